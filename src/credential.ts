@@ -1,0 +1,30 @@
+import type { Secret } from './secret.ts'
+
+/** What opens one side. It belongs to one origin; `http/authorize.ts` decides which requests carry it. */
+export type Credential =
+  | Readonly<{ kind: 'anonymous' }>
+  /** User and password of a plain registry: Basic, or exchanged at the token service that the registry names. */
+  | Readonly<{ kind: 'basic'; username: string; password: Secret }>
+  /** Sent as it is: OpenShift tokens, registry tokens. */
+  | Readonly<{ kind: 'bearer'; token: Secret }>
+  /** A refresh token of docker's `identitytoken`: exchanged at the token service (OAuth2 POST). */
+  | Readonly<{ kind: 'identity'; refreshToken: Secret }>
+
+export const ANONYMOUS: Credential = { kind: 'anonymous' }
+
+/** A credential that may change during the run. */
+export interface Login {
+  /** For messages: `password login of jane`, `token of --source-token`, `auth file /…/config.json`. Never a secret. */
+  readonly describe: string
+  current(): Promise<Credential>
+  /**
+   * After the server refused `refused`: the newer one (a rotated file, a new login), or undefined when there is none.
+   * Calls side by side for the same refused credential share one renewal.
+   */
+  renew(refused: Credential): Promise<Credential | undefined>
+}
+
+/** A login that never changes. */
+export function fixedLogin(describe: string, credential: Credential): Login {
+  return { describe, current: async () => credential, renew: async () => undefined }
+}

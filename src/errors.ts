@@ -1,0 +1,92 @@
+/**
+ * The one error of this project. It names the side, what was tried, what the server said (quoted) and what to do next.
+ * Tests and reports compare `code` and `side`, never the text.
+ */
+
+export type Side = 'source' | 'destination' | 'input'
+
+/** Every kind of failure a user can meet. `docs/troubleshooting.md` is indexed by these. */
+export type Code =
+  | 'USAGE' // inputs: several problems, one message
+  | 'LOGIN_REJECTED' // user name or password refused
+  | 'LOGIN_UNSUPPORTED' // the cluster has no password login for us (SSO only, external OIDC, Kerberos)
+  | 'IDENTITY_PROVIDER' // the cluster's identity provider failed or refused to map the user
+  | 'NOT_A_CLUSTER' // the URL answers, but not as an API server (console, proxy)
+  | 'CREDENTIAL_MISSING' // the server wants one, and none is configured
+  | 'TOKEN_REJECTED' // token unknown, expired or revoked
+  | 'DENIED' // credential good, right missing
+  | 'PROJECT_MISSING' // project absent, or invisible to this user
+  | 'STREAM_MISSING' // destination image stream absent and may not be created
+  | 'QUOTA' // quota or limit range of the destination
+  | 'NOT_EXPOSED' // the registry has no route
+  | 'REGISTRY_UNKNOWN' // no way to find the registry's address
+  | 'NOT_FOUND' // image, tag or blob absent
+  | 'TAG_MISMATCH' // reference with tag and digest that differ
+  | 'DIGEST_MISMATCH' // bytes are not what their digest says
+  | 'PLATFORM_MISSING' // a wanted platform is not in the index
+  | 'UNSUPPORTED' // a shape or feature that is not copied (schema 1, …)
+  | 'TLS' // unknown CA, wrong host name, expired certificate
+  | 'NETWORK' // DNS, refused, reset, cut
+  | 'STALLED' // no byte within the stall timeout
+  | 'RATE_LIMITED' // 429 to the end
+  | 'UNAVAILABLE' // 5xx to the end
+  | 'PROTOCOL' // an answer that the protocol does not allow
+  | 'HELPER' // credential helper or exec plugin failed
+  | 'IO' // a file could not be read or written
+  | 'CANCELLED'
+  | 'INTERNAL'
+
+export type ErrorDetail = Readonly<{
+  side?: Side | undefined
+  /** What the reader should do next: one sentence or a command. */
+  hint?: string | undefined
+  cause?: unknown
+  /** Worth trying again: nothing was decided by this answer. */
+  transient?: boolean | undefined
+  /** HTTP status that led here. */
+  status?: number | undefined
+  /** The server's own error codes (`MANIFEST_BLOB_UNKNOWN`, …) and what they speak of, bounded. */
+  server?: readonly ServerError[] | undefined
+  /** Milliseconds after which the server asked to be tried again. */
+  retryAfter?: number | undefined
+}>
+
+/** One entry of the distribution API's error envelope (distribution-spec, "Error Codes"). */
+export type ServerError = Readonly<{ code: string; message: string; detail?: unknown }>
+
+export class PromoteError extends Error {
+  override readonly name = 'PromoteError'
+  readonly code: Code
+  readonly side: Side | undefined
+  readonly hint: string | undefined
+  readonly transient: boolean
+  readonly status: number | undefined
+  readonly server: readonly ServerError[]
+  readonly retryAfter: number | undefined
+
+  constructor(code: Code, message: string, detail: ErrorDetail = {}) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause })
+    this.code = code
+    this.side = detail.side
+    this.hint = detail.hint
+    this.transient = detail.transient ?? false
+    this.status = detail.status
+    this.server = detail.server ?? []
+    this.retryAfter = detail.retryAfter
+  }
+}
+
+/** Whatever was thrown, as a PromoteError; a programming error becomes INTERNAL and keeps its cause. */
+export function asPromoteError(thrown: unknown, side?: Side): PromoteError {
+  if (thrown instanceof PromoteError)
+    return side === undefined || thrown.side !== undefined ? thrown : withSide(thrown, side)
+  const message = thrown instanceof Error ? thrown.message : String(thrown)
+  return new PromoteError('INTERNAL', message, { side, cause: thrown })
+}
+
+function withSide(error: PromoteError, side: Side): PromoteError {
+  return new PromoteError(error.code, error.message, { ...error, side, cause: error.cause })
+}
+
+/** Exit codes of the plain hosts; GitHub knows 0 and 1 only. */
+export const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, terminated: 143 } as const

@@ -1,0 +1,38 @@
+/** One request and one answer; everything else (credentials, redirects, retries) is a layer around a `Send`. */
+
+export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+
+/** A stream is sent once and never by a retry; its size is always known (chunked uploads are refused by many proxies). */
+export type Body = Uint8Array | string | Readonly<{ size: number; stream: AsyncIterable<Uint8Array> }>
+
+export type Req = Readonly<{
+  method: Method
+  url: URL
+  /** Lower-case names. Never `authorization`: the authorize layer alone sets it, except to a token service. */
+  headers?: Readonly<Record<string, string>> | undefined
+  body?: Body | undefined
+  /** What a registry's token must allow, most important first: `repository:dev/app:pull,push`. */
+  scopes?: readonly string[] | undefined
+  /** Milliseconds to wait for the answer to begin once the request is sent; default the stall timeout. */
+  patience?: number | undefined
+  /** `false`: exactly one try, the caller resumes or judges by itself. */
+  retry?: boolean | undefined
+  /** `false`: a 3xx is handed to the caller. */
+  follow?: boolean | undefined
+  /** Set by the redirect layer on hops that have left the first origin, even if they come back. */
+  left?: boolean | undefined
+}>
+
+export type Res = Readonly<{
+  status: number
+  /** Lower-case names; repeated headers as an array, as they stood on the wire. */
+  headers: Readonly<Record<string, string | readonly string[] | undefined>>
+  /** Where the answer came from, after redirects. */
+  url: URL
+  /** Consume it or `discard` it, always: an unread body holds its connection. Errors are PromoteErrors. */
+  body: AsyncIterable<Uint8Array>
+}>
+
+/** Rejects with a PromoteError (NETWORK, TLS, STALLED, CANCELLED, …) when there is no answer; any status resolves. */
+export type Send = (request: Req) => Promise<Res>
+export type Layer = (next: Send) => Send

@@ -1,0 +1,62 @@
+import type { Digest } from '../oci/digest.ts'
+import type { Descriptor, Manifest } from '../oci/manifest.ts'
+
+/**
+ * The ports between the copy engine and whatever holds images. A store is one repository (`namespace/name` of a
+ * registry, or an OCI layout). Failures are PromoteErrors that carry the store's side; `transient` says whether the same
+ * call may succeed later. Small requests are already retried inside; blob bytes are not: the engine resumes those.
+ */
+export interface Source {
+  /** For messages: `registry.example.com/dev/app`. */
+  readonly name: string
+  /** Tag or digest → descriptor of the manifest (digest of the bytes, never a header alone). NOT_FOUND when absent. */
+  resolve(reference: string): Promise<Descriptor>
+  /** By digest, at most 4 MiB, hashed and compared. */
+  manifest(descriptor: Descriptor): Promise<Manifest>
+  /** The bytes from `offset` on. Breaking off is an error of the iteration, transient when trying again makes sense. */
+  blob(descriptor: Descriptor, offset?: number): Promise<AsyncIterable<Uint8Array>>
+  /** Everything whose `subject` is this digest: referrers API, else the fallback tag (distribution-spec 1.1). */
+  referrers(subject: Digest): Promise<readonly Descriptor[]>
+  /** Tag → descriptor when it is there; for tags that may well be absent (cosign's `sha256-….sig`). */
+  find(tag: string): Promise<Descriptor | undefined>
+}
+
+export interface Target extends Source {
+  /** Which of these are certainly there, from one cheap inventory call; undefined where the store has none. */
+  inventory(): Promise<ReadonlySet<Digest> | undefined>
+  /** A hint: false also when the answer was unclear (registries answer 401, 403, 405, 5xx to probes). */
+  has(descriptor: Descriptor, kind: 'blob' | 'manifest'): Promise<boolean>
+  /**
+   * Asks for the blob and begins its upload in one request where the store can.
+   * @param mountFrom repository of the same registry that holds the blob.
+   */
+  begin(blob: Descriptor, mountFrom?: string): Promise<Begun>
+  /**
+   * Writes the exact bytes, by digest or under a tag.
+   * @returns the digest that the store says it stored, if it says.
+   */
+  putManifest(manifest: Manifest, tag?: string): Promise<Digest | undefined>
+  /**
+   * True when the store lists `subject`'s referrers by itself once the manifest is put (distribution-spec "Pushing
+   * Manifests with Subject"); false when the client must keep the fallback tag. Known after the first such put.
+   */
+  readonly listsReferrers: boolean | undefined
+}
+
+export type Begun = Readonly<{ state: 'present' | 'mounted' } | { state: 'open'; upload: Upload }>
+
+/** One open upload session. The engine drives it: send, and after a break `offset` then send again from there. */
+export interface Upload {
+  /**
+   * Sends `body`, which starts at byte `from` of the blob and ends with the blob, and commits. `body` throws before its
+   * last chunk when the bytes are not the digest's, so that a wrong blob is never completed.
+   */
+  send(from: number, body: AsyncIterable<Uint8Array>): Promise<void>
+  /**
+   * After a break: how many bytes the store has kept, −1 when the blob turns out to be complete. A store that lost the
+   * session begins a new one and says 0. With `restart` a new one is begun in any case.
+   */
+  offset(restart?: boolean): Promise<number>
+  /** Best effort; never throws. */
+  cancel(): Promise<void>
+}

@@ -1,3 +1,4 @@
+import type { Login } from '../credential.ts'
 /** One request and one answer; everything else (credentials, redirects, retries) is a layer around a `Send`. */
 
 export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
@@ -36,3 +37,15 @@ export type Res = Readonly<{
 /** Rejects with a PromoteError (NETWORK, TLS, STALLED, CANCELLED, …) when there is no answer; any status resolves. */
 export type Send = (request: Req) => Promise<Res>
 export type Layer = (next: Send) => Send
+
+/** The connections of one side: one secure context, one set of proxies, one stall timeout. */
+export interface Network {
+  /** With redirects and retries, without any credential. */
+  readonly send: Send
+  /**
+   * The same, with the credential of `login` on requests to exactly `origin` (scheme, host and port); everything else
+   * goes without. Understands Basic and Bearer challenges, token services, and renews through `login` after a 401.
+   */
+  as(origin: URL, login: Login): Send
+  close(): Promise<void>
+}

@@ -9,15 +9,15 @@ import type { Descriptor, Manifest } from '../oci/manifest.ts'
 export interface Source {
   /** For messages: `registry.example.com/dev/app`. */
   readonly name: string
-  /** Tag or digest → descriptor of the manifest (digest of the bytes, never a header alone). NOT_FOUND when absent. */
-  resolve(reference: string): Promise<Descriptor>
-  /** By digest, at most 4 MiB, hashed and compared. */
+  /** Tag or digest → the manifest, in one GET; its digest is that of the bytes, never a header's. NOT_FOUND when absent. */
+  resolve(reference: string): Promise<Manifest>
+  /** By digest, at most 4 MiB, hashed and compared; answered from memory when `resolve` has just read it. */
   manifest(descriptor: Descriptor): Promise<Manifest>
   /** The bytes from `offset` on. Breaking off is an error of the iteration, transient when trying again makes sense. */
   blob(descriptor: Descriptor, offset?: number): Promise<AsyncIterable<Uint8Array>>
   /** Everything whose `subject` is this digest: referrers API, else the fallback tag (distribution-spec 1.1). */
   referrers(subject: Digest): Promise<readonly Descriptor[]>
-  /** Tag → descriptor when it is there; for tags that may well be absent (cosign's `sha256-….sig`). */
+  /** Tag → descriptor when it is there, by HEAD where that is trustworthy; for tags that may well be absent. */
   find(tag: string): Promise<Descriptor | undefined>
 }
 

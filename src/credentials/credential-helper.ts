@@ -1,0 +1,97 @@
+import { z } from 'zod'
+import type { Context } from '../context.ts'
+import type { Credential } from '../credential.ts'
+import { PromoteError, type Side } from '../errors.ts'
+import { basicCredential } from './renewal.ts'
+import { firstLine, runProgram } from './run-program.ts'
+
+/** What helpers store Docker Hub under. */
+const DOCKER_HUB = 'https://index.docker.io/v1/'
+
+/** `docker-credential-<name> get` (github.com/docker/docker-credential-helpers, `credentials.Credentials`). */
+const Answer = z.object({ Username: z.string().nullish(), Secret: z.string() })
+
+export type Helper = Readonly<{ name: string; host: string; side: Side; timeLimit?: number }>
+
+type Answers = Map<string, Promise<Credential | undefined>>
+
+/** One run has one `Secrets`: the answers live as long as it does. */
+const answersOfRun = new WeakMap<Context['secrets'], Answers>()
+
+/**
+ * Asks a credential helper; undefined when it knows none for the host. Each (helper, host) is asked once in a run,
+ * unless `again`. Throws HELPER.
+ */
+export function askHelper(helper: Helper, context: Context, again = false): Promise<Credential | undefined> {
+  const answers = answersOfRun.get(context.secrets) ?? new Map<string, Promise<Credential | undefined>>()
+  answersOfRun.set(context.secrets, answers)
+  const key = `${helper.name} ${helper.host}`
+  const known = again ? undefined : answers.get(key)
+  if (known !== undefined) return known
+  const asked = ask(helper, context)
+  answers.set(key, asked)
+  asked.catch(() => {
+    if (answers.get(key) === asked) answers.delete(key)
+  })
+  return asked
+}
+
+async function ask(helper: Helper, context: Context): Promise<Credential | undefined> {
+  if (!/^[A-Za-z0-9._-]+$/.test(helper.name))
+    throw new PromoteError('HELPER', 'The auth file names a credential helper whose name is not a plain word.', {
+      side: helper.side,
+      hint: 'credsStore and credHelpers take the part after docker-credential-: letters, digits, ".", "_" and "-".',
+    })
+  if (helper.host !== 'docker.io') return askFor(helper.host, helper, context)
+  // docker stores the Hub under its old URL, podman under its name.
+  return (await askFor(DOCKER_HUB, helper, context)) ?? (await askFor(helper.host, helper, context))
+}
+
+async function askFor(serverUrl: string, helper: Helper, context: Context): Promise<Credential | undefined> {
+  const command = `docker-credential-${helper.name}`
+  const failed = (problem: string) =>
+    new PromoteError('HELPER', `The credential helper ${command} ${problem}`, {
+      side: helper.side,
+      hint: `Try it by hand: echo ${helper.host} | ${command} get`,
+    })
+  const finished = await runProgram(
+    {
+      what: `credential helper ${command}`,
+      command,
+      args: ['get'],
+      input: serverUrl,
+      side: helper.side,
+      hint: `Install ${command} in a folder of PATH, or take its name out of the auth file.`,
+      ...(helper.timeLimit === undefined ? {} : { timeLimit: helper.timeLimit }),
+    },
+    context,
+  )
+  if (finished.exitCode !== 0) {
+    if (/credentials not found/i.test(finished.stdout + finished.stderr)) return undefined
+    // By the protocol errors go to stdout; an object there would be an answer, and is never quoted.
+    const said = firstLine(finished.stderr, context.secrets) || firstLine(plainText(finished.stdout), context.secrets)
+    throw failed(`failed for ${helper.host} (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`)
+  }
+  const answer = parseAnswer(finished.stdout)
+  if (answer === undefined) throw failed('gave an answer that is not {"Username": …, "Secret": …}.')
+  return toCredential(answer, context)
+}
+
+/** `<token>` as the user says that the secret is an identity token (docker's cli/config/credentials). */
+function toCredential(answer: z.infer<typeof Answer>, context: Context): Credential | undefined {
+  if (answer.Secret === '') return undefined
+  if (answer.Username === '<token>') return { kind: 'identity', refreshToken: context.secrets.keep(answer.Secret) }
+  return basicCredential(answer.Username ?? '', answer.Secret, context)
+}
+
+function parseAnswer(stdout: string): z.infer<typeof Answer> | undefined {
+  try {
+    return Answer.safeParse(JSON.parse(stdout)).data
+  } catch {
+    return undefined
+  }
+}
+
+function plainText(stdout: string): string {
+  return stdout.includes('{') ? '' : stdout
+}

@@ -1,0 +1,66 @@
+import { z } from 'zod'
+import type { Context } from '../context.ts'
+import type { Credential, Login } from '../credential.ts'
+import { PromoteError, type Side } from '../errors.ts'
+import { bearerCredential, type Issued, renewableLogin } from './renewal.ts'
+import { firstLine } from './run-program.ts'
+
+/** GitHub's tokens live for minutes: one with less than this left may be refused on its way. */
+const MARGIN = 60_000
+
+/** The one claim that matters here, in seconds since the epoch (RFC 7519 section 4.1.4). */
+const Claims = z.object({ exp: z.number() })
+
+/**
+ * Workload identity: the runner's OIDC token is the bearer, for clusters that trust GitHub's issuer. It is fetched when
+ * first needed, again shortly before it expires, and once more when it was refused.
+ *
+ * @param fetchToken asks the runner (`getIDToken` of @actions/core); its failures become CREDENTIAL_MISSING or UNAVAILABLE.
+ */
+export function githubOidcLogin(
+  audience: string,
+  fetchToken: (audience: string) => Promise<string>,
+  context: Context,
+  side?: Side,
+): Login {
+  const issue = async (): Promise<Issued> => {
+    const token = await fetchToken(audience).catch((error: unknown) => {
+      throw refusal(error, context, side)
+    })
+    const credential = bearerCredential(token, context)
+    if (credential === undefined)
+      throw new PromoteError('UNAVAILABLE', 'GitHub gave something that is not a token.', { side })
+    const expires = expiry(token)
+    return { credential, renewAt: expires === undefined ? undefined : expires - MARGIN }
+  }
+  const nothingYet: Issued = { credential: NOT_FETCHED, renewAt: Number.NEGATIVE_INFINITY }
+  return renewableLogin(`GitHub OIDC token for ${audience}`, nothingYet, issue, context)
+}
+
+const NOT_FETCHED: Credential = { kind: 'anonymous' }
+
+function refusal(error: unknown, context: Context, side: Side | undefined): PromoteError {
+  const said = firstLine(messageOf(error), context.secrets)
+  if (/ACTIONS_ID_TOKEN_REQUEST_(URL|TOKEN)/.test(said))
+    return new PromoteError('CREDENTIAL_MISSING', 'This job may not ask GitHub for an OIDC token.', {
+      side,
+      hint: 'Add to the job (or workflow): permissions: { id-token: write, contents: read }.',
+    })
+  return new PromoteError('UNAVAILABLE', `Asking GitHub for an OIDC token failed: ${said}.`, { side, cause: error })
+}
+
+/** @actions/core writes one sentence over several lines. */
+function messageOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ')
+}
+
+/** Milliseconds; undefined for a token that isn't a JWT with `exp`. */
+function expiry(token: string): number | undefined {
+  try {
+    const claims = Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')
+    const seconds = Claims.safeParse(JSON.parse(claims)).data?.exp
+    return seconds === undefined ? undefined : seconds * 1000
+  } catch {
+    return undefined
+  }
+}

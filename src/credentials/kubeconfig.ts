@@ -1,0 +1,298 @@
+import { dirname, resolve } from 'node:path'
+import { LineCounter, parseDocument } from 'yaml'
+import { z } from 'zod'
+import type { Context } from '../context.ts'
+import { fixedLogin, type Login } from '../credential.ts'
+import { PromoteError, type Side } from '../errors.ts'
+import { describeIssue } from './auth-entry.ts'
+import { ExecConfig, type ExecPlugin, type ExecResult, keepPrivateKey, runExecPlugin } from './exec-plugin.ts'
+import { type FileToRead, fileError, readText } from './read-file.ts'
+import { basicCredential, bearerCredential, type Issued, renewableLogin } from './renewal.ts'
+import { tokenFileLogin } from './token-file.ts'
+
+/** A token that ends within this time may be refused on its way. Milliseconds. */
+const MARGIN = 10_000
+
+export type Kubeconfig = Readonly<{
+  /** https, without credentials. May have a path (clusters behind Rancher). */
+  server: URL
+  /** PEM. */
+  ca: string | undefined
+  insecure: boolean
+  /** `bearer`, or `basic` for a user with a password: that opens the OAuth server, not the API. Absent: see `clientCertificate`. */
+  login?: Login
+  /** PEM both; the key is registered as a secret. */
+  clientCertificate?: Readonly<{ cert: string; key: string }>
+  namespace?: string
+  proxyUrl?: string
+  tlsServerName?: string
+}>
+
+const Named = z.array(z.looseObject({ name: z.string() })).nullish()
+const Config = z.object({
+  'current-context': z.string().nullish(),
+  clusters: Named,
+  users: Named,
+  contexts: Named,
+})
+const ContextEntry = z.object({
+  context: z.object({ cluster: z.string(), user: z.string().nullish(), namespace: z.string().nullish() }),
+})
+const ClusterEntry = z.object({
+  cluster: z.object({
+    server: z.string(),
+    'certificate-authority': z.string().nullish(),
+    'certificate-authority-data': z.string().nullish(),
+    'insecure-skip-tls-verify': z.boolean().nullish(),
+    'tls-server-name': z.string().nullish(),
+    'proxy-url': z.string().nullish(),
+    extensions: z.array(z.object({ name: z.string(), extension: z.unknown().optional() })).nullish(),
+  }),
+})
+const User = z.object({
+  token: z.string().nullish(),
+  tokenFile: z.string().nullish(),
+  username: z.string().nullish(),
+  password: z.string().nullish(),
+  'client-certificate': z.string().nullish(),
+  'client-certificate-data': z.string().nullish(),
+  'client-key': z.string().nullish(),
+  'client-key-data': z.string().nullish(),
+  exec: ExecConfig.nullish(),
+  'auth-provider': z.unknown().optional(),
+  as: z.unknown().optional(),
+  'as-uid': z.unknown().optional(),
+  'as-groups': z.unknown().optional(),
+  'as-user-extra': z.unknown().optional(),
+})
+const UserEntry = z.object({ user: User.nullish() })
+type Cluster = z.infer<typeof ClusterEntry>['cluster']
+type User = z.infer<typeof User>
+
+/** One file and who reads it: paths in it are relative to it. */
+type Reader = Readonly<{ file: FileToRead; side: Side; context: Context }>
+
+/**
+ * A kubeconfig that was given explicitly, YAML or JSON, and one of its contexts (default: its current one). Its exec
+ * plugin is run at once. Throws IO (unreadable, malformed, parts missing), HELPER (plugin), LOGIN_UNSUPPORTED.
+ */
+export async function readKubeconfig(
+  path: string,
+  contextName: string | undefined,
+  context: Context,
+  side: Side,
+): Promise<Kubeconfig> {
+  const reader: Reader = { file: { what: 'kubeconfig', path, side }, side, context }
+  const config = check(Config, parseYaml(reader.file), '', reader)
+  const chosen = contextName ?? config['current-context']
+  if (!chosen) throw broken(reader, 'has no current-context.', `Name one of its contexts: ${names(config.contexts)}.`)
+  const parts = check(
+    ContextEntry,
+    pick(config.contexts, 'context', chosen, reader),
+    `context ${chosen}`,
+    reader,
+  ).context
+  const { cluster: clusterName, user: userName, namespace } = parts
+  const entry = pick(config.clusters, 'cluster', clusterName, reader)
+  const { cluster } = check(ClusterEntry, entry, `cluster ${clusterName}`, reader)
+  const { user } = userName
+    ? check(UserEntry, pick(config.users, 'user', userName, reader), `user ${userName}`, reader)
+    : { user: undefined }
+  const ca = pem(
+    cluster['certificate-authority-data'],
+    cluster['certificate-authority'],
+    'certificate-authority',
+    'CERTIFICATE',
+    reader,
+  )
+  const proxyUrl = cluster['proxy-url']
+  if (proxyUrl) keepUrlPassword(proxyUrl, context)
+  return {
+    server: serverUrl(cluster.server, reader),
+    ca,
+    insecure: cluster['insecure-skip-tls-verify'] ?? false,
+    ...(user ? await waysIn(user, `user ${userName} of the kubeconfig ${path}`, cluster, ca, reader) : {}),
+    ...(namespace ? { namespace } : {}),
+    ...(proxyUrl ? { proxyUrl } : {}),
+    ...(cluster['tls-server-name'] ? { tlsServerName: cluster['tls-server-name'] } : {}),
+  }
+}
+
+type WaysIn = Pick<Kubeconfig, 'login' | 'clientCertificate'>
+
+/** client-go's order where several are given: tokenFile, token, exec plugin, user and password. */
+async function waysIn(
+  user: User,
+  who: string,
+  cluster: Cluster,
+  ca: string | undefined,
+  reader: Reader,
+): Promise<WaysIn> {
+  refuseWhatIsUnsupported(user, who, reader)
+  const { context, side } = reader
+  const own = clientCertificate(user, reader)
+  const also = own === undefined ? {} : { clientCertificate: own }
+  if (user.tokenFile) {
+    const path = beside(user.tokenFile, reader)
+    return { login: tokenFileLogin({ describe: `token file of ${who}`, path, side }, context), ...also }
+  }
+  if (user.token) {
+    const bearer = bearerCredential(user.token.trim(), context)
+    if (bearer === undefined) throw broken(reader, 'has a token with characters that no token has.')
+    return { login: fixedLogin(`token of ${who}`, bearer), ...also }
+  }
+  if (user.exec) {
+    const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: reader.file.path, side }
+    return { ...also, ...(await execWaysIn(plugin, who, context)) }
+  }
+  if (!user.username || user.password == null) return also
+  return { login: fixedLogin(`password of ${who}`, basicCredential(user.username, user.password, context)), ...also }
+}
+
+function refuseWhatIsUnsupported(user: User, who: string, { side }: Reader): void {
+  const refuse = (problem: string, hint: string) => {
+    throw new PromoteError('LOGIN_UNSUPPORTED', `The ${who} ${problem}.`, { side, hint })
+  }
+  if (user['auth-provider'] != null)
+    refuse(
+      'logs in by an auth-provider, which Kubernetes removed in 1.26',
+      'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.',
+    )
+  const impersonates = [user.as, user['as-uid'], user['as-groups'], user['as-user-extra']].some(
+    (value) => value != null,
+  )
+  if (impersonates) refuse('acts as somebody else ("as"), which is not supported', 'Use a user of its own rights.')
+}
+
+async function execWaysIn(plugin: ExecPlugin, who: string, context: Context): Promise<WaysIn> {
+  const first = await runExecPlugin(plugin, context)
+  const { clientCertificate: own } = first
+  const also = own === undefined ? {} : { clientCertificate: own }
+  const issued = issuedBy(first)
+  if (issued === undefined) return also
+  const again = async () => issuedBy(await runExecPlugin(plugin, context))
+  return { login: renewableLogin(`exec plugin of ${who}`, issued, again, context), ...also }
+}
+
+function issuedBy({ credential, expires }: ExecResult): Issued | undefined {
+  return credential && { credential, renewAt: expires === undefined ? undefined : expires - MARGIN }
+}
+
+/** The shape of `spec.cluster` (client.authentication.k8s.io/v1, Cluster). */
+function execCluster(cluster: Cluster, ca: string | undefined): ExecPlugin['cluster'] {
+  const extension = cluster.extensions?.find(({ name }) => name === 'client.authentication.k8s.io/exec')
+  return {
+    server: cluster.server,
+    'tls-server-name': cluster['tls-server-name'] ?? undefined,
+    'insecure-skip-tls-verify': cluster['insecure-skip-tls-verify'] ?? undefined,
+    'certificate-authority-data': ca && Buffer.from(ca, 'utf8').toString('base64'),
+    'proxy-url': cluster['proxy-url'] ?? undefined,
+    config: extension?.extension,
+  }
+}
+
+function clientCertificate(user: User, reader: Reader): Kubeconfig['clientCertificate'] {
+  const data = user['client-key-data']
+  if (data) reader.context.secrets.keep(data)
+  const key = pem(data, user['client-key'], 'client-key', 'PRIVATE KEY', reader)
+  const cert = pem(
+    user['client-certificate-data'],
+    user['client-certificate'],
+    'client-certificate',
+    'CERTIFICATE',
+    reader,
+  )
+  if (key !== undefined) keepPrivateKey(key, reader.context)
+  if (cert === undefined && key === undefined) return undefined
+  if (cert === undefined || key === undefined)
+    throw broken(reader, 'has a client certificate without its key, or a key without its certificate.')
+  return { cert, key }
+}
+
+/** PEM from the data (base64) or the file; the data goes first, as in client-go. */
+function pem(
+  data: string | null | undefined,
+  path: string | null | undefined,
+  name: string,
+  label: string,
+  reader: Reader,
+): string | undefined {
+  if (!data && !path) return undefined
+  const text = data
+    ? Buffer.from(data, 'base64').toString('utf8')
+    : readText({ what: `${name} file`, path: beside(path ?? '', reader), side: reader.side })
+  if (new RegExp(`-----BEGIN [A-Z ]*${label}-----`).test(text)) return text
+  throw broken(reader, data ? `has a ${name}-data that is not base64 of PEM.` : `names a ${name} that is not PEM.`)
+}
+
+function serverUrl(text: string, reader: Reader): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const hint = 'It should look like https://api.example.com:6443.'
+  if (url?.protocol !== 'https:') throw broken(reader, 'has a server that is not an https URL.', hint)
+  if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '')
+    throw broken(reader, 'has a server URL with a user, a query or a fragment in it.', hint)
+  return url
+}
+
+function keepUrlPassword(text: string, context: Context): void {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (!url?.password) return
+  context.secrets.keep(url.password)
+  const secret = context.secrets.keep(decoded(url.password))
+  context.secrets.keepPair(decoded(url.username), secret)
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+/** `- - - - …`: yaml 2 takes seconds for 500 of them in a line, and ends the process for 50,000. Checking keys is quadratic. */
+const DEEP_LINE = /^(?:[ \t]*[-?:][ \t]){100}/m
+
+function parseYaml(file: FileToRead): unknown {
+  const text = readText(file)
+  if (DEEP_LINE.test(text)) throw fileError(file, 'is not a kubeconfig: it is nested more than 100 deep.')
+  const lines = new LineCounter()
+  const options = { lineCounter: lines, prettyErrors: false, logLevel: 'error', uniqueKeys: false } as const
+  try {
+    const document = parseDocument(text, options)
+    const error = document.errors[0]
+    if (error === undefined) return document.toJS({ maxAliasCount: 100 })
+    // The parser's own message quotes the line.
+    throw fileError(file, `is not YAML: ${error.code} in line ${lines.linePos(error.pos[0]).line}.`)
+  } catch (error) {
+    if (error instanceof PromoteError) throw error
+    throw fileError(file, 'is not YAML that can be read: nested too deeply, or with too many aliases.')
+  }
+}
+
+function check<T>(schema: z.ZodType<T>, value: unknown, where: string, reader: Reader): T {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  throw broken(reader, `${describeIssue(result.error, where)}.`)
+}
+
+type NamedList = z.infer<typeof Named>
+
+function pick(list: NamedList, kind: string, name: string, reader: Reader): unknown {
+  const found = list?.find((entry) => entry.name === name)
+  if (found !== undefined) return found
+  throw broken(reader, `has no ${kind} named ${name}.`, `It has: ${names(list)}.`)
+}
+
+function names(list: NamedList): string {
+  const all = list?.map((entry) => entry.name) ?? []
+  return all.length === 0 ? 'none' : all.slice(0, 10).join(', ') + (all.length > 10 ? ', …' : '')
+}
+
+function beside(path: string, { file }: Reader): string {
+  return resolve(dirname(file.path), path)
+}
+
+function broken(reader: Reader, problem: string, hint?: string): PromoteError {
+  return fileError(reader.file, problem, undefined, hint)
+}

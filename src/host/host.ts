@@ -1,16 +1,32 @@
 import type { Log } from '../context.ts'
+import type { Env } from '../inputs/collect.ts'
+import type { Config } from '../inputs/config.ts'
 import type { Event, Report } from '../report/model.ts'
+import type { Secrets } from '../secret.ts'
+
+/** What a host has to know of the inputs, once they are parsed. */
+export type Settings = Pick<Config, 'progress' | 'logLevel' | 'report' | 'summary' | 'output'>
 
 /** One place that the bundle runs in. */
 export interface Host {
   readonly kind: 'github' | 'tekton' | 'plain'
   readonly log: Log
+  /** Every secret of the run; each is masked here as soon as it is kept. */
+  readonly secrets: Secrets
   /** Called for each secret before its first use. */
   mask(value: string): void
   /** How the option is spelled here: `input "dry-run"`, `param dry-run`, `--dry-run`. */
   spell(option: string): string
+  /**
+   * The variables that inputs are read from: Tekton's workspaces are turned into them. Problems are lines for the user.
+   */
+  inputs(): Readonly<{ env: Env; problems: readonly string[] }>
+  /** Before it, the log shows `info` and there is no report file. */
+  begin(settings: Settings): void
+  /** GitHub: the runner's OIDC token for an audience. Absent on hosts that have none. */
+  oidcToken?(audience: string): Promise<string>
   /** Progress, live. */
   event(event: Event): void
-  /** Outputs, results, summary, report file, stdout. */
+  /** Outputs, results, summary, report file, stdout: all that work, then the first failure is thrown (IO). */
   publish(report: Report): Promise<void>
 }

@@ -44,7 +44,10 @@ export type Bytes = Readonly<{ total: number; copied: number; mounted: number; p
 
 export type Attached = Readonly<{ digest: Digest; artifactType: string; subject: Digest; tag: string | null }>
 
-/** What happens while it runs, for the progress of every host. */
+/**
+ * What happens while it runs, for the progress of every host. `image` counts from 0, in the order of the input;
+ * an image with several tags has an `image` event for each row.
+ */
 export type Event =
   | Readonly<{ event: 'login'; side: Side; user: string | null; registry: string }>
   | Readonly<{

@@ -1,0 +1,18 @@
+import type { Env } from '../inputs/collect.ts'
+import type { HostKind } from '../inputs/options.ts'
+import { createCliHost, type Streams } from './cli.ts'
+import { createGithubHost, loadRunner } from './github.ts'
+import type { Host } from './host.ts'
+import { createTektonHost } from './tekton.ts'
+
+/** Forgejo and Gitea set GITHUB_ACTIONS too; the Task sets result paths. */
+export function hostKind(env: Env): HostKind {
+  if (env.GITHUB_ACTIONS === 'true') return 'github'
+  return Object.keys(env).some((name) => name.startsWith('IMAGE_PROMOTE_RESULT_')) ? 'tekton' : 'plain'
+}
+
+export async function chooseHost(env: Env, streams: Streams): Promise<Host> {
+  const kind = hostKind(env)
+  if (kind === 'github') return createGithubHost(env, await loadRunner())
+  return kind === 'tekton' ? createTektonHost(env, streams) : createCliHost(env, streams)
+}

@@ -1,0 +1,33 @@
+import type { Row } from '../report/model.ts'
+
+export type RowsText = Readonly<{
+  text: string /** Rows that are in it. */
+  kept: number /** Members were left out. */
+  compact: boolean
+}>
+
+/**
+ * The `images` output: whole rows while they fit, else their most important members, else as many of those as fit,
+ * failed ones first: what is missing is then what went well.
+ */
+export function compactRows(rows: readonly Row[], fits: (text: string) => boolean): RowsText {
+  const whole = JSON.stringify(rows)
+  if (fits(whole)) return { text: whole, kept: rows.length, compact: false }
+  const brief = rows.map(briefRow)
+  const all = JSON.stringify(brief)
+  if (fits(all)) return { text: all, kept: rows.length, compact: true }
+
+  const order = [...brief.filter((row) => row.status === 'failed'), ...brief.filter((row) => row.status !== 'failed')]
+  let least = 0
+  let most = order.length - 1
+  while (least < most) {
+    const middle = Math.ceil((least + most) / 2)
+    if (fits(JSON.stringify(order.slice(0, middle)))) least = middle
+    else most = middle - 1
+  }
+  return { text: JSON.stringify(order.slice(0, Math.max(0, least))), kept: Math.max(0, least), compact: true }
+}
+
+function briefRow({ source, destination, digest, status, error }: Row) {
+  return { source, destination, digest, status, ...(error === null ? {} : { error: { code: error.code } }) }
+}

@@ -1,0 +1,93 @@
+import { join } from 'node:path'
+import type { Env } from '../inputs/collect.ts'
+import type { Report } from '../report/model.ts'
+import { reportJson, tally } from '../report/report.ts'
+import { renderSummary } from '../report/summary.ts'
+import { Secrets } from '../secret.ts'
+import type { Streams } from './cli.ts'
+import { writeWhole } from './files.ts'
+import type { Host, Settings } from './host.ts'
+import { allOf, cleanReport } from './lines.ts'
+import { compactRows } from './rows.ts'
+import { createVoice, prefixed } from './voice.ts'
+import { workspaceInputs } from './workspaces.ts'
+
+/**
+ * All results of a step share its termination message of 4096 bytes, in which Tekton keeps entries of its own; a longer
+ * one fails the TaskRun after the images were promoted (tektoncd/pipeline, pkg/termination/write.go).
+ */
+const LONGEST_MESSAGE = 3400
+
+/** The step of the Tekton Task: results are files, folders of credentials are workspaces. */
+export function createTektonHost(env: Env, { err }: Streams): Host {
+  const secrets = new Secrets()
+  const writer = prefixed(err, { debug: 'DEBUG: ', info: '', warn: 'WARN: ', error: 'ERROR: ' })
+  const voice = createVoice(writer, secrets, true)
+  let settings: Settings | undefined
+  return {
+    kind: 'tekton',
+    log: voice.log,
+    secrets,
+    mask: (value) => void secrets.keep(value),
+    spell,
+    inputs: () => workspaceInputs(env),
+    begin(next) {
+      settings = next
+      voice.begin(next)
+    },
+    event: voice.event,
+    async publish(report) {
+      const clean = cleanReport(report, secrets)
+      const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? ''
+      const inFolder = folder === '' ? undefined : join(folder, 'report.json')
+      const results = fitResults(clean, settings?.report ?? inFolder ?? '')
+      if (results.warning !== undefined) voice.log.warn(results.warning)
+      const paths = new Set([inFolder, settings?.report].filter((path) => path !== undefined))
+      await allOf([
+        ...Object.entries(results.values).map(
+          ([name, value]) =>
+            () =>
+              writeResult(env, name, value),
+        ),
+        ...[...paths].map((path) => () => writeWhole(path, reportJson(clean))),
+        () =>
+          folder === '' || settings?.summary === false
+            ? undefined
+            : writeWhole(join(folder, 'summary.md'), `${renderSummary(clean)}\n`),
+      ])
+    },
+  }
+}
+
+/** Secrets have no param: a param's value is readable in the TaskRun. */
+function spell(option: string): string {
+  const [, side, secret] = /^(source|destination)-(password|token)$/.exec(option) ?? []
+  return secret === undefined ? `param ${option}` : `file ${secret} of workspace ${side}-auth`
+}
+
+type Results = Readonly<{ values: Readonly<Record<string, string>>; warning?: string }>
+
+function fitResults(report: Report, path: string): Results {
+  const values = {
+    digest: report.images[0]?.digest ?? '',
+    images: '',
+    promoted: String(tally(report.images).promoted),
+    report: path,
+  }
+  const rows = compactRows(report.images, (text) => messageBytes({ ...values, images: text }) <= LONGEST_MESSAGE)
+  const missing = report.images.length - rows.kept
+  const warning = `result images has ${missing === 0 ? 'the main members of all rows' : `${rows.kept} of ${report.images.length} rows`}: Tekton's results hold no more; the report has everything`
+  return { values: { ...values, images: rows.text }, ...(rows.compact ? { warning } : {}) }
+}
+
+/** Bytes of `[{"key","value","type"}]` as Go's encoding/json writes it: `<`, `>` and `&` become `\u003c`, … */
+function messageBytes(values: Readonly<Record<string, string>>): number {
+  const message = JSON.stringify(Object.entries(values).map(([key, value]) => ({ key, value, type: 1 })))
+  return Buffer.byteLength(message) + 5 * (message.match(/[<>&\u2028\u2029]/g)?.length ?? 0)
+}
+
+/** Without a line end: it would be part of the value. */
+async function writeResult(env: Env, name: string, value: string): Promise<void> {
+  const path = env[`IMAGE_PROMOTE_RESULT_${name.toUpperCase()}`] ?? ''
+  if (path !== '') await writeWhole(path, value)
+}

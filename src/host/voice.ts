@@ -1,0 +1,65 @@
+import type { Log } from '../context.ts'
+import type { Event } from '../report/model.ts'
+import { createProgress } from '../report/progress.ts'
+import type { Secrets } from '../secret.ts'
+import type { Settings } from './host.ts'
+import { cleanText } from './lines.ts'
+
+/** How one host prints a cleaned text, which may have several lines. */
+export type Writer = Readonly<Record<'debug' | 'info' | 'warn' | 'error', (text: string) => void>>
+
+/** Log and progress of a host, as `progress` and `log-level` want them. */
+export type Voice = Readonly<{ log: Log; event(event: Event): void; begin(settings: Settings): void }>
+
+/**
+ * plain: everything, in words. quiet: errors alone. json: every line is an object, log lines as
+ * `{"event":"log","level","message"}`, so that a reader needs one parser.
+ * @param errorsAsJson false: errors keep the host's own form in json mode too (GitHub's annotations).
+ */
+export function createVoice(write: Writer, secrets: Secrets, errorsAsJson: boolean): Voice {
+  let settings: Pick<Settings, 'progress' | 'logLevel'> = { progress: 'plain', logLevel: 'info' }
+  let progress = progressOf('plain')
+
+  function progressOf(mode: Settings['progress']): (event: Event) => void {
+    // In quiet mode the progress has nothing to print but errors.
+    return createProgress(write[mode === 'quiet' ? 'error' : 'info'], { mode, now: Date.now })
+  }
+
+  function say(level: keyof Writer, line: string): void {
+    const message = cleanText(line, secrets)
+    const asIs =
+      settings.progress === 'plain' || (level === 'error' && (settings.progress === 'quiet' || !errorsAsJson))
+    if (asIs) write[level](message)
+    else if (settings.progress === 'json') write.info(JSON.stringify({ event: 'log', level, message }))
+  }
+
+  return {
+    log: {
+      debug: (line) => {
+        if (settings.logLevel === 'debug') say('debug', line)
+      },
+      info: (line) => say('info', line),
+      warn: (line) => say('warn', line),
+      error: (line) => say('error', line),
+    },
+    event: (event) => progress(cleanEvent(event, secrets)),
+    begin: (next) => {
+      settings = next
+      progress = progressOf(next.progress)
+    },
+  }
+}
+
+/** String by string: in the text of a JSON line a secret such as `1234` would be part of a number. */
+function cleanEvent(event: Event, secrets: Secrets): Event {
+  if (event.event === 'bytes') return event
+  return JSON.parse(JSON.stringify(event), (_, value) =>
+    typeof value === 'string' ? cleanText(value, secrets) : value,
+  )
+}
+
+/** For hosts whose log is a stream: one prefix per level, before the first line of a text. */
+export function prefixed(print: (text: string) => void, prefixes: Readonly<Record<keyof Writer, string>>): Writer {
+  const at = (level: keyof Writer) => (text: string) => print(`${prefixes[level]}${text}\n`)
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}

@@ -1,0 +1,78 @@
+import { join } from 'node:path'
+import type { Env } from '../inputs/collect.ts'
+import { variableName } from '../inputs/options.ts'
+import { reasonOf } from '../inputs/problems.ts'
+import { isFile, listFiles, readInput } from './files.ts'
+
+/** Files of an auth workspace and the option whose value is in them. */
+const VALUES: readonly (readonly [file: string, option: string])[] = [
+  ['username', 'username'],
+  ['password', 'password'],
+  ['token', 'token'],
+]
+/** Files whose path is an option's value; of the docker ones the first that is there. */
+const PATHS: readonly (readonly [files: readonly string[], option: string])[] = [
+  [['kubeconfig'], 'kubeconfig'],
+  [['.dockerconfigjson', 'config.json', 'auth.json'], 'auth-file'],
+]
+
+type Inputs = Readonly<{ env: Env; problems: readonly string[] }>
+
+/**
+ * Options from the Task's workspaces, as the variables that they stand for; a param that is set beats its file. The path
+ * of a workspace that is not bound is empty.
+ */
+export function workspaceInputs(env: Env): Inputs {
+  const found: Record<string, string> = {}
+  const problems: string[] = []
+  const certificates = certificatesIn(env.IMAGE_PROMOTE_CA_DIR ?? '', problems)
+  for (const side of ['source', 'destination']) {
+    const folder = env[`IMAGE_PROMOTE_${side.toUpperCase()}_AUTH_DIR`] ?? ''
+    const own = folder === '' ? [] : filesOf(folder, `${side}-auth`, problems)
+    for (const [file, option] of VALUES)
+      if (own.includes(file)) offer(env, found, `${side}-${option}`, '_FILE', join(folder, file))
+    for (const [files, option] of PATHS) {
+      const file = files.find((name) => own.includes(name))
+      if (file !== undefined) offer(env, found, `${side}-${option}`, '', join(folder, file))
+    }
+    const trusted = own.includes('ca.crt') ? [read(join(folder, 'ca.crt'), problems), ...certificates] : certificates
+    if (trusted.length > 0) offer(env, found, `${side}-ca`, '', trusted.join('\n'))
+  }
+  return { env: { ...env, ...found }, problems }
+}
+
+function offer(env: Env, found: Record<string, string>, option: string, suffix: '' | '_FILE', value: string): void {
+  const variable = `IMAGE_PROMOTE_${variableName(option)}`
+  const isSet = (name: string) => (env[name] ?? '') !== ''
+  if (!isSet(variable) && !isSet(`${variable}_FILE`)) found[`${variable}${suffix}`] = value
+}
+
+/** Every file of the ca workspace that has PEM in it, for both sides. */
+function certificatesIn(folder: string, problems: string[]): string[] {
+  if (folder === '') return []
+  const before = problems.length
+  const texts = filesOf(folder, 'ca', problems)
+    .map((name) => read(join(folder, name), problems))
+    .filter((text) => text.includes('-----BEGIN CERTIFICATE-----'))
+  if (texts.length === 0 && problems.length === before)
+    problems.push('workspace ca: no file in it is a PEM certificate (-----BEGIN CERTIFICATE-----)')
+  return texts
+}
+
+function filesOf(folder: string, workspace: string, problems: string[]): string[] {
+  try {
+    return listFiles(folder)
+  } catch (thrown) {
+    problems.push(`workspace ${workspace}: ${folder} cannot be read: ${reasonOf(thrown)}`)
+    return []
+  }
+}
+
+function read(path: string, problems: string[]): string {
+  try {
+    return isFile(path) ? readInput(path) : ''
+  } catch (thrown) {
+    problems.push(`${path} cannot be read: ${reasonOf(thrown)}`)
+    return ''
+  }
+}

@@ -1,0 +1,58 @@
+import type { RegistryAddress } from './config.ts'
+import { quote } from './problems.ts'
+
+/** What was wrong, as words that follow the option's name. */
+export type Wrong = Readonly<{ wrong: string }>
+
+/** `https://api.example.com:6443`, or `in-cluster`. */
+export function parseCluster(text: string): URL | 'in-cluster' | Wrong {
+  if (text === 'in-cluster') return text
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
+    return {
+      wrong: `${shown(text)} is no URL: write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster`,
+    }
+  }
+  const url = parseUrl(text)
+  if (url === undefined) return { wrong: `${shown(text)} is no URL: write https://HOST:6443` }
+  if (url.protocol === 'http:') return { wrong: `${shown(text)} would send credentials in the clear: write https://` }
+  if (url.protocol !== 'https:') return { wrong: `${shown(text)} is no https URL: write https://HOST:6443` }
+  return extras(url, text) ?? url
+}
+
+/** `host[:port]`; `http://host:port` for plain HTTP. `https://` is what the other form means already. */
+export function parseRegistry(text: string): RegistryAddress | Wrong {
+  const [, scheme, rest = ''] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(text) ?? []
+  const protocol = scheme?.toLowerCase() ?? 'https'
+  if (protocol !== 'https' && protocol !== 'http')
+    return { wrong: `${shown(text)}: write host[:port], or http://host:port for plain HTTP` }
+  const url = rest === '' ? undefined : parseUrl(`${protocol}://${rest}`)
+  if (url === undefined) return { wrong: `${shown(text)} is no registry: write host[:port]` }
+  return extras(url, text) ?? { host: url.host, plainHttp: protocol === 'http' }
+}
+
+/** `namespace/name`, both as Kubernetes names them (RFC 1123). */
+export function parseServiceAccount(text: string): Readonly<{ namespace: string; name: string }> | Wrong {
+  const [, namespace, name] =
+    /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/.exec(text) ?? []
+  if (namespace === undefined || name === undefined)
+    return { wrong: `${quote(text)} is no service account: write namespace/name` }
+  return { namespace, name }
+}
+
+function extras(url: URL, text: string): Wrong | undefined {
+  if (url.username !== '' || url.password !== '')
+    return { wrong: `${shown(text)} holds credentials: an address has none; they have options of their own` }
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
+    return { wrong: `${shown(text)} has a path: write the host and port alone` }
+  return undefined
+}
+
+function parseUrl(text: string): URL | undefined {
+  // WHATWG URLs take backslashes, blanks and line breaks that nobody means.
+  return /[\s\\]/.test(text) || !URL.canParse(text) ? undefined : new URL(text)
+}
+
+/** Credentials in an address are a mistake that must not end in a log as well. */
+function shown(text: string): string {
+  return quote(text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1***@'))
+}

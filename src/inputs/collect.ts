@@ -1,0 +1,159 @@
+import { OPTIONS, type Option, variableName } from './options.ts'
+import { nearest, type ReadFile, reasonOf } from './problems.ts'
+
+/** `from` names the flag, variable or file, for the debug log; never the value. */
+export type Found = Readonly<{ value: string; from: string }>
+export type Collected = Readonly<{ raw: ReadonlyMap<string, Found>; problems: readonly string[] }>
+export type Env = Readonly<Record<string, string | undefined>>
+
+const BY_NAME: ReadonlyMap<string, Option> = new Map(OPTIONS.map((option) => [option.name, option]))
+const NAMES = OPTIONS.map((option) => option.name)
+const PREFIX = 'IMAGE_PROMOTE_'
+const FILE = '-file'
+/** PEM text begins with dashes too, and is a value. */
+const FLAG = /^--[a-z]/i
+/** Longest argument or variable name that is quoted or compared; nothing that long is a misspelled option. */
+const LONGEST_NAME = 60
+
+/** Variables that are no options: folders and result paths that the Tekton Task hands over, and a switch of the tests. */
+const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+|REAL_REGISTRIES)$/
+
+/**
+ * Finds each option's value: `--name` (arguments after `--` are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
+ * `IMAGE_PROMOTE_NAME_FILE` > `INPUT_NAME` > default. An empty value counts as unset.
+ * @param argv the arguments after the script's name.
+ */
+export function collect(argv: readonly string[], env: Env, readFile: ReadFile): Collected {
+  const flags = readFlags(argv)
+  const problems = [...flags.problems, ...unknownVariables(env)]
+  const raw = new Map<string, Found>()
+  for (const option of OPTIONS) {
+    for (const candidate of candidates(option, flags, env)) {
+      const found = candidate.path === undefined ? candidate : fromFile(candidate, readFile, problems)
+      const value = found.value === undefined ? '' : tidy(option, found.value)
+      if (value === '') continue
+      raw.set(option.name, { value, from: found.from })
+      break
+    }
+    if (!raw.has(option.name) && option.default !== undefined)
+      raw.set(option.name, { value: option.default, from: 'default' })
+  }
+  // action.yml sets an INPUT_ variable for every default, so that "re-run with debug logging" has to win over them.
+  if (env.RUNNER_DEBUG === '1') raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' })
+  return { raw, problems }
+}
+
+type Candidate = Readonly<{ from: string; value?: string | undefined; path?: string | undefined }>
+
+function candidates(option: Option, flags: Flags, env: Env): Candidate[] {
+  const { name } = option
+  const variable = `${PREFIX}${variableName(name)}`
+  // The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629).
+  const inputs = [`INPUT_${name.toUpperCase()}`, `INPUT_${variableName(name)}`]
+  return [
+    { from: `--${name}`, value: flags.values.get(name) },
+    { from: `--${name}${FILE}`, path: flags.files.get(name) },
+    { from: variable, value: env[variable] },
+    { from: `${variable}_FILE`, path: env[`${variable}_FILE`] },
+    ...inputs.map((input) => ({ from: input, value: env[input] })),
+  ].filter((candidate: Candidate) => (candidate.value ?? candidate.path ?? '') !== '')
+}
+
+function fromFile({ from, path = '' }: Candidate, readFile: ReadFile, problems: string[]): Candidate {
+  try {
+    return { from: `${from} (${path})`, value: readFile(path) }
+  } catch (thrown) {
+    problems.push(`${from}: cannot be read: ${reasonOf(thrown)}`)
+    return { from }
+  }
+}
+
+/** Blanks around a value are an accident of YAML; in a secret only the line end that editors and `echo` add is. */
+function tidy(option: Option, value: string): string {
+  return option.type === 'secret' ? value.replace(/^\ufeff/, '').replace(/[\r\n]+$/, '') : value.trim()
+}
+
+type Flags = Readonly<{ values: Map<string, string>; files: Map<string, string>; problems: string[] }>
+
+function readFlags(argv: readonly string[]): Flags {
+  const flags: Flags = { values: new Map(), files: new Map(), problems: [] }
+  const end = argv.indexOf('--')
+  const options = end === -1 ? argv : argv.slice(0, end)
+  for (let at = 0; at < options.length; ) at += readFlag(options, at, flags)
+  if (end !== -1) for (const image of argv.slice(end + 1)) addValue(flags, 'images', image)
+  return flags
+}
+
+/**
+ * Reads the flag at `at`. What is not understood is skipped with what looks like its value, and never echoed: it may be
+ * a secret behind a misspelled flag.
+ * @returns the number of arguments that it took.
+ */
+function readFlag(argv: readonly string[], at: number, flags: Flags): number {
+  const argument = argv[at] ?? ''
+  if (!FLAG.test(argument)) {
+    flags.problems.push(`argument ${at + 1} is no option: images stand after "--", as in: -- dev/app:1=prod/app:1`)
+    return 1
+  }
+  const equals = argument.indexOf('=')
+  const name = argument.slice(2, equals === -1 ? undefined : equals)
+  const inline = equals === -1 ? undefined : argument.slice(equals + 1)
+  const next = argv[at + 1]
+  const value = inline ?? (next === undefined || FLAG.test(next) ? undefined : next)
+  const taken = inline === undefined && value !== undefined ? 2 : 1
+
+  const option = BY_NAME.get(name)
+  const problem = option ? takeOption(flags, option, value) : takeFile(flags, name, value)
+  if (problem !== undefined) flags.problems.push(problem)
+  return taken
+}
+
+function takeOption(flags: Flags, { name, type }: Option, value: string | undefined): string | undefined {
+  if (type === 'secret') {
+    const variable = `${PREFIX}${variableName(name)}`
+    return (
+      `--${name}: arguments can be read by every process of the machine, so that no secret is taken from them: ` +
+      `use --${name}${FILE} PATH or the environment variable ${variable}`
+    )
+  }
+  if (value === undefined && type !== 'boolean') return `--${name}: needs a value, as in --${name} VALUE`
+  return addValue(flags, name, value ?? 'true')
+}
+
+function takeFile(flags: Flags, name: string, value: string | undefined): string | undefined {
+  const option = name.endsWith(FILE) ? BY_NAME.get(name.slice(0, -FILE.length)) : undefined
+  if (option === undefined) return unknownFlag(name)
+  if (value === undefined) return `--${name}: needs the path of a file`
+  if (flags.files.has(option.name)) return `--${name}: is given twice`
+  flags.files.set(option.name, value)
+  return undefined
+}
+
+function addValue(flags: Flags, name: string, value: string): string | undefined {
+  const before = flags.values.get(name)
+  if (before !== undefined && BY_NAME.get(name)?.type !== 'list') return `--${name}: is given twice`
+  flags.values.set(name, before === undefined ? value : `${before}\n${value}`)
+  return undefined
+}
+
+function unknownFlag(name: string): string {
+  if (name.length > LONGEST_NAME || !/^[\w.-]+$/.test(name)) return 'an argument that begins with "--" is no option'
+  const positive = name.startsWith('no-') ? BY_NAME.get(name.slice(3)) : undefined
+  if (positive?.type === 'boolean') return `--${name}: unknown option; write --${positive.name} false`
+  const meant = nearest(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'version'])
+  return `--${name}: unknown option; ${meant === undefined ? '--help lists them' : `did you mean --${meant}?`}`
+}
+
+function unknownVariables(env: Env): string[] {
+  const known = new Set(NAMES.flatMap((name) => [variableName(name), variableName(`${name}${FILE}`)]))
+  return Object.keys(env)
+    .filter((variable) => variable.startsWith(PREFIX) && env[variable] !== '' && env[variable] !== undefined)
+    .map((variable) => variable.slice(PREFIX.length))
+    .filter((name) => !known.has(name) && !EXTRAS.test(name))
+    .sort()
+    .map((name) => {
+      const meant = name.length > LONGEST_NAME ? undefined : nearest(name, [...known])
+      const hint = meant === undefined ? 'unset it, or see --help for the options' : `did you mean ${PREFIX}${meant}?`
+      return `${PREFIX}${name}: unknown variable; ${hint}`
+    })
+}

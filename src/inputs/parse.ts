@@ -1,0 +1,152 @@
+import { asPromoteError, PromoteError } from '../errors.ts'
+import { type Platform, parsePlatform } from '../oci/platform.ts'
+import { isTag } from '../oci/reference.ts'
+import type { Secret, Secrets } from '../secret.ts'
+import type { Collected } from './collect.ts'
+import type { Config, SideConfig } from './config.ts'
+import { findConflicts, findHomeless } from './conflicts.ts'
+import { parseImages, splitList } from './images.ts'
+import { OPTIONS, type Option } from './options.ts'
+import { type Place, quote, type ReadFile, type Say } from './problems.ts'
+import { parseSide } from './side.ts'
+
+/**
+ * Checks everything, and only then complains.
+ * @param secrets every password and token is kept in it before anything else is looked at.
+ * @throws one PromoteError USAGE of side `input` that lists every problem, one per line.
+ */
+export function parse(collected: Collected, place: Place, secrets: Secrets, readFile: ReadFile): Config {
+  const inputs = reader(collected, place, secrets)
+  const { say, text, flag, integer } = inputs
+  for (const option of OPTIONS) inputs.checkOption(option)
+
+  const images = parseImages(text('images') ?? '', (problem) => say('images', problem))
+  const source = sideOf('source', inputs, place, readFile)
+  const destination = sideOf('destination', inputs, place, readFile)
+  const additionalTags = tags(text('additional-tags'), say)
+  findConflicts({ images, source, destination, additionalTags }, say)
+  for (const side of ['source', 'destination'] as const) if (!hasPlace(side, text)) findHomeless(images, side, say)
+
+  const config: Config = {
+    images,
+    source,
+    destination,
+    platforms: platforms(text('platforms'), say),
+    referrers: flag('referrers'),
+    additionalTags,
+    dryRun: flag('dry-run'),
+    jobs: integer('jobs'),
+    retries: integer('retries'),
+    stallTimeout: integer('stall-timeout') * 1000,
+    report: text('report'),
+    progress: text('progress') as Config['progress'],
+    logLevel: text('log-level') as Config['logLevel'],
+    summary: flag('summary'),
+    output: text('output') as Config['output'],
+  }
+  if (inputs.problems.length > 0) throw usage(inputs.problems, secrets)
+  return config
+}
+
+/** Also when what was given is malformed: that is told already. */
+function hasPlace(side: 'source' | 'destination', text: Reader['text']): boolean {
+  return ['cluster', 'registry', 'kubeconfig'].some((name) => text(`${side}-${name}`) !== undefined)
+}
+
+function usage(problems: readonly string[], secrets: Secrets): PromoteError {
+  const title = problems.length === 1 ? 'one problem with the inputs:' : `${problems.length} problems with the inputs:`
+  return new PromoteError('USAGE', secrets.redact([title, ...problems.map((line) => `  ${line}`)].join('\n')), {
+    side: 'input',
+  })
+}
+
+type Reader = Readonly<{
+  problems: string[]
+  say: Say
+  text(name: string): string | undefined
+  flag(name: string): boolean
+  integer(name: string): number
+  secret(name: string): Secret | undefined
+  checkOption(option: Option): void
+}>
+
+function reader({ raw, problems: before }: Collected, place: Place, secrets: Secrets): Reader {
+  const kept = new Map<string, Secret>()
+  for (const { name, type } of OPTIONS) {
+    const value = type === 'secret' ? raw.get(name)?.value : undefined
+    if (value !== undefined) kept.set(name, secrets.keep(value))
+  }
+  const here = new Map(OPTIONS.map((option) => [option.name, valueAt(option, raw.get(option.name)?.value, place)]))
+  const problems = [...before]
+  const say: Say = (option, problem) => problems.push(`${place.spell(option)}: ${problem}`)
+  return {
+    problems,
+    say,
+    text: (name) => (kept.has(name) ? undefined : here.get(name)),
+    flag: (name) => here.get(name)?.toLowerCase() === 'true',
+    integer: (name) => Number(here.get(name)),
+    secret: (name) => kept.get(name),
+    checkOption(option) {
+      const found = raw.get(option.name)
+      if (found === undefined || found.from === 'default') return
+      const wrong = option.hosts.includes(place.kind) ? checkValue(option, found.value) : onlyFor(option)
+      if (wrong !== undefined) say(option.name, wrong)
+    },
+  }
+}
+
+/** What an option that this host does not have is set to has no effect. */
+function valueAt(option: Option, value: string | undefined, { kind }: Place): string | undefined {
+  return option.hosts.includes(kind) ? value : option.default
+}
+
+const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' } as const
+
+function onlyFor({ hosts }: Option): string {
+  return `is there only for ${hosts.map((host) => HOST_NAMES[host]).join(' and ')}`
+}
+
+/** What the table alone can tell. */
+function checkValue({ type, range, values }: Option, value: string): string | undefined {
+  if (type === 'boolean' && !/^(?:true|false)$/i.test(value)) return `${quote(value)} is neither true nor false`
+  if (type === 'enum' && !values?.includes(value)) return `${quote(value)} is none of ${values?.join(', ')}`
+  if (type !== 'integer') return undefined
+  const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER]
+  if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most) return undefined
+  return `${quote(value)} is no whole number from ${least} to ${most}`
+}
+
+function sideOf(side: 'source' | 'destination', inputs: Reader, place: Place, readFile: ReadFile): SideConfig {
+  const full = (name: string) => `${side}-${name}`
+  return parseSide({
+    side,
+    text: (name) => inputs.text(full(name)),
+    flag: (name) => inputs.flag(full(name)),
+    secret: (name) => inputs.secret(full(name)),
+    say: (name, problem) => inputs.say(full(name), problem),
+    spell: (name) => place.spell(full(name)),
+    readFile,
+  })
+}
+
+function tags(text: string | undefined, say: Say): string[] {
+  const list = splitList(text ?? '')
+  for (const tag of list)
+    if (!isTag(tag))
+      say('additional-tags', `${quote(tag)} is no tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`)
+  return list
+}
+
+function platforms(text: string | undefined, say: Say): Platform[] | undefined {
+  const list = splitList(text ?? 'all')
+  if (list.every((item) => item === 'all')) return undefined
+  return list.flatMap((item) => {
+    try {
+      return [parsePlatform(item)]
+    } catch (thrown) {
+      const { message } = asPromoteError(thrown)
+      say('platforms', message.includes(item) ? message : `${quote(item)}: ${message}`)
+      return []
+    }
+  })
+}

@@ -1,0 +1,67 @@
+import { type Digest, referrersTag } from '../oci/digest.ts'
+import type { Descriptor, Manifest } from '../oci/manifest.ts'
+import type { Source } from '../store/store.ts'
+import type { Permits } from './permits.ts'
+
+/** A signature, attestation or SBOM: by `subject` (OCI 1.1), or under a tag made from the digest (cosign). */
+export type Attachment = Readonly<{ manifest: Manifest; subject: Digest; artifactType: string; tag?: string }>
+
+/** cosign's tag scheme: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md */
+const SUFFIXES = ['sig', 'att', 'sbom'] as const
+
+/**
+ * What is attached to a manifest of `source`. One listing of the repository's tags answers for all manifests; where it
+ * is refused or too long, each possible tag is asked for.
+ */
+export function createFinder(source: Source, permits: Permits): (subject: Digest) => Promise<Attachment[]> {
+  return async (subject) => {
+    const [referrers, tagged] = await Promise.all([
+      permits(() => source.referrers(subject)).then((list) => readReferrers(source, subject, list, permits)),
+      source.tags().then((tags) => readTagged(source, subject, tags, permits)),
+    ])
+    const bySubject = new Set(referrers.map((attachment) => attachment.manifest.descriptor.digest))
+    return [...referrers, ...tagged.filter((attachment) => !bySubject.has(attachment.manifest.descriptor.digest))]
+  }
+}
+
+async function readReferrers(
+  source: Source,
+  subject: Digest,
+  list: readonly Descriptor[],
+  permits: Permits,
+): Promise<Attachment[]> {
+  const read = await Promise.all(
+    list.map(async (descriptor): Promise<Attachment[]> => {
+      const manifest = await permits(() => source.manifest(descriptor))
+      const link = manifest.links.find((each) => each.role === 'subject')
+      // A fallback tag is an index that anyone with push rights wrote: believe only what the manifest says itself.
+      if (link?.descriptor.digest !== subject) return []
+      return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }]
+    }),
+  )
+  return read.flat()
+}
+
+async function readTagged(
+  source: Source,
+  subject: Digest,
+  tags: ReadonlySet<string> | undefined,
+  permits: Permits,
+): Promise<Attachment[]> {
+  const candidates = SUFFIXES.map((suffix) => `${referrersTag(subject)}.${suffix}`).filter(
+    (tag) => tags?.has(tag) ?? true,
+  )
+  const read = await Promise.all(
+    candidates.map(async (tag): Promise<Attachment[]> => {
+      if (tags === undefined && (await permits(() => source.find(tag))) === undefined) return []
+      const manifest = await permits(() => source.resolve(tag))
+      return [{ manifest, subject, artifactType: typeOf(manifest), tag }]
+    }),
+  )
+  return read.flat()
+}
+
+function typeOf(manifest: Manifest): string {
+  const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType
+  return manifest.artifactType ?? config ?? manifest.descriptor.mediaType
+}

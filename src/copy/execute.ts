@@ -1,0 +1,248 @@
+import type { Context } from '../context.ts'
+import { PromoteError } from '../errors.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { Manifest } from '../oci/manifest.ts'
+import type { Bytes, Event } from '../report/model.ts'
+import type { Begun, Source, Target } from '../store/store.ts'
+import type { Key, Node } from './graph.ts'
+import { keepListed } from './listing.ts'
+import type { Permits } from './permits.ts'
+import type { Plan, Step } from './plan.ts'
+import { transfer } from './transfer.ts'
+
+/** What all images of a run share. */
+export type Shared = Readonly<{
+  context: Context
+  permits: Permits
+  retries: number
+  /** `registry digest` → the repository that has the blob, once it is there: later images mount it from there. */
+  homes: Map<string, Promise<string>>
+  emit: (event: Event) => void
+}>
+
+/** One image on its way to one repository. */
+export type Job = Readonly<{
+  image: number
+  source: Source
+  target: Target
+  /** Origin of the destination registry and repository within it. */
+  registry: string
+  repository: string
+  /** Repository of the same registry that the image comes from. */
+  mountFrom: string | undefined
+}>
+
+type Outcome = 'present' | 'mounted' | 'copied'
+
+/** Everything but the tags: blobs, manifests by digest, attachments. Resolves with what was moved. */
+export async function execute(plan: Plan, job: Job, run: Shared): Promise<Bytes> {
+  const { shared, stop } = stoppable(run)
+  const running = new Map<Key, Promise<void>>()
+  const bytes = { total: plan.bytes.total, copied: 0, mounted: 0, present: plan.bytes.present }
+  const done = (step: Step, outcome: Outcome, why: string) => {
+    const { digest, size } = step.node.descriptor
+    bytes[outcome] += size
+    const what = outcome === 'copied' ? step.do : outcome === 'mounted' ? 'mount' : 'skip'
+    shared.emit({ event: 'step', image: job.image, do: what, digest, kind: step.node.kind, size, why })
+  }
+  const probes = createProbes(plan, job, shared)
+  const perform = async (step: Step): Promise<void> => {
+    const { node } = step
+    if (step.do === 'skip') return
+    if (node.kind === 'blob') {
+      const proof = await probes.before(node)
+      if (proof !== undefined) done(step, 'present', proof)
+      else done(step, await probes.blob(node), step.why)
+      return
+    }
+    await Promise.all(node.needs.map((key) => running.get(key)))
+    const proof = probes.proofOf(node)
+    if (proof !== undefined) done(step, 'present', proof)
+    else if (isRoot(plan, node) && !plan.rootByDigest) done(step, 'copied', 'pushed under its tag')
+    else {
+      await shared.permits(() => pushManifest(node, plan, job, shared))
+      done(step, 'copied', step.why)
+    }
+  }
+  for (const step of inStartOrder(plan)) {
+    const work = perform(step)
+    work.catch(stop)
+    running.set(step.node.key, work)
+  }
+  await settle([...running.values()])
+  await keepListed(job.target, plan, shared)
+  return bytes
+}
+
+/** After the first failure of an image nothing new of it begins; what is under way ends, and is there for the next run. */
+function stoppable(run: Shared): { shared: Shared; stop: () => void } {
+  let stopped = false
+  const permits: Permits = (work) =>
+    run.permits(() => {
+      if (stopped) throw new PromoteError('CANCELLED', 'not begun, because another part of the image failed')
+      return work()
+    })
+  return { shared: { ...run, permits }, stop: () => (stopped = true) }
+}
+
+/** Largest blobs first, so that the last one to finish is a small one; manifests wait for what they need anyway. */
+function inStartOrder(plan: Plan): Step[] {
+  const steps = [...plan.steps.values()]
+  const blobs = steps.filter((step) => step.node.kind === 'blob')
+  blobs.sort((a, b) => b.node.descriptor.size - a.node.descriptor.size)
+  return [...blobs, ...steps.filter((step) => step.node.kind === 'manifest')]
+}
+
+/** The first failure, after everything that was under way has ended: nothing goes on behind a report. */
+export async function settle(work: readonly Promise<unknown>[]): Promise<void> {
+  const results = await Promise.allSettled(work)
+  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
+  const telling = failures.find((reason) => !(reason instanceof PromoteError && reason.code === 'CANCELLED'))
+  if (failures.length > 0) throw telling ?? failures[0]
+}
+
+export function isRoot(plan: Plan, node: Node): boolean {
+  return node.descriptor.digest === plan.graph.root.descriptor.digest
+}
+
+/**
+ * Finding out on the way. The config of an image is asked for first; where it is there already, one question for the
+ * manifest may answer for all its layers. Where it is not, nothing was asked in vain: the question began its upload.
+ */
+function createProbes(plan: Plan, job: Job, shared: Shared) {
+  const blobs = new Map<Key, Promise<Outcome>>()
+  const owners = new Map<Key, Promise<Node | undefined>>()
+  const proofs = new Map<Key, string>()
+  const blob = (node: Node): Promise<Outcome> => {
+    const known = blobs.get(node.key) ?? putBlob(node, job, shared)
+    blobs.set(node.key, known)
+    return known
+  }
+  const probe = async (manifest: Node, config: Node): Promise<Node | undefined> => {
+    if ((await blob(config)) !== 'present') return undefined
+    if (!(await shared.permits(() => job.target.has(manifest.descriptor, 'manifest')))) return undefined
+    proofs.set(manifest.key, 'the registry has it')
+    return manifest
+  }
+  if (!plan.certain) {
+    for (const { node: manifest, do: what } of plan.steps.values()) {
+      const config = what === 'push' && manifest.manifest?.shape === 'image' ? configOf(plan, manifest) : undefined
+      if (config === undefined) continue
+      const layers = manifest.needs.filter((key) => key !== config.key && !owners.has(key))
+      if (layers.length === 0 || owners.has(config.key)) continue
+      const proven = probe(manifest, config)
+      proven.catch(() => undefined) // whoever waits for it sees the failure
+      for (const key of layers) owners.set(key, proven)
+    }
+  }
+  return {
+    blob,
+    proofOf: (node: Node): string | undefined => proofs.get(node.key),
+    /** Why the blob need not be sent, once its image was asked for. */
+    async before(node: Node): Promise<string | undefined> {
+      const manifest = await owners.get(node.key)
+      return manifest === undefined ? undefined : `checked by the registry when it took ${manifest.descriptor.digest}`
+    },
+  }
+}
+
+/** The config blob, if it has to be sent anyway. */
+function configOf(plan: Plan, manifest: Node): Node | undefined {
+  const link = manifest.manifest?.links.find((each) => each.role === 'config')
+  const step = link === undefined ? undefined : plan.steps.get(`blob ${link.descriptor.digest}`)
+  return step === undefined || step.do === 'skip' ? undefined : step.node
+}
+
+/** Sends a blob once per registry: other images of the run wait for it and mount it. */
+async function putBlob(node: Node, job: Job, shared: Shared): Promise<Outcome> {
+  const key = `${job.registry} ${node.descriptor.digest}`
+  for (;;) {
+    const flight = shared.homes.get(key)
+    const home = await flight?.catch(() => undefined)
+    if (home === job.repository) return 'present'
+    if (home !== undefined) return shared.permits(() => beginAndSend(node, job, shared, home))
+    if (shared.homes.get(key) !== flight) continue // somebody else began while we waited
+    const mine = shared.permits(() => beginAndSend(node, job, shared, job.mountFrom))
+    const landed = mine.then(() => job.repository)
+    landed.catch(() => undefined)
+    shared.homes.set(key, landed)
+    return mine
+  }
+}
+
+async function beginAndSend(node: Node, job: Job, shared: Shared, mountFrom: string | undefined): Promise<Outcome> {
+  const { descriptor } = node
+  const begun: Begun = await job.target.begin(descriptor, mountFrom)
+  if (begun.state !== 'open') return begun.state
+  await transfer(job.source, descriptor, begun.upload, {
+    context: shared.context,
+    retries: shared.retries,
+    onBytes: (sent) =>
+      shared.emit({ event: 'bytes', image: job.image, digest: descriptor.digest, sent, total: descriptor.size }),
+    onRetry: (reason, wait, attempt) =>
+      shared.emit({ event: 'retry', image: job.image, what: `blob ${descriptor.digest}`, reason, wait, attempt }),
+  })
+  return 'copied'
+}
+
+async function pushManifest(node: Node, plan: Plan, job: Job, shared: Shared): Promise<void> {
+  const { manifest } = node
+  if (manifest === undefined) throw new PromoteError('INTERNAL', `no bytes for ${node.key}`)
+  const stored = await putComplete(manifest, node.tag, plan, job, shared)
+  await expectStored(job.target, manifest, node.tag, stored)
+}
+
+/**
+ * Puts a manifest; when the registry names blobs that it misses (eventual consistency, or garbage collected since it
+ * answered for them), exactly those are sent again and the manifest put once more.
+ */
+export async function putComplete(
+  manifest: Manifest,
+  tag: string | undefined,
+  plan: Plan,
+  job: Job,
+  shared: Shared,
+): Promise<Digest | undefined> {
+  try {
+    return await job.target.putManifest(manifest, tag)
+  } catch (thrown) {
+    const missing = missingBlobs(thrown, manifest, plan)
+    if (missing.length === 0) throw thrown
+    shared.context.log.warn(
+      `${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`,
+    )
+    for (const node of missing) await beginAndSend(node, job, shared, undefined)
+    return job.target.putManifest(manifest, tag)
+  }
+}
+
+/** The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is looked at. */
+function missingBlobs(thrown: unknown, manifest: Manifest, plan: Plan): Node[] {
+  if (!(thrown instanceof PromoteError)) return []
+  const entries = thrown.server.filter(
+    (entry) => entry.code === 'MANIFEST_BLOB_UNKNOWN' || entry.code === 'BLOB_UNKNOWN',
+  )
+  if (entries.length === 0) return []
+  const text = JSON.stringify(entries)
+  const blobs = manifest.links.flatMap((link) => plan.graph.nodes.get(`${link.kind} ${link.descriptor.digest}`) ?? [])
+  const sendable = blobs.filter((node) => node.kind === 'blob' && node.leave === undefined)
+  const named = sendable.filter((node) => text.includes(node.descriptor.digest))
+  return named.length > 0 ? named : sendable
+}
+
+/** The digest in the answer to the PUT is the source's; a HEAD where the answer has none. */
+export async function expectStored(
+  target: Target,
+  manifest: Manifest,
+  tag: string | undefined,
+  stored: Digest | undefined,
+): Promise<void> {
+  const { digest } = manifest.descriptor
+  if (stored === digest) return
+  const asked = stored ?? (tag === undefined ? digest : (await target.find(tag))?.digest)
+  if (asked === digest) return
+  throw new PromoteError('DIGEST_MISMATCH', `${target.name} stored ${asked ?? 'nothing'} where ${digest} was sent`, {
+    side: 'destination',
+    hint: 'The registry changes manifests on the way in, or somebody else wrote the tag at the same moment.',
+  })
+}

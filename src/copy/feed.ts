@@ -1,0 +1,144 @@
+import type { Hash } from 'node:crypto'
+import { asPromoteError, PromoteError } from '../errors.ts'
+import { algorithmOf, type Digest, hashFor } from '../oci/digest.ts'
+import type { Descriptor } from '../oci/manifest.ts'
+import type { Source } from '../store/store.ts'
+import type { Tries } from './tries.ts'
+
+/**
+ * Writing each 16 KiB record that TLS hands over costs more than copying sixteen of them into one buffer first; with
+ * larger buffers memory grows and time does not shrink.
+ */
+const GATHER = 256 * 1024
+
+/** One blob of the source as the uploads read it: re-opened where it broke off, hashed on the way, never completed when wrong. */
+export interface Feed {
+  /** Bytes from `from` to the end. Throws DIGEST_MISMATCH instead of giving the last chunk of a wrong blob. */
+  read(from: number): AsyncGenerator<Uint8Array>
+  /** What ended the last `read`, if the source did: a broken upload only sees its own stream end. */
+  readonly failure: PromoteError | undefined
+  /** Forgets the hash: the whole blob will be read again. */
+  reset(): void
+}
+
+export function createFeed(
+  source: Source,
+  blob: Descriptor,
+  tries: () => Tries,
+  onBytes: (bytes: number) => void,
+): Feed {
+  const content = createContent(blob)
+  let failure: PromoteError | undefined
+
+  async function* read(from: number): AsyncGenerator<Uint8Array> {
+    failure = undefined
+    let held: Uint8Array | undefined
+    try {
+      for await (const chunk of resumed(source, blob, from, tries(), content)) {
+        if (held !== undefined) {
+          yield held
+          onBytes(held.length)
+        }
+        held = chunk
+      }
+      content.verify()
+    } catch (thrown) {
+      failure = asPromoteError(thrown, 'source')
+      throw failure
+    }
+    if (held !== undefined) {
+      yield held
+      onBytes(held.length)
+    }
+  }
+  return {
+    read,
+    get failure() {
+      return failure
+    },
+    reset: () => content.reset(),
+  }
+}
+
+/** The bytes from `from` on, over as many connections as it takes. */
+async function* resumed(
+  source: Source,
+  blob: Descriptor,
+  from: number,
+  tries: Tries,
+  content: Content,
+): AsyncGenerator<Uint8Array> {
+  let position = from
+  while (position < blob.size) {
+    try {
+      for await (const chunk of gather(await source.blob(blob, position))) {
+        content.take(chunk, position)
+        position += chunk.length
+        tries.progress(chunk.length)
+        yield chunk
+      }
+    } catch (thrown) {
+      await tries.failed(asPromoteError(thrown, 'source'))
+    }
+  }
+}
+
+type Content = ReturnType<typeof createContent>
+
+/** The hash over the whole blob. Bytes that were hashed on an earlier pass are not hashed again. */
+function createContent(blob: Descriptor) {
+  let hash: Hash = hashFor(blob.digest)
+  let hashed = 0
+  return {
+    take(chunk: Uint8Array, position: number): void {
+      const known = Math.max(0, hashed - position)
+      if (known >= chunk.length) return
+      hash.update(known === 0 ? chunk : chunk.subarray(known))
+      hashed = position + chunk.length
+    },
+    verify: () => verify(blob, hash.copy()),
+    reset(): void {
+      hash = hashFor(blob.digest)
+      hashed = 0
+    },
+  }
+}
+
+function verify(blob: Descriptor, hash: Hash): void {
+  const actual: Digest = `${algorithmOf(blob.digest)}:${hash.digest('hex')}`
+  if (actual === blob.digest) return
+  throw new PromoteError('DIGEST_MISMATCH', `the source's bytes of blob ${blob.digest} have the digest ${actual}`, {
+    side: 'source',
+  })
+}
+
+/** Small chunks become large ones, large ones pass as they are; what came before a break is handed on before the error. */
+export async function* gather(chunks: AsyncIterable<Uint8Array>, size = GATHER): AsyncGenerator<Uint8Array> {
+  let buffer = Buffer.alloc(0)
+  let filled = 0
+  const broken = { thrown: undefined as unknown }
+  try {
+    for await (const chunk of chunks) {
+      let rest = chunk
+      while (rest.length > 0) {
+        if (filled === 0 && rest.length >= size) {
+          yield rest
+          break
+        }
+        if (filled === 0) buffer = Buffer.allocUnsafeSlow(size)
+        const part = rest.subarray(0, size - filled)
+        buffer.set(part, filled)
+        filled += part.length
+        rest = rest.subarray(part.length)
+        if (filled === size) {
+          yield buffer
+          filled = 0
+        }
+      }
+    }
+  } catch (thrown) {
+    broken.thrown = thrown
+  }
+  if (filled > 0) yield buffer.subarray(0, filled)
+  if (broken.thrown !== undefined) throw broken.thrown
+}

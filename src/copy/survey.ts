@@ -1,0 +1,113 @@
+import type { Digest } from '../oci/digest.ts'
+import type { Target } from '../store/store.ts'
+import type { Graph, Key, Node } from './graph.ts'
+import type { Permits } from './permits.ts'
+
+/** What the destination holds, as far as it was asked. */
+export type Survey = Readonly<{
+  /** Wanted tag → what it points at now, null when it does not exist. */
+  tags: ReadonlyMap<string, Digest | null>
+  /** What is certainly there, with the reason. Nothing gets in here because something else is there. */
+  present: ReadonlyMap<Key, string>
+  /** True: what is not in `present` is absent. False: it was not asked, and the executor finds out. */
+  exhaustive: boolean
+  /** Subject → digests that the destination lists as its referrers. */
+  listed: ReadonlyMap<Digest, ReadonlySet<Digest>>
+}>
+
+/**
+ * A tag that is already right proves its manifest, and a stored image manifest proves its blobs: registries refuse a
+ * manifest whose blobs are missing (distribution-spec, "Pushing Manifests"). It proves no child of an index: sparse
+ * indexes are accepted, so each child is asked for.
+ */
+export async function survey(
+  target: Target,
+  graph: Graph,
+  tags: readonly string[],
+  all: boolean,
+  permits: Permits,
+): Promise<Survey> {
+  const root = graph.root.descriptor.digest
+  const current = await Promise.all(
+    tags.map(async (tag) => [tag, (await permits(() => target.find(tag)))?.digest ?? null] as const),
+  )
+  const right = current.find(([, digest]) => digest === root)?.[0]
+  const present = new Map<Key, string>()
+  if (right !== undefined) present.set(`manifest ${root}`, `tag ${right} is already at this digest`)
+
+  const listed = await readListed(target, graph, permits)
+  const open = [...graph.nodes.values()].filter(
+    (node) => node.leave === undefined && node.kind === 'manifest' && !present.has(node.key),
+  )
+  const inventory = open.length > 0 ? await target.inventory() : undefined
+  const ask = right !== undefined || all
+  await Promise.all(
+    open.map(async (node) => {
+      const reason = await whyPresent(target, node, inventory, listed, ask, permits)
+      if (reason !== undefined) present.set(node.key, reason)
+    }),
+  )
+  await surveyBlobs(target, graph, present, inventory, all, permits)
+  return { tags: new Map(current), present, exhaustive: all || inventory !== undefined, listed }
+}
+
+async function readListed(target: Target, graph: Graph, permits: Permits): Promise<Map<Digest, ReadonlySet<Digest>>> {
+  const subjects = new Set(graph.attached.filter(({ tag }) => tag === null).map(({ subject }) => subject))
+  const lists = [...subjects].map(async (subject) => {
+    const list = await permits(() => target.referrers(subject))
+    return [subject, new Set(list.map(({ digest }) => digest))] as const
+  })
+  return new Map(await Promise.all(lists))
+}
+
+async function whyPresent(
+  target: Target,
+  node: Node,
+  inventory: ReadonlySet<Digest> | undefined,
+  listed: Survey['listed'],
+  ask: boolean,
+  permits: Permits,
+): Promise<string | undefined> {
+  const { tag } = node
+  if (tag !== undefined) {
+    const there = await permits(() => target.find(tag))
+    return there?.digest === node.descriptor.digest ? `tag ${tag} is already at this digest` : undefined
+  }
+  if (node.attachedTo !== undefined && listed.get(node.attachedTo)?.has(node.descriptor.digest))
+    return 'listed as a referrer'
+  if (inventory?.has(node.descriptor.digest)) return 'in the inventory of the image stream'
+  if (ask && (await permits(() => target.has(node.descriptor, 'manifest')))) return 'the registry has it'
+  return undefined
+}
+
+async function surveyBlobs(
+  target: Target,
+  graph: Graph,
+  present: Map<Key, string>,
+  inventory: ReadonlySet<Digest> | undefined,
+  all: boolean,
+  permits: Permits,
+): Promise<void> {
+  for (const node of graph.nodes.values())
+    if (node.kind === 'manifest' && present.has(node.key)) provenBy(node, graph, present)
+  const open = [...graph.nodes.values()].filter(
+    (node) => node.kind === 'blob' && node.leave === undefined && !present.has(node.key),
+  )
+  await Promise.all(
+    open.map(async (node) => {
+      if (inventory?.has(node.descriptor.digest)) present.set(node.key, 'in the inventory of the image stream')
+      else if (all && (await permits(() => target.has(node.descriptor, 'blob'))))
+        present.set(node.key, 'the registry has it')
+    }),
+  )
+}
+
+/** Marks the blobs of a manifest that the registry holds; it checked each of them when it took the manifest. */
+export function provenBy(node: Node, graph: Graph, present: Map<Key, string>): void {
+  for (const key of node.needs) {
+    const needed = graph.nodes.get(key)
+    if (needed?.kind === 'blob' && needed.leave === undefined && !present.has(key)) {
+      present.set(key, `checked by the registry when it took ${node.descriptor.digest}`)
+    }
+  }
+}

@@ -9,7 +9,10 @@ export type Body = Uint8Array | string | Readonly<{ size: number; stream: AsyncI
 export type Req = Readonly<{
   method: Method
   url: URL
-  /** Lower-case names. Never `authorization`: the authorize layer alone sets it, except to a token service. */
+  /**
+   * Lower-case names. Never `authorization`: the authorize layer alone sets it, except to a token service and, in
+   * `openshift/oauth.ts`, to the two https OAuth endpoints that the cluster's discovery named, with `follow: false`.
+   */
   headers?: Readonly<Record<string, string>> | undefined
   body?: Body | undefined
   /** What a registry's token must allow, most important first: `repository:dev/app:pull,push`. */
@@ -18,6 +21,8 @@ export type Req = Readonly<{
   patience?: number | undefined
   /** `false`: exactly one try, the caller resumes or judges by itself. */
   retry?: boolean | undefined
+  /** Sent also after the run was cancelled: the logout. The caller bounds it. */
+  afterCancel?: boolean | undefined
   /** `false`: a 3xx is handed to the caller. */
   follow?: boolean | undefined
   /** Set by the redirect layer on hops that have left the first origin, even if they come back. */

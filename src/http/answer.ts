@@ -1,0 +1,159 @@
+/** Reading answers, always bounded, and turning a refusal into the project's error. */
+import { type Code, PromoteError, type Side } from '../errors.ts'
+import { type ErrorBody, quote, readErrorBody } from './error-body.ts'
+import type { Res } from './send.ts'
+
+/** Enough for every error envelope; a proxy's HTML page is cut. */
+const ERROR_BODY_LIMIT = 64 * 1024
+/** Reading so much of an unwanted body keeps its connection; more costs less when the connection is closed. */
+const DRAIN_LIMIT = 64 * 1024
+
+/** The first value of a header, by lower-case name. */
+export function header(res: Res, name: string): string | undefined {
+  return headerAll(res, name)[0]
+}
+
+/** Every line of a header as it stood on the wire. */
+export function headerAll(res: Res, name: string): readonly string[] {
+  if (!Object.hasOwn(res.headers, name)) return []
+  const value = res.headers[name]
+  if (value === undefined) return []
+  return typeof value === 'string' ? [value] : value
+}
+
+/** The whole body. Longer than `limit` bytes: PROTOCOL, and the connection is given up. */
+export async function bytes(res: Res, limit: number): Promise<Uint8Array> {
+  const announced = Number(header(res, 'content-length') ?? 0)
+  const parts: Uint8Array[] = []
+  let size = 0
+  for await (const part of res.body) {
+    size += part.byteLength
+    if (size > limit || announced > limit) {
+      throw new PromoteError('PROTOCOL', `${place(res.url)}: the answer is longer than ${limit} bytes.`, {
+        status: res.status,
+      })
+    }
+    parts.push(part)
+  }
+  return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)
+}
+
+export async function text(res: Res, limit: number): Promise<string> {
+  return Buffer.from(await bytes(res, limit)).toString('utf8')
+}
+
+/** What `json` needs of a zod schema. */
+type Schema<T> = {
+  safeParse(
+    data: unknown,
+  ):
+    | { success: true; data: T }
+    | { success: false; error: { issues: readonly { path: readonly PropertyKey[]; message: string }[] } }
+}
+
+/** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
+export async function json<T>(res: Res, schema: Schema<T>, limit: number): Promise<T> {
+  const body = await text(res, limit)
+  let data: unknown
+  try {
+    data = JSON.parse(body)
+  } catch {
+    const type = header(res, 'content-type') ?? 'no content type'
+    throw new PromoteError('PROTOCOL', `${place(res.url)}: the answer is not JSON (${quote(type, 100)}).`, {
+      status: res.status,
+    })
+  }
+  const parsed = schema.safeParse(data)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  const where = quote(issue?.path.map(String).join('.') || 'the document', 100)
+  throw new PromoteError('PROTOCOL', `${place(res.url)}: unexpected JSON at ${where}: ${issue?.message ?? ''}.`, {
+    status: res.status,
+  })
+}
+
+/** Frees the connection. Never throws. */
+export async function discard(res: Res): Promise<void> {
+  let size = 0
+  try {
+    for await (const part of res.body) {
+      size += part.byteLength
+      if (size > DRAIN_LIMIT) break
+    }
+  } catch {
+    // The answer is not wanted, so neither is the reason why it broke off.
+  }
+}
+
+/** Nothing was decided by these; 522 is Cloudflare's "origin timed out". */
+const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504, 522])
+
+export function isTransient(status: number): boolean {
+  return TRANSIENT.has(status)
+}
+
+/**
+ * Reads at most 64 KiB of a refusal. Understands the distribution error envelope, Kubernetes Status, OAuth errors,
+ * `{"details"}`, `{"message"}`, plain text and the title of an HTML page.
+ * @param about `what`: what was tried, `GET https://host/path`; `code`: when the caller knows better than the status.
+ */
+export async function registryError(
+  res: Res,
+  about: Readonly<{ side: Side; what: string; code?: Code | undefined; hint?: string | undefined }>,
+): Promise<PromoteError> {
+  const body = readErrorBody(await errorText(res), header(res, 'content-type') ?? '')
+  const said = body.said === '' ? 'without an explanation' : body.said
+  return new PromoteError(about.code ?? codeOf(res.status, body), `${about.what}: ${res.status} ${said}.`, {
+    side: about.side,
+    hint: about.hint,
+    status: res.status,
+    server: body.server,
+    retryAfter: retryAfter(res),
+    transient: isTransient(res.status),
+  })
+}
+
+async function errorText(res: Res): Promise<string> {
+  const parts: Uint8Array[] = []
+  let size = 0
+  try {
+    for await (const part of res.body) {
+      parts.push(part)
+      size += part.byteLength
+      if (size >= ERROR_BODY_LIMIT) break
+    }
+  } catch {
+    // What came before the break still explains the refusal.
+  }
+  return Buffer.concat(parts).subarray(0, ERROR_BODY_LIMIT).toString('utf8')
+}
+
+function codeOf(status: number, body: ErrorBody): Code {
+  if (status === 429 || body.server.some((entry) => entry.code === 'TOOMANYREQUESTS')) return 'RATE_LIMITED'
+  if (status === 401) return 'TOKEN_REJECTED'
+  if (status === 403) return 'DENIED'
+  if (status === 404) return 'NOT_FOUND'
+  return status >= 500 || isTransient(status) ? 'UNAVAILABLE' : 'PROTOCOL'
+}
+
+/** Milliseconds that the answer asks to wait (RFC 9110 10.2.3). */
+export function retryAfter(res: Res, now: number = Date.now()): number | undefined {
+  return parseRetryAfter(header(res, 'retry-after'), header(res, 'date'), now)
+}
+
+/** Seconds or an HTTP-date; a date counts from the server's own clock, which may be far from ours. */
+export function parseRetryAfter(value: string | undefined, date: string | undefined, now: number): number | undefined {
+  const wanted = value?.trim().slice(0, 64) ?? ''
+  if (/^\d{1,9}(?:\.\d+)?$/.test(wanted)) return Math.ceil(Number(wanted) * 1000)
+  // `Date.parse` takes much more than an HTTP-date, "-5" for one.
+  if (!/^[A-Z][a-z]{2}/.test(wanted)) return undefined
+  const at = Date.parse(wanted)
+  if (Number.isNaN(at)) return undefined
+  const theirs = Date.parse(date?.slice(0, 64) ?? '')
+  return Math.max(0, at - (Number.isNaN(theirs) ? now : theirs))
+}
+
+/** A URL for messages: without user, query and fragment, which may hold signatures and secrets. */
+export function place(url: URL): string {
+  return quote(`${url.origin}${url.pathname}`, 300)
+}

@@ -1,0 +1,168 @@
+/** Puts the credential of one origin on the requests to that origin, in the form that the server asks for. */
+import type { Context } from '../context.ts'
+import type { Credential, Login } from '../credential.ts'
+import { PromoteError, type Side } from '../errors.ts'
+import { discard, headerAll, place } from './answer.ts'
+import { mayAsk, mayCarry } from './carry.ts'
+import { type Challenge, parseChallenges } from './challenge.ts'
+import { isReplayable } from './redirect.ts'
+import { mergeScopes, splitScopes } from './scope.ts'
+import type { Layer, Req, Res, Send } from './send.ts'
+import { basic, isSame, type Service, type Token, tokenService } from './token-service.ts'
+
+export type Access = Readonly<{
+  side: Side
+  origin: URL
+  login: Login
+  /** Certificates are verified on this side. */
+  verified: boolean
+  /** Reaches token services: follows redirects, repeats nothing, knows no credential. */
+  ask: Send
+  context: Context
+}>
+
+/** What a request carried. */
+type Shown = Readonly<{ authorization: string; token?: Token | undefined }>
+
+/** What the origin's challenges have taught. */
+type Known = {
+  service?: Service
+  basic: boolean
+  /** Scopes that challenges asked for, by the scopes of the request. */
+  scopes: Map<string, readonly string[]>
+}
+
+/**
+ * A bearer credential is sent at once. User and password, refresh token and anonymity wait for the first challenge of the
+ * origin; from then on they go along without being asked. After a 401 the request is repeated with a fresh token of the
+ * token service, then with what `login.renew` has; then the 401 is the caller's. A streamed body cannot be repeated: its
+ * 401 is the caller's at once, and the next request of the same scopes carries the fresh token.
+ */
+export function authorize(access: Access): Layer {
+  const tokens = tokenService(access.side, access.ask, access.context)
+  const known: Known = { basic: false, scopes: new Map() }
+
+  const show = async (credential: Credential, request: Req): Promise<Shown | undefined> => {
+    if (credential.kind === 'bearer') return { authorization: `Bearer ${credential.token.reveal()}` }
+    if (known.service !== undefined) {
+      if (mayAsk(access.origin, known.service.realm, credential.kind, access.verified)) {
+        const wanted = request.scopes ?? []
+        const scopes = mergeScopes(wanted, known.scopes.get(wanted.join(' ')) ?? [])
+        const token = await tokens.token(known.service, credential, scopes)
+        return { authorization: `Bearer ${token.secret.reveal()}`, token }
+      }
+      if (!known.basic && credential.kind !== 'anonymous') throw strangeService(access, known.service)
+    }
+    return credential.kind === 'basic' && known.basic ? { authorization: basic(credential, access.context) } : undefined
+  }
+
+  return (next) => async (request) => {
+    if (!mayCarry(access.origin, request.url, request.left === true, 'token')) return next(request)
+    const credential = await access.login.current()
+    const shown = await showOrRenew(access, credential, (one) => show(one, request))
+    let res = await next(signed(request, shown.with))
+    if (res.status !== 401) return res
+    const challenges = await challengesOf(res, request, access, next, known)
+    learn(known, challenges, request, access.origin)
+    if (shown.with?.token !== undefined) tokens.drop(shown.with.token)
+    const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request))
+    let last = fresh
+    if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
+      if (!isReplayable(request)) return res
+      await discard(res)
+      res = await next(signed(request, fresh.with))
+      if (res.status !== 401) return res
+    }
+    if (last.with === undefined || (await isMerelyDenied(res, last.with, request, access, next))) return res
+    const renewed = await renew(access, last.credential)
+    if (renewed === undefined) return res
+    last = { credential: renewed, with: await show(renewed, request) }
+    if (!isReplayable(request)) return res
+    await discard(res)
+    return next(signed(request, last.with))
+  }
+}
+
+/** A token service that refuses the credential is a refusal of the credential: renewed once. */
+async function showOrRenew(
+  access: Access,
+  credential: Credential,
+  show: (credential: Credential) => Promise<Shown | undefined>,
+): Promise<{ credential: Credential; with: Shown | undefined }> {
+  try {
+    return { credential, with: await show(credential) }
+  } catch (thrown) {
+    if (!(thrown instanceof PromoteError)) throw thrown
+    // Without a credential the registry's own refusal says more than that of its token service.
+    if (thrown.code === 'CREDENTIAL_MISSING') return { credential, with: undefined }
+    if (thrown.code !== 'LOGIN_REJECTED' && thrown.code !== 'TOKEN_REJECTED') throw thrown
+    const renewed = await renew(access, credential)
+    if (renewed === undefined) throw thrown
+    return { credential: renewed, with: await show(renewed) }
+  }
+}
+
+async function renew(access: Access, refused: Credential): Promise<Credential | undefined> {
+  if (refused.kind === 'anonymous') return undefined
+  const renewed = await access.login.renew(refused)
+  return renewed === undefined || isSame(renewed, refused) ? undefined : renewed
+}
+
+function signed(request: Req, shown: Shown | undefined): Req {
+  if (shown === undefined) return request
+  return { ...request, headers: { ...request.headers, authorization: shown.authorization } }
+}
+
+function isRegistry(request: Req): boolean {
+  return request.url.pathname.startsWith('/v2/')
+}
+
+/** Google's registries answer 401 without a challenge on everything but `/v2/`. */
+async function challengesOf(
+  res: Res,
+  request: Req,
+  access: Access,
+  next: Send,
+  known: Known,
+): Promise<readonly Challenge[]> {
+  const challenges = parseChallenges(headerAll(res, 'www-authenticate'))
+  const mute = challenges.length === 0 && known.service === undefined && !known.basic
+  if (!mute || !isRegistry(request) || request.url.pathname === '/v2/') return challenges
+  const ping = await next({ method: 'GET', url: new URL('/v2/', access.origin) })
+  const asked = ping.status === 401 ? parseChallenges(headerAll(ping, 'www-authenticate')) : []
+  await discard(ping)
+  return asked
+}
+
+/** A token service once named stays: OpenShift answers a bad token with a Basic challenge that only means "denied". */
+function learn(known: Known, challenges: readonly Challenge[], request: Req, origin: URL): void {
+  for (const { scheme, parameters } of challenges) {
+    if (scheme === 'basic' && known.service === undefined) known.basic = true
+    const realm = parameters.get('realm')
+    if (scheme !== 'bearer' || realm === undefined || !URL.canParse(realm, origin.href)) continue
+    known.service = { realm: new URL(realm, origin), service: parameters.get('service') }
+    known.scopes.set((request.scopes ?? []).join(' '), splitScopes(parameters.get('scope')))
+  }
+}
+
+/**
+ * OpenShift's registry says "access denied" for an expired token and for a missing right alike; only `GET /v2/` with the
+ * same token tells them apart (openshift/image-registry pkg/dockerregistry/server/auth.go). Without this, every missing
+ * right would cost a new login.
+ */
+async function isMerelyDenied(res: Res, shown: Shown, request: Req, access: Access, next: Send): Promise<boolean> {
+  if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/') return false
+  const challenges = parseChallenges(headerAll(res, 'www-authenticate'))
+  if (!challenges.some((one) => one.parameters.get('error') === 'access denied')) return false
+  const ping = await next(signed({ method: 'GET', url: new URL('/v2/', access.origin) }, shown))
+  await discard(ping)
+  return ping.status !== 401
+}
+
+function strangeService(access: Access, service: Service): PromoteError {
+  const message = `${place(access.origin)} names the token service ${place(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`
+  return new PromoteError('UNSUPPORTED', message, {
+    side: access.side,
+    hint: `Use https for the registry${access.verified ? '' : `, and ${access.side}-ca instead of ${access.side}-insecure-skip-tls-verify`}.`,
+  })
+}

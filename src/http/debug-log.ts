@@ -1,0 +1,31 @@
+import type { Context } from '../context.ts'
+import { asPromoteError } from '../errors.ts'
+import { place } from './answer.ts'
+import { quote } from './error-body.ts'
+import type { Layer } from './send.ts'
+
+/** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
+const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit']
+
+/** One debug line for every request on the wire: `GET https://host/path?n=100 200 12 ms`. No headers, no bodies. */
+export function debugLog({ log, now }: Context): Layer {
+  return (next) => async (request) => {
+    const started = now()
+    const line = (outcome: string | number) =>
+      log.debug(`${request.method} ${readable(request.url)} ${outcome} ${Math.round(now() - started)} ms`)
+    try {
+      const res = await next(request)
+      line(res.status)
+      return res
+    } catch (thrown) {
+      line(asPromoteError(thrown).code)
+      throw thrown
+    }
+  }
+}
+
+export function readable(url: URL): string {
+  const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name))
+  const query = shown.map(([name, value]) => `${name}=${quote(value, 200)}`).join('&')
+  return query === '' ? place(url) : `${place(url)}?${query}`
+}

@@ -1,0 +1,107 @@
+/** The words of a server that refused: untrusted, so cleaned of control characters and bounded before anybody sees them. */
+import type { ServerError } from '../errors.ts'
+
+const SAID_LIMIT = 500
+/** More entries say nothing new: a manifest with 100 missing blobs repeats itself. */
+const ENTRIES = 8
+const DETAIL_LIMIT = 2000
+
+export type ErrorBody = Readonly<{
+  server: readonly ServerError[]
+  /** One line, quoted where it is the server's prose; empty when there is none. */
+  said: string
+}>
+
+/** @param contentType decides only what is left open by the text itself: JSON is often sent as text/plain. */
+export function readErrorBody(body: string, contentType: string): ErrorBody {
+  const trimmed = body.trim()
+  if (trimmed === '') return { server: [], said: '' }
+  const data = parse(trimmed)
+  if (isRecord(data)) return readJson(data)
+  if (/html/i.test(contentType) || /^<(?:!doctype|html)/i.test(trimmed)) {
+    const title = titleOf(trimmed)
+    return { server: [], said: title === '' ? 'with an HTML page' : `with an HTML page: "${quote(title)}"` }
+  }
+  return { server: [], said: `"${quote(trimmed)}"` }
+}
+
+/** One bounded line without control characters, bidirectional overrides and line separators. */
+export function quote(text: string, limit: number = SAID_LIMIT): string {
+  const line = text
+    .slice(0, limit * 4)
+    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ')
+    .replace(/ {2,}/g, ' ')
+    .trim()
+  return line.length <= limit ? line : `${line.slice(0, limit)}…`
+}
+
+function readJson(data: Record<string, unknown>): ErrorBody {
+  const entries = (Array.isArray(data.errors) ? data.errors : []).filter(isRecord).slice(0, ENTRIES).map(entryOf)
+  if (entries.length > 0) return { server: entries, said: quote(entries.map(sentence).join('; ')) }
+  // Kubernetes Status: reason and message. OAuth (RFC 6749 5.2): error and error_description.
+  const code = string(data.reason) || string(data.error) || ''
+  const message =
+    string(data.message) ||
+    string(data.error_description) ||
+    // OpenShift's and Docker Hub's token services.
+    string(data.details) ||
+    string(data.detail)
+  if (code === '' && message === '') return { server: [], said: '' }
+  const entry: ServerError = { code: quote(code, 100), message: quote(message), ...detailOf(data.details) }
+  return { server: [entry], said: sentence(entry) }
+}
+
+function entryOf(raw: Record<string, unknown>): ServerError {
+  return {
+    code: quote(string(raw.code) || 'UNKNOWN', 100),
+    message: quote(string(raw.message)),
+    ...detailOf(raw.detail),
+  }
+}
+
+function sentence(entry: ServerError): string {
+  const detail =
+    typeof entry.detail === 'string' && entry.detail !== entry.message ? ` (${quote(entry.detail, 200)})` : ''
+  const message = entry.message === '' ? '' : `"${entry.message}"`
+  return [entry.code, message].filter((part) => part !== '').join(' ') + detail
+}
+
+/** A detail is kept as data for the rooms that know it, unless it is null or huge. */
+function detailOf(detail: unknown): { detail?: unknown } {
+  if (detail === undefined || detail === null) return {}
+  if (typeof detail === 'string') return { detail: quote(detail) }
+  try {
+    return JSON.stringify(detail).length > DETAIL_LIMIT ? {} : { detail }
+  } catch {
+    // Nested deeper than the stack.
+    return {}
+  }
+}
+
+/** Found by index, not by one expression over 64 KiB of somebody else's text. */
+function titleOf(html: string): string {
+  const lower = html.toLowerCase()
+  for (const tag of ['title', 'h1']) {
+    const open = lower.indexOf(`<${tag}`)
+    const from = open < 0 ? -1 : lower.indexOf('>', open)
+    const to = from < 0 ? -1 : lower.indexOf(`</${tag}`, from)
+    if (to > 0) return html.slice(from + 1, to)
+  }
+  return ''
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function string(value: unknown): string {
+  return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : ''
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

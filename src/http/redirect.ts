@@ -1,0 +1,72 @@
+import { PromoteError, type Side } from '../errors.ts'
+import { discard, header, place } from './answer.ts'
+import type { Layer, Req, Res } from './send.ts'
+
+/** curl allows 50, Go 10; registries need one or two. */
+const MOST_HOPS = 10
+const REDIRECTS = new Set([301, 302, 303, 307, 308])
+/** What names the sender; it stays on the origin that it was meant for. */
+const PRIVATE = ['authorization', 'cookie', 'proxy-authorization']
+
+/**
+ * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
+ * first origin is marked `left` for good and goes without credentials. https → http is refused. `url` of the answer is
+ * where it came from. Everything else with a 3xx is the caller's.
+ */
+export function redirect(side: Side): Layer {
+  return (next) => async (first) => {
+    const seen = new Set<string>()
+    let request = first
+    for (;;) {
+      const res = await next(request)
+      const location = header(res, 'location')
+      if (location === undefined || !isFollowed(request, res.status)) return res
+      await discard(res)
+      seen.add(request.url.href)
+      const target = targetOf(request, location, side)
+      if (seen.size > MOST_HOPS || seen.has(target.href)) {
+        throw refused(request, `redirects without end (${seen.size} so far, now to ${place(target)})`, side)
+      }
+      request = hop(first, request, target)
+    }
+  }
+}
+
+function isFollowed(request: Req, status: Res['status']): boolean {
+  if (request.follow === false || !REDIRECTS.has(status)) return false
+  if (request.method === 'GET' || request.method === 'HEAD') return true
+  return (status === 307 || status === 308) && isReplayable(request)
+}
+
+export function isReplayable(request: Req): boolean {
+  return typeof request.body !== 'object' || !('stream' in request.body)
+}
+
+function targetOf(request: Req, location: string, side: Side): URL {
+  if (!URL.canParse(location, request.url.href)) throw refused(request, 'redirects to something that is no URL', side)
+  const target = new URL(location, request.url)
+  target.hash = ''
+  target.username = ''
+  target.password = ''
+  if (target.protocol !== 'https:' && target.protocol !== 'http:') {
+    throw refused(request, `redirects to a ${target.protocol} address`, side)
+  }
+  if (request.url.protocol === 'https:' && target.protocol === 'http:') {
+    throw refused(request, `redirects from https to plain http (${place(target)})`, side)
+  }
+  return target
+}
+
+function hop(first: Req, request: Req, target: URL): Req {
+  const left = request.left === true || target.origin !== first.url.origin
+  if (!left) return { ...request, url: target }
+  const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()))
+  return { ...request, url: target, left, headers: Object.fromEntries(headers) }
+}
+
+function refused(request: Req, what: string, side: Side): PromoteError {
+  return new PromoteError('PROTOCOL', `${request.method} ${place(request.url)}: the server ${what}.`, {
+    side,
+    hint: 'Check the address of the registry, and a proxy or gateway in front of it.',
+  })
+}

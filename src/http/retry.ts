@@ -1,0 +1,96 @@
+import type { Context } from '../context.ts'
+import { asPromoteError, PromoteError, type Side } from '../errors.ts'
+import { discard, header, isTransient, place, retryAfter } from './answer.ts'
+import { LONGEST_PAUSE } from './pace.ts'
+import { isReplayable } from './redirect.ts'
+import type { Layer, Res } from './send.ts'
+
+/** First wait, doubled with every try, at most the second number (milliseconds). */
+const FIRST_WAIT = 250
+const LONGEST_WAIT = 30_000
+
+export type RetryOptions = Readonly<{
+  side: Side
+  /** Tries in a row after the first. */
+  retries: number
+  /** @param attempt 1 for the first repetition. */
+  onRetry?: ((what: string, reason: string, wait: number, attempt: number) => void) | undefined
+}>
+
+/**
+ * Repeats requests whose body can be sent again, after answers and errors that decided nothing: exponential waits with
+ * full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/), or what `Retry-After`
+ * asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error.
+ *
+ * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
+ * After a good answer it is a restart.
+ */
+export function retry(options: RetryOptions, context: Context): Layer {
+  const good = new Set<string>()
+  return (next) => async (request) => {
+    const what = `${request.method} ${place(request.url)}`
+    for (let attempt = 1; ; attempt++) {
+      const outcome = await attemptOnce(() => next(request))
+      if (outcome.res !== undefined && outcome.res.status < 500) good.add(outcome.res.url.origin)
+      // After the cancellation nobody waits any more.
+      const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted)
+      const last = tried || request.retry === false || !isReplayable(request)
+      if (last || !decidedNothing(outcome, good)) return resultOf(outcome)
+      const asked = outcome.res === undefined ? outcome.error?.retryAfter : retryAfter(outcome.res, context.now())
+      if (outcome.res !== undefined) await discard(outcome.res)
+      if (asked !== undefined && asked > LONGEST_PAUSE) throw tooLong(what, asked, outcome, options.side)
+      // "At once" from a server that has just failed is no invitation to hammer it.
+      const wait = asked !== undefined && asked > 0 ? asked : jitter(attempt, context.random)
+      options.onRetry?.(what, reasonOf(outcome), wait, attempt)
+      await context.sleep(wait)
+    }
+  }
+}
+
+type Outcome =
+  | Readonly<{ res: Res; error?: undefined; thrown?: undefined }>
+  | Readonly<{ res?: undefined; error: PromoteError; thrown: unknown }>
+
+async function attemptOnce(send: () => Promise<Res>): Promise<Outcome> {
+  try {
+    return { res: await send() }
+  } catch (thrown) {
+    return { error: asPromoteError(thrown), thrown }
+  }
+}
+
+function resultOf(outcome: Outcome): Res {
+  if (outcome.res !== undefined) return outcome.res
+  throw outcome.thrown
+}
+
+function decidedNothing(outcome: Outcome, good: ReadonlySet<string>): boolean {
+  if (outcome.res === undefined) return outcome.error.transient
+  if (!isTransient(outcome.res.status)) return false
+  return !isRouterPage(outcome.res) || good.has(outcome.res.url.origin)
+}
+
+/** OpenShift's router for a host without a route, or a route without a ready pod: "Application is not available". */
+function isRouterPage(res: Res): boolean {
+  return res.status === 503 && (header(res, 'content-type') ?? '').toLowerCase().startsWith('text/html')
+}
+
+function jitter(attempt: number, random: () => number): number {
+  return Math.round(random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)))
+}
+
+function reasonOf(outcome: Outcome): string {
+  return outcome.res === undefined ? outcome.error.message : `answered ${outcome.res.status}`
+}
+
+function tooLong(what: string, asked: number, outcome: Outcome, side: Side): PromoteError {
+  const status = outcome.res?.status ?? outcome.error?.status
+  const answer = status === undefined ? 'the server' : `${status}: the server`
+  const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${LONGEST_PAUSE / 1000} s.`
+  return new PromoteError(status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE', message, {
+    side,
+    status,
+    retryAfter: asked,
+    hint: 'Run it again later, or ask for a higher rate limit; what is copied already is not sent again.',
+  })
+}

@@ -1,0 +1,158 @@
+/** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
+import * as z from 'zod'
+import type { Context } from '../context.ts'
+import type { Credential } from '../credential.ts'
+import { PromoteError, type Side } from '../errors.ts'
+import type { Secret } from '../secret.ts'
+import { discard, json, place, registryError } from './answer.ts'
+import type { Req, Res, Send } from './send.ts'
+
+const BODY_LIMIT = 1024 * 1024
+/** Shorter lifetimes, and none, count as this many seconds (distribution's token specification). */
+const SHORTEST_LIFE = 60
+/** Renewed when a tenth of its life is left, at most so many milliseconds before its end. */
+const EARLIEST_RENEWAL = 30_000
+
+/** The realm and service that a registry named. */
+export type Service = Readonly<{ realm: URL; service: string | undefined }>
+export type Token = Readonly<{ secret: Secret; renewAt: number }>
+
+const ANSWER = z.object({
+  token: z.string().optional(),
+  access_token: z.string().optional(),
+  expires_in: z.number().optional().catch(undefined),
+})
+
+export type TokenService = Readonly<{
+  /** From memory, or fetched; requests side by side share one exchange. */
+  token(service: Service, credential: Credential, scopes: readonly string[]): Promise<Token>
+  /** Forgets this token, if it still is the one in use. */
+  drop(token: Token): void
+}>
+
+/** @param send without credentials of its own; must not repeat requests, the request that needs the token is repeated. */
+export function tokenService(side: Side, send: Send, context: Context): TokenService {
+  const held = new Map<string, Promise<Token>>()
+  const settled = new Map<string, Token>()
+  let owner: Credential = { kind: 'anonymous' }
+
+  const fetched = (key: string, service: Service, credential: Credential, scopes: readonly string[]) => {
+    const flight = exchangeToken(side, send, context, service, credential, scopes)
+    held.set(key, flight)
+    flight.then(
+      (token) => {
+        if (held.get(key) === flight) settled.set(key, token)
+      },
+      () => {
+        if (held.get(key) === flight) held.delete(key)
+      },
+    )
+    return flight
+  }
+  return {
+    token: async (service, credential, scopes) => {
+      if (!isSame(owner, credential)) {
+        held.clear()
+        settled.clear()
+        owner = credential
+      }
+      const key = [service.realm.href, service.service ?? '', ...scopes].join('\n')
+      const token = settled.get(key)
+      const isOld = token !== undefined && token.renewAt <= context.now()
+      if (isOld) settled.delete(key)
+      return (isOld ? undefined : held.get(key)) ?? fetched(key, service, credential, scopes)
+    },
+    drop: (token) => {
+      for (const [key, one] of settled) {
+        if (one !== token) continue
+        settled.delete(key)
+        held.delete(key)
+      }
+    },
+  }
+}
+
+async function exchangeToken(
+  side: Side,
+  send: Send,
+  context: Context,
+  service: Service,
+  credential: Credential,
+  scopes: readonly string[],
+): Promise<Token> {
+  let res = await send(tokenRequest(service, credential, scopes, context))
+  if (scopes.length > 1 && [400, 401, 403].includes(res.status)) {
+    // Some services refuse several scopes at once (oc has --skip-multiple-scopes for them); the first matters most.
+    await discard(res)
+    res = await send(tokenRequest(service, credential, scopes.slice(0, 1), context))
+  }
+  if (res.status < 200 || res.status > 299) throw await tokenRefused(side, res, service, credential)
+  const answer = await json(res, ANSWER, BODY_LIMIT)
+  const value = answer.token || answer.access_token
+  if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
+    throw new PromoteError('PROTOCOL', `${place(service.realm)}: the answer of the token service holds no token.`, {
+      side,
+    })
+  }
+  // From the moment of receipt: `issued_at` is by the service's clock.
+  const life = Math.max(SHORTEST_LIFE, answer.expires_in ?? 0) * 1000
+  const renewAt = context.now() + life - Math.min(EARLIEST_RENEWAL, life / 10)
+  return { secret: context.secrets.keep(value), renewAt }
+}
+
+function tokenRequest(service: Service, credential: Credential, scopes: readonly string[], context: Context): Req {
+  const url = new URL(service.realm)
+  if (credential.kind === 'identity') {
+    const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'image-promote' })
+    if (service.service !== undefined) form.set('service', service.service)
+    if (scopes.length > 0) form.set('scope', scopes.join(' '))
+    form.set('refresh_token', credential.refreshToken.reveal())
+    const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' }
+    // The token is in the body, and a redirect would take it along.
+    return { method: 'POST', url, headers, body: form.toString(), follow: false }
+  }
+  if (service.service !== undefined) url.searchParams.append('service', service.service)
+  for (const scope of scopes) url.searchParams.append('scope', scope)
+  const headers: Record<string, string> = { accept: 'application/json' }
+  if (credential.kind === 'basic') headers.authorization = basic(credential, context)
+  return { method: 'GET', url, headers }
+}
+
+/** The value of a Basic `Authorization` header. */
+export function basic(credential: Extract<Credential, { kind: 'basic' }>, context: Context): string {
+  return `Basic ${context.secrets.keepPair(credential.username, credential.password).reveal()}`
+}
+
+async function tokenRefused(side: Side, res: Res, service: Service, credential: Credential): Promise<PromoteError> {
+  const what = `asking the token service ${place(service.realm)}`
+  if (res.status === 401 || res.status === 403) {
+    const code =
+      credential.kind === 'basic'
+        ? 'LOGIN_REJECTED'
+        : credential.kind === 'identity'
+          ? 'TOKEN_REJECTED'
+          : 'CREDENTIAL_MISSING'
+    const hint =
+      credential.kind === 'anonymous'
+        ? 'The registry wants a credential for this side.'
+        : 'Check user name and password or token of this side, and what they may do.'
+    return registryError(res, { side, what, code, hint })
+  }
+  return registryError(res, {
+    side,
+    what,
+    ...(credential.kind === 'identity' && res.status === 400 ? { code: 'TOKEN_REJECTED' as const } : {}),
+  })
+}
+
+/** By content: a login may build its credential anew for every call. */
+export function isSame(one: Credential, other: Credential): boolean {
+  if (one === other) return true
+  if (one.kind === 'basic' && other.kind === 'basic') {
+    return one.username === other.username && one.password.reveal() === other.password.reveal()
+  }
+  if (one.kind === 'bearer' && other.kind === 'bearer') return one.token.reveal() === other.token.reveal()
+  if (one.kind === 'identity' && other.kind === 'identity')
+    return one.refreshToken.reveal() === other.refreshToken.reveal()
+  return one.kind === 'anonymous' && other.kind === 'anonymous'
+}

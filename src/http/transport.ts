@@ -1,0 +1,176 @@
+/** Requests to sockets: which connection, which proxy, which trust. Nothing is repeated or followed here. */
+import type { X509Certificate } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
+import { Agent } from 'undici'
+import type { Context } from '../context.ts'
+import { PromoteError, type Side } from '../errors.ts'
+import { discard, place } from './answer.ts'
+import { exchange, type Wire } from './exchange.ts'
+import { failure } from './failure.ts'
+import { type ProxyServer, proxyFor } from './proxy.ts'
+import type { Req, Res, Send } from './send.ts'
+import { ownAuthorities, trustContext } from './trust.ts'
+import { connector, lazy, proxyRefused, type Tunnel, type Wiring } from './tunnel.ts'
+
+/** The version of package.json; a test holds them together. */
+export const VERSION = '0.1.0'
+
+export type TransportOptions = Readonly<{
+  side: Side
+  ca?: string | undefined
+  insecureSkipTlsVerify: boolean
+  stallTimeout: number
+  clientCertificate?: Readonly<{ cert: string; key: string; origin?: string | undefined }> | undefined
+}>
+
+export type Transport = Readonly<{ send: Send; close: () => Promise<void> }>
+
+export function openTransport(options: TransportOptions, context: Context): Transport {
+  const authorities = ownAuthorities(options.ca, options.side)
+  const cancels = cancellations(context.signal, options.side)
+  const routes = openRoutes(options, context)
+  const answered = new Set<string>()
+
+  const send = async (request: Req): Promise<Res> => {
+    const proxy = proxyFor(request.url, context.env)
+    const explain = (thrown: unknown) =>
+      failure(thrown, {
+        side: options.side,
+        url: request.url,
+        what: `${request.method} ${place(request.url)}`,
+        known: answered.has(request.url.host),
+        certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
+        authorities,
+      })
+    if (request.afterCancel !== true) cancels.check()
+    const exact = await withoutEmptyStream(request)
+    const terms = {
+      side: options.side,
+      stallTimeout: options.stallTimeout,
+      explain,
+      onCancel: cancels.add(request.afterCancel === true),
+    }
+    const res = await exchange(exact, routes.wire(exact, proxy), terms)
+    answered.add(request.url.host)
+    if (res.status !== 407 || proxy === undefined) return res
+    await discard(res)
+    throw proxyRefused(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side)
+  }
+  return {
+    send,
+    close: async () => {
+      cancels.close()
+      await routes.close()
+    },
+  }
+}
+
+/** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
+async function withoutEmptyStream(request: Req): Promise<Req> {
+  if (typeof request.body !== 'object' || !('stream' in request.body) || request.body.size > 0) return request
+  for await (const chunk of request.body.stream) {
+    if (chunk.byteLength > 0) throw new PromoteError('PROTOCOL', 'The bytes to send are more than announced.')
+  }
+  return { ...request, body: '' }
+}
+
+/** One listener on the run's signal for any number of requests; each more would earn a warning from Node. */
+function cancellations(signal: AbortSignal, side: Side) {
+  const running = new Set<(reason: PromoteError) => void>()
+  const sheltered = new Set<(reason: PromoteError) => void>()
+  const cancelled = () => new PromoteError('CANCELLED', 'Cancelled.', { side })
+  const end = (all: ReadonlySet<(reason: PromoteError) => void>) => {
+    for (const cancel of [...all]) cancel(cancelled())
+  }
+  const cancel = () => end(running)
+  signal.addEventListener('abort', cancel)
+  return {
+    check: () => {
+      if (signal.aborted) throw cancelled()
+    },
+    /** @param afterCancel ended by closing the network only. */
+    add: (afterCancel: boolean) => (one: (reason: PromoteError) => void) => {
+      const set = afterCancel ? sheltered : running
+      set.add(one)
+      return () => void set.delete(one)
+    },
+    close: () => {
+      signal.removeEventListener('abort', cancel)
+      end(running)
+      end(sheltered)
+    },
+  }
+}
+
+/** Agents by the way they take: direct, or by which proxy; with or without the client certificate. */
+function openRoutes(options: TransportOptions, context: Context) {
+  const closing = new AbortController()
+  setMaxListeners(0, closing.signal)
+  const shown = new WeakMap<object, X509Certificate>()
+  const agents = new Map<string, Agent>()
+  const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined))
+  const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate))
+  const wiring = (identity: boolean): Wiring => ({
+    side: options.side,
+    context: identity ? identified : trust,
+    insecure: options.insecureSkipTlsVerify,
+    timeout: options.stallTimeout,
+    signal: closing.signal,
+    shown,
+  })
+  const agent = (key: string, open: () => ReturnType<typeof connector>): Agent => {
+    const known = agents.get(key)
+    if (known !== undefined) return known
+    const made = new Agent({ connect: open() })
+    agents.set(key, made)
+    return made
+  }
+  const wire = (request: Req, proxy: ProxyServer | undefined): Wire => {
+    const { url } = request
+    const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${VERSION}` }
+    const identity = showsIdentity(options.clientCertificate, url)
+    const path = `${url.pathname}${url.search}`
+    const authorization = proxy === undefined ? undefined : proxyAuthorization(proxy.url, context)
+    if (proxy !== undefined && url.protocol === 'http:') {
+      // Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone.
+      const dispatcher = agent(`forward ${proxy.url.href}`, () => connector({ ...wiring(false), insecure: false }))
+      const through = authorization === undefined ? {} : { 'proxy-authorization': authorization }
+      return {
+        dispatcher,
+        origin: proxy.url.origin,
+        path: `${url.origin}${path}`,
+        headers: { ...headers, host: url.host, ...through },
+      }
+    }
+    const tunnel: Tunnel | undefined =
+      proxy === undefined ? undefined : { url: proxy.url, name: proxy.name, authorization, context: trust }
+    const key = `${proxy === undefined ? 'direct' : `tunnel ${proxy.url.href}`} ${identity}`
+    return { dispatcher: agent(key, () => connector(wiring(identity), tunnel)), origin: url.origin, path, headers }
+  }
+  const close = async () => {
+    closing.abort()
+    await Promise.all([...agents.values()].map((one) => one.destroy()))
+  }
+  return { wire, close, shown }
+}
+
+/** A certificate is a credential: with an `origin` it is shown there alone. */
+function showsIdentity(identity: TransportOptions['clientCertificate'], url: URL): boolean {
+  if (identity === undefined || url.protocol !== 'https:') return false
+  return identity.origin === undefined || new URL(identity.origin).origin === url.origin
+}
+
+function proxyAuthorization(url: URL, context: Context): string | undefined {
+  if (url.username === '' && url.password === '') return undefined
+  context.secrets.keep(url.password)
+  const password = context.secrets.keep(decoded(url.password))
+  return `Basic ${context.secrets.keepPair(decoded(url.username), password).reveal()}`
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,157 @@
+import { z } from 'zod'
+import type { Context } from '../context.ts'
+import { type Code, PromoteError } from '../errors.ts'
+import { type ClusterSide, parseUrl, quote, type Reply, said } from './kubernetes.ts'
+
+/** What was asked, to judge the answer by. */
+export type Asked = Readonly<{
+  side: ClusterSide
+  context: Context
+  username: string
+  endpoint: URL
+  /** The only place whose query may hold our code. */
+  redirectUri: string
+}>
+
+/**
+ * The answer of `/oauth/authorize` to a request with user and password → the authorization code.
+ * Source: oauth-server pkg/oauth/handlers/default_auth_handler.go, AuthenticationNeeded, and osin response.go.
+ */
+export function judgeAuthorization(reply: Reply, asked: Asked): string {
+  if (reply.status >= 300 && reply.status < 400) return codeFrom(reply, asked)
+  if (reply.status === 401) throw unauthorized(reply, asked)
+  if (reply.status === 400) throw badRequest(reply, asked)
+  if (reply.status === 200)
+    throw unsupported(`it answered ${said(reply, asked.context)}, a page for people`, asked, { status: 200 })
+  throw oauthFailure(reply, asked, `Logging in as ${asked.username}`)
+}
+
+/** What 429, 5xx and anything unforeseen mean, for both OAuth endpoints. */
+export function oauthFailure(reply: Reply, asked: Asked, tried: string): PromoteError {
+  const transient = [429, 502, 503, 504].includes(reply.status)
+  const detail = { side: asked.side, status: reply.status, retryAfter: reply.retryAfter, transient }
+  const message = `${tried}: ${asked.endpoint.host} answered ${said(reply, asked.context)}.`
+  if (reply.status === 429)
+    return new PromoteError('RATE_LIMITED', message, {
+      ...detail,
+      hint: 'The OAuth server is overloaded: run again later.',
+    })
+  // Any 500 of the OAuth server is an identity provider or the mapping of its user (DefaultsErrorHandler prints `Error: …`).
+  if (reply.status === 500)
+    return new PromoteError('IDENTITY_PROVIDER', message, {
+      ...detail,
+      hint:
+        "The cluster's identity provider failed or would not map the user; its administrator sees why in the logs of " +
+        'oauth-openshift. With several providers a wrong password may hide behind this: check it, or use a token.',
+    })
+  const code: Code = reply.status > 500 ? 'UNAVAILABLE' : 'PROTOCOL'
+  const hint = code === 'UNAVAILABLE' ? 'The OAuth server is down or its route has no pod: run again later.' : undefined
+  return new PromoteError(code, message, { ...detail, hint })
+}
+
+function codeFrom(reply: Reply, asked: Asked): string {
+  const target = locationOf(reply, asked)
+  if (target.origin + target.pathname !== asked.redirectUri) throw elsewhere(target, asked)
+  const code = target.searchParams.get('code')
+  if (code !== null && code !== '') return code
+  const answers = new URLSearchParams(`${target.search.slice(1)}&${target.hash.slice(1)}`)
+  throw redirectError(answers.get('error'), answers.get('error_description') ?? '', reply, asked)
+}
+
+function locationOf(reply: Reply, asked: Asked): URL {
+  const location = reply.headers.location
+  const target = typeof location === 'string' ? parseUrl(location, asked.endpoint) : undefined
+  if (target !== undefined) return target
+  throw new PromoteError(
+    'PROTOCOL',
+    `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`,
+    { side: asked.side, status: reply.status },
+  )
+}
+
+/** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
+function elsewhere(target: URL, asked: Asked): PromoteError {
+  const where = quote(target.host + target.pathname, asked.context)
+  const what =
+    target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`
+  return unsupported(`it redirected to ${what}; the password was not sent there`, asked, { status: 302 })
+}
+
+function redirectError(error: string | null, description: string, reply: Reply, asked: Asked): PromoteError {
+  const words = quote(`${error ?? 'neither code nor error'} ${description}`, asked.context)
+  const message = `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`
+  const detail = { side: asked.side, status: reply.status }
+  if (error === 'access_denied')
+    return new PromoteError('LOGIN_REJECTED', message, { ...detail, hint: rejectedHint(asked.side) })
+  if (error === 'server_error' || error === 'temporarily_unavailable')
+    return new PromoteError('IDENTITY_PROVIDER', message, { ...detail, transient: true, hint: tokenHint(asked.side) })
+  return new PromoteError('PROTOCOL', message, { ...detail, hint: tokenHint(asked.side) })
+}
+
+function unauthorized(reply: Reply, asked: Asked): PromoteError {
+  const schemes = lines(reply.headers['www-authenticate'])
+  const words = `${reply.body} ${lines(reply.headers.warning).join(' ')}`
+  if (schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line)))
+    return rejected(`it answered ${said(reply, asked.context)}`, asked)
+  if (schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
+    return unsupported('it asks for Kerberos (Negotiate)', asked, { status: 401 })
+  // The server did not take the password and would have challenged, had a proxy not removed our X-CSRF-Token.
+  if (/X-CSRF-Token/i.test(words)) return rejected(`it answered ${said(reply, asked.context)}`, asked)
+  const page = tokenPage(reply, words)
+  const visit = page === undefined ? '' : ` Tokens are shown to people at ${quote(page, asked.context)}`
+  return unsupported(`it answered ${said(reply, asked.context)}`, asked, { status: 401, visit })
+}
+
+function tokenPage(reply: Reply, words: string): string | undefined {
+  const linked = lines(reply.headers.link).find((line) => /rel="?related"?/i.test(line))
+  return /<([^>]+)>/.exec(linked ?? '')?.[1] ?? /by visiting (https:\/\/[^\s"]+)/.exec(words)?.[1]
+}
+
+const oauthErrorSchema = z.looseObject({ error: z.string(), error_description: z.string().nullish() })
+
+/** The `error` of an OAuth error body (RFC 6749 section 5.2). */
+export function oauthErrorOf(reply: Reply): string | undefined {
+  try {
+    return oauthErrorSchema.safeParse(JSON.parse(reply.body)).data?.error
+  } catch {
+    return undefined
+  }
+}
+
+function badRequest(reply: Reply, asked: Asked): PromoteError {
+  if (oauthErrorOf(reply) === 'unauthorized_client')
+    return unsupported(`it does not know the client of oc: ${said(reply, asked.context)}`, asked, { status: 400 })
+  return oauthFailure(reply, asked, `Logging in as ${asked.username}`)
+}
+
+function rejected(what: string, asked: Asked): PromoteError {
+  return new PromoteError(
+    'LOGIN_REJECTED',
+    `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}; user name or password is wrong.`,
+    { side: asked.side, status: 401, hint: rejectedHint(asked.side) },
+  )
+}
+
+function unsupported(what: string, asked: Asked, more: { status: number; visit?: string }): PromoteError {
+  return new PromoteError(
+    'LOGIN_UNSUPPORTED',
+    `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}. This cluster takes no password from a program.`,
+    { side: asked.side, status: more.status, hint: `${tokenHint(asked.side)}${more.visit ?? ''}` },
+  )
+}
+
+/** With single sign-on and kubeadmin left in place the server asks for a password and refuses every SSO user's. */
+function rejectedHint(side: ClusterSide): string {
+  return (
+    `Check ${side}-username and ${side}-password. If people log in to this cluster by single sign-on, ` +
+    `no such password exists for it: use ${side}-token.`
+  )
+}
+
+export function tokenHint(side: ClusterSide): string {
+  return `Use a token: ${side}-token, best of a service account (\`oc create token <name> -n <namespace>\`).`
+}
+
+function lines(value: string | readonly string[] | undefined): readonly string[] {
+  return value === undefined ? [] : typeof value === 'string' ? [value] : value
+}

@@ -1,0 +1,87 @@
+import type { Login } from '../credential.ts'
+import { asPromoteError, type PromoteError } from '../errors.ts'
+import type { Digest } from '../oci/digest.ts'
+import { type Attempt, explain, type Witness } from './explain.ts'
+import { followText, type Stream } from './image-stream.ts'
+import type { ClusterSide } from './kubernetes.ts'
+import type { Registries, RegistryAddress } from './registry-address.ts'
+import type { Session } from './session.ts'
+import type { Ensured, Streams } from './streams.ts'
+
+/** One OpenShift cluster after login. A repository is `project/name`; everything about one is asked once and shared. */
+export interface Cluster extends Session {
+  readonly side: ClusterSide
+  /** One read of the image stream; undefined when it does not exist or may not be read. */
+  stream(repository: string): Promise<Stream | undefined>
+  /** From that same read; undefined: ask the registry. */
+  digestOf(repository: string, tag: string): Promise<Digest | undefined>
+  /**
+   * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
+   * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
+   */
+  registryFor(repository: string): Promise<RegistryAddress>
+  /**
+   * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
+   * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA.
+   */
+  ensureStream(repository: string): Promise<Ensured>
+  /** Blobs and manifests that the stream holds, in one request; undefined when there is no stream or no right. */
+  inventory(repository: string): Promise<ReadonlySet<Digest> | undefined>
+  /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
+  follows(repository: string, tag: string): Promise<string | undefined>
+  /**
+   * A registry's 401 or 403 → the real reason: TOKEN_REJECTED, DENIED with the command that grants the right,
+   * PROJECT_MISSING, STREAM_MISSING or QUOTA. Any other error comes back as it is; never rejects.
+   */
+  explain(error: PromoteError, attempt: Attempt): Promise<PromoteError>
+  /**
+   * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
+   * addresses that image streams tell (the same one read), or as a route made by hand in the cluster's domain.
+   */
+  ownsRegistry(host: string, repository: string): Promise<boolean>
+}
+
+export type ClusterParts = Readonly<{
+  side: ClusterSide
+  user: string
+  login: Login
+  streams: Streams
+  registries: Registries
+  witness: Witness
+  logout: () => Promise<void>
+}>
+
+export function clusterOf({ side, user, login, streams, registries, witness, logout }: ClusterParts): Cluster {
+  const stream = async (repository: string): Promise<Stream | undefined> => {
+    const found = await streams.read(repository)
+    return found.state === 'found' ? found.value : undefined
+  }
+  return {
+    side,
+    user,
+    login,
+    logout,
+    stream,
+    digestOf: async (repository, tag) => (await stream(repository))?.tags.get(tag),
+    registryFor: (repository) => registries.addressFor(repository),
+    ensureStream: (repository) => streams.ensure(repository),
+    inventory: async (repository) => {
+      const found = await streams.inventory(repository)
+      return found.state === 'found' ? found.value : undefined
+    },
+    follows: async (repository, tag) => {
+      const origin = (await stream(repository))?.origins.get(tag)
+      return origin && followText(tag, origin)
+    },
+    explain: async (error, attempt) => {
+      try {
+        return await explain(error, attempt, witness)
+      } catch (thrown) {
+        // An explanation that fails must not hide what it was to explain.
+        witness.kube.context.log.debug(`${side}: no explanation for the refusal: ${asPromoteError(thrown).message}`)
+        return error
+      }
+    },
+    ownsRegistry: (host, repository) => registries.owns(host, repository),
+  }
+}

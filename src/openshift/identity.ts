@@ -1,0 +1,94 @@
+import { z } from 'zod'
+import { fixedLogin } from '../credential.ts'
+import { PromoteError } from '../errors.ts'
+import type { Network } from '../http/send.ts'
+import type { Secret } from '../secret.ts'
+import {
+  apiUrlHint,
+  decode,
+  failure,
+  type Kubernetes,
+  kubernetes,
+  quote,
+  type Reply,
+  said,
+  statusOf,
+} from './kubernetes.ts'
+import { whyRefused } from './token.ts'
+
+const REVIEW = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' }
+const REVIEWS = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
+const ANONYMOUS_USER = 'system:anonymous'
+
+const reviewSchema = z.looseObject({
+  status: z.looseObject({ userInfo: z.looseObject({ username: z.string().min(1) }) }),
+})
+const userSchema = z.looseObject({ metadata: z.looseObject({ name: z.string().min(1) }) })
+
+/**
+ * Asks the API who we are: SelfSubjectReview, and `users/~` where that is not served (Kubernetes before 1.28).
+ * @param token for the message when it is refused; undefined for a client certificate
+ */
+export async function whoAmI(kube: Kubernetes, describe: string, token: Secret | undefined): Promise<string> {
+  const review = await kube.request('POST', REVIEWS, { body: REVIEW })
+  if (review.status === 401) throw refused(review, kube, describe, token)
+  if (review.status === 200 || review.status === 201) {
+    const name = decode(review, reviewSchema, 'Asking who we are', kube).status.userInfo.username
+    return named(name, review, kube, describe, token)
+  }
+  if (review.html || review.status === 429 || review.status >= 500) throw failure(review, 'Asking who we are', kube)
+  const user = await kube.request('GET', '/apis/user.openshift.io/v1/users/~')
+  if (user.status === 401) throw refused(user, kube, describe, token)
+  if (user.status === 200) {
+    const name = decode(user, userSchema, 'Asking who we are', kube).metadata.name
+    return named(name, user, kube, describe, token)
+  }
+  if (`${statusOf(user)?.message}`.includes(ANONYMOUS_USER)) throw refused(user, kube, describe, token)
+  if (user.status !== 404 && user.status !== 403) throw failure(user, 'Asking who we are', kube)
+  throw unknown(review, user, kube, describe)
+}
+
+function named(name: string, reply: Reply, kube: Kubernetes, describe: string, token: Secret | undefined): string {
+  if (name === ANONYMOUS_USER) throw refused(reply, kube, describe, token)
+  return quote(name, kube.context)
+}
+
+/** Neither question is allowed or served: a token with narrow scopes, or no OpenShift at all. */
+function unknown(review: Reply, user: Reply, kube: Kubernetes, describe: string): PromoteError {
+  const answers = `${said(review, kube.context)} and ${said(user, kube.context)}`
+  const message = `Asking ${kube.url.host} who we are, with the ${describe}: it answered ${answers}.`
+  if (review.status === 403 || user.status === 403)
+    return new PromoteError('DENIED', message, {
+      side: kube.side,
+      status: 403,
+      hint: 'The token may not even ask for its own user, and the registry asks just that: use one with the scope user:full.',
+    })
+  return new PromoteError('NOT_A_CLUSTER', message, {
+    side: kube.side,
+    status: 404,
+    hint: apiUrlHint(kube.url, kube.side),
+  })
+}
+
+function refused(reply: Reply, kube: Kubernetes, describe: string, token: Secret | undefined): PromoteError {
+  const tried = `Asking ${kube.url.host} who we are, with the ${describe}`
+  const why =
+    token === undefined
+      ? 'The server does not trust this client certificate.'
+      : whyRefused(token.reveal(), kube.context.now())
+  return new PromoteError('TOKEN_REJECTED', `${tried}: it answered ${said(reply, kube.context)}. ${why}`, {
+    side: kube.side,
+    status: reply.status,
+    hint:
+      token === undefined
+        ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
+        : 'Get a new token from this cluster: `oc create token <service account> -n <namespace>`, or `oc whoami -t`.',
+  })
+}
+
+/** Whether the API accepts this token now. An unclear answer counts as yes: nothing is renewed on a guess. */
+export async function isAlive(network: Network, kube: Kubernetes, token: Secret): Promise<boolean> {
+  const send = network.as(kube.url, fixedLogin('the token in question', { kind: 'bearer', token }))
+  const reply = await kubernetes(kube.url, kube.side, send, kube.context).request('POST', REVIEWS, { body: REVIEW })
+  return reply.status !== 401
+}

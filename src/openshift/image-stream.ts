@@ -1,0 +1,126 @@
+import { z } from 'zod'
+import { PromoteError } from '../errors.ts'
+import { type Digest, isDigest } from '../oci/digest.ts'
+import { type ClusterSide, path } from './kubernetes.ts'
+
+/** What one read of an image stream tells (image.openshift.io/v1 ImageStream). */
+export type Stream = Readonly<{
+  /** Host of the registry's route; undefined when the cluster has none. */
+  publicHost: string | undefined
+  /** Host of the registry's service, reachable inside the cluster. */
+  internalHost: string | undefined
+  /** Where each tag points now. */
+  tags: ReadonlyMap<string, Digest>
+  /** Spec tags that take their image from somewhere. */
+  origins: ReadonlyMap<string, TagOrigin>
+}>
+
+export type TagOrigin = Readonly<{ kind: string; name: string; namespace: string | undefined; scheduled: boolean }>
+
+export type Repository = Readonly<{ namespace: string; name: string }>
+
+/** `project/name`: the integrated registry has no other repositories and answers 400 with an empty body to the rest. */
+export function splitRepository(repository: string, side: ClusterSide): Repository {
+  const [namespace, name, ...rest] = repository.split('/')
+  if (isName(namespace) && isName(name) && rest.length === 0) return { namespace, name }
+  throw new PromoteError(
+    'USAGE',
+    `"${repository}" cannot be in an OpenShift registry: it takes exactly project/name.`,
+    {
+      side,
+      hint: 'Write the image as project/name:tag.',
+    },
+  )
+}
+
+function isName(part: string | undefined): part is string {
+  return part !== undefined && !['', '.', '..'].includes(part)
+}
+
+export function streamsPath(namespace: string): string {
+  return path`/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams`
+}
+
+export function streamPath({ namespace, name }: Repository): string {
+  return path`/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}`
+}
+
+/** Kubernetes writes empty lists as null or leaves them out. */
+function list<T extends z.ZodType>(item: T) {
+  return z
+    .array(item)
+    .nullish()
+    .transform((value) => value ?? [])
+}
+
+const specTagSchema = z.looseObject({
+  name: z.string(),
+  from: z.looseObject({ kind: z.string(), name: z.string(), namespace: z.string().nullish() }).nullish(),
+  importPolicy: z.looseObject({ scheduled: z.boolean().nullish() }).nullish(),
+})
+
+const statusTagSchema = z.looseObject({ tag: z.string(), items: list(z.looseObject({ image: z.string().nullish() })) })
+
+export const streamSchema = z
+  .looseObject({
+    spec: z.looseObject({ tags: list(specTagSchema) }).nullish(),
+    status: z
+      .looseObject({
+        dockerImageRepository: z.string().nullish(),
+        publicDockerImageRepository: z.string().nullish(),
+        tags: list(statusTagSchema),
+      })
+      .nullish(),
+  })
+  .transform(
+    ({ spec, status }): Stream => ({
+      publicHost: hostOf(status?.publicDockerImageRepository),
+      internalHost: hostOf(status?.dockerImageRepository),
+      tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => current(tag, items[0]?.image))),
+      origins: new Map((spec?.tags ?? []).flatMap(originOf)),
+    }),
+  )
+
+export const streamListSchema = z.looseObject({ items: list(streamSchema) })
+
+const layersSchema = z.record(z.string(), z.unknown()).nullish()
+
+/** image.openshift.io/v1 ImageStreamLayers: every blob and manifest that the stream holds. */
+export const inventorySchema = z
+  .looseObject({ blobs: layersSchema, images: layersSchema })
+  .transform(
+    ({ blobs, images }): ReadonlySet<Digest> =>
+      new Set([...Object.keys(blobs ?? {}), ...Object.keys(images ?? {})].filter(isDigest)),
+  )
+
+/** `host[:port]/project/name` → `host[:port]`; undefined for anything that is not a host. */
+function hostOf(repository: string | null | undefined): string | undefined {
+  const host = repository?.split('/', 1)[0]
+  return host !== undefined && /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?$/i.test(host)
+    ? host.toLowerCase()
+    : undefined
+}
+
+function current(tag: string, image: string | null | undefined): [string, Digest][] {
+  return image && isDigest(image) ? [[tag, image]] : []
+}
+
+function originOf(tag: z.infer<typeof specTagSchema>): [string, TagOrigin][] {
+  if (!tag.from) return []
+  const { kind, name, namespace } = tag.from
+  return [
+    [tag.name, { kind, name, namespace: namespace ?? undefined, scheduled: tag.importPolicy?.scheduled ?? false }],
+  ]
+}
+
+/** Why a push to this tag may not last: its origin outlives the push (`oc tag` and `oc import-image` set it). */
+export function followText(tag: string, origin: TagOrigin): string {
+  const from = origin.namespace === undefined ? origin.name : `${origin.namespace}/${origin.name}`
+  if (origin.kind === 'ImageStreamTag')
+    return `the tag ${tag} follows the image stream tag ${from}: the next change there replaces what is promoted`
+  if (origin.kind === 'DockerImage' && origin.scheduled)
+    return `the tag ${tag} is imported from ${from} on a schedule: the next import replaces what is promoted`
+  if (origin.kind === 'DockerImage')
+    return `the tag ${tag} was imported from ${from}: the next import of it replaces what is promoted`
+  return `the tag ${tag} is set to ${from} in the image stream's spec: the next import may bring that back`
+}

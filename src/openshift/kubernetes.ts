@@ -1,0 +1,178 @@
+import { z } from 'zod'
+import type { Context } from '../context.ts'
+import { asPromoteError, type Code, PromoteError } from '../errors.ts'
+import { header, retryAfter, text } from '../http/answer.ts'
+import { quote as clean } from '../http/error-body.ts'
+import type { Method, Req, Res, Send } from '../http/send.ts'
+
+/** The sides that can have a cluster. */
+export type ClusterSide = 'source' | 'destination'
+
+/** Every object but image streams fits many times over. */
+export const OBJECT_LIMIT = 1024 * 1024
+/** An image stream keeps a history per tag: thousands of tags make some MiB. */
+export const STREAM_LIMIT = 16 * 1024 * 1024
+/** Enough of a server's words for a reader; the rest is repetition. */
+const QUOTE_LIMIT = 400
+
+/** An answer, read to its end. */
+export type Reply = Readonly<{
+  status: number
+  html: boolean
+  body: string
+  /** Milliseconds. */
+  retryAfter: number | undefined
+  headers: Res['headers']
+}>
+
+/** The API server as one credential sees it. Any status is a reply; no answer at all is a PromoteError. */
+export type Kubernetes = Readonly<{
+  url: URL
+  side: ClusterSide
+  context: Context
+  request(
+    method: Method,
+    path: string,
+    options?: { body?: unknown; limit?: number; afterCancel?: boolean },
+  ): Promise<Reply>
+}>
+
+export function kubernetes(url: URL, side: ClusterSide, send: Send, context: Context): Kubernetes {
+  return {
+    url,
+    side,
+    context,
+    request: async (method, path, { body, limit = OBJECT_LIMIT, afterCancel } = {}) => {
+      const headers = {
+        accept: 'application/json',
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      }
+      const content = body === undefined ? undefined : JSON.stringify(body)
+      return read(send, { method, url: new URL(path, url), headers, body: content, afterCancel }, limit, side)
+    },
+  }
+}
+
+/** One request and its whole answer; failures name the side. */
+export async function read(send: Send, request: Req, limit: number, side: ClusterSide): Promise<Reply> {
+  try {
+    const res = await send(request)
+    const body = await text(res, limit)
+    const type = header(res, 'content-type') ?? ''
+    const html = /^text\/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(body.slice(0, 200))
+    return { status: res.status, html, body, retryAfter: retryAfter(res), headers: res.headers }
+  } catch (thrown) {
+    throw asPromoteError(thrown, side)
+  }
+}
+
+/** A path with each value as exactly one encoded segment: path`/api/v1/namespaces/${namespace}`. */
+export function path(parts: TemplateStringsArray, ...values: readonly string[]): string {
+  return parts.reduce((whole, part, i) => `${whole}${segment(values[i - 1] ?? '')}${part}`)
+}
+
+/** `.` and `..` would climb out of the path even when percent-encoded (WHATWG URL, "double-dot path segment"). */
+function segment(value: string): string {
+  if (value === '' || value === '.' || value === '..')
+    throw new PromoteError('USAGE', `"${value}" is not a name that Kubernetes allows.`, { side: 'input' })
+  return encodeURIComponent(value)
+}
+
+const statusSchema = z.looseObject({
+  kind: z.literal('Status'),
+  message: z.string().nullish(),
+  reason: z.string().nullish(),
+  details: z.looseObject({ name: z.string().nullish(), kind: z.string().nullish() }).nullish(),
+})
+
+/** meta/v1 Status, when the reply is one: a refusal by Kubernetes itself and not by something in front of it. */
+export function statusOf(reply: Reply): z.infer<typeof statusSchema> | undefined {
+  try {
+    return statusSchema.safeParse(JSON.parse(reply.body)).data
+  } catch {
+    return undefined
+  }
+}
+
+/** The server's own words for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
+export function said(reply: Reply, context: Context): string {
+  if (reply.html) return `${reply.status} and an HTML page${titled(reply.body, context)}`
+  const words = quote(statusOf(reply)?.message ?? reply.body, context)
+  return words === '' ? `${reply.status}` : `${reply.status} "${words}"`
+}
+
+function titled(page: string, context: Context): string {
+  const title = /<title>([^<]{1,200})<\/title>/i.exec(page)?.[1]
+  return title === undefined ? '' : ` ("${quote(title, context)}")`
+}
+
+/** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
+export function quote(words: string, context: Context): string {
+  return clean(context.secrets.redact(words.slice(0, OBJECT_LIMIT)), QUOTE_LIMIT)
+}
+
+/** A name as one word of a command to paste: a server chose it. */
+export function word(name: string): string {
+  return /^[\w.:@/+=-]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`
+}
+
+/** `new URL` without the exception; URL.parse came with Node 22. */
+export function parseUrl(text: string, base?: URL): URL | undefined {
+  return URL.canParse(text, base?.href) ? new URL(text, base) : undefined
+}
+
+export function decode<T>(reply: Reply, schema: z.ZodType<T>, tried: string, kube: Kubernetes): T {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(reply.body)
+  } catch (cause) {
+    throw failure(reply, tried, kube, cause)
+  }
+  const result = schema.safeParse(parsed)
+  if (result.success) return result.data
+  const where = result.error.issues.map((issue) => issue.path.join('.')).join(', ')
+  throw new PromoteError(
+    'PROTOCOL',
+    `${tried}: ${kube.url.host} answered with unexpected JSON (at ${quote(where, kube.context)}).`,
+    {
+      side: kube.side,
+      status: reply.status,
+    },
+  )
+}
+
+/** What an unexpected answer of the API means. */
+export function failure(reply: Reply, tried: string, kube: Kubernetes, cause?: unknown): PromoteError {
+  const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`
+  return new PromoteError(codeOf(reply), message, {
+    side: kube.side,
+    status: reply.status,
+    cause,
+    retryAfter: reply.retryAfter,
+    transient: reply.status === 429 || reply.status >= 500,
+    hint: hintOf(codeOf(reply), kube),
+  })
+}
+
+function codeOf(reply: Reply): Code {
+  if (reply.status === 401) return 'TOKEN_REJECTED'
+  if (reply.status === 429) return 'RATE_LIMITED'
+  if (reply.html) return 'NOT_A_CLUSTER'
+  if (reply.status === 403) return 'DENIED'
+  if (reply.status === 404) return 'NOT_A_CLUSTER'
+  return reply.status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL'
+}
+
+function hintOf(code: Code, kube: Kubernetes): string | undefined {
+  if (code === 'NOT_A_CLUSTER') return apiUrlHint(kube.url, kube.side)
+  if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED')
+    return 'The API server is overloaded or restarting: run again later.'
+  return undefined
+}
+
+/** The usual mistake is the console's URL; its host name tells the API's. */
+export function apiUrlHint(url: URL, side: ClusterSide): string {
+  const domain = /\.apps\.(.+)$/.exec(url.hostname)?.[1]
+  const example = `https://api.${domain ?? '<cluster>'}:6443`
+  return `Set ${side}-cluster to the URL of the API server, usually ${example}; \`oc whoami --show-server\` prints it.`
+}

@@ -1,0 +1,151 @@
+import { asPromoteError, PromoteError } from '../errors.ts'
+import type { Network } from '../http/send.ts'
+import { type Stream, splitRepository, streamListSchema, streamsPath } from './image-stream.ts'
+import { decode, type Kubernetes, OBJECT_LIMIT, read, STREAM_LIMIT } from './kubernetes.ts'
+import type { Streams } from './streams.ts'
+
+/** `host[:port]`; the integrated registry is always https. */
+export type RegistryAddress = Readonly<{ host: string; plainHttp: boolean }>
+
+export interface Registries {
+  addressFor(repository: string): Promise<RegistryAddress>
+  owns(host: string, repository: string): Promise<boolean>
+}
+
+/** The service of every cluster (CIRO pkg/defaults); inside the cluster it has these names. */
+const SERVICE = /^image-registry\.openshift-image-registry\.svc(?:\.cluster\.local)?:5000$/
+/** CIRO pkg/defaults RouteName + namespace, as the router names hosts. */
+const ROUTE_PREFIX = 'default-route-openshift-image-registry.'
+const OAUTH_PREFIX = 'oauth-openshift.'
+/** Milliseconds: a guess is worth a short wait only. */
+const PROBE_PATIENCE = 10_000
+
+const EXPOSE = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`
+
+type Parts = Readonly<{
+  kube: Kubernetes
+  network: Network
+  streams: Streams
+  inCluster: boolean
+  /** Of the OAuth server; undefined when there is none. */
+  issuer: () => Promise<URL | undefined>
+}>
+
+export function openRegistries(parts: Parts): Registries {
+  const own = new Set<string>()
+  let address: RegistryAddress | undefined
+  const learn = (host: string | undefined): void => {
+    if (host !== undefined) own.add(host)
+  }
+  return {
+    addressFor: async (repository) => {
+      address ??= { host: await locate(parts, repository, learn), plainHttp: false }
+      return address
+    },
+    owns: async (given, repository) => {
+      const host = given.toLowerCase().replace(/:443$/, '')
+      if (own.has(host) || SERVICE.test(host)) return true
+      const stream = await anyStream(parts, repository)
+      learn(stream?.publicHost)
+      learn(stream?.internalHost)
+      if (!own.has(host) && (await isHandMade(parts, host))) learn(host)
+      return own.has(host)
+    },
+  }
+}
+
+/** The first address that the cluster itself names, then the usual one if a registry answers there. */
+async function locate(parts: Parts, repository: string, learn: (host: string | undefined) => void): Promise<string> {
+  const { kube, inCluster } = parts
+  const stream = await anyStream(parts, repository)
+  learn(stream?.publicHost)
+  learn(stream?.internalHost)
+  if (stream?.publicHost !== undefined) return stream.publicHost
+  // A readable stream without a public address means that no route is there: inside, no guess is needed.
+  if (stream?.internalHost !== undefined && inCluster) return stream.internalHost
+  const guess = await guessRoute(parts)
+  if (guess.state === 'registry') {
+    learn(guess.host)
+    return guess.host
+  }
+  if (inCluster) return 'image-registry.openshift-image-registry.svc:5000'
+  if (stream !== undefined || guess.state === 'router') throw notExposed(kube, stream, guess)
+  if (guess.state === 'failed' && guess.error.code === 'TLS') throw guess.error
+  throw new PromoteError(
+    'REGISTRY_UNKNOWN',
+    `Looking for the registry of ${kube.url.host}: no image stream that may be read names it, and ${guess.why}.`,
+    { side: kube.side, hint: `Set ${kube.side}-registry, or have the registry exposed: ${EXPOSE}` },
+  )
+}
+
+/** Image streams are decorated with the registry's addresses on every read, whichever one it is. */
+async function anyStream({ kube, streams }: Parts, repository: string): Promise<Stream | undefined> {
+  const own = await streams.read(repository)
+  if (own.state === 'found') return own.value
+  const { namespace } = splitRepository(repository, kube.side)
+  return (await firstOf(kube, namespace)) ?? (namespace === 'openshift' ? undefined : await firstOf(kube, 'openshift'))
+}
+
+async function firstOf(kube: Kubernetes, namespace: string): Promise<Stream | undefined> {
+  const reply = await kube.request('GET', `${streamsPath(namespace)}?limit=1`, { limit: STREAM_LIMIT })
+  if (reply.status !== 200) return undefined
+  return decode(reply, streamListSchema, `Listing the image streams of ${namespace}`, kube).items[0]
+}
+
+type Guess =
+  | Readonly<{ state: 'registry'; host: string }>
+  | Readonly<{ state: 'router' | 'none'; why: string }>
+  | Readonly<{ state: 'failed'; why: string; error: PromoteError }>
+
+/** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
+async function guessRoute(parts: Parts): Promise<Guess> {
+  const oauth = (await parts.issuer())?.hostname
+  if (oauth === undefined)
+    return { state: 'none', why: 'there is no OAuth server whose host name would tell the domain' }
+  const domain = domainOf(oauth)
+  if (domain === undefined) return { state: 'none', why: `${oauth} does not tell the domain of the routes` }
+  return probe(parts, ROUTE_PREFIX + domain)
+}
+
+function domainOf(oauth: string): string | undefined {
+  return oauth.startsWith(OAUTH_PREFIX) ? oauth.slice(OAUTH_PREFIX.length) : undefined
+}
+
+/**
+ * Image streams do not tell of routes that somebody made by hand. A host that the user named is one when this cluster's
+ * router serves it and an OpenShift registry answers there.
+ */
+async function isHandMade(parts: Parts, host: string): Promise<boolean> {
+  const domain = domainOf((await parts.issuer())?.hostname ?? '')
+  if (domain === undefined || !host.endsWith(`.${domain}`)) return false
+  return (await probe(parts, host)).state === 'registry'
+}
+
+/** Asks without a credential; OpenShift's registry names its own token endpoint (`Bearer realm="https://…/openshift/token"`). */
+async function probe({ kube, network }: Parts, host: string): Promise<Guess> {
+  try {
+    const url = new URL(`https://${host}/v2/`)
+    const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE } as const
+    const reply = await read(network.send, request, OBJECT_LIMIT, kube.side)
+    const challenge = [reply.headers['www-authenticate'] ?? ''].flat().join(', ')
+    if (reply.status === 401 && /\/openshift\/token(?:"|$)/.test(challenge)) return { state: 'registry', host }
+    // openshift/router images/router/haproxy/conf/error-page-503.http: no such route.
+    if (reply.status === 503 && reply.html) return { state: 'router', why: `the router has no route for ${host}` }
+    return { state: 'none', why: `${host} answered ${reply.status}, not as a registry does` }
+  } catch (thrown) {
+    const error = asPromoteError(thrown, kube.side)
+    if (error.code === 'CANCELLED') throw error
+    return { state: 'failed', why: `${host} did not answer (${error.message})`, error }
+  }
+}
+
+function notExposed(kube: Kubernetes, stream: Stream | undefined, guess: Guess): PromoteError {
+  const removed = stream !== undefined && stream.internalHost === undefined
+  const what = removed
+    ? 'this cluster has no integrated registry'
+    : `the registry is not reachable from outside the cluster${guess.state === 'router' ? ` (${guess.why})` : ''}`
+  return new PromoteError('NOT_EXPOSED', `Looking for the registry of ${kube.url.host}: ${what}.`, {
+    side: kube.side,
+    hint: `Let a cluster administrator run: ${EXPOSE}   (or set ${kube.side}-registry to a route that was made by hand)`,
+  })
+}

@@ -1,0 +1,170 @@
+import { PromoteError } from '../errors.ts'
+import type { Digest } from '../oci/digest.ts'
+import {
+  inventorySchema,
+  type Repository,
+  type Stream,
+  splitRepository,
+  streamPath,
+  streamSchema,
+  streamsPath,
+} from './image-stream.ts'
+import { decode, failure, type Kubernetes, path, type Reply, STREAM_LIMIT, said, statusOf, word } from './kubernetes.ts'
+
+/** What a question about a repository brought: the thing, or why there is none, in the server's words. */
+export type Found<T> = Readonly<{ state: 'found'; value: T } | { state: 'absent' | 'forbidden'; said: string }>
+
+export type Ensured = 'exists' | 'created' | 'unknown'
+
+/** The image streams of one cluster; everything is asked once per repository, failures are asked again. */
+export interface Streams {
+  read(repository: string): Promise<Found<Stream>>
+  /** `imagestreams/layers`: pullers have the right to it, also where they may not read the stream. */
+  inventory(repository: string): Promise<Found<ReadonlySet<Digest>>>
+  ensure(repository: string): Promise<Ensured>
+}
+
+export function openStreams(kube: Kubernetes, user: string, registryUser: string): Streams {
+  const read = once((repository) => readStream(kube, repository))
+  const inventory = once((repository) => readInventory(kube, repository))
+  const ensure = once(async (repository): Promise<Ensured> => {
+    const known = await read(repository)
+    if (known.state === 'found') return 'exists'
+    if (known.state === 'forbidden') {
+      const layers = await inventory(repository)
+      if (layers.state === 'found') return 'exists'
+      // Without this right nothing can be pushed; the push will fail and be explained.
+      if (layers.state === 'forbidden') return 'unknown'
+    }
+    const created = await createStream(kube, repository, user, registryUser)
+    read.forget(repository)
+    if (created === undefined) return 'exists'
+    read.remember(repository, { state: 'found', value: created })
+    inventory.remember(repository, { state: 'found', value: new Set() })
+    return 'created'
+  })
+  return { read, inventory, ensure }
+}
+
+type Once<T> = ((repository: string) => Promise<T>) & {
+  remember(repository: string, value: T): void
+  forget(repository: string): void
+}
+
+function once<T>(ask: (repository: string) => Promise<T>): Once<T> {
+  const asked = new Map<string, Promise<T>>()
+  const get = (repository: string): Promise<T> => {
+    const known = asked.get(repository)
+    if (known !== undefined) return known
+    const answer = ask(repository)
+    asked.set(repository, answer)
+    answer.catch(() => asked.get(repository) === answer && asked.delete(repository))
+    return answer
+  }
+  return Object.assign(get, {
+    remember: (repository: string, value: T) => void asked.set(repository, Promise.resolve(value)),
+    forget: (repository: string) => void asked.delete(repository),
+  })
+}
+
+async function readStream(kube: Kubernetes, repository: string): Promise<Found<Stream>> {
+  const reply = await kube.request('GET', streamPath(splitRepository(repository, kube.side)), { limit: STREAM_LIMIT })
+  const tried = `Reading the image stream ${repository}`
+  return missing(reply, kube) ?? { state: 'found', value: decode(ok(reply, tried, kube), streamSchema, tried, kube) }
+}
+
+async function readInventory(kube: Kubernetes, repository: string): Promise<Found<ReadonlySet<Digest>>> {
+  const { namespace, name } = splitRepository(repository, kube.side)
+  const layers = path`/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}/layers`
+  const reply = await kube.request('GET', layers, { limit: STREAM_LIMIT })
+  const tried = `Reading the inventory of ${repository}`
+  return missing(reply, kube) ?? { state: 'found', value: decode(ok(reply, tried, kube), inventorySchema, tried, kube) }
+}
+
+function missing(reply: Reply, kube: Kubernetes): Exclude<Found<never>, { state: 'found' }> | undefined {
+  if (reply.html || (reply.status !== 403 && reply.status !== 404)) return undefined
+  return { state: reply.status === 403 ? 'forbidden' : 'absent', said: said(reply, kube.context) }
+}
+
+function ok(reply: Reply, tried: string, kube: Kubernetes): Reply {
+  if (reply.status >= 200 && reply.status < 300) return reply
+  throw failure(reply, tried, kube)
+}
+
+/**
+ * Creates an empty stream: the registry answers 500 to reads by digest where none is, and makes one only at the first tag.
+ * @returns what the answer tells (the registry's address among it); undefined when somebody else was faster
+ */
+async function createStream(
+  kube: Kubernetes,
+  repository: string,
+  user: string,
+  registryUser: string,
+): Promise<Stream | undefined> {
+  const where = splitRepository(repository, kube.side)
+  const reply = await kube.request('POST', streamsPath(where.namespace), {
+    body: { kind: 'ImageStream', apiVersion: 'image.openshift.io/v1', metadata: { name: where.name } },
+    limit: STREAM_LIMIT,
+  })
+  const tried = `Creating the image stream ${repository} as ${user}`
+  if (reply.status === 409) return undefined
+  if (reply.status === 403 && !reply.html) throw await forbidden(reply, tried, kube, where, registryUser)
+  if (reply.status === 404 && statusOf(reply)?.details?.kind === 'namespaces')
+    throw projectMissing(`${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`, where, kube, 404)
+  return decode(ok(reply, tried, kube), streamSchema, tried, kube)
+}
+
+async function forbidden(
+  reply: Reply,
+  tried: string,
+  kube: Kubernetes,
+  where: Repository,
+  registryUser: string,
+): Promise<PromoteError> {
+  const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`
+  // resourcequota admission says Forbidden as well (`exceeded quota: …, requested: openshift.io/imagestreams=1, …`).
+  if (/exceeded quota|forbidden: [^"]*exceeds/i.test(statusOf(reply)?.message ?? ''))
+    return new PromoteError('QUOTA', message, {
+      side: kube.side,
+      status: 403,
+      hint: `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${where.namespace}`,
+    })
+  if ((await projectState(kube, where.namespace)) === 'absent') return projectMissing(message, where, kube, 403)
+  return streamMissing(message, where, kube, registryUser)
+}
+
+/** Whether a project exists, as far as this user may know: 403 stands for missing and for invisible alike. */
+export async function projectState(kube: Kubernetes, namespace: string): Promise<'exists' | 'absent' | 'unknown'> {
+  const reply = await kube.request('GET', path`/apis/project.openshift.io/v1/projects/${namespace}`)
+  if (reply.status === 200 && !reply.html) return 'exists'
+  return reply.status === 404 && statusOf(reply)?.details?.name === namespace ? 'absent' : 'unknown'
+}
+
+export function streamMissing(
+  message: string,
+  { namespace, name }: Repository,
+  kube: Kubernetes,
+  user: string,
+): PromoteError {
+  return new PromoteError('STREAM_MISSING', message, {
+    side: kube.side,
+    status: 403,
+    hint:
+      `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
+      `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
+      `oc policy add-role-to-user system:image-builder ${word(user)} -n ${namespace})`,
+  })
+}
+
+export function projectMissing(
+  message: string,
+  { namespace }: Repository,
+  kube: Kubernetes,
+  status: number,
+): PromoteError {
+  return new PromoteError('PROJECT_MISSING', message, {
+    side: kube.side,
+    status,
+    hint: `Check the project's name. It is never created by a promotion: oc new-project ${namespace}`,
+  })
+}

@@ -26,3 +26,9 @@ export function digestOf(bytes: Uint8Array, algorithm: Algorithm = 'sha256'): Di
 export function shortDigest(digest: Digest): string {
   return digest.slice(digest.indexOf(':') + 1).slice(0, 12)
 }
+
+/** distribution-spec "Referrers Tag Schema": the tag under which clients keep the referrers of `digest` themselves. */
+export function referrersTag(digest: Digest): string {
+  const [algorithm = '', hex = ''] = digest.split(':')
+  return `${algorithm}-${hex.slice(0, 64)}`
+}

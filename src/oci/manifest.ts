@@ -1,4 +1,6 @@
-import type { Digest } from './digest.ts'
+import { z } from 'zod'
+import { PromoteError } from '../errors.ts'
+import { algorithmOf, type Digest, digestOf, isDigest } from './digest.ts'
 import type { Platform } from './platform.ts'
 
 /** OCI image-spec descriptor.md. Unknown members are kept out: manifests are bytes, this is a view. */
@@ -32,3 +34,201 @@ export type Manifest = Readonly<{
   artifactType?: string | undefined
   annotations?: Readonly<Record<string, string>> | undefined
 }>
+
+export const MEDIA_TYPE = {
+  ociIndex: 'application/vnd.oci.image.index.v1+json',
+  ociManifest: 'application/vnd.oci.image.manifest.v1+json',
+  dockerList: 'application/vnd.docker.distribution.manifest.list.v2+json',
+  dockerManifest: 'application/vnd.docker.distribution.manifest.v2+json',
+  /** Only ever in release candidates of OCI 1.1, but ORAS and Zot have written it. */
+  ociArtifact: 'application/vnd.oci.artifact.manifest.v1+json',
+} as const
+
+const INDEXES: ReadonlySet<string> = new Set([MEDIA_TYPE.ociIndex, MEDIA_TYPE.dockerList])
+const IMAGES: ReadonlySet<string> = new Set([MEDIA_TYPE.ociManifest, MEDIA_TYPE.dockerManifest, MEDIA_TYPE.ociArtifact])
+const SCHEMA_1 = /^application\/vnd\.docker\.distribution\.manifest\.v1\+/
+/** BuildKit lists the layers of a build cache in an index: https://github.com/moby/buildkit/issues/2251 */
+const BLOB_IN_INDEX =
+  /^application\/vnd\.(?:oci\.image\.(?:layer|config)\.|docker\.(?:image\.rootfs|container\.image)\.|buildkit\.cacheconfig\.)/
+
+/**
+ * For every request that may answer with a manifest. One header with every type spelled out: OpenShift and distribution
+ * answer 404, or a converted manifest with another digest, when the type of the stored one is not in it.
+ */
+export const ACCEPT = [...INDEXES, ...IMAGES].join(', ')
+
+/** distribution-spec "Pushing Manifests": registries take at least 4 MiB, and distribution and OpenShift not more. */
+export const MANIFEST_LIMIT = 4 * 1024 * 1024
+
+const digest = z.string().refine(isDigest, 'not a sha256 or sha512 digest')
+/** Go writes `null` for a list or map that was never filled. */
+const absent = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined)
+
+/** One verdict for all members: a hostile document cannot make us collect a million complaints. */
+const strings = z.custom<readonly string[]>((value) => Array.isArray(value) && value.every(isString))
+const annotations = z.custom<Readonly<Record<string, string>>>(
+  (value) => typeof value === 'object' && value !== null && Object.values(value).every(isString),
+)
+
+const platform = z.object({
+  os: z.string(),
+  architecture: z.string(),
+  variant: absent(z.string()),
+  'os.version': absent(z.string()),
+})
+
+export const descriptorSchema = z.object({
+  mediaType: z.string().min(1).max(255),
+  digest,
+  // z.int() is bounded by what a number holds exactly: 2^53 - 1.
+  size: z.int().min(0),
+  // A platform or an annotation that nobody can read is no reason not to copy the bytes.
+  platform: absent(platform).catch(undefined),
+  artifactType: absent(z.string()).catch(undefined),
+  annotations: absent(annotations).catch(undefined),
+  urls: absent(strings).catch(undefined),
+  data: absent(z.string()).catch(undefined),
+})
+
+/** More descriptors than this do not fit into 4 MiB. */
+const MOST_DESCRIPTORS = 40_000
+const descriptors = z.array(z.unknown()).max(MOST_DESCRIPTORS).pipe(z.array(descriptorSchema))
+
+const documentSchema = z.object({
+  schemaVersion: absent(z.number()),
+  mediaType: absent(z.string().min(1).max(255)),
+  artifactType: absent(z.string()).catch(undefined),
+  annotations: absent(annotations).catch(undefined),
+  manifests: absent(descriptors),
+  config: absent(descriptorSchema),
+  layers: absent(descriptors),
+  /** What an OCI artifact manifest calls its layers. */
+  blobs: absent(descriptors),
+  subject: absent(descriptorSchema),
+})
+type Document = z.infer<typeof documentSchema>
+
+/**
+ * Checks the bytes against what was asked for, and reads what they point at. The media type is the document's own, else
+ * the answer's, else the parent's, else that of the document's shape (OCI documents need not have one).
+ * @param contentType of the answer; parameters, `text/plain` and other types that are no manifest's are ignored.
+ * @throws PromoteError DIGEST_MISMATCH (digest or size), UNSUPPORTED (schema 1), PROTOCOL (not a manifest)
+ */
+export function readManifest(
+  bytes: Uint8Array,
+  contentType: string | undefined,
+  expected?: Digest | Descriptor,
+): Manifest {
+  if (bytes.byteLength > MANIFEST_LIMIT)
+    throw new PromoteError('PROTOCOL', `The manifest has ${bytes.byteLength} bytes, more than ${MANIFEST_LIMIT}.`)
+  const descriptor = typeof expected === 'object' ? expected : undefined
+  const typeOfAnswer = contentType?.split(';', 1)[0]?.trim().toLowerCase()
+  const json = parseJson(bytes)
+  refuseSchema1(json, typeOfAnswer)
+  const found = check(bytes, typeof expected === 'string' ? expected : descriptor?.digest, descriptor?.size)
+  const document = parseDocument(json)
+  const shape = shapeOf(document)
+  const known = shape === 'index' ? INDEXES : IMAGES
+  const mediaType =
+    document.mediaType ??
+    [typeOfAnswer, descriptor?.mediaType].find((type) => type !== undefined && known.has(type)) ??
+    (shape === 'index' ? MEDIA_TYPE.ociIndex : MEDIA_TYPE.ociManifest)
+  return {
+    descriptor: { mediaType, digest: found, size: bytes.byteLength },
+    bytes,
+    links: linksOf(document),
+    shape,
+    artifactType: document.artifactType,
+    annotations: document.annotations,
+  }
+}
+
+/** The content that a descriptor embeds (image-spec "Embedded Content"), or undefined when it is not what it says. */
+export function embedded(descriptor: Descriptor): Uint8Array | undefined {
+  if (descriptor.data === undefined) return undefined
+  const bytes = Buffer.from(descriptor.data, 'base64')
+  const good = bytes.length === descriptor.size && digestOf(bytes, algorithmOf(descriptor.digest)) === descriptor.digest
+  return good ? bytes : undefined
+}
+
+function isString(value: unknown): value is string {
+  return typeof value === 'string'
+}
+
+function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch {
+    return undefined
+  }
+}
+
+/** Before the digest: a schema 1 document is named by the digest of a part of itself. */
+function refuseSchema1(json: unknown, contentType: string | undefined): void {
+  const { mediaType, schemaVersion } = z
+    .object({ mediaType: z.string().optional().catch(undefined), schemaVersion: z.unknown().optional() })
+    .catch({ schemaVersion: undefined })
+    .parse(json)
+  if (schemaVersion !== 1 && !SCHEMA_1.test(mediaType ?? contentType ?? '')) return
+  throw new PromoteError('UNSUPPORTED', 'The image is stored in the format docker schema 1, which is not copied.', {
+    hint: 'Pull and push it once with a current podman or docker; that stores it in the present format.',
+  })
+}
+
+function check(bytes: Uint8Array, wanted: Digest | undefined, size: number | undefined): Digest {
+  const found = digestOf(bytes, wanted === undefined ? 'sha256' : algorithmOf(wanted))
+  if (wanted !== undefined && found !== wanted)
+    throw new PromoteError('DIGEST_MISMATCH', `The manifest ${wanted} was asked for, the answer is ${found}.`, {
+      hint: 'A proxy or the registry changes manifests on the way, or the content is damaged.',
+    })
+  if (size !== undefined && size !== bytes.byteLength)
+    throw new PromoteError(
+      'DIGEST_MISMATCH',
+      `The manifest ${found} has ${bytes.byteLength} bytes, what points at it says ${size}.`,
+    )
+  return found
+}
+
+function parseDocument(json: unknown): Document {
+  const parsed = documentSchema.safeParse(json)
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    const where = issue === undefined || issue.path.length === 0 ? '' : ` (${issue.path.join('.')}: ${issue.message})`
+    throw new PromoteError('PROTOCOL', `The answer is not a manifest${where.slice(0, 200)}.`)
+  }
+  const { schemaVersion } = parsed.data
+  if (schemaVersion !== undefined && schemaVersion !== 2)
+    throw new PromoteError('UNSUPPORTED', `The manifest has schema version ${schemaVersion}; version 2 is copied.`)
+  return parsed.data
+}
+
+/** By members, never by a header. Both at once is how one digest was given two meanings: CVE-2021-41190. */
+function shapeOf({ mediaType, manifests, config, layers, blobs }: Document): 'index' | 'image' {
+  const image = config !== undefined || layers !== undefined || blobs !== undefined
+  const saysIndex = INDEXES.has(mediaType ?? '')
+  const saysImage = IMAGES.has(mediaType ?? '')
+  if ((manifests !== undefined && (image || saysImage)) || (image && saysIndex))
+    throw new PromoteError('PROTOCOL', 'The manifest is an index and an image at once.', {
+      hint: 'Such documents are refused everywhere since CVE-2021-41190; build the image again.',
+    })
+  if (manifests !== undefined || saysIndex) return 'index'
+  if (image || saysImage) return 'image'
+  throw new PromoteError('PROTOCOL', 'The answer is not a manifest: it has neither manifests nor config and layers.')
+}
+
+function linksOf(document: Document): Link[] {
+  const blob =
+    (role: 'config' | 'layer') =>
+    (descriptor: Descriptor): Link => ({ kind: 'blob', role, descriptor })
+  const child = (descriptor: Descriptor): Link =>
+    BLOB_IN_INDEX.test(descriptor.mediaType)
+      ? blob('layer')(descriptor)
+      : { kind: 'manifest', role: 'child', descriptor }
+  const { manifests = [], config, layers = [], blobs = [], subject } = document
+  return [
+    ...manifests.map(child),
+    ...(config === undefined ? [] : [blob('config')(config)]),
+    ...[...layers, ...blobs].map(blob('layer')),
+    ...(subject === undefined ? [] : [{ kind: 'manifest', role: 'subject', descriptor: subject } as const]),
+  ]
+}

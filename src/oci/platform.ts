@@ -1,3 +1,5 @@
+import { PromoteError } from '../errors.ts'
+
 /** OCI image-spec image-index.md "platform". */
 export type Platform = Readonly<{
   os: string
@@ -5,3 +7,85 @@ export type Platform = Readonly<{
   variant?: string | undefined
   'os.version'?: string | undefined
 }>
+
+/** containerd/platforms database.go `normalizeArch`: names that other systems use for the same thing. */
+const ARCHITECTURES: ReadonlyMap<string, readonly [architecture: string, variant?: string]> = new Map([
+  ['i386', ['386']],
+  ['x86_64', ['amd64']],
+  ['x86-64', ['amd64']],
+  ['aarch64', ['arm64']],
+  ['armhf', ['arm', 'v7']],
+  ['armel', ['arm', 'v6']],
+])
+
+/** containerd/platforms `specifierRe` and `osRe`: one component, and the version that may follow the system. */
+const COMPONENT = /^[A-Za-z0-9_.-]{1,64}$/
+const SYSTEM = /^([A-Za-z0-9_-]{1,64})(?:\(([A-Za-z0-9_.-]{1,64})\))?$/
+
+/**
+ * `os[(version)]/architecture[/variant]`: `linux/amd64`, `linux/arm/v7`, `windows(10.0.17763)/amd64`; normalised.
+ * @throws PromoteError USAGE
+ */
+export function parsePlatform(text: string): Platform {
+  const [system = '', architecture = '', variant, ...more] = text.split('/', 5)
+  const [, os, version] = SYSTEM.exec(system) ?? []
+  const good =
+    os !== undefined &&
+    COMPONENT.test(architecture) &&
+    (variant === undefined || COMPONENT.test(variant)) &&
+    more.length === 0
+  if (!good)
+    throw new PromoteError('USAGE', `${JSON.stringify(text.slice(0, 120))} is not a platform.`, {
+      side: 'input',
+      hint: 'Platforms look like linux/amd64, linux/arm64/v8 or windows(10.0.17763)/amd64.',
+    })
+  return normalise({ os, architecture, variant, 'os.version': version })
+}
+
+/**
+ * As containerd's `NewMatcher`: system, architecture and variant are equal once normalised (arm64 is arm64/v8, arm is
+ * arm/v7); a wanted `os.version` matches itself and everything below it (10.0.17763 matches 10.0.17763.1817).
+ */
+export function matches(wanted: Platform, actual: Platform): boolean {
+  const [want, have] = [normalise(wanted), normalise(actual)]
+  return (
+    want.os === have.os &&
+    want.architecture === have.architecture &&
+    want.variant === have.variant &&
+    isVersion(want['os.version'], have['os.version'])
+  )
+}
+
+/** `linux/arm64/v8`, `windows(10.0.17763.1817)/amd64`: what `parsePlatform` reads. */
+export function formatPlatform(platform: Platform): string {
+  const version = platform['os.version']
+  const system = version ? `${platform.os}(${version})` : platform.os
+  return [system, platform.architecture, ...(platform.variant ? [platform.variant] : [])].join('/')
+}
+
+function isVersion(wanted: string | undefined, actual: string | undefined): boolean {
+  return !wanted || actual === wanted || (actual?.startsWith(`${wanted}.`) ?? false)
+}
+
+function normalise(platform: Platform): Platform {
+  const os = platform.os.toLowerCase()
+  const given = platform.architecture.toLowerCase()
+  const [architecture, implied] = ARCHITECTURES.get(given) ?? [given]
+  const variant = normaliseVariant(architecture, (implied ?? platform.variant ?? '').toLowerCase())
+  const version = platform['os.version']
+  return {
+    os: os === 'macos' ? 'darwin' : os,
+    architecture,
+    ...(variant === '' ? {} : { variant }),
+    ...(version ? { 'os.version': version } : {}),
+  }
+}
+
+/** containerd/platforms `normalizeArch`: the variant that everybody has is no variant, except on 32-bit arm. */
+function normaliseVariant(architecture: string, variant: string): string {
+  if (architecture === 'arm64') return ['8', 'v8', 'v8.0'].includes(variant) ? '' : variant
+  if (architecture === 'amd64') return variant === 'v1' ? '' : variant
+  if (architecture !== 'arm') return variant
+  if (variant === '') return 'v7'
+  return /^[5-8]$/.test(variant) ? `v${variant}` : variant
+}

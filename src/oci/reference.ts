@@ -1,4 +1,5 @@
-import type { Digest } from './digest.ts'
+import { PromoteError } from '../errors.ts'
+import { type Digest, isDigest } from './digest.ts'
 
 /** `[host/]namespace/name[:tag][@digest]`. `host` is undefined when the side's own registry is meant. */
 export type Reference = Readonly<{
@@ -7,3 +8,128 @@ export type Reference = Readonly<{
   tag?: string | undefined
   digest?: Digest | undefined
 }>
+
+/** distribution-spec "Pulling manifests": `<name>` is made of these, joined by `/`. */
+const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/
+const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/
+/** distribution/reference `domain`: name, IPv4 or bracketed IPv6, with an optional port. */
+const HOST =
+  /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?$/i
+/** distribution/reference `RepositoryNameTotalLengthMax`; most registries have a column of this width. */
+const LONGEST_REPOSITORY = 255
+/** A DNS name has 253 characters; with a port 259. */
+const LONGEST_HOST = 259
+/** Host, repository, tag and a sha512 digest with their separators, and `docker://`: more cannot be a reference. */
+const LONGEST = LONGEST_HOST + 1 + LONGEST_REPOSITORY + 129 + 136 + 9
+const DOCKER_HUB = 'docker.io'
+
+export function isTag(text: string): boolean {
+  return TAG.test(text)
+}
+
+/**
+ * `docker://` is stripped; a first component with `.` or `:`, or `localhost`, is a host; `docker.io` gets `library/`.
+ * @throws PromoteError USAGE that says what is wrong with which part.
+ */
+export function parseReference(text: string): Reference {
+  const wrong = (reason: string): PromoteError => malformed(text, reason)
+  if (text.length > LONGEST) throw wrong(`it has ${text.length} characters, more than any reference can have`)
+  if (text === '') throw wrong('it is empty')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  if (/[\s\u0000-\u001f\u007f]/.test(text)) throw wrong('it contains white space or a control character')
+  const bare = text.replace(/^docker:\/\//, '')
+  const scheme = /^([a-zA-Z][a-zA-Z0-9+.-]*):\/\//.exec(bare)
+  if (scheme) throw wrong(`it begins with the scheme "${scheme[0]}", a reference begins with a host or a repository`)
+  const [name = '', digest, ...more] = bare.split('@')
+  if (more.length > 0) throw wrong('it has more than one "@"')
+  const colon = name.indexOf(':', name.lastIndexOf('/') + 1)
+  const path = colon < 0 ? name : name.slice(0, colon)
+  return {
+    ...parsePath(path, wrong),
+    ...(colon < 0 ? {} : { tag: parseTag(name.slice(colon + 1), wrong) }),
+    ...(digest === undefined ? {} : { digest: parseDigest(digest, wrong) }),
+  }
+}
+
+/** The canonical form: what `parseReference` reads back as the same reference. */
+export function formatReference(reference: Reference): string {
+  const host = reference.host === undefined ? '' : `${reference.host}/`
+  const tag = reference.tag === undefined ? '' : `:${reference.tag}`
+  const digest = reference.digest === undefined ? '' : `@${reference.digest}`
+  return `${host}${reference.repository}${tag}${digest}`
+}
+
+/** Where the registry of that name really answers; every host but Docker Hub's answers under its own name. */
+export function hostOf(host: string): string {
+  return isDockerHub(host) ? 'registry-1.docker.io' : host
+}
+
+/** The repository's name on that host: Docker Hub keeps names of one component under `library/`. */
+export function repositoryOn(host: string, repository: string): string {
+  return isDockerHub(host) && !repository.includes('/') ? `library/${repository}` : repository
+}
+
+function isDockerHub(host: string): boolean {
+  return [DOCKER_HUB, 'index.docker.io', 'registry-1.docker.io'].includes(host.toLowerCase())
+}
+
+type Wrong = (reason: string) => PromoteError
+
+function parsePath(path: string, wrong: Wrong): { host?: string; repository: string } {
+  const slash = path.indexOf('/')
+  const first = path.slice(0, Math.max(slash, 0))
+  const hasHost = slash > 0 && (/[.:]/.test(first) || first.toLowerCase() === 'localhost')
+  if (!hasHost) return { repository: parseRepository(path, wrong) }
+  if (first.length > LONGEST_HOST || !HOST.test(first)) throw wrong(`${quote(first)} is not a host name`)
+  const port = /:([0-9]+)$/.exec(first)?.[1]
+  if (port !== undefined && (Number(port) < 1 || Number(port) > 65_535)) throw wrong(`port ${port} is out of range`)
+  // Host names compare without case; one spelling makes them equal everywhere.
+  const host = first.toLowerCase()
+  const repository = parseRepository(path.slice(slash + 1), wrong)
+  return isDockerHub(host) ? { host: DOCKER_HUB, repository: repositoryOn(host, repository) } : { host, repository }
+}
+
+function parseRepository(repository: string, wrong: Wrong): string {
+  if (repository === '') throw wrong('the repository is empty')
+  if (repository.length > LONGEST_REPOSITORY)
+    throw wrong(`the repository has ${repository.length} characters, at most ${LONGEST_REPOSITORY} are allowed`)
+  if (repository !== repository.toLowerCase()) throw wrong('a repository is lower case')
+  for (const component of repository.split('/')) {
+    if (component === '') throw wrong('the repository has an empty component (a "/" too many)')
+    if (!COMPONENT.test(component))
+      throw wrong(
+        `component ${quote(component)} is not made of a-z and 0-9 with single ".", "_", "__" or "-" between them`,
+      )
+  }
+  return repository
+}
+
+function parseTag(tag: string, wrong: Wrong): string {
+  if (tag === '') throw wrong('the tag after ":" is empty')
+  if (tag.length > 128) throw wrong(`the tag has ${tag.length} characters, at most 128 are allowed`)
+  if (!isTag(tag))
+    throw wrong(`tag ${quote(tag)} is not made of A-Z, a-z, 0-9, "_", "." and "-", or begins with "." or "-"`)
+  return tag
+}
+
+function parseDigest(digest: string, wrong: Wrong): Digest {
+  if (isDigest(digest)) return digest
+  if (digest === '') throw wrong('the digest after "@" is empty')
+  const [algorithm = '', hex = ''] = digest.split(':')
+  const length = { sha256: 64, sha512: 128 }[algorithm]
+  if (typeof length !== 'number') throw wrong('a digest is "sha256:" with 64 or "sha512:" with 128 hexadecimal digits')
+  if (hex.length !== length) throw wrong(`a ${algorithm} digest has ${length} hexadecimal digits, not ${hex.length}`)
+  throw wrong('the digest has characters that are not 0-9 or a-f in lower case')
+}
+
+function malformed(text: string, reason: string): PromoteError {
+  return new PromoteError('USAGE', `${quote(text)} is not an image reference: ${reason}.`, {
+    side: 'input',
+    hint: 'References look like [host/]namespace/name[:tag][@sha256:…].',
+  })
+}
+
+/** JSON escapes make control characters visible; the length is bounded because the text may be anything. */
+function quote(text: string): string {
+  return JSON.stringify(text.length > 120 ? `${text.slice(0, 117)}…` : text)
+}

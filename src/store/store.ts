@@ -19,6 +19,8 @@ export interface Source {
   referrers(subject: Digest): Promise<readonly Descriptor[]>
   /** Tag → descriptor when it is there, by HEAD where that is trustworthy; for tags that may well be absent. */
   find(tag: string): Promise<Descriptor | undefined>
+  /** Every tag, when one listing tells them all; undefined when the listing is refused or has more pages. Asked once. */
+  tags(): Promise<ReadonlySet<string> | undefined>
 }
 
 export interface Target extends Source {

@@ -1,0 +1,123 @@
+import type { Context } from '../context.ts'
+import type { Login } from '../credential.ts'
+import { type Code, PromoteError, type Side } from '../errors.ts'
+import { discard, header, registryError } from '../http/answer.ts'
+import type { Req, Res, Send } from '../http/send.ts'
+import type { Digest } from '../oci/digest.ts'
+
+export type Access = 'pull' | 'push'
+
+export type RegistryOptions = Readonly<{
+  side: Side
+  /** `https://host[:port]`, or `http://…` when the user said so. */
+  base: URL
+  /** Carries the credential of this registry to `base` and nowhere else. */
+  send: Send
+  repository: string
+  /** What the credential is, for messages; nothing configured when absent. */
+  login?: Pick<Login, 'describe' | 'current'> | undefined
+  /** Blobs and manifests that the store certainly has, where one call tells (OpenShift's image stream layers). */
+  inventory?: (() => Promise<ReadonlySet<Digest> | undefined>) | undefined
+  /** Turns a refusal into its cause, where something else than the registry knows it (OpenShift's API). */
+  explain?: ((error: PromoteError, access: Access, tag?: string) => Promise<PromoteError>) | undefined
+  /** Milliseconds without a byte before a connection counts as stalled; default 60 s. */
+  stallTimeout?: number | undefined
+  context: Context
+}>
+
+/** One repository of a registry on the wire: addresses, scopes, and the judgement of refusals. */
+export interface Endpoint {
+  readonly side: Side
+  readonly name: string
+  readonly repository: string
+  readonly base: URL
+  readonly context: Context
+  readonly stallTimeout: number
+  /** `manifests/latest` → its address. */
+  url(path: string): URL
+  /** Sends with the scopes that `access` needs; any status resolves. */
+  call(access: Access, request: Req): Promise<Res>
+  /** What a refusal means. Consumes the answer. */
+  verdict(res: Res, what: string, access: Access, tag?: string): Promise<PromoteError>
+}
+
+/** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
+const EMPTY_400_TRIES = 3
+
+export function createEndpoint(options: RegistryOptions): Endpoint {
+  const { side, base, repository, context } = options
+  const name = `${base.host}/${repository}`
+  const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] }
+  const call = async (access: Access, request: Req): Promise<Res> => {
+    const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] }
+    for (let attempt = 1; ; attempt += 1) {
+      const res = await options.send(scoped)
+      if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository)) return res
+      await discard(res)
+      context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`)
+      await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2))
+    }
+  }
+  return {
+    side,
+    name,
+    repository,
+    base,
+    context,
+    stallTimeout: options.stallTimeout ?? 60_000,
+    url: (path) => new URL(`/v2/${repository}/${path}`, base),
+    call,
+    verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
+  }
+}
+
+/** Answers of OpenShift's registry that mean "the API behind me did not answer": openshift/image-registry auth.go. */
+export function isEmpty400(res: Res, repository: string): boolean {
+  const known = header(res, 'docker-distribution-api-version') !== undefined
+  return res.status === 400 && known && header(res, 'content-length') === '0' && repository.split('/').length === 2
+}
+
+async function judge(
+  options: RegistryOptions,
+  name: string,
+  res: Res,
+  what: string,
+  access: Access,
+  tag: string | undefined,
+): Promise<PromoteError> {
+  const error = await registryError(res, { side: options.side, what: `${name}: ${what}` })
+  if (res.status !== 401 && res.status !== 403) return error
+  const credential = await options.login?.current()
+  const owner = options.login === undefined ? 'no credential' : options.login.describe
+  const right = access === 'push' ? `push to ${name}` : `pull from ${name}`
+  if (options.login !== undefined && credential?.kind === 'anonymous')
+    return recoded(
+      error,
+      'CREDENTIAL_MISSING',
+      `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`,
+    )
+  if (res.status === 401 && (await rejects(options)))
+    return recoded(
+      error,
+      'TOKEN_REJECTED',
+      `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked.`,
+    )
+  const denied = recoded(error, 'DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`)
+  return (await options.explain?.(denied, access, tag)) ?? denied
+}
+
+/** OpenShift answers a missing right and an expired token with the same 401; `GET /v2/` tells them apart. */
+async function rejects({ send, base }: RegistryOptions): Promise<boolean> {
+  try {
+    const res = await send({ method: 'GET', url: new URL('/v2/', base) })
+    await discard(res)
+    return res.status === 401
+  } catch {
+    return false
+  }
+}
+
+function recoded(error: PromoteError, code: Code, hint: string): PromoteError {
+  const { side, status, server, cause } = error
+  return new PromoteError(code, error.message, { side, status, server, cause, hint, transient: false })
+}

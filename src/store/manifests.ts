@@ -1,0 +1,211 @@
+import { asPromoteError, PromoteError } from '../errors.ts'
+import { bytes, discard, header } from '../http/answer.ts'
+import type { Res } from '../http/send.ts'
+import { algorithmOf, type Digest, digestOf, isDigest, shortDigest } from '../oci/digest.ts'
+import { ACCEPT, type Descriptor, embedded, MANIFEST_LIMIT, type Manifest, readManifest } from '../oci/manifest.ts'
+import { isTag } from '../oci/reference.ts'
+import type { Endpoint } from './endpoint.ts'
+import { contentLength } from './wire.ts'
+
+/** Reading and writing the manifests of one repository. */
+export interface Manifests {
+  resolve(reference: string): Promise<Manifest>
+  manifest(descriptor: Descriptor): Promise<Manifest>
+  find(tag: string): Promise<Descriptor | undefined>
+  /** `resolve`, but undefined when there is none, or none that this credential may see. */
+  look(tag: string): Promise<Manifest | undefined>
+  put(manifest: Manifest, tag?: string): Promise<Readonly<{ digest: Digest | undefined; subject: string | undefined }>>
+}
+
+/** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
+const CACHE_LIMIT = 16 * 1024 * 1024
+/** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
+const WAIT_PER_BLOB = 3_500
+
+export function createManifests(endpoint: Endpoint): Manifests {
+  const cache = createCache()
+
+  const get = async (reference: string, expected?: Digest | Descriptor): Promise<Manifest> => {
+    const what = `reading manifest ${shown(reference)}`
+    const res = await endpoint.call('pull', {
+      method: 'GET',
+      url: endpoint.url(`manifests/${reference}`),
+      headers: { accept: ACCEPT, 'accept-encoding': 'identity' },
+    })
+    if (res.status !== 200) throw await readError(endpoint, res, what, reference)
+    try {
+      const body = await bytes(res, MANIFEST_LIMIT)
+      const manifest = readManifest(body, header(res, 'content-type'), expected ?? statedSha512(res, body))
+      cache.keep(manifest)
+      return manifest
+    } catch (thrown) {
+      throw placed(endpoint, what, thrown)
+    }
+  }
+  const resolve = async (reference: string): Promise<Manifest> => {
+    if (!isDigest(reference)) return get(checkedTag(endpoint, reference))
+    return cache.get(reference) ?? get(reference, reference)
+  }
+  const look = (tag: string): Promise<Manifest | undefined> => resolve(tag).catch(absent)
+
+  return {
+    resolve,
+    look,
+    async manifest(descriptor) {
+      const known = cache.get(descriptor.digest)
+      if (known !== undefined && known.descriptor.size === descriptor.size) return known
+      const data = embedded(descriptor)
+      return data === undefined ? get(descriptor.digest, descriptor) : readManifest(data, undefined, descriptor)
+    },
+    async find(tag) {
+      const hint = await head(endpoint, checkedTag(endpoint, tag))
+      if (hint === 'absent') return undefined
+      return hint ?? (await look(tag))?.descriptor
+    },
+    put: (manifest, tag) => put(endpoint, manifest, tag, look),
+  }
+}
+
+/**
+ * A HEAD is a hint: anything but 404 and a complete 200 is asked again with GET, which also explains. A missing
+ * Docker-Content-Digest, `text/plain`, 403 and 405 are known from several registries.
+ */
+async function head(endpoint: Endpoint, tag: string): Promise<Descriptor | 'absent' | undefined> {
+  const headers = { accept: ACCEPT }
+  const url = endpoint.url(`manifests/${tag}`)
+  const res = await endpoint.call('pull', { method: 'HEAD', url, headers, retry: false }).catch(unlessFinal)
+  if (res === undefined) return undefined
+  await discard(res)
+  if (res.status === 404) return 'absent'
+  const digest = header(res, 'docker-content-digest') ?? ''
+  const size = contentLength(header(res, 'content-length'))
+  const mediaType = header(res, 'content-type')?.split(';', 1)[0]?.trim() ?? ''
+  if (res.status !== 200 || !isDigest(digest) || !size || !ACCEPT.split(', ').includes(mediaType)) return undefined
+  return { mediaType, digest, size }
+}
+
+async function put(
+  endpoint: Endpoint,
+  manifest: Manifest,
+  tag: string | undefined,
+  look: (tag: string) => Promise<Manifest | undefined>,
+): Promise<Readonly<{ digest: Digest | undefined; subject: string | undefined }>> {
+  const { descriptor, links } = manifest
+  const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag)
+  const blobs = links.filter((link) => link.kind === 'blob').length
+  const res = await endpoint.call('push', {
+    method: 'PUT',
+    url: endpoint.url(`manifests/${reference}`),
+    headers: { 'content-type': descriptor.mediaType },
+    body: manifest.bytes,
+    patience: endpoint.stallTimeout + blobs * WAIT_PER_BLOB,
+  })
+  const subject = header(res, 'oci-subject')
+  if (res.status >= 200 && res.status < 300) {
+    await discard(res)
+    return { digest: stored(manifest, header(res, 'docker-content-digest')), subject }
+  }
+  const error = await endpoint.verdict(res, `writing manifest ${shown(reference)}`, 'push', tag)
+  const mayBeImmutable = tag !== undefined && [400, 403, 409, 412].includes(res.status) && !namesMissingBlobs(error)
+  // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change.
+  if (mayBeImmutable && (await look(tag).catch(() => undefined))?.descriptor.digest === descriptor.digest)
+    return { digest: descriptor.digest, subject: undefined }
+  throw error
+}
+
+/** A registry that names by sha256 what we name by sha512 has still stored these bytes. */
+function stored({ descriptor, bytes: content }: Manifest, answered: string | undefined): Digest | undefined {
+  if (answered === undefined || !isDigest(answered)) return undefined
+  return answered === digestOf(content, algorithmOf(answered)) ? descriptor.digest : answered
+}
+
+function namesMissingBlobs(error: PromoteError): boolean {
+  return error.server.some(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN')
+}
+
+async function readError(endpoint: Endpoint, res: Res, what: string, reference: string): Promise<PromoteError> {
+  // Only OpenShift sends this header; it says 500 for "no such image stream" when asked by digest (imagestream.go
+  // resolveUpstreamRef wraps NotFound as Unknown).
+  const openshift = header(res, 'x-registry-supports-signatures') !== undefined
+  const { status } = res
+  const error = await endpoint.verdict(res, what, 'pull')
+  const unknown = error.server.some(({ code }) => code === 'UNKNOWN')
+  if (!(openshift && status === 500 && unknown && isDigest(reference))) return error
+  return new PromoteError('NOT_FOUND', error.message, {
+    side: endpoint.side,
+    status,
+    server: error.server,
+    hint: 'OpenShift answers so when the image stream does not exist; check the namespace and the name.',
+  })
+}
+
+/** A tag may point at something named by sha512; only the algorithm is believed, the digest is that of the bytes. */
+function statedSha512(res: Res, body: Uint8Array): Digest | undefined {
+  const stated = header(res, 'docker-content-digest') ?? ''
+  const sha512 = isDigest(stated) && algorithmOf(stated) === 'sha512' && digestOf(body, 'sha512') === stated
+  return sha512 ? stated : undefined
+}
+
+function placed(endpoint: Endpoint, what: string, thrown: unknown): PromoteError {
+  const error = asPromoteError(thrown, endpoint.side)
+  const { code, message, hint, transient, status, server, retryAfter, side } = error
+  if (message.startsWith(endpoint.name) || code === 'CANCELLED' || code === 'NETWORK') return error
+  const detail = { hint, transient, status, server, retryAfter, side, cause: error.cause }
+  return new PromoteError(code, `${endpoint.name}: ${what}: ${message}`, detail)
+}
+
+function checkedTag(endpoint: Endpoint, tag: string): string {
+  if (isTag(tag)) return tag
+  const message = `${endpoint.name}: ${JSON.stringify(tag.slice(0, 140))} is neither a tag nor a digest.`
+  throw new PromoteError('USAGE', message, { side: endpoint.side })
+}
+
+/** Artifactory and GitLab refuse to show what is absent; a credential that is no good at all is still an error. */
+function absent(thrown: unknown): undefined {
+  if (
+    thrown instanceof PromoteError &&
+    (thrown.code === 'NOT_FOUND' || thrown.code === 'DENIED' || thrown.status === 403)
+  )
+    return undefined
+  throw thrown
+}
+
+function unlessFinal(thrown: unknown): undefined {
+  if (thrown instanceof PromoteError && thrown.transient) return undefined
+  throw thrown
+}
+
+function shown(reference: string): string {
+  return isDigest(reference) ? shortDigest(reference) : reference
+}
+
+/** Least recently used first out, by bytes. */
+function createCache(): { get(digest: Digest): Manifest | undefined; keep(manifest: Manifest): void } {
+  const entries = new Map<Digest, Manifest>()
+  let size = 0
+  return {
+    get(digest) {
+      const found = entries.get(digest)
+      if (found === undefined) return undefined
+      entries.delete(digest)
+      entries.set(digest, found)
+      return found
+    },
+    keep(manifest) {
+      const { digest } = manifest.descriptor
+      if (entries.has(digest)) return
+      entries.set(digest, manifest)
+      size += manifest.bytes.byteLength
+      for (const [
+        oldest,
+        {
+          bytes: { byteLength },
+        },
+      ] of entries) {
+        if (size <= CACHE_LIMIT) return
+        entries.delete(oldest)
+        size -= byteLength
+      }
+    },
+  }
+}

@@ -1,0 +1,82 @@
+import { discard } from '../http/answer.ts'
+import type { Digest } from '../oci/digest.ts'
+import { ACCEPT, type Manifest } from '../oci/manifest.ts'
+import { beginUpload } from './begin.ts'
+import { isThere, openBlob } from './blob.ts'
+import { createEndpoint, type Endpoint, type RegistryOptions } from './endpoint.ts'
+import { createManifests } from './manifests.ts'
+import { createListings, type Listings } from './referrers.ts'
+import type { Target } from './store.ts'
+import type { Habits } from './upload.ts'
+
+/** One repository of a registry that speaks the distribution API: OpenShift's own, Quay, GHCR, Harbor, … */
+export function openRepository(options: RegistryOptions): Target {
+  const endpoint = createEndpoint(options)
+  const manifests = createManifests(endpoint)
+  const listings = createListings(endpoint, manifests)
+  const habits: Habits = { probes: true, largest: undefined }
+  const inventory = createInventory(options)
+  let listsReferrers: Promise<boolean> | undefined
+  let known: boolean | undefined
+
+  return {
+    name: endpoint.name,
+    resolve: manifests.resolve,
+    manifest: manifests.manifest,
+    find: manifests.find,
+    referrers: listings.referrers,
+    tags: listings.tags,
+    inventory,
+    blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
+    async has(descriptor, kind) {
+      const there = await inventory()
+      if (there !== undefined) return there.has(descriptor.digest)
+      return kind === 'blob' ? isThere(endpoint, descriptor, false) : hasManifest(endpoint, descriptor.digest)
+    },
+    begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
+    async putManifest(manifest, tag) {
+      const { digest, subject } = await manifests.put(manifest, tag)
+      if (manifest.links.some((link) => link.role === 'subject')) {
+        listsReferrers ??= believe(listings, manifest, subject)
+        known = await listsReferrers
+      }
+      return digest
+    },
+    get listsReferrers() {
+      return known
+    },
+  }
+}
+
+/** ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up. */
+async function believe(listings: Listings, manifest: Manifest, stated: string | undefined): Promise<boolean> {
+  const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
+  if (stated === undefined || subject === undefined) return false
+  return listings.lists(subject, manifest.descriptor.digest)
+}
+
+/** Asked once; a failure leaves the questions to HEAD and is no reason to stop. */
+function createInventory({ inventory, context }: RegistryOptions): () => Promise<ReadonlySet<Digest> | undefined> {
+  let asked: Promise<ReadonlySet<Digest> | undefined> | undefined
+  return () => {
+    asked ??= (inventory?.() ?? Promise.resolve(undefined)).catch((thrown: unknown) => {
+      if (context.signal.aborted) throw thrown
+      context.log.debug(`no inventory: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
+      return undefined
+    })
+    return asked
+  }
+}
+
+/** OpenShift answers 500 for a manifest by digest when the image stream does not exist yet: not there, like all else. */
+async function hasManifest(endpoint: Endpoint, digest: Digest): Promise<boolean> {
+  const url = endpoint.url(`manifests/${digest}`)
+  try {
+    const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: ACCEPT }, retry: false })
+    await discard(res)
+    return res.status === 200
+  } catch (thrown) {
+    if (endpoint.context.signal.aborted) throw thrown
+    return false
+  }
+}

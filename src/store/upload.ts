@@ -1,0 +1,238 @@
+import { asPromoteError, PromoteError } from '../errors.ts'
+import { discard, header } from '../http/answer.ts'
+import type { Body, Res } from '../http/send.ts'
+import { algorithmOf, isDigest, shortDigest } from '../oci/digest.ts'
+import type { Descriptor } from '../oci/manifest.ts'
+import { isThere } from './blob.ts'
+import { type Endpoint, isEmpty400 } from './endpoint.ts'
+import { type Cutter, cutter, guard } from './pieces.ts'
+import type { Upload } from './store.ts'
+import { bytesKept, chunkMinimum, uploadLocation, withDigest } from './wire.ts'
+
+/** What one repository has taught us about its uploads. */
+export type Habits = {
+  /** False once `mount=D&from=<itself>` was refused: then HEAD asks and a plain POST begins. */
+  probes: boolean
+  /** Bytes in one request, once a body was too large for the registry or for a proxy before it. */
+  largest: number | undefined
+}
+
+const MIB = 1024 * 1024
+/** First size after a 413; nginx's and Cloudflare's defaults (1 MiB, 100 MiB) are on either side. */
+const FIRST_CHUNK = 64 * MIB
+/** nginx `client_max_body_size` is 1 MiB by default; nobody has less. */
+const SMALLEST_CHUNK = MIB
+/** A quarter, not a half: 64, 16, 4, 1 MiB are found within the five tries that a transfer has by default. */
+const SHRINK = 4
+/** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
+const COMMIT_SPEED = (16 * MIB) / 1000
+
+/** One upload session; every answer moves it on. */
+type Session = {
+  readonly endpoint: Endpoint
+  readonly habits: Habits
+  readonly blob: Descriptor
+  readonly what: string
+  location: URL
+  /** `OCI-Chunk-Min-Length`. */
+  minimum: number
+  /** The most bytes that the store has said it keeps. */
+  kept: number
+  /** 401 and 416 answers since something was accepted. */
+  refused: number
+  stale: number
+}
+
+/** A plain upload session; nothing is sent yet. */
+export async function startSession(endpoint: Endpoint, blob: Descriptor): Promise<Res> {
+  const url = endpoint.url('blobs/uploads/')
+  const res = await endpoint.call('push', { method: 'POST', url, body: new Uint8Array() })
+  if (res.status !== 202 && res.status !== 201 && res.status !== 200)
+    throw await endpoint.verdict(res, `beginning the upload of blob ${shortDigest(blob.digest)}`, 'push')
+  await discard(res)
+  return res
+}
+
+/** @param opened the 202 of the POST that began it. */
+export function openUpload(endpoint: Endpoint, habits: Habits, blob: Descriptor, opened: Res): Upload {
+  const session: Session = {
+    endpoint,
+    habits,
+    blob,
+    what: `uploading blob ${shortDigest(blob.digest)}`,
+    ...entered(endpoint, opened),
+    kept: 0,
+    refused: 0,
+    stale: 0,
+  }
+  return {
+    send: (from, body) => sendFrom(session, from, body),
+    offset: (restart) => keptBytes(session, restart ?? false),
+    cancel: () => cancel(session),
+  }
+}
+
+function entered(endpoint: Endpoint, opened: Res): Pick<Session, 'location' | 'minimum'> {
+  const location = addressIn(endpoint, opened, undefined)
+  return { location, minimum: chunkMinimum(header(opened, 'oci-chunk-min-length')) }
+}
+
+/** The address changes with every answer; distribution refuses the one before. */
+function addressIn(endpoint: Endpoint, res: Res, present: URL | undefined): URL {
+  const next = header(res, 'location')
+  if (next === undefined && present !== undefined) return present
+  try {
+    return uploadLocation(next, res.url, endpoint.base)
+  } catch (thrown) {
+    throw asPromoteError(thrown, endpoint.side)
+  }
+}
+
+async function sendFrom(session: Session, from: number, body: AsyncIterable<Uint8Array>): Promise<void> {
+  const { size } = session.blob
+  const guarded = guard(body)
+  try {
+    const { largest } = session.habits
+    const limit = largest === undefined ? size : Math.max(largest, session.minimum)
+    if (from === 0 && 0 < size && size <= limit) await commit(session, { size, stream: guarded.stream }, size)
+    else await sendPieces(session, from, limit, cutter(guarded.stream))
+  } catch (thrown) {
+    throw guarded.failure() ?? thrown
+  } finally {
+    await guarded.close()
+  }
+}
+
+/** PATCH what is missing, then commit with an empty PUT: understood wherever a session can be continued at all. */
+async function sendPieces(session: Session, from: number, limit: number, pieces: Cutter): Promise<void> {
+  const { size } = session.blob
+  for (let at = from; at < size; ) {
+    const length = Math.min(limit, size - at)
+    // Without the unit `bytes`: distribution-spec "Pushing a blob in chunks".
+    const range = { 'content-range': `${at}-${at + length - 1}` }
+    const body = { size: length, stream: pieces.take(length) }
+    const res = await request(session, { method: 'PATCH', url: session.location, body, length, headers: range })
+    session.location = addressIn(session.endpoint, res, session.location)
+    at += length
+  }
+  await pieces.end()
+  await commit(session, new Uint8Array(), 0)
+}
+
+async function commit(session: Session, body: Body, length: number): Promise<void> {
+  const { endpoint, blob, what } = session
+  const res = await request(session, { method: 'PUT', url: withDigest(session.location, blob.digest), body, length })
+  const stored = header(res, 'docker-content-digest') ?? ''
+  const comparable = isDigest(stored) && algorithmOf(stored) === algorithmOf(blob.digest)
+  if (!comparable || stored === blob.digest) return
+  const message = `${endpoint.name}: ${what}: the registry stored ${stored}, sent was ${blob.digest}.`
+  throw new PromoteError('DIGEST_MISMATCH', message, { side: endpoint.side })
+}
+
+type Part = Readonly<{
+  method: 'PATCH' | 'PUT'
+  url: URL
+  body: Body
+  /** Bytes of the body. */
+  length: number
+  headers?: Readonly<Record<string, string>>
+}>
+
+async function request(session: Session, { method, url, body, length, headers }: Part): Promise<Res> {
+  const { endpoint, blob } = session
+  const res = await endpoint.call('push', {
+    method,
+    url,
+    headers: { 'content-type': 'application/octet-stream', ...headers },
+    body,
+    // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
+    ...(length > 0 ? { retry: false } : {}),
+    ...(method === 'PUT' ? { patience: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
+  })
+  // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.
+  const good = method === 'PUT' ? [200, 201, 204] : [200, 201, 202, 204]
+  if (!good.includes(res.status)) throw await judge(session, res, length)
+  await discard(res)
+  session.refused = 0
+  session.stale = 0
+  return res
+}
+
+/** Every refusal in the middle of an upload, as the engine needs it: try again, or give up. */
+async function judge(session: Session, res: Res, length: number): Promise<PromoteError> {
+  const { endpoint, what, habits, minimum } = session
+  const { status } = res
+  if (status === 401) {
+    session.refused += 1
+    // The credential was renewed below; whether the new one is any better shows with the next request.
+    if (session.refused === 1) {
+      await discard(res)
+      const message = `${endpoint.name}: ${what}: 401 in the middle of the upload.`
+      return new PromoteError('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true })
+    }
+  }
+  const empty = isEmpty400(res, endpoint.repository)
+  const error = await endpoint.verdict(res, what, 'push')
+  const says = (code: string): boolean => error.server.some((entry) => entry.code === code)
+  if (says('DIGEST_INVALID')) return mismatch(error)
+  if (status === 413) return shrink(habits, minimum, length) ? transient(error) : error
+  if (status === 416) session.stale += 1
+  const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'))
+  return empty || lost || status === 416 ? transient(error) : error
+}
+
+async function keptBytes(session: Session, anew: boolean): Promise<number> {
+  const { endpoint, blob } = session
+  if (anew || session.stale > 1) {
+    await cancel(session)
+    return restart(session)
+  }
+  const res = await endpoint.call('push', { method: 'GET', url: session.location })
+  await discard(res)
+  const alive = res.status >= 200 && res.status < 300
+  const kept = alive ? bytesKept(header(res, 'range')) : undefined
+  if (kept !== undefined && kept <= blob.size) {
+    session.location = addressIn(endpoint, res, session.location)
+    if (kept > session.kept) session.refused = 0
+    session.kept = Math.max(session.kept, kept)
+    return kept
+  }
+  // The session is gone: because the commit arrived and only its answer was lost, or together with the bytes
+  // (docker-registry 2.8 destroys a session whose upload broke off; ECR has no status).
+  if (!alive && (await isThere(endpoint, blob, true))) return -1
+  if (alive) await cancel(session)
+  return restart(session)
+}
+
+async function restart(session: Session): Promise<number> {
+  const { endpoint, blob } = session
+  Object.assign(session, entered(endpoint, await startSession(endpoint, blob)), { stale: 0 })
+  return 0
+}
+
+async function cancel({ endpoint, location }: Session): Promise<void> {
+  try {
+    await discard(await endpoint.call('push', { method: 'DELETE', url: location, retry: false }))
+  } catch {
+    // Sessions that nobody ends are purged by the registry.
+  }
+}
+
+/** @returns false when there is nothing smaller to try. */
+function shrink(habits: Habits, minimum: number, length: number): boolean {
+  const smallest = Math.max(SMALLEST_CHUNK, minimum)
+  if (length <= smallest) return false
+  const next = Math.max(smallest, Math.min(FIRST_CHUNK, Math.floor(length / SHRINK)))
+  habits.largest = Math.min(habits.largest ?? next, next)
+  return true
+}
+
+function transient(error: PromoteError): PromoteError {
+  const { code, message, side, hint, status, server, retryAfter, cause } = error
+  return new PromoteError(code, message, { side, hint, status, server, retryAfter, cause, transient: true })
+}
+
+function mismatch({ message, side, status, server, cause }: PromoteError): PromoteError {
+  const hint = 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.'
+  return new PromoteError('DIGEST_MISMATCH', message, { side, status, server, cause, hint, transient: false })
+}

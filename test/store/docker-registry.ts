@@ -1,0 +1,56 @@
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+/** Debian's package docker-registry: distribution 2.8. */
+const BINARY = '/usr/bin/docker-registry'
+
+export type RealRegistry = Readonly<{ url: URL; host: string; close: () => Promise<void> }>
+
+/** Whether it is on this machine. With IMAGE_PROMOTE_REAL_REGISTRIES=required its absence is an error. */
+export function hasDockerRegistry(): boolean {
+  if (existsSync(BINARY)) return true
+  if (process.env.IMAGE_PROMOTE_REAL_REGISTRIES === 'required')
+    throw new Error(`${BINARY} is missing: apt-get install docker-registry`)
+  return false
+}
+
+/** A real registry on a port that the system chooses, with nothing in it but memory; undefined where there is none. */
+export async function startDockerRegistry(): Promise<RealRegistry | undefined> {
+  if (!hasDockerRegistry()) return undefined
+  const folder = await mkdtemp(join(tmpdir(), 'docker-registry-'))
+  const config = join(folder, 'config.json')
+  await writeFile(
+    config,
+    JSON.stringify({
+      version: '0.1',
+      log: { level: 'info', accesslog: { disabled: true } },
+      storage: { inmemory: {}, delete: { enabled: true } },
+      http: { addr: '127.0.0.1:0', secret: 'of no importance' },
+    }),
+  )
+  const child = spawn(BINARY, ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const ended = new Promise<void>((done) => child.once('close', () => done()))
+  const close = async () => {
+    child.kill('SIGKILL')
+    await ended
+    await rm(folder, { recursive: true, force: true })
+  }
+  const said: string[] = []
+  const host = await new Promise<string | undefined>((done) => {
+    // Read to the end: a full pipe would stop the registry.
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      if (said.length < 20) said.push(line)
+      const address = /listening on (127\.0\.0\.1:\d+)/.exec(line)?.[1]
+      if (address !== undefined) done(address)
+    })
+    child.once('error', (error) => said.push(String(error)))
+    child.once('close', () => done(undefined))
+  })
+  if (host !== undefined) return { url: new URL(`http://${host}`), host, close }
+  await close()
+  throw new Error(`docker-registry did not start:\n${said.join('\n')}`)
+}

@@ -1,0 +1,260 @@
+import { createHash } from 'node:crypto'
+import { type Digest, isDigest } from '../../src/oci/digest.ts'
+import {
+  blobAnswer,
+  blobUnknown,
+  digestInvalid,
+  failure,
+  json,
+  nameUnknown,
+  notFound,
+  type Route,
+  routeOf,
+} from './distribution.ts'
+import { type Answer, createLog, type Handler, type Incoming, type Log, listener } from './http.ts'
+import { openshiftAccess } from './openshift-access.ts'
+import { openshiftManifests, toImage } from './openshift-manifests.ts'
+import { listen, stop } from './plain.ts'
+import { createRedirects, type RedirectOptions, type Redirects } from './redirect.ts'
+import type { RegistryDeps } from './state.ts'
+import { createStorage, type Storage, type StoredBlob } from './storage.ts'
+import { created, createUploads } from './uploads.ts'
+
+/**
+ * The integrated registry (openshift/image-registry over distribution v3): distribution's API, but users, rights, tags
+ * and the visibility of images come from the cluster.
+ */
+export interface OpenShiftRegistry {
+  readonly handler: Handler
+  readonly store: Storage
+  readonly log: Log
+  /** What a storage-level import (`oc import-image`) or a seeded image needs to be known: Image object, stream and tag. */
+  adopt(repository: string, digest: Digest, tag?: string): void
+  /** From now on blob reads answer 307 to a fourth host. @returns its origin. */
+  redirectBlobs(options?: RedirectOptions & { tls?: { cert: string; key: string }; now?: () => number }): Promise<URL>
+  /** Upload sessions that are neither committed nor cancelled. */
+  openUploads(): number
+  /** Ends the storage host; the registry's own server belongs to the caller. */
+  close(): Promise<void>
+}
+
+export interface OpenShiftOptions {
+  store?: Storage
+  log?: Log
+  /** Where images were imported from: what a stream refers to and `store` lacks is pulled through from here. */
+  upstream?: Storage
+  /** For the wait for missing blobs. */
+  sleep?: (milliseconds: number) => Promise<unknown>
+}
+
+export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions = {}): OpenShiftRegistry {
+  const store = options.store ?? createStorage()
+  const log = options.log ?? createLog()
+  const sleep = options.sleep ?? ((milliseconds) => new Promise((done) => setTimeout(done, milliseconds)))
+  const location = (request: Incoming, path: string) => `${request.origin}${path}`
+  const digestHeader = (digest: string) => ({ 'Docker-Content-Digest': digest })
+  const uploads = createUploads(store, log, {
+    resume: 'v3',
+    singlePost: false,
+    checkPutRange: false,
+    location,
+    digestHeader,
+  })
+  const storageHosts: Awaited<ReturnType<typeof listen>>[] = []
+  let redirects: Redirects | undefined
+
+  /** Linked by upload or mount, or referred to by the image stream (blobdescriptorservice.go); a manifest is a blob too. */
+  function visible(name: string, digest: string): StoredBlob | undefined {
+    if (!isDigest(digest)) return undefined
+    const stored = store.blobs.get(digest)
+    if (stored && store.repositories.get(name)?.blobs.has(digest)) return stored
+    const [ns = '', stream = ''] = name.split('/')
+    if (!deps.streams.layers(ns, stream)?.blobs[digest]) return undefined
+    return stored ?? manifests.asBlob(digest) ?? options.upstream?.blobs.get(digest)
+  }
+
+  const manifests = openshiftManifests({ ...deps, store, upstream: options.upstream, visible, location, sleep })
+  const access = openshiftAccess(deps)
+
+  function blobs(request: Incoming, name: string, digest: string): Answer {
+    if (request.method === 'DELETE') {
+      return store.repositories.get(name)?.blobs.delete(digest as Digest) ? { status: 202 } : blobUnknown(digest)
+    }
+    if (!isDigest(digest)) return digestInvalid('digest parsing failed')
+    const blob = visible(name, digest)
+    if (!blob) return blobUnknown(digest)
+    return redirects && store.blobs.has(digest) ? redirects.answer(request, digest) : blobAnswer(request, blob)
+  }
+
+  async function upload(request: Incoming, name: string, id: string | undefined, deferred: boolean): Promise<Answer> {
+    if (id !== undefined) return uploads.continue(request, name, id)
+    const digest = request.query.get('mount')
+    const from = request.query.get('from')
+    if (digest !== null && from !== null && !deferred && isDigest(digest) && visible(from, digest)) {
+      store.repository(name).blobs.add(digest)
+      return created(request, name, digest, { location, digestHeader })
+    }
+    return uploads.begin(request, name)
+  }
+
+  function tags(request: Incoming, name: string): Answer {
+    const [ns = '', stream = ''] = name.split('/')
+    if (!deps.streams.get(ns, stream)) return nameUnknown({ name })
+    const asked = request.query.get('n')
+    if (asked !== null && !/^\d+$/.test(asked)) {
+      return failure(400, 'PAGINATION_NUMBER_INVALID', 'invalid number of results requested', { n: asked })
+    }
+    // In no order: the real list comes out of a Go map.
+    const all = deps.streams.tags(ns, stream).sort((a, b) => scramble(a).localeCompare(scramble(b)))
+    const rest = all.slice(all.indexOf(request.query.get('last') ?? '') + 1)
+    const page = rest.slice(0, asked === null ? rest.length : Number(asked))
+    const query = new URLSearchParams({ last: page.at(-1) ?? '', n: String(page.length) })
+    const more = page.length > 0 && page.length < rest.length
+    return json({ name, tags: page }, more ? { Link: `<${request.path}?${query}>; rel="next"` } : {})
+  }
+
+  function catalog(): Answer {
+    const streams = [...deps.streams.projects.keys()].flatMap((ns) => deps.streams.list(ns))
+    return json({ repositories: streams.map(({ namespace, name }) => `${namespace}/${name}`).sort() })
+  }
+
+  function dispatch(request: Incoming, route: Route, deferred: boolean, token: string): Promise<Answer> | Answer {
+    switch (route.kind) {
+      case 'ping':
+        return { ...json({}), body: '{}' }
+      case 'catalog':
+        return catalog()
+      case 'blobs':
+        return blobs(request, route.repository, route.digest)
+      case 'uploads':
+        return upload(request, route.repository, route.id, deferred)
+      case 'manifests':
+        return manifests.answer(request, route.repository, route.reference, access.userOf(token))
+      case 'tags':
+        return tags(request, route.repository)
+      case 'referrers':
+        return notFound()
+    }
+  }
+
+  async function v2(request: Incoming): Promise<Answer> {
+    const route = routeOf(request.path)
+    if (!route || route.kind === 'referrers') return notFound()
+    if (!(METHODS[route.kind] ?? []).includes(request.method)) return { status: 405 }
+    const checked = access.check(request, route)
+    const answer =
+      'refusal' in checked ? checked.refusal : await dispatch(request, route, checked.deferred, checked.token)
+    return { ...answer, headers: { 'X-Registry-Supports-Signatures': '1', ...answer.headers } }
+  }
+
+  /** signaturedispatcher.go: simple signing only, and nobody signs here. */
+  function signatures(request: Incoming, ns: string, name: string, digest: string): Answer {
+    const route = { kind: 'tags', repository: `${ns}/${name}` } as const
+    const checked = access.check(request, route)
+    if ('refusal' in checked) return checked.refusal
+    if (request.method !== 'GET') deps.recorder.unexpected.push(`registry: ${request.method} ${request.target}`)
+    const headers = { 'Content-Type': 'application/json; charset=utf-8' }
+    if (!deps.streams.image(ns, name, digest)) return { status: 404, headers }
+    return { status: 200, headers, body: '{"signatures":[]}' }
+  }
+
+  async function handler(request: Incoming): Promise<Answer> {
+    if (!deps.options.exposed) return unavailable()
+    if (request.path === '/' || request.path === '/healthz') {
+      return { status: 200, headers: { 'Cache-Control': 'no-cache' } }
+    }
+    const signed = /^\/extensions\/v2\/([^/]+)\/([^/]+)\/signatures\/([^/]+)$/.exec(request.path)
+    let answer: Answer | undefined
+    if (request.path === '/openshift/token') answer = access.token(request)
+    else if (signed) answer = signatures(request, signed[1] ?? '', signed[2] ?? '', signed[3] ?? '')
+    else if (request.path === '/v2') answer = moved()
+    else if (request.path.startsWith('/v2/')) answer = await v2(request)
+    if (!answer) {
+      deps.recorder.unexpected.push(`registry: ${request.method} ${request.target}`)
+      return notFound()
+    }
+    return { ...answer, headers: { 'Docker-Distribution-Api-Version': 'registry/2.0', ...answer.headers } }
+  }
+
+  return {
+    handler,
+    store,
+    log,
+    openUploads: uploads.open,
+    adopt(repository, digest, tag) {
+      const [ns = '', name = ''] = repository.split('/')
+      const manifest = store.repository(repository).manifests.get(digest)
+      if (!manifest) throw new Error(`${digest} is not stored in ${repository}`)
+      const image = toImage(manifest)
+      deps.streams.images.set(digest, image)
+      if (tag === undefined) return
+      if (!deps.streams.projects.has(ns)) deps.streams.addProject(ns)
+      if (!deps.streams.get(ns, name)) deps.streams.create(ns, name)
+      deps.streams.addTag(ns, name, tag, image)
+    },
+    async redirectBlobs({ tls, now = Date.now, ...how } = {}) {
+      let origin = ''
+      redirects = createRedirects(store, log, how, now, () => origin)
+      const server = await listen(listener(redirects.handler, log), tls)
+      storageHosts.push(server)
+      const address = server.address()
+      if (typeof address !== 'object' || !address) throw new Error('the storage host does not listen on a port')
+      origin = `${tls ? 'https' : 'http'}://127.0.0.1:${address.port}`
+      return new URL(origin)
+    },
+    close: async () => void (await Promise.all(storageHosts.map(stop))),
+  }
+}
+
+const METHODS: Partial<Record<Route['kind'], readonly string[]>> = {
+  ping: ['GET', 'HEAD'],
+  catalog: ['GET'],
+  blobs: ['GET', 'HEAD', 'DELETE'],
+  uploads: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+  manifests: ['GET', 'HEAD', 'PUT', 'DELETE'],
+  tags: ['GET'],
+}
+
+function scramble(tag: string): string {
+  return createHash('md5').update(tag).digest('hex')
+}
+
+function moved(): Answer {
+  const headers = { Location: '/v2/', 'Content-Type': 'text/html; charset=utf-8' }
+  return { status: 301, headers, body: '<a href="/v2/">Moved Permanently</a>.\n\n' }
+}
+
+/** error-page-503.http of openshift/router: what a host without a route gets. */
+function unavailable(): Answer {
+  return {
+    status: 503,
+    headers: {
+      Pragma: 'no-cache',
+      'Cache-Control': 'private, max-age=0, no-cache, no-store',
+      Connection: 'close',
+      'Content-Type': 'text/html',
+    },
+    body: `<html>
+  <head>
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+  </head>
+  <body>
+    <div>
+      <h1>Application is not available</h1>
+      <p>The application is currently not serving requests at this endpoint. It may not have been started or is still starting.</p>
+      <div class="alert alert-info">
+        <p class="info">
+          Possible reasons you are seeing this page:
+        </p>
+        <ul>
+          <li><strong>The host doesn't exist.</strong> Make sure the hostname was typed correctly and that a route matching this hostname exists.</li>
+          <li><strong>The host exists, but doesn't have a matching path.</strong> Check if the URL path was typed correctly and that the route was created using the desired path.</li>
+          <li><strong>Route and path matches, but all pods are down.</strong> Make sure that the resources exposed by this route (pods, services, deployment configs, etc) have at least one pod running.</li>
+        </ul>
+      </div>
+    </div>
+  </body>
+</html>
+`,
+  }
+}

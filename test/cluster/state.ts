@@ -1,0 +1,244 @@
+import { randomUUID } from 'node:crypto'
+import type { Recorder } from './recorder.ts'
+
+/**
+ * What the three servers of the embedded cluster share: who somebody is, and which images an image stream knows.
+ * Tests may look at everything here and change it.
+ */
+
+/** An authenticated (or anonymous) caller, as SelfSubjectReview describes it. */
+export type User = Readonly<{ name: string; uid: string; groups: readonly string[] }>
+
+/** The caller behind the registry's token `anonymous` and behind a request without credentials. */
+export const ANONYMOUS: User = { name: 'system:anonymous', uid: '', groups: ['system:unauthenticated'] }
+
+export type Verb = 'get' | 'list' | 'create' | 'update' | 'patch' | 'delete'
+
+/** Role-based access as SelfSubjectAccessReview answers it. `ns` is '' for a question about the whole cluster. */
+export type Allowed = (user: User, verb: Verb, resource: string, ns: string, name?: string) => boolean
+
+/** What the registry server gets. `options` is live: tests change it while the server runs. */
+export type RegistryDeps = Readonly<{
+  whoAmI(token: string): User | undefined
+  allowed: Allowed
+  streams: Streams
+  recorder: Recorder
+  options: RegistryOptions
+}>
+
+export interface RegistryOptions {
+  /** false: there is no route; the router answers 503 text/html to everything. */
+  exposed: boolean
+  /** true: the registry cannot reach the API server: 400 with an empty body on every authorised request. */
+  apiDown: boolean
+  /** Milliseconds that the server waits for each missing blob of a manifest (3100 on the real one). */
+  missingBlobDelay: number
+}
+
+export type BlobRef = Readonly<{ digest: string; size: number; mediaType: string }>
+export type PlatformRef = Readonly<{ os: string; architecture: string; variant?: string }>
+
+/** The cluster-wide Image object of a pushed manifest or index. `size` = bytes of the manifest itself. */
+export type Image = Readonly<{
+  digest: string
+  mediaType: string
+  size: number
+  config?: BlobRef
+  layers: readonly BlobRef[]
+  manifests: readonly (BlobRef & { platform?: PlatformRef })[]
+}>
+
+export type TagEvent = Readonly<{ created: string; image: string; dockerImageReference: string; generation: number }>
+export type ObjectReference = Readonly<{ kind: string; name: string; namespace?: string }>
+export interface SpecTag {
+  name: string
+  annotations?: Record<string, string> | null
+  from?: ObjectReference
+  reference?: boolean
+  generation?: number
+  importPolicy?: Record<string, unknown>
+  referencePolicy?: { type: string }
+}
+
+export interface ImageStream {
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  readonly created: string
+  resourceVersion: number
+  labels: Record<string, string>
+  annotations: Record<string, string>
+  /** `spec.tags`: what somebody asked for through the API. Pushes leave it alone. */
+  readonly spec: Map<string, SpecTag>
+  /** `status.tags`: the history of each tag, newest first. */
+  readonly tags: Map<string, TagEvent[]>
+}
+
+export interface Project {
+  readonly name: string
+  readonly uid: string
+  readonly created: string
+  readonly serviceAccounts: Set<string>
+  /** ResourceQuota `hard` values by quota name, e.g. { streams: { 'openshift.io/imagestreams': '2' } }. */
+  readonly quotas: Map<string, Record<string, string>>
+  /** LimitRange by name: the most bytes (config + layers) that one tagged image may have. */
+  readonly limits: Map<string, { maxImageBytes: number }>
+}
+
+/** `imagestreams/<name>/layers`: every blob and image that the stream refers to, its whole history included. */
+export type StreamLayers = Readonly<{
+  blobs: Record<string, { size: number | null; mediaType: string }>
+  images: Record<string, { layers: string[] | null; manifests?: string[]; config?: string }>
+}>
+
+export interface Streams {
+  readonly projects: Map<string, Project>
+  /** Every Image object of the cluster by digest; `images.set` is what a push by digest does. */
+  readonly images: Map<string, Image>
+  addProject(name: string): Project
+  get(ns: string, name: string): ImageStream | undefined
+  list(ns: string): ImageStream[]
+  /** Throws when the project is missing or the stream is there. */
+  create(ns: string, name: string): ImageStream
+  remove(ns: string, name: string): void
+  /** The current digest of a tag. */
+  resolve(ns: string, name: string, tag: string): string | undefined
+  /** Tags that have an image digest. */
+  tags(ns: string, name: string): string[]
+  /** ImageStreamMapping: stores the Image and puts it on top of the tag's history. Repeating the current digest changes nothing. */
+  addTag(ns: string, name: string, tag: string, image: Image): void
+  /** The Image when this stream knows it: in a tag's history, or a child of a list or index there. */
+  image(ns: string, name: string, digest: string): Image | undefined
+  layers(ns: string, name: string): StreamLayers | undefined
+  /** Why quota or limit range refuse this image in this stream (created first when missing); undefined when they do not. */
+  refusal(ns: string, name: string, image?: Image): string | undefined
+  /** Counts up: the resourceVersion of the next change. */
+  nextVersion(): number
+}
+
+export const INTERNAL_REGISTRY = 'image-registry.openshift-image-registry.svc:5000'
+
+/** @param now milliseconds since 1970, so that tests own the clock. */
+export function createStreams(now: () => number): Streams {
+  const projects = new Map<string, Project>()
+  const images = new Map<string, Image>()
+  const streams = new Map<string, ImageStream>()
+  let version = 1000
+  const nextVersion = () => ++version
+  const timestamp = () => `${new Date(now()).toISOString().slice(0, 19)}Z`
+  const get = (ns: string, name: string) => streams.get(`${ns}/${name}`)
+  const list = (ns: string) => [...streams.values()].filter((s) => s.namespace === ns)
+
+  function create(ns: string, name: string): ImageStream {
+    if (!projects.has(ns) || get(ns, name)) throw new Error(`cannot create image stream ${ns}/${name}`)
+    const stream = emptyStream(ns, name, timestamp(), nextVersion())
+    streams.set(`${ns}/${name}`, stream)
+    return stream
+  }
+
+  return {
+    projects,
+    images,
+    nextVersion,
+    get,
+    list,
+    create,
+    addProject(name) {
+      const project = emptyProject(name, timestamp())
+      projects.set(name, project)
+      return project
+    },
+    remove: (ns, name) => void streams.delete(`${ns}/${name}`),
+    resolve: (ns, name, tag) => get(ns, name)?.tags.get(tag)?.[0]?.image,
+    tags: (ns, name) => [...(get(ns, name)?.tags.keys() ?? [])],
+    addTag(ns, name, tag, image) {
+      const stream = get(ns, name)
+      if (!stream) throw new Error(`no image stream ${ns}/${name}`)
+      images.set(image.digest, image)
+      const history = stream.tags.get(tag) ?? []
+      stream.tags.set(tag, history)
+      if (history[0]?.image === image.digest) return
+      const dockerImageReference = `${INTERNAL_REGISTRY}/${ns}/${name}@${image.digest}`
+      history.unshift({ created: timestamp(), image: image.digest, dockerImageReference, generation: 1 })
+      stream.resourceVersion = nextVersion()
+    },
+    image(ns, name, digest) {
+      const stream = get(ns, name)
+      return stream && [...known(stream, images)].find((image) => image.digest === digest)
+    },
+    layers(ns, name) {
+      const stream = get(ns, name)
+      return stream && inventory(known(stream, images))
+    },
+    refusal(ns, name, image) {
+      const project = projects.get(ns)
+      if (!project) return `namespaces "${ns}" not found`
+      return overQuota(project, get(ns, name) ? 0 : 1, list(ns).length) ?? (image && overLimit(project, image))
+    },
+  }
+}
+
+function emptyProject(name: string, created: string): Project {
+  return {
+    name,
+    uid: randomUUID(),
+    created,
+    serviceAccounts: new Set(['builder', 'default', 'deployer']),
+    quotas: new Map(),
+    limits: new Map(),
+  }
+}
+
+function emptyStream(namespace: string, name: string, created: string, resourceVersion: number): ImageStream {
+  const [spec, tags] = [new Map(), new Map()]
+  return { namespace, name, uid: randomUUID(), created, resourceVersion, labels: {}, annotations: {}, spec, tags }
+}
+
+/** Top-level images of every tag's history, and below lists and indexes the children that were pushed. */
+function* known(stream: ImageStream, images: ReadonlyMap<string, Image>): Generator<Image> {
+  const seen = new Set<string>()
+  const queue = [...stream.tags.values()].flatMap((events) => events.map((event) => event.image))
+  for (let digest = queue.shift(); digest !== undefined; digest = queue.shift()) {
+    const image = images.get(digest)
+    if (!image || seen.has(digest)) continue
+    seen.add(digest)
+    queue.push(...image.manifests.map((child) => child.digest))
+    yield image
+  }
+}
+
+/** A manifest is a blob too; its size is not told (openshift-apiserver pkg/image/apiserver/registry/imagestream/rest.go). */
+function inventory(images: Iterable<Image>): StreamLayers {
+  const result: StreamLayers = { blobs: {}, images: {} }
+  for (const image of images) {
+    for (const blob of [...image.layers, ...(image.config ? [image.config] : [])]) {
+      result.blobs[blob.digest] = { size: blob.size, mediaType: blob.mediaType }
+    }
+    result.blobs[image.digest] ??= { size: null, mediaType: image.mediaType }
+    result.images[image.digest] = {
+      layers: image.layers.length > 0 ? image.layers.map((layer) => layer.digest) : null,
+      ...(image.manifests.length > 0 && { manifests: image.manifests.map((child) => child.digest) }),
+      ...(image.config && { config: image.config.digest }),
+    }
+  }
+  return result
+}
+
+function overQuota(project: Project, more: number, used: number): string | undefined {
+  for (const [quota, hard] of project.quotas) {
+    const limit = hard['openshift.io/imagestreams']
+    if (limit === undefined || used + more <= Number(limit) || more === 0) continue
+    const each = `openshift.io/imagestreams`
+    return `exceeded quota: ${quota}, requested: ${each}=${more}, used: ${each}=${used}, limited: ${each}=${limit}`
+  }
+  return undefined
+}
+
+function overLimit(project: Project, image: Image): string | undefined {
+  const bytes = [...image.layers, ...(image.config ? [image.config] : [])].reduce((sum, blob) => sum + blob.size, 0)
+  for (const { maxImageBytes } of project.limits.values()) {
+    if (bytes > maxImageBytes)
+      return `requested usage of storage exceeds the maximum limit per openshift.io/Image (${bytes} > ${maxImageBytes})`
+  }
+  return undefined
+}

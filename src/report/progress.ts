@@ -1,0 +1,191 @@
+import { algorithmOf, type Digest, shortDigest } from '../oci/digest.ts'
+import { count, formatBytes, formatDuration, formatRate, oneLine } from './format.ts'
+import type { Bytes, Event, PlannedStep, Row } from './model.ts'
+import { renderErrors, renderText } from './text.ts'
+
+export type ProgressOptions = Readonly<{
+  mode: 'plain' | 'quiet' | 'json'
+  /** Milliseconds since the epoch. */
+  now: () => number
+}>
+
+/** CI systems kill silent jobs after minutes; a line each ten seconds shows life without filling the log. */
+const HEARTBEAT = 10_000
+
+type Plan = Extract<Event, { event: 'plan' }>
+
+/** What is known of a run that is under way. `wanted` and `sent` are bytes of blobs to send, over all images. */
+type State = {
+  images: number
+  readonly plans: Map<number, Plan>
+  readonly finished: Set<number>
+  /** Blobs that the plan wants sent and that are not settled yet, per image: digest → bytes. */
+  readonly open: Map<number, Map<string, number>>
+  planLineDone: boolean
+  wanted: number
+  sent: number
+  lastLine: number
+  /** Bytes and time of the last heartbeat: the rate is that of the interval, not of the whole run. */
+  lastBeat: { at: number; sent: number } | undefined
+}
+
+/** Turns events into the lines that one mode shows: `plain` for people, `quiet` errors alone, `json` one event a line. */
+export function createProgress(print: (line: string) => void, options: ProgressOptions): (event: Event) => void {
+  if (options.mode === 'json') return (event) => print(JSON.stringify(event))
+  if (options.mode === 'quiet') {
+    return (event) => {
+      if (event.event === 'done') for (const line of renderErrors(event.report)) print(line)
+    }
+  }
+  return plainProgress(print, options.now)
+}
+
+function plainProgress(print: (line: string) => void, now: () => number): (event: Event) => void {
+  const state: State = {
+    images: 0,
+    plans: new Map(),
+    finished: new Set(),
+    open: new Map(),
+    planLineDone: false,
+    wanted: 0,
+    sent: 0,
+    lastLine: now(),
+    lastBeat: undefined,
+  }
+  return (event) => {
+    const lines = linesFor(state, event, now())
+    if (lines.length > 0) state.lastLine = now()
+    for (const line of lines) print(line)
+  }
+}
+
+function linesFor(state: State, event: Event, at: number): string[] {
+  switch (event.event) {
+    case 'login':
+      return [loginLine(event)]
+    case 'plan':
+      notePlan(state, event)
+      return planLine(state)
+    case 'step':
+      settle(state, event)
+      return []
+    case 'bytes':
+      state.sent += event.sent
+      return heartbeat(state, at)
+    case 'retry':
+      return [
+        `Retrying ${oneLine(event.what)} in ${formatDuration(event.wait)} (try ${event.attempt}): ${oneLine(event.reason)}`,
+      ]
+    case 'image':
+      state.finished.add(event.image)
+      return [...planLine(state), ...imageLines(state, event.image, event.row)]
+    case 'done':
+      return renderText(event.report)
+  }
+}
+
+function loginLine({ side, user, registry }: Extract<Event, { event: 'login' }>): string {
+  const name = side === 'source' ? 'Source' : 'Destination'
+  return user === null
+    ? `${name}: ${oneLine(registry)}`
+    : `${name}: logged in to ${oneLine(registry)} as ${oneLine(user)}`
+}
+
+function notePlan(state: State, plan: Plan): void {
+  const blobs = plan.steps.filter((step) => step.do === 'copy')
+  state.images = plan.images
+  state.plans.set(plan.image, plan)
+  state.open.set(plan.image, new Map(blobs.map((step) => [step.digest, step.size])))
+  for (const step of blobs) state.wanted += step.size
+}
+
+/** A blob that turned out to be there, or was mounted, is not waited for any more. */
+function settle(state: State, step: Extract<Event, { event: 'step' }>): void {
+  const open = state.open.get(step.image)
+  const size = open?.get(step.digest)
+  if (size === undefined) return
+  open?.delete(step.digest)
+  if (step.do === 'skip' || step.do === 'mount') state.wanted -= size
+}
+
+/** Once every image has its plan or has failed before it had one. */
+function planLine(state: State): string[] {
+  const known = new Set([...state.plans.keys(), ...state.finished])
+  if (state.planLineDone || state.plans.size === 0 || known.size < state.images) return []
+  state.planLineDone = true
+  const plans = [...state.plans.values()]
+  const idle = plans.filter((plan) => plan.steps.every((step) => step.do === 'skip')).length
+  const sum = (pick: (bytes: Bytes) => number) => plans.reduce((total, plan) => total + pick(plan.bytes), 0)
+  const transfer = formatBytes(sum((bytes) => bytes.copied))
+  const there = formatBytes(sum((bytes) => bytes.mounted + bytes.present))
+  return [
+    `Plan: ${count(state.images, 'image')}, ${plans.length - idle} to promote, ${idle} up to date. ` +
+      `${transfer} to transfer, ${there} already at the destination.`,
+  ]
+}
+
+function heartbeat(state: State, at: number): string[] {
+  const before = state.lastBeat ?? { at: state.lastLine, sent: 0 }
+  if (at - Math.max(before.at, state.lastLine) < HEARTBEAT) return []
+  state.lastBeat = { at, sent: state.sent }
+  // A blob that was planned as a mount and copied after all makes more bytes than the plan knew.
+  const wanted = Math.max(state.wanted, state.sent)
+  const percent = wanted === 0 ? 100 : Math.floor((100 * state.sent) / wanted)
+  const rate = formatRate(state.sent - before.sent, at - before.at)
+  const running = [...state.plans.values()].filter((plan) => !state.finished.has(plan.image))
+  const first = running[0] === undefined ? '' : `: ${oneLine(running[0].destination)}`
+  const more = running.length > 1 ? ` and ${running.length - 1} more` : ''
+  return [
+    `... ${percent}% ${formatBytes(state.sent)} of ${formatBytes(wanted)}, ${rate}, ` +
+      `${state.finished.size} of ${count(state.images, 'image')} done${first}${more}`,
+  ]
+}
+
+function imageLines(state: State, image: number, row: Row): string[] {
+  const place = `[${image + 1}/${Math.max(state.images, image + 1)}]`
+  const name = oneLine(row.destination)
+  if (row.error !== null) {
+    const side = row.error.side === null ? '' : `, ${row.error.side}`
+    return [`${place} ${row.status} ${name} after ${formatDuration(row.milliseconds)} [${row.error.code}${side}]`]
+  }
+  const digest = row.digest === null ? '' : ` ${brief(row.digest)}`
+  const platforms = row.platforms.length === 0 ? '' : ` (${oneLine(row.platforms.join(', '))})`
+  const attached = row.attached.length === 0 ? [] : [`${row.attached.length} attached`]
+  const moved = [...movedWords(row.bytes, row.status === 'planned'), ...attached, formatDuration(row.milliseconds)]
+  const line = `${place} ${row.status} ${name}${digest}${platforms}: ${moved.join(', ')}`
+  return row.status === 'planned' ? [line, ...plannedLines(state.plans.get(image))] : [line]
+}
+
+function movedWords({ copied, mounted, present }: Bytes, planned: boolean): string[] {
+  const words = planned ? ['to copy', 'to mount'] : ['copied', 'mounted']
+  return [
+    ...(copied > 0 ? [`${formatBytes(copied)} ${words[0]}`] : []),
+    ...(mounted > 0 ? [`${formatBytes(mounted)} ${words[1]}`] : []),
+    ...(present > 0 ? [`${formatBytes(present)} there`] : []),
+  ]
+}
+
+/** A dry run ends with its plan: what would happen to how many things, and why. */
+function plannedLines(plan: Plan | undefined): string[] {
+  if (plan === undefined) return []
+  const groups = new Map<string, { step: PlannedStep; number: number; bytes: number }>()
+  for (const step of plan.steps) {
+    if (step.do === 'tag') continue
+    const key = `${step.do} ${step.kind} ${step.why}`
+    const group = groups.get(key) ?? { step, number: 0, bytes: 0 }
+    groups.set(key, { step, number: group.number + 1, bytes: group.bytes + step.size })
+  }
+  const steps = [...groups.values()].map(
+    ({ step, number, bytes }) =>
+      `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${oneLine(step.why)}`,
+  )
+  const tags = plan.tags.map(
+    ({ tag, from, to }) => `      tag   ${oneLine(tag)}: ${from === null ? 'new' : brief(from)} → ${brief(to)}`,
+  )
+  return [...steps, ...tags]
+}
+
+/** `sha256:5f2a9c31b04e`. */
+function brief(digest: Digest): string {
+  return `${algorithmOf(digest)}:${shortDigest(digest)}`
+}

@@ -1,0 +1,73 @@
+import { count, formatBytes, formatDuration, formatRate, oneLine } from './format.ts'
+import type { Report, Row } from './model.ts'
+import { tally } from './report.ts'
+
+/** What a person reads at the end of a log: the totals, and the errors last, where logs are read first. */
+export function renderText(report: Report): string[] {
+  return [verdict(report), ...renderErrors(report)]
+}
+
+/** `Promoted 4, up to date 2, failed 0. 1.4 GiB in 41s (35 MiB/s). Saved 903 MiB by mounting.` */
+export function verdict(report: Report): string {
+  const counts = tally(report.images)
+  const bytes = totals(report.images)
+  const milliseconds = Date.parse(report.finished) - Date.parse(report.started)
+  const parts = [
+    report.dryRun ? `Dry run: ${counts.planned} to promote` : `Promoted ${counts.promoted}`,
+    `up to date ${counts.unchanged}`,
+    `failed ${counts.failed}`,
+    ...(counts.cancelled > 0 ? [`cancelled ${counts.cancelled}`] : []),
+    ...(counts.reverted > 0 ? [`reverted ${counts.reverted}`] : []),
+  ]
+  const sentences = [
+    parts.join(', '),
+    report.dryRun
+      ? `${formatBytes(bytes.copied)} to transfer, ${formatBytes(bytes.mounted + bytes.present)} already at the destination`
+      : `${formatBytes(bytes.copied)} in ${formatDuration(milliseconds)}${bytes.copied > 0 ? ` (${formatRate(bytes.copied, milliseconds)})` : ''}`,
+    ...(!report.dryRun && bytes.mounted > 0 ? [`Saved ${formatBytes(bytes.mounted)} by mounting`] : []),
+  ]
+  return `${sentences.join('. ')}.`
+}
+
+export function totals(rows: readonly Row[]): Row['bytes'] {
+  const sum = { total: 0, copied: 0, mounted: 0, present: 0 }
+  for (const { bytes } of rows) {
+    sum.total += bytes.total
+    sum.copied += bytes.copied
+    sum.mounted += bytes.mounted
+    sum.present += bytes.present
+  }
+  return sum
+}
+
+export type Failure = Readonly<{ error: NonNullable<Row['error']>; rows: readonly Row[] }>
+
+/** Rows by what went wrong: a rejected login fails every image, and is told once. */
+export function failures(rows: readonly Row[]): readonly Failure[] {
+  const groups = new Map<string, { error: NonNullable<Row['error']>; rows: Row[] }>()
+  for (const row of rows) {
+    if (row.error === null) continue
+    const { code, side, message, hint } = row.error
+    const key = JSON.stringify([code, side, message, hint])
+    const group = groups.get(key) ?? { error: row.error, rows: [] }
+    group.rows.push(row)
+    groups.set(key, group)
+  }
+  return [...groups.values()]
+}
+
+/** Enough names to find the place, few enough that a set of a hundred images stays readable. */
+const NAMED = 3
+
+export function renderErrors(report: Report): string[] {
+  return failures(report.images).flatMap(({ error, rows }) => {
+    const names = rows.slice(0, NAMED).map((row) => oneLine(row.destination))
+    const more = rows.length > NAMED ? ` and ${count(rows.length - NAMED, 'more image')}` : ''
+    const where = error.side === null ? error.code : `${error.code}, ${error.side}`
+    return [
+      `Failed: ${names.join(', ')}${more} [${where}]`,
+      `  ${oneLine(error.message)}`,
+      ...(error.hint === null ? [] : [`  ${oneLine(error.hint)}`]),
+    ]
+  })
+}

@@ -1,0 +1,278 @@
+import type { Context } from './context.ts'
+import { ANONYMOUS, fixedLogin, type Login } from './credential.ts'
+import { loginFromAuthFiles } from './credentials/auth-file.ts'
+import { githubOidcLogin } from './credentials/github-oidc.ts'
+import { readKubeconfig } from './credentials/kubeconfig.ts'
+import { podCluster } from './credentials/pod.ts'
+import { PromoteError } from './errors.ts'
+import { openNetwork } from './http/network.ts'
+import type { Network, Send } from './http/send.ts'
+import type { Config, RegistryAddress, SideConfig } from './inputs/config.ts'
+import { hostOf, type Reference } from './oci/reference.ts'
+import type { Cluster } from './openshift/cluster.ts'
+import { type ClusterAccess, openCluster } from './openshift/login.ts'
+import { openRepository } from './store/registry.ts'
+import type { Target } from './store/store.ts'
+
+/** One side of the promotion after login: repositories of its registry, each with the credential that belongs there. */
+export interface Side {
+  readonly cluster: Cluster | undefined
+  /** Host of the API, for the log. */
+  readonly api: string | undefined
+  repository(reference: Reference): Promise<Repository>
+  /** Logs out and lets the connections go. Never throws. */
+  close(): Promise<void>
+}
+
+export type Repository = Readonly<{
+  store: Target
+  /** `https://host:port` of the registry: what a credential belongs to and mounts stay within. */
+  origin: string
+  /** `namespace/name`. */
+  path: string
+  /** The cluster whose own registry this is. */
+  cluster: Cluster | undefined
+}>
+
+export type SideOptions = Readonly<{
+  config: Config
+  context: Context
+  oidcToken: ((audience: string) => Promise<string>) | undefined
+  onRetry: (what: string, reason: string, wait: number, attempt: number) => void
+}>
+
+/** The run's own networks: the API's may carry a client certificate, which no registry gets to see. */
+type Access = Readonly<{
+  ca: string | undefined
+  insecure: boolean
+  certificate?: { cert: string; key: string }
+  api?: URL
+  way?: ClusterAccess['way']
+}>
+
+export async function openSide(side: SideConfig, options: SideOptions): Promise<Side> {
+  const { context } = options
+  const access = await accessOf(side, options)
+  const network = openNetwork(networkOptions(side, access, options), context)
+  const apiNetwork =
+    access.certificate === undefined
+      ? network
+      : openNetwork({ ...networkOptions(side, access, options), clientCertificate: access.certificate }, context)
+  const closeAll = async () => {
+    await Promise.allSettled([network.close(), apiNetwork.close()])
+  }
+  try {
+    const cluster =
+      access.api === undefined ? undefined : await openClusterOf(side, access, access.api, apiNetwork, context)
+    return createSide(side, options, { network, cluster, api: access.api?.host, closeAll })
+  } catch (thrown) {
+    await closeAll()
+    throw thrown
+  }
+}
+
+function networkOptions(side: SideConfig, access: Access, { config, onRetry }: SideOptions) {
+  const { stallTimeout, retries } = config
+  const ca = access.ca === undefined ? {} : { ca: access.ca }
+  return { side: side.side, insecureSkipTlsVerify: access.insecure, stallTimeout, retries, onRetry, ...ca }
+}
+
+/** Where the API is and how to get in, from whichever inputs say it. */
+async function accessOf(side: SideConfig, { context, oidcToken }: SideOptions): Promise<Access> {
+  const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify }
+  if (side.kubeconfig !== undefined) {
+    const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side)
+    const way =
+      from.login !== undefined
+        ? await wayOf(from.login)
+        : from.clientCertificate !== undefined
+          ? ({ kind: 'certificate' } as const)
+          : explicitWay(side)
+    const certificate = from.clientCertificate === undefined ? {} : { certificate: from.clientCertificate }
+    return {
+      ca: joinPem(side.ca, from.ca),
+      insecure: side.insecureSkipTlsVerify || from.insecure,
+      api: from.server,
+      way,
+      ...certificate,
+    }
+  }
+  if (side.cluster === 'in-cluster') {
+    const pod = podCluster(context, { side: side.side })
+    return {
+      ...own,
+      ca: joinPem(side.ca, pod.ca),
+      api: pod.api,
+      way: optionalWay(side) ?? { kind: 'token', login: pod.login },
+    }
+  }
+  if (side.cluster === undefined) return own
+  if (side.oidcAudience === undefined) return { ...own, api: side.cluster, way: explicitWay(side) }
+  if (oidcToken === undefined)
+    throw new PromoteError(
+      'CREDENTIAL_MISSING',
+      `${side.side}-oidc-audience needs GitHub Actions: no other host has an OIDC token`,
+      { side: side.side },
+    )
+  return {
+    ...own,
+    api: side.cluster,
+    way: { kind: 'token', login: githubOidcLogin(side.oidcAudience, oidcToken, context, side.side) },
+  }
+}
+
+/** A kubeconfig may hold user and password: they log in as any others do. */
+async function wayOf(login: Login): Promise<ClusterAccess['way']> {
+  const credential = await login.current()
+  if (credential.kind !== 'basic') return { kind: 'token', login }
+  return { kind: 'password', username: credential.username, password: credential.password }
+}
+
+function explicitWay(side: SideConfig): ClusterAccess['way'] {
+  const way = optionalWay(side)
+  if (way !== undefined) return way
+  throw new PromoteError('CREDENTIAL_MISSING', `no way into the ${side.side} cluster is configured`, {
+    side: side.side,
+    hint: `Give ${side.side}-username and ${side.side}-password, or ${side.side}-token.`,
+  })
+}
+
+function optionalWay({ username, password, token, side }: SideConfig): ClusterAccess['way'] | undefined {
+  if (username !== undefined && password !== undefined) return { kind: 'password', username, password }
+  if (token === undefined) return undefined
+  return { kind: 'token', login: fixedLogin(`the token of ${side}-token`, { kind: 'bearer', token }) }
+}
+
+function joinPem(...parts: readonly (string | undefined)[]): string | undefined {
+  const given = parts.filter((part) => part !== undefined && part !== '')
+  return given.length === 0 ? undefined : given.join('\n')
+}
+
+async function openClusterOf(
+  side: SideConfig,
+  access: Access,
+  api: URL,
+  network: Network,
+  context: Context,
+): Promise<Cluster> {
+  if (access.way === undefined) throw new PromoteError('INTERNAL', 'a cluster without a way in')
+  const account = side.serviceAccount === undefined ? {} : { serviceAccount: side.serviceAccount }
+  return openCluster(
+    side.side,
+    { api, network, way: access.way, inCluster: side.cluster === 'in-cluster', ...account },
+    context,
+  )
+}
+
+type Parts = Readonly<{
+  network: Network
+  cluster: Cluster | undefined
+  api: string | undefined
+  closeAll: () => Promise<void>
+}>
+
+function createSide(side: SideConfig, options: SideOptions, { network, cluster, api, closeAll }: Parts): Side {
+  const sends = new Map<string, Send>()
+  const repositories = new Map<string, Promise<Repository>>()
+
+  const open = async (reference: Reference): Promise<Repository> => {
+    const address = await addressOf(side, cluster, reference)
+    const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`)
+    const own = (await owns(cluster, base.host, reference)) ? cluster : undefined
+    const login = own?.login ?? (await loginFor(side, base.host, reference, cluster, options.context))
+    const key = `${base.origin} ${login.describe}`
+    const send = sends.get(key) ?? network.as(base, login)
+    sends.set(key, send)
+    const path = reference.repository
+    const { context, config } = options
+    const help = own === undefined ? {} : helpOf(own, path)
+    const store = openRepository({
+      side: side.side,
+      base,
+      send,
+      login,
+      repository: path,
+      stallTimeout: config.stallTimeout,
+      context,
+      ...help,
+    })
+    return { store, origin: base.origin, path, cluster: own }
+  }
+
+  return {
+    cluster,
+    api,
+    repository(reference) {
+      const key = `${reference.host ?? ''}/${reference.repository}`
+      const known = repositories.get(key) ?? open(reference)
+      repositories.set(key, known)
+      return known
+    },
+    async close() {
+      await cluster?.logout()
+      await closeAll()
+    },
+  }
+}
+
+/** Whether the cluster's credential belongs to this host: only if the cluster itself says so. */
+async function owns(cluster: Cluster | undefined, host: string, { repository }: Reference): Promise<boolean> {
+  if (cluster === undefined) return false
+  if (!cluster.ownsRegistry(host)) await cluster.registryFor(repository).catch(() => undefined) // learns the addresses
+  return cluster.ownsRegistry(host)
+}
+
+function helpOf(cluster: Cluster, path: string) {
+  return {
+    inventory: () => cluster.inventory(path),
+    explain: (error: PromoteError, access: 'pull' | 'push', tag?: string) =>
+      cluster.explain(error, { repository: path, access, ...(tag === undefined ? {} : { tag }) }),
+  }
+}
+
+/** A host in the reference, else the side's registry, else what the cluster says. */
+async function addressOf(
+  side: SideConfig,
+  cluster: Cluster | undefined,
+  reference: Reference,
+): Promise<RegistryAddress> {
+  if (reference.host !== undefined) {
+    return reference.host === side.registry?.host ? side.registry : { host: hostOf(reference.host), plainHttp: false }
+  }
+  if (side.registry !== undefined) return { ...side.registry, host: hostOf(side.registry.host) }
+  if (cluster !== undefined) return cluster.registryFor(reference.repository)
+  throw new PromoteError('REGISTRY_UNKNOWN', `no registry is known for ${reference.repository}`, {
+    side: side.side,
+    hint: `Give ${side.side}-cluster or ${side.side}-registry, or write the registry into the reference.`,
+  })
+}
+
+/**
+ * Explicit credentials of a side without a cluster open its own registry and nothing else; every other registry gets
+ * its auth-file entry or nothing.
+ */
+async function loginFor(
+  side: SideConfig,
+  host: string,
+  reference: Reference,
+  cluster: Cluster | undefined,
+  context: Context,
+): Promise<Login> {
+  const isOwn = cluster === undefined && (reference.host === undefined || reference.host === side.registry?.host)
+  const explicit = isOwn ? explicitLogin(side) : undefined
+  if (explicit !== undefined) return explicit
+  const file = side.authFile === undefined ? {} : { explicit: side.authFile }
+  const found = await loginFromAuthFiles(
+    { host, repository: reference.repository },
+    { side: side.side, ...file },
+    context,
+  )
+  return found ?? fixedLogin('no credential', ANONYMOUS)
+}
+
+function explicitLogin({ side, username, password, token }: SideConfig): Login | undefined {
+  const secret = password ?? token
+  if (secret === undefined) return undefined
+  if (username === undefined) return fixedLogin(`the token of ${side}-token`, { kind: 'bearer', token: secret })
+  return fixedLogin(`user ${username}`, { kind: 'basic', username, password: secret })
+}

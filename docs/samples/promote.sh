@@ -1,0 +1,17 @@
+#!/bin/sh
+# One promotion from a shell. The secrets are read from files that only you can read:
+#   ~/.config/image-promote/test-password, ~/.config/image-promote/production-token
+# Usage: promote.sh VERSION
+set -eu
+
+version=${1:?usage: promote.sh VERSION}
+secrets=${XDG_CONFIG_HOME:-$HOME/.config}/image-promote
+
+node "$(dirname "$0")/../../dist/index.js" \
+  --source-cluster https://api.test.example:6443 \
+  --source-username promoter \
+  --source-password-file "$secrets/test-password" \
+  --destination-cluster https://api.production.example:6443 \
+  --destination-token-file "$secrets/production-token" \
+  --report report.json \
+  -- "test/api:$version=prod/api" "test/web:$version=prod/web"

@@ -1,0 +1,128 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, sep } from 'node:path'
+import { describe, expect, test } from '@jest/globals'
+import { LIMITS, violations } from './architecture/rules.ts'
+import { factsOf } from './architecture/source.ts'
+
+// Runs from build/test.
+const SRC = join(import.meta.dirname, '..', '..', 'src')
+
+const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .map((name) => ({ path: name.split(sep).join('/'), text: readFileSync(join(SRC, name), 'utf8') }))
+
+describe('the source tree', () => {
+  test('keeps the import rule, the sizes and the shape of the design', () => {
+    expect(files.length).toBeGreaterThan(10)
+    expect(files.flatMap(({ path, text }) => violations(path, text))).toEqual([])
+  })
+
+  test(`is below ${LIMITS.whole} lines as a whole`, () => {
+    expect(files.reduce((sum, { text }) => sum + factsOf(text).lines, 0)).toBeLessThanOrEqual(LIMITS.whole)
+  })
+})
+
+describe('the rules refuse', () => {
+  test.each([
+    ['copy sees no HTTP', 'copy/execute.ts', "import { send } from '../http/send.ts'", 'may not import http/send.ts'],
+    [
+      'types count as imports',
+      'copy/a.ts',
+      "import type { Send } from '../http/send.ts'",
+      'may not import http/send.ts',
+    ],
+    ['so do dynamic ones', 'copy/a.ts', "await import('../http/send.ts')", 'may not import http/send.ts'],
+    ['and types by import()', 'copy/a.ts', "type A = import('../http/send.ts').Send", 'may not import http/send.ts'],
+    [
+      'copy sees only the port',
+      'copy/a.ts',
+      "import { R } from '../store/registry.ts'",
+      'may not import store/registry.ts',
+    ],
+    ['oci is pure', 'oci/a.ts', "import { x } from '../inputs/config.ts'", 'may not import inputs/config.ts'],
+    ['root files import no room', 'errors.ts', "import { x } from './http/send.ts'", 'may not import http/send.ts'],
+    ['no room sees the story', 'store/a.ts', "import { x } from '../promote.ts'", 'may not import promote.ts'],
+    ['the story sees no host', 'promote.ts', "import { x } from './host/cli.ts'", 'may not import host/cli.ts'],
+    ['undici has its places', 'openshift/a.ts', "import { Agent } from 'undici'", 'may not import undici'],
+    [
+      '@actions/core has one file',
+      'host/cli.ts',
+      "import * as core from '@actions/core'",
+      'may not import @actions/core',
+    ],
+    [
+      'deep imports are no way around',
+      'host/cli.ts',
+      "import '@actions/core/lib/core'",
+      'may not import @actions/core/lib/core',
+    ],
+    [
+      '@actions/exec has one room',
+      'host/github.ts',
+      "import { exec } from '@actions/exec'",
+      'may not import @actions/exec',
+    ],
+    ['files', 'inputs/a.ts', "import { readFileSync } from 'node:fs'", 'may not import node:fs'],
+    ['files in a store', 'store/registry.ts', "import fs from 'node:fs/promises'", 'may not import node:fs/promises'],
+    ['child processes', 'copy/a.ts', "import { spawn } from 'node:child_process'", 'may not import node:child_process'],
+    ['a built-in without node:', 'host/a.ts', "import fs from 'fs'", 'may not import fs'],
+    ['an unknown package', 'host/a.ts', "import _ from 'lodash'", 'may not import lodash'],
+    ['a package that is there for tests', 'inputs/a.ts', "import fc from 'fast-check'", 'may not import fast-check'],
+    ['a computed import', 'http/a.ts', 'await import(name)', 'may not import <computed>'],
+    ['process', 'report/a.ts', 'const e = process.env', 'may not use process'],
+    ['process by globalThis', 'report/a.ts', 'globalThis.process.exit()', 'may not use globalThis'],
+    ['fetch', 'openshift/a.ts', 'await fetch(url)', 'may not use fetch'],
+    ['require', 'http/a.ts', "require('node:fs')", 'may not use require'],
+    ['a default export', 'oci/a.ts', 'export default 1', 'has a default export'],
+    ['a named default', 'oci/a.ts', 'const a = 1\nexport { a as default }', 'has a default export'],
+    ['a re-export', 'oci/a.ts', "export { a } from './b.ts'", "exports another file's names"],
+    ['a re-export of all', 'oci/a.ts', "export * from './b.ts'", "exports another file's names"],
+    [
+      'a re-export in two steps',
+      'oci/a.ts',
+      "import { a } from './b.ts'\nexport { a }",
+      "exports another file's names",
+    ],
+    ['utils', 'store/utils.ts', 'export const a = 1', 'has a name that says nothing'],
+    ['a new room', 'services/a.ts', 'export const a = 1', 'is in no room of the design'],
+    ['a long file', 'oci/a.ts', 'x\n'.repeat(LIMITS.file + 1), `${LIMITS.file + 1} lines, at most ${LIMITS.file}`],
+  ])('%s', (_, path, text, problem) => expect(violations(path, text)).toContain(`${path}: ${problem}`))
+
+  const body = 'x()\n'.repeat(LIMITS.function - 1)
+  test.each([
+    ['function f(a: { b: string }): Promise<{ c: number }> {', '}', 'f'],
+    ['const f = async () => {', '}', 'f'],
+    ['const f = () => [', ']', 'f'],
+    ['class A {\n  m() {', '} }', 'm'],
+    ['const o = {\n  m() {', '} }', 'm'],
+    ['export const o = { m: function () {', '} }', 'a nameless function'],
+    ['g(() => {', '})', 'a nameless function'],
+  ])('a long function: %s', (head, tail, name) => {
+    const lines = head.includes('[') ? 'x,\n'.repeat(LIMITS.function - 1) : body
+    const long = factsOf(`${head}\n${lines}${tail}`).functions.filter((each) => each.lines > LIMITS.function)
+    expect(long.map((each) => each.name)).toEqual([name])
+    const shorter = lines.slice(lines.indexOf('\n') + 1)
+    const fits = factsOf(`${head}\n${shorter}${tail}`).functions
+    expect(fits.map((each) => each.lines)).toEqual([LIMITS.function])
+  })
+})
+
+describe('the rules allow', () => {
+  test.each([
+    [
+      'copy/execute.ts',
+      "import type { Target } from '../store/store.ts'\nimport type { Row } from '../report/model.ts'",
+    ],
+    [
+      'store/registry.ts',
+      "import { a } from '../http/send.ts'\nimport { b } from './upload.ts'\nimport { c } from '../oci/digest.ts'",
+    ],
+    ['store/layout.ts', "import { open } from 'node:fs/promises'\nprocess.cwd()"],
+    ['http/send.ts', "import { Agent } from 'undici'\nimport { readFileSync } from 'node:fs'\nprocess.env"],
+    ['host/github.ts', "import * as core from '@actions/core'\nimport { run } from '../promote.ts'"],
+    ['credentials/helper.ts', "import { exec } from '@actions/exec'"],
+    ['inputs/parse.ts', "import { z } from 'zod'\nimport { PromoteError } from '../errors.ts'"],
+    ['oci/digest.ts', "import { createHash } from 'node:crypto'"],
+    ['report/a.ts', 'const a = { process: 1, fetch() {} }\na.process\nexport { a }\n// process, fetch'],
+  ])('%s', (path, text) => expect(violations(path, text)).toEqual([]))
+})

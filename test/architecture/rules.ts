@@ -1,0 +1,105 @@
+import { readFileSync } from 'node:fs'
+import { builtinModules } from 'node:module'
+import { join, posix } from 'node:path'
+import { type Facts, factsOf } from './source.ts'
+
+export const LIMITS = { file: 400, function: 50, whole: 6500 } as const
+
+/** Files at the top that everybody may import. */
+const ROOT_FILES = ['errors.ts', 'secret.ts', 'credential.ts', 'context.ts']
+
+/** The story: one file for the run, one for a side of it. */
+const STORY_FILES = ['promote.ts', 'side.ts']
+
+const PURE = ['root', 'oci']
+const STAGES = [...PURE, 'inputs', 'http', 'credentials', 'openshift', 'store', 'copy', 'report']
+
+/** Room → what it may import: rooms, or single files of a room. Its own room goes without saying. */
+const SEES: Readonly<Record<string, readonly string[]>> = {
+  root: PURE,
+  oci: PURE,
+  inputs: PURE,
+  http: PURE,
+  credentials: PURE,
+  openshift: [...PURE, 'http', 'credentials'],
+  store: [...PURE, 'http', 'credentials'],
+  copy: [...PURE, 'store/store.ts', 'report/model.ts'],
+  report: PURE,
+  promote: [...STAGES, 'host/host.ts'],
+  host: [...PURE, 'promote', 'inputs', 'report'],
+  index: [...PURE, 'promote', 'inputs', 'report', 'host'],
+}
+
+/** Who touches the outside world: undici, files, child processes, sockets, `process`. */
+const OUTSIDE = ['host', 'http', 'credentials', 'index', 'store/layout.ts']
+
+/** Built-in modules that only compute. */
+const COMPUTING = ['crypto', 'stream', 'stream/promises', 'util', 'path', 'url', 'buffer', 'events', 'string_decoder']
+
+/** Packages with a place of their own; every other dependency may be used where it helps. */
+const PLACES: Readonly<Record<string, readonly string[]>> = {
+  undici: OUTSIDE,
+  '@actions/core': ['host/github.ts'],
+  '@actions/exec': ['credentials'],
+}
+
+/** The bundle holds what package.json names as its dependencies, and nothing that is there for tests. */
+const MANIFEST = join(import.meta.dirname, '..', '..', '..', 'package.json')
+const PACKAGES = Object.keys(JSON.parse(readFileSync(MANIFEST, 'utf8')).dependencies)
+
+/** @param path relative to `src`, with forward slashes. */
+export function violations(path: string, text: string): string[] {
+  const facts = factsOf(text)
+  return [...shape(path, facts), ...imports(path, facts), ...outside(path, facts)].map(
+    (problem) => `${path}: ${problem}`,
+  )
+}
+
+function shape(path: string, facts: Facts): string[] {
+  const long = facts.functions.filter(({ lines }) => lines > LIMITS.function)
+  return [
+    ...(facts.lines > LIMITS.file ? [`${facts.lines} lines, at most ${LIMITS.file}`] : []),
+    ...long.map(({ name, line, lines }) => `${name} in line ${line} has ${lines} lines, at most ${LIMITS.function}`),
+    ...(facts.defaultExport ? ['has a default export'] : []),
+    ...(facts.reExports ? ["exports another file's names"] : []),
+    ...(/(?:^|\/)(?:utils?|common|misc)(?:\/|\.ts$)/.test(path) ? ['has a name that says nothing'] : []),
+    ...(SEES[roomOf(path)] === undefined ? ['is in no room of the design'] : []),
+  ]
+}
+
+function imports(path: string, facts: Facts): string[] {
+  const own = roomOf(path)
+  const allowed = [own, ...(SEES[own] ?? [])]
+  return facts.imports
+    .filter((module) => module.startsWith('.'))
+    .map((module) => posix.join(posix.dirname(path), module))
+    .filter((target) => !isIn(target, allowed))
+    .map((target) => `may not import ${target}`)
+}
+
+function outside(path: string, facts: Facts): string[] {
+  const reaches = isIn(path, OUTSIDE)
+  const modules = facts.imports
+    .filter((module) => !module.startsWith('.'))
+    .filter((module) => !mayUse(path, module, reaches))
+  const globals = reaches ? facts.globals.filter((name) => name === 'eval' || name === 'require') : facts.globals
+  return [...modules.map((module) => `may not import ${module}`), ...globals.map((name) => `may not use ${name}`)]
+}
+
+function mayUse(path: string, module: string, reaches: boolean): boolean {
+  if (module.startsWith('node:')) return reaches || COMPUTING.includes(module.slice('node:'.length))
+  if (builtinModules.includes(module)) return false // written with `node:` or not at all
+  const name = PACKAGES.find((each) => module === each || module.startsWith(`${each}/`))
+  return name !== undefined && isIn(path, PLACES[name] ?? [roomOf(path)])
+}
+
+function isIn(path: string, places: readonly string[]): boolean {
+  return places.includes(path) || places.includes(roomOf(path))
+}
+
+function roomOf(path: string): string {
+  if (ROOT_FILES.includes(path)) return 'root'
+  if (STORY_FILES.includes(path)) return 'promote'
+  const slash = path.indexOf('/')
+  return slash < 0 ? path.replace(/\.ts$/, '') : path.slice(0, slash)
+}

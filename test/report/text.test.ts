@@ -1,0 +1,69 @@
+import { describe, expect, test } from '@jest/globals'
+import type { Row } from '../../src/report/model.ts'
+import { makeReport } from '../../src/report/report.ts'
+import { failures, renderErrors, renderText, verdict } from '../../src/report/text.ts'
+import { failed, MIB, row } from './rows.ts'
+
+const report = (rows: Row[], dryRun = false) => makeReport(0, 2000, dryRun, rows)
+const nothing = { total: 10 * MIB, copied: 0, mounted: 0, present: 10 * MIB }
+
+describe('the verdict', () => {
+  test('sums what was promoted, how fast, and what mounting saved', () => {
+    expect(verdict(report([row(), row({ status: 'unchanged', bytes: nothing }), failed()]))).toBe(
+      'Promoted 1, up to date 1, failed 1. 50 MiB in 2s (25 MiB/s). Saved 90 MiB by mounting.',
+    )
+  })
+
+  test('names no rate where nothing moved', () => {
+    expect(verdict(report([row({ status: 'unchanged', bytes: nothing })]))).toBe(
+      'Promoted 0, up to date 1, failed 0. 0 B in 2s.',
+    )
+  })
+
+  test('names cancelled and reverted rows when there are any', () => {
+    expect(verdict(report([row({ status: 'cancelled' }), row({ status: 'reverted' })]))).toContain(
+      'failed 0, cancelled 1, reverted 1. ',
+    )
+  })
+
+  test('of a dry run says what would move', () => {
+    expect(verdict(report([row({ status: 'planned' })], true))).toBe(
+      'Dry run: 1 to promote, up to date 0, failed 0. 50 MiB to transfer, 150 MiB already at the destination.',
+    )
+  })
+})
+
+describe('errors', () => {
+  test('come last, with image, code, side, message and hint', () => {
+    expect(renderText(report([failed(), row()])).slice(1)).toEqual([
+      'Failed: registry.prod.example/prod/app:1.2 [DENIED, destination]',
+      '  PUT of the manifest: "denied".',
+      '  Ask for the role registry-editor.',
+    ])
+  })
+
+  test('that are the same for several images are told once, with three of the names', () => {
+    const rows = ['a', 'b', 'c', 'd', 'e'].map((name) => failed({ destination: `r/p/${name}:1` }))
+    expect(renderErrors(report(rows))[0]).toBe(
+      'Failed: r/p/a:1, r/p/b:1, r/p/c:1 and 2 more images [DENIED, destination]',
+    )
+    expect(failures(rows)).toHaveLength(1)
+  })
+
+  test('that differ in their message stay apart', () => {
+    expect(failures([failed({}, 'one'), failed({}, 'two'), row()])).toHaveLength(2)
+  })
+
+  test('without side or hint have no empty place for them', () => {
+    const error = { code: 'INTERNAL', side: null, message: 'x is not a function', hint: null } as const
+    expect(renderErrors(report([failed({ error })]))).toEqual([
+      'Failed: registry.prod.example/prod/app:1.2 [INTERNAL]',
+      '  x is not a function',
+    ])
+  })
+
+  test('a server cannot start a line of its own', () => {
+    const lines = renderErrors(report([failed({}, 'it said: "\n::set-output name=digest::x"')]))
+    expect(lines.every((line) => !line.includes('\n'))).toBe(true)
+  })
+})

@@ -61735,6 +61735,8 @@ function proxyFailed(tunnel, target, reason, side, cause) {
     });
 }
 
+// EXTERNAL MODULE: ./lib/version.js
+var lib_version = __nccwpck_require__(3411);
 ;// CONCATENATED MODULE: ./lib/http/transport.js
 
 
@@ -61745,8 +61747,7 @@ function proxyFailed(tunnel, target, reason, side, cause) {
 
 
 
-/** The version of package.json; a test holds them together. */
-const VERSION = '0.1.0';
+
 function openTransport(options, context) {
     const authorities = ownAuthorities(options.ca, options.side);
     const cancels = cancellations(context.signal, options.side);
@@ -61851,7 +61852,7 @@ function openRoutes(options, context) {
     };
     const wire = (request, proxy) => {
         const { url } = request;
-        const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${VERSION}` };
+        const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${lib_version/* VERSION */.x}` };
         const identity = showsIdentity(options.clientCertificate, url);
         const path = `${url.pathname}${url.search}`;
         const authorization = proxy === undefined ? undefined : proxyAuthorization(proxy.url, context);
@@ -62010,6 +62011,10 @@ function titled(page, context) {
 /** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
 function kubernetes_quote(words, context) {
     return quote(context.secrets.redact(words.slice(0, OBJECT_LIMIT)), QUOTE_LIMIT);
+}
+/** A name as one word of a command to paste: a server chose it. */
+function word(name) {
+    return /^[\w.:@/+=-]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`;
 }
 /** `new URL` without the exception; URL.parse came with Node 22. */
 function parseUrl(text, base) {
@@ -62269,7 +62274,7 @@ function streamMissing(message, { namespace, name }, kube, user) {
         status: 403,
         hint: `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
             `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
-            `oc policy add-role-to-user system:image-builder ${user} -n ${namespace})`,
+            `oc policy add-role-to-user system:image-builder ${word(user)} -n ${namespace})`,
     });
 }
 function projectMissing(message, { namespace }, kube, status) {
@@ -62281,6 +62286,7 @@ function projectMissing(message, { namespace }, kube, status) {
 }
 
 ;// CONCATENATED MODULE: ./lib/openshift/token.js
+
 
 
 const PREFIX = 'sha256~';
@@ -62323,7 +62329,7 @@ function whyRefused(token, now) {
     return 'It has the shape of neither an OpenShift token ("sha256~…") nor a service account token.';
 }
 function whyClaims(claims, now) {
-    const owner = claims.sub === undefined ? '' : ` of ${claims.sub.slice(0, 200)}`;
+    const owner = claims.sub === undefined ? '' : ` of ${quote(claims.sub, 200)}`;
     if (claims.exp !== undefined && claims.exp * 1000 <= now)
         return `The token${owner} expired at ${instant(claims.exp * 1000)}.`;
     return `The token${owner} is not expired: its account, pod or secret is gone, or another cluster issued it.`;
@@ -62383,7 +62389,7 @@ async function denied(error, attempt, where, project, witness) {
     const stream = await streams.read(attempt.repository);
     const layers = await registryStreams.inventory(attempt.repository);
     const role = roleFor(attempt, stream.state === 'absent');
-    const command = `oc policy add-role-to-user ${role} ${registryUser} -n ${where.namespace}`;
+    const command = `oc policy add-role-to-user ${role} ${word(registryUser)} -n ${where.namespace}`;
     if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
         const message = `${error.message} ${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`;
         const missing = projectMissing(message, where, kube, error.status ?? 401);
@@ -62428,7 +62434,7 @@ async function stopped(error, attempt, where, witness) {
         side: kube.side,
         cause: error,
         transient: false,
-        hint: `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${registryUser} -n ` +
+        hint: `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${word(registryUser)} -n ` +
             `${where.namespace}), a quota or limit range (oc describe quota,limits -n ${where.namespace}), the project is being deleted.`,
     });
 }
@@ -62520,7 +62526,7 @@ function clusterOf({ side, user, login, streams, registries, witness, logout }) 
                 return error;
             }
         },
-        ownsRegistry: (host) => registries.owns(host),
+        ownsRegistry: (host, repository) => registries.owns(host, repository),
     };
 }
 
@@ -62567,7 +62573,7 @@ async function whoAmI(kube, describe, token) {
 function named(name, reply, kube, describe, token) {
     if (name === ANONYMOUS_USER)
         throw identity_refused(reply, kube, describe, token);
-    return name;
+    return kubernetes_quote(name, kube.context);
 }
 /** Neither question is allowed or served: a token with narrow scopes, or no OpenShift at all. */
 function identity_unknown(review, user, kube, describe) {
@@ -62617,14 +62623,14 @@ const PATIENCE = 5000;
  * deleted is logged with the time of its end.
  * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
  */
-async function revoke(tokens, network, kube) {
+async function revoke(tokens, network, kube, patience = PATIENCE) {
     let timer;
     const late = new Promise((resolve) => {
-        timer = setTimeout(() => resolve('late'), PATIENCE);
+        timer = setTimeout(() => resolve('late'), patience);
     });
     const all = Promise.all(tokens.map((issued) => remove(issued, network, kube)));
     if ((await Promise.race([all, late])) === 'late')
-        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${PATIENCE / 1000} s and was given up`);
+        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up`);
     clearTimeout(timer);
 }
 async function remove(issued, network, kube) {
@@ -62958,26 +62964,39 @@ const EXPOSE = `oc patch configs.imageregistry.operator.openshift.io/cluster --t
 function openRegistries(parts) {
     const own = new Set();
     let address;
+    const learn = (host) => {
+        if (host !== undefined)
+            own.add(host);
+    };
     return {
         addressFor: async (repository) => {
-            address ??= { host: await locate(parts, repository, (host) => own.add(host)), plainHttp: false };
+            address ??= { host: await locate(parts, repository, learn), plainHttp: false };
             return address;
         },
-        owns: (host) => own.has(host.toLowerCase()) || SERVICE.test(host.toLowerCase()),
+        owns: async (given, repository) => {
+            const host = given.toLowerCase().replace(/:443$/, '');
+            // Seen from another cluster the service's name is that cluster's registry, which must not get this one's token.
+            if (SERVICE.test(host))
+                return parts.inCluster;
+            if (own.has(host))
+                return true;
+            learn((await anyStream(parts, repository))?.publicHost);
+            return own.has(host);
+        },
     };
 }
 /** The first address that the cluster itself names, then the usual one if a registry answers there. */
 async function locate(parts, repository, learn) {
     const { kube, inCluster } = parts;
     const stream = await anyStream(parts, repository);
-    for (const host of [stream?.publicHost, stream?.internalHost])
-        if (host !== undefined)
-            learn(host);
+    learn(stream?.publicHost);
     if (stream?.publicHost !== undefined)
         return stream.publicHost;
     // A readable stream without a public address means that no route is there: inside, no guess is needed.
-    if (stream?.internalHost !== undefined && inCluster)
+    if (stream?.internalHost !== undefined && inCluster) {
+        learn(stream.internalHost);
         return stream.internalHost;
+    }
     const guess = await guessRoute(parts);
     if (guess.state === 'registry') {
         learn(guess.host);
@@ -63006,18 +63025,22 @@ async function firstOf(kube, namespace) {
     return kubernetes_decode(reply, streamListSchema, `Listing the image streams of ${namespace}`, kube).items[0];
 }
 /** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
-async function guessRoute({ kube, network, issuer }) {
-    const oauth = (await issuer())?.hostname;
+async function guessRoute(parts) {
+    const oauth = (await parts.issuer())?.hostname;
     if (oauth === undefined)
         return { state: 'none', why: 'there is no OAuth server whose host name would tell the domain' };
     if (!oauth.startsWith(OAUTH_PREFIX))
         return { state: 'none', why: `${oauth} does not tell the domain of the routes` };
-    const host = ROUTE_PREFIX + oauth.slice(OAUTH_PREFIX.length);
+    return probe(parts, ROUTE_PREFIX + oauth.slice(OAUTH_PREFIX.length));
+}
+/** Asks without a credential; OpenShift's registry names its own token endpoint (`Bearer realm="https://…/openshift/token"`). */
+async function probe({ kube, network }, host) {
     try {
         const url = new URL(`https://${host}/v2/`);
-        const probe = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE };
-        const reply = await read(network.send, probe, OBJECT_LIMIT, kube.side);
-        if (reply.status === 401 && reply.headers['docker-distribution-api-version'] !== undefined)
+        const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE };
+        const reply = await read(network.send, request, OBJECT_LIMIT, kube.side);
+        const challenge = [reply.headers['www-authenticate'] ?? ''].flat().join(', ');
+        if (reply.status === 401 && registry_address_names(challenge, host))
             return { state: 'registry', host };
         // openshift/router images/router/haproxy/conf/error-page-503.http: no such route.
         if (reply.status === 503 && reply.html)
@@ -63031,6 +63054,9 @@ async function guessRoute({ kube, network, issuer }) {
         return { state: 'failed', why: `${host} did not answer (${error.message})`, error };
     }
 }
+function registry_address_names(challenge, host) {
+    return [host, `${host}:443`].some((one) => challenge.includes(`"https://${one}/openshift/token"`));
+}
 function notExposed(kube, stream, guess) {
     const removed = stream !== undefined && stream.internalHost === undefined;
     const what = removed
@@ -63038,7 +63064,7 @@ function notExposed(kube, stream, guess) {
         : `the registry is not reachable from outside the cluster${guess.state === 'router' ? ` (${guess.why})` : ''}`;
     return new errors/* PromoteError */.jG('NOT_EXPOSED', `Looking for the registry of ${kube.url.host}: ${what}.`, {
         side: kube.side,
-        hint: `Let a cluster administrator run: ${EXPOSE}   (or set ${kube.side}-registry to a route that was made by hand)`,
+        hint: `Let a cluster administrator run: ${EXPOSE}`,
     });
 }
 
@@ -63080,7 +63106,7 @@ function service_account_refused(reply, tried, kube, { namespace, name }, user) 
     if (reply.status === 403)
         return new errors/* PromoteError */.jG('DENIED', message, {
             ...detail,
-            hint: `Let an administrator of the project run: oc policy add-role-to-user edit ${user} -n ${namespace}`,
+            hint: `Let an administrator of the project run: oc policy add-role-to-user edit ${word(user)} -n ${namespace}`,
         });
     if (status.details?.kind === 'namespaces')
         return new errors/* PromoteError */.jG('PROJECT_MISSING', message, {
@@ -64247,28 +64273,27 @@ async function hasManifest(endpoint, digest) {
 
 
 async function openSide(side, options) {
-    const { context } = options;
+    const { context, config, onRetry } = options;
     const access = await accessOf(side, options);
-    const network = openNetwork(networkOptions(side, access, options), context);
-    const apiNetwork = access.certificate === undefined
-        ? network
-        : openNetwork({ ...networkOptions(side, access, options), clientCertificate: access.certificate }, context);
-    const closeAll = async () => {
-        await Promise.allSettled([network.close(), apiNetwork.close()]);
-    };
+    if (access.insecure)
+        context.log.warn(`${side.side}: certificates are not checked; whoever is on the way can read and change everything`);
+    const network = openNetwork({
+        side: side.side,
+        insecureSkipTlsVerify: access.insecure,
+        stallTimeout: config.stallTimeout,
+        retries: config.retries,
+        onRetry,
+        ...(access.ca === undefined ? {} : { ca: access.ca }),
+        ...(access.certificate === undefined ? {} : { clientCertificate: { ...access.certificate, origin: access.api?.origin } }),
+    }, context);
     try {
-        const cluster = access.api === undefined ? undefined : await openClusterOf(side, access, access.api, apiNetwork, context);
-        return createSide(side, options, { network, cluster, api: access.api?.host, closeAll });
+        const cluster = access.api === undefined ? undefined : await openClusterOf(side, access, access.api, network, context);
+        return createSide(side, options, { network, cluster, api: access.api?.host });
     }
     catch (thrown) {
-        await closeAll();
+        await network.close();
         throw thrown;
     }
-}
-function networkOptions(side, access, { config, onRetry }) {
-    const { stallTimeout, retries } = config;
-    const ca = access.ca === undefined ? {} : { ca: access.ca };
-    return { side: side.side, insecureSkipTlsVerify: access.insecure, stallTimeout, retries, onRetry, ...ca };
 }
 /** Where the API is and how to get in, from whichever inputs say it. */
 async function accessOf(side, { context, oidcToken }) {
@@ -64343,13 +64368,13 @@ async function openClusterOf(side, access, api, network, context) {
     const account = side.serviceAccount === undefined ? {} : { serviceAccount: side.serviceAccount };
     return openCluster(side.side, { api, network, way: access.way, inCluster: side.cluster === 'in-cluster', ...account }, context);
 }
-function createSide(side, options, { network, cluster, api, closeAll }) {
+function createSide(side, options, { network, cluster, api }) {
     const sends = new Map();
     const repositories = new Map();
     const open = async (reference) => {
         const address = await addressOf(side, cluster, reference);
         const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`);
-        const own = (await owns(cluster, base.host, reference)) ? cluster : undefined;
+        const own = (await cluster?.ownsRegistry(base.host, reference.repository)) === true ? cluster : undefined;
         const login = own?.login ?? (await loginFor(side, base.host, reference, cluster, options.context));
         const key = `${base.origin} ${login.describe}`;
         const send = sends.get(key) ?? network.as(base, login);
@@ -64380,17 +64405,9 @@ function createSide(side, options, { network, cluster, api, closeAll }) {
         },
         async close() {
             await cluster?.logout();
-            await closeAll();
+            await network.close();
         },
     };
-}
-/** Whether the cluster's credential belongs to this host: only if the cluster itself says so. */
-async function owns(cluster, host, { repository }) {
-    if (cluster === undefined)
-        return false;
-    if (!cluster.ownsRegistry(host))
-        await cluster.registryFor(repository).catch(() => undefined); // learns the addresses
-    return cluster.ownsRegistry(host);
 }
 function helpOf(cluster, path) {
     return {
@@ -64526,8 +64543,8 @@ function bothReasons(first, second) {
     if (second.status === 'fulfilled')
         return error;
     const other = (0,errors/* asPromoteError */.XO)(second.reason, 'destination');
-    const message = `${error.message}\nAnd the destination: ${other.message}`;
-    const hint = [error.hint, other.hint].filter((each) => each !== undefined).join('\n');
+    const message = `${error.message} And the destination: ${other.message}`;
+    const hint = [error.hint, other.hint].filter((each) => each !== undefined).join(' ');
     return new errors/* PromoteError */.jG(error.code, message, { ...error, cause: error.cause, hint: hint === '' ? undefined : hint });
 }
 async function logOut(sides) {
@@ -64737,6 +64754,18 @@ function overall(rows) {
         return 'failed';
     return good === rows.length ? 'done' : 'partial';
 }
+
+
+/***/ }),
+
+/***/ 3411:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   x: () => (/* binding */ VERSION)
+/* harmony export */ });
+/** Kept equal to package.json by a test: the bundle is one file and reads no other. */
+const VERSION = '0.1.0';
 
 
 /***/ }),
@@ -68187,8 +68216,6 @@ function unknownVariables(env) {
 
 ;// CONCATENATED MODULE: ./lib/inputs/help.js
 
-/** That of package.json, which does not travel with the bundle; a test compares them. */
-const VERSION = '0.1.0';
 const WIDTH = 80;
 /** Where meanings begin. */
 const COLUMN = 28;
@@ -68721,6 +68748,8 @@ function platforms(text, say) {
     });
 }
 
+// EXTERNAL MODULE: ./lib/version.js
+var version = __nccwpck_require__(3411);
 // EXTERNAL MODULE: ./lib/report/report.js
 var report_report = __nccwpck_require__(5650);
 ;// CONCATENATED MODULE: ./lib/secret.js
@@ -69828,6 +69857,7 @@ async function chooseHost(env, streams) {
 
 
 
+
 /** One run of the bundle. @returns the exit code. */
 async function run(surroundings) {
     const { argv, env, streams, signal } = surroundings;
@@ -69851,8 +69881,8 @@ function question(argv) {
     const end = argv.indexOf('--');
     const options = end === -1 ? argv : argv.slice(0, end);
     if (options.some((option) => option === '--help' || option === '-h'))
-        return helpText(VERSION);
-    return options.includes('--version') ? `image-promote ${VERSION}` : undefined;
+        return helpText(version/* VERSION */.x);
+    return options.includes('--version') ? `image-promote ${version/* VERSION */.x}` : undefined;
 }
 function readConfig(argv, host) {
     const { env, problems } = host.inputs();
@@ -69917,7 +69947,7 @@ function report(thrown, host, debug, signal) {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
     const line = cleanText(`${error.name}: ${error.message}`, host.secrets).split('\n', 1)[0];
     const where = debug ? `\n${error.stack ?? ''}` : '';
-    host.log.error(`INTERNAL: ${line} (a defect of image-promote ${VERSION}; log-level debug shows where)${where}`);
+    host.log.error(`INTERNAL: ${line} (a defect of image-promote ${version/* VERSION */.x}; log-level debug shows where)${where}`);
     return errors/* EXIT */.dc.failed;
 }
 function isSignal(reason) {

@@ -117,8 +117,8 @@ function bothReasons(first: unknown, second: PromiseSettledResult<unknown>): Pro
   const error = asPromoteError(first, 'source')
   if (second.status === 'fulfilled') return error
   const other = asPromoteError(second.reason, 'destination')
-  const message = `${error.message}\nAnd the destination: ${other.message}`
-  const hint = [error.hint, other.hint].filter((each) => each !== undefined).join('\n')
+  const message = `${error.message} And the destination: ${other.message}`
+  const hint = [error.hint, other.hint].filter((each) => each !== undefined).join(' ')
   return new PromoteError(error.code, message, { ...error, cause: error.cause, hint: hint === '' ? undefined : hint })
 }
 

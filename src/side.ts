@@ -41,7 +41,7 @@ export type SideOptions = Readonly<{
   onRetry: (what: string, reason: string, wait: number, attempt: number) => void
 }>
 
-/** The run's own networks: the API's may carry a client certificate, which no registry gets to see. */
+/** A client certificate is shown to the API alone. */
 type Access = Readonly<{
   ca: string | undefined
   insecure: boolean
@@ -51,30 +51,32 @@ type Access = Readonly<{
 }>
 
 export async function openSide(side: SideConfig, options: SideOptions): Promise<Side> {
-  const { context } = options
+  const { context, config, onRetry } = options
   const access = await accessOf(side, options)
-  const network = openNetwork(networkOptions(side, access, options), context)
-  const apiNetwork =
-    access.certificate === undefined
-      ? network
-      : openNetwork({ ...networkOptions(side, access, options), clientCertificate: access.certificate }, context)
-  const closeAll = async () => {
-    await Promise.allSettled([network.close(), apiNetwork.close()])
-  }
+  if (access.insecure)
+    context.log.warn(`${side.side}: certificates are not checked; whoever is on the way can read and change everything`)
+  const network = openNetwork(
+    {
+      side: side.side,
+      insecureSkipTlsVerify: access.insecure,
+      stallTimeout: config.stallTimeout,
+      retries: config.retries,
+      onRetry,
+      ...(access.ca === undefined ? {} : { ca: access.ca }),
+      ...(access.certificate === undefined
+        ? {}
+        : { clientCertificate: { ...access.certificate, origin: access.api?.origin } }),
+    },
+    context,
+  )
   try {
     const cluster =
-      access.api === undefined ? undefined : await openClusterOf(side, access, access.api, apiNetwork, context)
-    return createSide(side, options, { network, cluster, api: access.api?.host, closeAll })
+      access.api === undefined ? undefined : await openClusterOf(side, access, access.api, network, context)
+    return createSide(side, options, { network, cluster, api: access.api?.host })
   } catch (thrown) {
-    await closeAll()
+    await network.close()
     throw thrown
   }
-}
-
-function networkOptions(side: SideConfig, access: Access, { config, onRetry }: SideOptions) {
-  const { stallTimeout, retries } = config
-  const ca = access.ca === undefined ? {} : { ca: access.ca }
-  return { side: side.side, insecureSkipTlsVerify: access.insecure, stallTimeout, retries, onRetry, ...ca }
 }
 
 /** Where the API is and how to get in, from whichever inputs say it. */
@@ -168,17 +170,16 @@ type Parts = Readonly<{
   network: Network
   cluster: Cluster | undefined
   api: string | undefined
-  closeAll: () => Promise<void>
 }>
 
-function createSide(side: SideConfig, options: SideOptions, { network, cluster, api, closeAll }: Parts): Side {
+function createSide(side: SideConfig, options: SideOptions, { network, cluster, api }: Parts): Side {
   const sends = new Map<string, Send>()
   const repositories = new Map<string, Promise<Repository>>()
 
   const open = async (reference: Reference): Promise<Repository> => {
     const address = await addressOf(side, cluster, reference)
     const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`)
-    const own = (await owns(cluster, base.host, reference)) ? cluster : undefined
+    const own = (await cluster?.ownsRegistry(base.host, reference.repository)) === true ? cluster : undefined
     const login = own?.login ?? (await loginFor(side, base.host, reference, cluster, options.context))
     const key = `${base.origin} ${login.describe}`
     const send = sends.get(key) ?? network.as(base, login)
@@ -210,16 +211,9 @@ function createSide(side: SideConfig, options: SideOptions, { network, cluster, 
     },
     async close() {
       await cluster?.logout()
-      await closeAll()
+      await network.close()
     },
   }
-}
-
-/** Whether the cluster's credential belongs to this host: only if the cluster itself says so. */
-async function owns(cluster: Cluster | undefined, host: string, { repository }: Reference): Promise<boolean> {
-  if (cluster === undefined) return false
-  if (!cluster.ownsRegistry(host)) await cluster.registryFor(repository).catch(() => undefined) // learns the addresses
-  return cluster.ownsRegistry(host)
 }
 
 function helpOf(cluster: Cluster, path: string) {

@@ -17,6 +17,15 @@ describe('the source tree', () => {
     expect(files.flatMap(({ path, text }) => violations(path, text))).toEqual([])
   })
 
+  test(`has no room of more than ${LIMITS.room} lines`, () => {
+    const rooms = new Map<string, number>()
+    for (const { path, text } of files) {
+      const room = path.split('/')[0] ?? path
+      rooms.set(room, (rooms.get(room) ?? 0) + factsOf(text).lines)
+    }
+    expect([...rooms].filter(([, lines]) => lines > LIMITS.room)).toEqual([])
+  })
+
   test(`is below ${LIMITS.whole} lines as a whole`, () => {
     expect(files.reduce((sum, { text }) => sum + factsOf(text).lines, 0)).toBeLessThanOrEqual(LIMITS.whole)
   })

@@ -4,6 +4,7 @@ import { setMaxListeners } from 'node:events'
 import { Agent } from 'undici'
 import type { Context } from '../context.ts'
 import { PromoteError, type Side } from '../errors.ts'
+import { VERSION } from '../version.ts'
 import { discard, place } from './answer.ts'
 import { exchange, type Wire } from './exchange.ts'
 import { failure } from './failure.ts'
@@ -11,9 +12,6 @@ import { type ProxyServer, proxyFor } from './proxy.ts'
 import type { Req, Res, Send } from './send.ts'
 import { ownAuthorities, trustContext } from './trust.ts'
 import { connector, lazy, proxyRefused, type Tunnel, type Wiring } from './tunnel.ts'
-
-/** The version of package.json; a test holds them together. */
-export const VERSION = '0.1.0'
 
 export type TransportOptions = Readonly<{
   side: Side

@@ -1,8 +1,5 @@
 import { OPTIONS, type Option } from './options.ts'
 
-/** That of package.json, which does not travel with the bundle; a test compares them. */
-export const VERSION = '0.1.0'
-
 const WIDTH = 80
 /** Where meanings begin. */
 const COLUMN = 28

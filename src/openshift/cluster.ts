@@ -36,7 +36,7 @@ export interface Cluster extends Session {
   explain(error: PromoteError, attempt: Attempt): Promise<PromoteError>
   /**
    * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
-   * addresses that image streams tell (the same one read), or as a route made by hand in the cluster's domain.
+   * addresses that the cluster itself tells. A route made by hand is in none of them; anybody with a project could make one.
    */
   ownsRegistry(host: string, repository: string): Promise<boolean>
 }

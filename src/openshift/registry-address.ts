@@ -44,11 +44,10 @@ export function openRegistries(parts: Parts): Registries {
     },
     owns: async (given, repository) => {
       const host = given.toLowerCase().replace(/:443$/, '')
-      if (own.has(host) || SERVICE.test(host)) return true
-      const stream = await anyStream(parts, repository)
-      learn(stream?.publicHost)
-      learn(stream?.internalHost)
-      if (!own.has(host) && (await isHandMade(parts, host))) learn(host)
+      // Seen from another cluster the service's name is that cluster's registry, which must not get this one's token.
+      if (SERVICE.test(host)) return parts.inCluster
+      if (own.has(host)) return true
+      learn((await anyStream(parts, repository))?.publicHost)
       return own.has(host)
     },
   }
@@ -59,10 +58,12 @@ async function locate(parts: Parts, repository: string, learn: (host: string | u
   const { kube, inCluster } = parts
   const stream = await anyStream(parts, repository)
   learn(stream?.publicHost)
-  learn(stream?.internalHost)
   if (stream?.publicHost !== undefined) return stream.publicHost
   // A readable stream without a public address means that no route is there: inside, no guess is needed.
-  if (stream?.internalHost !== undefined && inCluster) return stream.internalHost
+  if (stream?.internalHost !== undefined && inCluster) {
+    learn(stream.internalHost)
+    return stream.internalHost
+  }
   const guess = await guessRoute(parts)
   if (guess.state === 'registry') {
     learn(guess.host)
@@ -102,23 +103,8 @@ async function guessRoute(parts: Parts): Promise<Guess> {
   const oauth = (await parts.issuer())?.hostname
   if (oauth === undefined)
     return { state: 'none', why: 'there is no OAuth server whose host name would tell the domain' }
-  const domain = domainOf(oauth)
-  if (domain === undefined) return { state: 'none', why: `${oauth} does not tell the domain of the routes` }
-  return probe(parts, ROUTE_PREFIX + domain)
-}
-
-function domainOf(oauth: string): string | undefined {
-  return oauth.startsWith(OAUTH_PREFIX) ? oauth.slice(OAUTH_PREFIX.length) : undefined
-}
-
-/**
- * Image streams do not tell of routes that somebody made by hand. A host that the user named is one when this cluster's
- * router serves it and an OpenShift registry answers there.
- */
-async function isHandMade(parts: Parts, host: string): Promise<boolean> {
-  const domain = domainOf((await parts.issuer())?.hostname ?? '')
-  if (domain === undefined || !host.endsWith(`.${domain}`)) return false
-  return (await probe(parts, host)).state === 'registry'
+  if (!oauth.startsWith(OAUTH_PREFIX)) return { state: 'none', why: `${oauth} does not tell the domain of the routes` }
+  return probe(parts, ROUTE_PREFIX + oauth.slice(OAUTH_PREFIX.length))
 }
 
 /** Asks without a credential; OpenShift's registry names its own token endpoint (`Bearer realm="https://…/openshift/token"`). */
@@ -128,7 +114,7 @@ async function probe({ kube, network }: Parts, host: string): Promise<Guess> {
     const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE } as const
     const reply = await read(network.send, request, OBJECT_LIMIT, kube.side)
     const challenge = [reply.headers['www-authenticate'] ?? ''].flat().join(', ')
-    if (reply.status === 401 && /\/openshift\/token(?:"|$)/.test(challenge)) return { state: 'registry', host }
+    if (reply.status === 401 && names(challenge, host)) return { state: 'registry', host }
     // openshift/router images/router/haproxy/conf/error-page-503.http: no such route.
     if (reply.status === 503 && reply.html) return { state: 'router', why: `the router has no route for ${host}` }
     return { state: 'none', why: `${host} answered ${reply.status}, not as a registry does` }
@@ -139,6 +125,10 @@ async function probe({ kube, network }: Parts, host: string): Promise<Guess> {
   }
 }
 
+function names(challenge: string, host: string): boolean {
+  return [host, `${host}:443`].some((one) => challenge.includes(`"https://${one}/openshift/token"`))
+}
+
 function notExposed(kube: Kubernetes, stream: Stream | undefined, guess: Guess): PromoteError {
   const removed = stream !== undefined && stream.internalHost === undefined
   const what = removed
@@ -146,6 +136,6 @@ function notExposed(kube: Kubernetes, stream: Stream | undefined, guess: Guess):
     : `the registry is not reachable from outside the cluster${guess.state === 'router' ? ` (${guess.why})` : ''}`
   return new PromoteError('NOT_EXPOSED', `Looking for the registry of ${kube.url.host}: ${what}.`, {
     side: kube.side,
-    hint: `Let a cluster administrator run: ${EXPOSE}   (or set ${kube.side}-registry to a route that was made by hand)`,
+    hint: `Let a cluster administrator run: ${EXPOSE}`,
   })
 }

@@ -3,10 +3,14 @@ import { builtinModules } from 'node:module'
 import { join, posix } from 'node:path'
 import { type Facts, factsOf } from './source.ts'
 
-export const LIMITS = { file: 400, function: 50, whole: 6500 } as const
+/**
+ * Lines, comments and all. A room is what one person holds in mind; the whole began at 6,500 and was raised when every
+ * way into a cluster and every fault had its place, because leaving one out would have been the worse shape.
+ */
+export const LIMITS = { file: 400, function: 50, room: 2200, whole: 12_500 } as const
 
 /** Files at the top that everybody may import. */
-const ROOT_FILES = ['errors.ts', 'secret.ts', 'credential.ts', 'context.ts']
+const ROOT_FILES = ['errors.ts', 'secret.ts', 'credential.ts', 'context.ts', 'version.ts']
 
 /** The story: one file for the run, one for a side of it. */
 const STORY_FILES = ['promote.ts', 'side.ts']

@@ -155,12 +155,7 @@ export function createStreams(now: () => number): Streams {
       const stream = get(ns, name)
       if (!stream) throw new Error(`no image stream ${ns}/${name}`)
       images.set(image.digest, image)
-      const history = stream.tags.get(tag) ?? []
-      stream.tags.set(tag, history)
-      if (history[0]?.image === image.digest) return
-      const dockerImageReference = `${INTERNAL_REGISTRY}/${ns}/${name}@${image.digest}`
-      history.unshift({ created: timestamp(), image: image.digest, dockerImageReference, generation: 1 })
-      stream.resourceVersion = nextVersion()
+      if (pushEvent(stream, tag, image.digest, timestamp())) stream.resourceVersion = nextVersion()
     },
     image(ns, name, digest) {
       const stream = get(ns, name)
@@ -170,11 +165,7 @@ export function createStreams(now: () => number): Streams {
       const stream = get(ns, name)
       return stream && inventory(known(stream, images))
     },
-    refusal(ns, name, image) {
-      const project = projects.get(ns)
-      if (!project) return `namespaces "${ns}" not found`
-      return overQuota(project, get(ns, name) ? 0 : 1, list(ns).length) ?? (image && overLimit(project, image))
-    },
+    refusal: (ns, name, image) => refuse(ns, projects.get(ns), get(ns, name) ? 0 : 1, list(ns).length, image),
   }
 }
 
@@ -192,6 +183,15 @@ function emptyProject(name: string, created: string): Project {
 function emptyStream(namespace: string, name: string, created: string, resourceVersion: number): ImageStream {
   const [spec, tags] = [new Map(), new Map()]
   return { namespace, name, uid: randomUUID(), created, resourceVersion, labels: {}, annotations: {}, spec, tags }
+}
+
+/** @returns false when the tag is there already. */
+function pushEvent(stream: ImageStream, tag: string, image: string, created: string): boolean {
+  const history = stream.tags.get(tag) ?? []
+  if (history[0]?.image === image) return false
+  const dockerImageReference = `${INTERNAL_REGISTRY}/${stream.namespace}/${stream.name}@${image}`
+  stream.tags.set(tag, [{ created, image, dockerImageReference, generation: 1 }, ...history])
+  return true
 }
 
 /** Top-level images of every tag's history, and below lists and indexes the children that were pushed. */
@@ -222,6 +222,12 @@ function inventory(images: Iterable<Image>): StreamLayers {
     }
   }
   return result
+}
+
+/** @param more streams that would be created; @param used streams that are there */
+function refuse(ns: string, project: Project | undefined, more: number, used: number, image: Image | undefined) {
+  if (!project) return `namespaces "${ns}" not found`
+  return overQuota(project, more, used) ?? (image && overLimit(project, image))
 }
 
 function overQuota(project: Project, more: number, used: number): string | undefined {

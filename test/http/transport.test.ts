@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { bytes, discard, header } from '../../src/http/answer.ts'
-import { VERSION } from '../../src/http/transport.ts'
+import { VERSION } from '../../src/version.ts'
 import { type Lab, openLab, readAll, rejection } from './support.ts'
 
 let lab: Lab

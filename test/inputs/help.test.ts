@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { expect, it } from '@jest/globals'
-import { helpText, VERSION } from '../../src/inputs/help.ts'
+import { helpText } from '../../src/inputs/help.ts'
 import { OPTIONS } from '../../src/inputs/options.ts'
+import { VERSION } from '../../src/version.ts'
 
 const text = helpText(VERSION)
 const lines = text.split('\n')

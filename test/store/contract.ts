@@ -31,17 +31,22 @@ export type Traits = Readonly<{
 }>
 
 const OCTETS = 'application/octet-stream'
+/** Milliseconds; a process and its port on a machine that is busy with other tests. */
+const SLOW_START = 30_000
 
 /** What every `Target` must do, whatever is behind it. Everything in it is put there through the port itself. */
 export function targetContract(name: string, traits: Traits, start: () => Promise<Subject>): void {
   describe(`a target over ${name}`, () => {
     let subject: Subject
+    let starting: Promise<Subject> | undefined
     let repositories = 0
     const fresh = () => `dev/app-${++repositories}`
     beforeAll(async () => {
-      subject = await start()
-    })
-    afterAll(() => subject.close())
+      starting = start()
+      subject = await starting
+    }, SLOW_START)
+    // Also what started too late for the tests is closed.
+    afterAll(async () => (await starting)?.close(), SLOW_START)
 
     test('gives back an image byte for byte, by tag and by digest', async () => {
       const repository = fresh()

@@ -33,6 +33,8 @@ export async function startDockerRegistry(): Promise<RealRegistry | undefined> {
     }),
   )
   const child = spawn(BINARY, ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'] })
+  // Whoever forgets to close it must not hang.
+  child.unref()
   const ended = new Promise<void>((done) => child.once('close', () => done()))
   const close = async () => {
     child.kill('SIGKILL')

@@ -61051,6 +61051,8 @@ function tooLong(what, asked, outcome, side) {
 var external_node_events_ = __nccwpck_require__(8474);
 // EXTERNAL MODULE: ./node_modules/undici/index.js
 var undici = __nccwpck_require__(6752);
+// EXTERNAL MODULE: ./lib/version.js
+var lib_version = __nccwpck_require__(3411);
 ;// CONCATENATED MODULE: ./lib/http/incoming.js
 /** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
 const HIGH_WATER = 512 * 1024;
@@ -61735,8 +61737,6 @@ function proxyFailed(tunnel, target, reason, side, cause) {
     });
 }
 
-// EXTERNAL MODULE: ./lib/version.js
-var lib_version = __nccwpck_require__(3411);
 ;// CONCATENATED MODULE: ./lib/http/transport.js
 
 
@@ -64284,7 +64284,9 @@ async function openSide(side, options) {
         retries: config.retries,
         onRetry,
         ...(access.ca === undefined ? {} : { ca: access.ca }),
-        ...(access.certificate === undefined ? {} : { clientCertificate: { ...access.certificate, origin: access.api?.origin } }),
+        ...(access.certificate === undefined
+            ? {}
+            : { clientCertificate: { ...access.certificate, origin: access.api?.origin } }),
     }, context);
     try {
         const cluster = access.api === undefined ? undefined : await openClusterOf(side, access, access.api, network, context);

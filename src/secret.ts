@@ -1,13 +1,17 @@
 /**
  * Values that must never be seen. A `Secret` prints as `***` whatever prints it; `reveal()` is called only where the
  * value goes on the wire or to a helper's stdin. `Secrets` knows every secret of a run, so that a log line, report or
- * error that quotes a server can be cleaned of them, in plain, base64 and URL-encoded form.
+ * error that quotes a server can be cleaned of them, in plain, base64, URL-encoded and JSON form.
  */
 
 const HIDDEN = '***'
 
 /** Shorter values would blank out innocent text; GitHub's own masking has the same limit in effect. */
 const SHORTEST = 4
+/** Base64 of a longer text that a secret is part of (`user:password`, `Bearer …`) is looked for from this length on. */
+const SHORTEST_INSIDE = 8
+/** In an address a shorter value may stand by chance. */
+const SHORTEST_IN_URL = 16
 
 export class Secret {
   readonly #value: string
@@ -35,6 +39,8 @@ export class Secret {
 
 export class Secrets {
   readonly #forms = new Set<string>()
+  /** Longest first, so that none leaves a part of another one. */
+  #sorted: readonly string[] | undefined
   readonly #mask: (value: string) => void
 
   /** @param mask called with each new form before the secret is handed out (GitHub's `::add-mask::`). */
@@ -60,24 +66,48 @@ export class Secrets {
 
   redact(text: string): string {
     let clean = text
-    for (const form of [...this.#forms].sort((a, b) => b.length - a.length)) clean = clean.replaceAll(form, HIDDEN)
+    for (const form of this.#longestFirst()) clean = clean.replaceAll(form, HIDDEN)
     return clean
+  }
+
+  /** Whether an address that a server chose holds a secret. */
+  isIn(url: URL): boolean {
+    return this.#longestFirst().some((form) => form.length >= SHORTEST_IN_URL && url.href.includes(form))
+  }
+
+  #longestFirst(): readonly string[] {
+    this.#sorted ??= [...this.#forms].sort((a, b) => b.length - a.length)
+    return this.#sorted
   }
 
   #register(form: string): void {
     if (form.trim().length < SHORTEST || this.#forms.has(form)) return
     this.#forms.add(form)
+    this.#sorted = undefined
     this.#mask(form)
   }
 }
 
 function encodings(value: string): string[] {
-  const base64 = Buffer.from(value, 'utf8').toString('base64')
+  const bytes = Buffer.from(value, 'utf8')
+  const base64 = [
+    bytes.toString('base64'),
+    ...(value.length < SHORTEST_INSIDE ? [] : [0, 1, 2].map((at) => inside(bytes, at))),
+  ]
+  const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)]
   return [
-    base64,
-    base64.replace(/=+$/, ''),
-    base64.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, ''),
-    encodeURIComponent(value),
+    ...base64,
+    ...base64.map((form) => form.replace(/=+$/, '')),
+    ...base64.map((form) => form.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')),
+    ...percent,
+    ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
     JSON.stringify(value).slice(1, -1),
   ]
+}
+
+/** What is the same in the base64 of every text in which these bytes begin at an offset of 3n + `at`. */
+function inside(bytes: Uint8Array, at: number): string {
+  const encoded = Buffer.concat([Buffer.alloc(at), bytes]).toString('base64')
+  const unknown = [0, 2, 3][at]
+  return encoded.slice(unknown, Math.floor(((at + bytes.length) * 8) / 6))
 }

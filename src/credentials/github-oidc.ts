@@ -46,7 +46,11 @@ function refusal(error: unknown, context: Context, side: Side | undefined): Prom
       side,
       hint: 'Add to the job (or workflow): permissions: { id-token: write, contents: read }.',
     })
-  return new PromoteError('UNAVAILABLE', `Asking GitHub for an OIDC token failed: ${said}.`, { side, cause: error })
+  return new PromoteError('UNAVAILABLE', `Asking GitHub for an OIDC token failed: ${said}.`, {
+    side,
+    cause: error,
+    hint: 'Run the job again.',
+  })
 }
 
 /** @actions/core writes one sentence over several lines. */

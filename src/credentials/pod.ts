@@ -37,11 +37,11 @@ export function podCluster(
       api: apiUrl(host, port ?? '443', side),
       ca: ca.map((pem) => `${pem.trim()}\n`).join(''),
       namespace: read('namespace').trim(),
-      login: tokenFileLogin({ describe: "the pod's service account", path: join(folder, 'token'), side }, context),
+      login: tokenFileLogin({ describe: "pod's service account", path: join(folder, 'token'), side }, context),
     }
   } catch (error) {
     if (!isAbsent(error)) throw error
-    throw new PromoteError('CREDENTIAL_MISSING', `${(error as PromoteError).message} `, {
+    throw new PromoteError('CREDENTIAL_MISSING', (error as PromoteError).message, {
       side,
       cause: error,
       hint: 'The pod has no service account mounted (automountServiceAccountToken: false): mount one, or give a token.',

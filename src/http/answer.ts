@@ -8,6 +8,9 @@ const ERROR_BODY_LIMIT = 64 * 1024
 /** Reading so much of an unwanted body keeps its connection; more costs less when the connection is closed. */
 const DRAIN_LIMIT = 64 * 1024
 
+/** What makes the route of OpenShift's registry (openshift/cluster-image-registry-operator pkg/resource/route.go). */
+export const EXPOSE_REGISTRY = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`
+
 /** The first value of a header, by lower-case name. */
 export function header(res: Res, name: string): string | undefined {
   return headerAll(res, name)[0]
@@ -95,22 +98,38 @@ export function isTransient(status: number): boolean {
 /**
  * Reads at most 64 KiB of a refusal. Understands the distribution error envelope, Kubernetes Status, OAuth errors,
  * `{"details"}`, `{"message"}`, plain text and the title of an HTML page.
- * @param about `what`: what was tried, `GET https://host/path`; `code`: when the caller knows better than the status.
+ * @param about `what`: what was tried, `GET https://host/path`; `code`: when the caller knows better than the status;
+ * `redact`: takes secrets out before the text is cut, which could leave a part of one.
  */
 export async function registryError(
   res: Res,
-  about: Readonly<{ side: Side; what: string; code?: Code | undefined; hint?: string | undefined }>,
+  about: Readonly<{
+    side: Side
+    what: string
+    code?: Code | undefined
+    hint?: string | undefined
+    redact?: (text: string) => string
+  }>,
 ): Promise<PromoteError> {
-  const body = readErrorBody(await errorText(res), header(res, 'content-type') ?? '')
+  const body = readErrorBody(await errorText(res), header(res, 'content-type') ?? '', about.redact)
   const said = body.said === '' ? 'without an explanation' : body.said
-  return new PromoteError(about.code ?? codeOf(res.status, body), `${about.what}: ${res.status} ${said}.`, {
+  const code = about.code ?? codeOf(res.status, body)
+  return new PromoteError(code, `${about.what}: ${res.status} ${said}.`, {
     side: about.side,
-    hint: about.hint,
+    hint: about.hint ?? HINTS[code],
     status: res.status,
     server: body.server,
     retryAfter: retryAfter(res),
     transient: isTransient(res.status),
   })
+}
+
+/** What to do where nobody knows more about the refusal. */
+const HINTS: Readonly<Partial<Record<Code, string>>> = {
+  NOT_FOUND: 'Check project, name and tag, and that this is the right side.',
+  RATE_LIMITED: 'Lower jobs, log in where this was anonymous, or run it again later.',
+  UNAVAILABLE: 'Run it again later; what is copied already is not sent again.',
+  PROTOCOL: 'Check that this is a registry, and what a proxy before it does.',
 }
 
 async function errorText(res: Res): Promise<string> {

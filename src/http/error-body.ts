@@ -12,11 +12,15 @@ export type ErrorBody = Readonly<{
   said: string
 }>
 
-/** @param contentType decides only what is left open by the text itself: JSON is often sent as text/plain. */
-export function readErrorBody(body: string, contentType: string): ErrorBody {
-  const trimmed = body.trim()
+/**
+ * @param contentType decides only what is left open by the text itself: JSON is often sent as text/plain.
+ * @param redact takes secrets out of a text, before anything is cut: a server may echo what it was sent.
+ */
+export function readErrorBody(body: string, contentType: string, redact = (text: string) => text): ErrorBody {
+  const trimmed = redact(body).trim()
   if (trimmed === '') return { server: [], said: '' }
-  const data = parse(trimmed)
+  // Once more after parsing: JSON can spell every character in another way.
+  const data = parse(trimmed, redact)
   if (isRecord(data)) return readJson(data)
   if (/html/i.test(contentType) || /^<(?:!doctype|html)/i.test(trimmed)) {
     const title = titleOf(trimmed)
@@ -90,9 +94,9 @@ function titleOf(html: string): string {
   return ''
 }
 
-function parse(text: string): unknown {
+function parse(text: string, redact: (text: string) => string): unknown {
   try {
-    return JSON.parse(text)
+    return JSON.parse(text, (_, value) => (typeof value === 'string' ? redact(value) : value))
   } catch {
     return undefined
   }

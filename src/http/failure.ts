@@ -99,12 +99,16 @@ function handshakeFailed(error: unknown, code: string, scene: Scene): PromoteErr
   }
   const plain =
     /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i
-  return new PromoteError('TLS', `${scene.what}: the TLS handshake failed (${code}: ${reasonOf(words)}).`, {
-    ...detail,
-    hint: plain.test(`${code} ${words}`)
-      ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
-      : 'Client and server have no TLS version or cipher in common, or something between them interferes.',
-  })
+  return new PromoteError(
+    'TLS',
+    `${scene.what}: the TLS handshake failed (${[code, reasonOf(words)].filter((part) => part !== '').join(': ')}).`,
+    {
+      ...detail,
+      hint: plain.test(`${code} ${words}`)
+        ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
+        : 'Client and server have no TLS version or cipher in common, or something between them interferes.',
+    },
+  )
 }
 
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */

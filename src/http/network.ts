@@ -5,10 +5,11 @@ import type { Side } from '../errors.ts'
 import { authorize } from './authorize.ts'
 import { debugLog } from './debug-log.ts'
 import { pace } from './pace.ts'
+import type { Reach } from './reach.ts'
 import { redirect } from './redirect.ts'
 import { retry } from './retry.ts'
 import type { Layer, Network, Send } from './send.ts'
-import { openTransport } from './transport.ts'
+import { type ClientCertificate, openTransport } from './transport.ts'
 
 export type NetworkOptions = Readonly<{
   side: Side
@@ -19,8 +20,9 @@ export type NetworkOptions = Readonly<{
   stallTimeout: number
   /** Tries in a row after the first, for small requests. */
   retries: number
-  /** PEM; shown to `origin` only when there is one, else to every https server that asks for a certificate. */
-  clientCertificate?: Readonly<{ cert: string; key: string; origin?: string | undefined }> | undefined
+  clientCertificate?: ClientCertificate | undefined
+  /** Only https, and only to addresses for which this says true. */
+  reach?: Reach | undefined
   /** @param wait milliseconds; @param attempt 1 for the first repetition. */
   onRetry?: ((what: string, reason: string, wait: number, attempt: number) => void) | undefined
   /** Most requests at once per origin. */
@@ -31,9 +33,9 @@ export type NetworkOptions = Readonly<{
 export function openNetwork(options: NetworkOptions, context: Context): Network {
   const transport = openTransport(options, context)
   const wire = compose(transport.send, debugLog(context), pace(context, options.ceiling))
-  const patient: readonly Layer[] = [retry(options, context), redirect(options.side)]
+  const patient: readonly Layer[] = [retry(options, context), redirect(options.side, context.secrets)]
   const verified = !options.insecureSkipTlsVerify
-  const ask = compose(wire, redirect(options.side))
+  const ask = compose(wire, redirect(options.side, context.secrets))
   // The same login on the same origin shares its tokens, however often it is asked for.
   const opened = new WeakMap<Login, Map<string, Send>>()
   return {

@@ -1,4 +1,5 @@
 import { PromoteError, type Side } from '../errors.ts'
+import type { Secrets } from '../secret.ts'
 import { discard, header, place } from './answer.ts'
 import type { Layer, Req, Res } from './send.ts'
 
@@ -10,10 +11,11 @@ const PRIVATE = ['authorization', 'cookie', 'proxy-authorization']
 
 /**
  * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
- * first origin is marked `left` for good and goes without credentials. https → http is refused. `url` of the answer is
- * where it came from. Everything else with a 3xx is the caller's.
+ * first origin is marked `left` for good and goes without credentials. https → http is refused, and so is an address with a
+ * secret in it, which logs on the way would keep. `url` of the answer is where it came from. Everything else with a 3xx is
+ * the caller's.
  */
-export function redirect(side: Side): Layer {
+export function redirect(side: Side, secrets?: Secrets): Layer {
   return (next) => async (first) => {
     const seen = new Set<string>()
     let request = first
@@ -24,6 +26,7 @@ export function redirect(side: Side): Layer {
       await discard(res)
       seen.add(request.url.href)
       const target = targetOf(request, location, side)
+      if (secrets?.isIn(target)) throw refused(request, 'redirects to an address with a secret of this run in it', side)
       if (seen.size > MOST_HOPS || seen.has(target.href)) {
         throw refused(request, `redirects without end (${seen.size} so far, now to ${place(target)})`, side)
       }

@@ -5,6 +5,8 @@ import { LONGEST_PAUSE } from './pace.ts'
 import { isReplayable } from './redirect.ts'
 import type { Layer, Res } from './send.ts'
 
+/** Manifests, the largest answers that are not blobs, have 4 MiB. */
+const WHOLE = 4 * 1024 * 1024
 /** First wait, doubled with every try, at most the second number (milliseconds). */
 const FIRST_WAIT = 250
 const LONGEST_WAIT = 30_000
@@ -20,7 +22,8 @@ export type RetryOptions = Readonly<{
 /**
  * Repeats requests whose body can be sent again, after answers and errors that decided nothing: exponential waits with
  * full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/), or what `Retry-After`
- * asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error.
+ * asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
+ * is read within the try, because a body can break off as well; blobs (`long`) are the caller's.
  *
  * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
  * After a good answer it is a restart.
@@ -30,7 +33,11 @@ export function retry(options: RetryOptions, context: Context): Layer {
   return (next) => async (request) => {
     const what = `${request.method} ${place(request.url)}`
     for (let attempt = 1; ; attempt++) {
-      const outcome = await attemptOnce(() => next(request))
+      const isRead = request.method === 'GET' && request.long !== true && request.retry !== false
+      const outcome = await attemptOnce(async () => {
+        const res = await next(request)
+        return isRead ? whole(res) : res
+      })
       if (outcome.res !== undefined && outcome.res.status < 500) good.add(outcome.res.url.origin)
       // After the cancellation nobody waits any more.
       const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted)
@@ -56,6 +63,32 @@ async function attemptOnce(send: () => Promise<Res>): Promise<Outcome> {
     return { res: await send() }
   } catch (thrown) {
     return { error: asPromoteError(thrown), thrown }
+  }
+}
+
+/** The same answer with its body in memory; one that is longer than any such body may be is handed over as it comes. */
+async function whole(res: Res): Promise<Res> {
+  if (res.status < 200 || res.status > 299) return res
+  const iterator = res.body[Symbol.asyncIterator]()
+  const parts: Uint8Array[] = []
+  for (let size = 0; size <= WHOLE; ) {
+    const step = await iterator.next()
+    if (step.done === true) return { ...res, body: following(parts, undefined) }
+    parts.push(step.value)
+    size += step.value.byteLength
+  }
+  return { ...res, body: following(parts, iterator) }
+}
+
+async function* following(
+  parts: readonly Uint8Array[],
+  rest: AsyncIterator<Uint8Array> | undefined,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* parts
+    for (let step = await rest?.next(); step?.done === false; step = await rest?.next()) yield step.value
+  } finally {
+    await rest?.return?.()
   }
 }
 

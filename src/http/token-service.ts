@@ -86,7 +86,7 @@ async function exchangeToken(
     await discard(res)
     res = await send(tokenRequest(service, credential, scopes.slice(0, 1), context))
   }
-  if (res.status < 200 || res.status > 299) throw await tokenRefused(side, res, service, credential)
+  if (res.status < 200 || res.status > 299) throw await tokenRefused(side, res, service, credential, context)
   const answer = await json(res, ANSWER, BODY_LIMIT)
   const value = answer.token || answer.access_token
   if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
@@ -123,8 +123,15 @@ export function basic(credential: Extract<Credential, { kind: 'basic' }>, contex
   return `Basic ${context.secrets.keepPair(credential.username, credential.password).reveal()}`
 }
 
-async function tokenRefused(side: Side, res: Res, service: Service, credential: Credential): Promise<PromoteError> {
+async function tokenRefused(
+  side: Side,
+  res: Res,
+  service: Service,
+  credential: Credential,
+  { secrets }: Context,
+): Promise<PromoteError> {
   const what = `asking the token service ${place(service.realm)}`
+  const redact = (text: string) => secrets.redact(text)
   if (res.status === 401 || res.status === 403) {
     const code =
       credential.kind === 'basic'
@@ -136,11 +143,12 @@ async function tokenRefused(side: Side, res: Res, service: Service, credential: 
       credential.kind === 'anonymous'
         ? 'The registry wants a credential for this side.'
         : 'Check user name and password or token of this side, and what they may do.'
-    return registryError(res, { side, what, code, hint })
+    return registryError(res, { side, what, code, hint, redact })
   }
   return registryError(res, {
     side,
     what,
+    redact,
     ...(credential.kind === 'identity' && res.status === 400 ? { code: 'TOKEN_REJECTED' as const } : {}),
   })
 }

@@ -9,16 +9,31 @@ import { discard, place } from './answer.ts'
 import { exchange, type Wire } from './exchange.ts'
 import { failure } from './failure.ts'
 import { type ProxyServer, proxyFor } from './proxy.ts'
+import { checkReach, lookupWithin, type Reach } from './reach.ts'
 import type { Req, Res, Send } from './send.ts'
 import { ownAuthorities, trustContext } from './trust.ts'
 import { connector, lazy, proxyRefused, type Tunnel, type Wiring } from './tunnel.ts'
+
+/** PEM. Shown to `origin` alone when there is one, else to every https server that asks. */
+export type ClientCertificate = Readonly<{
+  cert: string
+  key: string
+  origin?: string | undefined
+  /**
+   * False: left away from requests with a credential of their own. The API server looks at the certificate first, and
+   * would answer for its user (kubernetes pkg/kubeapiserver/authenticator/config.go).
+   */
+  besideTokens?: boolean | undefined
+}>
 
 export type TransportOptions = Readonly<{
   side: Side
   ca?: string | undefined
   insecureSkipTlsVerify: boolean
   stallTimeout: number
-  clientCertificate?: Readonly<{ cert: string; key: string; origin?: string | undefined }> | undefined
+  clientCertificate?: ClientCertificate | undefined
+  /** Only https, and only to addresses for which this says true. */
+  reach?: Reach | undefined
 }>
 
 export type Transport = Readonly<{ send: Send; close: () => Promise<void> }>
@@ -41,6 +56,7 @@ export function openTransport(options: TransportOptions, context: Context): Tran
         authorities,
       })
     if (request.afterCancel !== true) cancels.check()
+    if (options.reach !== undefined) await checkReach(request.url, options.reach, proxy !== undefined, options.side)
     const exact = await withoutEmptyStream(request)
     const terms = {
       side: options.side,
@@ -115,18 +131,17 @@ function openRoutes(options: TransportOptions, context: Context) {
     timeout: options.stallTimeout,
     signal: closing.signal,
     shown,
+    lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
   })
   const agent = (key: string, open: () => ReturnType<typeof connector>): Agent => {
-    const known = agents.get(key)
-    if (known !== undefined) return known
-    const made = new Agent({ connect: open() })
+    const made = agents.get(key) ?? new Agent({ connect: open() })
     agents.set(key, made)
     return made
   }
   const wire = (request: Req, proxy: ProxyServer | undefined): Wire => {
     const { url } = request
     const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${VERSION}` }
-    const identity = showsIdentity(options.clientCertificate, url)
+    const identity = showsIdentity(options.clientCertificate, request)
     const path = `${url.pathname}${url.search}`
     const authorization = proxy === undefined ? undefined : proxyAuthorization(proxy.url, context)
     if (proxy !== undefined && url.protocol === 'http:') {
@@ -153,8 +168,9 @@ function openRoutes(options: TransportOptions, context: Context) {
 }
 
 /** A certificate is a credential: with an `origin` it is shown there alone. */
-function showsIdentity(identity: TransportOptions['clientCertificate'], url: URL): boolean {
+function showsIdentity(identity: TransportOptions['clientCertificate'], { url, headers }: Req): boolean {
   if (identity === undefined || url.protocol !== 'https:') return false
+  if (identity.besideTokens === false && headers?.authorization !== undefined) return false
   return identity.origin === undefined || new URL(identity.origin).origin === url.origin
 }
 

@@ -2,11 +2,12 @@
 import { X509Certificate } from 'node:crypto'
 import { request as plainRequest } from 'node:http'
 import { request as tlsRequest } from 'node:https'
-import type { Socket } from 'node:net'
+import type { LookupFunction, Socket } from 'node:net'
 import type { SecureContext, TLSSocket } from 'node:tls'
 import { buildConnector } from 'undici'
 import { PromoteError, type Side } from '../errors.ts'
 import { quote } from './error-body.ts'
+import { onread } from './receive.ts'
 
 export type Wiring = Readonly<{
   side: Side
@@ -19,6 +20,8 @@ export type Wiring = Readonly<{
   signal: AbortSignal
   /** What each server showed, by the error that refused it. */
   shown: WeakMap<object, X509Certificate>
+  /** Instead of `dns.lookup`, where not every address may be connected to. */
+  lookup: LookupFunction | undefined
 }>
 
 /** A proxy that is asked for a tunnel. `authorization` is the value of Proxy-Authorization. */
@@ -39,15 +42,18 @@ const ADDRESS_ATTEMPT = 2500
 export function connector(wiring: Wiring, tunnel?: Tunnel): buildConnector.connector {
   const build = lazy(() =>
     buildConnector({
+      onread,
       timeout: wiring.timeout,
       autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
     } as buildConnector.BuildOptions),
   )
   const secure = lazy(() =>
     buildConnector({
+      onread,
       timeout: wiring.timeout,
       autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
       secureContext: wiring.context(),
+      ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
       rejectUnauthorized: !wiring.insecure,
     } as buildConnector.BuildOptions),
   )

@@ -45,7 +45,10 @@ export function oauthFailure(reply: Reply, asked: Asked, tried: string): Promote
         'oauth-openshift. With several providers a wrong password may hide behind this: check it, or use a token.',
     })
   const code: Code = reply.status > 500 ? 'UNAVAILABLE' : 'PROTOCOL'
-  const hint = code === 'UNAVAILABLE' ? 'The OAuth server is down or its route has no pod: run again later.' : undefined
+  const hint =
+    code === 'UNAVAILABLE'
+      ? 'The OAuth server is down or its route has no pod: run again later.'
+      : tokenHint(asked.side)
   return new PromoteError(code, message, { ...detail, hint })
 }
 

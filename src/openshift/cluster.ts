@@ -1,10 +1,12 @@
 import type { Login } from '../credential.ts'
 import { asPromoteError, type PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
+import { annotate, type Note, removeStreamTag } from './annotate.ts'
 import { type Attempt, explain, type Witness } from './explain.ts'
 import { followText, type Stream } from './image-stream.ts'
 import type { ClusterSide } from './kubernetes.ts'
 import type { Registries, RegistryAddress } from './registry-address.ts'
+import { type Needs, openRights, type Rights } from './rights.ts'
 import type { Session } from './session.ts'
 import type { Ensured, Streams } from './streams.ts'
 
@@ -29,6 +31,12 @@ export interface Cluster extends Session {
   inventory(repository: string): Promise<ReadonlySet<Digest> | undefined>
   /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
   follows(repository: string, tag: string): Promise<string | undefined>
+  /** What a dry run can tell of the rights; asks and changes nothing. */
+  rights(repository: string, needs: Needs): Promise<Rights>
+  /** Notes the promotion on the image stream, in one request. */
+  annotate(repository: string, notes: readonly Note[]): Promise<void>
+  /** @returns whether the tag is gone; false when the right is missing. */
+  removeTag(repository: string, tag: string): Promise<boolean>
   /**
    * A registry's 401 or 403 → the real reason: TOKEN_REJECTED, DENIED with the command that grants the right,
    * PROJECT_MISSING, STREAM_MISSING or QUOTA. Any other error comes back as it is; never rejects.
@@ -69,6 +77,9 @@ export function clusterOf({ side, user, login, streams, registries, witness, log
       const found = await streams.inventory(repository)
       return found.state === 'found' ? found.value : undefined
     },
+    rights: openRights(witness),
+    annotate: (repository, notes) => annotate(witness.kube, repository, notes),
+    removeTag: (repository, tag) => removeStreamTag(witness.kube, repository, tag),
     follows: async (repository, tag) => {
       const origin = (await stream(repository))?.origins.get(tag)
       return origin && followText(tag, origin)

@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { PromoteError } from '../errors.ts'
 import { type Repository, splitRepository } from './image-stream.ts'
 import { decode, type Kubernetes, OBJECT_LIMIT, path, quote, word } from './kubernetes.ts'
-import { projectMissing, projectState, type Streams, streamMissing } from './streams.ts'
+import { isAllowed } from './rights.ts'
+import { openStreams, projectMissing, projectState, type Streams, streamMissing } from './streams.ts'
 import { whyRefused } from './token.ts'
 
 export type Attempt = Readonly<{
@@ -17,9 +18,6 @@ export type Attempt = Readonly<{
 export type Witness = Readonly<{
   kube: Kubernetes
   registry: Kubernetes
-  streams: Streams
-  /** The layers of a stream as the registry's credential sees them: exactly the right that a pull needs. */
-  registryStreams: Streams
   registryUser: string
   /** Of the registry's credential. */
   token: () => Promise<string | undefined>
@@ -69,9 +67,9 @@ async function denied(
   project: 'exists' | 'unknown',
   witness: Witness,
 ): Promise<PromoteError> {
-  const { kube, registryUser, registryStreams, streams } = witness
-  const stream = await streams.read(attempt.repository)
-  const layers = await registryStreams.inventory(attempt.repository)
+  const { kube, registry, registryUser } = witness
+  const stream = await look(kube).read(attempt.repository)
+  const layers = await look(registry).inventory(attempt.repository)
   const role = roleFor(attempt, stream.state === 'absent')
   const command = `oc policy add-role-to-user ${role} ${word(registryUser)} -n ${where.namespace}`
   if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
@@ -93,6 +91,11 @@ async function denied(
   })
 }
 
+/** As it is now: what was there at the beginning may be gone. Layers are exactly the right that a pull needs. */
+function look(kube: Kubernetes): Pick<Streams, 'read' | 'inventory'> {
+  return openStreams(kube, '', '')
+}
+
 function roleFor(attempt: Attempt, streamAbsent: boolean): string {
   if (attempt.access === 'pull') return 'system:image-puller'
   return streamAbsent ? 'system:image-builder' : 'system:image-pusher'
@@ -105,10 +108,13 @@ async function stopped(
   where: Repository,
   witness: Witness,
 ): Promise<PromoteError> {
-  const { kube, registry, streams, registryStreams, registryUser } = witness
-  const stream = await streams.read(attempt.repository)
-  const layers = stream.state === 'forbidden' ? await registryStreams.inventory(attempt.repository) : stream
-  if (layers.state === 'absent' && (await mayCreate(registry, where)) === false)
+  const { kube, registry, registryUser } = witness
+  const stream = await look(kube).read(attempt.repository)
+  const layers = stream.state === 'forbidden' ? await look(registry).inventory(attempt.repository) : stream
+  if (
+    layers.state === 'absent' &&
+    (await isAllowed(registry, { verb: 'create', resource: 'imagestreams', ...where })) === false
+  )
     return streamMissing(error.message, where, kube, registryUser)
   const limits = [...(await quotas(kube, where)), ...(await limitRanges(kube, where))]
   if (limits.length > 0)
@@ -128,23 +134,6 @@ async function stopped(
       `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${word(registryUser)} -n ` +
       `${where.namespace}), a quota or limit range (oc describe quota,limits -n ${where.namespace}), the project is being deleted.`,
   })
-}
-
-const accessSchema = z.looseObject({ status: z.looseObject({ allowed: z.boolean() }) })
-
-/** Whether the registry's user may create the stream (SelfSubjectAccessReview); undefined when the API won't tell. */
-async function mayCreate(kube: Kubernetes, { namespace, name }: Repository): Promise<boolean | undefined> {
-  const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', {
-    body: {
-      apiVersion: 'authorization.k8s.io/v1',
-      kind: 'SelfSubjectAccessReview',
-      spec: {
-        resourceAttributes: { namespace, name, verb: 'create', group: 'image.openshift.io', resource: 'imagestreams' },
-      },
-    },
-  })
-  if (reply.status !== 200 && reply.status !== 201) return undefined
-  return decode(reply, accessSchema, 'Asking for the right to create image streams', kube).status.allowed
 }
 
 const amounts = z.record(z.string(), z.string()).nullish()

@@ -33,22 +33,24 @@ export type Kubernetes = Readonly<{
   request(
     method: Method,
     path: string,
-    options?: { body?: unknown; limit?: number; afterCancel?: boolean },
+    options?: { body?: unknown; type?: string; limit?: number; afterCancel?: boolean },
   ): Promise<Reply>
 }>
 
 export function kubernetes(url: URL, side: ClusterSide, send: Send, context: Context): Kubernetes {
+  // Rancher keeps the API of each cluster below a path.
+  const base = url.pathname.replace(/\/+$/, '')
   return {
     url,
     side,
     context,
-    request: async (method, path, { body, limit = OBJECT_LIMIT, afterCancel } = {}) => {
+    request: async (method, path, { body, type = 'application/json', limit = OBJECT_LIMIT, afterCancel } = {}) => {
       const headers = {
         accept: 'application/json',
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(body === undefined ? {} : { 'content-type': type }),
       }
       const content = body === undefined ? undefined : JSON.stringify(body)
-      return read(send, { method, url: new URL(path, url), headers, body: content, afterCancel }, limit, side)
+      return read(send, { method, url: new URL(base + path, url), headers, body: content, afterCancel }, limit, side)
     },
   }
 }

@@ -125,7 +125,6 @@ async function assemble(entry: Entry, user: string, access: ClusterAccess, conte
     serviceAccount === undefined ? user : `system:serviceaccount:${serviceAccount.namespace}:${serviceAccount.name}`
   const registry = login === entry.login ? kube : kubernetes(api, side, network.as(api, login), context)
   const streams = openStreams(kube, user, registryUser)
-  const registryStreams = registry === kube ? streams : openStreams(registry, registryUser, registryUser)
   const registries = openRegistries({ kube, network, streams, inCluster: access.inCluster, issuer: entry.issuer })
   const token = async (): Promise<Secret | undefined> => {
     const credential = await login.current()
@@ -138,8 +137,6 @@ async function assemble(entry: Entry, user: string, access: ClusterAccess, conte
   const witness = {
     kube,
     registry,
-    streams,
-    registryStreams,
     registryUser,
     alive,
     token: async () => (await token())?.reveal(),

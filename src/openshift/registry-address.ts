@@ -1,4 +1,5 @@
 import { asPromoteError, PromoteError } from '../errors.ts'
+import { EXPOSE_REGISTRY } from '../http/answer.ts'
 import type { Network } from '../http/send.ts'
 import { type Stream, splitRepository, streamListSchema, streamsPath } from './image-stream.ts'
 import { decode, type Kubernetes, OBJECT_LIMIT, read, STREAM_LIMIT } from './kubernetes.ts'
@@ -19,8 +20,6 @@ const ROUTE_PREFIX = 'default-route-openshift-image-registry.'
 const OAUTH_PREFIX = 'oauth-openshift.'
 /** Milliseconds: a guess is worth a short wait only. */
 const PROBE_PATIENCE = 10_000
-
-const EXPOSE = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`
 
 type Parts = Readonly<{
   kube: Kubernetes
@@ -47,8 +46,11 @@ export function openRegistries(parts: Parts): Registries {
       // Seen from another cluster the service's name is that cluster's registry, which must not get this one's token.
       if (SERVICE.test(host)) return parts.inCluster
       if (own.has(host)) return true
-      learn((await anyStream(parts, repository))?.publicHost)
-      return own.has(host)
+      const stream = await anyStream(parts, repository)
+      learn(stream?.publicHost)
+      if (stream !== undefined || !host.startsWith(ROUTE_PREFIX)) return own.has(host)
+      // Nothing tells the addresses, so that the name has to do, as it does for the guess.
+      return host === defaultRoute(await parts.issuer())
     },
   }
 }
@@ -59,23 +61,24 @@ async function locate(parts: Parts, repository: string, learn: (host: string | u
   const stream = await anyStream(parts, repository)
   learn(stream?.publicHost)
   if (stream?.publicHost !== undefined) return stream.publicHost
-  // A readable stream without a public address means that no route is there: inside, no guess is needed.
   if (stream?.internalHost !== undefined && inCluster) {
     learn(stream.internalHost)
     return stream.internalHost
   }
+  // The cluster has said that there is no route: whoever answers at its usual name is a tenant who has claimed it.
+  if (stream !== undefined && !inCluster) throw notExposed(kube, stream)
   const guess = await guessRoute(parts)
   if (guess.state === 'registry') {
     learn(guess.host)
     return guess.host
   }
   if (inCluster) return 'image-registry.openshift-image-registry.svc:5000'
-  if (stream !== undefined || guess.state === 'router') throw notExposed(kube, stream, guess)
+  if (guess.state === 'router') throw notExposed(kube, undefined, guess.why)
   if (guess.state === 'failed' && guess.error.code === 'TLS') throw guess.error
   throw new PromoteError(
     'REGISTRY_UNKNOWN',
     `Looking for the registry of ${kube.url.host}: no image stream that may be read names it, and ${guess.why}.`,
-    { side: kube.side, hint: `Set ${kube.side}-registry, or have the registry exposed: ${EXPOSE}` },
+    { side: kube.side, hint: `Set ${kube.side}-registry, or have the registry exposed: ${EXPOSE_REGISTRY}` },
   )
 }
 
@@ -100,11 +103,17 @@ type Guess =
 
 /** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
 async function guessRoute(parts: Parts): Promise<Guess> {
-  const oauth = (await parts.issuer())?.hostname
-  if (oauth === undefined)
+  const issuer = await parts.issuer()
+  if (issuer === undefined)
     return { state: 'none', why: 'there is no OAuth server whose host name would tell the domain' }
-  if (!oauth.startsWith(OAUTH_PREFIX)) return { state: 'none', why: `${oauth} does not tell the domain of the routes` }
-  return probe(parts, ROUTE_PREFIX + oauth.slice(OAUTH_PREFIX.length))
+  const route = defaultRoute(issuer)
+  if (route === undefined) return { state: 'none', why: `${issuer.hostname} does not tell the domain of the routes` }
+  return probe(parts, route)
+}
+
+function defaultRoute(issuer: URL | undefined): string | undefined {
+  const oauth = issuer?.hostname ?? ''
+  return oauth.startsWith(OAUTH_PREFIX) ? ROUTE_PREFIX + oauth.slice(OAUTH_PREFIX.length) : undefined
 }
 
 /** Asks without a credential; OpenShift's registry names its own token endpoint (`Bearer realm="https://…/openshift/token"`). */
@@ -129,13 +138,13 @@ function names(challenge: string, host: string): boolean {
   return [host, `${host}:443`].some((one) => challenge.includes(`"https://${one}/openshift/token"`))
 }
 
-function notExposed(kube: Kubernetes, stream: Stream | undefined, guess: Guess): PromoteError {
+function notExposed(kube: Kubernetes, stream: Stream | undefined, why?: string): PromoteError {
   const removed = stream !== undefined && stream.internalHost === undefined
   const what = removed
     ? 'this cluster has no integrated registry'
-    : `the registry is not reachable from outside the cluster${guess.state === 'router' ? ` (${guess.why})` : ''}`
+    : `the registry is not reachable from outside the cluster${why === undefined ? '' : ` (${why})`}`
   return new PromoteError('NOT_EXPOSED', `Looking for the registry of ${kube.url.host}: ${what}.`, {
     side: kube.side,
-    hint: `Let a cluster administrator run: ${EXPOSE}`,
+    hint: `Let a cluster administrator run: ${EXPOSE_REGISTRY}`,
   })
 }

@@ -54,7 +54,10 @@ function refused(
   if (reply.status === 403)
     return new PromoteError('DENIED', message, {
       ...detail,
-      hint: `Let an administrator of the project run: oc policy add-role-to-user edit ${word(user)} -n ${namespace}`,
+      hint:
+        `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
+        `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
+        `${word(user)} -n ${namespace} --role-namespace=${namespace}`,
     })
   if (status.details?.kind === 'namespaces')
     return new PromoteError('PROJECT_MISSING', message, {

@@ -89,18 +89,21 @@ async function respond(deps: ApiDeps, request: Incoming): Promise<Answer> {
   return noSuchPath()
 }
 
-/** A bearer token is good or ends the request; other schemes count as nobody. */
+/**
+ * The certificate goes before the token (kubernetes pkg/kubeapiserver/authenticator/config.go). A bearer token is good or
+ * ends the request; other schemes count as nobody.
+ */
 function authenticate(deps: ApiDeps, request: Incoming): { user: User; token: Token | undefined } {
+  const subject = request.headers[CLIENT_CERTIFICATE_HEADER]
+  if (typeof subject === 'string') {
+    const { name, groups } = JSON.parse(subject) as { name: string; groups: string[] }
+    return { user: { name, uid: '', groups: [...groups, 'system:authenticated'] }, token: undefined }
+  }
   const bearer = /^bearer +(\S+)\s*$/i.exec(request.headers.authorization ?? '')?.[1]
   if (bearer !== undefined) {
     const token = deps.identities.token(bearer)
     if (!token) throw unauthorized()
     return { user: token.user, token }
-  }
-  const subject = request.headers[CLIENT_CERTIFICATE_HEADER]
-  if (typeof subject === 'string') {
-    const { name, groups } = JSON.parse(subject) as { name: string; groups: string[] }
-    return { user: { name, uid: '', groups: [...groups, 'system:authenticated'] }, token: undefined }
   }
   return { user: ANONYMOUS, token: undefined }
 }

@@ -37,6 +37,10 @@ export type Effect =
   /** This byte of the answer's body is another one. */
   | { kind: 'corrupt'; at: number }
   | { kind: 'latency'; ms: number }
+  /** The request waits until this is done: what somebody else does at this moment. */
+  | { kind: 'meanwhile'; do: () => unknown }
+  /** The same between the deed and its answer. */
+  | { kind: 'afterwards'; do: () => unknown }
   /** 307 to the same path and query elsewhere; `to` is `scheme://host:port`. */
   | { kind: 'redirect'; to: string; status?: number }
   /** The request is carried out, and the connection ends before a byte of the answer. */
@@ -134,6 +138,17 @@ function behave(effect: Effect, strikes: () => boolean, next: Handler): Handler 
         if (!strikes()) return next(request)
         return { status: effect.status ?? 307, headers: { Location: `${effect.to}${request.target}` } }
       }
+    case 'meanwhile':
+      return async (request) => {
+        if (strikes()) await effect.do()
+        return next(request)
+      }
+    case 'afterwards':
+      return async (request) => {
+        const answer = await next(request)
+        if (strikes()) await effect.do()
+        return answer
+      }
     case 'latency':
       return async (request) => {
         if (strikes()) await new Promise((done) => setTimeout(done, effect.ms))
@@ -147,7 +162,10 @@ function behave(effect: Effect, strikes: () => boolean, next: Handler): Handler 
   }
 }
 
-type OnAnswer = Exclude<Effect, { kind: 'cut-request' | 'stall-request' | 'status' | 'redirect' | 'latency' }>
+type OnAnswer = Exclude<
+  Effect,
+  { kind: 'cut-request' | 'stall-request' | 'status' | 'redirect' | 'latency' | 'meanwhile' | 'afterwards' }
+>
 
 async function spoil(effect: OnAnswer, strikes: () => boolean, request: Incoming, answer: Answer): Promise<Answer> {
   switch (effect.kind) {

@@ -133,7 +133,7 @@ describe('a broken connection', () => {
       response.setHeader('content-length', '100')
       response.write('partial', () => response.destroy())
     })
-    const res = await lab.network().send({ method: 'GET', url })
+    const res = await lab.network().send({ method: 'GET', url, long: true })
     let got = ''
     const reading = (async () => {
       for await (const chunk of res.body) got += Buffer.from(chunk).toString()
@@ -234,7 +234,7 @@ describe('a stall', () => {
 
   test('within the answer is STALLED after the bytes that came', async () => {
     const { url } = await lab.serve((_, response) => void response.write('some'))
-    const res = await lab.network(soon).send({ method: 'GET', url })
+    const res = await lab.network(soon).send({ method: 'GET', url, long: true })
     let got = ''
     const reading = (async () => {
       for await (const chunk of res.body) got += Buffer.from(chunk).toString()
@@ -288,7 +288,7 @@ describe('cancelling the run', () => {
 
   test('ends the reading of an answer', async () => {
     const { url } = await lab.serve((_, response) => void response.write('some'))
-    const res = await lab.network().send({ method: 'GET', url })
+    const res = await lab.network().send({ method: 'GET', url, long: true })
     const reading = bytes(res, 1000)
     setImmediate(lab.cancel)
     expect(await rejection(reading)).toMatchObject({ code: 'CANCELLED' })

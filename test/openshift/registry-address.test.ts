@@ -42,12 +42,6 @@ describe('the address of the registry', () => {
       ROUTE,
       5,
     ],
-    [
-      'guessed when the stream names no route',
-      { ...discovery, [STREAM]: stream({ internal: SERVICE }), [PROBE]: registry },
-      ROUTE,
-      3,
-    ],
   ])('%s', async (_, script, host, requests) => {
     const { network, cluster } = await open(script)
     expect(await cluster.registryFor('dev/app')).toEqual({ host, plainHttp: false })
@@ -67,8 +61,8 @@ describe('the address of the registry', () => {
       'NOT_EXPOSED',
     ],
     [
-      'the stream names no route and none is there',
-      { ...discovery, [STREAM]: stream({ internal: SERVICE }), [PROBE]: router },
+      'the stream names no route: the usual name is then anybody’s',
+      { [STREAM]: stream({ internal: SERVICE }) },
       'NOT_EXPOSED',
     ],
     ['the registry was removed', { [DISCOVERY]: { status: 404 }, [STREAM]: stream({}) }, 'NOT_EXPOSED'],
@@ -162,6 +156,24 @@ describe('the address of the registry', () => {
     ['the same with its port', known, `${ROUTE}:443`, true],
     ['the same on another port', known, `${ROUTE}:444`, false],
     ['the service, from outside', {}, SERVICE, false],
+    [
+      'the usual route, which the stream does not name',
+      { ...discovery, [STREAM]: stream({ internal: SERVICE }) },
+      ROUTE,
+      false,
+    ],
+    [
+      'the usual route, where no stream may be read',
+      { ...discovery, [STREAM]: FORBIDDEN, [LIST]: FORBIDDEN, [SHARED]: EMPTY_LIST },
+      ROUTE,
+      true,
+    ],
+    [
+      'the usual route of another domain, where no stream may be read',
+      { ...discovery, [STREAM]: FORBIDDEN, [LIST]: FORBIDDEN, [SHARED]: EMPTY_LIST },
+      `${ROUTE}.evil.example.com`,
+      false,
+    ],
     ['another registry', known, 'quay.io', false],
     ['a host that only begins like the route', known, `${ROUTE}.evil.example.com`, false],
     ['a host that only ends like the domain', known, 'evilapps.ocp.example.com', false],

@@ -329,7 +329,7 @@ describe('a service account', () => {
       'whose tokens the user may not request',
       status(403, 'Forbidden', 'cannot create resource "serviceaccounts/token"'),
       'DENIED',
-      'oc policy add-role-to-user edit bob -n ci',
+      'oc policy add-role-to-user token-of-pusher bob -n ci --role-namespace=ci',
     ],
     ['on a server that fails', status(500, 'InternalError', 'x'), 'UNAVAILABLE', 'later'],
   ])('%s', async (_, answer, code, hint) => {

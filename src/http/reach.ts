@@ -1,0 +1,78 @@
+/** Addresses that text from a server may lead to: for URLs that a manifest names, which anybody can write. */
+import { type LookupAddress, lookup } from 'node:dns'
+import { BlockList, isIP, type LookupFunction } from 'node:net'
+import { PromoteError, type Side } from '../errors.ts'
+import { place } from './answer.ts'
+
+/** Whether an IP address may be connected to. */
+export type Reach = (address: string) => boolean
+
+/** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
+const INTERNAL = blockList(
+  `0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
+  192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`,
+  'ipv4',
+)
+/** Of IPv6 only this is given out; tunnels (2001::/23, 2002::/16) and documentation in it lead elsewhere or nowhere. */
+const GLOBAL = blockList('2000::/3', 'ipv6')
+const NOT_GLOBAL = blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6')
+
+export function isPublic(address: string): boolean {
+  const family = isIP(address)
+  if (family === 4) return !INTERNAL.check(address, 'ipv4')
+  return family === 6 && GLOBAL.check(address, 'ipv6') && !NOT_GLOBAL.check(address, 'ipv6')
+}
+
+/**
+ * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself; where
+ * a proxy looks it up, what this machine would find is judged, as far as it finds anything.
+ * @throws PromoteError UNSUPPORTED
+ */
+export async function checkReach(url: URL, reach: Reach, proxied: boolean, side: Side): Promise<void> {
+  if (url.protocol !== 'https:') throw refused(place(url), 'is not https', side)
+  const host = url.hostname.replace(/^\[|\]$/g, '')
+  if (isIP(host) !== 0) {
+    if (!reach(host)) throw refused(place(url), 'is no public address', side)
+  } else if (proxied) {
+    await new Promise<void>((resolve, reject) => {
+      const judge = lookupWithin(reach, side)
+      judge(host, {}, (error) => (error instanceof PromoteError ? reject(error) : resolve()))
+    })
+  }
+}
+
+/** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
+export function lookupWithin(reach: Reach, side: Side): LookupFunction {
+  return (hostname, options, callback) => {
+    lookup(hostname, { ...options, all: true }, (error, found) => {
+      const addresses: readonly LookupAddress[] = found ?? []
+      const [first] = addresses
+      if (error !== null || first === undefined) return callback(error, '', 0)
+      const inside = addresses.find(({ address }) => !reach(address))
+      if (inside !== undefined)
+        return callback(
+          refused(`https://${hostname}`, `leads to ${inside.address}, which is no public address`, side),
+          '',
+          0,
+        )
+      if (options.all === true) callback(null, [...addresses])
+      else callback(null, first.address, first.family)
+    })
+  }
+}
+
+function refused(where: string, what: string, side: Side): PromoteError {
+  return new PromoteError('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, {
+    side,
+    hint: 'A manifest names this address for a layer. Leave include-foreign off, or copy the layer into the registry.',
+  })
+}
+
+function blockList(ranges: string, family: 'ipv4' | 'ipv6'): BlockList {
+  const list = new BlockList()
+  for (const range of ranges.split(/\s+/)) {
+    const [address = '', prefix = ''] = range.split('/')
+    list.addSubnet(address, Number(prefix), family)
+  }
+  return list
+}

@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto'
+import type { Digest } from '../oci/digest.ts'
+import { splitRepository, streamPath } from './image-stream.ts'
+import { failure, type Kubernetes, path, statusOf } from './kubernetes.ts'
+
+/** What an image stream is told of the last promotion to one of its tags. */
+export type Note = Readonly<{
+  tag: string
+  source: string
+  digest: Digest
+  /** Page of the pipeline's run, where there is one. */
+  run: string | undefined
+  /** ISO 8601, UTC. */
+  time: string
+}>
+
+/** A prefix of one label belongs to no domain, and to nothing that is part of OpenShift. */
+const PREFIX = 'image-promote'
+/** apimachinery `IsQualifiedName`: a tag may be longer, and may begin or end with other characters. */
+const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/
+
+/** `image-promote/<tag>`, or a hash of a tag that cannot be part of a key; the value has the tag in any case. */
+export function annotationKey(tag: string): string {
+  const name = NAME.test(tag) ? tag : `tag.${createHash('sha256').update(tag).digest('hex').slice(0, 32)}`
+  return `${PREFIX}/${name}`
+}
+
+/**
+ * Puts the notes on the stream's metadata, in one merge patch (RFC 7396): other annotations stay, and so does the image.
+ * @throws PromoteError; for a caller to whom this is no reason to fail.
+ */
+export async function annotate(kube: Kubernetes, repository: string, notes: readonly Note[]): Promise<void> {
+  const annotations = Object.fromEntries(notes.map((note) => [annotationKey(note.tag), JSON.stringify(note)]))
+  const reply = await kube.request('PATCH', streamPath(splitRepository(repository, kube.side)), {
+    body: { metadata: { annotations } },
+    type: 'application/merge-patch+json',
+  })
+  if (reply.status !== 200) throw failure(reply, `Annotating the image stream ${repository}`, kube)
+}
+
+/**
+ * The registry's own DELETE of a tag does nothing (image-registry tagservice.go Untag), the API's does it.
+ * @returns whether the tag is gone; false when the right is missing.
+ */
+export async function removeStreamTag(kube: Kubernetes, repository: string, tag: string): Promise<boolean> {
+  const { namespace, name } = splitRepository(repository, kube.side)
+  const address = path`/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreamtags/${`${name}:${tag}`}`
+  const reply = await kube.request('DELETE', address)
+  if (reply.status === 200 || reply.status === 202) return true
+  if (reply.html || (reply.status !== 404 && reply.status !== 403))
+    throw failure(reply, `Removing the tag ${tag} of ${repository}`, kube)
+  return reply.status === 404 && statusOf(reply) !== undefined
+}
+
+/** Page of the run in GitHub Actions, GitLab or Jenkins. */
+export function runUrl(env: Readonly<Record<string, string | undefined>>): string | undefined {
+  const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: repository, GITHUB_RUN_ID: id } = env
+  const github = server && repository && id ? `${server}/${repository}/actions/runs/${id}` : undefined
+  const candidates = [github, env.CI_JOB_URL, env.BUILD_URL]
+  return candidates.find((url) => url !== undefined && url.length <= 500 && /^https?:\/\/[^\s@]+$/.test(url))
+}

@@ -34,7 +34,11 @@ for (const stream of [process.stdout, process.stderr]) {
 run({
   argv: process.argv.slice(2),
   env: process.env,
-  streams: { out: (text) => process.stdout.write(text), err: (text) => process.stderr.write(text) },
+  streams: {
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+    screen: process.stderr.isTTY ? () => process.stderr : undefined,
+  },
   signal: controller.signal,
   loadPromote: async () => (await import(/* webpackMode: "eager" */ './promote.ts')).promote,
 }).then(

@@ -5,16 +5,25 @@ import { Secrets } from '../secret.ts'
 import { writeWhole } from './files.ts'
 import type { Host, Settings } from './host.ts'
 import { allOf, cleanReport } from './lines.ts'
+import { createTerminal, isWatched, paint, type Screen, wantsColour } from './terminal.ts'
 import { createVoice, prefixed } from './voice.ts'
 
-/** Where a host prints to; `out` is stdout. Text has its line ends. */
-export type Streams = Readonly<{ out(text: string): void; err(text: string): void }>
+/** Where a host prints to; `out` is stdout. Text has its line ends. `screen` is there when stderr is a terminal. */
+export type Streams = Readonly<{ out(text: string): void; err(text: string): void; screen?: Screen | undefined }>
 
 /** Jenkins, GitLab, a shell: the log on stderr, nothing on stdout but the report if it is asked for. */
-export function createCliHost(env: Env, { out, err }: Streams): Host {
+export function createCliHost(env: Env, { out, err, screen }: Streams): Host {
   const secrets = new Secrets()
-  const writer = prefixed(err, { debug: 'debug: ', info: '', warn: 'warning: ', error: 'error: ' })
-  const voice = createVoice(writer, secrets, true)
+  const terminal = screen !== undefined && isWatched(env) ? createTerminal(err, screen) : undefined
+  const print = terminal?.write ?? err
+  const coloured = wantsColour(env, terminal !== undefined)
+  const writer = prefixed((text) => print(coloured ? paint(text) : text), {
+    debug: 'debug: ',
+    info: '',
+    warn: 'warning: ',
+    error: 'error: ',
+  })
+  const voice = createVoice(writer, secrets, true, terminal)
   let settings: Settings | undefined
   return {
     kind: 'plain',
@@ -28,6 +37,10 @@ export function createCliHost(env: Env, { out, err }: Streams): Host {
       voice.begin(next)
     },
     event: voice.event,
+    end: voice.end,
+    keep: async (report) => {
+      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(cleanReport(report, secrets)))
+    },
     async publish(report: Report) {
       const json = reportJson(cleanReport(report, secrets))
       const path = settings?.report

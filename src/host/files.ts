@@ -41,7 +41,7 @@ export function isFile(path: string): boolean {
  */
 export async function writeWhole(path: string, text: string): Promise<void> {
   try {
-    await mkdir(dirname(path), { recursive: true })
+    await makeFolder(dirname(path))
     const old = await stat(path).catch(() => undefined)
     // A pipe or a device is written to, not replaced.
     if (old !== undefined && !old.isFile()) return await writeFile(path, text)
@@ -55,6 +55,21 @@ export async function writeWhole(path: string, text: string): Promise<void> {
     }
   } catch (thrown) {
     throw cannotWrite(path, thrown)
+  }
+}
+
+/** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path)
+  } catch (thrown) {
+    const { code } = thrown as NodeJS.ErrnoException
+    if (code !== 'ENOENT' || dirname(path) === path) {
+      if ((await stat(path).catch(() => undefined))?.isDirectory() === true) return
+      throw thrown
+    }
+    await makeFolder(dirname(path))
+    await mkdir(path)
   }
 }
 
@@ -83,6 +98,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EPERM: 'not permitted',
   EISDIR: 'it is a folder',
   ENOTDIR: 'a part of the path is no folder',
+  EEXIST: 'a part of the path is no folder', // what a recursive mkdir says
   ENOSPC: 'the disk is full',
   EROFS: 'the file system is read-only',
 }

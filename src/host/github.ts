@@ -52,8 +52,13 @@ export function createGithubHost(env: Env, runner: Runner): Host {
       if (settings?.progress === 'plain') details(event)
       // The failures of the end are annotations, and would stand in the log twice.
       if (event.event === 'done' && settings?.progress !== 'json') {
+        voice.end()
         if (settings?.progress === 'plain') voice.log.info(verdict(event.report))
       } else voice.event(event)
+    },
+    end: voice.end,
+    keep: async (report) => {
+      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(cleanReport(report, secrets)))
     },
     async publish(report) {
       const clean = cleanReport(report, secrets)

@@ -27,6 +27,10 @@ export interface Host {
   oidcToken?(audience: string): Promise<string>
   /** Progress, live. */
   event(event: Event): void
+  /** The run is over, however it ended: no more heartbeats. May be called twice. */
+  end?(): void
+  /** Writes the report file alone, while the run goes on: what was done must be known even if the run is killed now. */
+  keep?(report: Report): Promise<void>
   /** Outputs, results, summary, report file, stdout: all that work, then the first failure is thrown (IO). */
   publish(report: Report): Promise<void>
 }

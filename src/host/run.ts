@@ -80,6 +80,7 @@ async function promoteAndPublish(
     if (signal.aborted && !isSignal(signal.reason)) throw signal.reason
     return exitCode(result, host, signal)
   } finally {
+    host.end?.()
     signal.removeEventListener('abort', stopping)
   }
 }

@@ -36,6 +36,10 @@ export function createTektonHost(env: Env, { err }: Streams): Host {
       voice.begin(next)
     },
     event: voice.event,
+    end: voice.end,
+    keep: async (report) => {
+      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(cleanReport(report, secrets)))
+    },
     async publish(report) {
       const clean = cleanReport(report, secrets)
       const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? ''

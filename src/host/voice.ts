@@ -1,28 +1,49 @@
 import type { Log } from '../context.ts'
 import type { Event } from '../report/model.ts'
-import { createProgress } from '../report/progress.ts'
+import { createProgress, type Progress } from '../report/progress.ts'
 import type { Secrets } from '../secret.ts'
 import type { Settings } from './host.ts'
 import { cleanText } from './lines.ts'
+import type { Terminal } from './terminal.ts'
 
 /** How one host prints a cleaned text, which may have several lines. */
 export type Writer = Readonly<Record<'debug' | 'info' | 'warn' | 'error', (text: string) => void>>
 
 /** Log and progress of a host, as `progress` and `log-level` want them. */
-export type Voice = Readonly<{ log: Log; event(event: Event): void; begin(settings: Settings): void }>
+export type Voice = Readonly<{
+  log: Log
+  event(event: Event): void
+  begin(settings: Settings): void
+  /** No more heartbeats, and nothing below the log. */
+  end(): void
+}>
+
+/** Milliseconds. A heartbeat may be late by as much; a terminal is drawn as often as the eye follows. */
+const TICK = { plain: 1000, live: 150 } as const
 
 /**
  * plain: everything, in words. quiet: errors alone. json: every line is an object, log lines as
  * `{"event":"log","level","message"}`, so that a reader needs one parser.
+ * @param terminal plain: shows what is under way below the log, instead of heartbeats.
  * @param errorsAsJson false: errors keep the host's own form in json mode too (GitHub's annotations).
  */
-export function createVoice(write: Writer, secrets: Secrets, errorsAsJson: boolean): Voice {
+export function createVoice(write: Writer, secrets: Secrets, errorsAsJson: boolean, terminal?: Terminal): Voice {
   let settings: Pick<Settings, 'progress' | 'logLevel'> = { progress: 'plain', logLevel: 'info' }
   let progress = progressOf('plain')
+  let timer: NodeJS.Timeout | undefined
 
-  function progressOf(mode: Settings['progress']): (event: Event) => void {
+  function progressOf(mode: Settings['progress']): Progress {
     // In quiet mode the progress has nothing to print but errors.
-    return createProgress(write[mode === 'quiet' ? 'error' : 'info'], { mode, now: Date.now })
+    return createProgress(write[mode === 'quiet' ? 'error' : 'info'], {
+      mode,
+      now: Date.now,
+      live: terminal !== undefined,
+    })
+  }
+
+  function end(): void {
+    clearInterval(timer)
+    terminal?.clear()
   }
 
   function say(level: keyof Writer, line: string): void {
@@ -35,18 +56,25 @@ export function createVoice(write: Writer, secrets: Secrets, errorsAsJson: boole
 
   return {
     log: {
-      debug: (line) => {
-        if (settings.logLevel === 'debug') say('debug', line)
-      },
+      debug: (line) => settings.logLevel === 'debug' && say('debug', line),
       info: (line) => say('info', line),
       warn: (line) => say('warn', line),
       error: (line) => say('error', line),
     },
-    event: (event) => progress(cleanEvent(event, secrets)),
+    event: (event) => {
+      if (event.event === 'done') end()
+      progress.event(cleanEvent(event, secrets))
+    },
     begin: (next) => {
       settings = next
       progress = progressOf(next.progress)
+      clearInterval(timer)
+      if (next.progress !== 'plain') return
+      const tick = terminal === undefined ? progress.beat : () => terminal.show(progress.lines(terminal.columns()))
+      // It must not keep a process alive whose run is over.
+      timer = setInterval(tick, terminal === undefined ? TICK.plain : TICK.live).unref()
     },
+    end,
   }
 }
 

@@ -25,8 +25,12 @@ type Inputs = Readonly<{ env: Env; problems: readonly string[] }>
 export function workspaceInputs(env: Env): Inputs {
   const found: Record<string, string> = {}
   const problems: string[] = []
+  const reports = env.IMAGE_PROMOTE_REPORT_DIR ?? ''
+  if (reports !== '') offer(env, found, 'report', '', join(reports, 'report.json'))
   const certificates = certificatesIn(env.IMAGE_PROMOTE_CA_DIR ?? '', problems)
-  for (const side of ['source', 'destination']) {
+  // The entries of a list name their files themselves, in whatever workspace they are.
+  const isList = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_DESTINATIONS${suffix}`] ?? '') !== '')
+  for (const side of isList ? ['source'] : ['source', 'destination']) {
     const folder = env[`IMAGE_PROMOTE_${side.toUpperCase()}_AUTH_DIR`] ?? ''
     const own = folder === '' ? [] : filesOf(folder, `${side}-auth`, problems)
     for (const [file, option] of VALUES)

@@ -8,8 +8,14 @@ export type Report = Readonly<{
   started: string
   finished: string
   dryRun: boolean
-  /** `done`: every row promoted, unchanged or planned. `partial`: some failed. */
-  status: 'done' | 'partial' | 'failed' | 'cancelled'
+  /**
+   * `done`: every row promoted, unchanged or planned; of a rollback, reverted or unchanged. `partial`: some failed.
+   * `moving`: written before the first tag of an atomic promotion moves; a run that ended so was killed, and its rows
+   * `planned` may have moved or not.
+   */
+  status: 'done' | 'partial' | 'failed' | 'cancelled' | 'moving'
+  /** Dry runs only: what would be done, one per image and destination that could be planned. */
+  plans?: readonly PlannedImage[]
   images: readonly Row[]
 }>
 
@@ -45,22 +51,12 @@ export type Bytes = Readonly<{ total: number; copied: number; mounted: number; p
 export type Attached = Readonly<{ digest: Digest; artifactType: string; subject: Digest; tag: string | null }>
 
 /**
- * What happens while it runs, for the progress of every host. `image` counts from 0, in the order of the input;
- * an image with several tags has an `image` event for each row.
+ * What happens while it runs, for the progress of every host. `image` counts from 0, in the order of the input, each
+ * image once for each destination; an image with several tags has an `image` event for each row.
  */
 export type Event =
-  | Readonly<{ event: 'login'; side: Side; user: string | null; registry: string }>
-  | Readonly<{
-      event: 'plan'
-      image: number
-      images: number
-      source: string
-      destination: string
-      digest: Digest
-      steps: readonly PlannedStep[]
-      bytes: Bytes
-      tags: readonly PlannedTag[]
-    }>
+  | Readonly<{ event: 'login'; side: Side; target?: string; user: string | null; registry: string }>
+  | (Readonly<{ event: 'plan'; image: number; images: number }> & Omit<PlannedImage, 'target'>)
   | Readonly<{
       event: 'step'
       image: number
@@ -84,4 +80,27 @@ export type PlannedStep = Readonly<{
   size: number
   why: string
 }>
+
+/** What would be done for one image at one destination; also what an event `plan` says. */
+export type PlannedImage = Readonly<{
+  source: string
+  destination: string
+  /** Name of the destination. */
+  target: string
+  digest: Digest
+  steps: readonly PlannedStep[]
+  bytes: Bytes
+  tags: readonly PlannedTag[]
+  /** OpenShift, dry runs only: whether the account may do it, as far as the API tells without trying. */
+  rights?: Rights
+}>
+
+export type Rights = Readonly<{
+  state: 'sufficient' | 'missing' | 'unknown'
+  /** `update imagestreams/layers`, … */
+  missing: readonly string[]
+  /** The command that grants them; null when nothing is missing. */
+  grant: string | null
+}>
+
 export type PlannedTag = Readonly<{ tag: string; from: Digest | null; to: Digest }>

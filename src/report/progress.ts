@@ -1,5 +1,6 @@
 import { algorithmOf, type Digest, shortDigest } from '../oci/digest.ts'
 import { count, formatBytes, formatDuration, formatRate, oneLine } from './format.ts'
+import { liveLines, measure, startTrack, type Track } from './live.ts'
 import type { Bytes, Event, PlannedStep, Row } from './model.ts'
 import { renderErrors, renderText } from './text.ts'
 
@@ -7,6 +8,8 @@ export type ProgressOptions = Readonly<{
   mode: 'plain' | 'quiet' | 'json'
   /** Milliseconds since the epoch. */
   now: () => number
+  /** A terminal shows `lines` all the time: no heartbeats. Default false. */
+  live?: boolean
 }>
 
 /** CI systems kill silent jobs after minutes; a line each ten seconds shows life without filling the log. */
@@ -14,48 +17,73 @@ const HEARTBEAT = 10_000
 
 type Plan = Extract<Event, { event: 'plan' }>
 
-/** What is known of a run that is under way. `wanted` and `sent` are bytes of blobs to send, over all images. */
+/** What is known of a run that is under way. Tracks count bytes of blobs to send. */
 type State = {
   images: number
   readonly plans: Map<number, Plan>
   readonly finished: Set<number>
   /** Blobs that the plan wants sent and that are not settled yet, per image: digest → bytes. */
   readonly open: Map<number, Map<string, number>>
+  readonly tracks: Map<number, Track>
+  readonly all: Track
   planLineDone: boolean
-  wanted: number
-  sent: number
   lastLine: number
   /** Bytes and time of the last heartbeat: the rate is that of the interval, not of the whole run. */
   lastBeat: { at: number; sent: number } | undefined
 }
 
+export type Progress = Readonly<{
+  event(event: Event): void
+  /** Prints a heartbeat when one is due, also when nothing happens: to be called each second or so. */
+  beat(): void
+  /** What a terminal shows below the log, at most `columns` wide. */
+  lines(columns: number): string[]
+}>
+
 /** Turns events into the lines that one mode shows: `plain` for people, `quiet` errors alone, `json` one event a line. */
-export function createProgress(print: (line: string) => void, options: ProgressOptions): (event: Event) => void {
-  if (options.mode === 'json') return (event) => print(JSON.stringify(event))
-  if (options.mode === 'quiet') {
-    return (event) => {
+export function createProgress(print: (line: string) => void, options: ProgressOptions): Progress {
+  const still = { beat: () => undefined, lines: () => [] }
+  if (options.mode === 'json') return { ...still, event: (event) => print(JSON.stringify(event)) }
+  if (options.mode === 'plain') return plainProgress(print, options)
+  return {
+    ...still,
+    event: (event) => {
       if (event.event === 'done') for (const line of renderErrors(event.report)) print(line)
-    }
+    },
   }
-  return plainProgress(print, options.now)
 }
 
-function plainProgress(print: (line: string) => void, now: () => number): (event: Event) => void {
+function plainProgress(print: (line: string) => void, { now, live = false }: ProgressOptions): Progress {
   const state: State = {
     images: 0,
     plans: new Map(),
     finished: new Set(),
     open: new Map(),
+    tracks: new Map(),
+    all: startTrack('', now()),
     planLineDone: false,
-    wanted: 0,
-    sent: 0,
     lastLine: now(),
     lastBeat: undefined,
   }
-  return (event) => {
-    const lines = linesFor(state, event, now())
+  const say = (lines: readonly string[]) => {
     if (lines.length > 0) state.lastLine = now()
     for (const line of lines) print(line)
+  }
+  const beat = () => {
+    if (!live) say(heartbeat(state, now()))
+  }
+  return {
+    event: (event) => {
+      say(linesFor(state, event, now()))
+      if (event.event === 'bytes') beat()
+    },
+    beat,
+    lines: (columns) => {
+      const unfinished = [...state.tracks].filter(([image]) => !state.finished.has(image)).sort(([a], [b]) => a - b)
+      const running = unfinished.map(([, track]) => track)
+      for (const track of [state.all, ...running]) measure(track, now())
+      return liveLines({ all: state.all, running, finished: state.finished.size, images: state.images }, columns)
+    },
   }
 }
 
@@ -64,14 +92,14 @@ function linesFor(state: State, event: Event, at: number): string[] {
     case 'login':
       return [loginLine(event)]
     case 'plan':
-      notePlan(state, event)
+      notePlan(state, event, at)
       return planLine(state)
     case 'step':
       settle(state, event)
       return []
     case 'bytes':
-      state.sent += event.sent
-      return heartbeat(state, at)
+      for (const track of tracksOf(state, event.image)) track.sent += event.sent
+      return []
     case 'retry':
       return [
         `Retrying ${oneLine(event.what)} in ${formatDuration(event.wait)} (try ${event.attempt}): ${oneLine(event.reason)}`,
@@ -84,19 +112,26 @@ function linesFor(state: State, event: Event, at: number): string[] {
   }
 }
 
-function loginLine({ side, user, registry }: Extract<Event, { event: 'login' }>): string {
-  const name = side === 'source' ? 'Source' : 'Destination'
+function tracksOf({ all, tracks }: State, image: number): Track[] {
+  const track = tracks.get(image)
+  return track === undefined ? [all] : [all, track]
+}
+
+function loginLine({ side, target, user, registry }: Extract<Event, { event: 'login' }>): string {
+  const named = target === undefined || target === side ? '' : ` ${oneLine(target)}`
+  const name = side === 'source' ? 'Source' : `Destination${named}`
   return user === null
     ? `${name}: ${oneLine(registry)}`
     : `${name}: logged in to ${oneLine(registry)} as ${oneLine(user)}`
 }
 
-function notePlan(state: State, plan: Plan): void {
+function notePlan(state: State, plan: Plan, at: number): void {
   const blobs = plan.steps.filter((step) => step.do === 'copy')
   state.images = plan.images
   state.plans.set(plan.image, plan)
   state.open.set(plan.image, new Map(blobs.map((step) => [step.digest, step.size])))
-  for (const step of blobs) state.wanted += step.size
+  state.tracks.set(plan.image, startTrack(plan.destination, at))
+  for (const track of tracksOf(state, plan.image)) for (const step of blobs) track.wanted += step.size
 }
 
 /** A blob that turned out to be there, or was mounted, is not waited for any more. */
@@ -105,7 +140,7 @@ function settle(state: State, step: Extract<Event, { event: 'step' }>): void {
   const size = open?.get(step.digest)
   if (size === undefined) return
   open?.delete(step.digest)
-  if (step.do === 'skip' || step.do === 'mount') state.wanted -= size
+  if (step.do === 'skip' || step.do === 'mount') for (const track of tracksOf(state, step.image)) track.wanted -= size
 }
 
 /** Once every image has its plan or has failed before it had one. */
@@ -125,19 +160,21 @@ function planLine(state: State): string[] {
 }
 
 function heartbeat(state: State, at: number): string[] {
+  const { all, plans, finished, images } = state
   const before = state.lastBeat ?? { at: state.lastLine, sent: 0 }
   if (at - Math.max(before.at, state.lastLine) < HEARTBEAT) return []
-  state.lastBeat = { at, sent: state.sent }
+  state.lastBeat = { at, sent: all.sent }
+  if (plans.size === 0) return ['... logging in and reading manifests']
   // A blob that was planned as a mount and copied after all makes more bytes than the plan knew.
-  const wanted = Math.max(state.wanted, state.sent)
-  const percent = wanted === 0 ? 100 : Math.floor((100 * state.sent) / wanted)
-  const rate = formatRate(state.sent - before.sent, at - before.at)
-  const running = [...state.plans.values()].filter((plan) => !state.finished.has(plan.image))
+  const wanted = Math.max(all.wanted, all.sent)
+  const percent = wanted === 0 ? 100 : Math.floor((100 * all.sent) / wanted)
+  const rate = formatRate(all.sent - before.sent, at - before.at)
+  const running = [...plans.values()].filter((plan) => !finished.has(plan.image))
   const first = running[0] === undefined ? '' : `: ${oneLine(running[0].destination)}`
   const more = running.length > 1 ? ` and ${running.length - 1} more` : ''
   return [
-    `... ${percent}% ${formatBytes(state.sent)} of ${formatBytes(wanted)}, ${rate}, ` +
-      `${state.finished.size} of ${count(state.images, 'image')} done${first}${more}`,
+    `... ${percent}% ${formatBytes(all.sent)} of ${formatBytes(wanted)}, ${rate}, ` +
+      `${finished.size} of ${count(images, 'image')} done${first}${more}`,
   ]
 }
 

@@ -1,13 +1,22 @@
 import type { Report, Row, Status } from './model.ts'
 
+/** `restores`: tags that went back are what was wanted. `mayBeEmpty`: a part of a list may have nothing in it. */
+export type Goal = Readonly<{ restores?: boolean; mayBeEmpty?: boolean }>
+
 /** @param started, finished milliseconds since the epoch. */
-export function makeReport(started: number, finished: number, dryRun: boolean, rows: readonly Row[]): Report {
+export function makeReport(
+  started: number,
+  finished: number,
+  dryRun: boolean,
+  rows: readonly Row[],
+  goal: Goal = {},
+): Report {
   return {
     schema: 'image-promote/report/v1',
     started: new Date(started).toISOString(),
     finished: new Date(finished).toISOString(),
     dryRun,
-    status: overall(rows),
+    status: overall(rows, goal),
     images: rows,
   }
 }
@@ -24,11 +33,15 @@ export function tally(rows: readonly Row[]): Readonly<Record<Status, number>> {
   return counts
 }
 
-/** A run without any row did nothing of what it was started for: it failed. */
-function overall(rows: readonly Row[]): Report['status'] {
-  const { promoted, unchanged, planned, cancelled } = tally(rows)
-  const good = promoted + unchanged + planned
-  if (cancelled > 0) return 'cancelled'
+/**
+ * A run without any row did nothing of what it was started for: it failed. What was given up because another image
+ * failed is no cancellation.
+ */
+function overall(rows: readonly Row[], { restores = false, mayBeEmpty = false }: Goal): Report['status'] {
+  if (rows.length === 0) return mayBeEmpty ? 'done' : 'failed'
+  const { promoted, unchanged, planned, reverted } = tally(rows)
+  const good = promoted + unchanged + planned + (restores ? reverted : 0)
+  if (rows.some(({ status, error }) => status === 'cancelled' && error?.code !== 'ABANDONED')) return 'cancelled'
   if (good === 0) return 'failed'
   return good === rows.length ? 'done' : 'partial'
 }

@@ -1,6 +1,8 @@
+import { algorithmOf, shortDigest } from '../oci/digest.ts'
 import { count, formatBytes, formatDuration } from './format.ts'
-import { code, details, escapeMarkdown, keepWithin, mermaidLabel, tableRow } from './markdown.ts'
-import type { Report, Row, Status } from './model.ts'
+import { code, details, escapeMarkdown, keepWithin, tableRow } from './markdown.ts'
+import type { Bytes, Report, Status } from './model.ts'
+import { commonHost, picture, splitHost } from './picture.ts'
 import { failures, verdict } from './text.ts'
 
 /**
@@ -8,9 +10,6 @@ import { failures, verdict } from './text.ts'
  * their headings stay below 900 KiB, which leaves room for what other steps of the job write.
  */
 const PART = 280 * 1024
-
-/** More nodes than this are a tangle, not a picture. */
-const PICTURE_NODES = 20
 
 /** A failure names this many of its images; the table has them all. */
 const NAMED = 10
@@ -29,6 +28,7 @@ const HEADING: Readonly<Record<Report['status'], string>> = {
   partial: '⚠️ Some images were not promoted',
   failed: '❌ Images were not promoted',
   cancelled: '🚫 Promotion cancelled',
+  moving: '⏳ Tags are moving',
 }
 
 /** The job summary as GitHub Markdown, below 900 KiB whatever the report holds. */
@@ -41,7 +41,7 @@ export function renderSummary(report: Report): string {
     '',
     ...errorPart(report),
     ...tablePart(report),
-    ...picture(report),
+    ...picture(report.images),
     ...detailPart(report),
   ].join('\n')
 }
@@ -64,46 +64,34 @@ function errorPart(report: Report): string[] {
   ]
 }
 
+/** Status first and digests short: a wide table hides its last columns on the page. The details have whole digests. */
 function tablePart(report: Report): string[] {
   if (report.images.length === 0) return []
-  const columns = ['Image', 'Tag', 'Digest', 'Platforms', 'Size', 'Moved / there', 'Status', 'Time']
+  const host = commonHost(report.images.map(({ destination }) => destination))
+  const columns = ['Status', 'Image', 'Digest', 'Platforms', 'Size', 'Moved / there', 'Time']
   const rows = report.images.map((row) =>
     tableRow([
-      code(repository(row), 300),
-      code(row.tag, 128),
-      row.digest === null ? '' : code(row.digest),
-      escapeMarkdown(row.platforms.join(', '), 300),
-      formatBytes(row.bytes.total),
-      `${formatBytes(row.bytes.copied)} / ${formatBytes(row.bytes.mounted + row.bytes.present)}`,
       `${ICON[row.status]} ${row.status}`,
+      code(host === undefined ? row.destination : splitHost(row.destination).name, 300),
+      row.digest === null ? '' : code(`${algorithmOf(row.digest)}:${shortDigest(row.digest)}`),
+      escapeMarkdown(row.platforms.join(', '), 300),
+      ...sizes(row.bytes).map((text) => text.replaceAll(' ', '&nbsp;')),
       formatDuration(row.milliseconds),
     ]),
   )
-  const more = (left: number) => tableRow([`and ${left} more: see the report`, '', '', '', '', '', '', ''])
-  return [tableRow(columns), tableRow(columns.map(() => '---')), ...keepWithin(rows, PART, more), '']
-}
-
-/** Destination without its tag: the tag has a column. */
-function repository(row: Row): string {
-  return row.destination.endsWith(`:${row.tag}`) ? row.destination.slice(0, -row.tag.length - 1) : row.destination
-}
-
-function picture(report: Report): string[] {
-  const left = [...new Set(report.images.map((row) => row.source))]
-  const right = [...new Set(report.images.map((row) => row.destination))]
-  if (left.length === 0 || left.length + right.length > PICTURE_NODES) return []
-  const label = (row: Row) => `${row.status}${row.bytes.copied > 0 ? ` ${formatBytes(row.bytes.copied)}` : ''}`
+  const more = (left: number) => tableRow([`and ${left} more: see the report`, '', '', '', '', '', ''])
   return [
-    '```mermaid',
-    'flowchart LR',
-    ...left.map((name, index) => `  s${index}[${mermaidLabel(name)}]`),
-    ...right.map((name, index) => `  d${index}[${mermaidLabel(name)}]`),
-    ...report.images.map(
-      (row) => `  s${left.indexOf(row.source)} -->|${mermaidLabel(label(row))}| d${right.indexOf(row.destination)}`,
-    ),
-    '```',
+    ...(host === undefined ? [] : [`At ${code(host, 300)}:`, '']),
+    tableRow(columns),
+    tableRow(columns.map(() => '---')),
+    ...keepWithin(rows, PART, more),
     '',
   ]
+}
+
+/** Of an image that was never read, nothing is known. */
+function sizes({ total, copied, mounted, present }: Bytes): readonly [string, string] {
+  return total === 0 ? ['', ''] : [formatBytes(total), `${formatBytes(copied)} / ${formatBytes(mounted + present)}`]
 }
 
 function detailPart(report: Report): string[] {

@@ -160,7 +160,7 @@ describe('what a run hands over', () => {
       writeFileSync(join(folder, 'token'), 'from-workspace')
       let token: string | undefined
       const promote: Promote = async (config) => {
-        token = config.destination.token?.reveal()
+        token = config.destinations[0]?.token?.reveal()
         return reportOf([row(1)])
       }
       const env = {

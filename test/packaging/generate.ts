@@ -1,3 +1,4 @@
+import { parse, stringify } from 'yaml'
 import { type Group, OPTIONS, type Option, variableName } from '../../src/inputs/options.ts'
 
 /**
@@ -6,7 +7,7 @@ import { type Group, OPTIONS, type Option, variableName } from '../../src/inputs
  */
 export type Generated = Readonly<{ file: string; part: string; lines: readonly string[] }>
 
-const TASK = 'tekton/image-promote.yaml'
+export const TASK = 'tekton/task/image-promote/image-promote.yaml'
 
 export function generatedParts(): readonly Generated[] {
   const onGithub = OPTIONS.filter((option) => option.hosts.includes('github'))
@@ -17,6 +18,50 @@ export function generatedParts(): readonly Generated[] {
     { file: TASK, part: 'env', lines: onTekton.filter((option) => option.name !== 'images').flatMap(taskVariable) },
     { file: 'README.md', part: 'options', lines: optionTables() },
   ]
+}
+
+export const STEP_ACTION = 'tekton/stepaction/image-promote/image-promote.yaml'
+
+/**
+ * The StepAction, made from the text of the Task. It has no workspaces and no volume of its own: folders are params, and
+ * its results are those of the step.
+ */
+export function stepAction(task: string): string {
+  const { metadata, spec } = parse(task)
+  const [step] = spec.steps
+  const folders = spec.workspaces.map(({ name, description }: { name: string; description: string }) => ({
+    name: `${name}-dir`,
+    type: 'string',
+    description: `Folder, of a workspace for instance. ${description}`,
+    default: '',
+  }))
+  const env = step.env.map(({ name, value }: { name: string; value: string }) => ({
+    name,
+    // Tekton gives every step this folder, which anybody may write.
+    value: name === 'HOME' ? '/tekton/home' : forStepAction(value),
+  }))
+  const document = {
+    apiVersion: 'tekton.dev/v1beta1',
+    kind: 'StepAction',
+    metadata,
+    spec: {
+      description: spec.description.replace('from the workspaces alone', 'from the files in two folders alone'),
+      params: [...spec.params, ...folders],
+      results: spec.results,
+      image: step.image,
+      command: step.command,
+      args: step.args,
+      env,
+      securityContext: step.securityContext,
+    },
+  }
+  return `# Generated from ${TASK}: node build/test/packaging/main.js\n${stringify(document, { lineWidth: 120 })}`
+}
+
+function forStepAction(value: string): string {
+  return value
+    .replace(/\$\(workspaces\.([\w-]+)\.path\)/g, '$(params.$1-dir)')
+    .replace(/\$\(results\.(\w+)\.path\)/g, '$(step.results.$1.path)')
 }
 
 /** The text of a file with one part replaced; the markers are comments that name the part. */

@@ -12,7 +12,7 @@ function play(mode: 'plain' | 'quiet' | 'json', events: readonly (readonly [numb
   for (const [at, event] of events) {
     now = at
     printed.push([])
-    progress(event)
+    progress.event(event)
   }
   return printed
 }
@@ -156,6 +156,36 @@ describe('plain', () => {
       '      tag   1.2: sha256:bbbbbbbbbbbb → sha256:aaaaaaaaaaaa',
       '      tag   new: new → sha256:aaaaaaaaaaaa',
     ])
+  })
+
+  test('a heartbeat also when nothing happens, and before anything is planned', () => {
+    const lines: string[] = []
+    let now = 0
+    const progress = createProgress((line) => lines.push(line), { mode: 'plain', now: () => now })
+    const beatAt = (at: number) => {
+      now = at
+      progress.beat()
+      return lines.splice(0)
+    }
+    expect(beatAt(9999)).toEqual([])
+    expect(beatAt(10_000)).toEqual(['... logging in and reading manifests'])
+    expect(beatAt(19_999)).toEqual([])
+    progress.event(planEvent())
+    lines.length = 0
+    expect(beatAt(29_998)).toEqual([])
+    expect(beatAt(29_999)).toEqual([
+      '... 0% 0 B of 200 MiB, 0 B/s, 0 of 1 image done: registry.prod.example/prod/app:1.2',
+    ])
+  })
+
+  test('no heartbeat where a terminal shows what is under way', () => {
+    const lines: string[] = []
+    let now = 0
+    const progress = createProgress((line) => lines.push(line), { mode: 'plain', now: () => now, live: true })
+    now = 60_000
+    progress.beat()
+    progress.event(bytes(MIB))
+    expect(lines).toEqual([])
   })
 
   test('totals and errors close it, errors last', () => {

@@ -46,12 +46,26 @@ describe('escaping', () => {
 })
 
 describe('the parts', () => {
-  test('the table has image, tag, digest, platforms, size, what moved, status and time', () => {
-    const line = `| <code>registry.prod.example/prod/app</code> | <code>1.2</code> | <code>${digest('a')}</code> | linux/amd64, linux/arm64 | 200 MiB | 50 MiB / 150 MiB | ✅ promoted | 3.2s |`
+  test('the table has status, image, digest, platforms, size, what moved and time; the registry stands above it', () => {
+    const line =
+      '| ✅ promoted | <code>prod/app:1.2</code> | <code>sha256:aaaaaaaaaaaa</code> | linux/amd64, linux/arm64 | 200&nbsp;MiB | 50&nbsp;MiB&nbsp;/&nbsp;150&nbsp;MiB | 3.2s |'
     const lines = summary([row()]).split('\n')
     expect(lines).toContain(line)
+    expect(lines).toContain('At <code>registry.prod.example</code>:')
     expect(lines[0]).toBe('## ✅ Images promoted')
     expect(lines[2]).toContain('Promoted 1')
+  })
+
+  test('several registries stand in the rows, and whole digests in the details', () => {
+    const text = summary([
+      row(),
+      row({ destination: 'other.example/prod/app:1.2' }),
+      failed({ destination: 'prod/x:1' }),
+    ])
+    for (const name of ['registry.prod.example/prod/app:1.2', 'other.example/prod/app:1.2', 'prod/x:1'])
+      expect(text).toContain(` | <code>${name}</code> | `)
+    expect(text).not.toMatch(/^At /m)
+    expect(text.slice(text.indexOf('<details>'))).toContain(`<code>${digest('a')}</code>`)
   })
 
   test('every row of the table has as many cells as its head', () => {
@@ -65,8 +79,8 @@ describe('the parts', () => {
   test('errors stand outside of the fold and before the table', () => {
     const text = summary([failed()])
     expect(text.indexOf('**DENIED** (destination)')).toBeGreaterThan(0)
-    expect(text.indexOf('**DENIED**')).toBeLessThan(text.indexOf('| Image'))
-    expect(text.indexOf('<details>')).toBeGreaterThan(text.indexOf('| Image'))
+    expect(text.indexOf('**DENIED**')).toBeLessThan(text.indexOf('| Status'))
+    expect(text.indexOf('<details>')).toBeGreaterThan(text.indexOf('| Status'))
     expect(text.startsWith('## ❌ ')).toBe(true)
   })
 
@@ -76,7 +90,23 @@ describe('the parts', () => {
       row({ destination: 'r/prod/app:stable', tag: 'stable', bytes: { total: 0, copied: 0, mounted: 0, present: 0 } }),
     ])
     expect(text).toContain('  s0 -->|"promoted 50 MiB"| d0\n  s0 -->|"promoted"| d1\n')
-    expect(text.match(/^ {2}s\d+\[/gm)).toHaveLength(1)
+    expect(text.match(/^ {4}s\d+\[/gm)).toHaveLength(1)
+  })
+
+  test('the picture has a box per registry', () => {
+    const lines = summary([row(), failed({ destination: 'prod/x:1' })]).split('\n')
+    const start = lines.indexOf('flowchart LR')
+    expect(lines.slice(start + 1, start + 10)).toEqual([
+      '  subgraph sh0["registry.dev.example"]',
+      '    s0["dev/app:1.2"]',
+      '  end',
+      '  subgraph dh0["registry.prod.example"]',
+      '    d0["prod/app:1.2"]',
+      '  end',
+      '    d1["prod/x:1"]',
+      '  s0 -->|"promoted 50 MiB"| d0',
+      '  s0 -->|"failed"| d1',
+    ])
   })
 
   test.each([

@@ -8,15 +8,24 @@ const report = (rows: Row[], dryRun = false) => makeReport(0, 2000, dryRun, rows
 const nothing = { total: 10 * MIB, copied: 0, mounted: 0, present: 10 * MIB }
 
 describe('the verdict', () => {
-  test('sums what was promoted, how fast, and what mounting saved', () => {
-    expect(verdict(report([row(), row({ status: 'unchanged', bytes: nothing }), failed()]))).toBe(
-      'Promoted 1, up to date 1, failed 1. 50 MiB in 2s (25 MiB/s). Saved 90 MiB by mounting.',
+  test('sums what was promoted, how fast, and what did not have to go over the network', () => {
+    const other = row({ status: 'unchanged', bytes: nothing, destination: 'registry.prod.example/prod/web:1.2' })
+    expect(verdict(report([row(), other, failed()]))).toBe(
+      'Promoted 1, up to date 1, failed 1. 50 MiB in 2s (25 MiB/s). Saved 160 MiB: 90 MiB mounted, 70 MiB there.',
+    )
+  })
+
+  test('counts the bytes of an image with several tags once', () => {
+    const further = { total: 200 * MIB, copied: 0, mounted: 0, present: 200 * MIB }
+    const stable = row({ tag: 'stable', destination: 'registry.prod.example/prod/app:stable', bytes: further })
+    expect(verdict(report([row(), stable]))).toBe(
+      'Promoted 2, up to date 0, failed 0. 50 MiB in 2s (25 MiB/s). Saved 150 MiB: 90 MiB mounted, 60 MiB there.',
     )
   })
 
   test('names no rate where nothing moved', () => {
     expect(verdict(report([row({ status: 'unchanged', bytes: nothing })]))).toBe(
-      'Promoted 0, up to date 1, failed 0. 0 B in 2s.',
+      'Promoted 0, up to date 1, failed 0. 0 B in 2s. 10 MiB was there already.',
     )
   })
 

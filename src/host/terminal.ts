@@ -1,0 +1,69 @@
+import type { Env } from '../inputs/collect.ts'
+
+/** Some lines that are drawn again and again below the log. */
+export type Terminal = Readonly<{
+  columns(): number
+  /** Log text, with its line ends. */
+  write(text: string): void
+  /** Instead of what is shown. */
+  show(lines: readonly string[]): void
+  clear(): void
+}>
+
+/** Where stderr is a terminal: its width, asked each time since windows change. */
+export type Screen = () => Readonly<{ columns: number; rows: number }>
+
+/** Up by so many lines, to the first column, and erase from there to the end (ECMA-48, CPL and ED). */
+const eraseLines = (lines: number) => (lines === 0 ? '' : `\u001b[${lines}F\u001b[J`)
+
+export function createTerminal(print: (text: string) => void, screen: Screen): Terminal {
+  let shown: readonly string[] = []
+  const drawing = () => shown.map((line) => `${line}\n`).join('')
+  const redraw = (text: string, next: readonly string[]) => {
+    const before = eraseLines(shown.length)
+    shown = next
+    // One write, so that nothing flickers.
+    print(`${before}${text}${drawing()}`)
+  }
+  return {
+    // One column is left free: a full line wraps on some terminals, and would be two.
+    columns: () => Math.max(20, screen().columns - 1),
+    write: (text) => redraw(text, shown),
+    show: (lines) => redraw('', lines.slice(-Math.max(1, screen().rows - 1))),
+    clear: () => {
+      if (shown.length > 0) redraw('', [])
+    },
+  }
+}
+
+/** A person is watching: CI systems give some jobs a terminal that nobody sees. */
+export function isWatched({ CI = '', NO_COLOR = '', TERM = '' }: Env): boolean {
+  return (CI === '' || CI === 'false') && NO_COLOR === '' && TERM !== 'dumb'
+}
+
+/** no-color.org, and force-color.org for logs that understand colours without being terminals. */
+export function wantsColour({ NO_COLOR = '', FORCE_COLOR = '' }: Env, watched: boolean): boolean {
+  if (NO_COLOR !== '') return false
+  return FORCE_COLOR === '' ? watched : FORCE_COLOR !== '0' && FORCE_COLOR !== 'false'
+}
+
+const COLOURS: Readonly<Record<string, number>> = {
+  promoted: 32,
+  planned: 36,
+  unchanged: 2,
+  failed: 31,
+  cancelled: 33,
+  reverted: 33,
+  'error:': 31,
+  'warning:': 33,
+  'Failed:': 31,
+}
+
+/** Colours the one word of a line that says how it went; everything else stays as it is. */
+export function paint(text: string): string {
+  return text.replace(
+    /^(\[\d+\/\d+\] )?(promoted|planned|unchanged|failed|cancelled|reverted|error:|warning:|Failed:)(?= )/gm,
+    (whole, place: string | undefined, word: string) =>
+      (place === undefined) === /:$/.test(word) ? `${place ?? ''}\u001b[${COLOURS[word]}m${word}\u001b[0m` : whole,
+  )
+}

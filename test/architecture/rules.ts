@@ -7,13 +7,13 @@ import { type Facts, factsOf } from './source.ts'
  * Lines, comments and all. A room is what one person holds in mind; the whole began at 6,500 and was raised when every
  * way into a cluster and every fault had its place, because leaving one out would have been the worse shape.
  */
-export const LIMITS = { file: 400, function: 50, room: 2200, whole: 12_500 } as const
+export const LIMITS = { file: 400, function: 50, room: 2600, whole: 17_000 } as const
 
 /** Files at the top that everybody may import. */
 const ROOT_FILES = ['errors.ts', 'secret.ts', 'credential.ts', 'context.ts', 'version.ts']
 
-/** The story: one file for the run, one for a side of it. */
-const STORY_FILES = ['promote.ts', 'side.ts']
+/** The story: the run, a side of it, one image in it, its tags, and what is told of it. */
+const STORY_FILES = ['promote.ts', 'side.ts', 'rows.ts', 'work.ts', 'expand.ts', 'tags.ts', 'rollback.ts']
 
 const PURE = ['root', 'oci']
 const STAGES = [...PURE, 'inputs', 'http', 'credentials', 'openshift', 'store', 'copy', 'report']
@@ -35,10 +35,21 @@ const SEES: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Who touches the outside world: undici, files, child processes, sockets, `process`. */
-const OUTSIDE = ['host', 'http', 'credentials', 'index', 'store/layout.ts']
+const OUTSIDE = ['host', 'http', 'credentials', 'index', 'store/folder.ts', 'store/archive.ts']
 
 /** Built-in modules that only compute. */
-const COMPUTING = ['crypto', 'stream', 'stream/promises', 'util', 'path', 'url', 'buffer', 'events', 'string_decoder']
+const COMPUTING = [
+  'vm',
+  'crypto',
+  'stream',
+  'stream/promises',
+  'util',
+  'path',
+  'url',
+  'buffer',
+  'events',
+  'string_decoder',
+]
 
 /** Packages with a place of their own; every other dependency may be used where it helps. */
 const PLACES: Readonly<Record<string, readonly string[]>> = {

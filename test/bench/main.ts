@@ -1,37 +1,146 @@
-import { resolve } from 'node:path'
-import { formatBytes } from '../../src/report/format.ts'
-import { type BuiltImage, makeImage, seedImage } from '../cluster/image.ts'
-import { startRegistry } from '../cluster/plain.ts'
-import { createStorage } from '../cluster/storage.ts'
-import { measure } from './measure.ts'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { OPTIONS } from '../../src/inputs/options.ts'
+import { withPart } from '../packaging/generate.ts'
+import { measure, median } from './measure.ts'
+import { type Files, findRegistry, makeFiles } from './registries.ts'
+import { SCENARIOS, type Scenario } from './scenarios.ts'
+import { openStage, type Sample, type Stage } from './stage.ts'
+import {
+  asMarkdown,
+  asText,
+  labelOf,
+  type Outcome,
+  type StartUp,
+  scenarioTable,
+  startTable,
+  type Table,
+} from './table.ts'
+import { findPeers, OURS, type Tool } from './tools.ts'
 
-/** Peak memory of one promotion between two embedded registries: it must not grow with the size or number of blobs. */
-const MEMORY: readonly [string, BuiltImage][] = [
-  ['8 layers of 128 MiB', makeImage({ layers: [], large: Array(8).fill(128 * 1024 ** 2) as number[], seed: 1 })],
-  ['1 layer of 4 GiB', makeImage({ layers: [], large: [4 * 1024 ** 3], seed: 2 })],
-]
+/**
+ * Side by side with the other tools that copy images, against real registries on this machine:
+ * `npm run bench -- [--rounds 5] [--only TEXT] [--markdown]`. Needs Linux, GNU time and a built bundle.
+ */
+const DOCUMENT = 'docs/benchmarks.md'
 
-const line = (cells: readonly string[]) =>
-  process.stdout.write(`${cells.map((cell, i) => cell.padEnd(i === 0 ? 24 : 12)).join('')}\n`)
+const { values: flags } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    /** Part of a scenario's title; may be repeated. */
+    only: { type: 'string', multiple: true, default: [] },
+    markdown: { type: 'boolean', default: false },
+  },
+})
 
-line(['', 'wall s', 'CPU s', 'peak RSS'])
-for (const [name, image] of MEMORY) {
-  const [from, to] = await Promise.all([startRegistry(), startRegistry({ store: createStorage({ discard: true }) })])
+const say = (text: string) => process.stdout.write(`${text}\n`)
+
+async function main(): Promise<void> {
+  if (flags.markdown && flags.only.length > 0) throw new Error(`${DOCUMENT} takes the figures of one whole run`)
+  const program = findRegistry()
+  const peers = findPeers()
+  const tools = [...peers.tools, OURS]
+  const facts = [
+    `Machine: ${cpus()[0]?.model}, ${cpus().length} cores, ${process.platform}`,
+    `Node: ${process.version}`,
+    `Registry: distribution ${program.version}`,
+    `Peers: ${peers.tools.map(labelOf).join(', ')}`,
+    ...peers.missing.map((one) => `Missing: ${one}`),
+  ]
+  say(facts.join('\n'))
+  const scenarios = SCENARIOS.filter(wanted)
+  const files = await makeFiles()
+  const remove = () => files.remove().finally(() => process.exit(130))
+  process.once('SIGINT', remove).once('SIGTERM', remove)
   try {
-    seedImage(from.store, 'dev/app', image, 'v1')
-    const sides = ['--source-registry', from.url.origin, '--destination-registry', to.url.origin]
-    const figures = await measure([
-      process.execPath,
-      resolve('dist/index.js'),
-      ...sides,
-      '--progress',
-      'quiet',
-      '--',
-      'dev/app:v1=prod/app:v1',
-    ])
-    if (to.tags('prod/app').get('v1') !== image.root.digest) throw new Error(`${name} did not arrive`)
-    line([name, figures.wall.toFixed(1), figures.cpu.toFixed(1), formatBytes(figures.rss)])
+    const tables = await measureAll(scenarios, tools, files, (stage) => openStage(program, stage))
+    say(`\n${tables.map(asText).join('\n')}`)
+    if (flags.markdown) writeDocument(facts, tables)
   } finally {
-    await Promise.all([from.close(), to.close()])
+    await files.remove()
   }
 }
+
+function wanted({ title, destinations }: Scenario): boolean {
+  if (destinations !== undefined && !OPTIONS.some(({ name }) => name === 'destinations')) return false
+  return flags.only.length === 0 || flags.only.some((text) => title.includes(text))
+}
+
+async function measureAll(
+  scenarios: readonly Scenario[],
+  tools: readonly Tool[],
+  files: Files,
+  open: (files: Files) => Promise<Stage>,
+): Promise<readonly Table[]> {
+  const rounds = Number(flags.rounds)
+  const starts: StartUp[] = []
+  const outcomes = scenarios.map((scenario) => ({
+    scenario,
+    samples: new Map(tools.map((tool): [Tool, Sample[]] => [tool, []])),
+  }))
+  const stage = await open(files)
+  try {
+    for (const scenario of scenarios) await stage.prepare(scenario)
+    for (let round = 0; round < rounds; round += 1) {
+      starts.push(await startUp(files))
+      for (const { scenario, samples } of outcomes)
+        if (round < (scenario.rounds ?? rounds)) await oneRound(stage, scenario, samples, round)
+      say(`round ${round + 1} of ${rounds} is done`)
+    }
+  } finally {
+    await stage.close()
+  }
+  const middle = (of: (start: StartUp) => number) => median(starts.map(of))
+  const start: StartUp = {
+    empty: [middle(({ empty }) => empty[0]), middle(({ empty }) => empty[1])],
+    version: [middle(({ version }) => version[0]), middle(({ version }) => version[1])],
+  }
+  return [startTable(start), ...outcomes.map((outcome: Outcome) => scenarioTable(outcome, start.empty[0]))]
+}
+
+/** Every tool once, each round in another order: what happens on the machine meanwhile meets all alike. */
+async function oneRound(
+  stage: Stage,
+  scenario: Scenario,
+  samples: ReadonlyMap<Tool, Sample[]>,
+  round: number,
+): Promise<void> {
+  const tools = [...samples.keys()]
+  const first = round % tools.length
+  for (const tool of [...tools.slice(first), ...tools.slice(0, first)]) {
+    try {
+      samples.get(tool)?.push(await stage.run(scenario, tool))
+    } catch (thrown) {
+      say(`${scenario.title}: ${labelOf(tool)} failed: ${(thrown as Error).message}`)
+      if (tool === OURS) process.exitCode = 1
+    }
+  }
+}
+
+async function startUp(files: Files): Promise<StartUp> {
+  const empty = join(files.path, 'empty.mjs')
+  writeFileSync(empty, '')
+  const runs = { empty: [] as Sample[], version: [] as Sample[] }
+  for (let i = 0; i < 7; i += 1) {
+    for (const [name, command] of [
+      ['empty', [empty]],
+      ['version', [resolve('dist/index.js'), '--version']],
+    ] as const)
+      runs[name].push({ ...(await measure([process.execPath, ...command])), requests: 0, bytes: undefined })
+  }
+  const middle = (all: readonly Sample[]) =>
+    [median(all.map(({ wall }) => wall)), median(all.map(({ cpu }) => cpu))] as const
+  return { empty: middle(runs.empty), version: middle(runs.version) }
+}
+
+function writeDocument(facts: readonly string[], tables: readonly Table[]): void {
+  const date = new Date().toISOString().slice(0, 10)
+  const lines = ['', `${date}, medians of ${flags.rounds} rounds.`, '', ...facts.map((fact) => `- ${fact}`)]
+  const text = readFileSync(DOCUMENT, 'utf8')
+  const generated = { file: DOCUMENT, part: 'figures', lines: [...lines, ...tables.flatMap(asMarkdown), ''] }
+  writeFileSync(DOCUMENT, withPart(text, generated))
+}
+
+await main()

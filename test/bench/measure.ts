@@ -14,19 +14,20 @@ export async function measure(command: readonly string[], env: NodeJS.ProcessEnv
   const folder = mkdtempSync(join(tmpdir(), 'image-promote-bench-'))
   const figures = join(folder, 'figures')
   try {
-    const child = spawn(TIME, ['-f', '%e %U %S %M', '-o', figures, ...command], {
+    const began = performance.now()
+    const child = spawn(TIME, ['-f', '%U %S %M', '-o', figures, ...command], {
       env,
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     let errors = ''
+    let ended = began
     child.stderr.on('data', (chunk) => (errors = `${errors}${chunk}`.slice(-4000)))
+    child.once('exit', () => (ended = performance.now()))
     const code = await new Promise((done, fail) => child.once('error', fail).once('close', done))
-    if (code !== 0) throw new Error(`${command.join(' ')} ended with ${code}:\n${errors}`)
-    const [wall = 0, user = 0, system = 0, kilobytes = 0] = readFileSync(figures, 'utf8')
-      .trim()
-      .split(/\s+/)
-      .map(Number)
-    return { wall, cpu: user + system, rss: kilobytes * 1024 }
+    if (code !== 0) throw new Error(`${command.join(' ').slice(0, 500)} ended with ${code}:\n${errors}`)
+    const [user = 0, system = 0, kilobytes = 0] = readFileSync(figures, 'utf8').trim().split(/\s+/).map(Number)
+    // Not the %e of GNU time: it has hundredths of a second only.
+    return { wall: (ended - began) / 1000, cpu: user + system, rss: kilobytes * 1024 }
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

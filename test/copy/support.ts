@@ -1,13 +1,15 @@
 import type { Context } from '../../src/context.ts'
 import { execute, expectStored, type Job, putComplete, type Shared } from '../../src/copy/execute.ts'
+import { createFanout } from '../../src/copy/fanout.ts'
 import { discover, type Graph } from '../../src/copy/graph.ts'
 import { createPermits } from '../../src/copy/permits.ts'
 import { makePlan, type Plan } from '../../src/copy/plan.ts'
-import { survey } from '../../src/copy/survey.ts'
+import { findTags, survey } from '../../src/copy/survey.ts'
 import { PromoteError } from '../../src/errors.ts'
 import { parsePlatform } from '../../src/oci/platform.ts'
 import type { Bytes, Event } from '../../src/report/model.ts'
 import { Secrets } from '../../src/secret.ts'
+import type { Source, Target } from '../../src/store/store.ts'
 import type { MemoryStore } from '../store/memory.ts'
 
 const quiet = () => undefined
@@ -36,9 +38,11 @@ export function testContext(): Context & { waits: number[]; warnings: string[]; 
 
 export function testShared(over: Partial<Shared> = {}): Shared & { events: Event[] } {
   const events: Event[] = []
+  const permits = over.permits ?? createPermits(4)
   return {
     context: testContext(),
-    permits: createPermits(4),
+    permits,
+    fanout: createFanout(permits),
     retries: 3,
     homes: new Map(),
     emit: (event) => void events.push(event),
@@ -52,6 +56,9 @@ export type CopyOptions = Readonly<{
   tags?: readonly string[]
   platforms?: readonly string[]
   referrers?: boolean
+  requireSigned?: boolean
+  includeForeign?: boolean
+  skipMissing?: boolean
   dryRun?: boolean
   mountFrom?: string
   repository?: string
@@ -60,8 +67,8 @@ export type CopyOptions = Readonly<{
 
 /** The stages between login and report, on stores: what `promote.ts` does with one image. */
 export async function copyImage(
-  source: MemoryStore,
-  target: MemoryStore,
+  source: Source,
+  target: Target,
   options: CopyOptions = {},
 ): Promise<{ graph: Graph; plan: Plan; bytes: Bytes }> {
   const {
@@ -76,10 +83,10 @@ export async function copyImage(
   const graph = await discover(
     source,
     root,
-    { platforms: options.platforms?.map(parsePlatform), referrers },
+    { ...options, platforms: options.platforms?.map(parsePlatform), referrers },
     shared.permits,
   )
-  const seen = await survey(target, graph, tags, dryRun, shared.permits)
+  const seen = await survey(target, graph, await findTags(target, tags, shared.permits), dryRun, shared.permits)
   const plan = makePlan(graph, seen, mountFrom)
   if (dryRun) return { graph, plan, bytes: plan.bytes }
   const repository = options.repository ?? target.name

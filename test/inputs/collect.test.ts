@@ -22,7 +22,7 @@ describe('the table of options', () => {
 
   it('has the same options for both sides', () => {
     const of = (side: string) =>
-      OPTIONS.filter((option) => option.group === side).map(({ name, meaning, ...rest }) => ({
+      OPTIONS.filter((option) => option.name.startsWith(`${side}-`)).map(({ name, meaning, ...rest }) => ({
         ...rest,
         group: '',
         name: name.replace(`${side}-`, ''),

@@ -342,6 +342,7 @@ describe('a good configuration', () => {
     })
     expect(config.source).toEqual({
       side: 'source',
+      name: 'source',
       cluster: undefined,
       username: undefined,
       password: undefined,

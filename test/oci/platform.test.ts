@@ -39,7 +39,16 @@ const MATCHES: readonly (readonly [wanted: string, actual: Platform, fits: boole
   ['windows(10.0.20348)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': '10.0.20348.2113' }, true],
   ['windows(10.0.20348)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': '10.0.20348' }, true],
   ['windows(10.0.2034)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': '10.0.20348.2113' }, false],
-  ['windows(10.0.20348)/amd64', { os: 'windows', architecture: 'amd64' }, false],
+  ['windows(10.0.20348)/amd64', { os: 'windows', architecture: 'amd64' }, true],
+  ['windows(10.0.26100)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': '10.0.20348.2113' }, true],
+  ['windows(10.0.20348)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': '10.0.26100.1' }, false],
+  ['windows(10.0.26100)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': '10.0.17763.1817' }, false],
+  ['windows(10.0.17763)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': '10.0.17763.1817' }, true],
+  ['windows(10.0.17763)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': '10.0.17134.1' }, false],
+  ['windows(10.0.17763)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': '6.3.17763.1' }, false],
+  ['windows(10.0.17763)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': 'nonsense' }, false],
+  ['windows(10)/amd64', { os: 'windows', architecture: 'amd64', 'os.version': '10.0.17763.1817' }, true],
+  ['linux(5.4.0)/amd64', { os: 'linux', architecture: 'amd64', 'os.version': '6.1.0' }, true],
 ]
 
 describe('a platform', () => {

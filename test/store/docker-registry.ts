@@ -18,9 +18,12 @@ export function hasDockerRegistry(): boolean {
   return false
 }
 
-/** A real registry on a port that the system chooses, with nothing in it but memory; undefined where there is none. */
-export async function startDockerRegistry(): Promise<RealRegistry | undefined> {
-  if (!hasDockerRegistry()) return undefined
+/**
+ * A real registry on a port that the system chooses, with nothing in it but memory; undefined where there is none.
+ * @param binary another build of distribution, such as v3's.
+ */
+export async function startDockerRegistry(binary = BINARY): Promise<RealRegistry | undefined> {
+  if (binary === BINARY && !hasDockerRegistry()) return undefined
   const folder = await mkdtemp(join(tmpdir(), 'docker-registry-'))
   const config = join(folder, 'config.json')
   await writeFile(
@@ -32,7 +35,9 @@ export async function startDockerRegistry(): Promise<RealRegistry | undefined> {
       http: { addr: '127.0.0.1:0', secret: 'of no importance' },
     }),
   )
-  const child = spawn(BINARY, ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'] })
+  // v3 sends traces to a collector unless it is told not to.
+  const env = { ...process.env, OTEL_TRACES_EXPORTER: 'none' }
+  const child = spawn(binary, ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'], env })
   // Whoever forgets to close it must not hang.
   child.unref()
   const ended = new Promise<void>((done) => child.once('close', () => done()))

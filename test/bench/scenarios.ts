@@ -1,0 +1,84 @@
+import { type BuiltImage, makeImage, makeIndex } from '../cluster/image.ts'
+import type { Tagged } from './seed.ts'
+
+export type Scenario = Readonly<{
+  title: string
+  /** Name of the repository, `dev/NAME` and `prod/NAME`. */
+  name: string
+  tls: boolean
+  /** Milliseconds that each request waits. */
+  delay: number
+  images: () => readonly Tagged[]
+  /** What the destination has already. */
+  there?: () => readonly Tagged[]
+  /** Source and destination are one registry. */
+  inside?: boolean
+  /** Registries to copy to; default 1. */
+  destinations?: number
+  /** Between registries that make their bytes and keep none: for the memory of the client, not for its time. */
+  embedded?: boolean
+  /** More rounds show nothing more. */
+  rounds?: number
+}>
+
+const MIB = 1024 ** 2
+const DISTANCE = 50
+const one = (image: BuiltImage): readonly Tagged[] => [{ tag: 'v1', image }]
+
+const oneLarge = () => one(makeImage({ layers: [], large: [1024 * MIB], seed: 11 }))
+const eightLarge = () => one(makeImage({ layers: [], large: Array(8).fill(128 * MIB) as number[], seed: 12 }))
+const forty = () => one(makeImage({ layers: Array(40).fill(100_000) as number[], seed: 13 }))
+const PLATFORMS = ['linux/amd64', 'linux/arm64/v8', 'linux/ppc64le', 'linux/s390x']
+const index = () => one(makeIndex({ platforms: PLATFORMS, layersEach: Array(5).fill(100_000) as number[], seed: 14 }))
+const tenLayers = (last: number) =>
+  one(makeImage({ shared: { layers: 9, seed: 15 }, layers: [100_000], seed: 1500 + last }))
+const small = () =>
+  Array.from({ length: 300 }, (_, i) => ({
+    tag: `v${i}`,
+    image: makeImage({ layers: [2000, 3000], seed: 20_000 + i }),
+  }))
+
+const near = { delay: 0 }
+const far = { delay: DISTANCE, tls: false }
+
+export const SCENARIOS: readonly Scenario[] = [
+  { title: '8 layers of 128 MiB, TLS', name: 'eight', images: eightLarge, tls: true, ...near },
+  { title: '1 layer of 1 GiB, TLS', name: 'one', images: oneLarge, tls: true, ...near },
+  { title: '8 layers of 128 MiB, plain HTTP', name: 'eight', images: eightLarge, tls: false, ...near },
+  { title: '1 layer of 1 GiB, plain HTTP', name: 'one', images: oneLarge, tls: false, ...near },
+  { title: `40 layers of 100 KB, ${DISTANCE} ms per request`, name: 'forty', images: forty, ...far },
+  { title: `index of 4 x 5 layers, ${DISTANCE} ms per request`, name: 'index', images: index, ...far },
+  { title: `unchanged image, ${DISTANCE} ms per request`, name: 'forty', images: forty, there: forty, ...far },
+  {
+    title: `one new layer of ten, ${DISTANCE} ms per request`,
+    name: 'ten',
+    images: () => tenLayers(2),
+    there: () => tenLayers(1),
+    ...far,
+  },
+  {
+    title: `mount of 40 layers inside one registry, ${DISTANCE} ms per request`,
+    name: 'forty',
+    images: forty,
+    inside: true,
+    ...far,
+  },
+  {
+    title: '8 layers of 128 MiB to three destinations, TLS',
+    name: 'eight',
+    images: eightLarge,
+    destinations: 3,
+    tls: true,
+    ...near,
+  },
+  { title: '300 small images, plain HTTP', name: 'small', images: small, tls: false, ...near },
+  {
+    title: 'memory: 1 layer of 4 GiB, plain HTTP',
+    name: 'huge',
+    images: () => one(makeImage({ layers: [], large: [4096 * MIB], seed: 16 })),
+    tls: false,
+    embedded: true,
+    rounds: 1,
+    ...near,
+  },
+]

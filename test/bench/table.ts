@@ -1,0 +1,102 @@
+import { median } from './measure.ts'
+import type { Scenario } from './scenarios.ts'
+import type { Sample } from './stage.ts'
+import { OURS, type Tool } from './tools.ts'
+
+/** Every run of every tool in one scenario. */
+export type Outcome = Readonly<{ scenario: Scenario; samples: ReadonlyMap<Tool, readonly Sample[]> }>
+/** Seconds of wall time and CPU. */
+export type StartUp = Readonly<{ empty: readonly [number, number]; version: readonly [number, number] }>
+export type Table = Readonly<{
+  title: string
+  head: readonly string[]
+  rows: readonly (readonly string[])[]
+  note: string
+}>
+
+const HEAD = ['', 'wall s', 'CPU s', 'peak RSS MiB', 'requests', 'read MiB'] as const
+const MIB = 1024 ** 2
+
+type Medians = Sample
+
+function medians(samples: readonly Sample[]): Medians {
+  const of = (figure: (sample: Sample) => number) => median(samples.map(figure))
+  return {
+    wall: of((sample) => sample.wall),
+    cpu: of((sample) => sample.cpu),
+    rss: of((sample) => sample.rss),
+    requests: of((sample) => sample.requests),
+    bytes: samples[0]?.bytes === undefined ? undefined : of((sample) => sample.bytes ?? 0),
+  }
+}
+
+/** @param start seconds that an empty Node takes. */
+export function scenarioTable({ scenario, samples }: Outcome, start: number): Table {
+  const measured = [...samples].flatMap(([tool, runs]) => (runs.length === 0 ? [] : [{ tool, figures: medians(runs) }]))
+  const failed = [...samples].flatMap(([tool, runs]) => (runs.length === 0 ? [[labelOf(tool), 'failed']] : []))
+  const rows = measured.map(({ tool, figures }) => [labelOf(tool), ...cells(figures)])
+  const ours = measured.find(({ tool }) => tool === OURS)?.figures
+  const peers = measured.filter(({ tool }) => tool !== OURS && tool.counts)
+  return { title: scenario.title, head: HEAD, rows: [...rows, ...failed], note: ours ? note(ours, peers, start) : '' }
+}
+
+function note(ours: Medians, peers: readonly { tool: Tool; figures: Medians }[], start: number): string {
+  const least = (figure: (figures: Medians) => number) =>
+    peers.reduce<(typeof peers)[number] | undefined>(
+      (best, peer) => (best === undefined || figure(peer.figures) < figure(best.figures) ? peer : best),
+      undefined,
+    )
+  const fastest = least(({ wall }) => wall)
+  if (fastest === undefined) return ''
+  const { wall } = fastest.figures
+  const skopeo = peers.find(({ tool }) => tool.name === 'skopeo')
+  return [
+    `wall ${ratio(ours.wall, wall)} x ${fastest.tool.name}, the fastest peer`,
+    // Most of a short run is the start of Node.
+    ...(ours.wall < 20 * start ? [`${ratio(ours.wall - start, wall)} x without the start of an empty Node`] : []),
+    ...(skopeo === undefined ? [] : [`CPU ${ratio(ours.cpu, skopeo.figures.cpu)} x skopeo`]),
+  ].join('; ')
+}
+
+export function startTable({ empty, version }: StartUp): Table {
+  const rows = [
+    ['empty Node', seconds(empty[0]), seconds(empty[1])],
+    ['image-promote --version', seconds(version[0]), seconds(version[1])],
+  ]
+  return {
+    title: 'start-up',
+    head: HEAD.slice(0, 3),
+    rows,
+    note: `wall ${ratio(version[0], empty[0])} x an empty Node`,
+  }
+}
+
+function cells({ wall, cpu, rss, requests, bytes }: Medians): string[] {
+  return [
+    seconds(wall),
+    seconds(cpu),
+    (rss / MIB).toFixed(0),
+    String(requests),
+    bytes === undefined ? '' : (bytes / MIB).toFixed(bytes < 100 * MIB ? 2 : 0),
+  ]
+}
+
+export function labelOf({ name, version, counts }: Tool): string {
+  if (name === OURS.name) return name
+  return `${name} ${version}${counts ? '' : ' (does not count)'}`
+}
+
+const seconds = (value: number) => value.toFixed(value < 1 ? 3 : 2)
+const ratio = (value: number, to: number) => (value / to).toFixed(2)
+
+export function asText({ title, head, rows, note: below }: Table): string {
+  const line = (row: readonly string[]) =>
+    row.map((cell, i) => (i === 0 ? cell.padEnd(32) : cell.padStart(13))).join('')
+  return [title, ...[head, ...rows].map(line), below, ''].join('\n')
+}
+
+export function asMarkdown({ title, head, rows, note: below }: Table): string[] {
+  const line = (row: readonly string[]) => `| ${head.map((_, i) => row[i] ?? '').join(' | ')} |`
+  const rule = `|${head.map((_, i) => (i === 0 ? ' --- ' : ' ---: ')).join('|')}|`
+  return ['', `### ${title}`, '', line(head), rule, ...rows.map(line), '', `${below}.`]
+}

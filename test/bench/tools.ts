@@ -1,0 +1,175 @@
+import { execFileSync } from 'node:child_process'
+import { accessSync, constants, realpathSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { delimiter, join, resolve } from 'node:path'
+
+/** One promotion, as every tool has to do it. */
+export type Copy = Readonly<{
+  /** `127.0.0.1:port` */
+  from: string
+  to: readonly string[]
+  tls: boolean
+  /** Path of the PEM file that both registries are verified with. */
+  ca: string
+  /** `dev/NAME` and `prod/NAME`: skopeo's sync keeps the last part. */
+  source: string
+  destination: string
+  tags: readonly string[]
+}>
+
+export type Tool = Readonly<{
+  name: string
+  version: string
+  /** False: shown, and not compared with. */
+  counts: boolean
+  command: (copy: Copy) => readonly string[]
+}>
+
+type Peer = Readonly<{
+  name: string
+  ask: string
+  version: RegExp
+  /** Versions before it are what distributions carry along. */
+  since?: readonly [number, number]
+  install: string
+  /** One tag to one registry; the program itself is added. */
+  one: (copy: Copy, to: string, tag: string) => readonly string[]
+  /** All tags of the repository, where the tool knows that. */
+  all?: (copy: Copy, to: string) => readonly string[]
+}>
+
+const from = (copy: Copy, tag: string) => `${copy.from}/${copy.source}:${tag}`
+const into = (copy: Copy, to: string, tag: string) => `${to}/${copy.destination}:${tag}`
+const skopeoTls = ({ tls }: Copy) => [`--src-tls-verify=${tls}`, `--dest-tls-verify=${tls}`]
+
+/** Each as a pipeline would call it: with its defaults. CAs come from SSL_CERT_FILE, which Go programs read. */
+const PEERS: readonly Peer[] = [
+  {
+    name: 'skopeo',
+    ask: '--version',
+    version: /version (\S+)/,
+    since: [1, 20],
+    install: 'skopeo 1.20 or newer from its source',
+    one: (copy, to, tag) => [
+      ...['--insecure-policy', 'copy', '--all', '--preserve-digests', ...skopeoTls(copy)],
+      ...[`docker://${from(copy, tag)}`, `docker://${into(copy, to, tag)}`],
+    ],
+    all: (copy, to) => [
+      ...[
+        '--insecure-policy',
+        'sync',
+        '--all',
+        '--preserve-digests',
+        '--src',
+        'docker',
+        '--dest',
+        'docker',
+        ...skopeoTls(copy),
+      ],
+      ...[`${copy.from}/${copy.source}`, `${to}/${copy.destination.split('/')[0]}`],
+    ],
+  },
+  {
+    name: 'crane',
+    ask: 'version',
+    version: /(\S+)/,
+    install: 'go install github.com/google/go-containerregistry/cmd/crane@latest',
+    one: (copy, to, tag) => ['copy', from(copy, tag), into(copy, to, tag)],
+    all: (copy, to) => ['copy', '--all-tags', `${copy.from}/${copy.source}`, `${to}/${copy.destination}`],
+  },
+  {
+    name: 'regctl',
+    ask: 'version',
+    version: /VCSTag:\s+(\S+)/,
+    install: 'go install github.com/regclient/regclient/cmd/regctl@latest',
+    one: (copy, to, tag) => [
+      ...[copy.from, to].flatMap((host) => ['--host', `reg=${host},tls=${copy.tls ? 'enabled' : 'disabled'}`]),
+      ...['image', 'copy', from(copy, tag), into(copy, to, tag)],
+    ],
+  },
+  {
+    name: 'oras',
+    ask: 'version',
+    version: /Version:\s+(\S+)/,
+    install: 'go install oras.land/oras/cmd/oras@latest',
+    one: (copy, to, tag) => [
+      ...['cp', '--no-tty', `--from-plain-http=${!copy.tls}`, `--to-plain-http=${!copy.tls}`],
+      ...[from(copy, tag), into(copy, to, tag)],
+    ],
+  },
+]
+
+/** Every program of that name, once, in the order in which a shell would find it; Go's own folders last. */
+export function findPrograms(name: string): readonly string[] {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), ...goFolders()]
+  const found = folders.filter((folder) => folder !== '').flatMap((folder) => executable(join(folder, name)) ?? [])
+  return [...new Set(found)]
+}
+
+function goFolders(): string[] {
+  const { GOBIN, GOPATH } = process.env
+  return [...(GOBIN === undefined ? [] : [GOBIN]), join(GOPATH ?? join(homedir(), 'go'), 'bin')]
+}
+
+function executable(path: string): string | undefined {
+  try {
+    accessSync(path, constants.X_OK)
+    return realpathSync(path)
+  } catch {
+    return undefined
+  }
+}
+
+/** The peers on this machine, and how to get those that are not. */
+export function findPeers(): Readonly<{ tools: readonly Tool[]; missing: readonly string[] }> {
+  const missing: string[] = []
+  const tools = PEERS.flatMap((peer) => {
+    const found = findPrograms(peer.name).map((path) => peerAt(path, peer))
+    const counting = found.filter((tool) => tool.counts)
+    if (counting.length === 0) missing.push(`${peer.name}: ${peer.install}`)
+    return [...counting.slice(0, 1), ...found.filter((tool) => !tool.counts)]
+  })
+  return { tools, missing }
+}
+
+function peerAt(path: string, peer: Peer): Tool {
+  const version = peer.version.exec(execFileSync(path, [peer.ask], { encoding: 'utf8' }))?.[1] ?? 'unknown'
+  const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number)
+  const [least, lesser] = peer.since ?? [0, 0]
+  return {
+    name: peer.name,
+    version: version.replace(/^v/, ''),
+    counts: major > least || (major === least && minor >= lesser),
+    command: (copy) => {
+      const { all } = peer
+      const perTo = (to: string) =>
+        all !== undefined && copy.tags.length > 1
+          ? [[path, ...all(copy, to)]]
+          : copy.tags.map((tag) => [path, ...peer.one(copy, to, tag)])
+      return oneAfterTheOther(copy.to.flatMap(perTo))
+    },
+  }
+}
+
+/** As a script does it, where a tool takes one image at a time. */
+function oneAfterTheOther(commands: readonly (readonly string[])[]): readonly string[] {
+  const [only] = commands
+  if (commands.length === 1 && only !== undefined) return only
+  return ['/bin/sh', '-ec', commands.map((words) => words.map((word) => `'${word}'`).join(' ')).join('\n')]
+}
+
+/** The bundle with its defaults. */
+export const OURS: Tool = {
+  name: 'image-promote',
+  version: process.version,
+  counts: true,
+  command: (copy) => {
+    const address = (host: string) => (copy.tls ? host : `http://${host}`)
+    const trust = copy.tls ? ['--source-ca', copy.ca, '--destination-ca', copy.ca] : []
+    return [
+      ...[process.execPath, resolve('dist/index.js'), ...trust],
+      ...['--source-registry', address(copy.from), '--destination-registry', address(copy.to[0] ?? ''), '--'],
+      ...copy.tags.map((tag) => `${copy.source}:${tag}=${copy.destination}:${tag}`),
+    ]
+  },
+}

@@ -1,0 +1,246 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals'
+import { type EmbeddedCluster, startCluster } from '../cluster/cluster.ts'
+import { describe as descriptorOf, makeArtifact, makeImage, makeIndex, seedImage } from '../cluster/image.ts'
+import { type EmbeddedRegistry, startRegistry } from '../cluster/plain.ts'
+import type { Variables } from './run.ts'
+import { at, byPassword, byToken, options } from './sides.ts'
+import { within } from './within.ts'
+
+/**
+ * What a promotion costs in requests. The numbers are exact: one more is a round trip that everybody pays on every run,
+ * one less is a check that is gone. For an image of 5 layers oras asks 28 and then 3 times, skopeo 39 and 11 times.
+ */
+
+// Slow where many things run at once.
+jest.setTimeout(30_000)
+
+const closing: (() => Promise<void>)[] = []
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close()
+})
+
+async function registry(): Promise<EmbeddedRegistry> {
+  const started = await startRegistry()
+  closing.push(async () => {
+    await started.close()
+    expect(started.violations).toEqual([])
+  })
+  return started
+}
+
+async function cluster(): Promise<EmbeddedCluster> {
+  const started = await startCluster()
+  closing.push(async () => {
+    await started.close()
+    expect(started.unexpected).toEqual([])
+  })
+  return started
+}
+
+/** `GET app/manifests/v1 200`: digests cut, upload sessions as ID. */
+function shown({ method, path, status }: Readonly<{ method: string; path: string; status: number }>): string {
+  const [bare = ''] = path.split('?')
+  const brief = bare
+    .replace(/^\/v2\/(dev|prod)\//, '')
+    .replace(/uploads\/[0-9a-f-]{36}$/, 'uploads/ID')
+    .replace(/sha256[:~-][\w-]{20,}$/, 'DIGEST')
+  return `${method} ${brief} ${status}`
+}
+
+type Asked = Readonly<{ source: string[]; destination: string[] }>
+const ALONE = { referrers: 'false' }
+
+async function cost(from: EmbeddedRegistry, to: EmbeddedRegistry, line: string, more: Variables = {}): Promise<Asked> {
+  const before = [from.requests.length, to.requests.length]
+  const { code, warnings } = await within(options(at(from), at(to), more), [line])
+  expect([code, warnings]).toEqual([0, []])
+  const asked = {
+    source: from === to ? [] : from.requests.slice(before[0]).map(shown),
+    destination: to.requests.slice(before[1]).map(shown),
+  }
+  const since = to.requests.slice(before[1])
+  const absent = since.filter(({ method, status }) => method === 'HEAD' && status === 404).map(({ path }) => path)
+  // A tag that has just been absent is not asked for again.
+  expect(since.filter(({ method, path }) => method === 'GET' && absent.includes(path))).toEqual([])
+  return asked
+}
+
+const numbers = ({ source, destination }: Asked) => [source.length, destination.length]
+
+describe('requests to a source and a destination registry, with nothing attached', () => {
+  const platforms = ['linux/amd64', 'linux/arm64', 'linux/ppc64le', 'linux/s390x']
+  test.each([
+    ['an image of 5 layers', makeImage({ seed: 31, layers: 5 }), [7, 14], [1, 1], [3, 1]],
+    ['an image of 40 layers', makeImage({ seed: 32, layers: 40 }), [42, 84], [1, 1], [3, 1]],
+    ['an index of 4 images of 5 layers', makeIndex({ seed: 33, layersEach: 5, platforms }), [29, 54], [5, 5], [11, 5]],
+  ])('%s', async (_name, image, cold, again, withReferrers) => {
+    const [from, to] = [await registry(), await registry()]
+    seedImage(from, 'dev/app', image, 'v1')
+    const line = 'dev/app:v1=prod/app:v1'
+    expect(numbers(await cost(from, to, line, ALONE))).toEqual(cold)
+    expect(numbers(await cost(from, to, line, ALONE))).toEqual(again)
+    expect(numbers(await cost(from, to, line))).toEqual(withReferrers)
+  })
+
+  test('a second run asks once on either side; with referrers two more at the source', async () => {
+    const [from, to] = [await registry(), await registry()]
+    seedImage(from, 'dev/app', makeImage({ seed: 34 }), 'v1')
+    await cost(from, to, 'dev/app:v1=prod/app:v1', ALONE)
+    const destination = ['HEAD app/manifests/v1 200']
+    expect(await cost(from, to, 'dev/app:v1=prod/app:v1', ALONE)).toEqual({
+      source: ['GET app/manifests/v1 200'],
+      destination,
+    })
+    const source = ['GET app/manifests/v1 200', 'GET app/referrers/DIGEST 200', 'GET app/tags/list 200']
+    expect(await cost(from, to, 'dev/app:v1=prod/app:v1')).toEqual({ source, destination })
+  })
+
+  test('one more tag for what is there moves no layer and asks for none', async () => {
+    const [from, to] = [await registry(), await registry()]
+    seedImage(from, 'dev/app', makeImage({ seed: 35, layers: 5 }), 'v1')
+    await cost(from, to, 'dev/app:v1=prod/app:v1', ALONE)
+    expect(await cost(from, to, 'dev/app:v1=prod/app:v2', ALONE)).toEqual({
+      source: ['GET app/manifests/v1 200'],
+      destination: [
+        'HEAD app/manifests/v2 404',
+        'POST app/blobs/uploads/ 201',
+        'HEAD app/manifests/DIGEST 200',
+        'PUT app/manifests/v2 201',
+      ],
+    })
+  })
+
+  test('another repository of the same registry: one mount for each blob, and no byte of them', async () => {
+    const both = await registry()
+    seedImage(both, 'dev/app', makeImage({ seed: 36, layers: 5 }), 'v1')
+    const { destination } = await cost(both, both, 'dev/app:v1=prod/app:v1', ALONE)
+    expect(destination).toHaveLength(9)
+    expect(destination.filter((line) => line === 'POST app/blobs/uploads/ 201')).toHaveLength(6)
+    expect(both.requests.filter(({ path }) => path.includes('/uploads/?mount=')).length).toBe(6)
+  })
+
+  test('a signature costs its own bytes, and nothing the second time but the questions for it', async () => {
+    const [from, to] = [await registry(), await registry()]
+    const image = makeImage({ seed: 37 })
+    seedImage(from, 'dev/app', image, 'v1')
+    seedImage(from, 'dev/app', makeArtifact({ subject: descriptorOf(image.root) }))
+    await cost(from, to, 'dev/app:v1=prod/app:v1')
+    const again = await cost(from, to, 'dev/app:v1=prod/app:v1')
+    expect(again.destination.filter((line) => !/^(GET|HEAD) /.test(line))).toEqual([])
+    expect(numbers(again)).toEqual([5, 2])
+  })
+})
+
+describe('requests to the API and the OAuth server of two clusters', () => {
+  const DISCOVERY = 'api GET /.well-known/oauth-authorization-server 200'
+  const LOGIN = [DISCOVERY, 'oauth GET /oauth/authorize 302', 'oauth POST /oauth/token 200']
+  const WHO = 'api POST /apis/authentication.k8s.io/v1/selfsubjectreviews 201'
+  const LOGOUT = 'api DELETE /apis/oauth.openshift.io/v1/oauthaccesstokens/DIGEST 200'
+  const STREAMS = '/apis/image.openshift.io/v1/namespaces'
+  const READ = `api GET ${STREAMS}/dev/imagestreams/app 200`
+
+  const asked = ({ requests }: EmbeddedCluster, from = 0) =>
+    requests
+      .slice(from)
+      .filter(({ server }) => server !== 'registry')
+      .map((request) => `${request.server} ${shown(request)}`)
+
+  test('by password: five and the logout at the source, seven with the logout at the destination', async () => {
+    const [from, to] = [await cluster(), await cluster()]
+    seedImage(from, 'dev/app', makeIndex({ seed: 41 }), '1.0')
+    const given = options(byPassword(from), byPassword(to))
+    const { code } = await within(given, ['dev/app:1.0=prod/app:1.0'])
+    expect(code).toBe(0)
+    expect(asked(from)).toEqual([...LOGIN, WHO, READ, LOGOUT])
+    const absent = `api GET ${STREAMS}/prod/imagestreams/app 404`
+    expect(asked(to)).toEqual([...LOGIN, WHO, absent, `api POST ${STREAMS}/prod/imagestreams 201`, LOGOUT])
+
+    const [source, destination] = [from.requests.length, to.requests.length]
+    await within(given, ['dev/app:1.0=prod/app:1.0'])
+    expect(asked(from, source)).toEqual([...LOGIN, WHO, READ, LOGOUT])
+    const present = `api GET ${STREAMS}/prod/imagestreams/app 200`
+    expect(asked(to, destination)).toEqual([
+      ...LOGIN,
+      WHO,
+      present,
+      `api GET ${STREAMS}/prod/imagestreams/app/layers 200`,
+      LOGOUT,
+    ])
+  })
+
+  test('by token, several images of one repository: two at the source, three at the destination', async () => {
+    const [from, to] = [await cluster(), await cluster()]
+    const tags = ['1', '2', '3']
+    for (const tag of tags) seedImage(from, 'dev/app', makeImage({ seed: 42 + Number(tag) }), tag)
+    const given = options(byToken(from, from.token('viewer')), byToken(to, to.token('jane')))
+    const { code } = await within(
+      given,
+      tags.map((tag) => `dev/app:${tag}=prod/app:${tag}`),
+    )
+    expect(code).toBe(0)
+    expect(asked(from)).toEqual([WHO, READ])
+    const create = [`api GET ${STREAMS}/prod/imagestreams/app 404`, `api POST ${STREAMS}/prod/imagestreams 201`]
+    expect(asked(to)).toEqual([WHO, ...create])
+  })
+})
+
+describe('tokens on the server', () => {
+  const minted = ({ state }: EmbeddedCluster) => [...state.tokens.keys()]
+  const count = ({ requests }: EmbeddedCluster, method: string, path: string) =>
+    requests.filter((request) => request.method === method && request.path.includes(path)).length
+
+  test.each([
+    ['a promotion that succeeds', 'dev/app:1.0', 0],
+    ['an image that is missing', 'dev/absent:1.0', 1],
+  ])('those of a password login are deleted after %s', async (_name, source, code) => {
+    const [from, to] = [await cluster(), await cluster()]
+    seedImage(from, 'dev/app', makeImage(), '1.0')
+    const run = await within(options(byPassword(from), byPassword(to)), [`${source}=prod/app:1.0`])
+    expect(run.code).toBe(code)
+    for (const each of [from, to]) {
+      expect([minted(each), count(each, 'POST', '/oauth/token'), count(each, 'DELETE', '/oauthaccesstokens/')]).toEqual(
+        [[], 1, 1],
+      )
+    }
+  })
+
+  test.each(['source', 'destination'] as const)(
+    'when only the %s refuses, the other side is logged out again',
+    async (side) => {
+      const [from, to] = [await cluster(), await cluster()]
+      seedImage(from, 'dev/app', makeImage(), '1.0')
+      seedImage(from, 'dev/app', makeImage(), '1.0')
+      const refused = { [`${side}-password`]: 'wrong' }
+      const run = await within(options(byPassword(from), byPassword(to), refused), ['dev/app:1.0=prod/app:1.0'])
+      expect(run.code).toBe(1)
+      expect(run.report.images).toMatchObject([{ error: { code: 'LOGIN_REJECTED', side } }])
+      const [good, bad] = side === 'source' ? [to, from] : [from, to]
+      expect([minted(from), minted(to)]).toEqual([[], []])
+      expect([count(good, 'POST', '/oauth/token'), count(bad, 'POST', '/oauth/token')]).toEqual([1, 0])
+    },
+  )
+
+  test('a token that was given is left alone, also beside one that was not, and after a failure', async () => {
+    const [from, to] = [await cluster(), await cluster()]
+    const given = from.token('developer')
+    const run = await within(options(byToken(from, given), byPassword(to)), ['dev/absent:1.0=prod/app:1.0'])
+    expect(run.code).toBe(1)
+    expect([minted(from), minted(to)]).toEqual([[given], []])
+    expect(count(from, 'DELETE', '/oauthaccesstokens/')).toBe(0)
+  })
+
+  test('one that ended in the middle is replaced by a new login, and both are cleaned up', async () => {
+    const [from, to] = [await cluster(), await cluster()]
+    seedImage(from, 'dev/app', makeImage(), '1.0')
+    let ended = false
+    const revoke = () => {
+      if (!ended) for (const token of minted(to)) to.revoke(token)
+      ended = true
+      return true
+    }
+    to.faults.registry.add({ match: { method: 'POST', when: revoke, nth: 1 }, do: { kind: 'latency', ms: 0 } })
+    const run = await within(options(byPassword(from), byPassword(to)), ['dev/app:1.0=prod/app:1.0'])
+    expect([run.code, ended]).toEqual([0, true])
+    expect([minted(from), minted(to), count(to, 'POST', '/oauth/token')]).toEqual([[], [], 2])
+  })
+})

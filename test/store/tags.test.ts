@@ -1,0 +1,117 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { makeImage, seedImage } from '../cluster/image.ts'
+import { push } from './contract.ts'
+import { hasDockerRegistry, startDockerRegistry } from './docker-registry.ts'
+import { failure } from './lab.ts'
+import { openScene, type Scene } from './scene.ts'
+
+/** Listing all tags of a repository, and removing one. */
+
+const IMAGE = makeImage({ seed: 3 })
+let scene: Scene
+beforeEach(() => {
+  scene = openScene()
+})
+afterEach(() => scene.close())
+
+const list = (tags: readonly unknown[], link?: string) => ({
+  status: 200,
+  headers: { 'Content-Type': 'application/json', ...(link === undefined ? {} : { Link: link }) },
+  body: JSON.stringify({ name: 'dev/app', tags }),
+})
+
+describe('all tags of a repository', () => {
+  test('come page by page, each page asked for once', async () => {
+    const registry = await scene.registry({ tagsPage: 100 })
+    const tags = Array.from({ length: 1000 }, (_, index) => `v${index}`)
+    for (const tag of tags) seedImage(registry, 'dev/app', IMAGE, tag)
+    const found = await scene.lab.open(registry.url, 'dev/app').listTags?.()
+    expect([...(found ?? [])].sort()).toEqual([...tags].sort())
+    expect(registry.requests).toHaveLength(10)
+    expect(registry.violations).toEqual([])
+  })
+
+  test('are what a registry says, without repetitions and without what is no tag', async () => {
+    const { url } = await scene.server(() => list(['v1', 'v1', 7, null, '../v2', 'v2']))
+    expect(await scene.lab.open(url, 'dev/app').listTags?.()).toEqual(['v1', 'v2'])
+  })
+
+  test('end where a registry sends its reader round in a circle', async () => {
+    const { url, asked } = await scene.server(({ target }) =>
+      list(
+        ['v1'],
+        target.includes('last=a')
+          ? '</v2/dev/app/tags/list?last=b>; rel="next"'
+          : '</v2/dev/app/tags/list?last=a>; rel="next"',
+      ),
+    )
+    expect(await scene.lab.open(url, 'dev/app').listTags?.()).toEqual(['v1'])
+    expect(asked.length).toBeLessThan(5)
+  })
+
+  test.each([
+    [404, 'NOT_FOUND'],
+    [403, 'CREDENTIAL_MISSING'],
+  ])('are an error of that side when the registry answers %d', async (status, code) => {
+    const { url } = await scene.server(() => ({ status, body: '{"errors":[]}' }))
+    const target = scene.lab.open(url, 'dev/app')
+    expect(await failure(target.listTags?.() ?? Promise.resolve())).toMatchObject({ code, side: 'destination' })
+  })
+
+  test('are not taken from a web page', async () => {
+    const { url } = await scene.server(() => ({
+      status: 200,
+      headers: { 'Content-Type': 'text/html' },
+      body: '<html>',
+    }))
+    expect(await failure(scene.lab.open(url, 'dev/app').listTags?.() ?? Promise.resolve())).toMatchObject({
+      side: 'destination',
+    })
+  })
+})
+
+describe('removing a tag', () => {
+  test('leaves the manifest and its other tags', async () => {
+    const registry = await scene.registry()
+    for (const tag of ['v1', 'v2']) seedImage(registry, 'dev/app', IMAGE, tag)
+    const target = scene.lab.open(registry.url, 'dev/app')
+    expect(await target.removeTag?.('v1')).toBe(true)
+    expect([...registry.tags('dev/app')]).toEqual([['v2', IMAGE.root.digest]])
+    expect(await target.find('v2')).toMatchObject({ digest: IMAGE.root.digest })
+  })
+
+  test('is not done where the registry refuses', async () => {
+    const registry = await scene.registry({ deletes: false })
+    seedImage(registry, 'dev/app', IMAGE, 'v1')
+    expect(await scene.lab.open(registry.url, 'dev/app').removeTag?.('v1')).toBe(false)
+    expect(registry.tags('dev/app').get('v1')).toBe(IMAGE.root.digest)
+  })
+
+  test('is not done where the registry says so and does nothing, as OpenShift’s does', async () => {
+    const { url } = await scene.server(({ method }) => ({ status: method === 'DELETE' ? 202 : 200 }))
+    expect(await scene.lab.open(url, 'dev/app').removeTag?.('v1')).toBe(false)
+  })
+
+  test('is left to whoever can do it', async () => {
+    const { url, asked } = await scene.server(() => ({ status: 500 }))
+    const target = scene.lab.open(url, 'dev/app', { removeTag: async (tag) => tag === 'v1' })
+    expect([await target.removeTag?.('v1'), await target.removeTag?.('v2')]).toEqual([true, false])
+    expect(asked).toEqual([])
+  })
+})
+
+if (hasDockerRegistry()) {
+  describe('Debian’s docker-registry', () => {
+    test('lists its tags, and refuses to remove one without harm to it', async () => {
+      const real = await startDockerRegistry()
+      if (real === undefined) throw new Error('it was there a moment ago')
+      scene.after(real.close)
+      const target = scene.lab.open(real.url, 'dev/app')
+      for (const tag of ['v1', 'v2']) await push(target, IMAGE, tag)
+      expect([...((await target.listTags?.()) ?? [])].sort()).toEqual(['v1', 'v2'])
+      expect(await target.removeTag?.('v1')).toBe(false)
+      expect(await target.find('v1')).toMatchObject({ digest: IMAGE.root.digest })
+      expect(await target.find('v2')).toMatchObject({ digest: IMAGE.root.digest })
+    })
+  })
+}

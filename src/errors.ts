@@ -22,8 +22,12 @@ export type Code =
   | 'REGISTRY_UNKNOWN' // no way to find the registry's address
   | 'NOT_FOUND' // image, tag or blob absent
   | 'TAG_MISMATCH' // reference with tag and digest that differ
+  | 'GUARD' // overwrite or expect-current forbid that the tag moves
+  | 'TAG_MOVED' // somebody else has written the tag since it was looked at
+  | 'ABANDONED' // not done, or undone, because another image of the promotion failed
   | 'DIGEST_MISMATCH' // bytes are not what their digest says
   | 'PLATFORM_MISSING' // a wanted platform is not in the index
+  | 'SIGNATURE_MISSING' // a signature is required, and there is none
   | 'UNSUPPORTED' // a shape or feature that is not copied (schema 1, …)
   | 'TLS' // unknown CA, wrong host name, expired certificate
   | 'NETWORK' // DNS, refused, reset, cut
@@ -38,6 +42,8 @@ export type Code =
 
 export type ErrorDetail = Readonly<{
   side?: Side | undefined
+  /** Name of the destination, where side is `destination`. */
+  target?: string | undefined
   /** What the reader should do next: one sentence or a command. */
   hint?: string | undefined
   cause?: unknown
@@ -58,6 +64,7 @@ export class PromoteError extends Error {
   override readonly name = 'PromoteError'
   readonly code: Code
   readonly side: Side | undefined
+  readonly target: string | undefined
   readonly hint: string | undefined
   readonly transient: boolean
   readonly status: number | undefined
@@ -68,6 +75,7 @@ export class PromoteError extends Error {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause })
     this.code = code
     this.side = detail.side
+    this.target = detail.target
     this.hint = detail.hint
     this.transient = detail.transient ?? false
     this.status = detail.status

@@ -1,168 +1,195 @@
 import type { Context } from './context.ts'
-import { execute, expectStored, type Job, putComplete, type Shared } from './copy/execute.ts'
-import { discover, type Graph } from './copy/graph.ts'
-import { createPermits } from './copy/permits.ts'
-import { isUnchanged, makePlan, type Plan, plannedSteps } from './copy/plan.ts'
-import { survey } from './copy/survey.ts'
+import { holdable } from './copy/atomic.ts'
+import { execute } from './copy/execute.ts'
+import { discover } from './copy/graph.ts'
+import { checkGuard } from './copy/guards.ts'
+import { isUnchanged, makePlan, plannedSteps } from './copy/plan.ts'
+import { shareOut } from './copy/sharing.ts'
+import { findTags, type Survey, survey } from './copy/survey.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
+import { expand } from './expand.ts'
 import type { Host } from './host/host.ts'
-import type { Config, ImagePair } from './inputs/config.ts'
+import type { Config, ImagePair, SideConfig } from './inputs/config.ts'
 import type { Manifest } from './oci/manifest.ts'
-import { formatReference } from './oci/reference.ts'
-import type { Bytes, Report, Row, Status } from './report/model.ts'
+import type { Reference } from './oci/reference.ts'
+import type { Cluster } from './openshift/cluster.ts'
+import type { Report, Row } from './report/model.ts'
 import { makeReport } from './report/report.ts'
-import { openSide, type Repository, type Side } from './side.ts'
-
-/** One image on its way through the stages. A stage that fails leaves its error; later stages pass it by. */
-type Work = {
-  readonly image: number
-  readonly pair: ImagePair
-  readonly tags: readonly string[]
-  readonly began: number
-  source?: Repository
-  destination?: Repository
-  plan?: Plan
-  moved?: Bytes
-  readonly written: Set<string>
-  error?: PromoteError
-  /** Set once nothing more will happen to it. */
-  rows?: readonly Row[]
-}
-
-type Run = Readonly<{ config: Config; host: Host; context: Context; shared: Shared }>
-type Sides = Readonly<{ source: Side; destination: Side }>
+import { rollBack } from './rollback.ts'
+import { namesOf } from './rows.ts'
+import type { Repository, Side } from './side.ts'
+import { abandonAll, annotateStreams, guardOf, tagAll, tagEach } from './tags.ts'
+import {
+  conclude,
+  createRun,
+  createWork,
+  type Destination,
+  each,
+  fail,
+  going,
+  type Image,
+  jobOf,
+  logIn,
+  logOut,
+  mountable,
+  type Run,
+  type Work,
+  whenAsked,
+} from './work.ts'
 
 /** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
 export async function promote(config: Config, host: Host, context: Context): Promise<Report> {
   const started = context.now()
-  const run = createRun(config, host, context)
-  const works = config.images.map((pair, image) => createWork(pair, image, config, context))
-  const sides = await logIn(run).catch((thrown) => fail(works, thrown, run))
-  try {
-    if (sides !== undefined) {
-      await each(works, run, (work) => prepare(work, sides, run))
-      if (!config.dryRun) {
-        await each(works, run, (work) => copy(work, run))
-        await each(works, run, (work) => tag(work, run))
-      }
-    }
-  } finally {
-    await logOut(sides)
+  const signal = holdable(context)
+  const run = createRun(config, host, signal.context)
+  if (config.requireSigned)
+    context.log.info(
+      'require-signed: that a signature is there is checked; whose it is, and whether it is good, is not',
+    )
+  const rows =
+    config.rollback === undefined ? await promoteAll(run, started, signal) : await rollBack(config.rollback, run)
+  const { dryRun, shard, rollback } = config
+  const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined }
+  const report: Report = {
+    ...makeReport(started, context.now(), dryRun, rows, goal),
+    ...(dryRun && rollback === undefined ? { plans: run.plans } : {}),
   }
-  const rows = works.flatMap((work) => conclude(work, run))
-  const report = makeReport(started, context.now(), config.dryRun, rows)
   host.event({ event: 'done', report })
   return report
 }
 
-function createRun(config: Config, host: Host, context: Context): Run {
-  const emit = host.event.bind(host)
-  const shared = { context, permits: createPermits(config.jobs), retries: config.retries, homes: new Map(), emit }
-  return { config, host, context, shared }
-}
+type Holdable = Pick<ReturnType<typeof holdable>, 'hold' | 'release'>
 
-function createWork(pair: ImagePair, image: number, config: Config, context: Context): Work {
-  const tags = [...new Set([pair.destination.tag, ...config.additionalTags])]
-  return { image, pair, tags, began: context.now(), written: new Set() }
-}
-
-/** Every image that has something left to do, side by side; a failure stays with its image. */
-async function each(works: readonly Work[], run: Run, stage: (work: Work) => Promise<void>): Promise<void> {
-  const going = works.filter((work) => work.rows === undefined)
-  await Promise.all(going.map((work) => stage(work).catch((thrown) => fail([work], thrown, run))))
-}
-
-function fail(works: readonly Work[], thrown: unknown, run: Run): undefined {
-  for (const work of works) {
-    work.error = asPromoteError(thrown)
-    conclude(work, run)
-  }
-}
-
-/** Makes the rows of an image and tells them, once. */
-function conclude(work: Work, run: Run): readonly Row[] {
-  if (work.rows !== undefined) return work.rows
-  work.rows = rowsOf(work, run)
-  for (const row of work.rows) run.shared.emit({ event: 'image', image: work.image, row })
-  return work.rows
-}
-
-/** Both sides at once; when one fails the other is logged out again. */
-async function logIn({ config, host, context, shared }: Run): Promise<Sides> {
-  const onRetry = (what: string, reason: string, wait: number, attempt: number) =>
-    shared.emit({ event: 'retry', image: null, what, reason, wait, attempt })
-  const options = { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }
-  const [source, destination] = await Promise.allSettled([
-    openSide(config.source, options),
-    openSide(config.destination, options),
-  ])
-  if (source.status === 'fulfilled' && destination.status === 'fulfilled') {
-    for (const [side, { cluster, api }] of [
-      ['source', source.value],
-      ['destination', destination.value],
-    ] as const) {
-      if (cluster !== undefined) shared.emit({ event: 'login', side, user: cluster.user, registry: api ?? '' })
+async function promoteAll(run: Run, started: number, signal: Holdable): Promise<readonly Row[]> {
+  const { config, works } = run
+  const source = logIn(config.source, run)
+  const destinations = config.destinations.map((to) => ({ config: to, side: logIn(to, run) }))
+  try {
+    await listWorks(source, destinations, run)
+    await each(works, run, (work) => prepare(work, run))
+    const failed = works.find(({ error }) => error !== undefined)?.error
+    if (config.atomic && failed !== undefined) abandonAll(works, failed, run)
+    announceAll(run)
+    if (config.atomic && !config.dryRun) await copyThenTagAll(run, started, signal)
+    else if (!config.dryRun) {
+      // A destination has its tags once it has its images: it does not wait for another one.
+      const perDestination = destinations.map((to) => works.filter(({ destination }) => destination === to))
+      await Promise.all(perDestination.map((own) => copyAndTag(own, run)))
     }
-    return { source: source.value, destination: destination.value }
+    if (config.annotate && !config.dryRun) await annotateStreams(works, run)
+  } finally {
+    await logOut([source, ...destinations.map(({ side }) => side)])
   }
-  const opened = [source, destination].flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
-  await Promise.all(opened.map((side) => side.close()))
-  throw source.status === 'rejected'
-    ? bothReasons(source.reason, destination)
-    : (destination as PromiseRejectedResult).reason
+  return works.flatMap((work) => conclude(work, run))
+}
+
+/** Each image at each destination; what a selection stands for is known only now. */
+async function listWorks(source: Promise<Side>, destinations: readonly Destination[], run: Run): Promise<void> {
+  for (const { pair, error } of await expand(source, run)) {
+    const image = error === undefined ? readImage(pair, source, run) : unreadable(pair, error)
+    for (const destination of destinations) {
+      const work = createWork(image, destination, run)
+      run.works.push(work)
+      if (error !== undefined) fail(work, error, run)
+    }
+  }
+}
+
+/** resolve, discover: under way at once, whatever the destinations do. */
+function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graphs }: Run): Image {
+  const source = side.then((opened) => opened.repository(pair.source))
+  const wanted = { ...config, platforms: pair.platforms ?? config.platforms }
+  const graph = source.then(async (from) => {
+    const root = await shared.permits(() => resolve(pair, from))
+    // Many tags may have one image: it is looked into once.
+    const key = JSON.stringify([from.origin, from.store.name, root.descriptor.digest, wanted.platforms])
+    const known = graphs.get(key) ?? discover(from.store, root, wanted, shared.permits)
+    graphs.set(key, known)
+    return known
+  })
+  return { pair, source: whenAsked(source), graph: whenAsked(graph) }
+}
+
+function unreadable(pair: ImagePair, error: PromoteError): Image {
+  return { pair, source: whenAsked(Promise.reject(error)), graph: whenAsked(Promise.reject(error)) }
+}
+
+/** locate, survey, plan; the source is resolved and discovered meanwhile. */
+async function prepare(work: Work, run: Run): Promise<void> {
+  const { config, shared } = run
+  const { image } = work
+  const source = image.source.then((from) => (work.from = from))
+  const read = Promise.all([image.graph, source])
+  const [[graph, from], { to, tags }] = await bothSides(read, openDestination(work, run), work.target)
+  const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits)
+  const plan = makePlan(graph, seen, mountable(from, to))
+  // Before any tag moves, the registries have taken every manifest.
+  work.plan = config.atomic ? { ...plan, rootByDigest: true } : plan
+  checkGuard(to.store.name, tags, graph.root.descriptor.digest, guardOf(work, run))
+  if (config.dryRun) await askRights(work, to, tags, run)
+}
+
+async function askRights(work: Work, { cluster, path, store }: Repository, tags: Survey['tags'], run: Run) {
+  if (cluster === undefined) return
+  const remove = run.config.atomic && [...tags.values()].includes(null)
+  const rights = await cluster.rights(path, { create: (await cluster.stream(path)) === undefined, remove })
+  work.rights = rights
+  if (rights.state === 'missing')
+    run.context.log.warn(`${store.name}: the right to ${rights.missing.join(', to ')} is missing: ${rights.grant}`)
 }
 
 /** When both sides fail, one message tells both: nobody wants to find the second mistake on the next run. */
-function bothReasons(first: unknown, second: PromiseSettledResult<unknown>): PromoteError {
-  const error = asPromoteError(first, 'source')
-  if (second.status === 'fulfilled') return error
-  const other = asPromoteError(second.reason, 'destination')
-  const message = `${error.message} And the destination: ${other.message}`
-  const hint = [error.hint, other.hint].filter((each) => each !== undefined).join(' ')
-  return new PromoteError(error.code, message, { ...error, cause: error.cause, hint: hint === '' ? undefined : hint })
-}
-
-async function logOut(sides: Sides | undefined): Promise<void> {
-  if (sides !== undefined) await Promise.all([sides.source.close(), sides.destination.close()])
-}
-
-/** locate, resolve, discover, survey, plan. */
-async function prepare(work: Work, sides: Sides, run: Run): Promise<void> {
-  const { config, shared } = run
-  const { pair } = work
-  const [source, destination] = await Promise.all([
-    sides.source.repository(pair.source),
-    openDestination(work, sides.destination, run),
-  ])
-  work.source = source
-  work.destination = destination
-  const root = await resolve(pair, source)
-  const graph = await discover(source.store, root, config, shared.permits)
-  const seen = await survey(destination.store, graph, work.tags, config.dryRun, shared.permits)
-  const mountFrom = source.origin === destination.origin && source.path !== destination.path ? source.path : undefined
-  work.plan = makePlan(graph, seen, mountFrom)
-  announce(work, work.plan, graph, run)
-  if (isUnchanged(work.plan)) conclude(work, run)
+async function bothSides<S, D>(source: Promise<S>, destination: Promise<D>, target: string): Promise<[S, D]> {
+  const [from, to] = await Promise.allSettled([source, destination])
+  if (from.status === 'fulfilled' && to.status === 'fulfilled') return [from.value, to.value]
+  if (from.status === 'fulfilled') throw asPromoteError((to as PromiseRejectedResult).reason, 'destination')
+  const error = asPromoteError(from.reason, 'source')
+  if (to.status === 'fulfilled' || to.reason === from.reason) throw error
+  const other = asPromoteError(to.reason, 'destination')
+  if (error.code === 'CANCELLED' || other.code === 'CANCELLED') throw error
+  const name = target === 'destination' ? target : `destination ${target}`
+  const message = `${error.message} And the ${name}: ${other.message}`
+  const hint = [error.hint, other.hint].filter((part) => part !== undefined).join(' ')
+  throw new PromoteError(error.code, message, { ...error, cause: error.cause, hint: hint === '' ? undefined : hint })
 }
 
 /** The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise. */
-async function openDestination(work: Work, side: Side, { config, context }: Run): Promise<Repository> {
+async function openDestination(work: Work, { config, context, shared }: Run) {
+  const { image, destination } = work
+  const side = await destination.side
   const reference = work.pair.destination
-  const ensure = side.cluster !== undefined && reference.host === undefined && config.destination.registry === undefined
-  if (ensure && !config.dryRun) await side.cluster.ensureStream(reference.repository)
-  const repository = await side.repository(reference)
-  if (!ensure && !config.dryRun) await repository.cluster?.ensureStream(reference.repository)
-  for (const tag of work.tags) {
-    const followed = await repository.cluster?.follows(reference.repository, tag)
-    if (followed !== undefined)
-      context.log.warn(`${repository.store.name}:${tag} follows ${followed}: the next import may move it away again`)
+  const { repository: path } = reference
+  const ensure = async (cluster: Cluster | undefined): Promise<void> => {
+    if (cluster === undefined || config.dryRun) return
+    // Nothing is created for an image that the source turns out not to have.
+    if ((await cluster.stream(path)) === undefined) await image.graph
+    await cluster.ensureStream(path)
   }
-  return repository
+  const isOwn = side.cluster !== undefined && isHome(reference, destination.config)
+  if (isOwn) await ensure(side.cluster)
+  const to = await side.repository(reference)
+  work.to = to
+  if (!isOwn) await ensure(to.cluster)
+  for (const tag of work.tags) {
+    const followed = await to.cluster?.follows(path, tag)
+    if (followed !== undefined) context.log.warn(`${to.store.name}: ${followed}`)
+  }
+  // One read of the image stream tells where all its tags are.
+  const stream = await to.cluster?.stream(path)
+  if (stream === undefined) return { to, tags: await findTags(to.store, work.tags, shared.permits) }
+  return { to, tags: new Map(work.tags.map((tag) => [tag, stream.tags.get(tag) ?? null])) }
+}
+
+/** Without a host, an input or a layout that says otherwise, an image is in the cluster's own registry. */
+function isHome({ host, layout }: Reference, { registry }: SideConfig): boolean {
+  return host === undefined && layout === undefined && registry === undefined
 }
 
 /** Tag → manifest, once; the tag is never read again. A digest beside the tag is what the tag has to point at. */
-async function resolve({ source: reference }: ImagePair, { store, cluster, path }: Repository): Promise<Manifest> {
-  const { tag, digest } = reference
+async function resolve({ source: reference }: ImagePair, from: Repository): Promise<Manifest> {
+  const { store, cluster, path } = from
+  const { digest } = reference
+  const tag = from.tag ?? reference.tag
   if (tag === undefined && digest !== undefined) return store.resolve(digest)
   const wanted = tag ?? 'latest'
   const root = await store.resolve((await cluster?.digestOf(path, wanted)) ?? wanted)
@@ -173,21 +200,45 @@ async function resolve({ source: reference }: ImagePair, { store, cluster, path 
   })
 }
 
-function announce(work: Work, plan: Plan, graph: Graph, { config, shared }: Run): void {
-  const { source, destination } = namesOf(work)
-  const { bytes, tags } = plan
-  const { digest } = graph.root.descriptor
-  shared.emit({
-    event: 'plan',
-    image: work.image,
-    images: config.images.length,
-    source,
-    destination,
-    digest,
-    steps: plannedSteps(plan),
-    bytes,
-    tags,
+/** What is planned, in the order of the list, once all of it is known: what images have in common moves once. */
+function announceAll(run: Run): void {
+  const { config, shared, works } = run
+  const prepared = going(works).flatMap((work) => {
+    const { plan, to } = work
+    return plan === undefined || to === undefined ? [] : [{ work, plan, registry: to.origin, repository: to.path }]
   })
+  for (const [index, plan] of shareOut(prepared).entries()) {
+    const work = prepared[index]?.work as Work
+    const { graph, bytes, tags } = plan
+    const { digest } = graph.root.descriptor
+    const rights = work.rights === undefined ? {} : { rights: work.rights }
+    const planned = { ...namesOf(work), digest, steps: plannedSteps(plan), bytes, tags, ...rights }
+    shared.emit({ event: 'plan', image: work.number, images: works.length, ...planned })
+    if (config.dryRun) {
+      work.plan = plan
+      run.plans.push({ ...planned, target: work.target })
+    }
+    if (isUnchanged(plan)) conclude(work, run)
+  }
+}
+
+async function copyAndTag(works: readonly Work[], run: Run): Promise<void> {
+  await each(works, run, (work) => copy(work, run))
+  await tagEach(works, run)
+  await each(works, run, (work) => finish(work, run))
+}
+
+/** All images everywhere before the first tag anywhere; what fails before that has changed no tag. */
+async function copyThenTagAll(run: Run, started: number, { hold, release }: Holdable): Promise<void> {
+  const { works } = run
+  await each(works, run, (work) => copy(work, run))
+  hold()
+  try {
+    await tagAll(works, run, started)
+    await each(works, run, (work) => finish(work, run))
+  } finally {
+    release()
+  }
 }
 
 async function copy(work: Work, { shared }: Run): Promise<void> {
@@ -195,94 +246,13 @@ async function copy(work: Work, { shared }: Run): Promise<void> {
   work.moved = await execute(plan, job, shared)
 }
 
-/** After everything of every image is there: the tags, last; each verified by the digest that the registry answers. */
-async function tag(work: Work, run: Run): Promise<void> {
-  const { shared } = run
-  const [plan, job] = jobOf(work)
-  for (const { tag: name } of plan.tags) {
-    await shared.permits(async () => {
-      const stored = await putComplete(plan.graph.root, name, plan, job, shared)
-      await expectStored(job.target, plan.graph.root, name, stored)
-    })
-    work.written.add(name)
+/** An archive gets its name when everything is in it: without that nothing was written to it. */
+async function finish(work: Work, run: Run): Promise<void> {
+  try {
+    await work.to?.finish?.()
+  } catch (thrown) {
+    work.written.clear()
+    throw thrown
   }
   conclude(work, run)
-}
-
-function jobOf({ image, plan, source, destination }: Work): [Plan, Job] {
-  if (plan === undefined || source === undefined || destination === undefined)
-    throw new PromoteError('INTERNAL', 'not prepared')
-  const mountFrom = source.origin === destination.origin && source.path !== destination.path ? source.path : undefined
-  const job = {
-    image,
-    source: source.store,
-    target: destination.store,
-    registry: destination.origin,
-    repository: destination.path,
-    mountFrom,
-  }
-  return [plan, job]
-}
-
-function namesOf({ pair, source, destination }: Work): { source: string; destination: string } {
-  const { tag, digest } = pair.source
-  const suffix = `${tag === undefined ? (digest === undefined ? ':latest' : '') : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`
-  return {
-    source: source === undefined ? formatReference(pair.source) : `${source.store.name}${suffix}`,
-    destination: `${destination?.store.name ?? formatReference({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
-  }
-}
-
-function rowsOf(work: Work, { config, context }: Run): Row[] {
-  const names = namesOf(work)
-  const { plan, error } = work
-  const digest = plan?.graph.root.descriptor.digest ?? null
-  return work.tags.map((name, index): Row => {
-    const status = statusOf(work, name, config)
-    const previous = plan?.tags.find((planned) => planned.tag === name)
-    const arrived = status === 'promoted' || status === 'unchanged'
-    return {
-      source: names.source,
-      sourceDigest: digest,
-      destination: `${names.destination.slice(0, names.destination.lastIndexOf(':'))}:${name}`,
-      target: 'destination',
-      tag: name,
-      digest: arrived || status === 'planned' ? digest : null,
-      previousDigest: previous === undefined ? (plan === undefined ? null : digest) : previous.from,
-      status,
-      bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
-      attached: plan?.graph.attached ?? [],
-      error:
-        error === undefined || arrived
-          ? null
-          : {
-              code: error.code,
-              side: error.side ?? null,
-              message: context.secrets.redact(error.message),
-              hint: error.hint ?? null,
-            },
-      platforms: plan?.graph.platforms ?? [],
-      milliseconds: context.now() - work.began,
-    }
-  })
-}
-
-function statusOf({ error, plan, written, moved }: Work, tag: string, config: Config): Status {
-  if (error === undefined && plan !== undefined && isUnchanged(plan)) return 'unchanged'
-  if (error === undefined && config.dryRun) return 'planned'
-  if (written.has(tag)) return 'promoted'
-  if (error !== undefined) return error.code === 'CANCELLED' ? 'cancelled' : 'failed'
-  // The tag was right already; what it stands for was completed, or there was nothing to do for this tag.
-  return moved !== undefined && moved.copied + moved.mounted > 0 ? 'promoted' : 'unchanged'
-}
-
-function bytesOf({ moved, plan, error }: Work): Bytes {
-  if (moved !== undefined) return moved
-  if (plan === undefined) return { total: 0, copied: 0, mounted: 0, present: 0 }
-  return error === undefined ? plan.bytes : { ...plan.bytes, copied: 0, mounted: 0 }
-}
-
-/** Further tags of the same image move nothing: its bytes have just arrived with the first. */
-function alreadyThere({ total }: Bytes): Bytes {
-  return { total, copied: 0, mounted: 0, present: total }
 }

@@ -6,11 +6,14 @@ import { readKubeconfig } from './credentials/kubeconfig.ts'
 import { podCluster } from './credentials/pod.ts'
 import { PromoteError } from './errors.ts'
 import { openNetwork } from './http/network.ts'
+import { isPublic } from './http/reach.ts'
 import type { Network, Send } from './http/send.ts'
 import type { Config, RegistryAddress, SideConfig } from './inputs/config.ts'
-import { hostOf, type Reference } from './oci/reference.ts'
+import { hostOf, layoutName, type Reference, splitLayoutName } from './oci/reference.ts'
 import type { Cluster } from './openshift/cluster.ts'
 import { type ClusterAccess, openCluster } from './openshift/login.ts'
+import { withForeign } from './store/foreign.ts'
+import { type Layout, openLayouts } from './store/layout.ts'
 import { openRepository } from './store/registry.ts'
 import type { Target } from './store/store.ts'
 
@@ -32,6 +35,10 @@ export type Repository = Readonly<{
   path: string
   /** The cluster whose own registry this is. */
   cluster: Cluster | undefined
+  /** Of the image that a layout holds, when the reference names none. */
+  tag?: string
+  /** After the last tag, where nothing is there before: an archive gets its name. */
+  finish?: () => Promise<void>
 }>
 
 export type SideOptions = Readonly<{
@@ -54,7 +61,7 @@ export async function openSide(side: SideConfig, options: SideOptions): Promise<
   const { context, config, onRetry } = options
   const access = await accessOf(side, options)
   if (access.insecure)
-    context.log.warn(`${side.side}: certificates are not checked; whoever is on the way can read and change everything`)
+    context.log.warn(`${side.name}: certificates are not checked; whoever is on the way can read and change everything`)
   const network = openNetwork(
     {
       side: side.side,
@@ -65,7 +72,13 @@ export async function openSide(side: SideConfig, options: SideOptions): Promise<
       ...(access.ca === undefined ? {} : { ca: access.ca }),
       ...(access.certificate === undefined
         ? {}
-        : { clientCertificate: { ...access.certificate, origin: access.api?.origin } }),
+        : {
+            clientCertificate: {
+              ...access.certificate,
+              origin: access.api?.origin,
+              besideTokens: access.way?.kind !== 'certificate',
+            },
+          }),
     },
     context,
   )
@@ -91,6 +104,12 @@ async function accessOf(side: SideConfig, { context, oidcToken }: SideOptions): 
           ? ({ kind: 'certificate' } as const)
           : explicitWay(side)
     const certificate = from.clientCertificate === undefined ? {} : { certificate: from.clientCertificate }
+    if (from.proxyUrl !== undefined)
+      context.log.warn(`${side.name}: the proxy-url of the kubeconfig is not used: set HTTPS_PROXY instead`)
+    if (from.tlsServerName !== undefined)
+      context.log.warn(
+        `${side.name}: the tls-server-name of the kubeconfig is not used: its server must have that name`,
+      )
     return {
       ca: joinPem(side.ca, from.ca),
       insecure: side.insecureSkipTlsVerify || from.insecure,
@@ -113,7 +132,7 @@ async function accessOf(side: SideConfig, { context, oidcToken }: SideOptions): 
   if (oidcToken === undefined)
     throw new PromoteError(
       'CREDENTIAL_MISSING',
-      `${side.side}-oidc-audience needs GitHub Actions: no other host has an OIDC token`,
+      `${optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`,
       { side: side.side },
     )
   return {
@@ -135,14 +154,20 @@ function explicitWay(side: SideConfig): ClusterAccess['way'] {
   if (way !== undefined) return way
   throw new PromoteError('CREDENTIAL_MISSING', `no way into the ${side.side} cluster is configured`, {
     side: side.side,
-    hint: `Give ${side.side}-username and ${side.side}-password, or ${side.side}-token.`,
+    hint: `Give ${optionOf(side, 'username')} and ${optionOf(side, 'password')}, or ${optionOf(side, 'token')}.`,
   })
 }
 
-function optionalWay({ username, password, token, side }: SideConfig): ClusterAccess['way'] | undefined {
+function optionalWay(side: SideConfig): ClusterAccess['way'] | undefined {
+  const { username, password, token } = side
   if (username !== undefined && password !== undefined) return { kind: 'password', username, password }
   if (token === undefined) return undefined
-  return { kind: 'token', login: fixedLogin(`the token of ${side}-token`, { kind: 'bearer', token }) }
+  return { kind: 'token', login: fixedLogin(`token of ${optionOf(side, 'token')}`, { kind: 'bearer', token }) }
+}
+
+/** How the user has spelled it: `destination-token`, or `token` of an entry in the list of destinations. */
+function optionOf({ side, name }: SideConfig, option: string): string {
+  return name === side ? `${side}-${option}` : `${option} of ${name}`
 }
 
 function joinPem(...parts: readonly (string | undefined)[]): string | undefined {
@@ -175,12 +200,17 @@ type Parts = Readonly<{
 function createSide(side: SideConfig, options: SideOptions, { network, cluster, api }: Parts): Side {
   const sends = new Map<string, Send>()
   const repositories = new Map<string, Promise<Repository>>()
+  const layouts = openLayouts(side.side, options.context)
+  const foreign = createForeign(side, options)
 
   const open = async (reference: Reference): Promise<Repository> => {
     const address = await addressOf(side, cluster, reference)
     const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`)
     const own = (await cluster?.ownsRegistry(base.host, reference.repository)) === true ? cluster : undefined
     const login = own?.login ?? (await loginFor(side, base.host, reference, cluster, options.context))
+    const isGiven = reference.host === undefined || reference.host === side.registry?.host
+    if (cluster !== undefined && own === undefined && isGiven && login === NOTHING)
+      options.context.log.warn(notItsOwn(side, base))
     const key = `${base.origin} ${login.describe}`
     const send = sends.get(key) ?? network.as(base, login)
     sends.set(key, send)
@@ -197,13 +227,14 @@ function createSide(side: SideConfig, options: SideOptions, { network, cluster, 
       context,
       ...help,
     })
-    return { store, origin: base.origin, path, cluster: own }
+    return { store: foreign.beside(store), origin: base.origin, path, cluster: own }
   }
 
   return {
     cluster,
     api,
     repository(reference) {
+      if (reference.layout !== undefined) return openInLayout(layouts.at(reference.layout), reference, foreign)
       const key = `${reference.host ?? ''}/${reference.repository}`
       const known = repositories.get(key) ?? open(reference)
       repositories.set(key, known)
@@ -211,16 +242,56 @@ function createSide(side: SideConfig, options: SideOptions, { network, cluster, 
     },
     async close() {
       await cluster?.logout()
-      await network.close()
+      await Promise.all([network.close(), foreign.close(), layouts.close()])
     },
+  }
+}
+
+function notItsOwn(side: SideConfig, { host }: URL): string {
+  const way = `an auth file (${optionOf(side, 'auth-file')}) can open it`
+  return `${side.name}: ${host} is not what the cluster names as its registry, so its token is not sent there: ${way}`
+}
+
+/** A layout is its own registry, and all of it one repository: blobs belong to all images in it. */
+async function openInLayout(layout: Layout, reference: Reference, foreign: Foreign): Promise<Repository> {
+  const { layout: place, repository, tag } = reference
+  const assumed = place?.assumed === true && tag !== undefined
+  const meant = assumed ? splitLayoutName(await layout.nameOf(layoutName(repository, tag))) : undefined
+  return {
+    store: foreign.beside(layout.repository((meant ?? reference).repository)),
+    origin: `${place?.kind}:${place?.path}`,
+    path: '',
+    cluster: undefined,
+    ...(meant === undefined ? {} : { tag: meant.tag }),
+    ...(place?.kind === 'oci-archive' ? { finish: layout.finish } : {}),
+  }
+}
+
+type Foreign = ReturnType<typeof createForeign>
+
+/** Layers at addresses that manifests name: over connections of their own, which know no credential and no CA of the side. */
+function createForeign({ side }: SideConfig, { config, context, onRetry }: SideOptions) {
+  let network: Network | undefined
+  const open = (): Network => {
+    const { stallTimeout, retries } = config
+    return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, reach: isPublic }, context)
+  }
+  return {
+    beside(store: Target): Target {
+      if (side !== 'source' || !config.includeForeign) return store
+      network ??= open()
+      return withForeign(store, network.send, { side, context })
+    },
+    close: async () => network?.close(),
   }
 }
 
 function helpOf(cluster: Cluster, path: string) {
   return {
     inventory: () => cluster.inventory(path),
+    removeTag: (tag: string) => cluster.removeTag(path, tag),
     explain: (error: PromoteError, access: 'pull' | 'push', tag?: string) =>
-      cluster.explain(error, { repository: path, access, ...(tag === undefined ? {} : { tag }) }),
+      cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' }),
   }
 }
 
@@ -237,9 +308,11 @@ async function addressOf(
   if (cluster !== undefined) return cluster.registryFor(reference.repository)
   throw new PromoteError('REGISTRY_UNKNOWN', `no registry is known for ${reference.repository}`, {
     side: side.side,
-    hint: `Give ${side.side}-cluster or ${side.side}-registry, or write the registry into the reference.`,
+    hint: `Give ${optionOf(side, 'cluster')} or ${optionOf(side, 'registry')}, or write the registry into the reference.`,
   })
 }
+
+const NOTHING = fixedLogin('no credential', ANONYMOUS)
 
 /**
  * Explicit credentials of a side without a cluster open its own registry and nothing else; every other registry gets
@@ -261,12 +334,14 @@ async function loginFor(
     { side: side.side, ...file },
     context,
   )
-  return found ?? fixedLogin('no credential', ANONYMOUS)
+  return found ?? NOTHING
 }
 
-function explicitLogin({ side, username, password, token }: SideConfig): Login | undefined {
+function explicitLogin(side: SideConfig): Login | undefined {
+  const { username, password, token } = side
   const secret = password ?? token
   if (secret === undefined) return undefined
-  if (username === undefined) return fixedLogin(`the token of ${side}-token`, { kind: 'bearer', token: secret })
+  if (username === undefined)
+    return fixedLogin(`token of ${optionOf(side, 'token')}`, { kind: 'bearer', token: secret })
   return fixedLogin(`user ${username}`, { kind: 'basic', username, password: secret })
 }

@@ -1,3 +1,4 @@
+import { PromoteError } from '../errors.ts'
 import { type Digest, referrersTag } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 import type { Source } from '../store/store.ts'
@@ -13,33 +14,49 @@ const SUFFIXES = ['sig', 'att', 'sbom'] as const
  * What is attached to a manifest of `source`. One listing of the repository's tags answers for all manifests; where it
  * is refused or too long, each possible tag is asked for.
  */
-export function createFinder(source: Source, permits: Permits): (subject: Digest) => Promise<Attachment[]> {
+export function createFinder(
+  source: Source,
+  permits: Permits,
+  skipMissing: boolean,
+): (subject: Digest) => Promise<Attachment[]> {
+  /** A list may name what was deleted since. */
+  const read = (subject: Digest, what: string, work: () => Promise<Manifest>): Promise<Manifest | undefined> =>
+    permits(work).catch((thrown: unknown) => {
+      if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
+      if (skipMissing) return undefined
+      throw new PromoteError('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
+        side: 'source',
+        cause: thrown,
+        hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
+      })
+    })
   return async (subject) => {
     const [referrers, tagged] = await Promise.all([
-      permits(() => source.referrers(subject)).then((list) => readReferrers(source, subject, list, permits)),
-      source.tags().then((tags) => readTagged(source, subject, tags, permits)),
+      permits(() => source.referrers(subject)).then((list) => readReferrers(source, subject, list, read)),
+      source.tags().then((tags) => readTagged(source, subject, tags, permits, read)),
     ])
-    const bySubject = new Set(referrers.map((attachment) => attachment.manifest.descriptor.digest))
-    return [...referrers, ...tagged.filter((attachment) => !bySubject.has(attachment.manifest.descriptor.digest))]
+    return [...referrers, ...tagged]
   }
 }
+
+type Read = (subject: Digest, what: string, work: () => Promise<Manifest>) => Promise<Manifest | undefined>
 
 async function readReferrers(
   source: Source,
   subject: Digest,
   list: readonly Descriptor[],
-  permits: Permits,
+  read: Read,
 ): Promise<Attachment[]> {
-  const read = await Promise.all(
+  const found = await Promise.all(
     list.map(async (descriptor): Promise<Attachment[]> => {
-      const manifest = await permits(() => source.manifest(descriptor))
-      const link = manifest.links.find((each) => each.role === 'subject')
+      const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor))
+      const link = manifest?.links.find((each) => each.role === 'subject')
       // A fallback tag is an index that anyone with push rights wrote: believe only what the manifest says itself.
-      if (link?.descriptor.digest !== subject) return []
+      if (manifest === undefined || link?.descriptor.digest !== subject) return []
       return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }]
     }),
   )
-  return read.flat()
+  return found.flat()
 }
 
 async function readTagged(
@@ -47,18 +64,19 @@ async function readTagged(
   subject: Digest,
   tags: ReadonlySet<string> | undefined,
   permits: Permits,
+  read: Read,
 ): Promise<Attachment[]> {
   const candidates = SUFFIXES.map((suffix) => `${referrersTag(subject)}.${suffix}`).filter(
     (tag) => tags?.has(tag) ?? true,
   )
-  const read = await Promise.all(
+  const found = await Promise.all(
     candidates.map(async (tag): Promise<Attachment[]> => {
       if (tags === undefined && (await permits(() => source.find(tag))) === undefined) return []
-      const manifest = await permits(() => source.resolve(tag))
-      return [{ manifest, subject, artifactType: typeOf(manifest), tag }]
+      const manifest = await read(subject, tag, () => source.resolve(tag))
+      return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }]
     }),
   )
-  return read.flat()
+  return found.flat()
 }
 
 function typeOf(manifest: Manifest): string {

@@ -1,23 +1,29 @@
 import type { Context } from '../context.ts'
 import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { Manifest } from '../oci/manifest.ts'
+import { isForeign, type Manifest } from '../oci/manifest.ts'
 import type { Bytes, Event } from '../report/model.ts'
 import type { Begun, Source, Target } from '../store/store.ts'
+import type { Fanout, Seat } from './fanout.ts'
 import type { Key, Node } from './graph.ts'
 import { keepListed } from './listing.ts'
 import type { Permits } from './permits.ts'
 import type { Plan, Step } from './plan.ts'
+import { refusedSparse } from './sparse.ts'
 import { transfer } from './transfer.ts'
 
 /** What all images of a run share. */
 export type Shared = Readonly<{
   context: Context
   permits: Permits
+  /** Where the destinations that need the same blob find each other. */
+  fanout: Fanout
   retries: number
   /** `registry digest` → the repository that has the blob, once it is there: later images mount it from there. */
   homes: Map<string, Promise<string>>
   emit: (event: Event) => void
+  /** Throws when nothing new of this image may begin at this destination. */
+  check?: () => void
 }>
 
 /** One image on its way to one repository. */
@@ -34,7 +40,10 @@ export type Job = Readonly<{
 
 type Outcome = 'present' | 'mounted' | 'copied'
 
-/** Everything but the tags: blobs, manifests by digest, attachments. Resolves with what was moved. */
+/**
+ * Everything but the tags: blobs, manifests by digest, attachments. Resolves with what was moved. What is to reach several
+ * destinations in one reading is started in one turn of the event loop: seats are taken at once.
+ */
 export async function execute(plan: Plan, job: Job, run: Shared): Promise<Bytes> {
   const { shared, stop } = stoppable(run)
   const running = new Map<Key, Promise<void>>()
@@ -60,12 +69,12 @@ export async function execute(plan: Plan, job: Job, run: Shared): Promise<Bytes>
     if (proof !== undefined) done(step, 'present', proof)
     else if (isRoot(plan, node) && !plan.rootByDigest) done(step, 'copied', 'pushed under its tag')
     else {
-      await shared.permits(() => pushManifest(node, plan, job, shared))
+      await pushManifest(node, plan, job, shared)
       done(step, 'copied', step.why)
     }
   }
   for (const step of inStartOrder(plan)) {
-    const work = perform(step)
+    const work = perform(step).finally(() => probes.leave(step.node))
     work.catch(stop)
     running.set(step.node.key, work)
   }
@@ -77,12 +86,16 @@ export async function execute(plan: Plan, job: Job, run: Shared): Promise<Bytes>
 /** After the first failure of an image nothing new of it begins; what is under way ends, and is there for the next run. */
 function stoppable(run: Shared): { shared: Shared; stop: () => void } {
   let stopped = false
+  const check = () => {
+    run.check?.()
+    if (stopped) throw new PromoteError('CANCELLED', 'not begun, because another part of the image failed')
+  }
   const permits: Permits = (work) =>
     run.permits(() => {
-      if (stopped) throw new PromoteError('CANCELLED', 'not begun, because another part of the image failed')
+      check()
       return work()
     })
-  return { shared: { ...run, permits }, stop: () => (stopped = true) }
+  return { shared: { ...run, permits, check }, stop: () => (stopped = true) }
 }
 
 /** Largest blobs first, so that the last one to finish is a small one; manifests wait for what they need anyway. */
@@ -113,8 +126,9 @@ function createProbes(plan: Plan, job: Job, shared: Shared) {
   const blobs = new Map<Key, Promise<Outcome>>()
   const owners = new Map<Key, Promise<Node | undefined>>()
   const proofs = new Map<Key, string>()
+  const seats = new Map<Key, Seat>()
   const blob = (node: Node): Promise<Outcome> => {
-    const known = blobs.get(node.key) ?? putBlob(node, job, shared)
+    const known = blobs.get(node.key) ?? putBlob(node, job, shared, () => seats.get(node.key))
     blobs.set(node.key, known)
     return known
   }
@@ -128,15 +142,22 @@ function createProbes(plan: Plan, job: Job, shared: Shared) {
     for (const { node: manifest, do: what } of plan.steps.values()) {
       const config = what === 'push' && manifest.manifest?.shape === 'image' ? configOf(plan, manifest) : undefined
       if (config === undefined) continue
-      const layers = manifest.needs.filter((key) => key !== config.key && !owners.has(key))
+      const layers = manifest.needs.filter((key) => key !== config.key && !owners.has(key) && isProvable(plan, key))
       if (layers.length === 0 || owners.has(config.key)) continue
       const proven = probe(manifest, config)
       proven.catch(() => undefined) // whoever waits for it sees the failure
       for (const key of layers) owners.set(key, proven)
     }
   }
+  for (const { node, do: what } of plan.steps.values()) {
+    if (node.kind !== 'blob' || what === 'skip') continue
+    const waits = owners.has(node.key) && !blobs.has(node.key)
+    seats.set(node.key, shared.fanout(node.descriptor, job.registry, waits ? 1 : 0))
+  }
   return {
     blob,
+    /** The blob is decided about, one way or the other. */
+    leave: ({ key }: Node): void => seats.get(key)?.leave(),
     proofOf: (node: Node): string | undefined => proofs.get(node.key),
     /** Why the blob need not be sent, once its image was asked for. */
     async before(node: Node): Promise<string | undefined> {
@@ -144,6 +165,12 @@ function createProbes(plan: Plan, job: Job, shared: Shared) {
       return manifest === undefined ? undefined : `checked by the registry when it took ${manifest.descriptor.digest}`
     },
   }
+}
+
+/** Registries do not ask for layers that are elsewhere by their URLs. */
+function isProvable(plan: Plan, key: Key): boolean {
+  const node = plan.graph.nodes.get(key)
+  return node !== undefined && !isForeign(node.descriptor)
 }
 
 /** The config blob, if it has to be sent anyway. */
@@ -154,15 +181,17 @@ function configOf(plan: Plan, manifest: Node): Node | undefined {
 }
 
 /** Sends a blob once per registry: other images of the run wait for it and mount it. */
-async function putBlob(node: Node, job: Job, shared: Shared): Promise<Outcome> {
+async function putBlob(node: Node, job: Job, shared: Shared, seatOf: () => Seat | undefined): Promise<Outcome> {
   const key = `${job.registry} ${node.descriptor.digest}`
   for (;;) {
     const flight = shared.homes.get(key)
+    // Whoever waits for another image must not keep the other destinations waiting for itself.
+    if (flight !== undefined) seatOf()?.leave()
     const home = await flight?.catch(() => undefined)
     if (home === job.repository) return 'present'
-    if (home !== undefined) return shared.permits(() => beginAndSend(node, job, shared, home))
+    if (home !== undefined) return beginAndSend(node, job, shared, home)
     if (shared.homes.get(key) !== flight) continue // somebody else began while we waited
-    const mine = shared.permits(() => beginAndSend(node, job, shared, job.mountFrom))
+    const mine = beginAndSend(node, job, shared, job.mountFrom, seatOf())
     const landed = mine.then(() => job.repository)
     landed.catch(() => undefined)
     shared.homes.set(key, landed)
@@ -170,19 +199,31 @@ async function putBlob(node: Node, job: Job, shared: Shared): Promise<Outcome> {
   }
 }
 
-async function beginAndSend(node: Node, job: Job, shared: Shared, mountFrom: string | undefined): Promise<Outcome> {
+async function beginAndSend(
+  node: Node,
+  job: Job,
+  shared: Shared,
+  mountFrom: string | undefined,
+  seat = shared.fanout(node.descriptor, job.registry, 0),
+): Promise<Outcome> {
   const { descriptor } = node
-  const begun: Begun = await job.target.begin(descriptor, mountFrom)
-  if (begun.state !== 'open') return begun.state
-  await transfer(job.source, descriptor, begun.upload, {
-    context: shared.context,
-    retries: shared.retries,
-    onBytes: (sent) =>
-      shared.emit({ event: 'bytes', image: job.image, digest: descriptor.digest, sent, total: descriptor.size }),
-    onRetry: (reason, wait, attempt) =>
-      shared.emit({ event: 'retry', image: job.image, what: `blob ${descriptor.digest}`, reason, wait, attempt }),
-  })
-  return 'copied'
+  const share = await seat.join(shared.permits)
+  try {
+    shared.check?.()
+    const begun: Begun = await job.target.begin(descriptor, mountFrom)
+    if (begun.state !== 'open') return begun.state
+    await transfer(share, job.source, begun.upload, {
+      context: shared.context,
+      retries: shared.retries,
+      onBytes: (sent) =>
+        shared.emit({ event: 'bytes', image: job.image, digest: descriptor.digest, sent, total: descriptor.size }),
+      onRetry: (reason, wait, attempt) =>
+        shared.emit({ event: 'retry', image: job.image, what: `blob ${descriptor.digest}`, reason, wait, attempt }),
+    })
+    return 'copied'
+  } finally {
+    share.leave()
+  }
 }
 
 async function pushManifest(node: Node, plan: Plan, job: Job, shared: Shared): Promise<void> {
@@ -203,16 +244,17 @@ export async function putComplete(
   job: Job,
   shared: Shared,
 ): Promise<Digest | undefined> {
+  const put = () => shared.permits(() => job.target.putManifest(manifest, tag))
   try {
-    return await job.target.putManifest(manifest, tag)
+    return await put()
   } catch (thrown) {
     const missing = missingBlobs(thrown, manifest, plan)
-    if (missing.length === 0) throw thrown
+    if (missing.length === 0) throw refusedSparse(thrown, manifest, plan) ?? thrown
     shared.context.log.warn(
       `${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`,
     )
     for (const node of missing) await beginAndSend(node, job, shared, undefined)
-    return job.target.putManifest(manifest, tag)
+    return put()
   }
 }
 

@@ -11,30 +11,38 @@ import type { Tries } from './tries.ts'
  */
 const GATHER = 256 * 1024
 
+/** Who reads: where from, how often it is tried, and who is told of bytes that an upload has taken. */
+export type Reader = Readonly<{
+  source: Source
+  tries: () => Tries
+  onBytes: (bytes: number) => void
+  /** Pieces are kept for others after the next ones were asked for. */
+  kept?: boolean
+}>
+
 /** One blob of the source as the uploads read it: re-opened where it broke off, hashed on the way, never completed when wrong. */
 export interface Feed {
   /** Bytes from `from` to the end. Throws DIGEST_MISMATCH instead of giving the last chunk of a wrong blob. */
-  read(from: number): AsyncGenerator<Uint8Array>
+  read(from: number): AsyncIterable<Uint8Array>
   /** What ended the last `read`, if the source did: a broken upload only sees its own stream end. */
   readonly failure: PromoteError | undefined
   /** Forgets the hash: the whole blob will be read again. */
   reset(): void
 }
 
-export function createFeed(
-  source: Source,
-  blob: Descriptor,
-  tries: () => Tries,
-  onBytes: (bytes: number) => void,
-): Feed {
-  const content = createContent(blob)
+/** A feed that another one can go on from: what was hashed up to now is not hashed again. */
+export type Trunk = Feed & Readonly<{ fork(reader: Reader): Feed }>
+
+export function createFeed(blob: Descriptor, reader: Reader, content: Content = createContent(blob)): Trunk {
+  const { source, tries, onBytes, kept = false } = reader
+  const open = (position: number) => source.blob(blob, position, !kept)
   let failure: PromoteError | undefined
 
   async function* read(from: number): AsyncGenerator<Uint8Array> {
     failure = undefined
     let held: Uint8Array | undefined
     try {
-      for await (const chunk of resumed(source, blob, from, tries(), content)) {
+      for await (const chunk of resumed(open, blob, from, tries(), content)) {
         if (held !== undefined) {
           yield held
           onBytes(held.length)
@@ -57,12 +65,13 @@ export function createFeed(
       return failure
     },
     reset: () => content.reset(),
+    fork: (other) => createFeed(blob, other, content.copy()),
   }
 }
 
 /** The bytes from `from` on, over as many connections as it takes. */
 async function* resumed(
-  source: Source,
+  open: (position: number) => Promise<AsyncIterable<Uint8Array>>,
   blob: Descriptor,
   from: number,
   tries: Tries,
@@ -71,7 +80,7 @@ async function* resumed(
   let position = from
   while (position < blob.size) {
     try {
-      for await (const chunk of gather(await source.blob(blob, position))) {
+      for await (const chunk of gather(await open(position))) {
         content.take(chunk, position)
         position += chunk.length
         tries.progress(chunk.length)
@@ -83,24 +92,29 @@ async function* resumed(
   }
 }
 
-type Content = ReturnType<typeof createContent>
-
 /** The hash over the whole blob. Bytes that were hashed on an earlier pass are not hashed again. */
-function createContent(blob: Descriptor) {
-  let hash: Hash = hashFor(blob.digest)
-  let hashed = 0
+type Content = Readonly<{
+  take(chunk: Uint8Array, position: number): void
+  verify(): void
+  reset(): void
+  copy(): Content
+}>
+
+function createContent(blob: Descriptor, before = { hash: hashFor(blob.digest), hashed: 0 }): Content {
+  let { hash, hashed } = before
   return {
-    take(chunk: Uint8Array, position: number): void {
+    take(chunk, position) {
       const known = Math.max(0, hashed - position)
       if (known >= chunk.length) return
       hash.update(known === 0 ? chunk : chunk.subarray(known))
       hashed = position + chunk.length
     },
     verify: () => verify(blob, hash.copy()),
-    reset(): void {
+    reset() {
       hash = hashFor(blob.digest)
       hashed = 0
     },
+    copy: () => createContent(blob, { hash: hash.copy(), hashed }),
   }
 }
 

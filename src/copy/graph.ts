@@ -1,11 +1,12 @@
 import { type ErrorDetail, PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { Descriptor, Link, Manifest } from '../oci/manifest.ts'
+import { type Descriptor, isForeign, type Link, type Manifest } from '../oci/manifest.ts'
 import { formatPlatform, matches, type Platform } from '../oci/platform.ts'
 import type { Attached } from '../report/model.ts'
 import type { Source } from '../store/store.ts'
 import { type Attachment, createFinder } from './attachments.ts'
 import type { Permits } from './permits.ts'
+import { checkSigned } from './signed.ts'
 
 /** `blob sha256:…` or `manifest sha256:…`: the same bytes may have both roles in one image. */
 export type Key = `${'blob' | 'manifest'} ${Digest}`
@@ -33,19 +34,31 @@ export type Graph = Readonly<{
   attached: readonly Attached[]
 }>
 
-export type DiscoverOptions = Readonly<{ platforms: readonly Platform[] | undefined; referrers: boolean }>
+export type DiscoverOptions = Readonly<{
+  platforms: readonly Platform[] | undefined
+  referrers: boolean
+  /** No signature is an error; that of the image may be left behind (`referrers: false`), but it must be there. */
+  requireSigned?: boolean
+  includeForeign?: boolean
+  skipMissing?: boolean
+}>
 
 /** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
 const DEPTH = 8
 const MOST_MANIFESTS = 10_000
+/** A config is a few KiB: whoever cannot deliver it in so many connections will not deliver layers. */
+const CONFIG_TRIES = 3
 
 /** A manifest with all that was found below and attached to it. */
 type Found = Readonly<{
   manifest: Manifest
   children: readonly Found[]
   left: ReadonlyMap<Digest, string>
-  attachments: readonly (Readonly<{ found: Found }> & Attachment)[]
+  /** Without `found`: met before, in another place of the image or under another tag. */
+  attachments: readonly (Readonly<{ found?: Found }> & Attachment)[]
 }>
+
+const MISSING = 'the source does not have it'
 
 /** Reads manifests only; blobs are named, not read (but for the config of a single image when platforms are wanted). */
 export async function discover(
@@ -55,43 +68,52 @@ export async function discover(
   permits: Permits,
 ): Promise<Graph> {
   await checkPlatform(source, root, options.platforms)
-  const attachmentsOf = options.referrers ? createFinder(source, permits) : async () => []
+  const { platforms, referrers, requireSigned = false, skipMissing = false } = options
+  const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing) : async () => []
   const seen = new Set<Digest>()
+  let explored = 0
 
   const explore = async (manifest: Manifest, depth: number): Promise<Found> => {
     seen.add(manifest.descriptor.digest)
-    if (depth > DEPTH || seen.size > MOST_MANIFESTS) {
+    explored += 1
+    if (depth > DEPTH || explored > MOST_MANIFESTS) {
       throw new PromoteError('UNSUPPORTED', `${source.name}: the image nests deeper or wider than any real one`, {
         side: 'source',
       })
     }
-    const { wanted, left } = choose(manifest, options.platforms)
+    const { wanted, left } = choose(manifest, platforms)
+    const below = async (child: Descriptor): Promise<Found[]> => {
+      const read = await permits(() => source.manifest(child)).catch(missingChild(source, manifest, child, skipMissing))
+      if (read !== undefined) return [await explore(read, depth + 1)]
+      left.set(child.digest, MISSING)
+      return []
+    }
     const [children, attachments] = await Promise.all([
-      Promise.all(
-        wanted.map(async (child) =>
-          explore(await permits(() => source.manifest(child)).catch(missingChild(source, manifest, child)), depth + 1),
-        ),
-      ),
+      Promise.all(wanted.map(below)),
       attachmentsOf(manifest.descriptor.digest),
     ])
-    const fresh = attachments.filter(({ manifest: found }) => !seen.has(found.descriptor.digest))
-    for (const { manifest: found } of fresh) seen.add(found.descriptor.digest)
-    const explored = await Promise.all(
-      fresh.map(async (attachment) => ({ ...attachment, found: await explore(attachment.manifest, depth + 1) })),
-    )
-    return { manifest, children, left, attachments: explored }
+    const attached = attachments.map(async (attachment) => {
+      const { digest } = attachment.manifest.descriptor
+      if (seen.has(digest)) return attachment
+      seen.add(digest)
+      return { ...attachment, found: await explore(attachment.manifest, depth + 1) }
+    })
+    return { manifest, children: children.flat(), left, attachments: await Promise.all(attached) }
   }
   const found = await explore(root, 0)
-  return flatten(found, options.platforms)
+  const graph = flatten(found, options)
+  if (requireSigned) checkSigned(graph, source.name)
+  return referrers ? graph : flatten(found, options, false)
 }
 
-function missingChild(source: Source, parent: Manifest, child: Descriptor) {
-  return (thrown: unknown): never => {
+function missingChild(source: Source, parent: Manifest, child: Descriptor, skip: boolean) {
+  return (thrown: unknown): undefined => {
     if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
+    if (skip) return undefined
     const detail: ErrorDetail = {
       side: 'source',
       cause: thrown,
-      hint: 'Promote only the platforms that are there, with the option platforms.',
+      hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
     }
     const platform = child.platform === undefined ? '' : ` (${formatPlatform(child.platform)})`
     throw new PromoteError(
@@ -142,18 +164,35 @@ async function checkPlatform(
 ): Promise<void> {
   const config = root.links.find((link) => link.role === 'config')?.descriptor
   if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > 4 * 1024 * 1024) return
-  const chunks: Uint8Array[] = []
-  for await (const chunk of await source.blob(config)) chunks.push(chunk)
-  const actual = platformOfConfig(Buffer.concat(chunks))
+  const actual = platformOfConfig(await readConfig(source, config))
   if (actual !== undefined && !platforms.some((wanted) => matches(wanted, actual)))
     throw noPlatform(platforms, [formatPlatform(actual)])
 }
 
+/** Opening a blob is tried again by the store; a body that breaks off is read once more from its start. */
+async function readConfig(source: Source, config: Descriptor): Promise<Uint8Array> {
+  for (let attempt = 1; ; attempt += 1) {
+    const chunks: Uint8Array[] = []
+    try {
+      for await (const chunk of await source.blob(config)) chunks.push(chunk)
+      return Buffer.concat(chunks)
+    } catch (thrown) {
+      if (attempt >= CONFIG_TRIES || !(thrown instanceof PromoteError && thrown.transient)) throw thrown
+    }
+  }
+}
+
 function platformOfConfig(bytes: Uint8Array): Platform | undefined {
   try {
-    const { os, architecture, variant } = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>
+    const config = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>
+    const { os, architecture, variant, 'os.version': version } = config
     if (typeof os !== 'string' || typeof architecture !== 'string') return undefined
-    return { os, architecture, ...(typeof variant === 'string' ? { variant } : {}) }
+    return {
+      os,
+      architecture,
+      ...(typeof variant === 'string' ? { variant } : {}),
+      ...(typeof version === 'string' ? { 'os.version': version } : {}),
+    }
   } catch {
     return undefined // an artifact: its config is no image config, and it has no platform
   }
@@ -172,64 +211,93 @@ function noPlatform(wanted: readonly Platform[], there: readonly string[]): Prom
 }
 
 /** Post-order: config and layers, children, the manifest itself, then what is attached to it. */
-function flatten(found: Found, platforms: readonly Platform[] | undefined): Graph {
+function flatten(found: Found, { platforms, includeForeign = false }: DiscoverOptions, withAttached = true): Graph {
   const nodes = new Map<Key, Node>()
-  const attached: Attached[] = []
+  const attached = new Map<string, Attached>()
+  const again: Attachment[] = []
   const there: Platform[] = []
+  const attach = ({ manifest, artifactType, subject, tag }: Attachment) => {
+    const { digest } = manifest.descriptor
+    attached.set(`${digest} ${subject} ${tag}`, { digest, artifactType, subject, tag: tag ?? null })
+  }
   const visit = ({ manifest, children, left, attachments }: Found, about?: Attachment): void => {
-    const key: Key = `manifest ${manifest.descriptor.digest}`
-    if (nodes.has(key)) return
-    for (const link of manifest.links) if (link.kind === 'blob') addBlob(nodes, link)
-    for (const child of children) visit(child)
-    for (const link of manifest.links.filter((each) => each.role === 'child')) {
-      if (link.descriptor.platform !== undefined && !isAttestation(link.descriptor))
-        there.push(link.descriptor.platform)
-      addLeftOut(nodes, link.descriptor, left)
+    if (nodes.has(`manifest ${manifest.descriptor.digest}`)) {
+      if (about !== undefined) again.push(about)
+      return
     }
-    const needs = manifest.links
-      .filter((link) => link.role !== 'subject')
-      .map((link): Key => `${link.kind} ${link.descriptor.digest}`)
-    const subject: Key[] = about === undefined ? [] : [`manifest ${about.subject}`]
-    nodes.set(key, {
-      key,
-      kind: 'manifest',
-      descriptor: manifest.descriptor,
-      manifest,
-      needs: [...new Set([...needs, ...subject])],
-      ...(about === undefined ? {} : { attachedTo: about.subject }),
-      ...(about?.tag === undefined ? {} : { tag: about.tag }),
-    })
-    for (const attachment of attachments) {
-      visit(attachment.found, attachment)
-      const { digest } = attachment.found.manifest.descriptor
-      attached.push({
-        digest,
-        artifactType: attachment.artifactType,
-        subject: attachment.subject,
-        tag: attachment.tag ?? null,
-      })
+    for (const link of manifest.links) if (link.kind === 'blob') addBlob(nodes, link, includeForeign)
+    for (const child of children) visit(child)
+    for (const { descriptor } of manifest.links.filter((link) => link.role === 'child')) {
+      const { platform, digest } = descriptor
+      if (platform !== undefined && !isAttestation(descriptor) && left.get(digest) !== MISSING) there.push(platform)
+      addLeftOut(nodes, descriptor, left)
+    }
+    addManifest(nodes, manifest, about)
+    for (const attachment of withAttached ? attachments : []) {
+      if (attachment.found === undefined) again.push(attachment)
+      else visit(attachment.found, attachment)
+      attach(attachment)
     }
   }
   visit(found)
+  for (const attachment of again) addTag(nodes, attachment)
   const missing = (platforms ?? []).filter(
     (wanted) => found.manifest.shape === 'index' && !there.some((actual) => matches(wanted, actual)),
   )
   if (missing.length > 0) throw noPlatform(missing, [...new Set(there.map(formatPlatform))])
   const kept = there.filter((actual) => platforms === undefined || platforms.some((wanted) => matches(wanted, actual)))
-  return { root: found.manifest, nodes, attached, platforms: [...new Set(kept.map(formatPlatform))] }
+  const names = [...new Set(kept.map(formatPlatform))]
+  return { root: found.manifest, nodes, attached: [...attached.values()], platforms: names }
 }
 
-function addBlob(nodes: Map<Key, Node>, { descriptor }: Link): void {
+function addManifest(nodes: Map<Key, Node>, manifest: Manifest, about: Attachment | undefined): void {
+  const { descriptor } = manifest
+  const key: Key = `manifest ${descriptor.digest}`
+  const needs = manifest.links
+    .filter((link) => link.role !== 'subject')
+    .map((link): Key => `${link.kind} ${link.descriptor.digest}`)
+  const subject: Key[] = about === undefined ? [] : [`manifest ${about.subject}`]
+  nodes.set(key, {
+    key,
+    kind: 'manifest',
+    descriptor,
+    manifest,
+    needs: [...new Set([...needs, ...subject])],
+    ...(about === undefined ? {} : { attachedTo: about.subject }),
+    ...(about?.tag === undefined ? {} : { tag: about.tag }),
+  })
+}
+
+/** One SBOM may belong to several platforms: its manifest is there once, and has a tag for each of them. */
+function addTag(nodes: Map<Key, Node>, { manifest, subject, tag }: Attachment): void {
+  const { descriptor } = manifest
+  const itself: Key = `manifest ${descriptor.digest}`
+  if (tag === undefined || nodes.get(itself)?.tag === tag) return
+  const key: Key = `${itself} ${tag}`
+  nodes.set(key, {
+    key,
+    kind: 'manifest',
+    descriptor,
+    manifest,
+    needs: [itself, `manifest ${subject}`],
+    attachedTo: subject,
+    tag,
+  })
+}
+
+function addBlob(nodes: Map<Key, Node>, { descriptor }: Link, includeForeign: boolean): void {
   const key: Key = `blob ${descriptor.digest}`
-  if (nodes.has(key)) return
+  // The same bytes may be somebody's ordinary layer.
+  const known = nodes.get(key)
+  if (known !== undefined && known.leave === undefined) return
   // OCI image-spec, layer.md "Non-Distributable Layers": the URL in the descriptor stays, the bytes do not travel.
-  const foreign = (descriptor.urls?.length ?? 0) > 0 && /nondistributable|\.foreign\./.test(descriptor.mediaType)
+  const left = isForeign(descriptor) && !includeForeign
   nodes.set(key, {
     key,
     kind: 'blob',
     descriptor,
     needs: [],
-    ...(foreign ? { leave: 'non-distributable layer: its URL stays in the manifest' } : {}),
+    ...(left ? { leave: 'non-distributable layer: its URL stays in the manifest' } : {}),
   })
 }
 

@@ -16,18 +16,29 @@ const ROUNDS = 3
 export async function keepListed(target: Target, plan: Plan, shared: Shared): Promise<void> {
   if (target.listsReferrers === true) return
   for (const [subject, descriptors] of bySubject(plan)) {
-    await shared.permits(() => mergeIndex(target, subject, descriptors))
+    await shared.permits(() => mergeIndex(target, subject, [...descriptors.values()]))
   }
 }
 
-function bySubject(plan: Plan): Map<Digest, Descriptor[]> {
-  const lists = new Map<Digest, Descriptor[]>()
-  for (const { digest, subject, tag, artifactType } of plan.graph.attached) {
-    const manifest = tag === null ? plan.graph.nodes.get(`manifest ${digest}`)?.manifest : undefined
-    if (manifest === undefined) continue
-    const { mediaType, size } = manifest.descriptor
-    const annotations = manifest.annotations === undefined ? {} : { annotations: manifest.annotations }
-    lists.set(subject, [...(lists.get(subject) ?? []), { mediaType, digest, size, artifactType, ...annotations }])
+/** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
+function bySubject(plan: Plan): Map<Digest, Map<Digest, Descriptor>> {
+  const lists = new Map<Digest, Map<Digest, Descriptor>>()
+  for (const { manifest } of plan.graph.nodes.values()) {
+    const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest
+    if (manifest === undefined || subject === undefined) continue
+    const { mediaType, size, digest } = manifest.descriptor
+    const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType
+    const artifactType = manifest.artifactType ?? config
+    const list = lists.get(subject) ?? new Map<Digest, Descriptor>()
+    const { annotations } = manifest
+    list.set(digest, {
+      mediaType,
+      digest,
+      size,
+      ...(artifactType && { artifactType }),
+      ...(annotations && { annotations }),
+    })
+    lists.set(subject, list)
   }
   return lists
 }

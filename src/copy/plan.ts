@@ -11,7 +11,7 @@ export type Plan = Readonly<{
   steps: ReadonlyMap<Key, Step>
   /** Tags that have to be written, root last of all. */
   tags: readonly PlannedTag[]
-  /** The root must be there by digest before its tag: something is attached to it. */
+  /** The root must be there by digest before its tag: something is attached to it, or it to something. */
   rootByDigest: boolean
   /** False: steps `copy` and `mount` ask before they send. */
   certain: boolean
@@ -30,7 +30,7 @@ export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undef
     graph,
     steps,
     tags,
-    rootByDigest: graph.attached.length > 0,
+    rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
     certain: survey.exhaustive,
     bytes: countBytes(steps),
   }
@@ -48,7 +48,7 @@ function stepFor(node: Node, survey: Survey, mountFrom: string | undefined): Ste
 }
 
 /** What is left out does not count: it is neither there nor coming. */
-function countBytes(steps: ReadonlyMap<Key, Step>): Bytes {
+export function countBytes(steps: ReadonlyMap<Key, Step>): Bytes {
   const bytes = { total: 0, copied: 0, mounted: 0, present: 0 }
   for (const step of steps.values()) {
     if (step.node.leave !== undefined) continue

@@ -1,4 +1,5 @@
 import type { Digest } from '../oci/digest.ts'
+import { isForeign } from '../oci/manifest.ts'
 import type { Target } from '../store/store.ts'
 import type { Graph, Key, Node } from './graph.ts'
 import type { Permits } from './permits.ts'
@@ -15,6 +16,12 @@ export type Survey = Readonly<{
   listed: ReadonlyMap<Digest, ReadonlySet<Digest>>
 }>
 
+/** What each of the wanted tags points at now. It needs the destination alone: the image need not be known yet. */
+export async function findTags(target: Target, tags: readonly string[], permits: Permits): Promise<Survey['tags']> {
+  const find = async (tag: string) => [tag, (await permits(() => target.find(tag)))?.digest ?? null] as const
+  return new Map(await Promise.all(tags.map(find)))
+}
+
 /**
  * A tag that is already right proves its manifest, and a stored image manifest proves its blobs: registries refuse a
  * manifest whose blobs are missing (distribution-spec, "Pushing Manifests"). It proves no child of an index: sparse
@@ -23,15 +30,12 @@ export type Survey = Readonly<{
 export async function survey(
   target: Target,
   graph: Graph,
-  tags: readonly string[],
+  tags: Survey['tags'],
   all: boolean,
   permits: Permits,
 ): Promise<Survey> {
   const root = graph.root.descriptor.digest
-  const current = await Promise.all(
-    tags.map(async (tag) => [tag, (await permits(() => target.find(tag)))?.digest ?? null] as const),
-  )
-  const right = current.find(([, digest]) => digest === root)?.[0]
+  const right = [...tags].find(([, digest]) => digest === root)?.[0]
   const present = new Map<Key, string>()
   if (right !== undefined) present.set(`manifest ${root}`, `tag ${right} is already at this digest`)
 
@@ -48,7 +52,7 @@ export async function survey(
     }),
   )
   await surveyBlobs(target, graph, present, inventory, all, permits)
-  return { tags: new Map(current), present, exhaustive: all || inventory !== undefined, listed }
+  return { tags, present, exhaustive: all || inventory !== undefined, listed }
 }
 
 async function readListed(target: Target, graph: Graph, permits: Permits): Promise<Map<Digest, ReadonlySet<Digest>>> {
@@ -106,7 +110,8 @@ async function surveyBlobs(
 export function provenBy(node: Node, graph: Graph, present: Map<Key, string>): void {
   for (const key of node.needs) {
     const needed = graph.nodes.get(key)
-    if (needed?.kind === 'blob' && needed.leave === undefined && !present.has(key)) {
+    // Registries do not ask for layers that are elsewhere by their URLs.
+    if (needed?.kind === 'blob' && needed.leave === undefined && !isForeign(needed.descriptor) && !present.has(key)) {
       present.set(key, `checked by the registry when it took ${node.descriptor.digest}`)
     }
   }

@@ -1,9 +1,10 @@
-import { OPTIONS, type Option, variableName } from './options.ts'
+import { OPTIONS, type Option, onArgv, variableName } from './options.ts'
 import { nearest, type ReadFile, reasonOf } from './problems.ts'
 
 /** `from` names the flag, variable or file, for the debug log; never the value. */
 export type Found = Readonly<{ value: string; from: string }>
-export type Collected = Readonly<{ raw: ReadonlyMap<string, Found>; problems: readonly string[] }>
+/** `env` is where entries of a list may name variables from. */
+export type Collected = Readonly<{ raw: ReadonlyMap<string, Found>; problems: readonly string[]; env?: Env }>
 export type Env = Readonly<Record<string, string | undefined>>
 
 const BY_NAME: ReadonlyMap<string, Option> = new Map(OPTIONS.map((option) => [option.name, option]))
@@ -30,7 +31,7 @@ export function collect(argv: readonly string[], env: Env, readFile: ReadFile): 
   for (const option of OPTIONS) {
     for (const candidate of candidates(option, flags, env)) {
       const found = candidate.path === undefined ? candidate : fromFile(candidate, readFile, problems)
-      const value = found.value === undefined ? '' : tidy(option, found.value)
+      const value = found.value === undefined ? '' : tidy(option.type, found.value)
       if (value === '') continue
       raw.set(option.name, { value, from: found.from })
       break
@@ -40,7 +41,7 @@ export function collect(argv: readonly string[], env: Env, readFile: ReadFile): 
   }
   // action.yml sets an INPUT_ variable for every default, so that "re-run with debug logging" has to win over them.
   if (env.RUNNER_DEBUG === '1') raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' })
-  return { raw, problems }
+  return { raw, problems, env }
 }
 
 type Candidate = Readonly<{ from: string; value?: string | undefined; path?: string | undefined }>
@@ -69,8 +70,8 @@ function fromFile({ from, path = '' }: Candidate, readFile: ReadFile, problems: 
 }
 
 /** Blanks around a value are an accident of YAML; in a secret only the line end that editors and `echo` add is. */
-function tidy(option: Option, value: string): string {
-  return option.type === 'secret' ? value.replace(/^\ufeff/, '').replace(/[\r\n]+$/, '') : value.trim()
+export function tidy(type: Option['type'], value: string): string {
+  return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/[\r\n]+$/, '') : value.trim()
 }
 
 type Flags = Readonly<{ values: Map<string, string>; files: Map<string, string>; problems: string[] }>
@@ -108,8 +109,9 @@ function readFlag(argv: readonly string[], at: number, flags: Flags): number {
   return taken
 }
 
-function takeOption(flags: Flags, { name, type }: Option, value: string | undefined): string | undefined {
-  if (type === 'secret') {
+function takeOption(flags: Flags, option: Option, value: string | undefined): string | undefined {
+  const { name, type } = option
+  if (!onArgv(option)) {
     const variable = `${PREFIX}${variableName(name)}`
     return (
       `--${name}: arguments can be read by every process of the machine, so that no secret is taken from them: ` +

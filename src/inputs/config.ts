@@ -1,15 +1,37 @@
+import type { Digest } from '../oci/digest.ts'
 import type { Platform } from '../oci/platform.ts'
 import type { Reference } from '../oci/reference.ts'
 import type { Secret } from '../secret.ts'
+import type { Undo } from './rollback-file.ts'
+import type { Selection } from './selection.ts'
+import type { Shard } from './shard.ts'
 
 /** Inputs after parsing: checked, typed, trusted. */
 export type Config = Readonly<{
   images: readonly ImagePair[]
+  /** Images whose tags are known only when the source was asked. */
+  sets: readonly ImageSet[]
+  /** What a tag that exists already means: it is written anyhow, must have the digest already, or must not exist. */
+  overwrite: 'always' | 'same' | 'never'
+  /** No tag moves before everything is there; tags that moved before a failure are put back. */
+  atomic: boolean
+  failFast: boolean
+  shard: Shard | undefined
+  annotate: boolean
+  /** Instead of images: the tags of an earlier promotion that go back. */
+  rollback: readonly Undo[] | undefined
   source: SideConfig
-  destination: SideConfig
+  /** At least one. */
+  destinations: readonly SideConfig[]
   /** Undefined: all of them. */
   platforms: readonly Platform[] | undefined
   referrers: boolean
+  /** Only what carries a signature; who signed is not looked at. */
+  requireSigned: boolean
+  /** Non-distributable layers are fetched from the URLs that their manifests name. */
+  includeForeign: boolean
+  /** What an index or a list of referrers names and the source lacks is left out. */
+  skipMissing: boolean
   additionalTags: readonly string[]
   dryRun: boolean
   /** Transfers at once, over all images. */
@@ -27,6 +49,8 @@ export type Config = Readonly<{
 
 export type SideConfig = Readonly<{
   side: 'source' | 'destination'
+  /** `source`, `destination`, or what the list of destinations calls it. */
+  name: string
   /** API server (https, no path), or the cluster that this pod runs in. */
   cluster: URL | 'in-cluster' | undefined
   username: string | undefined
@@ -50,5 +74,20 @@ export type SideConfig = Readonly<{
 /** `host[:port]`; `http://host:port` in the input means plain HTTP. */
 export type RegistryAddress = Readonly<{ host: string; plainHttp: boolean }>
 
-/** One line of `images`: the destination always has a tag and never a digest. */
-export type ImagePair = Readonly<{ source: Reference; destination: Reference & Readonly<{ tag: string }> }>
+/** One line of `images`, or entry of the list: the destination always has a tag and never a digest. */
+export type ImagePair = Readonly<{
+  source: Reference
+  destination: Reference & Readonly<{ tag: string }>
+  /** Instead of those of the run. */
+  platforms?: readonly Platform[] | undefined
+  /** Where the tag has to be before it moves. */
+  expectCurrent?: Digest | 'absent' | undefined
+}>
+
+/** Many tags of one repository; each keeps its name in the other. Neither reference has a tag or a digest. */
+export type ImageSet = Readonly<{
+  source: Reference
+  destination: Reference
+  select: Selection
+  platforms?: readonly Platform[] | undefined
+}>

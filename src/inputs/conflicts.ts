@@ -5,18 +5,30 @@ import { quote, type Say } from './problems.ts'
 export type Wishes = Readonly<{
   images: readonly ImagePair[]
   source: SideConfig
-  destination: SideConfig
+  destinations: readonly SideConfig[]
   additionalTags: readonly string[]
 }>
 
 /** Problems of several options together. */
 export function findConflicts(wishes: Wishes, say: Say): void {
+  sameDestinations(wishes, say)
   duplicateDestinations(wishes, say)
   ontoThemselves(wishes, say)
 }
 
+/** Two names for one place: everything would be written twice. */
+function sameDestinations({ destinations }: Wishes, say: Say): void {
+  const names = new Map<string, string>()
+  for (const destination of destinations) {
+    const home = homeOf(destination)
+    const first = names.get(home)
+    if (first === undefined) names.set(home, destination.name)
+    else if (home !== destination.side) say('destinations', `${first} and ${destination.name} are the same registry`)
+  }
+}
+
 /** Two images under one tag: the last one to arrive would win. Additional tags count. */
-function duplicateDestinations({ images, destination, additionalTags }: Wishes, say: Say): void {
+function duplicateDestinations({ images, destinations: [destination], additionalTags }: Wishes, say: Say): void {
   const seen = new Set<string>()
   const told = new Set<string>()
   for (const pair of images) {
@@ -33,21 +45,20 @@ function duplicateDestinations({ images, destination, additionalTags }: Wishes, 
   }
 }
 
-function ontoThemselves({ images, source, destination, additionalTags }: Wishes, say: Say): void {
+function ontoThemselves({ images, source, destinations, additionalTags }: Wishes, say: Say): void {
   for (const pair of images) {
     if (pair.source.tag === undefined) continue
     const from = identity({ ...pair.source, tag: pair.source.tag }, source)
-    for (const tag of [pair.destination.tag, ...additionalTags]) {
-      if (identity({ ...pair.destination, tag }, destination) !== from) continue
+    const tags = [pair.destination.tag, ...additionalTags]
+    const into = destinations.flatMap((to) => tags.map((tag) => identity({ ...pair.destination, tag }, to)))
+    if (into.includes(from))
       say('images', `${named(pair.source)} is source and destination on the same registry: one of them must differ`)
-      break
-    }
   }
 }
 
 /** For a side without registry and cluster: a reference without host has nowhere to be. */
 export function findHomeless(images: Wishes['images'], side: 'source' | 'destination', say: Say): void {
-  const homeless = images.find((pair) => pair[side].host === undefined)
+  const homeless = images.find((pair) => pair[side].host === undefined && pair[side].layout === undefined)
   if (homeless === undefined) return
   const options = `${side}-cluster, ${side}-registry or ${side}-kubeconfig`
   say(
@@ -56,8 +67,9 @@ export function findHomeless(images: Wishes['images'], side: 'source' | 'destina
   )
 }
 
-function identity(reference: Reference, side: SideConfig): string {
-  const host = reference.host ?? homeOf(side)
+function identity(reference: Reference, side: SideConfig | undefined): string {
+  if (reference.layout !== undefined) return formatReference({ ...reference, digest: undefined })
+  const host = reference.host ?? (side === undefined ? '' : homeOf(side))
   return `${hostOf(host)}/${repositoryOn(host, reference.repository)}:${reference.tag}`
 }
 

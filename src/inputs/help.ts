@@ -1,4 +1,4 @@
-import { OPTIONS, type Option } from './options.ts'
+import { OPTIONS, type Option, onArgv } from './options.ts'
 
 const WIDTH = 80
 /** Where meanings begin. */
@@ -34,7 +34,7 @@ const FOOT: readonly string[] = [
 export function helpText(version: string): string {
   const rows = OPTIONS.filter((option) => option.hosts.includes('plain'))
   const ofGroup = (group: Option['group']) => rows.filter((option) => option.group === group)
-  const destination = ofGroup('destination').map((option) => `--${option.name}`)
+  const destination = ofGroup('destination').map((option) => `--${option.name}${onArgv(option) ? '' : '-file'}`)
   return [
     `image-promote ${version} copies images from registry to registry, byte for byte.`,
     '',

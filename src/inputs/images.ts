@@ -1,7 +1,16 @@
 import { asPromoteError } from '../errors.ts'
-import { formatReference, parseReference, type Reference } from '../oci/reference.ts'
-import type { ImagePair } from './config.ts'
+import {
+  formatReference,
+  isLayout,
+  isTag,
+  layoutName,
+  parseLayout,
+  parseReference,
+  type Reference,
+} from '../oci/reference.ts'
+import type { ImagePair, ImageSet } from './config.ts'
 import { quote } from './problems.ts'
+import type { Selection } from './selection.ts'
 
 /** `app:1.2@sha256:…` is none: that is a tag and a digest. */
 const USERINFO = /(^|=|\/\/)\s*([^/@:=\s]+):[^/@=\s]+@(?=[^@]*[./])(?!sha\d+:)/
@@ -23,10 +32,8 @@ export function splitList(text: string): string[] {
  * `SRC` or `SRC=DST` items. DST without a tag inherits SRC's; SRC alone keeps the name, at the destination's registry.
  * @param note is told what is wrong with an item; the others are still read.
  */
-export function parseImages(text: string, note: (problem: string) => void): ImagePair[] {
-  const items = splitList(text)
-  if (items.length === 0) note('names no image: write SRC or SRC=DST, as in dev/app:1.2=prod/app:1.2')
-  return items.flatMap((item) => {
+export function parseImages(text: string, note: (problem: string) => void): (ImagePair | ImageSet)[] {
+  return splitList(text).flatMap((item) => {
     const pair = parsePair(item)
     if (typeof pair !== 'string') return [pair]
     note(pair)
@@ -34,13 +41,16 @@ export function parseImages(text: string, note: (problem: string) => void): Imag
   })
 }
 
-/** @returns the pair, or what is wrong with it. */
-function parsePair(item: string): ImagePair | string {
+/** @returns the pair (with a glob for a tag: the set), or what is wrong with it. */
+export function parsePair(item: string): ImagePair | ImageSet | string {
   const parts = item.split('=').map((part) => part.trim())
   const [from = '', to] = parts
   if (parts.length > 2) return `${shown(item)} has more than one "=": write one SRC=DST per line or comma`
   if (from === '' || to === '') return `${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`
 
+  const [, repository, glob] = isLayout(from) ? [] : (/^([^@]*):([\w.-]*[*?][\w.*?-]*)$/.exec(from) ?? [])
+  if (repository !== undefined && glob !== undefined)
+    return parseSet(repository, to, { pattern: { kind: 'glob', text: glob } })
   const source = readReference(from)
   const destination = to === undefined ? undefined : readReference(to)
   if (typeof source === 'string') return source
@@ -50,22 +60,75 @@ function parsePair(item: string): ImagePair | string {
   return complete(item, source, destination)
 }
 
-function complete(item: string, source: Reference, destination: Reference | undefined): ImagePair | string {
-  const sourceTag = source.tag ?? (source.digest === undefined ? DEFAULT_TAG : undefined)
-  const tag = destination?.tag ?? sourceTag
-  if (tag === undefined)
-    return `${shown(item)} names the source by digest alone: give the destination a tag, as in SRC@sha256:…=${destination?.repository ?? source.repository}:TAG`
-  return {
-    source: { ...source, tag: sourceTag },
-    // SRC alone keeps the name, not the registry: that is the destination's own.
-    destination: { host: destination?.host, repository: (destination ?? source).repository, tag },
+/** @returns the set, or what is wrong with it. */
+export function parseSet(from: string, to: string | undefined, select: Selection): ImageSet | string {
+  const source = readReference(from)
+  const destination = to === undefined ? undefined : readReference(to)
+  if (typeof source === 'string') return source
+  if (typeof destination === 'string') return destination
+  for (const [text, reference] of [
+    [from, source],
+    [to ?? '', destination],
+  ] as const) {
+    if (reference?.layout !== undefined) return `${shown(text)}: tags are selected in registries only`
+    if (reference?.tag !== undefined || reference?.digest !== undefined)
+      return `${shown(text)}: several tags are promoted from repository to repository: write ${quote(formatReference({ ...reference, tag: undefined, digest: undefined }))}`
   }
+  return { source, destination: destination ?? { host: undefined, repository: source.repository }, select }
+}
+
+function complete(item: string, source: Reference, destination: Reference | undefined): ImagePair | string {
+  const tag = tagFor(source, destination)
+  if (tag === undefined) return untagged(item, source, destination)
+  if (!isTag(tag)) return `${shown(item)}: ${quote(tag)} is no tag: name the destination with one`
+  const into = destinationOf(source, destination, tag)
+  if (typeof into === 'string') return `${shown(item)}: name the destination too, because ${into}`
+  return { source: sourceOf(source, into), destination: into }
+}
+
+/** DST's own, else SRC's. A registry without a tag means `latest`; which image of a layout is meant, something must say. */
+function tagFor(source: Reference, destination: Reference | undefined): string | undefined {
+  const given = destination?.tag ?? source.tag
+  if (given !== undefined || source.digest !== undefined) return given
+  const inRegistry = source.layout === undefined || (destination !== undefined && destination.layout === undefined)
+  return inRegistry ? DEFAULT_TAG : undefined
+}
+
+function destinationOf(
+  source: Reference,
+  destination: Reference | undefined,
+  tag: string,
+): ImagePair['destination'] | string {
+  if (destination?.layout !== undefined) {
+    const { repository } = destination.tag === undefined ? source : destination
+    return { layout: destination.layout, repository, tag }
+  }
+  // SRC alone keeps the name, not the registry: that is the destination's own.
+  if (destination !== undefined) return { host: destination.host, repository: destination.repository, tag }
+  if (source.layout === undefined) return { host: undefined, repository: source.repository, tag }
+  if (source.repository === '') return `${quote(tag)} is a tag alone`
+  const name = readReference(layoutName(source.repository, tag))
+  return typeof name === 'string' ? name : { host: undefined, repository: name.repository, tag }
+}
+
+function sourceOf(source: Reference, into: ImagePair['destination']): Reference {
+  if (source.tag !== undefined || source.digest !== undefined) return source
+  if (source.layout === undefined) return { ...source, tag: DEFAULT_TAG }
+  return { layout: { ...source.layout, assumed: true }, repository: into.repository, tag: into.tag }
+}
+
+function untagged(item: string, source: Reference, destination: Reference | undefined): string {
+  const { layout, repository } = destination ?? source
+  if (source.digest === undefined)
+    return `${shown(item)} does not say which image: name it, as in ${formatReference({ layout: source.layout, repository: 'namespace/name', tag: 'tag' })}`
+  const example = formatReference({ layout, repository, tag: 'TAG' })
+  return `${shown(item)} names the source by digest alone: give the destination a tag, as in SRC@sha256:…=${example}`
 }
 
 function readReference(text: string): Reference | string {
-  if (USERINFO.test(text)) return `${shown(text)} holds credentials: they have options of their own`
+  if (!isLayout(text) && USERINFO.test(text)) return `${shown(text)} holds credentials: they have options of their own`
   try {
-    return parseReference(text)
+    return isLayout(text) ? parseLayout(text) : parseReference(text)
   } catch (thrown) {
     return asPromoteError(thrown).message.replace(/\.$/, '')
   }

@@ -16,6 +16,8 @@ export type Option = Readonly<{
   range?: readonly [number, number] | undefined
   /** Of an enum. */
   values?: readonly string[] | undefined
+  /** False: from files and variables only, as every secret. */
+  argv?: boolean | undefined
   /** One sentence. */
   meaning: string
   group: Group
@@ -27,7 +29,8 @@ const EVERYWHERE: readonly HostKind[] = ['github', 'tekton', 'plain']
 type Row = Omit<Option, 'group' | 'hosts'> & Readonly<{ hosts?: readonly HostKind[] }>
 
 const WHAT: readonly Row[] = [
-  { name: 'images', type: 'list', meaning: 'Images, SRC or SRC=DST, by line or comma; # starts a comment.' },
+  { name: 'images', type: 'list', meaning: 'SRC or SRC=DST, by line or comma; # is a comment.' },
+  { name: 'image-list', type: 'path', meaning: 'YAML or JSON list of images and choices of tags.' },
   {
     name: 'platforms',
     type: 'list',
@@ -35,13 +38,16 @@ const WHAT: readonly Row[] = [
     meaning: 'Platforms to copy, linux/amd64,linux/arm64/v8; the index keeps its digest.',
   },
   { name: 'referrers', type: 'boolean', default: 'true', meaning: 'Copy signatures, SBOMs and attestations too.' },
+  { name: 'require-signed', type: 'boolean', default: 'false', meaning: 'A signature must be there; not verified.' },
+  { name: 'include-foreign', type: 'boolean', default: 'false', meaning: 'Copy non-distributable layers by URL.' },
+  { name: 'skip-missing', type: 'boolean', default: 'false', meaning: 'Leave out what a source index lacks.' },
   { name: 'additional-tags', type: 'list', meaning: 'More tags for the same digest at the destination.' },
 ]
 
 /** Written once, there for both sides. */
 function sideRows(side: 'source' | 'destination'): readonly Row[] {
   return [
-    { name: 'cluster', type: 'url', meaning: `API server of the ${side} cluster (https), or in-cluster.` },
+    { name: 'cluster', type: 'url', meaning: `API server of the ${side} (https), or in-cluster.` },
     { name: 'username', type: 'string', meaning: `User at the ${side}.` },
     { name: 'password', type: 'secret', meaning: `Password of that user at the ${side}.` },
     { name: 'token', type: 'secret', meaning: `Token for the ${side}, sent as it is.` },
@@ -51,7 +57,7 @@ function sideRows(side: 'source' | 'destination'): readonly Row[] {
       meaning: `Account (namespace/name) whose short-lived token opens the ${side} registry.`,
     },
     { name: 'kubeconfig', type: 'path', meaning: `File with server, CA and credential of the ${side}.` },
-    { name: 'context', type: 'string', meaning: `Context of the ${side} kubeconfig, if not its current one.` },
+    { name: 'context', type: 'string', meaning: `Context of the ${side} kubeconfig.` },
     {
       name: 'oidc-audience',
       type: 'string',
@@ -70,12 +76,32 @@ function sideRows(side: 'source' | 'destination'): readonly Row[] {
       default: 'false',
       meaning: `Accept any TLS certificate of the ${side}.`,
     },
-    { name: 'auth-file', type: 'path', meaning: `docker config.json or containers auth.json for the ${side}.` },
+    { name: 'auth-file', type: 'path', meaning: `docker config.json or auth.json for the ${side}.` },
   ].map((row) => ({ ...row, name: `${side}-${row.name}` }) as Row)
+}
+
+const DESTINATIONS: Row = {
+  name: 'destinations',
+  type: 'string',
+  argv: false,
+  meaning: 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.',
 }
 
 const BEHAVIOUR: readonly Row[] = [
   { name: 'dry-run', type: 'boolean', default: 'false', meaning: 'Print the plan, change nothing.' },
+  {
+    name: 'overwrite',
+    type: 'enum',
+    default: 'always',
+    values: ['always', 'same', 'never'],
+    meaning: 'Write tags that exist: always, same, never.',
+  },
+  { name: 'expect-current', type: 'string', meaning: 'Digest that the tag has to have now, or absent.' },
+  { name: 'atomic', type: 'boolean', default: 'false', meaning: 'Move all tags or none; needs report.' },
+  { name: 'rollback', type: 'path', meaning: 'Report of the promotion whose tags go back.' },
+  { name: 'fail-fast', type: 'boolean', default: 'false', meaning: 'Begin nothing new after a failure.' },
+  { name: 'shard', type: 'string', meaning: 'Promote part N of M of the list, as in 3/8.' },
+  { name: 'annotate', type: 'boolean', default: 'false', meaning: 'Note the promotion on the image stream.' },
   { name: 'jobs', type: 'integer', default: '8', range: [1, 256], meaning: 'Transfers at once, over all images.' },
   {
     name: 'retries',
@@ -89,7 +115,7 @@ const BEHAVIOUR: readonly Row[] = [
     type: 'integer',
     default: '60',
     range: [1, 3600],
-    meaning: 'Seconds without a byte before a transfer counts as broken.',
+    meaning: 'Seconds without a byte that break a transfer.',
   },
 ]
 
@@ -100,14 +126,14 @@ const OUTPUT: readonly Row[] = [
     type: 'enum',
     default: 'plain',
     values: ['plain', 'quiet', 'json'],
-    meaning: 'plain, quiet (errors only) or json (one event a line).',
+    meaning: 'plain, quiet, or json (an event a line).',
   },
   {
     name: 'log-level',
     type: 'enum',
     default: 'info',
     values: ['info', 'debug'],
-    meaning: 'info, or debug: requests with status and time.',
+    meaning: 'info, or debug (requests with status).',
   },
   {
     name: 'summary',
@@ -133,10 +159,15 @@ function group(name: Group, rows: readonly Row[]): readonly Option[] {
 export const OPTIONS: readonly Option[] = [
   ...group('what', WHAT),
   ...group('source', sideRows('source')),
-  ...group('destination', sideRows('destination')),
+  ...group('destination', [...sideRows('destination'), DESTINATIONS]),
   ...group('behaviour', BEHAVIOUR),
   ...group('output', OUTPUT),
 ]
+
+/** Arguments can be read by every process of the machine. */
+export function onArgv({ type, argv = true }: Option): boolean {
+  return type !== 'secret' && argv
+}
 
 /** `source-auth-file` → `SOURCE_AUTH_FILE`, the part of a variable's name after `IMAGE_PROMOTE_`. */
 export function variableName(option: string): string {

@@ -1,13 +1,15 @@
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { type Platform, parsePlatform } from '../oci/platform.ts'
-import { isTag } from '../oci/reference.ts'
+import { formatReference, isTag } from '../oci/reference.ts'
 import type { Secret, Secrets } from '../secret.ts'
-import type { Collected } from './collect.ts'
-import type { Config, SideConfig } from './config.ts'
+import type { Collected, Env } from './collect.ts'
+import type { Config, ImagePair, SideConfig } from './config.ts'
 import { findConflicts, findHomeless } from './conflicts.ts'
-import { parseImages, splitList } from './images.ts'
+import { parseDestinations } from './destinations.ts'
+import { splitList } from './images.ts'
 import { OPTIONS, type Option } from './options.ts'
 import { type Place, quote, type ReadFile, type Say } from './problems.ts'
+import { likeImage, parseRelease } from './release.ts'
 import { parseSide } from './side.ts'
 
 /**
@@ -20,19 +22,23 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
   const { say, text, flag, integer } = inputs
   for (const option of OPTIONS) inputs.checkOption(option)
 
-  const images = parseImages(text('images') ?? '', (problem) => say('images', problem))
+  const release = parseRelease({ text, flag, say, spell: (name) => place.spell(name), readFile })
+  const images = [...release.images, ...release.sets.map(likeImage)]
   const source = sideOf('source', inputs, place, readFile)
-  const destination = sideOf('destination', inputs, place, readFile)
+  const destinations = destinationsOf(inputs, place, readFile, images)
   const additionalTags = tags(text('additional-tags'), say)
-  findConflicts({ images, source, destination, additionalTags }, say)
+  findConflicts({ images, source, destinations, additionalTags }, say)
   for (const side of ['source', 'destination'] as const) if (!hasPlace(side, text)) findHomeless(images, side, say)
 
   const config: Config = {
-    images,
+    ...release,
     source,
-    destination,
+    destinations,
     platforms: platforms(text('platforms'), say),
     referrers: flag('referrers'),
+    requireSigned: flag('require-signed'),
+    includeForeign: flag('include-foreign'),
+    skipMissing: flag('skip-missing'),
     additionalTags,
     dryRun: flag('dry-run'),
     jobs: integer('jobs'),
@@ -50,7 +56,8 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
 
 /** Also when what was given is malformed: that is told already. */
 function hasPlace(side: 'source' | 'destination', text: Reader['text']): boolean {
-  return ['cluster', 'registry', 'kubeconfig'].some((name) => text(`${side}-${name}`) !== undefined)
+  const names = ['cluster', 'registry', 'kubeconfig'].map((name) => `${side}-${name}`)
+  return [...names, ...(side === 'destination' ? ['destinations'] : [])].some((name) => text(name) !== undefined)
 }
 
 function usage(problems: readonly string[], secrets: Secrets): PromoteError {
@@ -67,10 +74,12 @@ type Reader = Readonly<{
   flag(name: string): boolean
   integer(name: string): number
   secret(name: string): Secret | undefined
+  secrets: Secrets
+  env: Env
   checkOption(option: Option): void
 }>
 
-function reader({ raw, problems: before }: Collected, place: Place, secrets: Secrets): Reader {
+function reader({ raw, problems: before, env = {} }: Collected, place: Place, secrets: Secrets): Reader {
   const kept = new Map<string, Secret>()
   for (const { name, type } of OPTIONS) {
     const value = type === 'secret' ? raw.get(name)?.value : undefined
@@ -86,10 +95,12 @@ function reader({ raw, problems: before }: Collected, place: Place, secrets: Sec
     flag: (name) => here.get(name)?.toLowerCase() === 'true',
     integer: (name) => Number(here.get(name)),
     secret: (name) => kept.get(name),
+    secrets,
+    env,
     checkOption(option) {
       const found = raw.get(option.name)
       if (found === undefined || found.from === 'default') return
-      const wrong = option.hosts.includes(place.kind) ? checkValue(option, found.value) : onlyFor(option)
+      const wrong = checkAt(place, option, found.value)
       if (wrong !== undefined) say(option.name, wrong)
     },
   }
@@ -98,6 +109,10 @@ function reader({ raw, problems: before }: Collected, place: Place, secrets: Sec
 /** What an option that this host does not have is set to has no effect. */
 function valueAt(option: Option, value: string | undefined, { kind }: Place): string | undefined {
   return option.hosts.includes(kind) ? value : option.default
+}
+
+function checkAt({ kind }: Place, option: Option, value: string): string | undefined {
+  return option.hosts.includes(kind) ? checkValue(option, value) : onlyFor(option)
 }
 
 const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' } as const
@@ -126,6 +141,31 @@ function sideOf(side: 'source' | 'destination', inputs: Reader, place: Place, re
     say: (name, problem) => inputs.say(full(name), problem),
     spell: (name) => place.spell(full(name)),
     readFile,
+  })
+}
+
+/** One from the options of its side, or those of the list instead. */
+function destinationsOf(
+  inputs: Reader,
+  place: Place,
+  readFile: ReadFile,
+  images: readonly ImagePair[],
+): readonly SideConfig[] {
+  const given = inputs.text('destinations')
+  if (given === undefined) return [sideOf('destination', inputs, place, readFile)]
+  const { say, env, secrets } = inputs
+  const list = place.spell('destinations')
+  for (const { name, default: preset } of OPTIONS.filter((option) => option.name.startsWith('destination-')))
+    if ((inputs.secret(name) ?? inputs.text(name) ?? preset) !== preset) say(name, `is excluded by ${list}`)
+  const placed = images.find(({ destination: { host, layout } }) => (host ?? layout) !== undefined)
+  if (placed !== undefined)
+    say('images', `${quote(formatReference(placed.destination))} has a place of its own, and ${list} has them all`)
+  return parseDestinations(given, {
+    env,
+    secrets,
+    readFile,
+    note: (problem) => say('destinations', problem),
+    check: (option, value) => checkAt(place, option, value),
   })
 }
 

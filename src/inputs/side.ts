@@ -20,6 +20,7 @@ export function parseSide(inputs: SideInputs): SideConfig {
   const { side, text, flag, secret } = inputs
   const config: SideConfig = {
     side,
+    name: side,
     cluster: checked(inputs, 'cluster', parseCluster),
     username: username(inputs),
     password: secret('password'),

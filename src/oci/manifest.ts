@@ -143,6 +143,11 @@ export function readManifest(
   }
 }
 
+/** A layer that registries need not hold: its URLs say where it is (image-spec layer.md "Non-Distributable Layers"). */
+export function isForeign({ mediaType, urls }: Descriptor): boolean {
+  return (urls?.length ?? 0) > 0 && /nondistributable|\.foreign\./.test(mediaType)
+}
+
 /** The content that a descriptor embeds (image-spec "Embedded Content"), or undefined when it is not what it says. */
 export function embedded(descriptor: Descriptor): Uint8Array | undefined {
   if (descriptor.data === undefined) return undefined

@@ -44,7 +44,7 @@ export function parsePlatform(text: string): Platform {
 
 /**
  * As containerd's `NewMatcher`: system, architecture and variant are equal once normalised (arm64 is arm64/v8, arm is
- * arm/v7); a wanted `os.version` matches itself and everything below it (10.0.17763 matches 10.0.17763.1817).
+ * arm/v7); an image of Windows runs on the wanted `os.version`.
  */
 export function matches(wanted: Platform, actual: Platform): boolean {
   const [want, have] = [normalise(wanted), normalise(actual)]
@@ -52,7 +52,7 @@ export function matches(wanted: Platform, actual: Platform): boolean {
     want.os === have.os &&
     want.architecture === have.architecture &&
     want.variant === have.variant &&
-    isVersion(want['os.version'], have['os.version'])
+    (want.os !== 'windows' || runsOn(want['os.version'], have['os.version']))
   )
 }
 
@@ -63,8 +63,22 @@ export function formatPlatform(platform: Platform): string {
   return [system, platform.architecture, ...(platform.variant ? [platform.variant] : [])].join('/')
 }
 
-function isVersion(wanted: string | undefined, actual: string | undefined): boolean {
-  return !wanted || actual === wanted || (actual?.startsWith(`${wanted}.`) ?? false)
+/** Windows Server 2022: from here on a host also runs images of older builds, down to this one. */
+const STABLE_BUILD = 20_348
+
+/** containerd/platforms platform_windows_compat.go: an image or a host that names no version fits every other. */
+function runsOn(host: string | undefined, image: string | undefined): boolean {
+  const [wanted, actual] = [windowsVersion(host), windowsVersion(image)]
+  if (wanted === undefined || !image) return true
+  if (actual === undefined || wanted.release !== actual.release) return false
+  if (wanted.build < STABLE_BUILD) return actual.build === wanted.build
+  return actual.build >= STABLE_BUILD && actual.build <= wanted.build
+}
+
+/** `10.0.17763.1817` → release 10.0, build 17763. */
+function windowsVersion(text: string | undefined): { release: string; build: number } | undefined {
+  const [, release, build] = /^(\d{1,3}\.\d{1,3})\.(\d{1,5})(?:\.|$)/.exec(text ?? '') ?? []
+  return release === undefined ? undefined : { release, build: Number(build) }
 }
 
 function normalise(platform: Platform): Platform {

@@ -4,9 +4,19 @@ import { type Digest, isDigest } from './digest.ts'
 /** `[host/]namespace/name[:tag][@digest]`. `host` is undefined when the side's own registry is meant. */
 export type Reference = Readonly<{
   host?: string | undefined
+  /** Set for what is in no registry; then `repository` may be empty, and the image's name is `layoutName`. */
+  layout?: LayoutPlace | undefined
   repository: string
   tag?: string | undefined
   digest?: Digest | undefined
+}>
+
+/** An OCI layout (image-spec image-layout.md): a folder, or a tar archive of one. */
+export type LayoutPlace = Readonly<{
+  kind: 'oci' | 'oci-archive'
+  path: string
+  /** No name was given: repository and tag are those of the other side, unless the layout has one image alone. */
+  assumed?: true
 }>
 
 /** distribution-spec "Pulling manifests": `<name>` is made of these, joined by `/`. */
@@ -51,12 +61,72 @@ export function parseReference(text: string): Reference {
   }
 }
 
-/** The canonical form: what `parseReference` reads back as the same reference. */
+const LAYOUT = /^(oci|oci-archive):/
+/** `C:\\images` and `C:/images`: the colon belongs to the path. */
+const DRIVE = /^[A-Za-z]:[\\/]/
+/** PATH_MAX of Linux; more is no path. */
+const LONGEST_PATH = 4096
+
+export function isLayout(text: string): boolean {
+  return LAYOUT.test(text)
+}
+
+/**
+ * `oci:PATH[:name][@digest]` and `oci-archive:FILE[:name][@digest]`. The name is `org.opencontainers.image.ref.name`, word
+ * for word; what follows its last colon is the tag, what is before it the repository, so that other tags and
+ * signatures of the same repository are found beside it.
+ * @throws PromoteError USAGE
+ */
+export function parseLayout(text: string): Reference {
+  const wrong = (reason: string): PromoteError =>
+    new PromoteError('USAGE', `${quote(text)} is not an OCI layout: ${reason}.`, {
+      side: 'input',
+      hint: 'Layouts look like oci:FOLDER[:name] or oci-archive:FILE.tar[:name].',
+    })
+  const kind = LAYOUT.exec(text)?.[1] as LayoutPlace['kind']
+  const rest = text.slice(kind.length + 1)
+  const at = /@(?=sha(?:256|512):)/.exec(rest)?.index ?? -1
+  const digest = at < 0 ? undefined : parseDigest(rest.slice(at + 1), wrong)
+  const place = at < 0 ? rest : rest.slice(0, at)
+  const colon = place.indexOf(':', DRIVE.test(place) ? 2 : 0)
+  const path = colon < 0 ? place : place.slice(0, colon)
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  if (/[\u0000-\u001f\u007f]/.test(text)) throw wrong('it contains a control character')
+  if (path === '' || path.length > LONGEST_PATH) throw wrong(path === '' ? 'it has no path' : 'its path is too long')
+  const name = colon < 0 ? undefined : place.slice(colon + 1)
+  return { layout: { kind, path }, ...nameIn(name, wrong), ...(digest === undefined ? {} : { digest }) }
+}
+
+function nameIn(name: string | undefined, wrong: Wrong): Pick<Reference, 'repository' | 'tag'> {
+  if (name === undefined) return { repository: '' }
+  if (name === '') throw wrong('the name after the path is empty')
+  if (name.length > LONGEST) throw wrong('its name is too long')
+  return splitLayoutName(name)
+}
+
+/** The inverse of `layoutName`. */
+export function splitLayoutName(name: string): Readonly<{ repository: string; tag: string }> {
+  const colon = name.lastIndexOf(':')
+  return { repository: name.slice(0, Math.max(colon, 0)), tag: name.slice(colon + 1) }
+}
+
+/** `org.opencontainers.image.ref.name` of a tag in a layout. */
+export function layoutName(repository: string, tag: string): string {
+  return repository === '' ? tag : `${repository}:${tag}`
+}
+
+/** The canonical form: what `parseReference` or `parseLayout` reads back as the same reference. */
 export function formatReference(reference: Reference): string {
+  if (reference.layout !== undefined) return formatLayout(reference, reference.layout)
   const host = reference.host === undefined ? '' : `${reference.host}/`
   const tag = reference.tag === undefined ? '' : `:${reference.tag}`
   const digest = reference.digest === undefined ? '' : `@${reference.digest}`
   return `${host}${reference.repository}${tag}${digest}`
+}
+
+function formatLayout({ repository, tag, digest }: Reference, { kind, path }: LayoutPlace): string {
+  const name = [path, repository, tag].filter((part) => part !== undefined && part !== '').join(':')
+  return `${kind}:${name}${digest === undefined ? '' : `@${digest}`}`
 }
 
 /** Where the registry of that name really answers; every host but Docker Hub's answers under its own name. */

@@ -6,20 +6,24 @@ import { type Descriptor, embedded } from '../oci/manifest.ts'
 import type { Endpoint } from './endpoint.ts'
 import { contentLength, parseContentRange } from './wire.ts'
 
+/** Where blobs are: a repository, or one address outside of it. */
+export type BlobPlace = Pick<Endpoint, 'side' | 'name' | 'url' | 'call' | 'verdict'>
+
 /**
  * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
  * The bytes are counted, not hashed: who reads from several places (resumption) hashes over all of them.
  */
 export async function openBlob(
-  endpoint: Endpoint,
+  endpoint: BlobPlace,
   blob: Descriptor,
   offset: number,
+  lent = false,
 ): Promise<AsyncIterable<Uint8Array>> {
   const data = embedded(blob)
   if (data !== undefined) return one(data.subarray(offset))
   if (offset > 0 && offset >= blob.size) return one(new Uint8Array())
   const what = `reading blob ${shortDigest(blob.digest)}`
-  const { res, start } = await open(endpoint, blob, offset, what)
+  const { res, start } = await open(endpoint, blob, offset, what, lent)
   const length = contentLength(header(res, 'content-length'))
   const encoding = header(res, 'content-encoding') ?? 'identity'
   if (length !== undefined && encoding === 'identity' && start + length > blob.size && res.status === 200) {
@@ -31,18 +35,25 @@ export async function openBlob(
 
 /** @returns an answer whose first byte is byte `start` of the blob, `start` ≤ `offset`. */
 async function open(
-  endpoint: Endpoint,
+  endpoint: BlobPlace,
   blob: Descriptor,
   offset: number,
   what: string,
+  lent: boolean,
 ): Promise<Readonly<{ res: Res; start: number }>> {
   const get = (range: string | undefined): Promise<Res> =>
-    endpoint.call('pull', {
-      method: 'GET',
-      url: endpoint.url(`blobs/${blob.digest}`),
-      // Proxies that compress on the way would change what is counted and hashed.
-      headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
-    })
+    endpoint
+      .call('pull', {
+        method: 'GET',
+        url: endpoint.url(`blobs/${blob.digest}`),
+        // Proxies that compress on the way would change what is counted and hashed.
+        headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
+        long: true,
+        lent,
+      })
+      .catch((thrown: unknown) => {
+        throw spent(thrown, endpoint)
+      })
   let res = await get(offset > 0 ? `bytes=${offset}-` : undefined)
   if (res.status === 206) {
     const range = parseContentRange(header(res, 'content-range'))
@@ -54,13 +65,21 @@ async function open(
     await discard(res)
     res = await get(undefined)
   }
-  if (res.status !== 200) throw await endpoint.verdict(res, what, 'pull')
+  if (res.status !== 200) throw spent(await endpoint.verdict(res, what, 'pull'), endpoint)
   return { res, start: 0 }
+}
+
+/** The HTTP layer has tried this often enough; whoever resumes the body does not multiply those tries by its own. */
+function spent(thrown: unknown, endpoint: BlobPlace): PromoteError {
+  const error = asPromoteError(thrown, endpoint.side)
+  return error.transient
+    ? new PromoteError(error.code, error.message, { ...error, cause: error.cause, transient: false })
+    : error
 }
 
 type Reading = Readonly<{ start: number; offset: number; what: string; encoding: string }>
 
-async function* counted(endpoint: Endpoint, blob: Descriptor, res: Res, reading: Reading): AsyncGenerator<Uint8Array> {
+async function* counted(endpoint: BlobPlace, blob: Descriptor, res: Res, reading: Reading): AsyncGenerator<Uint8Array> {
   const { what, offset, encoding } = reading
   let at = reading.start
   try {
@@ -87,7 +106,7 @@ async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   if (bytes.byteLength > 0) yield bytes
 }
 
-function wrongSize(endpoint: Endpoint, blob: Descriptor, what: string, found: string): PromoteError {
+function wrongSize(endpoint: BlobPlace, blob: Descriptor, what: string, found: string): PromoteError {
   return new PromoteError(
     'DIGEST_MISMATCH',
     `${endpoint.name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`,
@@ -96,7 +115,7 @@ function wrongSize(endpoint: Endpoint, blob: Descriptor, what: string, found: st
 }
 
 /** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
-export async function isThere(endpoint: Endpoint, blob: Descriptor, sure: boolean): Promise<boolean> {
+export async function isThere(endpoint: BlobPlace, blob: Descriptor, sure: boolean): Promise<boolean> {
   const request: Req = {
     method: 'HEAD',
     url: endpoint.url(`blobs/${blob.digest}`),

@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts'
 import type { Login } from '../credential.ts'
 import { type Code, PromoteError, type Side } from '../errors.ts'
-import { discard, header, registryError } from '../http/answer.ts'
+import { discard, EXPOSE_REGISTRY, header, registryError } from '../http/answer.ts'
 import type { Req, Res, Send } from '../http/send.ts'
 import type { Digest } from '../oci/digest.ts'
 
@@ -18,6 +18,8 @@ export type RegistryOptions = Readonly<{
   login?: Pick<Login, 'describe' | 'current'> | undefined
   /** Blobs and manifests that the store certainly has, where one call tells (OpenShift's image stream layers). */
   inventory?: (() => Promise<ReadonlySet<Digest> | undefined>) | undefined
+  /** Removes a tag where the registry's own DELETE does not (OpenShift's API). */
+  removeTag?: ((tag: string) => Promise<boolean>) | undefined
   /** Turns a refusal into its cause, where something else than the registry knows it (OpenShift's API). */
   explain?: ((error: PromoteError, access: Access, tag?: string) => Promise<PromoteError>) | undefined
   /** Milliseconds without a byte before a connection counts as stalled; default 60 s. */
@@ -41,6 +43,11 @@ export interface Endpoint {
   verdict(res: Res, what: string, access: Access, tag?: string): Promise<PromoteError>
 }
 
+/** Whose registry has answered: what its router says afterwards is about a restart. */
+const answered = new WeakSet<Send>()
+/** Headline of the router's page for a host without a route (openshift/router conf/error-page-503.http). */
+const ROUTER_PAGE = '"Application is not available"'
+
 /** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
 const EMPTY_400_TRIES = 3
 
@@ -52,6 +59,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
     const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] }
     for (let attempt = 1; ; attempt += 1) {
       const res = await options.send(scoped)
+      if (res.status < 500) answered.add(options.send)
       if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository)) return res
       await discard(res)
       context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`)
@@ -85,7 +93,20 @@ async function judge(
   access: Access,
   tag: string | undefined,
 ): Promise<PromoteError> {
-  const error = await registryError(res, { side: options.side, what: `${name}: ${what}` })
+  const redact = (text: string) => options.context.secrets.redact(text)
+  const error = await registryError(res, { side: options.side, what: `${name}: ${what}`, redact })
+  if (res.status === 503 && error.message.includes(ROUTER_PAGE) && !answered.has(options.send))
+    return recoded(
+      error,
+      'NOT_EXPOSED',
+      `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${EXPOSE_REGISTRY}`,
+    )
+  if (isEmpty400(res, options.repository))
+    return recoded(
+      error,
+      'UNAVAILABLE',
+      'OpenShift answers so when its registry cannot reach the API: run again later.',
+    )
   if (res.status !== 401 && res.status !== 403) return error
   const credential = await options.login?.current()
   const owner = options.login === undefined ? 'no credential' : options.login.describe
@@ -96,14 +117,15 @@ async function judge(
       'CREDENTIAL_MISSING',
       `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`,
     )
-  if (res.status === 401 && (await rejects(options)))
-    return recoded(
-      error,
-      'TOKEN_REJECTED',
-      `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked.`,
-    )
-  const denied = recoded(error, 'DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`)
-  return (await options.explain?.(denied, access, tag)) ?? denied
+  const refused =
+    res.status === 401 && (await rejects(options))
+      ? recoded(
+          error,
+          credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED',
+          `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`,
+        )
+      : recoded(error, 'DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`)
+  return (await options.explain?.(refused, access, tag)) ?? refused
 }
 
 /** OpenShift answers a missing right and an expired token with the same 401; `GET /v2/` tells them apart. */

@@ -42,9 +42,16 @@ export function createManifests(endpoint: Endpoint): Manifests {
       throw placed(endpoint, what, thrown)
     }
   }
+  // Many tags of one digest are asked for side by side.
+  const flights = new Map<Digest, Promise<Manifest>>()
+  const once = (digest: Digest, expected: Digest | Descriptor): Promise<Manifest> => {
+    const flight = flights.get(digest) ?? get(digest, expected).finally(() => flights.delete(digest))
+    flights.set(digest, flight)
+    return flight
+  }
   const resolve = async (reference: string): Promise<Manifest> => {
     if (!isDigest(reference)) return get(checkedTag(endpoint, reference))
-    return cache.get(reference) ?? get(reference, reference)
+    return cache.get(reference) ?? once(reference, reference)
   }
   const look = (tag: string): Promise<Manifest | undefined> => resolve(tag).catch(absent)
 

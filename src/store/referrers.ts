@@ -5,12 +5,14 @@ import { parseLink } from '../http/link.ts'
 import type { Req, Res } from '../http/send.ts'
 import { type Digest, referrersTag, shortDigest } from '../oci/digest.ts'
 import { type Descriptor, descriptorSchema, MANIFEST_LIMIT, MEDIA_TYPE } from '../oci/manifest.ts'
+import { isTag } from '../oci/reference.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Manifests } from './manifests.ts'
 
 export interface Listings {
   referrers(subject: Digest): Promise<readonly Descriptor[]>
   tags(): Promise<ReadonlySet<string> | undefined>
+  listTags(): Promise<readonly string[]>
   /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
   lists(subject: Digest, digest: Digest): Promise<boolean>
 }
@@ -37,9 +39,18 @@ export function createListings(endpoint: Endpoint, manifests: Manifests): Listin
   }
   return {
     async referrers(subject) {
-      return (await fromApi(subject)) ?? (await fromTag(manifests, subject))
+      const listed = await fromApi(subject)
+      if (listed !== undefined) return listed
+      // Where the tags are known (those of a source, which does not change meanwhile), most images need no question.
+      const known = await tags
+      return known?.has(referrersTag(subject)) === false ? [] : fromTag(manifests, subject)
     },
-    tags: () => (tags ??= listTags(endpoint)),
+    tags: () => (tags ??= firstPage(endpoint)),
+    async listTags() {
+      const all = await allPages(endpoint)
+      tags ??= Promise.resolve(new Set(all))
+      return all
+    },
     async lists(subject, digest) {
       missing = false
       return (await fromApi(subject).catch(() => undefined))?.some((each) => each.digest === digest) ?? false
@@ -86,7 +97,7 @@ async function fromTag(manifests: Manifests, subject: Digest): Promise<readonly 
 }
 
 /** One request; a listing with more pages may be endless and unsorted (OpenShift), so then the tags are asked one by one. */
-async function listTags(endpoint: Endpoint): Promise<ReadonlySet<string> | undefined> {
+async function firstPage(endpoint: Endpoint): Promise<ReadonlySet<string> | undefined> {
   try {
     const res = await endpoint.call('pull', { method: 'GET', url: endpoint.url('tags/list') })
     if (res.status !== 200 || headerAll(res, 'link').length > 0) {
@@ -99,6 +110,27 @@ async function listTags(endpoint: Endpoint): Promise<ReadonlySet<string> | undef
     if (thrown instanceof PromoteError && thrown.code !== 'CANCELLED') return undefined
     throw thrown
   }
+}
+
+/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
+const MOST_TAG_PAGES = 2000
+const MOST_TAGS = 200_000
+
+/** distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags. */
+async function allPages(endpoint: Endpoint): Promise<readonly string[]> {
+  const found = new Set<string>()
+  const seen = new Set<string>()
+  for (let url: URL | undefined = endpoint.url('tags/list'); url !== undefined && !seen.has(url.href); ) {
+    seen.add(url.href)
+    const res = await endpoint.call('pull', { method: 'GET', url })
+    if (res.status !== 200 || !isJson(res)) throw await endpoint.verdict(res, 'listing the tags', 'pull')
+    url = parseLink(headerAll(res, 'link').join(', '), url)
+    const { tags } = await json(res, tagsSchema, TAGS_LIMIT)
+    for (const tag of tags ?? []) if (typeof tag === 'string' && isTag(tag)) found.add(tag)
+    if (seen.size > MOST_TAG_PAGES || found.size > MOST_TAGS)
+      throw new PromoteError('PROTOCOL', `${endpoint.name}: the list of tags does not end.`, { side: endpoint.side })
+  }
+  return [...found]
 }
 
 function readEntries({ manifests }: z.infer<typeof indexSchema>): Descriptor[] {

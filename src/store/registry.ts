@@ -26,8 +26,10 @@ export function openRepository(options: RegistryOptions): Target {
     find: manifests.find,
     referrers: listings.referrers,
     tags: listings.tags,
+    listTags: listings.listTags,
+    removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
     inventory,
-    blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
+    blob: (descriptor, offset = 0, lent = false) => openBlob(endpoint, descriptor, offset, lent),
     async has(descriptor, kind) {
       const there = await inventory()
       if (there !== undefined) return there.has(descriptor.digest)
@@ -66,6 +68,19 @@ function createInventory({ inventory, context }: RegistryOptions): () => Promise
     })
     return asked
   }
+}
+
+/**
+ * distribution-spec "Deleting tags". Registries without it answer 400, 404 or 405, or want a right that pushers lack; OpenShift's
+ * says 202 and does nothing. So what counts is whether the tag is there afterwards.
+ */
+async function deleteTag(endpoint: Endpoint, tag: string): Promise<boolean> {
+  const url = endpoint.url(`manifests/${tag}`)
+  const scopes = [`repository:${endpoint.repository}:delete`]
+  await discard(await endpoint.call('push', { method: 'DELETE', url, scopes }))
+  const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: ACCEPT } })
+  await discard(res)
+  return res.status === 404
 }
 
 /** OpenShift answers 500 for a manifest by digest when the image stream does not exist yet: not there, like all else. */

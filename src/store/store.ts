@@ -13,14 +13,19 @@ export interface Source {
   resolve(reference: string): Promise<Manifest>
   /** By digest, at most 4 MiB, hashed and compared; answered from memory when `resolve` has just read it. */
   manifest(descriptor: Descriptor): Promise<Manifest>
-  /** The bytes from `offset` on. Breaking off is an error of the iteration, transient when trying again makes sense. */
-  blob(descriptor: Descriptor, offset?: number): Promise<AsyncIterable<Uint8Array>>
+  /**
+   * The bytes from `offset` on. Breaking off is an error of the iteration, transient when trying again makes sense.
+   * @param lent a chunk may be overwritten when the next but one is asked for.
+   */
+  blob(descriptor: Descriptor, offset?: number, lent?: boolean): Promise<AsyncIterable<Uint8Array>>
   /** Everything whose `subject` is this digest: referrers API, else the fallback tag (distribution-spec 1.1). */
   referrers(subject: Digest): Promise<readonly Descriptor[]>
   /** Tag → descriptor when it is there, by HEAD where that is trustworthy; for tags that may well be absent. */
   find(tag: string): Promise<Descriptor | undefined>
   /** Every tag, when one listing tells them all; undefined when the listing is refused or has more pages. Asked once. */
   tags(): Promise<ReadonlySet<string> | undefined>
+  /** Every tag, page by page, for whoever selects among them. Absent where a store cannot list. */
+  listTags?(): Promise<readonly string[]>
 }
 
 export interface Target extends Source {
@@ -38,6 +43,11 @@ export interface Target extends Source {
    * @returns the digest that the store says it stored, if it says.
    */
   putManifest(manifest: Manifest, tag?: string): Promise<Digest | undefined>
+  /**
+   * Removes the tag and leaves what it names. Absent where a store has no such thing.
+   * @returns whether the tag is gone; false where the registry refuses (most do, or only for whole manifests).
+   */
+  removeTag?(tag: string): Promise<boolean>
   /**
    * True when the store lists `subject`'s referrers by itself once the manifest is put (distribution-spec "Pushing
    * Manifests with Subject"); false when the client must keep the fallback tag. Known after the first such put.

@@ -27,6 +27,9 @@ const SHRINK = 4
 /** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
 const COMMIT_SPEED = (16 * MIB) / 1000
 
+/** Milliseconds: a cancelled run has 5 s for this and for logging out. */
+const CANCEL_PATIENCE = 1500
+
 /** One upload session; every answer moves it on. */
 type Session = {
   readonly endpoint: Endpoint
@@ -191,8 +194,8 @@ async function keptBytes(session: Session, anew: boolean): Promise<number> {
   await discard(res)
   const alive = res.status >= 200 && res.status < 300
   const kept = alive ? bytesKept(header(res, 'range')) : undefined
+  if (alive) session.location = addressIn(endpoint, res, session.location)
   if (kept !== undefined && kept <= blob.size) {
-    session.location = addressIn(endpoint, res, session.location)
     if (kept > session.kept) session.refused = 0
     session.kept = Math.max(session.kept, kept)
     return kept
@@ -200,7 +203,7 @@ async function keptBytes(session: Session, anew: boolean): Promise<number> {
   // The session is gone: because the commit arrived and only its answer was lost, or together with the bytes
   // (docker-registry 2.8 destroys a session whose upload broke off; ECR has no status).
   if (!alive && (await isThere(endpoint, blob, true))) return -1
-  if (alive) await cancel(session)
+  if (res.status !== 404) await cancel(session)
   return restart(session)
 }
 
@@ -210,12 +213,26 @@ async function restart(session: Session): Promise<number> {
   return 0
 }
 
-async function cancel({ endpoint, location }: Session): Promise<void> {
-  try {
-    await discard(await endpoint.call('push', { method: 'DELETE', url: location, retry: false }))
-  } catch {
-    // Sessions that nobody ends are purged by the registry.
+/** Sent also when the run was cancelled, and never waited for long. */
+async function cancel(session: Session): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, CANCEL_PATIENCE)
+  })
+  const gone = end(session).catch(() => undefined) // sessions that nobody ends are purged by the registry
+  await Promise.race([gone, late])
+  clearTimeout(timer)
+}
+
+/** distribution v3 refuses (416) the address from before the bytes that it has kept since: it is asked for the new one. */
+async function end({ endpoint, location }: Session): Promise<void> {
+  const call = async (method: 'DELETE' | 'GET', url: URL): Promise<Res> => {
+    const res = await endpoint.call('push', { method, url, retry: false, afterCancel: true })
+    await discard(res)
+    return res
   }
+  if ((await call('DELETE', location)).status !== 416) return
+  await call('DELETE', addressIn(endpoint, await call('GET', location), location))
 }
 
 /** @returns false when there is nothing smaller to try. */

@@ -1,0 +1,141 @@
+import { createContext, Script } from 'node:vm'
+import { z } from 'zod'
+import { PromoteError } from '../errors.ts'
+import { quote } from './problems.ts'
+import { compareVersions, inRange, parseRange, parseVersion, type Version } from './semver.ts'
+
+/** Which tags of a repository are meant: those that fit the pattern, and of these the `latest` highest versions. */
+export type Selection = Readonly<{
+  pattern?: Readonly<{ kind: 'glob' | 'regex' | 'semver'; text: string }>
+  latest?: number
+}>
+
+const LONGEST_PATTERN = 256
+/** Milliseconds for all tags of a repository together; an expression that is not hostile needs one or two. */
+const REGEX_BUDGET = 1000
+/** Of counted repetitions, multiplied: the engine expands them, and ends the process when that takes too much memory. */
+const MOST_REPETITIONS = 10_000
+/** Tags of signatures (cosign) and of the fallback for referrers: they travel with their image, not by themselves. */
+const ATTACHMENT = /^sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{64,128})(?:\.(?:sig|att|sbom))?$/
+
+const text = z.string().min(1).max(LONGEST_PATTERN)
+
+/** `tags` of an entry of the list: exactly one of glob, regex, semver, or latest alone; latest also narrows the others. */
+export const selectionSchema = z
+  .strictObject({
+    glob: text
+      .regex(/^[\w.*?-]+$/, 'is no glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
+      .optional(),
+    regex: text
+      .refine(isRegex, 'is no regular expression')
+      .refine((pattern) => repetitions(pattern) <= MOST_REPETITIONS, `repeats more than ${MOST_REPETITIONS} times`)
+      .optional(),
+    semver: text.refine((range) => parseRange(range) !== undefined, 'is no range of versions').optional(),
+    latest: z.int().min(1).max(1000).optional(),
+  })
+  .transform(({ glob, regex, semver, latest }, check): Selection => {
+    const given = Object.entries({ glob, regex, semver }).filter(([, value]) => value !== undefined)
+    if (given.length > 1 || (given.length === 0 && latest === undefined))
+      check.addIssue({ code: 'custom', message: 'needs one of glob, regex, semver or latest' })
+    const [kind, pattern = ''] = given[0] ?? []
+    return {
+      ...(kind === undefined ? {} : { pattern: { kind: kind as 'glob', text: pattern } }),
+      ...(latest === undefined ? {} : { latest }),
+    }
+  })
+
+/**
+ * The tags that are meant, sorted; versions with `latest`, the highest first. `latest` alone counts releases only.
+ * @throws PromoteError USAGE when a regular expression takes longer than a second.
+ */
+export function selectTags(selection: Selection, tags: Iterable<string>): string[] {
+  const candidates = [...new Set(tags)].filter((tag) => !ATTACHMENT.test(tag)).sort()
+  const { pattern, latest } = selection
+  const found = pattern === undefined ? candidates : fitting(pattern, candidates)
+  if (latest === undefined) return found
+  const versions = found.flatMap((tag) => {
+    const version = parseVersion(tag)
+    const counts = version !== undefined && (pattern !== undefined || version.prerelease.length === 0)
+    return counts ? [{ tag, version }] : []
+  })
+  return versions
+    .sort((a, b) => compareVersions(b.version, a.version))
+    .slice(0, latest)
+    .map(({ tag }) => tag)
+}
+
+/** For messages and rows: `v1.*`, `/^v1/`, `^1.2`, `latest 3`. */
+export function describeSelection({ pattern, latest }: Selection): string {
+  const words = pattern === undefined ? [] : [pattern.kind === 'regex' ? `/${pattern.text}/` : pattern.text]
+  return [...words, ...(latest === undefined ? [] : [`latest ${latest}`])].join(' ')
+}
+
+function fitting({ kind, text: pattern }: NonNullable<Selection['pattern']>, tags: readonly string[]): string[] {
+  if (kind === 'glob') return tags.filter((tag) => matchesGlob(tag, pattern))
+  if (kind === 'regex') return matchRegex(pattern, tags)
+  const range = parseRange(pattern) ?? []
+  return tags.filter((tag) => {
+    const version: Version | undefined = parseVersion(tag)
+    return version !== undefined && inRange(version, range)
+  })
+}
+
+/** `*` for any characters, `?` for one. Steps are at most length times length, whatever the pattern. */
+function matchesGlob(tag: string, glob: string): boolean {
+  let [at, next, star, mark] = [0, 0, -1, 0]
+  while (at < tag.length) {
+    if (glob[next] === '*') {
+      star = next
+      mark = at
+      next += 1
+    } else if (next < glob.length && (glob[next] === '?' || glob[next] === tag[at])) {
+      at += 1
+      next += 1
+    } else if (star >= 0) {
+      next = star + 1
+      mark += 1
+      at = mark
+    } else return false
+  }
+  return /^\**$/.test(glob.slice(next))
+}
+
+function isRegex(pattern: string): boolean {
+  try {
+    new RegExp(pattern)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** As if all counts stood inside of each other. */
+function repetitions(pattern: string): number {
+  const counts = [...pattern.matchAll(/\{(\d+)(?:,(\d*))?\}/g)]
+  return counts.reduce((product, [, least, most]) => product * Math.max(1, Number(most || least)), 1)
+}
+
+/**
+ * The expression has to fit the whole tag. Nested repetitions can take longer than anybody waits, and cannot be told from
+ * harmless ones by looking: the engine is stopped when the time is over.
+ */
+function matchRegex(pattern: string, tags: readonly string[]): string[] {
+  const whole = new RegExp(`^(?:${pattern})$`)
+  const sandbox = createContext(
+    { find: () => tags.filter((tag) => whole.test(tag)) },
+    { codeGeneration: { strings: false, wasm: false } },
+  )
+  try {
+    return new Script('find()').runInContext(sandbox, { timeout: REGEX_BUDGET })
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw thrown
+    throw new PromoteError(
+      'USAGE',
+      `The regular expression ${quote(pattern)} takes more than a second for ${tags.length} tags.`,
+      {
+        side: 'input',
+        hint: 'Avoid repetitions inside of repetitions, as in (a+)+; a glob or a range of versions may do as well.',
+      },
+    )
+  }
+}

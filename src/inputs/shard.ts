@@ -1,0 +1,24 @@
+import { createHash } from 'node:crypto'
+import type { Wrong } from './address.ts'
+import { quote } from './problems.ts'
+
+/** One of `of` parts of a list, counted from 1. */
+export type Shard = Readonly<{ index: number; of: number }>
+
+const MOST_SHARDS = 256
+
+/** `3/8`. */
+export function parseShard(text: string): Shard | Wrong {
+  const [, index, of] = /^(\d{1,3})\/(\d{1,3})$/.exec(text) ?? []
+  const shard = { index: Number(index), of: Number(of) }
+  if (index !== undefined && shard.index >= 1 && shard.index <= shard.of && shard.of <= MOST_SHARDS) return shard
+  return { wrong: `${quote(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}` }
+}
+
+/**
+ * Each name belongs to one shard, whatever else is on the list: runners that see different lists (a tag was pushed in
+ * between) still promote no image twice and forget none. So shards are about equal, not exactly.
+ */
+export function isInShard(name: string, { index, of }: Shard): boolean {
+  return createHash('sha256').update(name).digest().readUInt32BE(0) % of === index - 1
+}

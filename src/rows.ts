@@ -1,0 +1,100 @@
+import type { Plan } from './copy/plan.ts'
+import { isUnchanged } from './copy/plan.ts'
+import type { PromoteError } from './errors.ts'
+import type { ImagePair } from './inputs/config.ts'
+import type { Digest } from './oci/digest.ts'
+import { formatReference } from './oci/reference.ts'
+import type { Bytes, Row, Status } from './report/model.ts'
+import type { Repository } from './side.ts'
+
+/** Name of a destination that needs none. */
+const ALONE = 'destination'
+
+/** How far one image has come on its way to one destination: all that its rows are made of. */
+export type Progress = {
+  readonly pair: ImagePair
+  readonly tags: readonly string[]
+  /** Name of the destination. */
+  readonly target: string
+  /** Milliseconds since the epoch. */
+  readonly began: number
+  from?: Repository
+  to?: Repository
+  plan?: Plan
+  moved?: Bytes
+  readonly written: Set<string>
+  error?: PromoteError
+  /** Of an atomic promotion that failed: how each tag that was to move has ended. */
+  ends?: ReadonlyMap<string, End>
+}
+
+/** `digest`: what was promoted, where the tag is at it all the same. */
+export type End = Readonly<{ status: Status; digest: Digest | null; error: PromoteError }>
+
+export function namesOf({ pair, from, to }: Progress): { source: string; destination: string } {
+  const { digest } = pair.source
+  const tag = from?.tag ?? pair.source.tag
+  const suffix = `${tag === undefined ? (digest === undefined ? ':latest' : '') : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`
+  return {
+    source: from === undefined ? formatReference(pair.source) : `${from.store.name}${suffix}`,
+    destination: `${to?.store.name ?? formatReference({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
+  }
+}
+
+/** A row for each tag. `redact` cleans texts that quote servers. */
+export function rowsOf(work: Progress, dryRun: boolean, now: number, redact: (text: string) => string): Row[] {
+  const names = namesOf(work)
+  const { plan, target } = work
+  const digest = plan?.graph.root.descriptor.digest ?? null
+  return work.tags.map((name, index): Row => {
+    const end = work.ends?.get(name)
+    const status = end?.status ?? statusOf(work, name, dryRun)
+    const previous = plan?.tags.find((planned) => planned.tag === name)
+    const arrived = status === 'promoted' || status === 'unchanged'
+    return {
+      source: names.source,
+      sourceDigest: digest,
+      destination: `${names.destination.slice(0, names.destination.lastIndexOf(':'))}:${name}`,
+      target,
+      tag: name,
+      digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
+      previousDigest: previous === undefined ? (plan === undefined ? null : digest) : previous.from,
+      status,
+      bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
+      attached: plan?.graph.attached ?? [],
+      error: arrived ? null : errorOf(end?.error ?? work.error, redact),
+      platforms: plan?.graph.platforms ?? [],
+      milliseconds: now - work.began,
+    }
+  })
+}
+
+function errorOf(error: PromoteError | undefined, redact: (text: string) => string): Row['error'] {
+  if (error === undefined) return null
+  const { code, side = null, hint = null, target = ALONE } = error
+  return { code, side, message: redact(target === ALONE ? error.message : `${target}: ${error.message}`), hint }
+}
+
+function statusOf({ error, plan, written, moved, ends }: Progress, tag: string, dryRun: boolean): Status {
+  if (error === undefined && plan !== undefined && isUnchanged(plan)) return 'unchanged'
+  const planned = plan !== undefined && plan.bytes.copied + plan.bytes.mounted > 0
+  if (error === undefined && dryRun)
+    return planned || plan?.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged'
+  if (written.has(tag)) return 'promoted'
+  // The others of an atomic promotion that failed were where they belong before it began.
+  if (error !== undefined && ends !== undefined) return 'unchanged'
+  if (error !== undefined) return ['CANCELLED', 'ABANDONED'].includes(error.code) ? 'cancelled' : 'failed'
+  // The tag was right already; what it stands for was completed, or there was nothing to do for this tag.
+  return moved !== undefined && moved.copied + moved.mounted > 0 ? 'promoted' : 'unchanged'
+}
+
+function bytesOf({ moved, plan, error }: Progress): Bytes {
+  if (moved !== undefined) return moved
+  if (plan === undefined) return { total: 0, copied: 0, mounted: 0, present: 0 }
+  return error === undefined ? plan.bytes : { ...plan.bytes, copied: 0, mounted: 0 }
+}
+
+/** Further tags of the same image move nothing: its bytes have just arrived with the first. */
+function alreadyThere({ total }: Bytes): Bytes {
+  return { total, copied: 0, mounted: 0, present: total }
+}

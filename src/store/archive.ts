@@ -1,0 +1,348 @@
+import { randomUUID } from 'node:crypto'
+import { constants, createReadStream } from 'node:fs'
+import { copyFile, type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { createGunzip } from 'node:zlib'
+import { PromoteError, type Side } from '../errors.ts'
+import type { Digest } from '../oci/digest.ts'
+import { writeAll } from './folder.ts'
+import {
+  absent,
+  blobPath,
+  type Draft,
+  EMPTY_INDEX,
+  type Guard,
+  guard,
+  INDEX_FILE,
+  INDEX_LIMIT,
+  ioError,
+  LAYOUT_FILE,
+  LAYOUT_VERSION,
+  readIndex,
+  type Shelf,
+} from './shelf.ts'
+import { BLOCK, type Cursor, type Entry, makeHeader, padded, readEntries } from './tar.ts'
+
+const CHUNK = 256 * 1024
+/** Small files of a compressed archive are kept when it is listed: each one read later costs reading all before it. */
+const KEPT_FILE = 256 * 1024
+const KEPT = 32 * 1024 * 1024
+
+/** What is in an archive, and how its bytes are reached. */
+type Contents = Readonly<{
+  handle: FileHandle
+  compressed: boolean
+  entries: Map<string, Entry>
+  kept: ReadonlyMap<string, Buffer>
+  /** Where the next entry goes. */
+  end: number
+}>
+
+/** Where one entry goes, header and all. */
+type Room = Readonly<{ at: number; size: number }>
+/** The archive that is being written, under another name until it is finished. */
+type Writer = { readonly path: string; position: number; readonly reserved: Set<Room> }
+
+type State = {
+  readonly file: string
+  readonly guarded: Guard
+  contents?: Promise<Contents | undefined> | undefined
+  writer?: Promise<Writer> | undefined
+  finished?: Promise<void> | undefined
+  /** What will be written as `index.json`. */
+  index?: Uint8Array
+  /** Of the archive as it was: somebody may be reading from it. */
+  readonly stale: FileHandle[]
+}
+
+/**
+ * An OCI layout in a tar archive. Listed once, then read where the entries are; a compressed one is decompressed again
+ * for each large blob, because nothing is unpacked to disk. Blobs are written as they arrive, each where there is room
+ * for it, into a file beside; `finish` adds the index and gives it its name. An archive that is there is copied first and
+ * continued.
+ */
+export function openArchive(path: string, side: Side): Shelf {
+  const file = resolve(path)
+  const guarded = guard(file, side)
+  const state: State = { file, guarded, stale: [] }
+  const find = async (digest: Digest) => (await listed(state))?.entries.get(blobPath(digest))
+
+  return {
+    index: () => guarded(async () => state.index ?? (await indexOf(state))),
+    writeIndex: (bytes) =>
+      guarded(async () => {
+        await writing(state)
+        state.index = bytes
+      }),
+    size: (digest) => guarded(async () => (await find(digest))?.size),
+    async *read(digest, offset) {
+      try {
+        const [there, entry] = [await listed(state), await find(digest)]
+        if (there !== undefined && entry !== undefined) yield* readEntry(file, there, entry, offset)
+      } catch (thrown) {
+        throw ioError(thrown, file, side)
+      }
+    },
+    draft: (digest, size) => guarded(async () => reserve(state, await writing(state), blobPath(digest), size)),
+    finish: () => (state.finished ??= guarded(() => finish(state))),
+    async close() {
+      await release(await state.contents?.catch(() => undefined), state)
+      const to = await state.writer?.catch(() => undefined)
+      if (to !== undefined) await rm(to.path, { force: true }).catch(() => undefined)
+    },
+  }
+}
+
+function listed(state: State): Promise<Contents | undefined> {
+  state.contents ??= list(state.file)
+  return state.contents
+}
+
+function writing(state: State): Promise<Writer> {
+  state.writer ??= begin(state)
+  return state.writer
+}
+
+/** @returns undefined when there is no archive. */
+async function indexOf(state: State): Promise<Uint8Array | undefined> {
+  const there = await listed(state)
+  if (there === undefined) return undefined
+  const index = await readIndex(async (name) => {
+    const entry = there.entries.get(name)
+    if (entry === undefined) return undefined
+    if (entry.size > INDEX_LIMIT) throw new PromoteError('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`)
+    const chunks: Uint8Array[] = []
+    for await (const chunk of readEntry(state.file, there, entry, 0)) chunks.push(chunk)
+    return Buffer.concat(chunks)
+  })
+  if (index !== undefined) return index
+  throw new PromoteError('PROTOCOL', `holds no OCI layout: it has no file ${LAYOUT_FILE}`)
+}
+
+async function begin(state: State): Promise<Writer> {
+  const { file } = state
+  const before = await listed(state)
+  // What it says now will be written over.
+  state.index = (await indexOf(state)) ?? EMPTY_INDEX
+  if (before?.compressed === true)
+    throw new PromoteError('UNSUPPORTED', 'is compressed: nothing can be added to it', {
+      hint: 'Decompress it with gunzip, or name another file.',
+    })
+  await mkdir(dirname(file), { recursive: true })
+  const path = `${file}.${randomUUID()}.part`
+  if (before !== undefined) await copyFile(file, path, constants.COPYFILE_FICLONE)
+  const handle = await open(path, before === undefined ? 'wx+' : 'r+')
+  if (before !== undefined) state.stale.push(before.handle)
+  const { entries = new Map(), end = 0 } = before ?? {}
+  state.contents = Promise.resolve({ handle, compressed: false, entries, kept: new Map(), end })
+  state.finished = undefined
+  return { path, position: end, reserved: new Set() }
+}
+
+/** Closed before it is renamed: Windows renames no file that is open, and onto none. */
+async function finish(state: State): Promise<void> {
+  const [to, there] = [await state.writer, await state.contents]
+  if (to === undefined || there === undefined) return
+  await seal(there.handle, to, state.index ?? EMPTY_INDEX)
+  await release(there, state)
+  state.contents = undefined
+  await rename(to.path, state.file)
+  state.writer = undefined
+}
+
+async function release(there: Contents | undefined, { stale }: State): Promise<void> {
+  const handles = [...stale.splice(0), ...(there === undefined ? [] : [there.handle])]
+  await Promise.all(handles.map((handle) => handle.close().catch(() => undefined)))
+}
+
+/** @returns undefined when there is no such file. */
+async function list(path: string): Promise<Contents | undefined> {
+  const handle = await open(path, 'r').catch(absent)
+  if (handle === undefined) return undefined
+  try {
+    const compressed = await isCompressed(handle)
+    const entries = new Map<string, Entry>()
+    const kept = new Map<string, Buffer>()
+    const { size } = await handle.stat()
+    const cursor = compressed ? streamCursor(path) : fileCursor(handle, size)
+    let left = KEPT
+    for await (const entry of readEntries(cursor)) {
+      if (!compressed && entry.content + entry.size > size) throw new PromoteError('PROTOCOL', 'is cut off')
+      entries.delete(entry.name) // the last one of a name counts, and is where it ends
+      entries.set(entry.name, entry)
+      if (!compressed || entry.size > KEPT_FILE || entry.size > left) continue
+      left -= entry.size
+      kept.set(entry.name, await cursor.take(entry.size))
+    }
+    return { handle, compressed, entries, kept, end: endOf(entries) }
+  } catch (thrown) {
+    await handle.close()
+    throw thrown
+  }
+}
+
+/** After the last blob: index and version, where they come last, are written anew. */
+function endOf(entries: ReadonlyMap<string, Entry>): number {
+  const inOrder = [...entries.values()].sort((a, b) => a.header - b.header)
+  while ([INDEX_FILE, LAYOUT_FILE].includes(inOrder.at(-1)?.name ?? '')) inOrder.pop()
+  const last = inOrder.at(-1)
+  return last === undefined ? 0 : last.content + padded(last.size)
+}
+
+/** RFC 1952 section 2.3.1; zstd: RFC 8878 section 3.1.1; xz and bzip2: their own magic. */
+async function isCompressed(handle: FileHandle): Promise<boolean> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(6), 0, 6, 0)
+  const magic = buffer.toString('hex', 0, bytesRead)
+  const other = [
+    ['28b52ffd', 'zstd'],
+    ['fd377a585a00', 'xz'],
+    ['425a68', 'bzip2'],
+  ].find(([start = '']) => magic.startsWith(start))
+  if (other === undefined) return magic.startsWith('1f8b')
+  throw new PromoteError('UNSUPPORTED', `is compressed with ${other[1]}`, { hint: 'Decompress it, or use gzip.' })
+}
+
+function fileCursor(handle: FileHandle, size: number): Cursor {
+  let position = 0
+  return {
+    get position() {
+      return position
+    },
+    async take(bytes) {
+      const buffer = Buffer.alloc(Math.min(bytes, Math.max(0, size - position)))
+      await fill(handle, buffer, position)
+      position += buffer.length
+      return buffer
+    },
+    async seek(to) {
+      position = to
+    },
+  }
+}
+
+function streamCursor(path: string): Cursor {
+  const chunks = gunzip(path)
+  let buffer: Buffer = Buffer.alloc(0)
+  let position = 0
+  const more = async (): Promise<boolean> => {
+    const { value, done } = await chunks.next()
+    if (done !== true) buffer = buffer.length === 0 ? value : Buffer.concat([buffer, value])
+    return done !== true
+  }
+  return {
+    get position() {
+      return position
+    },
+    async take(bytes) {
+      while (buffer.length < bytes && (await more()));
+      const taken = buffer.subarray(0, bytes)
+      buffer = buffer.subarray(taken.length)
+      position += taken.length
+      return taken
+    },
+    async seek(to) {
+      while (position < to) {
+        if (buffer.length === 0 && !(await more())) throw new PromoteError('PROTOCOL', 'is cut off')
+        const skipped = Math.min(buffer.length, to - position)
+        buffer = buffer.subarray(skipped)
+        position += skipped
+      }
+    },
+  }
+}
+
+async function* gunzip(path: string): AsyncGenerator<Buffer> {
+  const raw = createReadStream(path, { highWaterMark: CHUNK })
+  const plain = createGunzip({ chunkSize: CHUNK })
+  raw.once('error', (error) => plain.destroy(error))
+  try {
+    yield* raw.pipe(plain)
+  } finally {
+    raw.destroy()
+    plain.destroy()
+  }
+}
+
+async function* readEntry(path: string, there: Contents, entry: Entry, offset: number): AsyncGenerator<Uint8Array> {
+  const kept = there.kept.get(entry.name)
+  if (kept !== undefined) return yield kept.subarray(offset)
+  let position = entry.content + offset
+  const end = entry.content + entry.size
+  if (!there.compressed) {
+    while (position < end) {
+      const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, end - position))
+      await fill(there.handle, buffer, position)
+      position += buffer.length
+      yield buffer
+    }
+    return
+  }
+  let at = 0
+  for await (const chunk of gunzip(path)) {
+    const part = chunk.subarray(Math.max(0, position - at), Math.max(0, end - at))
+    at += chunk.length
+    position += part.length
+    if (part.length > 0) yield part
+    if (at >= end) return
+  }
+}
+
+async function fill(handle: FileHandle, buffer: Buffer, position: number): Promise<void> {
+  for (let at = 0; at < buffer.length; ) {
+    const { bytesRead } = await handle.read(buffer, at, buffer.length - at, position + at)
+    if (bytesRead === 0) throw new PromoteError('PROTOCOL', 'is cut off')
+    at += bytesRead
+  }
+}
+
+/** Its place is known before its bytes are there, because its size is: many blobs arrive at once. */
+async function reserve(state: State, to: Writer, name: string, size: number): Promise<Draft> {
+  const { guarded } = state
+  const there = await listed(state)
+  if (there === undefined) throw new Error('the archive is closed')
+  const { handle, entries } = there
+  const header = makeHeader(name, size)
+  const at = to.position
+  const content = at + header.length
+  const room = header.length + padded(size)
+  to.position += room
+  const mine: Room = { at, size: room }
+  to.reserved.add(mine)
+  return {
+    write: (bytes, position) => guarded(() => writeAll(handle, bytes, content + position)),
+    commit: () =>
+      guarded(async () => {
+        await writeAll(handle, Buffer.alloc(padded(size) - size), content + size)
+        await writeAll(handle, header, at)
+        entries.set(name, { name, size, header: at, content })
+        to.reserved.delete(mine)
+      }),
+    async discard() {
+      const last = to.reserved.has(mine) && to.position === at + room
+      if (!last) return
+      to.position = at
+      to.reserved.delete(mine)
+    },
+  }
+}
+
+/** Index and version, the end of the archive; what was given up in the middle becomes a file that nobody looks for. */
+async function seal(handle: FileHandle, to: Writer, index: Uint8Array): Promise<void> {
+  for (const { at, size } of to.reserved) {
+    const name = `.image-promote/unfinished-${at}`
+    await writeAll(handle, makeHeader(name, size - makeHeader(name, size).length), at)
+  }
+  let { position } = to
+  for (const [name, bytes] of [
+    [INDEX_FILE, index],
+    [LAYOUT_FILE, LAYOUT_VERSION],
+  ] as const) {
+    const header = makeHeader(name, bytes.byteLength)
+    const rest = Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength)
+    await writeAll(handle, Buffer.concat([header, bytes, rest]), position)
+    position += header.length + padded(bytes.byteLength)
+  }
+  await writeAll(handle, Buffer.alloc(2 * BLOCK), position)
+  await handle.truncate(position + 2 * BLOCK)
+  await handle.sync()
+}

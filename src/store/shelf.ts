@@ -1,0 +1,84 @@
+import { PromoteError, type Side } from '../errors.ts'
+import type { Digest } from '../oci/digest.ts'
+
+/** Where the files of an OCI layout are: a folder, or a tar archive. Failures are PromoteErrors that carry the side. */
+export interface Shelf {
+  /** What is in `index.json`; undefined while there is no layout. */
+  index(): Promise<Uint8Array | undefined>
+  /** Readers see the old index or the new one. */
+  writeIndex(bytes: Uint8Array): Promise<void>
+  /** Size of a blob in bytes; undefined when it is not there. */
+  size(digest: Digest): Promise<number | undefined>
+  /** The bytes of a blob that is there, from `offset` on; as long as `size` says. Not verified. */
+  read(digest: Digest, offset: number): AsyncIterable<Uint8Array>
+  /** Room for a blob that nobody sees until it is committed. */
+  draft(digest: Digest, size: number): Promise<Draft>
+  /** An archive gets its name; nothing for a folder. */
+  finish(): Promise<void>
+  /** Removes what is unfinished. Never throws. */
+  close(): Promise<void>
+}
+
+/** One blob on its way in. */
+export interface Draft {
+  write(bytes: Uint8Array, position: number): Promise<void>
+  commit(): Promise<void>
+  /** Nothing after a commit. Never throws. */
+  discard(): Promise<void>
+}
+
+/** image-layout.md "index.json file"; with 300 bytes an entry this is 100,000 images. */
+export const INDEX_LIMIT = 32 * 1024 * 1024
+export const LAYOUT_FILE = 'oci-layout'
+export const INDEX_FILE = 'index.json'
+export const EMPTY_INDEX = Buffer.from('{"schemaVersion":2,"manifests":[]}')
+export const LAYOUT_VERSION = Buffer.from('{"imageLayoutVersion":"1.0.0"}')
+
+/** `sha256:5f2a…` → `blobs/sha256/5f2a…`. A digest has been checked: nothing else can be in the name. */
+export function blobPath(digest: Digest): string {
+  return `blobs/${digest.replace(':', '/')}`
+}
+
+/** One of the two files that every layout has. */
+export type Small = (name: typeof LAYOUT_FILE | typeof INDEX_FILE) => Promise<Uint8Array | undefined>
+
+/** @returns undefined when it is no layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
+export async function readIndex(small: Small): Promise<Uint8Array | undefined> {
+  const file = await small(LAYOUT_FILE)
+  if (file === undefined) return undefined
+  const version = /"imageLayoutVersion"\s*:\s*"([^"]{0,40})"/.exec(Buffer.from(file).toString('utf8'))?.[1] ?? ''
+  if (!version.startsWith('1.'))
+    throw new PromoteError('UNSUPPORTED', `is an OCI layout of version ${JSON.stringify(version)}`, {
+      hint: 'Version 1.0.0 is read and written.',
+    })
+  return (await small(INDEX_FILE)) ?? EMPTY_INDEX
+}
+
+export type Guard = <T>(work: () => Promise<T>) => Promise<T>
+
+/** Errors of the work, with the path and the side: the system's with its reason, ours as the rest of a sentence. */
+export function guard(path: string, side: Side): Guard {
+  return async (work) => {
+    try {
+      return await work()
+    } catch (thrown) {
+      throw ioError(thrown, path, side)
+    }
+  }
+}
+
+export function ioError(thrown: unknown, path: string, side: Side): PromoteError {
+  if (!(thrown instanceof PromoteError)) {
+    const reason = thrown instanceof Error ? thrown.message : String(thrown)
+    return new PromoteError('IO', `${path}: ${reason}`, { side, cause: thrown })
+  }
+  if (thrown.side !== undefined) return thrown
+  return new PromoteError(thrown.code, `${path} ${thrown.message}.`, { ...thrown, side, cause: thrown.cause })
+}
+
+/** @returns undefined when there is no such file. */
+export function absent(thrown: unknown): undefined {
+  const { code } = thrown as NodeJS.ErrnoException
+  if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+  throw thrown
+}

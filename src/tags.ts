@@ -1,0 +1,131 @@
+import { type Move, moveAll } from './copy/atomic.ts'
+import { expectStored, putComplete, type Shared } from './copy/execute.ts'
+import { type Guard, isGuarded, stillAt } from './copy/guards.ts'
+import type { Permits } from './copy/permits.ts'
+import { isUnchanged } from './copy/plan.ts'
+import { asPromoteError, PromoteError } from './errors.ts'
+import { type Note, runUrl } from './openshift/annotate.ts'
+import { makeReport } from './report/report.ts'
+import { namesOf, rowsOf } from './rows.ts'
+import { abandoned, atTarget, conclude, each, fail, going, jobOf, type Run, type Work } from './work.ts'
+
+export function guardOf({ pair }: Work, { config }: Run): Guard {
+  return { overwrite: config.overwrite, expect: pair.expectCurrent }
+}
+
+/** After everything of every image is there: the tags, last; each verified by the digest that the registry answers. */
+export async function tagEach(works: readonly Work[], run: Run): Promise<void> {
+  await each(works, run, async (work) => {
+    const [{ tags }] = jobOf(work)
+    for (const { tag, from } of tags) {
+      if (isGuarded(guardOf(work, run))) await run.shared.permits(() => stillAt(jobOf(work)[1].target, tag, from))
+      await write(work, tag, run.shared)
+      work.written.add(tag)
+    }
+    if (work.to?.finish === undefined) conclude(work, run)
+  })
+}
+
+async function write(work: Work, tag: string, shared: Shared): Promise<void> {
+  const [plan, job] = jobOf(work)
+  const stored = await putComplete(plan.graph.root, tag, plan, job, shared)
+  await expectStored(job.target, plan.graph.root, tag, stored)
+}
+
+/** Nothing of this run moves a tag any more. */
+export function abandonAll(works: readonly Work[], because: PromoteError, run: Run): void {
+  for (const work of going(works)) fail(work, abandoned('its tags were not moved', because), run)
+}
+
+/**
+ * All tags at all destinations, or none. What they were at is on disk before the first of them moves: a run that is killed
+ * leaves a report that says how to go back.
+ */
+export async function tagAll(works: readonly Work[], run: Run, started: number): Promise<void> {
+  const { host, shared } = run
+  const failed = works.find(({ error }) => error !== undefined)?.error
+  if (failed !== undefined) return abandonAll(works, failed, run)
+  try {
+    if (host.keep === undefined) throw new PromoteError('INTERNAL', 'this host keeps no report')
+    await host.keep(reportBefore(works, run, started))
+  } catch (thrown) {
+    return abandonAll(works, asPromoteError(thrown), run)
+  }
+  const owners = new Map<Move, Work>()
+  for (const work of going(works)) {
+    const [plan, { target }] = jobOf(work)
+    for (const { tag, from, to } of plan.tags) owners.set({ target, tag, from, to, state: 'waiting' }, work)
+  }
+  const failure = await moveAll(
+    [...owners.keys()],
+    (move, begin) => moveOne(move, owners.get(move) as Work, begin, run),
+    shared.permits,
+  )
+  shared.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`)
+  for (const work of going(works)) {
+    const moves = [...owners].filter(([, owner]) => owner === work).map(([move]) => move)
+    settleMoves(work, moves, failure, run)
+  }
+}
+
+async function moveOne(move: Move, work: Work, begin: () => void, { shared }: Run): Promise<void> {
+  await shared.permits(() => stillAt(move.target, move.tag, move.from))
+  const permits: Permits = (request) =>
+    shared.permits(() => {
+      begin()
+      return request()
+    })
+  await write(work, move.tag, { ...shared, permits })
+}
+
+/** Rows `planned` are those that are about to move. */
+function reportBefore(works: readonly Work[], { context }: Run, started: number) {
+  const redact = (text: string) => context.secrets.redact(text)
+  const rows = works.flatMap((work) => work.rows ?? rowsOf(work, true, context.now(), redact))
+  return { ...makeReport(started, context.now(), false, rows), status: 'moving' as const }
+}
+
+function settleMoves(work: Work, moves: readonly Move[], failure: PromoteError | undefined, run: Run): void {
+  for (const { tag, state } of moves) if (state === 'moved') work.written.add(tag)
+  if (failure === undefined) {
+    if (work.to?.finish === undefined) conclude(work, run)
+    return
+  }
+  const mine = moves.find(({ error }) => error !== undefined)?.error
+  work.ends = new Map(moves.map((move) => [move.tag, endOf(move, failure, work.target)]))
+  fail(work, mine ?? abandoned('its tags were not moved', failure), run)
+}
+
+function endOf({ state, from, to, error }: Move, failure: PromoteError, target: string) {
+  const at = from === null ? 'removed again' : `put back to ${from}`
+  if (state === 'reverted') return { status: 'reverted', digest: null, error: abandoned(at, failure) } as const
+  if (error === undefined) return { status: 'cancelled', digest: null, error: abandoned('not moved', failure) } as const
+  // Where somebody else has written the tag, it is not at what was promoted.
+  const digest = state === 'stuck' && error.code !== 'TAG_MOVED' ? to : null
+  return { status: 'failed', digest, error: atTarget(error, target) } as const
+}
+
+/** What the image streams are told: one request for each of them. It is never a reason to fail. */
+export async function annotateStreams(works: readonly Work[], { context }: Run): Promise<void> {
+  const streams = new Map<string, { work: Work; notes: Note[] }>()
+  const run = runUrl(context.env)
+  const time = new Date(context.now()).toISOString()
+  for (const work of works) {
+    const { to, plan, written } = work
+    if (to?.cluster === undefined || plan === undefined || isUnchanged(plan)) continue
+    const known = streams.get(to.store.name) ?? { work, notes: [] }
+    streams.set(to.store.name, known)
+    const { source } = namesOf(work)
+    const { digest } = plan.graph.root.descriptor
+    for (const tag of written) known.notes.push({ tag, source, digest, run, time })
+  }
+  await Promise.all(
+    [...streams.values()].map(async ({ work: { to }, notes }) => {
+      if (notes.length === 0) return
+      await to?.cluster?.annotate(to.path, notes).catch((thrown: unknown) => {
+        const { message, hint = '' } = asPromoteError(thrown)
+        context.log.warn(`${to.store.name}: not annotated: ${message} ${hint}`.trimEnd())
+      })
+    }),
+  )
+}

@@ -1,0 +1,137 @@
+import type { Context } from './context.ts'
+import type { Job, Shared } from './copy/execute.ts'
+import { createFanout } from './copy/fanout.ts'
+import type { Graph } from './copy/graph.ts'
+import { createPermits } from './copy/permits.ts'
+import type { Plan } from './copy/plan.ts'
+import { asPromoteError, PromoteError } from './errors.ts'
+import type { Host } from './host/host.ts'
+import type { Config, ImagePair, SideConfig } from './inputs/config.ts'
+import type { PlannedImage, Rights, Row } from './report/model.ts'
+import { type Progress, rowsOf } from './rows.ts'
+import { openSide, type Repository, type Side } from './side.ts'
+
+/** One image at the source: read once, for all destinations. */
+export type Image = Readonly<{ pair: ImagePair; source: Promise<Repository>; graph: Promise<Graph> }>
+export type Destination = Readonly<{ config: SideConfig; side: Promise<Side> }>
+
+/**
+ * One image on its way to one destination through the stages. A stage that fails leaves its error; later stages pass it by.
+ */
+export type Work = Progress & {
+  readonly number: number
+  readonly image: Image
+  readonly destination: Destination
+  /** Dry runs at a cluster. */
+  rights?: Rights
+  /** Set once nothing more will happen to it. */
+  rows?: readonly Row[]
+}
+
+export type Run = Readonly<{
+  config: Config
+  host: Host
+  context: Context
+  shared: Shared
+  works: Work[]
+  /** What was discovered, by source, digest and platforms. */
+  graphs: Map<string, Promise<Graph>>
+  /** Dry runs: what would be done. */
+  plans: PlannedImage[]
+  /** The first failure; with fail-fast nothing begins after it. */
+  halted: { by?: PromoteError }
+}>
+
+export function createRun(config: Config, host: Host, context: Context): Run {
+  const halted: Run['halted'] = {}
+  const emit = host.event.bind(host)
+  const permits = createPermits(config.jobs)
+  const check = () => {
+    if (config.failFast && halted.by !== undefined) throw abandoned('not begun', halted.by)
+  }
+  const fanout = createFanout(permits)
+  const shared = { context, permits, fanout, retries: config.retries, homes: new Map(), emit, check }
+  return { config, host, context, shared, works: [], graphs: new Map(), plans: [], halted }
+}
+
+export function createWork(image: Image, destination: Destination, { config, context, works }: Run): Work {
+  const { pair } = image
+  const tags = [...new Set([pair.destination.tag, ...config.additionalTags])]
+  const progress = { pair, tags, target: destination.config.name, began: context.now(), written: new Set<string>() }
+  return { ...progress, number: works.length, image, destination }
+}
+
+/** All that have something left to do, side by side; a failure stays with its image and its destination. */
+export async function each(works: readonly Work[], run: Run, stage: (work: Work) => Promise<void>): Promise<void> {
+  const begin = async (work: Work): Promise<void> => {
+    run.shared.check?.()
+    return stage(work)
+  }
+  await Promise.all(going(works).map((work) => begin(work).catch((thrown) => fail(work, thrown, run))))
+}
+
+export function going(works: readonly Work[]): readonly Work[] {
+  return works.filter((work) => work.rows === undefined)
+}
+
+export function fail(work: Work, thrown: unknown, run: Run): void {
+  const error = asPromoteError(thrown)
+  work.error = error.side === 'destination' ? atTarget(error, work.target) : error
+  if (error.code !== 'ABANDONED') run.halted.by ??= work.error
+  conclude(work, run)
+}
+
+/** @param what `not begun`, `not moved`, … */
+export function abandoned(what: string, because: PromoteError): PromoteError {
+  return new PromoteError('ABANDONED', `${what}, because another part of the promotion failed: ${because.message}`, {
+    cause: because,
+  })
+}
+
+export function atTarget(error: PromoteError, target: string): PromoteError {
+  return new PromoteError(error.code, error.message, { ...error, cause: error.cause, target })
+}
+
+/** Makes the rows of an image and tells them, once. */
+export function conclude(work: Work, { config, context, shared }: Run): readonly Row[] {
+  if (work.rows !== undefined) return work.rows
+  work.rows = rowsOf(work, config.dryRun, context.now(), (text) => context.secrets.redact(text))
+  for (const row of work.rows) shared.emit({ event: 'image', image: work.number, row })
+  return work.rows
+}
+
+export function jobOf({ number, plan, from, to }: Work): [Plan, Job] {
+  if (plan === undefined || from === undefined || to === undefined) throw new PromoteError('INTERNAL', 'not prepared')
+  const [source, target] = [from.store, to.store]
+  const job = { image: number, source, target, registry: to.origin, repository: to.path }
+  return [plan, { ...job, mountFrom: mountable(from, to) }]
+}
+
+/** Repository of the same registry that blobs can be mounted from. */
+export function mountable(from: Repository, to: Repository): string | undefined {
+  return from.origin === to.origin && from.path !== to.path ? from.path : undefined
+}
+
+/** All sides at once; nothing of a side waits for the login of another one. */
+export function logIn(side: SideConfig, { config, host, context, shared }: Run): Promise<Side> {
+  const onRetry = (what: string, reason: string, wait: number, attempt: number) =>
+    shared.emit({ event: 'retry', image: null, what, reason, wait, attempt })
+  return whenAsked(
+    openSide(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
+      const { cluster, api } = opened
+      const login = { side: side.side, target: side.name, user: cluster?.user ?? null, registry: api ?? '' }
+      if (cluster !== undefined) shared.emit({ event: 'login', ...login })
+      return opened
+    }),
+  )
+}
+
+export async function logOut(sides: readonly Promise<Side>[]): Promise<void> {
+  await Promise.all(sides.map((side) => side.then((opened) => opened.close()).catch(() => undefined)))
+}
+
+/** Whoever needs it sees its failure; that nobody has needed it yet ends no process. */
+export function whenAsked<T>(work: Promise<T>): Promise<T> {
+  work.catch(() => undefined)
+  return work
+}

@@ -37,7 +37,6 @@ beforeAll(async () => {
   ;[from, to, cluster] = await Promise.all([startRegistry(), startRegistry(), startCluster()])
 })
 afterAll(async () => {
-  console.log(JSON.stringify([...reached]))
   await Promise.all([from.close(), to.close(), cluster.close()])
   expect(cluster.unexpected).toEqual([])
   // With as many kills as this each kind of end occurs; a few may miss one.

@@ -73522,14 +73522,18 @@ function createVoice(write, secrets, errorsAsJson, terminal) {
             settings = next;
             progress = progressOf(next.progress);
             clearInterval(timer);
-            if (next.progress !== 'plain')
-                return;
-            const tick = terminal === undefined ? progress.beat : () => terminal.show(progress.lines(terminal.columns()));
-            // It must not keep a process alive whose run is over.
-            timer = setInterval(tick, terminal === undefined ? TICK.plain : TICK.live).unref();
+            if (next.progress === 'plain')
+                timer = startTicking(progress, terminal);
         },
         end,
     };
+}
+function startTicking(progress, terminal) {
+    const timer = terminal === undefined
+        ? setInterval(() => progress.beat(), TICK.plain)
+        : setInterval(() => terminal.show(progress.lines(terminal.columns())), TICK.live);
+    // It must not keep a process alive whose run is over.
+    return timer.unref();
 }
 /** String by string: in the text of a JSON line a secret such as `1234` would be part of a number. */
 function cleanEvent(event, secrets) {

@@ -69,13 +69,19 @@ export function createVoice(write: Writer, secrets: Secrets, errorsAsJson: boole
       settings = next
       progress = progressOf(next.progress)
       clearInterval(timer)
-      if (next.progress !== 'plain') return
-      const tick = terminal === undefined ? progress.beat : () => terminal.show(progress.lines(terminal.columns()))
-      // It must not keep a process alive whose run is over.
-      timer = setInterval(tick, terminal === undefined ? TICK.plain : TICK.live).unref()
+      if (next.progress === 'plain') timer = startTicking(progress, terminal)
     },
     end,
   }
+}
+
+function startTicking(progress: Progress, terminal: Terminal | undefined): NodeJS.Timeout {
+  const timer =
+    terminal === undefined
+      ? setInterval(() => progress.beat(), TICK.plain)
+      : setInterval(() => terminal.show(progress.lines(terminal.columns())), TICK.live)
+  // It must not keep a process alive whose run is over.
+  return timer.unref()
 }
 
 /** String by string: in the text of a JSON line a secret such as `1234` would be part of a number. */

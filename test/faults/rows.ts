@@ -10,7 +10,6 @@ import {
   type Arrived,
   type Clock,
   openSessions,
-  type Place,
   realClock,
   sentTwice,
   side,

@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
+import { VERSION } from '../../src/version.ts'
 import { shellParts } from './ci-samples.ts'
 import { codeBlocks, flagProblems, inputProblems, variableProblems } from './commands.ts'
 import { documents, filesIn, ROOT, read } from './files.ts'
@@ -95,6 +96,19 @@ describe.each(PAGES)('%s', (page) => {
     const links = [...text.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map((match) => match[1] ?? '')
     expect(links.filter((link) => !existsSync(join(ROOT, dirname(page), link)))).toEqual([])
   })
+})
+
+test('every sample and page speaks of the version of the package', () => {
+  const files = [...PAGES.filter((page) => page !== 'CHANGELOG.md'), ...filesIn('docs/samples'), ...filesIn('tekton')]
+  const named = [...new Set(files)].flatMap((file) =>
+    [
+      ...read(file).matchAll(
+        /image-promote(?:@v|:|\/v|-v)(\d+\.\d+\.\d+)|(?:--branch|ref:|value:|verify) v(0\.\d+\.\d+)/g,
+      ),
+    ].map((match) => [file, match[1] ?? match[2]]),
+  )
+  expect(named.length).toBeGreaterThan(10)
+  expect(named.filter(([, version]) => version !== VERSION)).toEqual([])
 })
 
 test('the checks of pages find what is wrong', () => {

@@ -15,7 +15,7 @@ export function entries(): Entry[] {
       const code = /^### `([A-Z_]+)`$/.exec(line)?.[1]
       if (code !== undefined) section = code
       else if (line === '## Without an error') section = 'warning'
-      const [, says, advice] = /^\| `(.+?)` \| (.+) \|$/.exec(line) ?? []
+      const [, says, advice] = /^\| `(.+?)` +\| (.+?) +\|$/.exec(line) ?? []
       return says === undefined || advice === undefined ? [] : [{ section, says, advice }]
     })
 }

@@ -49364,7 +49364,7 @@ function quote(text) {
 
 /***/ }),
 
-/***/ 5905:
+/***/ 6419:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -50775,8 +50775,8 @@ var report_report = __nccwpck_require__(5650);
  */
 const GATHER = 256 * 1024;
 function createFeed(blob, reader, content = createContent(blob)) {
-    const { source, tries, onBytes, kept = false } = reader;
-    const open = (position) => source.blob(blob, position, !kept);
+    const { source, tries, onBytes } = reader;
+    const open = (position) => source.blob(blob, position);
     let failure;
     async function* read(from) {
         failure = undefined;
@@ -51044,7 +51044,7 @@ function createShared(reading, tap, reader) {
                 return goAlone().read(from);
             reading.trunk ??= {
                 reader,
-                feed: createFeed(blob, { ...reader, onBytes: () => undefined, kept: reading.members.size > 1 }),
+                feed: createFeed(blob, { ...reader, onBytes: () => undefined }),
             };
             tee.stream ??= reading.trunk.feed.read(0)[Symbol.asyncIterator]();
             return pieces(tee, tap, reader.onBytes, failed);
@@ -53364,72 +53364,51 @@ var version = __nccwpck_require__(3411);
 /** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
 const HIGH_WATER = 512 * 1024;
 /**
- * What the reader of a long body gets at once. Hashing and writing each 16 KiB record that TLS hands over costs more than
- * copying sixteen of them together; with larger pieces memory grows and time does not shrink.
- */
-const PIECE = 256 * 1024;
-/** A lent piece is overwritten when the reader asks for the next but one. */
-const LENT = 2;
-/**
- * What arrived before a break is delivered before the error, so that a reader can resume after it. A reader who stops
- * early closes the connection.
+ * Chunks stay as they come. What arrived before a break is delivered before the error, so that a reader can resume after
+ * it. A reader who stops early closes the connection.
+ * @param stallTimeout milliseconds that the reader waits for the next byte; waiting for the reader is not counted.
  */
 class Incoming {
-    #controller;
-    #terms;
     #chunks = [];
-    /** The piece that is being filled. */
-    #piece;
-    #filled = 0;
-    #lent = [];
-    #free = [];
-    #arrived = 0;
+    #controller;
+    #stallTimeout;
+    #stalled;
+    #left;
     #size = 0;
     #paused = false;
     #ended = false;
     #error;
     #wake;
-    /** When the reader began to wait, or the last byte came while it waited. */
-    #heard = 0;
     constructor(controller, terms) {
         this.#controller = controller;
-        this.#terms = terms;
+        this.#stallTimeout = terms.stallTimeout;
+        this.#stalled = terms.stalled;
+        this.#left = terms.left;
     }
-    /** @param chunk is copied: the socket reads the next bytes into the same memory. */
     push(chunk) {
-        this.#heard = performance.now();
+        this.#chunks.push(chunk);
         this.#size += chunk.byteLength;
-        if (this.#terms.long === undefined)
-            this.#deliver(Buffer.from(chunk));
-        else
-            this.#gather(chunk);
         if (this.#size > HIGH_WATER && !this.#paused) {
             this.#paused = true;
             this.#controller.pause();
         }
+        this.#wake?.();
     }
     end() {
-        this.#flush();
         this.#ended = true;
         this.#wake?.();
     }
     fail(error) {
-        this.#flush();
         this.#error ??= error;
         this.#wake?.();
     }
     async *[Symbol.asyncIterator]() {
-        const { stallTimeout, stalled, left } = this.#terms;
-        // One timer for the whole body, moved on while reading: cheaper than one for every record.
+        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
         let waiting = false;
-        const check = () => {
-            const rest = this.#heard + stallTimeout - performance.now();
-            if (waiting && rest <= 0)
-                this.fail(stalled());
-            else if (waiting)
-                timer = setTimeout(check, rest);
-        };
-        let timer = setTimeout(check, stallTimeout);
+        const timer = setTimeout(() => {
+            if (waiting)
+                this.fail(this.#stalled());
+        }, this.#stallTimeout);
         try {
             for (;;) {
                 const chunk = this.#chunks.shift();
@@ -53443,7 +53422,6 @@ class Incoming {
                     return;
                 else {
                     waiting = true;
-                    this.#heard = performance.now();
                     timer.refresh();
                     await new Promise((resolve) => {
                         this.#wake = resolve;
@@ -53458,43 +53436,11 @@ class Incoming {
             this.#chunks.length = 0;
             if (!this.#ended)
                 this.#controller.abort(this.#error ?? new Error('the reader stopped'));
-            left();
+            this.#left();
         }
-    }
-    #gather(chunk) {
-        for (let rest = chunk; rest.byteLength > 0;) {
-            this.#piece ??= this.#free.pop() ?? this.#allocate(rest.byteLength);
-            const part = rest.subarray(0, this.#piece.byteLength - this.#filled);
-            this.#piece.set(part, this.#filled);
-            this.#filled += part.byteLength;
-            this.#arrived += part.byteLength;
-            rest = rest.subarray(part.byteLength);
-            if (this.#filled === this.#piece.byteLength)
-                this.#flush();
-        }
-    }
-    /** Never more than the body has left: most blobs of most images are small. */
-    #allocate(least) {
-        const left = (this.#terms.long?.expected ?? Number.POSITIVE_INFINITY) - this.#arrived;
-        return Buffer.allocUnsafeSlow(Math.min(PIECE, Math.max(left, least)));
-    }
-    #flush() {
-        if (this.#piece !== undefined)
-            this.#deliver(this.#piece.subarray(0, this.#filled));
-        this.#piece = undefined;
-        this.#filled = 0;
-    }
-    #deliver(chunk) {
-        this.#chunks.push(chunk);
-        this.#wake?.();
     }
     #taken(chunk) {
         this.#size -= chunk.byteLength;
-        if (this.#terms.long?.lent === true && chunk.byteLength === PIECE) {
-            this.#lent.push(chunk);
-            if (this.#lent.length > LENT)
-                this.#free.push(this.#lent.shift());
-        }
         if (this.#paused && this.#size < HIGH_WATER / 2) {
             this.#paused = false;
             this.#controller.resume();
@@ -53524,8 +53470,6 @@ function exchange(request, wire, terms) {
         }
     });
 }
-/** The larger of the high-water marks that undici gives its sockets (lib/core/connect.js). */
-const SOCKET_BUFFER = 64 * 1024;
 class Exchange {
     #request;
     #terms;
@@ -53576,7 +53520,6 @@ class Exchange {
             stallTimeout: this.#terms.stallTimeout,
             stalled: () => this.#late('answer body', this.#terms.stallTimeout),
             left: this.#forget,
-            long: this.#isLong(status) ? { lent: this.#request.lent === true, expected: lengthIn(headers) } : undefined,
         });
         this.#settle.resolve({ status, headers, url: this.#request.url, body: this.#incoming });
     }
@@ -53595,19 +53538,12 @@ class Exchange {
         else
             this.#fail(this.#terms.explain(error));
     }
-    /** What the caller wanted of a blob; a refusal is an answer as any other. */
-    #isLong(status) {
-        return this.#request.long === true && status < 300;
-    }
-    /**
-     * undici takes the next chunk when the socket has room for it again: when this one is sent, if it has filled the
-     * socket's buffer. A small one may still wait there when its memory is another's again.
-     */
+    /** undici takes the next chunk when the socket has room for it again. */
     async *#stream(stream) {
         try {
             for await (const chunk of stream) {
                 this.#owe('body', this.#terms.stallTimeout);
-                yield chunk.byteLength < SOCKET_BUFFER ? Buffer.from(chunk) : chunk;
+                yield chunk;
                 this.#owesNothing();
             }
         }
@@ -53664,10 +53600,6 @@ const DEBTS = {
 };
 function isStream(body) {
     return typeof body === 'object' && 'stream' in body;
-}
-function lengthIn(headers) {
-    const length = headers['content-length'];
-    return typeof length === 'string' && /^\d{1,15}$/.test(length) ? Number(length) : undefined;
 }
 function lengthOf(body) {
     return isStream(body) ? { 'content-length': String(body.size) } : {};
@@ -54058,58 +53990,8 @@ function blockList(ranges, family) {
 var external_node_http_ = __nccwpck_require__(7067);
 ;// CONCATENATED MODULE: external "node:https"
 const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
-;// CONCATENATED MODULE: ./lib/http/receive.js
-/**
- * All sockets read into this, one after the other; what is not taken at once is copied. Otherwise Node allocates 64 KiB
- * for each read of a plain socket and 16 KiB for each record of a TLS socket, outside of V8's heap: a GiB of them made
- * V8 mark its whole heap forty times, a quarter of the run's CPU, and cost 60 MiB of memory.
- */
-const BUFFER = Buffer.allocUnsafeSlow(256 * 1024);
-const waiting = new WeakMap();
-/**
- * For `net.connect` and `tls.connect`: https://nodejs.org/api/net.html#new-netsocketoptions. The bytes go past the
- * stream, so `read` and `unshift`, which are all that undici's HTTP/1.1 client reads with, are those of `adopt`.
- */
-const onread = {
-    buffer: BUFFER,
-    callback(size) {
-        return receive(this, BUFFER.subarray(0, size));
-    },
-};
-/** @returns false to stop reading until all that waits was taken. */
-function receive(socket, chunk) {
-    const state = waiting.get(socket) ?? adopt(socket);
-    if (state.telling || state.chunks.length > 0) {
-        state.chunks.push(Buffer.from(chunk));
-        return false;
-    }
-    state.chunks.push(chunk);
-    state.telling = true;
-    socket.emit('readable');
-    state.telling = false;
-    state.chunks = state.chunks.map((left) => (left.buffer === BUFFER.buffer ? Buffer.from(left) : left));
-    return state.chunks.length === 0;
-}
-function adopt(socket) {
-    const state = { chunks: [], telling: false };
-    waiting.set(socket, state);
-    const read = socket.read.bind(socket);
-    // Node asks for 0 bytes when the other side has closed: that is not told before the rest was taken.
-    socket.read = (size) => {
-        if (state.chunks.length === 0)
-            return read(size);
-        return size === 0 ? null : state.chunks.shift();
-    };
-    socket.unshift = (chunk) => {
-        if (chunk.byteLength > 0)
-            state.chunks.unshift(chunk);
-    };
-    return state;
-}
-
 ;// CONCATENATED MODULE: ./lib/http/tunnel.js
 /** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
-
 
 
 
@@ -54123,12 +54005,10 @@ function adopt(socket) {
 const ADDRESS_ATTEMPT = 2500;
 function connector(wiring, tunnel) {
     const build = lazy(() => (0,undici/* buildConnector */.gU)({
-        onread: onread,
         timeout: wiring.timeout,
         autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
     }));
     const secure = lazy(() => (0,undici/* buildConnector */.gU)({
-        onread: onread,
         timeout: wiring.timeout,
         autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
         secureContext: wiring.context(),
@@ -55993,14 +55873,14 @@ function badLocation(value, why) {
  * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
  * The bytes are counted, not hashed: who reads from several places (resumption) hashes over all of them.
  */
-async function openBlob(endpoint, blob, offset, lent = false) {
+async function openBlob(endpoint, blob, offset) {
     const data = embedded(blob);
     if (data !== undefined)
         return one(data.subarray(offset));
     if (offset > 0 && offset >= blob.size)
         return one(new Uint8Array());
     const what = `reading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`;
-    const { res, start } = await blob_open(endpoint, blob, offset, what, lent);
+    const { res, start } = await blob_open(endpoint, blob, offset, what);
     const length = contentLength(header(res, 'content-length'));
     const encoding = header(res, 'content-encoding') ?? 'identity';
     if (length !== undefined && encoding === 'identity' && start + length > blob.size && res.status === 200) {
@@ -56010,7 +55890,7 @@ async function openBlob(endpoint, blob, offset, lent = false) {
     return counted(endpoint, blob, res, { start, offset, what, encoding });
 }
 /** @returns an answer whose first byte is byte `start` of the blob, `start` ≤ `offset`. */
-async function blob_open(endpoint, blob, offset, what, lent) {
+async function blob_open(endpoint, blob, offset, what) {
     const get = (range) => endpoint
         .call('pull', {
         method: 'GET',
@@ -56018,7 +55898,6 @@ async function blob_open(endpoint, blob, offset, what, lent) {
         // Proxies that compress on the way would change what is counted and hashed.
         headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
         long: true,
-        lent,
     })
         .catch((thrown) => {
         throw spent(thrown, endpoint);
@@ -56132,9 +56011,9 @@ function withForeign(store, send, options) {
         get listsReferrers() {
             return store.listsReferrers;
         },
-        async blob(descriptor, offset = 0, lent = false) {
+        async blob(descriptor, offset = 0) {
             try {
-                return await store.blob(descriptor, offset, lent);
+                return await store.blob(descriptor, offset);
             }
             catch (thrown) {
                 const absent = thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND';
@@ -57976,7 +57855,7 @@ function openRepository(options) {
         listTags: listings.listTags,
         removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
         inventory,
-        blob: (descriptor, offset = 0, lent = false) => openBlob(endpoint, descriptor, offset, lent),
+        blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
         async has(descriptor, kind) {
             const there = await inventory();
             if (there !== undefined)
@@ -74303,7 +74182,7 @@ run({
         screen: process.stderr.isTTY ? () => process.stderr : undefined,
     },
     signal: controller.signal,
-    loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5905))).promote,
+    loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 6419))).promote,
 }).then((code) => {
     process.exitCode = code;
 }, (error) => {

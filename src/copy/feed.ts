@@ -16,8 +16,6 @@ export type Reader = Readonly<{
   source: Source
   tries: () => Tries
   onBytes: (bytes: number) => void
-  /** Pieces are kept for others after the next ones were asked for. */
-  kept?: boolean
 }>
 
 /** One blob of the source as the uploads read it: re-opened where it broke off, hashed on the way, never completed when wrong. */
@@ -34,8 +32,8 @@ export interface Feed {
 export type Trunk = Feed & Readonly<{ fork(reader: Reader): Feed }>
 
 export function createFeed(blob: Descriptor, reader: Reader, content: Content = createContent(blob)): Trunk {
-  const { source, tries, onBytes, kept = false } = reader
-  const open = (position: number) => source.blob(blob, position, !kept)
+  const { source, tries, onBytes } = reader
+  const open = (position: number) => source.blob(blob, position)
   let failure: PromoteError | undefined
 
   async function* read(from: number): AsyncGenerator<Uint8Array> {

@@ -85,7 +85,7 @@ function createShared(reading: Reading, tap: Tap, reader: Reader): Feed {
       if (alone !== undefined || from > 0 || !tee.taps.has(tap)) return goAlone().read(from)
       reading.trunk ??= {
         reader,
-        feed: createFeed(blob, { ...reader, onBytes: () => undefined, kept: reading.members.size > 1 }),
+        feed: createFeed(blob, { ...reader, onBytes: () => undefined }),
       }
       tee.stream ??= reading.trunk.feed.read(0)[Symbol.asyncIterator]()
       return pieces(tee, tap, reader.onBytes, failed)

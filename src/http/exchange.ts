@@ -41,9 +41,6 @@ export function exchange(request: Req, wire: Wire, terms: Terms): Promise<Res> {
   })
 }
 
-/** The larger of the high-water marks that undici gives its sockets (lib/core/connect.js). */
-const SOCKET_BUFFER = 64 * 1024
-
 type Settle = Readonly<{ resolve: (res: Res) => void; reject: (error: unknown) => void }>
 
 class Exchange implements Dispatcher.DispatchHandler {
@@ -99,7 +96,6 @@ class Exchange implements Dispatcher.DispatchHandler {
       stallTimeout: this.#terms.stallTimeout,
       stalled: () => this.#late('answer body', this.#terms.stallTimeout),
       left: this.#forget,
-      long: this.#isLong(status) ? { lent: this.#request.lent === true, expected: lengthIn(headers) } : undefined,
     })
     this.#settle.resolve({ status, headers, url: this.#request.url, body: this.#incoming })
   }
@@ -119,20 +115,12 @@ class Exchange implements Dispatcher.DispatchHandler {
     else this.#fail(this.#terms.explain(error))
   }
 
-  /** What the caller wanted of a blob; a refusal is an answer as any other. */
-  #isLong(status: number): boolean {
-    return this.#request.long === true && status < 300
-  }
-
-  /**
-   * undici takes the next chunk when the socket has room for it again: when this one is sent, if it has filled the
-   * socket's buffer. A small one may still wait there when its memory is another's again.
-   */
+  /** undici takes the next chunk when the socket has room for it again. */
   async *#stream(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     try {
       for await (const chunk of stream) {
         this.#owe('body', this.#terms.stallTimeout)
-        yield chunk.byteLength < SOCKET_BUFFER ? Buffer.from(chunk) : chunk
+        yield chunk
         this.#owesNothing()
       }
     } catch (thrown) {
@@ -194,11 +182,6 @@ const DEBTS = {
 
 function isStream(body: Body | undefined): body is Readonly<{ size: number; stream: AsyncIterable<Uint8Array> }> {
   return typeof body === 'object' && 'stream' in body
-}
-
-function lengthIn(headers: Res['headers']): number | undefined {
-  const length = headers['content-length']
-  return typeof length === 'string' && /^\d{1,15}$/.test(length) ? Number(length) : undefined
 }
 
 function lengthOf(body: Body | undefined): Record<string, string> {

@@ -23,8 +23,6 @@ export type Req = Readonly<{
   retry?: boolean | undefined
   /** The answer's body is a blob, which the caller resumes; any other body that breaks off makes the request a failure. */
   long?: boolean | undefined
-  /** Of a `long` body: what the reader was given may be overwritten when it asks for the next chunk but one. */
-  lent?: boolean | undefined
   /** Sent also after the run was cancelled: the logout. The caller bounds it. */
   afterCancel?: boolean | undefined
   /** `false`: a 3xx is handed to the caller. */

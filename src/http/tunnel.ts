@@ -7,7 +7,6 @@ import type { SecureContext, TLSSocket } from 'node:tls'
 import { buildConnector } from 'undici'
 import { PromoteError, type Side } from '../errors.ts'
 import { quote } from './error-body.ts'
-import { onread } from './receive.ts'
 
 export type Wiring = Readonly<{
   side: Side
@@ -42,14 +41,12 @@ const ADDRESS_ATTEMPT = 2500
 export function connector(wiring: Wiring, tunnel?: Tunnel): buildConnector.connector {
   const build = lazy(() =>
     buildConnector({
-      onread,
       timeout: wiring.timeout,
       autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
     } as buildConnector.BuildOptions),
   )
   const secure = lazy(() =>
     buildConnector({
-      onread,
       timeout: wiring.timeout,
       autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
       secureContext: wiring.context(),

@@ -17,13 +17,12 @@ export async function openBlob(
   endpoint: BlobPlace,
   blob: Descriptor,
   offset: number,
-  lent = false,
 ): Promise<AsyncIterable<Uint8Array>> {
   const data = embedded(blob)
   if (data !== undefined) return one(data.subarray(offset))
   if (offset > 0 && offset >= blob.size) return one(new Uint8Array())
   const what = `reading blob ${shortDigest(blob.digest)}`
-  const { res, start } = await open(endpoint, blob, offset, what, lent)
+  const { res, start } = await open(endpoint, blob, offset, what)
   const length = contentLength(header(res, 'content-length'))
   const encoding = header(res, 'content-encoding') ?? 'identity'
   if (length !== undefined && encoding === 'identity' && start + length > blob.size && res.status === 200) {
@@ -39,7 +38,6 @@ async function open(
   blob: Descriptor,
   offset: number,
   what: string,
-  lent: boolean,
 ): Promise<Readonly<{ res: Res; start: number }>> {
   const get = (range: string | undefined): Promise<Res> =>
     endpoint
@@ -49,7 +47,6 @@ async function open(
         // Proxies that compress on the way would change what is counted and hashed.
         headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
         long: true,
-        lent,
       })
       .catch((thrown: unknown) => {
         throw spent(thrown, endpoint)

@@ -37,9 +37,9 @@ export function withForeign(store: Target, send: Send, options: Pick<RegistryOpt
     get listsReferrers() {
       return store.listsReferrers
     },
-    async blob(descriptor, offset = 0, lent = false) {
+    async blob(descriptor, offset = 0) {
       try {
-        return await store.blob(descriptor, offset, lent)
+        return await store.blob(descriptor, offset)
       } catch (thrown) {
         const absent = thrown instanceof PromoteError && thrown.code === 'NOT_FOUND'
         if (!absent || !isForeign(descriptor)) throw thrown

@@ -29,7 +29,7 @@ export function openRepository(options: RegistryOptions): Target {
     listTags: listings.listTags,
     removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
     inventory,
-    blob: (descriptor, offset = 0, lent = false) => openBlob(endpoint, descriptor, offset, lent),
+    blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
     async has(descriptor, kind) {
       const there = await inventory()
       if (there !== undefined) return there.has(descriptor.digest)

@@ -13,11 +13,8 @@ export interface Source {
   resolve(reference: string): Promise<Manifest>
   /** By digest, at most 4 MiB, hashed and compared; answered from memory when `resolve` has just read it. */
   manifest(descriptor: Descriptor): Promise<Manifest>
-  /**
-   * The bytes from `offset` on. Breaking off is an error of the iteration, transient when trying again makes sense.
-   * @param lent a chunk may be overwritten when the next but one is asked for.
-   */
-  blob(descriptor: Descriptor, offset?: number, lent?: boolean): Promise<AsyncIterable<Uint8Array>>
+  /** The bytes from `offset` on. Breaking off is an error of the iteration, transient when trying again makes sense. */
+  blob(descriptor: Descriptor, offset?: number): Promise<AsyncIterable<Uint8Array>>
   /** Everything whose `subject` is this digest: referrers API, else the fallback tag (distribution-spec 1.1). */
   referrers(subject: Digest): Promise<readonly Descriptor[]>
   /** Tag → descriptor when it is there, by HEAD where that is trustworthy; for tags that may well be absent. */

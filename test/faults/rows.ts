@@ -6,16 +6,7 @@ import { createStorage } from '../cluster/storage.ts'
 import { type Front, startFront } from './front.ts'
 import { type Row, type Scene, TAG, TO, TOKENS } from './matrix.ts'
 import { type FaultProxy, startProxy } from './proxy.ts'
-import {
-  type Arrived,
-  type Clock,
-  openSessions,
-  realClock,
-  sentTwice,
-  side,
-  travel,
-  virtualClock,
-} from './stage.ts'
+import { type Arrived, type Clock, openSessions, realClock, sentTwice, side, travel, virtualClock } from './stage.ts'
 
 /** What one row came to. */
 export type Figures = Readonly<{

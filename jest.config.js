@@ -3,6 +3,8 @@ export default {
   roots: ['<rootDir>/build'],
   testMatch: ['<rootDir>/build/test/**/*.test.js'],
   transform: {},
+  // Nothing is asserted about time; on a busy machine a test that starts processes may take its time.
+  testTimeout: 30_000,
   coverageProvider: 'v8',
   collectCoverageFrom: ['build/src/**/*.js'],
 }

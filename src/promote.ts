@@ -214,11 +214,13 @@ function announceAll(run: Run): void {
     const rights = work.rights === undefined ? {} : { rights: work.rights }
     const planned = { ...namesOf(work), digest, steps: plannedSteps(plan), bytes, tags, ...rights }
     shared.emit({ event: 'plan', image: work.number, images: works.length, ...planned })
+    // Judged by its own plan: what another image is to bring may not come.
+    const unchanged = work.plan !== undefined && isUnchanged(work.plan)
     if (config.dryRun) {
       work.plan = plan
       run.plans.push({ ...planned, target: work.target })
     }
-    if (isUnchanged(plan)) conclude(work, run)
+    if (unchanged) conclude(work, run)
   }
 }
 

@@ -34,7 +34,7 @@ async function write(work: Work, tag: string, shared: Shared): Promise<void> {
 
 /** Nothing of this run moves a tag any more. */
 export function abandonAll(works: readonly Work[], because: PromoteError, run: Run): void {
-  for (const work of going(works)) fail(work, abandoned('its tags were not moved', because), run)
+  for (const work of going(works)) fail(work, abandoned('not moved', because), run)
 }
 
 /**
@@ -97,8 +97,8 @@ function settleMoves(work: Work, moves: readonly Move[], failure: PromoteError |
 }
 
 function endOf({ state, from, to, error }: Move, failure: PromoteError, target: string) {
-  const at = from === null ? 'removed again' : `put back to ${from}`
-  if (state === 'reverted') return { status: 'reverted', digest: null, error: abandoned(at, failure) } as const
+  const undone = from === null ? 'removed again' : 'put back'
+  if (state === 'reverted') return { status: 'reverted', digest: null, error: abandoned(undone, failure) } as const
   if (error === undefined) return { status: 'cancelled', digest: null, error: abandoned('not moved', failure) } as const
   // Where somebody else has written the tag, it is not at what was promoted.
   const digest = state === 'stuck' && error.code !== 'TAG_MOVED' ? to : null

@@ -131,3 +131,25 @@ describe('after a kill', () => {
     }
   })
 })
+
+describe('a signal', () => {
+  test('among the tags waits for the last of them', async () => {
+    // Windows has no signal that a program could wait with.
+    if (process.platform === 'win32') return
+    const folder = temporary()
+    const { lines, sides, tags, faults } = scene(1000)
+    const given = { atomic: 'true', report: join(folder.path, 'report.json') }
+    const running = start(['--', ...lines], { bundle: PROGRAM, env: variables({ ...sides, ...given }) })
+    const stop = () =>
+      new Promise<void>((heard) => {
+        running.child.stderr?.on('data', (text) => String(text).includes('SIGTERM: stopping') && heard())
+        running.child.kill('SIGTERM')
+      })
+    const match = { method: 'PUT', path: /kill1000-\w+\/manifests\/1$/, nth: 1 }
+    const fault = faults.add({ match, do: { kind: 'meanwhile', do: stop } })
+    const { code } = await running.ended
+    expect([fault.fired, code, tags()]).toEqual([1, 0, NEW])
+    fault.remove()
+    folder.remove()
+  })
+})

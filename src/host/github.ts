@@ -2,7 +2,7 @@ import type { Env } from '../inputs/collect.ts'
 import type { Event, Report, Row } from '../report/model.ts'
 import { reportJson, tally } from '../report/report.ts'
 import { renderSummary } from '../report/summary.ts'
-import { verdict } from '../report/text.ts'
+import { failures, verdict } from '../report/text.ts'
 import { Secrets } from '../secret.ts'
 import { append, writeWhole } from './files.ts'
 import type { Host, Settings } from './host.ts'
@@ -62,7 +62,8 @@ export function createGithubHost(env: Env, runner: Runner): Host {
     },
     async publish(report) {
       const clean = cleanReport(report, secrets)
-      for (const row of clean.images) if (row.error !== null) annotate(failure(row, row.error), row.destination)
+      for (const { error, rows } of failures(clean.images))
+        for (const row of rows) annotate(failure(row, error), row.destination)
       annotate.rest()
       await publishTo(clean, env, runner, settings)
     },

@@ -31,6 +31,7 @@ export type Row = Readonly<{
   /** Name of the destination; `destination` when there is one. */
   target: string
   tag: string
+  /** Where the tag is now, of what was promoted; planned: where it would be. A failed row has it when it moved all the same. */
   digest: Digest | null
   /** What the tag pointed at before, if it existed. */
   previousDigest: Digest | null

@@ -33,7 +33,7 @@ const HEADING: Readonly<Record<Report['status'], string>> = {
 
 /** The job summary as GitHub Markdown, below 900 KiB whatever the report holds. */
 export function renderSummary(report: Report): string {
-  const heading = report.dryRun && report.status === 'done' ? '📋 Promotion planned (dry run)' : HEADING[report.status]
+  const heading = headingOf(report)
   return [
     `## ${heading}`,
     '',
@@ -44,6 +44,12 @@ export function renderSummary(report: Report): string {
     ...picture(report.images),
     ...detailPart(report),
   ].join('\n')
+}
+
+function headingOf({ dryRun, status, images }: Report): string {
+  if (dryRun && status === 'done') return '📋 Promotion planned (dry run)'
+  const wentBack = images.some((row) => row.status === 'reverted')
+  return status === 'done' && wentBack ? '↩️ Tags put back' : HEADING[status]
 }
 
 /** Errors stand in the open: nobody unfolds a red run to find out why. */

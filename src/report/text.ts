@@ -67,7 +67,9 @@ export function failures(rows: readonly Row[]): readonly Failure[] {
     group.rows.push(row)
     groups.set(key, group)
   }
-  return [...groups.values()]
+  // What was given up because of a failure comes after it.
+  const isConsequence = ({ error }: Failure) => Number(error.code === 'ABANDONED')
+  return [...groups.values()].sort((a, b) => isConsequence(a) - isConsequence(b))
 }
 
 /** Enough names to find the place, few enough that a set of a hundred images stays readable. */
@@ -79,7 +81,7 @@ export function renderErrors(report: Report): string[] {
     const more = rows.length > NAMED ? ` and ${count(rows.length - NAMED, 'more image')}` : ''
     const where = error.side === null ? error.code : `${error.code}, ${error.side}`
     return [
-      `Failed: ${names.join(', ')}${more} [${where}]`,
+      `${error.code === 'ABANDONED' ? 'Given up' : 'Failed'}: ${names.join(', ')}${more} [${where}]`,
       `  ${oneLine(error.message)}`,
       ...(error.hint === null ? [] : [`  ${oneLine(error.hint)}`]),
     ]

@@ -100,7 +100,11 @@ const pipelineTask = closed(
     timeout: text,
     taskRef: { anyOf: [local, resolved, approval] },
     taskSpec,
-    matrix: closed({ params: list(param) }, ['params']),
+    // Every combination of lists, or combinations that are written out.
+    matrix: closed({
+      params: list(param),
+      include: list(closed({ name: text, params: list(param) }, ['name', 'params'])),
+    }),
     params: list(param),
     workspaces: list(closed({ name: text, workspace: text }, ['name', 'workspace'])),
   },
@@ -111,6 +115,7 @@ const pipelineSpec = closed(
     params: list(paramSpec),
     workspaces: list(closed({ name: text, description: text }, ['name'])),
     tasks: list(pipelineTask),
+    finally: list(pipelineTask),
     results: list(closed({ name: text, value: text }, ['name', 'value'])),
   },
   ['tasks'],

@@ -38,6 +38,11 @@ export type Job = Readonly<{
   mountFrom: string | undefined
 }>
 
+/** How often a manifest is put again whose blobs the registry says it misses. */
+const MISSING_ROUNDS = 3
+/** Milliseconds, doubled each round: 7 s in all. */
+const MISSING_WAIT = 1000
+
 type Outcome = 'present' | 'mounted' | 'copied'
 
 /**
@@ -234,8 +239,9 @@ async function pushManifest(node: Node, plan: Plan, job: Job, shared: Shared): P
 }
 
 /**
- * Puts a manifest; when the registry names blobs that it misses (eventual consistency, or garbage collected since it
- * answered for them), exactly those are sent again and the manifest put once more.
+ * Puts a manifest; when the registry names blobs that it misses (garbage collected since it answered for them), exactly
+ * those are sent again and the manifest put once more. When it has them all the same (eventual consistency of object
+ * stores), it is given some seconds.
  */
 export async function putComplete(
   manifest: Manifest,
@@ -244,17 +250,20 @@ export async function putComplete(
   job: Job,
   shared: Shared,
 ): Promise<Digest | undefined> {
-  const put = () => shared.permits(() => job.target.putManifest(manifest, tag))
-  try {
-    return await put()
-  } catch (thrown) {
-    const missing = missingBlobs(thrown, manifest, plan)
-    if (missing.length === 0) throw refusedSparse(thrown, manifest, plan) ?? thrown
-    shared.context.log.warn(
-      `${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`,
-    )
-    for (const node of missing) await beginAndSend(node, job, shared, undefined)
-    return put()
+  for (let round = 1; ; round += 1) {
+    try {
+      return await shared.permits(() => job.target.putManifest(manifest, tag))
+    } catch (thrown) {
+      const missing = missingBlobs(thrown, manifest, plan)
+      if (missing.length === 0) throw refusedSparse(thrown, manifest, plan) ?? thrown
+      if (round > MISSING_ROUNDS) throw thrown
+      shared.context.log.warn(
+        `${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`,
+      )
+      let isLate = true
+      for (const node of missing) isLate = (await beginAndSend(node, job, shared, undefined)) === 'present' && isLate
+      if (isLate) await shared.context.sleep(MISSING_WAIT * 2 ** (round - 1))
+    }
   }
 }
 

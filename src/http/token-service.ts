@@ -2,7 +2,7 @@
 import * as z from 'zod'
 import type { Context } from '../context.ts'
 import type { Credential } from '../credential.ts'
-import { PromoteError, type Side } from '../errors.ts'
+import { asPromoteError, PromoteError, type Side } from '../errors.ts'
 import type { Secret } from '../secret.ts'
 import { discard, json, place, registryError } from './answer.ts'
 import type { Req, Res, Send } from './send.ts'
@@ -87,7 +87,9 @@ async function exchangeToken(
     res = await send(tokenRequest(service, credential, scopes.slice(0, 1), context))
   }
   if (res.status < 200 || res.status > 299) throw await tokenRefused(side, res, service, credential, context)
-  const answer = await json(res, ANSWER, BODY_LIMIT)
+  const answer = await json(res, ANSWER, BODY_LIMIT).catch((thrown: unknown) => {
+    throw asPromoteError(thrown, side)
+  })
   const value = answer.token || answer.access_token
   if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
     throw new PromoteError('PROTOCOL', `${place(service.realm)}: the answer of the token service holds no token.`, {

@@ -54,7 +54,8 @@ async function open(
   let res = await get(offset > 0 ? `bytes=${offset}-` : undefined)
   if (res.status === 206) {
     const range = parseContentRange(header(res, 'content-range'))
-    const usable = range !== undefined && range.from <= offset && (range.total ?? blob.size) === blob.size
+    const usable =
+      range !== undefined && range.from <= offset && offset <= range.to && (range.total ?? blob.size) === blob.size
     if (usable) return { res, start: range.from }
   }
   if (offset > 0 && (res.status === 206 || res.status === 416)) {

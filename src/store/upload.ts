@@ -29,6 +29,7 @@ const COMMIT_SPEED = (16 * MIB) / 1000
 
 /** Milliseconds: a cancelled run has 5 s for this and for logging out. */
 const CANCEL_PATIENCE = 1500
+const CANCEL_ROUNDS = 4
 
 /** One upload session; every answer moves it on. */
 type Session = {
@@ -224,15 +225,18 @@ async function cancel(session: Session): Promise<void> {
   clearTimeout(timer)
 }
 
-/** distribution v3 refuses (416) the address from before the bytes that it has kept since: it is asked for the new one. */
-async function end({ endpoint, location }: Session): Promise<void> {
-  const call = async (method: 'DELETE' | 'GET', url: URL): Promise<Res> => {
-    const res = await endpoint.call('push', { method, url, retry: false, afterCancel: true })
+async function end(session: Session): Promise<void> {
+  const { endpoint } = session
+  const call = async (method: 'DELETE' | 'GET'): Promise<Res> => {
+    const res = await endpoint.call('push', { method, url: session.location, retry: false, afterCancel: true })
     await discard(res)
     return res
   }
-  if ((await call('DELETE', location)).status !== 416) return
-  await call('DELETE', addressIn(endpoint, await call('GET', location), location))
+  for (let round = 0; round < CANCEL_ROUNDS; round += 1) {
+    if ((await call('DELETE')).status !== 416) return
+    // distribution v3 refuses the address from before the bytes that it has kept since, and more may still be coming in.
+    session.location = addressIn(endpoint, await call('GET'), session.location)
+  }
 }
 
 /** @returns false when there is nothing smaller to try. */

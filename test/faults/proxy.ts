@@ -96,9 +96,19 @@ function noteBlob({ method, path, query }: Incoming, log: Log): void {
 async function pour(body: AsyncIterable<Uint8Array>, out: ReturnType<typeof send>): Promise<void> {
   for await (const chunk of body) {
     if (out.destroyed) return
-    if (!out.write(chunk)) await new Promise<void>((done) => void out.once('drain', done).once('close', done))
+    if (!out.write(chunk)) await drained(out)
   }
   out.end()
+}
+
+function drained(out: ReturnType<typeof send>): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      out.off('drain', done).off('close', done)
+      resolve()
+    }
+    out.on('drain', done).on('close', done)
+  })
 }
 
 function answerOf(answer: IncomingMessage, method: string): Answer {

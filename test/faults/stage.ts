@@ -1,11 +1,14 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Context } from '../../src/context.ts'
 import { PromoteError } from '../../src/errors.ts'
 import type { Host } from '../../src/host/host.ts'
-import type { Config, SideConfig } from '../../src/inputs/config.ts'
-import { parseReference } from '../../src/oci/reference.ts'
+import { collect } from '../../src/inputs/collect.ts'
+import type { Config } from '../../src/inputs/config.ts'
+import { parse } from '../../src/inputs/parse.ts'
 import { promote } from '../../src/promote.ts'
 import type { Event, Report, Row } from '../../src/report/model.ts'
 import { Secrets } from '../../src/secret.ts'
+import { options, type SideOptions, variables } from '../bundle/sides.ts'
 import type { Faults } from '../cluster/faults.ts'
 import type { Logged, Stats } from '../cluster/http.ts'
 import type { BuiltImage } from '../cluster/image.ts'
@@ -49,23 +52,19 @@ export function realClock(): Clock {
   return {
     slept,
     now: Date.now,
-    sleep: (milliseconds, signal) =>
-      new Promise((resolve) => {
-        slept.push(milliseconds)
-        const timer = setTimeout(resolve, milliseconds)
-        signal.addEventListener('abort', () => {
-          clearTimeout(timer)
-          resolve()
-        })
-      }),
+    sleep: (milliseconds, signal) => {
+      slept.push(milliseconds)
+      return wait(milliseconds, undefined, { signal }).catch(() => undefined)
+    },
   }
 }
 
 export type Trip = Readonly<{
   /** `SRC=DST` without hosts: `dev/app:v1=prod/app:v1`. */
   images: readonly string[]
-  source: Partial<SideConfig>
-  destination: Partial<SideConfig>
+  /** Options without the name of the side. */
+  source: SideOptions
+  destination: SideOptions
   clock?: Clock
   signal?: AbortSignal
   /** Before each wait, with its number from 1. */
@@ -91,7 +90,7 @@ export async function travel(trip: Trip): Promise<Arrived> {
   const context = contextOf(trip, clock, (line) => void lines.push(line))
   const host = hostOf(context, (event) => void events.push(event))
   const began = performance.now()
-  const report = await promote(configOf(trip), host, context)
+  const report = await promote(configOf(trip, context), host, context)
   const [row] = report.images
   if (row === undefined) throw new Error('a report without a row')
   return { report, row, events, lines, milliseconds: performance.now() - began }
@@ -135,60 +134,20 @@ function hostOf({ log, secrets }: Context, event: (event: Event) => void): Host 
   }
 }
 
-const NOTHING = {
-  cluster: undefined,
-  username: undefined,
-  password: undefined,
-  token: undefined,
-  serviceAccount: undefined,
-  kubeconfig: undefined,
-  context: undefined,
-  oidcAudience: undefined,
-  registry: undefined,
-  ca: undefined,
-  insecureSkipTlsVerify: false,
-  authFile: undefined,
-} as const
-
-function configOf(trip: Trip): Config {
-  const images = trip.images.map((line) => {
-    const [source = '', destination = ''] = line.split('=')
-    const to = parseReference(destination)
-    return { source: parseReference(source), destination: { ...to, tag: to.tag ?? 'latest' } }
-  })
-  return {
-    images,
-    sets: [],
-    overwrite: 'always',
-    atomic: false,
-    failFast: false,
-    shard: undefined,
-    annotate: false,
-    rollback: undefined,
-    source: { ...NOTHING, side: 'source', name: 'source', ...trip.source },
-    destinations: [{ ...NOTHING, side: 'destination', name: 'destination', ...trip.destination }],
-    platforms: undefined,
-    referrers: false,
-    requireSigned: false,
-    includeForeign: false,
-    skipMissing: false,
-    additionalTags: [],
-    dryRun: false,
-    jobs: 8,
-    retries: 5,
-    stallTimeout: 20_000,
-    report: undefined,
-    progress: 'quiet',
-    logLevel: 'info',
-    summary: false,
-    output: 'text',
-    ...trip.config,
+/** Through the parser that every host uses; what tests need smaller than a user may ask for is put in afterwards. */
+function configOf(trip: Trip, { secrets }: Context): Config {
+  const { source, destination, images, config } = trip
+  const env = variables(options(source, destination, { referrers: 'false', images: images.join('\n') }))
+  const files = (path: string): never => {
+    throw new Error(`no test reads ${path}`)
   }
+  const place = { spell: (option: string) => option, kind: 'plain' as const }
+  return { ...parse(collect([], env, files), place, secrets, files), ...config }
 }
 
 /** A side without a cluster: this registry, over plain HTTP unless it is https. */
-export function side({ url }: Readonly<{ url: URL }>): Partial<SideConfig> {
-  return { registry: { host: url.host, plainHttp: url.protocol === 'http:' } }
+export function side({ url }: Readonly<{ url: URL }>): SideOptions {
+  return { registry: url.origin }
 }
 
 /** Bytes of the image's blobs. */
@@ -197,18 +156,19 @@ export function sizes(image: BuiltImage): number {
   return image.large.reduce((sum, { size }) => sum + size, small)
 }
 
-/** Bytes that went out of the source, and into the destination, beyond one copy of every blob. */
-export function sentTwice(source: Place, destination: Place, image: BuiltImage): number {
+/** Bytes of blobs that the source gave out, and that the destination took in, beyond one copy of each. */
+export function again(source: Place, destination: Place, image: BuiltImage): Readonly<{ read: number; sent: number }> {
   const total = (place: Place, way: 'bytesIn' | 'bytesOut', of: RegExp) =>
     [...place.stats.paths].reduce((sum, [path, tally]) => sum + (of.test(path) ? tally[way] : 0), 0)
-  const out = total(source, 'bytesOut', /\/blobs\/sha256:|^\/storage\//)
-  const into = total(destination, 'bytesIn', /\/blobs\/uploads\//)
-  return Math.max(0, out - sizes(image)) + Math.max(0, into - sizes(image))
+  return {
+    read: Math.max(0, total(source, 'bytesOut', /\/blobs\/sha256:|^\/storage\//) - sizes(image)),
+    sent: Math.max(0, total(destination, 'bytesIn', /\/blobs\/uploads\//) - sizes(image)),
+  }
 }
 
 /**
- * Upload sessions that the client knew of and left alone. A session ends by a commit, by being cancelled (whatever the
- * answer was), or by an answer that says that it is gone.
+ * Upload sessions that the client knew of and left alone. A session ends by a commit, by an answer that says that it is
+ * gone, or by being cancelled, whatever the answer was; but 416 asks for the present address, if its status tells it.
  */
 export function openSessions({ requests }: Place): number {
   const uploads = requests.flatMap(({ method, path, status }) => {
@@ -216,8 +176,12 @@ export function openSessions({ requests }: Place): number {
     return id === undefined ? [] : [{ method, id, status }]
   })
   const begun = uploads.filter(({ method, status }) => method === 'POST' && status === 202).length
-  const ended = uploads.filter(
-    ({ method, status }) => method === 'DELETE' || status === 404 || (method === 'PUT' && status === 201),
-  )
-  return begun - new Set(ended.map(({ id }) => id).filter((id) => id !== '')).size
+  const refused = new Set<string>()
+  const ended = new Set<string>()
+  for (const { method, id, status } of uploads.filter((one) => one.id !== '')) {
+    if (method === 'DELETE' && status === 416) refused.add(id)
+    else if (method === 'DELETE' || status === 404 || (method === 'PUT' && status === 201)) ended.add(id)
+    else if (method === 'GET' && refused.has(id) && status !== 204) ended.add(id)
+  }
+  return begun - ended.size
 }

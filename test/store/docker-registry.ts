@@ -19,19 +19,24 @@ export function hasDockerRegistry(): boolean {
 }
 
 /**
- * A real registry on a port that the system chooses, with nothing in it but memory; undefined where there is none.
+ * A real registry on a port that the system chooses, undefined where there is none.
  * @param binary another build of distribution, such as v3's.
+ * @param keeps where: memory, which gets slow with layers of a GiB, or a folder that `close` removes.
  */
-export async function startDockerRegistry(binary = BINARY): Promise<RealRegistry | undefined> {
+export async function startDockerRegistry(
+  binary = BINARY,
+  keeps: 'memory' | 'folder' = 'memory',
+): Promise<RealRegistry | undefined> {
   if (binary === BINARY && !hasDockerRegistry()) return undefined
   const folder = await mkdtemp(join(tmpdir(), 'docker-registry-'))
   const config = join(folder, 'config.json')
+  const storage = keeps === 'memory' ? { inmemory: {} } : { filesystem: { rootdirectory: join(folder, 'data') } }
   await writeFile(
     config,
     JSON.stringify({
       version: '0.1',
       log: { level: 'info', accesslog: { disabled: true } },
-      storage: { inmemory: {}, delete: { enabled: true } },
+      storage: { ...storage, delete: { enabled: true } },
       http: { addr: '127.0.0.1:0', secret: 'of no importance' },
     }),
   )

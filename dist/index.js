@@ -55120,7 +55120,7 @@ async function isAlive(network, kube, token) {
 
 
 /** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
-const logout_PATIENCE = 5000;
+const logout_PATIENCE = 3000;
 /**
  * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be
  * deleted is logged with the time of its end.

@@ -68,7 +68,11 @@ async function expectPromoted({ rows, error }: Outcome, { dev, prod }: Clusters,
   expect([...dev.unexpected, ...prod.unexpected]).toEqual([])
 }
 
-const usersOf = ({ events }: Outcome) => events.flatMap((event) => (event.event === 'login' ? [event.user] : []))
+/** Source, then destination: the sides log in at the same time, so either may be told first. */
+const usersOf = ({ events }: Outcome) =>
+  (['source', 'destination'] as const).flatMap((side) =>
+    events.flatMap((event) => (event.event === 'login' && event.side === side ? [event.user] : [])),
+  )
 
 describe('a first promotion of a two-platform image, logged in', () => {
   type Way = Readonly<{

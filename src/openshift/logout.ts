@@ -6,7 +6,7 @@ import { tokenObjectName } from './token.ts'
 import type { IssuedToken } from './token-login.ts'
 
 /** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
-const PATIENCE = 5000
+const PATIENCE = 3000
 
 /**
  * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be

@@ -351,7 +351,7 @@ const SqliteCacheStore = __nccwpck_require__(1522)
 __webpack_unused_export__ = SqliteCacheStore
 
 module.exports.gU = buildConnector
-__webpack_unused_export__ = errors
+module.exports.sO = errors
 __webpack_unused_export__ = {
   parseHeaders: util.parseHeaders,
   headerNameToString: util.headerNameToString
@@ -49364,7 +49364,7 @@ function quote(text) {
 
 /***/ }),
 
-/***/ 6419:
+/***/ 5644:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -50862,30 +50862,31 @@ function verify(blob, hash) {
         side: 'source',
     });
 }
-/** Small chunks become large ones, large ones pass as they are; what came before a break is handed on before the error. */
+/**
+ * Small chunks become large ones, large ones pass as they are, so that buffers on loan stay what they are; what came
+ * before a break is handed on before the error.
+ */
 async function* gather(chunks, size = GATHER) {
     let buffer = Buffer.alloc(0);
     let filled = 0;
     const broken = { thrown: undefined };
     try {
         for await (const chunk of chunks) {
-            let rest = chunk;
-            while (rest.length > 0) {
-                if (filled === 0 && rest.length >= size) {
-                    yield rest;
-                    break;
-                }
-                if (filled === 0)
-                    buffer = Buffer.allocUnsafeSlow(size);
-                const part = rest.subarray(0, size - filled);
-                buffer.set(part, filled);
-                filled += part.length;
-                rest = rest.subarray(part.length);
-                if (filled === size) {
-                    yield buffer;
-                    filled = 0;
-                }
+            if (chunk.length >= size / 4) {
+                if (filled > 0)
+                    yield buffer.subarray(0, filled);
+                filled = 0;
+                yield chunk;
+                continue;
             }
+            if (filled + chunk.length > size) {
+                yield buffer.subarray(0, filled);
+                filled = 0;
+            }
+            if (filled === 0)
+                buffer = Buffer.allocUnsafeSlow(size);
+            buffer.set(chunk, filled);
+            filled += chunk.length;
         }
     }
     catch (thrown) {
@@ -50897,7 +50898,51 @@ async function* gather(chunks, size = GATHER) {
         throw broken.thrown;
 }
 
+;// CONCATENATED MODULE: ./lib/lent.js
+/**
+ * Buffers that go round. A new one for every piece of a large body is memory outside of V8's heap, which V8 answers by
+ * marking its heap some forty times for every GiB: a third of the CPU of a copy, and 60 MiB of buffers that wait to be
+ * found dead (Node 24, 8 blobs of 128 MiB).
+ */
+const LOAN = Symbol('loan');
+/** Keeps no more than this for the next one: what a pause between two blobs leaves over. */
+const KEPT = 64;
+/** @param size bytes of each buffer. What is in it when it is lent is nobody's. */
+function lender(size) {
+    const free = [];
+    return () => {
+        const buffer = free.pop() ?? Buffer.allocUnsafeSlow(size);
+        const end = () => {
+            if (free.length < KEPT)
+                free.push(buffer);
+        };
+        Object.assign(buffer, { [LOAN]: { users: 1, end } });
+        return buffer;
+    };
+}
+/** So many readers get this piece; it is free when all of them have given it back. */
+function share(piece, users) {
+    if (piece[LOAN] !== undefined)
+        piece[LOAN].users = users;
+}
+/**
+ * To be called, once, by a reader who is through with these bytes and knows that nobody it gave them to still reads. The
+ * others need not know about loans: what never comes back is collected like any other buffer. A part of a piece
+ * (`subarray`) is not on loan.
+ */
+function giveBack(piece) {
+    const loan = piece[LOAN];
+    if (loan === undefined)
+        return;
+    loan.users -= 1;
+    if (loan.users > 0)
+        return;
+    delete piece[LOAN];
+    loan.end();
+}
+
 ;// CONCATENATED MODULE: ./lib/copy/tee.js
+
 /**
  * Bytes of a blob that are kept for the slowest of its readers: as far as the fastest may be ahead. Eight pieces even out
  * what varies from one to the next; `jobs` windows are in memory at most, and with 4 MiB the process comes near 200 MiB.
@@ -50955,6 +51000,7 @@ async function fetchPiece(tee) {
         const step = await tee.stream?.next();
         const piece = step?.done === false ? step.value : undefined;
         if (piece !== undefined) {
+            share(piece, tee.taps.size);
             tee.window.push(piece);
             tee.held += piece.length;
         }
@@ -52358,6 +52404,10 @@ function optional(read) {
     }
 }
 
+// EXTERNAL MODULE: external "node:events"
+var external_node_events_ = __nccwpck_require__(8474);
+// EXTERNAL MODULE: ./node_modules/undici/index.js
+var undici = __nccwpck_require__(4371);
 ;// CONCATENATED MODULE: ./lib/http/error-body.js
 const SAID_LIMIT = 500;
 /** More entries say nothing new: a manifest with 100 missing blobs repeats itself. */
@@ -52618,6 +52668,1430 @@ function place(url) {
     return quote(`${url.origin}${url.pathname}`, 300);
 }
 
+// EXTERNAL MODULE: ./lib/version.js
+var version = __nccwpck_require__(3411);
+;// CONCATENATED MODULE: ./lib/wire/incoming.js
+/** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
+const HIGH_WATER = 512 * 1024;
+/** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
+const MOST_UNREAD = 8 * 1024 * 1024;
+/**
+ * Chunks stay as they come. What arrived before a break is delivered before the error, so that a reader can resume after
+ * it. A reader who stops early closes the connection.
+ */
+class Incoming {
+    #chunks = [];
+    #controller;
+    #terms;
+    #size = 0;
+    #paused = false;
+    #ended = false;
+    #error;
+    #wake;
+    constructor(controller, terms) {
+        this.#controller = controller;
+        this.#terms = terms;
+    }
+    push(chunk) {
+        this.#chunks.push(chunk);
+        this.#size += chunk.byteLength;
+        if (this.#size > HIGH_WATER && !this.#paused && this.#terms.pausable) {
+            this.#paused = true;
+            this.#controller.pause();
+        }
+        if (this.#size > MOST_UNREAD && this.#error === undefined) {
+            this.fail(this.#terms.flooded());
+            this.#controller.abort(this.#error);
+        }
+        this.#wake?.();
+    }
+    end() {
+        this.#ended = true;
+        this.#wake?.();
+    }
+    fail(error) {
+        this.#error ??= error;
+        this.#wake?.();
+    }
+    async *[Symbol.asyncIterator]() {
+        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
+        let waiting = false;
+        const timer = setTimeout(() => {
+            if (waiting)
+                this.fail(this.#terms.stalled());
+        }, this.#terms.stallTimeout);
+        try {
+            for (;;) {
+                const chunk = this.#chunks.shift();
+                if (chunk !== undefined) {
+                    this.#taken(chunk);
+                    yield chunk;
+                }
+                else if (this.#error !== undefined)
+                    throw this.#error;
+                else if (this.#ended)
+                    return;
+                else {
+                    waiting = true;
+                    timer.refresh();
+                    await new Promise((resolve) => {
+                        this.#wake = resolve;
+                    });
+                    waiting = false;
+                }
+            }
+        }
+        finally {
+            clearTimeout(timer);
+            this.#wake = undefined;
+            this.#chunks.length = 0;
+            if (!this.#ended)
+                this.#controller.abort(this.#error ?? new Error('the reader stopped'));
+            this.#terms.left();
+        }
+    }
+    #taken(chunk) {
+        this.#size -= chunk.byteLength;
+        if (this.#paused && this.#size < HIGH_WATER / 2) {
+            this.#paused = false;
+            this.#controller.resume();
+        }
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/wire/exchange.js
+
+
+
+/**
+ * Sends `request` once.
+ *
+ * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
+ * timeout), the beginning of the answer (`patience`), the next bytes of the answer (stall timeout). A slow source of an
+ * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
+ */
+function exchange(request, wire, terms) {
+    return new Promise((resolve, reject) => {
+        const one = new Exchange(request, terms, { resolve, reject });
+        try {
+            one.start(wire);
+        }
+        catch (thrown) {
+            one.onResponseError(undefined, thrown);
+        }
+    });
+}
+class Exchange {
+    #request;
+    #terms;
+    #settle;
+    #forget;
+    #controller;
+    #incoming;
+    #timer;
+    /** The request failed, whatever the connection says later. */
+    #over = false;
+    /** What the caller's own stream threw. */
+    #ours;
+    constructor(request, terms, settle) {
+        this.#request = request;
+        this.#terms = terms;
+        this.#settle = settle;
+        this.#forget = terms.onCancel((reason) => this.#break(reason));
+    }
+    start(wire) {
+        this.#owe('connect', this.#terms.stallTimeout);
+        wire.dispatcher.dispatch({
+            origin: wire.origin,
+            path: wire.path,
+            method: this.#request.method,
+            headers: { ...wire.headers, ...lengthOf(this.#request.body) },
+            // The declaration forgets iterables; the documentation and the code have them.
+            body: this.#outgoing(this.#request.body),
+            headersTimeout: 0,
+            bodyTimeout: 0,
+            // undici closes the connection after every HEAD otherwise: a handshake for each probe.
+            reset: false,
+        }, this);
+    }
+    onRequestStart(controller) {
+        this.#controller = controller;
+        if (this.#over)
+            controller.abort(new Error('given up while connecting'));
+        else if (isStream(this.#request.body))
+            this.#owesNothing();
+        else
+            this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
+    }
+    onResponseStart(controller, status, headers) {
+        if (status < 200 || this.#over)
+            return;
+        this.#owesNothing();
+        this.#incoming = new Incoming(controller, {
+            stallTimeout: this.#terms.stallTimeout,
+            stalled: () => this.#late('answer body', this.#terms.stallTimeout),
+            pausable: this.#request.bulk === true,
+            flooded: () => this.#flood(),
+            left: this.#forget,
+        });
+        this.#settle.resolve({ status, headers, url: this.#request.url, body: this.#incoming });
+    }
+    onResponseData(_controller, chunk) {
+        this.#incoming?.push(chunk);
+    }
+    onResponseEnd() {
+        this.#forget();
+        this.#incoming?.end();
+    }
+    onResponseError(_controller, error) {
+        if (this.#over)
+            return;
+        if (this.#ours !== undefined)
+            this.#fail(this.#ours.thrown);
+        else
+            this.#fail(this.#terms.explain(error));
+    }
+    /** undici takes the next chunk when the socket has room for it again. */
+    async *#stream(stream) {
+        try {
+            for await (const chunk of stream) {
+                this.#owe('body', this.#terms.stallTimeout);
+                yield chunk;
+                this.#owesNothing();
+            }
+        }
+        catch (thrown) {
+            this.#ours = { thrown };
+            throw thrown;
+        }
+        this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
+    }
+    #outgoing(body) {
+        if (body === undefined)
+            return null;
+        if (isStream(body))
+            return this.#stream(body.stream);
+        return typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
+    }
+    #owe(what, milliseconds) {
+        this.#owesNothing();
+        if (this.#over || this.#incoming !== undefined)
+            return;
+        this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds);
+    }
+    #owesNothing() {
+        clearTimeout(this.#timer);
+    }
+    #late(what, milliseconds) {
+        const { method, url } = this.#request;
+        const message = `${method} ${place(url)}: ${DEBTS[what]} for ${milliseconds / 1000} s.`;
+        return new errors/* PromoteError */.jG(what === 'connect' ? 'NETWORK' : 'STALLED', message, {
+            side: this.#terms.side,
+            transient: true,
+            hint: what === 'connect' ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
+        });
+    }
+    #flood() {
+        const { method, url } = this.#request;
+        const message = `${method} ${place(url)}: the answer is longer than anybody asked for.`;
+        return new errors/* PromoteError */.jG('PROTOCOL', message, { side: this.#terms.side });
+    }
+    #break(reason) {
+        if (this.#over)
+            return;
+        this.#fail(reason);
+        this.#controller?.abort(reason);
+    }
+    #fail(reason) {
+        this.#over = true;
+        this.#owesNothing();
+        this.#forget();
+        this.#incoming?.fail(reason);
+        this.#settle.reject(reason);
+    }
+}
+const DEBTS = {
+    connect: 'no connection',
+    body: 'the server has not taken the next bytes of the upload',
+    answer: 'no answer',
+    'answer body': 'not one byte of the answer came',
+};
+function isStream(body) {
+    return typeof body === 'object' && 'stream' in body;
+}
+function lengthOf(body) {
+    return isStream(body) ? { 'content-length': String(body.size) } : {};
+}
+
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
+// EXTERNAL MODULE: external "node:tls"
+var external_node_tls_ = __nccwpck_require__(1692);
+var external_node_tls_namespaceObject = /*#__PURE__*/__nccwpck_require__.t(external_node_tls_, 2);
+;// CONCATENATED MODULE: ./lib/wire/trust.js
+/** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
+
+
+
+
+
+const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g;
+/**
+ * Node's default roots and NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget both), SSL_CERT_FILE, and every PEM
+ * file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of Node honours.
+ * What cannot be read or parsed is passed over, as OpenSSL does.
+ */
+function trustedAuthorities(env) {
+    const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''));
+    const folders = (env.SSL_CERT_DIR ?? '').split(external_node_path_.delimiter).filter((folder) => folder !== '');
+    return [...new Set([...defaultRoots(), ...extra, ...folders.flatMap(pemsIn)])];
+}
+/**
+ * One context for all connections of a side: building it costs tens of milliseconds, a `ca` array would cost that for
+ * every connection.
+ * @param own PEM text of the side's own authority.
+ */
+function trustContext(env, own, side, identity) {
+    const ca = [...trustedAuthorities(env), ...ownAuthorities(own, side)];
+    try {
+        return external_node_tls_.createSecureContext({ ca, ...(identity && { cert: identity.cert, key: identity.key }) });
+    }
+    catch (thrown) {
+        // Damaged authorities are passed over, so it is the identity.
+        const message = thrown instanceof Error ? thrown.message : String(thrown);
+        throw new errors/* PromoteError */.jG('USAGE', `The client certificate and its key cannot be used: ${message}.`, {
+            side,
+            cause: thrown,
+        });
+    }
+}
+/** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
+function ownAuthorities(own, side) {
+    if (own === undefined || own.trim() === '')
+        return [];
+    const pems = own.match(PEM) ?? [];
+    if (pems.length > 0 && pems.every(isCertificate))
+        return pems;
+    throw new errors/* PromoteError */.jG('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
+        side,
+        hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
+    });
+}
+function optionOf(side) {
+    return side === 'input' ? 'ca' : `${side}-ca`;
+}
+function isCertificate(pem) {
+    try {
+        return new external_node_crypto_.X509Certificate(pem).subject !== undefined;
+    }
+    catch {
+        return false;
+    }
+}
+function defaultRoots() {
+    // Node 22.15 and later; includes what --use-system-ca found.
+    const { getCACertificates } = external_node_tls_namespaceObject;
+    return getCACertificates?.('default') ?? external_node_tls_.rootCertificates;
+}
+function pemsIn(folder) {
+    try {
+        return (0,external_node_fs_.readdirSync)(folder)
+            .sort()
+            .flatMap((name) => pemsOf((0,external_node_path_.join)(folder, name)));
+    }
+    catch {
+        return [];
+    }
+}
+function pemsOf(file) {
+    try {
+        return file !== '' && (0,external_node_fs_.statSync)(file).isFile() ? ((0,external_node_fs_.readFileSync)(file, 'latin1').match(PEM) ?? []) : [];
+    }
+    catch {
+        return [];
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/wire/failure.js
+/** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
+
+
+
+
+/** Subject of the cluster's service CA (openshift/service-ca-operator): signs `*.svc` certificates. */
+const SERVICE_CA = 'openshift-service-serving-signer';
+/** Certificate verdicts of OpenSSL as Node spells them (node/src/crypto/crypto_common.cc). */
+const VERDICTS = new Set(`UNABLE_TO_GET_ISSUER_CERT UNABLE_TO_GET_ISSUER_CERT_LOCALLY UNABLE_TO_VERIFY_LEAF_SIGNATURE SELF_SIGNED_CERT_IN_CHAIN
+  DEPTH_ZERO_SELF_SIGNED_CERT CERT_SIGNATURE_FAILURE CERT_NOT_YET_VALID CERT_HAS_EXPIRED ERROR_IN_CERT_NOT_BEFORE_FIELD
+  ERROR_IN_CERT_NOT_AFTER_FIELD CERT_CHAIN_TOO_LONG CERT_REVOKED INVALID_CA PATH_LENGTH_EXCEEDED INVALID_PURPOSE
+  CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/));
+/** code: [project's code, what happened, transient, hint]. */
+const KNOWN = {
+    EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
+    ECONNREFUSED: [
+        'NETWORK',
+        'the connection was refused',
+        true,
+        'Check host and port, and that the service is running.',
+    ],
+    ECONNRESET: ['NETWORK', 'the connection was reset', true],
+    EPIPE: ['NETWORK', 'the connection was closed while sending', true],
+    ETIMEDOUT: ['NETWORK', 'the connection timed out', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    EHOSTUNREACH: ['NETWORK', 'no route to the host', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    ENETUNREACH: ['NETWORK', 'the network is unreachable', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
+    EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
+    UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
+    UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
+    UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: ['PROTOCOL', 'the bytes to send are not as many as announced', false],
+    UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],
+};
+/** Any thrown value; a PromoteError passes unchanged. */
+function failure(thrown, scene) {
+    if (thrown instanceof errors/* PromoteError */.jG)
+        return thrown;
+    const error = innermost(thrown);
+    const code = failure_codeOf(error);
+    const detail = { side: scene.side, cause: thrown };
+    if (VERDICTS.has(code))
+        return certificateRefused(error, code, scene);
+    if (code === 'ENOTFOUND') {
+        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the name ${quote(scene.url.hostname, 253)} is unknown (ENOTFOUND).`, {
+            ...detail,
+            hint: 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).',
+            // A name that was found before is a failing name server.
+            transient: scene.known,
+        });
+    }
+    const known = KNOWN[code];
+    if (known !== undefined) {
+        const [to, happened, transient, hint] = known;
+        return new errors/* PromoteError */.jG(to, `${scene.what}: ${happened} (${code}).`, { ...detail, transient, hint });
+    }
+    if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
+        return handshakeFailed(error, code, scene);
+    const message = `${scene.what}: ${quote(error instanceof Error ? error.message : String(error), 300)}.`;
+    // undici's parser of answers; its code is often undefined.
+    if (!(error instanceof Error) || error.name !== 'HTTPParserError')
+        return new errors/* PromoteError */.jG('INTERNAL', message, detail);
+    return new errors/* PromoteError */.jG('PROTOCOL', message, { ...detail, hint: 'The other side does not speak HTTP on this port.' });
+}
+/** An alert is the peer's mood (a router restarting, a handshake cut); other failures are a matter of configuration. */
+function handshakeFailed(error, code, scene) {
+    const words = error instanceof Error ? error.message : '';
+    const detail = { side: scene.side, cause: error };
+    if (/alert/i.test(`${code} ${words}`)) {
+        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the server broke off the TLS handshake (${code}: ${reasonOf(words)}).`, {
+            ...detail,
+            transient: true,
+        });
+    }
+    const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
+    return new errors/* PromoteError */.jG('TLS', `${scene.what}: the TLS handshake failed (${[code, reasonOf(words)].filter((part) => part !== '').join(': ')}).`, {
+        ...detail,
+        hint: plain.test(`${code} ${words}`)
+            ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
+            : 'Client and server have no TLS version or cipher in common, or something between them interferes.',
+    });
+}
+/** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
+function reasonOf(message) {
+    const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
+    return quote(reason ?? message, 200);
+}
+function certificateRefused(error, code, scene) {
+    const shown = scene.certificate;
+    const names = shown === undefined ? '' : `; the server showed subject "${failure_name(shown.subject)}", issuer "${failure_name(shown.issuer)}"`;
+    const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`;
+    const host = quote(scene.url.host, 260);
+    const refuse = (why, hint) => new errors/* PromoteError */.jG('TLS', `${scene.what}: ${why}${names} (${code}).`, { side: scene.side, cause: error, hint });
+    if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
+        const valid = quote(shown?.subjectAltName ?? 'no names', 400);
+        return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
+    }
+    if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
+        const dates = shown === undefined ? '' : `, valid from ${shown.validFrom} to ${shown.validTo}`;
+        const what = code === 'CERT_HAS_EXPIRED' ? 'has expired' : 'is not valid yet';
+        return refuse(`a certificate of ${host} ${what}${dates}`, `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`);
+    }
+    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, scene, skip));
+}
+function unknownAuthority(shown, scene, skip) {
+    const option = optionOf(scene.side);
+    if (shown?.issuer.includes(SERVICE_CA) === true) {
+        return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`;
+    }
+    const other = scene.authorities.some(isServiceAuthority)
+        ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
+        : '';
+    return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`;
+}
+function isServiceAuthority(pem) {
+    return new external_node_crypto_.X509Certificate(pem).subject.includes(SERVICE_CA);
+}
+/** `CN=a\nO=b` → `CN=a, O=b`. */
+function failure_name(distinguished) {
+    return quote((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300);
+}
+/** Happy eyeballs throw an AggregateError with one error per address; wrappers keep theirs as the cause. */
+function innermost(thrown) {
+    let error = thrown;
+    for (let depth = 0; depth < 5; depth++) {
+        const inner = error instanceof AggregateError ? error.errors[0] : undefined;
+        const next = inner ?? (error instanceof Error && failure_codeOf(error) === '' ? error.cause : undefined);
+        if (next === undefined || next === null)
+            return error;
+        error = next;
+    }
+    return error;
+}
+function failure_codeOf(error) {
+    if (typeof error !== 'object' || error === null || !('code' in error))
+        return '';
+    return typeof error.code === 'string' ? error.code : '';
+}
+
+;// CONCATENATED MODULE: ./lib/wire/framing.js
+/** Answers of HTTP/1.1 servers, taken from the bytes as they come (RFC 9112). Only what a GET, PUT or PATCH can bring. */
+
+/** All lines before the body, and after it: what Node and undici allow (`http.maxHeaderSize`). */
+const HEAD_LIMIT = 16 * 1024;
+const LINE_FEED = 10;
+class AnswerParser {
+    #receiver;
+    #part = 'status';
+    /** The beginning of a line whose end has not come. */
+    #begun = '';
+    /** Bytes of lines that count for the limit. */
+    #lines = 0;
+    /** Bytes of the body, or of the chunk, that are still to come. */
+    #left = 0;
+    #status = 0;
+    #headers = Object.create(null);
+    #reusable = false;
+    constructor(receiver) {
+        this.#receiver = receiver;
+    }
+    /** Throws what undici's parser would throw. */
+    take(bytes) {
+        let at = 0;
+        while (at < bytes.length) {
+            if (this.#part === 'over')
+                throw framing_malformed('more came than the answer');
+            else if (this.#part === 'rest')
+                at = this.#data(bytes, at, bytes.length);
+            else if (this.#part === 'body' || this.#part === 'chunk')
+                at = this.#counted(bytes, at);
+            else
+                at = this.#line(bytes, at);
+        }
+    }
+    /** The other side has ended the connection. */
+    close() {
+        if (this.#part === 'rest')
+            this.#end();
+        else if (this.#part !== 'over')
+            throw new undici/* errors */.sO.SocketError('other side closed');
+    }
+    #data(bytes, from, to) {
+        this.#receiver.data(bytes.subarray(from, to));
+        return to;
+    }
+    #counted(bytes, from) {
+        const to = Math.min(bytes.length, from + this.#left);
+        this.#left -= to - from;
+        this.#data(bytes, from, to);
+        if (this.#left === 0 && this.#part === 'chunk')
+            this.#part = 'gap';
+        else if (this.#left === 0)
+            this.#end();
+        return to;
+    }
+    #line(bytes, from) {
+        const feed = bytes.indexOf(LINE_FEED, from);
+        const to = feed === -1 ? bytes.length : feed;
+        this.#lines += to - from + 1;
+        if (this.#lines > HEAD_LIMIT)
+            throw new undici/* errors */.sO.HeadersOverflowError();
+        this.#begun += bytes.toString('latin1', from, to);
+        if (feed === -1)
+            return to;
+        const line = this.#begun.slice(0, -1);
+        if (!this.#begun.endsWith('\r') || /[\r\0]/.test(line))
+            throw framing_malformed('a line does not end with CR LF');
+        this.#begun = '';
+        this.#apply(line);
+        return feed + 1;
+    }
+    #apply(line) {
+        if (this.#part === 'status')
+            this.#statusLine(line);
+        else if (this.#part === 'fields' && line !== '')
+            this.#field(line);
+        else if (this.#part === 'fields')
+            this.#headDone();
+        else if (this.#part === 'size')
+            this.#chunkSize(line);
+        else if (this.#part === 'gap' && line !== '')
+            throw framing_malformed('a chunk is longer than its size');
+        else if (this.#part === 'gap')
+            this.#begin('size');
+        else if (line === '')
+            this.#end(); // of the trailers; what they say is not used
+    }
+    #begin(part) {
+        this.#part = part;
+        this.#lines = 0;
+    }
+    #statusLine(line) {
+        const [, minor, status] = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: |$)/.exec(line) ?? [];
+        if (status === undefined)
+            throw framing_malformed('Expected HTTP/1.1');
+        this.#status = Number(status);
+        this.#reusable = minor === '1';
+        this.#part = 'fields';
+    }
+    #field(line) {
+        const colon = line.indexOf(':');
+        const name = line.slice(0, Math.max(0, colon)).toLowerCase();
+        // Also what begins with a space: the continuation of the line before, which nobody may send any more.
+        if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name))
+            throw framing_malformed('a header without a name');
+        const value = line.slice(colon + 1).trim();
+        const before = this.#headers[name];
+        this.#headers[name] = before === undefined ? value : [...[before].flat(), value];
+    }
+    #headDone() {
+        const status = this.#status;
+        if (status === 101)
+            throw framing_malformed('101 was not asked for');
+        const headers = this.#headers;
+        this.#headers = Object.create(null);
+        if (status < 200) {
+            this.#part = 'status'; // the limit goes on: interim answers without end are an answer that is too large
+            return;
+        }
+        const connection = tokens(headers.connection);
+        if (connection.includes('close'))
+            this.#reusable = false;
+        const coding = tokens(headers['transfer-encoding']);
+        const length = framing_lengthOf(headers['content-length']);
+        const none = status === 204 || status === 304;
+        if (!none && coding.length > 0) {
+            if (coding.join() !== 'chunked')
+                throw framing_malformed(`an unknown transfer coding`);
+            // RFC 9112 6.3: a length beside it is somebody's mistake or attack.
+            if (length !== undefined)
+                this.#reusable = false;
+            this.#begin('size');
+        }
+        else if (!none && length === undefined) {
+            this.#reusable = false;
+            this.#part = 'rest';
+        }
+        else {
+            this.#left = none ? 0 : (length ?? 0);
+            this.#part = 'body';
+        }
+        this.#receiver.head(status, headers);
+        if (this.#part === 'body' && this.#left === 0)
+            this.#end();
+    }
+    #chunkSize(line) {
+        const [, size] = /^([0-9A-Fa-f]{1,13})[ \t]*(?:;|$)/.exec(line) ?? [];
+        if (size === undefined)
+            throw framing_malformed('a chunk without a size');
+        this.#left = Number.parseInt(size, 16);
+        this.#begin(this.#left === 0 ? 'trailers' : 'chunk');
+    }
+    #end() {
+        this.#part = 'over';
+        this.#receiver.end(this.#reusable);
+    }
+}
+function framing_lengthOf(value) {
+    const all = new Set(tokens(value));
+    if (all.size === 0)
+        return undefined;
+    const [length = ''] = all;
+    // RFC 9112 6.3: the same number twice is one; anything else has no length at all.
+    if (all.size > 1 || !/^\d{1,15}$/.test(length))
+        throw framing_malformed('Content-Length is no number');
+    return Number(length);
+}
+function tokens(value) {
+    const parts = [value ?? []].flat().flatMap((line) => line.split(','));
+    return parts.map((part) => part.trim().toLowerCase()).filter((part) => part !== '');
+}
+function framing_malformed(what) {
+    return new undici/* errors */.sO.HTTPParserError(`Parse Error: ${what}`);
+}
+
+;// CONCATENATED MODULE: ./lib/wire/lane.js
+
+
+
+/** What is handed on at once, either way: writing each TLS record of 16 KiB costs more than copying sixteen together. */
+const PIECE = 256 * 1024;
+/** Bytes that arrive slower than this fills a piece are handed on all the same (milliseconds). */
+const SLOW = 20;
+/** Milliseconds that a connection waits for its next request unless the server says how long; undici's default. */
+const KEEP_ALIVE = 4000;
+const LONGEST_KEEP_ALIVE = 60_000;
+/** A server that closes after so many milliseconds may have begun to when the request comes. */
+const CLOSING = 2000;
+/** @param connect makes one connection; through a tunnel `onread` has no effect, and 'data' events are used. */
+function openLane(connect) {
+    const idle = new Map();
+    const all = new Set();
+    const lend = lender(PIECE);
+    let closed = false;
+    const rest = (origin) => (connection) => {
+        idle.set(origin, [...(idle.get(origin) ?? []), connection]);
+    };
+    const forget = (origin) => (connection) => {
+        all.delete(connection);
+        const others = idle.get(origin)?.filter((each) => each !== connection) ?? [];
+        idle.set(origin, others);
+    };
+    const open = (origin, ready, failed) => {
+        const connection = new Connection(lend, rest(origin), forget(origin));
+        connect(connection.onread)(addressOf(origin), (...[error, socket]) => {
+            if (error !== null || socket === null)
+                return failed(error ?? new undici/* errors */.sO.SocketError());
+            if (closed)
+                socket.destroy();
+            if (closed)
+                return failed(new undici/* errors */.sO.ClientDestroyedError());
+            all.add(connection.on(socket));
+            ready(connection);
+        });
+    };
+    return {
+        dispatch(options, handler) {
+            const origin = String(options.origin);
+            const waiting = idle.get(origin)?.pop();
+            if (waiting !== undefined)
+                waiting.ask(options, handler);
+            else
+                open(origin, (connection) => connection.ask(options, handler), (error) => handler.onResponseError?.(NOT_STARTED, error));
+            return true;
+        },
+        destroy() {
+            closed = true;
+            for (const connection of [...all])
+                connection.fail(new undici/* errors */.sO.ClientDestroyedError());
+        },
+    };
+}
+/** There is nothing yet that could be aborted. */
+const NOT_STARTED = {
+    aborted: false,
+    paused: false,
+    reason: null,
+    abort: () => undefined,
+    pause: () => undefined,
+    resume: () => undefined,
+};
+function addressOf(origin) {
+    const { protocol, host, hostname, port } = new URL(origin);
+    return { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port };
+}
+class Connection {
+    onread;
+    #lend;
+    #rest;
+    #forget;
+    #socket;
+    #turn;
+    #paused = false;
+    #keepAlive = KEEP_ALIVE;
+    #timer;
+    /** Gathered and not handed on yet. */
+    #piece;
+    #filled = 0;
+    #slow;
+    constructor(lend, rest, forget) {
+        this.#lend = lend;
+        this.#rest = rest;
+        this.#forget = forget;
+        this.onread = {
+            buffer: Buffer.allocUnsafeSlow(PIECE),
+            callback: (count, buffer) => this.#receive(buffer.subarray(0, count)),
+        };
+    }
+    on(socket) {
+        this.#socket = socket;
+        socket.on('data', (bytes) => {
+            if (!this.#receive(bytes))
+                socket.pause();
+        });
+        socket.once('end', () => this.#ended());
+        socket.once('error', (error) => this.fail(error));
+        socket.once('close', () => this.fail(new undici/* errors */.sO.SocketError('other side closed')));
+        return this;
+    }
+    ask(options, handler) {
+        clearTimeout(this.#timer);
+        const controller = this.#control();
+        const turn = { handler, controller, parser: this.#parser(), answered: false, sent: false };
+        this.#turn = turn;
+        handler.onRequestStart?.(controller, {});
+        if (this.#turn !== turn)
+            return;
+        this.#send(turn, options).catch((thrown) => {
+            // Whoever has answered has had enough of the body.
+            if (this.#turn === turn && !turn.answered)
+                this.fail(thrown);
+        });
+    }
+    /**
+     * Ends the connection, and with it the request that is under way: told when the connection is closed, because a
+     * question that comes before the other side has seen that is answered as if the upload went on.
+     */
+    fail(error) {
+        const turn = this.#turn;
+        const socket = this.#socket;
+        this.#flush();
+        this.#leave();
+        const tell = () => turn?.handler.onResponseError?.(turn.controller, error);
+        if (socket === undefined || socket.closed)
+            tell();
+        else
+            socket.once('close', tell);
+    }
+    #leave() {
+        this.#turn = undefined;
+        this.#piece = undefined;
+        clearTimeout(this.#timer);
+        clearTimeout(this.#slow);
+        this.#forget(this);
+        // Anything that comes after this is nobody's; without a listener an error would end the process.
+        this.#socket?.on('error', () => undefined);
+        this.#socket?.destroy();
+    }
+    #control() {
+        const own = { aborted: false, paused: false, reason: null };
+        const isMine = () => this.#turn?.controller === controller;
+        const controller = {
+            get aborted() {
+                return own.aborted;
+            },
+            get paused() {
+                return own.paused;
+            },
+            get reason() {
+                return own.reason;
+            },
+            abort: (reason) => {
+                if (own.aborted || !isMine())
+                    return;
+                Object.assign(own, { aborted: true, reason });
+                this.fail(reason);
+            },
+            pause: () => {
+                own.paused = true;
+                if (isMine())
+                    this.#paused = true;
+            },
+            resume: () => {
+                own.paused = false;
+                if (!isMine() || !this.#paused)
+                    return;
+                this.#paused = false;
+                this.#socket?.resume();
+            },
+        };
+        return controller;
+    }
+    #parser() {
+        return new AnswerParser({
+            head: (status, headers) => {
+                const turn = this.#turn;
+                turn.answered = true;
+                this.#keepAlive = keepAliveOf(headers);
+                turn.handler.onResponseStart?.(turn.controller, status, headers);
+            },
+            data: (bytes) => this.#gather(bytes),
+            end: (reusable) => this.#over(reusable),
+        });
+    }
+    /** @returns whether there is room for more. */
+    #receive(bytes) {
+        try {
+            if (this.#turn === undefined)
+                throw new undici/* errors */.sO.SocketError('bytes that nobody asked for');
+            this.#turn.parser.take(bytes);
+        }
+        catch (thrown) {
+            this.fail(thrown);
+        }
+        return !this.#paused;
+    }
+    #ended() {
+        try {
+            this.#turn?.parser.close();
+            if (this.#socket !== undefined)
+                this.#leave();
+        }
+        catch (thrown) {
+            this.fail(thrown);
+        }
+    }
+    #gather(bytes) {
+        for (let from = 0; from < bytes.length;) {
+            this.#piece ??= this.#lend();
+            const part = bytes.subarray(from, from + PIECE - this.#filled);
+            this.#piece.set(part, this.#filled);
+            this.#filled += part.length;
+            from += part.length;
+            if (this.#filled === PIECE)
+                this.#flush();
+        }
+        if (this.#filled > 0)
+            this.#slow ??= setTimeout(() => this.#flush(), SLOW);
+    }
+    #flush() {
+        clearTimeout(this.#slow);
+        this.#slow = undefined;
+        const { handler, controller } = this.#turn ?? {};
+        const [piece, filled] = [this.#piece, this.#filled];
+        if (piece === undefined || filled === 0 || handler === undefined || controller === undefined)
+            return;
+        this.#filled = 0;
+        if (filled === PIECE)
+            this.#piece = undefined;
+        handler.onResponseData?.(controller, filled === PIECE ? piece : Buffer.from(piece.subarray(0, filled)));
+    }
+    #over(reusable) {
+        this.#flush();
+        const turn = this.#turn;
+        // An answer before the body is sent: where the body ends is where the next request would begin.
+        const kept = reusable && turn.sent;
+        if (kept)
+            this.#idle();
+        else
+            this.#leave();
+        turn.handler.onResponseEnd?.(turn.controller, {});
+    }
+    #idle() {
+        this.#turn = undefined;
+        this.#paused = false;
+        this.#socket?.resume();
+        this.#timer = setTimeout(() => this.#leave(), this.#keepAlive);
+        this.#rest(this);
+    }
+    async #send(turn, options) {
+        const { head, body, size } = lane_messageOf(options);
+        await this.#write(head);
+        let left = size;
+        for await (const piece of body) {
+            if (this.#turn !== turn || turn.answered)
+                return;
+            left -= piece.byteLength;
+            if (left < 0)
+                break;
+            await this.#write(piece);
+            giveBack(piece);
+            turn.sent = left === 0;
+        }
+        if (left !== 0)
+            throw new undici/* errors */.sO.RequestContentLengthMismatchError();
+        turn.sent = true;
+    }
+    /** Resolves when the bytes are the system's. */
+    #write(bytes) {
+        return new Promise((resolve, reject) => {
+            this.#socket?.write(bytes, (error) => (error === null || error === undefined ? resolve() : reject(error)));
+        });
+    }
+}
+function lane_messageOf({ method, path, origin, headers, body }) {
+    const given = headers;
+    const whole = body === null || body instanceof Uint8Array;
+    const size = whole ? (body?.byteLength ?? 0) : Number(given['content-length']);
+    const length = method === 'GET' ? {} : { 'content-length': String(size) };
+    const fields = { host: new URL(String(origin)).host, connection: 'keep-alive', ...given, ...length };
+    const lines = [`${method} ${path} HTTP/1.1`, ...Object.entries(fields).map(([name, value]) => `${name}: ${value}`)];
+    // A line feed in a value would begin a header of somebody else's.
+    if (lines.some((line) => /[^\t\x20-\x7e\x80-\xff]/.test(line)))
+        throw new undici/* errors */.sO.InvalidArgumentError('invalid header');
+    const head = Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
+    return { head, size, body: whole ? [body ?? new Uint8Array()] : body };
+}
+function keepAliveOf(headers) {
+    const [, seconds] = /timeout=(\d{1,6})/i.exec([headers['keep-alive'] ?? ''].flat().join()) ?? [];
+    if (seconds === undefined)
+        return KEEP_ALIVE;
+    return Math.min(LONGEST_KEEP_ALIVE, Math.max(0, Number(seconds) * 1000 - CLOSING));
+}
+
+// EXTERNAL MODULE: external "node:net"
+var external_node_net_ = __nccwpck_require__(7030);
+;// CONCATENATED MODULE: ./lib/wire/proxy.js
+
+
+/**
+ * The proxy for a URL, by the conventions of Go (golang.org/x/net/http/httpproxy), which `oc` and every container tool
+ * follow: HTTPS_PROXY for https, HTTP_PROXY for http, upper case before lower case, an empty variable is an unset one, a
+ * proxy without a scheme is http. `localhost` and loopback addresses are never proxied.
+ *
+ * NO_PROXY is a list of `*`, addresses, CIDR ranges, `host` (and everything below it), `.host` or `*.host` (only below
+ * it), each but a range with an optional `:port`.
+ * @throws PromoteError USAGE when the variable is not the URL of an HTTP proxy.
+ */
+function proxyFor(url, env) {
+    const base = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
+    const name = [base, base.toLowerCase()].find((candidate) => (env[candidate] ?? '').trim() !== '');
+    if (name === undefined || isExcluded(url, noProxy(env)))
+        return undefined;
+    const value = (env[name] ?? '').trim();
+    const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`;
+    const proxy = URL.canParse(text) ? new URL(text) : undefined;
+    if (proxy !== undefined && proxy.hostname !== '' && /^https?:$/.test(proxy.protocol))
+        return { name, url: proxy };
+    // The value is not quoted: it may hold a password.
+    throw new errors/* PromoteError */.jG('USAGE', `${name} is not the URL of an HTTP proxy.`, {
+        side: 'input',
+        hint: `Set ${name} to http://host:port (SOCKS proxies are not supported), or name the host in NO_PROXY.`,
+    });
+}
+function noProxy(env) {
+    const value = [env.NO_PROXY, env.no_proxy].find((list) => (list ?? '').trim() !== '') ?? '';
+    return value
+        .toLowerCase()
+        .split(/[\s,]+/)
+        .filter((entry) => entry !== '');
+}
+function isExcluded(url, entries) {
+    const host = url.hostname
+        .replace(/^\[|\]$/g, '')
+        .replace(/\.$/, '')
+        .toLowerCase();
+    const port = url.port !== '' ? url.port : url.protocol === 'https:' ? '443' : '80';
+    const loopback = host === 'localhost' || ((0,external_node_net_.isIP)(host) !== 0 && inRange(host, (0,external_node_net_.isIP)(host) === 4 ? '127.0.0.0/8' : '::1/128'));
+    return loopback || entries.some((entry) => matches(entry, host, port));
+}
+function matches(entry, host, port) {
+    if (entry === '*')
+        return true;
+    if (entry.includes('/'))
+        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, entry);
+    const { name, only } = splitPort(entry);
+    if (only !== undefined && only !== port)
+        return false;
+    if ((0,external_node_net_.isIP)(name) !== 0)
+        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, `${name}/${(0,external_node_net_.isIP)(name) === 4 ? 32 : 128}`);
+    const domain = name.replace(/^\*/, '').replace(/\.$/, '');
+    if (domain === '')
+        return false;
+    return domain.startsWith('.') ? host.endsWith(domain) : host === domain || host.endsWith(`.${domain}`);
+}
+/** `host:443`, `[::1]:443`, `::1`. */
+function splitPort(entry) {
+    if ((0,external_node_net_.isIP)(entry) !== 0)
+        return { name: entry };
+    const [, name, only] = /^(.*):(\d+)$/.exec(entry) ?? [];
+    const bare = (name ?? entry).replace(/^\[|\]$/g, '');
+    return only === undefined ? { name: bare } : { name: bare, only };
+}
+function inRange(host, range) {
+    const [address = '', prefix = ''] = range.split('/', 2);
+    const family = (0,external_node_net_.isIP)(address);
+    if (family === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > (family === 4 ? 32 : 128))
+        return false;
+    const list = new external_node_net_.BlockList();
+    list.addSubnet(address, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
+    return list.check(host, (0,external_node_net_.isIP)(host) === 4 ? 'ipv4' : 'ipv6');
+}
+
+// EXTERNAL MODULE: external "node:dns"
+var external_node_dns_ = __nccwpck_require__(610);
+;// CONCATENATED MODULE: ./lib/wire/reach.js
+/** Addresses that text from a server may lead to: for URLs that a manifest names, which anybody can write. */
+
+
+
+
+/** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
+const INTERNAL = blockList(`0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
+  192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`, 'ipv4');
+/** Of IPv6 only this is given out; tunnels (2001::/23, 2002::/16) and documentation in it lead elsewhere or nowhere. */
+const GLOBAL = blockList('2000::/3', 'ipv6');
+const NOT_GLOBAL = blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6');
+function isPublic(address) {
+    const family = (0,external_node_net_.isIP)(address);
+    if (family === 4)
+        return !INTERNAL.check(address, 'ipv4');
+    return family === 6 && GLOBAL.check(address, 'ipv6') && !NOT_GLOBAL.check(address, 'ipv6');
+}
+/**
+ * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself; where
+ * a proxy looks it up, what this machine would find is judged, as far as it finds anything.
+ * @throws PromoteError UNSUPPORTED
+ */
+async function checkReach(url, reach, proxied, side) {
+    if (url.protocol !== 'https:')
+        throw refused(place(url), 'is not https', side);
+    const host = url.hostname.replace(/^\[|\]$/g, '');
+    if ((0,external_node_net_.isIP)(host) !== 0) {
+        if (!reach(host))
+            throw refused(place(url), 'is no public address', side);
+    }
+    else if (proxied) {
+        await new Promise((resolve, reject) => {
+            const judge = lookupWithin(reach, side);
+            judge(host, {}, (error) => (error instanceof errors/* PromoteError */.jG ? reject(error) : resolve()));
+        });
+    }
+}
+/** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
+function lookupWithin(reach, side) {
+    return (hostname, options, callback) => {
+        (0,external_node_dns_.lookup)(hostname, { ...options, all: true }, (error, found) => {
+            const addresses = found ?? [];
+            const [first] = addresses;
+            if (error !== null || first === undefined)
+                return callback(error, '', 0);
+            const inside = addresses.find(({ address }) => !reach(address));
+            if (inside !== undefined)
+                return callback(refused(`https://${hostname}`, `leads to ${inside.address}, which is no public address`, side), '', 0);
+            if (options.all === true)
+                callback(null, [...addresses]);
+            else
+                callback(null, first.address, first.family);
+        });
+    };
+}
+function refused(where, what, side) {
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, {
+        side,
+        hint: 'A manifest names this address for a layer. Leave include-foreign off, or copy the layer into the registry.',
+    });
+}
+function blockList(ranges, family) {
+    const list = new external_node_net_.BlockList();
+    for (const range of ranges.split(/\s+/)) {
+        const [address = '', prefix = ''] = range.split('/');
+        list.addSubnet(address, Number(prefix), family);
+    }
+    return list;
+}
+
+// EXTERNAL MODULE: external "node:http"
+var external_node_http_ = __nccwpck_require__(7067);
+;// CONCATENATED MODULE: external "node:https"
+const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
+;// CONCATENATED MODULE: ./lib/wire/tunnel.js
+/** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
+
+
+
+
+
+
+/**
+ * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
+ * fail. https://nodejs.org/api/net.html#socketconnectoptions-connectlistener
+ */
+const ADDRESS_ATTEMPT = 2500;
+/** @param onread for one connection only: each needs a buffer of its own. */
+function connector(wiring, tunnel, onread) {
+    const common = {
+        timeout: wiring.timeout,
+        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
+        ...(onread === undefined ? {} : { onread }),
+    };
+    const build = lazy(() => (0,undici/* buildConnector */.gU)(common));
+    const secure = lazy(() => (0,undici/* buildConnector */.gU)({
+        ...common,
+        secureContext: wiring.context(),
+        ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
+        rejectUnauthorized: !wiring.insecure,
+    }));
+    const open = (options, callback) => {
+        if (options.protocol !== 'https:')
+            return build()(options, callback);
+        let shown;
+        // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
+        // before it reports the error, so it is read when the handshake ends, before Node judges it.
+        const socket = secure()(options, (...[error, connected]) => {
+            if (error === null)
+                return callback(null, connected);
+            if (shown !== undefined)
+                wiring.shown.set(error, new external_node_crypto_.X509Certificate(shown));
+            callback(error, null);
+        });
+        socket.prependOnceListener('secure', () => {
+            // `getPeerX509Certificate` here would leave Node 20's own check of the name with a certificate without names.
+            shown = socket.getPeerCertificate().raw;
+        });
+    };
+    if (tunnel === undefined)
+        return (options, callback) => tunnel_attempt(() => open(options, callback), callback);
+    return (options, callback) => {
+        throughProxy(tunnel, options, wiring).then((httpSocket) => tunnel_attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
+    };
+}
+/** A context that cannot be built is the request's error, not an exception in the dispatcher. */
+function tunnel_attempt(open, callback) {
+    try {
+        open();
+    }
+    catch (thrown) {
+        callback(thrown, null);
+    }
+}
+/** Builds once, and again only when building failed. */
+function lazy(build) {
+    let built;
+    return () => {
+        built ??= { value: build() };
+        return built.value;
+    };
+}
+function throughProxy(tunnel, target, wiring) {
+    const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
+    const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
+    const https = tunnel.url.protocol === 'https:';
+    return new Promise((resolve, reject) => {
+        const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
+            method: 'CONNECT',
+            host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
+            port: tunnel.url.port || (https ? 443 : 80),
+            path: authority,
+            headers: { host: authority, ...authorization },
+            agent: false,
+            signal: wiring.signal,
+            timeout: wiring.timeout,
+            ...(https ? { secureContext: tunnel.context() } : {}),
+        });
+        request.once('connect', (response, socket, head) => {
+            socket.setTimeout(0);
+            if (response.statusCode !== 200) {
+                socket.destroy();
+                reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
+                return;
+            }
+            if (head.length > 0)
+                socket.unshift(head);
+            resolve(socket);
+        });
+        // Some proxies answer a refusal as if CONNECT were an ordinary request.
+        request.once('response', (response) => {
+            response.destroy();
+            reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
+        });
+        request.once('timeout', () => {
+            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side));
+        });
+        request.once('error', (error) => {
+            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, wiring.side, error));
+        });
+        request.end();
+    });
+}
+function proxyRefused(proxy, target, status, words, side) {
+    const hint = status === 407
+        ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
+        : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${quote(words, 200)}".`, {
+        side,
+        status,
+        hint,
+        // A proxy that could not reach the target, or is restarting.
+        transient: status === 502 || status === 503 || status === 504,
+    });
+}
+function proxyFailed(tunnel, target, reason, side, cause) {
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${quote(reason, 200)}.`, {
+        side,
+        cause,
+        hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
+        transient: true,
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/wire/transport.js
+
+
+
+
+
+
+
+
+
+
+
+
+function openTransport(options, context) {
+    const authorities = ownAuthorities(options.ca, options.side);
+    const cancels = cancellations(context.signal, options.side);
+    const routes = openRoutes(options, context);
+    const answered = new Set();
+    const send = async (request) => {
+        const proxy = proxyFor(request.url, context.env);
+        const explain = (thrown) => failure(thrown, {
+            side: options.side,
+            url: request.url,
+            what: `${request.method} ${place(request.url)}`,
+            known: answered.has(request.url.host),
+            certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
+            authorities,
+        });
+        if (request.afterCancel !== true)
+            cancels.check();
+        if (options.reach !== undefined)
+            await checkReach(request.url, options.reach, proxy !== undefined, options.side);
+        const exact = await withoutEmptyStream(request);
+        const terms = {
+            side: options.side,
+            stallTimeout: options.stallTimeout,
+            explain,
+            onCancel: cancels.add(request.afterCancel === true),
+        };
+        const res = await exchange(exact, routes.wire(exact, proxy), terms);
+        answered.add(request.url.host);
+        if (res.status !== 407 || proxy === undefined)
+            return res;
+        await discard(res);
+        throw proxyRefused(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side);
+    };
+    return {
+        send,
+        close: async () => {
+            cancels.close();
+            await routes.close();
+        },
+    };
+}
+/** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
+async function withoutEmptyStream(request) {
+    if (typeof request.body !== 'object' || !('stream' in request.body) || request.body.size > 0)
+        return request;
+    for await (const chunk of request.body.stream) {
+        if (chunk.byteLength > 0)
+            throw new errors/* PromoteError */.jG('PROTOCOL', 'The bytes to send are more than announced.');
+    }
+    return { ...request, body: '' };
+}
+/** One listener on the run's signal for any number of requests; each more would earn a warning from Node. */
+function cancellations(signal, side) {
+    const running = new Set();
+    const sheltered = new Set();
+    const cancelled = () => new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side });
+    const end = (all) => {
+        for (const cancel of [...all])
+            cancel(cancelled());
+    };
+    const cancel = () => end(running);
+    signal.addEventListener('abort', cancel);
+    return {
+        check: () => {
+            if (signal.aborted)
+                throw cancelled();
+        },
+        /** @param afterCancel ended by closing the network only. */
+        add: (afterCancel) => (one) => {
+            const set = afterCancel ? sheltered : running;
+            set.add(one);
+            return () => void set.delete(one);
+        },
+        close: () => {
+            signal.removeEventListener('abort', cancel);
+            end(running);
+            end(sheltered);
+        },
+    };
+}
+function newWay(open) {
+    const opened = [];
+    const kept = (one) => {
+        opened.push(one);
+        return one;
+    };
+    return {
+        agent: lazy(() => kept(new undici/* Agent */.g6({ connect: open() }))),
+        lane: lazy(() => kept(openLane(open))),
+        close: async () => void (await Promise.all(opened.map((one) => one.destroy()))),
+    };
+}
+/** Ways to take: direct, or by which proxy; with or without the client certificate. */
+function openRoutes(options, context) {
+    const closing = new AbortController();
+    (0,external_node_events_.setMaxListeners)(0, closing.signal);
+    const shown = new WeakMap();
+    const ways = new Map();
+    const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined));
+    const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate));
+    const wiring = (identity) => ({
+        side: options.side,
+        context: identity ? identified : trust,
+        insecure: options.insecureSkipTlsVerify,
+        timeout: options.stallTimeout,
+        signal: closing.signal,
+        shown,
+        lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
+    });
+    const dispatcher = ({ bulk }, key, open) => {
+        const way = ways.get(key) ?? newWay(open);
+        ways.set(key, way);
+        return bulk === true ? way.lane() : way.agent();
+    };
+    const wire = (request, proxy) => {
+        const { url } = request;
+        const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${version/* VERSION */.x}` };
+        const identity = showsIdentity(options.clientCertificate, request);
+        const path = `${url.pathname}${url.search}`;
+        const authorization = proxy === undefined ? undefined : proxyAuthorization(proxy.url, context);
+        if (proxy !== undefined && url.protocol === 'http:') {
+            // Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone.
+            const open = (onread) => connector({ ...wiring(false), insecure: false }, undefined, onread);
+            const through = authorization === undefined ? {} : { 'proxy-authorization': authorization };
+            return {
+                dispatcher: dispatcher(request, `forward ${proxy.url.href}`, open),
+                origin: proxy.url.origin,
+                path: `${url.origin}${path}`,
+                headers: { ...headers, host: url.host, ...through },
+            };
+        }
+        const tunnel = proxy === undefined ? undefined : { url: proxy.url, name: proxy.name, authorization, context: trust };
+        const key = `${proxy === undefined ? 'direct' : `tunnel ${proxy.url.href}`} ${identity}`;
+        const open = (onread) => connector(wiring(identity), tunnel, onread);
+        return { dispatcher: dispatcher(request, key, open), origin: url.origin, path, headers };
+    };
+    const close = async () => {
+        closing.abort();
+        await Promise.all([...ways.values()].map((way) => way.close()));
+    };
+    return { wire, close, shown };
+}
+/** A certificate is a credential: with an `origin` it is shown there alone. */
+function showsIdentity(identity, { url, headers }) {
+    if (identity === undefined || url.protocol !== 'https:')
+        return false;
+    if (identity.besideTokens === false && headers?.authorization !== undefined)
+        return false;
+    return identity.origin === undefined || new URL(identity.origin).origin === url.origin;
+}
+function proxyAuthorization(url, context) {
+    if (url.username === '' && url.password === '')
+        return undefined;
+    context.secrets.keep(url.password);
+    const password = context.secrets.keep(transport_decoded(url.password));
+    return `Basic ${context.secrets.keepPair(transport_decoded(url.username), password).reveal()}`;
+}
+function transport_decoded(text) {
+    try {
+        return decodeURIComponent(text);
+    }
+    catch {
+        return text;
+    }
+}
+
 ;// CONCATENATED MODULE: ./lib/http/carry.js
 /**
  * Whether a request to `hop` may carry what belongs to `origin`.
@@ -52744,9 +54218,9 @@ function redirect(side, secrets) {
             seen.add(request.url.href);
             const target = targetOf(request, location, side);
             if (secrets?.isIn(target))
-                throw refused(request, 'redirects to an address with a secret of this run in it', side);
+                throw redirect_refused(request, 'redirects to an address with a secret of this run in it', side);
             if (seen.size > MOST_HOPS || seen.has(target.href)) {
-                throw refused(request, `redirects without end (${seen.size} so far, now to ${place(target)})`, side);
+                throw redirect_refused(request, `redirects without end (${seen.size} so far, now to ${place(target)})`, side);
             }
             request = hop(first, request, target);
         }
@@ -52764,16 +54238,16 @@ function isReplayable(request) {
 }
 function targetOf(request, location, side) {
     if (!URL.canParse(location, request.url.href))
-        throw refused(request, 'redirects to something that is no URL', side);
+        throw redirect_refused(request, 'redirects to something that is no URL', side);
     const target = new URL(location, request.url);
     target.hash = '';
     target.username = '';
     target.password = '';
     if (target.protocol !== 'https:' && target.protocol !== 'http:') {
-        throw refused(request, `redirects to a ${target.protocol} address`, side);
+        throw redirect_refused(request, `redirects to a ${target.protocol} address`, side);
     }
     if (request.url.protocol === 'https:' && target.protocol === 'http:') {
-        throw refused(request, `redirects from https to plain http (${place(target)})`, side);
+        throw redirect_refused(request, `redirects from https to plain http (${place(target)})`, side);
     }
     return target;
 }
@@ -52784,7 +54258,7 @@ function hop(first, request, target) {
     const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()));
     return { ...request, url: target, left, headers: Object.fromEntries(headers) };
 }
-function refused(request, what, side) {
+function redirect_refused(request, what, side) {
     return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${place(request.url)}: the server ${what}.`, {
         side,
         hint: 'Check the address of the registry, and a proxy or gateway in front of it.',
@@ -53294,7 +54768,7 @@ function retry(options, context) {
                 throw tooLong(what, asked, outcome, options.side);
             // "At once" from a server that has just failed is no invitation to hammer it.
             const wait = asked !== undefined && asked > 0 ? asked : jitter(attempt, context.random);
-            options.onRetry?.(what, reasonOf(outcome), wait, attempt);
+            options.onRetry?.(what, retry_reasonOf(outcome), wait, attempt);
             await context.sleep(wait);
         }
     };
@@ -53351,7 +54825,7 @@ function isRouterPage(res) {
 function jitter(attempt, random) {
     return Math.round(random() * Math.min(retry_LONGEST_WAIT, retry_FIRST_WAIT * 2 ** (attempt - 1)));
 }
-function reasonOf(outcome) {
+function retry_reasonOf(outcome) {
     return outcome.res === undefined ? outcome.error.message : `answered ${outcome.res.status}`;
 }
 function tooLong(what, asked, outcome, side) {
@@ -53364,935 +54838,6 @@ function tooLong(what, asked, outcome, side) {
         retryAfter: asked,
         hint: 'Run it again later, or ask for a higher rate limit; what is copied already is not sent again.',
     });
-}
-
-// EXTERNAL MODULE: external "node:events"
-var external_node_events_ = __nccwpck_require__(8474);
-// EXTERNAL MODULE: ./node_modules/undici/index.js
-var undici = __nccwpck_require__(4371);
-// EXTERNAL MODULE: ./lib/version.js
-var version = __nccwpck_require__(3411);
-;// CONCATENATED MODULE: ./lib/http/incoming.js
-/** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
-const HIGH_WATER = 512 * 1024;
-/**
- * Chunks stay as they come. What arrived before a break is delivered before the error, so that a reader can resume after
- * it. A reader who stops early closes the connection.
- * @param stallTimeout milliseconds that the reader waits for the next byte; waiting for the reader is not counted.
- */
-class Incoming {
-    #chunks = [];
-    #controller;
-    #stallTimeout;
-    #stalled;
-    #left;
-    #size = 0;
-    #paused = false;
-    #ended = false;
-    #error;
-    #wake;
-    constructor(controller, terms) {
-        this.#controller = controller;
-        this.#stallTimeout = terms.stallTimeout;
-        this.#stalled = terms.stalled;
-        this.#left = terms.left;
-    }
-    push(chunk) {
-        this.#chunks.push(chunk);
-        this.#size += chunk.byteLength;
-        if (this.#size > HIGH_WATER && !this.#paused) {
-            this.#paused = true;
-            this.#controller.pause();
-        }
-        this.#wake?.();
-    }
-    end() {
-        this.#ended = true;
-        this.#wake?.();
-    }
-    fail(error) {
-        this.#error ??= error;
-        this.#wake?.();
-    }
-    async *[Symbol.asyncIterator]() {
-        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
-        let waiting = false;
-        const timer = setTimeout(() => {
-            if (waiting)
-                this.fail(this.#stalled());
-        }, this.#stallTimeout);
-        try {
-            for (;;) {
-                const chunk = this.#chunks.shift();
-                if (chunk !== undefined) {
-                    this.#taken(chunk);
-                    yield chunk;
-                }
-                else if (this.#error !== undefined)
-                    throw this.#error;
-                else if (this.#ended)
-                    return;
-                else {
-                    waiting = true;
-                    timer.refresh();
-                    await new Promise((resolve) => {
-                        this.#wake = resolve;
-                    });
-                    waiting = false;
-                }
-            }
-        }
-        finally {
-            clearTimeout(timer);
-            this.#wake = undefined;
-            this.#chunks.length = 0;
-            if (!this.#ended)
-                this.#controller.abort(this.#error ?? new Error('the reader stopped'));
-            this.#left();
-        }
-    }
-    #taken(chunk) {
-        this.#size -= chunk.byteLength;
-        if (this.#paused && this.#size < HIGH_WATER / 2) {
-            this.#paused = false;
-            this.#controller.resume();
-        }
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/http/exchange.js
-
-
-
-/**
- * Sends `request` once.
- *
- * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
- * timeout), the beginning of the answer (`patience`), the next bytes of the answer (stall timeout). A slow source of an
- * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
- */
-function exchange(request, wire, terms) {
-    return new Promise((resolve, reject) => {
-        const one = new Exchange(request, terms, { resolve, reject });
-        try {
-            one.start(wire);
-        }
-        catch (thrown) {
-            one.onResponseError(undefined, thrown);
-        }
-    });
-}
-class Exchange {
-    #request;
-    #terms;
-    #settle;
-    #forget;
-    #controller;
-    #incoming;
-    #timer;
-    /** The request failed, whatever the connection says later. */
-    #over = false;
-    /** What the caller's own stream threw. */
-    #ours;
-    constructor(request, terms, settle) {
-        this.#request = request;
-        this.#terms = terms;
-        this.#settle = settle;
-        this.#forget = terms.onCancel((reason) => this.#break(reason));
-    }
-    start(wire) {
-        this.#owe('connect', this.#terms.stallTimeout);
-        wire.dispatcher.dispatch({
-            origin: wire.origin,
-            path: wire.path,
-            method: this.#request.method,
-            headers: { ...wire.headers, ...lengthOf(this.#request.body) },
-            // The declaration forgets iterables; the documentation and the code have them.
-            body: this.#outgoing(this.#request.body),
-            headersTimeout: 0,
-            bodyTimeout: 0,
-            // undici closes the connection after every HEAD otherwise: a handshake for each probe.
-            reset: false,
-        }, this);
-    }
-    onRequestStart(controller) {
-        this.#controller = controller;
-        if (this.#over)
-            controller.abort(new Error('given up while connecting'));
-        else if (isStream(this.#request.body))
-            this.#owesNothing();
-        else
-            this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
-    }
-    onResponseStart(controller, status, headers) {
-        if (status < 200 || this.#over)
-            return;
-        this.#owesNothing();
-        this.#incoming = new Incoming(controller, {
-            stallTimeout: this.#terms.stallTimeout,
-            stalled: () => this.#late('answer body', this.#terms.stallTimeout),
-            left: this.#forget,
-        });
-        this.#settle.resolve({ status, headers, url: this.#request.url, body: this.#incoming });
-    }
-    onResponseData(_controller, chunk) {
-        this.#incoming?.push(chunk);
-    }
-    onResponseEnd() {
-        this.#forget();
-        this.#incoming?.end();
-    }
-    onResponseError(_controller, error) {
-        if (this.#over)
-            return;
-        if (this.#ours !== undefined)
-            this.#fail(this.#ours.thrown);
-        else
-            this.#fail(this.#terms.explain(error));
-    }
-    /** undici takes the next chunk when the socket has room for it again. */
-    async *#stream(stream) {
-        try {
-            for await (const chunk of stream) {
-                this.#owe('body', this.#terms.stallTimeout);
-                yield chunk;
-                this.#owesNothing();
-            }
-        }
-        catch (thrown) {
-            this.#ours = { thrown };
-            throw thrown;
-        }
-        this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
-    }
-    #outgoing(body) {
-        if (body === undefined)
-            return null;
-        if (isStream(body))
-            return this.#stream(body.stream);
-        return typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
-    }
-    #owe(what, milliseconds) {
-        this.#owesNothing();
-        if (this.#over || this.#incoming !== undefined)
-            return;
-        this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds);
-    }
-    #owesNothing() {
-        clearTimeout(this.#timer);
-    }
-    #late(what, milliseconds) {
-        const { method, url } = this.#request;
-        const message = `${method} ${place(url)}: ${DEBTS[what]} for ${milliseconds / 1000} s.`;
-        return new errors/* PromoteError */.jG(what === 'connect' ? 'NETWORK' : 'STALLED', message, {
-            side: this.#terms.side,
-            transient: true,
-            hint: what === 'connect' ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
-        });
-    }
-    #break(reason) {
-        if (this.#over)
-            return;
-        this.#fail(reason);
-        this.#controller?.abort(reason);
-    }
-    #fail(reason) {
-        this.#over = true;
-        this.#owesNothing();
-        this.#forget();
-        this.#incoming?.fail(reason);
-        this.#settle.reject(reason);
-    }
-}
-const DEBTS = {
-    connect: 'no connection',
-    body: 'the server has not taken the next bytes of the upload',
-    answer: 'no answer',
-    'answer body': 'not one byte of the answer came',
-};
-function isStream(body) {
-    return typeof body === 'object' && 'stream' in body;
-}
-function lengthOf(body) {
-    return isStream(body) ? { 'content-length': String(body.size) } : {};
-}
-
-// EXTERNAL MODULE: external "node:crypto"
-var external_node_crypto_ = __nccwpck_require__(7598);
-// EXTERNAL MODULE: external "node:tls"
-var external_node_tls_ = __nccwpck_require__(1692);
-var external_node_tls_namespaceObject = /*#__PURE__*/__nccwpck_require__.t(external_node_tls_, 2);
-;// CONCATENATED MODULE: ./lib/http/trust.js
-/** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
-
-
-
-
-
-const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g;
-/**
- * Node's default roots and NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget both), SSL_CERT_FILE, and every PEM
- * file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of Node honours.
- * What cannot be read or parsed is passed over, as OpenSSL does.
- */
-function trustedAuthorities(env) {
-    const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''));
-    const folders = (env.SSL_CERT_DIR ?? '').split(external_node_path_.delimiter).filter((folder) => folder !== '');
-    return [...new Set([...defaultRoots(), ...extra, ...folders.flatMap(pemsIn)])];
-}
-/**
- * One context for all connections of a side: building it costs tens of milliseconds, a `ca` array would cost that for
- * every connection.
- * @param own PEM text of the side's own authority.
- */
-function trustContext(env, own, side, identity) {
-    const ca = [...trustedAuthorities(env), ...ownAuthorities(own, side)];
-    try {
-        return external_node_tls_.createSecureContext({ ca, ...(identity && { cert: identity.cert, key: identity.key }) });
-    }
-    catch (thrown) {
-        // Damaged authorities are passed over, so it is the identity.
-        const message = thrown instanceof Error ? thrown.message : String(thrown);
-        throw new errors/* PromoteError */.jG('USAGE', `The client certificate and its key cannot be used: ${message}.`, {
-            side,
-            cause: thrown,
-        });
-    }
-}
-/** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
-function ownAuthorities(own, side) {
-    if (own === undefined || own.trim() === '')
-        return [];
-    const pems = own.match(PEM) ?? [];
-    if (pems.length > 0 && pems.every(isCertificate))
-        return pems;
-    throw new errors/* PromoteError */.jG('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
-        side,
-        hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
-    });
-}
-function optionOf(side) {
-    return side === 'input' ? 'ca' : `${side}-ca`;
-}
-function isCertificate(pem) {
-    try {
-        return new external_node_crypto_.X509Certificate(pem).subject !== undefined;
-    }
-    catch {
-        return false;
-    }
-}
-function defaultRoots() {
-    // Node 22.15 and later; includes what --use-system-ca found.
-    const { getCACertificates } = external_node_tls_namespaceObject;
-    return getCACertificates?.('default') ?? external_node_tls_.rootCertificates;
-}
-function pemsIn(folder) {
-    try {
-        return (0,external_node_fs_.readdirSync)(folder)
-            .sort()
-            .flatMap((name) => pemsOf((0,external_node_path_.join)(folder, name)));
-    }
-    catch {
-        return [];
-    }
-}
-function pemsOf(file) {
-    try {
-        return file !== '' && (0,external_node_fs_.statSync)(file).isFile() ? ((0,external_node_fs_.readFileSync)(file, 'latin1').match(PEM) ?? []) : [];
-    }
-    catch {
-        return [];
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/http/failure.js
-/** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
-
-
-
-
-/** Subject of the cluster's service CA (openshift/service-ca-operator): signs `*.svc` certificates. */
-const SERVICE_CA = 'openshift-service-serving-signer';
-/** Certificate verdicts of OpenSSL as Node spells them (node/src/crypto/crypto_common.cc). */
-const VERDICTS = new Set(`UNABLE_TO_GET_ISSUER_CERT UNABLE_TO_GET_ISSUER_CERT_LOCALLY UNABLE_TO_VERIFY_LEAF_SIGNATURE SELF_SIGNED_CERT_IN_CHAIN
-  DEPTH_ZERO_SELF_SIGNED_CERT CERT_SIGNATURE_FAILURE CERT_NOT_YET_VALID CERT_HAS_EXPIRED ERROR_IN_CERT_NOT_BEFORE_FIELD
-  ERROR_IN_CERT_NOT_AFTER_FIELD CERT_CHAIN_TOO_LONG CERT_REVOKED INVALID_CA PATH_LENGTH_EXCEEDED INVALID_PURPOSE
-  CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/));
-/** code: [project's code, what happened, transient, hint]. */
-const KNOWN = {
-    EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
-    ECONNREFUSED: [
-        'NETWORK',
-        'the connection was refused',
-        true,
-        'Check host and port, and that the service is running.',
-    ],
-    ECONNRESET: ['NETWORK', 'the connection was reset', true],
-    EPIPE: ['NETWORK', 'the connection was closed while sending', true],
-    ETIMEDOUT: ['NETWORK', 'the connection timed out', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    EHOSTUNREACH: ['NETWORK', 'no route to the host', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    ENETUNREACH: ['NETWORK', 'the network is unreachable', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
-    EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
-    UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
-    UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
-    UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: ['PROTOCOL', 'the bytes to send are not as many as announced', false],
-    UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],
-};
-/** Any thrown value; a PromoteError passes unchanged. */
-function failure(thrown, scene) {
-    if (thrown instanceof errors/* PromoteError */.jG)
-        return thrown;
-    const error = innermost(thrown);
-    const code = failure_codeOf(error);
-    const detail = { side: scene.side, cause: thrown };
-    if (VERDICTS.has(code))
-        return certificateRefused(error, code, scene);
-    if (code === 'ENOTFOUND') {
-        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the name ${quote(scene.url.hostname, 253)} is unknown (ENOTFOUND).`, {
-            ...detail,
-            hint: 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).',
-            // A name that was found before is a failing name server.
-            transient: scene.known,
-        });
-    }
-    const known = KNOWN[code];
-    if (known !== undefined) {
-        const [to, happened, transient, hint] = known;
-        return new errors/* PromoteError */.jG(to, `${scene.what}: ${happened} (${code}).`, { ...detail, transient, hint });
-    }
-    if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
-        return handshakeFailed(error, code, scene);
-    const message = `${scene.what}: ${quote(error instanceof Error ? error.message : String(error), 300)}.`;
-    // undici's parser of answers; its code is often undefined.
-    if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-        return new errors/* PromoteError */.jG('INTERNAL', message, detail);
-    return new errors/* PromoteError */.jG('PROTOCOL', message, { ...detail, hint: 'The other side does not speak HTTP on this port.' });
-}
-/** An alert is the peer's mood (a router restarting, a handshake cut); other failures are a matter of configuration. */
-function handshakeFailed(error, code, scene) {
-    const words = error instanceof Error ? error.message : '';
-    const detail = { side: scene.side, cause: error };
-    if (/alert/i.test(`${code} ${words}`)) {
-        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the server broke off the TLS handshake (${code}: ${failure_reasonOf(words)}).`, {
-            ...detail,
-            transient: true,
-        });
-    }
-    const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
-    return new errors/* PromoteError */.jG('TLS', `${scene.what}: the TLS handshake failed (${[code, failure_reasonOf(words)].filter((part) => part !== '').join(': ')}).`, {
-        ...detail,
-        hint: plain.test(`${code} ${words}`)
-            ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
-            : 'Client and server have no TLS version or cipher in common, or something between them interferes.',
-    });
-}
-/** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
-function failure_reasonOf(message) {
-    const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
-    return quote(reason ?? message, 200);
-}
-function certificateRefused(error, code, scene) {
-    const shown = scene.certificate;
-    const names = shown === undefined ? '' : `; the server showed subject "${failure_name(shown.subject)}", issuer "${failure_name(shown.issuer)}"`;
-    const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`;
-    const host = quote(scene.url.host, 260);
-    const refuse = (why, hint) => new errors/* PromoteError */.jG('TLS', `${scene.what}: ${why}${names} (${code}).`, { side: scene.side, cause: error, hint });
-    if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
-        const valid = quote(shown?.subjectAltName ?? 'no names', 400);
-        return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
-    }
-    if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
-        const dates = shown === undefined ? '' : `, valid from ${shown.validFrom} to ${shown.validTo}`;
-        const what = code === 'CERT_HAS_EXPIRED' ? 'has expired' : 'is not valid yet';
-        return refuse(`a certificate of ${host} ${what}${dates}`, `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`);
-    }
-    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, scene, skip));
-}
-function unknownAuthority(shown, scene, skip) {
-    const option = optionOf(scene.side);
-    if (shown?.issuer.includes(SERVICE_CA) === true) {
-        return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`;
-    }
-    const other = scene.authorities.some(isServiceAuthority)
-        ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
-        : '';
-    return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`;
-}
-function isServiceAuthority(pem) {
-    return new external_node_crypto_.X509Certificate(pem).subject.includes(SERVICE_CA);
-}
-/** `CN=a\nO=b` → `CN=a, O=b`. */
-function failure_name(distinguished) {
-    return quote((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300);
-}
-/** Happy eyeballs throw an AggregateError with one error per address; wrappers keep theirs as the cause. */
-function innermost(thrown) {
-    let error = thrown;
-    for (let depth = 0; depth < 5; depth++) {
-        const inner = error instanceof AggregateError ? error.errors[0] : undefined;
-        const next = inner ?? (error instanceof Error && failure_codeOf(error) === '' ? error.cause : undefined);
-        if (next === undefined || next === null)
-            return error;
-        error = next;
-    }
-    return error;
-}
-function failure_codeOf(error) {
-    if (typeof error !== 'object' || error === null || !('code' in error))
-        return '';
-    return typeof error.code === 'string' ? error.code : '';
-}
-
-// EXTERNAL MODULE: external "node:net"
-var external_node_net_ = __nccwpck_require__(7030);
-;// CONCATENATED MODULE: ./lib/http/proxy.js
-
-
-/**
- * The proxy for a URL, by the conventions of Go (golang.org/x/net/http/httpproxy), which `oc` and every container tool
- * follow: HTTPS_PROXY for https, HTTP_PROXY for http, upper case before lower case, an empty variable is an unset one, a
- * proxy without a scheme is http. `localhost` and loopback addresses are never proxied.
- *
- * NO_PROXY is a list of `*`, addresses, CIDR ranges, `host` (and everything below it), `.host` or `*.host` (only below
- * it), each but a range with an optional `:port`.
- * @throws PromoteError USAGE when the variable is not the URL of an HTTP proxy.
- */
-function proxyFor(url, env) {
-    const base = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
-    const name = [base, base.toLowerCase()].find((candidate) => (env[candidate] ?? '').trim() !== '');
-    if (name === undefined || isExcluded(url, noProxy(env)))
-        return undefined;
-    const value = (env[name] ?? '').trim();
-    const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`;
-    const proxy = URL.canParse(text) ? new URL(text) : undefined;
-    if (proxy !== undefined && proxy.hostname !== '' && /^https?:$/.test(proxy.protocol))
-        return { name, url: proxy };
-    // The value is not quoted: it may hold a password.
-    throw new errors/* PromoteError */.jG('USAGE', `${name} is not the URL of an HTTP proxy.`, {
-        side: 'input',
-        hint: `Set ${name} to http://host:port (SOCKS proxies are not supported), or name the host in NO_PROXY.`,
-    });
-}
-function noProxy(env) {
-    const value = [env.NO_PROXY, env.no_proxy].find((list) => (list ?? '').trim() !== '') ?? '';
-    return value
-        .toLowerCase()
-        .split(/[\s,]+/)
-        .filter((entry) => entry !== '');
-}
-function isExcluded(url, entries) {
-    const host = url.hostname
-        .replace(/^\[|\]$/g, '')
-        .replace(/\.$/, '')
-        .toLowerCase();
-    const port = url.port !== '' ? url.port : url.protocol === 'https:' ? '443' : '80';
-    const loopback = host === 'localhost' || ((0,external_node_net_.isIP)(host) !== 0 && inRange(host, (0,external_node_net_.isIP)(host) === 4 ? '127.0.0.0/8' : '::1/128'));
-    return loopback || entries.some((entry) => matches(entry, host, port));
-}
-function matches(entry, host, port) {
-    if (entry === '*')
-        return true;
-    if (entry.includes('/'))
-        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, entry);
-    const { name, only } = splitPort(entry);
-    if (only !== undefined && only !== port)
-        return false;
-    if ((0,external_node_net_.isIP)(name) !== 0)
-        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, `${name}/${(0,external_node_net_.isIP)(name) === 4 ? 32 : 128}`);
-    const domain = name.replace(/^\*/, '').replace(/\.$/, '');
-    if (domain === '')
-        return false;
-    return domain.startsWith('.') ? host.endsWith(domain) : host === domain || host.endsWith(`.${domain}`);
-}
-/** `host:443`, `[::1]:443`, `::1`. */
-function splitPort(entry) {
-    if ((0,external_node_net_.isIP)(entry) !== 0)
-        return { name: entry };
-    const [, name, only] = /^(.*):(\d+)$/.exec(entry) ?? [];
-    const bare = (name ?? entry).replace(/^\[|\]$/g, '');
-    return only === undefined ? { name: bare } : { name: bare, only };
-}
-function inRange(host, range) {
-    const [address = '', prefix = ''] = range.split('/', 2);
-    const family = (0,external_node_net_.isIP)(address);
-    if (family === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > (family === 4 ? 32 : 128))
-        return false;
-    const list = new external_node_net_.BlockList();
-    list.addSubnet(address, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
-    return list.check(host, (0,external_node_net_.isIP)(host) === 4 ? 'ipv4' : 'ipv6');
-}
-
-// EXTERNAL MODULE: external "node:dns"
-var external_node_dns_ = __nccwpck_require__(610);
-;// CONCATENATED MODULE: ./lib/http/reach.js
-/** Addresses that text from a server may lead to: for URLs that a manifest names, which anybody can write. */
-
-
-
-
-/** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
-const INTERNAL = blockList(`0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
-  192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`, 'ipv4');
-/** Of IPv6 only this is given out; tunnels (2001::/23, 2002::/16) and documentation in it lead elsewhere or nowhere. */
-const GLOBAL = blockList('2000::/3', 'ipv6');
-const NOT_GLOBAL = blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6');
-function isPublic(address) {
-    const family = (0,external_node_net_.isIP)(address);
-    if (family === 4)
-        return !INTERNAL.check(address, 'ipv4');
-    return family === 6 && GLOBAL.check(address, 'ipv6') && !NOT_GLOBAL.check(address, 'ipv6');
-}
-/**
- * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself; where
- * a proxy looks it up, what this machine would find is judged, as far as it finds anything.
- * @throws PromoteError UNSUPPORTED
- */
-async function checkReach(url, reach, proxied, side) {
-    if (url.protocol !== 'https:')
-        throw reach_refused(place(url), 'is not https', side);
-    const host = url.hostname.replace(/^\[|\]$/g, '');
-    if ((0,external_node_net_.isIP)(host) !== 0) {
-        if (!reach(host))
-            throw reach_refused(place(url), 'is no public address', side);
-    }
-    else if (proxied) {
-        await new Promise((resolve, reject) => {
-            const judge = lookupWithin(reach, side);
-            judge(host, {}, (error) => (error instanceof errors/* PromoteError */.jG ? reject(error) : resolve()));
-        });
-    }
-}
-/** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
-function lookupWithin(reach, side) {
-    return (hostname, options, callback) => {
-        (0,external_node_dns_.lookup)(hostname, { ...options, all: true }, (error, found) => {
-            const addresses = found ?? [];
-            const [first] = addresses;
-            if (error !== null || first === undefined)
-                return callback(error, '', 0);
-            const inside = addresses.find(({ address }) => !reach(address));
-            if (inside !== undefined)
-                return callback(reach_refused(`https://${hostname}`, `leads to ${inside.address}, which is no public address`, side), '', 0);
-            if (options.all === true)
-                callback(null, [...addresses]);
-            else
-                callback(null, first.address, first.family);
-        });
-    };
-}
-function reach_refused(where, what, side) {
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, {
-        side,
-        hint: 'A manifest names this address for a layer. Leave include-foreign off, or copy the layer into the registry.',
-    });
-}
-function blockList(ranges, family) {
-    const list = new external_node_net_.BlockList();
-    for (const range of ranges.split(/\s+/)) {
-        const [address = '', prefix = ''] = range.split('/');
-        list.addSubnet(address, Number(prefix), family);
-    }
-    return list;
-}
-
-// EXTERNAL MODULE: external "node:http"
-var external_node_http_ = __nccwpck_require__(7067);
-;// CONCATENATED MODULE: external "node:https"
-const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
-;// CONCATENATED MODULE: ./lib/http/tunnel.js
-/** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
-
-
-
-
-
-
-/**
- * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
- * fail. https://nodejs.org/api/net.html#socketconnectoptions-connectlistener
- */
-const ADDRESS_ATTEMPT = 2500;
-function connector(wiring, tunnel) {
-    const build = lazy(() => (0,undici/* buildConnector */.gU)({
-        timeout: wiring.timeout,
-        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
-    }));
-    const secure = lazy(() => (0,undici/* buildConnector */.gU)({
-        timeout: wiring.timeout,
-        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
-        secureContext: wiring.context(),
-        ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
-        rejectUnauthorized: !wiring.insecure,
-    }));
-    const open = (options, callback) => {
-        if (options.protocol !== 'https:')
-            return build()(options, callback);
-        let shown;
-        // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
-        // before it reports the error, so it is read when the handshake ends, before Node judges it.
-        const socket = secure()(options, (...[error, connected]) => {
-            if (error === null)
-                return callback(null, connected);
-            if (shown !== undefined)
-                wiring.shown.set(error, new external_node_crypto_.X509Certificate(shown));
-            callback(error, null);
-        });
-        socket.prependOnceListener('secure', () => {
-            // `getPeerX509Certificate` here would leave Node 20's own check of the name with a certificate without names.
-            shown = socket.getPeerCertificate().raw;
-        });
-    };
-    if (tunnel === undefined)
-        return (options, callback) => tunnel_attempt(() => open(options, callback), callback);
-    return (options, callback) => {
-        throughProxy(tunnel, options, wiring).then((httpSocket) => tunnel_attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
-    };
-}
-/** A context that cannot be built is the request's error, not an exception in the dispatcher. */
-function tunnel_attempt(open, callback) {
-    try {
-        open();
-    }
-    catch (thrown) {
-        callback(thrown, null);
-    }
-}
-/** Builds once, and again only when building failed. */
-function lazy(build) {
-    let built;
-    return () => {
-        built ??= { value: build() };
-        return built.value;
-    };
-}
-function throughProxy(tunnel, target, wiring) {
-    const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
-    const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
-    const https = tunnel.url.protocol === 'https:';
-    return new Promise((resolve, reject) => {
-        const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
-            method: 'CONNECT',
-            host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
-            port: tunnel.url.port || (https ? 443 : 80),
-            path: authority,
-            headers: { host: authority, ...authorization },
-            agent: false,
-            signal: wiring.signal,
-            timeout: wiring.timeout,
-            ...(https ? { secureContext: tunnel.context() } : {}),
-        });
-        request.once('connect', (response, socket, head) => {
-            socket.setTimeout(0);
-            if (response.statusCode !== 200) {
-                socket.destroy();
-                reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
-                return;
-            }
-            if (head.length > 0)
-                socket.unshift(head);
-            resolve(socket);
-        });
-        // Some proxies answer a refusal as if CONNECT were an ordinary request.
-        request.once('response', (response) => {
-            response.destroy();
-            reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
-        });
-        request.once('timeout', () => {
-            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side));
-        });
-        request.once('error', (error) => {
-            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, wiring.side, error));
-        });
-        request.end();
-    });
-}
-function proxyRefused(proxy, target, status, words, side) {
-    const hint = status === 407
-        ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
-        : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${quote(words, 200)}".`, {
-        side,
-        status,
-        hint,
-        // A proxy that could not reach the target, or is restarting.
-        transient: status === 502 || status === 503 || status === 504,
-    });
-}
-function proxyFailed(tunnel, target, reason, side, cause) {
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${quote(reason, 200)}.`, {
-        side,
-        cause,
-        hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
-        transient: true,
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/http/transport.js
-
-
-
-
-
-
-
-
-
-
-
-function openTransport(options, context) {
-    const authorities = ownAuthorities(options.ca, options.side);
-    const cancels = cancellations(context.signal, options.side);
-    const routes = openRoutes(options, context);
-    const answered = new Set();
-    const send = async (request) => {
-        const proxy = proxyFor(request.url, context.env);
-        const explain = (thrown) => failure(thrown, {
-            side: options.side,
-            url: request.url,
-            what: `${request.method} ${place(request.url)}`,
-            known: answered.has(request.url.host),
-            certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
-            authorities,
-        });
-        if (request.afterCancel !== true)
-            cancels.check();
-        if (options.reach !== undefined)
-            await checkReach(request.url, options.reach, proxy !== undefined, options.side);
-        const exact = await withoutEmptyStream(request);
-        const terms = {
-            side: options.side,
-            stallTimeout: options.stallTimeout,
-            explain,
-            onCancel: cancels.add(request.afterCancel === true),
-        };
-        const res = await exchange(exact, routes.wire(exact, proxy), terms);
-        answered.add(request.url.host);
-        if (res.status !== 407 || proxy === undefined)
-            return res;
-        await discard(res);
-        throw proxyRefused(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side);
-    };
-    return {
-        send,
-        close: async () => {
-            cancels.close();
-            await routes.close();
-        },
-    };
-}
-/** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
-async function withoutEmptyStream(request) {
-    if (typeof request.body !== 'object' || !('stream' in request.body) || request.body.size > 0)
-        return request;
-    for await (const chunk of request.body.stream) {
-        if (chunk.byteLength > 0)
-            throw new errors/* PromoteError */.jG('PROTOCOL', 'The bytes to send are more than announced.');
-    }
-    return { ...request, body: '' };
-}
-/** One listener on the run's signal for any number of requests; each more would earn a warning from Node. */
-function cancellations(signal, side) {
-    const running = new Set();
-    const sheltered = new Set();
-    const cancelled = () => new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side });
-    const end = (all) => {
-        for (const cancel of [...all])
-            cancel(cancelled());
-    };
-    const cancel = () => end(running);
-    signal.addEventListener('abort', cancel);
-    return {
-        check: () => {
-            if (signal.aborted)
-                throw cancelled();
-        },
-        /** @param afterCancel ended by closing the network only. */
-        add: (afterCancel) => (one) => {
-            const set = afterCancel ? sheltered : running;
-            set.add(one);
-            return () => void set.delete(one);
-        },
-        close: () => {
-            signal.removeEventListener('abort', cancel);
-            end(running);
-            end(sheltered);
-        },
-    };
-}
-/** Agents by the way they take: direct, or by which proxy; with or without the client certificate. */
-function openRoutes(options, context) {
-    const closing = new AbortController();
-    (0,external_node_events_.setMaxListeners)(0, closing.signal);
-    const shown = new WeakMap();
-    const agents = new Map();
-    const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined));
-    const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate));
-    const wiring = (identity) => ({
-        side: options.side,
-        context: identity ? identified : trust,
-        insecure: options.insecureSkipTlsVerify,
-        timeout: options.stallTimeout,
-        signal: closing.signal,
-        shown,
-        lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
-    });
-    const agent = (key, open) => {
-        const made = agents.get(key) ?? new undici/* Agent */.g6({ connect: open() });
-        agents.set(key, made);
-        return made;
-    };
-    const wire = (request, proxy) => {
-        const { url } = request;
-        const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${version/* VERSION */.x}` };
-        const identity = showsIdentity(options.clientCertificate, request);
-        const path = `${url.pathname}${url.search}`;
-        const authorization = proxy === undefined ? undefined : proxyAuthorization(proxy.url, context);
-        if (proxy !== undefined && url.protocol === 'http:') {
-            // Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone.
-            const dispatcher = agent(`forward ${proxy.url.href}`, () => connector({ ...wiring(false), insecure: false }));
-            const through = authorization === undefined ? {} : { 'proxy-authorization': authorization };
-            return {
-                dispatcher,
-                origin: proxy.url.origin,
-                path: `${url.origin}${path}`,
-                headers: { ...headers, host: url.host, ...through },
-            };
-        }
-        const tunnel = proxy === undefined ? undefined : { url: proxy.url, name: proxy.name, authorization, context: trust };
-        const key = `${proxy === undefined ? 'direct' : `tunnel ${proxy.url.href}`} ${identity}`;
-        return { dispatcher: agent(key, () => connector(wiring(identity), tunnel)), origin: url.origin, path, headers };
-    };
-    const close = async () => {
-        closing.abort();
-        await Promise.all([...agents.values()].map((one) => one.destroy()));
-    };
-    return { wire, close, shown };
-}
-/** A certificate is a credential: with an `origin` it is shown there alone. */
-function showsIdentity(identity, { url, headers }) {
-    if (identity === undefined || url.protocol !== 'https:')
-        return false;
-    if (identity.besideTokens === false && headers?.authorization !== undefined)
-        return false;
-    return identity.origin === undefined || new URL(identity.origin).origin === url.origin;
-}
-function proxyAuthorization(url, context) {
-    if (url.username === '' && url.password === '')
-        return undefined;
-    context.secrets.keep(url.password);
-    const password = context.secrets.keep(transport_decoded(url.password));
-    return `Basic ${context.secrets.keepPair(transport_decoded(url.username), password).reveal()}`;
-}
-function transport_decoded(text) {
-    try {
-        return decodeURIComponent(text);
-    }
-    catch {
-        return text;
-    }
 }
 
 ;// CONCATENATED MODULE: ./lib/http/network.js
@@ -55799,6 +56344,13 @@ async function registryLogin(entry, user, access, context) {
     throw new errors/* PromoteError */.jG('INTERNAL', 'a client certificate without a service account', { side: kube.side });
 }
 
+;// CONCATENATED MODULE: ./lib/http/send.js
+/** Where the lane begins to be worth a connection beside those of the small requests. */
+const BULK = 1024 * 1024;
+function isBulk(bytes) {
+    return bytes > BULK;
+}
+
 ;// CONCATENATED MODULE: ./lib/store/wire.js
 
 /** Header values of the distribution API, parsed. All of it is written by a server: bounded, checked, never trusted. */
@@ -55881,6 +56433,7 @@ function badLocation(value, why) {
 
 
 
+
 /**
  * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
  * The bytes are counted, not hashed: who reads from several places (resumption) hashes over all of them.
@@ -55910,6 +56463,7 @@ async function blob_open(endpoint, blob, offset, what) {
         // Proxies that compress on the way would change what is counted and hashed.
         headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
         long: true,
+        bulk: isBulk(blob.size - offset),
     })
         .catch((thrown) => {
         throw spent(thrown, endpoint);
@@ -56376,7 +56930,7 @@ function tar_malformed(what) {
 const archive_CHUNK = 256 * 1024;
 /** Small files of a compressed archive are kept when it is listed: each one read later costs reading all before it. */
 const KEPT_FILE = 256 * 1024;
-const KEPT = 32 * 1024 * 1024;
+const archive_KEPT = 32 * 1024 * 1024;
 /**
  * An OCI layout in a tar archive. Listed once, then read where the entries are; a compressed one is decompressed again
  * for each large blob, because nothing is unpacked to disk. Blobs are written as they arrive, each where there is room
@@ -56490,7 +57044,7 @@ async function archive_list(path) {
         const kept = new Map();
         const { size } = await handle.stat();
         const cursor = compressed ? streamCursor(path) : fileCursor(handle, size);
-        let left = KEPT;
+        let left = archive_KEPT;
         for await (const entry of readEntries(cursor)) {
             if (!compressed && entry.content + entry.size > size)
                 throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
@@ -57200,6 +57754,7 @@ function cutter(stream) {
 
 
 
+
 const MIB = 1024 * 1024;
 /** First size after a 413; nginx's and Cloudflare's defaults (1 MiB, 100 MiB) are on either side. */
 const FIRST_CHUNK = 64 * MIB;
@@ -57307,6 +57862,7 @@ async function request(session, { method, url, body, length, headers }) {
         body,
         // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
         ...(length > 0 ? { retry: false } : {}),
+        bulk: isBulk(length),
         ...(method === 'PUT' ? { patience: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
     });
     // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.
@@ -58072,7 +58628,7 @@ function createSide(side, options, { network, cluster, api }) {
     const layouts = openLayouts(side.side, options.context);
     const foreign = createForeign(side, options);
     const open = async (reference) => {
-        const address = await addressOf(side, cluster, reference);
+        const address = await side_addressOf(side, cluster, reference);
         const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`);
         const own = (await cluster?.ownsRegistry(base.host, reference.repository)) === true ? cluster : undefined;
         const login = own?.login ?? (await loginFor(side, base.host, reference, cluster, options.context));
@@ -58157,7 +58713,7 @@ function helpOf(cluster, path) {
     };
 }
 /** A host in the reference, else the side's registry, else what the cluster says. */
-async function addressOf(side, cluster, reference) {
+async function side_addressOf(side, cluster, reference) {
     if (reference.host !== undefined) {
         return reference.host === side.registry?.host ? side.registry : { host: (0,oci_reference/* hostOf */.w4)(reference.host), plainHttp: false };
     }
@@ -74208,7 +74764,7 @@ run({
         screen: process.stderr.isTTY ? () => process.stderr : undefined,
     },
     signal: controller.signal,
-    loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 6419))).promote,
+    loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5644))).promote,
 }).then((code) => {
     process.exitCode = code;
 }, (error) => {

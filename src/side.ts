@@ -6,7 +6,6 @@ import { readKubeconfig } from './credentials/kubeconfig.ts'
 import { podCluster } from './credentials/pod.ts'
 import { PromoteError } from './errors.ts'
 import { openNetwork } from './http/network.ts'
-import { isPublic } from './http/reach.ts'
 import type { Network, Send } from './http/send.ts'
 import type { Config, RegistryAddress, SideConfig } from './inputs/config.ts'
 import { hostOf, layoutName, type Reference, splitLayoutName } from './oci/reference.ts'
@@ -16,6 +15,7 @@ import { withForeign } from './store/foreign.ts'
 import { type Layout, openLayouts } from './store/layout.ts'
 import { openRepository } from './store/registry.ts'
 import type { Target } from './store/store.ts'
+import { isPublic } from './wire/reach.ts'
 
 /** One side of the promotion after login: repositories of its registry, each with the credential that belongs there. */
 export interface Side {

@@ -128,7 +128,7 @@ describe('the rules allow', () => {
     ],
     ['store/folder.ts', "import { open } from 'node:fs/promises'\nprocess.cwd()"],
     ['store/archive.ts', "import { createGunzip } from 'node:zlib'"],
-    ['http/send.ts', "import { Agent } from 'undici'\nimport { readFileSync } from 'node:fs'\nprocess.env"],
+    ['wire/transport.ts', "import { Agent } from 'undici'\nimport { readFileSync } from 'node:fs'\nprocess.env"],
     ['host/github.ts', "import * as core from '@actions/core'\nimport { run } from '../promote.ts'"],
     ['credentials/helper.ts', "import { exec } from '@actions/exec'"],
     ['inputs/parse.ts', "import { z } from 'zod'\nimport { PromoteError } from '../errors.ts'"],

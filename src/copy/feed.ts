@@ -124,29 +124,29 @@ function verify(blob: Descriptor, hash: Hash): void {
   })
 }
 
-/** Small chunks become large ones, large ones pass as they are; what came before a break is handed on before the error. */
+/**
+ * Small chunks become large ones, large ones pass as they are, so that buffers on loan stay what they are; what came
+ * before a break is handed on before the error.
+ */
 export async function* gather(chunks: AsyncIterable<Uint8Array>, size = GATHER): AsyncGenerator<Uint8Array> {
   let buffer = Buffer.alloc(0)
   let filled = 0
   const broken = { thrown: undefined as unknown }
   try {
     for await (const chunk of chunks) {
-      let rest = chunk
-      while (rest.length > 0) {
-        if (filled === 0 && rest.length >= size) {
-          yield rest
-          break
-        }
-        if (filled === 0) buffer = Buffer.allocUnsafeSlow(size)
-        const part = rest.subarray(0, size - filled)
-        buffer.set(part, filled)
-        filled += part.length
-        rest = rest.subarray(part.length)
-        if (filled === size) {
-          yield buffer
-          filled = 0
-        }
+      if (chunk.length >= size / 4) {
+        if (filled > 0) yield buffer.subarray(0, filled)
+        filled = 0
+        yield chunk
+        continue
       }
+      if (filled + chunk.length > size) {
+        yield buffer.subarray(0, filled)
+        filled = 0
+      }
+      if (filled === 0) buffer = Buffer.allocUnsafeSlow(size)
+      buffer.set(chunk, filled)
+      filled += chunk.length
     }
   } catch (thrown) {
     broken.thrown = thrown

@@ -1,3 +1,5 @@
+import { share } from '../lent.ts'
+
 /**
  * Bytes of a blob that are kept for the slowest of its readers: as far as the fastest may be ahead. Eight pieces even out
  * what varies from one to the next; `jobs` windows are in memory at most, and with 4 MiB the process comes near 200 MiB.
@@ -84,6 +86,7 @@ async function fetchPiece(tee: Tee): Promise<void> {
     const step = await tee.stream?.next()
     const piece = step?.done === false ? step.value : undefined
     if (piece !== undefined) {
+      share(piece, tee.taps.size)
       tee.window.push(piece)
       tee.held += piece.length
     }

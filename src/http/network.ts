@@ -2,14 +2,14 @@
 import type { Context } from '../context.ts'
 import type { Login } from '../credential.ts'
 import type { Side } from '../errors.ts'
+import type { Reach } from '../wire/reach.ts'
+import { type ClientCertificate, openTransport } from '../wire/transport.ts'
 import { authorize } from './authorize.ts'
 import { debugLog } from './debug-log.ts'
 import { pace } from './pace.ts'
-import type { Reach } from './reach.ts'
 import { redirect } from './redirect.ts'
 import { retry } from './retry.ts'
 import type { Layer, Network, Send } from './send.ts'
-import { type ClientCertificate, openTransport } from './transport.ts'
 
 export type NetworkOptions = Readonly<{
   side: Side

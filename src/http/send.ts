@@ -23,6 +23,8 @@ export type Req = Readonly<{
   retry?: boolean | undefined
   /** The answer's body is a blob, which the caller resumes; any other body that breaks off makes the request a failure. */
   long?: boolean | undefined
+  /** Many MiB on either way: takes the lane (`lane.ts`). */
+  bulk?: boolean | undefined
   /** Sent also after the run was cancelled: the logout. The caller bounds it. */
   afterCancel?: boolean | undefined
   /** `false`: a 3xx is handed to the caller. */
@@ -55,4 +57,11 @@ export interface Network {
    */
   as(origin: URL, login: Login): Send
   close(): Promise<void>
+}
+
+/** Where the lane begins to be worth a connection beside those of the small requests. */
+const BULK = 1024 * 1024
+
+export function isBulk(bytes: number): boolean {
+  return bytes > BULK
 }

@@ -1,6 +1,6 @@
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { discard, header } from '../http/answer.ts'
-import type { Req, Res } from '../http/send.ts'
+import { isBulk, type Req, type Res } from '../http/send.ts'
 import { shortDigest } from '../oci/digest.ts'
 import { type Descriptor, embedded } from '../oci/manifest.ts'
 import type { Endpoint } from './endpoint.ts'
@@ -47,6 +47,7 @@ async function open(
         // Proxies that compress on the way would change what is counted and hashed.
         headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
         long: true,
+        bulk: isBulk(blob.size - offset),
       })
       .catch((thrown: unknown) => {
         throw spent(thrown, endpoint)

@@ -1,6 +1,6 @@
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { discard, header } from '../http/answer.ts'
-import type { Body, Res } from '../http/send.ts'
+import { type Body, isBulk, type Res } from '../http/send.ts'
 import { algorithmOf, isDigest, shortDigest } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import { isThere } from './blob.ts'
@@ -151,6 +151,7 @@ async function request(session: Session, { method, url, body, length, headers }:
     body,
     // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
     ...(length > 0 ? { retry: false } : {}),
+    bulk: isBulk(length),
     ...(method === 'PUT' ? { patience: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
   })
   // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.

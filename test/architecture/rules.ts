@@ -10,20 +10,22 @@ import { type Facts, factsOf } from './source.ts'
 export const LIMITS = { file: 400, function: 50, room: 2600, whole: 17_000 } as const
 
 /** Files at the top that everybody may import. */
-const ROOT_FILES = ['errors.ts', 'secret.ts', 'credential.ts', 'context.ts', 'version.ts']
+const ROOT_FILES = ['errors.ts', 'secret.ts', 'credential.ts', 'context.ts', 'lent.ts', 'version.ts']
 
 /** The story: the run, a side of it, one image in it, its tags, and what is told of it. */
 const STORY_FILES = ['promote.ts', 'side.ts', 'rows.ts', 'work.ts', 'expand.ts', 'tags.ts', 'rollback.ts']
 
 const PURE = ['root', 'oci']
-const STAGES = [...PURE, 'inputs', 'http', 'credentials', 'openshift', 'store', 'copy', 'report']
+const STAGES = [...PURE, 'inputs', 'wire', 'http', 'credentials', 'openshift', 'store', 'copy', 'report']
 
 /** Room → what it may import: rooms, or single files of a room. Its own room goes without saying. */
 const SEES: Readonly<Record<string, readonly string[]>> = {
   root: PURE,
   oci: PURE,
   inputs: PURE,
-  http: PURE,
+  // What is sent and what comes back is one contract for both.
+  wire: [...PURE, 'http/send.ts', 'http/answer.ts', 'http/error-body.ts'],
+  http: [...PURE, 'wire'],
   credentials: PURE,
   openshift: [...PURE, 'http', 'credentials'],
   store: [...PURE, 'http', 'credentials'],
@@ -35,7 +37,7 @@ const SEES: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Who touches the outside world: undici, files, child processes, sockets, `process`. */
-const OUTSIDE = ['host', 'http', 'credentials', 'index', 'store/folder.ts', 'store/archive.ts']
+const OUTSIDE = ['host', 'wire', 'credentials', 'index', 'store/folder.ts', 'store/archive.ts']
 
 /** Built-in modules that only compute. */
 const COMPUTING = [

@@ -6,9 +6,9 @@ import { mayAsk, mayCarry } from '../../src/http/carry.ts'
 import { parseChallenges } from '../../src/http/challenge.ts'
 import { readable } from '../../src/http/debug-log.ts'
 import { parseLink } from '../../src/http/link.ts'
-import { proxyFor } from '../../src/http/proxy.ts'
 import { mergeScopes } from '../../src/http/scope.ts'
 import type { Res } from '../../src/http/send.ts'
+import { proxyFor } from '../../src/wire/proxy.ts'
 import { rejection } from './support.ts'
 
 function answer(status: number, body: string, headers: Record<string, string> = {}): Res & { taken: () => number } {

@@ -8,7 +8,7 @@ import * as x509 from '@peculiar/x509'
 import type { Context } from '../../src/context.ts'
 import { PromoteError } from '../../src/errors.ts'
 import { type NetworkOptions, openNetwork } from '../../src/http/network.ts'
-import type { Network, Res } from '../../src/http/send.ts'
+import type { Network, Res, Send } from '../../src/http/send.ts'
 import { Secrets } from '../../src/secret.ts'
 
 export type Lab = Readonly<{
@@ -33,8 +33,17 @@ export type Served = Readonly<{ url: URL; seen: Seen[]; server: http.Server }>
 export type Proxied = Readonly<{ url: string; targets: string[] }>
 export type Identity = Readonly<{ cert: string; key: string }>
 
-/** Everything opened by a lab is closed by its `close`, which belongs in `afterEach`. */
-export function openLab(env: Record<string, string> = {}): Lab {
+/** Both HTTP clients owe the same; `bulk` chooses the second. */
+export const CLIENTS = [
+  ['undici', false],
+  ['the lane', true],
+] as const
+
+/**
+ * Everything opened by a lab is closed by its `close`, which belongs in `afterEach`.
+ * @param bulk all requests but HEAD take the lane.
+ */
+export function openLab(env: Record<string, string> = {}, bulk = false): Lab {
   const closers: (() => unknown)[] = []
   const lines: string[] = []
   const slept: number[] = []
@@ -67,13 +76,21 @@ export function openLab(env: Record<string, string> = {}): Lab {
         context,
       )
       closers.push(() => opened.close())
-      return opened
+      return bulk ? throughLane(opened) : opened
     },
     after: (close) => void closers.push(close),
     close: async () => {
       for (const close of closers.splice(0).reverse()) await close()
     },
   }
+}
+
+function throughLane(network: Network): Network {
+  const marked =
+    (send: Send): Send =>
+    (request) =>
+      send({ ...request, bulk: request.method === 'GET' || request.method === 'PUT' || request.method === 'PATCH' })
+  return { ...network, send: marked(network.send), as: (...access) => marked(network.as(...access)) }
 }
 
 async function serve(

@@ -283,6 +283,8 @@ export async function begin(target: Target, blob: Descriptor): Promise<Upload> {
 export async function finish(upload: Upload, bytes: Uint8Array): Promise<number[]> {
   const offsets: number[] = []
   while (offsets.length < 4) {
+    // As between two tries of the engine: the question, on another connection, must not come before the break.
+    await new Promise((resolve) => setTimeout(resolve, 50))
     const offset = await upload.offset()
     if (offset < 0) return offsets
     offsets.push(offset)

@@ -6,7 +6,8 @@ import type { LookupFunction, Socket } from 'node:net'
 import type { SecureContext, TLSSocket } from 'node:tls'
 import { buildConnector } from 'undici'
 import { PromoteError, type Side } from '../errors.ts'
-import { quote } from './error-body.ts'
+import { quote } from '../http/error-body.ts'
+import type { OnRead } from './lane.ts'
 
 export type Wiring = Readonly<{
   side: Side
@@ -38,17 +39,17 @@ export type Tunnel = Readonly<{
  */
 const ADDRESS_ATTEMPT = 2500
 
-export function connector(wiring: Wiring, tunnel?: Tunnel): buildConnector.connector {
-  const build = lazy(() =>
-    buildConnector({
-      timeout: wiring.timeout,
-      autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
-    } as buildConnector.BuildOptions),
-  )
+/** @param onread for one connection only: each needs a buffer of its own. */
+export function connector(wiring: Wiring, tunnel?: Tunnel, onread?: OnRead): buildConnector.connector {
+  const common = {
+    timeout: wiring.timeout,
+    autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
+    ...(onread === undefined ? {} : { onread }),
+  }
+  const build = lazy(() => buildConnector(common as buildConnector.BuildOptions))
   const secure = lazy(() =>
     buildConnector({
-      timeout: wiring.timeout,
-      autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
+      ...common,
       secureContext: wiring.context(),
       ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
       rejectUnauthorized: !wiring.insecure,

@@ -4,13 +4,14 @@ import { setMaxListeners } from 'node:events'
 import { Agent } from 'undici'
 import type { Context } from '../context.ts'
 import { PromoteError, type Side } from '../errors.ts'
+import { discard, place } from '../http/answer.ts'
+import type { Req, Res, Send } from '../http/send.ts'
 import { VERSION } from '../version.ts'
-import { discard, place } from './answer.ts'
 import { exchange, type Wire } from './exchange.ts'
 import { failure } from './failure.ts'
+import { type Lane, type OnRead, openLane } from './lane.ts'
 import { type ProxyServer, proxyFor } from './proxy.ts'
 import { checkReach, lookupWithin, type Reach } from './reach.ts'
-import type { Req, Res, Send } from './send.ts'
 import { ownAuthorities, trustContext } from './trust.ts'
 import { connector, lazy, proxyRefused, type Tunnel, type Wiring } from './tunnel.ts'
 
@@ -116,12 +117,29 @@ function cancellations(signal: AbortSignal, side: Side) {
   }
 }
 
-/** Agents by the way they take: direct, or by which proxy; with or without the client certificate. */
+/** Two clients for one way: undici's for everything, and one for bodies of many MiB. */
+type Way = Readonly<{ agent: () => Agent; lane: () => Lane; close: () => Promise<void> }>
+type Open = (onread?: OnRead) => ReturnType<typeof connector>
+
+function newWay(open: Open): Way {
+  const opened: { destroy: () => unknown }[] = []
+  const kept = <T extends { destroy: () => unknown }>(one: T): T => {
+    opened.push(one)
+    return one
+  }
+  return {
+    agent: lazy(() => kept(new Agent({ connect: open() }))),
+    lane: lazy(() => kept(openLane(open))),
+    close: async () => void (await Promise.all(opened.map((one) => one.destroy()))),
+  }
+}
+
+/** Ways to take: direct, or by which proxy; with or without the client certificate. */
 function openRoutes(options: TransportOptions, context: Context) {
   const closing = new AbortController()
   setMaxListeners(0, closing.signal)
   const shown = new WeakMap<object, X509Certificate>()
-  const agents = new Map<string, Agent>()
+  const ways = new Map<string, Way>()
   const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined))
   const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate))
   const wiring = (identity: boolean): Wiring => ({
@@ -133,10 +151,10 @@ function openRoutes(options: TransportOptions, context: Context) {
     shown,
     lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
   })
-  const agent = (key: string, open: () => ReturnType<typeof connector>): Agent => {
-    const made = agents.get(key) ?? new Agent({ connect: open() })
-    agents.set(key, made)
-    return made
+  const dispatcher = ({ bulk }: Req, key: string, open: Open) => {
+    const way = ways.get(key) ?? newWay(open)
+    ways.set(key, way)
+    return bulk === true ? way.lane() : way.agent()
   }
   const wire = (request: Req, proxy: ProxyServer | undefined): Wire => {
     const { url } = request
@@ -146,10 +164,10 @@ function openRoutes(options: TransportOptions, context: Context) {
     const authorization = proxy === undefined ? undefined : proxyAuthorization(proxy.url, context)
     if (proxy !== undefined && url.protocol === 'http:') {
       // Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone.
-      const dispatcher = agent(`forward ${proxy.url.href}`, () => connector({ ...wiring(false), insecure: false }))
+      const open: Open = (onread) => connector({ ...wiring(false), insecure: false }, undefined, onread)
       const through = authorization === undefined ? {} : { 'proxy-authorization': authorization }
       return {
-        dispatcher,
+        dispatcher: dispatcher(request, `forward ${proxy.url.href}`, open),
         origin: proxy.url.origin,
         path: `${url.origin}${path}`,
         headers: { ...headers, host: url.host, ...through },
@@ -158,11 +176,12 @@ function openRoutes(options: TransportOptions, context: Context) {
     const tunnel: Tunnel | undefined =
       proxy === undefined ? undefined : { url: proxy.url, name: proxy.name, authorization, context: trust }
     const key = `${proxy === undefined ? 'direct' : `tunnel ${proxy.url.href}`} ${identity}`
-    return { dispatcher: agent(key, () => connector(wiring(identity), tunnel)), origin: url.origin, path, headers }
+    const open: Open = (onread) => connector(wiring(identity), tunnel, onread)
+    return { dispatcher: dispatcher(request, key, open), origin: url.origin, path, headers }
   }
   const close = async () => {
     closing.abort()
-    await Promise.all([...agents.values()].map((one) => one.destroy()))
+    await Promise.all([...ways.values()].map((way) => way.close()))
   }
   return { wire, close, shown }
 }

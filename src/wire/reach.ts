@@ -2,7 +2,7 @@
 import { type LookupAddress, lookup } from 'node:dns'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { PromoteError, type Side } from '../errors.ts'
-import { place } from './answer.ts'
+import { place } from '../http/answer.ts'
 
 /** Whether an IP address may be connected to. */
 export type Reach = (address: string) => boolean

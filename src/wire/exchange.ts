@@ -1,9 +1,9 @@
 /** One request on the wire and its answer. */
 import type { Dispatcher } from 'undici'
 import { PromoteError, type Side } from '../errors.ts'
-import { place } from './answer.ts'
+import { place } from '../http/answer.ts'
+import type { Body, Req, Res } from '../http/send.ts'
 import { Incoming } from './incoming.ts'
-import type { Body, Req, Res } from './send.ts'
 
 export type Terms = Readonly<{
   side: Side
@@ -17,7 +17,7 @@ export type Terms = Readonly<{
 
 /** Where the request stands on the wire; differs from its URL behind a proxy. */
 export type Wire = Readonly<{
-  dispatcher: Dispatcher
+  dispatcher: Pick<Dispatcher, 'dispatch'>
   origin: string
   path: string
   headers: Readonly<Record<string, string>>
@@ -95,6 +95,8 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#incoming = new Incoming(controller, {
       stallTimeout: this.#terms.stallTimeout,
       stalled: () => this.#late('answer body', this.#terms.stallTimeout),
+      pausable: this.#request.bulk === true,
+      flooded: () => this.#flood(),
       left: this.#forget,
     })
     this.#settle.resolve({ status, headers, url: this.#request.url, body: this.#incoming })
@@ -154,6 +156,12 @@ class Exchange implements Dispatcher.DispatchHandler {
       transient: true,
       hint: what === 'connect' ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
     })
+  }
+
+  #flood(): PromoteError {
+    const { method, url } = this.#request
+    const message = `${method} ${place(url)}: the answer is longer than anybody asked for.`
+    return new PromoteError('PROTOCOL', message, { side: this.#terms.side })
   }
 
   #break(reason: PromoteError): void {

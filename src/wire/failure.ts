@@ -1,7 +1,7 @@
 /** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
 import { X509Certificate } from 'node:crypto'
 import { type Code, PromoteError, type Side } from '../errors.ts'
-import { quote } from './error-body.ts'
+import { quote } from '../http/error-body.ts'
 import { optionOf } from './trust.ts'
 
 export type Scene = Readonly<{

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { OPTIONS } from '../../src/inputs/options.ts'
 import { withPart } from '../packaging/generate.ts'
-import { measure, median } from './measure.ts'
+import { MOST_SECONDS, measure, median, Overtime } from './measure.ts'
 import { type Files, findRegistry, makeFiles } from './registries.ts'
 import { SCENARIOS, type Scenario } from './scenarios.ts'
 import { openStage, type Sample, type Stage } from './stage.ts'
@@ -79,14 +79,15 @@ async function measureAll(
   const outcomes = scenarios.map((scenario) => ({
     scenario,
     samples: new Map(tools.map((tool): [Tool, Sample[]] => [tool, []])),
+    failures: new Map<Tool, string>(),
   }))
   const stage = await open(files)
   try {
     for (const scenario of scenarios) await stage.prepare(scenario)
     for (let round = 0; round < rounds; round += 1) {
       starts.push(await startUp(files))
-      for (const { scenario, samples } of outcomes)
-        if (round < (scenario.rounds ?? rounds)) await oneRound(stage, scenario, samples, round)
+      for (const outcome of outcomes)
+        if (round < (outcome.scenario.rounds ?? rounds)) await oneRound(stage, outcome, round)
       say(`round ${round + 1} of ${rounds} is done`)
     }
   } finally {
@@ -100,19 +101,21 @@ async function measureAll(
   return [startTable(start), ...outcomes.map((outcome: Outcome) => scenarioTable(outcome, start.empty[0]))]
 }
 
+type Underway = Readonly<{ scenario: Scenario; samples: ReadonlyMap<Tool, Sample[]>; failures: Map<Tool, string> }>
+
+const TOO_LONG = `> ${MOST_SECONDS}`
+
 /** Every tool once, each round in another order: what happens on the machine meanwhile meets all alike. */
-async function oneRound(
-  stage: Stage,
-  scenario: Scenario,
-  samples: ReadonlyMap<Tool, Sample[]>,
-  round: number,
-): Promise<void> {
+async function oneRound(stage: Stage, { scenario, samples, failures }: Underway, round: number): Promise<void> {
   const tools = [...samples.keys()]
   const first = round % tools.length
   for (const tool of [...tools.slice(first), ...tools.slice(0, first)]) {
     try {
-      samples.get(tool)?.push(await stage.run(scenario, tool))
+      // Once is enough to know that it takes too long.
+      const sample = failures.get(tool) === TOO_LONG ? undefined : await stage.run(scenario, tool)
+      if (sample !== undefined) samples.get(tool)?.push(sample)
     } catch (thrown) {
+      failures.set(tool, thrown instanceof Overtime ? TOO_LONG : 'failed')
       say(`${scenario.title}: ${labelOf(tool)} failed: ${(thrown as Error).message}`)
       if (tool === OURS) process.exitCode = 1
     }

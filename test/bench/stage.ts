@@ -16,7 +16,8 @@ export type Sample = Figures & Readonly<{ requests: number; bytes: number | unde
 /** Where everything takes place: source registries with all images for the whole time, a new destination for each run. */
 export type Stage = Readonly<{
   prepare: (scenario: Scenario) => Promise<void>
-  run: (scenario: Scenario, tool: Tool) => Promise<Sample>
+  /** Undefined: the tool is not for this. */
+  run: (scenario: Scenario, tool: Tool) => Promise<Sample | undefined>
   close: () => Promise<void>
 }>
 
@@ -73,7 +74,7 @@ export async function openStage(program: RegistryProgram, files: Files): Promise
     return { url: registry.url, traffic, close: () => registry.close() }
   }
 
-  const run = async (scenario: Scenario, tool: Tool): Promise<Sample> => {
+  const run = async (scenario: Scenario, tool: Tool): Promise<Sample | undefined> => {
     const closing: Closing = []
     const home = join(files.path, `home-${runs}`)
     try {
@@ -83,7 +84,8 @@ export async function openStage(program: RegistryProgram, files: Files): Promise
       await mkdir(home, { recursive: true })
       const tags = imagesOf(scenario).map(({ tag }) => tag)
       const names = { source: `dev/${scenario.name}`, destination: `prod/${scenario.name}` }
-      const command = tool.command({ from, to, tls: scenario.tls, ca: files.ca, tags, ...names })
+      const command = tool.command({ from, to, tls: scenario.tls, ca: files.ca, tags, home, ...names })
+      if (command === undefined) return undefined
       const figures = await measure(command, environment(home, scenario, files))
       const after = await Promise.all(registries.map((registry) => registry.traffic()))
       for (const target of targets) await check(target.url, files.ca, names.destination, imagesOf(scenario))

@@ -4,7 +4,12 @@ import type { Sample } from './stage.ts'
 import { OURS, type Tool } from './tools.ts'
 
 /** Every run of every tool in one scenario. */
-export type Outcome = Readonly<{ scenario: Scenario; samples: ReadonlyMap<Tool, readonly Sample[]> }>
+export type Outcome = Readonly<{
+  scenario: Scenario
+  samples: ReadonlyMap<Tool, readonly Sample[]>
+  /** What to say of a tool that did not do it, or not in time. */
+  failures: ReadonlyMap<Tool, string>
+}>
 /** Seconds of wall time and CPU. */
 export type StartUp = Readonly<{ empty: readonly [number, number]; version: readonly [number, number] }>
 export type Table = Readonly<{
@@ -31,9 +36,10 @@ function medians(samples: readonly Sample[]): Medians {
 }
 
 /** @param start seconds that an empty Node takes. */
-export function scenarioTable({ scenario, samples }: Outcome, start: number): Table {
+export function scenarioTable({ scenario, samples, failures }: Outcome, start: number): Table {
   const measured = [...samples].flatMap(([tool, runs]) => (runs.length === 0 ? [] : [{ tool, figures: medians(runs) }]))
-  const failed = [...samples].flatMap(([tool, runs]) => (runs.length === 0 ? [[labelOf(tool), 'failed']] : []))
+  const unmeasured = [...failures].filter(([tool]) => samples.get(tool)?.length === 0)
+  const failed = unmeasured.map(([tool, why]) => [labelOf(tool), why])
   const rows = measured.map(({ tool, figures }) => [labelOf(tool), ...cells(figures)])
   const ours = measured.find(({ tool }) => tool === OURS)?.figures
   const peers = measured.filter(({ tool }) => tool !== OURS && tool.counts)

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { accessSync, constants, realpathSync } from 'node:fs'
+import { accessSync, constants, realpathSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
 
@@ -14,7 +14,10 @@ export type Copy = Readonly<{
   /** `dev/NAME` and `prod/NAME`: skopeo's sync keeps the last part. */
   source: string
   destination: string
+  /** Several: these are all tags of the repository. */
   tags: readonly string[]
+  /** An empty folder, HOME of the tool. */
+  home: string
 }>
 
 export type Tool = Readonly<{
@@ -22,7 +25,8 @@ export type Tool = Readonly<{
   version: string
   /** False: shown, and not compared with. */
   counts: boolean
-  command: (copy: Copy) => readonly string[]
+  /** Undefined: this is not what one would take the tool for. */
+  command: (copy: Copy) => readonly string[] | undefined
 }>
 
 type Peer = Readonly<{
@@ -33,9 +37,10 @@ type Peer = Readonly<{
   since?: readonly [number, number]
   install: string
   /** One tag to one registry; the program itself is added. */
-  one: (copy: Copy, to: string, tag: string) => readonly string[]
-  /** All tags of the repository, where the tool knows that. */
+  one?: (copy: Copy, to: string, tag: string) => readonly string[]
+  /** All tags of the repository, where the tool knows that; else `one` for each of them, unless it is `single`. */
   all?: (copy: Copy, to: string) => readonly string[]
+  single?: boolean
 }>
 
 const from = (copy: Copy, tag: string) => `${copy.from}/${copy.source}:${tag}`
@@ -82,10 +87,19 @@ const PEERS: readonly Peer[] = [
     ask: 'version',
     version: /VCSTag:\s+(\S+)/,
     install: 'go install github.com/regclient/regclient/cmd/regctl@latest',
+    // For more than that regclient has regsync.
+    single: true,
     one: (copy, to, tag) => [
       ...[copy.from, to].flatMap((host) => ['--host', `reg=${host},tls=${copy.tls ? 'enabled' : 'disabled'}`]),
       ...['image', 'copy', from(copy, tag), into(copy, to, tag)],
     ],
+  },
+  {
+    name: 'regsync',
+    ask: 'version',
+    version: /VCSTag:\s+(\S+)/,
+    install: 'go install github.com/regclient/regclient/cmd/regsync@latest',
+    all: (copy, to) => ['once', '-c', regsyncFile(copy, to)],
   },
   {
     name: 'oras',
@@ -98,6 +112,15 @@ const PEERS: readonly Peer[] = [
     ],
   },
 ]
+
+/** JSON is YAML. */
+function regsyncFile({ home, tls, from: source, ...copy }: Copy, to: string): string {
+  const path = join(home, 'regsync.yml')
+  const names = { source: `${source}/${copy.source}`, target: `${to}/${copy.destination}` }
+  const creds = [source, to].map((registry) => ({ registry, tls: tls ? 'enabled' : 'disabled' }))
+  writeFileSync(path, JSON.stringify({ version: 1, creds, sync: [{ ...names, type: 'repository' }] }))
+  return path
+}
 
 /** Every program of that name, once, in the order in which a shell would find it; Go's own folders last. */
 export function findPrograms(name: string): readonly string[] {
@@ -141,14 +164,17 @@ function peerAt(path: string, peer: Peer): Tool {
     version: version.replace(/^v/, ''),
     counts: major > least || (major === least && minor >= lesser),
     command: (copy) => {
-      const { all } = peer
-      const perTo = (to: string) =>
-        all !== undefined && copy.tags.length > 1
-          ? [[path, ...all(copy, to)]]
-          : copy.tags.map((tag) => [path, ...peer.one(copy, to, tag)])
-      return oneAfterTheOther(copy.to.flatMap(perTo))
+      const commands = copy.to.flatMap((to) => commandsOf(peer, copy, to)).map((words) => [path, ...words])
+      return commands.length === 0 ? undefined : oneAfterTheOther(commands)
     },
   }
+}
+
+function commandsOf({ one, all, single = false }: Peer, copy: Copy, to: string): readonly (readonly string[])[] {
+  const several = copy.tags.length > 1
+  if (several && all !== undefined) return [all(copy, to)]
+  if (one === undefined || (several && single)) return []
+  return copy.tags.map((tag) => one(copy, to, tag))
 }
 
 /** As a script does it, where a tool takes one image at a time. */
@@ -169,7 +195,9 @@ export const OURS: Tool = {
     return [
       ...[process.execPath, resolve('dist/index.js'), ...trust],
       ...['--source-registry', address(copy.from), '--destination-registry', address(copy.to[0] ?? ''), '--'],
-      ...copy.tags.map((tag) => `${copy.source}:${tag}=${copy.destination}:${tag}`),
+      ...(copy.tags.length > 1
+        ? [`${copy.source}:*=${copy.destination}`]
+        : copy.tags.map((tag) => `${copy.source}:${tag}=${copy.destination}:${tag}`)),
     ]
   },
 }

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals'
 import { type EmbeddedCluster, startCluster } from '../cluster/cluster.ts'
 import { describe as descriptorOf, makeArtifact, makeImage, makeIndex, seedImage } from '../cluster/image.ts'
-import { type EmbeddedRegistry, startRegistry } from '../cluster/plain.ts'
+import { type EmbeddedRegistry, type PlainOptions, startRegistry } from '../cluster/plain.ts'
 import type { Variables } from './run.ts'
 import { at, byPassword, byToken, options } from './sides.ts'
 import { within } from './within.ts'
@@ -19,8 +19,8 @@ afterEach(async () => {
   for (const close of closing.splice(0)) await close()
 })
 
-async function registry(): Promise<EmbeddedRegistry> {
-  const started = await startRegistry()
+async function registry(how?: PlainOptions): Promise<EmbeddedRegistry> {
+  const started = await startRegistry(how)
   closing.push(async () => {
     await started.close()
     expect(started.violations).toEqual([])
@@ -128,6 +128,63 @@ describe('requests to a source and a destination registry, with nothing attached
     const again = await cost(from, to, 'dev/app:v1=prod/app:v1')
     expect(again.destination.filter((line) => !/^(GET|HEAD) /.test(line))).toEqual([])
     expect(numbers(again)).toEqual([5, 2])
+  })
+})
+
+/** The scenario '300 images' of test/bench/scenarios.ts, smaller; the floors are those that are worked out there. */
+describe('requests for all images of a repository, on bases that they share', () => {
+  const [images, bases, jobs] = [30, 3, 8]
+  const blobs = bases * 4 + images * 2
+  const floor = 1 + 2 * images + 3 * blobs
+  const unchanged = 1 + 2 * images
+  const line = 'dev/app:*=prod/app'
+
+  async function filled(how: PlainOptions): Promise<readonly [EmbeddedRegistry, EmbeddedRegistry]> {
+    const [from, to] = [await registry(how), await registry(how)]
+    for (let i = 0; i < images; i += 1) {
+      const image = makeImage({ seed: 5000 + i, shared: { layers: 4, seed: 50 + (i % bases) }, layers: 1 })
+      seedImage(from, 'dev/app', image, `v${i}`)
+    }
+    return [from, to]
+  }
+
+  const byKind = (lines: readonly string[]) => {
+    const counts: Record<string, number> = {}
+    for (const each of lines) {
+      const kind = each.replace(/\/v\d+ /, '/TAG ')
+      counts[kind] = (counts[kind] ?? 0) + 1
+    }
+    return counts
+  }
+  const sum = (asked: Asked) => asked.source.length + asked.destination.length
+
+  test('the floor, and where each tag was; again: what is there, once on either side', async () => {
+    const [from, to] = await filled({})
+    const cold = await cost(from, to, line, ALONE)
+    const read = { 'GET app/tags/list 200': 1, 'GET app/manifests/TAG 200': images }
+    expect(byKind(cold.source)).toEqual({ ...read, 'GET app/blobs/DIGEST 200': blobs })
+    expect(byKind(cold.destination)).toEqual({
+      'HEAD app/manifests/TAG 404': images,
+      'POST app/blobs/uploads/ 202': blobs,
+      'PUT app/blobs/uploads/ID 201': blobs,
+      'PUT app/manifests/TAG 201': images,
+    })
+    expect(sum(cold)).toBe(floor + images)
+    expect(sum(cold)).toBeLessThanOrEqual(1.2 * floor)
+    const again = await cost(from, to, line, ALONE)
+    expect([byKind(again.source), byKind(again.destination)]).toEqual([read, { 'HEAD app/manifests/TAG 200': images }])
+    expect(sum(again)).toBe(unchanged)
+  })
+
+  test('with referrers one question more for each image; none where the first answers say that there is no API', async () => {
+    const [from, to] = await filled({})
+    expect(sum(await cost(from, to, line))).toBe(floor + 2 * images)
+    expect(sum(await cost(from, to, line))).toBe(unchanged + images)
+    const [older, old] = await filled({ referrersApi: false })
+    const cold = sum(await cost(older, old, line))
+    expect(cold).toBeGreaterThan(floor + images)
+    expect(cold).toBeLessThanOrEqual(Math.min(floor + images + jobs, 1.2 * floor))
+    expect(sum(await cost(older, old, line))).toBeLessThanOrEqual(unchanged + jobs)
   })
 })
 

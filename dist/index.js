@@ -49061,6 +49061,7 @@ function referrersTag(digest) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   Bq: () => (/* binding */ formatPlatform),
+/* harmony export */   Dr: () => (/* binding */ platformOfConfig),
 /* harmony export */   FL: () => (/* binding */ parsePlatform),
 /* harmony export */   cK: () => (/* binding */ matches)
 /* harmony export */ });
@@ -49112,6 +49113,24 @@ function formatPlatform(platform) {
     const version = platform['os.version'];
     const system = version ? `${platform.os}(${version})` : platform.os;
     return [system, platform.architecture, ...(platform.variant ? [platform.variant] : [])].join('/');
+}
+/** OCI image-spec config.md: what a single image runs on. */
+function platformOfConfig(bytes) {
+    try {
+        const config = JSON.parse(Buffer.from(bytes).toString('utf8'));
+        const { os, architecture, variant, 'os.version': version } = config;
+        if (typeof os !== 'string' || typeof architecture !== 'string')
+            return undefined;
+        return {
+            os,
+            architecture,
+            ...(typeof variant === 'string' ? { variant } : {}),
+            ...(typeof version === 'string' ? { 'os.version': version } : {}),
+        };
+    }
+    catch {
+        return undefined; // an artifact: its config is no image config, and it has no platform
+    }
 }
 /** Windows Server 2022: from here on a host also runs images of older builds, down to this one. */
 const STABLE_BUILD = 20_348;
@@ -49364,7 +49383,7 @@ function quote(text) {
 
 /***/ }),
 
-/***/ 5644:
+/***/ 8056:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -50372,7 +50391,7 @@ async function checkPlatform(source, root, platforms) {
     const config = root.links.find((link) => link.role === 'config')?.descriptor;
     if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > 4 * 1024 * 1024)
         return;
-    const actual = platformOfConfig(await readConfig(source, config));
+    const actual = (0,oci_platform/* platformOfConfig */.Dr)(await readConfig(source, config));
     if (actual !== undefined && !platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)))
         throw noPlatform(platforms, [(0,oci_platform/* formatPlatform */.Bq)(actual)]);
 }
@@ -50389,23 +50408,6 @@ async function readConfig(source, config) {
             if (attempt >= CONFIG_TRIES || !(thrown instanceof errors/* PromoteError */.jG && thrown.transient))
                 throw thrown;
         }
-    }
-}
-function platformOfConfig(bytes) {
-    try {
-        const config = JSON.parse(Buffer.from(bytes).toString('utf8'));
-        const { os, architecture, variant, 'os.version': version } = config;
-        if (typeof os !== 'string' || typeof architecture !== 'string')
-            return undefined;
-        return {
-            os,
-            architecture,
-            ...(typeof variant === 'string' ? { variant } : {}),
-            ...(typeof version === 'string' ? { 'os.version': version } : {}),
-        };
-    }
-    catch {
-        return undefined; // an artifact: its config is no image config, and it has no platform
     }
 }
 function noPlatform(wanted, there) {
@@ -51207,6 +51209,68 @@ function createPermits(most) {
     };
 }
 
+;// CONCATENATED MODULE: ./lib/copy/platforms.js
+
+
+
+const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
+/** Configs are a few KiB; nothing larger is kept while it passes. */
+const LIMIT = 1024 * 1024;
+/** Only the config of a single image says its platform. No request is made for that: configs are looked into as they pass. */
+function createPlatforms() {
+    const seen = new Map();
+    // Readings are shared by the store that they read from: each has one view.
+    const views = new WeakMap();
+    async function* noting({ digest }, body) {
+        const chunks = [];
+        for await (const chunk of body) {
+            chunks.push(chunk);
+            yield chunk;
+        }
+        const bytes = Buffer.concat(chunks);
+        if ((0,oci_digest/* digestOf */.ol)(bytes, (0,oci_digest/* algorithmOf */.Hy)(digest)) === digest)
+            seen.set(digest, nameOf(bytes));
+    }
+    const viewOf = (source) => ({
+        ...source,
+        get listsReferrers() {
+            return source.listsReferrers;
+        },
+        async blob(descriptor, offset = 0) {
+            const body = await source.blob(descriptor, offset);
+            const isConfig = CONFIG.test(descriptor.mediaType) && descriptor.size <= LIMIT && offset === 0;
+            return isConfig ? noting(descriptor, body) : body;
+        },
+    });
+    return {
+        watch(source) {
+            const view = views.get(source) ?? viewOf(source);
+            views.set(source, view);
+            return view;
+        },
+        of({ root, platforms }) {
+            const config = root.links.find(({ role }) => role === 'config')?.descriptor;
+            if (config === undefined || !CONFIG.test(config.mediaType))
+                return platforms;
+            const data = embedded(config);
+            const name = data === undefined ? seen.get(config.digest) : nameOf(data);
+            return name === undefined ? platforms : [name];
+        },
+    };
+}
+/** Whoever built the image wrote this: what is no platform's name is not repeated in reports. */
+function nameOf(config) {
+    try {
+        const platform = (0,oci_platform/* platformOfConfig */.Dr)(config);
+        if (platform !== undefined)
+            (0,oci_platform/* parsePlatform */.FL)((0,oci_platform/* formatPlatform */.Bq)(platform));
+        return platform && (0,oci_platform/* formatPlatform */.Bq)(platform);
+    }
+    catch {
+        return undefined;
+    }
+}
+
 ;// CONCATENATED MODULE: ./lib/rows.js
 
 
@@ -51243,7 +51307,7 @@ function rowsOf(work, dryRun, now, redact) {
             bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
             attached: plan?.graph.attached ?? [],
             error: arrived ? null : errorOf(end?.error ?? work.error, redact),
-            platforms: plan?.graph.platforms ?? [],
+            platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
             milliseconds: now - work.began,
         };
     });
@@ -56831,7 +56895,7 @@ async function* readEntries(cursor) {
             extension = type === 'x' ? { ...extension, ...readPax(text) } : { ...extension, path: text.replace(/\0.*$/s, '') };
         }
         else {
-            const name = (extension.path ?? nameOf(header)).replace(/^(?:\.\/)+/, '');
+            const name = (extension.path ?? tar_nameOf(header)).replace(/^(?:\.\/)+/, '');
             if (type === '0' || type === '\0' || type === '7')
                 yield { name, size, header: start, content };
             extension = {};
@@ -56867,7 +56931,7 @@ function number(header, at, length) {
     const value = field.subarray(1).reduce((total, byte) => total * 256 + byte, (field[0] ?? 0) & 0x7f);
     return Number.isSafeInteger(value) ? value : undefined;
 }
-function nameOf(header) {
+function tar_nameOf(header) {
     const text = (at, length) => header.toString('utf8', at, at + length).replace(/\0.*$/s, '');
     // GNU's own magic keeps other things where POSIX has the prefix.
     const prefix = header.toString('latin1', 257, 263) === 'ustar\0' ? text(345, 155) : '';
@@ -58756,6 +58820,7 @@ function explicitLogin(side) {
 
 
 
+
 function createRun(config, host, context) {
     const halted = {};
     const emit = host.event.bind(host);
@@ -58766,13 +58831,14 @@ function createRun(config, host, context) {
     };
     const fanout = createFanout(permits);
     const shared = { context, permits, fanout, retries: config.retries, homes: new Map(), emit, check };
-    return { config, host, context, shared, works: [], graphs: new Map(), plans: [], halted };
+    const platforms = createPlatforms();
+    return { config, host, context, shared, works: [], graphs: new Map(), platforms, plans: [], halted };
 }
-function createWork(image, destination, { config, context, works }) {
+function createWork(image, destination, { config, context, works, platforms }) {
     const { pair } = image;
     const tags = [...new Set([pair.destination.tag, ...config.additionalTags])];
     const progress = { pair, tags, target: destination.config.name, began: context.now(), written: new Set() };
-    return { ...progress, number: works.length, image, destination };
+    return { ...progress, platforms, number: works.length, image, destination };
 }
 /** All that have something left to do, side by side; a failure stays with its image and its destination. */
 async function each(works, run, stage) {
@@ -59133,8 +59199,10 @@ async function listWorks(source, destinations, run) {
     }
 }
 /** resolve, discover: under way at once, whatever the destinations do. */
-function readImage(pair, side, { config, shared, graphs }) {
-    const source = side.then((opened) => opened.repository(pair.source));
+function readImage(pair, side, { config, shared, graphs, platforms }) {
+    const source = side
+        .then((opened) => opened.repository(pair.source))
+        .then((from) => ({ ...from, store: platforms.watch(from.store) }));
     const wanted = { ...config, platforms: pair.platforms ?? config.platforms };
     const graph = source.then(async (from) => {
         const root = await shared.permits(() => resolve(pair, from));
@@ -74764,7 +74832,7 @@ run({
         screen: process.stderr.isTTY ? () => process.stderr : undefined,
     },
     signal: controller.signal,
-    loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5644))).promote,
+    loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8056))).promote,
 }).then((code) => {
     process.exitCode = code;
 }, (error) => {

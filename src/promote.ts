@@ -96,8 +96,10 @@ async function listWorks(source: Promise<Side>, destinations: readonly Destinati
 }
 
 /** resolve, discover: under way at once, whatever the destinations do. */
-function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graphs }: Run): Image {
-  const source = side.then((opened) => opened.repository(pair.source))
+function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graphs, platforms }: Run): Image {
+  const source = side
+    .then((opened) => opened.repository(pair.source))
+    .then((from) => ({ ...from, store: platforms.watch(from.store) }))
   const wanted = { ...config, platforms: pair.platforms ?? config.platforms }
   const graph = source.then(async (from) => {
     const root = await shared.permits(() => resolve(pair, from))

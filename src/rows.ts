@@ -1,3 +1,4 @@
+import type { Graph } from './copy/graph.ts'
 import type { Plan } from './copy/plan.ts'
 import { isUnchanged } from './copy/plan.ts'
 import type { PromoteError } from './errors.ts'
@@ -20,6 +21,7 @@ export type Progress = {
   readonly began: number
   from?: Repository
   to?: Repository
+  readonly platforms: Readonly<{ of: (graph: Graph) => readonly string[] }>
   plan?: Plan
   moved?: Bytes
   readonly written: Set<string>
@@ -63,7 +65,7 @@ export function rowsOf(work: Progress, dryRun: boolean, now: number, redact: (te
       bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
       attached: plan?.graph.attached ?? [],
       error: arrived ? null : errorOf(end?.error ?? work.error, redact),
-      platforms: plan?.graph.platforms ?? [],
+      platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
       milliseconds: now - work.began,
     }
   })

@@ -4,6 +4,7 @@ import { createFanout } from './copy/fanout.ts'
 import type { Graph } from './copy/graph.ts'
 import { createPermits } from './copy/permits.ts'
 import type { Plan } from './copy/plan.ts'
+import { createPlatforms } from './copy/platforms.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
 import type { Host } from './host/host.ts'
 import type { Config, ImagePair, SideConfig } from './inputs/config.ts'
@@ -36,6 +37,8 @@ export type Run = Readonly<{
   works: Work[]
   /** What was discovered, by source, digest and platforms. */
   graphs: Map<string, Promise<Graph>>
+  /** Of single images, from the configs that have passed by. */
+  platforms: ReturnType<typeof createPlatforms>
   /** Dry runs: what would be done. */
   plans: PlannedImage[]
   /** The first failure; with fail-fast nothing begins after it. */
@@ -51,14 +54,15 @@ export function createRun(config: Config, host: Host, context: Context): Run {
   }
   const fanout = createFanout(permits)
   const shared = { context, permits, fanout, retries: config.retries, homes: new Map(), emit, check }
-  return { config, host, context, shared, works: [], graphs: new Map(), plans: [], halted }
+  const platforms = createPlatforms()
+  return { config, host, context, shared, works: [], graphs: new Map(), platforms, plans: [], halted }
 }
 
-export function createWork(image: Image, destination: Destination, { config, context, works }: Run): Work {
+export function createWork(image: Image, destination: Destination, { config, context, works, platforms }: Run): Work {
   const { pair } = image
   const tags = [...new Set([pair.destination.tag, ...config.additionalTags])]
   const progress = { pair, tags, target: destination.config.name, began: context.now(), written: new Set<string>() }
-  return { ...progress, number: works.length, image, destination }
+  return { ...progress, platforms, number: works.length, image, destination }
 }
 
 /** All that have something left to do, side by side; a failure stays with its image and its destination. */

@@ -180,7 +180,7 @@ describe('the report', () => {
       status: 'promoted',
       attached: [],
       error: null,
-      platforms: [],
+      platforms: ['linux/amd64'],
       milliseconds: expect.any(Number),
     }
     const row = (tag: string, previousDigest: string | null, bytes: object) => {
@@ -198,6 +198,29 @@ describe('the report', () => {
       ],
     })
     for (const tag of ['v2', 'stable', 'latest']) expect(tagOf(right, 'rows/app', tag)).toBe(digest)
+  })
+
+  test('has the platform of a single image when its config passed by, and asks for none', async () => {
+    const images = [
+      makeImage({ seed: 171, platform: 'linux/arm64/v8' }),
+      makeImage({ seed: 172, docker: true, platform: 'windows/amd64', config: { 'os.version': '10.0.17763.1817' } }),
+      makeImage({ seed: 173, platform: 'no name <b>/amd64' }),
+      makeArtifact({ seed: 174 }),
+    ]
+    const lines = images.map((image, index) => {
+      seedImage(left, 'platform/app', image, `v${index}`)
+      return `platform/app:v${index}`
+    })
+    const platforms = async (more: Variables = {}) =>
+      (await between(lines, more)).report.images.map((row) => row.platforms)
+    expect(await platforms({ 'dry-run': 'true' })).toEqual([[], [], [], []])
+    expect(await platforms()).toEqual([['linux/arm64/v8'], ['windows(10.0.17763.1817)/amd64'], [], []])
+    const from = left.requests.length
+    expect(await platforms()).toEqual([[], [], [], []])
+    expect(left.requests.slice(from).filter(({ path }) => path.includes('/blobs/'))).toEqual([])
+    const [line = ''] = lines
+    const asked = await between([line], { platforms: 'linux/arm64' })
+    expect(asked.report.images[0]).toMatchObject({ status: 'unchanged', platforms: ['linux/arm64/v8'] })
   })
 
   test('tells promoted, unchanged and failed images apart, and each tag', async () => {

@@ -457,15 +457,15 @@ describe('many images', () => {
     const { code, report } = await between([], { 'image-list': list })
     expect(code).toBe(0)
     expect(
-      report.images.map(({ destination, platforms }) => [destination.replace(/^[^/]+\//, ''), platforms.length]),
+      report.images.map(({ destination, platforms }) => [destination.replace(/^[^/]+\//, ''), ...platforms]),
     ).toEqual([
-      ['prod/list:one', 1],
-      ['prod/versions:1.1.0', 0],
-      ['prod/versions:1.2.0', 0],
-      ['prod/newest:2.0.0', 0],
-      ['prod/newest:1.2.0', 0],
-      ['prod/regex:2.0.0', 0],
-      ['prod/regex:2.1.0-rc.1', 0],
+      ['prod/list:one', 'linux/amd64'],
+      ['prod/versions:1.1.0', 'linux/amd64'],
+      ['prod/versions:1.2.0', 'linux/amd64'],
+      ['prod/newest:2.0.0', 'linux/amd64'],
+      ['prod/newest:1.2.0', 'linux/amd64'],
+      ['prod/regex:2.0.0', 'linux/amd64'],
+      ['prod/regex:2.1.0-rc.1', 'linux/amd64'],
     ])
   })
 

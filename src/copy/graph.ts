@@ -1,7 +1,7 @@
 import { type ErrorDetail, PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type Descriptor, isForeign, type Link, type Manifest } from '../oci/manifest.ts'
-import { formatPlatform, matches, type Platform } from '../oci/platform.ts'
+import { formatPlatform, matches, type Platform, platformOfConfig } from '../oci/platform.ts'
 import type { Attached } from '../report/model.ts'
 import type { Source } from '../store/store.ts'
 import { type Attachment, createFinder } from './attachments.ts'
@@ -179,22 +179,6 @@ async function readConfig(source: Source, config: Descriptor): Promise<Uint8Arra
     } catch (thrown) {
       if (attempt >= CONFIG_TRIES || !(thrown instanceof PromoteError && thrown.transient)) throw thrown
     }
-  }
-}
-
-function platformOfConfig(bytes: Uint8Array): Platform | undefined {
-  try {
-    const config = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>
-    const { os, architecture, variant, 'os.version': version } = config
-    if (typeof os !== 'string' || typeof architecture !== 'string') return undefined
-    return {
-      os,
-      architecture,
-      ...(typeof variant === 'string' ? { variant } : {}),
-      ...(typeof version === 'string' ? { 'os.version': version } : {}),
-    }
-  } catch {
-    return undefined // an artifact: its config is no image config, and it has no platform
   }
 }
 

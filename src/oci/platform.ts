@@ -63,6 +63,23 @@ export function formatPlatform(platform: Platform): string {
   return [system, platform.architecture, ...(platform.variant ? [platform.variant] : [])].join('/')
 }
 
+/** OCI image-spec config.md: what a single image runs on. */
+export function platformOfConfig(bytes: Uint8Array): Platform | undefined {
+  try {
+    const config = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>
+    const { os, architecture, variant, 'os.version': version } = config
+    if (typeof os !== 'string' || typeof architecture !== 'string') return undefined
+    return {
+      os,
+      architecture,
+      ...(typeof variant === 'string' ? { variant } : {}),
+      ...(typeof version === 'string' ? { 'os.version': version } : {}),
+    }
+  } catch {
+    return undefined // an artifact: its config is no image config, and it has no platform
+  }
+}
+
 /** Windows Server 2022: from here on a host also runs images of older builds, down to this one. */
 const STABLE_BUILD = 20_348
 

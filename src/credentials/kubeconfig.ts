@@ -1,9 +1,9 @@
 import { dirname, resolve } from 'node:path'
-import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import type { Context } from '../context.ts'
 import { fixedLogin, type Login } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
+import { parseYaml } from '../yaml.ts'
 import { describeIssue } from './auth-entry.ts'
 import { ExecConfig, type ExecPlugin, type ExecResult, keepPrivateKey, runExecPlugin } from './exec-plugin.ts'
 import { type FileToRead, fileError, readText } from './read-file.ts'
@@ -83,7 +83,7 @@ export async function readKubeconfig(
   side: Side,
 ): Promise<Kubeconfig> {
   const reader: Reader = { file: { what: 'kubeconfig', path, side }, side, context }
-  const config = check(Config, parseYaml(reader.file), '', reader)
+  const config = check(Config, parse(reader.file), '', reader)
   const chosen = contextName ?? config['current-context']
   if (!chosen) throw broken(reader, 'has no current-context.', `Name one of its contexts: ${names(config.contexts)}.`)
   const parts = check(
@@ -171,7 +171,8 @@ async function execWaysIn(plugin: ExecPlugin, who: string, context: Context): Pr
   const issued = issuedBy(first)
   if (issued === undefined) return also
   const again = async () => issuedBy(await runExecPlugin(plugin, context))
-  return { login: renewableLogin(`exec plugin of ${who}`, issued, again, context), ...also }
+  const what = { describe: `exec plugin of ${who}`, renewedBy: 'plugin' } as const
+  return { login: renewableLogin(what, issued, again, context), ...also }
 }
 
 function issuedBy({ credential, expires }: ExecResult): Issued | undefined {
@@ -250,23 +251,12 @@ function decoded(text: string): string {
   }
 }
 
-/** `- - - - …`: yaml 2 takes seconds for 500 of them in a line, and ends the process for 50,000. Checking keys is quadratic. */
-const DEEP_LINE = /^(?:[ \t]*[-?:][ \t]){100}/m
-
-function parseYaml(file: FileToRead): unknown {
+function parse(file: FileToRead): unknown {
   const text = readText(file)
-  if (DEEP_LINE.test(text)) throw fileError(file, 'is not a kubeconfig: it is nested more than 100 deep.')
-  const lines = new LineCounter()
-  const options = { lineCounter: lines, prettyErrors: false, logLevel: 'error', uniqueKeys: false } as const
   try {
-    const document = parseDocument(text, options)
-    const error = document.errors[0]
-    if (error === undefined) return document.toJS({ maxAliasCount: 100 })
-    // The parser's own message quotes the line.
-    throw fileError(file, `is not YAML: ${error.code} in line ${lines.linePos(error.pos[0]).line}.`)
+    return parseYaml(text, { repeatedKeys: true })
   } catch (error) {
-    if (error instanceof PromoteError) throw error
-    throw fileError(file, 'is not YAML that can be read: nested too deeply, or with too many aliases.')
+    throw fileError(file, `${(error as Error).message}.`)
   }
 }
 

@@ -1,10 +1,10 @@
 import type { Secret, Secrets } from '../secret.ts'
+import { parseYaml } from '../yaml.ts'
 import { type Env, tidy } from './collect.ts'
 import type { SideConfig } from './config.ts'
 import { OPTIONS, type Option } from './options.ts'
 import { nearest, quote, type ReadFile, reasonOf } from './problems.ts'
 import { parseSide } from './side.ts'
-import { parseYaml } from './yaml.ts'
 
 export type DestinationInputs = Readonly<{
   env: Env
@@ -55,7 +55,7 @@ function readList(given: string, { readFile, note }: DestinationInputs): unknown
   const isText = /\n|^(?:\[|-(?:\s|$))/.test(given)
   try {
     // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
-    const list = parseYaml(isText ? given : readFile(given), 'text')
+    const list = parseYaml(isText ? given : readFile(given), { values: 'text' })
     if (Array.isArray(list) && list.length > 0) return list
     note('is no list of destinations: begin each with "- name:"')
   } catch (thrown) {

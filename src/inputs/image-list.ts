@@ -2,11 +2,11 @@ import { z } from 'zod'
 import { asPromoteError } from '../errors.ts'
 import { isDigest } from '../oci/digest.ts'
 import { type Platform, parsePlatform } from '../oci/platform.ts'
+import { parseYaml } from '../yaml.ts'
 import type { ImagePair, ImageSet } from './config.ts'
 import { parsePair, parseSet } from './images.ts'
 import { quote, reasonOf } from './problems.ts'
 import { selectionSchema } from './selection.ts'
-import { parseYaml } from './yaml.ts'
 
 /** More images than any cluster has image streams; bounds what one file can make of the memory. */
 const MOST_ENTRIES = 10_000

@@ -70,6 +70,7 @@ describe('the chosen context', () => {
     ])
     expect(shown(await kube.login?.current())).toEqual(bearer('jane-token'))
     expect(kube.login?.describe).toContain('jane')
+    expect(kube.login?.renewedBy).toBeUndefined()
     expect(room.masked).toContain('jane-token')
   })
 
@@ -115,6 +116,7 @@ describe('ways in', () => {
   test('a token file is relative to the kubeconfig, goes before the token, and is read again', async () => {
     room.file('kube/secrets/token', 'first\n')
     const { login } = await read(config({ tokenFile: join('secrets', 'token'), token: 'old-one' }))
+    expect(login?.renewedBy).toBe('file')
     const first = (await login?.current()) ?? { kind: 'anonymous' as const }
     expect(shown(first)).toEqual(bearer('first'))
     room.file('kube/secrets/token', 'second\n')
@@ -158,7 +160,7 @@ describe('what is refused', () => {
     ['several documents', 'IO', `a: 1\n---\n${S}: 2\n`, 'YAML'],
     ['a string', 'IO', S, 'form'],
     ['too many aliases', 'IO', `a: &a [x,x,x,x,x,x,x,x,x]\n${bombs()}`, 'aliases'],
-    ['deep nesting', 'IO', '['.repeat(50_000), 'YAML'],
+    ['deep nesting', 'IO', '['.repeat(50_000), 'nested'],
     ['deep nesting in one line', 'IO', `${'- '.repeat(50_000)}x`, 'nested'],
     ['deep keys in one line', 'IO', `${'? '.repeat(500)}x`, 'nested'],
     ['no current context', 'IO', config({}, {}, { 'current-context': '' }), 'current-context'],
@@ -280,6 +282,7 @@ describe('exec plugins', () => {
       `appendFileSync(${path}, 'x'); say({ kind: 'ExecCredential', apiVersion: '${V1}', status: ${status} })`,
     )
     const { login } = await read(config(exec()))
+    expect(login?.renewedBy).toBe('plugin')
     room.clock.now += 289_000
     const first = (await login?.current()) ?? { kind: 'anonymous' as const }
     expect(shown(first)).toEqual(bearer('token-1'))

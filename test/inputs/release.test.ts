@@ -146,7 +146,7 @@ describe('image-list', () => {
       `- { source: dev/app, expect-current: ${OLD}, tags: { latest: 1 } }`,
       'is for one tag, not for a selection',
     ],
-    ['deep nesting', `- source: ${'['.repeat(5000)}${']'.repeat(5000)}`, 'is nested too deeply'],
+    ['deep nesting', `- source: ${'['.repeat(5000)}${']'.repeat(5000)}`, 'is nested more than 100 deep'],
     [
       'too many aliases',
       `- &a [x,x,x,x,x,x,x,x,x,x]\n${Array.from({ length: 200 }, () => '- [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]').join('\n')}`,

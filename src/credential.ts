@@ -12,10 +12,18 @@ export type Credential =
 
 export const ANONYMOUS: Credential = { kind: 'anonymous' }
 
+/**
+ * `cluster`: this run obtains tokens by a password or for a service account. `runner`: GitHub's OIDC tokens. `file`: whoever
+ * rotates it. `plugin`: an exec plugin of a kubeconfig.
+ */
+export type RenewedBy = 'cluster' | 'runner' | 'file' | 'plugin'
+
 /** A credential that may change during the run. */
 export interface Login {
   /** For messages: `password login of jane`, `token of --source-token`, `auth file /…/config.json`. Never a secret. */
   readonly describe: string
+  /** Who gives a newer one when it is asked for. Undefined: nobody, it was given and lasts as long as it lasts. */
+  readonly renewedBy?: RenewedBy
   current(): Promise<Credential>
   /**
    * After the server refused `refused`: the newer one (a rotated file, a new login), or undefined when there is none.

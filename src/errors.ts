@@ -96,5 +96,8 @@ function withSide(error: PromoteError, side: Side): PromoteError {
   return new PromoteError(error.code, error.message, { ...error, side, cause: error.cause })
 }
 
-/** Exit codes of the plain hosts; GitHub knows 0 and 1 only. */
+/**
+ * The same on every host but for `partial`, which GitHub is not told: a step there is green or red, and one with a failed
+ * image is red like any other, so that it ends with `failed`.
+ */
 export const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, terminated: 143 } as const

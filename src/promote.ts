@@ -151,7 +151,7 @@ async function bothSides<S, D>(source: Promise<S>, destination: Promise<D>, targ
   if (error.code === 'CANCELLED' || other.code === 'CANCELLED') throw error
   const name = target === 'destination' ? target : `destination ${target}`
   const message = `${error.message} And the ${name}: ${other.message}`
-  const hint = [error.hint, other.hint].filter((part) => part !== undefined).join(' ')
+  const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ')
   throw new PromoteError(error.code, message, { ...error, cause: error.cause, hint: hint === '' ? undefined : hint })
 }
 

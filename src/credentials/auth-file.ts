@@ -63,7 +63,8 @@ async function loginFrom(
 ): Promise<Login | undefined> {
   const first = await lookIn(path, key, options, context, false)
   if (first === undefined) return undefined
-  return renewableLogin(first.describe, first, () => lookIn(path, key, options, context, true), context)
+  const what = { describe: first.describe, renewedBy: 'file' } as const
+  return renewableLogin(what, first, () => lookIn(path, key, options, context, true), context)
 }
 
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */

@@ -34,7 +34,8 @@ export function githubOidcLogin(
     return { credential, renewAt: expires === undefined ? undefined : expires - MARGIN }
   }
   const nothingYet: Issued = { credential: NOT_FETCHED, renewAt: Number.NEGATIVE_INFINITY }
-  return renewableLogin(`GitHub OIDC token for ${audience}`, nothingYet, issue, context)
+  const what = { describe: `GitHub OIDC token for ${audience}`, renewedBy: 'runner' } as const
+  return renewableLogin(what, nothingYet, issue, context)
 }
 
 const NOT_FETCHED: Credential = { kind: 'anonymous' }

@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts'
-import type { Credential, Login } from '../credential.ts'
+import type { Credential, Login, RenewedBy } from '../credential.ts'
 import type { Secret } from '../secret.ts'
 
 /** A clock that is off, or a file that can't be read just now, must not make every request ask again. Milliseconds. */
@@ -13,7 +13,7 @@ export type Issued = Readonly<{ credential: Credential; renewAt?: number | undef
  * waits for it; when it gives nothing, the credential at hand stays.
  */
 export function renewableLogin(
-  describe: string,
+  { describe, renewedBy }: Readonly<{ describe: string; renewedBy: RenewedBy }>,
   first: Issued,
   issue: () => Promise<Issued | undefined>,
   context: Context,
@@ -35,6 +35,7 @@ export function renewableLogin(
   }
   return {
     describe,
+    renewedBy,
     current: async () => {
       if (due()) await renewOnce()
       return latest.credential

@@ -22,7 +22,7 @@ export function tokenFileLogin(file: TokenFile, context: Context): Login {
       return undefined
     }
   }
-  return renewableLogin(file.describe, read(), readAgain, context)
+  return renewableLogin({ describe: file.describe, renewedBy: 'file' }, read(), readAgain, context)
 }
 
 function readToken(file: TokenFile, context: Context) {

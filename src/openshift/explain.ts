@@ -4,7 +4,7 @@ import { type Repository, splitRepository } from './image-stream.ts'
 import { decode, type Kubernetes, OBJECT_LIMIT, path, quote, word } from './kubernetes.ts'
 import { isAllowed } from './rights.ts'
 import { openStreams, projectMissing, projectState, type Streams, streamMissing } from './streams.ts'
-import { whyRefused } from './token.ts'
+import { afterRefusal, whyRefused } from './token.ts'
 
 export type Attempt = Readonly<{
   repository: string
@@ -55,7 +55,7 @@ async function tokenRefused(error: PromoteError, alive: boolean, witness: Witnes
     transient: false,
     hint: alive
       ? `Check that ${side}-registry and ${side}-cluster are the same cluster.`
-      : 'Get a new token from this cluster: `oc create token <service account> -n <namespace>`, or `oc whoami -t`.',
+      : witness.registry.login && afterRefusal(witness.registry.login, side),
   })
 }
 

@@ -14,7 +14,7 @@ import {
   said,
   statusOf,
 } from './kubernetes.ts'
-import { whyRefused } from './token.ts'
+import { afterRefusal, whyRefused } from './token.ts'
 
 const REVIEW = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' }
 const REVIEWS = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
@@ -80,9 +80,9 @@ function refused(reply: Reply, kube: Kubernetes, describe: string, token: Secret
     side: kube.side,
     status: reply.status,
     hint:
-      token === undefined
+      kube.login === undefined
         ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
-        : 'Get a new token from this cluster: `oc create token <service account> -n <namespace>`, or `oc whoami -t`.',
+        : afterRefusal(kube.login, kube.side),
   })
 }
 

@@ -1,9 +1,11 @@
 import { z } from 'zod'
 import type { Context } from '../context.ts'
+import type { Login } from '../credential.ts'
 import { asPromoteError, type Code, PromoteError } from '../errors.ts'
 import { header, retryAfter, text } from '../http/answer.ts'
 import { quote as clean } from '../http/error-body.ts'
 import type { Method, Req, Res, Send } from '../http/send.ts'
+import { afterRefusal } from './token.ts'
 
 /** The sides that can have a cluster. */
 export type ClusterSide = 'source' | 'destination'
@@ -30,6 +32,8 @@ export type Kubernetes = Readonly<{
   url: URL
   side: ClusterSide
   context: Context
+  /** Whose credential the requests carry. Undefined: nobody's, or that of a client certificate. */
+  login: Login | undefined
   request(
     method: Method,
     path: string,
@@ -37,13 +41,20 @@ export type Kubernetes = Readonly<{
   ): Promise<Reply>
 }>
 
-export function kubernetes(url: URL, side: ClusterSide, send: Send, context: Context): Kubernetes {
+export function kubernetes(
+  url: URL,
+  side: ClusterSide,
+  send: Send,
+  context: Context,
+  login?: Login | undefined,
+): Kubernetes {
   // Rancher keeps the API of each cluster below a path.
   const base = url.pathname.replace(/\/+$/, '')
   return {
     url,
     side,
     context,
+    login,
     request: async (method, path, { body, type = 'application/json', limit = OBJECT_LIMIT, afterCancel } = {}) => {
       const headers = {
         accept: 'application/json',
@@ -166,6 +177,7 @@ function codeOf(reply: Reply): Code {
 }
 
 function hintOf(code: Code, kube: Kubernetes): string | undefined {
+  if (code === 'TOKEN_REJECTED' && kube.login !== undefined) return afterRefusal(kube.login, kube.side)
   if (code === 'NOT_A_CLUSTER') return apiUrlHint(kube.url, kube.side)
   if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED')
     return 'The API server is overloaded or restarting: run again later.'

@@ -83,7 +83,7 @@ async function enter(side: ClusterSide, access: ClusterAccess, context: Context)
   const login = way.kind === 'token' ? way.login : undefined
   let issuer: Promise<URL | undefined> | undefined
   return {
-    kube: login === undefined ? plain : kubernetes(api, side, network.as(api, login), context),
+    kube: login === undefined ? plain : kubernetes(api, side, network.as(api, login), context, login),
     login,
     issuer: () => {
       issuer ??= discover(network, api, side, context).then(
@@ -109,7 +109,7 @@ async function enterByPassword(plain: Kubernetes, network: Network, user: Passwo
   const alive = (token: Secret) => isAlive(network, plain, token)
   const login = tokenLogin({ describe, obtain, alive }, await obtain(), context)
   return {
-    kube: kubernetes(url, side, network.as(url, login), context),
+    kube: kubernetes(url, side, network.as(url, login), context, login),
     login,
     issuer: async () => server.issuer,
     leave: () => revoke(obtained.splice(0), network, plain),
@@ -123,7 +123,7 @@ async function assemble(entry: Entry, user: string, access: ClusterAccess, conte
   const login = await registryLogin(entry, user, access, context)
   const registryUser =
     serviceAccount === undefined ? user : `system:serviceaccount:${serviceAccount.namespace}:${serviceAccount.name}`
-  const registry = login === entry.login ? kube : kubernetes(api, side, network.as(api, login), context)
+  const registry = login === entry.login ? kube : kubernetes(api, side, network.as(api, login), context, login)
   const streams = openStreams(kube, user, registryUser)
   const registries = openRegistries({ kube, network, streams, inCluster: access.inCluster, issuer: entry.issuer })
   const token = async (): Promise<Secret | undefined> => {

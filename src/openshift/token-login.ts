@@ -46,7 +46,7 @@ export function tokenLogin(issuer: TokenIssuer, first: IssuedToken, context: Con
     return issued()
   }
   const issued = (): Issued => ({ credential: { kind: 'bearer', token: current.token }, renewAt })
-  return renewableLogin(issuer.describe, issued(), issue, context)
+  return renewableLogin({ describe: issuer.describe, renewedBy: 'cluster' }, issued(), issue, context)
 }
 
 function renewalOf({ expires }: IssuedToken, context: Context): number | undefined {

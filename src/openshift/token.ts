@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
+import type { Login, RenewedBy } from '../credential.ts'
+import type { Side } from '../errors.ts'
 import { quote } from '../http/error-body.ts'
 
 const PREFIX = 'sha256~'
@@ -52,4 +54,29 @@ function whyClaims(claims: z.infer<typeof claimsSchema>, now: number): string {
 function instant(milliseconds: number): string {
   const date = new Date(milliseconds)
   return Number.isNaN(date.getTime()) ? 'an unknown time' : date.toISOString()
+}
+
+/** What to do about a token that is refused when `login` has no newer one: whether the run could renew it, and what helps. */
+export function afterRefusal({ renewedBy }: Login, side: Side): string {
+  return (renewedBy === undefined ? GIVEN : NO_NEWER[renewedBy]).replaceAll('SIDE', side)
+}
+
+const GIVEN =
+  'A token that was given cannot be renewed by the run. Get a new token from this cluster, one that outlives the run ' +
+  '(`oc create token <service account> -n <namespace> --duration 24h`, or `oc whoami -t`); or give SIDE-username and ' +
+  'SIDE-password, with which the run logs in again when its token ends.'
+
+const NO_NEWER: Readonly<Record<RenewedBy, string>> = {
+  file:
+    'Its file was read again and has no newer one. Check that what rotates it still does, and that it holds a token of ' +
+    'this cluster.',
+  plugin:
+    'The exec plugin was run again and gave no better one. Log in with it anew, and check that the kubeconfig is of this ' +
+    'cluster.',
+  runner:
+    'GitHub gave a new one, and it is refused as well. The cluster has to trust the issuer ' +
+    'https://token.actions.githubusercontent.com with the audience of SIDE-oidc-audience.',
+  cluster:
+    'The run got it by itself, and no better one since. Check that the account still exists and may log in, then run it ' +
+    'again.',
 }

@@ -210,6 +210,17 @@ describe('without a credential', () => {
   })
 })
 
+test('what helps both sides alike is told once', async () => {
+  // Port 1 is nobody's: both are refused in the same way.
+  const nobody = 'http://127.0.0.1:1'
+  const given = { 'source-registry': nobody, 'destination-registry': nobody, retries: '0' }
+  const [image] = (await within(given, ['dev/app:1.0=prod/app:1.0'])).report.images
+  expect(image?.error).toMatchObject({ code: 'NETWORK', message: expect.stringContaining('And the destination: ') })
+  const hint = image?.error?.hint ?? ''
+  expect(hint).not.toBe('')
+  expect(hint.slice(0, hint.length / 2).trim()).not.toBe(hint.slice(hint.length / 2).trim())
+})
+
 describe('a credential that is wrong', () => {
   test.concurrent('on both sides: both are told in one run, and nothing else is asked', async () => {
     const [from, to] = clusters

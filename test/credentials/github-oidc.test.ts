@@ -30,6 +30,7 @@ test('the token is fetched when it is needed, masked, and kept until a minute be
 test('a refused token is fetched again, once for all who wait', async () => {
   let count = 0
   const login = githubOidcLogin('a', async () => jwt(++count, 300), room.context)
+  expect(login.renewedBy).toBe('runner')
   const first = await login.current()
   const renewed = await Promise.all([login.renew(first), login.renew(first)])
   expect(renewed[0]).toBe(renewed[1])

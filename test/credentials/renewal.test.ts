@@ -10,12 +10,13 @@ beforeEach(() => {
 })
 afterEach(() => room.close())
 
+const LOGIN = { describe: 'a login', renewedBy: 'file' } as const
 const token = (value: string): Credential => ({ kind: 'bearer', token: new Secret(value) })
 
 test('a credential stays until its time, then the next one is issued once for all who wait', async () => {
   let count = 0
   const issue = async (): Promise<Issued> => ({ credential: token(`t${++count}`), renewAt: room.clock.now + 60_000 })
-  const login = renewableLogin('a login', await issue(), issue, room.context)
+  const login = renewableLogin(LOGIN, await issue(), issue, room.context)
   room.clock.now += 59_999
   expect(shown(await login.current())).toEqual(bearer('t1'))
   room.clock.now += 1
@@ -27,7 +28,7 @@ test('a credential stays until its time, then the next one is issued once for al
 test('renewals side by side share one; whoever comes late with the old one gets the new one at once', async () => {
   let count = 1
   const issue = async (): Promise<Issued> => ({ credential: token(`t${++count}`) })
-  const login = renewableLogin('a login', { credential: token('t1') }, issue, room.context)
+  const login = renewableLogin(LOGIN, { credential: token('t1') }, issue, room.context)
   const renewed = await Promise.all([login.renew(token('t1')), login.renew(token('t1'))])
   expect(renewed.map(shown)).toEqual([bearer('t2'), bearer('t2')])
   expect(shown(await login.renew(token('t1')))).toEqual(bearer('t2'))
@@ -35,14 +36,9 @@ test('renewals side by side share one; whoever comes late with the old one gets 
 })
 
 test('the same credential again, or none, is no renewal', async () => {
-  const same = renewableLogin(
-    'a login',
-    { credential: token('t') },
-    async () => ({ credential: token('t') }),
-    room.context,
-  )
+  const same = renewableLogin(LOGIN, { credential: token('t') }, async () => ({ credential: token('t') }), room.context)
   expect(await same.renew(token('t'))).toBeUndefined()
-  const none = renewableLogin('a login', { credential: token('t') }, async () => undefined, room.context)
+  const none = renewableLogin(LOGIN, { credential: token('t') }, async () => undefined, room.context)
   expect(await none.renew(token('t'))).toBeUndefined()
   expect(shown(await none.current())).toEqual(bearer('t'))
 })
@@ -50,7 +46,7 @@ test('the same credential again, or none, is no renewal', async () => {
 test('a clock that is off does not make every request ask again', async () => {
   let count = 0
   const issue = async (): Promise<Issued> => ({ credential: token(`t${++count}`), renewAt: 0 })
-  const login = renewableLogin('a login', await issue(), issue, room.context)
+  const login = renewableLogin(LOGIN, await issue(), issue, room.context)
   for (let request = 0; request < 5; request += 1) await login.current()
   expect(count).toBe(2)
   room.clock.now += 10_000
@@ -65,7 +61,7 @@ test('a renewal that failed is tried again by the next who needs it', async () =
   ]
   outcomes[0]?.catch(() => undefined)
   const issue = () => outcomes.shift() ?? Promise.resolve(undefined)
-  const login = renewableLogin('a login', { credential: token('t1') }, issue, room.context)
+  const login = renewableLogin(LOGIN, { credential: token('t1') }, issue, room.context)
   await expect(login.renew(token('t1'))).rejects.toThrow('not now')
   expect(shown(await login.renew(token('t1')))).toEqual(bearer('t2'))
 })

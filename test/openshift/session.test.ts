@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from '@jest/globals'
-import { fixedLogin, type Login } from '../../src/credential.ts'
-import type { Code } from '../../src/errors.ts'
+import { fixedLogin, type Login, type RenewedBy } from '../../src/credential.ts'
+import { type Code, PromoteError } from '../../src/errors.ts'
 import type { Cluster } from '../../src/openshift/cluster.ts'
 import { kubernetes } from '../../src/openshift/kubernetes.ts'
 import { type ClusterAccess, openCluster } from '../../src/openshift/login.ts'
@@ -31,6 +31,7 @@ const EXCHANGE = `POST ${OAUTH}/oauth/token`
 const DELETION = `DELETE ${API}/apis/oauth.openshift.io/v1/oauthaccesstokens/sha256~8HBKUJpkbM0YIYz1wLeesErCuxkBFY1KO-glskfPDkk`
 const ACCOUNT_TOKEN = `POST ${API}/api/v1/namespaces/ci/serviceaccounts/pusher/token`
 const UNAUTHORIZED = status(401, 'Unauthorized', 'Unauthorized')
+const STREAM = `GET ${API}/apis/image.openshift.io/v1/namespaces/dev/imagestreams/app`
 const LAYERS = `GET ${API}/apis/image.openshift.io/v1/namespaces/dev/imagestreams/app/layers`
 
 type Opened = { network: ScriptedNetwork; context: TestContext; result: Promise<Cluster> }
@@ -118,6 +119,41 @@ describe('the reason why a token was refused', () => {
   ])('%s', (_, token, words) => {
     expect(whyRefused(token, now)).toContain(words)
     expect(whyRefused(token, now)).not.toContain(token)
+  })
+})
+
+describe('what helps when a token is refused', () => {
+  const rows: [string, RenewedBy | undefined, RegExp][] = [
+    [
+      'that was given',
+      undefined,
+      /cannot be renewed by the run.*--duration.*destination-username and destination-pass/,
+    ],
+    ['of a file', 'file', /file was read again/],
+    ['of an exec plugin', 'plugin', /exec plugin was run again/],
+    ["of GitHub's", 'runner', /trust the issuer .*destination-oidc-audience/],
+    ['that the run obtained', 'cluster', /account still exists/],
+  ]
+  const wayOf = (renewedBy: RenewedBy | undefined) =>
+    ({ kind: 'token', login: { ...bearer(TOKEN), ...(renewedBy === undefined ? {} : { renewedBy }) } }) as const
+
+  test.each(rows)('at the login: one %s', async (_, renewedBy, hint) => {
+    const error = await failureOf(open({ [REVIEWS]: UNAUTHORIZED }, { way: wayOf(renewedBy) }).result)
+    expectError(error, 'TOKEN_REJECTED', 'destination')
+    expect(error.hint).toMatch(hint)
+  })
+
+  test.each(rows)('in the middle, by the registry and by the API: one %s', async (_, renewedBy, hint) => {
+    const { network, result } = open({ [REVIEWS]: review('bob') }, { way: wayOf(renewedBy) })
+    const cluster = await result
+    network.script[REVIEWS] = UNAUTHORIZED
+    network.script[STREAM] = UNAUTHORIZED
+    const refusal = new PromoteError('TOKEN_REJECTED', 'PUT: 401.', { side: 'destination', status: 401 })
+    const explained = await cluster.explain(refusal, { repository: 'dev/app', access: 'push' })
+    for (const error of [explained, await failureOf(cluster.ensureStream('dev/app'))]) {
+      expectError(error, 'TOKEN_REJECTED', 'destination')
+      expect(error.hint).toMatch(hint)
+    }
   })
 })
 

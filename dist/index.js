@@ -42206,9 +42206,9 @@ __webpack_unused_export__ = Scalar.Scalar;
 __webpack_unused_export__ = YAMLMap.YAMLMap;
 __webpack_unused_export__ = YAMLSeq.YAMLSeq;
 __webpack_unused_export__ = cst;
-__webpack_unused_export__ = lexer.Lexer;
+exports.JG = lexer.Lexer;
 exports.HN = lineCounter.LineCounter;
-__webpack_unused_export__ = parser.Parser;
+exports.iX = parser.Parser;
 __webpack_unused_export__ = publicApi.parse;
 __webpack_unused_export__ = publicApi.parseAllDocuments;
 exports.Tp = publicApi.parseDocument;
@@ -48171,7 +48171,10 @@ function asPromoteError(thrown, side) {
 function withSide(error, side) {
     return new PromoteError(error.code, error.message, { ...error, side, cause: error.cause });
 }
-/** Exit codes of the plain hosts; GitHub knows 0 and 1 only. */
+/**
+ * The same on every host but for `partial`, which GitHub is not told: a step there is green or red, and one with a failed
+ * image is red like any other, so that it ends with `failed`.
+ */
 const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, terminated: 143 };
 
 
@@ -48392,14 +48395,14 @@ var schemas = __nccwpck_require__(2857);
 var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/oci/platform.js
 var platform = __nccwpck_require__(7122);
+// EXTERNAL MODULE: ./lib/yaml.js
+var yaml = __nccwpck_require__(1796);
 // EXTERNAL MODULE: ./lib/inputs/images.js
 var inputs_images = __nccwpck_require__(7591);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
 var problems = __nccwpck_require__(1733);
 // EXTERNAL MODULE: ./lib/inputs/selection.js + 2 modules
 var selection = __nccwpck_require__(9617);
-// EXTERNAL MODULE: ./lib/inputs/yaml.js
-var yaml = __nccwpck_require__(3758);
 ;// CONCATENATED MODULE: ./lib/inputs/image-list.js
 
 
@@ -48961,57 +48964,6 @@ function parseShard(text) {
  */
 function isInShard(name, { index, of }) {
     return (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(name).digest().readUInt32BE(0) % of === index - 1;
-}
-
-
-/***/ }),
-
-/***/ 3758:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   h: () => (/* binding */ parseYaml)
-/* harmony export */ });
-/* harmony import */ var yaml__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8815);
-
-/** `- - - - …`: yaml 2 takes seconds for 500 of them in a line, and ends the process for 50,000. */
-const DEEP_LINE = /^(?:[ \t]*[-?:][ \t]){50}/m;
-/** 500 open brackets end the process on half of the usual stack. */
-const DEEPEST = 100;
-/**
- * YAML, and so JSON too.
- * @param values `text`: what is no list and no map is a string, whatever it looks like.
- * @throws Error whose message goes on a sentence: "is not YAML: …". The text is not quoted: it may hold anything.
- */
-function parseYaml(text, values = 'typed') {
-    if (DEEP_LINE.test(text) || depthOf(text) > DEEPEST)
-        throw new Error('is nested too deeply');
-    const lines = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .LineCounter */ .HN();
-    const schema = values === 'text' ? 'failsafe' : 'core';
-    const options = { schema, lineCounter: lines, prettyErrors: false, logLevel: 'error' };
-    const document = attempt(() => (0,yaml__WEBPACK_IMPORTED_MODULE_0__/* .parseDocument */ .Tp)(text, options));
-    const error = document.errors[0];
-    if (error !== undefined)
-        throw new Error(`is not YAML: ${error.code} in line ${lines.linePos(error.pos[0]).line}`);
-    return attempt(() => document.toJS({ maxAliasCount: 100 }));
-}
-/** Brackets that are open at once, outside of quotes. */
-function depthOf(text) {
-    let depth = 0;
-    let deepest = 0;
-    for (const [bracket] of text.replace(/"(?:[^"\\\n]|\\.)*"|'[^'\n]*'/g, '').matchAll(/[[\]{}]/g)) {
-        depth = Math.max(0, depth + (bracket === '[' || bracket === '{' ? 1 : -1));
-        deepest = Math.max(deepest, depth);
-    }
-    return deepest;
-}
-function attempt(call) {
-    try {
-        return call();
-    }
-    catch {
-        throw new Error('is not YAML that can be read: nested too deeply, or with too many aliases');
-    }
 }
 
 
@@ -51433,7 +51385,7 @@ const PAUSE = 10_000;
  * A login that can be asked again: a rotated file, a helper, an exec plugin. `issue` runs once at a time, whoever
  * waits for it; when it gives nothing, the credential at hand stays.
  */
-function renewableLogin(describe, first, issue, context) {
+function renewableLogin({ describe, renewedBy }, first, issue, context) {
     let latest = first;
     let pending;
     let asked = Number.NEGATIVE_INFINITY;
@@ -51451,6 +51403,7 @@ function renewableLogin(describe, first, issue, context) {
     };
     return {
         describe,
+        renewedBy,
         current: async () => {
             if (due())
                 await renewOnce();
@@ -51906,7 +51859,8 @@ async function loginFrom(path, key, options, context) {
     const first = await lookIn(path, key, options, context, false);
     if (first === undefined)
         return undefined;
-    return renewableLogin(first.describe, first, () => lookIn(path, key, options, context, true), context);
+    const what = { describe: first.describe, renewedBy: 'file' };
+    return renewableLogin(what, first, () => lookIn(path, key, options, context, true), context);
 }
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
 async function lookIn(path, key, options, context, again) {
@@ -51973,7 +51927,8 @@ function githubOidcLogin(audience, fetchToken, context, side) {
         return { credential, renewAt: expires === undefined ? undefined : expires - MARGIN };
     };
     const nothingYet = { credential: NOT_FETCHED, renewAt: Number.NEGATIVE_INFINITY };
-    return renewableLogin(`GitHub OIDC token for ${audience}`, nothingYet, issue, context);
+    const what = { describe: `GitHub OIDC token for ${audience}`, renewedBy: 'runner' };
+    return renewableLogin(what, nothingYet, issue, context);
 }
 const NOT_FETCHED = { kind: 'anonymous' };
 function github_oidc_refusal(error, context, side) {
@@ -52005,8 +51960,8 @@ function expiry(token) {
     }
 }
 
-// EXTERNAL MODULE: ./node_modules/yaml/dist/index.js
-var dist = __nccwpck_require__(8815);
+// EXTERNAL MODULE: ./lib/yaml.js
+var yaml = __nccwpck_require__(1796);
 // EXTERNAL MODULE: ./node_modules/zod/v4/core/api.js
 var api = __nccwpck_require__(3759);
 ;// CONCATENATED MODULE: ./node_modules/zod/v4/classic/iso.js
@@ -52167,7 +52122,7 @@ function tokenFileLogin(file, context) {
             return undefined;
         }
     };
-    return renewableLogin(file.describe, read(), readAgain, context);
+    return renewableLogin({ describe: file.describe, renewedBy: 'file' }, read(), readAgain, context);
 }
 function readToken(file, context) {
     const from = { what: 'token file', path: file.path, side: file.side };
@@ -52234,7 +52189,7 @@ const UserEntry = schemas/* object */.Ikc({ user: User.nullish() });
  */
 async function readKubeconfig(path, contextName, context, side) {
     const reader = { file: { what: 'kubeconfig', path, side }, side, context };
-    const config = kubeconfig_check(Config, parseYaml(reader.file), '', reader);
+    const config = kubeconfig_check(Config, parse(reader.file), '', reader);
     const chosen = contextName ?? config['current-context'];
     if (!chosen)
         throw broken(reader, 'has no current-context.', `Name one of its contexts: ${names(config.contexts)}.`);
@@ -52301,7 +52256,8 @@ async function execWaysIn(plugin, who, context) {
     if (issued === undefined)
         return also;
     const again = async () => issuedBy(await runExecPlugin(plugin, context));
-    return { login: renewableLogin(`exec plugin of ${who}`, issued, again, context), ...also };
+    const what = { describe: `exec plugin of ${who}`, renewedBy: 'plugin' };
+    return { login: renewableLogin(what, issued, again, context), ...also };
 }
 function issuedBy({ credential, expires }) {
     return credential && { credential, renewAt: expires === undefined ? undefined : expires - kubeconfig_MARGIN };
@@ -52368,26 +52324,13 @@ function decoded(text) {
         return text;
     }
 }
-/** `- - - - …`: yaml 2 takes seconds for 500 of them in a line, and ends the process for 50,000. Checking keys is quadratic. */
-const DEEP_LINE = /^(?:[ \t]*[-?:][ \t]){100}/m;
-function parseYaml(file) {
+function parse(file) {
     const text = readText(file);
-    if (DEEP_LINE.test(text))
-        throw fileError(file, 'is not a kubeconfig: it is nested more than 100 deep.');
-    const lines = new dist/* LineCounter */.HN();
-    const options = { lineCounter: lines, prettyErrors: false, logLevel: 'error', uniqueKeys: false };
     try {
-        const document = (0,dist/* parseDocument */.Tp)(text, options);
-        const error = document.errors[0];
-        if (error === undefined)
-            return document.toJS({ maxAliasCount: 100 });
-        // The parser's own message quotes the line.
-        throw fileError(file, `is not YAML: ${error.code} in line ${lines.linePos(error.pos[0]).line}.`);
+        return (0,yaml/* parseYaml */.h)(text, { repeatedKeys: true });
     }
     catch (error) {
-        if (error instanceof errors/* PromoteError */.jG)
-            throw error;
-        throw fileError(file, 'is not YAML that can be read: nested too deeply, or with too many aliases.');
+        throw fileError(file, `${error.message}.`);
     }
 }
 function kubeconfig_check(schema, value, where, reader) {
@@ -52486,7 +52429,7 @@ function readErrorBody(body, contentType, redact = (text) => text) {
     if (trimmed === '')
         return { server: [], said: '' };
     // Once more after parsing: JSON can spell every character in another way.
-    const data = parse(trimmed, redact);
+    const data = error_body_parse(trimmed, redact);
     if (isRecord(data))
         return readJson(data);
     if (/html/i.test(contentType) || /^<(?:!doctype|html)/i.test(trimmed)) {
@@ -52558,7 +52501,7 @@ function titleOf(html) {
     }
     return '';
 }
-function parse(text, redact) {
+function error_body_parse(text, redact) {
     try {
         return JSON.parse(text, (_, value) => (typeof value === 'string' ? redact(value) : value));
     }
@@ -54938,7 +54881,80 @@ function compose(send, ...layers) {
     return layers.reduceRight((next, layer) => layer(next), send);
 }
 
+;// CONCATENATED MODULE: ./lib/openshift/token.js
+
+
+
+const PREFIX = 'sha256~';
+/**
+ * Name of the API object of an OAuth token: knowing it is the right to delete it. Undefined for every other kind of token:
+ * those have no object, and their text must not get into a URL.
+ * Source: oc pkg/cli/logout/logout.go, tokenToObjectName.
+ */
+function tokenObjectName(token) {
+    if (!token.startsWith(PREFIX))
+        return undefined;
+    return PREFIX + (0,external_node_crypto_.createHash)('sha256').update(token.slice(PREFIX.length)).digest('base64url');
+}
+const claimsSchema = schemas/* looseObject */._H3({
+    exp: schemas/* number */.aig().optional(),
+    iss: schemas/* string */.YjP().optional(),
+    sub: schemas/* string */.YjP().optional(),
+});
+/** The claims of a JWT, unverified: they are for messages only. */
+function claimsOf(token) {
+    const payload = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(token)?.[1];
+    if (payload === undefined)
+        return undefined;
+    try {
+        return claimsSchema.safeParse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))).data;
+    }
+    catch {
+        return undefined;
+    }
+}
+/** Why a server may have refused this token, as far as its shape tells. Nothing of a secret is in the text. */
+function whyRefused(token, now) {
+    if (token.startsWith(PREFIX))
+        return 'It is expired, was revoked (by a logout, say), or belongs to another cluster.';
+    const claims = claimsOf(token);
+    if (claims !== undefined)
+        return whyClaims(claims, now);
+    if (/^[\w-]{43}$/.test(token))
+        return 'It has the format of OpenShift before 4.6, without the prefix "sha256~", which clusters no longer accept.';
+    return 'It has the shape of neither an OpenShift token ("sha256~…") nor a service account token.';
+}
+function whyClaims(claims, now) {
+    const owner = claims.sub === undefined ? '' : ` of ${quote(claims.sub, 200)}`;
+    if (claims.exp !== undefined && claims.exp * 1000 <= now)
+        return `The token${owner} expired at ${instant(claims.exp * 1000)}.`;
+    return `The token${owner} is not expired: its account, pod or secret is gone, or another cluster issued it.`;
+}
+/** Beyond what a Date can say, a server's number is not a time. */
+function instant(milliseconds) {
+    const date = new Date(milliseconds);
+    return Number.isNaN(date.getTime()) ? 'an unknown time' : date.toISOString();
+}
+/** What to do about a token that is refused when `login` has no newer one: whether the run could renew it, and what helps. */
+function afterRefusal({ renewedBy }, side) {
+    return (renewedBy === undefined ? GIVEN : NO_NEWER[renewedBy]).replaceAll('SIDE', side);
+}
+const GIVEN = 'A token that was given cannot be renewed by the run. Get a new token from this cluster, one that outlives the run ' +
+    '(`oc create token <service account> -n <namespace> --duration 24h`, or `oc whoami -t`); or give SIDE-username and ' +
+    'SIDE-password, with which the run logs in again when its token ends.';
+const NO_NEWER = {
+    file: 'Its file was read again and has no newer one. Check that what rotates it still does, and that it holds a token of ' +
+        'this cluster.',
+    plugin: 'The exec plugin was run again and gave no better one. Log in with it anew, and check that the kubeconfig is of this ' +
+        'cluster.',
+    runner: 'GitHub gave a new one, and it is refused as well. The cluster has to trust the issuer ' +
+        'https://token.actions.githubusercontent.com with the audience of SIDE-oidc-audience.',
+    cluster: 'The run got it by itself, and no better one since. Check that the account still exists and may log in, then run it ' +
+        'again.',
+};
+
 ;// CONCATENATED MODULE: ./lib/openshift/kubernetes.js
+
 
 
 
@@ -54949,13 +54965,14 @@ const OBJECT_LIMIT = 1024 * 1024;
 const STREAM_LIMIT = 16 * 1024 * 1024;
 /** Enough of a server's words for a reader; the rest is repetition. */
 const QUOTE_LIMIT = 400;
-function kubernetes(url, side, send, context) {
+function kubernetes(url, side, send, context, login) {
     // Rancher keeps the API of each cluster below a path.
     const base = url.pathname.replace(/\/+$/, '');
     return {
         url,
         side,
         context,
+        login,
         request: async (method, path, { body, type = 'application/json', limit = OBJECT_LIMIT, afterCancel } = {}) => {
             const headers = {
                 accept: 'application/json',
@@ -55070,6 +55087,8 @@ function kubernetes_codeOf(reply) {
     return reply.status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL';
 }
 function hintOf(code, kube) {
+    if (code === 'TOKEN_REJECTED' && kube.login !== undefined)
+        return afterRefusal(kube.login, kube.side);
     if (code === 'NOT_A_CLUSTER')
         return apiUrlHint(kube.url, kube.side);
     if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED')
@@ -55174,13 +55193,13 @@ function followText(tag, origin) {
 
 
 /** A prefix of one label belongs to no domain, and to nothing that is part of OpenShift. */
-const PREFIX = 'image-promote';
+const annotate_PREFIX = 'image-promote';
 /** apimachinery `IsQualifiedName`: a tag may be longer, and may begin or end with other characters. */
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 /** `image-promote/<tag>`, or a hash of a tag that cannot be part of a key; the value has the tag in any case. */
 function annotationKey(tag) {
     const name = NAME.test(tag) ? tag : `tag.${(0,external_node_crypto_.createHash)('sha256').update(tag).digest('hex').slice(0, 32)}`;
-    return `${PREFIX}/${name}`;
+    return `${annotate_PREFIX}/${name}`;
 }
 /**
  * Puts the notes on the stream's metadata, in one merge patch (RFC 7396): other annotations stay, and so does the image.
@@ -55402,61 +55421,6 @@ function projectMissing(message, { namespace }, kube, status) {
     });
 }
 
-;// CONCATENATED MODULE: ./lib/openshift/token.js
-
-
-
-const token_PREFIX = 'sha256~';
-/**
- * Name of the API object of an OAuth token: knowing it is the right to delete it. Undefined for every other kind of token:
- * those have no object, and their text must not get into a URL.
- * Source: oc pkg/cli/logout/logout.go, tokenToObjectName.
- */
-function tokenObjectName(token) {
-    if (!token.startsWith(token_PREFIX))
-        return undefined;
-    return token_PREFIX + (0,external_node_crypto_.createHash)('sha256').update(token.slice(token_PREFIX.length)).digest('base64url');
-}
-const claimsSchema = schemas/* looseObject */._H3({
-    exp: schemas/* number */.aig().optional(),
-    iss: schemas/* string */.YjP().optional(),
-    sub: schemas/* string */.YjP().optional(),
-});
-/** The claims of a JWT, unverified: they are for messages only. */
-function claimsOf(token) {
-    const payload = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(token)?.[1];
-    if (payload === undefined)
-        return undefined;
-    try {
-        return claimsSchema.safeParse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))).data;
-    }
-    catch {
-        return undefined;
-    }
-}
-/** Why a server may have refused this token, as far as its shape tells. Nothing of a secret is in the text. */
-function whyRefused(token, now) {
-    if (token.startsWith(token_PREFIX))
-        return 'It is expired, was revoked (by a logout, say), or belongs to another cluster.';
-    const claims = claimsOf(token);
-    if (claims !== undefined)
-        return whyClaims(claims, now);
-    if (/^[\w-]{43}$/.test(token))
-        return 'It has the format of OpenShift before 4.6, without the prefix "sha256~", which clusters no longer accept.';
-    return 'It has the shape of neither an OpenShift token ("sha256~…") nor a service account token.';
-}
-function whyClaims(claims, now) {
-    const owner = claims.sub === undefined ? '' : ` of ${quote(claims.sub, 200)}`;
-    if (claims.exp !== undefined && claims.exp * 1000 <= now)
-        return `The token${owner} expired at ${instant(claims.exp * 1000)}.`;
-    return `The token${owner} is not expired: its account, pod or secret is gone, or another cluster issued it.`;
-}
-/** Beyond what a Date can say, a server's number is not a time. */
-function instant(milliseconds) {
-    const date = new Date(milliseconds);
-    return Number.isNaN(date.getTime()) ? 'an unknown time' : date.toISOString();
-}
-
 ;// CONCATENATED MODULE: ./lib/openshift/explain.js
 
 
@@ -55498,7 +55462,7 @@ async function explain_tokenRefused(error, alive, witness) {
         transient: false,
         hint: alive
             ? `Check that ${side}-registry and ${side}-cluster are the same cluster.`
-            : 'Get a new token from this cluster: `oc create token <service account> -n <namespace>`, or `oc whoami -t`.',
+            : witness.registry.login && afterRefusal(witness.registry.login, side),
     });
 }
 /** 401 with a good token: no right to pull (get imagestreams/layers) or to push (update as well). */
@@ -55711,9 +55675,9 @@ function identity_refused(reply, kube, describe, token) {
     return new errors/* PromoteError */.jG('TOKEN_REJECTED', `${tried}: it answered ${said(reply, kube.context)}. ${why}`, {
         side: kube.side,
         status: reply.status,
-        hint: token === undefined
+        hint: kube.login === undefined
             ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
-            : 'Get a new token from this cluster: `oc create token <service account> -n <namespace>`, or `oc whoami -t`.',
+            : afterRefusal(kube.login, kube.side),
     });
 }
 /** Whether the API accepts this token now. An unclear answer counts as yes: nothing is renewed on a guess. */
@@ -56281,7 +56245,7 @@ function tokenLogin(issuer, first, context) {
         return issued();
     };
     const issued = () => ({ credential: { kind: 'bearer', token: current.token }, renewAt });
-    return renewableLogin(issuer.describe, issued(), issue, context);
+    return renewableLogin({ describe: issuer.describe, renewedBy: 'cluster' }, issued(), issue, context);
 }
 function renewalOf({ expires }, context) {
     return expires === undefined ? undefined : expires - Math.min(token_login_MARGIN, (expires - context.now()) / 10);
@@ -56340,7 +56304,7 @@ async function login_enter(side, access, context) {
     const login = way.kind === 'token' ? way.login : undefined;
     let issuer;
     return {
-        kube: login === undefined ? plain : kubernetes(api, side, network.as(api, login), context),
+        kube: login === undefined ? plain : kubernetes(api, side, network.as(api, login), context, login),
         login,
         issuer: () => {
             issuer ??= oauth_discover(network, api, side, context).then((server) => server.issuer, () => undefined);
@@ -56362,7 +56326,7 @@ async function enterByPassword(plain, network, user) {
     const alive = (token) => isAlive(network, plain, token);
     const login = tokenLogin({ describe, obtain, alive }, await obtain(), context);
     return {
-        kube: kubernetes(url, side, network.as(url, login), context),
+        kube: kubernetes(url, side, network.as(url, login), context, login),
         login,
         issuer: async () => server.issuer,
         leave: () => revoke(obtained.splice(0), network, plain),
@@ -56374,7 +56338,7 @@ async function assemble(entry, user, access, context) {
     const { side } = kube;
     const login = await registryLogin(entry, user, access, context);
     const registryUser = serviceAccount === undefined ? user : `system:serviceaccount:${serviceAccount.namespace}:${serviceAccount.name}`;
-    const registry = login === entry.login ? kube : kubernetes(api, side, network.as(api, login), context);
+    const registry = login === entry.login ? kube : kubernetes(api, side, network.as(api, login), context, login);
     const streams = openStreams(kube, user, registryUser);
     const registries = openRegistries({ kube, network, streams, inCluster: access.inCluster, issuer: entry.issuer });
     const token = async () => {
@@ -59256,7 +59220,7 @@ async function bothSides(source, destination, target) {
         throw error;
     const name = target === 'destination' ? target : `destination ${target}`;
     const message = `${error.message} And the ${name}: ${other.message}`;
-    const hint = [error.hint, other.hint].filter((part) => part !== undefined).join(' ');
+    const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ');
     throw new errors/* PromoteError */.jG(error.code, message, { ...error, cause: error.cause, hint: hint === '' ? undefined : hint });
 }
 /** The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise. */
@@ -59429,6 +59393,68 @@ function overall(rows, { restores = false, mayBeEmpty = false }) {
 /* harmony export */ });
 /** Kept equal to package.json by a test: the bundle is one file and reads no other. */
 const VERSION = '0.1.0';
+
+
+/***/ }),
+
+/***/ 1796:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   h: () => (/* binding */ parseYaml)
+/* harmony export */ });
+/* harmony import */ var yaml__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8815);
+
+/**
+ * Lists and maps in each other. The package composes them by recursion: a few hundred levels take seconds, a few thousand
+ * end the process, because V8 gives up when a regular expression is compiled on a stack that is used up. No `catch` helps.
+ */
+const DEEPEST = 100;
+/** On the parser's stack, too: the document, and what stands in the innermost list. */
+const BESIDE = 2;
+/**
+ * YAML, and so JSON too, for whatever the user hands over.
+ * @throws Error whose message goes on a sentence: "is not YAML: …". The text is not quoted: it may hold anything.
+ */
+function parseYaml(text, { values = 'typed', repeatedKeys = false } = {}) {
+    if (isDeep(text))
+        throw new Error(`is nested more than ${DEEPEST} deep`);
+    const lines = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .LineCounter */ .HN();
+    const schema = values === 'text' ? 'failsafe' : 'core';
+    // A list or a map as a key becomes a text of all that is in it, and so does each key in that one.
+    const keys = { stringKeys: true, uniqueKeys: !repeatedKeys };
+    const options = { schema, ...keys, lineCounter: lines, prettyErrors: false, logLevel: 'error' };
+    const document = attempt(() => (0,yaml__WEBPACK_IMPORTED_MODULE_0__/* .parseDocument */ .Tp)(text, options));
+    const error = document.errors[0];
+    // The parser's own message quotes the line.
+    if (error !== undefined)
+        throw new Error(`is not YAML: ${error.code} in line ${lines.linePos(error.pos[0]).line}`);
+    return attempt(() => {
+        const value = document.toJS({ maxAliasCount: 100 });
+        // Aliases can nest without nested text, also in themselves: what JSON cannot say, nobody here can read.
+        JSON.stringify(value);
+        return value;
+    });
+}
+/** Asks the parser, which keeps a stack of its own, and stops it there: quotes and comments fool whoever counts brackets. */
+function isDeep(text) {
+    const parser = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .Parser */ .iX();
+    for (const lexeme of new yaml__WEBPACK_IMPORTED_MODULE_0__/* .Lexer */ .JG().lex(text)) {
+        for (const _ of parser.next(lexeme))
+            ;
+        if (parser.stack.length > DEEPEST + BESIDE)
+            return true;
+    }
+    return false;
+}
+function attempt(call) {
+    try {
+        return call();
+    }
+    catch {
+        throw new Error('is not YAML that can be read: nested too deeply, or with too many aliases');
+    }
+}
 
 
 /***/ }),
@@ -72810,6 +72836,8 @@ function named(reference) {
     return (0,inputs_problems/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
 }
 
+// EXTERNAL MODULE: ./lib/yaml.js
+var yaml = __nccwpck_require__(1796);
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
 ;// CONCATENATED MODULE: ./lib/inputs/address.js
@@ -72987,8 +73015,6 @@ function checkCredentials({ text, secret, say, spell }) {
     }
 }
 
-// EXTERNAL MODULE: ./lib/inputs/yaml.js
-var yaml = __nccwpck_require__(3758);
 ;// CONCATENATED MODULE: ./lib/inputs/destinations.js
 
 
@@ -73030,7 +73056,7 @@ function readList(given, { readFile, note }) {
     const isText = /\n|^(?:\[|-(?:\s|$))/.test(given);
     try {
         // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
-        const list = (0,yaml/* parseYaml */.h)(isText ? given : readFile(given), 'text');
+        const list = (0,yaml/* parseYaml */.h)(isText ? given : readFile(given), { values: 'text' });
         if (Array.isArray(list) && list.length > 0)
             return list;
         note('is no list of destinations: begin each with "- name:"');

@@ -10,12 +10,12 @@ import { asPromoteError, PromoteError } from './errors.ts'
 import { expand } from './expand.ts'
 import type { Host } from './host/host.ts'
 import type { Config, ImagePair, SideConfig } from './inputs/config.ts'
+import type { Undo } from './inputs/rollback-file.ts'
 import type { Manifest } from './oci/manifest.ts'
 import type { Reference } from './oci/reference.ts'
 import type { Cluster } from './openshift/cluster.ts'
 import type { Report, Row } from './report/model.ts'
 import { makeReport } from './report/report.ts'
-import { rollBack } from './rollback.ts'
 import { namesOf } from './rows.ts'
 import type { Repository, Side } from './side.ts'
 import { abandonAll, annotateStreams, guardOf, tagAll, tagEach } from './tags.ts'
@@ -46,8 +46,7 @@ export async function promote(config: Config, host: Host, context: Context): Pro
     context.log.info(
       'require-signed: that a signature is there is checked; whose it is, and whether it is good, is not',
     )
-  const rows =
-    config.rollback === undefined ? await promoteAll(run, started, signal) : await rollBack(config.rollback, run)
+  const rows = config.rollback === undefined ? await promoteAll(run, started, signal) : await undo(config.rollback, run)
   const { dryRun, shard, rollback } = config
   const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined }
   const report: Report = {
@@ -56,6 +55,11 @@ export async function promote(config: Config, host: Host, context: Context): Pro
   }
   host.event({ event: 'done', report })
   return report
+}
+
+async function undo(undos: readonly Undo[], run: Run): Promise<readonly Row[]> {
+  const { rollBack } = await import(/* webpackMode: "eager" */ './rollback.ts')
+  return rollBack(undos, run)
 }
 
 type Holdable = Pick<ReturnType<typeof holdable>, 'hold' | 'release'>

@@ -1,18 +1,16 @@
 import type { Context } from './context.ts'
 import { ANONYMOUS, fixedLogin, type Login } from './credential.ts'
 import { loginFromAuthFiles } from './credentials/auth-file.ts'
-import { githubOidcLogin } from './credentials/github-oidc.ts'
-import { readKubeconfig } from './credentials/kubeconfig.ts'
 import { podCluster } from './credentials/pod.ts'
 import { PromoteError } from './errors.ts'
 import { openNetwork } from './http/network.ts'
 import type { Network, Send } from './http/send.ts'
 import type { Config, RegistryAddress, SideConfig } from './inputs/config.ts'
-import { hostOf, layoutName, type Reference, splitLayoutName } from './oci/reference.ts'
+import { hostOf, type LayoutPlace, layoutName, type Reference, splitLayoutName } from './oci/reference.ts'
 import type { Cluster } from './openshift/cluster.ts'
-import { type ClusterAccess, openCluster } from './openshift/login.ts'
+import type { ClusterAccess } from './openshift/login.ts'
 import { withForeign } from './store/foreign.ts'
-import { type Layout, openLayouts } from './store/layout.ts'
+import type { Layout, openLayouts } from './store/layout.ts'
 import { openRepository } from './store/registry.ts'
 import type { Target } from './store/store.ts'
 import { isPublic } from './wire/reach.ts'
@@ -96,6 +94,7 @@ export async function openSide(side: SideConfig, options: SideOptions): Promise<
 async function accessOf(side: SideConfig, { context, oidcToken }: SideOptions): Promise<Access> {
   const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify }
   if (side.kubeconfig !== undefined) {
+    const { readKubeconfig } = await import(/* webpackMode: "eager" */ './credentials/kubeconfig.ts')
     const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side)
     const way =
       from.login !== undefined
@@ -135,6 +134,7 @@ async function accessOf(side: SideConfig, { context, oidcToken }: SideOptions): 
       `${optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`,
       { side: side.side },
     )
+  const { githubOidcLogin } = await import(/* webpackMode: "eager" */ './credentials/github-oidc.ts')
   return {
     ...own,
     api: side.cluster,
@@ -183,6 +183,7 @@ async function openClusterOf(
   context: Context,
 ): Promise<Cluster> {
   if (access.way === undefined) throw new PromoteError('INTERNAL', 'a cluster without a way in')
+  const { openCluster } = await import(/* webpackMode: "eager" */ './openshift/login.ts')
   const account = side.serviceAccount === undefined ? {} : { serviceAccount: side.serviceAccount }
   return openCluster(
     side.side,
@@ -200,7 +201,7 @@ type Parts = Readonly<{
 function createSide(side: SideConfig, options: SideOptions, { network, cluster, api }: Parts): Side {
   const sends = new Map<string, Send>()
   const repositories = new Map<string, Promise<Repository>>()
-  const layouts = openLayouts(side.side, options.context)
+  const layouts = layoutsOf(side, options)
   const foreign = createForeign(side, options)
 
   const open = async (reference: Reference): Promise<Repository> => {
@@ -252,8 +253,22 @@ function notItsOwn(side: SideConfig, { host }: URL): string {
   return `${side.name}: ${host} is not what the cluster names as its registry, so its token is not sent there: ${way}`
 }
 
+/** Loaded with the first of them: archives and folders are no part of most runs. */
+function layoutsOf({ side }: SideConfig, { context }: SideOptions) {
+  let opened: Promise<ReturnType<typeof openLayouts>> | undefined
+  const open = async () => (await import(/* webpackMode: "eager" */ './store/layout.ts')).openLayouts(side, context)
+  return {
+    at: async (place: LayoutPlace): Promise<Layout> => {
+      opened ??= open()
+      return (await opened).at(place)
+    },
+    close: async () => (await opened)?.close(),
+  }
+}
+
 /** A layout is its own registry, and all of it one repository: blobs belong to all images in it. */
-async function openInLayout(layout: Layout, reference: Reference, foreign: Foreign): Promise<Repository> {
+async function openInLayout(opening: Promise<Layout>, reference: Reference, foreign: Foreign): Promise<Repository> {
+  const layout = await opening
   const { layout: place, repository, tag } = reference
   const assumed = place?.assumed === true && tag !== undefined
   const meant = assumed ? splitLayoutName(await layout.nameOf(layoutName(repository, tag))) : undefined

@@ -1,9 +1,12 @@
+import { once } from 'node:events'
 import { cpSync, readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
 import type { Report } from '../src/report/model.ts'
-import { BUNDLE, github, plain, promoted, start, temporary } from './bundle/run.ts'
+import { BUNDLE, github, loadedBy, plain, promoted, start, temporary } from './bundle/run.ts'
 import { at, byPassword, differences, options, tagOf, variables, writes } from './bundle/sides.ts'
 import { tekton } from './bundle/tekton.ts'
 import { type EmbeddedCluster, startCluster } from './cluster/cluster.ts'
@@ -98,6 +101,26 @@ describe('under GitHub Actions', () => {
     expect(annotations).toEqual([expect.stringContaining(`title=${right.host.replace(':', '%3A')}/gh/two%3Av1::`)])
     expect(await differences(right, 'gh/one', IMAGE)).toEqual([])
     expect(right.tags('gh/two').size).toBe(0)
+  })
+
+  test.concurrent("the runner's OIDC token is asked for, without the undici that is not in the bundle", async () => {
+    const asked: unknown[] = []
+    const runner = createServer(({ url, headers }, response) => {
+      asked.push([url, headers.authorization])
+      response.end(JSON.stringify({ value: 'header.claims.signature' }))
+    })
+    await once(runner.listen(0, '127.0.0.1'), 'listening')
+    const { port } = runner.address() as AddressInfo
+    const into = { cluster: 'https://127.0.0.1:1', 'oidc-audience': 'openshift' }
+    const given = options(at(left), into, { images: 'team/app:v1=gh/oidc:v1', retries: '0' })
+    const run = await github(given, {
+      ACTIONS_ID_TOKEN_REQUEST_URL: `http://127.0.0.1:${port}/token?v=1`,
+      ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'request',
+    })
+    runner.close()
+    expect(asked).toEqual([['/token?v=1&audience=openshift', 'Bearer request']])
+    expect(run.stdout).toContain('::add-mask::header.claims.signature')
+    expect(run.rows).toMatchObject([{ status: 'failed', error: { code: 'NETWORK', side: 'destination' } }])
   })
 
   test.concurrent('a report that cannot be written fails the step; outputs and summary are there all the same', async () => {
@@ -276,6 +299,28 @@ describe('with only dist/ present', () => {
     expect(readdirSync(dist).sort()).toEqual(['index.js', 'licenses.txt', 'package.json'])
     expect(JSON.parse(readFileSync(join(dist, 'package.json'), 'utf8'))).toEqual({ type: 'module' })
     expect(readFileSync(BUNDLE, 'utf8').search(/eval\("require"\)/)).toBe(-1)
+  })
+
+  test('of undici it has the parts that are used, and a stand-in for what @actions/http-client imports', () => {
+    const text = readFileSync(BUNDLE, 'utf8')
+    expect(text).toContain('undici is not in the bundle as a whole')
+    expect(text).toContain('llhttp')
+    for (const part of ['EventSource', 'WebSocketStream', 'CacheStorage', 'MockAgent', 'EnvHttpProxyAgent'])
+      expect([part, text.search(new RegExp(`class ${part}\\b`))]).toEqual([part, -1])
+  })
+
+  test.concurrent.each([
+    [['--version'], ['crypto', 'http', 'http2', 'tls', 'vm']],
+    [['--help'], ['crypto', 'http', 'http2', 'tls', 'vm']],
+    [
+      ['--jobs', '0', '--', 'a/b:1'],
+      ['child_process', 'http', 'http2', 'tls', 'zlib'],
+    ],
+  ])('%j loads nothing that only a promotion needs', async (argv, unneeded) => {
+    const run = await loadedBy(argv)
+    expect(run.stdout + run.stderr).not.toBe('')
+    expect(run.loaded).toContain('NativeModule fs')
+    expect(unneeded.filter((name) => run.loaded.includes(`NativeModule ${name}`))).toEqual([])
   })
 
   test('it runs from any folder, without a home, and says no word too much', async () => {

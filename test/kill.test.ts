@@ -90,7 +90,7 @@ async function runAndKill(seed: number, scenery: ReturnType<typeof scene>, given
 }
 
 describe('after a kill', () => {
-  test.concurrent.each(seeds(10))('at a random point (%i)', async (seed) => {
+  test.each(seeds(10))('at a random point (%i)', async (seed) => {
     const folder = temporary()
     try {
       const scenery = scene(seed)

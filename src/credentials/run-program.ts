@@ -1,7 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { ChildProcess } from 'node:child_process'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { getExecOutput } from '@actions/exec'
 import type { Context } from '../context.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import type { Secrets } from '../secret.ts'
@@ -59,15 +58,16 @@ export async function runProgram(program: Program, context: Context): Promise<Fi
     if (room < 0) leash.stop(failed('printed more than 1 MiB.'))
   }
   try {
-    return await leash.hold(() =>
-      getExecOutput(`"${program.command}"`, [...program.args], {
+    return await leash.hold(async () => {
+      const { getExecOutput } = await import(/* webpackMode: "eager" */ '@actions/exec')
+      return getExecOutput(`"${program.command}"`, [...program.args], {
         silent: true, // without it the command line and all output go to stdout
         ignoreReturnCode: true,
         input: Buffer.from(program.input, 'utf8'),
         env: { ...inheritable(context.env), ...program.env },
         listeners: { stdout: count, stderr: count },
-      }),
-    )
+      })
+    })
   } catch (error) {
     if (error instanceof PromoteError) throw error
     const message = error instanceof Error ? error.message : String(error)

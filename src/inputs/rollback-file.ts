@@ -16,23 +16,24 @@ export type Undo = Readonly<{
   uncertain: boolean
 }>
 
-const digest = z.string().refine(isDigest)
 /** What is needed of `image-promote/report/v1`; members that later versions add do no harm. */
-const reportSchema = z.looseObject({
-  schema: z.literal('image-promote/report/v1'),
-  dryRun: z.boolean(),
-  status: z.string(),
-  images: z.array(
-    z.looseObject({
-      destination: z.string(),
-      target: z.string(),
-      tag: z.string(),
-      digest: digest.nullable(),
-      previousDigest: digest.nullable(),
-      status: z.string(),
-    }),
-  ),
-})
+const reportSchema = z.lazy(() =>
+  z.looseObject({
+    schema: z.literal('image-promote/report/v1'),
+    dryRun: z.boolean(),
+    status: z.string(),
+    images: z.array(
+      z.looseObject({
+        destination: z.string(),
+        target: z.string(),
+        tag: z.string(),
+        digest: z.string().refine(isDigest).nullable(),
+        previousDigest: z.string().refine(isDigest).nullable(),
+        status: z.string(),
+      }),
+    ),
+  }),
+)
 
 /**
  * What a report says can be undone: rows whose tag has another digest than before.

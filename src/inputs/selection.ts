@@ -18,31 +18,35 @@ const MOST_REPETITIONS = 10_000
 /** Tags of signatures (cosign) and of the fallback for referrers: they travel with their image, not by themselves. */
 const ATTACHMENT = /^sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{64,128})(?:\.(?:sig|att|sbom))?$/
 
-const text = z.string().min(1).max(LONGEST_PATTERN)
+const text = () => z.string().min(1).max(LONGEST_PATTERN)
 
 /** `tags` of an entry of the list: exactly one of glob, regex, semver, or latest alone; latest also narrows the others. */
-export const selectionSchema = z
-  .strictObject({
-    glob: text
-      .regex(/^[\w.*?-]+$/, 'is no glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
-      .optional(),
-    regex: text
-      .refine(isRegex, 'is no regular expression')
-      .refine((pattern) => repetitions(pattern) <= MOST_REPETITIONS, `repeats more than ${MOST_REPETITIONS} times`)
-      .optional(),
-    semver: text.refine((range) => parseRange(range) !== undefined, 'is no range of versions').optional(),
-    latest: z.int().min(1).max(1000).optional(),
-  })
-  .transform(({ glob, regex, semver, latest }, check): Selection => {
-    const given = Object.entries({ glob, regex, semver }).filter(([, value]) => value !== undefined)
-    if (given.length > 1 || (given.length === 0 && latest === undefined))
-      check.addIssue({ code: 'custom', message: 'needs one of glob, regex, semver or latest' })
-    const [kind, pattern = ''] = given[0] ?? []
-    return {
-      ...(kind === undefined ? {} : { pattern: { kind: kind as 'glob', text: pattern } }),
-      ...(latest === undefined ? {} : { latest }),
-    }
-  })
+export const selectionSchema = z.lazy(() =>
+  z
+    .strictObject({
+      glob: text()
+        .regex(/^[\w.*?-]+$/, 'is no glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
+        .optional(),
+      regex: text()
+        .refine(isRegex, 'is no regular expression')
+        .refine((pattern) => repetitions(pattern) <= MOST_REPETITIONS, `repeats more than ${MOST_REPETITIONS} times`)
+        .optional(),
+      semver: text()
+        .refine((range) => parseRange(range) !== undefined, 'is no range of versions')
+        .optional(),
+      latest: z.int().min(1).max(1000).optional(),
+    })
+    .transform(({ glob, regex, semver, latest }, check): Selection => {
+      const given = Object.entries({ glob, regex, semver }).filter(([, value]) => value !== undefined)
+      if (given.length > 1 || (given.length === 0 && latest === undefined))
+        check.addIssue({ code: 'custom', message: 'needs one of glob, regex, semver or latest' })
+      const [kind, pattern = ''] = given[0] ?? []
+      return {
+        ...(kind === undefined ? {} : { pattern: { kind: kind as 'glob', text: pattern } }),
+        ...(latest === undefined ? {} : { latest }),
+      }
+    }),
+)
 
 /**
  * The tags that are meant, sorted; versions with `latest`, the highest first. `latest` alone counts releases only.

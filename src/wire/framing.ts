@@ -1,5 +1,5 @@
 /** Answers of HTTP/1.1 servers, taken from the bytes as they come (RFC 9112). Only what a GET, PUT or PATCH can bring. */
-import { errors } from 'undici'
+import errors from 'undici/lib/core/errors.js'
 import type { Res } from '../http/send.ts'
 
 export type Receiver = Readonly<{

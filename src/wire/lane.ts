@@ -4,7 +4,8 @@
  * connection reads into one buffer of its own (`onread`), from which whole pieces are gathered that go round.
  */
 import type { Socket } from 'node:net'
-import { type buildConnector, type Dispatcher, errors } from 'undici'
+import type { buildConnector, Dispatcher } from 'undici'
+import errors from 'undici/lib/core/errors.js'
 import type { Res } from '../http/send.ts'
 import { giveBack, lender } from '../lent.ts'
 import { AnswerParser } from './framing.ts'

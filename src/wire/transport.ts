@@ -1,7 +1,7 @@
 /** Requests to sockets: which connection, which proxy, which trust. Nothing is repeated or followed here. */
 import type { X509Certificate } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
-import { Agent } from 'undici'
+import Agent from 'undici/lib/dispatcher/agent.js'
 import type { Context } from '../context.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import { discard, place } from '../http/answer.ts'

@@ -10,14 +10,14 @@ const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE---
 type Env = Readonly<Record<string, string | undefined>>
 
 /**
- * Node's default roots and NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget both), SSL_CERT_FILE, and every PEM
- * file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of Node honours.
- * What cannot be read or parsed is passed over, as OpenSSL does.
+ * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget it), SSL_CERT_FILE,
+ * and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of
+ * Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
  */
-export function trustedAuthorities(env: Env): string[] {
+function addedAuthorities(env: Env): string[] {
   const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''))
   const folders = (env.SSL_CERT_DIR ?? '').split(delimiter).filter((folder) => folder !== '')
-  return [...new Set([...defaultRoots(), ...extra, ...folders.flatMap(pemsIn)])]
+  return [...extra, ...folders.flatMap(pemsIn)]
 }
 
 /**
@@ -31,9 +31,11 @@ export function trustContext(
   side: Side,
   identity: Readonly<{ cert: string; key: string }> | undefined,
 ): tls.SecureContext {
-  const ca = [...trustedAuthorities(env), ...ownAuthorities(own, side)]
+  const added = [...addedAuthorities(env), ...ownAuthorities(own, side)]
+  // Node reads its default roots once for all contexts; as a list they would be read again for each.
+  const ca = added.length === 0 ? {} : { ca: [...new Set([...defaultRoots(), ...added])] }
   try {
-    return tls.createSecureContext({ ca, ...(identity && { cert: identity.cert, key: identity.key }) })
+    return tls.createSecureContext({ ...ca, ...(identity && { cert: identity.cert, key: identity.key }) })
   } catch (thrown) {
     // Damaged authorities are passed over, so it is the identity.
     const message = thrown instanceof Error ? thrown.message : String(thrown)

@@ -63,7 +63,7 @@ const login = (password = JANE.password) => ({ auth: base64(`${JANE.user}:${pass
 const named = { username: JANE.user, password: JANE.password }
 
 describe('a credential that is given', () => {
-  test.concurrent('user and password of a cluster, on both sides', async () => {
+  test('user and password of a cluster, on both sides', async () => {
     await expectPromoted(
       clusters[1],
       'prod/password',
@@ -72,30 +72,30 @@ describe('a credential that is given', () => {
     )
   })
 
-  test.concurrent('token of a cluster, on both sides; it is as good afterwards as before', async () => {
+  test('token of a cluster, on both sides; it is as good afterwards as before', async () => {
     const given = clusters.map((cluster) => cluster.token('developer')) as [string, string]
     await expectPromoted(clusters[1], 'prod/token', byToken(clusters[0], given[0]), byToken(clusters[1], given[1]))
     expect(clusters.map(({ state }, side) => state.tokens.has(given[side] ?? ''))).toEqual([true, true])
   })
 
-  test.concurrent('token of a service account that may pull here and push there, but nothing else', async () => {
+  test('token of a service account that may pull here and push there, but nothing else', async () => {
     const puller = clusters[0].serviceAccountToken('dev', 'puller')
     const pusher = clusters[1].serviceAccountToken('prod', 'pusher')
     clusters[1].state.streams.create('prod', 'account')
     await expectPromoted(clusters[1], 'prod/account', byToken(clusters[0], puller), byToken(clusters[1], pusher))
   })
 
-  test.concurrent('user and password of a registry that wants Basic', async () => {
+  test('user and password of a registry that wants Basic', async () => {
     await expectPromoted(basic[1], 'prod/basic', at(basic[0], named), at(basic[1], named))
   })
 
-  test.concurrent('user and password of a registry with a token service, to which they go', async () => {
+  test('user and password of a registry with a token service, to which they go', async () => {
     await expectPromoted(tokens[1], 'prod/service', at(tokens[0], named), at(tokens[1], named))
     const shown = tokens.flatMap(({ requests }) => requests.filter(({ authorization }) => authorization === 'basic'))
     expect(shown.filter(({ path }) => !path.startsWith('/token?'))).toEqual([])
   })
 
-  test.concurrent('user and token, as Basic', async () => {
+  test('user and token, as Basic', async () => {
     await expectPromoted(
       robots,
       'prod/app',
@@ -104,7 +104,7 @@ describe('a credential that is given', () => {
     )
   })
 
-  test.concurrent('token alone, as Bearer, at a registry that is named', async () => {
+  test('token alone, as Bearer, at a registry that is named', async () => {
     const [from, to] = clusters
     const side = ({ registryHost, ca }: EmbeddedCluster, token: string) => ({
       registry: registryHost,
@@ -115,7 +115,7 @@ describe('a credential that is given', () => {
     await expectPromoted(to, 'prod/bearer', side(from, from.token('viewer')), side(to, to.token('jane')))
   })
 
-  test.concurrent('both sides in one cluster, each with a credential that is good for its side alone', async () => {
+  test('both sides in one cluster, each with a credential that is good for its side alone', async () => {
     const [cluster] = clusters
     cluster.state.streams.create('prod', 'same-host')
     await expectPromoted(cluster, 'prod/same-host', byPassword(cluster, 'puller'), byPassword(cluster, 'pusher'))
@@ -123,7 +123,7 @@ describe('a credential that is given', () => {
 })
 
 describe('certificates', () => {
-  test.concurrent('none is checked on a side that is told so, with a warning', async () => {
+  test('none is checked on a side that is told so, with a warning', async () => {
     const cluster = clusters[0].api.origin
     const source = { cluster, token: clusters[0].token('viewer'), 'insecure-skip-tls-verify': 'true' }
     const run = await within(options(source, at(open)), ['dev/app:1.0=prod/unchecked:1.0'])
@@ -131,7 +131,7 @@ describe('certificates', () => {
     expect(await differences(open, 'prod/unchecked', INDEX)).toEqual([])
   })
 
-  test.concurrent("one side's CA never vouches for the other", async () => {
+  test("one side's CA never vouches for the other", async () => {
     const [from, to] = clusters
     const both = from.ca.bundle + to.ca.bundle
     const destination = { cluster: to.api.origin, token: to.token('developer') }
@@ -145,14 +145,14 @@ describe('certificates', () => {
 describe('an auth file', () => {
   const file = (name: string, content: object) => folder.file(name, JSON.stringify(content))
 
-  test.concurrent("docker's config.json, one for each side", async () => {
+  test("docker's config.json, one for each side", async () => {
     const [from, to] = basic
     const source = file('source.json', { auths: { [`http://${from.host}/v2/`]: login() } })
     const destination = file('destination.json', { auths: { [to.host]: login() }, credsStore: 'not-installed' })
     await expectPromoted(to, 'prod/docker', at(from, { 'auth-file': source }), at(to, { 'auth-file': destination }))
   })
 
-  test.concurrent("containers' auth.json, whose longest key counts", async () => {
+  test("containers' auth.json, whose longest key counts", async () => {
     const [from, to] = basic
     const wrong = login('wrong')
     const auths = {
@@ -165,7 +165,7 @@ describe('an auth file', () => {
     await expectPromoted(to, 'prod/a', at(from, { 'auth-file': path }), at(to, { 'auth-file': path }))
   })
 
-  test.concurrent('one in the home folder, without an option', async () => {
+  test('one in the home folder, without an option', async () => {
     const home = join(folder.path, 'home')
     mkdirSync(join(home, '.docker'), { recursive: true })
     const auths = Object.fromEntries([...basic, ...tokens].map(({ host }) => [host, login()]))
@@ -174,7 +174,7 @@ describe('an auth file', () => {
     await expectPromoted(tokens[1], 'prod/home', at(basic[0]), at(tokens[1]), env)
   })
 
-  test.concurrent('credential helpers, for one host and for all', async () => {
+  test('credential helpers, for one host and for all', async () => {
     const env = helper('test', { Username: JANE.user, Secret: JANE.password })
     const one = file('helper.json', { credHelpers: { [basic[0].host]: 'test' } })
     const all = file('store.json', { credsStore: 'test' })
@@ -185,7 +185,7 @@ describe('an auth file', () => {
     expect(await differences(tokens[1], 'prod/helper', INDEX)).toEqual([])
   })
 
-  test.concurrent('serves a registry that is not the cluster’s own, which never sees the cluster’s token', async () => {
+  test('serves a registry that is not the cluster’s own, which never sees the cluster’s token', async () => {
     const path = file('foreign.json', { auths: { [basic[1].host]: login() } })
     const before = basic[1].requests.length
     const into = { ...byPassword(clusters[1]), ...at(basic[1], { 'auth-file': path }) }
@@ -196,11 +196,11 @@ describe('an auth file', () => {
 })
 
 describe('without a credential', () => {
-  test.concurrent('an open registry, and one whose token service lets everybody pull', async () => {
+  test('an open registry, and one whose token service lets everybody pull', async () => {
     await expectPromoted(open, 'prod/anonymous', at(pulls), at(open))
   })
 
-  test.concurrent('what wants one says so, and nothing is written', async () => {
+  test('what wants one says so, and nothing is written', async () => {
     const run = await within(options(at(pulls), at(basic[1])), ['dev/app:1.0=prod/nobody:1.0'])
     expect(run.code).toBe(1)
     expect(run.report.images).toMatchObject([
@@ -222,7 +222,7 @@ test('what helps both sides alike is told once', async () => {
 })
 
 describe('a credential that is wrong', () => {
-  test.concurrent('on both sides: both are told in one run, and nothing else is asked', async () => {
+  test('on both sides: both are told in one run, and nothing else is asked', async () => {
     const [from, to] = clusters
     const wrong = (cluster: EmbeddedCluster) => ({ ...byPassword(cluster), password: 'not-it' })
     const env = variables(options(wrong(from), wrong(to)))
@@ -234,7 +234,7 @@ describe('a credential that is wrong', () => {
     expect(to.state.streams.get('prod', 'wrong')).toBeUndefined()
   })
 
-  test.concurrent.each([
+  test.each([
     [
       'a token that was revoked',
       'TOKEN_REJECTED',

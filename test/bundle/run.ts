@@ -52,6 +52,20 @@ export async function plain(argv: readonly string[], options?: StartOptions): Pr
   return start(argv, options).ended
 }
 
+/** The plain host, and the built-in modules that Node had loaded at its end: `NativeModule fs`, … */
+export async function loadedBy(argv: readonly string[]): Promise<Result & Readonly<{ loaded: readonly string[] }>> {
+  const folder = temporary()
+  const path = join(folder.path, 'loaded.json')
+  const spy = folder.file(
+    'spy.cjs',
+    `process.on('exit', () => require('node:fs').writeFileSync(${JSON.stringify(path)}, JSON.stringify(process.moduleLoadList)))`,
+  )
+  const result = await plain(argv, { env: { NODE_OPTIONS: `--require ${JSON.stringify(spy)}` } })
+  const loaded = JSON.parse(readFileSync(path, 'utf8')) as string[]
+  folder.remove()
+  return { ...result, loaded }
+}
+
 /** The plain host with its report. */
 export async function promoted(
   argv: readonly string[],

@@ -14131,6 +14131,13 @@ module.exports = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:stream"
 
 /***/ }),
 
+/***/ 8500:
+/***/ ((module) => {
+
+module.exports = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:timers/promises");
+
+/***/ }),
+
 /***/ 1692:
 /***/ ((module) => {
 
@@ -22985,6 +22992,8 @@ function indexOf(manifests) {
     return (0,manifest/* readManifest */.WI)(Buffer.from(JSON.stringify(document)), manifest/* MEDIA_TYPE */.Ap.ociIndex);
 }
 
+// EXTERNAL MODULE: ./lib/copy/permits.js
+var permits = __nccwpck_require__(9493);
 // EXTERNAL MODULE: ./lib/oci/platform.js
 var oci_platform = __nccwpck_require__(7122);
 ;// CONCATENATED MODULE: ./lib/copy/sparse.js
@@ -23112,6 +23121,7 @@ async function attempt(send) {
 
 
 
+
 /** How often a manifest is put again whose blobs the registry says it misses. */
 const MISSING_ROUNDS = 3;
 /** Milliseconds, doubled each round: 7 s in all. */
@@ -23140,7 +23150,7 @@ async function execute(plan, job, run) {
             if (proof !== undefined)
                 done(step, 'present', proof);
             else
-                done(step, await probes.blob(node), step.why);
+                done(step, await probes.blob(node).outcome, step.why);
             return;
         }
         await Promise.all(node.needs.map((key) => running.get(key)));
@@ -23171,10 +23181,10 @@ function stoppable(run) {
         if (stopped)
             throw new errors/* PromoteError */.jG('CANCELLED', 'not begun, because another part of the image failed');
     };
-    const permits = (work) => run.permits(() => {
+    const permits = (work, bytes) => run.permits(() => {
         check();
         return work();
-    });
+    }, bytes);
     return { shared: { ...run, permits, check }, stop: () => (stopped = true) };
 }
 /** Largest blobs first, so that the last one to finish is a small one; manifests wait for what they need anyway. */
@@ -23205,19 +23215,25 @@ function createProbes(plan, job, shared) {
     const proofs = new Map();
     const seats = new Map();
     const blob = (node) => {
-        const known = blobs.get(node.key) ?? putBlob(node, job, shared, () => seats.get(node.key));
+        const seatOf = () => seats.get(node.key);
+        const known = blobs.get(node.key) ?? takeOff((onAbsent) => putBlob(node, job, shared, seatOf, onAbsent));
         blobs.set(node.key, known);
         return known;
     };
     const probe = async (manifest, config) => {
-        if ((await blob(config)) !== 'present')
+        // Its first answer will do: who waits until the config is stored has three round trips with nothing on the way.
+        if ((await blob(config).answer) !== 'present') {
+            expectReads(plan, job, shared);
             return undefined;
+        }
         if (!(await shared.permits(() => job.target.has(manifest.descriptor, 'manifest'))))
             return undefined;
         proofs.set(manifest.key, 'the registry has it');
         return manifest;
     };
-    if (!plan.certain) {
+    if (plan.certain)
+        expectReads(plan, job, shared);
+    else {
         for (const { node: manifest, do: what } of plan.steps.values()) {
             const config = what === 'push' && manifest.manifest?.shape === 'image' ? configOf(plan, manifest) : undefined;
             if (config === undefined)
@@ -23249,6 +23265,21 @@ function createProbes(plan, job, shared) {
         },
     };
 }
+function takeOff(send) {
+    let onAbsent = () => undefined;
+    const absent = new Promise((resolve) => {
+        onAbsent = () => resolve('absent');
+    });
+    const outcome = send(onAbsent);
+    const answer = Promise.race([absent, outcome]);
+    answer.catch(() => undefined); // whoever waits for one of the two sees the failure
+    return { answer, outcome };
+}
+/** Which blobs will be read is known one round trip before: their destination has to answer first. */
+function expectReads({ steps }, { source }, { width }) {
+    const small = [...steps.values()].filter(({ do: what, node }) => what === 'copy' && node.descriptor.size <= permits/* SMALL */.o5);
+    source.expect?.(Math.min(width, small.length));
+}
 /** Registries do not ask for layers that are elsewhere by their URLs. */
 function isProvable(plan, key) {
     const node = plan.graph.nodes.get(key);
@@ -23261,7 +23292,7 @@ function configOf(plan, manifest) {
     return step === undefined || step.do === 'skip' ? undefined : step.node;
 }
 /** Sends a blob once per registry: other images of the run wait for it and mount it. */
-async function putBlob(node, job, shared, seatOf) {
+async function putBlob(node, job, shared, seatOf, onAbsent) {
     const key = `${job.registry} ${node.descriptor.digest}`;
     for (;;) {
         const flight = shared.homes.get(key);
@@ -23272,24 +23303,26 @@ async function putBlob(node, job, shared, seatOf) {
         if (home === job.repository)
             return 'present';
         if (home !== undefined)
-            return beginAndSend(node, job, shared, home);
+            return beginAndSend(node, job, shared, { mountFrom: home, onAbsent });
         if (shared.homes.get(key) !== flight)
             continue; // somebody else began while we waited
-        const mine = beginAndSend(node, job, shared, job.mountFrom, seatOf());
+        const mine = beginAndSend(node, job, shared, { mountFrom: job.mountFrom, seat: seatOf(), onAbsent });
         const landed = mine.then(() => job.repository);
         landed.catch(() => undefined);
         shared.homes.set(key, landed);
         return mine;
     }
 }
-async function beginAndSend(node, job, shared, mountFrom, seat = shared.fanout(node.descriptor, job.registry, 0)) {
+async function beginAndSend(node, job, shared, sending) {
     const { descriptor } = node;
+    const { mountFrom, seat = shared.fanout(descriptor, job.registry, 0), onAbsent } = sending;
     const share = await seat.join(shared.permits);
     try {
         shared.check?.();
         const begun = await job.target.begin(descriptor, mountFrom);
         if (begun.state !== 'open')
             return begun.state;
+        onAbsent?.();
         await transfer(share, job.source, begun.upload, {
             context: shared.context,
             retries: shared.retries,
@@ -23317,7 +23350,7 @@ async function pushManifest(node, plan, job, shared) {
 async function putComplete(manifest, tag, plan, job, shared) {
     for (let round = 1;; round += 1) {
         try {
-            return await shared.permits(() => job.target.putManifest(manifest, tag));
+            return await shared.permits(() => job.target.putManifest(manifest, tag), manifest.descriptor.size);
         }
         catch (thrown) {
             const missing = missingBlobs(thrown, manifest, plan);
@@ -23328,7 +23361,7 @@ async function putComplete(manifest, tag, plan, job, shared) {
             shared.context.log.warn(`${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`);
             let isLate = true;
             for (const node of missing)
-                isLate = (await beginAndSend(node, job, shared, undefined)) === 'present' && isLate;
+                isLate = (await beginAndSend(node, job, shared, {})) === 'present' && isLate;
             if (isLate)
                 await shared.context.sleep(MISSING_WAIT * 2 ** (round - 1));
         }
@@ -23424,6 +23457,58 @@ function tagMoved(name, expected, now) {
         side: 'destination',
         hint: 'Find out who writes this tag, then promote again.',
     });
+}
+
+
+/***/ }),
+
+/***/ 9493:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   I1: () => (/* binding */ smallAtOnce),
+/* harmony export */   J7: () => (/* binding */ createPermits),
+/* harmony export */   o5: () => (/* binding */ SMALL)
+/* harmony export */ });
+/* unused harmony export SMALL_PER_JOB */
+/** Up to here a blob is one buffer (`feed.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
+const SMALL = 256 * 1024;
+/**
+ * So many small things count as one job: the buffers of them all are smaller than the window of one large blob (`tee.ts`).
+ * With the default of 8 jobs they are 48 at once, and all layers of most images go side by side.
+ */
+const SMALL_PER_JOB = 6;
+/** Small things at once. One job is one thing after the other, however small: who asks for that wants no more. */
+function smallAtOnce(jobs) {
+    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
+}
+/** @param jobs large blobs at once. */
+function createPermits(jobs) {
+    let free = smallAtOnce(jobs);
+    const whole = free / jobs;
+    const waiting = [];
+    const admit = () => {
+        for (let [next] = waiting; next !== undefined && next.cost <= free; [next] = waiting) {
+            waiting.shift();
+            free -= next.cost;
+            next.begin();
+        }
+    };
+    return async (work, bytes = 0) => {
+        const cost = bytes > SMALL ? whole : 1;
+        // Nobody overtakes: there would always be room for one more small thing, and never for the large one.
+        if (waiting.length === 0 && cost <= free)
+            free -= cost;
+        else
+            await new Promise((begin) => waiting.push({ cost, begin }));
+        try {
+            return await work();
+        }
+        finally {
+            free += cost;
+            admit();
+        }
+    };
 }
 
 
@@ -24541,7 +24626,7 @@ const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, termi
 
 /***/ }),
 
-/***/ 4219:
+/***/ 5444:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -24550,8 +24635,8 @@ __nccwpck_require__.d(__webpack_exports__, {
   conduct: () => (/* binding */ conduct)
 });
 
-;// CONCATENATED MODULE: external "node:timers/promises"
-const promises_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:timers/promises");
+// EXTERNAL MODULE: external "node:timers/promises"
+var promises_ = __nccwpck_require__(8500);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/inputs/options.js
@@ -25362,7 +25447,7 @@ function inside(bytes, at) {
 // EXTERNAL MODULE: external "node:fs"
 var external_node_fs_ = __nccwpck_require__(3024);
 // EXTERNAL MODULE: external "node:fs/promises"
-var promises_ = __nccwpck_require__(1455);
+var external_node_fs_promises_ = __nccwpck_require__(1455);
 // EXTERNAL MODULE: external "node:path"
 var external_node_path_ = __nccwpck_require__(6760);
 ;// CONCATENATED MODULE: ./lib/host/files.js
@@ -25408,18 +25493,18 @@ function isFile(path) {
 async function writeWhole(path, text) {
     try {
         await makeFolder((0,external_node_path_.dirname)(path));
-        const old = await (0,promises_.stat)(path).catch(() => undefined);
+        const old = await (0,external_node_fs_promises_.stat)(path).catch(() => undefined);
         // A pipe or a device is written to, not replaced.
         if (old !== undefined && !old.isFile())
-            return await (0,promises_.writeFile)(path, text);
-        const target = old === undefined ? path : await (0,promises_.realpath)(path);
+            return await (0,external_node_fs_promises_.writeFile)(path, text);
+        const target = old === undefined ? path : await (0,external_node_fs_promises_.realpath)(path);
         const temporary = (0,external_node_path_.join)((0,external_node_path_.dirname)(target), `.${(0,external_node_path_.basename)(target)}.${(0,external_node_crypto_.randomBytes)(6).toString('hex')}`);
         try {
-            await (0,promises_.writeFile)(temporary, text, { flag: 'wx', mode: 0o644 });
-            await (0,promises_.rename)(temporary, target);
+            await (0,external_node_fs_promises_.writeFile)(temporary, text, { flag: 'wx', mode: 0o644 });
+            await (0,external_node_fs_promises_.rename)(temporary, target);
         }
         finally {
-            await (0,promises_.rm)(temporary, { force: true });
+            await (0,external_node_fs_promises_.rm)(temporary, { force: true });
         }
     }
     catch (thrown) {
@@ -25429,22 +25514,22 @@ async function writeWhole(path, text) {
 /** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */
 async function makeFolder(path) {
     try {
-        await (0,promises_.mkdir)(path);
+        await (0,external_node_fs_promises_.mkdir)(path);
     }
     catch (thrown) {
         const { code } = thrown;
         if (code !== 'ENOENT' || (0,external_node_path_.dirname)(path) === path) {
-            if ((await (0,promises_.stat)(path).catch(() => undefined))?.isDirectory() === true)
+            if ((await (0,external_node_fs_promises_.stat)(path).catch(() => undefined))?.isDirectory() === true)
                 return;
             throw thrown;
         }
         await makeFolder((0,external_node_path_.dirname)(path));
-        await (0,promises_.mkdir)(path);
+        await (0,external_node_fs_promises_.mkdir)(path);
     }
 }
 /** For files that the host made for us: they exist, and keep what is in them. */
 async function append(path, text) {
-    await (0,promises_.appendFile)(path, text).catch((thrown) => {
+    await (0,external_node_fs_promises_.appendFile)(path, text).catch((thrown) => {
         throw cannotWrite(path, thrown);
     });
 }
@@ -26720,7 +26805,7 @@ function createContext({ log, secrets }, env, signal) {
         env,
         now: Date.now,
         random: Math.random,
-        sleep: (milliseconds) => (0,promises_namespaceObject.setTimeout)(milliseconds, undefined, { signal }).catch(() => {
+        sleep: (milliseconds) => (0,promises_.setTimeout)(milliseconds, undefined, { signal }).catch(() => {
             throw new errors/* PromoteError */.jG('CANCELLED', 'stopped while waiting');
         }),
     };
@@ -27363,7 +27448,13 @@ const BEHAVIOUR = [
     { name: 'fail-fast', type: 'boolean', default: 'false', meaning: 'Begin nothing new after a failure.' },
     { name: 'shard', type: 'string', meaning: 'Promote part N of M of the list, as in 3/8.' },
     { name: 'annotate', type: 'boolean', default: 'false', meaning: 'Note the promotion on the image stream.' },
-    { name: 'jobs', type: 'integer', default: '8', range: [1, 256], meaning: 'Transfers at once, over all images.' },
+    {
+        name: 'jobs',
+        type: 'integer',
+        default: '8',
+        range: [1, 256],
+        meaning: 'Transfers at once; small ones count a sixth.',
+    },
     {
         name: 'retries',
         type: 'integer',
@@ -30377,7 +30468,7 @@ async function discover(source, root, options, permits) {
     const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing) : async () => [];
     const seen = new Set();
     let explored = 0;
-    const explore = async (manifest, depth) => {
+    const explore = async (manifest, depth, about) => {
         seen.add(manifest.descriptor.digest);
         explored += 1;
         if (depth > DEPTH || explored > MOST_MANIFESTS) {
@@ -30387,15 +30478,18 @@ async function discover(source, root, options, permits) {
         }
         const { wanted, left } = choose(manifest, platforms);
         const below = async (child) => {
-            const read = await permits(() => source.manifest(child)).catch(missingChild(source, manifest, child, skipMissing));
+            // While the manifest is on its way: what is attached to it is found by its digest, which is known.
+            const about = attachmentsOf(child.digest);
+            about.catch(() => undefined); // where the child is missing, nobody asks
+            const read = await permits(() => source.manifest(child), child.size).catch(missingChild(source, manifest, child, skipMissing));
             if (read !== undefined)
-                return [await explore(read, depth + 1)];
+                return [await explore(read, depth + 1, about)];
             left.set(child.digest, MISSING);
             return [];
         };
         const [children, attachments] = await Promise.all([
             Promise.all(wanted.map(below)),
-            attachmentsOf(manifest.descriptor.digest),
+            about ?? attachmentsOf(manifest.descriptor.digest),
         ]);
         const attached = attachments.map(async (attachment) => {
             const { digest } = attachment.manifest.descriptor;
@@ -30779,7 +30873,7 @@ var lib_rows = __nccwpck_require__(4094);
 // EXTERNAL MODULE: ./lib/openshift/annotate.js
 var annotate = __nccwpck_require__(2310);
 // EXTERNAL MODULE: ./lib/work.js + 45 modules
-var lib_work = __nccwpck_require__(1417);
+var lib_work = __nccwpck_require__(4603);
 ;// CONCATENATED MODULE: ./lib/tags.js
 
 
@@ -30849,10 +30943,10 @@ async function tagAll(works, run, started) {
 }
 async function moveOne(move, work, begin, { shared }) {
     await shared.permits(() => (0,guards/* stillAt */.ic)(move.target, move.tag, move.from));
-    const permits = (request) => shared.permits(() => {
+    const permits = (request, bytes) => shared.permits(() => {
         begin();
         return request();
-    });
+    }, bytes);
     await write(work, move.tag, { ...shared, permits });
 }
 /** Rows `planned` are those that are about to move. */
@@ -30990,6 +31084,9 @@ function readImage(pair, side, { config, shared, graphs, platforms }) {
         .then((from) => ({ ...from, store: platforms.watch(from.store) }));
     const wanted = { ...config, platforms: pair.platforms ?? config.platforms };
     const graph = source.then(async (from) => {
+        // The manifest is asked for alone; what is attached to it, by two questions at once.
+        if (wanted.referrers || wanted.requireSigned)
+            from.store.expect?.(Math.min(2, shared.width));
         const root = await shared.permits(() => resolve(pair, from));
         // Many tags may have one image: it is looked into once.
         const key = JSON.stringify([from.origin, from.store.name, root.descriptor.digest, wanted.platforms]);
@@ -31215,7 +31312,7 @@ function overall(rows, { restores = false, mayBeEmpty = false }) {
 /* harmony import */ var _copy_atomic_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5012);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3940);
-/* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(1417);
+/* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4603);
 
 
 
@@ -32446,7 +32543,7 @@ const VERSION = '0.1.0';
 
 /***/ }),
 
-/***/ 1417:
+/***/ 4603:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -32767,7 +32864,7 @@ function openReading(blob, permits, over, patience) {
                 if (members.has(tap) && alone)
                     return work();
                 leave(tap);
-                return own(work);
+                return own(work, blob.size);
             },
         };
     });
@@ -32854,11 +32951,12 @@ function createFanout(permits, patience = PATIENCE) {
         if ([...undecided].some((place) => place.wave <= wave && !here.has(place.registry)))
             return;
         const party = joined.splice(0);
-        void permits(() => new Promise((over) => {
+        const read = () => new Promise((over) => {
             const own = party.map((each) => each.permits);
             for (const [index, share] of openReading(blob, own, over, patience).entries())
                 party[index]?.begin(share);
-        }));
+        });
+        void permits(read, blob.size);
     };
     return (blob, registry, wave) => {
         const key = `${blob.digest} ${blob.size}`;
@@ -32880,28 +32978,8 @@ function createFanout(permits, patience = PATIENCE) {
     };
 }
 
-;// CONCATENATED MODULE: ./lib/copy/permits.js
-function createPermits(most) {
-    let free = most;
-    const waiting = [];
-    return async (work) => {
-        if (free > 0)
-            free -= 1;
-        else
-            await new Promise((resolve) => waiting.push(resolve));
-        try {
-            return await work();
-        }
-        finally {
-            const next = waiting.shift();
-            if (next === undefined)
-                free += 1;
-            else
-                next();
-        }
-    };
-}
-
+// EXTERNAL MODULE: ./lib/copy/permits.js
+var copy_permits = __nccwpck_require__(9493);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
 var oci_manifest = __nccwpck_require__(4360);
 // EXTERNAL MODULE: ./lib/oci/platform.js
@@ -33221,6 +33299,8 @@ function optional(read) {
 
 // EXTERNAL MODULE: external "node:events"
 var external_node_events_ = __nccwpck_require__(8474);
+// EXTERNAL MODULE: external "node:timers/promises"
+var promises_ = __nccwpck_require__(8500);
 // EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/agent.js
 var agent = __nccwpck_require__(7405);
 // EXTERNAL MODULE: ./lib/http/answer.js
@@ -34157,9 +34237,10 @@ class Connection {
             left -= piece.byteLength;
             if (left < 0)
                 break;
+            // Handed over: the next request of this connection can only come behind it.
+            turn.sent = left === 0;
             await this.#write(piece);
             giveBack(piece);
-            turn.sent = left === 0;
         }
         if (left !== 0)
             throw new core_errors.RequestContentLengthMismatchError();
@@ -34344,6 +34425,85 @@ function blockList(ranges, family) {
     return list;
 }
 
+;// CONCATENATED MODULE: ./lib/wire/spares.js
+/** Milliseconds. Routers close a new connection that stays silent: HAProxy's `timeout http-request`, 10 s on OpenShift. */
+const LONGEST_SILENCE = 5_000;
+/** @param open how one connection comes about; whoever finds no good spare one opens its own, and sees what is wrong. */
+function keepSpares(open) {
+    const places = new Map();
+    let isClosed = false;
+    const placeOf = (origin) => {
+        const place = places.get(origin) ?? { opening: 0, alive: new Set(), waiting: new Set() };
+        places.set(origin, place);
+        return place;
+    };
+    return {
+        connect(options, callback) {
+            const place = placeOf(`${options.protocol}//${options.host}`);
+            const [spare] = place.waiting;
+            if (spare === undefined)
+                return opened(open, place, options, callback);
+            place.waiting.delete(spare);
+            void spare.then((socket) => {
+                if (socket === undefined || socket.destroyed)
+                    opened(open, place, options, callback);
+                else
+                    callback(null, socket.pause());
+            });
+        },
+        warm({ origin, protocol, host, hostname, port }, count) {
+            if (isClosed)
+                return;
+            const place = placeOf(origin);
+            // As undici names it to a connector: an IPv6 address without brackets.
+            const options = { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port };
+            for (let has = place.alive.size + place.opening; has < count; has += 1)
+                addSpare(open, place, options);
+        },
+        close() {
+            isClosed = true;
+            for (const { waiting } of places.values())
+                for (const spare of waiting)
+                    discard(waiting, spare);
+        },
+    };
+}
+function opened(open, place, options, callback) {
+    const { alive } = place;
+    place.opening += 1;
+    // Neither is always there, whatever the declaration says.
+    open(options, (...[error, socket]) => {
+        place.opening -= 1;
+        if (!socket)
+            return callback(error ?? new Error('no connection'), null);
+        alive.add(socket);
+        socket.once('close', () => alive.delete(socket));
+        callback(null, socket);
+    });
+}
+function addSpare(open, place, options) {
+    const { waiting } = place;
+    const spare = new Promise((resolve) => {
+        opened(open, place, options, (...[, socket]) => {
+            // What comes unasked is a farewell: it is read, so that the end behind it is seen.
+            resolve(socket?.resume());
+        });
+    });
+    waiting.add(spare);
+    void spare.then((socket) => {
+        const drop = () => discard(waiting, spare);
+        if (socket === undefined)
+            return drop();
+        socket.once('close', drop);
+        setTimeout(drop, LONGEST_SILENCE).unref();
+    });
+}
+/** Not when somebody has taken it. */
+function discard(waiting, spare) {
+    if (waiting.delete(spare))
+        void spare.then((socket) => socket?.destroy());
+}
+
 // EXTERNAL MODULE: external "node:http"
 var external_node_http_ = __nccwpck_require__(7067);
 ;// CONCATENATED MODULE: external "node:https"
@@ -34493,12 +34653,17 @@ function proxyFailed(tunnel, target, reason, side, cause) {
 
 
 
+
+
 function openTransport(options, context) {
     const authorities = ownAuthorities(options.ca, options.side);
     const cancels = cancellations(context.signal, options.side);
     const routes = openRoutes(options, context);
     const answered = new Set();
     const send = async (request) => {
+        // A connection is free again one turn of the event loop after its answer. Who asks before that gets another one,
+        // which costs two or three round trips before the first byte.
+        await (0,promises_.setImmediate)();
         const proxy = proxyFor(request.url, context.env);
         const explain = (thrown) => failure(thrown, {
             side: options.side,
@@ -34528,6 +34693,11 @@ function openTransport(options, context) {
     };
     return {
         send,
+        warm(origin, count) {
+            // Behind the requests that are ready now: opening a connection takes half a millisecond, and nobody needs it yet.
+            const ready = (0,promises_.setImmediate)().then(() => (0,promises_.setImmediate)());
+            ready.then(() => routes.warm(origin, proxyFor(origin, context.env), count)).catch(() => undefined);
+        },
         close: async () => {
             cancels.close();
             await routes.close();
@@ -34579,10 +34749,15 @@ function newWay(open) {
         opened.push(one);
         return one;
     };
+    const spares = keepSpares(open());
     return {
-        agent: lazy(() => kept(new agent({ connect: open() }))),
+        agent: lazy(() => kept(new agent({ connect: spares.connect }))),
         lane: lazy(() => kept(openLane(open))),
-        close: async () => void (await Promise.all(opened.map((one) => one.destroy()))),
+        warm: spares.warm,
+        async close() {
+            spares.close();
+            await Promise.all(opened.map((one) => one.destroy()));
+        },
     };
 }
 /** Ways to take: direct, or by which proxy; with or without the client certificate. */
@@ -34602,38 +34777,58 @@ function openRoutes(options, context) {
         shown,
         lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
     });
-    const dispatcher = ({ bulk }, key, open) => {
-        const way = ways.get(key) ?? newWay(open);
+    const wayOf = (request, proxy) => {
+        const { key, wired, tunnel } = routeOf(request, proxy, options, context, { wiring, trust });
+        const way = ways.get(key) ?? newWay((onread) => connector(wired, tunnel, onread));
         ways.set(key, way);
-        return bulk === true ? way.lane() : way.agent();
-    };
-    const wire = (request, proxy) => {
-        const { url } = request;
-        const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${version/* VERSION */.x}` };
-        const identity = showsIdentity(options.clientCertificate, request);
-        const path = `${url.pathname}${url.search}`;
-        const authorization = proxy === undefined ? undefined : proxyAuthorization(proxy.url, context);
-        if (proxy !== undefined && url.protocol === 'http:') {
-            // Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone.
-            const open = (onread) => connector({ ...wiring(false), insecure: false }, undefined, onread);
-            const through = authorization === undefined ? {} : { 'proxy-authorization': authorization };
-            return {
-                dispatcher: dispatcher(request, `forward ${proxy.url.href}`, open),
-                origin: proxy.url.origin,
-                path: `${url.origin}${path}`,
-                headers: { ...headers, host: url.host, ...through },
-            };
-        }
-        const tunnel = proxy === undefined ? undefined : { url: proxy.url, name: proxy.name, authorization, context: trust };
-        const key = `${proxy === undefined ? 'direct' : `tunnel ${proxy.url.href}`} ${identity}`;
-        const open = (onread) => connector(wiring(identity), tunnel, onread);
-        return { dispatcher: dispatcher(request, key, open), origin: url.origin, path, headers };
+        return way;
     };
     const close = async () => {
         closing.abort();
         await Promise.all([...ways.values()].map((way) => way.close()));
     };
-    return { wire, close, shown };
+    return {
+        shown,
+        close,
+        wire(request, proxy) {
+            const way = wayOf(request, proxy);
+            return { dispatcher: request.bulk === true ? way.lane() : way.agent(), ...lineOf(request, proxy, context) };
+        },
+        warm(url, proxy, count) {
+            const request = { method: 'GET', url };
+            wayOf(request, proxy).warm(new URL(lineOf(request, proxy, context).origin), count);
+        },
+    };
+}
+/** How the connections of a request come about, and the name under which others share them. */
+function routeOf(request, proxy, options, context, { wiring, trust }) {
+    const identity = showsIdentity(options.clientCertificate, request);
+    if (proxy === undefined)
+        return { key: `direct ${identity}`, wired: wiring(identity) };
+    if (isForwarded(request, proxy))
+        return { key: `forward ${proxy.url.href}`, wired: { ...wiring(false), insecure: false } };
+    const authorization = proxyAuthorization(proxy.url, context);
+    const tunnel = { url: proxy.url, name: proxy.name, authorization, context: trust };
+    return { key: `tunnel ${proxy.url.href} ${identity}`, wired: wiring(identity), tunnel };
+}
+/** What the request looks like on the wire. */
+function lineOf(request, proxy, context) {
+    const { url } = request;
+    const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${version/* VERSION */.x}` };
+    const path = `${url.pathname}${url.search}`;
+    if (proxy === undefined || !isForwarded(request, proxy))
+        return { origin: url.origin, path, headers };
+    const authorization = proxyAuthorization(proxy.url, context);
+    const through = authorization === undefined ? {} : { 'proxy-authorization': authorization };
+    return {
+        origin: proxy.url.origin,
+        path: `${url.origin}${path}`,
+        headers: { ...headers, host: url.host, ...through },
+    };
+}
+/** Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone. */
+function isForwarded({ url }, proxy) {
+    return proxy !== undefined && url.protocol === 'http:';
 }
 /** A certificate is a credential: with an `origin` it is shown there alone. */
 function showsIdentity(identity, { url, headers }) {
@@ -35433,6 +35628,7 @@ function openNetwork(options, context) {
             sends.set(origin.origin, send);
             return send;
         },
+        warm: (origin, count) => transport.warm(origin, Math.min(count, options.ceiling ?? CEILING)),
         close: transport.close,
     };
 }
@@ -35713,7 +35909,7 @@ function createEndpoint(options) {
     const { side, base, repository, context } = options;
     const name = `${base.host}/${repository}`;
     const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] };
-    const call = async (access, request) => {
+    const once = async (access, request) => {
         const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] };
         for (let attempt = 1;; attempt += 1) {
             const res = await options.send(scoped);
@@ -35724,6 +35920,21 @@ function createEndpoint(options) {
             await (0,http_answer/* discard */.vf)(res);
             context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
             await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2));
+        }
+    };
+    let isWide = options.writes === true;
+    const call = async (access, request) => {
+        if (access === 'push' || !isWide)
+            return once(access, request);
+        try {
+            return await once('push', request);
+        }
+        catch (thrown) {
+            // A token service that refuses what exceeds the account's rights; who may only read finds everything unchanged.
+            if (!(thrown instanceof errors/* PromoteError */.jG && thrown.status === 403))
+                throw thrown;
+            isWide = false;
+            return once('pull', request);
         }
     };
     return {
@@ -36376,11 +36587,17 @@ const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schema
 function createListings(endpoint, manifests) {
     // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
     let missing = false;
+    /** Ends with the first answer: whoever asks before it would ask in vain where there is no such API. */
+    let learned;
     let tags;
     const fromApi = async (subject) => {
+        if (learned !== undefined)
+            await learned;
         if (missing)
             return undefined;
-        const found = await readPages(endpoint, subject);
+        const asked = readPages(endpoint, subject);
+        learned ??= asked.catch(() => undefined);
+        const found = await asked;
         missing = found === 'none';
         return Array.isArray(found) ? found : undefined;
     };
@@ -36518,6 +36735,7 @@ function openRepository(options) {
         listTags: listings.listTags,
         removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
         inventory,
+        ...(options.warm === undefined ? {} : { expect: options.warm }),
         blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
         async has(descriptor, kind) {
             const there = await inventory();
@@ -36730,16 +36948,17 @@ function createSide(side, options, { network, cluster, api }) {
         sends.set(key, send);
         const path = reference.repository;
         const { context, config } = options;
-        const help = own === undefined ? {} : helpOf(own, path);
         const store = openRepository({
             side: side.side,
             base,
             send,
             login,
             repository: path,
+            warm: (count) => network.warm(base, count),
+            writes: side.side === 'destination' && !config.dryRun,
             stallTimeout: config.stallTimeout,
             context,
-            ...help,
+            ...(own === undefined ? {} : helpOf(own, path)),
         });
         return { store: foreign.beside(store), origin: base.origin, path, cluster: own };
     };
@@ -36863,13 +37082,14 @@ function explicitLogin(side) {
 function createRun(config, host, context) {
     const halted = {};
     const emit = host.event.bind(host);
-    const permits = createPermits(config.jobs);
+    const permits = (0,copy_permits/* createPermits */.J7)(config.jobs);
     const check = () => {
         if (config.failFast && halted.by !== undefined)
             throw abandoned('not begun', halted.by);
     };
     const fanout = createFanout(permits);
-    const shared = { context, permits, fanout, retries: config.retries, homes: new Map(), emit, check };
+    const width = (0,copy_permits/* smallAtOnce */.I1)(config.jobs);
+    const shared = { context, permits, width, fanout, retries: config.retries, homes: new Map(), emit, check };
     const platforms = createPlatforms();
     return { config, host, context, shared, works: [], graphs: new Map(), platforms, plans: [], halted };
 }
@@ -49989,7 +50209,7 @@ async function run(surroundings) {
     const { argv, streams } = surroundings;
     const question = questionIn(argv);
     if (question === undefined) {
-        const { conduct } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 4219));
+        const { conduct } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5444));
         return conduct(surroundings);
     }
     streams.out(`${question === 'help' ? await help() : versionText()}\n`);

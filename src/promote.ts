@@ -106,6 +106,8 @@ function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graph
     .then((from) => ({ ...from, store: platforms.watch(from.store) }))
   const wanted = { ...config, platforms: pair.platforms ?? config.platforms }
   const graph = source.then(async (from) => {
+    // The manifest is asked for alone; what is attached to it, by two questions at once.
+    if (wanted.referrers || wanted.requireSigned) from.store.expect?.(Math.min(2, shared.width))
     const root = await shared.permits(() => resolve(pair, from))
     // Many tags may have one image: it is looked into once.
     const key = JSON.stringify([from.origin, from.store.name, root.descriptor.digest, wanted.platforms])

@@ -217,16 +217,17 @@ function createSide(side: SideConfig, options: SideOptions, { network, cluster, 
     sends.set(key, send)
     const path = reference.repository
     const { context, config } = options
-    const help = own === undefined ? {} : helpOf(own, path)
     const store = openRepository({
       side: side.side,
       base,
       send,
       login,
       repository: path,
+      warm: (count) => network.warm(base, count),
+      writes: side.side === 'destination' && !config.dryRun,
       stallTimeout: config.stallTimeout,
       context,
-      ...help,
+      ...(own === undefined ? {} : helpOf(own, path)),
     })
     return { store: foreign.beside(store), origin: base.origin, path, cluster: own }
   }

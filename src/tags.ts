@@ -70,11 +70,11 @@ export async function tagAll(works: readonly Work[], run: Run, started: number):
 
 async function moveOne(move: Move, work: Work, begin: () => void, { shared }: Run): Promise<void> {
   await shared.permits(() => stillAt(move.target, move.tag, move.from))
-  const permits: Permits = (request) =>
+  const permits: Permits = (request, bytes) =>
     shared.permits(() => {
       begin()
       return request()
-    })
+    }, bytes)
   await write(work, move.tag, { ...shared, permits })
 }
 

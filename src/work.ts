@@ -2,7 +2,7 @@ import type { Context } from './context.ts'
 import type { Job, Shared } from './copy/execute.ts'
 import { createFanout } from './copy/fanout.ts'
 import type { Graph } from './copy/graph.ts'
-import { createPermits } from './copy/permits.ts'
+import { createPermits, smallAtOnce } from './copy/permits.ts'
 import type { Plan } from './copy/plan.ts'
 import { createPlatforms } from './copy/platforms.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
@@ -53,7 +53,8 @@ export function createRun(config: Config, host: Host, context: Context): Run {
     if (config.failFast && halted.by !== undefined) throw abandoned('not begun', halted.by)
   }
   const fanout = createFanout(permits)
-  const shared = { context, permits, fanout, retries: config.retries, homes: new Map(), emit, check }
+  const width = smallAtOnce(config.jobs)
+  const shared = { context, permits, width, fanout, retries: config.retries, homes: new Map(), emit, check }
   const platforms = createPlatforms()
   return { config, host, context, shared, works: [], graphs: new Map(), platforms, plans: [], halted }
 }

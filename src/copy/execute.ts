@@ -7,7 +7,7 @@ import type { Begun, Source, Target } from '../store/store.ts'
 import type { Fanout, Seat } from './fanout.ts'
 import type { Key, Node } from './graph.ts'
 import { keepListed } from './listing.ts'
-import type { Permits } from './permits.ts'
+import { type Permits, SMALL } from './permits.ts'
 import type { Plan, Step } from './plan.ts'
 import { refusedSparse } from './sparse.ts'
 import { transfer } from './transfer.ts'
@@ -16,6 +16,8 @@ import { transfer } from './transfer.ts'
 export type Shared = Readonly<{
   context: Context
   permits: Permits
+  /** Most small blobs at once. */
+  width: number
   /** Where the destinations that need the same blob find each other. */
   fanout: Fanout
   retries: number
@@ -45,6 +47,9 @@ const MISSING_WAIT = 1000
 
 type Outcome = 'present' | 'mounted' | 'copied'
 
+/** A blob on its way: what the destination says of it first, and how it ends. */
+type Flight = Readonly<{ answer: Promise<Outcome | 'absent'>; outcome: Promise<Outcome> }>
+
 /**
  * Everything but the tags: blobs, manifests by digest, attachments. Resolves with what was moved. What is to reach several
  * destinations in one reading is started in one turn of the event loop: seats are taken at once.
@@ -66,7 +71,7 @@ export async function execute(plan: Plan, job: Job, run: Shared): Promise<Bytes>
     if (node.kind === 'blob') {
       const proof = await probes.before(node)
       if (proof !== undefined) done(step, 'present', proof)
-      else done(step, await probes.blob(node), step.why)
+      else done(step, await probes.blob(node).outcome, step.why)
       return
     }
     await Promise.all(node.needs.map((key) => running.get(key)))
@@ -95,11 +100,11 @@ function stoppable(run: Shared): { shared: Shared; stop: () => void } {
     run.check?.()
     if (stopped) throw new PromoteError('CANCELLED', 'not begun, because another part of the image failed')
   }
-  const permits: Permits = (work) =>
+  const permits: Permits = (work, bytes) =>
     run.permits(() => {
       check()
       return work()
-    })
+    }, bytes)
   return { shared: { ...run, permits, check }, stop: () => (stopped = true) }
 }
 
@@ -128,22 +133,28 @@ export function isRoot(plan: Plan, node: Node): boolean {
  * manifest may answer for all its layers. Where it is not, nothing was asked in vain: the question began its upload.
  */
 function createProbes(plan: Plan, job: Job, shared: Shared) {
-  const blobs = new Map<Key, Promise<Outcome>>()
+  const blobs = new Map<Key, Flight>()
   const owners = new Map<Key, Promise<Node | undefined>>()
   const proofs = new Map<Key, string>()
   const seats = new Map<Key, Seat>()
-  const blob = (node: Node): Promise<Outcome> => {
-    const known = blobs.get(node.key) ?? putBlob(node, job, shared, () => seats.get(node.key))
+  const blob = (node: Node): Flight => {
+    const seatOf = () => seats.get(node.key)
+    const known = blobs.get(node.key) ?? takeOff((onAbsent) => putBlob(node, job, shared, seatOf, onAbsent))
     blobs.set(node.key, known)
     return known
   }
   const probe = async (manifest: Node, config: Node): Promise<Node | undefined> => {
-    if ((await blob(config)) !== 'present') return undefined
+    // Its first answer will do: who waits until the config is stored has three round trips with nothing on the way.
+    if ((await blob(config).answer) !== 'present') {
+      expectReads(plan, job, shared)
+      return undefined
+    }
     if (!(await shared.permits(() => job.target.has(manifest.descriptor, 'manifest')))) return undefined
     proofs.set(manifest.key, 'the registry has it')
     return manifest
   }
-  if (!plan.certain) {
+  if (plan.certain) expectReads(plan, job, shared)
+  else {
     for (const { node: manifest, do: what } of plan.steps.values()) {
       const config = what === 'push' && manifest.manifest?.shape === 'image' ? configOf(plan, manifest) : undefined
       if (config === undefined) continue
@@ -172,6 +183,23 @@ function createProbes(plan: Plan, job: Job, shared: Shared) {
   }
 }
 
+function takeOff(send: (onAbsent: () => void) => Promise<Outcome>): Flight {
+  let onAbsent: () => void = () => undefined
+  const absent = new Promise<'absent'>((resolve) => {
+    onAbsent = () => resolve('absent')
+  })
+  const outcome = send(onAbsent)
+  const answer = Promise.race([absent, outcome])
+  answer.catch(() => undefined) // whoever waits for one of the two sees the failure
+  return { answer, outcome }
+}
+
+/** Which blobs will be read is known one round trip before: their destination has to answer first. */
+function expectReads({ steps }: Plan, { source }: Job, { width }: Shared): void {
+  const small = [...steps.values()].filter(({ do: what, node }) => what === 'copy' && node.descriptor.size <= SMALL)
+  source.expect?.(Math.min(width, small.length))
+}
+
 /** Registries do not ask for layers that are elsewhere by their URLs. */
 function isProvable(plan: Plan, key: Key): boolean {
   const node = plan.graph.nodes.get(key)
@@ -186,7 +214,13 @@ function configOf(plan: Plan, manifest: Node): Node | undefined {
 }
 
 /** Sends a blob once per registry: other images of the run wait for it and mount it. */
-async function putBlob(node: Node, job: Job, shared: Shared, seatOf: () => Seat | undefined): Promise<Outcome> {
+async function putBlob(
+  node: Node,
+  job: Job,
+  shared: Shared,
+  seatOf: () => Seat | undefined,
+  onAbsent: () => void,
+): Promise<Outcome> {
   const key = `${job.registry} ${node.descriptor.digest}`
   for (;;) {
     const flight = shared.homes.get(key)
@@ -194,9 +228,9 @@ async function putBlob(node: Node, job: Job, shared: Shared, seatOf: () => Seat 
     if (flight !== undefined) seatOf()?.leave()
     const home = await flight?.catch(() => undefined)
     if (home === job.repository) return 'present'
-    if (home !== undefined) return beginAndSend(node, job, shared, home)
+    if (home !== undefined) return beginAndSend(node, job, shared, { mountFrom: home, onAbsent })
     if (shared.homes.get(key) !== flight) continue // somebody else began while we waited
-    const mine = beginAndSend(node, job, shared, job.mountFrom, seatOf())
+    const mine = beginAndSend(node, job, shared, { mountFrom: job.mountFrom, seat: seatOf(), onAbsent })
     const landed = mine.then(() => job.repository)
     landed.catch(() => undefined)
     shared.homes.set(key, landed)
@@ -204,19 +238,17 @@ async function putBlob(node: Node, job: Job, shared: Shared, seatOf: () => Seat 
   }
 }
 
-async function beginAndSend(
-  node: Node,
-  job: Job,
-  shared: Shared,
-  mountFrom: string | undefined,
-  seat = shared.fanout(node.descriptor, job.registry, 0),
-): Promise<Outcome> {
+type Sending = Readonly<{ mountFrom?: string | undefined; seat?: Seat | undefined; onAbsent?: () => void }>
+
+async function beginAndSend(node: Node, job: Job, shared: Shared, sending: Sending): Promise<Outcome> {
   const { descriptor } = node
+  const { mountFrom, seat = shared.fanout(descriptor, job.registry, 0), onAbsent } = sending
   const share = await seat.join(shared.permits)
   try {
     shared.check?.()
     const begun: Begun = await job.target.begin(descriptor, mountFrom)
     if (begun.state !== 'open') return begun.state
+    onAbsent?.()
     await transfer(share, job.source, begun.upload, {
       context: shared.context,
       retries: shared.retries,
@@ -252,7 +284,7 @@ export async function putComplete(
 ): Promise<Digest | undefined> {
   for (let round = 1; ; round += 1) {
     try {
-      return await shared.permits(() => job.target.putManifest(manifest, tag))
+      return await shared.permits(() => job.target.putManifest(manifest, tag), manifest.descriptor.size)
     } catch (thrown) {
       const missing = missingBlobs(thrown, manifest, plan)
       if (missing.length === 0) throw refusedSparse(thrown, manifest, plan) ?? thrown
@@ -261,7 +293,7 @@ export async function putComplete(
         `${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`,
       )
       let isLate = true
-      for (const node of missing) isLate = (await beginAndSend(node, job, shared, undefined)) === 'present' && isLate
+      for (const node of missing) isLate = (await beginAndSend(node, job, shared, {})) === 'present' && isLate
       if (isLate) await shared.context.sleep(MISSING_WAIT * 2 ** (round - 1))
     }
   }

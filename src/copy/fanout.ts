@@ -39,13 +39,12 @@ export function createFanout(permits: Permits, patience = PATIENCE): Fanout {
     const here = new Set(joined.map((each) => each.registry))
     if ([...undecided].some((place) => place.wave <= wave && !here.has(place.registry))) return
     const party = joined.splice(0)
-    void permits(
-      () =>
-        new Promise<void>((over) => {
-          const own = party.map((each) => each.permits)
-          for (const [index, share] of openReading(blob, own, over, patience).entries()) party[index]?.begin(share)
-        }),
-    )
+    const read = () =>
+      new Promise<void>((over) => {
+        const own = party.map((each) => each.permits)
+        for (const [index, share] of openReading(blob, own, over, patience).entries()) party[index]?.begin(share)
+      })
+    void permits(read, blob.size)
   }
 
   return (blob, registry, wave) => {

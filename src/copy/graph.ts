@@ -73,7 +73,7 @@ export async function discover(
   const seen = new Set<Digest>()
   let explored = 0
 
-  const explore = async (manifest: Manifest, depth: number): Promise<Found> => {
+  const explore = async (manifest: Manifest, depth: number, about?: Promise<Attachment[]>): Promise<Found> => {
     seen.add(manifest.descriptor.digest)
     explored += 1
     if (depth > DEPTH || explored > MOST_MANIFESTS) {
@@ -83,14 +83,19 @@ export async function discover(
     }
     const { wanted, left } = choose(manifest, platforms)
     const below = async (child: Descriptor): Promise<Found[]> => {
-      const read = await permits(() => source.manifest(child)).catch(missingChild(source, manifest, child, skipMissing))
-      if (read !== undefined) return [await explore(read, depth + 1)]
+      // While the manifest is on its way: what is attached to it is found by its digest, which is known.
+      const about = attachmentsOf(child.digest)
+      about.catch(() => undefined) // where the child is missing, nobody asks
+      const read = await permits(() => source.manifest(child), child.size).catch(
+        missingChild(source, manifest, child, skipMissing),
+      )
+      if (read !== undefined) return [await explore(read, depth + 1, about)]
       left.set(child.digest, MISSING)
       return []
     }
     const [children, attachments] = await Promise.all([
       Promise.all(wanted.map(below)),
-      attachmentsOf(manifest.descriptor.digest),
+      about ?? attachmentsOf(manifest.descriptor.digest),
     ])
     const attached = attachments.map(async (attachment) => {
       const { digest } = attachment.manifest.descriptor

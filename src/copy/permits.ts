@@ -1,18 +1,44 @@
-/** So many at once, first come first served. A permit is never held while waiting for another piece of work. */
-export type Permits = <T>(work: () => Promise<T>) => Promise<T>
+/**
+ * So much at once, first come first served. A permit is never held while waiting for another piece of work.
+ * @param bytes that the work moves; default none to speak of, as in a request about a tag.
+ */
+export type Permits = <T>(work: () => Promise<T>, bytes?: number) => Promise<T>
 
-export function createPermits(most: number): Permits {
-  let free = most
-  const waiting: (() => void)[] = []
-  return async (work) => {
-    if (free > 0) free -= 1
-    else await new Promise<void>((resolve) => waiting.push(resolve))
+/** Up to here a blob is one buffer (`feed.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
+export const SMALL = 256 * 1024
+/**
+ * So many small things count as one job: the buffers of them all are smaller than the window of one large blob (`tee.ts`).
+ * With the default of 8 jobs they are 48 at once, and all layers of most images go side by side.
+ */
+export const SMALL_PER_JOB = 6
+
+/** Small things at once. One job is one thing after the other, however small: who asks for that wants no more. */
+export function smallAtOnce(jobs: number): number {
+  return jobs > 1 ? jobs * SMALL_PER_JOB : 1
+}
+
+/** @param jobs large blobs at once. */
+export function createPermits(jobs: number): Permits {
+  let free = smallAtOnce(jobs)
+  const whole = free / jobs
+  const waiting: { cost: number; begin: () => void }[] = []
+  const admit = (): void => {
+    for (let [next] = waiting; next !== undefined && next.cost <= free; [next] = waiting) {
+      waiting.shift()
+      free -= next.cost
+      next.begin()
+    }
+  }
+  return async (work, bytes = 0) => {
+    const cost = bytes > SMALL ? whole : 1
+    // Nobody overtakes: there would always be room for one more small thing, and never for the large one.
+    if (waiting.length === 0 && cost <= free) free -= cost
+    else await new Promise<void>((begin) => waiting.push({ cost, begin }))
     try {
       return await work()
     } finally {
-      const next = waiting.shift()
-      if (next === undefined) free += 1
-      else next()
+      free += cost
+      admit()
     }
   }
 }

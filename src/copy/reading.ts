@@ -58,7 +58,7 @@ export function openReading(
         tried = true
         if (members.has(tap) && alone) return work()
         leave(tap)
-        return own(work)
+        return own(work, blob.size)
       },
     }
   })

@@ -102,7 +102,13 @@ const BEHAVIOUR: readonly Row[] = [
   { name: 'fail-fast', type: 'boolean', default: 'false', meaning: 'Begin nothing new after a failure.' },
   { name: 'shard', type: 'string', meaning: 'Promote part N of M of the list, as in 3/8.' },
   { name: 'annotate', type: 'boolean', default: 'false', meaning: 'Note the promotion on the image stream.' },
-  { name: 'jobs', type: 'integer', default: '8', range: [1, 256], meaning: 'Transfers at once, over all images.' },
+  {
+    name: 'jobs',
+    type: 'integer',
+    default: '8',
+    range: [1, 256],
+    meaning: 'Transfers at once; small ones count a sixth.',
+  },
   {
     name: 'retries',
     type: 'integer',

@@ -14,6 +14,10 @@ export type RegistryOptions = Readonly<{
   /** Carries the credential of this registry to `base` and nowhere else. */
   send: Send
   repository: string
+  /** Opens connections ahead. */
+  warm?: ((count: number) => void) | undefined
+  /** It will be written to: one token for reading and writing, where a second one would be a round trip more. */
+  writes?: boolean | undefined
   /** What the credential is, for messages; nothing configured when absent. */
   login?: Pick<Login, 'describe' | 'current'> | undefined
   /** Blobs and manifests that the store certainly has, where one call tells (OpenShift's image stream layers). */
@@ -55,7 +59,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
   const { side, base, repository, context } = options
   const name = `${base.host}/${repository}`
   const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] }
-  const call = async (access: Access, request: Req): Promise<Res> => {
+  const once = async (access: Access, request: Req): Promise<Res> => {
     const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] }
     for (let attempt = 1; ; attempt += 1) {
       const res = await options.send(scoped)
@@ -64,6 +68,18 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
       await discard(res)
       context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`)
       await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2))
+    }
+  }
+  let isWide = options.writes === true
+  const call = async (access: Access, request: Req): Promise<Res> => {
+    if (access === 'push' || !isWide) return once(access, request)
+    try {
+      return await once('push', request)
+    } catch (thrown) {
+      // A token service that refuses what exceeds the account's rights; who may only read finds everything unchanged.
+      if (!(thrown instanceof PromoteError && thrown.status === 403)) throw thrown
+      isWide = false
+      return once('pull', request)
     }
   }
   return {

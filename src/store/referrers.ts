@@ -29,11 +29,16 @@ const tagsSchema = z.object({ tags: z.array(z.unknown()).max(200_000).nullish() 
 export function createListings(endpoint: Endpoint, manifests: Manifests): Listings {
   // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
   let missing = false
+  /** Ends with the first answer: whoever asks before it would ask in vain where there is no such API. */
+  let learned: Promise<unknown> | undefined
   let tags: Promise<ReadonlySet<string> | undefined> | undefined
 
   const fromApi = async (subject: Digest): Promise<readonly Descriptor[] | undefined> => {
+    if (learned !== undefined) await learned
     if (missing) return undefined
-    const found = await readPages(endpoint, subject)
+    const asked = readPages(endpoint, subject)
+    learned ??= asked.catch(() => undefined)
+    const found = await asked
     missing = found === 'none'
     return Array.isArray(found) ? found : undefined
   }

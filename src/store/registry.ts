@@ -29,6 +29,7 @@ export function openRepository(options: RegistryOptions): Target {
     listTags: listings.listTags,
     removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
     inventory,
+    ...(options.warm === undefined ? {} : { expect: options.warm }),
     blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
     async has(descriptor, kind) {
       const there = await inventory()

@@ -289,9 +289,10 @@ class Connection {
       if (this.#turn !== turn || turn.answered) return
       left -= piece.byteLength
       if (left < 0) break
+      // Handed over: the next request of this connection can only come behind it.
+      turn.sent = left === 0
       await this.#write(piece)
       giveBack(piece)
-      turn.sent = left === 0
     }
     if (left !== 0) throw new errors.RequestContentLengthMismatchError()
     turn.sent = true

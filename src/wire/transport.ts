@@ -1,6 +1,7 @@
 /** Requests to sockets: which connection, which proxy, which trust. Nothing is repeated or followed here. */
 import type { X509Certificate } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
+import { setImmediate as turn } from 'node:timers/promises'
 import Agent from 'undici/lib/dispatcher/agent.js'
 import type { Context } from '../context.ts'
 import { PromoteError, type Side } from '../errors.ts'
@@ -12,6 +13,7 @@ import { failure } from './failure.ts'
 import { type Lane, type OnRead, openLane } from './lane.ts'
 import { type ProxyServer, proxyFor } from './proxy.ts'
 import { checkReach, lookupWithin, type Reach } from './reach.ts'
+import { keepSpares, type Spares } from './spares.ts'
 import { ownAuthorities, trustContext } from './trust.ts'
 import { connector, lazy, proxyRefused, type Tunnel, type Wiring } from './tunnel.ts'
 
@@ -37,7 +39,7 @@ export type TransportOptions = Readonly<{
   reach?: Reach | undefined
 }>
 
-export type Transport = Readonly<{ send: Send; close: () => Promise<void> }>
+export type Transport = Readonly<{ send: Send; warm: (origin: URL, count: number) => void; close: () => Promise<void> }>
 
 export function openTransport(options: TransportOptions, context: Context): Transport {
   const authorities = ownAuthorities(options.ca, options.side)
@@ -46,6 +48,9 @@ export function openTransport(options: TransportOptions, context: Context): Tran
   const answered = new Set<string>()
 
   const send = async (request: Req): Promise<Res> => {
+    // A connection is free again one turn of the event loop after its answer. Who asks before that gets another one,
+    // which costs two or three round trips before the first byte.
+    await turn()
     const proxy = proxyFor(request.url, context.env)
     const explain = (thrown: unknown) =>
       failure(thrown, {
@@ -73,6 +78,11 @@ export function openTransport(options: TransportOptions, context: Context): Tran
   }
   return {
     send,
+    warm(origin, count) {
+      // Behind the requests that are ready now: opening a connection takes half a millisecond, and nobody needs it yet.
+      const ready = turn().then(() => turn())
+      ready.then(() => routes.warm(origin, proxyFor(origin, context.env), count)).catch(() => undefined)
+    },
     close: async () => {
       cancels.close()
       await routes.close()
@@ -118,7 +128,13 @@ function cancellations(signal: AbortSignal, side: Side) {
 }
 
 /** Two clients for one way: undici's for everything, and one for bodies of many MiB. */
-type Way = Readonly<{ agent: () => Agent; lane: () => Lane; close: () => Promise<void> }>
+type Way = Readonly<{
+  agent: () => Agent
+  lane: () => Lane
+  /** Of undici's, which asks for much that is small. */
+  warm: Spares['warm']
+  close: () => Promise<void>
+}>
 type Open = (onread?: OnRead) => ReturnType<typeof connector>
 
 function newWay(open: Open): Way {
@@ -127,10 +143,15 @@ function newWay(open: Open): Way {
     opened.push(one)
     return one
   }
+  const spares = keepSpares(open())
   return {
-    agent: lazy(() => kept(new Agent({ connect: open() }))),
+    agent: lazy(() => kept(new Agent({ connect: spares.connect }))),
     lane: lazy(() => kept(openLane(open))),
-    close: async () => void (await Promise.all(opened.map((one) => one.destroy()))),
+    warm: spares.warm,
+    async close() {
+      spares.close()
+      await Promise.all(opened.map((one) => one.destroy()))
+    },
   }
 }
 
@@ -151,39 +172,67 @@ function openRoutes(options: TransportOptions, context: Context) {
     shown,
     lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
   })
-  const dispatcher = ({ bulk }: Req, key: string, open: Open) => {
-    const way = ways.get(key) ?? newWay(open)
+  const wayOf = (request: Req, proxy: ProxyServer | undefined): Way => {
+    const { key, wired, tunnel } = routeOf(request, proxy, options, context, { wiring, trust })
+    const way = ways.get(key) ?? newWay((onread) => connector(wired, tunnel, onread))
     ways.set(key, way)
-    return bulk === true ? way.lane() : way.agent()
-  }
-  const wire = (request: Req, proxy: ProxyServer | undefined): Wire => {
-    const { url } = request
-    const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${VERSION}` }
-    const identity = showsIdentity(options.clientCertificate, request)
-    const path = `${url.pathname}${url.search}`
-    const authorization = proxy === undefined ? undefined : proxyAuthorization(proxy.url, context)
-    if (proxy !== undefined && url.protocol === 'http:') {
-      // Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone.
-      const open: Open = (onread) => connector({ ...wiring(false), insecure: false }, undefined, onread)
-      const through = authorization === undefined ? {} : { 'proxy-authorization': authorization }
-      return {
-        dispatcher: dispatcher(request, `forward ${proxy.url.href}`, open),
-        origin: proxy.url.origin,
-        path: `${url.origin}${path}`,
-        headers: { ...headers, host: url.host, ...through },
-      }
-    }
-    const tunnel: Tunnel | undefined =
-      proxy === undefined ? undefined : { url: proxy.url, name: proxy.name, authorization, context: trust }
-    const key = `${proxy === undefined ? 'direct' : `tunnel ${proxy.url.href}`} ${identity}`
-    const open: Open = (onread) => connector(wiring(identity), tunnel, onread)
-    return { dispatcher: dispatcher(request, key, open), origin: url.origin, path, headers }
+    return way
   }
   const close = async () => {
     closing.abort()
     await Promise.all([...ways.values()].map((way) => way.close()))
   }
-  return { wire, close, shown }
+  return {
+    shown,
+    close,
+    wire(request: Req, proxy: ProxyServer | undefined): Wire {
+      const way = wayOf(request, proxy)
+      return { dispatcher: request.bulk === true ? way.lane() : way.agent(), ...lineOf(request, proxy, context) }
+    },
+    warm(url: URL, proxy: ProxyServer | undefined, count: number): void {
+      const request: Req = { method: 'GET', url }
+      wayOf(request, proxy).warm(new URL(lineOf(request, proxy, context).origin), count)
+    },
+  }
+}
+
+type Materials = Readonly<{ wiring: (identity: boolean) => Wiring; trust: Tunnel['context'] }>
+
+/** How the connections of a request come about, and the name under which others share them. */
+function routeOf(
+  request: Req,
+  proxy: ProxyServer | undefined,
+  options: TransportOptions,
+  context: Context,
+  { wiring, trust }: Materials,
+): Readonly<{ key: string; wired: Wiring; tunnel?: Tunnel }> {
+  const identity = showsIdentity(options.clientCertificate, request)
+  if (proxy === undefined) return { key: `direct ${identity}`, wired: wiring(identity) }
+  if (isForwarded(request, proxy))
+    return { key: `forward ${proxy.url.href}`, wired: { ...wiring(false), insecure: false } }
+  const authorization = proxyAuthorization(proxy.url, context)
+  const tunnel: Tunnel = { url: proxy.url, name: proxy.name, authorization, context: trust }
+  return { key: `tunnel ${proxy.url.href} ${identity}`, wired: wiring(identity), tunnel }
+}
+
+/** What the request looks like on the wire. */
+function lineOf(request: Req, proxy: ProxyServer | undefined, context: Context): Omit<Wire, 'dispatcher'> {
+  const { url } = request
+  const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${VERSION}` }
+  const path = `${url.pathname}${url.search}`
+  if (proxy === undefined || !isForwarded(request, proxy)) return { origin: url.origin, path, headers }
+  const authorization = proxyAuthorization(proxy.url, context)
+  const through = authorization === undefined ? {} : { 'proxy-authorization': authorization }
+  return {
+    origin: proxy.url.origin,
+    path: `${url.origin}${path}`,
+    headers: { ...headers, host: url.host, ...through },
+  }
+}
+
+/** Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone. */
+function isForwarded({ url }: Req, proxy: ProxyServer | undefined): boolean {
+  return proxy !== undefined && url.protocol === 'http:'
 }
 
 /** A certificate is a credential: with an `origin` it is shown there alone. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import { PromoteError } from '../../src/errors.ts'
 import { referrersTag } from '../../src/oci/digest.ts'
+import type { Source, Target } from '../../src/store/store.ts'
 import {
   type BuiltImage,
   describe as describeManifest,
@@ -9,7 +10,7 @@ import {
   makeImage,
   makeIndex,
 } from '../cluster/image.ts'
-import { memoryRegistry, memoryStore } from '../store/memory.ts'
+import { type MemoryStore, memoryRegistry, memoryStore } from '../store/memory.ts'
 import { copyImage, missing, testContext, testShared, writes } from './support.ts'
 
 const SHAPES: [string, BuiltImage][] = [
@@ -24,6 +25,51 @@ const SHAPES: [string, BuiltImage][] = [
   ['an image with an empty layer', makeImage({ layers: [0, 10] })],
   ['an artifact', makeArtifact()],
 ]
+
+/** A destination whose first answer to a config, and whose storing of it, wait for the test. */
+function held(image: BuiltImage) {
+  const [source, target] = [memoryStore({ side: 'source' }), memoryStore()]
+  source.seed(image, 'v1')
+  const { config } = JSON.parse(Buffer.from(image.root.bytes).toString()) as { config: { digest: string } }
+  const gate = () => {
+    let open: () => void = () => undefined
+    const opened = new Promise<void>((resolve) => {
+      open = resolve
+    })
+    return { open, opened }
+  }
+  const [answered, stored] = [gate(), gate()]
+  const waiting: Target = {
+    ...target,
+    get listsReferrers() {
+      return undefined
+    },
+    async begin(blob, from) {
+      const begun = await target.begin(blob, from)
+      if (blob.digest !== config.digest) return begun
+      await answered.opened
+      if (begun.state !== 'open') return begun
+      const { upload } = begun
+      const send: typeof upload.send = async (...sent) => {
+        await stored.opened
+        return upload.send(...sent)
+      }
+      return { state: 'open', upload: { ...upload, send } }
+    },
+  }
+  const expected: number[] = []
+  const told: Source = Object.assign(Object.create(source), { expect: (count: number) => void expected.push(count) })
+  const ends = copyImage(told, waiting, { referrers: false })
+  ends.catch(() => undefined)
+  return { target, ends, expected, answer: answered.open, store: stored.open }
+}
+
+const begins = ({ calls }: MemoryStore) => calls.filter((call) => call.startsWith('begin '))
+
+/** Lets everything happen that can happen without the outside. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+}
 
 describe('copying an image', () => {
   test.each(SHAPES)('brings %s over complete, and a second run writes nothing', async (_name, image) => {
@@ -75,6 +121,43 @@ describe('copying an image', () => {
     const { bytes } = await copyImage(source, target, { referrers: false })
     expect(target.calls.filter((call) => call.startsWith('begin '))).toHaveLength(image.blobs.size - 3)
     expect(bytes.present).toBeGreaterThan(0)
+  })
+
+  test('begins the layers once the destination says that the config is absent; it need not be stored', async () => {
+    const image = makeImage({ layers: 4 })
+    const { target, answer, store, ends } = held(image)
+    await settled()
+    expect(begins(target)).toHaveLength(1)
+    answer()
+    await settled()
+    expect(begins(target)).toHaveLength(image.blobs.size)
+    expect(target.blobs.size).toBe(image.blobs.size - 1)
+    expect(target.manifests.size).toBe(0)
+    store()
+    await ends
+    expect(missing(target, image)).toEqual([])
+  })
+
+  test('tells the source how many blobs it will be asked for, once it is known that they are', async () => {
+    const image = makeImage({ layers: [...Array(4).fill(1000), 300_000] as number[] })
+    const { answer, store, ends, expected } = held(image)
+    await settled()
+    expect(expected).toEqual([])
+    answer()
+    store()
+    await ends
+    // Of small ones: the config and four layers, and not more than may be under way.
+    expect(expected).toEqual([4])
+  })
+
+  test('begins no layer of an image whose config is there, before it has asked for the image', async () => {
+    const image = makeImage({ layers: 4 })
+    const { target, answer, ends, expected } = held(image)
+    target.seed(image, 'before')
+    answer()
+    await ends
+    expect(begins(target)).toHaveLength(1)
+    expect(expected).toEqual([])
   })
 
   test('does not take a right tag of an index for its children', async () => {
@@ -222,6 +305,29 @@ describe('what is attached to an image', () => {
       [own.root.digest, { by: 'destination' }],
       [sbom.root.digest, { made: 'here' }],
     ])
+  })
+
+  test('is asked for while the manifests of an index are still on their way', async () => {
+    const { source, image, parts } = signed()
+    const asked: string[] = []
+    let open: () => void = () => undefined
+    const opened = new Promise<void>((resolve) => {
+      open = resolve
+    })
+    const slow: Source = Object.assign(Object.create(source), {
+      manifest: (...given: Parameters<Source['manifest']>) => opened.then(() => source.manifest(...given)),
+      referrers(...given: Parameters<Source['referrers']>) {
+        asked.push(...given)
+        return source.referrers(...given)
+      },
+    })
+    const target = memoryStore()
+    const ends = copyImage(slow, target)
+    await settled()
+    expect(new Set(asked)).toEqual(new Set(image.manifests.map(({ digest }) => digest)))
+    open()
+    await ends
+    for (const part of parts) expect(missing(target, part)).toEqual([])
   })
 
   test('is left behind with referrers: false', async () => {

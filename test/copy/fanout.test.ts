@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals'
 import { execute, expectStored, type Job, putComplete, type Shared } from '../../src/copy/execute.ts'
 import { createFanout } from '../../src/copy/fanout.ts'
 import { discover } from '../../src/copy/graph.ts'
-import { createPermits } from '../../src/copy/permits.ts'
+import { createPermits, SMALL } from '../../src/copy/permits.ts'
 import { makePlan, type Plan } from '../../src/copy/plan.ts'
 import { findTags, survey } from '../../src/copy/survey.ts'
 import { WINDOW } from '../../src/copy/tee.ts'
@@ -146,12 +146,12 @@ describe('one source and several destinations', () => {
     let [running, most] = [0, 0]
     const permits = createPermits(2)
     const shared = testShared({
-      permits: (work) =>
+      permits: (work, bytes = 0) =>
         permits(async () => {
-          running += 1
+          running += bytes > SMALL ? 1 : 0
           most = Math.max(most, running)
-          return work().finally(() => (running -= 1))
-        }),
+          return work().finally(() => (running -= bytes > SMALL ? 1 : 0))
+        }, bytes),
     })
     const reading = { now: 0, most: 0 }
     const source = seeded(makeImage({ layers: Array(6).fill(300_000) as number[] }))

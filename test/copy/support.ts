@@ -42,6 +42,7 @@ export function testShared(over: Partial<Shared> = {}): Shared & { events: Event
   return {
     context: testContext(),
     permits,
+    width: 4,
     fanout: createFanout(permits),
     retries: 3,
     homes: new Map(),

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { SMALL, SMALL_PER_JOB } from '../../src/copy/permits.ts'
 import { makeImage, seedImage } from '../cluster/image.ts'
 import { type EmbeddedRegistry, startRegistry } from '../cluster/plain.ts'
 import { side, travel } from './stage.ts'
@@ -25,11 +26,38 @@ const promoteAll = (jobs: number) =>
 
 describe('several images at once', () => {
   test('keep within `jobs`, over all of them', async () => {
-    seedAll()
-    destination.faults.add({ match: { path: /uploads/ }, do: { kind: 'latency', ms: 5 } })
+    const images = NAMES.map((_, at) => makeImage({ seed: 70 + at, layers: Array(6).fill(SMALL + 1) as number[] }))
+    for (const [at, image] of images.entries()) seedImage(source, `dev/${NAMES[at]}`, image, 'v1')
+    const layers = new Set(
+      images.flatMap(({ blobs }) => [...blobs].flatMap(([digest, { length }]) => (length > SMALL ? [digest] : []))),
+    )
+    const under = new Set<string>()
+    let most = 0
+    const count = ({ method, target }: { method: string; target: string }): boolean => {
+      const [digest = ''] = /sha256:\w+/.exec(target) ?? []
+      if (method === 'POST' && layers.has(digest as never)) under.add(digest)
+      most = Math.max(most, under.size)
+      if (method === 'PUT') under.delete(digest)
+      return true
+    }
+    destination.faults.add({ match: { path: /uploads/, when: count }, do: { kind: 'latency', ms: 5 } })
     const { report } = await promoteAll(3)
     expect(report.status).toBe('done')
-    expect(destination.stats.peak).toBe(3)
+    expect(most).toBe(3)
+  })
+
+  test('send several small blobs for each job, and with a single job one after the other', async () => {
+    seedAll()
+    destination.faults.add({ match: { path: /uploads/ }, do: { kind: 'latency', ms: 20 } })
+    expect((await promoteAll(2)).report.status).toBe('done')
+    expect(destination.stats.peak).toBe(2 * SMALL_PER_JOB)
+    const [from, to] = [source, await startRegistry()]
+    try {
+      const { report } = await travel({ images: LINES, source: side(from), destination: side(to), config: { jobs: 1 } })
+      expect([report.status, to.stats.peak]).toEqual(['done', 1])
+    } finally {
+      await to.close()
+    }
   })
 
   test('become fewer at a time where the registry refuses more, and all arrive', async () => {

@@ -301,6 +301,16 @@ describe('referrers', () => {
     expect(asked(registry).filter((line) => line.includes('referrers'))).toHaveLength(1)
   })
 
+  test.each([
+    ['without the API, one question tells it for all that are asked at once', false, 1],
+    ['with the API, each is asked for', true, 5],
+  ])('%s', async (_name, referrersApi, questions) => {
+    const registry = await scene.registry({ referrersApi })
+    const target = scene.lab.open(registry.url, REPOSITORY)
+    await Promise.all(signatures.map(({ root }) => target.referrers(root.digest)))
+    expect(asked(registry).filter((line) => line.includes('referrers'))).toHaveLength(questions)
+  })
+
   test.each<[what: string, answer: Answer]>([
     ['a web page', { status: 200, headers: { 'Content-Type': 'text/html' }, body: '<html></html>' }],
     ['400', { status: 400 }],

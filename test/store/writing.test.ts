@@ -423,6 +423,37 @@ describe('the scopes of a request', () => {
       ['repository:dev/app:pull,push', 'repository:dev/base:pull'],
     ])
   })
+
+  test('of a repository that will be written to are those of writing from the first one on: one token for all', async () => {
+    const registry = await scene.registry()
+    const send = scene.lab.send(registry.url)
+    const scopes: (readonly string[] | undefined)[] = []
+    const spy: typeof send = (request) => {
+      scopes.push(request.scopes)
+      return send(request)
+    }
+    const target = scene.lab.open(registry.url, REPOSITORY, { send: spy, writes: true })
+    await target.find('v1')
+    await target.begin(BLOB)
+    expect(scopes).toEqual(Array(2).fill(['repository:dev/app:pull,push']))
+  })
+
+  test('are those of reading where the token service refuses more to who may only read', async () => {
+    const registry = await scene.registry()
+    const send = scene.lab.send(registry.url)
+    const scopes: (readonly string[] | undefined)[] = []
+    const strict: typeof send = async (request) => {
+      scopes.push(request.scopes)
+      if (request.scopes?.[0]?.endsWith('push'))
+        throw new PromoteError('LOGIN_REJECTED', 'requested access is denied', { side: 'destination', status: 403 })
+      return send(request)
+    }
+    const target = scene.lab.open(registry.url, REPOSITORY, { send: strict, writes: true })
+    expect([await target.find('v1'), await target.find('v2')]).toEqual([undefined, undefined])
+    await expect(target.begin(BLOB)).rejects.toMatchObject({ code: 'LOGIN_REJECTED' })
+    const [reading, writing] = [['repository:dev/app:pull'], ['repository:dev/app:pull,push']]
+    expect(scopes).toEqual([writing, reading, reading, writing])
+  })
 })
 
 describe('a refusal', () => {

@@ -191,13 +191,22 @@ export const OURS: Tool = {
   counts: true,
   command: (copy) => {
     const address = (host: string) => (copy.tls ? host : `http://${host}`)
-    const trust = copy.tls ? ['--source-ca', copy.ca, '--destination-ca', copy.ca] : []
+    const trust = copy.tls ? ['--source-ca', copy.ca] : []
     return [
       ...[process.execPath, resolve('dist/index.js'), ...trust],
-      ...['--source-registry', address(copy.from), '--destination-registry', address(copy.to[0] ?? ''), '--'],
+      ...['--source-registry', address(copy.from), ...destinationsOf(copy, address), '--'],
       ...(copy.tags.length > 1
         ? [`${copy.source}:*=${copy.destination}`]
         : copy.tags.map((tag) => `${copy.source}:${tag}=${copy.destination}:${tag}`)),
     ]
   },
+}
+
+function destinationsOf({ to, tls, ca, home }: Copy, address: (host: string) => string): readonly string[] {
+  const [only = '', ...others] = to
+  if (others.length === 0) return ['--destination-registry', address(only), ...(tls ? ['--destination-ca', ca] : [])]
+  const path = join(home, 'destinations.json')
+  const list = to.map((host, i) => ({ name: `to-${i}`, registry: address(host), ...(tls ? { ca } : {}) }))
+  writeFileSync(path, JSON.stringify(list))
+  return ['--destinations-file', path]
 }

@@ -78,7 +78,7 @@ async function* resumed(
   let position = from
   while (position < blob.size) {
     try {
-      for await (const chunk of gather(await open(position))) {
+      for await (const chunk of gather(await open(position), Math.min(GATHER, blob.size - position))) {
         content.take(chunk, position)
         position += chunk.length
         tries.progress(chunk.length)

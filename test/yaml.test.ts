@@ -44,7 +44,7 @@ const characters = '[]{}-?: \n\'"ab,&*!|>%#\t0'
 const BAD: Readonly<Record<string, string>> = {
   'aliases of aliases': ['- &a0 [x,x,x,x,x,x,x,x,x]', ...anchors].join('\n'),
   'an alias that holds itself': '&a [*a, *a]',
-  'a list that nests by aliases alone': `- &a0 [x]\n${Array.from({ length: 20_000 }, (_, index) => `- &a${index + 1} [*a${index}]\n`).join('')}`,
+  'a list that nests by aliases alone': `- &a0 [x]\n${Array.from({ length: 6000 }, (_, index) => `- &a${index + 1} [*a${index}]\n`).join('')}`,
   'many aliases of one list': `- &a [x,x,x,x,x,x,x,x,x,x]\n${'- [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n'.repeat(200)}`,
   'a list as a key': '? [a, b]\n: c',
   'a map as a key': '{{a: b}: c}',
@@ -90,7 +90,7 @@ describe('only a PromoteError comes out of a kubeconfig with', () => {
 
 test('64 KiB of garbage: only a PromoteError comes out of a kubeconfig, and only a note out of a list of images', async () => {
   const random = randomOf(11)
-  for (let round = 0; round < 10; round++) {
+  for (let round = 0; round < 4; round++) {
     // From a few characters deep structures come, from many broken ones.
     const alphabet = characters.slice(0, 4 + Math.floor(random() * characters.length))
     const text = Array.from({ length: GARBAGE }, () => alphabet[Math.floor(random() * alphabet.length)]).join('')

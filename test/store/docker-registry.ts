@@ -47,6 +47,8 @@ export async function startDockerRegistry(
   child.unref()
   const ended = new Promise<void>((done) => child.once('close', () => done()))
   const close = async () => {
+    // Whoever waits for its end must not be over before: with nothing else to do Node ends with 13.
+    child.ref()
     child.kill('SIGKILL')
     await ended
     await rm(folder, { recursive: true, force: true })

@@ -32693,7 +32693,7 @@ async function* gather(chunks, size = GATHER) {
 ;// CONCATENATED MODULE: ./lib/lent.js
 /**
  * Buffers that go round. A new one for every piece of a large body is memory outside of V8's heap, which V8 answers by
- * marking its heap some forty times for every GiB: a third of the CPU of a copy, and 60 MiB of buffers that wait to be
+ * marking its heap some forty times for every GiB: a third of the CPU of a copy, and 70 MiB of buffers that wait to be
  * found dead (Node 24, 8 blobs of 128 MiB).
  */
 const LOAN = Symbol('loan');
@@ -33973,7 +33973,148 @@ function malformed(what) {
     return new core_errors.HTTPParserError(`Parse Error: ${what}`);
 }
 
+// EXTERNAL MODULE: external "node:http"
+var external_node_http_ = __nccwpck_require__(7067);
+;// CONCATENATED MODULE: external "node:https"
+const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
+// EXTERNAL MODULE: ./node_modules/undici/lib/core/connect.js
+var connect = __nccwpck_require__(9136);
+;// CONCATENATED MODULE: ./lib/wire/tunnel.js
+/** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
+
+
+
+
+
+
+/**
+ * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
+ * fail. https://nodejs.org/api/net.html#socketconnectoptions-connectlistener
+ */
+const ADDRESS_ATTEMPT = 2500;
+/** @param onread for one connection only: each needs a buffer of its own. */
+function connector(wiring, tunnel, onread) {
+    const common = {
+        timeout: wiring.timeout,
+        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
+        ...(onread === undefined ? {} : { onread }),
+    };
+    const build = lazy(() => connect(common));
+    const secure = lazy(() => connect({
+        ...common,
+        secureContext: wiring.context(),
+        ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
+        rejectUnauthorized: !wiring.insecure,
+    }));
+    const open = (options, callback) => {
+        if (options.protocol !== 'https:')
+            return build()(options, callback);
+        let shown;
+        // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
+        // before it reports the error, so it is read when the handshake ends, before Node judges it.
+        const socket = secure()(options, (...[error, connected]) => {
+            if (error === null)
+                return callback(null, connected);
+            if (shown !== undefined)
+                wiring.shown.set(error, new external_node_crypto_.X509Certificate(shown));
+            callback(error, null);
+        });
+        socket.prependOnceListener('secure', () => {
+            // `getPeerX509Certificate` here would leave Node 20's own check of the name with a certificate without names.
+            shown = socket.getPeerCertificate().raw;
+        });
+    };
+    if (tunnel === undefined)
+        return (options, callback) => attempt(() => open(options, callback), callback);
+    return (options, callback) => {
+        throughProxy(tunnel, options, wiring).then((httpSocket) => attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
+    };
+}
+/** As undici names an origin to a connector: an IPv6 address without brackets. */
+function addressOf({ protocol, host, hostname, port }) {
+    return { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port };
+}
+/** A context that cannot be built is the request's error, not an exception in the dispatcher. */
+function attempt(open, callback) {
+    try {
+        open();
+    }
+    catch (thrown) {
+        callback(thrown, null);
+    }
+}
+/** Builds once, and again only when building failed. */
+function lazy(build) {
+    let built;
+    return () => {
+        built ??= { value: build() };
+        return built.value;
+    };
+}
+function throughProxy(tunnel, target, wiring) {
+    const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
+    const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
+    const https = tunnel.url.protocol === 'https:';
+    return new Promise((resolve, reject) => {
+        const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
+            method: 'CONNECT',
+            host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
+            port: tunnel.url.port || (https ? 443 : 80),
+            path: authority,
+            headers: { host: authority, ...authorization },
+            agent: false,
+            signal: wiring.signal,
+            timeout: wiring.timeout,
+            ...(https ? { secureContext: tunnel.context() } : {}),
+        });
+        request.once('connect', (response, socket, head) => {
+            socket.setTimeout(0);
+            if (response.statusCode !== 200) {
+                socket.destroy();
+                reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
+                return;
+            }
+            if (head.length > 0)
+                socket.unshift(head);
+            resolve(socket);
+        });
+        // Some proxies answer a refusal as if CONNECT were an ordinary request.
+        request.once('response', (response) => {
+            response.destroy();
+            reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
+        });
+        request.once('timeout', () => {
+            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side));
+        });
+        request.once('error', (error) => {
+            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, wiring.side, error));
+        });
+        request.end();
+    });
+}
+function proxyRefused(proxy, target, status, words, side) {
+    const hint = status === 407
+        ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
+        : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${(0,error_body/* quote */.h)(words, 200)}".`, {
+        side,
+        status,
+        hint,
+        // A proxy that could not reach the target, or is restarting.
+        transient: status === 502 || status === 503 || status === 504,
+    });
+}
+function proxyFailed(tunnel, target, reason, side, cause) {
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${(0,error_body/* quote */.h)(reason, 200)}.`, {
+        side,
+        cause,
+        hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
+        transient: true,
+    });
+}
+
 ;// CONCATENATED MODULE: ./lib/wire/lane.js
+
 
 
 
@@ -34002,7 +34143,7 @@ function openLane(connect) {
     };
     const open = (origin, ready, failed) => {
         const connection = new Connection(lend, rest(origin), forget(origin));
-        connect(connection.onread)(addressOf(origin), (...[error, socket]) => {
+        connect(connection.onread)(addressOf(new URL(origin)), (...[error, socket]) => {
             if (error !== null || socket === null)
                 return failed(error ?? new core_errors.SocketError());
             if (closed)
@@ -34039,10 +34180,6 @@ const NOT_STARTED = {
     pause: () => undefined,
     resume: () => undefined,
 };
-function addressOf(origin) {
-    const { protocol, host, hostname, port } = new URL(origin);
-    return { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port };
-}
 class Connection {
     onread;
     #lend;
@@ -34177,8 +34314,7 @@ class Connection {
     #ended() {
         try {
             this.#turn?.parser.close();
-            if (this.#socket !== undefined)
-                this.#leave();
+            this.#leave();
         }
         catch (thrown) {
             this.fail(thrown);
@@ -34426,6 +34562,7 @@ function blockList(ranges, family) {
 }
 
 ;// CONCATENATED MODULE: ./lib/wire/spares.js
+
 /** Milliseconds. Routers close a new connection that stays silent: HAProxy's `timeout http-request`, 10 s on OpenShift. */
 const LONGEST_SILENCE = 5_000;
 /** @param open how one connection comes about; whoever finds no good spare one opens its own, and sees what is wrong. */
@@ -34451,12 +34588,11 @@ function keepSpares(open) {
                     callback(null, socket.pause());
             });
         },
-        warm({ origin, protocol, host, hostname, port }, count) {
+        warm(url, count) {
             if (isClosed)
                 return;
-            const place = placeOf(origin);
-            // As undici names it to a connector: an IPv6 address without brackets.
-            const options = { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port };
+            const place = placeOf(url.origin);
+            const options = addressOf(url);
             for (let has = place.alive.size + place.opening; has < count; has += 1)
                 addSpare(open, place, options);
         },
@@ -34502,142 +34638,6 @@ function addSpare(open, place, options) {
 function discard(waiting, spare) {
     if (waiting.delete(spare))
         void spare.then((socket) => socket?.destroy());
-}
-
-// EXTERNAL MODULE: external "node:http"
-var external_node_http_ = __nccwpck_require__(7067);
-;// CONCATENATED MODULE: external "node:https"
-const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
-// EXTERNAL MODULE: ./node_modules/undici/lib/core/connect.js
-var connect = __nccwpck_require__(9136);
-;// CONCATENATED MODULE: ./lib/wire/tunnel.js
-/** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
-
-
-
-
-
-
-/**
- * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
- * fail. https://nodejs.org/api/net.html#socketconnectoptions-connectlistener
- */
-const ADDRESS_ATTEMPT = 2500;
-/** @param onread for one connection only: each needs a buffer of its own. */
-function connector(wiring, tunnel, onread) {
-    const common = {
-        timeout: wiring.timeout,
-        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
-        ...(onread === undefined ? {} : { onread }),
-    };
-    const build = lazy(() => connect(common));
-    const secure = lazy(() => connect({
-        ...common,
-        secureContext: wiring.context(),
-        ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
-        rejectUnauthorized: !wiring.insecure,
-    }));
-    const open = (options, callback) => {
-        if (options.protocol !== 'https:')
-            return build()(options, callback);
-        let shown;
-        // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
-        // before it reports the error, so it is read when the handshake ends, before Node judges it.
-        const socket = secure()(options, (...[error, connected]) => {
-            if (error === null)
-                return callback(null, connected);
-            if (shown !== undefined)
-                wiring.shown.set(error, new external_node_crypto_.X509Certificate(shown));
-            callback(error, null);
-        });
-        socket.prependOnceListener('secure', () => {
-            // `getPeerX509Certificate` here would leave Node 20's own check of the name with a certificate without names.
-            shown = socket.getPeerCertificate().raw;
-        });
-    };
-    if (tunnel === undefined)
-        return (options, callback) => attempt(() => open(options, callback), callback);
-    return (options, callback) => {
-        throughProxy(tunnel, options, wiring).then((httpSocket) => attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
-    };
-}
-/** A context that cannot be built is the request's error, not an exception in the dispatcher. */
-function attempt(open, callback) {
-    try {
-        open();
-    }
-    catch (thrown) {
-        callback(thrown, null);
-    }
-}
-/** Builds once, and again only when building failed. */
-function lazy(build) {
-    let built;
-    return () => {
-        built ??= { value: build() };
-        return built.value;
-    };
-}
-function throughProxy(tunnel, target, wiring) {
-    const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
-    const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
-    const https = tunnel.url.protocol === 'https:';
-    return new Promise((resolve, reject) => {
-        const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
-            method: 'CONNECT',
-            host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
-            port: tunnel.url.port || (https ? 443 : 80),
-            path: authority,
-            headers: { host: authority, ...authorization },
-            agent: false,
-            signal: wiring.signal,
-            timeout: wiring.timeout,
-            ...(https ? { secureContext: tunnel.context() } : {}),
-        });
-        request.once('connect', (response, socket, head) => {
-            socket.setTimeout(0);
-            if (response.statusCode !== 200) {
-                socket.destroy();
-                reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
-                return;
-            }
-            if (head.length > 0)
-                socket.unshift(head);
-            resolve(socket);
-        });
-        // Some proxies answer a refusal as if CONNECT were an ordinary request.
-        request.once('response', (response) => {
-            response.destroy();
-            reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
-        });
-        request.once('timeout', () => {
-            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side));
-        });
-        request.once('error', (error) => {
-            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, wiring.side, error));
-        });
-        request.end();
-    });
-}
-function proxyRefused(proxy, target, status, words, side) {
-    const hint = status === 407
-        ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
-        : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${(0,error_body/* quote */.h)(words, 200)}".`, {
-        side,
-        status,
-        hint,
-        // A proxy that could not reach the target, or is restarting.
-        transient: status === 502 || status === 503 || status === 504,
-    });
-}
-function proxyFailed(tunnel, target, reason, side, cause) {
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${(0,error_body/* quote */.h)(reason, 200)}.`, {
-        side,
-        cause,
-        hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
-        transient: true,
-    });
 }
 
 ;// CONCATENATED MODULE: ./lib/wire/transport.js
@@ -34778,8 +34778,8 @@ function openRoutes(options, context) {
         lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
     });
     const wayOf = (request, proxy) => {
-        const { key, wired, tunnel } = routeOf(request, proxy, options, context, { wiring, trust });
-        const way = ways.get(key) ?? newWay((onread) => connector(wired, tunnel, onread));
+        const { key, open } = routeOf(request, proxy, options, context, { wiring, trust });
+        const way = ways.get(key) ?? newWay(open);
         ways.set(key, way);
         return way;
     };
@@ -34804,12 +34804,17 @@ function openRoutes(options, context) {
 function routeOf(request, proxy, options, context, { wiring, trust }) {
     const identity = showsIdentity(options.clientCertificate, request);
     if (proxy === undefined)
-        return { key: `direct ${identity}`, wired: wiring(identity) };
-    if (isForwarded(request, proxy))
-        return { key: `forward ${proxy.url.href}`, wired: { ...wiring(false), insecure: false } };
-    const authorization = proxyAuthorization(proxy.url, context);
-    const tunnel = { url: proxy.url, name: proxy.name, authorization, context: trust };
-    return { key: `tunnel ${proxy.url.href} ${identity}`, wired: wiring(identity), tunnel };
+        return { key: `direct ${identity}`, open: (onread) => connector(wiring(identity), undefined, onread) };
+    const { url, name } = proxy;
+    if (isForwarded(request, proxy)) {
+        const open = (onread) => connector({ ...wiring(false), insecure: false }, undefined, onread);
+        return { key: `forward ${url.href}`, open };
+    }
+    const open = (onread) => {
+        const tunnel = { url, name, authorization: proxyAuthorization(url, context), context: trust };
+        return connector(wiring(identity), tunnel, onread);
+    };
+    return { key: `tunnel ${url.href} ${identity}`, open };
 }
 /** What the request looks like on the wire. */
 function lineOf(request, proxy, context) {

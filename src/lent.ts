@@ -1,6 +1,6 @@
 /**
  * Buffers that go round. A new one for every piece of a large body is memory outside of V8's heap, which V8 answers by
- * marking its heap some forty times for every GiB: a third of the CPU of a copy, and 60 MiB of buffers that wait to be
+ * marking its heap some forty times for every GiB: a third of the CPU of a copy, and 70 MiB of buffers that wait to be
  * found dead (Node 24, 8 blobs of 128 MiB).
  */
 const LOAN = Symbol('loan')

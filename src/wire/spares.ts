@@ -1,6 +1,7 @@
 /** Connections that are open before somebody needs them: over distance, TCP and TLS take two round trips before the first byte. */
 import type { Socket } from 'node:net'
 import type { buildConnector } from 'undici'
+import { addressOf } from './tunnel.ts'
 
 /** Milliseconds. Routers close a new connection that stays silent: HAProxy's `timeout http-request`, 10 s on OpenShift. */
 const LONGEST_SILENCE = 5_000
@@ -45,11 +46,10 @@ export function keepSpares(open: Connect): Spares {
         else callback(null, socket.pause())
       })
     },
-    warm({ origin, protocol, host, hostname, port }, count) {
+    warm(url, count) {
       if (isClosed) return
-      const place = placeOf(origin)
-      // As undici names it to a connector: an IPv6 address without brackets.
-      const options = { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port }
+      const place = placeOf(url.origin)
+      const options = addressOf(url)
       for (let has = place.alive.size + place.opening; has < count; has += 1) addSpare(open, place, options)
     },
     close() {

@@ -173,8 +173,8 @@ function openRoutes(options: TransportOptions, context: Context) {
     lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
   })
   const wayOf = (request: Req, proxy: ProxyServer | undefined): Way => {
-    const { key, wired, tunnel } = routeOf(request, proxy, options, context, { wiring, trust })
-    const way = ways.get(key) ?? newWay((onread) => connector(wired, tunnel, onread))
+    const { key, open } = routeOf(request, proxy, options, context, { wiring, trust })
+    const way = ways.get(key) ?? newWay(open)
     ways.set(key, way)
     return way
   }
@@ -205,14 +205,20 @@ function routeOf(
   options: TransportOptions,
   context: Context,
   { wiring, trust }: Materials,
-): Readonly<{ key: string; wired: Wiring; tunnel?: Tunnel }> {
+): Readonly<{ key: string; open: Open }> {
   const identity = showsIdentity(options.clientCertificate, request)
-  if (proxy === undefined) return { key: `direct ${identity}`, wired: wiring(identity) }
-  if (isForwarded(request, proxy))
-    return { key: `forward ${proxy.url.href}`, wired: { ...wiring(false), insecure: false } }
-  const authorization = proxyAuthorization(proxy.url, context)
-  const tunnel: Tunnel = { url: proxy.url, name: proxy.name, authorization, context: trust }
-  return { key: `tunnel ${proxy.url.href} ${identity}`, wired: wiring(identity), tunnel }
+  if (proxy === undefined)
+    return { key: `direct ${identity}`, open: (onread) => connector(wiring(identity), undefined, onread) }
+  const { url, name } = proxy
+  if (isForwarded(request, proxy)) {
+    const open: Open = (onread) => connector({ ...wiring(false), insecure: false }, undefined, onread)
+    return { key: `forward ${url.href}`, open }
+  }
+  const open: Open = (onread) => {
+    const tunnel: Tunnel = { url, name, authorization: proxyAuthorization(url, context), context: trust }
+    return connector(wiring(identity), tunnel, onread)
+  }
+  return { key: `tunnel ${url.href} ${identity}`, open }
 }
 
 /** What the request looks like on the wire. */

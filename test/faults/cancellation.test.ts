@@ -30,17 +30,18 @@ async function registries(): Promise<Readonly<{ source: EmbeddedRegistry; destin
 const IMAGES = ['dev/slow:v1=prod/slow:v1']
 const layers = SLOW.large.map(({ digest }) => digest)
 
+/** Nothing of them is taken after the first MiB. */
+function stallLayers({ faults }: EmbeddedRegistry): void {
+  for (const digest of layers)
+    faults.add({ match: { method: 'PUT', path: new RegExp(digest) }, do: { kind: 'stall-request', after: MIB } })
+}
+
 describe('a run that is stopped', () => {
   test('breaks off its transfers, cancels their sessions and says so', async () => {
     const { source, destination } = await registries()
     const stop = new AbortController()
     // Nothing of the layers is taken any more: both are under way until the run is stopped.
-    for (const digest of layers) {
-      destination.faults.add({
-        match: { method: 'PUT', path: new RegExp(digest) },
-        do: { kind: 'stall-request', after: MIB },
-      })
-    }
+    stallLayers(destination)
     const finished = travel({
       images: IMAGES,
       source: side(source),
@@ -106,12 +107,7 @@ describe('a run that is stopped', () => {
   test('says which images had arrived before', async () => {
     const { source, destination } = await registries()
     const stop = new AbortController()
-    for (const digest of layers) {
-      destination.faults.add({
-        match: { method: 'PUT', path: new RegExp(digest) },
-        do: { kind: 'stall-request', after: MIB },
-      })
-    }
+    stallLayers(destination)
     const finished = travel({
       images: ['dev/quick:v1=prod/quick:v1', ...IMAGES],
       source: side(source),

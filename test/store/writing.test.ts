@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { ANONYMOUS, fixedLogin, type Login } from '../../src/credential.ts'
 import { PromoteError } from '../../src/errors.ts'
+import type { Send } from '../../src/http/send.ts'
 import { digestOf } from '../../src/oci/digest.ts'
 import { readManifest } from '../../src/oci/manifest.ts'
 import { Secret } from '../../src/secret.ts'
@@ -404,15 +405,19 @@ describe('a manifest that is put', () => {
   })
 })
 
+function scopesOf(send: Send) {
+  const scopes: (readonly string[] | undefined)[] = []
+  const spy: Send = (request) => {
+    scopes.push(request.scopes)
+    return send(request)
+  }
+  return { scopes, spy }
+}
+
 describe('the scopes of a request', () => {
   test('name the repository, and second the one that is mounted from', async () => {
     const registry = await scene.registry()
-    const send = scene.lab.send(registry.url)
-    const scopes: (readonly string[] | undefined)[] = []
-    const spy: typeof send = (request) => {
-      scopes.push(request.scopes)
-      return send(request)
-    }
+    const { scopes, spy } = scopesOf(scene.lab.send(registry.url))
     const target = scene.lab.open(registry.url, REPOSITORY, { send: spy })
     await target.find('v1')
     await target.begin(BLOB)
@@ -426,12 +431,7 @@ describe('the scopes of a request', () => {
 
   test('of a repository that will be written to are those of writing from the first one on: one token for all', async () => {
     const registry = await scene.registry()
-    const send = scene.lab.send(registry.url)
-    const scopes: (readonly string[] | undefined)[] = []
-    const spy: typeof send = (request) => {
-      scopes.push(request.scopes)
-      return send(request)
-    }
+    const { scopes, spy } = scopesOf(scene.lab.send(registry.url))
     const target = scene.lab.open(registry.url, REPOSITORY, { send: spy, writes: true })
     await target.find('v1')
     await target.begin(BLOB)

@@ -65,6 +65,22 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
     expect(got.equals(body.subarray(0, got.length))).toBe(true)
   })
 
+  test('a reader who waits holds the server back, or is told that more came than anybody asked for', async () => {
+    const size = 16 * MIB
+    const { url } = await lab.serve((_, response) => response.end(Buffer.alloc(size)))
+    const res = await lab.network({ retries: 0 }).send({ method: 'GET', url, long: true })
+    let got = 0
+    const reading = (async () => {
+      for await (const chunk of res.body) {
+        if (got === 0) await pause(300)
+        got += chunk.length
+      }
+    })()
+    if (bulk) await reading
+    else expect(await rejection(reading)).toMatchObject({ code: 'PROTOCOL', transient: false })
+    expect(got === size).toBe(bulk)
+  })
+
   test('a body without an end is cut where the connection ends', async () => {
     const url = await raw((socket) => socket.end(`HTTP/1.1 200 OK\r\n\r\n${'a'.repeat(100_000)}`))
     const res = await lab.network().send({ method: 'GET', url, long: true })

@@ -25888,6 +25888,7 @@ function plainProgress(print, { now, live = false }) {
         images: 0,
         plans: new Map(),
         finished: new Set(),
+        decided: new Set(),
         open: new Map(),
         tracks: new Map(),
         all: startTrack('', now()),
@@ -25941,6 +25942,7 @@ function linesFor(state, event, at) {
             ];
         case 'image':
             state.finished.add(event.image);
+            state.decided.add(event.image);
             return [...planLine(state), ...imageLines(state, event.image, event.row)];
         case 'done':
             return renderText(event.report);
@@ -25961,6 +25963,7 @@ function notePlan(state, plan, at) {
     const blobs = plan.steps.filter((step) => step.do === 'copy');
     state.images = plan.images;
     state.plans.set(plan.image, plan);
+    state.decided.add(plan.image);
     state.open.set(plan.image, new Map(blobs.map((step) => [step.digest, step.size])));
     state.tracks.set(plan.image, startTrack(plan.destination, at));
     for (const track of tracksOf(state, plan.image))
@@ -25980,8 +25983,7 @@ function settle(state, step) {
 }
 /** Once every image has its plan or has failed before it had one. */
 function planLine(state) {
-    const known = new Set([...state.plans.keys(), ...state.finished]);
-    if (state.planLineDone || state.plans.size === 0 || known.size < state.images)
+    if (state.planLineDone || state.plans.size === 0 || state.decided.size < state.images)
         return [];
     state.planLineDone = true;
     const plans = [...state.plans.values()];
@@ -28337,10 +28339,9 @@ function parseJson(bytes) {
 }
 /** Before the digest: a schema 1 document is named by the digest of a part of itself. */
 function refuseSchema1(json, contentType) {
-    const { mediaType, schemaVersion } = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ mediaType: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().optional().catch(undefined), schemaVersion: zod__WEBPACK_IMPORTED_MODULE_2__/* .unknown */ .L5J().optional() })
-        .catch({ schemaVersion: undefined })
-        .parse(json);
-    if (schemaVersion !== 1 && !SCHEMA_1.test(mediaType ?? contentType ?? ''))
+    const { mediaType, schemaVersion } = json ?? {};
+    const type = typeof mediaType === 'string' ? mediaType : contentType;
+    if (schemaVersion !== 1 && !SCHEMA_1.test(type ?? ''))
         return;
     throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', 'The image is stored in the format docker schema 1, which is not copied.', {
         hint: 'Pull and push it once with a current podman or docker; that stores it in the present format.',
@@ -35369,6 +35370,8 @@ function debugLog({ log, now }) {
     };
 }
 function readable(url) {
+    if (url.search === '')
+        return (0,http_answer/* place */.ik)(url);
     const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name));
     const query = shown.map(([name, value]) => `${name}=${(0,error_body/* quote */.h)(value, 200)}`).join('&');
     return query === '' ? (0,http_answer/* place */.ik)(url) : `${(0,http_answer/* place */.ik)(url)}?${query}`;

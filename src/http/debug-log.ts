@@ -25,6 +25,7 @@ export function debugLog({ log, now }: Context): Layer {
 }
 
 export function readable(url: URL): string {
+  if (url.search === '') return place(url)
   const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name))
   const query = shown.map(([name, value]) => `${name}=${quote(value, 200)}`).join('&')
   return query === '' ? place(url) : `${place(url)}?${query}`

@@ -170,11 +170,9 @@ function parseJson(bytes: Uint8Array): unknown {
 
 /** Before the digest: a schema 1 document is named by the digest of a part of itself. */
 function refuseSchema1(json: unknown, contentType: string | undefined): void {
-  const { mediaType, schemaVersion } = z
-    .object({ mediaType: z.string().optional().catch(undefined), schemaVersion: z.unknown().optional() })
-    .catch({ schemaVersion: undefined })
-    .parse(json)
-  if (schemaVersion !== 1 && !SCHEMA_1.test(mediaType ?? contentType ?? '')) return
+  const { mediaType, schemaVersion }: Readonly<{ mediaType?: unknown; schemaVersion?: unknown }> = json ?? {}
+  const type = typeof mediaType === 'string' ? mediaType : contentType
+  if (schemaVersion !== 1 && !SCHEMA_1.test(type ?? '')) return
   throw new PromoteError('UNSUPPORTED', 'The image is stored in the format docker schema 1, which is not copied.', {
     hint: 'Pull and push it once with a current podman or docker; that stores it in the present format.',
   })

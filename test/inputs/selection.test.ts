@@ -70,9 +70,15 @@ describe('the selection of tags', () => {
   })
 
   test('a regular expression that would take for ever is stopped, and is an error of the inputs', () => {
-    const find = () => selectTags(read({ regex: '(a+)+b' }), ['a'.repeat(120)])
-    expect(find).toThrow(PromoteError)
-    expect(find).toThrow(expect.objectContaining({ code: 'USAGE', side: 'input' }))
+    // A second passes until it is: once for both expectations.
+    let thrown: unknown
+    try {
+      selectTags(read({ regex: '(a+)+b' }), ['a'.repeat(120)])
+    } catch (error) {
+      thrown = error
+    }
+    expect(thrown).toBeInstanceOf(PromoteError)
+    expect(thrown).toMatchObject({ code: 'USAGE', side: 'input' })
   })
 
   test('a glob of many stars takes no time', () => {

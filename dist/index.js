@@ -23486,10 +23486,13 @@ function smallAtOnce(jobs) {
 function createPermits(jobs) {
     let free = smallAtOnce(jobs);
     const whole = free / jobs;
-    const waiting = [];
+    // First in, first out; an array would move all the others for each that leaves.
+    const waiting = new Set();
     const admit = () => {
-        for (let [next] = waiting; next !== undefined && next.cost <= free; [next] = waiting) {
-            waiting.shift();
+        for (const next of waiting) {
+            if (next.cost > free)
+                return;
+            waiting.delete(next);
             free -= next.cost;
             next.begin();
         }
@@ -23497,10 +23500,10 @@ function createPermits(jobs) {
     return async (work, bytes = 0) => {
         const cost = bytes > SMALL ? whole : 1;
         // Nobody overtakes: there would always be room for one more small thing, and never for the large one.
-        if (waiting.length === 0 && cost <= free)
+        if (waiting.size === 0 && cost <= free)
             free -= cost;
         else
-            await new Promise((begin) => waiting.push({ cost, begin }));
+            await new Promise((begin) => waiting.add({ cost, begin }));
         try {
             return await work();
         }

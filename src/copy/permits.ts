@@ -21,10 +21,12 @@ export function smallAtOnce(jobs: number): number {
 export function createPermits(jobs: number): Permits {
   let free = smallAtOnce(jobs)
   const whole = free / jobs
-  const waiting: { cost: number; begin: () => void }[] = []
+  // First in, first out; an array would move all the others for each that leaves.
+  const waiting = new Set<{ cost: number; begin: () => void }>()
   const admit = (): void => {
-    for (let [next] = waiting; next !== undefined && next.cost <= free; [next] = waiting) {
-      waiting.shift()
+    for (const next of waiting) {
+      if (next.cost > free) return
+      waiting.delete(next)
       free -= next.cost
       next.begin()
     }
@@ -32,8 +34,8 @@ export function createPermits(jobs: number): Permits {
   return async (work, bytes = 0) => {
     const cost = bytes > SMALL ? whole : 1
     // Nobody overtakes: there would always be room for one more small thing, and never for the large one.
-    if (waiting.length === 0 && cost <= free) free -= cost
-    else await new Promise<void>((begin) => waiting.push({ cost, begin }))
+    if (waiting.size === 0 && cost <= free) free -= cost
+    else await new Promise<void>((begin) => waiting.add({ cost, begin }))
     try {
       return await work()
     } finally {

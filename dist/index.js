@@ -30327,7 +30327,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 2111:
+/***/ 82:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -30792,6 +30792,47 @@ function provenBy(node, graph, present) {
     }
 }
 
+;// CONCATENATED MODULE: ./lib/copy/turns.js
+/**
+ * So many things at once, in the order in which they are first asked for. Everybody who waits for the same turn goes on in
+ * the same turn of the event loop, before anything that one of them sets off.
+ */
+function createTurns(most) {
+    const turns = new Map();
+    const waiting = new Set();
+    let free = most;
+    const enter = async () => {
+        if (free > 0)
+            free -= 1;
+        else
+            await new Promise((begin) => waiting.add(begin));
+    };
+    const leave = () => {
+        const [next] = waiting;
+        if (next === undefined)
+            free += 1;
+        else {
+            waiting.delete(next);
+            next();
+        }
+    };
+    return async (what, users, work) => {
+        const turn = turns.get(what) ?? { left: users, begun: enter() };
+        turns.set(what, turn);
+        await turn.begun;
+        try {
+            return await work();
+        }
+        finally {
+            turn.left -= 1;
+            if (turn.left === 0) {
+                turns.delete(what);
+                leave();
+            }
+        }
+    };
+}
+
 // EXTERNAL MODULE: ./lib/inputs/release.js + 2 modules
 var release = __nccwpck_require__(2120);
 // EXTERNAL MODULE: ./lib/inputs/selection.js + 2 modules
@@ -31022,6 +31063,9 @@ async function annotateStreams(works, { context }) {
 
 
 
+
+/** Images under way with one job: something to do while one of them waits for an answer. */
+const LEAST_AT_ONCE = 4;
 /** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
 async function promote(config, host, context) {
     const started = context.now();
@@ -31059,7 +31103,8 @@ async function promoteAll(run, started, signal) {
         else if (!config.dryRun) {
             // A destination has its tags once it has its images: it does not wait for another one.
             const perDestination = destinations.map((to) => works.filter(({ destination }) => destination === to));
-            await Promise.all(perDestination.map((own) => copyAndTag(own, run)));
+            const copy = copier(run);
+            await Promise.all(perDestination.map((own) => copyAndTag(own, copy, run)));
         }
         if (config.annotate && !config.dryRun)
             await annotateStreams(works, run);
@@ -31221,15 +31266,15 @@ function announceAll(run) {
             (0,lib_work/* conclude */.Ep)(work, run);
     }
 }
-async function copyAndTag(works, run) {
-    await (0,lib_work/* each */.__)(works, run, (work) => copy(work, run));
+async function copyAndTag(works, copy, run) {
+    await (0,lib_work/* each */.__)(works, run, copy);
     await tagEach(works, run);
     await (0,lib_work/* each */.__)(works, run, (work) => finish(work, run));
 }
 /** All images everywhere before the first tag anywhere; what fails before that has changed no tag. */
 async function copyThenTagAll(run, started, { hold, release }) {
     const { works } = run;
-    await (0,lib_work/* each */.__)(works, run, (work) => copy(work, run));
+    await (0,lib_work/* each */.__)(works, run, copier(run));
     hold();
     try {
         await tagAll(works, run, started);
@@ -31239,9 +31284,15 @@ async function copyThenTagAll(run, started, { hold, release }) {
         release();
     }
 }
-async function copy(work, { shared }) {
-    const [plan, job] = (0,lib_work/* jobOf */.Zw)(work);
-    work.moved = await (0,execute/* execute */.g7)(plan, job, shared);
+/** An image goes to all of its destinations in one turn: what they all need is read once. */
+function copier({ works, shared }) {
+    const turns = createTurns(Math.max(LEAST_AT_ONCE, shared.width));
+    const destinations = new Map();
+    for (const { image } of (0,lib_work/* going */.Tx)(works))
+        destinations.set(image, (destinations.get(image) ?? 0) + 1);
+    return async (work) => {
+        work.moved = await turns(work.image, destinations.get(work.image) ?? 1, () => (0,execute/* execute */.g7)(...(0,lib_work/* jobOf */.Zw)(work), shared));
+    };
 }
 /** An archive gets its name when everything is in it: without that nothing was written to it. */
 async function finish(work, run) {
@@ -50301,7 +50352,7 @@ function start(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal: watchProcess(),
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2111))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 82))).promote,
     }).then((code) => {
         process.exitCode = code;
     }, (error) => {

@@ -6,6 +6,7 @@ import { checkGuard } from './copy/guards.ts'
 import { isUnchanged, makePlan, plannedSteps } from './copy/plan.ts'
 import { shareOut } from './copy/sharing.ts'
 import { findTags, type Survey, survey } from './copy/survey.ts'
+import { createTurns } from './copy/turns.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
 import { expand } from './expand.ts'
 import type { Host } from './host/host.ts'
@@ -36,6 +37,9 @@ import {
   type Work,
   whenAsked,
 } from './work.ts'
+
+/** Images under way with one job: something to do while one of them waits for an answer. */
+const LEAST_AT_ONCE = 4
 
 /** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
 export async function promote(config: Config, host: Host, context: Context): Promise<Report> {
@@ -78,7 +82,8 @@ async function promoteAll(run: Run, started: number, signal: Holdable): Promise<
     else if (!config.dryRun) {
       // A destination has its tags once it has its images: it does not wait for another one.
       const perDestination = destinations.map((to) => works.filter(({ destination }) => destination === to))
-      await Promise.all(perDestination.map((own) => copyAndTag(own, run)))
+      const copy = copier(run)
+      await Promise.all(perDestination.map((own) => copyAndTag(own, copy, run)))
     }
     if (config.annotate && !config.dryRun) await annotateStreams(works, run)
   } finally {
@@ -232,8 +237,8 @@ function announceAll(run: Run): void {
   }
 }
 
-async function copyAndTag(works: readonly Work[], run: Run): Promise<void> {
-  await each(works, run, (work) => copy(work, run))
+async function copyAndTag(works: readonly Work[], copy: Copier, run: Run): Promise<void> {
+  await each(works, run, copy)
   await tagEach(works, run)
   await each(works, run, (work) => finish(work, run))
 }
@@ -241,7 +246,7 @@ async function copyAndTag(works: readonly Work[], run: Run): Promise<void> {
 /** All images everywhere before the first tag anywhere; what fails before that has changed no tag. */
 async function copyThenTagAll(run: Run, started: number, { hold, release }: Holdable): Promise<void> {
   const { works } = run
-  await each(works, run, (work) => copy(work, run))
+  await each(works, run, copier(run))
   hold()
   try {
     await tagAll(works, run, started)
@@ -251,9 +256,16 @@ async function copyThenTagAll(run: Run, started: number, { hold, release }: Hold
   }
 }
 
-async function copy(work: Work, { shared }: Run): Promise<void> {
-  const [plan, job] = jobOf(work)
-  work.moved = await execute(plan, job, shared)
+type Copier = (work: Work) => Promise<void>
+
+/** An image goes to all of its destinations in one turn: what they all need is read once. */
+function copier({ works, shared }: Run): Copier {
+  const turns = createTurns(Math.max(LEAST_AT_ONCE, shared.width))
+  const destinations = new Map<Image, number>()
+  for (const { image } of going(works)) destinations.set(image, (destinations.get(image) ?? 0) + 1)
+  return async (work) => {
+    work.moved = await turns(work.image, destinations.get(work.image) ?? 1, () => execute(...jobOf(work), shared))
+  }
 }
 
 /** An archive gets its name when everything is in it: without that nothing was written to it. */

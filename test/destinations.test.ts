@@ -108,6 +108,21 @@ describe('one source and three registries', () => {
     expect([sent(from, app), sent(from, web)]).toEqual([bytesOfBlobs(app), bytesOfBlobs(web)])
   })
 
+  test('of more images than are under way at once, every blob is read once', async () => {
+    const [from, to] = await threeRegistries()
+    const images = Array.from({ length: 10 }, (_, i) =>
+      makeImage({ shared: { layers: 2, seed: 70 + (i % 2) }, layers: [2000], seed: 700 + i }),
+    )
+    for (const [index, image] of images.entries()) seedImage(from, 'dev/app', image, `v${index}`)
+    const places = to.map((each) => at(each))
+    const { code } = await promoteTo(at(from), places, ['dev/app:v*=prod/app'], { ...ALONE, jobs: '1' })
+    expect(code).toBe(0)
+    for (const image of images)
+      expect(await Promise.all(to.map((each) => differences(each, 'prod/app', image)))).toEqual([[], [], []])
+    for (const digest of new Set(images.flatMap(({ blobs }) => [...blobs.keys()])))
+      expect(from.stats.sent(digest)).toBe(images.find(({ blobs }) => blobs.has(digest))?.blobs.get(digest)?.length)
+  })
+
   test('a second run writes nothing anywhere, and one that lacks it gets it without the others being written to', async () => {
     const [from, to] = await threeRegistries()
     const image = makeImage({ seed: 63 })

@@ -28735,8 +28735,8 @@ function quote(text) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   Vp: () => (/* binding */ runUrl),
 /* harmony export */   fz: () => (/* binding */ annotate),
+/* harmony export */   runUrl: () => (/* binding */ runUrl),
 /* harmony export */   xp: () => (/* binding */ removeStreamTag)
 /* harmony export */ });
 /* unused harmony export annotationKey */
@@ -30915,12 +30915,9 @@ function expand_unique(all) {
 var report_report = __nccwpck_require__(5650);
 // EXTERNAL MODULE: ./lib/rows.js
 var lib_rows = __nccwpck_require__(4094);
-// EXTERNAL MODULE: ./lib/openshift/annotate.js
-var annotate = __nccwpck_require__(2310);
 // EXTERNAL MODULE: ./lib/work.js + 45 modules
 var lib_work = __nccwpck_require__(4603);
 ;// CONCATENATED MODULE: ./lib/tags.js
-
 
 
 
@@ -31026,7 +31023,8 @@ function endOf({ state, from, to, error }, failure, target) {
 /** What the image streams are told: one request for each of them. It is never a reason to fail. */
 async function annotateStreams(works, { context }) {
     const streams = new Map();
-    const run = (0,annotate/* runUrl */.Vp)(context.env);
+    const { runUrl } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2310));
+    const run = runUrl(context.env);
     const time = new Date(context.now()).toISOString();
     for (const work of works) {
         const { to, plan, written } = work;

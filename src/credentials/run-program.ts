@@ -123,7 +123,10 @@ function newLeash() {
       if (broken) return stopped
       subscribe(SPAWNED, onSpawn)
       const running = mine.run(true, run)
-      const letGo = () => void unsubscribe(SPAWNED, onSpawn)
+      const letGo = () => {
+        unsubscribe(SPAWNED, onSpawn)
+        mine.disable() // Node before 24 would go through it at every promise to come
+      }
       running.then(letGo, letGo)
       return Promise.race([stopped, running])
     },

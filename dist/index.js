@@ -24513,7 +24513,10 @@ function newLeash() {
                 return stopped;
             (0,external_node_diagnostics_channel_.subscribe)(SPAWNED, onSpawn);
             const running = mine.run(true, run);
-            const letGo = () => void (0,external_node_diagnostics_channel_.unsubscribe)(SPAWNED, onSpawn);
+            const letGo = () => {
+                (0,external_node_diagnostics_channel_.unsubscribe)(SPAWNED, onSpawn);
+                mine.disable(); // Node before 24 would go through it at every promise to come
+            };
             running.then(letGo, letGo);
             return Promise.race([stopped, running]);
         },
@@ -30470,6 +30473,7 @@ async function discover(source, root, options, permits) {
     await checkPlatform(source, root, options.platforms);
     const { platforms, referrers, requireSigned = false, skipMissing = false } = options;
     const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing) : async () => [];
+    const readChild = childReader(source, options, permits);
     const seen = new Set();
     let explored = 0;
     const explore = async (manifest, depth, about) => {
@@ -30485,7 +30489,7 @@ async function discover(source, root, options, permits) {
             // While the manifest is on its way: what is attached to it is found by its digest, which is known.
             const about = attachmentsOf(child.digest);
             about.catch(() => undefined); // where the child is missing, nobody asks
-            const read = await permits(() => source.manifest(child), child.size).catch(missingChild(source, manifest, child, skipMissing));
+            const read = await readChild(manifest, child);
             if (read !== undefined)
                 return [await explore(read, depth + 1, about)];
             left.set(child.digest, MISSING);
@@ -30509,6 +30513,17 @@ async function discover(source, root, options, permits) {
     if (requireSigned)
         checkSigned(graph, source.name);
     return referrers ? graph : flatten(found, options, false);
+}
+/** @returns undefined for what is missing, where that may be. */
+function childReader(source, { mirror, skipMissing = false }, permits) {
+    return async (parent, child) => {
+        const there = await mirror;
+        const copy = there && (await permits(() => there.manifest(child), child.size).catch(() => undefined));
+        if (copy !== undefined)
+            return copy;
+        const read = permits(() => source.manifest(child), child.size);
+        return read.catch(missingChild(source, parent, child, skipMissing));
+    };
 }
 function missingChild(source, parent, child, skip) {
     return (thrown) => {
@@ -31124,35 +31139,52 @@ async function listWorks(source, destinations, run) {
         }
     }
 }
-/** resolve, discover: under way at once, whatever the destinations do. */
+/** resolve, discover: under way at once, whatever the destinations do; but for the children of an index, which see `near`. */
 function readImage(pair, side, { config, shared, graphs, platforms }) {
     const source = side
         .then((opened) => opened.repository(pair.source))
         .then((from) => ({ ...from, store: platforms.watch(from.store) }));
     const wanted = { ...config, platforms: pair.platforms ?? config.platforms };
-    const graph = source.then(async (from) => {
+    const resolved = source.then(async (from) => {
         // The manifest is asked for alone; what is attached to it, by two questions at once.
         if (wanted.referrers || wanted.requireSigned)
             from.store.expect?.(Math.min(2, shared.width));
-        const root = await shared.permits(() => resolve(pair, from));
+        return { from, root: await shared.permits(() => resolve(pair, from)) };
+    });
+    const look = async (near) => {
+        const { from, root } = await resolved;
+        const { digest } = root.descriptor;
+        const mirror = near.then((place) => [...(place?.tags.values() ?? [])].includes(digest) ? place?.to.store : undefined);
         // Many tags may have one image: it is looked into once.
-        const key = JSON.stringify([from.origin, from.store.name, root.descriptor.digest, wanted.platforms]);
-        const known = graphs.get(key) ?? discover(from.store, root, wanted, shared.permits);
+        const key = JSON.stringify([from.origin, from.store.name, digest, wanted.platforms]);
+        const known = graphs.get(key) ?? discover(from.store, root, { ...wanted, mirror }, shared.permits);
         graphs.set(key, known);
         return known;
-    });
-    return { pair, source: (0,lib_work/* whenAsked */.xz)(source), graph: (0,lib_work/* whenAsked */.xz)(graph) };
+    };
+    let graph;
+    return {
+        pair,
+        source: (0,lib_work/* whenAsked */.xz)(source),
+        graph: (near) => (graph ??= (0,lib_work/* whenAsked */.xz)(look(near))),
+    };
 }
 function unreadable(pair, error) {
-    return { pair, source: (0,lib_work/* whenAsked */.xz)(Promise.reject(error)), graph: (0,lib_work/* whenAsked */.xz)(Promise.reject(error)) };
+    const source = (0,lib_work/* whenAsked */.xz)(Promise.reject(error));
+    return { pair, source, graph: () => source };
 }
 /** locate, survey, plan; the source is resolved and discovered meanwhile. */
 async function prepare(work, run) {
     const { config, shared } = run;
     const { image } = work;
     const source = image.source.then((from) => (work.from = from));
-    const read = Promise.all([image.graph, source]);
-    const [[graph, from], { to, tags }] = await bothSides(read, openDestination(work, run), work.target);
+    let isNew = () => undefined;
+    const nowhere = new Promise((resolve) => {
+        isNew = () => resolve(undefined);
+    });
+    const opening = openDestination(work, run, isNew);
+    const near = Promise.race([opening, nowhere]).catch(() => undefined);
+    const read = Promise.all([image.graph(near), source]);
+    const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target);
     const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits);
     const plan = (0,copy_plan/* makePlan */.Cs)(graph, seen, (0,lib_work/* mountable */.ub)(from, to));
     // Before any tag moves, the registries have taken every manifest.
@@ -31188,8 +31220,11 @@ async function bothSides(source, destination, target) {
     const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ');
     throw new errors/* PromoteError */.jG(error.code, message, { ...error, cause: error.cause, hint: hint === '' ? undefined : hint });
 }
-/** The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise. */
-async function openDestination(work, { config, context, shared }) {
+/**
+ * The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise.
+ * @param isNew called when there is none, before it is made, which waits for what the source has.
+ */
+async function openDestination(work, { config, context, shared }, isNew) {
     const { image, destination } = work;
     const side = await destination.side;
     const reference = work.pair.destination;
@@ -31197,9 +31232,11 @@ async function openDestination(work, { config, context, shared }) {
     const ensure = async (cluster) => {
         if (cluster === undefined || config.dryRun)
             return;
-        // Nothing is created for an image that the source turns out not to have.
-        if ((await cluster.stream(path)) === undefined)
-            await image.graph;
+        if ((await cluster.stream(path)) === undefined) {
+            isNew();
+            // Nothing is created for an image that the source turns out not to have.
+            await image.graph(Promise.resolve(undefined));
+        }
         await cluster.ensureStream(path);
     };
     const isOwn = side.cluster !== undefined && isHome(reference, destination.config);
@@ -36430,6 +36467,7 @@ function createManifests(endpoint) {
     return {
         resolve,
         look,
+        has: (digest) => cache.get(digest) !== undefined,
         async manifest(descriptor) {
             const known = cache.get(descriptor.digest);
             if (known !== undefined && known.descriptor.size === descriptor.size)
@@ -36439,9 +36477,7 @@ function createManifests(endpoint) {
         },
         async find(tag) {
             const hint = await head(endpoint, checkedTag(endpoint, tag));
-            if (hint === 'absent')
-                return undefined;
-            return hint ?? (await look(tag))?.descriptor;
+            return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor);
         },
         put: (manifest, tag) => put(endpoint, manifest, tag, look),
     };
@@ -36798,6 +36834,8 @@ function openRepository(options) {
         ...(options.warm === undefined ? {} : { expect: options.warm }),
         blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
         async has(descriptor, kind) {
+            if (kind === 'manifest' && manifests.has(descriptor.digest))
+                return true;
             const there = await inventory();
             if (there !== undefined)
                 return there.has(descriptor.digest);

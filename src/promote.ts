@@ -1,7 +1,7 @@
 import type { Context } from './context.ts'
 import { holdable } from './copy/atomic.ts'
 import { execute } from './copy/execute.ts'
-import { discover } from './copy/graph.ts'
+import { discover, type Graph } from './copy/graph.ts'
 import { checkGuard } from './copy/guards.ts'
 import { isUnchanged, makePlan, plannedSteps } from './copy/plan.ts'
 import { shareOut } from './copy/sharing.ts'
@@ -33,6 +33,7 @@ import {
   logIn,
   logOut,
   mountable,
+  type Place,
   type Run,
   type Work,
   whenAsked,
@@ -104,27 +105,40 @@ async function listWorks(source: Promise<Side>, destinations: readonly Destinati
   }
 }
 
-/** resolve, discover: under way at once, whatever the destinations do. */
+/** resolve, discover: under way at once, whatever the destinations do; but for the children of an index, which see `near`. */
 function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graphs, platforms }: Run): Image {
   const source = side
     .then((opened) => opened.repository(pair.source))
     .then((from) => ({ ...from, store: platforms.watch(from.store) }))
   const wanted = { ...config, platforms: pair.platforms ?? config.platforms }
-  const graph = source.then(async (from) => {
+  const resolved = source.then(async (from) => {
     // The manifest is asked for alone; what is attached to it, by two questions at once.
     if (wanted.referrers || wanted.requireSigned) from.store.expect?.(Math.min(2, shared.width))
-    const root = await shared.permits(() => resolve(pair, from))
+    return { from, root: await shared.permits(() => resolve(pair, from)) }
+  })
+  const look = async (near: Promise<Place | undefined>): Promise<Graph> => {
+    const { from, root } = await resolved
+    const { digest } = root.descriptor
+    const mirror = near.then((place) =>
+      [...(place?.tags.values() ?? [])].includes(digest) ? place?.to.store : undefined,
+    )
     // Many tags may have one image: it is looked into once.
-    const key = JSON.stringify([from.origin, from.store.name, root.descriptor.digest, wanted.platforms])
-    const known = graphs.get(key) ?? discover(from.store, root, wanted, shared.permits)
+    const key = JSON.stringify([from.origin, from.store.name, digest, wanted.platforms])
+    const known = graphs.get(key) ?? discover(from.store, root, { ...wanted, mirror }, shared.permits)
     graphs.set(key, known)
     return known
-  })
-  return { pair, source: whenAsked(source), graph: whenAsked(graph) }
+  }
+  let graph: Promise<Graph> | undefined
+  return {
+    pair,
+    source: whenAsked(source),
+    graph: (near) => (graph ??= whenAsked(look(near))),
+  }
 }
 
 function unreadable(pair: ImagePair, error: PromoteError): Image {
-  return { pair, source: whenAsked(Promise.reject(error)), graph: whenAsked(Promise.reject(error)) }
+  const source = whenAsked(Promise.reject(error))
+  return { pair, source, graph: () => source }
 }
 
 /** locate, survey, plan; the source is resolved and discovered meanwhile. */
@@ -132,8 +146,14 @@ async function prepare(work: Work, run: Run): Promise<void> {
   const { config, shared } = run
   const { image } = work
   const source = image.source.then((from) => (work.from = from))
-  const read = Promise.all([image.graph, source])
-  const [[graph, from], { to, tags }] = await bothSides(read, openDestination(work, run), work.target)
+  let isNew: () => void = () => undefined
+  const nowhere = new Promise<undefined>((resolve) => {
+    isNew = () => resolve(undefined)
+  })
+  const opening = openDestination(work, run, isNew)
+  const near = Promise.race([opening, nowhere]).catch(() => undefined)
+  const read = Promise.all([image.graph(near), source])
+  const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target)
   const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits)
   const plan = makePlan(graph, seen, mountable(from, to))
   // Before any tag moves, the registries have taken every manifest.
@@ -166,16 +186,22 @@ async function bothSides<S, D>(source: Promise<S>, destination: Promise<D>, targ
   throw new PromoteError(error.code, message, { ...error, cause: error.cause, hint: hint === '' ? undefined : hint })
 }
 
-/** The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise. */
-async function openDestination(work: Work, { config, context, shared }: Run) {
+/**
+ * The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise.
+ * @param isNew called when there is none, before it is made, which waits for what the source has.
+ */
+async function openDestination(work: Work, { config, context, shared }: Run, isNew: () => void): Promise<Place> {
   const { image, destination } = work
   const side = await destination.side
   const reference = work.pair.destination
   const { repository: path } = reference
   const ensure = async (cluster: Cluster | undefined): Promise<void> => {
     if (cluster === undefined || config.dryRun) return
-    // Nothing is created for an image that the source turns out not to have.
-    if ((await cluster.stream(path)) === undefined) await image.graph
+    if ((await cluster.stream(path)) === undefined) {
+      isNew()
+      // Nothing is created for an image that the source turns out not to have.
+      await image.graph(Promise.resolve(undefined))
+    }
     await cluster.ensureStream(path)
   }
   const isOwn = side.cluster !== undefined && isHome(reference, destination.config)

@@ -5,6 +5,7 @@ import type { Graph } from './copy/graph.ts'
 import { createPermits, smallAtOnce } from './copy/permits.ts'
 import type { Plan } from './copy/plan.ts'
 import { createPlatforms } from './copy/platforms.ts'
+import type { Survey } from './copy/survey.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
 import type { Host } from './host/host.ts'
 import type { Config, ImagePair, SideConfig } from './inputs/config.ts'
@@ -13,7 +14,14 @@ import { type Progress, rowsOf } from './rows.ts'
 import { openSide, type Repository, type Side } from './side.ts'
 
 /** One image at the source: read once, for all destinations. */
-export type Image = Readonly<{ pair: ImagePair; source: Promise<Repository>; graph: Promise<Graph> }>
+export type Image = Readonly<{
+  pair: ImagePair
+  source: Promise<Repository>
+  /** @param near of whoever asks first: a destination that may have the image already. It must be told soon. */
+  graph: (near: Promise<Place | undefined>) => Promise<Graph>
+}>
+/** A repository and what its tags point at. */
+export type Place = Readonly<{ to: Repository; tags: Survey['tags'] }>
 export type Destination = Readonly<{ config: SideConfig; side: Promise<Side> }>
 
 /**

@@ -41,6 +41,11 @@ export type DiscoverOptions = Readonly<{
   requireSigned?: boolean
   includeForeign?: boolean
   skipMissing?: boolean
+  /**
+   * Where the tag is at this image already. That proves no child, so each is asked for: read there instead of at the source,
+   * the same request tells what the child consists of.
+   */
+  mirror?: Promise<Source | undefined>
 }>
 
 /** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
@@ -70,6 +75,7 @@ export async function discover(
   await checkPlatform(source, root, options.platforms)
   const { platforms, referrers, requireSigned = false, skipMissing = false } = options
   const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing) : async () => []
+  const readChild = childReader(source, options, permits)
   const seen = new Set<Digest>()
   let explored = 0
 
@@ -86,9 +92,7 @@ export async function discover(
       // While the manifest is on its way: what is attached to it is found by its digest, which is known.
       const about = attachmentsOf(child.digest)
       about.catch(() => undefined) // where the child is missing, nobody asks
-      const read = await permits(() => source.manifest(child), child.size).catch(
-        missingChild(source, manifest, child, skipMissing),
-      )
+      const read = await readChild(manifest, child)
       if (read !== undefined) return [await explore(read, depth + 1, about)]
       left.set(child.digest, MISSING)
       return []
@@ -109,6 +113,17 @@ export async function discover(
   const graph = flatten(found, options)
   if (requireSigned) checkSigned(graph, source.name)
   return referrers ? graph : flatten(found, options, false)
+}
+
+/** @returns undefined for what is missing, where that may be. */
+function childReader(source: Source, { mirror, skipMissing = false }: DiscoverOptions, permits: Permits) {
+  return async (parent: Manifest, child: Descriptor): Promise<Manifest | undefined> => {
+    const there = await mirror
+    const copy = there && (await permits(() => there.manifest(child), child.size).catch(() => undefined))
+    if (copy !== undefined) return copy
+    const read = permits(() => source.manifest(child), child.size)
+    return read.catch(missingChild(source, parent, child, skipMissing))
+  }
 }
 
 function missingChild(source: Source, parent: Manifest, child: Descriptor, skip: boolean) {

@@ -12,6 +12,8 @@ export interface Manifests {
   resolve(reference: string): Promise<Manifest>
   manifest(descriptor: Descriptor): Promise<Manifest>
   find(tag: string): Promise<Descriptor | undefined>
+  /** This repository has given the manifest out. */
+  has(digest: Digest): boolean
   /** `resolve`, but undefined when there is none, or none that this credential may see. */
   look(tag: string): Promise<Manifest | undefined>
   put(manifest: Manifest, tag?: string): Promise<Readonly<{ digest: Digest | undefined; subject: string | undefined }>>
@@ -58,6 +60,7 @@ export function createManifests(endpoint: Endpoint): Manifests {
   return {
     resolve,
     look,
+    has: (digest) => cache.get(digest) !== undefined,
     async manifest(descriptor) {
       const known = cache.get(descriptor.digest)
       if (known !== undefined && known.descriptor.size === descriptor.size) return known
@@ -66,8 +69,7 @@ export function createManifests(endpoint: Endpoint): Manifests {
     },
     async find(tag) {
       const hint = await head(endpoint, checkedTag(endpoint, tag))
-      if (hint === 'absent') return undefined
-      return hint ?? (await look(tag))?.descriptor
+      return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor)
     },
     put: (manifest, tag) => put(endpoint, manifest, tag, look),
   }

@@ -32,6 +32,7 @@ export function openRepository(options: RegistryOptions): Target {
     ...(options.warm === undefined ? {} : { expect: options.warm }),
     blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
     async has(descriptor, kind) {
+      if (kind === 'manifest' && manifests.has(descriptor.digest)) return true
       const there = await inventory()
       if (there !== undefined) return there.has(descriptor.digest)
       return kind === 'blob' ? isThere(endpoint, descriptor, false) : hasManifest(endpoint, descriptor.digest)

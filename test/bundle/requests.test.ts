@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals'
+import type { Digest } from '../../src/oci/digest.ts'
 import { type EmbeddedCluster, startCluster } from '../cluster/cluster.ts'
 import { describe as descriptorOf, makeArtifact, makeImage, makeIndex, seedImage } from '../cluster/image.ts'
 import { type EmbeddedRegistry, type PlainOptions, startRegistry } from '../cluster/plain.ts'
 import type { Variables } from './run.ts'
-import { at, byPassword, byToken, options } from './sides.ts'
+import { at, byPassword, byToken, differences, options } from './sides.ts'
 import { within } from './within.ts'
 
 /**
@@ -59,9 +60,10 @@ async function cost(from: EmbeddedRegistry, to: EmbeddedRegistry, line: string, 
     destination: to.requests.slice(before[1]).map(shown),
   }
   const since = to.requests.slice(before[1])
-  const absent = since.filter(({ method, status }) => method === 'HEAD' && status === 404).map(({ path }) => path)
+  const tags = since.filter(({ path }) => /manifests\/[^:]+$/.test(path))
+  const absent = tags.filter(({ method, status }) => method === 'HEAD' && status === 404).map(({ path }) => path)
   // A tag that has just been absent is not asked for again.
-  expect(since.filter(({ method, path }) => method === 'GET' && absent.includes(path))).toEqual([])
+  expect(tags.filter(({ method, path }) => method === 'GET' && absent.includes(path))).toEqual([])
   return asked
 }
 
@@ -72,7 +74,7 @@ describe('requests to a source and a destination registry, with nothing attached
   test.each([
     ['an image of 5 layers', makeImage({ seed: 31, layers: 5 }), [7, 14], [1, 1], [3, 1]],
     ['an image of 40 layers', makeImage({ seed: 32, layers: 40 }), [42, 84], [1, 1], [3, 1]],
-    ['an index of 4 images of 5 layers', makeIndex({ seed: 33, layersEach: 5, platforms }), [29, 54], [5, 5], [11, 5]],
+    ['an index of 4 images of 5 layers', makeIndex({ seed: 33, layersEach: 5, platforms }), [29, 54], [1, 5], [7, 5]],
   ])('%s', async (_name, image, cold, again, withReferrers) => {
     const [from, to] = [await registry(), await registry()]
     seedImage(from, 'dev/app', image, 'v1')
@@ -95,6 +97,23 @@ describe('requests to a source and a destination registry, with nothing attached
     const asked = await cost(from, to, 'dev/app:v1=prod/app:v1')
     // The two are asked side by side, over a connection each: which of them arrives first is chance.
     expect({ ...asked, source: [...asked.source].sort() }).toEqual({ source, destination })
+  })
+
+  test('the children of an index are read where its tag is right; what is not there comes from the source', async () => {
+    const [from, to] = [await registry(), await registry()]
+    const image = makeIndex({ seed: 36, platforms: ['linux/amd64', 'linux/arm64'] })
+    seedImage(from, 'dev/app', image, 'v1')
+    await cost(from, to, 'dev/app:v1=prod/app:v1', ALONE)
+    const child = image.manifests.find((manifest) => manifest !== image.root)?.digest as Digest
+    to.store.repositories.get('prod/app')?.manifests.delete(child)
+    const { source, destination } = await cost(from, to, 'dev/app:v1=prod/app:v1', ALONE)
+    expect(source).toEqual(['GET app/manifests/v1 200', 'GET app/manifests/DIGEST 200'])
+    expect(destination.filter((line) => line.startsWith('GET')).sort()).toEqual([
+      'GET app/manifests/DIGEST 200',
+      'GET app/manifests/DIGEST 404',
+    ])
+    expect(destination.at(-1)).toBe('PUT app/manifests/DIGEST 201')
+    expect(await differences(to, 'prod/app', image)).toEqual([])
   })
 
   test('one more tag for what is there moves no layer and asks for none', async () => {

@@ -24643,6 +24643,8 @@ __nccwpck_require__.d(__webpack_exports__, {
 
 // EXTERNAL MODULE: external "node:timers/promises"
 var promises_ = __nccwpck_require__(8500);
+// EXTERNAL MODULE: ./node_modules/zod/v4/core/core.js
+var core = __nccwpck_require__(8532);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/inputs/options.js
@@ -26762,6 +26764,10 @@ async function chooseHost(env, streams) {
 
 
 
+
+// zod would write a parser as text for each schema and evaluate it: most are used once, and a program that holds production
+// credentials has no business with code made at run time.
+core/* config */.$W({ jitless: true });
 /** A run that has something to promote. @returns the exit code. */
 async function conduct(surroundings) {
     const { argv, env, streams, signal } = surroundings;
@@ -31145,12 +31151,13 @@ function readImage(pair, side, { config, shared, graphs, platforms }) {
         .then((opened) => opened.repository(pair.source))
         .then((from) => ({ ...from, store: platforms.watch(from.store) }));
     const wanted = { ...config, platforms: pair.platforms ?? config.platforms };
-    const resolved = source.then(async (from) => {
+    const begin = async (from) => {
         // The manifest is asked for alone; what is attached to it, by two questions at once.
         if (wanted.referrers || wanted.requireSigned)
             from.store.expect?.(Math.min(2, shared.width));
         return { from, root: await shared.permits(() => resolve(pair, from)) };
-    });
+    };
+    const resolved = (0,lib_work/* whenAsked */.xz)(source.then(begin));
     const look = async (near) => {
         const { from, root } = await resolved;
         const { digest } = root.descriptor;

@@ -278,6 +278,13 @@ describe('as a command', () => {
     expect(right.store.repositories.has('no/one')).toBe(false)
   })
 
+  test.concurrent('what nobody waits for any more ends no run: with fail-fast, images after a selection of nothing', async () => {
+    const lines = ['team/app:nothing*=no/three', 'team/absent:v1=no/four:v1']
+    const run = await promoted(['--fail-fast', '--', ...lines], between())
+    expect([run.code, run.stderr.match(/INTERNAL|unexpected/g)]).toEqual([1, null])
+    expect(run.report.images.map(({ error }) => error?.code).sort()).toEqual(['ABANDONED', 'NOT_FOUND'])
+  })
+
   test.concurrent('bad inputs end with 2, all of them told at once, and nothing is contacted', async () => {
     const [source, destination] = await Promise.all([startRegistry(), startRegistry()])
     const argv = ['--jobs', '0', '--source-password', 'x', '--no-such', '--', 'Team/App:v1', 'a/b:', 'c/d:1@e']
@@ -299,6 +306,20 @@ describe('with only dist/ present', () => {
     expect(readdirSync(dist).sort()).toEqual(['index.js', 'licenses.txt', 'package.json'])
     expect(JSON.parse(readFileSync(join(dist, 'package.json'), 'utf8'))).toEqual({ type: 'module' })
     expect(readFileSync(BUNDLE, 'utf8').search(/eval\("require"\)/)).toBe(-1)
+  })
+
+  test.concurrent('a promotion makes no code from text', async () => {
+    const folder = temporary()
+    const spy = folder.file(
+      'spy.cjs',
+      `const tell = () => process.stderr.write('CODE FROM TEXT')
+globalThis.eval = tell
+globalThis.Function = new Proxy(Function, { construct: tell, apply: tell })`,
+    )
+    const env = { ...between().env, NODE_OPTIONS: `--require ${JSON.stringify(spy)}` }
+    const run = await promoted(['--', 'team/app:v1=strict/app:v1'], { env })
+    folder.remove()
+    expect([run.code, run.stderr.match(/CODE FROM TEXT/)]).toEqual([0, null])
   })
 
   test('of undici it has the parts that are used, and a stand-in for what @actions/http-client imports', () => {

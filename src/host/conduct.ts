@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { z } from 'zod'
 import type { Context } from '../context.ts'
 import { EXIT, PromoteError } from '../errors.ts'
 import { type Collected, collect, type Env } from '../inputs/collect.ts'
@@ -11,6 +12,10 @@ import { readInput } from './files.ts'
 import type { Host } from './host.ts'
 import { cleanText, describeError } from './lines.ts'
 import type { Surroundings } from './run.ts'
+
+// zod would write a parser as text for each schema and evaluate it: most are used once, and a program that holds production
+// credentials has no business with code made at run time.
+z.config({ jitless: true })
 
 /** A run that has something to promote. @returns the exit code. */
 export async function conduct(surroundings: Surroundings): Promise<number> {

@@ -216,6 +216,9 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
   describe('a stall', () => {
     const soon = { stallTimeout: 60, retries: 0 }
+    /** For what has to succeed first: a busy machine may take 60 ms for anything. */
+    const later = { stallTimeout: 500, retries: 0 }
+    const TOO_LONG = 800
 
     test('before the answer is STALLED', async () => {
       const { url } = await lab.serve(() => undefined)
@@ -234,7 +237,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
     test('within the answer is STALLED after the bytes that came', async () => {
       const { url } = await lab.serve((_, response) => void response.write('some'))
-      const res = await lab.network(soon).send({ method: 'GET', url, long: true })
+      const res = await lab.network(later).send({ method: 'GET', url, long: true })
       let got = ''
       const reading = (async () => {
         for await (const chunk of res.body) got += Buffer.from(chunk).toString()
@@ -246,10 +249,10 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
     test('of the reader does not count', async () => {
       const size = 8 * 1024 * 1024
       const { url } = await lab.serve((_, response) => response.end(Buffer.alloc(size)))
-      const res = await lab.network(soon).send({ method: 'GET', url })
+      const res = await lab.network(later).send({ method: 'GET', url })
       let got = 0
       for await (const chunk of res.body) {
-        if (got === 0) await new Promise((resolve) => setTimeout(resolve, 200))
+        if (got === 0) await new Promise((resolve) => setTimeout(resolve, TOO_LONG))
         got += chunk.byteLength
       }
       expect(got).toBe(size)
@@ -272,10 +275,10 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       const { url, seen } = await lab.serve((_, response) => response.end())
       const stream = (async function* () {
         yield Buffer.from('one')
-        await new Promise((resolve) => setTimeout(resolve, 200))
+        await new Promise((resolve) => setTimeout(resolve, TOO_LONG))
         yield Buffer.from('two')
       })()
-      await discard(await lab.network(soon).send({ method: 'PUT', url, body: { size: 6, stream } }))
+      await discard(await lab.network(later).send({ method: 'PUT', url, body: { size: 6, stream } }))
       expect(seen[0]?.body).toBe('onetwo')
     })
   })

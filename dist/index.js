@@ -23468,6 +23468,7 @@ function tagMoved(name, expected, now) {
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   I1: () => (/* binding */ smallAtOnce),
 /* harmony export */   J7: () => (/* binding */ createPermits),
+/* harmony export */   RJ: () => (/* binding */ createLine),
 /* harmony export */   o5: () => (/* binding */ SMALL)
 /* harmony export */ });
 /* unused harmony export SMALL_PER_JOB */
@@ -23484,8 +23485,13 @@ function smallAtOnce(jobs) {
 }
 /** @param jobs large blobs at once. */
 function createPermits(jobs) {
-    let free = smallAtOnce(jobs);
-    const whole = free / jobs;
+    const room = smallAtOnce(jobs);
+    const line = createLine(room);
+    return (work, bytes = 0) => line(work, bytes > SMALL ? room / jobs : 1);
+}
+/** Whoever has no room waits, and nobody overtakes: there would always be room for one more small thing, and never for the large one. */
+function createLine(room) {
+    let free = room;
     // First in, first out; an array would move all the others for each that leaves.
     const waiting = new Set();
     const admit = () => {
@@ -23497,9 +23503,7 @@ function createPermits(jobs) {
             next.begin();
         }
     };
-    return async (work, bytes = 0) => {
-        const cost = bytes > SMALL ? whole : 1;
-        // Nobody overtakes: there would always be room for one more small thing, and never for the large one.
+    return async (work, cost = 1) => {
         if (waiting.size === 0 && cost <= free)
             free -= cost;
         else
@@ -30813,32 +30817,32 @@ function provenBy(node, graph, present) {
     }
 }
 
+// EXTERNAL MODULE: ./lib/copy/permits.js
+var permits = __nccwpck_require__(9493);
 ;// CONCATENATED MODULE: ./lib/copy/turns.js
+
 /**
  * So many things at once, in the order in which they are first asked for. Everybody who waits for the same turn goes on in
  * the same turn of the event loop, before anything that one of them sets off.
  */
 function createTurns(most) {
     const turns = new Map();
-    const waiting = new Set();
-    let free = most;
-    const enter = async () => {
-        if (free > 0)
-            free -= 1;
-        else
-            await new Promise((begin) => waiting.add(begin));
-    };
-    const leave = () => {
-        const [next] = waiting;
-        if (next === undefined)
-            free += 1;
-        else {
-            waiting.delete(next);
-            next();
-        }
+    const line = (0,permits/* createLine */.RJ)(most);
+    const enter = (left) => {
+        let end = () => undefined;
+        const over = new Promise((resolve) => {
+            end = resolve;
+        });
+        const begun = new Promise((begin) => {
+            void line(() => {
+                begin();
+                return over;
+            });
+        });
+        return { left, end, begun };
     };
     return async (what, users, work) => {
-        const turn = turns.get(what) ?? { left: users, begun: enter() };
+        const turn = turns.get(what) ?? enter(users);
         turns.set(what, turn);
         await turn.begun;
         try {
@@ -30848,7 +30852,7 @@ function createTurns(most) {
             turn.left -= 1;
             if (turn.left === 0) {
                 turns.delete(what);
-                leave();
+                turn.end();
             }
         }
     };
@@ -31083,8 +31087,6 @@ async function annotateStreams(works, { context }) {
 
 
 
-/** Images under way with one job: something to do while one of them waits for an answer. */
-const LEAST_AT_ONCE = 4;
 /** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
 async function promote(config, host, context) {
     const started = context.now();
@@ -31188,7 +31190,12 @@ async function prepare(work, run) {
     const nowhere = new Promise((resolve) => {
         isNew = () => resolve(undefined);
     });
-    const opening = openDestination(work, run, isNew);
+    // Nothing is created for an image that the source turns out not to have.
+    const beforeNew = () => {
+        isNew();
+        return read;
+    };
+    const opening = openDestination(work, run, beforeNew);
     const near = Promise.race([opening, nowhere]).catch(() => undefined);
     const read = Promise.all([image.graph(near), source]);
     const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target);
@@ -31229,21 +31236,18 @@ async function bothSides(source, destination, target) {
 }
 /**
  * The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise.
- * @param isNew called when there is none, before it is made, which waits for what the source has.
+ * @param beforeNew awaited when there is none, before it is made.
  */
-async function openDestination(work, { config, context, shared }, isNew) {
-    const { image, destination } = work;
+async function openDestination(work, { config, context, shared }, beforeNew) {
+    const { destination } = work;
     const side = await destination.side;
     const reference = work.pair.destination;
     const { repository: path } = reference;
     const ensure = async (cluster) => {
         if (cluster === undefined || config.dryRun)
             return;
-        if ((await cluster.stream(path)) === undefined) {
-            isNew();
-            // Nothing is created for an image that the source turns out not to have.
-            await image.graph(Promise.resolve(undefined));
-        }
+        if ((await cluster.stream(path)) === undefined)
+            await beforeNew();
         await cluster.ensureStream(path);
     };
     const isOwn = side.cluster !== undefined && isHome(reference, destination.config);
@@ -31328,7 +31332,7 @@ async function copyThenTagAll(run, started, { hold, release }) {
 }
 /** An image goes to all of its destinations in one turn: what they all need is read once. */
 function copier({ works, shared }) {
-    const turns = createTurns(Math.max(LEAST_AT_ONCE, shared.width));
+    const turns = createTurns(shared.width);
     const destinations = new Map();
     for (const { image } of (0,lib_work/* going */.Tx)(works))
         destinations.set(image, (destinations.get(image) ?? 0) + 1);

@@ -39,9 +39,6 @@ import {
   whenAsked,
 } from './work.ts'
 
-/** Images under way with one job: something to do while one of them waits for an answer. */
-const LEAST_AT_ONCE = 4
-
 /** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
 export async function promote(config: Config, host: Host, context: Context): Promise<Report> {
   const started = context.now()
@@ -151,7 +148,12 @@ async function prepare(work: Work, run: Run): Promise<void> {
   const nowhere = new Promise<undefined>((resolve) => {
     isNew = () => resolve(undefined)
   })
-  const opening = openDestination(work, run, isNew)
+  // Nothing is created for an image that the source turns out not to have.
+  const beforeNew = () => {
+    isNew()
+    return read
+  }
+  const opening = openDestination(work, run, beforeNew)
   const near = Promise.race([opening, nowhere]).catch(() => undefined)
   const read = Promise.all([image.graph(near), source])
   const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target)
@@ -189,20 +191,20 @@ async function bothSides<S, D>(source: Promise<S>, destination: Promise<D>, targ
 
 /**
  * The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise.
- * @param isNew called when there is none, before it is made, which waits for what the source has.
+ * @param beforeNew awaited when there is none, before it is made.
  */
-async function openDestination(work: Work, { config, context, shared }: Run, isNew: () => void): Promise<Place> {
-  const { image, destination } = work
+async function openDestination(
+  work: Work,
+  { config, context, shared }: Run,
+  beforeNew: () => Promise<unknown>,
+): Promise<Place> {
+  const { destination } = work
   const side = await destination.side
   const reference = work.pair.destination
   const { repository: path } = reference
   const ensure = async (cluster: Cluster | undefined): Promise<void> => {
     if (cluster === undefined || config.dryRun) return
-    if ((await cluster.stream(path)) === undefined) {
-      isNew()
-      // Nothing is created for an image that the source turns out not to have.
-      await image.graph(Promise.resolve(undefined))
-    }
+    if ((await cluster.stream(path)) === undefined) await beforeNew()
     await cluster.ensureStream(path)
   }
   const isOwn = side.cluster !== undefined && isHome(reference, destination.config)
@@ -287,7 +289,7 @@ type Copier = (work: Work) => Promise<void>
 
 /** An image goes to all of its destinations in one turn: what they all need is read once. */
 function copier({ works, shared }: Run): Copier {
-  const turns = createTurns(Math.max(LEAST_AT_ONCE, shared.width))
+  const turns = createTurns(shared.width)
   const destinations = new Map<Image, number>()
   for (const { image } of going(works)) destinations.set(image, (destinations.get(image) ?? 0) + 1)
   return async (work) => {

@@ -19,8 +19,14 @@ export function smallAtOnce(jobs: number): number {
 
 /** @param jobs large blobs at once. */
 export function createPermits(jobs: number): Permits {
-  let free = smallAtOnce(jobs)
-  const whole = free / jobs
+  const room = smallAtOnce(jobs)
+  const line = createLine(room)
+  return (work, bytes = 0) => line(work, bytes > SMALL ? room / jobs : 1)
+}
+
+/** Whoever has no room waits, and nobody overtakes: there would always be room for one more small thing, and never for the large one. */
+export function createLine(room: number): <T>(work: () => Promise<T>, cost?: number) => Promise<T> {
+  let free = room
   // First in, first out; an array would move all the others for each that leaves.
   const waiting = new Set<{ cost: number; begin: () => void }>()
   const admit = (): void => {
@@ -31,9 +37,7 @@ export function createPermits(jobs: number): Permits {
       next.begin()
     }
   }
-  return async (work, bytes = 0) => {
-    const cost = bytes > SMALL ? whole : 1
-    // Nobody overtakes: there would always be room for one more small thing, and never for the large one.
+  return async (work, cost = 1) => {
     if (waiting.size === 0 && cost <= free) free -= cost
     else await new Promise<void>((begin) => waiting.add({ cost, begin }))
     try {

@@ -1,7 +1,9 @@
+import { createLine } from './permits.ts'
+
 /** Runs the work when it is the turn of `what`; all `users` of the same thing have their turn together, and it ends with the last. */
 export type Turns = <T>(what: object, users: number, work: () => Promise<T>) => Promise<T>
 
-type Turn = { left: number; readonly begun: Promise<void> }
+type Turn = { left: number; end: () => void; readonly begun: Promise<void> }
 
 /**
  * So many things at once, in the order in which they are first asked for. Everybody who waits for the same turn goes on in
@@ -9,22 +11,22 @@ type Turn = { left: number; readonly begun: Promise<void> }
  */
 export function createTurns(most: number): Turns {
   const turns = new Map<object, Turn>()
-  const waiting = new Set<() => void>()
-  let free = most
-  const enter = async (): Promise<void> => {
-    if (free > 0) free -= 1
-    else await new Promise<void>((begin) => waiting.add(begin))
-  }
-  const leave = (): void => {
-    const [next] = waiting
-    if (next === undefined) free += 1
-    else {
-      waiting.delete(next)
-      next()
-    }
+  const line = createLine(most)
+  const enter = (left: number): Turn => {
+    let end: () => void = () => undefined
+    const over = new Promise<void>((resolve) => {
+      end = resolve
+    })
+    const begun = new Promise<void>((begin) => {
+      void line(() => {
+        begin()
+        return over
+      })
+    })
+    return { left, end, begun }
   }
   return async (what, users, work) => {
-    const turn = turns.get(what) ?? { left: users, begun: enter() }
+    const turn = turns.get(what) ?? enter(users)
     turns.set(what, turn)
     await turn.begun
     try {
@@ -33,7 +35,7 @@ export function createTurns(most: number): Turns {
       turn.left -= 1
       if (turn.left === 0) {
         turns.delete(what)
-        leave()
+        turn.end()
       }
     }
   }

@@ -31330,15 +31330,22 @@ async function copyThenTagAll(run, started, { hold, release }) {
         release();
     }
 }
-/** An image goes to all of its destinations in one turn: what they all need is read once. */
+/**
+ * An image goes to all of its destinations in one turn: what they all need is read once. So does an image of several tags:
+ * what a later turn found there already would not be what was planned.
+ */
 function copier({ works, shared }) {
     const turns = createTurns(shared.width);
-    const destinations = new Map();
-    for (const { image } of (0,lib_work/* going */.Tx)(works))
-        destinations.set(image, (destinations.get(image) ?? 0) + 1);
+    const users = new Map();
+    for (const work of (0,lib_work/* going */.Tx)(works))
+        users.set(digestOf(work), (users.get(digestOf(work)) ?? 0) + 1);
     return async (work) => {
-        work.moved = await turns(work.image, destinations.get(work.image) ?? 1, () => (0,execute/* execute */.g7)(...(0,lib_work/* jobOf */.Zw)(work), shared));
+        const digest = digestOf(work);
+        work.moved = await turns(digest, users.get(digest) ?? 1, () => (0,execute/* execute */.g7)(...(0,lib_work/* jobOf */.Zw)(work), shared));
     };
+}
+function digestOf({ plan }) {
+    return plan?.graph.root.descriptor.digest;
 }
 /** An archive gets its name when everything is in it: without that nothing was written to it. */
 async function finish(work, run) {

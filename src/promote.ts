@@ -12,6 +12,7 @@ import { expand } from './expand.ts'
 import type { Host } from './host/host.ts'
 import type { Config, ImagePair, SideConfig } from './inputs/config.ts'
 import type { Undo } from './inputs/rollback-file.ts'
+import type { Digest } from './oci/digest.ts'
 import type { Manifest } from './oci/manifest.ts'
 import type { Reference } from './oci/reference.ts'
 import type { Cluster } from './openshift/cluster.ts'
@@ -287,14 +288,22 @@ async function copyThenTagAll(run: Run, started: number, { hold, release }: Hold
 
 type Copier = (work: Work) => Promise<void>
 
-/** An image goes to all of its destinations in one turn: what they all need is read once. */
+/**
+ * An image goes to all of its destinations in one turn: what they all need is read once. So does an image of several tags:
+ * what a later turn found there already would not be what was planned.
+ */
 function copier({ works, shared }: Run): Copier {
   const turns = createTurns(shared.width)
-  const destinations = new Map<Image, number>()
-  for (const { image } of going(works)) destinations.set(image, (destinations.get(image) ?? 0) + 1)
+  const users = new Map<Digest | undefined, number>()
+  for (const work of going(works)) users.set(digestOf(work), (users.get(digestOf(work)) ?? 0) + 1)
   return async (work) => {
-    work.moved = await turns(work.image, destinations.get(work.image) ?? 1, () => execute(...jobOf(work), shared))
+    const digest = digestOf(work)
+    work.moved = await turns(digest, users.get(digest) ?? 1, () => execute(...jobOf(work), shared))
   }
+}
+
+function digestOf({ plan }: Work): Digest | undefined {
+  return plan?.graph.root.descriptor.digest
 }
 
 /** An archive gets its name when everything is in it: without that nothing was written to it. */

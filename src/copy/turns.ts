@@ -1,7 +1,7 @@
 import { createLine } from './permits.ts'
 
 /** Runs the work when it is the turn of `what`; all `users` of the same thing have their turn together, and it ends with the last. */
-export type Turns = <T>(what: object, users: number, work: () => Promise<T>) => Promise<T>
+export type Turns = <T>(what: unknown, users: number, work: () => Promise<T>) => Promise<T>
 
 type Turn = { left: number; end: () => void; readonly begun: Promise<void> }
 
@@ -10,7 +10,7 @@ type Turn = { left: number; end: () => void; readonly begun: Promise<void> }
  * the same turn of the event loop, before anything that one of them sets off.
  */
 export function createTurns(most: number): Turns {
-  const turns = new Map<object, Turn>()
+  const turns = new Map<unknown, Turn>()
   const line = createLine(most)
   const enter = (left: number): Turn => {
     let end: () => void = () => undefined

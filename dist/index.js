@@ -23991,7 +23991,8 @@ function keepNamedSecrets(config, context) {
         if (!name.startsWith('-') || !secretive.test(name))
             return;
         const value = rest.length > 0 ? rest.join('=') : args[index + 1];
-        if (value !== undefined && !value.startsWith('-'))
+        // Also what begins with a hyphen: one in 64 secrets in base64url does, and another flag that is hidden harms nobody.
+        if (value !== undefined)
             context.secrets.keep(value);
     });
 }

@@ -328,6 +328,8 @@ describe('exec plugins', () => {
     ],
     ['that quote an argument', 'HELPER', { args: [`--client-secret=${S}`] }, 'fail(argv.join())', '***'],
     ['that quote the argument after an option', 'HELPER', { args: ['--token', S] }, 'fail(argv.join())', '***'],
+    ['that quote an argument with a hyphen first', 'HELPER', { args: [`--key=-${S}`] }, 'fail(argv.join())', '***'],
+    ['that quote one after an option', 'HELPER', { args: ['--password', `-${S}`] }, 'fail(argv.join())', '***'],
     ['that print no JSON', 'HELPER', {}, `say('${S}')`, 'not JSON'],
     ['that answer in another version', 'HELPER', {}, answer({ token: S }, V1BETA1), 'another version'],
     ['that answer in another form', 'HELPER', {}, answer({ token: [S] }), 'status.token'],

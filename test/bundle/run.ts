@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Report, Row } from '../../src/report/model.ts'
+import { watchProcess } from '../support/watch-process.ts'
 
 /** The committed bundle, started as its hosts start it, and what a person or a runner sees of it. */
 
@@ -27,8 +28,10 @@ export function start(argv: readonly string[], options: StartOptions = {}): Runn
   const home = temporary()
   const { PATH = '', SystemRoot = '', TEMP = '' } = process.env
   const env = { PATH, SystemRoot, TEMP, HOME: home.path, USERPROFILE: home.path, ...options.env }
+  const cwd = options.cwd ?? home.path
+  const look = watchProcess({ argv, env, cwd })
   const child = spawn(process.execPath, [options.bundle ?? BUNDLE, ...argv], {
-    cwd: options.cwd ?? home.path,
+    cwd,
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -40,8 +43,8 @@ export function start(argv: readonly string[], options: StartOptions = {}): Runn
   const ended = new Promise<Result>((done, fail) => {
     child.once('error', fail)
     child.once('close', (code) => {
-      home.remove()
-      done({ code, ...text })
+      const verified = code === null ? Promise.resolve() : look(text.stdout)
+      verified.then(() => done({ code, ...text }), fail).finally(home.remove)
     })
   })
   return { child, ended }

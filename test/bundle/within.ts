@@ -1,6 +1,7 @@
 import { run } from '../../src/host/run.ts'
 import { promote } from '../../src/promote.ts'
 import type { Event, Report } from '../../src/report/model.ts'
+import { watched } from '../support/watch.ts'
 import { temporary, type Variables } from './run.ts'
 import { variables } from './sides.ts'
 
@@ -19,6 +20,7 @@ type LogLine = Readonly<{ event: 'log'; level: string; message: string }>
  */
 export async function within(given: Variables, images: readonly string[], env: Variables = {}): Promise<Within> {
   const home = temporary()
+  const watching = watched(promote)
   const text = { out: '', err: '' }
   try {
     const code = await run({
@@ -38,8 +40,9 @@ export async function within(given: Variables, images: readonly string[], env: V
         },
       },
       signal: new AbortController().signal,
-      loadPromote: async () => promote,
+      loadPromote: async () => watching.promote,
     })
+    watching.verify()
     if (text.out === '') throw new Error(`no report, exit code ${code}:\n${text.err}`)
     const lines = text.err.trimEnd().split('\n')
     const events = lines.map((line) => JSON.parse(line) as Event | LogLine)

@@ -1,4 +1,7 @@
-import type { AddressInfo } from 'node:net'
+import { randomUUID } from 'node:crypto'
+import { type AddressInfo, isIP } from 'node:net'
+import type { Digest } from '../../src/oci/digest.ts'
+import { announce, type Server } from '../support/servers.ts'
 import { apiServer, withClientCertificate } from './api.ts'
 import {
   type CertificateKind,
@@ -11,7 +14,7 @@ import { createFaults, type Faults } from './faults.ts'
 import { createLog, type Handler, type Log, listener, type Stats } from './http.ts'
 import { type Identity, type OauthOptions, oauthServer, withOauthHeaders } from './oauth.ts'
 import { type OpenShiftRegistry, openshiftRegistry } from './openshift-registry.ts'
-import { listen, stop } from './plain.ts'
+import { listen, stop, verifierDoor } from './plain.ts'
 import { createRecorder, type Recorded, type Recorder, type ServerName } from './recorder.ts'
 import type { RedirectOptions } from './redirect.ts'
 import { createStreams, INTERNAL_REGISTRY, type Project, type RegistryOptions, type Streams } from './state.ts'
@@ -101,6 +104,8 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Embedd
   }
   const registry = network.url('registry')
   if (live.registry.exposed) hosts.public = registry.host
+  const door = verifierDoor(images.handler)
+  const leave = announce(namesOf(registry), inspected(world, door.open))
   return {
     api: network.url('api'),
     oauth: network.url('oauth'),
@@ -124,7 +129,44 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Embedd
     advance(seconds) {
       ahead += seconds * 1000
     },
-    close: async () => void (await Promise.all([images.close(), network.close()])),
+    close: async () => {
+      leave()
+      await Promise.all([door.close(), images.close(), network.close()])
+    },
+  }
+}
+
+/** Behind a proxy a registry is known by its name alone. */
+function namesOf({ host, hostname }: URL): string[] {
+  return isIP(hostname) === 0 ? [host, hostname] : [host]
+}
+
+/** What the verifier may see of it: the registry as a cluster administrator, and what is really stored. */
+function inspected({ images: { store }, streams, inspector }: World, open: () => Promise<{ url: URL }>): Server {
+  const bytesOf = (digest: string) => {
+    for (const { manifests } of store.repositories.values()) {
+      const known = manifests.get(digest as Digest)
+      if (known !== undefined) return known.bytes
+    }
+    return undefined
+  }
+  const held = (ns: string, name: string) =>
+    Object.keys(streams.layers(ns, name)?.images ?? {}).flatMap((digest) => {
+      const bytes = bytesOf(digest)
+      return bytes === undefined ? [] : [[digest, bytes] as const]
+    })
+  return {
+    door: async () => ({ ...(await open()), authorization: `Bearer ${inspector}` }),
+    stored: (digest) => store.blobs.has(digest as Digest) || bytesOf(digest) !== undefined,
+    snapshot: () =>
+      new Map(
+        [...streams.projects.keys()].flatMap((ns) =>
+          streams.list(ns).map(({ name, tags }) => {
+            const current = [...tags].flatMap(([tag, [event]]) => (event ? [[tag, event.image] as const] : []))
+            return [`${ns}/${name}`, { tags: new Map(current), manifests: new Map(held(ns, name)) }] as const
+          }),
+        ),
+      ),
   }
 }
 
@@ -151,14 +193,20 @@ function createWorld(options: ClusterOptions, now: () => number) {
       missingBlobDelay: options.missingBlobDelay ?? 0,
     },
   }
-  const { whoAmI, allowed } = identities
+  const { allowed } = identities
+  // No token of the API: nothing of it appears among those that a run obtains and deletes.
+  const inspector = randomUUID()
+  const whoAmI = (token: string) =>
+    token === inspector
+      ? { name: 'system:admin', uid: '', groups: ['system:cluster-admins'] }
+      : identities.whoAmI(token)
   const images = openshiftRegistry(
     { whoAmI, allowed, streams, recorder, options: live.registry },
     options.upstream && { upstream: options.upstream },
   )
   const hosts: State['hosts'] = { internal: INTERNAL_REGISTRY }
   const faults = { api: createFaults(), oauth: createFaults(), registry: createFaults() }
-  return { now, recorder, streams, identities, live, images, hosts, faults }
+  return { now, recorder, streams, identities, live, images, hosts, faults, inspector }
 }
 
 interface Network {

@@ -2,6 +2,7 @@ import { createServer, type RequestListener, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Digest } from '../../src/oci/digest.ts'
+import { announce } from '../support/servers.ts'
 import { type Access, createGate, type Gate } from './access.ts'
 import { routeOf } from './distribution.ts'
 import { createFaults, type Faults } from './faults.ts'
@@ -70,6 +71,8 @@ export async function startRegistry(options: PlainOptions = {}): Promise<Embedde
   if (redirects) servers.push(await start('storage', redirects.handler))
   if (elsewhere) servers.push(await start('token', tokens))
   const url = new URL(origins.get('registry') ?? '')
+  const door = verifierDoor(distributionRegistry(store, createLog(), options))
+  const leave = announce([url.host], { door: door.open, snapshot: () => snapshotOf(store) })
 
   return {
     url,
@@ -81,8 +84,33 @@ export async function startRegistry(options: PlainOptions = {}): Promise<Embedde
     violations: log.violations,
     gate,
     tags: (repository) => store.repositories.get(repository)?.tags ?? new Map(),
-    close: async () => void (await Promise.all(servers.map(stop))),
+    close: async () => {
+      leave()
+      await Promise.all([...servers.map(stop), door.close()])
+    },
   }
+}
+
+/** A port for the verifier alone: without faults, credentials and counters. */
+export function verifierDoor(handler: Handler) {
+  let server: Promise<Server> | undefined
+  return {
+    async open() {
+      server ??= listen(listener(handler, createLog()))
+      const { port } = (await server).address() as AddressInfo
+      return { url: new URL(`http://127.0.0.1:${port}`) }
+    },
+    close: async () => server && stop(await server),
+  }
+}
+
+/** Maps are copied, bytes are not. */
+function snapshotOf({ repositories }: Storage) {
+  const copies = [...repositories].map(([name, { tags, manifests }]) => {
+    const bytes = [...manifests].map(([digest, manifest]) => [digest, manifest.bytes] as const)
+    return [name, { tags: new Map(tags), manifests: new Map(bytes) }] as const
+  })
+  return new Map(copies)
 }
 
 /** Long enough that a test never meets the race between a reused connection and the end of its idle time. */

@@ -15,6 +15,7 @@ import {
   type Stats,
 } from '../cluster/http.ts'
 import { listen, stop } from '../cluster/plain.ts'
+import { announce } from '../support/servers.ts'
 
 /** A registry behind a plain-HTTP reverse proxy that misbehaves by the same rules as the embedded registry. */
 export interface FaultProxy {
@@ -42,6 +43,7 @@ export async function startProxy(upstream: URL, access: Access = { kind: 'anonym
   }
   const server = await listen(listener(faults.layer(handler), log))
   const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const leave = announce([url.host], { door: async () => ({ url: upstream }) })
   return {
     url,
     host: url.host,
@@ -51,6 +53,7 @@ export async function startProxy(upstream: URL, access: Access = { kind: 'anonym
     violations: log.violations,
     gate,
     close: async () => {
+      leave()
       await stop(server)
       agent.destroy()
     },

@@ -12,6 +12,7 @@ import { options, type SideOptions, variables } from '../bundle/sides.ts'
 import type { Faults } from '../cluster/faults.ts'
 import type { Logged, Stats } from '../cluster/http.ts'
 import type { BuiltImage } from '../cluster/image.ts'
+import { watched } from '../support/watch.ts'
 
 /** One promotion as the command runs it, between two registries of a test, with the clock in the test's hands. */
 
@@ -90,10 +91,13 @@ export async function travel(trip: Trip): Promise<Arrived> {
   const context = contextOf(trip, clock, (line) => void lines.push(line))
   const host = hostOf(context, (event) => void events.push(event))
   const began = performance.now()
-  const report = await promote(configOf(trip, context), host, context)
+  const watching = watched(promote)
+  const report = await watching.promote(configOf(trip, context), host, context)
+  const milliseconds = performance.now() - began
+  watching.verify()
   const [row] = report.images
   if (row === undefined) throw new Error('a report without a row')
-  return { report, row, events, lines, milliseconds: performance.now() - began }
+  return { report, row, events, lines, milliseconds }
 }
 
 function contextOf(

@@ -5,6 +5,7 @@ import { run } from '../../src/host/run.ts'
 import { promote } from '../../src/promote.ts'
 import { type Folder, start, temporary } from '../bundle/run.ts'
 import { variables } from '../bundle/sides.ts'
+import { watched } from '../support/watch.ts'
 import type { Variables } from '../troubleshooting/run.ts'
 
 /** One run under each host, and everything that it has produced: by stream, and by file. */
@@ -19,6 +20,7 @@ const quiet: typeof promote = (config, host, context) =>
 
 /** In this process. @param env as it is, beside the options. */
 async function within(env: Variables, argv: readonly string[], folder: Folder): Promise<Finished> {
+  const watching = watched(quiet)
   const texts = { stdout: [] as string[], stderr: [] as string[] }
   const code = await run({
     argv,
@@ -28,8 +30,9 @@ async function within(env: Variables, argv: readonly string[], folder: Folder): 
       err: (text) => void texts.stderr.push(text),
     },
     signal: new AbortController().signal,
-    loadPromote: async () => quiet,
+    loadPromote: async () => watching.promote,
   })
+  watching.verify()
   const streams = { stdout: texts.stdout.join(''), stderr: texts.stderr.join('') }
   return { code, produced: { ...streams, ...filesIn(folder.path) } }
 }

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { announce } from '../support/servers.ts'
 
 /** Debian's package docker-registry: distribution 2.8. */
 const BINARY = '/usr/bin/docker-registry'
@@ -46,7 +47,9 @@ export async function startDockerRegistry(
   // Whoever forgets to close it must not hang.
   child.unref()
   const ended = new Promise<void>((done) => child.once('close', () => done()))
+  let leave = () => {}
   const close = async () => {
+    leave()
     // Whoever waits for its end must not be over before: with nothing else to do Node ends with 13.
     child.ref()
     child.kill('SIGKILL')
@@ -64,7 +67,11 @@ export async function startDockerRegistry(
     child.once('error', (error) => said.push(String(error)))
     child.once('close', () => done(undefined))
   })
-  if (host !== undefined) return { url: new URL(`http://${host}`), host, close }
+  if (host !== undefined) {
+    const url = new URL(`http://${host}`)
+    leave = announce([host], { door: async () => ({ url }) })
+    return { url, host, close }
+  }
   await close()
   throw new Error(`docker-registry did not start:\n${said.join('\n')}`)
 }

@@ -9,6 +9,7 @@ import { promote } from '../../src/promote.ts'
 import type { Event, Report, Row } from '../../src/report/model.ts'
 import { Secrets } from '../../src/secret.ts'
 import { variables } from '../bundle/sides.ts'
+import { watched } from '../support/watch.ts'
 
 /** One promotion in this process, from the options to the report, at a host that keeps what it is told and never waits. */
 
@@ -58,14 +59,17 @@ export async function run(given: Variables, options: RunOptions = {}): Promise<O
     },
   }
   const outcome = { events, log, slept }
+  const watching = watched(promote)
   try {
     const collected = collect([], { ...env, ...variables(given) }, readInput)
     const config = parse(collected, host, host.secrets, readInput)
-    const report = await promote(options.config?.(config) ?? config, host, context)
+    const report = await watching.promote(options.config?.(config) ?? config, host, context)
     const error = report.images.find((row) => row.error !== null)?.error ?? undefined
     return { ...outcome, report, rows: report.images, error, warnings: warningsOf(log) }
   } catch (thrown) {
     return { ...outcome, report: undefined, rows: [], error: told(thrown), warnings: warningsOf(log) }
+  } finally {
+    watching.verify()
   }
 }
 

@@ -50,8 +50,7 @@ async function undoOne(undo: Undo, destinations: readonly Destination[], run: Ru
     if (error.code !== 'ABANDONED') run.halted.by ??= error
     const status = error.code === 'CANCELLED' || error.code === 'ABANDONED' ? 'cancelled' : 'failed'
     const { code, side = null, hint = null } = error
-    const message = context.secrets.redact(error.message)
-    return { ...rowOf(undo, status, context.now() - began), error: { code, side, message, hint } }
+    return { ...rowOf(undo, status, context.now() - began), error: { code, side, message: error.message, hint } }
   }
 }
 

@@ -43,8 +43,8 @@ export function namesOf({ pair, from, to }: Progress): { source: string; destina
   }
 }
 
-/** A row for each tag. `redact` cleans texts that quote servers. */
-export function rowsOf(work: Progress, dryRun: boolean, now: number, redact: (text: string) => string): Row[] {
+/** A row for each tag. */
+export function rowsOf(work: Progress, dryRun: boolean, now: number): Row[] {
   const names = namesOf(work)
   const { plan, target } = work
   const digest = plan?.graph.root.descriptor.digest ?? null
@@ -64,17 +64,17 @@ export function rowsOf(work: Progress, dryRun: boolean, now: number, redact: (te
       status,
       bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
       attached: plan?.graph.attached ?? [],
-      error: arrived ? null : errorOf(end?.error ?? work.error, redact),
+      error: arrived ? null : errorOf(end?.error ?? work.error),
       platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
       milliseconds: now - work.began,
     }
   })
 }
 
-function errorOf(error: PromoteError | undefined, redact: (text: string) => string): Row['error'] {
+function errorOf(error: PromoteError | undefined): Row['error'] {
   if (error === undefined) return null
   const { code, side = null, hint = null, target = ALONE } = error
-  return { code, side, message: redact(target === ALONE ? error.message : `${target}: ${error.message}`), hint }
+  return { code, side, message: target === ALONE ? error.message : `${target}: ${error.message}`, hint }
 }
 
 function statusOf({ error, plan, written, moved, ends }: Progress, tag: string, dryRun: boolean): Status {

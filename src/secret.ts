@@ -10,8 +10,10 @@ const HIDDEN = '***'
 const SHORTEST = 4
 /** Base64 of a longer text that a secret is part of (`user:password`, `Bearer …`) is looked for from this length on. */
 const SHORTEST_INSIDE = 8
-/** In an address a shorter value may stand by chance. */
-const SHORTEST_IN_URL = 16
+/** In an address or the name of an image a shorter value may stand by chance. */
+const SHORTEST_IN_NAME = 16
+/** So many characters of such a secret are a part of it, and not there by chance. */
+const PIECE = 12
 
 export class Secret {
   readonly #value: string
@@ -41,6 +43,7 @@ export class Secrets {
   readonly #forms = new Set<string>()
   /** Longest first, so that none leaves a part of another one. */
   #sorted: readonly string[] | undefined
+  #beginnings: ReadonlySet<string> | undefined
   readonly #mask: (value: string) => void
 
   /** @param mask called with each new form before the secret is handed out (GitHub's `::add-mask::`). */
@@ -64,15 +67,44 @@ export class Secrets {
     return new Secret(encoded)
   }
 
+  /** Hides every secret, and what is left of one where the text was cut, by whomever. */
   redact(text: string): string {
-    let clean = text
-    for (const form of this.#longestFirst()) clean = clean.replaceAll(form, HIDDEN)
-    return clean
+    return this.#hideBeginnings(this.#hide(text, 0))
+  }
+
+  /** Hides the long ones alone: a name has to stay what it is. */
+  redactName(name: string): string {
+    return this.#hide(name, SHORTEST_IN_NAME)
+  }
+
+  #hide(text: string, shortest: number): string {
+    const forms = this.#longestFirst().filter((form) => form.length >= shortest)
+    const clean = forms.reduce((rest, form) => rest.replaceAll(form, HIDDEN), text)
+    return forms.reduce((rest, form) => (form.length < SHORTEST_IN_NAME ? rest : hidePieces(rest, form)), clean)
+  }
+
+  /** The beginning of a secret, however short, where `…` says that the text was cut. */
+  #hideBeginnings(text: string): string {
+    const known = this.#allBeginnings()
+    return text.replace(/[^…]{4,16}(?=…)/g, (before) => {
+      for (let start = 0; before.length - start >= SHORTEST; start++)
+        if (known.has(before.slice(start))) return before.slice(0, start) + HIDDEN
+      return before
+    })
+  }
+
+  #allBeginnings(): ReadonlySet<string> {
+    this.#beginnings ??= new Set(
+      [...this.#forms].flatMap((form) =>
+        Array.from({ length: Math.min(form.length, SHORTEST_IN_NAME) }, (_, at) => form.slice(0, at + 1)),
+      ),
+    )
+    return this.#beginnings
   }
 
   /** Whether an address that a server chose holds a secret. */
   isIn(url: URL): boolean {
-    return this.#longestFirst().some((form) => form.length >= SHORTEST_IN_URL && url.href.includes(form))
+    return this.#longestFirst().some((form) => form.length >= SHORTEST_IN_NAME && url.href.includes(form))
   }
 
   #longestFirst(): readonly string[] {
@@ -84,8 +116,44 @@ export class Secrets {
     if (form.trim().length < SHORTEST || this.#forms.has(form)) return
     this.#forms.add(form)
     this.#sorted = undefined
+    this.#beginnings = undefined
     this.#mask(form)
   }
+}
+
+/** A long secret without its end, then without its beginning. */
+function hidePieces(text: string, form: string): string {
+  const head = form.slice(0, PIECE)
+  const tail = form.slice(-PIECE)
+  const after = (at: number) => {
+    let end = PIECE
+    while (end < form.length && text[at + end] === form[end]) end++
+    return [at, at + end] as const
+  }
+  const clean = hideEach(text, head, after)
+  const before = (at: number, from: number) => {
+    let start = at
+    while (start > from && at - start < form.length - PIECE && clean[start - 1] === form.at(start - at - 1 - PIECE))
+      start--
+    return [start, at + PIECE] as const
+  }
+  return hideEach(clean, tail, before)
+}
+
+/** @param extent of what is hidden around a find, from where the one before ended. */
+function hideEach(
+  text: string,
+  piece: string,
+  extent: (at: number, from: number) => readonly [number, number],
+): string {
+  let clean = ''
+  let from = 0
+  for (let at = text.indexOf(piece); at >= 0; at = text.indexOf(piece, from)) {
+    const [start, end] = extent(at, from)
+    clean += text.slice(from, start) + HIDDEN
+    from = end
+  }
+  return from === 0 ? text : clean + text.slice(from)
 }
 
 function encodings(value: string): string[] {

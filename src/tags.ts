@@ -80,8 +80,7 @@ async function moveOne(move: Move, work: Work, begin: () => void, { shared }: Ru
 
 /** Rows `planned` are those that are about to move. */
 function reportBefore(works: readonly Work[], { context }: Run, started: number) {
-  const redact = (text: string) => context.secrets.redact(text)
-  const rows = works.flatMap((work) => work.rows ?? rowsOf(work, true, context.now(), redact))
+  const rows = works.flatMap((work) => work.rows ?? rowsOf(work, true, context.now()))
   return { ...makeReport(started, context.now(), false, rows), status: 'moving' as const }
 }
 

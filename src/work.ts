@@ -108,7 +108,7 @@ export function atTarget(error: PromoteError, target: string): PromoteError {
 /** Makes the rows of an image and tells them, once. */
 export function conclude(work: Work, { config, context, shared }: Run): readonly Row[] {
   if (work.rows !== undefined) return work.rows
-  work.rows = rowsOf(work, config.dryRun, context.now(), (text) => context.secrets.redact(text))
+  work.rows = rowsOf(work, config.dryRun, context.now())
   for (const row of work.rows) shared.emit({ event: 'image', image: work.number, row })
   return work.rows
 }

@@ -1,3 +1,4 @@
+import { listed } from '../core/text.ts'
 import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
@@ -32,8 +33,7 @@ export function checkSigned(graph: Graph, source: string): void {
   if (visit(graph.root)) return
   const { digest } = graph.root.descriptor
   const children = unsigned.filter((each) => each !== digest)
-  const more =
-    children.length === 0 ? '' : `, and neither do these of its children: ${children.slice(0, 10).join(', ')}`
+  const more = children.length === 0 ? '' : `, and neither do these of its children: ${listed(children)}`
   throw new PromoteError('SIGNATURE_MISSING', `${source}: ${digest} carries no signature${more}`, {
     side: 'source',
     hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',

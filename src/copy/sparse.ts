@@ -1,3 +1,4 @@
+import { listed } from '../core/text.ts'
 import { PromoteError } from '../errors.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import { formatPlatform } from '../oci/platform.ts'
@@ -28,7 +29,7 @@ export function refusedSparse(thrown: unknown, manifest: Manifest, plan: Plan): 
       ...thrown,
       cause: thrown,
       transient: false,
-      hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${names.slice(0, 20).join(', ')}.`,
+      hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${listed(names, 20)}.`,
     },
   )
 }

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { ChildProcess } from 'node:child_process'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Context } from '../context.ts'
+import { oneLine, visible } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import type { Secrets } from '../secret.ts'
 
@@ -80,14 +81,8 @@ export async function runProgram(program: Program, context: Context): Promise<Fi
 
 /** What a program said, fit for a message: its first line that isn't blank, redacted, without control characters, bounded. */
 export function firstLine(text: string, secrets: Secrets): string {
-  const line = secrets
-    .redact(text)
-    .split(/[\r\n]+/)
-    .find((candidate) => candidate.trim() !== '')
-  return (line ?? '')
-    .replace(/\p{C}+/gu, ' ')
-    .trim()
-    .slice(0, 300)
+  const lines = secrets.redact(visible(text)).split('\n')
+  return oneLine(lines.find((candidate) => candidate.trim() !== '') ?? '', 300)
 }
 
 /**

@@ -4,7 +4,7 @@ import { reportJson } from '../report/report.ts'
 import { Secrets } from '../secret.ts'
 import { writeWhole } from './files.ts'
 import type { Host, Settings } from './host.ts'
-import { allOf, cleanReport } from './lines.ts'
+import { allOf, guarded } from './lines.ts'
 import { createTerminal, isWatched, paint, type Screen, wantsColour } from './terminal.ts'
 import { createVoice, prefixed } from './voice.ts'
 
@@ -25,7 +25,7 @@ export function createCliHost(env: Env, { out, err, screen }: Streams): Host {
   })
   const voice = createVoice(writer, secrets, true, terminal)
   let settings: Settings | undefined
-  return {
+  return guarded({
     kind: 'plain',
     log: voice.log,
     secrets,
@@ -39,15 +39,15 @@ export function createCliHost(env: Env, { out, err, screen }: Streams): Host {
     event: voice.event,
     end: voice.end,
     keep: async (report) => {
-      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(cleanReport(report, secrets)))
+      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(report))
     },
     async publish(report: Report) {
-      const json = reportJson(cleanReport(report, secrets))
+      const json = reportJson(report)
       const path = settings?.report
       await allOf([
         () => (settings?.output === 'json' ? out(json) : undefined),
         () => (path === undefined ? undefined : writeWhole(path, json)),
       ])
     },
-  }
+  })
 }

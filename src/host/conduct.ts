@@ -20,7 +20,7 @@ z.config({ jitless: true })
 /** A run that has something to promote. @returns the exit code. */
 export async function conduct(surroundings: Surroundings): Promise<number> {
   const { argv, env, streams, signal } = surroundings
-  const host = await chooseHost(env, streams)
+  const host = await chooseHost(argv, env, streams)
   let config: Config | undefined
   try {
     config = readConfig(argv, host)
@@ -35,6 +35,7 @@ function readConfig(argv: readonly string[], host: Host): Config {
   const collected = collect(argv, env, readInput)
   const config = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, readInput)
   host.begin(config)
+  for (const warning of collected.warnings ?? []) host.log.warn(warning)
   tellOrigins(collected, host)
   return config
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import { appendFile, mkdir, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { decodeText } from '../core/text.ts'
 import { PromoteError } from '../errors.ts'
 
 /** Lists of images, CA bundles (a full one has 220 KiB) and credentials are far smaller. */
@@ -17,7 +18,7 @@ export function readInput(path: string): string {
       const read = attempt(() => readSync(file, buffer, length, buffer.length - length, null))
       length += read
       if (length > LONGEST_INPUT) throw new Error('it is larger than 1 MiB')
-      if (read === 0) return buffer.toString('utf8', 0, length)
+      if (read === 0) return decodeText(buffer.subarray(0, length))
     }
   } finally {
     closeSync(file)
@@ -98,13 +99,14 @@ const REASONS: Readonly<Record<string, string>> = {
   EPERM: 'not permitted',
   EISDIR: 'it is a folder',
   ENOTDIR: 'a part of the path is no folder',
+  ENAMETOOLONG: 'the path is too long',
   EEXIST: 'a part of the path is no folder', // what a recursive mkdir says
   ENOSPC: 'the disk is full',
   EROFS: 'the file system is read-only',
 }
 
-/** Node's own messages repeat the path and the system call. */
+/** Node's own messages repeat the path, which may be a secret in the wrong place. */
 function plainReason(thrown: unknown): string {
-  const { code, message } = thrown as NodeJS.ErrnoException
-  return REASONS[code ?? ''] ?? message
+  const { code = 'unknown error' } = thrown as NodeJS.ErrnoException
+  return REASONS[code] ?? code
 }

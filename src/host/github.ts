@@ -1,12 +1,14 @@
+import { cut, neutralise, oneLine } from '../core/text.ts'
 import type { Env } from '../inputs/collect.ts'
 import type { Event, Report, Row } from '../report/model.ts'
 import { reportJson, tally } from '../report/report.ts'
 import { renderSummary } from '../report/summary.ts'
 import { failures, verdict } from '../report/text.ts'
 import { Secrets } from '../secret.ts'
+import type { Streams } from './cli.ts'
 import { append, writeWhole } from './files.ts'
 import type { Host, Settings } from './host.ts'
-import { allOf, cleanReport, cleanText, neutralise } from './lines.ts'
+import { allOf, cleanData, guarded } from './lines.ts'
 import { compactRows } from './rows.ts'
 import { createVoice, type Writer } from './voice.ts'
 
@@ -34,9 +36,9 @@ export function createGithubHost(env: Env, runner: Runner): Host {
   const secrets = new Secrets((value) => runner.setSecret(value))
   const annotate = createAnnotator(runner)
   const voice = createVoice(writerFor(env, runner, annotate), secrets, false)
-  const details = createDetails(runner, (text) => neutralise(cleanText(text, secrets)))
+  const details = createDetails(runner)
   let settings: Settings | undefined
-  return {
+  return guarded({
     kind: 'github',
     log: voice.log,
     secrets,
@@ -58,25 +60,64 @@ export function createGithubHost(env: Env, runner: Runner): Host {
     },
     end: voice.end,
     keep: async (report) => {
-      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(cleanReport(report, secrets)))
+      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(report))
     },
     async publish(report) {
-      const clean = cleanReport(report, secrets)
-      for (const { error, rows } of failures(clean.images))
+      for (const { error, rows } of failures(report.images))
         for (const row of rows) annotate(failure(row, error), row.destination)
       annotate.rest()
-      await publishTo(clean, env, runner, settings)
+      await publishTo(report, env, runner, settings)
     },
+  })
+}
+
+/**
+ * A step with `run:`: a command line with the log, outputs and summary of GitHub. The runner reads commands from both
+ * streams; they go to stderr, so that stdout is the report of `--output json` alone, and no file into which a script leads
+ * stdout has the values to mask in it.
+ */
+export function createStepHost(env: Env, runner: Runner, { out, err }: Streams): Host {
+  const outputs = (env.GITHUB_OUTPUT ?? '') === '' ? { setOutput: () => undefined } : {}
+  const host = createGithubHost(env, { ...runner, ...commandsOn(err), ...outputs })
+  let json = false
+  return {
+    ...host,
+    commandLine: true,
+    spell: (option) => `--${option}`,
+    begin(settings) {
+      json = settings.output === 'json'
+      host.begin(settings)
+    },
+    publish: (report) =>
+      allOf([() => (json ? out(reportJson(cleanData(report, host.secrets))) : undefined), () => host.publish(report)]),
+  }
+}
+
+/** Workflow commands as `@actions/core` writes them to stdout. */
+function commandsOn(print: (text: string) => void): Omit<Runner, 'setOutput' | 'getIDToken'> {
+  const encode = (text: string, characters: RegExp) =>
+    text.replace(characters, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
+  const command = (name: string, text: string | Error, title?: string) => {
+    const property = title === undefined ? '' : ` title=${encode(title, /[%\r\n:,]/g)}`
+    print(`::${name}${property}::${encode(String(text), /[%\r\n]/g)}\n`)
+  }
+  return {
+    setSecret: (value) => command('add-mask', value),
+    info: (text) => print(`${text}\n`),
+    debug: (text) => command('debug', text),
+    warning: (text) => command('warning', text),
+    error: (text, properties) => command('error', text, properties?.title),
+    startGroup: (name) => command('group', name),
+    endGroup: () => command('endgroup', ''),
   }
 }
 
 function writerFor(env: Env, runner: Runner, annotate: Annotator): Writer {
   return {
     // Debug commands are shown only when the run was started for debugging; `log-level: debug` alone prints lines.
-    debug: (text) =>
-      env.RUNNER_DEBUG === '1' ? runner.debug(neutralise(text)) : runner.info(neutralise(`debug: ${text}`)),
-    info: (text) => runner.info(neutralise(text)),
-    warn: (text) => runner.warning(neutralise(text)),
+    debug: (text) => (env.RUNNER_DEBUG === '1' ? runner.debug(text) : runner.info(`debug: ${text}`)),
+    info: (text) => runner.info(text),
+    warn: (text) => runner.warning(text),
     error: (text) => annotate(text),
   }
 }
@@ -92,10 +133,7 @@ function createAnnotator(runner: Runner): Annotator {
     else if (message.length <= LONGEST_ANNOTATION) runner.error(message, title === undefined ? {} : { title })
     else {
       runner.info(message)
-      runner.error(
-        `${message.slice(0, LONGEST_ANNOTATION)}… (the log has the rest)`,
-        title === undefined ? {} : { title },
-      )
+      runner.error(`${cut(message, LONGEST_ANNOTATION)} (the log has the rest)`, title === undefined ? {} : { title })
     }
   }
   return Object.assign(annotate, {
@@ -111,7 +149,7 @@ function failure({ status }: Row, { code, side, message, hint }: NonNullable<Row
 }
 
 /** What was done for an image, folded, as one piece: images run side by side and groups cannot interleave. */
-function createDetails(runner: Runner, clean: (text: string) => string): (event: Event) => void {
+function createDetails(runner: Runner): (event: Event) => void {
   const lines = new Map<number, string[]>()
   return (event) => {
     if (event.event === 'step') {
@@ -125,8 +163,8 @@ function createDetails(runner: Runner, clean: (text: string) => string): (event:
     const known = lines.get(event.image)
     lines.delete(event.image)
     if (known === undefined) return
-    runner.startGroup(clean(`Details of ${event.row.destination}`))
-    for (const line of known) runner.info(clean(line))
+    runner.startGroup(neutralise(oneLine(`Details of ${event.row.destination}`)))
+    for (const line of known) runner.info(neutralise(oneLine(line)))
     runner.endGroup()
   }
 }

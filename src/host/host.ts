@@ -10,6 +10,8 @@ export type Settings = Pick<Config, 'progress' | 'logLevel' | 'report' | 'summar
 /** One place that the bundle runs in. */
 export interface Host {
   readonly kind: 'github' | 'tekton' | 'plain'
+  /** A command line, although the host has a form of its own: options of the plain host are there too. */
+  readonly commandLine?: boolean
   readonly log: Log
   /** Every secret of the run; each is masked here as soon as it is kept. */
   readonly secrets: Secrets

@@ -1,22 +1,11 @@
+import { oneLine, visible } from '../core/text.ts'
 import type { PromoteError } from '../errors.ts'
-import type { Report, Row } from '../report/model.ts'
 import type { Secrets } from '../secret.ts'
+import type { Host } from './host.ts'
 
-/** C0 and C1 controls but tab and line feed, and marks that turn the reading direction (CVE-2021-42574). */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
-const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
-
-/** Text as it may be printed anywhere: no controls, no secret. Controls go first, so that none can split a secret. */
+/** Text as it may be printed anywhere. Controls go first, so that none can split a secret. */
 export function cleanText(text: string, secrets: Secrets): string {
-  return secrets.redact(text.replace(CONTROLS, ''))
-}
-
-/**
- * Text that the runner prints and does not obey. It reads `::command::` at the start of a line, and `##[command]`
- * anywhere in it (actions/runner, ActionCommand.cs TryParseV2 and TryParse).
- */
-export function neutralise(text: string): string {
-  return text.replace(/^(\s*)::/gm, '$1\u200b::').replaceAll('##[', '##\u200b[')
+  return secrets.redact(visible(text))
 }
 
 /** `LOGIN_REJECTED (source): message`, and what to do next in a line of its own. */
@@ -26,18 +15,30 @@ export function describeError({ code, side, message, hint }: PromoteError): stri
   return hint === undefined ? text : `${text}\n  ${hint}`
 }
 
-/** Words that came from servers are cleaned; digests and names stay as they are, even if a secret is part of one. */
-export function cleanReport(report: Report, secrets: Secrets): Report {
-  return { ...report, images: report.images.map((row) => cleanRow(row, secrets)) }
+/** Members that programs compare or go back to: names, digests, words of ours. A short secret may stand in one by chance. */
+const EXACT: ReadonlySet<string> = new Set(
+  'schema started finished event status do kind code side source sourceDigest destination target tag digest previousDigest subject from to'.split(
+    ' ',
+  ),
+)
+
+/** The same data, every string of it fit to be seen: this is the one way out for reports and events. */
+export function cleanData<T>(data: T, secrets: Secrets): T {
+  return JSON.parse(JSON.stringify(data), (key, value) => {
+    if (typeof value !== 'string') return value
+    return EXACT.has(key) ? secrets.redactName(oneLine(value)) : cleanText(value, secrets)
+  })
 }
 
-function cleanRow(row: Row, secrets: Secrets): Row {
-  const clean = (text: string) => cleanText(text, secrets)
-  const { error } = row
+/** The host with all that it publishes made fit to be seen. */
+export function guarded(host: Host): Host {
+  const clean = <T>(data: T) => cleanData(data, host.secrets)
+  const { keep } = host
   return {
-    ...row,
-    attached: row.attached.map((one) => ({ ...one, artifactType: clean(one.artifactType) })),
-    error: error && { ...error, message: clean(error.message), hint: error.hint === null ? null : clean(error.hint) },
+    ...host,
+    event: (event) => host.event(event.event === 'bytes' ? event : clean(event)),
+    publish: (report) => host.publish(clean(report)),
+    ...(keep && { keep: (report) => keep(clean(report)) }),
   }
 }
 

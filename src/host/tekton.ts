@@ -7,7 +7,7 @@ import { Secrets } from '../secret.ts'
 import type { Streams } from './cli.ts'
 import { writeWhole } from './files.ts'
 import type { Host, Settings } from './host.ts'
-import { allOf, cleanReport } from './lines.ts'
+import { allOf, guarded } from './lines.ts'
 import { compactRows } from './rows.ts'
 import { createVoice, prefixed } from './voice.ts'
 import { workspaceInputs } from './workspaces.ts'
@@ -24,7 +24,7 @@ export function createTektonHost(env: Env, { err }: Streams): Host {
   const writer = prefixed(err, { debug: 'DEBUG: ', info: '', warn: 'WARN: ', error: 'ERROR: ' })
   const voice = createVoice(writer, secrets, true)
   let settings: Settings | undefined
-  return {
+  return guarded({
     kind: 'tekton',
     log: voice.log,
     secrets,
@@ -38,13 +38,12 @@ export function createTektonHost(env: Env, { err }: Streams): Host {
     event: voice.event,
     end: voice.end,
     keep: async (report) => {
-      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(cleanReport(report, secrets)))
+      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(report))
     },
     async publish(report) {
-      const clean = cleanReport(report, secrets)
       const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? ''
       const inFolder = folder === '' ? undefined : join(folder, 'report.json')
-      const results = fitResults(clean, settings?.report ?? inFolder ?? '')
+      const results = fitResults(report, settings?.report ?? inFolder ?? '')
       if (results.warning !== undefined) voice.log.warn(results.warning)
       const paths = new Set([inFolder, settings?.report].filter((path) => path !== undefined))
       await allOf([
@@ -53,14 +52,14 @@ export function createTektonHost(env: Env, { err }: Streams): Host {
             () =>
               writeResult(env, name, value),
         ),
-        ...[...paths].map((path) => () => writeWhole(path, reportJson(clean))),
+        ...[...paths].map((path) => () => writeWhole(path, reportJson(report))),
         () =>
           folder === '' || settings?.summary === false
             ? undefined
-            : writeWhole(join(folder, 'summary.md'), `${renderSummary(clean)}\n`),
+            : writeWhole(join(folder, 'summary.md'), `${renderSummary(report)}\n`),
       ])
     },
-  }
+  })
 }
 
 /** Secrets have no param: a param's value is readable in the TaskRun. */

@@ -1,6 +1,7 @@
 /** Reading answers, always bounded, and turning a refusal into the project's error. */
+import { displayUrl, oneLine } from '../core/text.ts'
 import { type Code, PromoteError, type Side } from '../errors.ts'
-import { type ErrorBody, quote, readErrorBody } from './error-body.ts'
+import { type ErrorBody, readErrorBody } from './error-body.ts'
 import type { Res } from './send.ts'
 
 /** Enough for every error envelope; a proxy's HTML page is cut. */
@@ -32,7 +33,7 @@ export async function bytes(res: Res, limit: number): Promise<Uint8Array> {
   for await (const part of res.body) {
     size += part.byteLength
     if (size > limit || announced > limit) {
-      throw new PromoteError('PROTOCOL', `${place(res.url)}: the answer is longer than ${limit} bytes.`, {
+      throw new PromoteError('PROTOCOL', `${displayUrl(res.url)}: the answer is longer than ${limit} bytes.`, {
         status: res.status,
       })
     }
@@ -62,17 +63,21 @@ export async function json<T>(res: Res, schema: Schema<T>, limit: number): Promi
     data = JSON.parse(body)
   } catch {
     const type = header(res, 'content-type') ?? 'no content type'
-    throw new PromoteError('PROTOCOL', `${place(res.url)}: the answer is not JSON (${quote(type, 100)}).`, {
+    throw new PromoteError('PROTOCOL', `${displayUrl(res.url)}: the answer is not JSON (${oneLine(type, 100)}).`, {
       status: res.status,
     })
   }
   const parsed = schema.safeParse(data)
   if (parsed.success) return parsed.data
   const issue = parsed.error.issues[0]
-  const where = quote(issue?.path.map(String).join('.') || 'the document', 100)
-  throw new PromoteError('PROTOCOL', `${place(res.url)}: unexpected JSON at ${where}: ${issue?.message ?? ''}.`, {
-    status: res.status,
-  })
+  const where = oneLine(issue?.path.map(String).join('.') || 'the document', 100)
+  throw new PromoteError(
+    'PROTOCOL',
+    `${displayUrl(res.url)}: unexpected JSON at ${where}: ${oneLine(issue?.message ?? '', 200)}.`,
+    {
+      status: res.status,
+    },
+  )
 }
 
 /** Frees the connection. Never throws. */
@@ -162,7 +167,7 @@ export function retryAfter(res: Res, now: number = Date.now()): number | undefin
 
 /** Seconds or an HTTP-date; a date counts from the server's own clock, which may be far from ours. */
 export function parseRetryAfter(value: string | undefined, date: string | undefined, now: number): number | undefined {
-  const wanted = value?.trim().slice(0, 64) ?? ''
+  const wanted = value?.trim() ?? ''
   if (/^\d{1,9}(?:\.\d+)?$/.test(wanted)) return Math.ceil(Number(wanted) * 1000)
   // `Date.parse` takes much more than an HTTP-date, "-5" for one.
   if (!/^[A-Z][a-z]{2}/.test(wanted)) return undefined
@@ -170,9 +175,4 @@ export function parseRetryAfter(value: string | undefined, date: string | undefi
   if (Number.isNaN(at)) return undefined
   const theirs = Date.parse(date?.slice(0, 64) ?? '')
   return Math.max(0, at - (Number.isNaN(theirs) ? now : theirs))
-}
-
-/** A URL for messages: without user, query and fragment, which may hold signatures and secrets. */
-export function place(url: URL): string {
-  return quote(`${url.origin}${url.pathname}`, 300)
 }

@@ -1,8 +1,9 @@
 /** Puts the credential of one origin on the requests to that origin, in the form that the server asks for. */
 import type { Context } from '../context.ts'
+import { displayUrl } from '../core/text.ts'
 import type { Credential, Login } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
-import { discard, headerAll, place } from './answer.ts'
+import { discard, headerAll } from './answer.ts'
 import { mayAsk, mayCarry } from './carry.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
 import { isReplayable } from './redirect.ts'
@@ -160,7 +161,7 @@ async function isMerelyDenied(res: Res, shown: Shown, request: Req, access: Acce
 }
 
 function strangeService(access: Access, service: Service): PromoteError {
-  const message = `${place(access.origin)} names the token service ${place(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`
+  const message = `${displayUrl(access.origin)} names the token service ${displayUrl(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`
   return new PromoteError('UNSUPPORTED', message, {
     side: access.side,
     hint: `Use https for the registry${access.verified ? '' : `, and ${access.side}-ca instead of ${access.side}-insecure-skip-tls-verify`}.`,

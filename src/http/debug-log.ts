@@ -1,7 +1,6 @@
 import type { Context } from '../context.ts'
+import { displayUrl, oneLine } from '../core/text.ts'
 import { asPromoteError } from '../errors.ts'
-import { place } from './answer.ts'
-import { quote } from './error-body.ts'
 import type { Layer } from './send.ts'
 
 /** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
@@ -25,8 +24,8 @@ export function debugLog({ log, now }: Context): Layer {
 }
 
 export function readable(url: URL): string {
-  if (url.search === '') return place(url)
+  if (url.search === '') return displayUrl(url)
   const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name))
-  const query = shown.map(([name, value]) => `${name}=${quote(value, 200)}`).join('&')
-  return query === '' ? place(url) : `${place(url)}?${query}`
+  const query = shown.map(([name, value]) => `${name}=${oneLine(value, 200)}`).join('&')
+  return query === '' ? displayUrl(url) : `${displayUrl(url)}?${query}`
 }

@@ -1,4 +1,5 @@
 /** The words of a server that refused: untrusted, so cleaned of control characters and bounded before anybody sees them. */
+import { oneLine, visible } from '../core/text.ts'
 import type { ServerError } from '../errors.ts'
 
 const SAID_LIMIT = 500
@@ -17,31 +18,25 @@ export type ErrorBody = Readonly<{
  * @param redact takes secrets out of a text, before anything is cut: a server may echo what it was sent.
  */
 export function readErrorBody(body: string, contentType: string, redact = (text: string) => text): ErrorBody {
-  const trimmed = redact(body).trim()
+  const trimmed = redact(visible(body)).trim()
   if (trimmed === '') return { server: [], said: '' }
   // Once more after parsing: JSON can spell every character in another way.
   const data = parse(trimmed, redact)
   if (isRecord(data)) return readJson(data)
   if (/html/i.test(contentType) || /^<(?:!doctype|html)/i.test(trimmed)) {
     const title = titleOf(trimmed)
-    return { server: [], said: title === '' ? 'with an HTML page' : `with an HTML page: "${quote(title)}"` }
+    return { server: [], said: title === '' ? 'with an HTML page' : `with an HTML page: "${said(title)}"` }
   }
-  return { server: [], said: `"${quote(trimmed)}"` }
+  return { server: [], said: `"${said(trimmed)}"` }
 }
 
-/** One bounded line without control characters, bidirectional overrides and line separators. */
-export function quote(text: string, limit: number = SAID_LIMIT): string {
-  const line = text
-    .slice(0, limit * 4)
-    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ')
-    .replace(/ {2,}/g, ' ')
-    .trim()
-  return line.length <= limit ? line : `${line.slice(0, limit)}…`
+function said(text: string): string {
+  return oneLine(text, SAID_LIMIT)
 }
 
 function readJson(data: Record<string, unknown>): ErrorBody {
   const entries = (Array.isArray(data.errors) ? data.errors : []).filter(isRecord).slice(0, ENTRIES).map(entryOf)
-  if (entries.length > 0) return { server: entries, said: quote(entries.map(sentence).join('; ')) }
+  if (entries.length > 0) return { server: entries, said: said(entries.map(sentence).join('; ')) }
   // Kubernetes Status: reason and message. OAuth (RFC 6749 5.2): error and error_description.
   const code = string(data.reason) || string(data.error) || ''
   const message =
@@ -51,21 +46,21 @@ function readJson(data: Record<string, unknown>): ErrorBody {
     string(data.details) ||
     string(data.detail)
   if (code === '' && message === '') return { server: [], said: '' }
-  const entry: ServerError = { code: quote(code, 100), message: quote(message), ...detailOf(data.details) }
+  const entry: ServerError = { code: oneLine(code, 100), message: said(message), ...detailOf(data.details) }
   return { server: [entry], said: sentence(entry) }
 }
 
 function entryOf(raw: Record<string, unknown>): ServerError {
   return {
-    code: quote(string(raw.code) || 'UNKNOWN', 100),
-    message: quote(string(raw.message)),
+    code: oneLine(string(raw.code) || 'UNKNOWN', 100),
+    message: said(string(raw.message)),
     ...detailOf(raw.detail),
   }
 }
 
 function sentence(entry: ServerError): string {
   const detail =
-    typeof entry.detail === 'string' && entry.detail !== entry.message ? ` (${quote(entry.detail, 200)})` : ''
+    typeof entry.detail === 'string' && entry.detail !== entry.message ? ` (${oneLine(entry.detail, 200)})` : ''
   const message = entry.message === '' ? '' : `"${entry.message}"`
   return [entry.code, message].filter((part) => part !== '').join(' ') + detail
 }
@@ -73,7 +68,7 @@ function sentence(entry: ServerError): string {
 /** A detail is kept as data for the rooms that know it, unless it is null or huge. */
 function detailOf(detail: unknown): { detail?: unknown } {
   if (detail === undefined || detail === null) return {}
-  if (typeof detail === 'string') return { detail: quote(detail) }
+  if (typeof detail === 'string') return { detail: said(detail) }
   try {
     return JSON.stringify(detail).length > DETAIL_LIMIT ? {} : { detail }
   } catch {
@@ -96,7 +91,7 @@ function titleOf(html: string): string {
 
 function parse(text: string, redact: (text: string) => string): unknown {
   try {
-    return JSON.parse(text, (_, value) => (typeof value === 'string' ? redact(value) : value))
+    return JSON.parse(text, (_, value) => (typeof value === 'string' ? redact(visible(value)) : value))
   } catch {
     return undefined
   }

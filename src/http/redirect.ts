@@ -1,6 +1,7 @@
+import { displayUrl } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import type { Secrets } from '../secret.ts'
-import { discard, header, place } from './answer.ts'
+import { discard, header } from './answer.ts'
 import type { Layer, Req, Res } from './send.ts'
 
 /** curl allows 50, Go 10; registries need one or two. */
@@ -28,7 +29,7 @@ export function redirect(side: Side, secrets?: Secrets): Layer {
       const target = targetOf(request, location, side)
       if (secrets?.isIn(target)) throw refused(request, 'redirects to an address with a secret of this run in it', side)
       if (seen.size > MOST_HOPS || seen.has(target.href)) {
-        throw refused(request, `redirects without end (${seen.size} so far, now to ${place(target)})`, side)
+        throw refused(request, `redirects without end (${seen.size} so far, now to ${displayUrl(target)})`, side)
       }
       request = hop(first, request, target)
     }
@@ -55,7 +56,7 @@ function targetOf(request: Req, location: string, side: Side): URL {
     throw refused(request, `redirects to a ${target.protocol} address`, side)
   }
   if (request.url.protocol === 'https:' && target.protocol === 'http:') {
-    throw refused(request, `redirects from https to plain http (${place(target)})`, side)
+    throw refused(request, `redirects from https to plain http (${displayUrl(target)})`, side)
   }
   return target
 }
@@ -68,7 +69,7 @@ function hop(first: Req, request: Req, target: URL): Req {
 }
 
 function refused(request: Req, what: string, side: Side): PromoteError {
-  return new PromoteError('PROTOCOL', `${request.method} ${place(request.url)}: the server ${what}.`, {
+  return new PromoteError('PROTOCOL', `${request.method} ${displayUrl(request.url)}: the server ${what}.`, {
     side,
     hint: 'Check the address of the registry, and a proxy or gateway in front of it.',
   })

@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts'
+import { displayUrl } from '../core/text.ts'
 import { asPromoteError, PromoteError, type Side } from '../errors.ts'
-import { discard, header, isTransient, place, retryAfter } from './answer.ts'
+import { discard, header, isTransient, retryAfter } from './answer.ts'
 import { LONGEST_PAUSE } from './pace.ts'
 import { isReplayable } from './redirect.ts'
 import type { Layer, Res } from './send.ts'
@@ -31,7 +32,7 @@ export type RetryOptions = Readonly<{
 export function retry(options: RetryOptions, context: Context): Layer {
   const good = new Set<string>()
   return (next) => async (request) => {
-    const what = `${request.method} ${place(request.url)}`
+    const what = `${request.method} ${displayUrl(request.url)}`
     for (let attempt = 1; ; attempt++) {
       const isRead = request.method === 'GET' && request.long !== true && request.retry !== false
       const outcome = await attemptOnce(async () => {

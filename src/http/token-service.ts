@@ -1,10 +1,11 @@
 /** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
 import * as z from 'zod'
 import type { Context } from '../context.ts'
+import { displayUrl } from '../core/text.ts'
 import type { Credential } from '../credential.ts'
 import { asPromoteError, PromoteError, type Side } from '../errors.ts'
 import type { Secret } from '../secret.ts'
-import { discard, json, place, registryError } from './answer.ts'
+import { discard, json, registryError } from './answer.ts'
 import type { Req, Res, Send } from './send.ts'
 
 const BODY_LIMIT = 1024 * 1024
@@ -92,9 +93,13 @@ async function exchangeToken(
   })
   const value = answer.token || answer.access_token
   if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
-    throw new PromoteError('PROTOCOL', `${place(service.realm)}: the answer of the token service holds no token.`, {
-      side,
-    })
+    throw new PromoteError(
+      'PROTOCOL',
+      `${displayUrl(service.realm)}: the answer of the token service holds no token.`,
+      {
+        side,
+      },
+    )
   }
   // From the moment of receipt: `issued_at` is by the service's clock.
   const life = Math.max(SHORTEST_LIFE, answer.expires_in ?? 0) * 1000
@@ -132,7 +137,7 @@ async function tokenRefused(
   credential: Credential,
   { secrets }: Context,
 ): Promise<PromoteError> {
-  const what = `asking the token service ${place(service.realm)}`
+  const what = `asking the token service ${displayUrl(service.realm)}`
   const redact = (text: string) => secrets.redact(text)
   if (res.status === 401 || res.status === 403) {
     const code =

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { cut } from '../core/text.ts'
 import { PromoteError } from '../errors.ts'
 import { algorithmOf, type Digest, digestOf, isDigest } from './digest.ts'
 import type { Platform } from './platform.ts'
@@ -197,7 +198,7 @@ function parseDocument(json: unknown): Document {
   if (!parsed.success) {
     const [issue] = parsed.error.issues
     const where = issue === undefined || issue.path.length === 0 ? '' : ` (${issue.path.join('.')}: ${issue.message})`
-    throw new PromoteError('PROTOCOL', `The answer is not a manifest${where.slice(0, 200)}.`)
+    throw new PromoteError('PROTOCOL', `The answer is not a manifest${cut(where, 200)}.`)
   }
   const { schemaVersion } = parsed.data
   if (schemaVersion !== undefined && schemaVersion !== 2)

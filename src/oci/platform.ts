@@ -1,3 +1,4 @@
+import { quote } from '../core/text.ts'
 import { PromoteError } from '../errors.ts'
 
 /** OCI image-spec image-index.md "platform". */
@@ -35,7 +36,7 @@ export function parsePlatform(text: string): Platform {
     (variant === undefined || COMPONENT.test(variant)) &&
     more.length === 0
   if (!good)
-    throw new PromoteError('USAGE', `${JSON.stringify(text.slice(0, 120))} is not a platform.`, {
+    throw new PromoteError('USAGE', `${quote(text)} is not a platform.`, {
       side: 'input',
       hint: 'Platforms look like linux/amd64, linux/arm64/v8 or windows(10.0.17763)/amd64.',
     })

@@ -1,3 +1,4 @@
+import { quote } from '../core/text.ts'
 import { PromoteError } from '../errors.ts'
 import { type Digest, isDigest } from './digest.ts'
 
@@ -200,6 +201,3 @@ function malformed(text: string, reason: string): PromoteError {
 }
 
 /** JSON escapes make control characters visible; the length is bounded because the text may be anything. */
-function quote(text: string): string {
-  return JSON.stringify(text.length > 120 ? `${text.slice(0, 117)}…` : text)
-}

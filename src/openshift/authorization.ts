@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Context } from '../context.ts'
 import { type Code, PromoteError } from '../errors.ts'
-import { type ClusterSide, parseUrl, quote, type Reply, said } from './kubernetes.ts'
+import { type ClusterSide, parseUrl, type Reply, said, saidBy } from './kubernetes.ts'
 
 /** What was asked, to judge the answer by. */
 export type Asked = Readonly<{
@@ -74,14 +74,14 @@ function locationOf(reply: Reply, asked: Asked): URL {
 
 /** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
 function elsewhere(target: URL, asked: Asked): PromoteError {
-  const where = quote(target.host + target.pathname, asked.context)
+  const where = saidBy(target.host + target.pathname, asked.context)
   const what =
     target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`
   return unsupported(`it redirected to ${what}; the password was not sent there`, asked, { status: 302 })
 }
 
 function redirectError(error: string | null, description: string, reply: Reply, asked: Asked): PromoteError {
-  const words = quote(`${error ?? 'neither code nor error'} ${description}`, asked.context)
+  const words = saidBy(`${error ?? 'neither code nor error'} ${description}`, asked.context)
   const message = `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`
   const detail = { side: asked.side, status: reply.status }
   if (error === 'access_denied')
@@ -101,7 +101,7 @@ function unauthorized(reply: Reply, asked: Asked): PromoteError {
   // The server did not take the password and would have challenged, had a proxy not removed our X-CSRF-Token.
   if (/X-CSRF-Token/i.test(words)) return rejected(`it answered ${said(reply, asked.context)}`, asked)
   const page = tokenPage(reply, words)
-  const visit = page === undefined ? '' : ` Tokens are shown to people at ${quote(page, asked.context)}`
+  const visit = page === undefined ? '' : ` Tokens are shown to people at ${saidBy(page, asked.context)}`
   return unsupported(`it answered ${said(reply, asked.context)}`, asked, { status: 401, visit })
 }
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { PromoteError } from '../errors.ts'
 import { type Repository, splitRepository } from './image-stream.ts'
-import { decode, type Kubernetes, OBJECT_LIMIT, path, quote, word } from './kubernetes.ts'
+import { decode, type Kubernetes, OBJECT_LIMIT, path, saidBy, word } from './kubernetes.ts'
 import { isAllowed } from './rights.ts'
 import { openStreams, projectMissing, projectState, type Streams, streamMissing } from './streams.ts'
 import { afterRefusal, whyRefused } from './token.ts'
@@ -153,7 +153,7 @@ async function quotas(kube: Kubernetes, { namespace }: Repository): Promise<stri
   return decode(reply, quotasSchema, 'Listing quotas', kube).items.flatMap(({ metadata, status }) =>
     Object.entries(status?.hard ?? {})
       .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
-      .map(([key, hard]) => quote(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)),
+      .map(([key, hard]) => saidBy(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)),
   )
 }
 
@@ -175,7 +175,7 @@ async function limitRanges(kube: Kubernetes, { namespace }: Repository): Promise
       .filter(({ type }) => isImageResource(type))
       .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => ({ type, key, value })))
       .map(({ type, key, value }) =>
-        quote(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context),
+        saidBy(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context),
       ),
   )
 }

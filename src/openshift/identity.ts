@@ -9,9 +9,9 @@ import {
   failure,
   type Kubernetes,
   kubernetes,
-  quote,
   type Reply,
   said,
+  saidBy,
   statusOf,
 } from './kubernetes.ts'
 import { afterRefusal, whyRefused } from './token.ts'
@@ -50,7 +50,7 @@ export async function whoAmI(kube: Kubernetes, describe: string, token: Secret |
 
 function named(name: string, reply: Reply, kube: Kubernetes, describe: string, token: Secret | undefined): string {
   if (name === ANONYMOUS_USER) throw refused(reply, kube, describe, token)
-  return quote(name, kube.context)
+  return saidBy(name, kube.context)
 }
 
 /** Neither question is allowed or served: a token with narrow scopes, or no OpenShift at all. */

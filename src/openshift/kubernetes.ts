@@ -1,9 +1,9 @@
 import { z } from 'zod'
 import type { Context } from '../context.ts'
+import { oneLine, visible } from '../core/text.ts'
 import type { Login } from '../credential.ts'
 import { asPromoteError, type Code, PromoteError } from '../errors.ts'
 import { header, retryAfter, text } from '../http/answer.ts'
-import { quote as clean } from '../http/error-body.ts'
 import type { Method, Req, Res, Send } from '../http/send.ts'
 import { afterRefusal } from './token.ts'
 
@@ -72,7 +72,7 @@ export async function read(send: Send, request: Req, limit: number, side: Cluste
     const res = await send(request)
     const body = await text(res, limit)
     const type = header(res, 'content-type') ?? ''
-    const html = /^text\/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(body.slice(0, 200))
+    const html = /^text\/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(body)
     return { status: res.status, html, body, retryAfter: retryAfter(res), headers: res.headers }
   } catch (thrown) {
     throw asPromoteError(thrown, side)
@@ -110,18 +110,18 @@ export function statusOf(reply: Reply): z.infer<typeof statusSchema> | undefined
 /** The server's own words for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
 export function said(reply: Reply, context: Context): string {
   if (reply.html) return `${reply.status} and an HTML page${titled(reply.body, context)}`
-  const words = quote(statusOf(reply)?.message ?? reply.body, context)
+  const words = saidBy(statusOf(reply)?.message ?? reply.body, context)
   return words === '' ? `${reply.status}` : `${reply.status} "${words}"`
 }
 
 function titled(page: string, context: Context): string {
   const title = /<title>([^<]{1,200})<\/title>/i.exec(page)?.[1]
-  return title === undefined ? '' : ` ("${quote(title, context)}")`
+  return title === undefined ? '' : ` ("${saidBy(title, context)}")`
 }
 
 /** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
-export function quote(words: string, context: Context): string {
-  return clean(context.secrets.redact(words.slice(0, OBJECT_LIMIT)), QUOTE_LIMIT)
+export function saidBy(words: string, context: Context): string {
+  return oneLine(context.secrets.redact(visible(words)), QUOTE_LIMIT)
 }
 
 /** A name as one word of a command to paste: a server chose it. */
@@ -146,7 +146,7 @@ export function decode<T>(reply: Reply, schema: z.ZodType<T>, tried: string, kub
   const where = result.error.issues.map((issue) => issue.path.join('.')).join(', ')
   throw new PromoteError(
     'PROTOCOL',
-    `${tried}: ${kube.url.host} answered with unexpected JSON (at ${quote(where, kube.context)}).`,
+    `${tried}: ${kube.url.host} answered with unexpected JSON (at ${saidBy(where, kube.context)}).`,
     {
       side: kube.side,
       status: reply.status,

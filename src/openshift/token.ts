@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
+import { oneLine } from '../core/text.ts'
 import type { Login, RenewedBy } from '../credential.ts'
 import type { Side } from '../errors.ts'
-import { quote } from '../http/error-body.ts'
 
 const PREFIX = 'sha256~'
 
@@ -44,7 +44,7 @@ export function whyRefused(token: string, now: number): string {
 }
 
 function whyClaims(claims: z.infer<typeof claimsSchema>, now: number): string {
-  const owner = claims.sub === undefined ? '' : ` of ${quote(claims.sub, 200)}`
+  const owner = claims.sub === undefined ? '' : ` of ${oneLine(claims.sub, 200)}`
   if (claims.exp !== undefined && claims.exp * 1000 <= now)
     return `The token${owner} expired at ${instant(claims.exp * 1000)}.`
   return `The token${owner} is not expired: its account, pod or secret is gone, or another cluster issued it.`

@@ -33,21 +33,6 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`
 }
 
-/** Long enough for every message of ours, short enough that one hostile server cannot fill a log. */
-const LONGEST_LINE = 4000
-
-/**
- * Foreign text on one line: control characters become blanks, and marks that turn the reading direction (they can make
- * a name look like another one) go.
- */
-export function oneLine(text: string, longest: number = LONGEST_LINE): string {
-  const line = text
-    .replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '')
-    .replace(/[\p{Cc}\u2028\u2029]+/gu, ' ')
-    .trim()
-  return line.length <= longest ? line : `${line.slice(0, longest - 1)}…`
-}
-
 function roundForPeople(value: number): number {
   return value < 99.95 ? Math.round(value * 10) / 10 : Math.round(value)
 }

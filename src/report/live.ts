@@ -1,4 +1,5 @@
-import { count, formatBytes, formatDuration, oneLine } from './format.ts'
+import { oneLine } from '../core/text.ts'
+import { count, formatBytes, formatDuration } from './format.ts'
 
 /** Bytes to send and sent, of one image or of all of them. */
 export type Track = { readonly name: string; wanted: number; sent: number; readonly speed: Speed }

@@ -1,4 +1,4 @@
-import { oneLine } from './format.ts'
+import { oneLine } from '../core/text.ts'
 
 /**
  * Foreign text as inert Markdown: every character that could start markup, an HTML tag, a table cell, a mention or a

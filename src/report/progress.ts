@@ -1,5 +1,6 @@
+import { neutraliseJson, oneLine } from '../core/text.ts'
 import { algorithmOf, type Digest, shortDigest } from '../oci/digest.ts'
-import { count, formatBytes, formatDuration, formatRate, oneLine } from './format.ts'
+import { count, formatBytes, formatDuration, formatRate } from './format.ts'
 import { liveLines, measure, startTrack, type Track } from './live.ts'
 import type { Bytes, Event, PlannedStep, Row } from './model.ts'
 import { renderErrors, renderText } from './text.ts'
@@ -45,7 +46,7 @@ export type Progress = Readonly<{
 /** Turns events into the lines that one mode shows: `plain` for people, `quiet` errors alone, `json` one event a line. */
 export function createProgress(print: (line: string) => void, options: ProgressOptions): Progress {
   const still = { beat: () => undefined, lines: () => [] }
-  if (options.mode === 'json') return { ...still, event: (event) => print(JSON.stringify(event)) }
+  if (options.mode === 'json') return { ...still, event: (event) => print(neutraliseJson(JSON.stringify(event))) }
   if (options.mode === 'plain') return plainProgress(print, options)
   return {
     ...still,

@@ -1,3 +1,4 @@
+import { neutraliseJson } from '../core/text.ts'
 import type { Report, Row, Status } from './model.ts'
 
 /** `restores`: tags that went back are what was wanted. `mayBeEmpty`: a part of a list may have nothing in it. */
@@ -23,7 +24,7 @@ export function makeReport(
 
 /** The text of the report file and of `--output json`. */
 export function reportJson(report: Report): string {
-  return `${JSON.stringify(report, null, 2)}\n`
+  return `${neutraliseJson(JSON.stringify(report, null, 2))}\n`
 }
 
 /** Rows per status, statuses that did not occur as 0. */

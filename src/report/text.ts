@@ -1,4 +1,5 @@
-import { count, formatBytes, formatDuration, formatRate, oneLine } from './format.ts'
+import { oneLine } from '../core/text.ts'
+import { count, formatBytes, formatDuration, formatRate } from './format.ts'
 import type { Report, Row } from './model.ts'
 import { tally } from './report.ts'
 

@@ -1,3 +1,4 @@
+import { quote } from '../core/text.ts'
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { discard, header } from '../http/answer.ts'
 import { isBulk, type Req, type Res } from '../http/send.ts'
@@ -86,7 +87,7 @@ async function* counted(endpoint: BlobPlace, blob: Descriptor, res: Res, reading
       const skip = Math.max(0, Math.min(chunk.byteLength, offset - at))
       at += chunk.byteLength
       if (at > blob.size) {
-        const hint = encoding === 'identity' ? '' : `, encoded as ${JSON.stringify(encoding.slice(0, 40))}`
+        const hint = encoding === 'identity' ? '' : `, encoded as ${quote(encoding, 40)}`
         throw wrongSize(endpoint, blob, what, `more came${hint}`)
       }
       if (skip < chunk.byteLength) yield skip === 0 ? chunk : chunk.subarray(skip)

@@ -1,5 +1,6 @@
+import { displayUrl, quote } from '../core/text.ts'
 import { asPromoteError, PromoteError, type Side } from '../errors.ts'
-import { place, registryError } from '../http/answer.ts'
+import { registryError } from '../http/answer.ts'
 import type { Send } from '../http/send.ts'
 import { type Descriptor, isForeign } from '../oci/manifest.ts'
 import { type BlobPlace, openBlob } from './blob.ts'
@@ -22,7 +23,7 @@ export function withForeign(store: Target, send: Send, options: Pick<RegistryOpt
     let last = reason
     for (const text of (blob.urls ?? []).slice(0, MOST_URLS)) {
       try {
-        if (!URL.canParse(text)) throw new PromoteError('PROTOCOL', `${JSON.stringify(text.slice(0, 200))} is no URL.`)
+        if (!URL.canParse(text)) throw new PromoteError('PROTOCOL', `${quote(text, 200)} is no URL.`)
         return await openBlob(placeOf(new URL(text), send, store.name, options.side), blob, offset)
       } catch (thrown) {
         last = asPromoteError(thrown, options.side)
@@ -56,6 +57,6 @@ function placeOf(url: URL, send: Send, name: string, side: Side): BlobPlace {
     name: `${name} (layer at ${url.host})`,
     url: () => url,
     call: (_access, request) => send(request),
-    verdict: (res, what) => registryError(res, { side, what: `${place(url)}: ${what}` }),
+    verdict: (res, what) => registryError(res, { side, what: `${displayUrl(url)}: ${what}` }),
   }
 }

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import type { Context } from '../context.ts'
+import { listed, quote } from '../core/text.ts'
 import { asPromoteError, PromoteError, type ServerError, type Side } from '../errors.ts'
 import { algorithmOf, type Digest, hashFor, isDigest, shortDigest } from '../oci/digest.ts'
 import { type Descriptor, embedded, isForeign, MANIFEST_LIMIT, type Manifest, readManifest } from '../oci/manifest.ts'
@@ -261,10 +262,10 @@ async function writeManifest(shelf: Shelf, { descriptor, bytes }: Manifest): Pro
 }
 
 async function unknownName(name: string, tag: string, catalog: Catalog, side: Side): Promise<PromoteError> {
-  const names = (await catalog.names()).slice(0, 10).map((each) => JSON.stringify(each.slice(0, 200)))
+  const names = await catalog.names()
   return new PromoteError('NOT_FOUND', `${name}:${tag}: the layout has no image of that name.`, {
     side,
-    hint: names.length === 0 ? 'It has none at all.' : `It has ${names.join(', ')}.`,
+    hint: names.length === 0 ? 'It has none at all.' : `It has ${listed(names.map((each) => quote(each)))}.`,
   })
 }
 

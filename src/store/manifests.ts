@@ -1,3 +1,4 @@
+import { quote } from '../core/text.ts'
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { bytes, discard, header } from '../http/answer.ts'
 import type { Res } from '../http/send.ts'
@@ -165,7 +166,7 @@ function placed(endpoint: Endpoint, what: string, thrown: unknown): PromoteError
 
 function checkedTag(endpoint: Endpoint, tag: string): string {
   if (isTag(tag)) return tag
-  const message = `${endpoint.name}: ${JSON.stringify(tag.slice(0, 140))} is neither a tag nor a digest.`
+  const message = `${endpoint.name}: ${quote(tag, 140)} is neither a tag nor a digest.`
   throw new PromoteError('USAGE', message, { side: endpoint.side })
 }
 

@@ -1,3 +1,4 @@
+import { quote } from '../core/text.ts'
 import { PromoteError } from '../errors.ts'
 
 /** Header values of the distribution API, parsed. All of it is written by a server: bounded, checked, never trusted. */
@@ -68,12 +69,7 @@ export function contentLength(value: string | undefined): number | undefined {
 
 function badLocation(value: string, why: string): PromoteError {
   // The query is left out: it may hold a signature that opens the upload.
-  const shown = JSON.stringify(
-    value
-      .split('?', 1)[0]
-      ?.replace(/\/\/[^/@]*@/, '//')
-      .slice(0, 200),
-  )
+  const shown = quote((value.split('?', 1)[0] ?? '').replace(/\/\/[^/@]*@/, '//'), 200)
   return new PromoteError('PROTOCOL', `The upload's Location ${shown} ${why}.`, {
     hint: 'Check what the proxy in front of the registry does with the Location header.',
   })

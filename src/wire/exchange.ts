@@ -1,7 +1,7 @@
 /** One request on the wire and its answer. */
 import type { Dispatcher } from 'undici'
+import { displayUrl } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
-import { place } from '../http/answer.ts'
 import type { Body, Req, Res } from '../http/send.ts'
 import { Incoming } from './incoming.ts'
 
@@ -150,7 +150,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #late(what: Debt, milliseconds: number): PromoteError {
     const { method, url } = this.#request
-    const message = `${method} ${place(url)}: ${DEBTS[what]} for ${milliseconds / 1000} s.`
+    const message = `${method} ${displayUrl(url)}: ${DEBTS[what]} for ${milliseconds / 1000} s.`
     return new PromoteError(what === 'connect' ? 'NETWORK' : 'STALLED', message, {
       side: this.#terms.side,
       transient: true,
@@ -160,7 +160,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #flood(): PromoteError {
     const { method, url } = this.#request
-    const message = `${method} ${place(url)}: the answer is longer than anybody asked for.`
+    const message = `${method} ${displayUrl(url)}: the answer is longer than anybody asked for.`
     return new PromoteError('PROTOCOL', message, { side: this.#terms.side })
   }
 

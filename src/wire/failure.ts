@@ -1,7 +1,7 @@
 /** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
 import { X509Certificate } from 'node:crypto'
+import { oneLine } from '../core/text.ts'
 import { type Code, PromoteError, type Side } from '../errors.ts'
-import { quote } from '../http/error-body.ts'
 import { optionOf } from './trust.ts'
 
 export type Scene = Readonly<{
@@ -61,7 +61,7 @@ export function failure(thrown: unknown, scene: Scene): PromoteError {
   if (code === 'ENOTFOUND') {
     return new PromoteError(
       'NETWORK',
-      `${scene.what}: the name ${quote(scene.url.hostname, 253)} is unknown (ENOTFOUND).`,
+      `${scene.what}: the name ${oneLine(scene.url.hostname, 253)} is unknown (ENOTFOUND).`,
       {
         ...detail,
         hint: 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).',
@@ -76,7 +76,7 @@ export function failure(thrown: unknown, scene: Scene): PromoteError {
     return new PromoteError(to, `${scene.what}: ${happened} (${code}).`, { ...detail, transient, hint })
   }
   if (code.startsWith('ERR_SSL_') || code === 'EPROTO') return handshakeFailed(error, code, scene)
-  const message = `${scene.what}: ${quote(error instanceof Error ? error.message : String(error), 300)}.`
+  const message = `${scene.what}: ${oneLine(error instanceof Error ? error.message : String(error), 300)}.`
   // undici's parser of answers; its code is often undefined.
   if (!(error instanceof Error) || error.name !== 'HTTPParserError')
     return new PromoteError('INTERNAL', message, detail)
@@ -114,7 +114,7 @@ function handshakeFailed(error: unknown, code: string, scene: Scene): PromoteErr
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
 function reasonOf(message: string): string {
   const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? []
-  return quote(reason ?? message, 200)
+  return oneLine(reason ?? message, 200)
 }
 
 function certificateRefused(error: unknown, code: string, scene: Scene): PromoteError {
@@ -122,11 +122,11 @@ function certificateRefused(error: unknown, code: string, scene: Scene): Promote
   const names =
     shown === undefined ? '' : `; the server showed subject "${name(shown.subject)}", issuer "${name(shown.issuer)}"`
   const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`
-  const host = quote(scene.url.host, 260)
+  const host = oneLine(scene.url.host, 260)
   const refuse = (why: string, hint: string) =>
     new PromoteError('TLS', `${scene.what}: ${why}${names} (${code}).`, { side: scene.side, cause: error, hint })
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
-    const valid = quote(shown?.subjectAltName ?? 'no names', 400)
+    const valid = oneLine(shown?.subjectAltName ?? 'no names', 400)
     return refuse(
       `the certificate is not for ${host}, it is for ${valid}`,
       `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`,
@@ -160,7 +160,7 @@ function isServiceAuthority(pem: string): boolean {
 
 /** `CN=a\nO=b` → `CN=a, O=b`. */
 function name(distinguished: string | undefined): string {
-  return quote((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300)
+  return oneLine((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300)
 }
 
 /** Happy eyeballs throw an AggregateError with one error per address; wrappers keep theirs as the cause. */

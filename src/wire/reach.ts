@@ -1,8 +1,8 @@
 /** Addresses that text from a server may lead to: for URLs that a manifest names, which anybody can write. */
 import { type LookupAddress, lookup } from 'node:dns'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
+import { displayUrl } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
-import { place } from '../http/answer.ts'
 
 /** Whether an IP address may be connected to. */
 export type Reach = (address: string) => boolean
@@ -29,10 +29,10 @@ export function isPublic(address: string): boolean {
  * @throws PromoteError UNSUPPORTED
  */
 export async function checkReach(url: URL, reach: Reach, proxied: boolean, side: Side): Promise<void> {
-  if (url.protocol !== 'https:') throw refused(place(url), 'is not https', side)
+  if (url.protocol !== 'https:') throw refused(displayUrl(url), 'is not https', side)
   const host = url.hostname.replace(/^\[|\]$/g, '')
   if (isIP(host) !== 0) {
-    if (!reach(host)) throw refused(place(url), 'is no public address', side)
+    if (!reach(host)) throw refused(displayUrl(url), 'is no public address', side)
   } else if (proxied) {
     await new Promise<void>((resolve, reject) => {
       const judge = lookupWithin(reach, side)

@@ -4,8 +4,9 @@ import { setMaxListeners } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
 import Agent from 'undici/lib/dispatcher/agent.js'
 import type { Context } from '../context.ts'
+import { displayUrl } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
-import { discard, place } from '../http/answer.ts'
+import { discard } from '../http/answer.ts'
 import type { Req, Res, Send } from '../http/send.ts'
 import { VERSION } from '../version.ts'
 import { exchange, type Wire } from './exchange.ts'
@@ -56,7 +57,7 @@ export function openTransport(options: TransportOptions, context: Context): Tran
       failure(thrown, {
         side: options.side,
         url: request.url,
-        what: `${request.method} ${place(request.url)}`,
+        what: `${request.method} ${displayUrl(request.url)}`,
         known: answered.has(request.url.host),
         certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
         authorities,

@@ -5,8 +5,8 @@ import { request as tlsRequest } from 'node:https'
 import type { LookupFunction, Socket } from 'node:net'
 import type { SecureContext, TLSSocket } from 'node:tls'
 import buildConnector from 'undici/lib/core/connect.js'
+import { oneLine } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
-import { quote } from '../http/error-body.ts'
 import type { OnRead } from './lane.ts'
 
 export type Wiring = Readonly<{
@@ -156,7 +156,7 @@ export function proxyRefused(
       : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`
   return new PromoteError(
     'NETWORK',
-    `${target} through the proxy ${proxy.url.host}: ${status} "${quote(words, 200)}".`,
+    `${target} through the proxy ${proxy.url.host}: ${status} "${oneLine(words, 200)}".`,
     {
       side,
       status,
@@ -168,7 +168,7 @@ export function proxyRefused(
 }
 
 function proxyFailed(tunnel: Tunnel, target: string, reason: string, side: Side, cause?: Error): PromoteError {
-  return new PromoteError('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${quote(reason, 200)}.`, {
+  return new PromoteError('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${oneLine(reason, 200)}.`, {
     side,
     cause,
     hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,

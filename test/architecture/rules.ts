@@ -15,11 +15,12 @@ const ROOT_FILES = ['errors.ts', 'secret.ts', 'credential.ts', 'context.ts', 'le
 /** The story: the run, a side of it, one image in it, its tags, and what is told of it. */
 const STORY_FILES = ['promote.ts', 'side.ts', 'rows.ts', 'work.ts', 'expand.ts', 'tags.ts', 'rollback.ts']
 
-const PURE = ['root', 'oci']
+const PURE = ['root', 'oci', 'core']
 const STAGES = [...PURE, 'inputs', 'wire', 'http', 'credentials', 'openshift', 'store', 'copy', 'report']
 
 /** Room → what it may import: rooms, or single files of a room. Its own room goes without saying. */
 const SEES: Readonly<Record<string, readonly string[]>> = {
+  core: [],
   root: PURE,
   oci: PURE,
   inputs: PURE,

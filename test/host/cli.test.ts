@@ -104,7 +104,7 @@ describe('the plain host', () => {
     await host.publish(reportOf([failedRow(1, 'no hunter2 here')]))
     expect(stderr() + stdout()).not.toContain('hunter2')
     const [, retry] = stderr().trimEnd().split('\n')
-    expect(JSON.parse(retry ?? '')).toMatchObject({ reason: '*** [31m ::x::', wait: 98765 })
+    expect(JSON.parse(retry ?? '')).toMatchObject({ reason: '***  ::x::', wait: 98765 })
     expect(JSON.parse(stdout()).images[0].error.message).toBe('no *** here')
   })
 

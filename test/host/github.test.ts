@@ -259,7 +259,7 @@ describe('the GitHub host', () => {
       const module = new URL('../../src/host/choose.js', import.meta.url).href
       const script = `
         const { chooseHost } = await import(${JSON.stringify(module)})
-        const host = await chooseHost(process.env, {})
+        const host = await chooseHost([], { ...process.env, INPUT_IMAGES: 'a:1' }, {})
         const secret = host.secrets.keep('hunter2')
         host.log.info('::error::' + secret.reveal())
         host.begin(${JSON.stringify(SETTINGS)})
@@ -272,7 +272,7 @@ describe('the GitHub host', () => {
       )
       const lines = stdout.split(/\r?\n/)
       expect(lines[0]).toBe('::add-mask::hunter2')
-      expect(lines).toContain('\u200b::error::***')
+      expect(lines).toContain(': :error::***')
       expect(stdout.replaceAll(/^::add-mask::.*$/gm, '')).not.toContain('hunter2')
       expect(stderr).toBe('')
       expect(readFileSync(output, 'utf8')).toMatch(new RegExp(`^digest<<(\\S+)\\r?\\n${digestOf(1)}\\r?\\n\\1`))

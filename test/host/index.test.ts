@@ -52,7 +52,11 @@ describe('the entrypoint', () => {
     const tekton = await finish(start(argv, { IMAGE_PROMOTE_RESULT_DIGEST: '' }))
     expect([tekton.code, tekton.stdout]).toEqual([2, ''])
     expect(tekton.stderr).toMatch(/^ERROR: one problem with the inputs:\n {2}param jobs: .*\n$/)
-    const github = await finish(start(argv, { GITHUB_ACTIONS: 'true' }))
+    const step = await finish(start(argv, { GITHUB_ACTIONS: 'true' }))
+    expect([step.code, step.stdout]).toEqual([2, ''])
+    expect(step.stderr).toMatch(/^::error::one problem with the inputs:%0A {2}--jobs: .*\n$/)
+    const inputs = { INPUT_JOBS: '0', INPUT_IMAGES: 'quay.io/a/b:1=ghcr.io/a/b:1' }
+    const github = await finish(start([], { GITHUB_ACTIONS: 'true', ...inputs }))
     expect([github.code, github.stderr]).toEqual([2, ''])
     expect(github.stdout).toMatch(/^::error::one problem with the inputs:%0A {2}input "jobs": .*\r?\n$/)
   })

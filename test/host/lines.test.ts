@@ -1,12 +1,16 @@
 import { describe, expect, it } from '@jest/globals'
+import { neutralise, neutraliseJson, visible } from '../../src/core/text.ts'
 import { PromoteError } from '../../src/errors.ts'
-import { allOf, cleanReport, cleanText, describeError, neutralise } from '../../src/host/lines.ts'
+import { allOf, cleanData, cleanText, describeError } from '../../src/host/lines.ts'
 import { Secrets } from '../../src/secret.ts'
 import { digestOf, failedRow, reportOf, row } from './sample.ts'
 
 describe('text for people', () => {
   it.each([
-    ['a\u001b[31mred\u001b[0m', 'a[31mred[0m'],
+    ['a\u001b[31mred\u001b[0m', 'ared'],
+    ['a\u009b1;31mred \u001b]8;;http://x\u0007link\u001b]8;;\u001b\\', 'ared link'],
+    ['zero\u200b\u00ad\ufeff\u3164width', 'zerowidth'],
+    ['section_start:1:x\r\u001b[0Kline', 'section_start:1:xline'],
     ['one\r\ntwo\ttabbed', 'one\ntwo\ttabbed'],
     ['over\rwritten\u0007\u0000', 'overwritten'],
     ['c1 \u0085\u009b', 'c1 '],
@@ -25,7 +29,11 @@ describe('text for people', () => {
 
 describe('text for the GitHub runner', () => {
   /** How the runner looks for commands: actions/runner, ActionCommand.cs TryParseV2 and TryParse. */
-  const obeyed = (text: string) => text.split(/\r\n|\r|\n/).some((line) => /^\s*::/.test(line) || line.includes('##['))
+  const obeyed = (text: string) =>
+    text
+      .replace(/\p{Default_Ignorable_Code_Point}/gu, '')
+      .split(/\r\n|\r|\n/)
+      .some((line) => /^\s*::/.test(line) || /##(?:vso|teamcity)?\[|section_(?:start|end):\d/i.test(line))
 
   it.each([
     '::set-output name=x::y',
@@ -36,11 +44,28 @@ describe('text for the GitHub runner', () => {
     '\u00a0::warning::x',
     '##[##[a]',
     '::##[x]::',
+    '##vso[task.setvariable variable=a]b',
+    'x ##VSO[task.complete]',
+    "##teamcity[buildStatus status='SUCCESS']",
+    '###[command]x',
+    'section_start:1560896352:name',
+    'section_end:1:name',
+    '#\u200b#[error]x',
+    ':\u00ad:error::x',
   ])('%j is not obeyed', (text) => {
     expect(obeyed(text)).toBe(true)
-    expect(obeyed(neutralise(text))).toBe(false)
-    expect(neutralise(text).replaceAll('\u200b', '')).toBe(text)
+    expect(obeyed(neutralise(visible(text)))).toBe(false)
+    expect(neutralise(visible(text)).replaceAll(' ', '')).toBe(visible(text).replaceAll(' ', ''))
   })
+
+  it.each(['##[x]', '##vso[a]b ##teamcity[c]', 'section_start:1:x'])(
+    '%j is the same in JSON and not obeyed',
+    (text) => {
+      const json = neutraliseJson(JSON.stringify({ text }))
+      expect(obeyed(json)).toBe(false)
+      expect(JSON.parse(json)).toEqual({ text })
+    },
+  )
 
   it('leaves innocent colons alone', () => {
     expect(neutralise('std::string a::b\nhttp://[::1]/ ## [x]')).toBe('std::string a::b\nhttp://[::1]/ ## [x]')
@@ -64,7 +89,7 @@ describe('the published report', () => {
     secrets.keep('0000')
     secrets.keep('hunter2')
     const attached = [{ digest: digestOf(1), artifactType: 'a/hunter2', subject: digestOf(2), tag: null }]
-    const report = cleanReport(
+    const report = cleanData(
       reportOf([{ ...failedRow(1, 'said hunter2\u0007', 'try hunter2'), attached }, row(2)]),
       secrets,
     )

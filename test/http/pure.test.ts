@@ -317,7 +317,7 @@ describe('registryError', () => {
     [502, '<html><body><h1>502 Bad Gateway</h1></body>', 'UNAVAILABLE', '502 with an HTML page: "502 Bad Gateway".'],
     [500, '', 'UNAVAILABLE', '500 without an explanation.'],
     [400, '{"errors":[]}', 'PROTOCOL', '400 without an explanation.'],
-    [429, '\u001b[31mslow\u0000 down\u202e\r\n::error::x', 'RATE_LIMITED', '429 "[31mslow down ::error::x".'],
+    [429, '\u001b[31mslow\u0000 down\u202e\r\n::error::x', 'RATE_LIMITED', '429 "slow down ::error::x".'],
     [400, '{"errors":[{"code":"TOOMANYREQUESTS","message":"m"}]}', 'RATE_LIMITED', '400 TOOMANYREQUESTS "m".'],
   ])('%i %s', async (status, body, code, said) => {
     const error = await refused(status, body)

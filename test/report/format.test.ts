@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
-import { count, formatBytes, formatDuration, formatRate, oneLine } from '../../src/report/format.ts'
+import { oneLine } from '../../src/core/text.ts'
+import { count, formatBytes, formatDuration, formatRate } from '../../src/report/format.ts'
 
 const KIB = 1024
 const MIB = KIB * KIB
@@ -50,7 +51,7 @@ test('a count takes the plural but for one', () => {
 describe('foreign text on one line', () => {
   test.each([
     ['a\r\n::error::b', 'a ::error::b'],
-    ['\u001b[31mred\u0007', '[31mred'],
+    ['\u001b[31mred\u0007', 'red'],
     ['x\u2028y\u0085z', 'x y z'],
     ['evil\u202egnp.exe\u2066', 'evilgnp.exe'],
     ['  plain  ', 'plain'],

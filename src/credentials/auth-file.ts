@@ -2,14 +2,15 @@ import { join } from 'node:path'
 import type { Context } from '../context.ts'
 import type { Credential, Login } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
+import type { Secret } from '../secret.ts'
 import { findEntry, helperOf, normaliseKey, parseAuthFile, type RegistryKey } from './auth-entry.ts'
 import { askHelper } from './credential-helper.ts'
-import { type FileToRead, isAbsent, readText } from './read-file.ts'
+import { fileOf, isAbsent, readText } from './read-file.ts'
 import { renewableLogin } from './renewal.ts'
 
 export type AuthFileOptions = Readonly<{
-  /** The path given as `…-auth-file`: then this file alone. */
-  explicit?: string | undefined
+  /** The path or the text given as `…-auth-file`: then this file alone. */
+  explicit?: string | Secret | undefined
   side: Side
 }>
 
@@ -56,26 +57,27 @@ export function authFilePaths(env: Context['env'], platform: NodeJS.Platform): s
 type Found = Readonly<{ credential: Credential; describe: string }>
 
 async function loginFrom(
-  path: string,
+  given: string | Secret,
   key: RegistryKey,
   options: AuthFileOptions,
   context: Context,
 ): Promise<Login | undefined> {
-  const first = await lookIn(path, key, options, context, false)
+  const first = await lookIn(given, key, options, context, false)
   if (first === undefined) return undefined
   const what = { describe: first.describe, renewedBy: 'file' } as const
-  return renewableLogin(what, first, () => lookIn(path, key, options, context, true), context)
+  return renewableLogin(what, first, () => lookIn(given, key, options, context, true), context)
 }
 
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
 async function lookIn(
-  path: string,
+  given: string | Secret,
   key: RegistryKey,
   options: AuthFileOptions,
   context: Context,
   again: boolean,
 ): Promise<Found | undefined> {
-  const from: FileToRead = { what: 'auth file', path, side: options.side }
+  const from = fileOf('auth file', given, options.side)
+  const { path } = from
   const file = parseAuthFile(readText(from), from)
   const ask = async (name: string): Promise<Found | undefined> => {
     const helper = { name, host: normaliseKey(key.host), side: options.side }

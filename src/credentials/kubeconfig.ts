@@ -1,12 +1,14 @@
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import type { Context } from '../context.ts'
+import { listed } from '../core/text.ts'
 import { fixedLogin, type Login } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
+import type { Secret } from '../secret.ts'
 import { parseYaml } from '../yaml.ts'
 import { describeIssue } from './auth-entry.ts'
 import { ExecConfig, type ExecPlugin, type ExecResult, keepPrivateKey, runExecPlugin } from './exec-plugin.ts'
-import { type FileToRead, fileError, readText } from './read-file.ts'
+import { type FileToRead, fileError, fileOf, readText } from './read-file.ts'
 import { basicCredential, bearerCredential, type Issued, renewableLogin } from './renewal.ts'
 import { tokenFileLogin } from './token-file.ts'
 
@@ -73,16 +75,16 @@ type User = z.infer<typeof User>
 type Reader = Readonly<{ file: FileToRead; side: Side; context: Context }>
 
 /**
- * A kubeconfig that was given explicitly, YAML or JSON, and one of its contexts (default: its current one). Its exec
+ * A kubeconfig that was given explicitly, by path or as text, YAML or JSON, and one of its contexts (default: its current one). Its exec
  * plugin is run at once. Throws IO (unreadable, malformed, parts missing), HELPER (plugin), LOGIN_UNSUPPORTED.
  */
 export async function readKubeconfig(
-  path: string,
+  given: string | Secret,
   contextName: string | undefined,
   context: Context,
   side: Side,
 ): Promise<Kubeconfig> {
-  const reader: Reader = { file: { what: 'kubeconfig', path, side }, side, context }
+  const reader: Reader = { file: fileOf('kubeconfig', given, side), side, context }
   const config = check(Config, parse(reader.file), '', reader)
   const chosen = contextName ?? config['current-context']
   if (!chosen) throw broken(reader, 'has no current-context.', `Name one of its contexts: ${names(config.contexts)}.`)
@@ -111,7 +113,7 @@ export async function readKubeconfig(
     server: serverUrl(cluster.server, reader),
     ca,
     insecure: cluster['insecure-skip-tls-verify'] ?? false,
-    ...(user ? await waysIn(user, `user ${userName} of the kubeconfig ${path}`, cluster, ca, reader) : {}),
+    ...(user ? await waysIn(user, `user ${userName} of the kubeconfig ${reader.file.path}`, cluster, ca, reader) : {}),
     ...(namespace ? { namespace } : {}),
     ...(proxyUrl ? { proxyUrl } : {}),
     ...(cluster['tls-server-name'] ? { tlsServerName: cluster['tls-server-name'] } : {}),
@@ -276,7 +278,7 @@ function pick(list: NamedList, kind: string, name: string, reader: Reader): unkn
 
 function names(list: NamedList): string {
   const all = list?.map((entry) => entry.name) ?? []
-  return all.length === 0 ? 'none' : all.slice(0, 10).join(', ') + (all.length > 10 ? ', …' : '')
+  return all.length === 0 ? 'none' : listed(all)
 }
 
 function beside(path: string, { file }: Reader): string {

@@ -1,11 +1,18 @@
 import { closeSync, openSync, readSync } from 'node:fs'
+import { decodeText } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
+import type { Secret } from '../secret.ts'
 
 /** Auth files, kubeconfigs and tokens are kilobytes; Kubernetes itself allows a Secret 1 MiB. */
 const LARGEST = 1024 * 1024
 
 /** A file as far as this room cares. Messages say `<what> <path>`, never what is in it. */
-export type FileToRead = Readonly<{ what: string; path: string; side: Side | undefined }>
+export type FileToRead = Readonly<{ what: string; path: string; side: Side | undefined; text?: Secret }>
+
+/** @param given the path of the file, or its text. */
+export function fileOf(what: string, given: string | Secret, side: Side | undefined): FileToRead {
+  return typeof given === 'string' ? { what, path: given, side } : { what, path: '(given as text)', side, text: given }
+}
 
 /** Reads at most 1 MiB, pipes (`/dev/fd/63`) included. Throws IO; `isAbsent` tells a missing file from a broken one. */
 export function readBounded(file: FileToRead): Buffer {
@@ -18,10 +25,9 @@ export function readBounded(file: FileToRead): Buffer {
 
 export function readText(file: FileToRead): string {
   try {
-    // A byte order mark is what Windows editors leave in front; TextDecoder removes it.
-    return new TextDecoder('utf-8', { fatal: true }).decode(readBounded(file))
+    return file.text?.reveal() ?? decodeText(readBounded(file))
   } catch (error) {
-    throw error instanceof PromoteError ? error : fileError(file, 'is not UTF-8 text.')
+    throw error instanceof PromoteError ? error : fileError(file, `${(error as Error).message}.`)
   }
 }
 

@@ -1,5 +1,5 @@
+import { quote } from '../core/text.ts'
 import type { RegistryAddress } from './config.ts'
-import { quote } from './problems.ts'
 
 /** What was wrong, as words that follow the option's name. */
 export type Wrong = Readonly<{ wrong: string }>

@@ -1,10 +1,18 @@
+import { listed } from '../core/text.ts'
+import { contentKind, readPath } from './content.ts'
 import { OPTIONS, type Option, onArgv, variableName } from './options.ts'
 import { nearest, type ReadFile, reasonOf } from './problems.ts'
 
 /** `from` names the flag, variable or file, for the debug log; never the value. */
 export type Found = Readonly<{ value: string; from: string }>
-/** `env` is where entries of a list may name variables from. */
-export type Collected = Readonly<{ raw: ReadonlyMap<string, Found>; problems: readonly string[]; env?: Env }>
+/** `env` is where entries of a list may name variables from; `stray` stands where a path is wanted, and may be a secret. */
+export type Collected = Readonly<{
+  raw: ReadonlyMap<string, Found>
+  problems: readonly string[]
+  warnings?: readonly string[]
+  stray?: readonly string[]
+  env?: Env
+}>
 export type Env = Readonly<Record<string, string | undefined>>
 
 const BY_NAME: ReadonlyMap<string, Option> = new Map(OPTIONS.map((option) => [option.name, option]))
@@ -21,16 +29,19 @@ const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESUL
 
 /**
  * Finds each option's value: `--name` (arguments after `--` are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
- * `IMAGE_PROMOTE_NAME_FILE` > `INPUT_NAME` > default. An empty value counts as unset.
+ * `IMAGE_PROMOTE_NAME_FILE` > default. Of an action `INPUT_NAME` > default: an earlier step of the job can set variables, and
+ * `with:` is what the workflow says. An empty value counts as unset.
  * @param argv the arguments after the script's name.
  */
 export function collect(argv: readonly string[], env: Env, readFile: ReadFile): Collected {
   const flags = readFlags(argv)
-  const problems = [...flags.problems, ...unknownVariables(env)]
+  const action = isAction(argv, env)
+  const problems = [...flags.problems, ...(action ? [] : unknownVariables(env))]
+  const stray: string[] = []
   const raw = new Map<string, Found>()
   for (const option of OPTIONS) {
-    for (const candidate of candidates(option, flags, env)) {
-      const found = candidate.path === undefined ? candidate : fromFile(candidate, readFile, problems)
+    for (const candidate of action ? inputsOf(option, env) : candidates(option, flags, env)) {
+      const found = candidate.path === undefined ? candidate : fromFile(candidate, option, readFile, problems, stray)
       const value = found.value === undefined ? '' : tidy(option.type, found.value)
       if (value === '') continue
       raw.set(option.name, { value, from: found.from })
@@ -41,30 +52,53 @@ export function collect(argv: readonly string[], env: Env, readFile: ReadFile): 
   }
   // action.yml sets an INPUT_ variable for every default, so that "re-run with debug logging" has to win over them.
   if (env.RUNNER_DEBUG === '1') raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' })
-  return { raw, problems, env }
+  return { raw, problems, warnings: action ? ignored(env) : [], stray, env }
 }
 
 type Candidate = Readonly<{ from: string; value?: string | undefined; path?: string | undefined }>
 
+/** The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629). */
+function inputsOf({ name }: Option, env: Env): Candidate[] {
+  return [`INPUT_${name.toUpperCase()}`, `INPUT_${variableName(name)}`]
+    .map((input) => ({ from: input, value: env[input] }))
+    .filter(({ value = '' }) => value !== '')
+}
+
+/** The runner starts an action without arguments and with a variable for each input; a step with `run:` is a command line. */
+export function isAction(argv: readonly string[], env: Env): boolean {
+  return argv.length === 0 && OPTIONS.some((option) => inputsOf(option, env).length > 0)
+}
+
+/** One line about variables that `with:` beats. */
+function ignored(env: Env): string[] {
+  const names = variablesIn(env).map((name) => `${PREFIX}${name}`)
+  if (names.length === 0) return []
+  return [`${listed(names)}: ignored, because the inputs of this step (with:) say what is promoted`]
+}
+
 function candidates(option: Option, flags: Flags, env: Env): Candidate[] {
   const { name } = option
   const variable = `${PREFIX}${variableName(name)}`
-  // The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629).
-  const inputs = [`INPUT_${name.toUpperCase()}`, `INPUT_${variableName(name)}`]
   return [
     { from: `--${name}`, value: flags.values.get(name) },
     { from: `--${name}${FILE}`, path: flags.files.get(name) },
     { from: variable, value: env[variable] },
     { from: `${variable}_FILE`, path: env[`${variable}_FILE`] },
-    ...inputs.map((input) => ({ from: input, value: env[input] })),
   ].filter((candidate: Candidate) => (candidate.value ?? candidate.path ?? '') !== '')
 }
 
-function fromFile({ from, path = '' }: Candidate, readFile: ReadFile, problems: string[]): Candidate {
+function fromFile(
+  { from, path = '' }: Candidate,
+  { type }: Option,
+  readFile: ReadFile,
+  problems: string[],
+  stray: string[],
+): Candidate {
   try {
-    return { from: `${from} (${path})`, value: readFile(path) }
+    return { from: `${from} (${path})`, value: readPath(path, readFile, { quoted: false }) }
   } catch (thrown) {
-    problems.push(`${from}: cannot be read: ${reasonOf(thrown)}`)
+    if (type === 'secret' || contentKind(path) !== undefined) stray.push(path)
+    problems.push(`${from}: ${reasonOf(thrown)}`)
     return { from }
   }
 }
@@ -146,13 +180,19 @@ function unknownFlag(name: string): string {
   return `--${name}: unknown option; ${meant === undefined ? '--help lists them' : `did you mean --${meant}?`}`
 }
 
-function unknownVariables(env: Env): string[] {
-  const known = new Set(NAMES.flatMap((name) => [variableName(name), variableName(`${name}${FILE}`)]))
+/** Names after the prefix, sorted, of what is set and may be an option. */
+function variablesIn(env: Env): string[] {
   return Object.keys(env)
     .filter((variable) => variable.startsWith(PREFIX) && env[variable] !== '' && env[variable] !== undefined)
     .map((variable) => variable.slice(PREFIX.length))
-    .filter((name) => !known.has(name) && !EXTRAS.test(name))
+    .filter((name) => !EXTRAS.test(name))
     .sort()
+}
+
+function unknownVariables(env: Env): string[] {
+  const known = new Set(NAMES.flatMap((name) => [variableName(name), variableName(`${name}${FILE}`)]))
+  return variablesIn(env)
+    .filter((name) => !known.has(name))
     .map((name) => {
       const meant = name.length > LONGEST_NAME ? undefined : nearest(name, [...known])
       const hint = meant === undefined ? 'unset it, or see --help for the options' : `did you mean ${PREFIX}${meant}?`

@@ -58,8 +58,8 @@ export type SideConfig = Readonly<{
   token: Secret | undefined
   /** A short-lived token of this account opens the registry. */
   serviceAccount: Readonly<{ namespace: string; name: string }> | undefined
-  /** Path; server, CA and credential come from it. Excludes cluster, username, password, token. */
-  kubeconfig: string | undefined
+  /** Path or text; server, CA and credential come from it. Excludes cluster, username, password, token. */
+  kubeconfig: string | Secret | undefined
   context: string | undefined
   /** GitHub: audience of the runner's OIDC token, which is then the bearer. */
   oidcAudience: string | undefined
@@ -67,8 +67,8 @@ export type SideConfig = Readonly<{
   /** PEM, already read and checked. */
   ca: string | undefined
   insecureSkipTlsVerify: boolean
-  /** Path of a docker config.json or containers auth.json, already checked to be readable. */
-  authFile: string | undefined
+  /** Path, already checked to be readable, or text of a docker config.json or containers auth.json. */
+  authFile: string | Secret | undefined
 }>
 
 /** `host[:port]`; `http://host:port` in the input means plain HTTP. */

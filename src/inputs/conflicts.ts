@@ -1,6 +1,7 @@
+import { quote } from '../core/text.ts'
 import { formatReference, hostOf, type Reference, repositoryOn } from '../oci/reference.ts'
 import type { ImagePair, SideConfig } from './config.ts'
-import { quote, type Say } from './problems.ts'
+import type { Say } from './problems.ts'
 
 export type Wishes = Readonly<{
   images: readonly ImagePair[]
@@ -77,7 +78,8 @@ function identity(reference: Reference, side: SideConfig | undefined): string {
 function homeOf({ side, registry, cluster, kubeconfig, context }: SideConfig): string {
   if (registry !== undefined) return registry.host
   if (cluster !== undefined) return cluster.toString()
-  return kubeconfig === undefined ? side : `${kubeconfig}#${context ?? ''}`
+  if (kubeconfig === undefined) return side
+  return `${typeof kubeconfig === 'string' ? kubeconfig : kubeconfig.reveal()}#${context ?? ''}`
 }
 
 function named(reference: Reference): string {

@@ -1,9 +1,11 @@
+import { quote } from '../core/text.ts'
 import type { Secret, Secrets } from '../secret.ts'
 import { parseYaml } from '../yaml.ts'
 import { type Env, tidy } from './collect.ts'
 import type { SideConfig } from './config.ts'
+import { contentOf, readPath } from './content.ts'
 import { OPTIONS, type Option } from './options.ts'
-import { nearest, quote, type ReadFile, reasonOf } from './problems.ts'
+import { nearest, type ReadFile, reasonOf } from './problems.ts'
 import { parseSide } from './side.ts'
 
 export type DestinationInputs = Readonly<{
@@ -55,11 +57,11 @@ function readList(given: string, { readFile, note }: DestinationInputs): unknown
   const isText = /\n|^(?:\[|-(?:\s|$))/.test(given)
   try {
     // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
-    const list = parseYaml(isText ? given : readFile(given), { values: 'text' })
+    const list = parseYaml(isText ? given : readPath(given, readFile), { values: 'text' })
     if (Array.isArray(list) && list.length > 0) return list
     note('is no list of destinations: begin each with "- name:"')
   } catch (thrown) {
-    note(`${isText ? '' : `${quote(given)}: `}${reasonOf(thrown)}`)
+    note(reasonOf(thrown))
   }
   return []
 }
@@ -87,6 +89,8 @@ function parseEntry(fields: Fields, inputs: DestinationInputs): SideConfig {
     text: (key) => (secrets.has(key) ? undefined : text(key)),
     flag: (key) => text(key)?.toLowerCase() === 'true',
     secret: (key) => secrets.get(key),
+    content: (key) =>
+      contentOf(key, text(key) ?? '') && 'holds the text of a file, and this list is no secret: give the path',
     say,
     spell: (key) => (secrets.has(key) ? `${key}-file` : key),
     readFile: inputs.readFile,
@@ -112,12 +116,16 @@ function secretOf(
   const [path, variable] = [text(`${key}-file`), text(`${key}-env`)]
   if (path !== undefined && variable !== undefined) say(`${key}-env`, `excludes ${key}-file: give one of them`)
   try {
-    const value = tidy('secret', (path === undefined ? env[variable ?? ''] : readFile(path)) ?? '')
+    const value = tidy(
+      'secret',
+      (path === undefined ? env[variable ?? ''] : readPath(path, readFile, { quoted: false })) ?? '',
+    )
     if (value !== '') return secrets.keep(value)
     if (path !== undefined) say(`${key}-file`, `${quote(path)} is empty`)
     else if (variable !== undefined) say(`${key}-env`, `the variable ${quote(variable)} is empty or not set`)
   } catch (thrown) {
-    say(`${key}-file`, `${quote(path ?? '')} cannot be read: ${reasonOf(thrown)}`)
+    secrets.keep(path ?? '')
+    say(`${key}-file`, reasonOf(thrown))
   }
   return undefined
 }

@@ -1,11 +1,12 @@
 import { z } from 'zod'
+import { quote } from '../core/text.ts'
 import { asPromoteError } from '../errors.ts'
 import { isDigest } from '../oci/digest.ts'
 import { type Platform, parsePlatform } from '../oci/platform.ts'
 import { parseYaml } from '../yaml.ts'
 import type { ImagePair, ImageSet } from './config.ts'
 import { parsePair, parseSet } from './images.ts'
-import { quote, reasonOf } from './problems.ts'
+import { reasonOf } from './problems.ts'
 import { selectionSchema } from './selection.ts'
 
 /** More images than any cluster has image streams; bounds what one file can make of the memory. */
@@ -83,7 +84,8 @@ function readPlatforms(list: readonly string[] | undefined): readonly Platform[]
 
 /** The first thing that is wrong, as zod found it; what the file says is quoted nowhere but by name. */
 function describe({ issues: [issue] }: z.ZodError): string {
-  if (issue?.code === 'unrecognized_keys') return `${issue.keys.map(quote).join(', ')} is no member of an entry`
+  if (issue?.code === 'unrecognized_keys')
+    return `${issue.keys.map((key) => quote(key)).join(', ')} is no member of an entry`
   const where = issue?.path.join('.') ?? ''
   return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`
 }

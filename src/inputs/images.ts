@@ -1,3 +1,4 @@
+import { quote } from '../core/text.ts'
 import { asPromoteError } from '../errors.ts'
 import {
   formatReference,
@@ -9,7 +10,6 @@ import {
   type Reference,
 } from '../oci/reference.ts'
 import type { ImagePair, ImageSet } from './config.ts'
-import { quote } from './problems.ts'
 import type { Selection } from './selection.ts'
 
 /** `app:1.2@sha256:…` is none: that is a tag and a digest. */
@@ -29,16 +29,43 @@ export function splitList(text: string): string[] {
 }
 
 /**
- * `SRC` or `SRC=DST` items. DST without a tag inherits SRC's; SRC alone keeps the name, at the destination's registry.
+ * `SRC` or `SRC=DST` items; a JSON list of them is read too. DST without a tag inherits SRC's; SRC alone keeps the name, at the
+ * destination's registry.
  * @param note is told what is wrong with an item; the others are still read.
  */
 export function parseImages(text: string, note: (problem: string) => void): (ImagePair | ImageSet)[] {
-  return splitList(text).flatMap((item) => {
-    const pair = parsePair(item)
-    if (typeof pair !== 'string') return [pair]
-    note(pair)
-    return []
-  })
+  const list = fromJson(text)
+  if (list === undefined)
+    note(
+      'is JSON, but no list of "SRC=DST" texts: write one image per line, or use image-list for entries with choices',
+    )
+  // A Tekton result may end in a line break, and no image begins with "@".
+  const lines = (list ?? '').replace(/[\t ]*[\r\n]+[\t ]*(?=@)/g, '')
+  return splitList(lines)
+    .flatMap(splitBlanks)
+    .flatMap((item) => {
+      const pair = parsePair(item)
+      if (typeof pair !== 'string') return [pair]
+      note(item.startsWith('=') && /[\r\n]\s*=/.test(lines) ? `${pair}; a line break stands before it` : pair)
+      return []
+    })
+}
+
+function fromJson(text: string): string | undefined {
+  if (!/^\s*[[{"]/.test(text)) return text
+  try {
+    const list: unknown = [JSON.parse(text)].flat()
+    return Array.isArray(list) && list.every((item) => typeof item === 'string') ? list.join('\n') : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Blanks separate images where each has its "="; without, `SRC DST` may be one image or two. */
+function splitBlanks(item: string): string[] {
+  const parts = item.replace(/\s*=\s*/g, '=').split(/\s+/)
+  const areImages = parts.every((part) => /^[^=]+=[^=]+$/.test(part) && !isLayout(part) && !/=oci/.test(part))
+  return areImages ? parts : [item]
 }
 
 /** @returns the pair (with a glob for a tag: the set), or what is wrong with it. */
@@ -46,6 +73,9 @@ export function parsePair(item: string): ImagePair | ImageSet | string {
   const parts = item.split('=').map((part) => part.trim())
   const [from = '', to] = parts
   if (parts.length > 2) return `${shown(item)} has more than one "=": write one SRC=DST per line or comma`
+  const blank = [from, to ?? ''].find((name) => /\s/.test(name) && !isLayout(name))
+  if (blank !== undefined)
+    return `${shown(item)} has a blank in it: write one image per line or comma, and "=" between source and destination`
   if (from === '' || to === '') return `${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`
 
   const [, repository, glob] = isLayout(from) ? [] : (/^([^@]*):([\w.-]*[*?][\w.*?-]*)$/.exec(from) ?? [])

@@ -1,3 +1,4 @@
+import { quote } from '../core/text.ts'
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { type Platform, parsePlatform } from '../oci/platform.ts'
 import { formatReference, isTag } from '../oci/reference.ts'
@@ -5,10 +6,11 @@ import type { Secret, Secrets } from '../secret.ts'
 import type { Collected, Env } from './collect.ts'
 import type { Config, ImagePair, SideConfig } from './config.ts'
 import { findConflicts, findHomeless } from './conflicts.ts'
+import { contentKind, contentOf, notPath, straySecrets } from './content.ts'
 import { parseDestinations } from './destinations.ts'
 import { splitList } from './images.ts'
 import { OPTIONS, type Option } from './options.ts'
-import { type Place, quote, type ReadFile, type Say } from './problems.ts'
+import type { Place, ReadFile, Say } from './problems.ts'
 import { likeImage, parseRelease } from './release.ts'
 import { parseSide } from './side.ts'
 
@@ -74,16 +76,21 @@ type Reader = Readonly<{
   flag(name: string): boolean
   integer(name: string): number
   secret(name: string): Secret | undefined
+  /** The text of a file in the place of its path: as a secret, or why it is not taken from there. */
+  content(name: string): Secret | string | undefined
   secrets: Secrets
   env: Env
   checkOption(option: Option): void
 }>
 
-function reader({ raw, problems: before, env = {} }: Collected, place: Place, secrets: Secrets): Reader {
+function reader({ raw, problems: before, stray = [], env = {} }: Collected, place: Place, secrets: Secrets): Reader {
   const kept = new Map<string, Secret>()
+  for (const value of stray) secrets.keep(value)
   for (const { name, type } of OPTIONS) {
-    const value = type === 'secret' ? raw.get(name)?.value : undefined
-    if (value !== undefined) kept.set(name, secrets.keep(value))
+    const value = raw.get(name)?.value ?? ''
+    if (type === 'secret' && value !== '') kept.set(name, secrets.keep(value))
+    else if (type === 'path' && contentKind(value) !== undefined) secrets.keep(value)
+    else for (const part of straySecrets(value)) secrets.keep(part)
   }
   const here = new Map(OPTIONS.map((option) => [option.name, valueAt(option, raw.get(option.name)?.value, place)]))
   const problems = [...before]
@@ -95,6 +102,13 @@ function reader({ raw, problems: before, env = {} }: Collected, place: Place, se
     flag: (name) => here.get(name)?.toLowerCase() === 'true',
     integer: (name) => Number(here.get(name)),
     secret: (name) => kept.get(name),
+    content(name) {
+      const found = raw.get(name)
+      const content = found && contentOf(name, found.value)
+      if (content === undefined) return undefined
+      if (!found?.from.startsWith('--')) return secrets.keep(content)
+      return 'holds the text of a file, and arguments can be read by every process of the machine: give the path'
+    },
     secrets,
     env,
     checkOption(option) {
@@ -107,12 +121,16 @@ function reader({ raw, problems: before, env = {} }: Collected, place: Place, se
 }
 
 /** What an option that this host does not have is set to has no effect. */
-function valueAt(option: Option, value: string | undefined, { kind }: Place): string | undefined {
-  return option.hosts.includes(kind) ? value : option.default
+function valueAt(option: Option, value: string | undefined, place: Place): string | undefined {
+  return isThere(option, place) ? value : option.default
 }
 
-function checkAt({ kind }: Place, option: Option, value: string): string | undefined {
-  return option.hosts.includes(kind) ? checkValue(option, value) : onlyFor(option)
+function checkAt(place: Place, option: Option, value: string): string | undefined {
+  return isThere(option, place) ? checkValue(option, value) : onlyFor(option)
+}
+
+function isThere({ hosts }: Option, { kind, commandLine = false }: Place): boolean {
+  return hosts.includes(kind) || (commandLine && hosts.includes('plain'))
 }
 
 const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' } as const
@@ -122,9 +140,10 @@ function onlyFor({ hosts }: Option): string {
 }
 
 /** What the table alone can tell. */
-function checkValue({ type, range, values }: Option, value: string): string | undefined {
+function checkValue({ name, type, range, values }: Option, value: string): string | undefined {
   if (type === 'boolean' && !/^(?:true|false)$/i.test(value)) return `${quote(value)} is neither true nor false`
   if (type === 'enum' && !values?.includes(value)) return `${quote(value)} is none of ${values?.join(', ')}`
+  if (type === 'path' && name === 'report') return notPath(value)
   if (type !== 'integer') return undefined
   const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER]
   if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most) return undefined
@@ -138,6 +157,7 @@ function sideOf(side: 'source' | 'destination', inputs: Reader, place: Place, re
     text: (name) => inputs.text(full(name)),
     flag: (name) => inputs.flag(full(name)),
     secret: (name) => inputs.secret(full(name)),
+    content: (name) => inputs.content(full(name)),
     say: (name, problem) => inputs.say(full(name), problem),
     spell: (name) => place.spell(full(name)),
     readFile,

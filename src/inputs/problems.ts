@@ -1,18 +1,16 @@
 import type { HostKind } from './options.ts'
 
-/** What parsing needs to know of the host: which options exist there and how they are spelled. */
-export type Place = Readonly<{ kind: HostKind; spell(option: string): string }>
+/**
+ * What parsing needs to know of the host: which options exist there and how they are spelled. `commandLine`: those of the plain
+ * host too, as in a `run:` step on GitHub.
+ */
+export type Place = Readonly<{ kind: HostKind; commandLine?: boolean; spell(option: string): string }>
 
 /** Notes what is wrong with an option, and goes on: all problems are reported at once. */
 export type Say = (option: string, problem: string) => void
 
 /** Reads a text file of at most 1 MiB; throws an Error whose message says why it cannot. */
 export type ReadFile = (path: string) => string
-
-/** Input as it may stand in a message: one line, at most 120 characters, in double quotes. */
-export function quote(text: string): string {
-  return JSON.stringify(text.length > 120 ? `${text.slice(0, 119)}…` : text)
-}
 
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)

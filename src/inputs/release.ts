@@ -1,8 +1,10 @@
+import { quote } from '../core/text.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import type { Config, ImagePair, ImageSet } from './config.ts'
+import { readPath } from './content.ts'
 import { parseImageList } from './image-list.ts'
 import { parseImages } from './images.ts'
-import { quote, type ReadFile, reasonOf, type Say } from './problems.ts'
+import { type ReadFile, reasonOf, type Say } from './problems.ts'
 import { readRollback } from './rollback-file.ts'
 import { describeSelection } from './selection.ts'
 import { parseShard } from './shard.ts'
@@ -99,13 +101,19 @@ function shardOf({ text, say }: ReleaseInputs): Config['shard'] {
   return undefined
 }
 
-function fromFile<T>({ text, say, readFile }: ReleaseInputs, name: string, read: (text: string) => T): T | undefined {
-  const path = text(name)
+function fromFile<T>(
+  { text: given, say, readFile }: ReleaseInputs,
+  name: string,
+  read: (text: string) => T,
+): T | undefined {
+  const path = given(name)
   if (path === undefined) return undefined
+  let text: string | undefined
   try {
-    return read(readFile(path))
+    text = readPath(path, readFile)
+    return read(text)
   } catch (thrown) {
-    say(name, `${quote(path)}: ${reasonOf(thrown)}`)
+    say(name, `${text === undefined ? '' : `${quote(path)}: `}${reasonOf(thrown)}`)
     return undefined
   }
 }

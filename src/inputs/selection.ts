@@ -1,7 +1,7 @@
 import { createContext, Script } from 'node:vm'
 import { z } from 'zod'
+import { quote } from '../core/text.ts'
 import { PromoteError } from '../errors.ts'
-import { quote } from './problems.ts'
 import { compareVersions, inRange, parseRange, parseVersion, type Version } from './semver.ts'
 
 /** Which tags of a repository are meant: those that fit the pattern, and of these the `latest` highest versions. */

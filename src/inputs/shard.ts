@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
+import { quote } from '../core/text.ts'
 import type { Wrong } from './address.ts'
-import { quote } from './problems.ts'
 
 /** One of `of` parts of a list, counted from 1. */
 export type Shard = Readonly<{ index: number; of: number }>

@@ -1,8 +1,10 @@
 import { X509Certificate } from 'node:crypto'
-import type { Secret } from '../secret.ts'
+import { quote } from '../core/text.ts'
+import { Secret } from '../secret.ts'
 import { parseCluster, parseRegistry, parseServiceAccount, type Wrong } from './address.ts'
 import type { SideConfig } from './config.ts'
-import { quote, type ReadFile, reasonOf } from './problems.ts'
+import { readPath } from './content.ts'
+import { type ReadFile, reasonOf } from './problems.ts'
 
 /** The options of one side by their names without `source-` or `destination-`. */
 export type SideInputs = Readonly<{
@@ -10,6 +12,8 @@ export type SideInputs = Readonly<{
   text(name: string): string | undefined
   flag(name: string): boolean
   secret(name: string): Secret | undefined
+  /** The text of a file in the place of its path: as a secret, or why it is not taken from there. */
+  content(name: string): Secret | string | undefined
   say(name: string, problem: string): void
   /** How the host spells the option, for problems that name a second one. */
   spell(name: string): string
@@ -64,15 +68,19 @@ function token({ secret, say }: SideInputs): Secret | undefined {
   return value
 }
 
-function readable({ text, say, readFile }: SideInputs, name: string): string | undefined {
-  const path = text(name)
-  if (path === undefined) return undefined
+/** The path of a file that can be read, or the text of such a file. */
+function readable({ text, content, say, readFile }: SideInputs, name: string): string | Secret | undefined {
+  const value = text(name)
+  if (value === undefined) return undefined
+  const given = content(name)
+  if (given instanceof Secret) return given
   try {
-    readFile(path)
+    if (given !== undefined) throw new Error(given)
+    readPath(value, readFile)
   } catch (thrown) {
-    say(name, `${quote(path)} cannot be read: ${reasonOf(thrown)}`)
+    say(name, reasonOf(thrown))
   }
-  return path
+  return value
 }
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g
@@ -85,9 +93,9 @@ function certificates({ text, say, readFile }: SideInputs): string | undefined {
   const name = inline ? 'the text' : quote(value)
   let pem = value
   try {
-    if (!inline) pem = readFile(value)
+    if (!inline) pem = readPath(value, readFile, { problem: 'is neither PEM text nor a readable file' })
   } catch (thrown) {
-    say('ca', `${name} is neither PEM text nor a readable file: ${reasonOf(thrown)}`)
+    say('ca', reasonOf(thrown))
     return undefined
   }
   const blocks = pem.match(CERTIFICATE) ?? []

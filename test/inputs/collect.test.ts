@@ -73,19 +73,22 @@ describe('precedence', () => {
     ['--report-file (flag-file)', ['--report-file', 'flag-file'], {}],
     ['IMAGE_PROMOTE_REPORT', [], { IMAGE_PROMOTE_REPORT: 'variable' }],
     ['IMAGE_PROMOTE_REPORT_FILE (variable-file)', [], { IMAGE_PROMOTE_REPORT_FILE: 'variable-file' }],
-    ['INPUT_REPORT', [], { INPUT_REPORT: 'input' }],
+    ['default', [], {}],
   ]
   const files = { 'flag-file': 'flag-file\n', 'variable-file': 'variable-file\n' }
 
-  test.each(sources.map(([from], index) => [from, index] as const))('%s beats everything after it', (from, index) => {
-    const rest = sources.slice(index)
-    const argv = rest.flatMap(([, flags]) => flags)
-    const env = Object.assign({}, ...rest.map(([, , variables]) => variables))
-    const { raw, problems } = get(argv, env, files)
-    expect(problems).toEqual([])
-    expect(raw.get('report')?.from).toBe(from)
-    expect(raw.get('report')?.value).toBe(['flag', 'flag-file', 'variable', 'variable-file', 'input'][index])
-  })
+  test.each(sources.slice(0, -1).map(([from], index) => [from, index] as const))(
+    '%s beats everything after it',
+    (from, index) => {
+      const rest = sources.slice(index)
+      const argv = rest.flatMap(([, flags]) => flags)
+      const env = Object.assign({}, ...rest.map(([, , variables]) => variables))
+      const { raw, problems } = get(argv, env, files)
+      expect(problems).toEqual([])
+      expect(raw.get('report')?.from).toBe(from)
+      expect(raw.get('report')?.value).toBe(['flag', 'flag-file', 'variable', 'variable-file'][index])
+    },
+  )
 
   test.each(sources.slice(0, -1).map(([from], index) => [from, index] as const))(
     'an empty value of %s counts as unset',
@@ -98,9 +101,31 @@ describe('precedence', () => {
         ]) as [string[], Env][]
       const [argv, env] = empty[index] ?? [[], {}]
       const flags = argv[0] === '--report' ? ['--report', ''] : argv
-      expect(valueIn('report', flags, { ...env, INPUT_REPORT: 'input' }, { empty: '\n' })).toBe('input')
+      expect(valueIn('report', flags, env, { empty: '\n' })).toBe(undefined)
     },
   )
+
+  it.each<[string, Env]>([
+    ['of another value', { IMAGE_PROMOTE_REPORT: 'variable' }],
+    ['of a file', { IMAGE_PROMOTE_REPORT_FILE: 'variable-file' }],
+    ['of an option that the workflow leaves out', { IMAGE_PROMOTE_DESTINATION_REGISTRY: 'evil.example' }],
+    ['that no option has', { IMAGE_PROMOTE_JOBBS: '3' }],
+  ])('an action hears its inputs alone, and warns once of a variable %s', (_, env) => {
+    const { raw, problems, warnings } = get([], { ...env, IMAGE_PROMOTE_JOBS: '9', INPUT_REPORT: 'input' }, files)
+    const set = [...raw.values()].filter(({ from }) => from !== 'default')
+    expect([set, problems, warnings?.length]).toEqual([[{ value: 'input', from: 'INPUT_REPORT' }], [], 1])
+    for (const name of [...Object.keys(env), 'IMAGE_PROMOTE_JOBS']) expect(warnings?.[0]).toContain(name)
+  })
+
+  it('an action without such variables has no warning', () => {
+    expect(get([], { INPUT_REPORT: 'input', IMAGE_PROMOTE_JOBS: '', IMAGE_PROMOTE_CA_DIR: '/x' }).warnings).toEqual([])
+  })
+
+  it('a command line hears no inputs, whoever has set them', () => {
+    const { raw, warnings } = get(['--jobs', '3'], { INPUT_REPORT: 'input', IMAGE_PROMOTE_RETRIES: '1' })
+    expect(['jobs', 'retries', 'report'].map((name) => raw.get(name)?.value)).toEqual(['3', '1', undefined])
+    expect(warnings).toEqual([])
+  })
 
   it('reads GitHub inputs with hyphen before those with underscore', () => {
     expect(valueIn('dry-run', [], { 'INPUT_DRY-RUN': 'true', INPUT_DRY_RUN: 'false' })).toBe('true')

@@ -19,6 +19,11 @@ const ENV = {
   IMAGE_PROMOTE_SOURCE_REGISTRY: 'registry.dev.example',
   WEST_PASSWORD: 'west-password',
 }
+const INPUTS = {
+  INPUT_IMAGES: ENV.IMAGE_PROMOTE_IMAGES,
+  'INPUT_SOURCE-REGISTRY': ENV.IMAGE_PROMOTE_SOURCE_REGISTRY,
+  INPUT_DESTINATIONS: LIST,
+}
 
 function given(list: string | undefined, env: Record<string, string> = {}, more: Partial<Given> = {}): Given {
   const destinations = list === undefined ? {} : { IMAGE_PROMOTE_DESTINATIONS: list }
@@ -46,7 +51,7 @@ describe('a list of destinations', () => {
     ['the path of a file', given('list.yaml')],
     ['a file by its own variable', given(undefined, { IMAGE_PROMOTE_DESTINATIONS_FILE: 'list.yaml' })],
     ['a file by its own flag', given(undefined, {}, { argv: ['--destinations-file', 'list.yaml'] })],
-    ['an input of GitHub', given(undefined, { INPUT_DESTINATIONS: LIST }, { kind: 'github' })],
+    ['an input of GitHub', given(undefined, INPUTS, { kind: 'github' })],
   ])('is read as %s', (_name, inputs) => {
     const { destinations } = configOf(inputs)
     expect(destinations).toMatchObject([
@@ -133,7 +138,7 @@ describe('an entry that is wrong', () => {
     ['username: me', /^east: needs cluster, registry or kubeconfig/],
     ['registry: r.example\nusername: [a, b]', /^east: username: is no text/],
     ['registry: r.example\ninsecure-skip-tls-verify: maybe', /"maybe" is neither true nor false/],
-    ['registry: r.example\ntoken-file: missing', /^east: token-file: "missing" cannot be read: no such file/],
+    ['registry: r.example\ntoken-file: missing', /^east: token-file: cannot be read: no such file/],
     ['registry: r.example\ntoken-env: NOT_SET', /^east: token-env: the variable "NOT_SET" is empty or not set/],
     ['registry: r.example\ntoken-env: WEST_PASSWORD\ntoken-file: east-token', /^east: token-env: excludes token-file/],
     [
@@ -163,7 +168,7 @@ describe('an entry that is wrong', () => {
     ['[]', /^--destinations: is no list of destinations/],
     ['name: a\nregistry: r.example', /^--destinations: is no list of destinations/],
     ['- {name: a', /^--destinations: is not YAML/],
-    ['missing.yaml', /^--destinations: "missing.yaml": no such file/],
+    ['missing.yaml', /^--destinations: "missing.yaml" cannot be read: no such file/],
   ])('%j', (list, problem) => {
     expect(problemsOf(given(list))).toContainEqual(expect.stringMatching(problem))
   })
@@ -197,7 +202,9 @@ describe('beside a list', () => {
   })
 
   it('the defaults that a runner sets are no option of the user', () => {
-    expect(problemsOf(given(LIST, { 'INPUT_DESTINATION-INSECURE-SKIP-TLS-VERIFY': 'false' }))).toEqual([])
+    expect(problemsOf(given(undefined, { ...INPUTS, 'INPUT_DESTINATION-INSECURE-SKIP-TLS-VERIFY': 'false' }))).toEqual(
+      [],
+    )
   })
 
   it.each(['dev/app:1=quay.io/prod/app', 'dev/app:1=oci:folder'])('no line names a place of its own: %s', (images) => {

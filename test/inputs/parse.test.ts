@@ -274,18 +274,16 @@ describe('bad input', () => {
 
   it('is reported all at once, each option as the host spells it', () => {
     const given: Given = {
-      argv: ['--', 'dev/App:1'],
       env: {
+        INPUT_IMAGES: 'dev/App:1',
         INPUT_JOBS: 'many',
         INPUT_PROGRESS: 'loud',
         'INPUT_SOURCE-CLUSTER': 'http://api.x',
         'INPUT_SOURCE-PASSWORD': 'hunter2',
-        IMAGE_PROMOTE_JOBBS: '3',
       },
       kind: 'github',
     }
     expect(problemsOf(given).map((problem) => problem.split(': ')[0])).toEqual([
-      'IMAGE_PROMOTE_JOBBS',
       'github jobs',
       'github progress',
       'github images',

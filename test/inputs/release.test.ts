@@ -167,7 +167,7 @@ describe('image-list', () => {
 
   it('is a file that can be read', () =>
     expect(problemsOf({ argv: [...REGISTRIES, '--image-list', 'absent'] })).toEqual([
-      '--image-list: "absent": no such file or folder',
+      '--image-list: "absent" cannot be read: no such file or folder',
     ]))
 })
 
@@ -201,7 +201,11 @@ describe('the conditions of a promotion', () => {
     [['--shard', '1/9999'], '--shard: "1/9999" is no part of a list'],
     [['--expect-current', 'latest'], '--expect-current: "latest" is neither a digest'],
     [['--expect-current', 'absent', '--additional-tags', 'a'], '--expect-current: goes with one tag'],
-    [['--rollback', 'nowhere'], '--images: is excluded by --rollback', '--rollback: "nowhere": no such file'],
+    [
+      ['--rollback', 'nowhere'],
+      '--images: is excluded by --rollback',
+      '--rollback: "nowhere" cannot be read: no such file',
+    ],
   ])('%j', (flags, ...problems) => {
     const found = problemsOf(withFlags(...flags))
     expect(found).toHaveLength(problems.length)

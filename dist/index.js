@@ -17984,7 +17984,7 @@ exports.setScalarValue = setScalarValue;
 
 /***/ }),
 
-/***/ 4114:
+/***/ 1733:
 /***/ ((__unused_webpack_module, exports) => {
 
 
@@ -18166,7 +18166,7 @@ exports.visit = visit;
 
 
 var cstScalar = __nccwpck_require__(110);
-var cstStringify = __nccwpck_require__(4114);
+var cstStringify = __nccwpck_require__(1733);
 var cstVisit = __nccwpck_require__(7715);
 
 /** The byte order mark */
@@ -22994,9 +22994,12 @@ function indexOf(manifests) {
 
 // EXTERNAL MODULE: ./lib/copy/permits.js
 var permits = __nccwpck_require__(9493);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/oci/platform.js
 var oci_platform = __nccwpck_require__(7122);
 ;// CONCATENATED MODULE: ./lib/copy/sparse.js
+
 
 
 /** What registries call a child that is not there; distribution-spec, "Error Codes". */
@@ -23021,7 +23024,7 @@ function refusedSparse(thrown, manifest, plan) {
         ...thrown,
         cause: thrown,
         transient: false,
-        hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${names.slice(0, 20).join(', ')}.`,
+        hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${(0,core_text/* listed */.KE)(names, 20)}.`,
     });
 }
 
@@ -23605,6 +23608,98 @@ function movedFrom(from) {
 
 /***/ }),
 
+/***/ 9716:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   $0: () => (/* binding */ neutralise),
+/* harmony export */   Jj: () => (/* binding */ cut),
+/* harmony export */   KE: () => (/* binding */ listed),
+/* harmony export */   Qy: () => (/* binding */ displayUrl),
+/* harmony export */   RK: () => (/* binding */ visible),
+/* harmony export */   TN: () => (/* binding */ oneLine),
+/* harmony export */   g7: () => (/* binding */ decodeText),
+/* harmony export */   hD: () => (/* binding */ quote),
+/* harmony export */   rb: () => (/* binding */ neutraliseJson)
+/* harmony export */ });
+/**
+ * Foreign text: what a server, a file, a program or an input says. This file alone cuts it, puts it in quotes and takes
+ * out what a terminal or a CI system obeys. A cut ends in `…`, which tells `Secrets.redact` that a part of a secret may
+ * stand before it.
+ */
+/** ECMA-48: CSI sequences, then OSC, DCS, SOS, PM and APC strings. Of others the escape goes, as a control. */
+const ESCAPES = 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+/(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]|(?:\u001b[\]PX^_]|[\u0090\u0098\u009d-\u009f])[^\u0007\u001b\u0090-\u009f\n]*(?:\u0007|\u001b\\|\u009c)/g;
+/** Controls but tab and line feed, marks that turn the reading direction (CVE-2021-42574), and what has no width. */
+const INVISIBLE = /(?![\t\n])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+const BREAKS = /[\t\n\v\f\r\u0085\u2028\u2029]+/g;
+/** Characters of a line: every message of ours fits, and no hostile server can fill a log. */
+const LONGEST_LINE = 4000;
+/** Without terminal escapes, control characters and invisible ones; tabs and line feeds stay. */
+function visible(text) {
+    return text.replace(ESCAPES, '').replace(INVISIBLE, '');
+}
+/** At most `limit` characters; what is cut ends in `…`. */
+function cut(text, limit) {
+    if (text.length <= limit)
+        return text;
+    const end = text.slice(0, limit - 1);
+    return `${/[\ud800-\udbff]$/.test(end) ? end.slice(0, -1) : end}…`;
+}
+/** One visible line of at most `limit` characters. */
+function oneLine(text, limit = LONGEST_LINE) {
+    return cut(visible(text.replace(BREAKS, ' ')).replace(/ {2,}/g, ' ').trim(), limit);
+}
+/** One line in double quotes, line breaks as `\n`. */
+function quote(text, limit = 120) {
+    return JSON.stringify(cut(visible(text), limit));
+}
+/** The first names of a list, each on one line, and `…` where there are more. */
+function listed(names, most = 10) {
+    const shown = names.slice(0, most).map((name) => oneLine(name, 200));
+    return [...shown, ...(names.length > most ? ['…'] : [])].join(', ');
+}
+/** A URL for messages: without user, query and fragment, which may hold signatures and secrets. */
+function displayUrl(url) {
+    return oneLine(`${url.origin}${url.pathname}`, 300);
+}
+/**
+ * What a CI system obeys in a log: `::command::` at the start of a line and `##[command]` anywhere (actions/runner
+ * ActionCommand.cs), `##vso[` (Azure Pipelines), `##teamcity[`, and the marks of GitLab's sections.
+ */
+const COMMANDS = /^(\s*:)(?=:)|(#)(?=#(?:vso|teamcity)?\[)|(section_(?:start|end))(?=:\d)/gim;
+/**
+ * Text that no CI system obeys. A blank breaks the command up. The runners compare text by the rules of a language, which
+ * skip characters without width, so that one of those does not.
+ */
+function neutralise(text) {
+    return text.replace(COMMANDS, '$& ');
+}
+/** The same for JSON, whose strings stay what they are. */
+function neutraliseJson(json) {
+    return json.replace(/#(?=#(?:vso|teamcity)?\[)/gi, '\\u0023').replace(/(section_(?:start|end)):(?=\d)/gi, '$1\\u003a');
+}
+/**
+ * The text of a file. PowerShell's `>` writes UTF-16 with a byte order mark, Windows editors put one before UTF-8.
+ * @throws Error whose message follows the name of the file.
+ */
+function decodeText(bytes) {
+    const [first, second] = bytes;
+    const marked = first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'utf-8';
+    if (marked === 'utf-8' && bytes.includes(0))
+        throw new Error('is not text: it is binary, or UTF-16 without a byte order mark; save it as UTF-8');
+    try {
+        return new TextDecoder(marked, { fatal: true }).decode(bytes);
+    }
+    catch {
+        throw new Error(`is not ${marked.toUpperCase()} text; save it as UTF-8`);
+    }
+}
+
+
+/***/ }),
+
 /***/ 9154:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -23872,6 +23967,8 @@ __nccwpck_require__.d(__webpack_exports__, {
 var external_node_path_ = __nccwpck_require__(6760);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
 var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/credential.js
 var credential = __nccwpck_require__(9154);
 // EXTERNAL MODULE: ./lib/errors.js
@@ -24022,6 +24119,7 @@ var token_file = __nccwpck_require__(5386);
 
 
 
+
 /** A token that ends within this time may be refused on its way. Milliseconds. */
 const MARGIN = 10_000;
 const Named = schemas/* array */.YOg(schemas/* looseObject */._H3({ name: schemas/* string */.YjP() })).nullish();
@@ -24063,11 +24161,11 @@ const User = schemas/* object */.Ikc({
 });
 const UserEntry = schemas/* object */.Ikc({ user: User.nullish() });
 /**
- * A kubeconfig that was given explicitly, YAML or JSON, and one of its contexts (default: its current one). Its exec
+ * A kubeconfig that was given explicitly, by path or as text, YAML or JSON, and one of its contexts (default: its current one). Its exec
  * plugin is run at once. Throws IO (unreadable, malformed, parts missing), HELPER (plugin), LOGIN_UNSUPPORTED.
  */
-async function readKubeconfig(path, contextName, context, side) {
-    const reader = { file: { what: 'kubeconfig', path, side }, side, context };
+async function readKubeconfig(given, contextName, context, side) {
+    const reader = { file: (0,read_file/* fileOf */.W7)('kubeconfig', given, side), side, context };
     const config = check(Config, parse(reader.file), '', reader);
     const chosen = contextName ?? config['current-context'];
     if (!chosen)
@@ -24087,7 +24185,7 @@ async function readKubeconfig(path, contextName, context, side) {
         server: serverUrl(cluster.server, reader),
         ca,
         insecure: cluster['insecure-skip-tls-verify'] ?? false,
-        ...(user ? await waysIn(user, `user ${userName} of the kubeconfig ${path}`, cluster, ca, reader) : {}),
+        ...(user ? await waysIn(user, `user ${userName} of the kubeconfig ${reader.file.path}`, cluster, ca, reader) : {}),
         ...(namespace ? { namespace } : {}),
         ...(proxyUrl ? { proxyUrl } : {}),
         ...(cluster['tls-server-name'] ? { tlsServerName: cluster['tls-server-name'] } : {}),
@@ -24226,7 +24324,7 @@ function pick(list, kind, name, reader) {
 }
 function names(list) {
     const all = list?.map((entry) => entry.name) ?? [];
-    return all.length === 0 ? 'none' : all.slice(0, 10).join(', ') + (all.length > 10 ? ', …' : '');
+    return all.length === 0 ? 'none' : (0,core_text/* listed */.KE)(all);
 }
 function beside(path, { file }) {
     return (0,external_node_path_.resolve)((0,external_node_path_.dirname)(file.path), path);
@@ -24243,16 +24341,23 @@ function broken(reader, problem, hint) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   W0: () => (/* binding */ isAbsent),
+/* harmony export */   W7: () => (/* binding */ fileOf),
 /* harmony export */   yR: () => (/* binding */ readText),
 /* harmony export */   zS: () => (/* binding */ fileError)
 /* harmony export */ });
 /* unused harmony export readBounded */
 /* harmony import */ var node_fs__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3024);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
+
 
 
 /** Auth files, kubeconfigs and tokens are kilobytes; Kubernetes itself allows a Secret 1 MiB. */
 const LARGEST = 1024 * 1024;
+/** @param given the path of the file, or its text. */
+function fileOf(what, given, side) {
+    return typeof given === 'string' ? { what, path: given, side } : { what, path: '(given as text)', side, text: given };
+}
 /** Reads at most 1 MiB, pipes (`/dev/fd/63`) included. Throws IO; `isAbsent` tells a missing file from a broken one. */
 function readBounded(file) {
     try {
@@ -24264,11 +24369,10 @@ function readBounded(file) {
 }
 function readText(file) {
     try {
-        // A byte order mark is what Windows editors leave in front; TextDecoder removes it.
-        return new TextDecoder('utf-8', { fatal: true }).decode(readBounded(file));
+        return file.text?.reveal() ?? (0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .decodeText */ .g7)(readBounded(file));
     }
     catch (error) {
-        throw error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG ? error : fileError(file, 'is not UTF-8 text.');
+        throw error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG ? error : fileError(file, `${error.message}.`);
     }
 }
 /** An error about a file. The cause is never a parser's: those quote what they stumbled on. */
@@ -24407,9 +24511,12 @@ __nccwpck_require__.d(__webpack_exports__, {
 const external_node_async_hooks_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:async_hooks");
 // EXTERNAL MODULE: external "node:diagnostics_channel"
 var external_node_diagnostics_channel_ = __nccwpck_require__(3053);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
 ;// CONCATENATED MODULE: ./lib/credentials/run-program.js
+
 
 
 
@@ -24471,14 +24578,8 @@ async function runProgram(program, context) {
 }
 /** What a program said, fit for a message: its first line that isn't blank, redacted, without control characters, bounded. */
 function firstLine(text, secrets) {
-    const line = secrets
-        .redact(text)
-        .split(/[\r\n]+/)
-        .find((candidate) => candidate.trim() !== '');
-    return (line ?? '')
-        .replace(/\p{C}+/gu, ' ')
-        .trim()
-        .slice(0, 300);
+    const lines = secrets.redact((0,core_text/* visible */.RK)(text)).split('\n');
+    return (0,core_text/* oneLine */.TN)(lines.find((candidate) => candidate.trim() !== '') ?? '', 300);
 }
 /**
  * @actions/exec keeps the process to itself: it can't be stopped, and when a program exits without reading its stdin,
@@ -24652,11 +24753,17 @@ var promises_ = __nccwpck_require__(8500);
 var core = __nccwpck_require__(8532);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/inputs/content.js
+var inputs_content = __nccwpck_require__(4596);
 // EXTERNAL MODULE: ./lib/inputs/options.js
 var options = __nccwpck_require__(2807);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
-var inputs_problems = __nccwpck_require__(1733);
+var inputs_problems = __nccwpck_require__(4114);
 ;// CONCATENATED MODULE: ./lib/inputs/collect.js
+
+
 
 
 const BY_NAME = new Map(options/* OPTIONS */.lw.map((option) => [option.name, option]));
@@ -24671,16 +24778,19 @@ const LONGEST_NAME = 60;
 const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+|REAL_REGISTRIES)$/;
 /**
  * Finds each option's value: `--name` (arguments after `--` are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
- * `IMAGE_PROMOTE_NAME_FILE` > `INPUT_NAME` > default. An empty value counts as unset.
+ * `IMAGE_PROMOTE_NAME_FILE` > default. Of an action `INPUT_NAME` > default: an earlier step of the job can set variables, and
+ * `with:` is what the workflow says. An empty value counts as unset.
  * @param argv the arguments after the script's name.
  */
 function collect(argv, env, readFile) {
     const flags = readFlags(argv);
-    const problems = [...flags.problems, ...unknownVariables(env)];
+    const action = isAction(argv, env);
+    const problems = [...flags.problems, ...(action ? [] : unknownVariables(env))];
+    const stray = [];
     const raw = new Map();
     for (const option of options/* OPTIONS */.lw) {
-        for (const candidate of candidates(option, flags, env)) {
-            const found = candidate.path === undefined ? candidate : fromFile(candidate, readFile, problems);
+        for (const candidate of action ? inputsOf(option, env) : candidates(option, flags, env)) {
+            const found = candidate.path === undefined ? candidate : fromFile(candidate, option, readFile, problems, stray);
             const value = found.value === undefined ? '' : tidy(option.type, found.value);
             if (value === '')
                 continue;
@@ -24693,27 +24803,43 @@ function collect(argv, env, readFile) {
     // action.yml sets an INPUT_ variable for every default, so that "re-run with debug logging" has to win over them.
     if (env.RUNNER_DEBUG === '1')
         raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' });
-    return { raw, problems, env };
+    return { raw, problems, warnings: action ? ignored(env) : [], stray, env };
+}
+/** The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629). */
+function inputsOf({ name }, env) {
+    return [`INPUT_${name.toUpperCase()}`, `INPUT_${(0,options/* variableName */.cG)(name)}`]
+        .map((input) => ({ from: input, value: env[input] }))
+        .filter(({ value = '' }) => value !== '');
+}
+/** The runner starts an action without arguments and with a variable for each input; a step with `run:` is a command line. */
+function isAction(argv, env) {
+    return argv.length === 0 && options/* OPTIONS */.lw.some((option) => inputsOf(option, env).length > 0);
+}
+/** One line about variables that `with:` beats. */
+function ignored(env) {
+    const names = variablesIn(env).map((name) => `${PREFIX}${name}`);
+    if (names.length === 0)
+        return [];
+    return [`${(0,core_text/* listed */.KE)(names)}: ignored, because the inputs of this step (with:) say what is promoted`];
 }
 function candidates(option, flags, env) {
     const { name } = option;
     const variable = `${PREFIX}${(0,options/* variableName */.cG)(name)}`;
-    // The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629).
-    const inputs = [`INPUT_${name.toUpperCase()}`, `INPUT_${(0,options/* variableName */.cG)(name)}`];
     return [
         { from: `--${name}`, value: flags.values.get(name) },
         { from: `--${name}${FILE}`, path: flags.files.get(name) },
         { from: variable, value: env[variable] },
         { from: `${variable}_FILE`, path: env[`${variable}_FILE`] },
-        ...inputs.map((input) => ({ from: input, value: env[input] })),
     ].filter((candidate) => (candidate.value ?? candidate.path ?? '') !== '');
 }
-function fromFile({ from, path = '' }, readFile, problems) {
+function fromFile({ from, path = '' }, { type }, readFile, problems, stray) {
     try {
-        return { from: `${from} (${path})`, value: readFile(path) };
+        return { from: `${from} (${path})`, value: (0,inputs_content/* readPath */.G7)(path, readFile, { quoted: false }) };
     }
     catch (thrown) {
-        problems.push(`${from}: cannot be read: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+        if (type === 'secret' || (0,inputs_content/* contentKind */.uu)(path) !== undefined)
+            stray.push(path);
+        problems.push(`${from}: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
         return { from };
     }
 }
@@ -24790,18 +24916,23 @@ function unknownFlag(name) {
     const positive = name.startsWith('no-') ? BY_NAME.get(name.slice(3)) : undefined;
     if (positive?.type === 'boolean')
         return `--${name}: unknown option; write --${positive.name} false`;
-    const meant = (0,inputs_problems/* nearest */.pA)(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'version']);
+    const meant = (0,inputs_problems/* nearest */.p)(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'version']);
     return `--${name}: unknown option; ${meant === undefined ? '--help lists them' : `did you mean --${meant}?`}`;
 }
-function unknownVariables(env) {
-    const known = new Set(NAMES.flatMap((name) => [(0,options/* variableName */.cG)(name), (0,options/* variableName */.cG)(`${name}${FILE}`)]));
+/** Names after the prefix, sorted, of what is set and may be an option. */
+function variablesIn(env) {
     return Object.keys(env)
         .filter((variable) => variable.startsWith(PREFIX) && env[variable] !== '' && env[variable] !== undefined)
         .map((variable) => variable.slice(PREFIX.length))
-        .filter((name) => !known.has(name) && !EXTRAS.test(name))
-        .sort()
+        .filter((name) => !EXTRAS.test(name))
+        .sort();
+}
+function unknownVariables(env) {
+    const known = new Set(NAMES.flatMap((name) => [(0,options/* variableName */.cG)(name), (0,options/* variableName */.cG)(`${name}${FILE}`)]));
+    return variablesIn(env)
+        .filter((name) => !known.has(name))
         .map((name) => {
-        const meant = name.length > LONGEST_NAME ? undefined : (0,inputs_problems/* nearest */.pA)(name, [...known]);
+        const meant = name.length > LONGEST_NAME ? undefined : (0,inputs_problems/* nearest */.p)(name, [...known]);
         const hint = meant === undefined ? 'unset it, or see --help for the options' : `did you mean ${PREFIX}${meant}?`;
         return `${PREFIX}${name}: unknown variable; ${hint}`;
     });
@@ -24880,16 +25011,173 @@ function homeOf({ side, registry, cluster, kubeconfig, context }) {
         return registry.host;
     if (cluster !== undefined)
         return cluster.toString();
-    return kubeconfig === undefined ? side : `${kubeconfig}#${context ?? ''}`;
+    if (kubeconfig === undefined)
+        return side;
+    return `${typeof kubeconfig === 'string' ? kubeconfig : kubeconfig.reveal()}#${context ?? ''}`;
 }
 function named(reference) {
-    return (0,inputs_problems/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
+    return (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
 }
 
 // EXTERNAL MODULE: ./lib/yaml.js
 var yaml = __nccwpck_require__(1796);
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
+;// CONCATENATED MODULE: ./lib/secret.js
+/**
+ * Values that must never be seen. A `Secret` prints as `***` whatever prints it; `reveal()` is called only where the
+ * value goes on the wire or to a helper's stdin. `Secrets` knows every secret of a run, so that a log line, report or
+ * error that quotes a server can be cleaned of them, in plain, base64, URL-encoded and JSON form.
+ */
+const HIDDEN = '***';
+/** Shorter values would blank out innocent text; GitHub's own masking has the same limit in effect. */
+const SHORTEST = 4;
+/** Base64 of a longer text that a secret is part of (`user:password`, `Bearer …`) is looked for from this length on. */
+const SHORTEST_INSIDE = 8;
+/** In an address or the name of an image a shorter value may stand by chance. */
+const SHORTEST_IN_NAME = 16;
+/** So many characters of such a secret are a part of it, and not there by chance. */
+const PIECE = 12;
+class Secret {
+    #value;
+    constructor(value) {
+        this.#value = value;
+    }
+    reveal() {
+        return this.#value;
+    }
+    toString() {
+        return HIDDEN;
+    }
+    toJSON() {
+        return HIDDEN;
+    }
+    [Symbol.for('nodejs.util.inspect.custom')]() {
+        return HIDDEN;
+    }
+}
+class Secrets {
+    #forms = new Set();
+    /** Longest first, so that none leaves a part of another one. */
+    #sorted;
+    #beginnings;
+    #mask;
+    /** @param mask called with each new form before the secret is handed out (GitHub's `::add-mask::`). */
+    constructor(mask = () => undefined) {
+        this.#mask = mask;
+    }
+    /** Registers a value and returns it wrapped. Multi-line values are registered line by line as well. */
+    keep(value) {
+        for (const part of new Set([value, ...value.split(/\r?\n/)])) {
+            for (const form of [part, ...encodings(part)])
+                this.#register(form);
+        }
+        return new Secret(value);
+    }
+    /** `user:password` as Basic sends it: its base64 is a secret of its own. */
+    keepPair(user, password) {
+        const pair = `${user}:${password.reveal()}`;
+        const encoded = Buffer.from(pair, 'utf8').toString('base64');
+        this.#register(encoded);
+        return new Secret(encoded);
+    }
+    /** Hides every secret, and what is left of one where the text was cut, by whomever. */
+    redact(text) {
+        return this.#hideBeginnings(this.#hide(text, 0));
+    }
+    /** Hides the long ones alone: a name has to stay what it is. */
+    redactName(name) {
+        return this.#hide(name, SHORTEST_IN_NAME);
+    }
+    #hide(text, shortest) {
+        const forms = this.#longestFirst().filter((form) => form.length >= shortest);
+        const clean = forms.reduce((rest, form) => rest.replaceAll(form, HIDDEN), text);
+        return forms.reduce((rest, form) => (form.length < SHORTEST_IN_NAME ? rest : hidePieces(rest, form)), clean);
+    }
+    /** The beginning of a secret, however short, where `…` says that the text was cut. */
+    #hideBeginnings(text) {
+        const known = this.#allBeginnings();
+        return text.replace(/[^…]{4,16}(?=…)/g, (before) => {
+            for (let start = 0; before.length - start >= SHORTEST; start++)
+                if (known.has(before.slice(start)))
+                    return before.slice(0, start) + HIDDEN;
+            return before;
+        });
+    }
+    #allBeginnings() {
+        this.#beginnings ??= new Set([...this.#forms].flatMap((form) => Array.from({ length: Math.min(form.length, SHORTEST_IN_NAME) }, (_, at) => form.slice(0, at + 1))));
+        return this.#beginnings;
+    }
+    /** Whether an address that a server chose holds a secret. */
+    isIn(url) {
+        return this.#longestFirst().some((form) => form.length >= SHORTEST_IN_NAME && url.href.includes(form));
+    }
+    #longestFirst() {
+        this.#sorted ??= [...this.#forms].sort((a, b) => b.length - a.length);
+        return this.#sorted;
+    }
+    #register(form) {
+        if (form.trim().length < SHORTEST || this.#forms.has(form))
+            return;
+        this.#forms.add(form);
+        this.#sorted = undefined;
+        this.#beginnings = undefined;
+        this.#mask(form);
+    }
+}
+/** A long secret without its end, then without its beginning. */
+function hidePieces(text, form) {
+    const head = form.slice(0, PIECE);
+    const tail = form.slice(-PIECE);
+    const after = (at) => {
+        let end = PIECE;
+        while (end < form.length && text[at + end] === form[end])
+            end++;
+        return [at, at + end];
+    };
+    const clean = hideEach(text, head, after);
+    const before = (at, from) => {
+        let start = at;
+        while (start > from && at - start < form.length - PIECE && clean[start - 1] === form.at(start - at - 1 - PIECE))
+            start--;
+        return [start, at + PIECE];
+    };
+    return hideEach(clean, tail, before);
+}
+/** @param extent of what is hidden around a find, from where the one before ended. */
+function hideEach(text, piece, extent) {
+    let clean = '';
+    let from = 0;
+    for (let at = text.indexOf(piece); at >= 0; at = text.indexOf(piece, from)) {
+        const [start, end] = extent(at, from);
+        clean += text.slice(from, start) + HIDDEN;
+        from = end;
+    }
+    return from === 0 ? text : clean + text.slice(from);
+}
+function encodings(value) {
+    const bytes = Buffer.from(value, 'utf8');
+    const base64 = [
+        bytes.toString('base64'),
+        ...(value.length < SHORTEST_INSIDE ? [] : [0, 1, 2].map((at) => inside(bytes, at))),
+    ];
+    const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)];
+    return [
+        ...base64,
+        ...base64.map((form) => form.replace(/=+$/, '')),
+        ...base64.map((form) => form.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')),
+        ...percent,
+        ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
+        JSON.stringify(value).slice(1, -1),
+    ];
+}
+/** What is the same in the base64 of every text in which these bytes begin at an offset of 3n + `at`. */
+function inside(bytes, at) {
+    const encoded = Buffer.concat([Buffer.alloc(at), bytes]).toString('base64');
+    const unknown = [0, 2, 3][at];
+    return encoded.slice(unknown, Math.floor(((at + bytes.length) * 8) / 6));
+}
+
 ;// CONCATENATED MODULE: ./lib/inputs/address.js
 
 /** `https://api.example.com:6443`, or `in-cluster`. */
@@ -24925,7 +25213,7 @@ function parseRegistry(text) {
 function parseServiceAccount(text) {
     const [, namespace, name] = /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/.exec(text) ?? [];
     if (namespace === undefined || name === undefined)
-        return { wrong: `${(0,inputs_problems/* quote */.hD)(text)} is no service account: write namespace/name` };
+        return { wrong: `${(0,core_text/* quote */.hD)(text)} is no service account: write namespace/name` };
     return { namespace, name };
 }
 function extras(url, text) {
@@ -24941,10 +25229,13 @@ function parseUrl(text) {
 }
 /** Credentials in an address are a mistake that must not end in a log as well. */
 function shown(text) {
-    return (0,inputs_problems/* quote */.hD)(text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1***@'));
+    return (0,core_text/* quote */.hD)(text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1***@'));
 }
 
 ;// CONCATENATED MODULE: ./lib/inputs/side.js
+
+
+
 
 
 
@@ -24981,7 +25272,7 @@ function username({ text, say }) {
     const user = text('username');
     // Basic (RFC 7617) ends the user name at the first colon.
     if (user?.includes(':'))
-        say('username', `${(0,inputs_problems/* quote */.hD)(user.replace(/:.*/s, ':…'))} has a ":", which no login can carry`);
+        say('username', `${(0,core_text/* quote */.hD)(user.replace(/:.*/s, ':…'))} has a ":", which no login can carry`);
     return user;
 }
 function token({ secret, say }) {
@@ -24990,17 +25281,23 @@ function token({ secret, say }) {
         say('token', 'holds a blank, a line break or a character that no token has: check what it was copied from');
     return value;
 }
-function readable({ text, say, readFile }, name) {
-    const path = text(name);
-    if (path === undefined)
+/** The path of a file that can be read, or the text of such a file. */
+function readable({ text, content, say, readFile }, name) {
+    const value = text(name);
+    if (value === undefined)
         return undefined;
+    const given = content(name);
+    if (given instanceof Secret)
+        return given;
     try {
-        readFile(path);
+        if (given !== undefined)
+            throw new Error(given);
+        (0,inputs_content/* readPath */.G7)(value, readFile);
     }
     catch (thrown) {
-        say(name, `${(0,inputs_problems/* quote */.hD)(path)} cannot be read: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+        say(name, (0,inputs_problems/* reasonOf */.A)(thrown));
     }
-    return path;
+    return value;
 }
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 /** PEM text or the path of such a file; only its certificates are kept. */
@@ -25009,14 +25306,14 @@ function certificates({ text, say, readFile }) {
     if (value === undefined)
         return undefined;
     const inline = value.includes('-----BEGIN') || value.includes('\n');
-    const name = inline ? 'the text' : (0,inputs_problems/* quote */.hD)(value);
+    const name = inline ? 'the text' : (0,core_text/* quote */.hD)(value);
     let pem = value;
     try {
         if (!inline)
-            pem = readFile(value);
+            pem = (0,inputs_content/* readPath */.G7)(value, readFile, { problem: 'is neither PEM text nor a readable file' });
     }
     catch (thrown) {
-        say('ca', `${name} is neither PEM text nor a readable file: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+        say('ca', (0,inputs_problems/* reasonOf */.A)(thrown));
         return undefined;
     }
     const blocks = pem.match(CERTIFICATE) ?? [];
@@ -25071,6 +25368,8 @@ function checkCredentials({ text, secret, say, spell }) {
 
 
 
+
+
 const destinations_PREFIX = 'destination-';
 /** The keys of an entry beside `name`; a secret is never written into the list, which is no secret. */
 const KEYS = new Map(options/* OPTIONS */.lw.filter((option) => option.name.startsWith(destinations_PREFIX)).flatMap((option) => {
@@ -25088,7 +25387,7 @@ function parseDestinations(given, inputs) {
     return readList(given, inputs).flatMap((entry, index) => {
         const fields = fieldsOf(entry);
         const name = fields?.get('name') ?? '';
-        const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : (0,inputs_problems/* quote */.hD)(name).slice(1, -1);
+        const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : (0,core_text/* quote */.hD)(name).slice(1, -1);
         const note = (problem) => inputs.note(`${label}: ${problem}`);
         if (fields === undefined) {
             note('is no set of keys and values');
@@ -25106,13 +25405,13 @@ function readList(given, { readFile, note }) {
     const isText = /\n|^(?:\[|-(?:\s|$))/.test(given);
     try {
         // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
-        const list = (0,yaml/* parseYaml */.h)(isText ? given : readFile(given), { values: 'text' });
+        const list = (0,yaml/* parseYaml */.h)(isText ? given : (0,inputs_content/* readPath */.G7)(given, readFile), { values: 'text' });
         if (Array.isArray(list) && list.length > 0)
             return list;
         note('is no list of destinations: begin each with "- name:"');
     }
     catch (thrown) {
-        note(`${isText ? '' : `${(0,inputs_problems/* quote */.hD)(given)}: `}${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+        note((0,inputs_problems/* reasonOf */.A)(thrown));
     }
     return [];
 }
@@ -25139,6 +25438,7 @@ function parseEntry(fields, inputs) {
         text: (key) => (secrets.has(key) ? undefined : text(key)),
         flag: (key) => text(key)?.toLowerCase() === 'true',
         secret: (key) => secrets.get(key),
+        content: (key) => (0,inputs_content/* contentOf */.$E)(key, text(key) ?? '') && 'holds the text of a file, and this list is no secret: give the path',
         say,
         spell: (key) => (secrets.has(key) ? `${key}-file` : key),
         readFile: inputs.readFile,
@@ -25152,7 +25452,7 @@ function checkField(key, value, { check }) {
         return option.type === 'secret' || value === '' ? undefined : check(option, String(value));
     if (KEYS.has(`${key}-file`))
         return `stands in no list: use ${key}-file PATH or ${key}-env VARIABLE`;
-    const meant = (0,inputs_problems/* nearest */.pA)(key.replace(/^destination-/, ''), ['name', ...KEYS.keys()]);
+    const meant = (0,inputs_problems/* nearest */.p)(key.replace(/^destination-/, ''), ['name', ...KEYS.keys()]);
     return `is no key of a destination${meant === undefined ? '' : `; did you mean ${meant}?`}`;
 }
 /** From the file or the variable that the entry names, kept secret before anything else is done with it. */
@@ -25161,16 +25461,17 @@ function secretOf(key, text, say, { env, secrets, readFile }) {
     if (path !== undefined && variable !== undefined)
         say(`${key}-env`, `excludes ${key}-file: give one of them`);
     try {
-        const value = tidy('secret', (path === undefined ? env[variable ?? ''] : readFile(path)) ?? '');
+        const value = tidy('secret', (path === undefined ? env[variable ?? ''] : (0,inputs_content/* readPath */.G7)(path, readFile, { quoted: false })) ?? '');
         if (value !== '')
             return secrets.keep(value);
         if (path !== undefined)
-            say(`${key}-file`, `${(0,inputs_problems/* quote */.hD)(path)} is empty`);
+            say(`${key}-file`, `${(0,core_text/* quote */.hD)(path)} is empty`);
         else if (variable !== undefined)
-            say(`${key}-env`, `the variable ${(0,inputs_problems/* quote */.hD)(variable)} is empty or not set`);
+            say(`${key}-env`, `the variable ${(0,core_text/* quote */.hD)(variable)} is empty or not set`);
     }
     catch (thrown) {
-        say(`${key}-file`, `${(0,inputs_problems/* quote */.hD)(path ?? '')} cannot be read: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+        secrets.keep(path ?? '');
+        say(`${key}-file`, (0,inputs_problems/* reasonOf */.A)(thrown));
     }
     return undefined;
 }
@@ -25180,6 +25481,7 @@ var inputs_images = __nccwpck_require__(7591);
 // EXTERNAL MODULE: ./lib/inputs/release.js + 2 modules
 var inputs_release = __nccwpck_require__(2120);
 ;// CONCATENATED MODULE: ./lib/inputs/parse.js
+
 
 
 
@@ -25244,12 +25546,19 @@ function usage(problems, secrets) {
         side: 'input',
     });
 }
-function reader({ raw, problems: before, env = {} }, place, secrets) {
+function reader({ raw, problems: before, stray = [], env = {} }, place, secrets) {
     const kept = new Map();
+    for (const value of stray)
+        secrets.keep(value);
     for (const { name, type } of options/* OPTIONS */.lw) {
-        const value = type === 'secret' ? raw.get(name)?.value : undefined;
-        if (value !== undefined)
+        const value = raw.get(name)?.value ?? '';
+        if (type === 'secret' && value !== '')
             kept.set(name, secrets.keep(value));
+        else if (type === 'path' && (0,inputs_content/* contentKind */.uu)(value) !== undefined)
+            secrets.keep(value);
+        else
+            for (const part of (0,inputs_content/* straySecrets */.XQ)(value))
+                secrets.keep(part);
     }
     const here = new Map(options/* OPTIONS */.lw.map((option) => [option.name, valueAt(option, raw.get(option.name)?.value, place)]));
     const problems = [...before];
@@ -25261,6 +25570,15 @@ function reader({ raw, problems: before, env = {} }, place, secrets) {
         flag: (name) => here.get(name)?.toLowerCase() === 'true',
         integer: (name) => Number(here.get(name)),
         secret: (name) => kept.get(name),
+        content(name) {
+            const found = raw.get(name);
+            const content = found && (0,inputs_content/* contentOf */.$E)(name, found.value);
+            if (content === undefined)
+                return undefined;
+            if (!found?.from.startsWith('--'))
+                return secrets.keep(content);
+            return 'holds the text of a file, and arguments can be read by every process of the machine: give the path';
+        },
         secrets,
         env,
         checkOption(option) {
@@ -25274,28 +25592,33 @@ function reader({ raw, problems: before, env = {} }, place, secrets) {
     };
 }
 /** What an option that this host does not have is set to has no effect. */
-function valueAt(option, value, { kind }) {
-    return option.hosts.includes(kind) ? value : option.default;
+function valueAt(option, value, place) {
+    return isThere(option, place) ? value : option.default;
 }
-function checkAt({ kind }, option, value) {
-    return option.hosts.includes(kind) ? checkValue(option, value) : onlyFor(option);
+function checkAt(place, option, value) {
+    return isThere(option, place) ? checkValue(option, value) : onlyFor(option);
+}
+function isThere({ hosts }, { kind, commandLine = false }) {
+    return hosts.includes(kind) || (commandLine && hosts.includes('plain'));
 }
 const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' };
 function onlyFor({ hosts }) {
     return `is there only for ${hosts.map((host) => HOST_NAMES[host]).join(' and ')}`;
 }
 /** What the table alone can tell. */
-function checkValue({ type, range, values }, value) {
+function checkValue({ name, type, range, values }, value) {
     if (type === 'boolean' && !/^(?:true|false)$/i.test(value))
-        return `${(0,inputs_problems/* quote */.hD)(value)} is neither true nor false`;
+        return `${(0,core_text/* quote */.hD)(value)} is neither true nor false`;
     if (type === 'enum' && !values?.includes(value))
-        return `${(0,inputs_problems/* quote */.hD)(value)} is none of ${values?.join(', ')}`;
+        return `${(0,core_text/* quote */.hD)(value)} is none of ${values?.join(', ')}`;
+    if (type === 'path' && name === 'report')
+        return (0,inputs_content/* notPath */.dS)(value);
     if (type !== 'integer')
         return undefined;
     const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER];
     if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most)
         return undefined;
-    return `${(0,inputs_problems/* quote */.hD)(value)} is no whole number from ${least} to ${most}`;
+    return `${(0,core_text/* quote */.hD)(value)} is no whole number from ${least} to ${most}`;
 }
 function sideOf(side, inputs, place, readFile) {
     const full = (name) => `${side}-${name}`;
@@ -25304,6 +25627,7 @@ function sideOf(side, inputs, place, readFile) {
         text: (name) => inputs.text(full(name)),
         flag: (name) => inputs.flag(full(name)),
         secret: (name) => inputs.secret(full(name)),
+        content: (name) => inputs.content(full(name)),
         say: (name, problem) => inputs.say(full(name), problem),
         spell: (name) => place.spell(full(name)),
         readFile,
@@ -25321,7 +25645,7 @@ function destinationsOf(inputs, place, readFile, images) {
             say(name, `is excluded by ${list}`);
     const placed = images.find(({ destination: { host, layout } }) => (host ?? layout) !== undefined);
     if (placed !== undefined)
-        say('images', `${(0,inputs_problems/* quote */.hD)((0,oci_reference/* formatReference */.FH)(placed.destination))} has a place of its own, and ${list} has them all`);
+        say('images', `${(0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(placed.destination))} has a place of its own, and ${list} has them all`);
     return parseDestinations(given, {
         env,
         secrets,
@@ -25334,7 +25658,7 @@ function tags(text, say) {
     const list = (0,inputs_images/* splitList */.ry)(text ?? '');
     for (const tag of list)
         if (!(0,oci_reference/* isTag */.dz)(tag))
-            say('additional-tags', `${(0,inputs_problems/* quote */.hD)(tag)} is no tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`);
+            say('additional-tags', `${(0,core_text/* quote */.hD)(tag)} is no tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`);
     return list;
 }
 function platforms(text, say) {
@@ -25347,7 +25671,7 @@ function platforms(text, say) {
         }
         catch (thrown) {
             const { message } = (0,errors/* asPromoteError */.XO)(thrown);
-            say('platforms', message.includes(item) ? message : `${(0,inputs_problems/* quote */.hD)(item)}: ${message}`);
+            say('platforms', message.includes(item) ? message : `${(0,core_text/* quote */.hD)(item)}: ${message}`);
             return [];
         }
     });
@@ -25357,106 +25681,6 @@ function platforms(text, say) {
 var version = __nccwpck_require__(3411);
 // EXTERNAL MODULE: ./lib/report/report.js
 var report_report = __nccwpck_require__(5650);
-;// CONCATENATED MODULE: ./lib/secret.js
-/**
- * Values that must never be seen. A `Secret` prints as `***` whatever prints it; `reveal()` is called only where the
- * value goes on the wire or to a helper's stdin. `Secrets` knows every secret of a run, so that a log line, report or
- * error that quotes a server can be cleaned of them, in plain, base64, URL-encoded and JSON form.
- */
-const HIDDEN = '***';
-/** Shorter values would blank out innocent text; GitHub's own masking has the same limit in effect. */
-const SHORTEST = 4;
-/** Base64 of a longer text that a secret is part of (`user:password`, `Bearer …`) is looked for from this length on. */
-const SHORTEST_INSIDE = 8;
-/** In an address a shorter value may stand by chance. */
-const SHORTEST_IN_URL = 16;
-class Secret {
-    #value;
-    constructor(value) {
-        this.#value = value;
-    }
-    reveal() {
-        return this.#value;
-    }
-    toString() {
-        return HIDDEN;
-    }
-    toJSON() {
-        return HIDDEN;
-    }
-    [Symbol.for('nodejs.util.inspect.custom')]() {
-        return HIDDEN;
-    }
-}
-class Secrets {
-    #forms = new Set();
-    /** Longest first, so that none leaves a part of another one. */
-    #sorted;
-    #mask;
-    /** @param mask called with each new form before the secret is handed out (GitHub's `::add-mask::`). */
-    constructor(mask = () => undefined) {
-        this.#mask = mask;
-    }
-    /** Registers a value and returns it wrapped. Multi-line values are registered line by line as well. */
-    keep(value) {
-        for (const part of new Set([value, ...value.split(/\r?\n/)])) {
-            for (const form of [part, ...encodings(part)])
-                this.#register(form);
-        }
-        return new Secret(value);
-    }
-    /** `user:password` as Basic sends it: its base64 is a secret of its own. */
-    keepPair(user, password) {
-        const pair = `${user}:${password.reveal()}`;
-        const encoded = Buffer.from(pair, 'utf8').toString('base64');
-        this.#register(encoded);
-        return new Secret(encoded);
-    }
-    redact(text) {
-        let clean = text;
-        for (const form of this.#longestFirst())
-            clean = clean.replaceAll(form, HIDDEN);
-        return clean;
-    }
-    /** Whether an address that a server chose holds a secret. */
-    isIn(url) {
-        return this.#longestFirst().some((form) => form.length >= SHORTEST_IN_URL && url.href.includes(form));
-    }
-    #longestFirst() {
-        this.#sorted ??= [...this.#forms].sort((a, b) => b.length - a.length);
-        return this.#sorted;
-    }
-    #register(form) {
-        if (form.trim().length < SHORTEST || this.#forms.has(form))
-            return;
-        this.#forms.add(form);
-        this.#sorted = undefined;
-        this.#mask(form);
-    }
-}
-function encodings(value) {
-    const bytes = Buffer.from(value, 'utf8');
-    const base64 = [
-        bytes.toString('base64'),
-        ...(value.length < SHORTEST_INSIDE ? [] : [0, 1, 2].map((at) => inside(bytes, at))),
-    ];
-    const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)];
-    return [
-        ...base64,
-        ...base64.map((form) => form.replace(/=+$/, '')),
-        ...base64.map((form) => form.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')),
-        ...percent,
-        ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
-        JSON.stringify(value).slice(1, -1),
-    ];
-}
-/** What is the same in the base64 of every text in which these bytes begin at an offset of 3n + `at`. */
-function inside(bytes, at) {
-    const encoded = Buffer.concat([Buffer.alloc(at), bytes]).toString('base64');
-    const unknown = [0, 2, 3][at];
-    return encoded.slice(unknown, Math.floor(((at + bytes.length) * 8) / 6));
-}
-
 // EXTERNAL MODULE: external "node:fs"
 var external_node_fs_ = __nccwpck_require__(3024);
 // EXTERNAL MODULE: external "node:fs/promises"
@@ -25464,6 +25688,7 @@ var external_node_fs_promises_ = __nccwpck_require__(1455);
 // EXTERNAL MODULE: external "node:path"
 var external_node_path_ = __nccwpck_require__(6760);
 ;// CONCATENATED MODULE: ./lib/host/files.js
+
 
 
 
@@ -25483,7 +25708,7 @@ function readInput(path) {
             if (length > LONGEST_INPUT)
                 throw new Error('it is larger than 1 MiB');
             if (read === 0)
-                return buffer.toString('utf8', 0, length);
+                return (0,core_text/* decodeText */.g7)(buffer.subarray(0, length));
         }
     }
     finally {
@@ -25563,30 +25788,22 @@ const REASONS = {
     EPERM: 'not permitted',
     EISDIR: 'it is a folder',
     ENOTDIR: 'a part of the path is no folder',
+    ENAMETOOLONG: 'the path is too long',
     EEXIST: 'a part of the path is no folder', // what a recursive mkdir says
     ENOSPC: 'the disk is full',
     EROFS: 'the file system is read-only',
 };
-/** Node's own messages repeat the path and the system call. */
+/** Node's own messages repeat the path, which may be a secret in the wrong place. */
 function plainReason(thrown) {
-    const { code, message } = thrown;
-    return REASONS[code ?? ''] ?? message;
+    const { code = 'unknown error' } = thrown;
+    return REASONS[code] ?? code;
 }
 
 ;// CONCATENATED MODULE: ./lib/host/lines.js
-/** C0 and C1 controls but tab and line feed, and marks that turn the reading direction (CVE-2021-42574). */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
-const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
-/** Text as it may be printed anywhere: no controls, no secret. Controls go first, so that none can split a secret. */
+
+/** Text as it may be printed anywhere. Controls go first, so that none can split a secret. */
 function cleanText(text, secrets) {
-    return secrets.redact(text.replace(CONTROLS, ''));
-}
-/**
- * Text that the runner prints and does not obey. It reads `::command::` at the start of a line, and `##[command]`
- * anywhere in it (actions/runner, ActionCommand.cs TryParseV2 and TryParse).
- */
-function neutralise(text) {
-    return text.replace(/^(\s*)::/gm, '$1\u200b::').replaceAll('##[', '##\u200b[');
+    return secrets.redact((0,core_text/* visible */.RK)(text));
 }
 /** `LOGIN_REJECTED (source): message`, and what to do next in a line of its own. */
 function describeError({ code, side, message, hint }) {
@@ -25594,17 +25811,25 @@ function describeError({ code, side, message, hint }) {
     const text = code === 'USAGE' ? message : `${code}${where}: ${message}`;
     return hint === undefined ? text : `${text}\n  ${hint}`;
 }
-/** Words that came from servers are cleaned; digests and names stay as they are, even if a secret is part of one. */
-function cleanReport(report, secrets) {
-    return { ...report, images: report.images.map((row) => cleanRow(row, secrets)) };
+/** Members that programs compare or go back to: names, digests, words of ours. A short secret may stand in one by chance. */
+const EXACT = new Set('schema started finished event status do kind code side source sourceDigest destination target tag digest previousDigest subject from to'.split(' '));
+/** The same data, every string of it fit to be seen: this is the one way out for reports and events. */
+function cleanData(data, secrets) {
+    return JSON.parse(JSON.stringify(data), (key, value) => {
+        if (typeof value !== 'string')
+            return value;
+        return EXACT.has(key) ? secrets.redactName((0,core_text/* oneLine */.TN)(value)) : cleanText(value, secrets);
+    });
 }
-function cleanRow(row, secrets) {
-    const clean = (text) => cleanText(text, secrets);
-    const { error } = row;
+/** The host with all that it publishes made fit to be seen. */
+function guarded(host) {
+    const clean = (data) => cleanData(data, host.secrets);
+    const { keep } = host;
     return {
-        ...row,
-        attached: row.attached.map((one) => ({ ...one, artifactType: clean(one.artifactType) })),
-        error: error && { ...error, message: clean(error.message), hint: error.hint === null ? null : clean(error.hint) },
+        ...host,
+        event: (event) => host.event(event.event === 'bytes' ? event : clean(event)),
+        publish: (report) => host.publish(clean(report)),
+        ...(keep && { keep: (report) => keep(clean(report)) }),
     };
 }
 /** Does everything, also after a failure, and throws the first failure at the end. */
@@ -25707,24 +25932,12 @@ function formatRate(bytes, milliseconds) {
 function count(number, noun) {
     return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
-/** Long enough for every message of ours, short enough that one hostile server cannot fill a log. */
-const LONGEST_LINE = 4000;
-/**
- * Foreign text on one line: control characters become blanks, and marks that turn the reading direction (they can make
- * a name look like another one) go.
- */
-function oneLine(text, longest = LONGEST_LINE) {
-    const line = text
-        .replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '')
-        .replace(/[\p{Cc}\u2028\u2029]+/gu, ' ')
-        .trim();
-    return line.length <= longest ? line : `${line.slice(0, longest - 1)}…`;
-}
 function roundForPeople(value) {
     return value < 99.95 ? Math.round(value * 10) / 10 : Math.round(value);
 }
 
 ;// CONCATENATED MODULE: ./lib/report/live.js
+
 
 /** Milliseconds: long enough for a steady figure, short enough to follow a network that changes. */
 const SMOOTHING = 5000;
@@ -25758,7 +25971,7 @@ function liveLines({ all, running, finished, images }, columns) {
     if (all.wanted === 0)
         return [summary];
     const rows = [...shown, { ...all, name: summary }].map((track) => ({
-        name: oneLine(track.name),
+        name: (0,core_text/* oneLine */.TN)(track.name),
         figures: figuresOf(track),
         share: track.sent / Math.max(1, most(track)),
     }));
@@ -25790,6 +26003,7 @@ function bar(share) {
 }
 
 ;// CONCATENATED MODULE: ./lib/report/text.js
+
 
 
 /** What a person reads at the end of a log: the totals, and the errors last, where logs are read first. */
@@ -25862,18 +26076,19 @@ function failures(rows) {
 const NAMED = 3;
 function renderErrors(report) {
     return failures(report.images).flatMap(({ error, rows }) => {
-        const names = rows.slice(0, NAMED).map((row) => oneLine(row.destination));
+        const names = rows.slice(0, NAMED).map((row) => (0,core_text/* oneLine */.TN)(row.destination));
         const more = rows.length > NAMED ? ` and ${count(rows.length - NAMED, 'more image')}` : '';
         const where = error.side === null ? error.code : `${error.code}, ${error.side}`;
         return [
             `${error.code === 'ABANDONED' ? 'Given up' : 'Failed'}: ${names.join(', ')}${more} [${where}]`,
-            `  ${oneLine(error.message)}`,
-            ...(error.hint === null ? [] : [`  ${oneLine(error.hint)}`]),
+            `  ${(0,core_text/* oneLine */.TN)(error.message)}`,
+            ...(error.hint === null ? [] : [`  ${(0,core_text/* oneLine */.TN)(error.hint)}`]),
         ];
     });
 }
 
 ;// CONCATENATED MODULE: ./lib/report/progress.js
+
 
 
 
@@ -25884,7 +26099,7 @@ const HEARTBEAT = 10_000;
 function createProgress(print, options) {
     const still = { beat: () => undefined, lines: () => [] };
     if (options.mode === 'json')
-        return { ...still, event: (event) => print(JSON.stringify(event)) };
+        return { ...still, event: (event) => print((0,core_text/* neutraliseJson */.rb)(JSON.stringify(event))) };
     if (options.mode === 'plain')
         return plainProgress(print, options);
     return {
@@ -25951,7 +26166,7 @@ function linesFor(state, event, at) {
             return [];
         case 'retry':
             return [
-                `Retrying ${oneLine(event.what)} in ${formatDuration(event.wait)} (try ${event.attempt}): ${oneLine(event.reason)}`,
+                `Retrying ${(0,core_text/* oneLine */.TN)(event.what)} in ${formatDuration(event.wait)} (try ${event.attempt}): ${(0,core_text/* oneLine */.TN)(event.reason)}`,
             ];
         case 'image':
             state.finished.add(event.image);
@@ -25966,11 +26181,11 @@ function tracksOf({ all, tracks }, image) {
     return track === undefined ? [all] : [all, track];
 }
 function loginLine({ side, target, user, registry }) {
-    const named = target === undefined || target === side ? '' : ` ${oneLine(target)}`;
+    const named = target === undefined || target === side ? '' : ` ${(0,core_text/* oneLine */.TN)(target)}`;
     const name = side === 'source' ? 'Source' : `Destination${named}`;
     return user === null
-        ? `${name}: ${oneLine(registry)}`
-        : `${name}: logged in to ${oneLine(registry)} as ${oneLine(user)}`;
+        ? `${name}: ${(0,core_text/* oneLine */.TN)(registry)}`
+        : `${name}: logged in to ${(0,core_text/* oneLine */.TN)(registry)} as ${(0,core_text/* oneLine */.TN)(user)}`;
 }
 function notePlan(state, plan, at) {
     const blobs = plan.steps.filter((step) => step.do === 'copy');
@@ -26022,7 +26237,7 @@ function heartbeat(state, at) {
     const percent = wanted === 0 ? 100 : Math.floor((100 * all.sent) / wanted);
     const rate = formatRate(all.sent - before.sent, at - before.at);
     const running = [...plans.values()].filter((plan) => !finished.has(plan.image));
-    const first = running[0] === undefined ? '' : `: ${oneLine(running[0].destination)}`;
+    const first = running[0] === undefined ? '' : `: ${(0,core_text/* oneLine */.TN)(running[0].destination)}`;
     const more = running.length > 1 ? ` and ${running.length - 1} more` : '';
     return [
         `... ${percent}% ${formatBytes(all.sent)} of ${formatBytes(wanted)}, ${rate}, ` +
@@ -26031,13 +26246,13 @@ function heartbeat(state, at) {
 }
 function imageLines(state, image, row) {
     const place = `[${image + 1}/${Math.max(state.images, image + 1)}]`;
-    const name = oneLine(row.destination);
+    const name = (0,core_text/* oneLine */.TN)(row.destination);
     if (row.error !== null) {
         const side = row.error.side === null ? '' : `, ${row.error.side}`;
         return [`${place} ${row.status} ${name} after ${formatDuration(row.milliseconds)} [${row.error.code}${side}]`];
     }
     const digest = row.digest === null ? '' : ` ${brief(row.digest)}`;
-    const platforms = row.platforms.length === 0 ? '' : ` (${oneLine(row.platforms.join(', '))})`;
+    const platforms = row.platforms.length === 0 ? '' : ` (${(0,core_text/* oneLine */.TN)(row.platforms.join(', '))})`;
     const attached = row.attached.length === 0 ? [] : [`${row.attached.length} attached`];
     const moved = [...movedWords(row.bytes, row.status === 'planned'), ...attached, formatDuration(row.milliseconds)];
     const line = `${place} ${row.status} ${name}${digest}${platforms}: ${moved.join(', ')}`;
@@ -26063,8 +26278,8 @@ function plannedLines(plan) {
         const group = groups.get(key) ?? { step, number: 0, bytes: 0 };
         groups.set(key, { step, number: group.number + 1, bytes: group.bytes + step.size });
     }
-    const steps = [...groups.values()].map(({ step, number, bytes }) => `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${oneLine(step.why)}`);
-    const tags = plan.tags.map(({ tag, from, to }) => `      tag   ${oneLine(tag)}: ${from === null ? 'new' : brief(from)} → ${brief(to)}`);
+    const steps = [...groups.values()].map(({ step, number, bytes }) => `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${(0,core_text/* oneLine */.TN)(step.why)}`);
+    const tags = plan.tags.map(({ tag, from, to }) => `      tag   ${(0,core_text/* oneLine */.TN)(tag)}: ${from === null ? 'new' : brief(from)} → ${brief(to)}`);
     return [...steps, ...tags];
 }
 /** `sha256:5f2a9c31b04e`. */
@@ -26075,6 +26290,7 @@ function brief(digest) {
 ;// CONCATENATED MODULE: ./lib/host/voice.js
 
 
+
 /** Milliseconds. A heartbeat may be late by as much; a terminal is drawn as often as the eye follows. */
 const TICK = { plain: 1000, live: 150 };
 /**
@@ -26083,7 +26299,8 @@ const TICK = { plain: 1000, live: 150 };
  * @param terminal plain: shows what is under way below the log, instead of heartbeats.
  * @param errorsAsJson false: errors keep the host's own form in json mode too (GitHub's annotations).
  */
-function createVoice(write, secrets, errorsAsJson, terminal) {
+function createVoice(writer, secrets, errorsAsJson, terminal) {
+    const write = inert(writer);
     let settings = { progress: 'plain', logLevel: 'info' };
     let progress = progressOf('plain');
     let timer;
@@ -26105,7 +26322,7 @@ function createVoice(write, secrets, errorsAsJson, terminal) {
         if (asIs)
             write[level](message);
         else if (settings.progress === 'json')
-            write.info(JSON.stringify({ event: 'log', level, message }));
+            write.info((0,core_text/* neutraliseJson */.rb)(JSON.stringify({ event: 'log', level, message })));
     }
     return {
         log: {
@@ -26117,7 +26334,7 @@ function createVoice(write, secrets, errorsAsJson, terminal) {
         event: (event) => {
             if (event.event === 'done')
                 end();
-            progress.event(cleanEvent(event, secrets));
+            progress.event(event);
         },
         begin: (next) => {
             settings = next;
@@ -26136,11 +26353,10 @@ function startTicking(progress, terminal) {
     // It must not keep a process alive whose run is over.
     return timer.unref();
 }
-/** String by string: in the text of a JSON line a secret such as `1234` would be part of a number. */
-function cleanEvent(event, secrets) {
-    if (event.event === 'bytes')
-        return event;
-    return JSON.parse(JSON.stringify(event), (_, value) => typeof value === 'string' ? cleanText(value, secrets) : value);
+/** What no CI system obeys, whichever host it runs in. */
+function inert(write) {
+    const at = (level) => (text) => write[level]((0,core_text/* neutralise */.$0)(text));
+    return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 /** For hosts whose log is a stream: one prefix per level, before the first line of a text. */
 function prefixed(print, prefixes) {
@@ -26169,7 +26385,7 @@ function createCliHost(env, { out, err, screen }) {
     });
     const voice = createVoice(writer, secrets, true, terminal);
     let settings;
-    return {
+    return guarded({
         kind: 'plain',
         log: voice.log,
         secrets,
@@ -26184,17 +26400,17 @@ function createCliHost(env, { out, err, screen }) {
         end: voice.end,
         keep: async (report) => {
             if (settings?.report !== undefined)
-                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(cleanReport(report, secrets)));
+                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(report));
         },
         async publish(report) {
-            const json = (0,report_report/* reportJson */.l4)(cleanReport(report, secrets));
+            const json = (0,report_report/* reportJson */.l4)(report);
             const path = settings?.report;
             await allOf([
                 () => (settings?.output === 'json' ? out(json) : undefined),
                 () => (path === undefined ? undefined : writeWhole(path, json)),
             ]);
         },
-    };
+    });
 }
 
 ;// CONCATENATED MODULE: ./lib/report/markdown.js
@@ -26204,7 +26420,7 @@ function createCliHost(env, { out, err, screen }) {
  * link becomes a numeric reference, which CommonMark ("Entity and numeric character references") never reads as structure.
  */
 function escapeMarkdown(text, longest) {
-    return oneLine(text, longest)
+    return (0,core_text/* oneLine */.TN)(text, longest)
         .replace(/[^\p{L}\p{N} ,.;:/+-]/gu, reference)
         .replace(/:(?=\/)/g, '&#58;') // GitHub links bare URLs …
         .replace(/(w{3})\./gi, '$1&#46;'); // … and bare host names
@@ -26214,7 +26430,7 @@ function code(text, longest) {
 }
 /** A Mermaid label, quotes included. Mermaid writes references as `#35;`. */
 function mermaidLabel(text) {
-    const inert = oneLine(text, 120).replace(/[^\p{L}\p{N} ,./:_+-]|:(?=\/)/gu, (char) => `#${char.codePointAt(0)};`);
+    const inert = (0,core_text/* oneLine */.TN)(text, 120).replace(/[^\p{L}\p{N} ,./:_+-]|:(?=\/)/gu, (char) => `#${char.codePointAt(0)};`);
     return `"${inert}"`;
 }
 /** One row of a GitHub table; the cells are Markdown already. */
@@ -26433,6 +26649,7 @@ function briefRow({ source, destination, digest, status, error }) {
 
 
 
+
 /** Loaded only where its commands are understood: elsewhere it would print secrets (`::add-mask::…`). */
 async function loadRunner() {
     return Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 6250));
@@ -26449,9 +26666,9 @@ function createGithubHost(env, runner) {
     const secrets = new Secrets((value) => runner.setSecret(value));
     const annotate = createAnnotator(runner);
     const voice = createVoice(writerFor(env, runner, annotate), secrets, false);
-    const details = createDetails(runner, (text) => neutralise(cleanText(text, secrets)));
+    const details = createDetails(runner);
     let settings;
-    return {
+    return guarded({
         kind: 'github',
         log: voice.log,
         secrets,
@@ -26478,24 +26695,60 @@ function createGithubHost(env, runner) {
         end: voice.end,
         keep: async (report) => {
             if (settings?.report !== undefined)
-                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(cleanReport(report, secrets)));
+                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(report));
         },
         async publish(report) {
-            const clean = cleanReport(report, secrets);
-            for (const { error, rows } of failures(clean.images))
+            for (const { error, rows } of failures(report.images))
                 for (const row of rows)
                     annotate(failure(row, error), row.destination);
             annotate.rest();
-            await publishTo(clean, env, runner, settings);
+            await publishTo(report, env, runner, settings);
         },
+    });
+}
+/**
+ * A step with `run:`: a command line with the log, outputs and summary of GitHub. The runner reads commands from both
+ * streams; they go to stderr, so that stdout is the report of `--output json` alone, and no file into which a script leads
+ * stdout has the values to mask in it.
+ */
+function createStepHost(env, runner, { out, err }) {
+    const outputs = (env.GITHUB_OUTPUT ?? '') === '' ? { setOutput: () => undefined } : {};
+    const host = createGithubHost(env, { ...runner, ...commandsOn(err), ...outputs });
+    let json = false;
+    return {
+        ...host,
+        commandLine: true,
+        spell: (option) => `--${option}`,
+        begin(settings) {
+            json = settings.output === 'json';
+            host.begin(settings);
+        },
+        publish: (report) => allOf([() => (json ? out((0,report_report/* reportJson */.l4)(cleanData(report, host.secrets))) : undefined), () => host.publish(report)]),
+    };
+}
+/** Workflow commands as `@actions/core` writes them to stdout. */
+function commandsOn(print) {
+    const encode = (text, characters) => text.replace(characters, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`);
+    const command = (name, text, title) => {
+        const property = title === undefined ? '' : ` title=${encode(title, /[%\r\n:,]/g)}`;
+        print(`::${name}${property}::${encode(String(text), /[%\r\n]/g)}\n`);
+    };
+    return {
+        setSecret: (value) => command('add-mask', value),
+        info: (text) => print(`${text}\n`),
+        debug: (text) => command('debug', text),
+        warning: (text) => command('warning', text),
+        error: (text, properties) => command('error', text, properties?.title),
+        startGroup: (name) => command('group', name),
+        endGroup: () => command('endgroup', ''),
     };
 }
 function writerFor(env, runner, annotate) {
     return {
         // Debug commands are shown only when the run was started for debugging; `log-level: debug` alone prints lines.
-        debug: (text) => env.RUNNER_DEBUG === '1' ? runner.debug(neutralise(text)) : runner.info(neutralise(`debug: ${text}`)),
-        info: (text) => runner.info(neutralise(text)),
-        warn: (text) => runner.warning(neutralise(text)),
+        debug: (text) => (env.RUNNER_DEBUG === '1' ? runner.debug(text) : runner.info(`debug: ${text}`)),
+        info: (text) => runner.info(text),
+        warn: (text) => runner.warning(text),
         error: (text) => annotate(text),
     };
 }
@@ -26503,14 +26756,14 @@ function createAnnotator(runner) {
     let count = 0;
     const annotate = (text, title) => {
         count += 1;
-        const message = neutralise(text);
+        const message = (0,core_text/* neutralise */.$0)(text);
         if (count > ANNOTATIONS)
-            runner.info(neutralise(`Error: ${title === undefined ? '' : `${title}: `}${text}`));
+            runner.info((0,core_text/* neutralise */.$0)(`Error: ${title === undefined ? '' : `${title}: `}${text}`));
         else if (message.length <= LONGEST_ANNOTATION)
             runner.error(message, title === undefined ? {} : { title });
         else {
             runner.info(message);
-            runner.error(`${message.slice(0, LONGEST_ANNOTATION)}… (the log has the rest)`, title === undefined ? {} : { title });
+            runner.error(`${(0,core_text/* cut */.Jj)(message, LONGEST_ANNOTATION)} (the log has the rest)`, title === undefined ? {} : { title });
         }
     };
     return Object.assign(annotate, {
@@ -26525,7 +26778,7 @@ function failure({ status }, { code, side, message, hint }) {
     return hint === null ? text : `${text}\n${hint}`;
 }
 /** What was done for an image, folded, as one piece: images run side by side and groups cannot interleave. */
-function createDetails(runner, clean) {
+function createDetails(runner) {
     const lines = new Map();
     return (event) => {
         if (event.event === 'step') {
@@ -26543,9 +26796,9 @@ function createDetails(runner, clean) {
         lines.delete(event.image);
         if (known === undefined)
             return;
-        runner.startGroup(clean(`Details of ${event.row.destination}`));
+        runner.startGroup((0,core_text/* neutralise */.$0)((0,core_text/* oneLine */.TN)(`Details of ${event.row.destination}`)));
         for (const line of known)
-            runner.info(clean(line));
+            runner.info((0,core_text/* neutralise */.$0)((0,core_text/* oneLine */.TN)(line)));
         runner.endGroup();
     };
 }
@@ -26644,7 +26897,7 @@ function filesOf(folder, workspace, problems) {
         return listFiles(folder);
     }
     catch (thrown) {
-        problems.push(`workspace ${workspace}: ${folder} cannot be read: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+        problems.push(`workspace ${workspace}: ${folder} cannot be read: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
         return [];
     }
 }
@@ -26653,7 +26906,7 @@ function read(path, problems) {
         return isFile(path) ? readInput(path) : '';
     }
     catch (thrown) {
-        problems.push(`${path} cannot be read: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+        problems.push(`${path} cannot be read: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
         return '';
     }
 }
@@ -26679,7 +26932,7 @@ function createTektonHost(env, { err }) {
     const writer = prefixed(err, { debug: 'DEBUG: ', info: '', warn: 'WARN: ', error: 'ERROR: ' });
     const voice = createVoice(writer, secrets, true);
     let settings;
-    return {
+    return guarded({
         kind: 'tekton',
         log: voice.log,
         secrets,
@@ -26694,25 +26947,24 @@ function createTektonHost(env, { err }) {
         end: voice.end,
         keep: async (report) => {
             if (settings?.report !== undefined)
-                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(cleanReport(report, secrets)));
+                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(report));
         },
         async publish(report) {
-            const clean = cleanReport(report, secrets);
             const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? '';
             const inFolder = folder === '' ? undefined : (0,external_node_path_.join)(folder, 'report.json');
-            const results = fitResults(clean, settings?.report ?? inFolder ?? '');
+            const results = fitResults(report, settings?.report ?? inFolder ?? '');
             if (results.warning !== undefined)
                 voice.log.warn(results.warning);
             const paths = new Set([inFolder, settings?.report].filter((path) => path !== undefined));
             await allOf([
                 ...Object.entries(results.values).map(([name, value]) => () => writeResult(env, name, value)),
-                ...[...paths].map((path) => () => writeWhole(path, (0,report_report/* reportJson */.l4)(clean))),
+                ...[...paths].map((path) => () => writeWhole(path, (0,report_report/* reportJson */.l4)(report))),
                 () => folder === '' || settings?.summary === false
                     ? undefined
-                    : writeWhole((0,external_node_path_.join)(folder, 'summary.md'), `${renderSummary(clean)}\n`),
+                    : writeWhole((0,external_node_path_.join)(folder, 'summary.md'), `${renderSummary(report)}\n`),
             ]);
         },
-    };
+    });
 }
 /** Secrets have no param: a param's value is readable in the TaskRun. */
 function spell(option) {
@@ -26747,16 +26999,19 @@ async function writeResult(env, name, value) {
 
 
 
+
 /** Forgejo and Gitea set GITHUB_ACTIONS too; the Task sets result paths. */
 function hostKind(env) {
     if (env.GITHUB_ACTIONS === 'true')
         return 'github';
     return Object.keys(env).some((name) => name.startsWith('IMAGE_PROMOTE_RESULT_')) ? 'tekton' : 'plain';
 }
-async function chooseHost(env, streams) {
+async function chooseHost(argv, env, streams) {
     const kind = hostKind(env);
-    if (kind === 'github')
+    if (kind === 'github' && isAction(argv, env))
         return createGithubHost(env, await loadRunner());
+    if (kind === 'github')
+        return createStepHost(env, await loadRunner(), streams);
     return kind === 'tekton' ? createTektonHost(env, streams) : createCliHost(env, streams);
 }
 
@@ -26776,7 +27031,7 @@ core/* config */.$W({ jitless: true });
 /** A run that has something to promote. @returns the exit code. */
 async function conduct(surroundings) {
     const { argv, env, streams, signal } = surroundings;
-    const host = await chooseHost(env, streams);
+    const host = await chooseHost(argv, env, streams);
     let config;
     try {
         config = readConfig(argv, host);
@@ -26791,6 +27046,8 @@ function readConfig(argv, host) {
     const collected = collect(argv, env, readInput);
     const config = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, readInput);
     host.begin(config);
+    for (const warning of collected.warnings ?? [])
+        host.log.warn(warning);
     tellOrigins(collected, host);
     return config;
 }
@@ -26863,26 +27120,130 @@ function signalName({ reason }) {
 
 /***/ }),
 
-/***/ 6788:
+/***/ 4809:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   $g: () => (/* binding */ headerAll),
-/* harmony export */   P9: () => (/* binding */ retryAfter),
-/* harmony export */   Pq: () => (/* binding */ json),
-/* harmony export */   Qq: () => (/* binding */ text),
-/* harmony export */   dg: () => (/* binding */ isTransient),
-/* harmony export */   ee: () => (/* binding */ bytes),
-/* harmony export */   eo: () => (/* binding */ registryError),
-/* harmony export */   ik: () => (/* binding */ place),
-/* harmony export */   t_: () => (/* binding */ EXPOSE_REGISTRY),
-/* harmony export */   vf: () => (/* binding */ discard),
-/* harmony export */   wx: () => (/* binding */ header)
-/* harmony export */ });
-/* unused harmony export parseRetryAfter */
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _error_body_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9223);
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  t_: () => (/* binding */ EXPOSE_REGISTRY),
+  ee: () => (/* binding */ bytes),
+  vf: () => (/* binding */ discard),
+  wx: () => (/* binding */ header),
+  $g: () => (/* binding */ headerAll),
+  dg: () => (/* binding */ isTransient),
+  Pq: () => (/* binding */ json),
+  eo: () => (/* binding */ registryError),
+  P9: () => (/* binding */ retryAfter),
+  Qq: () => (/* binding */ answer_text)
+});
+
+// UNUSED EXPORTS: parseRetryAfter
+
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/errors.js
+var errors = __nccwpck_require__(452);
+;// CONCATENATED MODULE: ./lib/http/error-body.js
+/** The words of a server that refused: untrusted, so cleaned of control characters and bounded before anybody sees them. */
+
+const SAID_LIMIT = 500;
+/** More entries say nothing new: a manifest with 100 missing blobs repeats itself. */
+const ENTRIES = 8;
+const DETAIL_LIMIT = 2000;
+/**
+ * @param contentType decides only what is left open by the text itself: JSON is often sent as text/plain.
+ * @param redact takes secrets out of a text, before anything is cut: a server may echo what it was sent.
+ */
+function readErrorBody(body, contentType, redact = (text) => text) {
+    const trimmed = redact((0,core_text/* visible */.RK)(body)).trim();
+    if (trimmed === '')
+        return { server: [], said: '' };
+    // Once more after parsing: JSON can spell every character in another way.
+    const data = parse(trimmed, redact);
+    if (isRecord(data))
+        return readJson(data);
+    if (/html/i.test(contentType) || /^<(?:!doctype|html)/i.test(trimmed)) {
+        const title = titleOf(trimmed);
+        return { server: [], said: title === '' ? 'with an HTML page' : `with an HTML page: "${said(title)}"` };
+    }
+    return { server: [], said: `"${said(trimmed)}"` };
+}
+function said(text) {
+    return (0,core_text/* oneLine */.TN)(text, SAID_LIMIT);
+}
+function readJson(data) {
+    const entries = (Array.isArray(data.errors) ? data.errors : []).filter(isRecord).slice(0, ENTRIES).map(entryOf);
+    if (entries.length > 0)
+        return { server: entries, said: said(entries.map(sentence).join('; ')) };
+    // Kubernetes Status: reason and message. OAuth (RFC 6749 5.2): error and error_description.
+    const code = string(data.reason) || string(data.error) || '';
+    const message = string(data.message) ||
+        string(data.error_description) ||
+        // OpenShift's and Docker Hub's token services.
+        string(data.details) ||
+        string(data.detail);
+    if (code === '' && message === '')
+        return { server: [], said: '' };
+    const entry = { code: (0,core_text/* oneLine */.TN)(code, 100), message: said(message), ...detailOf(data.details) };
+    return { server: [entry], said: sentence(entry) };
+}
+function entryOf(raw) {
+    return {
+        code: (0,core_text/* oneLine */.TN)(string(raw.code) || 'UNKNOWN', 100),
+        message: said(string(raw.message)),
+        ...detailOf(raw.detail),
+    };
+}
+function sentence(entry) {
+    const detail = typeof entry.detail === 'string' && entry.detail !== entry.message ? ` (${(0,core_text/* oneLine */.TN)(entry.detail, 200)})` : '';
+    const message = entry.message === '' ? '' : `"${entry.message}"`;
+    return [entry.code, message].filter((part) => part !== '').join(' ') + detail;
+}
+/** A detail is kept as data for the rooms that know it, unless it is null or huge. */
+function detailOf(detail) {
+    if (detail === undefined || detail === null)
+        return {};
+    if (typeof detail === 'string')
+        return { detail: said(detail) };
+    try {
+        return JSON.stringify(detail).length > DETAIL_LIMIT ? {} : { detail };
+    }
+    catch {
+        // Nested deeper than the stack.
+        return {};
+    }
+}
+/** Found by index, not by one expression over 64 KiB of somebody else's text. */
+function titleOf(html) {
+    const lower = html.toLowerCase();
+    for (const tag of ['title', 'h1']) {
+        const open = lower.indexOf(`<${tag}`);
+        const from = open < 0 ? -1 : lower.indexOf('>', open);
+        const to = from < 0 ? -1 : lower.indexOf(`</${tag}`, from);
+        if (to > 0)
+            return html.slice(from + 1, to);
+    }
+    return '';
+}
+function parse(text, redact) {
+    try {
+        return JSON.parse(text, (_, value) => (typeof value === 'string' ? redact((0,core_text/* visible */.RK)(value)) : value));
+    }
+    catch {
+        return undefined;
+    }
+}
+function string(value) {
+    return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '';
+}
+function isRecord(value) {
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+;// CONCATENATED MODULE: ./lib/http/answer.js
 /** Reading answers, always bounded, and turning a refusal into the project's error. */
+
 
 
 /** Enough for every error envelope; a proxy's HTML page is cut. */
@@ -26912,7 +27273,7 @@ async function bytes(res, limit) {
     for await (const part of res.body) {
         size += part.byteLength;
         if (size > limit || announced > limit) {
-            throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${place(res.url)}: the answer is longer than ${limit} bytes.`, {
+            throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(res.url)}: the answer is longer than ${limit} bytes.`, {
                 status: res.status,
             });
         }
@@ -26920,19 +27281,19 @@ async function bytes(res, limit) {
     }
     return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
 }
-async function text(res, limit) {
+async function answer_text(res, limit) {
     return Buffer.from(await bytes(res, limit)).toString('utf8');
 }
 /** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
 async function json(res, schema, limit) {
-    const body = await text(res, limit);
+    const body = await answer_text(res, limit);
     let data;
     try {
         data = JSON.parse(body);
     }
     catch {
         const type = header(res, 'content-type') ?? 'no content type';
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${place(res.url)}: the answer is not JSON (${(0,_error_body_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .h)(type, 100)}).`, {
+        throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(res.url)}: the answer is not JSON (${(0,core_text/* oneLine */.TN)(type, 100)}).`, {
             status: res.status,
         });
     }
@@ -26940,8 +27301,8 @@ async function json(res, schema, limit) {
     if (parsed.success)
         return parsed.data;
     const issue = parsed.error.issues[0];
-    const where = (0,_error_body_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .h)(issue?.path.map(String).join('.') || 'the document', 100);
-    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${place(res.url)}: unexpected JSON at ${where}: ${issue?.message ?? ''}.`, {
+    const where = (0,core_text/* oneLine */.TN)(issue?.path.map(String).join('.') || 'the document', 100);
+    throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(res.url)}: unexpected JSON at ${where}: ${(0,core_text/* oneLine */.TN)(issue?.message ?? '', 200)}.`, {
         status: res.status,
     });
 }
@@ -26971,10 +27332,10 @@ function isTransient(status) {
  * `redact`: takes secrets out before the text is cut, which could leave a part of one.
  */
 async function registryError(res, about) {
-    const body = (0,_error_body_js__WEBPACK_IMPORTED_MODULE_1__/* .readErrorBody */ .N)(await errorText(res), header(res, 'content-type') ?? '', about.redact);
+    const body = readErrorBody(await errorText(res), header(res, 'content-type') ?? '', about.redact);
     const said = body.said === '' ? 'without an explanation' : body.said;
     const code = about.code ?? codeOf(res.status, body);
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, `${about.what}: ${res.status} ${said}.`, {
+    return new errors/* PromoteError */.jG(code, `${about.what}: ${res.status} ${said}.`, {
         side: about.side,
         hint: about.hint ?? HINTS[code],
         status: res.status,
@@ -27023,7 +27384,7 @@ function retryAfter(res, now = Date.now()) {
 }
 /** Seconds or an HTTP-date; a date counts from the server's own clock, which may be far from ours. */
 function parseRetryAfter(value, date, now) {
-    const wanted = value?.trim().slice(0, 64) ?? '';
+    const wanted = value?.trim() ?? '';
     if (/^\d{1,9}(?:\.\d+)?$/.test(wanted))
         return Math.ceil(Number(wanted) * 1000);
     // `Date.parse` takes much more than an HTTP-date, "-5" for one.
@@ -27035,119 +27396,120 @@ function parseRetryAfter(value, date, now) {
     const theirs = Date.parse(date?.slice(0, 64) ?? '');
     return Math.max(0, at - (Number.isNaN(theirs) ? now : theirs));
 }
-/** A URL for messages: without user, query and fragment, which may hold signatures and secrets. */
-function place(url) {
-    return (0,_error_body_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .h)(`${url.origin}${url.pathname}`, 300);
-}
 
 
 /***/ }),
 
-/***/ 9223:
+/***/ 4596:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   N: () => (/* binding */ readErrorBody),
-/* harmony export */   h: () => (/* binding */ quote)
+/* harmony export */   $E: () => (/* binding */ contentOf),
+/* harmony export */   G7: () => (/* binding */ readPath),
+/* harmony export */   XQ: () => (/* binding */ straySecrets),
+/* harmony export */   dS: () => (/* binding */ notPath),
+/* harmony export */   uu: () => (/* binding */ contentKind)
 /* harmony export */ });
-const SAID_LIMIT = 500;
-/** More entries say nothing new: a manifest with 100 missing blobs repeats itself. */
-const ENTRIES = 8;
-const DETAIL_LIMIT = 2000;
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
+/* harmony import */ var _yaml_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(1796);
+/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4114);
+
+
+
 /**
- * @param contentType decides only what is left open by the text itself: JSON is often sent as text/plain.
- * @param redact takes secrets out of a text, before anything is cut: a server may echo what it was sent.
+ * The content of a file where its path is wanted. CI systems hand over both, and the wrong one often is a credential:
+ * it is named for what it is, and no part of it is quoted.
  */
-function readErrorBody(body, contentType, redact = (text) => text) {
-    const trimmed = redact(body).trim();
-    if (trimmed === '')
-        return { server: [], said: '' };
-    // Once more after parsing: JSON can spell every character in another way.
-    const data = parse(trimmed, redact);
-    if (isRecord(data))
-        return readJson(data);
-    if (/html/i.test(contentType) || /^<(?:!doctype|html)/i.test(trimmed)) {
-        const title = titleOf(trimmed);
-        return { server: [], said: title === '' ? 'with an HTML page' : `with an HTML page: "${quote(title)}"` };
-    }
-    return { server: [], said: `"${quote(trimmed)}"` };
+/** PATH_MAX and NAME_MAX of Linux. */
+const LONGEST_PATH = 4096;
+const LONGEST_NAME = 255;
+const SHAPES = [
+    [/-----BEGIN [A-Z0-9 ]+-----/, 'PEM text'],
+    [/^["[{]/, 'JSON'],
+    [/sha256~/, 'an OpenShift token'],
+    [/^(?:Bearer\s+)?eyJ[\w-]*\.[\w-]+\.[\w-]*$/, 'a JSON Web Token'],
+    [/^(?:---|- .*|["']?[A-Za-z][\w.-]*["']?:(?:\s.*)?)$/m, 'YAML'],
+    [/[\r\n]/, 'a text of several lines'],
+];
+/** What the value is, when it cannot be the path of a file. */
+function contentKind(value) {
+    const text = value.trim();
+    const shape = SHAPES.find(([pattern]) => pattern.test(text))?.[1];
+    if (shape !== undefined)
+        return shape;
+    const inner = fromBase64(text);
+    if (inner !== undefined)
+        return `base64 of ${SHAPES.find(([pattern]) => pattern.test(inner))?.[1] ?? 'a credential'}`;
+    if (/\p{Cc}/u.test(text))
+        return 'a text with control characters';
+    const tooLong = text.length > LONGEST_PATH || text.split(/[/\\]/).some((name) => name.length > LONGEST_NAME);
+    return tooLong ? 'a text that is longer than any path' : undefined;
 }
-/** One bounded line without control characters, bidirectional overrides and line separators. */
-function quote(text, limit = SAID_LIMIT) {
-    const line = text
-        .slice(0, limit * 4)
-        .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ')
-        .replace(/ {2,}/g, ' ')
-        .trim();
-    return line.length <= limit ? line : `${line.slice(0, limit)}…`;
+/** What base64 hides, when that is JSON, YAML, PEM or `user:password`. */
+function fromBase64(text) {
+    if (text.length < 12 || !/^[A-Za-z0-9+/_\s-]+=*$/.test(text))
+        return undefined;
+    const inner = Buffer.from(text, 'base64').toString('utf8').trim();
+    return /^[\t\n\r -~]+$/.test(inner) && /[:{[]|-----BEGIN/.test(inner) ? inner : undefined;
 }
-function readJson(data) {
-    const entries = (Array.isArray(data.errors) ? data.errors : []).filter(isRecord).slice(0, ENTRIES).map(entryOf);
-    if (entries.length > 0)
-        return { server: entries, said: quote(entries.map(sentence).join('; ')) };
-    // Kubernetes Status: reason and message. OAuth (RFC 6749 5.2): error and error_description.
-    const code = string(data.reason) || string(data.error) || '';
-    const message = string(data.message) ||
-        string(data.error_description) ||
-        // OpenShift's and Docker Hub's token services.
-        string(data.details) ||
-        string(data.detail);
-    if (code === '' && message === '')
-        return { server: [], said: '' };
-    const entry = { code: quote(code, 100), message: quote(message), ...detailOf(data.details) };
-    return { server: [entry], said: sentence(entry) };
+/** Whether a part of the value looks like a token or a generated password, which a message must not repeat. */
+function isRandom(value) {
+    const kinds = [/[A-Z]/, /[a-z]/, /\d/];
+    return value.split(/[/\\.]/).some((name) => {
+        const found = kinds.filter((kind) => kind.test(name)).length;
+        return (name.length >= 16 && found === 3) || (name.length >= 32 && found === 2);
+    });
 }
-function entryOf(raw) {
-    return {
-        code: quote(string(raw.code) || 'UNKNOWN', 100),
-        message: quote(string(raw.message)),
-        ...detailOf(raw.detail),
-    };
+/** What is wrong with a value that is no path, as words that follow the name of its option. */
+function notPath(value) {
+    const kind = contentKind(value);
+    return kind && `holds ${kind}, not the path of a file`;
 }
-function sentence(entry) {
-    const detail = typeof entry.detail === 'string' && entry.detail !== entry.message ? ` (${quote(entry.detail, 200)})` : '';
-    const message = entry.message === '' ? '' : `"${entry.message}"`;
-    return [entry.code, message].filter((part) => part !== '').join(' ') + detail;
-}
-/** A detail is kept as data for the rooms that know it, unless it is null or huge. */
-function detailOf(detail) {
-    if (detail === undefined || detail === null)
-        return {};
-    if (typeof detail === 'string')
-        return { detail: quote(detail) };
+/**
+ * Reads the file of an option. This is the one way from an option to a file.
+ * @param options.quoted false: a password may stand there instead of the path, which is not repeated then.
+ * @throws Error whose message follows the name of the option.
+ */
+function readPath(value, readFile, { quoted = true, problem = 'cannot be read' } = {}) {
+    const wrong = notPath(value);
+    if (wrong !== undefined)
+        throw new Error(wrong);
     try {
-        return JSON.stringify(detail).length > DETAIL_LIMIT ? {} : { detail };
+        return readFile(value);
     }
-    catch {
-        // Nested deeper than the stack.
-        return {};
+    catch (thrown) {
+        const path = !quoted || isRandom(value) ? '' : `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(value)} `;
+        throw new Error(`${path}${problem}: ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_2__/* .reasonOf */ .A)(thrown)}`);
     }
 }
-/** Found by index, not by one expression over 64 KiB of somebody else's text. */
-function titleOf(html) {
-    const lower = html.toLowerCase();
-    for (const tag of ['title', 'h1']) {
-        const open = lower.indexOf(`<${tag}`);
-        const from = open < 0 ? -1 : lower.indexOf('>', open);
-        const to = from < 0 ? -1 : lower.indexOf(`</${tag}`, from);
-        if (to > 0)
-            return html.slice(from + 1, to);
-    }
-    return '';
-}
-function parse(text, redact) {
+/** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
+function contentOf(name, value) {
+    if (contentKind(value) === undefined)
+        return undefined;
+    const text = fromBase64(value.trim()) ?? value;
+    const members = name.endsWith('kubeconfig') ? ['clusters'] : ['auths', 'credHelpers', 'credsStore'];
     try {
-        return JSON.parse(text, (_, value) => (typeof value === 'string' ? redact(value) : value));
+        const document = (0,_yaml_js__WEBPACK_IMPORTED_MODULE_0__/* .parseYaml */ .h)(text, { repeatedKeys: true });
+        const isMap = typeof document === 'object' && document !== null;
+        return isMap && members.some((member) => member in document) ? text : undefined;
     }
     catch {
         return undefined;
     }
 }
-function string(value) {
-    return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '';
-}
-function isRecord(value) {
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Tokens, keys and passwords by their shape, wherever they stand. */
+const SECRETS = [
+    /sha256~[\w-]{16,}/g,
+    /\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
+    /\b(?:gh[opsu]|github_pat|glpat|dckr_pat|hvs)[_.-][\w-]{16,}/g,
+    /\/\/[^/\s:@]*:([^/\s@]+)@(?!sha\d+:)/g,
+    /(?:auth|password|token|client-key-data)(?:["']\s*:\s*|:\s+)["']?([^\s"',}]{4,})/gi,
+];
+/** What in the text of an option has to be kept secret, although the option is not for secrets. */
+function straySecrets(text) {
+    const found = SECRETS.flatMap((pattern) => [...text.matchAll(pattern)].map(([whole, part]) => part ?? whole));
+    const isWhole = /PRIVATE KEY-----/.test(text) || fromBase64(text.trim()) !== undefined;
+    return isWhole ? [text, ...found] : found;
 }
 
 
@@ -27245,9 +27607,9 @@ function wrap(text, width) {
 /* harmony export */   eb: () => (/* binding */ parseImages),
 /* harmony export */   ry: () => (/* binding */ splitList)
 /* harmony export */ });
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3940);
-/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(1733);
 
 
 
@@ -27265,17 +27627,42 @@ function splitList(text) {
         .filter((item) => item !== '');
 }
 /**
- * `SRC` or `SRC=DST` items. DST without a tag inherits SRC's; SRC alone keeps the name, at the destination's registry.
+ * `SRC` or `SRC=DST` items; a JSON list of them is read too. DST without a tag inherits SRC's; SRC alone keeps the name, at the
+ * destination's registry.
  * @param note is told what is wrong with an item; the others are still read.
  */
 function parseImages(text, note) {
-    return splitList(text).flatMap((item) => {
+    const list = fromJson(text);
+    if (list === undefined)
+        note('is JSON, but no list of "SRC=DST" texts: write one image per line, or use image-list for entries with choices');
+    // A Tekton result may end in a line break, and no image begins with "@".
+    const lines = (list ?? '').replace(/[\t ]*[\r\n]+[\t ]*(?=@)/g, '');
+    return splitList(lines)
+        .flatMap(splitBlanks)
+        .flatMap((item) => {
         const pair = parsePair(item);
         if (typeof pair !== 'string')
             return [pair];
-        note(pair);
+        note(item.startsWith('=') && /[\r\n]\s*=/.test(lines) ? `${pair}; a line break stands before it` : pair);
         return [];
     });
+}
+function fromJson(text) {
+    if (!/^\s*[[{"]/.test(text))
+        return text;
+    try {
+        const list = [JSON.parse(text)].flat();
+        return Array.isArray(list) && list.every((item) => typeof item === 'string') ? list.join('\n') : undefined;
+    }
+    catch {
+        return undefined;
+    }
+}
+/** Blanks separate images where each has its "="; without, `SRC DST` may be one image or two. */
+function splitBlanks(item) {
+    const parts = item.replace(/\s*=\s*/g, '=').split(/\s+/);
+    const areImages = parts.every((part) => /^[^=]+=[^=]+$/.test(part) && !(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(part) && !/=oci/.test(part));
+    return areImages ? parts : [item];
 }
 /** @returns the pair (with a glob for a tag: the set), or what is wrong with it. */
 function parsePair(item) {
@@ -27283,6 +27670,9 @@ function parsePair(item) {
     const [from = '', to] = parts;
     if (parts.length > 2)
         return `${shown(item)} has more than one "=": write one SRC=DST per line or comma`;
+    const blank = [from, to ?? ''].find((name) => /\s/.test(name) && !(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(name));
+    if (blank !== undefined)
+        return `${shown(item)} has a blank in it: write one image per line or comma, and "=" between source and destination`;
     if (from === '' || to === '')
         return `${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`;
     const [, repository, glob] = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(from) ? [] : (/^([^@]*):([\w.-]*[*?][\w.*?-]*)$/.exec(from) ?? []);
@@ -27295,7 +27685,7 @@ function parsePair(item) {
     if (typeof destination === 'string')
         return destination;
     if (destination?.digest !== undefined)
-        return `${shown(item)}: a destination has a tag and never a digest, which the source decides: write ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ tag: 'TAG', ...destination, digest: undefined }))}`;
+        return `${shown(item)}: a destination has a tag and never a digest, which the source decides: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ tag: 'TAG', ...destination, digest: undefined }))}`;
     return complete(item, source, destination);
 }
 /** @returns the set, or what is wrong with it. */
@@ -27313,7 +27703,7 @@ function parseSet(from, to, select) {
         if (reference?.layout !== undefined)
             return `${shown(text)}: tags are selected in registries only`;
         if (reference?.tag !== undefined || reference?.digest !== undefined)
-            return `${shown(text)}: several tags are promoted from repository to repository: write ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...reference, tag: undefined, digest: undefined }))}`;
+            return `${shown(text)}: several tags are promoted from repository to repository: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...reference, tag: undefined, digest: undefined }))}`;
     }
     return { source, destination: destination ?? { host: undefined, repository: source.repository }, select };
 }
@@ -27322,7 +27712,7 @@ function complete(item, source, destination) {
     if (tag === undefined)
         return untagged(item, source, destination);
     if (!(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isTag */ .dz)(tag))
-        return `${shown(item)}: ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(tag)} is no tag: name the destination with one`;
+        return `${shown(item)}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(tag)} is no tag: name the destination with one`;
     const into = destinationOf(source, destination, tag);
     if (typeof into === 'string')
         return `${shown(item)}: name the destination too, because ${into}`;
@@ -27347,7 +27737,7 @@ function destinationOf(source, destination, tag) {
     if (source.layout === undefined)
         return { host: undefined, repository: source.repository, tag };
     if (source.repository === '')
-        return `${(0,_problems_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(tag)} is a tag alone`;
+        return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(tag)} is a tag alone`;
     const name = readReference((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .layoutName */ .UX)(source.repository, tag));
     return typeof name === 'string' ? name : { host: undefined, repository: name.repository, tag };
 }
@@ -27377,7 +27767,7 @@ function readReference(text) {
 }
 /** `user:password@registry/…` is no reference, and the password must not end in a log. */
 function shown(text) {
-    return (0,_problems_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text.replace(USERINFO_ALL, '$1$2:***@'));
+    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text.replace(USERINFO_ALL, '$1$2:***@'));
 }
 
 
@@ -27543,18 +27933,13 @@ function variableName(option) {
 
 /***/ }),
 
-/***/ 1733:
+/***/ 4114:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   A3: () => (/* binding */ reasonOf),
-/* harmony export */   hD: () => (/* binding */ quote),
-/* harmony export */   pA: () => (/* binding */ nearest)
+/* harmony export */   A: () => (/* binding */ reasonOf),
+/* harmony export */   p: () => (/* binding */ nearest)
 /* harmony export */ });
-/** Input as it may stand in a message: one line, at most 120 characters, in double quotes. */
-function quote(text) {
-    return JSON.stringify(text.length > 120 ? `${text.slice(0, 119)}…` : text);
-}
 function reasonOf(thrown) {
     return thrown instanceof Error ? thrown.message : String(thrown);
 }
@@ -27603,8 +27988,12 @@ __nccwpck_require__.d(__webpack_exports__, {
   B: () => (/* binding */ parseRelease)
 });
 
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/oci/digest.js
 var digest = __nccwpck_require__(9501);
+// EXTERNAL MODULE: ./lib/inputs/content.js
+var content = __nccwpck_require__(4596);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
 var schemas = __nccwpck_require__(2857);
 // EXTERNAL MODULE: ./lib/errors.js
@@ -27616,10 +28005,11 @@ var yaml = __nccwpck_require__(1796);
 // EXTERNAL MODULE: ./lib/inputs/images.js
 var inputs_images = __nccwpck_require__(7591);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
-var problems = __nccwpck_require__(1733);
+var problems = __nccwpck_require__(4114);
 // EXTERNAL MODULE: ./lib/inputs/selection.js + 2 modules
 var selection = __nccwpck_require__(9617);
 ;// CONCATENATED MODULE: ./lib/inputs/image-list.js
+
 
 
 
@@ -27682,7 +28072,7 @@ function readEntry(entry) {
         return 'expect-current is for one tag, not for a selection';
     const comma = [source, destination].find((text) => text !== undefined && /[=,\s]/.test(text) && !/^oci/.test(text));
     if (comma !== undefined)
-        return `${(0,problems/* quote */.hD)(comma)} is not one image`;
+        return `${(0,core_text/* quote */.hD)(comma)} is not one image`;
     const image = tags === undefined
         ? (0,inputs_images/* parsePair */.Ar)(destination === undefined ? source : `${source}=${destination}`)
         : (0,inputs_images/* parseSet */.eK)(source, destination, tags);
@@ -27705,20 +28095,20 @@ function readPlatforms(list) {
 /** The first thing that is wrong, as zod found it; what the file says is quoted nowhere but by name. */
 function describe({ issues: [issue] }) {
     if (issue?.code === 'unrecognized_keys')
-        return `${issue.keys.map(problems/* quote */.hD).join(', ')} is no member of an entry`;
+        return `${issue.keys.map((key) => (0,core_text/* quote */.hD)(key)).join(', ')} is no member of an entry`;
     const where = issue?.path.join('.') ?? '';
     return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`;
 }
 function nameOf(entry) {
     const source = entry?.source;
-    return typeof source === 'string' ? ` (${(0,problems/* quote */.hD)(source)})` : '';
+    return typeof source === 'string' ? ` (${(0,core_text/* quote */.hD)(source)})` : '';
 }
 function attempt(read, say) {
     try {
         return read() ?? [];
     }
     catch (thrown) {
-        return say((0,problems/* reasonOf */.A3)(thrown));
+        return say((0,problems/* reasonOf */.A)(thrown));
     }
 }
 
@@ -27790,6 +28180,8 @@ var inputs_shard = __nccwpck_require__(5285);
 
 
 
+
+
 /** What is promoted, and on which conditions. */
 function parseRelease(inputs) {
     const { text, flag, say, spell } = inputs;
@@ -27806,7 +28198,7 @@ function parseRelease(inputs) {
         rollback: fromFile(inputs, 'rollback', readRollback),
     };
     if (sets.length > 0 && text('additional-tags') !== undefined)
-        say('additional-tags', `go with images that are named one by one, not with ${(0,problems/* quote */.hD)((0,selection/* describeSelection */.e9)(sets[0]?.select ?? {}))}`);
+        say('additional-tags', `go with images that are named one by one, not with ${(0,core_text/* quote */.hD)((0,selection/* describeSelection */.e9)(sets[0]?.select ?? {}))}`);
     if (release.atomic && text('shard') !== undefined)
         say('shard', `is excluded by ${spell('atomic')}: the parts of a list know nothing of each other`);
     if (release.atomic && text('report') === undefined)
@@ -27845,7 +28237,7 @@ function expecting(images, sets, { text, say }) {
     if (expected === undefined)
         return [...images];
     if (expected !== 'absent' && !(0,digest/* isDigest */.Bc)(expected))
-        say('expect-current', `${(0,problems/* quote */.hD)(expected)} is neither a digest, sha256:…, nor absent`);
+        say('expect-current', `${(0,core_text/* quote */.hD)(expected)} is neither a digest, sha256:…, nor absent`);
     else if (images.length !== 1 || sets.length > 0)
         say('expect-current', 'goes with one image; in image-list each entry may have its own');
     else if (text('additional-tags') !== undefined)
@@ -27860,15 +28252,17 @@ function shardOf({ text, say }) {
     say('shard', shard.wrong);
     return undefined;
 }
-function fromFile({ text, say, readFile }, name, read) {
-    const path = text(name);
+function fromFile({ text: given, say, readFile }, name, read) {
+    const path = given(name);
     if (path === undefined)
         return undefined;
+    let text;
     try {
-        return read(readFile(path));
+        text = (0,content/* readPath */.G7)(path, readFile);
+        return read(text);
     }
     catch (thrown) {
-        say(name, `${(0,problems/* quote */.hD)(path)}: ${(0,problems/* reasonOf */.A3)(thrown)}`);
+        say(name, `${text === undefined ? '' : `${(0,core_text/* quote */.hD)(path)}: `}${(0,problems/* reasonOf */.A)(thrown)}`);
         return undefined;
     }
 }
@@ -27891,10 +28285,10 @@ __nccwpck_require__.d(__webpack_exports__, {
 const external_node_vm_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:vm");
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
 var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/inputs/problems.js
-var problems = __nccwpck_require__(1733);
 ;// CONCATENATED MODULE: ./lib/inputs/semver.js
 /** Semantic versions and ranges (semver.org 2.0.0; ranges and their prerelease rule as npm's node-semver reads them). */
 const NUMBER = '0|[1-9]\\d{0,14}';
@@ -28145,7 +28539,7 @@ function matchRegex(pattern, tags) {
     catch (thrown) {
         if (thrown.code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT')
             throw thrown;
-        throw new errors/* PromoteError */.jG('USAGE', `The regular expression ${(0,problems/* quote */.hD)(pattern)} takes more than a second for ${tags.length} tags.`, {
+        throw new errors/* PromoteError */.jG('USAGE', `The regular expression ${(0,core_text/* quote */.hD)(pattern)} takes more than a second for ${tags.length} tags.`, {
             side: 'input',
             hint: 'Avoid repetitions inside of repetitions, as in (a+)+; a glob or a range of versions may do as well.',
         });
@@ -28163,7 +28557,7 @@ function matchRegex(pattern, tags) {
 /* harmony export */   u: () => (/* binding */ parseShard)
 /* harmony export */ });
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
-/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(1733);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
 
 
 const MOST_SHARDS = 256;
@@ -28173,7 +28567,7 @@ function parseShard(text) {
     const shard = { index: Number(index), of: Number(of) };
     if (index !== undefined && shard.index >= 1 && shard.index <= shard.of && shard.of <= MOST_SHARDS)
         return shard;
-    return { wrong: `${(0,_problems_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}` };
+    return { wrong: `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}` };
 }
 /**
  * Each name belongs to one shard, whatever else is on the list: runners that see different lists (a tag was pushed in
@@ -28238,8 +28632,10 @@ function referrersTag(digest) {
 /* harmony export */   jq: () => (/* binding */ isForeign)
 /* harmony export */ });
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
+
 
 
 
@@ -28379,7 +28775,7 @@ function parseDocument(json) {
     if (!parsed.success) {
         const [issue] = parsed.error.issues;
         const where = issue === undefined || issue.path.length === 0 ? '' : ` (${issue.path.join('.')}: ${issue.message})`;
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `The answer is not a manifest${where.slice(0, 200)}.`);
+        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `The answer is not a manifest${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .cut */ .Jj)(where, 200)}.`);
     }
     const { schemaVersion } = parsed.data;
     if (schemaVersion !== undefined && schemaVersion !== 2)
@@ -28427,7 +28823,9 @@ function linksOf(document) {
 /* harmony export */   FL: () => (/* binding */ parsePlatform),
 /* harmony export */   cK: () => (/* binding */ matches)
 /* harmony export */ });
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
+
 
 /** containerd/platforms database.go `normalizeArch`: names that other systems use for the same thing. */
 const ARCHITECTURES = new Map([
@@ -28453,7 +28851,7 @@ function parsePlatform(text) {
         (variant === undefined || COMPONENT.test(variant)) &&
         more.length === 0;
     if (!good)
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${JSON.stringify(text.slice(0, 120))} is not a platform.`, {
+        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is not a platform.`, {
             side: 'input',
             hint: 'Platforms look like linux/amd64, linux/arm64/v8 or windows(10.0.17763)/amd64.',
         });
@@ -28555,8 +28953,10 @@ function normaliseVariant(architecture, variant) {
 /* harmony export */   nW: () => (/* binding */ isLayout),
 /* harmony export */   w4: () => (/* binding */ hostOf)
 /* harmony export */ });
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
+
 
 
 /** distribution-spec "Pulling manifests": `<name>` is made of these, joined by `/`. */
@@ -28617,7 +29017,7 @@ function isLayout(text) {
  * @throws PromoteError USAGE
  */
 function parseLayout(text) {
-    const wrong = (reason) => new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${quote(text)} is not an OCI layout: ${reason}.`, {
+    const wrong = (reason) => new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not an OCI layout: ${reason}.`, {
         side: 'input',
         hint: 'Layouts look like oci:FOLDER[:name] or oci-archive:FILE.tar[:name].',
     });
@@ -28685,7 +29085,7 @@ function parsePath(path, wrong) {
     if (!hasHost)
         return { repository: parseRepository(path, wrong) };
     if (first.length > LONGEST_HOST || !HOST.test(first))
-        throw wrong(`${quote(first)} is not a host name`);
+        throw wrong(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(first)} is not a host name`);
     const port = /:([0-9]+)$/.exec(first)?.[1];
     if (port !== undefined && (Number(port) < 1 || Number(port) > 65_535))
         throw wrong(`port ${port} is out of range`);
@@ -28705,7 +29105,7 @@ function parseRepository(repository, wrong) {
         if (component === '')
             throw wrong('the repository has an empty component (a "/" too many)');
         if (!COMPONENT.test(component))
-            throw wrong(`component ${quote(component)} is not made of a-z and 0-9 with single ".", "_", "__" or "-" between them`);
+            throw wrong(`component ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(component)} is not made of a-z and 0-9 with single ".", "_", "__" or "-" between them`);
     }
     return repository;
 }
@@ -28715,7 +29115,7 @@ function parseTag(tag, wrong) {
     if (tag.length > 128)
         throw wrong(`the tag has ${tag.length} characters, at most 128 are allowed`);
     if (!isTag(tag))
-        throw wrong(`tag ${quote(tag)} is not made of A-Z, a-z, 0-9, "_", "." and "-", or begins with "." or "-"`);
+        throw wrong(`tag ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(tag)} is not made of A-Z, a-z, 0-9, "_", "." and "-", or begins with "." or "-"`);
     return tag;
 }
 function parseDigest(digest, wrong) {
@@ -28732,15 +29132,12 @@ function parseDigest(digest, wrong) {
     throw wrong('the digest has characters that are not 0-9 or a-f in lower case');
 }
 function malformed(text, reason) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${quote(text)} is not an image reference: ${reason}.`, {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not an image reference: ${reason}.`, {
         side: 'input',
         hint: 'References look like [host/]namespace/name[:tag][@sha256:…].',
     });
 }
 /** JSON escapes make control characters visible; the length is bounded because the text may be anything. */
-function quote(text) {
-    return JSON.stringify(text.length > 120 ? `${text.slice(0, 117)}…` : text);
-}
 
 
 /***/ }),
@@ -28919,20 +29316,20 @@ function followText(tag, origin) {
 /* harmony export */   D4: () => (/* binding */ decode),
 /* harmony export */   Dl: () => (/* binding */ parseUrl),
 /* harmony export */   LF: () => (/* binding */ read),
+/* harmony export */   TT: () => (/* binding */ saidBy),
 /* harmony export */   Uq: () => (/* binding */ OBJECT_LIMIT),
 /* harmony export */   V2: () => (/* binding */ failure),
 /* harmony export */   Vm: () => (/* binding */ word),
 /* harmony export */   Z2: () => (/* binding */ STREAM_LIMIT),
 /* harmony export */   ag: () => (/* binding */ said),
 /* harmony export */   c2: () => (/* binding */ statusOf),
-/* harmony export */   hD: () => (/* binding */ quote),
 /* harmony export */   pm: () => (/* binding */ kubernetes),
 /* harmony export */   te: () => (/* binding */ apiUrlHint)
 /* harmony export */ });
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2857);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _http_answer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6788);
-/* harmony import */ var _http_error_body_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9223);
+/* harmony import */ var _http_answer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4809);
 /* harmony import */ var _token_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4649);
 
 
@@ -28969,7 +29366,7 @@ async function read(send, request, limit, side) {
         const res = await send(request);
         const body = await (0,_http_answer_js__WEBPACK_IMPORTED_MODULE_1__/* .text */ .Qq)(res, limit);
         const type = (0,_http_answer_js__WEBPACK_IMPORTED_MODULE_1__/* .header */ .wx)(res, 'content-type') ?? '';
-        const html = /^text\/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(body.slice(0, 200));
+        const html = /^text\/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(body);
         return { status: res.status, html, body, retryAfter: (0,_http_answer_js__WEBPACK_IMPORTED_MODULE_1__/* .retryAfter */ .P9)(res), headers: res.headers };
     }
     catch (thrown) {
@@ -29005,16 +29402,16 @@ function statusOf(reply) {
 function said(reply, context) {
     if (reply.html)
         return `${reply.status} and an HTML page${titled(reply.body, context)}`;
-    const words = quote(statusOf(reply)?.message ?? reply.body, context);
+    const words = saidBy(statusOf(reply)?.message ?? reply.body, context);
     return words === '' ? `${reply.status}` : `${reply.status} "${words}"`;
 }
 function titled(page, context) {
     const title = /<title>([^<]{1,200})<\/title>/i.exec(page)?.[1];
-    return title === undefined ? '' : ` ("${quote(title, context)}")`;
+    return title === undefined ? '' : ` ("${saidBy(title, context)}")`;
 }
 /** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
-function quote(words, context) {
-    return (0,_http_error_body_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .h)(context.secrets.redact(words.slice(0, OBJECT_LIMIT)), QUOTE_LIMIT);
+function saidBy(words, context) {
+    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .oneLine */ .TN)(context.secrets.redact((0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .visible */ .RK)(words)), QUOTE_LIMIT);
 }
 /** A name as one word of a command to paste: a server chose it. */
 function word(name) {
@@ -29036,7 +29433,7 @@ function decode(reply, schema, tried, kube) {
     if (result.success)
         return result.data;
     const where = result.error.issues.map((issue) => issue.path.join('.')).join(', ');
-    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${tried}: ${kube.url.host} answered with unexpected JSON (at ${quote(where, kube.context)}).`, {
+    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${tried}: ${kube.url.host} answered with unexpected JSON (at ${saidBy(where, kube.context)}).`, {
         side: kube.side,
         status: reply.status,
     });
@@ -29409,7 +29806,7 @@ async function quotas(kube, { namespace }) {
         return [];
     return (0,kubernetes/* decode */.D4)(reply, quotasSchema, 'Listing quotas', kube).items.flatMap(({ metadata, status }) => Object.entries(status?.hard ?? {})
         .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
-        .map(([key, hard]) => (0,kubernetes/* quote */.hD)(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)));
+        .map(([key, hard]) => (0,kubernetes/* saidBy */.TT)(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)));
 }
 const limitsSchema = schemas/* looseObject */._H3({
     items: schemas/* array */.YOg(schemas/* looseObject */._H3({
@@ -29425,7 +29822,7 @@ async function limitRanges(kube, { namespace }) {
     return (0,kubernetes/* decode */.D4)(reply, limitsSchema, 'Listing limit ranges', kube).items.flatMap(({ metadata, spec }) => (spec?.limits ?? [])
         .filter(({ type }) => isImageResource(type))
         .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => ({ type, key, value })))
-        .map(({ type, key, value }) => (0,kubernetes/* quote */.hD)(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context)));
+        .map(({ type, key, value }) => (0,kubernetes/* saidBy */.TT)(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context)));
 }
 function isImageResource(key) {
     return /^openshift\.io\/image/i.test(key);
@@ -29521,7 +29918,7 @@ async function whoAmI(kube, describe, token) {
 function named(name, reply, kube, describe, token) {
     if (name === ANONYMOUS_USER)
         throw refused(reply, kube, describe, token);
-    return (0,kubernetes/* quote */.hD)(name, kube.context);
+    return (0,kubernetes/* saidBy */.TT)(name, kube.context);
 }
 /** Neither question is allowed or served: a token with narrow scopes, or no OpenShift at all. */
 function unknown(review, user, kube, describe) {
@@ -29665,12 +30062,12 @@ function locationOf(reply, asked) {
 }
 /** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
 function elsewhere(target, asked) {
-    const where = (0,kubernetes/* quote */.hD)(target.host + target.pathname, asked.context);
+    const where = (0,kubernetes/* saidBy */.TT)(target.host + target.pathname, asked.context);
     const what = target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`;
     return unsupported(`it redirected to ${what}; the password was not sent there`, asked, { status: 302 });
 }
 function redirectError(error, description, reply, asked) {
-    const words = (0,kubernetes/* quote */.hD)(`${error ?? 'neither code nor error'} ${description}`, asked.context);
+    const words = (0,kubernetes/* saidBy */.TT)(`${error ?? 'neither code nor error'} ${description}`, asked.context);
     const message = `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`;
     const detail = { side: asked.side, status: reply.status };
     if (error === 'access_denied')
@@ -29690,7 +30087,7 @@ function unauthorized(reply, asked) {
     if (/X-CSRF-Token/i.test(words))
         return rejected(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.context)}`, asked);
     const page = tokenPage(reply, words);
-    const visit = page === undefined ? '' : ` Tokens are shown to people at ${(0,kubernetes/* quote */.hD)(page, asked.context)}`;
+    const visit = page === undefined ? '' : ` Tokens are shown to people at ${(0,kubernetes/* saidBy */.TT)(page, asked.context)}`;
     return unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.context)}`, asked, { status: 401, visit });
 }
 function tokenPage(reply, words) {
@@ -29901,8 +30298,8 @@ function tokenOf(reply) {
     }
 }
 
-// EXTERNAL MODULE: ./lib/http/answer.js
-var answer = __nccwpck_require__(6788);
+// EXTERNAL MODULE: ./lib/http/answer.js + 1 modules
+var answer = __nccwpck_require__(4809);
 ;// CONCATENATED MODULE: ./lib/openshift/registry-address.js
 
 
@@ -30266,7 +30663,7 @@ async function registryLogin(entry, user, access, context) {
 /* unused harmony export claimsOf */
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2857);
-/* harmony import */ var _http_error_body_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9223);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
 
 
 
@@ -30310,7 +30707,7 @@ function whyRefused(token, now) {
     return 'It has the shape of neither an OpenShift token ("sha256~…") nor a service account token.';
 }
 function whyClaims(claims, now) {
-    const owner = claims.sub === undefined ? '' : ` of ${(0,_http_error_body_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .h)(claims.sub, 200)}`;
+    const owner = claims.sub === undefined ? '' : ` of ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .oneLine */ .TN)(claims.sub, 200)}`;
     if (claims.exp !== undefined && claims.exp * 1000 <= now)
         return `The token${owner} expired at ${instant(claims.exp * 1000)}.`;
     return `The token${owner} is not expired: its account, pod or secret is gone, or another cluster issued it.`;
@@ -30420,7 +30817,10 @@ function typeOf(manifest) {
     return manifest.artifactType ?? config ?? manifest.descriptor.mediaType;
 }
 
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 ;// CONCATENATED MODULE: ./lib/copy/signed.js
+
 
 /**
  * Artifact or config types of signatures: cosign (specs/SIGNATURE_SPEC.md and BUNDLE_SPEC.md), Notary Project
@@ -30454,7 +30854,7 @@ function checkSigned(graph, source) {
         return;
     const { digest } = graph.root.descriptor;
     const children = unsigned.filter((each) => each !== digest);
-    const more = children.length === 0 ? '' : `, and neither do these of its children: ${children.slice(0, 10).join(', ')}`;
+    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,core_text/* listed */.KE)(children)}`;
     throw new errors/* PromoteError */.jG('SIGNATURE_MISSING', `${source}: ${digest} carries no signature${more}`, {
         side: 'source',
         hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',
@@ -31019,8 +31419,7 @@ async function moveOne(move, work, begin, { shared }) {
 }
 /** Rows `planned` are those that are about to move. */
 function reportBefore(works, { context }, started) {
-    const redact = (text) => context.secrets.redact(text);
-    const rows = works.flatMap((work) => work.rows ?? (0,lib_rows/* rowsOf */.R)(work, true, context.now(), redact));
+    const rows = works.flatMap((work) => work.rows ?? (0,lib_rows/* rowsOf */.R)(work, true, context.now()));
     return { ...(0,report_report/* makeReport */.dO)(started, context.now(), false, rows), status: 'moving' };
 }
 function settleMoves(work, moves, failure, run) {
@@ -31371,6 +31770,8 @@ async function finish(work, run) {
 /* harmony export */   dO: () => (/* binding */ makeReport),
 /* harmony export */   l4: () => (/* binding */ reportJson)
 /* harmony export */ });
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9716);
+
 /** @param started, finished milliseconds since the epoch. */
 function makeReport(started, finished, dryRun, rows, goal = {}) {
     return {
@@ -31384,7 +31785,7 @@ function makeReport(started, finished, dryRun, rows, goal = {}) {
 }
 /** The text of the report file and of `--output json`. */
 function reportJson(report) {
-    return `${JSON.stringify(report, null, 2)}\n`;
+    return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .neutraliseJson */ .rb)(JSON.stringify(report, null, 2))}\n`;
 }
 /** Rows per status, statuses that did not occur as 0. */
 function tally(rows) {
@@ -31472,8 +31873,7 @@ async function undoOne(undo, destinations, run) {
             run.halted.by ??= error;
         const status = error.code === 'CANCELLED' || error.code === 'ABANDONED' ? 'cancelled' : 'failed';
         const { code, side = null, hint = null } = error;
-        const message = context.secrets.redact(error.message);
-        return { ...rowOf(undo, status, context.now() - began), error: { code, side, message, hint } };
+        return { ...rowOf(undo, status, context.now() - began), error: { code, side, message: error.message, hint } };
     }
 }
 /** A registry whose name has neither dot nor port reads like a part of the repository. */
@@ -31537,8 +31937,8 @@ function namesOf({ pair, from, to }) {
         destination: `${to?.store.name ?? (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_0__/* .formatReference */ .FH)({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
     };
 }
-/** A row for each tag. `redact` cleans texts that quote servers. */
-function rowsOf(work, dryRun, now, redact) {
+/** A row for each tag. */
+function rowsOf(work, dryRun, now) {
     const names = namesOf(work);
     const { plan, target } = work;
     const digest = plan?.graph.root.descriptor.digest ?? null;
@@ -31558,17 +31958,17 @@ function rowsOf(work, dryRun, now, redact) {
             status,
             bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
             attached: plan?.graph.attached ?? [],
-            error: arrived ? null : errorOf(end?.error ?? work.error, redact),
+            error: arrived ? null : errorOf(end?.error ?? work.error),
             platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
             milliseconds: now - work.began,
         };
     });
 }
-function errorOf(error, redact) {
+function errorOf(error) {
     if (error === undefined)
         return null;
     const { code, side = null, hint = null, target = ALONE } = error;
-    return { code, side, message: redact(target === ALONE ? error.message : `${target}: ${error.message}`), hint };
+    return { code, side, message: target === ALONE ? error.message : `${target}: ${error.message}`, hint };
 }
 function statusOf({ error, plan, written, moved, ends }, tag, dryRun) {
     if (error === undefined && plan !== undefined && (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_1__/* .isUnchanged */ ._5)(plan))
@@ -31615,6 +32015,8 @@ __nccwpck_require__.d(__webpack_exports__, {
 
 // EXTERNAL MODULE: external "node:path"
 var external_node_path_ = __nccwpck_require__(6760);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/oci/digest.js
@@ -32345,6 +32747,7 @@ function withoutName(entries, name) {
 
 
 
+
 /** What one layout may make us read to find what is attached to its images. */
 const MOST_MANIFESTS = 20_000;
 /** The layouts of one side, each once: what several images write into is one index. */
@@ -32578,10 +32981,10 @@ async function writeManifest(shelf, { descriptor, bytes }) {
     }
 }
 async function unknownName(name, tag, catalog, side) {
-    const names = (await catalog.names()).slice(0, 10).map((each) => JSON.stringify(each.slice(0, 200)));
+    const names = await catalog.names();
     return new errors/* PromoteError */.jG('NOT_FOUND', `${name}:${tag}: the layout has no image of that name.`, {
         side,
-        hint: names.length === 0 ? 'It has none at all.' : `It has ${names.join(', ')}.`,
+        hint: names.length === 0 ? 'It has none at all.' : `It has ${(0,core_text/* listed */.KE)(names.map((each) => (0,core_text/* quote */.hD)(each)))}.`,
     });
 }
 function unknownBlobs(name, manifest, lacking, side) {
@@ -33304,16 +33707,17 @@ function authFilePaths(env, platform) {
     ];
     return [...new Set(paths)];
 }
-async function loginFrom(path, key, options, context) {
-    const first = await lookIn(path, key, options, context, false);
+async function loginFrom(given, key, options, context) {
+    const first = await lookIn(given, key, options, context, false);
     if (first === undefined)
         return undefined;
     const what = { describe: first.describe, renewedBy: 'file' };
-    return (0,renewal/* renewableLogin */.Fr)(what, first, () => lookIn(path, key, options, context, true), context);
+    return (0,renewal/* renewableLogin */.Fr)(what, first, () => lookIn(given, key, options, context, true), context);
 }
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
-async function lookIn(path, key, options, context, again) {
-    const from = { what: 'auth file', path, side: options.side };
+async function lookIn(given, key, options, context, again) {
+    const from = (0,read_file/* fileOf */.W7)('auth file', given, options.side);
+    const { path } = from;
     const file = (0,auth_entry/* parseAuthFile */.M9)((0,read_file/* readText */.yR)(from), from);
     const ask = async (name) => {
         const helper = { name, host: (0,auth_entry/* normaliseKey */.ay)(key.host), side: options.side };
@@ -33412,8 +33816,10 @@ var external_node_events_ = __nccwpck_require__(8474);
 var promises_ = __nccwpck_require__(8500);
 // EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/agent.js
 var agent = __nccwpck_require__(7405);
-// EXTERNAL MODULE: ./lib/http/answer.js
-var http_answer = __nccwpck_require__(6788);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/http/answer.js + 1 modules
+var http_answer = __nccwpck_require__(4809);
 // EXTERNAL MODULE: ./lib/version.js
 var version = __nccwpck_require__(3411);
 ;// CONCATENATED MODULE: ./lib/wire/incoming.js
@@ -33630,7 +34036,7 @@ class Exchange {
     }
     #late(what, milliseconds) {
         const { method, url } = this.#request;
-        const message = `${method} ${(0,http_answer/* place */.ik)(url)}: ${DEBTS[what]} for ${milliseconds / 1000} s.`;
+        const message = `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${DEBTS[what]} for ${milliseconds / 1000} s.`;
         return new errors/* PromoteError */.jG(what === 'connect' ? 'NETWORK' : 'STALLED', message, {
             side: this.#terms.side,
             transient: true,
@@ -33639,7 +34045,7 @@ class Exchange {
     }
     #flood() {
         const { method, url } = this.#request;
-        const message = `${method} ${(0,http_answer/* place */.ik)(url)}: the answer is longer than anybody asked for.`;
+        const message = `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: the answer is longer than anybody asked for.`;
         return new errors/* PromoteError */.jG('PROTOCOL', message, { side: this.#terms.side });
     }
     #break(reason) {
@@ -33671,8 +34077,6 @@ function lengthOf(body) {
 
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
-// EXTERNAL MODULE: ./lib/http/error-body.js
-var error_body = __nccwpck_require__(9223);
 // EXTERNAL MODULE: external "node:fs"
 var external_node_fs_ = __nccwpck_require__(3024);
 // EXTERNAL MODULE: external "node:tls"
@@ -33809,7 +34213,7 @@ function failure(thrown, scene) {
     if (VERDICTS.has(code))
         return certificateRefused(error, code, scene);
     if (code === 'ENOTFOUND') {
-        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the name ${(0,error_body/* quote */.h)(scene.url.hostname, 253)} is unknown (ENOTFOUND).`, {
+        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the name ${(0,core_text/* oneLine */.TN)(scene.url.hostname, 253)} is unknown (ENOTFOUND).`, {
             ...detail,
             hint: 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).',
             // A name that was found before is a failing name server.
@@ -33823,7 +34227,7 @@ function failure(thrown, scene) {
     }
     if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
         return handshakeFailed(error, code, scene);
-    const message = `${scene.what}: ${(0,error_body/* quote */.h)(error instanceof Error ? error.message : String(error), 300)}.`;
+    const message = `${scene.what}: ${(0,core_text/* oneLine */.TN)(error instanceof Error ? error.message : String(error), 300)}.`;
     // undici's parser of answers; its code is often undefined.
     if (!(error instanceof Error) || error.name !== 'HTTPParserError')
         return new errors/* PromoteError */.jG('INTERNAL', message, detail);
@@ -33850,16 +34254,16 @@ function handshakeFailed(error, code, scene) {
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
 function reasonOf(message) {
     const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
-    return (0,error_body/* quote */.h)(reason ?? message, 200);
+    return (0,core_text/* oneLine */.TN)(reason ?? message, 200);
 }
 function certificateRefused(error, code, scene) {
     const shown = scene.certificate;
     const names = shown === undefined ? '' : `; the server showed subject "${failure_name(shown.subject)}", issuer "${failure_name(shown.issuer)}"`;
     const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`;
-    const host = (0,error_body/* quote */.h)(scene.url.host, 260);
+    const host = (0,core_text/* oneLine */.TN)(scene.url.host, 260);
     const refuse = (why, hint) => new errors/* PromoteError */.jG('TLS', `${scene.what}: ${why}${names} (${code}).`, { side: scene.side, cause: error, hint });
     if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
-        const valid = (0,error_body/* quote */.h)(shown?.subjectAltName ?? 'no names', 400);
+        const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
         return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
     }
     if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
@@ -33884,7 +34288,7 @@ function isServiceAuthority(pem) {
 }
 /** `CN=a\nO=b` → `CN=a, O=b`. */
 function failure_name(distinguished) {
-    return (0,error_body/* quote */.h)((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300);
+    return (0,core_text/* oneLine */.TN)((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300);
 }
 /** Happy eyeballs throw an AggregateError with one error per address; wrappers keep theirs as the cause. */
 function innermost(thrown) {
@@ -34205,7 +34609,7 @@ function proxyRefused(proxy, target, status, words, side) {
     const hint = status === 407
         ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
         : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${(0,error_body/* quote */.h)(words, 200)}".`, {
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${(0,core_text/* oneLine */.TN)(words, 200)}".`, {
         side,
         status,
         hint,
@@ -34214,7 +34618,7 @@ function proxyRefused(proxy, target, status, words, side) {
     });
 }
 function proxyFailed(tunnel, target, reason, side, cause) {
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${(0,error_body/* quote */.h)(reason, 200)}.`, {
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${(0,core_text/* oneLine */.TN)(reason, 200)}.`, {
         side,
         cause,
         hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
@@ -34624,11 +35028,11 @@ function isPublic(address) {
  */
 async function checkReach(url, reach, proxied, side) {
     if (url.protocol !== 'https:')
-        throw refused((0,http_answer/* place */.ik)(url), 'is not https', side);
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not https', side);
     const host = url.hostname.replace(/^\[|\]$/g, '');
     if ((0,external_node_net_.isIP)(host) !== 0) {
         if (!reach(host))
-            throw refused((0,http_answer/* place */.ik)(url), 'is no public address', side);
+            throw refused((0,core_text/* displayUrl */.Qy)(url), 'is no public address', side);
     }
     else if (proxied) {
         await new Promise((resolve, reject) => {
@@ -34764,6 +35168,7 @@ function discard(waiting, spare) {
 
 
 
+
 function openTransport(options, context) {
     const authorities = ownAuthorities(options.ca, options.side);
     const cancels = cancellations(context.signal, options.side);
@@ -34777,7 +35182,7 @@ function openTransport(options, context) {
         const explain = (thrown) => failure(thrown, {
             side: options.side,
             url: request.url,
-            what: `${request.method} ${(0,http_answer/* place */.ik)(request.url)}`,
+            what: `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`,
             known: answered.has(request.url.host),
             certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
             authorities,
@@ -35070,6 +35475,7 @@ function readValue(line, from) {
 ;// CONCATENATED MODULE: ./lib/http/redirect.js
 
 
+
 /** curl allows 50, Go 10; registries need one or two. */
 const MOST_HOPS = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
@@ -35096,7 +35502,7 @@ function redirect(side, secrets) {
             if (secrets?.isIn(target))
                 throw redirect_refused(request, 'redirects to an address with a secret of this run in it', side);
             if (seen.size > MOST_HOPS || seen.has(target.href)) {
-                throw redirect_refused(request, `redirects without end (${seen.size} so far, now to ${(0,http_answer/* place */.ik)(target)})`, side);
+                throw redirect_refused(request, `redirects without end (${seen.size} so far, now to ${(0,core_text/* displayUrl */.Qy)(target)})`, side);
             }
             request = hop(first, request, target);
         }
@@ -35123,7 +35529,7 @@ function targetOf(request, location, side) {
         throw redirect_refused(request, `redirects to a ${target.protocol} address`, side);
     }
     if (request.url.protocol === 'https:' && target.protocol === 'http:') {
-        throw redirect_refused(request, `redirects from https to plain http (${(0,http_answer/* place */.ik)(target)})`, side);
+        throw redirect_refused(request, `redirects from https to plain http (${(0,core_text/* displayUrl */.Qy)(target)})`, side);
     }
     return target;
 }
@@ -35135,7 +35541,7 @@ function hop(first, request, target) {
     return { ...request, url: target, left, headers: Object.fromEntries(headers) };
 }
 function redirect_refused(request, what, side) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,http_answer/* place */.ik)(request.url)}: the server ${what}.`, {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server ${what}.`, {
         side,
         hint: 'Check the address of the registry, and a proxy or gateway in front of it.',
     });
@@ -35172,6 +35578,7 @@ function split(scope) {
 
 ;// CONCATENATED MODULE: ./lib/http/token-service.js
 /** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
+
 
 
 
@@ -35240,7 +35647,7 @@ async function exchangeToken(side, send, context, service, credential, scopes) {
     });
     const value = answer.token || answer.access_token;
     if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
-        throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,http_answer/* place */.ik)(service.realm)}: the answer of the token service holds no token.`, {
+        throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(service.realm)}: the answer of the token service holds no token.`, {
             side,
         });
     }
@@ -35276,7 +35683,7 @@ function basic(credential, context) {
     return `Basic ${context.secrets.keepPair(credential.username, credential.password).reveal()}`;
 }
 async function tokenRefused(side, res, service, credential, { secrets }) {
-    const what = `asking the token service ${(0,http_answer/* place */.ik)(service.realm)}`;
+    const what = `asking the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}`;
     const redact = (text) => secrets.redact(text);
     if (res.status === 401 || res.status === 403) {
         const code = credential.kind === 'basic'
@@ -35311,6 +35718,7 @@ function isSame(one, other) {
 }
 
 ;// CONCATENATED MODULE: ./lib/http/authorize.js
+
 
 
 
@@ -35448,7 +35856,7 @@ async function isMerelyDenied(res, shown, request, access, next) {
     return ping.status !== 401;
 }
 function strangeService(access, service) {
-    const message = `${(0,http_answer/* place */.ik)(access.origin)} names the token service ${(0,http_answer/* place */.ik)(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`;
+    const message = `${(0,core_text/* displayUrl */.Qy)(access.origin)} names the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`;
     return new errors/* PromoteError */.jG('UNSUPPORTED', message, {
         side: access.side,
         hint: `Use https for the registry${access.verified ? '' : `, and ${access.side}-ca instead of ${access.side}-insecure-skip-tls-verify`}.`,
@@ -35456,7 +35864,6 @@ function strangeService(access, service) {
 }
 
 ;// CONCATENATED MODULE: ./lib/http/debug-log.js
-
 
 
 /** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
@@ -35479,10 +35886,10 @@ function debugLog({ log, now }) {
 }
 function readable(url) {
     if (url.search === '')
-        return (0,http_answer/* place */.ik)(url);
+        return (0,core_text/* displayUrl */.Qy)(url);
     const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name));
-    const query = shown.map(([name, value]) => `${name}=${(0,error_body/* quote */.h)(value, 200)}`).join('&');
-    return query === '' ? (0,http_answer/* place */.ik)(url) : `${(0,http_answer/* place */.ik)(url)}?${query}`;
+    const query = shown.map(([name, value]) => `${name}=${(0,core_text/* oneLine */.TN)(value, 200)}`).join('&');
+    return query === '' ? (0,core_text/* displayUrl */.Qy)(url) : `${(0,core_text/* displayUrl */.Qy)(url)}?${query}`;
 }
 
 ;// CONCATENATED MODULE: ./lib/http/pace.js
@@ -35608,6 +36015,7 @@ function pause(origin, wait, context) {
 
 
 
+
 /** Manifests, the largest answers that are not blobs, have 4 MiB. */
 const WHOLE = 4 * 1024 * 1024;
 /** First wait, doubled with every try, at most the second number (milliseconds). */
@@ -35625,7 +36033,7 @@ const LONGEST_WAIT = 30_000;
 function retry(options, context) {
     const good = new Set();
     return (next) => async (request) => {
-        const what = `${request.method} ${(0,http_answer/* place */.ik)(request.url)}`;
+        const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`;
         for (let attempt = 1;; attempt++) {
             const isRead = request.method === 'GET' && request.long !== true && request.retry !== false;
             const outcome = await attemptOnce(async () => {
@@ -35764,6 +36172,7 @@ function isBulk(bytes) {
 
 ;// CONCATENATED MODULE: ./lib/store/wire.js
 
+
 /** Header values of the distribution API, parsed. All of it is written by a server: bounded, checked, never trusted. */
 /** A header longer than this is not an address; Node itself stops at 16 KiB for all headers together. */
 const LONGEST_HEADER = 16 * 1024;
@@ -35829,16 +36238,14 @@ function contentLength(value) {
 }
 function badLocation(value, why) {
     // The query is left out: it may hold a signature that opens the upload.
-    const shown = JSON.stringify(value
-        .split('?', 1)[0]
-        ?.replace(/\/\/[^/@]*@/, '//')
-        .slice(0, 200));
+    const shown = (0,core_text/* quote */.hD)((value.split('?', 1)[0] ?? '').replace(/\/\/[^/@]*@/, '//'), 200);
     return new errors/* PromoteError */.jG('PROTOCOL', `The upload's Location ${shown} ${why}.`, {
         hint: 'Check what the proxy in front of the registry does with the Location header.',
     });
 }
 
 ;// CONCATENATED MODULE: ./lib/store/blob.js
+
 
 
 
@@ -35910,7 +36317,7 @@ async function* counted(endpoint, blob, res, reading) {
             const skip = Math.max(0, Math.min(chunk.byteLength, offset - at));
             at += chunk.byteLength;
             if (at > blob.size) {
-                const hint = encoding === 'identity' ? '' : `, encoded as ${JSON.stringify(encoding.slice(0, 40))}`;
+                const hint = encoding === 'identity' ? '' : `, encoded as ${(0,core_text/* quote */.hD)(encoding, 40)}`;
                 throw wrongSize(endpoint, blob, what, `more came${hint}`);
             }
             if (skip < chunk.byteLength)
@@ -35959,6 +36366,7 @@ async function isThere(endpoint, blob, sure) {
 
 
 
+
 /** More places than this for one layer are no mirrors. */
 const MOST_URLS = 8;
 /**
@@ -35971,7 +36379,7 @@ function withForeign(store, send, options) {
         for (const text of (blob.urls ?? []).slice(0, MOST_URLS)) {
             try {
                 if (!URL.canParse(text))
-                    throw new errors/* PromoteError */.jG('PROTOCOL', `${JSON.stringify(text.slice(0, 200))} is no URL.`);
+                    throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* quote */.hD)(text, 200)} is no URL.`);
                 return await openBlob(placeOf(new URL(text), send, store.name, options.side), blob, offset);
             }
             catch (thrown) {
@@ -36008,7 +36416,7 @@ function placeOf(url, send, name, side) {
         name: `${name} (layer at ${url.host})`,
         url: () => url,
         call: (_access, request) => send(request),
-        verdict: (res, what) => (0,http_answer/* registryError */.eo)(res, { side, what: `${(0,http_answer/* place */.ik)(url)}: ${what}` }),
+        verdict: (res, what) => (0,http_answer/* registryError */.eo)(res, { side, what: `${(0,core_text/* displayUrl */.Qy)(url)}: ${what}` }),
     };
 }
 
@@ -36445,6 +36853,7 @@ async function tryMount(endpoint, habits, blob, from) {
 
 
 
+
 /** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
 const CACHE_LIMIT = 16 * 1024 * 1024;
 /** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
@@ -36586,7 +36995,7 @@ function placed(endpoint, what, thrown) {
 function checkedTag(endpoint, tag) {
     if ((0,oci_reference/* isTag */.dz)(tag))
         return tag;
-    const message = `${endpoint.name}: ${JSON.stringify(tag.slice(0, 140))} is neither a tag nor a digest.`;
+    const message = `${endpoint.name}: ${(0,core_text/* quote */.hD)(tag, 140)} is neither a tag nor a digest.`;
     throw new errors/* PromoteError */.jG('USAGE', message, { side: endpoint.side });
 }
 /** Artifactory and GitLab refuse to show what is absent; a credential that is no good at all is still an error. */
@@ -37247,7 +37656,7 @@ function atTarget(error, target) {
 function conclude(work, { config, context, shared }) {
     if (work.rows !== undefined)
         return work.rows;
-    work.rows = (0,rows/* rowsOf */.R)(work, config.dryRun, context.now(), (text) => context.secrets.redact(text));
+    work.rows = (0,rows/* rowsOf */.R)(work, config.dryRun, context.now());
     for (const row of work.rows)
         shared.emit({ event: 'image', image: work.number, row });
     return work.rows;

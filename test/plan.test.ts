@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import type { Digest } from '../src/oci/digest.ts'
-import type { Event, PlannedImage, Row } from '../src/report/model.ts'
+import type { Event, Row } from '../src/report/model.ts'
 import { type Folder, temporary, type Variables } from './bundle/run.ts'
 import { at, byToken, options } from './bundle/sides.ts'
 import { within } from './bundle/within.ts'
@@ -15,7 +14,9 @@ import {
   seedImage,
 } from './cluster/image.ts'
 import { type EmbeddedRegistry, startRegistry } from './cluster/plain.ts'
-import { randomOf, seeds } from './random.ts'
+import { seeds } from './random.ts'
+import { contentsOf, digestsIn, promised } from './support/contents.ts'
+import { type Dice, diceOf } from './support/dice.ts'
 
 /** What a dry run prints is what the run after it does, whatever is at the destination: compared by what has changed there. */
 
@@ -33,18 +34,6 @@ afterAll(async () => {
   await Promise.all([from.close(), to.close(), cluster.close()])
   expect([...from.violations, ...to.violations, ...cluster.unexpected]).toEqual([])
 })
-
-type Dice = ReturnType<typeof dice>
-
-function dice(seed: number) {
-  const random = randomOf(seed)
-  const below = (limit: number) => Math.floor(random() * limit)
-  return {
-    below,
-    chance: (share: number) => random() < share,
-    one: <T>(list: readonly T[]): T => list[below(list.length)] as T,
-  }
-}
 
 /** Images that have layers in common, and lists of them. */
 function anImage({ below, one }: Dice): BuiltImage {
@@ -79,14 +68,6 @@ function seedPart(
     into.store.putManifest(repository, Buffer.from(child.bytes), child.mediaType)
 }
 
-function digestsIn(bytes: Uint8Array): Digest[] {
-  return [
-    ...Buffer.from(bytes)
-      .toString('utf8')
-      .matchAll(/sha256:[0-9a-f]{64}/g),
-  ].map(([digest]) => digest as Digest)
-}
-
 type World = Readonly<{
   images: readonly string[]
   given: Variables
@@ -97,7 +78,7 @@ type World = Readonly<{
 }>
 
 function aWorld(seed: number): World {
-  const roll = dice(seed)
+  const roll = diceOf(seed)
   const { below, chance, one } = roll
   const kind = one(['registry', 'registry', 'itself', 'cluster'] as const)
   const target = kind === 'cluster' ? cluster : kind === 'itself' ? from : to
@@ -126,7 +107,12 @@ function aWorld(seed: number): World {
     at(from),
     kind === 'cluster' ? byToken(cluster, cluster.token('admin')) : at(target as EmbeddedRegistry),
   )
-  return { images, given: { ...sides, ...given }, look: () => stateOf(target, name), hidesBlobs: kind === 'cluster' }
+  return {
+    images,
+    given: { ...sides, ...given },
+    look: () => contentsOf(target, `${name}-dst`),
+    hidesBlobs: kind === 'cluster',
+  }
 }
 
 /** By tag everywhere; by subject where the destination lists referrers by itself: the list of others is no step of a plan. */
@@ -135,37 +121,6 @@ function attach(image: BuiltImage, source: string, bySubject: boolean, { chance,
   seedImage(from, source, signature, tag)
   if (bySubject && chance(0.5))
     seedImage(from, source, makeArtifact({ seed: below(9), subject: descriptorOf(image.root) } as never))
-}
-
-function stateOf(target: EmbeddedRegistry | EmbeddedCluster, name: string): ReadonlySet<string> {
-  const found: string[] = []
-  for (const [path, { blobs, manifests, tags }] of target.store.repositories) {
-    if (!path.includes(`${name}-dst`)) continue
-    found.push(...[...blobs].map((digest) => `blob ${path} ${digest}`))
-    found.push(...[...manifests.keys()].map((digest) => `manifest ${path} ${digest}`))
-    if ('tags' in target) found.push(...[...tags].map(([tag, digest]) => `tag ${path}:${tag} ${digest}`))
-  }
-  if ('tags' in target) return new Set(found)
-  for (const stream of target.state.streams.list('prod')) {
-    if (!stream.name.startsWith(`${name}-dst`)) continue
-    for (const [tag, [event]] of stream.tags) found.push(`tag prod/${stream.name}:${tag} ${event?.image}`)
-  }
-  return new Set(found)
-}
-
-const pathOf = (destination: string) => destination.slice(destination.indexOf('/') + 1, destination.lastIndexOf(':'))
-
-/** What the plans say that will be new. */
-function promised(plans: readonly PlannedImage[]): Set<string> {
-  return new Set(
-    plans.flatMap(({ destination, steps, tags }) => {
-      const path = pathOf(destination)
-      const moved = steps.flatMap(({ do: what, kind, digest }) =>
-        ['copy', 'mount', 'push'].includes(what) ? [`${kind} ${path} ${digest}`] : [],
-      )
-      return [...moved, ...tags.map(({ tag, to: digest }) => `tag ${path}:${tag} ${digest}`)]
-    }),
-  )
 }
 
 function copied(events: readonly Event[]): string[] {

@@ -3,6 +3,7 @@ import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { start, temporary } from '../bundle/run.ts'
+import { unverified } from '../support/watch.ts'
 import { ROOT, read } from './files.ts'
 
 /**
@@ -66,7 +67,8 @@ function prefixed(inputs: Step['with'] = {}): Record<string, string> {
 }
 
 async function runAction(cwd: string, env: Record<string, string>) {
-  const { code, stdout, stderr } = await start([], { cwd, env }).ended
+  const reason = 'the registries of the workflow run in a process of their own, and its own steps compare the digests'
+  const { code, stdout, stderr } = await unverified(reason, () => start([], { cwd, env }).ended)
   return { code, log: stdout + stderr }
 }
 

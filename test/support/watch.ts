@@ -83,42 +83,48 @@ function wishesOf(config: Config): Wishes {
 /** Sentences about all rows that say that an image is there, and about what their repositories lost. */
 export async function faultsOf(rows: readonly Row[], wishes: Wishes, before: Snapshots): Promise<string[]> {
   const problems: string[] = []
-  const repositories = new Map<string, { place: Place; written: Set<string>; arrived: boolean }>()
-  for (const row of rows) {
-    const place = placeOf(row.destination, row.tag)
-    const known = repositories.get(place.name) ?? { place, written: new Set(), arrived: false }
-    known.written.add(row.tag)
-    repositories.set(place.name, known)
-    if (row.digest === null || (row.status !== 'promoted' && row.status !== 'unchanged')) continue
-    known.arrived = true
-    problems.push(...(await rowProblems(row, row.digest, place, wishes, beforeOf(place, before))))
+  const arrived = rows.filter(({ digest, status }) => digest !== null && /^(promoted|unchanged)$/.test(status))
+  for (const row of arrived) problems.push(...(await rowProblems(row, wishes, before)))
+  return [...problems, ...(await lossesIn(arrived, rows, before))]
+}
+
+/** What the repositories of `rows` have lost, beside the tags of the rows `written`. */
+export async function lossesIn(rows: readonly Row[], written: readonly Row[], before: Snapshots): Promise<string[]> {
+  const problems: string[] = []
+  const tags = new Map<string, Set<string>>()
+  for (const { destination, tag } of written) {
+    const { name } = placeOf(destination, tag)
+    tags.set(name, (tags.get(name) ?? new Set()).add(tag))
   }
-  for (const { place, written, arrived } of repositories.values()) {
+  const places = new Map(
+    rows.map(({ destination, tag }) => [placeOf(destination, tag).name, placeOf(destination, tag)]),
+  )
+  for (const [name, place] of places) {
     const held = beforeOf(place, before)
-    if (!arrived || held === undefined) continue
-    const repository = await place.open(true)
-    if (repository !== undefined) problems.push(...(await lossesOf(place.name, repository, held, written)))
+    const repository = held && (await place.open(true))
+    if (repository) problems.push(...(await lossesOf(name, repository, held, tags.get(name) ?? new Set())))
   }
   return problems
 }
 
-async function rowProblems(
-  { source, tag }: Row,
-  digest: string,
-  place: Place,
-  wishes: Wishes,
-  before: Before | undefined,
-): Promise<string[]> {
-  const destination = await place.open(true)
-  if (destination === undefined) return [`${place.name}: the verifier knows no such server`]
+async function rowProblems(row: Row, wishes: Wishes, before: Snapshots): Promise<string[]> {
+  const { source, destination, tag, digest } = row
+  const place = placeOf(destination, tag)
+  const there = await place.open(true)
+  if (there === undefined) return [`${place.name}: the verifier knows no such server`]
   const from = await placeOf(source, undefined).open(false)
-  const wanted = wishes({ source, tag, destination: place.text, digest, status: '' })
-  return problemsOf({ name: place.name, destination, tag, digest, source: from, before, ...wanted })
+  return problemsOf({
+    ...wishes(row),
+    name: place.name,
+    destination: there,
+    tag,
+    digest: digest ?? '',
+    source: from,
+    before: beforeOf(place, before),
+  })
 }
 
 type Place = Readonly<{
-  /** The row's own words. */
-  text: string
   /** Without the tag. */
   name: string
   host: string
@@ -134,13 +140,13 @@ function placeOf(text: string, tag: string | undefined): Place {
   if (kind !== undefined) {
     const files = kind === 'oci' ? filesIn(path) : filesOf(path)
     const prefix = name.slice(0, name.lastIndexOf(tag ?? name.split(':').at(-1) ?? ''))
-    return { text, name: plain, host: '', repository: '', open: async () => inLayout(files, prefix) }
+    return { name: plain, host: '', repository: '', open: async () => inLayout(files, prefix) }
   }
   const slash = plain.indexOf('/')
   const host = plain.slice(0, slash)
   const repository = plain.slice(slash + 1).replace(/:[^/:]*$/, '')
   const open = (stored: boolean) => openAt(serverAt(host), repository, stored)
-  return { text, name: `${host}/${repository}`, host, repository, open }
+  return { name: `${host}/${repository}`, host, repository, open }
 }
 
 async function openAt(server: Server | undefined, name: string, stored: boolean): Promise<Repository | undefined> {

@@ -29,6 +29,7 @@ const ENDPOINTS: readonly Endpoint[] = [
   ['POST', /^\/apis\/authorization\.k8s\.io\/v1\/selfsubjectaccessreviews$/, selfSubjectAccessReview],
   ['GET', /^\/apis\/user\.openshift\.io\/v1\/users\/(?:~|%7E)$/i, whoAmI],
   ['DELETE', /^\/apis\/oauth\.openshift\.io\/v1\/oauthaccesstokens\/([^/]+)$/, deleteToken],
+  ['DELETE', /^\/apis\/oauth\.openshift\.io\/v1\/oauthauthorizetokens\/([^/]+)$/, deleteAuthorizeToken],
   ['DELETE', /^\/apis\/oauth\.openshift\.io\/v1\/useroauthaccesstokens\/([^/]+)$/, deleteOwnToken],
   ['POST', /^\/api\/v1\/namespaces\/([^/]+)\/serviceaccounts\/([^/]+)\/token$/, requestToken],
   ['GET', /^\/api\/v1\/namespaces\/([^/]+)\/resourcequotas$/, resourceQuotas],
@@ -109,7 +110,8 @@ function authenticate(deps: ApiDeps, request: Incoming): { user: User; token: To
 }
 
 function root(call: Call): Answer {
-  if (!call.user.groups.includes('system:cluster-admins')) throw forbiddenPath(call.user, '/')
+  if (!call.user.groups.includes('system:cluster-admins'))
+    throw forbiddenPath(call.user, '/', call.request.method.toLowerCase())
   return json(200, { paths: ['/.well-known/oauth-authorization-server', '/api', '/apis', '/version'] })
 }
 
@@ -186,6 +188,13 @@ function deleteToken(call: Call): Answer {
   call.authorize('delete', 'oauthaccesstokens', '', name)
   if (!call.identities.revokeObject(name)) throw notFound('oauthaccesstokens', name)
   return deleted('oauth.openshift.io', 'oauthaccesstokens', name)
+}
+
+function deleteAuthorizeToken(call: Call): Answer {
+  const [name = ''] = call.params
+  call.authorize('delete', 'oauthauthorizetokens', '', name)
+  if (!call.identities.authorizeTokens.delete(name)) throw notFound('oauthauthorizetokens', name)
+  return deleted('oauth.openshift.io', 'oauthauthorizetokens', name)
 }
 
 function deleteOwnToken(call: Call): Answer {

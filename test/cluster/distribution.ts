@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { type Digest, isDigest } from '../../src/oci/digest.ts'
 import { type Answer, Cut, type Incoming } from './http.ts'
 import type { StoredBlob } from './storage.ts'
@@ -44,6 +45,8 @@ export const blobUnknown = (digest: string) => failure(404, 'BLOB_UNKNOWN', 'blo
 export const nameUnknown = (detail?: unknown) =>
   failure(404, 'NAME_UNKNOWN', 'repository name not known to registry', detail)
 export const manifestInvalid = (detail: unknown = {}) => failure(400, 'MANIFEST_INVALID', 'manifest invalid', detail)
+export const uploadUnknown = (detail?: unknown) =>
+  failure(404, 'BLOB_UPLOAD_UNKNOWN', 'blob upload unknown to registry', detail)
 export const digestInvalid = (detail?: unknown) =>
   failure(400, 'DIGEST_INVALID', 'provided digest did not match uploaded content', detail)
 
@@ -55,56 +58,104 @@ export type Route =
   | { kind: 'tags'; repository: string }
   | { kind: 'referrers'; repository: string; digest: string }
 
-const NAME = String.raw`(?<repository>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)`
+const COMPONENT = String.raw`[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
+const NAME = `${COMPONENT}(?:/${COMPONENT})*`
+const LABEL = '[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?'
 const TAG = '[A-Za-z0-9_][A-Za-z0-9._-]{0,127}'
-/** A digest that is not one still reaches its handler: distribution answers DIGEST_INVALID, not 404. */
-const DIGEST = '[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}'
-const ROUTES: readonly [RegExp, (found: Record<string, string>) => Route][] = [
-  [/^\/v2\/$/, () => ({ kind: 'ping' })],
-  [/^\/v2\/_catalog$/, () => ({ kind: 'catalog' })],
-  route(`/manifests/(?<reference>${TAG}|${DIGEST})`, (g) => ({ kind: 'manifests', ...g }) as Route),
-  route(`/blobs/uploads/(?<id>[a-zA-Z0-9-_.=]+)`, (g) => ({ kind: 'uploads', ...g }) as Route),
-  route(`/blobs/uploads/?`, (g) => ({ kind: 'uploads', ...g }) as Route),
-  route(`/blobs/(?<digest>${DIGEST})`, (g) => ({ kind: 'blobs', ...g }) as Route),
-  route(`/tags/list`, (g) => ({ kind: 'tags', ...g }) as Route),
-  route(`/referrers/(?<digest>[^/]+)`, (g) => ({ kind: 'referrers', ...g }) as Route),
-]
 
-function route(rest: string, make: (groups: Record<string, string>) => Route): (typeof ROUTES)[number] {
-  return [new RegExp(`^/v2/${NAME}${rest}$`), make]
+/** @param slash what may end the address of new uploads */
+function routesOf(name: string, digest: string, slash: string): readonly [Route['kind'], RegExp][] {
+  const route = (rest: string) => new RegExp(`^/v2/(?<repository>${name})${rest}$`)
+  return [
+    ['ping', /^\/v2\/$/],
+    ['catalog', /^\/v2\/_catalog$/],
+    ['manifests', route(`/manifests/(?<reference>${TAG}|${digest})`)],
+    ['uploads', route(`/blobs/uploads/(?<id>[a-zA-Z0-9-_.=]+)`)],
+    ['uploads', route(`/blobs/uploads${slash}`)],
+    ['blobs', route(`/blobs/(?<digest>${digest})`)],
+    ['tags', route('/tags/list')],
+    ['referrers', route('/referrers/(?<digest>[^/]+)')],
+  ]
 }
 
-/** undefined: no such route (404 text/plain). */
-export function routeOf(path: string): Route | undefined {
-  for (const [pattern, make] of ROUTES) {
+/** A digest of a wrong form still reaches its handler: distribution answers DIGEST_INVALID, not 404. */
+const ROUTES = routesOf(NAME, '[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}', '/?')
+
+/**
+ * distribution v3 at the version that OpenShift uses (registry/api/v2/descriptors.go): a name may begin with a host name,
+ * and a digest has the lax form of go-digest.
+ */
+const OPENSHIFT_ROUTES = routesOf(
+  String.raw`(?:${LABEL}(?:\.${LABEL})*(?::[0-9]+)?/)?${NAME}`,
+  '[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+',
+  '/',
+).filter(([kind]) => kind !== 'referrers')
+
+function find(routes: typeof ROUTES, path: string): Route | undefined {
+  for (const [kind, pattern] of routes) {
     const found = pattern.exec(path)
-    if (found) return make({ ...found.groups })
+    if (found) return { kind, ...found.groups } as Route
   }
   return undefined
 }
 
-/** GET and HEAD of a blob with what Go's http.ServeContent makes of `Range` and `If-Range`. */
+/** undefined: no such route (404 text/plain). */
+export const routeOf = (path: string) => find(ROUTES, path)
+export const openshiftRouteOf = (path: string) => find(OPENSHIFT_ROUTES, path)
+
+/** GET and HEAD of a blob: what distribution sets, and what Go's http.ServeContent makes of it. */
 export function blobAnswer(request: Incoming, blob: StoredBlob): Answer {
-  const headers: Record<string, string> = {
-    'Accept-Ranges': 'bytes',
-    'Cache-Control': 'max-age=31536000',
-    'Content-Type': 'application/octet-stream',
-    'Docker-Content-Digest': blob.digest,
-    Etag: `"${blob.digest}"`,
+  const { digest, size } = blob
+  const own = { 'Docker-Content-Digest': digest }
+  const headers: Record<string, string> = { ...own, 'Cache-Control': 'max-age=31536000', Etag: `"${digest}"` }
+  if (request.headers['if-none-match'] === `"${digest}"`) return { status: 304, headers }
+  const spans = wanted(request, blob)
+  if (typeof spans === 'string') return unsatisfiable(spans, size, own)
+  const all = { ...headers, 'Accept-Ranges': 'bytes', 'Content-Type': OCTETS }
+  const [first, second] = spans
+  if (first && second) return multipart(blob, spans, all, request.signal)
+  const [start, end] = first ?? [0, size]
+  const range = first && { 'Content-Range': contentRange(first, size) }
+  return {
+    status: first ? 206 : 200,
+    headers: { ...all, ...range, 'Content-Length': String(end - start) },
+    body: guarded(blob, start, end, request.signal),
   }
-  if (request.headers['if-none-match'] === `"${blob.digest}"`) return { status: 304, headers }
-  const range = wanted(request, blob)
-  if (range === 'bad') {
-    return {
-      status: 416,
-      headers: { ...headers, 'Content-Type': 'text/plain; charset=utf-8', 'Content-Range': `bytes */${blob.size}` },
-      body: 'invalid range: failed to overlap\n',
+}
+
+const OCTETS = 'application/octet-stream'
+const contentRange = ([start, end]: Span, size: number) => `bytes ${start}-${end - 1}/${size}`
+
+/** Since Go 1.23 http.ServeContent takes Etag and Cache-Control out of an error. */
+function unsatisfiable(why: string, size: number, own: Record<string, string>): Answer {
+  const headers = { ...own, 'Content-Type': 'text/plain; charset=utf-8', 'X-Content-Type-Options': 'nosniff' }
+  const range = why === NO_OVERLAP && { 'Content-Range': `bytes */${size}` }
+  return { status: 416, headers: { ...headers, ...range }, body: `${why}\n` }
+}
+
+/** RFC 9110 section 14.6, as Go's mime/multipart writes it. */
+function multipart(
+  blob: StoredBlob,
+  spans: readonly Span[],
+  headers: Record<string, string>,
+  signal: AbortSignal,
+): Answer {
+  const boundary = randomBytes(30).toString('hex')
+  const heads = spans.map(
+    (span, i) =>
+      `${i > 0 ? '\r\n' : ''}--${boundary}\r\nContent-Range: ${contentRange(span, blob.size)}\r\nContent-Type: ${OCTETS}\r\n\r\n`,
+  )
+  const tail = `\r\n--${boundary}--\r\n`
+  async function* body() {
+    for (const [i, [start, end]] of spans.entries()) {
+      yield Buffer.from(heads[i] ?? '')
+      yield* guarded(blob, start, end, signal)
     }
+    yield Buffer.from(tail)
   }
-  const [start, end] = range ?? [0, blob.size]
-  if (range) headers['Content-Range'] = `bytes ${start}-${end - 1}/${blob.size}`
-  headers['Content-Length'] = String(end - start)
-  return { status: range ? 206 : 200, headers, body: guarded(blob, start, end, request.signal) }
+  const bytes = spans.reduce((sum, [start, end]) => sum + end - start, [...heads, tail].join('').length)
+  const type = `multipart/byteranges; boundary=${boundary}`
+  return { status: 206, headers: { ...headers, 'Content-Type': type, 'Content-Length': String(bytes) }, body: body() }
 }
 
 /** Stops reading files and making bytes once nobody listens. */
@@ -115,18 +166,30 @@ async function* guarded(blob: StoredBlob, start: number, end: number, signal: Ab
   }
 }
 
-/** RFC 9110 section 14: one range, from–to, open or suffix; several at once are answered with everything. */
-function wanted(request: Incoming, blob: StoredBlob): [number, number] | 'bad' | undefined {
-  const header = request.headers.range
+/** Bytes from the first to before the second. */
+type Span = readonly [start: number, end: number]
+const INVALID_RANGE = 'invalid range'
+const NO_OVERLAP = 'invalid range: failed to overlap'
+
+/** RFC 9110 section 14 as Go reads it (net/http parseRange): none = everything, or what is wrong with the header. */
+function wanted(request: Incoming, { digest, size }: StoredBlob): readonly Span[] | string {
   const valid = request.headers['if-range']
-  if (header === undefined || (valid !== undefined && valid !== `"${blob.digest}"`) || header.includes(','))
-    return undefined
-  const found = /^bytes=(\d*)-(\d*)$/.exec(header.replaceAll(' ', ''))
-  const [, from = '', to = ''] = found ?? []
-  if (!found || (from === '' && to === '')) return 'bad'
-  const start = from === '' ? Math.max(0, blob.size - Number(to)) : Number(from)
-  const end = from === '' || to === '' ? blob.size : Math.min(Number(to) + 1, blob.size)
-  return start < end ? [start, end] : 'bad'
+  const header = valid === undefined || valid === `"${digest}"` ? request.headers.range : undefined
+  if (header === undefined) return []
+  if (!header.startsWith('bytes=')) return INVALID_RANGE
+  const spans: Span[] = []
+  const parts = header.slice('bytes='.length).split(',')
+  for (const part of parts.map((text) => text.trim()).filter((text) => text !== '')) {
+    const [, from = '', to = ''] = /^(\d*) *- *(\d*)$/.exec(part) ?? []
+    if (from === '' && to === '') return INVALID_RANGE
+    if (from !== '' && Number(from) >= size) continue
+    if (from !== '' && to !== '' && Number(to) < Number(from)) return INVALID_RANGE
+    if (from === '') spans.push([Math.max(0, size - Number(to)), size])
+    else spans.push([Number(from), to === '' ? size : Math.min(Number(to) + 1, size)])
+  }
+  if (spans.length === 0) return size === 0 ? [] : NO_OVERLAP
+  // More than the whole is answered with the whole.
+  return spans.reduce((sum, [start, end]) => sum + end - start, 0) > size ? [] : spans
 }
 
 /** Reads a body that has to fit; undefined when it does not. */

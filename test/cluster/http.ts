@@ -16,6 +16,8 @@ export interface Incoming {
   readonly headers: IncomingHttpHeaders
   /** `scheme://host` as the client sees it: Forwarded, X-Forwarded-* or Host (distribution, api/v2/urls.go). */
   readonly origin: string
+  /** The request came by TLS to this server. */
+  readonly encrypted: boolean
   /** To be read once. The first read answers `Expect: 100-continue`. Throws when the client goes away. */
   readonly body: AsyncIterable<Uint8Array>
   /** Aborted when the connection or the answer has ended. */
@@ -24,7 +26,8 @@ export interface Incoming {
 
 export interface Answer {
   status: number
-  headers?: Record<string, string>
+  /** Several values are several lines. */
+  headers?: Record<string, string | readonly string[]>
   /** An iterable that throws cuts the connection after what it has yielded. */
   body?: Uint8Array | string | AsyncIterable<Uint8Array>
 }
@@ -143,6 +146,7 @@ async function serve(handler: Handler, log: Log, req: IncomingMessage, res: Serv
       query: searchParams,
       headers: req.headers,
       origin: originOf(req),
+      encrypted: isEncrypted(req),
       body: bodyOf(req, res, (bytes) => count('bytesIn', bytes)),
       signal: ended.signal,
     })
@@ -174,15 +178,27 @@ function originOf(req: IncomingMessage): string {
     String(req.headers[name] ?? '')
       .split(',')[0]
       ?.trim() ?? ''
-  const forwarded = new Map(
-    one('forwarded')
-      .split(';')
-      .map((pair) => pair.split('=').map((text) => text.trim().replaceAll('"', '')) as [string, string])
-      .map(([key, value]) => [key.toLowerCase(), value]),
-  )
-  const encrypted = (req.socket as TLSSocket).encrypted === true
-  const protocol = forwarded.get('proto') || one('x-forwarded-proto') || (encrypted ? 'https' : 'http')
-  return `${protocol}://${forwarded.get('host') || one('x-forwarded-host') || one('host')}`
+  const header = one('forwarded')
+  const [proto, host] = header === '' ? [one('x-forwarded-proto'), one('x-forwarded-host')] : forwardedIn(header)
+  return `${proto || (isEncrypted(req) ? 'https' : 'http')}://${host || one('host')}`
+}
+
+function isEncrypted(req: IncomingMessage): boolean {
+  return (req.socket as TLSSocket).encrypted === true
+}
+
+/**
+ * Protocol and host of RFC 7239 `Forwarded`. A value with a colon must be quoted; HAProxy does not quote `host=name:8443`.
+ * distribution then ignores the header, and X-Forwarded-* as well (headerparser.go, urls.go).
+ */
+function forwardedIn(header: string): [proto: string, host: string] {
+  const token = "[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+  const pair = new RegExp(`^\\s*(${token})=(?:"([^"]*)"|(${token}))\\s*$`)
+  const pairs = header.split(';').map((text) => pair.exec(text))
+  if (pairs.includes(null)) return ['', '']
+  const of = (name: string) => pairs.find((found) => found?.[1]?.toLowerCase() === name)
+  const value = (name: string) => of(name)?.[2] ?? of(name)?.[3] ?? ''
+  return [value('proto'), value('host')]
 }
 
 function scheme(authorization: string | undefined): Logged['authorization'] {

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { ask, type Reply } from './ask.ts'
+import { ask, askApi, type Reply } from './ask.ts'
 import { type EmbeddedCluster, startCluster } from './cluster.ts'
+import { tokenObjectName } from './users.ts'
 
 const VERIFIER = 'v'.repeat(128)
 const CHALLENGE = createHash('sha256').update(VERIFIER).digest('base64url')
@@ -50,6 +51,8 @@ describe('POST /oauth/token answers as the real server', () => {
   test('200 with a token that opens the API, for a valid code and verifier', async () => {
     const reply = await redeem({ code: await freshCode() })
     expect(reply.status).toBe(200)
+    expect(reply.headers.expires).toEqual(['0', 'Fri, 01 Jan 1990 00:00:00 GMT'])
+    expect(cluster.state.authorizeTokens.size).toBe(0)
     expect(reply.json()).toEqual({ access_token: expect.stringMatching(`^${TOKEN}$`), ...succeeded })
     const { access_token } = reply.json<{ access_token: string }>()
     const me = await ask(cluster.ca.api, new URL('/apis/user.openshift.io/v1/users/~', cluster.api), {
@@ -96,6 +99,19 @@ describe('POST /oauth/token answers as the real server', () => {
       error_description: expect.stringMatching(/^The provided authorization grant /),
     })
     expect(await redeem({ code })).toMatchObject({ status: 200 })
+  })
+
+  test('a code is an OAuthAuthorizeToken of the API until then, which who knows its name may delete', async () => {
+    const code = await freshCode()
+    const name = [...cluster.state.authorizeTokens.keys()].at(-1) ?? ''
+    expect(name).toBe(tokenObjectName(code))
+    const path = `/apis/oauth.openshift.io/v1/oauthauthorizetokens/${name}`
+    expect((await askApi(cluster, '', path, { method: 'DELETE' })).status).toBe(403)
+    expect((await askApi(cluster, 'nobody', path, { method: 'DELETE' })).status).toBe(200)
+    expect((await askApi(cluster, 'nobody', path, { method: 'DELETE' })).json().message).toBe(
+      `oauthauthorizetokens.oauth.openshift.io "${name}" not found`,
+    )
+    expect((await redeem({ code })).json().error).toBe('unauthorized_client')
   })
 
   test('400 unauthorized_client for a code that was used', async () => {

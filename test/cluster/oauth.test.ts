@@ -48,6 +48,8 @@ interface Row {
   text?: RegExp
 }
 
+const CACHE = 'no-cache, no-store, max-age=0, must-revalidate'
+const ONCE = new RegExp(`^${CACHE}$`)
 const NO_CHALLENGE = { 'www-authenticate': undefined }
 const BASIC_CHALLENGE = { 'www-authenticate': /^Basic realm="openshift"$/, warning: undefined, link: undefined }
 const CSRF_SENTENCE = 'A non-empty X-CSRF-Token header is required to receive basic-auth challenges'
@@ -100,6 +102,13 @@ const authorizeRows: readonly Row[] = [
     status: 500,
     headers: { 'content-type': /^text\/plain/ },
     text: /^Error: no valid base64 data in basic auth scheme found$/,
+  },
+  {
+    when: 'Basic without a colon',
+    ask: { headers: CSRF, basic: 'developer' },
+    status: 500,
+    headers: { 'content-type': /^text\/plain/, 'cache-control': ONCE },
+    text: /^Error: invalid Authorization header$/,
   },
   {
     when: 'a good password and response_type=token',
@@ -176,17 +185,67 @@ const authorizeRows: readonly Row[] = [
     ask: { headers: CSRF, basic: GOOD },
     status: 302,
     headers: {
+      'set-cookie': /^ssn=[^;]+; Path=\/; HttpOnly; Secure$/,
       location:
         /^PAGE\/implicit\?error=invalid_scope&error_description=%5B0%5D%3A\+Invalid\+value%3A\+%22foo%22%3A\+no\+scope\+handler\+found$/,
     },
   },
   {
-    when: 'a PKCE method that nobody knows',
-    changes: { code_challenge_method: 'S512' },
+    when: 'a PKCE method that nobody knows, and a challenge that is too short',
+    changes: { code_challenge_method: 'S512', code_challenge: 'short' },
     ask: { headers: CSRF, basic: GOOD },
     status: 302,
-    headers: { location: /\?error=invalid_request&/ },
+    headers: {
+      location:
+        /\?error=invalid_request&error_description=code_challenge_method\+transform\+algorithm\+not\+supported\+%28rfc7636%29$/,
+    },
   },
+  ...['short', 'x'.repeat(129), 'ü'.repeat(43)].map(
+    (code_challenge): Row => ({
+      when: `a PKCE challenge of a wrong form: ${code_challenge.slice(0, 9)}`,
+      changes: { code_challenge, state: 'z' },
+      ask: { headers: CSRF, basic: GOOD },
+      status: 302,
+      headers: {
+        location: /\?error=invalid_request&error_description=code_challenge\+invalid\+%28rfc7636%29&state=z$/,
+        'set-cookie': undefined,
+      },
+    }),
+  ),
+  {
+    when: 'a PKCE challenge of a wrong form and response_type=token, which has none',
+    changes: { code_challenge: 'short', response_type: 'token' },
+    ask: { basic: GOOD },
+    status: 302,
+    headers: { location: /^PAGE\/implicit#access_token=/ },
+  },
+  { when: 'HEAD', ask: { method: 'HEAD', headers: CSRF, basic: GOOD }, status: 302, headers: { location: CODE } },
+  { when: 'HEAD without credentials', ask: { method: 'HEAD', headers: CSRF }, status: 401, headers: BASIC_CHALLENGE },
+  {
+    when: 'openshift-cli-client names none of its two addresses',
+    changes: { client_id: 'openshift-cli-client', redirect_uri: undefined },
+    ask: { headers: CSRF, basic: GOOD },
+    status: 400,
+    text: /^{"error":"invalid_request",/,
+  },
+  ...['http://127.0.0.1:53682/callback', 'http://127.0.0.1/callback', 'http://[::1]/callback'].map(
+    (redirect_uri): Row => ({
+      when: `openshift-cli-client listens at ${redirect_uri}`,
+      changes: { client_id: 'openshift-cli-client', redirect_uri },
+      ask: { basic: GOOD },
+      status: 302,
+      headers: { location: new RegExp(`^${redirect_uri.replaceAll(/[[\]]/g, '\\$&')}\\?code=${TOKEN}&state=$`) },
+    }),
+  ),
+  ...['http://127.0.0.1:53682/other', 'https://127.0.0.1/callback', 'http://evil.example.com/callback'].map(
+    (redirect_uri): Row => ({
+      when: `openshift-cli-client asks for ${redirect_uri}`,
+      changes: { client_id: 'openshift-cli-client', redirect_uri },
+      ask: { basic: GOOD },
+      status: 400,
+      text: /^{"error":"invalid_request",/,
+    }),
+  ),
   ...[{}, { basic: GOOD }].map(
     (credentials): Row => ({
       when: `only single sign-on, ${'basic' in credentials ? 'with' : 'without'} credentials`,
@@ -311,13 +370,27 @@ describe('GET /oauth/authorize answers as the real server', () => {
     expect(statuses).toEqual([429, 429, 302])
   })
 
-  test('every response carries the security headers, the first three twice', async () => {
-    const { headers } = await authorize({}, { headers: CSRF })
-    const cache = 'no-cache, no-store, max-age=0, must-revalidate'
-    expect(headers).toMatchObject({
-      'cache-control': [cache, cache],
+  test.each<[string, number, Record<string, string>, Question]>([
+    ['a redirect to the client', 302, {}, { basic: GOOD }],
+    ['an error that goes to the client', 302, { scope: 'foo' }, { basic: GOOD }],
+    ['an error for the reader', 400, { client_id: 'somebody' }, {}],
+  ])('osin sends the first three headers a second time: %s', async (_, status, changes, question) => {
+    const reply = await authorize(changes, question)
+    expect(reply.status).toBe(status)
+    expect(reply.headers).toMatchObject({
+      'cache-control': [CACHE, CACHE],
       pragma: ['no-cache', 'no-cache'],
       expires: ['0', 'Fri, 01 Jan 1990 00:00:00 GMT'],
+      'x-frame-options': ['DENY'],
+    })
+  })
+
+  test('every response carries the security headers', async () => {
+    const { headers } = await authorize({}, { headers: CSRF })
+    expect(headers).toMatchObject({
+      'cache-control': [CACHE],
+      pragma: ['no-cache'],
+      expires: ['0'],
       'referrer-policy': ['strict-origin-when-cross-origin'],
       'x-frame-options': ['DENY'],
       'x-content-type-options': ['nosniff'],
@@ -340,13 +413,27 @@ describe('GET /oauth/authorize answers as the real server', () => {
     const reply = await ask(cluster.ca.oauth, `${page}/implicit`)
     expect(reply.status).toBe(200)
     expect(reply.text).toMatch(/^You have reached this page by following a redirect Location header/)
+    expect(reply.headers['cache-control']).toEqual([CACHE])
   })
 })
 
-test('what the OAuth server does not have is noted as unexpected', async () => {
+test('what the OAuth server does not have is forbidden to everybody, and noted as unexpected', async () => {
   const other = await startCluster()
-  const reply = await ask(other.ca.oauth, new URL('/oauth/device', other.oauth))
-  expect(reply.status).toBe(404)
-  expect(other.unexpected).toEqual(['oauth: GET /oauth/device'])
+  for (const [method, path] of Object.entries({ GET: '/oauth/device', POST: '/device', HEAD: '/' })) {
+    const reply = await ask(other.ca.oauth, new URL(path, other.oauth), { method })
+    expect([reply.status, reply.headers['content-type']]).toEqual([403, ['application/json']])
+    if (method === 'HEAD') continue
+    expect(reply.json()).toEqual({
+      kind: 'Status',
+      apiVersion: 'v1',
+      metadata: {},
+      status: 'Failure',
+      message: `forbidden: User "system:anonymous" cannot ${method.toLowerCase()} path "${path}"`,
+      reason: 'Forbidden',
+      details: {},
+      code: 403,
+    })
+  }
+  expect(other.unexpected).toEqual(['oauth: GET /oauth/device', 'oauth: POST /device'])
   await other.close()
 })

@@ -1,9 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import type { Answer, Handler, Incoming } from './http.ts'
+import { type Client, clientOf, redirectOf } from './oauth-clients.ts'
 import type { Recorder } from './recorder.ts'
-import type { User } from './state.ts'
-import { type Identities, oauthToken } from './users.ts'
+import { ANONYMOUS, type User } from './state.ts'
+import { forbiddenPath } from './status.ts'
+import { type Identities, oauthToken, tokenObjectName } from './users.ts'
 
 /** The OAuth server (openshift/oauth-server on openshift/osin), answer by answer as observed on the real one. */
 
@@ -45,11 +47,12 @@ export interface OauthDeps {
   readonly now: () => number
 }
 
-/** On every response; the first three come from two filters (pkg/server/headers/headers.go and osin). */
-const HEADERS: Readonly<Record<string, string | string[]>> = {
-  'Cache-Control': ['no-cache, no-store, max-age=0, must-revalidate', 'no-cache, no-store, max-age=0, must-revalidate'],
-  Pragma: ['no-cache', 'no-cache'],
-  Expires: ['0', 'Fri, 01 Jan 1990 00:00:00 GMT'],
+const NEVER_CACHED = 'no-cache, no-store, max-age=0, must-revalidate'
+/** On every response (pkg/server/headers/headers.go). */
+const HEADERS: Readonly<Record<string, string>> = {
+  'Cache-Control': NEVER_CACHED,
+  Pragma: 'no-cache',
+  Expires: '0',
   'Referrer-Policy': 'strict-origin-when-cross-origin',
   'X-Frame-Options': 'DENY',
   'X-Content-Type-Options': 'nosniff',
@@ -57,20 +60,11 @@ const HEADERS: Readonly<Record<string, string | string[]>> = {
   'X-XSS-Protection': '1; mode=block',
 }
 
-interface Client {
-  readonly id: string
-  readonly secret: string
-  readonly challenges: boolean
-  readonly redirect: string
-}
-
-interface Grant {
-  readonly client: Client
-  readonly redirect: string
-  readonly user: User
-  readonly challenge: string
-  readonly method: string
-  readonly expires: number
+/** osin adds its own to what it answers itself: 400, the redirects back to the client, tokens (osin response.go). */
+const OSIN_HEADERS: NonNullable<Answer['headers']> = {
+  'Cache-Control': [NEVER_CACHED, NEVER_CACHED],
+  Pragma: ['no-cache', 'no-cache'],
+  Expires: ['0', 'Fri, 01 Jan 1990 00:00:00 GMT'],
 }
 
 /** cluster-authentication-operator observe_tokenconfig.go */
@@ -94,20 +88,18 @@ const DESCRIPTIONS = {
 type OauthError = keyof typeof DESCRIPTIONS
 
 export function oauthServer(deps: OauthDeps): Handler {
-  const grants = new Map<string, Grant>()
   return async (request) => {
     const { options } = deps
     if (options.identity === 'busy' && options.busyRequests-- > 0) return busy()
     const form = await parameters(request)
-    const route = `${request.method} ${request.path}`
-    if (/^(?:GET|POST) \/oauth\/authorize$/.test(route)) return authorize(deps, grants, request, form)
-    if (/^(?:GET|POST) \/oauth\/token$/.test(route)) return token(deps, grants, request, form)
-    if (route === 'GET /oauth/token/implicit') return text(200, IMPLICIT_PAGE)
-    if (route === 'GET /healthz') return text(200, 'ok')
-    // The TLS probe of `oc login`, which takes any answer.
-    if (/^(?:GET|HEAD) \/$/.test(route)) return text(403, 'forbidden: User "system:anonymous" cannot get path "/"')
-    deps.recorder.refuse('oauth', request)
-    return text(404, '404 page not found\n')
+    const { method, path } = request
+    if (path === '/oauth/authorize') return authorize(deps, request, form)
+    if (path === '/oauth/token') return osin(token(deps, request, form))
+    if (path === '/oauth/token/implicit') return text(200, IMPLICIT_PAGE)
+    if (path === '/healthz') return text(200, 'ok')
+    // `/` is the TLS probe of `oc login`, which takes any answer.
+    if (path !== '/') deps.recorder.refuse('oauth', request)
+    return forbiddenPath(ANONYMOUS, path, method.toLowerCase()).answer
   }
 }
 
@@ -135,43 +127,46 @@ function busy(): Answer {
   return { ...answer, headers: { ...headers, 'Retry-After': '1' } }
 }
 
-async function authorize(
-  deps: OauthDeps,
-  grants: Map<string, Grant>,
-  request: Incoming,
-  form: URLSearchParams,
-): Promise<Answer> {
-  const client = clients(deps).find((one) => one.id === form.get('client_id'))
-  if (!client) return failure('unauthorized_client')
-  const redirect = form.get('redirect_uri') || client.redirect
-  if (redirect !== client.redirect) return failure('invalid_request')
+function authorize(deps: OauthDeps, request: Incoming, form: URLSearchParams): Answer {
+  const client = clientOf(deps.issuer(), form.get('client_id'))
+  if (!client) return osin(failure('unauthorized_client'))
+  const redirect = redirectOf(client, form.get('redirect_uri'))
+  if (redirect === undefined) return osin(failure('invalid_request'))
   const state = form.get('state') ?? ''
-  const back = (values: Record<string, string>) =>
-    found(`${redirect}?${encode({ ...values, ...(state && { state }) })}`)
+  const back = (values: Record<string, string>, more?: Record<string, string>) =>
+    osin(found(`${redirect}?${encode({ ...values, ...(state && { state }) })}`, more))
   const type = form.get('response_type') ?? ''
   if (type !== 'code' && type !== 'token') return back(described('unsupported_response_type'))
-  const challenge = form.get('code_challenge') ?? ''
+  const challenge = (type === 'code' && form.get('code_challenge')) || ''
   const method = form.get('code_challenge_method') || 'plain'
-  if (challenge && (!PKCE.test(challenge) || !['plain', 'S256'].includes(method)))
-    return back(described('invalid_request'))
+  const unfit = challenge && pkceFault(challenge, method)
+  if (unfit) return back({ error: 'invalid_request', error_description: unfit })
 
   const user = authenticate(deps, request, client)
   if ('status' in user) return user
+  const cookie = { 'Set-Cookie': `ssn=${oauthToken().slice(7)}; Path=/; HttpOnly; Secure` }
   const scopes = (form.get('scope') || 'user:full').split(' ')
   const bad = scopes.findIndex((scope) => !SCOPE.test(scope))
   if (bad >= 0) {
     const why = `[${bad}]: Invalid value: "${scopes[bad]}": no scope handler found`
-    return back({ error: 'invalid_scope', error_description: why })
+    return back({ error: 'invalid_scope', error_description: why }, cookie)
   }
   if (scopes.join() !== 'user:full') deps.recorder.refuse('oauth', request, 'the emulator grants user:full only')
 
-  const cookie = { 'Set-Cookie': `ssn=${oauthToken().slice(7)}; Path=/; HttpOnly; Secure` }
   if (type === 'code') {
     const code = oauthToken()
-    grants.set(code, { client, redirect, user, challenge, method, expires: deps.now() + CODE_LIFETIME_MS })
-    return found(`${redirect}?${encode({ code })}&state=${queryEscape(state)}`, cookie)
+    const grant = { client: client.id, redirect, user, challenge, method, expires: deps.now() + CODE_LIFETIME_MS }
+    deps.identities.authorizeTokens.set(tokenObjectName(code), grant)
+    return osin(found(`${redirect}?${encode({ code })}&state=${queryEscape(state)}`, cookie))
   }
-  return found(`${redirect}#${encode({ ...issue(deps, user), ...(state && { state }) })}`, cookie)
+  return osin(found(`${redirect}#${encode({ ...issue(deps, user), ...(state && { state }) })}`, cookie))
+}
+
+/** osin authorize.go, in its order: what is wrong with a challenge. */
+function pkceFault(challenge: string, method: string): string | undefined {
+  if (method !== 'plain' && method !== 'S256')
+    return 'code_challenge_method transform algorithm not supported (rfc7636)'
+  return PKCE.test(challenge) ? undefined : 'code_challenge invalid (rfc7636)'
 }
 
 function issue(deps: OauthDeps, user: User): Record<string, string | number> {
@@ -180,19 +175,10 @@ function issue(deps: OauthDeps, user: User): Record<string, string | number> {
   return { access_token, expires_in: tokenLifetime, scope: 'user:full', token_type: 'Bearer' }
 }
 
-/** cluster-authentication-operator oauthclientscontroller.go; the browser client's secret is random. */
-function clients(deps: OauthDeps): Client[] {
-  const page = `${deps.issuer()}/oauth/token`
-  return [
-    { id: 'openshift-challenging-client', secret: '', challenges: true, redirect: `${page}/implicit` },
-    { id: 'openshift-browser-client', secret: oauthToken(), challenges: false, redirect: `${page}/display` },
-  ]
-}
-
 /** pkg/oauthserver/auth.go, pkg/oauth/handlers/default_auth_handler.go: who it is, or how to prove it. */
 function authenticate(deps: OauthDeps, request: Incoming, client: Client): User | Answer {
   const credentials = basic(request.headers.authorization)
-  if (credentials === 'malformed') return text(500, 'Error: no valid base64 data in basic auth scheme found')
+  if (typeof credentials === 'string') return text(500, `Error: ${credentials}`)
   const result = credentials && credentials.password !== '' ? check(deps, credentials) : undefined
   if (typeof result === 'string') return text(500, `Error: ${result}`)
   if (result) return result
@@ -242,32 +228,30 @@ function check(deps: OauthDeps, { login, password }: { login: string; password: 
 }
 
 /** osin access.go: client, grant type, code, redirect URI, verifier, in this order. */
-async function token(
-  deps: OauthDeps,
-  grants: Map<string, Grant>,
-  request: Incoming,
-  form: URLSearchParams,
-): Promise<Answer> {
+function token(deps: OauthDeps, request: Incoming, form: URLSearchParams): Answer {
+  if (request.method !== 'GET' && request.method !== 'POST') return failure('invalid_request')
   const type = form.get('grant_type') ?? ''
   if (type !== 'authorization_code' && type !== 'password') return failure('unsupported_grant_type')
   const auth = clientAuth(request, form)
   if (!auth) return failure('invalid_request')
-  const client = clients(deps).find((one) => one.id === auth.login && one.secret === auth.password)
-  if (!client) return failure('unauthorized_client')
+  const client = clientOf(deps.issuer(), auth.login)
+  if (client?.secret !== auth.password) return failure('unauthorized_client')
   // Resource owner password grants are denied by design (NewDenyAccessAuthenticator).
   if (type === 'password') return failure('access_denied')
   const code = form.get('code') ?? ''
-  const grant = grants.get(code)
+  const { authorizeTokens } = deps.identities
+  const grant = authorizeTokens.get(tokenObjectName(code))
   if (!code) return failure('invalid_grant')
   if (!grant) return failure('unauthorized_client')
-  if (grant.expires <= deps.now() || grant.client.id !== client.id) return failure('invalid_grant')
-  if ((form.get('redirect_uri') || client.redirect) !== grant.redirect) return failure('invalid_request')
+  if (grant.expires <= deps.now() || grant.client !== client.id) return failure('invalid_grant')
+  if (redirectOf(client, form.get('redirect_uri')) !== grant.redirect) return failure('invalid_request')
   if (grant.challenge) {
     const verifier = form.get('code_verifier') ?? ''
     if (!PKCE.test(verifier)) return failure('invalid_request')
     if (transform(verifier, grant.method) !== grant.challenge) return failure('invalid_grant')
   }
-  grants.delete(code)
+  // The server deletes the OAuthAuthorizeToken before it answers.
+  authorizeTokens.delete(tokenObjectName(code))
   return json(200, issue(deps, grant.user))
 }
 
@@ -280,16 +264,20 @@ function clientAuth(request: Incoming, form: URLSearchParams): { login: string; 
   const login = form.get('client_id')
   if (login && form.has('client_secret')) return { login, password: form.get('client_secret') ?? '' }
   const credentials = basic(request.headers.authorization)
-  return credentials === 'malformed' ? undefined : credentials
+  return typeof credentials === 'string' ? undefined : credentials
 }
 
-function basic(header: string | undefined): { login: string; password: string } | 'malformed' | undefined {
+/** @returns the text of an error when it cannot be read (basicauthrequest/basicauth.go). */
+function basic(header: string | undefined): { login: string; password: string } | string | undefined {
   const encoded = /^basic\s+(.*)$/i.exec(header ?? '')?.[1]
   if (encoded === undefined) return undefined
-  if (encoded.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(encoded)) return 'malformed'
+  if (encoded.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(encoded))
+    return 'no valid base64 data in basic auth scheme found'
   const decoded = Buffer.from(encoded, 'base64').toString('utf8')
   const colon = decoded.indexOf(':')
-  return colon < 0 ? 'malformed' : { login: decoded.slice(0, colon), password: decoded.slice(colon + 1) }
+  return colon < 0
+    ? 'invalid Authorization header'
+    : { login: decoded.slice(0, colon), password: decoded.slice(colon + 1) }
 }
 
 /** Query and form together, as Go's `Request.Form`: what the body says comes first. */
@@ -311,6 +299,10 @@ function described(error: OauthError): Record<string, string> {
 
 function failure(error: OauthError): Answer {
   return json(400, described(error))
+}
+
+function osin(answer: Answer): Answer {
+  return { ...answer, headers: { ...OSIN_HEADERS, ...answer.headers } }
 }
 
 function json(status: number, body: object): Answer {

@@ -43,7 +43,8 @@ export function openshiftAccess(deps: RegistryDeps): OpenShiftAccess {
       const records = recordsOf(request, route)
       const challenge = (header: string) => ({ refusal: unauthorized(header, records) })
       const token = tokenOf(request)
-      if (token === undefined) return challenge(`Bearer realm="${request.origin}/openshift/token"`)
+      if (token === undefined) return challenge(`Bearer realm="${realmOrigin(request)}/openshift/token"`)
+      if (token === UNDECODABLE) return challenge('Basic realm=openshift,error="failed to decode credentials"')
       const anonymous = token === ANONYMOUS_TOKEN
       // The registry asks the API about every token and every right; when that fails it has no words for it.
       if (deps.options.apiDown && (!anonymous || records.length > 0)) return { refusal: { status: 400 } }
@@ -61,13 +62,17 @@ export function openshiftAccess(deps: RegistryDeps): OpenShiftAccess {
     },
     token(request) {
       if (request.method !== 'GET') return { status: 405 }
-      if (request.headers.authorization === undefined) return echo(ANONYMOUS_TOKEN)
-      for (const scope of request.query.getAll('scope').flatMap((one) => one.split(' '))) {
-        const [type, name = ''] = scope.split(':')
-        if (type === 'repository' && name.split('/').length !== 2) {
+      for (const scope of request.query.getAll('scope')) {
+        const [type = '', name = '', ...actions] = scope.split(':')
+        // ResolveScopeSpecifiers (auth/token.go) skips what has not exactly three parts.
+        if (
+          actions.length === 1 &&
+          /^(?:repository|signature)(?:\([a-z0-9]+\))?$/.test(type) &&
+          !/^[^/]+\/[^/]+$/.test(name)
+        )
           return refused(`repository name "${name}" invalid: it must be of the format <project>/<name>`)
-        }
       }
+      if (!request.headers.authorization) return echo(ANONYMOUS_TOKEN)
       if (deps.options.apiDown) return refused('unable to validate token')
       const token = /^basic /i.test(request.headers.authorization) ? tokenOf(request) : undefined
       if (token !== undefined && deps.whoAmI(token)) return echo(token)
@@ -83,13 +88,29 @@ function judge(allowed: boolean): Check {
   return allowed ? 'allowed' : 'denied'
 }
 
-/** Bearer, or the password of Basic with any user name. '' is a token that nobody has. */
+/** No token looks like this. */
+const UNDECODABLE = ''
+
+/** Bearer, or the password of Basic with any user name. */
 function tokenOf(request: Incoming): string | undefined {
   const [, scheme = '', value = ''] = /^(bearer|basic) (.*)$/i.exec(request.headers.authorization ?? '') ?? []
   if (scheme === '') return undefined
   if (scheme.toLowerCase() === 'bearer') return value
   const text = Buffer.from(value, 'base64').toString('utf8')
-  return text.includes(':') ? text.slice(text.indexOf(':') + 1) : ''
+  return text.includes(':') ? text.slice(text.indexOf(':') + 1) : UNDECODABLE
+}
+
+/** library-go pkg/apiserver/httprequest SchemeHost: other headers than those that decide about a Location. */
+function realmOrigin({ headers, encrypted }: Incoming): string {
+  const first = (name: string) =>
+    String(headers[name] ?? '')
+      .split(',', 1)[0]
+      ?.trim()
+  const scheme = first('x-forwarded-proto') || (encrypted ? 'https' : 'http')
+  const host = first('x-forwarded-host') || headers.host || ''
+  const port = first('x-forwarded-host') && first('x-forwarded-port')
+  if (!port || (port === (scheme === 'https' ? '443' : '80') && !/:\d+$/.test(host))) return `${scheme}://${host}`
+  return `${scheme}://${host.replace(/:\d+$/, '')}:${port}`
 }
 
 /** registry/handlers/app.go appendAccessRecords, in its order. */

@@ -15,6 +15,7 @@ import {
   parseDocument,
   readAll,
 } from './distribution.ts'
+import { parseJson } from './go-json.ts'
 import type { Answer, Incoming } from './http.ts'
 import type { BlobRef, Image, PlatformRef, RegistryDeps, User } from './state.ts'
 import type { Storage, StoredBlob, StoredManifest } from './storage.ts'
@@ -58,7 +59,7 @@ export function openshiftManifests(deps: ManifestDeps): OpenShiftManifests {
     if (byTag && !streams.get(ns, name)) return nameUnknown()
     const digest = byTag ? streams.resolve(ns, name, reference) : reference
     if (digest === undefined) return unknown({ Tag: reference })
-    if (request.headers['if-none-match'] === `"${digest}"`) return { status: 304 }
+    if ([digest, `"${digest}"`].includes(request.headers['if-none-match'] ?? '')) return { status: 304 }
     const found = find(repository, digest as Digest)
     if ('status' in found) return found
     const child = negotiate(request, found, byTag)
@@ -78,12 +79,17 @@ export function openshiftManifests(deps: ManifestDeps): OpenShiftManifests {
       String(request.headers['content-type'] ?? '')
         .split(';')[0]
         ?.trim() ?? ''
-    const document = parseDocument(bytes)
-    if (!document || !wellTyped(document, mediaType)) return manifestInvalid()
+    const parsed = parseJson<Document>(bytes)
+    if ('Offset' in parsed) return manifestInvalid(parsed)
+    const document = parsed.value
+    if (!wellTyped(document, mediaType)) return manifestInvalid()
     const digest = digestOf(bytes)
     if (isDigest(reference) && reference !== digest) return digestInvalid()
     const faults = await verify(repository, document)
     if (faults.length > 0) return failures(faults[0]?.code === 'UNKNOWN' ? 500 : 400, faults)
+    // "unrecognized manifest schema version" and, from the API, a name that is no tag: errors without a code of their own.
+    if (document.schemaVersion !== 2 || reference.includes(':') !== isDigest(reference))
+      return failure(500, 'UNKNOWN', 'unknown error', {})
     const manifest = { digest, bytes, mediaType }
     store.repository(repository).manifests.set(digest, manifest)
     const image = toImage(manifest)
@@ -109,12 +115,17 @@ export function openshiftManifests(deps: ManifestDeps): OpenShiftManifests {
     return undefined
   }
 
-  /** Config and layers only: children of lists and indexes are not looked at. */
+  /** Config and layers only, in this order: children of lists and indexes are not looked at. */
   async function verify(repository: string, document: Document): Promise<Failure[]> {
     const faults: Failure[] = []
-    const entries: Entry[] = [...(document.layers ?? []), ...(document.config ? [document.config] : [])]
-    for (const entry of entries) {
+    const entries: Partial<Entry>[] = document.manifests ? [] : [document.config ?? {}, ...(document.layers ?? [])]
+    for (const entry of entries as Entry[]) {
       if (isForeign(entry)) continue
+      if (!isDigest(entry.digest ?? '')) {
+        // Without detail, unlike the same code elsewhere (registry/handlers/manifests.go PutManifest).
+        faults.push({ code: 'DIGEST_INVALID', message: 'provided digest did not match uploaded content' })
+        continue
+      }
       const blob = deps.visible(repository, entry.digest)
       if (!blob) {
         // verifyLayer waits for storage that is not consistent yet, one blob after the other.
@@ -143,7 +154,6 @@ export function openshiftManifests(deps: ManifestDeps): OpenShiftManifests {
 
   return {
     async answer(request, repository, reference, user) {
-      if (reference.includes(':') && !isDigest(reference)) return digestInvalid('digest parsing failed')
       if (request.method === 'PUT') return write(request, repository, reference, user)
       return request.method === 'DELETE' ? remove(repository, reference) : read(request, repository, reference)
     },
@@ -186,12 +196,12 @@ function negotiate(request: Incoming, found: StoredManifest, byTag: boolean): { 
 /** distribution.UnmarshalManifest: known types only, and the body must be of the type that the header names. */
 function wellTyped(document: Document, mediaType: string): boolean {
   const types: readonly string[] = Object.values(MEDIA)
-  if (!types.includes(mediaType)) return false
+  if (!types.includes(mediaType) || typeof document !== 'object' || document === null) return false
   const docker = mediaType === MEDIA.v2s2 || mediaType === MEDIA.list
   if (docker ? document.mediaType !== mediaType : (document.mediaType ?? mediaType) !== mediaType) return false
   return isIndex(mediaType)
-    ? document.manifests !== undefined && !document.config && !document.layers
-    : document.config !== undefined && !document.manifests
+    ? (document.manifests ?? []).every((child) => isDigest(child.digest)) && !document.config && !document.layers
+    : !document.manifests
 }
 
 /** The Image object that the API server derives from a manifest. */

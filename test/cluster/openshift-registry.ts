@@ -8,8 +8,9 @@ import {
   json,
   nameUnknown,
   notFound,
+  openshiftRouteOf,
   type Route,
-  routeOf,
+  uploadUnknown,
 } from './distribution.ts'
 import { type Answer, createLog, type Handler, type Incoming, type Log, listener } from './http.ts'
 import { openshiftAccess } from './openshift-access.ts'
@@ -57,6 +58,7 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
     resume: 'v3',
     singlePost: false,
     checkPutRange: false,
+    canonical: true,
     location,
     digestHeader,
   })
@@ -77,10 +79,10 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
   const access = openshiftAccess(deps)
 
   function blobs(request: Incoming, name: string, digest: string): Answer {
+    if (!isDigest(digest)) return digestInvalid({})
     if (request.method === 'DELETE') {
       return store.repositories.get(name)?.blobs.delete(digest as Digest) ? { status: 202 } : blobUnknown(digest)
     }
-    if (!isDigest(digest)) return digestInvalid('digest parsing failed')
     const blob = visible(name, digest)
     if (!blob) return blobUnknown(digest)
     return redirects && store.blobs.has(digest) ? redirects.answer(request, digest) : blobAnswer(request, blob)
@@ -88,11 +90,13 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
 
   async function upload(request: Incoming, name: string, id: string | undefined, deferred: boolean): Promise<Answer> {
     if (id !== undefined) return uploads.continue(request, name, id)
+    if (request.method !== 'POST') return uploadUnknown(/^(?:GET|HEAD)$/.test(request.method) ? {} : undefined)
     const digest = request.query.get('mount')
     const from = request.query.get('from')
-    if (digest !== null && from !== null && !deferred && isDigest(digest) && visible(from, digest)) {
-      store.repository(name).blobs.add(digest)
-      return created(request, name, digest, { location, digestHeader })
+    const blob = digest !== null && from !== null && !deferred ? visible(from, digest) : undefined
+    if (blob && digest !== null && isDigest(digest)) {
+      for (const one of [digest, blob.digest]) store.repository(name).blobs.add(one)
+      return created(request, name, blob.digest, { location, digestHeader })
     }
     return uploads.begin(request, name)
   }
@@ -106,16 +110,17 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
     }
     // In no order: the real list comes out of a Go map.
     const all = deps.streams.tags(ns, stream).sort((a, b) => scramble(a).localeCompare(scramble(b)))
-    const rest = all.slice(all.indexOf(request.query.get('last') ?? '') + 1)
+    const rest = after(all, request.query.get('last') ?? '')
     const page = rest.slice(0, asked === null ? rest.length : Number(asked))
     const query = new URLSearchParams({ last: page.at(-1) ?? '', n: String(page.length) })
     const more = page.length > 0 && page.length < rest.length
     return json({ name, tags: page }, more ? { Link: `<${request.path}?${query}>; rel="next"` } : {})
   }
 
+  /** In the order of the API's list, which the registry keeps (catalog.go). */
   function catalog(): Answer {
     const streams = [...deps.streams.projects.keys()].flatMap((ns) => deps.streams.list(ns))
-    return json({ repositories: streams.map(({ namespace, name }) => `${namespace}/${name}`).sort() })
+    return json({ repositories: streams.map(({ namespace, name }) => `${namespace}/${name}`) })
   }
 
   function dispatch(request: Incoming, route: Route, deferred: boolean, token: string): Promise<Answer> | Answer {
@@ -138,37 +143,41 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
   }
 
   async function v2(request: Incoming): Promise<Answer> {
-    const route = routeOf(request.path)
-    if (!route || route.kind === 'referrers') return notFound()
-    if (!(METHODS[route.kind] ?? []).includes(request.method)) return { status: 405 }
+    const route = openshiftRouteOf(request.path)
+    if (!route) {
+      const other = request.path.endsWith('/') ? request.path.slice(0, -1) : `${request.path}/`
+      return openshiftRouteOf(other) ? moved(request, other) : notFound()
+    }
     const checked = access.check(request, route)
-    const answer =
-      'refusal' in checked ? checked.refusal : await dispatch(request, route, checked.deferred, checked.token)
-    return { ...answer, headers: { 'X-Registry-Supports-Signatures': '1', ...answer.headers } }
+    if ('refusal' in checked) return supporting(checked.refusal)
+    const refused = notAllowed(request, route)
+    return supporting(refused ?? (await dispatch(request, route, checked.deferred, checked.token)))
   }
 
   /** signaturedispatcher.go: simple signing only, and nobody signs here. */
   function signatures(request: Incoming, ns: string, name: string, digest: string): Answer {
     const route = { kind: 'tags', repository: `${ns}/${name}` } as const
     const checked = access.check(request, route)
-    if ('refusal' in checked) return checked.refusal
+    if ('refusal' in checked) return supporting(checked.refusal)
     if (request.method !== 'GET') deps.recorder.unexpected.push(`registry: ${request.method} ${request.target}`)
     const headers = { 'Content-Type': 'application/json; charset=utf-8' }
-    if (!deps.streams.image(ns, name, digest)) return { status: 404, headers }
-    return { status: 200, headers, body: '{"signatures":[]}' }
+    if (!deps.streams.image(ns, name, digest)) return supporting({ status: 404, headers })
+    return supporting({ status: 200, headers, body: '{"signatures":[]}' })
   }
 
-  async function handler(request: Incoming): Promise<Answer> {
+  async function handler(arrived: Incoming): Promise<Answer> {
     if (!deps.options.exposed) return unavailable()
+    const request = deps.options.edgeRouter ? behindEdgeRouter(arrived) : arrived
     if (request.path === '/' || request.path === '/healthz') {
       return { status: 200, headers: { 'Cache-Control': 'no-cache' } }
     }
     const signed = /^\/extensions\/v2\/([^/]+)\/([^/]+)\/signatures\/([^/]+)$/.exec(request.path)
+    const clean = cleanPath(request.path)
     let answer: Answer | undefined
-    if (request.path === '/openshift/token') answer = access.token(request)
+    if (clean !== request.path) answer = { status: 301, headers: { Location: target(request, clean) } }
+    else if (request.path === '/openshift/token') answer = access.token(request)
     else if (signed) answer = signatures(request, signed[1] ?? '', signed[2] ?? '', signed[3] ?? '')
-    else if (request.path === '/v2') answer = moved()
-    else if (request.path.startsWith('/v2/')) answer = await v2(request)
+    else if (/^\/v2(?:\/|$)/.test(request.path)) answer = await v2(request)
     if (!answer) {
       deps.recorder.unexpected.push(`registry: ${request.method} ${request.target}`)
       return notFound()
@@ -206,22 +215,70 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
   }
 }
 
+/** In the order of the header `Allow`; `/v2/` takes every method. */
 const METHODS: Partial<Record<Route['kind'], readonly string[]>> = {
-  ping: ['GET', 'HEAD'],
   catalog: ['GET'],
-  blobs: ['GET', 'HEAD', 'DELETE'],
-  uploads: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-  manifests: ['GET', 'HEAD', 'PUT', 'DELETE'],
+  blobs: ['DELETE', 'GET', 'HEAD'],
+  uploads: ['DELETE', 'GET', 'HEAD', 'PATCH', 'POST', 'PUT'],
+  manifests: ['DELETE', 'GET', 'HEAD', 'PUT'],
   tags: ['GET'],
+}
+
+/** The dispatcher looks at the method after the rights (gorilla/handlers MethodHandler). */
+function notAllowed(request: Incoming, route: Route): Answer | undefined {
+  const allowed = METHODS[route.kind]
+  if (!allowed || (route.kind === 'blobs' && !isDigest(route.digest)) || allowed.includes(request.method)) return undefined
+  const headers = { ...notFound().headers, Allow: allowed.join(', ') }
+  return { status: 405, headers, body: 'Method not allowed\n' }
+}
+
+/** What passes the dispatcher says this. */
+function supporting(answer: Answer): Answer {
+  return { ...answer, headers: { 'X-Registry-Supports-Signatures': '1', ...answer.headers } }
+}
+
+/** A router that ends TLS, on a port other than 443: see `origin` in http.ts. */
+function behindEdgeRouter(request: Incoming): Incoming {
+  return { ...request, origin: request.origin.replace(/^https:/, 'http:') }
+}
+
+/** gorilla/mux cleanPath: dot segments resolved, no empty ones. */
+function cleanPath(path: string): string {
+  const kept: string[] = []
+  for (const part of path.split('/')) {
+    if (part === '..') kept.pop()
+    else if (part !== '' && part !== '.') kept.push(part)
+  }
+  return `/${kept.join('/')}${path.endsWith('/') && kept.length > 0 ? '/' : ''}`
+}
+
+function target({ target: asked }: Incoming, path: string): string {
+  const at = asked.indexOf('?')
+  return at < 0 ? path : path + asked.slice(at)
+}
+
+/** distribution looks for `last` as in a sorted list (Go's sort.SearchStrings), which this one is not. */
+function after(tags: readonly string[], last: string): readonly string[] {
+  if (last === '') return tags
+  let [low, high] = [0, tags.length]
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2)
+    if ((tags[middle] ?? '') >= last) high = middle
+    else low = middle + 1
+  }
+  return tags.slice(low + 1)
 }
 
 function scramble(tag: string): string {
   return createHash('md5').update(tag).digest('hex')
 }
 
-function moved(): Answer {
-  const headers = { Location: '/v2/', 'Content-Type': 'text/html; charset=utf-8' }
-  return { status: 301, headers, body: '<a href="/v2/">Moved Permanently</a>.\n\n' }
+/** gorilla/mux StrictSlash with Go's http.Redirect: only GET and HEAD get a page. */
+function moved(request: Incoming, path: string): Answer {
+  const Location = target(request, path)
+  if (!/^(?:GET|HEAD)$/.test(request.method)) return { status: 301, headers: { Location } }
+  const headers = { Location, 'Content-Type': 'text/html; charset=utf-8' }
+  return { status: 301, headers, body: `<a href="${Location.replaceAll('&', '&amp;')}">Moved Permanently</a>.\n\n` }
 }
 
 /** error-page-503.http of openshift/router: what a host without a route gets. */

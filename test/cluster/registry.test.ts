@@ -239,10 +239,10 @@ describe('a plain registry, reading', () => {
     ['bytes=-500', 206, 'bytes 2500-2999/3000', 500],
     ['bytes=-5000', 206, 'bytes 0-2999/3000', 3000],
     ['bytes=2000-5000', 206, 'bytes 2000-2999/3000', 1000],
-    ['bytes=500-0', 416, 'bytes */3000', -1],
+    ['bytes=500-0', 416, undefined, -1],
     ['bytes=3000-', 416, 'bytes */3000', -1],
-    ['bytes=x', 416, 'bytes */3000', -1],
-    ['bytes=0-1,5-6', 200, undefined, 3000],
+    ['bytes=x', 416, undefined, -1],
+    ['bytes=0-2999,5-6', 200, undefined, 3000],
   ])('Range %s', async (range, status, contentRange, length) => {
     const registry = await start()
     registry.store.putBlob('a/b', blob)

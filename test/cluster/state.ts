@@ -33,6 +33,8 @@ export interface RegistryOptions {
   apiDown: boolean
   /** Milliseconds that the server waits for each missing blob of a manifest (3100 on the real one). */
   missingBlobDelay: number
+  /** true: a router on a port other than 443 ends TLS before the registry, whose Locations then say http. */
+  edgeRouter?: boolean
 }
 
 export type BlobRef = Readonly<{ digest: string; size: number; mediaType: string }>

@@ -9,6 +9,7 @@ const GROUPS: Readonly<Record<string, string>> = {
   imagestreamimages: 'image.openshift.io',
   users: 'user.openshift.io',
   oauthaccesstokens: 'oauth.openshift.io',
+  oauthauthorizetokens: 'oauth.openshift.io',
   useroauthaccesstokens: 'oauth.openshift.io',
   projects: 'project.openshift.io',
   selfsubjectreviews: 'authentication.k8s.io',
@@ -80,8 +81,9 @@ export function forbidden(user: User, verb: Verb, resource: string, ns: string, 
   return new Failure(403, 'Forbidden', `${what}: ${why}`, about(main, name))
 }
 
-export function forbiddenPath(user: User, path: string): Failure {
-  return new Failure(403, 'Forbidden', `forbidden: User "${user.name}" cannot get path "${path}"`, {})
+/** @param verb the request's method in lower case */
+export function forbiddenPath(user: User, path: string, verb = 'get'): Failure {
+  return new Failure(403, 'Forbidden', `forbidden: User "${user.name}" cannot ${verb} path "${path}"`, {})
 }
 
 /** A group or path that the server does not have. */

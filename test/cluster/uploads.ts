@@ -1,8 +1,8 @@
 import { createHmac, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto'
-import { type Algorithm, type Digest, isDigest } from '../../src/oci/digest.ts'
-import { digestInvalid, failure, failures } from './distribution.ts'
+import { type Algorithm, algorithmOf, type Digest, hashFor, isDigest } from '../../src/oci/digest.ts'
+import { digestInvalid, failure, failures, uploadUnknown } from './distribution.ts'
 import type { Answer, Incoming, Log } from './http.ts'
-import type { Staging, Storage } from './storage.ts'
+import type { Staging, Storage, StoredBlob } from './storage.ts'
 
 /**
  * Upload sessions as distribution v3 keeps them (registry/handlers/blobupload.go): the Location carries `_state`, an
@@ -22,6 +22,8 @@ export interface UploadOptions {
   singlePost: boolean
   /** Whether the PUT's Content-Range is checked (distribution does not look at it). */
   checkPutRange: boolean
+  /** Blobs are stored and named by sha256, whatever the client calls them (distribution v3); they are found by both. */
+  canonical?: boolean
   location(request: Incoming, path: string): string
   /** Header names and values for every 201 of this digest. */
   digestHeader(digest: string): Record<string, string>
@@ -52,7 +54,9 @@ export function createUploads(storage: Storage, log: Log, options: UploadOptions
 
   async function begin(request: Incoming, repository: string): Promise<Answer> {
     const digest = request.query.get('digest')
-    const algorithm = (request.query.get('digest-algorithm') ?? digest?.split(':')[0] ?? 'sha256') as Algorithm
+    const algorithm = (
+      options.canonical ? 'sha256' : (request.query.get('digest-algorithm') ?? digest?.split(':')[0] ?? 'sha256')
+    ) as Algorithm
     if (algorithm !== 'sha256' && algorithm !== 'sha512') return digestInvalid('unsupported digest algorithm')
     const session: Session = {
       id: randomUUID(),
@@ -96,18 +100,23 @@ export function createUploads(storage: Storage, log: Log, options: UploadOptions
 
   /** The session behind a Location, or why there is none. */
   async function resume(request: Incoming, repository: string, id: string): Promise<Session | Answer> {
-    const state = unpack(request.query.get('_state'))
-    if (!state) return uploadInvalid({})
-    if (state.Name !== repository || state.UUID !== id) return uploadInvalid()
+    let offset = 0
+    const reading = request.method === 'GET' || request.method === 'HEAD'
+    // distribution v3 tells the status to whoever knows the session; docker-registry 2.8 wants its `_state` for that, too.
+    if (!reading || options.resume === 'destroy') {
+      const state = unpack(request.query.get('_state'))
+      if (!state) return uploadInvalid({})
+      if (state.Name !== repository || state.UUID !== id) return uploadInvalid()
+      offset = state.Offset
+    }
     const session = sessions.get(id)
-    if (!session) return failure(404, 'BLOB_UPLOAD_UNKNOWN', 'blob upload unknown to registry', {})
+    if (session?.repository !== repository) return uploadUnknown({})
     if (session.broken && options.resume === 'destroy') {
       sessions.delete(id)
       await session.staging.drop()
       return uploadInvalid({})
     }
-    const reading = request.method === 'GET' || request.method === 'HEAD'
-    return reading || state.Offset === session.staging.size ? session : rangeInvalid(session, request)
+    return reading || offset === session.staging.size ? session : rangeInvalid(session, request)
   }
 
   async function patch(session: Session, request: Incoming): Promise<Answer> {
@@ -147,17 +156,31 @@ export function createUploads(storage: Storage, log: Log, options: UploadOptions
 
   async function commit(session: Session, request: Incoming, digest: string): Promise<Answer> {
     if (!isDigest(digest)) return digestInvalid('digest parsing failed')
-    if (!(await session.staging.commit(digest))) return digestInvalid({ Digest: digest, Reason: {} })
-    storage.repository(session.repository).blobs.add(digest)
-    return created(request, session.repository, digest, options)
+    const blob = await session.staging.commit(digest)
+    if (!blob) return digestInvalid({ Digest: digest, Reason: {} })
+    const { blobs } = storage.repository(session.repository)
+    blobs.add(digest)
+    const canonical = options.canonical ? await sha256Of(blob) : digest
+    if (canonical !== digest) {
+      for (const name of [canonical, digest]) storage.blobs.set(name, { ...blob, digest: canonical })
+      blobs.add(canonical)
+    }
+    return created(request, session.repository, canonical, options)
   }
 
   function checkRange(session: Session, request: Incoming): Answer | undefined {
     const header = request.headers['content-range']
     if (header === undefined || options.resume === 'destroy') return undefined
-    const [, start, end] = /^(\d+)-(\d+)$/.exec(header) ?? []
-    if (start === undefined || end === undefined)
-      return failure(500, 'UNKNOWN', 'unknown error', 'invalid content range format')
+    const [start = '', end] = cutAt(header, '-')
+    if (end === undefined) return failure(500, 'UNKNOWN', 'unknown error', `invalid content range format, ${header}`)
+    const bad = [start, end].find((text) => !/^[+-]?\d+$/.test(text))
+    if (bad !== undefined)
+      return failure(
+        500,
+        'UNKNOWN',
+        'unknown error',
+        `strconv.ParseInt: parsing ${JSON.stringify(bad)}: invalid syntax`,
+      )
     if (Number(start) > Number(end) || Number(start) !== session.staging.size) return rangeInvalid(session, request)
     const length = request.headers['content-length']
     if (length !== undefined && Number(length) !== Number(end) - Number(start) + 1) {
@@ -197,6 +220,19 @@ export function createUploads(storage: Storage, log: Log, options: UploadOptions
   }
 
   return { begin, continue: proceed, open: () => sessions.size }
+}
+
+/** Go's strings.Cut: without `separator` there is no second part. */
+function cutAt(text: string, separator: string): [string, string?] {
+  const at = text.indexOf(separator)
+  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)]
+}
+
+async function sha256Of({ digest, size, read }: StoredBlob): Promise<Digest> {
+  if (algorithmOf(digest) === 'sha256') return digest
+  const hash = hashFor('sha256:')
+  for await (const chunk of read(0, size)) hash.update(chunk)
+  return `sha256:${hash.digest('hex')}`
 }
 
 /** registry/handlers/hmac.go */

@@ -31,11 +31,25 @@ export interface Token {
   readonly forApi: boolean
 }
 
+/** What a code stands for until it is redeemed: an OAuthAuthorizeToken. */
+export interface AuthorizeToken {
+  /** Name of the OAuth client. */
+  readonly client: string
+  readonly redirect: string
+  readonly user: User
+  readonly challenge: string
+  readonly method: string
+  /** Milliseconds since 1970. */
+  readonly expires: number
+}
+
 export interface Identities {
   readonly accounts: Map<string, Account>
   readonly bindings: RoleBinding[]
   /** By the token itself. Deleting an entry revokes it everywhere. */
   readonly tokens: Map<string, Token>
+  /** By the name of the object. */
+  readonly authorizeTokens: Map<string, AuthorizeToken>
   allowed: Allowed
   whoAmI(token: string): User | undefined
   token(token: string): Token | undefined
@@ -88,7 +102,7 @@ const ROLES = {
     [['get'], ['users/~']],
     [['create'], ['selfsubjectreviews', 'selfsubjectaccessreviews']],
   ],
-  'system:oauth-token-deleter': [[['delete'], ['oauthaccesstokens', 'useroauthaccesstokens']]],
+  'system:oauth-token-deleter': [[['delete'], ['oauthaccesstokens', 'oauthauthorizetokens', 'useroauthaccesstokens']]],
 } satisfies Record<string, readonly Rule[]>
 export type Role = keyof typeof ROLES
 
@@ -138,6 +152,7 @@ export function createIdentities(projects: ReadonlyMap<string, Project>, now: ()
   return {
     accounts: createAccounts(),
     bindings,
+    authorizeTokens: new Map(),
     allowed: (user, verb, resource, ns) => decide(bindings, user, verb, resource, ns),
     ...createTokens(projects, now),
   }
@@ -156,7 +171,7 @@ function createAccounts(): Map<string, Account> {
   return accounts.set('kubeadmin', kubeadmin)
 }
 
-type Tokens = Omit<Identities, 'accounts' | 'bindings' | 'allowed'>
+type Tokens = Omit<Identities, 'authorizeTokens' | 'accounts' | 'bindings' | 'allowed'>
 
 function createTokens(projects: ReadonlyMap<string, Project>, now: () => number): Tokens {
   const tokens = new Map<string, Token>()

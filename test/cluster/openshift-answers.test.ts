@@ -1,3 +1,4 @@
+import { request } from 'node:https'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { ask, type Question } from './ask.ts'
@@ -199,6 +200,46 @@ describe('upload sessions', () => {
     const deleted = await call('DELETE', fresh)
     expect([deleted.status, deleted.headers['docker-upload-uuid']]).toEqual([204, [path.split('/').at(-1)]])
     expect((await call('GET', path)).text).toBe(error('BLOB_UPLOAD_UNKNOWN', UNKNOWN_UPLOAD, {}))
+  })
+
+  /** Sends so much of a body of 1000 bytes, and is gone. */
+  async function breakOff(location: string, body: string): Promise<void> {
+    const headers = { authorization: `Bearer ${cluster.token('developer')}`, 'content-length': '1000' }
+    const broken = request(location, { method: 'PATCH', ca: cluster.ca.registry, headers })
+    broken.on('error', () => {})
+    broken.write(body)
+    const { pathname } = new URL(location)
+    while (cluster.stats.paths.get(pathname)?.bytesIn !== body.length) await new Promise((next) => setImmediate(next))
+    broken.destroy()
+    while (cluster.stats.active > 0) await new Promise((next) => setImmediate(next))
+  }
+
+  test.each([
+    ['twice, unless told otherwise', undefined, ['0-0', '0-9']],
+    ['as often as it is told', { deletes: 4 }, ['0-0', '0-1', '0-2', '0-9']],
+    ['for as long as it is told', { milliseconds: 60_000 }, ['0-0', '0-1', '0-2', '0-3', '0-4']],
+  ])('a body that broke off goes on arriving: DELETE is refused %s', async (_, late, ranges) => {
+    if (late) cluster.options.registry.late = late
+    const { location } = await begin('dev/late')
+    await breakOff(location, '0123456789')
+    let at = location
+    const seen: unknown[] = []
+    for (let i = 0; i < ranges.length; i++) {
+      expect((await call('DELETE', at)).status).toBe(416)
+      const { headers } = await call('GET', at)
+      seen.push(headers.range?.[0])
+      at = headers.location?.[0] ?? ''
+    }
+    delete cluster.options.registry.late
+    expect(seen).toEqual(ranges)
+    expect((await call('DELETE', at)).status).toBe(late && 'milliseconds' in late ? 416 : 204)
+  })
+
+  test('who asks for the status first, or goes on, finds everything arrived', async () => {
+    const { location } = await begin('dev/late')
+    await breakOff(location, '0123456789')
+    expect((await call('GET', location)).headers.range).toEqual(['0-9'])
+    expect((await call('PATCH', location, { headers: octets, body: 'x' })).status).toBe(416)
   })
 
   test.each([

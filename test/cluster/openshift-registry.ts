@@ -59,6 +59,7 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
     singlePost: false,
     checkPutRange: false,
     canonical: true,
+    late: () => deps.options.late ?? { deletes: 2 },
     location,
     digestHeader,
   })
@@ -227,7 +228,8 @@ const METHODS: Partial<Record<Route['kind'], readonly string[]>> = {
 /** The dispatcher looks at the method after the rights (gorilla/handlers MethodHandler). */
 function notAllowed(request: Incoming, route: Route): Answer | undefined {
   const allowed = METHODS[route.kind]
-  if (!allowed || (route.kind === 'blobs' && !isDigest(route.digest)) || allowed.includes(request.method)) return undefined
+  if (!allowed || (route.kind === 'blobs' && !isDigest(route.digest)) || allowed.includes(request.method))
+    return undefined
   const headers = { ...notFound().headers, Allow: allowed.join(', ') }
   return { status: 405, headers, body: 'Method not allowed\n' }
 }

@@ -23,7 +23,7 @@ import {
 import type { Answer, Handler, Incoming, Log } from './http.ts'
 import type { Redirects } from './redirect.ts'
 import type { Repository, Storage, StoredManifest } from './storage.ts'
-import { created, createUploads, type UploadOptions } from './uploads.ts'
+import { created, createUploads, type Late, type UploadOptions } from './uploads.ts'
 
 /** How a plain registry deviates from the friendliest one. All of them are things that registries in the field do. */
 export interface Behaviour {
@@ -36,6 +36,7 @@ export interface Behaviour {
   /** The most tags in one answer. */
   tagsPage?: number
   resume?: UploadOptions['resume']
+  late?: Late
   /** False: `POST ?digest=` answers 202, as distribution does. */
   singlePost?: boolean
   /** False: `mount` from the repository itself answers 202 even when the blob is there. */
@@ -74,6 +75,7 @@ export function distributionRegistry(storage: Storage, log: Log, how: Behaviour,
     chunkMinLength: how.chunkMinLength,
     singlePost: how.singlePost ?? true,
     checkPutRange: true,
+    late: how.late && (() => how.late ?? {}),
     location,
     digestHeader,
   })

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Recorder } from './recorder.ts'
+import type { Late } from './uploads.ts'
 
 /**
  * What the three servers of the embedded cluster share: who somebody is, and which images an image stream knows.
@@ -35,6 +36,8 @@ export interface RegistryOptions {
   missingBlobDelay: number
   /** true: a router on a port other than 443 ends TLS before the registry, whose Locations then say http. */
   edgeRouter?: boolean
+  /** How long the body of an upload goes on arriving after its client has gone. */
+  late?: Late
 }
 
 export type BlobRef = Readonly<{ digest: string; size: number; mediaType: string }>

@@ -25,8 +25,30 @@ export interface UploadOptions {
   /** Blobs are stored and named by sha256, whatever the client calls them (distribution v3); they are found by both. */
   canonical?: boolean
   location(request: Incoming, path: string): string
+  /** How long a body goes on arriving after the client has gone; asked when one breaks off. Default: for two DELETEs. */
+  late?: (() => Late) | undefined
   /** Header names and values for every 201 of this digest. */
   digestHeader(digest: string): Record<string, string>
+}
+
+/**
+ * What a router still has in its buffers reaches the registry after the client has closed the connection: offset and
+ * `_state` move on, and a DELETE with the `_state` of a moment ago is 416. Other requests come later, when all is there.
+ */
+export interface Late {
+  /** So many DELETEs find that bytes have come in since the last answer … */
+  readonly deletes?: number
+  /** … and all that come within so many milliseconds of the first. */
+  readonly milliseconds?: number
+}
+
+/** The last bytes of a body, which are still on their way; when it breaks off they arrive late. */
+interface Arrival {
+  bytes: Uint8Array
+  deletes: number
+  readonly milliseconds: number
+  /** Milliseconds since 1970, from the first DELETE on. */
+  until?: number
 }
 
 interface Session {
@@ -38,6 +60,7 @@ interface Session {
   broken: boolean
   /** The last chunk was shorter than chunkMinLength. */
   short: boolean
+  late: Arrival | undefined
 }
 
 export interface Uploads {
@@ -65,6 +88,7 @@ export function createUploads(storage: Storage, log: Log, options: UploadOptions
       started: new Date().toISOString(),
       broken: false,
       short: false,
+      late: undefined,
     }
     if (digest !== null && options.singlePost) {
       await receive(session, request)
@@ -111,6 +135,7 @@ export function createUploads(storage: Storage, log: Log, options: UploadOptions
     }
     const session = sessions.get(id)
     if (session?.repository !== repository) return uploadUnknown({})
+    await arrive(session, request.method)
     if (session.broken && options.resume === 'destroy') {
       sessions.delete(id)
       await session.staging.drop()
@@ -145,13 +170,37 @@ export function createUploads(storage: Storage, log: Log, options: UploadOptions
   }
 
   async function receive(session: Session, request: Incoming): Promise<void> {
-    const before = session.staging.size
+    const { staging } = session
+    const before = staging.size
+    const { deletes = 0, milliseconds = 0 } = options.late?.() ?? { deletes: 2 }
+    const late: Arrival = { bytes: new Uint8Array(), deletes, milliseconds }
+    session.late = late
     try {
-      for await (const chunk of request.body) await session.staging.append(chunk)
+      for await (const chunk of request.body) {
+        await staging.append(late.bytes)
+        late.bytes = chunk
+      }
     } catch (error) {
-      session.broken = session.staging.size > before
+      session.broken = staging.size + late.bytes.length > before
       throw error
     }
+    session.late = undefined
+    await staging.append(late.bytes)
+  }
+
+  /** One more byte before each DELETE while they are late; everything before anything else. */
+  async function arrive(session: Session, method: string): Promise<void> {
+    const { late, staging } = session
+    // A status between two DELETEs tells what is there now.
+    if (!late || (late.until !== undefined && /^(?:GET|HEAD)$/.test(method))) return
+    let count = late.bytes.length
+    if (method === 'DELETE') {
+      late.until ??= Date.now() + late.milliseconds
+      if (--late.deletes > 0 || Date.now() < late.until) count = Math.min(count, 1)
+    }
+    const bytes = late.bytes.subarray(0, count)
+    late.bytes = late.bytes.subarray(count)
+    await staging.append(bytes)
   }
 
   async function commit(session: Session, request: Incoming, digest: string): Promise<Answer> {

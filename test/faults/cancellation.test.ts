@@ -3,6 +3,7 @@ import { type EmbeddedCluster, startCluster } from '../cluster/cluster.ts'
 import { makeImage, seedImage } from '../cluster/image.ts'
 import { type EmbeddedRegistry, startRegistry } from '../cluster/plain.ts'
 import { createStorage } from '../cluster/storage.ts'
+import type { Late } from '../cluster/uploads.ts'
 import { openSessions, realClock, side, travel } from './stage.ts'
 
 /** What SIGINT and SIGTERM come to: the signal of the run is aborted while bytes flow, or while the run
@@ -59,6 +60,40 @@ describe('a run that is stopped', () => {
     expect(openSessions(destination)).toBe(0)
     expect(destination.tags('prod/slow').size).toBe(0)
     await until(() => source.stats.active === 0)
+  })
+
+  const HALF_A_SECOND = { milliseconds: 500 }
+  test.each<[string, Late]>([
+    ['for half a second', HALF_A_SECOND],
+    ['whatever the time', { deletes: 7 }],
+  ])('leaves no session where bytes go on arriving after it has closed the connection: %s', async (_, late) => {
+    const { source } = await registries()
+    const destination = await startRegistry({ store: createStorage({ discard: true }), late })
+    closers.push(destination.close)
+    stallLayers(destination)
+    const stop = new AbortController()
+    const sides = { images: IMAGES, source: side(source), destination: side(destination) }
+    const finished = travel({ ...sides, signal: stop.signal, clock: realClock() })
+    await until(() => layers.every((digest) => destination.stats.received(digest) >= MIB))
+    stop.abort('SIGTERM')
+    expect((await finished).row.status).toBe('cancelled')
+    expect(openSessions(destination)).toBe(0)
+    const refused = destination.requests.filter(({ method, status }) => method === 'DELETE' && status === 416)
+    expect(refused.length).toBeGreaterThan(2 * layers.length)
+  })
+
+  test('leaves no session on OpenShift either, when an upload fails without being stopped', async () => {
+    const [source, cluster] = [await startRegistry(), await startCluster({ name: 'prod' })]
+    closers.push(source.close, cluster.close)
+    const image = makeImage({ seed: 43, layers: [2000], large: [4 * MIB] })
+    seedImage(source, 'dev/slow', image, 'v1')
+    cluster.options.registry.late = HALF_A_SECOND
+    const wrong = new RegExp(`blobs/${image.large[0]?.digest}`)
+    source.faults.add({ match: { path: wrong }, do: { kind: 'corrupt', at: MIB } })
+    const destination = { cluster: cluster.api.origin, ca: cluster.ca.bundle, token: cluster.token('developer') }
+    const { row } = await travel({ images: IMAGES, source: side(source), destination, clock: realClock() })
+    expect(row).toMatchObject({ status: 'failed', error: { code: 'DIGEST_MISMATCH', side: 'source' } })
+    expect(cluster.openUploads()).toBe(0)
   })
 
   test('stops waiting for another try', async () => {

@@ -36590,9 +36590,16 @@ const SMALLEST_CHUNK = MIB;
 const SHRINK = 4;
 /** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
 const COMMIT_SPEED = (16 * MIB) / 1000;
-/** Milliseconds: a cancelled run has 5 s for this and for logging out. */
+/** Milliseconds that one request of a cancellation may take. */
 const CANCEL_PATIENCE = 1500;
-const CANCEL_ROUNDS = 4;
+/**
+ * Milliseconds in which the tries to cancel are spread, while bytes that the network has buffered still reach the
+ * registry. A cancelled run has 7.5 s on a GitHub runner, for this and then for logging out.
+ */
+const CANCEL_SPAN = { cancelled: 3500, running: 10_000 };
+/** First wait between two tries, doubled each time, and the longest (milliseconds). */
+const CANCEL_WAIT = 50;
+const LONGEST_CANCEL_WAIT = 500;
 /** A plain upload session; nothing is sent yet. */
 async function startSession(endpoint, blob) {
     const url = endpoint.url('blobs/uploads/');
@@ -36738,8 +36745,9 @@ async function keptBytes(session, anew) {
     if (alive)
         session.location = addressIn(endpoint, res, session.location);
     if (kept !== undefined && kept <= blob.size) {
+        // It moves: what was stale is the address from before bytes that arrived late, not the session.
         if (kept > session.kept)
-            session.refused = 0;
+            Object.assign(session, { refused: 0, stale: 0 });
         session.kept = Math.max(session.kept, kept);
         return kept;
     }
@@ -36756,29 +36764,53 @@ async function restart(session) {
     Object.assign(session, entered(endpoint, await startSession(endpoint, blob)), { stale: 0 });
     return 0;
 }
-/** Sent also when the run was cancelled, and never waited for long. */
+/**
+ * Deletes the session. Also sent when the run was cancelled. Never throws: sessions that stay are purged by the registry.
+ *
+ * distribution v3 refuses a DELETE (416) whose address is older than the last byte that it has received. Behind a router,
+ * bytes go on arriving for seconds after the connection was closed. The status names the present address, and needs no
+ * current one itself: ask, delete, and wait longer each time until nothing arrives in between.
+ */
 async function cancel(session) {
-    let timer;
-    const late = new Promise((resolve) => {
-        timer = setTimeout(resolve, CANCEL_PATIENCE);
-    });
-    const gone = end(session).catch(() => undefined); // sessions that nobody ends are purged by the registry
-    await Promise.race([gone, late]);
-    clearTimeout(timer);
-}
-async function end(session) {
-    const { endpoint } = session;
-    const call = async (method) => {
-        const res = await endpoint.call('push', { method, url: session.location, retry: false, afterCancel: true });
-        await (0,http_answer/* discard */.vf)(res);
-        return res;
-    };
-    for (let round = 0; round < CANCEL_ROUNDS; round += 1) {
-        if ((await call('DELETE')).status !== 416)
+    const { signal } = session.endpoint.context;
+    const started = performance.now();
+    const left = () => CANCEL_SPAN[signal.aborted ? 'cancelled' : 'running'] - (performance.now() - started);
+    let isStale = await staleAfter(session, ['DELETE']);
+    for (let wait = CANCEL_WAIT; isStale; wait = Math.min(wait * 2, LONGEST_CANCEL_WAIT)) {
+        isStale = await staleAfter(session, ['GET', 'DELETE']);
+        if (!isStale || left() < wait)
             return;
-        // distribution v3 refuses the address from before the bytes that it has kept since, and more may still be coming in.
-        session.location = addressIn(endpoint, await call('GET'), session.location);
+        await new Promise((resolve) => setTimeout(resolve, wait));
     }
+}
+/** @returns whether the registry refused the last request because more bytes have arrived. */
+async function staleAfter(session, methods) {
+    const { endpoint } = session;
+    let status;
+    for (const method of methods) {
+        const request = { method, url: session.location, retry: false, afterCancel: true };
+        const answered = endpoint.call('push', request).then(async (res) => {
+            await (0,http_answer/* discard */.vf)(res);
+            if (method === 'GET' && res.status < 300)
+                session.location = addressIn(endpoint, res, session.location);
+            return res.status;
+        });
+        status = await within(answered, CANCEL_PATIENCE);
+        if (status === undefined || (method === 'GET' && status >= 300))
+            return false;
+    }
+    return status === 416;
+}
+/** @returns undefined when it fails, or takes longer than so many milliseconds. */
+function within(promise, milliseconds) {
+    return new Promise((resolve) => {
+        const timer = setTimeout(resolve, milliseconds, undefined);
+        const settle = (value) => {
+            clearTimeout(timer);
+            resolve(value);
+        };
+        promise.then(settle, () => settle());
+    });
 }
 /** @returns false when there is nothing smaller to try. */
 function shrink(habits, minimum, length) {

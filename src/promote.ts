@@ -1,5 +1,6 @@
 import type { Context } from './context.ts'
 import { holdable } from './copy/atomic.ts'
+import { keptTags } from './copy/attached-tags.ts'
 import { execute } from './copy/execute.ts'
 import { discover, type Graph } from './copy/graph.ts'
 import { checkGuard } from './copy/guards.ts'
@@ -160,6 +161,7 @@ async function prepare(work: Work, run: Run): Promise<void> {
   const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target)
   const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits)
   const plan = makePlan(graph, seen, mountable(from, to))
+  for (const line of keptTags(seen.attachedTags.values())) run.context.log.warn(line)
   // Before any tag moves, the registries have taken every manifest.
   work.plan = config.atomic ? { ...plan, rootByDigest: true } : plan
   checkGuard(to.store.name, tags, graph.root.descriptor.digest, guardOf(work, run))
@@ -298,7 +300,9 @@ function copier({ works, shared }: Run): Copier {
   for (const work of going(works)) users.set(digestOf(work), (users.get(digestOf(work)) ?? 0) + 1)
   return async (work) => {
     const digest = digestOf(work)
-    work.moved = await turns(digest, users.get(digest) ?? 1, () => execute(...jobOf(work), shared))
+    const copied = await turns(digest, users.get(digest) ?? 1, () => execute(...jobOf(work), shared))
+    work.moved = copied.bytes
+    work.attached = copied.attached
   }
 }
 

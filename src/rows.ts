@@ -5,7 +5,7 @@ import type { PromoteError } from './errors.ts'
 import type { ImagePair } from './inputs/config.ts'
 import type { Digest } from './oci/digest.ts'
 import { formatReference } from './oci/reference.ts'
-import type { Bytes, Row, Status } from './report/model.ts'
+import type { Attached, Bytes, Row, Status } from './report/model.ts'
 import type { Repository } from './side.ts'
 
 /** Name of a destination that needs none. */
@@ -24,6 +24,7 @@ export type Progress = {
   readonly platforms: Readonly<{ of: (graph: Graph) => readonly string[] }>
   plan?: Plan
   moved?: Bytes
+  attached?: readonly Attached[]
   readonly written: Set<string>
   error?: PromoteError
   /** Of an atomic promotion that failed: how each tag that was to move has ended. */
@@ -63,7 +64,7 @@ export function rowsOf(work: Progress, dryRun: boolean, now: number): Row[] {
       previousDigest: previous === undefined ? (plan === undefined ? null : digest) : previous.from,
       status,
       bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
-      attached: plan?.graph.attached ?? [],
+      attached: work.attached ?? plan?.attached ?? [],
       error: arrived ? null : errorOf(end?.error ?? work.error),
       platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
       milliseconds: now - work.began,

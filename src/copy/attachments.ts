@@ -1,18 +1,16 @@
 import { PromoteError } from '../errors.ts'
-import { type Digest, referrersTag } from '../oci/digest.ts'
+import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
+import { attachedTags } from '../oci/referrer.ts'
 import type { Source } from '../store/store.ts'
 import type { Permits } from './permits.ts'
 
 /** A signature, attestation or SBOM: by `subject` (OCI 1.1), or under a tag made from the digest (cosign). */
 export type Attachment = Readonly<{ manifest: Manifest; subject: Digest; artifactType: string; tag?: string }>
 
-/** cosign's tag scheme: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md */
-const SUFFIXES = ['sig', 'att', 'sbom'] as const
-
 /**
- * What is attached to a manifest of `source`. One listing of the repository's tags answers for all manifests; where it
- * is refused or too long, each possible tag is asked for.
+ * What is attached to a manifest of `source`: its referrers, and the tags of cosign's scheme. Each of the three tags is
+ * asked for by name, because no list of tags proves that one is absent (a proxy project lists only what it has cached).
  */
 export function createFinder(
   source: Source,
@@ -33,7 +31,7 @@ export function createFinder(
   return async (subject) => {
     const [referrers, tagged] = await Promise.all([
       permits(() => source.referrers(subject)).then((list) => readReferrers(source, subject, list, read)),
-      source.tags().then((tags) => readTagged(source, subject, tags, permits, read)),
+      readTagged(source, subject, permits, read),
     ])
     return [...referrers, ...tagged]
   }
@@ -59,19 +57,10 @@ async function readReferrers(
   return found.flat()
 }
 
-async function readTagged(
-  source: Source,
-  subject: Digest,
-  tags: ReadonlySet<string> | undefined,
-  permits: Permits,
-  read: Read,
-): Promise<Attachment[]> {
-  const candidates = SUFFIXES.map((suffix) => `${referrersTag(subject)}.${suffix}`).filter(
-    (tag) => tags?.has(tag) ?? true,
-  )
+async function readTagged(source: Source, subject: Digest, permits: Permits, read: Read): Promise<Attachment[]> {
   const found = await Promise.all(
-    candidates.map(async (tag): Promise<Attachment[]> => {
-      if (tags === undefined && (await permits(() => source.find(tag))) === undefined) return []
+    attachedTags(subject).map(async (tag): Promise<Attachment[]> => {
+      if ((await permits(() => source.find(tag))) === undefined) return []
       const manifest = await read(subject, tag, () => source.resolve(tag))
       return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }]
     }),

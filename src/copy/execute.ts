@@ -2,13 +2,14 @@ import type { Context } from '../context.ts'
 import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isForeign, type Manifest } from '../oci/manifest.ts'
-import type { Bytes, Event } from '../report/model.ts'
+import type { Attached, Bytes, Event } from '../report/model.ts'
 import type { Begun, Source, Target } from '../store/store.ts'
+import { attachedThere, keptTags, type TagDecision, writeTag } from './attached-tags.ts'
 import type { Fanout, Seat } from './fanout.ts'
 import type { Key, Node } from './graph.ts'
-import { keepListed } from './listing.ts'
 import { type Permits, SMALL } from './permits.ts'
 import type { Plan, Step } from './plan.ts'
+import { updateReferrersIndexes } from './referrers-index.ts'
 import { refusedSparse } from './sparse.ts'
 import { transfer } from './transfer.ts'
 
@@ -50,11 +51,14 @@ type Outcome = 'present' | 'mounted' | 'copied'
 /** A blob on its way: what the destination says of it first, and how it ends. */
 type Flight = Readonly<{ answer: Promise<Outcome | 'absent'>; outcome: Promise<Outcome> }>
 
+/** What is at the destination when all but the image's own tags is done. */
+export type Copied = Readonly<{ bytes: Bytes; attached: readonly Attached[] }>
+
 /**
- * Everything but the tags: blobs, manifests by digest, attachments. Resolves with what was moved. What is to reach several
+ * Everything but the tags: blobs, manifests by digest, attachments with theirs. Resolves with what was moved. What is to reach several
  * destinations in one reading is started in one turn of the event loop: seats are taken at once.
  */
-export async function execute(plan: Plan, job: Job, run: Shared): Promise<Bytes> {
+export async function execute(plan: Plan, job: Job, run: Shared): Promise<Copied> {
   const { shared, stop } = stoppable(run)
   const running = new Map<Key, Promise<void>>()
   const bytes = { total: plan.bytes.total, copied: 0, mounted: 0, present: plan.bytes.present }
@@ -65,6 +69,7 @@ export async function execute(plan: Plan, job: Job, run: Shared): Promise<Bytes>
     shared.emit({ event: 'step', image: job.image, do: what, digest, kind: step.node.kind, size, why })
   }
   const probes = createProbes(plan, job, shared)
+  const decisions = new Map(plan.attachedTags)
   const perform = async (step: Step): Promise<void> => {
     const { node } = step
     if (step.do === 'skip') return
@@ -75,7 +80,14 @@ export async function execute(plan: Plan, job: Job, run: Shared): Promise<Bytes>
       return
     }
     await Promise.all(node.needs.map((key) => running.get(key)))
-    const proof = probes.proofOf(node)
+    if (node.tag !== undefined) {
+      const decision = await pushTagged(node, plan, job, shared)
+      decisions.set(node.key, decision)
+      done(step, decision.state === 'write' ? 'copied' : 'present', decision.why)
+      return
+    }
+    // What is attached is put in any case: that is how a registry learns to list it.
+    const proof = node.attachedTo === undefined ? probes.proofOf(node) : undefined
     if (proof !== undefined) done(step, 'present', proof)
     else if (isRoot(plan, node) && !plan.rootByDigest) done(step, 'copied', 'pushed under its tag')
     else {
@@ -89,8 +101,16 @@ export async function execute(plan: Plan, job: Job, run: Shared): Promise<Bytes>
     running.set(step.node.key, work)
   }
   await settle([...running.values()])
-  await keepListed(job.target, plan, shared)
-  return bytes
+  await updateReferrersIndexes(job.target, plan, shared)
+  return { bytes, attached: attachedThere(plan.graph, decisions) }
+}
+
+/** What a tag of cosign's scheme names: read again, because it may have changed since it was planned. */
+async function pushTagged(node: Node, plan: Plan, job: Job, shared: Shared): Promise<TagDecision> {
+  const put = (manifest: Manifest) => putComplete(manifest, node.tag, plan, job, shared)
+  const decision = await writeTag(node, { target: job.target, shared, put })
+  for (const line of keptTags([decision])) shared.context.log.warn(line)
+  return decision
 }
 
 /** After the first failure of an image nothing new of it begins; what is under way ends, and is there for the next run. */
@@ -266,8 +286,8 @@ async function beginAndSend(node: Node, job: Job, shared: Shared, sending: Sendi
 async function pushManifest(node: Node, plan: Plan, job: Job, shared: Shared): Promise<void> {
   const { manifest } = node
   if (manifest === undefined) throw new PromoteError('INTERNAL', `no bytes for ${node.key}`)
-  const stored = await putComplete(manifest, node.tag, plan, job, shared)
-  await expectStored(job.target, manifest, node.tag, stored)
+  const stored = await putComplete(manifest, undefined, plan, job, shared)
+  await expectStored(job.target, manifest, undefined, stored)
 }
 
 /**

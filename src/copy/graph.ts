@@ -6,10 +6,18 @@ import type { Attached } from '../report/model.ts'
 import type { Source } from '../store/store.ts'
 import { type Attachment, createFinder } from './attachments.ts'
 import type { Permits } from './permits.ts'
+import { BLOB_LIMIT, readBlob } from './read-blob.ts'
 import { checkSigned } from './signed.ts'
 
-/** `blob sha256:…` or `manifest sha256:…`: the same bytes may have both roles in one image. */
+/**
+ * `blob sha256:…` or `manifest sha256:…`: the same bytes may have both roles in one image. `manifest sha256:… TAG` is what
+ * a tag of cosign's scheme names; at the destination that tag may have to be merged, and then gets another digest.
+ */
 export type Key = `${'blob' | 'manifest'} ${Digest}`
+
+export function manifestKey(digest: Digest, tag?: string | null): Key {
+  return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`
+}
 
 export type Node = Readonly<{
   key: Key
@@ -51,8 +59,6 @@ export type DiscoverOptions = Readonly<{
 /** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
 const DEPTH = 8
 const MOST_MANIFESTS = 10_000
-/** A config is a few KiB: whoever cannot deliver it in so many connections will not deliver layers. */
-const CONFIG_TRIES = 3
 
 /** A manifest with all that was found below and attached to it. */
 type Found = Readonly<{
@@ -111,7 +117,7 @@ export async function discover(
   }
   const found = await explore(root, 0)
   const graph = flatten(found, options)
-  if (requireSigned) checkSigned(graph, source.name)
+  if (requireSigned) await checkSigned(graph, source, permits)
   return referrers ? graph : flatten(found, options, false)
 }
 
@@ -183,23 +189,10 @@ async function checkPlatform(
   platforms: readonly Platform[] | undefined,
 ): Promise<void> {
   const config = root.links.find((link) => link.role === 'config')?.descriptor
-  if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > 4 * 1024 * 1024) return
-  const actual = platformOfConfig(await readConfig(source, config))
+  if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > BLOB_LIMIT) return
+  const actual = platformOfConfig(await readBlob(source, config))
   if (actual !== undefined && !platforms.some((wanted) => matches(wanted, actual)))
     throw noPlatform(platforms, [formatPlatform(actual)])
-}
-
-/** Opening a blob is tried again by the store; a body that breaks off is read once more from its start. */
-async function readConfig(source: Source, config: Descriptor): Promise<Uint8Array> {
-  for (let attempt = 1; ; attempt += 1) {
-    const chunks: Uint8Array[] = []
-    try {
-      for await (const chunk of await source.blob(config)) chunks.push(chunk)
-      return Buffer.concat(chunks)
-    } catch (thrown) {
-      if (attempt >= CONFIG_TRIES || !(thrown instanceof PromoteError && thrown.transient)) throw thrown
-    }
-  }
 }
 
 function noPlatform(wanted: readonly Platform[], there: readonly string[]): PromoteError {
@@ -225,10 +218,7 @@ function flatten(found: Found, { platforms, includeForeign = false }: DiscoverOp
     attached.set(`${digest} ${subject} ${tag}`, { digest, artifactType, subject, tag: tag ?? null })
   }
   const visit = ({ manifest, children, left, attachments }: Found, about?: Attachment): void => {
-    if (nodes.has(`manifest ${manifest.descriptor.digest}`)) {
-      if (about !== undefined) again.push(about)
-      return
-    }
+    if (nodes.has(manifestKey(manifest.descriptor.digest, about?.tag))) return
     for (const link of manifest.links) if (link.kind === 'blob') addBlob(nodes, link, includeForeign)
     for (const child of children) visit(child)
     for (const { descriptor } of manifest.links.filter((link) => link.role === 'child')) {
@@ -244,7 +234,7 @@ function flatten(found: Found, { platforms, includeForeign = false }: DiscoverOp
     }
   }
   visit(found)
-  for (const attachment of again) addTag(nodes, attachment)
+  for (const attachment of again) addManifest(nodes, attachment.manifest, attachment)
   const missing = (platforms ?? []).filter(
     (wanted) => found.manifest.shape === 'index' && !there.some((actual) => matches(wanted, actual)),
   )
@@ -256,7 +246,8 @@ function flatten(found: Found, { platforms, includeForeign = false }: DiscoverOp
 
 function addManifest(nodes: Map<Key, Node>, manifest: Manifest, about: Attachment | undefined): void {
   const { descriptor } = manifest
-  const key: Key = `manifest ${descriptor.digest}`
+  const key = manifestKey(descriptor.digest, about?.tag)
+  if (nodes.has(key)) return
   const needs = manifest.links
     .filter((link) => link.role !== 'subject')
     .map((link): Key => `${link.kind} ${link.descriptor.digest}`)
@@ -269,23 +260,6 @@ function addManifest(nodes: Map<Key, Node>, manifest: Manifest, about: Attachmen
     needs: [...new Set([...needs, ...subject])],
     ...(about === undefined ? {} : { attachedTo: about.subject }),
     ...(about?.tag === undefined ? {} : { tag: about.tag }),
-  })
-}
-
-/** One SBOM may belong to several platforms: its manifest is there once, and has a tag for each of them. */
-function addTag(nodes: Map<Key, Node>, { manifest, subject, tag }: Attachment): void {
-  const { descriptor } = manifest
-  const itself: Key = `manifest ${descriptor.digest}`
-  if (tag === undefined || nodes.get(itself)?.tag === tag) return
-  const key: Key = `${itself} ${tag}`
-  nodes.set(key, {
-    key,
-    kind: 'manifest',
-    descriptor,
-    manifest,
-    needs: [itself, `manifest ${subject}`],
-    attachedTo: subject,
-    tag,
   })
 }
 

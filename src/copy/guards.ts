@@ -1,5 +1,6 @@
 import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
+import { isAttachedTag } from '../oci/referrer.ts'
 import type { Target } from '../store/store.ts'
 
 /** On what condition a tag may move. */
@@ -22,7 +23,7 @@ export function isGuarded({ overwrite, expect }: Guard): boolean {
  */
 export function checkGuard(name: string, tags: ReadonlyMap<string, Digest | null>, wanted: Digest, guard: Guard): void {
   for (const [tag, current] of tags) {
-    const why = refusal(current, wanted, guard)
+    const why = refusal(tag, current, wanted, guard)
     if (why !== undefined)
       throw new PromoteError(
         'GUARD',
@@ -35,9 +36,12 @@ export function checkGuard(name: string, tags: ReadonlyMap<string, Digest | null
   }
 }
 
-function refusal(current: Digest | null, wanted: Digest, { overwrite, expect }: Guard): string | undefined {
+function refusal(tag: string, current: Digest | null, wanted: Digest, guard: Guard): string | undefined {
+  const { overwrite, expect } = guard
   if (current !== null && overwrite === 'never') return 'overwrite is never'
   if (current === wanted) return undefined
+  if (current !== null && isAttachedTag(tag))
+    return 'a tag of signatures is not overwritten: promote the image that they belong to, and they are added'
   if (current !== null && overwrite === 'same') return `overwrite is same: it would move to ${wanted}`
   if (expect === 'absent' && current !== null) return 'it is expected to be absent'
   if (expect !== undefined && expect !== 'absent' && current !== expect) return `it is expected to be at ${expect}`

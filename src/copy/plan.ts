@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.ts'
-import type { Bytes, PlannedStep, PlannedTag } from '../report/model.ts'
-import type { Graph, Key, Node } from './graph.ts'
+import type { Attached, Bytes, PlannedStep, PlannedTag } from '../report/model.ts'
+import { attachedThere, type TagDecision } from './attached-tags.ts'
+import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
 import type { Survey } from './survey.ts'
 
 export type Step = Readonly<{ do: 'skip' | 'mount' | 'copy' | 'push'; node: Node; why: string }>
@@ -16,12 +17,19 @@ export type Plan = Readonly<{
   /** False: steps `copy` and `mount` ask before they send. */
   certain: boolean
   bytes: Bytes
+  /** What is attached to the image at the destination, once the plan is carried out. */
+  attached: readonly Attached[]
+  attachedTags: Survey['attachedTags']
 }>
 
 /** Pure: what a run will do, and why. A dry run prints exactly this. */
 export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undefined): Plan {
   const steps = new Map<Key, Step>()
-  for (const node of graph.nodes.values()) steps.set(node.key, stepFor(node, survey, mountFrom))
+  const wanted = wantedNodes(graph, survey)
+  for (const node of graph.nodes.values()) {
+    const step = wanted.has(node.key) || node.leave !== undefined ? stepFor(node, survey, mountFrom) : spare(node)
+    steps.set(node.key, step)
+  }
   const root = graph.root.descriptor.digest
   const tags = [...survey.tags]
     .map(([tag, from]): PlannedTag => ({ tag, from, to: root }))
@@ -33,11 +41,33 @@ export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undef
     rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
     certain: survey.exhaustive,
     bytes: countBytes(steps),
+    attached: attachedThere(graph, survey.attachedTags),
+    attachedTags: survey.attachedTags,
   }
+}
+
+/** Without what is only part of a signature or SBOM that does not go to the destination, or is there in another manifest. */
+function wantedNodes(graph: Graph, { attachedTags }: Survey): ReadonlySet<Key> {
+  const wanted = new Set<Key>()
+  const visit = (key: Key): void => {
+    if (wanted.has(key)) return
+    wanted.add(key)
+    for (const need of attachedTags.get(key)?.needs ?? graph.nodes.get(key)?.needs ?? []) visit(need)
+  }
+  visit(manifestKey(graph.root.descriptor.digest))
+  for (const { key, attachedTo } of graph.nodes.values()) if (attachedTo !== undefined) visit(key)
+  return wanted
+}
+
+function spare(node: Node): Step {
+  const leave = 'part of an attachment that is not copied: its tag names something else at the destination'
+  return { do: 'skip', node: { ...node, leave }, why: leave }
 }
 
 function stepFor(node: Node, survey: Survey, mountFrom: string | undefined): Step {
   if (node.leave !== undefined) return { do: 'skip', node, why: node.leave }
+  const decision = survey.attachedTags.get(node.key)
+  if (decision !== undefined) return stepForTag(node, decision)
   const there = survey.present.get(node.key)
   if (there !== undefined) return { do: 'skip', node, why: there }
   const why = survey.exhaustive ? 'not at the destination' : 'not seen at the destination'
@@ -45,6 +75,13 @@ function stepFor(node: Node, survey: Survey, mountFrom: string | undefined): Ste
   return mountFrom === undefined
     ? { do: 'copy', node, why }
     : { do: 'mount', node, why: `same registry, mounted from ${mountFrom}` }
+}
+
+/** Its descriptor is that of the destination, where the tag names another manifest. */
+function stepForTag(node: Node, { state, manifest, why }: TagDecision): Step {
+  if (state === 'kept') return { do: 'skip', node: { ...node, leave: why }, why }
+  const there = { ...node, descriptor: manifest?.descriptor ?? node.descriptor }
+  return { do: state === 'write' ? 'push' : 'skip', node: there, why }
 }
 
 /** What is left out does not count: it is neither there nor coming. */

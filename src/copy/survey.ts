@@ -1,8 +1,10 @@
 import type { Digest } from '../oci/digest.ts'
 import { isForeign } from '../oci/manifest.ts'
 import type { Target } from '../store/store.ts'
+import { surveyTags, type TagDecision } from './attached-tags.ts'
 import type { Graph, Key, Node } from './graph.ts'
 import type { Permits } from './permits.ts'
+import { isIndexed } from './referrers-index.ts'
 
 /** What the destination holds, as far as it was asked. */
 export type Survey = Readonly<{
@@ -14,6 +16,8 @@ export type Survey = Readonly<{
   exhaustive: boolean
   /** Subject → digests that the destination lists as its referrers. */
   listed: ReadonlyMap<Digest, ReadonlySet<Digest>>
+  /** What happens to the tags of cosign's scheme, by node. */
+  attachedTags: ReadonlyMap<Key, TagDecision>
 }>
 
 /** What each of the wanted tags points at now. It needs the destination alone: the image need not be known yet. */
@@ -39,9 +43,14 @@ export async function survey(
   const present = new Map<Key, string>()
   if (right !== undefined) present.set(`manifest ${root}`, `tag ${right} is already at this digest`)
 
-  const listed = await readListed(target, graph, permits)
+  const [listed, attachedTags] = await Promise.all([
+    readListed(target, graph, permits),
+    surveyTags(target, graph, permits),
+  ])
+  for (const { proven, tag } of attachedTags.values())
+    for (const key of proven) present.set(key, `checked by the registry when it took what ${tag} names`)
   const open = [...graph.nodes.values()].filter(
-    (node) => node.leave === undefined && node.kind === 'manifest' && !present.has(node.key),
+    (node) => node.leave === undefined && node.kind === 'manifest' && node.tag === undefined && !present.has(node.key),
   )
   const inventory = open.length > 0 ? await target.inventory() : undefined
   const ask = right !== undefined || all
@@ -52,7 +61,7 @@ export async function survey(
     }),
   )
   await surveyBlobs(target, graph, present, inventory, all, permits)
-  return { tags, present, exhaustive: all || inventory !== undefined, listed }
+  return { tags, present, exhaustive: all || inventory !== undefined, listed, attachedTags }
 }
 
 async function readListed(target: Target, graph: Graph, permits: Permits): Promise<Map<Digest, ReadonlySet<Digest>>> {
@@ -72,13 +81,15 @@ async function whyPresent(
   ask: boolean,
   permits: Permits,
 ): Promise<string | undefined> {
-  const { tag } = node
-  if (tag !== undefined) {
-    const there = await permits(() => target.find(tag))
-    return there?.digest === node.descriptor.digest ? `tag ${tag} is already at this digest` : undefined
+  const { attachedTo, descriptor } = node
+  if (attachedTo !== undefined) {
+    const isListed = listed.get(attachedTo)?.has(descriptor.digest) === true
+    // A list may name what was deleted since, and what is there may be missing in the list.
+    if (!isListed && !ask) return undefined
+    if (!(await permits(() => target.has(descriptor, 'manifest')))) return undefined
+    if (isListed) return 'there, and listed as a referrer'
+    return (await isIndexed(target, attachedTo, descriptor.digest, permits)) ? 'the registry has it' : undefined
   }
-  if (node.attachedTo !== undefined && listed.get(node.attachedTo)?.has(node.descriptor.digest))
-    return 'listed as a referrer'
   if (inventory?.has(node.descriptor.digest)) return 'in the inventory of the image stream'
   if (ask && (await permits(() => target.has(node.descriptor, 'manifest')))) return 'the registry has it'
   return undefined

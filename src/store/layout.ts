@@ -190,7 +190,6 @@ function unlessNone(thrown: unknown): undefined {
 
 function createRepository(shared: Shared, referrers: Referrers, repository: string, name: string): Target {
   const { shelf, side, catalog, files } = shared
-  const prefix = layoutName(repository, '')
   const named = (tag: string | undefined) => (tag === undefined ? undefined : layoutName(repository, tag))
   let listsReferrers: true | undefined
 
@@ -205,10 +204,6 @@ function createRepository(shared: Shared, referrers: Referrers, repository: stri
       if (entry === undefined || !(await files.complete(entry))) return undefined
       const { mediaType, digest, size } = entry
       return { mediaType, digest, size }
-    },
-    async tags() {
-      const names = await catalog.names()
-      return new Set(names.filter((each) => each.startsWith(prefix)).map((each) => each.slice(prefix.length)))
     },
     inventory: async () => undefined,
     has: (descriptor, kind) => (kind === 'blob' ? files.holds(descriptor) : files.complete(descriptor)),

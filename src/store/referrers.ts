@@ -1,17 +1,17 @@
+/** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
 import { z } from 'zod'
-import { PromoteError } from '../errors.ts'
+import { asPromoteError, PromoteError } from '../errors.ts'
 import { discard, headerAll, json } from '../http/answer.ts'
-import { parseLink } from '../http/link.ts'
-import type { Req, Res } from '../http/send.ts'
+import { nextPage } from '../http/link.ts'
 import { type Digest, referrersTag, shortDigest } from '../oci/digest.ts'
 import { type Descriptor, descriptorSchema, MANIFEST_LIMIT, MEDIA_TYPE } from '../oci/manifest.ts'
 import { isTag } from '../oci/reference.ts'
+import { referrersIn } from '../oci/referrer.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Manifests } from './manifests.ts'
 
 export interface Listings {
   referrers(subject: Digest): Promise<readonly Descriptor[]>
-  tags(): Promise<ReadonlySet<string> | undefined>
   listTags(): Promise<readonly string[]>
   /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
   lists(subject: Digest, digest: Digest): Promise<boolean>
@@ -19,132 +19,162 @@ export interface Listings {
 
 /** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
 const MOST_PAGES = 100
+/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
+const MOST_TAG_PAGES = 2000
+const MOST_TAGS = 200_000
 /** 65,000 tags of 128 characters. */
 const TAGS_LIMIT = 8 * 1024 * 1024
 
-/** Each entry by itself: one that nobody can read must not hide the others. */
-const indexSchema = z.object({ manifests: z.array(z.unknown()).max(40_000).nullish() })
-const tagsSchema = z.object({ tags: z.array(z.unknown()).max(200_000).nullish() })
+/** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
+const indexSchema = z.object({
+  mediaType: z.literal(MEDIA_TYPE.ociIndex).nullish(),
+  manifests: z.array(z.unknown()).max(40_000).nullable(),
+})
+const tagsSchema = z.object({ tags: z.array(z.unknown()).max(MOST_TAGS).nullable() })
+
+type List<T> = Readonly<{
+  /** For messages: `listing the tags`. */
+  what: string
+  path: string
+  accept?: string
+  schema: z.ZodType<T>
+  /** Bytes of one page. */
+  limit: number
+  most: number
+}>
+
+/**
+ * What the referrers API says. `none`: there is no such API. `unclear`: the answer is not a list, which says nothing about
+ * other subjects. `cut`: the list goes on where it cannot be read.
+ */
+type Listed = Readonly<{
+  state: 'whole' | 'none' | 'unclear' | 'cut'
+  found: readonly Descriptor[]
+  error?: PromoteError
+}>
 
 export function createListings(endpoint: Endpoint, manifests: Manifests): Listings {
   // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
   let missing = false
-  /** Ends with the first answer: whoever asks before it would ask in vain where there is no such API. */
+  /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
   let learned: Promise<unknown> | undefined
-  let tags: Promise<ReadonlySet<string> | undefined> | undefined
+  let isTold = false
 
-  const fromApi = async (subject: Digest): Promise<readonly Descriptor[] | undefined> => {
+  const fromApi = async (subject: Digest): Promise<Listed> => {
     if (learned !== undefined) await learned
-    if (missing) return undefined
-    const asked = readPages(endpoint, subject)
+    if (missing) return { state: 'none', found: [] }
+    const asked = readReferrers(endpoint, subject)
     learned ??= asked.catch(() => undefined)
-    const found = await asked
-    missing = found === 'none'
-    return Array.isArray(found) ? found : undefined
+    const listed = await asked
+    missing = listed.state === 'none'
+    return listed
   }
   return {
     async referrers(subject) {
-      const listed = await fromApi(subject)
-      if (listed !== undefined) return listed
-      // Where the tags are known (those of a source, which does not change meanwhile), most images need no question.
-      const known = await tags
-      return known?.has(referrersTag(subject)) === false ? [] : fromTag(manifests, subject)
+      const { state, found, error } = await fromApi(subject)
+      if (state === 'whole') return found
+      const index = await manifests.look(referrersTag(subject))
+      const tagged = index && referrersIn(index, subject)
+      if (tagged !== undefined) return unique([...found, ...tagged])
+      if (state === 'cut') throw error
+      if (state === 'unclear' && !isTold) {
+        isTold = true
+        endpoint.context.log.warn(`${error?.message} Only what is attached by tags is known.`)
+      }
+      return []
     },
-    tags: () => (tags ??= firstPage(endpoint)),
     async listTags() {
-      const all = await allPages(endpoint)
-      tags ??= Promise.resolve(new Set(all))
-      return all
+      const found = new Set<string>()
+      const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES }
+      // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
+      for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
+        for (const tag of tags ?? []) if (typeof tag === 'string' && isTag(tag)) found.add(tag)
+        if (found.size > MOST_TAGS) throw unfinished(endpoint, 'listing the tags', 'it does not end')
+      }
+      return [...found]
     },
     async lists(subject, digest) {
       missing = false
-      return (await fromApi(subject).catch(() => undefined))?.some((each) => each.digest === digest) ?? false
+      const listed = await fromApi(subject).catch(() => undefined)
+      return listed?.found.some((each) => each.digest === digest) ?? false
     },
   }
 }
 
-/** @returns `none`: no such API. `unclear`: refused for this subject, which says nothing about others. */
-async function readPages(endpoint: Endpoint, subject: Digest): Promise<Descriptor[] | 'none' | 'unclear'> {
-  const found = new Map<Digest, Descriptor>()
+/**
+ * A list, page by page. It ends only where the registry names no further page.
+ * @throws PromoteError when an answer is refused, is not such a list, or names a next page that cannot be read.
+ */
+async function* pages<T>(endpoint: Endpoint, { what, accept, ...list }: List<T>): AsyncGenerator<T> {
   const seen = new Set<string>()
-  let url: URL | undefined = endpoint.url(`referrers/${subject}`)
-  while (url !== undefined && !seen.has(url.href)) {
+  const headers = accept === undefined ? {} : { accept }
+  for (let url = endpoint.url(list.path); ; ) {
     seen.add(url.href)
-    const request: Req = { method: 'GET', url, headers: { accept: MEDIA_TYPE.ociIndex } }
-    const res = await endpoint.call('pull', request)
-    if (res.status !== 200 || !isJson(res)) {
-      const state = seen.size > 1 ? undefined : await unsupported(res)
-      if (state !== undefined) return state
-      throw await endpoint.verdict(res, `listing referrers of ${shortDigest(subject)}`, 'pull')
-    }
-    url = parseLink(headerAll(res, 'link').join(', '), url)
-    for (const descriptor of readEntries(await json(res, indexSchema, MANIFEST_LIMIT)))
-      found.set(descriptor.digest, descriptor)
-    if (url !== undefined && seen.size >= MOST_PAGES)
-      throw new PromoteError('PROTOCOL', `${endpoint.name}: the list of referrers does not end.`, {
-        side: endpoint.side,
-      })
-  }
-  return [...found.values()]
-}
-
-/** Registries without the API answer 404, 405, 400, 403 or a web page; only 5xx and 429 say nothing. */
-async function unsupported(res: Res): Promise<'none' | 'unclear' | undefined> {
-  const { status } = res
-  if (status === 429 || status === 408 || (status >= 500 && status !== 501)) return undefined
-  await discard(res)
-  return status === 404 || status === 405 || status === 501 ? 'none' : 'unclear'
-}
-
-async function fromTag(manifests: Manifests, subject: Digest): Promise<readonly Descriptor[]> {
-  const index = await manifests.look(referrersTag(subject))
-  return (index?.links ?? []).filter((link) => link.role === 'child').map((link) => link.descriptor)
-}
-
-/** One request; a listing with more pages may be endless and unsorted (OpenShift), so then the tags are asked one by one. */
-async function firstPage(endpoint: Endpoint): Promise<ReadonlySet<string> | undefined> {
-  try {
-    const res = await endpoint.call('pull', { method: 'GET', url: endpoint.url('tags/list') })
-    if (res.status !== 200 || headerAll(res, 'link').length > 0) {
-      await discard(res)
-      return undefined
-    }
-    const { tags } = await json(res, tagsSchema, TAGS_LIMIT)
-    return new Set((tags ?? []).filter((tag) => typeof tag === 'string'))
-  } catch (thrown) {
-    if (thrown instanceof PromoteError && thrown.code !== 'CANCELLED') return undefined
-    throw thrown
+    const res = await endpoint.call('pull', { method: 'GET', url, headers })
+    if (res.status !== 200) throw await endpoint.verdict(res, what, 'pull')
+    const next = nextPage(headerAll(res, 'link').join(', '), url)
+    yield await json(res, list.schema, list.limit).catch((thrown: unknown) => {
+      const { message, code, ...detail } = asPromoteError(thrown, endpoint.side)
+      throw new PromoteError(code, `${endpoint.name}: ${what}: ${message}`, detail)
+    })
+    if (next === undefined) return
+    if (next === 'unreadable') throw unfinished(endpoint, what, 'the address of the next page cannot be read')
+    if (seen.has(next.href)) throw unfinished(endpoint, what, 'the next page is one that was read already')
+    if (seen.size >= list.most) throw unfinished(endpoint, what, 'it does not end')
+    url = next
   }
 }
 
-/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
-const MOST_TAG_PAGES = 2000
-const MOST_TAGS = 200_000
-
-/** distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags. */
-async function allPages(endpoint: Endpoint): Promise<readonly string[]> {
-  const found = new Set<string>()
-  const seen = new Set<string>()
-  for (let url: URL | undefined = endpoint.url('tags/list'); url !== undefined && !seen.has(url.href); ) {
-    seen.add(url.href)
-    const res = await endpoint.call('pull', { method: 'GET', url })
-    if (res.status !== 200 || !isJson(res)) throw await endpoint.verdict(res, 'listing the tags', 'pull')
-    url = parseLink(headerAll(res, 'link').join(', '), url)
-    const { tags } = await json(res, tagsSchema, TAGS_LIMIT)
-    for (const tag of tags ?? []) if (typeof tag === 'string' && isTag(tag)) found.add(tag)
-    if (seen.size > MOST_TAG_PAGES || found.size > MOST_TAGS)
-      throw new PromoteError('PROTOCOL', `${endpoint.name}: the list of tags does not end.`, { side: endpoint.side })
-  }
-  return [...found]
-}
-
-function readEntries({ manifests }: z.infer<typeof indexSchema>): Descriptor[] {
-  return (manifests ?? []).flatMap((entry) => {
-    const parsed = descriptorSchema.safeParse(entry)
-    return parsed.success ? [parsed.data] : []
+function unfinished({ name, side }: Endpoint, what: string, why: string): PromoteError {
+  return new PromoteError('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
+    side,
+    hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
   })
 }
 
-function isJson(res: Res): boolean {
-  return !/html/i.test(headerAll(res, 'content-type')[0] ?? '')
+async function readReferrers(endpoint: Endpoint, subject: Digest): Promise<Listed> {
+  const found = new Map<Digest, Descriptor>()
+  const path = `referrers/${subject}`
+  const what = `listing referrers of ${shortDigest(subject)}`
+  const list = { path, what, accept: MEDIA_TYPE.ociIndex, limit: MANIFEST_LIMIT, most: MOST_PAGES }
+  let isFirst = true
+  try {
+    for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
+      isFirst = false
+      for (const descriptor of readEntries(manifests ?? [])) found.set(descriptor.digest, descriptor)
+    }
+    return { state: 'whole', found: [...found.values()] }
+  } catch (thrown) {
+    const error = asPromoteError(thrown, endpoint.side)
+    if (isFirst && isNoApi(error)) return { state: 'none', found: [] }
+    const isFailure = error.code === 'CANCELLED' || isUndecided(error)
+    if (isFailure && !(isFirst && (await isRedirected(endpoint, path)))) throw error
+    return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error }
+  }
+}
+
+function isNoApi({ status }: PromoteError): boolean {
+  return status === 404 || status === 405 || status === 501
+}
+
+/** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
+function isUndecided({ status, transient, code }: PromoteError): boolean {
+  return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500
+}
+
+/** Where the API leads to a host that does not answer, it is no API. */
+async function isRedirected(endpoint: Endpoint, path: string): Promise<boolean> {
+  const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false } as const
+  const res = await endpoint.call('pull', request).catch(() => undefined)
+  if (res === undefined) return false
+  await discard(res)
+  return res.status >= 300 && res.status < 400
+}
+
+function readEntries(entries: readonly unknown[]): Descriptor[] {
+  return entries.flatMap((entry) => descriptorSchema.safeParse(entry).data ?? [])
+}
+
+function unique(descriptors: readonly Descriptor[]): Descriptor[] {
+  return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()]
 }

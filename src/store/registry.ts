@@ -25,7 +25,6 @@ export function openRepository(options: RegistryOptions): Target {
     manifest: manifests.manifest,
     find: manifests.find,
     referrers: listings.referrers,
-    tags: listings.tags,
     listTags: listings.listTags,
     removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
     inventory,

@@ -19,8 +19,6 @@ export interface Source {
   referrers(subject: Digest): Promise<readonly Descriptor[]>
   /** Tag → descriptor when it is there, by HEAD where that is trustworthy; for tags that may well be absent. */
   find(tag: string): Promise<Descriptor | undefined>
-  /** Every tag, when one listing tells them all; undefined when the listing is refused or has more pages. Asked once. */
-  tags(): Promise<ReadonlySet<string> | undefined>
   /** Every tag, page by page, for whoever selects among them. Absent where a store cannot list. */
   listTags?(): Promise<readonly string[]>
   /** So many requests at once will come soon. Absent where nothing can be made ready for them. */

@@ -7,7 +7,7 @@ import { makePlan, type Plan } from '../../src/copy/plan.ts'
 import { findTags, survey } from '../../src/copy/survey.ts'
 import { PromoteError } from '../../src/errors.ts'
 import { parsePlatform } from '../../src/oci/platform.ts'
-import type { Bytes, Event } from '../../src/report/model.ts'
+import type { Attached, Bytes, Event } from '../../src/report/model.ts'
 import { Secrets } from '../../src/secret.ts'
 import type { Source, Target } from '../../src/store/store.ts'
 import type { MemoryStore } from '../store/memory.ts'
@@ -71,7 +71,7 @@ export async function copyImage(
   source: Source,
   target: Target,
   options: CopyOptions = {},
-): Promise<{ graph: Graph; plan: Plan; bytes: Bytes }> {
+): Promise<{ graph: Graph; plan: Plan; bytes: Bytes; attached: readonly Attached[] }> {
   const {
     reference = 'v1',
     tags = ['v1'],
@@ -89,14 +89,14 @@ export async function copyImage(
   )
   const seen = await survey(target, graph, await findTags(target, tags, shared.permits), dryRun, shared.permits)
   const plan = makePlan(graph, seen, mountFrom)
-  if (dryRun) return { graph, plan, bytes: plan.bytes }
+  if (dryRun) return { graph, plan, bytes: plan.bytes, attached: plan.attached }
   const repository = options.repository ?? target.name
   const job: Job = { image: 0, source, target, registry: 'memory', repository, mountFrom }
-  const bytes = await execute(plan, job, shared)
+  const { bytes, attached } = await execute(plan, job, shared)
   for (const { tag } of plan.tags) {
     await expectStored(target, root, tag, await putComplete(root, tag, plan, job, shared))
   }
-  return { graph, plan, bytes }
+  return { graph, plan, bytes, attached }
 }
 
 /** Digests that the target lacks of what the source's image consists of. */

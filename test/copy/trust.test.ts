@@ -1,7 +1,7 @@
 import { verify } from 'node:crypto'
 import { describe, expect, test } from '@jest/globals'
 import { referrersTag } from '../../src/oci/digest.ts'
-import { readManifest } from '../../src/oci/manifest.ts'
+import { MEDIA_TYPE, readManifest } from '../../src/oci/manifest.ts'
 import {
   type BuiltImage,
   type BuiltManifest,
@@ -12,7 +12,18 @@ import {
   makeIndex,
 } from '../cluster/image.ts'
 import { type MemoryStore, memoryStore } from '../store/memory.ts'
-import { attached, cosignSignature, custom, notation, PUBLIC_KEY, sigstoreBundle } from './shapes.ts'
+import {
+  attached,
+  blob,
+  cosignAttestation,
+  cosignReferrer,
+  cosignSignature,
+  custom,
+  notation,
+  PUBLIC_KEY,
+  SIGN,
+  sigstoreBundle,
+} from './shapes.ts'
 import { copyImage, missing, writes } from './support.ts'
 
 const SPDX = 'application/spdx+json'
@@ -211,18 +222,41 @@ describe('require-signed', () => {
     return [signature, tag]
   }
   const unsigned = { code: 'SIGNATURE_MISSING', side: 'source' }
+  const sbomBundle = sigstoreBundle(image.root, { predicateType: 'https://spdx.dev/Document' })
+  const messageOf = ({ digest }: BuiltManifest) => ({
+    dsseEnvelope: undefined,
+    messageSignature: {
+      messageDigest: { algorithm: 'SHA2_256', digest: Buffer.from(digest.slice(7), 'hex').toString('base64') },
+      signature: 'MEUC',
+    },
+  })
+  const [message, other] = [messageOf(image.root), messageOf(amd64)]
+  const signatureTag = `${referrersTag(image.root.digest)}.sig`
+  const attested = cosignAttestation(image.root, SIGN)
+  const attestation: [BuiltImage, string] = [attested.image, attested.tag]
+  const bare = blob(
+    JSON.stringify({ critical: { image: { 'docker-manifest-digest': image.root.digest } } }),
+    'application/vnd.dev.cosign.simplesigning.v1+json',
+  )
+  const payloadAlone = custom({ config: bare.descriptor, layers: [bare.descriptor] }, { blobs: [bare] })
 
   test.each<[string, Parts]>([
     ['a cosign signature by tag', [[image, 'v1'], cosigned(image.root)]],
     ['a Sigstore bundle', [[image, 'v1'], [sigstoreBundle(image.root)]]],
     ['a notation signature', [[image, 'v1'], [notation(image.root)]]],
-    [
-      'a cosign signature as a referrer',
-      [[image, 'v1'], [attached(image.root, 'application/vnd.dev.cosign.artifact.sig.v1+json', '{}')]],
-    ],
+    ['a cosign signature as a referrer', [[image, 'v1'], [cosignReferrer(image.root)]]],
     ['a signed index', [[index, 'v1'], cosigned(index.root)]],
     ['an index of which every child is signed', [[index, 'v1'], cosigned(amd64), [sigstoreBundle(arm64)]]],
     ['an index within an index that is signed', [[nested, 'v1'], cosigned(inner)]],
+    ['an image with an SBOM and a signature', [[image, 'v1'], [sbomBundle], [sigstoreBundle(image.root)]]],
+    ['a signature over the bytes of the manifest', [[image, 'v1'], [sigstoreBundle(image.root, { bundle: message })]]],
+    [
+      'a signature in the docker format',
+      [
+        [image, 'v1'],
+        [cosignSignature(image.root, [''], MEDIA_TYPE.dockerManifest).image, `${referrersTag(image.root.digest)}.sig`],
+      ],
+    ],
   ])('lets %s through', async (_what, parts) => {
     const target = memoryStore()
     await copyImage(seeded(parts), target, { requireSigned: true })
@@ -232,6 +266,52 @@ describe('require-signed', () => {
   test.each<[string, Parts]>([
     ['nothing attached', [[image, 'v1']]],
     ['an SBOM alone', [[image, 'v1'], [attached(image.root, SPDX, '{}')]]],
+    ['an SBOM in a bundle', [[image, 'v1'], [sbomBundle]]],
+    [
+      'a record of a promotion in a bundle',
+      [[image, 'v1'], [sigstoreBundle(image.root, { predicateType: 'https://example.test/promotion/v1' })]],
+    ],
+    [
+      'a bundle that states a signature of another image',
+      [[image, 'v1'], [sigstoreBundle(image.root, { about: amd64 })]],
+    ],
+    [
+      'a bundle whose envelope is not signed',
+      [[image, 'v1'], [sigstoreBundle(image.root, { bundle: { dsseEnvelope: { signatures: [] } } })]],
+    ],
+    [
+      'a bundle of a version that does not exist',
+      [
+        [image, 'v1'],
+        [sigstoreBundle(image.root, { bundle: { mediaType: 'application/vnd.dev.sigstore.bundle.v9.9+json' } })],
+      ],
+    ],
+    [
+      'a signature over the bytes of another manifest',
+      [[image, 'v1'], [sigstoreBundle(amd64, { bundle: message })], [sigstoreBundle(image.root, { bundle: other })]],
+    ],
+    ['an attestation under its tag that says it is a signature', [[image, 'v1'], attestation]],
+    [
+      'a signature tag without a signature',
+      [
+        [image, 'v1'],
+        [cosignSignature(image.root, []).image, signatureTag],
+      ],
+    ],
+    [
+      'a signature tag with the signature of another image',
+      [
+        [image, 'v1'],
+        [cosignSignature(amd64).image, signatureTag],
+      ],
+    ],
+    [
+      'a signature tag with a payload that is not signed',
+      [
+        [image, 'v1'],
+        [payloadAlone, signatureTag],
+      ],
+    ],
     [
       'an attestation by tag alone',
       [

@@ -127,7 +127,8 @@ describe('an archive that is written', () => {
     await one.finish()
     await push(one.repository('a/b'), makeImage({ seed: 16 }), '2')
     await one.finish()
-    expect(await archive('source').repository('a/b').tags()).toEqual(new Set(['1', '2']))
+    const again = archive('source').repository('a/b')
+    for (const tag of ['1', '2']) expect(await again.find(tag)).toBeDefined()
   })
 
   test('that is given up leaves what was there, and nothing else', async () => {
@@ -251,7 +252,7 @@ describe('an archive of another tool', () => {
     const target = memoryStore()
     await copyImage(archive('source', at).repository(''), target)
     expect(missing(target, image)).toEqual([])
-    expect(await archive('source', at).repository('dev/app').tags()).toEqual(new Set(['2']))
+    expect(await archive('source', at).repository('dev/app').find('2')).toBeDefined()
   })
 
   test('that is compressed is not', async () => {

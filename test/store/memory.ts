@@ -192,10 +192,6 @@ function createStore(shared: Shared, repository: string): MemoryStore {
       const digest = tagged.get(tag)
       return digest === undefined ? undefined : get(digest).descriptor
     },
-    async tags() {
-      calls.push('tags')
-      return new Set(tagged.keys())
-    },
     async inventory() {
       calls.push('inventory')
       return options.inventory === true ? new Set([...blobs.keys(), ...manifests.keys()]) : undefined

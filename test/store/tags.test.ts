@@ -36,17 +36,33 @@ describe('all tags of a repository', () => {
     expect(await scene.lab.open(url, 'dev/app').listTags?.()).toEqual(['v1', 'v2'])
   })
 
-  test('end where a registry sends its reader round in a circle', async () => {
+  test('are read to the end where the registry names itself by an inner address', async () => {
     const { url, asked } = await scene.server(({ target }) =>
-      list(
-        ['v1'],
-        target.includes('last=a')
-          ? '</v2/dev/app/tags/list?last=b>; rel="next"'
-          : '</v2/dev/app/tags/list?last=a>; rel="next"',
-      ),
+      target.includes('last=v1')
+        ? list(['v2'])
+        : list(['v1'], '<http://registry.internal:5000/v2/dev/app/tags/list?last=v1>; rel="next"'),
     )
-    expect(await scene.lab.open(url, 'dev/app').listTags?.()).toEqual(['v1'])
-    expect(asked.length).toBeLessThan(5)
+    expect(await scene.lab.open(url, 'dev/app').listTags?.()).toEqual(['v1', 'v2'])
+    expect(asked.map(({ target }) => target)).toEqual(['/v2/dev/app/tags/list', '/v2/dev/app/tags/list?last=v1'])
+  })
+
+  const next = '<?last=v1>; rel="next"'
+  const then = (answer: object) => (target: string) =>
+    target.includes('last=') ? { status: 200, ...answer } : list(['v1'], next)
+  test.each<[string, (target: string) => object]>([
+    ['goes round in a circle', () => list(['v1'], next)],
+    ['goes on at an address that cannot be read', () => list(['v1'], '</v2/dev/app/tags/list?last=v1; rel="next"')],
+    ['goes on with an empty answer', then({ body: '' })],
+    ['goes on with a web page', then({ body: '<html>' })],
+    ['goes on with an error envelope', then({ body: '{"errors":[]}' })],
+    ['goes on with 404', then({ status: 404 })],
+    ['goes on with a redirect to nowhere', then({ status: 302 })],
+    ['is an error envelope', () => ({ status: 200, body: '{"errors":[{"code":"UNKNOWN"}]}' })],
+    ['is empty', () => ({ status: 200, body: '' })],
+  ])('are not known when the list %s', async (_what, answer) => {
+    const { url } = await scene.server(({ target }) => answer(target) as ReturnType<typeof list>)
+    const found = scene.lab.open(url, 'dev/app').listTags?.() ?? Promise.resolve()
+    expect(await failure(found)).toMatchObject({ side: 'destination', transient: false })
   })
 
   test.each([

@@ -1,0 +1,195 @@
+import { PromoteError } from '../errors.ts'
+import type { Digest } from '../oci/digest.ts'
+import { isForeign, type Manifest } from '../oci/manifest.ts'
+import { mergeSignatures } from '../oci/referrer.ts'
+import type { Attached } from '../report/model.ts'
+import type { Target } from '../store/store.ts'
+import type { Shared } from './execute.ts'
+import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
+import type { Permits } from './permits.ts'
+
+/**
+ * What happens to one of cosign's tags at the destination. What others signed or attested there is never replaced, whatever
+ * `overwrite` says: that option concerns the tags of images.
+ */
+export type TagDecision = Readonly<{
+  /** `kept`: the tag names something else, and what the source has does not go there. */
+  state: 'write' | 'there' | 'kept'
+  /** What the tag names afterwards; undefined when that cannot be read. */
+  manifest: Manifest | undefined
+  why: string
+  tag: string
+  /** Nodes of the graph that have to be at the destination for it. */
+  needs: readonly Key[]
+  /** Blobs that the destination has, because its tag names them. */
+  proven: readonly Key[]
+}>
+
+/** How often a tag is read and written again when another client wrote it in between. */
+export const ROUNDS = 3
+/** Milliseconds, doubled each round. */
+const WAIT = 500
+
+type Writing = Readonly<{ target: Target; shared: Shared; put: (manifest: Manifest) => Promise<Digest | undefined> }>
+
+/** What will happen to each of the graph's tags, by node. */
+export async function surveyTags(
+  target: Target,
+  graph: Graph,
+  permits: Permits,
+): Promise<ReadonlyMap<Key, TagDecision>> {
+  const tagged = [...graph.nodes.values()].flatMap((node) => {
+    const { key, manifest, tag } = node
+    return manifest === undefined || tag === undefined ? [] : [{ key, manifest, tag, node }]
+  })
+  const decided = tagged.map(async ({ key, manifest, tag, node }) => {
+    const theirs = await lookUp(target, tag, permits, manifest.descriptor.digest)
+    return [key, decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node)] as const
+  })
+  return new Map(await Promise.all(decided))
+}
+
+/** What is kept although the source has something else, for the log. */
+export function keptTags(decisions: Iterable<TagDecision>): readonly string[] {
+  return [...decisions].filter(({ state }) => state === 'kept').map(({ why }) => why)
+}
+
+/**
+ * What the graph's attachments are at the destination. What does not go there is left out.
+ * @param decisions of the plan, or what they became.
+ */
+export function attachedThere(graph: Graph, decisions: ReadonlyMap<Key, TagDecision>): readonly Attached[] {
+  return graph.attached.flatMap((attached): Attached[] => {
+    const decision = decisions.get(manifestKey(attached.digest, attached.tag))
+    if (decision === undefined) return [attached]
+    const digest = decision.manifest?.descriptor.digest
+    return decision.state === 'kept' || digest === undefined ? [] : [{ ...attached, digest }]
+  })
+}
+
+/**
+ * Reads the tag, writes what is missing, and reads it again: no registry has a conditional PUT. Runs one after the other
+ * for each tag of the run.
+ */
+export async function writeTag(node: Node, { target, shared, put }: Writing): Promise<TagDecision> {
+  const { tag = '', manifest } = node
+  if (manifest === undefined) throw new PromoteError('INTERNAL', `no bytes for ${node.key}`)
+  return inTurn(shared, `${target.name}:${tag}`, async () => {
+    for (let round = 0; ; round += 1) {
+      const theirs = await lookUp(target, tag, shared.permits, manifest.descriptor.digest)
+      const decision = decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node)
+      const { state, manifest: wanted } = decision
+      if (state !== 'write' || wanted === undefined) return decision
+      if (round >= ROUNDS) throw notKept(`${target.name}:${tag}`)
+      if (round > 0) await shared.context.sleep(WAIT * 2 ** round)
+      const { digest } = wanted.descriptor
+      const stored = await put(wanted).catch((thrown: unknown) => {
+        throw theirs === undefined ? thrown : mayBeImmutable(thrown)
+      })
+      if (stored !== undefined && stored !== digest) throw changed(`${target.name}:${tag}`, digest, stored)
+      const now = await shared.permits(() => target.find(tag))
+      if (now?.digest === digest) return decision
+    }
+  })
+}
+
+/** @returns `unreadable` for what is not a manifest; `same` where the tag is at `ours`. */
+async function lookUp(
+  target: Target,
+  tag: string,
+  permits: Permits,
+  ours: Digest,
+): Promise<Manifest | 'unreadable' | 'same' | undefined> {
+  const read = async () => {
+    const there = await target.find(tag)
+    if (there === undefined) return undefined
+    return there.digest === ours ? 'same' : target.resolve(tag)
+  }
+  return permits(read).catch(unlessUnreadable)
+}
+
+/** The manifest of a tag at the destination. */
+export async function lookAt(
+  target: Target,
+  tag: string,
+  permits: Permits,
+): Promise<Manifest | 'unreadable' | undefined> {
+  return permits(() => target.resolve(tag)).catch(unlessUnreadable)
+}
+
+/** Refusals are not manifests that cannot be read: they have a status. Registries refuse to show what is absent. */
+function unlessUnreadable(thrown: unknown): 'unreadable' | undefined {
+  if (!(thrown instanceof PromoteError)) throw thrown
+  const { code, status } = thrown
+  if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403) return undefined
+  if (status === undefined && ['PROTOCOL', 'UNSUPPORTED', 'DIGEST_MISMATCH'].includes(code)) return 'unreadable'
+  throw thrown
+}
+
+function decide(name: string, theirs: Manifest | 'unreadable' | undefined, ours: Manifest, node: Node): TagDecision {
+  const { tag = '', needs } = node
+  if (theirs === undefined) return { tag, state: 'write', manifest: ours, why: `new tag ${tag}`, needs, proven: [] }
+  const readable = theirs === 'unreadable' ? undefined : theirs
+  const there = { tag, manifest: readable, needs: [], proven: readable === undefined ? [] : blobsOf(readable) }
+  const kept = (what: string): TagDecision => ({
+    ...there,
+    state: 'kept',
+    why: `${name}:${tag} is left as it is: ${what}`,
+  })
+  if (theirs === 'unreadable') return kept('it is not a manifest that can be read, so nothing is added to it')
+  if (Buffer.from(theirs.bytes).equals(ours.bytes))
+    return { ...there, state: 'there', needs, why: `tag ${tag} is already at this digest` }
+  if (tag.endsWith('.sbom')) return kept('the SBOM of the source is another one, and is not copied')
+  const merged = mergeSignatures(theirs, ours)
+  if (merged === undefined) return kept('one of the two sides has no signatures there, but an image or an index')
+  const { manifest, added } = merged
+  if (added.size === 0) return { ...there, state: 'there', why: `tag ${tag} has all of it already` }
+  return {
+    ...there,
+    state: 'write',
+    manifest,
+    why: `tag ${tag}: what is missing is added to what the destination has, ${theirs.descriptor.digest}`,
+    needs: needs.filter((key) => key.startsWith('manifest ') || added.has(key.slice('blob '.length) as Digest)),
+  }
+}
+
+function blobsOf({ links }: Manifest): readonly Key[] {
+  const own = links.filter(({ kind, descriptor }) => kind === 'blob' && !isForeign(descriptor))
+  return own.map(({ descriptor }): Key => `blob ${descriptor.digest}`)
+}
+
+export function notKept(what: string): PromoteError {
+  return new PromoteError('PROTOCOL', `${what} does not keep what is written to it`, {
+    side: 'destination',
+    hint: 'Another client may be writing it at the same time: run the promotion again.',
+  })
+}
+
+function changed(what: string, sent: Digest, stored: Digest): PromoteError {
+  return new PromoteError('DIGEST_MISMATCH', `${what}: ${stored} was stored where ${sent} was sent`, {
+    side: 'destination',
+    hint: 'The registry changes manifests on the way in.',
+  })
+}
+
+/** ECR (400), ACR (409), Quay and Harbor (403, 412) refuse to write a tag that is immutable. */
+function mayBeImmutable(thrown: unknown): unknown {
+  if (!(thrown instanceof PromoteError) || ![400, 403, 409, 412].includes(thrown.status ?? 0)) return thrown
+  const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.'
+  const { code, message, ...detail } = thrown
+  return new PromoteError(code, message, { ...detail, hint: [thrown.hint, hint].filter(Boolean).join(' ') })
+}
+
+const turns = new WeakMap<object, Map<string, Promise<unknown>>>()
+
+/** One after the other what reads, changes and writes the same tag in a run. */
+export function inTurn<T>({ homes }: Shared, key: string, work: () => Promise<T>): Promise<T> {
+  const own = turns.get(homes) ?? new Map<string, Promise<unknown>>()
+  turns.set(homes, own)
+  const result = (own.get(key) ?? Promise.resolve()).then(work)
+  own.set(
+    key,
+    result.catch(() => undefined),
+  )
+  return result
+}

@@ -1,0 +1,99 @@
+import { PromoteError } from '../errors.ts'
+import { type Digest, referrersTag } from '../oci/digest.ts'
+import type { Descriptor } from '../oci/manifest.ts'
+import { extendIndex, referrersIn } from '../oci/referrer.ts'
+import type { Target } from '../store/store.ts'
+import { inTurn, lookAt, notKept, ROUNDS } from './attached-tags.ts'
+import type { Shared } from './execute.ts'
+import type { Permits } from './permits.ts'
+import type { Plan } from './plan.ts'
+
+/**
+ * Registries without the referrers API (OpenShift's, Docker's) find attachments through an index under the tag
+ * `sha256-<hex>`, which the client keeps (distribution-spec, "Pushing Manifests with Subject"). It is merged with what
+ * is there, never replaced: signatures made at the destination stay listed.
+ */
+export async function updateReferrersIndexes(target: Target, plan: Plan, shared: Shared): Promise<void> {
+  if (target.listsReferrers === true) return
+  for (const [subject, descriptors] of bySubject(plan)) {
+    const merge = () => mergeIndex(target, subject, [...descriptors.values()], shared)
+    await inTurn(shared, `${target.name}:${referrersTag(subject)}`, merge)
+  }
+}
+
+/**
+ * Whether an attached manifest that the destination has, and does not list by its API, can be found there all the same. True
+ * also where the index cannot be looked at, because its tag is read as the digest.
+ */
+export async function isIndexed(target: Target, subject: Digest, digest: Digest, permits: Permits): Promise<boolean> {
+  const there = await lookAt(target, referrersTag(subject), permits)
+  if (there === undefined || there === 'unreadable') return false
+  if (there.descriptor.digest === subject) return readsTagAsDigest(target, digest, permits)
+  return referrersIn(there, subject)?.some((entry) => entry.digest === digest) ?? false
+}
+
+/** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
+function bySubject(plan: Plan): Map<Digest, Map<Digest, Descriptor>> {
+  const lists = new Map<Digest, Map<Digest, Descriptor>>()
+  for (const { manifest, tag } of plan.graph.nodes.values()) {
+    const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest
+    if (manifest === undefined || subject === undefined || tag !== undefined) continue
+    const { mediaType, size, digest } = manifest.descriptor
+    const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType
+    const artifactType = manifest.artifactType ?? config
+    const list = lists.get(subject) ?? new Map<Digest, Descriptor>()
+    const { annotations } = manifest
+    list.set(digest, {
+      mediaType,
+      digest,
+      size,
+      ...(artifactType && { artifactType }),
+      ...(annotations && { annotations }),
+    })
+    lists.set(subject, list)
+  }
+  return lists
+}
+
+async function mergeIndex(
+  target: Target,
+  subject: Digest,
+  wanted: readonly Descriptor[],
+  shared: Shared,
+): Promise<void> {
+  const tag = referrersTag(subject)
+  const { permits } = shared
+  const lacks = (list: readonly Descriptor[]) =>
+    wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest))
+  // Nothing was put that would have told whether the registry lists by itself.
+  if (target.listsReferrers === undefined && lacks(await permits(() => target.referrers(subject))).length === 0) return
+  for (let round = 0; ; round += 1) {
+    const there = await lookAt(target, tag, permits)
+    const index = there === 'unreadable' ? undefined : there
+    const listed = index === undefined ? [] : referrersIn(index, subject)
+    if (there === 'unreadable' || listed === undefined) {
+      const [first] = wanted
+      const isSubject = index?.descriptor.digest === subject && first !== undefined
+      if (!isSubject || !(await readsTagAsDigest(target, first.digest, permits))) throw taken(`${target.name}:${tag}`)
+      // What the tag really names is not shown, so neither is what was written to it.
+      await permits(() => target.putManifest(extendIndex(undefined, wanted), tag))
+      return
+    }
+    const missing = lacks(listed)
+    if (missing.length === 0) return
+    if (round >= ROUNDS) throw notKept(`${target.name}: the referrers index ${tag}`)
+    await permits(() => target.putManifest(extendIndex(index, missing), tag))
+  }
+}
+
+/** GitLab reads the tag `sha256-HEX` as the digest `sha256:HEX`. It does so for every manifest, whatever tags there are. */
+async function readsTagAsDigest(target: Target, known: Digest, permits: Permits): Promise<boolean> {
+  return (await permits(() => target.find(referrersTag(known))))?.digest === known
+}
+
+function taken(what: string): PromoteError {
+  return new PromoteError('UNSUPPORTED', `${what} is not an index of referrers, and is left as it is`, {
+    side: 'destination',
+    hint: 'The registry lists signatures only under this tag. Remove the tag, or promote without them: referrers: false.',
+  })
+}

@@ -22785,7 +22785,7 @@ exports.visitAsync = visitAsync;
 /* harmony export */   pK: () => (/* binding */ putBack)
 /* harmony export */ });
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _execute_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8679);
+/* harmony import */ var _execute_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2966);
 /* harmony import */ var _guards_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3219);
 
 
@@ -22913,7 +22913,185 @@ function holdable(context) {
 
 /***/ }),
 
-/***/ 8679:
+/***/ 4619:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   CZ: () => (/* binding */ surveyTags),
+/* harmony export */   EM: () => (/* binding */ notKept),
+/* harmony export */   IN: () => (/* binding */ keptTags),
+/* harmony export */   M5: () => (/* binding */ writeTag),
+/* harmony export */   hG: () => (/* binding */ attachedThere),
+/* harmony export */   lo: () => (/* binding */ inTurn),
+/* harmony export */   t5: () => (/* binding */ lookAt),
+/* harmony export */   uw: () => (/* binding */ ROUNDS)
+/* harmony export */ });
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
+/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(8293);
+
+
+
+
+/** How often a tag is read and written again when another client wrote it in between. */
+const ROUNDS = 3;
+/** Milliseconds, doubled each round. */
+const WAIT = 500;
+/** What will happen to each of the graph's tags, by node. */
+async function surveyTags(target, graph, permits) {
+    const tagged = [...graph.nodes.values()].flatMap((node) => {
+        const { key, manifest, tag } = node;
+        return manifest === undefined || tag === undefined ? [] : [{ key, manifest, tag, node }];
+    });
+    const decided = tagged.map(async ({ key, manifest, tag, node }) => {
+        const theirs = await lookUp(target, tag, permits, manifest.descriptor.digest);
+        return [key, decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node)];
+    });
+    return new Map(await Promise.all(decided));
+}
+/** What is kept although the source has something else, for the log. */
+function keptTags(decisions) {
+    return [...decisions].filter(({ state }) => state === 'kept').map(({ why }) => why);
+}
+/**
+ * What the graph's attachments are at the destination. What does not go there is left out.
+ * @param decisions of the plan, or what they became.
+ */
+function attachedThere(graph, decisions) {
+    return graph.attached.flatMap((attached) => {
+        const decision = decisions.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .R)(attached.digest, attached.tag));
+        if (decision === undefined)
+            return [attached];
+        const digest = decision.manifest?.descriptor.digest;
+        return decision.state === 'kept' || digest === undefined ? [] : [{ ...attached, digest }];
+    });
+}
+/**
+ * Reads the tag, writes what is missing, and reads it again: no registry has a conditional PUT. Runs one after the other
+ * for each tag of the run.
+ */
+async function writeTag(node, { target, shared, put }) {
+    const { tag = '', manifest } = node;
+    if (manifest === undefined)
+        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('INTERNAL', `no bytes for ${node.key}`);
+    return inTurn(shared, `${target.name}:${tag}`, async () => {
+        for (let round = 0;; round += 1) {
+            const theirs = await lookUp(target, tag, shared.permits, manifest.descriptor.digest);
+            const decision = decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node);
+            const { state, manifest: wanted } = decision;
+            if (state !== 'write' || wanted === undefined)
+                return decision;
+            if (round >= ROUNDS)
+                throw notKept(`${target.name}:${tag}`);
+            if (round > 0)
+                await shared.context.sleep(WAIT * 2 ** round);
+            const { digest } = wanted.descriptor;
+            const stored = await put(wanted).catch((thrown) => {
+                throw theirs === undefined ? thrown : mayBeImmutable(thrown);
+            });
+            if (stored !== undefined && stored !== digest)
+                throw changed(`${target.name}:${tag}`, digest, stored);
+            const now = await shared.permits(() => target.find(tag));
+            if (now?.digest === digest)
+                return decision;
+        }
+    });
+}
+/** @returns `unreadable` for what is not a manifest; `same` where the tag is at `ours`. */
+async function lookUp(target, tag, permits, ours) {
+    const read = async () => {
+        const there = await target.find(tag);
+        if (there === undefined)
+            return undefined;
+        return there.digest === ours ? 'same' : target.resolve(tag);
+    };
+    return permits(read).catch(unlessUnreadable);
+}
+/** The manifest of a tag at the destination. */
+async function lookAt(target, tag, permits) {
+    return permits(() => target.resolve(tag)).catch(unlessUnreadable);
+}
+/** Refusals are not manifests that cannot be read: they have a status. Registries refuse to show what is absent. */
+function unlessUnreadable(thrown) {
+    if (!(thrown instanceof _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG))
+        throw thrown;
+    const { code, status } = thrown;
+    if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403)
+        return undefined;
+    if (status === undefined && ['PROTOCOL', 'UNSUPPORTED', 'DIGEST_MISMATCH'].includes(code))
+        return 'unreadable';
+    throw thrown;
+}
+function decide(name, theirs, ours, node) {
+    const { tag = '', needs } = node;
+    if (theirs === undefined)
+        return { tag, state: 'write', manifest: ours, why: `new tag ${tag}`, needs, proven: [] };
+    const readable = theirs === 'unreadable' ? undefined : theirs;
+    const there = { tag, manifest: readable, needs: [], proven: readable === undefined ? [] : blobsOf(readable) };
+    const kept = (what) => ({
+        ...there,
+        state: 'kept',
+        why: `${name}:${tag} is left as it is: ${what}`,
+    });
+    if (theirs === 'unreadable')
+        return kept('it is not a manifest that can be read, so nothing is added to it');
+    if (Buffer.from(theirs.bytes).equals(ours.bytes))
+        return { ...there, state: 'there', needs, why: `tag ${tag} is already at this digest` };
+    if (tag.endsWith('.sbom'))
+        return kept('the SBOM of the source is another one, and is not copied');
+    const merged = (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .mergeSignatures */ .iO)(theirs, ours);
+    if (merged === undefined)
+        return kept('one of the two sides has no signatures there, but an image or an index');
+    const { manifest, added } = merged;
+    if (added.size === 0)
+        return { ...there, state: 'there', why: `tag ${tag} has all of it already` };
+    return {
+        ...there,
+        state: 'write',
+        manifest,
+        why: `tag ${tag}: what is missing is added to what the destination has, ${theirs.descriptor.digest}`,
+        needs: needs.filter((key) => key.startsWith('manifest ') || added.has(key.slice('blob '.length))),
+    };
+}
+function blobsOf({ links }) {
+    const own = links.filter(({ kind, descriptor }) => kind === 'blob' && !(0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .isForeign */ .jq)(descriptor));
+    return own.map(({ descriptor }) => `blob ${descriptor.digest}`);
+}
+function notKept(what) {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${what} does not keep what is written to it`, {
+        side: 'destination',
+        hint: 'Another client may be writing it at the same time: run the promotion again.',
+    });
+}
+function changed(what, sent, stored) {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', `${what}: ${stored} was stored where ${sent} was sent`, {
+        side: 'destination',
+        hint: 'The registry changes manifests on the way in.',
+    });
+}
+/** ECR (400), ACR (409), Quay and Harbor (403, 412) refuse to write a tag that is immutable. */
+function mayBeImmutable(thrown) {
+    if (!(thrown instanceof _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
+        return thrown;
+    const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.';
+    const { code, message, ...detail } = thrown;
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, message, { ...detail, hint: [thrown.hint, hint].filter(Boolean).join(' ') });
+}
+const turns = new WeakMap();
+/** One after the other what reads, changes and writes the same tag in a run. */
+function inTurn({ homes }, key, work) {
+    const own = turns.get(homes) ?? new Map();
+    turns.set(homes, own);
+    const result = (own.get(key) ?? Promise.resolve()).then(work);
+    own.set(key, result.catch(() => undefined));
+    return result;
+}
+
+
+/***/ }),
+
+/***/ 2966:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -22930,70 +23108,12 @@ __nccwpck_require__.d(__webpack_exports__, {
 var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
 var manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var digest = __nccwpck_require__(9501);
-;// CONCATENATED MODULE: ./lib/copy/listing.js
-
-
-
-/** How often the fallback index is merged again when somebody else wrote it in between. */
-const ROUNDS = 3;
-/**
- * Registries without the referrers API (OpenShift's, Docker's) find attachments through an index under the tag
- * `sha256-<hex>`, which the client keeps (distribution-spec, "Pushing Manifests with Subject"). It is merged with what
- * is there, never replaced: signatures made at the destination stay listed.
- */
-async function keepListed(target, plan, shared) {
-    if (target.listsReferrers === true)
-        return;
-    for (const [subject, descriptors] of bySubject(plan)) {
-        await shared.permits(() => mergeIndex(target, subject, [...descriptors.values()]));
-    }
-}
-/** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
-function bySubject(plan) {
-    const lists = new Map();
-    for (const { manifest } of plan.graph.nodes.values()) {
-        const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
-        if (manifest === undefined || subject === undefined)
-            continue;
-        const { mediaType, size, digest } = manifest.descriptor;
-        const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType;
-        const artifactType = manifest.artifactType ?? config;
-        const list = lists.get(subject) ?? new Map();
-        const { annotations } = manifest;
-        list.set(digest, {
-            mediaType,
-            digest,
-            size,
-            ...(artifactType && { artifactType }),
-            ...(annotations && { annotations }),
-        });
-        lists.set(subject, list);
-    }
-    return lists;
-}
-async function mergeIndex(target, subject, wanted) {
-    const tag = (0,digest/* referrersTag */.LN)(subject);
-    for (let round = 0; round < ROUNDS; round += 1) {
-        const there = await target.referrers(subject);
-        const missing = wanted.filter((descriptor) => !there.some(({ digest }) => digest === descriptor.digest));
-        if (missing.length === 0)
-            return;
-        await target.putManifest(indexOf([...there, ...missing]), tag);
-    }
-    throw new errors/* PromoteError */.jG('PROTOCOL', `${target.name}: the referrers index ${tag} does not keep what is written to it`, {
-        side: 'destination',
-        hint: 'Another client may be writing it at the same time: run the promotion again.',
-    });
-}
-function indexOf(manifests) {
-    const document = { schemaVersion: 2, mediaType: manifest/* MEDIA_TYPE */.Ap.ociIndex, manifests };
-    return (0,manifest/* readManifest */.WI)(Buffer.from(JSON.stringify(document)), manifest/* MEDIA_TYPE */.Ap.ociIndex);
-}
-
+// EXTERNAL MODULE: ./lib/copy/attached-tags.js
+var attached_tags = __nccwpck_require__(4619);
 // EXTERNAL MODULE: ./lib/copy/permits.js
 var permits = __nccwpck_require__(9493);
+// EXTERNAL MODULE: ./lib/copy/referrers-index.js
+var referrers_index = __nccwpck_require__(1288);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/oci/platform.js
@@ -23125,12 +23245,13 @@ async function attempt(send) {
 
 
 
+
 /** How often a manifest is put again whose blobs the registry says it misses. */
 const MISSING_ROUNDS = 3;
 /** Milliseconds, doubled each round: 7 s in all. */
 const MISSING_WAIT = 1000;
 /**
- * Everything but the tags: blobs, manifests by digest, attachments. Resolves with what was moved. What is to reach several
+ * Everything but the tags: blobs, manifests by digest, attachments with theirs. Resolves with what was moved. What is to reach several
  * destinations in one reading is started in one turn of the event loop: seats are taken at once.
  */
 async function execute(plan, job, run) {
@@ -23144,6 +23265,7 @@ async function execute(plan, job, run) {
         shared.emit({ event: 'step', image: job.image, do: what, digest, kind: step.node.kind, size, why });
     };
     const probes = createProbes(plan, job, shared);
+    const decisions = new Map(plan.attachedTags);
     const perform = async (step) => {
         const { node } = step;
         if (step.do === 'skip')
@@ -23157,7 +23279,14 @@ async function execute(plan, job, run) {
             return;
         }
         await Promise.all(node.needs.map((key) => running.get(key)));
-        const proof = probes.proofOf(node);
+        if (node.tag !== undefined) {
+            const decision = await pushTagged(node, plan, job, shared);
+            decisions.set(node.key, decision);
+            done(step, decision.state === 'write' ? 'copied' : 'present', decision.why);
+            return;
+        }
+        // What is attached is put in any case: that is how a registry learns to list it.
+        const proof = node.attachedTo === undefined ? probes.proofOf(node) : undefined;
         if (proof !== undefined)
             done(step, 'present', proof);
         else if (isRoot(plan, node) && !plan.rootByDigest)
@@ -23173,8 +23302,16 @@ async function execute(plan, job, run) {
         running.set(step.node.key, work);
     }
     await settle([...running.values()]);
-    await keepListed(job.target, plan, shared);
-    return bytes;
+    await (0,referrers_index/* updateReferrersIndexes */.E)(job.target, plan, shared);
+    return { bytes, attached: (0,attached_tags/* attachedThere */.hG)(plan.graph, decisions) };
+}
+/** What a tag of cosign's scheme names: read again, because it may have changed since it was planned. */
+async function pushTagged(node, plan, job, shared) {
+    const put = (manifest) => putComplete(manifest, node.tag, plan, job, shared);
+    const decision = await (0,attached_tags/* writeTag */.M5)(node, { target: job.target, shared, put });
+    for (const line of (0,attached_tags/* keptTags */.IN)([decision]))
+        shared.context.log.warn(line);
+    return decision;
 }
 /** After the first failure of an image nothing new of it begins; what is under way ends, and is there for the next run. */
 function stoppable(run) {
@@ -23342,8 +23479,8 @@ async function pushManifest(node, plan, job, shared) {
     const { manifest } = node;
     if (manifest === undefined)
         throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${node.key}`);
-    const stored = await putComplete(manifest, node.tag, plan, job, shared);
-    await expectStored(job.target, manifest, node.tag, stored);
+    const stored = await putComplete(manifest, undefined, plan, job, shared);
+    await expectStored(job.target, manifest, undefined, stored);
 }
 /**
  * Puts a manifest; when the registry names blobs that it misses (garbage collected since it answered for them), exactly
@@ -23400,6 +23537,481 @@ async function expectStored(target, manifest, tag, stored) {
 
 /***/ }),
 
+/***/ 8293:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  k: () => (/* binding */ discover),
+  R: () => (/* binding */ manifestKey)
+});
+
+// EXTERNAL MODULE: ./lib/errors.js
+var errors = __nccwpck_require__(452);
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/oci/platform.js
+var oci_platform = __nccwpck_require__(7122);
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
+;// CONCATENATED MODULE: ./lib/copy/attachments.js
+
+
+/**
+ * What is attached to a manifest of `source`: its referrers, and the tags of cosign's scheme. Each of the three tags is
+ * asked for by name, because no list of tags proves that one is absent (a proxy project lists only what it has cached).
+ */
+function createFinder(source, permits, skipMissing) {
+    /** A list may name what was deleted since. */
+    const read = (subject, what, work) => permits(work).catch((thrown) => {
+        if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
+            throw thrown;
+        if (skipMissing)
+            return undefined;
+        throw new errors/* PromoteError */.jG('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
+            side: 'source',
+            cause: thrown,
+            hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
+        });
+    });
+    return async (subject) => {
+        const [referrers, tagged] = await Promise.all([
+            permits(() => source.referrers(subject)).then((list) => readReferrers(source, subject, list, read)),
+            readTagged(source, subject, permits, read),
+        ]);
+        return [...referrers, ...tagged];
+    };
+}
+async function readReferrers(source, subject, list, read) {
+    const found = await Promise.all(list.map(async (descriptor) => {
+        const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor));
+        const link = manifest?.links.find((each) => each.role === 'subject');
+        // A fallback tag is an index that anyone with push rights wrote: believe only what the manifest says itself.
+        if (manifest === undefined || link?.descriptor.digest !== subject)
+            return [];
+        return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }];
+    }));
+    return found.flat();
+}
+async function readTagged(source, subject, permits, read) {
+    const found = await Promise.all((0,referrer/* attachedTags */.EJ)(subject).map(async (tag) => {
+        if ((await permits(() => source.find(tag))) === undefined)
+            return [];
+        const manifest = await read(subject, tag, () => source.resolve(tag));
+        return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }];
+    }));
+    return found.flat();
+}
+function typeOf(manifest) {
+    const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType;
+    return manifest.artifactType ?? config ?? manifest.descriptor.mediaType;
+}
+
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
+;// CONCATENATED MODULE: ./lib/copy/read-blob.js
+
+
+
+/** Configs and signatures are a few KiB; a larger blob is not read into memory. */
+const BLOB_LIMIT = 4 * 1024 * 1024;
+/** A source that cannot deliver a small blob in so many connections will not deliver layers. */
+const TRIES = 3;
+/**
+ * A small blob, in memory. Opening it is tried again by the store; a body that breaks off is read once more from its start.
+ * @throws PromoteError DIGEST_MISMATCH when the bytes are not those of the descriptor.
+ */
+async function readBlob(source, descriptor) {
+    const known = (0,manifest/* embedded */.F9)(descriptor);
+    for (let attempt = 1; known === undefined; attempt += 1) {
+        try {
+            return await readOnce(source, descriptor);
+        }
+        catch (thrown) {
+            if (attempt >= TRIES || !(thrown instanceof errors/* PromoteError */.jG && thrown.transient))
+                throw thrown;
+        }
+    }
+    return known;
+}
+async function readOnce(source, descriptor) {
+    const chunks = [];
+    let size = 0;
+    for await (const chunk of await source.blob(descriptor)) {
+        chunks.push(chunk);
+        size += chunk.byteLength;
+        if (size > BLOB_LIMIT)
+            break;
+    }
+    const bytes = Buffer.concat(chunks);
+    if ((0,oci_digest/* digestOf */.ol)(bytes, (0,oci_digest/* algorithmOf */.Hy)(descriptor.digest)) === descriptor.digest)
+        return bytes;
+    const message = `${source.name}: blob ${(0,oci_digest/* shortDigest */.VK)(descriptor.digest)} is not what its digest says.`;
+    throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side: 'source', transient: true });
+}
+
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+;// CONCATENATED MODULE: ./lib/oci/signature.js
+/** Which documents are signatures of an image, by what they state. No signature is verified here. */
+
+/** cosign specs/SIGNATURE_SPEC.md. */
+const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json';
+const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature';
+/** cosign specs/BUNDLE_SPEC.md; the versions that exist. */
+const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/;
+/** The predicate type of an image signature in a bundle. Each other one is an attestation. */
+const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1';
+/** Notary Project specs/signature-specification.md. */
+const NOTATION = 'application/vnd.cncf.notary.signature';
+const JWS = 'application/jose+json';
+const COSE = 'application/cose';
+/** The blobs of an attached manifest that may hold a signature. */
+function payloadsOf({ artifactType, links }, tag) {
+    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType;
+    const layers = links.filter((link) => link.role === 'layer').map((link) => link.descriptor);
+    if (type === NOTATION)
+        return layers.map((layer) => (layer.mediaType === COSE ? layer : { ...layer, mediaType: JWS }));
+    return layers.filter(({ mediaType }) => BUNDLE.test(mediaType) || (mediaType === SIMPLE_SIGNING && !/\.(?:att|sbom)$/.test(tag ?? '')));
+}
+/** Whether `bytes`, the content of `payload`, states a signature of the manifest `subject`. */
+function isSignatureOf(subject, { mediaType, annotations }, bytes) {
+    if (mediaType === SIMPLE_SIGNING)
+        return isText(annotations?.[COSIGN_SIGNATURE]) && isSimpleSigning(subject, bytes);
+    if (BUNDLE.test(mediaType))
+        return isBundle(subject, parse(bytes));
+    if (mediaType === JWS)
+        return isJws(subject, parse(bytes));
+    // The payload of a COSE envelope (RFC 9052) is the JSON of `isJws`, as it stands.
+    return Buffer.from(bytes).includes(`"digest":"${subject}"`);
+}
+function isSimpleSigning(subject, bytes) {
+    return at(parse(bytes), 'critical', 'image', 'docker-manifest-digest') === subject;
+}
+function isBundle(subject, bundle) {
+    if (!BUNDLE.test(String(at(bundle, 'mediaType'))))
+        return false;
+    const envelope = at(bundle, 'dsseEnvelope');
+    if (envelope === undefined)
+        return isMessageSignature(subject, at(bundle, 'messageSignature'));
+    const [algorithm = '', hex] = subject.split(':');
+    const statement = parse(decode(at(envelope, 'payload')));
+    const signed = listOf(at(envelope, 'signatures')).some((each) => isText(at(each, 'sig')));
+    const subjects = listOf(at(statement, 'subject'));
+    return (signed &&
+        at(envelope, 'payloadType') === 'application/vnd.in-toto+json' &&
+        at(statement, 'predicateType') === SIGNATURE_PREDICATE &&
+        subjects.some((each) => at(each, 'digest', algorithm) === hex));
+}
+/** Over the bytes of the manifest itself. */
+function isMessageSignature(subject, message) {
+    const digest = `sha256:${decode(at(message, 'messageDigest', 'digest')).toString('hex')}`;
+    return (0,oci_digest/* isDigest */.Bc)(digest) && digest === subject && isText(at(message, 'signature'));
+}
+function isJws(subject, jws) {
+    const payload = parse(decode(at(jws, 'payload')));
+    return isText(at(jws, 'signature')) && at(payload, 'targetArtifact', 'digest') === subject;
+}
+/** Base64 and base64url. */
+function decode(text) {
+    return Buffer.from(typeof text === 'string' ? text : '', 'base64');
+}
+function parse(bytes) {
+    try {
+        return JSON.parse(Buffer.from(bytes).toString('utf8'));
+    }
+    catch {
+        return undefined;
+    }
+}
+/** A member of a member of a document from outside. */
+function at(value, ...path) {
+    let found = value;
+    for (const name of path) {
+        const isObject = typeof found === 'object' && found !== null && Object.hasOwn(found, name);
+        found = isObject ? found[name] : undefined;
+    }
+    return found;
+}
+function listOf(value) {
+    return Array.isArray(value) ? value : [];
+}
+function isText(value) {
+    return typeof value === 'string' && value !== '';
+}
+
+;// CONCATENATED MODULE: ./lib/copy/signed.js
+
+
+
+
+
+/**
+ * The image carries a signature, or each of its children that is copied does. What is signed is read: an SBOM, another
+ * attestation or the signature of another image is not a signature of this one. Who signed, and whether the signature is
+ * good, is not checked.
+ * @throws PromoteError SIGNATURE_MISSING
+ */
+async function checkSigned(graph, source, permits) {
+    const unsigned = [];
+    const visit = async ({ descriptor, links }) => {
+        if (await isSigned(descriptor.digest, graph, source, permits))
+            return true;
+        const children = links
+            .filter((link) => link.role === 'child')
+            .flatMap((link) => graph.nodes.get(manifestKey(link.descriptor.digest))?.manifest ?? []);
+        if (children.length === 0)
+            unsigned.push(descriptor.digest);
+        const signed = await Promise.all(children.map(visit));
+        return signed.every(Boolean) && children.length > 0;
+    };
+    if (await visit(graph.root))
+        return;
+    const { digest } = graph.root.descriptor;
+    const children = unsigned.filter((each) => each !== digest);
+    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,core_text/* listed */.KE)(children)}`;
+    throw new errors/* PromoteError */.jG('SIGNATURE_MISSING', `${source.name}: ${digest} carries no signature${more}`, {
+        side: 'source',
+        hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',
+    });
+}
+async function isSigned(subject, graph, source, permits) {
+    for (const attached of graph.attached) {
+        if (attached.subject !== subject)
+            continue;
+        const manifest = graph.nodes.get(manifestKey(attached.digest, attached.tag))?.manifest;
+        for (const payload of manifest === undefined ? [] : payloadsOf(manifest, attached.tag)) {
+            if (payload.size > BLOB_LIMIT)
+                continue;
+            const bytes = await permits(() => readBlob(source, payload)).catch(unlessMissing);
+            if (bytes !== undefined && isSignatureOf(subject, payload, bytes))
+                return true;
+        }
+    }
+    return false;
+}
+/** A signature whose payload the source does not have is not a signature. */
+function unlessMissing(thrown) {
+    if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND')
+        return undefined;
+    throw thrown;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/graph.js
+
+
+
+
+
+
+function manifestKey(digest, tag) {
+    return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
+}
+/** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
+const DEPTH = 8;
+const MOST_MANIFESTS = 10_000;
+const MISSING = 'the source does not have it';
+/** Reads manifests only; blobs are named, not read (but for the config of a single image when platforms are wanted). */
+async function discover(source, root, options, permits) {
+    await checkPlatform(source, root, options.platforms);
+    const { platforms, referrers, requireSigned = false, skipMissing = false } = options;
+    const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing) : async () => [];
+    const readChild = childReader(source, options, permits);
+    const seen = new Set();
+    let explored = 0;
+    const explore = async (manifest, depth, about) => {
+        seen.add(manifest.descriptor.digest);
+        explored += 1;
+        if (depth > DEPTH || explored > MOST_MANIFESTS) {
+            throw new errors/* PromoteError */.jG('UNSUPPORTED', `${source.name}: the image nests deeper or wider than any real one`, {
+                side: 'source',
+            });
+        }
+        const { wanted, left } = choose(manifest, platforms);
+        const below = async (child) => {
+            // While the manifest is on its way: what is attached to it is found by its digest, which is known.
+            const about = attachmentsOf(child.digest);
+            about.catch(() => undefined); // where the child is missing, nobody asks
+            const read = await readChild(manifest, child);
+            if (read !== undefined)
+                return [await explore(read, depth + 1, about)];
+            left.set(child.digest, MISSING);
+            return [];
+        };
+        const [children, attachments] = await Promise.all([
+            Promise.all(wanted.map(below)),
+            about ?? attachmentsOf(manifest.descriptor.digest),
+        ]);
+        const attached = attachments.map(async (attachment) => {
+            const { digest } = attachment.manifest.descriptor;
+            if (seen.has(digest))
+                return attachment;
+            seen.add(digest);
+            return { ...attachment, found: await explore(attachment.manifest, depth + 1) };
+        });
+        return { manifest, children: children.flat(), left, attachments: await Promise.all(attached) };
+    };
+    const found = await explore(root, 0);
+    const graph = flatten(found, options);
+    if (requireSigned)
+        await checkSigned(graph, source, permits);
+    return referrers ? graph : flatten(found, options, false);
+}
+/** @returns undefined for what is missing, where that may be. */
+function childReader(source, { mirror, skipMissing = false }, permits) {
+    return async (parent, child) => {
+        const there = await mirror;
+        const copy = there && (await permits(() => there.manifest(child), child.size).catch(() => undefined));
+        if (copy !== undefined)
+            return copy;
+        const read = permits(() => source.manifest(child), child.size);
+        return read.catch(missingChild(source, parent, child, skipMissing));
+    };
+}
+function missingChild(source, parent, child, skip) {
+    return (thrown) => {
+        if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
+            throw thrown;
+        if (skip)
+            return undefined;
+        const detail = {
+            side: 'source',
+            cause: thrown,
+            hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
+        };
+        const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
+        throw new errors/* PromoteError */.jG('NOT_FOUND', `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}, which is not there`, detail);
+    };
+}
+/** Which children of an index are copied, and why the others are not. Nested indexes are searched, not matched. */
+function choose(manifest, platforms) {
+    const children = manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor);
+    const left = new Map();
+    if (platforms === undefined)
+        return { wanted: unique(children), left };
+    const fits = (child) => child.platform === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, child.platform));
+    const kept = new Set(children.filter((child) => !isAttestation(child) && fits(child)).map((child) => child.digest));
+    for (const child of children) {
+        const about = child.annotations?.['vnd.docker.reference.digest'];
+        if (isAttestation(child) && about !== undefined && kept.has(about))
+            kept.add(child.digest);
+        if (!kept.has(child.digest))
+            left.set(child.digest, `platform ${child.platform === undefined ? 'unknown' : (0,oci_platform/* formatPlatform */.Bq)(child.platform)} is not wanted`);
+    }
+    return { wanted: unique(children.filter((child) => kept.has(child.digest))), left };
+}
+/** BuildKit puts provenance and SBOM beside the platforms, as children of platform unknown/unknown: https://docs.docker.com/build/metadata/attestations/attestation-storage/ */
+function isAttestation(child) {
+    return child.annotations?.['vnd.docker.reference.type'] === 'attestation-manifest';
+}
+function unique(descriptors) {
+    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
+}
+/** A single image has no platform in its manifest; the config says it. */
+async function checkPlatform(source, root, platforms) {
+    const config = root.links.find((link) => link.role === 'config')?.descriptor;
+    if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > BLOB_LIMIT)
+        return;
+    const actual = (0,oci_platform/* platformOfConfig */.Dr)(await readBlob(source, config));
+    if (actual !== undefined && !platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)))
+        throw noPlatform(platforms, [(0,oci_platform/* formatPlatform */.Bq)(actual)]);
+}
+function noPlatform(wanted, there) {
+    const list = wanted.map(oci_platform/* formatPlatform */.Bq).join(', ');
+    return new errors/* PromoteError */.jG('PLATFORM_MISSING', `the source image has no ${list}; it has ${there.join(', ') || 'no platform at all'}`, {
+        side: 'source',
+        hint: 'Correct the option platforms, or leave it out to promote all of them.',
+    });
+}
+/** Post-order: config and layers, children, the manifest itself, then what is attached to it. */
+function flatten(found, { platforms, includeForeign = false }, withAttached = true) {
+    const nodes = new Map();
+    const attached = new Map();
+    const again = [];
+    const there = [];
+    const attach = ({ manifest, artifactType, subject, tag }) => {
+        const { digest } = manifest.descriptor;
+        attached.set(`${digest} ${subject} ${tag}`, { digest, artifactType, subject, tag: tag ?? null });
+    };
+    const visit = ({ manifest, children, left, attachments }, about) => {
+        if (nodes.has(manifestKey(manifest.descriptor.digest, about?.tag)))
+            return;
+        for (const link of manifest.links)
+            if (link.kind === 'blob')
+                addBlob(nodes, link, includeForeign);
+        for (const child of children)
+            visit(child);
+        for (const { descriptor } of manifest.links.filter((link) => link.role === 'child')) {
+            const { platform, digest } = descriptor;
+            if (platform !== undefined && !isAttestation(descriptor) && left.get(digest) !== MISSING)
+                there.push(platform);
+            addLeftOut(nodes, descriptor, left);
+        }
+        addManifest(nodes, manifest, about);
+        for (const attachment of withAttached ? attachments : []) {
+            if (attachment.found === undefined)
+                again.push(attachment);
+            else
+                visit(attachment.found, attachment);
+            attach(attachment);
+        }
+    };
+    visit(found);
+    for (const attachment of again)
+        addManifest(nodes, attachment.manifest, attachment);
+    const missing = (platforms ?? []).filter((wanted) => found.manifest.shape === 'index' && !there.some((actual) => (0,oci_platform/* matches */.cK)(wanted, actual)));
+    if (missing.length > 0)
+        throw noPlatform(missing, [...new Set(there.map(oci_platform/* formatPlatform */.Bq))]);
+    const kept = there.filter((actual) => platforms === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)));
+    const names = [...new Set(kept.map(oci_platform/* formatPlatform */.Bq))];
+    return { root: found.manifest, nodes, attached: [...attached.values()], platforms: names };
+}
+function addManifest(nodes, manifest, about) {
+    const { descriptor } = manifest;
+    const key = manifestKey(descriptor.digest, about?.tag);
+    if (nodes.has(key))
+        return;
+    const needs = manifest.links
+        .filter((link) => link.role !== 'subject')
+        .map((link) => `${link.kind} ${link.descriptor.digest}`);
+    const subject = about === undefined ? [] : [`manifest ${about.subject}`];
+    nodes.set(key, {
+        key,
+        kind: 'manifest',
+        descriptor,
+        manifest,
+        needs: [...new Set([...needs, ...subject])],
+        ...(about === undefined ? {} : { attachedTo: about.subject }),
+        ...(about?.tag === undefined ? {} : { tag: about.tag }),
+    });
+}
+function addBlob(nodes, { descriptor }, includeForeign) {
+    const key = `blob ${descriptor.digest}`;
+    // The same bytes may be somebody's ordinary layer.
+    const known = nodes.get(key);
+    if (known !== undefined && known.leave === undefined)
+        return;
+    // OCI image-spec, layer.md "Non-Distributable Layers": the URL in the descriptor stays, the bytes do not travel.
+    const left = (0,manifest/* isForeign */.jq)(descriptor) && !includeForeign;
+    nodes.set(key, {
+        key,
+        kind: 'blob',
+        descriptor,
+        needs: [],
+        ...(left ? { leave: 'non-distributable layer: its URL stays in the manifest' } : {}),
+    });
+}
+function addLeftOut(nodes, descriptor, left) {
+    const leave = left.get(descriptor.digest);
+    const key = `manifest ${descriptor.digest}`;
+    if (leave !== undefined && !nodes.has(key))
+        nodes.set(key, { key, kind: 'manifest', descriptor, needs: [], leave });
+}
+
+
+/***/ }),
+
 /***/ 3219:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -23410,6 +24022,8 @@ async function expectStored(target, manifest, tag, stored) {
 /* harmony export */   m7: () => (/* binding */ tagMoved)
 /* harmony export */ });
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
+/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3530);
+
 
 /** Nothing is at stake when any digest may be replaced. */
 function isGuarded({ overwrite, expect }) {
@@ -23422,7 +24036,7 @@ function isGuarded({ overwrite, expect }) {
  */
 function checkGuard(name, tags, wanted, guard) {
     for (const [tag, current] of tags) {
-        const why = refusal(current, wanted, guard);
+        const why = refusal(tag, current, wanted, guard);
         if (why !== undefined)
             throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('GUARD', `${name}:${tag} ${current === null ? 'does not exist' : `is at ${current}`}, and ${why}.`, {
                 side: 'destination',
@@ -23430,11 +24044,14 @@ function checkGuard(name, tags, wanted, guard) {
             });
     }
 }
-function refusal(current, wanted, { overwrite, expect }) {
+function refusal(tag, current, wanted, guard) {
+    const { overwrite, expect } = guard;
     if (current !== null && overwrite === 'never')
         return 'overwrite is never';
     if (current === wanted)
         return undefined;
+    if (current !== null && (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__/* .isAttachedTag */ .XC)(tag))
+        return 'a tag of signatures is not overwritten: promote the image that they belong to, and they are added';
     if (current !== null && overwrite === 'same')
         return `overwrite is same: it would move to ${wanted}`;
     if (expect === 'absent' && current !== null)
@@ -23533,11 +24150,18 @@ function createLine(room) {
 /* harmony export */   _5: () => (/* binding */ isUnchanged),
 /* harmony export */   iM: () => (/* binding */ plannedSteps)
 /* harmony export */ });
+/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4619);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8293);
+
+
 /** Pure: what a run will do, and why. A dry run prints exactly this. */
 function makePlan(graph, survey, mountFrom) {
     const steps = new Map();
-    for (const node of graph.nodes.values())
-        steps.set(node.key, stepFor(node, survey, mountFrom));
+    const wanted = wantedNodes(graph, survey);
+    for (const node of graph.nodes.values()) {
+        const step = wanted.has(node.key) || node.leave !== undefined ? stepFor(node, survey, mountFrom) : spare(node);
+        steps.set(node.key, step);
+    }
     const root = graph.root.descriptor.digest;
     const tags = [...survey.tags]
         .map(([tag, from]) => ({ tag, from, to: root }))
@@ -23549,11 +24173,36 @@ function makePlan(graph, survey, mountFrom) {
         rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
         certain: survey.exhaustive,
         bytes: countBytes(steps),
+        attached: (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_0__/* .attachedThere */ .hG)(graph, survey.attachedTags),
+        attachedTags: survey.attachedTags,
     };
+}
+/** Without what is only part of a signature or SBOM that does not go to the destination, or is there in another manifest. */
+function wantedNodes(graph, { attachedTags }) {
+    const wanted = new Set();
+    const visit = (key) => {
+        if (wanted.has(key))
+            return;
+        wanted.add(key);
+        for (const need of attachedTags.get(key)?.needs ?? graph.nodes.get(key)?.needs ?? [])
+            visit(need);
+    };
+    visit((0,_graph_js__WEBPACK_IMPORTED_MODULE_1__/* .manifestKey */ .R)(graph.root.descriptor.digest));
+    for (const { key, attachedTo } of graph.nodes.values())
+        if (attachedTo !== undefined)
+            visit(key);
+    return wanted;
+}
+function spare(node) {
+    const leave = 'part of an attachment that is not copied: its tag names something else at the destination';
+    return { do: 'skip', node: { ...node, leave }, why: leave };
 }
 function stepFor(node, survey, mountFrom) {
     if (node.leave !== undefined)
         return { do: 'skip', node, why: node.leave };
+    const decision = survey.attachedTags.get(node.key);
+    if (decision !== undefined)
+        return stepForTag(node, decision);
     const there = survey.present.get(node.key);
     if (there !== undefined)
         return { do: 'skip', node, why: there };
@@ -23563,6 +24212,13 @@ function stepFor(node, survey, mountFrom) {
     return mountFrom === undefined
         ? { do: 'copy', node, why }
         : { do: 'mount', node, why: `same registry, mounted from ${mountFrom}` };
+}
+/** Its descriptor is that of the destination, where the tag names another manifest. */
+function stepForTag(node, { state, manifest, why }) {
+    if (state === 'kept')
+        return { do: 'skip', node: { ...node, leave: why }, why };
+    const there = { ...node, descriptor: manifest?.descriptor ?? node.descriptor };
+    return { do: state === 'write' ? 'push' : 'skip', node: there, why };
 }
 /** What is left out does not count: it is neither there nor coming. */
 function countBytes(steps) {
@@ -23603,6 +24259,111 @@ function plannedSteps(plan) {
 }
 function movedFrom(from) {
     return from === null ? 'new tag' : `now at ${from}`;
+}
+
+
+/***/ }),
+
+/***/ 1288:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   E: () => (/* binding */ updateReferrersIndexes),
+/* harmony export */   y: () => (/* binding */ isIndexed)
+/* harmony export */ });
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
+/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
+/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
+/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4619);
+
+
+
+
+/**
+ * Registries without the referrers API (OpenShift's, Docker's) find attachments through an index under the tag
+ * `sha256-<hex>`, which the client keeps (distribution-spec, "Pushing Manifests with Subject"). It is merged with what
+ * is there, never replaced: signatures made at the destination stay listed.
+ */
+async function updateReferrersIndexes(target, plan, shared) {
+    if (target.listsReferrers === true)
+        return;
+    for (const [subject, descriptors] of bySubject(plan)) {
+        const merge = () => mergeIndex(target, subject, [...descriptors.values()], shared);
+        await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .inTurn */ .lo)(shared, `${target.name}:${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject)}`, merge);
+    }
+}
+/**
+ * Whether an attached manifest that the destination has, and does not list by its API, can be found there all the same. True
+ * also where the index cannot be looked at, because its tag is read as the digest.
+ */
+async function isIndexed(target, subject, digest, permits) {
+    const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .lookAt */ .t5)(target, (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject), permits);
+    if (there === undefined || there === 'unreadable')
+        return false;
+    if (there.descriptor.digest === subject)
+        return readsTagAsDigest(target, digest, permits);
+    return (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .referrersIn */ .qs)(there, subject)?.some((entry) => entry.digest === digest) ?? false;
+}
+/** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
+function bySubject(plan) {
+    const lists = new Map();
+    for (const { manifest, tag } of plan.graph.nodes.values()) {
+        const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
+        if (manifest === undefined || subject === undefined || tag !== undefined)
+            continue;
+        const { mediaType, size, digest } = manifest.descriptor;
+        const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType;
+        const artifactType = manifest.artifactType ?? config;
+        const list = lists.get(subject) ?? new Map();
+        const { annotations } = manifest;
+        list.set(digest, {
+            mediaType,
+            digest,
+            size,
+            ...(artifactType && { artifactType }),
+            ...(annotations && { annotations }),
+        });
+        lists.set(subject, list);
+    }
+    return lists;
+}
+async function mergeIndex(target, subject, wanted, shared) {
+    const tag = (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject);
+    const { permits } = shared;
+    const lacks = (list) => wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest));
+    // Nothing was put that would have told whether the registry lists by itself.
+    if (target.listsReferrers === undefined && lacks(await permits(() => target.referrers(subject))).length === 0)
+        return;
+    for (let round = 0;; round += 1) {
+        const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .lookAt */ .t5)(target, tag, permits);
+        const index = there === 'unreadable' ? undefined : there;
+        const listed = index === undefined ? [] : (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .referrersIn */ .qs)(index, subject);
+        if (there === 'unreadable' || listed === undefined) {
+            const [first] = wanted;
+            const isSubject = index?.descriptor.digest === subject && first !== undefined;
+            if (!isSubject || !(await readsTagAsDigest(target, first.digest, permits)))
+                throw taken(`${target.name}:${tag}`);
+            // What the tag really names is not shown, so neither is what was written to it.
+            await permits(() => target.putManifest((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .extendIndex */ .Vf)(undefined, wanted), tag));
+            return;
+        }
+        const missing = lacks(listed);
+        if (missing.length === 0)
+            return;
+        if (round >= _attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .ROUNDS */ .uw)
+            throw (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .notKept */ .EM)(`${target.name}: the referrers index ${tag}`);
+        await permits(() => target.putManifest((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .extendIndex */ .Vf)(index, missing), tag));
+    }
+}
+/** GitLab reads the tag `sha256-HEX` as the digest `sha256:HEX`. It does so for every manifest, whatever tags there are. */
+async function readsTagAsDigest(target, known, permits) {
+    return (await permits(() => target.find((0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(known))))?.digest === known;
+}
+function taken(what) {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', `${what} is not an index of referrers, and is left as it is`, {
+        side: 'destination',
+        hint: 'The registry lists signatures only under this tag. Remove the tag, or promote without them: referrers: false.',
+    });
 }
 
 
@@ -29142,6 +29903,93 @@ function malformed(text, reason) {
 
 /***/ }),
 
+/***/ 3530:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   EJ: () => (/* binding */ attachedTags),
+/* harmony export */   Vf: () => (/* binding */ extendIndex),
+/* harmony export */   XC: () => (/* binding */ isAttachedTag),
+/* harmony export */   iO: () => (/* binding */ mergeSignatures),
+/* harmony export */   qs: () => (/* binding */ referrersIn)
+/* harmony export */ });
+/* harmony import */ var _digest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9501);
+/* harmony import */ var _manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
+/** What is attached to a manifest and found by its digest: tags, the referrers index, and how signatures are merged. */
+
+
+/** cosign's tag scheme: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md */
+const ATTACHED_TAG = /^sha(?:256|512)-[0-9a-f]{64}\.(?:sig|att|sbom)$/;
+/** Layers of a container image (OCI image-spec layer.md, docker schema 2). A signature has none of them. */
+const IMAGE_LAYER = /^application\/vnd\.(?:oci\.image\.layer\.|docker\.image\.rootfs\.)/;
+/** `sha256-HEX.sig`, `.att` and `.sbom` of a manifest. */
+function attachedTags(subject) {
+    return ['sig', 'att', 'sbom'].map((suffix) => `${(0,_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .referrersTag */ .LN)(subject)}.${suffix}`);
+}
+function isAttachedTag(tag) {
+    return ATTACHED_TAG.test(tag);
+}
+/**
+ * The entries of what the tag `sha256-HEX` names, if it is the referrers index of `subject` (distribution-spec "Referrers
+ * Tag Schema"). It is not when it is the subject itself (GitLab reads such a tag as the digest), another image, or an index
+ * of platforms.
+ */
+function referrersIn(index, subject) {
+    const { descriptor, links, shape } = index;
+    const isIndex = shape === 'index' && descriptor.mediaType === _manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociIndex;
+    const isImage = links.some((link) => link.role !== 'child' || link.descriptor.platform !== undefined);
+    if (!isIndex || isImage || descriptor.digest === subject)
+        return undefined;
+    return links.map((link) => link.descriptor);
+}
+/** A new index, or the index with more entries; whatever else it holds stays. */
+function extendIndex(index, entries) {
+    const document = index === undefined ? { schemaVersion: 2, mediaType: _manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociIndex } : documentOf(index);
+    return sealed({ ...document, manifests: [...listOf(document, 'manifests'), ...entries] }, _manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociIndex);
+}
+/**
+ * Signatures of one tag: the layers of `theirs`, then those of `ours` that are missing there. A layer is the same when
+ * digest and annotations are equal, because the payload of two signatures may be the same. All other members, the config
+ * among them, stay those of `theirs`.
+ * @returns undefined when one of the two does not hold signatures, but an image or an index.
+ */
+function mergeSignatures(theirs, ours) {
+    if (!holdsSignatures(theirs) || !holdsSignatures(ours))
+        return undefined;
+    const document = documentOf(theirs);
+    const layers = listOf(document, 'layers');
+    const known = new Set(layers.map(identityOf));
+    const missing = listOf(documentOf(ours), 'layers').filter((layer) => {
+        const identity = identityOf(layer);
+        return !known.has(identity) && known.add(identity);
+    });
+    if (missing.length === 0)
+        return { manifest: theirs, added: new Set() };
+    const manifest = sealed({ ...document, layers: [...layers, ...missing] }, theirs.descriptor.mediaType);
+    return { manifest, added: new Set(missing.map(({ digest }) => digest)) };
+}
+function holdsSignatures({ shape, descriptor, links }) {
+    const layers = links.filter((link) => link.role === 'layer');
+    const isKnown = shape === 'image' && descriptor.mediaType !== _manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociArtifact;
+    return isKnown && !layers.some((link) => IMAGE_LAYER.test(link.descriptor.mediaType));
+}
+function identityOf({ digest, annotations }) {
+    return JSON.stringify([digest, Object.entries(annotations ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))]);
+}
+/** The document as it stands in the bytes, with the members that `Manifest` leaves out. */
+function documentOf({ bytes }) {
+    return JSON.parse(Buffer.from(bytes).toString('utf8'));
+}
+function listOf(document, member) {
+    return document[member] ?? [];
+}
+function sealed(document, mediaType) {
+    return (0,_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .readManifest */ .WI)(Buffer.from(JSON.stringify(document)), mediaType);
+}
+
+
+/***/ }),
+
 /***/ 2310:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -30738,7 +31586,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 82:
+/***/ 8973:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -30751,364 +31599,12 @@ __nccwpck_require__.d(__webpack_exports__, {
 
 // EXTERNAL MODULE: ./lib/copy/atomic.js
 var atomic = __nccwpck_require__(5012);
-// EXTERNAL MODULE: ./lib/copy/execute.js + 4 modules
-var execute = __nccwpck_require__(8679);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var oci_platform = __nccwpck_require__(7122);
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var digest = __nccwpck_require__(9501);
-;// CONCATENATED MODULE: ./lib/copy/attachments.js
-
-
-/** cosign's tag scheme: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md */
-const SUFFIXES = ['sig', 'att', 'sbom'];
-/**
- * What is attached to a manifest of `source`. One listing of the repository's tags answers for all manifests; where it
- * is refused or too long, each possible tag is asked for.
- */
-function createFinder(source, permits, skipMissing) {
-    /** A list may name what was deleted since. */
-    const read = (subject, what, work) => permits(work).catch((thrown) => {
-        if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
-            throw thrown;
-        if (skipMissing)
-            return undefined;
-        throw new errors/* PromoteError */.jG('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
-            side: 'source',
-            cause: thrown,
-            hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
-        });
-    });
-    return async (subject) => {
-        const [referrers, tagged] = await Promise.all([
-            permits(() => source.referrers(subject)).then((list) => readReferrers(source, subject, list, read)),
-            source.tags().then((tags) => readTagged(source, subject, tags, permits, read)),
-        ]);
-        return [...referrers, ...tagged];
-    };
-}
-async function readReferrers(source, subject, list, read) {
-    const found = await Promise.all(list.map(async (descriptor) => {
-        const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor));
-        const link = manifest?.links.find((each) => each.role === 'subject');
-        // A fallback tag is an index that anyone with push rights wrote: believe only what the manifest says itself.
-        if (manifest === undefined || link?.descriptor.digest !== subject)
-            return [];
-        return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }];
-    }));
-    return found.flat();
-}
-async function readTagged(source, subject, tags, permits, read) {
-    const candidates = SUFFIXES.map((suffix) => `${(0,digest/* referrersTag */.LN)(subject)}.${suffix}`).filter((tag) => tags?.has(tag) ?? true);
-    const found = await Promise.all(candidates.map(async (tag) => {
-        if (tags === undefined && (await permits(() => source.find(tag))) === undefined)
-            return [];
-        const manifest = await read(subject, tag, () => source.resolve(tag));
-        return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }];
-    }));
-    return found.flat();
-}
-function typeOf(manifest) {
-    const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType;
-    return manifest.artifactType ?? config ?? manifest.descriptor.mediaType;
-}
-
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-;// CONCATENATED MODULE: ./lib/copy/signed.js
-
-
-/**
- * Artifact or config types of signatures: cosign (specs/SIGNATURE_SPEC.md and BUNDLE_SPEC.md), Notary Project
- * (specs/signature-specification.md). An in-toto attestation by itself is none.
- */
-const SIGNATURE = /^application\/vnd\.(?:dev\.cosign\.artifact\.sig\.|dev\.sigstore\.bundle\.|cncf\.notary\.signature$)/;
-/**
- * The image carries a signature, or each of its children that is copied does. That it is there is all that is checked: who
- * signed, and whether the signature is good, is not.
- * @throws PromoteError SIGNATURE_MISSING
- */
-function checkSigned(graph, source) {
-    const signed = new Set();
-    for (const { digest, subject, tag } of graph.attached) {
-        const manifest = graph.nodes.get(`manifest ${digest}`)?.manifest;
-        if (manifest !== undefined && isSignature(manifest, tag))
-            signed.add(subject);
-    }
-    const unsigned = [];
-    const visit = ({ descriptor, links }) => {
-        if (signed.has(descriptor.digest))
-            return true;
-        const children = links
-            .filter((link) => link.role === 'child')
-            .flatMap((link) => graph.nodes.get(`manifest ${link.descriptor.digest}`)?.manifest ?? []);
-        if (children.length === 0)
-            unsigned.push(descriptor.digest);
-        return children.map(visit).every(Boolean) && children.length > 0;
-    };
-    if (visit(graph.root))
-        return;
-    const { digest } = graph.root.descriptor;
-    const children = unsigned.filter((each) => each !== digest);
-    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,core_text/* listed */.KE)(children)}`;
-    throw new errors/* PromoteError */.jG('SIGNATURE_MISSING', `${source}: ${digest} carries no signature${more}`, {
-        side: 'source',
-        hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',
-    });
-}
-/** cosign's tag scheme marks signatures by the tag alone; one without a layer signs nothing. */
-function isSignature({ artifactType, links }, tag) {
-    const types = [artifactType, links.find((link) => link.role === 'config')?.descriptor.mediaType];
-    const tagged = tag?.endsWith('.sig') === true && links.some((link) => link.role === 'layer');
-    return tagged || types.some((type) => type !== undefined && SIGNATURE.test(type));
-}
-
-;// CONCATENATED MODULE: ./lib/copy/graph.js
-
-
-
-
-
-/** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
-const DEPTH = 8;
-const MOST_MANIFESTS = 10_000;
-/** A config is a few KiB: whoever cannot deliver it in so many connections will not deliver layers. */
-const CONFIG_TRIES = 3;
-const MISSING = 'the source does not have it';
-/** Reads manifests only; blobs are named, not read (but for the config of a single image when platforms are wanted). */
-async function discover(source, root, options, permits) {
-    await checkPlatform(source, root, options.platforms);
-    const { platforms, referrers, requireSigned = false, skipMissing = false } = options;
-    const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing) : async () => [];
-    const readChild = childReader(source, options, permits);
-    const seen = new Set();
-    let explored = 0;
-    const explore = async (manifest, depth, about) => {
-        seen.add(manifest.descriptor.digest);
-        explored += 1;
-        if (depth > DEPTH || explored > MOST_MANIFESTS) {
-            throw new errors/* PromoteError */.jG('UNSUPPORTED', `${source.name}: the image nests deeper or wider than any real one`, {
-                side: 'source',
-            });
-        }
-        const { wanted, left } = choose(manifest, platforms);
-        const below = async (child) => {
-            // While the manifest is on its way: what is attached to it is found by its digest, which is known.
-            const about = attachmentsOf(child.digest);
-            about.catch(() => undefined); // where the child is missing, nobody asks
-            const read = await readChild(manifest, child);
-            if (read !== undefined)
-                return [await explore(read, depth + 1, about)];
-            left.set(child.digest, MISSING);
-            return [];
-        };
-        const [children, attachments] = await Promise.all([
-            Promise.all(wanted.map(below)),
-            about ?? attachmentsOf(manifest.descriptor.digest),
-        ]);
-        const attached = attachments.map(async (attachment) => {
-            const { digest } = attachment.manifest.descriptor;
-            if (seen.has(digest))
-                return attachment;
-            seen.add(digest);
-            return { ...attachment, found: await explore(attachment.manifest, depth + 1) };
-        });
-        return { manifest, children: children.flat(), left, attachments: await Promise.all(attached) };
-    };
-    const found = await explore(root, 0);
-    const graph = flatten(found, options);
-    if (requireSigned)
-        checkSigned(graph, source.name);
-    return referrers ? graph : flatten(found, options, false);
-}
-/** @returns undefined for what is missing, where that may be. */
-function childReader(source, { mirror, skipMissing = false }, permits) {
-    return async (parent, child) => {
-        const there = await mirror;
-        const copy = there && (await permits(() => there.manifest(child), child.size).catch(() => undefined));
-        if (copy !== undefined)
-            return copy;
-        const read = permits(() => source.manifest(child), child.size);
-        return read.catch(missingChild(source, parent, child, skipMissing));
-    };
-}
-function missingChild(source, parent, child, skip) {
-    return (thrown) => {
-        if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
-            throw thrown;
-        if (skip)
-            return undefined;
-        const detail = {
-            side: 'source',
-            cause: thrown,
-            hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
-        };
-        const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
-        throw new errors/* PromoteError */.jG('NOT_FOUND', `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}, which is not there`, detail);
-    };
-}
-/** Which children of an index are copied, and why the others are not. Nested indexes are searched, not matched. */
-function choose(manifest, platforms) {
-    const children = manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor);
-    const left = new Map();
-    if (platforms === undefined)
-        return { wanted: unique(children), left };
-    const fits = (child) => child.platform === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, child.platform));
-    const kept = new Set(children.filter((child) => !isAttestation(child) && fits(child)).map((child) => child.digest));
-    for (const child of children) {
-        const about = child.annotations?.['vnd.docker.reference.digest'];
-        if (isAttestation(child) && about !== undefined && kept.has(about))
-            kept.add(child.digest);
-        if (!kept.has(child.digest))
-            left.set(child.digest, `platform ${child.platform === undefined ? 'unknown' : (0,oci_platform/* formatPlatform */.Bq)(child.platform)} is not wanted`);
-    }
-    return { wanted: unique(children.filter((child) => kept.has(child.digest))), left };
-}
-/** BuildKit puts provenance and SBOM beside the platforms, as children of platform unknown/unknown: https://docs.docker.com/build/metadata/attestations/attestation-storage/ */
-function isAttestation(child) {
-    return child.annotations?.['vnd.docker.reference.type'] === 'attestation-manifest';
-}
-function unique(descriptors) {
-    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
-}
-/** A single image has no platform in its manifest; the config says it. */
-async function checkPlatform(source, root, platforms) {
-    const config = root.links.find((link) => link.role === 'config')?.descriptor;
-    if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > 4 * 1024 * 1024)
-        return;
-    const actual = (0,oci_platform/* platformOfConfig */.Dr)(await readConfig(source, config));
-    if (actual !== undefined && !platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)))
-        throw noPlatform(platforms, [(0,oci_platform/* formatPlatform */.Bq)(actual)]);
-}
-/** Opening a blob is tried again by the store; a body that breaks off is read once more from its start. */
-async function readConfig(source, config) {
-    for (let attempt = 1;; attempt += 1) {
-        const chunks = [];
-        try {
-            for await (const chunk of await source.blob(config))
-                chunks.push(chunk);
-            return Buffer.concat(chunks);
-        }
-        catch (thrown) {
-            if (attempt >= CONFIG_TRIES || !(thrown instanceof errors/* PromoteError */.jG && thrown.transient))
-                throw thrown;
-        }
-    }
-}
-function noPlatform(wanted, there) {
-    const list = wanted.map(oci_platform/* formatPlatform */.Bq).join(', ');
-    return new errors/* PromoteError */.jG('PLATFORM_MISSING', `the source image has no ${list}; it has ${there.join(', ') || 'no platform at all'}`, {
-        side: 'source',
-        hint: 'Correct the option platforms, or leave it out to promote all of them.',
-    });
-}
-/** Post-order: config and layers, children, the manifest itself, then what is attached to it. */
-function flatten(found, { platforms, includeForeign = false }, withAttached = true) {
-    const nodes = new Map();
-    const attached = new Map();
-    const again = [];
-    const there = [];
-    const attach = ({ manifest, artifactType, subject, tag }) => {
-        const { digest } = manifest.descriptor;
-        attached.set(`${digest} ${subject} ${tag}`, { digest, artifactType, subject, tag: tag ?? null });
-    };
-    const visit = ({ manifest, children, left, attachments }, about) => {
-        if (nodes.has(`manifest ${manifest.descriptor.digest}`)) {
-            if (about !== undefined)
-                again.push(about);
-            return;
-        }
-        for (const link of manifest.links)
-            if (link.kind === 'blob')
-                addBlob(nodes, link, includeForeign);
-        for (const child of children)
-            visit(child);
-        for (const { descriptor } of manifest.links.filter((link) => link.role === 'child')) {
-            const { platform, digest } = descriptor;
-            if (platform !== undefined && !isAttestation(descriptor) && left.get(digest) !== MISSING)
-                there.push(platform);
-            addLeftOut(nodes, descriptor, left);
-        }
-        addManifest(nodes, manifest, about);
-        for (const attachment of withAttached ? attachments : []) {
-            if (attachment.found === undefined)
-                again.push(attachment);
-            else
-                visit(attachment.found, attachment);
-            attach(attachment);
-        }
-    };
-    visit(found);
-    for (const attachment of again)
-        addTag(nodes, attachment);
-    const missing = (platforms ?? []).filter((wanted) => found.manifest.shape === 'index' && !there.some((actual) => (0,oci_platform/* matches */.cK)(wanted, actual)));
-    if (missing.length > 0)
-        throw noPlatform(missing, [...new Set(there.map(oci_platform/* formatPlatform */.Bq))]);
-    const kept = there.filter((actual) => platforms === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)));
-    const names = [...new Set(kept.map(oci_platform/* formatPlatform */.Bq))];
-    return { root: found.manifest, nodes, attached: [...attached.values()], platforms: names };
-}
-function addManifest(nodes, manifest, about) {
-    const { descriptor } = manifest;
-    const key = `manifest ${descriptor.digest}`;
-    const needs = manifest.links
-        .filter((link) => link.role !== 'subject')
-        .map((link) => `${link.kind} ${link.descriptor.digest}`);
-    const subject = about === undefined ? [] : [`manifest ${about.subject}`];
-    nodes.set(key, {
-        key,
-        kind: 'manifest',
-        descriptor,
-        manifest,
-        needs: [...new Set([...needs, ...subject])],
-        ...(about === undefined ? {} : { attachedTo: about.subject }),
-        ...(about?.tag === undefined ? {} : { tag: about.tag }),
-    });
-}
-/** One SBOM may belong to several platforms: its manifest is there once, and has a tag for each of them. */
-function addTag(nodes, { manifest, subject, tag }) {
-    const { descriptor } = manifest;
-    const itself = `manifest ${descriptor.digest}`;
-    if (tag === undefined || nodes.get(itself)?.tag === tag)
-        return;
-    const key = `${itself} ${tag}`;
-    nodes.set(key, {
-        key,
-        kind: 'manifest',
-        descriptor,
-        manifest,
-        needs: [itself, `manifest ${subject}`],
-        attachedTo: subject,
-        tag,
-    });
-}
-function addBlob(nodes, { descriptor }, includeForeign) {
-    const key = `blob ${descriptor.digest}`;
-    // The same bytes may be somebody's ordinary layer.
-    const known = nodes.get(key);
-    if (known !== undefined && known.leave === undefined)
-        return;
-    // OCI image-spec, layer.md "Non-Distributable Layers": the URL in the descriptor stays, the bytes do not travel.
-    const left = (0,manifest/* isForeign */.jq)(descriptor) && !includeForeign;
-    nodes.set(key, {
-        key,
-        kind: 'blob',
-        descriptor,
-        needs: [],
-        ...(left ? { leave: 'non-distributable layer: its URL stays in the manifest' } : {}),
-    });
-}
-function addLeftOut(nodes, descriptor, left) {
-    const leave = left.get(descriptor.digest);
-    const key = `manifest ${descriptor.digest}`;
-    if (leave !== undefined && !nodes.has(key))
-        nodes.set(key, { key, kind: 'manifest', descriptor, needs: [], leave });
-}
-
+// EXTERNAL MODULE: ./lib/copy/attached-tags.js
+var attached_tags = __nccwpck_require__(4619);
+// EXTERNAL MODULE: ./lib/copy/execute.js + 3 modules
+var execute = __nccwpck_require__(2966);
+// EXTERNAL MODULE: ./lib/copy/graph.js + 4 modules
+var copy_graph = __nccwpck_require__(8293);
 // EXTERNAL MODULE: ./lib/copy/guards.js
 var guards = __nccwpck_require__(3219);
 // EXTERNAL MODULE: ./lib/copy/plan.js
@@ -31143,7 +31639,13 @@ function shared(step, registry, repository, homes) {
     return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
 }
 
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/copy/referrers-index.js
+var referrers_index = __nccwpck_require__(1288);
 ;// CONCATENATED MODULE: ./lib/copy/survey.js
+
+
 
 /** What each of the wanted tags points at now. It needs the destination alone: the image need not be known yet. */
 async function findTags(target, tags, permits) {
@@ -31161,8 +31663,14 @@ async function survey(target, graph, tags, all, permits) {
     const present = new Map();
     if (right !== undefined)
         present.set(`manifest ${root}`, `tag ${right} is already at this digest`);
-    const listed = await readListed(target, graph, permits);
-    const open = [...graph.nodes.values()].filter((node) => node.leave === undefined && node.kind === 'manifest' && !present.has(node.key));
+    const [listed, attachedTags] = await Promise.all([
+        readListed(target, graph, permits),
+        (0,attached_tags/* surveyTags */.CZ)(target, graph, permits),
+    ]);
+    for (const { proven, tag } of attachedTags.values())
+        for (const key of proven)
+            present.set(key, `checked by the registry when it took what ${tag} names`);
+    const open = [...graph.nodes.values()].filter((node) => node.leave === undefined && node.kind === 'manifest' && node.tag === undefined && !present.has(node.key));
     const inventory = open.length > 0 ? await target.inventory() : undefined;
     const ask = right !== undefined || all;
     await Promise.all(open.map(async (node) => {
@@ -31171,7 +31679,7 @@ async function survey(target, graph, tags, all, permits) {
             present.set(node.key, reason);
     }));
     await surveyBlobs(target, graph, present, inventory, all, permits);
-    return { tags, present, exhaustive: all || inventory !== undefined, listed };
+    return { tags, present, exhaustive: all || inventory !== undefined, listed, attachedTags };
 }
 async function readListed(target, graph, permits) {
     const subjects = new Set(graph.attached.filter(({ tag }) => tag === null).map(({ subject }) => subject));
@@ -31182,13 +31690,18 @@ async function readListed(target, graph, permits) {
     return new Map(await Promise.all(lists));
 }
 async function whyPresent(target, node, inventory, listed, ask, permits) {
-    const { tag } = node;
-    if (tag !== undefined) {
-        const there = await permits(() => target.find(tag));
-        return there?.digest === node.descriptor.digest ? `tag ${tag} is already at this digest` : undefined;
+    const { attachedTo, descriptor } = node;
+    if (attachedTo !== undefined) {
+        const isListed = listed.get(attachedTo)?.has(descriptor.digest) === true;
+        // A list may name what was deleted since, and what is there may be missing in the list.
+        if (!isListed && !ask)
+            return undefined;
+        if (!(await permits(() => target.has(descriptor, 'manifest'))))
+            return undefined;
+        if (isListed)
+            return 'there, and listed as a referrer';
+        return (await (0,referrers_index/* isIndexed */.y)(target, attachedTo, descriptor.digest, permits)) ? 'the registry has it' : undefined;
     }
-    if (node.attachedTo !== undefined && listed.get(node.attachedTo)?.has(node.descriptor.digest))
-        return 'listed as a referrer';
     if (inventory?.has(node.descriptor.digest))
         return 'in the inventory of the image stream';
     if (ask && (await permits(() => target.has(node.descriptor, 'manifest'))))
@@ -31259,6 +31772,8 @@ function createTurns(most) {
     };
 }
 
+// EXTERNAL MODULE: ./lib/errors.js
+var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/inputs/release.js + 2 modules
 var release = __nccwpck_require__(2120);
 // EXTERNAL MODULE: ./lib/inputs/selection.js + 2 modules
@@ -31277,7 +31792,7 @@ var reference = __nccwpck_require__(3940);
 async function expand(source, { config }) {
     const named = config.images.map((pair) => ({ pair }));
     const selected = await Promise.all(config.sets.map((set) => expandSet(set, source)));
-    const all = expand_unique([...named, ...selected.flat()]);
+    const all = unique([...named, ...selected.flat()]);
     const { shard } = config;
     if (shard === undefined)
         return all;
@@ -31316,7 +31831,7 @@ async function tagsOf({ store, cluster, path }) {
     throw new errors/* PromoteError */.jG('UNSUPPORTED', `${store.name}: its tags cannot be listed.`, { side: 'source' });
 }
 /** What two selections have in common is promoted once; two images for one tag are a mistake that a selection can hide. */
-function expand_unique(all) {
+function unique(all) {
     const seen = new Map();
     return all.flatMap((each) => {
         const { pair } = each;
@@ -31487,6 +32002,7 @@ async function annotateStreams(works, { context }) {
 
 
 
+
 /** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
 async function promote(config, host, context) {
     const started = context.now();
@@ -31566,7 +32082,7 @@ function readImage(pair, side, { config, shared, graphs, platforms }) {
         const mirror = near.then((place) => [...(place?.tags.values() ?? [])].includes(digest) ? place?.to.store : undefined);
         // Many tags may have one image: it is looked into once.
         const key = JSON.stringify([from.origin, from.store.name, digest, wanted.platforms]);
-        const known = graphs.get(key) ?? discover(from.store, root, { ...wanted, mirror }, shared.permits);
+        const known = graphs.get(key) ?? (0,copy_graph/* discover */.k)(from.store, root, { ...wanted, mirror }, shared.permits);
         graphs.set(key, known);
         return known;
     };
@@ -31601,6 +32117,8 @@ async function prepare(work, run) {
     const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target);
     const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits);
     const plan = (0,copy_plan/* makePlan */.Cs)(graph, seen, (0,lib_work/* mountable */.ub)(from, to));
+    for (const line of (0,attached_tags/* keptTags */.IN)(seen.attachedTags.values()))
+        run.context.log.warn(line);
     // Before any tag moves, the registries have taken every manifest.
     work.plan = config.atomic ? { ...plan, rootByDigest: true } : plan;
     (0,guards/* checkGuard */._S)(to.store.name, tags, graph.root.descriptor.digest, guardOf(work, run));
@@ -31741,7 +32259,9 @@ function copier({ works, shared }) {
         users.set(digestOf(work), (users.get(digestOf(work)) ?? 0) + 1);
     return async (work) => {
         const digest = digestOf(work);
-        work.moved = await turns(digest, users.get(digest) ?? 1, () => (0,execute/* execute */.g7)(...(0,lib_work/* jobOf */.Zw)(work), shared));
+        const copied = await turns(digest, users.get(digest) ?? 1, () => (0,execute/* execute */.g7)(...(0,lib_work/* jobOf */.Zw)(work), shared));
+        work.moved = copied.bytes;
+        work.attached = copied.attached;
     };
 }
 function digestOf({ plan }) {
@@ -31922,8 +32442,8 @@ function rowOf({ destination, target, promoted, previous }, status, milliseconds
 /* harmony export */   R: () => (/* binding */ rowsOf),
 /* harmony export */   e: () => (/* binding */ namesOf)
 /* harmony export */ });
-/* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4254);
-/* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3940);
+/* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4254);
+/* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3940);
 
 
 /** Name of a destination that needs none. */
@@ -31933,8 +32453,8 @@ function namesOf({ pair, from, to }) {
     const tag = from?.tag ?? pair.source.tag;
     const suffix = `${tag === undefined ? (digest === undefined ? ':latest' : '') : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
     return {
-        source: from === undefined ? (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_0__/* .formatReference */ .FH)(pair.source) : `${from.store.name}${suffix}`,
-        destination: `${to?.store.name ?? (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_0__/* .formatReference */ .FH)({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
+        source: from === undefined ? (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)(pair.source) : `${from.store.name}${suffix}`,
+        destination: `${to?.store.name ?? (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
     };
 }
 /** A row for each tag. */
@@ -31957,7 +32477,7 @@ function rowsOf(work, dryRun, now) {
             previousDigest: previous === undefined ? (plan === undefined ? null : digest) : previous.from,
             status,
             bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
-            attached: plan?.graph.attached ?? [],
+            attached: work.attached ?? plan?.attached ?? [],
             error: arrived ? null : errorOf(end?.error ?? work.error),
             platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
             milliseconds: now - work.began,
@@ -31971,7 +32491,7 @@ function errorOf(error) {
     return { code, side, message: target === ALONE ? error.message : `${target}: ${error.message}`, hint };
 }
 function statusOf({ error, plan, written, moved, ends }, tag, dryRun) {
-    if (error === undefined && plan !== undefined && (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_1__/* .isUnchanged */ ._5)(plan))
+    if (error === undefined && plan !== undefined && (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .isUnchanged */ ._5)(plan))
         return 'unchanged';
     const planned = plan !== undefined && plan.bytes.copied + plan.bytes.mounted > 0;
     if (error === undefined && dryRun)
@@ -32909,7 +33429,6 @@ function unlessNone(thrown) {
 }
 function createRepository(shared, referrers, repository, name) {
     const { shelf, side, catalog, files } = shared;
-    const prefix = (0,oci_reference/* layoutName */.UX)(repository, '');
     const named = (tag) => (tag === undefined ? undefined : (0,oci_reference/* layoutName */.UX)(repository, tag));
     let listsReferrers;
     return {
@@ -32924,10 +33443,6 @@ function createRepository(shared, referrers, repository, name) {
                 return undefined;
             const { mediaType, digest, size } = entry;
             return { mediaType, digest, size };
-        },
-        async tags() {
-            const names = await catalog.names();
-            return new Set(names.filter((each) => each.startsWith(prefix)).map((each) => each.slice(prefix.length)));
         },
         inventory: async () => undefined,
         has: (descriptor, kind) => (kind === 'blob' ? files.holds(descriptor) : files.complete(descriptor)),
@@ -37075,25 +37590,26 @@ function createCache() {
 }
 
 ;// CONCATENATED MODULE: ./lib/http/link.js
-/** More is no pagination link. */
+/** A longer header is not a pagination link. */
 const link_LONGEST = 8 * 1024;
 /**
  * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
- * resolved against `base`. A target on another origin is refused (GHSA-h7vf-4x9w-h99v): the request would carry a
- * credential there. Never throws.
+ * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
+ * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
  */
-function parseLink(header, base) {
-    if (header === undefined || header.length > link_LONGEST)
-        return undefined;
-    let at = 0;
-    for (;;) {
+function nextPage(header, base) {
+    if (header.length > link_LONGEST)
+        return 'unreadable';
+    for (let at = 0;;) {
         const open = header.indexOf('<', at);
-        const close = open < 0 ? -1 : header.indexOf('>', open);
+        if (open < 0)
+            return saysNext(header.slice(at)) ? 'unreadable' : undefined;
+        const close = header.indexOf('>', open);
         if (close < 0)
-            return undefined;
+            return 'unreadable';
         const end = endOfLink(header, close + 1);
         if (isNext(header.slice(close + 1, end)))
-            return sameOrigin(header.slice(open + 1, close), base);
+            return onOrigin(header.slice(open + 1, close), base);
         at = end;
     }
 }
@@ -37113,19 +37629,30 @@ function endOfLink(header, from) {
 function isNext(parameters) {
     return parameters.split(';').some((parameter) => {
         const [name = '', value = ''] = parameter.split('=', 2);
-        if (name.trim().toLowerCase() !== 'rel')
-            return false;
-        return value.trim().replace(/^"|"$/g, '').toLowerCase().split(/\s+/).includes('next');
+        return name.trim().toLowerCase() === 'rel' && saysNext(value);
     });
 }
-function sameOrigin(target, base) {
+function saysNext(value) {
+    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
+}
+function onOrigin(target, base) {
     if (!URL.canParse(target, base.href))
-        return undefined;
-    const url = new URL(target, base);
-    return url.origin === base.origin && url.username === '' && url.password === '' ? url : undefined;
+        return 'unreadable';
+    const { protocol, pathname, search } = new URL(target, base);
+    if (protocol !== 'https:' && protocol !== 'http:')
+        return 'unreadable';
+    // Set as a path: `//host/…` would be read as another host.
+    const next = new URL(base.origin);
+    next.pathname = pathname;
+    next.search = search;
+    return next;
 }
 
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
 ;// CONCATENATED MODULE: ./lib/store/referrers.js
+/** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
+
 
 
 
@@ -37135,133 +37662,150 @@ function sameOrigin(target, base) {
 
 /** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
 const MOST_PAGES = 100;
+/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
+const MOST_TAG_PAGES = 2000;
+const MOST_TAGS = 200_000;
 /** 65,000 tags of 128 characters. */
 const TAGS_LIMIT = 8 * 1024 * 1024;
-/** Each entry by itself: one that nobody can read must not hide the others. */
-const indexSchema = schemas/* object */.Ikc({ manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullish() });
-const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(200_000).nullish() });
+/** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
+const indexSchema = schemas/* object */.Ikc({
+    mediaType: schemas/* literal */.euz(oci_manifest/* MEDIA_TYPE */.Ap.ociIndex).nullish(),
+    manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullable(),
+});
+const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_TAGS).nullable() });
 function createListings(endpoint, manifests) {
     // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
     let missing = false;
-    /** Ends with the first answer: whoever asks before it would ask in vain where there is no such API. */
+    /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
     let learned;
-    let tags;
+    let isTold = false;
     const fromApi = async (subject) => {
         if (learned !== undefined)
             await learned;
         if (missing)
-            return undefined;
-        const asked = readPages(endpoint, subject);
+            return { state: 'none', found: [] };
+        const asked = readReferrers(endpoint, subject);
         learned ??= asked.catch(() => undefined);
-        const found = await asked;
-        missing = found === 'none';
-        return Array.isArray(found) ? found : undefined;
+        const listed = await asked;
+        missing = listed.state === 'none';
+        return listed;
     };
     return {
         async referrers(subject) {
-            const listed = await fromApi(subject);
-            if (listed !== undefined)
-                return listed;
-            // Where the tags are known (those of a source, which does not change meanwhile), most images need no question.
-            const known = await tags;
-            return known?.has((0,oci_digest/* referrersTag */.LN)(subject)) === false ? [] : fromTag(manifests, subject);
+            const { state, found, error } = await fromApi(subject);
+            if (state === 'whole')
+                return found;
+            const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
+            const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
+            if (tagged !== undefined)
+                return unique([...found, ...tagged]);
+            if (state === 'cut')
+                throw error;
+            if (state === 'unclear' && !isTold) {
+                isTold = true;
+                endpoint.context.log.warn(`${error?.message} Only what is attached by tags is known.`);
+            }
+            return [];
         },
-        tags: () => (tags ??= firstPage(endpoint)),
         async listTags() {
-            const all = await allPages(endpoint);
-            tags ??= Promise.resolve(new Set(all));
-            return all;
+            const found = new Set();
+            const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES };
+            // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
+            for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
+                for (const tag of tags ?? [])
+                    if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
+                        found.add(tag);
+                if (found.size > MOST_TAGS)
+                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
+            }
+            return [...found];
         },
         async lists(subject, digest) {
             missing = false;
-            return (await fromApi(subject).catch(() => undefined))?.some((each) => each.digest === digest) ?? false;
+            const listed = await fromApi(subject).catch(() => undefined);
+            return listed?.found.some((each) => each.digest === digest) ?? false;
         },
     };
 }
-/** @returns `none`: no such API. `unclear`: refused for this subject, which says nothing about others. */
-async function readPages(endpoint, subject) {
-    const found = new Map();
+/**
+ * A list, page by page. It ends only where the registry names no further page.
+ * @throws PromoteError when an answer is refused, is not such a list, or names a next page that cannot be read.
+ */
+async function* pages(endpoint, { what, accept, ...list }) {
     const seen = new Set();
-    let url = endpoint.url(`referrers/${subject}`);
-    while (url !== undefined && !seen.has(url.href)) {
+    const headers = accept === undefined ? {} : { accept };
+    for (let url = endpoint.url(list.path);;) {
         seen.add(url.href);
-        const request = { method: 'GET', url, headers: { accept: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex } };
-        const res = await endpoint.call('pull', request);
-        if (res.status !== 200 || !isJson(res)) {
-            const state = seen.size > 1 ? undefined : await unsupported(res);
-            if (state !== undefined)
-                return state;
-            throw await endpoint.verdict(res, `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`, 'pull');
-        }
-        url = parseLink((0,http_answer/* headerAll */.$g)(res, 'link').join(', '), url);
-        for (const descriptor of readEntries(await (0,http_answer/* json */.Pq)(res, indexSchema, oci_manifest/* MANIFEST_LIMIT */.MV)))
-            found.set(descriptor.digest, descriptor);
-        if (url !== undefined && seen.size >= MOST_PAGES)
-            throw new errors/* PromoteError */.jG('PROTOCOL', `${endpoint.name}: the list of referrers does not end.`, {
-                side: endpoint.side,
-            });
-    }
-    return [...found.values()];
-}
-/** Registries without the API answer 404, 405, 400, 403 or a web page; only 5xx and 429 say nothing. */
-async function unsupported(res) {
-    const { status } = res;
-    if (status === 429 || status === 408 || (status >= 500 && status !== 501))
-        return undefined;
-    await (0,http_answer/* discard */.vf)(res);
-    return status === 404 || status === 405 || status === 501 ? 'none' : 'unclear';
-}
-async function fromTag(manifests, subject) {
-    const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
-    return (index?.links ?? []).filter((link) => link.role === 'child').map((link) => link.descriptor);
-}
-/** One request; a listing with more pages may be endless and unsorted (OpenShift), so then the tags are asked one by one. */
-async function firstPage(endpoint) {
-    try {
-        const res = await endpoint.call('pull', { method: 'GET', url: endpoint.url('tags/list') });
-        if (res.status !== 200 || (0,http_answer/* headerAll */.$g)(res, 'link').length > 0) {
-            await (0,http_answer/* discard */.vf)(res);
-            return undefined;
-        }
-        const { tags } = await (0,http_answer/* json */.Pq)(res, tagsSchema, TAGS_LIMIT);
-        return new Set((tags ?? []).filter((tag) => typeof tag === 'string'));
-    }
-    catch (thrown) {
-        if (thrown instanceof errors/* PromoteError */.jG && thrown.code !== 'CANCELLED')
-            return undefined;
-        throw thrown;
+        const res = await endpoint.call('pull', { method: 'GET', url, headers });
+        if (res.status !== 200)
+            throw await endpoint.verdict(res, what, 'pull');
+        const next = nextPage((0,http_answer/* headerAll */.$g)(res, 'link').join(', '), url);
+        yield await (0,http_answer/* json */.Pq)(res, list.schema, list.limit).catch((thrown) => {
+            const { message, code, ...detail } = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+            throw new errors/* PromoteError */.jG(code, `${endpoint.name}: ${what}: ${message}`, detail);
+        });
+        if (next === undefined)
+            return;
+        if (next === 'unreadable')
+            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
+        if (seen.has(next.href))
+            throw unfinished(endpoint, what, 'the next page is one that was read already');
+        if (seen.size >= list.most)
+            throw unfinished(endpoint, what, 'it does not end');
+        url = next;
     }
 }
-/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
-const MOST_TAG_PAGES = 2000;
-const MOST_TAGS = 200_000;
-/** distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags. */
-async function allPages(endpoint) {
-    const found = new Set();
-    const seen = new Set();
-    for (let url = endpoint.url('tags/list'); url !== undefined && !seen.has(url.href);) {
-        seen.add(url.href);
-        const res = await endpoint.call('pull', { method: 'GET', url });
-        if (res.status !== 200 || !isJson(res))
-            throw await endpoint.verdict(res, 'listing the tags', 'pull');
-        url = parseLink((0,http_answer/* headerAll */.$g)(res, 'link').join(', '), url);
-        const { tags } = await (0,http_answer/* json */.Pq)(res, tagsSchema, TAGS_LIMIT);
-        for (const tag of tags ?? [])
-            if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
-                found.add(tag);
-        if (seen.size > MOST_TAG_PAGES || found.size > MOST_TAGS)
-            throw new errors/* PromoteError */.jG('PROTOCOL', `${endpoint.name}: the list of tags does not end.`, { side: endpoint.side });
-    }
-    return [...found];
-}
-function readEntries({ manifests }) {
-    return (manifests ?? []).flatMap((entry) => {
-        const parsed = oci_manifest/* descriptorSchema */.TM.safeParse(entry);
-        return parsed.success ? [parsed.data] : [];
+function unfinished({ name, side }, what, why) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
+        side,
+        hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
     });
 }
-function isJson(res) {
-    return !/html/i.test((0,http_answer/* headerAll */.$g)(res, 'content-type')[0] ?? '');
+async function readReferrers(endpoint, subject) {
+    const found = new Map();
+    const path = `referrers/${subject}`;
+    const what = `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`;
+    const list = { path, what, accept: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, limit: oci_manifest/* MANIFEST_LIMIT */.MV, most: MOST_PAGES };
+    let isFirst = true;
+    try {
+        for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
+            isFirst = false;
+            for (const descriptor of readEntries(manifests ?? []))
+                found.set(descriptor.digest, descriptor);
+        }
+        return { state: 'whole', found: [...found.values()] };
+    }
+    catch (thrown) {
+        const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+        if (isFirst && isNoApi(error))
+            return { state: 'none', found: [] };
+        const isFailure = error.code === 'CANCELLED' || isUndecided(error);
+        if (isFailure && !(isFirst && (await isRedirected(endpoint, path))))
+            throw error;
+        return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error };
+    }
+}
+function isNoApi({ status }) {
+    return status === 404 || status === 405 || status === 501;
+}
+/** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
+function isUndecided({ status, transient, code }) {
+    return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500;
+}
+/** Where the API leads to a host that does not answer, it is no API. */
+async function isRedirected(endpoint, path) {
+    const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false };
+    const res = await endpoint.call('pull', request).catch(() => undefined);
+    if (res === undefined)
+        return false;
+    await (0,http_answer/* discard */.vf)(res);
+    return res.status >= 300 && res.status < 400;
+}
+function readEntries(entries) {
+    return entries.flatMap((entry) => oci_manifest/* descriptorSchema */.TM.safeParse(entry).data ?? []);
+}
+function unique(descriptors) {
+    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
 }
 
 ;// CONCATENATED MODULE: ./lib/store/registry.js
@@ -37287,7 +37831,6 @@ function openRepository(options) {
         manifest: manifests.manifest,
         find: manifests.find,
         referrers: listings.referrers,
-        tags: listings.tags,
         listTags: listings.listTags,
         removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
         inventory,
@@ -50848,7 +51391,7 @@ function start(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal: watchProcess(),
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 82))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8973))).promote,
     }).then((code) => {
         process.exitCode = code;
     }, (error) => {

@@ -32,6 +32,35 @@ describe('the source tree', () => {
   })
 })
 
+/** Foreign text is cut in core/text.ts alone. These cut lists, hashes, what is parsed and not shown, or names of a file format. */
+const CUTS = [
+  'oci/digest',
+  'http/scope',
+  'http/token-service',
+  'http/challenge',
+  'http/error-body',
+  'http/answer',
+  'report/text',
+]
+  .concat(
+    'report/live',
+    'report/summary',
+    'openshift/annotate',
+    'store/foreign',
+    'store/tar',
+    'inputs/semver',
+    'host/rows',
+  )
+  .concat('host/github', 'secret', 'core/text')
+
+test('foreign text is cut and quoted in one place', () => {
+  const cutting = /\.substr(?:ing)?\(|\.slice\(0, (?:\d|[A-Z]{2})|JSON\.stringify\([^)]*\.slice\(/
+  const cuts = files.filter(({ path, text }) => !CUTS.includes(path.replace(/\.ts$/, '')) && cutting.test(text))
+  expect(cuts.map(({ path }) => path)).toEqual([])
+  const quotes = files.filter(({ text }) => /function (?:quote|oneLine|displayUrl|cut)\b/.test(text))
+  expect(quotes.map(({ path }) => path)).toEqual(['core/text.ts'])
+})
+
 describe('the rules refuse', () => {
   test.each([
     ['copy sees no HTTP', 'copy/execute.ts', "import { send } from '../http/send.ts'", 'may not import http/send.ts'],

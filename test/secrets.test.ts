@@ -4,10 +4,11 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import { run as runHost } from '../src/host/run.ts'
+import { digestOf } from '../src/oci/digest.ts'
 import { byPassword, byToken, options, type SideOptions } from './bundle/sides.ts'
 import { type EmbeddedCluster, startCluster } from './cluster/cluster.ts'
 import type { Fault } from './cluster/faults.ts'
-import { makeImage, seedImage } from './cluster/image.ts'
+import { describe as describeManifest, makeImage, seedImage } from './cluster/image.ts'
 import { type EmbeddedRegistry, startRegistry } from './cluster/plain.ts'
 import { openRoom, type Room } from './credentials/room.ts'
 import { asCommand, asStep, asTask, type Finished } from './secrets/hosts.ts'
@@ -270,6 +271,13 @@ describe('a server that repeats what it was sent', () => {
     'form-encoded': (secret) => `no ${new URLSearchParams({ secret })}`,
     'cut after 10 characters': (secret) => `${'x'.repeat(399 - 10)} ${secret}`,
     'cut after 20 characters': (secret) => `${'x'.repeat(499 - 20)} ${secret}`,
+    ...Object.fromEntries(
+      [1, 2, 7].map((left) => [
+        `without its last ${left} characters`,
+        (secret: string) => `${'x'.repeat(499 - secret.length + left)} ${secret}`,
+      ]),
+    ),
+    'with characters without width in it': (secret) => secret.replace(/./gsu, '$&\u200b'),
     'behind a colour': (secret) => `\u001b[31m${secret}\u001b[0m`,
   }
   const envelope = (text: string) => JSON.stringify({ errors: [{ code: 'DENIED', message: text, detail: text }] })
@@ -305,6 +313,29 @@ describe('a server that repeats what it was sent', () => {
       body: envelope(say(one, pair)),
     }))
     await expectSilence(({ faults }) => faults.registry.add(rule), byToken(cluster, cluster.token('jane')))
+  })
+
+  test.each<[string, (one: string) => object]>([
+    ['the platform', (os) => ({ platform: { os, architecture: os, variant: os } })],
+    ['an annotation', (one) => ({ annotations: { [one]: one, 'org.opencontainers.image.ref.name': one } })],
+    ['the artifact type', (artifactType) => ({ artifactType })],
+    ['a media type', (one) => ({ mediaType: `application/${one}` })],
+  ])('in %s of an index, which is promoted or planned', async (_, members) => {
+    const image = makeImage({ seed: 31 })
+    const mediaType = 'application/vnd.oci.image.index.v1+json'
+    const child = { ...describeManifest(image.root), ...{ platform: { os: 'linux', architecture: 'amd64' } } }
+    const rule = repeating({ path: /\/manifests\/1\.0$/ }, 200, (one) => {
+      const body = JSON.stringify({ schemaVersion: 2, mediaType, manifests: [{ ...child, ...members(one) }] })
+      return { headers: { 'content-type': mediaType, 'docker-content-digest': digestOf(Buffer.from(body)) }, body }
+    })
+    const side = { registry: guarded.url.origin, username: robot.user, password: robot.password }
+    for (const more of [{}, { 'dry-run': 'true' }, { platforms: 'linux/amd64,windows/amd64' }]) {
+      const fault = guarded.faults.add(rule)
+      const run = await asCommand(from(side, more))
+      fault.remove()
+      expect(fault.fired).toBeGreaterThan(0)
+      expectClean(run, [robot.password])
+    }
   })
 
   const places: readonly [string, 'api' | 'oauth' | 'registry', RegExp, number, Repeat][] = [

@@ -54,7 +54,7 @@ export function displayUrl(url: URL): string {
  * What a CI system obeys in a log: `::command::` at the start of a line and `##[command]` anywhere (actions/runner
  * ActionCommand.cs), `##vso[` (Azure Pipelines), `##teamcity[`, and the marks of GitLab's sections.
  */
-const COMMANDS = /^(\s*:)(?=:)|(#)(?=#(?:vso|teamcity)?\[)|(section_(?:start|end))(?=:\d)/gim
+const COMMANDS = /^([^\S\n\r\u2028\u2029]*:)(?=:)|(#)(?=#(?:vso|teamcity)?\[)|(section_(?:start|end))(?=:\d)/gim
 
 /**
  * Text that no CI system obeys. A blank breaks the command up. The runners compare text by the rules of a language, which

@@ -126,7 +126,8 @@ type Annotator = ((text: string, title?: string) => void) & { rest(): void }
 
 function createAnnotator(runner: Runner): Annotator {
   let count = 0
-  const annotate = (text: string, title?: string): void => {
+  const annotate = (text: string, name?: string): void => {
+    const title = name === undefined ? undefined : neutralise(name)
     count += 1
     const message = neutralise(text)
     if (count > ANNOTATIONS) runner.info(neutralise(`Error: ${title === undefined ? '' : `${title}: `}${text}`))

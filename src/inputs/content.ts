@@ -1,5 +1,7 @@
 import { quote } from '../core/text.ts'
+import type { Secrets } from '../secret.ts'
 import { parseYaml } from '../yaml.ts'
+import type { Option } from './options.ts'
 import { type ReadFile, reasonOf } from './problems.ts'
 
 /**
@@ -91,15 +93,18 @@ export function contentOf(name: string, value: string): string | undefined {
 /** Tokens, keys and passwords by their shape, wherever they stand. */
 const SECRETS = [
   /sha256~[\w-]{16,}/g,
-  /\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
+  /(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
   /\b(?:gh[opsu]|github_pat|glpat|dckr_pat|hvs)[_.-][\w-]{16,}/g,
   /\/\/[^/\s:@]*:([^/\s@]+)@(?!sha\d+:)/g,
   /(?:auth|password|token|client-key-data)(?:["']\s*:\s*|:\s+)["']?([^\s"',}]{4,})/gi,
 ]
 
-/** What in the text of an option has to be kept secret, although the option is not for secrets. */
-export function straySecrets(text: string): string[] {
-  const found = SECRETS.flatMap((pattern) => [...text.matchAll(pattern)].map(([whole, part]) => part ?? whole))
-  const isWhole = /PRIVATE KEY-----/.test(text) || fromBase64(text.trim()) !== undefined
-  return isWhole ? [text, ...found] : found
+/** Keeps secret what stands in an option that is not for secrets: content in the place of a path, else what looks like a secret. */
+export function keepStray(value: string, type: Option['type'], secrets: Secrets): void {
+  // A text in a JSON text has its quotes escaped.
+  const plain = value.replaceAll('\\', '')
+  const found = SECRETS.flatMap((pattern) => [...plain.matchAll(pattern)].map(([whole, part]) => part ?? whole))
+  const isContent = type === 'path' && contentKind(value) !== undefined
+  const isWhole = isContent || /PRIVATE KEY-----/.test(value) || fromBase64(value.trim()) !== undefined
+  for (const part of isWhole ? [value, ...found] : found) secrets.keep(part)
 }

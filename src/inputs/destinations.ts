@@ -3,7 +3,7 @@ import type { Secret, Secrets } from '../secret.ts'
 import { parseYaml } from '../yaml.ts'
 import { type Env, tidy } from './collect.ts'
 import type { SideConfig } from './config.ts'
-import { contentOf, readPath } from './content.ts'
+import { contentOf, keepStray, readPath } from './content.ts'
 import { OPTIONS, type Option } from './options.ts'
 import { nearest, type ReadFile, reasonOf } from './problems.ts'
 import { parseSide } from './side.ts'
@@ -74,6 +74,7 @@ function fieldsOf(entry: unknown): Fields | undefined {
 function parseEntry(fields: Fields, inputs: DestinationInputs): SideConfig {
   const say = (key: string, problem: string) => inputs.note(`${key}: ${problem}`)
   for (const [key, value] of fields) {
+    if (typeof value === 'string') keepStray(value, KEYS.get(key)?.type ?? 'string', inputs.secrets)
     const wrong = key === 'name' ? undefined : checkField(key, value, inputs)
     if (wrong !== undefined) say(key, wrong)
   }

@@ -39,14 +39,13 @@ export function parseImages(text: string, note: (problem: string) => void): (Ima
     note(
       'is JSON, but no list of "SRC=DST" texts: write one image per line, or use image-list for entries with choices',
     )
-  // A Tekton result may end in a line break, and no image begins with "@".
-  const lines = (list ?? '').replace(/[\t ]*[\r\n]+[\t ]*(?=@)/g, '')
+  const lines = joined((list ?? '').split(/\r\n|\r|\n/))
   return splitList(lines)
     .flatMap(splitBlanks)
     .flatMap((item) => {
       const pair = parsePair(item)
       if (typeof pair !== 'string') return [pair]
-      note(item.startsWith('=') && /[\r\n]\s*=/.test(lines) ? `${pair}; a line break stands before it` : pair)
+      note(item.startsWith('=') && lines.includes('\n=') ? `${pair}; a line break stands before it` : pair)
       return []
     })
 }
@@ -61,9 +60,18 @@ function fromJson(text: string): string | undefined {
   }
 }
 
+/** A Tekton result may end in a line break, and no image begins with "@". */
+function joined(lines: readonly string[]): string {
+  return lines.map((line) => line.trim()).reduce((text, line) => `${text}${line.startsWith('@') ? '' : '\n'}${line}`)
+}
+
 /** Blanks separate images where each has its "="; without, `SRC DST` may be one image or two. */
 function splitBlanks(item: string): string[] {
-  const parts = item.replace(/\s*=\s*/g, '=').split(/\s+/)
+  const parts = item
+    .split('=')
+    .map((part) => part.trim())
+    .join('=')
+    .split(/\s+/)
   const areImages = parts.every((part) => /^[^=]+=[^=]+$/.test(part) && !isLayout(part) && !/=oci/.test(part))
   return areImages ? parts : [item]
 }

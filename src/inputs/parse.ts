@@ -6,7 +6,7 @@ import type { Secret, Secrets } from '../secret.ts'
 import type { Collected, Env } from './collect.ts'
 import type { Config, ImagePair, SideConfig } from './config.ts'
 import { findConflicts, findHomeless } from './conflicts.ts'
-import { contentKind, contentOf, notPath, straySecrets } from './content.ts'
+import { contentOf, keepStray, notPath } from './content.ts'
 import { parseDestinations } from './destinations.ts'
 import { splitList } from './images.ts'
 import { OPTIONS, type Option } from './options.ts'
@@ -89,8 +89,7 @@ function reader({ raw, problems: before, stray = [], env = {} }: Collected, plac
   for (const { name, type } of OPTIONS) {
     const value = raw.get(name)?.value ?? ''
     if (type === 'secret' && value !== '') kept.set(name, secrets.keep(value))
-    else if (type === 'path' && contentKind(value) !== undefined) secrets.keep(value)
-    else for (const part of straySecrets(value)) secrets.keep(part)
+    else keepStray(value, type, secrets)
   }
   const here = new Map(OPTIONS.map((option) => [option.name, valueAt(option, raw.get(option.name)?.value, place)]))
   const problems = [...before]

@@ -62,6 +62,12 @@ export const ACCEPT = [...INDEXES, ...IMAGES].join(', ')
 export const MANIFEST_LIMIT = 4 * 1024 * 1024
 
 const digest = z.string().refine(isDigest, 'not a sha256 or sha512 digest')
+/** It ends in a header: RFC 6838 has visible ASCII, and registries take blanks too. */
+const mediaType = z
+  .string()
+  .min(1)
+  .max(255)
+  .regex(/^[ -~]+$/, 'not a media type')
 /** Go writes `null` for a list or map that was never filled. */
 const absent = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined)
 
@@ -79,7 +85,7 @@ const platform = z.object({
 })
 
 export const descriptorSchema = z.object({
-  mediaType: z.string().min(1).max(255),
+  mediaType,
   digest,
   // z.int() is bounded by what a number holds exactly: 2^53 - 1.
   size: z.int().min(0),
@@ -97,7 +103,7 @@ const descriptors = z.array(z.unknown()).max(MOST_DESCRIPTORS).pipe(z.array(desc
 
 const documentSchema = z.object({
   schemaVersion: absent(z.number()),
-  mediaType: absent(z.string().min(1).max(255)),
+  mediaType: absent(mediaType),
   artifactType: absent(z.string()).catch(undefined),
   annotations: absent(annotations).catch(undefined),
   manifests: absent(descriptors),

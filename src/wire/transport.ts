@@ -63,6 +63,7 @@ export function openTransport(options: TransportOptions, context: Context): Tran
         authorities,
       })
     if (request.afterCancel !== true) cancels.check()
+    checkHeaders(request, options.side)
     if (options.reach !== undefined) await checkReach(request.url, options.reach, proxy !== undefined, options.side)
     const exact = await withoutEmptyStream(request)
     const terms = {
@@ -89,6 +90,17 @@ export function openTransport(options: TransportOptions, context: Context): Tran
       await routes.close()
     },
   }
+}
+
+/** What a header cannot carry came from a server; undici's error would quote it, and the bulk lane would send it. */
+function checkHeaders({ method, url, headers = {} }: Req, side: Side): void {
+  for (const [name, value] of Object.entries(headers))
+    if (value !== undefined && /[^\t -~\u0080-\u00ff]/.test(String(value)))
+      throw new PromoteError(
+        'PROTOCOL',
+        `${method} ${displayUrl(url)}: the header ${name} would have characters that no header has.`,
+        { side, hint: 'A server gave a value for it that is not valid.' },
+      )
 }
 
 /** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */

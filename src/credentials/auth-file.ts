@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Context } from '../context.ts'
+import { shownPath } from '../core/content.ts'
 import type { Credential, Login } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import type { Secret } from '../secret.ts'
@@ -95,7 +96,7 @@ async function lookIn(
   const needed = options.explicit !== undefined || entry.mentioned
   return ask(file.credsStore).catch((error: unknown) => {
     if (needed || !(error instanceof PromoteError) || error.code !== 'HELPER') throw error
-    warnOnce(path, `${error.message} The auth file ${path} is left out.`, context)
+    warnOnce(path, `${error.message} The auth file ${shownPath(path)} is left out.`, context)
     return undefined
   })
 }

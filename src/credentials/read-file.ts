@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs'
+import { shownPath } from '../core/content.ts'
 import { decodeText } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import type { Secret } from '../secret.ts'
@@ -33,7 +34,7 @@ export function readText(file: FileToRead): string {
 
 /** An error about a file. The cause is never a parser's: those quote what they stumbled on. */
 export function fileError(file: FileToRead, problem: string, cause?: unknown, hint?: string): PromoteError {
-  return new PromoteError('IO', `The ${file.what} ${file.path} ${problem}`, { side: file.side, cause, hint })
+  return new PromoteError('IO', `The ${file.what} ${shownPath(file.path)} ${problem}`, { side: file.side, cause, hint })
 }
 
 /** No file of that name, or no such folder. */

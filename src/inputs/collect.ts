@@ -1,5 +1,6 @@
+import { contentKind } from '../core/content.ts'
 import { listed } from '../core/text.ts'
-import { contentKind, readPath } from './content.ts'
+import { readPath } from './content.ts'
 import { OPTIONS, type Option, onArgv, variableName } from './options.ts'
 import { nearest, type ReadFile, reasonOf } from './problems.ts'
 

@@ -1,3 +1,4 @@
+import { contentKind, fromBase64, isRandom } from '../core/content.ts'
 import { quote } from '../core/text.ts'
 import type { Secrets } from '../secret.ts'
 import { parseYaml } from '../yaml.ts'
@@ -8,47 +9,6 @@ import { type ReadFile, reasonOf } from './problems.ts'
  * The content of a file where its path is wanted. CI systems hand over both, and the wrong one often is a credential:
  * it is named for what it is, and no part of it is quoted.
  */
-
-/** PATH_MAX and NAME_MAX of Linux. */
-const LONGEST_PATH = 4096
-const LONGEST_NAME = 255
-
-const SHAPES: readonly (readonly [RegExp, string])[] = [
-  [/-----BEGIN [A-Z0-9 ]+-----/, 'PEM text'],
-  [/^["[{]/, 'JSON'],
-  [/sha256~/, 'an OpenShift token'],
-  [/^(?:Bearer\s+)?eyJ[\w-]*\.[\w-]+\.[\w-]*$/, 'a JSON Web Token'],
-  [/^(?:---|- .*|["']?[A-Za-z][\w.-]*["']?:(?:\s.*)?)$/m, 'YAML'],
-  [/[\r\n]/, 'a text of several lines'],
-]
-
-/** What the value is, when it cannot be the path of a file. */
-export function contentKind(value: string): string | undefined {
-  const text = value.trim()
-  const shape = SHAPES.find(([pattern]) => pattern.test(text))?.[1]
-  if (shape !== undefined) return shape
-  const inner = fromBase64(text)
-  if (inner !== undefined) return `base64 of ${SHAPES.find(([pattern]) => pattern.test(inner))?.[1] ?? 'a credential'}`
-  if (/\p{Cc}/u.test(text)) return 'a text with control characters'
-  const tooLong = text.length > LONGEST_PATH || text.split(/[/\\]/).some((name) => name.length > LONGEST_NAME)
-  return tooLong ? 'a text that is longer than any path' : undefined
-}
-
-/** What base64 hides, when that is JSON, YAML, PEM or `user:password`. */
-function fromBase64(text: string): string | undefined {
-  if (text.length < 12 || !/^[A-Za-z0-9+/_\s-]+=*$/.test(text)) return undefined
-  const inner = Buffer.from(text, 'base64').toString('utf8').trim()
-  return /^[\t\n\r -~]+$/.test(inner) && /[:{[]|-----BEGIN/.test(inner) ? inner : undefined
-}
-
-/** Whether a part of the value looks like a token or a generated password, which a message must not repeat. */
-function isRandom(value: string): boolean {
-  const kinds = [/[A-Z]/, /[a-z]/, /\d/]
-  return value.split(/[/\\.]/).some((name) => {
-    const found = kinds.filter((kind) => kind.test(name)).length
-    return (name.length >= 16 && found === 3) || (name.length >= 32 && found === 2)
-  })
-}
 
 /** What is wrong with a value that is no path, as words that follow the name of its option. */
 export function notPath(value: string): string | undefined {

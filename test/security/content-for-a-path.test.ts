@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
+import { contentKind } from '../../src/core/content.ts'
+import { fileError } from '../../src/credentials/read-file.ts'
 import { PromoteError } from '../../src/errors.ts'
 import { collect, type Env } from '../../src/inputs/collect.ts'
-import { contentKind } from '../../src/inputs/content.ts'
 import { OPTIONS, variableName } from '../../src/inputs/options.ts'
 import { parse } from '../../src/inputs/parse.ts'
 import { Secret, Secrets } from '../../src/secret.ts'
@@ -59,6 +60,11 @@ function said(env: Env, argv: readonly string[] = []): string {
 describe.each(CONTENTS)('%s', (_, text) => {
   test('is recognised', () => {
     expect(contentKind(text)).toMatch(/^(?:an? |JSON|YAML|PEM|base64 of )/)
+  })
+
+  test('is in no error about a file that the environment names', () => {
+    const { message } = fileError({ what: 'auth file', path: text, side: 'source' }, 'could not be read.')
+    expect(leaks({ message }, PARTS)).toEqual([])
   })
 
   test('is in no message, whichever option it is given to, in whatever way', () => {

@@ -24369,6 +24369,65 @@ function taken(what) {
 
 /***/ }),
 
+/***/ 1510:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Ey: () => (/* binding */ fromBase64),
+/* harmony export */   oe: () => (/* binding */ isRandom),
+/* harmony export */   pS: () => (/* binding */ shownPath),
+/* harmony export */   uu: () => (/* binding */ contentKind)
+/* harmony export */ });
+/** What a text is by its shape: the content of a file stands where its path is wanted more often than one thinks. */
+/** PATH_MAX and NAME_MAX of Linux. */
+const LONGEST_PATH = 4096;
+const LONGEST_NAME = 255;
+const SHAPES = [
+    [/-----BEGIN [A-Z0-9 ]+-----/, 'PEM text'],
+    [/^["[{]/, 'JSON'],
+    [/sha256~/, 'an OpenShift token'],
+    [/^(?:Bearer\s+)?eyJ[\w-]*\.[\w-]+\.[\w-]*$/, 'a JSON Web Token'],
+    [/^(?:---|- .*|["']?[A-Za-z][\w.-]*["']?:(?:\s.*)?)$/m, 'YAML'],
+    [/[\r\n]/, 'a text of several lines'],
+];
+/** What the value is, when it cannot be the path of a file. */
+function contentKind(value) {
+    const text = value.trim();
+    const shape = SHAPES.find(([pattern]) => pattern.test(text))?.[1];
+    if (shape !== undefined)
+        return shape;
+    const inner = fromBase64(text);
+    if (inner !== undefined)
+        return `base64 of ${SHAPES.find(([pattern]) => pattern.test(inner))?.[1] ?? 'a credential'}`;
+    if (/\p{Cc}/u.test(text))
+        return 'a text with control characters';
+    const tooLong = text.length > LONGEST_PATH || text.split(/[/\\]/).some((name) => name.length > LONGEST_NAME);
+    return tooLong ? 'a text that is longer than any path' : undefined;
+}
+/** What base64 hides, when that is JSON, YAML, PEM or `user:password`. */
+function fromBase64(text) {
+    if (text.length < 12 || !/^[A-Za-z0-9+/_\s-]+=*$/.test(text))
+        return undefined;
+    const inner = Buffer.from(text, 'base64').toString('utf8').trim();
+    return /^[\t\n\r -~]+$/.test(inner) && /[:{[]|-----BEGIN/.test(inner) ? inner : undefined;
+}
+/** Whether a part of the value looks like a token or a generated password, which a message must not repeat. */
+function isRandom(value) {
+    const kinds = [/[A-Z]/, /[a-z]/, /\d/];
+    return value.split(/[/\\.]/).some((name) => {
+        const found = kinds.filter((kind) => kind.test(name)).length;
+        return (name.length >= 16 && found === 3) || (name.length >= 32 && found === 2);
+    });
+}
+/** The path for a message; content in its place is named and not quoted. */
+function shownPath(path) {
+    const kind = contentKind(path);
+    return kind === undefined ? path : `(${kind} instead of a path)`;
+}
+
+
+/***/ }),
+
 /***/ 9716:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -24429,7 +24488,7 @@ function displayUrl(url) {
  * What a CI system obeys in a log: `::command::` at the start of a line and `##[command]` anywhere (actions/runner
  * ActionCommand.cs), `##vso[` (Azure Pipelines), `##teamcity[`, and the marks of GitLab's sections.
  */
-const COMMANDS = /^(\s*:)(?=:)|(#)(?=#(?:vso|teamcity)?\[)|(section_(?:start|end))(?=:\d)/gim;
+const COMMANDS = /^([^\S\n\r\u2028\u2029]*:)(?=:)|(#)(?=#(?:vso|teamcity)?\[)|(section_(?:start|end))(?=:\d)/gim;
 /**
  * Text that no CI system obeys. A blank breaks the command up. The runners compare text by the rules of a language, which
  * skip characters without width, so that one of those does not.
@@ -25108,8 +25167,10 @@ function broken(reader, problem, hint) {
 /* harmony export */ });
 /* unused harmony export readBounded */
 /* harmony import */ var node_fs__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3024);
+/* harmony import */ var _core_content_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(1510);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
+
 
 
 
@@ -25138,7 +25199,7 @@ function readText(file) {
 }
 /** An error about a file. The cause is never a parser's: those quote what they stumbled on. */
 function fileError(file, problem, cause, hint) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('IO', `The ${file.what} ${file.path} ${problem}`, { side: file.side, cause, hint });
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('IO', `The ${file.what} ${(0,_core_content_js__WEBPACK_IMPORTED_MODULE_3__/* .shownPath */ .pS)(file.path)} ${problem}`, { side: file.side, cause, hint });
 }
 /** No file of that name, or no such folder. */
 function isAbsent(error) {
@@ -25514,6 +25575,8 @@ var promises_ = __nccwpck_require__(8500);
 var core = __nccwpck_require__(8532);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
+// EXTERNAL MODULE: ./lib/core/content.js
+var content = __nccwpck_require__(1510);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/inputs/content.js
@@ -25523,6 +25586,7 @@ var options = __nccwpck_require__(2807);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
 var inputs_problems = __nccwpck_require__(4114);
 ;// CONCATENATED MODULE: ./lib/inputs/collect.js
+
 
 
 
@@ -25598,7 +25662,7 @@ function fromFile({ from, path = '' }, { type }, readFile, problems, stray) {
         return { from: `${from} (${path})`, value: (0,inputs_content/* readPath */.G7)(path, readFile, { quoted: false }) };
     }
     catch (thrown) {
-        if (type === 'secret' || (0,inputs_content/* contentKind */.uu)(path) !== undefined)
+        if (type === 'secret' || (0,content/* contentKind */.uu)(path) !== undefined)
             stray.push(path);
         problems.push(`${from}: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
         return { from };
@@ -26183,6 +26247,8 @@ function fieldsOf(entry) {
 function parseEntry(fields, inputs) {
     const say = (key, problem) => inputs.note(`${key}: ${problem}`);
     for (const [key, value] of fields) {
+        if (typeof value === 'string')
+            (0,inputs_content/* keepStray */.di)(value, KEYS.get(key)?.type ?? 'string', inputs.secrets);
         const wrong = key === 'name' ? undefined : checkField(key, value, inputs);
         if (wrong !== undefined)
             say(key, wrong);
@@ -26315,11 +26381,8 @@ function reader({ raw, problems: before, stray = [], env = {} }, place, secrets)
         const value = raw.get(name)?.value ?? '';
         if (type === 'secret' && value !== '')
             kept.set(name, secrets.keep(value));
-        else if (type === 'path' && (0,inputs_content/* contentKind */.uu)(value) !== undefined)
-            secrets.keep(value);
         else
-            for (const part of (0,inputs_content/* straySecrets */.XQ)(value))
-                secrets.keep(part);
+            (0,inputs_content/* keepStray */.di)(value, type, secrets);
     }
     const here = new Map(options/* OPTIONS */.lw.map((option) => [option.name, valueAt(option, raw.get(option.name)?.value, place)]));
     const problems = [...before];
@@ -27515,7 +27578,8 @@ function writerFor(env, runner, annotate) {
 }
 function createAnnotator(runner) {
     let count = 0;
-    const annotate = (text, title) => {
+    const annotate = (text, name) => {
+        const title = name === undefined ? undefined : (0,core_text/* neutralise */.$0)(name);
         count += 1;
         const message = (0,core_text/* neutralise */.$0)(text);
         if (count > ANNOTATIONS)
@@ -28167,13 +28231,14 @@ function parseRetryAfter(value, date, now) {
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   $E: () => (/* binding */ contentOf),
 /* harmony export */   G7: () => (/* binding */ readPath),
-/* harmony export */   XQ: () => (/* binding */ straySecrets),
 /* harmony export */   dS: () => (/* binding */ notPath),
-/* harmony export */   uu: () => (/* binding */ contentKind)
+/* harmony export */   di: () => (/* binding */ keepStray)
 /* harmony export */ });
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
+/* harmony import */ var _core_content_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(1510);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
 /* harmony import */ var _yaml_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(1796);
-/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4114);
+/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4114);
+
 
 
 
@@ -28181,49 +28246,9 @@ function parseRetryAfter(value, date, now) {
  * The content of a file where its path is wanted. CI systems hand over both, and the wrong one often is a credential:
  * it is named for what it is, and no part of it is quoted.
  */
-/** PATH_MAX and NAME_MAX of Linux. */
-const LONGEST_PATH = 4096;
-const LONGEST_NAME = 255;
-const SHAPES = [
-    [/-----BEGIN [A-Z0-9 ]+-----/, 'PEM text'],
-    [/^["[{]/, 'JSON'],
-    [/sha256~/, 'an OpenShift token'],
-    [/^(?:Bearer\s+)?eyJ[\w-]*\.[\w-]+\.[\w-]*$/, 'a JSON Web Token'],
-    [/^(?:---|- .*|["']?[A-Za-z][\w.-]*["']?:(?:\s.*)?)$/m, 'YAML'],
-    [/[\r\n]/, 'a text of several lines'],
-];
-/** What the value is, when it cannot be the path of a file. */
-function contentKind(value) {
-    const text = value.trim();
-    const shape = SHAPES.find(([pattern]) => pattern.test(text))?.[1];
-    if (shape !== undefined)
-        return shape;
-    const inner = fromBase64(text);
-    if (inner !== undefined)
-        return `base64 of ${SHAPES.find(([pattern]) => pattern.test(inner))?.[1] ?? 'a credential'}`;
-    if (/\p{Cc}/u.test(text))
-        return 'a text with control characters';
-    const tooLong = text.length > LONGEST_PATH || text.split(/[/\\]/).some((name) => name.length > LONGEST_NAME);
-    return tooLong ? 'a text that is longer than any path' : undefined;
-}
-/** What base64 hides, when that is JSON, YAML, PEM or `user:password`. */
-function fromBase64(text) {
-    if (text.length < 12 || !/^[A-Za-z0-9+/_\s-]+=*$/.test(text))
-        return undefined;
-    const inner = Buffer.from(text, 'base64').toString('utf8').trim();
-    return /^[\t\n\r -~]+$/.test(inner) && /[:{[]|-----BEGIN/.test(inner) ? inner : undefined;
-}
-/** Whether a part of the value looks like a token or a generated password, which a message must not repeat. */
-function isRandom(value) {
-    const kinds = [/[A-Z]/, /[a-z]/, /\d/];
-    return value.split(/[/\\.]/).some((name) => {
-        const found = kinds.filter((kind) => kind.test(name)).length;
-        return (name.length >= 16 && found === 3) || (name.length >= 32 && found === 2);
-    });
-}
 /** What is wrong with a value that is no path, as words that follow the name of its option. */
 function notPath(value) {
-    const kind = contentKind(value);
+    const kind = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value);
     return kind && `holds ${kind}, not the path of a file`;
 }
 /**
@@ -28239,15 +28264,15 @@ function readPath(value, readFile, { quoted = true, problem = 'cannot be read' }
         return readFile(value);
     }
     catch (thrown) {
-        const path = !quoted || isRandom(value) ? '' : `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(value)} `;
-        throw new Error(`${path}${problem}: ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_2__/* .reasonOf */ .A)(thrown)}`);
+        const path = !quoted || (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .isRandom */ .oe)(value) ? '' : `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(value)} `;
+        throw new Error(`${path}${problem}: ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A)(thrown)}`);
     }
 }
 /** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
 function contentOf(name, value) {
-    if (contentKind(value) === undefined)
+    if ((0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value) === undefined)
         return undefined;
-    const text = fromBase64(value.trim()) ?? value;
+    const text = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .fromBase64 */ .Ey)(value.trim()) ?? value;
     const members = name.endsWith('kubeconfig') ? ['clusters'] : ['auths', 'credHelpers', 'credsStore'];
     try {
         const document = (0,_yaml_js__WEBPACK_IMPORTED_MODULE_0__/* .parseYaml */ .h)(text, { repeatedKeys: true });
@@ -28261,16 +28286,20 @@ function contentOf(name, value) {
 /** Tokens, keys and passwords by their shape, wherever they stand. */
 const SECRETS = [
     /sha256~[\w-]{16,}/g,
-    /\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
+    /(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
     /\b(?:gh[opsu]|github_pat|glpat|dckr_pat|hvs)[_.-][\w-]{16,}/g,
     /\/\/[^/\s:@]*:([^/\s@]+)@(?!sha\d+:)/g,
     /(?:auth|password|token|client-key-data)(?:["']\s*:\s*|:\s+)["']?([^\s"',}]{4,})/gi,
 ];
-/** What in the text of an option has to be kept secret, although the option is not for secrets. */
-function straySecrets(text) {
-    const found = SECRETS.flatMap((pattern) => [...text.matchAll(pattern)].map(([whole, part]) => part ?? whole));
-    const isWhole = /PRIVATE KEY-----/.test(text) || fromBase64(text.trim()) !== undefined;
-    return isWhole ? [text, ...found] : found;
+/** Keeps secret what stands in an option that is not for secrets: content in the place of a path, else what looks like a secret. */
+function keepStray(value, type, secrets) {
+    // A text in a JSON text has its quotes escaped.
+    const plain = value.replaceAll('\\', '');
+    const found = SECRETS.flatMap((pattern) => [...plain.matchAll(pattern)].map(([whole, part]) => part ?? whole));
+    const isContent = type === 'path' && (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value) !== undefined;
+    const isWhole = isContent || /PRIVATE KEY-----/.test(value) || (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .fromBase64 */ .Ey)(value.trim()) !== undefined;
+    for (const part of isWhole ? [value, ...found] : found)
+        secrets.keep(part);
 }
 
 
@@ -28396,15 +28425,14 @@ function parseImages(text, note) {
     const list = fromJson(text);
     if (list === undefined)
         note('is JSON, but no list of "SRC=DST" texts: write one image per line, or use image-list for entries with choices');
-    // A Tekton result may end in a line break, and no image begins with "@".
-    const lines = (list ?? '').replace(/[\t ]*[\r\n]+[\t ]*(?=@)/g, '');
+    const lines = joined((list ?? '').split(/\r\n|\r|\n/));
     return splitList(lines)
         .flatMap(splitBlanks)
         .flatMap((item) => {
         const pair = parsePair(item);
         if (typeof pair !== 'string')
             return [pair];
-        note(item.startsWith('=') && /[\r\n]\s*=/.test(lines) ? `${pair}; a line break stands before it` : pair);
+        note(item.startsWith('=') && lines.includes('\n=') ? `${pair}; a line break stands before it` : pair);
         return [];
     });
 }
@@ -28419,9 +28447,17 @@ function fromJson(text) {
         return undefined;
     }
 }
+/** A Tekton result may end in a line break, and no image begins with "@". */
+function joined(lines) {
+    return lines.map((line) => line.trim()).reduce((text, line) => `${text}${line.startsWith('@') ? '' : '\n'}${line}`);
+}
 /** Blanks separate images where each has its "="; without, `SRC DST` may be one image or two. */
 function splitBlanks(item) {
-    const parts = item.replace(/\s*=\s*/g, '=').split(/\s+/);
+    const parts = item
+        .split('=')
+        .map((part) => part.trim())
+        .join('=')
+        .split(/\s+/);
     const areImages = parts.every((part) => /^[^=]+=[^=]+$/.test(part) && !(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(part) && !/=oci/.test(part));
     return areImages ? parts : [item];
 }
@@ -29421,6 +29457,11 @@ const ACCEPT = [...INDEXES, ...IMAGES].join(', ');
 /** distribution-spec "Pushing Manifests": registries take at least 4 MiB, and distribution and OpenShift not more. */
 const MANIFEST_LIMIT = 4 * 1024 * 1024;
 const digest = zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().refine(_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc, 'not a sha256 or sha512 digest');
+/** It ends in a header: RFC 6838 has visible ASCII, and registries take blanks too. */
+const mediaType = zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP()
+    .min(1)
+    .max(255)
+    .regex(/^[ -~]+$/, 'not a media type');
 /** Go writes `null` for a list or map that was never filled. */
 const absent = (schema) => schema.nullish().transform((value) => value ?? undefined);
 /** One verdict for all members: a hostile document cannot make us collect a million complaints. */
@@ -29433,7 +29474,7 @@ const platform = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
     'os.version': absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP()),
 });
 const descriptorSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
-    mediaType: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().min(1).max(255),
+    mediaType,
     digest,
     // z.int() is bounded by what a number holds exactly: 2^53 - 1.
     size: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0),
@@ -29449,7 +29490,7 @@ const MOST_DESCRIPTORS = 40_000;
 const descriptors = zod__WEBPACK_IMPORTED_MODULE_2__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_2__/* .unknown */ .L5J()).max(MOST_DESCRIPTORS).pipe(zod__WEBPACK_IMPORTED_MODULE_2__/* .array */ .YOg(descriptorSchema));
 const documentSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
     schemaVersion: absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .number */ .aig()),
-    mediaType: absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().min(1).max(255)),
+    mediaType: absent(mediaType),
     artifactType: absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP()).catch(undefined),
     annotations: absent(annotations).catch(undefined),
     manifests: absent(descriptors),
@@ -34079,6 +34120,8 @@ var rows = __nccwpck_require__(4094);
 var credential = __nccwpck_require__(9154);
 // EXTERNAL MODULE: external "node:path"
 var external_node_path_ = __nccwpck_require__(6760);
+// EXTERNAL MODULE: ./lib/core/content.js
+var content = __nccwpck_require__(1510);
 // EXTERNAL MODULE: ./lib/credentials/auth-entry.js
 var auth_entry = __nccwpck_require__(8227);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
@@ -34184,6 +34227,7 @@ var read_file = __nccwpck_require__(5271);
 
 
 
+
 /**
  * The login for a registry from docker's config.json or containers' auth.json, credential helpers included. Undefined:
  * no file has one. The given file must be readable and well formed (else IO, or HELPER when its helper fails); a file
@@ -34254,7 +34298,7 @@ async function lookIn(given, key, options, context, again) {
     return ask(file.credsStore).catch((error) => {
         if (needed || !(error instanceof errors/* PromoteError */.jG) || error.code !== 'HELPER')
             throw error;
-        warnOnce(path, `${error.message} The auth file ${path} is left out.`, context);
+        warnOnce(path, `${error.message} The auth file ${(0,content/* shownPath */.pS)(path)} is left out.`, context);
         return undefined;
     });
 }
@@ -35704,6 +35748,7 @@ function openTransport(options, context) {
         });
         if (request.afterCancel !== true)
             cancels.check();
+        checkHeaders(request, options.side);
         if (options.reach !== undefined)
             await checkReach(request.url, options.reach, proxy !== undefined, options.side);
         const exact = await withoutEmptyStream(request);
@@ -35732,6 +35777,12 @@ function openTransport(options, context) {
             await routes.close();
         },
     };
+}
+/** What a header cannot carry came from a server; undici's error would quote it, and the bulk lane would send it. */
+function checkHeaders({ method, url, headers = {} }, side) {
+    for (const [name, value] of Object.entries(headers))
+        if (value !== undefined && /[^\t -~\u0080-\u00ff]/.test(String(value)))
+            throw new errors/* PromoteError */.jG('PROTOCOL', `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: the header ${name} would have characters that no header has.`, { side, hint: 'A server gave a value for it that is not valid.' });
 }
 /** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
 async function withoutEmptyStream(request) {

@@ -96,10 +96,11 @@ async function visit(walk: Walk, descriptor: Descriptor, from: string): Promise<
   const { digest } = descriptor
   if (walk.seen.has(digest)) return
   walk.seen.add(digest)
+  // What the source lacks may be left out, with all that is attached to it.
+  if (walk.skipMissing && walk.source !== undefined && (await walk.source.manifest(digest)) === undefined) return
   const bytes = await walk.destination.manifest(digest)
   if (bytes === undefined) {
-    if (!(walk.skipMissing && (await walk.source?.manifest(digest)) === undefined))
-      walk.problems.push(`manifest ${digest}${platformText(descriptor)}, named by ${from}, is missing`)
+    walk.problems.push(`manifest ${digest}${platformText(descriptor)}, named by ${from}, is missing`)
     return
   }
   if (digestOf(bytes, digest) !== digest) walk.problems.push(`manifest ${digest} has the bytes of ${digestOf(bytes)}`)

@@ -157,6 +157,10 @@ function inspected({ images: { store }, streams, inspector }: World, open: () =>
     })
   return {
     door: async () => ({ ...(await open()), authorization: `Bearer ${inspector}` }),
+    resolve: (repository, tag) => {
+      const [ns = '', name = ''] = repository.split('/')
+      return streams.resolve(ns, name, tag)
+    },
     stored: (digest) => store.blobs.has(digest as Digest) || bytesOf(digest) !== undefined,
     snapshot: () =>
       new Map(

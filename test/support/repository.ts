@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { type IncomingMessage, Agent as PlainAgent, request as plainRequest } from 'node:http'
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https'
@@ -30,6 +31,8 @@ export type Document = Readonly<{
 export interface Repository {
   /** Bytes of a manifest by tag or digest; undefined when the registry says that it does not have it. */
   manifest(reference: string): Promise<Buffer | undefined>
+  /** Where a tag is; undefined when it does not exist. */
+  digest(tag: string): Promise<string | undefined>
   /** Size of a blob that is stored; undefined when it is not. */
   blob(digest: string): Promise<number | undefined>
   /** The list of the referrers API; undefined where there is no such API. */
@@ -71,14 +74,16 @@ export function overHttp(door: Door, name: string): Repository {
   const at = (rest: string) => `/v2/${name}/${rest}`
   const unclear = (what: string, { status, body }: Answer) =>
     new Error(`the verifier asked ${door.url.host} for ${what} and was told ${status} ${body.toString('utf8', 0, 300)}`)
+  const manifest = async (reference: string) => {
+    const answer = await ask(door, 'GET', at(`manifests/${reference}`))
+    if (answer.status === 200) return answer.body
+    // OpenShift says 500 for a digest of an image stream that does not exist.
+    if (answer.status === 404 || answer.status === 500) return undefined
+    throw unclear(reference, answer)
+  }
   return {
-    async manifest(reference) {
-      const answer = await ask(door, 'GET', at(`manifests/${reference}`))
-      if (answer.status === 200) return answer.body
-      // OpenShift says 500 for a digest of an image stream that does not exist.
-      if (answer.status === 404 || answer.status === 500) return undefined
-      throw unclear(reference, answer)
-    },
+    manifest,
+    digest: (tag) => manifest(tag).then(digestIfThere),
     async blob(digest) {
       const answer = await ask(door, 'HEAD', at(`blobs/${digest}`))
       if (answer.status === 404) return undefined
@@ -153,6 +158,7 @@ export function inLayout({ read, size }: Files, prefix: string): Repository {
   }
   return {
     manifest,
+    digest: (tag) => manifest(tag).then(digestIfThere),
     blob: (digest) => size(fileOf(digest)),
     async referrers(subject) {
       const found: Descriptor[] = []
@@ -166,6 +172,16 @@ export function inLayout({ read, size }: Files, prefix: string): Repository {
         return name?.startsWith(prefix) ? [name.slice(prefix.length)] : []
       }),
   }
+}
+
+/** @param like a digest whose algorithm is wanted; default SHA-256. */
+export function digestOf(bytes: Uint8Array, like = 'sha256:'): string {
+  const [algorithm = ''] = like.split(':')
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`
+}
+
+function digestIfThere(bytes: Uint8Array | undefined): string | undefined {
+  return bytes && digestOf(bytes)
 }
 
 /** Undefined when the bytes are not a JSON object. */

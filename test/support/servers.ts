@@ -10,6 +10,8 @@ export interface Server {
   snapshot?(): ReadonlyMap<string, Before>
   /** Whether the bytes are stored here, whatever the server answers: a pull-through answers for what is elsewhere. */
   stored?(digest: string): boolean
+  /** Where a tag is, without a question to the server, which might fetch the image from elsewhere. */
+  resolve?(repository: string, tag: string): string | undefined
 }
 
 const servers = new Map<string, Server>()

@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto'
-import { type Descriptor, type Document, parse, type Repository } from './repository.ts'
+import { type Descriptor, type Document, digestOf, parse, type Repository } from './repository.ts'
 
 /**
  * Looks at a destination after a run, from the tag down, and says in sentences what is missing and what was lost. It shares
@@ -58,6 +57,8 @@ export async function lossesOf(
   const problems: string[] = []
   for (const [tag, digest] of before.tags) {
     if (written.has(tag)) continue
+    const at = await destination.digest(tag)
+    if (at === digest) continue
     const now = await destination.manifest(tag)
     if (now === undefined) problems.push(`the tag ${tag} is gone, it was at ${digest}`)
     else if (digestOf(now, digest) !== digest) problems.push(...changeOf(tag, before, digest, now))
@@ -197,12 +198,6 @@ async function visitTagged(walk: Walk, source: Repository, tag: string): Promise
       walk.problems.push(`${tag} lacks the layer ${layer} of the source`)
   }
   await visit(walk, { digest }, `tag ${tag}`)
-}
-
-/** @param like a digest whose algorithm is wanted; default SHA-256. */
-export function digestOf(bytes: Uint8Array, like = 'sha256:'): string {
-  const [algorithm = ''] = like.split(':')
-  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`
 }
 
 function platformText({ platform }: Descriptor): string {

@@ -156,6 +156,7 @@ async function openAt(server: Server | undefined, name: string, stored: boolean)
   const held = (digest: string) => !digest.includes(':') || server.stored?.(digest) === true
   return {
     ...repository,
+    digest: async (tag) => server.resolve?.(name, tag),
     blob: async (digest) => (held(digest) ? repository.blob(digest) : undefined),
     manifest: async (reference) => (held(reference) ? repository.manifest(reference) : undefined),
   }

@@ -39,10 +39,10 @@ type Walk = Demand & Readonly<{ problems: string[]; seen: Set<string> }>
 export async function problemsOf(demand: Demand): Promise<string[]> {
   const walk: Walk = { ...demand, problems: [], seen: new Set() }
   const { destination, tag, digest, problems } = walk
-  const bytes = await destination.manifest(tag)
-  if (bytes === undefined) problems.push(`the tag ${tag} does not exist`)
-  else if (digestOf(bytes, digest) !== digest)
-    problems.push(`the tag ${tag} is at ${digestOf(bytes)}, not at ${digest}`)
+  const at = await destination.digest(tag)
+  const isThere = async () => digestOf((await destination.manifest(tag)) ?? Buffer.of(), digest) === digest
+  if (at === undefined) problems.push(`the tag ${tag} does not exist`)
+  else if (at !== digest && !(await isThere())) problems.push(`the tag ${tag} is at ${at}, not at ${digest}`)
   else await visit(walk, { digest }, `tag ${tag}`)
   return problems.map((problem) => `${demand.name}: ${problem}`)
 }
@@ -184,12 +184,12 @@ async function listedBy(repository: Repository, digest: string): Promise<readonl
 async function visitTagged(walk: Walk, source: Repository, tag: string): Promise<void> {
   const wanted = await source.manifest(tag)
   if (wanted === undefined) return
-  const now = await walk.destination.manifest(tag)
-  if (now === undefined) {
+  const digest = await walk.destination.digest(tag)
+  if (digest === undefined) {
     walk.problems.push(`the tag ${tag} is missing`)
     return
   }
-  const digest = digestOf(now)
+  const now = await walk.destination.manifest(digest)
   const before = walk.before?.tags.get(tag)
   const kept = tag.endsWith('.sbom') && digest === before
   if (digest !== digestOf(wanted) && !kept) {

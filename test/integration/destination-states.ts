@@ -54,6 +54,10 @@ export type World = Readonly<{
   targets: readonly Target[]
   images: readonly string[]
   given: Variables
+  /** There is an image with a layer that registries need not hold. */
+  isForeign: boolean
+  /** A tag stands where the list of referrers has to be. */
+  hasDigestTag: boolean
   /** What was put where, for whoever has to find out why. */
   told: readonly string[]
 }>
@@ -67,12 +71,14 @@ export function aWorld(seed: number, servers: Servers): World {
   const source = dice.one(servers.sources)
   const targets = someOf([registry, bare, strict, cluster, cluster], dice)
   const told: string[] = []
+  let isForeign = false
   const count = 1 + dice.below(2)
   const lacking = dice.chance(0.15)
   const images = Array.from({ length: count }, (_, number) => {
     const image = anImage(dice, seed, number)
     const [from, to] = [`dev/${name}-src${number}`, `prod/${name}-dst${dice.below(2)}`]
     seedImage(source, from, image, 'v1')
+    isForeign ||= image.root.bytes.includes(FOREIGN)
     const child = image.manifests.length > 2 && lacking ? image.manifests[0] : undefined
     if (child !== undefined) source.store.repository(from).manifests.delete(child.digest)
     if (child !== undefined) told.push(`source: lacks ${child.digest}`)

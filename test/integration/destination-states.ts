@@ -62,6 +62,7 @@ export type World = Readonly<{
   told: readonly string[]
 }>
 
+const DIGEST_TAG = 'a digest tag'
 const PLATFORMS = ['linux/amd64', 'linux/arm64/v8', 'linux/ppc64le', 'linux/s390x']
 
 export function aWorld(seed: number, servers: Servers): World {
@@ -78,7 +79,7 @@ export function aWorld(seed: number, servers: Servers): World {
     const image = anImage(dice, seed, number)
     const [from, to] = [`dev/${name}-src${number}`, `prod/${name}-dst${dice.below(2)}`]
     seedImage(source, from, image, 'v1')
-    isForeign ||= image.root.bytes.includes(FOREIGN)
+    isForeign ||= Buffer.from(image.root.bytes).includes(FOREIGN)
     const child = image.manifests.length > 2 && lacking ? image.manifests[0] : undefined
     if (child !== undefined) source.store.repository(from).manifests.delete(child.digest)
     if (child !== undefined) told.push(`source: lacks ${child.digest}`)
@@ -90,14 +91,9 @@ export function aWorld(seed: number, servers: Servers): World {
     }
     return `${from}:v1=${to}:v${number}`
   })
-  return {
-    name,
-    source,
-    targets,
-    images,
-    given: { ...someOptions(dice, count, name), ...(lacking ? { 'skip-missing': 'true' } : {}) },
-    told,
-  }
+  const given = { ...someOptions(dice, count, name), ...(lacking ? { 'skip-missing': 'true' } : {}) }
+  const hasDigestTag = told.some((what) => what.endsWith(DIGEST_TAG))
+  return { name, source, targets, images, given, isForeign, hasDigestTag, told }
 }
 
 function someOf(all: readonly Target[], { chance, one }: Dice): Target[] {
@@ -207,7 +203,7 @@ function prepare(image: BuiltImage, place: Place): string[] {
   const isList = target !== place.servers.registry && dice.chance(0.8)
   if (isList) maybe('referrers of others', 0.3, () => listByOthers(image, place))
   // GitLab resolves the tag of a list of referrers to the image itself.
-  else maybe('a digest tag', 0.3, () => void seedImage(target, path, image, fallbackTag(image.root.digest)))
+  else maybe(DIGEST_TAG, 0.3, () => void seedImage(target, path, image, fallbackTag(image.root.digest)))
   return told
 }
 

@@ -165,8 +165,13 @@ function encodings(value: string): string[] {
   const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)]
   return [
     ...base64,
-    ...base64.map((form) => form.replace(/=+$/, '')),
-    ...base64.map((form) => form.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')),
+    ...base64.map((form) => form.replace(/(?<!=)=+$/, '')),
+    ...base64.map((form) =>
+      form
+        .replaceAll('+', '-')
+        .replaceAll('/', '_')
+        .replace(/(?<!=)=+$/, ''),
+    ),
     ...percent,
     ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
     JSON.stringify(value).slice(1, -1),

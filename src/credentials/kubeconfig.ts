@@ -14,6 +14,10 @@ import { tokenFileLogin } from './token-file.ts'
 
 /** A token that ends within this time may be refused on its way. Milliseconds. */
 const MARGIN = 10_000
+const PEM = {
+  CERTIFICATE: /-----BEGIN [A-Z ]*CERTIFICATE-----/,
+  'PRIVATE KEY': /-----BEGIN [A-Z ]*PRIVATE KEY-----/,
+}
 
 export type Kubeconfig = Readonly<{
   /** https, without credentials. May have a path (clusters behind Rancher). */
@@ -217,14 +221,14 @@ function pem(
   data: string | null | undefined,
   path: string | null | undefined,
   name: string,
-  label: string,
+  label: keyof typeof PEM,
   reader: Reader,
 ): string | undefined {
   if (!data && !path) return undefined
   const text = data
     ? Buffer.from(data, 'base64').toString('utf8')
     : readText({ what: `${name} file`, path: beside(path ?? '', reader), side: reader.side })
-  if (new RegExp(`-----BEGIN [A-Z ]*${label}-----`).test(text)) return text
+  if (PEM[label].test(text)) return text
   throw broken(reader, data ? `has a ${name}-data that is not base64 of PEM.` : `names a ${name} that is not PEM.`)
 }
 

@@ -106,7 +106,7 @@ function fromFile(
 
 /** Blanks around a value are an accident of YAML; in a secret only the line end that editors and `echo` add is. */
 export function tidy(type: Option['type'], value: string): string {
-  return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/[\r\n]+$/, '') : value.trim()
+  return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/(?<![\r\n])[\r\n]+$/, '') : value.trim()
 }
 
 type Flags = Readonly<{ values: Map<string, string>; files: Map<string, string>; problems: string[] }>

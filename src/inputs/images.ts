@@ -23,7 +23,7 @@ const DEFAULT_TAG = 'latest'
 export function splitList(text: string): string[] {
   return text
     .split(/\r\n|\r|\n/)
-    .flatMap((line) => line.replace(/(^|\s)#.*$/, '').split(','))
+    .flatMap((line) => line.replace(/(?<=^|\s)#.*/s, '').split(','))
     .map((item) => item.trim())
     .filter((item) => item !== '')
 }

@@ -83,7 +83,7 @@ function readable({ text, content, say, readFile }: SideInputs, name: string): s
   return value
 }
 
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----(?:(?!-----BEGIN)[\s\S])*?-----END CERTIFICATE-----/g
 
 /** PEM text or the path of such a file; only its certificates are kept. */
 function certificates({ text, say, readFile }: SideInputs): string | undefined {

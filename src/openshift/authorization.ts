@@ -107,7 +107,7 @@ function unauthorized(reply: Reply, asked: Asked): PromoteError {
 
 function tokenPage(reply: Reply, words: string): string | undefined {
   const linked = lines(reply.headers.link).find((line) => /rel="?related"?/i.test(line))
-  return /<([^>]+)>/.exec(linked ?? '')?.[1] ?? /by visiting (https:\/\/[^\s"]+)/.exec(words)?.[1]
+  return /<([^<>]+)>/.exec(linked ?? '')?.[1] ?? /by visiting (https:\/\/[^\s"]+)/.exec(words)?.[1]
 }
 
 const oauthErrorSchema = z.looseObject({ error: z.string(), error_description: z.string().nullish() })

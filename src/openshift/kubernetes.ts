@@ -49,7 +49,7 @@ export function kubernetes(
   login?: Login | undefined,
 ): Kubernetes {
   // Rancher keeps the API of each cluster below a path.
-  const base = url.pathname.replace(/\/+$/, '')
+  const base = url.pathname.replace(/(?<!\/)\/+$/, '')
   return {
     url,
     side,
@@ -186,7 +186,7 @@ function hintOf(code: Code, kube: Kubernetes): string | undefined {
 
 /** The usual mistake is the console's URL; its host name tells the API's. */
 export function apiUrlHint(url: URL, side: ClusterSide): string {
-  const domain = /\.apps\.(.+)$/.exec(url.hostname)?.[1]
+  const domain = /\.apps\.(.+)/s.exec(url.hostname)?.[1]
   const example = `https://api.${domain ?? '<cluster>'}:6443`
   return `Set ${side}-cluster to the URL of the API server, usually ${example}; \`oc whoami --show-server\` prints it.`
 }

@@ -87,7 +87,7 @@ function serverFrom(reply: Reply, api: URL, side: ClusterSide): OAuthServer {
     issuer,
     authorize: endpoint(metadata.authorization_endpoint, 'authorization_endpoint', api, side),
     token: endpoint(metadata.token_endpoint, 'token_endpoint', api, side),
-    redirectUri: `${issuer.origin}${issuer.pathname.replace(/\/+$/, '')}/oauth/token/implicit`,
+    redirectUri: `${issuer.origin}${issuer.pathname.replace(/(?<!\/)\/+$/, '')}/oauth/token/implicit`,
     pkce: metadata.code_challenge_methods_supported?.includes('S256') ?? false,
   }
 }

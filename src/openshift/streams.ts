@@ -123,7 +123,7 @@ async function forbidden(
 ): Promise<PromoteError> {
   const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`
   // resourcequota admission says Forbidden as well (`exceeded quota: …, requested: openshift.io/imagestreams=1, …`).
-  if (/exceeded quota|forbidden: [^"]*exceeds/i.test(statusOf(reply)?.message ?? ''))
+  if (/exceeded quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test(statusOf(reply)?.message ?? ''))
     return new PromoteError('QUOTA', message, {
       side: kube.side,
       status: 403,

@@ -73,7 +73,7 @@ function number(header: Buffer, at: number, length: number): number | undefined 
   if (((field[0] ?? 0) & 0x80) === 0) {
     const text = field
       .toString('latin1')
-      .replace(/[\0 ]+$/, '')
+      .replace(/(?<![\0 ])[\0 ]+$/, '')
       .trim()
     return /^[0-7]{1,12}$/.test(text) ? Number.parseInt(text, 8) : undefined
   }

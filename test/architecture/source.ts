@@ -13,7 +13,7 @@ export type Facts = Readonly<{
   reExports: boolean
 }>
 
-type Node = Readonly<{ type: string; loc: { start: { line: number }; end: { line: number } } }> &
+export type Node = Readonly<{ type: string; loc: { start: { line: number }; end: { line: number } } }> &
   Readonly<Record<string, unknown>>
 
 const OPTIONS: ParserOptions = { sourceType: 'module', plugins: ['typescript'], createImportExpressions: true }
@@ -24,9 +24,17 @@ const WATCHED = new Set(['process', 'globalThis', 'fetch', 'WebSocket', 'EventSo
 const FUNCTIONS =
   /^(?:FunctionDeclaration|FunctionExpression|ArrowFunctionExpression|ObjectMethod|Class(?:Private)?Method)$/
 
+/** Every node of the source text, parents first. */
+export function nodesOf(text: string): readonly Node[] {
+  return visitsOf(text).map(({ node }) => node)
+}
+
+function visitsOf(text: string): readonly Visit[] {
+  return [...walk(parse(text, OPTIONS).program as unknown as Node, undefined, undefined)]
+}
+
 export function factsOf(text: string): Facts {
-  const program = parse(text, OPTIONS).program as unknown as Node
-  const nodes = [...walk(program, undefined, undefined)]
+  const nodes = visitsOf(text)
   const imported = new Set(nodes.flatMap(({ node }) => importedNames(node)))
   return {
     lines: text.trimEnd().split('\n').length,

@@ -105,7 +105,7 @@ async function listWorks(source: Promise<Side>, destinations: readonly Destinati
 }
 
 /** resolve, discover: under way at once, whatever the destinations do; but for the children of an index, which see `near`. */
-function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graphs, platforms }: Run): Image {
+function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graphs, held, platforms }: Run): Image {
   const source = side
     .then((opened) => opened.repository(pair.source))
     .then((from) => ({ ...from, store: platforms.watch(from.store) }))
@@ -124,7 +124,7 @@ function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graph
     )
     // Many tags may have one image: it is looked into once.
     const key = JSON.stringify([from.origin, from.store.name, digest, wanted.platforms])
-    const known = graphs.get(key) ?? discover(from.store, root, { ...wanted, mirror }, shared.permits)
+    const known = graphs.get(key) ?? discover(from.store, root, { ...wanted, mirror, held }, shared.permits)
     graphs.set(key, known)
     return known
   }

@@ -1,4 +1,5 @@
 import type { Context } from './context.ts'
+import type { Held } from './copy/budget.ts'
 import type { Job, Shared } from './copy/execute.ts'
 import { createFanout } from './copy/fanout.ts'
 import type { Graph } from './copy/graph.ts'
@@ -45,6 +46,7 @@ export type Run = Readonly<{
   works: Work[]
   /** What was discovered, by source, digest and platforms. */
   graphs: Map<string, Promise<Graph>>
+  held: Held
   /** Of single images, from the configs that have passed by. */
   platforms: ReturnType<typeof createPlatforms>
   /** Dry runs: what would be done. */
@@ -64,7 +66,18 @@ export function createRun(config: Config, host: Host, context: Context): Run {
   const width = smallAtOnce(config.jobs)
   const shared = { context, permits, width, fanout, retries: config.retries, homes: new Map(), emit, check }
   const platforms = createPlatforms()
-  return { config, host, context, shared, works: [], graphs: new Map(), platforms, plans: [], halted }
+  return {
+    config,
+    host,
+    context,
+    shared,
+    works: [],
+    graphs: new Map(),
+    held: { bytes: 0, links: 0 },
+    platforms,
+    plans: [],
+    halted,
+  }
 }
 
 export function createWork(image: Image, destination: Destination, { config, context, works, platforms }: Run): Work {

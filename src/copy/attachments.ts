@@ -3,6 +3,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 import { attachedTags } from '../oci/referrer.ts'
 import type { Source } from '../store/store.ts'
+import type { Budget } from './budget.ts'
 import type { Permits } from './permits.ts'
 
 /** A signature, attestation or SBOM: by `subject` (OCI 1.1), or under a tag made from the digest (cosign). */
@@ -16,10 +17,11 @@ export function createFinder(
   source: Source,
   permits: Permits,
   skipMissing: boolean,
+  budget: Budget,
 ): (subject: Digest) => Promise<Attachment[]> {
   /** A list may name what was deleted since. */
   const read = (subject: Digest, what: string, work: () => Promise<Manifest>): Promise<Manifest | undefined> =>
-    permits(work).catch((thrown: unknown) => {
+    permits(work).then(budget.count, (thrown: unknown): undefined => {
       if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
       if (skipMissing) return undefined
       throw new PromoteError('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
@@ -30,7 +32,11 @@ export function createFinder(
     })
   return async (subject) => {
     const [referrers, tagged] = await Promise.all([
-      permits(() => source.referrers(subject)).then((list) => readReferrers(source, subject, list, read)),
+      permits(() => source.referrers(subject)).then((list) => {
+        budget.referrers(list.length)
+        budget.announce(list)
+        return readReferrers(source, subject, list, read)
+      }),
       readTagged(source, subject, permits, read),
     ])
     return [...referrers, ...tagged]

@@ -5,6 +5,7 @@ import { formatPlatform, matches, type Platform, platformOfConfig } from '../oci
 import type { Attached } from '../report/model.ts'
 import type { Source } from '../store/store.ts'
 import { type Attachment, createFinder } from './attachments.ts'
+import { type Budget, createBudget, type Held } from './budget.ts'
 import type { Permits } from './permits.ts'
 import { BLOB_LIMIT, readBlob } from './read-blob.ts'
 import { checkSigned } from './signed.ts'
@@ -54,11 +55,12 @@ export type DiscoverOptions = Readonly<{
    * the same request tells what the child consists of.
    */
   mirror?: Promise<Source | undefined>
+  /** What the graphs of the run hold already. */
+  held?: Held
 }>
 
 /** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
 const DEPTH = 8
-const MOST_MANIFESTS = 10_000
 
 /** A manifest with all that was found below and attached to it. */
 type Found = Readonly<{
@@ -78,22 +80,41 @@ export async function discover(
   options: DiscoverOptions,
   permits: Permits,
 ): Promise<Graph> {
+  const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 })
+  return discoverWithin(budget, source, root, options, permits).catch((thrown: unknown) => {
+    budget.release()
+    throw thrown
+  })
+}
+
+async function discoverWithin(
+  budget: Budget,
+  source: Source,
+  root: Manifest,
+  options: DiscoverOptions,
+  unbounded: Permits,
+): Promise<Graph> {
+  // What waits for its turn is not asked for once the image has more than its budget.
+  const permits: Permits = (work, bytes) =>
+    unbounded(async () => {
+      budget.check()
+      return work()
+    }, bytes)
   await checkPlatform(source, root, options.platforms)
   const { platforms, referrers, requireSigned = false, skipMissing = false } = options
-  const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing) : async () => []
+  const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing, budget) : async () => []
   const readChild = childReader(source, options, permits)
   const seen = new Set<Digest>()
-  let explored = 0
 
   const explore = async (manifest: Manifest, depth: number, about?: Promise<Attachment[]>): Promise<Found> => {
     seen.add(manifest.descriptor.digest)
-    explored += 1
-    if (depth > DEPTH || explored > MOST_MANIFESTS) {
-      throw new PromoteError('UNSUPPORTED', `${source.name}: the image nests deeper or wider than any real one`, {
+    budget.count(manifest)
+    if (depth > DEPTH)
+      throw new PromoteError('UNSUPPORTED', `${source.name}: the image nests deeper than ${DEPTH} levels.`, {
         side: 'source',
       })
-    }
     const { wanted, left } = choose(manifest, platforms)
+    budget.announce(wanted)
     const below = async (child: Descriptor): Promise<Found[]> => {
       // While the manifest is on its way: what is attached to it is found by its digest, which is known.
       const about = attachmentsOf(child.digest)

@@ -15,20 +15,20 @@ export function expressionsOf(text: string): readonly Found[] {
     const { line } = node.loc.start
     if (node.type === 'RegExpLiteral') return [{ line, expression: new RegExp(`${node.pattern}`, `${node.flags}`) }]
     if (!/^(?:New|Call)Expression$/.test(node.type) || (node.callee as Node).name !== 'RegExp') return []
-    const [pattern, flags] = (node.arguments as Node[]).map((each) => valueOf(each, constants))
+    const [pattern, flags] = (node.arguments as Node[]).map((each) => constantOf(each, constants))
     return [pattern === undefined ? { line, computed: true } : { line, expression: new RegExp(pattern, flags) }]
   })
 }
 
-function valueOf(node: Node, constants: ReadonlyMap<string, Node>): string | undefined {
+function constantOf(node: Node, constants: ReadonlyMap<string, Node>): string | undefined {
   if (node.type === 'StringLiteral') return String(node.value)
   if (node.type === 'RegExpLiteral') return String(node.pattern)
   if (node.type === 'Identifier') {
     const known = constants.get(String(node.name))
-    return known === undefined ? undefined : valueOf(known, constants)
+    return known === undefined ? undefined : constantOf(known, constants)
   }
   if (node.type !== 'TemplateLiteral') return undefined
-  const values = (node.expressions as Node[]).map((each) => valueOf(each, constants))
+  const values = (node.expressions as Node[]).map((each) => constantOf(each, constants))
   if (values.includes(undefined)) return undefined
   return (node.quasis as { value: { cooked: string } }[])
     .map(({ value }, index) => value.cooked + (values[index] ?? ''))

@@ -81,7 +81,13 @@ export async function discover(
   permits: Permits,
 ): Promise<Graph> {
   const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 })
-  return discoverWithin(budget, source, root, options, permits).catch((thrown: unknown) => {
+  // What waits for its turn is not asked for once the image has more than its budget.
+  const bounded: Permits = (work, bytes) =>
+    permits(async () => {
+      budget.check()
+      return work()
+    }, bytes)
+  return discoverWithin(budget, source, root, options, bounded).catch((thrown: unknown) => {
     budget.release()
     throw thrown
   })
@@ -92,14 +98,8 @@ async function discoverWithin(
   source: Source,
   root: Manifest,
   options: DiscoverOptions,
-  unbounded: Permits,
+  permits: Permits,
 ): Promise<Graph> {
-  // What waits for its turn is not asked for once the image has more than its budget.
-  const permits: Permits = (work, bytes) =>
-    unbounded(async () => {
-      budget.check()
-      return work()
-    }, bytes)
   await checkPlatform(source, root, options.platforms)
   const { platforms, referrers, requireSigned = false, skipMissing = false } = options
   const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing, budget) : async () => []

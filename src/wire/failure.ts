@@ -44,6 +44,9 @@ const KNOWN: Readonly<Record<string, readonly [Code, string, boolean, string?]>>
   ENETUNREACH: ['NETWORK', 'the network is unreachable', true, 'Check the network, firewalls and HTTPS_PROXY.'],
   ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
   EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
+  // A request that still waited for its turn when the connections of the run were closed.
+  UND_ERR_DESTROYED: ['CANCELLED', 'the run is over', false],
+  UND_ERR_CLOSED: ['CANCELLED', 'the run is over', false],
   UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
   UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, 'Check the network, firewalls and HTTPS_PROXY.'],
   UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],

@@ -18,7 +18,6 @@ function endless(answer: (descriptor: Descriptor) => Manifest, referrers: (subje
     name: 'endless.example.com/a/b',
     resolve: nothing,
     blob: nothing,
-    tags: absent,
     find: absent,
     referrers: async (subject) => referrers(subject),
     manifest: async (descriptor) => {

@@ -22929,7 +22929,7 @@ function holdable(context) {
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
 /* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(8293);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6397);
 
 
 
@@ -23537,7 +23537,7 @@ async function expectStored(target, manifest, tag, stored) {
 
 /***/ }),
 
-/***/ 8293:
+/***/ 6397:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -23562,9 +23562,9 @@ var referrer = __nccwpck_require__(3530);
  * What is attached to a manifest of `source`: its referrers, and the tags of cosign's scheme. Each of the three tags is
  * asked for by name, because no list of tags proves that one is absent (a proxy project lists only what it has cached).
  */
-function createFinder(source, permits, skipMissing) {
+function createFinder(source, permits, skipMissing, budget) {
     /** A list may name what was deleted since. */
-    const read = (subject, what, work) => permits(work).catch((thrown) => {
+    const read = (subject, what, work) => permits(work).then(budget.count, (thrown) => {
         if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
             throw thrown;
         if (skipMissing)
@@ -23577,7 +23577,11 @@ function createFinder(source, permits, skipMissing) {
     });
     return async (subject) => {
         const [referrers, tagged] = await Promise.all([
-            permits(() => source.referrers(subject)).then((list) => readReferrers(source, subject, list, read)),
+            permits(() => source.referrers(subject)).then((list) => {
+                budget.referrers(list.length);
+                budget.announce(list);
+                return readReferrers(source, subject, list, read);
+            }),
             readTagged(source, subject, permits, read),
         ]);
         return [...referrers, ...tagged];
@@ -23606,6 +23610,84 @@ async function readTagged(source, subject, permits, read) {
 function typeOf(manifest) {
     const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType;
     return manifest.artifactType ?? config ?? manifest.descriptor.mediaType;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/budget.js
+
+/** What one image may consist of. Real ones stay far below; these bound what a hostile registry can make us ask for and keep. */
+const PER_IMAGE = {
+    /** Bytes of all manifests. */
+    bytes: 64 * 1024 * 1024,
+    /** Children and everything that is attached, each time that something names them: indexes may fan out to the same children. */
+    manifests: 10_000,
+    /** Signatures, SBOMs and attestations, counted before the first of them is read. */
+    referrers: 10_000,
+    /** Descriptors in all manifests: each takes more memory than its text. */
+    links: 200_000,
+};
+/** Bytes and descriptors of all images of a run, which are known before the first one is copied. */
+const PER_RUN = { bytes: 4 * PER_IMAGE.bytes, links: 4 * PER_IMAGE.links };
+/** @param name of the source repository, for messages. */
+function createBudget(name, held) {
+    const announced = new Set();
+    const counted = new Set();
+    const used = { bytes: 0, links: 0, referrers: 0, manifests: 0 };
+    const exceeded = (what, whole) => tooMuch(name, what, whole);
+    const check = () => {
+        if (used.manifests > PER_IMAGE.manifests)
+            throw exceeded(`${PER_IMAGE.manifests} manifests`);
+        if (used.bytes > PER_IMAGE.bytes)
+            throw exceeded('64 MiB of manifests');
+        if (used.links > PER_IMAGE.links)
+            throw exceeded(`${PER_IMAGE.links} layers and manifests`);
+        if (used.referrers > PER_IMAGE.referrers)
+            throw exceeded(`${PER_IMAGE.referrers} signatures and other referrers`);
+        if (held.bytes > PER_RUN.bytes || held.links > PER_RUN.links)
+            throw exceeded('256 MiB of manifests or 800000 layers', 'the images of this run have');
+    };
+    const add = (what, amount) => {
+        used[what] += amount;
+        held[what] += amount;
+    };
+    const announce = (descriptors) => {
+        used.manifests += descriptors.length;
+        for (const { digest, size } of descriptors) {
+            if (announced.has(digest))
+                continue;
+            announced.add(digest);
+            add('bytes', size);
+        }
+        check();
+    };
+    return {
+        announce,
+        count(manifest) {
+            const { descriptor, links } = manifest;
+            if (counted.has(descriptor.digest))
+                return manifest;
+            counted.add(descriptor.digest);
+            add('links', links.length);
+            announce([descriptor]);
+            return manifest;
+        },
+        referrers(count) {
+            used.referrers += count;
+            check();
+        },
+        check,
+        release() {
+            held.bytes -= used.bytes;
+            held.links -= used.links;
+            // What is still on its way is not counted again.
+            used.bytes = Number.POSITIVE_INFINITY;
+        },
+    };
+}
+function tooMuch(name, what, whole = 'the image and what is attached to it have') {
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${name}: ${whole} more than ${what}.`, {
+        side: 'source',
+        hint: 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.',
+    });
 }
 
 // EXTERNAL MODULE: ./lib/oci/digest.js
@@ -23805,30 +23887,41 @@ function unlessMissing(thrown) {
 
 
 
+
 function manifestKey(digest, tag) {
     return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
 }
 /** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
 const DEPTH = 8;
-const MOST_MANIFESTS = 10_000;
 const MISSING = 'the source does not have it';
 /** Reads manifests only; blobs are named, not read (but for the config of a single image when platforms are wanted). */
 async function discover(source, root, options, permits) {
+    const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 });
+    // What waits for its turn is not asked for once the image has more than its budget.
+    const bounded = (work, bytes) => permits(async () => {
+        budget.check();
+        return work();
+    }, bytes);
+    return discoverWithin(budget, source, root, options, bounded).catch((thrown) => {
+        budget.release();
+        throw thrown;
+    });
+}
+async function discoverWithin(budget, source, root, options, permits) {
     await checkPlatform(source, root, options.platforms);
     const { platforms, referrers, requireSigned = false, skipMissing = false } = options;
-    const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing) : async () => [];
+    const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing, budget) : async () => [];
     const readChild = childReader(source, options, permits);
     const seen = new Set();
-    let explored = 0;
     const explore = async (manifest, depth, about) => {
         seen.add(manifest.descriptor.digest);
-        explored += 1;
-        if (depth > DEPTH || explored > MOST_MANIFESTS) {
-            throw new errors/* PromoteError */.jG('UNSUPPORTED', `${source.name}: the image nests deeper or wider than any real one`, {
+        budget.count(manifest);
+        if (depth > DEPTH)
+            throw new errors/* PromoteError */.jG('UNSUPPORTED', `${source.name}: the image nests deeper than ${DEPTH} levels.`, {
                 side: 'source',
             });
-        }
         const { wanted, left } = choose(manifest, platforms);
+        budget.announce(wanted);
         const below = async (child) => {
             // While the manifest is on its way: what is attached to it is found by its digest, which is known.
             const about = attachmentsOf(child.digest);
@@ -24151,7 +24244,7 @@ function createLine(room) {
 /* harmony export */   iM: () => (/* binding */ plannedSteps)
 /* harmony export */ });
 /* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4619);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8293);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6397);
 
 
 /** Pure: what a run will do, and why. A dry run prints exactly this. */
@@ -24942,6 +25035,10 @@ var token_file = __nccwpck_require__(5386);
 
 /** A token that ends within this time may be refused on its way. Milliseconds. */
 const MARGIN = 10_000;
+const PEM = {
+    CERTIFICATE: /-----BEGIN [A-Z ]*CERTIFICATE-----/,
+    'PRIVATE KEY': /-----BEGIN [A-Z ]*PRIVATE KEY-----/,
+};
 const Named = schemas/* array */.YOg(schemas/* looseObject */._H3({ name: schemas/* string */.YjP() })).nullish();
 const Config = schemas/* object */.Ikc({
     'current-context': schemas/* string */.YjP().nullish(),
@@ -25092,7 +25189,7 @@ function pem(data, path, name, label, reader) {
     const text = data
         ? Buffer.from(data, 'base64').toString('utf8')
         : (0,read_file/* readText */.yR)({ what: `${name} file`, path: beside(path ?? '', reader), side: reader.side });
-    if (new RegExp(`-----BEGIN [A-Z ]*${label}-----`).test(text))
+    if (PEM[label].test(text))
         return text;
     throw broken(reader, data ? `has a ${name}-data that is not base64 of PEM.` : `names a ${name} that is not PEM.`);
 }
@@ -25670,7 +25767,7 @@ function fromFile({ from, path = '' }, { type }, readFile, problems, stray) {
 }
 /** Blanks around a value are an accident of YAML; in a secret only the line end that editors and `echo` add is. */
 function tidy(type, value) {
-    return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/[\r\n]+$/, '') : value.trim();
+    return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/(?<![\r\n])[\r\n]+$/, '') : value.trim();
 }
 function readFlags(argv) {
     const flags = { values: new Map(), files: new Map(), problems: [] };
@@ -25989,8 +26086,11 @@ function encodings(value) {
     const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)];
     return [
         ...base64,
-        ...base64.map((form) => form.replace(/=+$/, '')),
-        ...base64.map((form) => form.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')),
+        ...base64.map((form) => form.replace(/(?<!=)=+$/, '')),
+        ...base64.map((form) => form
+            .replaceAll('+', '-')
+            .replaceAll('/', '_')
+            .replace(/(?<!=)=+$/, '')),
         ...percent,
         ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
         JSON.stringify(value).slice(1, -1),
@@ -26124,7 +26224,7 @@ function readable({ text, content, say, readFile }, name) {
     }
     return value;
 }
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----(?:(?!-----BEGIN)[\s\S])*?-----END CERTIFICATE-----/g;
 /** PEM text or the path of such a file; only its certificates are kept. */
 function certificates({ text, say, readFile }) {
     const value = text('ca');
@@ -28412,7 +28512,7 @@ const DEFAULT_TAG = 'latest';
 function splitList(text) {
     return text
         .split(/\r\n|\r|\n/)
-        .flatMap((line) => line.replace(/(^|\s)#.*$/, '').split(','))
+        .flatMap((line) => line.replace(/(?<=^|\s)#.*/s, '').split(','))
         .map((item) => item.trim())
         .filter((item) => item !== '');
 }
@@ -30233,7 +30333,7 @@ const STREAM_LIMIT = 16 * 1024 * 1024;
 const QUOTE_LIMIT = 400;
 function kubernetes(url, side, send, context, login) {
     // Rancher keeps the API of each cluster below a path.
-    const base = url.pathname.replace(/\/+$/, '');
+    const base = url.pathname.replace(/(?<!\/)\/+$/, '');
     return {
         url,
         side,
@@ -30363,7 +30463,7 @@ function hintOf(code, kube) {
 }
 /** The usual mistake is the console's URL; its host name tells the API's. */
 function apiUrlHint(url, side) {
-    const domain = /\.apps\.(.+)$/.exec(url.hostname)?.[1];
+    const domain = /\.apps\.(.+)/s.exec(url.hostname)?.[1];
     const example = `https://api.${domain ?? '<cluster>'}:6443`;
     return `Set ${side}-cluster to the URL of the API server, usually ${example}; \`oc whoami --show-server\` prints it.`;
 }
@@ -30541,7 +30641,7 @@ async function createStream(kube, repository, user, registryUser) {
 async function forbidden(reply, tried, kube, where, registryUser) {
     const message = `${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`;
     // resourcequota admission says Forbidden as well (`exceeded quota: …, requested: openshift.io/imagestreams=1, …`).
-    if (/exceeded quota|forbidden: [^"]*exceeds/i.test((0,kubernetes/* statusOf */.c2)(reply)?.message ?? ''))
+    if (/exceeded quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test((0,kubernetes/* statusOf */.c2)(reply)?.message ?? ''))
         return new errors/* PromoteError */.jG('QUOTA', message, {
             side: kube.side,
             status: 403,
@@ -30981,7 +31081,7 @@ function unauthorized(reply, asked) {
 }
 function tokenPage(reply, words) {
     const linked = lines(reply.headers.link).find((line) => /rel="?related"?/i.test(line));
-    return /<([^>]+)>/.exec(linked ?? '')?.[1] ?? /by visiting (https:\/\/[^\s"]+)/.exec(words)?.[1];
+    return /<([^<>]+)>/.exec(linked ?? '')?.[1] ?? /by visiting (https:\/\/[^\s"]+)/.exec(words)?.[1];
 }
 const oauthErrorSchema = schemas/* looseObject */._H3({ error: schemas/* string */.YjP(), error_description: schemas/* string */.YjP().nullish() });
 /** The `error` of an OAuth error body (RFC 6749 section 5.2). */
@@ -31073,7 +31173,7 @@ function serverFrom(reply, api, side) {
         issuer,
         authorize: endpoint(metadata.authorization_endpoint, 'authorization_endpoint', api, side),
         token: endpoint(metadata.token_endpoint, 'token_endpoint', api, side),
-        redirectUri: `${issuer.origin}${issuer.pathname.replace(/\/+$/, '')}/oauth/token/implicit`,
+        redirectUri: `${issuer.origin}${issuer.pathname.replace(/(?<!\/)\/+$/, '')}/oauth/token/implicit`,
         pkce: metadata.code_challenge_methods_supported?.includes('S256') ?? false,
     };
 }
@@ -31644,8 +31744,8 @@ var atomic = __nccwpck_require__(5012);
 var attached_tags = __nccwpck_require__(4619);
 // EXTERNAL MODULE: ./lib/copy/execute.js + 3 modules
 var execute = __nccwpck_require__(2966);
-// EXTERNAL MODULE: ./lib/copy/graph.js + 4 modules
-var copy_graph = __nccwpck_require__(8293);
+// EXTERNAL MODULE: ./lib/copy/graph.js + 5 modules
+var copy_graph = __nccwpck_require__(6397);
 // EXTERNAL MODULE: ./lib/copy/guards.js
 var guards = __nccwpck_require__(3219);
 // EXTERNAL MODULE: ./lib/copy/plan.js
@@ -32105,7 +32205,7 @@ async function listWorks(source, destinations, run) {
     }
 }
 /** resolve, discover: under way at once, whatever the destinations do; but for the children of an index, which see `near`. */
-function readImage(pair, side, { config, shared, graphs, platforms }) {
+function readImage(pair, side, { config, shared, graphs, held, platforms }) {
     const source = side
         .then((opened) => opened.repository(pair.source))
         .then((from) => ({ ...from, store: platforms.watch(from.store) }));
@@ -32123,7 +32223,7 @@ function readImage(pair, side, { config, shared, graphs, platforms }) {
         const mirror = near.then((place) => [...(place?.tags.values() ?? [])].includes(digest) ? place?.to.store : undefined);
         // Many tags may have one image: it is looked into once.
         const key = JSON.stringify([from.origin, from.store.name, digest, wanted.platforms]);
-        const known = graphs.get(key) ?? (0,copy_graph/* discover */.k)(from.store, root, { ...wanted, mirror }, shared.permits);
+        const known = graphs.get(key) ?? (0,copy_graph/* discover */.k)(from.store, root, { ...wanted, mirror, held }, shared.permits);
         graphs.set(key, known);
         return known;
     };
@@ -32849,7 +32949,7 @@ function number(header, at, length) {
     if (((field[0] ?? 0) & 0x80) === 0) {
         const text = field
             .toString('latin1')
-            .replace(/[\0 ]+$/, '')
+            .replace(/(?<![\0 ])[\0 ]+$/, '')
             .trim();
         return /^[0-7]{1,12}$/.test(text) ? Number.parseInt(text, 8) : undefined;
     }
@@ -34756,6 +34856,9 @@ const KNOWN = {
     ENETUNREACH: ['NETWORK', 'the network is unreachable', true, 'Check the network, firewalls and HTTPS_PROXY.'],
     ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
     EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
+    // A request that still waited for its turn when the connections of the run were closed.
+    UND_ERR_DESTROYED: ['CANCELLED', 'the run is over', false],
+    UND_ERR_CLOSED: ['CANCELLED', 'the run is over', false],
     UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
     UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, 'Check the network, firewalls and HTTPS_PROXY.'],
     UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
@@ -38243,7 +38346,18 @@ function createRun(config, host, context) {
     const width = (0,copy_permits/* smallAtOnce */.I1)(config.jobs);
     const shared = { context, permits, width, fanout, retries: config.retries, homes: new Map(), emit, check };
     const platforms = createPlatforms();
-    return { config, host, context, shared, works: [], graphs: new Map(), platforms, plans: [], halted };
+    return {
+        config,
+        host,
+        context,
+        shared,
+        works: [],
+        graphs: new Map(),
+        held: { bytes: 0, links: 0 },
+        platforms,
+        plans: [],
+        halted,
+    };
 }
 function createWork(image, destination, { config, context, works, platforms }) {
     const { pair } = image;

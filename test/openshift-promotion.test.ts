@@ -24,6 +24,8 @@ import { onThatOccasion } from './troubleshooting/stage.ts'
 
 const INDEX = makeIndex({ seed: 41 })
 const IMAGES = 'dev/app:1.0=prod/app:1.0'
+/** Where images were imported from. */
+const HOME = 'registry.far.example.com/far/away'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
@@ -405,13 +407,11 @@ describe('a registry that', () => {
   test('pulls through what was imported from elsewhere', async () => {
     const upstream = createStorage()
     const at = await clusters({ upstream })
-    seedImage(at.dev, 'dev/imported', INDEX, '2.0')
-    // The image stream knows it, the registry has none of it.
-    for (const digest of INDEX.blobs.keys()) at.dev.store.blobs.delete(digest)
-    at.dev.store.repositories.clear()
-    seedImage(upstream, 'far/away', INDEX, '2.0')
+    const imported = makeIndex({ seed: 52 })
+    seedImage(upstream, 'far/away', imported, '2.0')
+    at.dev.importImage('dev/imported', imported, '2.0', HOME)
     const images = 'dev/imported:2.0=prod/app:1.0'
-    await expectPromoted(await promotion(byPassword(at.dev), byPassword(at.prod), { more: { images } }), at)
+    await expectPromoted(await promotion(byPassword(at.dev), byPassword(at.prod), { more: { images } }), at, imported)
   })
 
   test('is of another cluster than the API gets no token of it', async () => {

@@ -69,6 +69,7 @@ export interface EmbeddedCluster {
   /** Blobs and manifests of the registry; with `adopt`, what `seedImage(cluster, …)` fills without a request. */
   readonly store: Storage
   readonly adopt: OpenShiftRegistry['adopt']
+  readonly importImage: OpenShiftRegistry['importImage']
   /** Traffic of the registry in bytes. */
   readonly stats: Stats
   /** Upload sessions of the registry that are neither committed nor cancelled. */
@@ -122,6 +123,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Embedd
     options: live,
     store: images.store,
     adopt: images.adopt,
+    importImage: images.importImage,
     stats: images.log.stats,
     openUploads: images.openUploads,
     redirectBlobs: (how) => images.redirectBlobs({ ...how, now: world.now, tls: tls.registry }),

@@ -242,7 +242,7 @@ export function isIndex(mediaType: string): boolean {
   return mediaType === MEDIA.index || mediaType === MEDIA.list
 }
 
-/** Layers that nobody pushes: image-spec layer.md "Non-Distributable Layers", docker foreign layers. */
+/** Layers that a plain registry does not ask for: image-spec layer.md "Non-Distributable Layers", docker foreign layers. */
 export function isForeign(entry: Entry): boolean {
   return /nondistributable|foreign/.test(entry.mediaType) || (entry.urls?.length ?? 0) > 0
 }

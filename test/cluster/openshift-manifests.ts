@@ -6,7 +6,6 @@ import {
   type Failure,
   failure,
   failures,
-  isForeign,
   isIndex,
   MANIFEST_LIMIT,
   MEDIA,
@@ -17,16 +16,24 @@ import {
 } from './distribution.ts'
 import { parseJson } from './go-json.ts'
 import type { Answer, Incoming } from './http.ts'
-import type { BlobRef, Image, PlatformRef, RegistryDeps, User } from './state.ts'
-import type { Storage, StoredBlob, StoredManifest } from './storage.ts'
+import { type BlobRef, type Image, INTERNAL_REGISTRY, type PlatformRef, type RegistryDeps, type User } from './state.ts'
+import type { Repository, Storage, StoredBlob, StoredManifest } from './storage.ts'
 
 /** Manifests of the integrated registry (image-registry manifestservice.go, tagservice.go; distribution manifests.go). */
 export interface ManifestDeps extends RegistryDeps {
   store: Storage
-  upstream: Storage | undefined
+  upstream: Upstream
   visible(repository: string, digest: string): StoredBlob | undefined
   location(request: Incoming, path: string): string
   sleep(milliseconds: number): Promise<unknown>
+}
+
+/** The registries that images were imported from. */
+export interface Upstream {
+  /** @param reference `host/path`, with or without digest; undefined: not reachable, unknown, or the registry itself. */
+  repository(reference: string): Repository | undefined
+  /** A blob that one of the stream's images may have been imported with. */
+  blob(name: string, digest: Digest): StoredBlob | undefined
 }
 
 export interface OpenShiftManifests {
@@ -39,8 +46,24 @@ export function openshiftManifests(deps: ManifestDeps): OpenShiftManifests {
   const { streams, store } = deps
 
   function bytesOf(digest: Digest): StoredManifest | undefined {
-    const all = [...store.repositories.values(), ...(deps.upstream?.repositories.values() ?? [])]
-    return all.find((repository) => repository.manifests.has(digest))?.manifests.get(digest)
+    const home = [...store.repositories.values()].find((repository) => repository.manifests.has(digest))
+    return home?.manifests.get(digest)
+  }
+
+  /** pullthroughmanifestservice.go remoteGet: what is pulled through is stored as well, without a look at its blobs. */
+  function pullThrough(repository: string, digest: Digest): StoredManifest | Answer {
+    const [ns = '', name = ''] = repository.split('/')
+    const from = streams.origin(ns, name, digest) ?? ''
+    if (from.startsWith(`${INTERNAL_REGISTRY}/`)) return unknown({ Name: repository, Revision: digest })
+    const found = deps.upstream.repository(from)?.manifests.get(digest)
+    if (found) {
+      if (deps.options.mirror !== false) store.repository(repository).manifests.set(digest, found)
+      return found
+    }
+    const why = deps.options.upstreamGone
+      ? `Get "https://${from.split('/')[0]}/v2/": dial tcp 192.0.2.1:443: connect: connection refused`
+      : 'manifest unknown: manifest unknown'
+    return failure(404, 'OPENSHIFT_PULLTHROUGH_MANIFEST', `unable to pull manifest from ${from}@${digest}: ${why}`)
   }
 
   /** The manifest as this stream shows it, or what the registry says instead. */
@@ -49,8 +72,7 @@ export function openshiftManifests(deps: ManifestDeps): OpenShiftManifests {
     // imagestream.go resolveUpstreamRef wraps the API's 404 as Unknown.
     if (!streams.get(ns, name)) return failure(500, 'UNKNOWN', 'unknown error', {})
     if (!streams.image(ns, name, digest)) return unknown({ Name: repository, Revision: digest })
-    const reason = `unable to pull manifest from ${repository}@${digest}: manifest unknown`
-    return bytesOf(digest) ?? failure(404, 'OPENSHIFT_PULLTHROUGH_MANIFEST', reason)
+    return bytesOf(digest) ?? pullThrough(repository, digest)
   }
 
   function read(request: Incoming, repository: string, reference: string): Answer {
@@ -85,7 +107,7 @@ export function openshiftManifests(deps: ManifestDeps): OpenShiftManifests {
     if (!wellTyped(document, mediaType)) return manifestInvalid()
     const digest = digestOf(bytes)
     if (isDigest(reference) && reference !== digest) return digestInvalid()
-    const faults = await verify(repository, document)
+    const faults = await verify(repository, document, mediaType)
     if (faults.length > 0) return failures(faults[0]?.code === 'UNKNOWN' ? 500 : 400, faults)
     // "unrecognized manifest schema version" and, from the API, a name that is no tag: errors without a code of their own.
     if (document.schemaVersion !== 2 || reference.includes(':') !== isDigest(reference))
@@ -116,11 +138,16 @@ export function openshiftManifests(deps: ManifestDeps): OpenShiftManifests {
   }
 
   /** Config and layers only, in this order: children of lists and indexes are not looked at. */
-  async function verify(repository: string, document: Document): Promise<Failure[]> {
+  async function verify(repository: string, document: Document, mediaType: string): Promise<Failure[]> {
     const faults: Failure[] = []
     const entries: Partial<Entry>[] = document.manifests ? [] : [document.config ?? {}, ...(document.layers ?? [])]
     for (const entry of entries as Entry[]) {
-      if (isForeign(entry)) continue
+      const external = mediaType === MEDIA.v2s2 ? externalLayer(entry) : undefined
+      if (external === 'fine') continue
+      if (external === 'wrong') {
+        faults.push({ code: 'UNKNOWN', message: 'unknown error' }, { code: 'UNKNOWN', message: 'unknown error' })
+        continue
+      }
       if (!isDigest(entry.digest ?? '')) {
         // Without detail, unlike the same code elsewhere (registry/handlers/manifests.go PutManifest).
         faults.push({ code: 'DIGEST_INVALID', message: 'provided digest did not match uploaded content' })
@@ -166,6 +193,13 @@ export function openshiftManifests(deps: ManifestDeps): OpenShiftManifests {
       return { digest, size: bytes.length, read }
     },
   }
+}
+
+/** manifestschema2handler.go verifyLayer. For OCI manifests there is no such rule: each layer has to be there. */
+function externalLayer({ mediaType, urls = [] }: Entry): 'fine' | 'wrong' | undefined {
+  if (mediaType === 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip')
+    return urls.length > 0 ? 'fine' : 'wrong'
+  return urls.length > 0 ? 'wrong' : undefined
 }
 
 /** What `Accept` makes of a manifest (distribution registry/handlers/manifests.go GetManifest). */

@@ -2,7 +2,7 @@ import { request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { Agent, request } from 'undici'
-import { digestOf } from '../../src/oci/digest.ts'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { MEDIA } from './distribution.ts'
 import { createFaults } from './faults.ts'
 import { listener } from './http.ts'
@@ -100,6 +100,9 @@ const image = makeImage({ seed: 21 })
 const other = makeImage({ seed: 22 })
 const layer = [...image.blobs.values()][0] as Uint8Array
 const digest = digestOf(layer)
+const HOME = 'registry.far.example.com/far/away'
+const URLS = { urls: ['https://far.example.com/layer'] }
+const FOREIGN = 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip'
 const nobody = digestOf(Buffer.from('nobody has this'))
 const octets = { 'content-type': 'application/octet-stream' }
 const EVERY = Object.values(MEDIA).join(', ')
@@ -386,21 +389,80 @@ describe('reading manifests', () => {
 
   test('an imported image is pulled through; when its home lost it, that is said', async () => {
     seedImage(upstream, 'far/away', other, 'v1')
-    const adopt = (from: BuiltImage) =>
-      streams.addTag('src', 'app', 'imported', {
-        digest: from.root.digest,
-        mediaType: MEDIA.manifest,
-        size: 1,
-        layers: [...from.blobs].map(([digest, { length: size }]) => ({ digest, size, mediaType: '' })),
-        manifests: [],
-      })
-    adopt(other)
+    registry.importImage('src/app', other, 'imported', HOME)
     expect((await get('src/app', 'imported', EVERY)).bytes).toEqual(Buffer.from(other.root.bytes))
     const [blob, bytes] = [...other.blobs][0] as [string, Uint8Array]
     expect((await call('HEAD', `/v2/src/app/blobs/${blob}`)).headers['content-length']).toBe(String(bytes.length))
     expect((await call('GET', `/v2/src/app/blobs/${blob}`)).bytes).toEqual(Buffer.from(bytes))
-    adopt(makeImage({ seed: 77 }))
+    registry.importImage('src/app', makeImage({ seed: 77 }), 'imported', HOME)
     expect((await get('src/app', 'imported', EVERY)).text).toContain('OPENSHIFT_PULLTHROUGH_MANIFEST')
+  })
+
+  test.each(['GET', 'HEAD'])(
+    '%s stores in the background what it pulls through; a mount and a push do not',
+    async (method) => {
+      const imported = makeImage({ seed: method === 'GET' ? 78 : 79 })
+      seedImage(upstream, 'far/away', imported)
+      registry.importImage('src/app', imported, 'imported', HOME)
+      const [blob] = [...imported.blobs.keys()] as [Digest]
+      const { status } = await begin('src/app', `?mount=${blob}&from=src/app`)
+      const pushed = await put('src/app', 'pushed', imported.root)
+      expect([status, pushed.status, registry.store.blobs.has(blob)]).toEqual([202, 201, false])
+      expect((await call(method, `/v2/src/app/blobs/${blob}`)).status).toBe(200)
+      await new Promise(setImmediate)
+      expect(registry.store.blobs.has(blob)).toBe(true)
+      expect((await begin('src/app', `?mount=${blob}&from=src/app`)).status).toBe(201)
+    },
+  )
+
+  test('where its home is gone, a blob is unknown, and of a manifest the reason is told', async () => {
+    const imported = makeIndex({ seed: 80 })
+    seedImage(upstream, 'far/away', imported)
+    registry.importImage('src/app', imported, 'imported', HOME)
+    options.upstreamGone = true
+    const [child] = imported.manifests as [BuiltManifest]
+    const answer = await get('src/app', child.digest, EVERY)
+    expect([answer.status, answer.text]).toEqual([404, expect.stringContaining('OPENSHIFT_PULLTHROUGH_MANIFEST')])
+    expect(answer.text).toContain(`unable to pull manifest from ${HOME}@${child.digest}: Get`)
+    const [blob] = [...imported.blobs.keys()]
+    expect((await call('GET', `/v2/src/app/blobs/${blob}`)).text).toContain('BLOB_UNKNOWN')
+  })
+
+  test('the inventory names the children of an index that nobody has pushed, as missing', async () => {
+    const index = makeIndex({ seed: 81 })
+    const [first, second] = index.manifests as [BuiltManifest, BuiltManifest]
+    fill('src/app', index)
+    for (const [reference, manifest] of [
+      [first.digest, first],
+      ['v1', index.root],
+    ] as const)
+      await put('src/app', reference, manifest)
+    const { images, blobs } = streams.layers('src', 'app') ?? { images: {}, blobs: {} }
+    expect(images[second.digest]).toEqual({ layers: null, imageMissing: true })
+    expect(images[first.digest]).toMatchObject({ imageMissing: false })
+    expect(Object.keys(blobs)).not.toContain(second.digest)
+  })
+
+  test.each<[string, boolean, string, object, string]>([
+    [
+      'an OCI layer that is elsewhere',
+      false,
+      'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip',
+      URLS,
+      'MANIFEST_BLOB_UNKNOWN',
+    ],
+    ["docker's foreign layer", true, FOREIGN, URLS, ''],
+    ["docker's foreign layer without an address", true, FOREIGN, {}, 'UNKNOWN'],
+    ["docker's own layer with an address", true, 'application/vnd.docker.image.rootfs.diff.tar.gzip', URLS, 'UNKNOWN'],
+  ])('a manifest with %s', async (_name, docker, mediaType, more, code) => {
+    const base = makeImage({ seed: 82, docker })
+    fill('src/app', base)
+    const document = JSON.parse(Buffer.from(base.root.bytes).toString()) as { layers: object[] }
+    document.layers.push({ mediaType, digest: nobody, size: 9, ...more })
+    const bytes = Buffer.from(JSON.stringify(document))
+    const answer = await put('src/app', 'v1', { ...base.root, bytes, digest: digestOf(bytes) })
+    const errors = answer.status === 201 ? [] : (JSON.parse(answer.text) as { errors: { code: string }[] }).errors
+    expect(errors[0]?.code ?? '').toBe(code)
   })
 })
 

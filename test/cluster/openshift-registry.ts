@@ -13,11 +13,12 @@ import {
   uploadUnknown,
 } from './distribution.ts'
 import { type Answer, createLog, type Handler, type Incoming, type Log, listener } from './http.ts'
+import type { BuiltImage } from './image.ts'
 import { openshiftAccess } from './openshift-access.ts'
-import { openshiftManifests, toImage } from './openshift-manifests.ts'
+import { openshiftManifests, toImage, type Upstream } from './openshift-manifests.ts'
 import { listen, stop } from './plain.ts'
 import { createRedirects, type RedirectOptions, type Redirects } from './redirect.ts'
-import type { RegistryDeps } from './state.ts'
+import { INTERNAL_REGISTRY, type RegistryDeps } from './state.ts'
 import { createStorage, type Storage, type StoredBlob } from './storage.ts'
 import { created, createUploads } from './uploads.ts'
 
@@ -31,6 +32,8 @@ export interface OpenShiftRegistry {
   readonly log: Log
   /** What a storage-level import (`oc import-image`) or a seeded image needs to be known: Image object, stream and tag. */
   adopt(repository: string, digest: Digest, tag?: string): void
+  /** `oc import-image` of what `upstream` has: the stream refers to it and to its home, and nothing is stored. */
+  importImage(repository: string, image: BuiltImage, tag: string, from: string): void
   /** From now on blob reads answer 307 to a fourth host. @returns its origin. */
   redirectBlobs(options?: RedirectOptions & { tls?: { cert: string; key: string }; now?: () => number }): Promise<URL>
   /** Upload sessions that are neither committed nor cancelled. */
@@ -42,7 +45,7 @@ export interface OpenShiftRegistry {
 export interface OpenShiftOptions {
   store?: Storage
   log?: Log
-  /** Where images were imported from: what a stream refers to and `store` lacks is pulled through from here. */
+  /** Where images were imported from: `host/path` of an event is the repository `path` here. */
   upstream?: Storage
   /** For the wait for missing blobs. */
   sleep?: (milliseconds: number) => Promise<unknown>
@@ -66,17 +69,47 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
   const storageHosts: Awaited<ReturnType<typeof listen>>[] = []
   let redirects: Redirects | undefined
 
-  /** Linked by upload or mount, or referred to by the image stream (blobdescriptorservice.go); a manifest is a blob too. */
-  function visible(name: string, digest: string): StoredBlob | undefined {
+  /**
+   * Linked by upload or mount, or in the storage and named by the image stream (blobdescriptorservice.go); a manifest is a blob too.
+   * @param links whose links count; another repository than that of the stream in a mount.
+   */
+  function stored(name: string, digest: string, links = name): StoredBlob | undefined {
     if (!isDigest(digest)) return undefined
-    const stored = store.blobs.get(digest)
-    if (stored && store.repositories.get(name)?.blobs.has(digest)) return stored
+    const blob = store.blobs.get(digest)
+    if (blob && store.repositories.get(links)?.blobs.has(digest)) return blob
     const [ns = '', stream = ''] = name.split('/')
     if (!deps.streams.layers(ns, stream)?.blobs[digest]) return undefined
-    return stored ?? manifests.asBlob(digest) ?? options.upstream?.blobs.get(digest)
+    return blob ?? manifests.asBlob(digest)
   }
 
-  const manifests = openshiftManifests({ ...deps, store, upstream: options.upstream, visible, location, sleep })
+  /** At one of the places that the stream's images come from (remoteblobgetter.go), whether its images name the blob or not. */
+  const upstream: Upstream = {
+    repository(reference) {
+      const [host = '', ...path] = reference.replace(/@.*$/, '').split('/')
+      return isLocal(host) || deps.options.upstreamGone ? undefined : options.upstream?.repositories.get(path.join('/'))
+    },
+    blob(name, digest) {
+      const [ns = '', stream = ''] = name.split('/')
+      const homes = deps.streams.references(ns, stream).map((reference) => upstream.repository(reference))
+      return homes.some((home) => home?.blobs.has(digest)) ? options.upstream?.blobs.get(digest) : undefined
+    },
+  }
+  const isLocal = (host: string) => host === INTERNAL_REGISTRY
+
+  /** What the check of a pushed manifest sees (pullthroughBlobStore.Stat). */
+  const visible = (name: string, digest: string): StoredBlob | undefined =>
+    stored(name, digest) ?? (isDigest(digest) ? upstream.blob(name, digest) : undefined)
+
+  /** In the background, begun by GET and HEAD alike (pullthroughblobstore.go ServeBlob). */
+  function mirror(name: string, blob: StoredBlob): void {
+    if (deps.options.mirror === false) return
+    setImmediate(() => {
+      store.blobs.set(blob.digest, blob)
+      store.repository(name).blobs.add(blob.digest)
+    })
+  }
+
+  const manifests = openshiftManifests({ ...deps, store, upstream, visible, location, sleep })
   const access = openshiftAccess(deps)
 
   function blobs(request: Incoming, name: string, digest: string): Answer {
@@ -84,9 +117,13 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
     if (request.method === 'DELETE') {
       return store.repositories.get(name)?.blobs.delete(digest as Digest) ? { status: 202 } : blobUnknown(digest)
     }
-    const blob = visible(name, digest)
-    if (!blob) return blobUnknown(digest)
-    return redirects && store.blobs.has(digest) ? redirects.answer(request, digest) : blobAnswer(request, blob)
+    const blob = stored(name, digest)
+    if (blob)
+      return redirects && store.blobs.has(digest) ? redirects.answer(request, digest) : blobAnswer(request, blob)
+    const remote = upstream.blob(name, digest)
+    if (!remote) return blobUnknown(digest)
+    mirror(name, remote)
+    return blobAnswer(request, remote)
   }
 
   async function upload(request: Incoming, name: string, id: string | undefined, deferred: boolean): Promise<Answer> {
@@ -94,7 +131,8 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
     if (request.method !== 'POST') return uploadUnknown(/^(?:GET|HEAD)$/.test(request.method) ? {} : undefined)
     const digest = request.query.get('mount')
     const from = request.query.get('from')
-    const blob = digest !== null && from !== null && !deferred ? visible(from, digest) : undefined
+    // Pull-through has no part in a mount (linkedblobstore.go mount): 201 means that the blob is in the storage.
+    const blob = digest !== null && from !== null && !deferred ? stored(name, digest, from) : undefined
     if (blob && digest !== null && isDigest(digest)) {
       for (const one of [digest, blob.digest]) store.repository(name).blobs.add(one)
       return created(request, name, blob.digest, { location, digestHeader })
@@ -201,6 +239,10 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
       if (!deps.streams.projects.has(ns)) deps.streams.addProject(ns)
       if (!deps.streams.get(ns, name)) deps.streams.create(ns, name)
       deps.streams.addTag(ns, name, tag, image)
+    },
+    importImage(repository, { manifests: built }, tag, from) {
+      const [ns = '', name = ''] = repository.split('/')
+      deps.streams.importTag(ns, name, tag, built.map(toImage), from)
     },
     async redirectBlobs({ tls, now = Date.now, ...how } = {}) {
       let origin = ''

@@ -38,6 +38,10 @@ export interface RegistryOptions {
   edgeRouter?: boolean
   /** How long the body of an upload goes on arriving after its client has gone. */
   late?: Late
+  /** true: what streams refer to elsewhere cannot be reached any more. */
+  upstreamGone?: boolean
+  /** false: what is pulled through is not stored (the registry's write limits are reached, or `pullthrough.mirror` is off). */
+  mirror?: boolean
 }
 
 export type BlobRef = Readonly<{ digest: string; size: number; mediaType: string }>
@@ -93,7 +97,7 @@ export interface Project {
 /** `imagestreams/<name>/layers`: every blob and image that the stream refers to, its whole history included. */
 export type StreamLayers = Readonly<{
   blobs: Record<string, { size: number | null; mediaType: string }>
-  images: Record<string, { layers: string[] | null; manifests?: string[]; config?: string }>
+  images: Record<string, { layers: string[] | null; manifests?: string[]; config?: string; imageMissing: boolean }>
 }>
 
 export interface Streams {
@@ -112,9 +116,15 @@ export interface Streams {
   tags(ns: string, name: string): string[]
   /** ImageStreamMapping: stores the Image and puts it on top of the tag's history. Repeating the current digest changes nothing. */
   addTag(ns: string, name: string, tag: string, image: Image): void
+  /** `oc import-image`: the stream refers to `from` (`host/repository`), and nothing is stored. Also known by `images`: the children. */
+  importTag(ns: string, name: string, tag: string, images: readonly Image[], from: string): void
   /** The Image when this stream knows it: in a tag's history, or a child of a list or index there. */
   image(ns: string, name: string, digest: string): Image | undefined
   layers(ns: string, name: string): StreamLayers | undefined
+  /** `dockerImageReference` of the events of every tag, newest first. */
+  references(ns: string, name: string): string[]
+  /** Where this image comes from: by its own event, or that of an index which names it (imagestream.go resolveUpstreamRef). */
+  origin(ns: string, name: string, digest: string): string | undefined
   /** Why quota or limit range refuse this image in this stream (created first when missing); undefined when they do not. */
   refusal(ns: string, name: string, image?: Image): string | undefined
   /** Counts up: the resourceVersion of the next change. */
@@ -160,18 +170,37 @@ export function createStreams(now: () => number): Streams {
       const stream = get(ns, name)
       if (!stream) throw new Error(`no image stream ${ns}/${name}`)
       images.set(image.digest, image)
-      if (pushEvent(stream, tag, image.digest, timestamp())) stream.resourceVersion = nextVersion()
+      const from = `${INTERNAL_REGISTRY}/${ns}/${name}`
+      if (pushEvent(stream, tag, image.digest, from, timestamp())) stream.resourceVersion = nextVersion()
+    },
+    importTag(ns, name, tag, imported, from) {
+      const stream = get(ns, name) ?? create(ns, name)
+      // An Image that a push has made stays what it is.
+      for (const image of imported) if (!images.has(image.digest)) images.set(image.digest, image)
+      const root = imported.at(-1)
+      if (root && pushEvent(stream, tag, root.digest, from, timestamp())) stream.resourceVersion = nextVersion()
     },
     image(ns, name, digest) {
       const stream = get(ns, name)
-      return stream && [...known(stream, images)].find((image) => image.digest === digest)
+      return stream && [...known(stream, images)].find(([known]) => known === digest)?.[1]
     },
     layers(ns, name) {
       const stream = get(ns, name)
       return stream && inventory(known(stream, images))
     },
+    references: (ns, name) => eventsOf(get(ns, name)).map(({ dockerImageReference }) => dockerImageReference),
+    origin(ns, name, digest) {
+      const events = eventsOf(get(ns, name))
+      const isParent = (event: TagEvent) => images.get(event.image)?.manifests.some((child) => child.digest === digest)
+      const found = events.find(({ image }) => image === digest) ?? events.find(isParent)
+      return found?.dockerImageReference.replace(/@.*$/, '')
+    },
     refusal: (ns, name, image) => refuse(ns, projects.get(ns), get(ns, name) ? 0 : 1, list(ns).length, image),
   }
+}
+
+function eventsOf(stream: ImageStream | undefined): TagEvent[] {
+  return [...(stream?.tags.values() ?? [])].flat()
 }
 
 function emptyProject(name: string, created: string): Project {
@@ -190,32 +219,44 @@ function emptyStream(namespace: string, name: string, created: string, resourceV
   return { namespace, name, uid: randomUUID(), created, resourceVersion, labels: {}, annotations: {}, spec, tags }
 }
 
-/** @returns false when the tag is there already. */
-function pushEvent(stream: ImageStream, tag: string, image: string, created: string): boolean {
+/**
+ * The same image from another place replaces the event of the one before (library-go imageutil.AddTagEventToImageStream).
+ * @returns false when the tag is there already.
+ */
+function pushEvent(stream: ImageStream, tag: string, image: string, from: string, created: string): boolean {
   const history = stream.tags.get(tag) ?? []
-  if (history[0]?.image === image) return false
-  const dockerImageReference = `${INTERNAL_REGISTRY}/${stream.namespace}/${stream.name}@${image}`
-  stream.tags.set(tag, [{ created, image, dockerImageReference, generation: 1 }, ...history])
+  const dockerImageReference = `${from}@${image}`
+  const current = history[0]
+  if (current?.image === image && current.dockerImageReference === dockerImageReference) return false
+  const before = current?.image === image ? history.slice(1) : history
+  stream.tags.set(tag, [{ created, image, dockerImageReference, generation: 1 }, ...before])
   return true
 }
 
-/** Top-level images of every tag's history, and below lists and indexes the children that were pushed. */
-function* known(stream: ImageStream, images: ReadonlyMap<string, Image>): Generator<Image> {
-  const seen = new Set<string>()
-  const queue = [...stream.tags.values()].flatMap((events) => events.map((event) => event.image))
-  for (let digest = queue.shift(); digest !== undefined; digest = queue.shift()) {
+/**
+ * Top-level images of every tag's history, and the children of lists and indexes; undefined where no Image object exists
+ * (openshift-apiserver imagestream/etcd/etcd.go addImageLayersFromCache).
+ */
+function* known(
+  stream: ImageStream,
+  images: ReadonlyMap<string, Image>,
+): Generator<readonly [string, Image | undefined]> {
+  const queue = new Set([...stream.tags.values()].flatMap((events) => events.map((event) => event.image)))
+  for (const digest of queue) {
     const image = images.get(digest)
-    if (!image || seen.has(digest)) continue
-    seen.add(digest)
-    queue.push(...image.manifests.map((child) => child.digest))
-    yield image
+    for (const child of image?.manifests ?? []) queue.add(child.digest)
+    yield [digest, image]
   }
 }
 
 /** A manifest is a blob too; its size is not told (openshift-apiserver pkg/image/apiserver/registry/imagestream/rest.go). */
-function inventory(images: Iterable<Image>): StreamLayers {
+function inventory(images: Iterable<readonly [string, Image | undefined]>): StreamLayers {
   const result: StreamLayers = { blobs: {}, images: {} }
-  for (const image of images) {
+  for (const [digest, image] of images) {
+    if (image === undefined) {
+      result.images[digest] = { layers: null, imageMissing: true }
+      continue
+    }
     for (const blob of [...image.layers, ...(image.config ? [image.config] : [])]) {
       result.blobs[blob.digest] = { size: blob.size, mediaType: blob.mediaType }
     }
@@ -224,6 +265,7 @@ function inventory(images: Iterable<Image>): StreamLayers {
       layers: image.layers.length > 0 ? image.layers.map((layer) => layer.digest) : null,
       ...(image.manifests.length > 0 && { manifests: image.manifests.map((child) => child.digest) }),
       ...(image.config && { config: image.config.digest }),
+      imageMissing: false,
     }
   }
   return result

@@ -304,7 +304,8 @@ function createForeign({ side }: SideConfig, { config, context, onRetry }: SideO
 
 function helpOf(cluster: Cluster, path: string) {
   return {
-    inventory: () => cluster.inventory(path),
+    inventory: () => cluster.stored(path),
+    evidence: () => cluster.evidence(path),
     removeTag: (tag: string) => cluster.removeTag(path, tag),
     explain: (error: PromoteError, access: 'pull' | 'push', tag?: string) =>
       cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' }),

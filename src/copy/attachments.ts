@@ -4,6 +4,7 @@ import type { Descriptor, Manifest } from '../oci/manifest.ts'
 import { attachedTags } from '../oci/referrer.ts'
 import type { Source } from '../store/store.ts'
 import type { Budget } from './budget.ts'
+import { isSaidAbsent, unreadable } from './missing.ts'
 import type { Permits } from './permits.ts'
 
 /** A signature, attestation or SBOM: by `subject` (OCI 1.1), or under a tag made from the digest (cosign). */
@@ -23,6 +24,7 @@ export function createFinder(
   const read = (subject: Digest, what: string, work: () => Promise<Manifest>): Promise<Manifest | undefined> =>
     permits(work).then(budget.count, (thrown: unknown): undefined => {
       if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
+      if (!isSaidAbsent(thrown)) throw unreadable(`${source.name}: ${what} is attached to ${subject}`, thrown)
       if (skipMissing) return undefined
       throw new PromoteError('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
         side: 'source',

@@ -6,6 +6,7 @@ import type { Attached, Bytes, Event } from '../report/model.ts'
 import type { Begun, Source, Target } from '../store/store.ts'
 import { attachedThere, keptTags, type TagDecision, writeTag } from './attached-tags.ts'
 import type { Fanout, Seat } from './fanout.ts'
+import { refusedForeign } from './foreign-refusal.ts'
 import type { Key, Node } from './graph.ts'
 import { type Permits, SMALL } from './permits.ts'
 import type { Plan, Step } from './plan.ts'
@@ -306,6 +307,8 @@ export async function putComplete(
     try {
       return await shared.permits(() => job.target.putManifest(manifest, tag), manifest.descriptor.size)
     } catch (thrown) {
+      const foreign = refusedForeign(thrown, manifest, plan)
+      if (foreign !== undefined) throw foreign
       const missing = missingBlobs(thrown, manifest, plan)
       if (missing.length === 0) throw refusedSparse(thrown, manifest, plan) ?? thrown
       if (round > MISSING_ROUNDS) throw thrown

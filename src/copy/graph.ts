@@ -1,4 +1,4 @@
-import { type ErrorDetail, PromoteError } from '../errors.ts'
+import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type Descriptor, isForeign, type Link, type Manifest } from '../oci/manifest.ts'
 import { formatPlatform, matches, type Platform, platformOfConfig } from '../oci/platform.ts'
@@ -6,6 +6,7 @@ import type { Attached } from '../report/model.ts'
 import type { Source } from '../store/store.ts'
 import { type Attachment, createFinder } from './attachments.ts'
 import { type Budget, createBudget, type Held } from './budget.ts'
+import { isSaidAbsent, unreadable } from './missing.ts'
 import type { Permits } from './permits.ts'
 import { BLOB_LIMIT, readBlob } from './read-blob.ts'
 import { checkSigned } from './signed.ts'
@@ -156,18 +157,15 @@ function childReader(source: Source, { mirror, skipMissing = false }: DiscoverOp
 function missingChild(source: Source, parent: Manifest, child: Descriptor, skip: boolean) {
   return (thrown: unknown): undefined => {
     if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
+    const platform = child.platform === undefined ? '' : ` (${formatPlatform(child.platform)})`
+    const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`
+    if (!isSaidAbsent(thrown)) throw unreadable(named, thrown)
     if (skip) return undefined
-    const detail: ErrorDetail = {
+    throw new PromoteError('NOT_FOUND', `${named}, which is not there`, {
       side: 'source',
       cause: thrown,
       hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
-    }
-    const platform = child.platform === undefined ? '' : ` (${formatPlatform(child.platform)})`
-    throw new PromoteError(
-      'NOT_FOUND',
-      `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}, which is not there`,
-      detail,
-    )
+    })
   }
 }
 

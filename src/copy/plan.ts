@@ -14,7 +14,7 @@ export type Plan = Readonly<{
   tags: readonly PlannedTag[]
   /** The root must be there by digest before its tag: something is attached to it, or it to something. */
   rootByDigest: boolean
-  /** False: steps `copy` and `mount` ask before they send. */
+  /** False: steps `copy` and `mount` ask for the whole image before they send. True also where that proves nothing. */
   certain: boolean
   bytes: Bytes
   /** What is attached to the image at the destination, once the plan is carried out. */
@@ -31,15 +31,17 @@ export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undef
     steps.set(node.key, step)
   }
   const root = graph.root.descriptor.digest
+  // A tag that may be at what is only referred to is written again: that makes it one of a stored image.
+  const isStored = survey.present.has(`manifest ${root}`)
   const tags = [...survey.tags]
     .map(([tag, from]): PlannedTag => ({ tag, from, to: root }))
-    .filter(({ from, to }) => from !== to)
+    .filter(({ from, to }) => from !== to || !isStored)
   return {
     graph,
     steps,
     tags,
     rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
-    certain: survey.exhaustive,
+    certain: survey.exhaustive || !survey.isProof,
     bytes: countBytes(steps),
     attached: attachedThere(graph, survey.attachedTags),
     attachedTags: survey.attachedTags,
@@ -110,13 +112,13 @@ export function plannedSteps(plan: Plan): PlannedStep[] {
   })
   const { digest, mediaType, size } = plan.graph.root.descriptor
   const tags = plan.tags.map(
-    ({ tag, from }): PlannedStep => ({
+    ({ tag, from, to }): PlannedStep => ({
       do: 'tag',
       digest,
       kind: 'manifest',
       mediaType,
       size,
-      why: `${tag}: ${movedFrom(from)}`,
+      why: `${tag}: ${from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from)}`,
     }),
   )
   return [...steps, ...tags]

@@ -1,6 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import { isForeign } from '../oci/manifest.ts'
-import type { Target } from '../store/store.ts'
+import type { Evidence, Target } from '../store/store.ts'
 import { surveyTags, type TagDecision } from './attached-tags.ts'
 import type { Graph, Key, Node } from './graph.ts'
 import type { Permits } from './permits.ts'
@@ -12,8 +12,10 @@ export type Survey = Readonly<{
   tags: ReadonlyMap<string, Digest | null>
   /** What is certainly there, with the reason. Nothing gets in here because something else is there. */
   present: ReadonlyMap<Key, string>
-  /** True: what is not in `present` is absent. False: it was not asked, and the executor finds out. */
+  /** True: what is not in `present` was not found. False: it was not asked, and the executor finds out. */
   exhaustive: boolean
+  /** A manifest that the destination has proves its blobs. */
+  isProof: boolean
   /** Subject → digests that the destination lists as its referrers. */
   listed: ReadonlyMap<Digest, ReadonlySet<Digest>>
   /** What happens to the tags of cosign's scheme, by node. */
@@ -27,9 +29,10 @@ export async function findTags(target: Target, tags: readonly string[], permits:
 }
 
 /**
- * A tag that is already right proves its manifest, and a stored image manifest proves its blobs: registries refuse a
- * manifest whose blobs are missing (distribution-spec, "Pushing Manifests"). It proves no child of an index: sparse
- * indexes are accepted, so each child is asked for.
+ * Present means stored at the destination. A tag that is already right proves its manifest, and a stored image manifest
+ * proves its blobs: registries refuse a manifest whose blobs are missing (distribution-spec, "Pushing Manifests"). It
+ * proves no child of an index: sparse indexes are accepted, so each child is asked for. None of that holds where a
+ * registry answers for what it does not store (`Evidence`): there everything is sent that is not found by a mount.
  */
 export async function survey(
   target: Target,
@@ -41,27 +44,66 @@ export async function survey(
   const root = graph.root.descriptor.digest
   const right = [...tags].find(([, digest]) => digest === root)?.[0]
   const present = new Map<Key, string>()
-  if (right !== undefined) present.set(`manifest ${root}`, `tag ${right} is already at this digest`)
-
   const [listed, attachedTags] = await Promise.all([
     readListed(target, graph, permits),
     surveyTags(target, graph, permits),
   ])
-  for (const { proven, tag } of attachedTags.values())
+  const evidence = await target.evidence?.()
+  const isProof = evidence === undefined || evidence.importFree === true
+  const rootIsStored = async () =>
+    evidence === undefined || (await permits(() => target.has(graph.root.descriptor, 'manifest')))
+  if (right !== undefined && (await rootIsStored()))
+    present.set(`manifest ${root}`, `tag ${right} is already at this digest`)
+  for (const { proven, tag } of isProof ? attachedTags.values() : [])
     for (const key of proven) present.set(key, `checked by the registry when it took what ${tag} names`)
   const open = [...graph.nodes.values()].filter(
     (node) => node.leave === undefined && node.kind === 'manifest' && node.tag === undefined && !present.has(node.key),
   )
   const inventory = open.length > 0 ? await target.inventory() : undefined
-  const ask = right !== undefined || all
+  const ask = right !== undefined || all || inventory?.has(root) === true
+  const wanted: Wanted = { target, inventory, listed, ask, all, isProof, named: evidence?.named, permits }
   await Promise.all(
     open.map(async (node) => {
-      const reason = await whyPresent(target, node, inventory, listed, ask, permits)
+      const reason = await whyPresent(node, wanted)
       if (reason !== undefined) present.set(node.key, reason)
     }),
   )
-  await surveyBlobs(target, graph, present, inventory, all, permits)
-  return { tags, present, exhaustive: all || inventory !== undefined, listed, attachedTags }
+  await surveyBlobs(graph, present, wanted)
+  const exhaustive = all || isKnown(graph, present, inventory, evidence)
+  return { tags, present, exhaustive, isProof, listed, attachedTags }
+}
+
+/** What decides whether a node is there. */
+type Wanted = Readonly<{
+  target: Target
+  inventory: ReadonlySet<Digest> | undefined
+  listed: Survey['listed']
+  /** Manifests that the inventory does not have are asked for one by one. */
+  ask: boolean
+  /** So are blobs. */
+  all: boolean
+  /** What the destination answers for is stored there. */
+  isProof: boolean
+  /** Where it is not: what may be there at all, when that is known. */
+  named: ReadonlySet<Digest> | undefined
+  permits: Permits
+}>
+
+/** Nothing is open: what is not present is in no list of what the repository may hold. */
+function isKnown(
+  graph: Graph,
+  present: Survey['present'],
+  inventory: ReadonlySet<Digest> | undefined,
+  evidence: Evidence | undefined,
+): boolean {
+  if (evidence === undefined) return inventory !== undefined
+  const { named } = evidence
+  return (
+    named !== undefined &&
+    [...graph.nodes.values()].every(
+      ({ key, leave, descriptor }) => leave !== undefined || present.has(key) || !named.has(descriptor.digest),
+    )
+  )
 }
 
 async function readListed(target: Target, graph: Graph, permits: Permits): Promise<Map<Digest, ReadonlySet<Digest>>> {
@@ -74,12 +116,8 @@ async function readListed(target: Target, graph: Graph, permits: Permits): Promi
 }
 
 async function whyPresent(
-  target: Target,
   node: Node,
-  inventory: ReadonlySet<Digest> | undefined,
-  listed: Survey['listed'],
-  ask: boolean,
-  permits: Permits,
+  { target, inventory, listed, ask, isProof, named, permits }: Wanted,
 ): Promise<string | undefined> {
   const { attachedTo, descriptor } = node
   if (attachedTo !== undefined) {
@@ -91,27 +129,25 @@ async function whyPresent(
     return (await isIndexed(target, attachedTo, descriptor.digest, permits)) ? 'the registry has it' : undefined
   }
   if (inventory?.has(node.descriptor.digest)) return 'in the inventory of the image stream'
-  if (ask && (await permits(() => target.has(node.descriptor, 'manifest')))) return 'the registry has it'
+  const isAsked = ask || (!isProof && named?.has(node.descriptor.digest) === true)
+  if (isAsked && (await permits(() => target.has(node.descriptor, 'manifest')))) return 'the registry has it'
   return undefined
 }
 
-async function surveyBlobs(
-  target: Target,
-  graph: Graph,
-  present: Map<Key, string>,
-  inventory: ReadonlySet<Digest> | undefined,
-  all: boolean,
-  permits: Permits,
-): Promise<void> {
+async function surveyBlobs(graph: Graph, present: Map<Key, string>, wanted: Wanted): Promise<void> {
+  const { target, inventory, all, ask, isProof, named, permits } = wanted
   for (const node of graph.nodes.values())
-    if (node.kind === 'manifest' && present.has(node.key)) provenBy(node, graph, present)
+    if (isProof && node.kind === 'manifest' && present.has(node.key)) provenBy(node, graph, present)
   const open = [...graph.nodes.values()].filter(
     (node) => node.kind === 'blob' && node.leave === undefined && !present.has(node.key),
   )
   await Promise.all(
     open.map(async (node) => {
       if (inventory?.has(node.descriptor.digest)) present.set(node.key, 'in the inventory of the image stream')
-      else if (all && (await permits(() => target.has(node.descriptor, 'blob'))))
+      else if (
+        (all || (!isProof && (named?.has(node.descriptor.digest) ?? ask))) &&
+        (await permits(() => target.has(node.descriptor, 'blob')))
+      )
         present.set(node.key, 'the registry has it')
     }),
   )

@@ -3,7 +3,7 @@ import { asPromoteError, type PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { annotate, type Note, removeStreamTag } from './annotate.ts'
 import { type Attempt, explain, type Witness } from './explain.ts'
-import { followText, type Stream } from './image-stream.ts'
+import { followText, type Layers, type Stream, storedBy } from './image-stream.ts'
 import type { ClusterSide } from './kubernetes.ts'
 import type { Registries, RegistryAddress } from './registry-address.ts'
 import { type Needs, openRights, type Rights } from './rights.ts'
@@ -27,8 +27,12 @@ export interface Cluster extends Session {
    * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA.
    */
   ensureStream(repository: string): Promise<Ensured>
-  /** Blobs and manifests that the stream holds, in one request; undefined when there is no stream or no right. */
+  /** All blobs and manifests that the stream names, wherever they are; undefined when there is no stream, or no right. */
   inventory(repository: string): Promise<ReadonlySet<Digest> | undefined>
+  /** Those of them that the registry certainly stores. */
+  stored(repository: string): Promise<ReadonlySet<Digest> | undefined>
+  /** What the cluster tells of the answers that its registry gives for this repository. */
+  evidence(repository: string): Promise<{ importFree: boolean | undefined; named: Layers['named'] | undefined }>
   /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
   follows(repository: string, tag: string): Promise<string | undefined>
   /** What a dry run can tell of the rights; asks and changes nothing. */
@@ -64,6 +68,10 @@ export function clusterOf({ side, user, login, streams, registries, witness, log
     const found = await streams.read(repository)
     return found.state === 'found' ? found.value : undefined
   }
+  const layersOf = async (repository: string): Promise<Layers | undefined> => {
+    const layers = await streams.layers(repository)
+    return layers.state === 'found' ? layers.value : undefined
+  }
   return {
     side,
     user,
@@ -73,9 +81,17 @@ export function clusterOf({ side, user, login, streams, registries, witness, log
     digestOf: async (repository, tag) => (await stream(repository))?.tags.get(tag),
     registryFor: (repository) => registries.addressFor(repository),
     ensureStream: (repository) => streams.ensure(repository),
-    inventory: async (repository) => {
-      const found = await streams.inventory(repository)
-      return found.state === 'found' ? found.value : undefined
+    inventory: async (repository) => (await layersOf(repository))?.named,
+    stored: async (repository) => {
+      const layers = await layersOf(repository)
+      return layers && storedBy(layers, (await stream(repository)) ?? { pushed: new Set(), importFree: false })
+    },
+    evidence: async (repository) => {
+      const [found, layers] = await Promise.all([streams.read(repository), streams.layers(repository)])
+      const named = layers.state === 'found' ? layers.value.named : undefined
+      if (found.state === 'found') return { importFree: found.value.importFree, named }
+      // Where nothing is named, nothing was imported.
+      return { importFree: layers.state === 'absent' || named?.size === 0 ? true : undefined, named }
     },
     rights: openRights(witness),
     annotate: (repository, notes) => annotate(witness.kube, repository, notes),

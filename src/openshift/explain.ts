@@ -69,7 +69,7 @@ async function denied(
 ): Promise<PromoteError> {
   const { kube, registry, registryUser } = witness
   const stream = await look(kube).read(attempt.repository)
-  const layers = await look(registry).inventory(attempt.repository)
+  const layers = await look(registry).layers(attempt.repository)
   const role = roleFor(attempt, stream.state === 'absent')
   const command = `oc policy add-role-to-user ${role} ${word(registryUser)} -n ${where.namespace}`
   if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
@@ -92,7 +92,7 @@ async function denied(
 }
 
 /** As it is now: what was there at the beginning may be gone. Layers are exactly the right that a pull needs. */
-function look(kube: Kubernetes): Pick<Streams, 'read' | 'inventory'> {
+function look(kube: Kubernetes): Pick<Streams, 'read' | 'layers'> {
   return openStreams(kube, '', '')
 }
 
@@ -110,7 +110,7 @@ async function stopped(
 ): Promise<PromoteError> {
   const { kube, registry, registryUser } = witness
   const stream = await look(kube).read(attempt.repository)
-  const layers = stream.state === 'forbidden' ? await look(registry).inventory(attempt.repository) : stream
+  const layers = stream.state === 'forbidden' ? await look(registry).layers(attempt.repository) : stream
   if (
     layers.state === 'absent' &&
     (await isAllowed(registry, { verb: 'create', resource: 'imagestreams', ...where })) === false

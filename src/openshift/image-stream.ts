@@ -13,6 +13,18 @@ export type Stream = Readonly<{
   tags: ReadonlyMap<string, Digest>
   /** Spec tags that take their image from somewhere. */
   origins: ReadonlyMap<string, TagOrigin>
+  /** Images that were pushed to this repository, of the whole history of its tags. */
+  pushed: ReadonlySet<Digest>
+  /** Every image of the history is in the integrated registry: none was imported by reference. */
+  importFree: boolean
+}>
+
+/** What image.openshift.io/v1 ImageStreamLayers lists. That an image is listed does not say where its bytes are. */
+export type Layers = Readonly<{
+  /** Blobs and manifests. Without images that have no Image object (`imageMissing`). */
+  named: ReadonlySet<Digest>
+  /** Config and layers of each image; none for an index, whose children the registry has not looked at. */
+  blobs: ReadonlyMap<Digest, readonly Digest[]>
 }>
 
 export type TagOrigin = Readonly<{ kind: string; name: string; namespace: string | undefined; scheduled: boolean }>
@@ -59,7 +71,8 @@ const specTagSchema = z.looseObject({
   importPolicy: z.looseObject({ scheduled: z.boolean().nullish() }).nullish(),
 })
 
-const statusTagSchema = z.looseObject({ tag: z.string(), items: list(z.looseObject({ image: z.string().nullish() })) })
+const eventSchema = z.looseObject({ image: z.string().nullish(), dockerImageReference: z.string().nullish() })
+const statusTagSchema = z.looseObject({ tag: z.string(), items: list(eventSchema) })
 
 export const streamSchema = z
   .looseObject({
@@ -78,20 +91,71 @@ export const streamSchema = z
       internalHost: hostOf(status?.dockerImageRepository),
       tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => current(tag, items[0]?.image))),
       origins: new Map((spec?.tags ?? []).flatMap(originOf)),
+      ...homesOf(
+        (status?.tags ?? []).flatMap(({ items }) => items),
+        [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string'),
+      ),
     }),
   )
 
+/**
+ * The registry pulls through from wherever an event of the history points to, but never from itself (openshift/image-registry
+ * identifycandidaterepositories.go).
+ * @param own the repository of the stream, by its internal and its public host.
+ */
+function homesOf(
+  events: readonly z.infer<typeof eventSchema>[],
+  own: readonly string[],
+): Pick<Stream, 'pushed' | 'importFree'> {
+  const hosts = own.map((repository) => `${repository.split('/', 1)[0]}/`)
+  const images = events.filter(({ image }) => image)
+  const isOwn = (reference: string) => own.some((repository) => reference.startsWith(`${repository}@`))
+  const pushed = images.filter(({ dockerImageReference }) => isOwn(dockerImageReference ?? ''))
+  return {
+    pushed: new Set(pushed.flatMap(({ image }) => (isDigest(image ?? '') ? [image as Digest] : []))),
+    importFree: images.every(({ dockerImageReference }) =>
+      hosts.some((host) => dockerImageReference?.startsWith(host) ?? false),
+    ),
+  }
+}
+
 export const streamListSchema = z.looseObject({ items: list(streamSchema) })
 
-const layersSchema = z.record(z.string(), z.unknown()).nullish()
+const imageSchema = z.looseObject({
+  layers: list(z.string()),
+  config: z.string().nullish(),
+  manifests: list(z.string()),
+  imageMissing: z.boolean().nullish(),
+})
 
-/** image.openshift.io/v1 ImageStreamLayers: every blob and manifest that the stream holds. */
-export const inventorySchema = z
-  .looseObject({ blobs: layersSchema, images: layersSchema })
-  .transform(
-    ({ blobs, images }): ReadonlySet<Digest> =>
-      new Set([...Object.keys(blobs ?? {}), ...Object.keys(images ?? {})].filter(isDigest)),
-  )
+/** image.openshift.io/v1 ImageStreamLayers. */
+export const layersSchema = z
+  .looseObject({
+    blobs: z.record(z.string(), z.unknown()).nullish(),
+    images: z.record(z.string(), imageSchema).nullish(),
+  })
+  .transform(({ blobs, images }): Layers => {
+    const there = Object.entries(images ?? {}).filter(([, image]) => image.imageMissing !== true)
+    const named = [...Object.keys(blobs ?? {}), ...there.map(([digest]) => digest)]
+    const parts = there.map(([digest, { layers, config, manifests }]): [Digest, Digest[]] => [
+      digest as Digest,
+      manifests.length > 0 ? [] : [...layers, ...(config ? [config] : [])].filter(isDigest),
+    ])
+    return { named: new Set(named.filter(isDigest)), blobs: new Map(parts) }
+  })
+
+/** Nothing is listed: the stream was made a moment ago. */
+export const NO_LAYERS: Layers = { named: new Set(), blobs: new Map() }
+
+/**
+ * Pure: what is certainly stored. The registry checks the blobs of an image manifest that is pushed, but takes those of
+ * the upstreams of imported images for its own; and a child of an index may be known to the cluster by another project.
+ */
+export function storedBy(layers: Layers, stream: Pick<Stream, 'pushed' | 'importFree'>): ReadonlySet<Digest> {
+  if (!stream.importFree) return new Set()
+  const images = [...stream.pushed].filter((digest) => layers.blobs.has(digest))
+  return new Set(images.flatMap((digest) => [digest, ...(layers.blobs.get(digest) ?? [])]))
+}
 
 /** `host[:port]/project/name` → `host[:port]`; undefined for anything that is not a host. */
 function hostOf(repository: string | null | undefined): string | undefined {

@@ -37,7 +37,7 @@ export type Kubernetes = Readonly<{
   request(
     method: Method,
     path: string,
-    options?: { body?: unknown; type?: string; limit?: number; afterCancel?: boolean },
+    options?: { body?: unknown; type?: string; limit?: number; afterCancel?: boolean; once?: boolean },
   ): Promise<Reply>
 }>
 
@@ -55,13 +55,15 @@ export function kubernetes(
     side,
     context,
     login,
-    request: async (method, path, { body, type = 'application/json', limit = OBJECT_LIMIT, afterCancel } = {}) => {
+    request: async (method, path, options = {}) => {
+      const { body, type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options
       const headers = {
         accept: 'application/json',
         ...(body === undefined ? {} : { 'content-type': type }),
       }
       const content = body === undefined ? undefined : JSON.stringify(body)
-      return read(send, { method, url: new URL(base + path, url), headers, body: content, afterCancel }, limit, side)
+      const request: Req = { method, url: new URL(base + path, url), headers, body: content, afterCancel }
+      return read(send, once ? { ...request, retry: false } : request, limit, side)
     },
   }
 }

@@ -1,7 +1,8 @@
-import { PromoteError } from '../errors.ts'
-import type { Digest } from '../oci/digest.ts'
+import { asPromoteError, PromoteError } from '../errors.ts'
 import {
-  inventorySchema,
+  type Layers,
+  layersSchema,
+  NO_LAYERS,
   type Repository,
   type Stream,
   splitRepository,
@@ -14,36 +15,42 @@ import { decode, failure, type Kubernetes, path, type Reply, STREAM_LIMIT, said,
 /** What a question about a repository brought: the thing, or why there is none, in the server's words. */
 export type Found<T> = Readonly<{ state: 'found'; value: T } | { state: 'absent' | 'forbidden'; said: string }>
 
+/** `unread`: the answer cannot be used, whatever it is; `exists` says whether it shows that there is an image stream. */
+export type Listed = Found<Layers> | Readonly<{ state: 'unread'; exists: boolean; said: string }>
+
 export type Ensured = 'exists' | 'created' | 'unknown'
 
 /** The image streams of one cluster; everything is asked once per repository, failures are asked again. */
 export interface Streams {
   read(repository: string): Promise<Found<Stream>>
-  /** `imagestreams/layers`: pullers have the right to it, also where they may not read the stream. */
-  inventory(repository: string): Promise<Found<ReadonlySet<Digest>>>
+  /**
+   * `imagestreams/layers`: pullers have the right to it, also where they may not read the stream. A help, which is never
+   * worth a failure: rejects only when the run is cancelled.
+   */
+  layers(repository: string): Promise<Listed>
   ensure(repository: string): Promise<Ensured>
 }
 
 export function openStreams(kube: Kubernetes, user: string, registryUser: string): Streams {
   const read = once((repository) => readStream(kube, repository))
-  const inventory = once((repository) => readInventory(kube, repository))
+  const layers = once((repository) => readLayers(kube, repository))
   const ensure = once(async (repository): Promise<Ensured> => {
     const known = await read(repository)
     if (known.state === 'found') return 'exists'
     if (known.state === 'forbidden') {
-      const layers = await inventory(repository)
-      if (layers.state === 'found') return 'exists'
+      const listed = await layers(repository)
+      if (listed.state === 'found' || (listed.state === 'unread' && listed.exists)) return 'exists'
       // Without this right nothing can be pushed; the push will fail and be explained.
-      if (layers.state === 'forbidden') return 'unknown'
+      if (listed.state !== 'absent') return 'unknown'
     }
     const created = await createStream(kube, repository, user, registryUser)
     read.forget(repository)
     if (created === undefined) return 'exists'
     read.remember(repository, { state: 'found', value: created })
-    inventory.remember(repository, { state: 'found', value: new Set() })
+    layers.remember(repository, { state: 'found', value: NO_LAYERS })
     return 'created'
   })
-  return { read, inventory, ensure }
+  return { read, layers, ensure }
 }
 
 type Once<T> = ((repository: string) => Promise<T>) & {
@@ -73,12 +80,36 @@ async function readStream(kube: Kubernetes, repository: string): Promise<Found<S
   return missing(reply, kube) ?? { state: 'found', value: decode(ok(reply, tried, kube), streamSchema, tried, kube) }
 }
 
-async function readInventory(kube: Kubernetes, repository: string): Promise<Found<ReadonlySet<Digest>>> {
+async function readLayers(kube: Kubernetes, repository: string): Promise<Listed> {
   const { namespace, name } = splitRepository(repository, kube.side)
   const layers = path`/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}/layers`
-  const reply = await kube.request('GET', layers, { limit: STREAM_LIMIT })
-  const tried = `Reading the inventory of ${repository}`
-  return missing(reply, kube) ?? { state: 'found', value: decode(ok(reply, tried, kube), inventorySchema, tried, kube) }
+  const tried = `Reading the layers of the image stream ${repository}`
+  try {
+    const reply = await withinTime(kube.request('GET', layers, { limit: STREAM_LIMIT, once: true }), tried)
+    return missing(reply, kube) ?? { state: 'found', value: decode(ok(reply, tried, kube), layersSchema, tried, kube) }
+  } catch (thrown) {
+    if (kube.context.signal.aborted) throw thrown
+    const { message, status } = asPromoteError(thrown)
+    kube.context.log.debug(`${message} The promotion goes on without it.`)
+    return { state: 'unread', exists: status === 200, said: message }
+  }
+}
+
+/** Milliseconds. The real server takes a second for the layers of 6,000 images. */
+const LAYERS_PATIENCE = 15_000
+
+/** What is asked takes part in no longer than this; its answer stays bounded, and is dropped when it comes. */
+async function withinTime<T>(asked: Promise<T>, tried: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    const error = new PromoteError('STALLED', `${tried}: no complete answer within ${LAYERS_PATIENCE / 1000} s.`)
+    timer = setTimeout(() => reject(error), LAYERS_PATIENCE)
+  })
+  try {
+    return await Promise.race([asked, late])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 function missing(reply: Reply, kube: Kubernetes): Exclude<Found<never>, { state: 'found' }> | undefined {

@@ -1,7 +1,7 @@
 import { discard, header } from '../http/answer.ts'
 import { shortDigest } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
-import { isThere } from './blob.ts'
+import { isStored } from './blob.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Begun } from './store.ts'
 import { type Habits, openUpload, startSession } from './upload.ts'
@@ -21,7 +21,7 @@ export async function beginUpload(
     const begun = await tryMount(endpoint, habits, blob, endpoint.repository)
     if (begun !== undefined) return begun
   }
-  if (await isThere(endpoint, blob, false)) return { state: 'present' }
+  if (await isStored(endpoint, blob, false)) return { state: 'present' }
   const res = await startSession(endpoint, blob)
   habits.probes = false
   return { state: 'open', upload: openUpload(endpoint, habits, blob, res) }

@@ -114,8 +114,32 @@ function wrongSize(endpoint: BlobPlace, blob: Descriptor, what: string, found: s
   )
 }
 
-/** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
-export async function isThere(endpoint: BlobPlace, blob: Descriptor, sure: boolean): Promise<boolean> {
+/**
+ * Whether the store itself has the blob.
+ * @param sure ask until there is an answer; otherwise this is a hint and false is cheap.
+ */
+export async function isStored(endpoint: Endpoint, blob: Descriptor, sure: boolean): Promise<boolean> {
+  const evidence = await endpoint.evidence()
+  if (evidence?.importFree === false) return false
+  const isProof = evidence === undefined || evidence.importFree === true
+  return isThere(endpoint, blob, sure, isProof ? () => true : (res) => isFromStorage(endpoint, blob, res))
+}
+
+/**
+ * OpenShift's registry writes the digest in an entity tag with quotes when the blob is in its storage, and without them
+ * when it asks another registry (openshift/image-registry pullthroughblobstore.go setResponseHeaders). It redirects only
+ * to its own storage.
+ */
+function isFromStorage(endpoint: Endpoint, { digest }: Descriptor, res: Res): boolean {
+  return res.url.origin !== endpoint.base.origin || header(res, 'etag') === `"${digest}"`
+}
+
+async function isThere(
+  endpoint: BlobPlace,
+  blob: Descriptor,
+  sure: boolean,
+  isFine: (res: Res) => boolean,
+): Promise<boolean> {
   const request: Req = {
     method: 'HEAD',
     url: endpoint.url(`blobs/${blob.digest}`),
@@ -126,7 +150,7 @@ export async function isThere(endpoint: BlobPlace, blob: Descriptor, sure: boole
     const res = await endpoint.call('pull', request)
     await discard(res)
     const length = header(res, 'content-length')
-    return res.status === 200 && (length === undefined || Number(length) === blob.size)
+    return res.status === 200 && (length === undefined || Number(length) === blob.size) && isFine(res)
   } catch (thrown) {
     if (sure || (thrown instanceof PromoteError && thrown.code === 'CANCELLED')) throw thrown
     return false

@@ -4,6 +4,7 @@ import { type Code, PromoteError, type Side } from '../errors.ts'
 import { discard, EXPOSE_REGISTRY, header, registryError } from '../http/answer.ts'
 import type { Req, Res, Send } from '../http/send.ts'
 import type { Digest } from '../oci/digest.ts'
+import type { Evidence } from './store.ts'
 
 export type Access = 'pull' | 'push'
 
@@ -22,6 +23,8 @@ export type RegistryOptions = Readonly<{
   login?: Pick<Login, 'describe' | 'current'> | undefined
   /** Blobs and manifests that the store certainly has, where one call tells (OpenShift's image stream layers). */
   inventory?: (() => Promise<ReadonlySet<Digest> | undefined>) | undefined
+  /** What answers of the registry prove, where something else than the registry knows it (OpenShift's API). */
+  evidence?: (() => Promise<Evidence>) | undefined
   /** Removes a tag where the registry's own DELETE does not (OpenShift's API). */
   removeTag?: ((tag: string) => Promise<boolean>) | undefined
   /** Turns a refusal into its cause, where something else than the registry knows it (OpenShift's API). */
@@ -39,6 +42,8 @@ export interface Endpoint {
   readonly base: URL
   readonly context: Context
   readonly stallTimeout: number
+  /** `Target.evidence`. */
+  evidence(): Promise<Evidence | undefined>
   /** `manifests/latest` → its address. */
   url(path: string): URL
   /** Sends with the scopes that `access` needs; any status resolves. */
@@ -64,12 +69,15 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
     for (let attempt = 1; ; attempt += 1) {
       const res = await options.send(scoped)
       if (res.status < 500) answered.add(options.send)
+      isOpenShift ||= header(res, OPENSHIFT_HEADER) !== undefined
       if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository)) return res
       await discard(res)
       context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`)
       await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2))
     }
   }
+  let isOpenShift = false
+  const evidence = createEvidence(options, () => isOpenShift)
   let isWide = options.writes === true
   const call = async (access: Access, request: Req): Promise<Res> => {
     if (access === 'push' || !isWide) return once(access, request)
@@ -89,9 +97,29 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
     base,
     context,
     stallTimeout: options.stallTimeout ?? 60_000,
+    evidence,
     url: (path) => new URL(`/v2/${repository}/${path}`, base),
     call,
     verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
+  }
+}
+
+/** Only OpenShift's registry sends this header; it is in every answer of its `/v2/`. */
+export const OPENSHIFT_HEADER = 'x-registry-supports-signatures'
+
+/** Asked once. Without the cluster's API nothing is known of what OpenShift's registry may pull through. */
+function createEvidence(
+  { evidence, context }: RegistryOptions,
+  isOpenShift: () => boolean,
+): () => Promise<Evidence | undefined> {
+  const none: Evidence = { importFree: undefined, named: undefined }
+  let asked: Promise<Evidence> | undefined
+  return async () => {
+    asked ??= evidence?.().catch((thrown: unknown) => {
+      if (context.signal.aborted) throw thrown
+      return none
+    })
+    return asked ?? (isOpenShift() ? none : undefined)
   }
 }
 

@@ -1,11 +1,19 @@
 import { quote } from '../core/text.ts'
 import { asPromoteError, PromoteError } from '../errors.ts'
-import { bytes, discard, header } from '../http/answer.ts'
-import type { Res } from '../http/send.ts'
+import { bytes, discard, header, isTransient } from '../http/answer.ts'
+import type { Req, Res } from '../http/send.ts'
 import { algorithmOf, type Digest, digestOf, isDigest, shortDigest } from '../oci/digest.ts'
-import { ACCEPT, type Descriptor, embedded, MANIFEST_LIMIT, type Manifest, readManifest } from '../oci/manifest.ts'
+import {
+  ACCEPT,
+  type Descriptor,
+  embedded,
+  isForeign,
+  MANIFEST_LIMIT,
+  type Manifest,
+  readManifest,
+} from '../oci/manifest.ts'
 import { isTag } from '../oci/reference.ts'
-import type { Endpoint } from './endpoint.ts'
+import { type Endpoint, isEmpty400, OPENSHIFT_HEADER } from './endpoint.ts'
 import { contentLength } from './wire.ts'
 
 /** Reading and writing the manifests of one repository. */
@@ -103,24 +111,40 @@ async function put(
   const { descriptor, links } = manifest
   const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag)
   const blobs = links.filter((link) => link.kind === 'blob').length
-  const res = await endpoint.call('push', {
+  const what = `writing manifest ${shown(reference)}`
+  const request: Req = {
     method: 'PUT',
     url: endpoint.url(`manifests/${reference}`),
     headers: { 'content-type': descriptor.mediaType },
     body: manifest.bytes,
     patience: endpoint.stallTimeout + blobs * WAIT_PER_BLOB,
-  })
+  }
+  const foreign = links.filter((link) => isForeign(link.descriptor)).map((link) => link.descriptor.digest)
+  const res = await send(endpoint, request, what, foreign)
   const subject = header(res, 'oci-subject')
   if (res.status >= 200 && res.status < 300) {
     await discard(res)
     return { digest: stored(manifest, header(res, 'docker-content-digest')), subject }
   }
-  const error = await endpoint.verdict(res, `writing manifest ${shown(reference)}`, 'push', tag)
+  const error = await endpoint.verdict(res, what, 'push', tag)
   const mayBeImmutable = tag !== undefined && [400, 403, 409, 412].includes(res.status) && !namesMissingBlobs(error)
   // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change.
   if (mayBeImmutable && (await look(tag).catch(() => undefined))?.descriptor.digest === descriptor.digest)
     return { digest: descriptor.digest, subject: undefined }
   throw error
+}
+
+/**
+ * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
+ * with 500, which is repeated only when it does not name such a layer.
+ */
+async function send(endpoint: Endpoint, request: Req, what: string, foreign: readonly Digest[]): Promise<Res> {
+  if (foreign.length === 0) return endpoint.call('push', request)
+  const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal)
+  if (res !== undefined && !isTransient(res.status) && !isEmpty400(res, endpoint.repository)) return res
+  const error = res && (await endpoint.verdict(res, what, 'push'))
+  if (error !== undefined && foreign.some((digest) => namesMissingBlobs(error, digest))) throw error
+  return endpoint.call('push', request)
 }
 
 /** A registry that names by sha256 what we name by sha512 has still stored these bytes. */
@@ -129,14 +153,16 @@ function stored({ descriptor, bytes: content }: Manifest, answered: string | und
   return answered === digestOf(content, algorithmOf(answered)) ? descriptor.digest : answered
 }
 
-function namesMissingBlobs(error: PromoteError): boolean {
-  return error.server.some(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN')
+/** @param digest this one among others; default: any. */
+function namesMissingBlobs(error: PromoteError, digest = ''): boolean {
+  const missing = error.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN')
+  return missing.some((entry) => JSON.stringify(entry).includes(digest))
 }
 
 async function readError(endpoint: Endpoint, res: Res, what: string, reference: string): Promise<PromoteError> {
-  // Only OpenShift sends this header; it says 500 for "no such image stream" when asked by digest (imagestream.go
+  // OpenShift says 500 for "no such image stream" when asked by digest (imagestream.go
   // resolveUpstreamRef wraps NotFound as Unknown).
-  const openshift = header(res, 'x-registry-supports-signatures') !== undefined
+  const openshift = header(res, OPENSHIFT_HEADER) !== undefined
   const { status } = res
   const error = await endpoint.verdict(res, what, 'pull')
   const unknown = error.server.some(({ code }) => code === 'UNKNOWN')

@@ -2,7 +2,7 @@ import { discard } from '../http/answer.ts'
 import type { Digest } from '../oci/digest.ts'
 import { ACCEPT, type Manifest } from '../oci/manifest.ts'
 import { beginUpload } from './begin.ts'
-import { isThere, openBlob } from './blob.ts'
+import { isStored, openBlob } from './blob.ts'
 import { createEndpoint, type Endpoint, type RegistryOptions } from './endpoint.ts'
 import { createManifests } from './manifests.ts'
 import { createListings, type Listings } from './referrers.ts'
@@ -28,13 +28,20 @@ export function openRepository(options: RegistryOptions): Target {
     listTags: listings.listTags,
     removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
     inventory,
+    evidence: endpoint.evidence,
     ...(options.warm === undefined ? {} : { expect: options.warm }),
     blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
     async has(descriptor, kind) {
-      if (kind === 'manifest' && manifests.has(descriptor.digest)) return true
-      const there = await inventory()
-      if (there !== undefined) return there.has(descriptor.digest)
-      return kind === 'blob' ? isThere(endpoint, descriptor, false) : hasManifest(endpoint, descriptor.digest)
+      const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()])
+      if (there?.has(descriptor.digest)) return true
+      if (evidence?.importFree === false) return false
+      const isProof = evidence === undefined || evidence.importFree === true
+      if (isProof && kind === 'manifest' && manifests.has(descriptor.digest)) return true
+      const named = evidence === undefined ? there : evidence.named
+      if (named !== undefined && !named.has(descriptor.digest)) return false
+      // OpenShift's storage gives manifests out as blobs too.
+      if (kind === 'blob' || !isProof) return isStored(endpoint, descriptor, false)
+      return hasManifest(endpoint, descriptor.digest)
     },
     begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
     async putManifest(manifest, tag) {

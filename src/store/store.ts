@@ -26,9 +26,14 @@ export interface Source {
 }
 
 export interface Target extends Source {
-  /** Which of these are certainly there, from one cheap inventory call; undefined where the store has none. */
+  /** What is certainly stored, from one cheap inventory call; undefined where the store has none. */
   inventory(): Promise<ReadonlySet<Digest> | undefined>
-  /** A hint: false also when the answer was unclear (registries answer 401, 403, 405, 5xx to probes). */
+  /** What the answers of the store prove. Absent or undefined: what it answers for is stored, and nothing else is known. */
+  evidence?(): Promise<Evidence | undefined>
+  /**
+   * Whether it is stored here. A hint: false also when the answer was unclear (registries answer 401, 403, 405, 5xx to
+   * probes) or proves nothing.
+   */
   has(descriptor: Descriptor, kind: 'blob' | 'manifest'): Promise<boolean>
   /**
    * Asks for the blob and begins its upload in one request where the store can.
@@ -51,6 +56,17 @@ export interface Target extends Source {
    */
   readonly listsReferrers: boolean | undefined
 }
+
+/**
+ * OpenShift's registry answers also for what an image stream only refers to, and fetches it from elsewhere
+ * (pull-through: openshift/image-registry pullthroughblobstore.go). A mount answered with 201 is the proof there.
+ */
+export type Evidence = Readonly<{
+  /** True: no image of the repository was imported by reference, so that nothing is pulled through. Undefined: not known. */
+  importFree: boolean | undefined
+  /** All that the repository may hold, wherever the bytes are; undefined when it cannot be read. */
+  named: ReadonlySet<Digest> | undefined
+}>
 
 export type Begun = Readonly<{ state: 'present' | 'mounted' } | { state: 'open'; upload: Upload }>
 

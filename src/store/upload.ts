@@ -3,7 +3,7 @@ import { discard, header } from '../http/answer.ts'
 import { type Body, isBulk, type Res } from '../http/send.ts'
 import { algorithmOf, isDigest, shortDigest } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
-import { isThere } from './blob.ts'
+import { isStored } from './blob.ts'
 import { type Endpoint, isEmpty400 } from './endpoint.ts'
 import { type Cutter, cutter, guard } from './pieces.ts'
 import type { Upload } from './store.ts'
@@ -212,7 +212,7 @@ async function keptBytes(session: Session, anew: boolean): Promise<number> {
   }
   // The session is gone: because the commit arrived and only its answer was lost, or together with the bytes
   // (docker-registry 2.8 destroys a session whose upload broke off; ECR has no status).
-  if (!alive && (await isThere(endpoint, blob, true))) return -1
+  if (!alive && (await isStored(endpoint, blob, true))) return -1
   if (res.status !== 404) await cancel(session)
   return restart(session)
 }

@@ -123,7 +123,10 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
     const remote = upstream.blob(name, digest)
     if (!remote) return blobUnknown(digest)
     mirror(name, remote)
-    return blobAnswer(request, remote)
+    const answer = blobAnswer(request, remote)
+    // setResponseHeaders: an entity tag without quotes, and nothing about caches.
+    const { 'Cache-Control': _, ...headers } = answer.headers as Record<string, string>
+    return { ...answer, headers: { ...headers, Etag: digest } }
   }
 
   async function upload(request: Incoming, name: string, id: string | undefined, deferred: boolean): Promise<Answer> {

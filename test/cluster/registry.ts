@@ -58,6 +58,8 @@ export interface Behaviour {
    * as the sparse data set of the conformance suite.
    */
   sparse?: 'none' | 'index' | 'all'
+  /** True: 500 for a layer with URLs, as docker-registry and distribution with `validation.manifests` answer by default. */
+  refusesUrls?: boolean
   /** False: DELETE answers 405. */
   deletes?: boolean
   /** True: GET and HEAD of an image manifest that `Accept` does not name answer 404. */
@@ -183,6 +185,12 @@ export function distributionRegistry(storage: Storage, log: Log, how: Behaviour,
     const wanted: Entry[] = index
       ? (document.manifests ?? [])
       : [...(document.config ? [document.config] : []), ...(document.layers ?? [])]
+    const external = how.refusesUrls ? wanted.find(({ urls = [] }) => urls.length > 0) : undefined
+    if (external) {
+      const unknown = { code: 'UNKNOWN', message: 'unknown error' }
+      const blob = { code: 'MANIFEST_BLOB_UNKNOWN', message: 'blob unknown to registry', detail: external.digest }
+      return failures(500, [unknown, { ...unknown, detail: {} }, blob])
+    }
     const has = (digest: Digest) => (index ? repository.manifests.has(digest) : repository.blobs.has(digest))
     const absent = wanted.filter((entry) => !isForeign(entry) && !has(entry.digest))
     if (absent.length === 0) return undefined

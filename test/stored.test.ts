@@ -88,7 +88,9 @@ describe.each([
     seedImage(upstream, 'far/away', base)
     prod.importImage(path, base, 'base', HOME)
     Object.assign(prod.options.registry, { upstreamGone, mirror: false })
-    expect(await promotion(`dev/based:1=${path}:1`, user, {}, 'The base that is only referred to may be gone.')).toMatchObject({ error: undefined, statuses: ['promoted'] })
+    expect(
+      await promotion(`dev/based:1=${path}:1`, user, {}, 'The base that is only referred to may be gone.'),
+    ).toMatchObject({ error: undefined, statuses: ['promoted'] })
     expect(await differences(prod, path, image)).toEqual([])
   })
 
@@ -141,7 +143,9 @@ test('an inventory of 6500 images of 12 layers, 17 MB, stops nothing', async () 
   seedImage(dev, 'dev/large', image, '1')
   expect(JSON.stringify(streams.layers('prod', 'large')).length).toBeGreaterThan(16 * 1024 * 1024)
   for (const user of ['builder', 'developer'])
-    expect(await promotion('dev/large:1=prod/large:1', user, {}, 'The old images are names only.')).toMatchObject({ error: undefined })
+    expect(await promotion('dev/large:1=prod/large:1', user, {}, 'The old images are names only.')).toMatchObject({
+      error: undefined,
+    })
   expect(await differences(prod, 'prod/large', image)).toEqual([])
   streams.remove('prod', 'large')
 })

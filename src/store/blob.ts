@@ -114,15 +114,11 @@ function wrongSize(endpoint: BlobPlace, blob: Descriptor, what: string, found: s
   )
 }
 
-/**
- * Whether the store itself has the blob.
- * @param sure ask until there is an answer; otherwise this is a hint and false is cheap.
- */
+/** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
 export async function isStored(endpoint: Endpoint, blob: Descriptor, sure: boolean): Promise<boolean> {
-  const evidence = await endpoint.evidence()
-  if (evidence?.importFree === false) return false
-  const isProof = evidence === undefined || evidence.importFree === true
-  return isThere(endpoint, blob, sure, isProof ? () => true : (res) => isFromStorage(endpoint, blob, res))
+  const { importFree } = (await endpoint.evidence()) ?? { importFree: true }
+  if (importFree === false) return false
+  return isThere(endpoint, blob, sure, importFree ? () => true : (res) => isFromStorage(endpoint, blob, res))
 }
 
 /**

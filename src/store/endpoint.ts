@@ -104,7 +104,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
   }
 }
 
-/** Only OpenShift's registry sends this header; it is in every answer of its `/v2/`. */
+/** In every answer of OpenShift's registry, and of no other. */
 export const OPENSHIFT_HEADER = 'x-registry-supports-signatures'
 
 /** Asked once. Without the cluster's API nothing is known of what OpenShift's registry may pull through. */
@@ -113,13 +113,20 @@ function createEvidence(
   isOpenShift: () => boolean,
 ): () => Promise<Evidence | undefined> {
   const none: Evidence = { importFree: undefined, named: undefined }
-  let asked: Promise<Evidence> | undefined
-  return async () => {
-    asked ??= evidence?.().catch((thrown: unknown) => {
-      if (context.signal.aborted) throw thrown
-      return none
+  const asked = evidence && askOnce(evidence, context)
+  return async () => (asked === undefined ? (isOpenShift() ? none : undefined) : ((await asked()) ?? none))
+}
+
+/** A help: a failure is no reason to stop, and is undefined. */
+export function askOnce<T>(ask: () => Promise<T | undefined>, { signal, log }: Context): () => Promise<T | undefined> {
+  let asked: Promise<T | undefined> | undefined
+  return () => {
+    asked ??= ask().catch((thrown: unknown) => {
+      if (signal.aborted) throw thrown
+      log.debug(`no inventory: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
+      return undefined
     })
-    return asked ?? (isOpenShift() ? none : undefined)
+    return asked
   }
 }
 

@@ -112,13 +112,10 @@ async function put(
   const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag)
   const blobs = links.filter((link) => link.kind === 'blob').length
   const what = `writing manifest ${shown(reference)}`
-  const request: Req = {
-    method: 'PUT',
-    url: endpoint.url(`manifests/${reference}`),
-    headers: { 'content-type': descriptor.mediaType },
-    body: manifest.bytes,
-    patience: endpoint.stallTimeout + blobs * WAIT_PER_BLOB,
-  }
+  const headers = { 'content-type': descriptor.mediaType }
+  const patience = endpoint.stallTimeout + blobs * WAIT_PER_BLOB
+  const url = endpoint.url(`manifests/${reference}`)
+  const request: Req = { method: 'PUT', url, headers, body: manifest.bytes, patience }
   const foreign = links.filter((link) => isForeign(link.descriptor)).map((link) => link.descriptor.digest)
   const res = await send(endpoint, request, what, foreign)
   const subject = header(res, 'oci-subject')

@@ -3,7 +3,7 @@ import type { Digest } from '../oci/digest.ts'
 import { ACCEPT, type Manifest } from '../oci/manifest.ts'
 import { beginUpload } from './begin.ts'
 import { isStored, openBlob } from './blob.ts'
-import { createEndpoint, type Endpoint, type RegistryOptions } from './endpoint.ts'
+import { askOnce, createEndpoint, type Endpoint, type RegistryOptions } from './endpoint.ts'
 import { createManifests } from './manifests.ts'
 import { createListings, type Listings } from './referrers.ts'
 import type { Target } from './store.ts'
@@ -15,7 +15,7 @@ export function openRepository(options: RegistryOptions): Target {
   const manifests = createManifests(endpoint)
   const listings = createListings(endpoint, manifests)
   const habits: Habits = { probes: true, largest: undefined }
-  const inventory = createInventory(options)
+  const inventory = askOnce(async () => options.inventory?.(), options.context)
   let listsReferrers: Promise<boolean> | undefined
   let known: boolean | undefined
 
@@ -35,13 +35,13 @@ export function openRepository(options: RegistryOptions): Target {
       const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()])
       if (there?.has(descriptor.digest)) return true
       if (evidence?.importFree === false) return false
-      const isProof = evidence === undefined || evidence.importFree === true
+      const isProof = evidence?.importFree !== undefined || evidence === undefined
       if (isProof && kind === 'manifest' && manifests.has(descriptor.digest)) return true
       const named = evidence === undefined ? there : evidence.named
       if (named !== undefined && !named.has(descriptor.digest)) return false
       // OpenShift's storage gives manifests out as blobs too.
-      if (kind === 'blob' || !isProof) return isStored(endpoint, descriptor, false)
-      return hasManifest(endpoint, descriptor.digest)
+      const asManifest = kind === 'manifest' && isProof
+      return asManifest ? hasManifest(endpoint, descriptor.digest) : isStored(endpoint, descriptor, false)
     },
     begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
     async putManifest(manifest, tag) {
@@ -63,19 +63,6 @@ async function believe(listings: Listings, manifest: Manifest, stated: string | 
   const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
   if (stated === undefined || subject === undefined) return false
   return listings.lists(subject, manifest.descriptor.digest)
-}
-
-/** Asked once; a failure leaves the questions to HEAD and is no reason to stop. */
-function createInventory({ inventory, context }: RegistryOptions): () => Promise<ReadonlySet<Digest> | undefined> {
-  let asked: Promise<ReadonlySet<Digest> | undefined> | undefined
-  return () => {
-    asked ??= (inventory?.() ?? Promise.resolve(undefined)).catch((thrown: unknown) => {
-      if (context.signal.aborted) throw thrown
-      context.log.debug(`no inventory: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
-      return undefined
-    })
-    return asked
-  }
 }
 
 /**

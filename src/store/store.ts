@@ -30,10 +30,7 @@ export interface Target extends Source {
   inventory(): Promise<ReadonlySet<Digest> | undefined>
   /** What the answers of the store prove. Absent or undefined: what it answers for is stored, and nothing else is known. */
   evidence?(): Promise<Evidence | undefined>
-  /**
-   * Whether it is stored here. A hint: false also when the answer was unclear (registries answer 401, 403, 405, 5xx to
-   * probes) or proves nothing.
-   */
+  /** Whether it is stored here. A hint: false also when the answer proves nothing (401, 403, 405, 5xx to probes). */
   has(descriptor: Descriptor, kind: 'blob' | 'manifest'): Promise<boolean>
   /**
    * Asks for the blob and begins its upload in one request where the store can.

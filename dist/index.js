@@ -22785,7 +22785,7 @@ exports.visitAsync = visitAsync;
 /* harmony export */   pK: () => (/* binding */ putBack)
 /* harmony export */ });
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _execute_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2966);
+/* harmony import */ var _execute_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7177);
 /* harmony import */ var _guards_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3219);
 
 
@@ -22929,7 +22929,7 @@ function holdable(context) {
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
 /* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6397);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6112);
 
 
 
@@ -23091,7 +23091,7 @@ function inTurn({ homes }, key, work) {
 
 /***/ }),
 
-/***/ 2966:
+/***/ 7177:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -23107,9 +23107,42 @@ __nccwpck_require__.d(__webpack_exports__, {
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
-var manifest = __nccwpck_require__(4360);
+var oci_manifest = __nccwpck_require__(4360);
 // EXTERNAL MODULE: ./lib/copy/attached-tags.js
 var attached_tags = __nccwpck_require__(4619);
+;// CONCATENATED MODULE: ./lib/copy/foreign-refusal.js
+
+
+/**
+ * A refusal of an image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What
+ * other layers it misses does not matter then: sending them again changes nothing.
+ * @returns undefined when that is not what happened.
+ */
+function refusedForeign(thrown, manifest, plan) {
+    if (!(thrown instanceof errors/* PromoteError */.jG))
+        return undefined;
+    const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
+    const named = manifest.links.filter(({ descriptor }) => (0,oci_manifest/* isForeign */.jq)(descriptor) && missing.includes(descriptor.digest));
+    const isLeft = ({ descriptor }) => plan.graph.nodes.get(`blob ${descriptor.digest}`)?.leave !== undefined;
+    const left = named.find(isLeft);
+    // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
+    const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
+    if (layer === undefined)
+        return undefined;
+    const { digest } = layer.descriptor;
+    const why = left === undefined
+        ? `The registry does not take the non-distributable layer ${digest}, not even with its bytes (include-foreign).`
+        : `The registry does not take the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${thrown.message} ${why}`, {
+        ...thrown,
+        cause: thrown,
+        transient: false,
+        hint: thrown.status === 400
+            ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
+            : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
+    });
+}
+
 // EXTERNAL MODULE: ./lib/copy/permits.js
 var permits = __nccwpck_require__(9493);
 // EXTERNAL MODULE: ./lib/copy/referrers-index.js
@@ -23239,6 +23272,7 @@ async function attempt(send) {
 }
 
 ;// CONCATENATED MODULE: ./lib/copy/execute.js
+
 
 
 
@@ -23423,7 +23457,7 @@ function expectReads({ steps }, { source }, { width }) {
 /** Registries do not ask for layers that are elsewhere by their URLs. */
 function isProvable(plan, key) {
     const node = plan.graph.nodes.get(key);
-    return node !== undefined && !(0,manifest/* isForeign */.jq)(node.descriptor);
+    return node !== undefined && !(0,oci_manifest/* isForeign */.jq)(node.descriptor);
 }
 /** The config blob, if it has to be sent anyway. */
 function configOf(plan, manifest) {
@@ -23493,6 +23527,9 @@ async function putComplete(manifest, tag, plan, job, shared) {
             return await shared.permits(() => job.target.putManifest(manifest, tag), manifest.descriptor.size);
         }
         catch (thrown) {
+            const foreign = refusedForeign(thrown, manifest, plan);
+            if (foreign !== undefined)
+                throw foreign;
             const missing = missingBlobs(thrown, manifest, plan);
             if (missing.length === 0)
                 throw refusedSparse(thrown, manifest, plan) ?? thrown;
@@ -23537,7 +23574,7 @@ async function expectStored(target, manifest, tag, stored) {
 
 /***/ }),
 
-/***/ 6397:
+/***/ 6112:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -23555,7 +23592,34 @@ var manifest = __nccwpck_require__(4360);
 var oci_platform = __nccwpck_require__(7122);
 // EXTERNAL MODULE: ./lib/oci/referrer.js
 var referrer = __nccwpck_require__(3530);
+;// CONCATENATED MODULE: ./lib/copy/missing.js
+
+/** How registries say that they do not have a manifest: distribution-spec "Error Codes", and Harbor's NOT_FOUND. */
+const ABSENT = ['MANIFEST_UNKNOWN', 'NAME_UNKNOWN', 'BLOB_UNKNOWN', 'NOT_FOUND'];
+/**
+ * Whether the source itself says that it does not have the manifest. Other answers with 404 (a proxy's page, OpenShift's
+ * OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream that failed) say only that it could not be fetched now.
+ */
+function isSaidAbsent({ code, status, server }) {
+    if (code !== 'NOT_FOUND')
+        return false;
+    // A layout is a folder that was looked into.
+    if (status === undefined)
+        return true;
+    return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code));
+}
+/** @param what the sentence about what was to be read, without a full stop. */
+function unreadable(what, thrown) {
+    return new errors/* PromoteError */.jG(thrown.code, `${what}, which could not be read: ${thrown.message}`, {
+        ...thrown,
+        side: 'source',
+        cause: thrown,
+        hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
+    });
+}
+
 ;// CONCATENATED MODULE: ./lib/copy/attachments.js
+
 
 
 /**
@@ -23567,6 +23631,8 @@ function createFinder(source, permits, skipMissing, budget) {
     const read = (subject, what, work) => permits(work).then(budget.count, (thrown) => {
         if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
             throw thrown;
+        if (!isSaidAbsent(thrown))
+            throw unreadable(`${source.name}: ${what} is attached to ${subject}`, thrown);
         if (skipMissing)
             return undefined;
         throw new errors/* PromoteError */.jG('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
@@ -23888,6 +23954,7 @@ function unlessMissing(thrown) {
 
 
 
+
 function manifestKey(digest, tag) {
     return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
 }
@@ -23966,15 +24033,17 @@ function missingChild(source, parent, child, skip) {
     return (thrown) => {
         if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
             throw thrown;
+        const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
+        const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`;
+        if (!isSaidAbsent(thrown))
+            throw unreadable(named, thrown);
         if (skip)
             return undefined;
-        const detail = {
+        throw new errors/* PromoteError */.jG('NOT_FOUND', `${named}, which is not there`, {
             side: 'source',
             cause: thrown,
             hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
-        };
-        const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
-        throw new errors/* PromoteError */.jG('NOT_FOUND', `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}, which is not there`, detail);
+        });
     };
 }
 /** Which children of an index are copied, and why the others are not. Nested indexes are searched, not matched. */
@@ -24244,7 +24313,7 @@ function createLine(room) {
 /* harmony export */   iM: () => (/* binding */ plannedSteps)
 /* harmony export */ });
 /* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4619);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6397);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6112);
 
 
 /** Pure: what a run will do, and why. A dry run prints exactly this. */
@@ -24256,15 +24325,17 @@ function makePlan(graph, survey, mountFrom) {
         steps.set(node.key, step);
     }
     const root = graph.root.descriptor.digest;
+    // A tag that may be at what is only referred to is written again: that makes it one of a stored image.
+    const isStored = survey.present.has(`manifest ${root}`);
     const tags = [...survey.tags]
         .map(([tag, from]) => ({ tag, from, to: root }))
-        .filter(({ from, to }) => from !== to);
+        .filter(({ from, to }) => from !== to || !isStored);
     return {
         graph,
         steps,
         tags,
         rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
-        certain: survey.exhaustive,
+        certain: survey.exhaustive || !survey.isProof,
         bytes: countBytes(steps),
         attached: (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_0__/* .attachedThere */ .hG)(graph, survey.attachedTags),
         attachedTags: survey.attachedTags,
@@ -24340,13 +24411,13 @@ function plannedSteps(plan) {
         return { do: what, digest, kind: node.kind, mediaType, size, why };
     });
     const { digest, mediaType, size } = plan.graph.root.descriptor;
-    const tags = plan.tags.map(({ tag, from }) => ({
+    const tags = plan.tags.map(({ tag, from, to }) => ({
         do: 'tag',
         digest,
         kind: 'manifest',
         mediaType,
         size,
-        why: `${tag}: ${movedFrom(from)}`,
+        why: `${tag}: ${from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from)}`,
     }));
     return [...steps, ...tags];
 }
@@ -30198,10 +30269,12 @@ function runUrl(env) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   CX: () => (/* binding */ streamPath),
+/* harmony export */   FY: () => (/* binding */ NO_LAYERS),
 /* harmony export */   Nf: () => (/* binding */ followText),
+/* harmony export */   SM: () => (/* binding */ layersSchema),
 /* harmony export */   T8: () => (/* binding */ splitRepository),
+/* harmony export */   ZR: () => (/* binding */ storedBy),
 /* harmony export */   aX: () => (/* binding */ streamListSchema),
-/* harmony export */   iS: () => (/* binding */ inventorySchema),
 /* harmony export */   kC: () => (/* binding */ streamSchema),
 /* harmony export */   tO: () => (/* binding */ streamsPath)
 /* harmony export */ });
@@ -30243,7 +30316,8 @@ const specTagSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
     from: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), name: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), namespace: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish() }).nullish(),
     importPolicy: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ scheduled: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().nullish() }).nullish(),
 });
-const statusTagSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ tag: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), items: list(zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ image: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish() })) });
+const eventSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ image: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(), dockerImageReference: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish() });
+const statusTagSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ tag: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), items: list(eventSchema) });
 const streamSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
     spec: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ tags: list(specTagSchema) }).nullish(),
     status: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
@@ -30258,12 +30332,56 @@ const streamSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
     internalHost: hostOf(status?.dockerImageRepository),
     tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => current(tag, items[0]?.image))),
     origins: new Map((spec?.tags ?? []).flatMap(originOf)),
+    ...homesOf((status?.tags ?? []).flatMap(({ items }) => items), [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string')),
 }));
+/**
+ * The registry pulls through from wherever an event of the history points to, but never from itself (openshift/image-registry
+ * identifycandidaterepositories.go).
+ * @param own the repository of the stream, by its internal and its public host.
+ */
+function homesOf(events, own) {
+    const hosts = own.map((repository) => `${repository.split('/', 1)[0]}/`);
+    const images = events.filter(({ image }) => image);
+    const isOwn = (reference) => own.some((repository) => reference.startsWith(`${repository}@`));
+    const pushed = images.filter(({ dockerImageReference }) => isOwn(dockerImageReference ?? ''));
+    return {
+        pushed: new Set(pushed.flatMap(({ image }) => ((0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(image ?? '') ? [image] : []))),
+        importFree: images.every(({ dockerImageReference }) => hosts.some((host) => dockerImageReference?.startsWith(host) ?? false)),
+    };
+}
 const streamListSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ items: list(streamSchema) });
-const layersSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()).nullish();
-/** image.openshift.io/v1 ImageStreamLayers: every blob and manifest that the stream holds. */
-const inventorySchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ blobs: layersSchema, images: layersSchema })
-    .transform(({ blobs, images }) => new Set([...Object.keys(blobs ?? {}), ...Object.keys(images ?? {})].filter(_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)));
+const imageSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
+    layers: list(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP()),
+    config: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(),
+    manifests: list(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP()),
+    imageMissing: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().nullish(),
+});
+/** image.openshift.io/v1 ImageStreamLayers. */
+const layersSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
+    blobs: zod__WEBPACK_IMPORTED_MODULE_3__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()).nullish(),
+    images: zod__WEBPACK_IMPORTED_MODULE_3__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), imageSchema).nullish(),
+})
+    .transform(({ blobs, images }) => {
+    const there = Object.entries(images ?? {}).filter(([, image]) => image.imageMissing !== true);
+    const named = [...Object.keys(blobs ?? {}), ...there.map(([digest]) => digest)];
+    const parts = there.map(([digest, { layers, config, manifests }]) => [
+        digest,
+        manifests.length > 0 ? [] : [...layers, ...(config ? [config] : [])].filter(_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc),
+    ]);
+    return { named: new Set(named.filter(_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)), blobs: new Map(parts) };
+});
+/** Nothing is listed: the stream was made a moment ago. */
+const NO_LAYERS = { named: new Set(), blobs: new Map() };
+/**
+ * Pure: what is certainly stored. The registry checks the blobs of an image manifest that is pushed, but takes those of
+ * the upstreams of imported images for its own; and a child of an index may be known to the cluster by another project.
+ */
+function storedBy(layers, stream) {
+    if (!stream.importFree)
+        return new Set();
+    const images = [...stream.pushed].filter((digest) => layers.blobs.has(digest));
+    return new Set(images.flatMap((digest) => [digest, ...(layers.blobs.get(digest) ?? [])]));
+}
 /** `host[:port]/project/name` → `host[:port]`; undefined for anything that is not a host. */
 function hostOf(repository) {
     const host = repository?.split('/', 1)[0];
@@ -30339,13 +30457,15 @@ function kubernetes(url, side, send, context, login) {
         side,
         context,
         login,
-        request: async (method, path, { body, type = 'application/json', limit = OBJECT_LIMIT, afterCancel } = {}) => {
+        request: async (method, path, options = {}) => {
+            const { body, type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options;
             const headers = {
                 accept: 'application/json',
                 ...(body === undefined ? {} : { 'content-type': type }),
             };
             const content = body === undefined ? undefined : JSON.stringify(body);
-            return read(send, { method, url: new URL(base + path, url), headers, body: content, afterCancel }, limit, side);
+            const request = { method, url: new URL(base + path, url), headers, body: content, afterCancel };
+            return read(send, once ? { ...request, retry: false } : request, limit, side);
         },
     };
 }
@@ -30558,17 +30678,17 @@ function grantOf(missing, user, namespace) {
 
 function openStreams(kube, user, registryUser) {
     const read = once((repository) => readStream(kube, repository));
-    const inventory = once((repository) => readInventory(kube, repository));
+    const layers = once((repository) => readLayers(kube, repository));
     const ensure = once(async (repository) => {
         const known = await read(repository);
         if (known.state === 'found')
             return 'exists';
         if (known.state === 'forbidden') {
-            const layers = await inventory(repository);
-            if (layers.state === 'found')
+            const listed = await layers(repository);
+            if (listed.state === 'found' || (listed.state === 'unread' && listed.exists))
                 return 'exists';
             // Without this right nothing can be pushed; the push will fail and be explained.
-            if (layers.state === 'forbidden')
+            if (listed.state !== 'absent')
                 return 'unknown';
         }
         const created = await createStream(kube, repository, user, registryUser);
@@ -30576,10 +30696,10 @@ function openStreams(kube, user, registryUser) {
         if (created === undefined)
             return 'exists';
         read.remember(repository, { state: 'found', value: created });
-        inventory.remember(repository, { state: 'found', value: new Set() });
+        layers.remember(repository, { state: 'found', value: image_stream/* NO_LAYERS */.FY });
         return 'created';
     });
-    return { read, inventory, ensure };
+    return { read, layers, ensure };
 }
 function once(ask) {
     const asked = new Map();
@@ -30602,12 +30722,37 @@ async function readStream(kube, repository) {
     const tried = `Reading the image stream ${repository}`;
     return missing(reply, kube) ?? { state: 'found', value: (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube) };
 }
-async function readInventory(kube, repository) {
+async function readLayers(kube, repository) {
     const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
     const layers = (0,kubernetes/* path */.Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}/layers`;
-    const reply = await kube.request('GET', layers, { limit: kubernetes/* STREAM_LIMIT */.Z2 });
-    const tried = `Reading the inventory of ${repository}`;
-    return missing(reply, kube) ?? { state: 'found', value: (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* inventorySchema */.iS, tried, kube) };
+    const tried = `Reading the layers of the image stream ${repository}`;
+    try {
+        const reply = await withinTime(kube.request('GET', layers, { limit: kubernetes/* STREAM_LIMIT */.Z2, once: true }), tried);
+        return missing(reply, kube) ?? { state: 'found', value: (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* layersSchema */.SM, tried, kube) };
+    }
+    catch (thrown) {
+        if (kube.context.signal.aborted)
+            throw thrown;
+        const { message, status } = (0,errors/* asPromoteError */.XO)(thrown);
+        kube.context.log.debug(`${message} The promotion goes on without it.`);
+        return { state: 'unread', exists: status === 200, said: message };
+    }
+}
+/** Milliseconds. The real server takes a second for the layers of 6,000 images. */
+const LAYERS_PATIENCE = 15_000;
+/** What is asked takes part in no longer than this; its answer stays bounded, and is dropped when it comes. */
+async function withinTime(asked, tried) {
+    let timer;
+    const late = new Promise((_, reject) => {
+        const error = new errors/* PromoteError */.jG('STALLED', `${tried}: no complete answer within ${LAYERS_PATIENCE / 1000} s.`);
+        timer = setTimeout(() => reject(error), LAYERS_PATIENCE);
+    });
+    try {
+        return await Promise.race([asked, late]);
+    }
+    finally {
+        clearTimeout(timer);
+    }
 }
 function missing(reply, kube) {
     if (reply.html || (reply.status !== 403 && reply.status !== 404))
@@ -30725,7 +30870,7 @@ async function tokenRefused(error, alive, witness) {
 async function denied(error, attempt, where, project, witness) {
     const { kube, registry, registryUser } = witness;
     const stream = await look(kube).read(attempt.repository);
-    const layers = await look(registry).inventory(attempt.repository);
+    const layers = await look(registry).layers(attempt.repository);
     const role = roleFor(attempt, stream.state === 'absent');
     const command = `oc policy add-role-to-user ${role} ${(0,kubernetes/* word */.Vm)(registryUser)} -n ${where.namespace}`;
     if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
@@ -30759,7 +30904,7 @@ function roleFor(attempt, streamAbsent) {
 async function stopped(error, attempt, where, witness) {
     const { kube, registry, registryUser } = witness;
     const stream = await look(kube).read(attempt.repository);
-    const layers = stream.state === 'forbidden' ? await look(registry).inventory(attempt.repository) : stream;
+    const layers = stream.state === 'forbidden' ? await look(registry).layers(attempt.repository) : stream;
     if (layers.state === 'absent' &&
         (await isAllowed(registry, { verb: 'create', resource: 'imagestreams', ...where })) === false)
         return streamMissing(error.message, where, kube, registryUser);
@@ -30828,6 +30973,10 @@ function clusterOf({ side, user, login, streams, registries, witness, logout }) 
         const found = await streams.read(repository);
         return found.state === 'found' ? found.value : undefined;
     };
+    const layersOf = async (repository) => {
+        const layers = await streams.layers(repository);
+        return layers.state === 'found' ? layers.value : undefined;
+    };
     return {
         side,
         user,
@@ -30837,9 +30986,18 @@ function clusterOf({ side, user, login, streams, registries, witness, logout }) 
         digestOf: async (repository, tag) => (await stream(repository))?.tags.get(tag),
         registryFor: (repository) => registries.addressFor(repository),
         ensureStream: (repository) => streams.ensure(repository),
-        inventory: async (repository) => {
-            const found = await streams.inventory(repository);
-            return found.state === 'found' ? found.value : undefined;
+        inventory: async (repository) => (await layersOf(repository))?.named,
+        stored: async (repository) => {
+            const layers = await layersOf(repository);
+            return layers && (0,image_stream/* storedBy */.ZR)(layers, (await stream(repository)) ?? { pushed: new Set(), importFree: false });
+        },
+        evidence: async (repository) => {
+            const [found, layers] = await Promise.all([streams.read(repository), streams.layers(repository)]);
+            const named = layers.state === 'found' ? layers.value.named : undefined;
+            if (found.state === 'found')
+                return { importFree: found.value.importFree, named };
+            // Where nothing is named, nothing was imported.
+            return { importFree: layers.state === 'absent' || named?.size === 0 ? true : undefined, named };
         },
         rights: openRights(witness),
         annotate: (repository, notes) => (0,annotate/* annotate */.fz)(witness.kube, repository, notes),
@@ -31742,10 +31900,10 @@ __nccwpck_require__.d(__webpack_exports__, {
 var atomic = __nccwpck_require__(5012);
 // EXTERNAL MODULE: ./lib/copy/attached-tags.js
 var attached_tags = __nccwpck_require__(4619);
-// EXTERNAL MODULE: ./lib/copy/execute.js + 3 modules
-var execute = __nccwpck_require__(2966);
-// EXTERNAL MODULE: ./lib/copy/graph.js + 5 modules
-var copy_graph = __nccwpck_require__(6397);
+// EXTERNAL MODULE: ./lib/copy/execute.js + 4 modules
+var execute = __nccwpck_require__(7177);
+// EXTERNAL MODULE: ./lib/copy/graph.js + 6 modules
+var copy_graph = __nccwpck_require__(6112);
 // EXTERNAL MODULE: ./lib/copy/guards.js
 var guards = __nccwpck_require__(3219);
 // EXTERNAL MODULE: ./lib/copy/plan.js
@@ -31794,33 +31952,47 @@ async function findTags(target, tags, permits) {
     return new Map(await Promise.all(tags.map(find)));
 }
 /**
- * A tag that is already right proves its manifest, and a stored image manifest proves its blobs: registries refuse a
- * manifest whose blobs are missing (distribution-spec, "Pushing Manifests"). It proves no child of an index: sparse
- * indexes are accepted, so each child is asked for.
+ * Present means stored at the destination. A tag that is already right proves its manifest, and a stored image manifest
+ * proves its blobs: registries refuse a manifest whose blobs are missing (distribution-spec, "Pushing Manifests"). It
+ * proves no child of an index: sparse indexes are accepted, so each child is asked for. None of that holds where a
+ * registry answers for what it does not store (`Evidence`): there everything is sent that is not found by a mount.
  */
 async function survey(target, graph, tags, all, permits) {
     const root = graph.root.descriptor.digest;
     const right = [...tags].find(([, digest]) => digest === root)?.[0];
     const present = new Map();
-    if (right !== undefined)
-        present.set(`manifest ${root}`, `tag ${right} is already at this digest`);
     const [listed, attachedTags] = await Promise.all([
         readListed(target, graph, permits),
         (0,attached_tags/* surveyTags */.CZ)(target, graph, permits),
     ]);
-    for (const { proven, tag } of attachedTags.values())
+    const evidence = await target.evidence?.();
+    const isProof = evidence === undefined || evidence.importFree === true;
+    const rootIsStored = async () => evidence === undefined || (await permits(() => target.has(graph.root.descriptor, 'manifest')));
+    if (right !== undefined && (await rootIsStored()))
+        present.set(`manifest ${root}`, `tag ${right} is already at this digest`);
+    for (const { proven, tag } of isProof ? attachedTags.values() : [])
         for (const key of proven)
             present.set(key, `checked by the registry when it took what ${tag} names`);
     const open = [...graph.nodes.values()].filter((node) => node.leave === undefined && node.kind === 'manifest' && node.tag === undefined && !present.has(node.key));
     const inventory = open.length > 0 ? await target.inventory() : undefined;
-    const ask = right !== undefined || all;
+    const ask = right !== undefined || all || inventory?.has(root) === true;
+    const wanted = { target, inventory, listed, ask, all, isProof, named: evidence?.named, permits };
     await Promise.all(open.map(async (node) => {
-        const reason = await whyPresent(target, node, inventory, listed, ask, permits);
+        const reason = await whyPresent(node, wanted);
         if (reason !== undefined)
             present.set(node.key, reason);
     }));
-    await surveyBlobs(target, graph, present, inventory, all, permits);
-    return { tags, present, exhaustive: all || inventory !== undefined, listed, attachedTags };
+    await surveyBlobs(graph, present, wanted);
+    const exhaustive = all || isKnown(graph, present, inventory, evidence);
+    return { tags, present, exhaustive, isProof, listed, attachedTags };
+}
+/** Nothing is open: what is not present is in no list of what the repository may hold. */
+function isKnown(graph, present, inventory, evidence) {
+    if (evidence === undefined)
+        return inventory !== undefined;
+    const { named } = evidence;
+    return (named !== undefined &&
+        [...graph.nodes.values()].every(({ key, leave, descriptor }) => leave !== undefined || present.has(key) || !named.has(descriptor.digest)));
 }
 async function readListed(target, graph, permits) {
     const subjects = new Set(graph.attached.filter(({ tag }) => tag === null).map(({ subject }) => subject));
@@ -31830,7 +32002,7 @@ async function readListed(target, graph, permits) {
     });
     return new Map(await Promise.all(lists));
 }
-async function whyPresent(target, node, inventory, listed, ask, permits) {
+async function whyPresent(node, { target, inventory, listed, ask, isProof, named, permits }) {
     const { attachedTo, descriptor } = node;
     if (attachedTo !== undefined) {
         const isListed = listed.get(attachedTo)?.has(descriptor.digest) === true;
@@ -31845,19 +32017,22 @@ async function whyPresent(target, node, inventory, listed, ask, permits) {
     }
     if (inventory?.has(node.descriptor.digest))
         return 'in the inventory of the image stream';
-    if (ask && (await permits(() => target.has(node.descriptor, 'manifest'))))
+    const isAsked = ask || (!isProof && named?.has(node.descriptor.digest) === true);
+    if (isAsked && (await permits(() => target.has(node.descriptor, 'manifest'))))
         return 'the registry has it';
     return undefined;
 }
-async function surveyBlobs(target, graph, present, inventory, all, permits) {
+async function surveyBlobs(graph, present, wanted) {
+    const { target, inventory, all, ask, isProof, named, permits } = wanted;
     for (const node of graph.nodes.values())
-        if (node.kind === 'manifest' && present.has(node.key))
+        if (isProof && node.kind === 'manifest' && present.has(node.key))
             provenBy(node, graph, present);
     const open = [...graph.nodes.values()].filter((node) => node.kind === 'blob' && node.leave === undefined && !present.has(node.key));
     await Promise.all(open.map(async (node) => {
         if (inventory?.has(node.descriptor.digest))
             present.set(node.key, 'in the inventory of the image stream');
-        else if (all && (await permits(() => target.has(node.descriptor, 'blob'))))
+        else if ((all || (!isProof && (named?.has(node.descriptor.digest) ?? ask))) &&
+            (await permits(() => target.has(node.descriptor, 'blob'))))
             present.set(node.key, 'the registry has it');
     }));
 }
@@ -37010,7 +37185,21 @@ function wrongSize(endpoint, blob, what, found) {
     return new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${endpoint.name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`, { side: endpoint.side, hint: 'The registry or a proxy serves damaged content for this digest.' });
 }
 /** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
-async function isThere(endpoint, blob, sure) {
+async function isStored(endpoint, blob, sure) {
+    const { importFree } = (await endpoint.evidence()) ?? { importFree: true };
+    if (importFree === false)
+        return false;
+    return isThere(endpoint, blob, sure, importFree ? () => true : (res) => isFromStorage(endpoint, blob, res));
+}
+/**
+ * OpenShift's registry writes the digest in an entity tag with quotes when the blob is in its storage, and without them
+ * when it asks another registry (openshift/image-registry pullthroughblobstore.go setResponseHeaders). It redirects only
+ * to its own storage.
+ */
+function isFromStorage(endpoint, { digest }, res) {
+    return res.url.origin !== endpoint.base.origin || (0,http_answer/* header */.wx)(res, 'etag') === `"${digest}"`;
+}
+async function isThere(endpoint, blob, sure, isFine) {
     const request = {
         method: 'HEAD',
         url: endpoint.url(`blobs/${blob.digest}`),
@@ -37021,7 +37210,7 @@ async function isThere(endpoint, blob, sure) {
         const res = await endpoint.call('pull', request);
         await (0,http_answer/* discard */.vf)(res);
         const length = (0,http_answer/* header */.wx)(res, 'content-length');
-        return res.status === 200 && (length === undefined || Number(length) === blob.size);
+        return res.status === 200 && (length === undefined || Number(length) === blob.size) && isFine(res);
     }
     catch (thrown) {
         if (sure || (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'CANCELLED'))
@@ -37108,6 +37297,7 @@ function createEndpoint(options) {
             const res = await options.send(scoped);
             if (res.status < 500)
                 answered.add(options.send);
+            isOpenShift ||= (0,http_answer/* header */.wx)(res, OPENSHIFT_HEADER) !== undefined;
             if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository))
                 return res;
             await (0,http_answer/* discard */.vf)(res);
@@ -37115,6 +37305,8 @@ function createEndpoint(options) {
             await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2));
         }
     };
+    let isOpenShift = false;
+    const evidence = createEvidence(options, () => isOpenShift);
     let isWide = options.writes === true;
     const call = async (access, request) => {
         if (access === 'push' || !isWide)
@@ -37137,9 +37329,31 @@ function createEndpoint(options) {
         base,
         context,
         stallTimeout: options.stallTimeout ?? 60_000,
+        evidence,
         url: (path) => new URL(`/v2/${repository}/${path}`, base),
         call,
         verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
+    };
+}
+/** In every answer of OpenShift's registry, and of no other. */
+const OPENSHIFT_HEADER = 'x-registry-supports-signatures';
+/** Asked once. Without the cluster's API nothing is known of what OpenShift's registry may pull through. */
+function createEvidence({ evidence, context }, isOpenShift) {
+    const none = { importFree: undefined, named: undefined };
+    const asked = evidence && askOnce(evidence, context);
+    return async () => (asked === undefined ? (isOpenShift() ? none : undefined) : ((await asked()) ?? none));
+}
+/** A help: a failure is no reason to stop, and is undefined. */
+function askOnce(ask, { signal, log }) {
+    let asked;
+    return () => {
+        asked ??= ask().catch((thrown) => {
+            if (signal.aborted)
+                throw thrown;
+            log.debug(`no inventory: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+            return undefined;
+        });
+        return asked;
     };
 }
 /** Answers of OpenShift's registry that mean "the API behind me did not answer": openshift/image-registry auth.go. */
@@ -37422,7 +37636,7 @@ async function keptBytes(session, anew) {
     }
     // The session is gone: because the commit arrived and only its answer was lost, or together with the bytes
     // (docker-registry 2.8 destroys a session whose upload broke off; ECR has no status).
-    if (!alive && (await isThere(endpoint, blob, true)))
+    if (!alive && (await isStored(endpoint, blob, true)))
         return -1;
     if (res.status !== 404)
         await cancel(session);
@@ -37516,7 +37730,7 @@ async function beginUpload(endpoint, habits, blob, mountFrom) {
         if (begun !== undefined)
             return begun;
     }
-    if (await isThere(endpoint, blob, false))
+    if (await isStored(endpoint, blob, false))
         return { state: 'present' };
     const res = await startSession(endpoint, blob);
     habits.probes = false;
@@ -37548,6 +37762,7 @@ async function tryMount(endpoint, habits, blob, from) {
 }
 
 ;// CONCATENATED MODULE: ./lib/store/manifests.js
+
 
 
 
@@ -37635,24 +37850,39 @@ async function put(endpoint, manifest, tag, look) {
     const { descriptor, links } = manifest;
     const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag);
     const blobs = links.filter((link) => link.kind === 'blob').length;
-    const res = await endpoint.call('push', {
-        method: 'PUT',
-        url: endpoint.url(`manifests/${reference}`),
-        headers: { 'content-type': descriptor.mediaType },
-        body: manifest.bytes,
-        patience: endpoint.stallTimeout + blobs * WAIT_PER_BLOB,
-    });
+    const what = `writing manifest ${shown(reference)}`;
+    const headers = { 'content-type': descriptor.mediaType };
+    const patience = endpoint.stallTimeout + blobs * WAIT_PER_BLOB;
+    const url = endpoint.url(`manifests/${reference}`);
+    const request = { method: 'PUT', url, headers, body: manifest.bytes, patience };
+    const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
+    const res = await send(endpoint, request, what, foreign);
     const subject = (0,http_answer/* header */.wx)(res, 'oci-subject');
     if (res.status >= 200 && res.status < 300) {
         await (0,http_answer/* discard */.vf)(res);
         return { digest: stored(manifest, (0,http_answer/* header */.wx)(res, 'docker-content-digest')), subject };
     }
-    const error = await endpoint.verdict(res, `writing manifest ${shown(reference)}`, 'push', tag);
+    const error = await endpoint.verdict(res, what, 'push', tag);
     const mayBeImmutable = tag !== undefined && [400, 403, 409, 412].includes(res.status) && !namesMissingBlobs(error);
     // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change.
     if (mayBeImmutable && (await look(tag).catch(() => undefined))?.descriptor.digest === descriptor.digest)
         return { digest: descriptor.digest, subject: undefined };
     throw error;
+}
+/**
+ * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
+ * with 500, which is repeated only when it does not name such a layer.
+ */
+async function send(endpoint, request, what, foreign) {
+    if (foreign.length === 0)
+        return endpoint.call('push', request);
+    const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
+    if (res !== undefined && !(0,http_answer/* isTransient */.dg)(res.status) && !isEmpty400(res, endpoint.repository))
+        return res;
+    const error = res && (await endpoint.verdict(res, what, 'push'));
+    if (error !== undefined && foreign.some((digest) => namesMissingBlobs(error, digest)))
+        throw error;
+    return endpoint.call('push', request);
 }
 /** A registry that names by sha256 what we name by sha512 has still stored these bytes. */
 function stored({ descriptor, bytes: content }, answered) {
@@ -37660,13 +37890,15 @@ function stored({ descriptor, bytes: content }, answered) {
         return undefined;
     return answered === (0,oci_digest/* digestOf */.ol)(content, (0,oci_digest/* algorithmOf */.Hy)(answered)) ? descriptor.digest : answered;
 }
-function namesMissingBlobs(error) {
-    return error.server.some(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
+/** @param digest this one among others; default: any. */
+function namesMissingBlobs(error, digest = '') {
+    const missing = error.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
+    return missing.some((entry) => JSON.stringify(entry).includes(digest));
 }
 async function readError(endpoint, res, what, reference) {
-    // Only OpenShift sends this header; it says 500 for "no such image stream" when asked by digest (imagestream.go
+    // OpenShift says 500 for "no such image stream" when asked by digest (imagestream.go
     // resolveUpstreamRef wraps NotFound as Unknown).
-    const openshift = (0,http_answer/* header */.wx)(res, 'x-registry-supports-signatures') !== undefined;
+    const openshift = (0,http_answer/* header */.wx)(res, OPENSHIFT_HEADER) !== undefined;
     const { status } = res;
     const error = await endpoint.verdict(res, what, 'pull');
     const unknown = error.server.some(({ code }) => code === 'UNKNOWN');
@@ -37976,7 +38208,7 @@ function openRepository(options) {
     const manifests = createManifests(endpoint);
     const listings = createListings(endpoint, manifests);
     const habits = { probes: true, largest: undefined };
-    const inventory = createInventory(options);
+    const inventory = askOnce(async () => options.inventory?.(), options.context);
     let listsReferrers;
     let known;
     return {
@@ -37988,15 +38220,24 @@ function openRepository(options) {
         listTags: listings.listTags,
         removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
         inventory,
+        evidence: endpoint.evidence,
         ...(options.warm === undefined ? {} : { expect: options.warm }),
         blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
         async has(descriptor, kind) {
-            if (kind === 'manifest' && manifests.has(descriptor.digest))
+            const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()]);
+            if (there?.has(descriptor.digest))
                 return true;
-            const there = await inventory();
-            if (there !== undefined)
-                return there.has(descriptor.digest);
-            return kind === 'blob' ? isThere(endpoint, descriptor, false) : hasManifest(endpoint, descriptor.digest);
+            if (evidence?.importFree === false)
+                return false;
+            const isProof = evidence?.importFree !== undefined || evidence === undefined;
+            if (isProof && kind === 'manifest' && manifests.has(descriptor.digest))
+                return true;
+            const named = evidence === undefined ? there : evidence.named;
+            if (named !== undefined && !named.has(descriptor.digest))
+                return false;
+            // OpenShift's storage gives manifests out as blobs too.
+            const asManifest = kind === 'manifest' && isProof;
+            return asManifest ? hasManifest(endpoint, descriptor.digest) : isStored(endpoint, descriptor, false);
         },
         begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
         async putManifest(manifest, tag) {
@@ -38018,19 +38259,6 @@ async function believe(listings, manifest, stated) {
     if (stated === undefined || subject === undefined)
         return false;
     return listings.lists(subject, manifest.descriptor.digest);
-}
-/** Asked once; a failure leaves the questions to HEAD and is no reason to stop. */
-function createInventory({ inventory, context }) {
-    let asked;
-    return () => {
-        asked ??= (inventory?.() ?? Promise.resolve(undefined)).catch((thrown) => {
-            if (context.signal.aborted)
-                throw thrown;
-            context.log.debug(`no inventory: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
-            return undefined;
-        });
-        return asked;
-    };
 }
 /**
  * distribution-spec "Deleting tags". Registries without it answer 400, 404 or 405, or want a right that pushers lack; OpenShift's
@@ -38284,7 +38512,8 @@ function createForeign({ side }, { config, context, onRetry }) {
 }
 function helpOf(cluster, path) {
     return {
-        inventory: () => cluster.inventory(path),
+        inventory: () => cluster.stored(path),
+        evidence: () => cluster.evidence(path),
         removeTag: (tag) => cluster.removeTag(path, tag),
         explain: (error, access, tag) => cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' }),
     };

@@ -192,7 +192,7 @@ function prepare(image: BuiltImage, place: Place): string[] {
   }
   maybe('other tags', 0.3, () => void seedImage(target, path, makeImage({ seed: seed + 5 }), `other-${tag}`))
   maybe('parts', 0.3, () => seedParts(image, place))
-  if (target === place.servers.cluster) maybe('imported by reference', 0, () => importByReference(image, place))
+  if (target === place.servers.cluster) maybe('imported by reference', 0.3, () => importByReference(image, place))
   const at = dice.one([tag, tag, `same-${tag}`])
   const state = dice.one(['nothing', 'nothing', 'old', 'same', 'hollow'] as const)
   if (state === 'old') seedImage(target, path, makeImage({ seed: seed + 7 }), tag)

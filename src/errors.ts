@@ -55,6 +55,8 @@ export type ErrorDetail = Readonly<{
   server?: readonly ServerError[] | undefined
   /** Milliseconds after which the server asked to be tried again. */
   retryAfter?: number | undefined
+  /** The tag that was to be written may have been written or not: no answer tells. */
+  unconfirmed?: boolean | undefined
 }>
 
 /** One entry of the distribution API's error envelope (distribution-spec, "Error Codes"). */
@@ -70,6 +72,7 @@ export class PromoteError extends Error {
   readonly status: number | undefined
   readonly server: readonly ServerError[]
   readonly retryAfter: number | undefined
+  readonly unconfirmed: boolean
 
   constructor(code: Code, message: string, detail: ErrorDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause })
@@ -81,6 +84,7 @@ export class PromoteError extends Error {
     this.status = detail.status
     this.server = detail.server ?? []
     this.retryAfter = detail.retryAfter
+    this.unconfirmed = detail.unconfirmed ?? false
   }
 }
 

@@ -1,10 +1,10 @@
 import type { Context } from './context.ts'
 import { holdable } from './copy/atomic.ts'
 import { keptTags } from './copy/attached-tags.ts'
-import { execute } from './copy/execute.ts'
+import { execute, startBytes } from './copy/execute.ts'
 import { discover, type Graph } from './copy/graph.ts'
 import { checkGuard } from './copy/guards.ts'
-import { isUnchanged, makePlan, plannedSteps } from './copy/plan.ts'
+import { isUnchanged, makePlan, plannedSteps, plannedTags } from './copy/plan.ts'
 import { shareOut } from './copy/sharing.ts'
 import { findTags, type Survey, survey } from './copy/survey.ts'
 import { createTurns } from './copy/turns.ts'
@@ -221,8 +221,12 @@ async function openDestination(
   }
   // One read of the image stream tells where all its tags are.
   const stream = await to.cluster?.stream(path)
-  if (stream === undefined) return { to, tags: await findTags(to.store, work.tags, shared.permits) }
-  return { to, tags: new Map(work.tags.map((tag) => [tag, stream.tags.get(tag) ?? null])) }
+  const tags =
+    stream === undefined
+      ? await findTags(to.store, work.tags, shared.permits)
+      : new Map(work.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]))
+  work.before = tags
+  return { to, tags }
 }
 
 /** Without a host, an input or a layout that says otherwise, an image is in the cluster's own registry. */
@@ -254,10 +258,18 @@ function announceAll(run: Run): void {
   })
   for (const [index, plan] of shareOut(prepared).entries()) {
     const work = prepared[index]?.work as Work
-    const { graph, bytes, tags } = plan
+    const { graph, bytes, certain } = plan
     const { digest } = graph.root.descriptor
     const rights = work.rights === undefined ? {} : { rights: work.rights }
-    const planned = { ...namesOf(work), digest, steps: plannedSteps(plan), bytes, tags, ...rights }
+    const planned = {
+      ...namesOf(work),
+      digest,
+      steps: plannedSteps(plan),
+      certain,
+      bytes,
+      tags: plannedTags(plan),
+      ...rights,
+    }
     shared.emit({ event: 'plan', image: work.number, images: works.length, ...planned })
     // Judged by its own plan: what another image is to bring may not come.
     const unchanged = work.plan !== undefined && isUnchanged(work.plan)
@@ -300,9 +312,11 @@ function copier({ works, shared }: Run): Copier {
   for (const work of going(works)) users.set(digestOf(work), (users.get(digestOf(work)) ?? 0) + 1)
   return async (work) => {
     const digest = digestOf(work)
-    const copied = await turns(digest, users.get(digest) ?? 1, () => execute(...jobOf(work), shared))
-    work.moved = copied.bytes
-    work.attached = copied.attached
+    work.attached = await turns(digest, users.get(digest) ?? 1, () => {
+      const [plan, job] = jobOf(work)
+      work.moved = startBytes(plan)
+      return execute(plan, job, shared, work.moved)
+    })
   }
 }
 

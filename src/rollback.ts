@@ -1,9 +1,14 @@
 import { backNeeded, putBack } from './copy/atomic.ts'
+import type { TagState } from './copy/confirm.ts'
+import { notOurs } from './copy/guards.ts'
+import { published } from './copy/plan.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
 import type { Undo } from './inputs/rollback-file.ts'
+import type { Digest } from './oci/digest.ts'
 import { formatReference, type Reference } from './oci/reference.ts'
 import type { Row, Status } from './report/model.ts'
 import type { Side } from './side.ts'
+import type { Target } from './store/store.ts'
 import { atTarget, type Destination, logIn, logOut, type Run } from './work.ts'
 
 /**
@@ -30,28 +35,49 @@ export async function rollBack(undos: readonly Undo[], run: Run): Promise<readon
 }
 
 async function undoOne(undo: Undo, destinations: readonly Destination[], run: Run): Promise<Row> {
-  const { config, context, shared } = run
+  const { context, shared } = run
   const began = context.now()
-  const way = { from: undo.previous, to: undo.promoted }
-  const { tag } = undo.destination
+  const seen: Seen = { at: 'unread' }
+  const row = (status: Status) => rowOf(undo, status, seen, context.now() - began)
   try {
     const to = destinations.find(({ config: { name } }) => name === undo.target)
     if (to === undefined) throw unknownTarget(undo, run)
     const { store } = await open(await to.side, undo.destination, to)
-    const back = await shared.permits(async () => {
-      shared.check?.()
-      if (!config.dryRun) return putBack(store, tag, way)
-      return (await backNeeded(store, tag, way)) ? 'planned' : 'unchanged'
-    })
-    return rowOf(undo, back, context.now() - began)
+    return row(await shared.permits(() => putOneBack(store, undo, seen, run)))
   } catch (thrown) {
     const known = asPromoteError(thrown, 'destination')
     const error = known.side === 'destination' ? atTarget(known, undo.target) : known
     if (error.code !== 'ABANDONED') run.halted.by ??= error
-    const status = error.code === 'CANCELLED' || error.code === 'ABANDONED' ? 'cancelled' : 'failed'
     const { code, side = null, hint = null } = error
-    return { ...rowOf(undo, status, context.now() - began), error: { code, side, message: error.message, hint } }
+    const ended = code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed'
+    const status = error.unconfirmed ? 'unknown' : ended
+    return { ...row(status), error: { code, side, message: error.message, hint } }
   }
+}
+
+/** Where the tag was before the rollback. */
+type Seen = { at: TagState }
+
+async function putOneBack(store: Target, undo: Undo, seen: Seen, { config, context, shared }: Run): Promise<Status> {
+  shared.check?.()
+  const { previous: from, promoted: to } = undo
+  const { tag } = undo.destination
+  const now = await store.locate(tag)
+  seen.at = now
+  const name = `${store.name}:${tag}`
+  if (from === 'unknown') throw previousUnknown(name, to, now)
+  if (!backNeeded(name, now, { from, to })) return 'unchanged'
+  if (config.dryRun) return 'planned'
+  await putBack(store, tag, { from, to }, context)
+  return 'reverted'
+}
+
+function previousUnknown(name: string, promoted: Digest, now: Digest | null): PromoteError {
+  if (now !== promoted) return notOurs(name, promoted, now)
+  return new PromoteError('UNSUPPORTED', `${name} stays at ${promoted}: where it was before was not readable.`, {
+    side: 'destination',
+    hint: 'Put the tag back by hand, or promote what it has to be at.',
+  })
 }
 
 /** A registry whose name has neither dot nor port reads like a part of the repository. */
@@ -75,17 +101,18 @@ function unknownTarget({ destination, target }: Undo, { config }: Run): PromoteE
 }
 
 /** `previousDigest` is where the tag was before the rollback, `digest` where it is (or would be) now. */
-function rowOf({ destination, target, promoted, previous }: Undo, status: Status, milliseconds: number): Row {
+function rowOf({ destination, target, previous }: Undo, status: Status, { at }: Seen, milliseconds: number): Row {
   const name = formatReference({ ...destination, tag: undefined })
   const done = status === 'reverted' || status === 'planned' || status === 'unchanged'
+  const known = previous === 'unknown' ? null : previous
   return {
-    source: previous === null ? `${name}:${destination.tag}` : `${name}@${previous}`,
-    sourceDigest: previous,
+    source: known === null ? `${name}:${destination.tag}` : `${name}@${known}`,
+    sourceDigest: known,
     destination: formatReference(destination),
     target,
     tag: destination.tag,
-    digest: done ? previous : null,
-    previousDigest: status === 'unchanged' ? previous : promoted,
+    digest: done ? known : null,
+    previousDigest: published(at),
     status,
     bytes: { total: 0, copied: 0, mounted: 0, present: 0 },
     attached: [],

@@ -1,5 +1,6 @@
 import { type Move, moveAll } from './copy/atomic.ts'
-import { expectStored, putComplete, type Shared } from './copy/execute.ts'
+import type { TagState } from './copy/confirm.ts'
+import { putComplete } from './copy/execute.ts'
 import { type Guard, isGuarded, stillAt } from './copy/guards.ts'
 import type { Permits } from './copy/permits.ts'
 import { isUnchanged } from './copy/plan.ts'
@@ -10,26 +11,32 @@ import { namesOf, rowsOf } from './rows.ts'
 import { abandoned, atTarget, conclude, each, fail, going, jobOf, type Run, type Work } from './work.ts'
 
 export function guardOf({ pair }: Work, { config }: Run): Guard {
-  return { overwrite: config.overwrite, expect: pair.expectCurrent }
+  return { overwrite: config.overwrite, expect: pair.expectCurrent, mayGoBack: config.atomic }
 }
 
-/** After everything of every image is there: the tags, last; each verified by the digest that the registry answers. */
+/** After everything of every image is there: the tags, last. */
 export async function tagEach(works: readonly Work[], run: Run): Promise<void> {
   await each(works, run, async (work) => {
     const [{ tags }] = jobOf(work)
     for (const { tag, from } of tags) {
       if (isGuarded(guardOf(work, run))) await run.shared.permits(() => stillAt(jobOf(work)[1].target, tag, from))
-      await write(work, tag, run.shared)
+      await write(work, { tag, from }, run)
       work.written.add(tag)
     }
     if (work.to?.finish === undefined) conclude(work, run)
   })
 }
 
-async function write(work: Work, tag: string, shared: Shared): Promise<void> {
+type Tag = Readonly<{ tag: string; from: TagState }>
+
+async function write(work: Work, under: Tag, { shared }: Run, permits = shared.permits): Promise<void> {
   const [plan, job] = jobOf(work)
-  const stored = await putComplete(plan.graph.root, tag, plan, job, shared)
-  await expectStored(job.target, plan.graph.root, tag, stored)
+  try {
+    await putComplete(plan.graph.root, under, plan, job, { ...shared, permits })
+  } catch (thrown) {
+    if (thrown instanceof PromoteError && thrown.unconfirmed) work.unconfirmed.add(under.tag)
+    throw thrown
+  }
 }
 
 /** Nothing of this run moves a tag any more. */
@@ -54,12 +61,16 @@ export async function tagAll(works: readonly Work[], run: Run, started: number):
   const owners = new Map<Move, Work>()
   for (const work of going(works)) {
     const [plan, { target }] = jobOf(work)
-    for (const { tag, from, to } of plan.tags) owners.set({ target, tag, from, to, state: 'waiting' }, work)
+    for (const { tag, from, to } of plan.tags) {
+      if (from === 'unread') throw new PromoteError('INTERNAL', 'a tag that was not read is about to move')
+      owners.set({ target, tag, from, to, state: 'waiting' }, work)
+    }
   }
   const failure = await moveAll(
     [...owners.keys()],
     (move, begin) => moveOne(move, owners.get(move) as Work, begin, run),
     shared.permits,
+    shared.context,
   )
   shared.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`)
   for (const work of going(works)) {
@@ -68,14 +79,15 @@ export async function tagAll(works: readonly Work[], run: Run, started: number):
   }
 }
 
-async function moveOne(move: Move, work: Work, begin: () => void, { shared }: Run): Promise<void> {
+async function moveOne(move: Move, work: Work, begin: () => void, run: Run): Promise<void> {
+  const { shared } = run
   await shared.permits(() => stillAt(move.target, move.tag, move.from))
   const permits: Permits = (request, bytes) =>
     shared.permits(() => {
       begin()
       return request()
     }, bytes)
-  await write(work, move.tag, { ...shared, permits })
+  await write(work, move, run, permits)
 }
 
 /** Rows `planned` are those that are about to move. */
@@ -95,13 +107,12 @@ function settleMoves(work: Work, moves: readonly Move[], failure: PromoteError |
   fail(work, mine ?? abandoned('its tags were not moved', failure), run)
 }
 
-function endOf({ state, from, to, error }: Move, failure: PromoteError, target: string) {
+function endOf({ state, from, to, at, error }: Move, failure: PromoteError, target: string) {
   const undone = from === null ? 'removed again' : 'put back'
   if (state === 'reverted') return { status: 'reverted', digest: null, error: abandoned(undone, failure) } as const
   if (error === undefined) return { status: 'cancelled', digest: null, error: abandoned('not moved', failure) } as const
-  // Where somebody else has written the tag, it is not at what was promoted.
-  const digest = state === 'stuck' && error.code !== 'TAG_MOVED' ? to : null
-  return { status: 'failed', digest, error: atTarget(error, target) } as const
+  const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed'
+  return { status, digest: state === 'stuck' && at === to ? to : null, error: atTarget(error, target) } as const
 }
 
 /** What the image streams are told: one request for each of them. It is never a reason to fail. */

@@ -83,8 +83,9 @@ export function createRun(config: Config, host: Host, context: Context): Run {
 export function createWork(image: Image, destination: Destination, { config, context, works, platforms }: Run): Work {
   const { pair } = image
   const tags = [...new Set([pair.destination.tag, ...config.additionalTags])]
-  const progress = { pair, tags, target: destination.config.name, began: context.now(), written: new Set<string>() }
-  return { ...progress, platforms, number: works.length, image, destination }
+  const progress = { pair, tags, target: destination.config.name, began: context.now() }
+  const ended = { written: new Set<string>(), unconfirmed: new Set<string>() }
+  return { ...progress, ...ended, platforms, number: works.length, image, destination }
 }
 
 /** All that have something left to do, side by side; a failure stays with its image and its destination. */

@@ -1,10 +1,10 @@
 import type { Context } from '../context.ts'
-import { asPromoteError, PromoteError } from '../errors.ts'
+import { asPromoteError, type PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import type { Target } from '../store/store.ts'
-import { expectStored } from './execute.ts'
-import { tagMoved } from './guards.ts'
+import { confirm, type TagState } from './confirm.ts'
+import { notOurs } from './guards.ts'
 import type { Permits } from './permits.ts'
 
 /** One tag on its way from one digest to another. */
@@ -17,6 +17,8 @@ export type Move = {
   before?: Manifest
   /** `moving`: the request was sent, and its answer was no success. `stuck`: it could not be put back. */
   state: 'waiting' | 'moving' | 'moved' | 'reverted' | 'stuck'
+  /** Where a `stuck` tag is. */
+  at?: TagState
   error?: PromoteError
 }
 
@@ -30,6 +32,7 @@ export async function moveAll(
   moves: readonly Move[],
   write: (move: Move, begin: () => void) => Promise<void>,
   permits: Permits,
+  context: Context,
 ): Promise<PromoteError | undefined> {
   let failure = await keepBefore(moves, permits)
   const moveOne = async (move: Move): Promise<void> => {
@@ -49,7 +52,7 @@ export async function moveAll(
   if (failure === undefined) await Promise.all(moves.map(moveOne))
   if (failure === undefined) return undefined
   const begun = moves.filter((move) => move.state === 'moved' || move.state === 'moving')
-  await Promise.all(begun.map((move) => permits(() => revert(move))))
+  await Promise.all(begun.map((move) => permits(() => revert(move, context))))
   return failure
 }
 
@@ -71,13 +74,19 @@ async function keepBefore(moves: readonly Move[], permits: Permits): Promise<Pro
   return failure
 }
 
-async function revert(move: Move): Promise<void> {
+async function revert(move: Move, context: Context): Promise<void> {
+  const { target, tag, from } = move
+  move.at = 'unread'
   try {
-    const done = await putBack(move.target, move.tag, move)
+    move.at = await target.locate(tag, true)
     // A write that failed without a trace has not moved the tag.
-    move.state = done === 'unchanged' && move.state === 'moving' ? 'waiting' : 'reverted'
+    const isBack = !backNeeded(`${target.name}:${tag}`, move.at, move)
+    if (!isBack) await putBack(target, tag, move, context)
+    move.state = isBack && move.state === 'moving' ? 'waiting' : 'reverted'
+    move.at = from
   } catch (thrown) {
     move.error = asPromoteError(thrown, 'destination')
+    if (move.error.unconfirmed) move.at = 'unread'
     move.state = 'stuck'
   }
 }
@@ -86,36 +95,29 @@ async function revert(move: Move): Promise<void> {
 export type Way = Readonly<{ from: Digest | null; to: Digest; before?: Manifest }>
 
 /**
- * Puts a tag back that a promotion has moved to `to`, if it is there still.
- * @returns `unchanged` when it is back already, or has never moved.
- * @throws PromoteError TAG_MOVED when somebody else has written it since; UNSUPPORTED when the tag was new and the
- *   registry cannot remove tags.
+ * Puts a tag back that was read at what a promotion has written.
+ * @throws PromoteError UNSUPPORTED when the tag was new and the registry cannot remove tags; `unconfirmed` when no answer
+ *   tells whether it is back.
  */
-export async function putBack(
-  target: Target,
-  tag: string,
-  { from, to, before }: Way,
-): Promise<'reverted' | 'unchanged'> {
-  if (!(await backNeeded(target, tag, { from, to }))) return 'unchanged'
-  if (from !== null) {
-    const manifest = before ?? (await target.resolve(from))
-    await expectStored(target, manifest, tag, await target.putManifest(manifest, tag))
-    return 'reverted'
-  }
-  if (await target.removeTag?.(tag)) return 'reverted'
-  throw new PromoteError('UNSUPPORTED', `${target.name}:${tag} was new and could not be removed: it stays at ${to}.`, {
-    side: 'destination',
-    hint: 'Remove the tag by hand, in the registry itself.',
-  })
+export async function putBack(target: Target, tag: string, { from, to, before }: Way, context: Context): Promise<void> {
+  const manifest = from === null ? undefined : (before ?? (await target.resolve(from)))
+  await confirm(
+    { target, reference: tag, from: to, to: from },
+    async (begin) => {
+      begin()
+      if (manifest !== undefined) return target.putManifest(manifest, tag)
+      return (await target.removeTag?.(tag)) ? null : undefined
+    },
+    context,
+  )
 }
 
 /**
- * Whether the tag is at what the promotion has written; false when it is back already.
+ * Pure: whether the tag is at what the promotion has written; false when it is back already.
  * @throws PromoteError TAG_MOVED when it is elsewhere.
  */
-export async function backNeeded(target: Target, tag: string, { from, to }: Way): Promise<boolean> {
-  const now = (await target.find(tag))?.digest ?? null
-  if (now !== to && now !== from) throw tagMoved(`${target.name}:${tag}`, to, now)
+export function backNeeded(name: string, now: Digest | null, { from, to }: Way): boolean {
+  if (now !== to && now !== from) throw notOurs(name, to, now)
   return now !== from
 }
 

@@ -4,6 +4,7 @@ import { isForeign, type Manifest } from '../oci/manifest.ts'
 import { mergeSignatures } from '../oci/referrer.ts'
 import type { Attached } from '../report/model.ts'
 import type { Target } from '../store/store.ts'
+import type { TagState } from './confirm.ts'
 import type { Shared } from './execute.ts'
 import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
 import type { Permits } from './permits.ts'
@@ -30,7 +31,11 @@ export const ROUNDS = 3
 /** Milliseconds, doubled each round. */
 const WAIT = 500
 
-type Writing = Readonly<{ target: Target; shared: Shared; put: (manifest: Manifest) => Promise<Digest | undefined> }>
+type Writing = Readonly<{
+  target: Target
+  shared: Shared
+  put: (manifest: Manifest, tag: string, from: TagState) => Promise<void>
+}>
 
 /** What will happen to each of the graph's tags, by node. */
 export async function surveyTags(
@@ -82,13 +87,12 @@ export async function writeTag(node: Node, { target, shared, put }: Writing): Pr
       if (state !== 'write' || wanted === undefined) return decision
       if (round >= ROUNDS) throw notKept(`${target.name}:${tag}`)
       if (round > 0) await shared.context.sleep(WAIT * 2 ** round)
-      const { digest } = wanted.descriptor
-      const stored = await put(wanted).catch((thrown: unknown) => {
+      const from = theirs instanceof Object ? theirs.descriptor.digest : null
+      await put(wanted, tag, from).catch((thrown: unknown) => {
         throw theirs === undefined ? thrown : mayBeImmutable(thrown)
       })
-      if (stored !== undefined && stored !== digest) throw changed(`${target.name}:${tag}`, digest, stored)
       const now = await shared.permits(() => target.find(tag))
-      if (now?.digest === digest) return decision
+      if (now?.digest === wanted.descriptor.digest) return decision
     }
   })
 }
@@ -162,13 +166,6 @@ export function notKept(what: string): PromoteError {
   return new PromoteError('PROTOCOL', `${what} does not keep what is written to it`, {
     side: 'destination',
     hint: 'Another client may be writing it at the same time: run the promotion again.',
-  })
-}
-
-function changed(what: string, sent: Digest, stored: Digest): PromoteError {
-  return new PromoteError('DIGEST_MISMATCH', `${what}: ${stored} was stored where ${sent} was sent`, {
-    side: 'destination',
-    hint: 'The registry changes manifests on the way in.',
   })
 }
 

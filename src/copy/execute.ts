@@ -1,10 +1,10 @@
 import type { Context } from '../context.ts'
 import { PromoteError } from '../errors.ts'
-import type { Digest } from '../oci/digest.ts'
 import { isForeign, type Manifest } from '../oci/manifest.ts'
 import type { Attached, Bytes, Event } from '../report/model.ts'
 import type { Begun, Source, Target } from '../store/store.ts'
 import { attachedThere, keptTags, type TagDecision, writeTag } from './attached-tags.ts'
+import { confirm, type TagState } from './confirm.ts'
 import type { Fanout, Seat } from './fanout.ts'
 import { refusedForeign } from './foreign-refusal.ts'
 import type { Key, Node } from './graph.ts'
@@ -52,22 +52,33 @@ type Outcome = 'present' | 'mounted' | 'copied'
 /** A blob on its way: what the destination says of it first, and how it ends. */
 type Flight = Readonly<{ answer: Promise<Outcome | 'absent'>; outcome: Promise<Outcome> }>
 
-/** What is at the destination when all but the image's own tags is done. */
-export type Copied = Readonly<{ bytes: Bytes; attached: readonly Attached[] }>
+/** What has moved; `execute` counts in it, so that a failed image, too, says what it has sent. */
+export type Counter = { -readonly [K in keyof Bytes]: Bytes[K] }
+
+export function startBytes({ bytes: { total, present } }: Plan): Counter {
+  return { total, copied: 0, mounted: 0, present }
+}
 
 /**
- * Everything but the tags: blobs, manifests by digest, attachments with theirs. Resolves with what was moved. What is to reach several
- * destinations in one reading is started in one turn of the event loop: seats are taken at once.
+ * Everything but the tags: blobs, manifests by digest, attachments with theirs. What is to reach several destinations in one
+ * reading is started in one turn of the event loop: seats are taken at once.
+ * @param bytes counts what moves.
+ * @returns what is attached to the image at the destination now.
  */
-export async function execute(plan: Plan, job: Job, run: Shared): Promise<Copied> {
+export async function execute(
+  plan: Plan,
+  job: Job,
+  run: Shared,
+  bytes = startBytes(plan),
+): Promise<readonly Attached[]> {
   const { shared, stop } = stoppable(run)
   const running = new Map<Key, Promise<void>>()
-  const bytes = { total: plan.bytes.total, copied: 0, mounted: 0, present: plan.bytes.present }
   const done = (step: Step, outcome: Outcome, why: string) => {
     const { digest, size } = step.node.descriptor
     bytes[outcome] += size
-    const what = outcome === 'copied' ? step.do : outcome === 'mounted' ? 'mount' : 'skip'
-    shared.emit({ event: 'step', image: job.image, do: what, digest, kind: step.node.kind, size, why })
+    const { kind } = step.node
+    const what = { copied: kind === 'blob' ? 'copy' : 'push', mounted: 'mount', present: 'skip' } as const
+    shared.emit({ event: 'step', image: job.image, do: what[outcome], digest, kind, size, why })
   }
   const probes = createProbes(plan, job, shared)
   const decisions = new Map(plan.attachedTags)
@@ -77,7 +88,10 @@ export async function execute(plan: Plan, job: Job, run: Shared): Promise<Copied
     if (node.kind === 'blob') {
       const proof = await probes.before(node)
       if (proof !== undefined) done(step, 'present', proof)
-      else done(step, await probes.blob(node).outcome, step.why)
+      else {
+        const outcome = await probes.blob(node).outcome
+        done(step, outcome, whyOf(step, outcome))
+      }
       return
     }
     await Promise.all(node.needs.map((key) => running.get(key)))
@@ -90,7 +104,7 @@ export async function execute(plan: Plan, job: Job, run: Shared): Promise<Copied
     // What is attached is put in any case: that is how a registry learns to list it.
     const proof = node.attachedTo === undefined ? probes.proofOf(node) : undefined
     if (proof !== undefined) done(step, 'present', proof)
-    else if (isRoot(plan, node) && !plan.rootByDigest) done(step, 'copied', 'pushed under its tag')
+    else if (isRoot(plan, node) && !plan.rootByDigest) done(step, 'copied', 'goes with its tag, last')
     else {
       await pushManifest(node, plan, job, shared)
       done(step, 'copied', step.why)
@@ -103,15 +117,23 @@ export async function execute(plan: Plan, job: Job, run: Shared): Promise<Copied
   }
   await settle([...running.values()])
   await updateReferrersIndexes(job.target, plan, shared)
-  return { bytes, attached: attachedThere(plan.graph, decisions) }
+  return attachedThere(plan.graph, decisions)
 }
 
 /** What a tag of cosign's scheme names: read again, because it may have changed since it was planned. */
 async function pushTagged(node: Node, plan: Plan, job: Job, shared: Shared): Promise<TagDecision> {
-  const put = (manifest: Manifest) => putComplete(manifest, node.tag, plan, job, shared)
+  const put = (manifest: Manifest, tag: string, from: TagState) =>
+    putComplete(manifest, { tag, from }, plan, job, shared)
   const decision = await writeTag(node, { target: job.target, shared, put })
   for (const line of keptTags([decision])) shared.context.log.warn(line)
   return decision
+}
+
+/** What the plan did not know yet: how the registry answered. */
+function whyOf({ do: planned, why }: Step, outcome: Outcome): string {
+  if (outcome === 'present') return 'the registry has it'
+  if (outcome === 'mounted') return planned === 'mount' ? why : 'same registry, mounted from another repository'
+  return planned === 'mount' ? 'the registry did not mount it' : why
 }
 
 /** After the first failure of an image nothing new of it begins; what is under way ends, and is there for the next run. */
@@ -287,25 +309,32 @@ async function beginAndSend(node: Node, job: Job, shared: Shared, sending: Sendi
 async function pushManifest(node: Node, plan: Plan, job: Job, shared: Shared): Promise<void> {
   const { manifest } = node
   if (manifest === undefined) throw new PromoteError('INTERNAL', `no bytes for ${node.key}`)
-  const stored = await putComplete(manifest, undefined, plan, job, shared)
-  await expectStored(job.target, manifest, undefined, stored)
+  await putComplete(manifest, undefined, plan, job, shared)
 }
 
 /**
- * Puts a manifest; when the registry names blobs that it misses (garbage collected since it answered for them), exactly
+ * Puts a manifest, by its digest or under a tag, as `confirm` says. When the registry names blobs that it misses (garbage collected since it answered for them), exactly
  * those are sent again and the manifest put once more. When it has them all the same (eventual consistency of object
  * stores), it is given some seconds.
  */
 export async function putComplete(
   manifest: Manifest,
-  tag: string | undefined,
+  under: Readonly<{ tag: string; from: TagState }> | undefined,
   plan: Plan,
   job: Job,
   shared: Shared,
-): Promise<Digest | undefined> {
+): Promise<void> {
+  const { digest, size } = manifest.descriptor
+  const { tag, from } = under ?? { from: 'unread' as const }
+  const change = { target: job.target, reference: tag ?? digest, from, to: digest }
+  const put = (begin: () => void) =>
+    shared.permits(() => {
+      begin()
+      return job.target.putManifest(manifest, tag)
+    }, size)
   for (let round = 1; ; round += 1) {
     try {
-      return await shared.permits(() => job.target.putManifest(manifest, tag), manifest.descriptor.size)
+      return await confirm(change, put, shared.context)
     } catch (thrown) {
       const foreign = refusedForeign(thrown, manifest, plan)
       if (foreign !== undefined) throw foreign
@@ -334,21 +363,4 @@ function missingBlobs(thrown: unknown, manifest: Manifest, plan: Plan): Node[] {
   const sendable = blobs.filter((node) => node.kind === 'blob' && node.leave === undefined)
   const named = sendable.filter((node) => text.includes(node.descriptor.digest))
   return named.length > 0 ? named : sendable
-}
-
-/** The digest in the answer to the PUT is the source's; a HEAD where the answer has none. */
-export async function expectStored(
-  target: Target,
-  manifest: Manifest,
-  tag: string | undefined,
-  stored: Digest | undefined,
-): Promise<void> {
-  const { digest } = manifest.descriptor
-  if (stored === digest) return
-  const asked = stored ?? (tag === undefined ? digest : (await target.find(tag))?.digest)
-  if (asked === digest) return
-  throw new PromoteError('DIGEST_MISMATCH', `${target.name} stored ${asked ?? 'nothing'} where ${digest} was sent`, {
-    side: 'destination',
-    hint: 'The registry changes manifests on the way in, or somebody else wrote the tag at the same moment.',
-  })
 }

@@ -2,6 +2,7 @@ import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isAttachedTag } from '../oci/referrer.ts'
 import type { Target } from '../store/store.ts'
+import type { TagState } from './confirm.ts'
 
 /** On what condition a tag may move. */
 export type Guard = Readonly<{
@@ -9,6 +10,8 @@ export type Guard = Readonly<{
   overwrite: 'always' | 'same' | 'never'
   /** Where it has to be before it moves. A tag that has its digest already does not move. */
   expect?: Digest | 'absent' | undefined
+  /** It may have to go back: where it is now must be known. */
+  mayGoBack?: boolean | undefined
 }>
 
 /** Nothing is at stake when any digest may be replaced. */
@@ -18,12 +21,13 @@ export function isGuarded({ overwrite, expect }: Guard): boolean {
 
 /**
  * Pure: whether the tags may go to `wanted`.
- * @param tags where each is now; null: it does not exist.
+ * @param tags where each is now.
  * @throws PromoteError GUARD that names the tag, where it is, and which condition says no.
  */
-export function checkGuard(name: string, tags: ReadonlyMap<string, Digest | null>, wanted: Digest, guard: Guard): void {
+export function checkGuard(name: string, tags: ReadonlyMap<string, TagState>, wanted: Digest, guard: Guard): void {
   for (const [tag, current] of tags) {
-    const why = refusal(tag, current, wanted, guard)
+    if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack)) throw unreadable(`${name}:${tag}`, guard)
+    const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard)
     if (why !== undefined)
       throw new PromoteError(
         'GUARD',
@@ -34,6 +38,19 @@ export function checkGuard(name: string, tags: ReadonlyMap<string, Digest | null
         },
       )
   }
+}
+
+function unreadable(name: string, { overwrite, expect }: Guard): PromoteError {
+  const because =
+    expect !== undefined
+      ? 'expect-current says where it has to be'
+      : overwrite !== 'always'
+        ? `overwrite is ${overwrite}`
+        : 'an atomic promotion may have to put it back'
+  return new PromoteError('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
+    side: 'destination',
+    hint: 'Let the account of the destination pull from this repository, too.',
+  })
 }
 
 function refusal(tag: string, current: Digest | null, wanted: Digest, guard: Guard): string | undefined {
@@ -53,16 +70,28 @@ function refusal(tag: string, current: Digest | null, wanted: Digest, guard: Gua
  * PUT, so what another writer does in the milliseconds after this question stays unseen.
  * @throws PromoteError TAG_MOVED
  */
-export async function stillAt(target: Target, tag: string, planned: Digest | null): Promise<void> {
-  const now = (await target.find(tag))?.digest ?? null
+export async function stillAt(target: Target, tag: string, planned: TagState): Promise<void> {
+  const now = await target.locate(tag)
   if (now !== planned) throw tagMoved(`${target.name}:${tag}`, planned, now)
 }
 
-export function tagMoved(name: string, expected: Digest | null, now: Digest | null): PromoteError {
-  const at = (digest: Digest | null) => (digest === null ? 'gone' : `at ${digest}`)
+function tagMoved(name: string, expected: TagState, now: Digest | null): PromoteError {
   const was = expected === null ? 'did not exist' : `was at ${expected}`
-  return new PromoteError('TAG_MOVED', `${name} ${was}, and is ${at(now)} now: somebody else has written it.`, {
-    side: 'destination',
-    hint: 'Find out who writes this tag, then promote again.',
-  })
+  return new PromoteError(
+    'TAG_MOVED',
+    `${name} ${was}, and is ${placeOf(now)} now: another client has written it.`,
+    MOVED,
+  )
+}
+
+/** Of a tag that is to be put back. */
+export function notOurs(name: string, promoted: Digest, now: Digest | null): PromoteError {
+  const message = `${name} is ${placeOf(now)}: that is not what the promotion wrote (${promoted}).`
+  return new PromoteError('TAG_MOVED', message, MOVED)
+}
+
+const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' } as const
+
+function placeOf(now: Digest | null): string {
+  return now === null ? 'gone' : `at ${now}`
 }

@@ -1,17 +1,20 @@
 import type { Digest } from '../oci/digest.ts'
-import type { Attached, Bytes, PlannedStep, PlannedTag } from '../report/model.ts'
+import type { Attached, Bytes, PlannedStep, PlannedTag, Previous } from '../report/model.ts'
 import { attachedThere, type TagDecision } from './attached-tags.ts'
+import type { TagState } from './confirm.ts'
 import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
 import type { Survey } from './survey.ts'
 
 export type Step = Readonly<{ do: 'skip' | 'mount' | 'copy' | 'push'; node: Node; why: string }>
+
+export type TagMove = Readonly<{ tag: string; from: TagState; to: Digest }>
 
 export type Plan = Readonly<{
   graph: Graph
   /** In upload order. */
   steps: ReadonlyMap<Key, Step>
   /** Tags that have to be written, root last of all. */
-  tags: readonly PlannedTag[]
+  tags: readonly TagMove[]
   /** The root must be there by digest before its tag: something is attached to it, or it to something. */
   rootByDigest: boolean
   /** False: steps `copy` and `mount` ask for the whole image before they send. True also where that proves nothing. */
@@ -34,7 +37,7 @@ export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undef
   // A tag that may be at what is only referred to is written again: that makes it one of a stored image.
   const isStored = survey.present.has(`manifest ${root}`)
   const tags = [...survey.tags]
-    .map(([tag, from]): PlannedTag => ({ tag, from, to: root }))
+    .map(([tag, from]): TagMove => ({ tag, from, to: root }))
     .filter(({ from, to }) => from !== to || !isStored)
   return {
     graph,
@@ -72,7 +75,8 @@ function stepFor(node: Node, survey: Survey, mountFrom: string | undefined): Ste
   if (decision !== undefined) return stepForTag(node, decision)
   const there = survey.present.get(node.key)
   if (there !== undefined) return { do: 'skip', node, why: there }
-  const why = survey.exhaustive ? 'not at the destination' : 'not seen at the destination'
+  // A registry that does not show something may have it all the same.
+  const why = 'not seen at the destination'
   if (node.kind === 'manifest') return { do: 'push', node, why }
   return mountFrom === undefined
     ? { do: 'copy', node, why }
@@ -124,6 +128,16 @@ export function plannedSteps(plan: Plan): PlannedStep[] {
   return [...steps, ...tags]
 }
 
-function movedFrom(from: Digest | null): string {
+function movedFrom(from: TagState): string {
+  if (from === 'unread') return 'where it is now could not be read'
   return from === null ? 'new tag' : `now at ${from}`
+}
+
+/** As reports and events say it. */
+export function plannedTags({ tags }: Plan): PlannedTag[] {
+  return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }))
+}
+
+export function published(state: TagState): Previous {
+  return state === 'unread' ? 'unknown' : state
 }

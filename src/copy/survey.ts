@@ -1,15 +1,17 @@
+import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isForeign } from '../oci/manifest.ts'
 import type { Evidence, Target } from '../store/store.ts'
 import { surveyTags, type TagDecision } from './attached-tags.ts'
+import type { TagState } from './confirm.ts'
 import type { Graph, Key, Node } from './graph.ts'
 import type { Permits } from './permits.ts'
 import { isIndexed } from './referrers-index.ts'
 
 /** What the destination holds, as far as it was asked. */
 export type Survey = Readonly<{
-  /** Wanted tag → what it points at now, null when it does not exist. */
-  tags: ReadonlyMap<string, Digest | null>
+  /** Wanted tag → what it points at now. */
+  tags: ReadonlyMap<string, TagState>
   /** What is certainly there, with the reason. Nothing gets in here because something else is there. */
   present: ReadonlyMap<Key, string>
   /** True: what is not in `present` was not found. False: it was not asked, and the executor finds out. */
@@ -24,8 +26,16 @@ export type Survey = Readonly<{
 
 /** What each of the wanted tags points at now. It needs the destination alone: the image need not be known yet. */
 export async function findTags(target: Target, tags: readonly string[], permits: Permits): Promise<Survey['tags']> {
-  const find = async (tag: string) => [tag, (await permits(() => target.find(tag)))?.digest ?? null] as const
+  const find = async (tag: string) => [tag, await permits(() => target.locate(tag).catch(unread))] as const
   return new Map(await Promise.all(tags.map(find)))
+}
+
+/** An account that may push need not be allowed to read: the run goes on, and says that the tag was not read. */
+function unread(thrown: unknown): 'unread' {
+  const isRefusal =
+    thrown instanceof PromoteError && (thrown.code === 'DENIED' || thrown.code === 'NOT_FOUND' || thrown.status === 403)
+  if (isRefusal) return 'unread'
+  throw thrown
 }
 
 /**

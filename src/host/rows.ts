@@ -8,7 +8,7 @@ export type RowsText = Readonly<{
 
 /**
  * The `images` output: whole rows while they fit, else their most important members, else as many of those as fit,
- * failed ones first: what is missing is then what went well.
+ * failed and unknown ones first: what is missing is then what went well.
  */
 export function compactRows(rows: readonly Row[], fits: (text: string) => boolean): RowsText {
   const whole = JSON.stringify(rows)
@@ -17,7 +17,8 @@ export function compactRows(rows: readonly Row[], fits: (text: string) => boolea
   const all = JSON.stringify(brief)
   if (fits(all)) return { text: all, kept: rows.length, compact: true }
 
-  const order = [...brief.filter((row) => row.status === 'failed'), ...brief.filter((row) => row.status !== 'failed')]
+  const isBad = ({ status }: Brief) => status === 'failed' || status === 'unknown'
+  const order = [...brief.filter(isBad), ...brief.filter((row) => !isBad(row))]
   let least = 0
   let most = order.length - 1
   while (least < most) {
@@ -31,3 +32,5 @@ export function compactRows(rows: readonly Row[], fits: (text: string) => boolea
 function briefRow({ source, destination, digest, status, error }: Row) {
   return { source, destination, digest, status, ...(error === null ? {} : { error: { code: error.code } }) }
 }
+
+type Brief = ReturnType<typeof briefRow>

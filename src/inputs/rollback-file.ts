@@ -10,10 +10,8 @@ export type Undo = Readonly<{
   target: string
   /** What the promotion wrote. */
   promoted: Digest
-  /** Null: the tag did not exist. */
-  previous: Digest | null
-  /** The run ended before it could say whether the tag had moved. */
-  uncertain: boolean
+  /** Null: the tag did not exist. `unknown`: the promotion could not read it. */
+  previous: Digest | null | 'unknown'
 }>
 
 /** What is needed of `image-promote/report/v1`; members that later versions add do no harm. */
@@ -28,7 +26,8 @@ const reportSchema = z.lazy(() =>
         target: z.string(),
         tag: z.string(),
         digest: z.string().refine(isDigest).nullable(),
-        previousDigest: z.string().refine(isDigest).nullable(),
+        sourceDigest: z.string().refine(isDigest).nullish(),
+        previousDigest: z.union([z.literal('unknown'), z.string().refine(isDigest)]).nullable(),
         status: z.string(),
       }),
     ),
@@ -50,14 +49,15 @@ export function readRollback(text: string): Undo[] {
   const { dryRun, status, images } = parsed.data
   if (dryRun) throw new Error('is the report of a dry run, which has changed nothing')
   const undone = images.flatMap((row): Undo[] => {
-    // A failed row has a digest when its tag has moved all the same.
-    const moved = ['promoted', 'failed', ...(status === 'moving' ? ['planned'] : [])].includes(row.status)
-    if (!moved || row.digest === null || row.digest === row.previousDigest) return []
+    // A failed row has a digest when its tag has moved all the same; that of an unknown one may have.
+    const moved = ['promoted', 'failed', 'unknown', ...(status === 'moving' ? ['planned'] : [])].includes(row.status)
+    const promoted = row.digest ?? (row.status === 'unknown' ? row.sourceDigest : null) ?? null
+    if (!moved || promoted === null || promoted === row.previousDigest) return []
     const reference = parseReference(row.destination)
     if (reference.tag !== row.tag) throw new Error(`is damaged: ${row.destination} does not have the tag ${row.tag}`)
     const destination = { ...reference, tag: row.tag }
-    const { target, digest: promoted, previousDigest: previous } = row
-    return [{ destination, target, promoted, previous, uncertain: row.status === 'planned' }]
+    const { target, previousDigest: previous } = row
+    return [{ destination, target, promoted, previous }]
   })
   if (undone.length === 0) throw new Error('has no tag that was moved: there is nothing to put back')
   return undone

@@ -9,7 +9,7 @@ export type Report = Readonly<{
   finished: string
   dryRun: boolean
   /**
-   * `done`: every row promoted, unchanged or planned; of a rollback, reverted or unchanged. `partial`: some failed.
+   * `done`: every row promoted, unchanged or planned; of a rollback, reverted or unchanged. `partial`: some are not.
    * `moving`: written before the first tag of an atomic promotion moves; a run that ended so was killed, and its rows
    * `planned` may have moved or not.
    */
@@ -19,7 +19,11 @@ export type Report = Readonly<{
   images: readonly Row[]
 }>
 
-export type Status = 'promoted' | 'unchanged' | 'planned' | 'failed' | 'cancelled' | 'reverted'
+/** `unknown`: the tag may have been written or not; no answer of the registry tells. */
+export type Status = 'promoted' | 'unchanged' | 'planned' | 'failed' | 'cancelled' | 'reverted' | 'unknown'
+
+/** What a tag pointed at. Null: it was read, and did not exist. `unknown`: it was not read, or reading it was refused. */
+export type Previous = Digest | null | 'unknown'
 
 /** One row per image, tag and destination. */
 export type Row = Readonly<{
@@ -33,8 +37,8 @@ export type Row = Readonly<{
   tag: string
   /** Where the tag is now, of what was promoted; planned: where it would be. A failed row has it when it moved all the same. */
   digest: Digest | null
-  /** What the tag pointed at before, if it existed. */
-  previousDigest: Digest | null
+  /** What the tag pointed at before. */
+  previousDigest: Previous
   status: Status
   bytes: Bytes
   /** Signatures, attestations and SBOMs that travelled with the image. */
@@ -49,7 +53,10 @@ export type Row = Readonly<{
   milliseconds: number
 }>
 
-/** Bytes of blobs and manifests: sent, mounted inside the registry, already there. total = copied + mounted + present. */
+/**
+ * Bytes of blobs and manifests: sent, mounted inside the registry, already there. total = copied + mounted + present once
+ * the image is there; until then the rest has not been settled.
+ */
 export type Bytes = Readonly<{ total: number; copied: number; mounted: number; present: number }>
 
 export type Attached = Readonly<{ digest: Digest; artifactType: string; subject: Digest; tag: string | null }>
@@ -93,6 +100,8 @@ export type PlannedImage = Readonly<{
   target: string
   digest: Digest
   steps: readonly PlannedStep[]
+  /** False: the destination was not asked for every blob. `bytes.copied` is then the most that may have to be sent. */
+  certain: boolean
   bytes: Bytes
   tags: readonly PlannedTag[]
   /** OpenShift, dry runs only: whether the account may do it, as far as the API tells without trying. */
@@ -107,4 +116,4 @@ export type Rights = Readonly<{
   grant: string | null
 }>
 
-export type PlannedTag = Readonly<{ tag: string; from: Digest | null; to: Digest }>
+export type PlannedTag = Readonly<{ tag: string; from: Previous; to: Digest }>

@@ -2,7 +2,7 @@ import { neutraliseJson, oneLine } from '../core/text.ts'
 import { algorithmOf, type Digest, shortDigest } from '../oci/digest.ts'
 import { count, formatBytes, formatDuration, formatRate } from './format.ts'
 import { liveLines, measure, startTrack, type Track } from './live.ts'
-import type { Bytes, Event, PlannedStep, Row } from './model.ts'
+import type { Bytes, Event, PlannedStep, Previous, Row } from './model.ts'
 import { renderErrors, renderText } from './text.ts'
 
 export type ProgressOptions = Readonly<{
@@ -154,14 +154,18 @@ function planLine(state: State): string[] {
   if (state.planLineDone || state.plans.size === 0 || state.decided.size < state.images) return []
   state.planLineDone = true
   const plans = [...state.plans.values()]
-  const idle = plans.filter((plan) => plan.steps.every((step) => step.do === 'skip')).length
+  const idle = plans.filter(isIdle).length
   const sum = (pick: (bytes: Bytes) => number) => plans.reduce((total, plan) => total + pick(plan.bytes), 0)
-  const transfer = formatBytes(sum((bytes) => bytes.copied))
-  const there = formatBytes(sum((bytes) => bytes.mounted + bytes.present))
-  return [
-    `Plan: ${count(state.images, 'image')}, ${plans.length - idle} to promote, ${idle} up to date. ` +
-      `${transfer} to transfer, ${there} already at the destination.`,
-  ]
+  const there = sum((bytes) => bytes.mounted + bytes.present)
+  const images = `Plan: ${count(state.images, 'image')}, ${plans.length - idle} to promote, ${idle} up to date.`
+  const transfer = `${formatBytes(sum((bytes) => bytes.copied))} to transfer`
+  const rest = there === 0 ? '' : `, ${formatBytes(there)} need no transfer`
+  if (plans.every((plan) => plan.certain || isIdle(plan))) return [`${images} ${transfer}${rest}.`]
+  return [`${images} Up to ${transfer}${rest}; what is there already is found on the way.`]
+}
+
+function isIdle({ steps }: Plan): boolean {
+  return steps.every((step) => step.do === 'skip')
 }
 
 function heartbeat(state: State, at: number): string[] {
@@ -221,10 +225,13 @@ function plannedLines(plan: Plan | undefined): string[] {
     ({ step, number, bytes }) =>
       `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${oneLine(step.why)}`,
   )
-  const tags = plan.tags.map(
-    ({ tag, from, to }) => `      tag   ${oneLine(tag)}: ${from === null ? 'new' : brief(from)} → ${brief(to)}`,
-  )
+  const tags = plan.tags.map(({ tag, from, to }) => `      tag   ${oneLine(tag)}: ${placeOf(from)} → ${brief(to)}`)
   return [...steps, ...tags]
+}
+
+function placeOf(from: Previous): string {
+  if (from === 'unknown') return 'not readable'
+  return from === null ? 'new' : brief(from)
 }
 
 /** `sha256:5f2a9c31b04e`. */

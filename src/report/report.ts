@@ -29,7 +29,7 @@ export function reportJson(report: Report): string {
 
 /** Rows per status, statuses that did not occur as 0. */
 export function tally(rows: readonly Row[]): Readonly<Record<Status, number>> {
-  const counts = { promoted: 0, unchanged: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0 }
+  const counts = { promoted: 0, unchanged: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 }
   for (const row of rows) counts[row.status] += 1
   return counts
 }
@@ -42,7 +42,9 @@ function overall(rows: readonly Row[], { restores = false, mayBeEmpty = false }:
   if (rows.length === 0) return mayBeEmpty ? 'done' : 'failed'
   const { promoted, unchanged, planned, reverted } = tally(rows)
   const good = promoted + unchanged + planned + (restores ? reverted : 0)
-  if (rows.some(({ status, error }) => status === 'cancelled' && error?.code !== 'ABANDONED')) return 'cancelled'
+  const isCancelled = ({ status, error }: Row) =>
+    status === 'cancelled' ? error?.code !== 'ABANDONED' : error?.code === 'CANCELLED'
+  if (rows.some(isCancelled)) return 'cancelled'
   if (good === 0) return 'failed'
   return good === rows.length ? 'done' : 'partial'
 }

@@ -1,7 +1,7 @@
 import { algorithmOf, shortDigest } from '../oci/digest.ts'
 import { count, formatBytes, formatDuration } from './format.ts'
 import { code, details, escapeMarkdown, keepWithin, tableRow } from './markdown.ts'
-import type { Bytes, Report, Status } from './model.ts'
+import type { Bytes, Previous, Report, Status } from './model.ts'
 import { commonHost, picture, splitHost } from './picture.ts'
 import { failures, verdict } from './text.ts'
 
@@ -21,6 +21,7 @@ const ICON: Readonly<Record<Status, string>> = {
   failed: '❌',
   cancelled: '🚫',
   reverted: '↩️',
+  unknown: '❓',
 }
 
 const HEADING: Readonly<Record<Report['status'], string>> = {
@@ -100,15 +101,19 @@ function sizes({ total, copied, mounted, present }: Bytes): readonly [string, st
   return total === 0 ? ['', ''] : [formatBytes(total), `${formatBytes(copied)} / ${formatBytes(mounted + present)}`]
 }
 
+function beforeOf(previous: Previous): string {
+  if (previous === 'unknown') return 'where the tag pointed before is not known'
+  return `the tag pointed at ${previous === null ? 'nothing' : code(previous)} before`
+}
+
 function detailPart(report: Report): string[] {
   if (report.images.length === 0) return []
   const lines = report.images.flatMap((row) => {
     const { copied, mounted, present } = row.bytes
-    const before = row.previousDigest === null ? 'nothing' : code(row.previousDigest)
     return [
       `- ${code(row.source, 300)} → ${code(row.destination, 300)}`,
       `  - ${formatBytes(copied)} ${report.dryRun ? 'to copy' : 'copied'}, ${formatBytes(mounted)} mounted, ${formatBytes(present)} there already`,
-      `  - digest at the source ${row.sourceDigest === null ? 'unknown' : code(row.sourceDigest)}; the tag pointed at ${before} before`,
+      `  - digest at the source ${row.sourceDigest === null ? 'unknown' : code(row.sourceDigest)}; ${beforeOf(row.previousDigest)}`,
       ...row.attached.map(
         ({ digest, artifactType }) => `  - with ${escapeMarkdown(artifactType, 200)} ${code(digest)}`,
       ),

@@ -17,13 +17,14 @@ export function verdict(report: Report): string {
     report.dryRun ? `Dry run: ${counts.planned} to promote` : `Promoted ${counts.promoted}`,
     `up to date ${counts.unchanged}`,
     `failed ${counts.failed}`,
+    ...(counts.unknown > 0 ? [`unknown ${counts.unknown}`] : []),
     ...(counts.cancelled > 0 ? [`cancelled ${counts.cancelled}`] : []),
     ...(counts.reverted > 0 ? [`reverted ${counts.reverted}`] : []),
   ]
   const sentences = [
     parts.join(', '),
     report.dryRun
-      ? `${formatBytes(bytes.copied)} to transfer, ${formatBytes(bytes.mounted + bytes.present)} already at the destination`
+      ? `${formatBytes(bytes.copied)} to transfer, ${formatBytes(bytes.mounted + bytes.present)} need no transfer`
       : `${formatBytes(bytes.copied)} in ${formatDuration(milliseconds)}${bytes.copied > 0 ? ` (${formatRate(bytes.copied, milliseconds)})` : ''}`,
     ...(report.dryRun ? [] : saved(bytes)),
   ]
@@ -43,9 +44,9 @@ function saved({ mounted, present }: Row['bytes']): string[] {
 export function totals(rows: readonly Row[]): Row['bytes'] {
   const sum = { total: 0, copied: 0, mounted: 0, present: 0 }
   const known = new Set<string>()
-  for (const { bytes, digest, destination, tag } of rows) {
-    const image = `${destination.slice(0, -tag.length)}@${digest}`
-    if (digest !== null && known.has(image)) continue
+  for (const { bytes, sourceDigest, destination, tag } of rows) {
+    const image = `${destination.slice(0, -tag.length)}@${sourceDigest}`
+    if (sourceDigest !== null && known.has(image)) continue
     known.add(image)
     sum.total += bytes.total
     sum.copied += bytes.copied
@@ -63,7 +64,7 @@ export function failures(rows: readonly Row[]): readonly Failure[] {
   for (const row of rows) {
     if (row.error === null) continue
     const { code, side, message, hint } = row.error
-    const key = JSON.stringify([code, side, message, hint])
+    const key = JSON.stringify([code, side, message, hint, row.status === 'unknown'])
     const group = groups.get(key) ?? { error: row.error, rows: [] }
     group.rows.push(row)
     groups.set(key, group)
@@ -82,9 +83,14 @@ export function renderErrors(report: Report): string[] {
     const more = rows.length > NAMED ? ` and ${count(rows.length - NAMED, 'more image')}` : ''
     const where = error.side === null ? error.code : `${error.code}, ${error.side}`
     return [
-      `${error.code === 'ABANDONED' ? 'Given up' : 'Failed'}: ${names.join(', ')}${more} [${where}]`,
+      `${labelOf(error, rows)}: ${names.join(', ')}${more} [${where}]`,
       `  ${oneLine(error.message)}`,
       ...(error.hint === null ? [] : [`  ${oneLine(error.hint)}`]),
     ]
   })
+}
+
+function labelOf({ code }: Failure['error'], rows: Failure['rows']): string {
+  if (code === 'ABANDONED') return 'Given up'
+  return rows.every(({ status }) => status === 'unknown') ? 'Not confirmed' : 'Failed'
 }

@@ -192,6 +192,7 @@ function createRepository(shared: Shared, referrers: Referrers, repository: stri
   const { shelf, side, catalog, files } = shared
   const named = (tag: string | undefined) => (tag === undefined ? undefined : layoutName(repository, tag))
   let listsReferrers: true | undefined
+  const find = (tag: string) => findComplete(shared, layoutName(repository, tag))
 
   return {
     name,
@@ -199,11 +200,10 @@ function createRepository(shared: Shared, referrers: Referrers, repository: stri
     manifest: (descriptor) => files.manifest(descriptor),
     blob: (descriptor, offset = 0) => files.blob(descriptor, offset),
     referrers: (subject) => referrers.of(subject),
-    async find(tag) {
-      const entry = await catalog.find(layoutName(repository, tag))
-      if (entry === undefined || !(await files.complete(entry))) return undefined
-      const { mediaType, digest, size } = entry
-      return { mediaType, digest, size }
+    find,
+    async locate(reference) {
+      if (isDigest(reference)) return (await shelf.size(reference)) === undefined ? null : reference
+      return (await find(reference))?.digest ?? null
     },
     inventory: async () => undefined,
     has: (descriptor, kind) => (kind === 'blob' ? files.holds(descriptor) : files.complete(descriptor)),
@@ -229,6 +229,13 @@ function createRepository(shared: Shared, referrers: Referrers, repository: stri
       return listsReferrers
     },
   }
+}
+
+async function findComplete({ catalog, files }: Shared, name: string): Promise<Descriptor | undefined> {
+  const entry = await catalog.find(name)
+  if (entry === undefined || !(await files.complete(entry))) return undefined
+  const { mediaType, digest, size } = entry
+  return { mediaType, digest, size }
 }
 
 async function resolveIn(

@@ -1,5 +1,6 @@
+import type { Context } from '../context.ts'
 import { quote } from '../core/text.ts'
-import { asPromoteError, PromoteError } from '../errors.ts'
+import { asPromoteError, PromoteError, type ServerError } from '../errors.ts'
 import { bytes, discard, header, isTransient } from '../http/answer.ts'
 import type { Req, Res } from '../http/send.ts'
 import { algorithmOf, type Digest, digestOf, isDigest, shortDigest } from '../oci/digest.ts'
@@ -25,6 +26,8 @@ export interface Manifests {
   has(digest: Digest): boolean
   /** `resolve`, but undefined when there is none, or none that this credential may see. */
   look(tag: string): Promise<Manifest | undefined>
+  /** As in `Target`. */
+  locate(reference: string, proof?: boolean): Promise<Digest | null>
   put(manifest: Manifest, tag?: string): Promise<Readonly<{ digest: Digest | undefined; subject: string | undefined }>>
 }
 
@@ -32,17 +35,18 @@ export interface Manifests {
 const CACHE_LIMIT = 16 * 1024 * 1024
 /** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
 const WAIT_PER_BLOB = 3_500
+/** A read that proves a write waits so long for its answer (milliseconds), and so long in all once the run is cancelled. */
+const PROOF_TIMEOUT = 10_000
+const PROOF_TIMEOUT_CANCELLED = 2_000
 
 export function createManifests(endpoint: Endpoint): Manifests {
   const cache = createCache()
 
-  const get = async (reference: string, expected?: Digest | Descriptor): Promise<Manifest> => {
+  const get = async (reference: string, expected?: Digest | Descriptor, how: Partial<Req> = {}): Promise<Manifest> => {
     const what = `reading manifest ${shown(reference)}`
-    const res = await endpoint.call('pull', {
-      method: 'GET',
-      url: endpoint.url(`manifests/${reference}`),
-      headers: { accept: ACCEPT, 'accept-encoding': 'identity' },
-    })
+    const url = endpoint.url(`manifests/${reference}`)
+    const headers = { accept: ACCEPT, 'accept-encoding': 'identity' }
+    const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how })
     if (res.status !== 200) throw await readError(endpoint, res, what, reference)
     try {
       const body = await bytes(res, MANIFEST_LIMIT)
@@ -80,8 +84,53 @@ export function createManifests(endpoint: Endpoint): Manifests {
       const hint = await head(endpoint, checkedTag(endpoint, tag))
       return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor)
     },
-    put: (manifest, tag) => put(endpoint, manifest, tag, look),
+    locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
+    put: (manifest, tag) => put(endpoint, manifest, tag),
   }
+}
+
+type Get = (reference: string, expected: Digest | undefined, how?: Partial<Req>) => Promise<Manifest>
+
+async function locate(endpoint: Endpoint, get: Get, reference: string, proof: boolean): Promise<Digest | null> {
+  const expected = isDigest(reference) ? reference : undefined
+  if (expected === undefined) checkedTag(endpoint, reference)
+  if (proof) return digestOrAbsent(inTime(get(reference, expected, PROOF), endpoint.context))
+  const hint = await head(endpoint, reference)
+  return hint === 'absent' ? null : (hint?.digest ?? digestOrAbsent(get(reference, expected)))
+}
+
+const PROOF: Partial<Req> = { retry: false, afterCancel: true, patience: PROOF_TIMEOUT }
+
+async function digestOrAbsent(reading: Promise<Manifest>): Promise<Digest | null> {
+  try {
+    return (await reading).descriptor.digest
+  } catch (thrown) {
+    if (thrown instanceof PromoteError && thrown.code === 'NOT_FOUND' && thrown.server.some(saysAbsent)) return null
+    throw thrown
+  }
+}
+
+/** A page of a proxy with status 404 is not the registry's word, and OpenShift's names what it could not fetch from elsewhere. */
+function saysAbsent({ code }: ServerError): boolean {
+  return !code.startsWith('OPENSHIFT_')
+}
+
+/** Once the run is cancelled nothing is waited for longer than a moment. */
+function inTime<T>(work: Promise<T>, { signal }: Context): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined
+    const late = () => reject(new PromoteError('CANCELLED', 'not answered before the run ended'))
+    const start = () => {
+      timer = setTimeout(late, PROOF_TIMEOUT_CANCELLED)
+    }
+    if (signal.aborted) start()
+    else signal.addEventListener('abort', start)
+    const stop = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', start)
+    }
+    work.finally(stop).then(resolve, reject)
+  })
 }
 
 /**
@@ -94,10 +143,11 @@ async function head(endpoint: Endpoint, tag: string): Promise<Descriptor | 'abse
   const res = await endpoint.call('pull', { method: 'HEAD', url, headers, retry: false }).catch(unlessFinal)
   if (res === undefined) return undefined
   await discard(res)
-  if (res.status === 404) return 'absent'
+  const mediaType = header(res, 'content-type')?.split(';', 1)[0]?.trim() ?? ''
+  // A 404 in HTML or plain text may be a proxy's: GET tells whose it is.
+  if (res.status === 404) return mediaType.startsWith('text/') ? undefined : 'absent'
   const digest = header(res, 'docker-content-digest') ?? ''
   const size = contentLength(header(res, 'content-length'))
-  const mediaType = header(res, 'content-type')?.split(';', 1)[0]?.trim() ?? ''
   if (res.status !== 200 || !isDigest(digest) || !size || !ACCEPT.split(', ').includes(mediaType)) return undefined
   return { mediaType, digest, size }
 }
@@ -106,7 +156,6 @@ async function put(
   endpoint: Endpoint,
   manifest: Manifest,
   tag: string | undefined,
-  look: (tag: string) => Promise<Manifest | undefined>,
 ): Promise<Readonly<{ digest: Digest | undefined; subject: string | undefined }>> {
   const { descriptor, links } = manifest
   const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag)
@@ -123,12 +172,8 @@ async function put(
     await discard(res)
     return { digest: stored(manifest, header(res, 'docker-content-digest')), subject }
   }
-  const error = await endpoint.verdict(res, what, 'push', tag)
-  const mayBeImmutable = tag !== undefined && [400, 403, 409, 412].includes(res.status) && !namesMissingBlobs(error)
-  // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change.
-  if (mayBeImmutable && (await look(tag).catch(() => undefined))?.descriptor.digest === descriptor.digest)
-    return { digest: descriptor.digest, subject: undefined }
-  throw error
+  // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
+  throw await endpoint.verdict(res, what, 'push', tag)
 }
 
 /**

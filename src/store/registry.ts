@@ -24,6 +24,7 @@ export function openRepository(options: RegistryOptions): Target {
     resolve: manifests.resolve,
     manifest: manifests.manifest,
     find: manifests.find,
+    locate: manifests.locate,
     referrers: listings.referrers,
     listTags: listings.listTags,
     removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),

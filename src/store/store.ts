@@ -43,6 +43,12 @@ export interface Target extends Source {
    */
   putManifest(manifest: Manifest, tag?: string): Promise<Digest | undefined>
   /**
+   * Where a tag, or a manifest by its digest, is now; null when the store says that it does not exist.
+   * @param proof reads the bytes, once, and also after the run was cancelled: what a write has come to.
+   * @throws PromoteError when no answer tells: a refused read (403) is not absence.
+   */
+  locate(reference: string, proof?: boolean): Promise<Digest | null>
+  /**
    * Removes the tag and leaves what it names. Absent where a store has no such thing.
    * @returns whether the tag is gone; false where the registry refuses (most do, or only for whole manifests).
    */

@@ -45,6 +45,8 @@ export type Effect =
   | { kind: 'redirect'; to: string; status?: number }
   /** The request is carried out, and the connection ends before a byte of the answer. */
   | { kind: 'lose-answer' }
+  /** The request is carried out, and this is answered. */
+  | { kind: 'other-answer'; status: number; headers?: Record<string, string>; body?: string | Uint8Array }
   /** Headers of the answer changed or (undefined) removed. */
   | { kind: 'headers'; headers: Record<string, string | undefined> }
 
@@ -171,6 +173,11 @@ async function spoil(effect: OnAnswer, strikes: () => boolean, request: Incoming
   switch (effect.kind) {
     case 'lose-answer':
       return strikes() ? cut() : answer
+    case 'other-answer': {
+      if (!strikes()) return answer
+      const { status, headers = {}, body = '' } = effect
+      return { status, headers, body }
+    }
     case 'headers': {
       if (!strikes()) return answer
       const changed = Object.entries({ ...answer.headers, ...effect.headers })

@@ -105,7 +105,7 @@ describe('copying an image', () => {
     await copyImage(source, target, { referrers: false })
     const { config } = JSON.parse(Buffer.from(image.root.bytes).toString()) as { config: { digest: string } }
     expect(target.calls).toEqual([
-      'find v1',
+      'locate v1',
       'inventory',
       `begin ${config.digest}`,
       `has ${image.root.digest}`,

@@ -1,5 +1,5 @@
 import type { Context } from '../../src/context.ts'
-import { execute, expectStored, type Job, putComplete, type Shared } from '../../src/copy/execute.ts'
+import { execute, type Job, putComplete, type Shared, startBytes } from '../../src/copy/execute.ts'
 import { createFanout } from '../../src/copy/fanout.ts'
 import { discover, type Graph } from '../../src/copy/graph.ts'
 import { createPermits } from '../../src/copy/permits.ts'
@@ -92,10 +92,9 @@ export async function copyImage(
   if (dryRun) return { graph, plan, bytes: plan.bytes, attached: plan.attached }
   const repository = options.repository ?? target.name
   const job: Job = { image: 0, source, target, registry: 'memory', repository, mountFrom }
-  const { bytes, attached } = await execute(plan, job, shared)
-  for (const { tag } of plan.tags) {
-    await expectStored(target, root, tag, await putComplete(root, tag, plan, job, shared))
-  }
+  const bytes = startBytes(plan)
+  const attached = await execute(plan, job, shared, bytes)
+  for (const move of plan.tags) await putComplete(root, move, plan, job, shared)
   return { graph, plan, bytes, attached }
 }
 

@@ -39,7 +39,7 @@ const EVENTS: Readonly<Record<Event['event'], Event>> = {
   step: { event: 'step', image: 0, do: 'copy', digest: digest('1'), kind: 'blob', size: MIB, why: 'not there' },
   bytes: { event: 'bytes', image: 0, digest: digest('1'), sent: 5, total: MIB },
   retry: { event: 'retry', image: null, what: 'GET /v2/', reason: 'timeout', wait: 12.5, attempt: 1 },
-  image: { event: 'image', image: 0, row: row({ attached: [attached], previousDigest: null }) },
+  image: { event: 'image', image: 0, row: row({ attached: [attached], previousDigest: 'unknown', status: 'unknown' }) },
   done: { event: 'done', report: makeReport(0, 1, false, [row(), failed()]) },
 }
 

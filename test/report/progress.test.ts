@@ -51,8 +51,28 @@ describe('plain', () => {
     expect(lines[0]).toEqual([])
     expect(lines[1]).toEqual([])
     expect(lines[2]?.[0]).toBe(
-      'Plan: 3 images, 1 to promote, 1 up to date. 200 MiB to transfer, 21 MiB already at the destination.',
+      'Plan: 3 images, 1 to promote, 1 up to date. 200 MiB to transfer, 21 MiB need no transfer.',
     )
+  })
+
+  test('the plan line of a run that has not asked for every blob is an upper bound', () => {
+    const bytes = { total: 200 * MIB, copied: 200 * MIB, mounted: 0, present: 0 }
+    expect(play('plain', [[0, planEvent({ certain: false, bytes })]])[0]?.[0]).toBe(
+      'Plan: 1 image, 1 to promote, 0 up to date. Up to 200 MiB to transfer; what is there already is found on the way.',
+    )
+    // What is up to date was looked at.
+    const steps = planEvent({}) as Extract<Event, { event: 'plan' }>
+    const idle = planEvent({ certain: false, steps: steps.steps.filter((step) => step.do === 'skip') })
+    expect(play('plain', [[0, idle]])[0]?.[0]).toMatch(/up to date\. 200 MiB to transfer/)
+  })
+
+  test('a dry run says of a tag that could not be read just that', () => {
+    const tags = [{ tag: '1.2', from: 'unknown', to: digest('a') }] as const
+    const lines = play('plain', [
+      [0, planEvent({ tags })],
+      [0, { event: 'image', image: 0, row: row({ status: 'planned', previousDigest: 'unknown' }) }],
+    ])
+    expect(lines.flat().at(-1)).toMatch(/tag {3}1\.2: not readable → sha256:a/)
   })
 
   test('one line per finished image: what moved, what was mounted, what was there, how long', () => {

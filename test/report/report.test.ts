@@ -15,6 +15,8 @@ describe('the status of the whole', () => {
     [['reverted'], 'failed'],
     [['promoted', 'failed', 'cancelled'], 'cancelled'],
     [['cancelled'], 'cancelled'],
+    [['promoted', 'unknown'], 'partial'],
+    [['unknown'], 'failed'],
     [[], 'failed'],
   ])('%j is %s', (statuses, status) => {
     const rows = statuses.map((each) => (each === 'failed' ? failed() : row({ status: each })))
@@ -42,6 +44,7 @@ test('the JSON reads back as the report, named by its schema first, and ends wit
 test('the tally counts every status', () => {
   expect(tally([row(), row({ status: 'reverted' }), failed(), failed()])).toEqual({
     promoted: 1,
+    unknown: 0,
     unchanged: 0,
     planned: 0,
     failed: 2,

@@ -52,6 +52,7 @@ export function planEvent(change: Partial<Extract<Event, { event: 'plan' }>> = {
       { do: 'skip', digest: digest('3'), kind: 'blob', mediaType: 'layer', size: 20 * MIB, why: 'at the destination' },
       { do: 'push', digest: digest('a'), kind: 'manifest', mediaType: 'manifest', size: 1000, why: 'not there' },
     ],
+    certain: true,
     bytes: { total: 220 * MIB + 1000, copied: 200 * MIB + 1000, mounted: 0, present: 20 * MIB },
     tags: [{ tag: '1.2', from: digest('b'), to: digest('a') }],
     ...change,

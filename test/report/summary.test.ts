@@ -131,6 +131,7 @@ describe('the parts', () => {
     const attached = [{ digest: digest('c'), artifactType: 'application/spdx+json', subject: digest('a'), tag: null }]
     const text = summary([row({ attached, previousDigest: null })])
     expect(text).toContain('the tag pointed at nothing before')
+    expect(summary([row({ previousDigest: 'unknown' })])).toContain('where the tag pointed before is not known')
     expect(text).toContain(`  - with application/spdx+json <code>${digest('c')}</code>`)
   })
 })

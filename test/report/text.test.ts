@@ -37,7 +37,7 @@ describe('the verdict', () => {
 
   test('of a dry run says what would move', () => {
     expect(verdict(report([row({ status: 'planned' })], true))).toBe(
-      'Dry run: 1 to promote, up to date 0, failed 0. 50 MiB to transfer, 150 MiB already at the destination.',
+      'Dry run: 1 to promote, up to date 0, failed 0. 50 MiB to transfer, 150 MiB need no transfer.',
     )
   })
 })
@@ -61,6 +61,15 @@ describe('errors', () => {
 
   test('that differ in their message stay apart', () => {
     expect(failures([failed({}, 'one'), failed({}, 'two'), row()])).toHaveLength(2)
+  })
+
+  test('of tags that may have been written are not called failed', () => {
+    const rows = [failed({ status: 'unknown' }), failed({ destination: 'r/prod/b:1', tag: '1' })]
+    expect(renderErrors(report(rows)).filter((line) => !line.startsWith(' '))).toEqual([
+      'Not confirmed: registry.prod.example/prod/app:1.2 [DENIED, destination]',
+      'Failed: r/prod/b:1 [DENIED, destination]',
+    ])
+    expect(verdict(report(rows))).toMatch(/^Promoted 0, up to date 0, failed 1, unknown 1\./)
   })
 
   test('without side or hint have no empty place for them', () => {

@@ -31,6 +31,7 @@ const plan = {
   destination: 'c/d:1',
   target: 'destination',
   digest: digestOf(1),
+  certain: true,
   steps: [{ do: 'copy', digest: digestOf(2), kind: 'blob', mediaType: 'text/x', size: 1, why: 'absent' }],
   bytes: { total: 1, copied: 1, mounted: 0, present: 0 },
   tags: [{ tag: '1', from: digestOf(3), to: digestOf(1) }],

@@ -192,6 +192,11 @@ function createStore(shared: Shared, repository: string): MemoryStore {
       const digest = tagged.get(tag)
       return digest === undefined ? undefined : get(digest).descriptor
     },
+    async locate(reference) {
+      calls.push(`locate ${reference}`)
+      if (isDigest(reference)) return manifests.has(reference) ? reference : null
+      return tagged.get(reference) ?? null
+    },
     async inventory() {
       calls.push('inventory')
       return options.inventory === true ? new Set([...blobs.keys(), ...manifests.keys()]) : undefined

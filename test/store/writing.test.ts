@@ -1,15 +1,17 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { confirm } from '../../src/copy/confirm.ts'
 import { ANONYMOUS, fixedLogin, type Login } from '../../src/credential.ts'
 import { PromoteError } from '../../src/errors.ts'
 import type { Send } from '../../src/http/send.ts'
 import { digestOf } from '../../src/oci/digest.ts'
-import { readManifest } from '../../src/oci/manifest.ts'
+import { type Manifest, readManifest } from '../../src/oci/manifest.ts'
 import { Secret } from '../../src/secret.ts'
 import type { Effect } from '../cluster/faults.ts'
 import type { Answer } from '../cluster/http.ts'
-import { describe as entry, makeArtifact, makeImage, seedImage } from '../cluster/image.ts'
+import { type BuiltImage, describe as entry, makeArtifact, makeImage, seedImage } from '../cluster/image.ts'
 import type { EmbeddedRegistry } from '../cluster/plain.ts'
 import { randomBytes } from '../cluster/storage.ts'
+import { testContext } from '../copy/support.ts'
 import { begin, describeBlob, finish, parsed, push, put } from './contract.ts'
 import { failure, pieces } from './lab.ts'
 import { asked, openScene, type Scene } from './scene.ts'
@@ -354,8 +356,17 @@ describe('a manifest that is put', () => {
     const other = makeImage({ seed: 57 })
     seedImage(registry, REPOSITORY, other)
     const target = scene.lab.open(registry.url, REPOSITORY)
-    expect(await target.putManifest(parsed(image), 'v1')).toBe(image.root.digest)
-    const error = await failure(target.putManifest(parsed(other), 'v1'))
+    const write = ({ root }: BuiltImage, manifest: Manifest) =>
+      confirm(
+        { target, reference: 'v1', from: image.root.digest, to: root.digest },
+        (begin) => {
+          begin()
+          return target.putManifest(manifest, 'v1')
+        },
+        testContext(),
+      )
+    await write(image, parsed(image))
+    const error = await failure(write(other, parsed(other)))
     expect(error).toMatchObject({ side: 'destination', status: 400, transient: false })
     expect(error.message).toContain('immutable')
   })

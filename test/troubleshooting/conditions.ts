@@ -31,10 +31,27 @@ export const CONDITIONS: readonly Situation[] = [
     more: () => ({ 'expect-current': OTHER.root.digest }),
   },
   {
+    when: 'none may be replaced, and the tag cannot be read',
+    code: 'GUARD',
+    side: 'destination',
+    says: '… could not be read: the registry refused, and ….',
+    arrange: (stage) => {
+      const { cluster } = stage
+      inPlace(stage)
+      const refused = { kind: 'status', status: 403, body: '{}' } as const
+      cluster.faults.api.add({ match: { method: 'GET', path: /imagestreams\/app$/ }, do: refused })
+      cluster.faults.registry.add({
+        match: { method: ['GET', 'HEAD'], path: /prod\/app\/manifests\/1\.0$/ },
+        do: refused,
+      })
+    },
+    more: () => ({ overwrite: 'never' }),
+  },
+  {
     when: 'somebody writes the tag while the image is copied',
     code: 'TAG_MOVED',
     side: 'destination',
-    says: '…, and is … now: somebody else has written it.',
+    says: '…, and is … now: another client has written it.',
     arrange: (stage) => {
       const when = onThatOccasion(() => inPlace(stage))
       stage.cluster.faults.registry.add({ match: { path: /\/blobs\/uploads\//, when }, do: { kind: 'latency', ms: 0 } })

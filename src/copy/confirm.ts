@@ -1,0 +1,136 @@
+import type { Context } from '../context.ts'
+import { asPromoteError, PromoteError } from '../errors.ts'
+import { type Digest, isDigest } from '../oci/digest.ts'
+import type { Target } from '../store/store.ts'
+
+/** What a tag points at. Null: the registry said that the tag does not exist. `unread`: no answer tells. */
+export type TagState = Digest | null | 'unread'
+
+/** One write: what a tag, or a manifest by its digest, is to be at afterwards. `to` null: the tag is removed. */
+export type Change = Readonly<{ target: Target; reference: string; from: TagState; to: Digest | null }>
+
+/** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
+const WAITS = [500, 1000, 2000, 4000]
+/** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
+const WAITS_CANCELLED = [500, 1000]
+
+type Answer = Readonly<{ said?: Digest | null | undefined; error?: PromoteError }>
+type Seen = Readonly<{ at: TagState; why?: PromoteError }>
+
+/**
+ * Carries out a write and decides how it ended; every write of a manifest or a tag goes through here. Resolves when an
+ * answer proves that the reference is at `to`: the answer to the write, or, where that is lost or wrong, a read of the
+ * reference.
+ * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
+ *   it does not say.
+ * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
+ *   `unconfirmed` when the tag cannot be read, or is at something that is neither old nor new.
+ */
+export async function confirm(
+  change: Change,
+  write: (begin: () => void) => Promise<Digest | null | undefined>,
+  context: Context,
+): Promise<void> {
+  let begun = false
+  const answer = await write(() => {
+    begun = true
+  }).then(
+    (said): Answer => ({ said }),
+    (thrown: unknown): Answer => ({ error: asPromoteError(thrown, 'destination') }),
+  )
+  const { error } = answer
+  if (error === undefined && answer.said === change.to) return
+  const byDigest = isDigest(change.reference)
+  // Written again where it was: a read shows what was there before.
+  if (error !== undefined && change.from === change.to) throw error
+  if (error === undefined && answer.said === undefined && byDigest) return
+  if (error !== undefined && (!begun || error.code === 'INTERNAL' || namesMissingBlobs(error))) throw error
+  const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error)
+  if (error !== undefined && byDigest && !mayBeLate) throw error
+  const seen = await look(change, mayBeLate && !byDigest, context)
+  if (seen.at !== change.to) throw explain(change, answer, seen)
+  if (error !== undefined) context.log.debug(`${nameOf(change)} was written although: ${error.message}`)
+}
+
+/** The registry refuses the content: nothing was written. */
+function namesMissingBlobs({ server }: PromoteError): boolean {
+  return server.some(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN')
+}
+
+/** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
+function isInconclusive({ status, retryAfter }: PromoteError): boolean {
+  if (retryAfter !== undefined) return false
+  return status === undefined || status >= 500 || status === 408 || status === 425
+}
+
+async function look(change: Change, again: boolean, context: Context): Promise<Seen> {
+  const { signal } = context
+  let afterCancel = 0
+  for (let round = 0; ; round += 1) {
+    const wasCancelled = signal.aborted
+    const seen = await readOnce(change)
+    const isRefused = seen.why !== undefined && (wasCancelled || !isInconclusive(seen.why))
+    if (seen.at === change.to || !again || isRefused) return seen
+    const wait = wasCancelled ? WAITS_CANCELLED[afterCancel++] : WAITS[round]
+    if (wait === undefined) return seen
+    if (wasCancelled) await new Promise((resolve) => setTimeout(resolve, wait))
+    else await context.sleep(wait).catch(() => undefined) // cancelled: read again at once
+  }
+}
+
+function readOnce({ target, reference }: Change): Promise<Seen> {
+  return target.locate(reference, true).then(
+    (at): Seen => ({ at }),
+    (thrown: unknown): Seen => ({ at: 'unread', why: asPromoteError(thrown, 'destination') }),
+  )
+}
+
+function explain(change: Change, answer: Answer, { at, why }: Seen): PromoteError {
+  const error = answer.error ?? notAsSent(change, answer.said, at)
+  if (isDigest(change.reference)) return error
+  if (at === 'unread')
+    return unconfirmed(error, `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`)
+  const wasAbsent = change.from === 'unread' && at === null
+  const registryChangedIt = answer.error === undefined && answer.said === at
+  if (at === change.from || wasAbsent || registryChangedIt) return error
+  return unconfirmed(
+    error,
+    `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`,
+  )
+}
+
+function notAsSent(change: Change, said: Digest | null | undefined, at: TagState): PromoteError {
+  const name = nameOf(change)
+  if (change.to === null)
+    return new PromoteError('UNSUPPORTED', `${name} was new and could not be removed: it stays at ${at}.`, {
+      side: 'destination',
+      hint: 'Remove the tag by hand, in the registry itself.',
+    })
+  const stored = said === undefined ? '' : ` and stored ${said}`
+  return new PromoteError(
+    'DIGEST_MISMATCH',
+    `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`,
+    {
+      side: 'destination',
+      hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
+    },
+  )
+}
+
+function unconfirmed(error: PromoteError, what: string): PromoteError {
+  return new PromoteError(error.code, `${error.message} ${what}`.trim(), {
+    ...error,
+    cause: error.cause,
+    unconfirmed: true,
+    hint: 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.',
+  })
+}
+
+function place(at: TagState): string {
+  if (at === 'unread') return 'not readable'
+  return at === null ? 'absent' : `at ${at}`
+}
+
+function nameOf({ target, reference }: Change): string {
+  return `${target.name}${isDigest(reference) ? '@' : ':'}${reference}`
+}

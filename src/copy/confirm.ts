@@ -41,12 +41,12 @@ export async function confirm(
   const { error } = answer
   if (error === undefined && answer.said === change.to) return
   const byDigest = isDigest(change.reference)
-  // Written again where it was: a read shows what was there before.
-  if (error !== undefined && change.from === change.to) throw error
   if (error === undefined && answer.said === undefined && byDigest) return
   if (error !== undefined && (!begun || error.code === 'INTERNAL' || namesMissingBlobs(error))) throw error
   const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error)
   if (error !== undefined && byDigest && !mayBeLate) throw error
+  // Written again where it was: a read shows what was there before.
+  if (error !== undefined && mayBeLate && change.from === change.to) throw error
   const seen = await look(change, mayBeLate && !byDigest, context)
   if (seen.at !== change.to) throw explain(change, answer, seen)
   if (error !== undefined) context.log.debug(`${nameOf(change)} was written although: ${error.message}`)

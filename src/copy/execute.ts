@@ -73,13 +73,7 @@ export async function execute(
 ): Promise<readonly Attached[]> {
   const { shared, stop } = stoppable(run)
   const running = new Map<Key, Promise<void>>()
-  const done = (step: Step, outcome: Outcome, why: string) => {
-    const { digest, size } = step.node.descriptor
-    bytes[outcome] += size
-    const { kind } = step.node
-    const what = { copied: kind === 'blob' ? 'copy' : 'push', mounted: 'mount', present: 'skip' } as const
-    shared.emit({ event: 'step', image: job.image, do: what[outcome], digest, kind, size, why })
-  }
+  const done = stepCounter(job.image, bytes, shared)
   const probes = createProbes(plan, job, shared)
   const decisions = new Map(plan.attachedTags)
   const perform = async (step: Step): Promise<void> => {
@@ -118,6 +112,17 @@ export async function execute(
   await settle([...running.values()])
   await updateReferrersIndexes(job.target, plan, shared)
   return attachedThere(plan.graph, decisions)
+}
+
+/** Counts what a step came to, and tells it. */
+function stepCounter(image: number, bytes: Counter, { emit }: Shared) {
+  return ({ node }: Step, outcome: Outcome, why: string): void => {
+    const { kind, descriptor } = node
+    const { digest, size } = descriptor
+    bytes[outcome] += size
+    const what = { copied: kind === 'blob' ? 'copy' : 'push', mounted: 'mount', present: 'skip' } as const
+    emit({ event: 'step', image, do: what[outcome], digest, kind, size, why })
+  }
 }
 
 /** What a tag of cosign's scheme names: read again, because it may have changed since it was planned. */

@@ -22785,7 +22785,7 @@ exports.visitAsync = visitAsync;
 /* harmony export */   pK: () => (/* binding */ putBack)
 /* harmony export */ });
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _execute_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7177);
+/* harmony import */ var _confirm_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7321);
 /* harmony import */ var _guards_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3219);
 
 
@@ -22796,7 +22796,7 @@ exports.visitAsync = visitAsync;
  *   another move has failed meanwhile.
  * @returns the first failure; undefined when all have moved.
  */
-async function moveAll(moves, write, permits) {
+async function moveAll(moves, write, permits, context) {
     let failure = await keepBefore(moves, permits);
     const moveOne = async (move) => {
         const begin = () => {
@@ -22820,7 +22820,7 @@ async function moveAll(moves, write, permits) {
     if (failure === undefined)
         return undefined;
     const begun = moves.filter((move) => move.state === 'moved' || move.state === 'moving');
-    await Promise.all(begun.map((move) => permits(() => revert(move))));
+    await Promise.all(begun.map((move) => permits(() => revert(move, context))));
     return failure;
 }
 /** Before anything moves: afterwards a registry could have pruned what no tag names any more. */
@@ -22840,46 +22840,46 @@ async function keepBefore(moves, permits) {
     }));
     return failure;
 }
-async function revert(move) {
+async function revert(move, context) {
+    const { target, tag, from } = move;
+    move.at = 'unread';
     try {
-        const done = await putBack(move.target, move.tag, move);
+        move.at = await target.locate(tag, true);
         // A write that failed without a trace has not moved the tag.
-        move.state = done === 'unchanged' && move.state === 'moving' ? 'waiting' : 'reverted';
+        const isBack = !backNeeded(`${target.name}:${tag}`, move.at, move);
+        if (!isBack)
+            await putBack(target, tag, move, context);
+        move.state = isBack && move.state === 'moving' ? 'waiting' : 'reverted';
+        move.at = from;
     }
     catch (thrown) {
         move.error = (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination');
+        if (move.error.unconfirmed)
+            move.at = 'unread';
         move.state = 'stuck';
     }
 }
 /**
- * Puts a tag back that a promotion has moved to `to`, if it is there still.
- * @returns `unchanged` when it is back already, or has never moved.
- * @throws PromoteError TAG_MOVED when somebody else has written it since; UNSUPPORTED when the tag was new and the
- *   registry cannot remove tags.
+ * Puts a tag back that was read at what a promotion has written.
+ * @throws PromoteError UNSUPPORTED when the tag was new and the registry cannot remove tags; `unconfirmed` when no answer
+ *   tells whether it is back.
  */
-async function putBack(target, tag, { from, to, before }) {
-    if (!(await backNeeded(target, tag, { from, to })))
-        return 'unchanged';
-    if (from !== null) {
-        const manifest = before ?? (await target.resolve(from));
-        await (0,_execute_js__WEBPACK_IMPORTED_MODULE_1__/* .expectStored */ .H_)(target, manifest, tag, await target.putManifest(manifest, tag));
-        return 'reverted';
-    }
-    if (await target.removeTag?.(tag))
-        return 'reverted';
-    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', `${target.name}:${tag} was new and could not be removed: it stays at ${to}.`, {
-        side: 'destination',
-        hint: 'Remove the tag by hand, in the registry itself.',
-    });
+async function putBack(target, tag, { from, to, before }, context) {
+    const manifest = from === null ? undefined : (before ?? (await target.resolve(from)));
+    await (0,_confirm_js__WEBPACK_IMPORTED_MODULE_1__/* .confirm */ .l)({ target, reference: tag, from: to, to: from }, async (begin) => {
+        begin();
+        if (manifest !== undefined)
+            return target.putManifest(manifest, tag);
+        return (await target.removeTag?.(tag)) ? null : undefined;
+    }, context);
 }
 /**
- * Whether the tag is at what the promotion has written; false when it is back already.
+ * Pure: whether the tag is at what the promotion has written; false when it is back already.
  * @throws PromoteError TAG_MOVED when it is elsewhere.
  */
-async function backNeeded(target, tag, { from, to }) {
-    const now = (await target.find(tag))?.digest ?? null;
+function backNeeded(name, now, { from, to }) {
     if (now !== to && now !== from)
-        throw (0,_guards_js__WEBPACK_IMPORTED_MODULE_2__/* .tagMoved */ .m7)(`${target.name}:${tag}`, to, now);
+        throw (0,_guards_js__WEBPACK_IMPORTED_MODULE_2__/* .notOurs */ .TR)(name, to, now);
     return now !== from;
 }
 /**
@@ -22986,14 +22986,12 @@ async function writeTag(node, { target, shared, put }) {
                 throw notKept(`${target.name}:${tag}`);
             if (round > 0)
                 await shared.context.sleep(WAIT * 2 ** round);
-            const { digest } = wanted.descriptor;
-            const stored = await put(wanted).catch((thrown) => {
+            const from = theirs instanceof Object ? theirs.descriptor.digest : null;
+            await put(wanted, tag, from).catch((thrown) => {
                 throw theirs === undefined ? thrown : mayBeImmutable(thrown);
             });
-            if (stored !== undefined && stored !== digest)
-                throw changed(`${target.name}:${tag}`, digest, stored);
             const now = await shared.permits(() => target.find(tag));
-            if (now?.digest === digest)
+            if (now?.digest === wanted.descriptor.digest)
                 return decision;
         }
     });
@@ -23064,12 +23062,6 @@ function notKept(what) {
         hint: 'Another client may be writing it at the same time: run the promotion again.',
     });
 }
-function changed(what, sent, stored) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', `${what}: ${stored} was stored where ${sent} was sent`, {
-        side: 'destination',
-        hint: 'The registry changes manifests on the way in.',
-    });
-}
 /** ECR (400), ACR (409), Quay and Harbor (403, 412) refuse to write a tag that is immutable. */
 function mayBeImmutable(thrown) {
     if (!(thrown instanceof _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
@@ -23091,484 +23083,125 @@ function inTurn({ homes }, key, work) {
 
 /***/ }),
 
-/***/ 7177:
+/***/ 7321:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
-
-// EXPORTS
-__nccwpck_require__.d(__webpack_exports__, {
-  g7: () => (/* binding */ execute),
-  H_: () => (/* binding */ expectStored),
-  jH: () => (/* binding */ putComplete)
-});
-
-// UNUSED EXPORTS: isRoot, settle
-
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var oci_manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/copy/attached-tags.js
-var attached_tags = __nccwpck_require__(4619);
-;// CONCATENATED MODULE: ./lib/copy/foreign-refusal.js
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   l: () => (/* binding */ confirm)
+/* harmony export */ });
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
+/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
 
 
+/** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
+const WAITS = [500, 1000, 2000, 4000];
+/** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
+const WAITS_CANCELLED = [500, 1000];
 /**
- * A refusal of an image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What
- * other layers it misses does not matter then: sending them again changes nothing.
- * @returns undefined when that is not what happened.
+ * Carries out a write and decides how it ended; every write of a manifest or a tag goes through here. Resolves when an
+ * answer proves that the reference is at `to`: the answer to the write, or, where that is lost or wrong, a read of the
+ * reference.
+ * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
+ *   it does not say.
+ * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
+ *   `unconfirmed` when the tag cannot be read, or is at something that is neither old nor new.
  */
-function refusedForeign(thrown, manifest, plan) {
-    if (!(thrown instanceof errors/* PromoteError */.jG))
-        return undefined;
-    const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
-    const named = manifest.links.filter(({ descriptor }) => (0,oci_manifest/* isForeign */.jq)(descriptor) && missing.includes(descriptor.digest));
-    const isLeft = ({ descriptor }) => plan.graph.nodes.get(`blob ${descriptor.digest}`)?.leave !== undefined;
-    const left = named.find(isLeft);
-    // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
-    const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
-    if (layer === undefined)
-        return undefined;
-    const { digest } = layer.descriptor;
-    const why = left === undefined
-        ? `The registry does not take the non-distributable layer ${digest}, not even with its bytes (include-foreign).`
-        : `The registry does not take the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${thrown.message} ${why}`, {
-        ...thrown,
-        cause: thrown,
-        transient: false,
-        hint: thrown.status === 400
-            ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
-            : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
-    });
+async function confirm(change, write, context) {
+    let begun = false;
+    const answer = await write(() => {
+        begun = true;
+    }).then((said) => ({ said }), (thrown) => ({ error: (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination') }));
+    const { error } = answer;
+    if (error === undefined && answer.said === change.to)
+        return;
+    const byDigest = (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(change.reference);
+    if (error === undefined && answer.said === undefined && byDigest)
+        return;
+    if (error !== undefined && (!begun || error.code === 'INTERNAL' || namesMissingBlobs(error)))
+        throw error;
+    const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
+    if (error !== undefined && byDigest && !mayBeLate)
+        throw error;
+    // Written again where it was: a read shows what was there before.
+    if (error !== undefined && mayBeLate && change.from === change.to)
+        throw error;
+    const seen = await look(change, mayBeLate && !byDigest, context);
+    if (seen.at !== change.to)
+        throw explain(change, answer, seen);
+    if (error !== undefined)
+        context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
 }
-
-// EXTERNAL MODULE: ./lib/copy/permits.js
-var permits = __nccwpck_require__(9493);
-// EXTERNAL MODULE: ./lib/copy/referrers-index.js
-var referrers_index = __nccwpck_require__(1288);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var oci_platform = __nccwpck_require__(7122);
-;// CONCATENATED MODULE: ./lib/copy/sparse.js
-
-
-
-/** What registries call a child that is not there; distribution-spec, "Error Codes". */
-const UNKNOWN = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_INVALID', 'NAME_UNKNOWN'];
-/**
- * A refusal of an index of which children were left out, in words that help: the index cannot be there, its children can.
- * @returns undefined when that is not what happened.
- */
-function refusedSparse(thrown, manifest, plan) {
-    if (!(thrown instanceof errors/* PromoteError */.jG) || manifest.shape !== 'index')
-        return undefined;
-    if (!thrown.server.some(({ code }) => UNKNOWN.includes(code)))
-        return undefined;
-    const children = manifest.links.filter((link) => link.role === 'child');
-    const nodeOf = ({ descriptor }) => plan.graph.nodes.get(`manifest ${descriptor.digest}`);
-    const copied = children.filter((link) => nodeOf(link)?.leave === undefined);
-    if (copied.length === children.length)
-        return undefined;
-    const names = copied.map(({ descriptor: { digest, platform } }) => platform === undefined ? digest : `${digest} (${(0,oci_platform/* formatPlatform */.Bq)(platform)})`);
-    const left = children.length - copied.length;
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${thrown.message} The registry takes no index of which children are missing: ${left} of ${children.length} were left out.`, {
-        ...thrown,
-        cause: thrown,
-        transient: false,
-        hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${(0,core_text/* listed */.KE)(names, 20)}.`,
-    });
+/** The registry refuses the content: nothing was written. */
+function namesMissingBlobs({ server }) {
+    return server.some(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
 }
-
-;// CONCATENATED MODULE: ./lib/copy/tries.js
-/** Progress that starts the count of tries again: a slow line that moves is not a broken one. */
-const PROGRESS = 1024 * 1024;
-const FIRST_WAIT = 250;
-const LONGEST_WAIT = 30_000;
-/** What a server may ask for (`Retry-After`): who wants more is not going to answer in this run. */
-const LONGEST_ASKED = 60_000;
-function createTries(most, context, notice) {
-    let count = 0;
-    let moved = 0;
-    return {
-        progress(bytes) {
-            moved += bytes;
-        },
-        async failed(error) {
-            if (!error.transient || context.signal.aborted)
-                throw error;
-            count = moved >= PROGRESS ? 1 : count + 1;
-            moved = 0;
-            if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED)
-                throw error;
-            // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-            const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (count - 1));
-            const wait = Math.max(error.retryAfter ?? 0, Math.round(ceiling * (0.5 + context.random() / 2)));
-            notice(error.message, wait, count);
-            await context.sleep(wait);
-        },
-    };
+/** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
+function isInconclusive({ status, retryAfter }) {
+    if (retryAfter !== undefined)
+        return false;
+    return status === undefined || status >= 500 || status === 408 || status === 425;
 }
-
-;// CONCATENATED MODULE: ./lib/copy/transfer.js
-
-
-/**
- * One blob, source to upload session, to the end. A break on either side goes on from where it was: the feed opens the
- * source again, the upload asks its store what it has kept. Bytes that are not the digest's are fetched once more from
- * scratch; a second mismatch is the verdict.
- * @param share of the reading that brings the bytes to all destinations; a try after a break reads for this one alone.
- */
-async function transfer(share, source, upload, options) {
-    const newTries = () => createTries(options.retries, options.context, options.onRetry);
-    const tries = newTries();
-    let mismatches = 0;
-    let from = 0;
-    let sent = 0;
-    let furthest = 0;
-    const onBytes = (bytes) => {
-        sent += bytes;
-        // Only new ground is progress: a registry that loses the session at every break would be fed for ever.
-        tries.progress(Math.max(0, sent - furthest));
-        furthest = Math.max(furthest, sent);
-        options.onBytes(bytes);
-    };
-    const feed = share.feed({ source, tries: newTries, onBytes });
-    try {
-        while (from >= 0) {
-            sent = from;
-            const error = await share.turn(() => attempt(() => upload.send(from, feed.read(from))));
-            if (error === undefined)
-                return;
-            const wrong = (feed.failure ?? error).code === 'DIGEST_MISMATCH';
-            if (wrong && mismatches > 0)
-                throw feed.failure ?? error;
-            if (wrong)
-                mismatches += 1;
-            // The source's own tries are spent inside the feed: what it gives up on is final here.
-            else if (feed.failure !== undefined)
-                throw feed.failure;
-            else
-                await tries.failed(error);
-            if (wrong)
-                feed.reset();
-            from = await upload.offset(wrong);
-        }
-    }
-    catch (thrown) {
-        await upload.cancel();
-        throw thrown;
+async function look(change, again, context) {
+    const { signal } = context;
+    let afterCancel = 0;
+    for (let round = 0;; round += 1) {
+        const wasCancelled = signal.aborted;
+        const seen = await readOnce(change);
+        const isRefused = seen.why !== undefined && (wasCancelled || !isInconclusive(seen.why));
+        if (seen.at === change.to || !again || isRefused)
+            return seen;
+        const wait = wasCancelled ? WAITS_CANCELLED[afterCancel++] : WAITS[round];
+        if (wait === undefined)
+            return seen;
+        if (wasCancelled)
+            await new Promise((resolve) => setTimeout(resolve, wait));
+        else
+            await context.sleep(wait).catch(() => undefined); // cancelled: read again at once
     }
 }
-async function attempt(send) {
-    try {
-        await send();
-        return undefined;
-    }
-    catch (thrown) {
-        return (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-    }
+function readOnce({ target, reference }) {
+    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unread', why: (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination') }));
 }
-
-;// CONCATENATED MODULE: ./lib/copy/execute.js
-
-
-
-
-
-
-
-
-/** How often a manifest is put again whose blobs the registry says it misses. */
-const MISSING_ROUNDS = 3;
-/** Milliseconds, doubled each round: 7 s in all. */
-const MISSING_WAIT = 1000;
-/**
- * Everything but the tags: blobs, manifests by digest, attachments with theirs. Resolves with what was moved. What is to reach several
- * destinations in one reading is started in one turn of the event loop: seats are taken at once.
- */
-async function execute(plan, job, run) {
-    const { shared, stop } = stoppable(run);
-    const running = new Map();
-    const bytes = { total: plan.bytes.total, copied: 0, mounted: 0, present: plan.bytes.present };
-    const done = (step, outcome, why) => {
-        const { digest, size } = step.node.descriptor;
-        bytes[outcome] += size;
-        const what = outcome === 'copied' ? step.do : outcome === 'mounted' ? 'mount' : 'skip';
-        shared.emit({ event: 'step', image: job.image, do: what, digest, kind: step.node.kind, size, why });
-    };
-    const probes = createProbes(plan, job, shared);
-    const decisions = new Map(plan.attachedTags);
-    const perform = async (step) => {
-        const { node } = step;
-        if (step.do === 'skip')
-            return;
-        if (node.kind === 'blob') {
-            const proof = await probes.before(node);
-            if (proof !== undefined)
-                done(step, 'present', proof);
-            else
-                done(step, await probes.blob(node).outcome, step.why);
-            return;
-        }
-        await Promise.all(node.needs.map((key) => running.get(key)));
-        if (node.tag !== undefined) {
-            const decision = await pushTagged(node, plan, job, shared);
-            decisions.set(node.key, decision);
-            done(step, decision.state === 'write' ? 'copied' : 'present', decision.why);
-            return;
-        }
-        // What is attached is put in any case: that is how a registry learns to list it.
-        const proof = node.attachedTo === undefined ? probes.proofOf(node) : undefined;
-        if (proof !== undefined)
-            done(step, 'present', proof);
-        else if (isRoot(plan, node) && !plan.rootByDigest)
-            done(step, 'copied', 'pushed under its tag');
-        else {
-            await pushManifest(node, plan, job, shared);
-            done(step, 'copied', step.why);
-        }
-    };
-    for (const step of inStartOrder(plan)) {
-        const work = perform(step).finally(() => probes.leave(step.node));
-        work.catch(stop);
-        running.set(step.node.key, work);
-    }
-    await settle([...running.values()]);
-    await (0,referrers_index/* updateReferrersIndexes */.E)(job.target, plan, shared);
-    return { bytes, attached: (0,attached_tags/* attachedThere */.hG)(plan.graph, decisions) };
+function explain(change, answer, { at, why }) {
+    const error = answer.error ?? notAsSent(change, answer.said, at);
+    if ((0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(change.reference))
+        return error;
+    if (at === 'unread')
+        return unconfirmed(error, `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`);
+    const wasAbsent = change.from === 'unread' && at === null;
+    const registryChangedIt = answer.error === undefined && answer.said === at;
+    if (at === change.from || wasAbsent || registryChangedIt)
+        return error;
+    return unconfirmed(error, `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`);
 }
-/** What a tag of cosign's scheme names: read again, because it may have changed since it was planned. */
-async function pushTagged(node, plan, job, shared) {
-    const put = (manifest) => putComplete(manifest, node.tag, plan, job, shared);
-    const decision = await (0,attached_tags/* writeTag */.M5)(node, { target: job.target, shared, put });
-    for (const line of (0,attached_tags/* keptTags */.IN)([decision]))
-        shared.context.log.warn(line);
-    return decision;
-}
-/** After the first failure of an image nothing new of it begins; what is under way ends, and is there for the next run. */
-function stoppable(run) {
-    let stopped = false;
-    const check = () => {
-        run.check?.();
-        if (stopped)
-            throw new errors/* PromoteError */.jG('CANCELLED', 'not begun, because another part of the image failed');
-    };
-    const permits = (work, bytes) => run.permits(() => {
-        check();
-        return work();
-    }, bytes);
-    return { shared: { ...run, permits, check }, stop: () => (stopped = true) };
-}
-/** Largest blobs first, so that the last one to finish is a small one; manifests wait for what they need anyway. */
-function inStartOrder(plan) {
-    const steps = [...plan.steps.values()];
-    const blobs = steps.filter((step) => step.node.kind === 'blob');
-    blobs.sort((a, b) => b.node.descriptor.size - a.node.descriptor.size);
-    return [...blobs, ...steps.filter((step) => step.node.kind === 'manifest')];
-}
-/** The first failure, after everything that was under way has ended: nothing goes on behind a report. */
-async function settle(work) {
-    const results = await Promise.allSettled(work);
-    const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
-    const telling = failures.find((reason) => !(reason instanceof errors/* PromoteError */.jG && reason.code === 'CANCELLED'));
-    if (failures.length > 0)
-        throw telling ?? failures[0];
-}
-function isRoot(plan, node) {
-    return node.descriptor.digest === plan.graph.root.descriptor.digest;
-}
-/**
- * Finding out on the way. The config of an image is asked for first; where it is there already, one question for the
- * manifest may answer for all its layers. Where it is not, nothing was asked in vain: the question began its upload.
- */
-function createProbes(plan, job, shared) {
-    const blobs = new Map();
-    const owners = new Map();
-    const proofs = new Map();
-    const seats = new Map();
-    const blob = (node) => {
-        const seatOf = () => seats.get(node.key);
-        const known = blobs.get(node.key) ?? takeOff((onAbsent) => putBlob(node, job, shared, seatOf, onAbsent));
-        blobs.set(node.key, known);
-        return known;
-    };
-    const probe = async (manifest, config) => {
-        // Its first answer will do: who waits until the config is stored has three round trips with nothing on the way.
-        if ((await blob(config).answer) !== 'present') {
-            expectReads(plan, job, shared);
-            return undefined;
-        }
-        if (!(await shared.permits(() => job.target.has(manifest.descriptor, 'manifest'))))
-            return undefined;
-        proofs.set(manifest.key, 'the registry has it');
-        return manifest;
-    };
-    if (plan.certain)
-        expectReads(plan, job, shared);
-    else {
-        for (const { node: manifest, do: what } of plan.steps.values()) {
-            const config = what === 'push' && manifest.manifest?.shape === 'image' ? configOf(plan, manifest) : undefined;
-            if (config === undefined)
-                continue;
-            const layers = manifest.needs.filter((key) => key !== config.key && !owners.has(key) && isProvable(plan, key));
-            if (layers.length === 0 || owners.has(config.key))
-                continue;
-            const proven = probe(manifest, config);
-            proven.catch(() => undefined); // whoever waits for it sees the failure
-            for (const key of layers)
-                owners.set(key, proven);
-        }
-    }
-    for (const { node, do: what } of plan.steps.values()) {
-        if (node.kind !== 'blob' || what === 'skip')
-            continue;
-        const waits = owners.has(node.key) && !blobs.has(node.key);
-        seats.set(node.key, shared.fanout(node.descriptor, job.registry, waits ? 1 : 0));
-    }
-    return {
-        blob,
-        /** The blob is decided about, one way or the other. */
-        leave: ({ key }) => seats.get(key)?.leave(),
-        proofOf: (node) => proofs.get(node.key),
-        /** Why the blob need not be sent, once its image was asked for. */
-        async before(node) {
-            const manifest = await owners.get(node.key);
-            return manifest === undefined ? undefined : `checked by the registry when it took ${manifest.descriptor.digest}`;
-        },
-    };
-}
-function takeOff(send) {
-    let onAbsent = () => undefined;
-    const absent = new Promise((resolve) => {
-        onAbsent = () => resolve('absent');
-    });
-    const outcome = send(onAbsent);
-    const answer = Promise.race([absent, outcome]);
-    answer.catch(() => undefined); // whoever waits for one of the two sees the failure
-    return { answer, outcome };
-}
-/** Which blobs will be read is known one round trip before: their destination has to answer first. */
-function expectReads({ steps }, { source }, { width }) {
-    const small = [...steps.values()].filter(({ do: what, node }) => what === 'copy' && node.descriptor.size <= permits/* SMALL */.o5);
-    source.expect?.(Math.min(width, small.length));
-}
-/** Registries do not ask for layers that are elsewhere by their URLs. */
-function isProvable(plan, key) {
-    const node = plan.graph.nodes.get(key);
-    return node !== undefined && !(0,oci_manifest/* isForeign */.jq)(node.descriptor);
-}
-/** The config blob, if it has to be sent anyway. */
-function configOf(plan, manifest) {
-    const link = manifest.manifest?.links.find((each) => each.role === 'config');
-    const step = link === undefined ? undefined : plan.steps.get(`blob ${link.descriptor.digest}`);
-    return step === undefined || step.do === 'skip' ? undefined : step.node;
-}
-/** Sends a blob once per registry: other images of the run wait for it and mount it. */
-async function putBlob(node, job, shared, seatOf, onAbsent) {
-    const key = `${job.registry} ${node.descriptor.digest}`;
-    for (;;) {
-        const flight = shared.homes.get(key);
-        // Whoever waits for another image must not keep the other destinations waiting for itself.
-        if (flight !== undefined)
-            seatOf()?.leave();
-        const home = await flight?.catch(() => undefined);
-        if (home === job.repository)
-            return 'present';
-        if (home !== undefined)
-            return beginAndSend(node, job, shared, { mountFrom: home, onAbsent });
-        if (shared.homes.get(key) !== flight)
-            continue; // somebody else began while we waited
-        const mine = beginAndSend(node, job, shared, { mountFrom: job.mountFrom, seat: seatOf(), onAbsent });
-        const landed = mine.then(() => job.repository);
-        landed.catch(() => undefined);
-        shared.homes.set(key, landed);
-        return mine;
-    }
-}
-async function beginAndSend(node, job, shared, sending) {
-    const { descriptor } = node;
-    const { mountFrom, seat = shared.fanout(descriptor, job.registry, 0), onAbsent } = sending;
-    const share = await seat.join(shared.permits);
-    try {
-        shared.check?.();
-        const begun = await job.target.begin(descriptor, mountFrom);
-        if (begun.state !== 'open')
-            return begun.state;
-        onAbsent?.();
-        await transfer(share, job.source, begun.upload, {
-            context: shared.context,
-            retries: shared.retries,
-            onBytes: (sent) => shared.emit({ event: 'bytes', image: job.image, digest: descriptor.digest, sent, total: descriptor.size }),
-            onRetry: (reason, wait, attempt) => shared.emit({ event: 'retry', image: job.image, what: `blob ${descriptor.digest}`, reason, wait, attempt }),
+function notAsSent(change, said, at) {
+    const name = nameOf(change);
+    if (change.to === null)
+        return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', `${name} was new and could not be removed: it stays at ${at}.`, {
+            side: 'destination',
+            hint: 'Remove the tag by hand, in the registry itself.',
         });
-        return 'copied';
-    }
-    finally {
-        share.leave();
-    }
-}
-async function pushManifest(node, plan, job, shared) {
-    const { manifest } = node;
-    if (manifest === undefined)
-        throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${node.key}`);
-    const stored = await putComplete(manifest, undefined, plan, job, shared);
-    await expectStored(job.target, manifest, undefined, stored);
-}
-/**
- * Puts a manifest; when the registry names blobs that it misses (garbage collected since it answered for them), exactly
- * those are sent again and the manifest put once more. When it has them all the same (eventual consistency of object
- * stores), it is given some seconds.
- */
-async function putComplete(manifest, tag, plan, job, shared) {
-    for (let round = 1;; round += 1) {
-        try {
-            return await shared.permits(() => job.target.putManifest(manifest, tag), manifest.descriptor.size);
-        }
-        catch (thrown) {
-            const foreign = refusedForeign(thrown, manifest, plan);
-            if (foreign !== undefined)
-                throw foreign;
-            const missing = missingBlobs(thrown, manifest, plan);
-            if (missing.length === 0)
-                throw refusedSparse(thrown, manifest, plan) ?? thrown;
-            if (round > MISSING_ROUNDS)
-                throw thrown;
-            shared.context.log.warn(`${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`);
-            let isLate = true;
-            for (const node of missing)
-                isLate = (await beginAndSend(node, job, shared, {})) === 'present' && isLate;
-            if (isLate)
-                await shared.context.sleep(MISSING_WAIT * 2 ** (round - 1));
-        }
-    }
-}
-/** The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is looked at. */
-function missingBlobs(thrown, manifest, plan) {
-    if (!(thrown instanceof errors/* PromoteError */.jG))
-        return [];
-    const entries = thrown.server.filter((entry) => entry.code === 'MANIFEST_BLOB_UNKNOWN' || entry.code === 'BLOB_UNKNOWN');
-    if (entries.length === 0)
-        return [];
-    const text = JSON.stringify(entries);
-    const blobs = manifest.links.flatMap((link) => plan.graph.nodes.get(`${link.kind} ${link.descriptor.digest}`) ?? []);
-    const sendable = blobs.filter((node) => node.kind === 'blob' && node.leave === undefined);
-    const named = sendable.filter((node) => text.includes(node.descriptor.digest));
-    return named.length > 0 ? named : sendable;
-}
-/** The digest in the answer to the PUT is the source's; a HEAD where the answer has none. */
-async function expectStored(target, manifest, tag, stored) {
-    const { digest } = manifest.descriptor;
-    if (stored === digest)
-        return;
-    const asked = stored ?? (tag === undefined ? digest : (await target.find(tag))?.digest);
-    if (asked === digest)
-        return;
-    throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${target.name} stored ${asked ?? 'nothing'} where ${digest} was sent`, {
+    const stored = said === undefined ? '' : ` and stored ${said}`;
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`, {
         side: 'destination',
-        hint: 'The registry changes manifests on the way in, or somebody else wrote the tag at the same moment.',
+        hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
     });
+}
+function unconfirmed(error, what) {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(error.code, `${error.message} ${what}`.trim(), {
+        ...error,
+        cause: error.cause,
+        unconfirmed: true,
+        hint: 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.',
+    });
+}
+function place(at) {
+    if (at === 'unread')
+        return 'not readable';
+    return at === null ? 'absent' : `at ${at}`;
+}
+function nameOf({ target, reference }) {
+    return `${target.name}${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(reference) ? '@' : ':'}${reference}`;
 }
 
 
@@ -24179,9 +23812,9 @@ function addLeftOut(nodes, descriptor, left) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   JN: () => (/* binding */ isGuarded),
+/* harmony export */   TR: () => (/* binding */ notOurs),
 /* harmony export */   _S: () => (/* binding */ checkGuard),
-/* harmony export */   ic: () => (/* binding */ stillAt),
-/* harmony export */   m7: () => (/* binding */ tagMoved)
+/* harmony export */   ic: () => (/* binding */ stillAt)
 /* harmony export */ });
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3530);
@@ -24193,18 +23826,31 @@ function isGuarded({ overwrite, expect }) {
 }
 /**
  * Pure: whether the tags may go to `wanted`.
- * @param tags where each is now; null: it does not exist.
+ * @param tags where each is now.
  * @throws PromoteError GUARD that names the tag, where it is, and which condition says no.
  */
 function checkGuard(name, tags, wanted, guard) {
     for (const [tag, current] of tags) {
-        const why = refusal(tag, current, wanted, guard);
+        if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack))
+            throw unreadable(`${name}:${tag}`, guard);
+        const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard);
         if (why !== undefined)
             throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('GUARD', `${name}:${tag} ${current === null ? 'does not exist' : `is at ${current}`}, and ${why}.`, {
                 side: 'destination',
                 hint: 'Look at what is there now; when it may be replaced, change the condition.',
             });
     }
+}
+function unreadable(name, { overwrite, expect }) {
+    const because = expect !== undefined
+        ? 'expect-current says where it has to be'
+        : overwrite !== 'always'
+            ? `overwrite is ${overwrite}`
+            : 'an atomic promotion may have to put it back';
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
+        side: 'destination',
+        hint: 'Let the account of the destination pull from this repository, too.',
+    });
 }
 function refusal(tag, current, wanted, guard) {
     const { overwrite, expect } = guard;
@@ -24228,17 +23874,22 @@ function refusal(tag, current, wanted, guard) {
  * @throws PromoteError TAG_MOVED
  */
 async function stillAt(target, tag, planned) {
-    const now = (await target.find(tag))?.digest ?? null;
+    const now = await target.locate(tag);
     if (now !== planned)
         throw tagMoved(`${target.name}:${tag}`, planned, now);
 }
 function tagMoved(name, expected, now) {
-    const at = (digest) => (digest === null ? 'gone' : `at ${digest}`);
     const was = expected === null ? 'did not exist' : `was at ${expected}`;
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('TAG_MOVED', `${name} ${was}, and is ${at(now)} now: somebody else has written it.`, {
-        side: 'destination',
-        hint: 'Find out who writes this tag, then promote again.',
-    });
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('TAG_MOVED', `${name} ${was}, and is ${placeOf(now)} now: another client has written it.`, MOVED);
+}
+/** Of a tag that is to be put back. */
+function notOurs(name, promoted, now) {
+    const message = `${name} is ${placeOf(now)}: that is not what the promotion wrote (${promoted}).`;
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('TAG_MOVED', message, MOVED);
+}
+const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' };
+function placeOf(now) {
+    return now === null ? 'gone' : `at ${now}`;
 }
 
 
@@ -24308,8 +23959,10 @@ function createLine(room) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   Cs: () => (/* binding */ makePlan),
+/* harmony export */   H3: () => (/* binding */ published),
 /* harmony export */   Tu: () => (/* binding */ countBytes),
 /* harmony export */   _5: () => (/* binding */ isUnchanged),
+/* harmony export */   _6: () => (/* binding */ plannedTags),
 /* harmony export */   iM: () => (/* binding */ plannedSteps)
 /* harmony export */ });
 /* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4619);
@@ -24370,7 +24023,8 @@ function stepFor(node, survey, mountFrom) {
     const there = survey.present.get(node.key);
     if (there !== undefined)
         return { do: 'skip', node, why: there };
-    const why = survey.exhaustive ? 'not at the destination' : 'not seen at the destination';
+    // A registry that does not show something may have it all the same.
+    const why = 'not seen at the destination';
     if (node.kind === 'manifest')
         return { do: 'push', node, why };
     return mountFrom === undefined
@@ -24422,112 +24076,16 @@ function plannedSteps(plan) {
     return [...steps, ...tags];
 }
 function movedFrom(from) {
+    if (from === 'unread')
+        return 'where it is now could not be read';
     return from === null ? 'new tag' : `now at ${from}`;
 }
-
-
-/***/ }),
-
-/***/ 1288:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   E: () => (/* binding */ updateReferrersIndexes),
-/* harmony export */   y: () => (/* binding */ isIndexed)
-/* harmony export */ });
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
-/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
-/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4619);
-
-
-
-
-/**
- * Registries without the referrers API (OpenShift's, Docker's) find attachments through an index under the tag
- * `sha256-<hex>`, which the client keeps (distribution-spec, "Pushing Manifests with Subject"). It is merged with what
- * is there, never replaced: signatures made at the destination stay listed.
- */
-async function updateReferrersIndexes(target, plan, shared) {
-    if (target.listsReferrers === true)
-        return;
-    for (const [subject, descriptors] of bySubject(plan)) {
-        const merge = () => mergeIndex(target, subject, [...descriptors.values()], shared);
-        await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .inTurn */ .lo)(shared, `${target.name}:${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject)}`, merge);
-    }
+/** As reports and events say it. */
+function plannedTags({ tags }) {
+    return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }));
 }
-/**
- * Whether an attached manifest that the destination has, and does not list by its API, can be found there all the same. True
- * also where the index cannot be looked at, because its tag is read as the digest.
- */
-async function isIndexed(target, subject, digest, permits) {
-    const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .lookAt */ .t5)(target, (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject), permits);
-    if (there === undefined || there === 'unreadable')
-        return false;
-    if (there.descriptor.digest === subject)
-        return readsTagAsDigest(target, digest, permits);
-    return (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .referrersIn */ .qs)(there, subject)?.some((entry) => entry.digest === digest) ?? false;
-}
-/** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
-function bySubject(plan) {
-    const lists = new Map();
-    for (const { manifest, tag } of plan.graph.nodes.values()) {
-        const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
-        if (manifest === undefined || subject === undefined || tag !== undefined)
-            continue;
-        const { mediaType, size, digest } = manifest.descriptor;
-        const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType;
-        const artifactType = manifest.artifactType ?? config;
-        const list = lists.get(subject) ?? new Map();
-        const { annotations } = manifest;
-        list.set(digest, {
-            mediaType,
-            digest,
-            size,
-            ...(artifactType && { artifactType }),
-            ...(annotations && { annotations }),
-        });
-        lists.set(subject, list);
-    }
-    return lists;
-}
-async function mergeIndex(target, subject, wanted, shared) {
-    const tag = (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject);
-    const { permits } = shared;
-    const lacks = (list) => wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest));
-    // Nothing was put that would have told whether the registry lists by itself.
-    if (target.listsReferrers === undefined && lacks(await permits(() => target.referrers(subject))).length === 0)
-        return;
-    for (let round = 0;; round += 1) {
-        const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .lookAt */ .t5)(target, tag, permits);
-        const index = there === 'unreadable' ? undefined : there;
-        const listed = index === undefined ? [] : (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .referrersIn */ .qs)(index, subject);
-        if (there === 'unreadable' || listed === undefined) {
-            const [first] = wanted;
-            const isSubject = index?.descriptor.digest === subject && first !== undefined;
-            if (!isSubject || !(await readsTagAsDigest(target, first.digest, permits)))
-                throw taken(`${target.name}:${tag}`);
-            // What the tag really names is not shown, so neither is what was written to it.
-            await permits(() => target.putManifest((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .extendIndex */ .Vf)(undefined, wanted), tag));
-            return;
-        }
-        const missing = lacks(listed);
-        if (missing.length === 0)
-            return;
-        if (round >= _attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .ROUNDS */ .uw)
-            throw (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .notKept */ .EM)(`${target.name}: the referrers index ${tag}`);
-        await permits(() => target.putManifest((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .extendIndex */ .Vf)(index, missing), tag));
-    }
-}
-/** GitLab reads the tag `sha256-HEX` as the digest `sha256:HEX`. It does so for every manifest, whatever tags there are. */
-async function readsTagAsDigest(target, known, permits) {
-    return (await permits(() => target.find((0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(known))))?.digest === known;
-}
-function taken(what) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', `${what} is not an index of referrers, and is left as it is`, {
-        side: 'destination',
-        hint: 'The registry lists signatures only under this tag. Remove the tag, or promote without them: referrers: false.',
-    });
+function published(state) {
+    return state === 'unread' ? 'unknown' : state;
 }
 
 
@@ -25697,6 +25255,7 @@ class PromoteError extends Error {
     status;
     server;
     retryAfter;
+    unconfirmed;
     constructor(code, message, detail = {}) {
         super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
         this.code = code;
@@ -25707,6 +25266,7 @@ class PromoteError extends Error {
         this.status = detail.status;
         this.server = detail.server ?? [];
         this.retryAfter = detail.retryAfter;
+        this.unconfirmed = detail.unconfirmed ?? false;
     }
 }
 /** Whatever was thrown, as a PromoteError; a programming error becomes INTERNAL and keeps its cause. */
@@ -27014,13 +26574,14 @@ function verdict(report) {
         report.dryRun ? `Dry run: ${counts.planned} to promote` : `Promoted ${counts.promoted}`,
         `up to date ${counts.unchanged}`,
         `failed ${counts.failed}`,
+        ...(counts.unknown > 0 ? [`unknown ${counts.unknown}`] : []),
         ...(counts.cancelled > 0 ? [`cancelled ${counts.cancelled}`] : []),
         ...(counts.reverted > 0 ? [`reverted ${counts.reverted}`] : []),
     ];
     const sentences = [
         parts.join(', '),
         report.dryRun
-            ? `${formatBytes(bytes.copied)} to transfer, ${formatBytes(bytes.mounted + bytes.present)} already at the destination`
+            ? `${formatBytes(bytes.copied)} to transfer, ${formatBytes(bytes.mounted + bytes.present)} need no transfer`
             : `${formatBytes(bytes.copied)} in ${formatDuration(milliseconds)}${bytes.copied > 0 ? ` (${formatRate(bytes.copied, milliseconds)})` : ''}`,
         ...(report.dryRun ? [] : saved(bytes)),
     ];
@@ -27039,9 +26600,9 @@ function saved({ mounted, present }) {
 function totals(rows) {
     const sum = { total: 0, copied: 0, mounted: 0, present: 0 };
     const known = new Set();
-    for (const { bytes, digest, destination, tag } of rows) {
-        const image = `${destination.slice(0, -tag.length)}@${digest}`;
-        if (digest !== null && known.has(image))
+    for (const { bytes, sourceDigest, destination, tag } of rows) {
+        const image = `${destination.slice(0, -tag.length)}@${sourceDigest}`;
+        if (sourceDigest !== null && known.has(image))
             continue;
         known.add(image);
         sum.total += bytes.total;
@@ -27058,7 +26619,7 @@ function failures(rows) {
         if (row.error === null)
             continue;
         const { code, side, message, hint } = row.error;
-        const key = JSON.stringify([code, side, message, hint]);
+        const key = JSON.stringify([code, side, message, hint, row.status === 'unknown']);
         const group = groups.get(key) ?? { error: row.error, rows: [] };
         group.rows.push(row);
         groups.set(key, group);
@@ -27075,11 +26636,16 @@ function renderErrors(report) {
         const more = rows.length > NAMED ? ` and ${count(rows.length - NAMED, 'more image')}` : '';
         const where = error.side === null ? error.code : `${error.code}, ${error.side}`;
         return [
-            `${error.code === 'ABANDONED' ? 'Given up' : 'Failed'}: ${names.join(', ')}${more} [${where}]`,
+            `${labelOf(error, rows)}: ${names.join(', ')}${more} [${where}]`,
             `  ${(0,core_text/* oneLine */.TN)(error.message)}`,
             ...(error.hint === null ? [] : [`  ${(0,core_text/* oneLine */.TN)(error.hint)}`]),
         ];
     });
+}
+function labelOf({ code }, rows) {
+    if (code === 'ABANDONED')
+        return 'Given up';
+    return rows.every(({ status }) => status === 'unknown') ? 'Not confirmed' : 'Failed';
 }
 
 ;// CONCATENATED MODULE: ./lib/report/progress.js
@@ -27210,14 +26776,18 @@ function planLine(state) {
         return [];
     state.planLineDone = true;
     const plans = [...state.plans.values()];
-    const idle = plans.filter((plan) => plan.steps.every((step) => step.do === 'skip')).length;
+    const idle = plans.filter(isIdle).length;
     const sum = (pick) => plans.reduce((total, plan) => total + pick(plan.bytes), 0);
-    const transfer = formatBytes(sum((bytes) => bytes.copied));
-    const there = formatBytes(sum((bytes) => bytes.mounted + bytes.present));
-    return [
-        `Plan: ${count(state.images, 'image')}, ${plans.length - idle} to promote, ${idle} up to date. ` +
-            `${transfer} to transfer, ${there} already at the destination.`,
-    ];
+    const there = sum((bytes) => bytes.mounted + bytes.present);
+    const images = `Plan: ${count(state.images, 'image')}, ${plans.length - idle} to promote, ${idle} up to date.`;
+    const transfer = `${formatBytes(sum((bytes) => bytes.copied))} to transfer`;
+    const rest = there === 0 ? '' : `, ${formatBytes(there)} need no transfer`;
+    if (plans.every((plan) => plan.certain || isIdle(plan)))
+        return [`${images} ${transfer}${rest}.`];
+    return [`${images} Up to ${transfer}${rest}; what is there already is found on the way.`];
+}
+function isIdle({ steps }) {
+    return steps.every((step) => step.do === 'skip');
 }
 function heartbeat(state, at) {
     const { all, plans, finished, images } = state;
@@ -27274,8 +26844,13 @@ function plannedLines(plan) {
         groups.set(key, { step, number: group.number + 1, bytes: group.bytes + step.size });
     }
     const steps = [...groups.values()].map(({ step, number, bytes }) => `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${(0,core_text/* oneLine */.TN)(step.why)}`);
-    const tags = plan.tags.map(({ tag, from, to }) => `      tag   ${(0,core_text/* oneLine */.TN)(tag)}: ${from === null ? 'new' : brief(from)} → ${brief(to)}`);
+    const tags = plan.tags.map(({ tag, from, to }) => `      tag   ${(0,core_text/* oneLine */.TN)(tag)}: ${placeOf(from)} → ${brief(to)}`);
     return [...steps, ...tags];
+}
+function placeOf(from) {
+    if (from === 'unknown')
+        return 'not readable';
+    return from === null ? 'new' : brief(from);
 }
 /** `sha256:5f2a9c31b04e`. */
 function brief(digest) {
@@ -27515,6 +27090,7 @@ const ICON = {
     failed: '❌',
     cancelled: '🚫',
     reverted: '↩️',
+    unknown: '❓',
 };
 const HEADING = {
     done: '✅ Images promoted',
@@ -27588,16 +27164,20 @@ function tablePart(report) {
 function sizes({ total, copied, mounted, present }) {
     return total === 0 ? ['', ''] : [formatBytes(total), `${formatBytes(copied)} / ${formatBytes(mounted + present)}`];
 }
+function beforeOf(previous) {
+    if (previous === 'unknown')
+        return 'where the tag pointed before is not known';
+    return `the tag pointed at ${previous === null ? 'nothing' : code(previous)} before`;
+}
 function detailPart(report) {
     if (report.images.length === 0)
         return [];
     const lines = report.images.flatMap((row) => {
         const { copied, mounted, present } = row.bytes;
-        const before = row.previousDigest === null ? 'nothing' : code(row.previousDigest);
         return [
             `- ${code(row.source, 300)} → ${code(row.destination, 300)}`,
             `  - ${formatBytes(copied)} ${report.dryRun ? 'to copy' : 'copied'}, ${formatBytes(mounted)} mounted, ${formatBytes(present)} there already`,
-            `  - digest at the source ${row.sourceDigest === null ? 'unknown' : code(row.sourceDigest)}; the tag pointed at ${before} before`,
+            `  - digest at the source ${row.sourceDigest === null ? 'unknown' : code(row.sourceDigest)}; ${beforeOf(row.previousDigest)}`,
             ...row.attached.map(({ digest, artifactType }) => `  - with ${escapeMarkdown(artifactType, 200)} ${code(digest)}`),
         ];
     });
@@ -27609,7 +27189,7 @@ function detailPart(report) {
 ;// CONCATENATED MODULE: ./lib/host/rows.js
 /**
  * The `images` output: whole rows while they fit, else their most important members, else as many of those as fit,
- * failed ones first: what is missing is then what went well.
+ * failed and unknown ones first: what is missing is then what went well.
  */
 function compactRows(rows, fits) {
     const whole = JSON.stringify(rows);
@@ -27619,7 +27199,8 @@ function compactRows(rows, fits) {
     const all = JSON.stringify(brief);
     if (fits(all))
         return { text: all, kept: rows.length, compact: true };
-    const order = [...brief.filter((row) => row.status === 'failed'), ...brief.filter((row) => row.status !== 'failed')];
+    const isBad = ({ status }) => status === 'failed' || status === 'unknown';
+    const order = [...brief.filter(isBad), ...brief.filter((row) => !isBad(row))];
     let least = 0;
     let most = order.length - 1;
     while (least < most) {
@@ -29096,7 +28677,8 @@ const reportSchema = schemas/* lazy */.RZV(() => schemas/* looseObject */._H3({
         target: schemas/* string */.YjP(),
         tag: schemas/* string */.YjP(),
         digest: schemas/* string */.YjP().refine(digest/* isDigest */.Bc).nullable(),
-        previousDigest: schemas/* string */.YjP().refine(digest/* isDigest */.Bc).nullable(),
+        sourceDigest: schemas/* string */.YjP().refine(digest/* isDigest */.Bc).nullish(),
+        previousDigest: schemas/* union */.KCZ([schemas/* literal */.euz('unknown'), schemas/* string */.YjP().refine(digest/* isDigest */.Bc)]).nullable(),
         status: schemas/* string */.YjP(),
     })),
 }));
@@ -29114,16 +28696,17 @@ function readRollback(text) {
     if (dryRun)
         throw new Error('is the report of a dry run, which has changed nothing');
     const undone = images.flatMap((row) => {
-        // A failed row has a digest when its tag has moved all the same.
-        const moved = ['promoted', 'failed', ...(status === 'moving' ? ['planned'] : [])].includes(row.status);
-        if (!moved || row.digest === null || row.digest === row.previousDigest)
+        // A failed row has a digest when its tag has moved all the same; that of an unknown one may have.
+        const moved = ['promoted', 'failed', 'unknown', ...(status === 'moving' ? ['planned'] : [])].includes(row.status);
+        const promoted = row.digest ?? (row.status === 'unknown' ? row.sourceDigest : null) ?? null;
+        if (!moved || promoted === null || promoted === row.previousDigest)
             return [];
         const reference = (0,oci_reference/* parseReference */.F2)(row.destination);
         if (reference.tag !== row.tag)
             throw new Error(`is damaged: ${row.destination} does not have the tag ${row.tag}`);
         const destination = { ...reference, tag: row.tag };
-        const { target, digest: promoted, previousDigest: previous } = row;
-        return [{ destination, target, promoted, previous, uncertain: row.status === 'planned' }];
+        const { target, previousDigest: previous } = row;
+        return [{ destination, target, promoted, previous }];
     });
     if (undone.length === 0)
         throw new Error('has no tag that was moved: there is nothing to put back');
@@ -31885,7 +31468,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 8973:
+/***/ 3267:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -31900,8 +31483,580 @@ __nccwpck_require__.d(__webpack_exports__, {
 var atomic = __nccwpck_require__(5012);
 // EXTERNAL MODULE: ./lib/copy/attached-tags.js
 var attached_tags = __nccwpck_require__(4619);
-// EXTERNAL MODULE: ./lib/copy/execute.js + 4 modules
-var execute = __nccwpck_require__(7177);
+// EXTERNAL MODULE: ./lib/errors.js
+var errors = __nccwpck_require__(452);
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var oci_manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/copy/confirm.js
+var copy_confirm = __nccwpck_require__(7321);
+;// CONCATENATED MODULE: ./lib/copy/foreign-refusal.js
+
+
+/**
+ * A refusal of an image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What
+ * other layers it misses does not matter then: sending them again changes nothing.
+ * @returns undefined when that is not what happened.
+ */
+function refusedForeign(thrown, manifest, plan) {
+    if (!(thrown instanceof errors/* PromoteError */.jG))
+        return undefined;
+    const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
+    const named = manifest.links.filter(({ descriptor }) => (0,oci_manifest/* isForeign */.jq)(descriptor) && missing.includes(descriptor.digest));
+    const isLeft = ({ descriptor }) => plan.graph.nodes.get(`blob ${descriptor.digest}`)?.leave !== undefined;
+    const left = named.find(isLeft);
+    // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
+    const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
+    if (layer === undefined)
+        return undefined;
+    const { digest } = layer.descriptor;
+    const why = left === undefined
+        ? `The registry does not take the non-distributable layer ${digest}, not even with its bytes (include-foreign).`
+        : `The registry does not take the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${thrown.message} ${why}`, {
+        ...thrown,
+        cause: thrown,
+        transient: false,
+        hint: thrown.status === 400
+            ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
+            : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
+    });
+}
+
+// EXTERNAL MODULE: ./lib/copy/permits.js
+var permits = __nccwpck_require__(9493);
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
+;// CONCATENATED MODULE: ./lib/copy/referrers-index.js
+
+
+
+
+/**
+ * Registries without the referrers API (OpenShift's, Docker's) find attachments through an index under the tag
+ * `sha256-<hex>`, which the client keeps (distribution-spec, "Pushing Manifests with Subject"). It is merged with what
+ * is there, never replaced: signatures made at the destination stay listed.
+ */
+async function updateReferrersIndexes(target, plan, shared) {
+    if (target.listsReferrers === true)
+        return;
+    for (const [subject, descriptors] of bySubject(plan)) {
+        const merge = () => mergeIndex(target, subject, [...descriptors.values()], shared);
+        await (0,attached_tags/* inTurn */.lo)(shared, `${target.name}:${(0,oci_digest/* referrersTag */.LN)(subject)}`, merge);
+    }
+}
+/**
+ * Whether an attached manifest that the destination has, and does not list by its API, can be found there all the same. True
+ * also where the index cannot be looked at, because its tag is read as the digest.
+ */
+async function isIndexed(target, subject, digest, permits) {
+    const there = await (0,attached_tags/* lookAt */.t5)(target, (0,oci_digest/* referrersTag */.LN)(subject), permits);
+    if (there === undefined || there === 'unreadable')
+        return false;
+    if (there.descriptor.digest === subject)
+        return readsTagAsDigest(target, digest, permits);
+    return (0,referrer/* referrersIn */.qs)(there, subject)?.some((entry) => entry.digest === digest) ?? false;
+}
+/** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
+function bySubject(plan) {
+    const lists = new Map();
+    for (const { manifest, tag } of plan.graph.nodes.values()) {
+        const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
+        if (manifest === undefined || subject === undefined || tag !== undefined)
+            continue;
+        const { mediaType, size, digest } = manifest.descriptor;
+        const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType;
+        const artifactType = manifest.artifactType ?? config;
+        const list = lists.get(subject) ?? new Map();
+        const { annotations } = manifest;
+        list.set(digest, {
+            mediaType,
+            digest,
+            size,
+            ...(artifactType && { artifactType }),
+            ...(annotations && { annotations }),
+        });
+        lists.set(subject, list);
+    }
+    return lists;
+}
+async function mergeIndex(target, subject, wanted, shared) {
+    const tag = (0,oci_digest/* referrersTag */.LN)(subject);
+    const { permits } = shared;
+    const lacks = (list) => wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest));
+    // Nothing was put that would have told whether the registry lists by itself.
+    if (target.listsReferrers === undefined && lacks(await permits(() => target.referrers(subject))).length === 0)
+        return;
+    for (let round = 0;; round += 1) {
+        const there = await (0,attached_tags/* lookAt */.t5)(target, tag, permits);
+        const index = there === 'unreadable' ? undefined : there;
+        const listed = index === undefined ? [] : (0,referrer/* referrersIn */.qs)(index, subject);
+        if (there === 'unreadable' || listed === undefined) {
+            const [first] = wanted;
+            const isSubject = index?.descriptor.digest === subject && first !== undefined;
+            if (!isSubject || !(await readsTagAsDigest(target, first.digest, permits)))
+                throw taken(`${target.name}:${tag}`);
+            // What the tag really names is not shown, so neither is what was written to it.
+            await permits(() => target.putManifest((0,referrer/* extendIndex */.Vf)(undefined, wanted), tag));
+            return;
+        }
+        const missing = lacks(listed);
+        if (missing.length === 0)
+            return;
+        if (round >= attached_tags/* ROUNDS */.uw)
+            throw (0,attached_tags/* notKept */.EM)(`${target.name}: the referrers index ${tag}`);
+        await permits(() => target.putManifest((0,referrer/* extendIndex */.Vf)(index, missing), tag));
+    }
+}
+/** GitLab reads the tag `sha256-HEX` as the digest `sha256:HEX`. It does so for every manifest, whatever tags there are. */
+async function readsTagAsDigest(target, known, permits) {
+    return (await permits(() => target.find((0,oci_digest/* referrersTag */.LN)(known))))?.digest === known;
+}
+function taken(what) {
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${what} is not an index of referrers, and is left as it is`, {
+        side: 'destination',
+        hint: 'The registry lists signatures only under this tag. Remove the tag, or promote without them: referrers: false.',
+    });
+}
+
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/oci/platform.js
+var oci_platform = __nccwpck_require__(7122);
+;// CONCATENATED MODULE: ./lib/copy/sparse.js
+
+
+
+/** What registries call a child that is not there; distribution-spec, "Error Codes". */
+const UNKNOWN = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_INVALID', 'NAME_UNKNOWN'];
+/**
+ * A refusal of an index of which children were left out, in words that help: the index cannot be there, its children can.
+ * @returns undefined when that is not what happened.
+ */
+function refusedSparse(thrown, manifest, plan) {
+    if (!(thrown instanceof errors/* PromoteError */.jG) || manifest.shape !== 'index')
+        return undefined;
+    if (!thrown.server.some(({ code }) => UNKNOWN.includes(code)))
+        return undefined;
+    const children = manifest.links.filter((link) => link.role === 'child');
+    const nodeOf = ({ descriptor }) => plan.graph.nodes.get(`manifest ${descriptor.digest}`);
+    const copied = children.filter((link) => nodeOf(link)?.leave === undefined);
+    if (copied.length === children.length)
+        return undefined;
+    const names = copied.map(({ descriptor: { digest, platform } }) => platform === undefined ? digest : `${digest} (${(0,oci_platform/* formatPlatform */.Bq)(platform)})`);
+    const left = children.length - copied.length;
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${thrown.message} The registry takes no index of which children are missing: ${left} of ${children.length} were left out.`, {
+        ...thrown,
+        cause: thrown,
+        transient: false,
+        hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${(0,core_text/* listed */.KE)(names, 20)}.`,
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/copy/tries.js
+/** Progress that starts the count of tries again: a slow line that moves is not a broken one. */
+const PROGRESS = 1024 * 1024;
+const FIRST_WAIT = 250;
+const LONGEST_WAIT = 30_000;
+/** What a server may ask for (`Retry-After`): who wants more is not going to answer in this run. */
+const LONGEST_ASKED = 60_000;
+function createTries(most, context, notice) {
+    let count = 0;
+    let moved = 0;
+    return {
+        progress(bytes) {
+            moved += bytes;
+        },
+        async failed(error) {
+            if (!error.transient || context.signal.aborted)
+                throw error;
+            count = moved >= PROGRESS ? 1 : count + 1;
+            moved = 0;
+            if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED)
+                throw error;
+            // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+            const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (count - 1));
+            const wait = Math.max(error.retryAfter ?? 0, Math.round(ceiling * (0.5 + context.random() / 2)));
+            notice(error.message, wait, count);
+            await context.sleep(wait);
+        },
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/copy/transfer.js
+
+
+/**
+ * One blob, source to upload session, to the end. A break on either side goes on from where it was: the feed opens the
+ * source again, the upload asks its store what it has kept. Bytes that are not the digest's are fetched once more from
+ * scratch; a second mismatch is the verdict.
+ * @param share of the reading that brings the bytes to all destinations; a try after a break reads for this one alone.
+ */
+async function transfer(share, source, upload, options) {
+    const newTries = () => createTries(options.retries, options.context, options.onRetry);
+    const tries = newTries();
+    let mismatches = 0;
+    let from = 0;
+    let sent = 0;
+    let furthest = 0;
+    const onBytes = (bytes) => {
+        sent += bytes;
+        // Only new ground is progress: a registry that loses the session at every break would be fed for ever.
+        tries.progress(Math.max(0, sent - furthest));
+        furthest = Math.max(furthest, sent);
+        options.onBytes(bytes);
+    };
+    const feed = share.feed({ source, tries: newTries, onBytes });
+    try {
+        while (from >= 0) {
+            sent = from;
+            const error = await share.turn(() => attempt(() => upload.send(from, feed.read(from))));
+            if (error === undefined)
+                return;
+            const wrong = (feed.failure ?? error).code === 'DIGEST_MISMATCH';
+            if (wrong && mismatches > 0)
+                throw feed.failure ?? error;
+            if (wrong)
+                mismatches += 1;
+            // The source's own tries are spent inside the feed: what it gives up on is final here.
+            else if (feed.failure !== undefined)
+                throw feed.failure;
+            else
+                await tries.failed(error);
+            if (wrong)
+                feed.reset();
+            from = await upload.offset(wrong);
+        }
+    }
+    catch (thrown) {
+        await upload.cancel();
+        throw thrown;
+    }
+}
+async function attempt(send) {
+    try {
+        await send();
+        return undefined;
+    }
+    catch (thrown) {
+        return (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/copy/execute.js
+
+
+
+
+
+
+
+
+
+/** How often a manifest is put again whose blobs the registry says it misses. */
+const MISSING_ROUNDS = 3;
+/** Milliseconds, doubled each round: 7 s in all. */
+const MISSING_WAIT = 1000;
+function startBytes({ bytes: { total, present } }) {
+    return { total, copied: 0, mounted: 0, present };
+}
+/**
+ * Everything but the tags: blobs, manifests by digest, attachments with theirs. What is to reach several destinations in one
+ * reading is started in one turn of the event loop: seats are taken at once.
+ * @param bytes counts what moves.
+ * @returns what is attached to the image at the destination now.
+ */
+async function execute(plan, job, run, bytes = startBytes(plan)) {
+    const { shared, stop } = stoppable(run);
+    const running = new Map();
+    const done = stepCounter(job.image, bytes, shared);
+    const probes = createProbes(plan, job, shared);
+    const decisions = new Map(plan.attachedTags);
+    const perform = async (step) => {
+        const { node } = step;
+        if (step.do === 'skip')
+            return;
+        if (node.kind === 'blob') {
+            const proof = await probes.before(node);
+            if (proof !== undefined)
+                done(step, 'present', proof);
+            else {
+                const outcome = await probes.blob(node).outcome;
+                done(step, outcome, whyOf(step, outcome));
+            }
+            return;
+        }
+        await Promise.all(node.needs.map((key) => running.get(key)));
+        if (node.tag !== undefined) {
+            const decision = await pushTagged(node, plan, job, shared);
+            decisions.set(node.key, decision);
+            done(step, decision.state === 'write' ? 'copied' : 'present', decision.why);
+            return;
+        }
+        // What is attached is put in any case: that is how a registry learns to list it.
+        const proof = node.attachedTo === undefined ? probes.proofOf(node) : undefined;
+        if (proof !== undefined)
+            done(step, 'present', proof);
+        else if (isRoot(plan, node) && !plan.rootByDigest)
+            done(step, 'copied', 'goes with its tag, last');
+        else {
+            await pushManifest(node, plan, job, shared);
+            done(step, 'copied', step.why);
+        }
+    };
+    for (const step of inStartOrder(plan)) {
+        const work = perform(step).finally(() => probes.leave(step.node));
+        work.catch(stop);
+        running.set(step.node.key, work);
+    }
+    await settle([...running.values()]);
+    await updateReferrersIndexes(job.target, plan, shared);
+    return (0,attached_tags/* attachedThere */.hG)(plan.graph, decisions);
+}
+/** Counts what a step came to, and tells it. */
+function stepCounter(image, bytes, { emit }) {
+    return ({ node }, outcome, why) => {
+        const { kind, descriptor } = node;
+        const { digest, size } = descriptor;
+        bytes[outcome] += size;
+        const what = { copied: kind === 'blob' ? 'copy' : 'push', mounted: 'mount', present: 'skip' };
+        emit({ event: 'step', image, do: what[outcome], digest, kind, size, why });
+    };
+}
+/** What a tag of cosign's scheme names: read again, because it may have changed since it was planned. */
+async function pushTagged(node, plan, job, shared) {
+    const put = (manifest, tag, from) => putComplete(manifest, { tag, from }, plan, job, shared);
+    const decision = await (0,attached_tags/* writeTag */.M5)(node, { target: job.target, shared, put });
+    for (const line of (0,attached_tags/* keptTags */.IN)([decision]))
+        shared.context.log.warn(line);
+    return decision;
+}
+/** What the plan did not know yet: how the registry answered. */
+function whyOf({ do: planned, why }, outcome) {
+    if (outcome === 'present')
+        return 'the registry has it';
+    if (outcome === 'mounted')
+        return planned === 'mount' ? why : 'same registry, mounted from another repository';
+    return planned === 'mount' ? 'the registry did not mount it' : why;
+}
+/** After the first failure of an image nothing new of it begins; what is under way ends, and is there for the next run. */
+function stoppable(run) {
+    let stopped = false;
+    const check = () => {
+        run.check?.();
+        if (stopped)
+            throw new errors/* PromoteError */.jG('CANCELLED', 'not begun, because another part of the image failed');
+    };
+    const permits = (work, bytes) => run.permits(() => {
+        check();
+        return work();
+    }, bytes);
+    return { shared: { ...run, permits, check }, stop: () => (stopped = true) };
+}
+/** Largest blobs first, so that the last one to finish is a small one; manifests wait for what they need anyway. */
+function inStartOrder(plan) {
+    const steps = [...plan.steps.values()];
+    const blobs = steps.filter((step) => step.node.kind === 'blob');
+    blobs.sort((a, b) => b.node.descriptor.size - a.node.descriptor.size);
+    return [...blobs, ...steps.filter((step) => step.node.kind === 'manifest')];
+}
+/** The first failure, after everything that was under way has ended: nothing goes on behind a report. */
+async function settle(work) {
+    const results = await Promise.allSettled(work);
+    const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    const telling = failures.find((reason) => !(reason instanceof errors/* PromoteError */.jG && reason.code === 'CANCELLED'));
+    if (failures.length > 0)
+        throw telling ?? failures[0];
+}
+function isRoot(plan, node) {
+    return node.descriptor.digest === plan.graph.root.descriptor.digest;
+}
+/**
+ * Finding out on the way. The config of an image is asked for first; where it is there already, one question for the
+ * manifest may answer for all its layers. Where it is not, nothing was asked in vain: the question began its upload.
+ */
+function createProbes(plan, job, shared) {
+    const blobs = new Map();
+    const owners = new Map();
+    const proofs = new Map();
+    const seats = new Map();
+    const blob = (node) => {
+        const seatOf = () => seats.get(node.key);
+        const known = blobs.get(node.key) ?? takeOff((onAbsent) => putBlob(node, job, shared, seatOf, onAbsent));
+        blobs.set(node.key, known);
+        return known;
+    };
+    const probe = async (manifest, config) => {
+        // Its first answer will do: who waits until the config is stored has three round trips with nothing on the way.
+        if ((await blob(config).answer) !== 'present') {
+            expectReads(plan, job, shared);
+            return undefined;
+        }
+        if (!(await shared.permits(() => job.target.has(manifest.descriptor, 'manifest'))))
+            return undefined;
+        proofs.set(manifest.key, 'the registry has it');
+        return manifest;
+    };
+    if (plan.certain)
+        expectReads(plan, job, shared);
+    else {
+        for (const { node: manifest, do: what } of plan.steps.values()) {
+            const config = what === 'push' && manifest.manifest?.shape === 'image' ? configOf(plan, manifest) : undefined;
+            if (config === undefined)
+                continue;
+            const layers = manifest.needs.filter((key) => key !== config.key && !owners.has(key) && isProvable(plan, key));
+            if (layers.length === 0 || owners.has(config.key))
+                continue;
+            const proven = probe(manifest, config);
+            proven.catch(() => undefined); // whoever waits for it sees the failure
+            for (const key of layers)
+                owners.set(key, proven);
+        }
+    }
+    for (const { node, do: what } of plan.steps.values()) {
+        if (node.kind !== 'blob' || what === 'skip')
+            continue;
+        const waits = owners.has(node.key) && !blobs.has(node.key);
+        seats.set(node.key, shared.fanout(node.descriptor, job.registry, waits ? 1 : 0));
+    }
+    return {
+        blob,
+        /** The blob is decided about, one way or the other. */
+        leave: ({ key }) => seats.get(key)?.leave(),
+        proofOf: (node) => proofs.get(node.key),
+        /** Why the blob need not be sent, once its image was asked for. */
+        async before(node) {
+            const manifest = await owners.get(node.key);
+            return manifest === undefined ? undefined : `checked by the registry when it took ${manifest.descriptor.digest}`;
+        },
+    };
+}
+function takeOff(send) {
+    let onAbsent = () => undefined;
+    const absent = new Promise((resolve) => {
+        onAbsent = () => resolve('absent');
+    });
+    const outcome = send(onAbsent);
+    const answer = Promise.race([absent, outcome]);
+    answer.catch(() => undefined); // whoever waits for one of the two sees the failure
+    return { answer, outcome };
+}
+/** Which blobs will be read is known one round trip before: their destination has to answer first. */
+function expectReads({ steps }, { source }, { width }) {
+    const small = [...steps.values()].filter(({ do: what, node }) => what === 'copy' && node.descriptor.size <= permits/* SMALL */.o5);
+    source.expect?.(Math.min(width, small.length));
+}
+/** Registries do not ask for layers that are elsewhere by their URLs. */
+function isProvable(plan, key) {
+    const node = plan.graph.nodes.get(key);
+    return node !== undefined && !(0,oci_manifest/* isForeign */.jq)(node.descriptor);
+}
+/** The config blob, if it has to be sent anyway. */
+function configOf(plan, manifest) {
+    const link = manifest.manifest?.links.find((each) => each.role === 'config');
+    const step = link === undefined ? undefined : plan.steps.get(`blob ${link.descriptor.digest}`);
+    return step === undefined || step.do === 'skip' ? undefined : step.node;
+}
+/** Sends a blob once per registry: other images of the run wait for it and mount it. */
+async function putBlob(node, job, shared, seatOf, onAbsent) {
+    const key = `${job.registry} ${node.descriptor.digest}`;
+    for (;;) {
+        const flight = shared.homes.get(key);
+        // Whoever waits for another image must not keep the other destinations waiting for itself.
+        if (flight !== undefined)
+            seatOf()?.leave();
+        const home = await flight?.catch(() => undefined);
+        if (home === job.repository)
+            return 'present';
+        if (home !== undefined)
+            return beginAndSend(node, job, shared, { mountFrom: home, onAbsent });
+        if (shared.homes.get(key) !== flight)
+            continue; // somebody else began while we waited
+        const mine = beginAndSend(node, job, shared, { mountFrom: job.mountFrom, seat: seatOf(), onAbsent });
+        const landed = mine.then(() => job.repository);
+        landed.catch(() => undefined);
+        shared.homes.set(key, landed);
+        return mine;
+    }
+}
+async function beginAndSend(node, job, shared, sending) {
+    const { descriptor } = node;
+    const { mountFrom, seat = shared.fanout(descriptor, job.registry, 0), onAbsent } = sending;
+    const share = await seat.join(shared.permits);
+    try {
+        shared.check?.();
+        const begun = await job.target.begin(descriptor, mountFrom);
+        if (begun.state !== 'open')
+            return begun.state;
+        onAbsent?.();
+        await transfer(share, job.source, begun.upload, {
+            context: shared.context,
+            retries: shared.retries,
+            onBytes: (sent) => shared.emit({ event: 'bytes', image: job.image, digest: descriptor.digest, sent, total: descriptor.size }),
+            onRetry: (reason, wait, attempt) => shared.emit({ event: 'retry', image: job.image, what: `blob ${descriptor.digest}`, reason, wait, attempt }),
+        });
+        return 'copied';
+    }
+    finally {
+        share.leave();
+    }
+}
+async function pushManifest(node, plan, job, shared) {
+    const { manifest } = node;
+    if (manifest === undefined)
+        throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${node.key}`);
+    await putComplete(manifest, undefined, plan, job, shared);
+}
+/**
+ * Puts a manifest, by its digest or under a tag, as `confirm` says. When the registry names blobs that it misses (garbage collected since it answered for them), exactly
+ * those are sent again and the manifest put once more. When it has them all the same (eventual consistency of object
+ * stores), it is given some seconds.
+ */
+async function putComplete(manifest, under, plan, job, shared) {
+    const { digest, size } = manifest.descriptor;
+    const { tag, from } = under ?? { from: 'unread' };
+    const change = { target: job.target, reference: tag ?? digest, from, to: digest };
+    const put = (begin) => shared.permits(() => {
+        begin();
+        return job.target.putManifest(manifest, tag);
+    }, size);
+    for (let round = 1;; round += 1) {
+        try {
+            return await (0,copy_confirm/* confirm */.l)(change, put, shared.context);
+        }
+        catch (thrown) {
+            const foreign = refusedForeign(thrown, manifest, plan);
+            if (foreign !== undefined)
+                throw foreign;
+            const missing = missingBlobs(thrown, manifest, plan);
+            if (missing.length === 0)
+                throw refusedSparse(thrown, manifest, plan) ?? thrown;
+            if (round > MISSING_ROUNDS)
+                throw thrown;
+            shared.context.log.warn(`${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`);
+            let isLate = true;
+            for (const node of missing)
+                isLate = (await beginAndSend(node, job, shared, {})) === 'present' && isLate;
+            if (isLate)
+                await shared.context.sleep(MISSING_WAIT * 2 ** (round - 1));
+        }
+    }
+}
+/** The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is looked at. */
+function missingBlobs(thrown, manifest, plan) {
+    if (!(thrown instanceof errors/* PromoteError */.jG))
+        return [];
+    const entries = thrown.server.filter((entry) => entry.code === 'MANIFEST_BLOB_UNKNOWN' || entry.code === 'BLOB_UNKNOWN');
+    if (entries.length === 0)
+        return [];
+    const text = JSON.stringify(entries);
+    const blobs = manifest.links.flatMap((link) => plan.graph.nodes.get(`${link.kind} ${link.descriptor.digest}`) ?? []);
+    const sendable = blobs.filter((node) => node.kind === 'blob' && node.leave === undefined);
+    const named = sendable.filter((node) => text.includes(node.descriptor.digest));
+    return named.length > 0 ? named : sendable;
+}
+
 // EXTERNAL MODULE: ./lib/copy/graph.js + 6 modules
 var copy_graph = __nccwpck_require__(6112);
 // EXTERNAL MODULE: ./lib/copy/guards.js
@@ -31938,18 +32093,22 @@ function shared(step, registry, repository, homes) {
     return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
 }
 
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/copy/referrers-index.js
-var referrers_index = __nccwpck_require__(1288);
 ;// CONCATENATED MODULE: ./lib/copy/survey.js
+
 
 
 
 /** What each of the wanted tags points at now. It needs the destination alone: the image need not be known yet. */
 async function findTags(target, tags, permits) {
-    const find = async (tag) => [tag, (await permits(() => target.find(tag)))?.digest ?? null];
+    const find = async (tag) => [tag, await permits(() => target.locate(tag).catch(unread))];
     return new Map(await Promise.all(tags.map(find)));
+}
+/** An account that may push need not be allowed to read: the run goes on, and says that the tag was not read. */
+function unread(thrown) {
+    const isRefusal = thrown instanceof errors/* PromoteError */.jG && (thrown.code === 'DENIED' || thrown.code === 'NOT_FOUND' || thrown.status === 403);
+    if (isRefusal)
+        return 'unread';
+    throw thrown;
 }
 /**
  * Present means stored at the destination. A tag that is already right proves its manifest, and a stored image manifest
@@ -32013,7 +32172,7 @@ async function whyPresent(node, { target, inventory, listed, ask, isProof, named
             return undefined;
         if (isListed)
             return 'there, and listed as a referrer';
-        return (await (0,referrers_index/* isIndexed */.y)(target, attachedTo, descriptor.digest, permits)) ? 'the registry has it' : undefined;
+        return (await isIndexed(target, attachedTo, descriptor.digest, permits)) ? 'the registry has it' : undefined;
     }
     if (inventory?.has(node.descriptor.digest))
         return 'in the inventory of the image stream';
@@ -32041,14 +32200,12 @@ function provenBy(node, graph, present) {
     for (const key of node.needs) {
         const needed = graph.nodes.get(key);
         // Registries do not ask for layers that are elsewhere by their URLs.
-        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key)) {
+        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,oci_manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key)) {
             present.set(key, `checked by the registry when it took ${node.descriptor.digest}`);
         }
     }
 }
 
-// EXTERNAL MODULE: ./lib/copy/permits.js
-var permits = __nccwpck_require__(9493);
 ;// CONCATENATED MODULE: ./lib/copy/turns.js
 
 /**
@@ -32088,8 +32245,6 @@ function createTurns(most) {
     };
 }
 
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/inputs/release.js + 2 modules
 var release = __nccwpck_require__(2120);
 // EXTERNAL MODULE: ./lib/inputs/selection.js + 2 modules
@@ -32184,26 +32339,32 @@ var lib_work = __nccwpck_require__(4603);
 
 
 function guardOf({ pair }, { config }) {
-    return { overwrite: config.overwrite, expect: pair.expectCurrent };
+    return { overwrite: config.overwrite, expect: pair.expectCurrent, mayGoBack: config.atomic };
 }
-/** After everything of every image is there: the tags, last; each verified by the digest that the registry answers. */
+/** After everything of every image is there: the tags, last. */
 async function tagEach(works, run) {
     await (0,lib_work/* each */.__)(works, run, async (work) => {
         const [{ tags }] = (0,lib_work/* jobOf */.Zw)(work);
         for (const { tag, from } of tags) {
             if ((0,guards/* isGuarded */.JN)(guardOf(work, run)))
                 await run.shared.permits(() => (0,guards/* stillAt */.ic)((0,lib_work/* jobOf */.Zw)(work)[1].target, tag, from));
-            await write(work, tag, run.shared);
+            await write(work, { tag, from }, run);
             work.written.add(tag);
         }
         if (work.to?.finish === undefined)
             (0,lib_work/* conclude */.Ep)(work, run);
     });
 }
-async function write(work, tag, shared) {
+async function write(work, under, { shared }, permits = shared.permits) {
     const [plan, job] = (0,lib_work/* jobOf */.Zw)(work);
-    const stored = await (0,execute/* putComplete */.jH)(plan.graph.root, tag, plan, job, shared);
-    await (0,execute/* expectStored */.H_)(job.target, plan.graph.root, tag, stored);
+    try {
+        await putComplete(plan.graph.root, under, plan, job, { ...shared, permits });
+    }
+    catch (thrown) {
+        if (thrown instanceof errors/* PromoteError */.jG && thrown.unconfirmed)
+            work.unconfirmed.add(under.tag);
+        throw thrown;
+    }
 }
 /** Nothing of this run moves a tag any more. */
 function abandonAll(works, because, run) {
@@ -32230,23 +32391,27 @@ async function tagAll(works, run, started) {
     const owners = new Map();
     for (const work of (0,lib_work/* going */.Tx)(works)) {
         const [plan, { target }] = (0,lib_work/* jobOf */.Zw)(work);
-        for (const { tag, from, to } of plan.tags)
+        for (const { tag, from, to } of plan.tags) {
+            if (from === 'unread')
+                throw new errors/* PromoteError */.jG('INTERNAL', 'a tag that was not read is about to move');
             owners.set({ target, tag, from, to, state: 'waiting' }, work);
+        }
     }
-    const failure = await (0,atomic/* moveAll */.BB)([...owners.keys()], (move, begin) => moveOne(move, owners.get(move), begin, run), shared.permits);
+    const failure = await (0,atomic/* moveAll */.BB)([...owners.keys()], (move, begin) => moveOne(move, owners.get(move), begin, run), shared.permits, shared.context);
     shared.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`);
     for (const work of (0,lib_work/* going */.Tx)(works)) {
         const moves = [...owners].filter(([, owner]) => owner === work).map(([move]) => move);
         settleMoves(work, moves, failure, run);
     }
 }
-async function moveOne(move, work, begin, { shared }) {
+async function moveOne(move, work, begin, run) {
+    const { shared } = run;
     await shared.permits(() => (0,guards/* stillAt */.ic)(move.target, move.tag, move.from));
     const permits = (request, bytes) => shared.permits(() => {
         begin();
         return request();
     }, bytes);
-    await write(work, move.tag, { ...shared, permits });
+    await write(work, move, run, permits);
 }
 /** Rows `planned` are those that are about to move. */
 function reportBefore(works, { context }, started) {
@@ -32266,15 +32431,14 @@ function settleMoves(work, moves, failure, run) {
     work.ends = new Map(moves.map((move) => [move.tag, endOf(move, failure, work.target)]));
     (0,lib_work/* fail */.fJ)(work, mine ?? (0,lib_work/* abandoned */.R$)('its tags were not moved', failure), run);
 }
-function endOf({ state, from, to, error }, failure, target) {
+function endOf({ state, from, to, at, error }, failure, target) {
     const undone = from === null ? 'removed again' : 'put back';
     if (state === 'reverted')
         return { status: 'reverted', digest: null, error: (0,lib_work/* abandoned */.R$)(undone, failure) };
     if (error === undefined)
         return { status: 'cancelled', digest: null, error: (0,lib_work/* abandoned */.R$)('not moved', failure) };
-    // Where somebody else has written the tag, it is not at what was promoted.
-    const digest = state === 'stuck' && error.code !== 'TAG_MOVED' ? to : null;
-    return { status: 'failed', digest, error: (0,lib_work/* atTarget */.P$)(error, target) };
+    const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed';
+    return { status, digest: state === 'stuck' && at === to ? to : null, error: (0,lib_work/* atTarget */.P$)(error, target) };
 }
 /** What the image streams are told: one request for each of them. It is never a reason to fail. */
 async function annotateStreams(works, { context }) {
@@ -32498,9 +32662,11 @@ async function openDestination(work, { config, context, shared }, beforeNew) {
     }
     // One read of the image stream tells where all its tags are.
     const stream = await to.cluster?.stream(path);
-    if (stream === undefined)
-        return { to, tags: await findTags(to.store, work.tags, shared.permits) };
-    return { to, tags: new Map(work.tags.map((tag) => [tag, stream.tags.get(tag) ?? null])) };
+    const tags = stream === undefined
+        ? await findTags(to.store, work.tags, shared.permits)
+        : new Map(work.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]));
+    work.before = tags;
+    return { to, tags };
 }
 /** Without a host, an input or a layout that says otherwise, an image is in the cluster's own registry. */
 function isHome({ host, layout }, { registry }) {
@@ -32531,10 +32697,18 @@ function announceAll(run) {
     });
     for (const [index, plan] of shareOut(prepared).entries()) {
         const work = prepared[index]?.work;
-        const { graph, bytes, tags } = plan;
+        const { graph, bytes, certain } = plan;
         const { digest } = graph.root.descriptor;
         const rights = work.rights === undefined ? {} : { rights: work.rights };
-        const planned = { ...(0,lib_rows/* namesOf */.e)(work), digest, steps: (0,copy_plan/* plannedSteps */.iM)(plan), bytes, tags, ...rights };
+        const planned = {
+            ...(0,lib_rows/* namesOf */.e)(work),
+            digest,
+            steps: (0,copy_plan/* plannedSteps */.iM)(plan),
+            certain,
+            bytes,
+            tags: (0,copy_plan/* plannedTags */._6)(plan),
+            ...rights,
+        };
         shared.emit({ event: 'plan', image: work.number, images: works.length, ...planned });
         // Judged by its own plan: what another image is to bring may not come.
         const unchanged = work.plan !== undefined && (0,copy_plan/* isUnchanged */._5)(work.plan);
@@ -32575,9 +32749,11 @@ function copier({ works, shared }) {
         users.set(digestOf(work), (users.get(digestOf(work)) ?? 0) + 1);
     return async (work) => {
         const digest = digestOf(work);
-        const copied = await turns(digest, users.get(digest) ?? 1, () => (0,execute/* execute */.g7)(...(0,lib_work/* jobOf */.Zw)(work), shared));
-        work.moved = copied.bytes;
-        work.attached = copied.attached;
+        work.attached = await turns(digest, users.get(digest) ?? 1, () => {
+            const [plan, job] = (0,lib_work/* jobOf */.Zw)(work);
+            work.moved = startBytes(plan);
+            return execute(plan, job, shared, work.moved);
+        });
     };
 }
 function digestOf({ plan }) {
@@ -32625,7 +32801,7 @@ function reportJson(report) {
 }
 /** Rows per status, statuses that did not occur as 0. */
 function tally(rows) {
-    const counts = { promoted: 0, unchanged: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0 };
+    const counts = { promoted: 0, unchanged: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 };
     for (const row of rows)
         counts[row.status] += 1;
     return counts;
@@ -32639,7 +32815,8 @@ function overall(rows, { restores = false, mayBeEmpty = false }) {
         return mayBeEmpty ? 'done' : 'failed';
     const { promoted, unchanged, planned, reverted } = tally(rows);
     const good = promoted + unchanged + planned + (restores ? reverted : 0);
-    if (rows.some(({ status, error }) => status === 'cancelled' && error?.code !== 'ABANDONED'))
+    const isCancelled = ({ status, error }) => status === 'cancelled' ? error?.code !== 'ABANDONED' : error?.code === 'CANCELLED';
+    if (rows.some(isCancelled))
         return 'cancelled';
     if (good === 0)
         return 'failed';
@@ -32656,9 +32833,13 @@ function overall(rows, { restores = false, mayBeEmpty = false }) {
 /* harmony export */   rollBack: () => (/* binding */ rollBack)
 /* harmony export */ });
 /* harmony import */ var _copy_atomic_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5012);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
-/* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3940);
-/* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4603);
+/* harmony import */ var _copy_guards_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3219);
+/* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4254);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(452);
+/* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3940);
+/* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(4603);
+
+
 
 
 
@@ -32672,7 +32853,7 @@ async function rollBack(undos, run) {
     const needed = new Set(undos.map(({ target }) => target));
     const destinations = config.destinations
         .filter(({ name }) => needed.has(name))
-        .map((to) => ({ config: to, side: (0,_work_js__WEBPACK_IMPORTED_MODULE_3__/* .logIn */ .E8)(to, run) }));
+        .map((to) => ({ config: to, side: (0,_work_js__WEBPACK_IMPORTED_MODULE_5__/* .logIn */ .E8)(to, run) }));
     try {
         return await Promise.all(undos.map(async (undo, image) => {
             const row = await undoOne(undo, destinations, run);
@@ -32681,36 +32862,55 @@ async function rollBack(undos, run) {
         }));
     }
     finally {
-        await (0,_work_js__WEBPACK_IMPORTED_MODULE_3__/* .logOut */ .je)(destinations.map(({ side }) => side));
+        await (0,_work_js__WEBPACK_IMPORTED_MODULE_5__/* .logOut */ .je)(destinations.map(({ side }) => side));
     }
 }
 async function undoOne(undo, destinations, run) {
-    const { config, context, shared } = run;
+    const { context, shared } = run;
     const began = context.now();
-    const way = { from: undo.previous, to: undo.promoted };
-    const { tag } = undo.destination;
+    const seen = { at: 'unread' };
+    const row = (status) => rowOf(undo, status, seen, context.now() - began);
     try {
         const to = destinations.find(({ config: { name } }) => name === undo.target);
         if (to === undefined)
             throw unknownTarget(undo, run);
         const { store } = await open(await to.side, undo.destination, to);
-        const back = await shared.permits(async () => {
-            shared.check?.();
-            if (!config.dryRun)
-                return (0,_copy_atomic_js__WEBPACK_IMPORTED_MODULE_0__/* .putBack */ .pK)(store, tag, way);
-            return (await (0,_copy_atomic_js__WEBPACK_IMPORTED_MODULE_0__/* .backNeeded */ .$_)(store, tag, way)) ? 'planned' : 'unchanged';
-        });
-        return rowOf(undo, back, context.now() - began);
+        return row(await shared.permits(() => putOneBack(store, undo, seen, run)));
     }
     catch (thrown) {
-        const known = (0,_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .asPromoteError */ .XO)(thrown, 'destination');
-        const error = known.side === 'destination' ? (0,_work_js__WEBPACK_IMPORTED_MODULE_3__/* .atTarget */ .P$)(known, undo.target) : known;
+        const known = (0,_errors_js__WEBPACK_IMPORTED_MODULE_3__/* .asPromoteError */ .XO)(thrown, 'destination');
+        const error = known.side === 'destination' ? (0,_work_js__WEBPACK_IMPORTED_MODULE_5__/* .atTarget */ .P$)(known, undo.target) : known;
         if (error.code !== 'ABANDONED')
             run.halted.by ??= error;
-        const status = error.code === 'CANCELLED' || error.code === 'ABANDONED' ? 'cancelled' : 'failed';
         const { code, side = null, hint = null } = error;
-        return { ...rowOf(undo, status, context.now() - began), error: { code, side, message: error.message, hint } };
+        const ended = code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed';
+        const status = error.unconfirmed ? 'unknown' : ended;
+        return { ...row(status), error: { code, side, message: error.message, hint } };
     }
+}
+async function putOneBack(store, undo, seen, { config, context, shared }) {
+    shared.check?.();
+    const { previous: from, promoted: to } = undo;
+    const { tag } = undo.destination;
+    const now = await store.locate(tag);
+    seen.at = now;
+    const name = `${store.name}:${tag}`;
+    if (from === 'unknown')
+        throw previousUnknown(name, to, now);
+    if (!(0,_copy_atomic_js__WEBPACK_IMPORTED_MODULE_0__/* .backNeeded */ .$_)(name, now, { from, to }))
+        return 'unchanged';
+    if (config.dryRun)
+        return 'planned';
+    await (0,_copy_atomic_js__WEBPACK_IMPORTED_MODULE_0__/* .putBack */ .pK)(store, tag, { from, to }, context);
+    return 'reverted';
+}
+function previousUnknown(name, promoted, now) {
+    if (now !== promoted)
+        return (0,_copy_guards_js__WEBPACK_IMPORTED_MODULE_1__/* .notOurs */ .TR)(name, promoted, now);
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_3__/* .PromoteError */ .jG('UNSUPPORTED', `${name} stays at ${promoted}: where it was before was not readable.`, {
+        side: 'destination',
+        hint: 'Put the tag back by hand, or promote what it has to be at.',
+    });
 }
 /** A registry whose name has neither dot nor port reads like a part of the repository. */
 function open(side, reference, { config }) {
@@ -32722,23 +32922,24 @@ function open(side, reference, { config }) {
 }
 function unknownTarget({ destination, target }, { config }) {
     const names = config.destinations.map(({ name }) => name).join(', ');
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('USAGE', `${(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_2__/* .formatReference */ .FH)(destination)} is at the destination ${target}, which is not configured.`, {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_3__/* .PromoteError */ .jG('USAGE', `${(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_4__/* .formatReference */ .FH)(destination)} is at the destination ${target}, which is not configured.`, {
         side: 'input',
         hint: `Configure it as the promotion did; there is: ${names}.`,
     });
 }
 /** `previousDigest` is where the tag was before the rollback, `digest` where it is (or would be) now. */
-function rowOf({ destination, target, promoted, previous }, status, milliseconds) {
-    const name = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_2__/* .formatReference */ .FH)({ ...destination, tag: undefined });
+function rowOf({ destination, target, previous }, status, { at }, milliseconds) {
+    const name = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_4__/* .formatReference */ .FH)({ ...destination, tag: undefined });
     const done = status === 'reverted' || status === 'planned' || status === 'unchanged';
+    const known = previous === 'unknown' ? null : previous;
     return {
-        source: previous === null ? `${name}:${destination.tag}` : `${name}@${previous}`,
-        sourceDigest: previous,
-        destination: (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_2__/* .formatReference */ .FH)(destination),
+        source: known === null ? `${name}:${destination.tag}` : `${name}@${known}`,
+        sourceDigest: known,
+        destination: (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_4__/* .formatReference */ .FH)(destination),
         target,
         tag: destination.tag,
-        digest: done ? previous : null,
-        previousDigest: status === 'unchanged' ? previous : promoted,
+        digest: done ? known : null,
+        previousDigest: (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_2__/* .published */ .H3)(at),
         status,
         bytes: { total: 0, copied: 0, mounted: 0, present: 0 },
         attached: [],
@@ -32781,7 +32982,6 @@ function rowsOf(work, dryRun, now) {
     return work.tags.map((name, index) => {
         const end = work.ends?.get(name);
         const status = end?.status ?? statusOf(work, name, dryRun);
-        const previous = plan?.tags.find((planned) => planned.tag === name);
         const arrived = status === 'promoted' || status === 'unchanged';
         return {
             source: names.source,
@@ -32790,15 +32990,20 @@ function rowsOf(work, dryRun, now) {
             target,
             tag: name,
             digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
-            previousDigest: previous === undefined ? (plan === undefined ? null : digest) : previous.from,
+            previousDigest: previousOf(work, name),
             status,
             bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
-            attached: work.attached ?? plan?.attached ?? [],
+            attached: work.attached ?? (work.error === undefined ? plan?.attached : undefined) ?? [],
             error: arrived ? null : errorOf(end?.error ?? work.error),
             platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
             milliseconds: now - work.began,
         };
     });
+}
+/** A tag that the plan does not move was read at the image's digest. */
+function previousOf({ plan, before }, tag) {
+    const read = plan === undefined ? before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from;
+    return (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .published */ .H3)(read ?? (read === null ? null : (plan?.graph.root.descriptor.digest ?? 'unread')));
 }
 function errorOf(error) {
     if (error === undefined)
@@ -32806,7 +33011,7 @@ function errorOf(error) {
     const { code, side = null, hint = null, target = ALONE } = error;
     return { code, side, message: target === ALONE ? error.message : `${target}: ${error.message}`, hint };
 }
-function statusOf({ error, plan, written, moved, ends }, tag, dryRun) {
+function statusOf({ error, plan, written, unconfirmed, moved, ends }, tag, dryRun) {
     if (error === undefined && plan !== undefined && (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .isUnchanged */ ._5)(plan))
         return 'unchanged';
     const planned = plan !== undefined && plan.bytes.copied + plan.bytes.mounted > 0;
@@ -32814,6 +33019,8 @@ function statusOf({ error, plan, written, moved, ends }, tag, dryRun) {
         return planned || plan?.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged';
     if (written.has(tag))
         return 'promoted';
+    if (unconfirmed.has(tag))
+        return 'unknown';
     // The others of an atomic promotion that failed were where they belong before it began.
     if (error !== undefined && ends !== undefined)
         return 'unchanged';
@@ -32824,14 +33031,14 @@ function statusOf({ error, plan, written, moved, ends }, tag, dryRun) {
 }
 function bytesOf({ moved, plan, error }) {
     if (moved !== undefined)
-        return moved;
+        return { ...moved };
     if (plan === undefined)
         return { total: 0, copied: 0, mounted: 0, present: 0 };
     return error === undefined ? plan.bytes : { ...plan.bytes, copied: 0, mounted: 0 };
 }
-/** Further tags of the same image move nothing: its bytes have just arrived with the first. */
-function alreadyThere({ total }) {
-    return { total, copied: 0, mounted: 0, present: total };
+/** Further tags of the same image move nothing: what has arrived did so with the first. */
+function alreadyThere({ total, copied, mounted, present }) {
+    return { total, copied: 0, mounted: 0, present: copied + mounted + present };
 }
 
 
@@ -33747,18 +33954,18 @@ function createRepository(shared, referrers, repository, name) {
     const { shelf, side, catalog, files } = shared;
     const named = (tag) => (tag === undefined ? undefined : (0,oci_reference/* layoutName */.UX)(repository, tag));
     let listsReferrers;
+    const find = (tag) => findComplete(shared, (0,oci_reference/* layoutName */.UX)(repository, tag));
     return {
         name,
         resolve: (reference) => resolveIn(shared, reference, (0,oci_reference/* layoutName */.UX)(repository, reference), name),
         manifest: (descriptor) => files.manifest(descriptor),
         blob: (descriptor, offset = 0) => files.blob(descriptor, offset),
         referrers: (subject) => referrers.of(subject),
-        async find(tag) {
-            const entry = await catalog.find((0,oci_reference/* layoutName */.UX)(repository, tag));
-            if (entry === undefined || !(await files.complete(entry)))
-                return undefined;
-            const { mediaType, digest, size } = entry;
-            return { mediaType, digest, size };
+        find,
+        async locate(reference) {
+            if ((0,oci_digest/* isDigest */.Bc)(reference))
+                return (await shelf.size(reference)) === undefined ? null : reference;
+            return (await find(reference))?.digest ?? null;
         },
         inventory: async () => undefined,
         has: (descriptor, kind) => (kind === 'blob' ? files.holds(descriptor) : files.complete(descriptor)),
@@ -33790,6 +33997,13 @@ function createRepository(shared, referrers, repository, name) {
             return listsReferrers;
         },
     };
+}
+async function findComplete({ catalog, files }, name) {
+    const entry = await catalog.find(name);
+    if (entry === undefined || !(await files.complete(entry)))
+        return undefined;
+    const { mediaType, digest, size } = entry;
+    return { mediaType, digest, size };
 }
 async function resolveIn({ catalog, files, side }, reference, name, path) {
     if ((0,oci_digest/* isDigest */.Bc)(reference)) {
@@ -37774,15 +37988,16 @@ async function tryMount(endpoint, habits, blob, from) {
 const CACHE_LIMIT = 16 * 1024 * 1024;
 /** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
 const WAIT_PER_BLOB = 3_500;
+/** A read that proves a write waits so long for its answer (milliseconds), and so long in all once the run is cancelled. */
+const PROOF_TIMEOUT = 10_000;
+const PROOF_TIMEOUT_CANCELLED = 2_000;
 function createManifests(endpoint) {
     const cache = createCache();
-    const get = async (reference, expected) => {
+    const get = async (reference, expected, how = {}) => {
         const what = `reading manifest ${shown(reference)}`;
-        const res = await endpoint.call('pull', {
-            method: 'GET',
-            url: endpoint.url(`manifests/${reference}`),
-            headers: { accept: oci_manifest/* ACCEPT */.FA, 'accept-encoding': 'identity' },
-        });
+        const url = endpoint.url(`manifests/${reference}`);
+        const headers = { accept: oci_manifest/* ACCEPT */.FA, 'accept-encoding': 'identity' };
+        const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how });
         if (res.status !== 200)
             throw await readError(endpoint, res, what, reference);
         try {
@@ -37823,8 +38038,52 @@ function createManifests(endpoint) {
             const hint = await head(endpoint, checkedTag(endpoint, tag));
             return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor);
         },
-        put: (manifest, tag) => put(endpoint, manifest, tag, look),
+        locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
+        put: (manifest, tag) => put(endpoint, manifest, tag),
     };
+}
+async function locate(endpoint, get, reference, proof) {
+    const expected = (0,oci_digest/* isDigest */.Bc)(reference) ? reference : undefined;
+    if (expected === undefined)
+        checkedTag(endpoint, reference);
+    if (proof)
+        return digestOrAbsent(inTime(get(reference, expected, PROOF), endpoint.context));
+    const hint = await head(endpoint, reference);
+    return hint === 'absent' ? null : (hint?.digest ?? digestOrAbsent(get(reference, expected)));
+}
+const PROOF = { retry: false, afterCancel: true, patience: PROOF_TIMEOUT };
+async function digestOrAbsent(reading) {
+    try {
+        return (await reading).descriptor.digest;
+    }
+    catch (thrown) {
+        if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND' && thrown.server.some(saysAbsent))
+            return null;
+        throw thrown;
+    }
+}
+/** A page of a proxy with status 404 is not the registry's word, and OpenShift's names what it could not fetch from elsewhere. */
+function saysAbsent({ code }) {
+    return !code.startsWith('OPENSHIFT_');
+}
+/** Once the run is cancelled nothing is waited for longer than a moment. */
+function inTime(work, { signal }) {
+    return new Promise((resolve, reject) => {
+        let timer;
+        const late = () => reject(new errors/* PromoteError */.jG('CANCELLED', 'not answered before the run ended'));
+        const start = () => {
+            timer = setTimeout(late, PROOF_TIMEOUT_CANCELLED);
+        };
+        if (signal.aborted)
+            start();
+        else
+            signal.addEventListener('abort', start);
+        const stop = () => {
+            clearTimeout(timer);
+            signal.removeEventListener('abort', start);
+        };
+        work.finally(stop).then(resolve, reject);
+    });
 }
 /**
  * A HEAD is a hint: anything but 404 and a complete 200 is asked again with GET, which also explains. A missing
@@ -37837,16 +38096,17 @@ async function head(endpoint, tag) {
     if (res === undefined)
         return undefined;
     await (0,http_answer/* discard */.vf)(res);
+    const mediaType = (0,http_answer/* header */.wx)(res, 'content-type')?.split(';', 1)[0]?.trim() ?? '';
+    // A 404 in HTML or plain text may be a proxy's: GET tells whose it is.
     if (res.status === 404)
-        return 'absent';
+        return mediaType.startsWith('text/') ? undefined : 'absent';
     const digest = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
     const size = contentLength((0,http_answer/* header */.wx)(res, 'content-length'));
-    const mediaType = (0,http_answer/* header */.wx)(res, 'content-type')?.split(';', 1)[0]?.trim() ?? '';
     if (res.status !== 200 || !(0,oci_digest/* isDigest */.Bc)(digest) || !size || !oci_manifest/* ACCEPT */.FA.split(', ').includes(mediaType))
         return undefined;
     return { mediaType, digest, size };
 }
-async function put(endpoint, manifest, tag, look) {
+async function put(endpoint, manifest, tag) {
     const { descriptor, links } = manifest;
     const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag);
     const blobs = links.filter((link) => link.kind === 'blob').length;
@@ -37862,12 +38122,8 @@ async function put(endpoint, manifest, tag, look) {
         await (0,http_answer/* discard */.vf)(res);
         return { digest: stored(manifest, (0,http_answer/* header */.wx)(res, 'docker-content-digest')), subject };
     }
-    const error = await endpoint.verdict(res, what, 'push', tag);
-    const mayBeImmutable = tag !== undefined && [400, 403, 409, 412].includes(res.status) && !namesMissingBlobs(error);
-    // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change.
-    if (mayBeImmutable && (await look(tag).catch(() => undefined))?.descriptor.digest === descriptor.digest)
-        return { digest: descriptor.digest, subject: undefined };
-    throw error;
+    // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
+    throw await endpoint.verdict(res, what, 'push', tag);
 }
 /**
  * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
@@ -38216,6 +38472,7 @@ function openRepository(options) {
         resolve: manifests.resolve,
         manifest: manifests.manifest,
         find: manifests.find,
+        locate: manifests.locate,
         referrers: listings.referrers,
         listTags: listings.listTags,
         removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
@@ -38591,8 +38848,9 @@ function createRun(config, host, context) {
 function createWork(image, destination, { config, context, works, platforms }) {
     const { pair } = image;
     const tags = [...new Set([pair.destination.tag, ...config.additionalTags])];
-    const progress = { pair, tags, target: destination.config.name, began: context.now(), written: new Set() };
-    return { ...progress, platforms, number: works.length, image, destination };
+    const progress = { pair, tags, target: destination.config.name, began: context.now() };
+    const ended = { written: new Set(), unconfirmed: new Set() };
+    return { ...progress, ...ended, platforms, number: works.length, image, destination };
 }
 /** All that have something left to do, side by side; a failure stays with its image and its destination. */
 async function each(works, run, stage) {
@@ -41806,10 +42064,11 @@ __nccwpck_require__.d(__webpack_exports__, {
   g1P: () => (/* binding */ record),
   rej: () => (/* binding */ strictObject),
   YjP: () => (/* binding */ string),
+  KCZ: () => (/* binding */ union),
   L5J: () => (/* binding */ unknown)
 });
 
-// UNUSED EXPORTS: ZodAny, ZodArray, ZodBase64, ZodBase64URL, ZodBigInt, ZodBigIntFormat, ZodBoolean, ZodCIDRv4, ZodCIDRv6, ZodCUID, ZodCUID2, ZodCatch, ZodCodec, ZodCreditCard, ZodCustom, ZodCustomStringFormat, ZodDate, ZodDefault, ZodDiscriminatedUnion, ZodE164, ZodEmail, ZodEmoji, ZodEnum, ZodExactOptional, ZodFile, ZodFunction, ZodGUID, ZodIBAN, ZodIPv4, ZodIPv6, ZodISODate, ZodISODuration, ZodISOTime, ZodInstanceOf, ZodIntersection, ZodJWT, ZodKSUID, ZodLazy, ZodLiteral, ZodMAC, ZodMap, ZodNaN, ZodNanoID, ZodNever, ZodNonOptional, ZodNull, ZodNullable, ZodNumber, ZodNumberFormat, ZodObject, ZodOptional, ZodPipe, ZodPrefault, ZodPreprocess, ZodPromise, ZodReadonly, ZodRecord, ZodSet, ZodString, ZodStringFormat, ZodSuccess, ZodSymbol, ZodTemplateLiteral, ZodTransform, ZodTuple, ZodType, ZodULID, ZodURL, ZodUUID, ZodUndefined, ZodUnion, ZodUnknown, ZodVoid, ZodXID, ZodXor, _ZodString, _default, _function, any, base64, base64url, bigint, catch, check, cidrv4, cidrv6, codec, creditCard, cuid, cuid2, currencyCode, date, describe, discriminatedUnion, e164, email, emoji, enum, exactOptional, file, float32, float64, function, guid, hash, hex, hostname, httpUrl, iban, instanceof, int32, int64, intersection, invertCodec, ipv4, ipv6, json, jwt, keyof, ksuid, looseRecord, mac, map, meta, nan, nanoid, nativeEnum, never, nonoptional, null, nullable, nullish, optional, partialRecord, pipe, prefault, preprocess, promise, readonly, refine, set, stringFormat, stringbool, success, superRefine, symbol, templateLiteral, transform, tuple, uint32, uint64, ulid, undefined, union, url, uuid, uuidv4, uuidv6, uuidv7, void, xid, xor
+// UNUSED EXPORTS: ZodAny, ZodArray, ZodBase64, ZodBase64URL, ZodBigInt, ZodBigIntFormat, ZodBoolean, ZodCIDRv4, ZodCIDRv6, ZodCUID, ZodCUID2, ZodCatch, ZodCodec, ZodCreditCard, ZodCustom, ZodCustomStringFormat, ZodDate, ZodDefault, ZodDiscriminatedUnion, ZodE164, ZodEmail, ZodEmoji, ZodEnum, ZodExactOptional, ZodFile, ZodFunction, ZodGUID, ZodIBAN, ZodIPv4, ZodIPv6, ZodISODate, ZodISODuration, ZodISOTime, ZodInstanceOf, ZodIntersection, ZodJWT, ZodKSUID, ZodLazy, ZodLiteral, ZodMAC, ZodMap, ZodNaN, ZodNanoID, ZodNever, ZodNonOptional, ZodNull, ZodNullable, ZodNumber, ZodNumberFormat, ZodObject, ZodOptional, ZodPipe, ZodPrefault, ZodPreprocess, ZodPromise, ZodReadonly, ZodRecord, ZodSet, ZodString, ZodStringFormat, ZodSuccess, ZodSymbol, ZodTemplateLiteral, ZodTransform, ZodTuple, ZodType, ZodULID, ZodURL, ZodUUID, ZodUndefined, ZodUnion, ZodUnknown, ZodVoid, ZodXID, ZodXor, _ZodString, _default, _function, any, base64, base64url, bigint, catch, check, cidrv4, cidrv6, codec, creditCard, cuid, cuid2, currencyCode, date, describe, discriminatedUnion, e164, email, emoji, enum, exactOptional, file, float32, float64, function, guid, hash, hex, hostname, httpUrl, iban, instanceof, int32, int64, intersection, invertCodec, ipv4, ipv6, json, jwt, keyof, ksuid, looseRecord, mac, map, meta, nan, nanoid, nativeEnum, never, nonoptional, null, nullable, nullish, optional, partialRecord, pipe, prefault, preprocess, promise, readonly, refine, set, stringFormat, stringbool, success, superRefine, symbol, templateLiteral, transform, tuple, uint32, uint64, ulid, undefined, url, uuid, uuidv4, uuidv6, uuidv7, void, xid, xor
 
 // EXTERNAL MODULE: ./node_modules/zod/v4/core/core.js
 var core_core = __nccwpck_require__(8532);
@@ -51785,7 +52044,7 @@ function start(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal: watchProcess(),
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8973))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3267))).promote,
     }).then((code) => {
         process.exitCode = code;
     }, (error) => {

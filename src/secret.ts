@@ -10,10 +10,12 @@ const HIDDEN = '***'
 const SHORTEST = 4
 /** Base64 of a longer text that a secret is part of (`user:password`, `Bearer …`) is looked for from this length on. */
 const SHORTEST_INSIDE = 8
-/** In an address or the name of an image a shorter value may stand by chance. */
+/** In the name of an image a shorter value may stand by chance. */
 const SHORTEST_IN_NAME = 16
 /** So many characters of such a secret are a part of it, and not there by chance. */
 const PIECE = 12
+/** In an address a shorter value counts only as a whole word: as a part of one it may stand there by chance. */
+const SHORTEST_PART = 8
 
 export class Secret {
   readonly #value: string
@@ -102,9 +104,16 @@ export class Secrets {
     return this.#beginnings
   }
 
-  /** Whether an address that a server chose holds a secret. */
-  isIn(url: URL): boolean {
-    return this.#longestFirst().some((form) => form.length >= SHORTEST_IN_NAME && url.href.includes(form))
+  /**
+   * Whether an address that a server chose holds a secret, in letters of any case (host names have none).
+   * @param known text in which a secret may stand: the address that was asked for.
+   */
+  isIn(text: string, known: string): boolean {
+    const [within, without] = [text.toLowerCase(), known.toLowerCase()]
+    return this.#longestFirst().some((each) => {
+      const form = each.toLowerCase()
+      return stands(form, within) && !stands(form, without)
+    })
   }
 
   #longestFirst(): readonly string[] {
@@ -176,6 +185,13 @@ function encodings(value: string): string[] {
     ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
     JSON.stringify(value).slice(1, -1),
   ]
+}
+
+function stands(form: string, text: string): boolean {
+  const isLetter = (at: number): boolean => /[a-z0-9]/.test(text.charAt(at))
+  for (let at = text.indexOf(form); at >= 0; at = text.indexOf(form, at + 1))
+    if (form.length >= SHORTEST_PART || (!isLetter(at - 1) && !isLetter(at + form.length))) return true
+  return false
 }
 
 /** What is the same in the base64 of every text in which these bytes begin at an offset of 3n + `at`. */

@@ -4,8 +4,8 @@ import { displayUrl } from '../core/text.ts'
 import type { Credential, Login } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import { discard, headerAll } from './answer.ts'
-import { mayAsk, mayCarry } from './carry.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
+import { mayAskTokenService, mayReceiveCredential, refuseSecretInAddress } from './credential-scope.ts'
 import { isReplayable } from './redirect.ts'
 import { mergeScopes, splitScopes } from './scope.ts'
 import type { Layer, Req, Res, Send } from './send.ts'
@@ -46,7 +46,7 @@ export function authorize(access: Access): Layer {
   const show = async (credential: Credential, request: Req): Promise<Shown | undefined> => {
     if (credential.kind === 'bearer') return { authorization: `Bearer ${credential.token.reveal()}` }
     if (known.service !== undefined) {
-      if (mayAsk(access.origin, known.service.realm, credential.kind, access.verified)) {
+      if (mayAskTokenService(access.origin, known.service.realm, credential.kind, access.verified)) {
         const wanted = request.scopes ?? []
         const scopes = mergeScopes(wanted, known.scopes.get(wanted.join(' ')) ?? [])
         const token = await tokens.token(known.service, credential, scopes)
@@ -58,13 +58,13 @@ export function authorize(access: Access): Layer {
   }
 
   return (next) => async (request) => {
-    if (!mayCarry(access.origin, request.url, request.left === true, 'token')) return next(request)
+    if (!mayReceiveCredential(access.origin, request.url, request.leftOrigin === true, 'token')) return next(request)
     const credential = await access.login.current()
     const shown = await showOrRenew(access, credential, (one) => show(one, request))
     let res = await next(signed(request, shown.with))
     if (res.status !== 401) return res
     const challenges = await challengesOf(res, request, access, next, known)
-    learn(known, challenges, request, access.origin)
+    learn(known, challenges, request, access)
     if (shown.with?.token !== undefined) tokens.drop(shown.with.token)
     const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request))
     let last = fresh
@@ -136,11 +136,14 @@ async function challengesOf(
 }
 
 /** A token service once named stays: OpenShift answers a bad token with a Basic challenge that only means "denied". */
-function learn(known: Known, challenges: readonly Challenge[], request: Req, origin: URL): void {
+function learn(known: Known, challenges: readonly Challenge[], request: Req, access: Access): void {
+  const { origin, context, side } = access
   for (const { scheme, parameters } of challenges) {
     if (scheme === 'basic' && known.service === undefined) known.basic = true
     const realm = parameters.get('realm')
     if (scheme !== 'bearer' || realm === undefined || !URL.canParse(realm, origin.href)) continue
+    const what = `${displayUrl(request.url)}: the registry names as its token service`
+    refuseSecretInAddress(realm, request.url, { what, side, secrets: context.secrets })
     known.service = { realm: new URL(realm, origin), service: parameters.get('service') }
     known.scopes.set((request.scopes ?? []).join(' '), splitScopes(parameters.get('scope')))
   }

@@ -2,6 +2,7 @@ import { displayUrl } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import type { Secrets } from '../secret.ts'
 import { discard, header } from './answer.ts'
+import { refuseSecretInAddress } from './credential-scope.ts'
 import type { Layer, Req, Res } from './send.ts'
 
 /** curl allows 50, Go 10; registries need one or two. */
@@ -12,22 +13,22 @@ const PRIVATE = ['authorization', 'cookie', 'proxy-authorization']
 
 /**
  * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
- * first origin is marked `left` for good and goes without credentials. https → http is refused, and so is an address with a
- * secret in it, which logs on the way would keep. `url` of the answer is where it came from. Everything else with a 3xx is
- * the caller's.
+ * first origin is marked `leftOrigin` for good and goes without credentials. https → http is refused, and so is an address
+ * with a secret in it. `url` of the answer is where it came from, `leftOrigin` whether another origin chose that. Everything
+ * else with a 3xx is the caller's.
  */
-export function redirect(side: Side, secrets?: Secrets): Layer {
+export function redirect(side: Side, secrets: Secrets): Layer {
   return (next) => async (first) => {
     const seen = new Set<string>()
     let request = first
     for (;;) {
       const res = await next(request)
       const location = header(res, 'location')
-      if (location === undefined || !isFollowed(request, res.status)) return res
+      if (location === undefined || !isFollowed(request, res.status))
+        return request.leftOrigin === true ? { ...res, leftOrigin: true } : res
       await discard(res)
       seen.add(request.url.href)
-      const target = targetOf(request, location, side)
-      if (secrets?.isIn(target)) throw refused(request, 'redirects to an address with a secret of this run in it', side)
+      const target = targetOf(request, location, side, secrets)
       if (seen.size > MOST_HOPS || seen.has(target.href)) {
         throw refused(request, `redirects without end (${seen.size} so far, now to ${displayUrl(target)})`, side)
       }
@@ -46,7 +47,9 @@ export function isReplayable(request: Req): boolean {
   return typeof request.body !== 'object' || !('stream' in request.body)
 }
 
-function targetOf(request: Req, location: string, side: Side): URL {
+function targetOf(request: Req, location: string, side: Side, secrets: Secrets): URL {
+  const what = `${request.method} ${displayUrl(request.url)}: the server redirects to`
+  refuseSecretInAddress(location, request.url, { what, side, secrets })
   if (!URL.canParse(location, request.url.href)) throw refused(request, 'redirects to something that is no URL', side)
   const target = new URL(location, request.url)
   target.hash = ''
@@ -62,10 +65,10 @@ function targetOf(request: Req, location: string, side: Side): URL {
 }
 
 function hop(first: Req, request: Req, target: URL): Req {
-  const left = request.left === true || target.origin !== first.url.origin
-  if (!left) return { ...request, url: target }
+  const leftOrigin = request.leftOrigin === true || target.origin !== first.url.origin
+  if (!leftOrigin) return { ...request, url: target }
   const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()))
-  return { ...request, url: target, left, headers: Object.fromEntries(headers) }
+  return { ...request, url: target, leftOrigin, headers: Object.fromEntries(headers) }
 }
 
 function refused(request: Req, what: string, side: Side): PromoteError {

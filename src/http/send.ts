@@ -29,8 +29,8 @@ export type Req = Readonly<{
   afterCancel?: boolean | undefined
   /** `false`: a 3xx is handed to the caller. */
   follow?: boolean | undefined
-  /** Set by the redirect layer on hops that have left the first origin, even if they come back. */
-  left?: boolean | undefined
+  /** No credential goes along: another origin chose this address. Set by redirects and upload sessions, and never taken back. */
+  leftOrigin?: boolean | undefined
 }>
 
 export type Res = Readonly<{
@@ -39,6 +39,8 @@ export type Res = Readonly<{
   headers: Readonly<Record<string, string | readonly string[] | undefined>>
   /** Where the answer came from, after redirects. */
   url: URL
+  /** Redirects have been on another origin, even if they came back: the answer is that origin's word. */
+  leftOrigin?: boolean | undefined
   /** Consume it or `discard` it, always: an unread body holds its connection. Errors are PromoteErrors. */
   body: AsyncIterable<Uint8Array>
 }>

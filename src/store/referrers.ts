@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { discard, headerAll, json } from '../http/answer.ts'
+import { refuseSecretInAddress } from '../http/credential-scope.ts'
 import { nextPage } from '../http/link.ts'
 import { type Digest, referrersTag, shortDigest } from '../oci/digest.ts'
 import { type Descriptor, descriptorSchema, MANIFEST_LIMIT, MEDIA_TYPE } from '../oci/manifest.ts'
@@ -112,7 +113,10 @@ async function* pages<T>(endpoint: Endpoint, { what, accept, ...list }: List<T>)
     seen.add(url.href)
     const res = await endpoint.call('pull', { method: 'GET', url, headers })
     if (res.status !== 200) throw await endpoint.verdict(res, what, 'pull')
-    const next = nextPage(headerAll(res, 'link').join(', '), url)
+    const link = headerAll(res, 'link').join(', ')
+    const named = { what: `${endpoint.name}: ${what}: the next page is at`, side: endpoint.side }
+    refuseSecretInAddress(link, url, { ...named, secrets: endpoint.context.secrets })
+    const next = nextPage(link, url)
     yield await json(res, list.schema, list.limit).catch((thrown: unknown) => {
       const { message, code, ...detail } = asPromoteError(thrown, endpoint.side)
       throw new PromoteError(code, `${endpoint.name}: ${what}: ${message}`, detail)

@@ -1,5 +1,6 @@
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { discard, header } from '../http/answer.ts'
+import { isUploadOf, isUploadSession, namesResource, refuseSecretInAddress } from '../http/credential-scope.ts'
 import { type Body, isBulk, type Res } from '../http/send.ts'
 import { algorithmOf, isDigest, shortDigest } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
@@ -7,7 +8,7 @@ import { isStored } from './blob.ts'
 import { type Endpoint, isEmpty400 } from './endpoint.ts'
 import { type Cutter, cutter, guard } from './pieces.ts'
 import type { Upload } from './store.ts'
-import { bytesKept, chunkMinimum, uploadLocation, withDigest } from './wire.ts'
+import { badLocation, bytesKept, chunkMinimum, uploadLocation, withDigest } from './wire.ts'
 
 /** What one repository has taught us about its uploads. */
 export type Habits = {
@@ -45,6 +46,8 @@ type Session = {
   readonly blob: Descriptor
   readonly what: string
   location: URL
+  /** It has been on another origin, or at an address of no known form: no credential goes along any more. */
+  leftOrigin: boolean
   /** `OCI-Chunk-Min-Length`. */
   minimum: number
   /** The most bytes that the store has said it keeps. */
@@ -83,19 +86,33 @@ export function openUpload(endpoint: Endpoint, habits: Habits, blob: Descriptor,
   }
 }
 
-function entered(endpoint: Endpoint, opened: Res): Pick<Session, 'location' | 'minimum'> {
-  const location = addressIn(endpoint, opened, undefined)
-  return { location, minimum: chunkMinimum(header(opened, 'oci-chunk-min-length')) }
+function entered(endpoint: Endpoint, opened: Res): Pick<Session, 'location' | 'leftOrigin' | 'minimum'> {
+  return { ...addressIn(endpoint, opened), minimum: chunkMinimum(header(opened, 'oci-chunk-min-length')) }
 }
 
 /** The address changes with every answer; distribution refuses the one before. */
-function addressIn(endpoint: Endpoint, res: Res, present: URL | undefined): URL {
-  const next = header(res, 'location')
-  if (next === undefined && present !== undefined) return present
+function follow(session: Session, res: Res): void {
+  if (header(res, 'location') !== undefined)
+    Object.assign(session, addressIn(session.endpoint, res, session.leftOrigin))
+}
+
+/**
+ * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
+ * registry. Other parts of the distribution API are refused, whoever named them: nothing else is written or deleted.
+ */
+function addressIn(endpoint: Endpoint, res: Res, left = false): Pick<Session, 'location' | 'leftOrigin'> {
+  const { base, side, name, context } = endpoint
+  const text = header(res, 'location')
+  const what = `${name}: the upload goes on at`
+  if (text !== undefined) refuseSecretInAddress(text, res.url, { what, side, secrets: context.secrets })
   try {
-    return uploadLocation(next, res.url, endpoint.base)
+    const location = uploadLocation(text, res.url, base)
+    const isHome = location.origin === base.origin
+    const isSession = isUploadSession(location)
+    if (isHome && !isSession && namesResource(location)) throw badLocation(text ?? '', 'is not that of an upload')
+    return { location, leftOrigin: left || res.leftOrigin === true || !isHome || !isSession }
   } catch (thrown) {
-    throw asPromoteError(thrown, endpoint.side)
+    throw asPromoteError(thrown, side)
   }
 }
 
@@ -123,7 +140,7 @@ async function sendPieces(session: Session, from: number, limit: number, pieces:
     const range = { 'content-range': `${at}-${at + length - 1}` }
     const body = { size: length, stream: pieces.take(length) }
     const res = await request(session, { method: 'PATCH', url: session.location, body, length, headers: range })
-    session.location = addressIn(session.endpoint, res, session.location)
+    follow(session, res)
     at += length
   }
   await pieces.end()
@@ -156,6 +173,7 @@ async function request(session: Session, { method, url, body, length, headers }:
     url,
     headers: { 'content-type': 'application/octet-stream', ...headers },
     body,
+    leftOrigin: session.leftOrigin,
     // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
     ...(length > 0 ? { retry: false } : {}),
     bulk: isBulk(length),
@@ -199,11 +217,12 @@ async function keptBytes(session: Session, anew: boolean): Promise<number> {
     await cancel(session)
     return restart(session)
   }
-  const res = await endpoint.call('push', { method: 'GET', url: session.location })
+  const { location: url, leftOrigin } = session
+  const res = await endpoint.call('push', { method: 'GET', url, leftOrigin })
   await discard(res)
   const alive = res.status >= 200 && res.status < 300
   const kept = alive ? bytesKept(header(res, 'range')) : undefined
-  if (alive) session.location = addressIn(endpoint, res, session.location)
+  if (alive) follow(session, res)
   if (kept !== undefined && kept <= blob.size) {
     // It moves: what was stale is the address from before bytes that arrived late, not the session.
     if (kept > session.kept) Object.assign(session, { refused: 0, stale: 0 })
@@ -247,10 +266,13 @@ async function staleAfter(session: Session, methods: readonly ('DELETE' | 'GET')
   const { endpoint } = session
   let status: number | undefined
   for (const method of methods) {
-    const request = { method, url: session.location, retry: false, afterCancel: true }
+    const { location: url, leftOrigin } = session
+    // Whoever named the address: nothing but this upload is deleted.
+    if (method === 'DELETE' && !isUploadOf(endpoint.repository, url)) return false
+    const request = { method, url, leftOrigin, retry: false, afterCancel: true }
     const answered = endpoint.call('push', request).then(async (res) => {
       await discard(res)
-      if (method === 'GET' && res.status < 300) session.location = addressIn(endpoint, res, session.location)
+      if (method === 'GET' && res.status < 300) follow(session, res)
       return res.status
     })
     status = await within(answered, CANCEL_PATIENCE)

@@ -67,7 +67,7 @@ export function contentLength(value: string | undefined): number | undefined {
   return /^\d{1,15}$/.test(value ?? '') ? Number(value) : undefined
 }
 
-function badLocation(value: string, why: string): PromoteError {
+export function badLocation(value: string, why: string): PromoteError {
   // The query is left out: it may hold a signature that opens the upload.
   const shown = quote((value.split('?', 1)[0] ?? '').replace(/\/\/[^/@]*@/, '//'), 200)
   return new PromoteError('PROTOCOL', `The upload's Location ${shown} ${why}.`, {

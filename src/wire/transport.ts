@@ -255,7 +255,8 @@ function isForwarded({ url }: Req, proxy: ProxyServer | undefined): boolean {
 }
 
 /** A certificate is a credential: with an `origin` it is shown there alone. */
-function showsIdentity(identity: TransportOptions['clientCertificate'], { url, headers }: Req): boolean {
+function showsIdentity(identity: TransportOptions['clientCertificate'], { url, headers, leftOrigin }: Req): boolean {
+  if (leftOrigin === true) return false
   if (identity === undefined || url.protocol !== 'https:') return false
   if (identity.besideTokens === false && headers?.authorization !== undefined) return false
   return identity.origin === undefined || new URL(identity.origin).origin === url.origin

@@ -6,6 +6,7 @@ import { pace } from '../../src/http/pace.ts'
 import { redirect } from '../../src/http/redirect.ts'
 import { retry } from '../../src/http/retry.ts'
 import type { Req, Res, Send } from '../../src/http/send.ts'
+import { Secrets } from '../../src/secret.ts'
 import { CLIENTS, type Lab, openLab, readAll, rejection } from './support.ts'
 
 let lab: Lab
@@ -113,14 +114,14 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
   })
 
   describe('redirect', () => {
-    const follow = (server: Send) => compose(server, redirect('destination'))
+    const follow = (server: Send) => compose(server, redirect('destination', new Secrets()))
     const to = (location: string, status = 307): [number, Record<string, string>] => [status, { location }]
 
     test('resolves a relative address, and the answer says where it came from', async () => {
       const server = scripted(to('../other?x=1#part'), [200])
       const res = await follow(server)(get(new URL('https://a.example/v2/x/y')))
       expect(res.url.href).toBe('https://a.example/v2/other?x=1')
-      expect(server.asked[1]?.left ?? false).toBe(false)
+      expect(server.asked[1]?.leftOrigin ?? false).toBe(false)
     })
 
     test.each([
@@ -154,7 +155,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
     test('leaves what names the sender behind when the origin changes, for good', async () => {
       const server = scripted(to('https://storage.example/a'), to(`${URL_1.href}back`), [200])
       await follow(server)(get(URL_1, { headers: { authorization: 'Basic x', accept: 'a/b', cookie: 'c' } }))
-      expect(server.asked.map((one) => [one.left ?? false, one.headers])).toEqual([
+      expect(server.asked.map((one) => [one.leftOrigin ?? false, one.headers])).toEqual([
         [false, { authorization: 'Basic x', accept: 'a/b', cookie: 'c' }],
         [true, { accept: 'a/b' }],
         [true, { accept: 'a/b' }],

@@ -2,12 +2,19 @@ import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import * as z from 'zod'
 import { bytes, discard, headerAll, json, parseRetryAfter, registryError } from '../../src/http/answer.ts'
-import { mayAsk, mayCarry } from '../../src/http/carry.ts'
 import { parseChallenges } from '../../src/http/challenge.ts'
+import {
+  isUploadOf,
+  isUploadSession,
+  mayAskTokenService,
+  mayReceiveCredential,
+  refuseSecretInAddress,
+} from '../../src/http/credential-scope.ts'
 import { readable } from '../../src/http/debug-log.ts'
 import { nextPage } from '../../src/http/link.ts'
 import { mergeScopes } from '../../src/http/scope.ts'
 import type { Res } from '../../src/http/send.ts'
+import { Secrets } from '../../src/secret.ts'
 import { proxyFor } from '../../src/wire/proxy.ts'
 import { rejection } from './support.ts'
 
@@ -178,7 +185,7 @@ test.each(['"', '\\"', '=', 'a=', 'a="', ' ', ',', '<', '<>', '<>;rel', '</title
   },
 )
 
-describe('mayCarry', () => {
+describe('mayReceiveCredential', () => {
   const home = 'https://r.example'
   test.each([
     // origin, hop, left, kind, carried
@@ -197,11 +204,11 @@ describe('mayCarry', () => {
     ['http://r.example:5000', 'https://r.example:5000/v2/', false, 'basic', false],
     ['file:///a', 'file:///b', false, 'basic', false],
   ] as const)('%s → %s, left: %s, %s: %s', (origin, hop, left, kind, expected) => {
-    expect(mayCarry(new URL(origin), new URL(hop), left, kind)).toBe(expected)
+    expect(mayReceiveCredential(new URL(origin), new URL(hop), left, kind)).toBe(expected)
   })
 })
 
-describe('mayAsk', () => {
+describe('mayAskTokenService', () => {
   const [https, http] = ['https://r.example', 'http://r.example:5000']
   test.each([
     // registry, realm, kind, verified, asked
@@ -222,7 +229,7 @@ describe('mayAsk', () => {
     [https, 'https://r.example/token', 'bearer', true, false],
     [https, 'file:///etc/passwd', 'anonymous', true, false],
   ] as const)('%s → %s with %s, verified: %s: %s', (registry, realm, kind, verified, expected) => {
-    expect(mayAsk(new URL(registry), new URL(realm), kind, verified)).toBe(expected)
+    expect(mayAskTokenService(new URL(registry), new URL(realm), kind, verified)).toBe(expected)
   })
 })
 
@@ -392,4 +399,78 @@ describe('reading an answer', () => {
 test('a logged URL keeps only harmless parts of its query', () => {
   const url = new URL('https://u:p@r.example/v2/a?n=5&X-Amz-Signature=s&_state=x&scope=repository:a:pull&token=t#f')
   expect(readable(url)).toBe('https://r.example/v2/a?n=5&scope=repository:a:pull')
+})
+
+describe('isUploadSession and isUploadOf', () => {
+  test.each([
+    ['/v2/dev/app/blobs/uploads/0f1e?_state=x', true, true],
+    ['/v2/dev/app/blobs/upload/1.0f1e', true, true], // ghcr.io
+    ['/proxy/v2/dev/app/blobs/uploads/0f1e/', true, true],
+    ['/v2/other/app/blobs/uploads/0f1e', true, false],
+    ['/v2/xdev/app/blobs/uploads/0f1e', true, false],
+    ['/v2/tags/blobs/blobs/uploads/0f1e', true, false],
+    ['/artifacts-uploads/namespaces/p/repositories/r/uploads/AB', true, false], // Google
+    ['/v2/dev/app/blobs/uploads/', false, false],
+    ['/v2/dev/app/manifests/sha256:00', false, false],
+    ['/v2/uploads/app/manifests/sha256:00', false, false],
+    ['/v2/uploads/app/blobs/sha256:00', false, false],
+    ['/v2/dev/app/blobs/sha256:00', false, false],
+    ['/v2/dev/app/blobs/uploads/../../manifests/x', false, false],
+    ['/v2/dev/app/blobs/uploads/..%2f..%2fmanifests%2Fx', false, false],
+    ['/v2/dev/app/blobs/uploads/%252e%252e/%252e%252e/manifests/x', false, false],
+    ['/v2/dev/app/blobs%2fuploads%5C..%5cx', false, false],
+    ['/apis/image.openshift.io/v1/namespaces/dev/imagestreams/app', false, false],
+    ['/', false, false],
+  ])('%s: %s, of dev/app: %s', (path, session, own) => {
+    const url = new URL(path, 'https://r.example')
+    expect([isUploadSession(url), isUploadOf('dev/app', url)]).toEqual([session, own])
+  })
+})
+
+describe('refuseSecretInAddress', () => {
+  const SECRET = 'a-long+password/12'
+  const refused = (address: string, secret = SECRET): boolean => {
+    const secrets = new Secrets()
+    secrets.keep(secret)
+    const asked = new URL('https://r.example/v2/prod/app/manifests/1')
+    try {
+      refuseSecretInAddress(address, asked, { what: 'the server names', side: 'source', secrets })
+      return false
+    } catch (thrown) {
+      expect(thrown).toMatchObject({ code: 'PROTOCOL', side: 'source' })
+      expect(String(thrown)).not.toContain(secret)
+      return true
+    }
+  }
+  const base64 = (text: string, form: 'base64' | 'base64url' = 'base64') => Buffer.from(text).toString(form)
+  const percent = (text: string) => text.replaceAll(/./g, (one) => `%${one.charCodeAt(0).toString(16)}`)
+
+  test.each([
+    ['plain', `https://o/x?t=${SECRET}`],
+    ['in the path', `/x/${SECRET}/y`],
+    [
+      'in the host, which has no case',
+      `https://${SECRET.toUpperCase().replace(/[+/]/g, '-')}.o/`,
+      'a-long-password-12',
+    ],
+    ['percent-encoded', `https://o/x?t=${encodeURIComponent(SECRET)}`],
+    ['every letter percent-encoded', `https://o/x?t=${percent(SECRET)}`],
+    ['percent-encoded twice', `https://o/x?t=${encodeURIComponent(percent(SECRET))}`],
+    ['a form with blanks', 'https://o/x?t=one+two+three', 'one two three'],
+    ['base64', `https://o/x?t=${base64(SECRET)}`],
+    ['base64 within a longer text', `https://o/x?t=${base64(`user:${SECRET}:end`)}`],
+    ['base64 within a longer run of letters', `https://o/xyz${base64(SECRET)}`],
+    ['base64url in the path', `https://o/a/${base64(`u?>${SECRET}`, 'base64url')}/b`],
+    ['base64 of base64', `https://o/x?t=${base64(base64(SECRET))}`],
+    ['base64 of percent-encoding', `https://o/x?t=${base64(percent(SECRET))}`],
+    ['percent-encoded base64', `https://o/x?t=${percent(base64(SECRET))}`],
+    ['four letters alone', 'https://o/x?t=x7q9', 'x7q9'],
+    ['base64 of a pair with four letters', `https://o/x?t=${base64('u:x7q9')}`, 'x7q9'],
+  ])('%s', (_, address, secret = SECRET) => expect(refused(address, secret)).toBe(true))
+
+  test.each([
+    ['an address without it', 'https://o/x?t=another'],
+    ['what was asked for', 'https://o/docker/registry/v2/blobs/prod/app', 'prod'],
+    ['four letters within a word', 'https://o/x?t=abx7q9cd', 'x7q9'],
+  ])('%s is no reason', (_, address, secret = SECRET) => expect(refused(address, secret)).toBe(false))
 })

@@ -4,7 +4,7 @@ import { loginFromAuthFiles } from './credentials/auth-file.ts'
 import { podCluster } from './credentials/pod.ts'
 import { PromoteError } from './errors.ts'
 import { openNetwork } from './http/network.ts'
-import type { Network, Send } from './http/send.ts'
+import type { Network } from './http/send.ts'
 import type { Config, RegistryAddress, SideConfig } from './inputs/config.ts'
 import { hostOf, type LayoutPlace, layoutName, type Reference, splitLayoutName } from './oci/reference.ts'
 import type { Cluster } from './openshift/cluster.ts'
@@ -199,28 +199,25 @@ type Parts = Readonly<{
 }>
 
 function createSide(side: SideConfig, options: SideOptions, { network, cluster, api }: Parts): Side {
-  const sends = new Map<string, Send>()
   const repositories = new Map<string, Promise<Repository>>()
   const layouts = layoutsOf(side, options)
   const foreign = createForeign(side, options)
+  const explicit = cluster === undefined ? explicitLogin(side) : undefined
 
   const open = async (reference: Reference): Promise<Repository> => {
     const address = await addressOf(side, cluster, reference)
     const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`)
     const own = (await cluster?.ownsRegistry(base.host, reference.repository)) === true ? cluster : undefined
-    const login = own?.login ?? (await loginFor(side, base.host, reference, cluster, options.context))
-    const isGiven = reference.host === undefined || reference.host === side.registry?.host
-    if (cluster !== undefined && own === undefined && isGiven && login === NOTHING)
+    if (own !== undefined && address.plainHttp) throw notOverHttp(side, base)
+    const login = own?.login ?? (await loginFor(side, address, reference, explicit, options.context))
+    if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NOTHING)
       options.context.log.warn(notItsOwn(side, base))
-    const key = `${base.origin} ${login.describe}`
-    const send = sends.get(key) ?? network.as(base, login)
-    sends.set(key, send)
     const path = reference.repository
     const { context, config } = options
     const store = openRepository({
       side: side.side,
       base,
-      send,
+      send: network.as(base, login),
       login,
       repository: path,
       warm: (count) => network.warm(base, count),
@@ -247,6 +244,13 @@ function createSide(side: SideConfig, options: SideOptions, { network, cluster, 
       await Promise.all([network.close(), foreign.close(), layouts.close()])
     },
   }
+}
+
+/** Scheme, host and port make an origin: that of the cluster's registry is https. */
+function notOverHttp(side: SideConfig, { host, href }: URL): PromoteError {
+  const message = `${href} is the registry of the ${side.side} cluster, whose token is sent over https only.`
+  const hint = `Set ${optionOf(side, 'registry')} to ${host}, or leave it out: the cluster names its registry.`
+  return new PromoteError('USAGE', message, { side: side.side, hint })
 }
 
 function notItsOwn(side: SideConfig, { host }: URL): string {
@@ -319,7 +323,8 @@ async function addressOf(
   reference: Reference,
 ): Promise<RegistryAddress> {
   if (reference.host !== undefined) {
-    return reference.host === side.registry?.host ? side.registry : { host: hostOf(reference.host), plainHttp: false }
+    if (side.registry !== undefined && isConfigured(reference, side)) return side.registry
+    return { host: hostOf(reference.host), plainHttp: false }
   }
   if (side.registry !== undefined) return { ...side.registry, host: hostOf(side.registry.host) }
   if (cluster !== undefined) return cluster.registryFor(reference.repository)
@@ -327,6 +332,14 @@ async function addressOf(
     side: side.side,
     hint: `Give ${optionOf(side, 'cluster')} or ${optionOf(side, 'registry')}, or write the registry into the reference.`,
   })
+}
+
+/** The reference names no registry, or the one that is configured for its side. */
+function isConfigured({ host }: Reference, { registry }: SideConfig): boolean {
+  if (host === undefined) return true
+  if (registry === undefined) return false
+  const url = `${registry.plainHttp ? 'http' : 'https'}://${host}`
+  return host === registry.host || (URL.canParse(url) && new URL(url).host === registry.host)
 }
 
 const NOTHING = fixedLogin('no credential', ANONYMOUS)
@@ -337,17 +350,15 @@ const NOTHING = fixedLogin('no credential', ANONYMOUS)
  */
 async function loginFor(
   side: SideConfig,
-  host: string,
+  address: RegistryAddress,
   reference: Reference,
-  cluster: Cluster | undefined,
+  explicit: Login | undefined,
   context: Context,
 ): Promise<Login> {
-  const isOwn = cluster === undefined && (reference.host === undefined || reference.host === side.registry?.host)
-  const explicit = isOwn ? explicitLogin(side) : undefined
-  if (explicit !== undefined) return explicit
+  if (explicit !== undefined && isConfigured(reference, side)) return explicit
   const file = side.authFile === undefined ? {} : { explicit: side.authFile }
   const found = await loginFromAuthFiles(
-    { host, repository: reference.repository },
+    { ...address, repository: reference.repository },
     { side: side.side, ...file },
     context,
   )

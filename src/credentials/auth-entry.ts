@@ -6,10 +6,12 @@ import { basicCredential, bearerCredential } from './renewal.ts'
 
 /** What a login is looked up for. */
 export type RegistryKey = Readonly<{
-  /** `host[:port]` */
+  /** `host[:port]`, as it was written where that is known: a key that is the same word for word goes first. */
   host: string
   /** `namespace/name` */
   repository: string
+  /** The registry speaks http: port 80 is its default, not 443. */
+  plainHttp?: boolean | undefined
 }>
 
 /** One entry of `auths` (docker's `AuthConfig`, containers-auth.json(5)); what isn't read here may have any shape. */
@@ -66,52 +68,62 @@ export function describeIssue(error: z.ZodError, within = ''): string {
  * The helper named for a host: undefined where there is none; '' is docker's "no helper for this one", which turns
  * `credsStore` off.
  */
-export function helperOf(file: AuthFile, host: string): string | undefined {
-  const wanted = normaliseKey(host)
-  for (const [raw, name] of file.credHelpers) {
-    if (normaliseKey(raw) !== wanted) continue
-    if (typeof name !== 'string') throw malformed(file.from, 'names a credential helper that is not a string')
-    return name
-  }
-  return undefined
+export function helperOf(file: AuthFile, host: string, plainHttp = false): string | undefined {
+  const [first] = matching(file.credHelpers, host, plainHttp)
+  if (first === undefined) return undefined
+  const [, name] = first
+  if (typeof name !== 'string') throw malformed(file.from, 'names a credential helper that is not a string')
+  return name
 }
 
 export type Lookup = Readonly<{
   credential: Credential | undefined
+  /** The key of its entry, as written. */
+  entry?: string
   /** There is an entry, if only an empty one. */
   mentioned: boolean
 }>
 
-/** The credential of the longest key that fits: `host/a/b`, `host/a`, `host`. An empty entry (`{}`) holds none. Throws IO. */
+/**
+ * The credential of the longest key that fits: `host/a/b`, `host/a`, `host` (containers-auth.json(5)). An empty entry (`{}`)
+ * holds none. Throws IO.
+ */
 export function findEntry(file: AuthFile, key: RegistryKey, context: Context): Lookup {
   let mentioned = false
   for (const wanted of keysFor(key)) {
-    for (const [raw, value] of file.auths) {
-      if (normaliseKey(raw) !== wanted) continue
+    for (const [entry, value] of matching(file.auths, wanted, key.plainHttp)) {
       mentioned = true
       const credential = readEntry(value, file.from, context)
-      if (credential !== undefined) return { credential, mentioned }
+      if (credential !== undefined) return { credential, entry, mentioned }
     }
   }
   return { credential: undefined, mentioned }
 }
 
-function keysFor(key: RegistryKey): string[] {
-  const parts = key.repository.split('/').filter((part) => part !== '')
-  const host = normaliseKey(key.host)
+function keysFor({ host, repository }: RegistryKey): string[] {
+  const parts = repository.split('/').filter((part) => part !== '')
   return [...parts.map((_, index) => [host, ...parts.slice(0, parts.length - index)].join('/')), host]
+}
+
+/** Entries for the same place: the key that is the same word for word, other keys without a scheme, keys with one. */
+function matching(entries: ReadonlyMap<string, unknown>, wanted: string, plainHttp = false): [string, unknown][] {
+  const rank = (raw: string): number => (raw === wanted ? 0 : /^https?:/i.test(raw) ? 2 : 1)
+  const place = normaliseKey(wanted, plainHttp)
+  const fits = [...entries].filter(([raw]) => normaliseKey(raw, plainHttp) === place)
+  return fits.sort(([one], [other]) => rank(one) - rank(other))
 }
 
 const DOCKER_HUB = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io'])
 
 /**
  * `host[:port][/namespace…]`, however a key is written. A path after a scheme (docker's `https://host/v1/`) says
- * nothing; without one it's a namespace (containers-auth.json(5)).
+ * nothing; without one it's a namespace (containers-auth.json(5)). The default port is left out, as in a URL.
  */
-export function normaliseKey(raw: string): string {
-  const bare = raw.replace(/^https?:\/\//i, '')
+export function normaliseKey(raw: string, plainHttp = false): string {
+  const [, scheme, bare = ''] = /^(?:(https?):\/\/)?(.*)$/is.exec(raw) ?? []
+  const isHttp = scheme === undefined ? plainHttp : scheme.toLowerCase() === 'http'
   const slash = bare.indexOf('/')
-  const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase()
+  const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase().replace(isHttp ? /:80$/ : /:443$/, '')
   const rest = slash < 0 || bare !== raw ? '' : bare.slice(slash + 1)
   const namespace = rest === 'v1/' || rest === 'v2/' ? '' : rest.endsWith('/') ? rest.slice(0, -1) : rest
   const name = DOCKER_HUB.has(host) ? 'docker.io' : host

@@ -55,7 +55,11 @@ export function authFilePaths(env: Context['env'], platform: NodeJS.Platform): s
   return [...new Set(paths)]
 }
 
-type Found = Readonly<{ credential: Credential; describe: string }>
+/** @property place which entry or helper it is from, and so which login it is. */
+type Found = Readonly<{ credential: Credential; describe: string; place: string }>
+
+/** One login for each entry: what two repositories share and what they do not follows from the entry, not from its words. */
+const loginsOfRun = new WeakMap<Context['secrets'], Map<string, Login>>()
 
 async function loginFrom(
   given: string | Secret,
@@ -65,8 +69,13 @@ async function loginFrom(
 ): Promise<Login | undefined> {
   const first = await lookIn(given, key, options, context, false)
   if (first === undefined) return undefined
+  const logins = loginsOfRun.get(context.secrets) ?? new Map<string, Login>()
+  loginsOfRun.set(context.secrets, logins)
+  const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place])
   const what = { describe: first.describe, renewedBy: 'file' } as const
-  return renewableLogin(what, first, () => lookIn(given, key, options, context, true), context)
+  const login = logins.get(id) ?? renewableLogin(what, first, () => lookIn(given, key, options, context, true), context)
+  logins.set(id, login)
+  return login
 }
 
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
@@ -81,15 +90,19 @@ async function lookIn(
   const { path } = from
   const file = parseAuthFile(readText(from), from)
   const ask = async (name: string): Promise<Found | undefined> => {
-    const helper = { name, host: normaliseKey(key.host), side: options.side }
-    const credential = await askHelper(helper, context, again)
-    return credential && { credential, describe: `credential helper ${name} of the auth file ${path}` }
+    const host = normaliseKey(key.host, key.plainHttp)
+    const credential = await askHelper({ name, host, side: options.side }, context, again)
+    const describe = `credential helper ${name} of the auth file ${path}`
+    return credential && { credential, describe, place: `${name} ${host}` }
   }
-  const own = helperOf(file, key.host)
+  const own = helperOf(file, key.host, key.plainHttp)
   const helped = own ? await ask(own) : undefined
   if (helped !== undefined) return helped
   const entry = findEntry(file, key, context)
-  if (entry.credential !== undefined) return { credential: entry.credential, describe: `auth file ${path}` }
+  if (entry.credential !== undefined) {
+    const place = `entry ${normaliseKey(key.host, key.plainHttp)} ${entry.entry}`
+    return { credential: entry.credential, describe: `auth file ${path}`, place }
+  }
   if (file.credsStore === undefined || own !== undefined) return undefined
   // docker leaves an empty entry for each host whose login it gave to the store. Without one, a store that isn't
   // installed here (docker-credential-desktop in a pod) is no reason to stop a copy that needs nothing from it.

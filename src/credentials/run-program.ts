@@ -65,7 +65,7 @@ export async function runProgram(program: Program, context: Context): Promise<Fi
         silent: true, // without it the command line and all output go to stdout
         ignoreReturnCode: true,
         input: Buffer.from(program.input, 'utf8'),
-        env: { ...inheritable(context.env), ...program.env },
+        env: { ...inheritable(context), ...program.env },
         listeners: { stdout: count, stderr: count },
       })
     })
@@ -133,10 +133,18 @@ function newLeash() {
   }
 }
 
-/** The secrets among this project's own options: no business of another program. */
-const OWN_SECRETS = /^(?:INPUT|IMAGE_PROMOTE)_.*(?:PASSWORD|TOKEN)$/i
+/** This project's own options, and the tokens with which a job speaks to GitHub. */
+const OF_THE_RUN = /^(?:INPUT_|IMAGE_PROMOTE_|ACTIONS_.*TOKEN)/i
+/** No program works without these; a short secret may be part of them by chance, and a proxy's password is for the proxy. */
+const NEEDED =
+  /^(?:PATH|PATHEXT|HOME|USERPROFILE|USER|USERNAME|LOGNAME|SHELL|TE?MP|TMPDIR|SYSTEMROOT|COMSPEC|LANG|(?:HTTPS?|ALL|NO)_PROXY)$/i
 
-function inheritable(env: Context['env']): Record<string, string> {
+/**
+ * The environment of a child: without the secrets of this run, whatever the variable is called that holds one. Everything
+ * else stays: a helper finds its own credentials there (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, …).
+ */
+function inheritable({ env, secrets }: Context): Record<string, string> {
   const entries = Object.entries(env).filter((pair): pair is [string, string] => pair[1] !== undefined)
-  return Object.fromEntries(entries.filter(([name]) => !OWN_SECRETS.test(name)))
+  const isFree = ([name, value]: [string, string]): boolean => NEEDED.test(name) || secrets.redact(value) === value
+  return Object.fromEntries(entries.filter((entry) => !OF_THE_RUN.test(entry[0]) && isFree(entry)))
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Context } from '../context.ts'
-import { oneLine, visible } from '../core/text.ts'
+import { displayUrl, oneLine, visible } from '../core/text.ts'
 import type { Login } from '../credential.ts'
 import { asPromoteError, type Code, PromoteError } from '../errors.ts'
 import { header, retryAfter, text } from '../http/answer.ts'
@@ -25,6 +25,8 @@ export type Reply = Readonly<{
   /** Milliseconds. */
   retryAfter: number | undefined
   headers: Res['headers']
+  /** A redirect left the API's origin: its last address. */
+  elsewhere: URL | undefined
 }>
 
 /** The API server as one credential sees it. Any status is a reply; no answer at all is a PromoteError. */
@@ -63,7 +65,9 @@ export function kubernetes(
       }
       const content = body === undefined ? undefined : JSON.stringify(body)
       const request: Req = { method, url: new URL(base + path, url), headers, body: content, afterCancel }
-      return read(send, once ? { ...request, retry: false } : request, limit, side)
+      const reply = await read(send, once ? { ...request, retry: false } : request, limit, side)
+      if (reply.elsewhere !== undefined) throw redirected(url, reply, reply.elsewhere, side)
+      return reply
     },
   }
 }
@@ -75,10 +79,17 @@ export async function read(send: Send, request: Req, limit: number, side: Cluste
     const body = await text(res, limit)
     const type = header(res, 'content-type') ?? ''
     const html = /^text\/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(body)
-    return { status: res.status, html, body, retryAfter: retryAfter(res), headers: res.headers }
+    const elsewhere = res.leftOrigin === true ? res.url : undefined
+    return { status: res.status, html, body, retryAfter: retryAfter(res), headers: res.headers, elsewhere }
   } catch (thrown) {
     throw asPromoteError(thrown, side)
   }
+}
+
+/** What another origin says decides nothing: which registry gets the token, who logged in, what is there. */
+function redirected(api: URL, { status }: Reply, to: URL, side: ClusterSide): PromoteError {
+  const message = `${api.host} redirected a request for its API to ${displayUrl(to)}, whose answer is not used.`
+  return new PromoteError('NOT_A_CLUSTER', message, { side, status, hint: apiUrlHint(api, side) })
 }
 
 /** A path with each value as exactly one encoded segment: path`/api/v1/namespaces/${namespace}`. */

@@ -13,8 +13,13 @@ export interface Registries {
   owns(host: string, repository: string): Promise<boolean>
 }
 
-/** The service of every cluster (CIRO pkg/defaults); inside the cluster it has these names. */
-const SERVICE = /^image-registry\.openshift-image-registry\.svc(?:\.cluster\.local)?:5000$/
+/**
+ * Names that the registry's service has inside the cluster: that of OpenShift 4 (CIRO pkg/defaults), and that of OpenShift 3,
+ * which clusters that were upgraded still name. Both namespaces belong to administrators. The service's IP, which OpenShift 3
+ * named too, is not accepted: nothing proves whose address it is.
+ */
+const SERVICE =
+  /^(?:image-registry\.openshift-image-registry|docker-registry\.default)\.svc(?:\.cluster\.local)?(?::5000)?$/
 /** CIRO pkg/defaults RouteName + namespace, as the router names hosts. */
 const ROUTE_PREFIX = 'default-route-openshift-image-registry.'
 const OAUTH_PREFIX = 'oauth-openshift.'
@@ -61,19 +66,18 @@ async function locate(parts: Parts, repository: string, learn: (host: string | u
   const stream = await anyStream(parts, repository)
   learn(stream?.publicHost)
   if (stream?.publicHost !== undefined) return stream.publicHost
-  if (stream?.internalHost !== undefined && inCluster) {
-    learn(stream.internalHost)
-    return stream.internalHost
-  }
-  // The cluster has said that there is no route: whoever answers at its usual name is a tenant who has claimed it.
-  if (stream !== undefined && !inCluster) throw notExposed(kube, stream)
+  // Without an integrated registry the API repeats what the stream's owner wrote (openshift-apiserver strategy.go).
+  const service = SERVICE.test(stream?.internalHost ?? '') ? stream?.internalHost : undefined
+  if (service !== undefined && inCluster) return service
+  // The cluster has said that there is no route: a registry at its usual name is that of a tenant who has claimed the name.
+  if (stream !== undefined) throw notExposed(kube, service !== undefined)
+  if (inCluster) return 'image-registry.openshift-image-registry.svc:5000'
   const guess = await guessRoute(parts)
   if (guess.state === 'registry') {
     learn(guess.host)
     return guess.host
   }
-  if (inCluster) return 'image-registry.openshift-image-registry.svc:5000'
-  if (guess.state === 'router') throw notExposed(kube, undefined, guess.why)
+  if (guess.state === 'router') throw notExposed(kube, true, guess.why)
   if (guess.state === 'failed' && guess.error.code === 'TLS') throw guess.error
   throw new PromoteError(
     'REGISTRY_UNKNOWN',
@@ -138,9 +142,8 @@ function names(challenge: string, host: string): boolean {
   return [host, `${host}:443`].some((one) => challenge.includes(`"https://${one}/openshift/token"`))
 }
 
-function notExposed(kube: Kubernetes, stream: Stream | undefined, why?: string): PromoteError {
-  const removed = stream !== undefined && stream.internalHost === undefined
-  const what = removed
+function notExposed(kube: Kubernetes, exists: boolean, why?: string): PromoteError {
+  const what = !exists
     ? 'this cluster has no integrated registry'
     : `the registry is not reachable from outside the cluster${why === undefined ? '' : ` (${why})`}`
   return new PromoteError('NOT_EXPOSED', `Looking for the registry of ${kube.url.host}: ${what}.`, {

@@ -17,13 +17,54 @@ function entryFor(content: unknown, host = 'quay.io', repository = 'dev/app') {
   return shown(findEntry(file, { host, repository }, room.context).credential)
 }
 
+describe('of several keys for one place', () => {
+  const key = { host: 'quay.io', repository: 'dev/app' }
+  const named = (keys: readonly string[], more: Partial<Parameters<typeof findEntry>[1]> = {}): unknown => {
+    const auths = Object.fromEntries(keys.map((one) => [one, { auth: base64(`u:of ${one}`) }]))
+    const file = parseAuthFile(JSON.stringify({ auths }), from)
+    return findEntry(file, { ...key, ...more }, room.context).entry
+  }
+
+  test.each([
+    [['https://quay.io', 'quay.io'], 'quay.io'],
+    [['http://quay.io', 'https://quay.io/v2/', 'quay.io:443'], 'quay.io:443'],
+    [['quay.io', 'quay.io/dev', 'quay.io/dev/app'], 'quay.io/dev/app'],
+    [['quay.io', 'quay.io:443/dev'], 'quay.io:443/dev'],
+    [['quay.io/other', 'https://quay.io'], 'https://quay.io'],
+    [['quay.io/de', 'http://quay.io'], 'http://quay.io'],
+  ])('%j: %s', (keys, expected) => {
+    expect(named(keys)).toBe(expected)
+    expect(named([...keys].reverse())).toBe(expected)
+  })
+
+  test('the one that is the registry as it was written goes first', () => {
+    expect(named(['quay.io', 'quay.io:443'], { host: 'quay.io:443' })).toBe('quay.io:443')
+    expect(named(['quay.io:443', 'quay.io'])).toBe('quay.io')
+  })
+
+  test('80 is the default port of a registry that speaks http, and 443 is not', () => {
+    expect(named(['quay.io:80'], { plainHttp: true })).toBe('quay.io:80')
+    expect(named(['quay.io:443'], { plainHttp: true })).toBeUndefined()
+  })
+
+  test('the same holds for the helpers of hosts', () => {
+    const credHelpers = { 'https://quay.io': 'old', 'quay.io:443': 'new' }
+    expect(helperOf(parseAuthFile(JSON.stringify({ credHelpers }), from), 'quay.io')).toBe('new')
+  })
+})
+
 describe('which key fits', () => {
   // key in the file, host asked for, repository asked for, fits
   const table: [string, string, string, boolean][] = [
     ['quay.io', 'quay.io', 'dev/app', true],
     ['quay.io', 'QUAY.io', 'dev/app', true],
     ['Quay.IO', 'quay.io', 'dev/app', true],
-    ['quay.io', 'quay.io:443', 'dev/app', false],
+    ['quay.io', 'quay.io:443', 'dev/app', true],
+    ['quay.io:443', 'quay.io', 'dev/app', true],
+    ['https://quay.io:443/v2/', 'quay.io', 'dev/app', true],
+    ['quay.io:443/dev', 'quay.io:443', 'dev/app', true],
+    ['quay.io:80', 'quay.io', 'dev/app', false],
+    ['quay.io:4430', 'quay.io', 'dev/app', false],
     ['quay.io:8443', 'quay.io:8443', 'dev/app', true],
     ['quay.io:8443', 'quay.io', 'dev/app', false],
     ['quay.io', 'evil-quay.io', 'dev/app', false],

@@ -221,3 +221,14 @@ describe('helpers that a file names', () => {
     expect(login?.describe).toBe(`credential helper rotating of the auth file ${explicit}`)
   })
 })
+
+test('two repositories have one login when one entry is for both, and two when each has its own', async () => {
+  const auths = { 'quay.io/a': { auth: base64('a:secret-a') }, 'quay.io/b': { auth: base64('b:secret-b') } }
+  const explicit = room.file('config.json', JSON.stringify({ auths }))
+  const login = (repository: string) =>
+    loginFromAuthFiles({ host: 'quay.io', repository }, { explicit, side: 'source' }, room.context)
+  const [one, same, other] = await Promise.all(['a/x', 'a/y', 'b/x'].map(login))
+  expect(one).toBe(same)
+  expect(other).not.toBe(one)
+  expect(shown(await other?.current())).toEqual(basic('b', 'secret-b'))
+})

@@ -7,7 +7,7 @@ import type { Undo } from './inputs/rollback-file.ts'
 import type { Digest } from './oci/digest.ts'
 import { formatReference, type Reference } from './oci/reference.ts'
 import type { Row, Status } from './report/model.ts'
-import type { Side } from './side.ts'
+import { isConfigured, type Repository, type Side } from './side.ts'
 import type { Target } from './store/store.ts'
 import { atTarget, type Destination, logIn, logOut, type Run } from './work.ts'
 
@@ -80,12 +80,23 @@ function previousUnknown(name: string, promoted: Digest, now: Digest | null): Pr
   })
 }
 
-/** A registry whose name has neither dot nor port reads like a part of the repository. */
-function open(side: Side, reference: Reference, { config }: Destination) {
+/**
+ * The report may have been changed on its way here: a row goes to the registry that its target is configured with, or, when
+ * that is a cluster alone, to the cluster's own.
+ */
+async function open(side: Side, reference: Reference, { config }: Destination): Promise<Repository> {
   const { host, repository } = reference
   const own = config.registry?.host
-  if (host !== undefined || own === undefined || !repository.startsWith(`${own}/`)) return side.repository(reference)
-  return side.repository({ ...reference, repository: repository.slice(own.length + 1) })
+  // A registry whose name has neither dot nor port reads like a part of the repository.
+  if (host === undefined && own !== undefined && repository.startsWith(`${own}/`))
+    return side.repository({ ...reference, repository: repository.slice(own.length + 1) })
+  if (isConfigured(reference, config)) return side.repository(reference)
+  const found = own === undefined && side.cluster !== undefined ? await side.repository(reference) : undefined
+  if (found?.cluster !== undefined) return found
+  throw new PromoteError('USAGE', `${formatReference(reference)} is not at the registry of ${config.name}.`, {
+    side: 'input',
+    hint: `Check where the report comes from. If the promotion went to ${host}, configure that as the registry.`,
+  })
 }
 
 function unknownTarget({ destination, target }: Undo, { config }: Run): PromoteError {

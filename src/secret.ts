@@ -6,7 +6,7 @@
 
 const HIDDEN = '***'
 
-/** Shorter values would blank out innocent text; GitHub's own masking has the same limit in effect. */
+/** Shorter values would blank out innocent text, so that they cannot be hidden: they are refused where they are given. */
 const SHORTEST = 4
 /** Base64 of a longer text that a secret is part of (`user:password`, `Bearer …`) is looked for from this length on. */
 const SHORTEST_INSIDE = 8
@@ -192,6 +192,13 @@ function stands(form: string, text: string): boolean {
   for (let at = text.indexOf(form); at >= 0; at = text.indexOf(form, at + 1))
     if (form.length >= SHORTEST_PART || (!isLetter(at - 1) && !isLetter(at + form.length))) return true
   return false
+}
+
+/** Why a password or token is not taken, as the end of a sentence; undefined when it can be hidden. */
+export function tooShort(value: string): string | undefined {
+  return value.trim().length < SHORTEST
+    ? `is shorter than ${SHORTEST} characters: it could not be hidden in logs and reports, where it may stand by chance`
+    : undefined
 }
 
 /** What is the same in the base64 of every text in which these bytes begin at an offset of 3n + `at`. */

@@ -294,7 +294,8 @@ function createForeign({ side }: SideConfig, { config, context, onRetry }: SideO
   let network: Network | undefined
   const open = (): Network => {
     const { stallTimeout, retries } = config
-    return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, reach: isPublic }, context)
+    const within = { reach: isPublic, hosts: config.foreignHosts }
+    return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context)
   }
   return {
     beside(store: Target): Target {
@@ -335,11 +336,11 @@ async function addressOf(
 }
 
 /** The reference names no registry, or the one that is configured for its side. */
-function isConfigured({ host }: Reference, { registry }: SideConfig): boolean {
+export function isConfigured({ host }: Reference, { registry }: SideConfig): boolean {
   if (host === undefined) return true
   if (registry === undefined) return false
-  const url = `${registry.plainHttp ? 'http' : 'https'}://${host}`
-  return host === registry.host || (URL.canParse(url) && new URL(url).host === registry.host)
+  const url = `${registry.plainHttp ? 'http' : 'https'}://${hostOf(host)}`
+  return host === registry.host || (URL.canParse(url) && new URL(url).host === hostOf(registry.host))
 }
 
 const NOTHING = fixedLogin('no credential', ANONYMOUS)

@@ -23,6 +23,8 @@ export type NetworkOptions = Readonly<{
   clientCertificate?: ClientCertificate | undefined
   /** Only https, and only to addresses for which this says true. */
   reach?: Reach | undefined
+  /** With `reach`: only these hosts, and through a proxy none but these. */
+  hosts?: readonly string[] | undefined
   /** @param wait milliseconds; @param attempt 1 for the first repetition. */
   onRetry?: ((what: string, reason: string, wait: number, attempt: number) => void) | undefined
   /** Most requests at once per origin. */

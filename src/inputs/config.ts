@@ -30,6 +30,8 @@ export type Config = Readonly<{
   requireSigned: boolean
   /** Non-distributable layers are fetched from the URLs that their manifests name. */
   includeForeign: boolean
+  /** Foreign layers come from these hosts only. */
+  foreignHosts?: readonly string[] | undefined
   /** What an index or a list of referrers names and the source lacks is left out. */
   skipMissing: boolean
   additionalTags: readonly string[]

@@ -1,5 +1,5 @@
 import { quote } from '../core/text.ts'
-import type { Secret, Secrets } from '../secret.ts'
+import { type Secret, type Secrets, tooShort } from '../secret.ts'
 import { parseYaml } from '../yaml.ts'
 import { type Env, tidy } from './collect.ts'
 import type { SideConfig } from './config.ts'
@@ -121,6 +121,8 @@ function secretOf(
       'secret',
       (path === undefined ? env[variable ?? ''] : readPath(path, readFile, { quoted: false })) ?? '',
     )
+    const short = value === '' ? undefined : tooShort(value)
+    if (short !== undefined) say(`${key}-${path === undefined ? 'env' : 'file'}`, short)
     if (value !== '') return secrets.keep(value)
     if (path !== undefined) say(`${key}-file`, `${quote(path)} is empty`)
     else if (variable !== undefined) say(`${key}-env`, `the variable ${quote(variable)} is empty or not set`)

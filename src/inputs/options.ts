@@ -16,6 +16,8 @@ export type Option = Readonly<{
   range?: readonly [number, number] | undefined
   /** Of an enum. */
   values?: readonly string[] | undefined
+  /** Of a boolean: a list of host names says true, and for which hosts. */
+  orHosts?: boolean | undefined
   /** False: from files and variables only, as every secret. */
   argv?: boolean | undefined
   /** One sentence. */
@@ -39,7 +41,13 @@ const WHAT: readonly Row[] = [
   },
   { name: 'referrers', type: 'boolean', default: 'true', meaning: 'Copy signatures, SBOMs and attestations too.' },
   { name: 'require-signed', type: 'boolean', default: 'false', meaning: 'A signature must be there; not verified.' },
-  { name: 'include-foreign', type: 'boolean', default: 'false', meaning: 'Copy non-distributable layers by URL.' },
+  {
+    name: 'include-foreign',
+    type: 'boolean',
+    orHosts: true,
+    default: 'false',
+    meaning: 'Copy non-distributable layers by URL: true, or only from these hosts.',
+  },
   { name: 'skip-missing', type: 'boolean', default: 'false', meaning: 'Leave out what a source index lacks.' },
   { name: 'additional-tags', type: 'list', meaning: 'More tags for the same digest at the destination.' },
 ]

@@ -2,7 +2,7 @@ import { quote } from '../core/text.ts'
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { type Platform, parsePlatform } from '../oci/platform.ts'
 import { formatReference, isTag } from '../oci/reference.ts'
-import type { Secret, Secrets } from '../secret.ts'
+import { type Secret, type Secrets, tooShort } from '../secret.ts'
 import type { Collected, Env } from './collect.ts'
 import type { Config, ImagePair, SideConfig } from './config.ts'
 import { findConflicts, findHomeless } from './conflicts.ts'
@@ -39,7 +39,7 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
     platforms: platforms(text('platforms'), say),
     referrers: flag('referrers'),
     requireSigned: flag('require-signed'),
-    includeForeign: flag('include-foreign'),
+    ...foreign(text('include-foreign')),
     skipMissing: flag('skip-missing'),
     additionalTags,
     dryRun: flag('dry-run'),
@@ -113,7 +113,8 @@ function reader({ raw, problems: before, stray = [], env = {} }: Collected, plac
     checkOption(option) {
       const found = raw.get(option.name)
       if (found === undefined || found.from === 'default') return
-      const wrong = checkAt(place, option, found.value)
+      const short = option.type === 'secret' ? tooShort(found.value) : undefined
+      const wrong = short ?? checkAt(place, option, found.value)
       if (wrong !== undefined) say(option.name, wrong)
     },
   }
@@ -139,14 +140,32 @@ function onlyFor({ hosts }: Option): string {
 }
 
 /** What the table alone can tell. */
-function checkValue({ name, type, range, values }: Option, value: string): string | undefined {
-  if (type === 'boolean' && !/^(?:true|false)$/i.test(value)) return `${quote(value)} is neither true nor false`
+function checkValue({ name, type, range, values, orHosts }: Option, value: string): string | undefined {
+  if (orHosts === true && !isFlag(value))
+    return splitList(value)
+      .map(checkHost)
+      .find((wrong) => wrong !== undefined)
+  if (type === 'boolean' && !isFlag(value)) return `${quote(value)} is neither true nor false`
   if (type === 'enum' && !values?.includes(value)) return `${quote(value)} is none of ${values?.join(', ')}`
   if (type === 'path' && name === 'report') return notPath(value)
   if (type !== 'integer') return undefined
   const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER]
   if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most) return undefined
   return `${quote(value)} is no whole number from ${least} to ${most}`
+}
+
+function isFlag(value: string): boolean {
+  return /^(?:true|false)$/i.test(value)
+}
+
+function checkHost(host: string): string | undefined {
+  if (/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/i.test(host)) return undefined
+  return `${quote(host)} is neither true nor false nor the name of a host, as in mcr.microsoft.com`
+}
+
+function foreign(text = 'false'): Pick<Config, 'includeForeign' | 'foreignHosts'> {
+  if (isFlag(text)) return { includeForeign: text.toLowerCase() === 'true' }
+  return { includeForeign: true, foreignHosts: splitList(text.toLowerCase()) }
 }
 
 function sideOf(side: 'source' | 'destination', inputs: Reader, place: Place, readFile: ReadFile): SideConfig {

@@ -1,7 +1,7 @@
 import { fixedLogin } from '../credential.ts'
 import { asPromoteError } from '../errors.ts'
 import type { Network } from '../http/send.ts'
-import { type Kubernetes, kubernetes, path, said } from './kubernetes.ts'
+import { type Kubernetes, kubernetes, path, said, statusOf } from './kubernetes.ts'
 import { tokenObjectName } from './token.ts'
 import type { IssuedToken } from './token-login.ts'
 
@@ -24,10 +24,12 @@ export async function revoke(
     timer = setTimeout(() => resolve('late'), patience)
   })
   const all = Promise.all(tokens.map((issued) => remove(issued, network, kube)))
-  if ((await Promise.race([all, late])) === 'late')
+  if ((await Promise.race([all, late])) === 'late') {
+    const ends = tokens.map(endOf).join('; ')
     kube.context.log.warn(
-      `${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up`,
+      `${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`,
     )
+  }
   clearTimeout(timer)
 }
 
@@ -41,8 +43,9 @@ async function remove(issued: IssuedToken, network: Network, kube: Kubernetes): 
       path`/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`,
       { body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' }, afterCancel: true },
     )
-    // 401 and 404: it is gone already.
-    if (reply.status < 300 || reply.status === 401 || reply.status === 404) return
+    // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
+    const isGone = [401, 404].includes(reply.status) && statusOf(reply) !== undefined
+    if (isGone || (reply.status < 300 && !reply.html)) return
     warn(issued, said(reply, kube.context), kube)
   } catch (thrown) {
     warn(issued, asPromoteError(thrown).message, kube)
@@ -50,8 +53,13 @@ async function remove(issued: IssuedToken, network: Network, kube: Kubernetes): 
 }
 
 function warn(issued: IssuedToken, reason: string, kube: Kubernetes): void {
-  const end = issued.expires === undefined ? 'does not expire' : `expires at ${new Date(issued.expires).toISOString()}`
   kube.context.log.warn(
-    `${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); it ${end}`,
+    `${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`,
   )
+}
+
+function endOf({ expires }: IssuedToken): string {
+  return expires === undefined
+    ? 'it lives until it is deleted, because the server named no time at which it ends'
+    : `it expires at ${new Date(expires).toISOString()}`
 }

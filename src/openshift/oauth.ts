@@ -161,11 +161,17 @@ async function authorize(
   )
 }
 
+/** Seconds, 100 years: more is no lifetime, and in the end no date either. */
+const LONGEST_LIFE = 100 * 365 * 86_400
+
+const lifetimeSchema = z.union([z.number(), z.string().transform(Number)]).pipe(z.number().gt(0).lte(LONGEST_LIFE))
+
 const tokenSchema = z.looseObject({
   // Whatever cannot stand in a header is no token.
   access_token: z.string().regex(/^[\x21-\x7e]+$/),
   token_type: z.string().regex(/^bearer$/i),
-  expires_in: z.number().nonnegative().nullish(),
+  // An absurd lifetime is no reason to throw the token away: nothing would delete it then.
+  expires_in: lifetimeSchema.optional().catch(undefined),
 })
 
 async function redeem(
@@ -212,10 +218,10 @@ export function judgeToken(reply: Reply, asked: Asked): IssuedToken {
       side: asked.side,
       status: 200,
     })
-  const lifetime = parsed.expires_in ?? 0
+  const lifetime = parsed.expires_in
   return {
     token: asked.context.secrets.keep(parsed.access_token),
-    expires: lifetime > 0 ? asked.context.now() + lifetime * 1000 : undefined,
+    expires: lifetime === undefined ? undefined : asked.context.now() + lifetime * 1000,
   }
 }
 

@@ -24,21 +24,20 @@ export function isPublic(address: string): boolean {
 }
 
 /**
- * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself; where
- * a proxy looks it up, what this machine would find is judged, as far as it finds anything.
+ * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself. A proxy
+ * looks names up by itself, and may find what this machine does not: the user has to have named the host then.
+ * @param hosts when given, only these.
  * @throws PromoteError UNSUPPORTED
  */
-export async function checkReach(url: URL, reach: Reach, proxied: boolean, side: Side): Promise<void> {
+export function checkReach(url: URL, reach: Reach, proxied: boolean, side: Side, hosts?: readonly string[]): void {
   if (url.protocol !== 'https:') throw refused(displayUrl(url), 'is not https', side)
-  const host = url.hostname.replace(/^\[|\]$/g, '')
-  if (isIP(host) !== 0) {
-    if (!reach(host)) throw refused(displayUrl(url), 'is no public address', side)
-  } else if (proxied) {
-    await new Promise<void>((resolve, reject) => {
-      const judge = lookupWithin(reach, side)
-      judge(host, {}, (error) => (error instanceof PromoteError ? reject(error) : resolve()))
-    })
-  }
+  const host = url.hostname.redisplayUrl(/^\[|\]$/g, '')
+  const isAddress = isIP(host) !== 0
+  if (isAddress && !reach(host)) throw refused(displayUrl(url), 'is no public address', side)
+  const named = hosts?.includes(host.redisplayUrl(/\.$/, ''))
+  if (named === false) throw refused(displayUrl(url), 'is not among the hosts of include-foreign', side)
+  if (proxied && !isAddress && named === undefined)
+    throw refused(displayUrl(url), `is reached through a proxy, which looks ${host} up by itself`, side, host)
 }
 
 /** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
@@ -61,10 +60,13 @@ export function lookupWithin(reach: Reach, side: Side): LookupFunction {
   }
 }
 
-function refused(where: string, what: string, side: Side): PromoteError {
+function refused(where: string, what: string, side: Side, host?: string): PromoteError {
   return new PromoteError('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, {
     side,
-    hint: 'A manifest names this address for a layer. Leave include-foreign off, or copy the layer into the registry.',
+    hint:
+      host === undefined
+        ? 'A manifest names this address for a layer. Leave include-foreign off, or copy the layer into the registry.'
+        : `A manifest names this address for a layer. If that host is meant: include-foreign: ${host}`,
   })
 }
 

@@ -38,6 +38,8 @@ export type TransportOptions = Readonly<{
   clientCertificate?: ClientCertificate | undefined
   /** Only https, and only to addresses for which this says true. */
   reach?: Reach | undefined
+  /** With `reach`: only these hosts, and through a proxy none but these. */
+  hosts?: readonly string[] | undefined
 }>
 
 export type Transport = Readonly<{ send: Send; warm: (origin: URL, count: number) => void; close: () => Promise<void> }>
@@ -64,7 +66,8 @@ export function openTransport(options: TransportOptions, context: Context): Tran
       })
     if (request.afterCancel !== true) cancels.check()
     checkHeaders(request, options.side)
-    if (options.reach !== undefined) await checkReach(request.url, options.reach, proxy !== undefined, options.side)
+    if (options.reach !== undefined)
+      checkReach(request.url, options.reach, proxy !== undefined, options.side, options.hosts)
     const exact = await withoutEmptyStream(request)
     const terms = {
       side: options.side,

@@ -196,6 +196,10 @@ describe('logout', () => {
     ['404: it is gone already', status(404, 'NotFound', 'not found'), false],
     ['403: it stays, and a warning says until when', status(403, 'Forbidden', 'no'), true],
     ['500: it stays, and a warning says until when', status(500, 'InternalError', 'no'), true],
+    ['404 of a proxy: no proof that it is gone', { status: 404, body: '<html>no such page' }, true],
+    ['401 of a proxy: no proof that it is gone', { status: 401, body: 'log in to the proxy' }, true],
+    ['a redirect: it stays', { status: 302, headers: { location: '/elsewhere' } }, true],
+    ['a page: it stays', { status: 200, headers: { 'content-type': 'text/html' }, body: '<html>hello' }, true],
   ])('never throws: %s', async (_, answer, warned) => {
     const { context, result } = byPassword({ [DELETION]: answer })
     await (await result).logout()
@@ -203,6 +207,17 @@ describe('logout', () => {
     expect(warnings).toHaveLength(warned ? 1 : 0)
     if (warned) expect(warnings[0]).toContain('2026-01-02T00:00:00.000Z')
   })
+
+  test.each([1e300, -5, 0, 1e308, 'soon', '-1', null, {}, [3600], true])(
+    'a lifetime of %j leaves a token that works, is deleted, and whose end is not invented',
+    async (lifetime) => {
+      const body = { access_token: TOKEN, expires_in: lifetime, token_type: 'Bearer' }
+      const { context, result } = byPassword({ [EXCHANGE]: { status: 200, body }, [DELETION]: status(500, 'x', 'no') })
+      await (await result).logout()
+      const warnings = context.lines.filter((line) => line.startsWith('warn'))
+      expect(warnings).toEqual([expect.stringContaining('the server named no time at which it ends')])
+    },
+  )
 
   test('never throws when there is no network any more', async () => {
     const { context, result } = byPassword()
@@ -221,7 +236,9 @@ describe('a logout that the server does not answer', () => {
     const issued = { token: new Secret(TOKEN), expires: undefined }
     await revoke([issued], { ...network, as: () => silent }, kube, 5)
     expect(context.lines).toEqual([
-      expect.stringMatching(/^warn source: logging out of api\.ocp\.example\.com:6443 took more/),
+      expect.stringMatching(
+        /^warn source: logging out of api\.ocp\.example\.com:6443 took more than .* lives on: it lives until it is deleted/,
+      ),
     ])
   })
 })

@@ -113,17 +113,29 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       expect(seen).toHaveLength(1)
     })
 
-    test('judges through a proxy what this machine finds for the name, and leaves the others to the proxy', async () => {
+    test('asks through a proxy, which looks names up by itself, only what was named', async () => {
       const { url } = await lab.serve(hello, leaf)
       const proxy = await lab.proxy()
       const behind = openLab({ HTTPS_PROXY: proxy.url })
       lab.after(() => behind.close())
-      const network = behind.network({ ca: ca.pem, reach: isPublic })
+      const network = behind.network({ ca: ca.pem, reach: isPublic, hosts: ['layers.test'] })
       const elsewhere = new URL(`https://layers.test:${url.port}`)
       expect(await readAll(await network.send({ method: 'GET', url: elsewhere }))).toBe('hello')
       expect(proxy.targets).toEqual([`CONNECT layers.test:${url.port}`])
       expect(await rejection(network.send({ method: 'GET', url: new URL('https://10.0.0.1') }))).toMatchObject(refused)
+      const other = new URL(`https://internal.test:${url.port}`)
+      expect(await rejection(network.send({ method: 'GET', url: other }))).toMatchObject(refused)
+      const unnamed = behind.network({ ca: ca.pem, reach: isPublic })
+      const error = await rejection(unnamed.send({ method: 'GET', url: elsewhere }))
+      expect(error).toMatchObject({ ...refused, hint: expect.stringContaining('include-foreign: layers.test') })
       expect(proxy.targets).toHaveLength(1)
+    })
+
+    test('asks without a proxy only what was named, where hosts were named', async () => {
+      const { url, seen } = await lab.serve(hello, leaf)
+      const network = lab.network({ ca: ca.pem, reach: () => true, hosts: ['layers.test'] })
+      expect(await rejection(network.send({ method: 'GET', url }))).toMatchObject(refused)
+      expect(seen).toEqual([])
     })
   })
 })

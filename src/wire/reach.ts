@@ -31,10 +31,10 @@ export function isPublic(address: string): boolean {
  */
 export function checkReach(url: URL, reach: Reach, proxied: boolean, side: Side, hosts?: readonly string[]): void {
   if (url.protocol !== 'https:') throw refused(displayUrl(url), 'is not https', side)
-  const host = url.hostname.redisplayUrl(/^\[|\]$/g, '')
+  const host = url.hostname.replace(/^\[|\]$/g, '')
   const isAddress = isIP(host) !== 0
   if (isAddress && !reach(host)) throw refused(displayUrl(url), 'is no public address', side)
-  const named = hosts?.includes(host.redisplayUrl(/\.$/, ''))
+  const named = hosts?.includes(host.replace(/\.$/, ''))
   if (named === false) throw refused(displayUrl(url), 'is not among the hosts of include-foreign', side)
   if (proxied && !isAddress && named === undefined)
     throw refused(displayUrl(url), `is reached through a proxy, which looks ${host} up by itself`, side, host)

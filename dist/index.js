@@ -24315,46 +24315,52 @@ function describeIssue(error, within = '') {
  * The helper named for a host: undefined where there is none; '' is docker's "no helper for this one", which turns
  * `credsStore` off.
  */
-function helperOf(file, host) {
-    const wanted = normaliseKey(host);
-    for (const [raw, name] of file.credHelpers) {
-        if (normaliseKey(raw) !== wanted)
-            continue;
-        if (typeof name !== 'string')
-            throw malformed(file.from, 'names a credential helper that is not a string');
-        return name;
-    }
-    return undefined;
+function helperOf(file, host, plainHttp = false) {
+    const [first] = matching(file.credHelpers, host, plainHttp);
+    if (first === undefined)
+        return undefined;
+    const [, name] = first;
+    if (typeof name !== 'string')
+        throw malformed(file.from, 'names a credential helper that is not a string');
+    return name;
 }
-/** The credential of the longest key that fits: `host/a/b`, `host/a`, `host`. An empty entry (`{}`) holds none. Throws IO. */
+/**
+ * The credential of the longest key that fits: `host/a/b`, `host/a`, `host` (containers-auth.json(5)). An empty entry (`{}`)
+ * holds none. Throws IO.
+ */
 function findEntry(file, key, context) {
     let mentioned = false;
     for (const wanted of keysFor(key)) {
-        for (const [raw, value] of file.auths) {
-            if (normaliseKey(raw) !== wanted)
-                continue;
+        for (const [entry, value] of matching(file.auths, wanted, key.plainHttp)) {
             mentioned = true;
             const credential = readEntry(value, file.from, context);
             if (credential !== undefined)
-                return { credential, mentioned };
+                return { credential, entry, mentioned };
         }
     }
     return { credential: undefined, mentioned };
 }
-function keysFor(key) {
-    const parts = key.repository.split('/').filter((part) => part !== '');
-    const host = normaliseKey(key.host);
+function keysFor({ host, repository }) {
+    const parts = repository.split('/').filter((part) => part !== '');
     return [...parts.map((_, index) => [host, ...parts.slice(0, parts.length - index)].join('/')), host];
+}
+/** Entries for the same place: the key that is the same word for word, other keys without a scheme, keys with one. */
+function matching(entries, wanted, plainHttp = false) {
+    const rank = (raw) => (raw === wanted ? 0 : /^https?:/i.test(raw) ? 2 : 1);
+    const place = normaliseKey(wanted, plainHttp);
+    const fits = [...entries].filter(([raw]) => normaliseKey(raw, plainHttp) === place);
+    return fits.sort(([one], [other]) => rank(one) - rank(other));
 }
 const DOCKER_HUB = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
 /**
  * `host[:port][/namespace…]`, however a key is written. A path after a scheme (docker's `https://host/v1/`) says
- * nothing; without one it's a namespace (containers-auth.json(5)).
+ * nothing; without one it's a namespace (containers-auth.json(5)). The default port is left out, as in a URL.
  */
-function normaliseKey(raw) {
-    const bare = raw.replace(/^https?:\/\//i, '');
+function normaliseKey(raw, plainHttp = false) {
+    const [, scheme, bare = ''] = /^(?:(https?):\/\/)?(.*)$/is.exec(raw) ?? [];
+    const isHttp = scheme === undefined ? plainHttp : scheme.toLowerCase() === 'http';
     const slash = bare.indexOf('/');
-    const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase();
+    const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase().replace(isHttp ? /:80$/ : /:443$/, '');
     const rest = slash < 0 || bare !== raw ? '' : bare.slice(slash + 1);
     const namespace = rest === 'v1/' || rest === 'v2/' ? '' : rest.endsWith('/') ? rest.slice(0, -1) : rest;
     const name = DOCKER_HUB.has(host) ? 'docker.io' : host;
@@ -25108,7 +25114,7 @@ async function runProgram(program, context) {
                 silent: true, // without it the command line and all output go to stdout
                 ignoreReturnCode: true,
                 input: Buffer.from(program.input, 'utf8'),
-                env: { ...inheritable(context.env), ...program.env },
+                env: { ...inheritable(context), ...program.env },
                 listeners: { stdout: count, stderr: count },
             });
         });
@@ -25181,11 +25187,18 @@ function newLeash() {
         },
     };
 }
-/** The secrets among this project's own options: no business of another program. */
-const OWN_SECRETS = /^(?:INPUT|IMAGE_PROMOTE)_.*(?:PASSWORD|TOKEN)$/i;
-function inheritable(env) {
+/** This project's own options, and the tokens with which a job speaks to GitHub. */
+const OF_THE_RUN = /^(?:INPUT_|IMAGE_PROMOTE_|ACTIONS_.*TOKEN)/i;
+/** No program works without these; a short secret may be part of them by chance, and a proxy's password is for the proxy. */
+const NEEDED = /^(?:PATH|PATHEXT|HOME|USERPROFILE|USER|USERNAME|LOGNAME|SHELL|TE?MP|TMPDIR|SYSTEMROOT|COMSPEC|LANG|(?:HTTPS?|ALL|NO)_PROXY)$/i;
+/**
+ * The environment of a child: without the secrets of this run, whatever the variable is called that holds one. Everything
+ * else stays: a helper finds its own credentials there (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, …).
+ */
+function inheritable({ env, secrets }) {
     const entries = Object.entries(env).filter((pair) => pair[1] !== undefined);
-    return Object.fromEntries(entries.filter(([name]) => !OWN_SECRETS.test(name)));
+    const isFree = ([name, value]) => NEEDED.test(name) || secrets.redact(value) === value;
+    return Object.fromEntries(entries.filter((entry) => !OF_THE_RUN.test(entry[0]) && isFree(entry)));
 }
 
 
@@ -25495,6 +25508,186 @@ function unknownVariables(env) {
 var platform = __nccwpck_require__(7122);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var oci_reference = __nccwpck_require__(3940);
+;// CONCATENATED MODULE: ./lib/secret.js
+/**
+ * Values that must never be seen. A `Secret` prints as `***` whatever prints it; `reveal()` is called only where the
+ * value goes on the wire or to a helper's stdin. `Secrets` knows every secret of a run, so that a log line, report or
+ * error that quotes a server can be cleaned of them, in plain, base64, URL-encoded and JSON form.
+ */
+const HIDDEN = '***';
+/** Shorter values would blank out innocent text, so that they cannot be hidden: they are refused where they are given. */
+const SHORTEST = 4;
+/** Base64 of a longer text that a secret is part of (`user:password`, `Bearer …`) is looked for from this length on. */
+const SHORTEST_INSIDE = 8;
+/** In the name of an image a shorter value may stand by chance. */
+const SHORTEST_IN_NAME = 16;
+/** So many characters of such a secret are a part of it, and not there by chance. */
+const PIECE = 12;
+/** In an address a shorter value counts only as a whole word: as a part of one it may stand there by chance. */
+const SHORTEST_PART = 8;
+class Secret {
+    #value;
+    constructor(value) {
+        this.#value = value;
+    }
+    reveal() {
+        return this.#value;
+    }
+    toString() {
+        return HIDDEN;
+    }
+    toJSON() {
+        return HIDDEN;
+    }
+    [Symbol.for('nodejs.util.inspect.custom')]() {
+        return HIDDEN;
+    }
+}
+class Secrets {
+    #forms = new Set();
+    /** Longest first, so that none leaves a part of another one. */
+    #sorted;
+    #beginnings;
+    #mask;
+    /** @param mask called with each new form before the secret is handed out (GitHub's `::add-mask::`). */
+    constructor(mask = () => undefined) {
+        this.#mask = mask;
+    }
+    /** Registers a value and returns it wrapped. Multi-line values are registered line by line as well. */
+    keep(value) {
+        for (const part of new Set([value, ...value.split(/\r?\n/)])) {
+            for (const form of [part, ...encodings(part)])
+                this.#register(form);
+        }
+        return new Secret(value);
+    }
+    /** `user:password` as Basic sends it: its base64 is a secret of its own. */
+    keepPair(user, password) {
+        const pair = `${user}:${password.reveal()}`;
+        const encoded = Buffer.from(pair, 'utf8').toString('base64');
+        this.#register(encoded);
+        return new Secret(encoded);
+    }
+    /** Hides every secret, and what is left of one where the text was cut, by whomever. */
+    redact(text) {
+        return this.#hideBeginnings(this.#hide(text, 0));
+    }
+    /** Hides the long ones alone: a name has to stay what it is. */
+    redactName(name) {
+        return this.#hide(name, SHORTEST_IN_NAME);
+    }
+    #hide(text, shortest) {
+        const forms = this.#longestFirst().filter((form) => form.length >= shortest);
+        const clean = forms.reduce((rest, form) => rest.replaceAll(form, HIDDEN), text);
+        return forms.reduce((rest, form) => (form.length < SHORTEST_IN_NAME ? rest : hidePieces(rest, form)), clean);
+    }
+    /** The beginning of a secret, however short, where `…` says that the text was cut. */
+    #hideBeginnings(text) {
+        const known = this.#allBeginnings();
+        return text.replace(/[^…]{4,16}(?=…)/g, (before) => {
+            for (let start = 0; before.length - start >= SHORTEST; start++)
+                if (known.has(before.slice(start)))
+                    return before.slice(0, start) + HIDDEN;
+            return before;
+        });
+    }
+    #allBeginnings() {
+        this.#beginnings ??= new Set([...this.#forms].flatMap((form) => Array.from({ length: Math.min(form.length, SHORTEST_IN_NAME) }, (_, at) => form.slice(0, at + 1))));
+        return this.#beginnings;
+    }
+    /**
+     * Whether an address that a server chose holds a secret, in letters of any case (host names have none).
+     * @param known text in which a secret may stand: the address that was asked for.
+     */
+    isIn(text, known) {
+        const [within, without] = [text.toLowerCase(), known.toLowerCase()];
+        return this.#longestFirst().some((each) => {
+            const form = each.toLowerCase();
+            return stands(form, within) && !stands(form, without);
+        });
+    }
+    #longestFirst() {
+        this.#sorted ??= [...this.#forms].sort((a, b) => b.length - a.length);
+        return this.#sorted;
+    }
+    #register(form) {
+        if (form.trim().length < SHORTEST || this.#forms.has(form))
+            return;
+        this.#forms.add(form);
+        this.#sorted = undefined;
+        this.#beginnings = undefined;
+        this.#mask(form);
+    }
+}
+/** A long secret without its end, then without its beginning. */
+function hidePieces(text, form) {
+    const head = form.slice(0, PIECE);
+    const tail = form.slice(-PIECE);
+    const after = (at) => {
+        let end = PIECE;
+        while (end < form.length && text[at + end] === form[end])
+            end++;
+        return [at, at + end];
+    };
+    const clean = hideEach(text, head, after);
+    const before = (at, from) => {
+        let start = at;
+        while (start > from && at - start < form.length - PIECE && clean[start - 1] === form.at(start - at - 1 - PIECE))
+            start--;
+        return [start, at + PIECE];
+    };
+    return hideEach(clean, tail, before);
+}
+/** @param extent of what is hidden around a find, from where the one before ended. */
+function hideEach(text, piece, extent) {
+    let clean = '';
+    let from = 0;
+    for (let at = text.indexOf(piece); at >= 0; at = text.indexOf(piece, from)) {
+        const [start, end] = extent(at, from);
+        clean += text.slice(from, start) + HIDDEN;
+        from = end;
+    }
+    return from === 0 ? text : clean + text.slice(from);
+}
+function encodings(value) {
+    const bytes = Buffer.from(value, 'utf8');
+    const base64 = [
+        bytes.toString('base64'),
+        ...(value.length < SHORTEST_INSIDE ? [] : [0, 1, 2].map((at) => inside(bytes, at))),
+    ];
+    const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)];
+    return [
+        ...base64,
+        ...base64.map((form) => form.replace(/(?<!=)=+$/, '')),
+        ...base64.map((form) => form
+            .replaceAll('+', '-')
+            .replaceAll('/', '_')
+            .replace(/(?<!=)=+$/, '')),
+        ...percent,
+        ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
+        JSON.stringify(value).slice(1, -1),
+    ];
+}
+function stands(form, text) {
+    const isLetter = (at) => /[a-z0-9]/.test(text.charAt(at));
+    for (let at = text.indexOf(form); at >= 0; at = text.indexOf(form, at + 1))
+        if (form.length >= SHORTEST_PART || (!isLetter(at - 1) && !isLetter(at + form.length)))
+            return true;
+    return false;
+}
+/** Why a password or token is not taken, as the end of a sentence; undefined when it can be hidden. */
+function tooShort(value) {
+    return value.trim().length < SHORTEST
+        ? `is shorter than ${SHORTEST} characters: it could not be hidden in logs and reports, where it may stand by chance`
+        : undefined;
+}
+/** What is the same in the base64 of every text in which these bytes begin at an offset of 3n + `at`. */
+function inside(bytes, at) {
+    const encoded = Buffer.concat([Buffer.alloc(at), bytes]).toString('base64');
+    const unknown = [0, 2, 3][at];
+    return encoded.slice(unknown, Math.floor(((at + bytes.length) * 8) / 6));
+}
+
 ;// CONCATENATED MODULE: ./lib/inputs/conflicts.js
 
 
@@ -25576,164 +25769,6 @@ function named(reference) {
 var yaml = __nccwpck_require__(1796);
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
-;// CONCATENATED MODULE: ./lib/secret.js
-/**
- * Values that must never be seen. A `Secret` prints as `***` whatever prints it; `reveal()` is called only where the
- * value goes on the wire or to a helper's stdin. `Secrets` knows every secret of a run, so that a log line, report or
- * error that quotes a server can be cleaned of them, in plain, base64, URL-encoded and JSON form.
- */
-const HIDDEN = '***';
-/** Shorter values would blank out innocent text; GitHub's own masking has the same limit in effect. */
-const SHORTEST = 4;
-/** Base64 of a longer text that a secret is part of (`user:password`, `Bearer …`) is looked for from this length on. */
-const SHORTEST_INSIDE = 8;
-/** In an address or the name of an image a shorter value may stand by chance. */
-const SHORTEST_IN_NAME = 16;
-/** So many characters of such a secret are a part of it, and not there by chance. */
-const PIECE = 12;
-class Secret {
-    #value;
-    constructor(value) {
-        this.#value = value;
-    }
-    reveal() {
-        return this.#value;
-    }
-    toString() {
-        return HIDDEN;
-    }
-    toJSON() {
-        return HIDDEN;
-    }
-    [Symbol.for('nodejs.util.inspect.custom')]() {
-        return HIDDEN;
-    }
-}
-class Secrets {
-    #forms = new Set();
-    /** Longest first, so that none leaves a part of another one. */
-    #sorted;
-    #beginnings;
-    #mask;
-    /** @param mask called with each new form before the secret is handed out (GitHub's `::add-mask::`). */
-    constructor(mask = () => undefined) {
-        this.#mask = mask;
-    }
-    /** Registers a value and returns it wrapped. Multi-line values are registered line by line as well. */
-    keep(value) {
-        for (const part of new Set([value, ...value.split(/\r?\n/)])) {
-            for (const form of [part, ...encodings(part)])
-                this.#register(form);
-        }
-        return new Secret(value);
-    }
-    /** `user:password` as Basic sends it: its base64 is a secret of its own. */
-    keepPair(user, password) {
-        const pair = `${user}:${password.reveal()}`;
-        const encoded = Buffer.from(pair, 'utf8').toString('base64');
-        this.#register(encoded);
-        return new Secret(encoded);
-    }
-    /** Hides every secret, and what is left of one where the text was cut, by whomever. */
-    redact(text) {
-        return this.#hideBeginnings(this.#hide(text, 0));
-    }
-    /** Hides the long ones alone: a name has to stay what it is. */
-    redactName(name) {
-        return this.#hide(name, SHORTEST_IN_NAME);
-    }
-    #hide(text, shortest) {
-        const forms = this.#longestFirst().filter((form) => form.length >= shortest);
-        const clean = forms.reduce((rest, form) => rest.replaceAll(form, HIDDEN), text);
-        return forms.reduce((rest, form) => (form.length < SHORTEST_IN_NAME ? rest : hidePieces(rest, form)), clean);
-    }
-    /** The beginning of a secret, however short, where `…` says that the text was cut. */
-    #hideBeginnings(text) {
-        const known = this.#allBeginnings();
-        return text.replace(/[^…]{4,16}(?=…)/g, (before) => {
-            for (let start = 0; before.length - start >= SHORTEST; start++)
-                if (known.has(before.slice(start)))
-                    return before.slice(0, start) + HIDDEN;
-            return before;
-        });
-    }
-    #allBeginnings() {
-        this.#beginnings ??= new Set([...this.#forms].flatMap((form) => Array.from({ length: Math.min(form.length, SHORTEST_IN_NAME) }, (_, at) => form.slice(0, at + 1))));
-        return this.#beginnings;
-    }
-    /** Whether an address that a server chose holds a secret. */
-    isIn(url) {
-        return this.#longestFirst().some((form) => form.length >= SHORTEST_IN_NAME && url.href.includes(form));
-    }
-    #longestFirst() {
-        this.#sorted ??= [...this.#forms].sort((a, b) => b.length - a.length);
-        return this.#sorted;
-    }
-    #register(form) {
-        if (form.trim().length < SHORTEST || this.#forms.has(form))
-            return;
-        this.#forms.add(form);
-        this.#sorted = undefined;
-        this.#beginnings = undefined;
-        this.#mask(form);
-    }
-}
-/** A long secret without its end, then without its beginning. */
-function hidePieces(text, form) {
-    const head = form.slice(0, PIECE);
-    const tail = form.slice(-PIECE);
-    const after = (at) => {
-        let end = PIECE;
-        while (end < form.length && text[at + end] === form[end])
-            end++;
-        return [at, at + end];
-    };
-    const clean = hideEach(text, head, after);
-    const before = (at, from) => {
-        let start = at;
-        while (start > from && at - start < form.length - PIECE && clean[start - 1] === form.at(start - at - 1 - PIECE))
-            start--;
-        return [start, at + PIECE];
-    };
-    return hideEach(clean, tail, before);
-}
-/** @param extent of what is hidden around a find, from where the one before ended. */
-function hideEach(text, piece, extent) {
-    let clean = '';
-    let from = 0;
-    for (let at = text.indexOf(piece); at >= 0; at = text.indexOf(piece, from)) {
-        const [start, end] = extent(at, from);
-        clean += text.slice(from, start) + HIDDEN;
-        from = end;
-    }
-    return from === 0 ? text : clean + text.slice(from);
-}
-function encodings(value) {
-    const bytes = Buffer.from(value, 'utf8');
-    const base64 = [
-        bytes.toString('base64'),
-        ...(value.length < SHORTEST_INSIDE ? [] : [0, 1, 2].map((at) => inside(bytes, at))),
-    ];
-    const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)];
-    return [
-        ...base64,
-        ...base64.map((form) => form.replace(/(?<!=)=+$/, '')),
-        ...base64.map((form) => form
-            .replaceAll('+', '-')
-            .replaceAll('/', '_')
-            .replace(/(?<!=)=+$/, '')),
-        ...percent,
-        ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
-        JSON.stringify(value).slice(1, -1),
-    ];
-}
-/** What is the same in the base64 of every text in which these bytes begin at an offset of 3n + `at`. */
-function inside(bytes, at) {
-    const encoded = Buffer.concat([Buffer.alloc(at), bytes]).toString('base64');
-    const unknown = [0, 2, 3][at];
-    return encoded.slice(unknown, Math.floor(((at + bytes.length) * 8) / 6));
-}
-
 ;// CONCATENATED MODULE: ./lib/inputs/address.js
 
 /** `https://api.example.com:6443`, or `in-cluster`. */
@@ -25926,6 +25961,7 @@ function checkCredentials({ text, secret, say, spell }) {
 
 
 
+
 const destinations_PREFIX = 'destination-';
 /** The keys of an entry beside `name`; a secret is never written into the list, which is no secret. */
 const KEYS = new Map(options/* OPTIONS */.lw.filter((option) => option.name.startsWith(destinations_PREFIX)).flatMap((option) => {
@@ -26020,6 +26056,9 @@ function secretOf(key, text, say, { env, secrets, readFile }) {
         say(`${key}-env`, `excludes ${key}-file: give one of them`);
     try {
         const value = tidy('secret', (path === undefined ? env[variable ?? ''] : (0,inputs_content/* readPath */.G7)(path, readFile, { quoted: false })) ?? '');
+        const short = value === '' ? undefined : tooShort(value);
+        if (short !== undefined)
+            say(`${key}-${path === undefined ? 'env' : 'file'}`, short);
         if (value !== '')
             return secrets.keep(value);
         if (path !== undefined)
@@ -26039,6 +26078,7 @@ var inputs_images = __nccwpck_require__(7591);
 // EXTERNAL MODULE: ./lib/inputs/release.js + 2 modules
 var inputs_release = __nccwpck_require__(2120);
 ;// CONCATENATED MODULE: ./lib/inputs/parse.js
+
 
 
 
@@ -26076,7 +26116,7 @@ function parse(collected, place, secrets, readFile) {
         platforms: platforms(text('platforms'), say),
         referrers: flag('referrers'),
         requireSigned: flag('require-signed'),
-        includeForeign: flag('include-foreign'),
+        ...foreign(text('include-foreign')),
         skipMissing: flag('skip-missing'),
         additionalTags,
         dryRun: flag('dry-run'),
@@ -26140,7 +26180,8 @@ function reader({ raw, problems: before, stray = [], env = {} }, place, secrets)
             const found = raw.get(option.name);
             if (found === undefined || found.from === 'default')
                 return;
-            const wrong = checkAt(place, option, found.value);
+            const short = option.type === 'secret' ? tooShort(found.value) : undefined;
+            const wrong = short ?? checkAt(place, option, found.value);
             if (wrong !== undefined)
                 say(option.name, wrong);
         },
@@ -26161,8 +26202,12 @@ function onlyFor({ hosts }) {
     return `is there only for ${hosts.map((host) => HOST_NAMES[host]).join(' and ')}`;
 }
 /** What the table alone can tell. */
-function checkValue({ name, type, range, values }, value) {
-    if (type === 'boolean' && !/^(?:true|false)$/i.test(value))
+function checkValue({ name, type, range, values, orHosts }, value) {
+    if (orHosts === true && !isFlag(value))
+        return (0,inputs_images/* splitList */.ry)(value)
+            .map(checkHost)
+            .find((wrong) => wrong !== undefined);
+    if (type === 'boolean' && !isFlag(value))
         return `${(0,core_text/* quote */.hD)(value)} is neither true nor false`;
     if (type === 'enum' && !values?.includes(value))
         return `${(0,core_text/* quote */.hD)(value)} is none of ${values?.join(', ')}`;
@@ -26174,6 +26219,19 @@ function checkValue({ name, type, range, values }, value) {
     if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most)
         return undefined;
     return `${(0,core_text/* quote */.hD)(value)} is no whole number from ${least} to ${most}`;
+}
+function isFlag(value) {
+    return /^(?:true|false)$/i.test(value);
+}
+function checkHost(host) {
+    if (/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/i.test(host))
+        return undefined;
+    return `${(0,core_text/* quote */.hD)(host)} is neither true nor false nor the name of a host, as in mcr.microsoft.com`;
+}
+function foreign(text = 'false') {
+    if (isFlag(text))
+        return { includeForeign: text.toLowerCase() === 'true' };
+    return { includeForeign: true, foreignHosts: (0,inputs_images/* splitList */.ry)(text.toLowerCase()) };
 }
 function sideOf(side, inputs, place, readFile) {
     const full = (name) => `${side}-${name}`;
@@ -28346,7 +28404,13 @@ const WHAT = [
     },
     { name: 'referrers', type: 'boolean', default: 'true', meaning: 'Copy signatures, SBOMs and attestations too.' },
     { name: 'require-signed', type: 'boolean', default: 'false', meaning: 'A signature must be there; not verified.' },
-    { name: 'include-foreign', type: 'boolean', default: 'false', meaning: 'Copy non-distributable layers by URL.' },
+    {
+        name: 'include-foreign',
+        type: 'boolean',
+        orHosts: true,
+        default: 'false',
+        meaning: 'Copy non-distributable layers by URL: true, or only from these hosts.',
+    },
     { name: 'skip-missing', type: 'boolean', default: 'false', meaning: 'Leave out what a source index lacks.' },
     { name: 'additional-tags', type: 'list', meaning: 'More tags for the same digest at the destination.' },
 ];
@@ -29126,6 +29190,59 @@ function parseShard(text) {
  */
 function isInShard(name, { index, of }) {
     return (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(name).digest().readUInt32BE(0) % of === index - 1;
+}
+
+
+/***/ }),
+
+/***/ 154:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   F5: () => (/* binding */ giveBack),
+/* harmony export */   nW: () => (/* binding */ lender),
+/* harmony export */   uM: () => (/* binding */ share)
+/* harmony export */ });
+/**
+ * Buffers that go round. A new one for every piece of a large body is memory outside of V8's heap, which V8 answers by
+ * marking its heap some forty times for every GiB: a third of the CPU of a copy, and 70 MiB of buffers that wait to be
+ * found dead (Node 24, 8 blobs of 128 MiB).
+ */
+const LOAN = Symbol('loan');
+/** Keeps no more than this for the next one: what a pause between two blobs leaves over. */
+const KEPT = 64;
+/** @param size bytes of each buffer. What is in it when it is lent is nobody's. */
+function lender(size) {
+    const free = [];
+    return () => {
+        const buffer = free.pop() ?? Buffer.allocUnsafeSlow(size);
+        const end = () => {
+            if (free.length < KEPT)
+                free.push(buffer);
+        };
+        Object.assign(buffer, { [LOAN]: { users: 1, end } });
+        return buffer;
+    };
+}
+/** So many readers get this piece; it is free when all of them have given it back. */
+function share(piece, users) {
+    if (piece[LOAN] !== undefined)
+        piece[LOAN].users = users;
+}
+/**
+ * To be called, once, by a reader who is through with these bytes and knows that nobody it gave them to still reads. The
+ * others need not know about loans: what never comes back is collected like any other buffer. A part of a piece
+ * (`subarray`) is not on loan.
+ */
+function giveBack(piece) {
+    const loan = piece[LOAN];
+    if (loan === undefined)
+        return;
+    loan.users -= 1;
+    if (loan.users > 0)
+        return;
+    delete piece[LOAN];
+    loan.end();
 }
 
 
@@ -30016,8 +30133,8 @@ function followText(tag, origin) {
 /* harmony export */   pm: () => (/* binding */ kubernetes),
 /* harmony export */   te: () => (/* binding */ apiUrlHint)
 /* harmony export */ });
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2857);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9716);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _http_answer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4809);
 /* harmony import */ var _token_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4649);
@@ -30048,7 +30165,10 @@ function kubernetes(url, side, send, context, login) {
             };
             const content = body === undefined ? undefined : JSON.stringify(body);
             const request = { method, url: new URL(base + path, url), headers, body: content, afterCancel };
-            return read(send, once ? { ...request, retry: false } : request, limit, side);
+            const reply = await read(send, once ? { ...request, retry: false } : request, limit, side);
+            if (reply.elsewhere !== undefined)
+                throw redirected(url, reply, reply.elsewhere, side);
+            return reply;
         },
     };
 }
@@ -30059,11 +30179,17 @@ async function read(send, request, limit, side) {
         const body = await (0,_http_answer_js__WEBPACK_IMPORTED_MODULE_1__/* .text */ .Qq)(res, limit);
         const type = (0,_http_answer_js__WEBPACK_IMPORTED_MODULE_1__/* .header */ .wx)(res, 'content-type') ?? '';
         const html = /^text\/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(body);
-        return { status: res.status, html, body, retryAfter: (0,_http_answer_js__WEBPACK_IMPORTED_MODULE_1__/* .retryAfter */ .P9)(res), headers: res.headers };
+        const elsewhere = res.leftOrigin === true ? res.url : undefined;
+        return { status: res.status, html, body, retryAfter: (0,_http_answer_js__WEBPACK_IMPORTED_MODULE_1__/* .retryAfter */ .P9)(res), headers: res.headers, elsewhere };
     }
     catch (thrown) {
         throw (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, side);
     }
+}
+/** What another origin says decides nothing: which registry gets the token, who logged in, what is there. */
+function redirected(api, { status }, to, side) {
+    const message = `${api.host} redirected a request for its API to ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .displayUrl */ .Qy)(to)}, whose answer is not used.`;
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('NOT_A_CLUSTER', message, { side, status, hint: apiUrlHint(api, side) });
 }
 /** A path with each value as exactly one encoded segment: path`/api/v1/namespaces/${namespace}`. */
 function path(parts, ...values) {
@@ -30075,11 +30201,11 @@ function segment(value) {
         throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `"${value}" is not a name that Kubernetes allows.`, { side: 'input' });
     return encodeURIComponent(value);
 }
-const statusSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
-    kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('Status'),
-    message: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(),
-    reason: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(),
-    details: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ name: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(), kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish() }).nullish(),
+const statusSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({
+    kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .literal */ .euz('Status'),
+    message: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+    reason: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+    details: zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({ name: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(), kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish() }).nullish(),
 });
 /** meta/v1 Status, when the reply is one: a refusal by Kubernetes itself and not by something in front of it. */
 function statusOf(reply) {
@@ -30103,7 +30229,7 @@ function titled(page, context) {
 }
 /** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
 function saidBy(words, context) {
-    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .oneLine */ .TN)(context.secrets.redact((0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .visible */ .RK)(words)), QUOTE_LIMIT);
+    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .oneLine */ .TN)(context.secrets.redact((0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .visible */ .RK)(words)), QUOTE_LIMIT);
 }
 /** A name as one word of a command to paste: a server chose it. */
 function word(name) {
@@ -30704,8 +30830,10 @@ async function revoke(tokens, network, kube, patience = PATIENCE) {
         timer = setTimeout(() => resolve('late'), patience);
     });
     const all = Promise.all(tokens.map((issued) => remove(issued, network, kube)));
-    if ((await Promise.race([all, late])) === 'late')
-        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up`);
+    if ((await Promise.race([all, late])) === 'late') {
+        const ends = tokens.map(endOf).join('; ');
+        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`);
+    }
     clearTimeout(timer);
 }
 async function remove(issued, network, kube) {
@@ -30715,8 +30843,9 @@ async function remove(issued, network, kube) {
     try {
         const send = network.as(kube.url, (0,credential/* fixedLogin */.u)('the token to delete', { kind: 'bearer', token: issued.token }));
         const reply = await (0,kubernetes/* kubernetes */.pm)(kube.url, kube.side, send, kube.context).request('DELETE', (0,kubernetes/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, { body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' }, afterCancel: true });
-        // 401 and 404: it is gone already.
-        if (reply.status < 300 || reply.status === 401 || reply.status === 404)
+        // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
+        const isGone = [401, 404].includes(reply.status) && (0,kubernetes/* statusOf */.c2)(reply) !== undefined;
+        if (isGone || (reply.status < 300 && !reply.html))
             return;
         warn(issued, (0,kubernetes/* said */.ag)(reply, kube.context), kube);
     }
@@ -30725,8 +30854,12 @@ async function remove(issued, network, kube) {
     }
 }
 function warn(issued, reason, kube) {
-    const end = issued.expires === undefined ? 'does not expire' : `expires at ${new Date(issued.expires).toISOString()}`;
-    kube.context.log.warn(`${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); it ${end}`);
+    kube.context.log.warn(`${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`);
+}
+function endOf({ expires }) {
+    return expires === undefined
+        ? 'it lives until it is deleted, because the server named no time at which it ends'
+        : `it expires at ${new Date(expires).toISOString()}`;
 }
 
 // EXTERNAL MODULE: external "node:crypto"
@@ -30969,11 +31102,15 @@ async function authorize(network, server, user, verifier, asked) {
     const request = { method: 'GET', url, headers, follow: false, retry: false };
     return asked.context.secrets.keep(judgeAuthorization(await (0,kubernetes/* read */.LF)(network.send, request, kubernetes/* OBJECT_LIMIT */.Uq, asked.side), asked));
 }
+/** Seconds, 100 years: more is no lifetime, and in the end no date either. */
+const LONGEST_LIFE = 100 * 365 * 86_400;
+const lifetimeSchema = schemas/* union */.KCZ([schemas/* number */.aig(), schemas/* string */.YjP().transform(Number)]).pipe(schemas/* number */.aig().gt(0).lte(LONGEST_LIFE));
 const tokenSchema = schemas/* looseObject */._H3({
     // Whatever cannot stand in a header is no token.
     access_token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
     token_type: schemas/* string */.YjP().regex(/^bearer$/i),
-    expires_in: schemas/* number */.aig().nonnegative().nullish(),
+    // An absurd lifetime is no reason to throw the token away: nothing would delete it then.
+    expires_in: lifetimeSchema.optional().catch(undefined),
 });
 async function redeem(network, server, code, verifier, asked) {
     const form = new URLSearchParams({
@@ -31013,10 +31150,10 @@ function judgeToken(reply, asked) {
             side: asked.side,
             status: 200,
         });
-    const lifetime = parsed.expires_in ?? 0;
+    const lifetime = parsed.expires_in;
     return {
         token: asked.context.secrets.keep(parsed.access_token),
-        expires: lifetime > 0 ? asked.context.now() + lifetime * 1000 : undefined,
+        expires: lifetime === undefined ? undefined : asked.context.now() + lifetime * 1000,
     };
 }
 function tokenOf(reply) {
@@ -31035,8 +31172,12 @@ var answer = __nccwpck_require__(4809);
 
 
 
-/** The service of every cluster (CIRO pkg/defaults); inside the cluster it has these names. */
-const SERVICE = /^image-registry\.openshift-image-registry\.svc(?:\.cluster\.local)?:5000$/;
+/**
+ * Names that the registry's service has inside the cluster: that of OpenShift 4 (CIRO pkg/defaults), and that of OpenShift 3,
+ * which clusters that were upgraded still name. Both namespaces belong to administrators. The service's IP, which OpenShift 3
+ * named too, is not accepted: nothing proves whose address it is.
+ */
+const SERVICE = /^(?:image-registry\.openshift-image-registry|docker-registry\.default)\.svc(?:\.cluster\.local)?(?::5000)?$/;
 /** CIRO pkg/defaults RouteName + namespace, as the router names hosts. */
 const ROUTE_PREFIX = 'default-route-openshift-image-registry.';
 const OAUTH_PREFIX = 'oauth-openshift.';
@@ -31077,22 +31218,22 @@ async function locate(parts, repository, learn) {
     learn(stream?.publicHost);
     if (stream?.publicHost !== undefined)
         return stream.publicHost;
-    if (stream?.internalHost !== undefined && inCluster) {
-        learn(stream.internalHost);
-        return stream.internalHost;
-    }
-    // The cluster has said that there is no route: whoever answers at its usual name is a tenant who has claimed it.
-    if (stream !== undefined && !inCluster)
-        throw notExposed(kube, stream);
+    // Without an integrated registry the API repeats what the stream's owner wrote (openshift-apiserver strategy.go).
+    const service = SERVICE.test(stream?.internalHost ?? '') ? stream?.internalHost : undefined;
+    if (service !== undefined && inCluster)
+        return service;
+    // The cluster has said that there is no route: a registry at its usual name is that of a tenant who has claimed the name.
+    if (stream !== undefined)
+        throw notExposed(kube, service !== undefined);
+    if (inCluster)
+        return 'image-registry.openshift-image-registry.svc:5000';
     const guess = await guessRoute(parts);
     if (guess.state === 'registry') {
         learn(guess.host);
         return guess.host;
     }
-    if (inCluster)
-        return 'image-registry.openshift-image-registry.svc:5000';
     if (guess.state === 'router')
-        throw notExposed(kube, undefined, guess.why);
+        throw notExposed(kube, true, guess.why);
     if (guess.state === 'failed' && guess.error.code === 'TLS')
         throw guess.error;
     throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', `Looking for the registry of ${kube.url.host}: no image stream that may be read names it, and ${guess.why}.`, { side: kube.side, hint: `Set ${kube.side}-registry, or have the registry exposed: ${answer/* EXPOSE_REGISTRY */.t_}` });
@@ -31149,9 +31290,8 @@ async function probe({ kube, network }, host) {
 function names(challenge, host) {
     return [host, `${host}:443`].some((one) => challenge.includes(`"https://${one}/openshift/token"`));
 }
-function notExposed(kube, stream, why) {
-    const removed = stream !== undefined && stream.internalHost === undefined;
-    const what = removed
+function notExposed(kube, exists, why) {
+    const what = !exists
         ? 'this cluster has no integrated registry'
         : `the registry is not reachable from outside the cluster${why === undefined ? '' : ` (${why})`}`;
     return new errors/* PromoteError */.jG('NOT_EXPOSED', `Looking for the registry of ${kube.url.host}: ${what}.`, {
@@ -32327,8 +32467,8 @@ function unique(all) {
 var report_report = __nccwpck_require__(5650);
 // EXTERNAL MODULE: ./lib/rows.js
 var lib_rows = __nccwpck_require__(4094);
-// EXTERNAL MODULE: ./lib/work.js + 45 modules
-var lib_work = __nccwpck_require__(4603);
+// EXTERNAL MODULE: ./lib/work.js + 5 modules
+var lib_work = __nccwpck_require__(867);
 ;// CONCATENATED MODULE: ./lib/tags.js
 
 
@@ -32837,7 +32977,9 @@ function overall(rows, { restores = false, mayBeEmpty = false }) {
 /* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4254);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3940);
-/* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(4603);
+/* harmony import */ var _side_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(129);
+/* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(867);
+
 
 
 
@@ -32853,7 +32995,7 @@ async function rollBack(undos, run) {
     const needed = new Set(undos.map(({ target }) => target));
     const destinations = config.destinations
         .filter(({ name }) => needed.has(name))
-        .map((to) => ({ config: to, side: (0,_work_js__WEBPACK_IMPORTED_MODULE_5__/* .logIn */ .E8)(to, run) }));
+        .map((to) => ({ config: to, side: (0,_work_js__WEBPACK_IMPORTED_MODULE_6__/* .logIn */ .E8)(to, run) }));
     try {
         return await Promise.all(undos.map(async (undo, image) => {
             const row = await undoOne(undo, destinations, run);
@@ -32862,7 +33004,7 @@ async function rollBack(undos, run) {
         }));
     }
     finally {
-        await (0,_work_js__WEBPACK_IMPORTED_MODULE_5__/* .logOut */ .je)(destinations.map(({ side }) => side));
+        await (0,_work_js__WEBPACK_IMPORTED_MODULE_6__/* .logOut */ .je)(destinations.map(({ side }) => side));
     }
 }
 async function undoOne(undo, destinations, run) {
@@ -32879,7 +33021,7 @@ async function undoOne(undo, destinations, run) {
     }
     catch (thrown) {
         const known = (0,_errors_js__WEBPACK_IMPORTED_MODULE_3__/* .asPromoteError */ .XO)(thrown, 'destination');
-        const error = known.side === 'destination' ? (0,_work_js__WEBPACK_IMPORTED_MODULE_5__/* .atTarget */ .P$)(known, undo.target) : known;
+        const error = known.side === 'destination' ? (0,_work_js__WEBPACK_IMPORTED_MODULE_6__/* .atTarget */ .P$)(known, undo.target) : known;
         if (error.code !== 'ABANDONED')
             run.halted.by ??= error;
         const { code, side = null, hint = null } = error;
@@ -32912,13 +33054,25 @@ function previousUnknown(name, promoted, now) {
         hint: 'Put the tag back by hand, or promote what it has to be at.',
     });
 }
-/** A registry whose name has neither dot nor port reads like a part of the repository. */
-function open(side, reference, { config }) {
+/**
+ * The report may have been changed on its way here: a row goes to the registry that its target is configured with, or, when
+ * that is a cluster alone, to the cluster's own.
+ */
+async function open(side, reference, { config }) {
     const { host, repository } = reference;
     const own = config.registry?.host;
-    if (host !== undefined || own === undefined || !repository.startsWith(`${own}/`))
+    // A registry whose name has neither dot nor port reads like a part of the repository.
+    if (host === undefined && own !== undefined && repository.startsWith(`${own}/`))
+        return side.repository({ ...reference, repository: repository.slice(own.length + 1) });
+    if ((0,_side_js__WEBPACK_IMPORTED_MODULE_5__/* .isConfigured */ .j)(reference, config))
         return side.repository(reference);
-    return side.repository({ ...reference, repository: repository.slice(own.length + 1) });
+    const found = own === undefined && side.cluster !== undefined ? await side.repository(reference) : undefined;
+    if (found?.cluster !== undefined)
+        return found;
+    throw new _errors_js__WEBPACK_IMPORTED_MODULE_3__/* .PromoteError */ .jG('USAGE', `${(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_4__/* .formatReference */ .FH)(reference)} is not at the registry of ${config.name}.`, {
+        side: 'input',
+        hint: `Check where the report comes from. If the promotion went to ${host}, configure that as the registry.`,
+    });
 }
 function unknownTarget({ destination, target }, { config }) {
     const names = config.destinations.map(({ name }) => name).join(', ');
@@ -33039,6 +33193,4363 @@ function bytesOf({ moved, plan, error }) {
 /** Further tags of the same image move nothing: what has arrived did so with the first. */
 function alreadyThere({ total, copied, mounted, present }) {
     return { total, copied: 0, mounted: 0, present: copied + mounted + present };
+}
+
+
+/***/ }),
+
+/***/ 129:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  j: () => (/* binding */ isConfigured),
+  O: () => (/* binding */ openSide)
+});
+
+// EXTERNAL MODULE: ./lib/credential.js
+var credential = __nccwpck_require__(9154);
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
+// EXTERNAL MODULE: ./lib/core/content.js
+var content = __nccwpck_require__(1510);
+// EXTERNAL MODULE: ./lib/errors.js
+var errors = __nccwpck_require__(452);
+// EXTERNAL MODULE: ./lib/credentials/auth-entry.js
+var auth_entry = __nccwpck_require__(8227);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/credentials/renewal.js
+var renewal = __nccwpck_require__(2258);
+// EXTERNAL MODULE: ./lib/credentials/run-program.js + 1 modules
+var run_program = __nccwpck_require__(6312);
+;// CONCATENATED MODULE: ./lib/credentials/credential-helper.js
+
+
+
+
+/** What helpers store Docker Hub under. */
+const DOCKER_HUB = 'https://index.docker.io/v1/';
+/** `docker-credential-<name> get` (github.com/docker/docker-credential-helpers, `credentials.Credentials`). */
+const Answer = schemas/* object */.Ikc({ Username: schemas/* string */.YjP().nullish(), Secret: schemas/* string */.YjP() });
+/** One run has one `Secrets`: the answers live as long as it does. */
+const answersOfRun = new WeakMap();
+/**
+ * Asks a credential helper; undefined when it knows none for the host. Each (helper, host) is asked once in a run,
+ * unless `again`. Throws HELPER.
+ */
+function askHelper(helper, context, again = false) {
+    const answers = answersOfRun.get(context.secrets) ?? new Map();
+    answersOfRun.set(context.secrets, answers);
+    const key = `${helper.name} ${helper.host}`;
+    const known = again ? undefined : answers.get(key);
+    if (known !== undefined)
+        return known;
+    const asked = ask(helper, context);
+    answers.set(key, asked);
+    asked.catch(() => {
+        if (answers.get(key) === asked)
+            answers.delete(key);
+    });
+    return asked;
+}
+async function ask(helper, context) {
+    if (!/^[A-Za-z0-9._-]+$/.test(helper.name))
+        throw new errors/* PromoteError */.jG('HELPER', 'The auth file names a credential helper whose name is not a plain word.', {
+            side: helper.side,
+            hint: 'credsStore and credHelpers take the part after docker-credential-: letters, digits, ".", "_" and "-".',
+        });
+    if (helper.host !== 'docker.io')
+        return askFor(helper.host, helper, context);
+    // docker stores the Hub under its old URL, podman under its name.
+    return (await askFor(DOCKER_HUB, helper, context)) ?? (await askFor(helper.host, helper, context));
+}
+async function askFor(serverUrl, helper, context) {
+    const command = `docker-credential-${helper.name}`;
+    const failed = (problem) => new errors/* PromoteError */.jG('HELPER', `The credential helper ${command} ${problem}`, {
+        side: helper.side,
+        hint: `Try it by hand: echo ${helper.host} | ${command} get`,
+    });
+    const finished = await (0,run_program/* runProgram */.m)({
+        what: `credential helper ${command}`,
+        command,
+        args: ['get'],
+        input: serverUrl,
+        side: helper.side,
+        hint: `Install ${command} in a folder of PATH, or take its name out of the auth file.`,
+        ...(helper.timeLimit === undefined ? {} : { timeLimit: helper.timeLimit }),
+    }, context);
+    if (finished.exitCode !== 0) {
+        if (/credentials not found/i.test(finished.stdout + finished.stderr))
+            return undefined;
+        // By the protocol errors go to stdout; an object there would be an answer, and is never quoted.
+        const said = (0,run_program/* firstLine */.T)(finished.stderr, context.secrets) || (0,run_program/* firstLine */.T)(plainText(finished.stdout), context.secrets);
+        throw failed(`failed for ${helper.host} (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`);
+    }
+    const answer = parseAnswer(finished.stdout);
+    if (answer === undefined)
+        throw failed('gave an answer that is not {"Username": …, "Secret": …}.');
+    return toCredential(answer, context);
+}
+/** `<token>` as the user says that the secret is an identity token (docker's cli/config/credentials). */
+function toCredential(answer, context) {
+    if (answer.Secret === '')
+        return undefined;
+    if (answer.Username === '<token>')
+        return { kind: 'identity', refreshToken: context.secrets.keep(answer.Secret) };
+    return (0,renewal/* basicCredential */.gp)(answer.Username ?? '', answer.Secret, context);
+}
+function parseAnswer(stdout) {
+    try {
+        return Answer.safeParse(JSON.parse(stdout)).data;
+    }
+    catch {
+        return undefined;
+    }
+}
+function plainText(stdout) {
+    return stdout.includes('{') ? '' : stdout;
+}
+
+// EXTERNAL MODULE: ./lib/credentials/read-file.js
+var read_file = __nccwpck_require__(5271);
+;// CONCATENATED MODULE: ./lib/credentials/auth-file.js
+
+
+
+
+
+
+
+/**
+ * The login for a registry from docker's config.json or containers' auth.json, credential helpers included. Undefined:
+ * no file has one. The given file must be readable and well formed (else IO, or HELPER when its helper fails); a file
+ * that is merely found is left out with a warning. `renew` reads the same file, or asks the same helper, again.
+ *
+ * @param key `docker.io` and its other names are one host; an entry for a longer part of the repository goes first.
+ */
+async function loginFromAuthFiles(key, options, context) {
+    if (options.explicit !== undefined)
+        return loginFrom(options.explicit, key, options, context);
+    for (const path of authFilePaths(context.env, process.platform)) {
+        const login = await loginFrom(path, key, options, context).catch((error) => {
+            if (!(error instanceof errors/* PromoteError */.jG) || error.code !== 'IO')
+                throw error;
+            if (!(0,read_file/* isAbsent */.W0)(error))
+                warnOnce(path, `${error.message} It is left out.`, context);
+            return undefined;
+        });
+        if (login !== undefined)
+            return login;
+    }
+    return undefined;
+}
+/** Where docker, Tekton and the containers tools keep logins; the first file that has an entry wins. */
+function authFilePaths(env, platform) {
+    const home = platform === 'win32' ? (env.USERPROFILE ?? env.HOME) : env.HOME;
+    const under = (folder, ...rest) => (folder ? [(0,external_node_path_.join)(folder, ...rest)] : []);
+    const config = env.XDG_CONFIG_HOME || (home ? (0,external_node_path_.join)(home, '.config') : undefined);
+    const paths = [
+        ...under(env.REGISTRY_AUTH_FILE),
+        ...under(env.DOCKER_CONFIG, 'config.json'),
+        ...under(home, '.docker', 'config.json'),
+        '/tekton/creds/.docker/config.json',
+        ...under(env.XDG_RUNTIME_DIR, 'containers', 'auth.json'),
+        ...under(config, 'containers', 'auth.json'),
+    ];
+    return [...new Set(paths)];
+}
+/** One login for each entry: what two repositories share and what they do not follows from the entry, not from its words. */
+const loginsOfRun = new WeakMap();
+async function loginFrom(given, key, options, context) {
+    const first = await lookIn(given, key, options, context, false);
+    if (first === undefined)
+        return undefined;
+    const logins = loginsOfRun.get(context.secrets) ?? new Map();
+    loginsOfRun.set(context.secrets, logins);
+    const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place]);
+    const what = { describe: first.describe, renewedBy: 'file' };
+    const login = logins.get(id) ?? (0,renewal/* renewableLogin */.Fr)(what, first, () => lookIn(given, key, options, context, true), context);
+    logins.set(id, login);
+    return login;
+}
+/** Within one file: the helper named for the host, then its entry, then the helper for everything. */
+async function lookIn(given, key, options, context, again) {
+    const from = (0,read_file/* fileOf */.W7)('auth file', given, options.side);
+    const { path } = from;
+    const file = (0,auth_entry/* parseAuthFile */.M9)((0,read_file/* readText */.yR)(from), from);
+    const ask = async (name) => {
+        const host = (0,auth_entry/* normaliseKey */.ay)(key.host, key.plainHttp);
+        const credential = await askHelper({ name, host, side: options.side }, context, again);
+        const describe = `credential helper ${name} of the auth file ${path}`;
+        return credential && { credential, describe, place: `${name} ${host}` };
+    };
+    const own = (0,auth_entry/* helperOf */.Yn)(file, key.host, key.plainHttp);
+    const helped = own ? await ask(own) : undefined;
+    if (helped !== undefined)
+        return helped;
+    const entry = (0,auth_entry/* findEntry */.w4)(file, key, context);
+    if (entry.credential !== undefined) {
+        const place = `entry ${(0,auth_entry/* normaliseKey */.ay)(key.host, key.plainHttp)} ${entry.entry}`;
+        return { credential: entry.credential, describe: `auth file ${path}`, place };
+    }
+    if (file.credsStore === undefined || own !== undefined)
+        return undefined;
+    // docker leaves an empty entry for each host whose login it gave to the store. Without one, a store that isn't
+    // installed here (docker-credential-desktop in a pod) is no reason to stop a copy that needs nothing from it.
+    const needed = options.explicit !== undefined || entry.mentioned;
+    return ask(file.credsStore).catch((error) => {
+        if (needed || !(error instanceof errors/* PromoteError */.jG) || error.code !== 'HELPER')
+            throw error;
+        warnOnce(path, `${error.message} The auth file ${(0,content/* shownPath */.pS)(path)} is left out.`, context);
+        return undefined;
+    });
+}
+/** Both sides and every image look into the same files: one warning for each is enough. */
+const warnedInRun = new WeakMap();
+function warnOnce(path, line, context) {
+    const warned = warnedInRun.get(context.secrets) ?? new Set();
+    warnedInRun.set(context.secrets, warned);
+    if (!warned.has(path))
+        context.log.warn(line);
+    warned.add(path);
+}
+
+// EXTERNAL MODULE: ./lib/credentials/token-file.js
+var token_file = __nccwpck_require__(5386);
+;// CONCATENATED MODULE: ./lib/credentials/pod.js
+
+
+
+
+/** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
+const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** The cluster that this pod runs in. Throws CREDENTIAL_MISSING where there is no pod or no account, IO for a broken one. */
+function podCluster(context, options = {}) {
+    const { side, folder = SERVICE_ACCOUNT } = options;
+    const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = context.env;
+    if (!host)
+        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', 'This is not a pod: KUBERNETES_SERVICE_HOST is not set.', {
+            side,
+            hint: '"in-cluster" works inside the cluster only: give the URL of its API server instead.',
+        });
+    const read = (name) => (0,read_file/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side });
+    try {
+        const ca = [read('ca.crt'), optional(() => read('service-ca.crt'))].filter((pem) => pem !== '');
+        return {
+            api: apiUrl(host, port ?? '443', side),
+            ca: ca.map((pem) => `${pem.trim()}\n`).join(''),
+            namespace: read('namespace').trim(),
+            login: (0,token_file/* tokenFileLogin */.r)({ describe: "pod's service account", path: (0,external_node_path_.join)(folder, 'token'), side }, context),
+        };
+    }
+    catch (error) {
+        if (!(0,read_file/* isAbsent */.W0)(error))
+            throw error;
+        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', error.message, {
+            side,
+            cause: error,
+            hint: 'The pod has no service account mounted (automountServiceAccountToken: false): mount one, or give a token.',
+        });
+    }
+}
+function apiUrl(host, port, side) {
+    const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
+    const text = `https://${name}:${port}`;
+    if (/^[A-Za-z0-9.:[\]-]+$/.test(`${name}:${port}`) && URL.canParse(text))
+        return new URL(text);
+    const message = 'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not make an address.';
+    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side, hint: 'The kubelet sets them: do not override them.' });
+}
+function optional(read) {
+    try {
+        return read();
+    }
+    catch (error) {
+        if ((0,read_file/* isAbsent */.W0)(error))
+            return '';
+        throw error;
+    }
+}
+
+// EXTERNAL MODULE: external "node:events"
+var external_node_events_ = __nccwpck_require__(8474);
+// EXTERNAL MODULE: external "node:timers/promises"
+var promises_ = __nccwpck_require__(8500);
+// EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/agent.js
+var agent = __nccwpck_require__(7405);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/http/answer.js + 1 modules
+var http_answer = __nccwpck_require__(4809);
+// EXTERNAL MODULE: ./lib/version.js
+var version = __nccwpck_require__(3411);
+;// CONCATENATED MODULE: ./lib/wire/incoming.js
+/** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
+const HIGH_WATER = 512 * 1024;
+/** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
+const MOST_UNREAD = 8 * 1024 * 1024;
+/**
+ * Chunks stay as they come. What arrived before a break is delivered before the error, so that a reader can resume after
+ * it. A reader who stops early closes the connection.
+ */
+class Incoming {
+    #chunks = [];
+    #controller;
+    #terms;
+    #size = 0;
+    #paused = false;
+    #ended = false;
+    #error;
+    #wake;
+    constructor(controller, terms) {
+        this.#controller = controller;
+        this.#terms = terms;
+    }
+    push(chunk) {
+        this.#chunks.push(chunk);
+        this.#size += chunk.byteLength;
+        if (this.#size > HIGH_WATER && !this.#paused && this.#terms.pausable) {
+            this.#paused = true;
+            this.#controller.pause();
+        }
+        if (this.#size > MOST_UNREAD && this.#error === undefined) {
+            this.fail(this.#terms.flooded());
+            this.#controller.abort(this.#error);
+        }
+        this.#wake?.();
+    }
+    end() {
+        this.#ended = true;
+        this.#wake?.();
+    }
+    fail(error) {
+        this.#error ??= error;
+        this.#wake?.();
+    }
+    async *[Symbol.asyncIterator]() {
+        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
+        let waiting = false;
+        const timer = setTimeout(() => {
+            if (waiting)
+                this.fail(this.#terms.stalled());
+        }, this.#terms.stallTimeout);
+        try {
+            for (;;) {
+                const chunk = this.#chunks.shift();
+                if (chunk !== undefined) {
+                    this.#taken(chunk);
+                    yield chunk;
+                }
+                else if (this.#error !== undefined)
+                    throw this.#error;
+                else if (this.#ended)
+                    return;
+                else {
+                    waiting = true;
+                    timer.refresh();
+                    await new Promise((resolve) => {
+                        this.#wake = resolve;
+                    });
+                    waiting = false;
+                }
+            }
+        }
+        finally {
+            clearTimeout(timer);
+            this.#wake = undefined;
+            this.#chunks.length = 0;
+            if (!this.#ended)
+                this.#controller.abort(this.#error ?? new Error('the reader stopped'));
+            this.#terms.left();
+        }
+    }
+    #taken(chunk) {
+        this.#size -= chunk.byteLength;
+        if (this.#paused && this.#size < HIGH_WATER / 2) {
+            this.#paused = false;
+            this.#controller.resume();
+        }
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/wire/exchange.js
+
+
+
+/**
+ * Sends `request` once.
+ *
+ * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
+ * timeout), the beginning of the answer (`patience`), the next bytes of the answer (stall timeout). A slow source of an
+ * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
+ */
+function exchange(request, wire, terms) {
+    return new Promise((resolve, reject) => {
+        const one = new Exchange(request, terms, { resolve, reject });
+        try {
+            one.start(wire);
+        }
+        catch (thrown) {
+            one.onResponseError(undefined, thrown);
+        }
+    });
+}
+class Exchange {
+    #request;
+    #terms;
+    #settle;
+    #forget;
+    #controller;
+    #incoming;
+    #timer;
+    /** The request failed, whatever the connection says later. */
+    #over = false;
+    /** What the caller's own stream threw. */
+    #ours;
+    constructor(request, terms, settle) {
+        this.#request = request;
+        this.#terms = terms;
+        this.#settle = settle;
+        this.#forget = terms.onCancel((reason) => this.#break(reason));
+    }
+    start(wire) {
+        this.#owe('connect', this.#terms.stallTimeout);
+        wire.dispatcher.dispatch({
+            origin: wire.origin,
+            path: wire.path,
+            method: this.#request.method,
+            headers: { ...wire.headers, ...lengthOf(this.#request.body) },
+            // The declaration forgets iterables; the documentation and the code have them.
+            body: this.#outgoing(this.#request.body),
+            headersTimeout: 0,
+            bodyTimeout: 0,
+            // undici closes the connection after every HEAD otherwise: a handshake for each probe.
+            reset: false,
+        }, this);
+    }
+    onRequestStart(controller) {
+        this.#controller = controller;
+        if (this.#over)
+            controller.abort(new Error('given up while connecting'));
+        else if (isStream(this.#request.body))
+            this.#owesNothing();
+        else
+            this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
+    }
+    onResponseStart(controller, status, headers) {
+        if (status < 200 || this.#over)
+            return;
+        this.#owesNothing();
+        this.#incoming = new Incoming(controller, {
+            stallTimeout: this.#terms.stallTimeout,
+            stalled: () => this.#late('answer body', this.#terms.stallTimeout),
+            pausable: this.#request.bulk === true,
+            flooded: () => this.#flood(),
+            left: this.#forget,
+        });
+        this.#settle.resolve({ status, headers, url: this.#request.url, body: this.#incoming });
+    }
+    onResponseData(_controller, chunk) {
+        this.#incoming?.push(chunk);
+    }
+    onResponseEnd() {
+        this.#forget();
+        this.#incoming?.end();
+    }
+    onResponseError(_controller, error) {
+        if (this.#over)
+            return;
+        if (this.#ours !== undefined)
+            this.#fail(this.#ours.thrown);
+        else
+            this.#fail(this.#terms.explain(error));
+    }
+    /** undici takes the next chunk when the socket has room for it again. */
+    async *#stream(stream) {
+        try {
+            for await (const chunk of stream) {
+                this.#owe('body', this.#terms.stallTimeout);
+                yield chunk;
+                this.#owesNothing();
+            }
+        }
+        catch (thrown) {
+            this.#ours = { thrown };
+            throw thrown;
+        }
+        this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
+    }
+    #outgoing(body) {
+        if (body === undefined)
+            return null;
+        if (isStream(body))
+            return this.#stream(body.stream);
+        return typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
+    }
+    #owe(what, milliseconds) {
+        this.#owesNothing();
+        if (this.#over || this.#incoming !== undefined)
+            return;
+        this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds);
+    }
+    #owesNothing() {
+        clearTimeout(this.#timer);
+    }
+    #late(what, milliseconds) {
+        const { method, url } = this.#request;
+        const message = `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${DEBTS[what]} for ${milliseconds / 1000} s.`;
+        return new errors/* PromoteError */.jG(what === 'connect' ? 'NETWORK' : 'STALLED', message, {
+            side: this.#terms.side,
+            transient: true,
+            hint: what === 'connect' ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
+        });
+    }
+    #flood() {
+        const { method, url } = this.#request;
+        const message = `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: the answer is longer than anybody asked for.`;
+        return new errors/* PromoteError */.jG('PROTOCOL', message, { side: this.#terms.side });
+    }
+    #break(reason) {
+        if (this.#over)
+            return;
+        this.#fail(reason);
+        this.#controller?.abort(reason);
+    }
+    #fail(reason) {
+        this.#over = true;
+        this.#owesNothing();
+        this.#forget();
+        this.#incoming?.fail(reason);
+        this.#settle.reject(reason);
+    }
+}
+const DEBTS = {
+    connect: 'no connection',
+    body: 'the server has not taken the next bytes of the upload',
+    answer: 'no answer',
+    'answer body': 'not one byte of the answer came',
+};
+function isStream(body) {
+    return typeof body === 'object' && 'stream' in body;
+}
+function lengthOf(body) {
+    return isStream(body) ? { 'content-length': String(body.size) } : {};
+}
+
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
+// EXTERNAL MODULE: external "node:fs"
+var external_node_fs_ = __nccwpck_require__(3024);
+// EXTERNAL MODULE: external "node:tls"
+var external_node_tls_ = __nccwpck_require__(1692);
+var external_node_tls_namespaceObject = /*#__PURE__*/__nccwpck_require__.t(external_node_tls_, 2);
+;// CONCATENATED MODULE: ./lib/wire/trust.js
+/** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
+
+
+
+
+
+const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g;
+/**
+ * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget it), SSL_CERT_FILE,
+ * and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of
+ * Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
+ */
+function addedAuthorities(env) {
+    const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''));
+    const folders = (env.SSL_CERT_DIR ?? '').split(external_node_path_.delimiter).filter((folder) => folder !== '');
+    return [...extra, ...folders.flatMap(pemsIn)];
+}
+/**
+ * One context for all connections of a side: building it costs tens of milliseconds, a `ca` array would cost that for
+ * every connection.
+ * @param own PEM text of the side's own authority.
+ */
+function trustContext(env, own, side, identity) {
+    const added = [...addedAuthorities(env), ...ownAuthorities(own, side)];
+    // Node reads its default roots once for all contexts; as a list they would be read again for each.
+    const ca = added.length === 0 ? {} : { ca: [...new Set([...defaultRoots(), ...added])] };
+    try {
+        return external_node_tls_.createSecureContext({ ...ca, ...(identity && { cert: identity.cert, key: identity.key }) });
+    }
+    catch (thrown) {
+        // Damaged authorities are passed over, so it is the identity.
+        const message = thrown instanceof Error ? thrown.message : String(thrown);
+        throw new errors/* PromoteError */.jG('USAGE', `The client certificate and its key cannot be used: ${message}.`, {
+            side,
+            cause: thrown,
+        });
+    }
+}
+/** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
+function ownAuthorities(own, side) {
+    if (own === undefined || own.trim() === '')
+        return [];
+    const pems = own.match(PEM) ?? [];
+    if (pems.length > 0 && pems.every(isCertificate))
+        return pems;
+    throw new errors/* PromoteError */.jG('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
+        side,
+        hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
+    });
+}
+function optionOf(side) {
+    return side === 'input' ? 'ca' : `${side}-ca`;
+}
+function isCertificate(pem) {
+    try {
+        return new external_node_crypto_.X509Certificate(pem).subject !== undefined;
+    }
+    catch {
+        return false;
+    }
+}
+function defaultRoots() {
+    // Node 22.15 and later; includes what --use-system-ca found.
+    const { getCACertificates } = external_node_tls_namespaceObject;
+    return getCACertificates?.('default') ?? external_node_tls_.rootCertificates;
+}
+function pemsIn(folder) {
+    try {
+        return (0,external_node_fs_.readdirSync)(folder)
+            .sort()
+            .flatMap((name) => pemsOf((0,external_node_path_.join)(folder, name)));
+    }
+    catch {
+        return [];
+    }
+}
+function pemsOf(file) {
+    try {
+        return file !== '' && (0,external_node_fs_.statSync)(file).isFile() ? ((0,external_node_fs_.readFileSync)(file, 'latin1').match(PEM) ?? []) : [];
+    }
+    catch {
+        return [];
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/wire/failure.js
+/** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
+
+
+
+
+/** Subject of the cluster's service CA (openshift/service-ca-operator): signs `*.svc` certificates. */
+const SERVICE_CA = 'openshift-service-serving-signer';
+/** Certificate verdicts of OpenSSL as Node spells them (node/src/crypto/crypto_common.cc). */
+const VERDICTS = new Set(`UNABLE_TO_GET_ISSUER_CERT UNABLE_TO_GET_ISSUER_CERT_LOCALLY UNABLE_TO_VERIFY_LEAF_SIGNATURE SELF_SIGNED_CERT_IN_CHAIN
+  DEPTH_ZERO_SELF_SIGNED_CERT CERT_SIGNATURE_FAILURE CERT_NOT_YET_VALID CERT_HAS_EXPIRED ERROR_IN_CERT_NOT_BEFORE_FIELD
+  ERROR_IN_CERT_NOT_AFTER_FIELD CERT_CHAIN_TOO_LONG CERT_REVOKED INVALID_CA PATH_LENGTH_EXCEEDED INVALID_PURPOSE
+  CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/));
+/** code: [project's code, what happened, transient, hint]. */
+const KNOWN = {
+    EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
+    ECONNREFUSED: [
+        'NETWORK',
+        'the connection was refused',
+        true,
+        'Check host and port, and that the service is running.',
+    ],
+    ECONNRESET: ['NETWORK', 'the connection was reset', true],
+    EPIPE: ['NETWORK', 'the connection was closed while sending', true],
+    ETIMEDOUT: ['NETWORK', 'the connection timed out', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    EHOSTUNREACH: ['NETWORK', 'no route to the host', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    ENETUNREACH: ['NETWORK', 'the network is unreachable', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
+    EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
+    // A request that still waited for its turn when the connections of the run were closed.
+    UND_ERR_DESTROYED: ['CANCELLED', 'the run is over', false],
+    UND_ERR_CLOSED: ['CANCELLED', 'the run is over', false],
+    UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
+    UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
+    UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: ['PROTOCOL', 'the bytes to send are not as many as announced', false],
+    UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],
+};
+/** Any thrown value; a PromoteError passes unchanged. */
+function failure(thrown, scene) {
+    if (thrown instanceof errors/* PromoteError */.jG)
+        return thrown;
+    const error = innermost(thrown);
+    const code = codeOf(error);
+    const detail = { side: scene.side, cause: thrown };
+    if (VERDICTS.has(code))
+        return certificateRefused(error, code, scene);
+    if (code === 'ENOTFOUND') {
+        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the name ${(0,core_text/* oneLine */.TN)(scene.url.hostname, 253)} is unknown (ENOTFOUND).`, {
+            ...detail,
+            hint: 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).',
+            // A name that was found before is a failing name server.
+            transient: scene.known,
+        });
+    }
+    const known = KNOWN[code];
+    if (known !== undefined) {
+        const [to, happened, transient, hint] = known;
+        return new errors/* PromoteError */.jG(to, `${scene.what}: ${happened} (${code}).`, { ...detail, transient, hint });
+    }
+    if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
+        return handshakeFailed(error, code, scene);
+    const message = `${scene.what}: ${(0,core_text/* oneLine */.TN)(error instanceof Error ? error.message : String(error), 300)}.`;
+    // undici's parser of answers; its code is often undefined.
+    if (!(error instanceof Error) || error.name !== 'HTTPParserError')
+        return new errors/* PromoteError */.jG('INTERNAL', message, detail);
+    return new errors/* PromoteError */.jG('PROTOCOL', message, { ...detail, hint: 'The other side does not speak HTTP on this port.' });
+}
+/** An alert is the peer's mood (a router restarting, a handshake cut); other failures are a matter of configuration. */
+function handshakeFailed(error, code, scene) {
+    const words = error instanceof Error ? error.message : '';
+    const detail = { side: scene.side, cause: error };
+    if (/alert/i.test(`${code} ${words}`)) {
+        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the server broke off the TLS handshake (${code}: ${reasonOf(words)}).`, {
+            ...detail,
+            transient: true,
+        });
+    }
+    const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
+    return new errors/* PromoteError */.jG('TLS', `${scene.what}: the TLS handshake failed (${[code, reasonOf(words)].filter((part) => part !== '').join(': ')}).`, {
+        ...detail,
+        hint: plain.test(`${code} ${words}`)
+            ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
+            : 'Client and server have no TLS version or cipher in common, or something between them interferes.',
+    });
+}
+/** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
+function reasonOf(message) {
+    const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
+    return (0,core_text/* oneLine */.TN)(reason ?? message, 200);
+}
+function certificateRefused(error, code, scene) {
+    const shown = scene.certificate;
+    const names = shown === undefined ? '' : `; the server showed subject "${failure_name(shown.subject)}", issuer "${failure_name(shown.issuer)}"`;
+    const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`;
+    const host = (0,core_text/* oneLine */.TN)(scene.url.host, 260);
+    const refuse = (why, hint) => new errors/* PromoteError */.jG('TLS', `${scene.what}: ${why}${names} (${code}).`, { side: scene.side, cause: error, hint });
+    if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
+        const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
+        return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
+    }
+    if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
+        const dates = shown === undefined ? '' : `, valid from ${shown.validFrom} to ${shown.validTo}`;
+        const what = code === 'CERT_HAS_EXPIRED' ? 'has expired' : 'is not valid yet';
+        return refuse(`a certificate of ${host} ${what}${dates}`, `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`);
+    }
+    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, scene, skip));
+}
+function unknownAuthority(shown, scene, skip) {
+    const option = optionOf(scene.side);
+    if (shown?.issuer.includes(SERVICE_CA) === true) {
+        return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`;
+    }
+    const other = scene.authorities.some(isServiceAuthority)
+        ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
+        : '';
+    return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`;
+}
+function isServiceAuthority(pem) {
+    return new external_node_crypto_.X509Certificate(pem).subject.includes(SERVICE_CA);
+}
+/** `CN=a\nO=b` → `CN=a, O=b`. */
+function failure_name(distinguished) {
+    return (0,core_text/* oneLine */.TN)((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300);
+}
+/** Happy eyeballs throw an AggregateError with one error per address; wrappers keep theirs as the cause. */
+function innermost(thrown) {
+    let error = thrown;
+    for (let depth = 0; depth < 5; depth++) {
+        const inner = error instanceof AggregateError ? error.errors[0] : undefined;
+        const next = inner ?? (error instanceof Error && codeOf(error) === '' ? error.cause : undefined);
+        if (next === undefined || next === null)
+            return error;
+        error = next;
+    }
+    return error;
+}
+function codeOf(error) {
+    if (typeof error !== 'object' || error === null || !('code' in error))
+        return '';
+    return typeof error.code === 'string' ? error.code : '';
+}
+
+// EXTERNAL MODULE: ./node_modules/undici/lib/core/errors.js
+var core_errors = __nccwpck_require__(8707);
+// EXTERNAL MODULE: ./lib/lent.js
+var lent = __nccwpck_require__(154);
+;// CONCATENATED MODULE: ./lib/wire/framing.js
+/** Answers of HTTP/1.1 servers, taken from the bytes as they come (RFC 9112). Only what a GET, PUT or PATCH can bring. */
+
+/** All lines before the body, and after it: what Node and undici allow (`http.maxHeaderSize`). */
+const HEAD_LIMIT = 16 * 1024;
+const LINE_FEED = 10;
+class AnswerParser {
+    #receiver;
+    #part = 'status';
+    /** The beginning of a line whose end has not come. */
+    #begun = '';
+    /** Bytes of lines that count for the limit. */
+    #lines = 0;
+    /** Bytes of the body, or of the chunk, that are still to come. */
+    #left = 0;
+    #status = 0;
+    #headers = Object.create(null);
+    #reusable = false;
+    constructor(receiver) {
+        this.#receiver = receiver;
+    }
+    /** Throws what undici's parser would throw. */
+    take(bytes) {
+        let at = 0;
+        while (at < bytes.length) {
+            if (this.#part === 'over')
+                throw malformed('more came than the answer');
+            else if (this.#part === 'rest')
+                at = this.#data(bytes, at, bytes.length);
+            else if (this.#part === 'body' || this.#part === 'chunk')
+                at = this.#counted(bytes, at);
+            else
+                at = this.#line(bytes, at);
+        }
+    }
+    /** The other side has ended the connection. */
+    close() {
+        if (this.#part === 'rest')
+            this.#end();
+        else if (this.#part !== 'over')
+            throw new core_errors.SocketError('other side closed');
+    }
+    #data(bytes, from, to) {
+        this.#receiver.data(bytes.subarray(from, to));
+        return to;
+    }
+    #counted(bytes, from) {
+        const to = Math.min(bytes.length, from + this.#left);
+        this.#left -= to - from;
+        this.#data(bytes, from, to);
+        if (this.#left === 0 && this.#part === 'chunk')
+            this.#part = 'gap';
+        else if (this.#left === 0)
+            this.#end();
+        return to;
+    }
+    #line(bytes, from) {
+        const feed = bytes.indexOf(LINE_FEED, from);
+        const to = feed === -1 ? bytes.length : feed;
+        this.#lines += to - from + 1;
+        if (this.#lines > HEAD_LIMIT)
+            throw new core_errors.HeadersOverflowError();
+        this.#begun += bytes.toString('latin1', from, to);
+        if (feed === -1)
+            return to;
+        const line = this.#begun.slice(0, -1);
+        if (!this.#begun.endsWith('\r') || /[\r\0]/.test(line))
+            throw malformed('a line does not end with CR LF');
+        this.#begun = '';
+        this.#apply(line);
+        return feed + 1;
+    }
+    #apply(line) {
+        if (this.#part === 'status')
+            this.#statusLine(line);
+        else if (this.#part === 'fields' && line !== '')
+            this.#field(line);
+        else if (this.#part === 'fields')
+            this.#headDone();
+        else if (this.#part === 'size')
+            this.#chunkSize(line);
+        else if (this.#part === 'gap' && line !== '')
+            throw malformed('a chunk is longer than its size');
+        else if (this.#part === 'gap')
+            this.#begin('size');
+        else if (line === '')
+            this.#end(); // of the trailers; what they say is not used
+    }
+    #begin(part) {
+        this.#part = part;
+        this.#lines = 0;
+    }
+    #statusLine(line) {
+        const [, minor, status] = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: |$)/.exec(line) ?? [];
+        if (status === undefined)
+            throw malformed('Expected HTTP/1.1');
+        this.#status = Number(status);
+        this.#reusable = minor === '1';
+        this.#part = 'fields';
+    }
+    #field(line) {
+        const colon = line.indexOf(':');
+        const name = line.slice(0, Math.max(0, colon)).toLowerCase();
+        // Also what begins with a space: the continuation of the line before, which nobody may send any more.
+        if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name))
+            throw malformed('a header without a name');
+        const value = line.slice(colon + 1).trim();
+        const before = this.#headers[name];
+        this.#headers[name] = before === undefined ? value : [...[before].flat(), value];
+    }
+    #headDone() {
+        const status = this.#status;
+        if (status === 101)
+            throw malformed('101 was not asked for');
+        const headers = this.#headers;
+        this.#headers = Object.create(null);
+        if (status < 200) {
+            this.#part = 'status'; // the limit goes on: interim answers without end are an answer that is too large
+            return;
+        }
+        const connection = tokens(headers.connection);
+        if (connection.includes('close'))
+            this.#reusable = false;
+        const coding = tokens(headers['transfer-encoding']);
+        const length = framing_lengthOf(headers['content-length']);
+        const none = status === 204 || status === 304;
+        if (!none && coding.length > 0) {
+            if (coding.join() !== 'chunked')
+                throw malformed(`an unknown transfer coding`);
+            // RFC 9112 6.3: a length beside it is somebody's mistake or attack.
+            if (length !== undefined)
+                this.#reusable = false;
+            this.#begin('size');
+        }
+        else if (!none && length === undefined) {
+            this.#reusable = false;
+            this.#part = 'rest';
+        }
+        else {
+            this.#left = none ? 0 : (length ?? 0);
+            this.#part = 'body';
+        }
+        this.#receiver.head(status, headers);
+        if (this.#part === 'body' && this.#left === 0)
+            this.#end();
+    }
+    #chunkSize(line) {
+        const [, size] = /^([0-9A-Fa-f]{1,13})[ \t]*(?:;|$)/.exec(line) ?? [];
+        if (size === undefined)
+            throw malformed('a chunk without a size');
+        this.#left = Number.parseInt(size, 16);
+        this.#begin(this.#left === 0 ? 'trailers' : 'chunk');
+    }
+    #end() {
+        this.#part = 'over';
+        this.#receiver.end(this.#reusable);
+    }
+}
+function framing_lengthOf(value) {
+    const all = new Set(tokens(value));
+    if (all.size === 0)
+        return undefined;
+    const [length = ''] = all;
+    // RFC 9112 6.3: the same number twice is one; anything else has no length at all.
+    if (all.size > 1 || !/^\d{1,15}$/.test(length))
+        throw malformed('Content-Length is no number');
+    return Number(length);
+}
+function tokens(value) {
+    const parts = [value ?? []].flat().flatMap((line) => line.split(','));
+    return parts.map((part) => part.trim().toLowerCase()).filter((part) => part !== '');
+}
+function malformed(what) {
+    return new core_errors.HTTPParserError(`Parse Error: ${what}`);
+}
+
+// EXTERNAL MODULE: external "node:http"
+var external_node_http_ = __nccwpck_require__(7067);
+;// CONCATENATED MODULE: external "node:https"
+const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
+// EXTERNAL MODULE: ./node_modules/undici/lib/core/connect.js
+var connect = __nccwpck_require__(9136);
+;// CONCATENATED MODULE: ./lib/wire/tunnel.js
+/** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
+
+
+
+
+
+
+/**
+ * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
+ * fail. https://nodejs.org/api/net.html#socketconnectoptions-connectlistener
+ */
+const ADDRESS_ATTEMPT = 2500;
+/** @param onread for one connection only: each needs a buffer of its own. */
+function connector(wiring, tunnel, onread) {
+    const common = {
+        timeout: wiring.timeout,
+        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
+        ...(onread === undefined ? {} : { onread }),
+    };
+    const build = lazy(() => connect(common));
+    const secure = lazy(() => connect({
+        ...common,
+        secureContext: wiring.context(),
+        ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
+        rejectUnauthorized: !wiring.insecure,
+    }));
+    const open = (options, callback) => {
+        if (options.protocol !== 'https:')
+            return build()(options, callback);
+        let shown;
+        // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
+        // before it reports the error, so it is read when the handshake ends, before Node judges it.
+        const socket = secure()(options, (...[error, connected]) => {
+            if (error === null)
+                return callback(null, connected);
+            if (shown !== undefined)
+                wiring.shown.set(error, new external_node_crypto_.X509Certificate(shown));
+            callback(error, null);
+        });
+        socket.prependOnceListener('secure', () => {
+            // `getPeerX509Certificate` here would leave Node 20's own check of the name with a certificate without names.
+            shown = socket.getPeerCertificate().raw;
+        });
+    };
+    if (tunnel === undefined)
+        return (options, callback) => attempt(() => open(options, callback), callback);
+    return (options, callback) => {
+        throughProxy(tunnel, options, wiring).then((httpSocket) => attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
+    };
+}
+/** As undici names an origin to a connector: an IPv6 address without brackets. */
+function addressOf({ protocol, host, hostname, port }) {
+    return { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port };
+}
+/** A context that cannot be built is the request's error, not an exception in the dispatcher. */
+function attempt(open, callback) {
+    try {
+        open();
+    }
+    catch (thrown) {
+        callback(thrown, null);
+    }
+}
+/** Builds once, and again only when building failed. */
+function lazy(build) {
+    let built;
+    return () => {
+        built ??= { value: build() };
+        return built.value;
+    };
+}
+function throughProxy(tunnel, target, wiring) {
+    const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
+    const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
+    const https = tunnel.url.protocol === 'https:';
+    return new Promise((resolve, reject) => {
+        const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
+            method: 'CONNECT',
+            host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
+            port: tunnel.url.port || (https ? 443 : 80),
+            path: authority,
+            headers: { host: authority, ...authorization },
+            agent: false,
+            signal: wiring.signal,
+            timeout: wiring.timeout,
+            ...(https ? { secureContext: tunnel.context() } : {}),
+        });
+        request.once('connect', (response, socket, head) => {
+            socket.setTimeout(0);
+            if (response.statusCode !== 200) {
+                socket.destroy();
+                reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
+                return;
+            }
+            if (head.length > 0)
+                socket.unshift(head);
+            resolve(socket);
+        });
+        // Some proxies answer a refusal as if CONNECT were an ordinary request.
+        request.once('response', (response) => {
+            response.destroy();
+            reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
+        });
+        request.once('timeout', () => {
+            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side));
+        });
+        request.once('error', (error) => {
+            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, wiring.side, error));
+        });
+        request.end();
+    });
+}
+function proxyRefused(proxy, target, status, words, side) {
+    const hint = status === 407
+        ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
+        : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${(0,core_text/* oneLine */.TN)(words, 200)}".`, {
+        side,
+        status,
+        hint,
+        // A proxy that could not reach the target, or is restarting.
+        transient: status === 502 || status === 503 || status === 504,
+    });
+}
+function proxyFailed(tunnel, target, reason, side, cause) {
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${(0,core_text/* oneLine */.TN)(reason, 200)}.`, {
+        side,
+        cause,
+        hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
+        transient: true,
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/wire/lane.js
+
+
+
+
+/** What is handed on at once, either way: writing each TLS record of 16 KiB costs more than copying sixteen together. */
+const PIECE = 256 * 1024;
+/** Bytes that arrive slower than this fills a piece are handed on all the same (milliseconds). */
+const SLOW = 20;
+/** Milliseconds that a connection waits for its next request unless the server says how long; undici's default. */
+const KEEP_ALIVE = 4000;
+const LONGEST_KEEP_ALIVE = 60_000;
+/** A server that closes after so many milliseconds may have begun to when the request comes. */
+const CLOSING = 2000;
+/** @param connect makes one connection; through a tunnel `onread` has no effect, and 'data' events are used. */
+function openLane(connect) {
+    const idle = new Map();
+    const all = new Set();
+    const lend = (0,lent/* lender */.nW)(PIECE);
+    let closed = false;
+    const rest = (origin) => (connection) => {
+        idle.set(origin, [...(idle.get(origin) ?? []), connection]);
+    };
+    const forget = (origin) => (connection) => {
+        all.delete(connection);
+        const others = idle.get(origin)?.filter((each) => each !== connection) ?? [];
+        idle.set(origin, others);
+    };
+    const open = (origin, ready, failed) => {
+        const connection = new Connection(lend, rest(origin), forget(origin));
+        connect(connection.onread)(addressOf(new URL(origin)), (...[error, socket]) => {
+            if (error !== null || socket === null)
+                return failed(error ?? new core_errors.SocketError());
+            if (closed)
+                socket.destroy();
+            if (closed)
+                return failed(new core_errors.ClientDestroyedError());
+            all.add(connection.on(socket));
+            ready(connection);
+        });
+    };
+    return {
+        dispatch(options, handler) {
+            const origin = String(options.origin);
+            const waiting = idle.get(origin)?.pop();
+            if (waiting !== undefined)
+                waiting.ask(options, handler);
+            else
+                open(origin, (connection) => connection.ask(options, handler), (error) => handler.onResponseError?.(NOT_STARTED, error));
+            return true;
+        },
+        destroy() {
+            closed = true;
+            for (const connection of [...all])
+                connection.fail(new core_errors.ClientDestroyedError());
+        },
+    };
+}
+/** There is nothing yet that could be aborted. */
+const NOT_STARTED = {
+    aborted: false,
+    paused: false,
+    reason: null,
+    abort: () => undefined,
+    pause: () => undefined,
+    resume: () => undefined,
+};
+class Connection {
+    onread;
+    #lend;
+    #rest;
+    #forget;
+    #socket;
+    #turn;
+    #paused = false;
+    #keepAlive = KEEP_ALIVE;
+    #timer;
+    /** Gathered and not handed on yet. */
+    #piece;
+    #filled = 0;
+    #slow;
+    constructor(lend, rest, forget) {
+        this.#lend = lend;
+        this.#rest = rest;
+        this.#forget = forget;
+        this.onread = {
+            buffer: Buffer.allocUnsafeSlow(PIECE),
+            callback: (count, buffer) => this.#receive(buffer.subarray(0, count)),
+        };
+    }
+    on(socket) {
+        this.#socket = socket;
+        socket.on('data', (bytes) => {
+            if (!this.#receive(bytes))
+                socket.pause();
+        });
+        socket.once('end', () => this.#ended());
+        socket.once('error', (error) => this.fail(error));
+        socket.once('close', () => this.fail(new core_errors.SocketError('other side closed')));
+        return this;
+    }
+    ask(options, handler) {
+        clearTimeout(this.#timer);
+        const controller = this.#control();
+        const turn = { handler, controller, parser: this.#parser(), answered: false, sent: false };
+        this.#turn = turn;
+        handler.onRequestStart?.(controller, {});
+        if (this.#turn !== turn)
+            return;
+        this.#send(turn, options).catch((thrown) => {
+            // Whoever has answered has had enough of the body.
+            if (this.#turn === turn && !turn.answered)
+                this.fail(thrown);
+        });
+    }
+    /**
+     * Ends the connection, and with it the request that is under way: told when the connection is closed, because a
+     * question that comes before the other side has seen that is answered as if the upload went on.
+     */
+    fail(error) {
+        const turn = this.#turn;
+        const socket = this.#socket;
+        this.#flush();
+        this.#leave();
+        const tell = () => turn?.handler.onResponseError?.(turn.controller, error);
+        if (socket === undefined || socket.closed)
+            tell();
+        else
+            socket.once('close', tell);
+    }
+    #leave() {
+        this.#turn = undefined;
+        this.#piece = undefined;
+        clearTimeout(this.#timer);
+        clearTimeout(this.#slow);
+        this.#forget(this);
+        // Anything that comes after this is nobody's; without a listener an error would end the process.
+        this.#socket?.on('error', () => undefined);
+        this.#socket?.destroy();
+    }
+    #control() {
+        const own = { aborted: false, paused: false, reason: null };
+        const isMine = () => this.#turn?.controller === controller;
+        const controller = {
+            get aborted() {
+                return own.aborted;
+            },
+            get paused() {
+                return own.paused;
+            },
+            get reason() {
+                return own.reason;
+            },
+            abort: (reason) => {
+                if (own.aborted || !isMine())
+                    return;
+                Object.assign(own, { aborted: true, reason });
+                this.fail(reason);
+            },
+            pause: () => {
+                own.paused = true;
+                if (isMine())
+                    this.#paused = true;
+            },
+            resume: () => {
+                own.paused = false;
+                if (!isMine() || !this.#paused)
+                    return;
+                this.#paused = false;
+                this.#socket?.resume();
+            },
+        };
+        return controller;
+    }
+    #parser() {
+        return new AnswerParser({
+            head: (status, headers) => {
+                const turn = this.#turn;
+                turn.answered = true;
+                this.#keepAlive = keepAliveOf(headers);
+                turn.handler.onResponseStart?.(turn.controller, status, headers);
+            },
+            data: (bytes) => this.#gather(bytes),
+            end: (reusable) => this.#over(reusable),
+        });
+    }
+    /** @returns whether there is room for more. */
+    #receive(bytes) {
+        try {
+            if (this.#turn === undefined)
+                throw new core_errors.SocketError('bytes that nobody asked for');
+            this.#turn.parser.take(bytes);
+        }
+        catch (thrown) {
+            this.fail(thrown);
+        }
+        return !this.#paused;
+    }
+    #ended() {
+        try {
+            this.#turn?.parser.close();
+            this.#leave();
+        }
+        catch (thrown) {
+            this.fail(thrown);
+        }
+    }
+    #gather(bytes) {
+        for (let from = 0; from < bytes.length;) {
+            this.#piece ??= this.#lend();
+            const part = bytes.subarray(from, from + PIECE - this.#filled);
+            this.#piece.set(part, this.#filled);
+            this.#filled += part.length;
+            from += part.length;
+            if (this.#filled === PIECE)
+                this.#flush();
+        }
+        if (this.#filled > 0)
+            this.#slow ??= setTimeout(() => this.#flush(), SLOW);
+    }
+    #flush() {
+        clearTimeout(this.#slow);
+        this.#slow = undefined;
+        const { handler, controller } = this.#turn ?? {};
+        const [piece, filled] = [this.#piece, this.#filled];
+        if (piece === undefined || filled === 0 || handler === undefined || controller === undefined)
+            return;
+        this.#filled = 0;
+        if (filled === PIECE)
+            this.#piece = undefined;
+        handler.onResponseData?.(controller, filled === PIECE ? piece : Buffer.from(piece.subarray(0, filled)));
+    }
+    #over(reusable) {
+        this.#flush();
+        const turn = this.#turn;
+        // An answer before the body is sent: where the body ends is where the next request would begin.
+        const kept = reusable && turn.sent;
+        if (kept)
+            this.#idle();
+        else
+            this.#leave();
+        turn.handler.onResponseEnd?.(turn.controller, {});
+    }
+    #idle() {
+        this.#turn = undefined;
+        this.#paused = false;
+        this.#socket?.resume();
+        this.#timer = setTimeout(() => this.#leave(), this.#keepAlive);
+        this.#rest(this);
+    }
+    async #send(turn, options) {
+        const { head, body, size } = messageOf(options);
+        await this.#write(head);
+        let left = size;
+        for await (const piece of body) {
+            if (this.#turn !== turn || turn.answered)
+                return;
+            left -= piece.byteLength;
+            if (left < 0)
+                break;
+            // Handed over: the next request of this connection can only come behind it.
+            turn.sent = left === 0;
+            await this.#write(piece);
+            (0,lent/* giveBack */.F5)(piece);
+        }
+        if (left !== 0)
+            throw new core_errors.RequestContentLengthMismatchError();
+        turn.sent = true;
+    }
+    /** Resolves when the bytes are the system's. */
+    #write(bytes) {
+        return new Promise((resolve, reject) => {
+            this.#socket?.write(bytes, (error) => (error === null || error === undefined ? resolve() : reject(error)));
+        });
+    }
+}
+function messageOf({ method, path, origin, headers, body }) {
+    const given = headers;
+    const whole = body === null || body instanceof Uint8Array;
+    const size = whole ? (body?.byteLength ?? 0) : Number(given['content-length']);
+    const length = method === 'GET' ? {} : { 'content-length': String(size) };
+    const fields = { host: new URL(String(origin)).host, connection: 'keep-alive', ...given, ...length };
+    const lines = [`${method} ${path} HTTP/1.1`, ...Object.entries(fields).map(([name, value]) => `${name}: ${value}`)];
+    // A line feed in a value would begin a header of somebody else's.
+    if (lines.some((line) => /[^\t\x20-\x7e\x80-\xff]/.test(line)))
+        throw new core_errors.InvalidArgumentError('invalid header');
+    const head = Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
+    return { head, size, body: whole ? [body ?? new Uint8Array()] : body };
+}
+function keepAliveOf(headers) {
+    const [, seconds] = /timeout=(\d{1,6})/i.exec([headers['keep-alive'] ?? ''].flat().join()) ?? [];
+    if (seconds === undefined)
+        return KEEP_ALIVE;
+    return Math.min(LONGEST_KEEP_ALIVE, Math.max(0, Number(seconds) * 1000 - CLOSING));
+}
+
+// EXTERNAL MODULE: external "node:net"
+var external_node_net_ = __nccwpck_require__(7030);
+;// CONCATENATED MODULE: ./lib/wire/proxy.js
+
+
+/**
+ * The proxy for a URL, by the conventions of Go (golang.org/x/net/http/httpproxy), which `oc` and every container tool
+ * follow: HTTPS_PROXY for https, HTTP_PROXY for http, upper case before lower case, an empty variable is an unset one, a
+ * proxy without a scheme is http. `localhost` and loopback addresses are never proxied.
+ *
+ * NO_PROXY is a list of `*`, addresses, CIDR ranges, `host` (and everything below it), `.host` or `*.host` (only below
+ * it), each but a range with an optional `:port`.
+ * @throws PromoteError USAGE when the variable is not the URL of an HTTP proxy.
+ */
+function proxyFor(url, env) {
+    const base = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
+    const name = [base, base.toLowerCase()].find((candidate) => (env[candidate] ?? '').trim() !== '');
+    if (name === undefined || isExcluded(url, noProxy(env)))
+        return undefined;
+    const value = (env[name] ?? '').trim();
+    const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`;
+    const proxy = URL.canParse(text) ? new URL(text) : undefined;
+    if (proxy !== undefined && proxy.hostname !== '' && /^https?:$/.test(proxy.protocol))
+        return { name, url: proxy };
+    // The value is not quoted: it may hold a password.
+    throw new errors/* PromoteError */.jG('USAGE', `${name} is not the URL of an HTTP proxy.`, {
+        side: 'input',
+        hint: `Set ${name} to http://host:port (SOCKS proxies are not supported), or name the host in NO_PROXY.`,
+    });
+}
+function noProxy(env) {
+    const value = [env.NO_PROXY, env.no_proxy].find((list) => (list ?? '').trim() !== '') ?? '';
+    return value
+        .toLowerCase()
+        .split(/[\s,]+/)
+        .filter((entry) => entry !== '');
+}
+function isExcluded(url, entries) {
+    const host = url.hostname
+        .replace(/^\[|\]$/g, '')
+        .replace(/\.$/, '')
+        .toLowerCase();
+    const port = url.port !== '' ? url.port : url.protocol === 'https:' ? '443' : '80';
+    const loopback = host === 'localhost' || ((0,external_node_net_.isIP)(host) !== 0 && inRange(host, (0,external_node_net_.isIP)(host) === 4 ? '127.0.0.0/8' : '::1/128'));
+    return loopback || entries.some((entry) => matches(entry, host, port));
+}
+function matches(entry, host, port) {
+    if (entry === '*')
+        return true;
+    if (entry.includes('/'))
+        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, entry);
+    const { name, only } = splitPort(entry);
+    if (only !== undefined && only !== port)
+        return false;
+    if ((0,external_node_net_.isIP)(name) !== 0)
+        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, `${name}/${(0,external_node_net_.isIP)(name) === 4 ? 32 : 128}`);
+    const domain = name.replace(/^\*/, '').replace(/\.$/, '');
+    if (domain === '')
+        return false;
+    return domain.startsWith('.') ? host.endsWith(domain) : host === domain || host.endsWith(`.${domain}`);
+}
+/** `host:443`, `[::1]:443`, `::1`. */
+function splitPort(entry) {
+    if ((0,external_node_net_.isIP)(entry) !== 0)
+        return { name: entry };
+    const [, name, only] = /^(.*):(\d+)$/.exec(entry) ?? [];
+    const bare = (name ?? entry).replace(/^\[|\]$/g, '');
+    return only === undefined ? { name: bare } : { name: bare, only };
+}
+function inRange(host, range) {
+    const [address = '', prefix = ''] = range.split('/', 2);
+    const family = (0,external_node_net_.isIP)(address);
+    if (family === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > (family === 4 ? 32 : 128))
+        return false;
+    const list = new external_node_net_.BlockList();
+    list.addSubnet(address, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
+    return list.check(host, (0,external_node_net_.isIP)(host) === 4 ? 'ipv4' : 'ipv6');
+}
+
+;// CONCATENATED MODULE: external "node:dns"
+const external_node_dns_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:dns");
+;// CONCATENATED MODULE: ./lib/wire/reach.js
+/** Addresses that text from a server may lead to: for URLs that a manifest names, which anybody can write. */
+
+
+
+
+/** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
+const INTERNAL = blockList(`0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
+  192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`, 'ipv4');
+/** Of IPv6 only this is given out; tunnels (2001::/23, 2002::/16) and documentation in it lead elsewhere or nowhere. */
+const GLOBAL = blockList('2000::/3', 'ipv6');
+const NOT_GLOBAL = blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6');
+function isPublic(address) {
+    const family = (0,external_node_net_.isIP)(address);
+    if (family === 4)
+        return !INTERNAL.check(address, 'ipv4');
+    return family === 6 && GLOBAL.check(address, 'ipv6') && !NOT_GLOBAL.check(address, 'ipv6');
+}
+/**
+ * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself. A proxy
+ * looks names up by itself, and may find what this machine does not: the user has to have named the host then.
+ * @param hosts when given, only these.
+ * @throws PromoteError UNSUPPORTED
+ */
+function checkReach(url, reach, proxied, side, hosts) {
+    if (url.protocol !== 'https:')
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not https', side);
+    const host = url.hostname.replace(/^\[|\]$/g, '');
+    const isAddress = (0,external_node_net_.isIP)(host) !== 0;
+    if (isAddress && !reach(host))
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is no public address', side);
+    const named = hosts?.includes(host.replace(/\.$/, ''));
+    if (named === false)
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not among the hosts of include-foreign', side);
+    if (proxied && !isAddress && named === undefined)
+        throw refused((0,core_text/* displayUrl */.Qy)(url), `is reached through a proxy, which looks ${host} up by itself`, side, host);
+}
+/** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
+function lookupWithin(reach, side) {
+    return (hostname, options, callback) => {
+        (0,external_node_dns_namespaceObject.lookup)(hostname, { ...options, all: true }, (error, found) => {
+            const addresses = found ?? [];
+            const [first] = addresses;
+            if (error !== null || first === undefined)
+                return callback(error, '', 0);
+            const inside = addresses.find(({ address }) => !reach(address));
+            if (inside !== undefined)
+                return callback(refused(`https://${hostname}`, `leads to ${inside.address}, which is no public address`, side), '', 0);
+            if (options.all === true)
+                callback(null, [...addresses]);
+            else
+                callback(null, first.address, first.family);
+        });
+    };
+}
+function refused(where, what, side, host) {
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, {
+        side,
+        hint: host === undefined
+            ? 'A manifest names this address for a layer. Leave include-foreign off, or copy the layer into the registry.'
+            : `A manifest names this address for a layer. If that host is meant: include-foreign: ${host}`,
+    });
+}
+function blockList(ranges, family) {
+    const list = new external_node_net_.BlockList();
+    for (const range of ranges.split(/\s+/)) {
+        const [address = '', prefix = ''] = range.split('/');
+        list.addSubnet(address, Number(prefix), family);
+    }
+    return list;
+}
+
+;// CONCATENATED MODULE: ./lib/wire/spares.js
+
+/** Milliseconds. Routers close a new connection that stays silent: HAProxy's `timeout http-request`, 10 s on OpenShift. */
+const LONGEST_SILENCE = 5_000;
+/** @param open how one connection comes about; whoever finds no good spare one opens its own, and sees what is wrong. */
+function keepSpares(open) {
+    const places = new Map();
+    let isClosed = false;
+    const placeOf = (origin) => {
+        const place = places.get(origin) ?? { opening: 0, alive: new Set(), waiting: new Set() };
+        places.set(origin, place);
+        return place;
+    };
+    return {
+        connect(options, callback) {
+            const place = placeOf(`${options.protocol}//${options.host}`);
+            const [spare] = place.waiting;
+            if (spare === undefined)
+                return opened(open, place, options, callback);
+            place.waiting.delete(spare);
+            void spare.then((socket) => {
+                if (socket === undefined || socket.destroyed)
+                    opened(open, place, options, callback);
+                else
+                    callback(null, socket.pause());
+            });
+        },
+        warm(url, count) {
+            if (isClosed)
+                return;
+            const place = placeOf(url.origin);
+            const options = addressOf(url);
+            for (let has = place.alive.size + place.opening; has < count; has += 1)
+                addSpare(open, place, options);
+        },
+        close() {
+            isClosed = true;
+            for (const { waiting } of places.values())
+                for (const spare of waiting)
+                    discard(waiting, spare);
+        },
+    };
+}
+function opened(open, place, options, callback) {
+    const { alive } = place;
+    place.opening += 1;
+    // Neither is always there, whatever the declaration says.
+    open(options, (...[error, socket]) => {
+        place.opening -= 1;
+        if (!socket)
+            return callback(error ?? new Error('no connection'), null);
+        alive.add(socket);
+        socket.once('close', () => alive.delete(socket));
+        callback(null, socket);
+    });
+}
+function addSpare(open, place, options) {
+    const { waiting } = place;
+    const spare = new Promise((resolve) => {
+        opened(open, place, options, (...[, socket]) => {
+            // What comes unasked is a farewell: it is read, so that the end behind it is seen.
+            resolve(socket?.resume());
+        });
+    });
+    waiting.add(spare);
+    void spare.then((socket) => {
+        const drop = () => discard(waiting, spare);
+        if (socket === undefined)
+            return drop();
+        socket.once('close', drop);
+        setTimeout(drop, LONGEST_SILENCE).unref();
+    });
+}
+/** Not when somebody has taken it. */
+function discard(waiting, spare) {
+    if (waiting.delete(spare))
+        void spare.then((socket) => socket?.destroy());
+}
+
+;// CONCATENATED MODULE: ./lib/wire/transport.js
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+function openTransport(options, context) {
+    const authorities = ownAuthorities(options.ca, options.side);
+    const cancels = cancellations(context.signal, options.side);
+    const routes = openRoutes(options, context);
+    const answered = new Set();
+    const send = async (request) => {
+        // A connection is free again one turn of the event loop after its answer. Who asks before that gets another one,
+        // which costs two or three round trips before the first byte.
+        await (0,promises_.setImmediate)();
+        const proxy = proxyFor(request.url, context.env);
+        const explain = (thrown) => failure(thrown, {
+            side: options.side,
+            url: request.url,
+            what: `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`,
+            known: answered.has(request.url.host),
+            certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
+            authorities,
+        });
+        if (request.afterCancel !== true)
+            cancels.check();
+        checkHeaders(request, options.side);
+        if (options.reach !== undefined)
+            checkReach(request.url, options.reach, proxy !== undefined, options.side, options.hosts);
+        const exact = await withoutEmptyStream(request);
+        const terms = {
+            side: options.side,
+            stallTimeout: options.stallTimeout,
+            explain,
+            onCancel: cancels.add(request.afterCancel === true),
+        };
+        const res = await exchange(exact, routes.wire(exact, proxy), terms);
+        answered.add(request.url.host);
+        if (res.status !== 407 || proxy === undefined)
+            return res;
+        await (0,http_answer/* discard */.vf)(res);
+        throw proxyRefused(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side);
+    };
+    return {
+        send,
+        warm(origin, count) {
+            // Behind the requests that are ready now: opening a connection takes half a millisecond, and nobody needs it yet.
+            const ready = (0,promises_.setImmediate)().then(() => (0,promises_.setImmediate)());
+            ready.then(() => routes.warm(origin, proxyFor(origin, context.env), count)).catch(() => undefined);
+        },
+        close: async () => {
+            cancels.close();
+            await routes.close();
+        },
+    };
+}
+/** What a header cannot carry came from a server; undici's error would quote it, and the bulk lane would send it. */
+function checkHeaders({ method, url, headers = {} }, side) {
+    for (const [name, value] of Object.entries(headers))
+        if (value !== undefined && /[^\t -~\u0080-\u00ff]/.test(String(value)))
+            throw new errors/* PromoteError */.jG('PROTOCOL', `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: the header ${name} would have characters that no header has.`, { side, hint: 'A server gave a value for it that is not valid.' });
+}
+/** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
+async function withoutEmptyStream(request) {
+    if (typeof request.body !== 'object' || !('stream' in request.body) || request.body.size > 0)
+        return request;
+    for await (const chunk of request.body.stream) {
+        if (chunk.byteLength > 0)
+            throw new errors/* PromoteError */.jG('PROTOCOL', 'The bytes to send are more than announced.');
+    }
+    return { ...request, body: '' };
+}
+/** One listener on the run's signal for any number of requests; each more would earn a warning from Node. */
+function cancellations(signal, side) {
+    const running = new Set();
+    const sheltered = new Set();
+    const cancelled = () => new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side });
+    const end = (all) => {
+        for (const cancel of [...all])
+            cancel(cancelled());
+    };
+    const cancel = () => end(running);
+    signal.addEventListener('abort', cancel);
+    return {
+        check: () => {
+            if (signal.aborted)
+                throw cancelled();
+        },
+        /** @param afterCancel ended by closing the network only. */
+        add: (afterCancel) => (one) => {
+            const set = afterCancel ? sheltered : running;
+            set.add(one);
+            return () => void set.delete(one);
+        },
+        close: () => {
+            signal.removeEventListener('abort', cancel);
+            end(running);
+            end(sheltered);
+        },
+    };
+}
+function newWay(open) {
+    const opened = [];
+    const kept = (one) => {
+        opened.push(one);
+        return one;
+    };
+    const spares = keepSpares(open());
+    return {
+        agent: lazy(() => kept(new agent({ connect: spares.connect }))),
+        lane: lazy(() => kept(openLane(open))),
+        warm: spares.warm,
+        async close() {
+            spares.close();
+            await Promise.all(opened.map((one) => one.destroy()));
+        },
+    };
+}
+/** Ways to take: direct, or by which proxy; with or without the client certificate. */
+function openRoutes(options, context) {
+    const closing = new AbortController();
+    (0,external_node_events_.setMaxListeners)(0, closing.signal);
+    const shown = new WeakMap();
+    const ways = new Map();
+    const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined));
+    const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate));
+    const wiring = (identity) => ({
+        side: options.side,
+        context: identity ? identified : trust,
+        insecure: options.insecureSkipTlsVerify,
+        timeout: options.stallTimeout,
+        signal: closing.signal,
+        shown,
+        lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
+    });
+    const wayOf = (request, proxy) => {
+        const { key, open } = routeOf(request, proxy, options, context, { wiring, trust });
+        const way = ways.get(key) ?? newWay(open);
+        ways.set(key, way);
+        return way;
+    };
+    const close = async () => {
+        closing.abort();
+        await Promise.all([...ways.values()].map((way) => way.close()));
+    };
+    return {
+        shown,
+        close,
+        wire(request, proxy) {
+            const way = wayOf(request, proxy);
+            return { dispatcher: request.bulk === true ? way.lane() : way.agent(), ...lineOf(request, proxy, context) };
+        },
+        warm(url, proxy, count) {
+            const request = { method: 'GET', url };
+            wayOf(request, proxy).warm(new URL(lineOf(request, proxy, context).origin), count);
+        },
+    };
+}
+/** How the connections of a request come about, and the name under which others share them. */
+function routeOf(request, proxy, options, context, { wiring, trust }) {
+    const identity = showsIdentity(options.clientCertificate, request);
+    if (proxy === undefined)
+        return { key: `direct ${identity}`, open: (onread) => connector(wiring(identity), undefined, onread) };
+    const { url, name } = proxy;
+    if (isForwarded(request, proxy)) {
+        const open = (onread) => connector({ ...wiring(false), insecure: false }, undefined, onread);
+        return { key: `forward ${url.href}`, open };
+    }
+    const open = (onread) => {
+        const tunnel = { url, name, authorization: proxyAuthorization(url, context), context: trust };
+        return connector(wiring(identity), tunnel, onread);
+    };
+    return { key: `tunnel ${url.href} ${identity}`, open };
+}
+/** What the request looks like on the wire. */
+function lineOf(request, proxy, context) {
+    const { url } = request;
+    const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${version/* VERSION */.x}` };
+    const path = `${url.pathname}${url.search}`;
+    if (proxy === undefined || !isForwarded(request, proxy))
+        return { origin: url.origin, path, headers };
+    const authorization = proxyAuthorization(proxy.url, context);
+    const through = authorization === undefined ? {} : { 'proxy-authorization': authorization };
+    return {
+        origin: proxy.url.origin,
+        path: `${url.origin}${path}`,
+        headers: { ...headers, host: url.host, ...through },
+    };
+}
+/** Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone. */
+function isForwarded({ url }, proxy) {
+    return proxy !== undefined && url.protocol === 'http:';
+}
+/** A certificate is a credential: with an `origin` it is shown there alone. */
+function showsIdentity(identity, { url, headers, leftOrigin }) {
+    if (leftOrigin === true)
+        return false;
+    if (identity === undefined || url.protocol !== 'https:')
+        return false;
+    if (identity.besideTokens === false && headers?.authorization !== undefined)
+        return false;
+    return identity.origin === undefined || new URL(identity.origin).origin === url.origin;
+}
+function proxyAuthorization(url, context) {
+    if (url.username === '' && url.password === '')
+        return undefined;
+    context.secrets.keep(url.password);
+    const password = context.secrets.keep(decoded(url.password));
+    return `Basic ${context.secrets.keepPair(decoded(url.username), password).reveal()}`;
+}
+function decoded(text) {
+    try {
+        return decodeURIComponent(text);
+    }
+    catch {
+        return text;
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/http/challenge.js
+/** No server offers more; garbage does. */
+const MOST = 32;
+const LONGEST = 16 * 1024;
+const TOKEN = /[!#$%&'*+\-.^_`|~0-9A-Za-z]/;
+/**
+ * The schemes of all `WWW-Authenticate` lines. Takes what is met in the field: several schemes in one line, several lines,
+ * unquoted values (`Basic realm=openshift,error="access denied"`), missing commas. Garbage yields fewer challenges,
+ * never an error; one pass over the text.
+ */
+function parseChallenges(lines) {
+    return lines.flatMap((line) => parseLine(line.slice(0, LONGEST))).slice(0, MOST);
+}
+function parseLine(line) {
+    const found = [];
+    let at = 0;
+    while (at < line.length && found.length <= MOST) {
+        const word = readToken(line, at);
+        if (word === '') {
+            at++;
+            continue;
+        }
+        at = skipSpace(line, at + word.length);
+        const current = found.at(-1);
+        if (line[at] !== '=' || current === undefined) {
+            found.push({ scheme: word.toLowerCase(), parameters: new Map() });
+            continue;
+        }
+        const { value, end } = readValue(line, skipSpace(line, at + 1));
+        const name = word.toLowerCase();
+        if (!current.parameters.has(name))
+            current.parameters.set(name, value);
+        at = end;
+    }
+    return found;
+}
+function readToken(line, from) {
+    let at = from;
+    while (at < line.length && TOKEN.test(line[at] ?? ''))
+        at++;
+    return line.slice(from, at);
+}
+function skipSpace(line, from) {
+    let at = from;
+    while (line[at] === ' ' || line[at] === '\t')
+        at++;
+    return at;
+}
+function readValue(line, from) {
+    if (line[from] !== '"') {
+        let at = from;
+        while (at < line.length && line[at] !== ',' && line[at] !== ' ' && line[at] !== '\t')
+            at++;
+        return { value: line.slice(from, at), end: at };
+    }
+    let value = '';
+    let at = from + 1;
+    for (; at < line.length && line[at] !== '"'; at++) {
+        if (line[at] === '\\' && at + 1 < line.length)
+            at++;
+        value += line[at];
+    }
+    return { value, end: at + 1 };
+}
+
+;// CONCATENATED MODULE: ./lib/http/credential-scope.js
+
+/**
+ * Whether a request to `hop` may carry what belongs to `origin` (scheme, host and port).
+ * @param leftOrigin a redirect or an upload session has been on another origin, which then chose `hop`.
+ * @param kind a refresh token (`identity`) never goes to the registry itself; `anonymous` has nothing to carry.
+ */
+function mayReceiveCredential(origin, hop, leftOrigin, kind) {
+    if (kind === 'anonymous' || kind === 'identity')
+        return false;
+    return !leftOrigin && isHttp(hop) && hop.origin === origin.origin;
+}
+/**
+ * Whether the token service at `realm`, which `registry` named in a challenge, may be asked with this credential. A
+ * plain-HTTP or unverified server may be an impostor: secrets go only to the same origin then.
+ * @param verified certificates are verified on this side.
+ */
+function mayAskTokenService(registry, realm, kind, verified) {
+    if (!isHttp(realm) || realm.username !== '' || realm.password !== '')
+        return false;
+    // The token that comes back is a secret too.
+    if (registry.protocol === 'https:' && realm.protocol !== 'https:')
+        return false;
+    if (kind === 'anonymous')
+        return true;
+    if (kind === 'bearer')
+        return false;
+    if (registry.origin === realm.origin)
+        return true;
+    return verified && registry.protocol === 'https:' && realm.protocol === 'https:';
+}
+/** Parts of the distribution API that are not an upload, and steps that leave a path. */
+const NOT_AN_UPLOAD = /^(?:v2|manifests|tags|referrers|blobs|\.{1,2})$/;
+const UPLOADS = /^(?:[a-z]+-)?uploads?$/;
+/**
+ * Whether an address on the registry's own origin can be that of an upload session: `/v2/NAME/blobs/uploads/ID` by the
+ * specification, `/blobs/upload/ID` at ghcr.io, `/artifacts-uploads/…/uploads/ID` at Google's registries. A PUT or DELETE
+ * elsewhere would change what other images need.
+ */
+function isUploadSession(url) {
+    const { session } = splitUpload(url);
+    return session.length > 1 && UPLOADS.test(session[0] ?? '') && !session.some((one) => NOT_AN_UPLOAD.test(one));
+}
+/** Whether the path is one of the distribution API, however it is encoded. */
+function namesResource(url) {
+    const { name, session } = splitUpload(url);
+    return [...name.split('/'), ...session].some((one) => NOT_AN_UPLOAD.test(one));
+}
+/** Whether a DELETE there ends an upload to this repository and nothing else. */
+function isUploadOf(repository, url) {
+    return isUploadSession(url) && splitUpload(url).name.endsWith(`/${repository}`);
+}
+/** As a server may read the path: decoded, without empty segments. Repositories may be named `blobs` or `tags`. */
+function splitUpload({ pathname }) {
+    const path = percentDecoded(percentDecoded(pathname));
+    const segments = path.split(/[/\\]/).filter((one) => one !== '');
+    const at = segments.findLastIndex((one, index) => one === 'blobs' && UPLOADS.test(segments[index + 1] ?? ''));
+    return { name: `/${segments.slice(0, Math.max(at, 0)).join('/')}`, session: segments.slice(at + 1) };
+}
+/**
+ * Refuses an address that a server chose (Location, redirect, realm, Link) and that holds a secret of this run: logs and
+ * proxies on the way would keep it. A secret that is in the address which was asked for as well is no news to the server:
+ * a project may have the same name as a password.
+ * @param asked the address whose answer named this one.
+ * @param named.what who names the address, as the beginning of the message.
+ * @throws PromoteError PROTOCOL
+ */
+function refuseSecretInAddress(address, asked, named) {
+    const known = [...decodings(asked.href)].join('\n');
+    for (const text of decodings(address))
+        if (named.secrets.isIn(text, known))
+            throw new errors/* PromoteError */.jG('PROTOCOL', `${named.what} an address with a secret of this run in it.`, {
+                side: named.side,
+                hint: 'Check the server, and a proxy or gateway in front of it: a credential must not stand in an address.',
+            });
+}
+/** Encodings within encodings that are undone: `%2561`, base64 of base64. */
+const DEEPEST = 3;
+/** Base64 of the shortest secret. */
+const BASE64_RUN = /[A-Za-z0-9+/_-]{6,}/g;
+/** The text, and what it says when percent and base64 encodings in it are undone, in any order. */
+function decodings(text) {
+    const found = new Set([text]);
+    let latest = [text];
+    for (let depth = 0; depth < DEEPEST && latest.length > 0; depth += 1) {
+        latest = latest.flatMap((one) => [percentDecoded(one), one.replaceAll('+', ' '), ...base64Decoded(one)]);
+        latest = latest.filter((one) => !found.has(one));
+        for (const one of latest)
+            found.add(one);
+    }
+    return found;
+}
+function percentDecoded(text) {
+    const bytes = Buffer.from(text, 'utf8').toString('latin1');
+    const decoded = bytes.replace(/%([0-9a-f]{2})/gi, (_, code) => String.fromCharCode(Number.parseInt(code, 16)));
+    return Buffer.from(decoded, 'latin1').toString('utf8');
+}
+/** Where the encoded text begins within a run of letters is unknown: four tries, one for each offset. */
+function base64Decoded(text) {
+    const runs = text.match(BASE64_RUN) ?? [];
+    return [0, 1, 2, 3].map((at) => runs.map((run) => Buffer.from(run.slice(at), 'base64').toString('utf8')).join('\n'));
+}
+function isHttp(url) {
+    return url.protocol === 'https:' || url.protocol === 'http:';
+}
+
+;// CONCATENATED MODULE: ./lib/http/redirect.js
+
+
+
+
+/** curl allows 50, Go 10; registries need one or two. */
+const MOST_HOPS = 10;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+/** What names the sender; it stays on the origin that it was meant for. */
+const PRIVATE = ['authorization', 'cookie', 'proxy-authorization'];
+/**
+ * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
+ * first origin is marked `leftOrigin` for good and goes without credentials. https → http is refused, and so is an address
+ * with a secret in it. `url` of the answer is where it came from, `leftOrigin` whether another origin chose that. Everything
+ * else with a 3xx is the caller's.
+ */
+function redirect(side, secrets) {
+    return (next) => async (first) => {
+        const seen = new Set();
+        let request = first;
+        for (;;) {
+            const res = await next(request);
+            const location = (0,http_answer/* header */.wx)(res, 'location');
+            if (location === undefined || !isFollowed(request, res.status))
+                return request.leftOrigin === true ? { ...res, leftOrigin: true } : res;
+            await (0,http_answer/* discard */.vf)(res);
+            seen.add(request.url.href);
+            const target = targetOf(request, location, side, secrets);
+            if (seen.size > MOST_HOPS || seen.has(target.href)) {
+                throw redirect_refused(request, `redirects without end (${seen.size} so far, now to ${(0,core_text/* displayUrl */.Qy)(target)})`, side);
+            }
+            request = hop(first, request, target);
+        }
+    };
+}
+function isFollowed(request, status) {
+    if (request.follow === false || !REDIRECTS.has(status))
+        return false;
+    if (request.method === 'GET' || request.method === 'HEAD')
+        return true;
+    return (status === 307 || status === 308) && isReplayable(request);
+}
+function isReplayable(request) {
+    return typeof request.body !== 'object' || !('stream' in request.body);
+}
+function targetOf(request, location, side, secrets) {
+    const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server redirects to`;
+    refuseSecretInAddress(location, request.url, { what, side, secrets });
+    if (!URL.canParse(location, request.url.href))
+        throw redirect_refused(request, 'redirects to something that is no URL', side);
+    const target = new URL(location, request.url);
+    target.hash = '';
+    target.username = '';
+    target.password = '';
+    if (target.protocol !== 'https:' && target.protocol !== 'http:') {
+        throw redirect_refused(request, `redirects to a ${target.protocol} address`, side);
+    }
+    if (request.url.protocol === 'https:' && target.protocol === 'http:') {
+        throw redirect_refused(request, `redirects from https to plain http (${(0,core_text/* displayUrl */.Qy)(target)})`, side);
+    }
+    return target;
+}
+function hop(first, request, target) {
+    const leftOrigin = request.leftOrigin === true || target.origin !== first.url.origin;
+    if (!leftOrigin)
+        return { ...request, url: target };
+    const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()));
+    return { ...request, url: target, leftOrigin, headers: Object.fromEntries(headers) };
+}
+function redirect_refused(request, what, side) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server ${what}.`, {
+        side,
+        hint: 'Check the address of the registry, and a proxy or gateway in front of it.',
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/http/scope.js
+/**
+ * The scopes of a token: what the request needs, most important first (some services read only the first one), then what
+ * the challenge asks for beyond that.
+ */
+function mergeScopes(wanted, asked) {
+    const all = [...wanted];
+    for (const scope of asked)
+        if (!all.some((one) => covers(one, scope)))
+            all.push(scope);
+    return all;
+}
+/** `scope="repository:a:pull,push repository:b:pull"` of a challenge (distribution docs "token scope"). */
+function splitScopes(text) {
+    return (text ?? '')
+        .split(' ')
+        .filter((scope) => scope !== '')
+        .slice(0, 16);
+}
+/** `repository:a:pull,push` covers `repository:a:pull`. The name may hold a colon (host:port). */
+function covers(one, other) {
+    const [mine, theirs] = [split(one), split(other)];
+    return mine.resource === theirs.resource && theirs.actions.every((action) => mine.actions.includes(action));
+}
+function split(scope) {
+    const colon = scope.lastIndexOf(':');
+    return { resource: scope.slice(0, colon), actions: scope.slice(colon + 1).split(',') };
+}
+
+;// CONCATENATED MODULE: ./lib/http/token-service.js
+/** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
+
+
+
+
+const BODY_LIMIT = 1024 * 1024;
+/** Shorter lifetimes, and none, count as this many seconds (distribution's token specification). */
+const SHORTEST_LIFE = 60;
+/** Renewed when a tenth of its life is left, at most so many milliseconds before its end. */
+const EARLIEST_RENEWAL = 30_000;
+const ANSWER = schemas/* object */.Ikc({
+    token: schemas/* string */.YjP().optional(),
+    access_token: schemas/* string */.YjP().optional(),
+    expires_in: schemas/* number */.aig().optional().catch(undefined),
+});
+/** @param send without credentials of its own; must not repeat requests, the request that needs the token is repeated. */
+function tokenService(side, send, context) {
+    const held = new Map();
+    const settled = new Map();
+    let owner = { kind: 'anonymous' };
+    const fetched = (key, service, credential, scopes) => {
+        const flight = exchangeToken(side, send, context, service, credential, scopes);
+        held.set(key, flight);
+        flight.then((token) => {
+            if (held.get(key) === flight)
+                settled.set(key, token);
+        }, () => {
+            if (held.get(key) === flight)
+                held.delete(key);
+        });
+        return flight;
+    };
+    return {
+        token: async (service, credential, scopes) => {
+            if (!isSame(owner, credential)) {
+                held.clear();
+                settled.clear();
+                owner = credential;
+            }
+            const key = [service.realm.href, service.service ?? '', ...scopes].join('\n');
+            const token = settled.get(key);
+            const isOld = token !== undefined && token.renewAt <= context.now();
+            if (isOld)
+                settled.delete(key);
+            return (isOld ? undefined : held.get(key)) ?? fetched(key, service, credential, scopes);
+        },
+        drop: (token) => {
+            for (const [key, one] of settled) {
+                if (one !== token)
+                    continue;
+                settled.delete(key);
+                held.delete(key);
+            }
+        },
+    };
+}
+async function exchangeToken(side, send, context, service, credential, scopes) {
+    let res = await send(tokenRequest(service, credential, scopes, context));
+    if (scopes.length > 1 && [400, 401, 403].includes(res.status)) {
+        // Some services refuse several scopes at once (oc has --skip-multiple-scopes for them); the first matters most.
+        await (0,http_answer/* discard */.vf)(res);
+        res = await send(tokenRequest(service, credential, scopes.slice(0, 1), context));
+    }
+    if (res.status < 200 || res.status > 299)
+        throw await tokenRefused(side, res, service, credential, context);
+    const answer = await (0,http_answer/* json */.Pq)(res, ANSWER, BODY_LIMIT).catch((thrown) => {
+        throw (0,errors/* asPromoteError */.XO)(thrown, side);
+    });
+    const value = answer.token || answer.access_token;
+    if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
+        throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(service.realm)}: the answer of the token service holds no token.`, {
+            side,
+        });
+    }
+    // From the moment of receipt: `issued_at` is by the service's clock.
+    const life = Math.max(SHORTEST_LIFE, answer.expires_in ?? 0) * 1000;
+    const renewAt = context.now() + life - Math.min(EARLIEST_RENEWAL, life / 10);
+    return { secret: context.secrets.keep(value), renewAt };
+}
+function tokenRequest(service, credential, scopes, context) {
+    const url = new URL(service.realm);
+    if (credential.kind === 'identity') {
+        const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'image-promote' });
+        if (service.service !== undefined)
+            form.set('service', service.service);
+        if (scopes.length > 0)
+            form.set('scope', scopes.join(' '));
+        form.set('refresh_token', credential.refreshToken.reveal());
+        const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' };
+        // The token is in the body, and a redirect would take it along.
+        return { method: 'POST', url, headers, body: form.toString(), follow: false };
+    }
+    if (service.service !== undefined)
+        url.searchParams.append('service', service.service);
+    for (const scope of scopes)
+        url.searchParams.append('scope', scope);
+    const headers = { accept: 'application/json' };
+    if (credential.kind === 'basic')
+        headers.authorization = basic(credential, context);
+    return { method: 'GET', url, headers };
+}
+/** The value of a Basic `Authorization` header. */
+function basic(credential, context) {
+    return `Basic ${context.secrets.keepPair(credential.username, credential.password).reveal()}`;
+}
+async function tokenRefused(side, res, service, credential, { secrets }) {
+    const what = `asking the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}`;
+    const redact = (text) => secrets.redact(text);
+    if (res.status === 401 || res.status === 403) {
+        const code = credential.kind === 'basic'
+            ? 'LOGIN_REJECTED'
+            : credential.kind === 'identity'
+                ? 'TOKEN_REJECTED'
+                : 'CREDENTIAL_MISSING';
+        const hint = credential.kind === 'anonymous'
+            ? 'The registry wants a credential for this side.'
+            : 'Check user name and password or token of this side, and what they may do.';
+        return (0,http_answer/* registryError */.eo)(res, { side, what, code, hint, redact });
+    }
+    return (0,http_answer/* registryError */.eo)(res, {
+        side,
+        what,
+        redact,
+        ...(credential.kind === 'identity' && res.status === 400 ? { code: 'TOKEN_REJECTED' } : {}),
+    });
+}
+/** By content: a login may build its credential anew for every call. */
+function isSame(one, other) {
+    if (one === other)
+        return true;
+    if (one.kind === 'basic' && other.kind === 'basic') {
+        return one.username === other.username && one.password.reveal() === other.password.reveal();
+    }
+    if (one.kind === 'bearer' && other.kind === 'bearer')
+        return one.token.reveal() === other.token.reveal();
+    if (one.kind === 'identity' && other.kind === 'identity')
+        return one.refreshToken.reveal() === other.refreshToken.reveal();
+    return one.kind === 'anonymous' && other.kind === 'anonymous';
+}
+
+;// CONCATENATED MODULE: ./lib/http/authorize.js
+
+
+
+
+
+
+
+
+/**
+ * A bearer credential is sent at once. User and password, refresh token and anonymity wait for the first challenge of the
+ * origin; from then on they go along without being asked. After a 401 the request is repeated with a fresh token of the
+ * token service, then with what `login.renew` has; then the 401 is the caller's. A streamed body cannot be repeated: its
+ * 401 is the caller's at once, and the next request of the same scopes carries the fresh token.
+ */
+function authorize(access) {
+    const tokens = tokenService(access.side, access.ask, access.context);
+    const known = { basic: false, scopes: new Map() };
+    const show = async (credential, request) => {
+        if (credential.kind === 'bearer')
+            return { authorization: `Bearer ${credential.token.reveal()}` };
+        if (known.service !== undefined) {
+            if (mayAskTokenService(access.origin, known.service.realm, credential.kind, access.verified)) {
+                const wanted = request.scopes ?? [];
+                const scopes = mergeScopes(wanted, known.scopes.get(wanted.join(' ')) ?? []);
+                const token = await tokens.token(known.service, credential, scopes);
+                return { authorization: `Bearer ${token.secret.reveal()}`, token };
+            }
+            if (!known.basic && credential.kind !== 'anonymous')
+                throw strangeService(access, known.service);
+        }
+        return credential.kind === 'basic' && known.basic ? { authorization: basic(credential, access.context) } : undefined;
+    };
+    return (next) => async (request) => {
+        if (!mayReceiveCredential(access.origin, request.url, request.leftOrigin === true, 'token'))
+            return next(request);
+        const credential = await access.login.current();
+        const shown = await showOrRenew(access, credential, (one) => show(one, request));
+        let res = await next(signed(request, shown.with));
+        if (res.status !== 401)
+            return res;
+        const challenges = await challengesOf(res, request, access, next, known);
+        learn(known, challenges, request, access);
+        if (shown.with?.token !== undefined)
+            tokens.drop(shown.with.token);
+        const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request));
+        let last = fresh;
+        if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
+            if (!isReplayable(request))
+                return res;
+            await (0,http_answer/* discard */.vf)(res);
+            res = await next(signed(request, fresh.with));
+            if (res.status !== 401)
+                return res;
+        }
+        if (last.with === undefined || (await isMerelyDenied(res, last.with, request, access, next)))
+            return res;
+        const renewed = await renew(access, last.credential);
+        if (renewed === undefined)
+            return res;
+        last = { credential: renewed, with: await show(renewed, request) };
+        if (!isReplayable(request))
+            return res;
+        await (0,http_answer/* discard */.vf)(res);
+        return next(signed(request, last.with));
+    };
+}
+/** A token service that refuses the credential is a refusal of the credential: renewed once. */
+async function showOrRenew(access, credential, show) {
+    try {
+        return { credential, with: await show(credential) };
+    }
+    catch (thrown) {
+        if (!(thrown instanceof errors/* PromoteError */.jG))
+            throw thrown;
+        // Without a credential the registry's own refusal says more than that of its token service.
+        if (thrown.code === 'CREDENTIAL_MISSING')
+            return { credential, with: undefined };
+        if (thrown.code !== 'LOGIN_REJECTED' && thrown.code !== 'TOKEN_REJECTED')
+            throw thrown;
+        const renewed = await renew(access, credential);
+        if (renewed === undefined)
+            throw thrown;
+        return { credential: renewed, with: await show(renewed) };
+    }
+}
+async function renew(access, refused) {
+    if (refused.kind === 'anonymous')
+        return undefined;
+    const renewed = await access.login.renew(refused);
+    return renewed === undefined || isSame(renewed, refused) ? undefined : renewed;
+}
+function signed(request, shown) {
+    if (shown === undefined)
+        return request;
+    return { ...request, headers: { ...request.headers, authorization: shown.authorization } };
+}
+function isRegistry(request) {
+    return request.url.pathname.startsWith('/v2/');
+}
+/** Google's registries answer 401 without a challenge on everything but `/v2/`. */
+async function challengesOf(res, request, access, next, known) {
+    const challenges = parseChallenges((0,http_answer/* headerAll */.$g)(res, 'www-authenticate'));
+    const mute = challenges.length === 0 && known.service === undefined && !known.basic;
+    if (!mute || !isRegistry(request) || request.url.pathname === '/v2/')
+        return challenges;
+    const ping = await next({ method: 'GET', url: new URL('/v2/', access.origin) });
+    const asked = ping.status === 401 ? parseChallenges((0,http_answer/* headerAll */.$g)(ping, 'www-authenticate')) : [];
+    await (0,http_answer/* discard */.vf)(ping);
+    return asked;
+}
+/** A token service once named stays: OpenShift answers a bad token with a Basic challenge that only means "denied". */
+function learn(known, challenges, request, access) {
+    const { origin, context, side } = access;
+    for (const { scheme, parameters } of challenges) {
+        if (scheme === 'basic' && known.service === undefined)
+            known.basic = true;
+        const realm = parameters.get('realm');
+        if (scheme !== 'bearer' || realm === undefined || !URL.canParse(realm, origin.href))
+            continue;
+        const what = `${(0,core_text/* displayUrl */.Qy)(request.url)}: the registry names as its token service`;
+        refuseSecretInAddress(realm, request.url, { what, side, secrets: context.secrets });
+        known.service = { realm: new URL(realm, origin), service: parameters.get('service') };
+        known.scopes.set((request.scopes ?? []).join(' '), splitScopes(parameters.get('scope')));
+    }
+}
+/**
+ * OpenShift's registry says "access denied" for an expired token and for a missing right alike; only `GET /v2/` with the
+ * same token tells them apart (openshift/image-registry pkg/dockerregistry/server/auth.go). Without this, every missing
+ * right would cost a new login.
+ */
+async function isMerelyDenied(res, shown, request, access, next) {
+    if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/')
+        return false;
+    const challenges = parseChallenges((0,http_answer/* headerAll */.$g)(res, 'www-authenticate'));
+    if (!challenges.some((one) => one.parameters.get('error') === 'access denied'))
+        return false;
+    const ping = await next(signed({ method: 'GET', url: new URL('/v2/', access.origin) }, shown));
+    await (0,http_answer/* discard */.vf)(ping);
+    return ping.status !== 401;
+}
+function strangeService(access, service) {
+    const message = `${(0,core_text/* displayUrl */.Qy)(access.origin)} names the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`;
+    return new errors/* PromoteError */.jG('UNSUPPORTED', message, {
+        side: access.side,
+        hint: `Use https for the registry${access.verified ? '' : `, and ${access.side}-ca instead of ${access.side}-insecure-skip-tls-verify`}.`,
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/http/debug-log.js
+
+
+/** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
+const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit'];
+/** One debug line for every request on the wire: `GET https://host/path?n=100 200 12 ms`. No headers, no bodies. */
+function debugLog({ log, now }) {
+    return (next) => async (request) => {
+        const started = now();
+        const line = (outcome) => log.debug(`${request.method} ${readable(request.url)} ${outcome} ${Math.round(now() - started)} ms`);
+        try {
+            const res = await next(request);
+            line(res.status);
+            return res;
+        }
+        catch (thrown) {
+            line((0,errors/* asPromoteError */.XO)(thrown).code);
+            throw thrown;
+        }
+    };
+}
+function readable(url) {
+    if (url.search === '')
+        return (0,core_text/* displayUrl */.Qy)(url);
+    const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name));
+    const query = shown.map(([name, value]) => `${name}=${(0,core_text/* oneLine */.TN)(value, 200)}`).join('&');
+    return query === '' ? (0,core_text/* displayUrl */.Qy)(url) : `${(0,core_text/* displayUrl */.Qy)(url)}?${query}`;
+}
+
+;// CONCATENATED MODULE: ./lib/http/pace.js
+
+/** Requests at once to one origin when nothing is known about it: four images of 16 layers. */
+const CEILING = 64;
+/** A longer pause is the retry layer's to refuse; waiting here would only delay its verdict. */
+const LONGEST_PAUSE = 60_000;
+/**
+ * Answers slow down when a server has more at once than it can do: recent ones this many times slower than usual, and by
+ * this many milliseconds, count as such. Netflix' limiter tolerates 1.5 to 2
+ * (https://github.com/Netflix/concurrency-limits, Gradient2Limit); jitter of a few milliseconds is no sign.
+ */
+const SLOWER = 2;
+const SLOWER_BY = 100;
+/** Slowness alone, which has other causes where so few are under way, leaves this many at once. */
+const LEAST_WHEN_SLOW = 2;
+/** Moving averages over about so many answers. */
+const RECENT = 8;
+const USUAL = 64;
+/**
+ * As many requests at once to an origin as it bears: 429, 503 and answers that come ever later halve the number that is
+ * under way (once for all requests that were under way together), it grows by one for every full round of successes. A
+ * request holds its place until the answer begins, an upload until its body is sent and answered. A 429 with
+ * `Retry-After` stops new requests to the origin for that long.
+ *
+ * A place is never held while waiting for another place of the same side, so nothing can wait for itself: tokens are
+ * fetched above this layer, and the two sides of a transfer have a network each.
+ */
+function pace(context, ceiling = CEILING) {
+    const origins = new Map();
+    const most = Math.max(1, Math.floor(ceiling));
+    return (next) => async (request) => {
+        const origin = origins.get(request.url.origin) ?? newOrigin(most);
+        origins.set(request.url.origin, origin);
+        await enter(origin);
+        const { halved, running: crowd } = origin;
+        const began = context.now();
+        try {
+            const res = await next(request);
+            const slow = isSlow(origin, request, context.now() - began) && crowd > LEAST_WHEN_SLOW;
+            const refused = res.status === 429 || res.status === 503;
+            if (refused || slow) {
+                // A burst that fails together is one sign, not as many as it has requests.
+                const least = refused ? 1 : LEAST_WHEN_SLOW;
+                if (origin.halved === halved)
+                    halve(origin, Math.max(crowd, origin.running), least);
+                if (res.status === 429)
+                    pause(origin, (0,http_answer/* retryAfter */.P9)(res, context.now()), context);
+            }
+            else if (++origin.successes >= origin.limit) {
+                origin.successes = 0;
+                origin.limit = Math.min(most, origin.limit + 1);
+            }
+            return res;
+        }
+        finally {
+            origin.running--;
+            admit(origin);
+        }
+    };
+}
+function newOrigin(limit) {
+    return { limit, running: 0, successes: 0, halved: 0, pulses: new Map(), waiting: [], pause: undefined };
+}
+/** Half of what was really under way: half of a limit that nobody came near would change nothing. */
+function halve(origin, crowd, least) {
+    const half = Math.floor(Math.min(origin.limit, crowd) / 2);
+    origin.limit = Math.min(origin.limit, Math.max(least, half));
+    origin.halved++;
+    origin.successes = 0;
+}
+/** PUT and PATCH say nothing: they take as long as their bytes, and OpenShift's PUT of a manifest 3 s for each missing blob. */
+function isSlow(origin, { method }, milliseconds) {
+    if (method === 'PUT' || method === 'PATCH')
+        return false;
+    const pulse = origin.pulses.get(method) ?? { recent: milliseconds, usual: milliseconds };
+    origin.pulses.set(method, pulse);
+    const limit = SLOWER * pulse.usual + SLOWER_BY;
+    // With this bound it takes three to five slow answers: a single one, however late, is no sign.
+    const counted = Math.min(milliseconds, 2 * limit);
+    pulse.recent += (counted - pulse.recent) / RECENT;
+    pulse.usual += (counted - pulse.usual) / USUAL;
+    if (pulse.recent <= limit)
+        return false;
+    // The new usual: only what gets slower still halves again.
+    pulse.usual = pulse.recent;
+    return true;
+}
+async function enter(origin) {
+    for (;;) {
+        // Every pause ends, by time or by cancellation.
+        while (origin.pause !== undefined)
+            await origin.pause;
+        if (origin.running < origin.limit)
+            break;
+        await new Promise((resolve) => {
+            origin.waiting.push(resolve);
+        });
+    }
+    origin.running++;
+}
+/** Wakes as many as there are places; one who finds its place taken waits again. */
+function admit(origin) {
+    const free = origin.limit - origin.running;
+    if (free > 0)
+        for (const wake of origin.waiting.splice(0, free))
+            wake();
+}
+function pause(origin, wait, context) {
+    if (wait === undefined || wait <= 0 || wait > LONGEST_PAUSE || origin.pause !== undefined)
+        return;
+    const over = () => {
+        origin.pause = undefined;
+        admit(origin);
+    };
+    // Cancelled while waiting: the requests go on, and are refused as cancelled where they are sent.
+    origin.pause = context.sleep(wait).then(over, over);
+}
+
+;// CONCATENATED MODULE: ./lib/http/retry.js
+
+
+
+
+
+/** Manifests, the largest answers that are not blobs, have 4 MiB. */
+const WHOLE = 4 * 1024 * 1024;
+/** First wait, doubled with every try, at most the second number (milliseconds). */
+const FIRST_WAIT = 250;
+const LONGEST_WAIT = 30_000;
+/**
+ * Repeats requests whose body can be sent again, after answers and errors that decided nothing: exponential waits with
+ * full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/), or what `Retry-After`
+ * asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
+ * is read within the try, because a body can break off as well; blobs (`long`) are the caller's.
+ *
+ * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
+ * After a good answer it is a restart.
+ */
+function retry(options, context) {
+    const good = new Set();
+    return (next) => async (request) => {
+        const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`;
+        for (let attempt = 1;; attempt++) {
+            const isRead = request.method === 'GET' && request.long !== true && request.retry !== false;
+            const outcome = await attemptOnce(async () => {
+                const res = await next(request);
+                return isRead ? whole(res) : res;
+            });
+            if (outcome.res !== undefined && outcome.res.status < 500)
+                good.add(outcome.res.url.origin);
+            // After the cancellation nobody waits any more.
+            const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
+            const last = tried || request.retry === false || !isReplayable(request);
+            if (last || !decidedNothing(outcome, good))
+                return resultOf(outcome);
+            const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,http_answer/* retryAfter */.P9)(outcome.res, context.now());
+            if (outcome.res !== undefined)
+                await (0,http_answer/* discard */.vf)(outcome.res);
+            if (asked !== undefined && asked > LONGEST_PAUSE)
+                throw tooLong(what, asked, outcome, options.side);
+            // "At once" from a server that has just failed is no invitation to hammer it.
+            const wait = asked !== undefined && asked > 0 ? asked : jitter(attempt, context.random);
+            options.onRetry?.(what, retry_reasonOf(outcome), wait, attempt);
+            await context.sleep(wait);
+        }
+    };
+}
+async function attemptOnce(send) {
+    try {
+        return { res: await send() };
+    }
+    catch (thrown) {
+        return { error: (0,errors/* asPromoteError */.XO)(thrown), thrown };
+    }
+}
+/** The same answer with its body in memory; one that is longer than any such body may be is handed over as it comes. */
+async function whole(res) {
+    if (res.status < 200 || res.status > 299)
+        return res;
+    const iterator = res.body[Symbol.asyncIterator]();
+    const parts = [];
+    for (let size = 0; size <= WHOLE;) {
+        const step = await iterator.next();
+        if (step.done === true)
+            return { ...res, body: following(parts, undefined) };
+        parts.push(step.value);
+        size += step.value.byteLength;
+    }
+    return { ...res, body: following(parts, iterator) };
+}
+async function* following(parts, rest) {
+    try {
+        yield* parts;
+        for (let step = await rest?.next(); step?.done === false; step = await rest?.next())
+            yield step.value;
+    }
+    finally {
+        await rest?.return?.();
+    }
+}
+function resultOf(outcome) {
+    if (outcome.res !== undefined)
+        return outcome.res;
+    throw outcome.thrown;
+}
+function decidedNothing(outcome, good) {
+    if (outcome.res === undefined)
+        return outcome.error.transient;
+    if (!(0,http_answer/* isTransient */.dg)(outcome.res.status))
+        return false;
+    return !isRouterPage(outcome.res) || good.has(outcome.res.url.origin);
+}
+/** OpenShift's router for a host without a route, or a route without a ready pod: "Application is not available". */
+function isRouterPage(res) {
+    return res.status === 503 && ((0,http_answer/* header */.wx)(res, 'content-type') ?? '').toLowerCase().startsWith('text/html');
+}
+function jitter(attempt, random) {
+    return Math.round(random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)));
+}
+function retry_reasonOf(outcome) {
+    return outcome.res === undefined ? outcome.error.message : `answered ${outcome.res.status}`;
+}
+function tooLong(what, asked, outcome, side) {
+    const status = outcome.res?.status ?? outcome.error?.status;
+    const answer = status === undefined ? 'the server' : `${status}: the server`;
+    const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${LONGEST_PAUSE / 1000} s.`;
+    return new errors/* PromoteError */.jG(status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE', message, {
+        side,
+        status,
+        retryAfter: asked,
+        hint: 'Run it again later, or ask for a higher rate limit; what is copied already is not sent again.',
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/http/network.js
+
+
+
+
+
+
+/** @throws PromoteError USAGE when `ca` holds no certificate. */
+function openNetwork(options, context) {
+    const transport = openTransport(options, context);
+    const wire = compose(transport.send, debugLog(context), pace(context, options.ceiling));
+    const patient = [retry(options, context), redirect(options.side, context.secrets)];
+    const verified = !options.insecureSkipTlsVerify;
+    const ask = compose(wire, redirect(options.side, context.secrets));
+    // The same login on the same origin shares its tokens, however often it is asked for.
+    const opened = new WeakMap();
+    return {
+        send: compose(wire, ...patient),
+        as: (origin, login) => {
+            const sends = opened.get(login) ?? new Map();
+            opened.set(login, sends);
+            const access = { side: options.side, origin, login, verified, ask, context };
+            const send = sends.get(origin.origin) ?? compose(wire, ...patient, authorize(access));
+            sends.set(origin.origin, send);
+            return send;
+        },
+        warm: (origin, count) => transport.warm(origin, Math.min(count, options.ceiling ?? CEILING)),
+        close: transport.close,
+    };
+}
+/** The first layer is the outermost. */
+function compose(send, ...layers) {
+    return layers.reduceRight((next, layer) => layer(next), send);
+}
+
+// EXTERNAL MODULE: ./lib/oci/reference.js
+var oci_reference = __nccwpck_require__(3940);
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var oci_manifest = __nccwpck_require__(4360);
+;// CONCATENATED MODULE: ./lib/http/send.js
+/** Where the lane begins to be worth a connection beside those of the small requests. */
+const BULK = 1024 * 1024;
+function isBulk(bytes) {
+    return bytes > BULK;
+}
+
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
+;// CONCATENATED MODULE: ./lib/store/wire.js
+
+
+/** Header values of the distribution API, parsed. All of it is written by a server: bounded, checked, never trusted. */
+/** A header longer than this is not an address; Node itself stops at 16 KiB for all headers together. */
+const LONGEST_HEADER = 16 * 1024;
+/**
+ * `Range` of an upload session, `0-<last byte>` inclusive (distribution-spec "Pushing a blob in chunks") → bytes kept.
+ * @returns undefined when it cannot be told: `0-0` is what distribution says for no byte and for one byte.
+ */
+function bytesKept(range) {
+    const last = /^(?:bytes=)?0-(-1|\d{1,15})$/.exec(range?.trim() ?? '')?.[1];
+    if (last === undefined || last === '0')
+        return undefined;
+    return Number(last) + 1;
+}
+/** `Content-Range` of a 206 (RFC 9110 section 14.4): `bytes 500-1499/8000`, total `*` when unknown. */
+function parseContentRange(value) {
+    const [, first, last, size] = /^bytes\s+(\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/i.exec(value?.trim() ?? '') ?? [];
+    if (first === undefined)
+        return undefined;
+    const range = { from: Number(first), to: Number(last), total: size === '*' ? undefined : Number(size) };
+    const good = range.from <= range.to && (range.total === undefined || range.to < range.total);
+    return good ? range : undefined;
+}
+/**
+ * Where an upload goes on. The path and query are the server's, untouched: distribution signs them (`_state`).
+ * A registry behind a TLS proxy may call itself http: on the same host that is corrected; elsewhere it is refused.
+ * Another origin is allowed; the credential does not go there.
+ * @param base the registry; @param from what the answer came from, for relative addresses.
+ * @throws PromoteError PROTOCOL
+ */
+function uploadLocation(value, from, base) {
+    if (value === undefined || value === '')
+        throw new errors/* PromoteError */.jG('PROTOCOL', 'The answer to an upload has no Location.');
+    if (value.length > LONGEST_HEADER || !URL.canParse(value, from.href))
+        throw badLocation(value, 'is not an address');
+    const url = new URL(value, from);
+    if (url.protocol !== 'http:' && url.protocol !== 'https:')
+        throw badLocation(value, 'is neither http nor https');
+    if (url.username !== '' || url.password !== '')
+        throw badLocation(value, 'carries a user name or password');
+    url.hash = '';
+    if (base.protocol !== 'https:' || url.protocol === 'https:')
+        return url;
+    const same = url.hostname === base.hostname && (url.port === base.port || url.port === '');
+    if (!same)
+        throw badLocation(value, 'leaves https for http');
+    return new URL(`${base.origin}${url.pathname}${url.search}`);
+}
+/** `&digest=…` after the query that is there, which is not encoded anew. */
+function withDigest(location, digest) {
+    const url = new URL(location);
+    url.search = url.search === '' ? `?digest=${digest}` : `${url.search}&digest=${digest}`;
+    return url;
+}
+/** `OCI-Chunk-Min-Length` in bytes; 0 when absent or absurd. */
+function chunkMinimum(value) {
+    const bytes = /^\d{1,10}$/.test(value ?? '') ? Number(value) : 0;
+    // More than 1 GiB for a single chunk would defeat its purpose.
+    return bytes <= 1024 ** 3 ? bytes : 0;
+}
+/** `Content-Length` in bytes. */
+function contentLength(value) {
+    return /^\d{1,15}$/.test(value ?? '') ? Number(value) : undefined;
+}
+function badLocation(value, why) {
+    // The query is left out: it may hold a signature that opens the upload.
+    const shown = (0,core_text/* quote */.hD)((value.split('?', 1)[0] ?? '').replace(/\/\/[^/@]*@/, '//'), 200);
+    return new errors/* PromoteError */.jG('PROTOCOL', `The upload's Location ${shown} ${why}.`, {
+        hint: 'Check what the proxy in front of the registry does with the Location header.',
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/store/blob.js
+
+
+
+
+
+
+
+/**
+ * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
+ * The bytes are counted, not hashed: who reads from several places (resumption) hashes over all of them.
+ */
+async function openBlob(endpoint, blob, offset) {
+    const data = (0,oci_manifest/* embedded */.F9)(blob);
+    if (data !== undefined)
+        return one(data.subarray(offset));
+    if (offset > 0 && offset >= blob.size)
+        return one(new Uint8Array());
+    const what = `reading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`;
+    const { res, start } = await blob_open(endpoint, blob, offset, what);
+    const length = contentLength((0,http_answer/* header */.wx)(res, 'content-length'));
+    const encoding = (0,http_answer/* header */.wx)(res, 'content-encoding') ?? 'identity';
+    if (length !== undefined && encoding === 'identity' && start + length > blob.size && res.status === 200) {
+        await (0,http_answer/* discard */.vf)(res);
+        throw wrongSize(endpoint, blob, what, `${start + length} bytes are offered`);
+    }
+    return counted(endpoint, blob, res, { start, offset, what, encoding });
+}
+/** @returns an answer whose first byte is byte `start` of the blob, `start` ≤ `offset`. */
+async function blob_open(endpoint, blob, offset, what) {
+    const get = (range) => endpoint
+        .call('pull', {
+        method: 'GET',
+        url: endpoint.url(`blobs/${blob.digest}`),
+        // Proxies that compress on the way would change what is counted and hashed.
+        headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
+        long: true,
+        bulk: isBulk(blob.size - offset),
+    })
+        .catch((thrown) => {
+        throw spent(thrown, endpoint);
+    });
+    let res = await get(offset > 0 ? `bytes=${offset}-` : undefined);
+    if (res.status === 206) {
+        const range = parseContentRange((0,http_answer/* header */.wx)(res, 'content-range'));
+        const usable = range !== undefined && range.from <= offset && offset <= range.to && (range.total ?? blob.size) === blob.size;
+        if (usable)
+            return { res, start: range.from };
+    }
+    if (offset > 0 && (res.status === 206 || res.status === 416)) {
+        // Another range than the one asked for (multipart from some CDNs), or "not satisfiable" inside the blob.
+        await (0,http_answer/* discard */.vf)(res);
+        res = await get(undefined);
+    }
+    if (res.status !== 200)
+        throw spent(await endpoint.verdict(res, what, 'pull'), endpoint);
+    return { res, start: 0 };
+}
+/** The HTTP layer has tried this often enough; whoever resumes the body does not multiply those tries by its own. */
+function spent(thrown, endpoint) {
+    const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+    return error.transient
+        ? new errors/* PromoteError */.jG(error.code, error.message, { ...error, cause: error.cause, transient: false })
+        : error;
+}
+async function* counted(endpoint, blob, res, reading) {
+    const { what, offset, encoding } = reading;
+    let at = reading.start;
+    try {
+        for await (const chunk of res.body) {
+            const skip = Math.max(0, Math.min(chunk.byteLength, offset - at));
+            at += chunk.byteLength;
+            if (at > blob.size) {
+                const hint = encoding === 'identity' ? '' : `, encoded as ${(0,core_text/* quote */.hD)(encoding, 40)}`;
+                throw wrongSize(endpoint, blob, what, `more came${hint}`);
+            }
+            if (skip < chunk.byteLength)
+                yield skip === 0 ? chunk : chunk.subarray(skip);
+        }
+    }
+    catch (thrown) {
+        throw (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+    }
+    if (at < blob.size)
+        throw new errors/* PromoteError */.jG('NETWORK', `${endpoint.name}: ${what}: the answer ended at byte ${at} of ${blob.size}.`, {
+            side: endpoint.side,
+            transient: true,
+        });
+}
+async function* one(bytes) {
+    if (bytes.byteLength > 0)
+        yield bytes;
+}
+function wrongSize(endpoint, blob, what, found) {
+    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${endpoint.name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`, { side: endpoint.side, hint: 'The registry or a proxy serves damaged content for this digest.' });
+}
+/** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
+async function isStored(endpoint, blob, sure) {
+    const { importFree } = (await endpoint.evidence()) ?? { importFree: true };
+    if (importFree === false)
+        return false;
+    return isThere(endpoint, blob, sure, importFree ? () => true : (res) => isFromStorage(endpoint, blob, res));
+}
+/**
+ * OpenShift's registry writes the digest in an entity tag with quotes when the blob is in its storage, and without them
+ * when it asks another registry (openshift/image-registry pullthroughblobstore.go setResponseHeaders). It redirects only
+ * to its own storage.
+ */
+function isFromStorage(endpoint, { digest }, res) {
+    return res.url.origin !== endpoint.base.origin || (0,http_answer/* header */.wx)(res, 'etag') === `"${digest}"`;
+}
+async function isThere(endpoint, blob, sure, isFine) {
+    const request = {
+        method: 'HEAD',
+        url: endpoint.url(`blobs/${blob.digest}`),
+        headers: { 'accept-encoding': 'identity' },
+        ...(sure ? {} : { retry: false }),
+    };
+    try {
+        const res = await endpoint.call('pull', request);
+        await (0,http_answer/* discard */.vf)(res);
+        const length = (0,http_answer/* header */.wx)(res, 'content-length');
+        return res.status === 200 && (length === undefined || Number(length) === blob.size) && isFine(res);
+    }
+    catch (thrown) {
+        if (sure || (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'CANCELLED'))
+            throw thrown;
+        return false;
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/store/foreign.js
+
+
+
+
+
+/** More places than this for one layer are no mirrors. */
+const MOST_URLS = 8;
+/**
+ * The store, and beside it the addresses that manifests name for layers which a registry need not hold.
+ * @param send without any credential, and only to public addresses: anybody who can push writes these URLs.
+ */
+function withForeign(store, send, options) {
+    const fromUrls = async (blob, offset, reason) => {
+        let last = reason;
+        for (const text of (blob.urls ?? []).slice(0, MOST_URLS)) {
+            try {
+                if (!URL.canParse(text))
+                    throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* quote */.hD)(text, 200)} is no URL.`);
+                return await openBlob(placeOf(new URL(text), send, store.name, options.side), blob, offset);
+            }
+            catch (thrown) {
+                last = (0,errors/* asPromoteError */.XO)(thrown, options.side);
+                if (last.code === 'CANCELLED')
+                    throw last;
+                options.context.log.debug(`${store.name}: ${last.message}`);
+            }
+        }
+        throw last;
+    };
+    return {
+        ...store,
+        get listsReferrers() {
+            return store.listsReferrers;
+        },
+        async blob(descriptor, offset = 0) {
+            try {
+                return await store.blob(descriptor, offset);
+            }
+            catch (thrown) {
+                const absent = thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND';
+                if (!absent || !(0,oci_manifest/* isForeign */.jq)(descriptor))
+                    throw thrown;
+                return fromUrls(descriptor, offset, thrown);
+            }
+        },
+    };
+}
+/** What a registry is for one address that holds one blob. */
+function placeOf(url, send, name, side) {
+    return {
+        side,
+        name: `${name} (layer at ${url.host})`,
+        url: () => url,
+        call: (_access, request) => send(request),
+        verdict: (res, what) => (0,http_answer/* registryError */.eo)(res, { side, what: `${(0,core_text/* displayUrl */.Qy)(url)}: ${what}` }),
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/store/endpoint.js
+
+
+/** Whose registry has answered: what its router says afterwards is about a restart. */
+const answered = new WeakSet();
+/** Headline of the router's page for a host without a route (openshift/router conf/error-page-503.http). */
+const ROUTER_PAGE = '"Application is not available"';
+/** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
+const EMPTY_400_TRIES = 3;
+function createEndpoint(options) {
+    const { side, base, repository, context } = options;
+    const name = `${base.host}/${repository}`;
+    const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] };
+    const once = async (access, request) => {
+        const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] };
+        for (let attempt = 1;; attempt += 1) {
+            const res = await options.send(scoped);
+            if (res.status < 500)
+                answered.add(options.send);
+            isOpenShift ||= (0,http_answer/* header */.wx)(res, OPENSHIFT_HEADER) !== undefined;
+            if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository))
+                return res;
+            await (0,http_answer/* discard */.vf)(res);
+            context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
+            await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2));
+        }
+    };
+    let isOpenShift = false;
+    const evidence = createEvidence(options, () => isOpenShift);
+    let isWide = options.writes === true;
+    const call = async (access, request) => {
+        if (access === 'push' || !isWide)
+            return once(access, request);
+        try {
+            return await once('push', request);
+        }
+        catch (thrown) {
+            // A token service that refuses what exceeds the account's rights; who may only read finds everything unchanged.
+            if (!(thrown instanceof errors/* PromoteError */.jG && thrown.status === 403))
+                throw thrown;
+            isWide = false;
+            return once('pull', request);
+        }
+    };
+    return {
+        side,
+        name,
+        repository,
+        base,
+        context,
+        stallTimeout: options.stallTimeout ?? 60_000,
+        evidence,
+        url: (path) => new URL(`/v2/${repository}/${path}`, base),
+        call,
+        verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
+    };
+}
+/** In every answer of OpenShift's registry, and of no other. */
+const OPENSHIFT_HEADER = 'x-registry-supports-signatures';
+/** Asked once. Without the cluster's API nothing is known of what OpenShift's registry may pull through. */
+function createEvidence({ evidence, context }, isOpenShift) {
+    const none = { importFree: undefined, named: undefined };
+    const asked = evidence && askOnce(evidence, context);
+    return async () => (asked === undefined ? (isOpenShift() ? none : undefined) : ((await asked()) ?? none));
+}
+/** A help: a failure is no reason to stop, and is undefined. */
+function askOnce(ask, { signal, log }) {
+    let asked;
+    return () => {
+        asked ??= ask().catch((thrown) => {
+            if (signal.aborted)
+                throw thrown;
+            log.debug(`no inventory: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+            return undefined;
+        });
+        return asked;
+    };
+}
+/** Answers of OpenShift's registry that mean "the API behind me did not answer": openshift/image-registry auth.go. */
+function isEmpty400(res, repository) {
+    const known = (0,http_answer/* header */.wx)(res, 'docker-distribution-api-version') !== undefined;
+    return res.status === 400 && known && (0,http_answer/* header */.wx)(res, 'content-length') === '0' && repository.split('/').length === 2;
+}
+async function judge(options, name, res, what, access, tag) {
+    const redact = (text) => options.context.secrets.redact(text);
+    const error = await (0,http_answer/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
+    if (res.status === 503 && error.message.includes(ROUTER_PAGE) && !answered.has(options.send))
+        return recoded(error, 'NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${http_answer/* EXPOSE_REGISTRY */.t_}`);
+    if (isEmpty400(res, options.repository))
+        return recoded(error, 'UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
+    if (res.status !== 401 && res.status !== 403)
+        return error;
+    const credential = await options.login?.current();
+    const owner = options.login === undefined ? 'no credential' : options.login.describe;
+    const right = access === 'push' ? `push to ${name}` : `pull from ${name}`;
+    if (options.login !== undefined && credential?.kind === 'anonymous')
+        return recoded(error, 'CREDENTIAL_MISSING', `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`);
+    const refused = res.status === 401 && (await rejects(options))
+        ? recoded(error, credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED', `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`)
+        : recoded(error, 'DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`);
+    return (await options.explain?.(refused, access, tag)) ?? refused;
+}
+/** OpenShift answers a missing right and an expired token with the same 401; `GET /v2/` tells them apart. */
+async function rejects({ send, base }) {
+    try {
+        const res = await send({ method: 'GET', url: new URL('/v2/', base) });
+        await (0,http_answer/* discard */.vf)(res);
+        return res.status === 401;
+    }
+    catch {
+        return false;
+    }
+}
+function recoded(error, code, hint) {
+    const { side, status, server, cause } = error;
+    return new errors/* PromoteError */.jG(code, error.message, { side, status, server, cause, hint, transient: false });
+}
+
+;// CONCATENATED MODULE: ./lib/store/pieces.js
+
+function guard(body) {
+    const iterator = body[Symbol.asyncIterator]();
+    let failure;
+    let ended = false;
+    async function* stream() {
+        for (;;) {
+            const step = await iterator.next().catch((thrown) => {
+                ended = true;
+                failure = thrown ?? new errors/* PromoteError */.jG('INTERNAL', 'The body failed without a reason.');
+                throw failure;
+            });
+            if (step.done === true)
+                break;
+            yield step.value;
+        }
+        ended = true;
+    }
+    return {
+        stream: stream(),
+        failure: () => failure,
+        async close() {
+            if (ended)
+                return;
+            ended = true;
+            await Promise.resolve(iterator.return?.()).catch(() => undefined);
+        },
+    };
+}
+/** Cuts one stream into pieces of chosen lengths, one after the other, without keeping more than a chunk. */
+function cutter(stream) {
+    const iterator = stream[Symbol.asyncIterator]();
+    let rest = new Uint8Array();
+    async function* take(length) {
+        for (let missing = length; missing > 0;) {
+            if (rest.byteLength === 0) {
+                const step = await iterator.next();
+                if (step.done === true)
+                    return;
+                rest = step.value;
+            }
+            const piece = rest.subarray(0, missing);
+            rest = rest.subarray(piece.byteLength);
+            missing -= piece.byteLength;
+            if (piece.byteLength > 0)
+                yield piece;
+        }
+    }
+    return {
+        take,
+        async end() {
+            const step = rest.byteLength > 0 ? undefined : await iterator.next();
+            if (step?.done !== true)
+                throw new errors/* PromoteError */.jG('INTERNAL', 'The body is longer than the blob.');
+        },
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/store/upload.js
+
+
+
+
+
+
+
+
+
+const MIB = 1024 * 1024;
+/** First size after a 413; nginx's and Cloudflare's defaults (1 MiB, 100 MiB) are on either side. */
+const FIRST_CHUNK = 64 * MIB;
+/** nginx `client_max_body_size` is 1 MiB by default; nobody has less. */
+const SMALLEST_CHUNK = MIB;
+/** A quarter, not a half: 64, 16, 4, 1 MiB are found within the five tries that a transfer has by default. */
+const SHRINK = 4;
+/** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
+const COMMIT_SPEED = (16 * MIB) / 1000;
+/** Milliseconds that one request of a cancellation may take. */
+const CANCEL_PATIENCE = 1500;
+/**
+ * Milliseconds in which the tries to cancel are spread, while bytes that the network has buffered still reach the
+ * registry. A cancelled run has 7.5 s on a GitHub runner, for this and then for logging out.
+ */
+const CANCEL_SPAN = { cancelled: 3500, running: 10_000 };
+/** First wait between two tries, doubled each time, and the longest (milliseconds). */
+const CANCEL_WAIT = 50;
+const LONGEST_CANCEL_WAIT = 500;
+/** A plain upload session; nothing is sent yet. */
+async function startSession(endpoint, blob) {
+    const url = endpoint.url('blobs/uploads/');
+    const res = await endpoint.call('push', { method: 'POST', url, body: new Uint8Array() });
+    if (res.status !== 202 && res.status !== 201 && res.status !== 200)
+        throw await endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
+    await (0,http_answer/* discard */.vf)(res);
+    return res;
+}
+/** @param opened the 202 of the POST that began it. */
+function openUpload(endpoint, habits, blob, opened) {
+    const session = {
+        endpoint,
+        habits,
+        blob,
+        what: `uploading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`,
+        ...entered(endpoint, opened),
+        kept: 0,
+        refused: 0,
+        stale: 0,
+    };
+    return {
+        send: (from, body) => sendFrom(session, from, body),
+        offset: (restart) => keptBytes(session, restart ?? false),
+        cancel: () => cancel(session),
+    };
+}
+function entered(endpoint, opened) {
+    return { ...addressIn(endpoint, opened), minimum: chunkMinimum((0,http_answer/* header */.wx)(opened, 'oci-chunk-min-length')) };
+}
+/** The address changes with every answer; distribution refuses the one before. */
+function follow(session, res) {
+    if ((0,http_answer/* header */.wx)(res, 'location') !== undefined)
+        Object.assign(session, addressIn(session.endpoint, res, session.leftOrigin));
+}
+/**
+ * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
+ * registry. Other parts of the distribution API are refused, whoever named them: nothing else is written or deleted.
+ */
+function addressIn(endpoint, res, left = false) {
+    const { base, side, name, context } = endpoint;
+    const text = (0,http_answer/* header */.wx)(res, 'location');
+    const what = `${name}: the upload goes on at`;
+    if (text !== undefined)
+        refuseSecretInAddress(text, res.url, { what, side, secrets: context.secrets });
+    try {
+        const location = uploadLocation(text, res.url, base);
+        const isHome = location.origin === base.origin;
+        const isSession = isUploadSession(location);
+        if (isHome && !isSession && namesResource(location))
+            throw badLocation(text ?? '', 'is not that of an upload');
+        return { location, leftOrigin: left || res.leftOrigin === true || !isHome || !isSession };
+    }
+    catch (thrown) {
+        throw (0,errors/* asPromoteError */.XO)(thrown, side);
+    }
+}
+async function sendFrom(session, from, body) {
+    const { size } = session.blob;
+    const guarded = guard(body);
+    try {
+        const { largest } = session.habits;
+        const limit = largest === undefined ? size : Math.max(largest, session.minimum);
+        if (from === 0 && 0 < size && size <= limit)
+            await commit(session, { size, stream: guarded.stream }, size);
+        else
+            await sendPieces(session, from, limit, cutter(guarded.stream));
+    }
+    catch (thrown) {
+        throw guarded.failure() ?? thrown;
+    }
+    finally {
+        await guarded.close();
+    }
+}
+/** PATCH what is missing, then commit with an empty PUT: understood wherever a session can be continued at all. */
+async function sendPieces(session, from, limit, pieces) {
+    const { size } = session.blob;
+    for (let at = from; at < size;) {
+        const length = Math.min(limit, size - at);
+        // Without the unit `bytes`: distribution-spec "Pushing a blob in chunks".
+        const range = { 'content-range': `${at}-${at + length - 1}` };
+        const body = { size: length, stream: pieces.take(length) };
+        const res = await request(session, { method: 'PATCH', url: session.location, body, length, headers: range });
+        follow(session, res);
+        at += length;
+    }
+    await pieces.end();
+    await commit(session, new Uint8Array(), 0);
+}
+async function commit(session, body, length) {
+    const { endpoint, blob, what } = session;
+    const res = await request(session, { method: 'PUT', url: withDigest(session.location, blob.digest), body, length });
+    const stored = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const comparable = (0,oci_digest/* isDigest */.Bc)(stored) && (0,oci_digest/* algorithmOf */.Hy)(stored) === (0,oci_digest/* algorithmOf */.Hy)(blob.digest);
+    if (!comparable || stored === blob.digest)
+        return;
+    const message = `${endpoint.name}: ${what}: the registry stored ${stored}, sent was ${blob.digest}.`;
+    throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side: endpoint.side });
+}
+async function request(session, { method, url, body, length, headers }) {
+    const { endpoint, blob } = session;
+    const res = await endpoint.call('push', {
+        method,
+        url,
+        headers: { 'content-type': 'application/octet-stream', ...headers },
+        body,
+        leftOrigin: session.leftOrigin,
+        // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
+        ...(length > 0 ? { retry: false } : {}),
+        bulk: isBulk(length),
+        ...(method === 'PUT' ? { patience: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
+    });
+    // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.
+    const good = method === 'PUT' ? [200, 201, 204] : [200, 201, 202, 204];
+    if (!good.includes(res.status))
+        throw await upload_judge(session, res, length);
+    await (0,http_answer/* discard */.vf)(res);
+    session.refused = 0;
+    session.stale = 0;
+    return res;
+}
+/** Every refusal in the middle of an upload, as the engine needs it: try again, or give up. */
+async function upload_judge(session, res, length) {
+    const { endpoint, what, habits, minimum } = session;
+    const { status } = res;
+    if (status === 401) {
+        session.refused += 1;
+        // The credential was renewed below; whether the new one is any better shows with the next request.
+        if (session.refused === 1) {
+            await (0,http_answer/* discard */.vf)(res);
+            const message = `${endpoint.name}: ${what}: 401 in the middle of the upload.`;
+            return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true });
+        }
+    }
+    const empty = isEmpty400(res, endpoint.repository);
+    const error = await endpoint.verdict(res, what, 'push');
+    const says = (code) => error.server.some((entry) => entry.code === code);
+    if (says('DIGEST_INVALID'))
+        return mismatch(error);
+    if (status === 413)
+        return shrink(habits, minimum, length) ? upload_transient(error) : error;
+    if (status === 416)
+        session.stale += 1;
+    const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'));
+    return empty || lost || status === 416 ? upload_transient(error) : error;
+}
+async function keptBytes(session, anew) {
+    const { endpoint, blob } = session;
+    if (anew || session.stale > 1) {
+        await cancel(session);
+        return restart(session);
+    }
+    const { location: url, leftOrigin } = session;
+    const res = await endpoint.call('push', { method: 'GET', url, leftOrigin });
+    await (0,http_answer/* discard */.vf)(res);
+    const alive = res.status >= 200 && res.status < 300;
+    const kept = alive ? bytesKept((0,http_answer/* header */.wx)(res, 'range')) : undefined;
+    if (alive)
+        follow(session, res);
+    if (kept !== undefined && kept <= blob.size) {
+        // It moves: what was stale is the address from before bytes that arrived late, not the session.
+        if (kept > session.kept)
+            Object.assign(session, { refused: 0, stale: 0 });
+        session.kept = Math.max(session.kept, kept);
+        return kept;
+    }
+    // The session is gone: because the commit arrived and only its answer was lost, or together with the bytes
+    // (docker-registry 2.8 destroys a session whose upload broke off; ECR has no status).
+    if (!alive && (await isStored(endpoint, blob, true)))
+        return -1;
+    if (res.status !== 404)
+        await cancel(session);
+    return restart(session);
+}
+async function restart(session) {
+    const { endpoint, blob } = session;
+    Object.assign(session, entered(endpoint, await startSession(endpoint, blob)), { stale: 0 });
+    return 0;
+}
+/**
+ * Deletes the session. Also sent when the run was cancelled. Never throws: sessions that stay are purged by the registry.
+ *
+ * distribution v3 refuses a DELETE (416) whose address is older than the last byte that it has received. Behind a router,
+ * bytes go on arriving for seconds after the connection was closed. The status names the present address, and needs no
+ * current one itself: ask, delete, and wait longer each time until nothing arrives in between.
+ */
+async function cancel(session) {
+    const { signal } = session.endpoint.context;
+    const started = performance.now();
+    const left = () => CANCEL_SPAN[signal.aborted ? 'cancelled' : 'running'] - (performance.now() - started);
+    let isStale = await staleAfter(session, ['DELETE']);
+    for (let wait = CANCEL_WAIT; isStale; wait = Math.min(wait * 2, LONGEST_CANCEL_WAIT)) {
+        isStale = await staleAfter(session, ['GET', 'DELETE']);
+        if (!isStale || left() < wait)
+            return;
+        await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+}
+/** @returns whether the registry refused the last request because more bytes have arrived. */
+async function staleAfter(session, methods) {
+    const { endpoint } = session;
+    let status;
+    for (const method of methods) {
+        const { location: url, leftOrigin } = session;
+        // Whoever named the address: nothing but this upload is deleted.
+        if (method === 'DELETE' && !isUploadOf(endpoint.repository, url))
+            return false;
+        const request = { method, url, leftOrigin, retry: false, afterCancel: true };
+        const answered = endpoint.call('push', request).then(async (res) => {
+            await (0,http_answer/* discard */.vf)(res);
+            if (method === 'GET' && res.status < 300)
+                follow(session, res);
+            return res.status;
+        });
+        status = await within(answered, CANCEL_PATIENCE);
+        if (status === undefined || (method === 'GET' && status >= 300))
+            return false;
+    }
+    return status === 416;
+}
+/** @returns undefined when it fails, or takes longer than so many milliseconds. */
+function within(promise, milliseconds) {
+    return new Promise((resolve) => {
+        const timer = setTimeout(resolve, milliseconds, undefined);
+        const settle = (value) => {
+            clearTimeout(timer);
+            resolve(value);
+        };
+        promise.then(settle, () => settle());
+    });
+}
+/** @returns false when there is nothing smaller to try. */
+function shrink(habits, minimum, length) {
+    const smallest = Math.max(SMALLEST_CHUNK, minimum);
+    if (length <= smallest)
+        return false;
+    const next = Math.max(smallest, Math.min(FIRST_CHUNK, Math.floor(length / SHRINK)));
+    habits.largest = Math.min(habits.largest ?? next, next);
+    return true;
+}
+function upload_transient(error) {
+    const { code, message, side, hint, status, server, retryAfter, cause } = error;
+    return new errors/* PromoteError */.jG(code, message, { side, hint, status, server, retryAfter, cause, transient: true });
+}
+function mismatch({ message, side, status, server, cause }) {
+    const hint = 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.';
+    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side, status, server, cause, hint, transient: false });
+}
+
+;// CONCATENATED MODULE: ./lib/store/begin.js
+
+
+
+
+/** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
+async function beginUpload(endpoint, habits, blob, mountFrom) {
+    if (mountFrom !== undefined && mountFrom !== endpoint.repository) {
+        const begun = await tryMount(endpoint, habits, blob, mountFrom);
+        if (begun !== undefined)
+            return begun;
+    }
+    if (habits.probes) {
+        const begun = await tryMount(endpoint, habits, blob, endpoint.repository);
+        if (begun !== undefined)
+            return begun;
+    }
+    if (await isStored(endpoint, blob, false))
+        return { state: 'present' };
+    const res = await startSession(endpoint, blob);
+    habits.probes = false;
+    return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
+}
+/** @returns undefined when the registry does not understand or does not want this, which decides nothing. */
+async function tryMount(endpoint, habits, blob, from) {
+    const own = from === endpoint.repository;
+    const url = endpoint.url('blobs/uploads/');
+    url.search = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
+    const scopes = own ? [] : [`repository:${from}:pull`];
+    const res = await endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array() });
+    if (res.status === 202) {
+        await (0,http_answer/* discard */.vf)(res);
+        return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
+    }
+    if (res.status === 201) {
+        await (0,http_answer/* discard */.vf)(res);
+        const stored = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
+        if (stored === blob.digest)
+            return { state: own ? 'present' : 'mounted' };
+        return undefined;
+    }
+    const unwanted = [400, 403, 404, 405, ...(own ? [] : [401])].includes(res.status);
+    if (!unwanted)
+        throw await endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
+    await (0,http_answer/* discard */.vf)(res);
+    return undefined;
+}
+
+;// CONCATENATED MODULE: ./lib/store/manifests.js
+
+
+
+
+
+
+
+
+/** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
+const CACHE_LIMIT = 16 * 1024 * 1024;
+/** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
+const WAIT_PER_BLOB = 3_500;
+/** A read that proves a write waits so long for its answer (milliseconds), and so long in all once the run is cancelled. */
+const PROOF_TIMEOUT = 10_000;
+const PROOF_TIMEOUT_CANCELLED = 2_000;
+function createManifests(endpoint) {
+    const cache = createCache();
+    const get = async (reference, expected, how = {}) => {
+        const what = `reading manifest ${shown(reference)}`;
+        const url = endpoint.url(`manifests/${reference}`);
+        const headers = { accept: oci_manifest/* ACCEPT */.FA, 'accept-encoding': 'identity' };
+        const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how });
+        if (res.status !== 200)
+            throw await readError(endpoint, res, what, reference);
+        try {
+            const body = await (0,http_answer/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
+            const manifest = (0,oci_manifest/* readManifest */.WI)(body, (0,http_answer/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
+            cache.keep(manifest);
+            return manifest;
+        }
+        catch (thrown) {
+            throw placed(endpoint, what, thrown);
+        }
+    };
+    // Many tags of one digest are asked for side by side.
+    const flights = new Map();
+    const once = (digest, expected) => {
+        const flight = flights.get(digest) ?? get(digest, expected).finally(() => flights.delete(digest));
+        flights.set(digest, flight);
+        return flight;
+    };
+    const resolve = async (reference) => {
+        if (!(0,oci_digest/* isDigest */.Bc)(reference))
+            return get(checkedTag(endpoint, reference));
+        return cache.get(reference) ?? once(reference, reference);
+    };
+    const look = (tag) => resolve(tag).catch(absent);
+    return {
+        resolve,
+        look,
+        has: (digest) => cache.get(digest) !== undefined,
+        async manifest(descriptor) {
+            const known = cache.get(descriptor.digest);
+            if (known !== undefined && known.descriptor.size === descriptor.size)
+                return known;
+            const data = (0,oci_manifest/* embedded */.F9)(descriptor);
+            return data === undefined ? get(descriptor.digest, descriptor) : (0,oci_manifest/* readManifest */.WI)(data, undefined, descriptor);
+        },
+        async find(tag) {
+            const hint = await head(endpoint, checkedTag(endpoint, tag));
+            return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor);
+        },
+        locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
+        put: (manifest, tag) => put(endpoint, manifest, tag),
+    };
+}
+async function locate(endpoint, get, reference, proof) {
+    const expected = (0,oci_digest/* isDigest */.Bc)(reference) ? reference : undefined;
+    if (expected === undefined)
+        checkedTag(endpoint, reference);
+    if (proof)
+        return digestOrAbsent(inTime(get(reference, expected, PROOF), endpoint.context));
+    const hint = await head(endpoint, reference);
+    return hint === 'absent' ? null : (hint?.digest ?? digestOrAbsent(get(reference, expected)));
+}
+const PROOF = { retry: false, afterCancel: true, patience: PROOF_TIMEOUT };
+async function digestOrAbsent(reading) {
+    try {
+        return (await reading).descriptor.digest;
+    }
+    catch (thrown) {
+        if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND' && thrown.server.some(saysAbsent))
+            return null;
+        throw thrown;
+    }
+}
+/** A page of a proxy with status 404 is not the registry's word, and OpenShift's names what it could not fetch from elsewhere. */
+function saysAbsent({ code }) {
+    return !code.startsWith('OPENSHIFT_');
+}
+/** Once the run is cancelled nothing is waited for longer than a moment. */
+function inTime(work, { signal }) {
+    return new Promise((resolve, reject) => {
+        let timer;
+        const late = () => reject(new errors/* PromoteError */.jG('CANCELLED', 'not answered before the run ended'));
+        const start = () => {
+            timer = setTimeout(late, PROOF_TIMEOUT_CANCELLED);
+        };
+        if (signal.aborted)
+            start();
+        else
+            signal.addEventListener('abort', start);
+        const stop = () => {
+            clearTimeout(timer);
+            signal.removeEventListener('abort', start);
+        };
+        work.finally(stop).then(resolve, reject);
+    });
+}
+/**
+ * A HEAD is a hint: anything but 404 and a complete 200 is asked again with GET, which also explains. A missing
+ * Docker-Content-Digest, `text/plain`, 403 and 405 are known from several registries.
+ */
+async function head(endpoint, tag) {
+    const headers = { accept: oci_manifest/* ACCEPT */.FA };
+    const url = endpoint.url(`manifests/${tag}`);
+    const res = await endpoint.call('pull', { method: 'HEAD', url, headers, retry: false }).catch(unlessFinal);
+    if (res === undefined)
+        return undefined;
+    await (0,http_answer/* discard */.vf)(res);
+    const mediaType = (0,http_answer/* header */.wx)(res, 'content-type')?.split(';', 1)[0]?.trim() ?? '';
+    // A 404 in HTML or plain text may be a proxy's: GET tells whose it is.
+    if (res.status === 404)
+        return mediaType.startsWith('text/') ? undefined : 'absent';
+    const digest = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const size = contentLength((0,http_answer/* header */.wx)(res, 'content-length'));
+    if (res.status !== 200 || !(0,oci_digest/* isDigest */.Bc)(digest) || !size || !oci_manifest/* ACCEPT */.FA.split(', ').includes(mediaType))
+        return undefined;
+    return { mediaType, digest, size };
+}
+async function put(endpoint, manifest, tag) {
+    const { descriptor, links } = manifest;
+    const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag);
+    const blobs = links.filter((link) => link.kind === 'blob').length;
+    const what = `writing manifest ${shown(reference)}`;
+    const headers = { 'content-type': descriptor.mediaType };
+    const patience = endpoint.stallTimeout + blobs * WAIT_PER_BLOB;
+    const url = endpoint.url(`manifests/${reference}`);
+    const request = { method: 'PUT', url, headers, body: manifest.bytes, patience };
+    const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
+    const res = await send(endpoint, request, what, foreign);
+    const subject = (0,http_answer/* header */.wx)(res, 'oci-subject');
+    if (res.status >= 200 && res.status < 300) {
+        await (0,http_answer/* discard */.vf)(res);
+        return { digest: stored(manifest, (0,http_answer/* header */.wx)(res, 'docker-content-digest')), subject };
+    }
+    // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
+    throw await endpoint.verdict(res, what, 'push', tag);
+}
+/**
+ * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
+ * with 500, which is repeated only when it does not name such a layer.
+ */
+async function send(endpoint, request, what, foreign) {
+    if (foreign.length === 0)
+        return endpoint.call('push', request);
+    const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
+    if (res !== undefined && !(0,http_answer/* isTransient */.dg)(res.status) && !isEmpty400(res, endpoint.repository))
+        return res;
+    const error = res && (await endpoint.verdict(res, what, 'push'));
+    if (error !== undefined && foreign.some((digest) => namesMissingBlobs(error, digest)))
+        throw error;
+    return endpoint.call('push', request);
+}
+/** A registry that names by sha256 what we name by sha512 has still stored these bytes. */
+function stored({ descriptor, bytes: content }, answered) {
+    if (answered === undefined || !(0,oci_digest/* isDigest */.Bc)(answered))
+        return undefined;
+    return answered === (0,oci_digest/* digestOf */.ol)(content, (0,oci_digest/* algorithmOf */.Hy)(answered)) ? descriptor.digest : answered;
+}
+/** @param digest this one among others; default: any. */
+function namesMissingBlobs(error, digest = '') {
+    const missing = error.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
+    return missing.some((entry) => JSON.stringify(entry).includes(digest));
+}
+async function readError(endpoint, res, what, reference) {
+    // OpenShift says 500 for "no such image stream" when asked by digest (imagestream.go
+    // resolveUpstreamRef wraps NotFound as Unknown).
+    const openshift = (0,http_answer/* header */.wx)(res, OPENSHIFT_HEADER) !== undefined;
+    const { status } = res;
+    const error = await endpoint.verdict(res, what, 'pull');
+    const unknown = error.server.some(({ code }) => code === 'UNKNOWN');
+    if (!(openshift && status === 500 && unknown && (0,oci_digest/* isDigest */.Bc)(reference)))
+        return error;
+    return new errors/* PromoteError */.jG('NOT_FOUND', error.message, {
+        side: endpoint.side,
+        status,
+        server: error.server,
+        hint: 'OpenShift answers so when the image stream does not exist; check the namespace and the name.',
+    });
+}
+/** A tag may point at something named by sha512; only the algorithm is believed, the digest is that of the bytes. */
+function statedSha512(res, body) {
+    const stated = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const sha512 = (0,oci_digest/* isDigest */.Bc)(stated) && (0,oci_digest/* algorithmOf */.Hy)(stated) === 'sha512' && (0,oci_digest/* digestOf */.ol)(body, 'sha512') === stated;
+    return sha512 ? stated : undefined;
+}
+function placed(endpoint, what, thrown) {
+    const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+    const { code, message, hint, transient, status, server, retryAfter, side } = error;
+    if (message.startsWith(endpoint.name) || code === 'CANCELLED' || code === 'NETWORK')
+        return error;
+    const detail = { hint, transient, status, server, retryAfter, side, cause: error.cause };
+    return new errors/* PromoteError */.jG(code, `${endpoint.name}: ${what}: ${message}`, detail);
+}
+function checkedTag(endpoint, tag) {
+    if ((0,oci_reference/* isTag */.dz)(tag))
+        return tag;
+    const message = `${endpoint.name}: ${(0,core_text/* quote */.hD)(tag, 140)} is neither a tag nor a digest.`;
+    throw new errors/* PromoteError */.jG('USAGE', message, { side: endpoint.side });
+}
+/** Artifactory and GitLab refuse to show what is absent; a credential that is no good at all is still an error. */
+function absent(thrown) {
+    if (thrown instanceof errors/* PromoteError */.jG &&
+        (thrown.code === 'NOT_FOUND' || thrown.code === 'DENIED' || thrown.status === 403))
+        return undefined;
+    throw thrown;
+}
+function unlessFinal(thrown) {
+    if (thrown instanceof errors/* PromoteError */.jG && thrown.transient)
+        return undefined;
+    throw thrown;
+}
+function shown(reference) {
+    return (0,oci_digest/* isDigest */.Bc)(reference) ? (0,oci_digest/* shortDigest */.VK)(reference) : reference;
+}
+/** Least recently used first out, by bytes. */
+function createCache() {
+    const entries = new Map();
+    let size = 0;
+    return {
+        get(digest) {
+            const found = entries.get(digest);
+            if (found === undefined)
+                return undefined;
+            entries.delete(digest);
+            entries.set(digest, found);
+            return found;
+        },
+        keep(manifest) {
+            const { digest } = manifest.descriptor;
+            if (entries.has(digest))
+                return;
+            entries.set(digest, manifest);
+            size += manifest.bytes.byteLength;
+            for (const [oldest, { bytes: { byteLength }, },] of entries) {
+                if (size <= CACHE_LIMIT)
+                    return;
+                entries.delete(oldest);
+                size -= byteLength;
+            }
+        },
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/http/link.js
+/** A longer header is not a pagination link. */
+const link_LONGEST = 8 * 1024;
+/**
+ * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
+ * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
+ * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
+ */
+function nextPage(header, base) {
+    if (header.length > link_LONGEST)
+        return 'unreadable';
+    for (let at = 0;;) {
+        const open = header.indexOf('<', at);
+        if (open < 0)
+            return saysNext(header.slice(at)) ? 'unreadable' : undefined;
+        const close = header.indexOf('>', open);
+        if (close < 0)
+            return 'unreadable';
+        const end = endOfLink(header, close + 1);
+        if (isNext(header.slice(close + 1, end)))
+            return onOrigin(header.slice(open + 1, close), base);
+        at = end;
+    }
+}
+/** Up to the comma that separates links; one inside quotes does not. */
+function endOfLink(header, from) {
+    let quoted = false;
+    for (let at = from; at < header.length; at++) {
+        if (header[at] === '\\' && quoted)
+            at++;
+        else if (header[at] === '"')
+            quoted = !quoted;
+        else if (header[at] === ',' && !quoted)
+            return at + 1;
+    }
+    return header.length;
+}
+function isNext(parameters) {
+    return parameters.split(';').some((parameter) => {
+        const [name = '', value = ''] = parameter.split('=', 2);
+        return name.trim().toLowerCase() === 'rel' && saysNext(value);
+    });
+}
+function saysNext(value) {
+    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
+}
+function onOrigin(target, base) {
+    if (!URL.canParse(target, base.href))
+        return 'unreadable';
+    const { protocol, pathname, search } = new URL(target, base);
+    if (protocol !== 'https:' && protocol !== 'http:')
+        return 'unreadable';
+    // Set as a path: `//host/…` would be read as another host.
+    const next = new URL(base.origin);
+    next.pathname = pathname;
+    next.search = search;
+    return next;
+}
+
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
+;// CONCATENATED MODULE: ./lib/store/referrers.js
+/** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
+
+
+
+
+
+
+
+
+
+/** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
+const MOST_PAGES = 100;
+/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
+const MOST_TAG_PAGES = 2000;
+const MOST_TAGS = 200_000;
+/** 65,000 tags of 128 characters. */
+const TAGS_LIMIT = 8 * 1024 * 1024;
+/** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
+const indexSchema = schemas/* object */.Ikc({
+    mediaType: schemas/* literal */.euz(oci_manifest/* MEDIA_TYPE */.Ap.ociIndex).nullish(),
+    manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullable(),
+});
+const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_TAGS).nullable() });
+function createListings(endpoint, manifests) {
+    // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
+    let missing = false;
+    /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
+    let learned;
+    let isTold = false;
+    const fromApi = async (subject) => {
+        if (learned !== undefined)
+            await learned;
+        if (missing)
+            return { state: 'none', found: [] };
+        const asked = readReferrers(endpoint, subject);
+        learned ??= asked.catch(() => undefined);
+        const listed = await asked;
+        missing = listed.state === 'none';
+        return listed;
+    };
+    return {
+        async referrers(subject) {
+            const { state, found, error } = await fromApi(subject);
+            if (state === 'whole')
+                return found;
+            const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
+            const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
+            if (tagged !== undefined)
+                return unique([...found, ...tagged]);
+            if (state === 'cut')
+                throw error;
+            if (state === 'unclear' && !isTold) {
+                isTold = true;
+                endpoint.context.log.warn(`${error?.message} Only what is attached by tags is known.`);
+            }
+            return [];
+        },
+        async listTags() {
+            const found = new Set();
+            const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES };
+            // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
+            for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
+                for (const tag of tags ?? [])
+                    if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
+                        found.add(tag);
+                if (found.size > MOST_TAGS)
+                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
+            }
+            return [...found];
+        },
+        async lists(subject, digest) {
+            missing = false;
+            const listed = await fromApi(subject).catch(() => undefined);
+            return listed?.found.some((each) => each.digest === digest) ?? false;
+        },
+    };
+}
+/**
+ * A list, page by page. It ends only where the registry names no further page.
+ * @throws PromoteError when an answer is refused, is not such a list, or names a next page that cannot be read.
+ */
+async function* pages(endpoint, { what, accept, ...list }) {
+    const seen = new Set();
+    const headers = accept === undefined ? {} : { accept };
+    for (let url = endpoint.url(list.path);;) {
+        seen.add(url.href);
+        const res = await endpoint.call('pull', { method: 'GET', url, headers });
+        if (res.status !== 200)
+            throw await endpoint.verdict(res, what, 'pull');
+        const link = (0,http_answer/* headerAll */.$g)(res, 'link').join(', ');
+        const named = { what: `${endpoint.name}: ${what}: the next page is at`, side: endpoint.side };
+        refuseSecretInAddress(link, url, { ...named, secrets: endpoint.context.secrets });
+        const next = nextPage(link, url);
+        yield await (0,http_answer/* json */.Pq)(res, list.schema, list.limit).catch((thrown) => {
+            const { message, code, ...detail } = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+            throw new errors/* PromoteError */.jG(code, `${endpoint.name}: ${what}: ${message}`, detail);
+        });
+        if (next === undefined)
+            return;
+        if (next === 'unreadable')
+            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
+        if (seen.has(next.href))
+            throw unfinished(endpoint, what, 'the next page is one that was read already');
+        if (seen.size >= list.most)
+            throw unfinished(endpoint, what, 'it does not end');
+        url = next;
+    }
+}
+function unfinished({ name, side }, what, why) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
+        side,
+        hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
+    });
+}
+async function readReferrers(endpoint, subject) {
+    const found = new Map();
+    const path = `referrers/${subject}`;
+    const what = `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`;
+    const list = { path, what, accept: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, limit: oci_manifest/* MANIFEST_LIMIT */.MV, most: MOST_PAGES };
+    let isFirst = true;
+    try {
+        for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
+            isFirst = false;
+            for (const descriptor of readEntries(manifests ?? []))
+                found.set(descriptor.digest, descriptor);
+        }
+        return { state: 'whole', found: [...found.values()] };
+    }
+    catch (thrown) {
+        const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+        if (isFirst && isNoApi(error))
+            return { state: 'none', found: [] };
+        const isFailure = error.code === 'CANCELLED' || isUndecided(error);
+        if (isFailure && !(isFirst && (await isRedirected(endpoint, path))))
+            throw error;
+        return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error };
+    }
+}
+function isNoApi({ status }) {
+    return status === 404 || status === 405 || status === 501;
+}
+/** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
+function isUndecided({ status, transient, code }) {
+    return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500;
+}
+/** Where the API leads to a host that does not answer, it is no API. */
+async function isRedirected(endpoint, path) {
+    const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false };
+    const res = await endpoint.call('pull', request).catch(() => undefined);
+    if (res === undefined)
+        return false;
+    await (0,http_answer/* discard */.vf)(res);
+    return res.status >= 300 && res.status < 400;
+}
+function readEntries(entries) {
+    return entries.flatMap((entry) => oci_manifest/* descriptorSchema */.TM.safeParse(entry).data ?? []);
+}
+function unique(descriptors) {
+    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
+}
+
+;// CONCATENATED MODULE: ./lib/store/registry.js
+
+
+
+
+
+
+
+/** One repository of a registry that speaks the distribution API: OpenShift's own, Quay, GHCR, Harbor, … */
+function openRepository(options) {
+    const endpoint = createEndpoint(options);
+    const manifests = createManifests(endpoint);
+    const listings = createListings(endpoint, manifests);
+    const habits = { probes: true, largest: undefined };
+    const inventory = askOnce(async () => options.inventory?.(), options.context);
+    let listsReferrers;
+    let known;
+    return {
+        name: endpoint.name,
+        resolve: manifests.resolve,
+        manifest: manifests.manifest,
+        find: manifests.find,
+        locate: manifests.locate,
+        referrers: listings.referrers,
+        listTags: listings.listTags,
+        removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
+        inventory,
+        evidence: endpoint.evidence,
+        ...(options.warm === undefined ? {} : { expect: options.warm }),
+        blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
+        async has(descriptor, kind) {
+            const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()]);
+            if (there?.has(descriptor.digest))
+                return true;
+            if (evidence?.importFree === false)
+                return false;
+            const isProof = evidence?.importFree !== undefined || evidence === undefined;
+            if (isProof && kind === 'manifest' && manifests.has(descriptor.digest))
+                return true;
+            const named = evidence === undefined ? there : evidence.named;
+            if (named !== undefined && !named.has(descriptor.digest))
+                return false;
+            // OpenShift's storage gives manifests out as blobs too.
+            const asManifest = kind === 'manifest' && isProof;
+            return asManifest ? hasManifest(endpoint, descriptor.digest) : isStored(endpoint, descriptor, false);
+        },
+        begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
+        async putManifest(manifest, tag) {
+            const { digest, subject } = await manifests.put(manifest, tag);
+            if (manifest.links.some((link) => link.role === 'subject')) {
+                listsReferrers ??= believe(listings, manifest, subject);
+                known = await listsReferrers;
+            }
+            return digest;
+        },
+        get listsReferrers() {
+            return known;
+        },
+    };
+}
+/** ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up. */
+async function believe(listings, manifest, stated) {
+    const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
+    if (stated === undefined || subject === undefined)
+        return false;
+    return listings.lists(subject, manifest.descriptor.digest);
+}
+/**
+ * distribution-spec "Deleting tags". Registries without it answer 400, 404 or 405, or want a right that pushers lack; OpenShift's
+ * says 202 and does nothing. So what counts is whether the tag is there afterwards.
+ */
+async function deleteTag(endpoint, tag) {
+    const url = endpoint.url(`manifests/${tag}`);
+    const scopes = [`repository:${endpoint.repository}:delete`];
+    await (0,http_answer/* discard */.vf)(await endpoint.call('push', { method: 'DELETE', url, scopes }));
+    const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: oci_manifest/* ACCEPT */.FA } });
+    await (0,http_answer/* discard */.vf)(res);
+    return res.status === 404;
+}
+/** OpenShift answers 500 for a manifest by digest when the image stream does not exist yet: not there, like all else. */
+async function hasManifest(endpoint, digest) {
+    const url = endpoint.url(`manifests/${digest}`);
+    try {
+        const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: oci_manifest/* ACCEPT */.FA }, retry: false });
+        await (0,http_answer/* discard */.vf)(res);
+        return res.status === 200;
+    }
+    catch (thrown) {
+        if (endpoint.context.signal.aborted)
+            throw thrown;
+        return false;
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/side.js
+
+
+
+
+
+
+
+
+
+async function openSide(side, options) {
+    const { context, config, onRetry } = options;
+    const access = await accessOf(side, options);
+    if (access.insecure)
+        context.log.warn(`${side.name}: certificates are not checked; whoever is on the way can read and change everything`);
+    const network = openNetwork({
+        side: side.side,
+        insecureSkipTlsVerify: access.insecure,
+        stallTimeout: config.stallTimeout,
+        retries: config.retries,
+        onRetry,
+        ...(access.ca === undefined ? {} : { ca: access.ca }),
+        ...(access.certificate === undefined
+            ? {}
+            : {
+                clientCertificate: {
+                    ...access.certificate,
+                    origin: access.api?.origin,
+                    besideTokens: access.way?.kind !== 'certificate',
+                },
+            }),
+    }, context);
+    try {
+        const cluster = access.api === undefined ? undefined : await openClusterOf(side, access, access.api, network, context);
+        return createSide(side, options, { network, cluster, api: access.api?.host });
+    }
+    catch (thrown) {
+        await network.close();
+        throw thrown;
+    }
+}
+/** Where the API is and how to get in, from whichever inputs say it. */
+async function accessOf(side, { context, oidcToken }) {
+    const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify };
+    if (side.kubeconfig !== undefined) {
+        const { readKubeconfig } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5907));
+        const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side);
+        const way = from.login !== undefined
+            ? await wayOf(from.login)
+            : from.clientCertificate !== undefined
+                ? { kind: 'certificate' }
+                : explicitWay(side);
+        const certificate = from.clientCertificate === undefined ? {} : { certificate: from.clientCertificate };
+        if (from.proxyUrl !== undefined)
+            context.log.warn(`${side.name}: the proxy-url of the kubeconfig is not used: set HTTPS_PROXY instead`);
+        if (from.tlsServerName !== undefined)
+            context.log.warn(`${side.name}: the tls-server-name of the kubeconfig is not used: its server must have that name`);
+        return {
+            ca: joinPem(side.ca, from.ca),
+            insecure: side.insecureSkipTlsVerify || from.insecure,
+            api: from.server,
+            way,
+            ...certificate,
+        };
+    }
+    if (side.cluster === 'in-cluster') {
+        const pod = podCluster(context, { side: side.side });
+        return {
+            ...own,
+            ca: joinPem(side.ca, pod.ca),
+            api: pod.api,
+            way: optionalWay(side) ?? { kind: 'token', login: pod.login },
+        };
+    }
+    if (side.cluster === undefined)
+        return own;
+    if (side.oidcAudience === undefined)
+        return { ...own, api: side.cluster, way: explicitWay(side) };
+    if (oidcToken === undefined)
+        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', `${side_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`, { side: side.side });
+    const { githubOidcLogin } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1117));
+    return {
+        ...own,
+        api: side.cluster,
+        way: { kind: 'token', login: githubOidcLogin(side.oidcAudience, oidcToken, context, side.side) },
+    };
+}
+/** A kubeconfig may hold user and password: they log in as any others do. */
+async function wayOf(login) {
+    const credential = await login.current();
+    if (credential.kind !== 'basic')
+        return { kind: 'token', login };
+    return { kind: 'password', username: credential.username, password: credential.password };
+}
+function explicitWay(side) {
+    const way = optionalWay(side);
+    if (way !== undefined)
+        return way;
+    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', `no way into the ${side.side} cluster is configured`, {
+        side: side.side,
+        hint: `Give ${side_optionOf(side, 'username')} and ${side_optionOf(side, 'password')}, or ${side_optionOf(side, 'token')}.`,
+    });
+}
+function optionalWay(side) {
+    const { username, password, token } = side;
+    if (username !== undefined && password !== undefined)
+        return { kind: 'password', username, password };
+    if (token === undefined)
+        return undefined;
+    return { kind: 'token', login: (0,credential/* fixedLogin */.u)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token }) };
+}
+/** How the user has spelled it: `destination-token`, or `token` of an entry in the list of destinations. */
+function side_optionOf({ side, name }, option) {
+    return name === side ? `${side}-${option}` : `${option} of ${name}`;
+}
+function joinPem(...parts) {
+    const given = parts.filter((part) => part !== undefined && part !== '');
+    return given.length === 0 ? undefined : given.join('\n');
+}
+async function openClusterOf(side, access, api, network, context) {
+    if (access.way === undefined)
+        throw new errors/* PromoteError */.jG('INTERNAL', 'a cluster without a way in');
+    const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 9307));
+    const account = side.serviceAccount === undefined ? {} : { serviceAccount: side.serviceAccount };
+    return openCluster(side.side, { api, network, way: access.way, inCluster: side.cluster === 'in-cluster', ...account }, context);
+}
+function createSide(side, options, { network, cluster, api }) {
+    const repositories = new Map();
+    const layouts = layoutsOf(side, options);
+    const foreign = createForeign(side, options);
+    const explicit = cluster === undefined ? explicitLogin(side) : undefined;
+    const open = async (reference) => {
+        const address = await side_addressOf(side, cluster, reference);
+        const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`);
+        const own = (await cluster?.ownsRegistry(base.host, reference.repository)) === true ? cluster : undefined;
+        if (own !== undefined && address.plainHttp)
+            throw notOverHttp(side, base);
+        const login = own?.login ?? (await loginFor(side, address, reference, explicit, options.context));
+        if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NOTHING)
+            options.context.log.warn(notItsOwn(side, base));
+        const path = reference.repository;
+        const { context, config } = options;
+        const store = openRepository({
+            side: side.side,
+            base,
+            send: network.as(base, login),
+            login,
+            repository: path,
+            warm: (count) => network.warm(base, count),
+            writes: side.side === 'destination' && !config.dryRun,
+            stallTimeout: config.stallTimeout,
+            context,
+            ...(own === undefined ? {} : helpOf(own, path)),
+        });
+        return { store: foreign.beside(store), origin: base.origin, path, cluster: own };
+    };
+    return {
+        cluster,
+        api,
+        repository(reference) {
+            if (reference.layout !== undefined)
+                return openInLayout(layouts.at(reference.layout), reference, foreign);
+            const key = `${reference.host ?? ''}/${reference.repository}`;
+            const known = repositories.get(key) ?? open(reference);
+            repositories.set(key, known);
+            return known;
+        },
+        async close() {
+            await cluster?.logout();
+            await Promise.all([network.close(), foreign.close(), layouts.close()]);
+        },
+    };
+}
+/** Scheme, host and port make an origin: that of the cluster's registry is https. */
+function notOverHttp(side, { host, href }) {
+    const message = `${href} is the registry of the ${side.side} cluster, whose token is sent over https only.`;
+    const hint = `Set ${side_optionOf(side, 'registry')} to ${host}, or leave it out: the cluster names its registry.`;
+    return new errors/* PromoteError */.jG('USAGE', message, { side: side.side, hint });
+}
+function notItsOwn(side, { host }) {
+    const way = `an auth file (${side_optionOf(side, 'auth-file')}) can open it`;
+    return `${side.name}: ${host} is not what the cluster names as its registry, so its token is not sent there: ${way}`;
+}
+/** Loaded with the first of them: archives and folders are no part of most runs. */
+function layoutsOf({ side }, { context }) {
+    let opened;
+    const open = async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1512))).openLayouts(side, context);
+    return {
+        at: async (place) => {
+            opened ??= open();
+            return (await opened).at(place);
+        },
+        close: async () => (await opened)?.close(),
+    };
+}
+/** A layout is its own registry, and all of it one repository: blobs belong to all images in it. */
+async function openInLayout(opening, reference, foreign) {
+    const layout = await opening;
+    const { layout: place, repository, tag } = reference;
+    const assumed = place?.assumed === true && tag !== undefined;
+    const meant = assumed ? (0,oci_reference/* splitLayoutName */.Wj)(await layout.nameOf((0,oci_reference/* layoutName */.UX)(repository, tag))) : undefined;
+    return {
+        store: foreign.beside(layout.repository((meant ?? reference).repository)),
+        origin: `${place?.kind}:${place?.path}`,
+        path: '',
+        cluster: undefined,
+        ...(meant === undefined ? {} : { tag: meant.tag }),
+        ...(place?.kind === 'oci-archive' ? { finish: layout.finish } : {}),
+    };
+}
+/** Layers at addresses that manifests name: over connections of their own, which know no credential and no CA of the side. */
+function createForeign({ side }, { config, context, onRetry }) {
+    let network;
+    const open = () => {
+        const { stallTimeout, retries } = config;
+        const within = { reach: isPublic, hosts: config.foreignHosts };
+        return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context);
+    };
+    return {
+        beside(store) {
+            if (side !== 'source' || !config.includeForeign)
+                return store;
+            network ??= open();
+            return withForeign(store, network.send, { side, context });
+        },
+        close: async () => network?.close(),
+    };
+}
+function helpOf(cluster, path) {
+    return {
+        inventory: () => cluster.stored(path),
+        evidence: () => cluster.evidence(path),
+        removeTag: (tag) => cluster.removeTag(path, tag),
+        explain: (error, access, tag) => cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' }),
+    };
+}
+/** A host in the reference, else the side's registry, else what the cluster says. */
+async function side_addressOf(side, cluster, reference) {
+    if (reference.host !== undefined) {
+        if (side.registry !== undefined && isConfigured(reference, side))
+            return side.registry;
+        return { host: (0,oci_reference/* hostOf */.w4)(reference.host), plainHttp: false };
+    }
+    if (side.registry !== undefined)
+        return { ...side.registry, host: (0,oci_reference/* hostOf */.w4)(side.registry.host) };
+    if (cluster !== undefined)
+        return cluster.registryFor(reference.repository);
+    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', `no registry is known for ${reference.repository}`, {
+        side: side.side,
+        hint: `Give ${side_optionOf(side, 'cluster')} or ${side_optionOf(side, 'registry')}, or write the registry into the reference.`,
+    });
+}
+/** The reference names no registry, or the one that is configured for its side. */
+function isConfigured({ host }, { registry }) {
+    if (host === undefined)
+        return true;
+    if (registry === undefined)
+        return false;
+    const url = `${registry.plainHttp ? 'http' : 'https'}://${(0,oci_reference/* hostOf */.w4)(host)}`;
+    return host === registry.host || (URL.canParse(url) && new URL(url).host === (0,oci_reference/* hostOf */.w4)(registry.host));
+}
+const NOTHING = (0,credential/* fixedLogin */.u)('no credential', credential/* ANONYMOUS */.E);
+/**
+ * Explicit credentials of a side without a cluster open its own registry and nothing else; every other registry gets
+ * its auth-file entry or nothing.
+ */
+async function loginFor(side, address, reference, explicit, context) {
+    if (explicit !== undefined && isConfigured(reference, side))
+        return explicit;
+    const file = side.authFile === undefined ? {} : { explicit: side.authFile };
+    const found = await loginFromAuthFiles({ ...address, repository: reference.repository }, { side: side.side, ...file }, context);
+    return found ?? NOTHING;
+}
+function explicitLogin(side) {
+    const { username, password, token } = side;
+    const secret = password ?? token;
+    if (secret === undefined)
+        return undefined;
+    if (username === undefined)
+        return (0,credential/* fixedLogin */.u)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token: secret });
+    return (0,credential/* fixedLogin */.u)(`user ${username}`, { kind: 'basic', username, password: secret });
 }
 
 
@@ -34100,7 +38611,7 @@ const VERSION = '0.1.0';
 
 /***/ }),
 
-/***/ 4603:
+/***/ 867:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -34247,49 +38758,8 @@ async function* gather(chunks, size = GATHER) {
         throw broken.thrown;
 }
 
-;// CONCATENATED MODULE: ./lib/lent.js
-/**
- * Buffers that go round. A new one for every piece of a large body is memory outside of V8's heap, which V8 answers by
- * marking its heap some forty times for every GiB: a third of the CPU of a copy, and 70 MiB of buffers that wait to be
- * found dead (Node 24, 8 blobs of 128 MiB).
- */
-const LOAN = Symbol('loan');
-/** Keeps no more than this for the next one: what a pause between two blobs leaves over. */
-const KEPT = 64;
-/** @param size bytes of each buffer. What is in it when it is lent is nobody's. */
-function lender(size) {
-    const free = [];
-    return () => {
-        const buffer = free.pop() ?? Buffer.allocUnsafeSlow(size);
-        const end = () => {
-            if (free.length < KEPT)
-                free.push(buffer);
-        };
-        Object.assign(buffer, { [LOAN]: { users: 1, end } });
-        return buffer;
-    };
-}
-/** So many readers get this piece; it is free when all of them have given it back. */
-function share(piece, users) {
-    if (piece[LOAN] !== undefined)
-        piece[LOAN].users = users;
-}
-/**
- * To be called, once, by a reader who is through with these bytes and knows that nobody it gave them to still reads. The
- * others need not know about loans: what never comes back is collected like any other buffer. A part of a piece
- * (`subarray`) is not on loan.
- */
-function giveBack(piece) {
-    const loan = piece[LOAN];
-    if (loan === undefined)
-        return;
-    loan.users -= 1;
-    if (loan.users > 0)
-        return;
-    delete piece[LOAN];
-    loan.end();
-}
-
+// EXTERNAL MODULE: ./lib/lent.js
+var lent = __nccwpck_require__(154);
 ;// CONCATENATED MODULE: ./lib/copy/tee.js
 
 /**
@@ -34349,7 +38819,7 @@ async function fetchPiece(tee) {
         const step = await tee.stream?.next();
         const piece = step?.done === false ? step.value : undefined;
         if (piece !== undefined) {
-            share(piece, tee.taps.size);
+            (0,lent/* share */.uM)(piece, tee.taps.size);
             tee.window.push(piece);
             tee.held += piece.length;
         }
@@ -34538,7 +39008,7 @@ function createFanout(permits, patience = PATIENCE) {
 // EXTERNAL MODULE: ./lib/copy/permits.js
 var copy_permits = __nccwpck_require__(9493);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
-var oci_manifest = __nccwpck_require__(4360);
+var manifest = __nccwpck_require__(4360);
 // EXTERNAL MODULE: ./lib/oci/platform.js
 var oci_platform = __nccwpck_require__(7122);
 ;// CONCATENATED MODULE: ./lib/copy/platforms.js
@@ -34584,7 +39054,7 @@ function createPlatforms() {
             const config = root.links.find(({ role }) => role === 'config')?.descriptor;
             if (config === undefined || !CONFIG.test(config.mediaType))
                 return platforms;
-            const data = (0,oci_manifest/* embedded */.F9)(config);
+            const data = (0,manifest/* embedded */.F9)(config);
             const name = data === undefined ? seen.get(config.digest) : nameOf(data);
             return name === undefined ? platforms : [name];
         },
@@ -34605,4214 +39075,8 @@ function nameOf(config) {
 
 // EXTERNAL MODULE: ./lib/rows.js
 var rows = __nccwpck_require__(4094);
-// EXTERNAL MODULE: ./lib/credential.js
-var credential = __nccwpck_require__(9154);
-// EXTERNAL MODULE: external "node:path"
-var external_node_path_ = __nccwpck_require__(6760);
-// EXTERNAL MODULE: ./lib/core/content.js
-var content = __nccwpck_require__(1510);
-// EXTERNAL MODULE: ./lib/credentials/auth-entry.js
-var auth_entry = __nccwpck_require__(8227);
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/credentials/renewal.js
-var renewal = __nccwpck_require__(2258);
-// EXTERNAL MODULE: ./lib/credentials/run-program.js + 1 modules
-var run_program = __nccwpck_require__(6312);
-;// CONCATENATED MODULE: ./lib/credentials/credential-helper.js
-
-
-
-
-/** What helpers store Docker Hub under. */
-const DOCKER_HUB = 'https://index.docker.io/v1/';
-/** `docker-credential-<name> get` (github.com/docker/docker-credential-helpers, `credentials.Credentials`). */
-const Answer = schemas/* object */.Ikc({ Username: schemas/* string */.YjP().nullish(), Secret: schemas/* string */.YjP() });
-/** One run has one `Secrets`: the answers live as long as it does. */
-const answersOfRun = new WeakMap();
-/**
- * Asks a credential helper; undefined when it knows none for the host. Each (helper, host) is asked once in a run,
- * unless `again`. Throws HELPER.
- */
-function askHelper(helper, context, again = false) {
-    const answers = answersOfRun.get(context.secrets) ?? new Map();
-    answersOfRun.set(context.secrets, answers);
-    const key = `${helper.name} ${helper.host}`;
-    const known = again ? undefined : answers.get(key);
-    if (known !== undefined)
-        return known;
-    const asked = ask(helper, context);
-    answers.set(key, asked);
-    asked.catch(() => {
-        if (answers.get(key) === asked)
-            answers.delete(key);
-    });
-    return asked;
-}
-async function ask(helper, context) {
-    if (!/^[A-Za-z0-9._-]+$/.test(helper.name))
-        throw new errors/* PromoteError */.jG('HELPER', 'The auth file names a credential helper whose name is not a plain word.', {
-            side: helper.side,
-            hint: 'credsStore and credHelpers take the part after docker-credential-: letters, digits, ".", "_" and "-".',
-        });
-    if (helper.host !== 'docker.io')
-        return askFor(helper.host, helper, context);
-    // docker stores the Hub under its old URL, podman under its name.
-    return (await askFor(DOCKER_HUB, helper, context)) ?? (await askFor(helper.host, helper, context));
-}
-async function askFor(serverUrl, helper, context) {
-    const command = `docker-credential-${helper.name}`;
-    const failed = (problem) => new errors/* PromoteError */.jG('HELPER', `The credential helper ${command} ${problem}`, {
-        side: helper.side,
-        hint: `Try it by hand: echo ${helper.host} | ${command} get`,
-    });
-    const finished = await (0,run_program/* runProgram */.m)({
-        what: `credential helper ${command}`,
-        command,
-        args: ['get'],
-        input: serverUrl,
-        side: helper.side,
-        hint: `Install ${command} in a folder of PATH, or take its name out of the auth file.`,
-        ...(helper.timeLimit === undefined ? {} : { timeLimit: helper.timeLimit }),
-    }, context);
-    if (finished.exitCode !== 0) {
-        if (/credentials not found/i.test(finished.stdout + finished.stderr))
-            return undefined;
-        // By the protocol errors go to stdout; an object there would be an answer, and is never quoted.
-        const said = (0,run_program/* firstLine */.T)(finished.stderr, context.secrets) || (0,run_program/* firstLine */.T)(plainText(finished.stdout), context.secrets);
-        throw failed(`failed for ${helper.host} (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`);
-    }
-    const answer = parseAnswer(finished.stdout);
-    if (answer === undefined)
-        throw failed('gave an answer that is not {"Username": …, "Secret": …}.');
-    return toCredential(answer, context);
-}
-/** `<token>` as the user says that the secret is an identity token (docker's cli/config/credentials). */
-function toCredential(answer, context) {
-    if (answer.Secret === '')
-        return undefined;
-    if (answer.Username === '<token>')
-        return { kind: 'identity', refreshToken: context.secrets.keep(answer.Secret) };
-    return (0,renewal/* basicCredential */.gp)(answer.Username ?? '', answer.Secret, context);
-}
-function parseAnswer(stdout) {
-    try {
-        return Answer.safeParse(JSON.parse(stdout)).data;
-    }
-    catch {
-        return undefined;
-    }
-}
-function plainText(stdout) {
-    return stdout.includes('{') ? '' : stdout;
-}
-
-// EXTERNAL MODULE: ./lib/credentials/read-file.js
-var read_file = __nccwpck_require__(5271);
-;// CONCATENATED MODULE: ./lib/credentials/auth-file.js
-
-
-
-
-
-
-
-/**
- * The login for a registry from docker's config.json or containers' auth.json, credential helpers included. Undefined:
- * no file has one. The given file must be readable and well formed (else IO, or HELPER when its helper fails); a file
- * that is merely found is left out with a warning. `renew` reads the same file, or asks the same helper, again.
- *
- * @param key `docker.io` and its other names are one host; an entry for a longer part of the repository goes first.
- */
-async function loginFromAuthFiles(key, options, context) {
-    if (options.explicit !== undefined)
-        return loginFrom(options.explicit, key, options, context);
-    for (const path of authFilePaths(context.env, process.platform)) {
-        const login = await loginFrom(path, key, options, context).catch((error) => {
-            if (!(error instanceof errors/* PromoteError */.jG) || error.code !== 'IO')
-                throw error;
-            if (!(0,read_file/* isAbsent */.W0)(error))
-                warnOnce(path, `${error.message} It is left out.`, context);
-            return undefined;
-        });
-        if (login !== undefined)
-            return login;
-    }
-    return undefined;
-}
-/** Where docker, Tekton and the containers tools keep logins; the first file that has an entry wins. */
-function authFilePaths(env, platform) {
-    const home = platform === 'win32' ? (env.USERPROFILE ?? env.HOME) : env.HOME;
-    const under = (folder, ...rest) => (folder ? [(0,external_node_path_.join)(folder, ...rest)] : []);
-    const config = env.XDG_CONFIG_HOME || (home ? (0,external_node_path_.join)(home, '.config') : undefined);
-    const paths = [
-        ...under(env.REGISTRY_AUTH_FILE),
-        ...under(env.DOCKER_CONFIG, 'config.json'),
-        ...under(home, '.docker', 'config.json'),
-        '/tekton/creds/.docker/config.json',
-        ...under(env.XDG_RUNTIME_DIR, 'containers', 'auth.json'),
-        ...under(config, 'containers', 'auth.json'),
-    ];
-    return [...new Set(paths)];
-}
-async function loginFrom(given, key, options, context) {
-    const first = await lookIn(given, key, options, context, false);
-    if (first === undefined)
-        return undefined;
-    const what = { describe: first.describe, renewedBy: 'file' };
-    return (0,renewal/* renewableLogin */.Fr)(what, first, () => lookIn(given, key, options, context, true), context);
-}
-/** Within one file: the helper named for the host, then its entry, then the helper for everything. */
-async function lookIn(given, key, options, context, again) {
-    const from = (0,read_file/* fileOf */.W7)('auth file', given, options.side);
-    const { path } = from;
-    const file = (0,auth_entry/* parseAuthFile */.M9)((0,read_file/* readText */.yR)(from), from);
-    const ask = async (name) => {
-        const helper = { name, host: (0,auth_entry/* normaliseKey */.ay)(key.host), side: options.side };
-        const credential = await askHelper(helper, context, again);
-        return credential && { credential, describe: `credential helper ${name} of the auth file ${path}` };
-    };
-    const own = (0,auth_entry/* helperOf */.Yn)(file, key.host);
-    const helped = own ? await ask(own) : undefined;
-    if (helped !== undefined)
-        return helped;
-    const entry = (0,auth_entry/* findEntry */.w4)(file, key, context);
-    if (entry.credential !== undefined)
-        return { credential: entry.credential, describe: `auth file ${path}` };
-    if (file.credsStore === undefined || own !== undefined)
-        return undefined;
-    // docker leaves an empty entry for each host whose login it gave to the store. Without one, a store that isn't
-    // installed here (docker-credential-desktop in a pod) is no reason to stop a copy that needs nothing from it.
-    const needed = options.explicit !== undefined || entry.mentioned;
-    return ask(file.credsStore).catch((error) => {
-        if (needed || !(error instanceof errors/* PromoteError */.jG) || error.code !== 'HELPER')
-            throw error;
-        warnOnce(path, `${error.message} The auth file ${(0,content/* shownPath */.pS)(path)} is left out.`, context);
-        return undefined;
-    });
-}
-/** Both sides and every image look into the same files: one warning for each is enough. */
-const warnedInRun = new WeakMap();
-function warnOnce(path, line, context) {
-    const warned = warnedInRun.get(context.secrets) ?? new Set();
-    warnedInRun.set(context.secrets, warned);
-    if (!warned.has(path))
-        context.log.warn(line);
-    warned.add(path);
-}
-
-// EXTERNAL MODULE: ./lib/credentials/token-file.js
-var token_file = __nccwpck_require__(5386);
-;// CONCATENATED MODULE: ./lib/credentials/pod.js
-
-
-
-
-/** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
-const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
-/** The cluster that this pod runs in. Throws CREDENTIAL_MISSING where there is no pod or no account, IO for a broken one. */
-function podCluster(context, options = {}) {
-    const { side, folder = SERVICE_ACCOUNT } = options;
-    const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = context.env;
-    if (!host)
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', 'This is not a pod: KUBERNETES_SERVICE_HOST is not set.', {
-            side,
-            hint: '"in-cluster" works inside the cluster only: give the URL of its API server instead.',
-        });
-    const read = (name) => (0,read_file/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side });
-    try {
-        const ca = [read('ca.crt'), optional(() => read('service-ca.crt'))].filter((pem) => pem !== '');
-        return {
-            api: apiUrl(host, port ?? '443', side),
-            ca: ca.map((pem) => `${pem.trim()}\n`).join(''),
-            namespace: read('namespace').trim(),
-            login: (0,token_file/* tokenFileLogin */.r)({ describe: "pod's service account", path: (0,external_node_path_.join)(folder, 'token'), side }, context),
-        };
-    }
-    catch (error) {
-        if (!(0,read_file/* isAbsent */.W0)(error))
-            throw error;
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', error.message, {
-            side,
-            cause: error,
-            hint: 'The pod has no service account mounted (automountServiceAccountToken: false): mount one, or give a token.',
-        });
-    }
-}
-function apiUrl(host, port, side) {
-    const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
-    const text = `https://${name}:${port}`;
-    if (/^[A-Za-z0-9.:[\]-]+$/.test(`${name}:${port}`) && URL.canParse(text))
-        return new URL(text);
-    const message = 'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not make an address.';
-    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side, hint: 'The kubelet sets them: do not override them.' });
-}
-function optional(read) {
-    try {
-        return read();
-    }
-    catch (error) {
-        if ((0,read_file/* isAbsent */.W0)(error))
-            return '';
-        throw error;
-    }
-}
-
-// EXTERNAL MODULE: external "node:events"
-var external_node_events_ = __nccwpck_require__(8474);
-// EXTERNAL MODULE: external "node:timers/promises"
-var promises_ = __nccwpck_require__(8500);
-// EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/agent.js
-var agent = __nccwpck_require__(7405);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/http/answer.js + 1 modules
-var http_answer = __nccwpck_require__(4809);
-// EXTERNAL MODULE: ./lib/version.js
-var version = __nccwpck_require__(3411);
-;// CONCATENATED MODULE: ./lib/wire/incoming.js
-/** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
-const HIGH_WATER = 512 * 1024;
-/** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
-const MOST_UNREAD = 8 * 1024 * 1024;
-/**
- * Chunks stay as they come. What arrived before a break is delivered before the error, so that a reader can resume after
- * it. A reader who stops early closes the connection.
- */
-class Incoming {
-    #chunks = [];
-    #controller;
-    #terms;
-    #size = 0;
-    #paused = false;
-    #ended = false;
-    #error;
-    #wake;
-    constructor(controller, terms) {
-        this.#controller = controller;
-        this.#terms = terms;
-    }
-    push(chunk) {
-        this.#chunks.push(chunk);
-        this.#size += chunk.byteLength;
-        if (this.#size > HIGH_WATER && !this.#paused && this.#terms.pausable) {
-            this.#paused = true;
-            this.#controller.pause();
-        }
-        if (this.#size > MOST_UNREAD && this.#error === undefined) {
-            this.fail(this.#terms.flooded());
-            this.#controller.abort(this.#error);
-        }
-        this.#wake?.();
-    }
-    end() {
-        this.#ended = true;
-        this.#wake?.();
-    }
-    fail(error) {
-        this.#error ??= error;
-        this.#wake?.();
-    }
-    async *[Symbol.asyncIterator]() {
-        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
-        let waiting = false;
-        const timer = setTimeout(() => {
-            if (waiting)
-                this.fail(this.#terms.stalled());
-        }, this.#terms.stallTimeout);
-        try {
-            for (;;) {
-                const chunk = this.#chunks.shift();
-                if (chunk !== undefined) {
-                    this.#taken(chunk);
-                    yield chunk;
-                }
-                else if (this.#error !== undefined)
-                    throw this.#error;
-                else if (this.#ended)
-                    return;
-                else {
-                    waiting = true;
-                    timer.refresh();
-                    await new Promise((resolve) => {
-                        this.#wake = resolve;
-                    });
-                    waiting = false;
-                }
-            }
-        }
-        finally {
-            clearTimeout(timer);
-            this.#wake = undefined;
-            this.#chunks.length = 0;
-            if (!this.#ended)
-                this.#controller.abort(this.#error ?? new Error('the reader stopped'));
-            this.#terms.left();
-        }
-    }
-    #taken(chunk) {
-        this.#size -= chunk.byteLength;
-        if (this.#paused && this.#size < HIGH_WATER / 2) {
-            this.#paused = false;
-            this.#controller.resume();
-        }
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/wire/exchange.js
-
-
-
-/**
- * Sends `request` once.
- *
- * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
- * timeout), the beginning of the answer (`patience`), the next bytes of the answer (stall timeout). A slow source of an
- * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
- */
-function exchange(request, wire, terms) {
-    return new Promise((resolve, reject) => {
-        const one = new Exchange(request, terms, { resolve, reject });
-        try {
-            one.start(wire);
-        }
-        catch (thrown) {
-            one.onResponseError(undefined, thrown);
-        }
-    });
-}
-class Exchange {
-    #request;
-    #terms;
-    #settle;
-    #forget;
-    #controller;
-    #incoming;
-    #timer;
-    /** The request failed, whatever the connection says later. */
-    #over = false;
-    /** What the caller's own stream threw. */
-    #ours;
-    constructor(request, terms, settle) {
-        this.#request = request;
-        this.#terms = terms;
-        this.#settle = settle;
-        this.#forget = terms.onCancel((reason) => this.#break(reason));
-    }
-    start(wire) {
-        this.#owe('connect', this.#terms.stallTimeout);
-        wire.dispatcher.dispatch({
-            origin: wire.origin,
-            path: wire.path,
-            method: this.#request.method,
-            headers: { ...wire.headers, ...lengthOf(this.#request.body) },
-            // The declaration forgets iterables; the documentation and the code have them.
-            body: this.#outgoing(this.#request.body),
-            headersTimeout: 0,
-            bodyTimeout: 0,
-            // undici closes the connection after every HEAD otherwise: a handshake for each probe.
-            reset: false,
-        }, this);
-    }
-    onRequestStart(controller) {
-        this.#controller = controller;
-        if (this.#over)
-            controller.abort(new Error('given up while connecting'));
-        else if (isStream(this.#request.body))
-            this.#owesNothing();
-        else
-            this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
-    }
-    onResponseStart(controller, status, headers) {
-        if (status < 200 || this.#over)
-            return;
-        this.#owesNothing();
-        this.#incoming = new Incoming(controller, {
-            stallTimeout: this.#terms.stallTimeout,
-            stalled: () => this.#late('answer body', this.#terms.stallTimeout),
-            pausable: this.#request.bulk === true,
-            flooded: () => this.#flood(),
-            left: this.#forget,
-        });
-        this.#settle.resolve({ status, headers, url: this.#request.url, body: this.#incoming });
-    }
-    onResponseData(_controller, chunk) {
-        this.#incoming?.push(chunk);
-    }
-    onResponseEnd() {
-        this.#forget();
-        this.#incoming?.end();
-    }
-    onResponseError(_controller, error) {
-        if (this.#over)
-            return;
-        if (this.#ours !== undefined)
-            this.#fail(this.#ours.thrown);
-        else
-            this.#fail(this.#terms.explain(error));
-    }
-    /** undici takes the next chunk when the socket has room for it again. */
-    async *#stream(stream) {
-        try {
-            for await (const chunk of stream) {
-                this.#owe('body', this.#terms.stallTimeout);
-                yield chunk;
-                this.#owesNothing();
-            }
-        }
-        catch (thrown) {
-            this.#ours = { thrown };
-            throw thrown;
-        }
-        this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
-    }
-    #outgoing(body) {
-        if (body === undefined)
-            return null;
-        if (isStream(body))
-            return this.#stream(body.stream);
-        return typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
-    }
-    #owe(what, milliseconds) {
-        this.#owesNothing();
-        if (this.#over || this.#incoming !== undefined)
-            return;
-        this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds);
-    }
-    #owesNothing() {
-        clearTimeout(this.#timer);
-    }
-    #late(what, milliseconds) {
-        const { method, url } = this.#request;
-        const message = `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${DEBTS[what]} for ${milliseconds / 1000} s.`;
-        return new errors/* PromoteError */.jG(what === 'connect' ? 'NETWORK' : 'STALLED', message, {
-            side: this.#terms.side,
-            transient: true,
-            hint: what === 'connect' ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
-        });
-    }
-    #flood() {
-        const { method, url } = this.#request;
-        const message = `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: the answer is longer than anybody asked for.`;
-        return new errors/* PromoteError */.jG('PROTOCOL', message, { side: this.#terms.side });
-    }
-    #break(reason) {
-        if (this.#over)
-            return;
-        this.#fail(reason);
-        this.#controller?.abort(reason);
-    }
-    #fail(reason) {
-        this.#over = true;
-        this.#owesNothing();
-        this.#forget();
-        this.#incoming?.fail(reason);
-        this.#settle.reject(reason);
-    }
-}
-const DEBTS = {
-    connect: 'no connection',
-    body: 'the server has not taken the next bytes of the upload',
-    answer: 'no answer',
-    'answer body': 'not one byte of the answer came',
-};
-function isStream(body) {
-    return typeof body === 'object' && 'stream' in body;
-}
-function lengthOf(body) {
-    return isStream(body) ? { 'content-length': String(body.size) } : {};
-}
-
-// EXTERNAL MODULE: external "node:crypto"
-var external_node_crypto_ = __nccwpck_require__(7598);
-// EXTERNAL MODULE: external "node:fs"
-var external_node_fs_ = __nccwpck_require__(3024);
-// EXTERNAL MODULE: external "node:tls"
-var external_node_tls_ = __nccwpck_require__(1692);
-var external_node_tls_namespaceObject = /*#__PURE__*/__nccwpck_require__.t(external_node_tls_, 2);
-;// CONCATENATED MODULE: ./lib/wire/trust.js
-/** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
-
-
-
-
-
-const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g;
-/**
- * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget it), SSL_CERT_FILE,
- * and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of
- * Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
- */
-function addedAuthorities(env) {
-    const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''));
-    const folders = (env.SSL_CERT_DIR ?? '').split(external_node_path_.delimiter).filter((folder) => folder !== '');
-    return [...extra, ...folders.flatMap(pemsIn)];
-}
-/**
- * One context for all connections of a side: building it costs tens of milliseconds, a `ca` array would cost that for
- * every connection.
- * @param own PEM text of the side's own authority.
- */
-function trustContext(env, own, side, identity) {
-    const added = [...addedAuthorities(env), ...ownAuthorities(own, side)];
-    // Node reads its default roots once for all contexts; as a list they would be read again for each.
-    const ca = added.length === 0 ? {} : { ca: [...new Set([...defaultRoots(), ...added])] };
-    try {
-        return external_node_tls_.createSecureContext({ ...ca, ...(identity && { cert: identity.cert, key: identity.key }) });
-    }
-    catch (thrown) {
-        // Damaged authorities are passed over, so it is the identity.
-        const message = thrown instanceof Error ? thrown.message : String(thrown);
-        throw new errors/* PromoteError */.jG('USAGE', `The client certificate and its key cannot be used: ${message}.`, {
-            side,
-            cause: thrown,
-        });
-    }
-}
-/** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
-function ownAuthorities(own, side) {
-    if (own === undefined || own.trim() === '')
-        return [];
-    const pems = own.match(PEM) ?? [];
-    if (pems.length > 0 && pems.every(isCertificate))
-        return pems;
-    throw new errors/* PromoteError */.jG('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
-        side,
-        hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
-    });
-}
-function optionOf(side) {
-    return side === 'input' ? 'ca' : `${side}-ca`;
-}
-function isCertificate(pem) {
-    try {
-        return new external_node_crypto_.X509Certificate(pem).subject !== undefined;
-    }
-    catch {
-        return false;
-    }
-}
-function defaultRoots() {
-    // Node 22.15 and later; includes what --use-system-ca found.
-    const { getCACertificates } = external_node_tls_namespaceObject;
-    return getCACertificates?.('default') ?? external_node_tls_.rootCertificates;
-}
-function pemsIn(folder) {
-    try {
-        return (0,external_node_fs_.readdirSync)(folder)
-            .sort()
-            .flatMap((name) => pemsOf((0,external_node_path_.join)(folder, name)));
-    }
-    catch {
-        return [];
-    }
-}
-function pemsOf(file) {
-    try {
-        return file !== '' && (0,external_node_fs_.statSync)(file).isFile() ? ((0,external_node_fs_.readFileSync)(file, 'latin1').match(PEM) ?? []) : [];
-    }
-    catch {
-        return [];
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/wire/failure.js
-/** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
-
-
-
-
-/** Subject of the cluster's service CA (openshift/service-ca-operator): signs `*.svc` certificates. */
-const SERVICE_CA = 'openshift-service-serving-signer';
-/** Certificate verdicts of OpenSSL as Node spells them (node/src/crypto/crypto_common.cc). */
-const VERDICTS = new Set(`UNABLE_TO_GET_ISSUER_CERT UNABLE_TO_GET_ISSUER_CERT_LOCALLY UNABLE_TO_VERIFY_LEAF_SIGNATURE SELF_SIGNED_CERT_IN_CHAIN
-  DEPTH_ZERO_SELF_SIGNED_CERT CERT_SIGNATURE_FAILURE CERT_NOT_YET_VALID CERT_HAS_EXPIRED ERROR_IN_CERT_NOT_BEFORE_FIELD
-  ERROR_IN_CERT_NOT_AFTER_FIELD CERT_CHAIN_TOO_LONG CERT_REVOKED INVALID_CA PATH_LENGTH_EXCEEDED INVALID_PURPOSE
-  CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/));
-/** code: [project's code, what happened, transient, hint]. */
-const KNOWN = {
-    EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
-    ECONNREFUSED: [
-        'NETWORK',
-        'the connection was refused',
-        true,
-        'Check host and port, and that the service is running.',
-    ],
-    ECONNRESET: ['NETWORK', 'the connection was reset', true],
-    EPIPE: ['NETWORK', 'the connection was closed while sending', true],
-    ETIMEDOUT: ['NETWORK', 'the connection timed out', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    EHOSTUNREACH: ['NETWORK', 'no route to the host', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    ENETUNREACH: ['NETWORK', 'the network is unreachable', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
-    EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
-    // A request that still waited for its turn when the connections of the run were closed.
-    UND_ERR_DESTROYED: ['CANCELLED', 'the run is over', false],
-    UND_ERR_CLOSED: ['CANCELLED', 'the run is over', false],
-    UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
-    UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
-    UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: ['PROTOCOL', 'the bytes to send are not as many as announced', false],
-    UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],
-};
-/** Any thrown value; a PromoteError passes unchanged. */
-function failure(thrown, scene) {
-    if (thrown instanceof errors/* PromoteError */.jG)
-        return thrown;
-    const error = innermost(thrown);
-    const code = codeOf(error);
-    const detail = { side: scene.side, cause: thrown };
-    if (VERDICTS.has(code))
-        return certificateRefused(error, code, scene);
-    if (code === 'ENOTFOUND') {
-        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the name ${(0,core_text/* oneLine */.TN)(scene.url.hostname, 253)} is unknown (ENOTFOUND).`, {
-            ...detail,
-            hint: 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).',
-            // A name that was found before is a failing name server.
-            transient: scene.known,
-        });
-    }
-    const known = KNOWN[code];
-    if (known !== undefined) {
-        const [to, happened, transient, hint] = known;
-        return new errors/* PromoteError */.jG(to, `${scene.what}: ${happened} (${code}).`, { ...detail, transient, hint });
-    }
-    if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
-        return handshakeFailed(error, code, scene);
-    const message = `${scene.what}: ${(0,core_text/* oneLine */.TN)(error instanceof Error ? error.message : String(error), 300)}.`;
-    // undici's parser of answers; its code is often undefined.
-    if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-        return new errors/* PromoteError */.jG('INTERNAL', message, detail);
-    return new errors/* PromoteError */.jG('PROTOCOL', message, { ...detail, hint: 'The other side does not speak HTTP on this port.' });
-}
-/** An alert is the peer's mood (a router restarting, a handshake cut); other failures are a matter of configuration. */
-function handshakeFailed(error, code, scene) {
-    const words = error instanceof Error ? error.message : '';
-    const detail = { side: scene.side, cause: error };
-    if (/alert/i.test(`${code} ${words}`)) {
-        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the server broke off the TLS handshake (${code}: ${reasonOf(words)}).`, {
-            ...detail,
-            transient: true,
-        });
-    }
-    const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
-    return new errors/* PromoteError */.jG('TLS', `${scene.what}: the TLS handshake failed (${[code, reasonOf(words)].filter((part) => part !== '').join(': ')}).`, {
-        ...detail,
-        hint: plain.test(`${code} ${words}`)
-            ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
-            : 'Client and server have no TLS version or cipher in common, or something between them interferes.',
-    });
-}
-/** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
-function reasonOf(message) {
-    const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
-    return (0,core_text/* oneLine */.TN)(reason ?? message, 200);
-}
-function certificateRefused(error, code, scene) {
-    const shown = scene.certificate;
-    const names = shown === undefined ? '' : `; the server showed subject "${failure_name(shown.subject)}", issuer "${failure_name(shown.issuer)}"`;
-    const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`;
-    const host = (0,core_text/* oneLine */.TN)(scene.url.host, 260);
-    const refuse = (why, hint) => new errors/* PromoteError */.jG('TLS', `${scene.what}: ${why}${names} (${code}).`, { side: scene.side, cause: error, hint });
-    if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
-        const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
-        return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
-    }
-    if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
-        const dates = shown === undefined ? '' : `, valid from ${shown.validFrom} to ${shown.validTo}`;
-        const what = code === 'CERT_HAS_EXPIRED' ? 'has expired' : 'is not valid yet';
-        return refuse(`a certificate of ${host} ${what}${dates}`, `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`);
-    }
-    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, scene, skip));
-}
-function unknownAuthority(shown, scene, skip) {
-    const option = optionOf(scene.side);
-    if (shown?.issuer.includes(SERVICE_CA) === true) {
-        return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`;
-    }
-    const other = scene.authorities.some(isServiceAuthority)
-        ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
-        : '';
-    return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`;
-}
-function isServiceAuthority(pem) {
-    return new external_node_crypto_.X509Certificate(pem).subject.includes(SERVICE_CA);
-}
-/** `CN=a\nO=b` → `CN=a, O=b`. */
-function failure_name(distinguished) {
-    return (0,core_text/* oneLine */.TN)((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300);
-}
-/** Happy eyeballs throw an AggregateError with one error per address; wrappers keep theirs as the cause. */
-function innermost(thrown) {
-    let error = thrown;
-    for (let depth = 0; depth < 5; depth++) {
-        const inner = error instanceof AggregateError ? error.errors[0] : undefined;
-        const next = inner ?? (error instanceof Error && codeOf(error) === '' ? error.cause : undefined);
-        if (next === undefined || next === null)
-            return error;
-        error = next;
-    }
-    return error;
-}
-function codeOf(error) {
-    if (typeof error !== 'object' || error === null || !('code' in error))
-        return '';
-    return typeof error.code === 'string' ? error.code : '';
-}
-
-// EXTERNAL MODULE: ./node_modules/undici/lib/core/errors.js
-var core_errors = __nccwpck_require__(8707);
-;// CONCATENATED MODULE: ./lib/wire/framing.js
-/** Answers of HTTP/1.1 servers, taken from the bytes as they come (RFC 9112). Only what a GET, PUT or PATCH can bring. */
-
-/** All lines before the body, and after it: what Node and undici allow (`http.maxHeaderSize`). */
-const HEAD_LIMIT = 16 * 1024;
-const LINE_FEED = 10;
-class AnswerParser {
-    #receiver;
-    #part = 'status';
-    /** The beginning of a line whose end has not come. */
-    #begun = '';
-    /** Bytes of lines that count for the limit. */
-    #lines = 0;
-    /** Bytes of the body, or of the chunk, that are still to come. */
-    #left = 0;
-    #status = 0;
-    #headers = Object.create(null);
-    #reusable = false;
-    constructor(receiver) {
-        this.#receiver = receiver;
-    }
-    /** Throws what undici's parser would throw. */
-    take(bytes) {
-        let at = 0;
-        while (at < bytes.length) {
-            if (this.#part === 'over')
-                throw malformed('more came than the answer');
-            else if (this.#part === 'rest')
-                at = this.#data(bytes, at, bytes.length);
-            else if (this.#part === 'body' || this.#part === 'chunk')
-                at = this.#counted(bytes, at);
-            else
-                at = this.#line(bytes, at);
-        }
-    }
-    /** The other side has ended the connection. */
-    close() {
-        if (this.#part === 'rest')
-            this.#end();
-        else if (this.#part !== 'over')
-            throw new core_errors.SocketError('other side closed');
-    }
-    #data(bytes, from, to) {
-        this.#receiver.data(bytes.subarray(from, to));
-        return to;
-    }
-    #counted(bytes, from) {
-        const to = Math.min(bytes.length, from + this.#left);
-        this.#left -= to - from;
-        this.#data(bytes, from, to);
-        if (this.#left === 0 && this.#part === 'chunk')
-            this.#part = 'gap';
-        else if (this.#left === 0)
-            this.#end();
-        return to;
-    }
-    #line(bytes, from) {
-        const feed = bytes.indexOf(LINE_FEED, from);
-        const to = feed === -1 ? bytes.length : feed;
-        this.#lines += to - from + 1;
-        if (this.#lines > HEAD_LIMIT)
-            throw new core_errors.HeadersOverflowError();
-        this.#begun += bytes.toString('latin1', from, to);
-        if (feed === -1)
-            return to;
-        const line = this.#begun.slice(0, -1);
-        if (!this.#begun.endsWith('\r') || /[\r\0]/.test(line))
-            throw malformed('a line does not end with CR LF');
-        this.#begun = '';
-        this.#apply(line);
-        return feed + 1;
-    }
-    #apply(line) {
-        if (this.#part === 'status')
-            this.#statusLine(line);
-        else if (this.#part === 'fields' && line !== '')
-            this.#field(line);
-        else if (this.#part === 'fields')
-            this.#headDone();
-        else if (this.#part === 'size')
-            this.#chunkSize(line);
-        else if (this.#part === 'gap' && line !== '')
-            throw malformed('a chunk is longer than its size');
-        else if (this.#part === 'gap')
-            this.#begin('size');
-        else if (line === '')
-            this.#end(); // of the trailers; what they say is not used
-    }
-    #begin(part) {
-        this.#part = part;
-        this.#lines = 0;
-    }
-    #statusLine(line) {
-        const [, minor, status] = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: |$)/.exec(line) ?? [];
-        if (status === undefined)
-            throw malformed('Expected HTTP/1.1');
-        this.#status = Number(status);
-        this.#reusable = minor === '1';
-        this.#part = 'fields';
-    }
-    #field(line) {
-        const colon = line.indexOf(':');
-        const name = line.slice(0, Math.max(0, colon)).toLowerCase();
-        // Also what begins with a space: the continuation of the line before, which nobody may send any more.
-        if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name))
-            throw malformed('a header without a name');
-        const value = line.slice(colon + 1).trim();
-        const before = this.#headers[name];
-        this.#headers[name] = before === undefined ? value : [...[before].flat(), value];
-    }
-    #headDone() {
-        const status = this.#status;
-        if (status === 101)
-            throw malformed('101 was not asked for');
-        const headers = this.#headers;
-        this.#headers = Object.create(null);
-        if (status < 200) {
-            this.#part = 'status'; // the limit goes on: interim answers without end are an answer that is too large
-            return;
-        }
-        const connection = tokens(headers.connection);
-        if (connection.includes('close'))
-            this.#reusable = false;
-        const coding = tokens(headers['transfer-encoding']);
-        const length = framing_lengthOf(headers['content-length']);
-        const none = status === 204 || status === 304;
-        if (!none && coding.length > 0) {
-            if (coding.join() !== 'chunked')
-                throw malformed(`an unknown transfer coding`);
-            // RFC 9112 6.3: a length beside it is somebody's mistake or attack.
-            if (length !== undefined)
-                this.#reusable = false;
-            this.#begin('size');
-        }
-        else if (!none && length === undefined) {
-            this.#reusable = false;
-            this.#part = 'rest';
-        }
-        else {
-            this.#left = none ? 0 : (length ?? 0);
-            this.#part = 'body';
-        }
-        this.#receiver.head(status, headers);
-        if (this.#part === 'body' && this.#left === 0)
-            this.#end();
-    }
-    #chunkSize(line) {
-        const [, size] = /^([0-9A-Fa-f]{1,13})[ \t]*(?:;|$)/.exec(line) ?? [];
-        if (size === undefined)
-            throw malformed('a chunk without a size');
-        this.#left = Number.parseInt(size, 16);
-        this.#begin(this.#left === 0 ? 'trailers' : 'chunk');
-    }
-    #end() {
-        this.#part = 'over';
-        this.#receiver.end(this.#reusable);
-    }
-}
-function framing_lengthOf(value) {
-    const all = new Set(tokens(value));
-    if (all.size === 0)
-        return undefined;
-    const [length = ''] = all;
-    // RFC 9112 6.3: the same number twice is one; anything else has no length at all.
-    if (all.size > 1 || !/^\d{1,15}$/.test(length))
-        throw malformed('Content-Length is no number');
-    return Number(length);
-}
-function tokens(value) {
-    const parts = [value ?? []].flat().flatMap((line) => line.split(','));
-    return parts.map((part) => part.trim().toLowerCase()).filter((part) => part !== '');
-}
-function malformed(what) {
-    return new core_errors.HTTPParserError(`Parse Error: ${what}`);
-}
-
-// EXTERNAL MODULE: external "node:http"
-var external_node_http_ = __nccwpck_require__(7067);
-;// CONCATENATED MODULE: external "node:https"
-const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
-// EXTERNAL MODULE: ./node_modules/undici/lib/core/connect.js
-var connect = __nccwpck_require__(9136);
-;// CONCATENATED MODULE: ./lib/wire/tunnel.js
-/** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
-
-
-
-
-
-
-/**
- * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
- * fail. https://nodejs.org/api/net.html#socketconnectoptions-connectlistener
- */
-const ADDRESS_ATTEMPT = 2500;
-/** @param onread for one connection only: each needs a buffer of its own. */
-function connector(wiring, tunnel, onread) {
-    const common = {
-        timeout: wiring.timeout,
-        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
-        ...(onread === undefined ? {} : { onread }),
-    };
-    const build = lazy(() => connect(common));
-    const secure = lazy(() => connect({
-        ...common,
-        secureContext: wiring.context(),
-        ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
-        rejectUnauthorized: !wiring.insecure,
-    }));
-    const open = (options, callback) => {
-        if (options.protocol !== 'https:')
-            return build()(options, callback);
-        let shown;
-        // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
-        // before it reports the error, so it is read when the handshake ends, before Node judges it.
-        const socket = secure()(options, (...[error, connected]) => {
-            if (error === null)
-                return callback(null, connected);
-            if (shown !== undefined)
-                wiring.shown.set(error, new external_node_crypto_.X509Certificate(shown));
-            callback(error, null);
-        });
-        socket.prependOnceListener('secure', () => {
-            // `getPeerX509Certificate` here would leave Node 20's own check of the name with a certificate without names.
-            shown = socket.getPeerCertificate().raw;
-        });
-    };
-    if (tunnel === undefined)
-        return (options, callback) => attempt(() => open(options, callback), callback);
-    return (options, callback) => {
-        throughProxy(tunnel, options, wiring).then((httpSocket) => attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
-    };
-}
-/** As undici names an origin to a connector: an IPv6 address without brackets. */
-function addressOf({ protocol, host, hostname, port }) {
-    return { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port };
-}
-/** A context that cannot be built is the request's error, not an exception in the dispatcher. */
-function attempt(open, callback) {
-    try {
-        open();
-    }
-    catch (thrown) {
-        callback(thrown, null);
-    }
-}
-/** Builds once, and again only when building failed. */
-function lazy(build) {
-    let built;
-    return () => {
-        built ??= { value: build() };
-        return built.value;
-    };
-}
-function throughProxy(tunnel, target, wiring) {
-    const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
-    const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
-    const https = tunnel.url.protocol === 'https:';
-    return new Promise((resolve, reject) => {
-        const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
-            method: 'CONNECT',
-            host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
-            port: tunnel.url.port || (https ? 443 : 80),
-            path: authority,
-            headers: { host: authority, ...authorization },
-            agent: false,
-            signal: wiring.signal,
-            timeout: wiring.timeout,
-            ...(https ? { secureContext: tunnel.context() } : {}),
-        });
-        request.once('connect', (response, socket, head) => {
-            socket.setTimeout(0);
-            if (response.statusCode !== 200) {
-                socket.destroy();
-                reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
-                return;
-            }
-            if (head.length > 0)
-                socket.unshift(head);
-            resolve(socket);
-        });
-        // Some proxies answer a refusal as if CONNECT were an ordinary request.
-        request.once('response', (response) => {
-            response.destroy();
-            reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
-        });
-        request.once('timeout', () => {
-            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side));
-        });
-        request.once('error', (error) => {
-            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, wiring.side, error));
-        });
-        request.end();
-    });
-}
-function proxyRefused(proxy, target, status, words, side) {
-    const hint = status === 407
-        ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
-        : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${(0,core_text/* oneLine */.TN)(words, 200)}".`, {
-        side,
-        status,
-        hint,
-        // A proxy that could not reach the target, or is restarting.
-        transient: status === 502 || status === 503 || status === 504,
-    });
-}
-function proxyFailed(tunnel, target, reason, side, cause) {
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${(0,core_text/* oneLine */.TN)(reason, 200)}.`, {
-        side,
-        cause,
-        hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
-        transient: true,
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/wire/lane.js
-
-
-
-
-/** What is handed on at once, either way: writing each TLS record of 16 KiB costs more than copying sixteen together. */
-const PIECE = 256 * 1024;
-/** Bytes that arrive slower than this fills a piece are handed on all the same (milliseconds). */
-const SLOW = 20;
-/** Milliseconds that a connection waits for its next request unless the server says how long; undici's default. */
-const KEEP_ALIVE = 4000;
-const LONGEST_KEEP_ALIVE = 60_000;
-/** A server that closes after so many milliseconds may have begun to when the request comes. */
-const CLOSING = 2000;
-/** @param connect makes one connection; through a tunnel `onread` has no effect, and 'data' events are used. */
-function openLane(connect) {
-    const idle = new Map();
-    const all = new Set();
-    const lend = lender(PIECE);
-    let closed = false;
-    const rest = (origin) => (connection) => {
-        idle.set(origin, [...(idle.get(origin) ?? []), connection]);
-    };
-    const forget = (origin) => (connection) => {
-        all.delete(connection);
-        const others = idle.get(origin)?.filter((each) => each !== connection) ?? [];
-        idle.set(origin, others);
-    };
-    const open = (origin, ready, failed) => {
-        const connection = new Connection(lend, rest(origin), forget(origin));
-        connect(connection.onread)(addressOf(new URL(origin)), (...[error, socket]) => {
-            if (error !== null || socket === null)
-                return failed(error ?? new core_errors.SocketError());
-            if (closed)
-                socket.destroy();
-            if (closed)
-                return failed(new core_errors.ClientDestroyedError());
-            all.add(connection.on(socket));
-            ready(connection);
-        });
-    };
-    return {
-        dispatch(options, handler) {
-            const origin = String(options.origin);
-            const waiting = idle.get(origin)?.pop();
-            if (waiting !== undefined)
-                waiting.ask(options, handler);
-            else
-                open(origin, (connection) => connection.ask(options, handler), (error) => handler.onResponseError?.(NOT_STARTED, error));
-            return true;
-        },
-        destroy() {
-            closed = true;
-            for (const connection of [...all])
-                connection.fail(new core_errors.ClientDestroyedError());
-        },
-    };
-}
-/** There is nothing yet that could be aborted. */
-const NOT_STARTED = {
-    aborted: false,
-    paused: false,
-    reason: null,
-    abort: () => undefined,
-    pause: () => undefined,
-    resume: () => undefined,
-};
-class Connection {
-    onread;
-    #lend;
-    #rest;
-    #forget;
-    #socket;
-    #turn;
-    #paused = false;
-    #keepAlive = KEEP_ALIVE;
-    #timer;
-    /** Gathered and not handed on yet. */
-    #piece;
-    #filled = 0;
-    #slow;
-    constructor(lend, rest, forget) {
-        this.#lend = lend;
-        this.#rest = rest;
-        this.#forget = forget;
-        this.onread = {
-            buffer: Buffer.allocUnsafeSlow(PIECE),
-            callback: (count, buffer) => this.#receive(buffer.subarray(0, count)),
-        };
-    }
-    on(socket) {
-        this.#socket = socket;
-        socket.on('data', (bytes) => {
-            if (!this.#receive(bytes))
-                socket.pause();
-        });
-        socket.once('end', () => this.#ended());
-        socket.once('error', (error) => this.fail(error));
-        socket.once('close', () => this.fail(new core_errors.SocketError('other side closed')));
-        return this;
-    }
-    ask(options, handler) {
-        clearTimeout(this.#timer);
-        const controller = this.#control();
-        const turn = { handler, controller, parser: this.#parser(), answered: false, sent: false };
-        this.#turn = turn;
-        handler.onRequestStart?.(controller, {});
-        if (this.#turn !== turn)
-            return;
-        this.#send(turn, options).catch((thrown) => {
-            // Whoever has answered has had enough of the body.
-            if (this.#turn === turn && !turn.answered)
-                this.fail(thrown);
-        });
-    }
-    /**
-     * Ends the connection, and with it the request that is under way: told when the connection is closed, because a
-     * question that comes before the other side has seen that is answered as if the upload went on.
-     */
-    fail(error) {
-        const turn = this.#turn;
-        const socket = this.#socket;
-        this.#flush();
-        this.#leave();
-        const tell = () => turn?.handler.onResponseError?.(turn.controller, error);
-        if (socket === undefined || socket.closed)
-            tell();
-        else
-            socket.once('close', tell);
-    }
-    #leave() {
-        this.#turn = undefined;
-        this.#piece = undefined;
-        clearTimeout(this.#timer);
-        clearTimeout(this.#slow);
-        this.#forget(this);
-        // Anything that comes after this is nobody's; without a listener an error would end the process.
-        this.#socket?.on('error', () => undefined);
-        this.#socket?.destroy();
-    }
-    #control() {
-        const own = { aborted: false, paused: false, reason: null };
-        const isMine = () => this.#turn?.controller === controller;
-        const controller = {
-            get aborted() {
-                return own.aborted;
-            },
-            get paused() {
-                return own.paused;
-            },
-            get reason() {
-                return own.reason;
-            },
-            abort: (reason) => {
-                if (own.aborted || !isMine())
-                    return;
-                Object.assign(own, { aborted: true, reason });
-                this.fail(reason);
-            },
-            pause: () => {
-                own.paused = true;
-                if (isMine())
-                    this.#paused = true;
-            },
-            resume: () => {
-                own.paused = false;
-                if (!isMine() || !this.#paused)
-                    return;
-                this.#paused = false;
-                this.#socket?.resume();
-            },
-        };
-        return controller;
-    }
-    #parser() {
-        return new AnswerParser({
-            head: (status, headers) => {
-                const turn = this.#turn;
-                turn.answered = true;
-                this.#keepAlive = keepAliveOf(headers);
-                turn.handler.onResponseStart?.(turn.controller, status, headers);
-            },
-            data: (bytes) => this.#gather(bytes),
-            end: (reusable) => this.#over(reusable),
-        });
-    }
-    /** @returns whether there is room for more. */
-    #receive(bytes) {
-        try {
-            if (this.#turn === undefined)
-                throw new core_errors.SocketError('bytes that nobody asked for');
-            this.#turn.parser.take(bytes);
-        }
-        catch (thrown) {
-            this.fail(thrown);
-        }
-        return !this.#paused;
-    }
-    #ended() {
-        try {
-            this.#turn?.parser.close();
-            this.#leave();
-        }
-        catch (thrown) {
-            this.fail(thrown);
-        }
-    }
-    #gather(bytes) {
-        for (let from = 0; from < bytes.length;) {
-            this.#piece ??= this.#lend();
-            const part = bytes.subarray(from, from + PIECE - this.#filled);
-            this.#piece.set(part, this.#filled);
-            this.#filled += part.length;
-            from += part.length;
-            if (this.#filled === PIECE)
-                this.#flush();
-        }
-        if (this.#filled > 0)
-            this.#slow ??= setTimeout(() => this.#flush(), SLOW);
-    }
-    #flush() {
-        clearTimeout(this.#slow);
-        this.#slow = undefined;
-        const { handler, controller } = this.#turn ?? {};
-        const [piece, filled] = [this.#piece, this.#filled];
-        if (piece === undefined || filled === 0 || handler === undefined || controller === undefined)
-            return;
-        this.#filled = 0;
-        if (filled === PIECE)
-            this.#piece = undefined;
-        handler.onResponseData?.(controller, filled === PIECE ? piece : Buffer.from(piece.subarray(0, filled)));
-    }
-    #over(reusable) {
-        this.#flush();
-        const turn = this.#turn;
-        // An answer before the body is sent: where the body ends is where the next request would begin.
-        const kept = reusable && turn.sent;
-        if (kept)
-            this.#idle();
-        else
-            this.#leave();
-        turn.handler.onResponseEnd?.(turn.controller, {});
-    }
-    #idle() {
-        this.#turn = undefined;
-        this.#paused = false;
-        this.#socket?.resume();
-        this.#timer = setTimeout(() => this.#leave(), this.#keepAlive);
-        this.#rest(this);
-    }
-    async #send(turn, options) {
-        const { head, body, size } = messageOf(options);
-        await this.#write(head);
-        let left = size;
-        for await (const piece of body) {
-            if (this.#turn !== turn || turn.answered)
-                return;
-            left -= piece.byteLength;
-            if (left < 0)
-                break;
-            // Handed over: the next request of this connection can only come behind it.
-            turn.sent = left === 0;
-            await this.#write(piece);
-            giveBack(piece);
-        }
-        if (left !== 0)
-            throw new core_errors.RequestContentLengthMismatchError();
-        turn.sent = true;
-    }
-    /** Resolves when the bytes are the system's. */
-    #write(bytes) {
-        return new Promise((resolve, reject) => {
-            this.#socket?.write(bytes, (error) => (error === null || error === undefined ? resolve() : reject(error)));
-        });
-    }
-}
-function messageOf({ method, path, origin, headers, body }) {
-    const given = headers;
-    const whole = body === null || body instanceof Uint8Array;
-    const size = whole ? (body?.byteLength ?? 0) : Number(given['content-length']);
-    const length = method === 'GET' ? {} : { 'content-length': String(size) };
-    const fields = { host: new URL(String(origin)).host, connection: 'keep-alive', ...given, ...length };
-    const lines = [`${method} ${path} HTTP/1.1`, ...Object.entries(fields).map(([name, value]) => `${name}: ${value}`)];
-    // A line feed in a value would begin a header of somebody else's.
-    if (lines.some((line) => /[^\t\x20-\x7e\x80-\xff]/.test(line)))
-        throw new core_errors.InvalidArgumentError('invalid header');
-    const head = Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
-    return { head, size, body: whole ? [body ?? new Uint8Array()] : body };
-}
-function keepAliveOf(headers) {
-    const [, seconds] = /timeout=(\d{1,6})/i.exec([headers['keep-alive'] ?? ''].flat().join()) ?? [];
-    if (seconds === undefined)
-        return KEEP_ALIVE;
-    return Math.min(LONGEST_KEEP_ALIVE, Math.max(0, Number(seconds) * 1000 - CLOSING));
-}
-
-// EXTERNAL MODULE: external "node:net"
-var external_node_net_ = __nccwpck_require__(7030);
-;// CONCATENATED MODULE: ./lib/wire/proxy.js
-
-
-/**
- * The proxy for a URL, by the conventions of Go (golang.org/x/net/http/httpproxy), which `oc` and every container tool
- * follow: HTTPS_PROXY for https, HTTP_PROXY for http, upper case before lower case, an empty variable is an unset one, a
- * proxy without a scheme is http. `localhost` and loopback addresses are never proxied.
- *
- * NO_PROXY is a list of `*`, addresses, CIDR ranges, `host` (and everything below it), `.host` or `*.host` (only below
- * it), each but a range with an optional `:port`.
- * @throws PromoteError USAGE when the variable is not the URL of an HTTP proxy.
- */
-function proxyFor(url, env) {
-    const base = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
-    const name = [base, base.toLowerCase()].find((candidate) => (env[candidate] ?? '').trim() !== '');
-    if (name === undefined || isExcluded(url, noProxy(env)))
-        return undefined;
-    const value = (env[name] ?? '').trim();
-    const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`;
-    const proxy = URL.canParse(text) ? new URL(text) : undefined;
-    if (proxy !== undefined && proxy.hostname !== '' && /^https?:$/.test(proxy.protocol))
-        return { name, url: proxy };
-    // The value is not quoted: it may hold a password.
-    throw new errors/* PromoteError */.jG('USAGE', `${name} is not the URL of an HTTP proxy.`, {
-        side: 'input',
-        hint: `Set ${name} to http://host:port (SOCKS proxies are not supported), or name the host in NO_PROXY.`,
-    });
-}
-function noProxy(env) {
-    const value = [env.NO_PROXY, env.no_proxy].find((list) => (list ?? '').trim() !== '') ?? '';
-    return value
-        .toLowerCase()
-        .split(/[\s,]+/)
-        .filter((entry) => entry !== '');
-}
-function isExcluded(url, entries) {
-    const host = url.hostname
-        .replace(/^\[|\]$/g, '')
-        .replace(/\.$/, '')
-        .toLowerCase();
-    const port = url.port !== '' ? url.port : url.protocol === 'https:' ? '443' : '80';
-    const loopback = host === 'localhost' || ((0,external_node_net_.isIP)(host) !== 0 && inRange(host, (0,external_node_net_.isIP)(host) === 4 ? '127.0.0.0/8' : '::1/128'));
-    return loopback || entries.some((entry) => matches(entry, host, port));
-}
-function matches(entry, host, port) {
-    if (entry === '*')
-        return true;
-    if (entry.includes('/'))
-        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, entry);
-    const { name, only } = splitPort(entry);
-    if (only !== undefined && only !== port)
-        return false;
-    if ((0,external_node_net_.isIP)(name) !== 0)
-        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, `${name}/${(0,external_node_net_.isIP)(name) === 4 ? 32 : 128}`);
-    const domain = name.replace(/^\*/, '').replace(/\.$/, '');
-    if (domain === '')
-        return false;
-    return domain.startsWith('.') ? host.endsWith(domain) : host === domain || host.endsWith(`.${domain}`);
-}
-/** `host:443`, `[::1]:443`, `::1`. */
-function splitPort(entry) {
-    if ((0,external_node_net_.isIP)(entry) !== 0)
-        return { name: entry };
-    const [, name, only] = /^(.*):(\d+)$/.exec(entry) ?? [];
-    const bare = (name ?? entry).replace(/^\[|\]$/g, '');
-    return only === undefined ? { name: bare } : { name: bare, only };
-}
-function inRange(host, range) {
-    const [address = '', prefix = ''] = range.split('/', 2);
-    const family = (0,external_node_net_.isIP)(address);
-    if (family === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > (family === 4 ? 32 : 128))
-        return false;
-    const list = new external_node_net_.BlockList();
-    list.addSubnet(address, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
-    return list.check(host, (0,external_node_net_.isIP)(host) === 4 ? 'ipv4' : 'ipv6');
-}
-
-;// CONCATENATED MODULE: external "node:dns"
-const external_node_dns_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:dns");
-;// CONCATENATED MODULE: ./lib/wire/reach.js
-/** Addresses that text from a server may lead to: for URLs that a manifest names, which anybody can write. */
-
-
-
-
-/** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
-const INTERNAL = blockList(`0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
-  192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`, 'ipv4');
-/** Of IPv6 only this is given out; tunnels (2001::/23, 2002::/16) and documentation in it lead elsewhere or nowhere. */
-const GLOBAL = blockList('2000::/3', 'ipv6');
-const NOT_GLOBAL = blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6');
-function isPublic(address) {
-    const family = (0,external_node_net_.isIP)(address);
-    if (family === 4)
-        return !INTERNAL.check(address, 'ipv4');
-    return family === 6 && GLOBAL.check(address, 'ipv6') && !NOT_GLOBAL.check(address, 'ipv6');
-}
-/**
- * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself; where
- * a proxy looks it up, what this machine would find is judged, as far as it finds anything.
- * @throws PromoteError UNSUPPORTED
- */
-async function checkReach(url, reach, proxied, side) {
-    if (url.protocol !== 'https:')
-        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not https', side);
-    const host = url.hostname.replace(/^\[|\]$/g, '');
-    if ((0,external_node_net_.isIP)(host) !== 0) {
-        if (!reach(host))
-            throw refused((0,core_text/* displayUrl */.Qy)(url), 'is no public address', side);
-    }
-    else if (proxied) {
-        await new Promise((resolve, reject) => {
-            const judge = lookupWithin(reach, side);
-            judge(host, {}, (error) => (error instanceof errors/* PromoteError */.jG ? reject(error) : resolve()));
-        });
-    }
-}
-/** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
-function lookupWithin(reach, side) {
-    return (hostname, options, callback) => {
-        (0,external_node_dns_namespaceObject.lookup)(hostname, { ...options, all: true }, (error, found) => {
-            const addresses = found ?? [];
-            const [first] = addresses;
-            if (error !== null || first === undefined)
-                return callback(error, '', 0);
-            const inside = addresses.find(({ address }) => !reach(address));
-            if (inside !== undefined)
-                return callback(refused(`https://${hostname}`, `leads to ${inside.address}, which is no public address`, side), '', 0);
-            if (options.all === true)
-                callback(null, [...addresses]);
-            else
-                callback(null, first.address, first.family);
-        });
-    };
-}
-function refused(where, what, side) {
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, {
-        side,
-        hint: 'A manifest names this address for a layer. Leave include-foreign off, or copy the layer into the registry.',
-    });
-}
-function blockList(ranges, family) {
-    const list = new external_node_net_.BlockList();
-    for (const range of ranges.split(/\s+/)) {
-        const [address = '', prefix = ''] = range.split('/');
-        list.addSubnet(address, Number(prefix), family);
-    }
-    return list;
-}
-
-;// CONCATENATED MODULE: ./lib/wire/spares.js
-
-/** Milliseconds. Routers close a new connection that stays silent: HAProxy's `timeout http-request`, 10 s on OpenShift. */
-const LONGEST_SILENCE = 5_000;
-/** @param open how one connection comes about; whoever finds no good spare one opens its own, and sees what is wrong. */
-function keepSpares(open) {
-    const places = new Map();
-    let isClosed = false;
-    const placeOf = (origin) => {
-        const place = places.get(origin) ?? { opening: 0, alive: new Set(), waiting: new Set() };
-        places.set(origin, place);
-        return place;
-    };
-    return {
-        connect(options, callback) {
-            const place = placeOf(`${options.protocol}//${options.host}`);
-            const [spare] = place.waiting;
-            if (spare === undefined)
-                return opened(open, place, options, callback);
-            place.waiting.delete(spare);
-            void spare.then((socket) => {
-                if (socket === undefined || socket.destroyed)
-                    opened(open, place, options, callback);
-                else
-                    callback(null, socket.pause());
-            });
-        },
-        warm(url, count) {
-            if (isClosed)
-                return;
-            const place = placeOf(url.origin);
-            const options = addressOf(url);
-            for (let has = place.alive.size + place.opening; has < count; has += 1)
-                addSpare(open, place, options);
-        },
-        close() {
-            isClosed = true;
-            for (const { waiting } of places.values())
-                for (const spare of waiting)
-                    discard(waiting, spare);
-        },
-    };
-}
-function opened(open, place, options, callback) {
-    const { alive } = place;
-    place.opening += 1;
-    // Neither is always there, whatever the declaration says.
-    open(options, (...[error, socket]) => {
-        place.opening -= 1;
-        if (!socket)
-            return callback(error ?? new Error('no connection'), null);
-        alive.add(socket);
-        socket.once('close', () => alive.delete(socket));
-        callback(null, socket);
-    });
-}
-function addSpare(open, place, options) {
-    const { waiting } = place;
-    const spare = new Promise((resolve) => {
-        opened(open, place, options, (...[, socket]) => {
-            // What comes unasked is a farewell: it is read, so that the end behind it is seen.
-            resolve(socket?.resume());
-        });
-    });
-    waiting.add(spare);
-    void spare.then((socket) => {
-        const drop = () => discard(waiting, spare);
-        if (socket === undefined)
-            return drop();
-        socket.once('close', drop);
-        setTimeout(drop, LONGEST_SILENCE).unref();
-    });
-}
-/** Not when somebody has taken it. */
-function discard(waiting, spare) {
-    if (waiting.delete(spare))
-        void spare.then((socket) => socket?.destroy());
-}
-
-;// CONCATENATED MODULE: ./lib/wire/transport.js
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-function openTransport(options, context) {
-    const authorities = ownAuthorities(options.ca, options.side);
-    const cancels = cancellations(context.signal, options.side);
-    const routes = openRoutes(options, context);
-    const answered = new Set();
-    const send = async (request) => {
-        // A connection is free again one turn of the event loop after its answer. Who asks before that gets another one,
-        // which costs two or three round trips before the first byte.
-        await (0,promises_.setImmediate)();
-        const proxy = proxyFor(request.url, context.env);
-        const explain = (thrown) => failure(thrown, {
-            side: options.side,
-            url: request.url,
-            what: `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`,
-            known: answered.has(request.url.host),
-            certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
-            authorities,
-        });
-        if (request.afterCancel !== true)
-            cancels.check();
-        checkHeaders(request, options.side);
-        if (options.reach !== undefined)
-            await checkReach(request.url, options.reach, proxy !== undefined, options.side);
-        const exact = await withoutEmptyStream(request);
-        const terms = {
-            side: options.side,
-            stallTimeout: options.stallTimeout,
-            explain,
-            onCancel: cancels.add(request.afterCancel === true),
-        };
-        const res = await exchange(exact, routes.wire(exact, proxy), terms);
-        answered.add(request.url.host);
-        if (res.status !== 407 || proxy === undefined)
-            return res;
-        await (0,http_answer/* discard */.vf)(res);
-        throw proxyRefused(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side);
-    };
-    return {
-        send,
-        warm(origin, count) {
-            // Behind the requests that are ready now: opening a connection takes half a millisecond, and nobody needs it yet.
-            const ready = (0,promises_.setImmediate)().then(() => (0,promises_.setImmediate)());
-            ready.then(() => routes.warm(origin, proxyFor(origin, context.env), count)).catch(() => undefined);
-        },
-        close: async () => {
-            cancels.close();
-            await routes.close();
-        },
-    };
-}
-/** What a header cannot carry came from a server; undici's error would quote it, and the bulk lane would send it. */
-function checkHeaders({ method, url, headers = {} }, side) {
-    for (const [name, value] of Object.entries(headers))
-        if (value !== undefined && /[^\t -~\u0080-\u00ff]/.test(String(value)))
-            throw new errors/* PromoteError */.jG('PROTOCOL', `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: the header ${name} would have characters that no header has.`, { side, hint: 'A server gave a value for it that is not valid.' });
-}
-/** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
-async function withoutEmptyStream(request) {
-    if (typeof request.body !== 'object' || !('stream' in request.body) || request.body.size > 0)
-        return request;
-    for await (const chunk of request.body.stream) {
-        if (chunk.byteLength > 0)
-            throw new errors/* PromoteError */.jG('PROTOCOL', 'The bytes to send are more than announced.');
-    }
-    return { ...request, body: '' };
-}
-/** One listener on the run's signal for any number of requests; each more would earn a warning from Node. */
-function cancellations(signal, side) {
-    const running = new Set();
-    const sheltered = new Set();
-    const cancelled = () => new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side });
-    const end = (all) => {
-        for (const cancel of [...all])
-            cancel(cancelled());
-    };
-    const cancel = () => end(running);
-    signal.addEventListener('abort', cancel);
-    return {
-        check: () => {
-            if (signal.aborted)
-                throw cancelled();
-        },
-        /** @param afterCancel ended by closing the network only. */
-        add: (afterCancel) => (one) => {
-            const set = afterCancel ? sheltered : running;
-            set.add(one);
-            return () => void set.delete(one);
-        },
-        close: () => {
-            signal.removeEventListener('abort', cancel);
-            end(running);
-            end(sheltered);
-        },
-    };
-}
-function newWay(open) {
-    const opened = [];
-    const kept = (one) => {
-        opened.push(one);
-        return one;
-    };
-    const spares = keepSpares(open());
-    return {
-        agent: lazy(() => kept(new agent({ connect: spares.connect }))),
-        lane: lazy(() => kept(openLane(open))),
-        warm: spares.warm,
-        async close() {
-            spares.close();
-            await Promise.all(opened.map((one) => one.destroy()));
-        },
-    };
-}
-/** Ways to take: direct, or by which proxy; with or without the client certificate. */
-function openRoutes(options, context) {
-    const closing = new AbortController();
-    (0,external_node_events_.setMaxListeners)(0, closing.signal);
-    const shown = new WeakMap();
-    const ways = new Map();
-    const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined));
-    const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate));
-    const wiring = (identity) => ({
-        side: options.side,
-        context: identity ? identified : trust,
-        insecure: options.insecureSkipTlsVerify,
-        timeout: options.stallTimeout,
-        signal: closing.signal,
-        shown,
-        lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
-    });
-    const wayOf = (request, proxy) => {
-        const { key, open } = routeOf(request, proxy, options, context, { wiring, trust });
-        const way = ways.get(key) ?? newWay(open);
-        ways.set(key, way);
-        return way;
-    };
-    const close = async () => {
-        closing.abort();
-        await Promise.all([...ways.values()].map((way) => way.close()));
-    };
-    return {
-        shown,
-        close,
-        wire(request, proxy) {
-            const way = wayOf(request, proxy);
-            return { dispatcher: request.bulk === true ? way.lane() : way.agent(), ...lineOf(request, proxy, context) };
-        },
-        warm(url, proxy, count) {
-            const request = { method: 'GET', url };
-            wayOf(request, proxy).warm(new URL(lineOf(request, proxy, context).origin), count);
-        },
-    };
-}
-/** How the connections of a request come about, and the name under which others share them. */
-function routeOf(request, proxy, options, context, { wiring, trust }) {
-    const identity = showsIdentity(options.clientCertificate, request);
-    if (proxy === undefined)
-        return { key: `direct ${identity}`, open: (onread) => connector(wiring(identity), undefined, onread) };
-    const { url, name } = proxy;
-    if (isForwarded(request, proxy)) {
-        const open = (onread) => connector({ ...wiring(false), insecure: false }, undefined, onread);
-        return { key: `forward ${url.href}`, open };
-    }
-    const open = (onread) => {
-        const tunnel = { url, name, authorization: proxyAuthorization(url, context), context: trust };
-        return connector(wiring(identity), tunnel, onread);
-    };
-    return { key: `tunnel ${url.href} ${identity}`, open };
-}
-/** What the request looks like on the wire. */
-function lineOf(request, proxy, context) {
-    const { url } = request;
-    const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${version/* VERSION */.x}` };
-    const path = `${url.pathname}${url.search}`;
-    if (proxy === undefined || !isForwarded(request, proxy))
-        return { origin: url.origin, path, headers };
-    const authorization = proxyAuthorization(proxy.url, context);
-    const through = authorization === undefined ? {} : { 'proxy-authorization': authorization };
-    return {
-        origin: proxy.url.origin,
-        path: `${url.origin}${path}`,
-        headers: { ...headers, host: url.host, ...through },
-    };
-}
-/** Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone. */
-function isForwarded({ url }, proxy) {
-    return proxy !== undefined && url.protocol === 'http:';
-}
-/** A certificate is a credential: with an `origin` it is shown there alone. */
-function showsIdentity(identity, { url, headers }) {
-    if (identity === undefined || url.protocol !== 'https:')
-        return false;
-    if (identity.besideTokens === false && headers?.authorization !== undefined)
-        return false;
-    return identity.origin === undefined || new URL(identity.origin).origin === url.origin;
-}
-function proxyAuthorization(url, context) {
-    if (url.username === '' && url.password === '')
-        return undefined;
-    context.secrets.keep(url.password);
-    const password = context.secrets.keep(decoded(url.password));
-    return `Basic ${context.secrets.keepPair(decoded(url.username), password).reveal()}`;
-}
-function decoded(text) {
-    try {
-        return decodeURIComponent(text);
-    }
-    catch {
-        return text;
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/http/carry.js
-/**
- * Whether a request to `hop` may carry what belongs to `origin`.
- * @param left the redirects of this request have been on another origin, so whoever named `hop` is not trusted any more.
- * @param kind a refresh token (`identity`) never goes to the registry itself; `anonymous` has nothing to carry.
- */
-function mayCarry(origin, hop, left, kind) {
-    if (kind === 'anonymous' || kind === 'identity')
-        return false;
-    return !left && isHttp(hop) && hop.origin === origin.origin;
-}
-/**
- * Whether the token service at `realm`, which `registry` named in a challenge, may be asked with this credential. What a
- * plain-HTTP or unverified server names may be anybody's choice, so secrets follow it only to where they would go anyway.
- * @param verified certificates are verified on this side.
- */
-function mayAsk(registry, realm, kind, verified) {
-    if (!isHttp(realm) || realm.username !== '' || realm.password !== '')
-        return false;
-    // The token that comes back is a secret too.
-    if (registry.protocol === 'https:' && realm.protocol !== 'https:')
-        return false;
-    if (kind === 'anonymous')
-        return true;
-    if (kind === 'bearer')
-        return false;
-    if (registry.origin === realm.origin)
-        return true;
-    return verified && registry.protocol === 'https:' && realm.protocol === 'https:';
-}
-function isHttp(url) {
-    return url.protocol === 'https:' || url.protocol === 'http:';
-}
-
-;// CONCATENATED MODULE: ./lib/http/challenge.js
-/** No server offers more; garbage does. */
-const MOST = 32;
-const LONGEST = 16 * 1024;
-const TOKEN = /[!#$%&'*+\-.^_`|~0-9A-Za-z]/;
-/**
- * The schemes of all `WWW-Authenticate` lines. Takes what is met in the field: several schemes in one line, several lines,
- * unquoted values (`Basic realm=openshift,error="access denied"`), missing commas. Garbage yields fewer challenges,
- * never an error; one pass over the text.
- */
-function parseChallenges(lines) {
-    return lines.flatMap((line) => parseLine(line.slice(0, LONGEST))).slice(0, MOST);
-}
-function parseLine(line) {
-    const found = [];
-    let at = 0;
-    while (at < line.length && found.length <= MOST) {
-        const word = readToken(line, at);
-        if (word === '') {
-            at++;
-            continue;
-        }
-        at = skipSpace(line, at + word.length);
-        const current = found.at(-1);
-        if (line[at] !== '=' || current === undefined) {
-            found.push({ scheme: word.toLowerCase(), parameters: new Map() });
-            continue;
-        }
-        const { value, end } = readValue(line, skipSpace(line, at + 1));
-        const name = word.toLowerCase();
-        if (!current.parameters.has(name))
-            current.parameters.set(name, value);
-        at = end;
-    }
-    return found;
-}
-function readToken(line, from) {
-    let at = from;
-    while (at < line.length && TOKEN.test(line[at] ?? ''))
-        at++;
-    return line.slice(from, at);
-}
-function skipSpace(line, from) {
-    let at = from;
-    while (line[at] === ' ' || line[at] === '\t')
-        at++;
-    return at;
-}
-function readValue(line, from) {
-    if (line[from] !== '"') {
-        let at = from;
-        while (at < line.length && line[at] !== ',' && line[at] !== ' ' && line[at] !== '\t')
-            at++;
-        return { value: line.slice(from, at), end: at };
-    }
-    let value = '';
-    let at = from + 1;
-    for (; at < line.length && line[at] !== '"'; at++) {
-        if (line[at] === '\\' && at + 1 < line.length)
-            at++;
-        value += line[at];
-    }
-    return { value, end: at + 1 };
-}
-
-;// CONCATENATED MODULE: ./lib/http/redirect.js
-
-
-
-/** curl allows 50, Go 10; registries need one or two. */
-const MOST_HOPS = 10;
-const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-/** What names the sender; it stays on the origin that it was meant for. */
-const PRIVATE = ['authorization', 'cookie', 'proxy-authorization'];
-/**
- * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
- * first origin is marked `left` for good and goes without credentials. https → http is refused, and so is an address with a
- * secret in it, which logs on the way would keep. `url` of the answer is where it came from. Everything else with a 3xx is
- * the caller's.
- */
-function redirect(side, secrets) {
-    return (next) => async (first) => {
-        const seen = new Set();
-        let request = first;
-        for (;;) {
-            const res = await next(request);
-            const location = (0,http_answer/* header */.wx)(res, 'location');
-            if (location === undefined || !isFollowed(request, res.status))
-                return res;
-            await (0,http_answer/* discard */.vf)(res);
-            seen.add(request.url.href);
-            const target = targetOf(request, location, side);
-            if (secrets?.isIn(target))
-                throw redirect_refused(request, 'redirects to an address with a secret of this run in it', side);
-            if (seen.size > MOST_HOPS || seen.has(target.href)) {
-                throw redirect_refused(request, `redirects without end (${seen.size} so far, now to ${(0,core_text/* displayUrl */.Qy)(target)})`, side);
-            }
-            request = hop(first, request, target);
-        }
-    };
-}
-function isFollowed(request, status) {
-    if (request.follow === false || !REDIRECTS.has(status))
-        return false;
-    if (request.method === 'GET' || request.method === 'HEAD')
-        return true;
-    return (status === 307 || status === 308) && isReplayable(request);
-}
-function isReplayable(request) {
-    return typeof request.body !== 'object' || !('stream' in request.body);
-}
-function targetOf(request, location, side) {
-    if (!URL.canParse(location, request.url.href))
-        throw redirect_refused(request, 'redirects to something that is no URL', side);
-    const target = new URL(location, request.url);
-    target.hash = '';
-    target.username = '';
-    target.password = '';
-    if (target.protocol !== 'https:' && target.protocol !== 'http:') {
-        throw redirect_refused(request, `redirects to a ${target.protocol} address`, side);
-    }
-    if (request.url.protocol === 'https:' && target.protocol === 'http:') {
-        throw redirect_refused(request, `redirects from https to plain http (${(0,core_text/* displayUrl */.Qy)(target)})`, side);
-    }
-    return target;
-}
-function hop(first, request, target) {
-    const left = request.left === true || target.origin !== first.url.origin;
-    if (!left)
-        return { ...request, url: target };
-    const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()));
-    return { ...request, url: target, left, headers: Object.fromEntries(headers) };
-}
-function redirect_refused(request, what, side) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server ${what}.`, {
-        side,
-        hint: 'Check the address of the registry, and a proxy or gateway in front of it.',
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/http/scope.js
-/**
- * The scopes of a token: what the request needs, most important first (some services read only the first one), then what
- * the challenge asks for beyond that.
- */
-function mergeScopes(wanted, asked) {
-    const all = [...wanted];
-    for (const scope of asked)
-        if (!all.some((one) => covers(one, scope)))
-            all.push(scope);
-    return all;
-}
-/** `scope="repository:a:pull,push repository:b:pull"` of a challenge (distribution docs "token scope"). */
-function splitScopes(text) {
-    return (text ?? '')
-        .split(' ')
-        .filter((scope) => scope !== '')
-        .slice(0, 16);
-}
-/** `repository:a:pull,push` covers `repository:a:pull`. The name may hold a colon (host:port). */
-function covers(one, other) {
-    const [mine, theirs] = [split(one), split(other)];
-    return mine.resource === theirs.resource && theirs.actions.every((action) => mine.actions.includes(action));
-}
-function split(scope) {
-    const colon = scope.lastIndexOf(':');
-    return { resource: scope.slice(0, colon), actions: scope.slice(colon + 1).split(',') };
-}
-
-;// CONCATENATED MODULE: ./lib/http/token-service.js
-/** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
-
-
-
-
-const BODY_LIMIT = 1024 * 1024;
-/** Shorter lifetimes, and none, count as this many seconds (distribution's token specification). */
-const SHORTEST_LIFE = 60;
-/** Renewed when a tenth of its life is left, at most so many milliseconds before its end. */
-const EARLIEST_RENEWAL = 30_000;
-const ANSWER = schemas/* object */.Ikc({
-    token: schemas/* string */.YjP().optional(),
-    access_token: schemas/* string */.YjP().optional(),
-    expires_in: schemas/* number */.aig().optional().catch(undefined),
-});
-/** @param send without credentials of its own; must not repeat requests, the request that needs the token is repeated. */
-function tokenService(side, send, context) {
-    const held = new Map();
-    const settled = new Map();
-    let owner = { kind: 'anonymous' };
-    const fetched = (key, service, credential, scopes) => {
-        const flight = exchangeToken(side, send, context, service, credential, scopes);
-        held.set(key, flight);
-        flight.then((token) => {
-            if (held.get(key) === flight)
-                settled.set(key, token);
-        }, () => {
-            if (held.get(key) === flight)
-                held.delete(key);
-        });
-        return flight;
-    };
-    return {
-        token: async (service, credential, scopes) => {
-            if (!isSame(owner, credential)) {
-                held.clear();
-                settled.clear();
-                owner = credential;
-            }
-            const key = [service.realm.href, service.service ?? '', ...scopes].join('\n');
-            const token = settled.get(key);
-            const isOld = token !== undefined && token.renewAt <= context.now();
-            if (isOld)
-                settled.delete(key);
-            return (isOld ? undefined : held.get(key)) ?? fetched(key, service, credential, scopes);
-        },
-        drop: (token) => {
-            for (const [key, one] of settled) {
-                if (one !== token)
-                    continue;
-                settled.delete(key);
-                held.delete(key);
-            }
-        },
-    };
-}
-async function exchangeToken(side, send, context, service, credential, scopes) {
-    let res = await send(tokenRequest(service, credential, scopes, context));
-    if (scopes.length > 1 && [400, 401, 403].includes(res.status)) {
-        // Some services refuse several scopes at once (oc has --skip-multiple-scopes for them); the first matters most.
-        await (0,http_answer/* discard */.vf)(res);
-        res = await send(tokenRequest(service, credential, scopes.slice(0, 1), context));
-    }
-    if (res.status < 200 || res.status > 299)
-        throw await tokenRefused(side, res, service, credential, context);
-    const answer = await (0,http_answer/* json */.Pq)(res, ANSWER, BODY_LIMIT).catch((thrown) => {
-        throw (0,errors/* asPromoteError */.XO)(thrown, side);
-    });
-    const value = answer.token || answer.access_token;
-    if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
-        throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(service.realm)}: the answer of the token service holds no token.`, {
-            side,
-        });
-    }
-    // From the moment of receipt: `issued_at` is by the service's clock.
-    const life = Math.max(SHORTEST_LIFE, answer.expires_in ?? 0) * 1000;
-    const renewAt = context.now() + life - Math.min(EARLIEST_RENEWAL, life / 10);
-    return { secret: context.secrets.keep(value), renewAt };
-}
-function tokenRequest(service, credential, scopes, context) {
-    const url = new URL(service.realm);
-    if (credential.kind === 'identity') {
-        const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'image-promote' });
-        if (service.service !== undefined)
-            form.set('service', service.service);
-        if (scopes.length > 0)
-            form.set('scope', scopes.join(' '));
-        form.set('refresh_token', credential.refreshToken.reveal());
-        const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' };
-        // The token is in the body, and a redirect would take it along.
-        return { method: 'POST', url, headers, body: form.toString(), follow: false };
-    }
-    if (service.service !== undefined)
-        url.searchParams.append('service', service.service);
-    for (const scope of scopes)
-        url.searchParams.append('scope', scope);
-    const headers = { accept: 'application/json' };
-    if (credential.kind === 'basic')
-        headers.authorization = basic(credential, context);
-    return { method: 'GET', url, headers };
-}
-/** The value of a Basic `Authorization` header. */
-function basic(credential, context) {
-    return `Basic ${context.secrets.keepPair(credential.username, credential.password).reveal()}`;
-}
-async function tokenRefused(side, res, service, credential, { secrets }) {
-    const what = `asking the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}`;
-    const redact = (text) => secrets.redact(text);
-    if (res.status === 401 || res.status === 403) {
-        const code = credential.kind === 'basic'
-            ? 'LOGIN_REJECTED'
-            : credential.kind === 'identity'
-                ? 'TOKEN_REJECTED'
-                : 'CREDENTIAL_MISSING';
-        const hint = credential.kind === 'anonymous'
-            ? 'The registry wants a credential for this side.'
-            : 'Check user name and password or token of this side, and what they may do.';
-        return (0,http_answer/* registryError */.eo)(res, { side, what, code, hint, redact });
-    }
-    return (0,http_answer/* registryError */.eo)(res, {
-        side,
-        what,
-        redact,
-        ...(credential.kind === 'identity' && res.status === 400 ? { code: 'TOKEN_REJECTED' } : {}),
-    });
-}
-/** By content: a login may build its credential anew for every call. */
-function isSame(one, other) {
-    if (one === other)
-        return true;
-    if (one.kind === 'basic' && other.kind === 'basic') {
-        return one.username === other.username && one.password.reveal() === other.password.reveal();
-    }
-    if (one.kind === 'bearer' && other.kind === 'bearer')
-        return one.token.reveal() === other.token.reveal();
-    if (one.kind === 'identity' && other.kind === 'identity')
-        return one.refreshToken.reveal() === other.refreshToken.reveal();
-    return one.kind === 'anonymous' && other.kind === 'anonymous';
-}
-
-;// CONCATENATED MODULE: ./lib/http/authorize.js
-
-
-
-
-
-
-
-
-/**
- * A bearer credential is sent at once. User and password, refresh token and anonymity wait for the first challenge of the
- * origin; from then on they go along without being asked. After a 401 the request is repeated with a fresh token of the
- * token service, then with what `login.renew` has; then the 401 is the caller's. A streamed body cannot be repeated: its
- * 401 is the caller's at once, and the next request of the same scopes carries the fresh token.
- */
-function authorize(access) {
-    const tokens = tokenService(access.side, access.ask, access.context);
-    const known = { basic: false, scopes: new Map() };
-    const show = async (credential, request) => {
-        if (credential.kind === 'bearer')
-            return { authorization: `Bearer ${credential.token.reveal()}` };
-        if (known.service !== undefined) {
-            if (mayAsk(access.origin, known.service.realm, credential.kind, access.verified)) {
-                const wanted = request.scopes ?? [];
-                const scopes = mergeScopes(wanted, known.scopes.get(wanted.join(' ')) ?? []);
-                const token = await tokens.token(known.service, credential, scopes);
-                return { authorization: `Bearer ${token.secret.reveal()}`, token };
-            }
-            if (!known.basic && credential.kind !== 'anonymous')
-                throw strangeService(access, known.service);
-        }
-        return credential.kind === 'basic' && known.basic ? { authorization: basic(credential, access.context) } : undefined;
-    };
-    return (next) => async (request) => {
-        if (!mayCarry(access.origin, request.url, request.left === true, 'token'))
-            return next(request);
-        const credential = await access.login.current();
-        const shown = await showOrRenew(access, credential, (one) => show(one, request));
-        let res = await next(signed(request, shown.with));
-        if (res.status !== 401)
-            return res;
-        const challenges = await challengesOf(res, request, access, next, known);
-        learn(known, challenges, request, access.origin);
-        if (shown.with?.token !== undefined)
-            tokens.drop(shown.with.token);
-        const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request));
-        let last = fresh;
-        if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
-            if (!isReplayable(request))
-                return res;
-            await (0,http_answer/* discard */.vf)(res);
-            res = await next(signed(request, fresh.with));
-            if (res.status !== 401)
-                return res;
-        }
-        if (last.with === undefined || (await isMerelyDenied(res, last.with, request, access, next)))
-            return res;
-        const renewed = await renew(access, last.credential);
-        if (renewed === undefined)
-            return res;
-        last = { credential: renewed, with: await show(renewed, request) };
-        if (!isReplayable(request))
-            return res;
-        await (0,http_answer/* discard */.vf)(res);
-        return next(signed(request, last.with));
-    };
-}
-/** A token service that refuses the credential is a refusal of the credential: renewed once. */
-async function showOrRenew(access, credential, show) {
-    try {
-        return { credential, with: await show(credential) };
-    }
-    catch (thrown) {
-        if (!(thrown instanceof errors/* PromoteError */.jG))
-            throw thrown;
-        // Without a credential the registry's own refusal says more than that of its token service.
-        if (thrown.code === 'CREDENTIAL_MISSING')
-            return { credential, with: undefined };
-        if (thrown.code !== 'LOGIN_REJECTED' && thrown.code !== 'TOKEN_REJECTED')
-            throw thrown;
-        const renewed = await renew(access, credential);
-        if (renewed === undefined)
-            throw thrown;
-        return { credential: renewed, with: await show(renewed) };
-    }
-}
-async function renew(access, refused) {
-    if (refused.kind === 'anonymous')
-        return undefined;
-    const renewed = await access.login.renew(refused);
-    return renewed === undefined || isSame(renewed, refused) ? undefined : renewed;
-}
-function signed(request, shown) {
-    if (shown === undefined)
-        return request;
-    return { ...request, headers: { ...request.headers, authorization: shown.authorization } };
-}
-function isRegistry(request) {
-    return request.url.pathname.startsWith('/v2/');
-}
-/** Google's registries answer 401 without a challenge on everything but `/v2/`. */
-async function challengesOf(res, request, access, next, known) {
-    const challenges = parseChallenges((0,http_answer/* headerAll */.$g)(res, 'www-authenticate'));
-    const mute = challenges.length === 0 && known.service === undefined && !known.basic;
-    if (!mute || !isRegistry(request) || request.url.pathname === '/v2/')
-        return challenges;
-    const ping = await next({ method: 'GET', url: new URL('/v2/', access.origin) });
-    const asked = ping.status === 401 ? parseChallenges((0,http_answer/* headerAll */.$g)(ping, 'www-authenticate')) : [];
-    await (0,http_answer/* discard */.vf)(ping);
-    return asked;
-}
-/** A token service once named stays: OpenShift answers a bad token with a Basic challenge that only means "denied". */
-function learn(known, challenges, request, origin) {
-    for (const { scheme, parameters } of challenges) {
-        if (scheme === 'basic' && known.service === undefined)
-            known.basic = true;
-        const realm = parameters.get('realm');
-        if (scheme !== 'bearer' || realm === undefined || !URL.canParse(realm, origin.href))
-            continue;
-        known.service = { realm: new URL(realm, origin), service: parameters.get('service') };
-        known.scopes.set((request.scopes ?? []).join(' '), splitScopes(parameters.get('scope')));
-    }
-}
-/**
- * OpenShift's registry says "access denied" for an expired token and for a missing right alike; only `GET /v2/` with the
- * same token tells them apart (openshift/image-registry pkg/dockerregistry/server/auth.go). Without this, every missing
- * right would cost a new login.
- */
-async function isMerelyDenied(res, shown, request, access, next) {
-    if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/')
-        return false;
-    const challenges = parseChallenges((0,http_answer/* headerAll */.$g)(res, 'www-authenticate'));
-    if (!challenges.some((one) => one.parameters.get('error') === 'access denied'))
-        return false;
-    const ping = await next(signed({ method: 'GET', url: new URL('/v2/', access.origin) }, shown));
-    await (0,http_answer/* discard */.vf)(ping);
-    return ping.status !== 401;
-}
-function strangeService(access, service) {
-    const message = `${(0,core_text/* displayUrl */.Qy)(access.origin)} names the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`;
-    return new errors/* PromoteError */.jG('UNSUPPORTED', message, {
-        side: access.side,
-        hint: `Use https for the registry${access.verified ? '' : `, and ${access.side}-ca instead of ${access.side}-insecure-skip-tls-verify`}.`,
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/http/debug-log.js
-
-
-/** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
-const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit'];
-/** One debug line for every request on the wire: `GET https://host/path?n=100 200 12 ms`. No headers, no bodies. */
-function debugLog({ log, now }) {
-    return (next) => async (request) => {
-        const started = now();
-        const line = (outcome) => log.debug(`${request.method} ${readable(request.url)} ${outcome} ${Math.round(now() - started)} ms`);
-        try {
-            const res = await next(request);
-            line(res.status);
-            return res;
-        }
-        catch (thrown) {
-            line((0,errors/* asPromoteError */.XO)(thrown).code);
-            throw thrown;
-        }
-    };
-}
-function readable(url) {
-    if (url.search === '')
-        return (0,core_text/* displayUrl */.Qy)(url);
-    const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name));
-    const query = shown.map(([name, value]) => `${name}=${(0,core_text/* oneLine */.TN)(value, 200)}`).join('&');
-    return query === '' ? (0,core_text/* displayUrl */.Qy)(url) : `${(0,core_text/* displayUrl */.Qy)(url)}?${query}`;
-}
-
-;// CONCATENATED MODULE: ./lib/http/pace.js
-
-/** Requests at once to one origin when nothing is known about it: four images of 16 layers. */
-const CEILING = 64;
-/** A longer pause is the retry layer's to refuse; waiting here would only delay its verdict. */
-const LONGEST_PAUSE = 60_000;
-/**
- * Answers slow down when a server has more at once than it can do: recent ones this many times slower than usual, and by
- * this many milliseconds, count as such. Netflix' limiter tolerates 1.5 to 2
- * (https://github.com/Netflix/concurrency-limits, Gradient2Limit); jitter of a few milliseconds is no sign.
- */
-const SLOWER = 2;
-const SLOWER_BY = 100;
-/** Slowness alone, which has other causes where so few are under way, leaves this many at once. */
-const LEAST_WHEN_SLOW = 2;
-/** Moving averages over about so many answers. */
-const RECENT = 8;
-const USUAL = 64;
-/**
- * As many requests at once to an origin as it bears: 429, 503 and answers that come ever later halve the number that is
- * under way (once for all requests that were under way together), it grows by one for every full round of successes. A
- * request holds its place until the answer begins, an upload until its body is sent and answered. A 429 with
- * `Retry-After` stops new requests to the origin for that long.
- *
- * A place is never held while waiting for another place of the same side, so nothing can wait for itself: tokens are
- * fetched above this layer, and the two sides of a transfer have a network each.
- */
-function pace(context, ceiling = CEILING) {
-    const origins = new Map();
-    const most = Math.max(1, Math.floor(ceiling));
-    return (next) => async (request) => {
-        const origin = origins.get(request.url.origin) ?? newOrigin(most);
-        origins.set(request.url.origin, origin);
-        await enter(origin);
-        const { halved, running: crowd } = origin;
-        const began = context.now();
-        try {
-            const res = await next(request);
-            const slow = isSlow(origin, request, context.now() - began) && crowd > LEAST_WHEN_SLOW;
-            const refused = res.status === 429 || res.status === 503;
-            if (refused || slow) {
-                // A burst that fails together is one sign, not as many as it has requests.
-                const least = refused ? 1 : LEAST_WHEN_SLOW;
-                if (origin.halved === halved)
-                    halve(origin, Math.max(crowd, origin.running), least);
-                if (res.status === 429)
-                    pause(origin, (0,http_answer/* retryAfter */.P9)(res, context.now()), context);
-            }
-            else if (++origin.successes >= origin.limit) {
-                origin.successes = 0;
-                origin.limit = Math.min(most, origin.limit + 1);
-            }
-            return res;
-        }
-        finally {
-            origin.running--;
-            admit(origin);
-        }
-    };
-}
-function newOrigin(limit) {
-    return { limit, running: 0, successes: 0, halved: 0, pulses: new Map(), waiting: [], pause: undefined };
-}
-/** Half of what was really under way: half of a limit that nobody came near would change nothing. */
-function halve(origin, crowd, least) {
-    const half = Math.floor(Math.min(origin.limit, crowd) / 2);
-    origin.limit = Math.min(origin.limit, Math.max(least, half));
-    origin.halved++;
-    origin.successes = 0;
-}
-/** PUT and PATCH say nothing: they take as long as their bytes, and OpenShift's PUT of a manifest 3 s for each missing blob. */
-function isSlow(origin, { method }, milliseconds) {
-    if (method === 'PUT' || method === 'PATCH')
-        return false;
-    const pulse = origin.pulses.get(method) ?? { recent: milliseconds, usual: milliseconds };
-    origin.pulses.set(method, pulse);
-    const limit = SLOWER * pulse.usual + SLOWER_BY;
-    // With this bound it takes three to five slow answers: a single one, however late, is no sign.
-    const counted = Math.min(milliseconds, 2 * limit);
-    pulse.recent += (counted - pulse.recent) / RECENT;
-    pulse.usual += (counted - pulse.usual) / USUAL;
-    if (pulse.recent <= limit)
-        return false;
-    // The new usual: only what gets slower still halves again.
-    pulse.usual = pulse.recent;
-    return true;
-}
-async function enter(origin) {
-    for (;;) {
-        // Every pause ends, by time or by cancellation.
-        while (origin.pause !== undefined)
-            await origin.pause;
-        if (origin.running < origin.limit)
-            break;
-        await new Promise((resolve) => {
-            origin.waiting.push(resolve);
-        });
-    }
-    origin.running++;
-}
-/** Wakes as many as there are places; one who finds its place taken waits again. */
-function admit(origin) {
-    const free = origin.limit - origin.running;
-    if (free > 0)
-        for (const wake of origin.waiting.splice(0, free))
-            wake();
-}
-function pause(origin, wait, context) {
-    if (wait === undefined || wait <= 0 || wait > LONGEST_PAUSE || origin.pause !== undefined)
-        return;
-    const over = () => {
-        origin.pause = undefined;
-        admit(origin);
-    };
-    // Cancelled while waiting: the requests go on, and are refused as cancelled where they are sent.
-    origin.pause = context.sleep(wait).then(over, over);
-}
-
-;// CONCATENATED MODULE: ./lib/http/retry.js
-
-
-
-
-
-/** Manifests, the largest answers that are not blobs, have 4 MiB. */
-const WHOLE = 4 * 1024 * 1024;
-/** First wait, doubled with every try, at most the second number (milliseconds). */
-const FIRST_WAIT = 250;
-const LONGEST_WAIT = 30_000;
-/**
- * Repeats requests whose body can be sent again, after answers and errors that decided nothing: exponential waits with
- * full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/), or what `Retry-After`
- * asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
- * is read within the try, because a body can break off as well; blobs (`long`) are the caller's.
- *
- * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
- * After a good answer it is a restart.
- */
-function retry(options, context) {
-    const good = new Set();
-    return (next) => async (request) => {
-        const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`;
-        for (let attempt = 1;; attempt++) {
-            const isRead = request.method === 'GET' && request.long !== true && request.retry !== false;
-            const outcome = await attemptOnce(async () => {
-                const res = await next(request);
-                return isRead ? whole(res) : res;
-            });
-            if (outcome.res !== undefined && outcome.res.status < 500)
-                good.add(outcome.res.url.origin);
-            // After the cancellation nobody waits any more.
-            const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
-            const last = tried || request.retry === false || !isReplayable(request);
-            if (last || !decidedNothing(outcome, good))
-                return resultOf(outcome);
-            const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,http_answer/* retryAfter */.P9)(outcome.res, context.now());
-            if (outcome.res !== undefined)
-                await (0,http_answer/* discard */.vf)(outcome.res);
-            if (asked !== undefined && asked > LONGEST_PAUSE)
-                throw tooLong(what, asked, outcome, options.side);
-            // "At once" from a server that has just failed is no invitation to hammer it.
-            const wait = asked !== undefined && asked > 0 ? asked : jitter(attempt, context.random);
-            options.onRetry?.(what, retry_reasonOf(outcome), wait, attempt);
-            await context.sleep(wait);
-        }
-    };
-}
-async function attemptOnce(send) {
-    try {
-        return { res: await send() };
-    }
-    catch (thrown) {
-        return { error: (0,errors/* asPromoteError */.XO)(thrown), thrown };
-    }
-}
-/** The same answer with its body in memory; one that is longer than any such body may be is handed over as it comes. */
-async function whole(res) {
-    if (res.status < 200 || res.status > 299)
-        return res;
-    const iterator = res.body[Symbol.asyncIterator]();
-    const parts = [];
-    for (let size = 0; size <= WHOLE;) {
-        const step = await iterator.next();
-        if (step.done === true)
-            return { ...res, body: following(parts, undefined) };
-        parts.push(step.value);
-        size += step.value.byteLength;
-    }
-    return { ...res, body: following(parts, iterator) };
-}
-async function* following(parts, rest) {
-    try {
-        yield* parts;
-        for (let step = await rest?.next(); step?.done === false; step = await rest?.next())
-            yield step.value;
-    }
-    finally {
-        await rest?.return?.();
-    }
-}
-function resultOf(outcome) {
-    if (outcome.res !== undefined)
-        return outcome.res;
-    throw outcome.thrown;
-}
-function decidedNothing(outcome, good) {
-    if (outcome.res === undefined)
-        return outcome.error.transient;
-    if (!(0,http_answer/* isTransient */.dg)(outcome.res.status))
-        return false;
-    return !isRouterPage(outcome.res) || good.has(outcome.res.url.origin);
-}
-/** OpenShift's router for a host without a route, or a route without a ready pod: "Application is not available". */
-function isRouterPage(res) {
-    return res.status === 503 && ((0,http_answer/* header */.wx)(res, 'content-type') ?? '').toLowerCase().startsWith('text/html');
-}
-function jitter(attempt, random) {
-    return Math.round(random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)));
-}
-function retry_reasonOf(outcome) {
-    return outcome.res === undefined ? outcome.error.message : `answered ${outcome.res.status}`;
-}
-function tooLong(what, asked, outcome, side) {
-    const status = outcome.res?.status ?? outcome.error?.status;
-    const answer = status === undefined ? 'the server' : `${status}: the server`;
-    const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${LONGEST_PAUSE / 1000} s.`;
-    return new errors/* PromoteError */.jG(status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE', message, {
-        side,
-        status,
-        retryAfter: asked,
-        hint: 'Run it again later, or ask for a higher rate limit; what is copied already is not sent again.',
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/http/network.js
-
-
-
-
-
-
-/** @throws PromoteError USAGE when `ca` holds no certificate. */
-function openNetwork(options, context) {
-    const transport = openTransport(options, context);
-    const wire = compose(transport.send, debugLog(context), pace(context, options.ceiling));
-    const patient = [retry(options, context), redirect(options.side, context.secrets)];
-    const verified = !options.insecureSkipTlsVerify;
-    const ask = compose(wire, redirect(options.side, context.secrets));
-    // The same login on the same origin shares its tokens, however often it is asked for.
-    const opened = new WeakMap();
-    return {
-        send: compose(wire, ...patient),
-        as: (origin, login) => {
-            const sends = opened.get(login) ?? new Map();
-            opened.set(login, sends);
-            const access = { side: options.side, origin, login, verified, ask, context };
-            const send = sends.get(origin.origin) ?? compose(wire, ...patient, authorize(access));
-            sends.set(origin.origin, send);
-            return send;
-        },
-        warm: (origin, count) => transport.warm(origin, Math.min(count, options.ceiling ?? CEILING)),
-        close: transport.close,
-    };
-}
-/** The first layer is the outermost. */
-function compose(send, ...layers) {
-    return layers.reduceRight((next, layer) => layer(next), send);
-}
-
-// EXTERNAL MODULE: ./lib/oci/reference.js
-var oci_reference = __nccwpck_require__(3940);
-;// CONCATENATED MODULE: ./lib/http/send.js
-/** Where the lane begins to be worth a connection beside those of the small requests. */
-const BULK = 1024 * 1024;
-function isBulk(bytes) {
-    return bytes > BULK;
-}
-
-;// CONCATENATED MODULE: ./lib/store/wire.js
-
-
-/** Header values of the distribution API, parsed. All of it is written by a server: bounded, checked, never trusted. */
-/** A header longer than this is not an address; Node itself stops at 16 KiB for all headers together. */
-const LONGEST_HEADER = 16 * 1024;
-/**
- * `Range` of an upload session, `0-<last byte>` inclusive (distribution-spec "Pushing a blob in chunks") → bytes kept.
- * @returns undefined when it cannot be told: `0-0` is what distribution says for no byte and for one byte.
- */
-function bytesKept(range) {
-    const last = /^(?:bytes=)?0-(-1|\d{1,15})$/.exec(range?.trim() ?? '')?.[1];
-    if (last === undefined || last === '0')
-        return undefined;
-    return Number(last) + 1;
-}
-/** `Content-Range` of a 206 (RFC 9110 section 14.4): `bytes 500-1499/8000`, total `*` when unknown. */
-function parseContentRange(value) {
-    const [, first, last, size] = /^bytes\s+(\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/i.exec(value?.trim() ?? '') ?? [];
-    if (first === undefined)
-        return undefined;
-    const range = { from: Number(first), to: Number(last), total: size === '*' ? undefined : Number(size) };
-    const good = range.from <= range.to && (range.total === undefined || range.to < range.total);
-    return good ? range : undefined;
-}
-/**
- * Where an upload goes on. The path and query are the server's, untouched: distribution signs them (`_state`).
- * A registry behind a TLS proxy may call itself http: on the same host that is corrected; elsewhere it is refused.
- * Another origin is allowed; the credential does not go there.
- * @param base the registry; @param from what the answer came from, for relative addresses.
- * @throws PromoteError PROTOCOL
- */
-function uploadLocation(value, from, base) {
-    if (value === undefined || value === '')
-        throw new errors/* PromoteError */.jG('PROTOCOL', 'The answer to an upload has no Location.');
-    if (value.length > LONGEST_HEADER || !URL.canParse(value, from.href))
-        throw badLocation(value, 'is not an address');
-    const url = new URL(value, from);
-    if (url.protocol !== 'http:' && url.protocol !== 'https:')
-        throw badLocation(value, 'is neither http nor https');
-    if (url.username !== '' || url.password !== '')
-        throw badLocation(value, 'carries a user name or password');
-    url.hash = '';
-    if (base.protocol !== 'https:' || url.protocol === 'https:')
-        return url;
-    const same = url.hostname === base.hostname && (url.port === base.port || url.port === '');
-    if (!same)
-        throw badLocation(value, 'leaves https for http');
-    return new URL(`${base.origin}${url.pathname}${url.search}`);
-}
-/** `&digest=…` after the query that is there, which is not encoded anew. */
-function withDigest(location, digest) {
-    const url = new URL(location);
-    url.search = url.search === '' ? `?digest=${digest}` : `${url.search}&digest=${digest}`;
-    return url;
-}
-/** `OCI-Chunk-Min-Length` in bytes; 0 when absent or absurd. */
-function chunkMinimum(value) {
-    const bytes = /^\d{1,10}$/.test(value ?? '') ? Number(value) : 0;
-    // More than 1 GiB for a single chunk would defeat its purpose.
-    return bytes <= 1024 ** 3 ? bytes : 0;
-}
-/** `Content-Length` in bytes. */
-function contentLength(value) {
-    return /^\d{1,15}$/.test(value ?? '') ? Number(value) : undefined;
-}
-function badLocation(value, why) {
-    // The query is left out: it may hold a signature that opens the upload.
-    const shown = (0,core_text/* quote */.hD)((value.split('?', 1)[0] ?? '').replace(/\/\/[^/@]*@/, '//'), 200);
-    return new errors/* PromoteError */.jG('PROTOCOL', `The upload's Location ${shown} ${why}.`, {
-        hint: 'Check what the proxy in front of the registry does with the Location header.',
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/store/blob.js
-
-
-
-
-
-
-
-/**
- * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
- * The bytes are counted, not hashed: who reads from several places (resumption) hashes over all of them.
- */
-async function openBlob(endpoint, blob, offset) {
-    const data = (0,oci_manifest/* embedded */.F9)(blob);
-    if (data !== undefined)
-        return one(data.subarray(offset));
-    if (offset > 0 && offset >= blob.size)
-        return one(new Uint8Array());
-    const what = `reading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`;
-    const { res, start } = await blob_open(endpoint, blob, offset, what);
-    const length = contentLength((0,http_answer/* header */.wx)(res, 'content-length'));
-    const encoding = (0,http_answer/* header */.wx)(res, 'content-encoding') ?? 'identity';
-    if (length !== undefined && encoding === 'identity' && start + length > blob.size && res.status === 200) {
-        await (0,http_answer/* discard */.vf)(res);
-        throw wrongSize(endpoint, blob, what, `${start + length} bytes are offered`);
-    }
-    return counted(endpoint, blob, res, { start, offset, what, encoding });
-}
-/** @returns an answer whose first byte is byte `start` of the blob, `start` ≤ `offset`. */
-async function blob_open(endpoint, blob, offset, what) {
-    const get = (range) => endpoint
-        .call('pull', {
-        method: 'GET',
-        url: endpoint.url(`blobs/${blob.digest}`),
-        // Proxies that compress on the way would change what is counted and hashed.
-        headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
-        long: true,
-        bulk: isBulk(blob.size - offset),
-    })
-        .catch((thrown) => {
-        throw spent(thrown, endpoint);
-    });
-    let res = await get(offset > 0 ? `bytes=${offset}-` : undefined);
-    if (res.status === 206) {
-        const range = parseContentRange((0,http_answer/* header */.wx)(res, 'content-range'));
-        const usable = range !== undefined && range.from <= offset && offset <= range.to && (range.total ?? blob.size) === blob.size;
-        if (usable)
-            return { res, start: range.from };
-    }
-    if (offset > 0 && (res.status === 206 || res.status === 416)) {
-        // Another range than the one asked for (multipart from some CDNs), or "not satisfiable" inside the blob.
-        await (0,http_answer/* discard */.vf)(res);
-        res = await get(undefined);
-    }
-    if (res.status !== 200)
-        throw spent(await endpoint.verdict(res, what, 'pull'), endpoint);
-    return { res, start: 0 };
-}
-/** The HTTP layer has tried this often enough; whoever resumes the body does not multiply those tries by its own. */
-function spent(thrown, endpoint) {
-    const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-    return error.transient
-        ? new errors/* PromoteError */.jG(error.code, error.message, { ...error, cause: error.cause, transient: false })
-        : error;
-}
-async function* counted(endpoint, blob, res, reading) {
-    const { what, offset, encoding } = reading;
-    let at = reading.start;
-    try {
-        for await (const chunk of res.body) {
-            const skip = Math.max(0, Math.min(chunk.byteLength, offset - at));
-            at += chunk.byteLength;
-            if (at > blob.size) {
-                const hint = encoding === 'identity' ? '' : `, encoded as ${(0,core_text/* quote */.hD)(encoding, 40)}`;
-                throw wrongSize(endpoint, blob, what, `more came${hint}`);
-            }
-            if (skip < chunk.byteLength)
-                yield skip === 0 ? chunk : chunk.subarray(skip);
-        }
-    }
-    catch (thrown) {
-        throw (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-    }
-    if (at < blob.size)
-        throw new errors/* PromoteError */.jG('NETWORK', `${endpoint.name}: ${what}: the answer ended at byte ${at} of ${blob.size}.`, {
-            side: endpoint.side,
-            transient: true,
-        });
-}
-async function* one(bytes) {
-    if (bytes.byteLength > 0)
-        yield bytes;
-}
-function wrongSize(endpoint, blob, what, found) {
-    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${endpoint.name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`, { side: endpoint.side, hint: 'The registry or a proxy serves damaged content for this digest.' });
-}
-/** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
-async function isStored(endpoint, blob, sure) {
-    const { importFree } = (await endpoint.evidence()) ?? { importFree: true };
-    if (importFree === false)
-        return false;
-    return isThere(endpoint, blob, sure, importFree ? () => true : (res) => isFromStorage(endpoint, blob, res));
-}
-/**
- * OpenShift's registry writes the digest in an entity tag with quotes when the blob is in its storage, and without them
- * when it asks another registry (openshift/image-registry pullthroughblobstore.go setResponseHeaders). It redirects only
- * to its own storage.
- */
-function isFromStorage(endpoint, { digest }, res) {
-    return res.url.origin !== endpoint.base.origin || (0,http_answer/* header */.wx)(res, 'etag') === `"${digest}"`;
-}
-async function isThere(endpoint, blob, sure, isFine) {
-    const request = {
-        method: 'HEAD',
-        url: endpoint.url(`blobs/${blob.digest}`),
-        headers: { 'accept-encoding': 'identity' },
-        ...(sure ? {} : { retry: false }),
-    };
-    try {
-        const res = await endpoint.call('pull', request);
-        await (0,http_answer/* discard */.vf)(res);
-        const length = (0,http_answer/* header */.wx)(res, 'content-length');
-        return res.status === 200 && (length === undefined || Number(length) === blob.size) && isFine(res);
-    }
-    catch (thrown) {
-        if (sure || (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'CANCELLED'))
-            throw thrown;
-        return false;
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/store/foreign.js
-
-
-
-
-
-/** More places than this for one layer are no mirrors. */
-const MOST_URLS = 8;
-/**
- * The store, and beside it the addresses that manifests name for layers which a registry need not hold.
- * @param send without any credential, and only to public addresses: anybody who can push writes these URLs.
- */
-function withForeign(store, send, options) {
-    const fromUrls = async (blob, offset, reason) => {
-        let last = reason;
-        for (const text of (blob.urls ?? []).slice(0, MOST_URLS)) {
-            try {
-                if (!URL.canParse(text))
-                    throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* quote */.hD)(text, 200)} is no URL.`);
-                return await openBlob(placeOf(new URL(text), send, store.name, options.side), blob, offset);
-            }
-            catch (thrown) {
-                last = (0,errors/* asPromoteError */.XO)(thrown, options.side);
-                if (last.code === 'CANCELLED')
-                    throw last;
-                options.context.log.debug(`${store.name}: ${last.message}`);
-            }
-        }
-        throw last;
-    };
-    return {
-        ...store,
-        get listsReferrers() {
-            return store.listsReferrers;
-        },
-        async blob(descriptor, offset = 0) {
-            try {
-                return await store.blob(descriptor, offset);
-            }
-            catch (thrown) {
-                const absent = thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND';
-                if (!absent || !(0,oci_manifest/* isForeign */.jq)(descriptor))
-                    throw thrown;
-                return fromUrls(descriptor, offset, thrown);
-            }
-        },
-    };
-}
-/** What a registry is for one address that holds one blob. */
-function placeOf(url, send, name, side) {
-    return {
-        side,
-        name: `${name} (layer at ${url.host})`,
-        url: () => url,
-        call: (_access, request) => send(request),
-        verdict: (res, what) => (0,http_answer/* registryError */.eo)(res, { side, what: `${(0,core_text/* displayUrl */.Qy)(url)}: ${what}` }),
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/store/endpoint.js
-
-
-/** Whose registry has answered: what its router says afterwards is about a restart. */
-const answered = new WeakSet();
-/** Headline of the router's page for a host without a route (openshift/router conf/error-page-503.http). */
-const ROUTER_PAGE = '"Application is not available"';
-/** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
-const EMPTY_400_TRIES = 3;
-function createEndpoint(options) {
-    const { side, base, repository, context } = options;
-    const name = `${base.host}/${repository}`;
-    const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] };
-    const once = async (access, request) => {
-        const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] };
-        for (let attempt = 1;; attempt += 1) {
-            const res = await options.send(scoped);
-            if (res.status < 500)
-                answered.add(options.send);
-            isOpenShift ||= (0,http_answer/* header */.wx)(res, OPENSHIFT_HEADER) !== undefined;
-            if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository))
-                return res;
-            await (0,http_answer/* discard */.vf)(res);
-            context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
-            await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2));
-        }
-    };
-    let isOpenShift = false;
-    const evidence = createEvidence(options, () => isOpenShift);
-    let isWide = options.writes === true;
-    const call = async (access, request) => {
-        if (access === 'push' || !isWide)
-            return once(access, request);
-        try {
-            return await once('push', request);
-        }
-        catch (thrown) {
-            // A token service that refuses what exceeds the account's rights; who may only read finds everything unchanged.
-            if (!(thrown instanceof errors/* PromoteError */.jG && thrown.status === 403))
-                throw thrown;
-            isWide = false;
-            return once('pull', request);
-        }
-    };
-    return {
-        side,
-        name,
-        repository,
-        base,
-        context,
-        stallTimeout: options.stallTimeout ?? 60_000,
-        evidence,
-        url: (path) => new URL(`/v2/${repository}/${path}`, base),
-        call,
-        verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
-    };
-}
-/** In every answer of OpenShift's registry, and of no other. */
-const OPENSHIFT_HEADER = 'x-registry-supports-signatures';
-/** Asked once. Without the cluster's API nothing is known of what OpenShift's registry may pull through. */
-function createEvidence({ evidence, context }, isOpenShift) {
-    const none = { importFree: undefined, named: undefined };
-    const asked = evidence && askOnce(evidence, context);
-    return async () => (asked === undefined ? (isOpenShift() ? none : undefined) : ((await asked()) ?? none));
-}
-/** A help: a failure is no reason to stop, and is undefined. */
-function askOnce(ask, { signal, log }) {
-    let asked;
-    return () => {
-        asked ??= ask().catch((thrown) => {
-            if (signal.aborted)
-                throw thrown;
-            log.debug(`no inventory: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
-            return undefined;
-        });
-        return asked;
-    };
-}
-/** Answers of OpenShift's registry that mean "the API behind me did not answer": openshift/image-registry auth.go. */
-function isEmpty400(res, repository) {
-    const known = (0,http_answer/* header */.wx)(res, 'docker-distribution-api-version') !== undefined;
-    return res.status === 400 && known && (0,http_answer/* header */.wx)(res, 'content-length') === '0' && repository.split('/').length === 2;
-}
-async function judge(options, name, res, what, access, tag) {
-    const redact = (text) => options.context.secrets.redact(text);
-    const error = await (0,http_answer/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
-    if (res.status === 503 && error.message.includes(ROUTER_PAGE) && !answered.has(options.send))
-        return recoded(error, 'NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${http_answer/* EXPOSE_REGISTRY */.t_}`);
-    if (isEmpty400(res, options.repository))
-        return recoded(error, 'UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
-    if (res.status !== 401 && res.status !== 403)
-        return error;
-    const credential = await options.login?.current();
-    const owner = options.login === undefined ? 'no credential' : options.login.describe;
-    const right = access === 'push' ? `push to ${name}` : `pull from ${name}`;
-    if (options.login !== undefined && credential?.kind === 'anonymous')
-        return recoded(error, 'CREDENTIAL_MISSING', `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`);
-    const refused = res.status === 401 && (await rejects(options))
-        ? recoded(error, credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED', `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`)
-        : recoded(error, 'DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`);
-    return (await options.explain?.(refused, access, tag)) ?? refused;
-}
-/** OpenShift answers a missing right and an expired token with the same 401; `GET /v2/` tells them apart. */
-async function rejects({ send, base }) {
-    try {
-        const res = await send({ method: 'GET', url: new URL('/v2/', base) });
-        await (0,http_answer/* discard */.vf)(res);
-        return res.status === 401;
-    }
-    catch {
-        return false;
-    }
-}
-function recoded(error, code, hint) {
-    const { side, status, server, cause } = error;
-    return new errors/* PromoteError */.jG(code, error.message, { side, status, server, cause, hint, transient: false });
-}
-
-;// CONCATENATED MODULE: ./lib/store/pieces.js
-
-function guard(body) {
-    const iterator = body[Symbol.asyncIterator]();
-    let failure;
-    let ended = false;
-    async function* stream() {
-        for (;;) {
-            const step = await iterator.next().catch((thrown) => {
-                ended = true;
-                failure = thrown ?? new errors/* PromoteError */.jG('INTERNAL', 'The body failed without a reason.');
-                throw failure;
-            });
-            if (step.done === true)
-                break;
-            yield step.value;
-        }
-        ended = true;
-    }
-    return {
-        stream: stream(),
-        failure: () => failure,
-        async close() {
-            if (ended)
-                return;
-            ended = true;
-            await Promise.resolve(iterator.return?.()).catch(() => undefined);
-        },
-    };
-}
-/** Cuts one stream into pieces of chosen lengths, one after the other, without keeping more than a chunk. */
-function cutter(stream) {
-    const iterator = stream[Symbol.asyncIterator]();
-    let rest = new Uint8Array();
-    async function* take(length) {
-        for (let missing = length; missing > 0;) {
-            if (rest.byteLength === 0) {
-                const step = await iterator.next();
-                if (step.done === true)
-                    return;
-                rest = step.value;
-            }
-            const piece = rest.subarray(0, missing);
-            rest = rest.subarray(piece.byteLength);
-            missing -= piece.byteLength;
-            if (piece.byteLength > 0)
-                yield piece;
-        }
-    }
-    return {
-        take,
-        async end() {
-            const step = rest.byteLength > 0 ? undefined : await iterator.next();
-            if (step?.done !== true)
-                throw new errors/* PromoteError */.jG('INTERNAL', 'The body is longer than the blob.');
-        },
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/store/upload.js
-
-
-
-
-
-
-
-
-const MIB = 1024 * 1024;
-/** First size after a 413; nginx's and Cloudflare's defaults (1 MiB, 100 MiB) are on either side. */
-const FIRST_CHUNK = 64 * MIB;
-/** nginx `client_max_body_size` is 1 MiB by default; nobody has less. */
-const SMALLEST_CHUNK = MIB;
-/** A quarter, not a half: 64, 16, 4, 1 MiB are found within the five tries that a transfer has by default. */
-const SHRINK = 4;
-/** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
-const COMMIT_SPEED = (16 * MIB) / 1000;
-/** Milliseconds that one request of a cancellation may take. */
-const CANCEL_PATIENCE = 1500;
-/**
- * Milliseconds in which the tries to cancel are spread, while bytes that the network has buffered still reach the
- * registry. A cancelled run has 7.5 s on a GitHub runner, for this and then for logging out.
- */
-const CANCEL_SPAN = { cancelled: 3500, running: 10_000 };
-/** First wait between two tries, doubled each time, and the longest (milliseconds). */
-const CANCEL_WAIT = 50;
-const LONGEST_CANCEL_WAIT = 500;
-/** A plain upload session; nothing is sent yet. */
-async function startSession(endpoint, blob) {
-    const url = endpoint.url('blobs/uploads/');
-    const res = await endpoint.call('push', { method: 'POST', url, body: new Uint8Array() });
-    if (res.status !== 202 && res.status !== 201 && res.status !== 200)
-        throw await endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
-    await (0,http_answer/* discard */.vf)(res);
-    return res;
-}
-/** @param opened the 202 of the POST that began it. */
-function openUpload(endpoint, habits, blob, opened) {
-    const session = {
-        endpoint,
-        habits,
-        blob,
-        what: `uploading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`,
-        ...entered(endpoint, opened),
-        kept: 0,
-        refused: 0,
-        stale: 0,
-    };
-    return {
-        send: (from, body) => sendFrom(session, from, body),
-        offset: (restart) => keptBytes(session, restart ?? false),
-        cancel: () => cancel(session),
-    };
-}
-function entered(endpoint, opened) {
-    const location = addressIn(endpoint, opened, undefined);
-    return { location, minimum: chunkMinimum((0,http_answer/* header */.wx)(opened, 'oci-chunk-min-length')) };
-}
-/** The address changes with every answer; distribution refuses the one before. */
-function addressIn(endpoint, res, present) {
-    const next = (0,http_answer/* header */.wx)(res, 'location');
-    if (next === undefined && present !== undefined)
-        return present;
-    try {
-        return uploadLocation(next, res.url, endpoint.base);
-    }
-    catch (thrown) {
-        throw (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-    }
-}
-async function sendFrom(session, from, body) {
-    const { size } = session.blob;
-    const guarded = guard(body);
-    try {
-        const { largest } = session.habits;
-        const limit = largest === undefined ? size : Math.max(largest, session.minimum);
-        if (from === 0 && 0 < size && size <= limit)
-            await commit(session, { size, stream: guarded.stream }, size);
-        else
-            await sendPieces(session, from, limit, cutter(guarded.stream));
-    }
-    catch (thrown) {
-        throw guarded.failure() ?? thrown;
-    }
-    finally {
-        await guarded.close();
-    }
-}
-/** PATCH what is missing, then commit with an empty PUT: understood wherever a session can be continued at all. */
-async function sendPieces(session, from, limit, pieces) {
-    const { size } = session.blob;
-    for (let at = from; at < size;) {
-        const length = Math.min(limit, size - at);
-        // Without the unit `bytes`: distribution-spec "Pushing a blob in chunks".
-        const range = { 'content-range': `${at}-${at + length - 1}` };
-        const body = { size: length, stream: pieces.take(length) };
-        const res = await request(session, { method: 'PATCH', url: session.location, body, length, headers: range });
-        session.location = addressIn(session.endpoint, res, session.location);
-        at += length;
-    }
-    await pieces.end();
-    await commit(session, new Uint8Array(), 0);
-}
-async function commit(session, body, length) {
-    const { endpoint, blob, what } = session;
-    const res = await request(session, { method: 'PUT', url: withDigest(session.location, blob.digest), body, length });
-    const stored = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
-    const comparable = (0,oci_digest/* isDigest */.Bc)(stored) && (0,oci_digest/* algorithmOf */.Hy)(stored) === (0,oci_digest/* algorithmOf */.Hy)(blob.digest);
-    if (!comparable || stored === blob.digest)
-        return;
-    const message = `${endpoint.name}: ${what}: the registry stored ${stored}, sent was ${blob.digest}.`;
-    throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side: endpoint.side });
-}
-async function request(session, { method, url, body, length, headers }) {
-    const { endpoint, blob } = session;
-    const res = await endpoint.call('push', {
-        method,
-        url,
-        headers: { 'content-type': 'application/octet-stream', ...headers },
-        body,
-        // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
-        ...(length > 0 ? { retry: false } : {}),
-        bulk: isBulk(length),
-        ...(method === 'PUT' ? { patience: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
-    });
-    // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.
-    const good = method === 'PUT' ? [200, 201, 204] : [200, 201, 202, 204];
-    if (!good.includes(res.status))
-        throw await upload_judge(session, res, length);
-    await (0,http_answer/* discard */.vf)(res);
-    session.refused = 0;
-    session.stale = 0;
-    return res;
-}
-/** Every refusal in the middle of an upload, as the engine needs it: try again, or give up. */
-async function upload_judge(session, res, length) {
-    const { endpoint, what, habits, minimum } = session;
-    const { status } = res;
-    if (status === 401) {
-        session.refused += 1;
-        // The credential was renewed below; whether the new one is any better shows with the next request.
-        if (session.refused === 1) {
-            await (0,http_answer/* discard */.vf)(res);
-            const message = `${endpoint.name}: ${what}: 401 in the middle of the upload.`;
-            return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true });
-        }
-    }
-    const empty = isEmpty400(res, endpoint.repository);
-    const error = await endpoint.verdict(res, what, 'push');
-    const says = (code) => error.server.some((entry) => entry.code === code);
-    if (says('DIGEST_INVALID'))
-        return mismatch(error);
-    if (status === 413)
-        return shrink(habits, minimum, length) ? upload_transient(error) : error;
-    if (status === 416)
-        session.stale += 1;
-    const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'));
-    return empty || lost || status === 416 ? upload_transient(error) : error;
-}
-async function keptBytes(session, anew) {
-    const { endpoint, blob } = session;
-    if (anew || session.stale > 1) {
-        await cancel(session);
-        return restart(session);
-    }
-    const res = await endpoint.call('push', { method: 'GET', url: session.location });
-    await (0,http_answer/* discard */.vf)(res);
-    const alive = res.status >= 200 && res.status < 300;
-    const kept = alive ? bytesKept((0,http_answer/* header */.wx)(res, 'range')) : undefined;
-    if (alive)
-        session.location = addressIn(endpoint, res, session.location);
-    if (kept !== undefined && kept <= blob.size) {
-        // It moves: what was stale is the address from before bytes that arrived late, not the session.
-        if (kept > session.kept)
-            Object.assign(session, { refused: 0, stale: 0 });
-        session.kept = Math.max(session.kept, kept);
-        return kept;
-    }
-    // The session is gone: because the commit arrived and only its answer was lost, or together with the bytes
-    // (docker-registry 2.8 destroys a session whose upload broke off; ECR has no status).
-    if (!alive && (await isStored(endpoint, blob, true)))
-        return -1;
-    if (res.status !== 404)
-        await cancel(session);
-    return restart(session);
-}
-async function restart(session) {
-    const { endpoint, blob } = session;
-    Object.assign(session, entered(endpoint, await startSession(endpoint, blob)), { stale: 0 });
-    return 0;
-}
-/**
- * Deletes the session. Also sent when the run was cancelled. Never throws: sessions that stay are purged by the registry.
- *
- * distribution v3 refuses a DELETE (416) whose address is older than the last byte that it has received. Behind a router,
- * bytes go on arriving for seconds after the connection was closed. The status names the present address, and needs no
- * current one itself: ask, delete, and wait longer each time until nothing arrives in between.
- */
-async function cancel(session) {
-    const { signal } = session.endpoint.context;
-    const started = performance.now();
-    const left = () => CANCEL_SPAN[signal.aborted ? 'cancelled' : 'running'] - (performance.now() - started);
-    let isStale = await staleAfter(session, ['DELETE']);
-    for (let wait = CANCEL_WAIT; isStale; wait = Math.min(wait * 2, LONGEST_CANCEL_WAIT)) {
-        isStale = await staleAfter(session, ['GET', 'DELETE']);
-        if (!isStale || left() < wait)
-            return;
-        await new Promise((resolve) => setTimeout(resolve, wait));
-    }
-}
-/** @returns whether the registry refused the last request because more bytes have arrived. */
-async function staleAfter(session, methods) {
-    const { endpoint } = session;
-    let status;
-    for (const method of methods) {
-        const request = { method, url: session.location, retry: false, afterCancel: true };
-        const answered = endpoint.call('push', request).then(async (res) => {
-            await (0,http_answer/* discard */.vf)(res);
-            if (method === 'GET' && res.status < 300)
-                session.location = addressIn(endpoint, res, session.location);
-            return res.status;
-        });
-        status = await within(answered, CANCEL_PATIENCE);
-        if (status === undefined || (method === 'GET' && status >= 300))
-            return false;
-    }
-    return status === 416;
-}
-/** @returns undefined when it fails, or takes longer than so many milliseconds. */
-function within(promise, milliseconds) {
-    return new Promise((resolve) => {
-        const timer = setTimeout(resolve, milliseconds, undefined);
-        const settle = (value) => {
-            clearTimeout(timer);
-            resolve(value);
-        };
-        promise.then(settle, () => settle());
-    });
-}
-/** @returns false when there is nothing smaller to try. */
-function shrink(habits, minimum, length) {
-    const smallest = Math.max(SMALLEST_CHUNK, minimum);
-    if (length <= smallest)
-        return false;
-    const next = Math.max(smallest, Math.min(FIRST_CHUNK, Math.floor(length / SHRINK)));
-    habits.largest = Math.min(habits.largest ?? next, next);
-    return true;
-}
-function upload_transient(error) {
-    const { code, message, side, hint, status, server, retryAfter, cause } = error;
-    return new errors/* PromoteError */.jG(code, message, { side, hint, status, server, retryAfter, cause, transient: true });
-}
-function mismatch({ message, side, status, server, cause }) {
-    const hint = 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.';
-    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side, status, server, cause, hint, transient: false });
-}
-
-;// CONCATENATED MODULE: ./lib/store/begin.js
-
-
-
-
-/** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
-async function beginUpload(endpoint, habits, blob, mountFrom) {
-    if (mountFrom !== undefined && mountFrom !== endpoint.repository) {
-        const begun = await tryMount(endpoint, habits, blob, mountFrom);
-        if (begun !== undefined)
-            return begun;
-    }
-    if (habits.probes) {
-        const begun = await tryMount(endpoint, habits, blob, endpoint.repository);
-        if (begun !== undefined)
-            return begun;
-    }
-    if (await isStored(endpoint, blob, false))
-        return { state: 'present' };
-    const res = await startSession(endpoint, blob);
-    habits.probes = false;
-    return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
-}
-/** @returns undefined when the registry does not understand or does not want this, which decides nothing. */
-async function tryMount(endpoint, habits, blob, from) {
-    const own = from === endpoint.repository;
-    const url = endpoint.url('blobs/uploads/');
-    url.search = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
-    const scopes = own ? [] : [`repository:${from}:pull`];
-    const res = await endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array() });
-    if (res.status === 202) {
-        await (0,http_answer/* discard */.vf)(res);
-        return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
-    }
-    if (res.status === 201) {
-        await (0,http_answer/* discard */.vf)(res);
-        const stored = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
-        if (stored === blob.digest)
-            return { state: own ? 'present' : 'mounted' };
-        return undefined;
-    }
-    const unwanted = [400, 403, 404, 405, ...(own ? [] : [401])].includes(res.status);
-    if (!unwanted)
-        throw await endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
-    await (0,http_answer/* discard */.vf)(res);
-    return undefined;
-}
-
-;// CONCATENATED MODULE: ./lib/store/manifests.js
-
-
-
-
-
-
-
-
-/** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
-const CACHE_LIMIT = 16 * 1024 * 1024;
-/** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
-const WAIT_PER_BLOB = 3_500;
-/** A read that proves a write waits so long for its answer (milliseconds), and so long in all once the run is cancelled. */
-const PROOF_TIMEOUT = 10_000;
-const PROOF_TIMEOUT_CANCELLED = 2_000;
-function createManifests(endpoint) {
-    const cache = createCache();
-    const get = async (reference, expected, how = {}) => {
-        const what = `reading manifest ${shown(reference)}`;
-        const url = endpoint.url(`manifests/${reference}`);
-        const headers = { accept: oci_manifest/* ACCEPT */.FA, 'accept-encoding': 'identity' };
-        const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how });
-        if (res.status !== 200)
-            throw await readError(endpoint, res, what, reference);
-        try {
-            const body = await (0,http_answer/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
-            const manifest = (0,oci_manifest/* readManifest */.WI)(body, (0,http_answer/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
-            cache.keep(manifest);
-            return manifest;
-        }
-        catch (thrown) {
-            throw placed(endpoint, what, thrown);
-        }
-    };
-    // Many tags of one digest are asked for side by side.
-    const flights = new Map();
-    const once = (digest, expected) => {
-        const flight = flights.get(digest) ?? get(digest, expected).finally(() => flights.delete(digest));
-        flights.set(digest, flight);
-        return flight;
-    };
-    const resolve = async (reference) => {
-        if (!(0,oci_digest/* isDigest */.Bc)(reference))
-            return get(checkedTag(endpoint, reference));
-        return cache.get(reference) ?? once(reference, reference);
-    };
-    const look = (tag) => resolve(tag).catch(absent);
-    return {
-        resolve,
-        look,
-        has: (digest) => cache.get(digest) !== undefined,
-        async manifest(descriptor) {
-            const known = cache.get(descriptor.digest);
-            if (known !== undefined && known.descriptor.size === descriptor.size)
-                return known;
-            const data = (0,oci_manifest/* embedded */.F9)(descriptor);
-            return data === undefined ? get(descriptor.digest, descriptor) : (0,oci_manifest/* readManifest */.WI)(data, undefined, descriptor);
-        },
-        async find(tag) {
-            const hint = await head(endpoint, checkedTag(endpoint, tag));
-            return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor);
-        },
-        locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
-        put: (manifest, tag) => put(endpoint, manifest, tag),
-    };
-}
-async function locate(endpoint, get, reference, proof) {
-    const expected = (0,oci_digest/* isDigest */.Bc)(reference) ? reference : undefined;
-    if (expected === undefined)
-        checkedTag(endpoint, reference);
-    if (proof)
-        return digestOrAbsent(inTime(get(reference, expected, PROOF), endpoint.context));
-    const hint = await head(endpoint, reference);
-    return hint === 'absent' ? null : (hint?.digest ?? digestOrAbsent(get(reference, expected)));
-}
-const PROOF = { retry: false, afterCancel: true, patience: PROOF_TIMEOUT };
-async function digestOrAbsent(reading) {
-    try {
-        return (await reading).descriptor.digest;
-    }
-    catch (thrown) {
-        if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND' && thrown.server.some(saysAbsent))
-            return null;
-        throw thrown;
-    }
-}
-/** A page of a proxy with status 404 is not the registry's word, and OpenShift's names what it could not fetch from elsewhere. */
-function saysAbsent({ code }) {
-    return !code.startsWith('OPENSHIFT_');
-}
-/** Once the run is cancelled nothing is waited for longer than a moment. */
-function inTime(work, { signal }) {
-    return new Promise((resolve, reject) => {
-        let timer;
-        const late = () => reject(new errors/* PromoteError */.jG('CANCELLED', 'not answered before the run ended'));
-        const start = () => {
-            timer = setTimeout(late, PROOF_TIMEOUT_CANCELLED);
-        };
-        if (signal.aborted)
-            start();
-        else
-            signal.addEventListener('abort', start);
-        const stop = () => {
-            clearTimeout(timer);
-            signal.removeEventListener('abort', start);
-        };
-        work.finally(stop).then(resolve, reject);
-    });
-}
-/**
- * A HEAD is a hint: anything but 404 and a complete 200 is asked again with GET, which also explains. A missing
- * Docker-Content-Digest, `text/plain`, 403 and 405 are known from several registries.
- */
-async function head(endpoint, tag) {
-    const headers = { accept: oci_manifest/* ACCEPT */.FA };
-    const url = endpoint.url(`manifests/${tag}`);
-    const res = await endpoint.call('pull', { method: 'HEAD', url, headers, retry: false }).catch(unlessFinal);
-    if (res === undefined)
-        return undefined;
-    await (0,http_answer/* discard */.vf)(res);
-    const mediaType = (0,http_answer/* header */.wx)(res, 'content-type')?.split(';', 1)[0]?.trim() ?? '';
-    // A 404 in HTML or plain text may be a proxy's: GET tells whose it is.
-    if (res.status === 404)
-        return mediaType.startsWith('text/') ? undefined : 'absent';
-    const digest = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
-    const size = contentLength((0,http_answer/* header */.wx)(res, 'content-length'));
-    if (res.status !== 200 || !(0,oci_digest/* isDigest */.Bc)(digest) || !size || !oci_manifest/* ACCEPT */.FA.split(', ').includes(mediaType))
-        return undefined;
-    return { mediaType, digest, size };
-}
-async function put(endpoint, manifest, tag) {
-    const { descriptor, links } = manifest;
-    const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag);
-    const blobs = links.filter((link) => link.kind === 'blob').length;
-    const what = `writing manifest ${shown(reference)}`;
-    const headers = { 'content-type': descriptor.mediaType };
-    const patience = endpoint.stallTimeout + blobs * WAIT_PER_BLOB;
-    const url = endpoint.url(`manifests/${reference}`);
-    const request = { method: 'PUT', url, headers, body: manifest.bytes, patience };
-    const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
-    const res = await send(endpoint, request, what, foreign);
-    const subject = (0,http_answer/* header */.wx)(res, 'oci-subject');
-    if (res.status >= 200 && res.status < 300) {
-        await (0,http_answer/* discard */.vf)(res);
-        return { digest: stored(manifest, (0,http_answer/* header */.wx)(res, 'docker-content-digest')), subject };
-    }
-    // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
-    throw await endpoint.verdict(res, what, 'push', tag);
-}
-/**
- * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
- * with 500, which is repeated only when it does not name such a layer.
- */
-async function send(endpoint, request, what, foreign) {
-    if (foreign.length === 0)
-        return endpoint.call('push', request);
-    const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
-    if (res !== undefined && !(0,http_answer/* isTransient */.dg)(res.status) && !isEmpty400(res, endpoint.repository))
-        return res;
-    const error = res && (await endpoint.verdict(res, what, 'push'));
-    if (error !== undefined && foreign.some((digest) => namesMissingBlobs(error, digest)))
-        throw error;
-    return endpoint.call('push', request);
-}
-/** A registry that names by sha256 what we name by sha512 has still stored these bytes. */
-function stored({ descriptor, bytes: content }, answered) {
-    if (answered === undefined || !(0,oci_digest/* isDigest */.Bc)(answered))
-        return undefined;
-    return answered === (0,oci_digest/* digestOf */.ol)(content, (0,oci_digest/* algorithmOf */.Hy)(answered)) ? descriptor.digest : answered;
-}
-/** @param digest this one among others; default: any. */
-function namesMissingBlobs(error, digest = '') {
-    const missing = error.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
-    return missing.some((entry) => JSON.stringify(entry).includes(digest));
-}
-async function readError(endpoint, res, what, reference) {
-    // OpenShift says 500 for "no such image stream" when asked by digest (imagestream.go
-    // resolveUpstreamRef wraps NotFound as Unknown).
-    const openshift = (0,http_answer/* header */.wx)(res, OPENSHIFT_HEADER) !== undefined;
-    const { status } = res;
-    const error = await endpoint.verdict(res, what, 'pull');
-    const unknown = error.server.some(({ code }) => code === 'UNKNOWN');
-    if (!(openshift && status === 500 && unknown && (0,oci_digest/* isDigest */.Bc)(reference)))
-        return error;
-    return new errors/* PromoteError */.jG('NOT_FOUND', error.message, {
-        side: endpoint.side,
-        status,
-        server: error.server,
-        hint: 'OpenShift answers so when the image stream does not exist; check the namespace and the name.',
-    });
-}
-/** A tag may point at something named by sha512; only the algorithm is believed, the digest is that of the bytes. */
-function statedSha512(res, body) {
-    const stated = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
-    const sha512 = (0,oci_digest/* isDigest */.Bc)(stated) && (0,oci_digest/* algorithmOf */.Hy)(stated) === 'sha512' && (0,oci_digest/* digestOf */.ol)(body, 'sha512') === stated;
-    return sha512 ? stated : undefined;
-}
-function placed(endpoint, what, thrown) {
-    const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-    const { code, message, hint, transient, status, server, retryAfter, side } = error;
-    if (message.startsWith(endpoint.name) || code === 'CANCELLED' || code === 'NETWORK')
-        return error;
-    const detail = { hint, transient, status, server, retryAfter, side, cause: error.cause };
-    return new errors/* PromoteError */.jG(code, `${endpoint.name}: ${what}: ${message}`, detail);
-}
-function checkedTag(endpoint, tag) {
-    if ((0,oci_reference/* isTag */.dz)(tag))
-        return tag;
-    const message = `${endpoint.name}: ${(0,core_text/* quote */.hD)(tag, 140)} is neither a tag nor a digest.`;
-    throw new errors/* PromoteError */.jG('USAGE', message, { side: endpoint.side });
-}
-/** Artifactory and GitLab refuse to show what is absent; a credential that is no good at all is still an error. */
-function absent(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG &&
-        (thrown.code === 'NOT_FOUND' || thrown.code === 'DENIED' || thrown.status === 403))
-        return undefined;
-    throw thrown;
-}
-function unlessFinal(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG && thrown.transient)
-        return undefined;
-    throw thrown;
-}
-function shown(reference) {
-    return (0,oci_digest/* isDigest */.Bc)(reference) ? (0,oci_digest/* shortDigest */.VK)(reference) : reference;
-}
-/** Least recently used first out, by bytes. */
-function createCache() {
-    const entries = new Map();
-    let size = 0;
-    return {
-        get(digest) {
-            const found = entries.get(digest);
-            if (found === undefined)
-                return undefined;
-            entries.delete(digest);
-            entries.set(digest, found);
-            return found;
-        },
-        keep(manifest) {
-            const { digest } = manifest.descriptor;
-            if (entries.has(digest))
-                return;
-            entries.set(digest, manifest);
-            size += manifest.bytes.byteLength;
-            for (const [oldest, { bytes: { byteLength }, },] of entries) {
-                if (size <= CACHE_LIMIT)
-                    return;
-                entries.delete(oldest);
-                size -= byteLength;
-            }
-        },
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/http/link.js
-/** A longer header is not a pagination link. */
-const link_LONGEST = 8 * 1024;
-/**
- * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
- * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
- * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
- */
-function nextPage(header, base) {
-    if (header.length > link_LONGEST)
-        return 'unreadable';
-    for (let at = 0;;) {
-        const open = header.indexOf('<', at);
-        if (open < 0)
-            return saysNext(header.slice(at)) ? 'unreadable' : undefined;
-        const close = header.indexOf('>', open);
-        if (close < 0)
-            return 'unreadable';
-        const end = endOfLink(header, close + 1);
-        if (isNext(header.slice(close + 1, end)))
-            return onOrigin(header.slice(open + 1, close), base);
-        at = end;
-    }
-}
-/** Up to the comma that separates links; one inside quotes does not. */
-function endOfLink(header, from) {
-    let quoted = false;
-    for (let at = from; at < header.length; at++) {
-        if (header[at] === '\\' && quoted)
-            at++;
-        else if (header[at] === '"')
-            quoted = !quoted;
-        else if (header[at] === ',' && !quoted)
-            return at + 1;
-    }
-    return header.length;
-}
-function isNext(parameters) {
-    return parameters.split(';').some((parameter) => {
-        const [name = '', value = ''] = parameter.split('=', 2);
-        return name.trim().toLowerCase() === 'rel' && saysNext(value);
-    });
-}
-function saysNext(value) {
-    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
-}
-function onOrigin(target, base) {
-    if (!URL.canParse(target, base.href))
-        return 'unreadable';
-    const { protocol, pathname, search } = new URL(target, base);
-    if (protocol !== 'https:' && protocol !== 'http:')
-        return 'unreadable';
-    // Set as a path: `//host/…` would be read as another host.
-    const next = new URL(base.origin);
-    next.pathname = pathname;
-    next.search = search;
-    return next;
-}
-
-// EXTERNAL MODULE: ./lib/oci/referrer.js
-var referrer = __nccwpck_require__(3530);
-;// CONCATENATED MODULE: ./lib/store/referrers.js
-/** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
-
-
-
-
-
-
-
-
-/** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
-const MOST_PAGES = 100;
-/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
-const MOST_TAG_PAGES = 2000;
-const MOST_TAGS = 200_000;
-/** 65,000 tags of 128 characters. */
-const TAGS_LIMIT = 8 * 1024 * 1024;
-/** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
-const indexSchema = schemas/* object */.Ikc({
-    mediaType: schemas/* literal */.euz(oci_manifest/* MEDIA_TYPE */.Ap.ociIndex).nullish(),
-    manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullable(),
-});
-const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_TAGS).nullable() });
-function createListings(endpoint, manifests) {
-    // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
-    let missing = false;
-    /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
-    let learned;
-    let isTold = false;
-    const fromApi = async (subject) => {
-        if (learned !== undefined)
-            await learned;
-        if (missing)
-            return { state: 'none', found: [] };
-        const asked = readReferrers(endpoint, subject);
-        learned ??= asked.catch(() => undefined);
-        const listed = await asked;
-        missing = listed.state === 'none';
-        return listed;
-    };
-    return {
-        async referrers(subject) {
-            const { state, found, error } = await fromApi(subject);
-            if (state === 'whole')
-                return found;
-            const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
-            const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
-            if (tagged !== undefined)
-                return unique([...found, ...tagged]);
-            if (state === 'cut')
-                throw error;
-            if (state === 'unclear' && !isTold) {
-                isTold = true;
-                endpoint.context.log.warn(`${error?.message} Only what is attached by tags is known.`);
-            }
-            return [];
-        },
-        async listTags() {
-            const found = new Set();
-            const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES };
-            // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
-            for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
-                for (const tag of tags ?? [])
-                    if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
-                        found.add(tag);
-                if (found.size > MOST_TAGS)
-                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
-            }
-            return [...found];
-        },
-        async lists(subject, digest) {
-            missing = false;
-            const listed = await fromApi(subject).catch(() => undefined);
-            return listed?.found.some((each) => each.digest === digest) ?? false;
-        },
-    };
-}
-/**
- * A list, page by page. It ends only where the registry names no further page.
- * @throws PromoteError when an answer is refused, is not such a list, or names a next page that cannot be read.
- */
-async function* pages(endpoint, { what, accept, ...list }) {
-    const seen = new Set();
-    const headers = accept === undefined ? {} : { accept };
-    for (let url = endpoint.url(list.path);;) {
-        seen.add(url.href);
-        const res = await endpoint.call('pull', { method: 'GET', url, headers });
-        if (res.status !== 200)
-            throw await endpoint.verdict(res, what, 'pull');
-        const next = nextPage((0,http_answer/* headerAll */.$g)(res, 'link').join(', '), url);
-        yield await (0,http_answer/* json */.Pq)(res, list.schema, list.limit).catch((thrown) => {
-            const { message, code, ...detail } = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-            throw new errors/* PromoteError */.jG(code, `${endpoint.name}: ${what}: ${message}`, detail);
-        });
-        if (next === undefined)
-            return;
-        if (next === 'unreadable')
-            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
-        if (seen.has(next.href))
-            throw unfinished(endpoint, what, 'the next page is one that was read already');
-        if (seen.size >= list.most)
-            throw unfinished(endpoint, what, 'it does not end');
-        url = next;
-    }
-}
-function unfinished({ name, side }, what, why) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
-        side,
-        hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
-    });
-}
-async function readReferrers(endpoint, subject) {
-    const found = new Map();
-    const path = `referrers/${subject}`;
-    const what = `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`;
-    const list = { path, what, accept: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, limit: oci_manifest/* MANIFEST_LIMIT */.MV, most: MOST_PAGES };
-    let isFirst = true;
-    try {
-        for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
-            isFirst = false;
-            for (const descriptor of readEntries(manifests ?? []))
-                found.set(descriptor.digest, descriptor);
-        }
-        return { state: 'whole', found: [...found.values()] };
-    }
-    catch (thrown) {
-        const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-        if (isFirst && isNoApi(error))
-            return { state: 'none', found: [] };
-        const isFailure = error.code === 'CANCELLED' || isUndecided(error);
-        if (isFailure && !(isFirst && (await isRedirected(endpoint, path))))
-            throw error;
-        return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error };
-    }
-}
-function isNoApi({ status }) {
-    return status === 404 || status === 405 || status === 501;
-}
-/** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
-function isUndecided({ status, transient, code }) {
-    return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500;
-}
-/** Where the API leads to a host that does not answer, it is no API. */
-async function isRedirected(endpoint, path) {
-    const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false };
-    const res = await endpoint.call('pull', request).catch(() => undefined);
-    if (res === undefined)
-        return false;
-    await (0,http_answer/* discard */.vf)(res);
-    return res.status >= 300 && res.status < 400;
-}
-function readEntries(entries) {
-    return entries.flatMap((entry) => oci_manifest/* descriptorSchema */.TM.safeParse(entry).data ?? []);
-}
-function unique(descriptors) {
-    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
-}
-
-;// CONCATENATED MODULE: ./lib/store/registry.js
-
-
-
-
-
-
-
-/** One repository of a registry that speaks the distribution API: OpenShift's own, Quay, GHCR, Harbor, … */
-function openRepository(options) {
-    const endpoint = createEndpoint(options);
-    const manifests = createManifests(endpoint);
-    const listings = createListings(endpoint, manifests);
-    const habits = { probes: true, largest: undefined };
-    const inventory = askOnce(async () => options.inventory?.(), options.context);
-    let listsReferrers;
-    let known;
-    return {
-        name: endpoint.name,
-        resolve: manifests.resolve,
-        manifest: manifests.manifest,
-        find: manifests.find,
-        locate: manifests.locate,
-        referrers: listings.referrers,
-        listTags: listings.listTags,
-        removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
-        inventory,
-        evidence: endpoint.evidence,
-        ...(options.warm === undefined ? {} : { expect: options.warm }),
-        blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
-        async has(descriptor, kind) {
-            const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()]);
-            if (there?.has(descriptor.digest))
-                return true;
-            if (evidence?.importFree === false)
-                return false;
-            const isProof = evidence?.importFree !== undefined || evidence === undefined;
-            if (isProof && kind === 'manifest' && manifests.has(descriptor.digest))
-                return true;
-            const named = evidence === undefined ? there : evidence.named;
-            if (named !== undefined && !named.has(descriptor.digest))
-                return false;
-            // OpenShift's storage gives manifests out as blobs too.
-            const asManifest = kind === 'manifest' && isProof;
-            return asManifest ? hasManifest(endpoint, descriptor.digest) : isStored(endpoint, descriptor, false);
-        },
-        begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
-        async putManifest(manifest, tag) {
-            const { digest, subject } = await manifests.put(manifest, tag);
-            if (manifest.links.some((link) => link.role === 'subject')) {
-                listsReferrers ??= believe(listings, manifest, subject);
-                known = await listsReferrers;
-            }
-            return digest;
-        },
-        get listsReferrers() {
-            return known;
-        },
-    };
-}
-/** ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up. */
-async function believe(listings, manifest, stated) {
-    const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
-    if (stated === undefined || subject === undefined)
-        return false;
-    return listings.lists(subject, manifest.descriptor.digest);
-}
-/**
- * distribution-spec "Deleting tags". Registries without it answer 400, 404 or 405, or want a right that pushers lack; OpenShift's
- * says 202 and does nothing. So what counts is whether the tag is there afterwards.
- */
-async function deleteTag(endpoint, tag) {
-    const url = endpoint.url(`manifests/${tag}`);
-    const scopes = [`repository:${endpoint.repository}:delete`];
-    await (0,http_answer/* discard */.vf)(await endpoint.call('push', { method: 'DELETE', url, scopes }));
-    const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: oci_manifest/* ACCEPT */.FA } });
-    await (0,http_answer/* discard */.vf)(res);
-    return res.status === 404;
-}
-/** OpenShift answers 500 for a manifest by digest when the image stream does not exist yet: not there, like all else. */
-async function hasManifest(endpoint, digest) {
-    const url = endpoint.url(`manifests/${digest}`);
-    try {
-        const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: oci_manifest/* ACCEPT */.FA }, retry: false });
-        await (0,http_answer/* discard */.vf)(res);
-        return res.status === 200;
-    }
-    catch (thrown) {
-        if (endpoint.context.signal.aborted)
-            throw thrown;
-        return false;
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/side.js
-
-
-
-
-
-
-
-
-
-async function openSide(side, options) {
-    const { context, config, onRetry } = options;
-    const access = await accessOf(side, options);
-    if (access.insecure)
-        context.log.warn(`${side.name}: certificates are not checked; whoever is on the way can read and change everything`);
-    const network = openNetwork({
-        side: side.side,
-        insecureSkipTlsVerify: access.insecure,
-        stallTimeout: config.stallTimeout,
-        retries: config.retries,
-        onRetry,
-        ...(access.ca === undefined ? {} : { ca: access.ca }),
-        ...(access.certificate === undefined
-            ? {}
-            : {
-                clientCertificate: {
-                    ...access.certificate,
-                    origin: access.api?.origin,
-                    besideTokens: access.way?.kind !== 'certificate',
-                },
-            }),
-    }, context);
-    try {
-        const cluster = access.api === undefined ? undefined : await openClusterOf(side, access, access.api, network, context);
-        return createSide(side, options, { network, cluster, api: access.api?.host });
-    }
-    catch (thrown) {
-        await network.close();
-        throw thrown;
-    }
-}
-/** Where the API is and how to get in, from whichever inputs say it. */
-async function accessOf(side, { context, oidcToken }) {
-    const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify };
-    if (side.kubeconfig !== undefined) {
-        const { readKubeconfig } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5907));
-        const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side);
-        const way = from.login !== undefined
-            ? await wayOf(from.login)
-            : from.clientCertificate !== undefined
-                ? { kind: 'certificate' }
-                : explicitWay(side);
-        const certificate = from.clientCertificate === undefined ? {} : { certificate: from.clientCertificate };
-        if (from.proxyUrl !== undefined)
-            context.log.warn(`${side.name}: the proxy-url of the kubeconfig is not used: set HTTPS_PROXY instead`);
-        if (from.tlsServerName !== undefined)
-            context.log.warn(`${side.name}: the tls-server-name of the kubeconfig is not used: its server must have that name`);
-        return {
-            ca: joinPem(side.ca, from.ca),
-            insecure: side.insecureSkipTlsVerify || from.insecure,
-            api: from.server,
-            way,
-            ...certificate,
-        };
-    }
-    if (side.cluster === 'in-cluster') {
-        const pod = podCluster(context, { side: side.side });
-        return {
-            ...own,
-            ca: joinPem(side.ca, pod.ca),
-            api: pod.api,
-            way: optionalWay(side) ?? { kind: 'token', login: pod.login },
-        };
-    }
-    if (side.cluster === undefined)
-        return own;
-    if (side.oidcAudience === undefined)
-        return { ...own, api: side.cluster, way: explicitWay(side) };
-    if (oidcToken === undefined)
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', `${side_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`, { side: side.side });
-    const { githubOidcLogin } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1117));
-    return {
-        ...own,
-        api: side.cluster,
-        way: { kind: 'token', login: githubOidcLogin(side.oidcAudience, oidcToken, context, side.side) },
-    };
-}
-/** A kubeconfig may hold user and password: they log in as any others do. */
-async function wayOf(login) {
-    const credential = await login.current();
-    if (credential.kind !== 'basic')
-        return { kind: 'token', login };
-    return { kind: 'password', username: credential.username, password: credential.password };
-}
-function explicitWay(side) {
-    const way = optionalWay(side);
-    if (way !== undefined)
-        return way;
-    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', `no way into the ${side.side} cluster is configured`, {
-        side: side.side,
-        hint: `Give ${side_optionOf(side, 'username')} and ${side_optionOf(side, 'password')}, or ${side_optionOf(side, 'token')}.`,
-    });
-}
-function optionalWay(side) {
-    const { username, password, token } = side;
-    if (username !== undefined && password !== undefined)
-        return { kind: 'password', username, password };
-    if (token === undefined)
-        return undefined;
-    return { kind: 'token', login: (0,credential/* fixedLogin */.u)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token }) };
-}
-/** How the user has spelled it: `destination-token`, or `token` of an entry in the list of destinations. */
-function side_optionOf({ side, name }, option) {
-    return name === side ? `${side}-${option}` : `${option} of ${name}`;
-}
-function joinPem(...parts) {
-    const given = parts.filter((part) => part !== undefined && part !== '');
-    return given.length === 0 ? undefined : given.join('\n');
-}
-async function openClusterOf(side, access, api, network, context) {
-    if (access.way === undefined)
-        throw new errors/* PromoteError */.jG('INTERNAL', 'a cluster without a way in');
-    const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 9307));
-    const account = side.serviceAccount === undefined ? {} : { serviceAccount: side.serviceAccount };
-    return openCluster(side.side, { api, network, way: access.way, inCluster: side.cluster === 'in-cluster', ...account }, context);
-}
-function createSide(side, options, { network, cluster, api }) {
-    const sends = new Map();
-    const repositories = new Map();
-    const layouts = layoutsOf(side, options);
-    const foreign = createForeign(side, options);
-    const open = async (reference) => {
-        const address = await side_addressOf(side, cluster, reference);
-        const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`);
-        const own = (await cluster?.ownsRegistry(base.host, reference.repository)) === true ? cluster : undefined;
-        const login = own?.login ?? (await loginFor(side, base.host, reference, cluster, options.context));
-        const isGiven = reference.host === undefined || reference.host === side.registry?.host;
-        if (cluster !== undefined && own === undefined && isGiven && login === NOTHING)
-            options.context.log.warn(notItsOwn(side, base));
-        const key = `${base.origin} ${login.describe}`;
-        const send = sends.get(key) ?? network.as(base, login);
-        sends.set(key, send);
-        const path = reference.repository;
-        const { context, config } = options;
-        const store = openRepository({
-            side: side.side,
-            base,
-            send,
-            login,
-            repository: path,
-            warm: (count) => network.warm(base, count),
-            writes: side.side === 'destination' && !config.dryRun,
-            stallTimeout: config.stallTimeout,
-            context,
-            ...(own === undefined ? {} : helpOf(own, path)),
-        });
-        return { store: foreign.beside(store), origin: base.origin, path, cluster: own };
-    };
-    return {
-        cluster,
-        api,
-        repository(reference) {
-            if (reference.layout !== undefined)
-                return openInLayout(layouts.at(reference.layout), reference, foreign);
-            const key = `${reference.host ?? ''}/${reference.repository}`;
-            const known = repositories.get(key) ?? open(reference);
-            repositories.set(key, known);
-            return known;
-        },
-        async close() {
-            await cluster?.logout();
-            await Promise.all([network.close(), foreign.close(), layouts.close()]);
-        },
-    };
-}
-function notItsOwn(side, { host }) {
-    const way = `an auth file (${side_optionOf(side, 'auth-file')}) can open it`;
-    return `${side.name}: ${host} is not what the cluster names as its registry, so its token is not sent there: ${way}`;
-}
-/** Loaded with the first of them: archives and folders are no part of most runs. */
-function layoutsOf({ side }, { context }) {
-    let opened;
-    const open = async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1512))).openLayouts(side, context);
-    return {
-        at: async (place) => {
-            opened ??= open();
-            return (await opened).at(place);
-        },
-        close: async () => (await opened)?.close(),
-    };
-}
-/** A layout is its own registry, and all of it one repository: blobs belong to all images in it. */
-async function openInLayout(opening, reference, foreign) {
-    const layout = await opening;
-    const { layout: place, repository, tag } = reference;
-    const assumed = place?.assumed === true && tag !== undefined;
-    const meant = assumed ? (0,oci_reference/* splitLayoutName */.Wj)(await layout.nameOf((0,oci_reference/* layoutName */.UX)(repository, tag))) : undefined;
-    return {
-        store: foreign.beside(layout.repository((meant ?? reference).repository)),
-        origin: `${place?.kind}:${place?.path}`,
-        path: '',
-        cluster: undefined,
-        ...(meant === undefined ? {} : { tag: meant.tag }),
-        ...(place?.kind === 'oci-archive' ? { finish: layout.finish } : {}),
-    };
-}
-/** Layers at addresses that manifests name: over connections of their own, which know no credential and no CA of the side. */
-function createForeign({ side }, { config, context, onRetry }) {
-    let network;
-    const open = () => {
-        const { stallTimeout, retries } = config;
-        return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, reach: isPublic }, context);
-    };
-    return {
-        beside(store) {
-            if (side !== 'source' || !config.includeForeign)
-                return store;
-            network ??= open();
-            return withForeign(store, network.send, { side, context });
-        },
-        close: async () => network?.close(),
-    };
-}
-function helpOf(cluster, path) {
-    return {
-        inventory: () => cluster.stored(path),
-        evidence: () => cluster.evidence(path),
-        removeTag: (tag) => cluster.removeTag(path, tag),
-        explain: (error, access, tag) => cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' }),
-    };
-}
-/** A host in the reference, else the side's registry, else what the cluster says. */
-async function side_addressOf(side, cluster, reference) {
-    if (reference.host !== undefined) {
-        return reference.host === side.registry?.host ? side.registry : { host: (0,oci_reference/* hostOf */.w4)(reference.host), plainHttp: false };
-    }
-    if (side.registry !== undefined)
-        return { ...side.registry, host: (0,oci_reference/* hostOf */.w4)(side.registry.host) };
-    if (cluster !== undefined)
-        return cluster.registryFor(reference.repository);
-    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', `no registry is known for ${reference.repository}`, {
-        side: side.side,
-        hint: `Give ${side_optionOf(side, 'cluster')} or ${side_optionOf(side, 'registry')}, or write the registry into the reference.`,
-    });
-}
-const NOTHING = (0,credential/* fixedLogin */.u)('no credential', credential/* ANONYMOUS */.E);
-/**
- * Explicit credentials of a side without a cluster open its own registry and nothing else; every other registry gets
- * its auth-file entry or nothing.
- */
-async function loginFor(side, host, reference, cluster, context) {
-    const isOwn = cluster === undefined && (reference.host === undefined || reference.host === side.registry?.host);
-    const explicit = isOwn ? explicitLogin(side) : undefined;
-    if (explicit !== undefined)
-        return explicit;
-    const file = side.authFile === undefined ? {} : { explicit: side.authFile };
-    const found = await loginFromAuthFiles({ host, repository: reference.repository }, { side: side.side, ...file }, context);
-    return found ?? NOTHING;
-}
-function explicitLogin(side) {
-    const { username, password, token } = side;
-    const secret = password ?? token;
-    if (secret === undefined)
-        return undefined;
-    if (username === undefined)
-        return (0,credential/* fixedLogin */.u)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token: secret });
-    return (0,credential/* fixedLogin */.u)(`user ${username}`, { kind: 'basic', username, password: secret });
-}
-
+// EXTERNAL MODULE: ./lib/side.js + 38 modules
+var lib_side = __nccwpck_require__(129);
 ;// CONCATENATED MODULE: ./lib/work.js
 
 
@@ -38902,7 +39166,7 @@ function mountable(from, to) {
 /** All sides at once; nothing of a side waits for the login of another one. */
 function logIn(side, { config, host, context, shared }) {
     const onRetry = (what, reason, wait, attempt) => shared.emit({ event: 'retry', image: null, what, reason, wait, attempt });
-    return whenAsked(openSide(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
+    return whenAsked((0,lib_side/* openSide */.O)(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
         const { cluster, api } = opened;
         const login = { side: side.side, target: side.name, user: cluster?.user ?? null, registry: api ?? '' };
         if (cluster !== undefined)

@@ -3,12 +3,14 @@ import { afterAll, afterEach, describe, expect, test } from '@jest/globals'
 import { podCluster } from '../src/credentials/pod.ts'
 import { openNetwork } from '../src/http/network.ts'
 import type { Send } from '../src/http/send.ts'
+import { digestOf } from '../src/oci/digest.ts'
 import { kubernetes } from '../src/openshift/kubernetes.ts'
 import { openCluster } from '../src/openshift/login.ts'
 import { openRepository } from '../src/store/registry.ts'
 import { type Folder, temporary } from './bundle/run.ts'
 import { byPassword, byToken, differences, options, type SideOptions, tagOf, writes } from './bundle/sides.ts'
 import { type ClusterOptions, type EmbeddedCluster, startCluster } from './cluster/cluster.ts'
+import { MEDIA } from './cluster/distribution.ts'
 import { type BuiltImage, makeIndex, seedImage } from './cluster/image.ts'
 import { createStorage } from './cluster/storage.ts'
 import { testContext } from './openshift/support.ts'
@@ -412,6 +414,40 @@ describe('a registry that', () => {
     at.dev.importImage('dev/imported', imported, '2.0', HOME)
     const images = 'dev/imported:2.0=prod/app:1.0'
     await expectPromoted(await promotion(byPassword(at.dev), byPassword(at.prod), { more: { images } }), at, imported)
+  })
+
+  test('sends uploads to http, as behind a router of another port that ends TLS, is still written to by https', async () => {
+    const at = await clusters()
+    at.prod.options.registry.edgeRouter = true
+    closing.push(() => delete at.prod.options.registry.edgeRouter)
+    await expectPromoted(await promotion(byPassword(at.dev), byPassword(at.prod)), at)
+  })
+
+  test('names by sha256 what the manifest names by sha512 is believed', async () => {
+    const at = await clusters()
+    const [layer = new Uint8Array()] = INDEX.blobs.values()
+    const config = Buffer.from('{"architecture":"amd64","os":"linux"}')
+    const [long, described] = [digestOf(layer, 'sha512'), digestOf(config)]
+    const document = {
+      schemaVersion: 2,
+      mediaType: MEDIA.manifest,
+      config: { mediaType: 'application/vnd.oci.image.config.v1+json', digest: described, size: config.length },
+      layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest: long, size: layer.length }],
+    }
+    const bytes = Buffer.from(JSON.stringify(document))
+    const root = { digest: digestOf(bytes), bytes, mediaType: MEDIA.manifest }
+    const image = {
+      root,
+      manifests: [root],
+      large: [],
+      blobs: new Map([
+        [described, config],
+        [long, layer],
+      ]),
+    }
+    at.dev.store.putBlob('dev/app', layer, 'sha512')
+    seedImage(at.dev, 'dev/app', image, '1.0')
+    await expectPromoted(await promotion(byPassword(at.dev), byPassword(at.prod)), at, image)
   })
 
   test('is of another cluster than the API gets no token of it', async () => {

@@ -1,4 +1,4 @@
-import { share } from '../lent.ts'
+import { retain } from '../buffer-pool.ts'
 
 /**
  * Bytes of a blob that are kept for the slowest of its readers: as far as the fastest may be ahead. Eight pieces even out
@@ -86,7 +86,7 @@ async function fetchPiece(tee: Tee): Promise<void> {
     const step = await tee.stream?.next()
     const piece = step?.done === false ? step.value : undefined
     if (piece !== undefined) {
-      share(piece, tee.taps.size)
+      retain(piece, tee.taps.size)
       tee.window.push(piece)
       tee.held += piece.length
     }

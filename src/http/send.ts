@@ -23,7 +23,7 @@ export type Req = Readonly<{
   retry?: boolean | undefined
   /** The answer's body is a blob, which the caller resumes; any other body that breaks off makes the request a failure. */
   long?: boolean | undefined
-  /** Many MiB on either way: takes the lane (`lane.ts`). */
+  /** Many MiB on either way: takes the bulk client (`wire/bulk.ts`). */
   bulk?: boolean | undefined
   /** Sent also after the run was cancelled: the logout. The caller bounds it. */
   afterCancel?: boolean | undefined
@@ -63,7 +63,7 @@ export interface Network {
   close(): Promise<void>
 }
 
-/** Where the lane begins to be worth a connection beside those of the small requests. */
+/** From so many bytes on a connection of the bulk client is worth it. */
 const BULK = 1024 * 1024
 
 export function isBulk(bytes: number): boolean {

@@ -9,9 +9,9 @@ import { PromoteError, type Side } from '../errors.ts'
 import { discard } from '../http/answer.ts'
 import type { Req, Res, Send } from '../http/send.ts'
 import { VERSION } from '../version.ts'
+import { type BulkClient, type OnRead, openBulkClient } from './bulk.ts'
 import { exchange, type Wire } from './exchange.ts'
 import { failure } from './failure.ts'
-import { type Lane, type OnRead, openLane } from './lane.ts'
 import { type ProxyServer, proxyFor } from './proxy.ts'
 import { checkReach, lookupWithin, type Reach } from './reach.ts'
 import { keepSpares, type Spares } from './spares.ts'
@@ -143,10 +143,10 @@ function cancellations(signal: AbortSignal, side: Side) {
   }
 }
 
-/** Two clients for one way: undici's for everything, and one for bodies of many MiB. */
+/** Two clients for one route: undici's agent, and the one for bodies of many MiB. */
 type Way = Readonly<{
   agent: () => Agent
-  lane: () => Lane
+  bulk: () => BulkClient
   /** Of undici's, which asks for much that is small. */
   warm: Spares['warm']
   close: () => Promise<void>
@@ -162,7 +162,7 @@ function newWay(open: Open): Way {
   const spares = keepSpares(open())
   return {
     agent: lazy(() => kept(new Agent({ connect: spares.connect }))),
-    lane: lazy(() => kept(openLane(open))),
+    bulk: lazy(() => kept(openBulkClient(open))),
     warm: spares.warm,
     async close() {
       spares.close()
@@ -203,7 +203,7 @@ function openRoutes(options: TransportOptions, context: Context) {
     close,
     wire(request: Req, proxy: ProxyServer | undefined): Wire {
       const way = wayOf(request, proxy)
-      return { dispatcher: request.bulk === true ? way.lane() : way.agent(), ...lineOf(request, proxy, context) }
+      return { dispatcher: request.bulk === true ? way.bulk() : way.agent(), ...lineOf(request, proxy, context) }
     },
     warm(url: URL, proxy: ProxyServer | undefined, count: number): void {
       const request: Req = { method: 'GET', url }

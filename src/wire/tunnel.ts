@@ -7,7 +7,7 @@ import type { SecureContext, TLSSocket } from 'node:tls'
 import buildConnector from 'undici/lib/core/connect.js'
 import { oneLine } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
-import type { OnRead } from './lane.ts'
+import type { OnRead } from './bulk.ts'
 
 export type Wiring = Readonly<{
   side: Side

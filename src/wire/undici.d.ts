@@ -5,12 +5,12 @@ declare module 'undici/lib/dispatcher/agent.js' {
   export = Agent
 }
 
+declare module 'undici/lib/dispatcher/client.js' {
+  import { Client } from 'undici'
+  export = Client
+}
+
 declare module 'undici/lib/core/connect.js' {
   import { buildConnector } from 'undici'
   export = buildConnector
-}
-
-declare module 'undici/lib/core/errors.js' {
-  import { errors } from 'undici'
-  export = errors
 }

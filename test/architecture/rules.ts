@@ -10,7 +10,7 @@ import { type Facts, factsOf } from './source.ts'
 export const LIMITS = { file: 400, function: 50, room: 2600, whole: 17_000 } as const
 
 /** Files at the top that everybody may import. */
-const ROOT_FILES = ['errors.ts', 'secret.ts', 'credential.ts', 'context.ts', 'lent.ts', 'version.ts', 'yaml.ts']
+const ROOT_FILES = ['errors.ts', 'secret.ts', 'credential.ts', 'context.ts', 'buffer-pool.ts', 'version.ts', 'yaml.ts']
 
 /** The story: the run, a side of it, one image in it, its tags, and what is told of it. */
 const STORY_FILES = ['promote.ts', 'side.ts', 'rows.ts', 'work.ts', 'expand.ts', 'tags.ts', 'rollback.ts']

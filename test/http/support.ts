@@ -36,12 +36,12 @@ export type Identity = Readonly<{ cert: string; key: string }>
 /** Both HTTP clients owe the same; `bulk` chooses the second. */
 export const CLIENTS = [
   ['undici', false],
-  ['the lane', true],
+  ['the bulk client', true],
 ] as const
 
 /**
  * Everything opened by a lab is closed by its `close`, which belongs in `afterEach`.
- * @param bulk all requests but HEAD take the lane.
+ * @param bulk all requests but HEAD take the bulk client.
  */
 export function openLab(env: Record<string, string> = {}, bulk = false): Lab {
   const closers: (() => unknown)[] = []
@@ -76,7 +76,7 @@ export function openLab(env: Record<string, string> = {}, bulk = false): Lab {
         context,
       )
       closers.push(() => opened.close())
-      return bulk ? throughLane(opened) : opened
+      return bulk ? throughBulkClient(opened) : opened
     },
     after: (close) => void closers.push(close),
     close: async () => {
@@ -85,7 +85,7 @@ export function openLab(env: Record<string, string> = {}, bulk = false): Lab {
   }
 }
 
-function throughLane(network: Network): Network {
+function throughBulkClient(network: Network): Network {
   const marked =
     (send: Send): Send =>
     (request) =>

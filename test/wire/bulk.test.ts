@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createServer, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import { giveBack } from '../../src/lent.ts'
+import { release } from '../../src/buffer-pool.ts'
 import { authority, CLIENTS, type Lab, openLab, rejection } from '../http/support.ts'
 
 let lab: Lab
@@ -96,7 +96,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
   })
 })
 
-describe('the lane', () => {
+describe('the bulk client', () => {
   beforeEach(() => {
     lab = openLab({}, true)
   })
@@ -156,7 +156,7 @@ describe('the lane', () => {
       for await (const chunk of res.body) {
         await pause(index)
         hash.update(chunk)
-        giveBack(chunk)
+        release(chunk)
       }
       return hash.digest('hex')
     }

@@ -110,11 +110,7 @@ function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graph
     .then((opened) => opened.repository(pair.source))
     .then((from) => ({ ...from, store: platforms.watch(from.store) }))
   const wanted = { ...config, platforms: pair.platforms ?? config.platforms }
-  const begin = async (from: Repository) => {
-    // The manifest is asked for alone; what is attached to it, by two questions at once.
-    if (wanted.referrers || wanted.requireSigned) from.store.expect?.(Math.min(2, shared.width))
-    return { from, root: await shared.permits(() => resolve(pair, from)) }
-  }
+  const begin = async (from: Repository) => ({ from, root: await shared.permits(() => resolve(pair, from)) })
   const resolved = whenAsked(source.then(begin))
   const look = async (near: Promise<Place | undefined>): Promise<Graph> => {
     const { from, root } = await resolved

@@ -8,7 +8,7 @@ import { confirm, type TagState } from './confirm.ts'
 import type { Fanout, Seat } from './fanout.ts'
 import { refusedForeign } from './foreign-refusal.ts'
 import type { Key, Node } from './graph.ts'
-import { type Permits, SMALL } from './permits.ts'
+import type { Permits } from './permits.ts'
 import type { Plan, Step } from './plan.ts'
 import { updateReferrersIndexes } from './referrers-index.ts'
 import { refusedSparse } from './sparse.ts'
@@ -193,16 +193,12 @@ function createProbes(plan: Plan, job: Job, shared: Shared) {
   }
   const probe = async (manifest: Node, config: Node): Promise<Node | undefined> => {
     // Its first answer will do: who waits until the config is stored has three round trips with nothing on the way.
-    if ((await blob(config).answer) !== 'present') {
-      expectReads(plan, job, shared)
-      return undefined
-    }
+    if ((await blob(config).answer) !== 'present') return undefined
     if (!(await shared.permits(() => job.target.has(manifest.descriptor, 'manifest')))) return undefined
     proofs.set(manifest.key, 'the registry has it')
     return manifest
   }
-  if (plan.certain) expectReads(plan, job, shared)
-  else {
+  if (!plan.certain) {
     for (const { node: manifest, do: what } of plan.steps.values()) {
       const config = what === 'push' && manifest.manifest?.shape === 'image' ? configOf(plan, manifest) : undefined
       if (config === undefined) continue
@@ -240,12 +236,6 @@ function takeOff(send: (onAbsent: () => void) => Promise<Outcome>): Flight {
   const answer = Promise.race([absent, outcome])
   answer.catch(() => undefined) // whoever waits for one of the two sees the failure
   return { answer, outcome }
-}
-
-/** Which blobs will be read is known one round trip before: their destination has to answer first. */
-function expectReads({ steps }: Plan, { source }: Job, { width }: Shared): void {
-  const small = [...steps.values()].filter(({ do: what, node }) => what === 'copy' && node.descriptor.size <= SMALL)
-  source.expect?.(Math.min(width, small.length))
 }
 
 /** Registries do not ask for layers that are elsewhere by their URLs. */

@@ -6,7 +6,7 @@ import type { Reach } from '../wire/reach.ts'
 import { type ClientCertificate, openTransport } from '../wire/transport.ts'
 import { authorize } from './authorize.ts'
 import { debugLog } from './debug-log.ts'
-import { CEILING, pace } from './pace.ts'
+import { pace } from './pace.ts'
 import { redirect } from './redirect.ts'
 import { retry } from './retry.ts'
 import type { Layer, Network, Send } from './send.ts'
@@ -50,7 +50,6 @@ export function openNetwork(options: NetworkOptions, context: Context): Network 
       sends.set(origin.origin, send)
       return send
     },
-    warm: (origin, count) => transport.warm(origin, Math.min(count, options.ceiling ?? CEILING)),
     close: transport.close,
   }
 }

@@ -1,27 +1,11 @@
 import type { Context } from '../context.ts'
 import { retryAfter } from './answer.ts'
-import type { Layer, Req } from './send.ts'
+import type { Layer } from './send.ts'
 
 /** Requests at once to one origin when nothing is known about it: four images of 16 layers. */
 export const CEILING = 64
 /** A longer pause is the retry layer's to refuse; waiting here would only delay its verdict. */
 export const LONGEST_PAUSE = 60_000
-
-/**
- * Answers slow down when a server has more at once than it can do: recent ones this many times slower than usual, and by
- * this many milliseconds, count as such. Netflix' limiter tolerates 1.5 to 2
- * (https://github.com/Netflix/concurrency-limits, Gradient2Limit); jitter of a few milliseconds is no sign.
- */
-const SLOWER = 2
-const SLOWER_BY = 100
-/** Slowness alone, which has other causes where so few are under way, leaves this many at once. */
-const LEAST_WHEN_SLOW = 2
-/** Moving averages over about so many answers. */
-const RECENT = 8
-const USUAL = 64
-
-/** Milliseconds until the answer begins, averaged. */
-type Pulse = { recent: number; usual: number }
 
 type Origin = {
   limit: number
@@ -29,17 +13,14 @@ type Origin = {
   successes: number
   /** How often `limit` was halved. */
   halved: number
-  /** By method: a GET of stored bytes and a POST that writes a record take their own time each. */
-  pulses: Map<string, Pulse>
   waiting: (() => void)[]
   pause: Promise<void> | undefined
 }
 
 /**
- * As many requests at once to an origin as it bears: 429, 503 and answers that come ever later halve the number that is
- * under way (once for all requests that were under way together), it grows by one for every full round of successes. A
- * request holds its place until the answer begins, an upload until its body is sent and answered. A 429 with
- * `Retry-After` stops new requests to the origin for that long.
+ * As many requests at once to an origin as it bears. 429 and 503 halve the number that is under way, once for all requests
+ * that were under way together. Every full round of successes adds one. A request holds its place until the answer begins,
+ * an upload until its body is sent and answered. A 429 with `Retry-After` stops new requests to the origin for that long.
  *
  * A place is never held while waiting for another place of the same side, so nothing can wait for itself: tokens are
  * fetched above this layer, and the two sides of a transfer have a network each.
@@ -52,15 +33,11 @@ export function pace(context: Context, ceiling: number = CEILING): Layer {
     origins.set(request.url.origin, origin)
     await enter(origin)
     const { halved, running: crowd } = origin
-    const began = context.now()
     try {
       const res = await next(request)
-      const slow = isSlow(origin, request, context.now() - began) && crowd > LEAST_WHEN_SLOW
-      const refused = res.status === 429 || res.status === 503
-      if (refused || slow) {
+      if (res.status === 429 || res.status === 503) {
         // A burst that fails together is one sign, not as many as it has requests.
-        const least = refused ? 1 : LEAST_WHEN_SLOW
-        if (origin.halved === halved) halve(origin, Math.max(crowd, origin.running), least)
+        if (origin.halved === halved) halve(origin, Math.max(crowd, origin.running))
         if (res.status === 429) pause(origin, retryAfter(res, context.now()), context)
       } else if (++origin.successes >= origin.limit) {
         origin.successes = 0
@@ -75,31 +52,15 @@ export function pace(context: Context, ceiling: number = CEILING): Layer {
 }
 
 function newOrigin(limit: number): Origin {
-  return { limit, running: 0, successes: 0, halved: 0, pulses: new Map(), waiting: [], pause: undefined }
+  return { limit, running: 0, successes: 0, halved: 0, waiting: [], pause: undefined }
 }
 
-/** Half of what was really under way: half of a limit that nobody came near would change nothing. */
-function halve(origin: Origin, crowd: number, least: number): void {
+/** Half of what was under way: half of a limit that the run never reached would change nothing. */
+function halve(origin: Origin, crowd: number): void {
   const half = Math.floor(Math.min(origin.limit, crowd) / 2)
-  origin.limit = Math.min(origin.limit, Math.max(least, half))
+  origin.limit = Math.min(origin.limit, Math.max(1, half))
   origin.halved++
   origin.successes = 0
-}
-
-/** PUT and PATCH say nothing: they take as long as their bytes, and OpenShift's PUT of a manifest 3 s for each missing blob. */
-function isSlow(origin: Origin, { method }: Req, milliseconds: number): boolean {
-  if (method === 'PUT' || method === 'PATCH') return false
-  const pulse = origin.pulses.get(method) ?? { recent: milliseconds, usual: milliseconds }
-  origin.pulses.set(method, pulse)
-  const limit = SLOWER * pulse.usual + SLOWER_BY
-  // With this bound it takes three to five slow answers: a single one, however late, is no sign.
-  const counted = Math.min(milliseconds, 2 * limit)
-  pulse.recent += (counted - pulse.recent) / RECENT
-  pulse.usual += (counted - pulse.usual) / USUAL
-  if (pulse.recent <= limit) return false
-  // The new usual: only what gets slower still halves again.
-  pulse.usual = pulse.recent
-  return true
 }
 
 async function enter(origin: Origin): Promise<void> {

@@ -58,8 +58,6 @@ export interface Network {
    * goes without. Understands Basic and Bearer challenges, token services, and renews through `login` after a 401.
    */
   as(origin: URL, login: Login): Send
-  /** Opens connections ahead, until there are `count` of them to the origin. A hint: it costs no request, and never fails. */
-  warm(origin: URL, count: number): void
   close(): Promise<void>
 }
 

@@ -15,8 +15,6 @@ export type RegistryOptions = Readonly<{
   /** Carries the credential of this registry to `base` and nowhere else. */
   send: Send
   repository: string
-  /** Opens connections ahead. */
-  warm?: ((count: number) => void) | undefined
   /** It will be written to: one token for reading and writing, where a second one would be a round trip more. */
   writes?: boolean | undefined
   /** What the credential is, for messages; nothing configured when absent. */

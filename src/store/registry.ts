@@ -30,7 +30,6 @@ export function openRepository(options: RegistryOptions): Target {
     removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
     inventory,
     evidence: endpoint.evidence,
-    ...(options.warm === undefined ? {} : { expect: options.warm }),
     blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
     async has(descriptor, kind) {
       const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()])

@@ -21,8 +21,6 @@ export interface Source {
   find(tag: string): Promise<Descriptor | undefined>
   /** Every tag, page by page, for whoever selects among them. Absent where a store cannot list. */
   listTags?(): Promise<readonly string[]>
-  /** So many requests at once will come soon. Absent where nothing can be made ready for them. */
-  expect?(requests: number): void
 }
 
 export interface Target extends Source {

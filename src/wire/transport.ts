@@ -14,7 +14,6 @@ import { exchange, type Wire } from './exchange.ts'
 import { failure } from './failure.ts'
 import { type ProxyServer, proxyFor } from './proxy.ts'
 import { checkReach, lookupWithin, type Reach } from './reach.ts'
-import { keepSpares, type Spares } from './spares.ts'
 import { ownAuthorities, trustContext } from './trust.ts'
 import { connector, lazy, proxyRefused, type Tunnel, type Wiring } from './tunnel.ts'
 
@@ -42,7 +41,7 @@ export type TransportOptions = Readonly<{
   hosts?: readonly string[] | undefined
 }>
 
-export type Transport = Readonly<{ send: Send; warm: (origin: URL, count: number) => void; close: () => Promise<void> }>
+export type Transport = Readonly<{ send: Send; close: () => Promise<void> }>
 
 export function openTransport(options: TransportOptions, context: Context): Transport {
   const authorities = ownAuthorities(options.ca, options.side)
@@ -83,11 +82,6 @@ export function openTransport(options: TransportOptions, context: Context): Tran
   }
   return {
     send,
-    warm(origin, count) {
-      // Behind the requests that are ready now: opening a connection takes half a millisecond, and nobody needs it yet.
-      const ready = turn().then(() => turn())
-      ready.then(() => routes.warm(origin, proxyFor(origin, context.env), count)).catch(() => undefined)
-    },
     close: async () => {
       cancels.close()
       await routes.close()
@@ -147,8 +141,6 @@ function cancellations(signal: AbortSignal, side: Side) {
 type Way = Readonly<{
   agent: () => Agent
   bulk: () => BulkClient
-  /** Of undici's, which asks for much that is small. */
-  warm: Spares['warm']
   close: () => Promise<void>
 }>
 type Open = (onread?: OnRead) => ReturnType<typeof connector>
@@ -159,13 +151,10 @@ function newWay(open: Open): Way {
     opened.push(one)
     return one
   }
-  const spares = keepSpares(open())
   return {
-    agent: lazy(() => kept(new Agent({ connect: spares.connect }))),
+    agent: lazy(() => kept(new Agent({ connect: open() }))),
     bulk: lazy(() => kept(openBulkClient(open))),
-    warm: spares.warm,
     async close() {
-      spares.close()
       await Promise.all(opened.map((one) => one.destroy()))
     },
   }
@@ -204,10 +193,6 @@ function openRoutes(options: TransportOptions, context: Context) {
     wire(request: Req, proxy: ProxyServer | undefined): Wire {
       const way = wayOf(request, proxy)
       return { dispatcher: request.bulk === true ? way.bulk() : way.agent(), ...lineOf(request, proxy, context) }
-    },
-    warm(url: URL, proxy: ProxyServer | undefined, count: number): void {
-      const request: Req = { method: 'GET', url }
-      wayOf(request, proxy).warm(new URL(lineOf(request, proxy, context).origin), count)
     },
   }
 }

@@ -79,11 +79,6 @@ export function connector(wiring: Wiring, tunnel?: Tunnel, onread?: OnRead): bui
   }
 }
 
-/** As undici names an origin to a connector: an IPv6 address without brackets. */
-export function addressOf({ protocol, host, hostname, port }: URL): buildConnector.Options {
-  return { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port }
-}
-
 /** A context that cannot be built is the request's error, not an exception in the dispatcher. */
 function attempt(open: () => void, callback: buildConnector.Callback): void {
   try {

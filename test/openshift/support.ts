@@ -43,7 +43,6 @@ export function scriptedNetwork(script: Script): ScriptedNetwork {
     lines: () => seen.map(({ method, url }) => `${method} ${url.host}${url.pathname}`),
     send,
     as: (origin, login) => authorized(send, origin, login),
-    warm: () => undefined,
     close: async () => undefined,
   }
 }

@@ -67,12 +67,17 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
   test('a reader who waits holds the server back, or is told that more came than anybody asked for', async () => {
     const size = 16 * MIB
-    const { url } = await lab.serve((_, response) => response.end(Buffer.alloc(size)))
+    let sent: () => void = () => undefined
+    const isSent = new Promise<void>((resolve) => {
+      sent = resolve
+    })
+    const { url } = await lab.serve((_, response) => response.end(Buffer.alloc(size), sent))
     const res = await lab.network({ retries: 0 }).send({ method: 'GET', url, long: true })
     let got = 0
     const reading = (async () => {
       for await (const chunk of res.body) {
-        if (got === 0) await pause(300)
+        // A client that reads on has it all then, or has ended the answer.
+        if (got === 0) await (bulk ? pause(300) : Promise.race([isSent.then(() => pause(300)), pause(5000)]))
         got += chunk.length
       }
     })()

@@ -22775,6 +22775,62 @@ exports.visitAsync = visitAsync;
 
 /***/ }),
 
+/***/ 8568:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   _r: () => (/* binding */ release),
+/* harmony export */   aw: () => (/* binding */ retain),
+/* harmony export */   t4: () => (/* binding */ createBufferPool)
+/* harmony export */ });
+/** By memory and not by object: streams and parsers hand on new views of the same memory. */
+const loans = new WeakMap();
+/** Most buffers that wait for their next use: what a pause between two blobs leaves over. */
+const KEPT = 64;
+/**
+ * @param size bytes of each buffer.
+ * @returns gives out a buffer. Its content is undefined.
+ */
+function createBufferPool(size) {
+    const unused = [];
+    return () => {
+        const buffer = unused.pop() ?? Buffer.allocUnsafeSlow(size);
+        const free = () => {
+            if (unused.length < KEPT)
+                unused.push(buffer);
+        };
+        loans.set(buffer.buffer, { users: 1, free });
+        return buffer;
+    };
+}
+/** Says how many readers get this piece. It is free when all of them have released it. */
+function retain(piece, users) {
+    const loan = loanOf(piece);
+    if (loan !== undefined)
+        loan.users = users;
+}
+/**
+ * Gives a piece back. Each reader calls it at most once, when nothing that it gave the bytes to reads them any more. A piece
+ * that is never released is collected like any other buffer.
+ */
+function release(piece) {
+    const loan = loanOf(piece);
+    if (loan === undefined)
+        return;
+    loan.users -= 1;
+    if (loan.users > 0)
+        return;
+    loans.delete(piece.buffer);
+    loan.free();
+}
+/** A part of a buffer is not on loan: the rest of the buffer may still be read. */
+function loanOf(piece) {
+    return piece.byteLength === piece.buffer.byteLength ? loans.get(piece.buffer) : undefined;
+}
+
+
+/***/ }),
+
 /***/ 5012:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -23901,10 +23957,9 @@ function placeOf(now) {
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   I1: () => (/* binding */ smallAtOnce),
 /* harmony export */   J7: () => (/* binding */ createPermits),
-/* harmony export */   RJ: () => (/* binding */ createLine),
-/* harmony export */   o5: () => (/* binding */ SMALL)
+/* harmony export */   RJ: () => (/* binding */ createLine)
 /* harmony export */ });
-/* unused harmony export SMALL_PER_JOB */
+/* unused harmony exports SMALL, SMALL_PER_JOB */
 /** Up to here a blob is one buffer (`feed.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
 const SMALL = 256 * 1024;
 /**
@@ -29195,59 +29250,6 @@ function isInShard(name, { index, of }) {
 
 /***/ }),
 
-/***/ 154:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   F5: () => (/* binding */ giveBack),
-/* harmony export */   nW: () => (/* binding */ lender),
-/* harmony export */   uM: () => (/* binding */ share)
-/* harmony export */ });
-/**
- * Buffers that go round. A new one for every piece of a large body is memory outside of V8's heap, which V8 answers by
- * marking its heap some forty times for every GiB: a third of the CPU of a copy, and 70 MiB of buffers that wait to be
- * found dead (Node 24, 8 blobs of 128 MiB).
- */
-const LOAN = Symbol('loan');
-/** Keeps no more than this for the next one: what a pause between two blobs leaves over. */
-const KEPT = 64;
-/** @param size bytes of each buffer. What is in it when it is lent is nobody's. */
-function lender(size) {
-    const free = [];
-    return () => {
-        const buffer = free.pop() ?? Buffer.allocUnsafeSlow(size);
-        const end = () => {
-            if (free.length < KEPT)
-                free.push(buffer);
-        };
-        Object.assign(buffer, { [LOAN]: { users: 1, end } });
-        return buffer;
-    };
-}
-/** So many readers get this piece; it is free when all of them have given it back. */
-function share(piece, users) {
-    if (piece[LOAN] !== undefined)
-        piece[LOAN].users = users;
-}
-/**
- * To be called, once, by a reader who is through with these bytes and knows that nobody it gave them to still reads. The
- * others need not know about loans: what never comes back is collected like any other buffer. A part of a piece
- * (`subarray`) is not on loan.
- */
-function giveBack(piece) {
-    const loan = piece[LOAN];
-    if (loan === undefined)
-        return;
-    loan.users -= 1;
-    if (loan.users > 0)
-        return;
-    delete piece[LOAN];
-    loan.end();
-}
-
-
-/***/ }),
-
 /***/ 9501:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -31662,8 +31664,6 @@ function refusedForeign(thrown, manifest, plan) {
     });
 }
 
-// EXTERNAL MODULE: ./lib/copy/permits.js
-var permits = __nccwpck_require__(9493);
 // EXTERNAL MODULE: ./lib/oci/digest.js
 var oci_digest = __nccwpck_require__(9501);
 // EXTERNAL MODULE: ./lib/oci/referrer.js
@@ -31893,7 +31893,6 @@ async function attempt(send) {
 
 
 
-
 /** How often a manifest is put again whose blobs the registry says it misses. */
 const MISSING_ROUNDS = 3;
 /** Milliseconds, doubled each round: 7 s in all. */
@@ -32029,18 +32028,14 @@ function createProbes(plan, job, shared) {
     };
     const probe = async (manifest, config) => {
         // Its first answer will do: who waits until the config is stored has three round trips with nothing on the way.
-        if ((await blob(config).answer) !== 'present') {
-            expectReads(plan, job, shared);
+        if ((await blob(config).answer) !== 'present')
             return undefined;
-        }
         if (!(await shared.permits(() => job.target.has(manifest.descriptor, 'manifest'))))
             return undefined;
         proofs.set(manifest.key, 'the registry has it');
         return manifest;
     };
-    if (plan.certain)
-        expectReads(plan, job, shared);
-    else {
+    if (!plan.certain) {
         for (const { node: manifest, do: what } of plan.steps.values()) {
             const config = what === 'push' && manifest.manifest?.shape === 'image' ? configOf(plan, manifest) : undefined;
             if (config === undefined)
@@ -32081,11 +32076,6 @@ function takeOff(send) {
     const answer = Promise.race([absent, outcome]);
     answer.catch(() => undefined); // whoever waits for one of the two sees the failure
     return { answer, outcome };
-}
-/** Which blobs will be read is known one round trip before: their destination has to answer first. */
-function expectReads({ steps }, { source }, { width }) {
-    const small = [...steps.values()].filter(({ do: what, node }) => what === 'copy' && node.descriptor.size <= permits/* SMALL */.o5);
-    source.expect?.(Math.min(width, small.length));
 }
 /** Registries do not ask for layers that are elsewhere by their URLs. */
 function isProvable(plan, key) {
@@ -32346,6 +32336,8 @@ function provenBy(node, graph, present) {
     }
 }
 
+// EXTERNAL MODULE: ./lib/copy/permits.js
+var permits = __nccwpck_require__(9493);
 ;// CONCATENATED MODULE: ./lib/copy/turns.js
 
 /**
@@ -32689,12 +32681,7 @@ function readImage(pair, side, { config, shared, graphs, held, platforms }) {
         .then((opened) => opened.repository(pair.source))
         .then((from) => ({ ...from, store: platforms.watch(from.store) }));
     const wanted = { ...config, platforms: pair.platforms ?? config.platforms };
-    const begin = async (from) => {
-        // The manifest is asked for alone; what is attached to it, by two questions at once.
-        if (wanted.referrers || wanted.requireSigned)
-            from.store.expect?.(Math.min(2, shared.width));
-        return { from, root: await shared.permits(() => resolve(pair, from)) };
-    };
+    const begin = async (from) => ({ from, root: await shared.permits(() => resolve(pair, from)) });
     const resolved = (0,lib_work/* whenAsked */.xz)(source.then(begin));
     const look = async (near) => {
         const { from, root } = await resolved;
@@ -32977,7 +32964,7 @@ function overall(rows, { restores = false, mayBeEmpty = false }) {
 /* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4254);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3940);
-/* harmony import */ var _side_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(129);
+/* harmony import */ var _side_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(2533);
 /* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(867);
 
 
@@ -33198,7 +33185,7 @@ function alreadyThere({ total, copied, mounted, present }) {
 
 /***/ }),
 
-/***/ 129:
+/***/ 2533:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -33485,6 +33472,268 @@ var core_text = __nccwpck_require__(9716);
 var http_answer = __nccwpck_require__(4809);
 // EXTERNAL MODULE: ./lib/version.js
 var version = __nccwpck_require__(3411);
+// EXTERNAL MODULE: external "node:stream"
+var external_node_stream_ = __nccwpck_require__(7075);
+// EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/client.js
+var client = __nccwpck_require__(3701);
+// EXTERNAL MODULE: ./lib/buffer-pool.js
+var buffer_pool = __nccwpck_require__(8568);
+;// CONCATENATED MODULE: ./lib/wire/bulk.js
+
+
+
+/** Writing each TLS record of 16 KiB costs more than copying sixteen of them into one piece first. */
+const PIECE = 256 * 1024;
+/** Full pieces that wait for the parser; the socket is not read above that. */
+const MOST_WAITING = 2;
+/** Unsent bytes above which the sender waits. Four pieces cost 14 MiB more with eight transfers and gain no time. */
+const MOST_UNSENT = PIECE;
+/** Milliseconds after which a piece is handed on although it is not full: a slow server is not a silent one. */
+const LONGEST_GATHERING = 20;
+/** @param connect makes one connection. Through a tunnel `onread` has no effect, and 'data' events are used. */
+function openBulkClient(connect) {
+    const acquire = (0,buffer_pool/* createBufferPool */.t4)(PIECE);
+    const all = [];
+    const idle = new Map();
+    let isClosed = false;
+    return {
+        dispatch(options, handler) {
+            const origin = String(options.origin);
+            const resting = idle.get(origin) ?? [];
+            idle.set(origin, resting);
+            const line = resting.pop() ?? new Line(origin, connect, acquire);
+            if (!all.includes(line))
+                all.push(line);
+            if (isClosed)
+                void line.client.destroy();
+            return line.dispatch(options, handler, () => resting.push(line));
+        },
+        async destroy() {
+            isClosed = true;
+            await Promise.all(all.map(({ client }) => client.destroy()));
+        },
+    };
+}
+/** One request at a time over one connection, which undici opens again when it was closed. */
+class Line {
+    client;
+    #connection;
+    constructor(origin, connect, acquire) {
+        this.client = new client(origin, {
+            connect: (options, callback) => {
+                const connection = new GatheringSocket(acquire);
+                // Neither is always there, whatever the declaration says.
+                connect(connection.onread)(options, (...[error, socket]) => {
+                    if (socket)
+                        this.#connection = connection.attach(socket);
+                    if (socket)
+                        callback(null, connection);
+                    else
+                        callback(error ?? new Error('no connection'), null);
+                });
+            },
+        });
+    }
+    /** @param done called when the line can take the next request. */
+    dispatch(options, handler, done) {
+        let controller;
+        return this.client.dispatch(options, {
+            onRequestStart: (own, context) => {
+                controller = this.#controlOf(own);
+                handler.onRequestStart?.(controller, context);
+            },
+            onResponseStart: (own, status, headers, text) => handler.onResponseStart?.(controller ?? own, status, headers, text),
+            onResponseData: (own, bytes) => handler.onResponseData?.(controller ?? own, bytes),
+            onResponseEnd: (own, trailers) => {
+                this.#connection?.resumeReading();
+                done();
+                handler.onResponseEnd?.(controller ?? own, trailers);
+            },
+            onResponseError: (own, error) => {
+                const tell = () => {
+                    done();
+                    handler.onResponseError?.(controller ?? own, error);
+                };
+                // Only a closed connection ends an upload for the server: a status or DELETE before that meets it going on.
+                if (controller === undefined || this.#connection === undefined || this.#connection.closed)
+                    tell();
+                else
+                    this.#connection.once('close', tell).destroy();
+            },
+        });
+    }
+    /**
+     * A paused undici parser puts bytes back and parses them again at each piece, and fails an assertion when the other side
+     * closes meanwhile. So `pause` never reaches it: the connection stops reading instead.
+     */
+    #controlOf(own) {
+        const pause = (paused) => {
+            if (paused)
+                this.#connection?.stopReading();
+            else
+                this.#connection?.resumeReading();
+        };
+        return {
+            get aborted() {
+                return own.aborted;
+            },
+            get reason() {
+                return own.reason;
+            },
+            paused: false,
+            abort: (reason) => own.abort(reason),
+            pause: () => pause(true),
+            resume: () => pause(false),
+        };
+    }
+}
+/** What undici takes for its socket: whole pieces come out of it, however the socket below delivers them. */
+class GatheringSocket extends external_node_stream_.Duplex {
+    onread;
+    #acquire;
+    #socket;
+    #piece;
+    #filled = 0;
+    #waiting = [];
+    #timer;
+    /** The parser wants the next piece. */
+    #wanted = false;
+    #held = false;
+    #isRead = true;
+    /** The next bytes are the head of an answer: they are handed on at once. */
+    #headExpected = true;
+    #over;
+    constructor(acquire) {
+        // A higher mark in object mode would let `read()` join the pieces that wait.
+        super({ readableObjectMode: true, readableHighWaterMark: 1, writableHighWaterMark: MOST_UNSENT });
+        this.#acquire = acquire;
+        this.onread = {
+            buffer: Buffer.allocUnsafeSlow(PIECE),
+            callback: (count, buffer) => this.#take(buffer.subarray(0, count)),
+        };
+    }
+    attach(socket) {
+        this.#socket = socket;
+        socket.on('data', (bytes) => {
+            if (!this.#take(bytes))
+                socket.pause();
+        });
+        socket.once('end', () => this.#finish(undefined));
+        socket.on('error', (error) => this.#finish(error));
+        socket.once('close', () => this.#finish(undefined));
+        return this;
+    }
+    stopReading() {
+        this.#held = true;
+    }
+    resumeReading() {
+        this.#held = false;
+        this.#deliver();
+    }
+    ref() {
+        this.#socket?.ref();
+        return this;
+    }
+    unref() {
+        this.#socket?.unref();
+        return this;
+    }
+    _read() {
+        this.#wanted = true;
+        this.#deliver();
+    }
+    _write(chunk, _encoding, done) {
+        this._writev([{ chunk }], done);
+    }
+    /** A failed write is told by the socket's `error`, behind what was read before it: an answer explains more. */
+    _writev(chunks, done) {
+        this.#headExpected = true;
+        let left = chunks.length;
+        this.#socket?.cork();
+        for (const { chunk } of chunks)
+            this.#socket?.write(chunk, (error) => {
+                (0,buffer_pool/* release */._r)(chunk);
+                left -= 1;
+                if (left === 0 && !error)
+                    done();
+            });
+        this.#socket?.uncork();
+    }
+    _final(done) {
+        this.#socket?.end();
+        done();
+    }
+    /** Closed when the socket is, not before. */
+    _destroy(error, done) {
+        clearTimeout(this.#timer);
+        const socket = this.#socket;
+        if (socket === undefined || socket.closed)
+            done(error);
+        else
+            socket.once('close', () => done(error)).destroy();
+    }
+    /** @returns whether there is room for more. */
+    #take(bytes) {
+        for (let from = 0; from < bytes.length;) {
+            this.#piece ??= this.#acquire();
+            const count = bytes.copy(this.#piece, this.#filled, from);
+            this.#filled += count;
+            from += count;
+            if (this.#filled === PIECE)
+                this.#flush();
+        }
+        if (this.#headExpected)
+            this.#flush();
+        else if (this.#filled > 0)
+            this.#timer ??= setTimeout(() => {
+                this.#flush();
+                this.#deliver();
+            }, LONGEST_GATHERING);
+        this.#headExpected = false;
+        this.#isRead = this.#waiting.length < MOST_WAITING;
+        this.#deliver();
+        return this.#isRead;
+    }
+    #flush() {
+        clearTimeout(this.#timer);
+        this.#timer = undefined;
+        const piece = this.#piece;
+        if (piece === undefined || this.#filled === 0)
+            return;
+        const isFull = this.#filled === PIECE;
+        this.#waiting.push(isFull ? piece : Buffer.from(piece.subarray(0, this.#filled)));
+        if (isFull)
+            this.#piece = undefined;
+        this.#filled = 0;
+    }
+    #deliver() {
+        for (let piece = this.#next(); piece !== undefined; piece = this.#next())
+            this.#wanted = this.push(piece);
+        if (!this.#isRead && this.#waiting.length < MOST_WAITING) {
+            this.#isRead = true;
+            this.#socket?.resume();
+        }
+        if (this.#over === undefined || !this.#wanted || this.#waiting.length > 0 || this.#held)
+            return;
+        this.#wanted = false;
+        if (this.#over.error === undefined)
+            this.push(null);
+        else
+            this.destroy(this.#over.error);
+    }
+    #next() {
+        return this.#wanted && !this.#held ? this.#waiting.shift() : undefined;
+    }
+    /** What arrived before the end is delivered before it. */
+    #finish(error) {
+        if (this.#over !== undefined)
+            return;
+        this.#over = { error };
+        this.#flush();
+        this.#deliver();
+    }
+}
+
 ;// CONCATENATED MODULE: ./lib/wire/incoming.js
 /** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
 const HIGH_WATER = 512 * 1024;
@@ -33974,622 +34223,6 @@ function codeOf(error) {
     return typeof error.code === 'string' ? error.code : '';
 }
 
-// EXTERNAL MODULE: ./node_modules/undici/lib/core/errors.js
-var core_errors = __nccwpck_require__(8707);
-// EXTERNAL MODULE: ./lib/lent.js
-var lent = __nccwpck_require__(154);
-;// CONCATENATED MODULE: ./lib/wire/framing.js
-/** Answers of HTTP/1.1 servers, taken from the bytes as they come (RFC 9112). Only what a GET, PUT or PATCH can bring. */
-
-/** All lines before the body, and after it: what Node and undici allow (`http.maxHeaderSize`). */
-const HEAD_LIMIT = 16 * 1024;
-const LINE_FEED = 10;
-class AnswerParser {
-    #receiver;
-    #part = 'status';
-    /** The beginning of a line whose end has not come. */
-    #begun = '';
-    /** Bytes of lines that count for the limit. */
-    #lines = 0;
-    /** Bytes of the body, or of the chunk, that are still to come. */
-    #left = 0;
-    #status = 0;
-    #headers = Object.create(null);
-    #reusable = false;
-    constructor(receiver) {
-        this.#receiver = receiver;
-    }
-    /** Throws what undici's parser would throw. */
-    take(bytes) {
-        let at = 0;
-        while (at < bytes.length) {
-            if (this.#part === 'over')
-                throw malformed('more came than the answer');
-            else if (this.#part === 'rest')
-                at = this.#data(bytes, at, bytes.length);
-            else if (this.#part === 'body' || this.#part === 'chunk')
-                at = this.#counted(bytes, at);
-            else
-                at = this.#line(bytes, at);
-        }
-    }
-    /** The other side has ended the connection. */
-    close() {
-        if (this.#part === 'rest')
-            this.#end();
-        else if (this.#part !== 'over')
-            throw new core_errors.SocketError('other side closed');
-    }
-    #data(bytes, from, to) {
-        this.#receiver.data(bytes.subarray(from, to));
-        return to;
-    }
-    #counted(bytes, from) {
-        const to = Math.min(bytes.length, from + this.#left);
-        this.#left -= to - from;
-        this.#data(bytes, from, to);
-        if (this.#left === 0 && this.#part === 'chunk')
-            this.#part = 'gap';
-        else if (this.#left === 0)
-            this.#end();
-        return to;
-    }
-    #line(bytes, from) {
-        const feed = bytes.indexOf(LINE_FEED, from);
-        const to = feed === -1 ? bytes.length : feed;
-        this.#lines += to - from + 1;
-        if (this.#lines > HEAD_LIMIT)
-            throw new core_errors.HeadersOverflowError();
-        this.#begun += bytes.toString('latin1', from, to);
-        if (feed === -1)
-            return to;
-        const line = this.#begun.slice(0, -1);
-        if (!this.#begun.endsWith('\r') || /[\r\0]/.test(line))
-            throw malformed('a line does not end with CR LF');
-        this.#begun = '';
-        this.#apply(line);
-        return feed + 1;
-    }
-    #apply(line) {
-        if (this.#part === 'status')
-            this.#statusLine(line);
-        else if (this.#part === 'fields' && line !== '')
-            this.#field(line);
-        else if (this.#part === 'fields')
-            this.#headDone();
-        else if (this.#part === 'size')
-            this.#chunkSize(line);
-        else if (this.#part === 'gap' && line !== '')
-            throw malformed('a chunk is longer than its size');
-        else if (this.#part === 'gap')
-            this.#begin('size');
-        else if (line === '')
-            this.#end(); // of the trailers; what they say is not used
-    }
-    #begin(part) {
-        this.#part = part;
-        this.#lines = 0;
-    }
-    #statusLine(line) {
-        const [, minor, status] = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: |$)/.exec(line) ?? [];
-        if (status === undefined)
-            throw malformed('Expected HTTP/1.1');
-        this.#status = Number(status);
-        this.#reusable = minor === '1';
-        this.#part = 'fields';
-    }
-    #field(line) {
-        const colon = line.indexOf(':');
-        const name = line.slice(0, Math.max(0, colon)).toLowerCase();
-        // Also what begins with a space: the continuation of the line before, which nobody may send any more.
-        if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name))
-            throw malformed('a header without a name');
-        const value = line.slice(colon + 1).trim();
-        const before = this.#headers[name];
-        this.#headers[name] = before === undefined ? value : [...[before].flat(), value];
-    }
-    #headDone() {
-        const status = this.#status;
-        if (status === 101)
-            throw malformed('101 was not asked for');
-        const headers = this.#headers;
-        this.#headers = Object.create(null);
-        if (status < 200) {
-            this.#part = 'status'; // the limit goes on: interim answers without end are an answer that is too large
-            return;
-        }
-        const connection = tokens(headers.connection);
-        if (connection.includes('close'))
-            this.#reusable = false;
-        const coding = tokens(headers['transfer-encoding']);
-        const length = framing_lengthOf(headers['content-length']);
-        const none = status === 204 || status === 304;
-        if (!none && coding.length > 0) {
-            if (coding.join() !== 'chunked')
-                throw malformed(`an unknown transfer coding`);
-            // RFC 9112 6.3: a length beside it is somebody's mistake or attack.
-            if (length !== undefined)
-                this.#reusable = false;
-            this.#begin('size');
-        }
-        else if (!none && length === undefined) {
-            this.#reusable = false;
-            this.#part = 'rest';
-        }
-        else {
-            this.#left = none ? 0 : (length ?? 0);
-            this.#part = 'body';
-        }
-        this.#receiver.head(status, headers);
-        if (this.#part === 'body' && this.#left === 0)
-            this.#end();
-    }
-    #chunkSize(line) {
-        const [, size] = /^([0-9A-Fa-f]{1,13})[ \t]*(?:;|$)/.exec(line) ?? [];
-        if (size === undefined)
-            throw malformed('a chunk without a size');
-        this.#left = Number.parseInt(size, 16);
-        this.#begin(this.#left === 0 ? 'trailers' : 'chunk');
-    }
-    #end() {
-        this.#part = 'over';
-        this.#receiver.end(this.#reusable);
-    }
-}
-function framing_lengthOf(value) {
-    const all = new Set(tokens(value));
-    if (all.size === 0)
-        return undefined;
-    const [length = ''] = all;
-    // RFC 9112 6.3: the same number twice is one; anything else has no length at all.
-    if (all.size > 1 || !/^\d{1,15}$/.test(length))
-        throw malformed('Content-Length is no number');
-    return Number(length);
-}
-function tokens(value) {
-    const parts = [value ?? []].flat().flatMap((line) => line.split(','));
-    return parts.map((part) => part.trim().toLowerCase()).filter((part) => part !== '');
-}
-function malformed(what) {
-    return new core_errors.HTTPParserError(`Parse Error: ${what}`);
-}
-
-// EXTERNAL MODULE: external "node:http"
-var external_node_http_ = __nccwpck_require__(7067);
-;// CONCATENATED MODULE: external "node:https"
-const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
-// EXTERNAL MODULE: ./node_modules/undici/lib/core/connect.js
-var connect = __nccwpck_require__(9136);
-;// CONCATENATED MODULE: ./lib/wire/tunnel.js
-/** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
-
-
-
-
-
-
-/**
- * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
- * fail. https://nodejs.org/api/net.html#socketconnectoptions-connectlistener
- */
-const ADDRESS_ATTEMPT = 2500;
-/** @param onread for one connection only: each needs a buffer of its own. */
-function connector(wiring, tunnel, onread) {
-    const common = {
-        timeout: wiring.timeout,
-        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
-        ...(onread === undefined ? {} : { onread }),
-    };
-    const build = lazy(() => connect(common));
-    const secure = lazy(() => connect({
-        ...common,
-        secureContext: wiring.context(),
-        ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
-        rejectUnauthorized: !wiring.insecure,
-    }));
-    const open = (options, callback) => {
-        if (options.protocol !== 'https:')
-            return build()(options, callback);
-        let shown;
-        // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
-        // before it reports the error, so it is read when the handshake ends, before Node judges it.
-        const socket = secure()(options, (...[error, connected]) => {
-            if (error === null)
-                return callback(null, connected);
-            if (shown !== undefined)
-                wiring.shown.set(error, new external_node_crypto_.X509Certificate(shown));
-            callback(error, null);
-        });
-        socket.prependOnceListener('secure', () => {
-            // `getPeerX509Certificate` here would leave Node 20's own check of the name with a certificate without names.
-            shown = socket.getPeerCertificate().raw;
-        });
-    };
-    if (tunnel === undefined)
-        return (options, callback) => attempt(() => open(options, callback), callback);
-    return (options, callback) => {
-        throughProxy(tunnel, options, wiring).then((httpSocket) => attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
-    };
-}
-/** As undici names an origin to a connector: an IPv6 address without brackets. */
-function addressOf({ protocol, host, hostname, port }) {
-    return { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port };
-}
-/** A context that cannot be built is the request's error, not an exception in the dispatcher. */
-function attempt(open, callback) {
-    try {
-        open();
-    }
-    catch (thrown) {
-        callback(thrown, null);
-    }
-}
-/** Builds once, and again only when building failed. */
-function lazy(build) {
-    let built;
-    return () => {
-        built ??= { value: build() };
-        return built.value;
-    };
-}
-function throughProxy(tunnel, target, wiring) {
-    const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
-    const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
-    const https = tunnel.url.protocol === 'https:';
-    return new Promise((resolve, reject) => {
-        const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
-            method: 'CONNECT',
-            host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
-            port: tunnel.url.port || (https ? 443 : 80),
-            path: authority,
-            headers: { host: authority, ...authorization },
-            agent: false,
-            signal: wiring.signal,
-            timeout: wiring.timeout,
-            ...(https ? { secureContext: tunnel.context() } : {}),
-        });
-        request.once('connect', (response, socket, head) => {
-            socket.setTimeout(0);
-            if (response.statusCode !== 200) {
-                socket.destroy();
-                reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
-                return;
-            }
-            if (head.length > 0)
-                socket.unshift(head);
-            resolve(socket);
-        });
-        // Some proxies answer a refusal as if CONNECT were an ordinary request.
-        request.once('response', (response) => {
-            response.destroy();
-            reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
-        });
-        request.once('timeout', () => {
-            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side));
-        });
-        request.once('error', (error) => {
-            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, wiring.side, error));
-        });
-        request.end();
-    });
-}
-function proxyRefused(proxy, target, status, words, side) {
-    const hint = status === 407
-        ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
-        : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${(0,core_text/* oneLine */.TN)(words, 200)}".`, {
-        side,
-        status,
-        hint,
-        // A proxy that could not reach the target, or is restarting.
-        transient: status === 502 || status === 503 || status === 504,
-    });
-}
-function proxyFailed(tunnel, target, reason, side, cause) {
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${(0,core_text/* oneLine */.TN)(reason, 200)}.`, {
-        side,
-        cause,
-        hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
-        transient: true,
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/wire/lane.js
-
-
-
-
-/** What is handed on at once, either way: writing each TLS record of 16 KiB costs more than copying sixteen together. */
-const PIECE = 256 * 1024;
-/** Bytes that arrive slower than this fills a piece are handed on all the same (milliseconds). */
-const SLOW = 20;
-/** Milliseconds that a connection waits for its next request unless the server says how long; undici's default. */
-const KEEP_ALIVE = 4000;
-const LONGEST_KEEP_ALIVE = 60_000;
-/** A server that closes after so many milliseconds may have begun to when the request comes. */
-const CLOSING = 2000;
-/** @param connect makes one connection; through a tunnel `onread` has no effect, and 'data' events are used. */
-function openLane(connect) {
-    const idle = new Map();
-    const all = new Set();
-    const lend = (0,lent/* lender */.nW)(PIECE);
-    let closed = false;
-    const rest = (origin) => (connection) => {
-        idle.set(origin, [...(idle.get(origin) ?? []), connection]);
-    };
-    const forget = (origin) => (connection) => {
-        all.delete(connection);
-        const others = idle.get(origin)?.filter((each) => each !== connection) ?? [];
-        idle.set(origin, others);
-    };
-    const open = (origin, ready, failed) => {
-        const connection = new Connection(lend, rest(origin), forget(origin));
-        connect(connection.onread)(addressOf(new URL(origin)), (...[error, socket]) => {
-            if (error !== null || socket === null)
-                return failed(error ?? new core_errors.SocketError());
-            if (closed)
-                socket.destroy();
-            if (closed)
-                return failed(new core_errors.ClientDestroyedError());
-            all.add(connection.on(socket));
-            ready(connection);
-        });
-    };
-    return {
-        dispatch(options, handler) {
-            const origin = String(options.origin);
-            const waiting = idle.get(origin)?.pop();
-            if (waiting !== undefined)
-                waiting.ask(options, handler);
-            else
-                open(origin, (connection) => connection.ask(options, handler), (error) => handler.onResponseError?.(NOT_STARTED, error));
-            return true;
-        },
-        destroy() {
-            closed = true;
-            for (const connection of [...all])
-                connection.fail(new core_errors.ClientDestroyedError());
-        },
-    };
-}
-/** There is nothing yet that could be aborted. */
-const NOT_STARTED = {
-    aborted: false,
-    paused: false,
-    reason: null,
-    abort: () => undefined,
-    pause: () => undefined,
-    resume: () => undefined,
-};
-class Connection {
-    onread;
-    #lend;
-    #rest;
-    #forget;
-    #socket;
-    #turn;
-    #paused = false;
-    #keepAlive = KEEP_ALIVE;
-    #timer;
-    /** Gathered and not handed on yet. */
-    #piece;
-    #filled = 0;
-    #slow;
-    constructor(lend, rest, forget) {
-        this.#lend = lend;
-        this.#rest = rest;
-        this.#forget = forget;
-        this.onread = {
-            buffer: Buffer.allocUnsafeSlow(PIECE),
-            callback: (count, buffer) => this.#receive(buffer.subarray(0, count)),
-        };
-    }
-    on(socket) {
-        this.#socket = socket;
-        socket.on('data', (bytes) => {
-            if (!this.#receive(bytes))
-                socket.pause();
-        });
-        socket.once('end', () => this.#ended());
-        socket.once('error', (error) => this.fail(error));
-        socket.once('close', () => this.fail(new core_errors.SocketError('other side closed')));
-        return this;
-    }
-    ask(options, handler) {
-        clearTimeout(this.#timer);
-        const controller = this.#control();
-        const turn = { handler, controller, parser: this.#parser(), answered: false, sent: false };
-        this.#turn = turn;
-        handler.onRequestStart?.(controller, {});
-        if (this.#turn !== turn)
-            return;
-        this.#send(turn, options).catch((thrown) => {
-            // Whoever has answered has had enough of the body.
-            if (this.#turn === turn && !turn.answered)
-                this.fail(thrown);
-        });
-    }
-    /**
-     * Ends the connection, and with it the request that is under way: told when the connection is closed, because a
-     * question that comes before the other side has seen that is answered as if the upload went on.
-     */
-    fail(error) {
-        const turn = this.#turn;
-        const socket = this.#socket;
-        this.#flush();
-        this.#leave();
-        const tell = () => turn?.handler.onResponseError?.(turn.controller, error);
-        if (socket === undefined || socket.closed)
-            tell();
-        else
-            socket.once('close', tell);
-    }
-    #leave() {
-        this.#turn = undefined;
-        this.#piece = undefined;
-        clearTimeout(this.#timer);
-        clearTimeout(this.#slow);
-        this.#forget(this);
-        // Anything that comes after this is nobody's; without a listener an error would end the process.
-        this.#socket?.on('error', () => undefined);
-        this.#socket?.destroy();
-    }
-    #control() {
-        const own = { aborted: false, paused: false, reason: null };
-        const isMine = () => this.#turn?.controller === controller;
-        const controller = {
-            get aborted() {
-                return own.aborted;
-            },
-            get paused() {
-                return own.paused;
-            },
-            get reason() {
-                return own.reason;
-            },
-            abort: (reason) => {
-                if (own.aborted || !isMine())
-                    return;
-                Object.assign(own, { aborted: true, reason });
-                this.fail(reason);
-            },
-            pause: () => {
-                own.paused = true;
-                if (isMine())
-                    this.#paused = true;
-            },
-            resume: () => {
-                own.paused = false;
-                if (!isMine() || !this.#paused)
-                    return;
-                this.#paused = false;
-                this.#socket?.resume();
-            },
-        };
-        return controller;
-    }
-    #parser() {
-        return new AnswerParser({
-            head: (status, headers) => {
-                const turn = this.#turn;
-                turn.answered = true;
-                this.#keepAlive = keepAliveOf(headers);
-                turn.handler.onResponseStart?.(turn.controller, status, headers);
-            },
-            data: (bytes) => this.#gather(bytes),
-            end: (reusable) => this.#over(reusable),
-        });
-    }
-    /** @returns whether there is room for more. */
-    #receive(bytes) {
-        try {
-            if (this.#turn === undefined)
-                throw new core_errors.SocketError('bytes that nobody asked for');
-            this.#turn.parser.take(bytes);
-        }
-        catch (thrown) {
-            this.fail(thrown);
-        }
-        return !this.#paused;
-    }
-    #ended() {
-        try {
-            this.#turn?.parser.close();
-            this.#leave();
-        }
-        catch (thrown) {
-            this.fail(thrown);
-        }
-    }
-    #gather(bytes) {
-        for (let from = 0; from < bytes.length;) {
-            this.#piece ??= this.#lend();
-            const part = bytes.subarray(from, from + PIECE - this.#filled);
-            this.#piece.set(part, this.#filled);
-            this.#filled += part.length;
-            from += part.length;
-            if (this.#filled === PIECE)
-                this.#flush();
-        }
-        if (this.#filled > 0)
-            this.#slow ??= setTimeout(() => this.#flush(), SLOW);
-    }
-    #flush() {
-        clearTimeout(this.#slow);
-        this.#slow = undefined;
-        const { handler, controller } = this.#turn ?? {};
-        const [piece, filled] = [this.#piece, this.#filled];
-        if (piece === undefined || filled === 0 || handler === undefined || controller === undefined)
-            return;
-        this.#filled = 0;
-        if (filled === PIECE)
-            this.#piece = undefined;
-        handler.onResponseData?.(controller, filled === PIECE ? piece : Buffer.from(piece.subarray(0, filled)));
-    }
-    #over(reusable) {
-        this.#flush();
-        const turn = this.#turn;
-        // An answer before the body is sent: where the body ends is where the next request would begin.
-        const kept = reusable && turn.sent;
-        if (kept)
-            this.#idle();
-        else
-            this.#leave();
-        turn.handler.onResponseEnd?.(turn.controller, {});
-    }
-    #idle() {
-        this.#turn = undefined;
-        this.#paused = false;
-        this.#socket?.resume();
-        this.#timer = setTimeout(() => this.#leave(), this.#keepAlive);
-        this.#rest(this);
-    }
-    async #send(turn, options) {
-        const { head, body, size } = messageOf(options);
-        await this.#write(head);
-        let left = size;
-        for await (const piece of body) {
-            if (this.#turn !== turn || turn.answered)
-                return;
-            left -= piece.byteLength;
-            if (left < 0)
-                break;
-            // Handed over: the next request of this connection can only come behind it.
-            turn.sent = left === 0;
-            await this.#write(piece);
-            (0,lent/* giveBack */.F5)(piece);
-        }
-        if (left !== 0)
-            throw new core_errors.RequestContentLengthMismatchError();
-        turn.sent = true;
-    }
-    /** Resolves when the bytes are the system's. */
-    #write(bytes) {
-        return new Promise((resolve, reject) => {
-            this.#socket?.write(bytes, (error) => (error === null || error === undefined ? resolve() : reject(error)));
-        });
-    }
-}
-function messageOf({ method, path, origin, headers, body }) {
-    const given = headers;
-    const whole = body === null || body instanceof Uint8Array;
-    const size = whole ? (body?.byteLength ?? 0) : Number(given['content-length']);
-    const length = method === 'GET' ? {} : { 'content-length': String(size) };
-    const fields = { host: new URL(String(origin)).host, connection: 'keep-alive', ...given, ...length };
-    const lines = [`${method} ${path} HTTP/1.1`, ...Object.entries(fields).map(([name, value]) => `${name}: ${value}`)];
-    // A line feed in a value would begin a header of somebody else's.
-    if (lines.some((line) => /[^\t\x20-\x7e\x80-\xff]/.test(line)))
-        throw new core_errors.InvalidArgumentError('invalid header');
-    const head = Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
-    return { head, size, body: whole ? [body ?? new Uint8Array()] : body };
-}
-function keepAliveOf(headers) {
-    const [, seconds] = /timeout=(\d{1,6})/i.exec([headers['keep-alive'] ?? ''].flat().join()) ?? [];
-    if (seconds === undefined)
-        return KEEP_ALIVE;
-    return Math.min(LONGEST_KEEP_ALIVE, Math.max(0, Number(seconds) * 1000 - CLOSING));
-}
-
 // EXTERNAL MODULE: external "node:net"
 var external_node_net_ = __nccwpck_require__(7030);
 ;// CONCATENATED MODULE: ./lib/wire/proxy.js
@@ -34743,87 +34376,143 @@ function blockList(ranges, family) {
     return list;
 }
 
-;// CONCATENATED MODULE: ./lib/wire/spares.js
+// EXTERNAL MODULE: external "node:http"
+var external_node_http_ = __nccwpck_require__(7067);
+;// CONCATENATED MODULE: external "node:https"
+const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
+// EXTERNAL MODULE: ./node_modules/undici/lib/core/connect.js
+var connect = __nccwpck_require__(9136);
+;// CONCATENATED MODULE: ./lib/wire/tunnel.js
+/** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
 
-/** Milliseconds. Routers close a new connection that stays silent: HAProxy's `timeout http-request`, 10 s on OpenShift. */
-const LONGEST_SILENCE = 5_000;
-/** @param open how one connection comes about; whoever finds no good spare one opens its own, and sees what is wrong. */
-function keepSpares(open) {
-    const places = new Map();
-    let isClosed = false;
-    const placeOf = (origin) => {
-        const place = places.get(origin) ?? { opening: 0, alive: new Set(), waiting: new Set() };
-        places.set(origin, place);
-        return place;
+
+
+
+
+
+/**
+ * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
+ * fail. https://nodejs.org/api/net.html#socketconnectoptions-connectlistener
+ */
+const ADDRESS_ATTEMPT = 2500;
+/** @param onread for one connection only: each needs a buffer of its own. */
+function connector(wiring, tunnel, onread) {
+    const common = {
+        timeout: wiring.timeout,
+        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
+        ...(onread === undefined ? {} : { onread }),
     };
-    return {
-        connect(options, callback) {
-            const place = placeOf(`${options.protocol}//${options.host}`);
-            const [spare] = place.waiting;
-            if (spare === undefined)
-                return opened(open, place, options, callback);
-            place.waiting.delete(spare);
-            void spare.then((socket) => {
-                if (socket === undefined || socket.destroyed)
-                    opened(open, place, options, callback);
-                else
-                    callback(null, socket.pause());
-            });
-        },
-        warm(url, count) {
-            if (isClosed)
-                return;
-            const place = placeOf(url.origin);
-            const options = addressOf(url);
-            for (let has = place.alive.size + place.opening; has < count; has += 1)
-                addSpare(open, place, options);
-        },
-        close() {
-            isClosed = true;
-            for (const { waiting } of places.values())
-                for (const spare of waiting)
-                    discard(waiting, spare);
-        },
-    };
-}
-function opened(open, place, options, callback) {
-    const { alive } = place;
-    place.opening += 1;
-    // Neither is always there, whatever the declaration says.
-    open(options, (...[error, socket]) => {
-        place.opening -= 1;
-        if (!socket)
-            return callback(error ?? new Error('no connection'), null);
-        alive.add(socket);
-        socket.once('close', () => alive.delete(socket));
-        callback(null, socket);
-    });
-}
-function addSpare(open, place, options) {
-    const { waiting } = place;
-    const spare = new Promise((resolve) => {
-        opened(open, place, options, (...[, socket]) => {
-            // What comes unasked is a farewell: it is read, so that the end behind it is seen.
-            resolve(socket?.resume());
+    const build = lazy(() => connect(common));
+    const secure = lazy(() => connect({
+        ...common,
+        secureContext: wiring.context(),
+        ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
+        rejectUnauthorized: !wiring.insecure,
+    }));
+    const open = (options, callback) => {
+        if (options.protocol !== 'https:')
+            return build()(options, callback);
+        let shown;
+        // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
+        // before it reports the error, so it is read when the handshake ends, before Node judges it.
+        const socket = secure()(options, (...[error, connected]) => {
+            if (error === null)
+                return callback(null, connected);
+            if (shown !== undefined)
+                wiring.shown.set(error, new external_node_crypto_.X509Certificate(shown));
+            callback(error, null);
         });
-    });
-    waiting.add(spare);
-    void spare.then((socket) => {
-        const drop = () => discard(waiting, spare);
-        if (socket === undefined)
-            return drop();
-        socket.once('close', drop);
-        setTimeout(drop, LONGEST_SILENCE).unref();
+        socket.prependOnceListener('secure', () => {
+            // `getPeerX509Certificate` here would leave Node 20's own check of the name with a certificate without names.
+            shown = socket.getPeerCertificate().raw;
+        });
+    };
+    if (tunnel === undefined)
+        return (options, callback) => attempt(() => open(options, callback), callback);
+    return (options, callback) => {
+        throughProxy(tunnel, options, wiring).then((httpSocket) => attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
+    };
+}
+/** A context that cannot be built is the request's error, not an exception in the dispatcher. */
+function attempt(open, callback) {
+    try {
+        open();
+    }
+    catch (thrown) {
+        callback(thrown, null);
+    }
+}
+/** Builds once, and again only when building failed. */
+function lazy(build) {
+    let built;
+    return () => {
+        built ??= { value: build() };
+        return built.value;
+    };
+}
+function throughProxy(tunnel, target, wiring) {
+    const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
+    const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
+    const https = tunnel.url.protocol === 'https:';
+    return new Promise((resolve, reject) => {
+        const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
+            method: 'CONNECT',
+            host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
+            port: tunnel.url.port || (https ? 443 : 80),
+            path: authority,
+            headers: { host: authority, ...authorization },
+            agent: false,
+            signal: wiring.signal,
+            timeout: wiring.timeout,
+            ...(https ? { secureContext: tunnel.context() } : {}),
+        });
+        request.once('connect', (response, socket, head) => {
+            socket.setTimeout(0);
+            if (response.statusCode !== 200) {
+                socket.destroy();
+                reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
+                return;
+            }
+            if (head.length > 0)
+                socket.unshift(head);
+            resolve(socket);
+        });
+        // Some proxies answer a refusal as if CONNECT were an ordinary request.
+        request.once('response', (response) => {
+            response.destroy();
+            reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
+        });
+        request.once('timeout', () => {
+            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side));
+        });
+        request.once('error', (error) => {
+            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, wiring.side, error));
+        });
+        request.end();
     });
 }
-/** Not when somebody has taken it. */
-function discard(waiting, spare) {
-    if (waiting.delete(spare))
-        void spare.then((socket) => socket?.destroy());
+function proxyRefused(proxy, target, status, words, side) {
+    const hint = status === 407
+        ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
+        : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${(0,core_text/* oneLine */.TN)(words, 200)}".`, {
+        side,
+        status,
+        hint,
+        // A proxy that could not reach the target, or is restarting.
+        transient: status === 502 || status === 503 || status === 504,
+    });
+}
+function proxyFailed(tunnel, target, reason, side, cause) {
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${(0,core_text/* oneLine */.TN)(reason, 200)}.`, {
+        side,
+        cause,
+        hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
+        transient: true,
+    });
 }
 
 ;// CONCATENATED MODULE: ./lib/wire/transport.js
-
 
 
 
@@ -34877,11 +34566,6 @@ function openTransport(options, context) {
     };
     return {
         send,
-        warm(origin, count) {
-            // Behind the requests that are ready now: opening a connection takes half a millisecond, and nobody needs it yet.
-            const ready = (0,promises_.setImmediate)().then(() => (0,promises_.setImmediate)());
-            ready.then(() => routes.warm(origin, proxyFor(origin, context.env), count)).catch(() => undefined);
-        },
         close: async () => {
             cancels.close();
             await routes.close();
@@ -34939,13 +34623,10 @@ function newWay(open) {
         opened.push(one);
         return one;
     };
-    const spares = keepSpares(open());
     return {
-        agent: lazy(() => kept(new agent({ connect: spares.connect }))),
-        lane: lazy(() => kept(openLane(open))),
-        warm: spares.warm,
+        agent: lazy(() => kept(new agent({ connect: open() }))),
+        bulk: lazy(() => kept(openBulkClient(open))),
         async close() {
-            spares.close();
             await Promise.all(opened.map((one) => one.destroy()));
         },
     };
@@ -34982,11 +34663,7 @@ function openRoutes(options, context) {
         close,
         wire(request, proxy) {
             const way = wayOf(request, proxy);
-            return { dispatcher: request.bulk === true ? way.lane() : way.agent(), ...lineOf(request, proxy, context) };
-        },
-        warm(url, proxy, count) {
-            const request = { method: 'GET', url };
-            wayOf(request, proxy).warm(new URL(lineOf(request, proxy, context).origin), count);
+            return { dispatcher: request.bulk === true ? way.bulk() : way.agent(), ...lineOf(request, proxy, context) };
         },
     };
 }
@@ -35653,22 +35330,9 @@ const CEILING = 64;
 /** A longer pause is the retry layer's to refuse; waiting here would only delay its verdict. */
 const LONGEST_PAUSE = 60_000;
 /**
- * Answers slow down when a server has more at once than it can do: recent ones this many times slower than usual, and by
- * this many milliseconds, count as such. Netflix' limiter tolerates 1.5 to 2
- * (https://github.com/Netflix/concurrency-limits, Gradient2Limit); jitter of a few milliseconds is no sign.
- */
-const SLOWER = 2;
-const SLOWER_BY = 100;
-/** Slowness alone, which has other causes where so few are under way, leaves this many at once. */
-const LEAST_WHEN_SLOW = 2;
-/** Moving averages over about so many answers. */
-const RECENT = 8;
-const USUAL = 64;
-/**
- * As many requests at once to an origin as it bears: 429, 503 and answers that come ever later halve the number that is
- * under way (once for all requests that were under way together), it grows by one for every full round of successes. A
- * request holds its place until the answer begins, an upload until its body is sent and answered. A 429 with
- * `Retry-After` stops new requests to the origin for that long.
+ * As many requests at once to an origin as it bears. 429 and 503 halve the number that is under way, once for all requests
+ * that were under way together. Every full round of successes adds one. A request holds its place until the answer begins,
+ * an upload until its body is sent and answered. A 429 with `Retry-After` stops new requests to the origin for that long.
  *
  * A place is never held while waiting for another place of the same side, so nothing can wait for itself: tokens are
  * fetched above this layer, and the two sides of a transfer have a network each.
@@ -35681,16 +35345,12 @@ function pace(context, ceiling = CEILING) {
         origins.set(request.url.origin, origin);
         await enter(origin);
         const { halved, running: crowd } = origin;
-        const began = context.now();
         try {
             const res = await next(request);
-            const slow = isSlow(origin, request, context.now() - began) && crowd > LEAST_WHEN_SLOW;
-            const refused = res.status === 429 || res.status === 503;
-            if (refused || slow) {
+            if (res.status === 429 || res.status === 503) {
                 // A burst that fails together is one sign, not as many as it has requests.
-                const least = refused ? 1 : LEAST_WHEN_SLOW;
                 if (origin.halved === halved)
-                    halve(origin, Math.max(crowd, origin.running), least);
+                    halve(origin, Math.max(crowd, origin.running));
                 if (res.status === 429)
                     pause(origin, (0,http_answer/* retryAfter */.P9)(res, context.now()), context);
             }
@@ -35707,31 +35367,14 @@ function pace(context, ceiling = CEILING) {
     };
 }
 function newOrigin(limit) {
-    return { limit, running: 0, successes: 0, halved: 0, pulses: new Map(), waiting: [], pause: undefined };
+    return { limit, running: 0, successes: 0, halved: 0, waiting: [], pause: undefined };
 }
-/** Half of what was really under way: half of a limit that nobody came near would change nothing. */
-function halve(origin, crowd, least) {
+/** Half of what was under way: half of a limit that the run never reached would change nothing. */
+function halve(origin, crowd) {
     const half = Math.floor(Math.min(origin.limit, crowd) / 2);
-    origin.limit = Math.min(origin.limit, Math.max(least, half));
+    origin.limit = Math.min(origin.limit, Math.max(1, half));
     origin.halved++;
     origin.successes = 0;
-}
-/** PUT and PATCH say nothing: they take as long as their bytes, and OpenShift's PUT of a manifest 3 s for each missing blob. */
-function isSlow(origin, { method }, milliseconds) {
-    if (method === 'PUT' || method === 'PATCH')
-        return false;
-    const pulse = origin.pulses.get(method) ?? { recent: milliseconds, usual: milliseconds };
-    origin.pulses.set(method, pulse);
-    const limit = SLOWER * pulse.usual + SLOWER_BY;
-    // With this bound it takes three to five slow answers: a single one, however late, is no sign.
-    const counted = Math.min(milliseconds, 2 * limit);
-    pulse.recent += (counted - pulse.recent) / RECENT;
-    pulse.usual += (counted - pulse.usual) / USUAL;
-    if (pulse.recent <= limit)
-        return false;
-    // The new usual: only what gets slower still halves again.
-    pulse.usual = pulse.recent;
-    return true;
 }
 async function enter(origin) {
     for (;;) {
@@ -35906,7 +35549,6 @@ function openNetwork(options, context) {
             sends.set(origin.origin, send);
             return send;
         },
-        warm: (origin, count) => transport.warm(origin, Math.min(count, options.ceiling ?? CEILING)),
         close: transport.close,
     };
 }
@@ -35920,7 +35562,7 @@ var oci_reference = __nccwpck_require__(3940);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
 var oci_manifest = __nccwpck_require__(4360);
 ;// CONCATENATED MODULE: ./lib/http/send.js
-/** Where the lane begins to be worth a connection beside those of the small requests. */
+/** From so many bytes on a connection of the bulk client is worth it. */
 const BULK = 1024 * 1024;
 function isBulk(bytes) {
     return bytes > BULK;
@@ -37203,7 +36845,6 @@ function openRepository(options) {
         removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
         inventory,
         evidence: endpoint.evidence,
-        ...(options.warm === undefined ? {} : { expect: options.warm }),
         blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
         async has(descriptor, kind) {
             const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()]);
@@ -37401,7 +37042,7 @@ function createSide(side, options, { network, cluster, api }) {
     const foreign = createForeign(side, options);
     const explicit = cluster === undefined ? explicitLogin(side) : undefined;
     const open = async (reference) => {
-        const address = await side_addressOf(side, cluster, reference);
+        const address = await addressOf(side, cluster, reference);
         const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`);
         const own = (await cluster?.ownsRegistry(base.host, reference.repository)) === true ? cluster : undefined;
         if (own !== undefined && address.plainHttp)
@@ -37417,7 +37058,6 @@ function createSide(side, options, { network, cluster, api }) {
             send: network.as(base, login),
             login,
             repository: path,
-            warm: (count) => network.warm(base, count),
             writes: side.side === 'destination' && !config.dryRun,
             stallTimeout: config.stallTimeout,
             context,
@@ -37506,7 +37146,7 @@ function helpOf(cluster, path) {
     };
 }
 /** A host in the reference, else the side's registry, else what the cluster says. */
-async function side_addressOf(side, cluster, reference) {
+async function addressOf(side, cluster, reference) {
     if (reference.host !== undefined) {
         if (side.registry !== undefined && isConfigured(reference, side))
             return side.registry;
@@ -38758,8 +38398,8 @@ async function* gather(chunks, size = GATHER) {
         throw broken.thrown;
 }
 
-// EXTERNAL MODULE: ./lib/lent.js
-var lent = __nccwpck_require__(154);
+// EXTERNAL MODULE: ./lib/buffer-pool.js
+var buffer_pool = __nccwpck_require__(8568);
 ;// CONCATENATED MODULE: ./lib/copy/tee.js
 
 /**
@@ -38819,7 +38459,7 @@ async function fetchPiece(tee) {
         const step = await tee.stream?.next();
         const piece = step?.done === false ? step.value : undefined;
         if (piece !== undefined) {
-            (0,lent/* share */.uM)(piece, tee.taps.size);
+            (0,buffer_pool/* retain */.aw)(piece, tee.taps.size);
             tee.window.push(piece);
             tee.held += piece.length;
         }
@@ -39075,8 +38715,8 @@ function nameOf(config) {
 
 // EXTERNAL MODULE: ./lib/rows.js
 var rows = __nccwpck_require__(4094);
-// EXTERNAL MODULE: ./lib/side.js + 38 modules
-var lib_side = __nccwpck_require__(129);
+// EXTERNAL MODULE: ./lib/side.js + 36 modules
+var lib_side = __nccwpck_require__(2533);
 ;// CONCATENATED MODULE: ./lib/work.js
 
 

@@ -1,8 +1,12 @@
-import { createContext, Script } from 'node:vm'
+import { runInNewContext } from 'node:vm'
+import Range from 'semver/classes/range.js'
+import type SemVer from 'semver/classes/semver.js'
+import parseSemver from 'semver/functions/parse.js'
+import newestFirst from 'semver/functions/rcompare.js'
+import validRange from 'semver/ranges/valid.js'
 import { z } from 'zod'
 import { quote } from '../core/text.ts'
 import { PromoteError } from '../errors.ts'
-import { compareVersions, inRange, parseRange, parseVersion, type Version } from './semver.ts'
 
 /** Which tags of a repository are meant: those that fit the pattern, and of these the `latest` highest versions. */
 export type Selection = Readonly<{
@@ -11,9 +15,9 @@ export type Selection = Readonly<{
 }>
 
 const LONGEST_PATTERN = 256
-/** Milliseconds for all tags of a repository together; an expression that is not hostile needs one or two. */
+/** Milliseconds for all tags of a repository together; a usual expression needs one or two. */
 const REGEX_BUDGET = 1000
-/** Of counted repetitions, multiplied: the engine expands them, and ends the process when that takes too much memory. */
+/** Counted repetitions, multiplied: V8 expands them, and ends the process when that takes too much memory. */
 const MOST_REPETITIONS = 10_000
 /** Tags of signatures (cosign) and of the fallback for referrers: they travel with their image, not by themselves. */
 const ATTACHMENT = /^sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{64,128})(?:\.(?:sig|att|sbom))?$/
@@ -32,7 +36,7 @@ export const selectionSchema = z.lazy(() =>
         .refine((pattern) => repetitions(pattern) <= MOST_REPETITIONS, `repeats more than ${MOST_REPETITIONS} times`)
         .optional(),
       semver: text()
-        .refine((range) => parseRange(range) !== undefined, 'is no range of versions')
+        .refine((range) => validRange(range) !== null, 'is no range of versions')
         .optional(),
       latest: z.int().min(1).max(1000).optional(),
     })
@@ -57,15 +61,20 @@ export function selectTags(selection: Selection, tags: Iterable<string>): string
   const { pattern, latest } = selection
   const found = pattern === undefined ? candidates : fitting(pattern, candidates)
   if (latest === undefined) return found
-  const versions = found.flatMap((tag) => {
-    const version = parseVersion(tag)
-    const counts = version !== undefined && (pattern !== undefined || version.prerelease.length === 0)
-    return counts ? [{ tag, version }] : []
-  })
-  return versions
-    .sort((a, b) => compareVersions(b.version, a.version))
+  return found
+    .flatMap((tag) => {
+      const version = versionOf(tag)
+      const counts = version !== null && (pattern !== undefined || version.prerelease.length === 0)
+      return counts ? [{ tag, version }] : []
+    })
+    .sort((a, b) => newestFirst(a.version, b.version))
     .slice(0, latest)
     .map(({ tag }) => tag)
+}
+
+/** `1.2.3`, `v1.2.3-rc.1`. A tag cannot have `+`: Helm writes build metadata behind `_` (helm.sh/docs/topics/registries). */
+function versionOf(tag: string): SemVer | null {
+  return /^[vV]?\d\S*$/.test(tag) ? parseSemver(tag.replace(/^V/, 'v').replace('_', '+')) : null
 }
 
 /** For messages and rows: `v1.*`, `/^v1/`, `^1.2`, `latest 3`. */
@@ -77,10 +86,10 @@ export function describeSelection({ pattern, latest }: Selection): string {
 function fitting({ kind, text: pattern }: NonNullable<Selection['pattern']>, tags: readonly string[]): string[] {
   if (kind === 'glob') return tags.filter((tag) => matchesGlob(tag, pattern))
   if (kind === 'regex') return matchRegex(pattern, tags)
-  const range = parseRange(pattern) ?? []
+  const range = new Range(pattern)
   return tags.filter((tag) => {
-    const version: Version | undefined = parseVersion(tag)
-    return version !== undefined && inRange(version, range)
+    const version = versionOf(tag)
+    return version !== null && range.test(version)
   })
 }
 
@@ -120,26 +129,18 @@ function repetitions(pattern: string): number {
 }
 
 /**
- * The expression has to fit the whole tag. Nested repetitions can take longer than anybody waits, and cannot be told from
- * harmless ones by looking: the engine is stopped when the time is over.
+ * The expression has to fit the whole tag. No check of its text tells `(a+)+` from the harmless `\d+(\.\d+)*`, so V8 stops it when
+ * the time is over, which needs a context of its own.
  */
 function matchRegex(pattern: string, tags: readonly string[]): string[] {
+  const find = () => tags.filter((tag) => whole.test(tag))
   const whole = new RegExp(`^(?:${pattern})$`)
-  const sandbox = createContext(
-    { find: () => tags.filter((tag) => whole.test(tag)) },
-    { codeGeneration: { strings: false, wasm: false } },
-  )
   try {
-    return new Script('find()').runInContext(sandbox, { timeout: REGEX_BUDGET })
+    return runInNewContext('find()', { find }, { timeout: REGEX_BUDGET })
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw thrown
-    throw new PromoteError(
-      'USAGE',
-      `The regular expression ${quote(pattern)} takes more than a second for ${tags.length} tags.`,
-      {
-        side: 'input',
-        hint: 'Avoid repetitions inside of repetitions, as in (a+)+; a glob or a range of versions may do as well.',
-      },
-    )
+    const what = `The regular expression ${quote(pattern)} takes more than a second for ${tags.length} tags.`
+    const hint = 'Avoid repetitions inside of repetitions, as in (a+)+; a glob or a range of versions may do as well.'
+    throw new PromoteError('USAGE', what, { side: 'input', hint })
   }
 }

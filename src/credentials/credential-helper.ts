@@ -1,8 +1,7 @@
 import { z } from 'zod'
 import type { Context } from '../context.ts'
-import type { Credential } from '../credential.ts'
+import { basicCredential, type Credential } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
-import { basicCredential } from './renewal.ts'
 import { firstLine, runProgram } from './run-program.ts'
 
 /** What helpers store Docker Hub under. */

@@ -1,10 +1,8 @@
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import type { Context } from '../context.ts'
-import type { Credential } from '../credential.ts'
+import { bearerCredential, type Credential } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
-import { describeIssue } from './auth-entry.ts'
-import { bearerCredential } from './renewal.ts'
 import { firstLine, runProgram } from './run-program.ts'
 
 /** `users[].user.exec` of a kubeconfig (client.authentication.k8s.io, v1 and v1beta1). */
@@ -102,6 +100,13 @@ function readResult(stdout: string, plugin: ExecPlugin, context: Context): ExecR
     clientCertificate: cert && key ? { cert, key: keepPrivateKey(key, context) } : undefined,
     expires: status.expirationTimestamp ? Date.parse(status.expirationTimestamp) : undefined,
   }
+}
+
+/** The first thing that zod found: where and what was expected; never the value. */
+export function describeIssue(error: z.ZodError, within = ''): string {
+  const issue = error.issues[0]
+  const where = [within, issue?.path.join('.') ?? ''].filter((part) => part !== '').join(', ')
+  return `has an unexpected form${where === '' ? '' : ` (${where})`}: ${issue?.message ?? 'unknown'}`
 }
 
 /** A PEM key's secret is between its first and last line: those two stand in innocent texts as well. */

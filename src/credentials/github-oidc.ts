@@ -1,15 +1,10 @@
-import { z } from 'zod'
 import type { Context } from '../context.ts'
-import type { Credential, Login } from '../credential.ts'
+import { ANONYMOUS, bearerCredential, claimsOf, type Issued, type Login, renewableLogin } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
-import { bearerCredential, type Issued, renewableLogin } from './renewal.ts'
 import { firstLine } from './run-program.ts'
 
 /** GitHub's tokens live for minutes: one with less than this left may be refused on its way. */
 const MARGIN = 60_000
-
-/** The one claim that matters here, in seconds since the epoch (RFC 7519 section 4.1.4). */
-const Claims = z.object({ exp: z.number() })
 
 /**
  * Workload identity: the runner's OIDC token is the bearer, for clusters that trust GitHub's issuer. It is fetched when
@@ -30,15 +25,13 @@ export function githubOidcLogin(
     const credential = bearerCredential(token, context)
     if (credential === undefined)
       throw new PromoteError('UNAVAILABLE', 'GitHub gave something that is not a token.', { side })
-    const expires = expiry(token)
-    return { credential, renewAt: expires === undefined ? undefined : expires - MARGIN }
+    const expires = claimsOf(token)?.exp
+    return { credential, renewAt: expires === undefined ? undefined : expires * 1000 - MARGIN }
   }
-  const nothingYet: Issued = { credential: NOT_FETCHED, renewAt: Number.NEGATIVE_INFINITY }
+  const nothingYet = { credential: ANONYMOUS, renewAt: Number.NEGATIVE_INFINITY }
   const what = { describe: `GitHub OIDC token for ${audience}`, renewedBy: 'runner' } as const
   return renewableLogin(what, nothingYet, issue, context)
 }
-
-const NOT_FETCHED: Credential = { kind: 'anonymous' }
 
 function refusal(error: unknown, context: Context, side: Side | undefined): PromoteError {
   const said = firstLine(messageOf(error), context.secrets)
@@ -57,15 +50,4 @@ function refusal(error: unknown, context: Context, side: Side | undefined): Prom
 /** @actions/core writes one sentence over several lines. */
 function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ')
-}
-
-/** Milliseconds; undefined for a token that isn't a JWT with `exp`. */
-function expiry(token: string): number | undefined {
-  try {
-    const claims = Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')
-    const seconds = Claims.safeParse(JSON.parse(claims)).data?.exp
-    return seconds === undefined ? undefined : seconds * 1000
-  } catch {
-    return undefined
-  }
 }

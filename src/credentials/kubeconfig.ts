@@ -1,16 +1,29 @@
 import { dirname, resolve } from 'node:path'
+import { unescape as decoded } from 'node:querystring'
 import { z } from 'zod'
 import type { Context } from '../context.ts'
+import { type FileToRead, fileError, fileOf, readText } from '../core/files.ts'
 import { listed } from '../core/text.ts'
-import { fixedLogin, type Login } from '../credential.ts'
+import {
+  basicCredential,
+  bearerCredential,
+  fixedLogin,
+  type Issued,
+  type Login,
+  renewableLogin,
+  tokenFileLogin,
+} from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import type { Secret } from '../secret.ts'
 import { parseYaml } from '../yaml.ts'
-import { describeIssue } from './auth-entry.ts'
-import { ExecConfig, type ExecPlugin, type ExecResult, keepPrivateKey, runExecPlugin } from './exec-plugin.ts'
-import { type FileToRead, fileError, fileOf, readText } from './read-file.ts'
-import { basicCredential, bearerCredential, type Issued, renewableLogin } from './renewal.ts'
-import { tokenFileLogin } from './token-file.ts'
+import {
+  describeIssue,
+  ExecConfig,
+  type ExecPlugin,
+  type ExecResult,
+  keepPrivateKey,
+  runExecPlugin,
+} from './exec-plugin.ts'
 
 /** A token that ends within this time may be refused on its way. Milliseconds. */
 const MARGIN = 10_000
@@ -29,7 +42,6 @@ export type Kubeconfig = Readonly<{
   login?: Login
   /** PEM both; the key is registered as a secret. */
   clientCertificate?: Readonly<{ cert: string; key: string }>
-  namespace?: string
   proxyUrl?: string
   tlsServerName?: string
 }>
@@ -42,7 +54,7 @@ const Config = z.object({
   contexts: Named,
 })
 const ContextEntry = z.object({
-  context: z.object({ cluster: z.string(), user: z.string().nullish(), namespace: z.string().nullish() }),
+  context: z.object({ cluster: z.string(), user: z.string().nullish() }),
 })
 const ClusterEntry = z.object({
   cluster: z.object({
@@ -98,7 +110,7 @@ export async function readKubeconfig(
     `context ${chosen}`,
     reader,
   ).context
-  const { cluster: clusterName, user: userName, namespace } = parts
+  const { cluster: clusterName, user: userName } = parts
   const entry = pick(config.clusters, 'cluster', clusterName, reader)
   const { cluster } = check(ClusterEntry, entry, `cluster ${clusterName}`, reader)
   const { user } = userName
@@ -112,13 +124,12 @@ export async function readKubeconfig(
     reader,
   )
   const proxyUrl = cluster['proxy-url']
-  if (proxyUrl) keepUrlPassword(proxyUrl, context)
+  if (proxyUrl) keepProxyPassword(proxyUrl, context)
   return {
     server: serverUrl(cluster.server, reader),
     ca,
     insecure: cluster['insecure-skip-tls-verify'] ?? false,
     ...(user ? await waysIn(user, `user ${userName} of the kubeconfig ${reader.file.path}`, cluster, ca, reader) : {}),
-    ...(namespace ? { namespace } : {}),
     ...(proxyUrl ? { proxyUrl } : {}),
     ...(cluster['tls-server-name'] ? { tlsServerName: cluster['tls-server-name'] } : {}),
   }
@@ -140,7 +151,7 @@ async function waysIn(
   const also = own === undefined ? {} : { clientCertificate: own }
   if (user.tokenFile) {
     const path = beside(user.tokenFile, reader)
-    return { login: tokenFileLogin({ describe: `token file of ${who}`, path, side }, context), ...also }
+    return { login: tokenFileLogin(`token file of ${who}`, { path, side }, context), ...also }
   }
   if (user.token) {
     const bearer = bearerCredential(user.token.trim(), context)
@@ -241,20 +252,12 @@ function serverUrl(text: string, reader: Reader): URL {
   return url
 }
 
-function keepUrlPassword(text: string, context: Context): void {
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (!url?.password) return
-  context.secrets.keep(url.password)
-  const secret = context.secrets.keep(decoded(url.password))
-  context.secrets.keepPair(decoded(url.username), secret)
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
+/** An exec plugin is told the proxy and may quote it. */
+function keepProxyPassword(proxy: string, { secrets }: Context): void {
+  const { username, password } = URL.canParse(proxy) ? new URL(proxy) : { username: '', password: '' }
+  if (password === '') return
+  secrets.keep(password)
+  secrets.keepPair(decoded(username), secrets.keep(decoded(password)))
 }
 
 function parse(file: FileToRead): unknown {

@@ -1,9 +1,8 @@
 import { join } from 'node:path'
 import type { Context } from '../context.ts'
-import type { Login } from '../credential.ts'
+import { isAbsent, readText } from '../core/files.ts'
+import { type Login, tokenFileLogin } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
-import { isAbsent, readText } from './read-file.ts'
-import { tokenFileLogin } from './token-file.ts'
 
 /** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
@@ -12,8 +11,6 @@ export type PodCluster = Readonly<{
   api: URL
   /** PEM: the API's CA, and behind it the service CA, which signs the internal registry's certificate on OpenShift. */
   ca: string
-  /** The pod's own. */
-  namespace: string
   /** The pod's service account. */
   login: Login
 }>
@@ -36,8 +33,7 @@ export function podCluster(
     return {
       api: apiUrl(host, port ?? '443', side),
       ca: ca.map((pem) => `${pem.trim()}\n`).join(''),
-      namespace: read('namespace').trim(),
-      login: tokenFileLogin({ describe: "pod's service account", path: join(folder, 'token'), side }, context),
+      login: tokenFileLogin("pod's service account", { path: join(folder, 'token'), side }, context),
     }
   } catch (error) {
     if (!isAbsent(error)) throw error

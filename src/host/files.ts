@@ -1,29 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { appendFile, mkdir, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { decodeText } from '../core/text.ts'
+import { attempt, plainReason } from '../core/files.ts'
 import { PromoteError } from '../errors.ts'
-
-/** Lists of images, CA bundles (a full one has 220 KiB) and credentials are far smaller. */
-const LONGEST_INPUT = 1024 * 1024
-
-/** A text file, or a pipe such as the shell's `<(command)`; at most 1 MiB. Throws an Error that says why not. */
-export function readInput(path: string): string {
-  const file = attempt(() => openSync(path, 'r'))
-  try {
-    const buffer = Buffer.alloc(LONGEST_INPUT + 1)
-    let length = 0
-    for (;;) {
-      const read = attempt(() => readSync(file, buffer, length, buffer.length - length, null))
-      length += read
-      if (length > LONGEST_INPUT) throw new Error('it is larger than 1 MiB')
-      if (read === 0) return decodeText(buffer.subarray(0, length))
-    }
-  } finally {
-    closeSync(file)
-  }
-}
 
 /** Names of the plain files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
 export function listFiles(folder: string): string[] {
@@ -83,30 +63,4 @@ export async function append(path: string, text: string): Promise<void> {
 
 function cannotWrite(path: string, thrown: unknown): PromoteError {
   return new PromoteError('IO', `${path} could not be written: ${plainReason(thrown)}`, { cause: thrown })
-}
-
-function attempt<T>(call: () => T): T {
-  try {
-    return call()
-  } catch (thrown) {
-    throw new Error(plainReason(thrown), { cause: thrown })
-  }
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: 'no such file or folder',
-  EACCES: 'permission denied',
-  EPERM: 'not permitted',
-  EISDIR: 'it is a folder',
-  ENOTDIR: 'a part of the path is no folder',
-  ENAMETOOLONG: 'the path is too long',
-  EEXIST: 'a part of the path is no folder', // what a recursive mkdir says
-  ENOSPC: 'the disk is full',
-  EROFS: 'the file system is read-only',
-}
-
-/** Node's own messages repeat the path, which may be a secret in the wrong place. */
-function plainReason(thrown: unknown): string {
-  const { code = 'unknown error' } = thrown as NodeJS.ErrnoException
-  return REASONS[code] ?? code
 }

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
+import { readInput } from '../core/files.ts'
 import type { Env } from '../inputs/collect.ts'
 import { variableName } from '../inputs/options.ts'
 import { reasonOf } from '../inputs/problems.ts'
-import { isFile, listFiles, readInput } from './files.ts'
+import { isFile, listFiles } from './files.ts'
 
 /** Files of an auth workspace and the option whose value is in them. */
 const VALUES: readonly (readonly [file: string, option: string])[] = [

@@ -1,7 +1,7 @@
 /** Puts the credential of one origin on the requests to that origin, in the form that the server asks for. */
 import type { Context } from '../context.ts'
 import { displayUrl } from '../core/text.ts'
-import type { Credential, Login } from '../credential.ts'
+import { type Credential, type Login, sameCredential } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import { discard, headerAll } from './answer.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
@@ -9,7 +9,7 @@ import { mayAskTokenService, mayReceiveCredential, refuseSecretInAddress } from 
 import { isReplayable } from './redirect.ts'
 import { mergeScopes, splitScopes } from './scope.ts'
 import type { Layer, Req, Res, Send } from './send.ts'
-import { basic, isSame, type Service, type Token, tokenService } from './token-service.ts'
+import { basic, type Service, type Token, tokenService } from './token-service.ts'
 
 export type Access = Readonly<{
   side: Side
@@ -106,7 +106,7 @@ async function showOrRenew(
 async function renew(access: Access, refused: Credential): Promise<Credential | undefined> {
   if (refused.kind === 'anonymous') return undefined
   const renewed = await access.login.renew(refused)
-  return renewed === undefined || isSame(renewed, refused) ? undefined : renewed
+  return renewed === undefined || sameCredential(renewed, refused) ? undefined : renewed
 }
 
 function signed(request: Req, shown: Shown | undefined): Req {

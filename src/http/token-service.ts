@@ -2,7 +2,7 @@
 import * as z from 'zod'
 import type { Context } from '../context.ts'
 import { displayUrl } from '../core/text.ts'
-import type { Credential } from '../credential.ts'
+import { type Credential, sameCredential } from '../credential.ts'
 import { asPromoteError, PromoteError, type Side } from '../errors.ts'
 import type { Secret } from '../secret.ts'
 import { discard, json, registryError } from './answer.ts'
@@ -52,7 +52,7 @@ export function tokenService(side: Side, send: Send, context: Context): TokenSer
   }
   return {
     token: async (service, credential, scopes) => {
-      if (!isSame(owner, credential)) {
+      if (!sameCredential(owner, credential)) {
         held.clear()
         settled.clear()
         owner = credential
@@ -158,16 +158,4 @@ async function tokenRefused(
     redact,
     ...(credential.kind === 'identity' && res.status === 400 ? { code: 'TOKEN_REJECTED' as const } : {}),
   })
-}
-
-/** By content: a login may build its credential anew for every call. */
-export function isSame(one: Credential, other: Credential): boolean {
-  if (one === other) return true
-  if (one.kind === 'basic' && other.kind === 'basic') {
-    return one.username === other.username && one.password.reveal() === other.password.reveal()
-  }
-  if (one.kind === 'bearer' && other.kind === 'bearer') return one.token.reveal() === other.token.reveal()
-  if (one.kind === 'identity' && other.kind === 'identity')
-    return one.refreshToken.reveal() === other.refreshToken.reveal()
-  return one.kind === 'anonymous' && other.kind === 'anonymous'
 }

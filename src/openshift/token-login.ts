@@ -1,6 +1,5 @@
 import type { Context } from '../context.ts'
-import type { Login } from '../credential.ts'
-import { type Issued, renewableLogin } from '../credentials/renewal.ts'
+import { type Issued, type Login, renewableLogin } from '../credential.ts'
 import { asPromoteError, type PromoteError } from '../errors.ts'
 import type { Secret } from '../secret.ts'
 

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
-import { z } from 'zod'
 import { oneLine } from '../core/text.ts'
-import type { Login, RenewedBy } from '../credential.ts'
+import { type Claims, claimsOf, type Login, type RenewedBy } from '../credential.ts'
 import type { Side } from '../errors.ts'
 
 const PREFIX = 'sha256~'
@@ -16,23 +15,6 @@ export function tokenObjectName(token: string): string | undefined {
   return PREFIX + createHash('sha256').update(token.slice(PREFIX.length)).digest('base64url')
 }
 
-const claimsSchema = z.looseObject({
-  exp: z.number().optional(),
-  iss: z.string().optional(),
-  sub: z.string().optional(),
-})
-
-/** The claims of a JWT, unverified: they are for messages only. */
-export function claimsOf(token: string): z.infer<typeof claimsSchema> | undefined {
-  const payload = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(token)?.[1]
-  if (payload === undefined) return undefined
-  try {
-    return claimsSchema.safeParse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))).data
-  } catch {
-    return undefined
-  }
-}
-
 /** Why a server may have refused this token, as far as its shape tells. Nothing of a secret is in the text. */
 export function whyRefused(token: string, now: number): string {
   if (token.startsWith(PREFIX)) return 'It is expired, was revoked (by a logout, say), or belongs to another cluster.'
@@ -43,7 +25,7 @@ export function whyRefused(token: string, now: number): string {
   return 'It has the shape of neither an OpenShift token ("sha256~…") nor a service account token.'
 }
 
-function whyClaims(claims: z.infer<typeof claimsSchema>, now: number): string {
+function whyClaims(claims: Claims, now: number): string {
   const owner = claims.sub === undefined ? '' : ` of ${oneLine(claims.sub, 200)}`
   if (claims.exp !== undefined && claims.exp * 1000 <= now)
     return `The token${owner} expired at ${instant(claims.exp * 1000)}.`

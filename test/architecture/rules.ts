@@ -20,7 +20,7 @@ const STAGES = [...PURE, 'inputs', 'wire', 'http', 'credentials', 'openshift', '
 
 /** Room → what it may import: rooms, or single files of a room. Its own room goes without saying. */
 const SEES: Readonly<Record<string, readonly string[]>> = {
-  core: [],
+  core: ['errors.ts', 'secret.ts'],
   root: PURE,
   oci: PURE,
   inputs: PURE,
@@ -38,7 +38,7 @@ const SEES: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Who touches the outside world: undici, files, child processes, sockets, `process`. */
-const OUTSIDE = ['host', 'wire', 'credentials', 'index', 'store/folder.ts', 'store/archive.ts']
+const OUTSIDE = ['host', 'wire', 'credentials', 'index', 'core/files.ts', 'store/folder.ts', 'store/archive.ts']
 
 /** Built-in modules that only compute. */
 const COMPUTING = [

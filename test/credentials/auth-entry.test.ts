@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { findEntry, helperOf, parseAuthFile } from '../../src/credentials/auth-entry.ts'
+import { findEntry, helperOf, parseAuthFile } from '../../src/credentials/auth-file.ts'
 import { PromoteError } from '../../src/errors.ts'
 import { base64, basic, bearer, identity, openRoom, type Room, refusalOf, shown, textOf } from './room.ts'
 

@@ -62,12 +62,7 @@ describe('the chosen context', () => {
 
   test('is the current one by default', async () => {
     const kube = await read(two)
-    expect([kube.server.href, kube.ca, kube.insecure, kube.namespace]).toEqual([
-      `${SERVER}/`,
-      undefined,
-      false,
-      'team-a',
-    ])
+    expect([kube.server.href, kube.ca, kube.insecure]).toEqual([`${SERVER}/`, undefined, false])
     expect(shown(await kube.login?.current())).toEqual(bearer('jane-token'))
     expect(kube.login?.describe).toContain('jane')
     expect(kube.login?.renewedBy).toBeUndefined()
@@ -76,11 +71,7 @@ describe('the chosen context', () => {
 
   test('or the one that is named; what the others hold does not matter', async () => {
     const kube = await read(two, 'prod')
-    expect([kube.server.href, kube.insecure, 'namespace' in kube]).toEqual([
-      'https://rancher.example/k8s/clusters/c-1',
-      true,
-      false,
-    ])
+    expect([kube.server.href, kube.insecure]).toEqual(['https://rancher.example/k8s/clusters/c-1', true])
     expect(shown(await kube.login?.current())).toEqual(bearer('joe-token'))
   })
 

@@ -13,16 +13,15 @@ beforeEach(() => {
   room.env.KUBERNETES_SERVICE_HOST = '172.30.0.1'
   room.env.KUBERNETES_SERVICE_PORT = '443'
   room.file('sa/ca.crt', CA)
-  room.file('sa/namespace', 'team-a\n')
   room.file('sa/token', 'eyJ.first.x\n')
 })
 afterEach(() => room.close())
 
 const pod = () => podCluster(room.context, { side: 'destination', folder: join(room.folder, 'sa') })
 
-test('address, CA, namespace and account come from the pod', async () => {
-  const { api, ca, namespace, login } = pod()
-  expect([api.href, ca, namespace]).toEqual(['https://172.30.0.1/', CA, 'team-a'])
+test('address, CA and account come from the pod', async () => {
+  const { api, ca, login } = pod()
+  expect([api.href, ca]).toEqual(['https://172.30.0.1/', CA])
   expect(shown(await login.current())).toEqual(bearer('eyJ.first.x'))
   expect(room.masked).toContain('eyJ.first.x')
 })
@@ -61,7 +60,7 @@ test('outside of a pod it says so, and what to give instead', async () => {
   expect(error.message).toContain('KUBERNETES_SERVICE_HOST')
 })
 
-test.each(['ca.crt', 'namespace', 'token'])('without %s the account is missing', async (name) => {
+test.each(['ca.crt', 'token'])('without %s the account is missing', async (name) => {
   rmSync(join(room.folder, 'sa', name))
   const error = await refusalOf(pod)
   expect([error.code, error.side]).toEqual(['CREDENTIAL_MISSING', 'destination'])

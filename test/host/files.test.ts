@@ -2,7 +2,8 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { readlink, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
-import { append, listFiles, readInput, writeWhole } from '../../src/host/files.ts'
+import { readInput } from '../../src/core/files.ts'
+import { append, listFiles, writeWhole } from '../../src/host/files.ts'
 import { inFolder } from './sample.ts'
 
 describe('reading an input file', () => {

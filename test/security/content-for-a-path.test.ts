@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { contentKind } from '../../src/core/content.ts'
-import { fileError } from '../../src/credentials/read-file.ts'
+import { fileError } from '../../src/core/files.ts'
 import { PromoteError } from '../../src/errors.ts'
 import { collect, type Env } from '../../src/inputs/collect.ts'
 import { OPTIONS, variableName } from '../../src/inputs/options.ts'

@@ -94,7 +94,7 @@ export const TOKENS: readonly Situation[] = [
   {
     when: 'the pod has no service account',
     code: 'CREDENTIAL_MISSING',
-    says: 'The service account file … could not be read: there is no such file (ENOENT).',
+    says: 'The service account file … could not be read: no such file or folder.',
     // The folder is the same on every machine, and a pod may be where this runs.
     instead: ({ folder }) => {
       const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443' }

@@ -1,6 +1,6 @@
 import type { Context, Log } from '../../src/context.ts'
+import { readInput } from '../../src/core/files.ts'
 import { asPromoteError, type Code, PromoteError } from '../../src/errors.ts'
-import { readInput } from '../../src/host/files.ts'
 import type { Host } from '../../src/host/host.ts'
 import { collect } from '../../src/inputs/collect.ts'
 import type { Config } from '../../src/inputs/config.ts'

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
-import type { Credential } from '../../src/credential.ts'
-import { bearerCredential, type Issued, renewableLogin, sameCredential } from '../../src/credentials/renewal.ts'
+import { bearerCredential, type Credential, type Issued, renewableLogin, sameCredential } from '../../src/credential.ts'
 import { Secret } from '../../src/secret.ts'
 import { bearer, openRoom, type Room, shown } from './room.ts'
 

@@ -1,0 +1,93 @@
+/** Small files, read whole. Messages name a file and never what is in it; a path may be a secret in the wrong place. */
+import { closeSync, openSync, readSync } from 'node:fs'
+import { PromoteError, type Side } from '../errors.ts'
+import type { Secret } from '../secret.ts'
+import { shownPath } from './content.ts'
+import { decodeText } from './text.ts'
+
+/** Lists, CA bundles (a full one has 220 KiB) and credentials are far smaller; Kubernetes allows a Secret 1 MiB. */
+const LARGEST = 1024 * 1024
+
+/** A text file, or a pipe such as the shell's `<(command)`; at most 1 MiB. Throws an Error that says why not. */
+export function readInput(path: string): string {
+  return decodeText(readBounded(path))
+}
+
+/** For messages: `<what> <path>`. With `text` there is no file: the option has its content. */
+export type FileToRead = Readonly<{ what: string; path: string; side: Side | undefined; text?: Secret }>
+
+/** @param given the path of the file, or its text. */
+export function fileOf(what: string, given: string | Secret, side: Side | undefined): FileToRead {
+  return typeof given === 'string' ? { what, path: given, side } : { what, path: '(given as text)', side, text: given }
+}
+
+/** As `readInput`. Throws IO of the side; `isAbsent` tells a missing file from a broken one. */
+export function readText(file: FileToRead): string {
+  if (file.text !== undefined) return file.text.reveal()
+  let bytes: Buffer
+  try {
+    bytes = readBounded(file.path)
+  } catch (thrown) {
+    const { message, cause } = thrown as Error
+    throw fileError(file, `could not be read: ${message}.`, cause)
+  }
+  try {
+    return decodeText(bytes)
+  } catch (thrown) {
+    throw fileError(file, `${(thrown as Error).message}.`)
+  }
+}
+
+/** An error about a file. The cause is never a parser's: those quote the text. */
+export function fileError(file: FileToRead, problem: string, cause?: unknown, hint?: string): PromoteError {
+  return new PromoteError('IO', `The ${file.what} ${shownPath(file.path)} ${problem}`, { side: file.side, cause, hint })
+}
+
+/** No file of that name, or no such folder. */
+export function isAbsent(error: unknown): boolean {
+  const { code } = (error instanceof PromoteError ? (error.cause ?? {}) : {}) as NodeJS.ErrnoException
+  return code === 'ENOENT' || code === 'ENOTDIR'
+}
+
+function readBounded(path: string): Buffer {
+  const file = attempt(() => openSync(path, 'r'))
+  try {
+    const buffer = Buffer.alloc(LARGEST + 1)
+    let length = 0
+    for (;;) {
+      const read = attempt(() => readSync(file, buffer, length, buffer.length - length, null))
+      length += read
+      if (length > LARGEST) throw new Error('it is larger than 1 MiB')
+      if (read === 0) return buffer.subarray(0, length)
+    }
+  } finally {
+    closeSync(file)
+  }
+}
+
+/** A call of the file system, whose failure says a plain reason. */
+export function attempt<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (thrown) {
+    throw new Error(plainReason(thrown), { cause: thrown })
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file or folder',
+  EACCES: 'permission denied',
+  EPERM: 'not permitted',
+  EISDIR: 'it is a folder',
+  ENOTDIR: 'a part of the path is no folder',
+  ENAMETOOLONG: 'the path is too long',
+  EEXIST: 'a part of the path is no folder', // what a recursive mkdir says
+  ENOSPC: 'the disk is full',
+  EROFS: 'the file system is read-only',
+}
+
+/** Node's own messages repeat the path. */
+export function plainReason(thrown: unknown): string {
+  const { code = 'unknown error' } = thrown as NodeJS.ErrnoException
+  return REASONS[code] ?? code
+}

@@ -26376,6 +26376,112 @@ function shownPath(path) {
 
 /***/ }),
 
+/***/ 2164:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   CD: () => (/* binding */ attempt),
+/* harmony export */   JH: () => (/* binding */ plainReason),
+/* harmony export */   R5: () => (/* binding */ readInput),
+/* harmony export */   W0: () => (/* binding */ isAbsent),
+/* harmony export */   W7: () => (/* binding */ fileOf),
+/* harmony export */   yR: () => (/* binding */ readText),
+/* harmony export */   zS: () => (/* binding */ fileError)
+/* harmony export */ });
+/* harmony import */ var node_fs__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3024);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
+/* harmony import */ var _content_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(1510);
+/* harmony import */ var _text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
+/** Small files, read whole. Messages name a file and never what is in it; a path may be a secret in the wrong place. */
+
+
+
+
+/** Lists, CA bundles (a full one has 220 KiB) and credentials are far smaller; Kubernetes allows a Secret 1 MiB. */
+const LARGEST = 1024 * 1024;
+/** A text file, or a pipe such as the shell's `<(command)`; at most 1 MiB. Throws an Error that says why not. */
+function readInput(path) {
+    return (0,_text_js__WEBPACK_IMPORTED_MODULE_2__/* .decodeText */ .g7)(readBounded(path));
+}
+/** @param given the path of the file, or its text. */
+function fileOf(what, given, side) {
+    return typeof given === 'string' ? { what, path: given, side } : { what, path: '(given as text)', side, text: given };
+}
+/** As `readInput`. Throws IO of the side; `isAbsent` tells a missing file from a broken one. */
+function readText(file) {
+    if (file.text !== undefined)
+        return file.text.reveal();
+    let bytes;
+    try {
+        bytes = readBounded(file.path);
+    }
+    catch (thrown) {
+        const { message, cause } = thrown;
+        throw fileError(file, `could not be read: ${message}.`, cause);
+    }
+    try {
+        return (0,_text_js__WEBPACK_IMPORTED_MODULE_2__/* .decodeText */ .g7)(bytes);
+    }
+    catch (thrown) {
+        throw fileError(file, `${thrown.message}.`);
+    }
+}
+/** An error about a file. The cause is never a parser's: those quote the text. */
+function fileError(file, problem, cause, hint) {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('IO', `The ${file.what} ${(0,_content_js__WEBPACK_IMPORTED_MODULE_3__/* .shownPath */ .pS)(file.path)} ${problem}`, { side: file.side, cause, hint });
+}
+/** No file of that name, or no such folder. */
+function isAbsent(error) {
+    const { code } = (error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG ? (error.cause ?? {}) : {});
+    return code === 'ENOENT' || code === 'ENOTDIR';
+}
+function readBounded(path) {
+    const file = attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_0__.openSync)(path, 'r'));
+    try {
+        const buffer = Buffer.alloc(LARGEST + 1);
+        let length = 0;
+        for (;;) {
+            const read = attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_0__.readSync)(file, buffer, length, buffer.length - length, null));
+            length += read;
+            if (length > LARGEST)
+                throw new Error('it is larger than 1 MiB');
+            if (read === 0)
+                return buffer.subarray(0, length);
+        }
+    }
+    finally {
+        (0,node_fs__WEBPACK_IMPORTED_MODULE_0__.closeSync)(file);
+    }
+}
+/** A call of the file system, whose failure says a plain reason. */
+function attempt(call) {
+    try {
+        return call();
+    }
+    catch (thrown) {
+        throw new Error(plainReason(thrown), { cause: thrown });
+    }
+}
+const REASONS = {
+    ENOENT: 'no such file or folder',
+    EACCES: 'permission denied',
+    EPERM: 'not permitted',
+    EISDIR: 'it is a folder',
+    ENOTDIR: 'a part of the path is no folder',
+    ENAMETOOLONG: 'the path is too long',
+    EEXIST: 'a part of the path is no folder', // what a recursive mkdir says
+    ENOSPC: 'the disk is full',
+    EROFS: 'the file system is read-only',
+};
+/** Node's own messages repeat the path. */
+function plainReason(thrown) {
+    const { code = 'unknown error' } = thrown;
+    return REASONS[code] ?? code;
+}
+
+
+/***/ }),
+
 /***/ 9716:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -26472,752 +26578,31 @@ function decodeText(bytes) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   E: () => (/* binding */ ANONYMOUS),
-/* harmony export */   u: () => (/* binding */ fixedLogin)
+/* harmony export */   E6: () => (/* binding */ ANONYMOUS),
+/* harmony export */   Fr: () => (/* binding */ renewableLogin),
+/* harmony export */   KB: () => (/* binding */ sameCredential),
+/* harmony export */   ds: () => (/* binding */ claimsOf),
+/* harmony export */   fT: () => (/* binding */ bearerCredential),
+/* harmony export */   gp: () => (/* binding */ basicCredential),
+/* harmony export */   rp: () => (/* binding */ tokenFileLogin),
+/* harmony export */   ub: () => (/* binding */ fixedLogin)
 /* harmony export */ });
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
+/* harmony import */ var _core_files_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(2164);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
+
+
+
 const ANONYMOUS = { kind: 'anonymous' };
 /** A login that never changes. */
 function fixedLogin(describe, credential) {
     return { describe, current: async () => credential, renew: async () => undefined };
 }
-
-
-/***/ }),
-
-/***/ 8227:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   M9: () => (/* binding */ parseAuthFile),
-/* harmony export */   Yn: () => (/* binding */ helperOf),
-/* harmony export */   ay: () => (/* binding */ normaliseKey),
-/* harmony export */   n6: () => (/* binding */ describeIssue),
-/* harmony export */   w4: () => (/* binding */ findEntry)
-/* harmony export */ });
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2857);
-/* harmony import */ var _read_file_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5271);
-/* harmony import */ var _renewal_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2258);
-
-
-
-/** One entry of `auths` (docker's `AuthConfig`, containers-auth.json(5)); what isn't read here may have any shape. */
-const Entry = zod__WEBPACK_IMPORTED_MODULE_1__/* .object */ .Ikc({
-    auth: zod__WEBPACK_IMPORTED_MODULE_1__/* .string */ .YjP().nullish(),
-    username: zod__WEBPACK_IMPORTED_MODULE_1__/* .string */ .YjP().nullish(),
-    password: zod__WEBPACK_IMPORTED_MODULE_1__/* .string */ .YjP().nullish(),
-    identitytoken: zod__WEBPACK_IMPORTED_MODULE_1__/* .string */ .YjP().nullish(),
-    registrytoken: zod__WEBPACK_IMPORTED_MODULE_1__/* .string */ .YjP().nullish(),
-});
-const Anything = zod__WEBPACK_IMPORTED_MODULE_1__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_1__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_1__/* .unknown */ .L5J());
-const File = zod__WEBPACK_IMPORTED_MODULE_1__/* .looseObject */ ._H3({
-    auths: Anything.nullish(),
-    credHelpers: Anything.nullish(),
-    credsStore: zod__WEBPACK_IMPORTED_MODULE_1__/* .string */ .YjP().nullish(),
-});
-/**
- * docker's config.json, containers' auth.json, or a `.dockercfg`, which has its hosts at the top (kubernetes.io/dockercfg).
- * Throws IO.
- */
-function parseAuthFile(text, from) {
-    const file = File.safeParse(parseJson(text, from));
-    if (!file.success)
-        throw malformed(from, describeIssue(file.error));
-    const { auths, credHelpers, credsStore } = file.data;
-    const legacy = auths == null && credHelpers == null && credsStore == null;
-    return {
-        from,
-        auths: new Map(Object.entries((legacy ? file.data : auths) ?? {})),
-        credHelpers: new Map(Object.entries(credHelpers ?? {})),
-        credsStore: credsStore || undefined,
-    };
-}
-/** The first thing that zod found: where and what was expected; never the value. */
-function describeIssue(error, within = '') {
-    const issue = error.issues[0];
-    const where = [within, issue?.path.join('.') ?? ''].filter((part) => part !== '').join(', ');
-    return `has an unexpected form${where === '' ? '' : ` (${where})`}: ${issue?.message ?? 'unknown'}`;
-}
-/**
- * The helper named for a host: undefined where there is none; '' is docker's "no helper for this one", which turns
- * `credsStore` off.
- */
-function helperOf(file, host, plainHttp = false) {
-    const [first] = matching(file.credHelpers, host, plainHttp);
-    if (first === undefined)
-        return undefined;
-    const [, name] = first;
-    if (typeof name !== 'string')
-        throw malformed(file.from, 'names a credential helper that is not a string');
-    return name;
-}
-/**
- * The credential of the longest key that fits: `host/a/b`, `host/a`, `host` (containers-auth.json(5)). An empty entry (`{}`)
- * holds none. Throws IO.
- */
-function findEntry(file, key, context) {
-    let mentioned = false;
-    for (const wanted of keysFor(key)) {
-        for (const [entry, value] of matching(file.auths, wanted, key.plainHttp)) {
-            mentioned = true;
-            const credential = readEntry(value, file.from, context);
-            if (credential !== undefined)
-                return { credential, entry, mentioned };
-        }
-    }
-    return { credential: undefined, mentioned };
-}
-function keysFor({ host, repository }) {
-    const parts = repository.split('/').filter((part) => part !== '');
-    return [...parts.map((_, index) => [host, ...parts.slice(0, parts.length - index)].join('/')), host];
-}
-/** Entries for the same place: the key that is the same word for word, other keys without a scheme, keys with one. */
-function matching(entries, wanted, plainHttp = false) {
-    const rank = (raw) => (raw === wanted ? 0 : /^https?:/i.test(raw) ? 2 : 1);
-    const place = normaliseKey(wanted, plainHttp);
-    const fits = [...entries].filter(([raw]) => normaliseKey(raw, plainHttp) === place);
-    return fits.sort(([one], [other]) => rank(one) - rank(other));
-}
-const DOCKER_HUB = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
-/**
- * `host[:port][/namespace…]`, however a key is written. A path after a scheme (docker's `https://host/v1/`) says
- * nothing; without one it's a namespace (containers-auth.json(5)). The default port is left out, as in a URL.
- */
-function normaliseKey(raw, plainHttp = false) {
-    const [, scheme, bare = ''] = /^(?:(https?):\/\/)?(.*)$/is.exec(raw) ?? [];
-    const isHttp = scheme === undefined ? plainHttp : scheme.toLowerCase() === 'http';
-    const slash = bare.indexOf('/');
-    const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase().replace(isHttp ? /:80$/ : /:443$/, '');
-    const rest = slash < 0 || bare !== raw ? '' : bare.slice(slash + 1);
-    const namespace = rest === 'v1/' || rest === 'v2/' ? '' : rest.endsWith('/') ? rest.slice(0, -1) : rest;
-    const name = DOCKER_HUB.has(host) ? 'docker.io' : host;
-    return namespace === '' ? name : `${name}/${namespace}`;
-}
-function readEntry(value, from, context) {
-    const entry = Entry.safeParse(value).data;
-    if (entry === undefined)
-        throw malformed(from, 'has an entry of an unexpected form for this registry');
-    // docker's order: a registry token is sent as it is, an identity token goes before user and password.
-    if (entry.registrytoken) {
-        const bearer = (0,_renewal_js__WEBPACK_IMPORTED_MODULE_2__/* .bearerCredential */ .fT)(entry.registrytoken, context);
-        if (bearer === undefined)
-            throw malformed(from, 'has a registrytoken for this registry that cannot be a token');
-        return bearer;
-    }
-    if (entry.identitytoken)
-        return { kind: 'identity', refreshToken: context.secrets.keep(entry.identitytoken) };
-    if (entry.auth)
-        return decodeAuth(entry.auth, from, context);
-    if (entry.username && entry.password)
-        return (0,_renewal_js__WEBPACK_IMPORTED_MODULE_2__/* .basicCredential */ .gp)(entry.username, entry.password, context);
-    return undefined;
-}
-/** base64 of `user:password`; the password may hold colons and, from old dockers, NULs around it. */
-function decodeAuth(auth, from, context) {
-    context.secrets.keep(auth);
-    const pair = decodeBase64(auth);
-    const colon = pair?.indexOf(':') ?? -1;
-    if (pair === undefined || colon < 1)
-        throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password');
-    return (0,_renewal_js__WEBPACK_IMPORTED_MODULE_2__/* .basicCredential */ .gp)(pair.slice(0, colon), trimNul(pair.slice(colon + 1)), context);
-}
-function decodeBase64(text) {
-    const compact = text.replace(/\s/g, '');
-    if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(compact))
-        return undefined;
-    try {
-        return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(compact, 'base64'));
-    }
-    catch {
-        return undefined;
-    }
-}
-function parseJson(text, from) {
-    try {
-        return JSON.parse(text);
-    }
-    catch {
-        throw malformed(from, 'is not JSON'); // the parser's own message quotes the text
-    }
-}
-function malformed(from, problem) {
-    const hint = 'It should be a docker config.json or a containers auth.json, as docker login or podman login write it.';
-    return (0,_read_file_js__WEBPACK_IMPORTED_MODULE_0__/* .fileError */ .zS)(from, `${problem}.`, undefined, hint);
-}
-function trimNul(text) {
-    let start = 0;
-    let end = text.length;
-    while (start < end && text[start] === '\0')
-        start += 1;
-    while (end > start && text[end - 1] === '\0')
-        end -= 1;
-    return text.slice(start, end);
-}
-
-
-/***/ }),
-
-/***/ 1117:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   githubOidcLogin: () => (/* binding */ githubOidcLogin)
-/* harmony export */ });
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _renewal_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2258);
-/* harmony import */ var _run_program_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6312);
-
-
-
-
-/** GitHub's tokens live for minutes: one with less than this left may be refused on its way. */
-const MARGIN = 60_000;
-/** The one claim that matters here, in seconds since the epoch (RFC 7519 section 4.1.4). */
-const Claims = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ exp: zod__WEBPACK_IMPORTED_MODULE_2__/* .number */ .aig() });
-/**
- * Workload identity: the runner's OIDC token is the bearer, for clusters that trust GitHub's issuer. It is fetched when
- * first needed, again shortly before it expires, and once more when it was refused.
- *
- * @param fetchToken asks the runner (`getIDToken` of @actions/core); its failures become CREDENTIAL_MISSING or UNAVAILABLE.
- */
-function githubOidcLogin(audience, fetchToken, context, side) {
-    const issue = async () => {
-        const token = await fetchToken(audience).catch((error) => {
-            throw refusal(error, context, side);
-        });
-        const credential = (0,_renewal_js__WEBPACK_IMPORTED_MODULE_3__/* .bearerCredential */ .fT)(token, context);
-        if (credential === undefined)
-            throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNAVAILABLE', 'GitHub gave something that is not a token.', { side });
-        const expires = expiry(token);
-        return { credential, renewAt: expires === undefined ? undefined : expires - MARGIN };
-    };
-    const nothingYet = { credential: NOT_FETCHED, renewAt: Number.NEGATIVE_INFINITY };
-    const what = { describe: `GitHub OIDC token for ${audience}`, renewedBy: 'runner' };
-    return (0,_renewal_js__WEBPACK_IMPORTED_MODULE_3__/* .renewableLogin */ .Fr)(what, nothingYet, issue, context);
-}
-const NOT_FETCHED = { kind: 'anonymous' };
-function refusal(error, context, side) {
-    const said = (0,_run_program_js__WEBPACK_IMPORTED_MODULE_1__/* .firstLine */ .T)(messageOf(error), context.secrets);
-    if (/ACTIONS_ID_TOKEN_REQUEST_(URL|TOKEN)/.test(said))
-        return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('CREDENTIAL_MISSING', 'This job may not ask GitHub for an OIDC token.', {
-            side,
-            hint: 'Add to the job (or workflow): permissions: { id-token: write, contents: read }.',
-        });
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNAVAILABLE', `Asking GitHub for an OIDC token failed: ${said}.`, {
-        side,
-        cause: error,
-        hint: 'Run the job again.',
-    });
-}
-/** @actions/core writes one sentence over several lines. */
-function messageOf(error) {
-    return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ');
-}
-/** Milliseconds; undefined for a token that isn't a JWT with `exp`. */
-function expiry(token) {
-    try {
-        const claims = Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8');
-        const seconds = Claims.safeParse(JSON.parse(claims)).data?.exp;
-        return seconds === undefined ? undefined : seconds * 1000;
-    }
-    catch {
-        return undefined;
-    }
-}
-
-
-/***/ }),
-
-/***/ 5907:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-
-// EXPORTS
-__nccwpck_require__.d(__webpack_exports__, {
-  readKubeconfig: () => (/* binding */ readKubeconfig)
-});
-
-// EXTERNAL MODULE: external "node:path"
-var external_node_path_ = __nccwpck_require__(6760);
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/credential.js
-var credential = __nccwpck_require__(9154);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/yaml.js
-var yaml = __nccwpck_require__(1796);
-// EXTERNAL MODULE: ./lib/credentials/auth-entry.js
-var auth_entry = __nccwpck_require__(8227);
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
-var iso = __nccwpck_require__(4377);
-// EXTERNAL MODULE: ./lib/credentials/renewal.js
-var renewal = __nccwpck_require__(2258);
-// EXTERNAL MODULE: ./lib/credentials/run-program.js + 1 modules
-var run_program = __nccwpck_require__(6312);
-;// CONCATENATED MODULE: ./lib/credentials/exec-plugin.js
-
-
-
-
-
-
-/** `users[].user.exec` of a kubeconfig (client.authentication.k8s.io, v1 and v1beta1). */
-const ExecConfig = schemas/* object */.Ikc({
-    apiVersion: schemas/* string */.YjP(),
-    command: schemas/* string */.YjP().min(1),
-    args: schemas/* array */.YOg(schemas/* string */.YjP()).nullish(),
-    env: schemas/* array */.YOg(schemas/* object */.Ikc({ name: schemas/* string */.YjP().min(1), value: schemas/* string */.YjP() })).nullish(),
-    interactiveMode: schemas/* string */.YjP().nullish(),
-    provideClusterInfo: schemas/* boolean */.zMY().nullish(),
-    installHint: schemas/* string */.YjP().nullish(),
-});
-const ExecCredential = schemas/* object */.Ikc({
-    apiVersion: schemas/* string */.YjP(),
-    kind: schemas/* literal */.euz('ExecCredential'),
-    status: schemas/* object */.Ikc({
-        token: schemas/* string */.YjP().nullish(),
-        clientCertificateData: schemas/* string */.YjP().nullish(),
-        clientKeyData: schemas/* string */.YjP().nullish(),
-        expirationTimestamp: iso/* datetime */.w$({ offset: true }).nullish(),
-    }),
-});
-/** Throws LOGIN_UNSUPPORTED for a plugin that needs a person or speaks another version; HELPER when it fails. */
-async function runExecPlugin(plugin, context) {
-    const { config, side } = plugin;
-    const what = `exec plugin ${config.command}`;
-    refuseWhatIsUnsupported(config, what, side);
-    keepNamedSecrets(config, context);
-    const cluster = config.provideClusterInfo ? { cluster: plugin.cluster } : {};
-    const spec = { ...cluster, interactive: false };
-    const info = JSON.stringify({ kind: 'ExecCredential', apiVersion: config.apiVersion, spec });
-    const env = Object.fromEntries((config.env ?? []).map(({ name, value }) => [name, value]));
-    const finished = await (0,run_program/* runProgram */.m)({
-        what,
-        command: commandPath(config.command, plugin.kubeconfig),
-        args: config.args ?? [],
-        input: '',
-        env: { ...env, KUBERNETES_EXEC_INFO: info },
-        side,
-        hint: config.installHint ? (0,run_program/* firstLine */.T)(config.installHint, context.secrets) : `Install ${config.command}.`,
-    }, context);
-    if (finished.exitCode === 0)
-        return readResult(finished.stdout, plugin, context);
-    const said = (0,run_program/* firstLine */.T)(finished.stderr, context.secrets);
-    throw failed(what, `failed (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`, side);
-}
-function refuseWhatIsUnsupported(config, what, side) {
-    const refuse = (problem, hint) => {
-        throw new errors/* PromoteError */.jG('LOGIN_UNSUPPORTED', `The ${what} ${problem}.`, { side, hint });
-    };
-    if (config.interactiveMode === 'Always')
-        refuse('needs a person at a terminal (interactiveMode: Always)', 'Use another user of the kubeconfig, or a token.');
-    if (!/^client\.authentication\.k8s\.io\/v1(beta1)?$/.test(config.apiVersion))
-        refuse('has an apiVersion other than client.authentication.k8s.io/v1 or v1beta1', 'Update the kubeconfig.');
-}
-function readResult(stdout, plugin, context) {
-    const what = `exec plugin ${plugin.config.command}`;
-    let json;
-    try {
-        json = JSON.parse(stdout);
-    }
-    catch {
-        throw failed(what, 'printed something that is not JSON.', plugin.side);
-    }
-    const answer = ExecCredential.safeParse(json);
-    if (!answer.success)
-        throw failed(what, `${(0,auth_entry/* describeIssue */.n6)(answer.error)}.`, plugin.side);
-    const { apiVersion, status } = answer.data;
-    if (apiVersion !== plugin.config.apiVersion)
-        throw failed(what, `answered in another version than ${plugin.config.apiVersion}.`, plugin.side);
-    const credential = status.token ? (0,renewal/* bearerCredential */.fT)(status.token, context) : undefined;
-    if (status.token && credential === undefined)
-        throw failed(what, 'gave something that is not a token.', plugin.side);
-    const { clientCertificateData: cert, clientKeyData: key } = status;
-    if ((cert ? 1 : 0) !== (key ? 1 : 0) || (credential === undefined && !cert))
-        throw failed(what, 'gave neither a token nor a client certificate with its key.', plugin.side);
-    return {
-        credential,
-        clientCertificate: cert && key ? { cert, key: keepPrivateKey(key, context) } : undefined,
-        expires: status.expirationTimestamp ? Date.parse(status.expirationTimestamp) : undefined,
-    };
-}
-/** A PEM key's secret is between its first and last line: those two stand in innocent texts as well. */
-function keepPrivateKey(pem, context) {
-    const body = pem.split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('-----'));
-    context.secrets.keep(body.join('\n'));
-    return pem;
-}
-/** A failing plugin may quote what it was given: `--client-secret=…`, `--token …`, AZURE_CLIENT_SECRET. */
-function keepNamedSecrets(config, context) {
-    const secretive = /secret|password|token|key/i;
-    for (const { name, value } of config.env ?? [])
-        if (secretive.test(name))
-            context.secrets.keep(value);
-    const args = config.args ?? [];
-    args.forEach((arg, index) => {
-        const [name = '', ...rest] = arg.split('=');
-        if (!name.startsWith('-') || !secretive.test(name))
-            return;
-        const value = rest.length > 0 ? rest.join('=') : args[index + 1];
-        // Also what begins with a hyphen: one in 64 secrets in base64url does, and another flag that is hidden harms nobody.
-        if (value !== undefined)
-            context.secrets.keep(value);
-    });
-}
-/** client-go: a name is looked up in PATH, anything with a separator is relative to the kubeconfig. */
-function commandPath(command, kubeconfig) {
-    return /[/\\]/.test(command) ? (0,external_node_path_.resolve)((0,external_node_path_.dirname)(kubeconfig), command) : command;
-}
-function failed(what, problem, side) {
-    return new errors/* PromoteError */.jG('HELPER', `The ${what} ${problem}`, {
-        side,
-        hint: 'Run it by hand with the same arguments, or use a token.',
-    });
-}
-
-// EXTERNAL MODULE: ./lib/credentials/read-file.js
-var read_file = __nccwpck_require__(5271);
-// EXTERNAL MODULE: ./lib/credentials/token-file.js
-var token_file = __nccwpck_require__(5386);
-;// CONCATENATED MODULE: ./lib/credentials/kubeconfig.js
-
-
-
-
-
-
-
-
-
-
-
-/** A token that ends within this time may be refused on its way. Milliseconds. */
-const MARGIN = 10_000;
-const PEM = {
-    CERTIFICATE: /-----BEGIN [A-Z ]*CERTIFICATE-----/,
-    'PRIVATE KEY': /-----BEGIN [A-Z ]*PRIVATE KEY-----/,
-};
-const Named = schemas/* array */.YOg(schemas/* looseObject */._H3({ name: schemas/* string */.YjP() })).nullish();
-const Config = schemas/* object */.Ikc({
-    'current-context': schemas/* string */.YjP().nullish(),
-    clusters: Named,
-    users: Named,
-    contexts: Named,
-});
-const ContextEntry = schemas/* object */.Ikc({
-    context: schemas/* object */.Ikc({ cluster: schemas/* string */.YjP(), user: schemas/* string */.YjP().nullish(), namespace: schemas/* string */.YjP().nullish() }),
-});
-const ClusterEntry = schemas/* object */.Ikc({
-    cluster: schemas/* object */.Ikc({
-        server: schemas/* string */.YjP(),
-        'certificate-authority': schemas/* string */.YjP().nullish(),
-        'certificate-authority-data': schemas/* string */.YjP().nullish(),
-        'insecure-skip-tls-verify': schemas/* boolean */.zMY().nullish(),
-        'tls-server-name': schemas/* string */.YjP().nullish(),
-        'proxy-url': schemas/* string */.YjP().nullish(),
-        extensions: schemas/* array */.YOg(schemas/* object */.Ikc({ name: schemas/* string */.YjP(), extension: schemas/* unknown */.L5J().optional() })).nullish(),
-    }),
-});
-const User = schemas/* object */.Ikc({
-    token: schemas/* string */.YjP().nullish(),
-    tokenFile: schemas/* string */.YjP().nullish(),
-    username: schemas/* string */.YjP().nullish(),
-    password: schemas/* string */.YjP().nullish(),
-    'client-certificate': schemas/* string */.YjP().nullish(),
-    'client-certificate-data': schemas/* string */.YjP().nullish(),
-    'client-key': schemas/* string */.YjP().nullish(),
-    'client-key-data': schemas/* string */.YjP().nullish(),
-    exec: ExecConfig.nullish(),
-    'auth-provider': schemas/* unknown */.L5J().optional(),
-    as: schemas/* unknown */.L5J().optional(),
-    'as-uid': schemas/* unknown */.L5J().optional(),
-    'as-groups': schemas/* unknown */.L5J().optional(),
-    'as-user-extra': schemas/* unknown */.L5J().optional(),
-});
-const UserEntry = schemas/* object */.Ikc({ user: User.nullish() });
-/**
- * A kubeconfig that was given explicitly, by path or as text, YAML or JSON, and one of its contexts (default: its current one). Its exec
- * plugin is run at once. Throws IO (unreadable, malformed, parts missing), HELPER (plugin), LOGIN_UNSUPPORTED.
- */
-async function readKubeconfig(given, contextName, context, side) {
-    const reader = { file: (0,read_file/* fileOf */.W7)('kubeconfig', given, side), side, context };
-    const config = check(Config, parse(reader.file), '', reader);
-    const chosen = contextName ?? config['current-context'];
-    if (!chosen)
-        throw broken(reader, 'has no current-context.', `Name one of its contexts: ${names(config.contexts)}.`);
-    const parts = check(ContextEntry, pick(config.contexts, 'context', chosen, reader), `context ${chosen}`, reader).context;
-    const { cluster: clusterName, user: userName, namespace } = parts;
-    const entry = pick(config.clusters, 'cluster', clusterName, reader);
-    const { cluster } = check(ClusterEntry, entry, `cluster ${clusterName}`, reader);
-    const { user } = userName
-        ? check(UserEntry, pick(config.users, 'user', userName, reader), `user ${userName}`, reader)
-        : { user: undefined };
-    const ca = pem(cluster['certificate-authority-data'], cluster['certificate-authority'], 'certificate-authority', 'CERTIFICATE', reader);
-    const proxyUrl = cluster['proxy-url'];
-    if (proxyUrl)
-        keepUrlPassword(proxyUrl, context);
-    return {
-        server: serverUrl(cluster.server, reader),
-        ca,
-        insecure: cluster['insecure-skip-tls-verify'] ?? false,
-        ...(user ? await waysIn(user, `user ${userName} of the kubeconfig ${reader.file.path}`, cluster, ca, reader) : {}),
-        ...(namespace ? { namespace } : {}),
-        ...(proxyUrl ? { proxyUrl } : {}),
-        ...(cluster['tls-server-name'] ? { tlsServerName: cluster['tls-server-name'] } : {}),
-    };
-}
-/** client-go's order where several are given: tokenFile, token, exec plugin, user and password. */
-async function waysIn(user, who, cluster, ca, reader) {
-    kubeconfig_refuseWhatIsUnsupported(user, who, reader);
-    const { context, side } = reader;
-    const own = clientCertificate(user, reader);
-    const also = own === undefined ? {} : { clientCertificate: own };
-    if (user.tokenFile) {
-        const path = beside(user.tokenFile, reader);
-        return { login: (0,token_file/* tokenFileLogin */.r)({ describe: `token file of ${who}`, path, side }, context), ...also };
-    }
-    if (user.token) {
-        const bearer = (0,renewal/* bearerCredential */.fT)(user.token.trim(), context);
-        if (bearer === undefined)
-            throw broken(reader, 'has a token with characters that no token has.');
-        return { login: (0,credential/* fixedLogin */.u)(`token of ${who}`, bearer), ...also };
-    }
-    if (user.exec) {
-        const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: reader.file.path, side };
-        return { ...also, ...(await execWaysIn(plugin, who, context)) };
-    }
-    if (!user.username || user.password == null)
-        return also;
-    return { login: (0,credential/* fixedLogin */.u)(`password of ${who}`, (0,renewal/* basicCredential */.gp)(user.username, user.password, context)), ...also };
-}
-function kubeconfig_refuseWhatIsUnsupported(user, who, { side }) {
-    const refuse = (problem, hint) => {
-        throw new errors/* PromoteError */.jG('LOGIN_UNSUPPORTED', `The ${who} ${problem}.`, { side, hint });
-    };
-    if (user['auth-provider'] != null)
-        refuse('logs in by an auth-provider, which Kubernetes removed in 1.26', 'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.');
-    const impersonates = [user.as, user['as-uid'], user['as-groups'], user['as-user-extra']].some((value) => value != null);
-    if (impersonates)
-        refuse('acts as somebody else ("as"), which is not supported', 'Use a user of its own rights.');
-}
-async function execWaysIn(plugin, who, context) {
-    const first = await runExecPlugin(plugin, context);
-    const { clientCertificate: own } = first;
-    const also = own === undefined ? {} : { clientCertificate: own };
-    const issued = issuedBy(first);
-    if (issued === undefined)
-        return also;
-    const again = async () => issuedBy(await runExecPlugin(plugin, context));
-    const what = { describe: `exec plugin of ${who}`, renewedBy: 'plugin' };
-    return { login: (0,renewal/* renewableLogin */.Fr)(what, issued, again, context), ...also };
-}
-function issuedBy({ credential, expires }) {
-    return credential && { credential, renewAt: expires === undefined ? undefined : expires - MARGIN };
-}
-/** The shape of `spec.cluster` (client.authentication.k8s.io/v1, Cluster). */
-function execCluster(cluster, ca) {
-    const extension = cluster.extensions?.find(({ name }) => name === 'client.authentication.k8s.io/exec');
-    return {
-        server: cluster.server,
-        'tls-server-name': cluster['tls-server-name'] ?? undefined,
-        'insecure-skip-tls-verify': cluster['insecure-skip-tls-verify'] ?? undefined,
-        'certificate-authority-data': ca && Buffer.from(ca, 'utf8').toString('base64'),
-        'proxy-url': cluster['proxy-url'] ?? undefined,
-        config: extension?.extension,
-    };
-}
-function clientCertificate(user, reader) {
-    const data = user['client-key-data'];
-    if (data)
-        reader.context.secrets.keep(data);
-    const key = pem(data, user['client-key'], 'client-key', 'PRIVATE KEY', reader);
-    const cert = pem(user['client-certificate-data'], user['client-certificate'], 'client-certificate', 'CERTIFICATE', reader);
-    if (key !== undefined)
-        keepPrivateKey(key, reader.context);
-    if (cert === undefined && key === undefined)
-        return undefined;
-    if (cert === undefined || key === undefined)
-        throw broken(reader, 'has a client certificate without its key, or a key without its certificate.');
-    return { cert, key };
-}
-/** PEM from the data (base64) or the file; the data goes first, as in client-go. */
-function pem(data, path, name, label, reader) {
-    if (!data && !path)
-        return undefined;
-    const text = data
-        ? Buffer.from(data, 'base64').toString('utf8')
-        : (0,read_file/* readText */.yR)({ what: `${name} file`, path: beside(path ?? '', reader), side: reader.side });
-    if (PEM[label].test(text))
-        return text;
-    throw broken(reader, data ? `has a ${name}-data that is not base64 of PEM.` : `names a ${name} that is not PEM.`);
-}
-function serverUrl(text, reader) {
-    const url = URL.canParse(text) ? new URL(text) : undefined;
-    const hint = 'It should look like https://api.example.com:6443.';
-    if (url?.protocol !== 'https:')
-        throw broken(reader, 'has a server that is not an https URL.', hint);
-    if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '')
-        throw broken(reader, 'has a server URL with a user, a query or a fragment in it.', hint);
-    return url;
-}
-function keepUrlPassword(text, context) {
-    const url = URL.canParse(text) ? new URL(text) : undefined;
-    if (!url?.password)
-        return;
-    context.secrets.keep(url.password);
-    const secret = context.secrets.keep(decoded(url.password));
-    context.secrets.keepPair(decoded(url.username), secret);
-}
-function decoded(text) {
-    try {
-        return decodeURIComponent(text);
-    }
-    catch {
-        return text;
-    }
-}
-function parse(file) {
-    const text = (0,read_file/* readText */.yR)(file);
-    try {
-        return (0,yaml/* parseYaml */.h)(text, { repeatedKeys: true });
-    }
-    catch (error) {
-        throw (0,read_file/* fileError */.zS)(file, `${error.message}.`);
-    }
-}
-function check(schema, value, where, reader) {
-    const result = schema.safeParse(value);
-    if (result.success)
-        return result.data;
-    throw broken(reader, `${(0,auth_entry/* describeIssue */.n6)(result.error, where)}.`);
-}
-function pick(list, kind, name, reader) {
-    const found = list?.find((entry) => entry.name === name);
-    if (found !== undefined)
-        return found;
-    throw broken(reader, `has no ${kind} named ${name}.`, `It has: ${names(list)}.`);
-}
-function names(list) {
-    const all = list?.map((entry) => entry.name) ?? [];
-    return all.length === 0 ? 'none' : (0,core_text/* listed */.KE)(all);
-}
-function beside(path, { file }) {
-    return (0,external_node_path_.resolve)((0,external_node_path_.dirname)(file.path), path);
-}
-function broken(reader, problem, hint) {
-    return (0,read_file/* fileError */.zS)(reader.file, problem, undefined, hint);
-}
-
-
-/***/ }),
-
-/***/ 5271:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   W0: () => (/* binding */ isAbsent),
-/* harmony export */   W7: () => (/* binding */ fileOf),
-/* harmony export */   yR: () => (/* binding */ readText),
-/* harmony export */   zS: () => (/* binding */ fileError)
-/* harmony export */ });
-/* unused harmony export readBounded */
-/* harmony import */ var node_fs__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3024);
-/* harmony import */ var _core_content_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(1510);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
-
-
-
-
-/** Auth files, kubeconfigs and tokens are kilobytes; Kubernetes itself allows a Secret 1 MiB. */
-const LARGEST = 1024 * 1024;
-/** @param given the path of the file, or its text. */
-function fileOf(what, given, side) {
-    return typeof given === 'string' ? { what, path: given, side } : { what, path: '(given as text)', side, text: given };
-}
-/** Reads at most 1 MiB, pipes (`/dev/fd/63`) included. Throws IO; `isAbsent` tells a missing file from a broken one. */
-function readBounded(file) {
-    try {
-        return readAtMost(file.path, LARGEST + 1);
-    }
-    catch (error) {
-        throw fileError(file, `could not be read: ${reason(error)}.`, error);
-    }
-}
-function readText(file) {
-    try {
-        return file.text?.reveal() ?? (0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .decodeText */ .g7)(readBounded(file));
-    }
-    catch (error) {
-        throw error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG ? error : fileError(file, `${error.message}.`);
-    }
-}
-/** An error about a file. The cause is never a parser's: those quote what they stumbled on. */
-function fileError(file, problem, cause, hint) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('IO', `The ${file.what} ${(0,_core_content_js__WEBPACK_IMPORTED_MODULE_3__/* .shownPath */ .pS)(file.path)} ${problem}`, { side: file.side, cause, hint });
-}
-/** No file of that name, or no such folder. */
-function isAbsent(error) {
-    const code = errno(error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG ? error.cause : error);
-    return code === 'ENOENT' || code === 'ENOTDIR';
-}
-function readAtMost(path, limit) {
-    const handle = (0,node_fs__WEBPACK_IMPORTED_MODULE_0__.openSync)(path, 'r');
-    try {
-        const parts = [];
-        let total = 0;
-        for (;;) {
-            const part = Buffer.alloc(Math.min(64 * 1024, limit - total));
-            const count = (0,node_fs__WEBPACK_IMPORTED_MODULE_0__.readSync)(handle, part);
-            if (count === 0)
-                return Buffer.concat(parts, total);
-            parts.push(part.subarray(0, count));
-            total += count;
-            if (total === limit)
-                throw Object.assign(new Error('file too large'), { code: 'EFBIG' });
-        }
-    }
-    finally {
-        (0,node_fs__WEBPACK_IMPORTED_MODULE_0__.closeSync)(handle);
-    }
-}
-const REASONS = {
-    ENOENT: 'there is no such file',
-    ENOTDIR: 'there is no such file',
-    EACCES: 'permission denied',
-    EPERM: 'permission denied',
-    EISDIR: 'it is a folder',
-    EFBIG: 'it is larger than 1 MiB',
-};
-function reason(error) {
-    const code = errno(error) ?? 'unknown error';
-    return REASONS[code] === undefined ? code : `${REASONS[code]} (${code})`;
-}
-function errno(error) {
-    const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
-    return typeof code === 'string' ? code : undefined;
-}
-
-
-/***/ }),
-
-/***/ 2258:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   Fr: () => (/* binding */ renewableLogin),
-/* harmony export */   fT: () => (/* binding */ bearerCredential),
-/* harmony export */   gp: () => (/* binding */ basicCredential)
-/* harmony export */ });
-/* unused harmony export sameCredential */
 /** A clock that is off, or a file that can't be read just now, must not make every request ask again. Milliseconds. */
 const PAUSE = 10_000;
 /**
- * A login that can be asked again: a rotated file, a helper, an exec plugin. `issue` runs once at a time, whoever
- * waits for it; when it gives nothing, the credential at hand stays.
+ * A login that can be asked again: a rotated file, a helper, an exec plugin. `issue` runs once at a time, for all callers
+ * that wait for it; when it gives nothing, the credential at hand stays.
  */
 function renewableLogin({ describe, renewedBy }, first, issue, context) {
     let latest = first;
@@ -27250,14 +26635,40 @@ function renewableLogin({ describe, renewedBy }, first, issue, context) {
         },
     };
 }
-function sameCredential(a, b) {
-    if (a.kind === 'basic' && b.kind === 'basic')
-        return a.username === b.username && a.password.reveal() === b.password.reveal();
-    if (a.kind === 'bearer' && b.kind === 'bearer')
-        return a.token.reveal() === b.token.reveal();
-    if (a.kind === 'identity' && b.kind === 'identity')
-        return a.refreshToken.reveal() === b.refreshToken.reveal();
-    return a.kind === 'anonymous' && b.kind === 'anonymous';
+/** client-go looks at a token file again after a minute (transport/token_source.go); the kubelet rotates at 80% of its life. */
+const READ_AGAIN = 60_000;
+/** The bearer token in a file that may be rotated while the run goes on. Throws IO when it holds none at the start. */
+function tokenFileLogin(describe, file, context) {
+    const from = { ...file, what: 'token file' };
+    const read = () => {
+        const credential = bearerCredential((0,_core_files_js__WEBPACK_IMPORTED_MODULE_0__/* .readText */ .yR)(from).trim(), context);
+        if (credential !== undefined)
+            return { credential, renewAt: context.now() + READ_AGAIN };
+        throw (0,_core_files_js__WEBPACK_IMPORTED_MODULE_0__/* .fileError */ .zS)(from, 'holds no token.', undefined, 'It should hold the token alone, on one line.');
+    };
+    const readAgain = async () => {
+        try {
+            return read();
+        }
+        catch (error) {
+            if (!(error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG))
+                throw error;
+            // The token read before may still be good; the server decides.
+            context.log.warn(`${error.message} The token read before stays in use.`);
+            return undefined;
+        }
+    };
+    return renewableLogin({ describe, renewedBy: 'file' }, read(), readAgain, context);
+}
+/** By content: a login may build its credential anew for every call. */
+function sameCredential(one, other) {
+    if (one.kind === 'basic' && other.kind === 'basic')
+        return one.username === other.username && one.password.reveal() === other.password.reveal();
+    if (one.kind === 'bearer' && other.kind === 'bearer')
+        return one.token.reveal() === other.token.reveal();
+    if (one.kind === 'identity' && other.kind === 'identity')
+        return one.refreshToken.reveal() === other.refreshToken.reveal();
+    return one.kind === 'anonymous' && other.kind === 'anonymous';
 }
 /** User and password, with the base64 form that Basic sends kept as well. */
 function basicCredential(username, password, context) {
@@ -27272,6 +26683,458 @@ function basicCredential(username, password, context) {
 function bearerCredential(token, context) {
     const secret = context.secrets.keep(token);
     return /^[\x21-\x7e]+$/.test(token) ? { kind: 'bearer', token: secret } : undefined;
+}
+/** The claims of a JSON Web Token that are read here, unverified: for messages, and for the time of the next one. */
+const claimsSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .looseObject */ ._H3({
+    /** Seconds since the epoch (RFC 7519 section 4.1.4). */
+    exp: zod__WEBPACK_IMPORTED_MODULE_2__/* .number */ .aig().optional(),
+    sub: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().optional(),
+});
+/** Undefined for a token that is not a JSON Web Token. */
+function claimsOf(token) {
+    const payload = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(token)?.[1];
+    if (payload === undefined)
+        return undefined;
+    try {
+        return claimsSchema.safeParse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))).data;
+    }
+    catch {
+        return undefined;
+    }
+}
+
+
+/***/ }),
+
+/***/ 4249:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Ah: () => (/* binding */ runExecPlugin),
+/* harmony export */   n6: () => (/* binding */ describeIssue),
+/* harmony export */   oW: () => (/* binding */ ExecConfig),
+/* harmony export */   s6: () => (/* binding */ keepPrivateKey)
+/* harmony export */ });
+/* harmony import */ var node_path__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(6760);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(4377);
+/* harmony import */ var _credential_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9154);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(452);
+/* harmony import */ var _run_program_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6312);
+
+
+
+
+
+/** `users[].user.exec` of a kubeconfig (client.authentication.k8s.io, v1 and v1beta1). */
+const ExecConfig = zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
+    apiVersion: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP(),
+    command: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().min(1),
+    args: zod__WEBPACK_IMPORTED_MODULE_4__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP()).nullish(),
+    env: zod__WEBPACK_IMPORTED_MODULE_4__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({ name: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().min(1), value: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP() })).nullish(),
+    interactiveMode: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+    provideClusterInfo: zod__WEBPACK_IMPORTED_MODULE_4__/* .boolean */ .zMY().nullish(),
+    installHint: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+});
+const ExecCredential = zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
+    apiVersion: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP(),
+    kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .literal */ .euz('ExecCredential'),
+    status: zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
+        token: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+        clientCertificateData: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+        clientKeyData: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+        expirationTimestamp: zod__WEBPACK_IMPORTED_MODULE_5__/* .datetime */ .w$({ offset: true }).nullish(),
+    }),
+});
+/** Throws LOGIN_UNSUPPORTED for a plugin that needs a person or speaks another version; HELPER when it fails. */
+async function runExecPlugin(plugin, context) {
+    const { config, side } = plugin;
+    const what = `exec plugin ${config.command}`;
+    refuseWhatIsUnsupported(config, what, side);
+    keepNamedSecrets(config, context);
+    const cluster = config.provideClusterInfo ? { cluster: plugin.cluster } : {};
+    const spec = { ...cluster, interactive: false };
+    const info = JSON.stringify({ kind: 'ExecCredential', apiVersion: config.apiVersion, spec });
+    const env = Object.fromEntries((config.env ?? []).map(({ name, value }) => [name, value]));
+    const finished = await (0,_run_program_js__WEBPACK_IMPORTED_MODULE_3__/* .runProgram */ .m)({
+        what,
+        command: commandPath(config.command, plugin.kubeconfig),
+        args: config.args ?? [],
+        input: '',
+        env: { ...env, KUBERNETES_EXEC_INFO: info },
+        side,
+        hint: config.installHint ? (0,_run_program_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(config.installHint, context.secrets) : `Install ${config.command}.`,
+    }, context);
+    if (finished.exitCode === 0)
+        return readResult(finished.stdout, plugin, context);
+    const said = (0,_run_program_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(finished.stderr, context.secrets);
+    throw failed(what, `failed (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`, side);
+}
+function refuseWhatIsUnsupported(config, what, side) {
+    const refuse = (problem, hint) => {
+        throw new _errors_js__WEBPACK_IMPORTED_MODULE_2__/* .PromoteError */ .jG('LOGIN_UNSUPPORTED', `The ${what} ${problem}.`, { side, hint });
+    };
+    if (config.interactiveMode === 'Always')
+        refuse('needs a person at a terminal (interactiveMode: Always)', 'Use another user of the kubeconfig, or a token.');
+    if (!/^client\.authentication\.k8s\.io\/v1(beta1)?$/.test(config.apiVersion))
+        refuse('has an apiVersion other than client.authentication.k8s.io/v1 or v1beta1', 'Update the kubeconfig.');
+}
+function readResult(stdout, plugin, context) {
+    const what = `exec plugin ${plugin.config.command}`;
+    let json;
+    try {
+        json = JSON.parse(stdout);
+    }
+    catch {
+        throw failed(what, 'printed something that is not JSON.', plugin.side);
+    }
+    const answer = ExecCredential.safeParse(json);
+    if (!answer.success)
+        throw failed(what, `${describeIssue(answer.error)}.`, plugin.side);
+    const { apiVersion, status } = answer.data;
+    if (apiVersion !== plugin.config.apiVersion)
+        throw failed(what, `answered in another version than ${plugin.config.apiVersion}.`, plugin.side);
+    const credential = status.token ? (0,_credential_js__WEBPACK_IMPORTED_MODULE_1__/* .bearerCredential */ .fT)(status.token, context) : undefined;
+    if (status.token && credential === undefined)
+        throw failed(what, 'gave something that is not a token.', plugin.side);
+    const { clientCertificateData: cert, clientKeyData: key } = status;
+    if ((cert ? 1 : 0) !== (key ? 1 : 0) || (credential === undefined && !cert))
+        throw failed(what, 'gave neither a token nor a client certificate with its key.', plugin.side);
+    return {
+        credential,
+        clientCertificate: cert && key ? { cert, key: keepPrivateKey(key, context) } : undefined,
+        expires: status.expirationTimestamp ? Date.parse(status.expirationTimestamp) : undefined,
+    };
+}
+/** The first thing that zod found: where and what was expected; never the value. */
+function describeIssue(error, within = '') {
+    const issue = error.issues[0];
+    const where = [within, issue?.path.join('.') ?? ''].filter((part) => part !== '').join(', ');
+    return `has an unexpected form${where === '' ? '' : ` (${where})`}: ${issue?.message ?? 'unknown'}`;
+}
+/** A PEM key's secret is between its first and last line: those two stand in innocent texts as well. */
+function keepPrivateKey(pem, context) {
+    const body = pem.split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('-----'));
+    context.secrets.keep(body.join('\n'));
+    return pem;
+}
+/** A failing plugin may quote what it was given: `--client-secret=…`, `--token …`, AZURE_CLIENT_SECRET. */
+function keepNamedSecrets(config, context) {
+    const secretive = /secret|password|token|key/i;
+    for (const { name, value } of config.env ?? [])
+        if (secretive.test(name))
+            context.secrets.keep(value);
+    const args = config.args ?? [];
+    args.forEach((arg, index) => {
+        const [name = '', ...rest] = arg.split('=');
+        if (!name.startsWith('-') || !secretive.test(name))
+            return;
+        const value = rest.length > 0 ? rest.join('=') : args[index + 1];
+        // Also what begins with a hyphen: one in 64 secrets in base64url does, and another flag that is hidden harms nobody.
+        if (value !== undefined)
+            context.secrets.keep(value);
+    });
+}
+/** client-go: a name is looked up in PATH, anything with a separator is relative to the kubeconfig. */
+function commandPath(command, kubeconfig) {
+    return /[/\\]/.test(command) ? (0,node_path__WEBPACK_IMPORTED_MODULE_0__.resolve)((0,node_path__WEBPACK_IMPORTED_MODULE_0__.dirname)(kubeconfig), command) : command;
+}
+function failed(what, problem, side) {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_2__/* .PromoteError */ .jG('HELPER', `The ${what} ${problem}`, {
+        side,
+        hint: 'Run it by hand with the same arguments, or use a token.',
+    });
+}
+
+
+/***/ }),
+
+/***/ 1117:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   githubOidcLogin: () => (/* binding */ githubOidcLogin)
+/* harmony export */ });
+/* harmony import */ var _credential_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9154);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
+/* harmony import */ var _run_program_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(6312);
+
+
+
+/** GitHub's tokens live for minutes: one with less than this left may be refused on its way. */
+const MARGIN = 60_000;
+/**
+ * Workload identity: the runner's OIDC token is the bearer, for clusters that trust GitHub's issuer. It is fetched when
+ * first needed, again shortly before it expires, and once more when it was refused.
+ *
+ * @param fetchToken asks the runner (`getIDToken` of @actions/core); its failures become CREDENTIAL_MISSING or UNAVAILABLE.
+ */
+function githubOidcLogin(audience, fetchToken, context, side) {
+    const issue = async () => {
+        const token = await fetchToken(audience).catch((error) => {
+            throw refusal(error, context, side);
+        });
+        const credential = (0,_credential_js__WEBPACK_IMPORTED_MODULE_0__/* .bearerCredential */ .fT)(token, context);
+        if (credential === undefined)
+            throw new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('UNAVAILABLE', 'GitHub gave something that is not a token.', { side });
+        const expires = (0,_credential_js__WEBPACK_IMPORTED_MODULE_0__/* .claimsOf */ .ds)(token)?.exp;
+        return { credential, renewAt: expires === undefined ? undefined : expires * 1000 - MARGIN };
+    };
+    const nothingYet = { credential: _credential_js__WEBPACK_IMPORTED_MODULE_0__/* .ANONYMOUS */ .E6, renewAt: Number.NEGATIVE_INFINITY };
+    const what = { describe: `GitHub OIDC token for ${audience}`, renewedBy: 'runner' };
+    return (0,_credential_js__WEBPACK_IMPORTED_MODULE_0__/* .renewableLogin */ .Fr)(what, nothingYet, issue, context);
+}
+function refusal(error, context, side) {
+    const said = (0,_run_program_js__WEBPACK_IMPORTED_MODULE_2__/* .firstLine */ .T)(messageOf(error), context.secrets);
+    if (/ACTIONS_ID_TOKEN_REQUEST_(URL|TOKEN)/.test(said))
+        return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('CREDENTIAL_MISSING', 'This job may not ask GitHub for an OIDC token.', {
+            side,
+            hint: 'Add to the job (or workflow): permissions: { id-token: write, contents: read }.',
+        });
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('UNAVAILABLE', `Asking GitHub for an OIDC token failed: ${said}.`, {
+        side,
+        cause: error,
+        hint: 'Run the job again.',
+    });
+}
+/** @actions/core writes one sentence over several lines. */
+function messageOf(error) {
+    return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ');
+}
+
+
+/***/ }),
+
+/***/ 3551:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   readKubeconfig: () => (/* binding */ readKubeconfig)
+/* harmony export */ });
+/* harmony import */ var node_path__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(6760);
+/* harmony import */ var node_querystring__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(1792);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(2857);
+/* harmony import */ var _core_files_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2164);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_8__ = __nccwpck_require__(9716);
+/* harmony import */ var _credential_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9154);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(452);
+/* harmony import */ var _yaml_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1796);
+/* harmony import */ var _exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(4249);
+
+
+
+
+
+
+
+
+
+/** A token that ends within this time may be refused on its way. Milliseconds. */
+const MARGIN = 10_000;
+const PEM = {
+    CERTIFICATE: /-----BEGIN [A-Z ]*CERTIFICATE-----/,
+    'PRIVATE KEY': /-----BEGIN [A-Z ]*PRIVATE KEY-----/,
+};
+const Named = zod__WEBPACK_IMPORTED_MODULE_7__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_7__/* .looseObject */ ._H3({ name: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP() })).nullish();
+const Config = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
+    'current-context': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+    clusters: Named,
+    users: Named,
+    contexts: Named,
+});
+const ContextEntry = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
+    context: zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ cluster: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP(), user: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish() }),
+});
+const ClusterEntry = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
+    cluster: zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
+        server: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP(),
+        'certificate-authority': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+        'certificate-authority-data': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+        'insecure-skip-tls-verify': zod__WEBPACK_IMPORTED_MODULE_7__/* .boolean */ .zMY().nullish(),
+        'tls-server-name': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+        'proxy-url': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+        extensions: zod__WEBPACK_IMPORTED_MODULE_7__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ name: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP(), extension: zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional() })).nullish(),
+    }),
+});
+const User = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
+    token: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+    tokenFile: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+    username: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+    password: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+    'client-certificate': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+    'client-certificate-data': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+    'client-key': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+    'client-key-data': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+    exec: _exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .ExecConfig */ .oW.nullish(),
+    'auth-provider': zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
+    as: zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
+    'as-uid': zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
+    'as-groups': zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
+    'as-user-extra': zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
+});
+const UserEntry = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ user: User.nullish() });
+/**
+ * A kubeconfig that was given explicitly, by path or as text, YAML or JSON, and one of its contexts (default: its current one). Its exec
+ * plugin is run at once. Throws IO (unreadable, malformed, parts missing), HELPER (plugin), LOGIN_UNSUPPORTED.
+ */
+async function readKubeconfig(given, contextName, context, side) {
+    const reader = { file: (0,_core_files_js__WEBPACK_IMPORTED_MODULE_2__/* .fileOf */ .W7)('kubeconfig', given, side), side, context };
+    const config = check(Config, parse(reader.file), '', reader);
+    const chosen = contextName ?? config['current-context'];
+    if (!chosen)
+        throw broken(reader, 'has no current-context.', `Name one of its contexts: ${names(config.contexts)}.`);
+    const parts = check(ContextEntry, pick(config.contexts, 'context', chosen, reader), `context ${chosen}`, reader).context;
+    const { cluster: clusterName, user: userName } = parts;
+    const entry = pick(config.clusters, 'cluster', clusterName, reader);
+    const { cluster } = check(ClusterEntry, entry, `cluster ${clusterName}`, reader);
+    const { user } = userName
+        ? check(UserEntry, pick(config.users, 'user', userName, reader), `user ${userName}`, reader)
+        : { user: undefined };
+    const ca = pem(cluster['certificate-authority-data'], cluster['certificate-authority'], 'certificate-authority', 'CERTIFICATE', reader);
+    const proxyUrl = cluster['proxy-url'];
+    if (proxyUrl)
+        keepProxyPassword(proxyUrl, context);
+    return {
+        server: serverUrl(cluster.server, reader),
+        ca,
+        insecure: cluster['insecure-skip-tls-verify'] ?? false,
+        ...(user ? await waysIn(user, `user ${userName} of the kubeconfig ${reader.file.path}`, cluster, ca, reader) : {}),
+        ...(proxyUrl ? { proxyUrl } : {}),
+        ...(cluster['tls-server-name'] ? { tlsServerName: cluster['tls-server-name'] } : {}),
+    };
+}
+/** client-go's order where several are given: tokenFile, token, exec plugin, user and password. */
+async function waysIn(user, who, cluster, ca, reader) {
+    refuseWhatIsUnsupported(user, who, reader);
+    const { context, side } = reader;
+    const own = clientCertificate(user, reader);
+    const also = own === undefined ? {} : { clientCertificate: own };
+    if (user.tokenFile) {
+        const path = beside(user.tokenFile, reader);
+        return { login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .tokenFileLogin */ .rp)(`token file of ${who}`, { path, side }, context), ...also };
+    }
+    if (user.token) {
+        const bearer = (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .bearerCredential */ .fT)(user.token.trim(), context);
+        if (bearer === undefined)
+            throw broken(reader, 'has a token with characters that no token has.');
+        return { login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .fixedLogin */ .ub)(`token of ${who}`, bearer), ...also };
+    }
+    if (user.exec) {
+        const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: reader.file.path, side };
+        return { ...also, ...(await execWaysIn(plugin, who, context)) };
+    }
+    if (!user.username || user.password == null)
+        return also;
+    return { login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .fixedLogin */ .ub)(`password of ${who}`, (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .basicCredential */ .gp)(user.username, user.password, context)), ...also };
+}
+function refuseWhatIsUnsupported(user, who, { side }) {
+    const refuse = (problem, hint) => {
+        throw new _errors_js__WEBPACK_IMPORTED_MODULE_4__/* .PromoteError */ .jG('LOGIN_UNSUPPORTED', `The ${who} ${problem}.`, { side, hint });
+    };
+    if (user['auth-provider'] != null)
+        refuse('logs in by an auth-provider, which Kubernetes removed in 1.26', 'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.');
+    const impersonates = [user.as, user['as-uid'], user['as-groups'], user['as-user-extra']].some((value) => value != null);
+    if (impersonates)
+        refuse('acts as somebody else ("as"), which is not supported', 'Use a user of its own rights.');
+}
+async function execWaysIn(plugin, who, context) {
+    const first = await (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .runExecPlugin */ .Ah)(plugin, context);
+    const { clientCertificate: own } = first;
+    const also = own === undefined ? {} : { clientCertificate: own };
+    const issued = issuedBy(first);
+    if (issued === undefined)
+        return also;
+    const again = async () => issuedBy(await (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .runExecPlugin */ .Ah)(plugin, context));
+    const what = { describe: `exec plugin of ${who}`, renewedBy: 'plugin' };
+    return { login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .renewableLogin */ .Fr)(what, issued, again, context), ...also };
+}
+function issuedBy({ credential, expires }) {
+    return credential && { credential, renewAt: expires === undefined ? undefined : expires - MARGIN };
+}
+/** The shape of `spec.cluster` (client.authentication.k8s.io/v1, Cluster). */
+function execCluster(cluster, ca) {
+    const extension = cluster.extensions?.find(({ name }) => name === 'client.authentication.k8s.io/exec');
+    return {
+        server: cluster.server,
+        'tls-server-name': cluster['tls-server-name'] ?? undefined,
+        'insecure-skip-tls-verify': cluster['insecure-skip-tls-verify'] ?? undefined,
+        'certificate-authority-data': ca && Buffer.from(ca, 'utf8').toString('base64'),
+        'proxy-url': cluster['proxy-url'] ?? undefined,
+        config: extension?.extension,
+    };
+}
+function clientCertificate(user, reader) {
+    const data = user['client-key-data'];
+    if (data)
+        reader.context.secrets.keep(data);
+    const key = pem(data, user['client-key'], 'client-key', 'PRIVATE KEY', reader);
+    const cert = pem(user['client-certificate-data'], user['client-certificate'], 'client-certificate', 'CERTIFICATE', reader);
+    if (key !== undefined)
+        (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .keepPrivateKey */ .s6)(key, reader.context);
+    if (cert === undefined && key === undefined)
+        return undefined;
+    if (cert === undefined || key === undefined)
+        throw broken(reader, 'has a client certificate without its key, or a key without its certificate.');
+    return { cert, key };
+}
+/** PEM from the data (base64) or the file; the data goes first, as in client-go. */
+function pem(data, path, name, label, reader) {
+    if (!data && !path)
+        return undefined;
+    const text = data
+        ? Buffer.from(data, 'base64').toString('utf8')
+        : (0,_core_files_js__WEBPACK_IMPORTED_MODULE_2__/* .readText */ .yR)({ what: `${name} file`, path: beside(path ?? '', reader), side: reader.side });
+    if (PEM[label].test(text))
+        return text;
+    throw broken(reader, data ? `has a ${name}-data that is not base64 of PEM.` : `names a ${name} that is not PEM.`);
+}
+function serverUrl(text, reader) {
+    const url = URL.canParse(text) ? new URL(text) : undefined;
+    const hint = 'It should look like https://api.example.com:6443.';
+    if (url?.protocol !== 'https:')
+        throw broken(reader, 'has a server that is not an https URL.', hint);
+    if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '')
+        throw broken(reader, 'has a server URL with a user, a query or a fragment in it.', hint);
+    return url;
+}
+/** An exec plugin is told the proxy and may quote it. */
+function keepProxyPassword(proxy, { secrets }) {
+    const { username, password } = URL.canParse(proxy) ? new URL(proxy) : { username: '', password: '' };
+    if (password === '')
+        return;
+    secrets.keep(password);
+    secrets.keepPair((0,node_querystring__WEBPACK_IMPORTED_MODULE_1__.unescape)(username), secrets.keep((0,node_querystring__WEBPACK_IMPORTED_MODULE_1__.unescape)(password)));
+}
+function parse(file) {
+    const text = (0,_core_files_js__WEBPACK_IMPORTED_MODULE_2__/* .readText */ .yR)(file);
+    try {
+        return (0,_yaml_js__WEBPACK_IMPORTED_MODULE_5__/* .parseYaml */ .h)(text, { repeatedKeys: true });
+    }
+    catch (error) {
+        throw (0,_core_files_js__WEBPACK_IMPORTED_MODULE_2__/* .fileError */ .zS)(file, `${error.message}.`);
+    }
+}
+function check(schema, value, where, reader) {
+    const result = schema.safeParse(value);
+    if (result.success)
+        return result.data;
+    throw broken(reader, `${(0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .describeIssue */ .n6)(result.error, where)}.`);
+}
+function pick(list, kind, name, reader) {
+    const found = list?.find((entry) => entry.name === name);
+    if (found !== undefined)
+        return found;
+    throw broken(reader, `has no ${kind} named ${name}.`, `It has: ${names(list)}.`);
+}
+function names(list) {
+    const all = list?.map((entry) => entry.name) ?? [];
+    return all.length === 0 ? 'none' : (0,_core_text_js__WEBPACK_IMPORTED_MODULE_8__/* .listed */ .KE)(all);
+}
+function beside(path, { file }) {
+    return (0,node_path__WEBPACK_IMPORTED_MODULE_0__.resolve)((0,node_path__WEBPACK_IMPORTED_MODULE_0__.dirname)(file.path), path);
+}
+function broken(reader, problem, hint) {
+    return (0,_core_files_js__WEBPACK_IMPORTED_MODULE_2__/* .fileError */ .zS)(reader.file, problem, undefined, hint);
 }
 
 
@@ -27430,48 +27293,6 @@ function inheritable({ env, secrets }) {
 
 /***/ }),
 
-/***/ 5386:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   r: () => (/* binding */ tokenFileLogin)
-/* harmony export */ });
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _read_file_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(5271);
-/* harmony import */ var _renewal_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2258);
-
-
-
-/** client-go looks at a token file again after a minute (transport/token_source.go); the kubelet rotates at 80% of its life. */
-const READ_AGAIN = 60_000;
-/** The bearer token in a file that may be rotated while the run goes on. Throws IO when it holds none at the start. */
-function tokenFileLogin(file, context) {
-    const read = () => ({ credential: readToken(file, context), renewAt: context.now() + READ_AGAIN });
-    const readAgain = async () => {
-        try {
-            return read();
-        }
-        catch (error) {
-            if (!(error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG))
-                throw error;
-            // The token at hand may well be good still; the server decides.
-            context.log.warn(`${error.message} The token read before stays in use.`);
-            return undefined;
-        }
-    };
-    return (0,_renewal_js__WEBPACK_IMPORTED_MODULE_2__/* .renewableLogin */ .Fr)({ describe: file.describe, renewedBy: 'file' }, read(), readAgain, context);
-}
-function readToken(file, context) {
-    const from = { what: 'token file', path: file.path, side: file.side };
-    const credential = (0,_renewal_js__WEBPACK_IMPORTED_MODULE_2__/* .bearerCredential */ .fT)((0,_read_file_js__WEBPACK_IMPORTED_MODULE_1__/* .readText */ .yR)(from).trim(), context);
-    if (credential !== undefined)
-        return credential;
-    throw (0,_read_file_js__WEBPACK_IMPORTED_MODULE_1__/* .fileError */ .zS)(from, 'holds no token.', undefined, 'It should hold the token alone, on one line.');
-}
-
-
-/***/ }),
-
 /***/ 452:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -27540,6 +27361,8 @@ __nccwpck_require__.d(__webpack_exports__, {
 var promises_ = __nccwpck_require__(8500);
 // EXTERNAL MODULE: ./node_modules/zod/v4/core/core.js
 var core = __nccwpck_require__(8532);
+// EXTERNAL MODULE: ./lib/core/files.js
+var files = __nccwpck_require__(2164);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/core/content.js
@@ -28533,30 +28356,9 @@ var external_node_path_ = __nccwpck_require__(6760);
 
 
 
-/** Lists of images, CA bundles (a full one has 220 KiB) and credentials are far smaller. */
-const LONGEST_INPUT = 1024 * 1024;
-/** A text file, or a pipe such as the shell's `<(command)`; at most 1 MiB. Throws an Error that says why not. */
-function readInput(path) {
-    const file = attempt(() => (0,external_node_fs_.openSync)(path, 'r'));
-    try {
-        const buffer = Buffer.alloc(LONGEST_INPUT + 1);
-        let length = 0;
-        for (;;) {
-            const read = attempt(() => (0,external_node_fs_.readSync)(file, buffer, length, buffer.length - length, null));
-            length += read;
-            if (length > LONGEST_INPUT)
-                throw new Error('it is larger than 1 MiB');
-            if (read === 0)
-                return (0,core_text/* decodeText */.g7)(buffer.subarray(0, length));
-        }
-    }
-    finally {
-        (0,external_node_fs_.closeSync)(file);
-    }
-}
 /** Names of the plain files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
 function listFiles(folder) {
-    return attempt(() => (0,external_node_fs_.readdirSync)(folder))
+    return (0,files/* attempt */.CD)(() => (0,external_node_fs_.readdirSync)(folder))
         .filter((name) => !name.startsWith('..') && isFile((0,external_node_path_.join)(folder, name)))
         .sort();
 }
@@ -28611,31 +28413,7 @@ async function append(path, text) {
     });
 }
 function cannotWrite(path, thrown) {
-    return new errors/* PromoteError */.jG('IO', `${path} could not be written: ${plainReason(thrown)}`, { cause: thrown });
-}
-function attempt(call) {
-    try {
-        return call();
-    }
-    catch (thrown) {
-        throw new Error(plainReason(thrown), { cause: thrown });
-    }
-}
-const REASONS = {
-    ENOENT: 'no such file or folder',
-    EACCES: 'permission denied',
-    EPERM: 'not permitted',
-    EISDIR: 'it is a folder',
-    ENOTDIR: 'a part of the path is no folder',
-    ENAMETOOLONG: 'the path is too long',
-    EEXIST: 'a part of the path is no folder', // what a recursive mkdir says
-    ENOSPC: 'the disk is full',
-    EROFS: 'the file system is read-only',
-};
-/** Node's own messages repeat the path, which may be a secret in the wrong place. */
-function plainReason(thrown) {
-    const { code = 'unknown error' } = thrown;
-    return REASONS[code] ?? code;
+    return new errors/* PromoteError */.jG('IO', `${path} could not be written: ${(0,files/* plainReason */.JH)(thrown)}`, { cause: thrown });
 }
 
 ;// CONCATENATED MODULE: ./lib/host/lines.js
@@ -29694,6 +29472,7 @@ function artifactLines({ images }) {
 
 
 
+
 /** Files of an auth workspace and the option whose value is in them. */
 const VALUES = [
     ['username', 'username'],
@@ -29764,7 +29543,7 @@ function filesOf(folder, workspace, problems) {
 }
 function read(path, problems) {
     try {
-        return isFile(path) ? readInput(path) : '';
+        return isFile(path) ? (0,files/* readInput */.R5)(path) : '';
     }
     catch (thrown) {
         problems.push(`${path} cannot be read: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
@@ -29904,8 +29683,8 @@ async function conduct(surroundings) {
 }
 function readConfig(argv, host) {
     const { env, problems } = host.inputs();
-    const collected = collect(argv, env, readInput);
-    const config = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, readInput);
+    const collected = collect(argv, env, files/* readInput */.R5);
+    const config = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, files/* readInput */.R5);
     host.begin(config);
     for (const warning of collected.warnings ?? [])
         host.log.warn(warning);
@@ -32868,7 +32647,7 @@ function refused(reply, kube, describe, token) {
 }
 /** Whether the API accepts this token now. An unclear answer counts as yes: nothing is renewed on a guess. */
 async function isAlive(network, kube, token) {
-    const send = network.as(kube.url, (0,credential/* fixedLogin */.u)('the token in question', { kind: 'bearer', token }));
+    const send = network.as(kube.url, (0,credential/* fixedLogin */.ub)('the token in question', { kind: 'bearer', token }));
     const reply = await (0,kubernetes/* kubernetes */.pm)(kube.url, kube.side, send, kube.context).request('POST', REVIEWS, { body: REVIEW });
     return reply.status !== 401;
 }
@@ -32902,7 +32681,7 @@ async function remove(issued, network, kube) {
     if (name === undefined)
         return;
     try {
-        const send = network.as(kube.url, (0,credential/* fixedLogin */.u)('the token to delete', { kind: 'bearer', token: issued.token }));
+        const send = network.as(kube.url, (0,credential/* fixedLogin */.ub)('the token to delete', { kind: 'bearer', token: issued.token }));
         const reply = await (0,kubernetes/* kubernetes */.pm)(kube.url, kube.side, send, kube.context).request('DELETE', (0,kubernetes/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, { body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' }, afterCancel: true });
         // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
         const isGone = [401, 404].includes(reply.status) && (0,kubernetes/* statusOf */.c2)(reply) !== undefined;
@@ -33416,8 +33195,6 @@ function service_account_refused(reply, tried, kube, { namespace, name }, user) 
     });
 }
 
-// EXTERNAL MODULE: ./lib/credentials/renewal.js
-var renewal = __nccwpck_require__(2258);
 ;// CONCATENATED MODULE: ./lib/openshift/token-login.js
 
 
@@ -33453,7 +33230,7 @@ function tokenLogin(issuer, first, context) {
         return issued();
     };
     const issued = () => ({ credential: { kind: 'bearer', token: current.token }, renewAt });
-    return (0,renewal/* renewableLogin */.Fr)({ describe: issuer.describe, renewedBy: 'cluster' }, issued(), issue, context);
+    return (0,credential/* renewableLogin */.Fr)({ describe: issuer.describe, renewedBy: 'cluster' }, issued(), issue, context);
 }
 function renewalOf({ expires }, context) {
     return expires === undefined ? undefined : expires - Math.min(MARGIN, (expires - context.now()) / 10);
@@ -33591,10 +33368,9 @@ async function registryLogin(entry, user, access, context) {
 /* harmony export */   j0: () => (/* binding */ afterRefusal),
 /* harmony export */   uJ: () => (/* binding */ tokenObjectName)
 /* harmony export */ });
-/* unused harmony export claimsOf */
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2857);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
+/* harmony import */ var _credential_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9154);
 
 
 
@@ -33609,28 +33385,11 @@ function tokenObjectName(token) {
         return undefined;
     return PREFIX + (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(token.slice(PREFIX.length)).digest('base64url');
 }
-const claimsSchema = zod__WEBPACK_IMPORTED_MODULE_1__/* .looseObject */ ._H3({
-    exp: zod__WEBPACK_IMPORTED_MODULE_1__/* .number */ .aig().optional(),
-    iss: zod__WEBPACK_IMPORTED_MODULE_1__/* .string */ .YjP().optional(),
-    sub: zod__WEBPACK_IMPORTED_MODULE_1__/* .string */ .YjP().optional(),
-});
-/** The claims of a JWT, unverified: they are for messages only. */
-function claimsOf(token) {
-    const payload = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(token)?.[1];
-    if (payload === undefined)
-        return undefined;
-    try {
-        return claimsSchema.safeParse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))).data;
-    }
-    catch {
-        return undefined;
-    }
-}
 /** Why a server may have refused this token, as far as its shape tells. Nothing of a secret is in the text. */
 function whyRefused(token, now) {
     if (token.startsWith(PREFIX))
         return 'It is expired, was revoked (by a logout, say), or belongs to another cluster.';
-    const claims = claimsOf(token);
+    const claims = (0,_credential_js__WEBPACK_IMPORTED_MODULE_1__/* .claimsOf */ .ds)(token);
     if (claims !== undefined)
         return whyClaims(claims, now);
     if (/^[\w-]{43}$/.test(token))
@@ -35255,19 +35014,17 @@ __nccwpck_require__.d(__webpack_exports__, {
 });
 
 // EXTERNAL MODULE: ./lib/credential.js
-var credential = __nccwpck_require__(9154);
+var lib_credential = __nccwpck_require__(9154);
 // EXTERNAL MODULE: external "node:path"
 var external_node_path_ = __nccwpck_require__(6760);
-// EXTERNAL MODULE: ./lib/core/content.js
-var content = __nccwpck_require__(1510);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/credentials/auth-entry.js
-var auth_entry = __nccwpck_require__(8227);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
 var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/credentials/renewal.js
-var renewal = __nccwpck_require__(2258);
+// EXTERNAL MODULE: ./lib/core/content.js
+var content = __nccwpck_require__(1510);
+// EXTERNAL MODULE: ./lib/core/files.js
+var files = __nccwpck_require__(2164);
+// EXTERNAL MODULE: ./lib/errors.js
+var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/credentials/run-program.js + 1 modules
 var run_program = __nccwpck_require__(6312);
 ;// CONCATENATED MODULE: ./lib/credentials/credential-helper.js
@@ -35344,7 +35101,7 @@ function toCredential(answer, context) {
         return undefined;
     if (answer.Username === '<token>')
         return { kind: 'identity', refreshToken: context.secrets.keep(answer.Secret) };
-    return (0,renewal/* basicCredential */.gp)(answer.Username ?? '', answer.Secret, context);
+    return (0,lib_credential/* basicCredential */.gp)(answer.Username ?? '', answer.Secret, context);
 }
 function parseAnswer(stdout) {
     try {
@@ -35358,9 +35115,10 @@ function plainText(stdout) {
     return stdout.includes('{') ? '' : stdout;
 }
 
-// EXTERNAL MODULE: ./lib/credentials/read-file.js
-var read_file = __nccwpck_require__(5271);
+// EXTERNAL MODULE: ./lib/credentials/exec-plugin.js
+var exec_plugin = __nccwpck_require__(4249);
 ;// CONCATENATED MODULE: ./lib/credentials/auth-file.js
+
 
 
 
@@ -35382,7 +35140,7 @@ async function loginFromAuthFiles(key, options, context) {
         const login = await loginFrom(path, key, options, context).catch((error) => {
             if (!(error instanceof errors/* PromoteError */.jG) || error.code !== 'IO')
                 throw error;
-            if (!(0,read_file/* isAbsent */.W0)(error))
+            if (!(0,files/* isAbsent */.W0)(error))
                 warnOnce(path, `${error.message} It is left out.`, context);
             return undefined;
         });
@@ -35416,28 +35174,28 @@ async function loginFrom(given, key, options, context) {
     loginsOfRun.set(context.secrets, logins);
     const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place]);
     const what = { describe: first.describe, renewedBy: 'file' };
-    const login = logins.get(id) ?? (0,renewal/* renewableLogin */.Fr)(what, first, () => lookIn(given, key, options, context, true), context);
+    const login = logins.get(id) ?? (0,lib_credential/* renewableLogin */.Fr)(what, first, () => lookIn(given, key, options, context, true), context);
     logins.set(id, login);
     return login;
 }
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
 async function lookIn(given, key, options, context, again) {
-    const from = (0,read_file/* fileOf */.W7)('auth file', given, options.side);
+    const from = (0,files/* fileOf */.W7)('auth file', given, options.side);
     const { path } = from;
-    const file = (0,auth_entry/* parseAuthFile */.M9)((0,read_file/* readText */.yR)(from), from);
+    const file = parseAuthFile((0,files/* readText */.yR)(from), from);
     const ask = async (name) => {
-        const host = (0,auth_entry/* normaliseKey */.ay)(key.host, key.plainHttp);
+        const host = normaliseKey(key.host, key.plainHttp);
         const credential = await askHelper({ name, host, side: options.side }, context, again);
         const describe = `credential helper ${name} of the auth file ${path}`;
         return credential && { credential, describe, place: `${name} ${host}` };
     };
-    const own = (0,auth_entry/* helperOf */.Yn)(file, key.host, key.plainHttp);
+    const own = helperOf(file, key.host, key.plainHttp);
     const helped = own ? await ask(own) : undefined;
     if (helped !== undefined)
         return helped;
-    const entry = (0,auth_entry/* findEntry */.w4)(file, key, context);
+    const entry = findEntry(file, key, context);
     if (entry.credential !== undefined) {
-        const place = `entry ${(0,auth_entry/* normaliseKey */.ay)(key.host, key.plainHttp)} ${entry.entry}`;
+        const place = `entry ${normaliseKey(key.host, key.plainHttp)} ${entry.entry}`;
         return { credential: entry.credential, describe: `auth file ${path}`, place };
     }
     if (file.credsStore === undefined || own !== undefined)
@@ -35461,9 +35219,153 @@ function warnOnce(path, line, context) {
         context.log.warn(line);
     warned.add(path);
 }
+/** One entry of `auths` (docker's `AuthConfig`, containers-auth.json(5)); what isn't read here may have any shape. */
+const Entry = schemas/* object */.Ikc({
+    auth: schemas/* string */.YjP().nullish(),
+    username: schemas/* string */.YjP().nullish(),
+    password: schemas/* string */.YjP().nullish(),
+    identitytoken: schemas/* string */.YjP().nullish(),
+    registrytoken: schemas/* string */.YjP().nullish(),
+});
+const Anything = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J());
+const File = schemas/* looseObject */._H3({
+    auths: Anything.nullish(),
+    credHelpers: Anything.nullish(),
+    credsStore: schemas/* string */.YjP().nullish(),
+});
+/**
+ * docker's config.json, containers' auth.json, or a `.dockercfg`, which has its hosts at the top (kubernetes.io/dockercfg).
+ * Throws IO.
+ */
+function parseAuthFile(text, from) {
+    const file = File.safeParse(parseJson(text, from));
+    if (!file.success)
+        throw malformed(from, (0,exec_plugin/* describeIssue */.n6)(file.error));
+    const { auths, credHelpers, credsStore } = file.data;
+    const legacy = auths == null && credHelpers == null && credsStore == null;
+    return {
+        from,
+        auths: new Map(Object.entries((legacy ? file.data : auths) ?? {})),
+        credHelpers: new Map(Object.entries(credHelpers ?? {})),
+        credsStore: credsStore || undefined,
+    };
+}
+/**
+ * The helper named for a host: undefined where there is none; '' is docker's "no helper for this one", which turns
+ * `credsStore` off.
+ */
+function helperOf(file, host, plainHttp = false) {
+    const [first] = matching(file.credHelpers, host, plainHttp);
+    if (first === undefined)
+        return undefined;
+    const [, name] = first;
+    if (typeof name !== 'string')
+        throw malformed(file.from, 'names a credential helper that is not a string');
+    return name;
+}
+/**
+ * The credential of the longest key that fits: `host/a/b`, `host/a`, `host` (containers-auth.json(5)). An empty entry (`{}`)
+ * holds none. Throws IO.
+ */
+function findEntry(file, key, context) {
+    let mentioned = false;
+    for (const wanted of keysFor(key)) {
+        for (const [entry, value] of matching(file.auths, wanted, key.plainHttp)) {
+            mentioned = true;
+            const credential = readEntry(value, file.from, context);
+            if (credential !== undefined)
+                return { credential, entry, mentioned };
+        }
+    }
+    return { credential: undefined, mentioned };
+}
+function keysFor({ host, repository }) {
+    const parts = repository.split('/').filter((part) => part !== '');
+    return [...parts.map((_, index) => [host, ...parts.slice(0, parts.length - index)].join('/')), host];
+}
+/** Entries for the same place: the key that is the same word for word, other keys without a scheme, keys with one. */
+function matching(entries, wanted, plainHttp = false) {
+    const rank = (raw) => (raw === wanted ? 0 : /^https?:/i.test(raw) ? 2 : 1);
+    const place = normaliseKey(wanted, plainHttp);
+    const fits = [...entries].filter(([raw]) => normaliseKey(raw, plainHttp) === place);
+    return fits.sort(([one], [other]) => rank(one) - rank(other));
+}
+const auth_file_DOCKER_HUB = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
+/**
+ * `host[:port][/namespace…]`, however a key is written. A path after a scheme (docker's `https://host/v1/`) says
+ * nothing; without one it's a namespace (containers-auth.json(5)). The default port is left out, as in a URL.
+ */
+function normaliseKey(raw, plainHttp = false) {
+    const [, scheme, bare = ''] = /^(?:(https?):\/\/)?(.*)$/is.exec(raw) ?? [];
+    const isHttp = scheme === undefined ? plainHttp : scheme.toLowerCase() === 'http';
+    const slash = bare.indexOf('/');
+    const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase().replace(isHttp ? /:80$/ : /:443$/, '');
+    const rest = slash < 0 || bare !== raw ? '' : bare.slice(slash + 1);
+    const namespace = rest === 'v1/' || rest === 'v2/' ? '' : rest.endsWith('/') ? rest.slice(0, -1) : rest;
+    const name = auth_file_DOCKER_HUB.has(host) ? 'docker.io' : host;
+    return namespace === '' ? name : `${name}/${namespace}`;
+}
+function readEntry(value, from, context) {
+    const entry = Entry.safeParse(value).data;
+    if (entry === undefined)
+        throw malformed(from, 'has an entry of an unexpected form for this registry');
+    // docker's order: a registry token is sent as it is, an identity token goes before user and password.
+    if (entry.registrytoken) {
+        const bearer = (0,lib_credential/* bearerCredential */.fT)(entry.registrytoken, context);
+        if (bearer === undefined)
+            throw malformed(from, 'has a registrytoken for this registry that cannot be a token');
+        return bearer;
+    }
+    if (entry.identitytoken)
+        return { kind: 'identity', refreshToken: context.secrets.keep(entry.identitytoken) };
+    if (entry.auth)
+        return decodeAuth(entry.auth, from, context);
+    if (entry.username && entry.password)
+        return (0,lib_credential/* basicCredential */.gp)(entry.username, entry.password, context);
+    return undefined;
+}
+/** base64 of `user:password`; the password may hold colons and, from old dockers, NULs around it. */
+function decodeAuth(auth, from, context) {
+    context.secrets.keep(auth);
+    const pair = decodeBase64(auth);
+    const colon = pair?.indexOf(':') ?? -1;
+    if (pair === undefined || colon < 1)
+        throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password');
+    return (0,lib_credential/* basicCredential */.gp)(pair.slice(0, colon), trimNul(pair.slice(colon + 1)), context);
+}
+function decodeBase64(text) {
+    const compact = text.replace(/\s/g, '');
+    if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(compact))
+        return undefined;
+    try {
+        return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(compact, 'base64'));
+    }
+    catch {
+        return undefined;
+    }
+}
+function parseJson(text, from) {
+    try {
+        return JSON.parse(text);
+    }
+    catch {
+        throw malformed(from, 'is not JSON'); // the parser's own message quotes the text
+    }
+}
+function malformed(from, problem) {
+    const hint = 'It should be a docker config.json or a containers auth.json, as docker login or podman login write it.';
+    return (0,files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
+}
+function trimNul(text) {
+    let start = 0;
+    let end = text.length;
+    while (start < end && text[start] === '\0')
+        start += 1;
+    while (end > start && text[end - 1] === '\0')
+        end -= 1;
+    return text.slice(start, end);
+}
 
-// EXTERNAL MODULE: ./lib/credentials/token-file.js
-var token_file = __nccwpck_require__(5386);
 ;// CONCATENATED MODULE: ./lib/credentials/pod.js
 
 
@@ -35480,18 +35382,17 @@ function podCluster(context, options = {}) {
             side,
             hint: '"in-cluster" works inside the cluster only: give the URL of its API server instead.',
         });
-    const read = (name) => (0,read_file/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side });
+    const read = (name) => (0,files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side });
     try {
         const ca = [read('ca.crt'), optional(() => read('service-ca.crt'))].filter((pem) => pem !== '');
         return {
             api: apiUrl(host, port ?? '443', side),
             ca: ca.map((pem) => `${pem.trim()}\n`).join(''),
-            namespace: read('namespace').trim(),
-            login: (0,token_file/* tokenFileLogin */.r)({ describe: "pod's service account", path: (0,external_node_path_.join)(folder, 'token'), side }, context),
+            login: (0,lib_credential/* tokenFileLogin */.rp)("pod's service account", { path: (0,external_node_path_.join)(folder, 'token'), side }, context),
         };
     }
     catch (error) {
-        if (!(0,read_file/* isAbsent */.W0)(error))
+        if (!(0,files/* isAbsent */.W0)(error))
             throw error;
         throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', error.message, {
             side,
@@ -35513,7 +35414,7 @@ function optional(read) {
         return read();
     }
     catch (error) {
-        if ((0,read_file/* isAbsent */.W0)(error))
+        if ((0,files/* isAbsent */.W0)(error))
             return '';
         throw error;
     }
@@ -37069,6 +36970,7 @@ function split(scope) {
 
 
 
+
 const BODY_LIMIT = 1024 * 1024;
 /** Shorter lifetimes, and none, count as this many seconds (distribution's token specification). */
 const SHORTEST_LIFE = 60;
@@ -37098,7 +37000,7 @@ function tokenService(side, send, context) {
     };
     return {
         token: async (service, credential, scopes) => {
-            if (!isSame(owner, credential)) {
+            if (!(0,lib_credential/* sameCredential */.KB)(owner, credential)) {
                 held.clear();
                 settled.clear();
                 owner = credential;
@@ -37190,21 +37092,9 @@ async function tokenRefused(side, res, service, credential, { secrets }) {
         ...(credential.kind === 'identity' && res.status === 400 ? { code: 'TOKEN_REJECTED' } : {}),
     });
 }
-/** By content: a login may build its credential anew for every call. */
-function isSame(one, other) {
-    if (one === other)
-        return true;
-    if (one.kind === 'basic' && other.kind === 'basic') {
-        return one.username === other.username && one.password.reveal() === other.password.reveal();
-    }
-    if (one.kind === 'bearer' && other.kind === 'bearer')
-        return one.token.reveal() === other.token.reveal();
-    if (one.kind === 'identity' && other.kind === 'identity')
-        return one.refreshToken.reveal() === other.refreshToken.reveal();
-    return one.kind === 'anonymous' && other.kind === 'anonymous';
-}
 
 ;// CONCATENATED MODULE: ./lib/http/authorize.js
+
 
 
 
@@ -37294,7 +37184,7 @@ async function renew(access, refused) {
     if (refused.kind === 'anonymous')
         return undefined;
     const renewed = await access.login.renew(refused);
-    return renewed === undefined || isSame(renewed, refused) ? undefined : renewed;
+    return renewed === undefined || (0,lib_credential/* sameCredential */.KB)(renewed, refused) ? undefined : renewed;
 }
 function signed(request, shown) {
     if (shown === undefined)
@@ -39014,7 +38904,7 @@ async function openSide(side, options) {
 async function accessOf(side, { context, oidcToken }) {
     const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify };
     if (side.kubeconfig !== undefined) {
-        const { readKubeconfig } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5907));
+        const { readKubeconfig } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3551));
         const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side);
         const way = from.login !== undefined
             ? await wayOf(from.login)
@@ -39078,7 +38968,7 @@ function optionalWay(side) {
         return { kind: 'password', username, password };
     if (token === undefined)
         return undefined;
-    return { kind: 'token', login: (0,credential/* fixedLogin */.u)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token }) };
+    return { kind: 'token', login: (0,lib_credential/* fixedLogin */.ub)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token }) };
 }
 /** How the user has spelled it: `destination-token`, or `token` of an entry in the list of destinations. */
 function side_optionOf({ side, name }, option) {
@@ -39229,7 +39119,7 @@ function isConfigured({ host }, { registry }) {
     const url = `${registry.plainHttp ? 'http' : 'https'}://${(0,oci_reference/* hostOf */.w4)(host)}`;
     return host === registry.host || (URL.canParse(url) && new URL(url).host === (0,oci_reference/* hostOf */.w4)(registry.host));
 }
-const NOTHING = (0,credential/* fixedLogin */.u)('no credential', credential/* ANONYMOUS */.E);
+const NOTHING = (0,lib_credential/* fixedLogin */.ub)('no credential', lib_credential/* ANONYMOUS */.E6);
 /**
  * Explicit credentials of a side without a cluster open its own registry and nothing else; every other registry gets
  * its auth-file entry or nothing.
@@ -39247,8 +39137,8 @@ function explicitLogin(side) {
     if (secret === undefined)
         return undefined;
     if (username === undefined)
-        return (0,credential/* fixedLogin */.u)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token: secret });
-    return (0,credential/* fixedLogin */.u)(`user ${username}`, { kind: 'basic', username, password: secret });
+        return (0,lib_credential/* fixedLogin */.ub)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token: secret });
+    return (0,lib_credential/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password: secret });
 }
 
 

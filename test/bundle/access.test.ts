@@ -243,9 +243,9 @@ describe('a credential that is wrong', () => {
     [
       'the password of a registry',
       expect.stringMatching(/^(LOGIN|TOKEN)_REJECTED$/),
-      () => at(basic[1], { ...named, password: 'no' }),
+      () => at(basic[1], { ...named, password: 'wrong' }),
     ],
-    ['the password for a token service', 'LOGIN_REJECTED', () => at(tokens[1], { ...named, password: 'no' })],
+    ['the password for a token service', 'LOGIN_REJECTED', () => at(tokens[1], { ...named, password: 'wrong' })],
   ] as const)('%s', async (name, code, into) => {
     const path = `prod/${name.replaceAll(' ', '-')}`
     const run = await within(options(at(pulls), into()), [`dev/app:1.0=${path}:1.0`])

@@ -48,7 +48,7 @@ describe('several images at once', () => {
 
   test('send several small blobs for each job, and with a single job one after the other', async () => {
     seedAll()
-    destination.faults.add({ match: { path: /uploads/ }, do: { kind: 'latency', ms: 20 } })
+    destination.faults.add({ match: { path: /uploads/ }, do: { kind: 'latency', ms: 100 } })
     expect((await promoteAll(2)).report.status).toBe('done')
     expect(destination.stats.peak).toBe(2 * SMALL_PER_JOB)
     const [from, to] = [source, await startRegistry()]

@@ -31,13 +31,15 @@ export type Demand = Readonly<{
   /** Where the image came from; without it what is attached to it is not compared. */
   source: Repository | undefined
   before: Before | undefined
+  /** What was looked at for another tag of the same source, destination and wishes: it is not looked at again. */
+  seen?: Set<string>
 }>
 
 type Walk = Demand & Readonly<{ problems: string[]; seen: Set<string> }>
 
 /** @returns one sentence for each thing that is missing, damaged or lost; empty when the image is whole. */
 export async function problemsOf(demand: Demand): Promise<string[]> {
-  const walk: Walk = { ...demand, problems: [], seen: new Set() }
+  const walk: Walk = { seen: new Set(), ...demand, problems: [] }
   const { destination, tag, digest, problems } = walk
   const at = await destination.digest(tag)
   const isThere = async () => digestOf((await destination.manifest(tag)) ?? Buffer.of(), digest) === digest

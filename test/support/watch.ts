@@ -84,7 +84,8 @@ function wishesOf(config: Config): Wishes {
 export async function faultsOf(rows: readonly Row[], wishes: Wishes, before: Snapshots): Promise<string[]> {
   const problems: string[] = []
   const arrived = rows.filter(({ digest, status }) => digest !== null && /^(promoted|unchanged)$/.test(status))
-  for (const row of arrived) problems.push(...(await rowProblems(row, wishes, before)))
+  const seen = new Map<string, Set<string>>()
+  for (const row of arrived) problems.push(...(await rowProblems(row, wishes, before, seen)))
   return [...problems, ...(await lossesIn(arrived, rows, before))]
 }
 
@@ -107,14 +108,25 @@ export async function lossesIn(rows: readonly Row[], written: readonly Row[], be
   return problems
 }
 
-async function rowProblems(row: Row, wishes: Wishes, before: Snapshots): Promise<string[]> {
+async function rowProblems(
+  row: Row,
+  wishes: Wishes,
+  before: Snapshots,
+  looked: Map<string, Set<string>>,
+): Promise<string[]> {
   const { source, destination, tag, digest } = row
   const place = placeOf(destination, tag)
   const there = await place.open(true)
   if (there === undefined) return [`${place.name}: the verifier knows no such server`]
-  const from = await placeOf(source, undefined).open(false)
+  const origin = placeOf(source, undefined)
+  const from = await origin.open(false)
+  const wished = wishes(row)
+  const key = JSON.stringify([place.name, origin.name, wished])
+  const seen = looked.get(key) ?? new Set()
+  looked.set(key, seen)
   return problemsOf({
-    ...wishes(row),
+    ...wished,
+    seen,
     name: place.name,
     destination: there,
     tag,

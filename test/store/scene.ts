@@ -1,3 +1,4 @@
+import type { CertificatePair } from '../cluster/certificates.ts'
 import { type Answer, createLog, type Handler, type Incoming, listener } from '../cluster/http.ts'
 import { type EmbeddedRegistry, listen, type PlainOptions, startRegistry, stop } from '../cluster/plain.ts'
 import { type Lab, openLab } from './lab.ts'
@@ -7,7 +8,10 @@ export interface Scene {
   readonly lab: Lab
   registry(options?: PlainOptions): Promise<EmbeddedRegistry>
   /** A server that answers as the test says, and what it was asked. */
-  server(handler: (request: Incoming) => Answer | Promise<Answer>): Promise<Readonly<{ url: URL; asked: Asked[] }>>
+  server(
+    handler: (request: Incoming) => Answer | Promise<Answer>,
+    tls?: CertificatePair,
+  ): Promise<Readonly<{ url: URL; asked: Asked[] }>>
   after(close: () => Promise<unknown>): void
   close(): Promise<void>
 }
@@ -24,17 +28,17 @@ export function openScene(options: Parameters<typeof openLab>[0] = {}): Scene {
       closers.push(registry.close)
       return registry
     },
-    async server(handler) {
+    async server(handler, tls) {
       const asked: Asked[] = []
       const noting: Handler = async (request) => {
         asked.push({ method: request.method, target: request.target, headers: request.headers })
         return handler(request)
       }
-      const server = await listen(listener(noting, createLog()))
+      const server = await listen(listener(noting, createLog()), tls)
       closers.push(() => stop(server))
       const address = server.address()
       if (typeof address !== 'object' || address === null) throw new Error('no port')
-      return { url: new URL(`http://127.0.0.1:${address.port}`), asked }
+      return { url: new URL(`${tls === undefined ? 'http' : 'https'}://127.0.0.1:${address.port}`), asked }
     },
     after: (close) => void closers.push(close),
     async close() {

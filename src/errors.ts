@@ -86,18 +86,19 @@ export class PromoteError extends Error {
     this.retryAfter = detail.retryAfter
     this.unconfirmed = detail.unconfirmed ?? false
   }
+
+  /** A copy that differs in what is given. */
+  with({ code, message, ...detail }: ErrorDetail & Readonly<{ code?: Code; message?: string }>): PromoteError {
+    return new PromoteError(code ?? this.code, message ?? this.message, { ...this, cause: this.cause, ...detail })
+  }
 }
 
 /** Whatever was thrown, as a PromoteError; a programming error becomes INTERNAL and keeps its cause. */
 export function asPromoteError(thrown: unknown, side?: Side): PromoteError {
   if (thrown instanceof PromoteError)
-    return side === undefined || thrown.side !== undefined ? thrown : withSide(thrown, side)
+    return side === undefined || thrown.side !== undefined ? thrown : thrown.with({ side })
   const message = thrown instanceof Error ? thrown.message : String(thrown)
   return new PromoteError('INTERNAL', message, { side, cause: thrown })
-}
-
-function withSide(error: PromoteError, side: Side): PromoteError {
-  return new PromoteError(error.code, error.message, { ...error, side, cause: error.cause })
 }
 
 /**

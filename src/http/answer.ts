@@ -9,9 +9,6 @@ const ERROR_BODY_LIMIT = 64 * 1024
 /** Reading so much of an unwanted body keeps its connection; more costs less when the connection is closed. */
 const DRAIN_LIMIT = 64 * 1024
 
-/** What makes the route of OpenShift's registry (openshift/cluster-image-registry-operator pkg/resource/route.go). */
-export const EXPOSE_REGISTRY = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`
-
 /** The first value of a header, by lower-case name. */
 export function header(res: Res, name: string): string | undefined {
   return headerAll(res, name)[0]

@@ -6,10 +6,10 @@ import { PromoteError, type Side } from '../errors.ts'
 import { discard, headerAll } from './answer.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
 import { mayAskTokenService, mayReceiveCredential, refuseSecretInAddress } from './credential-scope.ts'
+import { acceptsCredential } from './quirks.ts'
 import { isReplayable } from './redirect.ts'
-import { mergeScopes, splitScopes } from './scope.ts'
 import type { Layer, Req, Res, Send } from './send.ts'
-import { basic, type Service, type Token, tokenService } from './token-service.ts'
+import { basic, mergeScopes, type Service, splitScopes, type Token, tokenService } from './token-service.ts'
 
 export type Access = Readonly<{
   side: Side
@@ -149,18 +149,12 @@ function learn(known: Known, challenges: readonly Challenge[], request: Req, acc
   }
 }
 
-/**
- * OpenShift's registry says "access denied" for an expired token and for a missing right alike; only `GET /v2/` with the
- * same token tells them apart (openshift/image-registry pkg/dockerregistry/server/auth.go). Without this, every missing
- * right would cost a new login.
- */
+/** Without this, every missing right would cost a new login. */
 async function isMerelyDenied(res: Res, shown: Shown, request: Req, access: Access, next: Send): Promise<boolean> {
   if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/') return false
   const challenges = parseChallenges(headerAll(res, 'www-authenticate'))
   if (!challenges.some((one) => one.parameters.get('error') === 'access denied')) return false
-  const ping = await next(signed({ method: 'GET', url: new URL('/v2/', access.origin) }, shown))
-  await discard(ping)
-  return ping.status !== 401
+  return acceptsCredential((ping) => next(signed(ping, shown)), access.origin)
 }
 
 function strangeService(access: Access, service: Service): PromoteError {

@@ -1,8 +1,9 @@
 import type { Context } from '../context.ts'
 import { displayUrl } from '../core/text.ts'
 import { asPromoteError, PromoteError, type Side } from '../errors.ts'
-import { discard, header, isTransient, retryAfter } from './answer.ts'
+import { discard, isTransient, retryAfter } from './answer.ts'
 import { LONGEST_PAUSE } from './pace.ts'
+import { isRouterPage } from './quirks.ts'
 import { isReplayable } from './redirect.ts'
 import type { Layer, Res } from './send.ts'
 
@@ -102,11 +103,6 @@ function decidedNothing(outcome: Outcome, good: ReadonlySet<string>): boolean {
   if (outcome.res === undefined) return outcome.error.transient
   if (!isTransient(outcome.res.status)) return false
   return !isRouterPage(outcome.res) || good.has(outcome.res.url.origin)
-}
-
-/** OpenShift's router for a host without a route, or a route without a ready pod: "Application is not available". */
-function isRouterPage(res: Res): boolean {
-  return res.status === 503 && (header(res, 'content-type') ?? '').toLowerCase().startsWith('text/html')
 }
 
 function jitter(attempt: number, random: () => number): number {

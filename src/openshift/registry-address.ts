@@ -1,5 +1,5 @@
 import { asPromoteError, PromoteError } from '../errors.ts'
-import { EXPOSE_REGISTRY } from '../http/answer.ts'
+import { EXPOSE_REGISTRY } from '../http/quirks.ts'
 import type { Network } from '../http/send.ts'
 import { type Stream, splitRepository, streamListSchema, streamsPath } from './image-stream.ts'
 import { decode, type Kubernetes, OBJECT_LIMIT, read, STREAM_LIMIT } from './kubernetes.ts'

@@ -34,14 +34,10 @@ type Contents = Readonly<{
   compressed: boolean
   entries: Map<string, Entry>
   kept: ReadonlyMap<string, Buffer>
-  /** Where the next entry goes. */
-  end: number
 }>
 
-/** Where one entry goes, header and all. */
-type Room = Readonly<{ at: number; size: number }>
-/** The archive that is being written, under another name until it is finished. */
-type Writer = { readonly path: string; position: number; readonly reserved: Set<Room> }
+/** The archive that is being written, under another name until it is finished. The next entry goes to `position`. */
+type Writer = { readonly path: string; position: number }
 
 type State = {
   readonly file: string
@@ -133,10 +129,10 @@ async function begin(state: State): Promise<Writer> {
   if (before !== undefined) await copyFile(file, path, constants.COPYFILE_FICLONE)
   const handle = await open(path, before === undefined ? 'wx+' : 'r+')
   if (before !== undefined) state.stale.push(before.handle)
-  const { entries = new Map(), end = 0 } = before ?? {}
-  state.contents = Promise.resolve({ handle, compressed: false, entries, kept: new Map(), end })
+  const entries = before?.entries ?? new Map<string, Entry>()
+  state.contents = Promise.resolve({ handle, compressed: false, entries, kept: new Map() })
   state.finished = undefined
-  return { path, position: end, reserved: new Set() }
+  return { path, position: endOf(entries) }
 }
 
 /** Closed before it is renamed: Windows renames no file that is open, and onto none. */
@@ -174,7 +170,7 @@ async function list(path: string): Promise<Contents | undefined> {
       left -= entry.size
       kept.set(entry.name, await cursor.take(entry.size))
     }
-    return { handle, compressed, entries, kept, end: endOf(entries) }
+    return { handle, compressed, entries, kept }
   } catch (thrown) {
     await handle.close()
     throw thrown
@@ -295,7 +291,10 @@ async function fill(handle: FileHandle, buffer: Buffer, position: number): Promi
   }
 }
 
-/** Its place is known before its bytes are there, because its size is: many blobs arrive at once. */
+/**
+ * Takes the next place in the archive: the size is known before the bytes, so several blobs can arrive at once. Until
+ * `commit` the header names a file that readers of layouts ignore, so that the archive stays valid if the blob never comes.
+ */
 async function reserve(state: State, to: Writer, name: string, size: number): Promise<Draft> {
   const { guarded } = state
   const there = await listed(state)
@@ -304,10 +303,11 @@ async function reserve(state: State, to: Writer, name: string, size: number): Pr
   const header = makeHeader(name, size)
   const at = to.position
   const content = at + header.length
-  const room = header.length + padded(size)
-  to.position += room
-  const mine: Room = { at, size: room }
-  to.reserved.add(mine)
+  const end = content + padded(size)
+  to.position = end
+  let isOpen = true
+  const ignored = `.image-promote/unfinished-${at}`
+  await writeAll(handle, makeHeader(ignored, end - at - makeHeader(ignored, end - at).length), at)
   return {
     write: (bytes, position) => guarded(() => writeAll(handle, bytes, content + position)),
     commit: () =>
@@ -315,34 +315,28 @@ async function reserve(state: State, to: Writer, name: string, size: number): Pr
         await writeAll(handle, Buffer.alloc(padded(size) - size), content + size)
         await writeAll(handle, header, at)
         entries.set(name, { name, size, header: at, content })
-        to.reserved.delete(mine)
+        isOpen = false
       }),
     async discard() {
-      const last = to.reserved.has(mine) && to.position === at + room
-      if (!last) return
-      to.position = at
-      to.reserved.delete(mine)
+      if (isOpen && to.position === end) to.position = at
+      isOpen = false
     },
   }
 }
 
-/** Index and version, the end of the archive; what was given up in the middle becomes a file that nobody looks for. */
-async function seal(handle: FileHandle, to: Writer, index: Uint8Array): Promise<void> {
-  for (const { at, size } of to.reserved) {
-    const name = `.image-promote/unfinished-${at}`
-    await writeAll(handle, makeHeader(name, size - makeHeader(name, size).length), at)
-  }
-  let { position } = to
-  for (const [name, bytes] of [
+/** Index and version, the end of the archive. */
+async function seal(handle: FileHandle, { position }: Writer, index: Uint8Array): Promise<void> {
+  const files = [
     [INDEX_FILE, index],
     [LAYOUT_FILE, LAYOUT_VERSION],
-  ] as const) {
-    const header = makeHeader(name, bytes.byteLength)
-    const rest = Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength)
-    await writeAll(handle, Buffer.concat([header, bytes, rest]), position)
-    position += header.length + padded(bytes.byteLength)
-  }
-  await writeAll(handle, Buffer.alloc(2 * BLOCK), position)
-  await handle.truncate(position + 2 * BLOCK)
+  ] as const
+  const parts = files.flatMap(([name, bytes]) => [
+    makeHeader(name, bytes.byteLength),
+    bytes,
+    Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength),
+  ])
+  const tail = Buffer.concat([...parts, Buffer.alloc(2 * BLOCK)])
+  await writeAll(handle, tail, position)
+  await handle.truncate(position + tail.length)
   await handle.sync()
 }

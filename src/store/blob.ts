@@ -1,6 +1,7 @@
 import { quote } from '../core/text.ts'
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { discard, header } from '../http/answer.ts'
+import { isFromStorage } from '../http/quirks.ts'
 import { isBulk, type Req, type Res } from '../http/send.ts'
 import { shortDigest } from '../oci/digest.ts'
 import { type Descriptor, embedded } from '../oci/manifest.ts'
@@ -69,12 +70,9 @@ async function open(
   return { res, start: 0 }
 }
 
-/** The HTTP layer has tried this often enough; whoever resumes the body does not multiply those tries by its own. */
+/** The HTTP layer has tried this often enough: the caller, which resumes bodies, does not try it again. */
 function spent(thrown: unknown, endpoint: BlobPlace): PromoteError {
-  const error = asPromoteError(thrown, endpoint.side)
-  return error.transient
-    ? new PromoteError(error.code, error.message, { ...error, cause: error.cause, transient: false })
-    : error
+  return asPromoteError(thrown, endpoint.side).with({ transient: false })
 }
 
 type Reading = Readonly<{ start: number; offset: number; what: string; encoding: string }>
@@ -118,37 +116,30 @@ function wrongSize(endpoint: BlobPlace, blob: Descriptor, what: string, found: s
 export async function isStored(endpoint: Endpoint, blob: Descriptor, sure: boolean): Promise<boolean> {
   const { importFree } = (await endpoint.evidence()) ?? { importFree: true }
   if (importFree === false) return false
-  return isThere(endpoint, blob, sure, importFree ? () => true : (res) => isFromStorage(endpoint, blob, res))
+  const res = await probe(endpoint, `blobs/${blob.digest}`, { 'accept-encoding': 'identity' }, sure)
+  if (res?.status !== 200) return false
+  const length = header(res, 'content-length')
+  const isWhole = length === undefined || Number(length) === blob.size
+  return isWhole && (importFree === true || isFromStorage(res, endpoint.base, blob.digest))
 }
 
 /**
- * OpenShift's registry writes the digest in an entity tag with quotes when the blob is in its storage, and without them
- * when it asks another registry (openshift/image-registry pullthroughblobstore.go setResponseHeaders). It redirects only
- * to its own storage.
+ * A HEAD whose failure means "not known to be there".
+ * @param sure failures are thrown, after the usual tries; otherwise only the end of the run is.
  */
-function isFromStorage(endpoint: Endpoint, { digest }: Descriptor, res: Res): boolean {
-  return res.url.origin !== endpoint.base.origin || header(res, 'etag') === `"${digest}"`
-}
-
-async function isThere(
-  endpoint: BlobPlace,
-  blob: Descriptor,
-  sure: boolean,
-  isFine: (res: Res) => boolean,
-): Promise<boolean> {
-  const request: Req = {
-    method: 'HEAD',
-    url: endpoint.url(`blobs/${blob.digest}`),
-    headers: { 'accept-encoding': 'identity' },
-    ...(sure ? {} : { retry: false }),
-  }
+export async function probe(
+  endpoint: Endpoint,
+  path: string,
+  headers: Req['headers'],
+  sure = false,
+): Promise<Res | undefined> {
+  const request = { method: 'HEAD', url: endpoint.url(path), headers, ...(sure ? {} : { retry: false }) } as const
   try {
     const res = await endpoint.call('pull', request)
     await discard(res)
-    const length = header(res, 'content-length')
-    return res.status === 200 && (length === undefined || Number(length) === blob.size) && isFine(res)
+    return res
   } catch (thrown) {
-    if (sure || (thrown instanceof PromoteError && thrown.code === 'CANCELLED')) throw thrown
-    return false
+    if (sure || endpoint.context.signal.aborted) throw thrown
+    return undefined
   }
 }

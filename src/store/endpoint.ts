@@ -1,7 +1,8 @@
 import type { Context } from '../context.ts'
 import type { Login } from '../credential.ts'
 import { type Code, PromoteError, type Side } from '../errors.ts'
-import { discard, EXPOSE_REGISTRY, header, registryError } from '../http/answer.ts'
+import { discard, registryError } from '../http/answer.ts'
+import { acceptsCredential, EXPOSE_REGISTRY, isEmpty400, isOpenShift, isRouterPage } from '../http/quirks.ts'
 import type { Req, Res, Send } from '../http/send.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Evidence } from './store.ts'
@@ -52,8 +53,6 @@ export interface Endpoint {
 
 /** Whose registry has answered: what its router says afterwards is about a restart. */
 const answered = new WeakSet<Send>()
-/** Headline of the router's page for a host without a route (openshift/router conf/error-page-503.http). */
-const ROUTER_PAGE = '"Application is not available"'
 
 /** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
 const EMPTY_400_TRIES = 3
@@ -67,15 +66,15 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
     for (let attempt = 1; ; attempt += 1) {
       const res = await options.send(scoped)
       if (res.status < 500) answered.add(options.send)
-      isOpenShift ||= header(res, OPENSHIFT_HEADER) !== undefined
+      isOpenShiftHere ||= isOpenShift(res)
       if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository)) return res
       await discard(res)
       context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`)
       await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2))
     }
   }
-  let isOpenShift = false
-  const evidence = createEvidence(options, () => isOpenShift)
+  let isOpenShiftHere = false
+  const evidence = createEvidence(options, () => isOpenShiftHere)
   let isWide = options.writes === true
   const call = async (access: Access, request: Req): Promise<Res> => {
     if (access === 'push' || !isWide) return once(access, request)
@@ -102,17 +101,14 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
   }
 }
 
-/** In every answer of OpenShift's registry, and of no other. */
-export const OPENSHIFT_HEADER = 'x-registry-supports-signatures'
-
 /** Asked once. Without the cluster's API nothing is known of what OpenShift's registry may pull through. */
 function createEvidence(
   { evidence, context }: RegistryOptions,
-  isOpenShift: () => boolean,
+  isOpenShiftHere: () => boolean,
 ): () => Promise<Evidence | undefined> {
   const none: Evidence = { importFree: undefined, named: undefined }
   const asked = evidence && askOnce(evidence, context)
-  return async () => (asked === undefined ? (isOpenShift() ? none : undefined) : ((await asked()) ?? none))
+  return async () => (asked === undefined ? (isOpenShiftHere() ? none : undefined) : ((await asked()) ?? none))
 }
 
 /** A help: a failure is no reason to stop, and is undefined. */
@@ -128,12 +124,6 @@ export function askOnce<T>(ask: () => Promise<T | undefined>, { signal, log }: C
   }
 }
 
-/** Answers of OpenShift's registry that mean "the API behind me did not answer": openshift/image-registry auth.go. */
-export function isEmpty400(res: Res, repository: string): boolean {
-  const known = header(res, 'docker-distribution-api-version') !== undefined
-  return res.status === 400 && known && header(res, 'content-length') === '0' && repository.split('/').length === 2
-}
-
 async function judge(
   options: RegistryOptions,
   name: string,
@@ -144,7 +134,7 @@ async function judge(
 ): Promise<PromoteError> {
   const redact = (text: string) => options.context.secrets.redact(text)
   const error = await registryError(res, { side: options.side, what: `${name}: ${what}`, redact })
-  if (res.status === 503 && error.message.includes(ROUTER_PAGE) && !answered.has(options.send))
+  if (isRouterPage(res, error.message) && !answered.has(options.send))
     return recoded(
       error,
       'NOT_EXPOSED',
@@ -167,7 +157,7 @@ async function judge(
       `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`,
     )
   const refused =
-    res.status === 401 && (await rejects(options))
+    res.status === 401 && !(await acceptsCredential(options.send, options.base).catch(() => true))
       ? recoded(
           error,
           credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED',
@@ -177,18 +167,6 @@ async function judge(
   return (await options.explain?.(refused, access, tag)) ?? refused
 }
 
-/** OpenShift answers a missing right and an expired token with the same 401; `GET /v2/` tells them apart. */
-async function rejects({ send, base }: RegistryOptions): Promise<boolean> {
-  try {
-    const res = await send({ method: 'GET', url: new URL('/v2/', base) })
-    await discard(res)
-    return res.status === 401
-  } catch {
-    return false
-  }
-}
-
 function recoded(error: PromoteError, code: Code, hint: string): PromoteError {
-  const { side, status, server, cause } = error
-  return new PromoteError(code, error.message, { side, status, server, cause, hint, transient: false })
+  return error.with({ code, hint, transient: false, retryAfter: undefined })
 }

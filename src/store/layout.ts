@@ -85,9 +85,9 @@ function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
     try {
       return readManifest(data ?? (await bytesOf(digest)), descriptor?.mediaType ?? mediaType, expected)
     } catch (thrown) {
-      const { code, message, hint, side: known, cause } = asPromoteError(thrown)
-      if (known !== undefined) throw thrown
-      throw new PromoteError(code, `${path}: manifest ${shortDigest(digest)}: ${message}`, { side, hint, cause })
+      const error = asPromoteError(thrown)
+      if (error.side !== undefined) throw thrown
+      throw error.with({ message: `${path}: manifest ${shortDigest(digest)}: ${error.message}`, side })
     }
   }
   /** A folder may have lost files: nothing is believed to be complete because its manifest is there. */

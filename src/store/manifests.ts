@@ -2,6 +2,7 @@ import type { Context } from '../context.ts'
 import { quote } from '../core/text.ts'
 import { asPromoteError, PromoteError, type ServerError } from '../errors.ts'
 import { bytes, discard, header, isTransient } from '../http/answer.ts'
+import { isEmpty400, isStreamMissing } from '../http/quirks.ts'
 import type { Req, Res } from '../http/send.ts'
 import { algorithmOf, type Digest, digestOf, isDigest, shortDigest } from '../oci/digest.ts'
 import {
@@ -14,22 +15,8 @@ import {
   readManifest,
 } from '../oci/manifest.ts'
 import { isTag } from '../oci/reference.ts'
-import { type Endpoint, isEmpty400, OPENSHIFT_HEADER } from './endpoint.ts'
+import type { Endpoint } from './endpoint.ts'
 import { contentLength } from './wire.ts'
-
-/** Reading and writing the manifests of one repository. */
-export interface Manifests {
-  resolve(reference: string): Promise<Manifest>
-  manifest(descriptor: Descriptor): Promise<Manifest>
-  find(tag: string): Promise<Descriptor | undefined>
-  /** This repository has given the manifest out. */
-  has(digest: Digest): boolean
-  /** `resolve`, but undefined when there is none, or none that this credential may see. */
-  look(tag: string): Promise<Manifest | undefined>
-  /** As in `Target`. */
-  locate(reference: string, proof?: boolean): Promise<Digest | null>
-  put(manifest: Manifest, tag?: string): Promise<Readonly<{ digest: Digest | undefined; subject: string | undefined }>>
-}
 
 /** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
 const CACHE_LIMIT = 16 * 1024 * 1024
@@ -39,7 +26,10 @@ const WAIT_PER_BLOB = 3_500
 const PROOF_TIMEOUT = 10_000
 const PROOF_TIMEOUT_CANCELLED = 2_000
 
-export function createManifests(endpoint: Endpoint): Manifests {
+export type Manifests = ReturnType<typeof createManifests>
+
+/** Reading and writing the manifests of one repository. `resolve`, `manifest`, `find` and `locate` are those of `Target`. */
+export function createManifests(endpoint: Endpoint) {
   const cache = createCache()
 
   const get = async (reference: string, expected?: Digest | Descriptor, how: Partial<Req> = {}): Promise<Manifest> => {
@@ -68,24 +58,26 @@ export function createManifests(endpoint: Endpoint): Manifests {
     if (!isDigest(reference)) return get(checkedTag(endpoint, reference))
     return cache.get(reference) ?? once(reference, reference)
   }
+  /** `resolve`, but undefined when there is none, or none that this credential may see. */
   const look = (tag: string): Promise<Manifest | undefined> => resolve(tag).catch(absent)
 
   return {
     resolve,
     look,
-    has: (digest) => cache.get(digest) !== undefined,
-    async manifest(descriptor) {
+    /** This repository has given the manifest out. */
+    has: (digest: Digest) => cache.get(digest) !== undefined,
+    async manifest(descriptor: Descriptor): Promise<Manifest> {
       const known = cache.get(descriptor.digest)
       if (known !== undefined && known.descriptor.size === descriptor.size) return known
       const data = embedded(descriptor)
       return data === undefined ? get(descriptor.digest, descriptor) : readManifest(data, undefined, descriptor)
     },
-    async find(tag) {
+    async find(tag: string): Promise<Descriptor | undefined> {
       const hint = await head(endpoint, checkedTag(endpoint, tag))
       return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor)
     },
-    locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
-    put: (manifest, tag) => put(endpoint, manifest, tag),
+    locate: (reference: string, proof = false) => locate(endpoint, get, reference, proof),
+    put: (manifest: Manifest, tag?: string) => put(endpoint, manifest, tag),
   }
 }
 
@@ -202,19 +194,10 @@ function namesMissingBlobs(error: PromoteError, digest = ''): boolean {
 }
 
 async function readError(endpoint: Endpoint, res: Res, what: string, reference: string): Promise<PromoteError> {
-  // OpenShift says 500 for "no such image stream" when asked by digest (imagestream.go
-  // resolveUpstreamRef wraps NotFound as Unknown).
-  const openshift = header(res, OPENSHIFT_HEADER) !== undefined
-  const { status } = res
   const error = await endpoint.verdict(res, what, 'pull')
-  const unknown = error.server.some(({ code }) => code === 'UNKNOWN')
-  if (!(openshift && status === 500 && unknown && isDigest(reference))) return error
-  return new PromoteError('NOT_FOUND', error.message, {
-    side: endpoint.side,
-    status,
-    server: error.server,
-    hint: 'OpenShift answers so when the image stream does not exist; check the namespace and the name.',
-  })
+  if (!isDigest(reference) || !isStreamMissing(res, error)) return error
+  const hint = 'OpenShift answers so when the image stream does not exist; check the namespace and the name.'
+  return error.with({ code: 'NOT_FOUND', hint, transient: false, retryAfter: undefined })
 }
 
 /** A tag may point at something named by sha512; only the algorithm is believed, the digest is that of the bytes. */
@@ -226,10 +209,9 @@ function statedSha512(res: Res, body: Uint8Array): Digest | undefined {
 
 function placed(endpoint: Endpoint, what: string, thrown: unknown): PromoteError {
   const error = asPromoteError(thrown, endpoint.side)
-  const { code, message, hint, transient, status, server, retryAfter, side } = error
+  const { code, message } = error
   if (message.startsWith(endpoint.name) || code === 'CANCELLED' || code === 'NETWORK') return error
-  const detail = { hint, transient, status, server, retryAfter, side, cause: error.cause }
-  return new PromoteError(code, `${endpoint.name}: ${what}: ${message}`, detail)
+  return error.with({ message: `${endpoint.name}: ${what}: ${message}` })
 }
 
 function checkedTag(endpoint: Endpoint, tag: string): string {
@@ -257,32 +239,20 @@ function shown(reference: string): string {
   return isDigest(reference) ? shortDigest(reference) : reference
 }
 
-/** Least recently used first out, by bytes. */
-function createCache(): { get(digest: Digest): Manifest | undefined; keep(manifest: Manifest): void } {
+/** The manifest that was read first goes first. */
+function createCache() {
   const entries = new Map<Digest, Manifest>()
   let size = 0
   return {
-    get(digest) {
-      const found = entries.get(digest)
-      if (found === undefined) return undefined
-      entries.delete(digest)
-      entries.set(digest, found)
-      return found
-    },
-    keep(manifest) {
-      const { digest } = manifest.descriptor
-      if (entries.has(digest)) return
-      entries.set(digest, manifest)
+    get: (digest: Digest) => entries.get(digest),
+    keep(manifest: Manifest) {
+      if (entries.has(manifest.descriptor.digest)) return
+      entries.set(manifest.descriptor.digest, manifest)
       size += manifest.bytes.byteLength
-      for (const [
-        oldest,
-        {
-          bytes: { byteLength },
-        },
-      ] of entries) {
+      for (const [oldest, { bytes: content }] of entries) {
         if (size <= CACHE_LIMIT) return
         entries.delete(oldest)
-        size -= byteLength
+        size -= content.byteLength
       }
     },
   }

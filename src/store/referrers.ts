@@ -118,8 +118,8 @@ async function* pages<T>(endpoint: Endpoint, { what, accept, ...list }: List<T>)
     refuseSecretInAddress(link, url, { ...named, secrets: endpoint.context.secrets })
     const next = nextPage(link, url)
     yield await json(res, list.schema, list.limit).catch((thrown: unknown) => {
-      const { message, code, ...detail } = asPromoteError(thrown, endpoint.side)
-      throw new PromoteError(code, `${endpoint.name}: ${what}: ${message}`, detail)
+      const error = asPromoteError(thrown, endpoint.side)
+      throw error.with({ message: `${endpoint.name}: ${what}: ${error.message}` })
     })
     if (next === undefined) return
     if (next === 'unreadable') throw unfinished(endpoint, what, 'the address of the next page cannot be read')

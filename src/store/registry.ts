@@ -1,13 +1,11 @@
 import { discard } from '../http/answer.ts'
-import type { Digest } from '../oci/digest.ts'
 import { ACCEPT, type Manifest } from '../oci/manifest.ts'
-import { beginUpload } from './begin.ts'
-import { isStored, openBlob } from './blob.ts'
+import { isStored, openBlob, probe } from './blob.ts'
 import { askOnce, createEndpoint, type Endpoint, type RegistryOptions } from './endpoint.ts'
 import { createManifests } from './manifests.ts'
 import { createListings, type Listings } from './referrers.ts'
 import type { Target } from './store.ts'
-import type { Habits } from './upload.ts'
+import { beginUpload, type Habits } from './upload.ts'
 
 /** One repository of a registry that speaks the distribution API: OpenShift's own, Quay, GHCR, Harbor, … */
 export function openRepository(options: RegistryOptions): Target {
@@ -40,8 +38,9 @@ export function openRepository(options: RegistryOptions): Target {
       const named = evidence === undefined ? there : evidence.named
       if (named !== undefined && !named.has(descriptor.digest)) return false
       // OpenShift's storage gives manifests out as blobs too.
-      const asManifest = kind === 'manifest' && isProof
-      return asManifest ? hasManifest(endpoint, descriptor.digest) : isStored(endpoint, descriptor, false)
+      if (kind === 'blob' || !isProof) return isStored(endpoint, descriptor, false)
+      const res = await probe(endpoint, `manifests/${descriptor.digest}`, { accept: ACCEPT })
+      return res?.status === 200
     },
     begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
     async putManifest(manifest, tag) {
@@ -76,17 +75,4 @@ async function deleteTag(endpoint: Endpoint, tag: string): Promise<boolean> {
   const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: ACCEPT } })
   await discard(res)
   return res.status === 404
-}
-
-/** OpenShift answers 500 for a manifest by digest when the image stream does not exist yet: not there, like all else. */
-async function hasManifest(endpoint: Endpoint, digest: Digest): Promise<boolean> {
-  const url = endpoint.url(`manifests/${digest}`)
-  try {
-    const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: ACCEPT }, retry: false })
-    await discard(res)
-    return res.status === 200
-  } catch (thrown) {
-    if (endpoint.context.signal.aborted) throw thrown
-    return false
-  }
 }

@@ -73,7 +73,7 @@ export function ioError(thrown: unknown, path: string, side: Side): PromoteError
     return new PromoteError('IO', `${path}: ${reason}`, { side, cause: thrown })
   }
   if (thrown.side !== undefined) return thrown
-  return new PromoteError(thrown.code, `${path} ${thrown.message}.`, { ...thrown, side, cause: thrown.cause })
+  return thrown.with({ message: `${path} ${thrown.message}.`, side })
 }
 
 /** @returns undefined when there is no such file. */

@@ -1,13 +1,14 @@
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { discard, header } from '../http/answer.ts'
 import { isUploadOf, isUploadSession, namesResource, refuseSecretInAddress } from '../http/credential-scope.ts'
+import { isEmpty400 } from '../http/quirks.ts'
 import { type Body, isBulk, type Res } from '../http/send.ts'
 import { algorithmOf, isDigest, shortDigest } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import { isStored } from './blob.ts'
-import { type Endpoint, isEmpty400 } from './endpoint.ts'
+import type { Endpoint } from './endpoint.ts'
 import { type Cutter, cutter, guard } from './pieces.ts'
-import type { Upload } from './store.ts'
+import type { Begun, Upload } from './store.ts'
 import { badLocation, bytesKept, chunkMinimum, uploadLocation, withDigest } from './wire.ts'
 
 /** What one repository has taught us about its uploads. */
@@ -57,18 +58,62 @@ type Session = {
   stale: number
 }
 
+/** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
+export async function beginUpload(
+  endpoint: Endpoint,
+  habits: Habits,
+  blob: Descriptor,
+  mountFrom: string | undefined,
+): Promise<Begun> {
+  const own = endpoint.repository
+  const places = [mountFrom === own ? undefined : mountFrom, habits.probes ? own : undefined]
+  for (const from of places) {
+    const begun = from === undefined ? undefined : await tryMount(endpoint, habits, blob, from)
+    if (begun !== undefined) return begun
+  }
+  if (await isStored(endpoint, blob, false)) return { state: 'present' }
+  const res = await startSession(endpoint, blob)
+  habits.probes = false
+  return { state: 'open', upload: openUpload(endpoint, habits, blob, res) }
+}
+
+/** @returns undefined when the registry does not understand or does not want this, which decides nothing. */
+async function tryMount(
+  endpoint: Endpoint,
+  habits: Habits,
+  blob: Descriptor,
+  from: string,
+): Promise<Begun | undefined> {
+  const own = from === endpoint.repository
+  const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`
+  const res = await post(endpoint, query, own ? [] : [`repository:${from}:pull`])
+  const unwanted = [400, 403, 404, 405, ...(own ? [] : [401])].includes(res.status)
+  if (!unwanted && res.status !== 201 && res.status !== 202) throw await notBegun(endpoint, blob, res)
+  await discard(res)
+  if (res.status === 202) return { state: 'open', upload: openUpload(endpoint, habits, blob, res) }
+  const stored = header(res, 'docker-content-digest') ?? blob.digest
+  return unwanted || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' }
+}
+
 /** A plain upload session; nothing is sent yet. */
-export async function startSession(endpoint: Endpoint, blob: Descriptor): Promise<Res> {
-  const url = endpoint.url('blobs/uploads/')
-  const res = await endpoint.call('push', { method: 'POST', url, body: new Uint8Array() })
-  if (res.status !== 202 && res.status !== 201 && res.status !== 200)
-    throw await endpoint.verdict(res, `beginning the upload of blob ${shortDigest(blob.digest)}`, 'push')
+async function startSession(endpoint: Endpoint, blob: Descriptor): Promise<Res> {
+  const res = await post(endpoint, '', [])
+  if (res.status !== 202 && res.status !== 201 && res.status !== 200) throw await notBegun(endpoint, blob, res)
   await discard(res)
   return res
 }
 
+function post(endpoint: Endpoint, query: string, scopes: readonly string[]): Promise<Res> {
+  const url = endpoint.url(`blobs/uploads/${query}`)
+  return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array() })
+}
+
+function notBegun(endpoint: Endpoint, blob: Descriptor, res: Res): Promise<PromoteError> {
+  return endpoint.verdict(res, `beginning the upload of blob ${shortDigest(blob.digest)}`, 'push')
+}
+
 /** @param opened the 202 of the POST that began it. */
-export function openUpload(endpoint: Endpoint, habits: Habits, blob: Descriptor, opened: Res): Upload {
+function openUpload(endpoint: Endpoint, habits: Habits, blob: Descriptor, opened: Res): Upload {
   const session: Session = {
     endpoint,
     habits,
@@ -204,11 +249,16 @@ async function judge(session: Session, res: Res, length: number): Promise<Promot
   const empty = isEmpty400(res, endpoint.repository)
   const error = await endpoint.verdict(res, what, 'push')
   const says = (code: string): boolean => error.server.some((entry) => entry.code === code)
-  if (says('DIGEST_INVALID')) return mismatch(error)
-  if (status === 413) return shrink(habits, minimum, length) ? transient(error) : error
+  if (says('DIGEST_INVALID'))
+    return error.with({
+      code: 'DIGEST_MISMATCH',
+      hint: 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.',
+      transient: false,
+    })
+  if (status === 413) return shrink(habits, minimum, length) ? error.with({ transient: true }) : error
   if (status === 416) session.stale += 1
   const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'))
-  return empty || lost || status === 416 ? transient(error) : error
+  return empty || lost || status === 416 ? error.with({ transient: true }) : error
 }
 
 async function keptBytes(session: Session, anew: boolean): Promise<number> {
@@ -300,14 +350,4 @@ function shrink(habits: Habits, minimum: number, length: number): boolean {
   const next = Math.max(smallest, Math.min(FIRST_CHUNK, Math.floor(length / SHRINK)))
   habits.largest = Math.min(habits.largest ?? next, next)
   return true
-}
-
-function transient(error: PromoteError): PromoteError {
-  const { code, message, side, hint, status, server, retryAfter, cause } = error
-  return new PromoteError(code, message, { side, hint, status, server, retryAfter, cause, transient: true })
-}
-
-function mismatch({ message, side, status, server, cause }: PromoteError): PromoteError {
-  const hint = 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.'
-  return new PromoteError('DIGEST_MISMATCH', message, { side, status, server, cause, hint, transient: false })
 }

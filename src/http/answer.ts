@@ -29,14 +29,19 @@ export async function bytes(res: Res, limit: number): Promise<Uint8Array> {
   let size = 0
   for await (const part of res.body) {
     size += part.byteLength
-    if (size > limit || announced > limit) {
-      throw new PromoteError('PROTOCOL', `${displayUrl(res.url)}: the answer is longer than ${limit} bytes.`, {
-        status: res.status,
-      })
-    }
+    if (size > limit || announced > limit) throw unreadable(res, `the answer is longer than ${limit} bytes`)
     parts.push(part)
   }
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)
+}
+
+/** A body that is in memory. */
+export async function* bodyOf(content: Uint8Array): AsyncGenerator<Uint8Array> {
+  if (content.byteLength > 0) yield content
+}
+
+function unreadable(res: Res, why: string): PromoteError {
+  return new PromoteError('PROTOCOL', `${displayUrl(res.url)}: ${why}.`, { status: res.status })
 }
 
 export async function text(res: Res, limit: number): Promise<string> {
@@ -44,13 +49,9 @@ export async function text(res: Res, limit: number): Promise<string> {
 }
 
 /** What `json` needs of a zod schema. */
-type Schema<T> = {
-  safeParse(
-    data: unknown,
-  ):
-    | { success: true; data: T }
-    | { success: false; error: { issues: readonly { path: readonly PropertyKey[]; message: string }[] } }
-}
+type Issue = Readonly<{ path: readonly PropertyKey[]; message: string }>
+type Parsed<T> = { success: true; data: T } | { success: false; error: { issues: readonly Issue[] } }
+type Schema<T> = { safeParse(data: unknown): Parsed<T> }
 
 /** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
 export async function json<T>(res: Res, schema: Schema<T>, limit: number): Promise<T> {
@@ -60,21 +61,13 @@ export async function json<T>(res: Res, schema: Schema<T>, limit: number): Promi
     data = JSON.parse(body)
   } catch {
     const type = header(res, 'content-type') ?? 'no content type'
-    throw new PromoteError('PROTOCOL', `${displayUrl(res.url)}: the answer is not JSON (${oneLine(type, 100)}).`, {
-      status: res.status,
-    })
+    throw unreadable(res, `the answer is not JSON (${oneLine(type, 100)})`)
   }
   const parsed = schema.safeParse(data)
   if (parsed.success) return parsed.data
   const issue = parsed.error.issues[0]
   const where = oneLine(issue?.path.map(String).join('.') || 'the document', 100)
-  throw new PromoteError(
-    'PROTOCOL',
-    `${displayUrl(res.url)}: unexpected JSON at ${where}: ${oneLine(issue?.message ?? '', 200)}.`,
-    {
-      status: res.status,
-    },
-  )
+  throw unreadable(res, `unexpected JSON at ${where}: ${oneLine(issue?.message ?? '', 200)}`)
 }
 
 /** Frees the connection. Never throws. */

@@ -4,7 +4,8 @@ export type Challenge = Readonly<{ scheme: string; parameters: ReadonlyMap<strin
 /** No server offers more; garbage does. */
 const MOST = 32
 const LONGEST = 16 * 1024
-const TOKEN = /[!#$%&'*+\-.^_`|~0-9A-Za-z]/
+/** A scheme, or a parameter `name=value`, `name="value"` of the scheme before it. An open quote ends with the line. */
+const PART = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+)(?:[ \t]*=[ \t]*(?:"((?:[^"\\]|\\[\s\S])*)"?|([^, \t]*)))?/g
 
 /**
  * The schemes of all `WWW-Authenticate` lines. Takes what is met in the field: several schemes in one line, several lines,
@@ -17,50 +18,13 @@ export function parseChallenges(lines: readonly string[]): readonly Challenge[] 
 
 function parseLine(line: string): Challenge[] {
   const found: { scheme: string; parameters: Map<string, string> }[] = []
-  let at = 0
-  while (at < line.length && found.length <= MOST) {
-    const word = readToken(line, at)
-    if (word === '') {
-      at++
-      continue
-    }
-    at = skipSpace(line, at + word.length)
+  for (const [, word = '', quoted, plain] of line.matchAll(PART)) {
+    const value = quoted?.replace(/\\([\s\S])/g, '$1') ?? plain
     const current = found.at(-1)
-    if (line[at] !== '=' || current === undefined) {
-      found.push({ scheme: word.toLowerCase(), parameters: new Map() })
-      continue
-    }
-    const { value, end } = readValue(line, skipSpace(line, at + 1))
     const name = word.toLowerCase()
-    if (!current.parameters.has(name)) current.parameters.set(name, value)
-    at = end
+    if (value === undefined || current === undefined) found.push({ scheme: name, parameters: new Map() })
+    else if (!current.parameters.has(name)) current.parameters.set(name, value)
+    if (found.length > MOST) break
   }
   return found
-}
-
-function readToken(line: string, from: number): string {
-  let at = from
-  while (at < line.length && TOKEN.test(line[at] ?? '')) at++
-  return line.slice(from, at)
-}
-
-function skipSpace(line: string, from: number): number {
-  let at = from
-  while (line[at] === ' ' || line[at] === '\t') at++
-  return at
-}
-
-function readValue(line: string, from: number): { value: string; end: number } {
-  if (line[from] !== '"') {
-    let at = from
-    while (at < line.length && line[at] !== ',' && line[at] !== ' ' && line[at] !== '\t') at++
-    return { value: line.slice(from, at), end: at }
-  }
-  let value = ''
-  let at = from + 1
-  for (; at < line.length && line[at] !== '"'; at++) {
-    if (line[at] === '\\' && at + 1 < line.length) at++
-    value += line[at]
-  }
-  return { value, end: at + 1 }
 }

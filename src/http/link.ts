@@ -1,5 +1,7 @@
 /** A longer header is not a pagination link. */
 const LONGEST = 8 * 1024
+/** `<target>; parameters`, up to the comma that separates links; a comma inside quotes does not. */
+const LINK = /<([^<>]*)>((?:[^,"]|"(?:[^"\\]|\\[\s\S])*"?)*)/g
 
 /** `unreadable`: there is a next page, and its address cannot be used. */
 export type NextPage = URL | 'unreadable' | undefined
@@ -11,26 +13,10 @@ export type NextPage = URL | 'unreadable' | undefined
  */
 export function nextPage(header: string, base: URL): NextPage {
   if (header.length > LONGEST) return 'unreadable'
-  for (let at = 0; ; ) {
-    const open = header.indexOf('<', at)
-    if (open < 0) return saysNext(header.slice(at)) ? 'unreadable' : undefined
-    const close = header.indexOf('>', open)
-    if (close < 0) return 'unreadable'
-    const end = endOfLink(header, close + 1)
-    if (isNext(header.slice(close + 1, end))) return onOrigin(header.slice(open + 1, close), base)
-    at = end
-  }
-}
-
-/** Up to the comma that separates links; one inside quotes does not. */
-function endOfLink(header: string, from: number): number {
-  let quoted = false
-  for (let at = from; at < header.length; at++) {
-    if (header[at] === '\\' && quoted) at++
-    else if (header[at] === '"') quoted = !quoted
-    else if (header[at] === ',' && !quoted) return at + 1
-  }
-  return header.length
+  for (const [, target = '', parameters = ''] of header.matchAll(LINK))
+    if (isNext(parameters)) return onOrigin(target, base)
+  const rest = header.replace(LINK, '')
+  return rest.includes('<') || saysNext(rest) ? 'unreadable' : undefined
 }
 
 function isNext(parameters: string): boolean {

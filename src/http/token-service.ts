@@ -33,73 +33,61 @@ export type TokenService = Readonly<{
 
 /** @param send without credentials of its own; must not repeat requests, the request that needs the token is repeated. */
 export function tokenService(side: Side, send: Send, context: Context): TokenService {
-  const held = new Map<string, Promise<Token>>()
-  const settled = new Map<string, Token>()
+  /** `token` is there once `flight` has brought it. */
+  const held = new Map<string, { flight: Promise<Token>; token?: Token }>()
   let owner: Credential = { kind: 'anonymous' }
-
-  const fetched = (key: string, service: Service, credential: Credential, scopes: readonly string[]) => {
-    const flight = exchangeToken(side, send, context, service, credential, scopes)
-    held.set(key, flight)
-    flight.then(
-      (token) => {
-        if (held.get(key) === flight) settled.set(key, token)
-      },
-      () => {
-        if (held.get(key) === flight) held.delete(key)
-      },
-    )
-    return flight
-  }
   return {
     token: async (service, credential, scopes) => {
       if (!sameCredential(owner, credential)) {
         held.clear()
-        settled.clear()
         owner = credential
       }
       const key = [service.realm.href, service.service ?? '', ...scopes].join('\n')
-      const token = settled.get(key)
-      const isOld = token !== undefined && token.renewAt <= context.now()
-      if (isOld) settled.delete(key)
-      return (isOld ? undefined : held.get(key)) ?? fetched(key, service, credential, scopes)
+      const known = held.get(key)
+      if (known !== undefined && (known.token?.renewAt ?? Number.POSITIVE_INFINITY) > context.now()) return known.flight
+      const fetched: typeof known = { flight: exchangeToken({ side, send, context, service, credential, scopes }) }
+      held.set(key, fetched)
+      fetched.flight.then(
+        (token) => {
+          fetched.token = token
+        },
+        () => {
+          if (held.get(key) === fetched) held.delete(key)
+        },
+      )
+      return fetched.flight
     },
     drop: (token) => {
-      for (const [key, one] of settled) {
-        if (one !== token) continue
-        settled.delete(key)
-        held.delete(key)
-      }
+      for (const [key, one] of held) if (one.token === token) held.delete(key)
     },
   }
 }
 
-async function exchangeToken(
-  side: Side,
-  send: Send,
-  context: Context,
-  service: Service,
-  credential: Credential,
-  scopes: readonly string[],
-): Promise<Token> {
-  let res = await send(tokenRequest(service, credential, scopes, context))
+type Question = Readonly<{
+  side: Side
+  send: Send
+  context: Context
+  service: Service
+  credential: Credential
+  scopes: readonly string[]
+}>
+
+async function exchangeToken(question: Question): Promise<Token> {
+  const { side, send, context, service, scopes } = question
+  let res = await send(tokenRequest(question))
   if (scopes.length > 1 && [400, 401, 403].includes(res.status)) {
     // Some services refuse several scopes at once (oc has --skip-multiple-scopes for them); the first matters most.
     await discard(res)
-    res = await send(tokenRequest(service, credential, scopes.slice(0, 1), context))
+    res = await send(tokenRequest({ ...question, scopes: scopes.slice(0, 1) }))
   }
-  if (res.status < 200 || res.status > 299) throw await tokenRefused(side, res, service, credential, context)
+  if (res.status < 200 || res.status > 299) throw await tokenRefused(res, question)
   const answer = await json(res, ANSWER, BODY_LIMIT).catch((thrown: unknown) => {
     throw asPromoteError(thrown, side)
   })
   const value = answer.token || answer.access_token
   if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
-    throw new PromoteError(
-      'PROTOCOL',
-      `${displayUrl(service.realm)}: the answer of the token service holds no token.`,
-      {
-        side,
-      },
-    )
+    const message = `${displayUrl(service.realm)}: the answer of the token service holds no token.`
+    throw new PromoteError('PROTOCOL', message, { side })
   }
   // From the moment of receipt: `issued_at` is by the service's clock.
   const life = Math.max(SHORTEST_LIFE, answer.expires_in ?? 0) * 1000
@@ -107,7 +95,7 @@ async function exchangeToken(
   return { secret: context.secrets.keep(value), renewAt }
 }
 
-function tokenRequest(service: Service, credential: Credential, scopes: readonly string[], context: Context): Req {
+function tokenRequest({ service, credential, scopes, context }: Question): Req {
   const url = new URL(service.realm)
   if (credential.kind === 'identity') {
     const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'image-promote' })
@@ -130,34 +118,25 @@ export function basic(credential: Extract<Credential, { kind: 'basic' }>, contex
   return `Basic ${context.secrets.keepPair(credential.username, credential.password).reveal()}`
 }
 
-async function tokenRefused(
-  side: Side,
-  res: Res,
-  service: Service,
-  credential: Credential,
-  { secrets }: Context,
-): Promise<PromoteError> {
+/** What a 401 or 403 says about a credential of each kind. */
+const REFUSED = {
+  basic: 'LOGIN_REJECTED',
+  identity: 'TOKEN_REJECTED',
+  bearer: 'CREDENTIAL_MISSING',
+  anonymous: 'CREDENTIAL_MISSING',
+} as const
+
+function tokenRefused(res: Res, { side, service, credential, context }: Question): Promise<PromoteError> {
   const what = `asking the token service ${displayUrl(service.realm)}`
-  const redact = (text: string) => secrets.redact(text)
-  if (res.status === 401 || res.status === 403) {
-    const code =
-      credential.kind === 'basic'
-        ? 'LOGIN_REJECTED'
-        : credential.kind === 'identity'
-          ? 'TOKEN_REJECTED'
-          : 'CREDENTIAL_MISSING'
-    const hint =
-      credential.kind === 'anonymous'
-        ? 'The registry wants a credential for this side.'
-        : 'Check user name and password or token of this side, and what they may do.'
-    return registryError(res, { side, what, code, hint, redact })
-  }
-  return registryError(res, {
-    side,
-    what,
-    redact,
-    ...(credential.kind === 'identity' && res.status === 400 ? { code: 'TOKEN_REJECTED' as const } : {}),
-  })
+  const redact = (text: string) => context.secrets.redact(text)
+  const { kind } = credential
+  const isVerdict = res.status === 401 || res.status === 403
+  const code = isVerdict || (kind === 'identity' && res.status === 400) ? REFUSED[kind] : undefined
+  const hint =
+    kind === 'anonymous'
+      ? 'The registry wants a credential for this side.'
+      : 'Check user name and password or token of this side, and what they may do.'
+  return registryError(res, { side, what, code, hint: isVerdict ? hint : undefined, redact })
 }
 
 /**

@@ -8,6 +8,7 @@ import type { Digest } from '../oci/digest.ts'
 import { writeAll } from './folder.ts'
 import {
   absent,
+  allOf,
   blobPath,
   type Draft,
   EMPTY_INDEX,
@@ -107,9 +108,7 @@ async function indexOf(state: State): Promise<Uint8Array | undefined> {
     const entry = there.entries.get(name)
     if (entry === undefined) return undefined
     if (entry.size > INDEX_LIMIT) throw new PromoteError('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`)
-    const chunks: Uint8Array[] = []
-    for await (const chunk of readEntry(state.file, there, entry, 0)) chunks.push(chunk)
-    return Buffer.concat(chunks)
+    return allOf(readEntry(state.file, there, entry, 0))
   })
   if (index !== undefined) return index
   throw new PromoteError('PROTOCOL', `holds no OCI layout: it has no file ${LAYOUT_FILE}`)

@@ -1,6 +1,6 @@
 import { quote } from '../core/text.ts'
 import { asPromoteError, PromoteError } from '../errors.ts'
-import { discard, header } from '../http/answer.ts'
+import { bodyOf, discard, header } from '../http/answer.ts'
 import { isFromStorage } from '../http/quirks.ts'
 import { isBulk, type Req, type Res } from '../http/send.ts'
 import { shortDigest } from '../oci/digest.ts'
@@ -21,8 +21,8 @@ export async function openBlob(
   offset: number,
 ): Promise<AsyncIterable<Uint8Array>> {
   const data = embedded(blob)
-  if (data !== undefined) return one(data.subarray(offset))
-  if (offset > 0 && offset >= blob.size) return one(new Uint8Array())
+  if (data !== undefined) return bodyOf(data.subarray(offset))
+  if (offset > 0 && offset >= blob.size) return bodyOf(new Uint8Array())
   const what = `reading blob ${shortDigest(blob.digest)}`
   const { res, start } = await open(endpoint, blob, offset, what)
   const length = contentLength(header(res, 'content-length'))
@@ -98,10 +98,6 @@ async function* counted(endpoint: BlobPlace, blob: Descriptor, res: Res, reading
       side: endpoint.side,
       transient: true,
     })
-}
-
-async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  if (bytes.byteLength > 0) yield bytes
 }
 
 function wrongSize(endpoint: BlobPlace, blob: Descriptor, what: string, found: string): PromoteError {

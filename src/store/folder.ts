@@ -51,13 +51,12 @@ export function openFolder(path: string, side: Side): Shelf {
       guarded(async () => {
         await ready()
         const draft = await openDraft(root, blobPath(digest))
-        const mine: Draft = {
+        drafts.add(draft)
+        return {
           write: (bytes, position) => guarded(() => draft.write(bytes, position)),
-          commit: () => guarded(draft.commit).finally(() => drafts.delete(mine)),
-          discard: () => draft.discard().finally(() => drafts.delete(mine)),
+          commit: () => guarded(draft.commit).finally(() => drafts.delete(draft)),
+          discard: () => draft.discard().finally(() => drafts.delete(draft)),
         }
-        drafts.add(mine)
-        return mine
       }),
     finish: async () => undefined,
     close: async () => void (await Promise.all([...drafts].map((draft) => draft.discard()))),

@@ -2,13 +2,14 @@ import { resolve } from 'node:path'
 import type { Context } from '../context.ts'
 import { listed, quote } from '../core/text.ts'
 import { asPromoteError, PromoteError, type ServerError, type Side } from '../errors.ts'
+import { bodyOf } from '../http/answer.ts'
 import { algorithmOf, type Digest, hashFor, isDigest, shortDigest } from '../oci/digest.ts'
 import { type Descriptor, embedded, isForeign, MANIFEST_LIMIT, type Manifest, readManifest } from '../oci/manifest.ts'
 import { formatReference, type LayoutPlace, layoutName } from '../oci/reference.ts'
 import { openArchive } from './archive.ts'
 import { openFolder } from './folder.ts'
 import { type Catalog, createCatalog, describe, enter, withoutName } from './layout-index.ts'
-import type { Draft, Shelf } from './shelf.ts'
+import { allOf, type Draft, type Shelf } from './shelf.ts'
 import type { Target, Upload } from './store.ts'
 
 /** An OCI layout (image-spec image-layout.md). All images of a run that are in it share one of these. */
@@ -110,19 +111,13 @@ function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
       const found = await shelf.size(digest)
       if (found === size) return cancellable(shelf.read(digest, offset), context, side)
       const data = embedded(descriptor)
-      if (data !== undefined) return one(data.subarray(offset))
+      if (data !== undefined) return bodyOf(data.subarray(offset))
       if (found === undefined) throw missing(`blob ${digest}`)
       const hint = 'The layout is damaged: copy the image into it again.'
       const message = `${path}: blob ${digest} has ${found} bytes where ${size} belong.`
       throw new PromoteError('DIGEST_MISMATCH', message, { side, hint })
     },
   }
-}
-
-async function allOf(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  const all: Uint8Array[] = []
-  for await (const chunk of chunks) all.push(chunk)
-  return Buffer.concat(all)
 }
 
 async function* cancellable(
@@ -134,10 +129,6 @@ async function* cancellable(
     if (signal.aborted) throw new PromoteError('CANCELLED', 'Cancelled.', { side })
     yield chunk
   }
-}
-
-async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  if (bytes.byteLength > 0) yield bytes
 }
 
 type Shared = Readonly<{ shelf: Shelf; side: Side; catalog: Catalog; files: Files }>

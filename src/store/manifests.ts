@@ -47,16 +47,15 @@ export function createManifests(endpoint: Endpoint) {
       throw placed(endpoint, what, thrown)
     }
   }
-  // Many tags of one digest are asked for side by side.
   const flights = new Map<Digest, Promise<Manifest>>()
-  const once = (digest: Digest, expected: Digest | Descriptor): Promise<Manifest> => {
-    const flight = flights.get(digest) ?? get(digest, expected).finally(() => flights.delete(digest))
-    flights.set(digest, flight)
-    return flight
-  }
   const resolve = async (reference: string): Promise<Manifest> => {
     if (!isDigest(reference)) return get(checkedTag(endpoint, reference))
-    return cache.get(reference) ?? once(reference, reference)
+    const known = cache.get(reference)
+    if (known !== undefined) return known
+    // Many tags of one digest are asked for side by side.
+    const flight = flights.get(reference) ?? get(reference, reference).finally(() => flights.delete(reference))
+    flights.set(reference, flight)
+    return flight
   }
   /** `resolve`, but undefined when there is none, or none that this credential may see. */
   const look = (tag: string): Promise<Manifest | undefined> => resolve(tag).catch(absent)

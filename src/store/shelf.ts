@@ -39,6 +39,12 @@ export function blobPath(digest: Digest): string {
   return `blobs/${digest.replace(':', '/')}`
 }
 
+export async function allOf(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const all: Uint8Array[] = []
+  for await (const chunk of chunks) all.push(chunk)
+  return Buffer.concat(all)
+}
+
 /** One of the two files that every layout has. */
 export type Small = (name: typeof LAYOUT_FILE | typeof INDEX_FILE) => Promise<Uint8Array | undefined>
 

@@ -1,9 +1,13 @@
 /** One request on the wire and its answer. */
 import type { Dispatcher } from 'undici'
 import { displayUrl } from '../core/text.ts'
-import { PromoteError, type Side } from '../errors.ts'
+import { type Code, type ErrorDetail, PromoteError, type Side } from '../errors.ts'
 import type { Body, Req, Res } from '../http/send.ts'
-import { Incoming } from './incoming.ts'
+
+/** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
+const HIGH_WATER = 512 * 1024
+/** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
+const MOST_UNREAD = 8 * 1024 * 1024
 
 export type Terms = Readonly<{
   side: Side
@@ -49,12 +53,18 @@ class Exchange implements Dispatcher.DispatchHandler {
   readonly #settle: Settle
   readonly #forget: () => void
   #controller: Dispatcher.DispatchController | undefined
-  #incoming: Incoming | undefined
   #timer: NodeJS.Timeout | undefined
-  /** The request failed, whatever the connection says later. */
-  #over = false
+  /** Why the request failed, whatever the connection says later. */
+  #failure: { reason: unknown } | undefined
   /** What the caller's own stream threw. */
   #ours: { thrown: unknown } | undefined
+  /** Parts of the answer's body that are not read yet, and their bytes. */
+  readonly #chunks: Uint8Array[] = []
+  #unread = 0
+  #isAnswered = false
+  #isPaused = false
+  #isEnded = false
+  #wake: (() => void) | undefined
 
   constructor(request: Req, terms: Terms, settle: Settle) {
     this.#request = request
@@ -84,35 +94,39 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
-    if (this.#over) controller.abort(new Error('given up while connecting'))
+    if (this.#failure !== undefined) controller.abort(new Error('given up while connecting'))
     else if (isStream(this.#request.body)) this.#owesNothing()
     else this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout)
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Res['headers']): void {
-    if (status < 200 || this.#over) return
+    if (status < 200 || this.#failure !== undefined) return
     this.#owesNothing()
-    this.#incoming = new Incoming(controller, {
-      stallTimeout: this.#terms.stallTimeout,
-      stalled: () => this.#late('answer body', this.#terms.stallTimeout),
-      pausable: this.#request.bulk === true,
-      flooded: () => this.#flood(),
-      left: this.#forget,
-    })
-    this.#settle.resolve({ status, headers, url: this.#request.url, body: this.#incoming })
+    this.#isAnswered = true
+    const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) }
+    this.#settle.resolve({ status, headers, url: this.#request.url, body })
   }
 
-  onResponseData(_controller: Dispatcher.DispatchController, chunk: Uint8Array): void {
-    this.#incoming?.push(chunk)
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Uint8Array): void {
+    this.#chunks.push(chunk)
+    this.#unread += chunk.byteLength
+    // undici's own connections fail an assertion when the other side closes while they are paused.
+    if (this.#unread > HIGH_WATER && !this.#isPaused && this.#request.bulk === true) {
+      this.#isPaused = true
+      controller.pause()
+    }
+    if (this.#unread > MOST_UNREAD) this.#break(this.#error('PROTOCOL', 'the answer is longer than anybody asked for.'))
+    this.#wake?.()
   }
 
   onResponseEnd(): void {
     this.#forget()
-    this.#incoming?.end()
+    this.#isEnded = true
+    this.#wake?.()
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
-    if (this.#over) return
+    if (this.#failure !== undefined) return
     if (this.#ours !== undefined) this.#fail(this.#ours.thrown)
     else this.#fail(this.#terms.explain(error))
   }
@@ -140,7 +154,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #owe(what: Debt, milliseconds: number): void {
     this.#owesNothing()
-    if (this.#over || this.#incoming !== undefined) return
+    if (this.#failure !== undefined || this.#isAnswered) return
     this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds)
   }
 
@@ -149,33 +163,72 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #late(what: Debt, milliseconds: number): PromoteError {
-    const { method, url } = this.#request
-    const message = `${method} ${displayUrl(url)}: ${DEBTS[what]} for ${milliseconds / 1000} s.`
-    return new PromoteError(what === 'connect' ? 'NETWORK' : 'STALLED', message, {
-      side: this.#terms.side,
+    const isConnecting = what === 'connect'
+    return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${DEBTS[what]} for ${milliseconds / 1000} s.`, {
       transient: true,
-      hint: what === 'connect' ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
+      hint: isConnecting ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
     })
   }
 
-  #flood(): PromoteError {
+  #error(code: Code, what: string, detail: ErrorDetail = {}): PromoteError {
     const { method, url } = this.#request
-    const message = `${method} ${displayUrl(url)}: the answer is longer than anybody asked for.`
-    return new PromoteError('PROTOCOL', message, { side: this.#terms.side })
+    return new PromoteError(code, `${method} ${displayUrl(url)}: ${what}`, { side: this.#terms.side, ...detail })
   }
 
   #break(reason: PromoteError): void {
-    if (this.#over) return
+    if (this.#failure !== undefined) return
     this.#fail(reason)
     this.#controller?.abort(reason)
   }
 
   #fail(reason: unknown): void {
-    this.#over = true
+    this.#failure = { reason }
     this.#owesNothing()
     this.#forget()
-    this.#incoming?.fail(reason as Error)
+    this.#wake?.()
     this.#settle.reject(reason)
+  }
+
+  /**
+   * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
+   * it. A reader who stops early closes the connection. Waiting for the reader is not counted.
+   */
+  async *#incoming(controller: Dispatcher.DispatchController): AsyncGenerator<Uint8Array, void, undefined> {
+    const { stallTimeout } = this.#terms
+    // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
+    const timer = setTimeout(() => {
+      if (this.#wake !== undefined) this.#fail(this.#late('answer body', stallTimeout))
+    }, stallTimeout)
+    try {
+      for (;;) {
+        const chunk = this.#chunks.shift()
+        if (chunk !== undefined) {
+          this.#taken(chunk, controller)
+          yield chunk
+        } else if (this.#failure !== undefined) throw this.#failure.reason
+        else if (this.#isEnded) return
+        else {
+          timer.refresh()
+          await new Promise<void>((resolve) => {
+            this.#wake = resolve
+          })
+          this.#wake = undefined
+        }
+      }
+    } finally {
+      clearTimeout(timer)
+      this.#chunks.length = 0
+      if (!this.#isEnded) controller.abort(new Error('the reader stopped'))
+      this.#forget()
+    }
+  }
+
+  #taken(chunk: Uint8Array, controller: Dispatcher.DispatchController): void {
+    this.#unread -= chunk.byteLength
+    if (this.#isPaused && this.#unread < HIGH_WATER / 2) {
+      this.#isPaused = false
+      controller.resume()
+    }
   }
 }
 

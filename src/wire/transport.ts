@@ -9,7 +9,7 @@ import { PromoteError, type Side } from '../errors.ts'
 import { discard } from '../http/answer.ts'
 import type { Req, Res, Send } from '../http/send.ts'
 import { VERSION } from '../version.ts'
-import { type BulkClient, type OnRead, openBulkClient } from './bulk.ts'
+import { type OnRead, openBulkClient } from './bulk.ts'
 import { exchange, type Wire } from './exchange.ts'
 import { failure } from './failure.ts'
 import { type ProxyServer, proxyFor } from './proxy.ts'
@@ -89,7 +89,7 @@ export function openTransport(options: TransportOptions, context: Context): Tran
   }
 }
 
-/** What a header cannot carry came from a server; undici's error would quote it, and the bulk lane would send it. */
+/** What a header cannot carry came from a server; undici's error would quote it. */
 function checkHeaders({ method, url, headers = {} }: Req, side: Side): void {
   for (const [name, value] of Object.entries(headers))
     if (value !== undefined && /[^\t -~\u0080-\u00ff]/.test(String(value)))
@@ -137,35 +137,15 @@ function cancellations(signal: AbortSignal, side: Side) {
   }
 }
 
-/** Two clients for one route: undici's agent, and the one for bodies of many MiB. */
-type Way = Readonly<{
-  agent: () => Agent
-  bulk: () => BulkClient
-  close: () => Promise<void>
-}>
 type Open = (onread?: OnRead) => ReturnType<typeof connector>
-
-function newWay(open: Open): Way {
-  const opened: { destroy: () => unknown }[] = []
-  const kept = <T extends { destroy: () => unknown }>(one: T): T => {
-    opened.push(one)
-    return one
-  }
-  return {
-    agent: lazy(() => kept(new Agent({ connect: open() }))),
-    bulk: lazy(() => kept(openBulkClient(open))),
-    async close() {
-      await Promise.all(opened.map((one) => one.destroy()))
-    },
-  }
-}
+type Client = Wire['dispatcher'] & { destroy(): Promise<unknown> }
 
 /** Ways to take: direct, or by which proxy; with or without the client certificate. */
 function openRoutes(options: TransportOptions, context: Context) {
   const closing = new AbortController()
   setMaxListeners(0, closing.signal)
   const shown = new WeakMap<object, X509Certificate>()
-  const ways = new Map<string, Way>()
+  const clients = new Map<string, Client>()
   const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined))
   const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate))
   const wiring = (identity: boolean): Wiring => ({
@@ -177,22 +157,19 @@ function openRoutes(options: TransportOptions, context: Context) {
     shown,
     lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
   })
-  const wayOf = (request: Req, proxy: ProxyServer | undefined): Way => {
-    const { key, open } = routeOf(request, proxy, options, context, { wiring, trust })
-    const way = ways.get(key) ?? newWay(open)
-    ways.set(key, way)
-    return way
-  }
-  const close = async () => {
-    closing.abort()
-    await Promise.all([...ways.values()].map((way) => way.close()))
-  }
   return {
     shown,
-    close,
+    async close() {
+      closing.abort()
+      await Promise.all([...clients.values()].map((client) => client.destroy()))
+    },
     wire(request: Req, proxy: ProxyServer | undefined): Wire {
-      const way = wayOf(request, proxy)
-      return { dispatcher: request.bulk === true ? way.bulk() : way.agent(), ...lineOf(request, proxy, context) }
+      const { key, open } = routeOf(request, proxy, options, context, { wiring, trust })
+      const isBulk = request.bulk === true
+      const name = `${key} ${isBulk}`
+      const dispatcher = clients.get(name) ?? (isBulk ? openBulkClient(open) : new Agent({ connect: open() }))
+      clients.set(name, dispatcher)
+      return { dispatcher, ...lineOf(request, proxy, context) }
     },
   }
 }

@@ -27328,16 +27328,17 @@ class PromoteError extends Error {
         this.retryAfter = detail.retryAfter;
         this.unconfirmed = detail.unconfirmed ?? false;
     }
+    /** A copy that differs in what is given. */
+    with({ code, message, ...detail }) {
+        return new PromoteError(code ?? this.code, message ?? this.message, { ...this, cause: this.cause, ...detail });
+    }
 }
 /** Whatever was thrown, as a PromoteError; a programming error becomes INTERNAL and keeps its cause. */
 function asPromoteError(thrown, side) {
     if (thrown instanceof PromoteError)
-        return side === undefined || thrown.side !== undefined ? thrown : withSide(thrown, side);
+        return side === undefined || thrown.side !== undefined ? thrown : thrown.with({ side });
     const message = thrown instanceof Error ? thrown.message : String(thrown);
     return new PromoteError('INTERNAL', message, { side, cause: thrown });
-}
-function withSide(error, side) {
-    return new PromoteError(error.code, error.message, { ...error, side, cause: error.cause });
 }
 /**
  * The same on every host but for `partial`, which GitHub is not told: a step there is green or red, and one with a failed
@@ -29766,7 +29767,7 @@ function signalName({ reason }) {
 
 // EXPORTS
 __nccwpck_require__.d(__webpack_exports__, {
-  t_: () => (/* binding */ EXPOSE_REGISTRY),
+  EN: () => (/* binding */ bodyOf),
   ee: () => (/* binding */ bytes),
   vf: () => (/* binding */ discard),
   wx: () => (/* binding */ header),
@@ -29890,8 +29891,6 @@ function isRecord(value) {
 const ERROR_BODY_LIMIT = 64 * 1024;
 /** Reading so much of an unwanted body keeps its connection; more costs less when the connection is closed. */
 const DRAIN_LIMIT = 64 * 1024;
-/** What makes the route of OpenShift's registry (openshift/cluster-image-registry-operator pkg/resource/route.go). */
-const EXPOSE_REGISTRY = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`;
 /** The first value of a header, by lower-case name. */
 function header(res, name) {
     return headerAll(res, name)[0];
@@ -29912,14 +29911,19 @@ async function bytes(res, limit) {
     let size = 0;
     for await (const part of res.body) {
         size += part.byteLength;
-        if (size > limit || announced > limit) {
-            throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(res.url)}: the answer is longer than ${limit} bytes.`, {
-                status: res.status,
-            });
-        }
+        if (size > limit || announced > limit)
+            throw unreadable(res, `the answer is longer than ${limit} bytes`);
         parts.push(part);
     }
     return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+}
+/** A body that is in memory. */
+async function* bodyOf(content) {
+    if (content.byteLength > 0)
+        yield content;
+}
+function unreadable(res, why) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(res.url)}: ${why}.`, { status: res.status });
 }
 async function answer_text(res, limit) {
     return Buffer.from(await bytes(res, limit)).toString('utf8');
@@ -29933,18 +29937,14 @@ async function json(res, schema, limit) {
     }
     catch {
         const type = header(res, 'content-type') ?? 'no content type';
-        throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(res.url)}: the answer is not JSON (${(0,core_text/* oneLine */.TN)(type, 100)}).`, {
-            status: res.status,
-        });
+        throw unreadable(res, `the answer is not JSON (${(0,core_text/* oneLine */.TN)(type, 100)})`);
     }
     const parsed = schema.safeParse(data);
     if (parsed.success)
         return parsed.data;
     const issue = parsed.error.issues[0];
     const where = (0,core_text/* oneLine */.TN)(issue?.path.map(String).join('.') || 'the document', 100);
-    throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(res.url)}: unexpected JSON at ${where}: ${(0,core_text/* oneLine */.TN)(issue?.message ?? '', 200)}.`, {
-        status: res.status,
-    });
+    throw unreadable(res, `unexpected JSON at ${where}: ${(0,core_text/* oneLine */.TN)(issue?.message ?? '', 200)}`);
 }
 /** Frees the connection. Never throws. */
 async function discard(res) {
@@ -30035,6 +30035,64 @@ function parseRetryAfter(value, date, now) {
         return undefined;
     const theirs = Date.parse(date?.slice(0, 64) ?? '');
     return Math.max(0, at - (Number.isNaN(theirs) ? now : theirs));
+}
+
+
+/***/ }),
+
+/***/ 4525:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   $0: () => (/* binding */ isRouterPage),
+/* harmony export */   Bp: () => (/* binding */ isStreamMissing),
+/* harmony export */   EQ: () => (/* binding */ isEmpty400),
+/* harmony export */   Ew: () => (/* binding */ isFromStorage),
+/* harmony export */   LE: () => (/* binding */ isOpenShift),
+/* harmony export */   bW: () => (/* binding */ acceptsCredential),
+/* harmony export */   t_: () => (/* binding */ EXPOSE_REGISTRY)
+/* harmony export */ });
+/* harmony import */ var _answer_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4809);
+
+/** What makes the route of OpenShift's registry (openshift/cluster-image-registry-operator pkg/resource/route.go). */
+const EXPOSE_REGISTRY = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`;
+/**
+ * OpenShift's router for a host without a route, or a route without a ready pod (openshift/router conf/error-page-503.http).
+ * @param said what the page says, where it was read: another proxy may answer with a page of its own.
+ */
+function isRouterPage(res, said) {
+    const isPage = res.status === 503 && ((0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'content-type') ?? '').toLowerCase().startsWith('text/html');
+    return isPage && (said === undefined || said.includes('"Application is not available"'));
+}
+/** OpenShift's registry sends this header in every answer, and no other registry does. */
+function isOpenShift(res) {
+    return (0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'x-registry-supports-signatures') !== undefined;
+}
+/** OpenShift's registry when its API did not answer: 400 without a body (openshift/image-registry auth.go). */
+function isEmpty400(res, repository) {
+    const known = (0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'docker-distribution-api-version') !== undefined;
+    return res.status === 400 && known && (0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'content-length') === '0' && repository.split('/').length === 2;
+}
+/** OpenShift's registry for a manifest by digest when there is no such image stream: 500 (imagestream.go resolveUpstreamRef). */
+function isStreamMissing(res, { server }) {
+    return isOpenShift(res) && res.status === 500 && server.some(({ code }) => code === 'UNKNOWN');
+}
+/**
+ * OpenShift's registry says "access denied" for an expired token and for a missing right alike; only `GET /v2/` with the
+ * same token tells them apart (openshift/image-registry pkg/dockerregistry/server/auth.go).
+ */
+async function acceptsCredential(send, registry) {
+    const res = await send({ method: 'GET', url: new URL('/v2/', registry) });
+    await (0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .discard */ .vf)(res);
+    return res.status !== 401;
+}
+/**
+ * OpenShift's registry writes the digest in an entity tag with quotes when the blob is in its storage, and without them
+ * when it asks another registry (openshift/image-registry pullthroughblobstore.go setResponseHeaders). It redirects only
+ * to its own storage.
+ */
+function isFromStorage(res, registry, digest) {
+    return res.url.origin !== registry.origin || (0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'etag') === `"${digest}"`;
 }
 
 
@@ -33005,8 +33063,8 @@ function tokenOf(reply) {
     }
 }
 
-// EXTERNAL MODULE: ./lib/http/answer.js + 1 modules
-var answer = __nccwpck_require__(4809);
+// EXTERNAL MODULE: ./lib/http/quirks.js
+var quirks = __nccwpck_require__(4525);
 ;// CONCATENATED MODULE: ./lib/openshift/registry-address.js
 
 
@@ -33076,7 +33134,7 @@ async function locate(parts, repository, learn) {
         throw notExposed(kube, true, guess.why);
     if (guess.state === 'failed' && guess.error.code === 'TLS')
         throw guess.error;
-    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', `Looking for the registry of ${kube.url.host}: no image stream that may be read names it, and ${guess.why}.`, { side: kube.side, hint: `Set ${kube.side}-registry, or have the registry exposed: ${answer/* EXPOSE_REGISTRY */.t_}` });
+    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', `Looking for the registry of ${kube.url.host}: no image stream that may be read names it, and ${guess.why}.`, { side: kube.side, hint: `Set ${kube.side}-registry, or have the registry exposed: ${quirks/* EXPOSE_REGISTRY */.t_}` });
 }
 /** Image streams are decorated with the registry's addresses on every read, whichever one it is. */
 async function anyStream({ kube, streams }, repository) {
@@ -33136,7 +33194,7 @@ function notExposed(kube, exists, why) {
         : `the registry is not reachable from outside the cluster${why === undefined ? '' : ` (${why})`}`;
     return new errors/* PromoteError */.jG('NOT_EXPOSED', `Looking for the registry of ${kube.url.host}: ${what}.`, {
         side: kube.side,
-        hint: `Let a cluster administrator run: ${answer/* EXPOSE_REGISTRY */.t_}`,
+        hint: `Let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`,
     });
 }
 
@@ -34782,7 +34840,7 @@ function overall(rows, { restores = false, mayBeEmpty = false }) {
 /* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4254);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3940);
-/* harmony import */ var _side_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(2533);
+/* harmony import */ var _side_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(2171);
 /* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(867);
 
 
@@ -35003,7 +35061,7 @@ function alreadyThere({ total, copied, mounted, present }) {
 
 /***/ }),
 
-/***/ 2533:
+/***/ 2171:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -35694,99 +35752,13 @@ class GatheringSocket extends external_node_stream_.Duplex {
     }
 }
 
-;// CONCATENATED MODULE: ./lib/wire/incoming.js
+;// CONCATENATED MODULE: ./lib/wire/exchange.js
+
+
 /** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
 const HIGH_WATER = 512 * 1024;
 /** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
 const MOST_UNREAD = 8 * 1024 * 1024;
-/**
- * Chunks stay as they come. What arrived before a break is delivered before the error, so that a reader can resume after
- * it. A reader who stops early closes the connection.
- */
-class Incoming {
-    #chunks = [];
-    #controller;
-    #terms;
-    #size = 0;
-    #paused = false;
-    #ended = false;
-    #error;
-    #wake;
-    constructor(controller, terms) {
-        this.#controller = controller;
-        this.#terms = terms;
-    }
-    push(chunk) {
-        this.#chunks.push(chunk);
-        this.#size += chunk.byteLength;
-        if (this.#size > HIGH_WATER && !this.#paused && this.#terms.pausable) {
-            this.#paused = true;
-            this.#controller.pause();
-        }
-        if (this.#size > MOST_UNREAD && this.#error === undefined) {
-            this.fail(this.#terms.flooded());
-            this.#controller.abort(this.#error);
-        }
-        this.#wake?.();
-    }
-    end() {
-        this.#ended = true;
-        this.#wake?.();
-    }
-    fail(error) {
-        this.#error ??= error;
-        this.#wake?.();
-    }
-    async *[Symbol.asyncIterator]() {
-        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
-        let waiting = false;
-        const timer = setTimeout(() => {
-            if (waiting)
-                this.fail(this.#terms.stalled());
-        }, this.#terms.stallTimeout);
-        try {
-            for (;;) {
-                const chunk = this.#chunks.shift();
-                if (chunk !== undefined) {
-                    this.#taken(chunk);
-                    yield chunk;
-                }
-                else if (this.#error !== undefined)
-                    throw this.#error;
-                else if (this.#ended)
-                    return;
-                else {
-                    waiting = true;
-                    timer.refresh();
-                    await new Promise((resolve) => {
-                        this.#wake = resolve;
-                    });
-                    waiting = false;
-                }
-            }
-        }
-        finally {
-            clearTimeout(timer);
-            this.#wake = undefined;
-            this.#chunks.length = 0;
-            if (!this.#ended)
-                this.#controller.abort(this.#error ?? new Error('the reader stopped'));
-            this.#terms.left();
-        }
-    }
-    #taken(chunk) {
-        this.#size -= chunk.byteLength;
-        if (this.#paused && this.#size < HIGH_WATER / 2) {
-            this.#paused = false;
-            this.#controller.resume();
-        }
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/wire/exchange.js
-
-
-
 /**
  * Sends `request` once.
  *
@@ -35811,12 +35783,18 @@ class Exchange {
     #settle;
     #forget;
     #controller;
-    #incoming;
     #timer;
-    /** The request failed, whatever the connection says later. */
-    #over = false;
+    /** Why the request failed, whatever the connection says later. */
+    #failure;
     /** What the caller's own stream threw. */
     #ours;
+    /** Parts of the answer's body that are not read yet, and their bytes. */
+    #chunks = [];
+    #unread = 0;
+    #isAnswered = false;
+    #isPaused = false;
+    #isEnded = false;
+    #wake;
     constructor(request, terms, settle) {
         this.#request = request;
         this.#terms = terms;
@@ -35840,7 +35818,7 @@ class Exchange {
     }
     onRequestStart(controller) {
         this.#controller = controller;
-        if (this.#over)
+        if (this.#failure !== undefined)
             controller.abort(new Error('given up while connecting'));
         else if (isStream(this.#request.body))
             this.#owesNothing();
@@ -35848,27 +35826,32 @@ class Exchange {
             this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
     }
     onResponseStart(controller, status, headers) {
-        if (status < 200 || this.#over)
+        if (status < 200 || this.#failure !== undefined)
             return;
         this.#owesNothing();
-        this.#incoming = new Incoming(controller, {
-            stallTimeout: this.#terms.stallTimeout,
-            stalled: () => this.#late('answer body', this.#terms.stallTimeout),
-            pausable: this.#request.bulk === true,
-            flooded: () => this.#flood(),
-            left: this.#forget,
-        });
-        this.#settle.resolve({ status, headers, url: this.#request.url, body: this.#incoming });
+        this.#isAnswered = true;
+        const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) };
+        this.#settle.resolve({ status, headers, url: this.#request.url, body });
     }
-    onResponseData(_controller, chunk) {
-        this.#incoming?.push(chunk);
+    onResponseData(controller, chunk) {
+        this.#chunks.push(chunk);
+        this.#unread += chunk.byteLength;
+        // undici's own connections fail an assertion when the other side closes while they are paused.
+        if (this.#unread > HIGH_WATER && !this.#isPaused && this.#request.bulk === true) {
+            this.#isPaused = true;
+            controller.pause();
+        }
+        if (this.#unread > MOST_UNREAD)
+            this.#break(this.#error('PROTOCOL', 'the answer is longer than anybody asked for.'));
+        this.#wake?.();
     }
     onResponseEnd() {
         this.#forget();
-        this.#incoming?.end();
+        this.#isEnded = true;
+        this.#wake?.();
     }
     onResponseError(_controller, error) {
-        if (this.#over)
+        if (this.#failure !== undefined)
             return;
         if (this.#ours !== undefined)
             this.#fail(this.#ours.thrown);
@@ -35899,7 +35882,7 @@ class Exchange {
     }
     #owe(what, milliseconds) {
         this.#owesNothing();
-        if (this.#over || this.#incoming !== undefined)
+        if (this.#failure !== undefined || this.#isAnswered)
             return;
         this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds);
     }
@@ -35907,31 +35890,74 @@ class Exchange {
         clearTimeout(this.#timer);
     }
     #late(what, milliseconds) {
-        const { method, url } = this.#request;
-        const message = `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${DEBTS[what]} for ${milliseconds / 1000} s.`;
-        return new errors/* PromoteError */.jG(what === 'connect' ? 'NETWORK' : 'STALLED', message, {
-            side: this.#terms.side,
+        const isConnecting = what === 'connect';
+        return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${DEBTS[what]} for ${milliseconds / 1000} s.`, {
             transient: true,
-            hint: what === 'connect' ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
+            hint: isConnecting ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
         });
     }
-    #flood() {
+    #error(code, what, detail = {}) {
         const { method, url } = this.#request;
-        const message = `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: the answer is longer than anybody asked for.`;
-        return new errors/* PromoteError */.jG('PROTOCOL', message, { side: this.#terms.side });
+        return new errors/* PromoteError */.jG(code, `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${what}`, { side: this.#terms.side, ...detail });
     }
     #break(reason) {
-        if (this.#over)
+        if (this.#failure !== undefined)
             return;
         this.#fail(reason);
         this.#controller?.abort(reason);
     }
     #fail(reason) {
-        this.#over = true;
+        this.#failure = { reason };
         this.#owesNothing();
         this.#forget();
-        this.#incoming?.fail(reason);
+        this.#wake?.();
         this.#settle.reject(reason);
+    }
+    /**
+     * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
+     * it. A reader who stops early closes the connection. Waiting for the reader is not counted.
+     */
+    async *#incoming(controller) {
+        const { stallTimeout } = this.#terms;
+        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
+        const timer = setTimeout(() => {
+            if (this.#wake !== undefined)
+                this.#fail(this.#late('answer body', stallTimeout));
+        }, stallTimeout);
+        try {
+            for (;;) {
+                const chunk = this.#chunks.shift();
+                if (chunk !== undefined) {
+                    this.#taken(chunk, controller);
+                    yield chunk;
+                }
+                else if (this.#failure !== undefined)
+                    throw this.#failure.reason;
+                else if (this.#isEnded)
+                    return;
+                else {
+                    timer.refresh();
+                    await new Promise((resolve) => {
+                        this.#wake = resolve;
+                    });
+                    this.#wake = undefined;
+                }
+            }
+        }
+        finally {
+            clearTimeout(timer);
+            this.#chunks.length = 0;
+            if (!this.#isEnded)
+                controller.abort(new Error('the reader stopped'));
+            this.#forget();
+        }
+    }
+    #taken(chunk, controller) {
+        this.#unread -= chunk.byteLength;
+        if (this.#isPaused && this.#unread < HIGH_WATER / 2) {
+            this.#isPaused = false;
+            controller.resume();
+        }
     }
 }
 const DEBTS = {
@@ -36532,7 +36558,7 @@ function openTransport(options, context) {
         },
     };
 }
-/** What a header cannot carry came from a server; undici's error would quote it, and the bulk lane would send it. */
+/** What a header cannot carry came from a server; undici's error would quote it. */
 function checkHeaders({ method, url, headers = {} }, side) {
     for (const [name, value] of Object.entries(headers))
         if (value !== undefined && /[^\t -~\u0080-\u00ff]/.test(String(value)))
@@ -36577,26 +36603,12 @@ function cancellations(signal, side) {
         },
     };
 }
-function newWay(open) {
-    const opened = [];
-    const kept = (one) => {
-        opened.push(one);
-        return one;
-    };
-    return {
-        agent: lazy(() => kept(new agent({ connect: open() }))),
-        bulk: lazy(() => kept(openBulkClient(open))),
-        async close() {
-            await Promise.all(opened.map((one) => one.destroy()));
-        },
-    };
-}
 /** Ways to take: direct, or by which proxy; with or without the client certificate. */
 function openRoutes(options, context) {
     const closing = new AbortController();
     (0,external_node_events_.setMaxListeners)(0, closing.signal);
     const shown = new WeakMap();
-    const ways = new Map();
+    const clients = new Map();
     const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined));
     const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate));
     const wiring = (identity) => ({
@@ -36608,22 +36620,19 @@ function openRoutes(options, context) {
         shown,
         lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
     });
-    const wayOf = (request, proxy) => {
-        const { key, open } = routeOf(request, proxy, options, context, { wiring, trust });
-        const way = ways.get(key) ?? newWay(open);
-        ways.set(key, way);
-        return way;
-    };
-    const close = async () => {
-        closing.abort();
-        await Promise.all([...ways.values()].map((way) => way.close()));
-    };
     return {
         shown,
-        close,
+        async close() {
+            closing.abort();
+            await Promise.all([...clients.values()].map((client) => client.destroy()));
+        },
         wire(request, proxy) {
-            const way = wayOf(request, proxy);
-            return { dispatcher: request.bulk === true ? way.bulk() : way.agent(), ...lineOf(request, proxy, context) };
+            const { key, open } = routeOf(request, proxy, options, context, { wiring, trust });
+            const isBulk = request.bulk === true;
+            const name = `${key} ${isBulk}`;
+            const dispatcher = clients.get(name) ?? (isBulk ? openBulkClient(open) : new agent({ connect: open() }));
+            clients.set(name, dispatcher);
+            return { dispatcher, ...lineOf(request, proxy, context) };
         },
     };
 }
@@ -36692,7 +36701,8 @@ function decoded(text) {
 /** No server offers more; garbage does. */
 const MOST = 32;
 const LONGEST = 16 * 1024;
-const TOKEN = /[!#$%&'*+\-.^_`|~0-9A-Za-z]/;
+/** A scheme, or a parameter `name=value`, `name="value"` of the scheme before it. An open quote ends with the line. */
+const PART = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+)(?:[ \t]*=[ \t]*(?:"((?:[^"\\]|\\[\s\S])*)"?|([^, \t]*)))?/g;
 /**
  * The schemes of all `WWW-Authenticate` lines. Takes what is met in the field: several schemes in one line, several lines,
  * unquoted values (`Basic realm=openshift,error="access denied"`), missing commas. Garbage yields fewer challenges,
@@ -36703,54 +36713,18 @@ function parseChallenges(lines) {
 }
 function parseLine(line) {
     const found = [];
-    let at = 0;
-    while (at < line.length && found.length <= MOST) {
-        const word = readToken(line, at);
-        if (word === '') {
-            at++;
-            continue;
-        }
-        at = skipSpace(line, at + word.length);
+    for (const [, word = '', quoted, plain] of line.matchAll(PART)) {
+        const value = quoted?.replace(/\\([\s\S])/g, '$1') ?? plain;
         const current = found.at(-1);
-        if (line[at] !== '=' || current === undefined) {
-            found.push({ scheme: word.toLowerCase(), parameters: new Map() });
-            continue;
-        }
-        const { value, end } = readValue(line, skipSpace(line, at + 1));
         const name = word.toLowerCase();
-        if (!current.parameters.has(name))
+        if (value === undefined || current === undefined)
+            found.push({ scheme: name, parameters: new Map() });
+        else if (!current.parameters.has(name))
             current.parameters.set(name, value);
-        at = end;
+        if (found.length > MOST)
+            break;
     }
     return found;
-}
-function readToken(line, from) {
-    let at = from;
-    while (at < line.length && TOKEN.test(line[at] ?? ''))
-        at++;
-    return line.slice(from, at);
-}
-function skipSpace(line, from) {
-    let at = from;
-    while (line[at] === ' ' || line[at] === '\t')
-        at++;
-    return at;
-}
-function readValue(line, from) {
-    if (line[from] !== '"') {
-        let at = from;
-        while (at < line.length && line[at] !== ',' && line[at] !== ' ' && line[at] !== '\t')
-            at++;
-        return { value: line.slice(from, at), end: at };
-    }
-    let value = '';
-    let at = from + 1;
-    for (; at < line.length && line[at] !== '"'; at++) {
-        if (line[at] === '\\' && at + 1 < line.length)
-            at++;
-        value += line[at];
-    }
-    return { value, end: at + 1 };
 }
 
 ;// CONCATENATED MODULE: ./lib/http/credential-scope.js
@@ -36859,6 +36833,8 @@ function isHttp(url) {
     return url.protocol === 'https:' || url.protocol === 'http:';
 }
 
+// EXTERNAL MODULE: ./lib/http/quirks.js
+var quirks = __nccwpck_require__(4525);
 ;// CONCATENATED MODULE: ./lib/http/redirect.js
 
 
@@ -36935,7 +36911,122 @@ function redirect_refused(request, what, side) {
     });
 }
 
-;// CONCATENATED MODULE: ./lib/http/scope.js
+;// CONCATENATED MODULE: ./lib/http/token-service.js
+/** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
+
+
+
+
+
+const BODY_LIMIT = 1024 * 1024;
+/** Shorter lifetimes, and none, count as this many seconds (distribution's token specification). */
+const SHORTEST_LIFE = 60;
+/** Renewed when a tenth of its life is left, at most so many milliseconds before its end. */
+const EARLIEST_RENEWAL = 30_000;
+const ANSWER = schemas/* object */.Ikc({
+    token: schemas/* string */.YjP().optional(),
+    access_token: schemas/* string */.YjP().optional(),
+    expires_in: schemas/* number */.aig().optional().catch(undefined),
+});
+/** @param send without credentials of its own; must not repeat requests, the request that needs the token is repeated. */
+function tokenService(side, send, context) {
+    /** `token` is there once `flight` has brought it. */
+    const held = new Map();
+    let owner = { kind: 'anonymous' };
+    return {
+        token: async (service, credential, scopes) => {
+            if (!(0,lib_credential/* sameCredential */.KB)(owner, credential)) {
+                held.clear();
+                owner = credential;
+            }
+            const key = [service.realm.href, service.service ?? '', ...scopes].join('\n');
+            const known = held.get(key);
+            if (known !== undefined && (known.token?.renewAt ?? Number.POSITIVE_INFINITY) > context.now())
+                return known.flight;
+            const fetched = { flight: exchangeToken({ side, send, context, service, credential, scopes }) };
+            held.set(key, fetched);
+            fetched.flight.then((token) => {
+                fetched.token = token;
+            }, () => {
+                if (held.get(key) === fetched)
+                    held.delete(key);
+            });
+            return fetched.flight;
+        },
+        drop: (token) => {
+            for (const [key, one] of held)
+                if (one.token === token)
+                    held.delete(key);
+        },
+    };
+}
+async function exchangeToken(question) {
+    const { side, send, context, service, scopes } = question;
+    let res = await send(tokenRequest(question));
+    if (scopes.length > 1 && [400, 401, 403].includes(res.status)) {
+        // Some services refuse several scopes at once (oc has --skip-multiple-scopes for them); the first matters most.
+        await (0,http_answer/* discard */.vf)(res);
+        res = await send(tokenRequest({ ...question, scopes: scopes.slice(0, 1) }));
+    }
+    if (res.status < 200 || res.status > 299)
+        throw await tokenRefused(res, question);
+    const answer = await (0,http_answer/* json */.Pq)(res, ANSWER, BODY_LIMIT).catch((thrown) => {
+        throw (0,errors/* asPromoteError */.XO)(thrown, side);
+    });
+    const value = answer.token || answer.access_token;
+    if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
+        const message = `${(0,core_text/* displayUrl */.Qy)(service.realm)}: the answer of the token service holds no token.`;
+        throw new errors/* PromoteError */.jG('PROTOCOL', message, { side });
+    }
+    // From the moment of receipt: `issued_at` is by the service's clock.
+    const life = Math.max(SHORTEST_LIFE, answer.expires_in ?? 0) * 1000;
+    const renewAt = context.now() + life - Math.min(EARLIEST_RENEWAL, life / 10);
+    return { secret: context.secrets.keep(value), renewAt };
+}
+function tokenRequest({ service, credential, scopes, context }) {
+    const url = new URL(service.realm);
+    if (credential.kind === 'identity') {
+        const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'image-promote' });
+        if (service.service !== undefined)
+            form.set('service', service.service);
+        if (scopes.length > 0)
+            form.set('scope', scopes.join(' '));
+        form.set('refresh_token', credential.refreshToken.reveal());
+        const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' };
+        // The token is in the body, and a redirect would take it along.
+        return { method: 'POST', url, headers, body: form.toString(), follow: false };
+    }
+    if (service.service !== undefined)
+        url.searchParams.append('service', service.service);
+    for (const scope of scopes)
+        url.searchParams.append('scope', scope);
+    const headers = { accept: 'application/json' };
+    if (credential.kind === 'basic')
+        headers.authorization = basic(credential, context);
+    return { method: 'GET', url, headers };
+}
+/** The value of a Basic `Authorization` header. */
+function basic(credential, context) {
+    return `Basic ${context.secrets.keepPair(credential.username, credential.password).reveal()}`;
+}
+/** What a 401 or 403 says about a credential of each kind. */
+const REFUSED = {
+    basic: 'LOGIN_REJECTED',
+    identity: 'TOKEN_REJECTED',
+    bearer: 'CREDENTIAL_MISSING',
+    anonymous: 'CREDENTIAL_MISSING',
+};
+function tokenRefused(res, { side, service, credential, context }) {
+    const what = `asking the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}`;
+    const redact = (text) => context.secrets.redact(text);
+    const { kind } = credential;
+    const isVerdict = res.status === 401 || res.status === 403;
+    const code = isVerdict || (kind === 'identity' && res.status === 400) ? REFUSED[kind] : undefined;
+    const hint = kind === 'anonymous'
+        ? 'The registry wants a credential for this side.'
+        : 'Check user name and password or token of this side, and what they may do.';
+    return (0,http_answer/* registryError */.eo)(res, { side, what, code, hint: isVerdict ? hint : undefined, redact });
+}
 /**
  * The scopes of a token: what the request needs, most important first (some services read only the first one), then what
  * the challenge asks for beyond that.
@@ -36962,135 +37053,6 @@ function covers(one, other) {
 function split(scope) {
     const colon = scope.lastIndexOf(':');
     return { resource: scope.slice(0, colon), actions: scope.slice(colon + 1).split(',') };
-}
-
-;// CONCATENATED MODULE: ./lib/http/token-service.js
-/** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
-
-
-
-
-
-const BODY_LIMIT = 1024 * 1024;
-/** Shorter lifetimes, and none, count as this many seconds (distribution's token specification). */
-const SHORTEST_LIFE = 60;
-/** Renewed when a tenth of its life is left, at most so many milliseconds before its end. */
-const EARLIEST_RENEWAL = 30_000;
-const ANSWER = schemas/* object */.Ikc({
-    token: schemas/* string */.YjP().optional(),
-    access_token: schemas/* string */.YjP().optional(),
-    expires_in: schemas/* number */.aig().optional().catch(undefined),
-});
-/** @param send without credentials of its own; must not repeat requests, the request that needs the token is repeated. */
-function tokenService(side, send, context) {
-    const held = new Map();
-    const settled = new Map();
-    let owner = { kind: 'anonymous' };
-    const fetched = (key, service, credential, scopes) => {
-        const flight = exchangeToken(side, send, context, service, credential, scopes);
-        held.set(key, flight);
-        flight.then((token) => {
-            if (held.get(key) === flight)
-                settled.set(key, token);
-        }, () => {
-            if (held.get(key) === flight)
-                held.delete(key);
-        });
-        return flight;
-    };
-    return {
-        token: async (service, credential, scopes) => {
-            if (!(0,lib_credential/* sameCredential */.KB)(owner, credential)) {
-                held.clear();
-                settled.clear();
-                owner = credential;
-            }
-            const key = [service.realm.href, service.service ?? '', ...scopes].join('\n');
-            const token = settled.get(key);
-            const isOld = token !== undefined && token.renewAt <= context.now();
-            if (isOld)
-                settled.delete(key);
-            return (isOld ? undefined : held.get(key)) ?? fetched(key, service, credential, scopes);
-        },
-        drop: (token) => {
-            for (const [key, one] of settled) {
-                if (one !== token)
-                    continue;
-                settled.delete(key);
-                held.delete(key);
-            }
-        },
-    };
-}
-async function exchangeToken(side, send, context, service, credential, scopes) {
-    let res = await send(tokenRequest(service, credential, scopes, context));
-    if (scopes.length > 1 && [400, 401, 403].includes(res.status)) {
-        // Some services refuse several scopes at once (oc has --skip-multiple-scopes for them); the first matters most.
-        await (0,http_answer/* discard */.vf)(res);
-        res = await send(tokenRequest(service, credential, scopes.slice(0, 1), context));
-    }
-    if (res.status < 200 || res.status > 299)
-        throw await tokenRefused(side, res, service, credential, context);
-    const answer = await (0,http_answer/* json */.Pq)(res, ANSWER, BODY_LIMIT).catch((thrown) => {
-        throw (0,errors/* asPromoteError */.XO)(thrown, side);
-    });
-    const value = answer.token || answer.access_token;
-    if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
-        throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(service.realm)}: the answer of the token service holds no token.`, {
-            side,
-        });
-    }
-    // From the moment of receipt: `issued_at` is by the service's clock.
-    const life = Math.max(SHORTEST_LIFE, answer.expires_in ?? 0) * 1000;
-    const renewAt = context.now() + life - Math.min(EARLIEST_RENEWAL, life / 10);
-    return { secret: context.secrets.keep(value), renewAt };
-}
-function tokenRequest(service, credential, scopes, context) {
-    const url = new URL(service.realm);
-    if (credential.kind === 'identity') {
-        const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'image-promote' });
-        if (service.service !== undefined)
-            form.set('service', service.service);
-        if (scopes.length > 0)
-            form.set('scope', scopes.join(' '));
-        form.set('refresh_token', credential.refreshToken.reveal());
-        const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' };
-        // The token is in the body, and a redirect would take it along.
-        return { method: 'POST', url, headers, body: form.toString(), follow: false };
-    }
-    if (service.service !== undefined)
-        url.searchParams.append('service', service.service);
-    for (const scope of scopes)
-        url.searchParams.append('scope', scope);
-    const headers = { accept: 'application/json' };
-    if (credential.kind === 'basic')
-        headers.authorization = basic(credential, context);
-    return { method: 'GET', url, headers };
-}
-/** The value of a Basic `Authorization` header. */
-function basic(credential, context) {
-    return `Basic ${context.secrets.keepPair(credential.username, credential.password).reveal()}`;
-}
-async function tokenRefused(side, res, service, credential, { secrets }) {
-    const what = `asking the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}`;
-    const redact = (text) => secrets.redact(text);
-    if (res.status === 401 || res.status === 403) {
-        const code = credential.kind === 'basic'
-            ? 'LOGIN_REJECTED'
-            : credential.kind === 'identity'
-                ? 'TOKEN_REJECTED'
-                : 'CREDENTIAL_MISSING';
-        const hint = credential.kind === 'anonymous'
-            ? 'The registry wants a credential for this side.'
-            : 'Check user name and password or token of this side, and what they may do.';
-        return (0,http_answer/* registryError */.eo)(res, { side, what, code, hint, redact });
-    }
-    return (0,http_answer/* registryError */.eo)(res, {
-        side,
-        what,
-        redact,
-        ...(credential.kind === 'identity' && res.status === 400 ? { code: 'TOKEN_REJECTED' } : {}),
-    });
 }
 
 ;// CONCATENATED MODULE: ./lib/http/authorize.js
@@ -37220,20 +37182,14 @@ function learn(known, challenges, request, access) {
         known.scopes.set((request.scopes ?? []).join(' '), splitScopes(parameters.get('scope')));
     }
 }
-/**
- * OpenShift's registry says "access denied" for an expired token and for a missing right alike; only `GET /v2/` with the
- * same token tells them apart (openshift/image-registry pkg/dockerregistry/server/auth.go). Without this, every missing
- * right would cost a new login.
- */
+/** Without this, every missing right would cost a new login. */
 async function isMerelyDenied(res, shown, request, access, next) {
     if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/')
         return false;
     const challenges = parseChallenges((0,http_answer/* headerAll */.$g)(res, 'www-authenticate'));
     if (!challenges.some((one) => one.parameters.get('error') === 'access denied'))
         return false;
-    const ping = await next(signed({ method: 'GET', url: new URL('/v2/', access.origin) }, shown));
-    await (0,http_answer/* discard */.vf)(ping);
-    return ping.status !== 401;
+    return (0,quirks/* acceptsCredential */.bW)((ping) => next(signed(ping, shown)), access.origin);
 }
 function strangeService(access, service) {
     const message = `${(0,core_text/* displayUrl */.Qy)(access.origin)} names the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`;
@@ -37362,6 +37318,7 @@ function pause(origin, wait, context) {
 
 
 
+
 /** Manifests, the largest answers that are not blobs, have 4 MiB. */
 const WHOLE = 4 * 1024 * 1024;
 /** First wait, doubled with every try, at most the second number (milliseconds). */
@@ -37448,11 +37405,7 @@ function decidedNothing(outcome, good) {
         return outcome.error.transient;
     if (!(0,http_answer/* isTransient */.dg)(outcome.res.status))
         return false;
-    return !isRouterPage(outcome.res) || good.has(outcome.res.url.origin);
-}
-/** OpenShift's router for a host without a route, or a route without a ready pod: "Application is not available". */
-function isRouterPage(res) {
-    return res.status === 503 && ((0,http_answer/* header */.wx)(res, 'content-type') ?? '').toLowerCase().startsWith('text/html');
+    return !(0,quirks/* isRouterPage */.$0)(outcome.res) || good.has(outcome.res.url.origin);
 }
 function jitter(attempt, random) {
     return Math.round(random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)));
@@ -37601,6 +37554,7 @@ function badLocation(value, why) {
 
 
 
+
 /**
  * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
  * The bytes are counted, not hashed: who reads from several places (resumption) hashes over all of them.
@@ -37608,9 +37562,9 @@ function badLocation(value, why) {
 async function openBlob(endpoint, blob, offset) {
     const data = (0,oci_manifest/* embedded */.F9)(blob);
     if (data !== undefined)
-        return one(data.subarray(offset));
+        return (0,http_answer/* bodyOf */.EN)(data.subarray(offset));
     if (offset > 0 && offset >= blob.size)
-        return one(new Uint8Array());
+        return (0,http_answer/* bodyOf */.EN)(new Uint8Array());
     const what = `reading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`;
     const { res, start } = await blob_open(endpoint, blob, offset, what);
     const length = contentLength((0,http_answer/* header */.wx)(res, 'content-length'));
@@ -37651,12 +37605,9 @@ async function blob_open(endpoint, blob, offset, what) {
         throw spent(await endpoint.verdict(res, what, 'pull'), endpoint);
     return { res, start: 0 };
 }
-/** The HTTP layer has tried this often enough; whoever resumes the body does not multiply those tries by its own. */
+/** The HTTP layer has tried this often enough: the caller, which resumes bodies, does not try it again. */
 function spent(thrown, endpoint) {
-    const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-    return error.transient
-        ? new errors/* PromoteError */.jG(error.code, error.message, { ...error, cause: error.cause, transient: false })
-        : error;
+    return (0,errors/* asPromoteError */.XO)(thrown, endpoint.side).with({ transient: false });
 }
 async function* counted(endpoint, blob, res, reading) {
     const { what, offset, encoding } = reading;
@@ -37682,10 +37633,6 @@ async function* counted(endpoint, blob, res, reading) {
             transient: true,
         });
 }
-async function* one(bytes) {
-    if (bytes.byteLength > 0)
-        yield bytes;
-}
 function wrongSize(endpoint, blob, what, found) {
     return new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${endpoint.name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`, { side: endpoint.side, hint: 'The registry or a proxy serves damaged content for this digest.' });
 }
@@ -37694,33 +37641,28 @@ async function isStored(endpoint, blob, sure) {
     const { importFree } = (await endpoint.evidence()) ?? { importFree: true };
     if (importFree === false)
         return false;
-    return isThere(endpoint, blob, sure, importFree ? () => true : (res) => isFromStorage(endpoint, blob, res));
+    const res = await probe(endpoint, `blobs/${blob.digest}`, { 'accept-encoding': 'identity' }, sure);
+    if (res?.status !== 200)
+        return false;
+    const length = (0,http_answer/* header */.wx)(res, 'content-length');
+    const isWhole = length === undefined || Number(length) === blob.size;
+    return isWhole && (importFree === true || (0,quirks/* isFromStorage */.Ew)(res, endpoint.base, blob.digest));
 }
 /**
- * OpenShift's registry writes the digest in an entity tag with quotes when the blob is in its storage, and without them
- * when it asks another registry (openshift/image-registry pullthroughblobstore.go setResponseHeaders). It redirects only
- * to its own storage.
+ * A HEAD whose failure means "not known to be there".
+ * @param sure failures are thrown, after the usual tries; otherwise only the end of the run is.
  */
-function isFromStorage(endpoint, { digest }, res) {
-    return res.url.origin !== endpoint.base.origin || (0,http_answer/* header */.wx)(res, 'etag') === `"${digest}"`;
-}
-async function isThere(endpoint, blob, sure, isFine) {
-    const request = {
-        method: 'HEAD',
-        url: endpoint.url(`blobs/${blob.digest}`),
-        headers: { 'accept-encoding': 'identity' },
-        ...(sure ? {} : { retry: false }),
-    };
+async function probe(endpoint, path, headers, sure = false) {
+    const request = { method: 'HEAD', url: endpoint.url(path), headers, ...(sure ? {} : { retry: false }) };
     try {
         const res = await endpoint.call('pull', request);
         await (0,http_answer/* discard */.vf)(res);
-        const length = (0,http_answer/* header */.wx)(res, 'content-length');
-        return res.status === 200 && (length === undefined || Number(length) === blob.size) && isFine(res);
+        return res;
     }
     catch (thrown) {
-        if (sure || (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'CANCELLED'))
+        if (sure || endpoint.context.signal.aborted)
             throw thrown;
-        return false;
+        return undefined;
     }
 }
 
@@ -37786,10 +37728,9 @@ function placeOf(url, send, name, side) {
 ;// CONCATENATED MODULE: ./lib/store/endpoint.js
 
 
+
 /** Whose registry has answered: what its router says afterwards is about a restart. */
 const answered = new WeakSet();
-/** Headline of the router's page for a host without a route (openshift/router conf/error-page-503.http). */
-const ROUTER_PAGE = '"Application is not available"';
 /** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
 const EMPTY_400_TRIES = 3;
 function createEndpoint(options) {
@@ -37802,16 +37743,16 @@ function createEndpoint(options) {
             const res = await options.send(scoped);
             if (res.status < 500)
                 answered.add(options.send);
-            isOpenShift ||= (0,http_answer/* header */.wx)(res, OPENSHIFT_HEADER) !== undefined;
-            if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository))
+            isOpenShiftHere ||= (0,quirks/* isOpenShift */.LE)(res);
+            if (attempt > EMPTY_400_TRIES || request.retry === false || !(0,quirks/* isEmpty400 */.EQ)(res, repository))
                 return res;
             await (0,http_answer/* discard */.vf)(res);
             context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
             await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2));
         }
     };
-    let isOpenShift = false;
-    const evidence = createEvidence(options, () => isOpenShift);
+    let isOpenShiftHere = false;
+    const evidence = createEvidence(options, () => isOpenShiftHere);
     let isWide = options.writes === true;
     const call = async (access, request) => {
         if (access === 'push' || !isWide)
@@ -37840,13 +37781,11 @@ function createEndpoint(options) {
         verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
     };
 }
-/** In every answer of OpenShift's registry, and of no other. */
-const OPENSHIFT_HEADER = 'x-registry-supports-signatures';
 /** Asked once. Without the cluster's API nothing is known of what OpenShift's registry may pull through. */
-function createEvidence({ evidence, context }, isOpenShift) {
+function createEvidence({ evidence, context }, isOpenShiftHere) {
     const none = { importFree: undefined, named: undefined };
     const asked = evidence && askOnce(evidence, context);
-    return async () => (asked === undefined ? (isOpenShift() ? none : undefined) : ((await asked()) ?? none));
+    return async () => (asked === undefined ? (isOpenShiftHere() ? none : undefined) : ((await asked()) ?? none));
 }
 /** A help: a failure is no reason to stop, and is undefined. */
 function askOnce(ask, { signal, log }) {
@@ -37861,17 +37800,12 @@ function askOnce(ask, { signal, log }) {
         return asked;
     };
 }
-/** Answers of OpenShift's registry that mean "the API behind me did not answer": openshift/image-registry auth.go. */
-function isEmpty400(res, repository) {
-    const known = (0,http_answer/* header */.wx)(res, 'docker-distribution-api-version') !== undefined;
-    return res.status === 400 && known && (0,http_answer/* header */.wx)(res, 'content-length') === '0' && repository.split('/').length === 2;
-}
 async function judge(options, name, res, what, access, tag) {
     const redact = (text) => options.context.secrets.redact(text);
     const error = await (0,http_answer/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
-    if (res.status === 503 && error.message.includes(ROUTER_PAGE) && !answered.has(options.send))
-        return recoded(error, 'NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${http_answer/* EXPOSE_REGISTRY */.t_}`);
-    if (isEmpty400(res, options.repository))
+    if ((0,quirks/* isRouterPage */.$0)(res, error.message) && !answered.has(options.send))
+        return recoded(error, 'NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
+    if ((0,quirks/* isEmpty400 */.EQ)(res, options.repository))
         return recoded(error, 'UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
     if (res.status !== 401 && res.status !== 403)
         return error;
@@ -37880,25 +37814,459 @@ async function judge(options, name, res, what, access, tag) {
     const right = access === 'push' ? `push to ${name}` : `pull from ${name}`;
     if (options.login !== undefined && credential?.kind === 'anonymous')
         return recoded(error, 'CREDENTIAL_MISSING', `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`);
-    const refused = res.status === 401 && (await rejects(options))
+    const refused = res.status === 401 && !(await (0,quirks/* acceptsCredential */.bW)(options.send, options.base).catch(() => true))
         ? recoded(error, credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED', `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`)
         : recoded(error, 'DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`);
     return (await options.explain?.(refused, access, tag)) ?? refused;
 }
-/** OpenShift answers a missing right and an expired token with the same 401; `GET /v2/` tells them apart. */
-async function rejects({ send, base }) {
+function recoded(error, code, hint) {
+    return error.with({ code, hint, transient: false, retryAfter: undefined });
+}
+
+;// CONCATENATED MODULE: ./lib/store/manifests.js
+
+
+
+
+
+
+
+
+/** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
+const CACHE_LIMIT = 16 * 1024 * 1024;
+/** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
+const WAIT_PER_BLOB = 3_500;
+/** A read that proves a write waits so long for its answer (milliseconds), and so long in all once the run is cancelled. */
+const PROOF_TIMEOUT = 10_000;
+const PROOF_TIMEOUT_CANCELLED = 2_000;
+/** Reading and writing the manifests of one repository. `resolve`, `manifest`, `find` and `locate` are those of `Target`. */
+function createManifests(endpoint) {
+    const cache = createCache();
+    const get = async (reference, expected, how = {}) => {
+        const what = `reading manifest ${shown(reference)}`;
+        const url = endpoint.url(`manifests/${reference}`);
+        const headers = { accept: oci_manifest/* ACCEPT */.FA, 'accept-encoding': 'identity' };
+        const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how });
+        if (res.status !== 200)
+            throw await readError(endpoint, res, what, reference);
+        try {
+            const body = await (0,http_answer/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
+            const manifest = (0,oci_manifest/* readManifest */.WI)(body, (0,http_answer/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
+            cache.keep(manifest);
+            return manifest;
+        }
+        catch (thrown) {
+            throw placed(endpoint, what, thrown);
+        }
+    };
+    const flights = new Map();
+    const resolve = async (reference) => {
+        if (!(0,oci_digest/* isDigest */.Bc)(reference))
+            return get(checkedTag(endpoint, reference));
+        const known = cache.get(reference);
+        if (known !== undefined)
+            return known;
+        // Many tags of one digest are asked for side by side.
+        const flight = flights.get(reference) ?? get(reference, reference).finally(() => flights.delete(reference));
+        flights.set(reference, flight);
+        return flight;
+    };
+    /** `resolve`, but undefined when there is none, or none that this credential may see. */
+    const look = (tag) => resolve(tag).catch(absent);
+    return {
+        resolve,
+        look,
+        /** This repository has given the manifest out. */
+        has: (digest) => cache.get(digest) !== undefined,
+        async manifest(descriptor) {
+            const known = cache.get(descriptor.digest);
+            if (known !== undefined && known.descriptor.size === descriptor.size)
+                return known;
+            const data = (0,oci_manifest/* embedded */.F9)(descriptor);
+            return data === undefined ? get(descriptor.digest, descriptor) : (0,oci_manifest/* readManifest */.WI)(data, undefined, descriptor);
+        },
+        async find(tag) {
+            const hint = await head(endpoint, checkedTag(endpoint, tag));
+            return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor);
+        },
+        locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
+        put: (manifest, tag) => put(endpoint, manifest, tag),
+    };
+}
+async function locate(endpoint, get, reference, proof) {
+    const expected = (0,oci_digest/* isDigest */.Bc)(reference) ? reference : undefined;
+    if (expected === undefined)
+        checkedTag(endpoint, reference);
+    if (proof)
+        return digestOrAbsent(inTime(get(reference, expected, PROOF), endpoint.context));
+    const hint = await head(endpoint, reference);
+    return hint === 'absent' ? null : (hint?.digest ?? digestOrAbsent(get(reference, expected)));
+}
+const PROOF = { retry: false, afterCancel: true, patience: PROOF_TIMEOUT };
+async function digestOrAbsent(reading) {
     try {
-        const res = await send({ method: 'GET', url: new URL('/v2/', base) });
-        await (0,http_answer/* discard */.vf)(res);
-        return res.status === 401;
+        return (await reading).descriptor.digest;
     }
-    catch {
-        return false;
+    catch (thrown) {
+        if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND' && thrown.server.some(saysAbsent))
+            return null;
+        throw thrown;
     }
 }
-function recoded(error, code, hint) {
-    const { side, status, server, cause } = error;
-    return new errors/* PromoteError */.jG(code, error.message, { side, status, server, cause, hint, transient: false });
+/** A page of a proxy with status 404 is not the registry's word, and OpenShift's names what it could not fetch from elsewhere. */
+function saysAbsent({ code }) {
+    return !code.startsWith('OPENSHIFT_');
+}
+/** Once the run is cancelled nothing is waited for longer than a moment. */
+function inTime(work, { signal }) {
+    return new Promise((resolve, reject) => {
+        let timer;
+        const late = () => reject(new errors/* PromoteError */.jG('CANCELLED', 'not answered before the run ended'));
+        const start = () => {
+            timer = setTimeout(late, PROOF_TIMEOUT_CANCELLED);
+        };
+        if (signal.aborted)
+            start();
+        else
+            signal.addEventListener('abort', start);
+        const stop = () => {
+            clearTimeout(timer);
+            signal.removeEventListener('abort', start);
+        };
+        work.finally(stop).then(resolve, reject);
+    });
+}
+/**
+ * A HEAD is a hint: anything but 404 and a complete 200 is asked again with GET, which also explains. A missing
+ * Docker-Content-Digest, `text/plain`, 403 and 405 are known from several registries.
+ */
+async function head(endpoint, tag) {
+    const headers = { accept: oci_manifest/* ACCEPT */.FA };
+    const url = endpoint.url(`manifests/${tag}`);
+    const res = await endpoint.call('pull', { method: 'HEAD', url, headers, retry: false }).catch(unlessFinal);
+    if (res === undefined)
+        return undefined;
+    await (0,http_answer/* discard */.vf)(res);
+    const mediaType = (0,http_answer/* header */.wx)(res, 'content-type')?.split(';', 1)[0]?.trim() ?? '';
+    // A 404 in HTML or plain text may be a proxy's: GET tells whose it is.
+    if (res.status === 404)
+        return mediaType.startsWith('text/') ? undefined : 'absent';
+    const digest = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const size = contentLength((0,http_answer/* header */.wx)(res, 'content-length'));
+    if (res.status !== 200 || !(0,oci_digest/* isDigest */.Bc)(digest) || !size || !oci_manifest/* ACCEPT */.FA.split(', ').includes(mediaType))
+        return undefined;
+    return { mediaType, digest, size };
+}
+async function put(endpoint, manifest, tag) {
+    const { descriptor, links } = manifest;
+    const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag);
+    const blobs = links.filter((link) => link.kind === 'blob').length;
+    const what = `writing manifest ${shown(reference)}`;
+    const headers = { 'content-type': descriptor.mediaType };
+    const patience = endpoint.stallTimeout + blobs * WAIT_PER_BLOB;
+    const url = endpoint.url(`manifests/${reference}`);
+    const request = { method: 'PUT', url, headers, body: manifest.bytes, patience };
+    const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
+    const res = await send(endpoint, request, what, foreign);
+    const subject = (0,http_answer/* header */.wx)(res, 'oci-subject');
+    if (res.status >= 200 && res.status < 300) {
+        await (0,http_answer/* discard */.vf)(res);
+        return { digest: stored(manifest, (0,http_answer/* header */.wx)(res, 'docker-content-digest')), subject };
+    }
+    // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
+    throw await endpoint.verdict(res, what, 'push', tag);
+}
+/**
+ * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
+ * with 500, which is repeated only when it does not name such a layer.
+ */
+async function send(endpoint, request, what, foreign) {
+    if (foreign.length === 0)
+        return endpoint.call('push', request);
+    const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
+    if (res !== undefined && !(0,http_answer/* isTransient */.dg)(res.status) && !(0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository))
+        return res;
+    const error = res && (await endpoint.verdict(res, what, 'push'));
+    if (error !== undefined && foreign.some((digest) => namesMissingBlobs(error, digest)))
+        throw error;
+    return endpoint.call('push', request);
+}
+/** A registry that names by sha256 what we name by sha512 has still stored these bytes. */
+function stored({ descriptor, bytes: content }, answered) {
+    if (answered === undefined || !(0,oci_digest/* isDigest */.Bc)(answered))
+        return undefined;
+    return answered === (0,oci_digest/* digestOf */.ol)(content, (0,oci_digest/* algorithmOf */.Hy)(answered)) ? descriptor.digest : answered;
+}
+/** @param digest this one among others; default: any. */
+function namesMissingBlobs(error, digest = '') {
+    const missing = error.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
+    return missing.some((entry) => JSON.stringify(entry).includes(digest));
+}
+async function readError(endpoint, res, what, reference) {
+    const error = await endpoint.verdict(res, what, 'pull');
+    if (!(0,oci_digest/* isDigest */.Bc)(reference) || !(0,quirks/* isStreamMissing */.Bp)(res, error))
+        return error;
+    const hint = 'OpenShift answers so when the image stream does not exist; check the namespace and the name.';
+    return error.with({ code: 'NOT_FOUND', hint, transient: false, retryAfter: undefined });
+}
+/** A tag may point at something named by sha512; only the algorithm is believed, the digest is that of the bytes. */
+function statedSha512(res, body) {
+    const stated = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const sha512 = (0,oci_digest/* isDigest */.Bc)(stated) && (0,oci_digest/* algorithmOf */.Hy)(stated) === 'sha512' && (0,oci_digest/* digestOf */.ol)(body, 'sha512') === stated;
+    return sha512 ? stated : undefined;
+}
+function placed(endpoint, what, thrown) {
+    const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+    const { code, message } = error;
+    if (message.startsWith(endpoint.name) || code === 'CANCELLED' || code === 'NETWORK')
+        return error;
+    return error.with({ message: `${endpoint.name}: ${what}: ${message}` });
+}
+function checkedTag(endpoint, tag) {
+    if ((0,oci_reference/* isTag */.dz)(tag))
+        return tag;
+    const message = `${endpoint.name}: ${(0,core_text/* quote */.hD)(tag, 140)} is neither a tag nor a digest.`;
+    throw new errors/* PromoteError */.jG('USAGE', message, { side: endpoint.side });
+}
+/** Artifactory and GitLab refuse to show what is absent; a credential that is no good at all is still an error. */
+function absent(thrown) {
+    if (thrown instanceof errors/* PromoteError */.jG &&
+        (thrown.code === 'NOT_FOUND' || thrown.code === 'DENIED' || thrown.status === 403))
+        return undefined;
+    throw thrown;
+}
+function unlessFinal(thrown) {
+    if (thrown instanceof errors/* PromoteError */.jG && thrown.transient)
+        return undefined;
+    throw thrown;
+}
+function shown(reference) {
+    return (0,oci_digest/* isDigest */.Bc)(reference) ? (0,oci_digest/* shortDigest */.VK)(reference) : reference;
+}
+/** The manifest that was read first goes first. */
+function createCache() {
+    const entries = new Map();
+    let size = 0;
+    return {
+        get: (digest) => entries.get(digest),
+        keep(manifest) {
+            if (entries.has(manifest.descriptor.digest))
+                return;
+            entries.set(manifest.descriptor.digest, manifest);
+            size += manifest.bytes.byteLength;
+            for (const [oldest, { bytes: content }] of entries) {
+                if (size <= CACHE_LIMIT)
+                    return;
+                entries.delete(oldest);
+                size -= content.byteLength;
+            }
+        },
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/http/link.js
+/** A longer header is not a pagination link. */
+const link_LONGEST = 8 * 1024;
+/** `<target>; parameters`, up to the comma that separates links; a comma inside quotes does not. */
+const LINK = /<([^<>]*)>((?:[^,"]|"(?:[^"\\]|\\[\s\S])*"?)*)/g;
+/**
+ * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
+ * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
+ * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
+ */
+function nextPage(header, base) {
+    if (header.length > link_LONGEST)
+        return 'unreadable';
+    for (const [, target = '', parameters = ''] of header.matchAll(LINK))
+        if (isNext(parameters))
+            return onOrigin(target, base);
+    const rest = header.replace(LINK, '');
+    return rest.includes('<') || saysNext(rest) ? 'unreadable' : undefined;
+}
+function isNext(parameters) {
+    return parameters.split(';').some((parameter) => {
+        const [name = '', value = ''] = parameter.split('=', 2);
+        return name.trim().toLowerCase() === 'rel' && saysNext(value);
+    });
+}
+function saysNext(value) {
+    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
+}
+function onOrigin(target, base) {
+    if (!URL.canParse(target, base.href))
+        return 'unreadable';
+    const { protocol, pathname, search } = new URL(target, base);
+    if (protocol !== 'https:' && protocol !== 'http:')
+        return 'unreadable';
+    // Set as a path: `//host/…` would be read as another host.
+    const next = new URL(base.origin);
+    next.pathname = pathname;
+    next.search = search;
+    return next;
+}
+
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
+;// CONCATENATED MODULE: ./lib/store/referrers.js
+/** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
+
+
+
+
+
+
+
+
+
+/** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
+const MOST_PAGES = 100;
+/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
+const MOST_TAG_PAGES = 2000;
+const MOST_TAGS = 200_000;
+/** 65,000 tags of 128 characters. */
+const TAGS_LIMIT = 8 * 1024 * 1024;
+/** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
+const indexSchema = schemas/* object */.Ikc({
+    mediaType: schemas/* literal */.euz(oci_manifest/* MEDIA_TYPE */.Ap.ociIndex).nullish(),
+    manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullable(),
+});
+const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_TAGS).nullable() });
+function createListings(endpoint, manifests) {
+    // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
+    let missing = false;
+    /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
+    let learned;
+    let isTold = false;
+    const fromApi = async (subject) => {
+        if (learned !== undefined)
+            await learned;
+        if (missing)
+            return { state: 'none', found: [] };
+        const asked = readReferrers(endpoint, subject);
+        learned ??= asked.catch(() => undefined);
+        const listed = await asked;
+        missing = listed.state === 'none';
+        return listed;
+    };
+    return {
+        async referrers(subject) {
+            const { state, found, error } = await fromApi(subject);
+            if (state === 'whole')
+                return found;
+            const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
+            const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
+            if (tagged !== undefined)
+                return unique([...found, ...tagged]);
+            if (state === 'cut')
+                throw error;
+            if (state === 'unclear' && !isTold) {
+                isTold = true;
+                endpoint.context.log.warn(`${error?.message} Only what is attached by tags is known.`);
+            }
+            return [];
+        },
+        async listTags() {
+            const found = new Set();
+            const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES };
+            // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
+            for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
+                for (const tag of tags ?? [])
+                    if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
+                        found.add(tag);
+                if (found.size > MOST_TAGS)
+                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
+            }
+            return [...found];
+        },
+        async lists(subject, digest) {
+            missing = false;
+            const listed = await fromApi(subject).catch(() => undefined);
+            return listed?.found.some((each) => each.digest === digest) ?? false;
+        },
+    };
+}
+/**
+ * A list, page by page. It ends only where the registry names no further page.
+ * @throws PromoteError when an answer is refused, is not such a list, or names a next page that cannot be read.
+ */
+async function* pages(endpoint, { what, accept, ...list }) {
+    const seen = new Set();
+    const headers = accept === undefined ? {} : { accept };
+    for (let url = endpoint.url(list.path);;) {
+        seen.add(url.href);
+        const res = await endpoint.call('pull', { method: 'GET', url, headers });
+        if (res.status !== 200)
+            throw await endpoint.verdict(res, what, 'pull');
+        const link = (0,http_answer/* headerAll */.$g)(res, 'link').join(', ');
+        const named = { what: `${endpoint.name}: ${what}: the next page is at`, side: endpoint.side };
+        refuseSecretInAddress(link, url, { ...named, secrets: endpoint.context.secrets });
+        const next = nextPage(link, url);
+        yield await (0,http_answer/* json */.Pq)(res, list.schema, list.limit).catch((thrown) => {
+            const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+            throw error.with({ message: `${endpoint.name}: ${what}: ${error.message}` });
+        });
+        if (next === undefined)
+            return;
+        if (next === 'unreadable')
+            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
+        if (seen.has(next.href))
+            throw unfinished(endpoint, what, 'the next page is one that was read already');
+        if (seen.size >= list.most)
+            throw unfinished(endpoint, what, 'it does not end');
+        url = next;
+    }
+}
+function unfinished({ name, side }, what, why) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
+        side,
+        hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
+    });
+}
+async function readReferrers(endpoint, subject) {
+    const found = new Map();
+    const path = `referrers/${subject}`;
+    const what = `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`;
+    const list = { path, what, accept: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, limit: oci_manifest/* MANIFEST_LIMIT */.MV, most: MOST_PAGES };
+    let isFirst = true;
+    try {
+        for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
+            isFirst = false;
+            for (const descriptor of readEntries(manifests ?? []))
+                found.set(descriptor.digest, descriptor);
+        }
+        return { state: 'whole', found: [...found.values()] };
+    }
+    catch (thrown) {
+        const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+        if (isFirst && isNoApi(error))
+            return { state: 'none', found: [] };
+        const isFailure = error.code === 'CANCELLED' || isUndecided(error);
+        if (isFailure && !(isFirst && (await isRedirected(endpoint, path))))
+            throw error;
+        return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error };
+    }
+}
+function isNoApi({ status }) {
+    return status === 404 || status === 405 || status === 501;
+}
+/** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
+function isUndecided({ status, transient, code }) {
+    return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500;
+}
+/** Where the API leads to a host that does not answer, it is no API. */
+async function isRedirected(endpoint, path) {
+    const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false };
+    const res = await endpoint.call('pull', request).catch(() => undefined);
+    if (res === undefined)
+        return false;
+    await (0,http_answer/* discard */.vf)(res);
+    return res.status >= 300 && res.status < 400;
+}
+function readEntries(entries) {
+    return entries.flatMap((entry) => oci_manifest/* descriptorSchema */.TM.safeParse(entry).data ?? []);
+}
+function unique(descriptors) {
+    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
 }
 
 ;// CONCATENATED MODULE: ./lib/store/pieces.js
@@ -37989,14 +38357,49 @@ const CANCEL_SPAN = { cancelled: 3500, running: 10_000 };
 /** First wait between two tries, doubled each time, and the longest (milliseconds). */
 const CANCEL_WAIT = 50;
 const LONGEST_CANCEL_WAIT = 500;
+/** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
+async function beginUpload(endpoint, habits, blob, mountFrom) {
+    const own = endpoint.repository;
+    const places = [mountFrom === own ? undefined : mountFrom, habits.probes ? own : undefined];
+    for (const from of places) {
+        const begun = from === undefined ? undefined : await tryMount(endpoint, habits, blob, from);
+        if (begun !== undefined)
+            return begun;
+    }
+    if (await isStored(endpoint, blob, false))
+        return { state: 'present' };
+    const res = await startSession(endpoint, blob);
+    habits.probes = false;
+    return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
+}
+/** @returns undefined when the registry does not understand or does not want this, which decides nothing. */
+async function tryMount(endpoint, habits, blob, from) {
+    const own = from === endpoint.repository;
+    const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
+    const res = await post(endpoint, query, own ? [] : [`repository:${from}:pull`]);
+    const unwanted = [400, 403, 404, 405, ...(own ? [] : [401])].includes(res.status);
+    if (!unwanted && res.status !== 201 && res.status !== 202)
+        throw await notBegun(endpoint, blob, res);
+    await (0,http_answer/* discard */.vf)(res);
+    if (res.status === 202)
+        return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
+    const stored = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
+    return unwanted || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' };
+}
 /** A plain upload session; nothing is sent yet. */
 async function startSession(endpoint, blob) {
-    const url = endpoint.url('blobs/uploads/');
-    const res = await endpoint.call('push', { method: 'POST', url, body: new Uint8Array() });
+    const res = await post(endpoint, '', []);
     if (res.status !== 202 && res.status !== 201 && res.status !== 200)
-        throw await endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
+        throw await notBegun(endpoint, blob, res);
     await (0,http_answer/* discard */.vf)(res);
     return res;
+}
+function post(endpoint, query, scopes) {
+    const url = endpoint.url(`blobs/uploads/${query}`);
+    return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array() });
+}
+function notBegun(endpoint, blob, res) {
+    return endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
 }
 /** @param opened the 202 of the POST that began it. */
 function openUpload(endpoint, habits, blob, opened) {
@@ -38124,17 +38527,21 @@ async function upload_judge(session, res, length) {
             return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true });
         }
     }
-    const empty = isEmpty400(res, endpoint.repository);
+    const empty = (0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository);
     const error = await endpoint.verdict(res, what, 'push');
     const says = (code) => error.server.some((entry) => entry.code === code);
     if (says('DIGEST_INVALID'))
-        return mismatch(error);
+        return error.with({
+            code: 'DIGEST_MISMATCH',
+            hint: 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.',
+            transient: false,
+        });
     if (status === 413)
-        return shrink(habits, minimum, length) ? upload_transient(error) : error;
+        return shrink(habits, minimum, length) ? error.with({ transient: true }) : error;
     if (status === 416)
         session.stale += 1;
     const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'));
-    return empty || lost || status === 416 ? upload_transient(error) : error;
+    return empty || lost || status === 416 ? error.with({ transient: true }) : error;
 }
 async function keptBytes(session, anew) {
     const { endpoint, blob } = session;
@@ -38230,541 +38637,6 @@ function shrink(habits, minimum, length) {
     habits.largest = Math.min(habits.largest ?? next, next);
     return true;
 }
-function upload_transient(error) {
-    const { code, message, side, hint, status, server, retryAfter, cause } = error;
-    return new errors/* PromoteError */.jG(code, message, { side, hint, status, server, retryAfter, cause, transient: true });
-}
-function mismatch({ message, side, status, server, cause }) {
-    const hint = 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.';
-    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side, status, server, cause, hint, transient: false });
-}
-
-;// CONCATENATED MODULE: ./lib/store/begin.js
-
-
-
-
-/** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
-async function beginUpload(endpoint, habits, blob, mountFrom) {
-    if (mountFrom !== undefined && mountFrom !== endpoint.repository) {
-        const begun = await tryMount(endpoint, habits, blob, mountFrom);
-        if (begun !== undefined)
-            return begun;
-    }
-    if (habits.probes) {
-        const begun = await tryMount(endpoint, habits, blob, endpoint.repository);
-        if (begun !== undefined)
-            return begun;
-    }
-    if (await isStored(endpoint, blob, false))
-        return { state: 'present' };
-    const res = await startSession(endpoint, blob);
-    habits.probes = false;
-    return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
-}
-/** @returns undefined when the registry does not understand or does not want this, which decides nothing. */
-async function tryMount(endpoint, habits, blob, from) {
-    const own = from === endpoint.repository;
-    const url = endpoint.url('blobs/uploads/');
-    url.search = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
-    const scopes = own ? [] : [`repository:${from}:pull`];
-    const res = await endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array() });
-    if (res.status === 202) {
-        await (0,http_answer/* discard */.vf)(res);
-        return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
-    }
-    if (res.status === 201) {
-        await (0,http_answer/* discard */.vf)(res);
-        const stored = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
-        if (stored === blob.digest)
-            return { state: own ? 'present' : 'mounted' };
-        return undefined;
-    }
-    const unwanted = [400, 403, 404, 405, ...(own ? [] : [401])].includes(res.status);
-    if (!unwanted)
-        throw await endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
-    await (0,http_answer/* discard */.vf)(res);
-    return undefined;
-}
-
-;// CONCATENATED MODULE: ./lib/store/manifests.js
-
-
-
-
-
-
-
-
-/** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
-const CACHE_LIMIT = 16 * 1024 * 1024;
-/** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
-const WAIT_PER_BLOB = 3_500;
-/** A read that proves a write waits so long for its answer (milliseconds), and so long in all once the run is cancelled. */
-const PROOF_TIMEOUT = 10_000;
-const PROOF_TIMEOUT_CANCELLED = 2_000;
-function createManifests(endpoint) {
-    const cache = createCache();
-    const get = async (reference, expected, how = {}) => {
-        const what = `reading manifest ${shown(reference)}`;
-        const url = endpoint.url(`manifests/${reference}`);
-        const headers = { accept: oci_manifest/* ACCEPT */.FA, 'accept-encoding': 'identity' };
-        const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how });
-        if (res.status !== 200)
-            throw await readError(endpoint, res, what, reference);
-        try {
-            const body = await (0,http_answer/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
-            const manifest = (0,oci_manifest/* readManifest */.WI)(body, (0,http_answer/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
-            cache.keep(manifest);
-            return manifest;
-        }
-        catch (thrown) {
-            throw placed(endpoint, what, thrown);
-        }
-    };
-    // Many tags of one digest are asked for side by side.
-    const flights = new Map();
-    const once = (digest, expected) => {
-        const flight = flights.get(digest) ?? get(digest, expected).finally(() => flights.delete(digest));
-        flights.set(digest, flight);
-        return flight;
-    };
-    const resolve = async (reference) => {
-        if (!(0,oci_digest/* isDigest */.Bc)(reference))
-            return get(checkedTag(endpoint, reference));
-        return cache.get(reference) ?? once(reference, reference);
-    };
-    const look = (tag) => resolve(tag).catch(absent);
-    return {
-        resolve,
-        look,
-        has: (digest) => cache.get(digest) !== undefined,
-        async manifest(descriptor) {
-            const known = cache.get(descriptor.digest);
-            if (known !== undefined && known.descriptor.size === descriptor.size)
-                return known;
-            const data = (0,oci_manifest/* embedded */.F9)(descriptor);
-            return data === undefined ? get(descriptor.digest, descriptor) : (0,oci_manifest/* readManifest */.WI)(data, undefined, descriptor);
-        },
-        async find(tag) {
-            const hint = await head(endpoint, checkedTag(endpoint, tag));
-            return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor);
-        },
-        locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
-        put: (manifest, tag) => put(endpoint, manifest, tag),
-    };
-}
-async function locate(endpoint, get, reference, proof) {
-    const expected = (0,oci_digest/* isDigest */.Bc)(reference) ? reference : undefined;
-    if (expected === undefined)
-        checkedTag(endpoint, reference);
-    if (proof)
-        return digestOrAbsent(inTime(get(reference, expected, PROOF), endpoint.context));
-    const hint = await head(endpoint, reference);
-    return hint === 'absent' ? null : (hint?.digest ?? digestOrAbsent(get(reference, expected)));
-}
-const PROOF = { retry: false, afterCancel: true, patience: PROOF_TIMEOUT };
-async function digestOrAbsent(reading) {
-    try {
-        return (await reading).descriptor.digest;
-    }
-    catch (thrown) {
-        if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND' && thrown.server.some(saysAbsent))
-            return null;
-        throw thrown;
-    }
-}
-/** A page of a proxy with status 404 is not the registry's word, and OpenShift's names what it could not fetch from elsewhere. */
-function saysAbsent({ code }) {
-    return !code.startsWith('OPENSHIFT_');
-}
-/** Once the run is cancelled nothing is waited for longer than a moment. */
-function inTime(work, { signal }) {
-    return new Promise((resolve, reject) => {
-        let timer;
-        const late = () => reject(new errors/* PromoteError */.jG('CANCELLED', 'not answered before the run ended'));
-        const start = () => {
-            timer = setTimeout(late, PROOF_TIMEOUT_CANCELLED);
-        };
-        if (signal.aborted)
-            start();
-        else
-            signal.addEventListener('abort', start);
-        const stop = () => {
-            clearTimeout(timer);
-            signal.removeEventListener('abort', start);
-        };
-        work.finally(stop).then(resolve, reject);
-    });
-}
-/**
- * A HEAD is a hint: anything but 404 and a complete 200 is asked again with GET, which also explains. A missing
- * Docker-Content-Digest, `text/plain`, 403 and 405 are known from several registries.
- */
-async function head(endpoint, tag) {
-    const headers = { accept: oci_manifest/* ACCEPT */.FA };
-    const url = endpoint.url(`manifests/${tag}`);
-    const res = await endpoint.call('pull', { method: 'HEAD', url, headers, retry: false }).catch(unlessFinal);
-    if (res === undefined)
-        return undefined;
-    await (0,http_answer/* discard */.vf)(res);
-    const mediaType = (0,http_answer/* header */.wx)(res, 'content-type')?.split(';', 1)[0]?.trim() ?? '';
-    // A 404 in HTML or plain text may be a proxy's: GET tells whose it is.
-    if (res.status === 404)
-        return mediaType.startsWith('text/') ? undefined : 'absent';
-    const digest = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
-    const size = contentLength((0,http_answer/* header */.wx)(res, 'content-length'));
-    if (res.status !== 200 || !(0,oci_digest/* isDigest */.Bc)(digest) || !size || !oci_manifest/* ACCEPT */.FA.split(', ').includes(mediaType))
-        return undefined;
-    return { mediaType, digest, size };
-}
-async function put(endpoint, manifest, tag) {
-    const { descriptor, links } = manifest;
-    const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag);
-    const blobs = links.filter((link) => link.kind === 'blob').length;
-    const what = `writing manifest ${shown(reference)}`;
-    const headers = { 'content-type': descriptor.mediaType };
-    const patience = endpoint.stallTimeout + blobs * WAIT_PER_BLOB;
-    const url = endpoint.url(`manifests/${reference}`);
-    const request = { method: 'PUT', url, headers, body: manifest.bytes, patience };
-    const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
-    const res = await send(endpoint, request, what, foreign);
-    const subject = (0,http_answer/* header */.wx)(res, 'oci-subject');
-    if (res.status >= 200 && res.status < 300) {
-        await (0,http_answer/* discard */.vf)(res);
-        return { digest: stored(manifest, (0,http_answer/* header */.wx)(res, 'docker-content-digest')), subject };
-    }
-    // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
-    throw await endpoint.verdict(res, what, 'push', tag);
-}
-/**
- * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
- * with 500, which is repeated only when it does not name such a layer.
- */
-async function send(endpoint, request, what, foreign) {
-    if (foreign.length === 0)
-        return endpoint.call('push', request);
-    const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
-    if (res !== undefined && !(0,http_answer/* isTransient */.dg)(res.status) && !isEmpty400(res, endpoint.repository))
-        return res;
-    const error = res && (await endpoint.verdict(res, what, 'push'));
-    if (error !== undefined && foreign.some((digest) => namesMissingBlobs(error, digest)))
-        throw error;
-    return endpoint.call('push', request);
-}
-/** A registry that names by sha256 what we name by sha512 has still stored these bytes. */
-function stored({ descriptor, bytes: content }, answered) {
-    if (answered === undefined || !(0,oci_digest/* isDigest */.Bc)(answered))
-        return undefined;
-    return answered === (0,oci_digest/* digestOf */.ol)(content, (0,oci_digest/* algorithmOf */.Hy)(answered)) ? descriptor.digest : answered;
-}
-/** @param digest this one among others; default: any. */
-function namesMissingBlobs(error, digest = '') {
-    const missing = error.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
-    return missing.some((entry) => JSON.stringify(entry).includes(digest));
-}
-async function readError(endpoint, res, what, reference) {
-    // OpenShift says 500 for "no such image stream" when asked by digest (imagestream.go
-    // resolveUpstreamRef wraps NotFound as Unknown).
-    const openshift = (0,http_answer/* header */.wx)(res, OPENSHIFT_HEADER) !== undefined;
-    const { status } = res;
-    const error = await endpoint.verdict(res, what, 'pull');
-    const unknown = error.server.some(({ code }) => code === 'UNKNOWN');
-    if (!(openshift && status === 500 && unknown && (0,oci_digest/* isDigest */.Bc)(reference)))
-        return error;
-    return new errors/* PromoteError */.jG('NOT_FOUND', error.message, {
-        side: endpoint.side,
-        status,
-        server: error.server,
-        hint: 'OpenShift answers so when the image stream does not exist; check the namespace and the name.',
-    });
-}
-/** A tag may point at something named by sha512; only the algorithm is believed, the digest is that of the bytes. */
-function statedSha512(res, body) {
-    const stated = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
-    const sha512 = (0,oci_digest/* isDigest */.Bc)(stated) && (0,oci_digest/* algorithmOf */.Hy)(stated) === 'sha512' && (0,oci_digest/* digestOf */.ol)(body, 'sha512') === stated;
-    return sha512 ? stated : undefined;
-}
-function placed(endpoint, what, thrown) {
-    const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-    const { code, message, hint, transient, status, server, retryAfter, side } = error;
-    if (message.startsWith(endpoint.name) || code === 'CANCELLED' || code === 'NETWORK')
-        return error;
-    const detail = { hint, transient, status, server, retryAfter, side, cause: error.cause };
-    return new errors/* PromoteError */.jG(code, `${endpoint.name}: ${what}: ${message}`, detail);
-}
-function checkedTag(endpoint, tag) {
-    if ((0,oci_reference/* isTag */.dz)(tag))
-        return tag;
-    const message = `${endpoint.name}: ${(0,core_text/* quote */.hD)(tag, 140)} is neither a tag nor a digest.`;
-    throw new errors/* PromoteError */.jG('USAGE', message, { side: endpoint.side });
-}
-/** Artifactory and GitLab refuse to show what is absent; a credential that is no good at all is still an error. */
-function absent(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG &&
-        (thrown.code === 'NOT_FOUND' || thrown.code === 'DENIED' || thrown.status === 403))
-        return undefined;
-    throw thrown;
-}
-function unlessFinal(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG && thrown.transient)
-        return undefined;
-    throw thrown;
-}
-function shown(reference) {
-    return (0,oci_digest/* isDigest */.Bc)(reference) ? (0,oci_digest/* shortDigest */.VK)(reference) : reference;
-}
-/** Least recently used first out, by bytes. */
-function createCache() {
-    const entries = new Map();
-    let size = 0;
-    return {
-        get(digest) {
-            const found = entries.get(digest);
-            if (found === undefined)
-                return undefined;
-            entries.delete(digest);
-            entries.set(digest, found);
-            return found;
-        },
-        keep(manifest) {
-            const { digest } = manifest.descriptor;
-            if (entries.has(digest))
-                return;
-            entries.set(digest, manifest);
-            size += manifest.bytes.byteLength;
-            for (const [oldest, { bytes: { byteLength }, },] of entries) {
-                if (size <= CACHE_LIMIT)
-                    return;
-                entries.delete(oldest);
-                size -= byteLength;
-            }
-        },
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/http/link.js
-/** A longer header is not a pagination link. */
-const link_LONGEST = 8 * 1024;
-/**
- * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
- * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
- * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
- */
-function nextPage(header, base) {
-    if (header.length > link_LONGEST)
-        return 'unreadable';
-    for (let at = 0;;) {
-        const open = header.indexOf('<', at);
-        if (open < 0)
-            return saysNext(header.slice(at)) ? 'unreadable' : undefined;
-        const close = header.indexOf('>', open);
-        if (close < 0)
-            return 'unreadable';
-        const end = endOfLink(header, close + 1);
-        if (isNext(header.slice(close + 1, end)))
-            return onOrigin(header.slice(open + 1, close), base);
-        at = end;
-    }
-}
-/** Up to the comma that separates links; one inside quotes does not. */
-function endOfLink(header, from) {
-    let quoted = false;
-    for (let at = from; at < header.length; at++) {
-        if (header[at] === '\\' && quoted)
-            at++;
-        else if (header[at] === '"')
-            quoted = !quoted;
-        else if (header[at] === ',' && !quoted)
-            return at + 1;
-    }
-    return header.length;
-}
-function isNext(parameters) {
-    return parameters.split(';').some((parameter) => {
-        const [name = '', value = ''] = parameter.split('=', 2);
-        return name.trim().toLowerCase() === 'rel' && saysNext(value);
-    });
-}
-function saysNext(value) {
-    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
-}
-function onOrigin(target, base) {
-    if (!URL.canParse(target, base.href))
-        return 'unreadable';
-    const { protocol, pathname, search } = new URL(target, base);
-    if (protocol !== 'https:' && protocol !== 'http:')
-        return 'unreadable';
-    // Set as a path: `//host/…` would be read as another host.
-    const next = new URL(base.origin);
-    next.pathname = pathname;
-    next.search = search;
-    return next;
-}
-
-// EXTERNAL MODULE: ./lib/oci/referrer.js
-var referrer = __nccwpck_require__(3530);
-;// CONCATENATED MODULE: ./lib/store/referrers.js
-/** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
-
-
-
-
-
-
-
-
-
-/** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
-const MOST_PAGES = 100;
-/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
-const MOST_TAG_PAGES = 2000;
-const MOST_TAGS = 200_000;
-/** 65,000 tags of 128 characters. */
-const TAGS_LIMIT = 8 * 1024 * 1024;
-/** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
-const indexSchema = schemas/* object */.Ikc({
-    mediaType: schemas/* literal */.euz(oci_manifest/* MEDIA_TYPE */.Ap.ociIndex).nullish(),
-    manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullable(),
-});
-const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_TAGS).nullable() });
-function createListings(endpoint, manifests) {
-    // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
-    let missing = false;
-    /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
-    let learned;
-    let isTold = false;
-    const fromApi = async (subject) => {
-        if (learned !== undefined)
-            await learned;
-        if (missing)
-            return { state: 'none', found: [] };
-        const asked = readReferrers(endpoint, subject);
-        learned ??= asked.catch(() => undefined);
-        const listed = await asked;
-        missing = listed.state === 'none';
-        return listed;
-    };
-    return {
-        async referrers(subject) {
-            const { state, found, error } = await fromApi(subject);
-            if (state === 'whole')
-                return found;
-            const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
-            const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
-            if (tagged !== undefined)
-                return unique([...found, ...tagged]);
-            if (state === 'cut')
-                throw error;
-            if (state === 'unclear' && !isTold) {
-                isTold = true;
-                endpoint.context.log.warn(`${error?.message} Only what is attached by tags is known.`);
-            }
-            return [];
-        },
-        async listTags() {
-            const found = new Set();
-            const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES };
-            // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
-            for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
-                for (const tag of tags ?? [])
-                    if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
-                        found.add(tag);
-                if (found.size > MOST_TAGS)
-                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
-            }
-            return [...found];
-        },
-        async lists(subject, digest) {
-            missing = false;
-            const listed = await fromApi(subject).catch(() => undefined);
-            return listed?.found.some((each) => each.digest === digest) ?? false;
-        },
-    };
-}
-/**
- * A list, page by page. It ends only where the registry names no further page.
- * @throws PromoteError when an answer is refused, is not such a list, or names a next page that cannot be read.
- */
-async function* pages(endpoint, { what, accept, ...list }) {
-    const seen = new Set();
-    const headers = accept === undefined ? {} : { accept };
-    for (let url = endpoint.url(list.path);;) {
-        seen.add(url.href);
-        const res = await endpoint.call('pull', { method: 'GET', url, headers });
-        if (res.status !== 200)
-            throw await endpoint.verdict(res, what, 'pull');
-        const link = (0,http_answer/* headerAll */.$g)(res, 'link').join(', ');
-        const named = { what: `${endpoint.name}: ${what}: the next page is at`, side: endpoint.side };
-        refuseSecretInAddress(link, url, { ...named, secrets: endpoint.context.secrets });
-        const next = nextPage(link, url);
-        yield await (0,http_answer/* json */.Pq)(res, list.schema, list.limit).catch((thrown) => {
-            const { message, code, ...detail } = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-            throw new errors/* PromoteError */.jG(code, `${endpoint.name}: ${what}: ${message}`, detail);
-        });
-        if (next === undefined)
-            return;
-        if (next === 'unreadable')
-            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
-        if (seen.has(next.href))
-            throw unfinished(endpoint, what, 'the next page is one that was read already');
-        if (seen.size >= list.most)
-            throw unfinished(endpoint, what, 'it does not end');
-        url = next;
-    }
-}
-function unfinished({ name, side }, what, why) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
-        side,
-        hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
-    });
-}
-async function readReferrers(endpoint, subject) {
-    const found = new Map();
-    const path = `referrers/${subject}`;
-    const what = `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`;
-    const list = { path, what, accept: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, limit: oci_manifest/* MANIFEST_LIMIT */.MV, most: MOST_PAGES };
-    let isFirst = true;
-    try {
-        for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
-            isFirst = false;
-            for (const descriptor of readEntries(manifests ?? []))
-                found.set(descriptor.digest, descriptor);
-        }
-        return { state: 'whole', found: [...found.values()] };
-    }
-    catch (thrown) {
-        const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-        if (isFirst && isNoApi(error))
-            return { state: 'none', found: [] };
-        const isFailure = error.code === 'CANCELLED' || isUndecided(error);
-        if (isFailure && !(isFirst && (await isRedirected(endpoint, path))))
-            throw error;
-        return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error };
-    }
-}
-function isNoApi({ status }) {
-    return status === 404 || status === 405 || status === 501;
-}
-/** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
-function isUndecided({ status, transient, code }) {
-    return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500;
-}
-/** Where the API leads to a host that does not answer, it is no API. */
-async function isRedirected(endpoint, path) {
-    const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false };
-    const res = await endpoint.call('pull', request).catch(() => undefined);
-    if (res === undefined)
-        return false;
-    await (0,http_answer/* discard */.vf)(res);
-    return res.status >= 300 && res.status < 400;
-}
-function readEntries(entries) {
-    return entries.flatMap((entry) => oci_manifest/* descriptorSchema */.TM.safeParse(entry).data ?? []);
-}
-function unique(descriptors) {
-    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
-}
 
 ;// CONCATENATED MODULE: ./lib/store/registry.js
 
@@ -38808,8 +38680,10 @@ function openRepository(options) {
             if (named !== undefined && !named.has(descriptor.digest))
                 return false;
             // OpenShift's storage gives manifests out as blobs too.
-            const asManifest = kind === 'manifest' && isProof;
-            return asManifest ? hasManifest(endpoint, descriptor.digest) : isStored(endpoint, descriptor, false);
+            if (kind === 'blob' || !isProof)
+                return isStored(endpoint, descriptor, false);
+            const res = await probe(endpoint, `manifests/${descriptor.digest}`, { accept: oci_manifest/* ACCEPT */.FA });
+            return res?.status === 200;
         },
         begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
         async putManifest(manifest, tag) {
@@ -38843,20 +38717,6 @@ async function deleteTag(endpoint, tag) {
     const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: oci_manifest/* ACCEPT */.FA } });
     await (0,http_answer/* discard */.vf)(res);
     return res.status === 404;
-}
-/** OpenShift answers 500 for a manifest by digest when the image stream does not exist yet: not there, like all else. */
-async function hasManifest(endpoint, digest) {
-    const url = endpoint.url(`manifests/${digest}`);
-    try {
-        const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: oci_manifest/* ACCEPT */.FA }, retry: false });
-        await (0,http_answer/* discard */.vf)(res);
-        return res.status === 200;
-    }
-    catch (thrown) {
-        if (endpoint.context.signal.aborted)
-            throw thrown;
-        return false;
-    }
 }
 
 ;// CONCATENATED MODULE: ./lib/side.js
@@ -39162,6 +39022,8 @@ var external_node_path_ = __nccwpck_require__(6760);
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
+// EXTERNAL MODULE: ./lib/http/answer.js + 1 modules
+var answer = __nccwpck_require__(4809);
 // EXTERNAL MODULE: ./lib/oci/digest.js
 var oci_digest = __nccwpck_require__(9501);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
@@ -39187,6 +39049,12 @@ const LAYOUT_VERSION = Buffer.from('{"imageLayoutVersion":"1.0.0"}');
 /** `sha256:5f2a…` → `blobs/sha256/5f2a…`. A digest has been checked: nothing else can be in the name. */
 function blobPath(digest) {
     return `blobs/${digest.replace(':', '/')}`;
+}
+async function allOf(chunks) {
+    const all = [];
+    for await (const chunk of chunks)
+        all.push(chunk);
+    return Buffer.concat(all);
 }
 /** @returns undefined when it is no layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
 async function readIndex(small) {
@@ -39218,7 +39086,7 @@ function ioError(thrown, path, side) {
     }
     if (thrown.side !== undefined)
         return thrown;
-    return new errors/* PromoteError */.jG(thrown.code, `${path} ${thrown.message}.`, { ...thrown, side, cause: thrown.cause });
+    return thrown.with({ message: `${path} ${thrown.message}.`, side });
 }
 /** @returns undefined when there is no such file. */
 function absent(thrown) {
@@ -39267,13 +39135,12 @@ function openFolder(path, side) {
         draft: (digest) => guarded(async () => {
             await ready();
             const draft = await openDraft(root, blobPath(digest));
-            const mine = {
+            drafts.add(draft);
+            return {
                 write: (bytes, position) => guarded(() => draft.write(bytes, position)),
-                commit: () => guarded(draft.commit).finally(() => drafts.delete(mine)),
-                discard: () => draft.discard().finally(() => drafts.delete(mine)),
+                commit: () => guarded(draft.commit).finally(() => drafts.delete(draft)),
+                discard: () => draft.discard().finally(() => drafts.delete(draft)),
             };
-            drafts.add(mine);
-            return mine;
         }),
         finish: async () => undefined,
         close: async () => void (await Promise.all([...drafts].map((draft) => draft.discard()))),
@@ -39559,10 +39426,7 @@ async function indexOf(state) {
             return undefined;
         if (entry.size > INDEX_LIMIT)
             throw new errors/* PromoteError */.jG('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`);
-        const chunks = [];
-        for await (const chunk of readEntry(state.file, there, entry, 0))
-            chunks.push(chunk);
-        return Buffer.concat(chunks);
+        return allOf(readEntry(state.file, there, entry, 0));
     });
     if (index !== undefined)
         return index;
@@ -39584,10 +39448,10 @@ async function begin(state) {
     const handle = await (0,promises_.open)(path, before === undefined ? 'wx+' : 'r+');
     if (before !== undefined)
         state.stale.push(before.handle);
-    const { entries = new Map(), end = 0 } = before ?? {};
-    state.contents = Promise.resolve({ handle, compressed: false, entries, kept: new Map(), end });
+    const entries = before?.entries ?? new Map();
+    state.contents = Promise.resolve({ handle, compressed: false, entries, kept: new Map() });
     state.finished = undefined;
-    return { path, position: end, reserved: new Set() };
+    return { path, position: endOf(entries) };
 }
 /** Closed before it is renamed: Windows renames no file that is open, and onto none. */
 async function finish(state) {
@@ -39626,7 +39490,7 @@ async function list(path) {
             left -= entry.size;
             kept.set(entry.name, await cursor.take(entry.size));
         }
-        return { handle, compressed, entries, kept, end: endOf(entries) };
+        return { handle, compressed, entries, kept };
     }
     catch (thrown) {
         await handle.close();
@@ -39750,7 +39614,10 @@ async function fill(handle, buffer, position) {
         at += bytesRead;
     }
 }
-/** Its place is known before its bytes are there, because its size is: many blobs arrive at once. */
+/**
+ * Takes the next place in the archive: the size is known before the bytes, so several blobs can arrive at once. Until
+ * `commit` the header names a file that readers of layouts ignore, so that the archive stays valid if the blob never comes.
+ */
 async function reserve(state, to, name, size) {
     const { guarded } = state;
     const there = await listed(state);
@@ -39760,45 +39627,40 @@ async function reserve(state, to, name, size) {
     const header = makeHeader(name, size);
     const at = to.position;
     const content = at + header.length;
-    const room = header.length + padded(size);
-    to.position += room;
-    const mine = { at, size: room };
-    to.reserved.add(mine);
+    const end = content + padded(size);
+    to.position = end;
+    let isOpen = true;
+    const ignored = `.image-promote/unfinished-${at}`;
+    await writeAll(handle, makeHeader(ignored, end - at - makeHeader(ignored, end - at).length), at);
     return {
         write: (bytes, position) => guarded(() => writeAll(handle, bytes, content + position)),
         commit: () => guarded(async () => {
             await writeAll(handle, Buffer.alloc(padded(size) - size), content + size);
             await writeAll(handle, header, at);
             entries.set(name, { name, size, header: at, content });
-            to.reserved.delete(mine);
+            isOpen = false;
         }),
         async discard() {
-            const last = to.reserved.has(mine) && to.position === at + room;
-            if (!last)
-                return;
-            to.position = at;
-            to.reserved.delete(mine);
+            if (isOpen && to.position === end)
+                to.position = at;
+            isOpen = false;
         },
     };
 }
-/** Index and version, the end of the archive; what was given up in the middle becomes a file that nobody looks for. */
-async function seal(handle, to, index) {
-    for (const { at, size } of to.reserved) {
-        const name = `.image-promote/unfinished-${at}`;
-        await writeAll(handle, makeHeader(name, size - makeHeader(name, size).length), at);
-    }
-    let { position } = to;
-    for (const [name, bytes] of [
+/** Index and version, the end of the archive. */
+async function seal(handle, { position }, index) {
+    const files = [
         [INDEX_FILE, index],
         [LAYOUT_FILE, LAYOUT_VERSION],
-    ]) {
-        const header = makeHeader(name, bytes.byteLength);
-        const rest = Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength);
-        await writeAll(handle, Buffer.concat([header, bytes, rest]), position);
-        position += header.length + padded(bytes.byteLength);
-    }
-    await writeAll(handle, Buffer.alloc(2 * BLOCK), position);
-    await handle.truncate(position + 2 * BLOCK);
+    ];
+    const parts = files.flatMap(([name, bytes]) => [
+        makeHeader(name, bytes.byteLength),
+        bytes,
+        Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength),
+    ]);
+    const tail = Buffer.concat([...parts, Buffer.alloc(2 * BLOCK)]);
+    await writeAll(handle, tail, position);
+    await handle.truncate(position + tail.length);
     await handle.sync();
 }
 
@@ -39891,6 +39753,8 @@ function withoutName(entries, name) {
 
 
 
+
+
 /** What one layout may make us read to find what is attached to its images. */
 const MOST_MANIFESTS = 20_000;
 /** The layouts of one side, each once: what several images write into is one index. */
@@ -39948,10 +39812,10 @@ function createFiles(shelf, path, side, context) {
             return (0,oci_manifest/* readManifest */.WI)(data ?? (await bytesOf(digest)), descriptor?.mediaType ?? mediaType, expected);
         }
         catch (thrown) {
-            const { code, message, hint, side: known, cause } = (0,errors/* asPromoteError */.XO)(thrown);
-            if (known !== undefined)
+            const error = (0,errors/* asPromoteError */.XO)(thrown);
+            if (error.side !== undefined)
                 throw thrown;
-            throw new errors/* PromoteError */.jG(code, `${path}: manifest ${(0,oci_digest/* shortDigest */.VK)(digest)}: ${message}`, { side, hint, cause });
+            throw error.with({ message: `${path}: manifest ${(0,oci_digest/* shortDigest */.VK)(digest)}: ${error.message}`, side });
         }
     };
     /** A folder may have lost files: nothing is believed to be complete because its manifest is there. */
@@ -39976,7 +39840,7 @@ function createFiles(shelf, path, side, context) {
                 return cancellable(shelf.read(digest, offset), context, side);
             const data = (0,oci_manifest/* embedded */.F9)(descriptor);
             if (data !== undefined)
-                return one(data.subarray(offset));
+                return (0,answer/* bodyOf */.EN)(data.subarray(offset));
             if (found === undefined)
                 throw missing(`blob ${digest}`);
             const hint = 'The layout is damaged: copy the image into it again.';
@@ -39985,22 +39849,12 @@ function createFiles(shelf, path, side, context) {
         },
     };
 }
-async function allOf(chunks) {
-    const all = [];
-    for await (const chunk of chunks)
-        all.push(chunk);
-    return Buffer.concat(all);
-}
 async function* cancellable(chunks, { signal }, side) {
     for await (const chunk of chunks) {
         if (signal.aborted)
             throw new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side });
         yield chunk;
     }
-}
-async function* one(bytes) {
-    if (bytes.byteLength > 0)
-        yield bytes;
 }
 /**
  * What is attached to what. Of everything that the index names and leads to, the manifests say so themselves; a fallback
@@ -40664,8 +40518,8 @@ function nameOf(config) {
 
 // EXTERNAL MODULE: ./lib/rows.js
 var rows = __nccwpck_require__(4094);
-// EXTERNAL MODULE: ./lib/side.js + 36 modules
-var lib_side = __nccwpck_require__(2533);
+// EXTERNAL MODULE: ./lib/side.js + 33 modules
+var lib_side = __nccwpck_require__(2171);
 ;// CONCATENATED MODULE: ./lib/work.js
 
 

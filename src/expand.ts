@@ -1,6 +1,6 @@
 import { asPromoteError, PromoteError } from './errors.ts'
 import type { ImagePair, ImageSet } from './inputs/config.ts'
-import { likeImage } from './inputs/release.ts'
+import { likeImage } from './inputs/images.ts'
 import { describeSelection, selectTags } from './inputs/selection.ts'
 import { isInShard } from './inputs/shard.ts'
 import { formatReference } from './oci/reference.ts'

@@ -1,50 +1,51 @@
 import { quote } from '../core/text.ts'
 import type { RegistryAddress } from './config.ts'
 
-/** What was wrong, as words that follow the option's name. */
-export type Wrong = Readonly<{ wrong: string }>
+/*
+ * Addresses of a side. Each function throws an Error whose message follows the name of the option.
+ */
 
 /** `https://api.example.com:6443`, or `in-cluster`. */
-export function parseCluster(text: string): URL | 'in-cluster' | Wrong {
+export function parseCluster(text: string): URL | 'in-cluster' {
   if (text === 'in-cluster') return text
-  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
-    return {
-      wrong: `${shown(text)} is no URL: write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster`,
-    }
-  }
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text))
+    throw new Error(
+      `${shown(text)} is no URL: write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster`,
+    )
   const url = parseUrl(text)
-  if (url === undefined) return { wrong: `${shown(text)} is no URL: write https://HOST:6443` }
-  if (url.protocol === 'http:') return { wrong: `${shown(text)} would send credentials in the clear: write https://` }
-  if (url.protocol !== 'https:') return { wrong: `${shown(text)} is no https URL: write https://HOST:6443` }
-  return extras(url, text) ?? url
+  if (url === undefined) throw new Error(`${shown(text)} is no URL: write https://HOST:6443`)
+  if (url.protocol === 'http:') throw new Error(`${shown(text)} would send credentials in the clear: write https://`)
+  if (url.protocol !== 'https:') throw new Error(`${shown(text)} is no https URL: write https://HOST:6443`)
+  return bare(url, text)
 }
 
 /** `host[:port]`; `http://host:port` for plain HTTP. `https://` is what the other form means already. */
-export function parseRegistry(text: string): RegistryAddress | Wrong {
+export function parseRegistry(text: string): RegistryAddress {
   const [, scheme, rest = ''] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(text) ?? []
   const protocol = scheme?.toLowerCase() ?? 'https'
   if (protocol !== 'https' && protocol !== 'http')
-    return { wrong: `${shown(text)}: write host[:port], or http://host:port for plain HTTP` }
+    throw new Error(`${shown(text)}: write host[:port], or http://host:port for plain HTTP`)
   const url = rest === '' ? undefined : parseUrl(`${protocol}://${rest}`)
-  if (url === undefined) return { wrong: `${shown(text)} is no registry: write host[:port]` }
-  return extras(url, text) ?? { host: url.host, plainHttp: protocol === 'http' }
+  if (url === undefined) throw new Error(`${shown(text)} is no registry: write host[:port]`)
+  return { host: bare(url, text).host, plainHttp: protocol === 'http' }
 }
 
 /** `namespace/name`, both as Kubernetes names them (RFC 1123). */
-export function parseServiceAccount(text: string): Readonly<{ namespace: string; name: string }> | Wrong {
+export function parseServiceAccount(text: string): Readonly<{ namespace: string; name: string }> {
   const [, namespace, name] =
     /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/.exec(text) ?? []
   if (namespace === undefined || name === undefined)
-    return { wrong: `${quote(text)} is no service account: write namespace/name` }
+    throw new Error(`${quote(text)} is no service account: write namespace/name`)
   return { namespace, name }
 }
 
-function extras(url: URL, text: string): Wrong | undefined {
+/** Host and port alone. */
+function bare(url: URL, text: string): URL {
   if (url.username !== '' || url.password !== '')
-    return { wrong: `${shown(text)} holds credentials: an address has none; they have options of their own` }
+    throw new Error(`${shown(text)} holds credentials: an address has none; they have options of their own`)
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
-    return { wrong: `${shown(text)} has a path: write the host and port alone` }
-  return undefined
+    throw new Error(`${shown(text)} has a path: write the host and port alone`)
+  return url
 }
 
 function parseUrl(text: string): URL | undefined {

@@ -1,7 +1,7 @@
 import { contentKind } from '../core/content.ts'
 import { listed } from '../core/text.ts'
 import { readPath } from './content.ts'
-import { OPTIONS, type Option, onArgv, variableName } from './options.ts'
+import { OPTION_BY_NAME, OPTIONS, type Option, onArgv, variableName } from './options.ts'
 import { nearest, type ReadFile, reasonOf } from './problems.ts'
 
 /** `from` names the flag, variable or file, for the debug log; never the value. */
@@ -16,8 +16,7 @@ export type Collected = Readonly<{
 }>
 export type Env = Readonly<Record<string, string | undefined>>
 
-const BY_NAME: ReadonlyMap<string, Option> = new Map(OPTIONS.map((option) => [option.name, option]))
-const NAMES = OPTIONS.map((option) => option.name)
+const NAMES = [...OPTION_BY_NAME.keys()]
 const PREFIX = 'IMAGE_PROMOTE_'
 const FILE = '-file'
 /** PEM text begins with dashes too, and is a value. */
@@ -138,7 +137,7 @@ function readFlag(argv: readonly string[], at: number, flags: Flags): number {
   const value = inline ?? (next === undefined || FLAG.test(next) ? undefined : next)
   const taken = inline === undefined && value !== undefined ? 2 : 1
 
-  const option = BY_NAME.get(name)
+  const option = OPTION_BY_NAME.get(name)
   const problem = option ? takeOption(flags, option, value) : takeFile(flags, name, value)
   if (problem !== undefined) flags.problems.push(problem)
   return taken
@@ -158,7 +157,7 @@ function takeOption(flags: Flags, option: Option, value: string | undefined): st
 }
 
 function takeFile(flags: Flags, name: string, value: string | undefined): string | undefined {
-  const option = name.endsWith(FILE) ? BY_NAME.get(name.slice(0, -FILE.length)) : undefined
+  const option = name.endsWith(FILE) ? OPTION_BY_NAME.get(name.slice(0, -FILE.length)) : undefined
   if (option === undefined) return unknownFlag(name)
   if (value === undefined) return `--${name}: needs the path of a file`
   if (flags.files.has(option.name)) return `--${name}: is given twice`
@@ -168,14 +167,14 @@ function takeFile(flags: Flags, name: string, value: string | undefined): string
 
 function addValue(flags: Flags, name: string, value: string): string | undefined {
   const before = flags.values.get(name)
-  if (before !== undefined && BY_NAME.get(name)?.type !== 'list') return `--${name}: is given twice`
+  if (before !== undefined && OPTION_BY_NAME.get(name)?.type !== 'list') return `--${name}: is given twice`
   flags.values.set(name, before === undefined ? value : `${before}\n${value}`)
   return undefined
 }
 
 function unknownFlag(name: string): string {
   if (name.length > LONGEST_NAME || !/^[\w.-]+$/.test(name)) return 'an argument that begins with "--" is no option'
-  const positive = name.startsWith('no-') ? BY_NAME.get(name.slice(3)) : undefined
+  const positive = name.startsWith('no-') ? OPTION_BY_NAME.get(name.slice(3)) : undefined
   if (positive?.type === 'boolean') return `--${name}: unknown option; write --${positive.name} false`
   const meant = nearest(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'version'])
   return `--${name}: unknown option; ${meant === undefined ? '--help lists them' : `did you mean --${meant}?`}`

@@ -1,7 +1,7 @@
 import { quote } from '../core/text.ts'
 import { formatReference, hostOf, type Reference, repositoryOn } from '../oci/reference.ts'
 import type { ImagePair, SideConfig } from './config.ts'
-import type { Say } from './problems.ts'
+import type { InputReader } from './reader.ts'
 
 export type Wishes = Readonly<{
   images: readonly ImagePair[]
@@ -11,25 +11,29 @@ export type Wishes = Readonly<{
 }>
 
 /** Problems of several options together. */
-export function findConflicts(wishes: Wishes, say: Say): void {
-  sameDestinations(wishes, say)
-  duplicateDestinations(wishes, say)
-  ontoThemselves(wishes, say)
+export function findConflicts(wishes: Wishes, inputs: InputReader): void {
+  sameDestinations(wishes, inputs)
+  duplicateDestinations(wishes, inputs)
+  ontoThemselves(wishes, inputs)
 }
 
 /** Two names for one place: everything would be written twice. */
-function sameDestinations({ destinations }: Wishes, say: Say): void {
+function sameDestinations({ destinations }: Wishes, inputs: InputReader): void {
   const names = new Map<string, string>()
   for (const destination of destinations) {
     const home = homeOf(destination)
     const first = names.get(home)
     if (first === undefined) names.set(home, destination.name)
-    else if (home !== destination.side) say('destinations', `${first} and ${destination.name} are the same registry`)
+    else if (home !== destination.side)
+      inputs.problem('destinations', `${first} and ${destination.name} are the same registry`)
   }
 }
 
 /** Two images under one tag: the last one to arrive would win. Additional tags count. */
-function duplicateDestinations({ images, destinations: [destination], additionalTags }: Wishes, say: Say): void {
+function duplicateDestinations(
+  { images, destinations: [destination], additionalTags }: Wishes,
+  inputs: InputReader,
+): void {
   const seen = new Set<string>()
   const told = new Set<string>()
   for (const pair of images) {
@@ -38,7 +42,10 @@ function duplicateDestinations({ images, destinations: [destination], additional
       const key = identity(reference, destination)
       if (seen.has(key) && !told.has(key)) {
         const option = additionalTags.includes(tag) ? 'additional-tags' : 'images'
-        say(option, `${named(reference)} is the destination of more than one image or tag: each needs its own`)
+        inputs.problem(
+          option,
+          `${named(reference)} is the destination of more than one image or tag: each needs its own`,
+        )
         told.add(key)
       }
       seen.add(key)
@@ -46,26 +53,30 @@ function duplicateDestinations({ images, destinations: [destination], additional
   }
 }
 
-function ontoThemselves({ images, source, destinations, additionalTags }: Wishes, say: Say): void {
+function ontoThemselves({ images, source, destinations, additionalTags }: Wishes, inputs: InputReader): void {
   for (const pair of images) {
     if (pair.source.tag === undefined) continue
     const from = identity({ ...pair.source, tag: pair.source.tag }, source)
     const tags = [pair.destination.tag, ...additionalTags]
     const into = destinations.flatMap((to) => tags.map((tag) => identity({ ...pair.destination, tag }, to)))
     if (into.includes(from))
-      say('images', `${named(pair.source)} is source and destination on the same registry: one of them must differ`)
+      inputs.problem(
+        'images',
+        `${named(pair.source)} is source and destination on the same registry: one of them must differ`,
+      )
   }
 }
 
-/** For a side without registry and cluster: a reference without host has nowhere to be. */
-export function findHomeless(images: Wishes['images'], side: 'source' | 'destination', say: Say): void {
-  const homeless = images.find((pair) => pair[side].host === undefined && pair[side].layout === undefined)
-  if (homeless === undefined) return
-  const options = `${side}-cluster, ${side}-registry or ${side}-kubeconfig`
-  say(
-    `${side}-registry`,
-    `where is ${named(homeless[side])}? Set ${options}, or write the registry's host in front of it`,
-  )
+/** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
+export function findHomeless(images: Wishes['images'], inputs: InputReader): void {
+  for (const side of ['source', 'destination'] as const) {
+    const homeless = images.find((pair) => pair[side].host === undefined && pair[side].layout === undefined)
+    const options = ['cluster', 'registry', 'kubeconfig'].map((name) => `${side}-${name}`)
+    const hasPlace = options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations'))
+    if (homeless === undefined || hasPlace) continue
+    const place = `Set ${options.join(', ').replace(/, (?=[^,]*$)/, ' or ')}, or write the registry's host in front of it`
+    inputs.problem(`${side}-registry`, `where is ${named(homeless[side])}? ${place}`)
+  }
 }
 
 function identity(reference: Reference, side: SideConfig | undefined): string {

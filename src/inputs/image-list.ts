@@ -1,8 +1,7 @@
 import { z } from 'zod'
 import { quote } from '../core/text.ts'
-import { asPromoteError } from '../errors.ts'
 import { isDigest } from '../oci/digest.ts'
-import { type Platform, parsePlatform } from '../oci/platform.ts'
+import { parsePlatform } from '../oci/platform.ts'
 import { parseYaml } from '../yaml.ts'
 import type { ImagePair, ImageSet } from './config.ts'
 import { parsePair, parseSet } from './images.ts'
@@ -34,51 +33,49 @@ const entrySchema = z.lazy(() =>
  */
 export function parseImageList(text: string, note: (problem: string) => void): (ImagePair | ImageSet)[] {
   let problems = 0
-  const say = (problem: string): undefined => {
+  const say = (problem: string) => {
     problems += 1
     if (problems <= MOST_PROBLEMS) note(problem)
     if (problems === MOST_PROBLEMS + 1) note('and more')
   }
-  const list = attempt(() => parseYaml(text), say)
-  if (list === undefined) return []
-  if (!Array.isArray(list) || list.length === 0 || list.length > MOST_ENTRIES) {
-    say(`is no list of 1 to ${MOST_ENTRIES} images: begin each with "- source:"`)
-    return []
-  }
-  return list.flatMap((entry: unknown, index) => {
-    const read = readEntry(entry)
-    if (typeof read !== 'string') return [read]
-    say(`entry ${index + 1}${nameOf(entry)}: ${read}`)
-    return []
+  return readList(text, say).flatMap((entry, index) => {
+    try {
+      return [readEntry(entry)]
+    } catch (thrown) {
+      say(`entry ${index + 1}${nameOf(entry)}: ${reasonOf(thrown)}`)
+      return []
+    }
   })
 }
 
-function readEntry(entry: unknown): ImagePair | ImageSet | string {
+function readList(text: string, say: (problem: string) => void): readonly unknown[] {
+  try {
+    const list = parseYaml(text)
+    if (Array.isArray(list) && list.length > 0 && list.length <= MOST_ENTRIES) return list
+    say(`is no list of 1 to ${MOST_ENTRIES} images: begin each with "- source:"`)
+  } catch (thrown) {
+    say(reasonOf(thrown))
+  }
+  return []
+}
+
+function readEntry(entry: unknown): ImagePair | ImageSet {
   const parsed = entrySchema.safeParse(entry)
-  if (!parsed.success) return describe(parsed.error)
+  if (!parsed.success) throw new Error(describe(parsed.error))
   const { source, destination, tags, 'expect-current': expectCurrent } = parsed.data
-  const platforms = readPlatforms(parsed.data.platforms)
-  if (typeof platforms === 'string') return platforms
-  if (tags !== undefined && expectCurrent !== undefined) return 'expect-current is for one tag, not for a selection'
+  const platforms = parsed.data.platforms?.map(parsePlatform)
+  if (tags !== undefined && expectCurrent !== undefined)
+    throw new Error('expect-current is for one tag, not for a selection')
   const comma = [source, destination].find((text) => text !== undefined && /[=,\s]/.test(text) && !/^oci/.test(text))
-  if (comma !== undefined) return `${quote(comma)} is not one image`
+  if (comma !== undefined) throw new Error(`${quote(comma)} is not one image`)
   const image =
     tags === undefined
       ? parsePair(destination === undefined ? source : `${source}=${destination}`)
       : parseSet(source, destination, tags)
-  if (typeof image === 'string') return image
   return {
     ...image,
     ...(platforms === undefined ? {} : { platforms }),
     ...(expectCurrent === undefined ? {} : { expectCurrent: expectCurrent as ImagePair['expectCurrent'] }),
-  }
-}
-
-function readPlatforms(list: readonly string[] | undefined): readonly Platform[] | undefined | string {
-  try {
-    return list?.map(parsePlatform)
-  } catch (thrown) {
-    return asPromoteError(thrown).message
   }
 }
 
@@ -93,12 +90,4 @@ function describe({ issues: [issue] }: z.ZodError): string {
 function nameOf(entry: unknown): string {
   const source = (entry as { source?: unknown } | null)?.source
   return typeof source === 'string' ? ` (${quote(source)})` : ''
-}
-
-function attempt(read: () => unknown, say: (problem: string) => undefined): unknown {
-  try {
-    return read() ?? []
-  } catch (thrown) {
-    return say(reasonOf(thrown))
-  }
 }

@@ -10,7 +10,8 @@ import {
   type Reference,
 } from '../oci/reference.ts'
 import type { ImagePair, ImageSet } from './config.ts'
-import type { Selection } from './selection.ts'
+import { reasonOf } from './problems.ts'
+import { describeSelection, type Selection } from './selection.ts'
 
 /** `app:1.2@sha256:…` is none: that is a tag and a digest. */
 const USERINFO = /(^|=|\/\/)\s*([^/@:=\s]+):[^/@=\s]+@(?=[^@]*[./])(?!sha\d+:)/
@@ -43,10 +44,13 @@ export function parseImages(text: string, note: (problem: string) => void): (Ima
   return splitList(lines)
     .flatMap(splitBlanks)
     .flatMap((item) => {
-      const pair = parsePair(item)
-      if (typeof pair !== 'string') return [pair]
-      note(item.startsWith('=') && lines.includes('\n=') ? `${pair}; a line break stands before it` : pair)
-      return []
+      try {
+        return [parsePair(item)]
+      } catch (thrown) {
+        const isBroken = item.startsWith('=') && lines.includes('\n=')
+        note(isBroken ? `${reasonOf(thrown)}; a line break stands before it` : reasonOf(thrown))
+        return []
+      }
     })
 }
 
@@ -76,52 +80,58 @@ function splitBlanks(item: string): string[] {
   return areImages ? parts : [item]
 }
 
-/** @returns the pair (with a glob for a tag: the set), or what is wrong with it. */
-export function parsePair(item: string): ImagePair | ImageSet | string {
+/**
+ * @returns the pair; with a glob for a tag: the set.
+ * @throws Error whose message follows the name of the option.
+ */
+export function parsePair(item: string): ImagePair | ImageSet {
   const parts = item.split('=').map((part) => part.trim())
   const [from = '', to] = parts
-  if (parts.length > 2) return `${shown(item)} has more than one "=": write one SRC=DST per line or comma`
-  const blank = [from, to ?? ''].find((name) => /\s/.test(name) && !isLayout(name))
-  if (blank !== undefined)
-    return `${shown(item)} has a blank in it: write one image per line or comma, and "=" between source and destination`
-  if (from === '' || to === '') return `${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`
+  if (parts.length > 2) throw new Error(`${shown(item)} has more than one "=": write one SRC=DST per line or comma`)
+  if ([from, to ?? ''].some((name) => /\s/.test(name) && !isLayout(name)))
+    throw new Error(
+      `${shown(item)} has a blank in it: write one image per line or comma, and "=" between source and destination`,
+    )
+  if (from === '' || to === '')
+    throw new Error(`${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`)
 
   const [, repository, glob] = isLayout(from) ? [] : (/^([^@]*):([\w.-]*[*?][\w.*?-]*)$/.exec(from) ?? [])
   if (repository !== undefined && glob !== undefined)
     return parseSet(repository, to, { pattern: { kind: 'glob', text: glob } })
   const source = readReference(from)
   const destination = to === undefined ? undefined : readReference(to)
-  if (typeof source === 'string') return source
-  if (typeof destination === 'string') return destination
   if (destination?.digest !== undefined)
-    return `${shown(item)}: a destination has a tag and never a digest, which the source decides: write ${quote(formatReference({ tag: 'TAG', ...destination, digest: undefined }))}`
-  return complete(item, source, destination)
+    throw new Error(
+      `${shown(item)}: a destination has a tag and never a digest, which the source decides: write ${quote(formatReference({ tag: 'TAG', ...destination, digest: undefined }))}`,
+    )
+  const tag = tagFor(source, destination)
+  if (tag === undefined) throw new Error(untagged(item, source, destination))
+  if (!isTag(tag)) throw new Error(`${shown(item)}: ${quote(tag)} is no tag: name the destination with one`)
+  const into = destination === undefined ? sameName(item, source, tag) : named(source, destination, tag)
+  return { source: sourceOf(source, into), destination: into }
 }
 
-/** @returns the set, or what is wrong with it. */
-export function parseSet(from: string, to: string | undefined, select: Selection): ImageSet | string {
+/** @throws Error as `parsePair`. */
+export function parseSet(from: string, to: string | undefined, select: Selection): ImageSet {
   const source = readReference(from)
   const destination = to === undefined ? undefined : readReference(to)
-  if (typeof source === 'string') return source
-  if (typeof destination === 'string') return destination
   for (const [text, reference] of [
     [from, source],
     [to ?? '', destination],
   ] as const) {
-    if (reference?.layout !== undefined) return `${shown(text)}: tags are selected in registries only`
+    if (reference?.layout !== undefined) throw new Error(`${shown(text)}: tags are selected in registries only`)
     if (reference?.tag !== undefined || reference?.digest !== undefined)
-      return `${shown(text)}: several tags are promoted from repository to repository: write ${quote(formatReference({ ...reference, tag: undefined, digest: undefined }))}`
+      throw new Error(
+        `${shown(text)}: several tags are promoted from repository to repository: write ${quote(formatReference({ ...reference, tag: undefined, digest: undefined }))}`,
+      )
   }
   return { source, destination: destination ?? { host: undefined, repository: source.repository }, select }
 }
 
-function complete(item: string, source: Reference, destination: Reference | undefined): ImagePair | string {
-  const tag = tagFor(source, destination)
-  if (tag === undefined) return untagged(item, source, destination)
-  if (!isTag(tag)) return `${shown(item)}: ${quote(tag)} is no tag: name the destination with one`
-  const into = destinationOf(source, destination, tag)
-  if (typeof into === 'string') return `${shown(item)}: name the destination too, because ${into}`
-  return { source: sourceOf(source, into), destination: into }
+/** A set as if it were one image, to find what is wrong with its names. */
+export function likeImage({ source, destination, select }: ImageSet): ImagePair {
+  const tag = describeSelection(select)
+  return { source: { ...source, tag }, destination: { ...destination, tag } }
 }
 
 /** DST's own, else SRC's. A registry without a tag means `latest`; which image of a layout is meant, something must say. */
@@ -132,21 +142,21 @@ function tagFor(source: Reference, destination: Reference | undefined): string |
   return inRegistry ? DEFAULT_TAG : undefined
 }
 
-function destinationOf(
-  source: Reference,
-  destination: Reference | undefined,
-  tag: string,
-): ImagePair['destination'] | string {
-  if (destination?.layout !== undefined) {
-    const { repository } = destination.tag === undefined ? source : destination
-    return { layout: destination.layout, repository, tag }
+function named(source: Reference, destination: Reference, tag: string): ImagePair['destination'] {
+  const { layout, host } = destination
+  if (layout === undefined) return { host, repository: destination.repository, tag }
+  return { layout, repository: (destination.tag === undefined ? source : destination).repository, tag }
+}
+
+/** SRC alone keeps the name, not the registry: that is the destination's own. */
+function sameName(item: string, { layout, repository }: Reference, tag: string): ImagePair['destination'] {
+  if (layout === undefined) return { host: undefined, repository, tag }
+  try {
+    if (repository === '') throw new Error(`${quote(tag)} is a tag alone`)
+    return { host: undefined, repository: readReference(layoutName(repository, tag)).repository, tag }
+  } catch (thrown) {
+    throw new Error(`${shown(item)}: name the destination too, because ${reasonOf(thrown)}`)
   }
-  // SRC alone keeps the name, not the registry: that is the destination's own.
-  if (destination !== undefined) return { host: destination.host, repository: destination.repository, tag }
-  if (source.layout === undefined) return { host: undefined, repository: source.repository, tag }
-  if (source.repository === '') return `${quote(tag)} is a tag alone`
-  const name = readReference(layoutName(source.repository, tag))
-  return typeof name === 'string' ? name : { host: undefined, repository: name.repository, tag }
 }
 
 function sourceOf(source: Reference, into: ImagePair['destination']): Reference {
@@ -163,12 +173,13 @@ function untagged(item: string, source: Reference, destination: Reference | unde
   return `${shown(item)} names the source by digest alone: give the destination a tag, as in SRC@sha256:…=${example}`
 }
 
-function readReference(text: string): Reference | string {
-  if (!isLayout(text) && USERINFO.test(text)) return `${shown(text)} holds credentials: they have options of their own`
+function readReference(text: string): Reference {
+  if (!isLayout(text) && USERINFO.test(text))
+    throw new Error(`${shown(text)} holds credentials: they have options of their own`)
   try {
     return isLayout(text) ? parseLayout(text) : parseReference(text)
   } catch (thrown) {
-    return asPromoteError(thrown).message.replace(/\.$/, '')
+    throw new Error(asPromoteError(thrown).message.replace(/\.$/, ''))
   }
 }
 

@@ -178,6 +178,8 @@ export const OPTIONS: readonly Option[] = [
   ...group('output', OUTPUT),
 ]
 
+export const OPTION_BY_NAME: ReadonlyMap<string, Option> = new Map(OPTIONS.map((option) => [option.name, option]))
+
 /** Arguments can be read by every process of the machine. */
 export function onArgv({ type, argv = true }: Option): boolean {
   return type !== 'secret' && argv

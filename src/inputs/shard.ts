@@ -1,18 +1,17 @@
 import { createHash } from 'node:crypto'
 import { quote } from '../core/text.ts'
-import type { Wrong } from './address.ts'
 
 /** One of `of` parts of a list, counted from 1. */
 export type Shard = Readonly<{ index: number; of: number }>
 
 const MOST_SHARDS = 256
 
-/** `3/8`. */
-export function parseShard(text: string): Shard | Wrong {
+/** `3/8`. @throws Error whose message follows the name of the option. */
+export function parseShard(text: string): Shard {
   const [, index, of] = /^(\d{1,3})\/(\d{1,3})$/.exec(text) ?? []
   const shard = { index: Number(index), of: Number(of) }
   if (index !== undefined && shard.index >= 1 && shard.index <= shard.of && shard.of <= MOST_SHARDS) return shard
-  return { wrong: `${quote(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}` }
+  throw new Error(`${quote(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}`)
 }
 
 /**

@@ -1,24 +1,10 @@
 #!/usr/bin/env node
 import { setMaxListeners } from 'node:events'
-import { writeSync } from 'node:fs'
 import { EXIT } from './errors.ts'
-import { questionIn, run, versionText } from './host/run.ts'
+import { answerTo } from './inputs/help.ts'
 
 /** `npm` and `npx` pass on a signal that the terminal has sent to their child as well: that is one Ctrl-C, not two. */
 const SAME_SIGNAL = 200
-
-/**
- * Without `process.stdout`: making that stream takes longer than everything else here that `--version` needs.
- * @returns false when the bytes did not go; the stream waits for a slow reader, and does not mind one that has gone.
- */
-function tellVersion(): boolean {
-  try {
-    writeSync(1, `${versionText()}\n`)
-    return true
-  } catch {
-    return false
-  }
-}
 
 /** Aborted with the name of the first signal, or with the error that nobody caught. */
 function watchProcess(): AbortSignal {
@@ -49,8 +35,15 @@ function watchProcess(): AbortSignal {
   return controller.signal
 }
 
-function start(argv: readonly string[]): void {
-  run({
+async function main(argv: readonly string[]): Promise<number> {
+  const signal = watchProcess()
+  const answer = answerTo(argv)
+  if (answer !== undefined) {
+    process.stdout.write(`${answer}\n`)
+    return EXIT.done
+  }
+  const { run } = await import(/* webpackMode: "eager" */ './host/run.ts')
+  return run({
     argv,
     env: process.env,
     streams: {
@@ -58,18 +51,17 @@ function start(argv: readonly string[]): void {
       err: (text) => process.stderr.write(text),
       screen: process.stderr.isTTY ? () => process.stderr : undefined,
     },
-    signal: watchProcess(),
+    signal,
     loadPromote: async () => (await import(/* webpackMode: "eager" */ './promote.ts')).promote,
-  }).then(
-    (code) => {
-      process.exitCode = code
-    },
-    (error: Error) => {
-      process.exitCode = EXIT.failed
-      process.stderr.write(`error: ${error.message}\n`)
-    },
-  )
+  })
 }
 
-const argv = process.argv.slice(2)
-if (questionIn(argv) !== 'version' || !tellVersion()) start(argv)
+main(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code
+  },
+  (error: Error) => {
+    process.exitCode = EXIT.failed
+    process.stderr.write(`error: ${error.message}\n`)
+  },
+)

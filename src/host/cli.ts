@@ -1,9 +1,8 @@
 import type { Env } from '../inputs/collect.ts'
-import type { Report } from '../report/model.ts'
 import { reportJson } from '../report/report.ts'
 import { Secrets } from '../secret.ts'
 import { writeWhole } from './files.ts'
-import type { Host, Settings } from './host.ts'
+import type { Host } from './host.ts'
 import { allOf, guarded } from './lines.ts'
 import { createTerminal, isWatched, paint, type Screen, wantsColour } from './terminal.ts'
 import { createVoice, prefixed } from './voice.ts'
@@ -24,28 +23,16 @@ export function createCliHost(env: Env, { out, err, screen }: Streams): Host {
     error: 'error: ',
   })
   const voice = createVoice(writer, secrets, true, terminal)
-  let settings: Settings | undefined
   return guarded({
+    ...voice,
     kind: 'plain',
-    log: voice.log,
-    secrets,
-    mask: (value) => void secrets.keep(value),
     spell: (option) => `--${option}`,
     inputs: () => ({ env, problems: [] }),
-    begin(next) {
-      settings = next
-      voice.begin(next)
-    },
-    event: voice.event,
-    end: voice.end,
-    keep: async (report) => {
-      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(report))
-    },
-    async publish(report: Report) {
+    async publish(report) {
+      const { output, report: path } = voice.settings()
       const json = reportJson(report)
-      const path = settings?.report
       await allOf([
-        () => (settings?.output === 'json' ? out(json) : undefined),
+        () => (output === 'json' ? out(json) : undefined),
         () => (path === undefined ? undefined : writeWhole(path, json)),
       ])
     },

@@ -37,36 +37,26 @@ export function createGithubHost(env: Env, runner: Runner): Host {
   const annotate = createAnnotator(runner)
   const voice = createVoice(writerFor(env, runner, annotate), secrets, false)
   const details = createDetails(runner)
-  let settings: Settings | undefined
   return guarded({
+    ...voice,
     kind: 'github',
-    log: voice.log,
-    secrets,
-    mask: (value) => void secrets.keep(value),
     spell: (option) => `input "${option}"`,
     inputs: () => ({ env, problems: [] }),
-    begin(next) {
-      settings = next
-      voice.begin(next)
-    },
     oidcToken: (audience) => runner.getIDToken(audience),
     event(event) {
-      if (settings?.progress === 'plain') details(event)
+      const { progress } = voice.settings()
+      if (progress === 'plain') details(event)
       // The failures of the end are annotations, and would stand in the log twice.
-      if (event.event === 'done' && settings?.progress !== 'json') {
+      if (event.event === 'done' && progress !== 'json') {
         voice.end()
-        if (settings?.progress === 'plain') voice.log.info(verdict(event.report))
+        if (progress === 'plain') voice.log.info(verdict(event.report))
       } else voice.event(event)
-    },
-    end: voice.end,
-    keep: async (report) => {
-      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(report))
     },
     async publish(report) {
       for (const { error, rows } of failures(report.images))
         for (const row of rows) annotate(failure(row, error), row.destination)
       annotate.rest()
-      await publishTo(report, env, runner, settings)
+      await publishTo(report, env, runner, voice.settings())
     },
   })
 }
@@ -170,9 +160,9 @@ function createDetails(runner: Runner): (event: Event) => void {
   }
 }
 
-async function publishTo(report: Report, env: Env, runner: Runner, settings: Settings | undefined): Promise<void> {
+async function publishTo(report: Report, env: Env, runner: Runner, settings: Settings): Promise<void> {
   const { GITHUB_STEP_SUMMARY: summary = '', GITHUB_ARTIFACTS: artifacts = '' } = env
-  const path = settings?.report
+  const path = settings.report
   const subjects = artifactLines(report)
   await allOf([
     () => runner.setOutput('digest', report.images[0]?.digest ?? ''),
@@ -181,7 +171,7 @@ async function publishTo(report: Report, env: Env, runner: Runner, settings: Set
     () => runner.setOutput('promoted', String(tally(report.images).promoted)),
     () => runner.setOutput('report', path ?? ''),
     () => (path === undefined ? undefined : writeWhole(path, reportJson(report))),
-    () => (summary === '' || settings?.summary === false ? undefined : append(summary, `${renderSummary(report)}\n`)),
+    () => (summary === '' || !settings.summary ? undefined : append(summary, `${renderSummary(report)}\n`)),
     () => (artifacts === '' || subjects.length === 0 ? undefined : append(artifacts, `${subjects.join('\n')}\n`)),
   ])
 }

@@ -15,8 +15,6 @@ export interface Host {
   readonly log: Log
   /** Every secret of the run; each is masked here as soon as it is kept. */
   readonly secrets: Secrets
-  /** Called for each secret before its first use. */
-  mask(value: string): void
   /** How the option is spelled here: `input "dry-run"`, `param dry-run`, `--dry-run`. */
   spell(option: string): string
   /**

@@ -31,14 +31,13 @@ export function cleanData<T>(data: T, secrets: Secrets): T {
 }
 
 /** The host with all that it publishes made fit to be seen. */
-export function guarded(host: Host): Host {
+export function guarded(host: Host & Required<Pick<Host, 'keep'>>): Host {
   const clean = <T>(data: T) => cleanData(data, host.secrets)
-  const { keep } = host
   return {
     ...host,
     event: (event) => host.event(event.event === 'bytes' ? event : clean(event)),
     publish: (report) => host.publish(clean(report)),
-    ...(keep && { keep: (report) => keep(clean(report)) }),
+    keep: (report) => host.keep(clean(report)),
   }
 }
 

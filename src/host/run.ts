@@ -1,11 +1,24 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { z } from 'zod'
 import type { Context } from '../context.ts'
-import { EXIT } from '../errors.ts'
-import type { Env } from '../inputs/collect.ts'
+import { readInput } from '../core/files.ts'
+import { EXIT, PromoteError } from '../errors.ts'
+import { type Collected, collect, type Env, isAction } from '../inputs/collect.ts'
 import type { Config } from '../inputs/config.ts'
+import { answerTo } from '../inputs/help.ts'
+import type { HostKind } from '../inputs/options.ts'
+import { parse } from '../inputs/parse.ts'
 import type { Report } from '../report/model.ts'
 import { VERSION } from '../version.ts'
-import type { Streams } from './cli.ts'
+import { createCliHost, type Streams } from './cli.ts'
+import { createGithubHost, createStepHost, loadRunner } from './github.ts'
 import type { Host } from './host.ts'
+import { cleanText, describeError } from './lines.ts'
+import { createTektonHost } from './tekton.ts'
+
+// zod would write a parser as text for each schema and evaluate it: most are used once, and a program that holds production
+// credentials has no business with code made at run time.
+z.config({ jitless: true })
 
 export type Promote = (config: Config, host: Host, context: Context) => Promise<Report>
 
@@ -20,31 +33,114 @@ export type Surroundings = Readonly<{
   loadPromote: () => Promise<Promote>
 }>
 
-/** One run of the bundle, of which a question needs next to nothing. @returns the exit code. */
+/** One run of the bundle. @returns the exit code. */
 export async function run(surroundings: Surroundings): Promise<number> {
-  const { argv, streams } = surroundings
-  const question = questionIn(argv)
-  if (question === undefined) {
-    const { conduct } = await import(/* webpackMode: "eager" */ './conduct.ts')
-    return conduct(surroundings)
+  const { argv, env, streams, signal } = surroundings
+  const answer = answerTo(argv)
+  if (answer !== undefined) {
+    streams.out(`${answer}\n`)
+    return EXIT.done
   }
-  streams.out(`${question === 'help' ? await help() : versionText()}\n`)
-  return EXIT.done
+  const host = await chooseHost(argv, env, streams)
+  let config: Config | undefined
+  try {
+    config = readConfig(argv, host)
+    return await promoteAndPublish(config, host, surroundings)
+  } catch (thrown) {
+    return report(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal)
+  }
 }
 
-/** `--help` and `--version` before `--`, whatever else there is. */
-export function questionIn(argv: readonly string[]): 'help' | 'version' | undefined {
-  const end = argv.indexOf('--')
-  const options = end === -1 ? argv : argv.slice(0, end)
-  if (options.some((option) => option === '--help' || option === '-h')) return 'help'
-  return options.includes('--version') ? 'version' : undefined
+/** Forgejo and Gitea set GITHUB_ACTIONS too; the Task sets result paths. */
+export function hostKind(env: Env): HostKind {
+  if (env.GITHUB_ACTIONS === 'true') return 'github'
+  return Object.keys(env).some((name) => name.startsWith('IMAGE_PROMOTE_RESULT_')) ? 'tekton' : 'plain'
 }
 
-export function versionText(): string {
-  return `image-promote ${VERSION}`
+export async function chooseHost(argv: readonly string[], env: Env, streams: Streams): Promise<Host> {
+  const kind = hostKind(env)
+  if (kind === 'github' && isAction(argv, env)) return createGithubHost(env, await loadRunner())
+  if (kind === 'github') return createStepHost(env, await loadRunner(), streams)
+  return kind === 'tekton' ? createTektonHost(env, streams) : createCliHost(env, streams)
 }
 
-async function help(): Promise<string> {
-  const { helpText } = await import(/* webpackMode: "eager" */ '../inputs/help.ts')
-  return helpText(VERSION)
+function readConfig(argv: readonly string[], host: Host): Config {
+  const { env, problems } = host.inputs()
+  const collected = collect(argv, env, readInput)
+  const config = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, readInput)
+  host.begin(config)
+  for (const warning of collected.warnings ?? []) host.log.warn(warning)
+  tellOrigins(collected, host)
+  return config
+}
+
+/** Where each value came from, never the value. */
+function tellOrigins({ raw }: Collected, { log }: Host): void {
+  for (const [option, { from }] of raw) if (from !== 'default') log.debug(`${option} from ${from}`)
+}
+
+async function promoteAndPublish(
+  config: Config,
+  host: Host,
+  { env, signal, loadPromote }: Surroundings,
+): Promise<number> {
+  const stopping = () => host.log.warn(`${signalName(signal)}: stopping, and logging out; a second signal ends at once`)
+  signal.addEventListener('abort', stopping, { once: true })
+  try {
+    const promote = await loadPromote()
+    const result = await promote(config, host, createContext(host, env, signal))
+    await host.publish(result)
+    if (signal.aborted && !isSignal(signal.reason)) throw signal.reason
+    return exitCode(result, host, signal)
+  } finally {
+    host.end?.()
+    signal.removeEventListener('abort', stopping)
+  }
+}
+
+function createContext({ log, secrets }: Host, env: Env, signal: AbortSignal): Context {
+  return {
+    log,
+    secrets,
+    signal,
+    env,
+    now: Date.now,
+    random: Math.random,
+    sleep: (milliseconds) =>
+      wait(milliseconds, undefined, { signal }).catch(() => {
+        throw new PromoteError('CANCELLED', 'stopped while waiting')
+      }),
+  }
+}
+
+function exitCode({ status }: Report, { kind }: Host, signal: AbortSignal): number {
+  if (status === 'cancelled') return cancelledCode(signal)
+  if (status === 'partial') return kind === 'github' ? EXIT.failed : EXIT.partial
+  return status === 'done' ? EXIT.done : EXIT.failed
+}
+
+function cancelledCode({ reason }: AbortSignal): number {
+  return reason === 'SIGTERM' ? EXIT.terminated : EXIT.interrupted
+}
+
+/** An error that ended the run before there was a report, or kept it from being published. */
+function report(thrown: unknown, host: Host, debug: boolean, signal: AbortSignal): number {
+  if (thrown instanceof PromoteError && thrown.code !== 'INTERNAL') {
+    host.log.error(describeError(thrown))
+    if (thrown.code === 'USAGE') return EXIT.usage
+    return thrown.code === 'CANCELLED' && signal.aborted ? cancelledCode(signal) : EXIT.failed
+  }
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+  const line = cleanText(`${error.name}: ${error.message}`, host.secrets).split('\n', 1)[0]
+  const where = debug ? `\n${error.stack ?? ''}` : ''
+  host.log.error(`INTERNAL: ${line} (a defect of image-promote ${VERSION}; log-level debug shows where)${where}`)
+  return EXIT.failed
+}
+
+function isSignal(reason: unknown): reason is NodeJS.Signals {
+  return reason === 'SIGINT' || reason === 'SIGTERM'
+}
+
+function signalName({ reason }: AbortSignal): string {
+  return isSignal(reason) ? reason : 'unexpected error'
 }

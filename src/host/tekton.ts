@@ -6,7 +6,7 @@ import { renderSummary } from '../report/summary.ts'
 import { Secrets } from '../secret.ts'
 import type { Streams } from './cli.ts'
 import { writeWhole } from './files.ts'
-import type { Host, Settings } from './host.ts'
+import type { Host } from './host.ts'
 import { allOf, guarded } from './lines.ts'
 import { compactRows } from './rows.ts'
 import { createVoice, prefixed } from './voice.ts'
@@ -23,40 +23,23 @@ export function createTektonHost(env: Env, { err }: Streams): Host {
   const secrets = new Secrets()
   const writer = prefixed(err, { debug: 'DEBUG: ', info: '', warn: 'WARN: ', error: 'ERROR: ' })
   const voice = createVoice(writer, secrets, true)
-  let settings: Settings | undefined
   return guarded({
+    ...voice,
     kind: 'tekton',
-    log: voice.log,
-    secrets,
-    mask: (value) => void secrets.keep(value),
     spell,
     inputs: () => workspaceInputs(env),
-    begin(next) {
-      settings = next
-      voice.begin(next)
-    },
-    event: voice.event,
-    end: voice.end,
-    keep: async (report) => {
-      if (settings?.report !== undefined) await writeWhole(settings.report, reportJson(report))
-    },
     async publish(report) {
+      const { report: path, summary } = voice.settings()
       const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? ''
       const inFolder = folder === '' ? undefined : join(folder, 'report.json')
-      const results = fitResults(report, settings?.report ?? inFolder ?? '')
+      const results = fitResults(report, path ?? inFolder ?? '')
       if (results.warning !== undefined) voice.log.warn(results.warning)
-      const paths = new Set([inFolder, settings?.report].filter((path) => path !== undefined))
+      const paths = new Set([inFolder, path].filter((each) => each !== undefined))
       await allOf([
-        ...Object.entries(results.values).map(
-          ([name, value]) =>
-            () =>
-              writeResult(env, name, value),
-        ),
-        ...[...paths].map((path) => () => writeWhole(path, reportJson(report))),
+        ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
+        ...[...paths].map((each) => () => writeWhole(each, reportJson(report))),
         () =>
-          folder === '' || settings?.summary === false
-            ? undefined
-            : writeWhole(join(folder, 'summary.md'), `${renderSummary(report)}\n`),
+          folder === '' || !summary ? undefined : writeWhole(join(folder, 'summary.md'), `${renderSummary(report)}\n`),
       ])
     },
   })

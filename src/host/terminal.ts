@@ -1,3 +1,4 @@
+import { styleText } from 'node:util'
 import type { Env } from '../inputs/collect.ts'
 
 /** Some lines that are drawn again and again below the log. */
@@ -47,23 +48,25 @@ export function wantsColour({ NO_COLOR = '', FORCE_COLOR = '' }: Env, watched: b
   return FORCE_COLOR === '' ? watched : FORCE_COLOR !== '0' && FORCE_COLOR !== 'false'
 }
 
-const COLOURS: Readonly<Record<string, number>> = {
-  promoted: 32,
-  planned: 36,
-  unchanged: 2,
-  failed: 31,
-  cancelled: 33,
-  reverted: 33,
-  'error:': 31,
-  'warning:': 33,
-  'Failed:': 31,
-}
+const COLOURS = {
+  promoted: 'green',
+  planned: 'cyan',
+  unchanged: 'dim',
+  failed: 'red',
+  cancelled: 'yellow',
+  reverted: 'yellow',
+  'error:': 'red',
+  'warning:': 'yellow',
+  'Failed:': 'red',
+} as const
 
 /** Colours the one word of a line that says how it went; everything else stays as it is. */
 export function paint(text: string): string {
   return text.replace(
     /^(\[\d+\/\d+\] )?(promoted|planned|unchanged|failed|cancelled|reverted|error:|warning:|Failed:)(?= )/gm,
-    (whole, place: string | undefined, word: string) =>
-      (place === undefined) === /:$/.test(word) ? `${place ?? ''}\u001b[${COLOURS[word]}m${word}\u001b[0m` : whole,
+    (whole, place: string | undefined, word: keyof typeof COLOURS) =>
+      (place === undefined) === word.endsWith(':')
+        ? `${place ?? ''}${styleText(COLOURS[word], word, { validateStream: false })}`
+        : whole,
   )
 }

@@ -1,23 +1,18 @@
-import type { Log } from '../context.ts'
 import { neutralise, neutraliseJson } from '../core/text.ts'
-import type { Event } from '../report/model.ts'
 import { createProgress, type Progress } from '../report/progress.ts'
+import { reportJson } from '../report/report.ts'
 import type { Secrets } from '../secret.ts'
-import type { Settings } from './host.ts'
+import { writeWhole } from './files.ts'
+import type { Host, Settings } from './host.ts'
 import { cleanText } from './lines.ts'
 import type { Terminal } from './terminal.ts'
 
 /** How one host prints a clean text, which may have several lines. */
 export type Writer = Readonly<Record<'debug' | 'info' | 'warn' | 'error', (text: string) => void>>
 
-/** Log and progress of a host, as `progress` and `log-level` want them. */
-export type Voice = Readonly<{
-  log: Log
-  event(event: Event): void
-  begin(settings: Settings): void
-  /** No more heartbeats, and nothing below the log. */
-  end(): void
-}>
+/** What hosts share: log, progress and report file, as the options want them. */
+export type Voice = Required<Pick<Host, 'log' | 'secrets' | 'begin' | 'event' | 'end' | 'keep'>> &
+  Readonly<{ settings(): Settings }>
 
 /** Milliseconds. A heartbeat may be late by as much; a terminal is drawn as often as the eye follows. */
 const TICK = { plain: 1000, live: 150 } as const
@@ -30,18 +25,9 @@ const TICK = { plain: 1000, live: 150 } as const
  */
 export function createVoice(writer: Writer, secrets: Secrets, errorsAsJson: boolean, terminal?: Terminal): Voice {
   const write = inert(writer)
-  let settings: Pick<Settings, 'progress' | 'logLevel'> = { progress: 'plain', logLevel: 'info' }
-  let progress = progressOf('plain')
+  let settings: Settings = { progress: 'plain', logLevel: 'info', report: undefined, summary: true, output: 'text' }
+  let progress = progressOf('plain', write, terminal)
   let timer: NodeJS.Timeout | undefined
-
-  function progressOf(mode: Settings['progress']): Progress {
-    // In quiet mode the progress has nothing to print but errors.
-    return createProgress(write[mode === 'quiet' ? 'error' : 'info'], {
-      mode,
-      now: Date.now,
-      live: terminal !== undefined,
-    })
-  }
 
   function end(): void {
     clearInterval(timer)
@@ -57,6 +43,8 @@ export function createVoice(writer: Writer, secrets: Secrets, errorsAsJson: bool
   }
 
   return {
+    settings: () => settings,
+    secrets,
     log: {
       debug: (line) => settings.logLevel === 'debug' && say('debug', line),
       info: (line) => say('info', line),
@@ -69,12 +57,24 @@ export function createVoice(writer: Writer, secrets: Secrets, errorsAsJson: bool
     },
     begin: (next) => {
       settings = next
-      progress = progressOf(next.progress)
+      progress = progressOf(next.progress, write, terminal)
       clearInterval(timer)
       if (next.progress === 'plain') timer = startTicking(progress, terminal)
     },
     end,
+    keep: async (report) => {
+      if (settings.report !== undefined) await writeWhole(settings.report, reportJson(report))
+    },
   }
+}
+
+/** In quiet mode the progress has nothing to print but errors. */
+function progressOf(mode: Settings['progress'], write: Writer, terminal: Terminal | undefined): Progress {
+  return createProgress(write[mode === 'quiet' ? 'error' : 'info'], {
+    mode,
+    now: Date.now,
+    live: terminal !== undefined,
+  })
 }
 
 function startTicking(progress: Progress, terminal: Terminal | undefined): NodeJS.Timeout {

@@ -1,3 +1,4 @@
+import { VERSION } from '../version.ts'
 import { OPTIONS, type Option, onArgv } from './options.ts'
 
 const WIDTH = 80
@@ -29,6 +30,14 @@ const FOOT: readonly string[] = [
   '  image-promote --dry-run --source-registry quay.io \\',
   '    --destination-registry registry.example.com -- team/app:1.2',
 ]
+
+/** What `--help` and `--version` before `--` print, whatever else there is. */
+export function answerTo(argv: readonly string[]): string | undefined {
+  const end = argv.indexOf('--')
+  const options = end === -1 ? argv : argv.slice(0, end)
+  if (options.some((option) => option === '--help' || option === '-h')) return helpText(VERSION)
+  return options.includes('--version') ? `image-promote ${VERSION}` : undefined
+}
 
 /** `--help` of the plain host: at most 80 columns and 70 lines. */
 export function helpText(version: string): string {

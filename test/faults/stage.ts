@@ -130,7 +130,6 @@ function hostOf({ log, secrets }: Context, event: (event: Event) => void): Host 
     log,
     secrets,
     event,
-    mask: () => undefined,
     spell: (option) => option,
     inputs: () => ({ env: {}, problems: [] }),
     begin: () => undefined,

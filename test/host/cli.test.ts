@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
-import { hostKind } from '../../src/host/choose.ts'
 import { createCliHost } from '../../src/host/cli.ts'
 import type { Settings } from '../../src/host/host.ts'
+import { hostKind } from '../../src/host/run.ts'
 import type { Event } from '../../src/report/model.ts'
 import { failedRow, inFolder, recordStreams, reportOf, row, SETTINGS } from './sample.ts'
 
@@ -91,7 +91,7 @@ describe('the plain host', () => {
   it('redacts secrets in log, events and report, and keeps JSON whole', async () => {
     const { host, stderr, stdout } = hostWith({ progress: 'json', output: 'json' })
     host.secrets.keep('hunter2')
-    host.mask('98765')
+    host.secrets.keep('98765')
     host.log.info('pw hunter2')
     host.event({
       event: 'retry',

@@ -59,9 +59,9 @@ describe('secrets on GitHub', () => {
     expect(calls.at(-1)).toEqual(['info', 'using *** and ***'])
   })
 
-  it('are masked through mask() as well', () => {
+  it('are masked when they are kept later, too', () => {
     const { host, of } = hostWith()
-    host.mask('hunter2')
+    host.secrets.keep('hunter2')
     expect(of('mask')).toContainEqual(['hunter2'])
   })
 })
@@ -256,7 +256,7 @@ describe('the GitHub host', () => {
     inFolder(async (folder) => {
       const output = join(folder, 'output')
       writeFileSync(output, '')
-      const module = new URL('../../src/host/choose.js', import.meta.url).href
+      const module = new URL('../../src/host/run.js', import.meta.url).href
       const script = `
         const { chooseHost } = await import(${JSON.stringify(module)})
         const host = await chooseHost([], { ...process.env, INPUT_IMAGES: 'a:1' }, {})

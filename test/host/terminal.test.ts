@@ -68,10 +68,10 @@ describe('colours', () => {
   ])('%j, watched %s: %s', (env, watched, wanted) => expect(wantsColour(env, watched)).toBe(wanted))
 
   it.each([
-    ['[1/2] promoted a:1', '[1/2] \u001b[32mpromoted\u001b[0m a:1'],
-    ['[2/2] failed a:1 after 1s', '[2/2] \u001b[31mfailed\u001b[0m a:1 after 1s'],
-    ['error: bad', '\u001b[31merror:\u001b[0m bad'],
-    ['Failed: a:1 [DENIED]', '\u001b[31mFailed:\u001b[0m a:1 [DENIED]'],
+    ['[1/2] promoted a:1', '[1/2] \u001b[32mpromoted\u001b[39m a:1'],
+    ['[2/2] failed a:1 after 1s', '[2/2] \u001b[31mfailed\u001b[39m a:1 after 1s'],
+    ['error: bad', '\u001b[31merror:\u001b[39m bad'],
+    ['Failed: a:1 [DENIED]', '\u001b[31mFailed:\u001b[39m a:1 [DENIED]'],
     ['promoted is only a word here', 'promoted is only a word here'],
     ['[1/2] error: is no status', '[1/2] error: is no status'],
   ])('%j', (line, painted) => expect(paint(line)).toBe(painted))
@@ -126,7 +126,7 @@ describe('the plain host', () => {
   it('colours the words that say how it went when it is told to', () => {
     const { host, stderr } = begin({ FORCE_COLOR: '1' })
     host.event({ event: 'image', image: 0, row: failedRow(1, 'no') })
-    expect(stderr()).toContain('\u001b[31mfailed\u001b[0m')
+    expect(stderr()).toContain('\u001b[31mfailed\u001b[39m')
     host.end?.()
   })
 
@@ -142,6 +142,6 @@ describe('the plain host', () => {
     jest.advanceTimersByTime(200)
     host.end?.()
     host.log.error('bad')
-    expect(stderr().endsWith('\u001b[31merror:\u001b[0m bad\n')).toBe(true)
+    expect(stderr().endsWith('\u001b[31merror:\u001b[39m bad\n')).toBe(true)
   })
 })

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { chooseHost } from '../../src/host/choose.ts'
+import { chooseHost } from '../../src/host/run.ts'
 import { collect, type Env } from '../../src/inputs/collect.ts'
 import { parse } from '../../src/inputs/parse.ts'
 import { recordStreams } from '../host/sample.ts'

@@ -90,7 +90,6 @@ function recordingHost(
     kind,
     log: { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') },
     secrets,
-    mask: (value) => void secrets.keep(value),
     spell: (option) => `--${option}`,
     inputs: () => ({ env: {}, problems: [] }),
     begin: () => undefined,

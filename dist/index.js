@@ -27349,14 +27349,16 @@ const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, termi
 
 /***/ }),
 
-/***/ 5444:
+/***/ 6727:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
 // EXPORTS
 __nccwpck_require__.d(__webpack_exports__, {
-  conduct: () => (/* binding */ conduct)
+  run: () => (/* binding */ run)
 });
+
+// UNUSED EXPORTS: chooseHost, hostKind
 
 // EXTERNAL MODULE: external "node:timers/promises"
 var promises_ = __nccwpck_require__(8500);
@@ -27370,20 +27372,84 @@ var errors = __nccwpck_require__(452);
 var content = __nccwpck_require__(1510);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/inputs/content.js
-var inputs_content = __nccwpck_require__(4596);
-// EXTERNAL MODULE: ./lib/inputs/options.js
-var options = __nccwpck_require__(2807);
+// EXTERNAL MODULE: ./lib/yaml.js
+var yaml = __nccwpck_require__(1796);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
 var inputs_problems = __nccwpck_require__(4114);
+;// CONCATENATED MODULE: ./lib/inputs/content.js
+
+
+
+
+/**
+ * The content of a file where its path is wanted. CI systems hand over both, and the wrong one often is a credential:
+ * it is named for what it is, and no part of it is quoted.
+ */
+/** What is wrong with a value that is no path, as words that follow the name of its option. */
+function notPath(value) {
+    const kind = (0,content/* contentKind */.uu)(value);
+    return kind && `holds ${kind}, not the path of a file`;
+}
+/**
+ * Reads the file of an option. This is the one way from an option to a file.
+ * @param options.quoted false: a password may stand there instead of the path, which is not repeated then.
+ * @throws Error whose message follows the name of the option.
+ */
+function readPath(value, readFile, { quoted = true, problem = 'cannot be read' } = {}) {
+    const wrong = notPath(value);
+    if (wrong !== undefined)
+        throw new Error(wrong);
+    try {
+        return readFile(value);
+    }
+    catch (thrown) {
+        const path = !quoted || (0,content/* isRandom */.oe)(value) ? '' : `${(0,core_text/* quote */.hD)(value)} `;
+        throw new Error(`${path}${problem}: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
+    }
+}
+/** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
+function contentOf(name, value) {
+    if ((0,content/* contentKind */.uu)(value) === undefined)
+        return undefined;
+    const text = (0,content/* fromBase64 */.Ey)(value.trim()) ?? value;
+    const members = name.endsWith('kubeconfig') ? ['clusters'] : ['auths', 'credHelpers', 'credsStore'];
+    try {
+        const document = (0,yaml/* parseYaml */.h)(text, { repeatedKeys: true });
+        const isMap = typeof document === 'object' && document !== null;
+        return isMap && members.some((member) => member in document) ? text : undefined;
+    }
+    catch {
+        return undefined;
+    }
+}
+/** Tokens, keys and passwords by their shape, wherever they stand. */
+const SECRETS = [
+    /sha256~[\w-]{16,}/g,
+    /(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
+    /\b(?:gh[opsu]|github_pat|glpat|dckr_pat|hvs)[_.-][\w-]{16,}/g,
+    /\/\/[^/\s:@]*:([^/\s@]+)@(?!sha\d+:)/g,
+    /(?:auth|password|token|client-key-data)(?:["']\s*:\s*|:\s+)["']?([^\s"',}]{4,})/gi,
+];
+/** Keeps secret what stands in an option that is not for secrets: content in the place of a path, else what looks like a secret. */
+function keepStray(value, type, secrets) {
+    // A text in a JSON text has its quotes escaped.
+    const plain = value.replaceAll('\\', '');
+    const found = SECRETS.flatMap((pattern) => [...plain.matchAll(pattern)].map(([whole, part]) => part ?? whole));
+    const isContent = type === 'path' && (0,content/* contentKind */.uu)(value) !== undefined;
+    const isWhole = isContent || /PRIVATE KEY-----/.test(value) || (0,content/* fromBase64 */.Ey)(value.trim()) !== undefined;
+    for (const part of isWhole ? [value, ...found] : found)
+        secrets.keep(part);
+}
+
+// EXTERNAL MODULE: ./lib/inputs/options.js
+var options = __nccwpck_require__(2807);
 ;// CONCATENATED MODULE: ./lib/inputs/collect.js
 
 
 
 
 
-const BY_NAME = new Map(options/* OPTIONS */.lw.map((option) => [option.name, option]));
-const NAMES = options/* OPTIONS */.lw.map((option) => option.name);
+const NAMES = [...options/* OPTION_BY_NAME */.id.keys()];
 const PREFIX = 'IMAGE_PROMOTE_';
 const FILE = '-file';
 /** PEM text begins with dashes too, and is a value. */
@@ -27450,7 +27516,7 @@ function candidates(option, flags, env) {
 }
 function fromFile({ from, path = '' }, { type }, readFile, problems, stray) {
     try {
-        return { from: `${from} (${path})`, value: (0,inputs_content/* readPath */.G7)(path, readFile, { quoted: false }) };
+        return { from: `${from} (${path})`, value: readPath(path, readFile, { quoted: false }) };
     }
     catch (thrown) {
         if (type === 'secret' || (0,content/* contentKind */.uu)(path) !== undefined)
@@ -27491,7 +27557,7 @@ function readFlag(argv, at, flags) {
     const next = argv[at + 1];
     const value = inline ?? (next === undefined || FLAG.test(next) ? undefined : next);
     const taken = inline === undefined && value !== undefined ? 2 : 1;
-    const option = BY_NAME.get(name);
+    const option = options/* OPTION_BY_NAME */.id.get(name);
     const problem = option ? takeOption(flags, option, value) : takeFile(flags, name, value);
     if (problem !== undefined)
         flags.problems.push(problem);
@@ -27509,7 +27575,7 @@ function takeOption(flags, option, value) {
     return addValue(flags, name, value ?? 'true');
 }
 function takeFile(flags, name, value) {
-    const option = name.endsWith(FILE) ? BY_NAME.get(name.slice(0, -FILE.length)) : undefined;
+    const option = name.endsWith(FILE) ? options/* OPTION_BY_NAME */.id.get(name.slice(0, -FILE.length)) : undefined;
     if (option === undefined)
         return unknownFlag(name);
     if (value === undefined)
@@ -27521,7 +27587,7 @@ function takeFile(flags, name, value) {
 }
 function addValue(flags, name, value) {
     const before = flags.values.get(name);
-    if (before !== undefined && BY_NAME.get(name)?.type !== 'list')
+    if (before !== undefined && options/* OPTION_BY_NAME */.id.get(name)?.type !== 'list')
         return `--${name}: is given twice`;
     flags.values.set(name, before === undefined ? value : `${before}\n${value}`);
     return undefined;
@@ -27529,7 +27595,7 @@ function addValue(flags, name, value) {
 function unknownFlag(name) {
     if (name.length > LONGEST_NAME || !/^[\w.-]+$/.test(name))
         return 'an argument that begins with "--" is no option';
-    const positive = name.startsWith('no-') ? BY_NAME.get(name.slice(3)) : undefined;
+    const positive = name.startsWith('no-') ? options/* OPTION_BY_NAME */.id.get(name.slice(3)) : undefined;
     if (positive?.type === 'boolean')
         return `--${name}: unknown option; write --${positive.name} false`;
     const meant = (0,inputs_problems/* nearest */.p)(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'version']);
@@ -27554,10 +27620,95 @@ function unknownVariables(env) {
     });
 }
 
+// EXTERNAL MODULE: ./lib/inputs/help.js
+var help = __nccwpck_require__(4394);
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
 // EXTERNAL MODULE: ./lib/oci/platform.js
 var platform = __nccwpck_require__(7122);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var oci_reference = __nccwpck_require__(3940);
+;// CONCATENATED MODULE: ./lib/inputs/conflicts.js
+
+
+/** Problems of several options together. */
+function findConflicts(wishes, inputs) {
+    sameDestinations(wishes, inputs);
+    duplicateDestinations(wishes, inputs);
+    ontoThemselves(wishes, inputs);
+}
+/** Two names for one place: everything would be written twice. */
+function sameDestinations({ destinations }, inputs) {
+    const names = new Map();
+    for (const destination of destinations) {
+        const home = homeOf(destination);
+        const first = names.get(home);
+        if (first === undefined)
+            names.set(home, destination.name);
+        else if (home !== destination.side)
+            inputs.problem('destinations', `${first} and ${destination.name} are the same registry`);
+    }
+}
+/** Two images under one tag: the last one to arrive would win. Additional tags count. */
+function duplicateDestinations({ images, destinations: [destination], additionalTags }, inputs) {
+    const seen = new Set();
+    const told = new Set();
+    for (const pair of images) {
+        for (const tag of [pair.destination.tag, ...additionalTags]) {
+            const reference = { ...pair.destination, tag };
+            const key = identity(reference, destination);
+            if (seen.has(key) && !told.has(key)) {
+                const option = additionalTags.includes(tag) ? 'additional-tags' : 'images';
+                inputs.problem(option, `${named(reference)} is the destination of more than one image or tag: each needs its own`);
+                told.add(key);
+            }
+            seen.add(key);
+        }
+    }
+}
+function ontoThemselves({ images, source, destinations, additionalTags }, inputs) {
+    for (const pair of images) {
+        if (pair.source.tag === undefined)
+            continue;
+        const from = identity({ ...pair.source, tag: pair.source.tag }, source);
+        const tags = [pair.destination.tag, ...additionalTags];
+        const into = destinations.flatMap((to) => tags.map((tag) => identity({ ...pair.destination, tag }, to)));
+        if (into.includes(from))
+            inputs.problem('images', `${named(pair.source)} is source and destination on the same registry: one of them must differ`);
+    }
+}
+/** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
+function findHomeless(images, inputs) {
+    for (const side of ['source', 'destination']) {
+        const homeless = images.find((pair) => pair[side].host === undefined && pair[side].layout === undefined);
+        const options = ['cluster', 'registry', 'kubeconfig'].map((name) => `${side}-${name}`);
+        const hasPlace = options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations'));
+        if (homeless === undefined || hasPlace)
+            continue;
+        const place = `Set ${options.join(', ').replace(/, (?=[^,]*$)/, ' or ')}, or write the registry's host in front of it`;
+        inputs.problem(`${side}-registry`, `where is ${named(homeless[side])}? ${place}`);
+    }
+}
+function identity(reference, side) {
+    if (reference.layout !== undefined)
+        return (0,oci_reference/* formatReference */.FH)({ ...reference, digest: undefined });
+    const host = reference.host ?? (side === undefined ? '' : homeOf(side));
+    return `${(0,oci_reference/* hostOf */.w4)(host)}/${(0,oci_reference/* repositoryOn */.YD)(host, reference.repository)}:${reference.tag}`;
+}
+/** The registry that references without host are at, or what leads to it. */
+function homeOf({ side, registry, cluster, kubeconfig, context }) {
+    if (registry !== undefined)
+        return registry.host;
+    if (cluster !== undefined)
+        return cluster.toString();
+    if (kubeconfig === undefined)
+        return side;
+    return `${typeof kubeconfig === 'string' ? kubeconfig : kubeconfig.reveal()}#${context ?? ''}`;
+}
+function named(reference) {
+    return (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
+}
+
 ;// CONCATENATED MODULE: ./lib/secret.js
 /**
  * Values that must never be seen. A `Secret` prints as `***` whatever prints it; `reveal()` is called only where the
@@ -27738,131 +27889,203 @@ function inside(bytes, at) {
     return encoded.slice(unknown, Math.floor(((at + bytes.length) * 8) / 6));
 }
 
-;// CONCATENATED MODULE: ./lib/inputs/conflicts.js
+// EXTERNAL MODULE: ./lib/inputs/images.js
+var inputs_images = __nccwpck_require__(7591);
+;// CONCATENATED MODULE: ./lib/inputs/reader.js
 
 
-/** Problems of several options together. */
-function findConflicts(wishes, say) {
-    sameDestinations(wishes, say);
-    duplicateDestinations(wishes, say);
-    ontoThemselves(wishes, say);
-}
-/** Two names for one place: everything would be written twice. */
-function sameDestinations({ destinations }, say) {
-    const names = new Map();
-    for (const destination of destinations) {
-        const home = homeOf(destination);
-        const first = names.get(home);
-        if (first === undefined)
-            names.set(home, destination.name);
-        else if (home !== destination.side)
-            say('destinations', `${first} and ${destination.name} are the same registry`);
+
+
+
+
+/** `Found.from` of what an entry of `destinations` says. */
+const FROM_LIST = 'the list';
+/** The options of the run, of a side or of an entry of `destinations`, by their names in that scope; notes what is wrong. */
+class InputReader {
+    around;
+    #values;
+    #prefix;
+    /** @param prefix of the names of the options: `source-`. */
+    constructor(values, around, prefix = '') {
+        this.around = around;
+        this.#values = values;
+        this.#prefix = prefix;
     }
-}
-/** Two images under one tag: the last one to arrive would win. Additional tags count. */
-function duplicateDestinations({ images, destinations: [destination], additionalTags }, say) {
-    const seen = new Set();
-    const told = new Set();
-    for (const pair of images) {
-        for (const tag of [pair.destination.tag, ...additionalTags]) {
-            const reference = { ...pair.destination, tag };
-            const key = identity(reference, destination);
-            if (seen.has(key) && !told.has(key)) {
-                const option = additionalTags.includes(tag) ? 'additional-tags' : 'images';
-                say(option, `${named(reference)} is the destination of more than one image or tag: each needs its own`);
-                told.add(key);
-            }
-            seen.add(key);
+    scoped(prefix) {
+        return new InputReader(this.#values, this.around, prefix);
+    }
+    /** How the host spells the option, for problems that name a second one. */
+    spell(name) {
+        return this.around.place.spell(this.#prefix + name);
+    }
+    problem(name, problem) {
+        this.around.problems.push(`${this.around.label(this.#prefix + name)}: ${problem}`);
+    }
+    has(name) {
+        return this.#values.has(this.#prefix + name);
+    }
+    /** Undefined for secrets, too. */
+    text(name) {
+        const isSecret = options/* OPTION_BY_NAME */.id.get(this.#prefix + name)?.type === 'secret';
+        return isSecret ? undefined : this.#values.get(this.#prefix + name)?.value;
+    }
+    flag(name) {
+        return this.text(name)?.toLowerCase() === 'true';
+    }
+    integer(name) {
+        return Number(this.text(name));
+    }
+    /** `check` has told already what is none of the choices. */
+    choice(name) {
+        return this.text(name);
+    }
+    secret(name) {
+        const found = this.#values.get(this.#prefix + name);
+        return found && new Secret(found.value);
+    }
+    /** @param parse throws an Error whose message follows the name of the option. */
+    parsed(name, parse) {
+        const value = this.text(name);
+        try {
+            return value === undefined ? undefined : parse(value);
+        }
+        catch (thrown) {
+            this.problem(name, (0,inputs_problems/* reasonOf */.A)(thrown));
+            return undefined;
         }
     }
-}
-function ontoThemselves({ images, source, destinations, additionalTags }, say) {
-    for (const pair of images) {
-        if (pair.source.tag === undefined)
-            continue;
-        const from = identity({ ...pair.source, tag: pair.source.tag }, source);
-        const tags = [pair.destination.tag, ...additionalTags];
-        const into = destinations.flatMap((to) => tags.map((tag) => identity({ ...pair.destination, tag }, to)));
-        if (into.includes(from))
-            say('images', `${named(pair.source)} is source and destination on the same registry: one of them must differ`);
+    list(name, parse) {
+        return (0,inputs_images/* splitList */.ry)(this.text(name) ?? '').flatMap((item) => {
+            try {
+                return [parse(item)];
+            }
+            catch (thrown) {
+                this.problem(name, (0,inputs_problems/* reasonOf */.A)(thrown));
+                return [];
+            }
+        });
+    }
+    /** @param parse throws an Error whose message follows the path of the file. */
+    file(name, parse) {
+        return this.parsed(name, (path) => {
+            const text = readPath(path, this.around.readFile);
+            try {
+                return parse(text);
+            }
+            catch (thrown) {
+                throw new Error(`${(0,core_text/* quote */.hD)(path)}: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
+            }
+        });
+    }
+    /** The path of a file that can be read, or the text of such a file where it cannot be seen by others. */
+    fileOrContent(name) {
+        const found = this.#values.get(this.#prefix + name);
+        const content = found && contentOf(name, found.value);
+        if (found === undefined || content === undefined) {
+            this.file(name, () => undefined);
+            return found?.value;
+        }
+        if (found.from !== FROM_LIST && !found.from.startsWith('--'))
+            return this.around.secrets.keep(content);
+        const why = found.from === FROM_LIST ? 'this list is no secret' : 'arguments can be read by every process of the machine';
+        this.problem(name, `holds the text of a file, and ${why}: give the path`);
+        return found.value;
+    }
+    /** Notes what the table of options says against a value. One that this host does not have keeps its default. */
+    check(option) {
+        const found = this.#values.get(option.name);
+        if (found === undefined || found.from === 'default')
+            return;
+        const { hosts, name, type, default: preset } = option;
+        const { kind, commandLine = false } = this.around.place;
+        const isThere = hosts.includes(kind) || (commandLine && hosts.includes('plain'));
+        const wrong = type === 'secret' ? tooShort(found.value) : isThere ? checkValue(option, found.value) : onlyFor(option);
+        if (wrong !== undefined)
+            this.problem(name, wrong);
+        if (isThere)
+            return;
+        if (preset === undefined)
+            this.#values.delete(name);
+        else
+            this.#values.set(name, { value: preset, from: 'default' });
     }
 }
-/** For a side without registry and cluster: a reference without host has nowhere to be. */
-function findHomeless(images, side, say) {
-    const homeless = images.find((pair) => pair[side].host === undefined && pair[side].layout === undefined);
-    if (homeless === undefined)
-        return;
-    const options = `${side}-cluster, ${side}-registry or ${side}-kubeconfig`;
-    say(`${side}-registry`, `where is ${named(homeless[side])}? Set ${options}, or write the registry's host in front of it`);
+const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' };
+function onlyFor({ hosts }) {
+    return `is there only for ${hosts.map((host) => HOST_NAMES[host]).join(' and ')}`;
 }
-function identity(reference, side) {
-    if (reference.layout !== undefined)
-        return (0,oci_reference/* formatReference */.FH)({ ...reference, digest: undefined });
-    const host = reference.host ?? (side === undefined ? '' : homeOf(side));
-    return `${(0,oci_reference/* hostOf */.w4)(host)}/${(0,oci_reference/* repositoryOn */.YD)(host, reference.repository)}:${reference.tag}`;
+function checkValue({ name, type, range, values, orHosts }, value) {
+    if (orHosts === true && !isFlag(value))
+        return (0,inputs_images/* splitList */.ry)(value).flatMap(checkHost)[0];
+    if (type === 'boolean' && !isFlag(value))
+        return `${(0,core_text/* quote */.hD)(value)} is neither true nor false`;
+    if (type === 'enum' && !values?.includes(value))
+        return `${(0,core_text/* quote */.hD)(value)} is none of ${values?.join(', ')}`;
+    if (type === 'path' && name === 'report')
+        return notPath(value);
+    if (type !== 'integer')
+        return undefined;
+    const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER];
+    if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most)
+        return undefined;
+    return `${(0,core_text/* quote */.hD)(value)} is no whole number from ${least} to ${most}`;
 }
-/** The registry that references without host are at, or what leads to it. */
-function homeOf({ side, registry, cluster, kubeconfig, context }) {
-    if (registry !== undefined)
-        return registry.host;
-    if (cluster !== undefined)
-        return cluster.toString();
-    if (kubeconfig === undefined)
-        return side;
-    return `${typeof kubeconfig === 'string' ? kubeconfig : kubeconfig.reveal()}#${context ?? ''}`;
+function isFlag(value) {
+    return /^(?:true|false)$/i.test(value);
 }
-function named(reference) {
-    return (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
+function checkHost(host) {
+    if (/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/i.test(host))
+        return [];
+    return [`${(0,core_text/* quote */.hD)(host)} is neither true nor false nor the name of a host, as in mcr.microsoft.com`];
 }
 
-// EXTERNAL MODULE: ./lib/yaml.js
-var yaml = __nccwpck_require__(1796);
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
 ;// CONCATENATED MODULE: ./lib/inputs/address.js
 
+/*
+ * Addresses of a side. Each function throws an Error whose message follows the name of the option.
+ */
 /** `https://api.example.com:6443`, or `in-cluster`. */
 function parseCluster(text) {
     if (text === 'in-cluster')
         return text;
-    if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
-        return {
-            wrong: `${shown(text)} is no URL: write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster`,
-        };
-    }
+    if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text))
+        throw new Error(`${shown(text)} is no URL: write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster`);
     const url = parseUrl(text);
     if (url === undefined)
-        return { wrong: `${shown(text)} is no URL: write https://HOST:6443` };
+        throw new Error(`${shown(text)} is no URL: write https://HOST:6443`);
     if (url.protocol === 'http:')
-        return { wrong: `${shown(text)} would send credentials in the clear: write https://` };
+        throw new Error(`${shown(text)} would send credentials in the clear: write https://`);
     if (url.protocol !== 'https:')
-        return { wrong: `${shown(text)} is no https URL: write https://HOST:6443` };
-    return extras(url, text) ?? url;
+        throw new Error(`${shown(text)} is no https URL: write https://HOST:6443`);
+    return bare(url, text);
 }
 /** `host[:port]`; `http://host:port` for plain HTTP. `https://` is what the other form means already. */
 function parseRegistry(text) {
     const [, scheme, rest = ''] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(text) ?? [];
     const protocol = scheme?.toLowerCase() ?? 'https';
     if (protocol !== 'https' && protocol !== 'http')
-        return { wrong: `${shown(text)}: write host[:port], or http://host:port for plain HTTP` };
+        throw new Error(`${shown(text)}: write host[:port], or http://host:port for plain HTTP`);
     const url = rest === '' ? undefined : parseUrl(`${protocol}://${rest}`);
     if (url === undefined)
-        return { wrong: `${shown(text)} is no registry: write host[:port]` };
-    return extras(url, text) ?? { host: url.host, plainHttp: protocol === 'http' };
+        throw new Error(`${shown(text)} is no registry: write host[:port]`);
+    return { host: bare(url, text).host, plainHttp: protocol === 'http' };
 }
 /** `namespace/name`, both as Kubernetes names them (RFC 1123). */
 function parseServiceAccount(text) {
     const [, namespace, name] = /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/.exec(text) ?? [];
     if (namespace === undefined || name === undefined)
-        return { wrong: `${(0,core_text/* quote */.hD)(text)} is no service account: write namespace/name` };
+        throw new Error(`${(0,core_text/* quote */.hD)(text)} is no service account: write namespace/name`);
     return { namespace, name };
 }
-function extras(url, text) {
+/** Host and port alone. */
+function bare(url, text) {
     if (url.username !== '' || url.password !== '')
-        return { wrong: `${shown(text)} holds credentials: an address has none; they have options of their own` };
+        throw new Error(`${shown(text)} holds credentials: an address has none; they have options of their own`);
     if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
-        return { wrong: `${shown(text)} has a path: write the host and port alone` };
-    return undefined;
+        throw new Error(`${shown(text)} has a path: write the host and port alone`);
+    return url;
 }
 function parseUrl(text) {
     // WHATWG URLs take backslashes, blanks and line breaks that nobody means.
@@ -27878,92 +28101,53 @@ function shown(text) {
 
 
 
-
-
-function parseSide(inputs) {
-    const { side, text, flag, secret } = inputs;
+/** @param inputs the options of one side by their names without `source-` or `destination-`. */
+function parseSide(side, inputs) {
     const config = {
         side,
         name: side,
-        cluster: checked(inputs, 'cluster', parseCluster),
+        cluster: inputs.parsed('cluster', parseCluster),
         username: username(inputs),
-        password: secret('password'),
+        password: inputs.secret('password'),
         token: token(inputs),
-        serviceAccount: checked(inputs, 'service-account', parseServiceAccount),
-        kubeconfig: readable(inputs, 'kubeconfig'),
-        context: text('context'),
-        oidcAudience: text('oidc-audience'),
-        registry: checked(inputs, 'registry', parseRegistry),
-        ca: certificates(inputs),
-        insecureSkipTlsVerify: flag('insecure-skip-tls-verify'),
-        authFile: readable(inputs, 'auth-file'),
+        serviceAccount: inputs.parsed('service-account', parseServiceAccount),
+        kubeconfig: inputs.fileOrContent('kubeconfig'),
+        context: inputs.text('context'),
+        oidcAudience: inputs.text('oidc-audience'),
+        registry: inputs.parsed('registry', parseRegistry),
+        ca: inputs.parsed('ca', (text) => certificates(text, inputs)),
+        insecureSkipTlsVerify: inputs.flag('insecure-skip-tls-verify'),
+        authFile: inputs.fileOrContent('auth-file'),
     };
     checkCredentials(inputs);
     return config;
 }
-function checked({ text, say }, name, parse) {
-    const value = text(name);
-    const parsed = value === undefined ? undefined : parse(value);
-    if (typeof parsed !== 'object' || !('wrong' in parsed))
-        return parsed;
-    say(name, parsed.wrong);
-    return undefined;
-}
-function username({ text, say }) {
-    const user = text('username');
+function username(inputs) {
+    const user = inputs.text('username');
     // Basic (RFC 7617) ends the user name at the first colon.
     if (user?.includes(':'))
-        say('username', `${(0,core_text/* quote */.hD)(user.replace(/:.*/s, ':…'))} has a ":", which no login can carry`);
+        inputs.problem('username', `${(0,core_text/* quote */.hD)(user.replace(/:.*/s, ':…'))} has a ":", which no login can carry`);
     return user;
 }
-function token({ secret, say }) {
-    const value = secret('token');
+function token(inputs) {
+    const value = inputs.secret('token');
     if (value !== undefined && /[^\x21-\x7e]/.test(value.reveal()))
-        say('token', 'holds a blank, a line break or a character that no token has: check what it was copied from');
-    return value;
-}
-/** The path of a file that can be read, or the text of such a file. */
-function readable({ text, content, say, readFile }, name) {
-    const value = text(name);
-    if (value === undefined)
-        return undefined;
-    const given = content(name);
-    if (given instanceof Secret)
-        return given;
-    try {
-        if (given !== undefined)
-            throw new Error(given);
-        (0,inputs_content/* readPath */.G7)(value, readFile);
-    }
-    catch (thrown) {
-        say(name, (0,inputs_problems/* reasonOf */.A)(thrown));
-    }
+        inputs.problem('token', 'holds a blank, a line break or a character that no token has: check what it was copied from');
     return value;
 }
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----(?:(?!-----BEGIN)[\s\S])*?-----END CERTIFICATE-----/g;
 /** PEM text or the path of such a file; only its certificates are kept. */
-function certificates({ text, say, readFile }) {
-    const value = text('ca');
-    if (value === undefined)
-        return undefined;
+function certificates(value, { around }) {
     const inline = value.includes('-----BEGIN') || value.includes('\n');
     const name = inline ? 'the text' : (0,core_text/* quote */.hD)(value);
-    let pem = value;
-    try {
-        if (!inline)
-            pem = (0,inputs_content/* readPath */.G7)(value, readFile, { problem: 'is neither PEM text nor a readable file' });
-    }
-    catch (thrown) {
-        say('ca', (0,inputs_problems/* reasonOf */.A)(thrown));
-        return undefined;
-    }
-    const blocks = pem.match(CERTIFICATE) ?? [];
+    const problem = 'is neither PEM text nor a readable file';
+    const blocks = (inline ? value : readPath(value, around.readFile, { problem })).match(CERTIFICATE) ?? [];
     const broken = blocks.findIndex((block) => !isCertificate(block));
     if (blocks.length === 0)
-        say('ca', `${name} holds no PEM certificate (-----BEGIN CERTIFICATE-----)`);
-    else if (broken !== -1)
-        say('ca', `certificate ${broken + 1} of ${name} is damaged`);
-    return blocks.length === 0 ? undefined : `${blocks.join('\n')}\n`;
+        throw new Error(`${name} holds no PEM certificate (-----BEGIN CERTIFICATE-----)`);
+    if (broken !== -1)
+        throw new Error(`certificate ${broken + 1} of ${name} is damaged`);
+    return `${blocks.join('\n')}\n`;
 }
 function isCertificate(block) {
     try {
@@ -27975,31 +28159,32 @@ function isCertificate(block) {
     }
 }
 /** Which options of one side go together; DESIGN "Credentials". */
-function checkCredentials({ text, secret, say, spell }) {
-    const has = (name) => (text(name) ?? secret(name)) !== undefined;
+function checkCredentials(inputs) {
+    const has = (name) => inputs.has(name);
+    const spell = (name) => inputs.spell(name);
     if (has('token') && has('password'))
-        say('token', `excludes ${spell('password')}: give one of them`);
+        inputs.problem('token', `excludes ${spell('password')}: give one of them`);
     if (has('password') && !has('username'))
-        say('password', `needs ${spell('username')} too`);
+        inputs.problem('password', `needs ${spell('username')} too`);
     if (has('username') && !has('password') && !has('token') && !has('kubeconfig'))
-        say('username', `needs ${spell('password')} or ${spell('token')} too`);
+        inputs.problem('username', `needs ${spell('password')} or ${spell('token')} too`);
     if (has('kubeconfig'))
         for (const name of ['cluster', 'username', 'password', 'token'])
             if (has(name))
-                say(name, `is excluded by ${spell('kubeconfig')}, which names its own`);
+                inputs.problem(name, `is excluded by ${spell('kubeconfig')}, which names its own`);
     if (has('context') && !has('kubeconfig'))
-        say('context', `needs ${spell('kubeconfig')}, whose context it is`);
+        inputs.problem('context', `needs ${spell('kubeconfig')}, whose context it is`);
     if (has('service-account') && !has('cluster') && !has('kubeconfig'))
-        say('service-account', `needs ${spell('cluster')}, which issues its token`);
+        inputs.problem('service-account', `needs ${spell('cluster')}, which issues its token`);
     const wayIn = ['username', 'password', 'token', 'oidc-audience'].some(has);
-    if (has('cluster') && text('cluster') !== 'in-cluster' && !has('kubeconfig') && !wayIn)
-        say('cluster', `needs a way in: ${spell('username')} and ${spell('password')}, or ${spell('token')}`);
+    if (has('cluster') && inputs.text('cluster') !== 'in-cluster' && !has('kubeconfig') && !wayIn)
+        inputs.problem('cluster', `needs a way in: ${spell('username')} and ${spell('password')}, or ${spell('token')}`);
     if (has('oidc-audience')) {
         if (!has('cluster'))
-            say('oidc-audience', `needs ${spell('cluster')}, which trusts the runner's token`);
+            inputs.problem('oidc-audience', `needs ${spell('cluster')}, which trusts the runner's token`);
         for (const name of ['username', 'password', 'token', 'kubeconfig'])
             if (has(name))
-                say('oidc-audience', `excludes ${spell(name)}: the runner's own token logs in`);
+                inputs.problem('oidc-audience', `excludes ${spell(name)}: the runner's own token logs in`);
     }
 }
 
@@ -28012,9 +28197,11 @@ function checkCredentials({ text, secret, say, spell }) {
 
 
 
+
 const destinations_PREFIX = 'destination-';
+const SIDE_OPTIONS = options/* OPTIONS */.lw.filter((option) => option.name.startsWith(destinations_PREFIX));
 /** The keys of an entry beside `name`; a secret is never written into the list, which is no secret. */
-const KEYS = new Map(options/* OPTIONS */.lw.filter((option) => option.name.startsWith(destinations_PREFIX)).flatMap((option) => {
+const KEYS = new Map(SIDE_OPTIONS.flatMap((option) => {
     const key = option.name.slice(destinations_PREFIX.length);
     const keys = option.type === 'secret' ? [`${key}-file`, `${key}-env`] : [key];
     return keys.map((each) => [each, option]);
@@ -28024,14 +28211,15 @@ const NAME = /^[A-Za-z0-9._-]+$/;
  * The option `destinations`: a YAML or JSON list, or the path of a file with one.
  * @returns the entries that could be read; what is wrong with the others was noted.
  */
-function parseDestinations(given, inputs) {
+function parseDestinations(inputs) {
     const seen = new Set();
-    return readList(given, inputs).flatMap((entry, index) => {
-        const fields = fieldsOf(entry);
-        const name = fields?.get('name') ?? '';
+    return (inputs.parsed('destinations', (given) => readList(given, inputs)) ?? []).flatMap((entry, index) => {
+        const isMap = typeof entry === 'object' && entry !== null && !Array.isArray(entry);
+        const fields = new Map(Object.entries(isMap ? entry : {}));
+        const name = fields.get('name') ?? '';
         const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : (0,core_text/* quote */.hD)(name).slice(1, -1);
-        const note = (problem) => inputs.note(`${label}: ${problem}`);
-        if (fields === undefined) {
+        const note = (problem) => inputs.problem('destinations', `${label}: ${problem}`);
+        if (!isMap) {
             note('is no set of keys and values');
             return [];
         }
@@ -28040,94 +28228,245 @@ function parseDestinations(given, inputs) {
         else if (seen.has(name))
             note('is the name of two destinations');
         seen.add(label);
-        return [{ ...parseEntry(fields, { ...inputs, note }), name: label }];
+        return [{ ...parseEntry(fields, inputs, note), name: label }];
     });
 }
-function readList(given, { readFile, note }) {
+function readList(given, { around }) {
     const isText = /\n|^(?:\[|-(?:\s|$))/.test(given);
-    try {
-        // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
-        const list = (0,yaml/* parseYaml */.h)(isText ? given : (0,inputs_content/* readPath */.G7)(given, readFile), { values: 'text' });
-        if (Array.isArray(list) && list.length > 0)
-            return list;
-        note('is no list of destinations: begin each with "- name:"');
-    }
-    catch (thrown) {
-        note((0,inputs_problems/* reasonOf */.A)(thrown));
-    }
-    return [];
+    // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
+    const list = (0,yaml/* parseYaml */.h)(isText ? given : readPath(given, around.readFile), { values: 'text' });
+    if (Array.isArray(list) && list.length > 0)
+        return list;
+    throw new Error('is no list of destinations: begin each with "- name:"');
 }
-function fieldsOf(entry) {
-    const isMap = typeof entry === 'object' && entry !== null && !Array.isArray(entry);
-    return isMap ? new Map(Object.entries(entry)) : undefined;
-}
-function parseEntry(fields, inputs) {
-    const say = (key, problem) => inputs.note(`${key}: ${problem}`);
+/** @param note is told what is wrong with the entry. */
+function parseEntry(fields, { around }, note) {
+    const problems = [];
+    const keyOf = (option) => option.slice(destinations_PREFIX.length);
+    const spell = (option) => (KEYS.has(keyOf(option)) ? keyOf(option) : `${keyOf(option)}-file`);
+    const values = new Map();
+    const entry = new InputReader(values, { ...around, problems, label: keyOf, place: { ...around.place, spell } });
     for (const [key, value] of fields) {
+        const option = KEYS.get(key);
         if (typeof value === 'string')
-            (0,inputs_content/* keepStray */.di)(value, KEYS.get(key)?.type ?? 'string', inputs.secrets);
-        const wrong = key === 'name' ? undefined : checkField(key, value, inputs);
+            keepStray(value, option?.type ?? 'string', around.secrets);
+        const wrong = key === 'name' ? undefined : checkField(key, value);
         if (wrong !== undefined)
-            say(key, wrong);
+            problems.push(`${key}: ${wrong}`);
+        else if (option !== undefined && option.type !== 'secret' && String(value).trim() !== '')
+            values.set(option.name, { value: String(value).trim(), from: FROM_LIST });
     }
-    const text = (key) => {
-        const value = fields.get(key);
-        return typeof value !== 'string' || value.trim() === '' ? undefined : value.trim();
-    };
-    const secrets = new Map(['password', 'token'].map((key) => [key, secretOf(key, text, say, inputs)]));
-    if (['cluster', 'registry', 'kubeconfig'].every((key) => text(key) === undefined))
-        inputs.note('needs cluster, registry or kubeconfig');
-    return parseSide({
-        side: 'destination',
-        text: (key) => (secrets.has(key) ? undefined : text(key)),
-        flag: (key) => text(key)?.toLowerCase() === 'true',
-        secret: (key) => secrets.get(key),
-        content: (key) => (0,inputs_content/* contentOf */.$E)(key, text(key) ?? '') && 'holds the text of a file, and this list is no secret: give the path',
-        say,
-        spell: (key) => (secrets.has(key) ? `${key}-file` : key),
-        readFile: inputs.readFile,
-    });
+    for (const option of SIDE_OPTIONS)
+        entry.check(option);
+    const side = entry.scoped(destinations_PREFIX);
+    for (const key of ['password', 'token']) {
+        const value = readSecret(key, fields, side);
+        if (value !== '')
+            values.set(destinations_PREFIX + key, { value, from: FROM_LIST });
+    }
+    if (!['cluster', 'registry', 'kubeconfig'].some((key) => side.has(key)))
+        problems.push('needs cluster, registry or kubeconfig');
+    const config = parseSide('destination', side);
+    problems.forEach(note);
+    return config;
 }
-function checkField(key, value, { check }) {
-    const option = KEYS.get(key);
-    if (option !== undefined && typeof value !== 'string')
-        return 'is no text';
-    if (option !== undefined)
-        return option.type === 'secret' || value === '' ? undefined : check(option, String(value));
+function checkField(key, value) {
+    if (KEYS.has(key))
+        return typeof value === 'string' ? undefined : 'is no text';
     if (KEYS.has(`${key}-file`))
         return `stands in no list: use ${key}-file PATH or ${key}-env VARIABLE`;
     const meant = (0,inputs_problems/* nearest */.p)(key.replace(/^destination-/, ''), ['name', ...KEYS.keys()]);
     return `is no key of a destination${meant === undefined ? '' : `; did you mean ${meant}?`}`;
 }
 /** From the file or the variable that the entry names, kept secret before anything else is done with it. */
-function secretOf(key, text, say, { env, secrets, readFile }) {
-    const [path, variable] = [text(`${key}-file`), text(`${key}-env`)];
+function readSecret(key, fields, side) {
+    const { env, readFile, secrets } = side.around;
+    const [path, variable] = ['file', 'env'].map((kind) => {
+        const value = fields.get(`${key}-${kind}`);
+        return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
+    });
     if (path !== undefined && variable !== undefined)
-        say(`${key}-env`, `excludes ${key}-file: give one of them`);
+        side.problem(`${key}-env`, `excludes ${key}-file: give one of them`);
     try {
-        const value = tidy('secret', (path === undefined ? env[variable ?? ''] : (0,inputs_content/* readPath */.G7)(path, readFile, { quoted: false })) ?? '');
+        const given = path === undefined ? env[variable ?? ''] : readPath(path, readFile, { quoted: false });
+        const value = tidy('secret', given ?? '');
         const short = value === '' ? undefined : tooShort(value);
         if (short !== undefined)
-            say(`${key}-${path === undefined ? 'env' : 'file'}`, short);
+            side.problem(`${key}-${path === undefined ? 'env' : 'file'}`, short);
         if (value !== '')
-            return secrets.keep(value);
-        if (path !== undefined)
-            say(`${key}-file`, `${(0,core_text/* quote */.hD)(path)} is empty`);
+            secrets.keep(value);
+        else if (path !== undefined)
+            side.problem(`${key}-file`, `${(0,core_text/* quote */.hD)(path)} is empty`);
         else if (variable !== undefined)
-            say(`${key}-env`, `the variable ${(0,core_text/* quote */.hD)(variable)} is empty or not set`);
+            side.problem(`${key}-env`, `the variable ${(0,core_text/* quote */.hD)(variable)} is empty or not set`);
+        return value;
     }
     catch (thrown) {
         secrets.keep(path ?? '');
-        say(`${key}-file`, (0,inputs_problems/* reasonOf */.A)(thrown));
+        side.problem(`${key}-file`, (0,inputs_problems/* reasonOf */.A)(thrown));
+        return '';
     }
-    return undefined;
 }
 
-// EXTERNAL MODULE: ./lib/inputs/images.js
-var inputs_images = __nccwpck_require__(7591);
-// EXTERNAL MODULE: ./lib/inputs/release.js + 2 modules
-var inputs_release = __nccwpck_require__(2120);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/inputs/selection.js + 1 modules
+var selection = __nccwpck_require__(2731);
+;// CONCATENATED MODULE: ./lib/inputs/image-list.js
+
+
+
+
+
+
+
+
+/** More images than any cluster has image streams; bounds what one file can make of the memory. */
+const MOST_ENTRIES = 10_000;
+/** Problems beyond these are of the same kind. */
+const MOST_PROBLEMS = 20;
+/** Built with the first entry: most runs have no list. */
+const entrySchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
+    source: schemas/* string */.YjP().min(1),
+    destination: schemas/* string */.YjP().min(1).optional(),
+    tags: selection/* selectionSchema */.UE.optional(),
+    platforms: schemas/* array */.YOg(schemas/* string */.YjP()).min(1).optional(),
+    'expect-current': schemas/* string */.YjP()
+        .refine((text) => text === 'absent' || (0,oci_digest/* isDigest */.Bc)(text), 'is neither a digest nor absent')
+        .optional(),
+}));
+/**
+ * The file of `image-list`: `- source:`, `destination:`, `tags:`, `platforms:`, `expect-current:`.
+ * @param note is told what is wrong with an entry; the others are still read.
+ */
+function parseImageList(text, note) {
+    let problems = 0;
+    const say = (problem) => {
+        problems += 1;
+        if (problems <= MOST_PROBLEMS)
+            note(problem);
+        if (problems === MOST_PROBLEMS + 1)
+            note('and more');
+    };
+    return image_list_readList(text, say).flatMap((entry, index) => {
+        try {
+            return [readEntry(entry)];
+        }
+        catch (thrown) {
+            say(`entry ${index + 1}${nameOf(entry)}: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
+            return [];
+        }
+    });
+}
+function image_list_readList(text, say) {
+    try {
+        const list = (0,yaml/* parseYaml */.h)(text);
+        if (Array.isArray(list) && list.length > 0 && list.length <= MOST_ENTRIES)
+            return list;
+        say(`is no list of 1 to ${MOST_ENTRIES} images: begin each with "- source:"`);
+    }
+    catch (thrown) {
+        say((0,inputs_problems/* reasonOf */.A)(thrown));
+    }
+    return [];
+}
+function readEntry(entry) {
+    const parsed = entrySchema.safeParse(entry);
+    if (!parsed.success)
+        throw new Error(describe(parsed.error));
+    const { source, destination, tags, 'expect-current': expectCurrent } = parsed.data;
+    const platforms = parsed.data.platforms?.map(platform/* parsePlatform */.FL);
+    if (tags !== undefined && expectCurrent !== undefined)
+        throw new Error('expect-current is for one tag, not for a selection');
+    const comma = [source, destination].find((text) => text !== undefined && /[=,\s]/.test(text) && !/^oci/.test(text));
+    if (comma !== undefined)
+        throw new Error(`${(0,core_text/* quote */.hD)(comma)} is not one image`);
+    const image = tags === undefined
+        ? (0,inputs_images/* parsePair */.Ar)(destination === undefined ? source : `${source}=${destination}`)
+        : (0,inputs_images/* parseSet */.eK)(source, destination, tags);
+    return {
+        ...image,
+        ...(platforms === undefined ? {} : { platforms }),
+        ...(expectCurrent === undefined ? {} : { expectCurrent: expectCurrent }),
+    };
+}
+/** The first thing that is wrong, as zod found it; what the file says is quoted nowhere but by name. */
+function describe({ issues: [issue] }) {
+    if (issue?.code === 'unrecognized_keys')
+        return `${issue.keys.map((key) => (0,core_text/* quote */.hD)(key)).join(', ')} is no member of an entry`;
+    const where = issue?.path.join('.') ?? '';
+    return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`;
+}
+function nameOf(entry) {
+    const source = entry?.source;
+    return typeof source === 'string' ? ` (${(0,core_text/* quote */.hD)(source)})` : '';
+}
+
+;// CONCATENATED MODULE: ./lib/inputs/rollback-file.js
+
+
+
+/** What is needed of `image-promote/report/v1`; members that later versions add do no harm. */
+const reportSchema = schemas/* lazy */.RZV(() => schemas/* looseObject */._H3({
+    schema: schemas/* literal */.euz('image-promote/report/v1'),
+    dryRun: schemas/* boolean */.zMY(),
+    status: schemas/* string */.YjP(),
+    images: schemas/* array */.YOg(schemas/* looseObject */._H3({
+        destination: schemas/* string */.YjP(),
+        target: schemas/* string */.YjP(),
+        tag: schemas/* string */.YjP(),
+        digest: schemas/* string */.YjP().refine(oci_digest/* isDigest */.Bc).nullable(),
+        sourceDigest: schemas/* string */.YjP().refine(oci_digest/* isDigest */.Bc).nullish(),
+        previousDigest: schemas/* union */.KCZ([schemas/* literal */.euz('unknown'), schemas/* string */.YjP().refine(oci_digest/* isDigest */.Bc)]).nullable(),
+        status: schemas/* string */.YjP(),
+    })),
+}));
+/**
+ * What a report says can be undone: rows whose tag has another digest than before.
+ * @throws Error whose message goes on a sentence: "is not a report of image-promote: …".
+ */
+function readRollback(text) {
+    const parsed = reportSchema.safeParse(parseJson(text));
+    if (!parsed.success) {
+        const [issue] = parsed.error.issues;
+        throw new Error(`is not a report of image-promote: ${issue?.path.join('.') || 'the document'}: ${issue?.message ?? ''}`);
+    }
+    const { dryRun, status, images } = parsed.data;
+    if (dryRun)
+        throw new Error('is the report of a dry run, which has changed nothing');
+    const undone = images.flatMap((row) => {
+        // A failed row has a digest when its tag has moved all the same; that of an unknown one may have.
+        const moved = ['promoted', 'failed', 'unknown', ...(status === 'moving' ? ['planned'] : [])].includes(row.status);
+        const promoted = row.digest ?? (row.status === 'unknown' ? row.sourceDigest : null) ?? null;
+        if (!moved || promoted === null || promoted === row.previousDigest)
+            return [];
+        const reference = (0,oci_reference/* parseReference */.F2)(row.destination);
+        if (reference.tag !== row.tag)
+            throw new Error(`is damaged: ${row.destination} does not have the tag ${row.tag}`);
+        const destination = { ...reference, tag: row.tag };
+        const { target, previousDigest: previous } = row;
+        return [{ destination, target, promoted, previous }];
+    });
+    if (undone.length === 0)
+        throw new Error('has no tag that was moved: there is nothing to put back');
+    return undone;
+}
+function parseJson(text) {
+    try {
+        return JSON.parse(text);
+    }
+    catch {
+        throw new Error('is not JSON');
+    }
+}
+
+// EXTERNAL MODULE: ./lib/inputs/shard.js
+var shard = __nccwpck_require__(5285);
 ;// CONCATENATED MODULE: ./lib/inputs/parse.js
+
+
+
+
 
 
 
@@ -28146,47 +28485,65 @@ var inputs_release = __nccwpck_require__(2120);
  * @throws one PromoteError USAGE of side `input` that lists every problem, one per line.
  */
 function parse(collected, place, secrets, readFile) {
-    const inputs = reader(collected, place, secrets);
-    const { say, text, flag, integer } = inputs;
+    keepSecrets(collected, secrets);
+    const problems = [...collected.problems];
+    const around = { place, secrets, readFile, env: collected.env ?? {}, problems, label: place.spell };
+    const inputs = new InputReader(new Map(collected.raw), around);
     for (const option of options/* OPTIONS */.lw)
-        inputs.checkOption(option);
-    const release = (0,inputs_release/* parseRelease */.B)({ text, flag, say, spell: (name) => place.spell(name), readFile });
-    const images = [...release.images, ...release.sets.map(inputs_release/* likeImage */.j)];
-    const source = sideOf('source', inputs, place, readFile);
-    const destinations = destinationsOf(inputs, place, readFile, images);
-    const additionalTags = tags(text('additional-tags'), say);
-    findConflicts({ images, source, destinations, additionalTags }, say);
-    for (const side of ['source', 'destination'])
-        if (!hasPlace(side, text))
-            findHomeless(images, side, say);
+        inputs.check(option);
+    const lines = linesOf(inputs);
+    const sets = lines.filter((line) => 'select' in line);
+    const pairs = lines.filter((line) => !('select' in line));
+    const rollback = inputs.file('rollback', readRollback);
+    checkRelease(inputs, pairs, sets);
+    const images = [...pairs, ...sets.map(inputs_images/* likeImage */.j8)];
+    const source = parseSide('source', inputs.scoped('source-'));
+    const destinations = destinationsOf(inputs, images);
+    const additionalTags = inputs.list('additional-tags', parseTag);
+    findConflicts({ images, source, destinations, additionalTags }, inputs);
+    findHomeless(images, inputs);
+    const expectCurrent = inputs.text('expect-current');
     const config = {
-        ...release,
+        images: expectCurrent === undefined ? pairs : pairs.map((image) => ({ ...image, expectCurrent })),
+        sets,
+        overwrite: inputs.choice('overwrite'),
+        atomic: inputs.flag('atomic'),
+        failFast: inputs.flag('fail-fast'),
+        shard: inputs.parsed('shard', shard/* parseShard */.u),
+        annotate: inputs.flag('annotate'),
+        rollback,
         source,
         destinations,
-        platforms: platforms(text('platforms'), say),
-        referrers: flag('referrers'),
-        requireSigned: flag('require-signed'),
-        ...foreign(text('include-foreign')),
-        skipMissing: flag('skip-missing'),
+        platforms: platforms(inputs),
+        referrers: inputs.flag('referrers'),
+        requireSigned: inputs.flag('require-signed'),
+        ...foreign(inputs.text('include-foreign')),
+        skipMissing: inputs.flag('skip-missing'),
         additionalTags,
-        dryRun: flag('dry-run'),
-        jobs: integer('jobs'),
-        retries: integer('retries'),
-        stallTimeout: integer('stall-timeout') * 1000,
-        report: text('report'),
-        progress: text('progress'),
-        logLevel: text('log-level'),
-        summary: flag('summary'),
-        output: text('output'),
+        dryRun: inputs.flag('dry-run'),
+        jobs: inputs.integer('jobs'),
+        retries: inputs.integer('retries'),
+        stallTimeout: inputs.integer('stall-timeout') * 1000,
+        report: inputs.text('report'),
+        progress: inputs.choice('progress'),
+        logLevel: inputs.choice('log-level'),
+        summary: inputs.flag('summary'),
+        output: inputs.choice('output'),
     };
-    if (inputs.problems.length > 0)
-        throw usage(inputs.problems, secrets);
+    if (problems.length > 0)
+        throw usage(problems, secrets);
     return config;
 }
-/** Also when what was given is malformed: that is told already. */
-function hasPlace(side, text) {
-    const names = ['cluster', 'registry', 'kubeconfig'].map((name) => `${side}-${name}`);
-    return [...names, ...(side === 'destination' ? ['destinations'] : [])].some((name) => text(name) !== undefined);
+function keepSecrets({ raw, stray = [] }, secrets) {
+    for (const value of stray)
+        secrets.keep(value);
+    for (const { name, type } of options/* OPTIONS */.lw) {
+        const value = raw.get(name)?.value ?? '';
+        if (type === 'secret' && value !== '')
+            secrets.keep(value);
+        else
+            keepStray(value, type, secrets);
+    }
 }
 function usage(problems, secrets) {
     const title = problems.length === 1 ? 'one problem with the inputs:' : `${problems.length} problems with the inputs:`;
@@ -28194,148 +28551,81 @@ function usage(problems, secrets) {
         side: 'input',
     });
 }
-function reader({ raw, problems: before, stray = [], env = {} }, place, secrets) {
-    const kept = new Map();
-    for (const value of stray)
-        secrets.keep(value);
-    for (const { name, type } of options/* OPTIONS */.lw) {
-        const value = raw.get(name)?.value ?? '';
-        if (type === 'secret' && value !== '')
-            kept.set(name, secrets.keep(value));
-        else
-            (0,inputs_content/* keepStray */.di)(value, type, secrets);
+const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'];
+/** What `images` and `image-list` name. */
+function linesOf(inputs) {
+    if (inputs.has('rollback')) {
+        const excluded = `is excluded by ${inputs.spell('rollback')}`;
+        for (const name of EXCLUDED)
+            if (inputs.has(name))
+                inputs.problem(name, `${excluded}, whose report names the tags`);
+        for (const name of ['atomic', 'annotate'])
+            if (inputs.flag(name))
+                inputs.problem(name, excluded);
+        return [];
     }
-    const here = new Map(options/* OPTIONS */.lw.map((option) => [option.name, valueAt(option, raw.get(option.name)?.value, place)]));
-    const problems = [...before];
-    const say = (option, problem) => problems.push(`${place.spell(option)}: ${problem}`);
-    return {
-        problems,
-        say,
-        text: (name) => (kept.has(name) ? undefined : here.get(name)),
-        flag: (name) => here.get(name)?.toLowerCase() === 'true',
-        integer: (name) => Number(here.get(name)),
-        secret: (name) => kept.get(name),
-        content(name) {
-            const found = raw.get(name);
-            const content = found && (0,inputs_content/* contentOf */.$E)(name, found.value);
-            if (content === undefined)
-                return undefined;
-            if (!found?.from.startsWith('--'))
-                return secrets.keep(content);
-            return 'holds the text of a file, and arguments can be read by every process of the machine: give the path';
-        },
-        secrets,
-        env,
-        checkOption(option) {
-            const found = raw.get(option.name);
-            if (found === undefined || found.from === 'default')
-                return;
-            const short = option.type === 'secret' ? tooShort(found.value) : undefined;
-            const wrong = short ?? checkAt(place, option, found.value);
-            if (wrong !== undefined)
-                say(option.name, wrong);
-        },
-    };
+    const given = inputs.text('images') ?? '';
+    const listed = inputs.file('image-list', (file) => parseImageList(file, (problem) => inputs.problem('image-list', problem)));
+    const named = (0,inputs_images/* parseImages */.eb)(given, (problem) => inputs.problem('images', problem));
+    const isEmpty = given.split(/[\r\n]+/).every((line) => /^[\s,]*(?:#.*)?$/.test(line));
+    if (named.length === 0 && !inputs.has('image-list') && isEmpty)
+        inputs.problem('images', 'names no image: write SRC or SRC=DST, as in dev/app:1.2=prod/app:1.2');
+    return [...named, ...(listed ?? [])];
 }
-/** What an option that this host does not have is set to has no effect. */
-function valueAt(option, value, place) {
-    return isThere(option, place) ? value : option.default;
-}
-function checkAt(place, option, value) {
-    return isThere(option, place) ? checkValue(option, value) : onlyFor(option);
-}
-function isThere({ hosts }, { kind, commandLine = false }) {
-    return hosts.includes(kind) || (commandLine && hosts.includes('plain'));
-}
-const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' };
-function onlyFor({ hosts }) {
-    return `is there only for ${hosts.map((host) => HOST_NAMES[host]).join(' and ')}`;
-}
-/** What the table alone can tell. */
-function checkValue({ name, type, range, values, orHosts }, value) {
-    if (orHosts === true && !isFlag(value))
-        return (0,inputs_images/* splitList */.ry)(value)
-            .map(checkHost)
-            .find((wrong) => wrong !== undefined);
-    if (type === 'boolean' && !isFlag(value))
-        return `${(0,core_text/* quote */.hD)(value)} is neither true nor false`;
-    if (type === 'enum' && !values?.includes(value))
-        return `${(0,core_text/* quote */.hD)(value)} is none of ${values?.join(', ')}`;
-    if (type === 'path' && name === 'report')
-        return (0,inputs_content/* notPath */.dS)(value);
-    if (type !== 'integer')
-        return undefined;
-    const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER];
-    if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most)
-        return undefined;
-    return `${(0,core_text/* quote */.hD)(value)} is no whole number from ${least} to ${most}`;
-}
-function isFlag(value) {
-    return /^(?:true|false)$/i.test(value);
-}
-function checkHost(host) {
-    if (/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/i.test(host))
-        return undefined;
-    return `${(0,core_text/* quote */.hD)(host)} is neither true nor false nor the name of a host, as in mcr.microsoft.com`;
+/** Conditions of the promotion that do not go together. */
+function checkRelease(inputs, pairs, sets) {
+    const expected = inputs.text('expect-current');
+    if (expected !== undefined && expected !== 'absent' && !(0,oci_digest/* isDigest */.Bc)(expected))
+        inputs.problem('expect-current', `${(0,core_text/* quote */.hD)(expected)} is neither a digest, sha256:…, nor absent`);
+    else if (expected !== undefined && (pairs.length !== 1 || sets.length > 0))
+        inputs.problem('expect-current', 'goes with one image; in image-list each entry may have its own');
+    else if (expected !== undefined && inputs.has('additional-tags'))
+        inputs.problem('expect-current', 'goes with one tag: promote the additional tags by themselves');
+    const [set] = sets;
+    if (set !== undefined && inputs.has('additional-tags')) {
+        const tags = (0,core_text/* quote */.hD)((0,selection/* describeSelection */.e9)(set.select));
+        inputs.problem('additional-tags', `go with images that are named one by one, not with ${tags}`);
+    }
+    if (inputs.flag('atomic') && inputs.has('shard'))
+        inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`);
+    if (inputs.flag('atomic') && !inputs.has('report'))
+        inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`);
 }
 function foreign(text = 'false') {
     if (isFlag(text))
         return { includeForeign: text.toLowerCase() === 'true' };
     return { includeForeign: true, foreignHosts: (0,inputs_images/* splitList */.ry)(text.toLowerCase()) };
 }
-function sideOf(side, inputs, place, readFile) {
-    const full = (name) => `${side}-${name}`;
-    return parseSide({
-        side,
-        text: (name) => inputs.text(full(name)),
-        flag: (name) => inputs.flag(full(name)),
-        secret: (name) => inputs.secret(full(name)),
-        content: (name) => inputs.content(full(name)),
-        say: (name, problem) => inputs.say(full(name), problem),
-        spell: (name) => place.spell(full(name)),
-        readFile,
-    });
-}
 /** One from the options of its side, or those of the list instead. */
-function destinationsOf(inputs, place, readFile, images) {
-    const given = inputs.text('destinations');
-    if (given === undefined)
-        return [sideOf('destination', inputs, place, readFile)];
-    const { say, env, secrets } = inputs;
-    const list = place.spell('destinations');
-    for (const { name, default: preset } of options/* OPTIONS */.lw.filter((option) => option.name.startsWith('destination-')))
-        if ((inputs.secret(name) ?? inputs.text(name) ?? preset) !== preset)
-            say(name, `is excluded by ${list}`);
+function destinationsOf(inputs, images) {
+    if (!inputs.has('destinations'))
+        return [parseSide('destination', inputs.scoped('destination-'))];
+    const list = inputs.spell('destinations');
+    for (const { name, type, default: preset } of options/* OPTIONS */.lw.filter((option) => option.name.startsWith('destination-')))
+        if (inputs.has(name) && (type === 'secret' || inputs.text(name) !== preset))
+            inputs.problem(name, `is excluded by ${list}`);
     const placed = images.find(({ destination: { host, layout } }) => (host ?? layout) !== undefined);
-    if (placed !== undefined)
-        say('images', `${(0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(placed.destination))} has a place of its own, and ${list} has them all`);
-    return parseDestinations(given, {
-        env,
-        secrets,
-        readFile,
-        note: (problem) => say('destinations', problem),
-        check: (option, value) => checkAt(place, option, value),
-    });
+    if (placed !== undefined) {
+        const name = (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(placed.destination));
+        inputs.problem('images', `${name} has a place of its own, and ${list} has them all`);
+    }
+    return parseDestinations(inputs);
 }
-function tags(text, say) {
-    const list = (0,inputs_images/* splitList */.ry)(text ?? '');
-    for (const tag of list)
-        if (!(0,oci_reference/* isTag */.dz)(tag))
-            say('additional-tags', `${(0,core_text/* quote */.hD)(tag)} is no tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`);
-    return list;
+function parseTag(tag) {
+    if ((0,oci_reference/* isTag */.dz)(tag))
+        return tag;
+    throw new Error(`${(0,core_text/* quote */.hD)(tag)} is no tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`);
 }
-function platforms(text, say) {
-    const list = (0,inputs_images/* splitList */.ry)(text ?? 'all');
-    if (list.every((item) => item === 'all'))
+function platforms(inputs) {
+    if ((0,inputs_images/* splitList */.ry)(inputs.text('platforms') ?? 'all').every((item) => item === 'all'))
         return undefined;
-    return list.flatMap((item) => {
+    return inputs.list('platforms', (item) => {
         try {
-            return [(0,platform/* parsePlatform */.FL)(item)];
+            return (0,platform/* parsePlatform */.FL)(item);
         }
         catch (thrown) {
             const { message } = (0,errors/* asPromoteError */.XO)(thrown);
-            say('platforms', message.includes(item) ? message : `${(0,core_text/* quote */.hD)(item)}: ${message}`);
-            return [];
+            throw new Error(message.includes(item) ? message : `${(0,core_text/* quote */.hD)(item)}: ${message}`);
         }
     });
 }
@@ -28442,12 +28732,11 @@ function cleanData(data, secrets) {
 /** The host with all that it publishes made fit to be seen. */
 function guarded(host) {
     const clean = (data) => cleanData(data, host.secrets);
-    const { keep } = host;
     return {
         ...host,
         event: (event) => host.event(event.event === 'bytes' ? event : clean(event)),
         publish: (report) => host.publish(clean(report)),
-        ...(keep && { keep: (report) => keep(clean(report)) }),
+        keep: (report) => host.keep(clean(report)),
     };
 }
 /** Does everything, also after a failure, and throws the first failure at the end. */
@@ -28465,7 +28754,10 @@ async function allOf(tasks) {
         throw failures[0];
 }
 
+// EXTERNAL MODULE: external "node:util"
+var external_node_util_ = __nccwpck_require__(7975);
 ;// CONCATENATED MODULE: ./lib/host/terminal.js
+
 /** Up by so many lines, to the first column, and erase from there to the end (ECMA-48, CPL and ED). */
 const eraseLines = (lines) => (lines === 0 ? '' : `\u001b[${lines}F\u001b[J`);
 function createTerminal(print, screen) {
@@ -28499,23 +28791,23 @@ function wantsColour({ NO_COLOR = '', FORCE_COLOR = '' }, watched) {
     return FORCE_COLOR === '' ? watched : FORCE_COLOR !== '0' && FORCE_COLOR !== 'false';
 }
 const COLOURS = {
-    promoted: 32,
-    planned: 36,
-    unchanged: 2,
-    failed: 31,
-    cancelled: 33,
-    reverted: 33,
-    'error:': 31,
-    'warning:': 33,
-    'Failed:': 31,
+    promoted: 'green',
+    planned: 'cyan',
+    unchanged: 'dim',
+    failed: 'red',
+    cancelled: 'yellow',
+    reverted: 'yellow',
+    'error:': 'red',
+    'warning:': 'yellow',
+    'Failed:': 'red',
 };
 /** Colours the one word of a line that says how it went; everything else stays as it is. */
 function paint(text) {
-    return text.replace(/^(\[\d+\/\d+\] )?(promoted|planned|unchanged|failed|cancelled|reverted|error:|warning:|Failed:)(?= )/gm, (whole, place, word) => (place === undefined) === /:$/.test(word) ? `${place ?? ''}\u001b[${COLOURS[word]}m${word}\u001b[0m` : whole);
+    return text.replace(/^(\[\d+\/\d+\] )?(promoted|planned|unchanged|failed|cancelled|reverted|error:|warning:|Failed:)(?= )/gm, (whole, place, word) => (place === undefined) === word.endsWith(':')
+        ? `${place ?? ''}${(0,external_node_util_.styleText)(COLOURS[word], word, { validateStream: false })}`
+        : whole);
 }
 
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
 ;// CONCATENATED MODULE: ./lib/report/format.js
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 /** `812 B`, `48.1 MiB`, `1.4 GiB`: powers of 1024, one decimal below 100. */
@@ -28924,6 +29216,8 @@ function brief(digest) {
 
 
 
+
+
 /** Milliseconds. A heartbeat may be late by as much; a terminal is drawn as often as the eye follows. */
 const TICK = { plain: 1000, live: 150 };
 /**
@@ -28934,17 +29228,9 @@ const TICK = { plain: 1000, live: 150 };
  */
 function createVoice(writer, secrets, errorsAsJson, terminal) {
     const write = inert(writer);
-    let settings = { progress: 'plain', logLevel: 'info' };
-    let progress = progressOf('plain');
+    let settings = { progress: 'plain', logLevel: 'info', report: undefined, summary: true, output: 'text' };
+    let progress = progressOf('plain', write, terminal);
     let timer;
-    function progressOf(mode) {
-        // In quiet mode the progress has nothing to print but errors.
-        return createProgress(write[mode === 'quiet' ? 'error' : 'info'], {
-            mode,
-            now: Date.now,
-            live: terminal !== undefined,
-        });
-    }
     function end() {
         clearInterval(timer);
         terminal?.clear();
@@ -28958,6 +29244,8 @@ function createVoice(writer, secrets, errorsAsJson, terminal) {
             write.info((0,core_text/* neutraliseJson */.rb)(JSON.stringify({ event: 'log', level, message })));
     }
     return {
+        settings: () => settings,
+        secrets,
         log: {
             debug: (line) => settings.logLevel === 'debug' && say('debug', line),
             info: (line) => say('info', line),
@@ -28971,13 +29259,25 @@ function createVoice(writer, secrets, errorsAsJson, terminal) {
         },
         begin: (next) => {
             settings = next;
-            progress = progressOf(next.progress);
+            progress = progressOf(next.progress, write, terminal);
             clearInterval(timer);
             if (next.progress === 'plain')
                 timer = startTicking(progress, terminal);
         },
         end,
+        keep: async (report) => {
+            if (settings.report !== undefined)
+                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(report));
+        },
     };
+}
+/** In quiet mode the progress has nothing to print but errors. */
+function progressOf(mode, write, terminal) {
+    return createProgress(write[mode === 'quiet' ? 'error' : 'info'], {
+        mode,
+        now: Date.now,
+        live: terminal !== undefined,
+    });
 }
 function startTicking(progress, terminal) {
     const timer = terminal === undefined
@@ -29017,29 +29317,16 @@ function createCliHost(env, { out, err, screen }) {
         error: 'error: ',
     });
     const voice = createVoice(writer, secrets, true, terminal);
-    let settings;
     return guarded({
+        ...voice,
         kind: 'plain',
-        log: voice.log,
-        secrets,
-        mask: (value) => void secrets.keep(value),
         spell: (option) => `--${option}`,
         inputs: () => ({ env, problems: [] }),
-        begin(next) {
-            settings = next;
-            voice.begin(next);
-        },
-        event: voice.event,
-        end: voice.end,
-        keep: async (report) => {
-            if (settings?.report !== undefined)
-                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(report));
-        },
         async publish(report) {
+            const { output, report: path } = voice.settings();
             const json = (0,report_report/* reportJson */.l4)(report);
-            const path = settings?.report;
             await allOf([
-                () => (settings?.output === 'json' ? out(json) : undefined),
+                () => (output === 'json' ? out(json) : undefined),
                 () => (path === undefined ? undefined : writeWhole(path, json)),
             ]);
         },
@@ -29306,42 +29593,31 @@ function createGithubHost(env, runner) {
     const annotate = createAnnotator(runner);
     const voice = createVoice(writerFor(env, runner, annotate), secrets, false);
     const details = createDetails(runner);
-    let settings;
     return guarded({
+        ...voice,
         kind: 'github',
-        log: voice.log,
-        secrets,
-        mask: (value) => void secrets.keep(value),
         spell: (option) => `input "${option}"`,
         inputs: () => ({ env, problems: [] }),
-        begin(next) {
-            settings = next;
-            voice.begin(next);
-        },
         oidcToken: (audience) => runner.getIDToken(audience),
         event(event) {
-            if (settings?.progress === 'plain')
+            const { progress } = voice.settings();
+            if (progress === 'plain')
                 details(event);
             // The failures of the end are annotations, and would stand in the log twice.
-            if (event.event === 'done' && settings?.progress !== 'json') {
+            if (event.event === 'done' && progress !== 'json') {
                 voice.end();
-                if (settings?.progress === 'plain')
+                if (progress === 'plain')
                     voice.log.info(verdict(event.report));
             }
             else
                 voice.event(event);
-        },
-        end: voice.end,
-        keep: async (report) => {
-            if (settings?.report !== undefined)
-                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(report));
         },
         async publish(report) {
             for (const { error, rows } of failures(report.images))
                 for (const row of rows)
                     annotate(failure(row, error), row.destination);
             annotate.rest();
-            await publishTo(report, env, runner, settings);
+            await publishTo(report, env, runner, voice.settings());
         },
     });
 }
@@ -29444,7 +29720,7 @@ function createDetails(runner) {
 }
 async function publishTo(report, env, runner, settings) {
     const { GITHUB_STEP_SUMMARY: summary = '', GITHUB_ARTIFACTS: artifacts = '' } = env;
-    const path = settings?.report;
+    const path = settings.report;
     const subjects = artifactLines(report);
     await allOf([
         () => runner.setOutput('digest', report.images[0]?.digest ?? ''),
@@ -29452,7 +29728,7 @@ async function publishTo(report, env, runner, settings) {
         () => runner.setOutput('promoted', String((0,report_report/* tally */.N4)(report.images).promoted)),
         () => runner.setOutput('report', path ?? ''),
         () => (path === undefined ? undefined : writeWhole(path, (0,report_report/* reportJson */.l4)(report))),
-        () => (summary === '' || settings?.summary === false ? undefined : append(summary, `${renderSummary(report)}\n`)),
+        () => (summary === '' || !settings.summary ? undefined : append(summary, `${renderSummary(report)}\n`)),
         () => (artifacts === '' || subjects.length === 0 ? undefined : append(artifacts, `${subjects.join('\n')}\n`)),
     ]);
 }
@@ -29572,37 +29848,23 @@ function createTektonHost(env, { err }) {
     const secrets = new Secrets();
     const writer = prefixed(err, { debug: 'DEBUG: ', info: '', warn: 'WARN: ', error: 'ERROR: ' });
     const voice = createVoice(writer, secrets, true);
-    let settings;
     return guarded({
+        ...voice,
         kind: 'tekton',
-        log: voice.log,
-        secrets,
-        mask: (value) => void secrets.keep(value),
         spell,
         inputs: () => workspaceInputs(env),
-        begin(next) {
-            settings = next;
-            voice.begin(next);
-        },
-        event: voice.event,
-        end: voice.end,
-        keep: async (report) => {
-            if (settings?.report !== undefined)
-                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(report));
-        },
         async publish(report) {
+            const { report: path, summary } = voice.settings();
             const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? '';
             const inFolder = folder === '' ? undefined : (0,external_node_path_.join)(folder, 'report.json');
-            const results = fitResults(report, settings?.report ?? inFolder ?? '');
+            const results = fitResults(report, path ?? inFolder ?? '');
             if (results.warning !== undefined)
                 voice.log.warn(results.warning);
-            const paths = new Set([inFolder, settings?.report].filter((path) => path !== undefined));
+            const paths = new Set([inFolder, path].filter((each) => each !== undefined));
             await allOf([
-                ...Object.entries(results.values).map(([name, value]) => () => writeResult(env, name, value)),
-                ...[...paths].map((path) => () => writeWhole(path, (0,report_report/* reportJson */.l4)(report))),
-                () => folder === '' || settings?.summary === false
-                    ? undefined
-                    : writeWhole((0,external_node_path_.join)(folder, 'summary.md'), `${renderSummary(report)}\n`),
+                ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
+                ...[...paths].map((each) => () => writeWhole(each, (0,report_report/* reportJson */.l4)(report))),
+                () => folder === '' || !summary ? undefined : writeWhole((0,external_node_path_.join)(folder, 'summary.md'), `${renderSummary(report)}\n`),
             ]);
         },
     });
@@ -29636,11 +29898,40 @@ async function writeResult(env, name, value) {
         await writeWhole(path, value);
 }
 
-;// CONCATENATED MODULE: ./lib/host/choose.js
+;// CONCATENATED MODULE: ./lib/host/run.js
 
 
 
 
+
+
+
+
+
+
+
+
+// zod would write a parser as text for each schema and evaluate it: most are used once, and a program that holds production
+// credentials has no business with code made at run time.
+core/* config */.$W({ jitless: true });
+/** One run of the bundle. @returns the exit code. */
+async function run(surroundings) {
+    const { argv, env, streams, signal } = surroundings;
+    const answer = (0,help/* answerTo */.o)(argv);
+    if (answer !== undefined) {
+        streams.out(`${answer}\n`);
+        return errors/* EXIT */.dc.done;
+    }
+    const host = await chooseHost(argv, env, streams);
+    let config;
+    try {
+        config = readConfig(argv, host);
+        return await promoteAndPublish(config, host, surroundings);
+    }
+    catch (thrown) {
+        return report(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal);
+    }
+}
 /** Forgejo and Gitea set GITHUB_ACTIONS too; the Task sets result paths. */
 function hostKind(env) {
     if (env.GITHUB_ACTIONS === 'true')
@@ -29654,33 +29945,6 @@ async function chooseHost(argv, env, streams) {
     if (kind === 'github')
         return createStepHost(env, await loadRunner(), streams);
     return kind === 'tekton' ? createTektonHost(env, streams) : createCliHost(env, streams);
-}
-
-;// CONCATENATED MODULE: ./lib/host/conduct.js
-
-
-
-
-
-
-
-
-
-// zod would write a parser as text for each schema and evaluate it: most are used once, and a program that holds production
-// credentials has no business with code made at run time.
-core/* config */.$W({ jitless: true });
-/** A run that has something to promote. @returns the exit code. */
-async function conduct(surroundings) {
-    const { argv, env, streams, signal } = surroundings;
-    const host = await chooseHost(argv, env, streams);
-    let config;
-    try {
-        config = readConfig(argv, host);
-        return await promoteAndPublish(config, host, surroundings);
-    }
-    catch (thrown) {
-        return report(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal);
-    }
 }
 function readConfig(argv, host) {
     const { env, problems } = host.inputs();
@@ -30098,93 +30362,16 @@ function isFromStorage(res, registry, digest) {
 
 /***/ }),
 
-/***/ 4596:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   $E: () => (/* binding */ contentOf),
-/* harmony export */   G7: () => (/* binding */ readPath),
-/* harmony export */   dS: () => (/* binding */ notPath),
-/* harmony export */   di: () => (/* binding */ keepStray)
-/* harmony export */ });
-/* harmony import */ var _core_content_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(1510);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
-/* harmony import */ var _yaml_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(1796);
-/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4114);
-
-
-
-
-/**
- * The content of a file where its path is wanted. CI systems hand over both, and the wrong one often is a credential:
- * it is named for what it is, and no part of it is quoted.
- */
-/** What is wrong with a value that is no path, as words that follow the name of its option. */
-function notPath(value) {
-    const kind = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value);
-    return kind && `holds ${kind}, not the path of a file`;
-}
-/**
- * Reads the file of an option. This is the one way from an option to a file.
- * @param options.quoted false: a password may stand there instead of the path, which is not repeated then.
- * @throws Error whose message follows the name of the option.
- */
-function readPath(value, readFile, { quoted = true, problem = 'cannot be read' } = {}) {
-    const wrong = notPath(value);
-    if (wrong !== undefined)
-        throw new Error(wrong);
-    try {
-        return readFile(value);
-    }
-    catch (thrown) {
-        const path = !quoted || (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .isRandom */ .oe)(value) ? '' : `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(value)} `;
-        throw new Error(`${path}${problem}: ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A)(thrown)}`);
-    }
-}
-/** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
-function contentOf(name, value) {
-    if ((0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value) === undefined)
-        return undefined;
-    const text = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .fromBase64 */ .Ey)(value.trim()) ?? value;
-    const members = name.endsWith('kubeconfig') ? ['clusters'] : ['auths', 'credHelpers', 'credsStore'];
-    try {
-        const document = (0,_yaml_js__WEBPACK_IMPORTED_MODULE_0__/* .parseYaml */ .h)(text, { repeatedKeys: true });
-        const isMap = typeof document === 'object' && document !== null;
-        return isMap && members.some((member) => member in document) ? text : undefined;
-    }
-    catch {
-        return undefined;
-    }
-}
-/** Tokens, keys and passwords by their shape, wherever they stand. */
-const SECRETS = [
-    /sha256~[\w-]{16,}/g,
-    /(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
-    /\b(?:gh[opsu]|github_pat|glpat|dckr_pat|hvs)[_.-][\w-]{16,}/g,
-    /\/\/[^/\s:@]*:([^/\s@]+)@(?!sha\d+:)/g,
-    /(?:auth|password|token|client-key-data)(?:["']\s*:\s*|:\s+)["']?([^\s"',}]{4,})/gi,
-];
-/** Keeps secret what stands in an option that is not for secrets: content in the place of a path, else what looks like a secret. */
-function keepStray(value, type, secrets) {
-    // A text in a JSON text has its quotes escaped.
-    const plain = value.replaceAll('\\', '');
-    const found = SECRETS.flatMap((pattern) => [...plain.matchAll(pattern)].map(([whole, part]) => part ?? whole));
-    const isContent = type === 'path' && (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value) !== undefined;
-    const isWhole = isContent || /PRIVATE KEY-----/.test(value) || (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .fromBase64 */ .Ey)(value.trim()) !== undefined;
-    for (const part of isWhole ? [value, ...found] : found)
-        secrets.keep(part);
-}
-
-
-/***/ }),
-
 /***/ 4394:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   helpText: () => (/* binding */ helpText)
+/* harmony export */   o: () => (/* binding */ answerTo)
 /* harmony export */ });
+/* unused harmony export helpText */
+/* harmony import */ var _version_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3411);
 /* harmony import */ var _options_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(2807);
+
 
 const WIDTH = 80;
 /** Where meanings begin. */
@@ -30213,6 +30400,14 @@ const FOOT = [
     '  image-promote --dry-run --source-registry quay.io \\',
     '    --destination-registry registry.example.com -- team/app:1.2',
 ];
+/** What `--help` and `--version` before `--` print, whatever else there is. */
+function answerTo(argv) {
+    const end = argv.indexOf('--');
+    const options = end === -1 ? argv : argv.slice(0, end);
+    if (options.some((option) => option === '--help' || option === '-h'))
+        return helpText(_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x);
+    return options.includes('--version') ? `image-promote ${_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x}` : undefined;
+}
 /** `--help` of the plain host: at most 80 columns and 70 lines. */
 function helpText(version) {
     const rows = _options_js__WEBPACK_IMPORTED_MODULE_0__/* .OPTIONS */ .lw.filter((option) => option.hosts.includes('plain'));
@@ -30268,11 +30463,16 @@ function wrap(text, width) {
 /* harmony export */   Ar: () => (/* binding */ parsePair),
 /* harmony export */   eK: () => (/* binding */ parseSet),
 /* harmony export */   eb: () => (/* binding */ parseImages),
+/* harmony export */   j8: () => (/* binding */ likeImage),
 /* harmony export */   ry: () => (/* binding */ splitList)
 /* harmony export */ });
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3940);
+/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4114);
+/* harmony import */ var _selection_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2731);
+
+
 
 
 
@@ -30302,11 +30502,14 @@ function parseImages(text, note) {
     return splitList(lines)
         .flatMap(splitBlanks)
         .flatMap((item) => {
-        const pair = parsePair(item);
-        if (typeof pair !== 'string')
-            return [pair];
-        note(item.startsWith('=') && lines.includes('\n=') ? `${pair}; a line break stands before it` : pair);
-        return [];
+        try {
+            return [parsePair(item)];
+        }
+        catch (thrown) {
+            const isBroken = item.startsWith('=') && lines.includes('\n=');
+            note(isBroken ? `${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A)(thrown)}; a line break stands before it` : (0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A)(thrown));
+            return [];
+        }
     });
 }
 function fromJson(text) {
@@ -30334,59 +30537,53 @@ function splitBlanks(item) {
     const areImages = parts.every((part) => /^[^=]+=[^=]+$/.test(part) && !(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(part) && !/=oci/.test(part));
     return areImages ? parts : [item];
 }
-/** @returns the pair (with a glob for a tag: the set), or what is wrong with it. */
+/**
+ * @returns the pair; with a glob for a tag: the set.
+ * @throws Error whose message follows the name of the option.
+ */
 function parsePair(item) {
     const parts = item.split('=').map((part) => part.trim());
     const [from = '', to] = parts;
     if (parts.length > 2)
-        return `${shown(item)} has more than one "=": write one SRC=DST per line or comma`;
-    const blank = [from, to ?? ''].find((name) => /\s/.test(name) && !(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(name));
-    if (blank !== undefined)
-        return `${shown(item)} has a blank in it: write one image per line or comma, and "=" between source and destination`;
+        throw new Error(`${shown(item)} has more than one "=": write one SRC=DST per line or comma`);
+    if ([from, to ?? ''].some((name) => /\s/.test(name) && !(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(name)))
+        throw new Error(`${shown(item)} has a blank in it: write one image per line or comma, and "=" between source and destination`);
     if (from === '' || to === '')
-        return `${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`;
+        throw new Error(`${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`);
     const [, repository, glob] = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(from) ? [] : (/^([^@]*):([\w.-]*[*?][\w.*?-]*)$/.exec(from) ?? []);
     if (repository !== undefined && glob !== undefined)
         return parseSet(repository, to, { pattern: { kind: 'glob', text: glob } });
     const source = readReference(from);
     const destination = to === undefined ? undefined : readReference(to);
-    if (typeof source === 'string')
-        return source;
-    if (typeof destination === 'string')
-        return destination;
     if (destination?.digest !== undefined)
-        return `${shown(item)}: a destination has a tag and never a digest, which the source decides: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ tag: 'TAG', ...destination, digest: undefined }))}`;
-    return complete(item, source, destination);
+        throw new Error(`${shown(item)}: a destination has a tag and never a digest, which the source decides: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ tag: 'TAG', ...destination, digest: undefined }))}`);
+    const tag = tagFor(source, destination);
+    if (tag === undefined)
+        throw new Error(untagged(item, source, destination));
+    if (!(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isTag */ .dz)(tag))
+        throw new Error(`${shown(item)}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)(tag)} is no tag: name the destination with one`);
+    const into = destination === undefined ? sameName(item, source, tag) : named(source, destination, tag);
+    return { source: sourceOf(source, into), destination: into };
 }
-/** @returns the set, or what is wrong with it. */
+/** @throws Error as `parsePair`. */
 function parseSet(from, to, select) {
     const source = readReference(from);
     const destination = to === undefined ? undefined : readReference(to);
-    if (typeof source === 'string')
-        return source;
-    if (typeof destination === 'string')
-        return destination;
     for (const [text, reference] of [
         [from, source],
         [to ?? '', destination],
     ]) {
         if (reference?.layout !== undefined)
-            return `${shown(text)}: tags are selected in registries only`;
+            throw new Error(`${shown(text)}: tags are selected in registries only`);
         if (reference?.tag !== undefined || reference?.digest !== undefined)
-            return `${shown(text)}: several tags are promoted from repository to repository: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...reference, tag: undefined, digest: undefined }))}`;
+            throw new Error(`${shown(text)}: several tags are promoted from repository to repository: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...reference, tag: undefined, digest: undefined }))}`);
     }
     return { source, destination: destination ?? { host: undefined, repository: source.repository }, select };
 }
-function complete(item, source, destination) {
-    const tag = tagFor(source, destination);
-    if (tag === undefined)
-        return untagged(item, source, destination);
-    if (!(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isTag */ .dz)(tag))
-        return `${shown(item)}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(tag)} is no tag: name the destination with one`;
-    const into = destinationOf(source, destination, tag);
-    if (typeof into === 'string')
-        return `${shown(item)}: name the destination too, because ${into}`;
-    return { source: sourceOf(source, into), destination: into };
+/** A set as if it were one image, to find what is wrong with its names. */
+function likeImage({ source, destination, select }) {
+    const tag = (0,_selection_js__WEBPACK_IMPORTED_MODULE_2__/* .describeSelection */ .e9)(select);
+    return { source: { ...source, tag }, destination: { ...destination, tag } };
 }
 /** DST's own, else SRC's. A registry without a tag means `latest`; which image of a layout is meant, something must say. */
 function tagFor(source, destination) {
@@ -30396,20 +30593,24 @@ function tagFor(source, destination) {
     const inRegistry = source.layout === undefined || (destination !== undefined && destination.layout === undefined);
     return inRegistry ? DEFAULT_TAG : undefined;
 }
-function destinationOf(source, destination, tag) {
-    if (destination?.layout !== undefined) {
-        const { repository } = destination.tag === undefined ? source : destination;
-        return { layout: destination.layout, repository, tag };
+function named(source, destination, tag) {
+    const { layout, host } = destination;
+    if (layout === undefined)
+        return { host, repository: destination.repository, tag };
+    return { layout, repository: (destination.tag === undefined ? source : destination).repository, tag };
+}
+/** SRC alone keeps the name, not the registry: that is the destination's own. */
+function sameName(item, { layout, repository }, tag) {
+    if (layout === undefined)
+        return { host: undefined, repository, tag };
+    try {
+        if (repository === '')
+            throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)(tag)} is a tag alone`);
+        return { host: undefined, repository: readReference((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .layoutName */ .UX)(repository, tag)).repository, tag };
     }
-    // SRC alone keeps the name, not the registry: that is the destination's own.
-    if (destination !== undefined)
-        return { host: destination.host, repository: destination.repository, tag };
-    if (source.layout === undefined)
-        return { host: undefined, repository: source.repository, tag };
-    if (source.repository === '')
-        return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(tag)} is a tag alone`;
-    const name = readReference((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .layoutName */ .UX)(source.repository, tag));
-    return typeof name === 'string' ? name : { host: undefined, repository: name.repository, tag };
+    catch (thrown) {
+        throw new Error(`${shown(item)}: name the destination too, because ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A)(thrown)}`);
+    }
 }
 function sourceOf(source, into) {
     if (source.tag !== undefined || source.digest !== undefined)
@@ -30427,17 +30628,17 @@ function untagged(item, source, destination) {
 }
 function readReference(text) {
     if (!(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(text) && USERINFO.test(text))
-        return `${shown(text)} holds credentials: they have options of their own`;
+        throw new Error(`${shown(text)} holds credentials: they have options of their own`);
     try {
         return (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(text) ? (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .parseLayout */ .U8)(text) : (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .parseReference */ .F2)(text);
     }
     catch (thrown) {
-        return (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown).message.replace(/\.$/, '');
+        throw new Error((0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown).message.replace(/\.$/, ''));
     }
 }
 /** `user:password@registry/…` is no reference, and the password must not end in a log. */
 function shown(text) {
-    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text.replace(USERINFO_ALL, '$1$2:***@'));
+    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)(text.replace(USERINFO_ALL, '$1$2:***@'));
 }
 
 
@@ -30449,6 +30650,7 @@ function shown(text) {
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   cG: () => (/* binding */ variableName),
 /* harmony export */   cK: () => (/* binding */ onArgv),
+/* harmony export */   id: () => (/* binding */ OPTION_BY_NAME),
 /* harmony export */   lw: () => (/* binding */ OPTIONS)
 /* harmony export */ });
 /**
@@ -30597,6 +30799,7 @@ const OPTIONS = [
     ...group('behaviour', BEHAVIOUR),
     ...group('output', OUTPUT),
 ];
+const OPTION_BY_NAME = new Map(OPTIONS.map((option) => [option.name, option]));
 /** Arguments can be read by every process of the machine. */
 function onArgv({ type, argv = true }) {
     return type !== 'secret' && argv;
@@ -30622,327 +30825,24 @@ function reasonOf(thrown) {
 /** The known name that a misspelled one most likely means; undefined when nothing is near. */
 function nearest(name, known) {
     // A third of the letters wrong is a typing error; more is another word.
-    let best;
-    let least = Math.floor(name.length / 3) + 1;
-    for (const candidate of known) {
-        const distance = editDistance(name, candidate);
-        if (distance < least) {
-            least = distance;
-            best = candidate;
-        }
-    }
-    return best;
+    const limit = Math.floor(name.length / 3);
+    const near = known.map((candidate) => ({ candidate, distance: editDistance(name, candidate) }));
+    return near.filter(({ distance }) => distance <= limit).sort((a, b) => a.distance - b.distance)[0]?.candidate;
 }
 /** Optimal string alignment: letters added, left out, replaced, and two neighbours swapped. */
 function editDistance(from, to) {
-    let older = [];
-    let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+    const rows = Array.from({ length: from.length + 1 }, (_, i) => Array.from({ length: to.length + 1 }, (_, j) => i + j));
+    const at = (i, j) => rows[i]?.[j] ?? Number.POSITIVE_INFINITY;
     for (let i = 1; i <= from.length; i += 1) {
-        const next = [i];
         for (let j = 1; j <= to.length; j += 1) {
-            const replaced = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
-            const swap = i > 1 && j > 1 && from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1];
-            const swapped = swap ? (older[j - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY;
-            next.push(Math.min(replaced, swapped, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+            const replaced = at(i - 1, j - 1) + Number(from[i - 1] !== to[j - 1]);
+            const isSwap = from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1];
+            const swapped = isSwap ? at(i - 2, j - 2) + 1 : Number.POSITIVE_INFINITY;
+            const row = rows[i];
+            row[j] = Math.min(replaced, swapped, at(i - 1, j) + 1, at(i, j - 1) + 1);
         }
-        older = row;
-        row = next;
     }
-    return row[to.length] ?? 0;
-}
-
-
-/***/ }),
-
-/***/ 2120:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-
-// EXPORTS
-__nccwpck_require__.d(__webpack_exports__, {
-  j: () => (/* binding */ likeImage),
-  B: () => (/* binding */ parseRelease)
-});
-
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var digest = __nccwpck_require__(9501);
-// EXTERNAL MODULE: ./lib/inputs/content.js
-var content = __nccwpck_require__(4596);
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var platform = __nccwpck_require__(7122);
-// EXTERNAL MODULE: ./lib/yaml.js
-var yaml = __nccwpck_require__(1796);
-// EXTERNAL MODULE: ./lib/inputs/images.js
-var inputs_images = __nccwpck_require__(7591);
-// EXTERNAL MODULE: ./lib/inputs/problems.js
-var problems = __nccwpck_require__(4114);
-// EXTERNAL MODULE: ./lib/inputs/selection.js + 1 modules
-var selection = __nccwpck_require__(2731);
-;// CONCATENATED MODULE: ./lib/inputs/image-list.js
-
-
-
-
-
-
-
-
-
-/** More images than any cluster has image streams; bounds what one file can make of the memory. */
-const MOST_ENTRIES = 10_000;
-/** Problems beyond these are of the same kind. */
-const MOST_PROBLEMS = 20;
-/** Built with the first entry: most runs have no list. */
-const entrySchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
-    source: schemas/* string */.YjP().min(1),
-    destination: schemas/* string */.YjP().min(1).optional(),
-    tags: selection/* selectionSchema */.UE.optional(),
-    platforms: schemas/* array */.YOg(schemas/* string */.YjP()).min(1).optional(),
-    'expect-current': schemas/* string */.YjP()
-        .refine((text) => text === 'absent' || (0,digest/* isDigest */.Bc)(text), 'is neither a digest nor absent')
-        .optional(),
-}));
-/**
- * The file of `image-list`: `- source:`, `destination:`, `tags:`, `platforms:`, `expect-current:`.
- * @param note is told what is wrong with an entry; the others are still read.
- */
-function parseImageList(text, note) {
-    let problems = 0;
-    const say = (problem) => {
-        problems += 1;
-        if (problems <= MOST_PROBLEMS)
-            note(problem);
-        if (problems === MOST_PROBLEMS + 1)
-            note('and more');
-    };
-    const list = attempt(() => (0,yaml/* parseYaml */.h)(text), say);
-    if (list === undefined)
-        return [];
-    if (!Array.isArray(list) || list.length === 0 || list.length > MOST_ENTRIES) {
-        say(`is no list of 1 to ${MOST_ENTRIES} images: begin each with "- source:"`);
-        return [];
-    }
-    return list.flatMap((entry, index) => {
-        const read = readEntry(entry);
-        if (typeof read !== 'string')
-            return [read];
-        say(`entry ${index + 1}${nameOf(entry)}: ${read}`);
-        return [];
-    });
-}
-function readEntry(entry) {
-    const parsed = entrySchema.safeParse(entry);
-    if (!parsed.success)
-        return describe(parsed.error);
-    const { source, destination, tags, 'expect-current': expectCurrent } = parsed.data;
-    const platforms = readPlatforms(parsed.data.platforms);
-    if (typeof platforms === 'string')
-        return platforms;
-    if (tags !== undefined && expectCurrent !== undefined)
-        return 'expect-current is for one tag, not for a selection';
-    const comma = [source, destination].find((text) => text !== undefined && /[=,\s]/.test(text) && !/^oci/.test(text));
-    if (comma !== undefined)
-        return `${(0,core_text/* quote */.hD)(comma)} is not one image`;
-    const image = tags === undefined
-        ? (0,inputs_images/* parsePair */.Ar)(destination === undefined ? source : `${source}=${destination}`)
-        : (0,inputs_images/* parseSet */.eK)(source, destination, tags);
-    if (typeof image === 'string')
-        return image;
-    return {
-        ...image,
-        ...(platforms === undefined ? {} : { platforms }),
-        ...(expectCurrent === undefined ? {} : { expectCurrent: expectCurrent }),
-    };
-}
-function readPlatforms(list) {
-    try {
-        return list?.map(platform/* parsePlatform */.FL);
-    }
-    catch (thrown) {
-        return (0,errors/* asPromoteError */.XO)(thrown).message;
-    }
-}
-/** The first thing that is wrong, as zod found it; what the file says is quoted nowhere but by name. */
-function describe({ issues: [issue] }) {
-    if (issue?.code === 'unrecognized_keys')
-        return `${issue.keys.map((key) => (0,core_text/* quote */.hD)(key)).join(', ')} is no member of an entry`;
-    const where = issue?.path.join('.') ?? '';
-    return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`;
-}
-function nameOf(entry) {
-    const source = entry?.source;
-    return typeof source === 'string' ? ` (${(0,core_text/* quote */.hD)(source)})` : '';
-}
-function attempt(read, say) {
-    try {
-        return read() ?? [];
-    }
-    catch (thrown) {
-        return say((0,problems/* reasonOf */.A)(thrown));
-    }
-}
-
-// EXTERNAL MODULE: ./lib/oci/reference.js
-var oci_reference = __nccwpck_require__(3940);
-;// CONCATENATED MODULE: ./lib/inputs/rollback-file.js
-
-
-
-/** What is needed of `image-promote/report/v1`; members that later versions add do no harm. */
-const reportSchema = schemas/* lazy */.RZV(() => schemas/* looseObject */._H3({
-    schema: schemas/* literal */.euz('image-promote/report/v1'),
-    dryRun: schemas/* boolean */.zMY(),
-    status: schemas/* string */.YjP(),
-    images: schemas/* array */.YOg(schemas/* looseObject */._H3({
-        destination: schemas/* string */.YjP(),
-        target: schemas/* string */.YjP(),
-        tag: schemas/* string */.YjP(),
-        digest: schemas/* string */.YjP().refine(digest/* isDigest */.Bc).nullable(),
-        sourceDigest: schemas/* string */.YjP().refine(digest/* isDigest */.Bc).nullish(),
-        previousDigest: schemas/* union */.KCZ([schemas/* literal */.euz('unknown'), schemas/* string */.YjP().refine(digest/* isDigest */.Bc)]).nullable(),
-        status: schemas/* string */.YjP(),
-    })),
-}));
-/**
- * What a report says can be undone: rows whose tag has another digest than before.
- * @throws Error whose message goes on a sentence: "is not a report of image-promote: …".
- */
-function readRollback(text) {
-    const parsed = reportSchema.safeParse(parseJson(text));
-    if (!parsed.success) {
-        const [issue] = parsed.error.issues;
-        throw new Error(`is not a report of image-promote: ${issue?.path.join('.') || 'the document'}: ${issue?.message ?? ''}`);
-    }
-    const { dryRun, status, images } = parsed.data;
-    if (dryRun)
-        throw new Error('is the report of a dry run, which has changed nothing');
-    const undone = images.flatMap((row) => {
-        // A failed row has a digest when its tag has moved all the same; that of an unknown one may have.
-        const moved = ['promoted', 'failed', 'unknown', ...(status === 'moving' ? ['planned'] : [])].includes(row.status);
-        const promoted = row.digest ?? (row.status === 'unknown' ? row.sourceDigest : null) ?? null;
-        if (!moved || promoted === null || promoted === row.previousDigest)
-            return [];
-        const reference = (0,oci_reference/* parseReference */.F2)(row.destination);
-        if (reference.tag !== row.tag)
-            throw new Error(`is damaged: ${row.destination} does not have the tag ${row.tag}`);
-        const destination = { ...reference, tag: row.tag };
-        const { target, previousDigest: previous } = row;
-        return [{ destination, target, promoted, previous }];
-    });
-    if (undone.length === 0)
-        throw new Error('has no tag that was moved: there is nothing to put back');
-    return undone;
-}
-function parseJson(text) {
-    try {
-        return JSON.parse(text);
-    }
-    catch {
-        throw new Error('is not JSON');
-    }
-}
-
-// EXTERNAL MODULE: ./lib/inputs/shard.js
-var inputs_shard = __nccwpck_require__(5285);
-;// CONCATENATED MODULE: ./lib/inputs/release.js
-
-
-
-
-
-
-
-
-
-/** What is promoted, and on which conditions. */
-function parseRelease(inputs) {
-    const { text, flag, say, spell } = inputs;
-    const lines = linesOf(inputs);
-    const sets = lines.filter((line) => 'select' in line);
-    const release = {
-        images: expecting(lines.filter((line) => !('select' in line)), sets, inputs),
-        sets,
-        overwrite: text('overwrite'),
-        atomic: flag('atomic'),
-        failFast: flag('fail-fast'),
-        shard: shardOf(inputs),
-        annotate: flag('annotate'),
-        rollback: fromFile(inputs, 'rollback', readRollback),
-    };
-    if (sets.length > 0 && text('additional-tags') !== undefined)
-        say('additional-tags', `go with images that are named one by one, not with ${(0,core_text/* quote */.hD)((0,selection/* describeSelection */.e9)(sets[0]?.select ?? {}))}`);
-    if (release.atomic && text('shard') !== undefined)
-        say('shard', `is excluded by ${spell('atomic')}: the parts of a list know nothing of each other`);
-    if (release.atomic && text('report') === undefined)
-        say('atomic', `needs ${spell('report')}, which keeps the digests that the tags had before`);
-    return release;
-}
-/** A set as if it were one image, to find what is wrong with its names. */
-function likeImage({ source, destination, select }) {
-    const tag = (0,selection/* describeSelection */.e9)(select);
-    return { source: { ...source, tag }, destination: { ...destination, tag } };
-}
-const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'];
-function linesOf(inputs) {
-    const { text, flag, say, spell } = inputs;
-    if (text('rollback') !== undefined) {
-        for (const name of EXCLUDED)
-            if (text(name) !== undefined)
-                say(name, `is excluded by ${spell('rollback')}, whose report names the tags`);
-        for (const name of ['atomic', 'annotate'])
-            if (flag(name))
-                say(name, `is excluded by ${spell('rollback')}`);
-        return [];
-    }
-    const given = text('images') ?? '';
-    const listed = fromFile(inputs, 'image-list', (file) => parseImageList(file, (problem) => say('image-list', problem)));
-    const named = (0,inputs_images/* parseImages */.eb)(given, (problem) => say('images', problem));
-    if (named.length === 0 && text('image-list') === undefined && isEmpty(given))
-        say('images', 'names no image: write SRC or SRC=DST, as in dev/app:1.2=prod/app:1.2');
-    return [...named, ...(listed ?? [])];
-}
-function isEmpty(list) {
-    return list.split(/[\r\n]+/).every((line) => /^[\s,]*(?:#.*)?$/.test(line));
-}
-function expecting(images, sets, { text, say }) {
-    const expected = text('expect-current');
-    if (expected === undefined)
-        return [...images];
-    if (expected !== 'absent' && !(0,digest/* isDigest */.Bc)(expected))
-        say('expect-current', `${(0,core_text/* quote */.hD)(expected)} is neither a digest, sha256:…, nor absent`);
-    else if (images.length !== 1 || sets.length > 0)
-        say('expect-current', 'goes with one image; in image-list each entry may have its own');
-    else if (text('additional-tags') !== undefined)
-        say('expect-current', 'goes with one tag: promote the additional tags by themselves');
-    return images.map((image) => ({ ...image, expectCurrent: expected }));
-}
-function shardOf({ text, say }) {
-    const given = text('shard');
-    const shard = given === undefined ? undefined : (0,inputs_shard/* parseShard */.u)(given);
-    if (shard === undefined || !('wrong' in shard))
-        return shard;
-    say('shard', shard.wrong);
-    return undefined;
-}
-function fromFile({ text: given, say, readFile }, name, read) {
-    const path = given(name);
-    if (path === undefined)
-        return undefined;
-    let text;
-    try {
-        text = (0,content/* readPath */.G7)(path, readFile);
-        return read(text);
-    }
-    catch (thrown) {
-        say(name, `${text === undefined ? '' : `${(0,core_text/* quote */.hD)(path)}: `}${(0,problems/* reasonOf */.A)(thrown)}`);
-        return undefined;
-    }
+    return at(from.length, to.length);
 }
 
 
@@ -31127,13 +31027,13 @@ function matchRegex(pattern, tags) {
 
 
 const MOST_SHARDS = 256;
-/** `3/8`. */
+/** `3/8`. @throws Error whose message follows the name of the option. */
 function parseShard(text) {
     const [, index, of] = /^(\d{1,3})\/(\d{1,3})$/.exec(text) ?? [];
     const shard = { index: Number(index), of: Number(of) };
     if (index !== undefined && shard.index >= 1 && shard.index <= shard.of && shard.of <= MOST_SHARDS)
         return shard;
-    return { wrong: `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}` };
+    throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}`);
 }
 /**
  * Each name belongs to one shard, whatever else is on the list: runners that see different lists (a tag was pushed in
@@ -34253,8 +34153,8 @@ function createTurns(most) {
     };
 }
 
-// EXTERNAL MODULE: ./lib/inputs/release.js + 2 modules
-var release = __nccwpck_require__(2120);
+// EXTERNAL MODULE: ./lib/inputs/images.js
+var inputs_images = __nccwpck_require__(7591);
 // EXTERNAL MODULE: ./lib/inputs/selection.js + 1 modules
 var selection = __nccwpck_require__(2731);
 // EXTERNAL MODULE: ./lib/inputs/shard.js
@@ -34297,7 +34197,7 @@ async function expandSet(set, source) {
         }));
     }
     catch (thrown) {
-        return [{ pair: (0,release/* likeImage */.j)(set), error: (0,errors/* asPromoteError */.XO)(thrown, 'source') }];
+        return [{ pair: (0,inputs_images/* likeImage */.j8)(set), error: (0,errors/* asPromoteError */.XO)(thrown, 'source') }];
     }
 }
 /** OpenShift: from the one read that answers for their digests too. Elsewhere one listing. */
@@ -53653,74 +53553,23 @@ function constantCatch(value) {
 /******/ 
 /************************************************************************/
 var __webpack_exports__ = {};
-
-// EXTERNAL MODULE: external "node:events"
-var external_node_events_ = __nccwpck_require__(8474);
-// EXTERNAL MODULE: external "node:fs"
-var external_node_fs_ = __nccwpck_require__(3024);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/version.js
-var version = __nccwpck_require__(3411);
-;// CONCATENATED MODULE: ./lib/host/run.js
-
-
-/** One run of the bundle, of which a question needs next to nothing. @returns the exit code. */
-async function run(surroundings) {
-    const { argv, streams } = surroundings;
-    const question = questionIn(argv);
-    if (question === undefined) {
-        const { conduct } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5444));
-        return conduct(surroundings);
-    }
-    streams.out(`${question === 'help' ? await help() : versionText()}\n`);
-    return errors/* EXIT */.dc.done;
-}
-/** `--help` and `--version` before `--`, whatever else there is. */
-function questionIn(argv) {
-    const end = argv.indexOf('--');
-    const options = end === -1 ? argv : argv.slice(0, end);
-    if (options.some((option) => option === '--help' || option === '-h'))
-        return 'help';
-    return options.includes('--version') ? 'version' : undefined;
-}
-function versionText() {
-    return `image-promote ${version/* VERSION */.x}`;
-}
-async function help() {
-    const { helpText } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 4394));
-    return helpText(version/* VERSION */.x);
-}
-
-;// CONCATENATED MODULE: ./lib/index.js
-
+/* harmony import */ var node_events__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8474);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
+/* harmony import */ var _inputs_help_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4394);
 
 
 
 /** `npm` and `npx` pass on a signal that the terminal has sent to their child as well: that is one Ctrl-C, not two. */
 const SAME_SIGNAL = 200;
-/**
- * Without `process.stdout`: making that stream takes longer than everything else here that `--version` needs.
- * @returns false when the bytes did not go; the stream waits for a slow reader, and does not mind one that has gone.
- */
-function tellVersion() {
-    try {
-        (0,external_node_fs_.writeSync)(1, `${versionText()}\n`);
-        return true;
-    }
-    catch {
-        return false;
-    }
-}
 /** Aborted with the name of the first signal, or with the error that nobody caught. */
 function watchProcess() {
     const controller = new AbortController();
     // Each transfer and each wait listens; that is no leak, and the warning would be the only foreign line on stderr.
-    (0,external_node_events_.setMaxListeners)(0, controller.signal);
+    (0,node_events__WEBPACK_IMPORTED_MODULE_0__.setMaxListeners)(0, controller.signal);
     let stoppedAt = 0;
     for (const [name, code] of [
-        ['SIGINT', errors/* EXIT */.dc.interrupted],
-        ['SIGTERM', errors/* EXIT */.dc.terminated],
+        ['SIGINT', _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.interrupted],
+        ['SIGTERM', _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.terminated],
     ]) {
         process.on(name, () => {
             if (!controller.signal.aborted) {
@@ -53741,8 +53590,15 @@ function watchProcess() {
     }
     return controller.signal;
 }
-function start(argv) {
-    run({
+async function main(argv) {
+    const signal = watchProcess();
+    const answer = (0,_inputs_help_js__WEBPACK_IMPORTED_MODULE_2__/* .answerTo */ .o)(argv);
+    if (answer !== undefined) {
+        process.stdout.write(`${answer}\n`);
+        return _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.done;
+    }
+    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 6727));
+    return run({
         argv,
         env: process.env,
         streams: {
@@ -53750,16 +53606,14 @@ function start(argv) {
             err: (text) => process.stderr.write(text),
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
-        signal: watchProcess(),
+        signal,
         loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3267))).promote,
-    }).then((code) => {
-        process.exitCode = code;
-    }, (error) => {
-        process.exitCode = errors/* EXIT */.dc.failed;
-        process.stderr.write(`error: ${error.message}\n`);
     });
 }
-const argv = process.argv.slice(2);
-if (questionIn(argv) !== 'version' || !tellVersion())
-    start(argv);
+main(process.argv.slice(2)).then((code) => {
+    process.exitCode = code;
+}, (error) => {
+    process.exitCode = _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.failed;
+    process.stderr.write(`error: ${error.message}\n`);
+});
 

@@ -1,13 +1,14 @@
 import type { Context } from './context.ts'
 import { holdable } from './copy/atomic.ts'
 import { keptTags } from './copy/attached-tags.ts'
-import { execute, startBytes } from './copy/execute.ts'
+import { type Copy, execute, startBytes } from './copy/execute.ts'
 import { discover, type Graph } from './copy/graph.ts'
 import { checkGuard } from './copy/guards.ts'
+import { createLine, smallAtOnce } from './copy/permits.ts'
 import { isUnchanged, makePlan, plannedSteps, plannedTags } from './copy/plan.ts'
 import { shareOut } from './copy/sharing.ts'
 import { findTags, type Survey, survey } from './copy/survey.ts'
-import { createTurns } from './copy/turns.ts'
+import { createDeferred, ignoreUnhandled } from './core/deferred.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
 import { expand } from './expand.ts'
 import type { Host } from './host/host.ts'
@@ -17,7 +18,7 @@ import type { Digest } from './oci/digest.ts'
 import type { Manifest } from './oci/manifest.ts'
 import type { Reference } from './oci/reference.ts'
 import type { Cluster } from './openshift/cluster.ts'
-import type { Report, Row } from './report/model.ts'
+import type { Attached, Report, Row } from './report/model.ts'
 import { makeReport } from './report/report.ts'
 import { namesOf } from './rows.ts'
 import type { Repository, Side } from './side.ts'
@@ -38,7 +39,6 @@ import {
   type Place,
   type Run,
   type Work,
-  whenAsked,
 } from './work.ts'
 
 /** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
@@ -82,8 +82,8 @@ async function promoteAll(run: Run, started: number, signal: Holdable): Promise<
     else if (!config.dryRun) {
       // A destination has its tags once it has its images: it does not wait for another one.
       const perDestination = destinations.map((to) => works.filter(({ destination }) => destination === to))
-      const copy = copier(run)
-      await Promise.all(perDestination.map((own) => copyAndTag(own, copy, run)))
+      startCopies(run)
+      await Promise.all(perDestination.map((own) => copyAndTag(own, run)))
     }
     if (config.annotate && !config.dryRun) await annotateStreams(works, run)
   } finally {
@@ -105,13 +105,11 @@ async function listWorks(source: Promise<Side>, destinations: readonly Destinati
 }
 
 /** resolve, discover: under way at once, whatever the destinations do; but for the children of an index, which see `near`. */
-function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graphs, held, platforms }: Run): Image {
-  const source = side
-    .then((opened) => opened.repository(pair.source))
-    .then((from) => ({ ...from, store: platforms.watch(from.store) }))
+function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graphs, held }: Run): Image {
+  const source = side.then((opened) => opened.repository(pair.source))
   const wanted = { ...config, platforms: pair.platforms ?? config.platforms }
   const begin = async (from: Repository) => ({ from, root: await shared.permits(() => resolve(pair, from)) })
-  const resolved = whenAsked(source.then(begin))
+  const resolved = ignoreUnhandled(source.then(begin))
   const look = async (near: Promise<Place | undefined>): Promise<Graph> => {
     const { from, root } = await resolved
     const { digest } = root.descriptor
@@ -127,13 +125,13 @@ function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graph
   let graph: Promise<Graph> | undefined
   return {
     pair,
-    source: whenAsked(source),
-    graph: (near) => (graph ??= whenAsked(look(near))),
+    source: ignoreUnhandled(source),
+    graph: (near) => (graph ??= ignoreUnhandled(look(near))),
   }
 }
 
 function unreadable(pair: ImagePair, error: PromoteError): Image {
-  const source = whenAsked(Promise.reject(error))
+  const source = ignoreUnhandled(Promise.reject(error))
   return { pair, source, graph: () => source }
 }
 
@@ -142,17 +140,14 @@ async function prepare(work: Work, run: Run): Promise<void> {
   const { config, shared } = run
   const { image } = work
   const source = image.source.then((from) => (work.from = from))
-  let isNew: () => void = () => undefined
-  const nowhere = new Promise<undefined>((resolve) => {
-    isNew = () => resolve(undefined)
-  })
+  const nowhere = createDeferred<undefined>()
   // Nothing is created for an image that the source turns out not to have.
   const beforeNew = () => {
-    isNew()
+    nowhere.resolve(undefined)
     return read
   }
   const opening = openDestination(work, run, beforeNew)
-  const near = Promise.race([opening, nowhere]).catch(() => undefined)
+  const near = Promise.race([opening, nowhere.promise]).catch(() => undefined)
   const read = Promise.all([image.graph(near), source])
   const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target)
   const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits)
@@ -185,7 +180,7 @@ async function bothSides<S, D>(source: Promise<S>, destination: Promise<D>, targ
   const name = target === 'destination' ? target : `destination ${target}`
   const message = `${error.message} And the ${name}: ${other.message}`
   const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ')
-  throw new PromoteError(error.code, message, { ...error, cause: error.cause, hint: hint === '' ? undefined : hint })
+  throw error.with({ message, hint: hint === '' ? undefined : hint })
 }
 
 /**
@@ -277,8 +272,8 @@ function announceAll(run: Run): void {
   }
 }
 
-async function copyAndTag(works: readonly Work[], copy: Copier, run: Run): Promise<void> {
-  await each(works, run, copy)
+async function copyAndTag(works: readonly Work[], run: Run): Promise<void> {
+  await each(works, run, copied)
   await tagEach(works, run)
   await each(works, run, (work) => finish(work, run))
 }
@@ -286,7 +281,8 @@ async function copyAndTag(works: readonly Work[], copy: Copier, run: Run): Promi
 /** All images everywhere before the first tag anywhere; what fails before that has changed no tag. */
 async function copyThenTagAll(run: Run, started: number, { hold, release }: Holdable): Promise<void> {
   const { works } = run
-  await each(works, run, copier(run))
+  startCopies(run)
+  await each(works, run, copied)
   hold()
   try {
     await tagAll(works, run, started)
@@ -296,28 +292,39 @@ async function copyThenTagAll(run: Run, started: number, { hold, release }: Hold
   }
 }
 
-type Copier = (work: Work) => Promise<void>
-
 /**
- * An image goes to all of its destinations in one turn: what they all need is read once. So does an image of several tags:
- * what a later turn found there already would not be what was planned.
+ * Copies each image to all its destinations, and so many images at once, in the order of the list. An image of several tags is
+ * one image: a later copy would find blobs that its plan did not expect there.
  */
-function copier({ works, shared }: Run): Copier {
-  const turns = createTurns(shared.width)
-  const users = new Map<Digest | undefined, number>()
-  for (const work of going(works)) users.set(digestOf(work), (users.get(digestOf(work)) ?? 0) + 1)
-  return async (work) => {
-    const digest = digestOf(work)
-    work.attached = await turns(digest, users.get(digest) ?? 1, () => {
-      const [plan, job] = jobOf(work)
-      work.moved = startBytes(plan)
-      return execute(plan, job, shared, work.moved)
+function startCopies({ config, shared, works }: Run): void {
+  const line = createLine(smallAtOnce(config.jobs))
+  const images = new Map<Digest | undefined, Work[]>()
+  for (const work of going(works)) {
+    const digest = work.plan?.graph.root.descriptor.digest
+    images.set(digest, [...(images.get(digest) ?? []), work])
+  }
+  for (const image of images.values()) {
+    const begun = createDeferred<Promise<readonly Attached[]>[]>()
+    void line(async () => {
+      const copies = image.map(copyOf)
+      const running = execute(copies, shared)
+      begun.resolve(running)
+      await Promise.allSettled(running)
     })
+    for (const [index, work] of image.entries())
+      work.copied = ignoreUnhandled(begun.promise.then((running) => running[index]))
   }
 }
 
-function digestOf({ plan }: Work): Digest | undefined {
-  return plan?.graph.root.descriptor.digest
+function copyOf(work: Work): Copy {
+  const [plan, job] = jobOf(work)
+  const bytes = startBytes(plan)
+  work.moved = bytes
+  return { plan, job, bytes }
+}
+
+async function copied(work: Work): Promise<void> {
+  work.attached = (await work.copied) ?? []
 }
 
 /** An archive gets its name when everything is in it: without that nothing was written to it. */

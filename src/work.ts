@@ -1,16 +1,16 @@
 import type { Context } from './context.ts'
 import type { Held } from './copy/budget.ts'
 import type { Job, Shared } from './copy/execute.ts'
-import { createFanout } from './copy/fanout.ts'
 import type { Graph } from './copy/graph.ts'
-import { createPermits, smallAtOnce } from './copy/permits.ts'
+import { createPermits } from './copy/permits.ts'
 import type { Plan } from './copy/plan.ts'
-import { createPlatforms } from './copy/platforms.ts'
+import { Platforms } from './copy/platforms.ts'
 import type { Survey } from './copy/survey.ts'
+import { ignoreUnhandled } from './core/deferred.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
 import type { Host } from './host/host.ts'
 import type { Config, ImagePair, SideConfig } from './inputs/config.ts'
-import type { PlannedImage, Rights, Row } from './report/model.ts'
+import type { Attached, PlannedImage, Rights, Row } from './report/model.ts'
 import { type Progress, rowsOf } from './rows.ts'
 import { openSide, type Repository, type Side } from './side.ts'
 
@@ -32,6 +32,8 @@ export type Work = Progress & {
   readonly number: number
   readonly image: Image
   readonly destination: Destination
+  /** Ends when everything but the tags is at the destination. */
+  copied?: Promise<readonly Attached[] | undefined>
   /** Dry runs at a cluster. */
   rights?: Rights
   /** Set once nothing more will happen to it. */
@@ -47,8 +49,6 @@ export type Run = Readonly<{
   /** What was discovered, by source, digest and platforms. */
   graphs: Map<string, Promise<Graph>>
   held: Held
-  /** Of single images, from the configs that have passed by. */
-  platforms: ReturnType<typeof createPlatforms>
   /** Dry runs: what would be done. */
   plans: PlannedImage[]
   /** The first failure; with fail-fast nothing begins after it. */
@@ -62,10 +62,8 @@ export function createRun(config: Config, host: Host, context: Context): Run {
   const check = () => {
     if (config.failFast && halted.by !== undefined) throw abandoned('not begun', halted.by)
   }
-  const fanout = createFanout(permits)
-  const width = smallAtOnce(config.jobs)
-  const shared = { context, permits, width, fanout, retries: config.retries, homes: new Map(), emit, check }
-  const platforms = createPlatforms()
+  const platforms = new Platforms()
+  const shared = { context, permits, retries: config.retries, homes: new Map(), platforms, emit, check }
   return {
     config,
     host,
@@ -74,18 +72,17 @@ export function createRun(config: Config, host: Host, context: Context): Run {
     works: [],
     graphs: new Map(),
     held: { bytes: 0, links: 0 },
-    platforms,
     plans: [],
     halted,
   }
 }
 
-export function createWork(image: Image, destination: Destination, { config, context, works, platforms }: Run): Work {
+export function createWork(image: Image, destination: Destination, { config, context, shared, works }: Run): Work {
   const { pair } = image
   const tags = [...new Set([pair.destination.tag, ...config.additionalTags])]
   const progress = { pair, tags, target: destination.config.name, began: context.now() }
   const ended = { written: new Set<string>(), unconfirmed: new Set<string>() }
-  return { ...progress, ...ended, platforms, number: works.length, image, destination }
+  return { ...progress, ...ended, platforms: shared.platforms, number: works.length, image, destination }
 }
 
 /** All that have something left to do, side by side; a failure stays with its image and its destination. */
@@ -116,7 +113,7 @@ export function abandoned(what: string, because: PromoteError): PromoteError {
 }
 
 export function atTarget(error: PromoteError, target: string): PromoteError {
-  return new PromoteError(error.code, error.message, { ...error, cause: error.cause, target })
+  return error.with({ target })
 }
 
 /** Makes the rows of an image and tells them, once. */
@@ -143,7 +140,7 @@ export function mountable(from: Repository, to: Repository): string | undefined 
 export function logIn(side: SideConfig, { config, host, context, shared }: Run): Promise<Side> {
   const onRetry = (what: string, reason: string, wait: number, attempt: number) =>
     shared.emit({ event: 'retry', image: null, what, reason, wait, attempt })
-  return whenAsked(
+  return ignoreUnhandled(
     openSide(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
       const { cluster, api } = opened
       const login = { side: side.side, target: side.name, user: cluster?.user ?? null, registry: api ?? '' }
@@ -155,10 +152,4 @@ export function logIn(side: SideConfig, { config, host, context, shared }: Run):
 
 export async function logOut(sides: readonly Promise<Side>[]): Promise<void> {
   await Promise.all(sides.map((side) => side.then((opened) => opened.close()).catch(() => undefined)))
-}
-
-/** Whoever needs it sees its failure; that nobody has needed it yet ends no process. */
-export function whenAsked<T>(work: Promise<T>): Promise<T> {
-  work.catch(() => undefined)
-  return work
 }

@@ -1,33 +1,33 @@
 import type { Context } from '../context.ts'
+import { ignoreUnhandled } from '../core/deferred.ts'
 import { PromoteError } from '../errors.ts'
 import { isForeign, type Manifest } from '../oci/manifest.ts'
 import type { Attached, Bytes, Event } from '../report/model.ts'
-import type { Begun, Source, Target } from '../store/store.ts'
+import type { Source, Target } from '../store/store.ts'
 import { attachedThere, keptTags, type TagDecision, writeTag } from './attached-tags.ts'
+import type { ReadAhead } from './broadcast.ts'
 import { confirm, type TagState } from './confirm.ts'
-import type { Fanout, Seat } from './fanout.ts'
+import { createDelivery, type Delivery, deliver, type Outcome, send } from './deliver.ts'
 import { refusedForeign } from './foreign-refusal.ts'
 import type { Key, Node } from './graph.ts'
 import type { Permits } from './permits.ts'
 import type { Plan, Step } from './plan.ts'
+import type { Platforms } from './platforms.ts'
 import { updateReferrersIndexes } from './referrers-index.ts'
 import { refusedSparse } from './sparse.ts'
-import { transfer } from './transfer.ts'
 
 /** What all images of a run share. */
 export type Shared = Readonly<{
   context: Context
   permits: Permits
-  /** Most small blobs at once. */
-  width: number
-  /** Where the destinations that need the same blob find each other. */
-  fanout: Fanout
   retries: number
   /** `registry digest` → the repository that has the blob, once it is there: later images mount it from there. */
   homes: Map<string, Promise<string>>
+  platforms: Platforms
   emit: (event: Event) => void
   /** Throws when nothing new of this image may begin at this destination. */
   check?: () => void
+  readAhead?: ReadAhead
 }>
 
 /** One image on its way to one repository. */
@@ -42,15 +42,13 @@ export type Job = Readonly<{
   mountFrom: string | undefined
 }>
 
+/** What one destination gets of an image. `bytes` counts what moves, also of an image that fails. */
+export type Copy = Readonly<{ plan: Plan; job: Job; bytes: Counter }>
+
 /** How often a manifest is put again whose blobs the registry says it misses. */
 const MISSING_ROUNDS = 3
 /** Milliseconds, doubled each round: 7 s in all. */
 const MISSING_WAIT = 1000
-
-type Outcome = 'present' | 'mounted' | 'copied'
-
-/** A blob on its way: what the destination says of it first, and how it ends. */
-type Flight = Readonly<{ answer: Promise<Outcome | 'absent'>; outcome: Promise<Outcome> }>
 
 /** What has moved; `execute` counts in it, so that a failed image, too, says what it has sent. */
 export type Counter = { -readonly [K in keyof Bytes]: Bytes[K] }
@@ -60,52 +58,93 @@ export function startBytes({ bytes: { total, present } }: Plan): Counter {
 }
 
 /**
- * Everything but the tags: blobs, manifests by digest, attachments with theirs. What is to reach several destinations in one
- * reading is started in one turn of the event loop: seats are taken at once.
- * @param bytes counts what moves.
- * @returns what is attached to the image at the destination now.
+ * Brings one image to all its destinations, everything but the tags: blobs, manifests by digest, attachments with their tags.
+ * A blob that several destinations need is read once.
+ * @returns for each destination what is attached to the image there, after all that was begun for it has ended.
  */
-export async function execute(
-  plan: Plan,
-  job: Job,
-  run: Shared,
-  bytes = startBytes(plan),
-): Promise<readonly Attached[]> {
+export function execute(copies: readonly Copy[], run: Shared): Promise<readonly Attached[]>[] {
+  const parts = copies.map((copy) => prepareCopy(copy, run))
+  const blobs = new Map(
+    parts.flatMap(({ deliveries }) => [...deliveries].map(([key, { node }]) => [key, node] as const)),
+  )
+  // Largest first, so that the last one to finish is a small one.
+  for (const { key } of [...blobs.values()].sort((a, b) => b.descriptor.size - a.descriptor.size))
+    deliverBlob(key, parts, run)
+  return parts.map(copyTo)
+}
+
+/** A copy, and what is found out while it runs. */
+type Part = Copy &
+  Readonly<{
+    shared: Shared
+    stop: () => void
+    /** Of the blobs that the plan does not skip. */
+    deliveries: ReadonlyMap<Key, Delivery>
+    /** Manifests, and layers that wait for the answer about their manifest: why they are there already, if they are. */
+    proofs: ReadonlyMap<Key, Promise<string | undefined>>
+  }>
+
+function prepareCopy(copy: Copy, run: Shared): Part {
+  const { plan, job } = copy
   const { shared, stop } = stoppable(run)
+  const blobs = [...plan.steps.values()].filter(({ node, do: what }) => node.kind === 'blob' && what !== 'skip')
+  const deliveries = new Map(blobs.map(({ node }) => [node.key, createDelivery(node, job, shared)]))
+  return { ...copy, shared, stop, deliveries, proofs: askForImages(plan, job, deliveries, shared) }
+}
+
+/**
+ * Destinations that need the blob in any case do not wait for those that first ask for its manifest: in an index, these could
+ * wait for each other's configs in a circle.
+ */
+function deliverBlob(key: Key, parts: readonly Part[], run: Shared): void {
+  const concerned = parts.flatMap(({ deliveries, proofs }) => {
+    const delivery = deliveries.get(key)
+    return delivery === undefined ? [] : [{ delivery, proof: proofs.get(key) }]
+  })
+  const sure = concerned.filter(({ proof }) => proof === undefined)
+  deliver(
+    sure.map(({ delivery }) => delivery),
+    run,
+  )
+  const asking = concerned.filter(({ proof }) => proof !== undefined)
+  void Promise.allSettled(asking.map(({ proof }) => proof)).then((ends) => {
+    const needed = ends.map((end) => end.status === 'fulfilled' && end.value === undefined)
+    deliver(
+      asking.flatMap(({ delivery }, index) => (needed[index] ? [delivery] : [])),
+      run,
+    )
+  })
+}
+
+async function copyTo(part: Part): Promise<readonly Attached[]> {
+  const { plan, job, bytes, shared, stop } = part
   const running = new Map<Key, Promise<void>>()
   const done = stepCounter(job.image, bytes, shared)
-  const probes = createProbes(plan, job, shared)
   const decisions = new Map(plan.attachedTags)
-  const perform = async (step: Step): Promise<void> => {
-    const { node } = step
-    if (step.do === 'skip') return
-    if (node.kind === 'blob') {
-      const proof = await probes.before(node)
-      if (proof !== undefined) done(step, 'present', proof)
-      else {
-        const outcome = await probes.blob(node).outcome
-        done(step, outcome, whyOf(step, outcome))
-      }
-      return
-    }
+  const push = async (step: Step): Promise<void> => {
+    const { node, why } = step
     await Promise.all(node.needs.map((key) => running.get(key)))
     if (node.tag !== undefined) {
       const decision = await pushTagged(node, plan, job, shared)
       decisions.set(node.key, decision)
-      done(step, decision.state === 'write' ? 'copied' : 'present', decision.why)
-      return
+      return done(step, decision.state === 'write' ? 'copied' : 'present', decision.why)
     }
-    // What is attached is put in any case: that is how a registry learns to list it.
-    const proof = node.attachedTo === undefined ? probes.proofOf(node) : undefined
-    if (proof !== undefined) done(step, 'present', proof)
-    else if (isRoot(plan, node) && !plan.rootByDigest) done(step, 'copied', 'goes with its tag, last')
-    else {
-      await pushManifest(node, plan, job, shared)
-      done(step, 'copied', step.why)
-    }
+    const proof = await part.proofs.get(node.key)
+    if (proof !== undefined) return done(step, 'present', 'the registry has it')
+    if (isRoot(plan, node) && !plan.rootByDigest) return done(step, 'copied', 'goes with its tag, last')
+    await pushManifest(node, plan, job, shared)
+    done(step, 'copied', why)
   }
-  for (const step of inStartOrder(plan)) {
-    const work = perform(step).finally(() => probes.leave(step.node))
+  const bring = async (step: Step, { outcome }: Delivery): Promise<void> => {
+    const proof = await part.proofs.get(step.node.key)
+    if (proof !== undefined) return done(step, 'present', proof)
+    const end = await outcome.promise
+    done(step, end, whyOf(step, end))
+  }
+  for (const step of plan.steps.values()) {
+    if (step.do === 'skip') continue
+    const delivery = part.deliveries.get(step.node.key)
+    const work = delivery === undefined ? push(step) : bring(step, delivery)
     work.catch(stop)
     running.set(step.node.key, work)
   }
@@ -156,14 +195,6 @@ function stoppable(run: Shared): { shared: Shared; stop: () => void } {
   return { shared: { ...run, permits, check }, stop: () => (stopped = true) }
 }
 
-/** Largest blobs first, so that the last one to finish is a small one; manifests wait for what they need anyway. */
-function inStartOrder(plan: Plan): Step[] {
-  const steps = [...plan.steps.values()]
-  const blobs = steps.filter((step) => step.node.kind === 'blob')
-  blobs.sort((a, b) => b.node.descriptor.size - a.node.descriptor.size)
-  return [...blobs, ...steps.filter((step) => step.node.kind === 'manifest')]
-}
-
 /** The first failure, after everything that was under way has ended: nothing goes on behind a report. */
 export async function settle(work: readonly Promise<unknown>[]): Promise<void> {
   const results = await Promise.allSettled(work)
@@ -177,128 +208,48 @@ export function isRoot(plan: Plan, node: Node): boolean {
 }
 
 /**
- * Finding out on the way. The config of an image is asked for first; where it is there already, one question for the
- * manifest may answer for all its layers. Where it is not, nothing was asked in vain: the question began its upload.
+ * The config of an image is asked for first; where it is there already, one question for the manifest may answer for all its
+ * layers. Where it is not, the question has begun its upload.
  */
-function createProbes(plan: Plan, job: Job, shared: Shared) {
-  const blobs = new Map<Key, Flight>()
-  const owners = new Map<Key, Promise<Node | undefined>>()
-  const proofs = new Map<Key, string>()
-  const seats = new Map<Key, Seat>()
-  const blob = (node: Node): Flight => {
-    const seatOf = () => seats.get(node.key)
-    const known = blobs.get(node.key) ?? takeOff((onAbsent) => putBlob(node, job, shared, seatOf, onAbsent))
-    blobs.set(node.key, known)
-    return known
+function askForImages(
+  plan: Plan,
+  job: Job,
+  deliveries: Part['deliveries'],
+  shared: Shared,
+): Map<Key, Promise<string | undefined>> {
+  const proofs = new Map<Key, Promise<string | undefined>>()
+  const configs = new Set<Key>()
+  const ask = async ({ descriptor }: Node, { absent, outcome }: Delivery): Promise<string | undefined> => {
+    // Do not wait for the upload to finish: the first answer tells whether the config is there.
+    if ((await Promise.race([absent.promise, outcome.promise])) !== 'present') return undefined
+    if (!(await shared.permits(() => job.target.has(descriptor, 'manifest')))) return undefined
+    return `checked by the registry when it took ${descriptor.digest}`
   }
-  const probe = async (manifest: Node, config: Node): Promise<Node | undefined> => {
-    // Its first answer will do: who waits until the config is stored has three round trips with nothing on the way.
-    if ((await blob(config).answer) !== 'present') return undefined
-    if (!(await shared.permits(() => job.target.has(manifest.descriptor, 'manifest')))) return undefined
-    proofs.set(manifest.key, 'the registry has it')
-    return manifest
+  for (const { node, do: what } of plan.certain ? [] : plan.steps.values()) {
+    const config = what === 'push' ? configOf(node, deliveries) : undefined
+    if (config === undefined || proofs.has(config.node.key)) continue
+    configs.add(config.node.key)
+    const layers = node.needs.filter((key) => !configs.has(key) && !proofs.has(key) && isProvable(plan, key))
+    if (layers.length === 0) continue
+    const proof = ignoreUnhandled(ask(node, config))
+    for (const key of layers) proofs.set(key, proof)
+    // What is attached is put in any case: that is how a registry learns to list it.
+    if (node.attachedTo === undefined) proofs.set(node.key, proof)
   }
-  if (!plan.certain) {
-    for (const { node: manifest, do: what } of plan.steps.values()) {
-      const config = what === 'push' && manifest.manifest?.shape === 'image' ? configOf(plan, manifest) : undefined
-      if (config === undefined) continue
-      const layers = manifest.needs.filter((key) => key !== config.key && !owners.has(key) && isProvable(plan, key))
-      if (layers.length === 0 || owners.has(config.key)) continue
-      const proven = probe(manifest, config)
-      proven.catch(() => undefined) // whoever waits for it sees the failure
-      for (const key of layers) owners.set(key, proven)
-    }
-  }
-  for (const { node, do: what } of plan.steps.values()) {
-    if (node.kind !== 'blob' || what === 'skip') continue
-    const waits = owners.has(node.key) && !blobs.has(node.key)
-    seats.set(node.key, shared.fanout(node.descriptor, job.registry, waits ? 1 : 0))
-  }
-  return {
-    blob,
-    /** The blob is decided about, one way or the other. */
-    leave: ({ key }: Node): void => seats.get(key)?.leave(),
-    proofOf: (node: Node): string | undefined => proofs.get(node.key),
-    /** Why the blob need not be sent, once its image was asked for. */
-    async before(node: Node): Promise<string | undefined> {
-      const manifest = await owners.get(node.key)
-      return manifest === undefined ? undefined : `checked by the registry when it took ${manifest.descriptor.digest}`
-    },
-  }
-}
-
-function takeOff(send: (onAbsent: () => void) => Promise<Outcome>): Flight {
-  let onAbsent: () => void = () => undefined
-  const absent = new Promise<'absent'>((resolve) => {
-    onAbsent = () => resolve('absent')
-  })
-  const outcome = send(onAbsent)
-  const answer = Promise.race([absent, outcome])
-  answer.catch(() => undefined) // whoever waits for one of the two sees the failure
-  return { answer, outcome }
+  return proofs
 }
 
 /** Registries do not ask for layers that are elsewhere by their URLs. */
 function isProvable(plan: Plan, key: Key): boolean {
   const node = plan.graph.nodes.get(key)
-  return node !== undefined && !isForeign(node.descriptor)
+  return node?.kind === 'blob' && !isForeign(node.descriptor)
 }
 
-/** The config blob, if it has to be sent anyway. */
-function configOf(plan: Plan, manifest: Node): Node | undefined {
-  const link = manifest.manifest?.links.find((each) => each.role === 'config')
-  const step = link === undefined ? undefined : plan.steps.get(`blob ${link.descriptor.digest}`)
-  return step === undefined || step.do === 'skip' ? undefined : step.node
-}
-
-/** Sends a blob once per registry: other images of the run wait for it and mount it. */
-async function putBlob(
-  node: Node,
-  job: Job,
-  shared: Shared,
-  seatOf: () => Seat | undefined,
-  onAbsent: () => void,
-): Promise<Outcome> {
-  const key = `${job.registry} ${node.descriptor.digest}`
-  for (;;) {
-    const flight = shared.homes.get(key)
-    // Whoever waits for another image must not keep the other destinations waiting for itself.
-    if (flight !== undefined) seatOf()?.leave()
-    const home = await flight?.catch(() => undefined)
-    if (home === job.repository) return 'present'
-    if (home !== undefined) return beginAndSend(node, job, shared, { mountFrom: home, onAbsent })
-    if (shared.homes.get(key) !== flight) continue // somebody else began while we waited
-    const mine = beginAndSend(node, job, shared, { mountFrom: job.mountFrom, seat: seatOf(), onAbsent })
-    const landed = mine.then(() => job.repository)
-    landed.catch(() => undefined)
-    shared.homes.set(key, landed)
-    return mine
-  }
-}
-
-type Sending = Readonly<{ mountFrom?: string | undefined; seat?: Seat | undefined; onAbsent?: () => void }>
-
-async function beginAndSend(node: Node, job: Job, shared: Shared, sending: Sending): Promise<Outcome> {
-  const { descriptor } = node
-  const { mountFrom, seat = shared.fanout(descriptor, job.registry, 0), onAbsent } = sending
-  const share = await seat.join(shared.permits)
-  try {
-    shared.check?.()
-    const begun: Begun = await job.target.begin(descriptor, mountFrom)
-    if (begun.state !== 'open') return begun.state
-    onAbsent?.()
-    await transfer(share, job.source, begun.upload, {
-      context: shared.context,
-      retries: shared.retries,
-      onBytes: (sent) =>
-        shared.emit({ event: 'bytes', image: job.image, digest: descriptor.digest, sent, total: descriptor.size }),
-      onRetry: (reason, wait, attempt) =>
-        shared.emit({ event: 'retry', image: job.image, what: `blob ${descriptor.digest}`, reason, wait, attempt }),
-    })
-    return 'copied'
-  } finally {
-    share.leave()
-  }
+/** Of the config blob, if it has to be sent. */
+function configOf({ manifest }: Node, deliveries: Part['deliveries']): Delivery | undefined {
+  if (manifest?.shape !== 'image') return undefined
+  const link = manifest.links.find((each) => each.role === 'config')
+  return link && deliveries.get(`blob ${link.descriptor.digest}`)
 }
 
 async function pushManifest(node: Node, plan: Plan, job: Job, shared: Shared): Promise<void> {
@@ -340,7 +291,11 @@ export async function putComplete(
         `${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`,
       )
       let isLate = true
-      for (const node of missing) isLate = (await beginAndSend(node, job, shared, {})) === 'present' && isLate
+      for (const node of missing) {
+        const delivery = createDelivery(node, { ...job, mountFrom: undefined }, shared)
+        send([delivery], shared)
+        isLate = (await delivery.outcome.promise) === 'present' && isLate
+      }
       if (isLate) await shared.context.sleep(MISSING_WAIT * 2 ** (round - 1))
     }
   }

@@ -101,7 +101,7 @@ async function discoverWithin(
   options: DiscoverOptions,
   permits: Permits,
 ): Promise<Graph> {
-  await checkPlatform(source, root, options.platforms)
+  const own = await checkPlatform(source, root, options.platforms)
   const { platforms, referrers, requireSigned = false, skipMissing = false } = options
   const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing, budget) : async () => []
   const readChild = childReader(source, options, permits)
@@ -138,9 +138,9 @@ async function discoverWithin(
     return { manifest, children: children.flat(), left, attachments: await Promise.all(attached) }
   }
   const found = await explore(root, 0)
-  const graph = flatten(found, options)
+  const graph = { ...flatten(found, options), ...own }
   if (requireSigned) await checkSigned(graph, source, permits)
-  return referrers ? graph : flatten(found, options, false)
+  return referrers ? graph : { ...flatten(found, options, false), ...own }
 }
 
 /** @returns undefined for what is missing, where that may be. */
@@ -201,17 +201,21 @@ function unique(descriptors: readonly Descriptor[]): Descriptor[] {
   return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()]
 }
 
-/** A single image has no platform in its manifest; the config says it. */
+/**
+ * A single image has no platform in its manifest; the config says it.
+ * @returns its platform, if the config was read.
+ */
 async function checkPlatform(
   source: Source,
   root: Manifest,
   platforms: readonly Platform[] | undefined,
-): Promise<void> {
+): Promise<Partial<Pick<Graph, 'platforms'>>> {
   const config = root.links.find((link) => link.role === 'config')?.descriptor
-  if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > BLOB_LIMIT) return
+  if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > BLOB_LIMIT) return {}
   const actual = platformOfConfig(await readBlob(source, config))
-  if (actual !== undefined && !platforms.some((wanted) => matches(wanted, actual)))
-    throw noPlatform(platforms, [formatPlatform(actual)])
+  if (actual === undefined) return {}
+  if (!platforms.some((wanted) => matches(wanted, actual))) throw noPlatform(platforms, [formatPlatform(actual)])
+  return { platforms: [formatPlatform(actual)] }
 }
 
 function noPlatform(wanted: readonly Platform[], there: readonly string[]): PromoteError {

@@ -1,55 +1,79 @@
-import type { Context } from '../context.ts'
 import { asPromoteError, type PromoteError } from '../errors.ts'
-import type { Source, Upload } from '../store/store.ts'
-import type { Share } from './reading.ts'
-import { createTries, type RetryNotice } from './tries.ts'
+import type { Upload } from '../store/store.ts'
+import type { BlobReader } from './blob-reader.ts'
+import type { Subscriber } from './broadcast.ts'
+import type { Tries } from './tries.ts'
 
 export type TransferOptions = Readonly<{
-  context: Context
-  retries: number
+  /** Counts the tries of the upload. */
+  tries: Tries
   onBytes: (bytes: number) => void
-  onRetry: RetryNotice
 }>
 
 /**
- * One blob, source to upload session, to the end. A break on either side goes on from where it was: the feed opens the
- * source again, the upload asks its store what it has kept. Bytes that are not the digest's are fetched once more from
- * scratch; a second mismatch is the verdict.
- * @param share of the reading that brings the bytes to all destinations; a try after a break reads for this one alone.
+ * One blob, from the source to an upload session, to the end. After a break on either side it goes on from where it was: the
+ * reader opens the source again, the upload asks its store what it has kept. Bytes that do not have the digest are fetched
+ * once more from the start; a second mismatch is final.
+ * @param reader for this destination alone, once it has left the broadcast.
  */
-export async function transfer(share: Share, source: Source, upload: Upload, options: TransferOptions): Promise<void> {
-  const newTries = () => createTries(options.retries, options.context, options.onRetry)
-  const tries = newTries()
+export async function transfer(
+  subscriber: Subscriber,
+  reader: BlobReader,
+  upload: Upload,
+  options: TransferOptions,
+): Promise<void> {
+  const { tries } = options
   let mismatches = 0
   let from = 0
   let sent = 0
   let furthest = 0
   const onBytes = (bytes: number) => {
     sent += bytes
-    // Only new ground is progress: a registry that loses the session at every break would be fed for ever.
+    // Only new ground is progress: a registry that loses the session at every break would otherwise be tried without end.
     tries.progress(Math.max(0, sent - furthest))
     furthest = Math.max(furthest, sent)
     options.onBytes(bytes)
   }
-  const feed = share.feed({ source, tries: newTries, onBytes })
   try {
     while (from >= 0) {
       sent = from
-      const error = await share.turn(() => attempt(() => upload.send(from, feed.read(from))))
+      const error = await subscriber.run(() =>
+        attempt(() => upload.send(from, counted(subscriber.read(reader, from), onBytes))),
+      )
       if (error === undefined) return
-      const wrong = (feed.failure ?? error).code === 'DIGEST_MISMATCH'
-      if (wrong && mismatches > 0) throw feed.failure ?? error
+      const { failure } = reader
+      const wrong = (failure ?? error).code === 'DIGEST_MISMATCH'
+      if (wrong && mismatches > 0) throw failure ?? error
       if (wrong) mismatches += 1
-      // The source's own tries are spent inside the feed: what it gives up on is final here.
-      else if (feed.failure !== undefined) throw feed.failure
+      // The reader has used up the source's own tries.
+      else if (failure !== undefined) throw failure
       else await tries.failed(error)
-      if (wrong) feed.reset()
       from = await upload.offset(wrong)
     }
   } catch (thrown) {
     await upload.cancel()
     throw thrown
   }
+}
+
+/** Counts a piece when the next one is asked for: then the upload has taken it. */
+function counted(
+  pieces: AsyncIterableIterator<Uint8Array>,
+  onBytes: (bytes: number) => void,
+): AsyncIterableIterator<Uint8Array> {
+  let taken = 0
+  const iterator: AsyncIterableIterator<Uint8Array> = {
+    [Symbol.asyncIterator]: () => iterator,
+    next: async () => {
+      if (taken > 0) onBytes(taken)
+      taken = 0
+      const step = await pieces.next()
+      if (step.done !== true) taken = step.value.length
+      return step
+    },
+    return: async () => (await pieces.return?.()) ?? { done: true, value: undefined },
+  }
+  return iterator
 }
 
 async function attempt(send: () => Promise<void>): Promise<PromoteError | undefined> {

@@ -1,9 +1,9 @@
 import type { Context } from '../../src/context.ts'
 import { execute, type Job, putComplete, type Shared, startBytes } from '../../src/copy/execute.ts'
-import { createFanout } from '../../src/copy/fanout.ts'
 import { discover, type Graph } from '../../src/copy/graph.ts'
 import { createPermits } from '../../src/copy/permits.ts'
 import { makePlan, type Plan } from '../../src/copy/plan.ts'
+import { Platforms } from '../../src/copy/platforms.ts'
 import { findTags, survey } from '../../src/copy/survey.ts'
 import { PromoteError } from '../../src/errors.ts'
 import { parsePlatform } from '../../src/oci/platform.ts'
@@ -38,14 +38,12 @@ export function testContext(): Context & { waits: number[]; warnings: string[]; 
 
 export function testShared(over: Partial<Shared> = {}): Shared & { events: Event[] } {
   const events: Event[] = []
-  const permits = over.permits ?? createPermits(4)
   return {
     context: testContext(),
-    permits,
-    width: 4,
-    fanout: createFanout(permits),
+    permits: createPermits(4),
     retries: 3,
     homes: new Map(),
+    platforms: new Platforms(),
     emit: (event) => void events.push(event),
     events,
     ...over,
@@ -93,7 +91,7 @@ export async function copyImage(
   const repository = options.repository ?? target.name
   const job: Job = { image: 0, source, target, registry: 'memory', repository, mountFrom }
   const bytes = startBytes(plan)
-  const attached = await execute(plan, job, shared, bytes)
+  const [attached = []] = await Promise.all(execute([{ plan, job, bytes }], shared))
   for (const move of plan.tags) await putComplete(root, move, plan, job, shared)
   return { graph, plan, bytes, attached }
 }

@@ -1,11 +1,10 @@
 import { describe, expect, test } from '@jest/globals'
-import { execute, type Job, putComplete, type Shared } from '../../src/copy/execute.ts'
-import { createFanout } from '../../src/copy/fanout.ts'
+import { READ_AHEAD } from '../../src/copy/broadcast.ts'
+import { type Copy, execute, putComplete, type Shared, startBytes } from '../../src/copy/execute.ts'
 import { discover } from '../../src/copy/graph.ts'
 import { createPermits, SMALL } from '../../src/copy/permits.ts'
-import { makePlan, type Plan } from '../../src/copy/plan.ts'
+import { makePlan } from '../../src/copy/plan.ts'
 import { findTags, survey } from '../../src/copy/survey.ts'
-import { WINDOW } from '../../src/copy/tee.ts'
 import { PromoteError } from '../../src/errors.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { MEDIA_TYPE } from '../../src/oci/manifest.ts'
@@ -21,15 +20,16 @@ function threeTargets(options = {}): MemoryStore[] {
 
 type Trip = Readonly<{ source: MemoryStore; targets: readonly MemoryStore[] }>
 
-async function plansFor({ source, targets }: Trip, { permits }: Shared): Promise<[Plan, Job][]> {
+async function plansFor({ source, targets }: Trip, { permits }: Shared): Promise<Copy[]> {
   const root = await source.resolve('v1')
   const graph = await discover(source, root, { platforms: undefined, referrers: false }, permits)
   return Promise.all(
-    targets.map(async (target): Promise<[Plan, Job]> => {
+    targets.map(async (target): Promise<Copy> => {
       const seen = await survey(target, graph, await findTags(target, ['v1'], permits), false, permits)
       const [registry = '', ...path] = target.name.split('/')
       const job = { image: 0, source, target, registry, repository: path.join('/'), mountFrom: undefined }
-      return [makePlan(graph, seen, undefined), job]
+      const plan = makePlan(graph, seen, undefined)
+      return { plan, job, bytes: startBytes(plan) }
     }),
   )
 }
@@ -40,11 +40,13 @@ type End = 'arrived' | PromoteError
 async function distributeAll(trips: readonly Trip[], shared: Shared = testShared()): Promise<End[]> {
   const planned = await Promise.all(trips.map((trip) => plansFor(trip, shared)))
   const ends = await Promise.allSettled(
-    planned.flat().map(async ([plan, job]) => {
-      await execute(plan, job, shared)
-      const { root } = plan.graph
-      for (const move of plan.tags) await putComplete(root, move, plan, job, shared)
-    }),
+    planned.flatMap((copies) =>
+      execute(copies, shared).map(async (copied, index) => {
+        await copied
+        const { plan, job } = copies[index] as Copy
+        for (const move of plan.tags) await putComplete(plan.graph.root, move, plan, job, shared)
+      }),
+    ),
   )
   return ends.map((end) => (end.status === 'fulfilled' ? 'arrived' : end.reason))
 }
@@ -59,6 +61,7 @@ function sizeOf({ blobs }: BuiltImage): number {
 
 const ARRIVED = ['arrived', 'arrived', 'arrived'] as const
 const MIB = 1024 * 1024
+const WINDOW = READ_AHEAD.window
 /** One layer that is larger than the window, and a small one. */
 const image = makeImage({ layers: [WINDOW + 5 * MIB + 1234, 1000], seed: 7 })
 const large = largest(image)
@@ -235,8 +238,7 @@ describe('a slow destination', () => {
         return late.begin(...args)
       },
     })
-    const permits = createPermits(4)
-    const shared = testShared({ permits, fanout: createFanout(permits, 1) })
+    const shared = testShared({ readAhead: { ...READ_AHEAD, patience: 1 } })
     const done = distribute({ source, targets: [silent, fast], shared })
     while (fast.tagged.size === 0) await new Promise((resolve) => setImmediate(resolve))
     expect(late.blobs.has(large)).toBe(false)

@@ -1,0 +1,21 @@
+/** A promise that is settled from outside. A rejection that nobody awaits is not an unhandled one. */
+export type Deferred<T> = Readonly<{
+  promise: Promise<T>
+  resolve: (value: T | PromiseLike<T>) => void
+}>
+
+export function createDeferred<T>(): Deferred<T> {
+  let resolve: Deferred<T>['resolve'] = () => undefined
+  const promise = ignoreUnhandled(
+    new Promise<T>((settle) => {
+      resolve = settle
+    }),
+  )
+  return { promise, resolve }
+}
+
+/** Marks the rejection as handled. Callers that await the promise still receive it. */
+export function ignoreUnhandled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined)
+  return promise
+}

@@ -173,8 +173,7 @@ export function notKept(what: string): PromoteError {
 function mayBeImmutable(thrown: unknown): unknown {
   if (!(thrown instanceof PromoteError) || ![400, 403, 409, 412].includes(thrown.status ?? 0)) return thrown
   const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.'
-  const { code, message, ...detail } = thrown
-  return new PromoteError(code, message, { ...detail, hint: [thrown.hint, hint].filter(Boolean).join(' ') })
+  return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') })
 }
 
 const turns = new WeakMap<object, Map<string, Promise<unknown>>>()

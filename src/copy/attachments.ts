@@ -4,7 +4,7 @@ import type { Descriptor, Manifest } from '../oci/manifest.ts'
 import { attachedTags } from '../oci/referrer.ts'
 import type { Source } from '../store/store.ts'
 import type { Budget } from './budget.ts'
-import { isSaidAbsent, unreadable } from './missing.ts'
+import { isSaidAbsent, unreadable } from './failures.ts'
 import type { Permits } from './permits.ts'
 
 /** A signature, attestation or SBOM: by `subject` (OCI 1.1), or under a tag made from the digest (cosign). */

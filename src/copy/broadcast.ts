@@ -99,12 +99,12 @@ export class Broadcast {
       if (this.#state === 'ended') this.close(subscriber)
       else if (this.#state === 'fetching') await this.#change()
       else if (this.#bytes >= this.#readAhead.window) await this.#waitForSlowest()
-      else await this.#fetch()
+      else await this.#readNext()
     }
     return undefined
   }
 
-  async #fetch(): Promise<void> {
+  async #readNext(): Promise<void> {
     this.#state = 'fetching'
     this.#stream ??= this.reader?.read(0)
     try {

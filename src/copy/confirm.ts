@@ -2,6 +2,7 @@ import type { Context } from '../context.ts'
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import type { Target } from '../store/store.ts'
+import { isMissingBlob } from './failures.ts'
 
 /** What a tag points at. Null: the registry said that the tag does not exist. `unread`: no answer tells. */
 export type TagState = Digest | null | 'unread'
@@ -42,7 +43,7 @@ export async function confirm(
   if (error === undefined && answer.said === change.to) return
   const byDigest = isDigest(change.reference)
   if (error === undefined && answer.said === undefined && byDigest) return
-  if (error !== undefined && (!begun || error.code === 'INTERNAL' || namesMissingBlobs(error))) throw error
+  if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(isMissingBlob))) throw error
   const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error)
   if (error !== undefined && byDigest && !mayBeLate) throw error
   // Written again where it was: a read shows what was there before.
@@ -50,11 +51,6 @@ export async function confirm(
   const seen = await look(change, mayBeLate && !byDigest, context)
   if (seen.at !== change.to) throw explain(change, answer, seen)
   if (error !== undefined) context.log.debug(`${nameOf(change)} was written although: ${error.message}`)
-}
-
-/** The registry refuses the content: nothing was written. */
-function namesMissingBlobs({ server }: PromoteError): boolean {
-  return server.some(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN')
 }
 
 /** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
@@ -118,9 +114,8 @@ function notAsSent(change: Change, said: Digest | null | undefined, at: TagState
 }
 
 function unconfirmed(error: PromoteError, what: string): PromoteError {
-  return new PromoteError(error.code, `${error.message} ${what}`.trim(), {
-    ...error,
-    cause: error.cause,
+  return error.with({
+    message: `${error.message} ${what}`.trim(),
     unconfirmed: true,
     hint: 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.',
   })

@@ -8,13 +8,12 @@ import { attachedThere, keptTags, type TagDecision, writeTag } from './attached-
 import type { ReadAhead } from './broadcast.ts'
 import { confirm, type TagState } from './confirm.ts'
 import { createDelivery, type Delivery, deliver, type Outcome, send } from './deliver.ts'
-import { refusedForeign } from './foreign-refusal.ts'
+import { missingBlobs } from './failures.ts'
 import type { Key, Node } from './graph.ts'
 import type { Permits } from './permits.ts'
 import type { Plan, Step } from './plan.ts'
 import type { Platforms } from './platforms.ts'
 import { updateReferrersIndexes } from './referrers-index.ts'
-import { refusedSparse } from './sparse.ts'
 
 /** What all images of a run share. */
 export type Shared = Readonly<{
@@ -282,10 +281,7 @@ export async function putComplete(
     try {
       return await confirm(change, put, shared.context)
     } catch (thrown) {
-      const foreign = refusedForeign(thrown, manifest, plan)
-      if (foreign !== undefined) throw foreign
       const missing = missingBlobs(thrown, manifest, plan)
-      if (missing.length === 0) throw refusedSparse(thrown, manifest, plan) ?? thrown
       if (round > MISSING_ROUNDS) throw thrown
       shared.context.log.warn(
         `${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`,
@@ -299,18 +295,4 @@ export async function putComplete(
       if (isLate) await shared.context.sleep(MISSING_WAIT * 2 ** (round - 1))
     }
   }
-}
-
-/** The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is looked at. */
-function missingBlobs(thrown: unknown, manifest: Manifest, plan: Plan): Node[] {
-  if (!(thrown instanceof PromoteError)) return []
-  const entries = thrown.server.filter(
-    (entry) => entry.code === 'MANIFEST_BLOB_UNKNOWN' || entry.code === 'BLOB_UNKNOWN',
-  )
-  if (entries.length === 0) return []
-  const text = JSON.stringify(entries)
-  const blobs = manifest.links.flatMap((link) => plan.graph.nodes.get(`${link.kind} ${link.descriptor.digest}`) ?? [])
-  const sendable = blobs.filter((node) => node.kind === 'blob' && node.leave === undefined)
-  const named = sendable.filter((node) => text.includes(node.descriptor.digest))
-  return named.length > 0 ? named : sendable
 }

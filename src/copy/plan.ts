@@ -44,7 +44,7 @@ export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undef
     steps,
     tags,
     rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
-    certain: survey.exhaustive || !survey.isProof,
+    certain: survey.certain,
     bytes: countBytes(steps),
     attached: attachedThere(graph, survey.attachedTags),
     attachedTags: survey.attachedTags,
@@ -91,7 +91,7 @@ function stepForTag(node: Node, { state, manifest, why }: TagDecision): Step {
 }
 
 /** What is left out does not count: it is neither there nor coming. */
-export function countBytes(steps: ReadonlyMap<Key, Step>): Bytes {
+function countBytes(steps: ReadonlyMap<Key, Step>): Bytes {
   const bytes = { total: 0, copied: 0, mounted: 0, present: 0 }
   for (const step of steps.values()) {
     if (step.node.leave !== undefined) continue
@@ -102,6 +102,35 @@ export function countBytes(steps: ReadonlyMap<Key, Step>): Bytes {
     else bytes.copied += size
   }
   return bytes
+}
+
+/** A plan and where it leads. */
+export type Placed = Readonly<{ plan: Plan; registry: string; repository: string }>
+
+/**
+ * Pure: what several images have in common moves once. In the order of the list, the first image that brings a blob to a
+ * registry copies it, the others mount it from there, or find it there. Which of them is the first in fact may differ; the
+ * blobs and bytes that move do not.
+ */
+export function shareOut(placed: readonly Placed[]): Plan[] {
+  const homes = new Map<string, string>()
+  return placed.map(({ plan, registry, repository }): Plan => {
+    const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, registry, repository, homes)]))
+    return { ...plan, steps, bytes: countBytes(steps) }
+  })
+}
+
+function shared(step: Step, registry: string, repository: string, homes: Map<string, string>): Step {
+  const { node } = step
+  if (node.kind !== 'blob' || step.do === 'skip') return step
+  const key = `${registry} ${node.descriptor.digest}`
+  const home = homes.get(key)
+  if (home === undefined) {
+    homes.set(key, repository)
+    return step
+  }
+  if (home === repository) return { do: 'skip', node, why: 'another image of this run brings it' }
+  return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` }
 }
 
 export function isUnchanged(plan: Plan): boolean {

@@ -14,12 +14,8 @@ export type Survey = Readonly<{
   tags: ReadonlyMap<string, TagState>
   /** What is certainly there, with the reason. Nothing gets in here because something else is there. */
   present: ReadonlyMap<Key, string>
-  /** True: what is not in `present` was not found. False: it was not asked, and the executor finds out. */
-  exhaustive: boolean
-  /** A manifest that the destination has proves its blobs. */
-  isProof: boolean
-  /** Subject → digests that the destination lists as its referrers. */
-  listed: ReadonlyMap<Digest, ReadonlySet<Digest>>
+  /** False: what is not in `present` was not asked for, and asking for the whole image first may spare sending it. */
+  certain: boolean
   /** What happens to the tags of cosign's scheme, by node. */
   attachedTags: ReadonlyMap<Key, TagDecision>
 }>
@@ -79,15 +75,16 @@ export async function survey(
     }),
   )
   await surveyBlobs(graph, present, wanted)
-  const exhaustive = all || isKnown(graph, present, inventory, evidence)
-  return { tags, present, exhaustive, isProof, listed, attachedTags }
+  const certain = all || !isProof || isKnown(graph, present, inventory, evidence)
+  return { tags, present, certain, attachedTags }
 }
 
 /** What decides whether a node is there. */
 type Wanted = Readonly<{
   target: Target
   inventory: ReadonlySet<Digest> | undefined
-  listed: Survey['listed']
+  /** Subject → digests that the destination lists as its referrers. */
+  listed: ReadonlyMap<Digest, ReadonlySet<Digest>>
   /** Manifests that the inventory does not have are asked for one by one. */
   ask: boolean
   /** So are blobs. */
@@ -164,7 +161,7 @@ async function surveyBlobs(graph: Graph, present: Map<Key, string>, wanted: Want
 }
 
 /** Marks the blobs of a manifest that the registry holds; it checked each of them when it took the manifest. */
-export function provenBy(node: Node, graph: Graph, present: Map<Key, string>): void {
+function provenBy(node: Node, graph: Graph, present: Map<Key, string>): void {
   for (const key of node.needs) {
     const needed = graph.nodes.get(key)
     // Registries do not ask for layers that are elsewhere by their URLs.

@@ -1,0 +1,108 @@
+import { listed } from '../core/text.ts'
+import { PromoteError } from '../errors.ts'
+import { isForeign, type Link, type Manifest } from '../oci/manifest.ts'
+import { formatPlatform } from '../oci/platform.ts'
+import type { Node } from './graph.ts'
+import type { Plan } from './plan.ts'
+
+/** How registries say that they do not have a manifest: distribution-spec "Error Codes", and Harbor's NOT_FOUND. */
+const ABSENT = ['MANIFEST_UNKNOWN', 'NAME_UNKNOWN', 'BLOB_UNKNOWN', 'NOT_FOUND']
+
+/** What registries call a child that is not there. */
+const CHILD_ABSENT = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_INVALID', 'NAME_UNKNOWN']
+
+/**
+ * Whether the source itself says that it does not have the manifest. Other answers with 404 (a proxy's page, OpenShift's
+ * OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream that failed) say only that it could not be fetched now.
+ */
+export function isSaidAbsent({ code, status, server }: PromoteError): boolean {
+  if (code !== 'NOT_FOUND') return false
+  // A layout is a folder that was looked into.
+  if (status === undefined) return true
+  return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code))
+}
+
+/** @param what the sentence about what was to be read, without a full stop. */
+export function unreadable(what: string, thrown: PromoteError): PromoteError {
+  return thrown.with({
+    message: `${what}, which could not be read: ${thrown.message}`,
+    side: 'source',
+    cause: thrown,
+    hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
+  })
+}
+
+/**
+ * What a refused manifest means: blobs that have to be sent again.
+ * @throws PromoteError that explains the refusal, when that would not help.
+ */
+export function missingBlobs(thrown: unknown, manifest: Manifest, plan: Plan): Node[] {
+  if (!(thrown instanceof PromoteError)) throw thrown
+  const foreign = refusedForeign(thrown, manifest, plan)
+  if (foreign !== undefined) throw foreign
+  const entries = thrown.server.filter(isMissingBlob)
+  const sendable = (entries.length === 0 ? [] : manifest.links)
+    .flatMap((link) => nodeOf(link, plan) ?? [])
+    .filter(({ kind, leave }) => kind === 'blob' && leave === undefined)
+  // The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is sent again.
+  const text = JSON.stringify(entries)
+  const named = sendable.filter(({ descriptor }) => text.includes(descriptor.digest))
+  if (sendable.length === 0) throw refusedSparse(thrown, manifest, plan) ?? thrown
+  return named.length > 0 ? named : sendable
+}
+
+/** The registry refuses a manifest because it lacks a blob: nothing was written. */
+export function isMissingBlob({ code }: Readonly<{ code: string }>): boolean {
+  return code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN'
+}
+
+function nodeOf({ kind, descriptor }: Link, { graph }: Plan): Node | undefined {
+  return graph.nodes.get(`${kind} ${descriptor.digest}`)
+}
+
+/** An index of which children were left out: it cannot be there, its children can. */
+function refusedSparse(thrown: PromoteError, manifest: Manifest, plan: Plan): PromoteError | undefined {
+  if (manifest.shape !== 'index' || !thrown.server.some(({ code }) => CHILD_ABSENT.includes(code))) return undefined
+  const children = manifest.links.filter((link) => link.role === 'child')
+  const copied = children.filter((link) => nodeOf(link, plan)?.leave === undefined)
+  const left = children.length - copied.length
+  if (left === 0) return undefined
+  const names = copied.map(({ descriptor: { digest, platform } }) =>
+    platform === undefined ? digest : `${digest} (${formatPlatform(platform)})`,
+  )
+  return thrown.with({
+    code: 'UNSUPPORTED',
+    message: `${thrown.message} The registry takes no index of which children are missing: ${left} of ${children.length} were left out.`,
+    cause: thrown,
+    transient: false,
+    hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${listed(names, 20)}.`,
+  })
+}
+
+/**
+ * An image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What other layers
+ * it misses does not matter then: sending them again changes nothing.
+ */
+function refusedForeign(thrown: PromoteError, manifest: Manifest, plan: Plan): PromoteError | undefined {
+  const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)))
+  const named = manifest.links.filter(({ descriptor }) => isForeign(descriptor) && missing.includes(descriptor.digest))
+  const left = named.find((link) => nodeOf(link, plan)?.leave !== undefined)
+  // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
+  const layer = left ?? (thrown.status === 400 ? undefined : named[0])
+  if (layer === undefined) return undefined
+  const { digest } = layer.descriptor
+  const why =
+    left === undefined
+      ? `The registry does not take the non-distributable layer ${digest}, not even with its bytes (include-foreign).`
+      : `The registry does not take the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`
+  return thrown.with({
+    code: 'UNSUPPORTED',
+    message: `${thrown.message} ${why}`,
+    cause: thrown,
+    transient: false,
+    hint:
+      thrown.status === 400
+        ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
+        : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
+  })
+}

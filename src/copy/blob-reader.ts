@@ -111,7 +111,6 @@ export class BlobReader {
 async function* gather(chunks: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array> {
   let buffer = Buffer.alloc(0)
   let filled = 0
-  const broken = { thrown: undefined as unknown }
   try {
     for await (const chunk of chunks) {
       const isLarge = chunk.length >= size / 4
@@ -128,8 +127,8 @@ async function* gather(chunks: AsyncIterable<Uint8Array>, size: number): AsyncGe
       filled += chunk.length
     }
   } catch (thrown) {
-    broken.thrown = thrown
+    if (filled > 0) yield buffer.subarray(0, filled)
+    throw thrown
   }
   if (filled > 0) yield buffer.subarray(0, filled)
-  if (broken.thrown !== undefined) throw broken.thrown
 }

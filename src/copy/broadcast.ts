@@ -14,6 +14,8 @@ export type ReadAhead = Readonly<{
 /** Eight pieces even out differences in pace. At most `jobs` windows are in memory; with 4 MiB the process comes near 200 MiB. */
 export const READ_AHEAD: ReadAhead = { window: 2 * 1024 * 1024, patience: 10_000 }
 
+const ignore = () => undefined
+
 /**
  * One blob, read and hashed once for all subscribers. The first that needs the next piece fetches it; it is dropped when all
  * have taken it. The upload of a destination that breaks goes on alone, and the others are not disturbed.
@@ -35,7 +37,8 @@ export class Broadcast {
   #state: 'idle' | 'fetching' | 'ended' | Readonly<{ thrown: unknown }> = 'idle'
   #waiting: (() => void)[] = []
   #timer: NodeJS.Timeout | undefined
-  #end: (closed?: Promise<void>) => void = () => undefined
+  #closed: Promise<void> | undefined
+  #end: (closed?: Promise<void>) => void = ignore
 
   constructor(blob: Descriptor, readAhead: ReadAhead) {
     this.blob = blob
@@ -63,24 +66,17 @@ export class Broadcast {
 
   leave(subscriber: Subscriber): void {
     this.close(subscriber)
-    if (!this.#members.delete(subscriber) || this.#members.size > 0) return
-    const closed = this.#stream?.return(undefined)
-    this.#end(
-      closed?.then(
-        () => undefined,
-        () => undefined,
-      ),
-    )
+    if (this.#members.delete(subscriber) && this.#members.size === 0) this.#end(this.#closed)
   }
 
-  /** The subscriber takes no more pieces. */
+  /** The subscriber takes no more pieces. The last one closes the source. */
   close(subscriber: Subscriber): void {
     if (!this.#reading.delete(subscriber)) return
     this.#dropTaken()
     this.#wake()
     if (this.#reading.size > 0) return
     clearTimeout(this.#timer)
-    void this.#stream?.return(undefined).catch(() => undefined)
+    this.#closed = this.#stream?.return(undefined).then(ignore, ignore)
   }
 
   /** @returns the next piece; undefined at the end. Throws, once, what ended the stream. */
@@ -136,7 +132,7 @@ export class Broadcast {
   /** A subscriber that has begun is waited for as long as it takes: slow is not late. */
   #waitForSlowest(): Promise<void> {
     this.#timer ??= setTimeout(() => {
-      for (const subscriber of this.#reading) if (!subscriber.hasBegun) this.leave(subscriber)
+      for (const subscriber of this.#reading) if (subscriber.state === 'waiting') this.leave(subscriber)
     }, this.#readAhead.patience)
     return this.#change()
   }
@@ -154,7 +150,7 @@ export class Broadcast {
 export class Subscriber {
   /** Pieces that it has taken. */
   taken = 0
-  hasBegun = false
+  state: 'waiting' | 'shared' | 'alone' = 'waiting'
   readonly #broadcast: Broadcast
   readonly #permits: Permits
   #tries = 0
@@ -183,13 +179,13 @@ export class Subscriber {
   /** The pieces that all share for the first reading; what follows after a break is read by `reader` alone. */
   read(reader: BlobReader, from: number): AsyncIterableIterator<Uint8Array> {
     const broadcast = this.#broadcast
-    if (!this.hasBegun && broadcast.has(this)) {
-      this.hasBegun = true
+    if (this.state === 'waiting' && broadcast.has(this)) {
+      this.state = 'shared'
       broadcast.reader ??= new BlobReader(broadcast.blob, reader.options)
       return this.#pieces(reader, broadcast.reader)
     }
-    if (this.hasBegun && from > 0 && broadcast.reader !== undefined) reader.continueFrom(broadcast.reader)
-    this.hasBegun = false
+    if (this.state === 'shared' && from > 0 && broadcast.reader !== undefined) reader.continueFrom(broadcast.reader)
+    this.state = 'alone'
     broadcast.close(this)
     return reader.read(from)
   }

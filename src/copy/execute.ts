@@ -96,20 +96,19 @@ function prepareCopy(copy: Copy, run: Shared): Part {
  * wait for each other's configs in a circle.
  */
 function deliverBlob(key: Key, parts: readonly Part[], run: Shared): void {
-  const concerned = parts.flatMap(({ deliveries, proofs }) => {
+  const needing = parts.flatMap(({ deliveries, proofs }) => {
     const delivery = deliveries.get(key)
-    return delivery === undefined ? [] : [{ delivery, proof: proofs.get(key) }]
+    return delivery === undefined ? [] : [{ ...delivery, proof: proofs.get(key) }]
   })
-  const sure = concerned.filter(({ proof }) => proof === undefined)
+  const asking = needing.filter(({ proof }) => proof !== undefined)
   deliver(
-    sure.map(({ delivery }) => delivery),
+    needing.filter(({ proof }) => proof === undefined),
     run,
   )
-  const asking = concerned.filter(({ proof }) => proof !== undefined)
   void Promise.allSettled(asking.map(({ proof }) => proof)).then((ends) => {
-    const needed = ends.map((end) => end.status === 'fulfilled' && end.value === undefined)
+    const isAbsent = ends.map((end) => end.status === 'fulfilled' && end.value === undefined)
     deliver(
-      asking.flatMap(({ delivery }, index) => (needed[index] ? [delivery] : [])),
+      asking.filter((_, index) => isAbsent[index]),
       run,
     )
   })
@@ -131,7 +130,8 @@ async function copyTo(part: Part): Promise<readonly Attached[]> {
     const proof = await part.proofs.get(node.key)
     if (proof !== undefined) return done(step, 'present', 'the registry has it')
     if (isRoot(plan, node) && !plan.rootByDigest) return done(step, 'copied', 'goes with its tag, last')
-    await pushManifest(node, plan, job, shared)
+    if (node.manifest === undefined) throw new PromoteError('INTERNAL', `no bytes for ${node.key}`)
+    await putComplete(node.manifest, undefined, plan, job, shared)
     done(step, 'copied', why)
   }
   const bring = async (step: Step, { outcome }: Delivery): Promise<void> => {
@@ -202,7 +202,7 @@ export async function settle(work: readonly Promise<unknown>[]): Promise<void> {
   if (failures.length > 0) throw telling ?? failures[0]
 }
 
-export function isRoot(plan: Plan, node: Node): boolean {
+function isRoot(plan: Plan, node: Node): boolean {
   return node.descriptor.digest === plan.graph.root.descriptor.digest
 }
 
@@ -249,12 +249,6 @@ function configOf({ manifest }: Node, deliveries: Part['deliveries']): Delivery 
   if (manifest?.shape !== 'image') return undefined
   const link = manifest.links.find((each) => each.role === 'config')
   return link && deliveries.get(`blob ${link.descriptor.digest}`)
-}
-
-async function pushManifest(node: Node, plan: Plan, job: Job, shared: Shared): Promise<void> {
-  const { manifest } = node
-  if (manifest === undefined) throw new PromoteError('INTERNAL', `no bytes for ${node.key}`)
-  await putComplete(manifest, undefined, plan, job, shared)
 }
 
 /**

@@ -62,19 +62,22 @@ export async function survey(
     present.set(`manifest ${root}`, `tag ${right} is already at this digest`)
   for (const { proven, tag } of isProof ? attachedTags.values() : [])
     for (const key of proven) present.set(key, `checked by the registry when it took what ${tag} names`)
-  const open = [...graph.nodes.values()].filter(
-    (node) => node.leave === undefined && node.kind === 'manifest' && node.tag === undefined && !present.has(node.key),
-  )
-  const inventory = open.length > 0 ? await target.inventory() : undefined
+  const open = (kind: Node['kind']) =>
+    [...graph.nodes.values()].filter(
+      (node) => node.kind === kind && node.leave === undefined && node.tag === undefined && !present.has(node.key),
+    )
+  const inventory = open('manifest').length > 0 ? await target.inventory() : undefined
   const ask = right !== undefined || all || inventory?.has(root) === true
-  const wanted: Wanted = { target, inventory, listed, ask, all, isProof, named: evidence?.named, permits }
-  await Promise.all(
-    open.map(async (node) => {
-      const reason = await whyPresent(node, wanted)
-      if (reason !== undefined) present.set(node.key, reason)
-    }),
-  )
-  await surveyBlobs(graph, present, wanted)
+  const named = isProof ? undefined : { has: (digest: Digest) => evidence?.named?.has(digest) ?? ask }
+  const wanted: Wanted = { target, inventory, listed, ask: { manifest: ask, blob: all }, named, permits }
+  const look = async (node: Node): Promise<void> => {
+    const reason = await whyPresent(node, wanted)
+    if (reason !== undefined) present.set(node.key, reason)
+  }
+  await Promise.all(open('manifest').map(look))
+  for (const node of isProof ? graph.nodes.values() : [])
+    if (node.kind === 'manifest' && present.has(node.key)) provenBy(node, graph, present)
+  await Promise.all(open('blob').map(look))
   const certain = all || !isProof || isKnown(graph, present, inventory, evidence)
   return { tags, present, certain, attachedTags }
 }
@@ -85,14 +88,10 @@ type Wanted = Readonly<{
   inventory: ReadonlySet<Digest> | undefined
   /** Subject → digests that the destination lists as its referrers. */
   listed: ReadonlyMap<Digest, ReadonlySet<Digest>>
-  /** Manifests that the inventory does not have are asked for one by one. */
-  ask: boolean
-  /** So are blobs. */
-  all: boolean
-  /** What the destination answers for is stored there. */
-  isProof: boolean
-  /** Where it is not: what may be there at all, when that is known. */
-  named: ReadonlySet<Digest> | undefined
+  /** Whether what the inventory does not have is asked for, one by one. */
+  ask: Readonly<Record<Node['kind'], boolean>>
+  /** Asked for in any case, where the destination answers also for what is not stored there. */
+  named: Readonly<{ has: (digest: Digest) => boolean }> | undefined
   permits: Permits
 }>
 
@@ -122,42 +121,20 @@ async function readListed(target: Target, graph: Graph, permits: Permits): Promi
   return new Map(await Promise.all(lists))
 }
 
-async function whyPresent(
-  node: Node,
-  { target, inventory, listed, ask, isProof, named, permits }: Wanted,
-): Promise<string | undefined> {
-  const { attachedTo, descriptor } = node
+async function whyPresent(node: Node, wanted: Wanted): Promise<string | undefined> {
+  const { target, inventory, listed, ask, named, permits } = wanted
+  const { attachedTo, descriptor, kind } = node
+  const { digest } = descriptor
+  const isThere = () => permits(() => target.has(descriptor, kind))
   if (attachedTo !== undefined) {
-    const isListed = listed.get(attachedTo)?.has(descriptor.digest) === true
+    const isListed = listed.get(attachedTo)?.has(digest) === true
     // A list may name what was deleted since, and what is there may be missing in the list.
-    if (!isListed && !ask) return undefined
-    if (!(await permits(() => target.has(descriptor, 'manifest')))) return undefined
+    if (!(isListed || ask.manifest) || !(await isThere())) return undefined
     if (isListed) return 'there, and listed as a referrer'
-    return (await isIndexed(target, attachedTo, descriptor.digest, permits)) ? 'the registry has it' : undefined
+    return (await isIndexed(target, attachedTo, digest, permits)) ? 'the registry has it' : undefined
   }
-  if (inventory?.has(node.descriptor.digest)) return 'in the inventory of the image stream'
-  const isAsked = ask || (!isProof && named?.has(node.descriptor.digest) === true)
-  if (isAsked && (await permits(() => target.has(node.descriptor, 'manifest')))) return 'the registry has it'
-  return undefined
-}
-
-async function surveyBlobs(graph: Graph, present: Map<Key, string>, wanted: Wanted): Promise<void> {
-  const { target, inventory, all, ask, isProof, named, permits } = wanted
-  for (const node of graph.nodes.values())
-    if (isProof && node.kind === 'manifest' && present.has(node.key)) provenBy(node, graph, present)
-  const open = [...graph.nodes.values()].filter(
-    (node) => node.kind === 'blob' && node.leave === undefined && !present.has(node.key),
-  )
-  await Promise.all(
-    open.map(async (node) => {
-      if (inventory?.has(node.descriptor.digest)) present.set(node.key, 'in the inventory of the image stream')
-      else if (
-        (all || (!isProof && (named?.has(node.descriptor.digest) ?? ask))) &&
-        (await permits(() => target.has(node.descriptor, 'blob')))
-      )
-        present.set(node.key, 'the registry has it')
-    }),
-  )
+  if (inventory?.has(digest)) return 'in the inventory of the image stream'
+  return (ask[kind] || named?.has(digest)) && (await isThere()) ? 'the registry has it' : undefined
 }
 
 /** Marks the blobs of a manifest that the registry holds; it checked each of them when it took the manifest. */

@@ -5489,7 +5489,7 @@ const kTypeOfService = Symbol('kTypeOfService')
 let extractBody
 
 function lazyllhttp () {
-  const llhttpWasmData = process.env.JEST_WORKER_ID ? __nccwpck_require__(3870) : undefined
+  const llhttpWasmData = process.env.JEST_WORKER_ID ? __nccwpck_require__(1489) : undefined
 
   let mod
 
@@ -5520,7 +5520,7 @@ function lazyllhttp () {
     // being enabled, but the occurring of this other error
     // * https://github.com/emscripten-core/emscripten/issues/11495
     // got me to remove that check to avoid breaking Node 12.
-    mod = new WebAssembly.Module(llhttpWasmData || __nccwpck_require__(3870))
+    mod = new WebAssembly.Module(llhttpWasmData || __nccwpck_require__(1489))
   }
 
   return new WebAssembly.Instance(mod, {
@@ -10482,7 +10482,7 @@ exports["default"] = {
 
 /***/ }),
 
-/***/ 3870:
+/***/ 1489:
 /***/ ((module, __unused_webpack_exports, __nccwpck_require__) => {
 
 /* module decorator */ module = __nccwpck_require__.nmd(module);
@@ -25156,7 +25156,7 @@ function holdable(context) {
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
 /* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6112);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6397);
 
 
 
@@ -25294,8 +25294,7 @@ function mayBeImmutable(thrown) {
     if (!(thrown instanceof _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
         return thrown;
     const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.';
-    const { code, message, ...detail } = thrown;
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, message, { ...detail, hint: [thrown.hint, hint].filter(Boolean).join(' ') });
+    return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') });
 }
 const turns = new WeakMap();
 /** One after the other what reads, changes and writes the same tag in a run. */
@@ -25318,6 +25317,8 @@ function inTurn({ homes }, key, work) {
 /* harmony export */ });
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
+/* harmony import */ var _failures_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3870);
+
 
 
 /** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
@@ -25344,7 +25345,7 @@ async function confirm(change, write, context) {
     const byDigest = (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(change.reference);
     if (error === undefined && answer.said === undefined && byDigest)
         return;
-    if (error !== undefined && (!begun || error.code === 'INTERNAL' || namesMissingBlobs(error)))
+    if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(_failures_js__WEBPACK_IMPORTED_MODULE_2__/* .isMissingBlob */ .OS)))
         throw error;
     const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
     if (error !== undefined && byDigest && !mayBeLate)
@@ -25357,10 +25358,6 @@ async function confirm(change, write, context) {
         throw explain(change, answer, seen);
     if (error !== undefined)
         context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
-}
-/** The registry refuses the content: nothing was written. */
-function namesMissingBlobs({ server }) {
-    return server.some(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
 }
 /** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
 function isInconclusive({ status, retryAfter }) {
@@ -25415,9 +25412,8 @@ function notAsSent(change, said, at) {
     });
 }
 function unconfirmed(error, what) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(error.code, `${error.message} ${what}`.trim(), {
-        ...error,
-        cause: error.cause,
+    return error.with({
+        message: `${error.message} ${what}`.trim(),
         unconfirmed: true,
         hint: 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.',
     });
@@ -25434,7 +25430,125 @@ function nameOf({ target, reference }) {
 
 /***/ }),
 
-/***/ 6112:
+/***/ 3870:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   B4: () => (/* binding */ isSaidAbsent),
+/* harmony export */   Lj: () => (/* binding */ missingBlobs),
+/* harmony export */   O$: () => (/* binding */ unreadable),
+/* harmony export */   OS: () => (/* binding */ isMissingBlob)
+/* harmony export */ });
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
+/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7122);
+
+
+
+
+/** How registries say that they do not have a manifest: distribution-spec "Error Codes", and Harbor's NOT_FOUND. */
+const ABSENT = ['MANIFEST_UNKNOWN', 'NAME_UNKNOWN', 'BLOB_UNKNOWN', 'NOT_FOUND'];
+/** What registries call a child that is not there. */
+const CHILD_ABSENT = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_INVALID', 'NAME_UNKNOWN'];
+/**
+ * Whether the source itself says that it does not have the manifest. Other answers with 404 (a proxy's page, OpenShift's
+ * OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream that failed) say only that it could not be fetched now.
+ */
+function isSaidAbsent({ code, status, server }) {
+    if (code !== 'NOT_FOUND')
+        return false;
+    // A layout is a folder that was looked into.
+    if (status === undefined)
+        return true;
+    return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code));
+}
+/** @param what the sentence about what was to be read, without a full stop. */
+function unreadable(what, thrown) {
+    return thrown.with({
+        message: `${what}, which could not be read: ${thrown.message}`,
+        side: 'source',
+        cause: thrown,
+        hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
+    });
+}
+/**
+ * What a refused manifest means: blobs that have to be sent again.
+ * @throws PromoteError that explains the refusal, when that would not help.
+ */
+function missingBlobs(thrown, manifest, plan) {
+    if (!(thrown instanceof _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG))
+        throw thrown;
+    const foreign = refusedForeign(thrown, manifest, plan);
+    if (foreign !== undefined)
+        throw foreign;
+    const entries = thrown.server.filter(isMissingBlob);
+    const sendable = (entries.length === 0 ? [] : manifest.links)
+        .flatMap((link) => nodeOf(link, plan) ?? [])
+        .filter(({ kind, leave }) => kind === 'blob' && leave === undefined);
+    // The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is sent again.
+    const text = JSON.stringify(entries);
+    const named = sendable.filter(({ descriptor }) => text.includes(descriptor.digest));
+    if (sendable.length === 0)
+        throw refusedSparse(thrown, manifest, plan) ?? thrown;
+    return named.length > 0 ? named : sendable;
+}
+/** The registry refuses a manifest because it lacks a blob: nothing was written. */
+function isMissingBlob({ code }) {
+    return code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN';
+}
+function nodeOf({ kind, descriptor }, { graph }) {
+    return graph.nodes.get(`${kind} ${descriptor.digest}`);
+}
+/** An index of which children were left out: it cannot be there, its children can. */
+function refusedSparse(thrown, manifest, plan) {
+    if (manifest.shape !== 'index' || !thrown.server.some(({ code }) => CHILD_ABSENT.includes(code)))
+        return undefined;
+    const children = manifest.links.filter((link) => link.role === 'child');
+    const copied = children.filter((link) => nodeOf(link, plan)?.leave === undefined);
+    const left = children.length - copied.length;
+    if (left === 0)
+        return undefined;
+    const names = copied.map(({ descriptor: { digest, platform } }) => platform === undefined ? digest : `${digest} (${(0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .formatPlatform */ .Bq)(platform)})`);
+    return thrown.with({
+        code: 'UNSUPPORTED',
+        message: `${thrown.message} The registry takes no index of which children are missing: ${left} of ${children.length} were left out.`,
+        cause: thrown,
+        transient: false,
+        hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .listed */ .KE)(names, 20)}.`,
+    });
+}
+/**
+ * An image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What other layers
+ * it misses does not matter then: sending them again changes nothing.
+ */
+function refusedForeign(thrown, manifest, plan) {
+    const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
+    const named = manifest.links.filter(({ descriptor }) => (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .isForeign */ .jq)(descriptor) && missing.includes(descriptor.digest));
+    const left = named.find((link) => nodeOf(link, plan)?.leave !== undefined);
+    // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
+    const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
+    if (layer === undefined)
+        return undefined;
+    const { digest } = layer.descriptor;
+    const why = left === undefined
+        ? `The registry does not take the non-distributable layer ${digest}, not even with its bytes (include-foreign).`
+        : `The registry does not take the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
+    return thrown.with({
+        code: 'UNSUPPORTED',
+        message: `${thrown.message} ${why}`,
+        cause: thrown,
+        transient: false,
+        hint: thrown.status === 400
+            ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
+            : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
+    });
+}
+
+
+/***/ }),
+
+/***/ 6397:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -25452,32 +25566,8 @@ var manifest = __nccwpck_require__(4360);
 var oci_platform = __nccwpck_require__(7122);
 // EXTERNAL MODULE: ./lib/oci/referrer.js
 var referrer = __nccwpck_require__(3530);
-;// CONCATENATED MODULE: ./lib/copy/missing.js
-
-/** How registries say that they do not have a manifest: distribution-spec "Error Codes", and Harbor's NOT_FOUND. */
-const ABSENT = ['MANIFEST_UNKNOWN', 'NAME_UNKNOWN', 'BLOB_UNKNOWN', 'NOT_FOUND'];
-/**
- * Whether the source itself says that it does not have the manifest. Other answers with 404 (a proxy's page, OpenShift's
- * OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream that failed) say only that it could not be fetched now.
- */
-function isSaidAbsent({ code, status, server }) {
-    if (code !== 'NOT_FOUND')
-        return false;
-    // A layout is a folder that was looked into.
-    if (status === undefined)
-        return true;
-    return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code));
-}
-/** @param what the sentence about what was to be read, without a full stop. */
-function unreadable(what, thrown) {
-    return new errors/* PromoteError */.jG(thrown.code, `${what}, which could not be read: ${thrown.message}`, {
-        ...thrown,
-        side: 'source',
-        cause: thrown,
-        hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
-    });
-}
-
+// EXTERNAL MODULE: ./lib/copy/failures.js
+var failures = __nccwpck_require__(3870);
 ;// CONCATENATED MODULE: ./lib/copy/attachments.js
 
 
@@ -25491,8 +25581,8 @@ function createFinder(source, permits, skipMissing, budget) {
     const read = (subject, what, work) => permits(work).then(budget.count, (thrown) => {
         if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
             throw thrown;
-        if (!isSaidAbsent(thrown))
-            throw unreadable(`${source.name}: ${what} is attached to ${subject}`, thrown);
+        if (!(0,failures/* isSaidAbsent */.B4)(thrown))
+            throw (0,failures/* unreadable */.O$)(`${source.name}: ${what} is attached to ${subject}`, thrown);
         if (skipMissing)
             return undefined;
         throw new errors/* PromoteError */.jG('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
@@ -25835,7 +25925,7 @@ async function discover(source, root, options, permits) {
     });
 }
 async function discoverWithin(budget, source, root, options, permits) {
-    await checkPlatform(source, root, options.platforms);
+    const own = await checkPlatform(source, root, options.platforms);
     const { platforms, referrers, requireSigned = false, skipMissing = false } = options;
     const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing, budget) : async () => [];
     const readChild = childReader(source, options, permits);
@@ -25873,10 +25963,10 @@ async function discoverWithin(budget, source, root, options, permits) {
         return { manifest, children: children.flat(), left, attachments: await Promise.all(attached) };
     };
     const found = await explore(root, 0);
-    const graph = flatten(found, options);
+    const graph = { ...flatten(found, options), ...own };
     if (requireSigned)
         await checkSigned(graph, source, permits);
-    return referrers ? graph : flatten(found, options, false);
+    return referrers ? graph : { ...flatten(found, options, false), ...own };
 }
 /** @returns undefined for what is missing, where that may be. */
 function childReader(source, { mirror, skipMissing = false }, permits) {
@@ -25895,8 +25985,8 @@ function missingChild(source, parent, child, skip) {
             throw thrown;
         const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
         const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`;
-        if (!isSaidAbsent(thrown))
-            throw unreadable(named, thrown);
+        if (!(0,failures/* isSaidAbsent */.B4)(thrown))
+            throw (0,failures/* unreadable */.O$)(named, thrown);
         if (skip)
             return undefined;
         throw new errors/* PromoteError */.jG('NOT_FOUND', `${named}, which is not there`, {
@@ -25930,14 +26020,20 @@ function isAttestation(child) {
 function unique(descriptors) {
     return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
 }
-/** A single image has no platform in its manifest; the config says it. */
+/**
+ * A single image has no platform in its manifest; the config says it.
+ * @returns its platform, if the config was read.
+ */
 async function checkPlatform(source, root, platforms) {
     const config = root.links.find((link) => link.role === 'config')?.descriptor;
     if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > BLOB_LIMIT)
-        return;
+        return {};
     const actual = (0,oci_platform/* platformOfConfig */.Dr)(await readBlob(source, config));
-    if (actual !== undefined && !platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)))
+    if (actual === undefined)
+        return {};
+    if (!platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)))
         throw noPlatform(platforms, [(0,oci_platform/* formatPlatform */.Bq)(actual)]);
+    return { platforms: [(0,oci_platform/* formatPlatform */.Bq)(actual)] };
 }
 function noPlatform(wanted, there) {
     const list = wanted.map(oci_platform/* formatPlatform */.Bq).join(', ');
@@ -26186,13 +26282,13 @@ function createLine(room) {
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   Cs: () => (/* binding */ makePlan),
 /* harmony export */   H3: () => (/* binding */ published),
-/* harmony export */   Tu: () => (/* binding */ countBytes),
+/* harmony export */   MT: () => (/* binding */ shareOut),
 /* harmony export */   _5: () => (/* binding */ isUnchanged),
 /* harmony export */   _6: () => (/* binding */ plannedTags),
 /* harmony export */   iM: () => (/* binding */ plannedSteps)
 /* harmony export */ });
 /* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4619);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6112);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6397);
 
 
 /** Pure: what a run will do, and why. A dry run prints exactly this. */
@@ -26214,7 +26310,7 @@ function makePlan(graph, survey, mountFrom) {
         steps,
         tags,
         rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
-        certain: survey.exhaustive || !survey.isProof,
+        certain: survey.certain,
         bytes: countBytes(steps),
         attached: (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_0__/* .attachedThere */ .hG)(graph, survey.attachedTags),
         attachedTags: survey.attachedTags,
@@ -26281,6 +26377,32 @@ function countBytes(steps) {
     }
     return bytes;
 }
+/**
+ * Pure: what several images have in common moves once. In the order of the list, the first image that brings a blob to a
+ * registry copies it, the others mount it from there, or find it there. Which of them is the first in fact may differ; the
+ * blobs and bytes that move do not.
+ */
+function shareOut(placed) {
+    const homes = new Map();
+    return placed.map(({ plan, registry, repository }) => {
+        const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, registry, repository, homes)]));
+        return { ...plan, steps, bytes: countBytes(steps) };
+    });
+}
+function shared(step, registry, repository, homes) {
+    const { node } = step;
+    if (node.kind !== 'blob' || step.do === 'skip')
+        return step;
+    const key = `${registry} ${node.descriptor.digest}`;
+    const home = homes.get(key);
+    if (home === undefined) {
+        homes.set(key, repository);
+        return step;
+    }
+    if (home === repository)
+        return { do: 'skip', node, why: 'another image of this run brings it' };
+    return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
+}
 function isUnchanged(plan) {
     return plan.tags.length === 0 && [...plan.steps.values()].every((step) => step.do === 'skip');
 }
@@ -26312,6 +26434,54 @@ function plannedTags({ tags }) {
 }
 function published(state) {
     return state === 'unread' ? 'unknown' : state;
+}
+
+
+/***/ }),
+
+/***/ 5557:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   e: () => (/* binding */ isPlatformConfig),
+/* harmony export */   l: () => (/* binding */ Platforms)
+/* harmony export */ });
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4360);
+/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7122);
+
+
+const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
+/** Configs are a few KiB; a larger one is not kept in memory. */
+const LIMIT = 1024 * 1024;
+function isPlatformConfig({ mediaType, size }) {
+    return CONFIG.test(mediaType) && size <= LIMIT;
+}
+/** The platforms of single images, which only their configs say. No request is made for that: configs are read as they are copied. */
+class Platforms {
+    #names = new Map();
+    note(config, bytes) {
+        this.#names.set(config, nameOf(bytes));
+    }
+    of({ root, platforms }) {
+        const config = root.links.find(({ role }) => role === 'config')?.descriptor;
+        if (config === undefined || !CONFIG.test(config.mediaType))
+            return platforms;
+        const data = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__/* .embedded */ .F9)(config);
+        const name = data === undefined ? this.#names.get(config.digest) : nameOf(data);
+        return name === undefined ? platforms : [name];
+    }
+}
+/** The builder of the image wrote it: what is not the name of a platform is not repeated in reports. */
+function nameOf(config) {
+    try {
+        const platform = (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .platformOfConfig */ .Dr)(config);
+        if (platform !== undefined)
+            (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .parsePlatform */ .FL)((0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .formatPlatform */ .Bq)(platform));
+        return platform && (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .formatPlatform */ .Bq)(platform);
+    }
+    catch {
+        return undefined;
+    }
 }
 
 
@@ -26371,6 +26541,29 @@ function isRandom(value) {
 function shownPath(path) {
     const kind = contentKind(path);
     return kind === undefined ? path : `(${kind} instead of a path)`;
+}
+
+
+/***/ }),
+
+/***/ 552:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   k: () => (/* binding */ ignoreUnhandled),
+/* harmony export */   u: () => (/* binding */ createDeferred)
+/* harmony export */ });
+function createDeferred() {
+    let resolve = () => undefined;
+    const promise = ignoreUnhandled(new Promise((settle) => {
+        resolve = settle;
+    }));
+    return { promise, resolve };
+}
+/** Marks the rejection as handled. Callers that await the promise still receive it. */
+function ignoreUnhandled(promise) {
+    promise.catch(() => undefined);
+    return promise;
 }
 
 
@@ -33386,7 +33579,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 3267:
+/***/ 3052:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -33401,47 +33594,537 @@ __nccwpck_require__.d(__webpack_exports__, {
 var atomic = __nccwpck_require__(5012);
 // EXTERNAL MODULE: ./lib/copy/attached-tags.js
 var attached_tags = __nccwpck_require__(4619);
+// EXTERNAL MODULE: ./lib/core/deferred.js
+var deferred = __nccwpck_require__(552);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
-var oci_manifest = __nccwpck_require__(4360);
+var manifest = __nccwpck_require__(4360);
 // EXTERNAL MODULE: ./lib/copy/confirm.js
 var copy_confirm = __nccwpck_require__(7321);
-;// CONCATENATED MODULE: ./lib/copy/foreign-refusal.js
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
+// EXTERNAL MODULE: ./lib/copy/platforms.js
+var platforms = __nccwpck_require__(5557);
+;// CONCATENATED MODULE: ./lib/copy/blob-reader.js
+
 
 
 /**
- * A refusal of an image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What
- * other layers it misses does not matter then: sending them again changes nothing.
- * @returns undefined when that is not what happened.
+ * Writing each 16 KiB record that TLS hands over costs more than copying sixteen of them into one buffer first; with
+ * larger buffers memory grows and time does not shrink.
  */
-function refusedForeign(thrown, manifest, plan) {
-    if (!(thrown instanceof errors/* PromoteError */.jG))
-        return undefined;
-    const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
-    const named = manifest.links.filter(({ descriptor }) => (0,oci_manifest/* isForeign */.jq)(descriptor) && missing.includes(descriptor.digest));
-    const isLeft = ({ descriptor }) => plan.graph.nodes.get(`blob ${descriptor.digest}`)?.leave !== undefined;
-    const left = named.find(isLeft);
-    // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
-    const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
-    if (layer === undefined)
-        return undefined;
-    const { digest } = layer.descriptor;
-    const why = left === undefined
-        ? `The registry does not take the non-distributable layer ${digest}, not even with its bytes (include-foreign).`
-        : `The registry does not take the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${thrown.message} ${why}`, {
-        ...thrown,
-        cause: thrown,
-        transient: false,
-        hint: thrown.status === 400
-            ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
-            : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
-    });
+const GATHER = 256 * 1024;
+/** Reads one blob of the source for an upload: opens it again where it broke off, and hashes it on the way. */
+class BlobReader {
+    options;
+    /** What ended the last reading, if the source did: a broken upload only sees its own stream end. */
+    failure;
+    #blob;
+    #hash;
+    #hashed = 0;
+    constructor(blob, options) {
+        this.#blob = blob;
+        this.options = options;
+        this.#hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
+    }
+    /** Goes on from what another reader of the blob has hashed. */
+    continueFrom(other) {
+        this.#hash = other.#hash.copy();
+        this.#hashed = other.#hashed;
+    }
+    /**
+     * Bytes from `from`, of which everything before was hashed, to the end.
+     * @throws PromoteError DIGEST_MISMATCH instead of giving the last chunk of a wrong blob.
+     */
+    async *read(from) {
+        this.failure = undefined;
+        if (from === 0)
+            this.continueFrom(new BlobReader(this.#blob, this.options));
+        let held;
+        try {
+            for await (const chunk of this.#open(from)) {
+                if (held !== undefined)
+                    yield held;
+                held = chunk;
+            }
+        }
+        catch (thrown) {
+            this.failure = (0,errors/* asPromoteError */.XO)(thrown, 'source');
+            throw this.failure;
+        }
+        if (held !== undefined)
+            yield held;
+    }
+    /** Over as many connections as it takes. */
+    async *#open(from) {
+        const { source, newTries, onConfig } = this.options;
+        const { size } = this.#blob;
+        const tries = newTries();
+        const config = from === 0 && (0,platforms/* isPlatformConfig */.e)(this.#blob) ? [] : undefined;
+        let position = from;
+        while (position < size) {
+            try {
+                const chunks = await source.blob(this.#blob, position);
+                for await (const chunk of gather(chunks, Math.min(GATHER, size - position))) {
+                    this.#take(chunk, position);
+                    config?.push(Buffer.from(chunk));
+                    position += chunk.length;
+                    tries.progress(chunk.length);
+                    yield chunk;
+                }
+            }
+            catch (thrown) {
+                await tries.failed((0,errors/* asPromoteError */.XO)(thrown, 'source'));
+            }
+        }
+        this.#verify();
+        if (config !== undefined)
+            onConfig?.(Buffer.concat(config));
+    }
+    /** Bytes that an earlier reading has hashed are not hashed again. */
+    #take(chunk, position) {
+        const known = Math.max(0, this.#hashed - position);
+        if (known >= chunk.length)
+            return;
+        this.#hash.update(chunk.subarray(known));
+        this.#hashed = position + chunk.length;
+    }
+    #verify() {
+        const { digest } = this.#blob;
+        const actual = `${(0,oci_digest/* algorithmOf */.Hy)(digest)}:${this.#hash.copy().digest('hex')}`;
+        if (actual === digest)
+            return;
+        throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', `the source's bytes of blob ${digest} have the digest ${actual}`, {
+            side: 'source',
+        });
+    }
+}
+/**
+ * Copies small chunks into large ones; large ones pass as they are, because they may be buffers of a pool. What came
+ * before a break is handed on before the error.
+ */
+async function* gather(chunks, size) {
+    let buffer = Buffer.alloc(0);
+    let filled = 0;
+    try {
+        for await (const chunk of chunks) {
+            const isLarge = chunk.length >= size / 4;
+            if (filled > 0 && (isLarge || filled + chunk.length > size)) {
+                yield buffer.subarray(0, filled);
+                filled = 0;
+            }
+            if (isLarge) {
+                yield chunk;
+                continue;
+            }
+            if (filled === 0)
+                buffer = Buffer.allocUnsafeSlow(size);
+            buffer.set(chunk, filled);
+            filled += chunk.length;
+        }
+    }
+    catch (thrown) {
+        if (filled > 0)
+            yield buffer.subarray(0, filled);
+        throw thrown;
+    }
+    if (filled > 0)
+        yield buffer.subarray(0, filled);
 }
 
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
+// EXTERNAL MODULE: ./lib/buffer-pool.js
+var buffer_pool = __nccwpck_require__(8568);
+;// CONCATENATED MODULE: ./lib/copy/broadcast.js
+
+
+
+/** Eight pieces even out differences in pace. At most `jobs` windows are in memory; with 4 MiB the process comes near 200 MiB. */
+const READ_AHEAD = { window: 2 * 1024 * 1024, patience: 10_000 };
+const ignore = () => undefined;
+/**
+ * One blob, read and hashed once for all subscribers. The first that needs the next piece fetches it; it is dropped when all
+ * have taken it. The upload of a destination that breaks goes on alone, and the others are not disturbed.
+ */
+class Broadcast {
+    /** Resolves when all subscribers have left and the source is closed. */
+    over;
+    blob;
+    /** The reading that all share, once a subscriber has begun. */
+    reader;
+    #readAhead;
+    #members = new Set();
+    /** Those of them that have more to take. */
+    #reading = new Set();
+    #window = [];
+    #bytes = 0;
+    #dropped = 0;
+    #stream;
+    #state = 'idle';
+    #waiting = [];
+    #timer;
+    #closed;
+    #end = ignore;
+    constructor(blob, readAhead) {
+        this.blob = blob;
+        this.#readAhead = readAhead;
+        this.over = new Promise((resolve) => {
+            this.#end = resolve;
+        });
+    }
+    /** @param permits for tries that the subscriber makes while others are still in the broadcast. */
+    subscribe(permits) {
+        const subscriber = new Subscriber(this, permits);
+        this.#members.add(subscriber);
+        this.#reading.add(subscriber);
+        return subscriber;
+    }
+    has(subscriber) {
+        return this.#members.has(subscriber);
+    }
+    get size() {
+        return this.#members.size;
+    }
+    leave(subscriber) {
+        this.close(subscriber);
+        if (this.#members.delete(subscriber) && this.#members.size === 0)
+            this.#end(this.#closed);
+    }
+    /** The subscriber takes no more pieces. The last one closes the source. */
+    close(subscriber) {
+        if (!this.#reading.delete(subscriber))
+            return;
+        this.#dropTaken();
+        this.#wake();
+        if (this.#reading.size > 0)
+            return;
+        clearTimeout(this.#timer);
+        this.#closed = this.#stream?.return(undefined).then(ignore, ignore);
+    }
+    /** @returns the next piece; undefined at the end. Throws, once, what ended the stream. */
+    async take(subscriber) {
+        while (this.#reading.has(subscriber)) {
+            const piece = this.#window[subscriber.taken - this.#dropped];
+            if (piece !== undefined) {
+                subscriber.taken += 1;
+                this.#dropTaken();
+                return piece;
+            }
+            if (typeof this.#state === 'object') {
+                this.close(subscriber);
+                throw this.#state.thrown;
+            }
+            if (this.#state === 'ended')
+                this.close(subscriber);
+            else if (this.#state === 'fetching')
+                await this.#change();
+            else if (this.#bytes >= this.#readAhead.window)
+                await this.#waitForSlowest();
+            else
+                await this.#readNext();
+        }
+        return undefined;
+    }
+    async #readNext() {
+        this.#state = 'fetching';
+        this.#stream ??= this.reader?.read(0);
+        try {
+            const step = await this.#stream?.next();
+            const piece = step?.done === false ? step.value : undefined;
+            if (piece !== undefined) {
+                (0,buffer_pool/* retain */.aw)(piece, this.#reading.size);
+                this.#window.push(piece);
+                this.#bytes += piece.length;
+            }
+            this.#state = piece === undefined ? 'ended' : 'idle';
+        }
+        catch (thrown) {
+            this.#state = { thrown };
+        }
+        this.#wake();
+    }
+    #dropTaken() {
+        const slowest = Math.min(...[...this.#reading].map(({ taken }) => taken));
+        const dropped = this.#window.splice(0, Math.max(0, slowest - this.#dropped));
+        if (dropped.length === 0)
+            return;
+        this.#dropped += dropped.length;
+        for (const piece of dropped)
+            this.#bytes -= piece.length;
+        clearTimeout(this.#timer);
+        this.#timer = undefined;
+        this.#wake();
+    }
+    /** A subscriber that has begun is waited for as long as it takes: slow is not late. */
+    #waitForSlowest() {
+        this.#timer ??= setTimeout(() => {
+            for (const subscriber of this.#reading)
+                if (subscriber.state === 'waiting')
+                    this.leave(subscriber);
+        }, this.#readAhead.patience);
+        return this.#change();
+    }
+    #change() {
+        return new Promise((resolve) => this.#waiting.push(resolve));
+    }
+    #wake() {
+        for (const resolve of this.#waiting.splice(0))
+            resolve();
+    }
+}
+/** One destination in a broadcast. */
+class Subscriber {
+    /** Pieces that it has taken. */
+    taken = 0;
+    state = 'waiting';
+    #broadcast;
+    #permits;
+    #tries = 0;
+    constructor(broadcast, permits) {
+        this.#broadcast = broadcast;
+        this.#permits = permits;
+    }
+    /** To be called at the end, whatever it was. The others go on. */
+    leave() {
+        this.#broadcast.leave(this);
+    }
+    /**
+     * Runs a try. It has the permit of the broadcast, unless it is a later one while others are still in the broadcast: then it
+     * leaves, and waits for a permit of its own.
+     */
+    run(work) {
+        this.#tries += 1;
+        if (this.#broadcast.has(this) && (this.#tries === 1 || this.#broadcast.size === 1))
+            return work();
+        this.leave();
+        return this.#permits(work, this.#broadcast.blob.size);
+    }
+    /** The pieces that all share for the first reading; what follows after a break is read by `reader` alone. */
+    read(reader, from) {
+        const broadcast = this.#broadcast;
+        if (this.state === 'waiting' && broadcast.has(this)) {
+            this.state = 'shared';
+            broadcast.reader ??= new BlobReader(broadcast.blob, reader.options);
+            return this.#pieces(reader, broadcast.reader);
+        }
+        if (this.state === 'shared' && from > 0 && broadcast.reader !== undefined)
+            reader.continueFrom(broadcast.reader);
+        this.state = 'alone';
+        broadcast.close(this);
+        return reader.read(from);
+    }
+    /** Not a generator: one that waits for the slowest destination cannot be closed before that one has moved. */
+    #pieces(reader, shared) {
+        const iterator = {
+            [Symbol.asyncIterator]: () => iterator,
+            next: async () => {
+                try {
+                    const value = await this.#broadcast.take(this);
+                    return value === undefined ? { done: true, value } : { done: false, value };
+                }
+                catch (thrown) {
+                    const error = (0,errors/* asPromoteError */.XO)(thrown, 'source');
+                    // Read from another repository of the source: this one may be in order.
+                    if (shared.options.source !== reader.options.source)
+                        throw error.with({ transient: true });
+                    reader.failure = error;
+                    throw error;
+                }
+            },
+            return: async () => {
+                this.#broadcast.close(this);
+                return { done: true, value: undefined };
+            },
+        };
+        return iterator;
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/copy/transfer.js
+
+/**
+ * One blob, from the source to an upload session, to the end. After a break on either side it goes on from where it was: the
+ * reader opens the source again, the upload asks its store what it has kept. Bytes that do not have the digest are fetched
+ * once more from the start; a second mismatch is final.
+ * @param reader for this destination alone, once it has left the broadcast.
+ */
+async function transfer(subscriber, reader, upload, options) {
+    const { tries } = options;
+    let mismatches = 0;
+    let from = 0;
+    let sent = 0;
+    let furthest = 0;
+    const onBytes = (bytes) => {
+        sent += bytes;
+        // Only new ground is progress: a registry that loses the session at every break would otherwise be tried without end.
+        tries.progress(Math.max(0, sent - furthest));
+        furthest = Math.max(furthest, sent);
+        options.onBytes(bytes);
+    };
+    try {
+        while (from >= 0) {
+            sent = from;
+            const error = await subscriber.run(() => attempt(() => upload.send(from, counted(subscriber.read(reader, from), onBytes))));
+            if (error === undefined)
+                return;
+            const { failure } = reader;
+            const wrong = (failure ?? error).code === 'DIGEST_MISMATCH';
+            if (wrong && mismatches > 0)
+                throw failure ?? error;
+            if (wrong)
+                mismatches += 1;
+            // The reader has used up the source's own tries.
+            else if (failure !== undefined)
+                throw failure;
+            else
+                await tries.failed(error);
+            from = await upload.offset(wrong);
+        }
+    }
+    catch (thrown) {
+        await upload.cancel();
+        throw thrown;
+    }
+}
+/** Counts a piece when the next one is asked for: then the upload has taken it. */
+function counted(pieces, onBytes) {
+    let taken = 0;
+    const iterator = {
+        [Symbol.asyncIterator]: () => iterator,
+        next: async () => {
+            if (taken > 0)
+                onBytes(taken);
+            taken = 0;
+            const step = await pieces.next();
+            if (step.done !== true)
+                taken = step.value.length;
+            return step;
+        },
+        return: async () => (await pieces.return?.()) ?? { done: true, value: undefined },
+    };
+    return iterator;
+}
+async function attempt(send) {
+    try {
+        await send();
+        return undefined;
+    }
+    catch (thrown) {
+        return (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/copy/tries.js
+/** Progress that starts the count of tries again: a slow line that moves is not a broken one. */
+const PROGRESS = 1024 * 1024;
+const FIRST_WAIT = 250;
+const LONGEST_WAIT = 30_000;
+/** What a server may ask for (`Retry-After`): who wants more is not going to answer in this run. */
+const LONGEST_ASKED = 60_000;
+function createTries(most, context, notice) {
+    let count = 0;
+    let moved = 0;
+    return {
+        progress(bytes) {
+            moved += bytes;
+        },
+        async failed(error) {
+            if (!error.transient || context.signal.aborted)
+                throw error;
+            count = moved >= PROGRESS ? 1 : count + 1;
+            moved = 0;
+            if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED)
+                throw error;
+            // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+            const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (count - 1));
+            const wait = Math.max(error.retryAfter ?? 0, Math.round(ceiling * (0.5 + context.random() / 2)));
+            notice(error.message, wait, count);
+            await context.sleep(wait);
+        },
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/copy/deliver.js
+
+
+
+
+
+function createDelivery(node, job, shared) {
+    return { node, job, shared, absent: (0,deferred/* createDeferred */.u)(), outcome: (0,deferred/* createDeferred */.u)() };
+}
+/**
+ * Sends one blob to all destinations that need it, which read it once. Each registry gets it once: where another image of
+ * the run is bringing it, this one waits for that and mounts it. No permit is held meanwhile.
+ */
+function deliver(deliveries, run) {
+    const { homes } = run;
+    const first = [];
+    for (const delivery of deliveries) {
+        const { node, job, outcome } = delivery;
+        const key = `${job.registry} ${node.descriptor.digest}`;
+        const other = homes.get(key);
+        if (other !== undefined)
+            void afterOther(other, key, delivery, run);
+        else {
+            homes.set(key, (0,deferred/* ignoreUnhandled */.k)(outcome.promise.then(() => job.repository)));
+            first.push(delivery);
+        }
+    }
+    send(first, run);
+}
+async function afterOther(other, key, delivery, run) {
+    const { job, outcome } = delivery;
+    const home = await other.catch(() => undefined);
+    if (home === job.repository)
+        outcome.resolve('present');
+    else if (home !== undefined)
+        send([{ ...delivery, job: { ...job, mountFrom: home } }], run);
+    else {
+        if (run.homes.get(key) === other)
+            run.homes.delete(key);
+        deliver([delivery], run);
+    }
+}
+/** Under one permit for all of them. */
+function send(deliveries, run) {
+    const blob = deliveries[0]?.node.descriptor;
+    if (blob === undefined)
+        return;
+    const begin = () => {
+        const broadcast = new Broadcast(blob, run.readAhead ?? READ_AHEAD);
+        const subscribers = deliveries.map(({ shared }) => broadcast.subscribe(shared.permits));
+        for (const [index, subscriber] of subscribers.entries()) {
+            const delivery = deliveries[index];
+            delivery.outcome.resolve(sendOne(delivery, subscriber).finally(() => subscriber.leave()));
+        }
+        return broadcast.over;
+    };
+    run.permits(begin, blob.size).catch((thrown) => {
+        for (const { outcome } of deliveries)
+            outcome.resolve(Promise.reject(thrown));
+    });
+}
+async function sendOne({ node, job, shared, absent }, subscriber) {
+    const { descriptor } = node;
+    const { image, source, target, mountFrom } = job;
+    const { context, retries, emit, platforms } = shared;
+    shared.check?.();
+    const begun = await target.begin(descriptor, mountFrom);
+    if (begun.state !== 'open')
+        return begun.state;
+    absent.resolve('absent');
+    const newTries = () => createTries(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${descriptor.digest}`, reason, wait, attempt }));
+    const onConfig = (bytes) => platforms.note(descriptor.digest, bytes);
+    await transfer(subscriber, new BlobReader(descriptor, { source, newTries, onConfig }), begun.upload, {
+        tries: newTries(),
+        onBytes: (sent) => emit({ event: 'bytes', image, digest: descriptor.digest, sent, total: descriptor.size }),
+    });
+    return 'copied';
+}
+
+// EXTERNAL MODULE: ./lib/copy/failures.js
+var failures = __nccwpck_require__(3870);
 // EXTERNAL MODULE: ./lib/oci/referrer.js
 var referrer = __nccwpck_require__(3530);
 ;// CONCATENATED MODULE: ./lib/copy/referrers-index.js
@@ -33536,130 +34219,6 @@ function taken(what) {
     });
 }
 
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var oci_platform = __nccwpck_require__(7122);
-;// CONCATENATED MODULE: ./lib/copy/sparse.js
-
-
-
-/** What registries call a child that is not there; distribution-spec, "Error Codes". */
-const UNKNOWN = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_INVALID', 'NAME_UNKNOWN'];
-/**
- * A refusal of an index of which children were left out, in words that help: the index cannot be there, its children can.
- * @returns undefined when that is not what happened.
- */
-function refusedSparse(thrown, manifest, plan) {
-    if (!(thrown instanceof errors/* PromoteError */.jG) || manifest.shape !== 'index')
-        return undefined;
-    if (!thrown.server.some(({ code }) => UNKNOWN.includes(code)))
-        return undefined;
-    const children = manifest.links.filter((link) => link.role === 'child');
-    const nodeOf = ({ descriptor }) => plan.graph.nodes.get(`manifest ${descriptor.digest}`);
-    const copied = children.filter((link) => nodeOf(link)?.leave === undefined);
-    if (copied.length === children.length)
-        return undefined;
-    const names = copied.map(({ descriptor: { digest, platform } }) => platform === undefined ? digest : `${digest} (${(0,oci_platform/* formatPlatform */.Bq)(platform)})`);
-    const left = children.length - copied.length;
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${thrown.message} The registry takes no index of which children are missing: ${left} of ${children.length} were left out.`, {
-        ...thrown,
-        cause: thrown,
-        transient: false,
-        hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${(0,core_text/* listed */.KE)(names, 20)}.`,
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/copy/tries.js
-/** Progress that starts the count of tries again: a slow line that moves is not a broken one. */
-const PROGRESS = 1024 * 1024;
-const FIRST_WAIT = 250;
-const LONGEST_WAIT = 30_000;
-/** What a server may ask for (`Retry-After`): who wants more is not going to answer in this run. */
-const LONGEST_ASKED = 60_000;
-function createTries(most, context, notice) {
-    let count = 0;
-    let moved = 0;
-    return {
-        progress(bytes) {
-            moved += bytes;
-        },
-        async failed(error) {
-            if (!error.transient || context.signal.aborted)
-                throw error;
-            count = moved >= PROGRESS ? 1 : count + 1;
-            moved = 0;
-            if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED)
-                throw error;
-            // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-            const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (count - 1));
-            const wait = Math.max(error.retryAfter ?? 0, Math.round(ceiling * (0.5 + context.random() / 2)));
-            notice(error.message, wait, count);
-            await context.sleep(wait);
-        },
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/copy/transfer.js
-
-
-/**
- * One blob, source to upload session, to the end. A break on either side goes on from where it was: the feed opens the
- * source again, the upload asks its store what it has kept. Bytes that are not the digest's are fetched once more from
- * scratch; a second mismatch is the verdict.
- * @param share of the reading that brings the bytes to all destinations; a try after a break reads for this one alone.
- */
-async function transfer(share, source, upload, options) {
-    const newTries = () => createTries(options.retries, options.context, options.onRetry);
-    const tries = newTries();
-    let mismatches = 0;
-    let from = 0;
-    let sent = 0;
-    let furthest = 0;
-    const onBytes = (bytes) => {
-        sent += bytes;
-        // Only new ground is progress: a registry that loses the session at every break would be fed for ever.
-        tries.progress(Math.max(0, sent - furthest));
-        furthest = Math.max(furthest, sent);
-        options.onBytes(bytes);
-    };
-    const feed = share.feed({ source, tries: newTries, onBytes });
-    try {
-        while (from >= 0) {
-            sent = from;
-            const error = await share.turn(() => attempt(() => upload.send(from, feed.read(from))));
-            if (error === undefined)
-                return;
-            const wrong = (feed.failure ?? error).code === 'DIGEST_MISMATCH';
-            if (wrong && mismatches > 0)
-                throw feed.failure ?? error;
-            if (wrong)
-                mismatches += 1;
-            // The source's own tries are spent inside the feed: what it gives up on is final here.
-            else if (feed.failure !== undefined)
-                throw feed.failure;
-            else
-                await tries.failed(error);
-            if (wrong)
-                feed.reset();
-            from = await upload.offset(wrong);
-        }
-    }
-    catch (thrown) {
-        await upload.cancel();
-        throw thrown;
-    }
-}
-async function attempt(send) {
-    try {
-        await send();
-        return undefined;
-    }
-    catch (thrown) {
-        return (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-    }
-}
-
 ;// CONCATENATED MODULE: ./lib/copy/execute.js
 
 
@@ -33677,51 +34236,76 @@ function startBytes({ bytes: { total, present } }) {
     return { total, copied: 0, mounted: 0, present };
 }
 /**
- * Everything but the tags: blobs, manifests by digest, attachments with theirs. What is to reach several destinations in one
- * reading is started in one turn of the event loop: seats are taken at once.
- * @param bytes counts what moves.
- * @returns what is attached to the image at the destination now.
+ * Brings one image to all its destinations, everything but the tags: blobs, manifests by digest, attachments with their tags.
+ * A blob that several destinations need is read once.
+ * @returns for each destination what is attached to the image there, after all that was begun for it has ended.
  */
-async function execute(plan, job, run, bytes = startBytes(plan)) {
+function execute(copies, run) {
+    const parts = copies.map((copy) => prepareCopy(copy, run));
+    const blobs = new Map(parts.flatMap(({ deliveries }) => [...deliveries].map(([key, { node }]) => [key, node])));
+    // Largest first, so that the last one to finish is a small one.
+    for (const { key } of [...blobs.values()].sort((a, b) => b.descriptor.size - a.descriptor.size))
+        deliverBlob(key, parts, run);
+    return parts.map(copyTo);
+}
+function prepareCopy(copy, run) {
+    const { plan, job } = copy;
     const { shared, stop } = stoppable(run);
+    const blobs = [...plan.steps.values()].filter(({ node, do: what }) => node.kind === 'blob' && what !== 'skip');
+    const deliveries = new Map(blobs.map(({ node }) => [node.key, createDelivery(node, job, shared)]));
+    return { ...copy, shared, stop, deliveries, proofs: askForImages(plan, job, deliveries, shared) };
+}
+/**
+ * Destinations that need the blob in any case do not wait for those that first ask for its manifest: in an index, these could
+ * wait for each other's configs in a circle.
+ */
+function deliverBlob(key, parts, run) {
+    const needing = parts.flatMap(({ deliveries, proofs }) => {
+        const delivery = deliveries.get(key);
+        return delivery === undefined ? [] : [{ ...delivery, proof: proofs.get(key) }];
+    });
+    const asking = needing.filter(({ proof }) => proof !== undefined);
+    deliver(needing.filter(({ proof }) => proof === undefined), run);
+    void Promise.allSettled(asking.map(({ proof }) => proof)).then((ends) => {
+        const isAbsent = ends.map((end) => end.status === 'fulfilled' && end.value === undefined);
+        deliver(asking.filter((_, index) => isAbsent[index]), run);
+    });
+}
+async function copyTo(part) {
+    const { plan, job, bytes, shared, stop } = part;
     const running = new Map();
     const done = stepCounter(job.image, bytes, shared);
-    const probes = createProbes(plan, job, shared);
     const decisions = new Map(plan.attachedTags);
-    const perform = async (step) => {
-        const { node } = step;
-        if (step.do === 'skip')
-            return;
-        if (node.kind === 'blob') {
-            const proof = await probes.before(node);
-            if (proof !== undefined)
-                done(step, 'present', proof);
-            else {
-                const outcome = await probes.blob(node).outcome;
-                done(step, outcome, whyOf(step, outcome));
-            }
-            return;
-        }
+    const push = async (step) => {
+        const { node, why } = step;
         await Promise.all(node.needs.map((key) => running.get(key)));
         if (node.tag !== undefined) {
             const decision = await pushTagged(node, plan, job, shared);
             decisions.set(node.key, decision);
-            done(step, decision.state === 'write' ? 'copied' : 'present', decision.why);
-            return;
+            return done(step, decision.state === 'write' ? 'copied' : 'present', decision.why);
         }
-        // What is attached is put in any case: that is how a registry learns to list it.
-        const proof = node.attachedTo === undefined ? probes.proofOf(node) : undefined;
+        const proof = await part.proofs.get(node.key);
         if (proof !== undefined)
-            done(step, 'present', proof);
-        else if (isRoot(plan, node) && !plan.rootByDigest)
-            done(step, 'copied', 'goes with its tag, last');
-        else {
-            await pushManifest(node, plan, job, shared);
-            done(step, 'copied', step.why);
-        }
+            return done(step, 'present', 'the registry has it');
+        if (isRoot(plan, node) && !plan.rootByDigest)
+            return done(step, 'copied', 'goes with its tag, last');
+        if (node.manifest === undefined)
+            throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${node.key}`);
+        await putComplete(node.manifest, undefined, plan, job, shared);
+        done(step, 'copied', why);
     };
-    for (const step of inStartOrder(plan)) {
-        const work = perform(step).finally(() => probes.leave(step.node));
+    const bring = async (step, { outcome }) => {
+        const proof = await part.proofs.get(step.node.key);
+        if (proof !== undefined)
+            return done(step, 'present', proof);
+        const end = await outcome.promise;
+        done(step, end, whyOf(step, end));
+    };
+    for (const step of plan.steps.values()) {
+        if (step.do === 'skip')
+            continue;
+        const delivery = part.deliveries.get(step.node.key);
+        const work = delivery === undefined ? push(step) : bring(step, delivery);
         work.catch(stop);
         running.set(step.node.key, work);
     }
@@ -33769,13 +34353,6 @@ function stoppable(run) {
     }, bytes);
     return { shared: { ...run, permits, check }, stop: () => (stopped = true) };
 }
-/** Largest blobs first, so that the last one to finish is a small one; manifests wait for what they need anyway. */
-function inStartOrder(plan) {
-    const steps = [...plan.steps.values()];
-    const blobs = steps.filter((step) => step.node.kind === 'blob');
-    blobs.sort((a, b) => b.node.descriptor.size - a.node.descriptor.size);
-    return [...blobs, ...steps.filter((step) => step.node.kind === 'manifest')];
-}
 /** The first failure, after everything that was under way has ended: nothing goes on behind a report. */
 async function settle(work) {
     const results = await Promise.allSettled(work);
@@ -33788,131 +34365,48 @@ function isRoot(plan, node) {
     return node.descriptor.digest === plan.graph.root.descriptor.digest;
 }
 /**
- * Finding out on the way. The config of an image is asked for first; where it is there already, one question for the
- * manifest may answer for all its layers. Where it is not, nothing was asked in vain: the question began its upload.
+ * The config of an image is asked for first; where it is there already, one question for the manifest may answer for all its
+ * layers. Where it is not, the question has begun its upload.
  */
-function createProbes(plan, job, shared) {
-    const blobs = new Map();
-    const owners = new Map();
+function askForImages(plan, job, deliveries, shared) {
     const proofs = new Map();
-    const seats = new Map();
-    const blob = (node) => {
-        const seatOf = () => seats.get(node.key);
-        const known = blobs.get(node.key) ?? takeOff((onAbsent) => putBlob(node, job, shared, seatOf, onAbsent));
-        blobs.set(node.key, known);
-        return known;
-    };
-    const probe = async (manifest, config) => {
-        // Its first answer will do: who waits until the config is stored has three round trips with nothing on the way.
-        if ((await blob(config).answer) !== 'present')
+    const configs = new Set();
+    const ask = async ({ descriptor }, { absent, outcome }) => {
+        // Do not wait for the upload to finish: the first answer tells whether the config is there.
+        if ((await Promise.race([absent.promise, outcome.promise])) !== 'present')
             return undefined;
-        if (!(await shared.permits(() => job.target.has(manifest.descriptor, 'manifest'))))
+        if (!(await shared.permits(() => job.target.has(descriptor, 'manifest'))))
             return undefined;
-        proofs.set(manifest.key, 'the registry has it');
-        return manifest;
+        return `checked by the registry when it took ${descriptor.digest}`;
     };
-    if (!plan.certain) {
-        for (const { node: manifest, do: what } of plan.steps.values()) {
-            const config = what === 'push' && manifest.manifest?.shape === 'image' ? configOf(plan, manifest) : undefined;
-            if (config === undefined)
-                continue;
-            const layers = manifest.needs.filter((key) => key !== config.key && !owners.has(key) && isProvable(plan, key));
-            if (layers.length === 0 || owners.has(config.key))
-                continue;
-            const proven = probe(manifest, config);
-            proven.catch(() => undefined); // whoever waits for it sees the failure
-            for (const key of layers)
-                owners.set(key, proven);
-        }
-    }
-    for (const { node, do: what } of plan.steps.values()) {
-        if (node.kind !== 'blob' || what === 'skip')
+    for (const { node, do: what } of plan.certain ? [] : plan.steps.values()) {
+        const config = what === 'push' ? configOf(node, deliveries) : undefined;
+        if (config === undefined || proofs.has(config.node.key))
             continue;
-        const waits = owners.has(node.key) && !blobs.has(node.key);
-        seats.set(node.key, shared.fanout(node.descriptor, job.registry, waits ? 1 : 0));
+        configs.add(config.node.key);
+        const layers = node.needs.filter((key) => !configs.has(key) && !proofs.has(key) && isProvable(plan, key));
+        if (layers.length === 0)
+            continue;
+        const proof = (0,deferred/* ignoreUnhandled */.k)(ask(node, config));
+        for (const key of layers)
+            proofs.set(key, proof);
+        // What is attached is put in any case: that is how a registry learns to list it.
+        if (node.attachedTo === undefined)
+            proofs.set(node.key, proof);
     }
-    return {
-        blob,
-        /** The blob is decided about, one way or the other. */
-        leave: ({ key }) => seats.get(key)?.leave(),
-        proofOf: (node) => proofs.get(node.key),
-        /** Why the blob need not be sent, once its image was asked for. */
-        async before(node) {
-            const manifest = await owners.get(node.key);
-            return manifest === undefined ? undefined : `checked by the registry when it took ${manifest.descriptor.digest}`;
-        },
-    };
-}
-function takeOff(send) {
-    let onAbsent = () => undefined;
-    const absent = new Promise((resolve) => {
-        onAbsent = () => resolve('absent');
-    });
-    const outcome = send(onAbsent);
-    const answer = Promise.race([absent, outcome]);
-    answer.catch(() => undefined); // whoever waits for one of the two sees the failure
-    return { answer, outcome };
+    return proofs;
 }
 /** Registries do not ask for layers that are elsewhere by their URLs. */
 function isProvable(plan, key) {
     const node = plan.graph.nodes.get(key);
-    return node !== undefined && !(0,oci_manifest/* isForeign */.jq)(node.descriptor);
+    return node?.kind === 'blob' && !(0,manifest/* isForeign */.jq)(node.descriptor);
 }
-/** The config blob, if it has to be sent anyway. */
-function configOf(plan, manifest) {
-    const link = manifest.manifest?.links.find((each) => each.role === 'config');
-    const step = link === undefined ? undefined : plan.steps.get(`blob ${link.descriptor.digest}`);
-    return step === undefined || step.do === 'skip' ? undefined : step.node;
-}
-/** Sends a blob once per registry: other images of the run wait for it and mount it. */
-async function putBlob(node, job, shared, seatOf, onAbsent) {
-    const key = `${job.registry} ${node.descriptor.digest}`;
-    for (;;) {
-        const flight = shared.homes.get(key);
-        // Whoever waits for another image must not keep the other destinations waiting for itself.
-        if (flight !== undefined)
-            seatOf()?.leave();
-        const home = await flight?.catch(() => undefined);
-        if (home === job.repository)
-            return 'present';
-        if (home !== undefined)
-            return beginAndSend(node, job, shared, { mountFrom: home, onAbsent });
-        if (shared.homes.get(key) !== flight)
-            continue; // somebody else began while we waited
-        const mine = beginAndSend(node, job, shared, { mountFrom: job.mountFrom, seat: seatOf(), onAbsent });
-        const landed = mine.then(() => job.repository);
-        landed.catch(() => undefined);
-        shared.homes.set(key, landed);
-        return mine;
-    }
-}
-async function beginAndSend(node, job, shared, sending) {
-    const { descriptor } = node;
-    const { mountFrom, seat = shared.fanout(descriptor, job.registry, 0), onAbsent } = sending;
-    const share = await seat.join(shared.permits);
-    try {
-        shared.check?.();
-        const begun = await job.target.begin(descriptor, mountFrom);
-        if (begun.state !== 'open')
-            return begun.state;
-        onAbsent?.();
-        await transfer(share, job.source, begun.upload, {
-            context: shared.context,
-            retries: shared.retries,
-            onBytes: (sent) => shared.emit({ event: 'bytes', image: job.image, digest: descriptor.digest, sent, total: descriptor.size }),
-            onRetry: (reason, wait, attempt) => shared.emit({ event: 'retry', image: job.image, what: `blob ${descriptor.digest}`, reason, wait, attempt }),
-        });
-        return 'copied';
-    }
-    finally {
-        share.leave();
-    }
-}
-async function pushManifest(node, plan, job, shared) {
-    const { manifest } = node;
-    if (manifest === undefined)
-        throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${node.key}`);
-    await putComplete(manifest, undefined, plan, job, shared);
+/** Of the config blob, if it has to be sent. */
+function configOf({ manifest }, deliveries) {
+    if (manifest?.shape !== 'image')
+        return undefined;
+    const link = manifest.links.find((each) => each.role === 'config');
+    return link && deliveries.get(`blob ${link.descriptor.digest}`);
 }
 /**
  * Puts a manifest, by its digest or under a tag, as `confirm` says. When the registry names blobs that it misses (garbage collected since it answered for them), exactly
@@ -33932,73 +34426,30 @@ async function putComplete(manifest, under, plan, job, shared) {
             return await (0,copy_confirm/* confirm */.l)(change, put, shared.context);
         }
         catch (thrown) {
-            const foreign = refusedForeign(thrown, manifest, plan);
-            if (foreign !== undefined)
-                throw foreign;
-            const missing = missingBlobs(thrown, manifest, plan);
-            if (missing.length === 0)
-                throw refusedSparse(thrown, manifest, plan) ?? thrown;
+            const missing = (0,failures/* missingBlobs */.Lj)(thrown, manifest, plan);
             if (round > MISSING_ROUNDS)
                 throw thrown;
             shared.context.log.warn(`${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`);
             let isLate = true;
-            for (const node of missing)
-                isLate = (await beginAndSend(node, job, shared, {})) === 'present' && isLate;
+            for (const node of missing) {
+                const delivery = createDelivery(node, { ...job, mountFrom: undefined }, shared);
+                send([delivery], shared);
+                isLate = (await delivery.outcome.promise) === 'present' && isLate;
+            }
             if (isLate)
                 await shared.context.sleep(MISSING_WAIT * 2 ** (round - 1));
         }
     }
 }
-/** The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is looked at. */
-function missingBlobs(thrown, manifest, plan) {
-    if (!(thrown instanceof errors/* PromoteError */.jG))
-        return [];
-    const entries = thrown.server.filter((entry) => entry.code === 'MANIFEST_BLOB_UNKNOWN' || entry.code === 'BLOB_UNKNOWN');
-    if (entries.length === 0)
-        return [];
-    const text = JSON.stringify(entries);
-    const blobs = manifest.links.flatMap((link) => plan.graph.nodes.get(`${link.kind} ${link.descriptor.digest}`) ?? []);
-    const sendable = blobs.filter((node) => node.kind === 'blob' && node.leave === undefined);
-    const named = sendable.filter((node) => text.includes(node.descriptor.digest));
-    return named.length > 0 ? named : sendable;
-}
 
-// EXTERNAL MODULE: ./lib/copy/graph.js + 6 modules
-var copy_graph = __nccwpck_require__(6112);
+// EXTERNAL MODULE: ./lib/copy/graph.js + 5 modules
+var copy_graph = __nccwpck_require__(6397);
 // EXTERNAL MODULE: ./lib/copy/guards.js
 var guards = __nccwpck_require__(3219);
+// EXTERNAL MODULE: ./lib/copy/permits.js
+var permits = __nccwpck_require__(9493);
 // EXTERNAL MODULE: ./lib/copy/plan.js
 var copy_plan = __nccwpck_require__(4254);
-;// CONCATENATED MODULE: ./lib/copy/sharing.js
-
-/**
- * Pure: what several images have in common moves once. In the order of the list, the first image that brings a blob to a
- * registry copies it, the others mount it from there, or find it there. Which of them is the first in fact may differ; the
- * blobs and bytes that move do not.
- */
-function shareOut(placed) {
-    const homes = new Map();
-    return placed.map(({ plan, registry, repository }) => {
-        const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, registry, repository, homes)]));
-        return { ...plan, steps, bytes: (0,copy_plan/* countBytes */.Tu)(steps) };
-    });
-}
-function shared(step, registry, repository, homes) {
-    const { node } = step;
-    if (node.kind !== 'blob' || step.do === 'skip')
-        return step;
-    const digest = node.descriptor.digest;
-    const key = `${registry} ${digest}`;
-    const home = homes.get(key);
-    if (home === undefined)
-        homes.set(key, repository);
-    if (home === undefined)
-        return step;
-    if (home === repository)
-        return { do: 'skip', node, why: 'another image of this run brings it' };
-    return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
-}
-
 ;// CONCATENATED MODULE: ./lib/copy/survey.js
 
 
@@ -34038,18 +34489,23 @@ async function survey(target, graph, tags, all, permits) {
     for (const { proven, tag } of isProof ? attachedTags.values() : [])
         for (const key of proven)
             present.set(key, `checked by the registry when it took what ${tag} names`);
-    const open = [...graph.nodes.values()].filter((node) => node.leave === undefined && node.kind === 'manifest' && node.tag === undefined && !present.has(node.key));
-    const inventory = open.length > 0 ? await target.inventory() : undefined;
+    const open = (kind) => [...graph.nodes.values()].filter((node) => node.kind === kind && node.leave === undefined && node.tag === undefined && !present.has(node.key));
+    const inventory = open('manifest').length > 0 ? await target.inventory() : undefined;
     const ask = right !== undefined || all || inventory?.has(root) === true;
-    const wanted = { target, inventory, listed, ask, all, isProof, named: evidence?.named, permits };
-    await Promise.all(open.map(async (node) => {
+    const named = isProof ? undefined : { has: (digest) => evidence?.named?.has(digest) ?? ask };
+    const wanted = { target, inventory, listed, ask: { manifest: ask, blob: all }, named, permits };
+    const look = async (node) => {
         const reason = await whyPresent(node, wanted);
         if (reason !== undefined)
             present.set(node.key, reason);
-    }));
-    await surveyBlobs(graph, present, wanted);
-    const exhaustive = all || isKnown(graph, present, inventory, evidence);
-    return { tags, present, exhaustive, isProof, listed, attachedTags };
+    };
+    await Promise.all(open('manifest').map(look));
+    for (const node of isProof ? graph.nodes.values() : [])
+        if (node.kind === 'manifest' && present.has(node.key))
+            provenBy(node, graph, present);
+    await Promise.all(open('blob').map(look));
+    const certain = all || !isProof || isKnown(graph, present, inventory, evidence);
+    return { tags, present, certain, attachedTags };
 }
 /** Nothing is open: what is not present is in no list of what the repository may hold. */
 function isKnown(graph, present, inventory, evidence) {
@@ -34067,90 +34523,33 @@ async function readListed(target, graph, permits) {
     });
     return new Map(await Promise.all(lists));
 }
-async function whyPresent(node, { target, inventory, listed, ask, isProof, named, permits }) {
-    const { attachedTo, descriptor } = node;
+async function whyPresent(node, wanted) {
+    const { target, inventory, listed, ask, named, permits } = wanted;
+    const { attachedTo, descriptor, kind } = node;
+    const { digest } = descriptor;
+    const isThere = () => permits(() => target.has(descriptor, kind));
     if (attachedTo !== undefined) {
-        const isListed = listed.get(attachedTo)?.has(descriptor.digest) === true;
+        const isListed = listed.get(attachedTo)?.has(digest) === true;
         // A list may name what was deleted since, and what is there may be missing in the list.
-        if (!isListed && !ask)
-            return undefined;
-        if (!(await permits(() => target.has(descriptor, 'manifest'))))
+        if (!(isListed || ask.manifest) || !(await isThere()))
             return undefined;
         if (isListed)
             return 'there, and listed as a referrer';
-        return (await isIndexed(target, attachedTo, descriptor.digest, permits)) ? 'the registry has it' : undefined;
+        return (await isIndexed(target, attachedTo, digest, permits)) ? 'the registry has it' : undefined;
     }
-    if (inventory?.has(node.descriptor.digest))
+    if (inventory?.has(digest))
         return 'in the inventory of the image stream';
-    const isAsked = ask || (!isProof && named?.has(node.descriptor.digest) === true);
-    if (isAsked && (await permits(() => target.has(node.descriptor, 'manifest'))))
-        return 'the registry has it';
-    return undefined;
-}
-async function surveyBlobs(graph, present, wanted) {
-    const { target, inventory, all, ask, isProof, named, permits } = wanted;
-    for (const node of graph.nodes.values())
-        if (isProof && node.kind === 'manifest' && present.has(node.key))
-            provenBy(node, graph, present);
-    const open = [...graph.nodes.values()].filter((node) => node.kind === 'blob' && node.leave === undefined && !present.has(node.key));
-    await Promise.all(open.map(async (node) => {
-        if (inventory?.has(node.descriptor.digest))
-            present.set(node.key, 'in the inventory of the image stream');
-        else if ((all || (!isProof && (named?.has(node.descriptor.digest) ?? ask))) &&
-            (await permits(() => target.has(node.descriptor, 'blob'))))
-            present.set(node.key, 'the registry has it');
-    }));
+    return (ask[kind] || named?.has(digest)) && (await isThere()) ? 'the registry has it' : undefined;
 }
 /** Marks the blobs of a manifest that the registry holds; it checked each of them when it took the manifest. */
 function provenBy(node, graph, present) {
     for (const key of node.needs) {
         const needed = graph.nodes.get(key);
         // Registries do not ask for layers that are elsewhere by their URLs.
-        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,oci_manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key)) {
+        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key)) {
             present.set(key, `checked by the registry when it took ${node.descriptor.digest}`);
         }
     }
-}
-
-// EXTERNAL MODULE: ./lib/copy/permits.js
-var permits = __nccwpck_require__(9493);
-;// CONCATENATED MODULE: ./lib/copy/turns.js
-
-/**
- * So many things at once, in the order in which they are first asked for. Everybody who waits for the same turn goes on in
- * the same turn of the event loop, before anything that one of them sets off.
- */
-function createTurns(most) {
-    const turns = new Map();
-    const line = (0,permits/* createLine */.RJ)(most);
-    const enter = (left) => {
-        let end = () => undefined;
-        const over = new Promise((resolve) => {
-            end = resolve;
-        });
-        const begun = new Promise((begin) => {
-            void line(() => {
-                begin();
-                return over;
-            });
-        });
-        return { left, end, begun };
-    };
-    return async (what, users, work) => {
-        const turn = turns.get(what) ?? enter(users);
-        turns.set(what, turn);
-        await turn.begun;
-        try {
-            return await work();
-        }
-        finally {
-            turn.left -= 1;
-            if (turn.left === 0) {
-                turns.delete(what);
-                turn.end();
-            }
-        }
-    };
 }
 
 // EXTERNAL MODULE: ./lib/inputs/images.js
@@ -34235,8 +34634,8 @@ function unique(all) {
 var report_report = __nccwpck_require__(5650);
 // EXTERNAL MODULE: ./lib/rows.js
 var lib_rows = __nccwpck_require__(4094);
-// EXTERNAL MODULE: ./lib/work.js + 5 modules
-var lib_work = __nccwpck_require__(867);
+// EXTERNAL MODULE: ./lib/work.js
+var lib_work = __nccwpck_require__(5606);
 ;// CONCATENATED MODULE: ./lib/tags.js
 
 
@@ -34428,8 +34827,8 @@ async function promoteAll(run, started, signal) {
         else if (!config.dryRun) {
             // A destination has its tags once it has its images: it does not wait for another one.
             const perDestination = destinations.map((to) => works.filter(({ destination }) => destination === to));
-            const copy = copier(run);
-            await Promise.all(perDestination.map((own) => copyAndTag(own, copy, run)));
+            startCopies(run);
+            await Promise.all(perDestination.map((own) => copyAndTag(own, run)));
         }
         if (config.annotate && !config.dryRun)
             await annotateStreams(works, run);
@@ -34452,13 +34851,11 @@ async function listWorks(source, destinations, run) {
     }
 }
 /** resolve, discover: under way at once, whatever the destinations do; but for the children of an index, which see `near`. */
-function readImage(pair, side, { config, shared, graphs, held, platforms }) {
-    const source = side
-        .then((opened) => opened.repository(pair.source))
-        .then((from) => ({ ...from, store: platforms.watch(from.store) }));
+function readImage(pair, side, { config, shared, graphs, held }) {
+    const source = side.then((opened) => opened.repository(pair.source));
     const wanted = { ...config, platforms: pair.platforms ?? config.platforms };
     const begin = async (from) => ({ from, root: await shared.permits(() => resolve(pair, from)) });
-    const resolved = (0,lib_work/* whenAsked */.xz)(source.then(begin));
+    const resolved = (0,deferred/* ignoreUnhandled */.k)(source.then(begin));
     const look = async (near) => {
         const { from, root } = await resolved;
         const { digest } = root.descriptor;
@@ -34472,12 +34869,12 @@ function readImage(pair, side, { config, shared, graphs, held, platforms }) {
     let graph;
     return {
         pair,
-        source: (0,lib_work/* whenAsked */.xz)(source),
-        graph: (near) => (graph ??= (0,lib_work/* whenAsked */.xz)(look(near))),
+        source: (0,deferred/* ignoreUnhandled */.k)(source),
+        graph: (near) => (graph ??= (0,deferred/* ignoreUnhandled */.k)(look(near))),
     };
 }
 function unreadable(pair, error) {
-    const source = (0,lib_work/* whenAsked */.xz)(Promise.reject(error));
+    const source = (0,deferred/* ignoreUnhandled */.k)(Promise.reject(error));
     return { pair, source, graph: () => source };
 }
 /** locate, survey, plan; the source is resolved and discovered meanwhile. */
@@ -34485,17 +34882,14 @@ async function prepare(work, run) {
     const { config, shared } = run;
     const { image } = work;
     const source = image.source.then((from) => (work.from = from));
-    let isNew = () => undefined;
-    const nowhere = new Promise((resolve) => {
-        isNew = () => resolve(undefined);
-    });
+    const nowhere = (0,deferred/* createDeferred */.u)();
     // Nothing is created for an image that the source turns out not to have.
     const beforeNew = () => {
-        isNew();
+        nowhere.resolve(undefined);
         return read;
     };
     const opening = openDestination(work, run, beforeNew);
-    const near = Promise.race([opening, nowhere]).catch(() => undefined);
+    const near = Promise.race([opening, nowhere.promise]).catch(() => undefined);
     const read = Promise.all([image.graph(near), source]);
     const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target);
     const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits);
@@ -34533,7 +34927,7 @@ async function bothSides(source, destination, target) {
     const name = target === 'destination' ? target : `destination ${target}`;
     const message = `${error.message} And the ${name}: ${other.message}`;
     const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ');
-    throw new errors/* PromoteError */.jG(error.code, message, { ...error, cause: error.cause, hint: hint === '' ? undefined : hint });
+    throw error.with({ message, hint: hint === '' ? undefined : hint });
 }
 /**
  * The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise.
@@ -34598,7 +34992,7 @@ function announceAll(run) {
         const { plan, to } = work;
         return plan === undefined || to === undefined ? [] : [{ work, plan, registry: to.origin, repository: to.path }];
     });
-    for (const [index, plan] of shareOut(prepared).entries()) {
+    for (const [index, plan] of (0,copy_plan/* shareOut */.MT)(prepared).entries()) {
         const work = prepared[index]?.work;
         const { graph, bytes, certain } = plan;
         const { digest } = graph.root.descriptor;
@@ -34623,15 +35017,16 @@ function announceAll(run) {
             (0,lib_work/* conclude */.Ep)(work, run);
     }
 }
-async function copyAndTag(works, copy, run) {
-    await (0,lib_work/* each */.__)(works, run, copy);
+async function copyAndTag(works, run) {
+    await (0,lib_work/* each */.__)(works, run, copied);
     await tagEach(works, run);
     await (0,lib_work/* each */.__)(works, run, (work) => finish(work, run));
 }
 /** All images everywhere before the first tag anywhere; what fails before that has changed no tag. */
 async function copyThenTagAll(run, started, { hold, release }) {
     const { works } = run;
-    await (0,lib_work/* each */.__)(works, run, copier(run));
+    startCopies(run);
+    await (0,lib_work/* each */.__)(works, run, copied);
     hold();
     try {
         await tagAll(works, run, started);
@@ -34642,25 +35037,36 @@ async function copyThenTagAll(run, started, { hold, release }) {
     }
 }
 /**
- * An image goes to all of its destinations in one turn: what they all need is read once. So does an image of several tags:
- * what a later turn found there already would not be what was planned.
+ * Copies each image to all its destinations, and so many images at once, in the order of the list. An image of several tags is
+ * one image: a later copy would find blobs that its plan did not expect there.
  */
-function copier({ works, shared }) {
-    const turns = createTurns(shared.width);
-    const users = new Map();
-    for (const work of (0,lib_work/* going */.Tx)(works))
-        users.set(digestOf(work), (users.get(digestOf(work)) ?? 0) + 1);
-    return async (work) => {
-        const digest = digestOf(work);
-        work.attached = await turns(digest, users.get(digest) ?? 1, () => {
-            const [plan, job] = (0,lib_work/* jobOf */.Zw)(work);
-            work.moved = startBytes(plan);
-            return execute(plan, job, shared, work.moved);
+function startCopies({ config, shared, works }) {
+    const line = (0,permits/* createLine */.RJ)((0,permits/* smallAtOnce */.I1)(config.jobs));
+    const images = new Map();
+    for (const work of (0,lib_work/* going */.Tx)(works)) {
+        const digest = work.plan?.graph.root.descriptor.digest;
+        images.set(digest, [...(images.get(digest) ?? []), work]);
+    }
+    for (const image of images.values()) {
+        const begun = (0,deferred/* createDeferred */.u)();
+        void line(async () => {
+            const copies = image.map(copyOf);
+            const running = execute(copies, shared);
+            begun.resolve(running);
+            await Promise.allSettled(running);
         });
-    };
+        for (const [index, work] of image.entries())
+            work.copied = (0,deferred/* ignoreUnhandled */.k)(begun.promise.then((running) => running[index]));
+    }
 }
-function digestOf({ plan }) {
-    return plan?.graph.root.descriptor.digest;
+function copyOf(work) {
+    const [plan, job] = (0,lib_work/* jobOf */.Zw)(work);
+    const bytes = startBytes(plan);
+    work.moved = bytes;
+    return { plan, job, bytes };
+}
+async function copied(work) {
+    work.attached = (await work.copied) ?? [];
 }
 /** An archive gets its name when everything is in it: without that nothing was written to it. */
 async function finish(work, run) {
@@ -34741,7 +35147,7 @@ function overall(rows, { restores = false, mayBeEmpty = false }) {
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3940);
 /* harmony import */ var _side_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(2171);
-/* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(867);
+/* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(5606);
 
 
 
@@ -39954,473 +40360,29 @@ const VERSION = '0.1.0';
 
 /***/ }),
 
-/***/ 867:
+/***/ 5606:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
-
-// EXPORTS
-__nccwpck_require__.d(__webpack_exports__, {
-  R$: () => (/* binding */ abandoned),
-  P$: () => (/* binding */ atTarget),
-  Ep: () => (/* binding */ conclude),
-  ut: () => (/* binding */ createRun),
-  IX: () => (/* binding */ createWork),
-  __: () => (/* binding */ each),
-  fJ: () => (/* binding */ fail),
-  Tx: () => (/* binding */ going),
-  Zw: () => (/* binding */ jobOf),
-  E8: () => (/* binding */ logIn),
-  je: () => (/* binding */ logOut),
-  ub: () => (/* binding */ mountable),
-  xz: () => (/* binding */ whenAsked)
-});
-
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
-;// CONCATENATED MODULE: ./lib/copy/feed.js
-
-
-/**
- * Writing each 16 KiB record that TLS hands over costs more than copying sixteen of them into one buffer first; with
- * larger buffers memory grows and time does not shrink.
- */
-const GATHER = 256 * 1024;
-function createFeed(blob, reader, content = createContent(blob)) {
-    const { source, tries, onBytes } = reader;
-    const open = (position) => source.blob(blob, position);
-    let failure;
-    async function* read(from) {
-        failure = undefined;
-        let held;
-        try {
-            for await (const chunk of resumed(open, blob, from, tries(), content)) {
-                if (held !== undefined) {
-                    yield held;
-                    onBytes(held.length);
-                }
-                held = chunk;
-            }
-            content.verify();
-        }
-        catch (thrown) {
-            failure = (0,errors/* asPromoteError */.XO)(thrown, 'source');
-            throw failure;
-        }
-        if (held !== undefined) {
-            yield held;
-            onBytes(held.length);
-        }
-    }
-    return {
-        read,
-        get failure() {
-            return failure;
-        },
-        reset: () => content.reset(),
-        fork: (other) => createFeed(blob, other, content.copy()),
-    };
-}
-/** The bytes from `from` on, over as many connections as it takes. */
-async function* resumed(open, blob, from, tries, content) {
-    let position = from;
-    while (position < blob.size) {
-        try {
-            for await (const chunk of gather(await open(position), Math.min(GATHER, blob.size - position))) {
-                content.take(chunk, position);
-                position += chunk.length;
-                tries.progress(chunk.length);
-                yield chunk;
-            }
-        }
-        catch (thrown) {
-            await tries.failed((0,errors/* asPromoteError */.XO)(thrown, 'source'));
-        }
-    }
-}
-function createContent(blob, before = { hash: (0,oci_digest/* hashFor */.Og)(blob.digest), hashed: 0 }) {
-    let { hash, hashed } = before;
-    return {
-        take(chunk, position) {
-            const known = Math.max(0, hashed - position);
-            if (known >= chunk.length)
-                return;
-            hash.update(known === 0 ? chunk : chunk.subarray(known));
-            hashed = position + chunk.length;
-        },
-        verify: () => verify(blob, hash.copy()),
-        reset() {
-            hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
-            hashed = 0;
-        },
-        copy: () => createContent(blob, { hash: hash.copy(), hashed }),
-    };
-}
-function verify(blob, hash) {
-    const actual = `${(0,oci_digest/* algorithmOf */.Hy)(blob.digest)}:${hash.digest('hex')}`;
-    if (actual === blob.digest)
-        return;
-    throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', `the source's bytes of blob ${blob.digest} have the digest ${actual}`, {
-        side: 'source',
-    });
-}
-/**
- * Small chunks become large ones, large ones pass as they are, so that buffers on loan stay what they are; what came
- * before a break is handed on before the error.
- */
-async function* gather(chunks, size = GATHER) {
-    let buffer = Buffer.alloc(0);
-    let filled = 0;
-    const broken = { thrown: undefined };
-    try {
-        for await (const chunk of chunks) {
-            if (chunk.length >= size / 4) {
-                if (filled > 0)
-                    yield buffer.subarray(0, filled);
-                filled = 0;
-                yield chunk;
-                continue;
-            }
-            if (filled + chunk.length > size) {
-                yield buffer.subarray(0, filled);
-                filled = 0;
-            }
-            if (filled === 0)
-                buffer = Buffer.allocUnsafeSlow(size);
-            buffer.set(chunk, filled);
-            filled += chunk.length;
-        }
-    }
-    catch (thrown) {
-        broken.thrown = thrown;
-    }
-    if (filled > 0)
-        yield buffer.subarray(0, filled);
-    if (broken.thrown !== undefined)
-        throw broken.thrown;
-}
-
-// EXTERNAL MODULE: ./lib/buffer-pool.js
-var buffer_pool = __nccwpck_require__(8568);
-;// CONCATENATED MODULE: ./lib/copy/tee.js
-
-/**
- * Bytes of a blob that are kept for the slowest of its readers: as far as the fastest may be ahead. Eight pieces even out
- * what varies from one to the next; `jobs` windows are in memory at most, and with 4 MiB the process comes near 200 MiB.
- */
-const WINDOW = 2 * 1024 * 1024;
-function createTee(patience) {
-    const empty = { window: [], held: 0, dropped: 0, waiting: [] };
-    const idle = { stream: undefined, state: 'idle', timer: undefined, closed: Promise.resolve() };
-    return { ...empty, ...idle, taps: new Set(), patience };
-}
-/** @param onLate called once when the others have waited for its first piece long enough. */
-function addTap(tee, onLate) {
-    const tap = { at: 0, running: false, onLate };
-    tee.taps.add(tap);
-    return tap;
-}
-/** @returns the next piece; undefined at the end, and once the tap is closed. Throws, once, what ended the stream. */
-async function take(tee, tap) {
-    while (tee.taps.has(tap)) {
-        const piece = tee.window[tap.at - tee.dropped];
-        if (piece !== undefined) {
-            tap.at += 1;
-            dropTaken(tee);
-            return piece;
-        }
-        if (typeof tee.state === 'object') {
-            closeTap(tee, tap);
-            throw tee.state.thrown;
-        }
-        if (tee.state === 'ended')
-            closeTap(tee, tap);
-        else if (tee.state === 'fetching')
-            await change(tee);
-        else if (tee.held >= WINDOW)
-            await waitForSlowest(tee);
-        else
-            await fetchPiece(tee);
-    }
-    return undefined;
-}
-/** The last tap closes the stream. */
-function closeTap(tee, tap) {
-    if (!tee.taps.delete(tap))
-        return;
-    dropTaken(tee);
-    wake(tee);
-    if (tee.taps.size > 0)
-        return;
-    clearTimeout(tee.timer);
-    tee.closed = Promise.resolve(tee.stream?.return?.()).catch(() => undefined);
-}
-async function fetchPiece(tee) {
-    tee.state = 'fetching';
-    try {
-        const step = await tee.stream?.next();
-        const piece = step?.done === false ? step.value : undefined;
-        if (piece !== undefined) {
-            (0,buffer_pool/* retain */.aw)(piece, tee.taps.size);
-            tee.window.push(piece);
-            tee.held += piece.length;
-        }
-        tee.state = piece === undefined ? 'ended' : 'idle';
-    }
-    catch (thrown) {
-        tee.state = { thrown };
-    }
-    wake(tee);
-}
-function dropTaken(tee) {
-    const slowest = Math.min(...[...tee.taps].map(({ at }) => at));
-    const taken = tee.window.splice(0, Math.max(0, slowest - tee.dropped));
-    if (taken.length === 0)
-        return;
-    tee.dropped += taken.length;
-    for (const piece of taken)
-        tee.held -= piece.length;
-    clearTimeout(tee.timer);
-    tee.timer = undefined;
-    wake(tee);
-}
-function waitForSlowest(tee) {
-    tee.timer ??= setTimeout(() => {
-        for (const tap of tee.taps)
-            if (!tap.running)
-                tap.onLate();
-    }, tee.patience);
-    return change(tee);
-}
-function change({ waiting }) {
-    return new Promise((resolve) => waiting.push(resolve));
-}
-function wake({ waiting }) {
-    for (const resolve of waiting.splice(0))
-        resolve();
-}
-
-;// CONCATENATED MODULE: ./lib/copy/reading.js
-
-
-
-/**
- * @param permits of each destination, for the tries that it makes alone.
- * @param over called when all destinations have left and the source is closed.
- */
-function openReading(blob, permits, over, patience) {
-    const reading = { blob, tee: createTee(patience), members: new Set(), trunk: undefined };
-    const leave = (tap) => {
-        closeTap(reading.tee, tap);
-        if (reading.members.delete(tap) && reading.members.size === 0)
-            void reading.tee.closed.then(over);
-    };
-    const taps = permits.map(() => {
-        const tap = addTap(reading.tee, () => leave(tap));
-        reading.members.add(tap);
-        return tap;
-    });
-    return taps.map((tap, index) => {
-        const { members } = reading;
-        const own = permits[index];
-        let tried = false;
-        return {
-            leave: () => leave(tap),
-            feed: (reader) => createShared(reading, tap, reader),
-            turn(work) {
-                const alone = tried ? members.size === 1 : true;
-                tried = true;
-                if (members.has(tap) && alone)
-                    return work();
-                leave(tap);
-                return own(work, blob.size);
-            },
-        };
-    });
-}
-function createShared(reading, tap, reader) {
-    const { blob, tee } = reading;
-    tap.running = true;
-    let failure;
-    let alone;
-    const goAlone = () => {
-        alone ??= reading.trunk?.feed.fork(reader) ?? createFeed(blob, reader);
-        return alone;
-    };
-    const failed = (thrown) => {
-        const error = (0,errors/* asPromoteError */.XO)(thrown, 'source');
-        // Read from another repository of the source: what this one has may be in order.
-        if (reading.trunk?.reader.source !== reader.source)
-            return worthTrying(error);
-        failure = error;
-        return error;
-    };
-    return {
-        read(from) {
-            if (alone !== undefined || from > 0 || !tee.taps.has(tap))
-                return goAlone().read(from);
-            reading.trunk ??= {
-                reader,
-                feed: createFeed(blob, { ...reader, onBytes: () => undefined }),
-            };
-            tee.stream ??= reading.trunk.feed.read(0)[Symbol.asyncIterator]();
-            return pieces(tee, tap, reader.onBytes, failed);
-        },
-        get failure() {
-            return alone === undefined ? failure : alone.failure;
-        },
-        reset: () => goAlone().reset(),
-    };
-}
-/** No generator: one that waits for the slowest destination could not be closed before that one has moved. */
-function pieces(tee, tap, onBytes, failed) {
-    let taken = 0;
-    return {
-        [Symbol.asyncIterator]() {
-            return this;
-        },
-        async next() {
-            if (taken > 0)
-                onBytes(taken);
-            taken = 0;
-            try {
-                const value = await take(tee, tap);
-                taken = value?.length ?? 0;
-                return value === undefined ? { done: true, value } : { done: false, value };
-            }
-            catch (thrown) {
-                throw failed(thrown);
-            }
-        },
-        async return() {
-            closeTap(tee, tap);
-            return { done: true, value: undefined };
-        },
-    };
-}
-function worthTrying(error) {
-    return new errors/* PromoteError */.jG(error.code, error.message, { ...error, cause: error.cause, transient: true });
-}
-
-;// CONCATENATED MODULE: ./lib/copy/fanout.js
-
-/** Milliseconds that the others wait, with a full window, for a destination that has not answered the begin of its upload. */
-const PATIENCE = 10_000;
-/**
- * Brings together the destinations that need the same bytes. Nothing can wait for itself: no permit is held while
- * waiting here, wave 0 waits for seats of wave 0 only, which are decided without waiting, and wave 1 for both.
- */
-function createFanout(permits, patience = PATIENCE) {
-    const crowds = new Map();
-    const beginIfComplete = (blob, { undecided, joined }) => {
-        if (joined.length === 0)
-            return;
-        const wave = Math.min(...joined.map((each) => each.wave));
-        const here = new Set(joined.map((each) => each.registry));
-        if ([...undecided].some((place) => place.wave <= wave && !here.has(place.registry)))
-            return;
-        const party = joined.splice(0);
-        const read = () => new Promise((over) => {
-            const own = party.map((each) => each.permits);
-            for (const [index, share] of openReading(blob, own, over, patience).entries())
-                party[index]?.begin(share);
-        });
-        void permits(read, blob.size);
-    };
-    return (blob, registry, wave) => {
-        const key = `${blob.digest} ${blob.size}`;
-        const crowd = crowds.get(key) ?? { undecided: new Set(), joined: [] };
-        crowds.set(key, crowd);
-        const place = { registry, wave };
-        crowd.undecided.add(place);
-        return {
-            join: (own) => new Promise((begin) => {
-                crowd.undecided.delete(place);
-                crowd.joined.push({ ...place, permits: own, begin });
-                beginIfComplete(blob, crowd);
-            }),
-            leave() {
-                if (crowd.undecided.delete(place))
-                    beginIfComplete(blob, crowd);
-            },
-        };
-    };
-}
-
-// EXTERNAL MODULE: ./lib/copy/permits.js
-var copy_permits = __nccwpck_require__(9493);
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var oci_platform = __nccwpck_require__(7122);
-;// CONCATENATED MODULE: ./lib/copy/platforms.js
-
-
-
-const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
-/** Configs are a few KiB; nothing larger is kept while it passes. */
-const LIMIT = 1024 * 1024;
-/** Only the config of a single image says its platform. No request is made for that: configs are looked into as they pass. */
-function createPlatforms() {
-    const seen = new Map();
-    // Readings are shared by the store that they read from: each has one view.
-    const views = new WeakMap();
-    async function* noting({ digest }, body) {
-        const chunks = [];
-        for await (const chunk of body) {
-            chunks.push(chunk);
-            yield chunk;
-        }
-        const bytes = Buffer.concat(chunks);
-        if ((0,oci_digest/* digestOf */.ol)(bytes, (0,oci_digest/* algorithmOf */.Hy)(digest)) === digest)
-            seen.set(digest, nameOf(bytes));
-    }
-    const viewOf = (source) => ({
-        ...source,
-        get listsReferrers() {
-            return source.listsReferrers;
-        },
-        async blob(descriptor, offset = 0) {
-            const body = await source.blob(descriptor, offset);
-            const isConfig = CONFIG.test(descriptor.mediaType) && descriptor.size <= LIMIT && offset === 0;
-            return isConfig ? noting(descriptor, body) : body;
-        },
-    });
-    return {
-        watch(source) {
-            const view = views.get(source) ?? viewOf(source);
-            views.set(source, view);
-            return view;
-        },
-        of({ root, platforms }) {
-            const config = root.links.find(({ role }) => role === 'config')?.descriptor;
-            if (config === undefined || !CONFIG.test(config.mediaType))
-                return platforms;
-            const data = (0,manifest/* embedded */.F9)(config);
-            const name = data === undefined ? seen.get(config.digest) : nameOf(data);
-            return name === undefined ? platforms : [name];
-        },
-    };
-}
-/** Whoever built the image wrote this: what is no platform's name is not repeated in reports. */
-function nameOf(config) {
-    try {
-        const platform = (0,oci_platform/* platformOfConfig */.Dr)(config);
-        if (platform !== undefined)
-            (0,oci_platform/* parsePlatform */.FL)((0,oci_platform/* formatPlatform */.Bq)(platform));
-        return platform && (0,oci_platform/* formatPlatform */.Bq)(platform);
-    }
-    catch {
-        return undefined;
-    }
-}
-
-// EXTERNAL MODULE: ./lib/rows.js
-var rows = __nccwpck_require__(4094);
-// EXTERNAL MODULE: ./lib/side.js + 33 modules
-var lib_side = __nccwpck_require__(2171);
-;// CONCATENATED MODULE: ./lib/work.js
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   E8: () => (/* binding */ logIn),
+/* harmony export */   Ep: () => (/* binding */ conclude),
+/* harmony export */   IX: () => (/* binding */ createWork),
+/* harmony export */   P$: () => (/* binding */ atTarget),
+/* harmony export */   R$: () => (/* binding */ abandoned),
+/* harmony export */   Tx: () => (/* binding */ going),
+/* harmony export */   Zw: () => (/* binding */ jobOf),
+/* harmony export */   __: () => (/* binding */ each),
+/* harmony export */   fJ: () => (/* binding */ fail),
+/* harmony export */   je: () => (/* binding */ logOut),
+/* harmony export */   ub: () => (/* binding */ mountable),
+/* harmony export */   ut: () => (/* binding */ createRun)
+/* harmony export */ });
+/* harmony import */ var _copy_permits_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9493);
+/* harmony import */ var _copy_platforms_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5557);
+/* harmony import */ var _core_deferred_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(552);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
+/* harmony import */ var _rows_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4094);
+/* harmony import */ var _side_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2171);
 
 
 
@@ -40430,15 +40392,13 @@ var lib_side = __nccwpck_require__(2171);
 function createRun(config, host, context) {
     const halted = {};
     const emit = host.event.bind(host);
-    const permits = (0,copy_permits/* createPermits */.J7)(config.jobs);
+    const permits = (0,_copy_permits_js__WEBPACK_IMPORTED_MODULE_4__/* .createPermits */ .J7)(config.jobs);
     const check = () => {
         if (config.failFast && halted.by !== undefined)
             throw abandoned('not begun', halted.by);
     };
-    const fanout = createFanout(permits);
-    const width = (0,copy_permits/* smallAtOnce */.I1)(config.jobs);
-    const shared = { context, permits, width, fanout, retries: config.retries, homes: new Map(), emit, check };
-    const platforms = createPlatforms();
+    const platforms = new _copy_platforms_js__WEBPACK_IMPORTED_MODULE_0__/* .Platforms */ .l();
+    const shared = { context, permits, retries: config.retries, homes: new Map(), platforms, emit, check };
     return {
         config,
         host,
@@ -40447,17 +40407,16 @@ function createRun(config, host, context) {
         works: [],
         graphs: new Map(),
         held: { bytes: 0, links: 0 },
-        platforms,
         plans: [],
         halted,
     };
 }
-function createWork(image, destination, { config, context, works, platforms }) {
+function createWork(image, destination, { config, context, shared, works }) {
     const { pair } = image;
     const tags = [...new Set([pair.destination.tag, ...config.additionalTags])];
     const progress = { pair, tags, target: destination.config.name, began: context.now() };
     const ended = { written: new Set(), unconfirmed: new Set() };
-    return { ...progress, ...ended, platforms, number: works.length, image, destination };
+    return { ...progress, ...ended, platforms: shared.platforms, number: works.length, image, destination };
 }
 /** All that have something left to do, side by side; a failure stays with its image and its destination. */
 async function each(works, run, stage) {
@@ -40471,7 +40430,7 @@ function going(works) {
     return works.filter((work) => work.rows === undefined);
 }
 function fail(work, thrown, run) {
-    const error = (0,errors/* asPromoteError */.XO)(thrown);
+    const error = (0,_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .asPromoteError */ .XO)(thrown);
     work.error = error.side === 'destination' ? atTarget(error, work.target) : error;
     if (error.code !== 'ABANDONED')
         run.halted.by ??= work.error;
@@ -40479,25 +40438,25 @@ function fail(work, thrown, run) {
 }
 /** @param what `not begun`, `not moved`, … */
 function abandoned(what, because) {
-    return new errors/* PromoteError */.jG('ABANDONED', `${what}, because another part of the promotion failed: ${because.message}`, {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('ABANDONED', `${what}, because another part of the promotion failed: ${because.message}`, {
         cause: because,
     });
 }
 function atTarget(error, target) {
-    return new errors/* PromoteError */.jG(error.code, error.message, { ...error, cause: error.cause, target });
+    return error.with({ target });
 }
 /** Makes the rows of an image and tells them, once. */
 function conclude(work, { config, context, shared }) {
     if (work.rows !== undefined)
         return work.rows;
-    work.rows = (0,rows/* rowsOf */.R)(work, config.dryRun, context.now());
+    work.rows = (0,_rows_js__WEBPACK_IMPORTED_MODULE_2__/* .rowsOf */ .R)(work, config.dryRun, context.now());
     for (const row of work.rows)
         shared.emit({ event: 'image', image: work.number, row });
     return work.rows;
 }
 function jobOf({ number, plan, from, to }) {
     if (plan === undefined || from === undefined || to === undefined)
-        throw new errors/* PromoteError */.jG('INTERNAL', 'not prepared');
+        throw new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('INTERNAL', 'not prepared');
     const [source, target] = [from.store, to.store];
     const job = { image: number, source, target, registry: to.origin, repository: to.path };
     return [plan, { ...job, mountFrom: mountable(from, to) }];
@@ -40509,7 +40468,7 @@ function mountable(from, to) {
 /** All sides at once; nothing of a side waits for the login of another one. */
 function logIn(side, { config, host, context, shared }) {
     const onRetry = (what, reason, wait, attempt) => shared.emit({ event: 'retry', image: null, what, reason, wait, attempt });
-    return whenAsked((0,lib_side/* openSide */.O)(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
+    return (0,_core_deferred_js__WEBPACK_IMPORTED_MODULE_5__/* .ignoreUnhandled */ .k)((0,_side_js__WEBPACK_IMPORTED_MODULE_3__/* .openSide */ .O)(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
         const { cluster, api } = opened;
         const login = { side: side.side, target: side.name, user: cluster?.user ?? null, registry: api ?? '' };
         if (cluster !== undefined)
@@ -40519,11 +40478,6 @@ function logIn(side, { config, host, context, shared }) {
 }
 async function logOut(sides) {
     await Promise.all(sides.map((side) => side.then((opened) => opened.close()).catch(() => undefined)));
-}
-/** Whoever needs it sees its failure; that nobody has needed it yet ends no process. */
-function whenAsked(work) {
-    work.catch(() => undefined);
-    return work;
 }
 
 
@@ -53607,7 +53561,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3267))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3052))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

@@ -1,7 +1,7 @@
 import { PromoteError } from '../errors.ts'
 import { type Digest, referrersTag } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
-import { extendIndex, referrersIn } from '../oci/referrer.ts'
+import { describeReferrer, extendIndex, referrersIn } from '../oci/referrer.ts'
 import type { Target } from '../store/store.ts'
 import { inTurn, lookAt, notKept, ROUNDS } from './attached-tags.ts'
 import type { Shared } from './execute.ts'
@@ -38,18 +38,8 @@ function bySubject(plan: Plan): Map<Digest, Map<Digest, Descriptor>> {
   for (const { manifest, tag } of plan.graph.nodes.values()) {
     const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest
     if (manifest === undefined || subject === undefined || tag !== undefined) continue
-    const { mediaType, size, digest } = manifest.descriptor
-    const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType
-    const artifactType = manifest.artifactType ?? config
     const list = lists.get(subject) ?? new Map<Digest, Descriptor>()
-    const { annotations } = manifest
-    list.set(digest, {
-      mediaType,
-      digest,
-      size,
-      ...(artifactType && { artifactType }),
-      ...(annotations && { annotations }),
-    })
+    list.set(manifest.descriptor.digest, describeReferrer(manifest))
     lists.set(subject, list)
   }
   return lists

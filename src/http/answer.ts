@@ -4,10 +4,11 @@ import { type Code, PromoteError, type Side } from '../errors.ts'
 import { type ErrorBody, readErrorBody } from './error-body.ts'
 import type { Res } from './send.ts'
 
-/** Enough for every error envelope; a proxy's HTML page is cut. */
-const ERROR_BODY_LIMIT = 64 * 1024
-/** Reading so much of an unwanted body keeps its connection; more costs less when the connection is closed. */
-const DRAIN_LIMIT = 64 * 1024
+/**
+ * Enough for every error envelope; a proxy's HTML page is cut. Reading so much of an unwanted body keeps its connection;
+ * for more it costs less to close the connection.
+ */
+const SHORT = 64 * 1024
 
 /** The first value of a header, by lower-case name. */
 export function header(res: Res, name: string): string | undefined {
@@ -72,15 +73,23 @@ export async function json<T>(res: Res, schema: Schema<T>, limit: number): Promi
 
 /** Frees the connection. Never throws. */
 export async function discard(res: Res): Promise<void> {
+  await beginning(res)
+}
+
+/** The first 64 KiB, or what came before a break. Never throws. */
+async function beginning(res: Res): Promise<Buffer> {
+  const parts: Uint8Array[] = []
   let size = 0
   try {
     for await (const part of res.body) {
+      parts.push(part)
       size += part.byteLength
-      if (size > DRAIN_LIMIT) break
+      if (size > SHORT) break
     }
   } catch {
-    // The answer is not wanted, so neither is the reason why it broke off.
+    // What came before still explains a refusal; an answer that is not wanted needs no reason.
   }
+  return Buffer.concat(parts).subarray(0, SHORT)
 }
 
 /** Nothing was decided by these; 522 is Cloudflare's "origin timed out". */
@@ -106,7 +115,7 @@ export async function registryError(
     redact?: (text: string) => string
   }>,
 ): Promise<PromoteError> {
-  const body = readErrorBody(await errorText(res), header(res, 'content-type') ?? '', about.redact)
+  const body = readErrorBody((await beginning(res)).toString('utf8'), header(res, 'content-type') ?? '', about.redact)
   const said = body.said === '' ? 'without an explanation' : body.said
   const code = about.code ?? codeOf(res.status, body)
   return new PromoteError(code, `${about.what}: ${res.status} ${said}.`, {
@@ -125,21 +134,6 @@ const HINTS: Readonly<Partial<Record<Code, string>>> = {
   RATE_LIMITED: 'Lower jobs, log in where this was anonymous, or run it again later.',
   UNAVAILABLE: 'Run it again later; what is copied already is not sent again.',
   PROTOCOL: 'Check that this is a registry, and what a proxy before it does.',
-}
-
-async function errorText(res: Res): Promise<string> {
-  const parts: Uint8Array[] = []
-  let size = 0
-  try {
-    for await (const part of res.body) {
-      parts.push(part)
-      size += part.byteLength
-      if (size >= ERROR_BODY_LIMIT) break
-    }
-  } catch {
-    // What came before the break still explains the refusal.
-  }
-  return Buffer.concat(parts).subarray(0, ERROR_BODY_LIMIT).toString('utf8')
 }
 
 function codeOf(status: number, body: ErrorBody): Code {

@@ -30,6 +30,13 @@ export function referrersIn(index: Manifest, subject: Digest): readonly Descript
   return links.map((link) => link.descriptor)
 }
 
+/** The entry of a manifest in a list of referrers: distribution-spec "Listing Referrers". */
+export function describeReferrer({ descriptor, artifactType, annotations, links }: Manifest): Descriptor {
+  const { mediaType, digest, size } = descriptor
+  const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType
+  return { mediaType, digest, size, ...(type && { artifactType: type }), ...(annotations && { annotations }) }
+}
+
 /** A new index, or the index with more entries; whatever else it holds stays. */
 export function extendIndex(index: Manifest | undefined, entries: readonly Descriptor[]): Manifest {
   const document = index === undefined ? { schemaVersion: 2, mediaType: MEDIA_TYPE.ociIndex } : documentOf(index)

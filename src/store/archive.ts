@@ -169,6 +169,7 @@ async function list(path: string): Promise<Contents | undefined> {
       left -= entry.size
       kept.set(entry.name, await cursor.take(entry.size))
     }
+    await cursor.close()
     return { handle, compressed, entries, kept }
   } catch (thrown) {
     await handle.close()
@@ -197,14 +198,16 @@ async function isCompressed(handle: FileHandle): Promise<boolean> {
   throw new PromoteError('UNSUPPORTED', `is compressed with ${other[1]}`, { hint: 'Decompress it, or use gzip.' })
 }
 
-function fileCursor(handle: FileHandle, size: number): Cursor {
+type Opened = Cursor & Readonly<{ close(): Promise<unknown> }>
+
+function fileCursor(handle: FileHandle, size: number): Opened {
   let position = 0
   return {
     get position() {
       return position
     },
     async take(bytes) {
-      const buffer = Buffer.alloc(Math.min(bytes, Math.max(0, size - position)))
+      const buffer = Buffer.allocUnsafeSlow(Math.min(bytes, Math.max(0, size - position)))
       await fill(handle, buffer, position)
       position += buffer.length
       return buffer
@@ -212,10 +215,11 @@ function fileCursor(handle: FileHandle, size: number): Cursor {
     async seek(to) {
       position = to
     },
+    close: async () => undefined,
   }
 }
 
-function streamCursor(path: string): Cursor {
+function streamCursor(path: string): Opened {
   const chunks = gunzip(path)
   let buffer: Buffer = Buffer.alloc(0)
   let position = 0
@@ -243,6 +247,7 @@ function streamCursor(path: string): Cursor {
         position += skipped
       }
     },
+    close: () => chunks.return(undefined),
   }
 }
 
@@ -261,24 +266,17 @@ async function* gunzip(path: string): AsyncGenerator<Buffer> {
 async function* readEntry(path: string, there: Contents, entry: Entry, offset: number): AsyncGenerator<Uint8Array> {
   const kept = there.kept.get(entry.name)
   if (kept !== undefined) return yield kept.subarray(offset)
-  let position = entry.content + offset
   const end = entry.content + entry.size
-  if (!there.compressed) {
-    while (position < end) {
-      const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, end - position))
-      await fill(there.handle, buffer, position)
-      position += buffer.length
-      yield buffer
+  const cursor = there.compressed ? streamCursor(path) : fileCursor(there.handle, end)
+  try {
+    await cursor.seek(entry.content + offset)
+    while (cursor.position < end) {
+      const bytes = await cursor.take(Math.min(CHUNK, end - cursor.position))
+      if (bytes.length === 0) throw new PromoteError('PROTOCOL', 'is cut off')
+      yield bytes
     }
-    return
-  }
-  let at = 0
-  for await (const chunk of gunzip(path)) {
-    const part = chunk.subarray(Math.max(0, position - at), Math.max(0, end - at))
-    at += chunk.length
-    position += part.length
-    if (part.length > 0) yield part
-    if (at >= end) return
+  } finally {
+    await cursor.close()
   }
 }
 

@@ -74,7 +74,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
     }
   }
   let isOpenShiftHere = false
-  const evidence = createEvidence(options, () => isOpenShiftHere)
+  const asked = options.evidence && askOnce(options.evidence, context)
   let isWide = options.writes === true
   const call = async (access: Access, request: Req): Promise<Res> => {
     if (access === 'push' || !isWide) return once(access, request)
@@ -94,22 +94,18 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
     base,
     context,
     stallTimeout: options.stallTimeout ?? 60_000,
-    evidence,
+    async evidence() {
+      if (asked !== undefined) return (await asked()) ?? NOT_KNOWN
+      // Without the cluster's API nothing is known of what OpenShift's registry may pull through.
+      return isOpenShiftHere ? NOT_KNOWN : undefined
+    },
     url: (path) => new URL(`/v2/${repository}/${path}`, base),
     call,
     verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
   }
 }
 
-/** Asked once. Without the cluster's API nothing is known of what OpenShift's registry may pull through. */
-function createEvidence(
-  { evidence, context }: RegistryOptions,
-  isOpenShiftHere: () => boolean,
-): () => Promise<Evidence | undefined> {
-  const none: Evidence = { importFree: undefined, named: undefined }
-  const asked = evidence && askOnce(evidence, context)
-  return async () => (asked === undefined ? (isOpenShiftHere() ? none : undefined) : ((await asked()) ?? none))
-}
+const NOT_KNOWN: Evidence = { importFree: undefined, named: undefined }
 
 /** A help: a failure is no reason to stop, and is undefined. */
 export function askOnce<T>(ask: () => Promise<T | undefined>, { signal, log }: Context): () => Promise<T | undefined> {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { PromoteError, type Side } from '../errors.ts'
 import { type Descriptor, descriptorSchema, type Manifest, MEDIA_TYPE } from '../oci/manifest.ts'
+import { describeReferrer } from '../oci/referrer.ts'
 import { EMPTY_INDEX, INDEX_LIMIT, type Shelf } from './shelf.ts'
 
 /** `index.json` of an OCI layout: which names there are, and what is listed without one. */
@@ -64,16 +65,9 @@ function nameIn(descriptor: Descriptor | undefined): string | undefined {
   return descriptor?.annotations?.[REF_NAME]
 }
 
-/** As the referrers API does: distribution-spec "Listing Referrers". */
-export function describe({ descriptor, artifactType, annotations, links }: Manifest): Descriptor {
-  const { mediaType, digest, size } = descriptor
-  const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType
-  return { mediaType, digest, size, ...(type && { artifactType: type }), ...(annotations && { annotations }) }
-}
-
 /** A name stands for one manifest. What is attached to another is listed without a name, so that it can be found. */
 export function enter(entries: readonly Entry[], manifest: Manifest, name: string | undefined): Entry[] {
-  const { artifactType, annotations, ...plain } = describe(manifest)
+  const { artifactType, annotations, ...plain } = describeReferrer(manifest)
   const type = manifest.artifactType === undefined ? {} : { artifactType: manifest.artifactType }
   const descriptor = { ...plain, ...type, ...(name === undefined ? {} : { annotations: { [REF_NAME]: name } }) }
   const listed = entries.some((entry) => entry.descriptor?.digest === plain.digest)

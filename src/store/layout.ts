@@ -6,9 +6,10 @@ import { bodyOf } from '../http/answer.ts'
 import { algorithmOf, type Digest, hashFor, isDigest, shortDigest } from '../oci/digest.ts'
 import { type Descriptor, embedded, isForeign, MANIFEST_LIMIT, type Manifest, readManifest } from '../oci/manifest.ts'
 import { formatReference, type LayoutPlace, layoutName } from '../oci/reference.ts'
+import { describeReferrer } from '../oci/referrer.ts'
 import { openArchive } from './archive.ts'
 import { openFolder } from './folder.ts'
-import { type Catalog, createCatalog, describe, enter, withoutName } from './layout-index.ts'
+import { type Catalog, createCatalog, enter, withoutName } from './layout-index.ts'
 import { allOf, type Draft, type Shelf } from './shelf.ts'
 import type { Target, Upload } from './store.ts'
 
@@ -144,7 +145,7 @@ function createReferrers({ catalog, files, side }: Shared) {
     const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
     if (subject === undefined) return
     const list = found.get(subject) ?? new Map<Digest, Descriptor>()
-    found.set(subject, list.set(manifest.descriptor.digest, describe(manifest)))
+    found.set(subject, list.set(manifest.descriptor.digest, describeReferrer(manifest)))
   }
   const scan = async () => {
     const found = new Map<Digest, Map<Digest, Descriptor>>()

@@ -1,7 +1,7 @@
 /** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
 import { X509Certificate } from 'node:crypto'
 import { oneLine } from '../core/text.ts'
-import { type Code, PromoteError, type Side } from '../errors.ts'
+import { type Code, type ErrorDetail, PromoteError, type Side } from '../errors.ts'
 import { optionOf } from './trust.ts'
 
 export type Scene = Readonly<{
@@ -59,59 +59,47 @@ export function failure(thrown: unknown, scene: Scene): PromoteError {
   if (thrown instanceof PromoteError) return thrown
   const error = innermost(thrown)
   const code = codeOf(error)
-  const detail = { side: scene.side, cause: thrown }
   if (VERDICTS.has(code)) return certificateRefused(error, code, scene)
   if (code === 'ENOTFOUND') {
-    return new PromoteError(
-      'NETWORK',
-      `${scene.what}: the name ${oneLine(scene.url.hostname, 253)} is unknown (ENOTFOUND).`,
-      {
-        ...detail,
-        hint: 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).',
-        // A name that was found before is a failing name server.
-        transient: scene.known,
-      },
-    )
+    const hint =
+      'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).'
+    // A name that was found before is a failing name server.
+    const detail = { hint, transient: scene.known, cause: thrown }
+    return errorOf(scene, 'NETWORK', `the name ${oneLine(scene.url.hostname, 253)} is unknown (ENOTFOUND)`, detail)
   }
   const known = KNOWN[code]
   if (known !== undefined) {
     const [to, happened, transient, hint] = known
-    return new PromoteError(to, `${scene.what}: ${happened} (${code}).`, { ...detail, transient, hint })
+    return errorOf(scene, to, `${happened} (${code})`, { transient, hint, cause: thrown })
   }
   if (code.startsWith('ERR_SSL_') || code === 'EPROTO') return handshakeFailed(error, code, scene)
-  const message = `${scene.what}: ${oneLine(error instanceof Error ? error.message : String(error), 300)}.`
+  const words = oneLine(error instanceof Error ? error.message : String(error), 300)
   // undici's parser of answers; its code is often undefined.
   if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-    return new PromoteError('INTERNAL', message, detail)
-  return new PromoteError('PROTOCOL', message, { ...detail, hint: 'The other side does not speak HTTP on this port.' })
+    return errorOf(scene, 'INTERNAL', words, { cause: thrown })
+  const hint = 'The other side does not speak HTTP on this port.'
+  return errorOf(scene, 'PROTOCOL', words, { cause: thrown, hint })
 }
 
-/** An alert is the peer's mood (a router restarting, a handshake cut); other failures are a matter of configuration. */
+function errorOf({ what, side }: Scene, code: Code, words: string, detail: ErrorDetail): PromoteError {
+  return new PromoteError(code, `${what}: ${words}.`, { side, ...detail })
+}
+
+/** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
 function handshakeFailed(error: unknown, code: string, scene: Scene): PromoteError {
   const words = error instanceof Error ? error.message : ''
-  const detail = { side: scene.side, cause: error }
+  const reason = reasonOf(words)
   if (/alert/i.test(`${code} ${words}`)) {
-    return new PromoteError(
-      'NETWORK',
-      `${scene.what}: the server broke off the TLS handshake (${code}: ${reasonOf(words)}).`,
-      {
-        ...detail,
-        transient: true,
-      },
-    )
+    const detail = { cause: error, transient: true }
+    return errorOf(scene, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail)
   }
   const plain =
     /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i
-  return new PromoteError(
-    'TLS',
-    `${scene.what}: the TLS handshake failed (${[code, reasonOf(words)].filter((part) => part !== '').join(': ')}).`,
-    {
-      ...detail,
-      hint: plain.test(`${code} ${words}`)
-        ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
-        : 'Client and server have no TLS version or cipher in common, or something between them interferes.',
-    },
-  )
+  const hint = plain.test(`${code} ${words}`)
+    ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
+    : 'Client and server have no TLS version or cipher in common, or something between them interferes.'
+  const said = [code, reason].filter((part) => part !== '').join(': ')
+  return errorOf(scene, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint })
 }
 
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
@@ -127,7 +115,7 @@ function certificateRefused(error: unknown, code: string, scene: Scene): Promote
   const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`
   const host = oneLine(scene.url.host, 260)
   const refuse = (why: string, hint: string) =>
-    new PromoteError('TLS', `${scene.what}: ${why}${names} (${code}).`, { side: scene.side, cause: error, hint })
+    errorOf(scene, 'TLS', `${why}${names} (${code})`, { cause: error, hint })
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
     const valid = oneLine(shown?.subjectAltName ?? 'no names', 400)
     return refuse(

@@ -1,12 +1,12 @@
 /** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
 import { X509Certificate } from 'node:crypto'
-import { request as plainRequest } from 'node:http'
+import { type IncomingMessage, request as plainRequest } from 'node:http'
 import { request as tlsRequest } from 'node:https'
 import type { LookupFunction, Socket } from 'node:net'
 import type { SecureContext, TLSSocket } from 'node:tls'
 import buildConnector from 'undici/lib/core/connect.js'
 import { oneLine } from '../core/text.ts'
-import { PromoteError, type Side } from '../errors.ts'
+import { type ErrorDetail, PromoteError, type Side } from '../errors.ts'
 import type { OnRead } from './bulk.ts'
 
 export type Wiring = Readonly<{
@@ -102,6 +102,8 @@ function throughProxy(tunnel: Tunnel, target: buildConnector.Options, wiring: Wi
   const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization }
   const https = tunnel.url.protocol === 'https:'
   return new Promise((resolve, reject) => {
+    const refuse = ({ statusCode = 0, statusMessage = '' }: IncomingMessage) =>
+      reject(proxyRefused(tunnel, authority, statusCode, statusMessage, wiring.side))
     const request = (https ? tlsRequest : plainRequest)({
       method: 'CONNECT',
       host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
@@ -117,8 +119,7 @@ function throughProxy(tunnel: Tunnel, target: buildConnector.Options, wiring: Wi
       socket.setTimeout(0)
       if (response.statusCode !== 200) {
         socket.destroy()
-        reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side))
-        return
+        return refuse(response)
       }
       if (head.length > 0) socket.unshift(head)
       resolve(socket as Socket)
@@ -126,7 +127,7 @@ function throughProxy(tunnel: Tunnel, target: buildConnector.Options, wiring: Wi
     // Some proxies answer a refusal as if CONNECT were an ordinary request.
     request.once('response', (response) => {
       response.destroy()
-      reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side))
+      refuse(response)
     })
     request.once('timeout', () => {
       request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side))
@@ -138,35 +139,23 @@ function throughProxy(tunnel: Tunnel, target: buildConnector.Options, wiring: Wi
   })
 }
 
-export function proxyRefused(
-  proxy: Readonly<{ url: URL; name: string }>,
-  target: string,
-  status: number,
-  words: string,
-  side: Side,
-): PromoteError {
+type Proxy = Readonly<{ url: URL; name: string }>
+
+export function proxyRefused(proxy: Proxy, target: string, status: number, words: string, side: Side): PromoteError {
   const hint =
     status === 407
       ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
       : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`
-  return new PromoteError(
-    'NETWORK',
-    `${target} through the proxy ${proxy.url.host}: ${status} "${oneLine(words, 200)}".`,
-    {
-      side,
-      status,
-      hint,
-      // A proxy that could not reach the target, or is restarting.
-      transient: status === 502 || status === 503 || status === 504,
-    },
-  )
+  // A proxy that could not reach the target, or is restarting.
+  const transient = status === 502 || status === 503 || status === 504
+  return proxyError(proxy, target, `${status} "${oneLine(words, 200)}"`, { side, status, hint, transient })
 }
 
-function proxyFailed(tunnel: Tunnel, target: string, reason: string, side: Side, cause?: Error): PromoteError {
-  return new PromoteError('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${oneLine(reason, 200)}.`, {
-    side,
-    cause,
-    hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
-    transient: true,
-  })
+function proxyFailed(proxy: Proxy, target: string, reason: string, side: Side, cause?: Error): PromoteError {
+  const hint = `Check ${proxy.name}, or name the host in NO_PROXY.`
+  return proxyError(proxy, target, oneLine(reason, 200), { side, cause, hint, transient: true })
+}
+
+function proxyError({ url }: Proxy, target: string, what: string, detail: ErrorDetail): PromoteError {
+  return new PromoteError('NETWORK', `${target} through the proxy ${url.host}: ${what}.`, detail)
 }

@@ -30344,10 +30344,11 @@ function isRecord(value) {
 
 
 
-/** Enough for every error envelope; a proxy's HTML page is cut. */
-const ERROR_BODY_LIMIT = 64 * 1024;
-/** Reading so much of an unwanted body keeps its connection; more costs less when the connection is closed. */
-const DRAIN_LIMIT = 64 * 1024;
+/**
+ * Enough for every error envelope; a proxy's HTML page is cut. Reading so much of an unwanted body keeps its connection;
+ * for more it costs less to close the connection.
+ */
+const SHORT = 64 * 1024;
 /** The first value of a header, by lower-case name. */
 function header(res, name) {
     return headerAll(res, name)[0];
@@ -30405,17 +30406,24 @@ async function json(res, schema, limit) {
 }
 /** Frees the connection. Never throws. */
 async function discard(res) {
+    await beginning(res);
+}
+/** The first 64 KiB, or what came before a break. Never throws. */
+async function beginning(res) {
+    const parts = [];
     let size = 0;
     try {
         for await (const part of res.body) {
+            parts.push(part);
             size += part.byteLength;
-            if (size > DRAIN_LIMIT)
+            if (size > SHORT)
                 break;
         }
     }
     catch {
-        // The answer is not wanted, so neither is the reason why it broke off.
+        // What came before still explains a refusal; an answer that is not wanted needs no reason.
     }
+    return Buffer.concat(parts).subarray(0, SHORT);
 }
 /** Nothing was decided by these; 522 is Cloudflare's "origin timed out". */
 const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504, 522]);
@@ -30429,7 +30437,7 @@ function isTransient(status) {
  * `redact`: takes secrets out before the text is cut, which could leave a part of one.
  */
 async function registryError(res, about) {
-    const body = readErrorBody(await errorText(res), header(res, 'content-type') ?? '', about.redact);
+    const body = readErrorBody((await beginning(res)).toString('utf8'), header(res, 'content-type') ?? '', about.redact);
     const said = body.said === '' ? 'without an explanation' : body.said;
     const code = about.code ?? codeOf(res.status, body);
     return new errors/* PromoteError */.jG(code, `${about.what}: ${res.status} ${said}.`, {
@@ -30448,22 +30456,6 @@ const HINTS = {
     UNAVAILABLE: 'Run it again later; what is copied already is not sent again.',
     PROTOCOL: 'Check that this is a registry, and what a proxy before it does.',
 };
-async function errorText(res) {
-    const parts = [];
-    let size = 0;
-    try {
-        for await (const part of res.body) {
-            parts.push(part);
-            size += part.byteLength;
-            if (size >= ERROR_BODY_LIMIT)
-                break;
-        }
-    }
-    catch {
-        // What came before the break still explains the refusal.
-    }
-    return Buffer.concat(parts).subarray(0, ERROR_BODY_LIMIT).toString('utf8');
-}
 function codeOf(status, body) {
     if (status === 429 || body.server.some((entry) => entry.code === 'TOOMANYREQUESTS'))
         return 'RATE_LIMITED';
@@ -31813,6 +31805,7 @@ function malformed(text, reason) {
 /* harmony export */   EJ: () => (/* binding */ attachedTags),
 /* harmony export */   Vf: () => (/* binding */ extendIndex),
 /* harmony export */   XC: () => (/* binding */ isAttachedTag),
+/* harmony export */   Xi: () => (/* binding */ describeReferrer),
 /* harmony export */   iO: () => (/* binding */ mergeSignatures),
 /* harmony export */   qs: () => (/* binding */ referrersIn)
 /* harmony export */ });
@@ -31844,6 +31837,12 @@ function referrersIn(index, subject) {
     if (!isIndex || isImage || descriptor.digest === subject)
         return undefined;
     return links.map((link) => link.descriptor);
+}
+/** The entry of a manifest in a list of referrers: distribution-spec "Listing Referrers". */
+function describeReferrer({ descriptor, artifactType, annotations, links }) {
+    const { mediaType, digest, size } = descriptor;
+    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType;
+    return { mediaType, digest, size, ...(type && { artifactType: type }), ...(annotations && { annotations }) };
 }
 /** A new index, or the index with more entries; whatever else it holds stays. */
 function extendIndex(index, entries) {
@@ -34164,18 +34163,8 @@ function bySubject(plan) {
         const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
         if (manifest === undefined || subject === undefined || tag !== undefined)
             continue;
-        const { mediaType, size, digest } = manifest.descriptor;
-        const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType;
-        const artifactType = manifest.artifactType ?? config;
         const list = lists.get(subject) ?? new Map();
-        const { annotations } = manifest;
-        list.set(digest, {
-            mediaType,
-            digest,
-            size,
-            ...(artifactType && { artifactType }),
-            ...(annotations && { annotations }),
-        });
+        list.set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest));
         lists.set(subject, list);
     }
     return lists;
@@ -36416,47 +36405,45 @@ function failure(thrown, scene) {
         return thrown;
     const error = innermost(thrown);
     const code = codeOf(error);
-    const detail = { side: scene.side, cause: thrown };
     if (VERDICTS.has(code))
         return certificateRefused(error, code, scene);
     if (code === 'ENOTFOUND') {
-        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the name ${(0,core_text/* oneLine */.TN)(scene.url.hostname, 253)} is unknown (ENOTFOUND).`, {
-            ...detail,
-            hint: 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).',
-            // A name that was found before is a failing name server.
-            transient: scene.known,
-        });
+        const hint = 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).';
+        // A name that was found before is a failing name server.
+        const detail = { hint, transient: scene.known, cause: thrown };
+        return errorOf(scene, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(scene.url.hostname, 253)} is unknown (ENOTFOUND)`, detail);
     }
     const known = KNOWN[code];
     if (known !== undefined) {
         const [to, happened, transient, hint] = known;
-        return new errors/* PromoteError */.jG(to, `${scene.what}: ${happened} (${code}).`, { ...detail, transient, hint });
+        return errorOf(scene, to, `${happened} (${code})`, { transient, hint, cause: thrown });
     }
     if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
         return handshakeFailed(error, code, scene);
-    const message = `${scene.what}: ${(0,core_text/* oneLine */.TN)(error instanceof Error ? error.message : String(error), 300)}.`;
+    const words = (0,core_text/* oneLine */.TN)(error instanceof Error ? error.message : String(error), 300);
     // undici's parser of answers; its code is often undefined.
     if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-        return new errors/* PromoteError */.jG('INTERNAL', message, detail);
-    return new errors/* PromoteError */.jG('PROTOCOL', message, { ...detail, hint: 'The other side does not speak HTTP on this port.' });
+        return errorOf(scene, 'INTERNAL', words, { cause: thrown });
+    const hint = 'The other side does not speak HTTP on this port.';
+    return errorOf(scene, 'PROTOCOL', words, { cause: thrown, hint });
 }
-/** An alert is the peer's mood (a router restarting, a handshake cut); other failures are a matter of configuration. */
+function errorOf({ what, side }, code, words, detail) {
+    return new errors/* PromoteError */.jG(code, `${what}: ${words}.`, { side, ...detail });
+}
+/** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
 function handshakeFailed(error, code, scene) {
     const words = error instanceof Error ? error.message : '';
-    const detail = { side: scene.side, cause: error };
+    const reason = reasonOf(words);
     if (/alert/i.test(`${code} ${words}`)) {
-        return new errors/* PromoteError */.jG('NETWORK', `${scene.what}: the server broke off the TLS handshake (${code}: ${reasonOf(words)}).`, {
-            ...detail,
-            transient: true,
-        });
+        const detail = { cause: error, transient: true };
+        return errorOf(scene, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
     }
     const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
-    return new errors/* PromoteError */.jG('TLS', `${scene.what}: the TLS handshake failed (${[code, reasonOf(words)].filter((part) => part !== '').join(': ')}).`, {
-        ...detail,
-        hint: plain.test(`${code} ${words}`)
-            ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
-            : 'Client and server have no TLS version or cipher in common, or something between them interferes.',
-    });
+    const hint = plain.test(`${code} ${words}`)
+        ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
+        : 'Client and server have no TLS version or cipher in common, or something between them interferes.';
+    const said = [code, reason].filter((part) => part !== '').join(': ');
+    return errorOf(scene, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
 }
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
 function reasonOf(message) {
@@ -36468,7 +36455,7 @@ function certificateRefused(error, code, scene) {
     const names = shown === undefined ? '' : `; the server showed subject "${failure_name(shown.subject)}", issuer "${failure_name(shown.issuer)}"`;
     const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`;
     const host = (0,core_text/* oneLine */.TN)(scene.url.host, 260);
-    const refuse = (why, hint) => new errors/* PromoteError */.jG('TLS', `${scene.what}: ${why}${names} (${code}).`, { side: scene.side, cause: error, hint });
+    const refuse = (why, hint) => errorOf(scene, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
     if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
         const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
         return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
@@ -36747,6 +36734,7 @@ function throughProxy(tunnel, target, wiring) {
     const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
     const https = tunnel.url.protocol === 'https:';
     return new Promise((resolve, reject) => {
+        const refuse = ({ statusCode = 0, statusMessage = '' }) => reject(proxyRefused(tunnel, authority, statusCode, statusMessage, wiring.side));
         const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
             method: 'CONNECT',
             host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
@@ -36762,8 +36750,7 @@ function throughProxy(tunnel, target, wiring) {
             socket.setTimeout(0);
             if (response.statusCode !== 200) {
                 socket.destroy();
-                reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
-                return;
+                return refuse(response);
             }
             if (head.length > 0)
                 socket.unshift(head);
@@ -36772,7 +36759,7 @@ function throughProxy(tunnel, target, wiring) {
         // Some proxies answer a refusal as if CONNECT were an ordinary request.
         request.once('response', (response) => {
             response.destroy();
-            reject(proxyRefused(tunnel, authority, response.statusCode ?? 0, response.statusMessage ?? '', wiring.side));
+            refuse(response);
         });
         request.once('timeout', () => {
             request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side));
@@ -36787,21 +36774,16 @@ function proxyRefused(proxy, target, status, words, side) {
     const hint = status === 407
         ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
         : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${proxy.url.host}: ${status} "${(0,core_text/* oneLine */.TN)(words, 200)}".`, {
-        side,
-        status,
-        hint,
-        // A proxy that could not reach the target, or is restarting.
-        transient: status === 502 || status === 503 || status === 504,
-    });
+    // A proxy that could not reach the target, or is restarting.
+    const transient = status === 502 || status === 503 || status === 504;
+    return proxyError(proxy, target, `${status} "${(0,core_text/* oneLine */.TN)(words, 200)}"`, { side, status, hint, transient });
 }
-function proxyFailed(tunnel, target, reason, side, cause) {
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${tunnel.url.host}: ${(0,core_text/* oneLine */.TN)(reason, 200)}.`, {
-        side,
-        cause,
-        hint: `Check ${tunnel.name}, or name the host in NO_PROXY.`,
-        transient: true,
-    });
+function proxyFailed(proxy, target, reason, side, cause) {
+    const hint = `Check ${proxy.name}, or name the host in NO_PROXY.`;
+    return proxyError(proxy, target, (0,core_text/* oneLine */.TN)(reason, 200), { side, cause, hint, transient: true });
+}
+function proxyError({ url }, target, what, detail) {
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${url.host}: ${what}.`, detail);
 }
 
 ;// CONCATENATED MODULE: ./lib/wire/transport.js
@@ -38058,7 +38040,7 @@ function createEndpoint(options) {
         }
     };
     let isOpenShiftHere = false;
-    const evidence = createEvidence(options, () => isOpenShiftHere);
+    const asked = options.evidence && askOnce(options.evidence, context);
     let isWide = options.writes === true;
     const call = async (access, request) => {
         if (access === 'push' || !isWide)
@@ -38081,18 +38063,18 @@ function createEndpoint(options) {
         base,
         context,
         stallTimeout: options.stallTimeout ?? 60_000,
-        evidence,
+        async evidence() {
+            if (asked !== undefined)
+                return (await asked()) ?? NOT_KNOWN;
+            // Without the cluster's API nothing is known of what OpenShift's registry may pull through.
+            return isOpenShiftHere ? NOT_KNOWN : undefined;
+        },
         url: (path) => new URL(`/v2/${repository}/${path}`, base),
         call,
         verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
     };
 }
-/** Asked once. Without the cluster's API nothing is known of what OpenShift's registry may pull through. */
-function createEvidence({ evidence, context }, isOpenShiftHere) {
-    const none = { importFree: undefined, named: undefined };
-    const asked = evidence && askOnce(evidence, context);
-    return async () => (asked === undefined ? (isOpenShiftHere() ? none : undefined) : ((await asked()) ?? none));
-}
+const NOT_KNOWN = { importFree: undefined, named: undefined };
 /** A help: a failure is no reason to stop, and is undefined. */
 function askOnce(ask, { signal, log }) {
     let asked;
@@ -39336,6 +39318,8 @@ var oci_digest = __nccwpck_require__(9501);
 var oci_manifest = __nccwpck_require__(4360);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var oci_reference = __nccwpck_require__(3940);
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
 // EXTERNAL MODULE: external "node:fs"
@@ -39796,6 +39780,7 @@ async function list(path) {
             left -= entry.size;
             kept.set(entry.name, await cursor.take(entry.size));
         }
+        await cursor.close();
         return { handle, compressed, entries, kept };
     }
     catch (thrown) {
@@ -39831,7 +39816,7 @@ function fileCursor(handle, size) {
             return position;
         },
         async take(bytes) {
-            const buffer = Buffer.alloc(Math.min(bytes, Math.max(0, size - position)));
+            const buffer = Buffer.allocUnsafeSlow(Math.min(bytes, Math.max(0, size - position)));
             await fill(handle, buffer, position);
             position += buffer.length;
             return buffer;
@@ -39839,6 +39824,7 @@ function fileCursor(handle, size) {
         async seek(to) {
             position = to;
         },
+        close: async () => undefined,
     };
 }
 function streamCursor(path) {
@@ -39872,6 +39858,7 @@ function streamCursor(path) {
                 position += skipped;
             }
         },
+        close: () => chunks.return(undefined),
     };
 }
 async function* gunzip(path) {
@@ -39890,26 +39877,19 @@ async function* readEntry(path, there, entry, offset) {
     const kept = there.kept.get(entry.name);
     if (kept !== undefined)
         return yield kept.subarray(offset);
-    let position = entry.content + offset;
     const end = entry.content + entry.size;
-    if (!there.compressed) {
-        while (position < end) {
-            const buffer = Buffer.allocUnsafeSlow(Math.min(archive_CHUNK, end - position));
-            await fill(there.handle, buffer, position);
-            position += buffer.length;
-            yield buffer;
+    const cursor = there.compressed ? streamCursor(path) : fileCursor(there.handle, end);
+    try {
+        await cursor.seek(entry.content + offset);
+        while (cursor.position < end) {
+            const bytes = await cursor.take(Math.min(archive_CHUNK, end - cursor.position));
+            if (bytes.length === 0)
+                throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
+            yield bytes;
         }
-        return;
     }
-    let at = 0;
-    for await (const chunk of gunzip(path)) {
-        const part = chunk.subarray(Math.max(0, position - at), Math.max(0, end - at));
-        at += chunk.length;
-        position += part.length;
-        if (part.length > 0)
-            yield part;
-        if (at >= end)
-            return;
+    finally {
+        await cursor.close();
     }
 }
 async function fill(handle, buffer, position) {
@@ -39977,6 +39957,7 @@ var schemas = __nccwpck_require__(2857);
 
 
 
+
 /** `index.json` of an OCI layout: which names there are, and what is listed without one. */
 /** image-spec annotations.md */
 const REF_NAME = 'org.opencontainers.image.ref.name';
@@ -40028,15 +40009,9 @@ function parseIndex(bytes, path, side) {
 function nameIn(descriptor) {
     return descriptor?.annotations?.[REF_NAME];
 }
-/** As the referrers API does: distribution-spec "Listing Referrers". */
-function describe({ descriptor, artifactType, annotations, links }) {
-    const { mediaType, digest, size } = descriptor;
-    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType;
-    return { mediaType, digest, size, ...(type && { artifactType: type }), ...(annotations && { annotations }) };
-}
 /** A name stands for one manifest. What is attached to another is listed without a name, so that it can be found. */
 function enter(entries, manifest, name) {
-    const { artifactType, annotations, ...plain } = describe(manifest);
+    const { artifactType, annotations, ...plain } = (0,referrer/* describeReferrer */.Xi)(manifest);
     const type = manifest.artifactType === undefined ? {} : { artifactType: manifest.artifactType };
     const descriptor = { ...plain, ...type, ...(name === undefined ? {} : { annotations: { [REF_NAME]: name } }) };
     const listed = entries.some((entry) => entry.descriptor?.digest === plain.digest);
@@ -40050,6 +40025,7 @@ function withoutName(entries, name) {
 }
 
 ;// CONCATENATED MODULE: ./lib/store/layout.js
+
 
 
 
@@ -40173,7 +40149,7 @@ function createReferrers({ catalog, files, side }) {
         if (subject === undefined)
             return;
         const list = found.get(subject) ?? new Map();
-        found.set(subject, list.set(manifest.descriptor.digest, describe(manifest)));
+        found.set(subject, list.set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest)));
     };
     const scan = async () => {
         const found = new Map();

@@ -22,7 +22,7 @@ import { hasDockerRegistry, type RealRegistry, startDockerRegistry } from './sto
 
 /**
  * Promotions between real registries (Debian's docker-registry, distribution 2.8), and what skopeo makes of the result.
- * IMAGE_PROMOTE_REAL_REGISTRIES=required makes a missing program a failure.
+ * REAL_REGISTRIES=required makes a missing program a failure.
  */
 
 // Children start slowly where many things run at once.
@@ -43,8 +43,7 @@ async function hasSkopeo(): Promise<boolean> {
     () => true,
     () => false,
   )
-  if (!found && process.env.IMAGE_PROMOTE_REAL_REGISTRIES === 'required')
-    throw new Error('skopeo is missing: apt-get install skopeo')
+  if (!found && process.env.REAL_REGISTRIES === 'required') throw new Error('skopeo is missing: apt-get install skopeo')
   return found
 }
 

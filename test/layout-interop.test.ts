@@ -212,11 +212,10 @@ if (isThere('/usr/bin/skopeo')) {
   test('layouts were not tried with skopeo: it is not installed', () => undefined)
 }
 
-/** With IMAGE_PROMOTE_REAL_REGISTRIES=required its absence is an error. */
+/** With REAL_REGISTRIES=required its absence is an error. */
 function isThere(path: string): boolean {
   if (existsSync(path)) return true
-  if (process.env.IMAGE_PROMOTE_REAL_REGISTRIES === 'required')
-    throw new Error(`${path} is missing: apt-get install skopeo`)
+  if (process.env.REAL_REGISTRIES === 'required') throw new Error(`${path} is missing: apt-get install skopeo`)
   return false
 }
 

@@ -24,8 +24,8 @@ const FLAG = /^--[a-z]/i
 /** Longest argument or variable name that is quoted or compared; nothing that long is a misspelled option. */
 const LONGEST_NAME = 60
 
-/** Variables that are no options: folders and result paths that the Tekton Task hands over, and a switch of the tests. */
-const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+|REAL_REGISTRIES)$/
+/** Variables that are no options: folders and result paths that the Tekton Task hands over. */
+const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+)$/
 
 /**
  * Finds each option's value: `--name` (arguments after `--` are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >

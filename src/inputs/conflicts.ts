@@ -30,25 +30,16 @@ function sameDestinations({ destinations }: Wishes, inputs: InputReader): void {
 }
 
 /** Two images under one tag: the last one to arrive would win. Additional tags count. */
-function duplicateDestinations(
-  { images, destinations: [destination], additionalTags }: Wishes,
-  inputs: InputReader,
-): void {
-  const seen = new Set<string>()
-  const told = new Set<string>()
+function duplicateDestinations({ images, destinations, additionalTags }: Wishes, inputs: InputReader): void {
+  const times = new Map<string, number>()
   for (const pair of images) {
     for (const tag of [pair.destination.tag, ...additionalTags]) {
       const reference = { ...pair.destination, tag }
-      const key = identity(reference, destination)
-      if (seen.has(key) && !told.has(key)) {
-        const option = additionalTags.includes(tag) ? 'additional-tags' : 'images'
-        inputs.problem(
-          option,
-          `${named(reference)} is the destination of more than one image or tag: each needs its own`,
-        )
-        told.add(key)
-      }
-      seen.add(key)
+      const key = identity(reference, destinations[0])
+      times.set(key, (times.get(key) ?? 0) + 1)
+      if (times.get(key) !== 2) continue
+      const problem = `${named(reference)} is the destination of more than one image or tag: each needs its own`
+      inputs.problem(additionalTags.includes(tag) ? 'additional-tags' : 'images', problem)
     }
   }
 }
@@ -59,11 +50,8 @@ function ontoThemselves({ images, source, destinations, additionalTags }: Wishes
     const from = identity({ ...pair.source, tag: pair.source.tag }, source)
     const tags = [pair.destination.tag, ...additionalTags]
     const into = destinations.flatMap((to) => tags.map((tag) => identity({ ...pair.destination, tag }, to)))
-    if (into.includes(from))
-      inputs.problem(
-        'images',
-        `${named(pair.source)} is source and destination on the same registry: one of them must differ`,
-      )
+    const problem = `${named(pair.source)} is source and destination on the same registry: one of them must differ`
+    if (into.includes(from)) inputs.problem('images', problem)
   }
 }
 

@@ -30,6 +30,28 @@ const EVERYWHERE: readonly HostKind[] = ['github', 'tekton', 'plain']
 
 type Row = Omit<Option, 'group' | 'hosts'> & Readonly<{ hosts?: readonly HostKind[] }>
 
+const flag = (name: string, preset: 'true' | 'false', meaning: string): Row => ({
+  name,
+  type: 'boolean',
+  default: preset,
+  meaning,
+})
+/** The first of the words is the default. */
+const words = (name: string, values: readonly string[], meaning: string): Row => ({
+  name,
+  type: 'enum',
+  default: values[0],
+  values,
+  meaning,
+})
+const integer = (name: string, preset: number, range: readonly [number, number], meaning: string): Row => ({
+  name,
+  type: 'integer',
+  default: String(preset),
+  range,
+  meaning,
+})
+
 const WHAT: readonly Row[] = [
   { name: 'images', type: 'list', meaning: 'SRC or SRC=DST, by line or comma; # is a comment.' },
   { name: 'image-list', type: 'path', meaning: 'YAML or JSON list of images and choices of tags.' },
@@ -39,51 +61,34 @@ const WHAT: readonly Row[] = [
     default: 'all',
     meaning: 'Platforms to copy, linux/amd64,linux/arm64/v8; the index keeps its digest.',
   },
-  { name: 'referrers', type: 'boolean', default: 'true', meaning: 'Copy signatures, SBOMs and attestations too.' },
-  { name: 'require-signed', type: 'boolean', default: 'false', meaning: 'A signature must be there; not verified.' },
+  flag('referrers', 'true', 'Copy signatures, SBOMs and attestations too.'),
+  flag('require-signed', 'false', 'A signature must be there; not verified.'),
   {
-    name: 'include-foreign',
-    type: 'boolean',
+    ...flag('include-foreign', 'false', 'Copy non-distributable layers by URL: true, or only from these hosts.'),
     orHosts: true,
-    default: 'false',
-    meaning: 'Copy non-distributable layers by URL: true, or only from these hosts.',
   },
-  { name: 'skip-missing', type: 'boolean', default: 'false', meaning: 'Leave out what a source index lacks.' },
+  flag('skip-missing', 'false', 'Leave out what a source index lacks.'),
   { name: 'additional-tags', type: 'list', meaning: 'More tags for the same digest at the destination.' },
 ]
 
 /** Written once, there for both sides. */
 function sideRows(side: 'source' | 'destination'): readonly Row[] {
+  const text = (name: string, meaning: string): Row => ({ name, type: 'string', meaning })
   return [
     { name: 'cluster', type: 'url', meaning: `API server of the ${side} (https), or in-cluster.` },
-    { name: 'username', type: 'string', meaning: `User at the ${side}.` },
+    text('username', `User at the ${side}.`),
     { name: 'password', type: 'secret', meaning: `Password of that user at the ${side}.` },
     { name: 'token', type: 'secret', meaning: `Token for the ${side}, sent as it is.` },
-    {
-      name: 'service-account',
-      type: 'string',
-      meaning: `Account (namespace/name) whose short-lived token opens the ${side} registry.`,
-    },
+    text('service-account', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
     { name: 'kubeconfig', type: 'path', meaning: `File with server, CA and credential of the ${side}.` },
-    { name: 'context', type: 'string', meaning: `Context of the ${side} kubeconfig.` },
+    text('context', `Context of the ${side} kubeconfig.`),
     {
-      name: 'oidc-audience',
-      type: 'string',
+      ...text('oidc-audience', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`),
       hosts: ['github'],
-      meaning: `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`,
     },
-    {
-      name: 'registry',
-      type: 'string',
-      meaning: `Registry of the ${side}, host[:port] or http://host:port; else the cluster is asked.`,
-    },
-    { name: 'ca', type: 'string', meaning: `PEM text or file: CAs to trust at the ${side} too.` },
-    {
-      name: 'insecure-skip-tls-verify',
-      type: 'boolean',
-      default: 'false',
-      meaning: `Accept any TLS certificate of the ${side}.`,
-    },
+    text('registry', `Registry of the ${side}, host[:port] or http://host:port; else the cluster is asked.`),
+    text('ca', `PEM text or file: CAs to trust at the ${side} too.`),
+    flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),
     { name: 'auth-file', type: 'path', meaning: `docker config.json or auth.json for the ${side}.` },
   ].map((row) => ({ ...row, name: `${side}-${row.name}` }) as Row)
 }
@@ -96,74 +101,28 @@ const DESTINATIONS: Row = {
 }
 
 const BEHAVIOUR: readonly Row[] = [
-  { name: 'dry-run', type: 'boolean', default: 'false', meaning: 'Print the plan, change nothing.' },
-  {
-    name: 'overwrite',
-    type: 'enum',
-    default: 'always',
-    values: ['always', 'same', 'never'],
-    meaning: 'Write tags that exist: always, same, never.',
-  },
+  flag('dry-run', 'false', 'Print the plan, change nothing.'),
+  words('overwrite', ['always', 'same', 'never'], 'Write tags that exist: always, same, never.'),
   { name: 'expect-current', type: 'string', meaning: 'Digest that the tag has to have now, or absent.' },
-  { name: 'atomic', type: 'boolean', default: 'false', meaning: 'Move all tags or none; needs report.' },
+  flag('atomic', 'false', 'Move all tags or none; needs report.'),
   { name: 'rollback', type: 'path', meaning: 'Report of the promotion whose tags go back.' },
-  { name: 'fail-fast', type: 'boolean', default: 'false', meaning: 'Begin nothing new after a failure.' },
+  flag('fail-fast', 'false', 'Begin nothing new after a failure.'),
   { name: 'shard', type: 'string', meaning: 'Promote part N of M of the list, as in 3/8.' },
-  { name: 'annotate', type: 'boolean', default: 'false', meaning: 'Note the promotion on the image stream.' },
-  {
-    name: 'jobs',
-    type: 'integer',
-    default: '8',
-    range: [1, 256],
-    meaning: 'Transfers at once; small ones count a sixth.',
-  },
-  {
-    name: 'retries',
-    type: 'integer',
-    default: '5',
-    range: [0, 100],
-    meaning: 'Tries in a row without 1 MiB of progress.',
-  },
-  {
-    name: 'stall-timeout',
-    type: 'integer',
-    default: '60',
-    range: [1, 3600],
-    meaning: 'Seconds without a byte that break a transfer.',
-  },
+  flag('annotate', 'false', 'Note the promotion on the image stream.'),
+  integer('jobs', 8, [1, 256], 'Transfers at once; small ones count a sixth.'),
+  integer('retries', 5, [0, 100], 'Tries in a row without 1 MiB of progress.'),
+  integer('stall-timeout', 60, [1, 3600], 'Seconds without a byte that break a transfer.'),
 ]
 
 const OUTPUT: readonly Row[] = [
   { name: 'report', type: 'path', meaning: 'Path of the JSON report to write.' },
+  words('progress', ['plain', 'quiet', 'json'], 'plain, quiet, or json (an event a line).'),
+  words('log-level', ['info', 'debug'], 'info, or debug (requests with status).'),
   {
-    name: 'progress',
-    type: 'enum',
-    default: 'plain',
-    values: ['plain', 'quiet', 'json'],
-    meaning: 'plain, quiet, or json (an event a line).',
-  },
-  {
-    name: 'log-level',
-    type: 'enum',
-    default: 'info',
-    values: ['info', 'debug'],
-    meaning: 'info, or debug (requests with status).',
-  },
-  {
-    name: 'summary',
-    type: 'boolean',
-    default: 'true',
+    ...flag('summary', 'true', 'Write the job summary (Tekton: summary.md beside report.json).'),
     hosts: ['github', 'tekton'],
-    meaning: 'Write the job summary (Tekton: summary.md beside report.json).',
   },
-  {
-    name: 'output',
-    type: 'enum',
-    default: 'text',
-    values: ['text', 'json'],
-    hosts: ['plain'],
-    meaning: 'text, or json: the report on stdout.',
-  },
+  { ...words('output', ['text', 'json'], 'text, or json: the report on stdout.'), hosts: ['plain'] },
 ]
 
 function group(name: Group, rows: readonly Row[]): readonly Option[] {

@@ -93,24 +93,16 @@ function fitting({ kind, text: pattern }: NonNullable<Selection['pattern']>, tag
   })
 }
 
-/** `*` for any characters, `?` for one. Steps are at most length times length, whatever the pattern. */
+/** `*` for any characters, `?` for one. Takes steps of at most length times length, whatever the pattern. */
 function matchesGlob(tag: string, glob: string): boolean {
-  let [at, next, star, mark] = [0, 0, -1, 0]
-  while (at < tag.length) {
-    if (glob[next] === '*') {
-      star = next
-      mark = at
-      next += 1
-    } else if (next < glob.length && (glob[next] === '?' || glob[next] === tag[at])) {
-      at += 1
-      next += 1
-    } else if (star >= 0) {
-      next = star + 1
-      mark += 1
-      at = mark
-    } else return false
+  // How many characters of the tag the pattern may have used up so far.
+  let used = [0]
+  for (const sign of glob) {
+    const [least = Number.POSITIVE_INFINITY] = used
+    if (sign === '*') used = [...Array(tag.length + 1).keys()].filter((length) => length >= least)
+    else used = used.filter((at) => at < tag.length && (sign === '?' || sign === tag[at])).map((at) => at + 1)
   }
-  return /^\**$/.test(glob.slice(next))
+  return used.includes(tag.length)
 }
 
 function isRegex(pattern: string): boolean {

@@ -68,15 +68,7 @@ export type Attached = Readonly<{ digest: Digest; artifactType: string; subject:
 export type Event =
   | Readonly<{ event: 'login'; side: Side; target?: string; user: string | null; registry: string }>
   | (Readonly<{ event: 'plan'; image: number; images: number }> & Omit<PlannedImage, 'target'>)
-  | Readonly<{
-      event: 'step'
-      image: number
-      do: 'skip' | 'mount' | 'copy' | 'push' | 'tag'
-      digest: Digest
-      kind: 'blob' | 'manifest'
-      size: number
-      why: string
-    }>
+  | (Readonly<{ event: 'step'; image: number }> & Omit<PlannedStep, 'mediaType'>)
   /** Bytes that reached a destination since the last event of this kind. */
   | Readonly<{ event: 'bytes'; image: number; digest: Digest; sent: number; total: number }>
   | Readonly<{ event: 'retry'; image: number | null; what: string; reason: string; wait: number; attempt: number }>

@@ -23,8 +23,6 @@ type State = {
   images: number
   readonly plans: Map<number, Plan>
   readonly finished: Set<number>
-  /** Have their plan, or have failed before they had one. */
-  readonly decided: Set<number>
   /** Blobs that the plan wants sent and that are not settled yet, per image: digest → bytes. */
   readonly open: Map<number, Map<string, number>>
   readonly tracks: Map<number, Track>
@@ -61,7 +59,6 @@ function plainProgress(print: (line: string) => void, { now, live = false }: Pro
     images: 0,
     plans: new Map(),
     finished: new Set(),
-    decided: new Set(),
     open: new Map(),
     tracks: new Map(),
     all: startTrack('', now()),
@@ -110,7 +107,6 @@ function linesFor(state: State, event: Event, at: number): string[] {
       ]
     case 'image':
       state.finished.add(event.image)
-      state.decided.add(event.image)
       return [...planLine(state), ...imageLines(state, event.image, event.row)]
     case 'done':
       return renderText(event.report)
@@ -134,7 +130,6 @@ function notePlan(state: State, plan: Plan, at: number): void {
   const blobs = plan.steps.filter((step) => step.do === 'copy')
   state.images = plan.images
   state.plans.set(plan.image, plan)
-  state.decided.add(plan.image)
   state.open.set(plan.image, new Map(blobs.map((step) => [step.digest, step.size])))
   state.tracks.set(plan.image, startTrack(plan.destination, at))
   for (const track of tracksOf(state, plan.image)) for (const step of blobs) track.wanted += step.size
@@ -151,7 +146,8 @@ function settle(state: State, step: Extract<Event, { event: 'step' }>): void {
 
 /** Once every image has its plan or has failed before it had one. */
 function planLine(state: State): string[] {
-  if (state.planLineDone || state.plans.size === 0 || state.decided.size < state.images) return []
+  const decided = new Set([...state.plans.keys(), ...state.finished])
+  if (state.planLineDone || state.plans.size === 0 || decided.size < state.images) return []
   state.planLineDone = true
   const plans = [...state.plans.values()]
   const idle = plans.filter(isIdle).length

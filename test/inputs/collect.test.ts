@@ -227,7 +227,6 @@ describe('variables', () => {
     'IMAGE_PROMOTE_CA_DIR',
     'IMAGE_PROMOTE_REPORT_DIR',
     'IMAGE_PROMOTE_RESULT_DIGEST',
-    'IMAGE_PROMOTE_REAL_REGISTRIES',
     'INPUT_SOMETHING',
     'HOME',
   ])('%s is no problem', (name) => {

@@ -12,10 +12,10 @@ const FLAGS = new Set([
 ])
 const VARIABLES = new Set([
   ...OPTIONS.flatMap(({ name }) => [variableName(name), variableName(`${name}-file`)]),
-  // What the Task hands over, and the switches of the tests.
+  // What the Task hands over, and a switch of the tests.
   ...['SOURCE_AUTH_DIR', 'DESTINATION_AUTH_DIR', 'CA_DIR', 'REPORT_DIR'],
   ...['DIGEST', 'IMAGES', 'PROMOTED', 'REPORT'].map((result) => `RESULT_${result}`),
-  ...['REAL_REGISTRIES', 'SEEDS'],
+  'SEEDS',
   // What documents call a variable of any name.
   ...['NAME', 'NAME_FILE'],
 ])

@@ -11,10 +11,10 @@ const BINARY = '/usr/bin/docker-registry'
 
 export type RealRegistry = Readonly<{ url: URL; host: string; close: () => Promise<void> }>
 
-/** Whether it is on this machine. With IMAGE_PROMOTE_REAL_REGISTRIES=required its absence is an error. */
+/** Whether it is on this machine. With REAL_REGISTRIES=required its absence is an error. */
 export function hasDockerRegistry(): boolean {
   if (existsSync(BINARY)) return true
-  if (process.env.IMAGE_PROMOTE_REAL_REGISTRIES === 'required')
+  if (process.env.REAL_REGISTRIES === 'required')
     throw new Error(`${BINARY} is missing: apt-get install docker-registry`)
   return false
 }

@@ -1,7 +1,6 @@
 import type { Env } from '../inputs/collect.ts'
 import { reportJson } from '../report/report.ts'
 import { Secrets } from '../secret.ts'
-import { writeWhole } from './files.ts'
 import type { Host } from './host.ts'
 import { allOf, guarded } from './lines.ts'
 import { createTerminal, isWatched, paint, type Screen, wantsColour } from './terminal.ts'
@@ -28,13 +27,10 @@ export function createCliHost(env: Env, { out, err, screen }: Streams): Host {
     kind: 'plain',
     spell: (option) => `--${option}`,
     inputs: () => ({ env, problems: [] }),
-    async publish(report) {
-      const { output, report: path } = voice.settings()
-      const json = reportJson(report)
-      await allOf([
-        () => (output === 'json' ? out(json) : undefined),
-        () => (path === undefined ? undefined : writeWhole(path, json)),
-      ])
-    },
+    publish: (report) =>
+      allOf([
+        () => (voice.settings().output === 'json' ? out(reportJson(report)) : undefined),
+        () => voice.keep(report),
+      ]),
   })
 }

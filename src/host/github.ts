@@ -6,11 +6,11 @@ import { renderSummary } from '../report/summary.ts'
 import { failures, verdict } from '../report/text.ts'
 import { Secrets } from '../secret.ts'
 import type { Streams } from './cli.ts'
-import { append, writeWhole } from './files.ts'
-import type { Host, Settings } from './host.ts'
+import { append } from './files.ts'
+import type { Host } from './host.ts'
 import { allOf, cleanData, guarded } from './lines.ts'
 import { compactRows } from './rows.ts'
-import { createVoice, type Writer } from './voice.ts'
+import { createVoice, type Voice, type Writer } from './voice.ts'
 
 /** What is used of `@actions/core`; tests record the calls. */
 export type Runner = Pick<
@@ -56,7 +56,7 @@ export function createGithubHost(env: Env, runner: Runner): Host {
       for (const { error, rows } of failures(report.images))
         for (const row of rows) annotate(failure(row, error), row.destination)
       annotate.rest()
-      await publishTo(report, env, runner, voice.settings())
+      await publishTo(report, env, runner, voice)
     },
   })
 }
@@ -160,18 +160,18 @@ function createDetails(runner: Runner): (event: Event) => void {
   }
 }
 
-async function publishTo(report: Report, env: Env, runner: Runner, settings: Settings): Promise<void> {
+async function publishTo(report: Report, env: Env, runner: Runner, voice: Voice): Promise<void> {
   const { GITHUB_STEP_SUMMARY: summary = '', GITHUB_ARTIFACTS: artifacts = '' } = env
-  const path = settings.report
+  const { report: path = '', summary: wanted } = voice.settings()
   const subjects = artifactLines(report)
   await allOf([
     () => runner.setOutput('digest', report.images[0]?.digest ?? ''),
     () =>
       runner.setOutput('images', compactRows(report.images, (text) => Buffer.byteLength(text) <= LONGEST_IMAGES).text),
     () => runner.setOutput('promoted', String(tally(report.images).promoted)),
-    () => runner.setOutput('report', path ?? ''),
-    () => (path === undefined ? undefined : writeWhole(path, reportJson(report))),
-    () => (summary === '' || !settings.summary ? undefined : append(summary, `${renderSummary(report)}\n`)),
+    () => runner.setOutput('report', path),
+    () => voice.keep(report),
+    () => (summary === '' || !wanted ? undefined : append(summary, `${renderSummary(report)}\n`)),
     () => (artifacts === '' || subjects.length === 0 ? undefined : append(artifacts, `${subjects.join('\n')}\n`)),
   ])
 }

@@ -34,10 +34,10 @@ export function createTektonHost(env: Env, { err }: Streams): Host {
       const inFolder = folder === '' ? undefined : join(folder, 'report.json')
       const results = fitResults(report, path ?? inFolder ?? '')
       if (results.warning !== undefined) voice.log.warn(results.warning)
-      const paths = new Set([inFolder, path].filter((each) => each !== undefined))
       await allOf([
         ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
-        ...[...paths].map((each) => () => writeWhole(each, reportJson(report))),
+        () => voice.keep(report),
+        () => (inFolder === undefined || inFolder === path ? undefined : writeWhole(inFolder, reportJson(report))),
         () =>
           folder === '' || !summary ? undefined : writeWhole(join(folder, 'summary.md'), `${renderSummary(report)}\n`),
       ])

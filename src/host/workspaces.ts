@@ -5,12 +5,8 @@ import { variableName } from '../inputs/options.ts'
 import { reasonOf } from '../inputs/problems.ts'
 import { isFile, listFiles } from './files.ts'
 
-/** Files of an auth workspace and the option whose value is in them. */
-const VALUES: readonly (readonly [file: string, option: string])[] = [
-  ['username', 'username'],
-  ['password', 'password'],
-  ['token', 'token'],
-]
+/** Files of an auth workspace that hold the value of the option of the same name. */
+const VALUES = ['username', 'password', 'token']
 /** Files whose path is an option's value; of the docker ones the first that is there. */
 const PATHS: readonly (readonly [files: readonly string[], option: string])[] = [
   [['kubeconfig'], 'kubeconfig'],
@@ -34,8 +30,7 @@ export function workspaceInputs(env: Env): Inputs {
   for (const side of isList ? ['source'] : ['source', 'destination']) {
     const folder = env[`IMAGE_PROMOTE_${side.toUpperCase()}_AUTH_DIR`] ?? ''
     const own = folder === '' ? [] : filesOf(folder, `${side}-auth`, problems)
-    for (const [file, option] of VALUES)
-      if (own.includes(file)) offer(env, found, `${side}-${option}`, '_FILE', join(folder, file))
+    for (const file of VALUES) if (own.includes(file)) offer(env, found, `${side}-${file}`, '_FILE', join(folder, file))
     for (const [files, option] of PATHS) {
       const file = files.find((name) => own.includes(name))
       if (file !== undefined) offer(env, found, `${side}-${option}`, '', join(folder, file))

@@ -81,7 +81,7 @@ function candidates(option: Option, flags: Flags, env: Env): Candidate[] {
   const variable = `${PREFIX}${variableName(name)}`
   return [
     { from: `--${name}`, value: flags.values.get(name) },
-    { from: `--${name}${FILE}`, path: flags.files.get(name) },
+    { from: `--${name}${FILE}`, path: flags.values.get(`${name}${FILE}`) },
     { from: variable, value: env[variable] },
     { from: `${variable}_FILE`, path: env[`${variable}_FILE`] },
   ].filter((candidate: Candidate) => (candidate.value ?? candidate.path ?? '') !== '')
@@ -108,10 +108,11 @@ export function tidy(type: Option['type'], value: string): string {
   return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/(?<![\r\n])[\r\n]+$/, '') : value.trim()
 }
 
-type Flags = Readonly<{ values: Map<string, string>; files: Map<string, string>; problems: string[] }>
+/** By the name of the flag, that of a file among them. */
+type Flags = Readonly<{ values: Map<string, string>; problems: string[] }>
 
 function readFlags(argv: readonly string[]): Flags {
-  const flags: Flags = { values: new Map(), files: new Map(), problems: [] }
+  const flags: Flags = { values: new Map(), problems: [] }
   const end = argv.indexOf('--')
   const options = end === -1 ? argv : argv.slice(0, end)
   for (let at = 0; at < options.length; ) at += readFlag(options, at, flags)
@@ -159,10 +160,7 @@ function takeOption(flags: Flags, option: Option, value: string | undefined): st
 function takeFile(flags: Flags, name: string, value: string | undefined): string | undefined {
   const option = name.endsWith(FILE) ? OPTION_BY_NAME.get(name.slice(0, -FILE.length)) : undefined
   if (option === undefined) return unknownFlag(name)
-  if (value === undefined) return `--${name}: needs the path of a file`
-  if (flags.files.has(option.name)) return `--${name}: is given twice`
-  flags.files.set(option.name, value)
-  return undefined
+  return value === undefined ? `--${name}: needs the path of a file` : addValue(flags, name, value)
 }
 
 function addValue(flags: Flags, name: string, value: string): string | undefined {

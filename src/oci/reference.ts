@@ -146,17 +146,23 @@ function isDockerHub(host: string): boolean {
 
 type Wrong = (reason: string) => PromoteError
 
+/** `registry.example:5000/prod/app:1` → its host and the rest, unchecked; a name without a host has none. */
+export function splitHost(name: string): Readonly<{ host: string | undefined; name: string }> {
+  const slash = name.indexOf('/')
+  const first = name.slice(0, Math.max(slash, 0))
+  const hasHost = /[.:]/.test(first) || first.toLowerCase() === 'localhost'
+  return hasHost ? { host: first, name: name.slice(slash + 1) } : { host: undefined, name }
+}
+
 function parsePath(path: string, wrong: Wrong): { host?: string; repository: string } {
-  const slash = path.indexOf('/')
-  const first = path.slice(0, Math.max(slash, 0))
-  const hasHost = slash > 0 && (/[.:]/.test(first) || first.toLowerCase() === 'localhost')
-  if (!hasHost) return { repository: parseRepository(path, wrong) }
+  const { host: first, name } = splitHost(path)
+  if (first === undefined) return { repository: parseRepository(path, wrong) }
   if (first.length > LONGEST_HOST || !HOST.test(first)) throw wrong(`${quote(first)} is not a host name`)
   const port = /:([0-9]+)$/.exec(first)?.[1]
   if (port !== undefined && (Number(port) < 1 || Number(port) > 65_535)) throw wrong(`port ${port} is out of range`)
   // Host names compare without case; one spelling makes them equal everywhere.
   const host = first.toLowerCase()
-  const repository = parseRepository(path.slice(slash + 1), wrong)
+  const repository = parseRepository(name, wrong)
   return isDockerHub(host) ? { host: DOCKER_HUB, repository: repositoryOn(host, repository) } : { host, repository }
 }
 

@@ -1,18 +1,10 @@
+import { splitHost } from '../oci/reference.ts'
 import { formatBytes } from './format.ts'
 import { mermaidLabel } from './markdown.ts'
 import type { Row } from './model.ts'
 
 /** More nodes than this are a tangle, not a picture. */
 const MOST_NODES = 20
-
-/** `registry.example:5000/prod/app:1` → its host and the rest; a name without a host has none. */
-export function splitHost(name: string): Readonly<{ host: string | undefined; name: string }> {
-  const slash = name.indexOf('/')
-  const first = name.slice(0, Math.max(0, slash))
-  return /[.:]/.test(first) || first === 'localhost'
-    ? { host: first, name: name.slice(slash + 1) }
-    : { host: undefined, name }
-}
 
 /** The host of all the names that have one, if it is the same. */
 export function commonHost(names: readonly string[]): string | undefined {

@@ -1,8 +1,9 @@
 import { algorithmOf, shortDigest } from '../oci/digest.ts'
+import { splitHost } from '../oci/reference.ts'
 import { count, formatBytes, formatDuration } from './format.ts'
 import { code, details, escapeMarkdown, keepWithin, tableRow } from './markdown.ts'
 import type { Bytes, Previous, Report, Status } from './model.ts'
-import { commonHost, picture, splitHost } from './picture.ts'
+import { commonHost, picture } from './picture.ts'
 import { failures, verdict } from './text.ts'
 
 /**

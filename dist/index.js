@@ -27649,8 +27649,8 @@ const FILE = '-file';
 const FLAG = /^--[a-z]/i;
 /** Longest argument or variable name that is quoted or compared; nothing that long is a misspelled option. */
 const LONGEST_NAME = 60;
-/** Variables that are no options: folders and result paths that the Tekton Task hands over, and a switch of the tests. */
-const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+|REAL_REGISTRIES)$/;
+/** Variables that are no options: folders and result paths that the Tekton Task hands over. */
+const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+)$/;
 /**
  * Finds each option's value: `--name` (arguments after `--` are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
  * `IMAGE_PROMOTE_NAME_FILE` > default. Of an action `INPUT_NAME` > default: an earlier step of the job can set variables, and
@@ -27702,7 +27702,7 @@ function candidates(option, flags, env) {
     const variable = `${PREFIX}${(0,options/* variableName */.cG)(name)}`;
     return [
         { from: `--${name}`, value: flags.values.get(name) },
-        { from: `--${name}${FILE}`, path: flags.files.get(name) },
+        { from: `--${name}${FILE}`, path: flags.values.get(`${name}${FILE}`) },
         { from: variable, value: env[variable] },
         { from: `${variable}_FILE`, path: env[`${variable}_FILE`] },
     ].filter((candidate) => (candidate.value ?? candidate.path ?? '') !== '');
@@ -27723,7 +27723,7 @@ function tidy(type, value) {
     return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/(?<![\r\n])[\r\n]+$/, '') : value.trim();
 }
 function readFlags(argv) {
-    const flags = { values: new Map(), files: new Map(), problems: [] };
+    const flags = { values: new Map(), problems: [] };
     const end = argv.indexOf('--');
     const options = end === -1 ? argv : argv.slice(0, end);
     for (let at = 0; at < options.length;)
@@ -27771,12 +27771,7 @@ function takeFile(flags, name, value) {
     const option = name.endsWith(FILE) ? options/* OPTION_BY_NAME */.id.get(name.slice(0, -FILE.length)) : undefined;
     if (option === undefined)
         return unknownFlag(name);
-    if (value === undefined)
-        return `--${name}: needs the path of a file`;
-    if (flags.files.has(option.name))
-        return `--${name}: is given twice`;
-    flags.files.set(option.name, value);
-    return undefined;
+    return value === undefined ? `--${name}: needs the path of a file` : addValue(flags, name, value);
 }
 function addValue(flags, name, value) {
     const before = flags.values.get(name);
@@ -27843,19 +27838,17 @@ function sameDestinations({ destinations }, inputs) {
     }
 }
 /** Two images under one tag: the last one to arrive would win. Additional tags count. */
-function duplicateDestinations({ images, destinations: [destination], additionalTags }, inputs) {
-    const seen = new Set();
-    const told = new Set();
+function duplicateDestinations({ images, destinations, additionalTags }, inputs) {
+    const times = new Map();
     for (const pair of images) {
         for (const tag of [pair.destination.tag, ...additionalTags]) {
             const reference = { ...pair.destination, tag };
-            const key = identity(reference, destination);
-            if (seen.has(key) && !told.has(key)) {
-                const option = additionalTags.includes(tag) ? 'additional-tags' : 'images';
-                inputs.problem(option, `${named(reference)} is the destination of more than one image or tag: each needs its own`);
-                told.add(key);
-            }
-            seen.add(key);
+            const key = identity(reference, destinations[0]);
+            times.set(key, (times.get(key) ?? 0) + 1);
+            if (times.get(key) !== 2)
+                continue;
+            const problem = `${named(reference)} is the destination of more than one image or tag: each needs its own`;
+            inputs.problem(additionalTags.includes(tag) ? 'additional-tags' : 'images', problem);
         }
     }
 }
@@ -27866,8 +27859,9 @@ function ontoThemselves({ images, source, destinations, additionalTags }, inputs
         const from = identity({ ...pair.source, tag: pair.source.tag }, source);
         const tags = [pair.destination.tag, ...additionalTags];
         const into = destinations.flatMap((to) => tags.map((tag) => identity({ ...pair.destination, tag }, to)));
+        const problem = `${named(pair.source)} is source and destination on the same registry: one of them must differ`;
         if (into.includes(from))
-            inputs.problem('images', `${named(pair.source)} is source and destination on the same registry: one of them must differ`);
+            inputs.problem('images', problem);
     }
 }
 /** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
@@ -28827,79 +28821,6 @@ function platforms(inputs) {
 var version = __nccwpck_require__(3411);
 // EXTERNAL MODULE: ./lib/report/report.js
 var report_report = __nccwpck_require__(5650);
-// EXTERNAL MODULE: external "node:fs"
-var external_node_fs_ = __nccwpck_require__(3024);
-// EXTERNAL MODULE: external "node:fs/promises"
-var external_node_fs_promises_ = __nccwpck_require__(1455);
-// EXTERNAL MODULE: external "node:path"
-var external_node_path_ = __nccwpck_require__(6760);
-;// CONCATENATED MODULE: ./lib/host/files.js
-
-
-
-
-
-
-/** Names of the plain files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
-function listFiles(folder) {
-    return (0,files/* attempt */.CD)(() => (0,external_node_fs_.readdirSync)(folder))
-        .filter((name) => !name.startsWith('..') && isFile((0,external_node_path_.join)(folder, name)))
-        .sort();
-}
-function isFile(path) {
-    return (0,external_node_fs_.statSync)(path, { throwIfNoEntry: false })?.isFile() === true;
-}
-/**
- * Whoever reads `path` sees the old text or the new one, never half of it. Folders on the way are made.
- * @throws PromoteError IO.
- */
-async function writeWhole(path, text) {
-    try {
-        await makeFolder((0,external_node_path_.dirname)(path));
-        const old = await (0,external_node_fs_promises_.stat)(path).catch(() => undefined);
-        // A pipe or a device is written to, not replaced.
-        if (old !== undefined && !old.isFile())
-            return await (0,external_node_fs_promises_.writeFile)(path, text);
-        const target = old === undefined ? path : await (0,external_node_fs_promises_.realpath)(path);
-        const temporary = (0,external_node_path_.join)((0,external_node_path_.dirname)(target), `.${(0,external_node_path_.basename)(target)}.${(0,external_node_crypto_.randomBytes)(6).toString('hex')}`);
-        try {
-            await (0,external_node_fs_promises_.writeFile)(temporary, text, { flag: 'wx', mode: 0o644 });
-            await (0,external_node_fs_promises_.rename)(temporary, target);
-        }
-        finally {
-            await (0,external_node_fs_promises_.rm)(temporary, { force: true });
-        }
-    }
-    catch (thrown) {
-        throw cannotWrite(path, thrown);
-    }
-}
-/** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */
-async function makeFolder(path) {
-    try {
-        await (0,external_node_fs_promises_.mkdir)(path);
-    }
-    catch (thrown) {
-        const { code } = thrown;
-        if (code !== 'ENOENT' || (0,external_node_path_.dirname)(path) === path) {
-            if ((await (0,external_node_fs_promises_.stat)(path).catch(() => undefined))?.isDirectory() === true)
-                return;
-            throw thrown;
-        }
-        await makeFolder((0,external_node_path_.dirname)(path));
-        await (0,external_node_fs_promises_.mkdir)(path);
-    }
-}
-/** For files that the host made for us: they exist, and keep what is in them. */
-async function append(path, text) {
-    await (0,external_node_fs_promises_.appendFile)(path, text).catch((thrown) => {
-        throw cannotWrite(path, thrown);
-    });
-}
-function cannotWrite(path, thrown) {
-    return new errors/* PromoteError */.jG('IO', `${path} could not be written: ${(0,files/* plainReason */.JH)(thrown)}`, { cause: thrown });
-}
-
 ;// CONCATENATED MODULE: ./lib/host/lines.js
 
 /** Text as it may be printed anywhere. Controls go first, so that none can split a secret. */
@@ -29225,7 +29146,6 @@ function plainProgress(print, { now, live = false }) {
         images: 0,
         plans: new Map(),
         finished: new Set(),
-        decided: new Set(),
         open: new Map(),
         tracks: new Map(),
         all: startTrack('', now()),
@@ -29279,7 +29199,6 @@ function linesFor(state, event, at) {
             ];
         case 'image':
             state.finished.add(event.image);
-            state.decided.add(event.image);
             return [...planLine(state), ...imageLines(state, event.image, event.row)];
         case 'done':
             return renderText(event.report);
@@ -29300,7 +29219,6 @@ function notePlan(state, plan, at) {
     const blobs = plan.steps.filter((step) => step.do === 'copy');
     state.images = plan.images;
     state.plans.set(plan.image, plan);
-    state.decided.add(plan.image);
     state.open.set(plan.image, new Map(blobs.map((step) => [step.digest, step.size])));
     state.tracks.set(plan.image, startTrack(plan.destination, at));
     for (const track of tracksOf(state, plan.image))
@@ -29320,7 +29238,8 @@ function settle(state, step) {
 }
 /** Once every image has its plan or has failed before it had one. */
 function planLine(state) {
-    if (state.planLineDone || state.plans.size === 0 || state.decided.size < state.images)
+    const decided = new Set([...state.plans.keys(), ...state.finished]);
+    if (state.planLineDone || state.plans.size === 0 || decided.size < state.images)
         return [];
     state.planLineDone = true;
     const plans = [...state.plans.values()];
@@ -29403,6 +29322,79 @@ function placeOf(from) {
 /** `sha256:5f2a9c31b04e`. */
 function brief(digest) {
     return `${(0,oci_digest/* algorithmOf */.Hy)(digest)}:${(0,oci_digest/* shortDigest */.VK)(digest)}`;
+}
+
+// EXTERNAL MODULE: external "node:fs"
+var external_node_fs_ = __nccwpck_require__(3024);
+// EXTERNAL MODULE: external "node:fs/promises"
+var external_node_fs_promises_ = __nccwpck_require__(1455);
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
+;// CONCATENATED MODULE: ./lib/host/files.js
+
+
+
+
+
+
+/** Names of the plain files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
+function listFiles(folder) {
+    return (0,files/* attempt */.CD)(() => (0,external_node_fs_.readdirSync)(folder))
+        .filter((name) => !name.startsWith('..') && isFile((0,external_node_path_.join)(folder, name)))
+        .sort();
+}
+function isFile(path) {
+    return (0,external_node_fs_.statSync)(path, { throwIfNoEntry: false })?.isFile() === true;
+}
+/**
+ * Whoever reads `path` sees the old text or the new one, never half of it. Folders on the way are made.
+ * @throws PromoteError IO.
+ */
+async function writeWhole(path, text) {
+    try {
+        await makeFolder((0,external_node_path_.dirname)(path));
+        const old = await (0,external_node_fs_promises_.stat)(path).catch(() => undefined);
+        // A pipe or a device is written to, not replaced.
+        if (old !== undefined && !old.isFile())
+            return await (0,external_node_fs_promises_.writeFile)(path, text);
+        const target = old === undefined ? path : await (0,external_node_fs_promises_.realpath)(path);
+        const temporary = (0,external_node_path_.join)((0,external_node_path_.dirname)(target), `.${(0,external_node_path_.basename)(target)}.${(0,external_node_crypto_.randomBytes)(6).toString('hex')}`);
+        try {
+            await (0,external_node_fs_promises_.writeFile)(temporary, text, { flag: 'wx', mode: 0o644 });
+            await (0,external_node_fs_promises_.rename)(temporary, target);
+        }
+        finally {
+            await (0,external_node_fs_promises_.rm)(temporary, { force: true });
+        }
+    }
+    catch (thrown) {
+        throw cannotWrite(path, thrown);
+    }
+}
+/** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */
+async function makeFolder(path) {
+    try {
+        await (0,external_node_fs_promises_.mkdir)(path);
+    }
+    catch (thrown) {
+        const { code } = thrown;
+        if (code !== 'ENOENT' || (0,external_node_path_.dirname)(path) === path) {
+            if ((await (0,external_node_fs_promises_.stat)(path).catch(() => undefined))?.isDirectory() === true)
+                return;
+            throw thrown;
+        }
+        await makeFolder((0,external_node_path_.dirname)(path));
+        await (0,external_node_fs_promises_.mkdir)(path);
+    }
+}
+/** For files that the host made for us: they exist, and keep what is in them. */
+async function append(path, text) {
+    await (0,external_node_fs_promises_.appendFile)(path, text).catch((thrown) => {
+        throw cannotWrite(path, thrown);
+    });
+}
+function cannotWrite(path, thrown) {
+    return new errors/* PromoteError */.jG('IO', `${path} could not be written: ${(0,files/* plainReason */.JH)(thrown)}`, { cause: thrown });
 }
 
 ;// CONCATENATED MODULE: ./lib/host/voice.js
@@ -29496,7 +29488,6 @@ function prefixed(print, prefixes) {
 
 
 
-
 /** Jenkins, GitLab, a shell: the log on stderr, nothing on stdout but the report if it is asked for. */
 function createCliHost(env, { out, err, screen }) {
     const secrets = new Secrets();
@@ -29515,14 +29506,10 @@ function createCliHost(env, { out, err, screen }) {
         kind: 'plain',
         spell: (option) => `--${option}`,
         inputs: () => ({ env, problems: [] }),
-        async publish(report) {
-            const { output, report: path } = voice.settings();
-            const json = (0,report_report/* reportJson */.l4)(report);
-            await allOf([
-                () => (output === 'json' ? out(json) : undefined),
-                () => (path === undefined ? undefined : writeWhole(path, json)),
-            ]);
-        },
+        publish: (report) => allOf([
+            () => (voice.settings().output === 'json' ? out((0,report_report/* reportJson */.l4)(report)) : undefined),
+            () => voice.keep(report),
+        ]),
     });
 }
 
@@ -29571,19 +29558,12 @@ function reference(char) {
 ;// CONCATENATED MODULE: ./lib/report/picture.js
 
 
+
 /** More nodes than this are a tangle, not a picture. */
 const MOST_NODES = 20;
-/** `registry.example:5000/prod/app:1` → its host and the rest; a name without a host has none. */
-function splitHost(name) {
-    const slash = name.indexOf('/');
-    const first = name.slice(0, Math.max(0, slash));
-    return /[.:]/.test(first) || first === 'localhost'
-        ? { host: first, name: name.slice(slash + 1) }
-        : { host: undefined, name };
-}
 /** The host of all the names that have one, if it is the same. */
 function commonHost(names) {
-    const hosts = new Set(names.map((name) => splitHost(name).host).filter((host) => host !== undefined));
+    const hosts = new Set(names.map((name) => (0,oci_reference/* splitHost */.Ve)(name).host).filter((host) => host !== undefined));
     return hosts.size === 1 ? [...hosts][0] : undefined;
 }
 /** What went from where to where, as Mermaid: a box per registry, in it a node per image. */
@@ -29604,7 +29584,7 @@ function picture(rows) {
     ];
 }
 function boxes(names, letter) {
-    const places = names.map((each, index) => ({ ...splitHost(each), id: `${letter}${index}` }));
+    const places = names.map((each, index) => ({ ...(0,oci_reference/* splitHost */.Ve)(each), id: `${letter}${index}` }));
     const hosts = [...new Set(places.map(({ host }) => host))];
     return hosts.flatMap((host, index) => {
         const nodes = places.filter((place) => place.host === host);
@@ -29614,6 +29594,7 @@ function boxes(names, letter) {
 }
 
 ;// CONCATENATED MODULE: ./lib/report/summary.js
+
 
 
 
@@ -29688,7 +29669,7 @@ function tablePart(report) {
     const columns = ['Status', 'Image', 'Digest', 'Platforms', 'Size', 'Moved / there', 'Time'];
     const rows = report.images.map((row) => tableRow([
         `${ICON[row.status]} ${row.status}`,
-        code(host === undefined ? row.destination : splitHost(row.destination).name, 300),
+        code(host === undefined ? row.destination : (0,oci_reference/* splitHost */.Ve)(row.destination).name, 300),
         row.digest === null ? '' : code(`${(0,oci_digest/* algorithmOf */.Hy)(row.digest)}:${(0,oci_digest/* shortDigest */.VK)(row.digest)}`),
         escapeMarkdown(row.platforms.join(', '), 300),
         ...sizes(row.bytes).map((text) => text.replaceAll(' ', '&nbsp;')),
@@ -29810,7 +29791,7 @@ function createGithubHost(env, runner) {
                 for (const row of rows)
                     annotate(failure(row, error), row.destination);
             annotate.rest();
-            await publishTo(report, env, runner, voice.settings());
+            await publishTo(report, env, runner, voice);
         },
     });
 }
@@ -29911,17 +29892,17 @@ function createDetails(runner) {
         runner.endGroup();
     };
 }
-async function publishTo(report, env, runner, settings) {
+async function publishTo(report, env, runner, voice) {
     const { GITHUB_STEP_SUMMARY: summary = '', GITHUB_ARTIFACTS: artifacts = '' } = env;
-    const path = settings.report;
+    const { report: path = '', summary: wanted } = voice.settings();
     const subjects = artifactLines(report);
     await allOf([
         () => runner.setOutput('digest', report.images[0]?.digest ?? ''),
         () => runner.setOutput('images', compactRows(report.images, (text) => Buffer.byteLength(text) <= LONGEST_IMAGES).text),
         () => runner.setOutput('promoted', String((0,report_report/* tally */.N4)(report.images).promoted)),
-        () => runner.setOutput('report', path ?? ''),
-        () => (path === undefined ? undefined : writeWhole(path, (0,report_report/* reportJson */.l4)(report))),
-        () => (summary === '' || !settings.summary ? undefined : append(summary, `${renderSummary(report)}\n`)),
+        () => runner.setOutput('report', path),
+        () => voice.keep(report),
+        () => (summary === '' || !wanted ? undefined : append(summary, `${renderSummary(report)}\n`)),
         () => (artifacts === '' || subjects.length === 0 ? undefined : append(artifacts, `${subjects.join('\n')}\n`)),
     ]);
 }
@@ -29943,12 +29924,8 @@ function artifactLines({ images }) {
 
 
 
-/** Files of an auth workspace and the option whose value is in them. */
-const VALUES = [
-    ['username', 'username'],
-    ['password', 'password'],
-    ['token', 'token'],
-];
+/** Files of an auth workspace that hold the value of the option of the same name. */
+const VALUES = ['username', 'password', 'token'];
 /** Files whose path is an option's value; of the docker ones the first that is there. */
 const PATHS = [
     [['kubeconfig'], 'kubeconfig'],
@@ -29970,9 +29947,9 @@ function workspaceInputs(env) {
     for (const side of isList ? ['source'] : ['source', 'destination']) {
         const folder = env[`IMAGE_PROMOTE_${side.toUpperCase()}_AUTH_DIR`] ?? '';
         const own = folder === '' ? [] : filesOf(folder, `${side}-auth`, problems);
-        for (const [file, option] of VALUES)
+        for (const file of VALUES)
             if (own.includes(file))
-                offer(env, found, `${side}-${option}`, '_FILE', (0,external_node_path_.join)(folder, file));
+                offer(env, found, `${side}-${file}`, '_FILE', (0,external_node_path_.join)(folder, file));
         for (const [files, option] of PATHS) {
             const file = files.find((name) => own.includes(name));
             if (file !== undefined)
@@ -30053,10 +30030,10 @@ function createTektonHost(env, { err }) {
             const results = fitResults(report, path ?? inFolder ?? '');
             if (results.warning !== undefined)
                 voice.log.warn(results.warning);
-            const paths = new Set([inFolder, path].filter((each) => each !== undefined));
             await allOf([
                 ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
-                ...[...paths].map((each) => () => writeWhole(each, (0,report_report/* reportJson */.l4)(report))),
+                () => voice.keep(report),
+                () => (inFolder === undefined || inFolder === path ? undefined : writeWhole(inFolder, (0,report_report/* reportJson */.l4)(report))),
                 () => folder === '' || !summary ? undefined : writeWhole((0,external_node_path_.join)(folder, 'summary.md'), `${renderSummary(report)}\n`),
             ]);
         },
@@ -30843,6 +30820,27 @@ function shown(text) {
  * names, defaults and meanings are the same everywhere.
  */
 const EVERYWHERE = ['github', 'tekton', 'plain'];
+const flag = (name, preset, meaning) => ({
+    name,
+    type: 'boolean',
+    default: preset,
+    meaning,
+});
+/** The first of the words is the default. */
+const words = (name, values, meaning) => ({
+    name,
+    type: 'enum',
+    default: values[0],
+    values,
+    meaning,
+});
+const integer = (name, preset, range, meaning) => ({
+    name,
+    type: 'integer',
+    default: String(preset),
+    range,
+    meaning,
+});
 const WHAT = [
     { name: 'images', type: 'list', meaning: 'SRC or SRC=DST, by line or comma; # is a comment.' },
     { name: 'image-list', type: 'path', meaning: 'YAML or JSON list of images and choices of tags.' },
@@ -30852,50 +30850,33 @@ const WHAT = [
         default: 'all',
         meaning: 'Platforms to copy, linux/amd64,linux/arm64/v8; the index keeps its digest.',
     },
-    { name: 'referrers', type: 'boolean', default: 'true', meaning: 'Copy signatures, SBOMs and attestations too.' },
-    { name: 'require-signed', type: 'boolean', default: 'false', meaning: 'A signature must be there; not verified.' },
+    flag('referrers', 'true', 'Copy signatures, SBOMs and attestations too.'),
+    flag('require-signed', 'false', 'A signature must be there; not verified.'),
     {
-        name: 'include-foreign',
-        type: 'boolean',
+        ...flag('include-foreign', 'false', 'Copy non-distributable layers by URL: true, or only from these hosts.'),
         orHosts: true,
-        default: 'false',
-        meaning: 'Copy non-distributable layers by URL: true, or only from these hosts.',
     },
-    { name: 'skip-missing', type: 'boolean', default: 'false', meaning: 'Leave out what a source index lacks.' },
+    flag('skip-missing', 'false', 'Leave out what a source index lacks.'),
     { name: 'additional-tags', type: 'list', meaning: 'More tags for the same digest at the destination.' },
 ];
 /** Written once, there for both sides. */
 function sideRows(side) {
+    const text = (name, meaning) => ({ name, type: 'string', meaning });
     return [
         { name: 'cluster', type: 'url', meaning: `API server of the ${side} (https), or in-cluster.` },
-        { name: 'username', type: 'string', meaning: `User at the ${side}.` },
+        text('username', `User at the ${side}.`),
         { name: 'password', type: 'secret', meaning: `Password of that user at the ${side}.` },
         { name: 'token', type: 'secret', meaning: `Token for the ${side}, sent as it is.` },
-        {
-            name: 'service-account',
-            type: 'string',
-            meaning: `Account (namespace/name) whose short-lived token opens the ${side} registry.`,
-        },
+        text('service-account', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
         { name: 'kubeconfig', type: 'path', meaning: `File with server, CA and credential of the ${side}.` },
-        { name: 'context', type: 'string', meaning: `Context of the ${side} kubeconfig.` },
+        text('context', `Context of the ${side} kubeconfig.`),
         {
-            name: 'oidc-audience',
-            type: 'string',
+            ...text('oidc-audience', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`),
             hosts: ['github'],
-            meaning: `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`,
         },
-        {
-            name: 'registry',
-            type: 'string',
-            meaning: `Registry of the ${side}, host[:port] or http://host:port; else the cluster is asked.`,
-        },
-        { name: 'ca', type: 'string', meaning: `PEM text or file: CAs to trust at the ${side} too.` },
-        {
-            name: 'insecure-skip-tls-verify',
-            type: 'boolean',
-            default: 'false',
-            meaning: `Accept any TLS certificate of the ${side}.`,
-        },
+        text('registry', `Registry of the ${side}, host[:port] or http://host:port; else the cluster is asked.`),
+        text('ca', `PEM text or file: CAs to trust at the ${side} too.`),
+        flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),
         { name: 'auth-file', type: 'path', meaning: `docker config.json or auth.json for the ${side}.` },
     ].map((row) => ({ ...row, name: `${side}-${row.name}` }));
 }
@@ -30906,73 +30887,27 @@ const DESTINATIONS = {
     meaning: 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.',
 };
 const BEHAVIOUR = [
-    { name: 'dry-run', type: 'boolean', default: 'false', meaning: 'Print the plan, change nothing.' },
-    {
-        name: 'overwrite',
-        type: 'enum',
-        default: 'always',
-        values: ['always', 'same', 'never'],
-        meaning: 'Write tags that exist: always, same, never.',
-    },
+    flag('dry-run', 'false', 'Print the plan, change nothing.'),
+    words('overwrite', ['always', 'same', 'never'], 'Write tags that exist: always, same, never.'),
     { name: 'expect-current', type: 'string', meaning: 'Digest that the tag has to have now, or absent.' },
-    { name: 'atomic', type: 'boolean', default: 'false', meaning: 'Move all tags or none; needs report.' },
+    flag('atomic', 'false', 'Move all tags or none; needs report.'),
     { name: 'rollback', type: 'path', meaning: 'Report of the promotion whose tags go back.' },
-    { name: 'fail-fast', type: 'boolean', default: 'false', meaning: 'Begin nothing new after a failure.' },
+    flag('fail-fast', 'false', 'Begin nothing new after a failure.'),
     { name: 'shard', type: 'string', meaning: 'Promote part N of M of the list, as in 3/8.' },
-    { name: 'annotate', type: 'boolean', default: 'false', meaning: 'Note the promotion on the image stream.' },
-    {
-        name: 'jobs',
-        type: 'integer',
-        default: '8',
-        range: [1, 256],
-        meaning: 'Transfers at once; small ones count a sixth.',
-    },
-    {
-        name: 'retries',
-        type: 'integer',
-        default: '5',
-        range: [0, 100],
-        meaning: 'Tries in a row without 1 MiB of progress.',
-    },
-    {
-        name: 'stall-timeout',
-        type: 'integer',
-        default: '60',
-        range: [1, 3600],
-        meaning: 'Seconds without a byte that break a transfer.',
-    },
+    flag('annotate', 'false', 'Note the promotion on the image stream.'),
+    integer('jobs', 8, [1, 256], 'Transfers at once; small ones count a sixth.'),
+    integer('retries', 5, [0, 100], 'Tries in a row without 1 MiB of progress.'),
+    integer('stall-timeout', 60, [1, 3600], 'Seconds without a byte that break a transfer.'),
 ];
 const OUTPUT = [
     { name: 'report', type: 'path', meaning: 'Path of the JSON report to write.' },
+    words('progress', ['plain', 'quiet', 'json'], 'plain, quiet, or json (an event a line).'),
+    words('log-level', ['info', 'debug'], 'info, or debug (requests with status).'),
     {
-        name: 'progress',
-        type: 'enum',
-        default: 'plain',
-        values: ['plain', 'quiet', 'json'],
-        meaning: 'plain, quiet, or json (an event a line).',
-    },
-    {
-        name: 'log-level',
-        type: 'enum',
-        default: 'info',
-        values: ['info', 'debug'],
-        meaning: 'info, or debug (requests with status).',
-    },
-    {
-        name: 'summary',
-        type: 'boolean',
-        default: 'true',
+        ...flag('summary', 'true', 'Write the job summary (Tekton: summary.md beside report.json).'),
         hosts: ['github', 'tekton'],
-        meaning: 'Write the job summary (Tekton: summary.md beside report.json).',
     },
-    {
-        name: 'output',
-        type: 'enum',
-        default: 'text',
-        values: ['text', 'json'],
-        hosts: ['plain'],
-        meaning: 'text, or json: the report on stdout.',
-    },
+    { ...words('output', ['text', 'json'], 'text, or json: the report on stdout.'), hosts: ['plain'] },
 ];
 function group(name, rows) {
     return rows.map((row) => ({ ...row, group: name, hosts: row.hosts ?? EVERYWHERE }));
@@ -31141,28 +31076,18 @@ function fitting({ kind, text: pattern }, tags) {
         return version !== null && range.test(version);
     });
 }
-/** `*` for any characters, `?` for one. Steps are at most length times length, whatever the pattern. */
+/** `*` for any characters, `?` for one. Takes steps of at most length times length, whatever the pattern. */
 function matchesGlob(tag, glob) {
-    let [at, next, star, mark] = [0, 0, -1, 0];
-    while (at < tag.length) {
-        if (glob[next] === '*') {
-            star = next;
-            mark = at;
-            next += 1;
-        }
-        else if (next < glob.length && (glob[next] === '?' || glob[next] === tag[at])) {
-            at += 1;
-            next += 1;
-        }
-        else if (star >= 0) {
-            next = star + 1;
-            mark += 1;
-            at = mark;
-        }
+    // How many characters of the tag the pattern may have used up so far.
+    let used = [0];
+    for (const sign of glob) {
+        const [least = Number.POSITIVE_INFINITY] = used;
+        if (sign === '*')
+            used = [...Array(tag.length + 1).keys()].filter((length) => length >= least);
         else
-            return false;
+            used = used.filter((at) => at < tag.length && (sign === '?' || sign === tag[at])).map((at) => at + 1);
     }
-    return /^\**$/.test(glob.slice(next));
+    return used.includes(tag.length);
 }
 function isRegex(pattern) {
     try {
@@ -31603,6 +31528,7 @@ function normaliseVariant(architecture, variant) {
 /* harmony export */   FH: () => (/* binding */ formatReference),
 /* harmony export */   U8: () => (/* binding */ parseLayout),
 /* harmony export */   UX: () => (/* binding */ layoutName),
+/* harmony export */   Ve: () => (/* binding */ splitHost),
 /* harmony export */   Wj: () => (/* binding */ splitLayoutName),
 /* harmony export */   YD: () => (/* binding */ repositoryOn),
 /* harmony export */   dz: () => (/* binding */ isTag),
@@ -31734,11 +31660,16 @@ function repositoryOn(host, repository) {
 function isDockerHub(host) {
     return [DOCKER_HUB, 'index.docker.io', 'registry-1.docker.io'].includes(host.toLowerCase());
 }
+/** `registry.example:5000/prod/app:1` → its host and the rest, unchecked; a name without a host has none. */
+function splitHost(name) {
+    const slash = name.indexOf('/');
+    const first = name.slice(0, Math.max(slash, 0));
+    const hasHost = /[.:]/.test(first) || first.toLowerCase() === 'localhost';
+    return hasHost ? { host: first, name: name.slice(slash + 1) } : { host: undefined, name };
+}
 function parsePath(path, wrong) {
-    const slash = path.indexOf('/');
-    const first = path.slice(0, Math.max(slash, 0));
-    const hasHost = slash > 0 && (/[.:]/.test(first) || first.toLowerCase() === 'localhost');
-    if (!hasHost)
+    const { host: first, name } = splitHost(path);
+    if (first === undefined)
         return { repository: parseRepository(path, wrong) };
     if (first.length > LONGEST_HOST || !HOST.test(first))
         throw wrong(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(first)} is not a host name`);
@@ -31747,7 +31678,7 @@ function parsePath(path, wrong) {
         throw wrong(`port ${port} is out of range`);
     // Host names compare without case; one spelling makes them equal everywhere.
     const host = first.toLowerCase();
-    const repository = parseRepository(path.slice(slash + 1), wrong);
+    const repository = parseRepository(name, wrong);
     return isDockerHub(host) ? { host: DOCKER_HUB, repository: repositoryOn(host, repository) } : { host, repository };
 }
 function parseRepository(repository, wrong) {

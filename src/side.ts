@@ -5,10 +5,16 @@ import { podCluster } from './credentials/pod.ts'
 import { PromoteError } from './errors.ts'
 import { openNetwork } from './http/network.ts'
 import type { Network } from './http/send.ts'
-import type { Config, RegistryAddress, SideConfig } from './inputs/config.ts'
-import { hostOf, type LayoutPlace, layoutName, type Reference, splitLayoutName } from './oci/reference.ts'
-import type { Cluster } from './openshift/cluster.ts'
-import type { ClusterAccess } from './openshift/login.ts'
+import type { Config, SideConfig } from './inputs/config.ts'
+import {
+  hostOf,
+  type LayoutPlace,
+  layoutName,
+  type Reference,
+  type RegistryAddress,
+  splitLayoutName,
+} from './oci/reference.ts'
+import type { Cluster, ClusterAccess } from './openshift/cluster.ts'
 import { withForeign } from './store/foreign.ts'
 import type { Layout, openLayouts } from './store/layout.ts'
 import { openRepository } from './store/registry.ts'
@@ -183,7 +189,7 @@ async function openClusterOf(
   context: Context,
 ): Promise<Cluster> {
   if (access.way === undefined) throw new PromoteError('INTERNAL', 'a cluster without a way in')
-  const { openCluster } = await import(/* webpackMode: "eager" */ './openshift/login.ts')
+  const { openCluster } = await import(/* webpackMode: "eager" */ './openshift/cluster.ts')
   const account = side.serviceAccount === undefined ? {} : { serviceAccount: side.serviceAccount }
   return openCluster(
     side.side,

@@ -4,8 +4,8 @@ import { podCluster } from '../src/credentials/pod.ts'
 import { openNetwork } from '../src/http/network.ts'
 import type { Send } from '../src/http/send.ts'
 import { digestOf } from '../src/oci/digest.ts'
+import { openCluster } from '../src/openshift/cluster.ts'
 import { kubernetes } from '../src/openshift/kubernetes.ts'
-import { openCluster } from '../src/openshift/login.ts'
 import { openRepository } from '../src/store/registry.ts'
 import { type Folder, temporary } from './bundle/run.ts'
 import { byPassword, byToken, differences, options, type SideOptions, tagOf, writes } from './bundle/sides.ts'
@@ -553,7 +553,12 @@ test('an API below a path, as Rancher has it, is asked below that path', async (
     asked.push(url.href)
     return { status: 404, headers: {}, url, body: (async function* () {})() }
   }
-  const api = kubernetes(new URL('https://rancher.example.com/k8s/clusters/c-1/'), 'source', send, testContext())
+  const api = kubernetes(
+    new URL('https://rancher.example.com/k8s/clusters/c-1/'),
+    'source',
+    { send, as: () => send, close: async () => undefined },
+    testContext(),
+  )
   await api.request('GET', '/version')
   expect(asked).toEqual(['https://rancher.example.com/k8s/clusters/c-1/version'])
 })

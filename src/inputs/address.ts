@@ -1,5 +1,5 @@
 import { quote } from '../core/text.ts'
-import type { RegistryAddress } from './config.ts'
+import type { RegistryAddress } from '../oci/reference.ts'
 
 /*
  * Addresses of a side. Each function throws an Error whose message follows the name of the option.

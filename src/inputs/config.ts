@@ -1,6 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Platform } from '../oci/platform.ts'
-import type { Reference } from '../oci/reference.ts'
+import type { Reference, RegistryAddress } from '../oci/reference.ts'
 import type { Secret } from '../secret.ts'
 import type { Undo } from './rollback-file.ts'
 import type { Selection } from './selection.ts'
@@ -72,9 +72,6 @@ export type SideConfig = Readonly<{
   /** Path, already checked to be readable, or text of a docker config.json or containers auth.json. */
   authFile: string | Secret | undefined
 }>
-
-/** `host[:port]`; `http://host:port` in the input means plain HTTP. */
-export type RegistryAddress = Readonly<{ host: string; plainHttp: boolean }>
 
 /** One line of `images`, or entry of the list: the destination always has a tag and never a digest. */
 export type ImagePair = Readonly<{

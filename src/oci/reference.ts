@@ -2,6 +2,9 @@ import { quote } from '../core/text.ts'
 import { PromoteError } from '../errors.ts'
 import { type Digest, isDigest } from './digest.ts'
 
+/** `host[:port]`; `http://host:port` in the input means plain HTTP. */
+export type RegistryAddress = Readonly<{ host: string; plainHttp: boolean }>
+
 /** `[host/]namespace/name[:tag][@digest]`. `host` is undefined when the side's own registry is meant. */
 export type Reference = Readonly<{
   host?: string | undefined

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Digest } from '../oci/digest.ts'
 import { splitRepository, streamPath } from './image-stream.ts'
-import { failure, type Kubernetes, path, statusOf } from './kubernetes.ts'
+import { failure, type Kubernetes } from './kubernetes.ts'
 
 /** What an image stream is told of the last promotion to one of its tags. */
 export type Note = Readonly<{
@@ -36,20 +36,6 @@ export async function annotate(kube: Kubernetes, repository: string, notes: read
     type: 'application/merge-patch+json',
   })
   if (reply.status !== 200) throw failure(reply, `Annotating the image stream ${repository}`, kube)
-}
-
-/**
- * The registry's own DELETE of a tag does nothing (image-registry tagservice.go Untag), the API's does it.
- * @returns whether the tag is gone; false when the right is missing.
- */
-export async function removeStreamTag(kube: Kubernetes, repository: string, tag: string): Promise<boolean> {
-  const { namespace, name } = splitRepository(repository, kube.side)
-  const address = path`/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreamtags/${`${name}:${tag}`}`
-  const reply = await kube.request('DELETE', address)
-  if (reply.status === 200 || reply.status === 202) return true
-  if (reply.html || (reply.status !== 404 && reply.status !== 403))
-    throw failure(reply, `Removing the tag ${tag} of ${repository}`, kube)
-  return reply.status === 404 && statusOf(reply) !== undefined
 }
 
 /** Page of the run in GitHub Actions, GitLab or Jenkins. */

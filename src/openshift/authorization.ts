@@ -1,12 +1,10 @@
 import { z } from 'zod'
-import type { Context } from '../context.ts'
 import { type Code, PromoteError } from '../errors.ts'
-import { type ClusterSide, parseUrl, type Reply, said, saidBy } from './kubernetes.ts'
+import { type ClusterSide, type Kubernetes, parsed, parseUrl, type Reply, said, saidBy } from './kubernetes.ts'
 
 /** What was asked, to judge the answer by. */
 export type Asked = Readonly<{
-  side: ClusterSide
-  context: Context
+  kube: Kubernetes
   username: string
   endpoint: URL
   /** The only place whose query may hold our code. */
@@ -22,34 +20,26 @@ export function judgeAuthorization(reply: Reply, asked: Asked): string {
   if (reply.status === 401) throw unauthorized(reply, asked)
   if (reply.status === 400) throw badRequest(reply, asked)
   if (reply.status === 200)
-    throw unsupported(`it answered ${said(reply, asked.context)}, a page for people`, asked, { status: 200 })
+    throw unsupported(`it answered ${said(reply, asked.kube.context)}, a page for people`, asked, { status: 200 })
   throw oauthFailure(reply, asked, `Logging in as ${asked.username}`)
 }
 
 /** What 429, 5xx and anything unforeseen mean, for both OAuth endpoints. */
 export function oauthFailure(reply: Reply, asked: Asked, tried: string): PromoteError {
   const transient = [429, 502, 503, 504].includes(reply.status)
-  const detail = { side: asked.side, status: reply.status, retryAfter: reply.retryAfter, transient }
-  const message = `${tried}: ${asked.endpoint.host} answered ${said(reply, asked.context)}.`
-  if (reply.status === 429)
-    return new PromoteError('RATE_LIMITED', message, {
-      ...detail,
-      hint: 'The OAuth server is overloaded: run again later.',
-    })
+  const detail = { side: asked.kube.side, status: reply.status, retryAfter: reply.retryAfter, transient }
+  const message = `${tried}: ${asked.endpoint.host} answered ${said(reply, asked.kube.context)}.`
+  const failed = (code: Code, hint: string) => new PromoteError(code, message, { ...detail, hint })
+  if (reply.status === 429) return failed('RATE_LIMITED', 'The OAuth server is overloaded: run again later.')
+  if (reply.status > 500)
+    return failed('UNAVAILABLE', 'The OAuth server is down or its route has no pod: run again later.')
+  if (reply.status < 500) return failed('PROTOCOL', tokenHint(asked.kube.side))
   // Any 500 of the OAuth server is an identity provider or the mapping of its user (DefaultsErrorHandler prints `Error: …`).
-  if (reply.status === 500)
-    return new PromoteError('IDENTITY_PROVIDER', message, {
-      ...detail,
-      hint:
-        "The cluster's identity provider failed or would not map the user; its administrator sees why in the logs of " +
-        'oauth-openshift. With several providers a wrong password may hide behind this: check it, or use a token.',
-    })
-  const code: Code = reply.status > 500 ? 'UNAVAILABLE' : 'PROTOCOL'
-  const hint =
-    code === 'UNAVAILABLE'
-      ? 'The OAuth server is down or its route has no pod: run again later.'
-      : tokenHint(asked.side)
-  return new PromoteError(code, message, { ...detail, hint })
+  return failed(
+    'IDENTITY_PROVIDER',
+    "The cluster's identity provider failed or would not map the user; its administrator sees why in the logs of " +
+      'oauth-openshift. With several providers a wrong password may hide behind this: check it, or use a token.',
+  )
 }
 
 function codeFrom(reply: Reply, asked: Asked): string {
@@ -68,41 +58,45 @@ function locationOf(reply: Reply, asked: Asked): URL {
   throw new PromoteError(
     'PROTOCOL',
     `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`,
-    { side: asked.side, status: reply.status },
+    { side: asked.kube.side, status: reply.status },
   )
 }
 
 /** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
 function elsewhere(target: URL, asked: Asked): PromoteError {
-  const where = saidBy(target.host + target.pathname, asked.context)
+  const where = saidBy(target.host + target.pathname, asked.kube.context)
   const what =
     target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`
   return unsupported(`it redirected to ${what}; the password was not sent there`, asked, { status: 302 })
 }
 
 function redirectError(error: string | null, description: string, reply: Reply, asked: Asked): PromoteError {
-  const words = saidBy(`${error ?? 'neither code nor error'} ${description}`, asked.context)
+  const words = saidBy(`${error ?? 'neither code nor error'} ${description}`, asked.kube.context)
   const message = `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`
-  const detail = { side: asked.side, status: reply.status }
+  const detail = { side: asked.kube.side, status: reply.status }
   if (error === 'access_denied')
-    return new PromoteError('LOGIN_REJECTED', message, { ...detail, hint: rejectedHint(asked.side) })
+    return new PromoteError('LOGIN_REJECTED', message, { ...detail, hint: rejectedHint(asked.kube.side) })
   if (error === 'server_error' || error === 'temporarily_unavailable')
-    return new PromoteError('IDENTITY_PROVIDER', message, { ...detail, transient: true, hint: tokenHint(asked.side) })
-  return new PromoteError('PROTOCOL', message, { ...detail, hint: tokenHint(asked.side) })
+    return new PromoteError('IDENTITY_PROVIDER', message, {
+      ...detail,
+      transient: true,
+      hint: tokenHint(asked.kube.side),
+    })
+  return new PromoteError('PROTOCOL', message, { ...detail, hint: tokenHint(asked.kube.side) })
 }
 
 function unauthorized(reply: Reply, asked: Asked): PromoteError {
   const schemes = lines(reply.headers['www-authenticate'])
   const words = `${reply.body} ${lines(reply.headers.warning).join(' ')}`
   if (schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line)))
-    return rejected(`it answered ${said(reply, asked.context)}`, asked)
+    return rejected(`it answered ${said(reply, asked.kube.context)}`, asked)
   if (schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
     return unsupported('it asks for Kerberos (Negotiate)', asked, { status: 401 })
   // The server did not take the password and would have challenged, had a proxy not removed our X-CSRF-Token.
-  if (/X-CSRF-Token/i.test(words)) return rejected(`it answered ${said(reply, asked.context)}`, asked)
+  if (/X-CSRF-Token/i.test(words)) return rejected(`it answered ${said(reply, asked.kube.context)}`, asked)
   const page = tokenPage(reply, words)
-  const visit = page === undefined ? '' : ` Tokens are shown to people at ${saidBy(page, asked.context)}`
-  return unsupported(`it answered ${said(reply, asked.context)}`, asked, { status: 401, visit })
+  const visit = page === undefined ? '' : ` Tokens are shown to people at ${saidBy(page, asked.kube.context)}`
+  return unsupported(`it answered ${said(reply, asked.kube.context)}`, asked, { status: 401, visit })
 }
 
 function tokenPage(reply: Reply, words: string): string | undefined {
@@ -114,16 +108,12 @@ const oauthErrorSchema = z.looseObject({ error: z.string(), error_description: z
 
 /** The `error` of an OAuth error body (RFC 6749 section 5.2). */
 export function oauthErrorOf(reply: Reply): string | undefined {
-  try {
-    return oauthErrorSchema.safeParse(JSON.parse(reply.body)).data?.error
-  } catch {
-    return undefined
-  }
+  return parsed(reply, oauthErrorSchema)?.error
 }
 
 function badRequest(reply: Reply, asked: Asked): PromoteError {
   if (oauthErrorOf(reply) === 'unauthorized_client')
-    return unsupported(`it does not know the client of oc: ${said(reply, asked.context)}`, asked, { status: 400 })
+    return unsupported(`it does not know the client of oc: ${said(reply, asked.kube.context)}`, asked, { status: 400 })
   return oauthFailure(reply, asked, `Logging in as ${asked.username}`)
 }
 
@@ -131,7 +121,7 @@ function rejected(what: string, asked: Asked): PromoteError {
   return new PromoteError(
     'LOGIN_REJECTED',
     `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}; user name or password is wrong.`,
-    { side: asked.side, status: 401, hint: rejectedHint(asked.side) },
+    { side: asked.kube.side, status: 401, hint: rejectedHint(asked.kube.side) },
   )
 }
 
@@ -139,7 +129,7 @@ function unsupported(what: string, asked: Asked, more: { status: number; visit?:
   return new PromoteError(
     'LOGIN_UNSUPPORTED',
     `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}. This cluster takes no password from a program.`,
-    { side: asked.side, status: more.status, hint: `${tokenHint(asked.side)}${more.visit ?? ''}` },
+    { side: asked.kube.side, status: more.status, hint: `${tokenHint(asked.kube.side)}${more.visit ?? ''}` },
   )
 }
 

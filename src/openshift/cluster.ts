@@ -1,114 +1,228 @@
+import type { Context } from '../context.ts'
 import type { Login } from '../credential.ts'
-import { asPromoteError, type PromoteError } from '../errors.ts'
+import { asPromoteError, PromoteError } from '../errors.ts'
+import type { Network } from '../http/send.ts'
 import type { Digest } from '../oci/digest.ts'
-import { annotate, type Note, removeStreamTag } from './annotate.ts'
-import { type Attempt, explain, type Witness } from './explain.ts'
+import type { RegistryAddress } from '../oci/reference.ts'
+import type { Rights } from '../report/model.ts'
+import { annotate, type Note } from './annotate.ts'
+import { type Accounts, type Attempt, explain, type Needs, openRights } from './denial.ts'
+import { whoAmI } from './identity.ts'
 import { followText, type Layers, type Stream, storedBy } from './image-stream.ts'
-import type { ClusterSide } from './kubernetes.ts'
-import type { Registries, RegistryAddress } from './registry-address.ts'
-import { type Needs, openRights, type Rights } from './rights.ts'
-import type { Session } from './session.ts'
-import type { Ensured, Streams } from './streams.ts'
+import { type IssuedToken, revoke, tokenLogin } from './issued-tokens.ts'
+import { type ClusterSide, type Kubernetes, kubernetes } from './kubernetes.ts'
+import { discover, type PasswordLogin, requestToken } from './oauth.ts'
+import { openRegistries, type Registries } from './registry-address.ts'
+import { requestAccountToken, type ServiceAccount } from './service-account.ts'
+import { type Ensured, openStreams, removeStreamTag, type Streams } from './streams.ts'
+
+export type ClusterAccess = Readonly<{
+  /** The API server: https. */
+  api: URL
+  network: Network
+  way:
+    | (PasswordLogin & Readonly<{ kind: 'password' }>)
+    | Readonly<{ kind: 'token'; login: Login }>
+    /** The network's own client certificate. It opens the API only: registries know tokens. */
+    | Readonly<{ kind: 'certificate' }>
+  /** A short-lived token of this account opens the registry, instead of the user's. */
+  serviceAccount?: ServiceAccount | undefined
+  /** This process runs in a pod of the cluster and reaches its services. */
+  inCluster: boolean
+}>
+
+/** How the API is asked after the login, and what must be cleaned up. */
+type Entry = Readonly<{
+  kube: Kubernetes
+  /** Of the OAuth server; undefined when there is none. */
+  issuer: () => Promise<URL | undefined>
+  logout: () => Promise<void>
+}>
+
+/**
+ * Logs in, as `oc login` does, and asks the API who we are. Fails with LOGIN_REJECTED, LOGIN_UNSUPPORTED,
+ * IDENTITY_PROVIDER, NOT_A_CLUSTER, TOKEN_REJECTED, … of that side; a token that was obtained is deleted then.
+ */
+export async function openCluster(side: ClusterSide, access: ClusterAccess, context: Context): Promise<Cluster> {
+  check(side, access)
+  const entry = await enter(kubernetes(access.api, side, access.network, context), access.way)
+  try {
+    const user = await whoAmI(entry.kube)
+    return new Cluster(entry, user, await accountsOf(entry.kube, user, access.serviceAccount), access.inCluster)
+  } catch (thrown) {
+    await entry.logout()
+    throw thrown
+  }
+}
+
+function check(side: ClusterSide, { api, way, serviceAccount }: ClusterAccess): void {
+  if (api.protocol !== 'https:')
+    throw new PromoteError('USAGE', `The API server ${api.host} must be an https URL: credentials are sent there.`, {
+      side,
+    })
+  if (way.kind === 'password' && way.username.includes(':'))
+    throw new PromoteError('USAGE', 'A user name with ":" cannot log in by password: HTTP Basic would cut it there.', {
+      side,
+      hint: `For a service account use ${side}-token.`,
+    })
+  if (way.kind === 'certificate' && serviceAccount === undefined) {
+    const message = 'A client certificate opens the API, but not the registry, which knows tokens only.'
+    const hint = `Set ${side}-service-account to namespace/name: a short-lived token of that account then opens the registry.`
+    throw new PromoteError('CREDENTIAL_MISSING', message, { side, hint })
+  }
+}
+
+async function enter(plain: Kubernetes, way: ClusterAccess['way']): Promise<Entry> {
+  if (way.kind === 'password') return enterByPassword(plain, way)
+  let issuer: Promise<URL | undefined> | undefined
+  return {
+    kube: way.kind === 'token' ? plain.as(way.login) : plain,
+    issuer: () => {
+      issuer ??= discover(plain).then(
+        (server) => server.issuer,
+        () => undefined,
+      )
+      return issuer
+    },
+    logout: async () => undefined,
+  }
+}
+
+async function enterByPassword(plain: Kubernetes, user: PasswordLogin): Promise<Entry> {
+  const server = await discover(plain)
+  const obtained: IssuedToken[] = []
+  const login = await tokenLogin(plain, `password login of ${user.username}`, async () => {
+    const issued = await requestToken(plain, server, user)
+    obtained.push(issued)
+    return issued
+  })
+  return { kube: plain.as(login), issuer: async () => server.issuer, logout: () => revoke(obtained.splice(0), plain) }
+}
+
+async function accountsOf(kube: Kubernetes, user: string, account: ServiceAccount | undefined): Promise<Accounts> {
+  if (account === undefined) return { kube, registry: kube, registryUser: user }
+  const describe = `token of the service account ${account.namespace}/${account.name}`
+  const login = await tokenLogin(kube, describe, () => requestAccountToken(kube, account, user))
+  const registryUser = `system:serviceaccount:${account.namespace}:${account.name}`
+  return { kube, registry: kube.as(login), registryUser }
+}
 
 /** One OpenShift cluster after login. A repository is `project/name`; everything about one is asked once and shared. */
-export interface Cluster extends Session {
+export class Cluster {
   readonly side: ClusterSide
+  /** Who the cluster says we are, for the log. */
+  readonly user: string
+  /** Opens the cluster's own registry. */
+  readonly login: Login
+  /** Deletes the tokens that this run obtained by password; otherwise does nothing. Never throws. */
+  readonly logout: () => Promise<void>
+  /** What a dry run can tell of the rights; asks and changes nothing. */
+  readonly rights: (repository: string, needs: Needs) => Promise<Rights>
+  readonly #accounts: Accounts
+  readonly #streams: Streams
+  readonly #registries: Registries
+
+  constructor({ kube, issuer, logout }: Entry, user: string, accounts: Accounts, inCluster: boolean) {
+    const { login } = accounts.registry
+    if (login === undefined) throw new PromoteError('INTERNAL', 'no login for the registry', { side: kube.side })
+    this.side = kube.side
+    this.user = user
+    this.login = login
+    this.logout = logout
+    this.rights = openRights(accounts)
+    this.#accounts = accounts
+    this.#streams = openStreams(kube, user, accounts.registryUser)
+    this.#registries = openRegistries({ kube, streams: this.#streams, inCluster, issuer })
+  }
+
   /** One read of the image stream; undefined when it does not exist or may not be read. */
-  stream(repository: string): Promise<Stream | undefined>
+  async stream(repository: string): Promise<Stream | undefined> {
+    const found = await this.#streams.read(repository)
+    return found.state === 'found' ? found.value : undefined
+  }
+
   /** From that same read; undefined: ask the registry. */
-  digestOf(repository: string, tag: string): Promise<Digest | undefined>
+  async digestOf(repository: string, tag: string): Promise<Digest | undefined> {
+    return (await this.stream(repository))?.tags.get(tag)
+  }
+
   /**
    * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
    * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
    */
-  registryFor(repository: string): Promise<RegistryAddress>
+  registryFor(repository: string): Promise<RegistryAddress> {
+    return this.#registries.addressFor(repository)
+  }
+
   /**
    * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
    * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA.
    */
-  ensureStream(repository: string): Promise<Ensured>
+  ensureStream(repository: string): Promise<Ensured> {
+    return this.#streams.ensure(repository)
+  }
+
   /** All blobs and manifests that the stream names, wherever they are; undefined when there is no stream, or no right. */
-  inventory(repository: string): Promise<ReadonlySet<Digest> | undefined>
+  async inventory(repository: string): Promise<ReadonlySet<Digest> | undefined> {
+    return (await this.#layers(repository))?.named
+  }
+
   /** Those of them that the registry certainly stores. */
-  stored(repository: string): Promise<ReadonlySet<Digest> | undefined>
+  async stored(repository: string): Promise<ReadonlySet<Digest> | undefined> {
+    const layers = await this.#layers(repository)
+    return layers && storedBy(layers, (await this.stream(repository)) ?? { pushed: new Set(), importFree: false })
+  }
+
+  async #layers(repository: string): Promise<Layers | undefined> {
+    const layers = await this.#streams.layers(repository)
+    return layers.state === 'found' ? layers.value : undefined
+  }
+
   /** What the cluster tells of the answers that its registry gives for this repository. */
-  evidence(repository: string): Promise<{ importFree: boolean | undefined; named: Layers['named'] | undefined }>
+  async evidence(repository: string): Promise<{ importFree: boolean | undefined; named: Layers['named'] | undefined }> {
+    const [found, layers] = await Promise.all([this.#streams.read(repository), this.#streams.layers(repository)])
+    const named = layers.state === 'found' ? layers.value.named : undefined
+    if (found.state === 'found') return { importFree: found.value.importFree, named }
+    // Where nothing is named, nothing was imported.
+    return { importFree: layers.state === 'absent' || named?.size === 0 ? true : undefined, named }
+  }
+
   /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
-  follows(repository: string, tag: string): Promise<string | undefined>
-  /** What a dry run can tell of the rights; asks and changes nothing. */
-  rights(repository: string, needs: Needs): Promise<Rights>
+  async follows(repository: string, tag: string): Promise<string | undefined> {
+    const origin = (await this.stream(repository))?.origins.get(tag)
+    return origin && followText(tag, origin)
+  }
+
   /** Notes the promotion on the image stream, in one request. */
-  annotate(repository: string, notes: readonly Note[]): Promise<void>
+  annotate(repository: string, notes: readonly Note[]): Promise<void> {
+    return annotate(this.#accounts.kube, repository, notes)
+  }
+
   /** @returns whether the tag is gone; false when the right is missing. */
-  removeTag(repository: string, tag: string): Promise<boolean>
+  removeTag(repository: string, tag: string): Promise<boolean> {
+    return removeStreamTag(this.#accounts.kube, repository, tag)
+  }
+
   /**
    * A registry's 401 or 403 → the real reason: TOKEN_REJECTED, DENIED with the command that grants the right,
    * PROJECT_MISSING, STREAM_MISSING or QUOTA. Any other error comes back as it is; never rejects.
    */
-  explain(error: PromoteError, attempt: Attempt): Promise<PromoteError>
+  async explain(error: PromoteError, attempt: Attempt): Promise<PromoteError> {
+    try {
+      return await explain(error, attempt, this.#accounts)
+    } catch (thrown) {
+      // An explanation that fails must not hide what it was to explain.
+      const { log } = this.#accounts.kube.context
+      log.debug(`${this.side}: no explanation for the refusal: ${asPromoteError(thrown).message}`)
+      return error
+    }
+  }
+
   /**
    * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
    * addresses that the cluster itself tells. A route made by hand is in none of them; anybody with a project could make one.
    */
-  ownsRegistry(host: string, repository: string): Promise<boolean>
-}
-
-export type ClusterParts = Readonly<{
-  side: ClusterSide
-  user: string
-  login: Login
-  streams: Streams
-  registries: Registries
-  witness: Witness
-  logout: () => Promise<void>
-}>
-
-export function clusterOf({ side, user, login, streams, registries, witness, logout }: ClusterParts): Cluster {
-  const stream = async (repository: string): Promise<Stream | undefined> => {
-    const found = await streams.read(repository)
-    return found.state === 'found' ? found.value : undefined
-  }
-  const layersOf = async (repository: string): Promise<Layers | undefined> => {
-    const layers = await streams.layers(repository)
-    return layers.state === 'found' ? layers.value : undefined
-  }
-  return {
-    side,
-    user,
-    login,
-    logout,
-    stream,
-    digestOf: async (repository, tag) => (await stream(repository))?.tags.get(tag),
-    registryFor: (repository) => registries.addressFor(repository),
-    ensureStream: (repository) => streams.ensure(repository),
-    inventory: async (repository) => (await layersOf(repository))?.named,
-    stored: async (repository) => {
-      const layers = await layersOf(repository)
-      return layers && storedBy(layers, (await stream(repository)) ?? { pushed: new Set(), importFree: false })
-    },
-    evidence: async (repository) => {
-      const [found, layers] = await Promise.all([streams.read(repository), streams.layers(repository)])
-      const named = layers.state === 'found' ? layers.value.named : undefined
-      if (found.state === 'found') return { importFree: found.value.importFree, named }
-      // Where nothing is named, nothing was imported.
-      return { importFree: layers.state === 'absent' || named?.size === 0 ? true : undefined, named }
-    },
-    rights: openRights(witness),
-    annotate: (repository, notes) => annotate(witness.kube, repository, notes),
-    removeTag: (repository, tag) => removeStreamTag(witness.kube, repository, tag),
-    follows: async (repository, tag) => {
-      const origin = (await stream(repository))?.origins.get(tag)
-      return origin && followText(tag, origin)
-    },
-    explain: async (error, attempt) => {
-      try {
-        return await explain(error, attempt, witness)
-      } catch (thrown) {
-        // An explanation that fails must not hide what it was to explain.
-        witness.kube.context.log.debug(`${side}: no explanation for the refusal: ${asPromoteError(thrown).message}`)
-        return error
-      }
-    },
-    ownsRegistry: (host, repository) => registries.owns(host, repository),
+  ownsRegistry(host: string, repository: string): Promise<boolean> {
+    return this.#registries.owns(host, repository)
   }
 }

@@ -1,19 +1,8 @@
 import { z } from 'zod'
-import { fixedLogin } from '../credential.ts'
+import { fixedLogin, type Login } from '../credential.ts'
 import { PromoteError } from '../errors.ts'
-import type { Network } from '../http/send.ts'
 import type { Secret } from '../secret.ts'
-import {
-  apiUrlHint,
-  decode,
-  failure,
-  type Kubernetes,
-  kubernetes,
-  type Reply,
-  said,
-  saidBy,
-  statusOf,
-} from './kubernetes.ts'
+import { apiUrlHint, decode, failure, type Kubernetes, type Reply, said, saidBy, statusOf } from './kubernetes.ts'
 import { afterRefusal, whyRefused } from './token.ts'
 
 const REVIEW = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' }
@@ -25,38 +14,36 @@ const reviewSchema = z.looseObject({
 })
 const userSchema = z.looseObject({ metadata: z.looseObject({ name: z.string().min(1) }) })
 
-/**
- * Asks the API who we are: SelfSubjectReview, and `users/~` where that is not served (Kubernetes before 1.28).
- * @param token for the message when it is refused; undefined for a client certificate
- */
-export async function whoAmI(kube: Kubernetes, describe: string, token: Secret | undefined): Promise<string> {
+/** Asks the API who we are: SelfSubjectReview, and `users/~` where that is not served (Kubernetes before 1.28). */
+export async function whoAmI(kube: Kubernetes): Promise<string> {
+  const token = await tokenOf(kube.login)
   const review = await kube.request('POST', REVIEWS, { body: REVIEW })
-  if (review.status === 401) throw refused(review, kube, describe, token)
+  if (review.status === 401) throw refused(review, kube, token)
   if (review.status === 200 || review.status === 201) {
     const name = decode(review, reviewSchema, 'Asking who we are', kube).status.userInfo.username
-    return named(name, review, kube, describe, token)
+    return named(name, review, kube, token)
   }
   if (review.html || review.status === 429 || review.status >= 500) throw failure(review, 'Asking who we are', kube)
   const user = await kube.request('GET', '/apis/user.openshift.io/v1/users/~')
-  if (user.status === 401) throw refused(user, kube, describe, token)
+  if (user.status === 401) throw refused(user, kube, token)
   if (user.status === 200) {
     const name = decode(user, userSchema, 'Asking who we are', kube).metadata.name
-    return named(name, user, kube, describe, token)
+    return named(name, user, kube, token)
   }
-  if (`${statusOf(user)?.message}`.includes(ANONYMOUS_USER)) throw refused(user, kube, describe, token)
+  if (`${statusOf(user)?.message}`.includes(ANONYMOUS_USER)) throw refused(user, kube, token)
   if (user.status !== 404 && user.status !== 403) throw failure(user, 'Asking who we are', kube)
-  throw unknown(review, user, kube, describe)
+  throw unknown(review, user, kube)
 }
 
-function named(name: string, reply: Reply, kube: Kubernetes, describe: string, token: Secret | undefined): string {
-  if (name === ANONYMOUS_USER) throw refused(reply, kube, describe, token)
+function named(name: string, reply: Reply, kube: Kubernetes, token: Secret | undefined): string {
+  if (name === ANONYMOUS_USER) throw refused(reply, kube, token)
   return saidBy(name, kube.context)
 }
 
 /** Neither question is allowed or served: a token with narrow scopes, or no OpenShift at all. */
-function unknown(review: Reply, user: Reply, kube: Kubernetes, describe: string): PromoteError {
+function unknown(review: Reply, user: Reply, kube: Kubernetes): PromoteError {
   const answers = `${said(review, kube.context)} and ${said(user, kube.context)}`
-  const message = `Asking ${kube.url.host} who we are, with the ${describe}: it answered ${answers}.`
+  const message = `${asking(kube)}: it answered ${answers}.`
   if (review.status === 403 || user.status === 403)
     return new PromoteError('DENIED', message, {
       side: kube.side,
@@ -70,13 +57,12 @@ function unknown(review: Reply, user: Reply, kube: Kubernetes, describe: string)
   })
 }
 
-function refused(reply: Reply, kube: Kubernetes, describe: string, token: Secret | undefined): PromoteError {
-  const tried = `Asking ${kube.url.host} who we are, with the ${describe}`
+function refused(reply: Reply, kube: Kubernetes, token: Secret | undefined): PromoteError {
   const why =
     token === undefined
       ? 'The server does not trust this client certificate.'
       : whyRefused(token.reveal(), kube.context.now())
-  return new PromoteError('TOKEN_REJECTED', `${tried}: it answered ${said(reply, kube.context)}. ${why}`, {
+  return new PromoteError('TOKEN_REJECTED', `${asking(kube)}: it answered ${said(reply, kube.context)}. ${why}`, {
     side: kube.side,
     status: reply.status,
     hint:
@@ -86,9 +72,18 @@ function refused(reply: Reply, kube: Kubernetes, describe: string, token: Secret
   })
 }
 
+function asking({ url, login }: Kubernetes): string {
+  return `Asking ${url.host} who we are, with the ${login?.describe ?? 'client certificate'}`
+}
+
+/** The token that a login has now; undefined for a client certificate. */
+export async function tokenOf(login: Login | undefined): Promise<Secret | undefined> {
+  const credential = await login?.current()
+  return credential?.kind === 'bearer' ? credential.token : undefined
+}
+
 /** Whether the API accepts this token now. An unclear answer counts as yes: nothing is renewed on a guess. */
-export async function isAlive(network: Network, kube: Kubernetes, token: Secret): Promise<boolean> {
-  const send = network.as(kube.url, fixedLogin('the token in question', { kind: 'bearer', token }))
-  const reply = await kubernetes(kube.url, kube.side, send, kube.context).request('POST', REVIEWS, { body: REVIEW })
-  return reply.status !== 401
+export async function isAlive(kube: Kubernetes, token: Secret): Promise<boolean> {
+  const asToken = kube.as(fixedLogin('the token in question', { kind: 'bearer', token }))
+  return (await asToken.request('POST', REVIEWS, { body: REVIEW })).status !== 401
 }

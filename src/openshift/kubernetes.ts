@@ -4,7 +4,8 @@ import { displayUrl, oneLine, visible } from '../core/text.ts'
 import type { Login } from '../credential.ts'
 import { asPromoteError, type Code, PromoteError } from '../errors.ts'
 import { header, retryAfter, text } from '../http/answer.ts'
-import type { Method, Req, Res, Send } from '../http/send.ts'
+import { readErrorBody } from '../http/error-body.ts'
+import type { Method, Network, Req, Res, Send } from '../http/send.ts'
 import { afterRefusal } from './token.ts'
 
 /** The sides that can have a cluster. */
@@ -29,42 +30,43 @@ export type Reply = Readonly<{
   elsewhere: URL | undefined
 }>
 
+type RequestOptions = { body?: unknown; type?: string; limit?: number; afterCancel?: boolean; once?: boolean }
+
 /** The API server as one credential sees it. Any status is a reply; no answer at all is a PromoteError. */
 export type Kubernetes = Readonly<{
   url: URL
   side: ClusterSide
+  network: Network
   context: Context
   /** Whose credential the requests carry. Undefined: nobody's, or that of a client certificate. */
   login: Login | undefined
-  request(
-    method: Method,
-    path: string,
-    options?: { body?: unknown; type?: string; limit?: number; afterCancel?: boolean; once?: boolean },
-  ): Promise<Reply>
+  /** The same server, as another credential sees it. */
+  as(login: Login): Kubernetes
+  request(method: Method, path: string, options?: RequestOptions): Promise<Reply>
 }>
 
 export function kubernetes(
   url: URL,
   side: ClusterSide,
-  send: Send,
+  network: Network,
   context: Context,
   login?: Login | undefined,
 ): Kubernetes {
+  const send = login === undefined ? network.send : network.as(url, login)
   // Rancher keeps the API of each cluster below a path.
   const base = url.pathname.replace(/(?<!\/)\/+$/, '')
   return {
     url,
     side,
+    network,
     context,
     login,
+    as: (other) => kubernetes(url, side, network, context, other),
     request: async (method, path, options = {}) => {
-      const { body, type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options
-      const headers = {
-        accept: 'application/json',
-        ...(body === undefined ? {} : { 'content-type': type }),
-      }
-      const content = body === undefined ? undefined : JSON.stringify(body)
-      const request: Req = { method, url: new URL(base + path, url), headers, body: content, afterCancel }
+      const { type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options
+      const body = options.body === undefined ? undefined : JSON.stringify(options.body)
+      const headers = { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': type }) }
+      const request: Req = { method, url: new URL(base + path, url), headers, body, afterCancel }
       const reply = await read(send, once ? { ...request, retry: false } : request, limit, side)
       if (reply.elsewhere !== undefined) throw redirected(url, reply, reply.elsewhere, side)
       return reply
@@ -111,25 +113,25 @@ const statusSchema = z.looseObject({
   details: z.looseObject({ name: z.string().nullish(), kind: z.string().nullish() }).nullish(),
 })
 
-/** meta/v1 Status, when the reply is one: a refusal by Kubernetes itself and not by something in front of it. */
-export function statusOf(reply: Reply): z.infer<typeof statusSchema> | undefined {
+/** The JSON of a reply, when it has this form. */
+export function parsed<T>({ body }: Reply, schema: z.ZodType<T>): T | undefined {
   try {
-    return statusSchema.safeParse(JSON.parse(reply.body)).data
+    return schema.safeParse(JSON.parse(body)).data
   } catch {
     return undefined
   }
 }
 
-/** The server's own words for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
-export function said(reply: Reply, context: Context): string {
-  if (reply.html) return `${reply.status} and an HTML page${titled(reply.body, context)}`
-  const words = saidBy(statusOf(reply)?.message ?? reply.body, context)
-  return words === '' ? `${reply.status}` : `${reply.status} "${words}"`
+/** meta/v1 Status, when the reply is one: a refusal by Kubernetes itself and not by something in front of it. */
+export function statusOf(reply: Reply): z.infer<typeof statusSchema> | undefined {
+  return parsed(reply, statusSchema)
 }
 
-function titled(page: string, context: Context): string {
-  const title = /<title>([^<]{1,200})<\/title>/i.exec(page)?.[1]
-  return title === undefined ? '' : ` ("${saidBy(title, context)}")`
+/** The server's own words for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
+export function said({ status, html, body }: Reply, { secrets }: Context): string {
+  const { server, said } = readErrorBody(body, html ? 'text/html' : '', (text) => secrets.redact(text))
+  const message = server[0]?.message ?? ''
+  return `${status} ${message === '' ? said : `"${message}"`}`.trim()
 }
 
 /** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
@@ -148,32 +150,21 @@ export function parseUrl(text: string, base?: URL): URL | undefined {
 }
 
 export function decode<T>(reply: Reply, schema: z.ZodType<T>, tried: string, kube: Kubernetes): T {
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(reply.body)
-  } catch (cause) {
-    throw failure(reply, tried, kube, cause)
-  }
-  const result = schema.safeParse(parsed)
+  const data = parsed(reply, z.unknown())
+  if (data === undefined) throw failure(reply, tried, kube)
+  const result = schema.safeParse(data)
   if (result.success) return result.data
-  const where = result.error.issues.map((issue) => issue.path.join('.')).join(', ')
-  throw new PromoteError(
-    'PROTOCOL',
-    `${tried}: ${kube.url.host} answered with unexpected JSON (at ${saidBy(where, kube.context)}).`,
-    {
-      side: kube.side,
-      status: reply.status,
-    },
-  )
+  const where = saidBy(result.error.issues.map((issue) => issue.path.join('.')).join(', '), kube.context)
+  const message = `${tried}: ${kube.url.host} answered with unexpected JSON (at ${where}).`
+  throw new PromoteError('PROTOCOL', message, { side: kube.side, status: reply.status })
 }
 
 /** What an unexpected answer of the API means. */
-export function failure(reply: Reply, tried: string, kube: Kubernetes, cause?: unknown): PromoteError {
+export function failure(reply: Reply, tried: string, kube: Kubernetes): PromoteError {
   const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`
   return new PromoteError(codeOf(reply), message, {
     side: kube.side,
     status: reply.status,
-    cause,
     retryAfter: reply.retryAfter,
     transient: reply.status === 429 || reply.status >= 500,
     hint: hintOf(codeOf(reply), kube),

@@ -1,22 +1,21 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { z } from 'zod'
-import type { Context } from '../context.ts'
 import { asPromoteError, PromoteError } from '../errors.ts'
-import type { Network } from '../http/send.ts'
+import type { Req } from '../http/send.ts'
 import type { Secret } from '../secret.ts'
 import { type Asked, judgeAuthorization, oauthErrorOf, oauthFailure, tokenHint } from './authorization.ts'
+import type { IssuedToken } from './issued-tokens.ts'
 import {
   apiUrlHint,
-  type ClusterSide,
   failure,
-  kubernetes,
+  type Kubernetes,
   OBJECT_LIMIT,
+  parsed,
   parseUrl,
   type Reply,
   read,
   said,
 } from './kubernetes.ts'
-import type { IssuedToken } from './token-login.ts'
 
 /** The client that `oc login` uses; its secret is empty and its answer a code, not a page (CAO oauthclientscontroller.go). */
 const CLIENT = 'openshift-challenging-client'
@@ -25,6 +24,8 @@ const CLIENT_AUTH = `Basic ${Buffer.from(`${CLIENT}:`).toString('base64')}`
 const MARKER = { 'x-csrf-token': '1' }
 /** Each try is a login attempt: only answers that judged nothing lead to another one. */
 const TRIES = 4
+/** What was tried, for messages. */
+const DISCOVERY = 'Asking for the OAuth server'
 /** Milliseconds; a server that asks for more is better left alone. */
 const LONGEST_WAIT = 60_000
 
@@ -52,81 +53,58 @@ const metadataSchema = z.looseObject({
  * and without following redirects: the answer decides where the password goes.
  * Fails with LOGIN_UNSUPPORTED, NOT_A_CLUSTER, PROTOCOL, or as the network does.
  */
-export async function discover(network: Network, api: URL, side: ClusterSide, context: Context): Promise<OAuthServer> {
+export async function discover(kube: Kubernetes): Promise<OAuthServer> {
+  const { url: api, side, context } = kube
   const url = new URL('/.well-known/oauth-authorization-server', api)
   const headers = { accept: 'application/json', ...MARKER }
-  const reply = await read(network.send, { method: 'GET', url, headers, follow: false }, OBJECT_LIMIT, side)
-  const kube = kubernetes(api, side, network.send, context)
-  const tried = 'Asking for the OAuth server'
+  const reply = await read(kube.network.send, { method: 'GET', url, headers, follow: false }, OBJECT_LIMIT, side)
+  const detail = { side, status: reply.status }
   if (reply.html || (reply.status >= 300 && reply.status < 400)) {
-    const message = `${tried}: ${api.host} answered ${said(reply, context)}, as a web console or a proxy does.`
-    throw new PromoteError('NOT_A_CLUSTER', message, { side, status: reply.status, hint: apiUrlHint(api, side) })
+    const message = `${DISCOVERY}: ${api.host} answered ${said(reply, context)}, as a web console or a proxy does.`
+    throw new PromoteError('NOT_A_CLUSTER', message, { ...detail, hint: apiUrlHint(api, side) })
   }
   if ([401, 403, 404].includes(reply.status)) {
-    const message = `${tried}: ${api.host} answered ${said(reply, context)}. It has no OAuth server of its own (external OIDC).`
-    throw new PromoteError('LOGIN_UNSUPPORTED', message, { side, status: reply.status, hint: tokenHint(side) })
+    const message = `${DISCOVERY}: ${api.host} answered ${said(reply, context)}. It has no OAuth server of its own (external OIDC).`
+    throw new PromoteError('LOGIN_UNSUPPORTED', message, { ...detail, hint: tokenHint(side) })
   }
-  if (reply.status !== 200) throw failure(reply, tried, kube)
-  return serverFrom(reply, api, side)
+  if (reply.status !== 200) throw failure(reply, DISCOVERY, kube)
+  const metadata = parsed(reply, metadataSchema)
+  if (metadata !== undefined) return serverFrom(metadata, kube)
+  const message = `${DISCOVERY}: ${api.host} answered, but not as OpenShift does.`
+  throw new PromoteError('NOT_A_CLUSTER', message, { ...detail, hint: apiUrlHint(api, side) })
 }
 
-function serverFrom(reply: Reply, api: URL, side: ClusterSide): OAuthServer {
-  const metadata = metadataOf(reply)
-  if (metadata === undefined)
-    throw new PromoteError(
-      'NOT_A_CLUSTER',
-      `Asking for the OAuth server: ${api.host} answered, but not as OpenShift does.`,
-      {
-        side,
-        status: reply.status,
-        hint: apiUrlHint(api, side),
-      },
-    )
-  const issuer = endpoint(metadata.issuer, 'issuer', api, side)
+function serverFrom(metadata: z.infer<typeof metadataSchema>, kube: Kubernetes): OAuthServer {
+  const issuer = endpoint(metadata.issuer, 'issuer', kube)
   return {
     issuer,
-    authorize: endpoint(metadata.authorization_endpoint, 'authorization_endpoint', api, side),
-    token: endpoint(metadata.token_endpoint, 'token_endpoint', api, side),
+    authorize: endpoint(metadata.authorization_endpoint, 'authorization_endpoint', kube),
+    token: endpoint(metadata.token_endpoint, 'token_endpoint', kube),
     redirectUri: `${issuer.origin}${issuer.pathname.replace(/(?<!\/)\/+$/, '')}/oauth/token/implicit`,
     pkce: metadata.code_challenge_methods_supported?.includes('S256') ?? false,
   }
 }
 
-function metadataOf(reply: Reply): z.infer<typeof metadataSchema> | undefined {
-  try {
-    return metadataSchema.safeParse(JSON.parse(reply.body)).data
-  } catch {
-    return undefined
-  }
-}
-
-function endpoint(value: string, name: string, api: URL, side: ClusterSide): URL {
+function endpoint(value: string, name: string, { url: api, side }: Kubernetes): URL {
   const url = parseUrl(value)
   if (url !== undefined && url.protocol === 'https:' && url.username === '' && url.password === '') return url
-  throw new PromoteError(
-    'PROTOCOL',
-    `Asking for the OAuth server: the ${name} that ${api.host} names is not an https URL; a password is sent over https only.`,
-    { side, hint: 'Have the administrator look at the OAuth configuration of this cluster.' },
-  )
+  const message = `${DISCOVERY}: the ${name} that ${api.host} names is not an https URL; a password is sent over https only.`
+  const hint = 'Have the administrator look at the OAuth configuration of this cluster.'
+  throw new PromoteError('PROTOCOL', message, { side, hint })
 }
 
 /**
  * User and password → token, in two requests. Busy servers and broken connections are tried again from the start (a
  * code is used up by one request, whether its answer arrived or not); verdicts never are, so that no account gets locked.
  */
-export async function requestToken(
-  network: Network,
-  server: OAuthServer,
-  user: PasswordLogin,
-  side: ClusterSide,
-  context: Context,
-): Promise<IssuedToken> {
-  const asked = { side, context, username: user.username, endpoint: server.authorize, redirectUri: server.redirectUri }
+export async function requestToken(kube: Kubernetes, server: OAuthServer, user: PasswordLogin): Promise<IssuedToken> {
+  const { side, context } = kube
+  const asked = { kube, username: user.username, endpoint: server.authorize, redirectUri: server.redirectUri }
   for (let attempt = 1; ; attempt++) {
     try {
       const verifier = context.secrets.keep(randomBytes(96).toString('base64url'))
-      const code = await authorize(network, server, user, verifier, asked)
-      return await redeem(network, server, code, verifier, { ...asked, endpoint: server.token })
+      const code = await authorize(server, user, verifier, asked)
+      return await redeem(server, code, verifier, { ...asked, endpoint: server.token })
     } catch (thrown) {
       const error = asPromoteError(thrown, side)
       const wait = error.retryAfter ?? 500 * 2 ** attempt * (0.5 + context.random() / 2)
@@ -137,14 +115,14 @@ export async function requestToken(
   }
 }
 
+/** One request to an OAuth endpoint. Its answer decides where code and token come from, so redirects are not followed. */
+function ask({ network, side }: Kubernetes, request: Pick<Req, 'method' | 'url' | 'headers' | 'body'>): Promise<Reply> {
+  return read(network.send, { ...request, follow: false, retry: false }, OBJECT_LIMIT, side)
+}
+
 /** The one request that carries the password. */
-async function authorize(
-  network: Network,
-  server: OAuthServer,
-  user: PasswordLogin,
-  verifier: Secret,
-  asked: Asked,
-): Promise<Secret> {
+async function authorize(server: OAuthServer, user: PasswordLogin, verifier: Secret, asked: Asked): Promise<Secret> {
+  const { secrets } = asked.kube.context
   const url = new URL(server.authorize)
   url.searchParams.set('client_id', CLIENT)
   url.searchParams.set('response_type', 'code')
@@ -153,12 +131,9 @@ async function authorize(
     url.searchParams.set('code_challenge', createHash('sha256').update(verifier.reveal()).digest('base64url'))
     url.searchParams.set('code_challenge_method', 'S256')
   }
-  const basic = asked.context.secrets.keepPair(user.username, user.password)
+  const basic = secrets.keepPair(user.username, user.password)
   const headers = { ...MARKER, authorization: `Basic ${basic.reveal()}` }
-  const request = { method: 'GET', url, headers, follow: false, retry: false } as const
-  return asked.context.secrets.keep(
-    judgeAuthorization(await read(network.send, request, OBJECT_LIMIT, asked.side), asked),
-  )
+  return secrets.keep(judgeAuthorization(await ask(asked.kube, { method: 'GET', url, headers }), asked))
 }
 
 /** Seconds, 100 years: more is no lifetime, and in the end no date either. */
@@ -174,13 +149,7 @@ const tokenSchema = z.looseObject({
   expires_in: lifetimeSchema.optional().catch(undefined),
 })
 
-async function redeem(
-  network: Network,
-  server: OAuthServer,
-  code: Secret,
-  verifier: Secret,
-  asked: Asked,
-): Promise<IssuedToken> {
+async function redeem(server: OAuthServer, code: Secret, verifier: Secret, asked: Asked): Promise<IssuedToken> {
   const form = new URLSearchParams({
     grant_type: 'authorization_code',
     code: code.reveal(),
@@ -192,43 +161,28 @@ async function redeem(
     authorization: CLIENT_AUTH,
     'content-type': 'application/x-www-form-urlencoded',
   }
-  const request = {
-    method: 'POST',
-    url: server.token,
-    headers,
-    body: form.toString(),
-    follow: false,
-    retry: false,
-  } as const
-  return judgeToken(await read(network.send, request, OBJECT_LIMIT, asked.side), asked)
+  const request = { method: 'POST', url: server.token, headers, body: form.toString() } as const
+  return judgeToken(await ask(asked.kube, request), asked)
 }
 
 /** The answer of `/oauth/token`. */
-export function judgeToken(reply: Reply, asked: Asked): IssuedToken {
+function judgeToken(reply: Reply, asked: Asked): IssuedToken {
   const tried = `Exchanging the code for a token as ${asked.username}`
   if (reply.status !== 200) {
     const error = oauthFailure(reply, asked, tried)
     // A code that has expired or was used by a request whose answer was lost: a new one may do.
     const stale = ['invalid_grant', 'unauthorized_client'].includes(oauthErrorOf(reply) ?? '')
-    throw stale ? new PromoteError('PROTOCOL', error.message, { ...error, transient: true }) : error
+    throw stale ? error.with({ code: 'PROTOCOL', transient: true }) : error
   }
-  const parsed = tokenOf(reply)
-  if (parsed === undefined)
-    throw new PromoteError('PROTOCOL', `${tried}: ${asked.endpoint.host} answered 200 without a bearer token.`, {
-      side: asked.side,
-      status: 200,
-    })
-  const lifetime = parsed.expires_in
+  const { side, context } = asked.kube
+  const token = parsed(reply, tokenSchema)
+  if (token === undefined) {
+    const message = `${tried}: ${asked.endpoint.host} answered 200 without a bearer token.`
+    throw new PromoteError('PROTOCOL', message, { side, status: 200 })
+  }
+  const lifetime = token.expires_in
   return {
-    token: asked.context.secrets.keep(parsed.access_token),
-    expires: lifetime === undefined ? undefined : asked.context.now() + lifetime * 1000,
-  }
-}
-
-function tokenOf(reply: Reply): z.infer<typeof tokenSchema> | undefined {
-  try {
-    return tokenSchema.safeParse(JSON.parse(reply.body)).data
-  } catch {
-    return undefined
+    token: context.secrets.keep(token.access_token),
+    expires: lifetime === undefined ? undefined : context.now() + lifetime * 1000,
   }
 }

@@ -1,14 +1,12 @@
 import { asPromoteError, PromoteError } from '../errors.ts'
 import { EXPOSE_REGISTRY } from '../http/quirks.ts'
-import type { Network } from '../http/send.ts'
+import type { RegistryAddress } from '../oci/reference.ts'
 import { type Stream, splitRepository, streamListSchema, streamsPath } from './image-stream.ts'
 import { decode, type Kubernetes, OBJECT_LIMIT, read, STREAM_LIMIT } from './kubernetes.ts'
 import type { Streams } from './streams.ts'
 
-/** `host[:port]`; the integrated registry is always https. */
-export type RegistryAddress = Readonly<{ host: string; plainHttp: boolean }>
-
 export interface Registries {
+  /** The integrated registry is always https. */
   addressFor(repository: string): Promise<RegistryAddress>
   owns(host: string, repository: string): Promise<boolean>
 }
@@ -28,7 +26,6 @@ const PROBE_PATIENCE = 10_000
 
 type Parts = Readonly<{
   kube: Kubernetes
-  network: Network
   streams: Streams
   inCluster: boolean
   /** Of the OAuth server; undefined when there is none. */
@@ -121,11 +118,11 @@ function defaultRoute(issuer: URL | undefined): string | undefined {
 }
 
 /** Asks without a credential; OpenShift's registry names its own token endpoint (`Bearer realm="https://…/openshift/token"`). */
-async function probe({ kube, network }: Parts, host: string): Promise<Guess> {
+async function probe({ kube }: Parts, host: string): Promise<Guess> {
   try {
     const url = new URL(`https://${host}/v2/`)
     const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE } as const
-    const reply = await read(network.send, request, OBJECT_LIMIT, kube.side)
+    const reply = await read(kube.network.send, request, OBJECT_LIMIT, kube.side)
     const challenge = [reply.headers['www-authenticate'] ?? ''].flat().join(', ')
     if (reply.status === 401 && names(challenge, host)) return { state: 'registry', host }
     // openshift/router images/router/haproxy/conf/error-page-503.http: no such route.

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { PromoteError } from '../errors.ts'
+import type { IssuedToken } from './issued-tokens.ts'
 import { decode, failure, type Kubernetes, path, type Reply, said, statusOf, word } from './kubernetes.ts'
-import type { IssuedToken } from './token-login.ts'
 
 export type ServiceAccount = Readonly<{ namespace: string; name: string }>
 
@@ -51,21 +51,18 @@ function refused(
   if (status === undefined || (reply.status !== 403 && reply.status !== 404)) return failure(reply, tried, kube)
   const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`
   const detail = { side: kube.side, status: reply.status }
-  if (reply.status === 403)
-    return new PromoteError('DENIED', message, {
-      ...detail,
-      hint:
-        `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
-        `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
-        `${word(user)} -n ${namespace} --role-namespace=${namespace}`,
-    })
+  if (reply.status === 403) {
+    const hint =
+      `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
+      `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
+      `${word(user)} -n ${namespace} --role-namespace=${namespace}`
+    return new PromoteError('DENIED', message, { ...detail, hint })
+  }
   if (status.details?.kind === 'namespaces')
     return new PromoteError('PROJECT_MISSING', message, {
       ...detail,
       hint: `Check the project in ${kube.side}-service-account.`,
     })
-  return new PromoteError('CREDENTIAL_MISSING', message, {
-    ...detail,
-    hint: `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`,
-  })
+  const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`
+  return new PromoteError('CREDENTIAL_MISSING', message, { ...detail, hint })
 }

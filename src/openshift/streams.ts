@@ -12,11 +12,11 @@ import {
 } from './image-stream.ts'
 import { decode, failure, type Kubernetes, path, type Reply, STREAM_LIMIT, said, statusOf, word } from './kubernetes.ts'
 
-/** What a question about a repository brought: the thing, or why there is none, in the server's words. */
-export type Found<T> = Readonly<{ state: 'found'; value: T } | { state: 'absent' | 'forbidden'; said: string }>
+/** What a question about a repository brought: the thing, or why there is none. */
+export type Found<T> = Readonly<{ state: 'found'; value: T } | { state: 'absent' | 'forbidden' }>
 
 /** `unread`: the answer cannot be used, whatever it is; `exists` says whether it shows that there is an image stream. */
-export type Listed = Found<Layers> | Readonly<{ state: 'unread'; exists: boolean; said: string }>
+export type Listed = Found<Layers> | Readonly<{ state: 'unread'; exists: boolean }>
 
 export type Ensured = 'exists' | 'created' | 'unknown'
 
@@ -77,7 +77,7 @@ function once<T>(ask: (repository: string) => Promise<T>): Once<T> {
 async function readStream(kube: Kubernetes, repository: string): Promise<Found<Stream>> {
   const reply = await kube.request('GET', streamPath(splitRepository(repository, kube.side)), { limit: STREAM_LIMIT })
   const tried = `Reading the image stream ${repository}`
-  return missing(reply, kube) ?? { state: 'found', value: decode(ok(reply, tried, kube), streamSchema, tried, kube) }
+  return missing(reply) ?? { state: 'found', value: decode(ok(reply, tried, kube), streamSchema, tried, kube) }
 }
 
 async function readLayers(kube: Kubernetes, repository: string): Promise<Listed> {
@@ -86,12 +86,12 @@ async function readLayers(kube: Kubernetes, repository: string): Promise<Listed>
   const tried = `Reading the layers of the image stream ${repository}`
   try {
     const reply = await withinTime(kube.request('GET', layers, { limit: STREAM_LIMIT, once: true }), tried)
-    return missing(reply, kube) ?? { state: 'found', value: decode(ok(reply, tried, kube), layersSchema, tried, kube) }
+    return missing(reply) ?? { state: 'found', value: decode(ok(reply, tried, kube), layersSchema, tried, kube) }
   } catch (thrown) {
     if (kube.context.signal.aborted) throw thrown
     const { message, status } = asPromoteError(thrown)
     kube.context.log.debug(`${message} The promotion goes on without it.`)
-    return { state: 'unread', exists: status === 200, said: message }
+    return { state: 'unread', exists: status === 200 }
   }
 }
 
@@ -112,9 +112,9 @@ async function withinTime<T>(asked: Promise<T>, tried: string): Promise<T> {
   }
 }
 
-function missing(reply: Reply, kube: Kubernetes): Exclude<Found<never>, { state: 'found' }> | undefined {
+function missing(reply: Reply): Exclude<Found<never>, { state: 'found' }> | undefined {
   if (reply.html || (reply.status !== 403 && reply.status !== 404)) return undefined
-  return { state: reply.status === 403 ? 'forbidden' : 'absent', said: said(reply, kube.context) }
+  return { state: reply.status === 403 ? 'forbidden' : 'absent' }
 }
 
 function ok(reply: Reply, tried: string, kube: Kubernetes): Reply {
@@ -154,14 +154,26 @@ async function forbidden(
 ): Promise<PromoteError> {
   const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`
   // resourcequota admission says Forbidden as well (`exceeded quota: …, requested: openshift.io/imagestreams=1, …`).
-  if (/exceeded quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test(statusOf(reply)?.message ?? ''))
-    return new PromoteError('QUOTA', message, {
-      side: kube.side,
-      status: 403,
-      hint: `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${where.namespace}`,
-    })
+  if (/exceeded quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test(statusOf(reply)?.message ?? '')) {
+    const hint = `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${where.namespace}`
+    return new PromoteError('QUOTA', message, { side: kube.side, status: 403, hint })
+  }
   if ((await projectState(kube, where.namespace)) === 'absent') return projectMissing(message, where, kube, 403)
   return streamMissing(message, where, kube, registryUser)
+}
+
+/**
+ * The registry's own DELETE of a tag does nothing (image-registry tagservice.go Untag), the API's does it.
+ * @returns whether the tag is gone; false when the right is missing.
+ */
+export async function removeStreamTag(kube: Kubernetes, repository: string, tag: string): Promise<boolean> {
+  const { namespace, name } = splitRepository(repository, kube.side)
+  const address = path`/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreamtags/${`${name}:${tag}`}`
+  const reply = await kube.request('DELETE', address)
+  if (reply.status === 200 || reply.status === 202) return true
+  if (reply.html || (reply.status !== 404 && reply.status !== 403))
+    throw failure(reply, `Removing the tag ${tag} of ${repository}`, kube)
+  return reply.status === 404 && statusOf(reply) !== undefined
 }
 
 /** Whether a project exists, as far as this user may know: 403 stands for missing and for invisible alike. */
@@ -171,31 +183,16 @@ export async function projectState(kube: Kubernetes, namespace: string): Promise
   return reply.status === 404 && statusOf(reply)?.details?.name === namespace ? 'absent' : 'unknown'
 }
 
-export function streamMissing(
-  message: string,
-  { namespace, name }: Repository,
-  kube: Kubernetes,
-  user: string,
-): PromoteError {
-  return new PromoteError('STREAM_MISSING', message, {
-    side: kube.side,
-    status: 403,
-    hint:
-      `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
-      `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
-      `oc policy add-role-to-user system:image-builder ${word(user)} -n ${namespace})`,
-  })
+export function streamMissing(message: string, where: Repository, { side }: Kubernetes, user: string): PromoteError {
+  const { namespace, name } = where
+  const hint =
+    `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
+    `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
+    `oc policy add-role-to-user system:image-builder ${word(user)} -n ${namespace})`
+  return new PromoteError('STREAM_MISSING', message, { side, status: 403, hint })
 }
 
-export function projectMissing(
-  message: string,
-  { namespace }: Repository,
-  kube: Kubernetes,
-  status: number,
-): PromoteError {
-  return new PromoteError('PROJECT_MISSING', message, {
-    side: kube.side,
-    status,
-    hint: `Check the project's name. It is never created by a promotion: oc new-project ${namespace}`,
-  })
+export function projectMissing(message: string, where: Repository, { side }: Kubernetes, status: number): PromoteError {
+  const hint = `Check the project's name. It is never created by a promotion: oc new-project ${where.namespace}`
+  return new PromoteError('PROJECT_MISSING', message, { side, status, hint })
 }

@@ -28,7 +28,7 @@ const SEES: Readonly<Record<string, readonly string[]>> = {
   wire: [...PURE, 'http/send.ts', 'http/answer.ts', 'http/error-body.ts'],
   http: [...PURE, 'wire'],
   credentials: PURE,
-  openshift: [...PURE, 'http', 'credentials'],
+  openshift: [...PURE, 'http', 'credentials', 'report/model.ts'],
   store: [...PURE, 'http', 'credentials'],
   copy: [...PURE, 'store/store.ts', 'report/model.ts'],
   report: PURE,

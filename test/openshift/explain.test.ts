@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { type Code, PromoteError } from '../../src/errors.ts'
-import type { Attempt } from '../../src/openshift/explain.ts'
+import type { Attempt } from '../../src/openshift/denial.ts'
 import {
   ACCESS,
   EMPTY_LIST,

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from '@jest/globals'
 import { type Code, PromoteError } from '../../src/errors.ts'
-import type { Cluster } from '../../src/openshift/cluster.ts'
-import { openCluster } from '../../src/openshift/login.ts'
+import { type Cluster, openCluster } from '../../src/openshift/cluster.ts'
 import {
   API,
   expectError,

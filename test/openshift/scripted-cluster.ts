@@ -1,6 +1,5 @@
 import { fixedLogin } from '../../src/credential.ts'
-import type { Cluster } from '../../src/openshift/cluster.ts'
-import { type ClusterAccess, openCluster } from '../../src/openshift/login.ts'
+import { type Cluster, type ClusterAccess, openCluster } from '../../src/openshift/cluster.ts'
 import { Secret } from '../../src/secret.ts'
 import {
   API,

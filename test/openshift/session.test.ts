@@ -2,10 +2,9 @@ import { createHash } from 'node:crypto'
 import { describe, expect, test } from '@jest/globals'
 import { fixedLogin, type Login, type RenewedBy } from '../../src/credential.ts'
 import { type Code, PromoteError } from '../../src/errors.ts'
-import type { Cluster } from '../../src/openshift/cluster.ts'
+import { type Cluster, type ClusterAccess, openCluster } from '../../src/openshift/cluster.ts'
+import { revoke } from '../../src/openshift/issued-tokens.ts'
 import { kubernetes } from '../../src/openshift/kubernetes.ts'
-import { type ClusterAccess, openCluster } from '../../src/openshift/login.ts'
-import { revoke } from '../../src/openshift/logout.ts'
 import { tokenObjectName, whyRefused } from '../../src/openshift/token.ts'
 import { Secret } from '../../src/secret.ts'
 import {
@@ -232,9 +231,9 @@ describe('a logout that the server does not answer', () => {
     const network = scriptedNetwork({})
     const context = testContext()
     const silent = () => new Promise<never>(() => undefined)
-    const kube = kubernetes(new URL(API), 'source', silent, context)
+    const kube = kubernetes(new URL(API), 'source', { ...network, as: () => silent }, context)
     const issued = { token: new Secret(TOKEN), expires: undefined }
-    await revoke([issued], { ...network, as: () => silent }, kube, 5)
+    await revoke([issued], kube, 5)
     expect(context.lines).toEqual([
       expect.stringMatching(
         /^warn source: logging out of api\.ocp\.example\.com:6443 took more than .* lives on: it lives until it is deleted/,

@@ -1,7 +1,7 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import { fixedLogin } from '../../src/credential.ts'
 import { openNetwork } from '../../src/http/network.ts'
-import { openCluster } from '../../src/openshift/login.ts'
+import { openCluster } from '../../src/openshift/cluster.ts'
 import { options } from '../bundle/sides.ts'
 import { type CertificatePair, makeCa } from '../cluster/certificates.ts'
 import type { Answer } from '../cluster/http.ts'

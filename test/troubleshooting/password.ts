@@ -62,7 +62,7 @@ export const PASSWORD: readonly Situation[] = [
   {
     when: 'the OAuth server answers with a login form',
     code: 'LOGIN_UNSUPPORTED',
-    says: 'Logging in as … at …: it answered 200 and an HTML page …, a page for people. This cluster takes no password from a program.',
+    says: 'Logging in as … at …: it answered 200 with an HTML page…, a page for people. This cluster takes no password from a program.',
     arrange: atOauth(answers(authorize, 200, '<!doctype html><title>Log in</title>', HTML)),
   },
   {
@@ -126,7 +126,7 @@ export const PASSWORD: readonly Situation[] = [
   {
     when: 'the OAuth server has no pod',
     code: 'UNAVAILABLE',
-    says: 'Logging in as …: … answered 503 and an HTML page….',
+    says: 'Logging in as …: … answered 503 with an HTML page….',
     arrange: atOauth(answers(/./, 503, '<html><h1>Application is not available</h1>', HTML)),
   },
   {
@@ -180,7 +180,7 @@ export const PASSWORD: readonly Situation[] = [
   {
     when: 'the URL is the one of the console',
     code: 'NOT_A_CLUSTER',
-    says: 'Asking for the OAuth server: … answered … and an HTML page …, as a web console or a proxy does.',
+    says: 'Asking for the OAuth server: … answered … with an HTML page…, as a web console or a proxy does.',
     arrange: atApi(answers(/./, 200, '<!doctype html><title>Red Hat OpenShift</title>', HTML)),
   },
   {

@@ -1,0 +1,241 @@
+import { z } from 'zod'
+import type { Code, PromoteError } from '../errors.ts'
+import type { Rights } from '../report/model.ts'
+import { isAlive, tokenOf } from './identity.ts'
+import { type Repository, splitRepository } from './image-stream.ts'
+import { decode, type Kubernetes, OBJECT_LIMIT, path, saidBy, word } from './kubernetes.ts'
+import { openStreams, projectMissing, projectState, type Streams, streamMissing } from './streams.ts'
+import { afterRefusal, whyRefused } from './token.ts'
+
+/** The user that logged in, and who pushes: another one where a service account opens the registry. */
+export type Accounts = Readonly<{
+  /** Creates streams and removes tags. */
+  kube: Kubernetes
+  /** The API with the credential that the registry is given. */
+  registry: Kubernetes
+  registryUser: string
+}>
+
+export type Attempt = Readonly<{
+  repository: string
+  access: 'pull' | 'push'
+  tag?: string | undefined
+  /** What `GET /v2/` said to the same token; undefined: not asked. */
+  tokenAccepted?: boolean | undefined
+}>
+
+/**
+ * The integrated registry says 401 to a missing right, a missing project and an expired token alike, and 403 to everything
+ * that stops a tag (`DENIED`, no detail). The API knows which it was.
+ * Source: image-registry pkg/dockerregistry/server/auth.go, Authorized.
+ */
+export async function explain(error: PromoteError, attempt: Attempt, accounts: Accounts): Promise<PromoteError> {
+  if (error.status !== 401 && error.status !== 403) return error
+  const where = splitRepository(attempt.repository, accounts.kube.side)
+  if (error.status === 401) {
+    const token = await tokenOf(accounts.registry.login)
+    const alive = token === undefined || (await isAlive(accounts.kube, token))
+    if (!alive || attempt.tokenAccepted === false)
+      return tokenRefused(error, accounts, alive ? undefined : token?.reveal())
+  }
+  const project = await projectState(accounts.registry, where.namespace)
+  if (project === 'absent')
+    return projectMissing(`${error.message} The project ${where.namespace} does not exist.`, where, accounts.kube, 404)
+  if (error.status === 403 && attempt.access === 'push') return stopped(error, attempt, where, accounts)
+  return denied(error, attempt, where, project, accounts)
+}
+
+/** @param dead the token, where the API refuses it as well. */
+function tokenRefused(error: PromoteError, { kube, registry }: Accounts, dead: string | undefined): PromoteError {
+  const { side, url, context } = kube
+  const why =
+    dead === undefined
+      ? `The API ${url.host} accepts the same token: the registry belongs to another cluster or cannot reach its API.`
+      : whyRefused(dead, context.now())
+  const hint =
+    dead === undefined
+      ? `Check that ${side}-registry and ${side}-cluster are the same cluster.`
+      : registry.login && afterRefusal(registry.login, side)
+  return because(error, 'TOKEN_REJECTED', kube, why, hint)
+}
+
+function because(error: PromoteError, code: Code, { side }: Kubernetes, why: string, hint?: string): PromoteError {
+  return error.with({ code, message: `${error.message} ${why}`, side, cause: error, transient: false, hint })
+}
+
+/** 401 with a good token: no right to pull (get imagestreams/layers) or to push (update as well). */
+async function denied(
+  error: PromoteError,
+  attempt: Attempt,
+  where: Repository,
+  project: 'exists' | 'unknown',
+  { kube, registry, registryUser }: Accounts,
+): Promise<PromoteError> {
+  const stream = await look(kube).read(attempt.repository)
+  const layers = await look(registry).layers(attempt.repository)
+  const role = roleFor(attempt, stream.state === 'absent')
+  const command = `oc policy add-role-to-user ${role} ${word(registryUser)} -n ${where.namespace}`
+  if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
+    const message = `${error.message} ${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`
+    const hint = `Check the project's name. If it exists, let an administrator of it run: ${command}`
+    return projectMissing(message, where, kube, error.status ?? 401).with({ cause: error, hint })
+  }
+  const why = `The token is good, but ${registryUser} may not ${attempt.access} ${attempt.repository}.`
+  return because(error, 'DENIED', kube, why, `Let an administrator of the project run: ${command}`)
+}
+
+/** As it is now: what was there at the beginning may be gone. Layers are exactly the right that a pull needs. */
+function look(kube: Kubernetes): Pick<Streams, 'read' | 'layers'> {
+  return openStreams(kube, '', '')
+}
+
+function roleFor(attempt: Attempt, streamAbsent: boolean): string {
+  if (attempt.access === 'pull') return 'system:image-puller'
+  return streamAbsent ? 'system:image-builder' : 'system:image-pusher'
+}
+
+/** 403 on a tag: the stream may not be created, or a quota or limit range says no. */
+async function stopped(
+  error: PromoteError,
+  attempt: Attempt,
+  where: Repository,
+  { kube, registry, registryUser }: Accounts,
+): Promise<PromoteError> {
+  const stream = await look(kube).read(attempt.repository)
+  const layers = stream.state === 'forbidden' ? await look(registry).layers(attempt.repository) : stream
+  if (
+    layers.state === 'absent' &&
+    (await isAllowed(registry, { verb: 'create', resource: 'imagestreams', ...where })) === false
+  )
+    return streamMissing(error.message, where, kube, registryUser)
+  const limits = [...(await quotas(kube, where)), ...(await limitRanges(kube, where))]
+  const shown = `oc describe quota,limits -n ${where.namespace}`
+  if (limits.length > 0) {
+    const hint = `Remove tags and streams that are not needed, or have the limit raised: ${shown}`
+    return because(error, 'QUOTA', kube, `The project limits images: ${limits.join('; ')}.`, hint)
+  }
+  const hint =
+    `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${word(registryUser)} -n ` +
+    `${where.namespace}), a quota or limit range (${shown}), the project is being deleted.`
+  return because(error, 'DENIED', kube, 'The cluster does not say why.', hint)
+}
+
+const amounts = z.record(z.string(), z.string()).nullish()
+const quotasSchema = z.looseObject({
+  items: z.array(
+    z.looseObject({
+      metadata: z.looseObject({ name: z.string() }),
+      status: z.looseObject({ hard: amounts, used: amounts }).nullish(),
+    }),
+  ),
+})
+
+/** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
+async function quotas(kube: Kubernetes, { namespace }: Repository): Promise<string[]> {
+  const reply = await kube.request('GET', path`/api/v1/namespaces/${namespace}/resourcequotas`)
+  if (reply.status !== 200) return []
+  return decode(reply, quotasSchema, 'Listing quotas', kube).items.flatMap(({ metadata, status }) =>
+    Object.entries(status?.hard ?? {})
+      .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
+      .map(([key, hard]) => saidBy(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)),
+  )
+}
+
+const limitsSchema = z.looseObject({
+  items: z.array(
+    z.looseObject({
+      metadata: z.looseObject({ name: z.string() }),
+      spec: z.looseObject({ limits: z.array(z.looseObject({ type: z.string(), max: amounts })).nullish() }).nullish(),
+    }),
+  ),
+})
+
+/** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
+async function limitRanges(kube: Kubernetes, { namespace }: Repository): Promise<string[]> {
+  const reply = await kube.request('GET', path`/api/v1/namespaces/${namespace}/limitranges`, { limit: OBJECT_LIMIT })
+  if (reply.status !== 200) return []
+  return decode(reply, limitsSchema, 'Listing limit ranges', kube).items.flatMap(({ metadata, spec }) =>
+    (spec?.limits ?? [])
+      .filter(({ type }) => isImageResource(type))
+      .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => ({ type, key, value })))
+      .map(({ type, key, value }) =>
+        saidBy(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context),
+      ),
+  )
+}
+
+function isImageResource(key: string): boolean {
+  return /^openshift\.io\/image/i.test(key)
+}
+
+/** `resource` with its subresource: `imagestreams/layers`. Without `name`: for every object of the namespace. */
+type Question = Readonly<{ verb: string; resource: string; namespace: string; name?: string }>
+
+const accessSchema = z.looseObject({ status: z.looseObject({ allowed: z.boolean() }) })
+
+/** SelfSubjectAccessReview (authorization.k8s.io/v1): asks and changes nothing. Undefined when the API won't tell. */
+async function isAllowed(kube: Kubernetes, question: Question): Promise<boolean | undefined> {
+  const [resource = '', subresource] = question.resource.split('/')
+  const { verb, namespace, name } = question
+  const attributes = { namespace, name, verb, group: 'image.openshift.io', resource, subresource }
+  const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', {
+    body: {
+      apiVersion: 'authorization.k8s.io/v1',
+      kind: 'SelfSubjectAccessReview',
+      spec: { resourceAttributes: attributes },
+    },
+  })
+  if (reply.status !== 200 && reply.status !== 201) return undefined
+  return decode(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed
+}
+
+export type Needs = Readonly<{
+  /** The image stream is not there yet. */
+  create: boolean
+  /** A tag that is new may have to go again (atomic, rollback). */
+  remove: boolean
+}>
+
+/** Rights of the destination. A right to the whole project is asked for once, whatever the number of its streams. */
+export function openRights(accounts: Accounts): (repository: string, needs: Needs) => Promise<Rights> {
+  const { kube, registry, registryUser } = accounts
+  const asked = new Map<string, Promise<boolean | undefined>>()
+  const ask = (by: Kubernetes, question: Question): Promise<boolean | undefined> => {
+    const key = JSON.stringify([by === kube, question])
+    const known = asked.get(key) ?? isAllowed(by, question).catch(() => undefined)
+    asked.set(key, known)
+    return known
+  }
+  const may = async (by: Kubernetes, question: Question): Promise<boolean | undefined> => {
+    const { name, ...everywhere } = question
+    return (await ask(by, everywhere)) === true || ask(by, question)
+  }
+  return async (repository, { create, remove }) => {
+    const { namespace, name } = splitRepository(repository, kube.side)
+    const wanted = [
+      { by: registry, verb: 'get', resource: 'imagestreams/layers' },
+      { by: registry, verb: 'update', resource: 'imagestreams/layers' },
+      ...(create ? [{ by: kube, verb: 'create', resource: 'imagestreams' }] : []),
+      ...(remove ? [{ by: kube, verb: 'delete', resource: 'imagestreamtags' }] : []),
+    ]
+    const answers = await Promise.all(
+      wanted.map(({ by, verb, resource }) => may(by, { verb, resource, namespace, name })),
+    )
+    const missing = wanted
+      .filter((_, index) => answers[index] === false)
+      .map(({ verb, resource }) => `${verb} ${resource}`)
+    if (missing.length > 0) return { state: 'missing', missing, grant: grantOf(missing, registryUser, namespace) }
+    return { state: answers.includes(undefined) ? 'unknown' : 'sufficient', missing, grant: null }
+  }
+}
+
+/** The smallest standard role that has them: openshift-apiserver pkg/bootstrappolicy/policy.go. */
+function grantOf(missing: readonly string[], user: string, namespace: string): string {
+  const has = (right: string) => missing.includes(right)
+  const role = has('delete imagestreamtags')
+    ? 'registry-editor'
+    : has('create imagestreams')
+      ? 'system:image-builder'
+      : 'system:image-pusher'
+  return `oc policy add-role-to-user ${role} ${word(user)} -n ${namespace}`
+}

@@ -30195,128 +30195,25 @@ function signalName({ reason }) {
 
 /***/ }),
 
-/***/ 4809:
+/***/ 6788:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
-
-// EXPORTS
-__nccwpck_require__.d(__webpack_exports__, {
-  EN: () => (/* binding */ bodyOf),
-  ee: () => (/* binding */ bytes),
-  vf: () => (/* binding */ discard),
-  wx: () => (/* binding */ header),
-  $g: () => (/* binding */ headerAll),
-  dg: () => (/* binding */ isTransient),
-  Pq: () => (/* binding */ json),
-  eo: () => (/* binding */ registryError),
-  P9: () => (/* binding */ retryAfter),
-  Qq: () => (/* binding */ answer_text)
-});
-
-// UNUSED EXPORTS: parseRetryAfter
-
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-;// CONCATENATED MODULE: ./lib/http/error-body.js
-/** The words of a server that refused: untrusted, so cleaned of control characters and bounded before anybody sees them. */
-
-const SAID_LIMIT = 500;
-/** More entries say nothing new: a manifest with 100 missing blobs repeats itself. */
-const ENTRIES = 8;
-const DETAIL_LIMIT = 2000;
-/**
- * @param contentType decides only what is left open by the text itself: JSON is often sent as text/plain.
- * @param redact takes secrets out of a text, before anything is cut: a server may echo what it was sent.
- */
-function readErrorBody(body, contentType, redact = (text) => text) {
-    const trimmed = redact((0,core_text/* visible */.RK)(body)).trim();
-    if (trimmed === '')
-        return { server: [], said: '' };
-    // Once more after parsing: JSON can spell every character in another way.
-    const data = parse(trimmed, redact);
-    if (isRecord(data))
-        return readJson(data);
-    if (/html/i.test(contentType) || /^<(?:!doctype|html)/i.test(trimmed)) {
-        const title = titleOf(trimmed);
-        return { server: [], said: title === '' ? 'with an HTML page' : `with an HTML page: "${said(title)}"` };
-    }
-    return { server: [], said: `"${said(trimmed)}"` };
-}
-function said(text) {
-    return (0,core_text/* oneLine */.TN)(text, SAID_LIMIT);
-}
-function readJson(data) {
-    const entries = (Array.isArray(data.errors) ? data.errors : []).filter(isRecord).slice(0, ENTRIES).map(entryOf);
-    if (entries.length > 0)
-        return { server: entries, said: said(entries.map(sentence).join('; ')) };
-    // Kubernetes Status: reason and message. OAuth (RFC 6749 5.2): error and error_description.
-    const code = string(data.reason) || string(data.error) || '';
-    const message = string(data.message) ||
-        string(data.error_description) ||
-        // OpenShift's and Docker Hub's token services.
-        string(data.details) ||
-        string(data.detail);
-    if (code === '' && message === '')
-        return { server: [], said: '' };
-    const entry = { code: (0,core_text/* oneLine */.TN)(code, 100), message: said(message), ...detailOf(data.details) };
-    return { server: [entry], said: sentence(entry) };
-}
-function entryOf(raw) {
-    return {
-        code: (0,core_text/* oneLine */.TN)(string(raw.code) || 'UNKNOWN', 100),
-        message: said(string(raw.message)),
-        ...detailOf(raw.detail),
-    };
-}
-function sentence(entry) {
-    const detail = typeof entry.detail === 'string' && entry.detail !== entry.message ? ` (${(0,core_text/* oneLine */.TN)(entry.detail, 200)})` : '';
-    const message = entry.message === '' ? '' : `"${entry.message}"`;
-    return [entry.code, message].filter((part) => part !== '').join(' ') + detail;
-}
-/** A detail is kept as data for the rooms that know it, unless it is null or huge. */
-function detailOf(detail) {
-    if (detail === undefined || detail === null)
-        return {};
-    if (typeof detail === 'string')
-        return { detail: said(detail) };
-    try {
-        return JSON.stringify(detail).length > DETAIL_LIMIT ? {} : { detail };
-    }
-    catch {
-        // Nested deeper than the stack.
-        return {};
-    }
-}
-/** Found by index, not by one expression over 64 KiB of somebody else's text. */
-function titleOf(html) {
-    const lower = html.toLowerCase();
-    for (const tag of ['title', 'h1']) {
-        const open = lower.indexOf(`<${tag}`);
-        const from = open < 0 ? -1 : lower.indexOf('>', open);
-        const to = from < 0 ? -1 : lower.indexOf(`</${tag}`, from);
-        if (to > 0)
-            return html.slice(from + 1, to);
-    }
-    return '';
-}
-function parse(text, redact) {
-    try {
-        return JSON.parse(text, (_, value) => (typeof value === 'string' ? redact((0,core_text/* visible */.RK)(value)) : value));
-    }
-    catch {
-        return undefined;
-    }
-}
-function string(value) {
-    return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '';
-}
-function isRecord(value) {
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-;// CONCATENATED MODULE: ./lib/http/answer.js
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   $g: () => (/* binding */ headerAll),
+/* harmony export */   EN: () => (/* binding */ bodyOf),
+/* harmony export */   P9: () => (/* binding */ retryAfter),
+/* harmony export */   Pq: () => (/* binding */ json),
+/* harmony export */   Qq: () => (/* binding */ text),
+/* harmony export */   dg: () => (/* binding */ isTransient),
+/* harmony export */   ee: () => (/* binding */ bytes),
+/* harmony export */   eo: () => (/* binding */ registryError),
+/* harmony export */   vf: () => (/* binding */ discard),
+/* harmony export */   wx: () => (/* binding */ header)
+/* harmony export */ });
+/* unused harmony export parseRetryAfter */
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
+/* harmony import */ var _error_body_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9223);
 /** Reading answers, always bounded, and turning a refusal into the project's error. */
 
 
@@ -30358,28 +30255,28 @@ async function* bodyOf(content) {
         yield content;
 }
 function unreadable(res, why) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* displayUrl */.Qy)(res.url)}: ${why}.`, { status: res.status });
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .displayUrl */ .Qy)(res.url)}: ${why}.`, { status: res.status });
 }
-async function answer_text(res, limit) {
+async function text(res, limit) {
     return Buffer.from(await bytes(res, limit)).toString('utf8');
 }
 /** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
 async function json(res, schema, limit) {
-    const body = await answer_text(res, limit);
+    const body = await text(res, limit);
     let data;
     try {
         data = JSON.parse(body);
     }
     catch {
         const type = header(res, 'content-type') ?? 'no content type';
-        throw unreadable(res, `the answer is not JSON (${(0,core_text/* oneLine */.TN)(type, 100)})`);
+        throw unreadable(res, `the answer is not JSON (${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(type, 100)})`);
     }
     const parsed = schema.safeParse(data);
     if (parsed.success)
         return parsed.data;
     const issue = parsed.error.issues[0];
-    const where = (0,core_text/* oneLine */.TN)(issue?.path.map(String).join('.') || 'the document', 100);
-    throw unreadable(res, `unexpected JSON at ${where}: ${(0,core_text/* oneLine */.TN)(issue?.message ?? '', 200)}`);
+    const where = (0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(issue?.path.map(String).join('.') || 'the document', 100);
+    throw unreadable(res, `unexpected JSON at ${where}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(issue?.message ?? '', 200)}`);
 }
 /** Frees the connection. Never throws. */
 async function discard(res) {
@@ -30414,10 +30311,10 @@ function isTransient(status) {
  * `redact`: takes secrets out before the text is cut, which could leave a part of one.
  */
 async function registryError(res, about) {
-    const body = readErrorBody((await beginning(res)).toString('utf8'), header(res, 'content-type') ?? '', about.redact);
+    const body = (0,_error_body_js__WEBPACK_IMPORTED_MODULE_2__/* .readErrorBody */ .N)((await beginning(res)).toString('utf8'), header(res, 'content-type') ?? '', about.redact);
     const said = body.said === '' ? 'without an explanation' : body.said;
     const code = about.code ?? codeOf(res.status, body);
-    return new errors/* PromoteError */.jG(code, `${about.what}: ${res.status} ${said}.`, {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, `${about.what}: ${res.status} ${said}.`, {
         side: about.side,
         hint: about.hint ?? HINTS[code],
         status: res.status,
@@ -30466,6 +30363,112 @@ function parseRetryAfter(value, date, now) {
 
 /***/ }),
 
+/***/ 9223:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   N: () => (/* binding */ readErrorBody)
+/* harmony export */ });
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9716);
+/** The words of a server that refused: untrusted, so cleaned of control characters and bounded before anybody sees them. */
+
+const SAID_LIMIT = 500;
+/** More entries say nothing new: a manifest with 100 missing blobs repeats itself. */
+const ENTRIES = 8;
+const DETAIL_LIMIT = 2000;
+/**
+ * @param contentType decides only what is left open by the text itself: JSON is often sent as text/plain.
+ * @param redact takes secrets out of a text, before anything is cut: a server may echo what it was sent.
+ */
+function readErrorBody(body, contentType, redact = (text) => text) {
+    const trimmed = redact((0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .visible */ .RK)(body)).trim();
+    if (trimmed === '')
+        return { server: [], said: '' };
+    // Once more after parsing: JSON can spell every character in another way.
+    const data = parse(trimmed, redact);
+    if (isRecord(data))
+        return readJson(data);
+    if (/html/i.test(contentType) || /^<(?:!doctype|html)/i.test(trimmed)) {
+        const title = titleOf(trimmed);
+        return { server: [], said: title === '' ? 'with an HTML page' : `with an HTML page: "${said(title)}"` };
+    }
+    return { server: [], said: `"${said(trimmed)}"` };
+}
+function said(text) {
+    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(text, SAID_LIMIT);
+}
+function readJson(data) {
+    const entries = (Array.isArray(data.errors) ? data.errors : []).filter(isRecord).slice(0, ENTRIES).map(entryOf);
+    if (entries.length > 0)
+        return { server: entries, said: said(entries.map(sentence).join('; ')) };
+    // Kubernetes Status: reason and message. OAuth (RFC 6749 5.2): error and error_description.
+    const code = string(data.reason) || string(data.error) || '';
+    const message = string(data.message) ||
+        string(data.error_description) ||
+        // OpenShift's and Docker Hub's token services.
+        string(data.details) ||
+        string(data.detail);
+    if (code === '' && message === '')
+        return { server: [], said: '' };
+    const entry = { code: (0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(code, 100), message: said(message), ...detailOf(data.details) };
+    return { server: [entry], said: sentence(entry) };
+}
+function entryOf(raw) {
+    return {
+        code: (0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(string(raw.code) || 'UNKNOWN', 100),
+        message: said(string(raw.message)),
+        ...detailOf(raw.detail),
+    };
+}
+function sentence(entry) {
+    const detail = typeof entry.detail === 'string' && entry.detail !== entry.message ? ` (${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(entry.detail, 200)})` : '';
+    const message = entry.message === '' ? '' : `"${entry.message}"`;
+    return [entry.code, message].filter((part) => part !== '').join(' ') + detail;
+}
+/** A detail is kept as data for the rooms that know it, unless it is null or huge. */
+function detailOf(detail) {
+    if (detail === undefined || detail === null)
+        return {};
+    if (typeof detail === 'string')
+        return { detail: said(detail) };
+    try {
+        return JSON.stringify(detail).length > DETAIL_LIMIT ? {} : { detail };
+    }
+    catch {
+        // Nested deeper than the stack.
+        return {};
+    }
+}
+/** Found by index, not by one expression over 64 KiB of somebody else's text. */
+function titleOf(html) {
+    const lower = html.toLowerCase();
+    for (const tag of ['title', 'h1']) {
+        const open = lower.indexOf(`<${tag}`);
+        const from = open < 0 ? -1 : lower.indexOf('>', open);
+        const to = from < 0 ? -1 : lower.indexOf(`</${tag}`, from);
+        if (to > 0)
+            return html.slice(from + 1, to);
+    }
+    return '';
+}
+function parse(text, redact) {
+    try {
+        return JSON.parse(text, (_, value) => (typeof value === 'string' ? redact((0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .visible */ .RK)(value)) : value));
+    }
+    catch {
+        return undefined;
+    }
+}
+function string(value) {
+    return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '';
+}
+function isRecord(value) {
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+
+/***/ }),
+
 /***/ 4525:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -30478,7 +30481,7 @@ function parseRetryAfter(value, date, now) {
 /* harmony export */   bW: () => (/* binding */ acceptsCredential),
 /* harmony export */   t_: () => (/* binding */ EXPOSE_REGISTRY)
 /* harmony export */ });
-/* harmony import */ var _answer_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4809);
+/* harmony import */ var _answer_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(6788);
 
 /** What makes the route of OpenShift's registry (openshift/cluster-image-registry-operator pkg/resource/route.go). */
 const EXPOSE_REGISTRY = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`;
@@ -31827,9 +31830,8 @@ function sealed(document, mediaType) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   fz: () => (/* binding */ annotate),
-/* harmony export */   runUrl: () => (/* binding */ runUrl),
-/* harmony export */   xp: () => (/* binding */ removeStreamTag)
+/* harmony export */   f: () => (/* binding */ annotate),
+/* harmony export */   runUrl: () => (/* binding */ runUrl)
 /* harmony export */ });
 /* unused harmony export annotationKey */
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
@@ -31860,26 +31862,1198 @@ async function annotate(kube, repository, notes) {
     if (reply.status !== 200)
         throw (0,_kubernetes_js__WEBPACK_IMPORTED_MODULE_2__/* .failure */ .V2)(reply, `Annotating the image stream ${repository}`, kube);
 }
-/**
- * The registry's own DELETE of a tag does nothing (image-registry tagservice.go Untag), the API's does it.
- * @returns whether the tag is gone; false when the right is missing.
- */
-async function removeStreamTag(kube, repository, tag) {
-    const { namespace, name } = (0,_image_stream_js__WEBPACK_IMPORTED_MODULE_1__/* .splitRepository */ .T8)(repository, kube.side);
-    const address = (0,_kubernetes_js__WEBPACK_IMPORTED_MODULE_2__/* .path */ .Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreamtags/${`${name}:${tag}`}`;
-    const reply = await kube.request('DELETE', address);
-    if (reply.status === 200 || reply.status === 202)
-        return true;
-    if (reply.html || (reply.status !== 404 && reply.status !== 403))
-        throw (0,_kubernetes_js__WEBPACK_IMPORTED_MODULE_2__/* .failure */ .V2)(reply, `Removing the tag ${tag} of ${repository}`, kube);
-    return reply.status === 404 && (0,_kubernetes_js__WEBPACK_IMPORTED_MODULE_2__/* .statusOf */ .c2)(reply) !== undefined;
-}
 /** Page of the run in GitHub Actions, GitLab or Jenkins. */
 function runUrl(env) {
     const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: repository, GITHUB_RUN_ID: id } = env;
     const github = server && repository && id ? `${server}/${repository}/actions/runs/${id}` : undefined;
     const candidates = [github, env.CI_JOB_URL, env.BUILD_URL];
     return candidates.find((url) => url !== undefined && url.length <= 500 && /^https?:\/\/[^\s@]+$/.test(url));
+}
+
+
+/***/ }),
+
+/***/ 9054:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  openCluster: () => (/* binding */ openCluster)
+});
+
+// UNUSED EXPORTS: Cluster
+
+// EXTERNAL MODULE: ./lib/errors.js
+var errors = __nccwpck_require__(452);
+// EXTERNAL MODULE: ./lib/openshift/annotate.js
+var annotate = __nccwpck_require__(2310);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/credential.js
+var credential = __nccwpck_require__(9154);
+// EXTERNAL MODULE: ./lib/openshift/kubernetes.js
+var kubernetes = __nccwpck_require__(9218);
+// EXTERNAL MODULE: ./lib/openshift/token.js
+var openshift_token = __nccwpck_require__(4649);
+;// CONCATENATED MODULE: ./lib/openshift/identity.js
+
+
+
+
+
+const REVIEW = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' };
+const REVIEWS = '/apis/authentication.k8s.io/v1/selfsubjectreviews';
+const ANONYMOUS_USER = 'system:anonymous';
+const reviewSchema = schemas/* looseObject */._H3({
+    status: schemas/* looseObject */._H3({ userInfo: schemas/* looseObject */._H3({ username: schemas/* string */.YjP().min(1) }) }),
+});
+const userSchema = schemas/* looseObject */._H3({ metadata: schemas/* looseObject */._H3({ name: schemas/* string */.YjP().min(1) }) });
+/** Asks the API who we are: SelfSubjectReview, and `users/~` where that is not served (Kubernetes before 1.28). */
+async function whoAmI(kube) {
+    const token = await tokenOf(kube.login);
+    const review = await kube.request('POST', REVIEWS, { body: REVIEW });
+    if (review.status === 401)
+        throw refused(review, kube, token);
+    if (review.status === 200 || review.status === 201) {
+        const name = (0,kubernetes/* decode */.D4)(review, reviewSchema, 'Asking who we are', kube).status.userInfo.username;
+        return named(name, review, kube, token);
+    }
+    if (review.html || review.status === 429 || review.status >= 500)
+        throw (0,kubernetes/* failure */.V2)(review, 'Asking who we are', kube);
+    const user = await kube.request('GET', '/apis/user.openshift.io/v1/users/~');
+    if (user.status === 401)
+        throw refused(user, kube, token);
+    if (user.status === 200) {
+        const name = (0,kubernetes/* decode */.D4)(user, userSchema, 'Asking who we are', kube).metadata.name;
+        return named(name, user, kube, token);
+    }
+    if (`${(0,kubernetes/* statusOf */.c2)(user)?.message}`.includes(ANONYMOUS_USER))
+        throw refused(user, kube, token);
+    if (user.status !== 404 && user.status !== 403)
+        throw (0,kubernetes/* failure */.V2)(user, 'Asking who we are', kube);
+    throw unknown(review, user, kube);
+}
+function named(name, reply, kube, token) {
+    if (name === ANONYMOUS_USER)
+        throw refused(reply, kube, token);
+    return (0,kubernetes/* saidBy */.TT)(name, kube.context);
+}
+/** Neither question is allowed or served: a token with narrow scopes, or no OpenShift at all. */
+function unknown(review, user, kube) {
+    const answers = `${(0,kubernetes/* said */.ag)(review, kube.context)} and ${(0,kubernetes/* said */.ag)(user, kube.context)}`;
+    const message = `${asking(kube)}: it answered ${answers}.`;
+    if (review.status === 403 || user.status === 403)
+        return new errors/* PromoteError */.jG('DENIED', message, {
+            side: kube.side,
+            status: 403,
+            hint: 'The token may not even ask for its own user, and the registry asks just that: use one with the scope user:full.',
+        });
+    return new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, {
+        side: kube.side,
+        status: 404,
+        hint: (0,kubernetes/* apiUrlHint */.te)(kube.url, kube.side),
+    });
+}
+function refused(reply, kube, token) {
+    const why = token === undefined
+        ? 'The server does not trust this client certificate.'
+        : (0,openshift_token/* whyRefused */.fG)(token.reveal(), kube.context.now());
+    return new errors/* PromoteError */.jG('TOKEN_REJECTED', `${asking(kube)}: it answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}. ${why}`, {
+        side: kube.side,
+        status: reply.status,
+        hint: kube.login === undefined
+            ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
+            : (0,openshift_token/* afterRefusal */.j0)(kube.login, kube.side),
+    });
+}
+function asking({ url, login }) {
+    return `Asking ${url.host} who we are, with the ${login?.describe ?? 'client certificate'}`;
+}
+/** The token that a login has now; undefined for a client certificate. */
+async function tokenOf(login) {
+    const credential = await login?.current();
+    return credential?.kind === 'bearer' ? credential.token : undefined;
+}
+/** Whether the API accepts this token now. An unclear answer counts as yes: nothing is renewed on a guess. */
+async function isAlive(kube, token) {
+    const asToken = kube.as((0,credential/* fixedLogin */.ub)('the token in question', { kind: 'bearer', token }));
+    return (await asToken.request('POST', REVIEWS, { body: REVIEW })).status !== 401;
+}
+
+// EXTERNAL MODULE: ./lib/openshift/image-stream.js
+var image_stream = __nccwpck_require__(1178);
+;// CONCATENATED MODULE: ./lib/openshift/streams.js
+
+
+
+function openStreams(kube, user, registryUser) {
+    const read = once((repository) => readStream(kube, repository));
+    const layers = once((repository) => readLayers(kube, repository));
+    const ensure = once(async (repository) => {
+        const known = await read(repository);
+        if (known.state === 'found')
+            return 'exists';
+        if (known.state === 'forbidden') {
+            const listed = await layers(repository);
+            if (listed.state === 'found' || (listed.state === 'unread' && listed.exists))
+                return 'exists';
+            // Without this right nothing can be pushed; the push will fail and be explained.
+            if (listed.state !== 'absent')
+                return 'unknown';
+        }
+        const created = await createStream(kube, repository, user, registryUser);
+        read.forget(repository);
+        if (created === undefined)
+            return 'exists';
+        read.remember(repository, { state: 'found', value: created });
+        layers.remember(repository, { state: 'found', value: image_stream/* NO_LAYERS */.FY });
+        return 'created';
+    });
+    return { read, layers, ensure };
+}
+function once(ask) {
+    const asked = new Map();
+    const get = (repository) => {
+        const known = asked.get(repository);
+        if (known !== undefined)
+            return known;
+        const answer = ask(repository);
+        asked.set(repository, answer);
+        answer.catch(() => asked.get(repository) === answer && asked.delete(repository));
+        return answer;
+    };
+    return Object.assign(get, {
+        remember: (repository, value) => void asked.set(repository, Promise.resolve(value)),
+        forget: (repository) => void asked.delete(repository),
+    });
+}
+async function readStream(kube, repository) {
+    const reply = await kube.request('GET', (0,image_stream/* streamPath */.CX)((0,image_stream/* splitRepository */.T8)(repository, kube.side)), { limit: kubernetes/* STREAM_LIMIT */.Z2 });
+    const tried = `Reading the image stream ${repository}`;
+    return missing(reply) ?? { state: 'found', value: (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube) };
+}
+async function readLayers(kube, repository) {
+    const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
+    const layers = (0,kubernetes/* path */.Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}/layers`;
+    const tried = `Reading the layers of the image stream ${repository}`;
+    try {
+        const reply = await withinTime(kube.request('GET', layers, { limit: kubernetes/* STREAM_LIMIT */.Z2, once: true }), tried);
+        return missing(reply) ?? { state: 'found', value: (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* layersSchema */.SM, tried, kube) };
+    }
+    catch (thrown) {
+        if (kube.context.signal.aborted)
+            throw thrown;
+        const { message, status } = (0,errors/* asPromoteError */.XO)(thrown);
+        kube.context.log.debug(`${message} The promotion goes on without it.`);
+        return { state: 'unread', exists: status === 200 };
+    }
+}
+/** Milliseconds. The real server takes a second for the layers of 6,000 images. */
+const LAYERS_PATIENCE = 15_000;
+/** What is asked takes part in no longer than this; its answer stays bounded, and is dropped when it comes. */
+async function withinTime(asked, tried) {
+    let timer;
+    const late = new Promise((_, reject) => {
+        const error = new errors/* PromoteError */.jG('STALLED', `${tried}: no complete answer within ${LAYERS_PATIENCE / 1000} s.`);
+        timer = setTimeout(() => reject(error), LAYERS_PATIENCE);
+    });
+    try {
+        return await Promise.race([asked, late]);
+    }
+    finally {
+        clearTimeout(timer);
+    }
+}
+function missing(reply) {
+    if (reply.html || (reply.status !== 403 && reply.status !== 404))
+        return undefined;
+    return { state: reply.status === 403 ? 'forbidden' : 'absent' };
+}
+function ok(reply, tried, kube) {
+    if (reply.status >= 200 && reply.status < 300)
+        return reply;
+    throw (0,kubernetes/* failure */.V2)(reply, tried, kube);
+}
+/**
+ * Creates an empty stream: the registry answers 500 to reads by digest where none is, and makes one only at the first tag.
+ * @returns what the answer tells (the registry's address among it); undefined when somebody else was faster
+ */
+async function createStream(kube, repository, user, registryUser) {
+    const where = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
+    const reply = await kube.request('POST', (0,image_stream/* streamsPath */.tO)(where.namespace), {
+        body: { kind: 'ImageStream', apiVersion: 'image.openshift.io/v1', metadata: { name: where.name } },
+        limit: kubernetes/* STREAM_LIMIT */.Z2,
+    });
+    const tried = `Creating the image stream ${repository} as ${user}`;
+    if (reply.status === 409)
+        return undefined;
+    if (reply.status === 403 && !reply.html)
+        throw await forbidden(reply, tried, kube, where, registryUser);
+    if (reply.status === 404 && (0,kubernetes/* statusOf */.c2)(reply)?.details?.kind === 'namespaces')
+        throw projectMissing(`${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`, where, kube, 404);
+    return (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube);
+}
+async function forbidden(reply, tried, kube, where, registryUser) {
+    const message = `${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`;
+    // resourcequota admission says Forbidden as well (`exceeded quota: …, requested: openshift.io/imagestreams=1, …`).
+    if (/exceeded quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test((0,kubernetes/* statusOf */.c2)(reply)?.message ?? '')) {
+        const hint = `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${where.namespace}`;
+        return new errors/* PromoteError */.jG('QUOTA', message, { side: kube.side, status: 403, hint });
+    }
+    if ((await projectState(kube, where.namespace)) === 'absent')
+        return projectMissing(message, where, kube, 403);
+    return streamMissing(message, where, kube, registryUser);
+}
+/**
+ * The registry's own DELETE of a tag does nothing (image-registry tagservice.go Untag), the API's does it.
+ * @returns whether the tag is gone; false when the right is missing.
+ */
+async function removeStreamTag(kube, repository, tag) {
+    const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
+    const address = (0,kubernetes/* path */.Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreamtags/${`${name}:${tag}`}`;
+    const reply = await kube.request('DELETE', address);
+    if (reply.status === 200 || reply.status === 202)
+        return true;
+    if (reply.html || (reply.status !== 404 && reply.status !== 403))
+        throw (0,kubernetes/* failure */.V2)(reply, `Removing the tag ${tag} of ${repository}`, kube);
+    return reply.status === 404 && (0,kubernetes/* statusOf */.c2)(reply) !== undefined;
+}
+/** Whether a project exists, as far as this user may know: 403 stands for missing and for invisible alike. */
+async function projectState(kube, namespace) {
+    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/apis/project.openshift.io/v1/projects/${namespace}`);
+    if (reply.status === 200 && !reply.html)
+        return 'exists';
+    return reply.status === 404 && (0,kubernetes/* statusOf */.c2)(reply)?.details?.name === namespace ? 'absent' : 'unknown';
+}
+function streamMissing(message, where, { side }, user) {
+    const { namespace, name } = where;
+    const hint = `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
+        `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
+        `oc policy add-role-to-user system:image-builder ${(0,kubernetes/* word */.Vm)(user)} -n ${namespace})`;
+    return new errors/* PromoteError */.jG('STREAM_MISSING', message, { side, status: 403, hint });
+}
+function projectMissing(message, where, { side }, status) {
+    const hint = `Check the project's name. It is never created by a promotion: oc new-project ${where.namespace}`;
+    return new errors/* PromoteError */.jG('PROJECT_MISSING', message, { side, status, hint });
+}
+
+;// CONCATENATED MODULE: ./lib/openshift/denial.js
+
+
+
+
+
+
+/**
+ * The integrated registry says 401 to a missing right, a missing project and an expired token alike, and 403 to everything
+ * that stops a tag (`DENIED`, no detail). The API knows which it was.
+ * Source: image-registry pkg/dockerregistry/server/auth.go, Authorized.
+ */
+async function explain(error, attempt, accounts) {
+    if (error.status !== 401 && error.status !== 403)
+        return error;
+    const where = (0,image_stream/* splitRepository */.T8)(attempt.repository, accounts.kube.side);
+    if (error.status === 401) {
+        const token = await tokenOf(accounts.registry.login);
+        const alive = token === undefined || (await isAlive(accounts.kube, token));
+        if (!alive || attempt.tokenAccepted === false)
+            return tokenRefused(error, accounts, alive ? undefined : token?.reveal());
+    }
+    const project = await projectState(accounts.registry, where.namespace);
+    if (project === 'absent')
+        return projectMissing(`${error.message} The project ${where.namespace} does not exist.`, where, accounts.kube, 404);
+    if (error.status === 403 && attempt.access === 'push')
+        return stopped(error, attempt, where, accounts);
+    return denied(error, attempt, where, project, accounts);
+}
+/** @param dead the token, where the API refuses it as well. */
+function tokenRefused(error, { kube, registry }, dead) {
+    const { side, url, context } = kube;
+    const why = dead === undefined
+        ? `The API ${url.host} accepts the same token: the registry belongs to another cluster or cannot reach its API.`
+        : (0,openshift_token/* whyRefused */.fG)(dead, context.now());
+    const hint = dead === undefined
+        ? `Check that ${side}-registry and ${side}-cluster are the same cluster.`
+        : registry.login && (0,openshift_token/* afterRefusal */.j0)(registry.login, side);
+    return because(error, 'TOKEN_REJECTED', kube, why, hint);
+}
+function because(error, code, { side }, why, hint) {
+    return error.with({ code, message: `${error.message} ${why}`, side, cause: error, transient: false, hint });
+}
+/** 401 with a good token: no right to pull (get imagestreams/layers) or to push (update as well). */
+async function denied(error, attempt, where, project, { kube, registry, registryUser }) {
+    const stream = await look(kube).read(attempt.repository);
+    const layers = await look(registry).layers(attempt.repository);
+    const role = roleFor(attempt, stream.state === 'absent');
+    const command = `oc policy add-role-to-user ${role} ${(0,kubernetes/* word */.Vm)(registryUser)} -n ${where.namespace}`;
+    if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
+        const message = `${error.message} ${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`;
+        const hint = `Check the project's name. If it exists, let an administrator of it run: ${command}`;
+        return projectMissing(message, where, kube, error.status ?? 401).with({ cause: error, hint });
+    }
+    const why = `The token is good, but ${registryUser} may not ${attempt.access} ${attempt.repository}.`;
+    return because(error, 'DENIED', kube, why, `Let an administrator of the project run: ${command}`);
+}
+/** As it is now: what was there at the beginning may be gone. Layers are exactly the right that a pull needs. */
+function look(kube) {
+    return openStreams(kube, '', '');
+}
+function roleFor(attempt, streamAbsent) {
+    if (attempt.access === 'pull')
+        return 'system:image-puller';
+    return streamAbsent ? 'system:image-builder' : 'system:image-pusher';
+}
+/** 403 on a tag: the stream may not be created, or a quota or limit range says no. */
+async function stopped(error, attempt, where, { kube, registry, registryUser }) {
+    const stream = await look(kube).read(attempt.repository);
+    const layers = stream.state === 'forbidden' ? await look(registry).layers(attempt.repository) : stream;
+    if (layers.state === 'absent' &&
+        (await isAllowed(registry, { verb: 'create', resource: 'imagestreams', ...where })) === false)
+        return streamMissing(error.message, where, kube, registryUser);
+    const limits = [...(await quotas(kube, where)), ...(await limitRanges(kube, where))];
+    const shown = `oc describe quota,limits -n ${where.namespace}`;
+    if (limits.length > 0) {
+        const hint = `Remove tags and streams that are not needed, or have the limit raised: ${shown}`;
+        return because(error, 'QUOTA', kube, `The project limits images: ${limits.join('; ')}.`, hint);
+    }
+    const hint = `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${(0,kubernetes/* word */.Vm)(registryUser)} -n ` +
+        `${where.namespace}), a quota or limit range (${shown}), the project is being deleted.`;
+    return because(error, 'DENIED', kube, 'The cluster does not say why.', hint);
+}
+const amounts = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* string */.YjP()).nullish();
+const quotasSchema = schemas/* looseObject */._H3({
+    items: schemas/* array */.YOg(schemas/* looseObject */._H3({
+        metadata: schemas/* looseObject */._H3({ name: schemas/* string */.YjP() }),
+        status: schemas/* looseObject */._H3({ hard: amounts, used: amounts }).nullish(),
+    })),
+});
+/** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
+async function quotas(kube, { namespace }) {
+    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${namespace}/resourcequotas`);
+    if (reply.status !== 200)
+        return [];
+    return (0,kubernetes/* decode */.D4)(reply, quotasSchema, 'Listing quotas', kube).items.flatMap(({ metadata, status }) => Object.entries(status?.hard ?? {})
+        .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
+        .map(([key, hard]) => (0,kubernetes/* saidBy */.TT)(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)));
+}
+const limitsSchema = schemas/* looseObject */._H3({
+    items: schemas/* array */.YOg(schemas/* looseObject */._H3({
+        metadata: schemas/* looseObject */._H3({ name: schemas/* string */.YjP() }),
+        spec: schemas/* looseObject */._H3({ limits: schemas/* array */.YOg(schemas/* looseObject */._H3({ type: schemas/* string */.YjP(), max: amounts })).nullish() }).nullish(),
+    })),
+});
+/** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
+async function limitRanges(kube, { namespace }) {
+    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${namespace}/limitranges`, { limit: kubernetes/* OBJECT_LIMIT */.Uq });
+    if (reply.status !== 200)
+        return [];
+    return (0,kubernetes/* decode */.D4)(reply, limitsSchema, 'Listing limit ranges', kube).items.flatMap(({ metadata, spec }) => (spec?.limits ?? [])
+        .filter(({ type }) => isImageResource(type))
+        .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => ({ type, key, value })))
+        .map(({ type, key, value }) => (0,kubernetes/* saidBy */.TT)(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context)));
+}
+function isImageResource(key) {
+    return /^openshift\.io\/image/i.test(key);
+}
+const accessSchema = schemas/* looseObject */._H3({ status: schemas/* looseObject */._H3({ allowed: schemas/* boolean */.zMY() }) });
+/** SelfSubjectAccessReview (authorization.k8s.io/v1): asks and changes nothing. Undefined when the API won't tell. */
+async function isAllowed(kube, question) {
+    const [resource = '', subresource] = question.resource.split('/');
+    const { verb, namespace, name } = question;
+    const attributes = { namespace, name, verb, group: 'image.openshift.io', resource, subresource };
+    const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', {
+        body: {
+            apiVersion: 'authorization.k8s.io/v1',
+            kind: 'SelfSubjectAccessReview',
+            spec: { resourceAttributes: attributes },
+        },
+    });
+    if (reply.status !== 200 && reply.status !== 201)
+        return undefined;
+    return (0,kubernetes/* decode */.D4)(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed;
+}
+/** Rights of the destination. A right to the whole project is asked for once, whatever the number of its streams. */
+function openRights(accounts) {
+    const { kube, registry, registryUser } = accounts;
+    const asked = new Map();
+    const ask = (by, question) => {
+        const key = JSON.stringify([by === kube, question]);
+        const known = asked.get(key) ?? isAllowed(by, question).catch(() => undefined);
+        asked.set(key, known);
+        return known;
+    };
+    const may = async (by, question) => {
+        const { name, ...everywhere } = question;
+        return (await ask(by, everywhere)) === true || ask(by, question);
+    };
+    return async (repository, { create, remove }) => {
+        const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
+        const wanted = [
+            { by: registry, verb: 'get', resource: 'imagestreams/layers' },
+            { by: registry, verb: 'update', resource: 'imagestreams/layers' },
+            ...(create ? [{ by: kube, verb: 'create', resource: 'imagestreams' }] : []),
+            ...(remove ? [{ by: kube, verb: 'delete', resource: 'imagestreamtags' }] : []),
+        ];
+        const answers = await Promise.all(wanted.map(({ by, verb, resource }) => may(by, { verb, resource, namespace, name })));
+        const missing = wanted
+            .filter((_, index) => answers[index] === false)
+            .map(({ verb, resource }) => `${verb} ${resource}`);
+        if (missing.length > 0)
+            return { state: 'missing', missing, grant: grantOf(missing, registryUser, namespace) };
+        return { state: answers.includes(undefined) ? 'unknown' : 'sufficient', missing, grant: null };
+    };
+}
+/** The smallest standard role that has them: openshift-apiserver pkg/bootstrappolicy/policy.go. */
+function grantOf(missing, user, namespace) {
+    const has = (right) => missing.includes(right);
+    const role = has('delete imagestreamtags')
+        ? 'registry-editor'
+        : has('create imagestreams')
+            ? 'system:image-builder'
+            : 'system:image-pusher';
+    return `oc policy add-role-to-user ${role} ${(0,kubernetes/* word */.Vm)(user)} -n ${namespace}`;
+}
+
+;// CONCATENATED MODULE: ./lib/openshift/issued-tokens.js
+
+
+
+
+
+/** A token is replaced this long before its end (milliseconds), or in its last tenth when it is short-lived. */
+const MARGIN = 60_000;
+/** A login with tokens that this run obtains from the cluster and replaces. */
+async function tokenLogin(kube, describe, obtain) {
+    const { context } = kube;
+    let current = await obtain();
+    let renewAt = renewalOf(current, context);
+    let verdict;
+    const issue = async () => {
+        const due = renewAt !== undefined && renewAt <= context.now();
+        // The integrated registry says 401 for a missing right too; without this question each such answer would cost a login.
+        if (!due && (await isAlive(kube, current.token)))
+            return undefined;
+        // A password that is refused now (changed, say) is not tried again by every request that waits: that locks accounts.
+        if (verdict !== undefined)
+            throw verdict;
+        try {
+            current = await obtain();
+        }
+        catch (thrown) {
+            const error = (0,errors/* asPromoteError */.XO)(thrown);
+            if (!error.transient)
+                verdict = error;
+            if (current.expires === undefined || context.now() >= current.expires || !due)
+                throw error;
+            context.log.debug(`${describe}: not renewed before its end (${error.code})`);
+            renewAt = current.expires;
+            return issued();
+        }
+        renewAt = renewalOf(current, context);
+        return issued();
+    };
+    const issued = () => ({ credential: { kind: 'bearer', token: current.token }, renewAt });
+    return (0,credential/* renewableLogin */.Fr)({ describe, renewedBy: 'cluster' }, issued(), issue, context);
+}
+function renewalOf({ expires }, context) {
+    return expires === undefined ? undefined : expires - Math.min(MARGIN, (expires - context.now()) / 10);
+}
+/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
+const PATIENCE = 3000;
+/**
+ * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be
+ * deleted is logged with the time of its end.
+ * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
+ */
+async function revoke(tokens, kube, patience = PATIENCE) {
+    let timer;
+    const late = new Promise((resolve) => {
+        timer = setTimeout(() => resolve('late'), patience);
+    });
+    const all = Promise.all(tokens.map((issued) => remove(issued, kube)));
+    if ((await Promise.race([all, late])) === 'late') {
+        const ends = tokens.map(endOf).join('; ');
+        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`);
+    }
+    clearTimeout(timer);
+}
+async function remove(issued, kube) {
+    const name = (0,openshift_token/* tokenObjectName */.uJ)(issued.token.reveal());
+    if (name === undefined)
+        return;
+    try {
+        const asToken = kube.as((0,credential/* fixedLogin */.ub)('the token to delete', { kind: 'bearer', token: issued.token }));
+        const reply = await asToken.request('DELETE', (0,kubernetes/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, {
+            body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' },
+            afterCancel: true,
+        });
+        // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
+        const isGone = [401, 404].includes(reply.status) && (0,kubernetes/* statusOf */.c2)(reply) !== undefined;
+        if (isGone || (reply.status < 300 && !reply.html))
+            return;
+        warn(issued, (0,kubernetes/* said */.ag)(reply, kube.context), kube);
+    }
+    catch (thrown) {
+        warn(issued, (0,errors/* asPromoteError */.XO)(thrown).message, kube);
+    }
+}
+function warn(issued, reason, kube) {
+    kube.context.log.warn(`${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`);
+}
+function endOf({ expires }) {
+    return expires === undefined
+        ? 'it lives until it is deleted, because the server named no time at which it ends'
+        : `it expires at ${new Date(expires).toISOString()}`;
+}
+
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
+;// CONCATENATED MODULE: ./lib/openshift/authorization.js
+
+
+
+/**
+ * The answer of `/oauth/authorize` to a request with user and password → the authorization code.
+ * Source: oauth-server pkg/oauth/handlers/default_auth_handler.go, AuthenticationNeeded, and osin response.go.
+ */
+function judgeAuthorization(reply, asked) {
+    if (reply.status >= 300 && reply.status < 400)
+        return codeFrom(reply, asked);
+    if (reply.status === 401)
+        throw unauthorized(reply, asked);
+    if (reply.status === 400)
+        throw badRequest(reply, asked);
+    if (reply.status === 200)
+        throw unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}, a page for people`, asked, { status: 200 });
+    throw oauthFailure(reply, asked, `Logging in as ${asked.username}`);
+}
+/** What 429, 5xx and anything unforeseen mean, for both OAuth endpoints. */
+function oauthFailure(reply, asked, tried) {
+    const transient = [429, 502, 503, 504].includes(reply.status);
+    const detail = { side: asked.kube.side, status: reply.status, retryAfter: reply.retryAfter, transient };
+    const message = `${tried}: ${asked.endpoint.host} answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}.`;
+    const failed = (code, hint) => new errors/* PromoteError */.jG(code, message, { ...detail, hint });
+    if (reply.status === 429)
+        return failed('RATE_LIMITED', 'The OAuth server is overloaded: run again later.');
+    if (reply.status > 500)
+        return failed('UNAVAILABLE', 'The OAuth server is down or its route has no pod: run again later.');
+    if (reply.status < 500)
+        return failed('PROTOCOL', tokenHint(asked.kube.side));
+    // Any 500 of the OAuth server is an identity provider or the mapping of its user (DefaultsErrorHandler prints `Error: …`).
+    return failed('IDENTITY_PROVIDER', "The cluster's identity provider failed or would not map the user; its administrator sees why in the logs of " +
+        'oauth-openshift. With several providers a wrong password may hide behind this: check it, or use a token.');
+}
+function codeFrom(reply, asked) {
+    const target = locationOf(reply, asked);
+    if (target.origin + target.pathname !== asked.redirectUri)
+        throw elsewhere(target, asked);
+    const code = target.searchParams.get('code');
+    if (code !== null && code !== '')
+        return code;
+    const answers = new URLSearchParams(`${target.search.slice(1)}&${target.hash.slice(1)}`);
+    throw redirectError(answers.get('error'), answers.get('error_description') ?? '', reply, asked);
+}
+function locationOf(reply, asked) {
+    const location = reply.headers.location;
+    const target = typeof location === 'string' ? (0,kubernetes/* parseUrl */.Dl)(location, asked.endpoint) : undefined;
+    if (target !== undefined)
+        return target;
+    throw new errors/* PromoteError */.jG('PROTOCOL', `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`, { side: asked.kube.side, status: reply.status });
+}
+/** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
+function elsewhere(target, asked) {
+    const where = (0,kubernetes/* saidBy */.TT)(target.host + target.pathname, asked.kube.context);
+    const what = target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`;
+    return unsupported(`it redirected to ${what}; the password was not sent there`, asked, { status: 302 });
+}
+function redirectError(error, description, reply, asked) {
+    const words = (0,kubernetes/* saidBy */.TT)(`${error ?? 'neither code nor error'} ${description}`, asked.kube.context);
+    const message = `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`;
+    const detail = { side: asked.kube.side, status: reply.status };
+    if (error === 'access_denied')
+        return new errors/* PromoteError */.jG('LOGIN_REJECTED', message, { ...detail, hint: rejectedHint(asked.kube.side) });
+    if (error === 'server_error' || error === 'temporarily_unavailable')
+        return new errors/* PromoteError */.jG('IDENTITY_PROVIDER', message, {
+            ...detail,
+            transient: true,
+            hint: tokenHint(asked.kube.side),
+        });
+    return new errors/* PromoteError */.jG('PROTOCOL', message, { ...detail, hint: tokenHint(asked.kube.side) });
+}
+function unauthorized(reply, asked) {
+    const schemes = lines(reply.headers['www-authenticate']);
+    const words = `${reply.body} ${lines(reply.headers.warning).join(' ')}`;
+    if (schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line)))
+        return rejected(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked);
+    if (schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
+        return unsupported('it asks for Kerberos (Negotiate)', asked, { status: 401 });
+    // The server did not take the password and would have challenged, had a proxy not removed our X-CSRF-Token.
+    if (/X-CSRF-Token/i.test(words))
+        return rejected(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked);
+    const page = tokenPage(reply, words);
+    const visit = page === undefined ? '' : ` Tokens are shown to people at ${(0,kubernetes/* saidBy */.TT)(page, asked.kube.context)}`;
+    return unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked, { status: 401, visit });
+}
+function tokenPage(reply, words) {
+    const linked = lines(reply.headers.link).find((line) => /rel="?related"?/i.test(line));
+    return /<([^<>]+)>/.exec(linked ?? '')?.[1] ?? /by visiting (https:\/\/[^\s"]+)/.exec(words)?.[1];
+}
+const oauthErrorSchema = schemas/* looseObject */._H3({ error: schemas/* string */.YjP(), error_description: schemas/* string */.YjP().nullish() });
+/** The `error` of an OAuth error body (RFC 6749 section 5.2). */
+function oauthErrorOf(reply) {
+    return (0,kubernetes/* parsed */.Yz)(reply, oauthErrorSchema)?.error;
+}
+function badRequest(reply, asked) {
+    if (oauthErrorOf(reply) === 'unauthorized_client')
+        return unsupported(`it does not know the client of oc: ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked, { status: 400 });
+    return oauthFailure(reply, asked, `Logging in as ${asked.username}`);
+}
+function rejected(what, asked) {
+    return new errors/* PromoteError */.jG('LOGIN_REJECTED', `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}; user name or password is wrong.`, { side: asked.kube.side, status: 401, hint: rejectedHint(asked.kube.side) });
+}
+function unsupported(what, asked, more) {
+    return new errors/* PromoteError */.jG('LOGIN_UNSUPPORTED', `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}. This cluster takes no password from a program.`, { side: asked.kube.side, status: more.status, hint: `${tokenHint(asked.kube.side)}${more.visit ?? ''}` });
+}
+/** With single sign-on and kubeadmin left in place the server asks for a password and refuses every SSO user's. */
+function rejectedHint(side) {
+    return (`Check ${side}-username and ${side}-password. If people log in to this cluster by single sign-on, ` +
+        `no such password exists for it: use ${side}-token.`);
+}
+function tokenHint(side) {
+    return `Use a token: ${side}-token, best of a service account (\`oc create token <name> -n <namespace>\`).`;
+}
+function lines(value) {
+    return value === undefined ? [] : typeof value === 'string' ? [value] : value;
+}
+
+;// CONCATENATED MODULE: ./lib/openshift/oauth.js
+
+
+
+
+
+/** The client that `oc login` uses; its secret is empty and its answer a code, not a page (CAO oauthclientscontroller.go). */
+const CLIENT = 'openshift-challenging-client';
+const CLIENT_AUTH = `Basic ${Buffer.from(`${CLIENT}:`).toString('base64')}`;
+/** Without it the OAuth server sends no challenge (oauth-server pkg/authenticator/challenger/passwordchallenger). */
+const MARKER = { 'x-csrf-token': '1' };
+/** Each try is a login attempt: only answers that judged nothing lead to another one. */
+const TRIES = 4;
+/** What was tried, for messages. */
+const DISCOVERY = 'Asking for the OAuth server';
+/** Milliseconds; a server that asks for more is better left alone. */
+const LONGEST_WAIT = 60_000;
+const metadataSchema = schemas/* looseObject */._H3({
+    issuer: schemas/* string */.YjP(),
+    authorization_endpoint: schemas/* string */.YjP(),
+    token_endpoint: schemas/* string */.YjP(),
+    code_challenge_methods_supported: schemas/* array */.YOg(schemas/* string */.YjP()).nullish(),
+});
+/**
+ * Reads `/.well-known/oauth-authorization-server`, without credentials (a bad one would turn the public page into a 401)
+ * and without following redirects: the answer decides where the password goes.
+ * Fails with LOGIN_UNSUPPORTED, NOT_A_CLUSTER, PROTOCOL, or as the network does.
+ */
+async function discover(kube) {
+    const { url: api, side, context } = kube;
+    const url = new URL('/.well-known/oauth-authorization-server', api);
+    const headers = { accept: 'application/json', ...MARKER };
+    const reply = await (0,kubernetes/* read */.LF)(kube.network.send, { method: 'GET', url, headers, follow: false }, kubernetes/* OBJECT_LIMIT */.Uq, side);
+    const detail = { side, status: reply.status };
+    if (reply.html || (reply.status >= 300 && reply.status < 400)) {
+        const message = `${DISCOVERY}: ${api.host} answered ${(0,kubernetes/* said */.ag)(reply, context)}, as a web console or a proxy does.`;
+        throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { ...detail, hint: (0,kubernetes/* apiUrlHint */.te)(api, side) });
+    }
+    if ([401, 403, 404].includes(reply.status)) {
+        const message = `${DISCOVERY}: ${api.host} answered ${(0,kubernetes/* said */.ag)(reply, context)}. It has no OAuth server of its own (external OIDC).`;
+        throw new errors/* PromoteError */.jG('LOGIN_UNSUPPORTED', message, { ...detail, hint: tokenHint(side) });
+    }
+    if (reply.status !== 200)
+        throw (0,kubernetes/* failure */.V2)(reply, DISCOVERY, kube);
+    const metadata = (0,kubernetes/* parsed */.Yz)(reply, metadataSchema);
+    if (metadata !== undefined)
+        return serverFrom(metadata, kube);
+    const message = `${DISCOVERY}: ${api.host} answered, but not as OpenShift does.`;
+    throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { ...detail, hint: (0,kubernetes/* apiUrlHint */.te)(api, side) });
+}
+function serverFrom(metadata, kube) {
+    const issuer = endpoint(metadata.issuer, 'issuer', kube);
+    return {
+        issuer,
+        authorize: endpoint(metadata.authorization_endpoint, 'authorization_endpoint', kube),
+        token: endpoint(metadata.token_endpoint, 'token_endpoint', kube),
+        redirectUri: `${issuer.origin}${issuer.pathname.replace(/(?<!\/)\/+$/, '')}/oauth/token/implicit`,
+        pkce: metadata.code_challenge_methods_supported?.includes('S256') ?? false,
+    };
+}
+function endpoint(value, name, { url: api, side }) {
+    const url = (0,kubernetes/* parseUrl */.Dl)(value);
+    if (url !== undefined && url.protocol === 'https:' && url.username === '' && url.password === '')
+        return url;
+    const message = `${DISCOVERY}: the ${name} that ${api.host} names is not an https URL; a password is sent over https only.`;
+    const hint = 'Have the administrator look at the OAuth configuration of this cluster.';
+    throw new errors/* PromoteError */.jG('PROTOCOL', message, { side, hint });
+}
+/**
+ * User and password → token, in two requests. Busy servers and broken connections are tried again from the start (a
+ * code is used up by one request, whether its answer arrived or not); verdicts never are, so that no account gets locked.
+ */
+async function requestToken(kube, server, user) {
+    const { side, context } = kube;
+    const asked = { kube, username: user.username, endpoint: server.authorize, redirectUri: server.redirectUri };
+    for (let attempt = 1;; attempt++) {
+        try {
+            const verifier = context.secrets.keep((0,external_node_crypto_.randomBytes)(96).toString('base64url'));
+            const code = await authorize(server, user, verifier, asked);
+            return await redeem(server, code, verifier, { ...asked, endpoint: server.token });
+        }
+        catch (thrown) {
+            const error = (0,errors/* asPromoteError */.XO)(thrown, side);
+            const wait = error.retryAfter ?? 500 * 2 ** attempt * (0.5 + context.random() / 2);
+            if (!error.transient || attempt === TRIES || wait > LONGEST_WAIT)
+                throw error;
+            context.log.debug(`${side}: login attempt ${attempt} brought no answer (${error.code}); again in ${wait} ms`);
+            await context.sleep(wait);
+        }
+    }
+}
+/** One request to an OAuth endpoint. Its answer decides where code and token come from, so redirects are not followed. */
+function ask({ network, side }, request) {
+    return (0,kubernetes/* read */.LF)(network.send, { ...request, follow: false, retry: false }, kubernetes/* OBJECT_LIMIT */.Uq, side);
+}
+/** The one request that carries the password. */
+async function authorize(server, user, verifier, asked) {
+    const { secrets } = asked.kube.context;
+    const url = new URL(server.authorize);
+    url.searchParams.set('client_id', CLIENT);
+    url.searchParams.set('response_type', 'code');
+    url.searchParams.set('redirect_uri', server.redirectUri);
+    if (server.pkce) {
+        url.searchParams.set('code_challenge', (0,external_node_crypto_.createHash)('sha256').update(verifier.reveal()).digest('base64url'));
+        url.searchParams.set('code_challenge_method', 'S256');
+    }
+    const basic = secrets.keepPair(user.username, user.password);
+    const headers = { ...MARKER, authorization: `Basic ${basic.reveal()}` };
+    return secrets.keep(judgeAuthorization(await ask(asked.kube, { method: 'GET', url, headers }), asked));
+}
+/** Seconds, 100 years: more is no lifetime, and in the end no date either. */
+const LONGEST_LIFE = 100 * 365 * 86_400;
+const lifetimeSchema = schemas/* union */.KCZ([schemas/* number */.aig(), schemas/* string */.YjP().transform(Number)]).pipe(schemas/* number */.aig().gt(0).lte(LONGEST_LIFE));
+const tokenSchema = schemas/* looseObject */._H3({
+    // Whatever cannot stand in a header is no token.
+    access_token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
+    token_type: schemas/* string */.YjP().regex(/^bearer$/i),
+    // An absurd lifetime is no reason to throw the token away: nothing would delete it then.
+    expires_in: lifetimeSchema.optional().catch(undefined),
+});
+async function redeem(server, code, verifier, asked) {
+    const form = new URLSearchParams({
+        grant_type: 'authorization_code',
+        code: code.reveal(),
+        redirect_uri: server.redirectUri,
+    });
+    if (server.pkce)
+        form.set('code_verifier', verifier.reveal());
+    const headers = {
+        accept: 'application/json',
+        authorization: CLIENT_AUTH,
+        'content-type': 'application/x-www-form-urlencoded',
+    };
+    const request = { method: 'POST', url: server.token, headers, body: form.toString() };
+    return judgeToken(await ask(asked.kube, request), asked);
+}
+/** The answer of `/oauth/token`. */
+function judgeToken(reply, asked) {
+    const tried = `Exchanging the code for a token as ${asked.username}`;
+    if (reply.status !== 200) {
+        const error = oauthFailure(reply, asked, tried);
+        // A code that has expired or was used by a request whose answer was lost: a new one may do.
+        const stale = ['invalid_grant', 'unauthorized_client'].includes(oauthErrorOf(reply) ?? '');
+        throw stale ? error.with({ code: 'PROTOCOL', transient: true }) : error;
+    }
+    const { side, context } = asked.kube;
+    const token = (0,kubernetes/* parsed */.Yz)(reply, tokenSchema);
+    if (token === undefined) {
+        const message = `${tried}: ${asked.endpoint.host} answered 200 without a bearer token.`;
+        throw new errors/* PromoteError */.jG('PROTOCOL', message, { side, status: 200 });
+    }
+    const lifetime = token.expires_in;
+    return {
+        token: context.secrets.keep(token.access_token),
+        expires: lifetime === undefined ? undefined : context.now() + lifetime * 1000,
+    };
+}
+
+// EXTERNAL MODULE: ./lib/http/quirks.js
+var quirks = __nccwpck_require__(4525);
+;// CONCATENATED MODULE: ./lib/openshift/registry-address.js
+
+
+
+
+/**
+ * Names that the registry's service has inside the cluster: that of OpenShift 4 (CIRO pkg/defaults), and that of OpenShift 3,
+ * which clusters that were upgraded still name. Both namespaces belong to administrators. The service's IP, which OpenShift 3
+ * named too, is not accepted: nothing proves whose address it is.
+ */
+const SERVICE = /^(?:image-registry\.openshift-image-registry|docker-registry\.default)\.svc(?:\.cluster\.local)?(?::5000)?$/;
+/** CIRO pkg/defaults RouteName + namespace, as the router names hosts. */
+const ROUTE_PREFIX = 'default-route-openshift-image-registry.';
+const OAUTH_PREFIX = 'oauth-openshift.';
+/** Milliseconds: a guess is worth a short wait only. */
+const PROBE_PATIENCE = 10_000;
+function openRegistries(parts) {
+    const own = new Set();
+    let address;
+    const learn = (host) => {
+        if (host !== undefined)
+            own.add(host);
+    };
+    return {
+        addressFor: async (repository) => {
+            address ??= { host: await locate(parts, repository, learn), plainHttp: false };
+            return address;
+        },
+        owns: async (given, repository) => {
+            const host = given.toLowerCase().replace(/:443$/, '');
+            // Seen from another cluster the service's name is that cluster's registry, which must not get this one's token.
+            if (SERVICE.test(host))
+                return parts.inCluster;
+            if (own.has(host))
+                return true;
+            const stream = await anyStream(parts, repository);
+            learn(stream?.publicHost);
+            if (stream !== undefined || !host.startsWith(ROUTE_PREFIX))
+                return own.has(host);
+            // Nothing tells the addresses, so that the name has to do, as it does for the guess.
+            return host === defaultRoute(await parts.issuer());
+        },
+    };
+}
+/** The first address that the cluster itself names, then the usual one if a registry answers there. */
+async function locate(parts, repository, learn) {
+    const { kube, inCluster } = parts;
+    const stream = await anyStream(parts, repository);
+    learn(stream?.publicHost);
+    if (stream?.publicHost !== undefined)
+        return stream.publicHost;
+    // Without an integrated registry the API repeats what the stream's owner wrote (openshift-apiserver strategy.go).
+    const service = SERVICE.test(stream?.internalHost ?? '') ? stream?.internalHost : undefined;
+    if (service !== undefined && inCluster)
+        return service;
+    // The cluster has said that there is no route: a registry at its usual name is that of a tenant who has claimed the name.
+    if (stream !== undefined)
+        throw notExposed(kube, service !== undefined);
+    if (inCluster)
+        return 'image-registry.openshift-image-registry.svc:5000';
+    const guess = await guessRoute(parts);
+    if (guess.state === 'registry') {
+        learn(guess.host);
+        return guess.host;
+    }
+    if (guess.state === 'router')
+        throw notExposed(kube, true, guess.why);
+    if (guess.state === 'failed' && guess.error.code === 'TLS')
+        throw guess.error;
+    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', `Looking for the registry of ${kube.url.host}: no image stream that may be read names it, and ${guess.why}.`, { side: kube.side, hint: `Set ${kube.side}-registry, or have the registry exposed: ${quirks/* EXPOSE_REGISTRY */.t_}` });
+}
+/** Image streams are decorated with the registry's addresses on every read, whichever one it is. */
+async function anyStream({ kube, streams }, repository) {
+    const own = await streams.read(repository);
+    if (own.state === 'found')
+        return own.value;
+    const { namespace } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
+    return (await firstOf(kube, namespace)) ?? (namespace === 'openshift' ? undefined : await firstOf(kube, 'openshift'));
+}
+async function firstOf(kube, namespace) {
+    const reply = await kube.request('GET', `${(0,image_stream/* streamsPath */.tO)(namespace)}?limit=1`, { limit: kubernetes/* STREAM_LIMIT */.Z2 });
+    if (reply.status !== 200)
+        return undefined;
+    return (0,kubernetes/* decode */.D4)(reply, image_stream/* streamListSchema */.aX, `Listing the image streams of ${namespace}`, kube).items[0];
+}
+/** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
+async function guessRoute(parts) {
+    const issuer = await parts.issuer();
+    if (issuer === undefined)
+        return { state: 'none', why: 'there is no OAuth server whose host name would tell the domain' };
+    const route = defaultRoute(issuer);
+    if (route === undefined)
+        return { state: 'none', why: `${issuer.hostname} does not tell the domain of the routes` };
+    return probe(parts, route);
+}
+function defaultRoute(issuer) {
+    const oauth = issuer?.hostname ?? '';
+    return oauth.startsWith(OAUTH_PREFIX) ? ROUTE_PREFIX + oauth.slice(OAUTH_PREFIX.length) : undefined;
+}
+/** Asks without a credential; OpenShift's registry names its own token endpoint (`Bearer realm="https://…/openshift/token"`). */
+async function probe({ kube }, host) {
+    try {
+        const url = new URL(`https://${host}/v2/`);
+        const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE };
+        const reply = await (0,kubernetes/* read */.LF)(kube.network.send, request, kubernetes/* OBJECT_LIMIT */.Uq, kube.side);
+        const challenge = [reply.headers['www-authenticate'] ?? ''].flat().join(', ');
+        if (reply.status === 401 && names(challenge, host))
+            return { state: 'registry', host };
+        // openshift/router images/router/haproxy/conf/error-page-503.http: no such route.
+        if (reply.status === 503 && reply.html)
+            return { state: 'router', why: `the router has no route for ${host}` };
+        return { state: 'none', why: `${host} answered ${reply.status}, not as a registry does` };
+    }
+    catch (thrown) {
+        const error = (0,errors/* asPromoteError */.XO)(thrown, kube.side);
+        if (error.code === 'CANCELLED')
+            throw error;
+        return { state: 'failed', why: `${host} did not answer (${error.message})`, error };
+    }
+}
+function names(challenge, host) {
+    return [host, `${host}:443`].some((one) => challenge.includes(`"https://${one}/openshift/token"`));
+}
+function notExposed(kube, exists, why) {
+    const what = !exists
+        ? 'this cluster has no integrated registry'
+        : `the registry is not reachable from outside the cluster${why === undefined ? '' : ` (${why})`}`;
+    return new errors/* PromoteError */.jG('NOT_EXPOSED', `Looking for the registry of ${kube.url.host}: ${what}.`, {
+        side: kube.side,
+        hint: `Let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`,
+    });
+}
+
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
+var iso = __nccwpck_require__(4377);
+;// CONCATENATED MODULE: ./lib/openshift/service-account.js
+
+
+
+/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
+const LIFETIME = 3600;
+/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
+const LEAST = 60_000;
+const answerSchema = schemas/* looseObject */._H3({
+    status: schemas/* looseObject */._H3({
+        token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
+        expirationTimestamp: iso/* datetime */.w$({ offset: true }),
+    }),
+});
+/** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
+async function requestAccountToken(kube, account, user) {
+    const reply = await kube.request('POST', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`, {
+        body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
+    });
+    const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`;
+    if (reply.status !== 200 && reply.status !== 201)
+        throw service_account_refused(reply, tried, kube, account, user);
+    const { status } = (0,kubernetes/* decode */.D4)(reply, answerSchema, tried, kube);
+    const now = kube.context.now();
+    return {
+        token: kube.context.secrets.keep(status.token),
+        expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
+    };
+}
+function service_account_refused(reply, tried, kube, { namespace, name }, user) {
+    const status = (0,kubernetes/* statusOf */.c2)(reply);
+    if (status === undefined || (reply.status !== 403 && reply.status !== 404))
+        return (0,kubernetes/* failure */.V2)(reply, tried, kube);
+    const message = `${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`;
+    const detail = { side: kube.side, status: reply.status };
+    if (reply.status === 403) {
+        const hint = `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
+            `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
+            `${(0,kubernetes/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`;
+        return new errors/* PromoteError */.jG('DENIED', message, { ...detail, hint });
+    }
+    if (status.details?.kind === 'namespaces')
+        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, {
+            ...detail,
+            hint: `Check the project in ${kube.side}-service-account.`,
+        });
+    const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
+    return new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { ...detail, hint });
+}
+
+;// CONCATENATED MODULE: ./lib/openshift/cluster.js
+
+
+
+
+
+
+
+
+
+
+
+/**
+ * Logs in, as `oc login` does, and asks the API who we are. Fails with LOGIN_REJECTED, LOGIN_UNSUPPORTED,
+ * IDENTITY_PROVIDER, NOT_A_CLUSTER, TOKEN_REJECTED, … of that side; a token that was obtained is deleted then.
+ */
+async function openCluster(side, access, context) {
+    check(side, access);
+    const entry = await enter((0,kubernetes/* kubernetes */.pm)(access.api, side, access.network, context), access.way);
+    try {
+        const user = await whoAmI(entry.kube);
+        return new Cluster(entry, user, await accountsOf(entry.kube, user, access.serviceAccount), access.inCluster);
+    }
+    catch (thrown) {
+        await entry.logout();
+        throw thrown;
+    }
+}
+function check(side, { api, way, serviceAccount }) {
+    if (api.protocol !== 'https:')
+        throw new errors/* PromoteError */.jG('USAGE', `The API server ${api.host} must be an https URL: credentials are sent there.`, {
+            side,
+        });
+    if (way.kind === 'password' && way.username.includes(':'))
+        throw new errors/* PromoteError */.jG('USAGE', 'A user name with ":" cannot log in by password: HTTP Basic would cut it there.', {
+            side,
+            hint: `For a service account use ${side}-token.`,
+        });
+    if (way.kind === 'certificate' && serviceAccount === undefined) {
+        const message = 'A client certificate opens the API, but not the registry, which knows tokens only.';
+        const hint = `Set ${side}-service-account to namespace/name: a short-lived token of that account then opens the registry.`;
+        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side, hint });
+    }
+}
+async function enter(plain, way) {
+    if (way.kind === 'password')
+        return enterByPassword(plain, way);
+    let issuer;
+    return {
+        kube: way.kind === 'token' ? plain.as(way.login) : plain,
+        issuer: () => {
+            issuer ??= discover(plain).then((server) => server.issuer, () => undefined);
+            return issuer;
+        },
+        logout: async () => undefined,
+    };
+}
+async function enterByPassword(plain, user) {
+    const server = await discover(plain);
+    const obtained = [];
+    const login = await tokenLogin(plain, `password login of ${user.username}`, async () => {
+        const issued = await requestToken(plain, server, user);
+        obtained.push(issued);
+        return issued;
+    });
+    return { kube: plain.as(login), issuer: async () => server.issuer, logout: () => revoke(obtained.splice(0), plain) };
+}
+async function accountsOf(kube, user, account) {
+    if (account === undefined)
+        return { kube, registry: kube, registryUser: user };
+    const describe = `token of the service account ${account.namespace}/${account.name}`;
+    const login = await tokenLogin(kube, describe, () => requestAccountToken(kube, account, user));
+    const registryUser = `system:serviceaccount:${account.namespace}:${account.name}`;
+    return { kube, registry: kube.as(login), registryUser };
+}
+/** One OpenShift cluster after login. A repository is `project/name`; everything about one is asked once and shared. */
+class Cluster {
+    side;
+    /** Who the cluster says we are, for the log. */
+    user;
+    /** Opens the cluster's own registry. */
+    login;
+    /** Deletes the tokens that this run obtained by password; otherwise does nothing. Never throws. */
+    logout;
+    /** What a dry run can tell of the rights; asks and changes nothing. */
+    rights;
+    #accounts;
+    #streams;
+    #registries;
+    constructor({ kube, issuer, logout }, user, accounts, inCluster) {
+        const { login } = accounts.registry;
+        if (login === undefined)
+            throw new errors/* PromoteError */.jG('INTERNAL', 'no login for the registry', { side: kube.side });
+        this.side = kube.side;
+        this.user = user;
+        this.login = login;
+        this.logout = logout;
+        this.rights = openRights(accounts);
+        this.#accounts = accounts;
+        this.#streams = openStreams(kube, user, accounts.registryUser);
+        this.#registries = openRegistries({ kube, streams: this.#streams, inCluster, issuer });
+    }
+    /** One read of the image stream; undefined when it does not exist or may not be read. */
+    async stream(repository) {
+        const found = await this.#streams.read(repository);
+        return found.state === 'found' ? found.value : undefined;
+    }
+    /** From that same read; undefined: ask the registry. */
+    async digestOf(repository, tag) {
+        return (await this.stream(repository))?.tags.get(tag);
+    }
+    /**
+     * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
+     * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
+     */
+    registryFor(repository) {
+        return this.#registries.addressFor(repository);
+    }
+    /**
+     * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
+     * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA.
+     */
+    ensureStream(repository) {
+        return this.#streams.ensure(repository);
+    }
+    /** All blobs and manifests that the stream names, wherever they are; undefined when there is no stream, or no right. */
+    async inventory(repository) {
+        return (await this.#layers(repository))?.named;
+    }
+    /** Those of them that the registry certainly stores. */
+    async stored(repository) {
+        const layers = await this.#layers(repository);
+        return layers && (0,image_stream/* storedBy */.ZR)(layers, (await this.stream(repository)) ?? { pushed: new Set(), importFree: false });
+    }
+    async #layers(repository) {
+        const layers = await this.#streams.layers(repository);
+        return layers.state === 'found' ? layers.value : undefined;
+    }
+    /** What the cluster tells of the answers that its registry gives for this repository. */
+    async evidence(repository) {
+        const [found, layers] = await Promise.all([this.#streams.read(repository), this.#streams.layers(repository)]);
+        const named = layers.state === 'found' ? layers.value.named : undefined;
+        if (found.state === 'found')
+            return { importFree: found.value.importFree, named };
+        // Where nothing is named, nothing was imported.
+        return { importFree: layers.state === 'absent' || named?.size === 0 ? true : undefined, named };
+    }
+    /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
+    async follows(repository, tag) {
+        const origin = (await this.stream(repository))?.origins.get(tag);
+        return origin && (0,image_stream/* followText */.Nf)(tag, origin);
+    }
+    /** Notes the promotion on the image stream, in one request. */
+    annotate(repository, notes) {
+        return (0,annotate/* annotate */.f)(this.#accounts.kube, repository, notes);
+    }
+    /** @returns whether the tag is gone; false when the right is missing. */
+    removeTag(repository, tag) {
+        return removeStreamTag(this.#accounts.kube, repository, tag);
+    }
+    /**
+     * A registry's 401 or 403 → the real reason: TOKEN_REJECTED, DENIED with the command that grants the right,
+     * PROJECT_MISSING, STREAM_MISSING or QUOTA. Any other error comes back as it is; never rejects.
+     */
+    async explain(error, attempt) {
+        try {
+            return await explain(error, attempt, this.#accounts);
+        }
+        catch (thrown) {
+            // An explanation that fails must not hide what it was to explain.
+            const { log } = this.#accounts.kube.context;
+            log.debug(`${this.side}: no explanation for the refusal: ${(0,errors/* asPromoteError */.XO)(thrown).message}`);
+            return error;
+        }
+    }
+    /**
+     * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
+     * addresses that the cluster itself tells. A route made by hand is in none of them; anybody with a project could make one.
+     */
+    ownsRegistry(host, repository) {
+        return this.#registries.owns(host, repository);
+    }
 }
 
 
@@ -32048,6 +33222,7 @@ function followText(tag, origin) {
 /* harmony export */   Uq: () => (/* binding */ OBJECT_LIMIT),
 /* harmony export */   V2: () => (/* binding */ failure),
 /* harmony export */   Vm: () => (/* binding */ word),
+/* harmony export */   Yz: () => (/* binding */ parsed),
 /* harmony export */   Z2: () => (/* binding */ STREAM_LIMIT),
 /* harmony export */   ag: () => (/* binding */ said),
 /* harmony export */   c2: () => (/* binding */ statusOf),
@@ -32057,8 +33232,10 @@ function followText(tag, origin) {
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _http_answer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4809);
+/* harmony import */ var _http_answer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6788);
+/* harmony import */ var _http_error_body_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(9223);
 /* harmony import */ var _token_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4649);
+
 
 
 
@@ -32070,22 +33247,22 @@ const OBJECT_LIMIT = 1024 * 1024;
 const STREAM_LIMIT = 16 * 1024 * 1024;
 /** Enough of a server's words for a reader; the rest is repetition. */
 const QUOTE_LIMIT = 400;
-function kubernetes(url, side, send, context, login) {
+function kubernetes(url, side, network, context, login) {
+    const send = login === undefined ? network.send : network.as(url, login);
     // Rancher keeps the API of each cluster below a path.
     const base = url.pathname.replace(/(?<!\/)\/+$/, '');
     return {
         url,
         side,
+        network,
         context,
         login,
+        as: (other) => kubernetes(url, side, network, context, other),
         request: async (method, path, options = {}) => {
-            const { body, type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options;
-            const headers = {
-                accept: 'application/json',
-                ...(body === undefined ? {} : { 'content-type': type }),
-            };
-            const content = body === undefined ? undefined : JSON.stringify(body);
-            const request = { method, url: new URL(base + path, url), headers, body: content, afterCancel };
+            const { type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options;
+            const body = options.body === undefined ? undefined : JSON.stringify(options.body);
+            const headers = { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': type }) };
+            const request = { method, url: new URL(base + path, url), headers, body, afterCancel };
             const reply = await read(send, once ? { ...request, retry: false } : request, limit, side);
             if (reply.elsewhere !== undefined)
                 throw redirected(url, reply, reply.elsewhere, side);
@@ -32128,25 +33305,24 @@ const statusSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({
     reason: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
     details: zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({ name: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(), kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish() }).nullish(),
 });
-/** meta/v1 Status, when the reply is one: a refusal by Kubernetes itself and not by something in front of it. */
-function statusOf(reply) {
+/** The JSON of a reply, when it has this form. */
+function parsed({ body }, schema) {
     try {
-        return statusSchema.safeParse(JSON.parse(reply.body)).data;
+        return schema.safeParse(JSON.parse(body)).data;
     }
     catch {
         return undefined;
     }
 }
-/** The server's own words for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
-function said(reply, context) {
-    if (reply.html)
-        return `${reply.status} and an HTML page${titled(reply.body, context)}`;
-    const words = saidBy(statusOf(reply)?.message ?? reply.body, context);
-    return words === '' ? `${reply.status}` : `${reply.status} "${words}"`;
+/** meta/v1 Status, when the reply is one: a refusal by Kubernetes itself and not by something in front of it. */
+function statusOf(reply) {
+    return parsed(reply, statusSchema);
 }
-function titled(page, context) {
-    const title = /<title>([^<]{1,200})<\/title>/i.exec(page)?.[1];
-    return title === undefined ? '' : ` ("${saidBy(title, context)}")`;
+/** The server's own words for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
+function said({ status, html, body }, { secrets }) {
+    const { server, said } = (0,_http_error_body_js__WEBPACK_IMPORTED_MODULE_5__/* .readErrorBody */ .N)(body, html ? 'text/html' : '', (text) => secrets.redact(text));
+    const message = server[0]?.message ?? '';
+    return `${status} ${message === '' ? said : `"${message}"`}`.trim();
 }
 /** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
 function saidBy(words, context) {
@@ -32161,29 +33337,22 @@ function parseUrl(text, base) {
     return URL.canParse(text, base?.href) ? new URL(text, base) : undefined;
 }
 function decode(reply, schema, tried, kube) {
-    let parsed;
-    try {
-        parsed = JSON.parse(reply.body);
-    }
-    catch (cause) {
-        throw failure(reply, tried, kube, cause);
-    }
-    const result = schema.safeParse(parsed);
+    const data = parsed(reply, zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J());
+    if (data === undefined)
+        throw failure(reply, tried, kube);
+    const result = schema.safeParse(data);
     if (result.success)
         return result.data;
-    const where = result.error.issues.map((issue) => issue.path.join('.')).join(', ');
-    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${tried}: ${kube.url.host} answered with unexpected JSON (at ${saidBy(where, kube.context)}).`, {
-        side: kube.side,
-        status: reply.status,
-    });
+    const where = saidBy(result.error.issues.map((issue) => issue.path.join('.')).join(', '), kube.context);
+    const message = `${tried}: ${kube.url.host} answered with unexpected JSON (at ${where}).`;
+    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', message, { side: kube.side, status: reply.status });
 }
 /** What an unexpected answer of the API means. */
-function failure(reply, tried, kube, cause) {
+function failure(reply, tried, kube) {
     const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`;
     return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(codeOf(reply), message, {
         side: kube.side,
         status: reply.status,
-        cause,
         retryAfter: reply.retryAfter,
         transient: reply.status === 429 || reply.status >= 500,
         hint: hintOf(codeOf(reply), kube),
@@ -32216,1226 +33385,6 @@ function apiUrlHint(url, side) {
     const domain = /\.apps\.(.+)/s.exec(url.hostname)?.[1];
     const example = `https://api.${domain ?? '<cluster>'}:6443`;
     return `Set ${side}-cluster to the URL of the API server, usually ${example}; \`oc whoami --show-server\` prints it.`;
-}
-
-
-/***/ }),
-
-/***/ 9307:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-
-// EXPORTS
-__nccwpck_require__.d(__webpack_exports__, {
-  openCluster: () => (/* binding */ openCluster)
-});
-
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/openshift/annotate.js
-var annotate = __nccwpck_require__(2310);
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/openshift/image-stream.js
-var image_stream = __nccwpck_require__(1178);
-// EXTERNAL MODULE: ./lib/openshift/kubernetes.js
-var kubernetes = __nccwpck_require__(9218);
-;// CONCATENATED MODULE: ./lib/openshift/rights.js
-
-
-
-const accessSchema = schemas/* looseObject */._H3({ status: schemas/* looseObject */._H3({ allowed: schemas/* boolean */.zMY() }) });
-/** SelfSubjectAccessReview (authorization.k8s.io/v1): asks and changes nothing. Undefined when the API won't tell. */
-async function isAllowed(kube, question) {
-    const [resource = '', subresource] = question.resource.split('/');
-    const { verb, namespace, name } = question;
-    const attributes = { namespace, name, verb, group: 'image.openshift.io', resource, subresource };
-    const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', {
-        body: {
-            apiVersion: 'authorization.k8s.io/v1',
-            kind: 'SelfSubjectAccessReview',
-            spec: { resourceAttributes: attributes },
-        },
-    });
-    if (reply.status !== 200 && reply.status !== 201)
-        return undefined;
-    return (0,kubernetes/* decode */.D4)(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed;
-}
-/** Rights of the destination. A right to the whole project is asked for once, whatever the number of its streams. */
-function openRights({ kube, registry, registryUser, }) {
-    const asked = new Map();
-    const ask = (by, question) => {
-        const key = JSON.stringify([by === kube, question]);
-        const known = asked.get(key) ?? isAllowed(by, question).catch(() => undefined);
-        asked.set(key, known);
-        return known;
-    };
-    const may = async (by, question) => {
-        const { name, ...everywhere } = question;
-        return (await ask(by, everywhere)) === true || ask(by, question);
-    };
-    return async (repository, { create, remove }) => {
-        const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
-        const wanted = [
-            { by: registry, verb: 'get', resource: 'imagestreams/layers' },
-            { by: registry, verb: 'update', resource: 'imagestreams/layers' },
-            ...(create ? [{ by: kube, verb: 'create', resource: 'imagestreams' }] : []),
-            ...(remove ? [{ by: kube, verb: 'delete', resource: 'imagestreamtags' }] : []),
-        ];
-        const answers = await Promise.all(wanted.map(({ by, verb, resource }) => may(by, { verb, resource, namespace, name })));
-        const missing = wanted
-            .filter((_, index) => answers[index] === false)
-            .map(({ verb, resource }) => `${verb} ${resource}`);
-        if (missing.length > 0)
-            return { state: 'missing', missing, grant: grantOf(missing, registryUser, namespace) };
-        return { state: answers.includes(undefined) ? 'unknown' : 'sufficient', missing, grant: null };
-    };
-}
-/** The smallest standard role that has them: openshift-apiserver pkg/bootstrappolicy/policy.go. */
-function grantOf(missing, user, namespace) {
-    const has = (right) => missing.includes(right);
-    const role = has('delete imagestreamtags')
-        ? 'registry-editor'
-        : has('create imagestreams')
-            ? 'system:image-builder'
-            : 'system:image-pusher';
-    return `oc policy add-role-to-user ${role} ${(0,kubernetes/* word */.Vm)(user)} -n ${namespace}`;
-}
-
-;// CONCATENATED MODULE: ./lib/openshift/streams.js
-
-
-
-function openStreams(kube, user, registryUser) {
-    const read = once((repository) => readStream(kube, repository));
-    const layers = once((repository) => readLayers(kube, repository));
-    const ensure = once(async (repository) => {
-        const known = await read(repository);
-        if (known.state === 'found')
-            return 'exists';
-        if (known.state === 'forbidden') {
-            const listed = await layers(repository);
-            if (listed.state === 'found' || (listed.state === 'unread' && listed.exists))
-                return 'exists';
-            // Without this right nothing can be pushed; the push will fail and be explained.
-            if (listed.state !== 'absent')
-                return 'unknown';
-        }
-        const created = await createStream(kube, repository, user, registryUser);
-        read.forget(repository);
-        if (created === undefined)
-            return 'exists';
-        read.remember(repository, { state: 'found', value: created });
-        layers.remember(repository, { state: 'found', value: image_stream/* NO_LAYERS */.FY });
-        return 'created';
-    });
-    return { read, layers, ensure };
-}
-function once(ask) {
-    const asked = new Map();
-    const get = (repository) => {
-        const known = asked.get(repository);
-        if (known !== undefined)
-            return known;
-        const answer = ask(repository);
-        asked.set(repository, answer);
-        answer.catch(() => asked.get(repository) === answer && asked.delete(repository));
-        return answer;
-    };
-    return Object.assign(get, {
-        remember: (repository, value) => void asked.set(repository, Promise.resolve(value)),
-        forget: (repository) => void asked.delete(repository),
-    });
-}
-async function readStream(kube, repository) {
-    const reply = await kube.request('GET', (0,image_stream/* streamPath */.CX)((0,image_stream/* splitRepository */.T8)(repository, kube.side)), { limit: kubernetes/* STREAM_LIMIT */.Z2 });
-    const tried = `Reading the image stream ${repository}`;
-    return missing(reply, kube) ?? { state: 'found', value: (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube) };
-}
-async function readLayers(kube, repository) {
-    const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
-    const layers = (0,kubernetes/* path */.Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}/layers`;
-    const tried = `Reading the layers of the image stream ${repository}`;
-    try {
-        const reply = await withinTime(kube.request('GET', layers, { limit: kubernetes/* STREAM_LIMIT */.Z2, once: true }), tried);
-        return missing(reply, kube) ?? { state: 'found', value: (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* layersSchema */.SM, tried, kube) };
-    }
-    catch (thrown) {
-        if (kube.context.signal.aborted)
-            throw thrown;
-        const { message, status } = (0,errors/* asPromoteError */.XO)(thrown);
-        kube.context.log.debug(`${message} The promotion goes on without it.`);
-        return { state: 'unread', exists: status === 200, said: message };
-    }
-}
-/** Milliseconds. The real server takes a second for the layers of 6,000 images. */
-const LAYERS_PATIENCE = 15_000;
-/** What is asked takes part in no longer than this; its answer stays bounded, and is dropped when it comes. */
-async function withinTime(asked, tried) {
-    let timer;
-    const late = new Promise((_, reject) => {
-        const error = new errors/* PromoteError */.jG('STALLED', `${tried}: no complete answer within ${LAYERS_PATIENCE / 1000} s.`);
-        timer = setTimeout(() => reject(error), LAYERS_PATIENCE);
-    });
-    try {
-        return await Promise.race([asked, late]);
-    }
-    finally {
-        clearTimeout(timer);
-    }
-}
-function missing(reply, kube) {
-    if (reply.html || (reply.status !== 403 && reply.status !== 404))
-        return undefined;
-    return { state: reply.status === 403 ? 'forbidden' : 'absent', said: (0,kubernetes/* said */.ag)(reply, kube.context) };
-}
-function ok(reply, tried, kube) {
-    if (reply.status >= 200 && reply.status < 300)
-        return reply;
-    throw (0,kubernetes/* failure */.V2)(reply, tried, kube);
-}
-/**
- * Creates an empty stream: the registry answers 500 to reads by digest where none is, and makes one only at the first tag.
- * @returns what the answer tells (the registry's address among it); undefined when somebody else was faster
- */
-async function createStream(kube, repository, user, registryUser) {
-    const where = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
-    const reply = await kube.request('POST', (0,image_stream/* streamsPath */.tO)(where.namespace), {
-        body: { kind: 'ImageStream', apiVersion: 'image.openshift.io/v1', metadata: { name: where.name } },
-        limit: kubernetes/* STREAM_LIMIT */.Z2,
-    });
-    const tried = `Creating the image stream ${repository} as ${user}`;
-    if (reply.status === 409)
-        return undefined;
-    if (reply.status === 403 && !reply.html)
-        throw await forbidden(reply, tried, kube, where, registryUser);
-    if (reply.status === 404 && (0,kubernetes/* statusOf */.c2)(reply)?.details?.kind === 'namespaces')
-        throw projectMissing(`${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`, where, kube, 404);
-    return (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube);
-}
-async function forbidden(reply, tried, kube, where, registryUser) {
-    const message = `${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`;
-    // resourcequota admission says Forbidden as well (`exceeded quota: …, requested: openshift.io/imagestreams=1, …`).
-    if (/exceeded quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test((0,kubernetes/* statusOf */.c2)(reply)?.message ?? ''))
-        return new errors/* PromoteError */.jG('QUOTA', message, {
-            side: kube.side,
-            status: 403,
-            hint: `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${where.namespace}`,
-        });
-    if ((await projectState(kube, where.namespace)) === 'absent')
-        return projectMissing(message, where, kube, 403);
-    return streamMissing(message, where, kube, registryUser);
-}
-/** Whether a project exists, as far as this user may know: 403 stands for missing and for invisible alike. */
-async function projectState(kube, namespace) {
-    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/apis/project.openshift.io/v1/projects/${namespace}`);
-    if (reply.status === 200 && !reply.html)
-        return 'exists';
-    return reply.status === 404 && (0,kubernetes/* statusOf */.c2)(reply)?.details?.name === namespace ? 'absent' : 'unknown';
-}
-function streamMissing(message, { namespace, name }, kube, user) {
-    return new errors/* PromoteError */.jG('STREAM_MISSING', message, {
-        side: kube.side,
-        status: 403,
-        hint: `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
-            `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
-            `oc policy add-role-to-user system:image-builder ${(0,kubernetes/* word */.Vm)(user)} -n ${namespace})`,
-    });
-}
-function projectMissing(message, { namespace }, kube, status) {
-    return new errors/* PromoteError */.jG('PROJECT_MISSING', message, {
-        side: kube.side,
-        status,
-        hint: `Check the project's name. It is never created by a promotion: oc new-project ${namespace}`,
-    });
-}
-
-// EXTERNAL MODULE: ./lib/openshift/token.js
-var openshift_token = __nccwpck_require__(4649);
-;// CONCATENATED MODULE: ./lib/openshift/explain.js
-
-
-
-
-
-
-
-/**
- * The integrated registry says 401 to a missing right, a missing project and an expired token alike, and 403 to everything
- * that stops a tag (`DENIED`, no detail). The API knows which it was.
- * Source: image-registry pkg/dockerregistry/server/auth.go, Authorized.
- */
-async function explain(error, attempt, witness) {
-    if (error.status !== 401 && error.status !== 403)
-        return error;
-    const where = (0,image_stream/* splitRepository */.T8)(attempt.repository, witness.kube.side);
-    if (error.status === 401) {
-        const alive = await witness.alive();
-        if (!alive || attempt.tokenAccepted === false)
-            return tokenRefused(error, alive, witness);
-    }
-    const project = await projectState(witness.registry, where.namespace);
-    if (project === 'absent')
-        return projectMissing(`${error.message} The project ${where.namespace} does not exist.`, where, witness.kube, 404);
-    if (error.status === 403 && attempt.access === 'push')
-        return stopped(error, attempt, where, witness);
-    return denied(error, attempt, where, project, witness);
-}
-async function tokenRefused(error, alive, witness) {
-    const { side, url, context } = witness.kube;
-    const why = alive
-        ? `The API ${url.host} accepts the same token: the registry belongs to another cluster or cannot reach its API.`
-        : (0,openshift_token/* whyRefused */.fG)((await witness.token()) ?? '', context.now());
-    return new errors/* PromoteError */.jG('TOKEN_REJECTED', `${error.message} ${why}`, {
-        ...error,
-        side,
-        cause: error,
-        transient: false,
-        hint: alive
-            ? `Check that ${side}-registry and ${side}-cluster are the same cluster.`
-            : witness.registry.login && (0,openshift_token/* afterRefusal */.j0)(witness.registry.login, side),
-    });
-}
-/** 401 with a good token: no right to pull (get imagestreams/layers) or to push (update as well). */
-async function denied(error, attempt, where, project, witness) {
-    const { kube, registry, registryUser } = witness;
-    const stream = await look(kube).read(attempt.repository);
-    const layers = await look(registry).layers(attempt.repository);
-    const role = roleFor(attempt, stream.state === 'absent');
-    const command = `oc policy add-role-to-user ${role} ${(0,kubernetes/* word */.Vm)(registryUser)} -n ${where.namespace}`;
-    if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
-        const message = `${error.message} ${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`;
-        const missing = projectMissing(message, where, kube, error.status ?? 401);
-        return new errors/* PromoteError */.jG(missing.code, message, {
-            ...missing,
-            cause: error,
-            hint: `Check the project's name. If it exists, let an administrator of it run: ${command}`,
-        });
-    }
-    const message = `${error.message} The token is good, but ${registryUser} may not ${attempt.access} ${attempt.repository}.`;
-    return new errors/* PromoteError */.jG('DENIED', message, {
-        ...error,
-        side: kube.side,
-        cause: error,
-        transient: false,
-        hint: `Let an administrator of the project run: ${command}`,
-    });
-}
-/** As it is now: what was there at the beginning may be gone. Layers are exactly the right that a pull needs. */
-function look(kube) {
-    return openStreams(kube, '', '');
-}
-function roleFor(attempt, streamAbsent) {
-    if (attempt.access === 'pull')
-        return 'system:image-puller';
-    return streamAbsent ? 'system:image-builder' : 'system:image-pusher';
-}
-/** 403 on a tag: the stream may not be created, or a quota or limit range says no. */
-async function stopped(error, attempt, where, witness) {
-    const { kube, registry, registryUser } = witness;
-    const stream = await look(kube).read(attempt.repository);
-    const layers = stream.state === 'forbidden' ? await look(registry).layers(attempt.repository) : stream;
-    if (layers.state === 'absent' &&
-        (await isAllowed(registry, { verb: 'create', resource: 'imagestreams', ...where })) === false)
-        return streamMissing(error.message, where, kube, registryUser);
-    const limits = [...(await quotas(kube, where)), ...(await limitRanges(kube, where))];
-    if (limits.length > 0)
-        return new errors/* PromoteError */.jG('QUOTA', `${error.message} The project limits images: ${limits.join('; ')}.`, {
-            ...error,
-            side: kube.side,
-            cause: error,
-            transient: false,
-            hint: `Remove tags and streams that are not needed, or have the limit raised: oc describe quota,limits -n ${where.namespace}`,
-        });
-    return new errors/* PromoteError */.jG('DENIED', `${error.message} The cluster does not say why.`, {
-        ...error,
-        side: kube.side,
-        cause: error,
-        transient: false,
-        hint: `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${(0,kubernetes/* word */.Vm)(registryUser)} -n ` +
-            `${where.namespace}), a quota or limit range (oc describe quota,limits -n ${where.namespace}), the project is being deleted.`,
-    });
-}
-const amounts = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* string */.YjP()).nullish();
-const quotasSchema = schemas/* looseObject */._H3({
-    items: schemas/* array */.YOg(schemas/* looseObject */._H3({
-        metadata: schemas/* looseObject */._H3({ name: schemas/* string */.YjP() }),
-        status: schemas/* looseObject */._H3({ hard: amounts, used: amounts }).nullish(),
-    })),
-});
-/** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
-async function quotas(kube, { namespace }) {
-    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${namespace}/resourcequotas`);
-    if (reply.status !== 200)
-        return [];
-    return (0,kubernetes/* decode */.D4)(reply, quotasSchema, 'Listing quotas', kube).items.flatMap(({ metadata, status }) => Object.entries(status?.hard ?? {})
-        .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
-        .map(([key, hard]) => (0,kubernetes/* saidBy */.TT)(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)));
-}
-const limitsSchema = schemas/* looseObject */._H3({
-    items: schemas/* array */.YOg(schemas/* looseObject */._H3({
-        metadata: schemas/* looseObject */._H3({ name: schemas/* string */.YjP() }),
-        spec: schemas/* looseObject */._H3({ limits: schemas/* array */.YOg(schemas/* looseObject */._H3({ type: schemas/* string */.YjP(), max: amounts })).nullish() }).nullish(),
-    })),
-});
-/** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
-async function limitRanges(kube, { namespace }) {
-    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${namespace}/limitranges`, { limit: kubernetes/* OBJECT_LIMIT */.Uq });
-    if (reply.status !== 200)
-        return [];
-    return (0,kubernetes/* decode */.D4)(reply, limitsSchema, 'Listing limit ranges', kube).items.flatMap(({ metadata, spec }) => (spec?.limits ?? [])
-        .filter(({ type }) => isImageResource(type))
-        .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => ({ type, key, value })))
-        .map(({ type, key, value }) => (0,kubernetes/* saidBy */.TT)(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context)));
-}
-function isImageResource(key) {
-    return /^openshift\.io\/image/i.test(key);
-}
-
-;// CONCATENATED MODULE: ./lib/openshift/cluster.js
-
-
-
-
-
-function clusterOf({ side, user, login, streams, registries, witness, logout }) {
-    const stream = async (repository) => {
-        const found = await streams.read(repository);
-        return found.state === 'found' ? found.value : undefined;
-    };
-    const layersOf = async (repository) => {
-        const layers = await streams.layers(repository);
-        return layers.state === 'found' ? layers.value : undefined;
-    };
-    return {
-        side,
-        user,
-        login,
-        logout,
-        stream,
-        digestOf: async (repository, tag) => (await stream(repository))?.tags.get(tag),
-        registryFor: (repository) => registries.addressFor(repository),
-        ensureStream: (repository) => streams.ensure(repository),
-        inventory: async (repository) => (await layersOf(repository))?.named,
-        stored: async (repository) => {
-            const layers = await layersOf(repository);
-            return layers && (0,image_stream/* storedBy */.ZR)(layers, (await stream(repository)) ?? { pushed: new Set(), importFree: false });
-        },
-        evidence: async (repository) => {
-            const [found, layers] = await Promise.all([streams.read(repository), streams.layers(repository)]);
-            const named = layers.state === 'found' ? layers.value.named : undefined;
-            if (found.state === 'found')
-                return { importFree: found.value.importFree, named };
-            // Where nothing is named, nothing was imported.
-            return { importFree: layers.state === 'absent' || named?.size === 0 ? true : undefined, named };
-        },
-        rights: openRights(witness),
-        annotate: (repository, notes) => (0,annotate/* annotate */.fz)(witness.kube, repository, notes),
-        removeTag: (repository, tag) => (0,annotate/* removeStreamTag */.xp)(witness.kube, repository, tag),
-        follows: async (repository, tag) => {
-            const origin = (await stream(repository))?.origins.get(tag);
-            return origin && (0,image_stream/* followText */.Nf)(tag, origin);
-        },
-        explain: async (error, attempt) => {
-            try {
-                return await explain(error, attempt, witness);
-            }
-            catch (thrown) {
-                // An explanation that fails must not hide what it was to explain.
-                witness.kube.context.log.debug(`${side}: no explanation for the refusal: ${(0,errors/* asPromoteError */.XO)(thrown).message}`);
-                return error;
-            }
-        },
-        ownsRegistry: (host, repository) => registries.owns(host, repository),
-    };
-}
-
-// EXTERNAL MODULE: ./lib/credential.js
-var credential = __nccwpck_require__(9154);
-;// CONCATENATED MODULE: ./lib/openshift/identity.js
-
-
-
-
-
-const REVIEW = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' };
-const REVIEWS = '/apis/authentication.k8s.io/v1/selfsubjectreviews';
-const ANONYMOUS_USER = 'system:anonymous';
-const reviewSchema = schemas/* looseObject */._H3({
-    status: schemas/* looseObject */._H3({ userInfo: schemas/* looseObject */._H3({ username: schemas/* string */.YjP().min(1) }) }),
-});
-const userSchema = schemas/* looseObject */._H3({ metadata: schemas/* looseObject */._H3({ name: schemas/* string */.YjP().min(1) }) });
-/**
- * Asks the API who we are: SelfSubjectReview, and `users/~` where that is not served (Kubernetes before 1.28).
- * @param token for the message when it is refused; undefined for a client certificate
- */
-async function whoAmI(kube, describe, token) {
-    const review = await kube.request('POST', REVIEWS, { body: REVIEW });
-    if (review.status === 401)
-        throw refused(review, kube, describe, token);
-    if (review.status === 200 || review.status === 201) {
-        const name = (0,kubernetes/* decode */.D4)(review, reviewSchema, 'Asking who we are', kube).status.userInfo.username;
-        return named(name, review, kube, describe, token);
-    }
-    if (review.html || review.status === 429 || review.status >= 500)
-        throw (0,kubernetes/* failure */.V2)(review, 'Asking who we are', kube);
-    const user = await kube.request('GET', '/apis/user.openshift.io/v1/users/~');
-    if (user.status === 401)
-        throw refused(user, kube, describe, token);
-    if (user.status === 200) {
-        const name = (0,kubernetes/* decode */.D4)(user, userSchema, 'Asking who we are', kube).metadata.name;
-        return named(name, user, kube, describe, token);
-    }
-    if (`${(0,kubernetes/* statusOf */.c2)(user)?.message}`.includes(ANONYMOUS_USER))
-        throw refused(user, kube, describe, token);
-    if (user.status !== 404 && user.status !== 403)
-        throw (0,kubernetes/* failure */.V2)(user, 'Asking who we are', kube);
-    throw unknown(review, user, kube, describe);
-}
-function named(name, reply, kube, describe, token) {
-    if (name === ANONYMOUS_USER)
-        throw refused(reply, kube, describe, token);
-    return (0,kubernetes/* saidBy */.TT)(name, kube.context);
-}
-/** Neither question is allowed or served: a token with narrow scopes, or no OpenShift at all. */
-function unknown(review, user, kube, describe) {
-    const answers = `${(0,kubernetes/* said */.ag)(review, kube.context)} and ${(0,kubernetes/* said */.ag)(user, kube.context)}`;
-    const message = `Asking ${kube.url.host} who we are, with the ${describe}: it answered ${answers}.`;
-    if (review.status === 403 || user.status === 403)
-        return new errors/* PromoteError */.jG('DENIED', message, {
-            side: kube.side,
-            status: 403,
-            hint: 'The token may not even ask for its own user, and the registry asks just that: use one with the scope user:full.',
-        });
-    return new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, {
-        side: kube.side,
-        status: 404,
-        hint: (0,kubernetes/* apiUrlHint */.te)(kube.url, kube.side),
-    });
-}
-function refused(reply, kube, describe, token) {
-    const tried = `Asking ${kube.url.host} who we are, with the ${describe}`;
-    const why = token === undefined
-        ? 'The server does not trust this client certificate.'
-        : (0,openshift_token/* whyRefused */.fG)(token.reveal(), kube.context.now());
-    return new errors/* PromoteError */.jG('TOKEN_REJECTED', `${tried}: it answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}. ${why}`, {
-        side: kube.side,
-        status: reply.status,
-        hint: kube.login === undefined
-            ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
-            : (0,openshift_token/* afterRefusal */.j0)(kube.login, kube.side),
-    });
-}
-/** Whether the API accepts this token now. An unclear answer counts as yes: nothing is renewed on a guess. */
-async function isAlive(network, kube, token) {
-    const send = network.as(kube.url, (0,credential/* fixedLogin */.ub)('the token in question', { kind: 'bearer', token }));
-    const reply = await (0,kubernetes/* kubernetes */.pm)(kube.url, kube.side, send, kube.context).request('POST', REVIEWS, { body: REVIEW });
-    return reply.status !== 401;
-}
-
-;// CONCATENATED MODULE: ./lib/openshift/logout.js
-
-
-
-
-/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
-const PATIENCE = 3000;
-/**
- * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be
- * deleted is logged with the time of its end.
- * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
- */
-async function revoke(tokens, network, kube, patience = PATIENCE) {
-    let timer;
-    const late = new Promise((resolve) => {
-        timer = setTimeout(() => resolve('late'), patience);
-    });
-    const all = Promise.all(tokens.map((issued) => remove(issued, network, kube)));
-    if ((await Promise.race([all, late])) === 'late') {
-        const ends = tokens.map(endOf).join('; ');
-        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`);
-    }
-    clearTimeout(timer);
-}
-async function remove(issued, network, kube) {
-    const name = (0,openshift_token/* tokenObjectName */.uJ)(issued.token.reveal());
-    if (name === undefined)
-        return;
-    try {
-        const send = network.as(kube.url, (0,credential/* fixedLogin */.ub)('the token to delete', { kind: 'bearer', token: issued.token }));
-        const reply = await (0,kubernetes/* kubernetes */.pm)(kube.url, kube.side, send, kube.context).request('DELETE', (0,kubernetes/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, { body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' }, afterCancel: true });
-        // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
-        const isGone = [401, 404].includes(reply.status) && (0,kubernetes/* statusOf */.c2)(reply) !== undefined;
-        if (isGone || (reply.status < 300 && !reply.html))
-            return;
-        warn(issued, (0,kubernetes/* said */.ag)(reply, kube.context), kube);
-    }
-    catch (thrown) {
-        warn(issued, (0,errors/* asPromoteError */.XO)(thrown).message, kube);
-    }
-}
-function warn(issued, reason, kube) {
-    kube.context.log.warn(`${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`);
-}
-function endOf({ expires }) {
-    return expires === undefined
-        ? 'it lives until it is deleted, because the server named no time at which it ends'
-        : `it expires at ${new Date(expires).toISOString()}`;
-}
-
-// EXTERNAL MODULE: external "node:crypto"
-var external_node_crypto_ = __nccwpck_require__(7598);
-;// CONCATENATED MODULE: ./lib/openshift/authorization.js
-
-
-
-/**
- * The answer of `/oauth/authorize` to a request with user and password → the authorization code.
- * Source: oauth-server pkg/oauth/handlers/default_auth_handler.go, AuthenticationNeeded, and osin response.go.
- */
-function judgeAuthorization(reply, asked) {
-    if (reply.status >= 300 && reply.status < 400)
-        return codeFrom(reply, asked);
-    if (reply.status === 401)
-        throw unauthorized(reply, asked);
-    if (reply.status === 400)
-        throw badRequest(reply, asked);
-    if (reply.status === 200)
-        throw unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.context)}, a page for people`, asked, { status: 200 });
-    throw oauthFailure(reply, asked, `Logging in as ${asked.username}`);
-}
-/** What 429, 5xx and anything unforeseen mean, for both OAuth endpoints. */
-function oauthFailure(reply, asked, tried) {
-    const transient = [429, 502, 503, 504].includes(reply.status);
-    const detail = { side: asked.side, status: reply.status, retryAfter: reply.retryAfter, transient };
-    const message = `${tried}: ${asked.endpoint.host} answered ${(0,kubernetes/* said */.ag)(reply, asked.context)}.`;
-    if (reply.status === 429)
-        return new errors/* PromoteError */.jG('RATE_LIMITED', message, {
-            ...detail,
-            hint: 'The OAuth server is overloaded: run again later.',
-        });
-    // Any 500 of the OAuth server is an identity provider or the mapping of its user (DefaultsErrorHandler prints `Error: …`).
-    if (reply.status === 500)
-        return new errors/* PromoteError */.jG('IDENTITY_PROVIDER', message, {
-            ...detail,
-            hint: "The cluster's identity provider failed or would not map the user; its administrator sees why in the logs of " +
-                'oauth-openshift. With several providers a wrong password may hide behind this: check it, or use a token.',
-        });
-    const code = reply.status > 500 ? 'UNAVAILABLE' : 'PROTOCOL';
-    const hint = code === 'UNAVAILABLE'
-        ? 'The OAuth server is down or its route has no pod: run again later.'
-        : tokenHint(asked.side);
-    return new errors/* PromoteError */.jG(code, message, { ...detail, hint });
-}
-function codeFrom(reply, asked) {
-    const target = locationOf(reply, asked);
-    if (target.origin + target.pathname !== asked.redirectUri)
-        throw elsewhere(target, asked);
-    const code = target.searchParams.get('code');
-    if (code !== null && code !== '')
-        return code;
-    const answers = new URLSearchParams(`${target.search.slice(1)}&${target.hash.slice(1)}`);
-    throw redirectError(answers.get('error'), answers.get('error_description') ?? '', reply, asked);
-}
-function locationOf(reply, asked) {
-    const location = reply.headers.location;
-    const target = typeof location === 'string' ? (0,kubernetes/* parseUrl */.Dl)(location, asked.endpoint) : undefined;
-    if (target !== undefined)
-        return target;
-    throw new errors/* PromoteError */.jG('PROTOCOL', `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`, { side: asked.side, status: reply.status });
-}
-/** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
-function elsewhere(target, asked) {
-    const where = (0,kubernetes/* saidBy */.TT)(target.host + target.pathname, asked.context);
-    const what = target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`;
-    return unsupported(`it redirected to ${what}; the password was not sent there`, asked, { status: 302 });
-}
-function redirectError(error, description, reply, asked) {
-    const words = (0,kubernetes/* saidBy */.TT)(`${error ?? 'neither code nor error'} ${description}`, asked.context);
-    const message = `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`;
-    const detail = { side: asked.side, status: reply.status };
-    if (error === 'access_denied')
-        return new errors/* PromoteError */.jG('LOGIN_REJECTED', message, { ...detail, hint: rejectedHint(asked.side) });
-    if (error === 'server_error' || error === 'temporarily_unavailable')
-        return new errors/* PromoteError */.jG('IDENTITY_PROVIDER', message, { ...detail, transient: true, hint: tokenHint(asked.side) });
-    return new errors/* PromoteError */.jG('PROTOCOL', message, { ...detail, hint: tokenHint(asked.side) });
-}
-function unauthorized(reply, asked) {
-    const schemes = lines(reply.headers['www-authenticate']);
-    const words = `${reply.body} ${lines(reply.headers.warning).join(' ')}`;
-    if (schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line)))
-        return rejected(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.context)}`, asked);
-    if (schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
-        return unsupported('it asks for Kerberos (Negotiate)', asked, { status: 401 });
-    // The server did not take the password and would have challenged, had a proxy not removed our X-CSRF-Token.
-    if (/X-CSRF-Token/i.test(words))
-        return rejected(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.context)}`, asked);
-    const page = tokenPage(reply, words);
-    const visit = page === undefined ? '' : ` Tokens are shown to people at ${(0,kubernetes/* saidBy */.TT)(page, asked.context)}`;
-    return unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.context)}`, asked, { status: 401, visit });
-}
-function tokenPage(reply, words) {
-    const linked = lines(reply.headers.link).find((line) => /rel="?related"?/i.test(line));
-    return /<([^<>]+)>/.exec(linked ?? '')?.[1] ?? /by visiting (https:\/\/[^\s"]+)/.exec(words)?.[1];
-}
-const oauthErrorSchema = schemas/* looseObject */._H3({ error: schemas/* string */.YjP(), error_description: schemas/* string */.YjP().nullish() });
-/** The `error` of an OAuth error body (RFC 6749 section 5.2). */
-function oauthErrorOf(reply) {
-    try {
-        return oauthErrorSchema.safeParse(JSON.parse(reply.body)).data?.error;
-    }
-    catch {
-        return undefined;
-    }
-}
-function badRequest(reply, asked) {
-    if (oauthErrorOf(reply) === 'unauthorized_client')
-        return unsupported(`it does not know the client of oc: ${(0,kubernetes/* said */.ag)(reply, asked.context)}`, asked, { status: 400 });
-    return oauthFailure(reply, asked, `Logging in as ${asked.username}`);
-}
-function rejected(what, asked) {
-    return new errors/* PromoteError */.jG('LOGIN_REJECTED', `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}; user name or password is wrong.`, { side: asked.side, status: 401, hint: rejectedHint(asked.side) });
-}
-function unsupported(what, asked, more) {
-    return new errors/* PromoteError */.jG('LOGIN_UNSUPPORTED', `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}. This cluster takes no password from a program.`, { side: asked.side, status: more.status, hint: `${tokenHint(asked.side)}${more.visit ?? ''}` });
-}
-/** With single sign-on and kubeadmin left in place the server asks for a password and refuses every SSO user's. */
-function rejectedHint(side) {
-    return (`Check ${side}-username and ${side}-password. If people log in to this cluster by single sign-on, ` +
-        `no such password exists for it: use ${side}-token.`);
-}
-function tokenHint(side) {
-    return `Use a token: ${side}-token, best of a service account (\`oc create token <name> -n <namespace>\`).`;
-}
-function lines(value) {
-    return value === undefined ? [] : typeof value === 'string' ? [value] : value;
-}
-
-;// CONCATENATED MODULE: ./lib/openshift/oauth.js
-
-
-
-
-
-/** The client that `oc login` uses; its secret is empty and its answer a code, not a page (CAO oauthclientscontroller.go). */
-const CLIENT = 'openshift-challenging-client';
-const CLIENT_AUTH = `Basic ${Buffer.from(`${CLIENT}:`).toString('base64')}`;
-/** Without it the OAuth server sends no challenge (oauth-server pkg/authenticator/challenger/passwordchallenger). */
-const MARKER = { 'x-csrf-token': '1' };
-/** Each try is a login attempt: only answers that judged nothing lead to another one. */
-const TRIES = 4;
-/** Milliseconds; a server that asks for more is better left alone. */
-const LONGEST_WAIT = 60_000;
-const metadataSchema = schemas/* looseObject */._H3({
-    issuer: schemas/* string */.YjP(),
-    authorization_endpoint: schemas/* string */.YjP(),
-    token_endpoint: schemas/* string */.YjP(),
-    code_challenge_methods_supported: schemas/* array */.YOg(schemas/* string */.YjP()).nullish(),
-});
-/**
- * Reads `/.well-known/oauth-authorization-server`, without credentials (a bad one would turn the public page into a 401)
- * and without following redirects: the answer decides where the password goes.
- * Fails with LOGIN_UNSUPPORTED, NOT_A_CLUSTER, PROTOCOL, or as the network does.
- */
-async function discover(network, api, side, context) {
-    const url = new URL('/.well-known/oauth-authorization-server', api);
-    const headers = { accept: 'application/json', ...MARKER };
-    const reply = await (0,kubernetes/* read */.LF)(network.send, { method: 'GET', url, headers, follow: false }, kubernetes/* OBJECT_LIMIT */.Uq, side);
-    const kube = (0,kubernetes/* kubernetes */.pm)(api, side, network.send, context);
-    const tried = 'Asking for the OAuth server';
-    if (reply.html || (reply.status >= 300 && reply.status < 400)) {
-        const message = `${tried}: ${api.host} answered ${(0,kubernetes/* said */.ag)(reply, context)}, as a web console or a proxy does.`;
-        throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { side, status: reply.status, hint: (0,kubernetes/* apiUrlHint */.te)(api, side) });
-    }
-    if ([401, 403, 404].includes(reply.status)) {
-        const message = `${tried}: ${api.host} answered ${(0,kubernetes/* said */.ag)(reply, context)}. It has no OAuth server of its own (external OIDC).`;
-        throw new errors/* PromoteError */.jG('LOGIN_UNSUPPORTED', message, { side, status: reply.status, hint: tokenHint(side) });
-    }
-    if (reply.status !== 200)
-        throw (0,kubernetes/* failure */.V2)(reply, tried, kube);
-    return serverFrom(reply, api, side);
-}
-function serverFrom(reply, api, side) {
-    const metadata = metadataOf(reply);
-    if (metadata === undefined)
-        throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', `Asking for the OAuth server: ${api.host} answered, but not as OpenShift does.`, {
-            side,
-            status: reply.status,
-            hint: (0,kubernetes/* apiUrlHint */.te)(api, side),
-        });
-    const issuer = endpoint(metadata.issuer, 'issuer', api, side);
-    return {
-        issuer,
-        authorize: endpoint(metadata.authorization_endpoint, 'authorization_endpoint', api, side),
-        token: endpoint(metadata.token_endpoint, 'token_endpoint', api, side),
-        redirectUri: `${issuer.origin}${issuer.pathname.replace(/(?<!\/)\/+$/, '')}/oauth/token/implicit`,
-        pkce: metadata.code_challenge_methods_supported?.includes('S256') ?? false,
-    };
-}
-function metadataOf(reply) {
-    try {
-        return metadataSchema.safeParse(JSON.parse(reply.body)).data;
-    }
-    catch {
-        return undefined;
-    }
-}
-function endpoint(value, name, api, side) {
-    const url = (0,kubernetes/* parseUrl */.Dl)(value);
-    if (url !== undefined && url.protocol === 'https:' && url.username === '' && url.password === '')
-        return url;
-    throw new errors/* PromoteError */.jG('PROTOCOL', `Asking for the OAuth server: the ${name} that ${api.host} names is not an https URL; a password is sent over https only.`, { side, hint: 'Have the administrator look at the OAuth configuration of this cluster.' });
-}
-/**
- * User and password → token, in two requests. Busy servers and broken connections are tried again from the start (a
- * code is used up by one request, whether its answer arrived or not); verdicts never are, so that no account gets locked.
- */
-async function requestToken(network, server, user, side, context) {
-    const asked = { side, context, username: user.username, endpoint: server.authorize, redirectUri: server.redirectUri };
-    for (let attempt = 1;; attempt++) {
-        try {
-            const verifier = context.secrets.keep((0,external_node_crypto_.randomBytes)(96).toString('base64url'));
-            const code = await authorize(network, server, user, verifier, asked);
-            return await redeem(network, server, code, verifier, { ...asked, endpoint: server.token });
-        }
-        catch (thrown) {
-            const error = (0,errors/* asPromoteError */.XO)(thrown, side);
-            const wait = error.retryAfter ?? 500 * 2 ** attempt * (0.5 + context.random() / 2);
-            if (!error.transient || attempt === TRIES || wait > LONGEST_WAIT)
-                throw error;
-            context.log.debug(`${side}: login attempt ${attempt} brought no answer (${error.code}); again in ${wait} ms`);
-            await context.sleep(wait);
-        }
-    }
-}
-/** The one request that carries the password. */
-async function authorize(network, server, user, verifier, asked) {
-    const url = new URL(server.authorize);
-    url.searchParams.set('client_id', CLIENT);
-    url.searchParams.set('response_type', 'code');
-    url.searchParams.set('redirect_uri', server.redirectUri);
-    if (server.pkce) {
-        url.searchParams.set('code_challenge', (0,external_node_crypto_.createHash)('sha256').update(verifier.reveal()).digest('base64url'));
-        url.searchParams.set('code_challenge_method', 'S256');
-    }
-    const basic = asked.context.secrets.keepPair(user.username, user.password);
-    const headers = { ...MARKER, authorization: `Basic ${basic.reveal()}` };
-    const request = { method: 'GET', url, headers, follow: false, retry: false };
-    return asked.context.secrets.keep(judgeAuthorization(await (0,kubernetes/* read */.LF)(network.send, request, kubernetes/* OBJECT_LIMIT */.Uq, asked.side), asked));
-}
-/** Seconds, 100 years: more is no lifetime, and in the end no date either. */
-const LONGEST_LIFE = 100 * 365 * 86_400;
-const lifetimeSchema = schemas/* union */.KCZ([schemas/* number */.aig(), schemas/* string */.YjP().transform(Number)]).pipe(schemas/* number */.aig().gt(0).lte(LONGEST_LIFE));
-const tokenSchema = schemas/* looseObject */._H3({
-    // Whatever cannot stand in a header is no token.
-    access_token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
-    token_type: schemas/* string */.YjP().regex(/^bearer$/i),
-    // An absurd lifetime is no reason to throw the token away: nothing would delete it then.
-    expires_in: lifetimeSchema.optional().catch(undefined),
-});
-async function redeem(network, server, code, verifier, asked) {
-    const form = new URLSearchParams({
-        grant_type: 'authorization_code',
-        code: code.reveal(),
-        redirect_uri: server.redirectUri,
-    });
-    if (server.pkce)
-        form.set('code_verifier', verifier.reveal());
-    const headers = {
-        accept: 'application/json',
-        authorization: CLIENT_AUTH,
-        'content-type': 'application/x-www-form-urlencoded',
-    };
-    const request = {
-        method: 'POST',
-        url: server.token,
-        headers,
-        body: form.toString(),
-        follow: false,
-        retry: false,
-    };
-    return judgeToken(await (0,kubernetes/* read */.LF)(network.send, request, kubernetes/* OBJECT_LIMIT */.Uq, asked.side), asked);
-}
-/** The answer of `/oauth/token`. */
-function judgeToken(reply, asked) {
-    const tried = `Exchanging the code for a token as ${asked.username}`;
-    if (reply.status !== 200) {
-        const error = oauthFailure(reply, asked, tried);
-        // A code that has expired or was used by a request whose answer was lost: a new one may do.
-        const stale = ['invalid_grant', 'unauthorized_client'].includes(oauthErrorOf(reply) ?? '');
-        throw stale ? new errors/* PromoteError */.jG('PROTOCOL', error.message, { ...error, transient: true }) : error;
-    }
-    const parsed = tokenOf(reply);
-    if (parsed === undefined)
-        throw new errors/* PromoteError */.jG('PROTOCOL', `${tried}: ${asked.endpoint.host} answered 200 without a bearer token.`, {
-            side: asked.side,
-            status: 200,
-        });
-    const lifetime = parsed.expires_in;
-    return {
-        token: asked.context.secrets.keep(parsed.access_token),
-        expires: lifetime === undefined ? undefined : asked.context.now() + lifetime * 1000,
-    };
-}
-function tokenOf(reply) {
-    try {
-        return tokenSchema.safeParse(JSON.parse(reply.body)).data;
-    }
-    catch {
-        return undefined;
-    }
-}
-
-// EXTERNAL MODULE: ./lib/http/quirks.js
-var quirks = __nccwpck_require__(4525);
-;// CONCATENATED MODULE: ./lib/openshift/registry-address.js
-
-
-
-
-/**
- * Names that the registry's service has inside the cluster: that of OpenShift 4 (CIRO pkg/defaults), and that of OpenShift 3,
- * which clusters that were upgraded still name. Both namespaces belong to administrators. The service's IP, which OpenShift 3
- * named too, is not accepted: nothing proves whose address it is.
- */
-const SERVICE = /^(?:image-registry\.openshift-image-registry|docker-registry\.default)\.svc(?:\.cluster\.local)?(?::5000)?$/;
-/** CIRO pkg/defaults RouteName + namespace, as the router names hosts. */
-const ROUTE_PREFIX = 'default-route-openshift-image-registry.';
-const OAUTH_PREFIX = 'oauth-openshift.';
-/** Milliseconds: a guess is worth a short wait only. */
-const PROBE_PATIENCE = 10_000;
-function openRegistries(parts) {
-    const own = new Set();
-    let address;
-    const learn = (host) => {
-        if (host !== undefined)
-            own.add(host);
-    };
-    return {
-        addressFor: async (repository) => {
-            address ??= { host: await locate(parts, repository, learn), plainHttp: false };
-            return address;
-        },
-        owns: async (given, repository) => {
-            const host = given.toLowerCase().replace(/:443$/, '');
-            // Seen from another cluster the service's name is that cluster's registry, which must not get this one's token.
-            if (SERVICE.test(host))
-                return parts.inCluster;
-            if (own.has(host))
-                return true;
-            const stream = await anyStream(parts, repository);
-            learn(stream?.publicHost);
-            if (stream !== undefined || !host.startsWith(ROUTE_PREFIX))
-                return own.has(host);
-            // Nothing tells the addresses, so that the name has to do, as it does for the guess.
-            return host === defaultRoute(await parts.issuer());
-        },
-    };
-}
-/** The first address that the cluster itself names, then the usual one if a registry answers there. */
-async function locate(parts, repository, learn) {
-    const { kube, inCluster } = parts;
-    const stream = await anyStream(parts, repository);
-    learn(stream?.publicHost);
-    if (stream?.publicHost !== undefined)
-        return stream.publicHost;
-    // Without an integrated registry the API repeats what the stream's owner wrote (openshift-apiserver strategy.go).
-    const service = SERVICE.test(stream?.internalHost ?? '') ? stream?.internalHost : undefined;
-    if (service !== undefined && inCluster)
-        return service;
-    // The cluster has said that there is no route: a registry at its usual name is that of a tenant who has claimed the name.
-    if (stream !== undefined)
-        throw notExposed(kube, service !== undefined);
-    if (inCluster)
-        return 'image-registry.openshift-image-registry.svc:5000';
-    const guess = await guessRoute(parts);
-    if (guess.state === 'registry') {
-        learn(guess.host);
-        return guess.host;
-    }
-    if (guess.state === 'router')
-        throw notExposed(kube, true, guess.why);
-    if (guess.state === 'failed' && guess.error.code === 'TLS')
-        throw guess.error;
-    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', `Looking for the registry of ${kube.url.host}: no image stream that may be read names it, and ${guess.why}.`, { side: kube.side, hint: `Set ${kube.side}-registry, or have the registry exposed: ${quirks/* EXPOSE_REGISTRY */.t_}` });
-}
-/** Image streams are decorated with the registry's addresses on every read, whichever one it is. */
-async function anyStream({ kube, streams }, repository) {
-    const own = await streams.read(repository);
-    if (own.state === 'found')
-        return own.value;
-    const { namespace } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
-    return (await firstOf(kube, namespace)) ?? (namespace === 'openshift' ? undefined : await firstOf(kube, 'openshift'));
-}
-async function firstOf(kube, namespace) {
-    const reply = await kube.request('GET', `${(0,image_stream/* streamsPath */.tO)(namespace)}?limit=1`, { limit: kubernetes/* STREAM_LIMIT */.Z2 });
-    if (reply.status !== 200)
-        return undefined;
-    return (0,kubernetes/* decode */.D4)(reply, image_stream/* streamListSchema */.aX, `Listing the image streams of ${namespace}`, kube).items[0];
-}
-/** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
-async function guessRoute(parts) {
-    const issuer = await parts.issuer();
-    if (issuer === undefined)
-        return { state: 'none', why: 'there is no OAuth server whose host name would tell the domain' };
-    const route = defaultRoute(issuer);
-    if (route === undefined)
-        return { state: 'none', why: `${issuer.hostname} does not tell the domain of the routes` };
-    return probe(parts, route);
-}
-function defaultRoute(issuer) {
-    const oauth = issuer?.hostname ?? '';
-    return oauth.startsWith(OAUTH_PREFIX) ? ROUTE_PREFIX + oauth.slice(OAUTH_PREFIX.length) : undefined;
-}
-/** Asks without a credential; OpenShift's registry names its own token endpoint (`Bearer realm="https://…/openshift/token"`). */
-async function probe({ kube, network }, host) {
-    try {
-        const url = new URL(`https://${host}/v2/`);
-        const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE };
-        const reply = await (0,kubernetes/* read */.LF)(network.send, request, kubernetes/* OBJECT_LIMIT */.Uq, kube.side);
-        const challenge = [reply.headers['www-authenticate'] ?? ''].flat().join(', ');
-        if (reply.status === 401 && names(challenge, host))
-            return { state: 'registry', host };
-        // openshift/router images/router/haproxy/conf/error-page-503.http: no such route.
-        if (reply.status === 503 && reply.html)
-            return { state: 'router', why: `the router has no route for ${host}` };
-        return { state: 'none', why: `${host} answered ${reply.status}, not as a registry does` };
-    }
-    catch (thrown) {
-        const error = (0,errors/* asPromoteError */.XO)(thrown, kube.side);
-        if (error.code === 'CANCELLED')
-            throw error;
-        return { state: 'failed', why: `${host} did not answer (${error.message})`, error };
-    }
-}
-function names(challenge, host) {
-    return [host, `${host}:443`].some((one) => challenge.includes(`"https://${one}/openshift/token"`));
-}
-function notExposed(kube, exists, why) {
-    const what = !exists
-        ? 'this cluster has no integrated registry'
-        : `the registry is not reachable from outside the cluster${why === undefined ? '' : ` (${why})`}`;
-    return new errors/* PromoteError */.jG('NOT_EXPOSED', `Looking for the registry of ${kube.url.host}: ${what}.`, {
-        side: kube.side,
-        hint: `Let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`,
-    });
-}
-
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
-var iso = __nccwpck_require__(4377);
-;// CONCATENATED MODULE: ./lib/openshift/service-account.js
-
-
-
-/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
-const LIFETIME = 3600;
-/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
-const LEAST = 60_000;
-const answerSchema = schemas/* looseObject */._H3({
-    status: schemas/* looseObject */._H3({
-        token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
-        expirationTimestamp: iso/* datetime */.w$({ offset: true }),
-    }),
-});
-/** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
-async function requestAccountToken(kube, account, user) {
-    const reply = await kube.request('POST', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`, {
-        body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
-    });
-    const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`;
-    if (reply.status !== 200 && reply.status !== 201)
-        throw service_account_refused(reply, tried, kube, account, user);
-    const { status } = (0,kubernetes/* decode */.D4)(reply, answerSchema, tried, kube);
-    const now = kube.context.now();
-    return {
-        token: kube.context.secrets.keep(status.token),
-        expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
-    };
-}
-function service_account_refused(reply, tried, kube, { namespace, name }, user) {
-    const status = (0,kubernetes/* statusOf */.c2)(reply);
-    if (status === undefined || (reply.status !== 403 && reply.status !== 404))
-        return (0,kubernetes/* failure */.V2)(reply, tried, kube);
-    const message = `${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`;
-    const detail = { side: kube.side, status: reply.status };
-    if (reply.status === 403)
-        return new errors/* PromoteError */.jG('DENIED', message, {
-            ...detail,
-            hint: `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
-                `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
-                `${(0,kubernetes/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`,
-        });
-    if (status.details?.kind === 'namespaces')
-        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, {
-            ...detail,
-            hint: `Check the project in ${kube.side}-service-account.`,
-        });
-    return new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, {
-        ...detail,
-        hint: `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`,
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/openshift/token-login.js
-
-
-/** A token is replaced this long before its end (milliseconds), or in its last tenth when it is short-lived. */
-const MARGIN = 60_000;
-/** A login with tokens that this run obtains and replaces. */
-function tokenLogin(issuer, first, context) {
-    let current = first;
-    let renewAt = renewalOf(first, context);
-    let verdict;
-    const issue = async () => {
-        const due = renewAt !== undefined && renewAt <= context.now();
-        // The integrated registry says 401 for a missing right too; without this question each such answer would cost a login.
-        if (!due && (await issuer.alive(current.token)))
-            return undefined;
-        // A password that is refused now (changed, say) is not tried again by every request that waits: that locks accounts.
-        if (verdict !== undefined)
-            throw verdict;
-        try {
-            current = await issuer.obtain();
-        }
-        catch (thrown) {
-            const error = (0,errors/* asPromoteError */.XO)(thrown);
-            if (!error.transient)
-                verdict = error;
-            if (current.expires === undefined || context.now() >= current.expires || !due)
-                throw error;
-            context.log.debug(`${issuer.describe}: not renewed before its end (${error.code})`);
-            renewAt = current.expires;
-            return issued();
-        }
-        renewAt = renewalOf(current, context);
-        return issued();
-    };
-    const issued = () => ({ credential: { kind: 'bearer', token: current.token }, renewAt });
-    return (0,credential/* renewableLogin */.Fr)({ describe: issuer.describe, renewedBy: 'cluster' }, issued(), issue, context);
-}
-function renewalOf({ expires }, context) {
-    return expires === undefined ? undefined : expires - Math.min(MARGIN, (expires - context.now()) / 10);
-}
-
-;// CONCATENATED MODULE: ./lib/openshift/login.js
-
-
-
-
-
-
-
-
-
-
-/**
- * Logs in, as `oc login` does, and asks the API who we are. Fails with LOGIN_REJECTED, LOGIN_UNSUPPORTED,
- * IDENTITY_PROVIDER, NOT_A_CLUSTER, TOKEN_REJECTED, … of that side; a token that was obtained is deleted then.
- */
-async function openCluster(side, access, context) {
-    check(side, access);
-    const entry = await enter(side, access, context);
-    try {
-        const credential = await entry.login?.current();
-        const describe = entry.login?.describe ?? 'client certificate';
-        const user = await whoAmI(entry.kube, describe, credential?.kind === 'bearer' ? credential.token : undefined);
-        return await assemble(entry, user, access, context);
-    }
-    catch (thrown) {
-        await entry.leave();
-        throw thrown;
-    }
-}
-function check(side, { api, way, serviceAccount }) {
-    if (api.protocol !== 'https:')
-        throw new errors/* PromoteError */.jG('USAGE', `The API server ${api.host} must be an https URL: credentials are sent there.`, {
-            side,
-        });
-    if (way.kind === 'password' && way.username.includes(':'))
-        throw new errors/* PromoteError */.jG('USAGE', 'A user name with ":" cannot log in by password: HTTP Basic would cut it there.', {
-            side,
-            hint: `For a service account use ${side}-token.`,
-        });
-    if (way.kind === 'certificate' && serviceAccount === undefined)
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', 'A client certificate opens the API, but not the registry, which knows tokens only.', {
-            side,
-            hint: `Set ${side}-service-account to namespace/name: a short-lived token of that account then opens the registry.`,
-        });
-}
-async function enter(side, access, context) {
-    const { api, network, way } = access;
-    const plain = (0,kubernetes/* kubernetes */.pm)(api, side, network.send, context);
-    if (way.kind === 'password')
-        return enterByPassword(plain, network, way);
-    const login = way.kind === 'token' ? way.login : undefined;
-    let issuer;
-    return {
-        kube: login === undefined ? plain : (0,kubernetes/* kubernetes */.pm)(api, side, network.as(api, login), context, login),
-        login,
-        issuer: () => {
-            issuer ??= discover(network, api, side, context).then((server) => server.issuer, () => undefined);
-            return issuer;
-        },
-        leave: async () => undefined,
-    };
-}
-async function enterByPassword(plain, network, user) {
-    const { url, side, context } = plain;
-    const server = await discover(network, url, side, context);
-    const obtained = [];
-    const obtain = async () => {
-        const issued = await requestToken(network, server, user, side, context);
-        obtained.push(issued);
-        return issued;
-    };
-    const describe = `password login of ${user.username}`;
-    const alive = (token) => isAlive(network, plain, token);
-    const login = tokenLogin({ describe, obtain, alive }, await obtain(), context);
-    return {
-        kube: (0,kubernetes/* kubernetes */.pm)(url, side, network.as(url, login), context, login),
-        login,
-        issuer: async () => server.issuer,
-        leave: () => revoke(obtained.splice(0), network, plain),
-    };
-}
-async function assemble(entry, user, access, context) {
-    const { kube } = entry;
-    const { api, network, serviceAccount } = access;
-    const { side } = kube;
-    const login = await registryLogin(entry, user, access, context);
-    const registryUser = serviceAccount === undefined ? user : `system:serviceaccount:${serviceAccount.namespace}:${serviceAccount.name}`;
-    const registry = login === entry.login ? kube : (0,kubernetes/* kubernetes */.pm)(api, side, network.as(api, login), context, login);
-    const streams = openStreams(kube, user, registryUser);
-    const registries = openRegistries({ kube, network, streams, inCluster: access.inCluster, issuer: entry.issuer });
-    const token = async () => {
-        const credential = await login.current();
-        return credential.kind === 'bearer' ? credential.token : undefined;
-    };
-    const alive = async () => {
-        const current = await token();
-        return current === undefined || isAlive(network, kube, current);
-    };
-    const witness = {
-        kube,
-        registry,
-        registryUser,
-        alive,
-        token: async () => (await token())?.reveal(),
-    };
-    return clusterOf({ side, user, login, streams, registries, witness, logout: entry.leave });
-}
-async function registryLogin(entry, user, access, context) {
-    const { kube, login } = entry;
-    const { network, serviceAccount } = access;
-    if (serviceAccount !== undefined) {
-        const obtain = () => requestAccountToken(kube, serviceAccount, user);
-        const alive = (token) => isAlive(network, kube, token);
-        const describe = `token of the service account ${serviceAccount.namespace}/${serviceAccount.name}`;
-        return tokenLogin({ describe, obtain, alive }, await obtain(), context);
-    }
-    if (login !== undefined)
-        return login;
-    throw new errors/* PromoteError */.jG('INTERNAL', 'a client certificate without a service account', { side: kube.side });
 }
 
 
@@ -35712,8 +35661,8 @@ var promises_ = __nccwpck_require__(8500);
 var agent = __nccwpck_require__(7405);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/http/answer.js + 1 modules
-var http_answer = __nccwpck_require__(4809);
+// EXTERNAL MODULE: ./lib/http/answer.js
+var http_answer = __nccwpck_require__(6788);
 // EXTERNAL MODULE: ./lib/version.js
 var version = __nccwpck_require__(3411);
 // EXTERNAL MODULE: external "node:stream"
@@ -39060,7 +39009,7 @@ function joinPem(...parts) {
 async function openClusterOf(side, access, api, network, context) {
     if (access.way === undefined)
         throw new errors/* PromoteError */.jG('INTERNAL', 'a cluster without a way in');
-    const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 9307));
+    const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 9054));
     const account = side.serviceAccount === undefined ? {} : { serviceAccount: side.serviceAccount };
     return openCluster(side.side, { api, network, way: access.way, inCluster: side.cluster === 'in-cluster', ...account }, context);
 }
@@ -39241,8 +39190,8 @@ var external_node_path_ = __nccwpck_require__(6760);
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/http/answer.js + 1 modules
-var answer = __nccwpck_require__(4809);
+// EXTERNAL MODULE: ./lib/http/answer.js
+var answer = __nccwpck_require__(6788);
 // EXTERNAL MODULE: ./lib/oci/digest.js
 var oci_digest = __nccwpck_require__(9501);
 // EXTERNAL MODULE: ./lib/oci/manifest.js

@@ -44,7 +44,7 @@ export function retry(options: RetryOptions, context: Context): Layer {
       // After the cancellation nobody waits any more.
       const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted)
       const last = tried || request.retry === false || !isReplayable(request)
-      if (last || !decidedNothing(outcome, good)) return resultOf(outcome)
+      if (last || !decidedNothing(outcome, good)) return resultOf(outcome, good)
       const asked = outcome.res === undefined ? outcome.error?.retryAfter : retryAfter(outcome.res, context.now())
       if (outcome.res !== undefined) await discard(outcome.res)
       if (asked !== undefined && asked > LONGEST_PAUSE) throw tooLong(what, asked, outcome, options.side)
@@ -94,15 +94,19 @@ async function* following(
   }
 }
 
-function resultOf(outcome: Outcome): Res {
-  if (outcome.res !== undefined) return outcome.res
-  throw outcome.thrown
+function resultOf({ res, thrown }: Outcome, good: ReadonlySet<string>): Res {
+  if (res === undefined) throw thrown
+  return isUnexposed(res, good) ? { ...res, unexposed: true } : res
 }
 
 function decidedNothing(outcome: Outcome, good: ReadonlySet<string>): boolean {
   if (outcome.res === undefined) return outcome.error.transient
   if (!isTransient(outcome.res.status)) return false
-  return !isRouterPage(outcome.res) || good.has(outcome.res.url.origin)
+  return !isUnexposed(outcome.res, good)
+}
+
+function isUnexposed(res: Res, good: ReadonlySet<string>): boolean {
+  return isRouterPage(res) && !good.has(res.url.origin)
 }
 
 function jitter(attempt: number, random: () => number): number {

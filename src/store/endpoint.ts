@@ -51,9 +51,6 @@ export interface Endpoint {
   verdict(res: Res, what: string, access: Access, tag?: string): Promise<PromoteError>
 }
 
-/** Whose registry has answered: what its router says afterwards is about a restart. */
-const answered = new WeakSet<Send>()
-
 /** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
 const EMPTY_400_TRIES = 3
 
@@ -65,7 +62,6 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
     const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] }
     for (let attempt = 1; ; attempt += 1) {
       const res = await options.send(scoped)
-      if (res.status < 500) answered.add(options.send)
       isOpenShiftHere ||= isOpenShift(res)
       if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository)) return res
       await discard(res)
@@ -130,7 +126,7 @@ async function judge(
 ): Promise<PromoteError> {
   const redact = (text: string) => options.context.secrets.redact(text)
   const error = await registryError(res, { side: options.side, what: `${name}: ${what}`, redact })
-  if (isRouterPage(res, error.message) && !answered.has(options.send))
+  if (res.unexposed === true && isRouterPage(res, error.message))
     return recoded(
       error,
       'NOT_EXPOSED',

@@ -15,6 +15,7 @@ import {
   LAYOUT_VERSION,
   readIndex,
   type Shelf,
+  writeDraft,
 } from './shelf.ts'
 
 /** Large enough that reading costs little, small enough for many blobs at once. */
@@ -35,7 +36,7 @@ export function openFolder(path: string, side: Side): Shelf {
     writeIndex: (bytes) =>
       guarded(async () => {
         await ready()
-        await replace(root, INDEX_FILE, bytes)
+        await writeDraft(await openDraft(root, INDEX_FILE), bytes)
       }),
     size: (digest) => guarded(async () => (await find(root, blobPath(digest)))?.size),
     async *read(digest, offset) {
@@ -97,17 +98,7 @@ async function makeLayout(root: string): Promise<void> {
     throw new PromoteError('IO', `holds other things and is no OCI layout: it has no file ${LAYOUT_FILE}`, {
       hint: 'Name a folder that is empty, or not there yet.',
     })
-  await replace(root, LAYOUT_FILE, LAYOUT_VERSION)
-}
-
-async function replace(root: string, name: string, bytes: Uint8Array): Promise<void> {
-  const draft = await openDraft(root, name)
-  try {
-    await draft.write(bytes, 0)
-    await draft.commit()
-  } finally {
-    await draft.discard()
-  }
+  await writeDraft(await openDraft(root, LAYOUT_FILE), LAYOUT_VERSION)
 }
 
 /** Written beside, then renamed: what has the name is complete. */

@@ -10,20 +10,10 @@ import { describeReferrer } from '../oci/referrer.ts'
 import { openArchive } from './archive.ts'
 import { openFolder } from './folder.ts'
 import { type Catalog, createCatalog, enter, withoutName } from './layout-index.ts'
-import { allOf, type Draft, type Shelf } from './shelf.ts'
+import { allOf, type Draft, type Shelf, writeDraft } from './shelf.ts'
 import type { Target, Upload } from './store.ts'
 
-/** An OCI layout (image-spec image-layout.md). All images of a run that are in it share one of these. */
-export interface Layout {
-  /** The images whose name is `<name>:<tag>`, or just the tag when `name` is empty. Blobs belong to all of them. */
-  repository(name: string): Target
-  /** Name of the image that is meant when none was given: `wanted`, else the only one there is. */
-  nameOf(wanted: string): Promise<string>
-  /** After the last tag: an archive gets its name. */
-  finish(): Promise<void>
-  /** Never throws. */
-  close(): Promise<void>
-}
+export type Layout = ReturnType<typeof openLayout>
 
 /** What one layout may make us read to find what is attached to its images. */
 const MOST_MANIFESTS = 20_000
@@ -42,27 +32,28 @@ export function openLayouts(side: Side, context: Context) {
   }
 }
 
-export function openLayout(place: LayoutPlace, side: Side, context: Context): Layout {
+/** An OCI layout (image-spec image-layout.md). All images of a run that are in it share one of these. */
+export function openLayout(place: LayoutPlace, side: Side, context: Context) {
   const shelf = place.kind === 'oci' ? openFolder(place.path, side) : openArchive(place.path, side)
-  return createLayout(shelf, place, side, context)
-}
-
-function createLayout(shelf: Shelf, place: LayoutPlace, side: Side, context: Context): Layout {
   const path = formatReference({ layout: place, repository: '' })
   const catalog = createCatalog(shelf, path, side)
   const shared = { shelf, side, catalog, files: createFiles(shelf, path, side, context) }
   const referrers = createReferrers(shared)
   return {
-    repository: (name) =>
+    /** The images whose name is `<name>:<tag>`, or just the tag when `name` is empty. Blobs belong to all of them. */
+    repository: (name: string): Target =>
       createRepository(shared, referrers, name, formatReference({ layout: place, repository: name })),
-    async nameOf(wanted) {
+    /** Name of the image that is meant when none was given: `wanted`, else the only one there is. */
+    async nameOf(wanted: string): Promise<string> {
       const names = await catalog.names()
       // Signatures and fallback indexes have names that are made of digests.
       const images = names.filter((name) => !/(?:^|:)sha(?:256|512)-[0-9a-f]{64}/.test(name))
       const [only] = images
       return names.includes(wanted) || images.length !== 1 || only === undefined ? wanted : only
     },
+    /** After the last tag: an archive gets its name. */
     finish: () => shelf.finish(),
+    /** Never throws. */
     close: () => shelf.close(),
   }
 }
@@ -206,12 +197,14 @@ function createRepository(shared: Shared, referrers: Referrers, repository: stri
     async putManifest(manifest, tag) {
       const lacking = await files.lacks(manifest)
       if (lacking.length > 0) throw unknownBlobs(name, manifest, lacking, side)
-      if (!(await files.complete(manifest.descriptor))) await writeManifest(shelf, manifest)
+      const { descriptor, bytes } = manifest
+      const isThere = await files.complete(descriptor)
+      if (!isThere) await writeDraft(await shelf.draft(descriptor.digest, bytes.byteLength), bytes)
       const attached = manifest.links.some((link) => link.role === 'subject')
       if (tag !== undefined || attached) await catalog.change((entries) => enter(entries, manifest, named(tag)))
       if (attached) await referrers.add(manifest)
       if (attached) listsReferrers = true
-      return manifest.descriptor.digest
+      return descriptor.digest
     },
     async removeTag(tag) {
       await catalog.change((entries) => withoutName(entries, layoutName(repository, tag)))
@@ -243,16 +236,6 @@ async function resolveIn(
   const entry = await catalog.find(name)
   if (entry === undefined) throw await unknownName(path, reference, catalog, side)
   return files.manifest(entry)
-}
-
-async function writeManifest(shelf: Shelf, { descriptor, bytes }: Manifest): Promise<void> {
-  const draft = await shelf.draft(descriptor.digest, bytes.byteLength)
-  try {
-    await draft.write(bytes, 0)
-    await draft.commit()
-  } finally {
-    await draft.discard()
-  }
 }
 
 async function unknownName(name: string, tag: string, catalog: Catalog, side: Side): Promise<PromoteError> {

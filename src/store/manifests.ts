@@ -114,8 +114,8 @@ function inTime<T>(work: Promise<T>, { signal }: Context): Promise<T> {
     const start = () => {
       timer = setTimeout(late, PROOF_TIMEOUT_CANCELLED)
     }
+    signal.addEventListener('abort', start)
     if (signal.aborted) start()
-    else signal.addEventListener('abort', start)
     const stop = () => {
       clearTimeout(timer)
       signal.removeEventListener('abort', start)

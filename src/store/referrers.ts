@@ -11,12 +11,7 @@ import { referrersIn } from '../oci/referrer.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Manifests } from './manifests.ts'
 
-export interface Listings {
-  referrers(subject: Digest): Promise<readonly Descriptor[]>
-  listTags(): Promise<readonly string[]>
-  /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
-  lists(subject: Digest, digest: Digest): Promise<boolean>
-}
+export type Listings = ReturnType<typeof createListings>
 
 /** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
 const MOST_PAGES = 100
@@ -54,7 +49,7 @@ type Listed = Readonly<{
   error?: PromoteError
 }>
 
-export function createListings(endpoint: Endpoint, manifests: Manifests): Listings {
+export function createListings(endpoint: Endpoint, manifests: Manifests) {
   // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
   let missing = false
   /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
@@ -71,7 +66,7 @@ export function createListings(endpoint: Endpoint, manifests: Manifests): Listin
     return listed
   }
   return {
-    async referrers(subject) {
+    async referrers(subject: Digest): Promise<readonly Descriptor[]> {
       const { state, found, error } = await fromApi(subject)
       if (state === 'whole') return found
       const index = await manifests.look(referrersTag(subject))
@@ -84,7 +79,7 @@ export function createListings(endpoint: Endpoint, manifests: Manifests): Listin
       }
       return []
     },
-    async listTags() {
+    async listTags(): Promise<readonly string[]> {
       const found = new Set<string>()
       const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES }
       // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
@@ -94,7 +89,8 @@ export function createListings(endpoint: Endpoint, manifests: Manifests): Listin
       }
       return [...found]
     },
-    async lists(subject, digest) {
+    /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
+    async lists(subject: Digest, digest: Digest): Promise<boolean> {
       missing = false
       const listed = await fromApi(subject).catch(() => undefined)
       return listed?.found.some((each) => each.digest === digest) ?? false

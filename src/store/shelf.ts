@@ -27,6 +27,16 @@ export interface Draft {
   discard(): Promise<void>
 }
 
+/** Writes all of a small file. */
+export async function writeDraft(draft: Draft, bytes: Uint8Array): Promise<void> {
+  try {
+    await draft.write(bytes, 0)
+    await draft.commit()
+  } finally {
+    await draft.discard()
+  }
+}
+
 /** image-layout.md "index.json file"; with 300 bytes an entry this is 100,000 images. */
 export const INDEX_LIMIT = 32 * 1024 * 1024
 export const LAYOUT_FILE = 'oci-layout'

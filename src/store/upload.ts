@@ -31,10 +31,7 @@ const COMMIT_SPEED = (16 * MIB) / 1000
 
 /** Milliseconds that one request of a cancellation may take. */
 const CANCEL_PATIENCE = 1500
-/**
- * Milliseconds in which the tries to cancel are spread, while bytes that the network has buffered still reach the
- * registry. A cancelled run has 7.5 s on a GitHub runner, for this and then for logging out.
- */
+/** Milliseconds for all tries to cancel. A cancelled run has 7.5 s on a GitHub runner, for this and for logging out. */
 const CANCEL_SPAN = { cancelled: 3500, running: 10_000 }
 /** First wait between two tries, doubled each time, and the longest (milliseconds). */
 const CANCEL_WAIT = 50
@@ -65,10 +62,9 @@ export async function beginUpload(
   blob: Descriptor,
   mountFrom: string | undefined,
 ): Promise<Begun> {
-  const own = endpoint.repository
-  const places = [mountFrom === own ? undefined : mountFrom, habits.probes ? own : undefined]
-  for (const from of places) {
-    const begun = from === undefined ? undefined : await tryMount(endpoint, habits, blob, from)
+  for (const from of new Set([mountFrom, endpoint.repository])) {
+    if (from === undefined || (from === endpoint.repository && !habits.probes)) continue
+    const begun = await tryMount(endpoint, habits, blob, from)
     if (begun !== undefined) return begun
   }
   if (await isStored(endpoint, blob, false)) return { state: 'present' }
@@ -246,7 +242,6 @@ async function judge(session: Session, res: Res, length: number): Promise<Promot
       return new PromoteError('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true })
     }
   }
-  const empty = isEmpty400(res, endpoint.repository)
   const error = await endpoint.verdict(res, what, 'push')
   const says = (code: string): boolean => error.server.some((entry) => entry.code === code)
   if (says('DIGEST_INVALID'))
@@ -258,7 +253,7 @@ async function judge(session: Session, res: Res, length: number): Promise<Promot
   if (status === 413) return shrink(habits, minimum, length) ? error.with({ transient: true }) : error
   if (status === 416) session.stale += 1
   const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'))
-  return empty || lost || status === 416 ? error.with({ transient: true }) : error
+  return isEmpty400(res, endpoint.repository) || lost || status === 416 ? error.with({ transient: true }) : error
 }
 
 async function keptBytes(session: Session, anew: boolean): Promise<number> {
@@ -335,11 +330,12 @@ async function staleAfter(session: Session, methods: readonly ('DELETE' | 'GET')
 function within<T>(promise: Promise<T>, milliseconds: number): Promise<T | undefined> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds, undefined)
-    const settle = (value?: T): void => {
-      clearTimeout(timer)
-      resolve(value)
-    }
-    promise.then(settle, () => settle())
+    void promise
+      .catch(() => undefined)
+      .then((value) => {
+        clearTimeout(timer)
+        resolve(value)
+      })
   })
 }
 

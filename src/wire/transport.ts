@@ -15,7 +15,7 @@ import { failure } from './failure.ts'
 import { type ProxyServer, proxyFor } from './proxy.ts'
 import { checkReach, lookupWithin, type Reach } from './reach.ts'
 import { ownAuthorities, trustContext } from './trust.ts'
-import { connector, lazy, proxyRefused, type Tunnel, type Wiring } from './tunnel.ts'
+import { connector, lazy, proxyRefused, type Wiring } from './tunnel.ts'
 
 /** PEM. Shown to `origin` alone when there is one, else to every https server that asks. */
 export type ClientCertificate = Readonly<{
@@ -137,7 +137,6 @@ function cancellations(signal: AbortSignal, side: Side) {
   }
 }
 
-type Open = (onread?: OnRead) => ReturnType<typeof connector>
 type Client = Wire['dispatcher'] & { destroy(): Promise<unknown> }
 
 /** Ways to take: direct, or by which proxy; with or without the client certificate. */
@@ -157,6 +156,13 @@ function openRoutes(options: TransportOptions, context: Context) {
     shown,
     lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
   })
+  const newClient = (proxy: ProxyServer | undefined, forwarded: boolean, identity: boolean, bulk: boolean): Client => {
+    const own = forwarded ? { ...wiring(false), insecure: false } : wiring(identity)
+    const authorization = proxy && proxyAuthorization(proxy.url, context)
+    const tunnel = proxy === undefined || forwarded ? undefined : { ...proxy, authorization, context: trust }
+    const open = (onread?: OnRead) => connector(own, tunnel, onread)
+    return bulk ? openBulkClient(open) : new Agent({ connect: open() })
+  }
   return {
     shown,
     async close() {
@@ -164,39 +170,14 @@ function openRoutes(options: TransportOptions, context: Context) {
       await Promise.all([...clients.values()].map((client) => client.destroy()))
     },
     wire(request: Req, proxy: ProxyServer | undefined): Wire {
-      const { key, open } = routeOf(request, proxy, options, context, { wiring, trust })
-      const isBulk = request.bulk === true
-      const name = `${key} ${isBulk}`
-      const dispatcher = clients.get(name) ?? (isBulk ? openBulkClient(open) : new Agent({ connect: open() }))
-      clients.set(name, dispatcher)
+      const forwarded = isForwarded(request, proxy)
+      const identity = !forwarded && showsIdentity(options.clientCertificate, request)
+      const key = `${forwarded} ${identity} ${request.bulk === true} ${proxy?.url.href}`
+      const dispatcher = clients.get(key) ?? newClient(proxy, forwarded, identity, request.bulk === true)
+      clients.set(key, dispatcher)
       return { dispatcher, ...lineOf(request, proxy, context) }
     },
   }
-}
-
-type Materials = Readonly<{ wiring: (identity: boolean) => Wiring; trust: Tunnel['context'] }>
-
-/** How the connections of a request come about, and the name under which others share them. */
-function routeOf(
-  request: Req,
-  proxy: ProxyServer | undefined,
-  options: TransportOptions,
-  context: Context,
-  { wiring, trust }: Materials,
-): Readonly<{ key: string; open: Open }> {
-  const identity = showsIdentity(options.clientCertificate, request)
-  if (proxy === undefined)
-    return { key: `direct ${identity}`, open: (onread) => connector(wiring(identity), undefined, onread) }
-  const { url, name } = proxy
-  if (isForwarded(request, proxy)) {
-    const open: Open = (onread) => connector({ ...wiring(false), insecure: false }, undefined, onread)
-    return { key: `forward ${url.href}`, open }
-  }
-  const open: Open = (onread) => {
-    const tunnel: Tunnel = { url, name, authorization: proxyAuthorization(url, context), context: trust }
-    return connector(wiring(identity), tunnel, onread)
-  }
-  return { key: `tunnel ${url.href} ${identity}`, open }
 }
 
 /** What the request looks like on the wire. */

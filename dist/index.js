@@ -36788,6 +36788,13 @@ function openRoutes(options, context) {
         shown,
         lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
     });
+    const newClient = (proxy, forwarded, identity, bulk) => {
+        const own = forwarded ? { ...wiring(false), insecure: false } : wiring(identity);
+        const authorization = proxy && proxyAuthorization(proxy.url, context);
+        const tunnel = proxy === undefined || forwarded ? undefined : { ...proxy, authorization, context: trust };
+        const open = (onread) => connector(own, tunnel, onread);
+        return bulk ? openBulkClient(open) : new agent({ connect: open() });
+    };
     return {
         shown,
         async close() {
@@ -36795,30 +36802,14 @@ function openRoutes(options, context) {
             await Promise.all([...clients.values()].map((client) => client.destroy()));
         },
         wire(request, proxy) {
-            const { key, open } = routeOf(request, proxy, options, context, { wiring, trust });
-            const isBulk = request.bulk === true;
-            const name = `${key} ${isBulk}`;
-            const dispatcher = clients.get(name) ?? (isBulk ? openBulkClient(open) : new agent({ connect: open() }));
-            clients.set(name, dispatcher);
+            const forwarded = isForwarded(request, proxy);
+            const identity = !forwarded && showsIdentity(options.clientCertificate, request);
+            const key = `${forwarded} ${identity} ${request.bulk === true} ${proxy?.url.href}`;
+            const dispatcher = clients.get(key) ?? newClient(proxy, forwarded, identity, request.bulk === true);
+            clients.set(key, dispatcher);
             return { dispatcher, ...lineOf(request, proxy, context) };
         },
     };
-}
-/** How the connections of a request come about, and the name under which others share them. */
-function routeOf(request, proxy, options, context, { wiring, trust }) {
-    const identity = showsIdentity(options.clientCertificate, request);
-    if (proxy === undefined)
-        return { key: `direct ${identity}`, open: (onread) => connector(wiring(identity), undefined, onread) };
-    const { url, name } = proxy;
-    if (isForwarded(request, proxy)) {
-        const open = (onread) => connector({ ...wiring(false), insecure: false }, undefined, onread);
-        return { key: `forward ${url.href}`, open };
-    }
-    const open = (onread) => {
-        const tunnel = { url, name, authorization: proxyAuthorization(url, context), context: trust };
-        return connector(wiring(identity), tunnel, onread);
-    };
-    return { key: `tunnel ${url.href} ${identity}`, open };
 }
 /** What the request looks like on the wire. */
 function lineOf(request, proxy, context) {
@@ -37517,7 +37508,7 @@ function retry(options, context) {
             const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
             const last = tried || request.retry === false || !isReplayable(request);
             if (last || !decidedNothing(outcome, good))
-                return resultOf(outcome);
+                return resultOf(outcome, good);
             const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,http_answer/* retryAfter */.P9)(outcome.res, context.now());
             if (outcome.res !== undefined)
                 await (0,http_answer/* discard */.vf)(outcome.res);
@@ -37563,17 +37554,20 @@ async function* following(parts, rest) {
         await rest?.return?.();
     }
 }
-function resultOf(outcome) {
-    if (outcome.res !== undefined)
-        return outcome.res;
-    throw outcome.thrown;
+function resultOf({ res, thrown }, good) {
+    if (res === undefined)
+        throw thrown;
+    return isUnexposed(res, good) ? { ...res, unexposed: true } : res;
 }
 function decidedNothing(outcome, good) {
     if (outcome.res === undefined)
         return outcome.error.transient;
     if (!(0,http_answer/* isTransient */.dg)(outcome.res.status))
         return false;
-    return !(0,quirks/* isRouterPage */.$0)(outcome.res) || good.has(outcome.res.url.origin);
+    return !isUnexposed(outcome.res, good);
+}
+function isUnexposed(res, good) {
+    return (0,quirks/* isRouterPage */.$0)(res) && !good.has(res.url.origin);
 }
 function jitter(attempt, random) {
     return Math.round(random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)));
@@ -37897,8 +37891,6 @@ function placeOf(url, send, name, side) {
 
 
 
-/** Whose registry has answered: what its router says afterwards is about a restart. */
-const answered = new WeakSet();
 /** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
 const EMPTY_400_TRIES = 3;
 function createEndpoint(options) {
@@ -37909,8 +37901,6 @@ function createEndpoint(options) {
         const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] };
         for (let attempt = 1;; attempt += 1) {
             const res = await options.send(scoped);
-            if (res.status < 500)
-                answered.add(options.send);
             isOpenShiftHere ||= (0,quirks/* isOpenShift */.LE)(res);
             if (attempt > EMPTY_400_TRIES || request.retry === false || !(0,quirks/* isEmpty400 */.EQ)(res, repository))
                 return res;
@@ -37971,7 +37961,7 @@ function askOnce(ask, { signal, log }) {
 async function judge(options, name, res, what, access, tag) {
     const redact = (text) => options.context.secrets.redact(text);
     const error = await (0,http_answer/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
-    if ((0,quirks/* isRouterPage */.$0)(res, error.message) && !answered.has(options.send))
+    if (res.unexposed === true && (0,quirks/* isRouterPage */.$0)(res, error.message))
         return recoded(error, 'NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
     if ((0,quirks/* isEmpty400 */.EQ)(res, options.repository))
         return recoded(error, 'UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
@@ -38093,10 +38083,9 @@ function inTime(work, { signal }) {
         const start = () => {
             timer = setTimeout(late, PROOF_TIMEOUT_CANCELLED);
         };
+        signal.addEventListener('abort', start);
         if (signal.aborted)
             start();
-        else
-            signal.addEventListener('abort', start);
         const stop = () => {
             clearTimeout(timer);
             signal.removeEventListener('abort', start);
@@ -38346,6 +38335,7 @@ function createListings(endpoint, manifests) {
             }
             return [...found];
         },
+        /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
         async lists(subject, digest) {
             missing = false;
             const listed = await fromApi(subject).catch(() => undefined);
@@ -38517,20 +38507,17 @@ const SHRINK = 4;
 const COMMIT_SPEED = (16 * MIB) / 1000;
 /** Milliseconds that one request of a cancellation may take. */
 const CANCEL_PATIENCE = 1500;
-/**
- * Milliseconds in which the tries to cancel are spread, while bytes that the network has buffered still reach the
- * registry. A cancelled run has 7.5 s on a GitHub runner, for this and then for logging out.
- */
+/** Milliseconds for all tries to cancel. A cancelled run has 7.5 s on a GitHub runner, for this and for logging out. */
 const CANCEL_SPAN = { cancelled: 3500, running: 10_000 };
 /** First wait between two tries, doubled each time, and the longest (milliseconds). */
 const CANCEL_WAIT = 50;
 const LONGEST_CANCEL_WAIT = 500;
 /** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
 async function beginUpload(endpoint, habits, blob, mountFrom) {
-    const own = endpoint.repository;
-    const places = [mountFrom === own ? undefined : mountFrom, habits.probes ? own : undefined];
-    for (const from of places) {
-        const begun = from === undefined ? undefined : await tryMount(endpoint, habits, blob, from);
+    for (const from of new Set([mountFrom, endpoint.repository])) {
+        if (from === undefined || (from === endpoint.repository && !habits.probes))
+            continue;
+        const begun = await tryMount(endpoint, habits, blob, from);
         if (begun !== undefined)
             return begun;
     }
@@ -38695,7 +38682,6 @@ async function upload_judge(session, res, length) {
             return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true });
         }
     }
-    const empty = (0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository);
     const error = await endpoint.verdict(res, what, 'push');
     const says = (code) => error.server.some((entry) => entry.code === code);
     if (says('DIGEST_INVALID'))
@@ -38709,7 +38695,7 @@ async function upload_judge(session, res, length) {
     if (status === 416)
         session.stale += 1;
     const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'));
-    return empty || lost || status === 416 ? error.with({ transient: true }) : error;
+    return (0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository) || lost || status === 416 ? error.with({ transient: true }) : error;
 }
 async function keptBytes(session, anew) {
     const { endpoint, blob } = session;
@@ -38789,11 +38775,12 @@ async function staleAfter(session, methods) {
 function within(promise, milliseconds) {
     return new Promise((resolve) => {
         const timer = setTimeout(resolve, milliseconds, undefined);
-        const settle = (value) => {
+        void promise
+            .catch(() => undefined)
+            .then((value) => {
             clearTimeout(timer);
             resolve(value);
-        };
-        promise.then(settle, () => settle());
+        });
     });
 }
 /** @returns false when there is nothing smaller to try. */
@@ -39210,6 +39197,16 @@ var promises_ = __nccwpck_require__(1455);
 var external_node_zlib_ = __nccwpck_require__(8522);
 ;// CONCATENATED MODULE: ./lib/store/shelf.js
 
+/** Writes all of a small file. */
+async function writeDraft(draft, bytes) {
+    try {
+        await draft.write(bytes, 0);
+        await draft.commit();
+    }
+    finally {
+        await draft.discard();
+    }
+}
 /** image-layout.md "index.json file"; with 300 bytes an entry this is 100,000 images. */
 const INDEX_LIMIT = 32 * 1024 * 1024;
 const LAYOUT_FILE = 'oci-layout';
@@ -39288,7 +39285,7 @@ function openFolder(path, side) {
         index: () => guarded(() => readIndex((name) => readSmall(root, name))),
         writeIndex: (bytes) => guarded(async () => {
             await ready();
-            await replace(root, INDEX_FILE, bytes);
+            await writeDraft(await openDraft(root, INDEX_FILE), bytes);
         }),
         size: (digest) => guarded(async () => (await find(root, blobPath(digest)))?.size),
         async *read(digest, offset) {
@@ -39354,17 +39351,7 @@ async function makeLayout(root) {
         throw new errors/* PromoteError */.jG('IO', `holds other things and is no OCI layout: it has no file ${LAYOUT_FILE}`, {
             hint: 'Name a folder that is empty, or not there yet.',
         });
-    await replace(root, LAYOUT_FILE, LAYOUT_VERSION);
-}
-async function replace(root, name, bytes) {
-    const draft = await openDraft(root, name);
-    try {
-        await draft.write(bytes, 0);
-        await draft.commit();
-    }
-    finally {
-        await draft.discard();
-    }
+    await writeDraft(await openDraft(root, LAYOUT_FILE), LAYOUT_VERSION);
 }
 /** Written beside, then renamed: what has the name is complete. */
 async function openDraft(root, name) {
@@ -39932,17 +39919,17 @@ function openLayouts(side, context) {
         close: async () => void (await Promise.all([...opened.values()].map((layout) => layout.close()))),
     };
 }
+/** An OCI layout (image-spec image-layout.md). All images of a run that are in it share one of these. */
 function openLayout(place, side, context) {
     const shelf = place.kind === 'oci' ? openFolder(place.path, side) : openArchive(place.path, side);
-    return createLayout(shelf, place, side, context);
-}
-function createLayout(shelf, place, side, context) {
     const path = (0,oci_reference/* formatReference */.FH)({ layout: place, repository: '' });
     const catalog = createCatalog(shelf, path, side);
     const shared = { shelf, side, catalog, files: createFiles(shelf, path, side, context) };
     const referrers = createReferrers(shared);
     return {
+        /** The images whose name is `<name>:<tag>`, or just the tag when `name` is empty. Blobs belong to all of them. */
         repository: (name) => createRepository(shared, referrers, name, (0,oci_reference/* formatReference */.FH)({ layout: place, repository: name })),
+        /** Name of the image that is meant when none was given: `wanted`, else the only one there is. */
         async nameOf(wanted) {
             const names = await catalog.names();
             // Signatures and fallback indexes have names that are made of digests.
@@ -39950,7 +39937,9 @@ function createLayout(shelf, place, side, context) {
             const [only] = images;
             return names.includes(wanted) || images.length !== 1 || only === undefined ? wanted : only;
         },
+        /** After the last tag: an archive gets its name. */
         finish: () => shelf.finish(),
+        /** Never throws. */
         close: () => shelf.close(),
     };
 }
@@ -40094,8 +40083,10 @@ function createRepository(shared, referrers, repository, name) {
             const lacking = await files.lacks(manifest);
             if (lacking.length > 0)
                 throw unknownBlobs(name, manifest, lacking, side);
-            if (!(await files.complete(manifest.descriptor)))
-                await writeManifest(shelf, manifest);
+            const { descriptor, bytes } = manifest;
+            const isThere = await files.complete(descriptor);
+            if (!isThere)
+                await writeDraft(await shelf.draft(descriptor.digest, bytes.byteLength), bytes);
             const attached = manifest.links.some((link) => link.role === 'subject');
             if (tag !== undefined || attached)
                 await catalog.change((entries) => enter(entries, manifest, named(tag)));
@@ -40103,7 +40094,7 @@ function createRepository(shared, referrers, repository, name) {
                 await referrers.add(manifest);
             if (attached)
                 listsReferrers = true;
-            return manifest.descriptor.digest;
+            return descriptor.digest;
         },
         async removeTag(tag) {
             await catalog.change((entries) => withoutName(entries, (0,oci_reference/* layoutName */.UX)(repository, tag)));
@@ -40130,16 +40121,6 @@ async function resolveIn({ catalog, files, side }, reference, name, path) {
     if (entry === undefined)
         throw await unknownName(path, reference, catalog, side);
     return files.manifest(entry);
-}
-async function writeManifest(shelf, { descriptor, bytes }) {
-    const draft = await shelf.draft(descriptor.digest, bytes.byteLength);
-    try {
-        await draft.write(bytes, 0);
-        await draft.commit();
-    }
-    finally {
-        await draft.discard();
-    }
 }
 async function unknownName(name, tag, catalog, side) {
     const names = await catalog.names();

@@ -1,6 +1,6 @@
 import type { Context } from './context.ts'
 import { holdable } from './copy/atomic.ts'
-import { keptTags } from './copy/attached-tags.ts'
+import { warnOfKept } from './copy/attached-tags.ts'
 import { type Copy, execute, startBytes } from './copy/execute.ts'
 import { discover, type Graph } from './copy/graph.ts'
 import { checkGuard } from './copy/guards.ts'
@@ -12,13 +12,13 @@ import { asPromoteError, PromoteError } from './errors.ts'
 import { expand } from './expand.ts'
 import type { Host } from './host/host.ts'
 import type { Config, ImagePair, SideConfig } from './inputs/config.ts'
-import type { Undo } from './inputs/rollback-file.ts'
 import type { Digest } from './oci/digest.ts'
 import type { Manifest } from './oci/manifest.ts'
 import type { Reference } from './oci/reference.ts'
 import type { Cluster } from './openshift/cluster.ts'
 import type { Attached, Report, Row } from './report/model.ts'
 import { makeReport } from './report/report.ts'
+import { rollBack } from './rollback.ts'
 import { namesOf } from './rows.ts'
 import type { Repository, Side } from './side.ts'
 import { abandonAll, annotateStreams, guardOf, tagAll, tagEach } from './tags.ts'
@@ -49,7 +49,8 @@ export async function promote(config: Config, host: Host, context: Context): Pro
     context.log.info(
       'require-signed: that a signature is there is checked; whose it is, and whether it is good, is not',
     )
-  const rows = config.rollback === undefined ? await promoteAll(run, started, signal) : await undo(config.rollback, run)
+  const rows =
+    config.rollback === undefined ? await promoteAll(run, started, signal) : await rollBack(config.rollback, run)
   const { dryRun, shard, rollback } = config
   const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined }
   const report: Report = {
@@ -58,11 +59,6 @@ export async function promote(config: Config, host: Host, context: Context): Pro
   }
   host.event({ event: 'done', report })
   return report
-}
-
-async function undo(undos: readonly Undo[], run: Run): Promise<readonly Row[]> {
-  const { rollBack } = await import(/* webpackMode: "eager" */ './rollback.ts')
-  return rollBack(undos, run)
 }
 
 type Holdable = Pick<ReturnType<typeof holdable>, 'hold' | 'release'>
@@ -94,7 +90,7 @@ async function promoteAll(run: Run, started: number, signal: Holdable): Promise<
 /** Each image at each destination; what a selection stands for is known only now. */
 async function listWorks(source: Promise<Side>, destinations: readonly Destination[], run: Run): Promise<void> {
   for (const { pair, error } of await expand(source, run)) {
-    const image = error === undefined ? readImage(pair, source, run) : unreadable(pair, error)
+    const image = readImage(pair, error === undefined ? source : ignoreUnhandled(Promise.reject(error)), run)
     for (const destination of destinations) {
       const work = createWork(image, destination, run)
       run.works.push(work)
@@ -129,11 +125,6 @@ function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graph
   }
 }
 
-function unreadable(pair: ImagePair, error: PromoteError): Image {
-  const source = ignoreUnhandled(Promise.reject(error))
-  return { pair, source, graph: () => source }
-}
-
 /** locate, survey, plan; the source is resolved and discovered meanwhile. */
 async function prepare(work: Work, run: Run): Promise<void> {
   const { config, shared } = run
@@ -151,7 +142,7 @@ async function prepare(work: Work, run: Run): Promise<void> {
   const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target)
   const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits)
   const plan = makePlan(graph, seen, mountable(from, to))
-  for (const line of keptTags(seen.attachedTags.values())) run.context.log.warn(line)
+  warnOfKept(seen.attachedTags.values(), run.context)
   // Before any tag moves, the registries have taken every manifest.
   work.plan = config.atomic ? { ...plan, rootByDigest: true } : plan
   checkGuard(to.store.name, tags, graph.root.descriptor.digest, guardOf(work, run))

@@ -63,7 +63,16 @@ export function createRun(config: Config, host: Host, context: Context): Run {
     if (config.failFast && halted.by !== undefined) throw abandoned('not begun', halted.by)
   }
   const platforms = new Platforms()
-  const shared = { context, permits, retries: config.retries, homes: new Map(), platforms, emit, check }
+  const shared = {
+    context,
+    permits,
+    retries: config.retries,
+    homes: new Map(),
+    tagWrites: new Map(),
+    platforms,
+    emit,
+    check,
+  }
   return {
     config,
     host,

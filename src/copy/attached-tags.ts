@@ -1,3 +1,4 @@
+import type { Context } from '../context.ts'
 import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isForeign, type Manifest } from '../oci/manifest.ts'
@@ -54,9 +55,9 @@ export async function surveyTags(
   return new Map(await Promise.all(decided))
 }
 
-/** What is kept although the source has something else, for the log. */
-export function keptTags(decisions: Iterable<TagDecision>): readonly string[] {
-  return [...decisions].filter(({ state }) => state === 'kept').map(({ why }) => why)
+/** What is kept although the source has something else. */
+export function warnOfKept(decisions: Iterable<TagDecision>, { log }: Context): void {
+  for (const { state, why } of decisions) if (state === 'kept') log.warn(why)
 }
 
 /**
@@ -176,16 +177,10 @@ function mayBeImmutable(thrown: unknown): unknown {
   return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') })
 }
 
-const turns = new WeakMap<object, Map<string, Promise<unknown>>>()
-
 /** One after the other what reads, changes and writes the same tag in a run. */
-export function inTurn<T>({ homes }: Shared, key: string, work: () => Promise<T>): Promise<T> {
-  const own = turns.get(homes) ?? new Map<string, Promise<unknown>>()
-  turns.set(homes, own)
-  const result = (own.get(key) ?? Promise.resolve()).then(work)
-  own.set(
-    key,
-    result.catch(() => undefined),
-  )
+export function inTurn<T>({ tagWrites }: Shared, tag: string, work: () => Promise<T>): Promise<T> {
+  const result = (tagWrites.get(tag) ?? Promise.resolve()).then(work)
+  const ended = result.catch(() => undefined)
+  tagWrites.set(tag, ended)
   return result
 }

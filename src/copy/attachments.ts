@@ -1,7 +1,7 @@
 import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
-import { attachedTags } from '../oci/referrer.ts'
+import { attachedTags, describeReferrer } from '../oci/referrer.ts'
 import type { Source } from '../store/store.ts'
 import type { Budget } from './budget.ts'
 import { isSaidAbsent, unreadable } from './failures.ts'
@@ -77,6 +77,5 @@ async function readTagged(source: Source, subject: Digest, permits: Permits, rea
 }
 
 function typeOf(manifest: Manifest): string {
-  const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType
-  return manifest.artifactType ?? config ?? manifest.descriptor.mediaType
+  return describeReferrer(manifest).artifactType ?? manifest.descriptor.mediaType
 }

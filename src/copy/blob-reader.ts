@@ -45,7 +45,7 @@ export class BlobReader {
    * Bytes from `from`, of which everything before was hashed, to the end.
    * @throws PromoteError DIGEST_MISMATCH instead of giving the last chunk of a wrong blob.
    */
-  async *read(from: number): AsyncGenerator<Uint8Array> {
+  async *read(from: number): AsyncGenerator<Uint8Array, undefined> {
     this.failure = undefined
     if (from === 0) this.continueFrom(new BlobReader(this.#blob, this.options))
     let held: Uint8Array | undefined

@@ -176,13 +176,38 @@ export class Subscriber {
     return this.#permits(work, this.#broadcast.blob.size)
   }
 
-  /** The pieces that all share for the first reading; what follows after a break is read by `reader` alone. */
-  read(reader: BlobReader, from: number): AsyncIterableIterator<Uint8Array> {
+  /**
+   * The bytes from `from` on: for the first reading those that all share, after a break those that `reader` reads for this one
+   * alone. Not a generator: one that waits for the slowest destination cannot be closed before that one has moved.
+   * @param onBytes told of a piece when the next one is asked for: then the upload has taken it.
+   */
+  read(reader: BlobReader, from: number, onBytes: (bytes: number) => void): AsyncIterableIterator<Uint8Array> {
+    const alone = this.#begin(reader, from)
+    let taken = 0
+    const iterator: AsyncIterableIterator<Uint8Array> = {
+      [Symbol.asyncIterator]: () => iterator,
+      next: async () => {
+        if (taken > 0) onBytes(taken)
+        const value = alone === undefined ? await this.#take(reader) : (await alone.next()).value
+        taken = value?.length ?? 0
+        return value === undefined ? { done: true, value } : { done: false, value }
+      },
+      return: async () => {
+        await alone?.return(undefined)
+        this.#broadcast.close(this)
+        return { done: true, value: undefined }
+      },
+    }
+    return iterator
+  }
+
+  /** @returns undefined when the pieces of the broadcast are taken. */
+  #begin(reader: BlobReader, from: number): AsyncGenerator<Uint8Array, undefined> | undefined {
     const broadcast = this.#broadcast
     if (this.state === 'waiting' && broadcast.has(this)) {
       this.state = 'shared'
       broadcast.reader ??= new BlobReader(broadcast.blob, reader.options)
-      return this.#pieces(reader, broadcast.reader)
+      return undefined
     }
     if (this.state === 'shared' && from > 0 && broadcast.reader !== undefined) reader.continueFrom(broadcast.reader)
     this.state = 'alone'
@@ -190,27 +215,15 @@ export class Subscriber {
     return reader.read(from)
   }
 
-  /** Not a generator: one that waits for the slowest destination cannot be closed before that one has moved. */
-  #pieces(reader: BlobReader, shared: BlobReader): AsyncIterableIterator<Uint8Array> {
-    const iterator: AsyncIterableIterator<Uint8Array> = {
-      [Symbol.asyncIterator]: () => iterator,
-      next: async () => {
-        try {
-          const value = await this.#broadcast.take(this)
-          return value === undefined ? { done: true, value } : { done: false, value }
-        } catch (thrown) {
-          const error = asPromoteError(thrown, 'source')
-          // Read from another repository of the source: this one may be in order.
-          if (shared.options.source !== reader.options.source) throw error.with({ transient: true })
-          reader.failure = error
-          throw error
-        }
-      },
-      return: async () => {
-        this.#broadcast.close(this)
-        return { done: true, value: undefined }
-      },
+  async #take(reader: BlobReader): Promise<Uint8Array | undefined> {
+    try {
+      return await this.#broadcast.take(this)
+    } catch (thrown) {
+      const error = asPromoteError(thrown, 'source')
+      // Read from another repository of the source: this one may be in order.
+      if (this.#broadcast.reader?.options.source !== reader.options.source) throw error.with({ transient: true })
+      reader.failure = error
+      throw error
     }
-    return iterator
   }
 }

@@ -4,7 +4,7 @@ import { PromoteError } from '../errors.ts'
 import { isForeign, type Manifest } from '../oci/manifest.ts'
 import type { Attached, Bytes, Event } from '../report/model.ts'
 import type { Source, Target } from '../store/store.ts'
-import { attachedThere, keptTags, type TagDecision, writeTag } from './attached-tags.ts'
+import { attachedThere, type TagDecision, warnOfKept, writeTag } from './attached-tags.ts'
 import type { ReadAhead } from './broadcast.ts'
 import { confirm, type TagState } from './confirm.ts'
 import { createDelivery, type Delivery, deliver, type Outcome, send } from './deliver.ts'
@@ -23,6 +23,8 @@ export type Shared = Readonly<{
   /** `registry digest` → the repository that has the blob, once it is there: later images mount it from there. */
   homes: Map<string, Promise<string>>
   platforms: Platforms
+  /** Tag → the last write of it, of tags that are read and changed. */
+  tagWrites: Map<string, Promise<unknown>>
   emit: (event: Event) => void
   /** Throws when nothing new of this image may begin at this destination. */
   check?: () => void
@@ -168,7 +170,7 @@ async function pushTagged(node: Node, plan: Plan, job: Job, shared: Shared): Pro
   const put = (manifest: Manifest, tag: string, from: TagState) =>
     putComplete(manifest, { tag, from }, plan, job, shared)
   const decision = await writeTag(node, { target: job.target, shared, put })
-  for (const line of keptTags([decision])) shared.context.log.warn(line)
+  warnOfKept([decision], shared.context)
   return decision
 }
 
@@ -195,7 +197,7 @@ function stoppable(run: Shared): { shared: Shared; stop: () => void } {
 }
 
 /** The first failure, after everything that was under way has ended: nothing goes on behind a report. */
-export async function settle(work: readonly Promise<unknown>[]): Promise<void> {
+async function settle(work: readonly Promise<unknown>[]): Promise<void> {
   const results = await Promise.allSettled(work)
   const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
   const telling = failures.find((reason) => !(reason instanceof PromoteError && reason.code === 'CANCELLED'))

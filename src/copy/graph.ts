@@ -1,3 +1,4 @@
+import { ignoreUnhandled } from '../core/deferred.ts'
 import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type Descriptor, isForeign, type Link, type Manifest } from '../oci/manifest.ts'
@@ -118,8 +119,7 @@ async function discoverWithin(
     budget.announce(wanted)
     const below = async (child: Descriptor): Promise<Found[]> => {
       // While the manifest is on its way: what is attached to it is found by its digest, which is known.
-      const about = attachmentsOf(child.digest)
-      about.catch(() => undefined) // where the child is missing, nobody asks
+      const about = ignoreUnhandled(attachmentsOf(child.digest))
       const read = await readChild(manifest, child)
       if (read !== undefined) return [await explore(read, depth + 1, about)]
       left.set(child.digest, MISSING)
@@ -149,23 +149,20 @@ function childReader(source: Source, { mirror, skipMissing = false }: DiscoverOp
     const there = await mirror
     const copy = there && (await permits(() => there.manifest(child), child.size).catch(() => undefined))
     if (copy !== undefined) return copy
-    const read = permits(() => source.manifest(child), child.size)
-    return read.catch(missingChild(source, parent, child, skipMissing))
-  }
-}
-
-function missingChild(source: Source, parent: Manifest, child: Descriptor, skip: boolean) {
-  return (thrown: unknown): undefined => {
-    if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
-    const platform = child.platform === undefined ? '' : ` (${formatPlatform(child.platform)})`
-    const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`
-    if (!isSaidAbsent(thrown)) throw unreadable(named, thrown)
-    if (skip) return undefined
-    throw new PromoteError('NOT_FOUND', `${named}, which is not there`, {
-      side: 'source',
-      cause: thrown,
-      hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
-    })
+    try {
+      return await permits(() => source.manifest(child), child.size)
+    } catch (thrown) {
+      if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
+      const platform = child.platform === undefined ? '' : ` (${formatPlatform(child.platform)})`
+      const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`
+      if (!isSaidAbsent(thrown)) throw unreadable(named, thrown)
+      if (skipMissing) return undefined
+      throw new PromoteError('NOT_FOUND', `${named}, which is not there`, {
+        side: 'source',
+        cause: thrown,
+        hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
+      })
+    }
   }
 }
 

@@ -13,15 +13,13 @@ const TRIES = 3
  * @throws PromoteError DIGEST_MISMATCH when the bytes are not those of the descriptor.
  */
 export async function readBlob(source: Source, descriptor: Descriptor): Promise<Uint8Array> {
-  const known = embedded(descriptor)
-  for (let attempt = 1; known === undefined; attempt += 1) {
+  for (let attempt = 1; ; attempt += 1) {
     try {
-      return await readOnce(source, descriptor)
+      return embedded(descriptor) ?? (await readOnce(source, descriptor))
     } catch (thrown) {
       if (attempt >= TRIES || !(thrown instanceof PromoteError && thrown.transient)) throw thrown
     }
   }
-  return known
 }
 
 async function readOnce(source: Source, descriptor: Descriptor): Promise<Uint8Array> {

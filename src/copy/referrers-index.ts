@@ -39,8 +39,7 @@ function bySubject(plan: Plan): Map<Digest, Map<Digest, Descriptor>> {
     const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest
     if (manifest === undefined || subject === undefined || tag !== undefined) continue
     const list = lists.get(subject) ?? new Map<Digest, Descriptor>()
-    list.set(manifest.descriptor.digest, describeReferrer(manifest))
-    lists.set(subject, list)
+    lists.set(subject, list.set(manifest.descriptor.digest, describeReferrer(manifest)))
   }
   return lists
 }

@@ -37,9 +37,7 @@ export async function transfer(
   try {
     while (from >= 0) {
       sent = from
-      const error = await subscriber.run(() =>
-        attempt(() => upload.send(from, counted(subscriber.read(reader, from), onBytes))),
-      )
+      const error = await subscriber.run(() => attempt(() => upload.send(from, subscriber.read(reader, from, onBytes))))
       if (error === undefined) return
       const { failure } = reader
       const wrong = (failure ?? error).code === 'DIGEST_MISMATCH'
@@ -54,26 +52,6 @@ export async function transfer(
     await upload.cancel()
     throw thrown
   }
-}
-
-/** Counts a piece when the next one is asked for: then the upload has taken it. */
-function counted(
-  pieces: AsyncIterableIterator<Uint8Array>,
-  onBytes: (bytes: number) => void,
-): AsyncIterableIterator<Uint8Array> {
-  let taken = 0
-  const iterator: AsyncIterableIterator<Uint8Array> = {
-    [Symbol.asyncIterator]: () => iterator,
-    next: async () => {
-      if (taken > 0) onBytes(taken)
-      taken = 0
-      const step = await pieces.next()
-      if (step.done !== true) taken = step.value.length
-      return step
-    },
-    return: async () => (await pieces.return?.()) ?? { done: true, value: undefined },
-  }
-  return iterator
 }
 
 async function attempt(send: () => Promise<void>): Promise<PromoteError | undefined> {

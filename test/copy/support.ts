@@ -43,6 +43,7 @@ export function testShared(over: Partial<Shared> = {}): Shared & { events: Event
     permits: createPermits(4),
     retries: 3,
     homes: new Map(),
+    tagWrites: new Map(),
     platforms: new Platforms(),
     emit: (event) => void events.push(event),
     events,

@@ -241,7 +241,6 @@ function announceAll(run: Run): void {
     const work = prepared[index]?.work as Work
     const { graph, bytes, certain } = plan
     const { digest } = graph.root.descriptor
-    const rights = work.rights === undefined ? {} : { rights: work.rights }
     const planned = {
       ...namesOf(work),
       digest,
@@ -249,7 +248,7 @@ function announceAll(run: Run): void {
       certain,
       bytes,
       tags: plannedTags(plan),
-      ...rights,
+      ...(work.rights && { rights: work.rights }),
     }
     shared.emit({ event: 'plan', image: work.number, images: works.length, ...planned })
     // Judged by its own plan: what another image is to bring may not come.
@@ -295,8 +294,8 @@ function startCopies({ config, shared, works }: Run): void {
   }
   for (const image of images.values()) {
     const begun = createDeferred<Promise<readonly Attached[]>[]>()
+    const copies = image.map(copyOf)
     void line(async () => {
-      const copies = image.map(copyOf)
       const running = execute(copies, shared)
       begun.resolve(running)
       await Promise.allSettled(running)

@@ -5,7 +5,7 @@ import { type Guard, isGuarded, stillAt } from './copy/guards.ts'
 import type { Permits } from './copy/permits.ts'
 import { isUnchanged } from './copy/plan.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
-import { type Note, runUrl } from './openshift/annotate.ts'
+import type { Note } from './openshift/annotate.ts'
 import { makeReport } from './report/report.ts'
 import { namesOf, rowsOf } from './rows.ts'
 import { abandoned, atTarget, conclude, each, fail, going, jobOf, type Run, type Work } from './work.ts'
@@ -118,6 +118,7 @@ function endOf({ state, from, to, at, error }: Move, failure: PromoteError, targ
 /** What the image streams are told: one request for each of them. It is never a reason to fail. */
 export async function annotateStreams(works: readonly Work[], { context }: Run): Promise<void> {
   const streams = new Map<string, { work: Work; notes: Note[] }>()
+  const { runUrl } = await import(/* webpackMode: "eager" */ './openshift/annotate.ts')
   const run = runUrl(context.env)
   const time = new Date(context.now()).toISOString()
   for (const work of works) {

@@ -129,10 +129,10 @@ export function holdable(context: Context): Readonly<{ context: Context; hold: (
   const own = new AbortController()
   let held = false
   const pass = () => {
-    if (!held) own.abort(context.signal.reason)
+    if (!held && context.signal.aborted) own.abort(context.signal.reason)
   }
-  if (context.signal.aborted) pass()
-  else context.signal.addEventListener('abort', pass, { once: true })
+  context.signal.addEventListener('abort', pass, { once: true })
+  pass()
   return {
     context: { ...context, signal: own.signal },
     hold: () => {
@@ -140,7 +140,7 @@ export function holdable(context: Context): Readonly<{ context: Context; hold: (
     },
     release: () => {
       held = false
-      if (context.signal.aborted) pass()
+      pass()
     },
   }
 }

@@ -5489,7 +5489,7 @@ const kTypeOfService = Symbol('kTypeOfService')
 let extractBody
 
 function lazyllhttp () {
-  const llhttpWasmData = process.env.JEST_WORKER_ID ? __nccwpck_require__(1489) : undefined
+  const llhttpWasmData = process.env.JEST_WORKER_ID ? __nccwpck_require__(3870) : undefined
 
   let mod
 
@@ -5520,7 +5520,7 @@ function lazyllhttp () {
     // being enabled, but the occurring of this other error
     // * https://github.com/emscripten-core/emscripten/issues/11495
     // got me to remove that check to avoid breaking Node 12.
-    mod = new WebAssembly.Module(llhttpWasmData || __nccwpck_require__(1489))
+    mod = new WebAssembly.Module(llhttpWasmData || __nccwpck_require__(3870))
   }
 
   return new WebAssembly.Instance(mod, {
@@ -10482,7 +10482,7 @@ exports["default"] = {
 
 /***/ }),
 
-/***/ 1489:
+/***/ 3870:
 /***/ ((module, __unused_webpack_exports, __nccwpck_require__) => {
 
 /* module decorator */ module = __nccwpck_require__.nmd(module);
@@ -24946,1547 +24946,6 @@ exports.visitAsync = visitAsync;
 
 /***/ }),
 
-/***/ 8568:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   _r: () => (/* binding */ release),
-/* harmony export */   aw: () => (/* binding */ retain),
-/* harmony export */   t4: () => (/* binding */ createBufferPool)
-/* harmony export */ });
-/** By memory and not by object: streams and parsers hand on new views of the same memory. */
-const loans = new WeakMap();
-/** Most buffers that wait for their next use: what a pause between two blobs leaves over. */
-const KEPT = 64;
-/**
- * @param size bytes of each buffer.
- * @returns gives out a buffer. Its content is undefined.
- */
-function createBufferPool(size) {
-    const unused = [];
-    return () => {
-        const buffer = unused.pop() ?? Buffer.allocUnsafeSlow(size);
-        const free = () => {
-            if (unused.length < KEPT)
-                unused.push(buffer);
-        };
-        loans.set(buffer.buffer, { users: 1, free });
-        return buffer;
-    };
-}
-/** Says how many readers get this piece. It is free when all of them have released it. */
-function retain(piece, users) {
-    const loan = loanOf(piece);
-    if (loan !== undefined)
-        loan.users = users;
-}
-/**
- * Gives a piece back. Each reader calls it at most once, when nothing that it gave the bytes to reads them any more. A piece
- * that is never released is collected like any other buffer.
- */
-function release(piece) {
-    const loan = loanOf(piece);
-    if (loan === undefined)
-        return;
-    loan.users -= 1;
-    if (loan.users > 0)
-        return;
-    loans.delete(piece.buffer);
-    loan.free();
-}
-/** A part of a buffer is not on loan: the rest of the buffer may still be read. */
-function loanOf(piece) {
-    return piece.byteLength === piece.buffer.byteLength ? loans.get(piece.buffer) : undefined;
-}
-
-
-/***/ }),
-
-/***/ 5012:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   $_: () => (/* binding */ backNeeded),
-/* harmony export */   BB: () => (/* binding */ moveAll),
-/* harmony export */   OK: () => (/* binding */ holdable),
-/* harmony export */   pK: () => (/* binding */ putBack)
-/* harmony export */ });
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _confirm_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7321);
-/* harmony import */ var _guards_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3219);
-
-
-
-/**
- * Moves all tags, or puts those that moved back. Never rejects: each move says how it ended.
- * @param write takes its own permits, and calls `begin` right before its first request that writes; that throws when
- *   another move has failed meanwhile.
- * @returns the first failure; undefined when all have moved.
- */
-async function moveAll(moves, write, permits, context) {
-    let failure = await keepBefore(moves, permits);
-    const moveOne = async (move) => {
-        const begin = () => {
-            if (failure !== undefined)
-                throw failure;
-            move.state = 'moving';
-        };
-        try {
-            await write(move, begin);
-            move.state = 'moved';
-        }
-        catch (thrown) {
-            if (thrown === failure)
-                return;
-            move.error = (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination');
-            failure ??= move.error;
-        }
-    };
-    if (failure === undefined)
-        await Promise.all(moves.map(moveOne));
-    if (failure === undefined)
-        return undefined;
-    const begun = moves.filter((move) => move.state === 'moved' || move.state === 'moving');
-    await Promise.all(begun.map((move) => permits(() => revert(move, context))));
-    return failure;
-}
-/** Before anything moves: afterwards a registry could have pruned what no tag names any more. */
-async function keepBefore(moves, permits) {
-    let failure;
-    await Promise.all(moves.map(async (move) => {
-        if (move.from === null)
-            return;
-        try {
-            const { from } = move;
-            move.before = await permits(() => move.target.resolve(from));
-        }
-        catch (thrown) {
-            move.error = (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination');
-            failure ??= move.error;
-        }
-    }));
-    return failure;
-}
-async function revert(move, context) {
-    const { target, tag, from } = move;
-    move.at = 'unread';
-    try {
-        move.at = await target.locate(tag, true);
-        // A write that failed without a trace has not moved the tag.
-        const isBack = !backNeeded(`${target.name}:${tag}`, move.at, move);
-        if (!isBack)
-            await putBack(target, tag, move, context);
-        move.state = isBack && move.state === 'moving' ? 'waiting' : 'reverted';
-        move.at = from;
-    }
-    catch (thrown) {
-        move.error = (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination');
-        if (move.error.unconfirmed)
-            move.at = 'unread';
-        move.state = 'stuck';
-    }
-}
-/**
- * Puts a tag back that was read at what a promotion has written.
- * @throws PromoteError UNSUPPORTED when the tag was new and the registry cannot remove tags; `unconfirmed` when no answer
- *   tells whether it is back.
- */
-async function putBack(target, tag, { from, to, before }, context) {
-    const manifest = from === null ? undefined : (before ?? (await target.resolve(from)));
-    await (0,_confirm_js__WEBPACK_IMPORTED_MODULE_1__/* .confirm */ .l)({ target, reference: tag, from: to, to: from }, async (begin) => {
-        begin();
-        if (manifest !== undefined)
-            return target.putManifest(manifest, tag);
-        return (await target.removeTag?.(tag)) ? null : undefined;
-    }, context);
-}
-/**
- * Pure: whether the tag is at what the promotion has written; false when it is back already.
- * @throws PromoteError TAG_MOVED when it is elsewhere.
- */
-function backNeeded(name, now, { from, to }) {
-    if (now !== to && now !== from)
-        throw (0,_guards_js__WEBPACK_IMPORTED_MODULE_2__/* .notOurs */ .TR)(name, to, now);
-    return now !== from;
-}
-/**
- * A context whose signal can be held back: between the first tag and the last a signal waits, because stopping there
- * would leave a part of the promotion. It is a matter of seconds, and a second signal ends the process at once.
- */
-function holdable(context) {
-    const own = new AbortController();
-    let held = false;
-    const pass = () => {
-        if (!held)
-            own.abort(context.signal.reason);
-    };
-    if (context.signal.aborted)
-        pass();
-    else
-        context.signal.addEventListener('abort', pass, { once: true });
-    return {
-        context: { ...context, signal: own.signal },
-        hold: () => {
-            held = true;
-        },
-        release: () => {
-            held = false;
-            if (context.signal.aborted)
-                pass();
-        },
-    };
-}
-
-
-/***/ }),
-
-/***/ 4619:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   CZ: () => (/* binding */ surveyTags),
-/* harmony export */   EM: () => (/* binding */ notKept),
-/* harmony export */   IN: () => (/* binding */ keptTags),
-/* harmony export */   M5: () => (/* binding */ writeTag),
-/* harmony export */   hG: () => (/* binding */ attachedThere),
-/* harmony export */   lo: () => (/* binding */ inTurn),
-/* harmony export */   t5: () => (/* binding */ lookAt),
-/* harmony export */   uw: () => (/* binding */ ROUNDS)
-/* harmony export */ });
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
-/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6397);
-
-
-
-
-/** How often a tag is read and written again when another client wrote it in between. */
-const ROUNDS = 3;
-/** Milliseconds, doubled each round. */
-const WAIT = 500;
-/** What will happen to each of the graph's tags, by node. */
-async function surveyTags(target, graph, permits) {
-    const tagged = [...graph.nodes.values()].flatMap((node) => {
-        const { key, manifest, tag } = node;
-        return manifest === undefined || tag === undefined ? [] : [{ key, manifest, tag, node }];
-    });
-    const decided = tagged.map(async ({ key, manifest, tag, node }) => {
-        const theirs = await lookUp(target, tag, permits, manifest.descriptor.digest);
-        return [key, decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node)];
-    });
-    return new Map(await Promise.all(decided));
-}
-/** What is kept although the source has something else, for the log. */
-function keptTags(decisions) {
-    return [...decisions].filter(({ state }) => state === 'kept').map(({ why }) => why);
-}
-/**
- * What the graph's attachments are at the destination. What does not go there is left out.
- * @param decisions of the plan, or what they became.
- */
-function attachedThere(graph, decisions) {
-    return graph.attached.flatMap((attached) => {
-        const decision = decisions.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .R)(attached.digest, attached.tag));
-        if (decision === undefined)
-            return [attached];
-        const digest = decision.manifest?.descriptor.digest;
-        return decision.state === 'kept' || digest === undefined ? [] : [{ ...attached, digest }];
-    });
-}
-/**
- * Reads the tag, writes what is missing, and reads it again: no registry has a conditional PUT. Runs one after the other
- * for each tag of the run.
- */
-async function writeTag(node, { target, shared, put }) {
-    const { tag = '', manifest } = node;
-    if (manifest === undefined)
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('INTERNAL', `no bytes for ${node.key}`);
-    return inTurn(shared, `${target.name}:${tag}`, async () => {
-        for (let round = 0;; round += 1) {
-            const theirs = await lookUp(target, tag, shared.permits, manifest.descriptor.digest);
-            const decision = decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node);
-            const { state, manifest: wanted } = decision;
-            if (state !== 'write' || wanted === undefined)
-                return decision;
-            if (round >= ROUNDS)
-                throw notKept(`${target.name}:${tag}`);
-            if (round > 0)
-                await shared.context.sleep(WAIT * 2 ** round);
-            const from = theirs instanceof Object ? theirs.descriptor.digest : null;
-            await put(wanted, tag, from).catch((thrown) => {
-                throw theirs === undefined ? thrown : mayBeImmutable(thrown);
-            });
-            const now = await shared.permits(() => target.find(tag));
-            if (now?.digest === wanted.descriptor.digest)
-                return decision;
-        }
-    });
-}
-/** @returns `unreadable` for what is not a manifest; `same` where the tag is at `ours`. */
-async function lookUp(target, tag, permits, ours) {
-    const read = async () => {
-        const there = await target.find(tag);
-        if (there === undefined)
-            return undefined;
-        return there.digest === ours ? 'same' : target.resolve(tag);
-    };
-    return permits(read).catch(unlessUnreadable);
-}
-/** The manifest of a tag at the destination. */
-async function lookAt(target, tag, permits) {
-    return permits(() => target.resolve(tag)).catch(unlessUnreadable);
-}
-/** Refusals are not manifests that cannot be read: they have a status. Registries refuse to show what is absent. */
-function unlessUnreadable(thrown) {
-    if (!(thrown instanceof _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG))
-        throw thrown;
-    const { code, status } = thrown;
-    if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403)
-        return undefined;
-    if (status === undefined && ['PROTOCOL', 'UNSUPPORTED', 'DIGEST_MISMATCH'].includes(code))
-        return 'unreadable';
-    throw thrown;
-}
-function decide(name, theirs, ours, node) {
-    const { tag = '', needs } = node;
-    if (theirs === undefined)
-        return { tag, state: 'write', manifest: ours, why: `new tag ${tag}`, needs, proven: [] };
-    const readable = theirs === 'unreadable' ? undefined : theirs;
-    const there = { tag, manifest: readable, needs: [], proven: readable === undefined ? [] : blobsOf(readable) };
-    const kept = (what) => ({
-        ...there,
-        state: 'kept',
-        why: `${name}:${tag} is left as it is: ${what}`,
-    });
-    if (theirs === 'unreadable')
-        return kept('it is not a manifest that can be read, so nothing is added to it');
-    if (Buffer.from(theirs.bytes).equals(ours.bytes))
-        return { ...there, state: 'there', needs, why: `tag ${tag} is already at this digest` };
-    if (tag.endsWith('.sbom'))
-        return kept('the SBOM of the source is another one, and is not copied');
-    const merged = (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .mergeSignatures */ .iO)(theirs, ours);
-    if (merged === undefined)
-        return kept('one of the two sides has no signatures there, but an image or an index');
-    const { manifest, added } = merged;
-    if (added.size === 0)
-        return { ...there, state: 'there', why: `tag ${tag} has all of it already` };
-    return {
-        ...there,
-        state: 'write',
-        manifest,
-        why: `tag ${tag}: what is missing is added to what the destination has, ${theirs.descriptor.digest}`,
-        needs: needs.filter((key) => key.startsWith('manifest ') || added.has(key.slice('blob '.length))),
-    };
-}
-function blobsOf({ links }) {
-    const own = links.filter(({ kind, descriptor }) => kind === 'blob' && !(0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .isForeign */ .jq)(descriptor));
-    return own.map(({ descriptor }) => `blob ${descriptor.digest}`);
-}
-function notKept(what) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${what} does not keep what is written to it`, {
-        side: 'destination',
-        hint: 'Another client may be writing it at the same time: run the promotion again.',
-    });
-}
-/** ECR (400), ACR (409), Quay and Harbor (403, 412) refuse to write a tag that is immutable. */
-function mayBeImmutable(thrown) {
-    if (!(thrown instanceof _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
-        return thrown;
-    const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.';
-    return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') });
-}
-const turns = new WeakMap();
-/** One after the other what reads, changes and writes the same tag in a run. */
-function inTurn({ homes }, key, work) {
-    const own = turns.get(homes) ?? new Map();
-    turns.set(homes, own);
-    const result = (own.get(key) ?? Promise.resolve()).then(work);
-    own.set(key, result.catch(() => undefined));
-    return result;
-}
-
-
-/***/ }),
-
-/***/ 7321:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   l: () => (/* binding */ confirm)
-/* harmony export */ });
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
-/* harmony import */ var _failures_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3870);
-
-
-
-/** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
-const WAITS = [500, 1000, 2000, 4000];
-/** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
-const WAITS_CANCELLED = [500, 1000];
-/**
- * Carries out a write and decides how it ended; every write of a manifest or a tag goes through here. Resolves when an
- * answer proves that the reference is at `to`: the answer to the write, or, where that is lost or wrong, a read of the
- * reference.
- * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
- *   it does not say.
- * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
- *   `unconfirmed` when the tag cannot be read, or is at something that is neither old nor new.
- */
-async function confirm(change, write, context) {
-    let begun = false;
-    const answer = await write(() => {
-        begun = true;
-    }).then((said) => ({ said }), (thrown) => ({ error: (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination') }));
-    const { error } = answer;
-    if (error === undefined && answer.said === change.to)
-        return;
-    const byDigest = (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(change.reference);
-    if (error === undefined && answer.said === undefined && byDigest)
-        return;
-    if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(_failures_js__WEBPACK_IMPORTED_MODULE_2__/* .isMissingBlob */ .OS)))
-        throw error;
-    const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
-    if (error !== undefined && byDigest && !mayBeLate)
-        throw error;
-    // Written again where it was: a read shows what was there before.
-    if (error !== undefined && mayBeLate && change.from === change.to)
-        throw error;
-    const seen = await look(change, mayBeLate && !byDigest, context);
-    if (seen.at !== change.to)
-        throw explain(change, answer, seen);
-    if (error !== undefined)
-        context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
-}
-/** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
-function isInconclusive({ status, retryAfter }) {
-    if (retryAfter !== undefined)
-        return false;
-    return status === undefined || status >= 500 || status === 408 || status === 425;
-}
-async function look(change, again, context) {
-    const { signal } = context;
-    let afterCancel = 0;
-    for (let round = 0;; round += 1) {
-        const wasCancelled = signal.aborted;
-        const seen = await readOnce(change);
-        const isRefused = seen.why !== undefined && (wasCancelled || !isInconclusive(seen.why));
-        if (seen.at === change.to || !again || isRefused)
-            return seen;
-        const wait = wasCancelled ? WAITS_CANCELLED[afterCancel++] : WAITS[round];
-        if (wait === undefined)
-            return seen;
-        if (wasCancelled)
-            await new Promise((resolve) => setTimeout(resolve, wait));
-        else
-            await context.sleep(wait).catch(() => undefined); // cancelled: read again at once
-    }
-}
-function readOnce({ target, reference }) {
-    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unread', why: (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination') }));
-}
-function explain(change, answer, { at, why }) {
-    const error = answer.error ?? notAsSent(change, answer.said, at);
-    if ((0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(change.reference))
-        return error;
-    if (at === 'unread')
-        return unconfirmed(error, `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`);
-    const wasAbsent = change.from === 'unread' && at === null;
-    const registryChangedIt = answer.error === undefined && answer.said === at;
-    if (at === change.from || wasAbsent || registryChangedIt)
-        return error;
-    return unconfirmed(error, `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`);
-}
-function notAsSent(change, said, at) {
-    const name = nameOf(change);
-    if (change.to === null)
-        return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', `${name} was new and could not be removed: it stays at ${at}.`, {
-            side: 'destination',
-            hint: 'Remove the tag by hand, in the registry itself.',
-        });
-    const stored = said === undefined ? '' : ` and stored ${said}`;
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`, {
-        side: 'destination',
-        hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
-    });
-}
-function unconfirmed(error, what) {
-    return error.with({
-        message: `${error.message} ${what}`.trim(),
-        unconfirmed: true,
-        hint: 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.',
-    });
-}
-function place(at) {
-    if (at === 'unread')
-        return 'not readable';
-    return at === null ? 'absent' : `at ${at}`;
-}
-function nameOf({ target, reference }) {
-    return `${target.name}${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(reference) ? '@' : ':'}${reference}`;
-}
-
-
-/***/ }),
-
-/***/ 3870:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   B4: () => (/* binding */ isSaidAbsent),
-/* harmony export */   Lj: () => (/* binding */ missingBlobs),
-/* harmony export */   O$: () => (/* binding */ unreadable),
-/* harmony export */   OS: () => (/* binding */ isMissingBlob)
-/* harmony export */ });
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
-/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7122);
-
-
-
-
-/** How registries say that they do not have a manifest: distribution-spec "Error Codes", and Harbor's NOT_FOUND. */
-const ABSENT = ['MANIFEST_UNKNOWN', 'NAME_UNKNOWN', 'BLOB_UNKNOWN', 'NOT_FOUND'];
-/** What registries call a child that is not there. */
-const CHILD_ABSENT = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_INVALID', 'NAME_UNKNOWN'];
-/**
- * Whether the source itself says that it does not have the manifest. Other answers with 404 (a proxy's page, OpenShift's
- * OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream that failed) say only that it could not be fetched now.
- */
-function isSaidAbsent({ code, status, server }) {
-    if (code !== 'NOT_FOUND')
-        return false;
-    // A layout is a folder that was looked into.
-    if (status === undefined)
-        return true;
-    return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code));
-}
-/** @param what the sentence about what was to be read, without a full stop. */
-function unreadable(what, thrown) {
-    return thrown.with({
-        message: `${what}, which could not be read: ${thrown.message}`,
-        side: 'source',
-        cause: thrown,
-        hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
-    });
-}
-/**
- * What a refused manifest means: blobs that have to be sent again.
- * @throws PromoteError that explains the refusal, when that would not help.
- */
-function missingBlobs(thrown, manifest, plan) {
-    if (!(thrown instanceof _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG))
-        throw thrown;
-    const foreign = refusedForeign(thrown, manifest, plan);
-    if (foreign !== undefined)
-        throw foreign;
-    const entries = thrown.server.filter(isMissingBlob);
-    const sendable = (entries.length === 0 ? [] : manifest.links)
-        .flatMap((link) => nodeOf(link, plan) ?? [])
-        .filter(({ kind, leave }) => kind === 'blob' && leave === undefined);
-    // The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is sent again.
-    const text = JSON.stringify(entries);
-    const named = sendable.filter(({ descriptor }) => text.includes(descriptor.digest));
-    if (sendable.length === 0)
-        throw refusedSparse(thrown, manifest, plan) ?? thrown;
-    return named.length > 0 ? named : sendable;
-}
-/** The registry refuses a manifest because it lacks a blob: nothing was written. */
-function isMissingBlob({ code }) {
-    return code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN';
-}
-function nodeOf({ kind, descriptor }, { graph }) {
-    return graph.nodes.get(`${kind} ${descriptor.digest}`);
-}
-/** An index of which children were left out: it cannot be there, its children can. */
-function refusedSparse(thrown, manifest, plan) {
-    if (manifest.shape !== 'index' || !thrown.server.some(({ code }) => CHILD_ABSENT.includes(code)))
-        return undefined;
-    const children = manifest.links.filter((link) => link.role === 'child');
-    const copied = children.filter((link) => nodeOf(link, plan)?.leave === undefined);
-    const left = children.length - copied.length;
-    if (left === 0)
-        return undefined;
-    const names = copied.map(({ descriptor: { digest, platform } }) => platform === undefined ? digest : `${digest} (${(0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .formatPlatform */ .Bq)(platform)})`);
-    return thrown.with({
-        code: 'UNSUPPORTED',
-        message: `${thrown.message} The registry takes no index of which children are missing: ${left} of ${children.length} were left out.`,
-        cause: thrown,
-        transient: false,
-        hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .listed */ .KE)(names, 20)}.`,
-    });
-}
-/**
- * An image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What other layers
- * it misses does not matter then: sending them again changes nothing.
- */
-function refusedForeign(thrown, manifest, plan) {
-    const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
-    const named = manifest.links.filter(({ descriptor }) => (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .isForeign */ .jq)(descriptor) && missing.includes(descriptor.digest));
-    const left = named.find((link) => nodeOf(link, plan)?.leave !== undefined);
-    // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
-    const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
-    if (layer === undefined)
-        return undefined;
-    const { digest } = layer.descriptor;
-    const why = left === undefined
-        ? `The registry does not take the non-distributable layer ${digest}, not even with its bytes (include-foreign).`
-        : `The registry does not take the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
-    return thrown.with({
-        code: 'UNSUPPORTED',
-        message: `${thrown.message} ${why}`,
-        cause: thrown,
-        transient: false,
-        hint: thrown.status === 400
-            ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
-            : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
-    });
-}
-
-
-/***/ }),
-
-/***/ 6397:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-
-// EXPORTS
-__nccwpck_require__.d(__webpack_exports__, {
-  k: () => (/* binding */ discover),
-  R: () => (/* binding */ manifestKey)
-});
-
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var oci_platform = __nccwpck_require__(7122);
-// EXTERNAL MODULE: ./lib/oci/referrer.js
-var referrer = __nccwpck_require__(3530);
-// EXTERNAL MODULE: ./lib/copy/failures.js
-var failures = __nccwpck_require__(3870);
-;// CONCATENATED MODULE: ./lib/copy/attachments.js
-
-
-
-/**
- * What is attached to a manifest of `source`: its referrers, and the tags of cosign's scheme. Each of the three tags is
- * asked for by name, because no list of tags proves that one is absent (a proxy project lists only what it has cached).
- */
-function createFinder(source, permits, skipMissing, budget) {
-    /** A list may name what was deleted since. */
-    const read = (subject, what, work) => permits(work).then(budget.count, (thrown) => {
-        if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
-            throw thrown;
-        if (!(0,failures/* isSaidAbsent */.B4)(thrown))
-            throw (0,failures/* unreadable */.O$)(`${source.name}: ${what} is attached to ${subject}`, thrown);
-        if (skipMissing)
-            return undefined;
-        throw new errors/* PromoteError */.jG('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
-            side: 'source',
-            cause: thrown,
-            hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
-        });
-    });
-    return async (subject) => {
-        const [referrers, tagged] = await Promise.all([
-            permits(() => source.referrers(subject)).then((list) => {
-                budget.referrers(list.length);
-                budget.announce(list);
-                return readReferrers(source, subject, list, read);
-            }),
-            readTagged(source, subject, permits, read),
-        ]);
-        return [...referrers, ...tagged];
-    };
-}
-async function readReferrers(source, subject, list, read) {
-    const found = await Promise.all(list.map(async (descriptor) => {
-        const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor));
-        const link = manifest?.links.find((each) => each.role === 'subject');
-        // A fallback tag is an index that anyone with push rights wrote: believe only what the manifest says itself.
-        if (manifest === undefined || link?.descriptor.digest !== subject)
-            return [];
-        return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }];
-    }));
-    return found.flat();
-}
-async function readTagged(source, subject, permits, read) {
-    const found = await Promise.all((0,referrer/* attachedTags */.EJ)(subject).map(async (tag) => {
-        if ((await permits(() => source.find(tag))) === undefined)
-            return [];
-        const manifest = await read(subject, tag, () => source.resolve(tag));
-        return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }];
-    }));
-    return found.flat();
-}
-function typeOf(manifest) {
-    const config = manifest.links.find((link) => link.role === 'config')?.descriptor.mediaType;
-    return manifest.artifactType ?? config ?? manifest.descriptor.mediaType;
-}
-
-;// CONCATENATED MODULE: ./lib/copy/budget.js
-
-/** What one image may consist of. Real ones stay far below; these bound what a hostile registry can make us ask for and keep. */
-const PER_IMAGE = {
-    /** Bytes of all manifests. */
-    bytes: 64 * 1024 * 1024,
-    /** Children and everything that is attached, each time that something names them: indexes may fan out to the same children. */
-    manifests: 10_000,
-    /** Signatures, SBOMs and attestations, counted before the first of them is read. */
-    referrers: 10_000,
-    /** Descriptors in all manifests: each takes more memory than its text. */
-    links: 200_000,
-};
-/** Bytes and descriptors of all images of a run, which are known before the first one is copied. */
-const PER_RUN = { bytes: 4 * PER_IMAGE.bytes, links: 4 * PER_IMAGE.links };
-/** @param name of the source repository, for messages. */
-function createBudget(name, held) {
-    const announced = new Set();
-    const counted = new Set();
-    const used = { bytes: 0, links: 0, referrers: 0, manifests: 0 };
-    const exceeded = (what, whole) => tooMuch(name, what, whole);
-    const check = () => {
-        if (used.manifests > PER_IMAGE.manifests)
-            throw exceeded(`${PER_IMAGE.manifests} manifests`);
-        if (used.bytes > PER_IMAGE.bytes)
-            throw exceeded('64 MiB of manifests');
-        if (used.links > PER_IMAGE.links)
-            throw exceeded(`${PER_IMAGE.links} layers and manifests`);
-        if (used.referrers > PER_IMAGE.referrers)
-            throw exceeded(`${PER_IMAGE.referrers} signatures and other referrers`);
-        if (held.bytes > PER_RUN.bytes || held.links > PER_RUN.links)
-            throw exceeded('256 MiB of manifests or 800000 layers', 'the images of this run have');
-    };
-    const add = (what, amount) => {
-        used[what] += amount;
-        held[what] += amount;
-    };
-    const announce = (descriptors) => {
-        used.manifests += descriptors.length;
-        for (const { digest, size } of descriptors) {
-            if (announced.has(digest))
-                continue;
-            announced.add(digest);
-            add('bytes', size);
-        }
-        check();
-    };
-    return {
-        announce,
-        count(manifest) {
-            const { descriptor, links } = manifest;
-            if (counted.has(descriptor.digest))
-                return manifest;
-            counted.add(descriptor.digest);
-            add('links', links.length);
-            announce([descriptor]);
-            return manifest;
-        },
-        referrers(count) {
-            used.referrers += count;
-            check();
-        },
-        check,
-        release() {
-            held.bytes -= used.bytes;
-            held.links -= used.links;
-            // What is still on its way is not counted again.
-            used.bytes = Number.POSITIVE_INFINITY;
-        },
-    };
-}
-function tooMuch(name, what, whole = 'the image and what is attached to it have') {
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${name}: ${whole} more than ${what}.`, {
-        side: 'source',
-        hint: 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.',
-    });
-}
-
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
-;// CONCATENATED MODULE: ./lib/copy/read-blob.js
-
-
-
-/** Configs and signatures are a few KiB; a larger blob is not read into memory. */
-const BLOB_LIMIT = 4 * 1024 * 1024;
-/** A source that cannot deliver a small blob in so many connections will not deliver layers. */
-const TRIES = 3;
-/**
- * A small blob, in memory. Opening it is tried again by the store; a body that breaks off is read once more from its start.
- * @throws PromoteError DIGEST_MISMATCH when the bytes are not those of the descriptor.
- */
-async function readBlob(source, descriptor) {
-    const known = (0,manifest/* embedded */.F9)(descriptor);
-    for (let attempt = 1; known === undefined; attempt += 1) {
-        try {
-            return await readOnce(source, descriptor);
-        }
-        catch (thrown) {
-            if (attempt >= TRIES || !(thrown instanceof errors/* PromoteError */.jG && thrown.transient))
-                throw thrown;
-        }
-    }
-    return known;
-}
-async function readOnce(source, descriptor) {
-    const chunks = [];
-    let size = 0;
-    for await (const chunk of await source.blob(descriptor)) {
-        chunks.push(chunk);
-        size += chunk.byteLength;
-        if (size > BLOB_LIMIT)
-            break;
-    }
-    const bytes = Buffer.concat(chunks);
-    if ((0,oci_digest/* digestOf */.ol)(bytes, (0,oci_digest/* algorithmOf */.Hy)(descriptor.digest)) === descriptor.digest)
-        return bytes;
-    const message = `${source.name}: blob ${(0,oci_digest/* shortDigest */.VK)(descriptor.digest)} is not what its digest says.`;
-    throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side: 'source', transient: true });
-}
-
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-;// CONCATENATED MODULE: ./lib/oci/signature.js
-/** Which documents are signatures of an image, by what they state. No signature is verified here. */
-
-/** cosign specs/SIGNATURE_SPEC.md. */
-const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json';
-const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature';
-/** cosign specs/BUNDLE_SPEC.md; the versions that exist. */
-const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/;
-/** The predicate type of an image signature in a bundle. Each other one is an attestation. */
-const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1';
-/** Notary Project specs/signature-specification.md. */
-const NOTATION = 'application/vnd.cncf.notary.signature';
-const JWS = 'application/jose+json';
-const COSE = 'application/cose';
-/** The blobs of an attached manifest that may hold a signature. */
-function payloadsOf({ artifactType, links }, tag) {
-    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType;
-    const layers = links.filter((link) => link.role === 'layer').map((link) => link.descriptor);
-    if (type === NOTATION)
-        return layers.map((layer) => (layer.mediaType === COSE ? layer : { ...layer, mediaType: JWS }));
-    return layers.filter(({ mediaType }) => BUNDLE.test(mediaType) || (mediaType === SIMPLE_SIGNING && !/\.(?:att|sbom)$/.test(tag ?? '')));
-}
-/** Whether `bytes`, the content of `payload`, states a signature of the manifest `subject`. */
-function isSignatureOf(subject, { mediaType, annotations }, bytes) {
-    if (mediaType === SIMPLE_SIGNING)
-        return isText(annotations?.[COSIGN_SIGNATURE]) && isSimpleSigning(subject, bytes);
-    if (BUNDLE.test(mediaType))
-        return isBundle(subject, parse(bytes));
-    if (mediaType === JWS)
-        return isJws(subject, parse(bytes));
-    // The payload of a COSE envelope (RFC 9052) is the JSON of `isJws`, as it stands.
-    return Buffer.from(bytes).includes(`"digest":"${subject}"`);
-}
-function isSimpleSigning(subject, bytes) {
-    return at(parse(bytes), 'critical', 'image', 'docker-manifest-digest') === subject;
-}
-function isBundle(subject, bundle) {
-    if (!BUNDLE.test(String(at(bundle, 'mediaType'))))
-        return false;
-    const envelope = at(bundle, 'dsseEnvelope');
-    if (envelope === undefined)
-        return isMessageSignature(subject, at(bundle, 'messageSignature'));
-    const [algorithm = '', hex] = subject.split(':');
-    const statement = parse(decode(at(envelope, 'payload')));
-    const signed = listOf(at(envelope, 'signatures')).some((each) => isText(at(each, 'sig')));
-    const subjects = listOf(at(statement, 'subject'));
-    return (signed &&
-        at(envelope, 'payloadType') === 'application/vnd.in-toto+json' &&
-        at(statement, 'predicateType') === SIGNATURE_PREDICATE &&
-        subjects.some((each) => at(each, 'digest', algorithm) === hex));
-}
-/** Over the bytes of the manifest itself. */
-function isMessageSignature(subject, message) {
-    const digest = `sha256:${decode(at(message, 'messageDigest', 'digest')).toString('hex')}`;
-    return (0,oci_digest/* isDigest */.Bc)(digest) && digest === subject && isText(at(message, 'signature'));
-}
-function isJws(subject, jws) {
-    const payload = parse(decode(at(jws, 'payload')));
-    return isText(at(jws, 'signature')) && at(payload, 'targetArtifact', 'digest') === subject;
-}
-/** Base64 and base64url. */
-function decode(text) {
-    return Buffer.from(typeof text === 'string' ? text : '', 'base64');
-}
-function parse(bytes) {
-    try {
-        return JSON.parse(Buffer.from(bytes).toString('utf8'));
-    }
-    catch {
-        return undefined;
-    }
-}
-/** A member of a member of a document from outside. */
-function at(value, ...path) {
-    let found = value;
-    for (const name of path) {
-        const isObject = typeof found === 'object' && found !== null && Object.hasOwn(found, name);
-        found = isObject ? found[name] : undefined;
-    }
-    return found;
-}
-function listOf(value) {
-    return Array.isArray(value) ? value : [];
-}
-function isText(value) {
-    return typeof value === 'string' && value !== '';
-}
-
-;// CONCATENATED MODULE: ./lib/copy/signed.js
-
-
-
-
-
-/**
- * The image carries a signature, or each of its children that is copied does. What is signed is read: an SBOM, another
- * attestation or the signature of another image is not a signature of this one. Who signed, and whether the signature is
- * good, is not checked.
- * @throws PromoteError SIGNATURE_MISSING
- */
-async function checkSigned(graph, source, permits) {
-    const unsigned = [];
-    const visit = async ({ descriptor, links }) => {
-        if (await isSigned(descriptor.digest, graph, source, permits))
-            return true;
-        const children = links
-            .filter((link) => link.role === 'child')
-            .flatMap((link) => graph.nodes.get(manifestKey(link.descriptor.digest))?.manifest ?? []);
-        if (children.length === 0)
-            unsigned.push(descriptor.digest);
-        const signed = await Promise.all(children.map(visit));
-        return signed.every(Boolean) && children.length > 0;
-    };
-    if (await visit(graph.root))
-        return;
-    const { digest } = graph.root.descriptor;
-    const children = unsigned.filter((each) => each !== digest);
-    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,core_text/* listed */.KE)(children)}`;
-    throw new errors/* PromoteError */.jG('SIGNATURE_MISSING', `${source.name}: ${digest} carries no signature${more}`, {
-        side: 'source',
-        hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',
-    });
-}
-async function isSigned(subject, graph, source, permits) {
-    for (const attached of graph.attached) {
-        if (attached.subject !== subject)
-            continue;
-        const manifest = graph.nodes.get(manifestKey(attached.digest, attached.tag))?.manifest;
-        for (const payload of manifest === undefined ? [] : payloadsOf(manifest, attached.tag)) {
-            if (payload.size > BLOB_LIMIT)
-                continue;
-            const bytes = await permits(() => readBlob(source, payload)).catch(unlessMissing);
-            if (bytes !== undefined && isSignatureOf(subject, payload, bytes))
-                return true;
-        }
-    }
-    return false;
-}
-/** A signature whose payload the source does not have is not a signature. */
-function unlessMissing(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND')
-        return undefined;
-    throw thrown;
-}
-
-;// CONCATENATED MODULE: ./lib/copy/graph.js
-
-
-
-
-
-
-
-
-function manifestKey(digest, tag) {
-    return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
-}
-/** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
-const DEPTH = 8;
-const MISSING = 'the source does not have it';
-/** Reads manifests only; blobs are named, not read (but for the config of a single image when platforms are wanted). */
-async function discover(source, root, options, permits) {
-    const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 });
-    // What waits for its turn is not asked for once the image has more than its budget.
-    const bounded = (work, bytes) => permits(async () => {
-        budget.check();
-        return work();
-    }, bytes);
-    return discoverWithin(budget, source, root, options, bounded).catch((thrown) => {
-        budget.release();
-        throw thrown;
-    });
-}
-async function discoverWithin(budget, source, root, options, permits) {
-    const own = await checkPlatform(source, root, options.platforms);
-    const { platforms, referrers, requireSigned = false, skipMissing = false } = options;
-    const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing, budget) : async () => [];
-    const readChild = childReader(source, options, permits);
-    const seen = new Set();
-    const explore = async (manifest, depth, about) => {
-        seen.add(manifest.descriptor.digest);
-        budget.count(manifest);
-        if (depth > DEPTH)
-            throw new errors/* PromoteError */.jG('UNSUPPORTED', `${source.name}: the image nests deeper than ${DEPTH} levels.`, {
-                side: 'source',
-            });
-        const { wanted, left } = choose(manifest, platforms);
-        budget.announce(wanted);
-        const below = async (child) => {
-            // While the manifest is on its way: what is attached to it is found by its digest, which is known.
-            const about = attachmentsOf(child.digest);
-            about.catch(() => undefined); // where the child is missing, nobody asks
-            const read = await readChild(manifest, child);
-            if (read !== undefined)
-                return [await explore(read, depth + 1, about)];
-            left.set(child.digest, MISSING);
-            return [];
-        };
-        const [children, attachments] = await Promise.all([
-            Promise.all(wanted.map(below)),
-            about ?? attachmentsOf(manifest.descriptor.digest),
-        ]);
-        const attached = attachments.map(async (attachment) => {
-            const { digest } = attachment.manifest.descriptor;
-            if (seen.has(digest))
-                return attachment;
-            seen.add(digest);
-            return { ...attachment, found: await explore(attachment.manifest, depth + 1) };
-        });
-        return { manifest, children: children.flat(), left, attachments: await Promise.all(attached) };
-    };
-    const found = await explore(root, 0);
-    const graph = { ...flatten(found, options), ...own };
-    if (requireSigned)
-        await checkSigned(graph, source, permits);
-    return referrers ? graph : { ...flatten(found, options, false), ...own };
-}
-/** @returns undefined for what is missing, where that may be. */
-function childReader(source, { mirror, skipMissing = false }, permits) {
-    return async (parent, child) => {
-        const there = await mirror;
-        const copy = there && (await permits(() => there.manifest(child), child.size).catch(() => undefined));
-        if (copy !== undefined)
-            return copy;
-        const read = permits(() => source.manifest(child), child.size);
-        return read.catch(missingChild(source, parent, child, skipMissing));
-    };
-}
-function missingChild(source, parent, child, skip) {
-    return (thrown) => {
-        if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
-            throw thrown;
-        const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
-        const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`;
-        if (!(0,failures/* isSaidAbsent */.B4)(thrown))
-            throw (0,failures/* unreadable */.O$)(named, thrown);
-        if (skip)
-            return undefined;
-        throw new errors/* PromoteError */.jG('NOT_FOUND', `${named}, which is not there`, {
-            side: 'source',
-            cause: thrown,
-            hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
-        });
-    };
-}
-/** Which children of an index are copied, and why the others are not. Nested indexes are searched, not matched. */
-function choose(manifest, platforms) {
-    const children = manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor);
-    const left = new Map();
-    if (platforms === undefined)
-        return { wanted: unique(children), left };
-    const fits = (child) => child.platform === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, child.platform));
-    const kept = new Set(children.filter((child) => !isAttestation(child) && fits(child)).map((child) => child.digest));
-    for (const child of children) {
-        const about = child.annotations?.['vnd.docker.reference.digest'];
-        if (isAttestation(child) && about !== undefined && kept.has(about))
-            kept.add(child.digest);
-        if (!kept.has(child.digest))
-            left.set(child.digest, `platform ${child.platform === undefined ? 'unknown' : (0,oci_platform/* formatPlatform */.Bq)(child.platform)} is not wanted`);
-    }
-    return { wanted: unique(children.filter((child) => kept.has(child.digest))), left };
-}
-/** BuildKit puts provenance and SBOM beside the platforms, as children of platform unknown/unknown: https://docs.docker.com/build/metadata/attestations/attestation-storage/ */
-function isAttestation(child) {
-    return child.annotations?.['vnd.docker.reference.type'] === 'attestation-manifest';
-}
-function unique(descriptors) {
-    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
-}
-/**
- * A single image has no platform in its manifest; the config says it.
- * @returns its platform, if the config was read.
- */
-async function checkPlatform(source, root, platforms) {
-    const config = root.links.find((link) => link.role === 'config')?.descriptor;
-    if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > BLOB_LIMIT)
-        return {};
-    const actual = (0,oci_platform/* platformOfConfig */.Dr)(await readBlob(source, config));
-    if (actual === undefined)
-        return {};
-    if (!platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)))
-        throw noPlatform(platforms, [(0,oci_platform/* formatPlatform */.Bq)(actual)]);
-    return { platforms: [(0,oci_platform/* formatPlatform */.Bq)(actual)] };
-}
-function noPlatform(wanted, there) {
-    const list = wanted.map(oci_platform/* formatPlatform */.Bq).join(', ');
-    return new errors/* PromoteError */.jG('PLATFORM_MISSING', `the source image has no ${list}; it has ${there.join(', ') || 'no platform at all'}`, {
-        side: 'source',
-        hint: 'Correct the option platforms, or leave it out to promote all of them.',
-    });
-}
-/** Post-order: config and layers, children, the manifest itself, then what is attached to it. */
-function flatten(found, { platforms, includeForeign = false }, withAttached = true) {
-    const nodes = new Map();
-    const attached = new Map();
-    const again = [];
-    const there = [];
-    const attach = ({ manifest, artifactType, subject, tag }) => {
-        const { digest } = manifest.descriptor;
-        attached.set(`${digest} ${subject} ${tag}`, { digest, artifactType, subject, tag: tag ?? null });
-    };
-    const visit = ({ manifest, children, left, attachments }, about) => {
-        if (nodes.has(manifestKey(manifest.descriptor.digest, about?.tag)))
-            return;
-        for (const link of manifest.links)
-            if (link.kind === 'blob')
-                addBlob(nodes, link, includeForeign);
-        for (const child of children)
-            visit(child);
-        for (const { descriptor } of manifest.links.filter((link) => link.role === 'child')) {
-            const { platform, digest } = descriptor;
-            if (platform !== undefined && !isAttestation(descriptor) && left.get(digest) !== MISSING)
-                there.push(platform);
-            addLeftOut(nodes, descriptor, left);
-        }
-        addManifest(nodes, manifest, about);
-        for (const attachment of withAttached ? attachments : []) {
-            if (attachment.found === undefined)
-                again.push(attachment);
-            else
-                visit(attachment.found, attachment);
-            attach(attachment);
-        }
-    };
-    visit(found);
-    for (const attachment of again)
-        addManifest(nodes, attachment.manifest, attachment);
-    const missing = (platforms ?? []).filter((wanted) => found.manifest.shape === 'index' && !there.some((actual) => (0,oci_platform/* matches */.cK)(wanted, actual)));
-    if (missing.length > 0)
-        throw noPlatform(missing, [...new Set(there.map(oci_platform/* formatPlatform */.Bq))]);
-    const kept = there.filter((actual) => platforms === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)));
-    const names = [...new Set(kept.map(oci_platform/* formatPlatform */.Bq))];
-    return { root: found.manifest, nodes, attached: [...attached.values()], platforms: names };
-}
-function addManifest(nodes, manifest, about) {
-    const { descriptor } = manifest;
-    const key = manifestKey(descriptor.digest, about?.tag);
-    if (nodes.has(key))
-        return;
-    const needs = manifest.links
-        .filter((link) => link.role !== 'subject')
-        .map((link) => `${link.kind} ${link.descriptor.digest}`);
-    const subject = about === undefined ? [] : [`manifest ${about.subject}`];
-    nodes.set(key, {
-        key,
-        kind: 'manifest',
-        descriptor,
-        manifest,
-        needs: [...new Set([...needs, ...subject])],
-        ...(about === undefined ? {} : { attachedTo: about.subject }),
-        ...(about?.tag === undefined ? {} : { tag: about.tag }),
-    });
-}
-function addBlob(nodes, { descriptor }, includeForeign) {
-    const key = `blob ${descriptor.digest}`;
-    // The same bytes may be somebody's ordinary layer.
-    const known = nodes.get(key);
-    if (known !== undefined && known.leave === undefined)
-        return;
-    // OCI image-spec, layer.md "Non-Distributable Layers": the URL in the descriptor stays, the bytes do not travel.
-    const left = (0,manifest/* isForeign */.jq)(descriptor) && !includeForeign;
-    nodes.set(key, {
-        key,
-        kind: 'blob',
-        descriptor,
-        needs: [],
-        ...(left ? { leave: 'non-distributable layer: its URL stays in the manifest' } : {}),
-    });
-}
-function addLeftOut(nodes, descriptor, left) {
-    const leave = left.get(descriptor.digest);
-    const key = `manifest ${descriptor.digest}`;
-    if (leave !== undefined && !nodes.has(key))
-        nodes.set(key, { key, kind: 'manifest', descriptor, needs: [], leave });
-}
-
-
-/***/ }),
-
-/***/ 3219:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   JN: () => (/* binding */ isGuarded),
-/* harmony export */   TR: () => (/* binding */ notOurs),
-/* harmony export */   _S: () => (/* binding */ checkGuard),
-/* harmony export */   ic: () => (/* binding */ stillAt)
-/* harmony export */ });
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3530);
-
-
-/** Nothing is at stake when any digest may be replaced. */
-function isGuarded({ overwrite, expect }) {
-    return overwrite !== 'always' || expect !== undefined;
-}
-/**
- * Pure: whether the tags may go to `wanted`.
- * @param tags where each is now.
- * @throws PromoteError GUARD that names the tag, where it is, and which condition says no.
- */
-function checkGuard(name, tags, wanted, guard) {
-    for (const [tag, current] of tags) {
-        if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack))
-            throw unreadable(`${name}:${tag}`, guard);
-        const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard);
-        if (why !== undefined)
-            throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('GUARD', `${name}:${tag} ${current === null ? 'does not exist' : `is at ${current}`}, and ${why}.`, {
-                side: 'destination',
-                hint: 'Look at what is there now; when it may be replaced, change the condition.',
-            });
-    }
-}
-function unreadable(name, { overwrite, expect }) {
-    const because = expect !== undefined
-        ? 'expect-current says where it has to be'
-        : overwrite !== 'always'
-            ? `overwrite is ${overwrite}`
-            : 'an atomic promotion may have to put it back';
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
-        side: 'destination',
-        hint: 'Let the account of the destination pull from this repository, too.',
-    });
-}
-function refusal(tag, current, wanted, guard) {
-    const { overwrite, expect } = guard;
-    if (current !== null && overwrite === 'never')
-        return 'overwrite is never';
-    if (current === wanted)
-        return undefined;
-    if (current !== null && (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__/* .isAttachedTag */ .XC)(tag))
-        return 'a tag of signatures is not overwritten: promote the image that they belong to, and they are added';
-    if (current !== null && overwrite === 'same')
-        return `overwrite is same: it would move to ${wanted}`;
-    if (expect === 'absent' && current !== null)
-        return 'it is expected to be absent';
-    if (expect !== undefined && expect !== 'absent' && current !== expect)
-        return `it is expected to be at ${expect}`;
-    return undefined;
-}
-/**
- * Right before a tag is written: it is still where it was when the promotion was planned. No registry has a conditional
- * PUT, so what another writer does in the milliseconds after this question stays unseen.
- * @throws PromoteError TAG_MOVED
- */
-async function stillAt(target, tag, planned) {
-    const now = await target.locate(tag);
-    if (now !== planned)
-        throw tagMoved(`${target.name}:${tag}`, planned, now);
-}
-function tagMoved(name, expected, now) {
-    const was = expected === null ? 'did not exist' : `was at ${expected}`;
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('TAG_MOVED', `${name} ${was}, and is ${placeOf(now)} now: another client has written it.`, MOVED);
-}
-/** Of a tag that is to be put back. */
-function notOurs(name, promoted, now) {
-    const message = `${name} is ${placeOf(now)}: that is not what the promotion wrote (${promoted}).`;
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('TAG_MOVED', message, MOVED);
-}
-const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' };
-function placeOf(now) {
-    return now === null ? 'gone' : `at ${now}`;
-}
-
-
-/***/ }),
-
-/***/ 9493:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   I1: () => (/* binding */ smallAtOnce),
-/* harmony export */   J7: () => (/* binding */ createPermits),
-/* harmony export */   RJ: () => (/* binding */ createLine)
-/* harmony export */ });
-/* unused harmony exports SMALL, SMALL_PER_JOB */
-/** Up to here a blob is one buffer (`feed.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
-const SMALL = 256 * 1024;
-/**
- * So many small things count as one job: the buffers of them all are smaller than the window of one large blob (`tee.ts`).
- * With the default of 8 jobs they are 48 at once, and all layers of most images go side by side.
- */
-const SMALL_PER_JOB = 6;
-/** Small things at once. One job is one thing after the other, however small: who asks for that wants no more. */
-function smallAtOnce(jobs) {
-    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
-}
-/** @param jobs large blobs at once. */
-function createPermits(jobs) {
-    const room = smallAtOnce(jobs);
-    const line = createLine(room);
-    return (work, bytes = 0) => line(work, bytes > SMALL ? room / jobs : 1);
-}
-/** Whoever has no room waits, and nobody overtakes: there would always be room for one more small thing, and never for the large one. */
-function createLine(room) {
-    let free = room;
-    // First in, first out; an array would move all the others for each that leaves.
-    const waiting = new Set();
-    const admit = () => {
-        for (const next of waiting) {
-            if (next.cost > free)
-                return;
-            waiting.delete(next);
-            free -= next.cost;
-            next.begin();
-        }
-    };
-    return async (work, cost = 1) => {
-        if (waiting.size === 0 && cost <= free)
-            free -= cost;
-        else
-            await new Promise((begin) => waiting.add({ cost, begin }));
-        try {
-            return await work();
-        }
-        finally {
-            free += cost;
-            admit();
-        }
-    };
-}
-
-
-/***/ }),
-
-/***/ 4254:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   Cs: () => (/* binding */ makePlan),
-/* harmony export */   H3: () => (/* binding */ published),
-/* harmony export */   MT: () => (/* binding */ shareOut),
-/* harmony export */   _5: () => (/* binding */ isUnchanged),
-/* harmony export */   _6: () => (/* binding */ plannedTags),
-/* harmony export */   iM: () => (/* binding */ plannedSteps)
-/* harmony export */ });
-/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4619);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6397);
-
-
-/** Pure: what a run will do, and why. A dry run prints exactly this. */
-function makePlan(graph, survey, mountFrom) {
-    const steps = new Map();
-    const wanted = wantedNodes(graph, survey);
-    for (const node of graph.nodes.values()) {
-        const step = wanted.has(node.key) || node.leave !== undefined ? stepFor(node, survey, mountFrom) : spare(node);
-        steps.set(node.key, step);
-    }
-    const root = graph.root.descriptor.digest;
-    // A tag that may be at what is only referred to is written again: that makes it one of a stored image.
-    const isStored = survey.present.has(`manifest ${root}`);
-    const tags = [...survey.tags]
-        .map(([tag, from]) => ({ tag, from, to: root }))
-        .filter(({ from, to }) => from !== to || !isStored);
-    return {
-        graph,
-        steps,
-        tags,
-        rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
-        certain: survey.certain,
-        bytes: countBytes(steps),
-        attached: (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_0__/* .attachedThere */ .hG)(graph, survey.attachedTags),
-        attachedTags: survey.attachedTags,
-    };
-}
-/** Without what is only part of a signature or SBOM that does not go to the destination, or is there in another manifest. */
-function wantedNodes(graph, { attachedTags }) {
-    const wanted = new Set();
-    const visit = (key) => {
-        if (wanted.has(key))
-            return;
-        wanted.add(key);
-        for (const need of attachedTags.get(key)?.needs ?? graph.nodes.get(key)?.needs ?? [])
-            visit(need);
-    };
-    visit((0,_graph_js__WEBPACK_IMPORTED_MODULE_1__/* .manifestKey */ .R)(graph.root.descriptor.digest));
-    for (const { key, attachedTo } of graph.nodes.values())
-        if (attachedTo !== undefined)
-            visit(key);
-    return wanted;
-}
-function spare(node) {
-    const leave = 'part of an attachment that is not copied: its tag names something else at the destination';
-    return { do: 'skip', node: { ...node, leave }, why: leave };
-}
-function stepFor(node, survey, mountFrom) {
-    if (node.leave !== undefined)
-        return { do: 'skip', node, why: node.leave };
-    const decision = survey.attachedTags.get(node.key);
-    if (decision !== undefined)
-        return stepForTag(node, decision);
-    const there = survey.present.get(node.key);
-    if (there !== undefined)
-        return { do: 'skip', node, why: there };
-    // A registry that does not show something may have it all the same.
-    const why = 'not seen at the destination';
-    if (node.kind === 'manifest')
-        return { do: 'push', node, why };
-    return mountFrom === undefined
-        ? { do: 'copy', node, why }
-        : { do: 'mount', node, why: `same registry, mounted from ${mountFrom}` };
-}
-/** Its descriptor is that of the destination, where the tag names another manifest. */
-function stepForTag(node, { state, manifest, why }) {
-    if (state === 'kept')
-        return { do: 'skip', node: { ...node, leave: why }, why };
-    const there = { ...node, descriptor: manifest?.descriptor ?? node.descriptor };
-    return { do: state === 'write' ? 'push' : 'skip', node: there, why };
-}
-/** What is left out does not count: it is neither there nor coming. */
-function countBytes(steps) {
-    const bytes = { total: 0, copied: 0, mounted: 0, present: 0 };
-    for (const step of steps.values()) {
-        if (step.node.leave !== undefined)
-            continue;
-        const { size } = step.node.descriptor;
-        bytes.total += size;
-        if (step.do === 'skip')
-            bytes.present += size;
-        else if (step.do === 'mount')
-            bytes.mounted += size;
-        else
-            bytes.copied += size;
-    }
-    return bytes;
-}
-/**
- * Pure: what several images have in common moves once. In the order of the list, the first image that brings a blob to a
- * registry copies it, the others mount it from there, or find it there. Which of them is the first in fact may differ; the
- * blobs and bytes that move do not.
- */
-function shareOut(placed) {
-    const homes = new Map();
-    return placed.map(({ plan, registry, repository }) => {
-        const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, registry, repository, homes)]));
-        return { ...plan, steps, bytes: countBytes(steps) };
-    });
-}
-function shared(step, registry, repository, homes) {
-    const { node } = step;
-    if (node.kind !== 'blob' || step.do === 'skip')
-        return step;
-    const key = `${registry} ${node.descriptor.digest}`;
-    const home = homes.get(key);
-    if (home === undefined) {
-        homes.set(key, repository);
-        return step;
-    }
-    if (home === repository)
-        return { do: 'skip', node, why: 'another image of this run brings it' };
-    return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
-}
-function isUnchanged(plan) {
-    return plan.tags.length === 0 && [...plan.steps.values()].every((step) => step.do === 'skip');
-}
-/** The plan as plain data, for events and the dry run. */
-function plannedSteps(plan) {
-    const steps = [...plan.steps.values()].map(({ do: what, node, why }) => {
-        const { digest, mediaType, size } = node.descriptor;
-        return { do: what, digest, kind: node.kind, mediaType, size, why };
-    });
-    const { digest, mediaType, size } = plan.graph.root.descriptor;
-    const tags = plan.tags.map(({ tag, from, to }) => ({
-        do: 'tag',
-        digest,
-        kind: 'manifest',
-        mediaType,
-        size,
-        why: `${tag}: ${from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from)}`,
-    }));
-    return [...steps, ...tags];
-}
-function movedFrom(from) {
-    if (from === 'unread')
-        return 'where it is now could not be read';
-    return from === null ? 'new tag' : `now at ${from}`;
-}
-/** As reports and events say it. */
-function plannedTags({ tags }) {
-    return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }));
-}
-function published(state) {
-    return state === 'unread' ? 'unknown' : state;
-}
-
-
-/***/ }),
-
-/***/ 5557:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   e: () => (/* binding */ isPlatformConfig),
-/* harmony export */   l: () => (/* binding */ Platforms)
-/* harmony export */ });
-/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4360);
-/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7122);
-
-
-const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
-/** Configs are a few KiB; a larger one is not kept in memory. */
-const LIMIT = 1024 * 1024;
-function isPlatformConfig({ mediaType, size }) {
-    return CONFIG.test(mediaType) && size <= LIMIT;
-}
-/** The platforms of single images, which only their configs say. No request is made for that: configs are read as they are copied. */
-class Platforms {
-    #names = new Map();
-    note(config, bytes) {
-        this.#names.set(config, nameOf(bytes));
-    }
-    of({ root, platforms }) {
-        const config = root.links.find(({ role }) => role === 'config')?.descriptor;
-        if (config === undefined || !CONFIG.test(config.mediaType))
-            return platforms;
-        const data = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__/* .embedded */ .F9)(config);
-        const name = data === undefined ? this.#names.get(config.digest) : nameOf(data);
-        return name === undefined ? platforms : [name];
-    }
-}
-/** The builder of the image wrote it: what is not the name of a platform is not repeated in reports. */
-function nameOf(config) {
-    try {
-        const platform = (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .platformOfConfig */ .Dr)(config);
-        if (platform !== undefined)
-            (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .parsePlatform */ .FL)((0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .formatPlatform */ .Bq)(platform));
-        return platform && (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .formatPlatform */ .Bq)(platform);
-    }
-    catch {
-        return undefined;
-    }
-}
-
-
-/***/ }),
-
 /***/ 1510:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -26541,29 +25000,6 @@ function isRandom(value) {
 function shownPath(path) {
     const kind = contentKind(path);
     return kind === undefined ? path : `(${kind} instead of a path)`;
-}
-
-
-/***/ }),
-
-/***/ 552:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   k: () => (/* binding */ ignoreUnhandled),
-/* harmony export */   u: () => (/* binding */ createDeferred)
-/* harmony export */ });
-function createDeferred() {
-    let resolve = () => undefined;
-    const promise = ignoreUnhandled(new Promise((settle) => {
-        resolve = settle;
-    }));
-    return { promise, resolve };
-}
-/** Marks the rejection as handled. Callers that await the promise still receive it. */
-function ignoreUnhandled(promise) {
-    promise.catch(() => undefined);
-    return promise;
 }
 
 
@@ -33458,7 +31894,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 3052:
+/***/ 4876:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -33469,22 +31905,1179 @@ __nccwpck_require__.d(__webpack_exports__, {
   promote: () => (/* binding */ promote)
 });
 
-// EXTERNAL MODULE: ./lib/copy/atomic.js
-var atomic = __nccwpck_require__(5012);
-// EXTERNAL MODULE: ./lib/copy/attached-tags.js
-var attached_tags = __nccwpck_require__(4619);
-// EXTERNAL MODULE: ./lib/core/deferred.js
-var deferred = __nccwpck_require__(552);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/copy/confirm.js
-var copy_confirm = __nccwpck_require__(7321);
 // EXTERNAL MODULE: ./lib/oci/digest.js
 var oci_digest = __nccwpck_require__(9501);
-// EXTERNAL MODULE: ./lib/copy/platforms.js
-var platforms = __nccwpck_require__(5557);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var oci_manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/oci/platform.js
+var oci_platform = __nccwpck_require__(7122);
+;// CONCATENATED MODULE: ./lib/copy/failures.js
+
+
+
+
+/** How registries say that they do not have a manifest: distribution-spec "Error Codes", and Harbor's NOT_FOUND. */
+const ABSENT = ['MANIFEST_UNKNOWN', 'NAME_UNKNOWN', 'BLOB_UNKNOWN', 'NOT_FOUND'];
+/** What registries call a child that is not there. */
+const CHILD_ABSENT = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_INVALID', 'NAME_UNKNOWN'];
+/**
+ * Whether the source itself says that it does not have the manifest. Other answers with 404 (a proxy's page, OpenShift's
+ * OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream that failed) say only that it could not be fetched now.
+ */
+function isSaidAbsent({ code, status, server }) {
+    if (code !== 'NOT_FOUND')
+        return false;
+    // A layout is a folder that was looked into.
+    if (status === undefined)
+        return true;
+    return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code));
+}
+/** @param what the sentence about what was to be read, without a full stop. */
+function unreadable(what, thrown) {
+    return thrown.with({
+        message: `${what}, which could not be read: ${thrown.message}`,
+        side: 'source',
+        cause: thrown,
+        hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
+    });
+}
+/**
+ * What a refused manifest means: blobs that have to be sent again.
+ * @throws PromoteError that explains the refusal, when that would not help.
+ */
+function missingBlobs(thrown, manifest, plan) {
+    if (!(thrown instanceof errors/* PromoteError */.jG))
+        throw thrown;
+    const foreign = refusedForeign(thrown, manifest, plan);
+    if (foreign !== undefined)
+        throw foreign;
+    const entries = thrown.server.filter(isMissingBlob);
+    const sendable = (entries.length === 0 ? [] : manifest.links)
+        .flatMap((link) => nodeOf(link, plan) ?? [])
+        .filter(({ kind, leave }) => kind === 'blob' && leave === undefined);
+    // The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is sent again.
+    const text = JSON.stringify(entries);
+    const named = sendable.filter(({ descriptor }) => text.includes(descriptor.digest));
+    if (sendable.length === 0)
+        throw refusedSparse(thrown, manifest, plan) ?? thrown;
+    return named.length > 0 ? named : sendable;
+}
+/** The registry refuses a manifest because it lacks a blob: nothing was written. */
+function isMissingBlob({ code }) {
+    return code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN';
+}
+function nodeOf({ kind, descriptor }, { graph }) {
+    return graph.nodes.get(`${kind} ${descriptor.digest}`);
+}
+/** An index of which children were left out: it cannot be there, its children can. */
+function refusedSparse(thrown, manifest, plan) {
+    if (manifest.shape !== 'index' || !thrown.server.some(({ code }) => CHILD_ABSENT.includes(code)))
+        return undefined;
+    const children = manifest.links.filter((link) => link.role === 'child');
+    const copied = children.filter((link) => nodeOf(link, plan)?.leave === undefined);
+    const left = children.length - copied.length;
+    if (left === 0)
+        return undefined;
+    const names = copied.map(({ descriptor: { digest, platform } }) => platform === undefined ? digest : `${digest} (${(0,oci_platform/* formatPlatform */.Bq)(platform)})`);
+    return thrown.with({
+        code: 'UNSUPPORTED',
+        message: `${thrown.message} The registry takes no index of which children are missing: ${left} of ${children.length} were left out.`,
+        cause: thrown,
+        transient: false,
+        hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${(0,core_text/* listed */.KE)(names, 20)}.`,
+    });
+}
+/**
+ * An image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What other layers
+ * it misses does not matter then: sending them again changes nothing.
+ */
+function refusedForeign(thrown, manifest, plan) {
+    const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
+    const named = manifest.links.filter(({ descriptor }) => (0,oci_manifest/* isForeign */.jq)(descriptor) && missing.includes(descriptor.digest));
+    const left = named.find((link) => nodeOf(link, plan)?.leave !== undefined);
+    // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
+    const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
+    if (layer === undefined)
+        return undefined;
+    const { digest } = layer.descriptor;
+    const why = left === undefined
+        ? `The registry does not take the non-distributable layer ${digest}, not even with its bytes (include-foreign).`
+        : `The registry does not take the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
+    return thrown.with({
+        code: 'UNSUPPORTED',
+        message: `${thrown.message} ${why}`,
+        cause: thrown,
+        transient: false,
+        hint: thrown.status === 400
+            ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
+            : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/copy/confirm.js
+
+
+
+/** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
+const WAITS = [500, 1000, 2000, 4000];
+/** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
+const WAITS_CANCELLED = [500, 1000];
+/**
+ * Carries out a write and decides how it ended; every write of a manifest or a tag goes through here. Resolves when an
+ * answer proves that the reference is at `to`: the answer to the write, or, where that is lost or wrong, a read of the
+ * reference.
+ * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
+ *   it does not say.
+ * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
+ *   `unconfirmed` when the tag cannot be read, or is at something that is neither old nor new.
+ */
+async function confirm_confirm(change, write, context) {
+    let begun = false;
+    const answer = await write(() => {
+        begun = true;
+    }).then((said) => ({ said }), (thrown) => ({ error: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
+    const { error } = answer;
+    if (error === undefined && answer.said === change.to)
+        return;
+    const byDigest = (0,oci_digest/* isDigest */.Bc)(change.reference);
+    if (error === undefined && answer.said === undefined && byDigest)
+        return;
+    if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(isMissingBlob)))
+        throw error;
+    const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
+    if (error !== undefined && byDigest && !mayBeLate)
+        throw error;
+    // Written again where it was: a read shows what was there before.
+    if (error !== undefined && mayBeLate && change.from === change.to)
+        throw error;
+    const seen = await look(change, mayBeLate && !byDigest, context);
+    if (seen.at !== change.to)
+        throw explain(change, answer, seen);
+    if (error !== undefined)
+        context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
+}
+/** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
+function isInconclusive({ status, retryAfter }) {
+    if (retryAfter !== undefined)
+        return false;
+    return status === undefined || status >= 500 || status === 408 || status === 425;
+}
+async function look(change, again, context) {
+    const { signal } = context;
+    let afterCancel = 0;
+    for (let round = 0;; round += 1) {
+        const wasCancelled = signal.aborted;
+        const seen = await readOnce(change);
+        const isRefused = seen.why !== undefined && (wasCancelled || !isInconclusive(seen.why));
+        if (seen.at === change.to || !again || isRefused)
+            return seen;
+        const wait = wasCancelled ? WAITS_CANCELLED[afterCancel++] : WAITS[round];
+        if (wait === undefined)
+            return seen;
+        if (wasCancelled)
+            await new Promise((resolve) => setTimeout(resolve, wait));
+        else
+            await context.sleep(wait).catch(() => undefined); // cancelled: read again at once
+    }
+}
+function readOnce({ target, reference }) {
+    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unread', why: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
+}
+function explain(change, answer, { at, why }) {
+    const error = answer.error ?? notAsSent(change, answer.said, at);
+    if ((0,oci_digest/* isDigest */.Bc)(change.reference))
+        return error;
+    if (at === 'unread')
+        return unconfirmed(error, `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`);
+    const wasAbsent = change.from === 'unread' && at === null;
+    const registryChangedIt = answer.error === undefined && answer.said === at;
+    if (at === change.from || wasAbsent || registryChangedIt)
+        return error;
+    return unconfirmed(error, `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`);
+}
+function notAsSent(change, said, at) {
+    const name = nameOf(change);
+    if (change.to === null)
+        return new errors/* PromoteError */.jG('UNSUPPORTED', `${name} was new and could not be removed: it stays at ${at}.`, {
+            side: 'destination',
+            hint: 'Remove the tag by hand, in the registry itself.',
+        });
+    const stored = said === undefined ? '' : ` and stored ${said}`;
+    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`, {
+        side: 'destination',
+        hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
+    });
+}
+function unconfirmed(error, what) {
+    return error.with({
+        message: `${error.message} ${what}`.trim(),
+        unconfirmed: true,
+        hint: 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.',
+    });
+}
+function place(at) {
+    if (at === 'unread')
+        return 'not readable';
+    return at === null ? 'absent' : `at ${at}`;
+}
+function nameOf({ target, reference }) {
+    return `${target.name}${(0,oci_digest/* isDigest */.Bc)(reference) ? '@' : ':'}${reference}`;
+}
+
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
+;// CONCATENATED MODULE: ./lib/copy/guards.js
+
+
+/** Nothing is at stake when any digest may be replaced. */
+function isGuarded({ overwrite, expect }) {
+    return overwrite !== 'always' || expect !== undefined;
+}
+/**
+ * Pure: whether the tags may go to `wanted`.
+ * @param tags where each is now.
+ * @throws PromoteError GUARD that names the tag, where it is, and which condition says no.
+ */
+function checkGuard(name, tags, wanted, guard) {
+    for (const [tag, current] of tags) {
+        if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack))
+            throw guards_unreadable(`${name}:${tag}`, guard);
+        const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard);
+        if (why !== undefined)
+            throw new errors/* PromoteError */.jG('GUARD', `${name}:${tag} ${current === null ? 'does not exist' : `is at ${current}`}, and ${why}.`, {
+                side: 'destination',
+                hint: 'Look at what is there now; when it may be replaced, change the condition.',
+            });
+    }
+}
+function guards_unreadable(name, { overwrite, expect }) {
+    const because = expect !== undefined
+        ? 'expect-current says where it has to be'
+        : overwrite !== 'always'
+            ? `overwrite is ${overwrite}`
+            : 'an atomic promotion may have to put it back';
+    return new errors/* PromoteError */.jG('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
+        side: 'destination',
+        hint: 'Let the account of the destination pull from this repository, too.',
+    });
+}
+function refusal(tag, current, wanted, guard) {
+    const { overwrite, expect } = guard;
+    if (current !== null && overwrite === 'never')
+        return 'overwrite is never';
+    if (current === wanted)
+        return undefined;
+    if (current !== null && (0,referrer/* isAttachedTag */.XC)(tag))
+        return 'a tag of signatures is not overwritten: promote the image that they belong to, and they are added';
+    if (current !== null && overwrite === 'same')
+        return `overwrite is same: it would move to ${wanted}`;
+    if (expect === 'absent' && current !== null)
+        return 'it is expected to be absent';
+    if (expect !== undefined && expect !== 'absent' && current !== expect)
+        return `it is expected to be at ${expect}`;
+    return undefined;
+}
+/**
+ * Right before a tag is written: it is still where it was when the promotion was planned. No registry has a conditional
+ * PUT, so what another writer does in the milliseconds after this question stays unseen.
+ * @throws PromoteError TAG_MOVED
+ */
+async function stillAt(target, tag, planned) {
+    const now = await target.locate(tag);
+    if (now !== planned)
+        throw tagMoved(`${target.name}:${tag}`, planned, now);
+}
+function tagMoved(name, expected, now) {
+    const was = expected === null ? 'did not exist' : `was at ${expected}`;
+    return new errors/* PromoteError */.jG('TAG_MOVED', `${name} ${was}, and is ${placeOf(now)} now: another client has written it.`, MOVED);
+}
+/** Of a tag that is to be put back. */
+function notOurs(name, promoted, now) {
+    const message = `${name} is ${placeOf(now)}: that is not what the promotion wrote (${promoted}).`;
+    return new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
+}
+const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' };
+function placeOf(now) {
+    return now === null ? 'gone' : `at ${now}`;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/atomic.js
+
+
+
+/**
+ * Moves all tags, or puts those that moved back. Never rejects: each move says how it ended.
+ * @param write takes its own permits, and calls `begin` right before its first request that writes; that throws when
+ *   another move has failed meanwhile.
+ * @returns the first failure; undefined when all have moved.
+ */
+async function moveAll(moves, write, permits, context) {
+    let failure = await keepBefore(moves, permits);
+    const moveOne = async (move) => {
+        const begin = () => {
+            if (failure !== undefined)
+                throw failure;
+            move.state = 'moving';
+        };
+        try {
+            await write(move, begin);
+            move.state = 'moved';
+        }
+        catch (thrown) {
+            if (thrown === failure)
+                return;
+            move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+            failure ??= move.error;
+        }
+    };
+    if (failure === undefined)
+        await Promise.all(moves.map(moveOne));
+    if (failure === undefined)
+        return undefined;
+    const begun = moves.filter((move) => move.state === 'moved' || move.state === 'moving');
+    await Promise.all(begun.map((move) => permits(() => revert(move, context))));
+    return failure;
+}
+/** Before anything moves: afterwards a registry could have pruned what no tag names any more. */
+async function keepBefore(moves, permits) {
+    let failure;
+    await Promise.all(moves.map(async (move) => {
+        if (move.from === null)
+            return;
+        try {
+            const { from } = move;
+            move.before = await permits(() => move.target.resolve(from));
+        }
+        catch (thrown) {
+            move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+            failure ??= move.error;
+        }
+    }));
+    return failure;
+}
+async function revert(move, context) {
+    const { target, tag, from } = move;
+    move.at = 'unread';
+    try {
+        move.at = await target.locate(tag, true);
+        // A write that failed without a trace has not moved the tag.
+        const isBack = !backNeeded(`${target.name}:${tag}`, move.at, move);
+        if (!isBack)
+            await putBack(target, tag, move, context);
+        move.state = isBack && move.state === 'moving' ? 'waiting' : 'reverted';
+        move.at = from;
+    }
+    catch (thrown) {
+        move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+        if (move.error.unconfirmed)
+            move.at = 'unread';
+        move.state = 'stuck';
+    }
+}
+/**
+ * Puts a tag back that was read at what a promotion has written.
+ * @throws PromoteError UNSUPPORTED when the tag was new and the registry cannot remove tags; `unconfirmed` when no answer
+ *   tells whether it is back.
+ */
+async function putBack(target, tag, { from, to, before }, context) {
+    const manifest = from === null ? undefined : (before ?? (await target.resolve(from)));
+    await confirm_confirm({ target, reference: tag, from: to, to: from }, async (begin) => {
+        begin();
+        if (manifest !== undefined)
+            return target.putManifest(manifest, tag);
+        return (await target.removeTag?.(tag)) ? null : undefined;
+    }, context);
+}
+/**
+ * Pure: whether the tag is at what the promotion has written; false when it is back already.
+ * @throws PromoteError TAG_MOVED when it is elsewhere.
+ */
+function backNeeded(name, now, { from, to }) {
+    if (now !== to && now !== from)
+        throw notOurs(name, to, now);
+    return now !== from;
+}
+/**
+ * A context whose signal can be held back: between the first tag and the last a signal waits, because stopping there
+ * would leave a part of the promotion. It is a matter of seconds, and a second signal ends the process at once.
+ */
+function holdable(context) {
+    const own = new AbortController();
+    let held = false;
+    const pass = () => {
+        if (!held && context.signal.aborted)
+            own.abort(context.signal.reason);
+    };
+    context.signal.addEventListener('abort', pass, { once: true });
+    pass();
+    return {
+        context: { ...context, signal: own.signal },
+        hold: () => {
+            held = true;
+        },
+        release: () => {
+            held = false;
+            pass();
+        },
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/core/deferred.js
+function createDeferred() {
+    let resolve = () => undefined;
+    const promise = ignoreUnhandled(new Promise((settle) => {
+        resolve = settle;
+    }));
+    return { promise, resolve };
+}
+/** Marks the rejection as handled. Callers that await the promise still receive it. */
+function ignoreUnhandled(promise) {
+    promise.catch(() => undefined);
+    return promise;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/attachments.js
+
+
+
+/**
+ * What is attached to a manifest of `source`: its referrers, and the tags of cosign's scheme. Each of the three tags is
+ * asked for by name, because no list of tags proves that one is absent (a proxy project lists only what it has cached).
+ */
+function createFinder(source, permits, skipMissing, budget) {
+    /** A list may name what was deleted since. */
+    const read = (subject, what, work) => permits(work).then(budget.count, (thrown) => {
+        if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
+            throw thrown;
+        if (!isSaidAbsent(thrown))
+            throw unreadable(`${source.name}: ${what} is attached to ${subject}`, thrown);
+        if (skipMissing)
+            return undefined;
+        throw new errors/* PromoteError */.jG('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
+            side: 'source',
+            cause: thrown,
+            hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
+        });
+    });
+    return async (subject) => {
+        const [referrers, tagged] = await Promise.all([
+            permits(() => source.referrers(subject)).then((list) => {
+                budget.referrers(list.length);
+                budget.announce(list);
+                return readReferrers(source, subject, list, read);
+            }),
+            readTagged(source, subject, permits, read),
+        ]);
+        return [...referrers, ...tagged];
+    };
+}
+async function readReferrers(source, subject, list, read) {
+    const found = await Promise.all(list.map(async (descriptor) => {
+        const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor));
+        const link = manifest?.links.find((each) => each.role === 'subject');
+        // A fallback tag is an index that anyone with push rights wrote: believe only what the manifest says itself.
+        if (manifest === undefined || link?.descriptor.digest !== subject)
+            return [];
+        return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }];
+    }));
+    return found.flat();
+}
+async function readTagged(source, subject, permits, read) {
+    const found = await Promise.all((0,referrer/* attachedTags */.EJ)(subject).map(async (tag) => {
+        if ((await permits(() => source.find(tag))) === undefined)
+            return [];
+        const manifest = await read(subject, tag, () => source.resolve(tag));
+        return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }];
+    }));
+    return found.flat();
+}
+function typeOf(manifest) {
+    return (0,referrer/* describeReferrer */.Xi)(manifest).artifactType ?? manifest.descriptor.mediaType;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/budget.js
+
+/** What one image may consist of. Real ones stay far below; these bound what a hostile registry can make us ask for and keep. */
+const PER_IMAGE = {
+    /** Bytes of all manifests. */
+    bytes: 64 * 1024 * 1024,
+    /** Children and everything that is attached, each time that something names them: indexes may fan out to the same children. */
+    manifests: 10_000,
+    /** Signatures, SBOMs and attestations, counted before the first of them is read. */
+    referrers: 10_000,
+    /** Descriptors in all manifests: each takes more memory than its text. */
+    links: 200_000,
+};
+/** Bytes and descriptors of all images of a run, which are known before the first one is copied. */
+const PER_RUN = { bytes: 4 * PER_IMAGE.bytes, links: 4 * PER_IMAGE.links };
+/** @param name of the source repository, for messages. */
+function createBudget(name, held) {
+    const announced = new Set();
+    const counted = new Set();
+    const used = { bytes: 0, links: 0, referrers: 0, manifests: 0 };
+    const exceeded = (what, whole) => tooMuch(name, what, whole);
+    const check = () => {
+        if (used.manifests > PER_IMAGE.manifests)
+            throw exceeded(`${PER_IMAGE.manifests} manifests`);
+        if (used.bytes > PER_IMAGE.bytes)
+            throw exceeded('64 MiB of manifests');
+        if (used.links > PER_IMAGE.links)
+            throw exceeded(`${PER_IMAGE.links} layers and manifests`);
+        if (used.referrers > PER_IMAGE.referrers)
+            throw exceeded(`${PER_IMAGE.referrers} signatures and other referrers`);
+        if (held.bytes > PER_RUN.bytes || held.links > PER_RUN.links)
+            throw exceeded('256 MiB of manifests or 800000 layers', 'the images of this run have');
+    };
+    const add = (what, amount) => {
+        used[what] += amount;
+        held[what] += amount;
+    };
+    const announce = (descriptors) => {
+        used.manifests += descriptors.length;
+        for (const { digest, size } of descriptors) {
+            if (announced.has(digest))
+                continue;
+            announced.add(digest);
+            add('bytes', size);
+        }
+        check();
+    };
+    return {
+        announce,
+        count(manifest) {
+            const { descriptor, links } = manifest;
+            if (counted.has(descriptor.digest))
+                return manifest;
+            counted.add(descriptor.digest);
+            add('links', links.length);
+            announce([descriptor]);
+            return manifest;
+        },
+        referrers(count) {
+            used.referrers += count;
+            check();
+        },
+        check,
+        release() {
+            held.bytes -= used.bytes;
+            held.links -= used.links;
+            // What is still on its way is not counted again.
+            used.bytes = Number.POSITIVE_INFINITY;
+        },
+    };
+}
+function tooMuch(name, what, whole = 'the image and what is attached to it have') {
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${name}: ${whole} more than ${what}.`, {
+        side: 'source',
+        hint: 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.',
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/copy/read-blob.js
+
+
+
+/** Configs and signatures are a few KiB; a larger blob is not read into memory. */
+const BLOB_LIMIT = 4 * 1024 * 1024;
+/** A source that cannot deliver a small blob in so many connections will not deliver layers. */
+const TRIES = 3;
+/**
+ * A small blob, in memory. Opening it is tried again by the store; a body that breaks off is read once more from its start.
+ * @throws PromoteError DIGEST_MISMATCH when the bytes are not those of the descriptor.
+ */
+async function readBlob(source, descriptor) {
+    for (let attempt = 1;; attempt += 1) {
+        try {
+            return (0,oci_manifest/* embedded */.F9)(descriptor) ?? (await read_blob_readOnce(source, descriptor));
+        }
+        catch (thrown) {
+            if (attempt >= TRIES || !(thrown instanceof errors/* PromoteError */.jG && thrown.transient))
+                throw thrown;
+        }
+    }
+}
+async function read_blob_readOnce(source, descriptor) {
+    const chunks = [];
+    let size = 0;
+    for await (const chunk of await source.blob(descriptor)) {
+        chunks.push(chunk);
+        size += chunk.byteLength;
+        if (size > BLOB_LIMIT)
+            break;
+    }
+    const bytes = Buffer.concat(chunks);
+    if ((0,oci_digest/* digestOf */.ol)(bytes, (0,oci_digest/* algorithmOf */.Hy)(descriptor.digest)) === descriptor.digest)
+        return bytes;
+    const message = `${source.name}: blob ${(0,oci_digest/* shortDigest */.VK)(descriptor.digest)} is not what its digest says.`;
+    throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side: 'source', transient: true });
+}
+
+;// CONCATENATED MODULE: ./lib/oci/signature.js
+/** Which documents are signatures of an image, by what they state. No signature is verified here. */
+
+/** cosign specs/SIGNATURE_SPEC.md. */
+const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json';
+const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature';
+/** cosign specs/BUNDLE_SPEC.md; the versions that exist. */
+const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/;
+/** The predicate type of an image signature in a bundle. Each other one is an attestation. */
+const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1';
+/** Notary Project specs/signature-specification.md. */
+const NOTATION = 'application/vnd.cncf.notary.signature';
+const JWS = 'application/jose+json';
+const COSE = 'application/cose';
+/** The blobs of an attached manifest that may hold a signature. */
+function payloadsOf({ artifactType, links }, tag) {
+    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType;
+    const layers = links.filter((link) => link.role === 'layer').map((link) => link.descriptor);
+    if (type === NOTATION)
+        return layers.map((layer) => (layer.mediaType === COSE ? layer : { ...layer, mediaType: JWS }));
+    return layers.filter(({ mediaType }) => BUNDLE.test(mediaType) || (mediaType === SIMPLE_SIGNING && !/\.(?:att|sbom)$/.test(tag ?? '')));
+}
+/** Whether `bytes`, the content of `payload`, states a signature of the manifest `subject`. */
+function isSignatureOf(subject, { mediaType, annotations }, bytes) {
+    if (mediaType === SIMPLE_SIGNING)
+        return isText(annotations?.[COSIGN_SIGNATURE]) && isSimpleSigning(subject, bytes);
+    if (BUNDLE.test(mediaType))
+        return isBundle(subject, parse(bytes));
+    if (mediaType === JWS)
+        return isJws(subject, parse(bytes));
+    // The payload of a COSE envelope (RFC 9052) is the JSON of `isJws`, as it stands.
+    return Buffer.from(bytes).includes(`"digest":"${subject}"`);
+}
+function isSimpleSigning(subject, bytes) {
+    return at(parse(bytes), 'critical', 'image', 'docker-manifest-digest') === subject;
+}
+function isBundle(subject, bundle) {
+    if (!BUNDLE.test(String(at(bundle, 'mediaType'))))
+        return false;
+    const envelope = at(bundle, 'dsseEnvelope');
+    if (envelope === undefined)
+        return isMessageSignature(subject, at(bundle, 'messageSignature'));
+    const [algorithm = '', hex] = subject.split(':');
+    const statement = parse(decode(at(envelope, 'payload')));
+    const signed = listOf(at(envelope, 'signatures')).some((each) => isText(at(each, 'sig')));
+    const subjects = listOf(at(statement, 'subject'));
+    return (signed &&
+        at(envelope, 'payloadType') === 'application/vnd.in-toto+json' &&
+        at(statement, 'predicateType') === SIGNATURE_PREDICATE &&
+        subjects.some((each) => at(each, 'digest', algorithm) === hex));
+}
+/** Over the bytes of the manifest itself. */
+function isMessageSignature(subject, message) {
+    const digest = `sha256:${decode(at(message, 'messageDigest', 'digest')).toString('hex')}`;
+    return (0,oci_digest/* isDigest */.Bc)(digest) && digest === subject && isText(at(message, 'signature'));
+}
+function isJws(subject, jws) {
+    const payload = parse(decode(at(jws, 'payload')));
+    return isText(at(jws, 'signature')) && at(payload, 'targetArtifact', 'digest') === subject;
+}
+/** Base64 and base64url. */
+function decode(text) {
+    return Buffer.from(typeof text === 'string' ? text : '', 'base64');
+}
+function parse(bytes) {
+    try {
+        return JSON.parse(Buffer.from(bytes).toString('utf8'));
+    }
+    catch {
+        return undefined;
+    }
+}
+/** A member of a member of a document from outside. */
+function at(value, ...path) {
+    let found = value;
+    for (const name of path) {
+        const isObject = typeof found === 'object' && found !== null && Object.hasOwn(found, name);
+        found = isObject ? found[name] : undefined;
+    }
+    return found;
+}
+function listOf(value) {
+    return Array.isArray(value) ? value : [];
+}
+function isText(value) {
+    return typeof value === 'string' && value !== '';
+}
+
+;// CONCATENATED MODULE: ./lib/copy/signed.js
+
+
+
+
+
+/**
+ * The image carries a signature, or each of its children that is copied does. What is signed is read: an SBOM, another
+ * attestation or the signature of another image is not a signature of this one. Who signed, and whether the signature is
+ * good, is not checked.
+ * @throws PromoteError SIGNATURE_MISSING
+ */
+async function checkSigned(graph, source, permits) {
+    const unsigned = [];
+    const visit = async ({ descriptor, links }) => {
+        if (await isSigned(descriptor.digest, graph, source, permits))
+            return true;
+        const children = links
+            .filter((link) => link.role === 'child')
+            .flatMap((link) => graph.nodes.get(manifestKey(link.descriptor.digest))?.manifest ?? []);
+        if (children.length === 0)
+            unsigned.push(descriptor.digest);
+        const signed = await Promise.all(children.map(visit));
+        return signed.every(Boolean) && children.length > 0;
+    };
+    if (await visit(graph.root))
+        return;
+    const { digest } = graph.root.descriptor;
+    const children = unsigned.filter((each) => each !== digest);
+    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,core_text/* listed */.KE)(children)}`;
+    throw new errors/* PromoteError */.jG('SIGNATURE_MISSING', `${source.name}: ${digest} carries no signature${more}`, {
+        side: 'source',
+        hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',
+    });
+}
+async function isSigned(subject, graph, source, permits) {
+    for (const attached of graph.attached) {
+        if (attached.subject !== subject)
+            continue;
+        const manifest = graph.nodes.get(manifestKey(attached.digest, attached.tag))?.manifest;
+        for (const payload of manifest === undefined ? [] : payloadsOf(manifest, attached.tag)) {
+            if (payload.size > BLOB_LIMIT)
+                continue;
+            const bytes = await permits(() => readBlob(source, payload)).catch(unlessMissing);
+            if (bytes !== undefined && isSignatureOf(subject, payload, bytes))
+                return true;
+        }
+    }
+    return false;
+}
+/** A signature whose payload the source does not have is not a signature. */
+function unlessMissing(thrown) {
+    if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND')
+        return undefined;
+    throw thrown;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/graph.js
+
+
+
+
+
+
+
+
+
+function manifestKey(digest, tag) {
+    return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
+}
+/** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
+const DEPTH = 8;
+const MISSING = 'the source does not have it';
+/** Reads manifests only; blobs are named, not read (but for the config of a single image when platforms are wanted). */
+async function discover(source, root, options, permits) {
+    const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 });
+    // What waits for its turn is not asked for once the image has more than its budget.
+    const bounded = (work, bytes) => permits(async () => {
+        budget.check();
+        return work();
+    }, bytes);
+    return discoverWithin(budget, source, root, options, bounded).catch((thrown) => {
+        budget.release();
+        throw thrown;
+    });
+}
+async function discoverWithin(budget, source, root, options, permits) {
+    const own = await checkPlatform(source, root, options.platforms);
+    const { platforms, referrers, requireSigned = false, skipMissing = false } = options;
+    const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing, budget) : async () => [];
+    const readChild = childReader(source, options, permits);
+    const seen = new Set();
+    const explore = async (manifest, depth, about) => {
+        seen.add(manifest.descriptor.digest);
+        budget.count(manifest);
+        if (depth > DEPTH)
+            throw new errors/* PromoteError */.jG('UNSUPPORTED', `${source.name}: the image nests deeper than ${DEPTH} levels.`, {
+                side: 'source',
+            });
+        const { wanted, left } = choose(manifest, platforms);
+        budget.announce(wanted);
+        const below = async (child) => {
+            // While the manifest is on its way: what is attached to it is found by its digest, which is known.
+            const about = ignoreUnhandled(attachmentsOf(child.digest));
+            const read = await readChild(manifest, child);
+            if (read !== undefined)
+                return [await explore(read, depth + 1, about)];
+            left.set(child.digest, MISSING);
+            return [];
+        };
+        const [children, attachments] = await Promise.all([
+            Promise.all(wanted.map(below)),
+            about ?? attachmentsOf(manifest.descriptor.digest),
+        ]);
+        const attached = attachments.map(async (attachment) => {
+            const { digest } = attachment.manifest.descriptor;
+            if (seen.has(digest))
+                return attachment;
+            seen.add(digest);
+            return { ...attachment, found: await explore(attachment.manifest, depth + 1) };
+        });
+        return { manifest, children: children.flat(), left, attachments: await Promise.all(attached) };
+    };
+    const found = await explore(root, 0);
+    const graph = { ...flatten(found, options), ...own };
+    if (requireSigned)
+        await checkSigned(graph, source, permits);
+    return referrers ? graph : { ...flatten(found, options, false), ...own };
+}
+/** @returns undefined for what is missing, where that may be. */
+function childReader(source, { mirror, skipMissing = false }, permits) {
+    return async (parent, child) => {
+        const there = await mirror;
+        const copy = there && (await permits(() => there.manifest(child), child.size).catch(() => undefined));
+        if (copy !== undefined)
+            return copy;
+        try {
+            return await permits(() => source.manifest(child), child.size);
+        }
+        catch (thrown) {
+            if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
+                throw thrown;
+            const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
+            const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`;
+            if (!isSaidAbsent(thrown))
+                throw unreadable(named, thrown);
+            if (skipMissing)
+                return undefined;
+            throw new errors/* PromoteError */.jG('NOT_FOUND', `${named}, which is not there`, {
+                side: 'source',
+                cause: thrown,
+                hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
+            });
+        }
+    };
+}
+/** Which children of an index are copied, and why the others are not. Nested indexes are searched, not matched. */
+function choose(manifest, platforms) {
+    const children = manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor);
+    const left = new Map();
+    if (platforms === undefined)
+        return { wanted: unique(children), left };
+    const fits = (child) => child.platform === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, child.platform));
+    const kept = new Set(children.filter((child) => !isAttestation(child) && fits(child)).map((child) => child.digest));
+    for (const child of children) {
+        const about = child.annotations?.['vnd.docker.reference.digest'];
+        if (isAttestation(child) && about !== undefined && kept.has(about))
+            kept.add(child.digest);
+        if (!kept.has(child.digest))
+            left.set(child.digest, `platform ${child.platform === undefined ? 'unknown' : (0,oci_platform/* formatPlatform */.Bq)(child.platform)} is not wanted`);
+    }
+    return { wanted: unique(children.filter((child) => kept.has(child.digest))), left };
+}
+/** BuildKit puts provenance and SBOM beside the platforms, as children of platform unknown/unknown: https://docs.docker.com/build/metadata/attestations/attestation-storage/ */
+function isAttestation(child) {
+    return child.annotations?.['vnd.docker.reference.type'] === 'attestation-manifest';
+}
+function unique(descriptors) {
+    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
+}
+/**
+ * A single image has no platform in its manifest; the config says it.
+ * @returns its platform, if the config was read.
+ */
+async function checkPlatform(source, root, platforms) {
+    const config = root.links.find((link) => link.role === 'config')?.descriptor;
+    if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > BLOB_LIMIT)
+        return {};
+    const actual = (0,oci_platform/* platformOfConfig */.Dr)(await readBlob(source, config));
+    if (actual === undefined)
+        return {};
+    if (!platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)))
+        throw noPlatform(platforms, [(0,oci_platform/* formatPlatform */.Bq)(actual)]);
+    return { platforms: [(0,oci_platform/* formatPlatform */.Bq)(actual)] };
+}
+function noPlatform(wanted, there) {
+    const list = wanted.map(oci_platform/* formatPlatform */.Bq).join(', ');
+    return new errors/* PromoteError */.jG('PLATFORM_MISSING', `the source image has no ${list}; it has ${there.join(', ') || 'no platform at all'}`, {
+        side: 'source',
+        hint: 'Correct the option platforms, or leave it out to promote all of them.',
+    });
+}
+/** Post-order: config and layers, children, the manifest itself, then what is attached to it. */
+function flatten(found, { platforms, includeForeign = false }, withAttached = true) {
+    const nodes = new Map();
+    const attached = new Map();
+    const again = [];
+    const there = [];
+    const attach = ({ manifest, artifactType, subject, tag }) => {
+        const { digest } = manifest.descriptor;
+        attached.set(`${digest} ${subject} ${tag}`, { digest, artifactType, subject, tag: tag ?? null });
+    };
+    const visit = ({ manifest, children, left, attachments }, about) => {
+        if (nodes.has(manifestKey(manifest.descriptor.digest, about?.tag)))
+            return;
+        for (const link of manifest.links)
+            if (link.kind === 'blob')
+                addBlob(nodes, link, includeForeign);
+        for (const child of children)
+            visit(child);
+        for (const { descriptor } of manifest.links.filter((link) => link.role === 'child')) {
+            const { platform, digest } = descriptor;
+            if (platform !== undefined && !isAttestation(descriptor) && left.get(digest) !== MISSING)
+                there.push(platform);
+            addLeftOut(nodes, descriptor, left);
+        }
+        addManifest(nodes, manifest, about);
+        for (const attachment of withAttached ? attachments : []) {
+            if (attachment.found === undefined)
+                again.push(attachment);
+            else
+                visit(attachment.found, attachment);
+            attach(attachment);
+        }
+    };
+    visit(found);
+    for (const attachment of again)
+        addManifest(nodes, attachment.manifest, attachment);
+    const missing = (platforms ?? []).filter((wanted) => found.manifest.shape === 'index' && !there.some((actual) => (0,oci_platform/* matches */.cK)(wanted, actual)));
+    if (missing.length > 0)
+        throw noPlatform(missing, [...new Set(there.map(oci_platform/* formatPlatform */.Bq))]);
+    const kept = there.filter((actual) => platforms === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)));
+    const names = [...new Set(kept.map(oci_platform/* formatPlatform */.Bq))];
+    return { root: found.manifest, nodes, attached: [...attached.values()], platforms: names };
+}
+function addManifest(nodes, manifest, about) {
+    const { descriptor } = manifest;
+    const key = manifestKey(descriptor.digest, about?.tag);
+    if (nodes.has(key))
+        return;
+    const needs = manifest.links
+        .filter((link) => link.role !== 'subject')
+        .map((link) => `${link.kind} ${link.descriptor.digest}`);
+    const subject = about === undefined ? [] : [`manifest ${about.subject}`];
+    nodes.set(key, {
+        key,
+        kind: 'manifest',
+        descriptor,
+        manifest,
+        needs: [...new Set([...needs, ...subject])],
+        ...(about === undefined ? {} : { attachedTo: about.subject }),
+        ...(about?.tag === undefined ? {} : { tag: about.tag }),
+    });
+}
+function addBlob(nodes, { descriptor }, includeForeign) {
+    const key = `blob ${descriptor.digest}`;
+    // The same bytes may be somebody's ordinary layer.
+    const known = nodes.get(key);
+    if (known !== undefined && known.leave === undefined)
+        return;
+    // OCI image-spec, layer.md "Non-Distributable Layers": the URL in the descriptor stays, the bytes do not travel.
+    const left = (0,oci_manifest/* isForeign */.jq)(descriptor) && !includeForeign;
+    nodes.set(key, {
+        key,
+        kind: 'blob',
+        descriptor,
+        needs: [],
+        ...(left ? { leave: 'non-distributable layer: its URL stays in the manifest' } : {}),
+    });
+}
+function addLeftOut(nodes, descriptor, left) {
+    const leave = left.get(descriptor.digest);
+    const key = `manifest ${descriptor.digest}`;
+    if (leave !== undefined && !nodes.has(key))
+        nodes.set(key, { key, kind: 'manifest', descriptor, needs: [], leave });
+}
+
+;// CONCATENATED MODULE: ./lib/copy/attached-tags.js
+
+
+
+
+/** How often a tag is read and written again when another client wrote it in between. */
+const ROUNDS = 3;
+/** Milliseconds, doubled each round. */
+const WAIT = 500;
+/** What will happen to each of the graph's tags, by node. */
+async function surveyTags(target, graph, permits) {
+    const tagged = [...graph.nodes.values()].flatMap((node) => {
+        const { key, manifest, tag } = node;
+        return manifest === undefined || tag === undefined ? [] : [{ key, manifest, tag, node }];
+    });
+    const decided = tagged.map(async ({ key, manifest, tag, node }) => {
+        const theirs = await lookUp(target, tag, permits, manifest.descriptor.digest);
+        return [key, decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node)];
+    });
+    return new Map(await Promise.all(decided));
+}
+/** What is kept although the source has something else. */
+function warnOfKept(decisions, { log }) {
+    for (const { state, why } of decisions)
+        if (state === 'kept')
+            log.warn(why);
+}
+/**
+ * What the graph's attachments are at the destination. What does not go there is left out.
+ * @param decisions of the plan, or what they became.
+ */
+function attachedThere(graph, decisions) {
+    return graph.attached.flatMap((attached) => {
+        const decision = decisions.get(manifestKey(attached.digest, attached.tag));
+        if (decision === undefined)
+            return [attached];
+        const digest = decision.manifest?.descriptor.digest;
+        return decision.state === 'kept' || digest === undefined ? [] : [{ ...attached, digest }];
+    });
+}
+/**
+ * Reads the tag, writes what is missing, and reads it again: no registry has a conditional PUT. Runs one after the other
+ * for each tag of the run.
+ */
+async function writeTag(node, { target, shared, put }) {
+    const { tag = '', manifest } = node;
+    if (manifest === undefined)
+        throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${node.key}`);
+    return inTurn(shared, `${target.name}:${tag}`, async () => {
+        for (let round = 0;; round += 1) {
+            const theirs = await lookUp(target, tag, shared.permits, manifest.descriptor.digest);
+            const decision = decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node);
+            const { state, manifest: wanted } = decision;
+            if (state !== 'write' || wanted === undefined)
+                return decision;
+            if (round >= ROUNDS)
+                throw notKept(`${target.name}:${tag}`);
+            if (round > 0)
+                await shared.context.sleep(WAIT * 2 ** round);
+            const from = theirs instanceof Object ? theirs.descriptor.digest : null;
+            await put(wanted, tag, from).catch((thrown) => {
+                throw theirs === undefined ? thrown : mayBeImmutable(thrown);
+            });
+            const now = await shared.permits(() => target.find(tag));
+            if (now?.digest === wanted.descriptor.digest)
+                return decision;
+        }
+    });
+}
+/** @returns `unreadable` for what is not a manifest; `same` where the tag is at `ours`. */
+async function lookUp(target, tag, permits, ours) {
+    const read = async () => {
+        const there = await target.find(tag);
+        if (there === undefined)
+            return undefined;
+        return there.digest === ours ? 'same' : target.resolve(tag);
+    };
+    return permits(read).catch(unlessUnreadable);
+}
+/** The manifest of a tag at the destination. */
+async function lookAt(target, tag, permits) {
+    return permits(() => target.resolve(tag)).catch(unlessUnreadable);
+}
+/** Refusals are not manifests that cannot be read: they have a status. Registries refuse to show what is absent. */
+function unlessUnreadable(thrown) {
+    if (!(thrown instanceof errors/* PromoteError */.jG))
+        throw thrown;
+    const { code, status } = thrown;
+    if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403)
+        return undefined;
+    if (status === undefined && ['PROTOCOL', 'UNSUPPORTED', 'DIGEST_MISMATCH'].includes(code))
+        return 'unreadable';
+    throw thrown;
+}
+function decide(name, theirs, ours, node) {
+    const { tag = '', needs } = node;
+    if (theirs === undefined)
+        return { tag, state: 'write', manifest: ours, why: `new tag ${tag}`, needs, proven: [] };
+    const readable = theirs === 'unreadable' ? undefined : theirs;
+    const there = { tag, manifest: readable, needs: [], proven: readable === undefined ? [] : blobsOf(readable) };
+    const kept = (what) => ({
+        ...there,
+        state: 'kept',
+        why: `${name}:${tag} is left as it is: ${what}`,
+    });
+    if (theirs === 'unreadable')
+        return kept('it is not a manifest that can be read, so nothing is added to it');
+    if (Buffer.from(theirs.bytes).equals(ours.bytes))
+        return { ...there, state: 'there', needs, why: `tag ${tag} is already at this digest` };
+    if (tag.endsWith('.sbom'))
+        return kept('the SBOM of the source is another one, and is not copied');
+    const merged = (0,referrer/* mergeSignatures */.iO)(theirs, ours);
+    if (merged === undefined)
+        return kept('one of the two sides has no signatures there, but an image or an index');
+    const { manifest, added } = merged;
+    if (added.size === 0)
+        return { ...there, state: 'there', why: `tag ${tag} has all of it already` };
+    return {
+        ...there,
+        state: 'write',
+        manifest,
+        why: `tag ${tag}: what is missing is added to what the destination has, ${theirs.descriptor.digest}`,
+        needs: needs.filter((key) => key.startsWith('manifest ') || added.has(key.slice('blob '.length))),
+    };
+}
+function blobsOf({ links }) {
+    const own = links.filter(({ kind, descriptor }) => kind === 'blob' && !(0,oci_manifest/* isForeign */.jq)(descriptor));
+    return own.map(({ descriptor }) => `blob ${descriptor.digest}`);
+}
+function notKept(what) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${what} does not keep what is written to it`, {
+        side: 'destination',
+        hint: 'Another client may be writing it at the same time: run the promotion again.',
+    });
+}
+/** ECR (400), ACR (409), Quay and Harbor (403, 412) refuse to write a tag that is immutable. */
+function mayBeImmutable(thrown) {
+    if (!(thrown instanceof errors/* PromoteError */.jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
+        return thrown;
+    const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.';
+    return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') });
+}
+/** One after the other what reads, changes and writes the same tag in a run. */
+function inTurn({ tagWrites }, tag, work) {
+    const result = (tagWrites.get(tag) ?? Promise.resolve()).then(work);
+    const ended = result.catch(() => undefined);
+    tagWrites.set(tag, ended);
+    return result;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/platforms.js
+
+
+const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
+/** Configs are a few KiB; a larger one is not kept in memory. */
+const LIMIT = 1024 * 1024;
+function isPlatformConfig({ mediaType, size }) {
+    return CONFIG.test(mediaType) && size <= LIMIT;
+}
+/** The platforms of single images, which only their configs say. No request is made for that: configs are read as they are copied. */
+class Platforms {
+    #names = new Map();
+    note(config, bytes) {
+        this.#names.set(config, platforms_nameOf(bytes));
+    }
+    of({ root, platforms }) {
+        const config = root.links.find(({ role }) => role === 'config')?.descriptor;
+        if (config === undefined || !CONFIG.test(config.mediaType))
+            return platforms;
+        const data = (0,oci_manifest/* embedded */.F9)(config);
+        const name = data === undefined ? this.#names.get(config.digest) : platforms_nameOf(data);
+        return name === undefined ? platforms : [name];
+    }
+}
+/** The builder of the image wrote it: what is not the name of a platform is not repeated in reports. */
+function platforms_nameOf(config) {
+    try {
+        const platform = (0,oci_platform/* platformOfConfig */.Dr)(config);
+        if (platform !== undefined)
+            (0,oci_platform/* parsePlatform */.FL)((0,oci_platform/* formatPlatform */.Bq)(platform));
+        return platform && (0,oci_platform/* formatPlatform */.Bq)(platform);
+    }
+    catch {
+        return undefined;
+    }
+}
+
 ;// CONCATENATED MODULE: ./lib/copy/blob-reader.js
 
 
@@ -33540,7 +33133,7 @@ class BlobReader {
         const { source, newTries, onConfig } = this.options;
         const { size } = this.#blob;
         const tries = newTries();
-        const config = from === 0 && (0,platforms/* isPlatformConfig */.e)(this.#blob) ? [] : undefined;
+        const config = from === 0 && isPlatformConfig(this.#blob) ? [] : undefined;
         let position = from;
         while (position < size) {
             try {
@@ -33612,8 +33205,52 @@ async function* gather(chunks, size) {
         yield buffer.subarray(0, filled);
 }
 
-// EXTERNAL MODULE: ./lib/buffer-pool.js
-var buffer_pool = __nccwpck_require__(8568);
+;// CONCATENATED MODULE: ./lib/buffer-pool.js
+/** By memory and not by object: streams and parsers hand on new views of the same memory. */
+const loans = new WeakMap();
+/** Most buffers that wait for their next use: what a pause between two blobs leaves over. */
+const KEPT = 64;
+/**
+ * @param size bytes of each buffer.
+ * @returns gives out a buffer. Its content is undefined.
+ */
+function createBufferPool(size) {
+    const unused = [];
+    return () => {
+        const buffer = unused.pop() ?? Buffer.allocUnsafeSlow(size);
+        const free = () => {
+            if (unused.length < KEPT)
+                unused.push(buffer);
+        };
+        loans.set(buffer.buffer, { users: 1, free });
+        return buffer;
+    };
+}
+/** Says how many readers get this piece. It is free when all of them have released it. */
+function retain(piece, users) {
+    const loan = loanOf(piece);
+    if (loan !== undefined)
+        loan.users = users;
+}
+/**
+ * Gives a piece back. Each reader calls it at most once, when nothing that it gave the bytes to reads them any more. A piece
+ * that is never released is collected like any other buffer.
+ */
+function release(piece) {
+    const loan = loanOf(piece);
+    if (loan === undefined)
+        return;
+    loan.users -= 1;
+    if (loan.users > 0)
+        return;
+    loans.delete(piece.buffer);
+    loan.free();
+}
+/** A part of a buffer is not on loan: the rest of the buffer may still be read. */
+function loanOf(piece) {
+    return piece.byteLength === piece.buffer.byteLength ? loans.get(piece.buffer) : undefined;
+}
+
 ;// CONCATENATED MODULE: ./lib/copy/broadcast.js
 
 
@@ -33711,7 +33348,7 @@ class Broadcast {
             const step = await this.#stream?.next();
             const piece = step?.done === false ? step.value : undefined;
             if (piece !== undefined) {
-                (0,buffer_pool/* retain */.aw)(piece, this.#reading.size);
+                retain(piece, this.#reading.size);
                 this.#window.push(piece);
                 this.#bytes += piece.length;
             }
@@ -33778,13 +33415,38 @@ class Subscriber {
         this.leave();
         return this.#permits(work, this.#broadcast.blob.size);
     }
-    /** The pieces that all share for the first reading; what follows after a break is read by `reader` alone. */
-    read(reader, from) {
+    /**
+     * The bytes from `from` on: for the first reading those that all share, after a break those that `reader` reads for this one
+     * alone. Not a generator: one that waits for the slowest destination cannot be closed before that one has moved.
+     * @param onBytes told of a piece when the next one is asked for: then the upload has taken it.
+     */
+    read(reader, from, onBytes) {
+        const alone = this.#begin(reader, from);
+        let taken = 0;
+        const iterator = {
+            [Symbol.asyncIterator]: () => iterator,
+            next: async () => {
+                if (taken > 0)
+                    onBytes(taken);
+                const value = alone === undefined ? await this.#take(reader) : (await alone.next()).value;
+                taken = value?.length ?? 0;
+                return value === undefined ? { done: true, value } : { done: false, value };
+            },
+            return: async () => {
+                await alone?.return(undefined);
+                this.#broadcast.close(this);
+                return { done: true, value: undefined };
+            },
+        };
+        return iterator;
+    }
+    /** @returns undefined when the pieces of the broadcast are taken. */
+    #begin(reader, from) {
         const broadcast = this.#broadcast;
         if (this.state === 'waiting' && broadcast.has(this)) {
             this.state = 'shared';
             broadcast.reader ??= new BlobReader(broadcast.blob, reader.options);
-            return this.#pieces(reader, broadcast.reader);
+            return undefined;
         }
         if (this.state === 'shared' && from > 0 && broadcast.reader !== undefined)
             reader.continueFrom(broadcast.reader);
@@ -33792,30 +33454,18 @@ class Subscriber {
         broadcast.close(this);
         return reader.read(from);
     }
-    /** Not a generator: one that waits for the slowest destination cannot be closed before that one has moved. */
-    #pieces(reader, shared) {
-        const iterator = {
-            [Symbol.asyncIterator]: () => iterator,
-            next: async () => {
-                try {
-                    const value = await this.#broadcast.take(this);
-                    return value === undefined ? { done: true, value } : { done: false, value };
-                }
-                catch (thrown) {
-                    const error = (0,errors/* asPromoteError */.XO)(thrown, 'source');
-                    // Read from another repository of the source: this one may be in order.
-                    if (shared.options.source !== reader.options.source)
-                        throw error.with({ transient: true });
-                    reader.failure = error;
-                    throw error;
-                }
-            },
-            return: async () => {
-                this.#broadcast.close(this);
-                return { done: true, value: undefined };
-            },
-        };
-        return iterator;
+    async #take(reader) {
+        try {
+            return await this.#broadcast.take(this);
+        }
+        catch (thrown) {
+            const error = (0,errors/* asPromoteError */.XO)(thrown, 'source');
+            // Read from another repository of the source: this one may be in order.
+            if (this.#broadcast.reader?.options.source !== reader.options.source)
+                throw error.with({ transient: true });
+            reader.failure = error;
+            throw error;
+        }
     }
 }
 
@@ -33843,7 +33493,7 @@ async function transfer(subscriber, reader, upload, options) {
     try {
         while (from >= 0) {
             sent = from;
-            const error = await subscriber.run(() => attempt(() => upload.send(from, counted(subscriber.read(reader, from), onBytes))));
+            const error = await subscriber.run(() => attempt(() => upload.send(from, subscriber.read(reader, from, onBytes))));
             if (error === undefined)
                 return;
             const { failure } = reader;
@@ -33864,24 +33514,6 @@ async function transfer(subscriber, reader, upload, options) {
         await upload.cancel();
         throw thrown;
     }
-}
-/** Counts a piece when the next one is asked for: then the upload has taken it. */
-function counted(pieces, onBytes) {
-    let taken = 0;
-    const iterator = {
-        [Symbol.asyncIterator]: () => iterator,
-        next: async () => {
-            if (taken > 0)
-                onBytes(taken);
-            taken = 0;
-            const step = await pieces.next();
-            if (step.done !== true)
-                taken = step.value.length;
-            return step;
-        },
-        return: async () => (await pieces.return?.()) ?? { done: true, value: undefined },
-    };
-    return iterator;
 }
 async function attempt(send) {
     try {
@@ -33930,7 +33562,7 @@ function createTries(most, context, notice) {
 
 
 function createDelivery(node, job, shared) {
-    return { node, job, shared, absent: (0,deferred/* createDeferred */.u)(), outcome: (0,deferred/* createDeferred */.u)() };
+    return { node, job, shared, absent: createDeferred(), outcome: createDeferred() };
 }
 /**
  * Sends one blob to all destinations that need it, which read it once. Each registry gets it once: where another image of
@@ -33946,7 +33578,7 @@ function deliver(deliveries, run) {
         if (other !== undefined)
             void afterOther(other, key, delivery, run);
         else {
-            homes.set(key, (0,deferred/* ignoreUnhandled */.k)(outcome.promise.then(() => job.repository)));
+            homes.set(key, ignoreUnhandled(outcome.promise.then(() => job.repository)));
             first.push(delivery);
         }
     }
@@ -34002,10 +33634,6 @@ async function sendOne({ node, job, shared, absent }, subscriber) {
     return 'copied';
 }
 
-// EXTERNAL MODULE: ./lib/copy/failures.js
-var failures = __nccwpck_require__(3870);
-// EXTERNAL MODULE: ./lib/oci/referrer.js
-var referrer = __nccwpck_require__(3530);
 ;// CONCATENATED MODULE: ./lib/copy/referrers-index.js
 
 
@@ -34021,7 +33649,7 @@ async function updateReferrersIndexes(target, plan, shared) {
         return;
     for (const [subject, descriptors] of bySubject(plan)) {
         const merge = () => mergeIndex(target, subject, [...descriptors.values()], shared);
-        await (0,attached_tags/* inTurn */.lo)(shared, `${target.name}:${(0,oci_digest/* referrersTag */.LN)(subject)}`, merge);
+        await inTurn(shared, `${target.name}:${(0,oci_digest/* referrersTag */.LN)(subject)}`, merge);
     }
 }
 /**
@@ -34029,7 +33657,7 @@ async function updateReferrersIndexes(target, plan, shared) {
  * also where the index cannot be looked at, because its tag is read as the digest.
  */
 async function isIndexed(target, subject, digest, permits) {
-    const there = await (0,attached_tags/* lookAt */.t5)(target, (0,oci_digest/* referrersTag */.LN)(subject), permits);
+    const there = await lookAt(target, (0,oci_digest/* referrersTag */.LN)(subject), permits);
     if (there === undefined || there === 'unreadable')
         return false;
     if (there.descriptor.digest === subject)
@@ -34044,8 +33672,7 @@ function bySubject(plan) {
         if (manifest === undefined || subject === undefined || tag !== undefined)
             continue;
         const list = lists.get(subject) ?? new Map();
-        list.set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest));
-        lists.set(subject, list);
+        lists.set(subject, list.set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest)));
     }
     return lists;
 }
@@ -34057,7 +33684,7 @@ async function mergeIndex(target, subject, wanted, shared) {
     if (target.listsReferrers === undefined && lacks(await permits(() => target.referrers(subject))).length === 0)
         return;
     for (let round = 0;; round += 1) {
-        const there = await (0,attached_tags/* lookAt */.t5)(target, tag, permits);
+        const there = await lookAt(target, tag, permits);
         const index = there === 'unreadable' ? undefined : there;
         const listed = index === undefined ? [] : (0,referrer/* referrersIn */.qs)(index, subject);
         if (there === 'unreadable' || listed === undefined) {
@@ -34072,8 +33699,8 @@ async function mergeIndex(target, subject, wanted, shared) {
         const missing = lacks(listed);
         if (missing.length === 0)
             return;
-        if (round >= attached_tags/* ROUNDS */.uw)
-            throw (0,attached_tags/* notKept */.EM)(`${target.name}: the referrers index ${tag}`);
+        if (round >= ROUNDS)
+            throw notKept(`${target.name}: the referrers index ${tag}`);
         await permits(() => target.putManifest((0,referrer/* extendIndex */.Vf)(index, missing), tag));
     }
 }
@@ -34180,7 +33807,7 @@ async function copyTo(part) {
     }
     await settle([...running.values()]);
     await updateReferrersIndexes(job.target, plan, shared);
-    return (0,attached_tags/* attachedThere */.hG)(plan.graph, decisions);
+    return attachedThere(plan.graph, decisions);
 }
 /** Counts what a step came to, and tells it. */
 function stepCounter(image, bytes, { emit }) {
@@ -34195,9 +33822,8 @@ function stepCounter(image, bytes, { emit }) {
 /** What a tag of cosign's scheme names: read again, because it may have changed since it was planned. */
 async function pushTagged(node, plan, job, shared) {
     const put = (manifest, tag, from) => putComplete(manifest, { tag, from }, plan, job, shared);
-    const decision = await (0,attached_tags/* writeTag */.M5)(node, { target: job.target, shared, put });
-    for (const line of (0,attached_tags/* keptTags */.IN)([decision]))
-        shared.context.log.warn(line);
+    const decision = await writeTag(node, { target: job.target, shared, put });
+    warnOfKept([decision], shared.context);
     return decision;
 }
 /** What the plan did not know yet: how the registry answered. */
@@ -34256,7 +33882,7 @@ function askForImages(plan, job, deliveries, shared) {
         const layers = node.needs.filter((key) => !configs.has(key) && !proofs.has(key) && isProvable(plan, key));
         if (layers.length === 0)
             continue;
-        const proof = (0,deferred/* ignoreUnhandled */.k)(ask(node, config));
+        const proof = ignoreUnhandled(ask(node, config));
         for (const key of layers)
             proofs.set(key, proof);
         // What is attached is put in any case: that is how a registry learns to list it.
@@ -34268,7 +33894,7 @@ function askForImages(plan, job, deliveries, shared) {
 /** Registries do not ask for layers that are elsewhere by their URLs. */
 function isProvable(plan, key) {
     const node = plan.graph.nodes.get(key);
-    return node?.kind === 'blob' && !(0,manifest/* isForeign */.jq)(node.descriptor);
+    return node?.kind === 'blob' && !(0,oci_manifest/* isForeign */.jq)(node.descriptor);
 }
 /** Of the config blob, if it has to be sent. */
 function configOf({ manifest }, deliveries) {
@@ -34292,10 +33918,10 @@ async function putComplete(manifest, under, plan, job, shared) {
     }, size);
     for (let round = 1;; round += 1) {
         try {
-            return await (0,copy_confirm/* confirm */.l)(change, put, shared.context);
+            return await confirm_confirm(change, put, shared.context);
         }
         catch (thrown) {
-            const missing = (0,failures/* missingBlobs */.Lj)(thrown, manifest, plan);
+            const missing = missingBlobs(thrown, manifest, plan);
             if (round > MISSING_ROUNDS)
                 throw thrown;
             shared.context.log.warn(`${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`);
@@ -34311,14 +33937,201 @@ async function putComplete(manifest, under, plan, job, shared) {
     }
 }
 
-// EXTERNAL MODULE: ./lib/copy/graph.js + 5 modules
-var copy_graph = __nccwpck_require__(6397);
-// EXTERNAL MODULE: ./lib/copy/guards.js
-var guards = __nccwpck_require__(3219);
-// EXTERNAL MODULE: ./lib/copy/permits.js
-var permits = __nccwpck_require__(9493);
-// EXTERNAL MODULE: ./lib/copy/plan.js
-var copy_plan = __nccwpck_require__(4254);
+;// CONCATENATED MODULE: ./lib/copy/permits.js
+/** Up to here a blob is one buffer (`blob-reader.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
+const SMALL = 256 * 1024;
+/**
+ * So many small things count as one job: the buffers of them all are smaller than the window of one large blob (`broadcast.ts`).
+ * With the default of 8 jobs they are 48 at once, and all layers of most images go side by side.
+ */
+const SMALL_PER_JOB = 6;
+/** Small things at once. One job is one thing after the other, however small: who asks for that wants no more. */
+function smallAtOnce(jobs) {
+    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
+}
+/** @param jobs large blobs at once. */
+function createPermits(jobs) {
+    const room = smallAtOnce(jobs);
+    const line = createLine(room);
+    return (work, bytes = 0) => line(work, bytes > SMALL ? room / jobs : 1);
+}
+/** Whoever has no room waits, and nobody overtakes: there would always be room for one more small thing, and never for the large one. */
+function createLine(room) {
+    let free = room;
+    // First in, first out; an array would move all the others for each that leaves.
+    const waiting = new Set();
+    const admit = () => {
+        for (const next of waiting) {
+            if (next.cost > free)
+                return;
+            waiting.delete(next);
+            free -= next.cost;
+            next.begin();
+        }
+    };
+    return async (work, cost = 1) => {
+        if (waiting.size === 0 && cost <= free)
+            free -= cost;
+        else
+            await new Promise((begin) => waiting.add({ cost, begin }));
+        try {
+            return await work();
+        }
+        finally {
+            free += cost;
+            admit();
+        }
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/copy/plan.js
+
+
+/** Pure: what a run will do, and why. A dry run prints exactly this. */
+function makePlan(graph, survey, mountFrom) {
+    const steps = new Map();
+    const wanted = wantedNodes(graph, survey);
+    for (const node of graph.nodes.values()) {
+        const step = wanted.has(node.key) || node.leave !== undefined ? stepFor(node, survey, mountFrom) : spare(node);
+        steps.set(node.key, step);
+    }
+    const root = graph.root.descriptor.digest;
+    // A tag that may be at what is only referred to is written again: that makes it one of a stored image.
+    const isStored = survey.present.has(`manifest ${root}`);
+    const tags = [...survey.tags]
+        .map(([tag, from]) => ({ tag, from, to: root }))
+        .filter(({ from, to }) => from !== to || !isStored);
+    return {
+        graph,
+        steps,
+        tags,
+        rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
+        certain: survey.certain,
+        bytes: countBytes(steps),
+        attached: attachedThere(graph, survey.attachedTags),
+        attachedTags: survey.attachedTags,
+    };
+}
+/** Without what is only part of a signature or SBOM that does not go to the destination, or is there in another manifest. */
+function wantedNodes(graph, { attachedTags }) {
+    const wanted = new Set();
+    const visit = (key) => {
+        if (wanted.has(key))
+            return;
+        wanted.add(key);
+        for (const need of attachedTags.get(key)?.needs ?? graph.nodes.get(key)?.needs ?? [])
+            visit(need);
+    };
+    visit(manifestKey(graph.root.descriptor.digest));
+    for (const { key, attachedTo } of graph.nodes.values())
+        if (attachedTo !== undefined)
+            visit(key);
+    return wanted;
+}
+function spare(node) {
+    const leave = 'part of an attachment that is not copied: its tag names something else at the destination';
+    return { do: 'skip', node: { ...node, leave }, why: leave };
+}
+function stepFor(node, survey, mountFrom) {
+    if (node.leave !== undefined)
+        return { do: 'skip', node, why: node.leave };
+    const decision = survey.attachedTags.get(node.key);
+    if (decision !== undefined)
+        return stepForTag(node, decision);
+    const there = survey.present.get(node.key);
+    if (there !== undefined)
+        return { do: 'skip', node, why: there };
+    // A registry that does not show something may have it all the same.
+    const why = 'not seen at the destination';
+    if (node.kind === 'manifest')
+        return { do: 'push', node, why };
+    return mountFrom === undefined
+        ? { do: 'copy', node, why }
+        : { do: 'mount', node, why: `same registry, mounted from ${mountFrom}` };
+}
+/** Its descriptor is that of the destination, where the tag names another manifest. */
+function stepForTag(node, { state, manifest, why }) {
+    if (state === 'kept')
+        return { do: 'skip', node: { ...node, leave: why }, why };
+    const there = { ...node, descriptor: manifest?.descriptor ?? node.descriptor };
+    return { do: state === 'write' ? 'push' : 'skip', node: there, why };
+}
+/** What is left out does not count: it is neither there nor coming. */
+function countBytes(steps) {
+    const bytes = { total: 0, copied: 0, mounted: 0, present: 0 };
+    for (const step of steps.values()) {
+        if (step.node.leave !== undefined)
+            continue;
+        const { size } = step.node.descriptor;
+        bytes.total += size;
+        if (step.do === 'skip')
+            bytes.present += size;
+        else if (step.do === 'mount')
+            bytes.mounted += size;
+        else
+            bytes.copied += size;
+    }
+    return bytes;
+}
+/**
+ * Pure: what several images have in common moves once. In the order of the list, the first image that brings a blob to a
+ * registry copies it, the others mount it from there, or find it there. Which of them is the first in fact may differ; the
+ * blobs and bytes that move do not.
+ */
+function shareOut(placed) {
+    const homes = new Map();
+    return placed.map(({ plan, registry, repository }) => {
+        const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, registry, repository, homes)]));
+        return { ...plan, steps, bytes: countBytes(steps) };
+    });
+}
+function shared(step, registry, repository, homes) {
+    const { node } = step;
+    if (node.kind !== 'blob' || step.do === 'skip')
+        return step;
+    const key = `${registry} ${node.descriptor.digest}`;
+    const home = homes.get(key);
+    if (home === undefined) {
+        homes.set(key, repository);
+        return step;
+    }
+    if (home === repository)
+        return { do: 'skip', node, why: 'another image of this run brings it' };
+    return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
+}
+function isUnchanged(plan) {
+    return plan.tags.length === 0 && [...plan.steps.values()].every((step) => step.do === 'skip');
+}
+/** The plan as plain data, for events and the dry run. */
+function plannedSteps(plan) {
+    const steps = [...plan.steps.values()].map(({ do: what, node, why }) => {
+        const { digest, mediaType, size } = node.descriptor;
+        return { do: what, digest, kind: node.kind, mediaType, size, why };
+    });
+    const { digest, mediaType, size } = plan.graph.root.descriptor;
+    const tags = plan.tags.map(({ tag, from, to }) => ({
+        do: 'tag',
+        digest,
+        kind: 'manifest',
+        mediaType,
+        size,
+        why: `${tag}: ${from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from)}`,
+    }));
+    return [...steps, ...tags];
+}
+function movedFrom(from) {
+    if (from === 'unread')
+        return 'where it is now could not be read';
+    return from === null ? 'new tag' : `now at ${from}`;
+}
+/** As reports and events say it. */
+function plannedTags({ tags }) {
+    return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }));
+}
+function published(state) {
+    return state === 'unread' ? 'unknown' : state;
+}
+
 ;// CONCATENATED MODULE: ./lib/copy/survey.js
 
 
@@ -34348,7 +34161,7 @@ async function survey(target, graph, tags, all, permits) {
     const present = new Map();
     const [listed, attachedTags] = await Promise.all([
         readListed(target, graph, permits),
-        (0,attached_tags/* surveyTags */.CZ)(target, graph, permits),
+        surveyTags(target, graph, permits),
     ]);
     const evidence = await target.evidence?.();
     const isProof = evidence === undefined || evidence.importFree === true;
@@ -34415,7 +34228,7 @@ function provenBy(node, graph, present) {
     for (const key of node.needs) {
         const needed = graph.nodes.get(key);
         // Registries do not ask for layers that are elsewhere by their URLs.
-        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key)) {
+        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,oci_manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key)) {
             present.set(key, `checked by the registry when it took ${node.descriptor.digest}`);
         }
     }
@@ -34428,7 +34241,7 @@ var selection = __nccwpck_require__(2731);
 // EXTERNAL MODULE: ./lib/inputs/shard.js
 var inputs_shard = __nccwpck_require__(5285);
 // EXTERNAL MODULE: ./lib/oci/reference.js
-var reference = __nccwpck_require__(3940);
+var oci_reference = __nccwpck_require__(3940);
 ;// CONCATENATED MODULE: ./lib/expand.js
 
 
@@ -34439,11 +34252,11 @@ var reference = __nccwpck_require__(3940);
 async function expand(source, { config }) {
     const named = config.images.map((pair) => ({ pair }));
     const selected = await Promise.all(config.sets.map((set) => expandSet(set, source)));
-    const all = unique([...named, ...selected.flat()]);
+    const all = expand_unique([...named, ...selected.flat()]);
     const { shard } = config;
     if (shard === undefined)
         return all;
-    return all.filter(({ pair }) => (0,inputs_shard/* isInShard */.O)((0,reference/* formatReference */.FH)(pair.destination), shard));
+    return all.filter(({ pair }) => (0,inputs_shard/* isInShard */.O)((0,oci_reference/* formatReference */.FH)(pair.destination), shard));
 }
 async function expandSet(set, source) {
     const { select, destination, platforms } = set;
@@ -34478,13 +34291,13 @@ async function tagsOf({ store, cluster, path }) {
     throw new errors/* PromoteError */.jG('UNSUPPORTED', `${store.name}: its tags cannot be listed.`, { side: 'source' });
 }
 /** What two selections have in common is promoted once; two images for one tag are a mistake that a selection can hide. */
-function unique(all) {
+function expand_unique(all) {
     const seen = new Map();
     return all.flatMap((each) => {
         const { pair } = each;
         if (each.error !== undefined)
             return [each];
-        const [from, to] = [(0,reference/* formatReference */.FH)(pair.source), (0,reference/* formatReference */.FH)(pair.destination)];
+        const [from, to] = [(0,oci_reference/* formatReference */.FH)(pair.source), (0,oci_reference/* formatReference */.FH)(pair.destination)];
         const before = seen.get(to);
         seen.set(to, before ?? from);
         if (before === undefined)
@@ -34501,751 +34314,6 @@ function unique(all) {
 
 // EXTERNAL MODULE: ./lib/report/report.js
 var report_report = __nccwpck_require__(5650);
-// EXTERNAL MODULE: ./lib/rows.js
-var lib_rows = __nccwpck_require__(4094);
-// EXTERNAL MODULE: ./lib/work.js
-var lib_work = __nccwpck_require__(5606);
-;// CONCATENATED MODULE: ./lib/tags.js
-
-
-
-
-
-
-
-
-function guardOf({ pair }, { config }) {
-    return { overwrite: config.overwrite, expect: pair.expectCurrent, mayGoBack: config.atomic };
-}
-/** After everything of every image is there: the tags, last. */
-async function tagEach(works, run) {
-    await (0,lib_work/* each */.__)(works, run, async (work) => {
-        const [{ tags }] = (0,lib_work/* jobOf */.Zw)(work);
-        for (const { tag, from } of tags) {
-            if ((0,guards/* isGuarded */.JN)(guardOf(work, run)))
-                await run.shared.permits(() => (0,guards/* stillAt */.ic)((0,lib_work/* jobOf */.Zw)(work)[1].target, tag, from));
-            await write(work, { tag, from }, run);
-            work.written.add(tag);
-        }
-        if (work.to?.finish === undefined)
-            (0,lib_work/* conclude */.Ep)(work, run);
-    });
-}
-async function write(work, under, { shared }, permits = shared.permits) {
-    const [plan, job] = (0,lib_work/* jobOf */.Zw)(work);
-    try {
-        await putComplete(plan.graph.root, under, plan, job, { ...shared, permits });
-    }
-    catch (thrown) {
-        if (thrown instanceof errors/* PromoteError */.jG && thrown.unconfirmed)
-            work.unconfirmed.add(under.tag);
-        throw thrown;
-    }
-}
-/** Nothing of this run moves a tag any more. */
-function abandonAll(works, because, run) {
-    for (const work of (0,lib_work/* going */.Tx)(works))
-        (0,lib_work/* fail */.fJ)(work, (0,lib_work/* abandoned */.R$)('not moved', because), run);
-}
-/**
- * All tags at all destinations, or none. What they were at is on disk before the first of them moves: a run that is killed
- * leaves a report that says how to go back.
- */
-async function tagAll(works, run, started) {
-    const { host, shared } = run;
-    const failed = works.find(({ error }) => error !== undefined)?.error;
-    if (failed !== undefined)
-        return abandonAll(works, failed, run);
-    try {
-        if (host.keep === undefined)
-            throw new errors/* PromoteError */.jG('INTERNAL', 'this host keeps no report');
-        await host.keep(reportBefore(works, run, started));
-    }
-    catch (thrown) {
-        return abandonAll(works, (0,errors/* asPromoteError */.XO)(thrown), run);
-    }
-    const owners = new Map();
-    for (const work of (0,lib_work/* going */.Tx)(works)) {
-        const [plan, { target }] = (0,lib_work/* jobOf */.Zw)(work);
-        for (const { tag, from, to } of plan.tags) {
-            if (from === 'unread')
-                throw new errors/* PromoteError */.jG('INTERNAL', 'a tag that was not read is about to move');
-            owners.set({ target, tag, from, to, state: 'waiting' }, work);
-        }
-    }
-    const failure = await (0,atomic/* moveAll */.BB)([...owners.keys()], (move, begin) => moveOne(move, owners.get(move), begin, run), shared.permits, shared.context);
-    shared.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`);
-    for (const work of (0,lib_work/* going */.Tx)(works)) {
-        const moves = [...owners].filter(([, owner]) => owner === work).map(([move]) => move);
-        settleMoves(work, moves, failure, run);
-    }
-}
-async function moveOne(move, work, begin, run) {
-    const { shared } = run;
-    await shared.permits(() => (0,guards/* stillAt */.ic)(move.target, move.tag, move.from));
-    const permits = (request, bytes) => shared.permits(() => {
-        begin();
-        return request();
-    }, bytes);
-    await write(work, move, run, permits);
-}
-/** Rows `planned` are those that are about to move. */
-function reportBefore(works, { context }, started) {
-    const rows = works.flatMap((work) => work.rows ?? (0,lib_rows/* rowsOf */.R)(work, true, context.now()));
-    return { ...(0,report_report/* makeReport */.dO)(started, context.now(), false, rows), status: 'moving' };
-}
-function settleMoves(work, moves, failure, run) {
-    for (const { tag, state } of moves)
-        if (state === 'moved')
-            work.written.add(tag);
-    if (failure === undefined) {
-        if (work.to?.finish === undefined)
-            (0,lib_work/* conclude */.Ep)(work, run);
-        return;
-    }
-    const mine = moves.find(({ error }) => error !== undefined)?.error;
-    work.ends = new Map(moves.map((move) => [move.tag, endOf(move, failure, work.target)]));
-    (0,lib_work/* fail */.fJ)(work, mine ?? (0,lib_work/* abandoned */.R$)('its tags were not moved', failure), run);
-}
-function endOf({ state, from, to, at, error }, failure, target) {
-    const undone = from === null ? 'removed again' : 'put back';
-    if (state === 'reverted')
-        return { status: 'reverted', digest: null, error: (0,lib_work/* abandoned */.R$)(undone, failure) };
-    if (error === undefined)
-        return { status: 'cancelled', digest: null, error: (0,lib_work/* abandoned */.R$)('not moved', failure) };
-    const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed';
-    return { status, digest: state === 'stuck' && at === to ? to : null, error: (0,lib_work/* atTarget */.P$)(error, target) };
-}
-/** What the image streams are told: one request for each of them. It is never a reason to fail. */
-async function annotateStreams(works, { context }) {
-    const streams = new Map();
-    const { runUrl } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2310));
-    const run = runUrl(context.env);
-    const time = new Date(context.now()).toISOString();
-    for (const work of works) {
-        const { to, plan, written } = work;
-        if (to?.cluster === undefined || plan === undefined || (0,copy_plan/* isUnchanged */._5)(plan))
-            continue;
-        const known = streams.get(to.store.name) ?? { work, notes: [] };
-        streams.set(to.store.name, known);
-        const { source } = (0,lib_rows/* namesOf */.e)(work);
-        const { digest } = plan.graph.root.descriptor;
-        for (const tag of written)
-            known.notes.push({ tag, source, digest, run, time });
-    }
-    await Promise.all([...streams.values()].map(async ({ work: { to }, notes }) => {
-        if (notes.length === 0)
-            return;
-        await to?.cluster?.annotate(to.path, notes).catch((thrown) => {
-            const { message, hint = '' } = (0,errors/* asPromoteError */.XO)(thrown);
-            context.log.warn(`${to.store.name}: not annotated: ${message} ${hint}`.trimEnd());
-        });
-    }));
-}
-
-;// CONCATENATED MODULE: ./lib/promote.js
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-/** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
-async function promote(config, host, context) {
-    const started = context.now();
-    const signal = (0,atomic/* holdable */.OK)(context);
-    const run = (0,lib_work/* createRun */.ut)(config, host, signal.context);
-    if (config.requireSigned)
-        context.log.info('require-signed: that a signature is there is checked; whose it is, and whether it is good, is not');
-    const rows = config.rollback === undefined ? await promoteAll(run, started, signal) : await undo(config.rollback, run);
-    const { dryRun, shard, rollback } = config;
-    const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined };
-    const report = {
-        ...(0,report_report/* makeReport */.dO)(started, context.now(), dryRun, rows, goal),
-        ...(dryRun && rollback === undefined ? { plans: run.plans } : {}),
-    };
-    host.event({ event: 'done', report });
-    return report;
-}
-async function undo(undos, run) {
-    const { rollBack } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8987));
-    return rollBack(undos, run);
-}
-async function promoteAll(run, started, signal) {
-    const { config, works } = run;
-    const source = (0,lib_work/* logIn */.E8)(config.source, run);
-    const destinations = config.destinations.map((to) => ({ config: to, side: (0,lib_work/* logIn */.E8)(to, run) }));
-    try {
-        await listWorks(source, destinations, run);
-        await (0,lib_work/* each */.__)(works, run, (work) => prepare(work, run));
-        const failed = works.find(({ error }) => error !== undefined)?.error;
-        if (config.atomic && failed !== undefined)
-            abandonAll(works, failed, run);
-        announceAll(run);
-        if (config.atomic && !config.dryRun)
-            await copyThenTagAll(run, started, signal);
-        else if (!config.dryRun) {
-            // A destination has its tags once it has its images: it does not wait for another one.
-            const perDestination = destinations.map((to) => works.filter(({ destination }) => destination === to));
-            startCopies(run);
-            await Promise.all(perDestination.map((own) => copyAndTag(own, run)));
-        }
-        if (config.annotate && !config.dryRun)
-            await annotateStreams(works, run);
-    }
-    finally {
-        await (0,lib_work/* logOut */.je)([source, ...destinations.map(({ side }) => side)]);
-    }
-    return works.flatMap((work) => (0,lib_work/* conclude */.Ep)(work, run));
-}
-/** Each image at each destination; what a selection stands for is known only now. */
-async function listWorks(source, destinations, run) {
-    for (const { pair, error } of await expand(source, run)) {
-        const image = error === undefined ? readImage(pair, source, run) : unreadable(pair, error);
-        for (const destination of destinations) {
-            const work = (0,lib_work/* createWork */.IX)(image, destination, run);
-            run.works.push(work);
-            if (error !== undefined)
-                (0,lib_work/* fail */.fJ)(work, error, run);
-        }
-    }
-}
-/** resolve, discover: under way at once, whatever the destinations do; but for the children of an index, which see `near`. */
-function readImage(pair, side, { config, shared, graphs, held }) {
-    const source = side.then((opened) => opened.repository(pair.source));
-    const wanted = { ...config, platforms: pair.platforms ?? config.platforms };
-    const begin = async (from) => ({ from, root: await shared.permits(() => resolve(pair, from)) });
-    const resolved = (0,deferred/* ignoreUnhandled */.k)(source.then(begin));
-    const look = async (near) => {
-        const { from, root } = await resolved;
-        const { digest } = root.descriptor;
-        const mirror = near.then((place) => [...(place?.tags.values() ?? [])].includes(digest) ? place?.to.store : undefined);
-        // Many tags may have one image: it is looked into once.
-        const key = JSON.stringify([from.origin, from.store.name, digest, wanted.platforms]);
-        const known = graphs.get(key) ?? (0,copy_graph/* discover */.k)(from.store, root, { ...wanted, mirror, held }, shared.permits);
-        graphs.set(key, known);
-        return known;
-    };
-    let graph;
-    return {
-        pair,
-        source: (0,deferred/* ignoreUnhandled */.k)(source),
-        graph: (near) => (graph ??= (0,deferred/* ignoreUnhandled */.k)(look(near))),
-    };
-}
-function unreadable(pair, error) {
-    const source = (0,deferred/* ignoreUnhandled */.k)(Promise.reject(error));
-    return { pair, source, graph: () => source };
-}
-/** locate, survey, plan; the source is resolved and discovered meanwhile. */
-async function prepare(work, run) {
-    const { config, shared } = run;
-    const { image } = work;
-    const source = image.source.then((from) => (work.from = from));
-    const nowhere = (0,deferred/* createDeferred */.u)();
-    // Nothing is created for an image that the source turns out not to have.
-    const beforeNew = () => {
-        nowhere.resolve(undefined);
-        return read;
-    };
-    const opening = openDestination(work, run, beforeNew);
-    const near = Promise.race([opening, nowhere.promise]).catch(() => undefined);
-    const read = Promise.all([image.graph(near), source]);
-    const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target);
-    const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits);
-    const plan = (0,copy_plan/* makePlan */.Cs)(graph, seen, (0,lib_work/* mountable */.ub)(from, to));
-    for (const line of (0,attached_tags/* keptTags */.IN)(seen.attachedTags.values()))
-        run.context.log.warn(line);
-    // Before any tag moves, the registries have taken every manifest.
-    work.plan = config.atomic ? { ...plan, rootByDigest: true } : plan;
-    (0,guards/* checkGuard */._S)(to.store.name, tags, graph.root.descriptor.digest, guardOf(work, run));
-    if (config.dryRun)
-        await askRights(work, to, tags, run);
-}
-async function askRights(work, { cluster, path, store }, tags, run) {
-    if (cluster === undefined)
-        return;
-    const remove = run.config.atomic && [...tags.values()].includes(null);
-    const rights = await cluster.rights(path, { create: (await cluster.stream(path)) === undefined, remove });
-    work.rights = rights;
-    if (rights.state === 'missing')
-        run.context.log.warn(`${store.name}: the right to ${rights.missing.join(', to ')} is missing: ${rights.grant}`);
-}
-/** When both sides fail, one message tells both: nobody wants to find the second mistake on the next run. */
-async function bothSides(source, destination, target) {
-    const [from, to] = await Promise.allSettled([source, destination]);
-    if (from.status === 'fulfilled' && to.status === 'fulfilled')
-        return [from.value, to.value];
-    if (from.status === 'fulfilled')
-        throw (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
-    const error = (0,errors/* asPromoteError */.XO)(from.reason, 'source');
-    if (to.status === 'fulfilled' || to.reason === from.reason)
-        throw error;
-    const other = (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
-    if (error.code === 'CANCELLED' || other.code === 'CANCELLED')
-        throw error;
-    const name = target === 'destination' ? target : `destination ${target}`;
-    const message = `${error.message} And the ${name}: ${other.message}`;
-    const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ');
-    throw error.with({ message, hint: hint === '' ? undefined : hint });
-}
-/**
- * The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise.
- * @param beforeNew awaited when there is none, before it is made.
- */
-async function openDestination(work, { config, context, shared }, beforeNew) {
-    const { destination } = work;
-    const side = await destination.side;
-    const reference = work.pair.destination;
-    const { repository: path } = reference;
-    const ensure = async (cluster) => {
-        if (cluster === undefined || config.dryRun)
-            return;
-        if ((await cluster.stream(path)) === undefined)
-            await beforeNew();
-        await cluster.ensureStream(path);
-    };
-    const isOwn = side.cluster !== undefined && isHome(reference, destination.config);
-    if (isOwn)
-        await ensure(side.cluster);
-    const to = await side.repository(reference);
-    work.to = to;
-    if (!isOwn)
-        await ensure(to.cluster);
-    for (const tag of work.tags) {
-        const followed = await to.cluster?.follows(path, tag);
-        if (followed !== undefined)
-            context.log.warn(`${to.store.name}: ${followed}`);
-    }
-    // One read of the image stream tells where all its tags are.
-    const stream = await to.cluster?.stream(path);
-    const tags = stream === undefined
-        ? await findTags(to.store, work.tags, shared.permits)
-        : new Map(work.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]));
-    work.before = tags;
-    return { to, tags };
-}
-/** Without a host, an input or a layout that says otherwise, an image is in the cluster's own registry. */
-function isHome({ host, layout }, { registry }) {
-    return host === undefined && layout === undefined && registry === undefined;
-}
-/** Tag → manifest, once; the tag is never read again. A digest beside the tag is what the tag has to point at. */
-async function resolve({ source: reference }, from) {
-    const { store, cluster, path } = from;
-    const { digest } = reference;
-    const tag = from.tag ?? reference.tag;
-    if (tag === undefined && digest !== undefined)
-        return store.resolve(digest);
-    const wanted = tag ?? 'latest';
-    const root = await store.resolve((await cluster?.digestOf(path, wanted)) ?? wanted);
-    if (digest === undefined || root.descriptor.digest === digest)
-        return root;
-    throw new errors/* PromoteError */.jG('TAG_MISMATCH', `${store.name}:${wanted} is at ${root.descriptor.digest}, not at ${digest}`, {
-        side: 'source',
-        hint: 'The tag has moved since the digest was taken. Give the digest alone to promote it nevertheless.',
-    });
-}
-/** What is planned, in the order of the list, once all of it is known: what images have in common moves once. */
-function announceAll(run) {
-    const { config, shared, works } = run;
-    const prepared = (0,lib_work/* going */.Tx)(works).flatMap((work) => {
-        const { plan, to } = work;
-        return plan === undefined || to === undefined ? [] : [{ work, plan, registry: to.origin, repository: to.path }];
-    });
-    for (const [index, plan] of (0,copy_plan/* shareOut */.MT)(prepared).entries()) {
-        const work = prepared[index]?.work;
-        const { graph, bytes, certain } = plan;
-        const { digest } = graph.root.descriptor;
-        const rights = work.rights === undefined ? {} : { rights: work.rights };
-        const planned = {
-            ...(0,lib_rows/* namesOf */.e)(work),
-            digest,
-            steps: (0,copy_plan/* plannedSteps */.iM)(plan),
-            certain,
-            bytes,
-            tags: (0,copy_plan/* plannedTags */._6)(plan),
-            ...rights,
-        };
-        shared.emit({ event: 'plan', image: work.number, images: works.length, ...planned });
-        // Judged by its own plan: what another image is to bring may not come.
-        const unchanged = work.plan !== undefined && (0,copy_plan/* isUnchanged */._5)(work.plan);
-        if (config.dryRun) {
-            work.plan = plan;
-            run.plans.push({ ...planned, target: work.target });
-        }
-        if (unchanged)
-            (0,lib_work/* conclude */.Ep)(work, run);
-    }
-}
-async function copyAndTag(works, run) {
-    await (0,lib_work/* each */.__)(works, run, copied);
-    await tagEach(works, run);
-    await (0,lib_work/* each */.__)(works, run, (work) => finish(work, run));
-}
-/** All images everywhere before the first tag anywhere; what fails before that has changed no tag. */
-async function copyThenTagAll(run, started, { hold, release }) {
-    const { works } = run;
-    startCopies(run);
-    await (0,lib_work/* each */.__)(works, run, copied);
-    hold();
-    try {
-        await tagAll(works, run, started);
-        await (0,lib_work/* each */.__)(works, run, (work) => finish(work, run));
-    }
-    finally {
-        release();
-    }
-}
-/**
- * Copies each image to all its destinations, and so many images at once, in the order of the list. An image of several tags is
- * one image: a later copy would find blobs that its plan did not expect there.
- */
-function startCopies({ config, shared, works }) {
-    const line = (0,permits/* createLine */.RJ)((0,permits/* smallAtOnce */.I1)(config.jobs));
-    const images = new Map();
-    for (const work of (0,lib_work/* going */.Tx)(works)) {
-        const digest = work.plan?.graph.root.descriptor.digest;
-        images.set(digest, [...(images.get(digest) ?? []), work]);
-    }
-    for (const image of images.values()) {
-        const begun = (0,deferred/* createDeferred */.u)();
-        void line(async () => {
-            const copies = image.map(copyOf);
-            const running = execute(copies, shared);
-            begun.resolve(running);
-            await Promise.allSettled(running);
-        });
-        for (const [index, work] of image.entries())
-            work.copied = (0,deferred/* ignoreUnhandled */.k)(begun.promise.then((running) => running[index]));
-    }
-}
-function copyOf(work) {
-    const [plan, job] = (0,lib_work/* jobOf */.Zw)(work);
-    const bytes = startBytes(plan);
-    work.moved = bytes;
-    return { plan, job, bytes };
-}
-async function copied(work) {
-    work.attached = (await work.copied) ?? [];
-}
-/** An archive gets its name when everything is in it: without that nothing was written to it. */
-async function finish(work, run) {
-    try {
-        await work.to?.finish?.();
-    }
-    catch (thrown) {
-        work.written.clear();
-        throw thrown;
-    }
-    (0,lib_work/* conclude */.Ep)(work, run);
-}
-
-
-/***/ }),
-
-/***/ 5650:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   N4: () => (/* binding */ tally),
-/* harmony export */   dO: () => (/* binding */ makeReport),
-/* harmony export */   l4: () => (/* binding */ reportJson)
-/* harmony export */ });
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9716);
-
-/** @param started, finished milliseconds since the epoch. */
-function makeReport(started, finished, dryRun, rows, goal = {}) {
-    return {
-        schema: 'image-promote/report/v1',
-        started: new Date(started).toISOString(),
-        finished: new Date(finished).toISOString(),
-        dryRun,
-        status: overall(rows, goal),
-        images: rows,
-    };
-}
-/** The text of the report file and of `--output json`. */
-function reportJson(report) {
-    return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .neutraliseJson */ .rb)(JSON.stringify(report, null, 2))}\n`;
-}
-/** Rows per status, statuses that did not occur as 0. */
-function tally(rows) {
-    const counts = { promoted: 0, unchanged: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 };
-    for (const row of rows)
-        counts[row.status] += 1;
-    return counts;
-}
-/**
- * A run without any row did nothing of what it was started for: it failed. What was given up because another image
- * failed is no cancellation.
- */
-function overall(rows, { restores = false, mayBeEmpty = false }) {
-    if (rows.length === 0)
-        return mayBeEmpty ? 'done' : 'failed';
-    const { promoted, unchanged, planned, reverted } = tally(rows);
-    const good = promoted + unchanged + planned + (restores ? reverted : 0);
-    const isCancelled = ({ status, error }) => status === 'cancelled' ? error?.code !== 'ABANDONED' : error?.code === 'CANCELLED';
-    if (rows.some(isCancelled))
-        return 'cancelled';
-    if (good === 0)
-        return 'failed';
-    return good === rows.length ? 'done' : 'partial';
-}
-
-
-/***/ }),
-
-/***/ 8987:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   rollBack: () => (/* binding */ rollBack)
-/* harmony export */ });
-/* harmony import */ var _copy_atomic_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5012);
-/* harmony import */ var _copy_guards_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3219);
-/* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4254);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(452);
-/* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3940);
-/* harmony import */ var _side_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(2171);
-/* harmony import */ var _work_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(5606);
-
-
-
-
-
-
-
-/**
- * Puts the tags of an earlier promotion back, each for itself; nothing is copied. A tag goes back only from what the
- * promotion has written: what somebody has written since stays.
- */
-async function rollBack(undos, run) {
-    const { config, shared } = run;
-    const needed = new Set(undos.map(({ target }) => target));
-    const destinations = config.destinations
-        .filter(({ name }) => needed.has(name))
-        .map((to) => ({ config: to, side: (0,_work_js__WEBPACK_IMPORTED_MODULE_6__/* .logIn */ .E8)(to, run) }));
-    try {
-        return await Promise.all(undos.map(async (undo, image) => {
-            const row = await undoOne(undo, destinations, run);
-            shared.emit({ event: 'image', image, row });
-            return row;
-        }));
-    }
-    finally {
-        await (0,_work_js__WEBPACK_IMPORTED_MODULE_6__/* .logOut */ .je)(destinations.map(({ side }) => side));
-    }
-}
-async function undoOne(undo, destinations, run) {
-    const { context, shared } = run;
-    const began = context.now();
-    const seen = { at: 'unread' };
-    const row = (status) => rowOf(undo, status, seen, context.now() - began);
-    try {
-        const to = destinations.find(({ config: { name } }) => name === undo.target);
-        if (to === undefined)
-            throw unknownTarget(undo, run);
-        const { store } = await open(await to.side, undo.destination, to);
-        return row(await shared.permits(() => putOneBack(store, undo, seen, run)));
-    }
-    catch (thrown) {
-        const known = (0,_errors_js__WEBPACK_IMPORTED_MODULE_3__/* .asPromoteError */ .XO)(thrown, 'destination');
-        const error = known.side === 'destination' ? (0,_work_js__WEBPACK_IMPORTED_MODULE_6__/* .atTarget */ .P$)(known, undo.target) : known;
-        if (error.code !== 'ABANDONED')
-            run.halted.by ??= error;
-        const { code, side = null, hint = null } = error;
-        const ended = code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed';
-        const status = error.unconfirmed ? 'unknown' : ended;
-        return { ...row(status), error: { code, side, message: error.message, hint } };
-    }
-}
-async function putOneBack(store, undo, seen, { config, context, shared }) {
-    shared.check?.();
-    const { previous: from, promoted: to } = undo;
-    const { tag } = undo.destination;
-    const now = await store.locate(tag);
-    seen.at = now;
-    const name = `${store.name}:${tag}`;
-    if (from === 'unknown')
-        throw previousUnknown(name, to, now);
-    if (!(0,_copy_atomic_js__WEBPACK_IMPORTED_MODULE_0__/* .backNeeded */ .$_)(name, now, { from, to }))
-        return 'unchanged';
-    if (config.dryRun)
-        return 'planned';
-    await (0,_copy_atomic_js__WEBPACK_IMPORTED_MODULE_0__/* .putBack */ .pK)(store, tag, { from, to }, context);
-    return 'reverted';
-}
-function previousUnknown(name, promoted, now) {
-    if (now !== promoted)
-        return (0,_copy_guards_js__WEBPACK_IMPORTED_MODULE_1__/* .notOurs */ .TR)(name, promoted, now);
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_3__/* .PromoteError */ .jG('UNSUPPORTED', `${name} stays at ${promoted}: where it was before was not readable.`, {
-        side: 'destination',
-        hint: 'Put the tag back by hand, or promote what it has to be at.',
-    });
-}
-/**
- * The report may have been changed on its way here: a row goes to the registry that its target is configured with, or, when
- * that is a cluster alone, to the cluster's own.
- */
-async function open(side, reference, { config }) {
-    const { host, repository } = reference;
-    const own = config.registry?.host;
-    // A registry whose name has neither dot nor port reads like a part of the repository.
-    if (host === undefined && own !== undefined && repository.startsWith(`${own}/`))
-        return side.repository({ ...reference, repository: repository.slice(own.length + 1) });
-    if ((0,_side_js__WEBPACK_IMPORTED_MODULE_5__/* .isConfigured */ .j)(reference, config))
-        return side.repository(reference);
-    const found = own === undefined && side.cluster !== undefined ? await side.repository(reference) : undefined;
-    if (found?.cluster !== undefined)
-        return found;
-    throw new _errors_js__WEBPACK_IMPORTED_MODULE_3__/* .PromoteError */ .jG('USAGE', `${(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_4__/* .formatReference */ .FH)(reference)} is not at the registry of ${config.name}.`, {
-        side: 'input',
-        hint: `Check where the report comes from. If the promotion went to ${host}, configure that as the registry.`,
-    });
-}
-function unknownTarget({ destination, target }, { config }) {
-    const names = config.destinations.map(({ name }) => name).join(', ');
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_3__/* .PromoteError */ .jG('USAGE', `${(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_4__/* .formatReference */ .FH)(destination)} is at the destination ${target}, which is not configured.`, {
-        side: 'input',
-        hint: `Configure it as the promotion did; there is: ${names}.`,
-    });
-}
-/** `previousDigest` is where the tag was before the rollback, `digest` where it is (or would be) now. */
-function rowOf({ destination, target, previous }, status, { at }, milliseconds) {
-    const name = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_4__/* .formatReference */ .FH)({ ...destination, tag: undefined });
-    const done = status === 'reverted' || status === 'planned' || status === 'unchanged';
-    const known = previous === 'unknown' ? null : previous;
-    return {
-        source: known === null ? `${name}:${destination.tag}` : `${name}@${known}`,
-        sourceDigest: known,
-        destination: (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_4__/* .formatReference */ .FH)(destination),
-        target,
-        tag: destination.tag,
-        digest: done ? known : null,
-        previousDigest: (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_2__/* .published */ .H3)(at),
-        status,
-        bytes: { total: 0, copied: 0, mounted: 0, present: 0 },
-        attached: [],
-        error: null,
-        platforms: [],
-        milliseconds,
-    };
-}
-
-
-/***/ }),
-
-/***/ 4094:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   R: () => (/* binding */ rowsOf),
-/* harmony export */   e: () => (/* binding */ namesOf)
-/* harmony export */ });
-/* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4254);
-/* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3940);
-
-
-/** Name of a destination that needs none. */
-const ALONE = 'destination';
-function namesOf({ pair, from, to }) {
-    const { digest } = pair.source;
-    const tag = from?.tag ?? pair.source.tag;
-    const suffix = `${tag === undefined ? (digest === undefined ? ':latest' : '') : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
-    return {
-        source: from === undefined ? (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)(pair.source) : `${from.store.name}${suffix}`,
-        destination: `${to?.store.name ?? (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
-    };
-}
-/** A row for each tag. */
-function rowsOf(work, dryRun, now) {
-    const names = namesOf(work);
-    const { plan, target } = work;
-    const digest = plan?.graph.root.descriptor.digest ?? null;
-    return work.tags.map((name, index) => {
-        const end = work.ends?.get(name);
-        const status = end?.status ?? statusOf(work, name, dryRun);
-        const arrived = status === 'promoted' || status === 'unchanged';
-        return {
-            source: names.source,
-            sourceDigest: digest,
-            destination: `${names.destination.slice(0, names.destination.lastIndexOf(':'))}:${name}`,
-            target,
-            tag: name,
-            digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
-            previousDigest: previousOf(work, name),
-            status,
-            bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
-            attached: work.attached ?? (work.error === undefined ? plan?.attached : undefined) ?? [],
-            error: arrived ? null : errorOf(end?.error ?? work.error),
-            platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
-            milliseconds: now - work.began,
-        };
-    });
-}
-/** A tag that the plan does not move was read at the image's digest. */
-function previousOf({ plan, before }, tag) {
-    const read = plan === undefined ? before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from;
-    return (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .published */ .H3)(read ?? (read === null ? null : (plan?.graph.root.descriptor.digest ?? 'unread')));
-}
-function errorOf(error) {
-    if (error === undefined)
-        return null;
-    const { code, side = null, hint = null, target = ALONE } = error;
-    return { code, side, message: target === ALONE ? error.message : `${target}: ${error.message}`, hint };
-}
-function statusOf({ error, plan, written, unconfirmed, moved, ends }, tag, dryRun) {
-    if (error === undefined && plan !== undefined && (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .isUnchanged */ ._5)(plan))
-        return 'unchanged';
-    const planned = plan !== undefined && plan.bytes.copied + plan.bytes.mounted > 0;
-    if (error === undefined && dryRun)
-        return planned || plan?.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged';
-    if (written.has(tag))
-        return 'promoted';
-    if (unconfirmed.has(tag))
-        return 'unknown';
-    // The others of an atomic promotion that failed were where they belong before it began.
-    if (error !== undefined && ends !== undefined)
-        return 'unchanged';
-    if (error !== undefined)
-        return ['CANCELLED', 'ABANDONED'].includes(error.code) ? 'cancelled' : 'failed';
-    // The tag was right already; what it stands for was completed, or there was nothing to do for this tag.
-    return moved !== undefined && moved.copied + moved.mounted > 0 ? 'promoted' : 'unchanged';
-}
-function bytesOf({ moved, plan, error }) {
-    if (moved !== undefined)
-        return { ...moved };
-    if (plan === undefined)
-        return { total: 0, copied: 0, mounted: 0, present: 0 };
-    return error === undefined ? plan.bytes : { ...plan.bytes, copied: 0, mounted: 0 };
-}
-/** Further tags of the same image move nothing: what has arrived did so with the first. */
-function alreadyThere({ total, copied, mounted, present }) {
-    return { total, copied: 0, mounted: 0, present: copied + mounted + present };
-}
-
-
-/***/ }),
-
-/***/ 2171:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-
-// EXPORTS
-__nccwpck_require__.d(__webpack_exports__, {
-  j: () => (/* binding */ isConfigured),
-  O: () => (/* binding */ openSide)
-});
-
 // EXTERNAL MODULE: ./lib/credential.js
 var lib_credential = __nccwpck_require__(9154);
 // EXTERNAL MODULE: external "node:path"
@@ -35256,8 +34324,6 @@ var schemas = __nccwpck_require__(2857);
 var content = __nccwpck_require__(1510);
 // EXTERNAL MODULE: ./lib/core/files.js
 var files = __nccwpck_require__(2164);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/credentials/run-program.js + 1 modules
 var run_program = __nccwpck_require__(6312);
 ;// CONCATENATED MODULE: ./lib/credentials/credential-helper.js
@@ -35659,8 +34725,6 @@ var external_node_events_ = __nccwpck_require__(8474);
 var promises_ = __nccwpck_require__(8500);
 // EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/agent.js
 var agent = __nccwpck_require__(7405);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/http/answer.js
 var http_answer = __nccwpck_require__(6788);
 // EXTERNAL MODULE: ./lib/version.js
@@ -35669,8 +34733,6 @@ var version = __nccwpck_require__(3411);
 var external_node_stream_ = __nccwpck_require__(7075);
 // EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/client.js
 var client = __nccwpck_require__(3701);
-// EXTERNAL MODULE: ./lib/buffer-pool.js
-var buffer_pool = __nccwpck_require__(8568);
 ;// CONCATENATED MODULE: ./lib/wire/bulk.js
 
 
@@ -35685,7 +34747,7 @@ const MOST_UNSENT = PIECE;
 const LONGEST_GATHERING = 20;
 /** @param connect makes one connection. Through a tunnel `onread` has no effect, and 'data' events are used. */
 function openBulkClient(connect) {
-    const acquire = (0,buffer_pool/* createBufferPool */.t4)(PIECE);
+    const acquire = createBufferPool(PIECE);
     const all = [];
     const idle = new Map();
     let isClosed = false;
@@ -35845,7 +34907,7 @@ class GatheringSocket extends external_node_stream_.Duplex {
         this.#socket?.cork();
         for (const { chunk } of chunks)
             this.#socket?.write(chunk, (error) => {
-                (0,buffer_pool/* release */._r)(chunk);
+                release(chunk);
                 left -= 1;
                 if (left === 0 && !error)
                     done();
@@ -36587,13 +35649,13 @@ function connector(wiring, tunnel, onread) {
         });
     };
     if (tunnel === undefined)
-        return (options, callback) => attempt(() => open(options, callback), callback);
+        return (options, callback) => tunnel_attempt(() => open(options, callback), callback);
     return (options, callback) => {
-        throughProxy(tunnel, options, wiring).then((httpSocket) => attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
+        throughProxy(tunnel, options, wiring).then((httpSocket) => tunnel_attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
     };
 }
 /** A context that cannot be built is the request's error, not an exception in the dispatcher. */
-function attempt(open, callback) {
+function tunnel_attempt(open, callback) {
     try {
         open();
     }
@@ -37481,8 +36543,8 @@ function pause(origin, wait, context) {
 /** Manifests, the largest answers that are not blobs, have 4 MiB. */
 const WHOLE = 4 * 1024 * 1024;
 /** First wait, doubled with every try, at most the second number (milliseconds). */
-const FIRST_WAIT = 250;
-const LONGEST_WAIT = 30_000;
+const retry_FIRST_WAIT = 250;
+const retry_LONGEST_WAIT = 30_000;
 /**
  * Repeats requests whose body can be sent again, after answers and errors that decided nothing: exponential waits with
  * full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/), or what `Retry-After`
@@ -37570,7 +36632,7 @@ function isUnexposed(res, good) {
     return (0,quirks/* isRouterPage */.$0)(res) && !good.has(res.url.origin);
 }
 function jitter(attempt, random) {
-    return Math.round(random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)));
+    return Math.round(random() * Math.min(retry_LONGEST_WAIT, retry_FIRST_WAIT * 2 ** (attempt - 1)));
 }
 function retry_reasonOf(outcome) {
     return outcome.res === undefined ? outcome.error.message : `answered ${outcome.res.status}`;
@@ -37621,10 +36683,6 @@ function compose(send, ...layers) {
     return layers.reduceRight((next, layer) => layer(next), send);
 }
 
-// EXTERNAL MODULE: ./lib/oci/reference.js
-var oci_reference = __nccwpck_require__(3940);
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var oci_manifest = __nccwpck_require__(4360);
 ;// CONCATENATED MODULE: ./lib/http/send.js
 /** From so many bytes on a connection of the bulk client is worth it. */
 const BULK = 1024 * 1024;
@@ -37632,8 +36690,6 @@ function isBulk(bytes) {
     return bytes > BULK;
 }
 
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
 ;// CONCATENATED MODULE: ./lib/store/wire.js
 
 
@@ -37847,7 +36903,7 @@ function withForeign(store, send, options) {
             try {
                 if (!URL.canParse(text))
                     throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* quote */.hD)(text, 200)} is no URL.`);
-                return await openBlob(placeOf(new URL(text), send, store.name, options.side), blob, offset);
+                return await openBlob(foreign_placeOf(new URL(text), send, store.name, options.side), blob, offset);
             }
             catch (thrown) {
                 last = (0,errors/* asPromoteError */.XO)(thrown, options.side);
@@ -37877,7 +36933,7 @@ function withForeign(store, send, options) {
     };
 }
 /** What a registry is for one address that holds one blob. */
-function placeOf(url, send, name, side) {
+function foreign_placeOf(url, send, name, side) {
     return {
         side,
         name: `${name} (layer at ${url.host})`,
@@ -38124,7 +37180,7 @@ async function put(endpoint, manifest, tag) {
     const url = endpoint.url(`manifests/${reference}`);
     const request = { method: 'PUT', url, headers, body: manifest.bytes, patience };
     const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
-    const res = await send(endpoint, request, what, foreign);
+    const res = await manifests_send(endpoint, request, what, foreign);
     const subject = (0,http_answer/* header */.wx)(res, 'oci-subject');
     if (res.status >= 200 && res.status < 300) {
         await (0,http_answer/* discard */.vf)(res);
@@ -38137,7 +37193,7 @@ async function put(endpoint, manifest, tag) {
  * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
  * with 500, which is repeated only when it does not name such a layer.
  */
-async function send(endpoint, request, what, foreign) {
+async function manifests_send(endpoint, request, what, foreign) {
     if (foreign.length === 0)
         return endpoint.call('push', request);
     const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
@@ -38262,8 +37318,6 @@ function onOrigin(target, base) {
     return next;
 }
 
-// EXTERNAL MODULE: ./lib/oci/referrer.js
-var referrer = __nccwpck_require__(3530);
 ;// CONCATENATED MODULE: ./lib/store/referrers.js
 /** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
 
@@ -38299,7 +37353,7 @@ function createListings(endpoint, manifests) {
             await learned;
         if (missing)
             return { state: 'none', found: [] };
-        const asked = readReferrers(endpoint, subject);
+        const asked = referrers_readReferrers(endpoint, subject);
         learned ??= asked.catch(() => undefined);
         const listed = await asked;
         missing = listed.state === 'none';
@@ -38313,7 +37367,7 @@ function createListings(endpoint, manifests) {
             const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
             const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
             if (tagged !== undefined)
-                return unique([...found, ...tagged]);
+                return referrers_unique([...found, ...tagged]);
             if (state === 'cut')
                 throw error;
             if (state === 'unclear' && !isTold) {
@@ -38380,7 +37434,7 @@ function unfinished({ name, side }, what, why) {
         hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
     });
 }
-async function readReferrers(endpoint, subject) {
+async function referrers_readReferrers(endpoint, subject) {
     const found = new Map();
     const path = `referrers/${subject}`;
     const what = `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`;
@@ -38423,7 +37477,7 @@ async function isRedirected(endpoint, path) {
 function readEntries(entries) {
     return entries.flatMap((entry) => oci_manifest/* descriptorSchema */.TM.safeParse(entry).data ?? []);
 }
-function unique(descriptors) {
+function referrers_unique(descriptors) {
     return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
 }
 
@@ -39154,6 +38208,806 @@ function explicitLogin(side) {
     if (username === undefined)
         return (0,lib_credential/* fixedLogin */.ub)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token: secret });
     return (0,lib_credential/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password: secret });
+}
+
+;// CONCATENATED MODULE: ./lib/rows.js
+
+
+/** Name of a destination that needs none. */
+const ALONE = 'destination';
+function namesOf({ pair, from, to }) {
+    const { digest } = pair.source;
+    const tag = from?.tag ?? pair.source.tag;
+    const suffix = `${tag === undefined ? (digest === undefined ? ':latest' : '') : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
+    return {
+        source: from === undefined ? (0,oci_reference/* formatReference */.FH)(pair.source) : `${from.store.name}${suffix}`,
+        destination: `${to?.store.name ?? (0,oci_reference/* formatReference */.FH)({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
+    };
+}
+/** A row for each tag. */
+function rowsOf(work, dryRun, now) {
+    const names = namesOf(work);
+    const { plan, target } = work;
+    const digest = plan?.graph.root.descriptor.digest ?? null;
+    return work.tags.map((name, index) => {
+        const end = work.ends?.get(name);
+        const status = end?.status ?? statusOf(work, name, dryRun);
+        const arrived = status === 'promoted' || status === 'unchanged';
+        return {
+            source: names.source,
+            sourceDigest: digest,
+            destination: `${names.destination.slice(0, names.destination.lastIndexOf(':'))}:${name}`,
+            target,
+            tag: name,
+            digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
+            previousDigest: previousOf(work, name),
+            status,
+            bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
+            attached: work.attached ?? (work.error === undefined ? plan?.attached : undefined) ?? [],
+            error: arrived ? null : rows_errorOf(end?.error ?? work.error),
+            platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
+            milliseconds: now - work.began,
+        };
+    });
+}
+/** A tag that the plan does not move was read at the image's digest. */
+function previousOf({ plan, before }, tag) {
+    const read = plan === undefined ? before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from;
+    return published(read ?? (read === null ? null : (plan?.graph.root.descriptor.digest ?? 'unread')));
+}
+function rows_errorOf(error) {
+    if (error === undefined)
+        return null;
+    const { code, side = null, hint = null, target = ALONE } = error;
+    return { code, side, message: target === ALONE ? error.message : `${target}: ${error.message}`, hint };
+}
+function statusOf({ error, plan, written, unconfirmed, moved, ends }, tag, dryRun) {
+    if (error === undefined && plan !== undefined && isUnchanged(plan))
+        return 'unchanged';
+    const planned = plan !== undefined && plan.bytes.copied + plan.bytes.mounted > 0;
+    if (error === undefined && dryRun)
+        return planned || plan?.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged';
+    if (written.has(tag))
+        return 'promoted';
+    if (unconfirmed.has(tag))
+        return 'unknown';
+    // The others of an atomic promotion that failed were where they belong before it began.
+    if (error !== undefined && ends !== undefined)
+        return 'unchanged';
+    if (error !== undefined)
+        return ['CANCELLED', 'ABANDONED'].includes(error.code) ? 'cancelled' : 'failed';
+    // The tag was right already; what it stands for was completed, or there was nothing to do for this tag.
+    return moved !== undefined && moved.copied + moved.mounted > 0 ? 'promoted' : 'unchanged';
+}
+function bytesOf({ moved, plan, error }) {
+    if (moved !== undefined)
+        return { ...moved };
+    if (plan === undefined)
+        return { total: 0, copied: 0, mounted: 0, present: 0 };
+    return error === undefined ? plan.bytes : { ...plan.bytes, copied: 0, mounted: 0 };
+}
+/** Further tags of the same image move nothing: what has arrived did so with the first. */
+function alreadyThere({ total, copied, mounted, present }) {
+    return { total, copied: 0, mounted: 0, present: copied + mounted + present };
+}
+
+;// CONCATENATED MODULE: ./lib/work.js
+
+
+
+
+
+
+function createRun(config, host, context) {
+    const halted = {};
+    const emit = host.event.bind(host);
+    const permits = createPermits(config.jobs);
+    const check = () => {
+        if (config.failFast && halted.by !== undefined)
+            throw abandoned('not begun', halted.by);
+    };
+    const platforms = new Platforms();
+    const shared = {
+        context,
+        permits,
+        retries: config.retries,
+        homes: new Map(),
+        tagWrites: new Map(),
+        platforms,
+        emit,
+        check,
+    };
+    return {
+        config,
+        host,
+        context,
+        shared,
+        works: [],
+        graphs: new Map(),
+        held: { bytes: 0, links: 0 },
+        plans: [],
+        halted,
+    };
+}
+function createWork(image, destination, { config, context, shared, works }) {
+    const { pair } = image;
+    const tags = [...new Set([pair.destination.tag, ...config.additionalTags])];
+    const progress = { pair, tags, target: destination.config.name, began: context.now() };
+    const ended = { written: new Set(), unconfirmed: new Set() };
+    return { ...progress, ...ended, platforms: shared.platforms, number: works.length, image, destination };
+}
+/** All that have something left to do, side by side; a failure stays with its image and its destination. */
+async function each(works, run, stage) {
+    const begin = async (work) => {
+        run.shared.check?.();
+        return stage(work);
+    };
+    await Promise.all(going(works).map((work) => begin(work).catch((thrown) => fail(work, thrown, run))));
+}
+function going(works) {
+    return works.filter((work) => work.rows === undefined);
+}
+function fail(work, thrown, run) {
+    const error = (0,errors/* asPromoteError */.XO)(thrown);
+    work.error = error.side === 'destination' ? atTarget(error, work.target) : error;
+    if (error.code !== 'ABANDONED')
+        run.halted.by ??= work.error;
+    conclude(work, run);
+}
+/** @param what `not begun`, `not moved`, … */
+function abandoned(what, because) {
+    return new errors/* PromoteError */.jG('ABANDONED', `${what}, because another part of the promotion failed: ${because.message}`, {
+        cause: because,
+    });
+}
+function atTarget(error, target) {
+    return error.with({ target });
+}
+/** Makes the rows of an image and tells them, once. */
+function conclude(work, { config, context, shared }) {
+    if (work.rows !== undefined)
+        return work.rows;
+    work.rows = rowsOf(work, config.dryRun, context.now());
+    for (const row of work.rows)
+        shared.emit({ event: 'image', image: work.number, row });
+    return work.rows;
+}
+function jobOf({ number, plan, from, to }) {
+    if (plan === undefined || from === undefined || to === undefined)
+        throw new errors/* PromoteError */.jG('INTERNAL', 'not prepared');
+    const [source, target] = [from.store, to.store];
+    const job = { image: number, source, target, registry: to.origin, repository: to.path };
+    return [plan, { ...job, mountFrom: mountable(from, to) }];
+}
+/** Repository of the same registry that blobs can be mounted from. */
+function mountable(from, to) {
+    return from.origin === to.origin && from.path !== to.path ? from.path : undefined;
+}
+/** All sides at once; nothing of a side waits for the login of another one. */
+function logIn(side, { config, host, context, shared }) {
+    const onRetry = (what, reason, wait, attempt) => shared.emit({ event: 'retry', image: null, what, reason, wait, attempt });
+    return ignoreUnhandled(openSide(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
+        const { cluster, api } = opened;
+        const login = { side: side.side, target: side.name, user: cluster?.user ?? null, registry: api ?? '' };
+        if (cluster !== undefined)
+            shared.emit({ event: 'login', ...login });
+        return opened;
+    }));
+}
+async function logOut(sides) {
+    await Promise.all(sides.map((side) => side.then((opened) => opened.close()).catch(() => undefined)));
+}
+
+;// CONCATENATED MODULE: ./lib/rollback.js
+
+
+
+
+
+
+
+/**
+ * Puts the tags of an earlier promotion back, each for itself; nothing is copied. A tag goes back only from what the
+ * promotion has written: what somebody has written since stays.
+ */
+async function rollBack(undos, run) {
+    const { config, shared } = run;
+    const needed = new Set(undos.map(({ target }) => target));
+    const destinations = config.destinations
+        .filter(({ name }) => needed.has(name))
+        .map((to) => ({ config: to, side: logIn(to, run) }));
+    try {
+        return await Promise.all(undos.map(async (undo, image) => {
+            const row = await undoOne(undo, destinations, run);
+            shared.emit({ event: 'image', image, row });
+            return row;
+        }));
+    }
+    finally {
+        await logOut(destinations.map(({ side }) => side));
+    }
+}
+async function undoOne(undo, destinations, run) {
+    const { context, shared } = run;
+    const began = context.now();
+    const seen = { at: 'unread' };
+    const row = (status) => rowOf(undo, status, seen, context.now() - began);
+    try {
+        const to = destinations.find(({ config: { name } }) => name === undo.target);
+        if (to === undefined)
+            throw unknownTarget(undo, run);
+        const { store } = await rollback_open(await to.side, undo.destination, to);
+        return row(await shared.permits(() => putOneBack(store, undo, seen, run)));
+    }
+    catch (thrown) {
+        const known = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+        const error = known.side === 'destination' ? atTarget(known, undo.target) : known;
+        if (error.code !== 'ABANDONED')
+            run.halted.by ??= error;
+        const { code, side = null, hint = null } = error;
+        const ended = code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed';
+        const status = error.unconfirmed ? 'unknown' : ended;
+        return { ...row(status), error: { code, side, message: error.message, hint } };
+    }
+}
+async function putOneBack(store, undo, seen, { config, context, shared }) {
+    shared.check?.();
+    const { previous: from, promoted: to } = undo;
+    const { tag } = undo.destination;
+    const now = await store.locate(tag);
+    seen.at = now;
+    const name = `${store.name}:${tag}`;
+    if (from === 'unknown')
+        throw previousUnknown(name, to, now);
+    if (!backNeeded(name, now, { from, to }))
+        return 'unchanged';
+    if (config.dryRun)
+        return 'planned';
+    await putBack(store, tag, { from, to }, context);
+    return 'reverted';
+}
+function previousUnknown(name, promoted, now) {
+    if (now !== promoted)
+        return notOurs(name, promoted, now);
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${name} stays at ${promoted}: where it was before was not readable.`, {
+        side: 'destination',
+        hint: 'Put the tag back by hand, or promote what it has to be at.',
+    });
+}
+/**
+ * The report may have been changed on its way here: a row goes to the registry that its target is configured with, or, when
+ * that is a cluster alone, to the cluster's own.
+ */
+async function rollback_open(side, reference, { config }) {
+    const { host, repository } = reference;
+    const own = config.registry?.host;
+    // A registry whose name has neither dot nor port reads like a part of the repository.
+    if (host === undefined && own !== undefined && repository.startsWith(`${own}/`))
+        return side.repository({ ...reference, repository: repository.slice(own.length + 1) });
+    if (isConfigured(reference, config))
+        return side.repository(reference);
+    const found = own === undefined && side.cluster !== undefined ? await side.repository(reference) : undefined;
+    if (found?.cluster !== undefined)
+        return found;
+    throw new errors/* PromoteError */.jG('USAGE', `${(0,oci_reference/* formatReference */.FH)(reference)} is not at the registry of ${config.name}.`, {
+        side: 'input',
+        hint: `Check where the report comes from. If the promotion went to ${host}, configure that as the registry.`,
+    });
+}
+function unknownTarget({ destination, target }, { config }) {
+    const names = config.destinations.map(({ name }) => name).join(', ');
+    return new errors/* PromoteError */.jG('USAGE', `${(0,oci_reference/* formatReference */.FH)(destination)} is at the destination ${target}, which is not configured.`, {
+        side: 'input',
+        hint: `Configure it as the promotion did; there is: ${names}.`,
+    });
+}
+/** `previousDigest` is where the tag was before the rollback, `digest` where it is (or would be) now. */
+function rowOf({ destination, target, previous }, status, { at }, milliseconds) {
+    const name = (0,oci_reference/* formatReference */.FH)({ ...destination, tag: undefined });
+    const done = status === 'reverted' || status === 'planned' || status === 'unchanged';
+    const known = previous === 'unknown' ? null : previous;
+    return {
+        source: known === null ? `${name}:${destination.tag}` : `${name}@${known}`,
+        sourceDigest: known,
+        destination: (0,oci_reference/* formatReference */.FH)(destination),
+        target,
+        tag: destination.tag,
+        digest: done ? known : null,
+        previousDigest: published(at),
+        status,
+        bytes: { total: 0, copied: 0, mounted: 0, present: 0 },
+        attached: [],
+        error: null,
+        platforms: [],
+        milliseconds,
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/tags.js
+
+
+
+
+
+
+
+
+function guardOf({ pair }, { config }) {
+    return { overwrite: config.overwrite, expect: pair.expectCurrent, mayGoBack: config.atomic };
+}
+/** After everything of every image is there: the tags, last. */
+async function tagEach(works, run) {
+    await each(works, run, async (work) => {
+        const [{ tags }] = jobOf(work);
+        for (const { tag, from } of tags) {
+            if (isGuarded(guardOf(work, run)))
+                await run.shared.permits(() => stillAt(jobOf(work)[1].target, tag, from));
+            await write(work, { tag, from }, run);
+            work.written.add(tag);
+        }
+        if (work.to?.finish === undefined)
+            conclude(work, run);
+    });
+}
+async function write(work, under, { shared }, permits = shared.permits) {
+    const [plan, job] = jobOf(work);
+    try {
+        await putComplete(plan.graph.root, under, plan, job, { ...shared, permits });
+    }
+    catch (thrown) {
+        if (thrown instanceof errors/* PromoteError */.jG && thrown.unconfirmed)
+            work.unconfirmed.add(under.tag);
+        throw thrown;
+    }
+}
+/** Nothing of this run moves a tag any more. */
+function abandonAll(works, because, run) {
+    for (const work of going(works))
+        fail(work, abandoned('not moved', because), run);
+}
+/**
+ * All tags at all destinations, or none. What they were at is on disk before the first of them moves: a run that is killed
+ * leaves a report that says how to go back.
+ */
+async function tagAll(works, run, started) {
+    const { host, shared } = run;
+    const failed = works.find(({ error }) => error !== undefined)?.error;
+    if (failed !== undefined)
+        return abandonAll(works, failed, run);
+    try {
+        if (host.keep === undefined)
+            throw new errors/* PromoteError */.jG('INTERNAL', 'this host keeps no report');
+        await host.keep(reportBefore(works, run, started));
+    }
+    catch (thrown) {
+        return abandonAll(works, (0,errors/* asPromoteError */.XO)(thrown), run);
+    }
+    const owners = new Map();
+    for (const work of going(works)) {
+        const [plan, { target }] = jobOf(work);
+        for (const { tag, from, to } of plan.tags) {
+            if (from === 'unread')
+                throw new errors/* PromoteError */.jG('INTERNAL', 'a tag that was not read is about to move');
+            owners.set({ target, tag, from, to, state: 'waiting' }, work);
+        }
+    }
+    const failure = await moveAll([...owners.keys()], (move, begin) => moveOne(move, owners.get(move), begin, run), shared.permits, shared.context);
+    shared.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`);
+    for (const work of going(works)) {
+        const moves = [...owners].filter(([, owner]) => owner === work).map(([move]) => move);
+        settleMoves(work, moves, failure, run);
+    }
+}
+async function moveOne(move, work, begin, run) {
+    const { shared } = run;
+    await shared.permits(() => stillAt(move.target, move.tag, move.from));
+    const permits = (request, bytes) => shared.permits(() => {
+        begin();
+        return request();
+    }, bytes);
+    await write(work, move, run, permits);
+}
+/** Rows `planned` are those that are about to move. */
+function reportBefore(works, { context }, started) {
+    const rows = works.flatMap((work) => work.rows ?? rowsOf(work, true, context.now()));
+    return { ...(0,report_report/* makeReport */.dO)(started, context.now(), false, rows), status: 'moving' };
+}
+function settleMoves(work, moves, failure, run) {
+    for (const { tag, state } of moves)
+        if (state === 'moved')
+            work.written.add(tag);
+    if (failure === undefined) {
+        if (work.to?.finish === undefined)
+            conclude(work, run);
+        return;
+    }
+    const mine = moves.find(({ error }) => error !== undefined)?.error;
+    work.ends = new Map(moves.map((move) => [move.tag, endOf(move, failure, work.target)]));
+    fail(work, mine ?? abandoned('its tags were not moved', failure), run);
+}
+function endOf({ state, from, to, at, error }, failure, target) {
+    const undone = from === null ? 'removed again' : 'put back';
+    if (state === 'reverted')
+        return { status: 'reverted', digest: null, error: abandoned(undone, failure) };
+    if (error === undefined)
+        return { status: 'cancelled', digest: null, error: abandoned('not moved', failure) };
+    const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed';
+    return { status, digest: state === 'stuck' && at === to ? to : null, error: atTarget(error, target) };
+}
+/** What the image streams are told: one request for each of them. It is never a reason to fail. */
+async function annotateStreams(works, { context }) {
+    const streams = new Map();
+    const { runUrl } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2310));
+    const run = runUrl(context.env);
+    const time = new Date(context.now()).toISOString();
+    for (const work of works) {
+        const { to, plan, written } = work;
+        if (to?.cluster === undefined || plan === undefined || isUnchanged(plan))
+            continue;
+        const known = streams.get(to.store.name) ?? { work, notes: [] };
+        streams.set(to.store.name, known);
+        const { source } = namesOf(work);
+        const { digest } = plan.graph.root.descriptor;
+        for (const tag of written)
+            known.notes.push({ tag, source, digest, run, time });
+    }
+    await Promise.all([...streams.values()].map(async ({ work: { to }, notes }) => {
+        if (notes.length === 0)
+            return;
+        await to?.cluster?.annotate(to.path, notes).catch((thrown) => {
+            const { message, hint = '' } = (0,errors/* asPromoteError */.XO)(thrown);
+            context.log.warn(`${to.store.name}: not annotated: ${message} ${hint}`.trimEnd());
+        });
+    }));
+}
+
+;// CONCATENATED MODULE: ./lib/promote.js
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+/** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
+async function promote(config, host, context) {
+    const started = context.now();
+    const signal = holdable(context);
+    const run = createRun(config, host, signal.context);
+    if (config.requireSigned)
+        context.log.info('require-signed: that a signature is there is checked; whose it is, and whether it is good, is not');
+    const rows = config.rollback === undefined ? await promoteAll(run, started, signal) : await rollBack(config.rollback, run);
+    const { dryRun, shard, rollback } = config;
+    const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined };
+    const report = {
+        ...(0,report_report/* makeReport */.dO)(started, context.now(), dryRun, rows, goal),
+        ...(dryRun && rollback === undefined ? { plans: run.plans } : {}),
+    };
+    host.event({ event: 'done', report });
+    return report;
+}
+async function promoteAll(run, started, signal) {
+    const { config, works } = run;
+    const source = logIn(config.source, run);
+    const destinations = config.destinations.map((to) => ({ config: to, side: logIn(to, run) }));
+    try {
+        await listWorks(source, destinations, run);
+        await each(works, run, (work) => prepare(work, run));
+        const failed = works.find(({ error }) => error !== undefined)?.error;
+        if (config.atomic && failed !== undefined)
+            abandonAll(works, failed, run);
+        announceAll(run);
+        if (config.atomic && !config.dryRun)
+            await copyThenTagAll(run, started, signal);
+        else if (!config.dryRun) {
+            // A destination has its tags once it has its images: it does not wait for another one.
+            const perDestination = destinations.map((to) => works.filter(({ destination }) => destination === to));
+            startCopies(run);
+            await Promise.all(perDestination.map((own) => copyAndTag(own, run)));
+        }
+        if (config.annotate && !config.dryRun)
+            await annotateStreams(works, run);
+    }
+    finally {
+        await logOut([source, ...destinations.map(({ side }) => side)]);
+    }
+    return works.flatMap((work) => conclude(work, run));
+}
+/** Each image at each destination; what a selection stands for is known only now. */
+async function listWorks(source, destinations, run) {
+    for (const { pair, error } of await expand(source, run)) {
+        const image = readImage(pair, error === undefined ? source : ignoreUnhandled(Promise.reject(error)), run);
+        for (const destination of destinations) {
+            const work = createWork(image, destination, run);
+            run.works.push(work);
+            if (error !== undefined)
+                fail(work, error, run);
+        }
+    }
+}
+/** resolve, discover: under way at once, whatever the destinations do; but for the children of an index, which see `near`. */
+function readImage(pair, side, { config, shared, graphs, held }) {
+    const source = side.then((opened) => opened.repository(pair.source));
+    const wanted = { ...config, platforms: pair.platforms ?? config.platforms };
+    const begin = async (from) => ({ from, root: await shared.permits(() => resolve(pair, from)) });
+    const resolved = ignoreUnhandled(source.then(begin));
+    const look = async (near) => {
+        const { from, root } = await resolved;
+        const { digest } = root.descriptor;
+        const mirror = near.then((place) => [...(place?.tags.values() ?? [])].includes(digest) ? place?.to.store : undefined);
+        // Many tags may have one image: it is looked into once.
+        const key = JSON.stringify([from.origin, from.store.name, digest, wanted.platforms]);
+        const known = graphs.get(key) ?? discover(from.store, root, { ...wanted, mirror, held }, shared.permits);
+        graphs.set(key, known);
+        return known;
+    };
+    let graph;
+    return {
+        pair,
+        source: ignoreUnhandled(source),
+        graph: (near) => (graph ??= ignoreUnhandled(look(near))),
+    };
+}
+/** locate, survey, plan; the source is resolved and discovered meanwhile. */
+async function prepare(work, run) {
+    const { config, shared } = run;
+    const { image } = work;
+    const source = image.source.then((from) => (work.from = from));
+    const nowhere = createDeferred();
+    // Nothing is created for an image that the source turns out not to have.
+    const beforeNew = () => {
+        nowhere.resolve(undefined);
+        return read;
+    };
+    const opening = openDestination(work, run, beforeNew);
+    const near = Promise.race([opening, nowhere.promise]).catch(() => undefined);
+    const read = Promise.all([image.graph(near), source]);
+    const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target);
+    const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits);
+    const plan = makePlan(graph, seen, mountable(from, to));
+    warnOfKept(seen.attachedTags.values(), run.context);
+    // Before any tag moves, the registries have taken every manifest.
+    work.plan = config.atomic ? { ...plan, rootByDigest: true } : plan;
+    checkGuard(to.store.name, tags, graph.root.descriptor.digest, guardOf(work, run));
+    if (config.dryRun)
+        await askRights(work, to, tags, run);
+}
+async function askRights(work, { cluster, path, store }, tags, run) {
+    if (cluster === undefined)
+        return;
+    const remove = run.config.atomic && [...tags.values()].includes(null);
+    const rights = await cluster.rights(path, { create: (await cluster.stream(path)) === undefined, remove });
+    work.rights = rights;
+    if (rights.state === 'missing')
+        run.context.log.warn(`${store.name}: the right to ${rights.missing.join(', to ')} is missing: ${rights.grant}`);
+}
+/** When both sides fail, one message tells both: nobody wants to find the second mistake on the next run. */
+async function bothSides(source, destination, target) {
+    const [from, to] = await Promise.allSettled([source, destination]);
+    if (from.status === 'fulfilled' && to.status === 'fulfilled')
+        return [from.value, to.value];
+    if (from.status === 'fulfilled')
+        throw (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
+    const error = (0,errors/* asPromoteError */.XO)(from.reason, 'source');
+    if (to.status === 'fulfilled' || to.reason === from.reason)
+        throw error;
+    const other = (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
+    if (error.code === 'CANCELLED' || other.code === 'CANCELLED')
+        throw error;
+    const name = target === 'destination' ? target : `destination ${target}`;
+    const message = `${error.message} And the ${name}: ${other.message}`;
+    const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ');
+    throw error.with({ message, hint: hint === '' ? undefined : hint });
+}
+/**
+ * The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise.
+ * @param beforeNew awaited when there is none, before it is made.
+ */
+async function openDestination(work, { config, context, shared }, beforeNew) {
+    const { destination } = work;
+    const side = await destination.side;
+    const reference = work.pair.destination;
+    const { repository: path } = reference;
+    const ensure = async (cluster) => {
+        if (cluster === undefined || config.dryRun)
+            return;
+        if ((await cluster.stream(path)) === undefined)
+            await beforeNew();
+        await cluster.ensureStream(path);
+    };
+    const isOwn = side.cluster !== undefined && isHome(reference, destination.config);
+    if (isOwn)
+        await ensure(side.cluster);
+    const to = await side.repository(reference);
+    work.to = to;
+    if (!isOwn)
+        await ensure(to.cluster);
+    for (const tag of work.tags) {
+        const followed = await to.cluster?.follows(path, tag);
+        if (followed !== undefined)
+            context.log.warn(`${to.store.name}: ${followed}`);
+    }
+    // One read of the image stream tells where all its tags are.
+    const stream = await to.cluster?.stream(path);
+    const tags = stream === undefined
+        ? await findTags(to.store, work.tags, shared.permits)
+        : new Map(work.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]));
+    work.before = tags;
+    return { to, tags };
+}
+/** Without a host, an input or a layout that says otherwise, an image is in the cluster's own registry. */
+function isHome({ host, layout }, { registry }) {
+    return host === undefined && layout === undefined && registry === undefined;
+}
+/** Tag → manifest, once; the tag is never read again. A digest beside the tag is what the tag has to point at. */
+async function resolve({ source: reference }, from) {
+    const { store, cluster, path } = from;
+    const { digest } = reference;
+    const tag = from.tag ?? reference.tag;
+    if (tag === undefined && digest !== undefined)
+        return store.resolve(digest);
+    const wanted = tag ?? 'latest';
+    const root = await store.resolve((await cluster?.digestOf(path, wanted)) ?? wanted);
+    if (digest === undefined || root.descriptor.digest === digest)
+        return root;
+    throw new errors/* PromoteError */.jG('TAG_MISMATCH', `${store.name}:${wanted} is at ${root.descriptor.digest}, not at ${digest}`, {
+        side: 'source',
+        hint: 'The tag has moved since the digest was taken. Give the digest alone to promote it nevertheless.',
+    });
+}
+/** What is planned, in the order of the list, once all of it is known: what images have in common moves once. */
+function announceAll(run) {
+    const { config, shared, works } = run;
+    const prepared = going(works).flatMap((work) => {
+        const { plan, to } = work;
+        return plan === undefined || to === undefined ? [] : [{ work, plan, registry: to.origin, repository: to.path }];
+    });
+    for (const [index, plan] of shareOut(prepared).entries()) {
+        const work = prepared[index]?.work;
+        const { graph, bytes, certain } = plan;
+        const { digest } = graph.root.descriptor;
+        const planned = {
+            ...namesOf(work),
+            digest,
+            steps: plannedSteps(plan),
+            certain,
+            bytes,
+            tags: plannedTags(plan),
+            ...(work.rights && { rights: work.rights }),
+        };
+        shared.emit({ event: 'plan', image: work.number, images: works.length, ...planned });
+        // Judged by its own plan: what another image is to bring may not come.
+        const unchanged = work.plan !== undefined && isUnchanged(work.plan);
+        if (config.dryRun) {
+            work.plan = plan;
+            run.plans.push({ ...planned, target: work.target });
+        }
+        if (unchanged)
+            conclude(work, run);
+    }
+}
+async function copyAndTag(works, run) {
+    await each(works, run, copied);
+    await tagEach(works, run);
+    await each(works, run, (work) => finish(work, run));
+}
+/** All images everywhere before the first tag anywhere; what fails before that has changed no tag. */
+async function copyThenTagAll(run, started, { hold, release }) {
+    const { works } = run;
+    startCopies(run);
+    await each(works, run, copied);
+    hold();
+    try {
+        await tagAll(works, run, started);
+        await each(works, run, (work) => finish(work, run));
+    }
+    finally {
+        release();
+    }
+}
+/**
+ * Copies each image to all its destinations, and so many images at once, in the order of the list. An image of several tags is
+ * one image: a later copy would find blobs that its plan did not expect there.
+ */
+function startCopies({ config, shared, works }) {
+    const line = createLine(smallAtOnce(config.jobs));
+    const images = new Map();
+    for (const work of going(works)) {
+        const digest = work.plan?.graph.root.descriptor.digest;
+        images.set(digest, [...(images.get(digest) ?? []), work]);
+    }
+    for (const image of images.values()) {
+        const begun = createDeferred();
+        const copies = image.map(copyOf);
+        void line(async () => {
+            const running = execute(copies, shared);
+            begun.resolve(running);
+            await Promise.allSettled(running);
+        });
+        for (const [index, work] of image.entries())
+            work.copied = ignoreUnhandled(begun.promise.then((running) => running[index]));
+    }
+}
+function copyOf(work) {
+    const [plan, job] = jobOf(work);
+    const bytes = startBytes(plan);
+    work.moved = bytes;
+    return { plan, job, bytes };
+}
+async function copied(work) {
+    work.attached = (await work.copied) ?? [];
+}
+/** An archive gets its name when everything is in it: without that nothing was written to it. */
+async function finish(work, run) {
+    try {
+        await work.to?.finish?.();
+    }
+    catch (thrown) {
+        work.written.clear();
+        throw thrown;
+    }
+    conclude(work, run);
+}
+
+
+/***/ }),
+
+/***/ 5650:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   N4: () => (/* binding */ tally),
+/* harmony export */   dO: () => (/* binding */ makeReport),
+/* harmony export */   l4: () => (/* binding */ reportJson)
+/* harmony export */ });
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9716);
+
+/** @param started, finished milliseconds since the epoch. */
+function makeReport(started, finished, dryRun, rows, goal = {}) {
+    return {
+        schema: 'image-promote/report/v1',
+        started: new Date(started).toISOString(),
+        finished: new Date(finished).toISOString(),
+        dryRun,
+        status: overall(rows, goal),
+        images: rows,
+    };
+}
+/** The text of the report file and of `--output json`. */
+function reportJson(report) {
+    return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .neutraliseJson */ .rb)(JSON.stringify(report, null, 2))}\n`;
+}
+/** Rows per status, statuses that did not occur as 0. */
+function tally(rows) {
+    const counts = { promoted: 0, unchanged: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 };
+    for (const row of rows)
+        counts[row.status] += 1;
+    return counts;
+}
+/**
+ * A run without any row did nothing of what it was started for: it failed. What was given up because another image
+ * failed is no cancellation.
+ */
+function overall(rows, { restores = false, mayBeEmpty = false }) {
+    if (rows.length === 0)
+        return mayBeEmpty ? 'done' : 'failed';
+    const { promoted, unchanged, planned, reverted } = tally(rows);
+    const good = promoted + unchanged + planned + (restores ? reverted : 0);
+    const isCancelled = ({ status, error }) => status === 'cancelled' ? error?.code !== 'ABANDONED' : error?.code === 'CANCELLED';
+    if (rows.some(isCancelled))
+        return 'cancelled';
+    if (good === 0)
+        return 'failed';
+    return good === rows.length ? 'done' : 'partial';
 }
 
 
@@ -40193,129 +40047,6 @@ function createUpload(shelf, blob, name, side) {
 /* harmony export */ });
 /** Kept equal to package.json by a test: the bundle is one file and reads no other. */
 const VERSION = '0.1.0';
-
-
-/***/ }),
-
-/***/ 5606:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   E8: () => (/* binding */ logIn),
-/* harmony export */   Ep: () => (/* binding */ conclude),
-/* harmony export */   IX: () => (/* binding */ createWork),
-/* harmony export */   P$: () => (/* binding */ atTarget),
-/* harmony export */   R$: () => (/* binding */ abandoned),
-/* harmony export */   Tx: () => (/* binding */ going),
-/* harmony export */   Zw: () => (/* binding */ jobOf),
-/* harmony export */   __: () => (/* binding */ each),
-/* harmony export */   fJ: () => (/* binding */ fail),
-/* harmony export */   je: () => (/* binding */ logOut),
-/* harmony export */   ub: () => (/* binding */ mountable),
-/* harmony export */   ut: () => (/* binding */ createRun)
-/* harmony export */ });
-/* harmony import */ var _copy_permits_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9493);
-/* harmony import */ var _copy_platforms_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5557);
-/* harmony import */ var _core_deferred_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(552);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
-/* harmony import */ var _rows_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4094);
-/* harmony import */ var _side_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2171);
-
-
-
-
-
-
-function createRun(config, host, context) {
-    const halted = {};
-    const emit = host.event.bind(host);
-    const permits = (0,_copy_permits_js__WEBPACK_IMPORTED_MODULE_4__/* .createPermits */ .J7)(config.jobs);
-    const check = () => {
-        if (config.failFast && halted.by !== undefined)
-            throw abandoned('not begun', halted.by);
-    };
-    const platforms = new _copy_platforms_js__WEBPACK_IMPORTED_MODULE_0__/* .Platforms */ .l();
-    const shared = { context, permits, retries: config.retries, homes: new Map(), platforms, emit, check };
-    return {
-        config,
-        host,
-        context,
-        shared,
-        works: [],
-        graphs: new Map(),
-        held: { bytes: 0, links: 0 },
-        plans: [],
-        halted,
-    };
-}
-function createWork(image, destination, { config, context, shared, works }) {
-    const { pair } = image;
-    const tags = [...new Set([pair.destination.tag, ...config.additionalTags])];
-    const progress = { pair, tags, target: destination.config.name, began: context.now() };
-    const ended = { written: new Set(), unconfirmed: new Set() };
-    return { ...progress, ...ended, platforms: shared.platforms, number: works.length, image, destination };
-}
-/** All that have something left to do, side by side; a failure stays with its image and its destination. */
-async function each(works, run, stage) {
-    const begin = async (work) => {
-        run.shared.check?.();
-        return stage(work);
-    };
-    await Promise.all(going(works).map((work) => begin(work).catch((thrown) => fail(work, thrown, run))));
-}
-function going(works) {
-    return works.filter((work) => work.rows === undefined);
-}
-function fail(work, thrown, run) {
-    const error = (0,_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .asPromoteError */ .XO)(thrown);
-    work.error = error.side === 'destination' ? atTarget(error, work.target) : error;
-    if (error.code !== 'ABANDONED')
-        run.halted.by ??= work.error;
-    conclude(work, run);
-}
-/** @param what `not begun`, `not moved`, … */
-function abandoned(what, because) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('ABANDONED', `${what}, because another part of the promotion failed: ${because.message}`, {
-        cause: because,
-    });
-}
-function atTarget(error, target) {
-    return error.with({ target });
-}
-/** Makes the rows of an image and tells them, once. */
-function conclude(work, { config, context, shared }) {
-    if (work.rows !== undefined)
-        return work.rows;
-    work.rows = (0,_rows_js__WEBPACK_IMPORTED_MODULE_2__/* .rowsOf */ .R)(work, config.dryRun, context.now());
-    for (const row of work.rows)
-        shared.emit({ event: 'image', image: work.number, row });
-    return work.rows;
-}
-function jobOf({ number, plan, from, to }) {
-    if (plan === undefined || from === undefined || to === undefined)
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('INTERNAL', 'not prepared');
-    const [source, target] = [from.store, to.store];
-    const job = { image: number, source, target, registry: to.origin, repository: to.path };
-    return [plan, { ...job, mountFrom: mountable(from, to) }];
-}
-/** Repository of the same registry that blobs can be mounted from. */
-function mountable(from, to) {
-    return from.origin === to.origin && from.path !== to.path ? from.path : undefined;
-}
-/** All sides at once; nothing of a side waits for the login of another one. */
-function logIn(side, { config, host, context, shared }) {
-    const onRetry = (what, reason, wait, attempt) => shared.emit({ event: 'retry', image: null, what, reason, wait, attempt });
-    return (0,_core_deferred_js__WEBPACK_IMPORTED_MODULE_5__/* .ignoreUnhandled */ .k)((0,_side_js__WEBPACK_IMPORTED_MODULE_3__/* .openSide */ .O)(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
-        const { cluster, api } = opened;
-        const login = { side: side.side, target: side.name, user: cluster?.user ?? null, registry: api ?? '' };
-        if (cluster !== undefined)
-            shared.emit({ event: 'login', ...login });
-        return opened;
-    }));
-}
-async function logOut(sides) {
-    await Promise.all(sides.map((side) => side.then((opened) => opened.close()).catch(() => undefined)));
-}
 
 
 /***/ }),
@@ -53398,7 +53129,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3052))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 4876))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

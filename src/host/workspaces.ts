@@ -60,19 +60,18 @@ function certificatesIn(folder: string, problems: string[]): string[] {
 }
 
 function filesOf(folder: string, workspace: string, problems: string[]): string[] {
-  try {
-    return listFiles(folder)
-  } catch (thrown) {
-    problems.push(`workspace ${workspace}: ${folder} cannot be read: ${reasonOf(thrown)}`)
-    return []
-  }
+  return attempt(`workspace ${workspace}: ${folder}`, () => listFiles(folder), problems) ?? []
 }
 
 function read(path: string, problems: string[]): string {
+  return attempt(path, () => (isFile(path) ? readInput(path) : ''), problems) ?? ''
+}
+
+function attempt<T>(what: string, call: () => T, problems: string[]): T | undefined {
   try {
-    return isFile(path) ? readInput(path) : ''
+    return call()
   } catch (thrown) {
-    problems.push(`${path} cannot be read: ${reasonOf(thrown)}`)
-    return ''
+    problems.push(`${what} cannot be read: ${reasonOf(thrown)}`)
+    return undefined
   }
 }

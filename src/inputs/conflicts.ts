@@ -1,20 +1,16 @@
 import { quote } from '../core/text.ts'
 import { formatReference, hostOf, type Reference, repositoryOn } from '../oci/reference.ts'
-import type { ImagePair, SideConfig } from './config.ts'
+import type { Config, SideConfig } from './config.ts'
 import type { InputReader } from './reader.ts'
 
-export type Wishes = Readonly<{
-  images: readonly ImagePair[]
-  source: SideConfig
-  destinations: readonly SideConfig[]
-  additionalTags: readonly string[]
-}>
+type Wishes = Pick<Config, 'images' | 'source' | 'destinations' | 'additionalTags'>
 
 /** Problems of several options together. */
 export function findConflicts(wishes: Wishes, inputs: InputReader): void {
   sameDestinations(wishes, inputs)
   duplicateDestinations(wishes, inputs)
   ontoThemselves(wishes, inputs)
+  for (const side of ['source', 'destination'] as const) homeless(side, wishes, inputs)
 }
 
 /** Two names for one place: everything would be written twice. */
@@ -56,15 +52,12 @@ function ontoThemselves({ images, source, destinations, additionalTags }: Wishes
 }
 
 /** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
-export function findHomeless(images: Wishes['images'], inputs: InputReader): void {
-  for (const side of ['source', 'destination'] as const) {
-    const homeless = images.find((pair) => pair[side].host === undefined && pair[side].layout === undefined)
-    const options = ['cluster', 'registry', 'kubeconfig'].map((name) => `${side}-${name}`)
-    const hasPlace = options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations'))
-    if (homeless === undefined || hasPlace) continue
-    const place = `Set ${options.join(', ').replace(/, (?=[^,]*$)/, ' or ')}, or write the registry's host in front of it`
-    inputs.problem(`${side}-registry`, `where is ${named(homeless[side])}? ${place}`)
-  }
+function homeless(side: 'source' | 'destination', { images }: Wishes, inputs: InputReader): void {
+  const options = ['cluster', 'registry', 'kubeconfig'].map((name) => `${side}-${name}`)
+  if (options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations'))) return
+  const pair = images.find((each) => each[side].host === undefined && each[side].layout === undefined)
+  const places = `${options[0]}, ${options[1]} or ${options[2]}, or write the registry's host in front of it`
+  if (pair !== undefined) inputs.problem(`${side}-registry`, `where is ${named(pair[side])}? Set ${places}`)
 }
 
 function identity(reference: Reference, side: SideConfig | undefined): string {

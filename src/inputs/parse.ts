@@ -6,7 +6,7 @@ import { formatReference, isTag } from '../oci/reference.ts'
 import type { Secrets } from '../secret.ts'
 import type { Collected } from './collect.ts'
 import type { Config, ImagePair, ImageSet, SideConfig } from './config.ts'
-import { findConflicts, findHomeless } from './conflicts.ts'
+import { findConflicts } from './conflicts.ts'
 import { keepStray } from './content.ts'
 import { parseDestinations } from './destinations.ts'
 import { parseImageList } from './image-list.ts'
@@ -41,7 +41,6 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
   const destinations = destinationsOf(inputs, images)
   const additionalTags = inputs.list('additional-tags', parseTag)
   findConflicts({ images, source, destinations, additionalTags }, inputs)
-  findHomeless(images, inputs)
 
   const expectCurrent = inputs.text('expect-current') as Digest | 'absent' | undefined
   const config: Config = {

@@ -83,23 +83,21 @@ export class InputReader {
   /** @param parse throws an Error whose message follows the name of the option. */
   parsed<T>(name: string, parse: (text: string) => T): T | undefined {
     const value = this.text(name)
+    return value === undefined ? undefined : this.#attempt(name, () => parse(value))
+  }
+
+  /** As `parsed`, for each item of a list. */
+  list<T>(name: string, parse: (item: string) => T): T[] {
+    return splitList(this.text(name) ?? '').flatMap((item) => this.#attempt(name, () => [parse(item)]) ?? [])
+  }
+
+  #attempt<T>(name: string, parse: () => T): T | undefined {
     try {
-      return value === undefined ? undefined : parse(value)
+      return parse()
     } catch (thrown) {
       this.problem(name, reasonOf(thrown))
       return undefined
     }
-  }
-
-  list<T>(name: string, parse: (item: string) => T): T[] {
-    return splitList(this.text(name) ?? '').flatMap((item) => {
-      try {
-        return [parse(item)]
-      } catch (thrown) {
-        this.problem(name, reasonOf(thrown))
-        return []
-      }
-    })
   }
 
   /** @param parse throws an Error whose message follows the path of the file. */

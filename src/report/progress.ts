@@ -18,14 +18,14 @@ const HEARTBEAT = 10_000
 
 type Plan = Extract<Event, { event: 'plan' }>
 
+/** `open`: digest → bytes of the blobs that the plan wants sent and that are not settled yet. */
+type Planned = Readonly<{ plan: Plan; open: Map<string, number>; track: Track }>
+
 /** What is known of a run that is under way. Tracks count bytes of blobs to send. */
 type State = {
   images: number
-  readonly plans: Map<number, Plan>
+  readonly plans: Map<number, Planned>
   readonly finished: Set<number>
-  /** Blobs that the plan wants sent and that are not settled yet, per image: digest → bytes. */
-  readonly open: Map<number, Map<string, number>>
-  readonly tracks: Map<number, Track>
   readonly all: Track
   planLineDone: boolean
   lastLine: number
@@ -59,8 +59,6 @@ function plainProgress(print: (line: string) => void, { now, live = false }: Pro
     images: 0,
     plans: new Map(),
     finished: new Set(),
-    open: new Map(),
-    tracks: new Map(),
     all: startTrack('', now()),
     planLineDone: false,
     lastLine: now(),
@@ -80,8 +78,7 @@ function plainProgress(print: (line: string) => void, { now, live = false }: Pro
     },
     beat,
     lines: (columns) => {
-      const unfinished = [...state.tracks].filter(([image]) => !state.finished.has(image)).sort(([a], [b]) => a - b)
-      const running = unfinished.map(([, track]) => track)
+      const running = unfinished(state).map(({ track }) => track)
       for (const track of [state.all, ...running]) measure(track, now())
       return liveLines({ all: state.all, running, finished: state.finished.size, images: state.images }, columns)
     },
@@ -113,9 +110,14 @@ function linesFor(state: State, event: Event, at: number): string[] {
   }
 }
 
-function tracksOf({ all, tracks }: State, image: number): Track[] {
-  const track = tracks.get(image)
-  return track === undefined ? [all] : [all, track]
+function tracksOf({ all, plans }: State, image: number): Track[] {
+  const planned = plans.get(image)
+  return planned === undefined ? [all] : [all, planned.track]
+}
+
+/** In the order of the input. */
+function unfinished({ plans, finished }: State): Planned[] {
+  return [...plans.values()].filter(({ plan }) => !finished.has(plan.image)).sort((a, b) => a.plan.image - b.plan.image)
 }
 
 function loginLine({ side, target, user, registry }: Extract<Event, { event: 'login' }>): string {
@@ -129,15 +131,14 @@ function loginLine({ side, target, user, registry }: Extract<Event, { event: 'lo
 function notePlan(state: State, plan: Plan, at: number): void {
   const blobs = plan.steps.filter((step) => step.do === 'copy')
   state.images = plan.images
-  state.plans.set(plan.image, plan)
-  state.open.set(plan.image, new Map(blobs.map((step) => [step.digest, step.size])))
-  state.tracks.set(plan.image, startTrack(plan.destination, at))
+  const open = new Map(blobs.map((step) => [step.digest, step.size]))
+  state.plans.set(plan.image, { plan, open, track: startTrack(plan.destination, at) })
   for (const track of tracksOf(state, plan.image)) for (const step of blobs) track.wanted += step.size
 }
 
 /** A blob that turned out to be there, or was mounted, is not waited for any more. */
 function settle(state: State, step: Extract<Event, { event: 'step' }>): void {
-  const open = state.open.get(step.image)
+  const open = state.plans.get(step.image)?.open
   const size = open?.get(step.digest)
   if (size === undefined) return
   open?.delete(step.digest)
@@ -149,7 +150,7 @@ function planLine(state: State): string[] {
   const decided = new Set([...state.plans.keys(), ...state.finished])
   if (state.planLineDone || state.plans.size === 0 || decided.size < state.images) return []
   state.planLineDone = true
-  const plans = [...state.plans.values()]
+  const plans = [...state.plans.values()].map(({ plan }) => plan)
   const idle = plans.filter(isIdle).length
   const sum = (pick: (bytes: Bytes) => number) => plans.reduce((total, plan) => total + pick(plan.bytes), 0)
   const there = sum((bytes) => bytes.mounted + bytes.present)
@@ -174,8 +175,8 @@ function heartbeat(state: State, at: number): string[] {
   const wanted = Math.max(all.wanted, all.sent)
   const percent = wanted === 0 ? 100 : Math.floor((100 * all.sent) / wanted)
   const rate = formatRate(all.sent - before.sent, at - before.at)
-  const running = [...plans.values()].filter((plan) => !finished.has(plan.image))
-  const first = running[0] === undefined ? '' : `: ${oneLine(running[0].destination)}`
+  const running = unfinished(state)
+  const first = running[0] === undefined ? '' : `: ${oneLine(running[0].plan.destination)}`
   const more = running.length > 1 ? ` and ${running.length - 1} more` : ''
   return [
     `... ${percent}% ${formatBytes(all.sent)} of ${formatBytes(wanted)}, ${rate}, ` +
@@ -195,7 +196,7 @@ function imageLines(state: State, image: number, row: Row): string[] {
   const attached = row.attached.length === 0 ? [] : [`${row.attached.length} attached`]
   const moved = [...movedWords(row.bytes, row.status === 'planned'), ...attached, formatDuration(row.milliseconds)]
   const line = `${place} ${row.status} ${name}${digest}${platforms}: ${moved.join(', ')}`
-  return row.status === 'planned' ? [line, ...plannedLines(state.plans.get(image))] : [line]
+  return row.status === 'planned' ? [line, ...plannedLines(state.plans.get(image)?.plan)] : [line]
 }
 
 function movedWords({ copied, mounted, present }: Bytes, planned: boolean): string[] {

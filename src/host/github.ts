@@ -117,14 +117,14 @@ type Annotator = ((text: string, title?: string) => void) & { rest(): void }
 function createAnnotator(runner: Runner): Annotator {
   let count = 0
   const annotate = (text: string, name?: string): void => {
-    const title = name === undefined ? undefined : neutralise(name)
     count += 1
     const message = neutralise(text)
-    if (count > ANNOTATIONS) runner.info(neutralise(`Error: ${title === undefined ? '' : `${title}: `}${text}`))
-    else if (message.length <= LONGEST_ANNOTATION) runner.error(message, title === undefined ? {} : { title })
+    const title = name === undefined ? {} : { title: neutralise(name) }
+    if (count > ANNOTATIONS) runner.info(neutralise(`Error: ${name === undefined ? '' : `${name}: `}${text}`))
+    else if (message.length <= LONGEST_ANNOTATION) runner.error(message, title)
     else {
       runner.info(message)
-      runner.error(`${cut(message, LONGEST_ANNOTATION)} (the log has the rest)`, title === undefined ? {} : { title })
+      runner.error(`${cut(message, LONGEST_ANNOTATION)} (the log has the rest)`, title)
     }
   }
   return Object.assign(annotate, {

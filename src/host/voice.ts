@@ -35,6 +35,7 @@ export function createVoice(writer: Writer, secrets: Secrets, errorsAsJson: bool
   }
 
   function say(level: keyof Writer, line: string): void {
+    if (level === 'debug' && settings.logLevel !== 'debug') return
     const message = cleanText(line, secrets)
     const asIs =
       settings.progress === 'plain' || (level === 'error' && (settings.progress === 'quiet' || !errorsAsJson))
@@ -45,12 +46,7 @@ export function createVoice(writer: Writer, secrets: Secrets, errorsAsJson: bool
   return {
     settings: () => settings,
     secrets,
-    log: {
-      debug: (line) => settings.logLevel === 'debug' && say('debug', line),
-      info: (line) => say('info', line),
-      warn: (line) => say('warn', line),
-      error: (line) => say('error', line),
-    },
+    log: forLevels(say),
     event: (event) => {
       if (event.event === 'done') end()
       progress.event(event)
@@ -88,12 +84,15 @@ function startTicking(progress: Progress, terminal: Terminal | undefined): NodeJ
 
 /** What no CI system obeys, whichever host it runs in. */
 function inert(write: Writer): Writer {
-  const at = (level: keyof Writer) => (text: string) => write[level](neutralise(text))
-  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+  return forLevels((level, text) => write[level](neutralise(text)))
 }
 
 /** For hosts whose log is a stream: one prefix per level, before the first line of a text. */
 export function prefixed(print: (text: string) => void, prefixes: Readonly<Record<keyof Writer, string>>): Writer {
-  const at = (level: keyof Writer) => (text: string) => print(`${prefixes[level]}${text}\n`)
+  return forLevels((level, text) => print(`${prefixes[level]}${text}\n`))
+}
+
+function forLevels(write: (level: keyof Writer, text: string) => void): Writer {
+  const at = (level: keyof Writer) => (text: string) => write(level, text)
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }

@@ -30,99 +30,79 @@ const EVERYWHERE: readonly HostKind[] = ['github', 'tekton', 'plain']
 
 type Row = Omit<Option, 'group' | 'hosts'> & Readonly<{ hosts?: readonly HostKind[] }>
 
-const flag = (name: string, preset: 'true' | 'false', meaning: string): Row => ({
-  name,
-  type: 'boolean',
-  default: preset,
-  meaning,
-})
+function row(name: string, type: Option['type'], meaning: string, more: Partial<Row> = {}): Row {
+  return { name, type, meaning, ...more }
+}
+
+function flag(name: string, preset: 'true' | 'false', meaning: string, more: Partial<Row> = {}): Row {
+  return row(name, 'boolean', meaning, { default: preset, ...more })
+}
+
 /** The first of the words is the default. */
-const words = (name: string, values: readonly string[], meaning: string): Row => ({
-  name,
-  type: 'enum',
-  default: values[0],
-  values,
-  meaning,
-})
-const integer = (name: string, preset: number, range: readonly [number, number], meaning: string): Row => ({
-  name,
-  type: 'integer',
-  default: String(preset),
-  range,
-  meaning,
-})
+function words(name: string, values: readonly string[], meaning: string, more: Partial<Row> = {}): Row {
+  return row(name, 'enum', meaning, { default: values[0], values, ...more })
+}
 
 const WHAT: readonly Row[] = [
-  { name: 'images', type: 'list', meaning: 'SRC or SRC=DST, by line or comma; # is a comment.' },
-  { name: 'image-list', type: 'path', meaning: 'YAML or JSON list of images and choices of tags.' },
-  {
-    name: 'platforms',
-    type: 'list',
+  row('images', 'list', 'SRC or SRC=DST, by line or comma; # is a comment.'),
+  row('image-list', 'path', 'YAML or JSON list of images and choices of tags.'),
+  row('platforms', 'list', 'Platforms to copy, linux/amd64,linux/arm64/v8; the index keeps its digest.', {
     default: 'all',
-    meaning: 'Platforms to copy, linux/amd64,linux/arm64/v8; the index keeps its digest.',
-  },
+  }),
   flag('referrers', 'true', 'Copy signatures, SBOMs and attestations too.'),
   flag('require-signed', 'false', 'A signature must be there; not verified.'),
-  {
-    ...flag('include-foreign', 'false', 'Copy non-distributable layers by URL: true, or only from these hosts.'),
+  flag('include-foreign', 'false', 'Copy non-distributable layers by URL: true, or only from these hosts.', {
     orHosts: true,
-  },
+  }),
   flag('skip-missing', 'false', 'Leave out what a source index lacks.'),
-  { name: 'additional-tags', type: 'list', meaning: 'More tags for the same digest at the destination.' },
+  row('additional-tags', 'list', 'More tags for the same digest at the destination.'),
 ]
 
 /** Written once, there for both sides. */
 function sideRows(side: 'source' | 'destination'): readonly Row[] {
-  const text = (name: string, meaning: string): Row => ({ name, type: 'string', meaning })
   return [
-    { name: 'cluster', type: 'url', meaning: `API server of the ${side} (https), or in-cluster.` },
-    text('username', `User at the ${side}.`),
-    { name: 'password', type: 'secret', meaning: `Password of that user at the ${side}.` },
-    { name: 'token', type: 'secret', meaning: `Token for the ${side}, sent as it is.` },
-    text('service-account', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
-    { name: 'kubeconfig', type: 'path', meaning: `File with server, CA and credential of the ${side}.` },
-    text('context', `Context of the ${side} kubeconfig.`),
-    {
-      ...text('oidc-audience', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`),
+    row('cluster', 'url', `API server of the ${side} (https), or in-cluster.`),
+    row('username', 'string', `User at the ${side}.`),
+    row('password', 'secret', `Password of that user at the ${side}.`),
+    row('token', 'secret', `Token for the ${side}, sent as it is.`),
+    row('service-account', 'string', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
+    row('kubeconfig', 'path', `File with server, CA and credential of the ${side}.`),
+    row('context', 'string', `Context of the ${side} kubeconfig.`),
+    row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
       hosts: ['github'],
-    },
-    text('registry', `Registry of the ${side}, host[:port] or http://host:port; else the cluster is asked.`),
-    text('ca', `PEM text or file: CAs to trust at the ${side} too.`),
+    }),
+    row('registry', 'string', `Registry of the ${side}, host[:port] or http://host:port; else the cluster is asked.`),
+    row('ca', 'string', `PEM text or file: CAs to trust at the ${side} too.`),
     flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),
-    { name: 'auth-file', type: 'path', meaning: `docker config.json or auth.json for the ${side}.` },
+    row('auth-file', 'path', `docker config.json or auth.json for the ${side}.`),
   ].map((row) => ({ ...row, name: `${side}-${row.name}` }) as Row)
 }
 
-const DESTINATIONS: Row = {
-  name: 'destinations',
-  type: 'string',
-  argv: false,
-  meaning: 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.',
-}
+const LIST = 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.'
+const DESTINATIONS = row('destinations', 'string', LIST, { argv: false })
 
 const BEHAVIOUR: readonly Row[] = [
   flag('dry-run', 'false', 'Print the plan, change nothing.'),
   words('overwrite', ['always', 'same', 'never'], 'Write tags that exist: always, same, never.'),
-  { name: 'expect-current', type: 'string', meaning: 'Digest that the tag has to have now, or absent.' },
+  row('expect-current', 'string', 'Digest that the tag has to have now, or absent.'),
   flag('atomic', 'false', 'Move all tags or none; needs report.'),
-  { name: 'rollback', type: 'path', meaning: 'Report of the promotion whose tags go back.' },
+  row('rollback', 'path', 'Report of the promotion whose tags go back.'),
   flag('fail-fast', 'false', 'Begin nothing new after a failure.'),
-  { name: 'shard', type: 'string', meaning: 'Promote part N of M of the list, as in 3/8.' },
+  row('shard', 'string', 'Promote part N of M of the list, as in 3/8.'),
   flag('annotate', 'false', 'Note the promotion on the image stream.'),
-  integer('jobs', 8, [1, 256], 'Transfers at once; small ones count a sixth.'),
-  integer('retries', 5, [0, 100], 'Tries in a row without 1 MiB of progress.'),
-  integer('stall-timeout', 60, [1, 3600], 'Seconds without a byte that break a transfer.'),
+  row('jobs', 'integer', 'Transfers at once; small ones count a sixth.', { default: '8', range: [1, 256] }),
+  row('retries', 'integer', 'Tries in a row without 1 MiB of progress.', { default: '5', range: [0, 100] }),
+  row('stall-timeout', 'integer', 'Seconds without a byte that break a transfer.', { default: '60', range: [1, 3600] }),
 ]
 
 const OUTPUT: readonly Row[] = [
-  { name: 'report', type: 'path', meaning: 'Path of the JSON report to write.' },
+  row('report', 'path', 'Path of the JSON report to write.'),
   words('progress', ['plain', 'quiet', 'json'], 'plain, quiet, or json (an event a line).'),
   words('log-level', ['info', 'debug'], 'info, or debug (requests with status).'),
-  {
-    ...flag('summary', 'true', 'Write the job summary (Tekton: summary.md beside report.json).'),
+  flag('summary', 'true', 'Write the job summary (Tekton: summary.md beside report.json).', {
     hosts: ['github', 'tekton'],
-  },
-  { ...words('output', ['text', 'json'], 'text, or json: the report on stdout.'), hosts: ['plain'] },
+  }),
+  words('output', ['text', 'json'], 'text, or json: the report on stdout.', { hosts: ['plain'] }),
 ]
 
 function group(name: Group, rows: readonly Row[]): readonly Option[] {

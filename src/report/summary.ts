@@ -1,9 +1,8 @@
 import { algorithmOf, shortDigest } from '../oci/digest.ts'
 import { splitHost } from '../oci/reference.ts'
 import { count, formatBytes, formatDuration } from './format.ts'
-import { code, details, escapeMarkdown, keepWithin, tableRow } from './markdown.ts'
-import type { Bytes, Previous, Report, Status } from './model.ts'
-import { commonHost, picture } from './picture.ts'
+import { code, details, escapeMarkdown, keepWithin, mermaidLabel, tableRow } from './markdown.ts'
+import type { Bytes, Previous, Report, Row, Status } from './model.ts'
 import { failures, verdict } from './text.ts'
 
 /**
@@ -14,6 +13,9 @@ const PART = 280 * 1024
 
 /** A failure names this many of its images; the table has them all. */
 const NAMED = 10
+
+/** More nodes than this are a tangle, not a picture. */
+const MOST_NODES = 20
 
 const ICON: Readonly<Record<Status, string>> = {
   promoted: '✅',
@@ -123,4 +125,40 @@ function detailPart(report: Report): string[] {
   const times = `Started ${escapeMarkdown(report.started)}, finished ${escapeMarkdown(report.finished)}.`
   const more = (left: number) => `- ${left} more lines: see the report`
   return details('Details', [times, '', ...keepWithin(lines, PART, more)])
+}
+
+/** The host of all the names that have one, if it is the same. */
+function commonHost(names: readonly string[]): string | undefined {
+  const hosts = new Set(names.map((name) => splitHost(name).host).filter((host) => host !== undefined))
+  return hosts.size === 1 ? [...hosts][0] : undefined
+}
+
+/** What went from where to where, as Mermaid: a box per registry, in it a node per image. */
+function picture(rows: readonly Row[]): string[] {
+  const sources = [...new Set(rows.map((row) => row.source))]
+  const destinations = [...new Set(rows.map((row) => row.destination))]
+  if (sources.length === 0 || sources.length + destinations.length > MOST_NODES) return []
+  const label = (row: Row) => `${row.status}${row.bytes.copied > 0 ? ` ${formatBytes(row.bytes.copied)}` : ''}`
+  return [
+    '```mermaid',
+    'flowchart LR',
+    ...boxes(sources, 's'),
+    ...boxes(destinations, 'd'),
+    ...rows.map(
+      (row) =>
+        `  s${sources.indexOf(row.source)} -->|${mermaidLabel(label(row))}| d${destinations.indexOf(row.destination)}`,
+    ),
+    '```',
+    '',
+  ]
+}
+
+function boxes(names: readonly string[], letter: 's' | 'd'): string[] {
+  const places = names.map((each, index) => ({ ...splitHost(each), id: `${letter}${index}` }))
+  const hosts = [...new Set(places.map(({ host }) => host))]
+  return hosts.flatMap((host, index) => {
+    const nodes = places.filter((place) => place.host === host)
+    const lines = nodes.map(({ id, name }) => `    ${id}[${mermaidLabel(name)}]`)
+    return host === undefined ? lines : [`  subgraph ${letter}h${index}[${mermaidLabel(host)}]`, ...lines, '  end']
+  })
 }

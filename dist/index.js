@@ -25978,7 +25978,7 @@ const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, termi
 
 /***/ }),
 
-/***/ 6727:
+/***/ 7388:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -26260,6 +26260,8 @@ function findConflicts(wishes, inputs) {
     sameDestinations(wishes, inputs);
     duplicateDestinations(wishes, inputs);
     ontoThemselves(wishes, inputs);
+    for (const side of ['source', 'destination'])
+        homeless(side, wishes, inputs);
 }
 /** Two names for one place: everything would be written twice. */
 function sameDestinations({ destinations }, inputs) {
@@ -26301,16 +26303,14 @@ function ontoThemselves({ images, source, destinations, additionalTags }, inputs
     }
 }
 /** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
-function findHomeless(images, inputs) {
-    for (const side of ['source', 'destination']) {
-        const homeless = images.find((pair) => pair[side].host === undefined && pair[side].layout === undefined);
-        const options = ['cluster', 'registry', 'kubeconfig'].map((name) => `${side}-${name}`);
-        const hasPlace = options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations'));
-        if (homeless === undefined || hasPlace)
-            continue;
-        const place = `Set ${options.join(', ').replace(/, (?=[^,]*$)/, ' or ')}, or write the registry's host in front of it`;
-        inputs.problem(`${side}-registry`, `where is ${named(homeless[side])}? ${place}`);
-    }
+function homeless(side, { images }, inputs) {
+    const options = ['cluster', 'registry', 'kubeconfig'].map((name) => `${side}-${name}`);
+    if (options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations')))
+        return;
+    const pair = images.find((each) => each[side].host === undefined && each[side].layout === undefined);
+    const places = `${options[0]}, ${options[1]} or ${options[2]}, or write the registry's host in front of it`;
+    if (pair !== undefined)
+        inputs.problem(`${side}-registry`, `where is ${named(pair[side])}? Set ${places}`);
 }
 function identity(reference, side) {
     if (reference.layout !== undefined)
@@ -26569,24 +26569,20 @@ class InputReader {
     /** @param parse throws an Error whose message follows the name of the option. */
     parsed(name, parse) {
         const value = this.text(name);
+        return value === undefined ? undefined : this.#attempt(name, () => parse(value));
+    }
+    /** As `parsed`, for each item of a list. */
+    list(name, parse) {
+        return (0,inputs_images/* splitList */.ry)(this.text(name) ?? '').flatMap((item) => this.#attempt(name, () => [parse(item)]) ?? []);
+    }
+    #attempt(name, parse) {
         try {
-            return value === undefined ? undefined : parse(value);
+            return parse();
         }
         catch (thrown) {
             this.problem(name, (0,inputs_problems/* reasonOf */.A)(thrown));
             return undefined;
         }
-    }
-    list(name, parse) {
-        return (0,inputs_images/* splitList */.ry)(this.text(name) ?? '').flatMap((item) => {
-            try {
-                return [parse(item)];
-            }
-            catch (thrown) {
-                this.problem(name, (0,inputs_problems/* reasonOf */.A)(thrown));
-                return [];
-            }
-        });
     }
     /** @param parse throws an Error whose message follows the path of the file. */
     file(name, parse) {
@@ -27124,7 +27120,6 @@ function parse(collected, place, secrets, readFile) {
     const destinations = destinationsOf(inputs, images);
     const additionalTags = inputs.list('additional-tags', parseTag);
     findConflicts({ images, source, destinations, additionalTags }, inputs);
-    findHomeless(images, inputs);
     const expectCurrent = inputs.text('expect-current');
     const config = {
         images: expectCurrent === undefined ? pairs : pairs.map((image) => ({ ...image, expectCurrent })),
@@ -27582,8 +27577,6 @@ function plainProgress(print, { now, live = false }) {
         images: 0,
         plans: new Map(),
         finished: new Set(),
-        open: new Map(),
-        tracks: new Map(),
         all: startTrack('', now()),
         planLineDone: false,
         lastLine: now(),
@@ -27607,8 +27600,7 @@ function plainProgress(print, { now, live = false }) {
         },
         beat,
         lines: (columns) => {
-            const unfinished = [...state.tracks].filter(([image]) => !state.finished.has(image)).sort(([a], [b]) => a - b);
-            const running = unfinished.map(([, track]) => track);
+            const running = unfinished(state).map(({ track }) => track);
             for (const track of [state.all, ...running])
                 measure(track, now());
             return liveLines({ all: state.all, running, finished: state.finished.size, images: state.images }, columns);
@@ -27640,9 +27632,13 @@ function linesFor(state, event, at) {
             return renderText(event.report);
     }
 }
-function tracksOf({ all, tracks }, image) {
-    const track = tracks.get(image);
-    return track === undefined ? [all] : [all, track];
+function tracksOf({ all, plans }, image) {
+    const planned = plans.get(image);
+    return planned === undefined ? [all] : [all, planned.track];
+}
+/** In the order of the input. */
+function unfinished({ plans, finished }) {
+    return [...plans.values()].filter(({ plan }) => !finished.has(plan.image)).sort((a, b) => a.plan.image - b.plan.image);
 }
 function loginLine({ side, target, user, registry }) {
     const named = target === undefined || target === side ? '' : ` ${(0,core_text/* oneLine */.TN)(target)}`;
@@ -27654,16 +27650,15 @@ function loginLine({ side, target, user, registry }) {
 function notePlan(state, plan, at) {
     const blobs = plan.steps.filter((step) => step.do === 'copy');
     state.images = plan.images;
-    state.plans.set(plan.image, plan);
-    state.open.set(plan.image, new Map(blobs.map((step) => [step.digest, step.size])));
-    state.tracks.set(plan.image, startTrack(plan.destination, at));
+    const open = new Map(blobs.map((step) => [step.digest, step.size]));
+    state.plans.set(plan.image, { plan, open, track: startTrack(plan.destination, at) });
     for (const track of tracksOf(state, plan.image))
         for (const step of blobs)
             track.wanted += step.size;
 }
 /** A blob that turned out to be there, or was mounted, is not waited for any more. */
 function settle(state, step) {
-    const open = state.open.get(step.image);
+    const open = state.plans.get(step.image)?.open;
     const size = open?.get(step.digest);
     if (size === undefined)
         return;
@@ -27678,7 +27673,7 @@ function planLine(state) {
     if (state.planLineDone || state.plans.size === 0 || decided.size < state.images)
         return [];
     state.planLineDone = true;
-    const plans = [...state.plans.values()];
+    const plans = [...state.plans.values()].map(({ plan }) => plan);
     const idle = plans.filter(isIdle).length;
     const sum = (pick) => plans.reduce((total, plan) => total + pick(plan.bytes), 0);
     const there = sum((bytes) => bytes.mounted + bytes.present);
@@ -27704,8 +27699,8 @@ function heartbeat(state, at) {
     const wanted = Math.max(all.wanted, all.sent);
     const percent = wanted === 0 ? 100 : Math.floor((100 * all.sent) / wanted);
     const rate = formatRate(all.sent - before.sent, at - before.at);
-    const running = [...plans.values()].filter((plan) => !finished.has(plan.image));
-    const first = running[0] === undefined ? '' : `: ${(0,core_text/* oneLine */.TN)(running[0].destination)}`;
+    const running = unfinished(state);
+    const first = running[0] === undefined ? '' : `: ${(0,core_text/* oneLine */.TN)(running[0].plan.destination)}`;
     const more = running.length > 1 ? ` and ${running.length - 1} more` : '';
     return [
         `... ${percent}% ${formatBytes(all.sent)} of ${formatBytes(wanted)}, ${rate}, ` +
@@ -27724,7 +27719,7 @@ function imageLines(state, image, row) {
     const attached = row.attached.length === 0 ? [] : [`${row.attached.length} attached`];
     const moved = [...movedWords(row.bytes, row.status === 'planned'), ...attached, formatDuration(row.milliseconds)];
     const line = `${place} ${row.status} ${name}${digest}${platforms}: ${moved.join(', ')}`;
-    return row.status === 'planned' ? [line, ...plannedLines(state.plans.get(image))] : [line];
+    return row.status === 'planned' ? [line, ...plannedLines(state.plans.get(image)?.plan)] : [line];
 }
 function movedWords({ copied, mounted, present }, planned) {
     const words = planned ? ['to copy', 'to mount'] : ['copied', 'mounted'];
@@ -27857,6 +27852,8 @@ function createVoice(writer, secrets, errorsAsJson, terminal) {
         terminal?.clear();
     }
     function say(level, line) {
+        if (level === 'debug' && settings.logLevel !== 'debug')
+            return;
         const message = cleanText(line, secrets);
         const asIs = settings.progress === 'plain' || (level === 'error' && (settings.progress === 'quiet' || !errorsAsJson));
         if (asIs)
@@ -27867,12 +27864,7 @@ function createVoice(writer, secrets, errorsAsJson, terminal) {
     return {
         settings: () => settings,
         secrets,
-        log: {
-            debug: (line) => settings.logLevel === 'debug' && say('debug', line),
-            info: (line) => say('info', line),
-            warn: (line) => say('warn', line),
-            error: (line) => say('error', line),
-        },
+        log: forLevels(say),
         event: (event) => {
             if (event.event === 'done')
                 end();
@@ -27909,12 +27901,14 @@ function startTicking(progress, terminal) {
 }
 /** What no CI system obeys, whichever host it runs in. */
 function inert(write) {
-    const at = (level) => (text) => write[level]((0,core_text/* neutralise */.$0)(text));
-    return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+    return forLevels((level, text) => write[level]((0,core_text/* neutralise */.$0)(text)));
 }
 /** For hosts whose log is a stream: one prefix per level, before the first line of a text. */
 function prefixed(print, prefixes) {
-    const at = (level) => (text) => print(`${prefixes[level]}${text}\n`);
+    return forLevels((level, text) => print(`${prefixes[level]}${text}\n`));
+}
+function forLevels(write) {
+    const at = (level) => (text) => write(level, text);
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
@@ -27991,46 +27985,7 @@ function reference(char) {
     return `&#${char.codePointAt(0)};`;
 }
 
-;// CONCATENATED MODULE: ./lib/report/picture.js
-
-
-
-/** More nodes than this are a tangle, not a picture. */
-const MOST_NODES = 20;
-/** The host of all the names that have one, if it is the same. */
-function commonHost(names) {
-    const hosts = new Set(names.map((name) => (0,oci_reference/* splitHost */.Ve)(name).host).filter((host) => host !== undefined));
-    return hosts.size === 1 ? [...hosts][0] : undefined;
-}
-/** What went from where to where, as Mermaid: a box per registry, in it a node per image. */
-function picture(rows) {
-    const sources = [...new Set(rows.map((row) => row.source))];
-    const destinations = [...new Set(rows.map((row) => row.destination))];
-    if (sources.length === 0 || sources.length + destinations.length > MOST_NODES)
-        return [];
-    const label = (row) => `${row.status}${row.bytes.copied > 0 ? ` ${formatBytes(row.bytes.copied)}` : ''}`;
-    return [
-        '```mermaid',
-        'flowchart LR',
-        ...boxes(sources, 's'),
-        ...boxes(destinations, 'd'),
-        ...rows.map((row) => `  s${sources.indexOf(row.source)} -->|${mermaidLabel(label(row))}| d${destinations.indexOf(row.destination)}`),
-        '```',
-        '',
-    ];
-}
-function boxes(names, letter) {
-    const places = names.map((each, index) => ({ ...(0,oci_reference/* splitHost */.Ve)(each), id: `${letter}${index}` }));
-    const hosts = [...new Set(places.map(({ host }) => host))];
-    return hosts.flatMap((host, index) => {
-        const nodes = places.filter((place) => place.host === host);
-        const lines = nodes.map(({ id, name }) => `    ${id}[${mermaidLabel(name)}]`);
-        return host === undefined ? lines : [`  subgraph ${letter}h${index}[${mermaidLabel(host)}]`, ...lines, '  end'];
-    });
-}
-
 ;// CONCATENATED MODULE: ./lib/report/summary.js
-
 
 
 
@@ -28043,6 +27998,8 @@ function boxes(names, letter) {
 const PART = 280 * 1024;
 /** A failure names this many of its images; the table has them all. */
 const summary_NAMED = 10;
+/** More nodes than this are a tangle, not a picture. */
+const MOST_NODES = 20;
 const ICON = {
     promoted: '✅',
     unchanged: '☑️',
@@ -28144,6 +28101,37 @@ function detailPart(report) {
     const times = `Started ${escapeMarkdown(report.started)}, finished ${escapeMarkdown(report.finished)}.`;
     const more = (left) => `- ${left} more lines: see the report`;
     return details('Details', [times, '', ...keepWithin(lines, PART, more)]);
+}
+/** The host of all the names that have one, if it is the same. */
+function commonHost(names) {
+    const hosts = new Set(names.map((name) => (0,oci_reference/* splitHost */.Ve)(name).host).filter((host) => host !== undefined));
+    return hosts.size === 1 ? [...hosts][0] : undefined;
+}
+/** What went from where to where, as Mermaid: a box per registry, in it a node per image. */
+function picture(rows) {
+    const sources = [...new Set(rows.map((row) => row.source))];
+    const destinations = [...new Set(rows.map((row) => row.destination))];
+    if (sources.length === 0 || sources.length + destinations.length > MOST_NODES)
+        return [];
+    const label = (row) => `${row.status}${row.bytes.copied > 0 ? ` ${formatBytes(row.bytes.copied)}` : ''}`;
+    return [
+        '```mermaid',
+        'flowchart LR',
+        ...boxes(sources, 's'),
+        ...boxes(destinations, 'd'),
+        ...rows.map((row) => `  s${sources.indexOf(row.source)} -->|${mermaidLabel(label(row))}| d${destinations.indexOf(row.destination)}`),
+        '```',
+        '',
+    ];
+}
+function boxes(names, letter) {
+    const places = names.map((each, index) => ({ ...(0,oci_reference/* splitHost */.Ve)(each), id: `${letter}${index}` }));
+    const hosts = [...new Set(places.map(({ host }) => host))];
+    return hosts.flatMap((host, index) => {
+        const nodes = places.filter((place) => place.host === host);
+        const lines = nodes.map(({ id, name }) => `    ${id}[${mermaidLabel(name)}]`);
+        return host === undefined ? lines : [`  subgraph ${letter}h${index}[${mermaidLabel(host)}]`, ...lines, '  end'];
+    });
 }
 
 ;// CONCATENATED MODULE: ./lib/host/rows.js
@@ -28280,16 +28268,16 @@ function writerFor(env, runner, annotate) {
 function createAnnotator(runner) {
     let count = 0;
     const annotate = (text, name) => {
-        const title = name === undefined ? undefined : (0,core_text/* neutralise */.$0)(name);
         count += 1;
         const message = (0,core_text/* neutralise */.$0)(text);
+        const title = name === undefined ? {} : { title: (0,core_text/* neutralise */.$0)(name) };
         if (count > ANNOTATIONS)
-            runner.info((0,core_text/* neutralise */.$0)(`Error: ${title === undefined ? '' : `${title}: `}${text}`));
+            runner.info((0,core_text/* neutralise */.$0)(`Error: ${name === undefined ? '' : `${name}: `}${text}`));
         else if (message.length <= LONGEST_ANNOTATION)
-            runner.error(message, title === undefined ? {} : { title });
+            runner.error(message, title);
         else {
             runner.info(message);
-            runner.error(`${(0,core_text/* cut */.Jj)(message, LONGEST_ANNOTATION)} (the log has the rest)`, title === undefined ? {} : { title });
+            runner.error(`${(0,core_text/* cut */.Jj)(message, LONGEST_ANNOTATION)} (the log has the rest)`, title);
         }
     };
     return Object.assign(annotate, {
@@ -28416,21 +28404,18 @@ function certificatesIn(folder, problems) {
     return texts;
 }
 function filesOf(folder, workspace, problems) {
-    try {
-        return listFiles(folder);
-    }
-    catch (thrown) {
-        problems.push(`workspace ${workspace}: ${folder} cannot be read: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
-        return [];
-    }
+    return attempt(`workspace ${workspace}: ${folder}`, () => listFiles(folder), problems) ?? [];
 }
 function read(path, problems) {
+    return attempt(path, () => (isFile(path) ? (0,files/* readInput */.R5)(path) : ''), problems) ?? '';
+}
+function attempt(what, call, problems) {
     try {
-        return isFile(path) ? (0,files/* readInput */.R5)(path) : '';
+        return call();
     }
     catch (thrown) {
-        problems.push(`${path} cannot be read: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
-        return '';
+        problems.push(`${what} cannot be read: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
+        return undefined;
     }
 }
 
@@ -29259,94 +29244,72 @@ function shown(text) {
  * names, defaults and meanings are the same everywhere.
  */
 const EVERYWHERE = ['github', 'tekton', 'plain'];
-const flag = (name, preset, meaning) => ({
-    name,
-    type: 'boolean',
-    default: preset,
-    meaning,
-});
+function row(name, type, meaning, more = {}) {
+    return { name, type, meaning, ...more };
+}
+function flag(name, preset, meaning, more = {}) {
+    return row(name, 'boolean', meaning, { default: preset, ...more });
+}
 /** The first of the words is the default. */
-const words = (name, values, meaning) => ({
-    name,
-    type: 'enum',
-    default: values[0],
-    values,
-    meaning,
-});
-const integer = (name, preset, range, meaning) => ({
-    name,
-    type: 'integer',
-    default: String(preset),
-    range,
-    meaning,
-});
+function words(name, values, meaning, more = {}) {
+    return row(name, 'enum', meaning, { default: values[0], values, ...more });
+}
 const WHAT = [
-    { name: 'images', type: 'list', meaning: 'SRC or SRC=DST, by line or comma; # is a comment.' },
-    { name: 'image-list', type: 'path', meaning: 'YAML or JSON list of images and choices of tags.' },
-    {
-        name: 'platforms',
-        type: 'list',
+    row('images', 'list', 'SRC or SRC=DST, by line or comma; # is a comment.'),
+    row('image-list', 'path', 'YAML or JSON list of images and choices of tags.'),
+    row('platforms', 'list', 'Platforms to copy, linux/amd64,linux/arm64/v8; the index keeps its digest.', {
         default: 'all',
-        meaning: 'Platforms to copy, linux/amd64,linux/arm64/v8; the index keeps its digest.',
-    },
+    }),
     flag('referrers', 'true', 'Copy signatures, SBOMs and attestations too.'),
     flag('require-signed', 'false', 'A signature must be there; not verified.'),
-    {
-        ...flag('include-foreign', 'false', 'Copy non-distributable layers by URL: true, or only from these hosts.'),
+    flag('include-foreign', 'false', 'Copy non-distributable layers by URL: true, or only from these hosts.', {
         orHosts: true,
-    },
+    }),
     flag('skip-missing', 'false', 'Leave out what a source index lacks.'),
-    { name: 'additional-tags', type: 'list', meaning: 'More tags for the same digest at the destination.' },
+    row('additional-tags', 'list', 'More tags for the same digest at the destination.'),
 ];
 /** Written once, there for both sides. */
 function sideRows(side) {
-    const text = (name, meaning) => ({ name, type: 'string', meaning });
     return [
-        { name: 'cluster', type: 'url', meaning: `API server of the ${side} (https), or in-cluster.` },
-        text('username', `User at the ${side}.`),
-        { name: 'password', type: 'secret', meaning: `Password of that user at the ${side}.` },
-        { name: 'token', type: 'secret', meaning: `Token for the ${side}, sent as it is.` },
-        text('service-account', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
-        { name: 'kubeconfig', type: 'path', meaning: `File with server, CA and credential of the ${side}.` },
-        text('context', `Context of the ${side} kubeconfig.`),
-        {
-            ...text('oidc-audience', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`),
+        row('cluster', 'url', `API server of the ${side} (https), or in-cluster.`),
+        row('username', 'string', `User at the ${side}.`),
+        row('password', 'secret', `Password of that user at the ${side}.`),
+        row('token', 'secret', `Token for the ${side}, sent as it is.`),
+        row('service-account', 'string', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
+        row('kubeconfig', 'path', `File with server, CA and credential of the ${side}.`),
+        row('context', 'string', `Context of the ${side} kubeconfig.`),
+        row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
             hosts: ['github'],
-        },
-        text('registry', `Registry of the ${side}, host[:port] or http://host:port; else the cluster is asked.`),
-        text('ca', `PEM text or file: CAs to trust at the ${side} too.`),
+        }),
+        row('registry', 'string', `Registry of the ${side}, host[:port] or http://host:port; else the cluster is asked.`),
+        row('ca', 'string', `PEM text or file: CAs to trust at the ${side} too.`),
         flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),
-        { name: 'auth-file', type: 'path', meaning: `docker config.json or auth.json for the ${side}.` },
+        row('auth-file', 'path', `docker config.json or auth.json for the ${side}.`),
     ].map((row) => ({ ...row, name: `${side}-${row.name}` }));
 }
-const DESTINATIONS = {
-    name: 'destinations',
-    type: 'string',
-    argv: false,
-    meaning: 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.',
-};
+const LIST = 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.';
+const DESTINATIONS = row('destinations', 'string', LIST, { argv: false });
 const BEHAVIOUR = [
     flag('dry-run', 'false', 'Print the plan, change nothing.'),
     words('overwrite', ['always', 'same', 'never'], 'Write tags that exist: always, same, never.'),
-    { name: 'expect-current', type: 'string', meaning: 'Digest that the tag has to have now, or absent.' },
+    row('expect-current', 'string', 'Digest that the tag has to have now, or absent.'),
     flag('atomic', 'false', 'Move all tags or none; needs report.'),
-    { name: 'rollback', type: 'path', meaning: 'Report of the promotion whose tags go back.' },
+    row('rollback', 'path', 'Report of the promotion whose tags go back.'),
     flag('fail-fast', 'false', 'Begin nothing new after a failure.'),
-    { name: 'shard', type: 'string', meaning: 'Promote part N of M of the list, as in 3/8.' },
+    row('shard', 'string', 'Promote part N of M of the list, as in 3/8.'),
     flag('annotate', 'false', 'Note the promotion on the image stream.'),
-    integer('jobs', 8, [1, 256], 'Transfers at once; small ones count a sixth.'),
-    integer('retries', 5, [0, 100], 'Tries in a row without 1 MiB of progress.'),
-    integer('stall-timeout', 60, [1, 3600], 'Seconds without a byte that break a transfer.'),
+    row('jobs', 'integer', 'Transfers at once; small ones count a sixth.', { default: '8', range: [1, 256] }),
+    row('retries', 'integer', 'Tries in a row without 1 MiB of progress.', { default: '5', range: [0, 100] }),
+    row('stall-timeout', 'integer', 'Seconds without a byte that break a transfer.', { default: '60', range: [1, 3600] }),
 ];
 const OUTPUT = [
-    { name: 'report', type: 'path', meaning: 'Path of the JSON report to write.' },
+    row('report', 'path', 'Path of the JSON report to write.'),
     words('progress', ['plain', 'quiet', 'json'], 'plain, quiet, or json (an event a line).'),
     words('log-level', ['info', 'debug'], 'info, or debug (requests with status).'),
-    {
-        ...flag('summary', 'true', 'Write the job summary (Tekton: summary.md beside report.json).'),
+    flag('summary', 'true', 'Write the job summary (Tekton: summary.md beside report.json).', {
         hosts: ['github', 'tekton'],
-    },
-    { ...words('output', ['text', 'json'], 'text, or json: the report on stdout.'), hosts: ['plain'] },
+    }),
+    words('output', ['text', 'json'], 'text, or json: the report on stdout.', { hosts: ['plain'] }),
 ];
 function group(name, rows) {
     return rows.map((row) => ({ ...row, group: name, hosts: row.hosts ?? EVERYWHERE }));
@@ -53119,7 +53082,7 @@ async function main(argv) {
         process.stdout.write(`${answer}\n`);
         return _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.done;
     }
-    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 6727));
+    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 7388));
     return run({
         argv,
         env: process.env,

@@ -85,9 +85,9 @@ async function sendOne({ node, job, shared, absent }: Delivery, subscriber: Subs
       emit({ event: 'retry', image, what: `blob ${descriptor.digest}`, reason, wait, attempt }),
     )
   const onConfig = (bytes: Uint8Array) => platforms.note(descriptor.digest, bytes)
-  await transfer(subscriber, new BlobReader(descriptor, { source, newTries, onConfig }), begun.upload, {
-    tries: newTries(),
-    onBytes: (sent) => emit({ event: 'bytes', image, digest: descriptor.digest, sent, total: descriptor.size }),
-  })
+  const onSent = (sent: number) =>
+    emit({ event: 'bytes', image, digest: descriptor.digest, sent, total: descriptor.size })
+  const reader = new BlobReader(descriptor, { source, newTries, onConfig })
+  await transfer(subscriber, reader, begun.upload, newTries(), onSent)
   return 'copied'
 }

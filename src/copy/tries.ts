@@ -15,7 +15,7 @@ export type Tries = Readonly<{
   failed(error: PromoteError): Promise<void>
 }>
 
-export type RetryNotice = (reason: string, wait: number, attempt: number) => void
+type RetryNotice = (reason: string, wait: number, attempt: number) => void
 
 export function createTries(most: number, context: Context, notice: RetryNotice): Tries {
   let count = 0

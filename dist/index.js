@@ -33439,9 +33439,10 @@ class Subscriber {
  * reader opens the source again, the upload asks its store what it has kept. Bytes that do not have the digest are fetched
  * once more from the start; a second mismatch is final.
  * @param reader for this destination alone, once it has left the broadcast.
+ * @param tries of the upload.
  */
-async function transfer(subscriber, reader, upload, options) {
-    const { tries } = options;
+async function transfer(subscriber, reader, upload, tries, onSent) {
+    const failed = (thrown) => (0,errors/* asPromoteError */.XO)(thrown, 'destination');
     let mismatches = 0;
     let from = 0;
     let sent = 0;
@@ -33451,12 +33452,12 @@ async function transfer(subscriber, reader, upload, options) {
         // Only new ground is progress: a registry that loses the session at every break would otherwise be tried without end.
         tries.progress(Math.max(0, sent - furthest));
         furthest = Math.max(furthest, sent);
-        options.onBytes(bytes);
+        onSent(bytes);
     };
     try {
         while (from >= 0) {
             sent = from;
-            const error = await subscriber.run(() => attempt(() => upload.send(from, subscriber.read(reader, from, onBytes))));
+            const error = await subscriber.run(() => upload.send(from, subscriber.read(reader, from, onBytes)).then(() => undefined, failed));
             if (error === undefined)
                 return;
             const { failure } = reader;
@@ -33476,15 +33477,6 @@ async function transfer(subscriber, reader, upload, options) {
     catch (thrown) {
         await upload.cancel();
         throw thrown;
-    }
-}
-async function attempt(send) {
-    try {
-        await send();
-        return undefined;
-    }
-    catch (thrown) {
-        return (0,errors/* asPromoteError */.XO)(thrown, 'destination');
     }
 }
 
@@ -33590,10 +33582,9 @@ async function sendOne({ node, job, shared, absent }, subscriber) {
     absent.resolve('absent');
     const newTries = () => createTries(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${descriptor.digest}`, reason, wait, attempt }));
     const onConfig = (bytes) => platforms.note(descriptor.digest, bytes);
-    await transfer(subscriber, new BlobReader(descriptor, { source, newTries, onConfig }), begun.upload, {
-        tries: newTries(),
-        onBytes: (sent) => emit({ event: 'bytes', image, digest: descriptor.digest, sent, total: descriptor.size }),
-    });
+    const onSent = (sent) => emit({ event: 'bytes', image, digest: descriptor.digest, sent, total: descriptor.size });
+    const reader = new BlobReader(descriptor, { source, newTries, onConfig });
+    await transfer(subscriber, reader, begun.upload, newTries(), onSent);
     return 'copied';
 }
 
@@ -35612,13 +35603,13 @@ function connector(wiring, tunnel, onread) {
         });
     };
     if (tunnel === undefined)
-        return (options, callback) => tunnel_attempt(() => open(options, callback), callback);
+        return (options, callback) => attempt(() => open(options, callback), callback);
     return (options, callback) => {
-        throughProxy(tunnel, options, wiring).then((httpSocket) => tunnel_attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
+        throughProxy(tunnel, options, wiring).then((httpSocket) => attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
     };
 }
 /** A context that cannot be built is the request's error, not an exception in the dispatcher. */
-function tunnel_attempt(open, callback) {
+function attempt(open, callback) {
     try {
         open();
     }

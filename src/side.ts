@@ -1,6 +1,7 @@
 import type { Context } from './context.ts'
 import { ANONYMOUS, fixedLogin, type Login } from './credential.ts'
 import { loginFromAuthFiles } from './credentials/auth-file.ts'
+import type { Kubeconfig } from './credentials/kubeconfig.ts'
 import { podCluster } from './credentials/pod.ts'
 import { PromoteError } from './errors.ts'
 import { openNetwork } from './http/network.ts'
@@ -15,6 +16,7 @@ import {
   splitLayoutName,
 } from './oci/reference.ts'
 import type { Cluster, ClusterAccess } from './openshift/cluster.ts'
+import type { Secret } from './secret.ts'
 import { withForeign } from './store/foreign.ts'
 import type { Layout, openLayouts } from './store/layout.ts'
 import { openRepository } from './store/registry.ts'
@@ -52,99 +54,77 @@ export type SideOptions = Readonly<{
   onRetry: (what: string, reason: string, wait: number, attempt: number) => void
 }>
 
-/** A client certificate is shown to the API alone. */
+/** Where the API is and how to get in. */
 type Access = Readonly<{
   ca: string | undefined
   insecure: boolean
-  certificate?: { cert: string; key: string }
   api?: URL
   way?: ClusterAccess['way']
+  /** Of a kubeconfig. It is shown to the API alone. */
+  certificate?: Kubeconfig['clientCertificate']
 }>
 
 export async function openSide(side: SideConfig, options: SideOptions): Promise<Side> {
   const { context, config, onRetry } = options
-  const access = await accessOf(side, options)
-  if (access.insecure)
+  const { ca, insecure, api, way, certificate } = await accessOf(side, options)
+  if (insecure)
     context.log.warn(`${side.name}: certificates are not checked; whoever is on the way can read and change everything`)
+  const { stallTimeout, retries } = config
+  const clientCertificate = certificate && {
+    ...certificate,
+    origin: api?.origin,
+    besideTokens: way?.kind !== 'certificate',
+  }
   const network = openNetwork(
-    {
-      side: side.side,
-      insecureSkipTlsVerify: access.insecure,
-      stallTimeout: config.stallTimeout,
-      retries: config.retries,
-      onRetry,
-      ...(access.ca === undefined ? {} : { ca: access.ca }),
-      ...(access.certificate === undefined
-        ? {}
-        : {
-            clientCertificate: {
-              ...access.certificate,
-              origin: access.api?.origin,
-              besideTokens: access.way?.kind !== 'certificate',
-            },
-          }),
-    },
+    { side: side.side, insecureSkipTlsVerify: insecure, stallTimeout, retries, onRetry, ca, clientCertificate },
     context,
   )
   try {
-    const cluster =
-      access.api === undefined ? undefined : await openClusterOf(side, access, access.api, network, context)
-    return createSide(side, options, { network, cluster, api: access.api?.host })
+    if (api === undefined || way === undefined) return createSide(side, options, network, undefined, undefined)
+    const { openCluster } = await import(/* webpackMode: "eager" */ './openshift/cluster.ts')
+    const inCluster = side.cluster === 'in-cluster'
+    const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount }
+    return createSide(side, options, network, await openCluster(side.side, access, context), api.host)
   } catch (thrown) {
     await network.close()
     throw thrown
   }
 }
 
-/** Where the API is and how to get in, from whichever inputs say it. */
+/** From whichever inputs say it. */
 async function accessOf(side: SideConfig, { context, oidcToken }: SideOptions): Promise<Access> {
   const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify }
-  if (side.kubeconfig !== undefined) {
-    const { readKubeconfig } = await import(/* webpackMode: "eager" */ './credentials/kubeconfig.ts')
-    const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side)
-    const way =
-      from.login !== undefined
-        ? await wayOf(from.login)
-        : from.clientCertificate !== undefined
-          ? ({ kind: 'certificate' } as const)
-          : explicitWay(side)
-    const certificate = from.clientCertificate === undefined ? {} : { certificate: from.clientCertificate }
-    if (from.proxyUrl !== undefined)
-      context.log.warn(`${side.name}: the proxy-url of the kubeconfig is not used: set HTTPS_PROXY instead`)
-    if (from.tlsServerName !== undefined)
-      context.log.warn(
-        `${side.name}: the tls-server-name of the kubeconfig is not used: its server must have that name`,
-      )
-    return {
-      ca: joinPem(side.ca, from.ca),
-      insecure: side.insecureSkipTlsVerify || from.insecure,
-      api: from.server,
-      way,
-      ...certificate,
-    }
-  }
-  if (side.cluster === 'in-cluster') {
-    const pod = podCluster(context, { side: side.side })
-    return {
-      ...own,
-      ca: joinPem(side.ca, pod.ca),
-      api: pod.api,
-      way: optionalWay(side) ?? { kind: 'token', login: pod.login },
-    }
-  }
+  if (side.kubeconfig !== undefined) return accessByKubeconfig(side, side.kubeconfig, context)
   if (side.cluster === undefined) return own
+  if (side.cluster === 'in-cluster') {
+    const { api, ca, login } = podCluster(context, { side: side.side })
+    return { ...own, ca: joinPem(side.ca, ca), api, way: optionalWay(side) ?? { kind: 'token', login } }
+  }
   if (side.oidcAudience === undefined) return { ...own, api: side.cluster, way: explicitWay(side) }
-  if (oidcToken === undefined)
-    throw new PromoteError(
-      'CREDENTIAL_MISSING',
-      `${optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`,
-      { side: side.side },
-    )
+  if (oidcToken === undefined) {
+    const message = `${optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`
+    throw new PromoteError('CREDENTIAL_MISSING', message, { side: side.side })
+  }
   const { githubOidcLogin } = await import(/* webpackMode: "eager" */ './credentials/github-oidc.ts')
+  const login = githubOidcLogin(side.oidcAudience, oidcToken, context, side.side)
+  return { ...own, api: side.cluster, way: { kind: 'token', login } }
+}
+
+async function accessByKubeconfig(side: SideConfig, given: string | Secret, context: Context): Promise<Access> {
+  const { readKubeconfig } = await import(/* webpackMode: "eager" */ './credentials/kubeconfig.ts')
+  const from = await readKubeconfig(given, side.context, context, side.side)
+  const warn = (what: string, instead: string) =>
+    context.log.warn(`${side.name}: the ${what} of the kubeconfig is not used: ${instead}`)
+  if (from.proxyUrl !== undefined) warn('proxy-url', 'set HTTPS_PROXY instead')
+  if (from.tlsServerName !== undefined) warn('tls-server-name', 'its server must have that name')
+  const { login, clientCertificate: certificate } = from
+  const without = () => (certificate === undefined ? explicitWay(side) : ({ kind: 'certificate' } as const))
   return {
-    ...own,
-    api: side.cluster,
-    way: { kind: 'token', login: githubOidcLogin(side.oidcAudience, oidcToken, context, side.side) },
+    ca: joinPem(side.ca, from.ca),
+    insecure: side.insecureSkipTlsVerify || from.insecure,
+    api: from.server,
+    way: login === undefined ? without() : await wayOf(login),
+    certificate,
   }
 }
 
@@ -158,17 +138,21 @@ async function wayOf(login: Login): Promise<ClusterAccess['way']> {
 function explicitWay(side: SideConfig): ClusterAccess['way'] {
   const way = optionalWay(side)
   if (way !== undefined) return way
-  throw new PromoteError('CREDENTIAL_MISSING', `no way into the ${side.side} cluster is configured`, {
-    side: side.side,
-    hint: `Give ${optionOf(side, 'username')} and ${optionOf(side, 'password')}, or ${optionOf(side, 'token')}.`,
-  })
+  const hint = `Give ${optionOf(side, 'username')} and ${optionOf(side, 'password')}, or ${optionOf(side, 'token')}.`
+  const message = `no way into the ${side.side} cluster is configured`
+  throw new PromoteError('CREDENTIAL_MISSING', message, { side: side.side, hint })
 }
 
 function optionalWay(side: SideConfig): ClusterAccess['way'] | undefined {
-  const { username, password, token } = side
+  const { username, password } = side
   if (username !== undefined && password !== undefined) return { kind: 'password', username, password }
-  if (token === undefined) return undefined
-  return { kind: 'token', login: fixedLogin(`token of ${optionOf(side, 'token')}`, { kind: 'bearer', token }) }
+  const login = tokenOf(side)
+  return login && { kind: 'token', login }
+}
+
+function tokenOf(side: SideConfig): Login | undefined {
+  const { token } = side
+  return token && fixedLogin(`token of ${optionOf(side, 'token')}`, { kind: 'bearer', token })
 }
 
 /** How the user has spelled it: `destination-token`, or `token` of an entry in the list of destinations. */
@@ -181,45 +165,28 @@ function joinPem(...parts: readonly (string | undefined)[]): string | undefined 
   return given.length === 0 ? undefined : given.join('\n')
 }
 
-async function openClusterOf(
+function createSide(
   side: SideConfig,
-  access: Access,
-  api: URL,
+  options: SideOptions,
   network: Network,
-  context: Context,
-): Promise<Cluster> {
-  if (access.way === undefined) throw new PromoteError('INTERNAL', 'a cluster without a way in')
-  const { openCluster } = await import(/* webpackMode: "eager" */ './openshift/cluster.ts')
-  const account = side.serviceAccount === undefined ? {} : { serviceAccount: side.serviceAccount }
-  return openCluster(
-    side.side,
-    { api, network, way: access.way, inCluster: side.cluster === 'in-cluster', ...account },
-    context,
-  )
-}
-
-type Parts = Readonly<{
-  network: Network
-  cluster: Cluster | undefined
-  api: string | undefined
-}>
-
-function createSide(side: SideConfig, options: SideOptions, { network, cluster, api }: Parts): Side {
+  cluster: Cluster | undefined,
+  api: string | undefined,
+): Side {
   const repositories = new Map<string, Promise<Repository>>()
   const layouts = layoutsOf(side, options)
   const foreign = createForeign(side, options)
+  const { context, config } = options
   const explicit = cluster === undefined ? explicitLogin(side) : undefined
 
   const open = async (reference: Reference): Promise<Repository> => {
     const address = await addressOf(side, cluster, reference)
     const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`)
-    const own = (await cluster?.ownsRegistry(base.host, reference.repository)) === true ? cluster : undefined
-    if (own !== undefined && address.plainHttp) throw notOverHttp(side, base)
-    const login = own?.login ?? (await loginFor(side, address, reference, explicit, options.context))
-    if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NOTHING)
-      options.context.log.warn(notItsOwn(side, base))
     const path = reference.repository
-    const { context, config } = options
+    const own = (await cluster?.ownsRegistry(base.host, path)) === true ? cluster : undefined
+    if (own !== undefined && address.plainHttp) throw notOverHttp(side, base)
+    const login = own?.login ?? (await loginFor(side, address, reference, explicit, context))
+    if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NOTHING)
+      context.log.warn(notItsOwn(side, base))
     const store = openRepository({
       side: side.side,
       base,
@@ -334,10 +301,9 @@ async function addressOf(
   }
   if (side.registry !== undefined) return { ...side.registry, host: hostOf(side.registry.host) }
   if (cluster !== undefined) return cluster.registryFor(reference.repository)
-  throw new PromoteError('REGISTRY_UNKNOWN', `no registry is known for ${reference.repository}`, {
-    side: side.side,
-    hint: `Give ${optionOf(side, 'cluster')} or ${optionOf(side, 'registry')}, or write the registry into the reference.`,
-  })
+  const hint = `Give ${optionOf(side, 'cluster')} or ${optionOf(side, 'registry')}, or write the registry into the reference.`
+  const message = `no registry is known for ${reference.repository}`
+  throw new PromoteError('REGISTRY_UNKNOWN', message, { side: side.side, hint })
 }
 
 /** The reference names no registry, or the one that is configured for its side. */
@@ -362,20 +328,13 @@ async function loginFor(
   context: Context,
 ): Promise<Login> {
   if (explicit !== undefined && isConfigured(reference, side)) return explicit
-  const file = side.authFile === undefined ? {} : { explicit: side.authFile }
-  const found = await loginFromAuthFiles(
-    { ...address, repository: reference.repository },
-    { side: side.side, ...file },
-    context,
-  )
-  return found ?? NOTHING
+  const key = { ...address, repository: reference.repository }
+  return (await loginFromAuthFiles(key, { side: side.side, explicit: side.authFile }, context)) ?? NOTHING
 }
 
 function explicitLogin(side: SideConfig): Login | undefined {
-  const { username, password, token } = side
-  const secret = password ?? token
-  if (secret === undefined) return undefined
-  if (username === undefined)
-    return fixedLogin(`token of ${optionOf(side, 'token')}`, { kind: 'bearer', token: secret })
-  return fixedLogin(`user ${username}`, { kind: 'basic', username, password: secret })
+  const { username, token } = side
+  const password = side.password ?? token
+  if (username === undefined || password === undefined) return tokenOf(side)
+  return fixedLogin(`user ${username}`, { kind: 'basic', username, password })
 }

@@ -39,11 +39,11 @@ export type Kubeconfig = Readonly<{
   ca: string | undefined
   insecure: boolean
   /** `bearer`, or `basic` for a user with a password: that opens the OAuth server, not the API. Absent: see `clientCertificate`. */
-  login?: Login
+  login?: Login | undefined
   /** PEM both; the key is registered as a secret. */
-  clientCertificate?: Readonly<{ cert: string; key: string }>
-  proxyUrl?: string
-  tlsServerName?: string
+  clientCertificate?: Readonly<{ cert: string; key: string }> | undefined
+  proxyUrl: string | undefined
+  tlsServerName: string | undefined
 }>
 
 const Named = z.array(z.looseObject({ name: z.string() })).nullish()
@@ -104,34 +104,21 @@ export async function readKubeconfig(
   const config = check(Config, parse(reader.file), '', reader)
   const chosen = contextName ?? config['current-context']
   if (!chosen) throw broken(reader, 'has no current-context.', `Name one of its contexts: ${names(config.contexts)}.`)
-  const parts = check(
-    ContextEntry,
-    pick(config.contexts, 'context', chosen, reader),
-    `context ${chosen}`,
-    reader,
-  ).context
-  const { cluster: clusterName, user: userName } = parts
-  const entry = pick(config.clusters, 'cluster', clusterName, reader)
-  const { cluster } = check(ClusterEntry, entry, `cluster ${clusterName}`, reader)
-  const { user } = userName
-    ? check(UserEntry, pick(config.users, 'user', userName, reader), `user ${userName}`, reader)
-    : { user: undefined }
-  const ca = pem(
-    cluster['certificate-authority-data'],
-    cluster['certificate-authority'],
-    'certificate-authority',
-    'CERTIFICATE',
-    reader,
-  )
-  const proxyUrl = cluster['proxy-url']
-  if (proxyUrl) keepProxyPassword(proxyUrl, context)
+  const parts = part(config.contexts, 'context', chosen, ContextEntry, reader).context
+  const { cluster } = part(config.clusters, 'cluster', parts.cluster, ClusterEntry, reader)
+  const user = parts.user ? part(config.users, 'user', parts.user, UserEntry, reader).user : undefined
+  const ca = pem(cluster, 'certificate-authority', 'CERTIFICATE', reader)
+  const proxyUrl = cluster['proxy-url'] || undefined
+  if (proxyUrl !== undefined) keepProxyPassword(proxyUrl, context)
   return {
     server: serverUrl(cluster.server, reader),
     ca,
     insecure: cluster['insecure-skip-tls-verify'] ?? false,
-    ...(user ? await waysIn(user, `user ${userName} of the kubeconfig ${reader.file.path}`, cluster, ca, reader) : {}),
-    ...(proxyUrl ? { proxyUrl } : {}),
-    ...(cluster['tls-server-name'] ? { tlsServerName: cluster['tls-server-name'] } : {}),
+    ...(user
+      ? await waysIn(user, `user ${parts.user} of the kubeconfig ${reader.file.path}`, cluster, ca, reader)
+      : {}),
+    proxyUrl,
+    tlsServerName: cluster['tls-server-name'] || undefined,
   }
 }
 
@@ -147,23 +134,22 @@ async function waysIn(
 ): Promise<WaysIn> {
   refuseWhatIsUnsupported(user, who, reader)
   const { context, side } = reader
-  const own = clientCertificate(user, reader)
-  const also = own === undefined ? {} : { clientCertificate: own }
+  const own = { clientCertificate: clientCertificate(user, reader) }
   if (user.tokenFile) {
     const path = beside(user.tokenFile, reader)
-    return { login: tokenFileLogin(`token file of ${who}`, { path, side }, context), ...also }
+    return { ...own, login: tokenFileLogin(`token file of ${who}`, { path, side }, context) }
   }
   if (user.token) {
     const bearer = bearerCredential(user.token.trim(), context)
     if (bearer === undefined) throw broken(reader, 'has a token with characters that no token has.')
-    return { login: fixedLogin(`token of ${who}`, bearer), ...also }
+    return { ...own, login: fixedLogin(`token of ${who}`, bearer) }
   }
   if (user.exec) {
     const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: reader.file.path, side }
-    return { ...also, ...(await execWaysIn(plugin, who, context)) }
+    return execWaysIn(plugin, own, who, context)
   }
-  if (!user.username || user.password == null) return also
-  return { login: fixedLogin(`password of ${who}`, basicCredential(user.username, user.password, context)), ...also }
+  if (!user.username || user.password == null) return own
+  return { ...own, login: fixedLogin(`password of ${who}`, basicCredential(user.username, user.password, context)) }
 }
 
 function refuseWhatIsUnsupported(user: User, who: string, { side }: Reader): void {
@@ -181,15 +167,15 @@ function refuseWhatIsUnsupported(user: User, who: string, { side }: Reader): voi
   if (impersonates) refuse('acts as somebody else ("as"), which is not supported', 'Use a user of its own rights.')
 }
 
-async function execWaysIn(plugin: ExecPlugin, who: string, context: Context): Promise<WaysIn> {
+/** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first. */
+async function execWaysIn(plugin: ExecPlugin, own: WaysIn, who: string, context: Context): Promise<WaysIn> {
   const first = await runExecPlugin(plugin, context)
-  const { clientCertificate: own } = first
-  const also = own === undefined ? {} : { clientCertificate: own }
+  const certificate = { clientCertificate: first.clientCertificate ?? own.clientCertificate }
   const issued = issuedBy(first)
-  if (issued === undefined) return also
+  if (issued === undefined) return certificate
   const again = async () => issuedBy(await runExecPlugin(plugin, context))
   const what = { describe: `exec plugin of ${who}`, renewedBy: 'plugin' } as const
-  return { login: renewableLogin(what, issued, again, context), ...also }
+  return { ...certificate, login: renewableLogin(what, issued, again, context) }
 }
 
 function issuedBy({ credential, expires }: ExecResult): Issued | undefined {
@@ -210,16 +196,9 @@ function execCluster(cluster: Cluster, ca: string | undefined): ExecPlugin['clus
 }
 
 function clientCertificate(user: User, reader: Reader): Kubeconfig['clientCertificate'] {
-  const data = user['client-key-data']
-  if (data) reader.context.secrets.keep(data)
-  const key = pem(data, user['client-key'], 'client-key', 'PRIVATE KEY', reader)
-  const cert = pem(
-    user['client-certificate-data'],
-    user['client-certificate'],
-    'client-certificate',
-    'CERTIFICATE',
-    reader,
-  )
+  if (user['client-key-data']) reader.context.secrets.keep(user['client-key-data'])
+  const key = pem(user, 'client-key', 'PRIVATE KEY', reader)
+  const cert = pem(user, 'client-certificate', 'CERTIFICATE', reader)
   if (key !== undefined) keepPrivateKey(key, reader.context)
   if (cert === undefined && key === undefined) return undefined
   if (cert === undefined || key === undefined)
@@ -227,14 +206,14 @@ function clientCertificate(user: User, reader: Reader): Kubeconfig['clientCertif
   return { cert, key }
 }
 
-/** PEM from the data (base64) or the file; the data goes first, as in client-go. */
+/** PEM from `<name>-data` (base64) or the file `<name>`; the data goes first, as in client-go. */
 function pem(
-  data: string | null | undefined,
-  path: string | null | undefined,
+  from: Readonly<Record<string, unknown>>,
   name: string,
   label: keyof typeof PEM,
   reader: Reader,
 ): string | undefined {
+  const [data, path] = [from[`${name}-data`], from[name]] as (string | null | undefined)[]
   if (!data && !path) return undefined
   const text = data
     ? Buffer.from(data, 'base64').toString('utf8')
@@ -277,9 +256,10 @@ function check<T>(schema: z.ZodType<T>, value: unknown, where: string, reader: R
 
 type NamedList = z.infer<typeof Named>
 
-function pick(list: NamedList, kind: string, name: string, reader: Reader): unknown {
+/** The entry of that name, checked. */
+function part<T>(list: NamedList, kind: string, name: string, schema: z.ZodType<T>, reader: Reader): T {
   const found = list?.find((entry) => entry.name === name)
-  if (found !== undefined) return found
+  if (found !== undefined) return check(schema, found, `${kind} ${name}`, reader)
   throw broken(reader, `has no ${kind} named ${name}.`, `It has: ${names(list)}.`)
 }
 

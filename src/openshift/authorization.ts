@@ -20,7 +20,7 @@ export function judgeAuthorization(reply: Reply, asked: Asked): string {
   if (reply.status === 401) throw unauthorized(reply, asked)
   if (reply.status === 400) throw badRequest(reply, asked)
   if (reply.status === 200)
-    throw unsupported(`it answered ${said(reply, asked.kube.context)}, a page for people`, asked, { status: 200 })
+    throw unsupported(`it answered ${said(reply, asked.kube.context)}, a page for people`, asked, 200)
   throw oauthFailure(reply, asked, `Logging in as ${asked.username}`)
 }
 
@@ -55,11 +55,8 @@ function locationOf(reply: Reply, asked: Asked): URL {
   const location = reply.headers.location
   const target = typeof location === 'string' ? parseUrl(location, asked.endpoint) : undefined
   if (target !== undefined) return target
-  throw new PromoteError(
-    'PROTOCOL',
-    `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`,
-    { side: asked.kube.side, status: reply.status },
-  )
+  const message = `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`
+  throw new PromoteError('PROTOCOL', message, { side: asked.kube.side, status: reply.status })
 }
 
 /** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
@@ -67,7 +64,7 @@ function elsewhere(target: URL, asked: Asked): PromoteError {
   const where = saidBy(target.host + target.pathname, asked.kube.context)
   const what =
     target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`
-  return unsupported(`it redirected to ${what}; the password was not sent there`, asked, { status: 302 })
+  return unsupported(`it redirected to ${what}; the password was not sent there`, asked, 302)
 }
 
 function redirectError(error: string | null, description: string, reply: Reply, asked: Asked): PromoteError {
@@ -76,13 +73,10 @@ function redirectError(error: string | null, description: string, reply: Reply, 
   const detail = { side: asked.kube.side, status: reply.status }
   if (error === 'access_denied')
     return new PromoteError('LOGIN_REJECTED', message, { ...detail, hint: rejectedHint(asked.kube.side) })
+  const other = { ...detail, hint: tokenHint(asked.kube.side) }
   if (error === 'server_error' || error === 'temporarily_unavailable')
-    return new PromoteError('IDENTITY_PROVIDER', message, {
-      ...detail,
-      transient: true,
-      hint: tokenHint(asked.kube.side),
-    })
-  return new PromoteError('PROTOCOL', message, { ...detail, hint: tokenHint(asked.kube.side) })
+    return new PromoteError('IDENTITY_PROVIDER', message, { ...other, transient: true })
+  return new PromoteError('PROTOCOL', message, other)
 }
 
 function unauthorized(reply: Reply, asked: Asked): PromoteError {
@@ -91,12 +85,12 @@ function unauthorized(reply: Reply, asked: Asked): PromoteError {
   if (schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line)))
     return rejected(`it answered ${said(reply, asked.kube.context)}`, asked)
   if (schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
-    return unsupported('it asks for Kerberos (Negotiate)', asked, { status: 401 })
+    return unsupported('it asks for Kerberos (Negotiate)', asked, 401)
   // The server did not take the password and would have challenged, had a proxy not removed our X-CSRF-Token.
   if (/X-CSRF-Token/i.test(words)) return rejected(`it answered ${said(reply, asked.kube.context)}`, asked)
   const page = tokenPage(reply, words)
   const visit = page === undefined ? '' : ` Tokens are shown to people at ${saidBy(page, asked.kube.context)}`
-  return unsupported(`it answered ${said(reply, asked.kube.context)}`, asked, { status: 401, visit })
+  return unsupported(`it answered ${said(reply, asked.kube.context)}`, asked, 401, visit)
 }
 
 function tokenPage(reply: Reply, words: string): string | undefined {
@@ -113,24 +107,19 @@ export function oauthErrorOf(reply: Reply): string | undefined {
 
 function badRequest(reply: Reply, asked: Asked): PromoteError {
   if (oauthErrorOf(reply) === 'unauthorized_client')
-    return unsupported(`it does not know the client of oc: ${said(reply, asked.kube.context)}`, asked, { status: 400 })
+    return unsupported(`it does not know the client of oc: ${said(reply, asked.kube.context)}`, asked, 400)
   return oauthFailure(reply, asked, `Logging in as ${asked.username}`)
 }
 
-function rejected(what: string, asked: Asked): PromoteError {
-  return new PromoteError(
-    'LOGIN_REJECTED',
-    `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}; user name or password is wrong.`,
-    { side: asked.kube.side, status: 401, hint: rejectedHint(asked.kube.side) },
-  )
+function rejected(what: string, { kube, username, endpoint }: Asked): PromoteError {
+  const message = `Logging in as ${username} at ${endpoint.host}: ${what}; user name or password is wrong.`
+  return new PromoteError('LOGIN_REJECTED', message, { side: kube.side, status: 401, hint: rejectedHint(kube.side) })
 }
 
-function unsupported(what: string, asked: Asked, more: { status: number; visit?: string }): PromoteError {
-  return new PromoteError(
-    'LOGIN_UNSUPPORTED',
-    `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}. This cluster takes no password from a program.`,
-    { side: asked.kube.side, status: more.status, hint: `${tokenHint(asked.kube.side)}${more.visit ?? ''}` },
-  )
+function unsupported(what: string, { kube, username, endpoint }: Asked, status: number, visit = ''): PromoteError {
+  const message = `Logging in as ${username} at ${endpoint.host}: ${what}. This cluster takes no password from a program.`
+  const hint = `${tokenHint(kube.side)}${visit}`
+  return new PromoteError('LOGIN_UNSUPPORTED', message, { side: kube.side, status, hint })
 }
 
 /** With single sign-on and kubeadmin left in place the server asks for a password and refuses every SSO user's. */

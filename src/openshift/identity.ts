@@ -44,32 +44,26 @@ function named(name: string, reply: Reply, kube: Kubernetes, token: Secret | und
 function unknown(review: Reply, user: Reply, kube: Kubernetes): PromoteError {
   const answers = `${said(review, kube.context)} and ${said(user, kube.context)}`
   const message = `${asking(kube)}: it answered ${answers}.`
-  if (review.status === 403 || user.status === 403)
-    return new PromoteError('DENIED', message, {
-      side: kube.side,
-      status: 403,
-      hint: 'The token may not even ask for its own user, and the registry asks just that: use one with the scope user:full.',
-    })
-  return new PromoteError('NOT_A_CLUSTER', message, {
-    side: kube.side,
-    status: 404,
-    hint: apiUrlHint(kube.url, kube.side),
-  })
+  const { side, url } = kube
+  if (review.status !== 403 && user.status !== 403)
+    return new PromoteError('NOT_A_CLUSTER', message, { side, status: 404, hint: apiUrlHint(url, side) })
+  const hint =
+    'The token may not even ask for its own user, and the registry asks just that: use one with the scope user:full.'
+  return new PromoteError('DENIED', message, { side, status: 403, hint })
 }
 
 function refused(reply: Reply, kube: Kubernetes, token: Secret | undefined): PromoteError {
+  const { side, login, context } = kube
   const why =
     token === undefined
       ? 'The server does not trust this client certificate.'
-      : whyRefused(token.reveal(), kube.context.now())
-  return new PromoteError('TOKEN_REJECTED', `${asking(kube)}: it answered ${said(reply, kube.context)}. ${why}`, {
-    side: kube.side,
-    status: reply.status,
-    hint:
-      kube.login === undefined
-        ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
-        : afterRefusal(kube.login, kube.side),
-  })
+      : whyRefused(token.reveal(), context.now())
+  const hint =
+    login === undefined
+      ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
+      : afterRefusal(login, side)
+  const message = `${asking(kube)}: it answered ${said(reply, context)}. ${why}`
+  return new PromoteError('TOKEN_REJECTED', message, { side, status: reply.status, hint })
 }
 
 function asking({ url, login }: Kubernetes): string {

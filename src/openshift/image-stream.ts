@@ -35,14 +35,8 @@ export type Repository = Readonly<{ namespace: string; name: string }>
 export function splitRepository(repository: string, side: ClusterSide): Repository {
   const [namespace, name, ...rest] = repository.split('/')
   if (isName(namespace) && isName(name) && rest.length === 0) return { namespace, name }
-  throw new PromoteError(
-    'USAGE',
-    `"${repository}" cannot be in an OpenShift registry: it takes exactly project/name.`,
-    {
-      side,
-      hint: 'Write the image as project/name:tag.',
-    },
-  )
+  const message = `"${repository}" cannot be in an OpenShift registry: it takes exactly project/name.`
+  throw new PromoteError('USAGE', message, { side, hint: 'Write the image as project/name:tag.' })
 }
 
 function isName(part: string | undefined): part is string {

@@ -9,11 +9,10 @@ import { annotate, type Note } from './annotate.ts'
 import { type Accounts, type Attempt, explain, type Needs, openRights } from './denial.ts'
 import { whoAmI } from './identity.ts'
 import { followText, type Layers, type Stream, storedBy } from './image-stream.ts'
-import { type IssuedToken, revoke, tokenLogin } from './issued-tokens.ts'
+import { type IssuedToken, requestAccountToken, revoke, type ServiceAccount, tokenLogin } from './issued-tokens.ts'
 import { type ClusterSide, type Kubernetes, kubernetes } from './kubernetes.ts'
 import { discover, type PasswordLogin, requestToken } from './oauth.ts'
 import { openRegistries, type Registries } from './registry-address.ts'
-import { requestAccountToken, type ServiceAccount } from './service-account.ts'
 import { type Ensured, openStreams, removeStreamTag, type Streams } from './streams.ts'
 
 export type ClusterAccess = Readonly<{
@@ -56,15 +55,14 @@ export async function openCluster(side: ClusterSide, access: ClusterAccess, cont
 }
 
 function check(side: ClusterSide, { api, way, serviceAccount }: ClusterAccess): void {
-  if (api.protocol !== 'https:')
-    throw new PromoteError('USAGE', `The API server ${api.host} must be an https URL: credentials are sent there.`, {
-      side,
-    })
-  if (way.kind === 'password' && way.username.includes(':'))
-    throw new PromoteError('USAGE', 'A user name with ":" cannot log in by password: HTTP Basic would cut it there.', {
-      side,
-      hint: `For a service account use ${side}-token.`,
-    })
+  if (api.protocol !== 'https:') {
+    const message = `The API server ${api.host} must be an https URL: credentials are sent there.`
+    throw new PromoteError('USAGE', message, { side })
+  }
+  if (way.kind === 'password' && way.username.includes(':')) {
+    const message = 'A user name with ":" cannot log in by password: HTTP Basic would cut it there.'
+    throw new PromoteError('USAGE', message, { side, hint: `For a service account use ${side}-token.` })
+  }
   if (way.kind === 'certificate' && serviceAccount === undefined) {
     const message = 'A client certificate opens the API, but not the registry, which knows tokens only.'
     const hint = `Set ${side}-service-account to namespace/name: a short-lived token of that account then opens the registry.`

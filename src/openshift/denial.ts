@@ -3,7 +3,7 @@ import type { Code, PromoteError } from '../errors.ts'
 import type { Rights } from '../report/model.ts'
 import { isAlive, tokenOf } from './identity.ts'
 import { type Repository, splitRepository } from './image-stream.ts'
-import { decode, type Kubernetes, OBJECT_LIMIT, path, saidBy, word } from './kubernetes.ts'
+import { decode, type Kubernetes, path, saidBy, word } from './kubernetes.ts'
 import { openStreams, projectMissing, projectState, type Streams, streamMissing } from './streams.ts'
 import { afterRefusal, whyRefused } from './token.ts'
 
@@ -121,45 +121,43 @@ async function stopped(
 }
 
 const amounts = z.record(z.string(), z.string()).nullish()
-const quotasSchema = z.looseObject({
-  items: z.array(
-    z.looseObject({
-      metadata: z.looseObject({ name: z.string() }),
-      status: z.looseObject({ hard: amounts, used: amounts }).nullish(),
-    }),
-  ),
+const metadata = z.looseObject({ name: z.string() })
+const quotaSchema = z.looseObject({
+  metadata,
+  status: z.looseObject({ hard: amounts, used: amounts }).nullish(),
+})
+const limitSchema = z.looseObject({
+  metadata,
+  spec: z.looseObject({ limits: z.array(z.looseObject({ type: z.string(), max: amounts })).nullish() }).nullish(),
 })
 
-/** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
-async function quotas(kube: Kubernetes, { namespace }: Repository): Promise<string[]> {
-  const reply = await kube.request('GET', path`/api/v1/namespaces/${namespace}/resourcequotas`)
+/** Empty where the list may not be read. */
+async function list<T>(kube: Kubernetes, where: Repository, kind: string, schema: z.ZodType<T>): Promise<T[]> {
+  const reply = await kube.request('GET', path`/api/v1/namespaces/${where.namespace}/${kind}`)
   if (reply.status !== 200) return []
-  return decode(reply, quotasSchema, 'Listing quotas', kube).items.flatMap(({ metadata, status }) =>
+  return decode(reply, z.looseObject({ items: z.array(schema) }), `Listing ${kind}`, kube).items
+}
+
+/** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
+async function quotas(kube: Kubernetes, where: Repository): Promise<string[]> {
+  const items = await list(kube, where, 'resourcequotas', quotaSchema)
+  return items.flatMap(({ metadata, status }) =>
     Object.entries(status?.hard ?? {})
       .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
       .map(([key, hard]) => saidBy(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)),
   )
 }
 
-const limitsSchema = z.looseObject({
-  items: z.array(
-    z.looseObject({
-      metadata: z.looseObject({ name: z.string() }),
-      spec: z.looseObject({ limits: z.array(z.looseObject({ type: z.string(), max: amounts })).nullish() }).nullish(),
-    }),
-  ),
-})
-
 /** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
-async function limitRanges(kube: Kubernetes, { namespace }: Repository): Promise<string[]> {
-  const reply = await kube.request('GET', path`/api/v1/namespaces/${namespace}/limitranges`, { limit: OBJECT_LIMIT })
-  if (reply.status !== 200) return []
-  return decode(reply, limitsSchema, 'Listing limit ranges', kube).items.flatMap(({ metadata, spec }) =>
+async function limitRanges(kube: Kubernetes, where: Repository): Promise<string[]> {
+  const items = await list(kube, where, 'limitranges', limitSchema)
+  return items.flatMap(({ metadata, spec }) =>
     (spec?.limits ?? [])
       .filter(({ type }) => isImageResource(type))
-      .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => ({ type, key, value })))
-      .map(({ type, key, value }) =>
-        saidBy(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context),
+      .flatMap(({ type, max }) =>
+        Object.entries(max ?? {}).map(([key, value]) =>
+          saidBy(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context),
+        ),
       ),
   )
 }

@@ -8,6 +8,8 @@ import { afterRefusal, whyRefused } from './token.ts'
 const REVIEW = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' }
 const REVIEWS = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
 const ANONYMOUS_USER = 'system:anonymous'
+/** What was tried, for messages. */
+const WHO = 'Asking who we are'
 
 const reviewSchema = z.looseObject({
   status: z.looseObject({ userInfo: z.looseObject({ username: z.string().min(1) }) }),
@@ -19,19 +21,14 @@ export async function whoAmI(kube: Kubernetes): Promise<string> {
   const token = await tokenOf(kube.login)
   const review = await kube.request('POST', REVIEWS, { body: REVIEW })
   if (review.status === 401) throw refused(review, kube, token)
-  if (review.status === 200 || review.status === 201) {
-    const name = decode(review, reviewSchema, 'Asking who we are', kube).status.userInfo.username
-    return named(name, review, kube, token)
-  }
-  if (review.html || review.status === 429 || review.status >= 500) throw failure(review, 'Asking who we are', kube)
+  if (review.status === 200 || review.status === 201)
+    return named(decode(review, reviewSchema, WHO, kube).status.userInfo.username, review, kube, token)
+  if (review.html || review.status === 429 || review.status >= 500) throw failure(review, WHO, kube)
   const user = await kube.request('GET', '/apis/user.openshift.io/v1/users/~')
   if (user.status === 401) throw refused(user, kube, token)
-  if (user.status === 200) {
-    const name = decode(user, userSchema, 'Asking who we are', kube).metadata.name
-    return named(name, user, kube, token)
-  }
+  if (user.status === 200) return named(decode(user, userSchema, WHO, kube).metadata.name, user, kube, token)
   if (`${statusOf(user)?.message}`.includes(ANONYMOUS_USER)) throw refused(user, kube, token)
-  if (user.status !== 404 && user.status !== 403) throw failure(user, 'Asking who we are', kube)
+  if (user.status !== 404 && user.status !== 403) throw failure(user, WHO, kube)
   throw unknown(review, user, kube)
 }
 

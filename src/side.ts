@@ -80,11 +80,13 @@ export async function openSide(side: SideConfig, options: SideOptions): Promise<
     context,
   )
   try {
-    if (api === undefined || way === undefined) return createSide(side, options, network, undefined, undefined)
+    if (api === undefined || way === undefined)
+      return createSide(side, options, { network, cluster: undefined, api: undefined })
     const { openCluster } = await import(/* webpackMode: "eager" */ './openshift/cluster.ts')
     const inCluster = side.cluster === 'in-cluster'
     const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount }
-    return createSide(side, options, network, await openCluster(side.side, access, context), api.host)
+    const cluster = await openCluster(side.side, access, context)
+    return createSide(side, options, { network, cluster, api: api.host })
   } catch (thrown) {
     await network.close()
     throw thrown
@@ -165,13 +167,9 @@ function joinPem(...parts: readonly (string | undefined)[]): string | undefined 
   return given.length === 0 ? undefined : given.join('\n')
 }
 
-function createSide(
-  side: SideConfig,
-  options: SideOptions,
-  network: Network,
-  cluster: Cluster | undefined,
-  api: string | undefined,
-): Side {
+type Opened = Pick<Side, 'cluster' | 'api'> & Readonly<{ network: Network }>
+
+function createSide(side: SideConfig, options: SideOptions, { network, cluster, api }: Opened): Side {
   const repositories = new Map<string, Promise<Repository>>()
   const layouts = layoutsOf(side, options)
   const foreign = createForeign(side, options)

@@ -25612,49 +25612,46 @@ async function readKubeconfig(given, contextName, context, side) {
     const chosen = contextName ?? config['current-context'];
     if (!chosen)
         throw broken(reader, 'has no current-context.', `Name one of its contexts: ${names(config.contexts)}.`);
-    const parts = check(ContextEntry, pick(config.contexts, 'context', chosen, reader), `context ${chosen}`, reader).context;
-    const { cluster: clusterName, user: userName } = parts;
-    const entry = pick(config.clusters, 'cluster', clusterName, reader);
-    const { cluster } = check(ClusterEntry, entry, `cluster ${clusterName}`, reader);
-    const { user } = userName
-        ? check(UserEntry, pick(config.users, 'user', userName, reader), `user ${userName}`, reader)
-        : { user: undefined };
-    const ca = pem(cluster['certificate-authority-data'], cluster['certificate-authority'], 'certificate-authority', 'CERTIFICATE', reader);
-    const proxyUrl = cluster['proxy-url'];
-    if (proxyUrl)
+    const parts = part(config.contexts, 'context', chosen, ContextEntry, reader).context;
+    const { cluster } = part(config.clusters, 'cluster', parts.cluster, ClusterEntry, reader);
+    const user = parts.user ? part(config.users, 'user', parts.user, UserEntry, reader).user : undefined;
+    const ca = pem(cluster, 'certificate-authority', 'CERTIFICATE', reader);
+    const proxyUrl = cluster['proxy-url'] || undefined;
+    if (proxyUrl !== undefined)
         keepProxyPassword(proxyUrl, context);
     return {
         server: serverUrl(cluster.server, reader),
         ca,
         insecure: cluster['insecure-skip-tls-verify'] ?? false,
-        ...(user ? await waysIn(user, `user ${userName} of the kubeconfig ${reader.file.path}`, cluster, ca, reader) : {}),
-        ...(proxyUrl ? { proxyUrl } : {}),
-        ...(cluster['tls-server-name'] ? { tlsServerName: cluster['tls-server-name'] } : {}),
+        ...(user
+            ? await waysIn(user, `user ${parts.user} of the kubeconfig ${reader.file.path}`, cluster, ca, reader)
+            : {}),
+        proxyUrl,
+        tlsServerName: cluster['tls-server-name'] || undefined,
     };
 }
 /** client-go's order where several are given: tokenFile, token, exec plugin, user and password. */
 async function waysIn(user, who, cluster, ca, reader) {
     refuseWhatIsUnsupported(user, who, reader);
     const { context, side } = reader;
-    const own = clientCertificate(user, reader);
-    const also = own === undefined ? {} : { clientCertificate: own };
+    const own = { clientCertificate: clientCertificate(user, reader) };
     if (user.tokenFile) {
         const path = beside(user.tokenFile, reader);
-        return { login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .tokenFileLogin */ .rp)(`token file of ${who}`, { path, side }, context), ...also };
+        return { ...own, login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .tokenFileLogin */ .rp)(`token file of ${who}`, { path, side }, context) };
     }
     if (user.token) {
         const bearer = (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .bearerCredential */ .fT)(user.token.trim(), context);
         if (bearer === undefined)
             throw broken(reader, 'has a token with characters that no token has.');
-        return { login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .fixedLogin */ .ub)(`token of ${who}`, bearer), ...also };
+        return { ...own, login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .fixedLogin */ .ub)(`token of ${who}`, bearer) };
     }
     if (user.exec) {
         const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: reader.file.path, side };
-        return { ...also, ...(await execWaysIn(plugin, who, context)) };
+        return execWaysIn(plugin, own, who, context);
     }
     if (!user.username || user.password == null)
-        return also;
-    return { login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .fixedLogin */ .ub)(`password of ${who}`, (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .basicCredential */ .gp)(user.username, user.password, context)), ...also };
+        return own;
+    return { ...own, login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .fixedLogin */ .ub)(`password of ${who}`, (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .basicCredential */ .gp)(user.username, user.password, context)) };
 }
 function refuseWhatIsUnsupported(user, who, { side }) {
     const refuse = (problem, hint) => {
@@ -25666,16 +25663,16 @@ function refuseWhatIsUnsupported(user, who, { side }) {
     if (impersonates)
         refuse('acts as somebody else ("as"), which is not supported', 'Use a user of its own rights.');
 }
-async function execWaysIn(plugin, who, context) {
+/** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first. */
+async function execWaysIn(plugin, own, who, context) {
     const first = await (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .runExecPlugin */ .Ah)(plugin, context);
-    const { clientCertificate: own } = first;
-    const also = own === undefined ? {} : { clientCertificate: own };
+    const certificate = { clientCertificate: first.clientCertificate ?? own.clientCertificate };
     const issued = issuedBy(first);
     if (issued === undefined)
-        return also;
+        return certificate;
     const again = async () => issuedBy(await (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .runExecPlugin */ .Ah)(plugin, context));
     const what = { describe: `exec plugin of ${who}`, renewedBy: 'plugin' };
-    return { login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .renewableLogin */ .Fr)(what, issued, again, context), ...also };
+    return { ...certificate, login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .renewableLogin */ .Fr)(what, issued, again, context) };
 }
 function issuedBy({ credential, expires }) {
     return credential && { credential, renewAt: expires === undefined ? undefined : expires - MARGIN };
@@ -25693,11 +25690,10 @@ function execCluster(cluster, ca) {
     };
 }
 function clientCertificate(user, reader) {
-    const data = user['client-key-data'];
-    if (data)
-        reader.context.secrets.keep(data);
-    const key = pem(data, user['client-key'], 'client-key', 'PRIVATE KEY', reader);
-    const cert = pem(user['client-certificate-data'], user['client-certificate'], 'client-certificate', 'CERTIFICATE', reader);
+    if (user['client-key-data'])
+        reader.context.secrets.keep(user['client-key-data']);
+    const key = pem(user, 'client-key', 'PRIVATE KEY', reader);
+    const cert = pem(user, 'client-certificate', 'CERTIFICATE', reader);
     if (key !== undefined)
         (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .keepPrivateKey */ .s6)(key, reader.context);
     if (cert === undefined && key === undefined)
@@ -25706,8 +25702,9 @@ function clientCertificate(user, reader) {
         throw broken(reader, 'has a client certificate without its key, or a key without its certificate.');
     return { cert, key };
 }
-/** PEM from the data (base64) or the file; the data goes first, as in client-go. */
-function pem(data, path, name, label, reader) {
+/** PEM from `<name>-data` (base64) or the file `<name>`; the data goes first, as in client-go. */
+function pem(from, name, label, reader) {
+    const [data, path] = [from[`${name}-data`], from[name]];
     if (!data && !path)
         return undefined;
     const text = data
@@ -25749,10 +25746,11 @@ function check(schema, value, where, reader) {
         return result.data;
     throw broken(reader, `${(0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .describeIssue */ .n6)(result.error, where)}.`);
 }
-function pick(list, kind, name, reader) {
+/** The entry of that name, checked. */
+function part(list, kind, name, schema, reader) {
     const found = list?.find((entry) => entry.name === name);
     if (found !== undefined)
-        return found;
+        return check(schema, found, `${kind} ${name}`, reader);
     throw broken(reader, `has no ${kind} named ${name}.`, `It has: ${names(list)}.`);
 }
 function names(list) {
@@ -30272,7 +30270,7 @@ function runUrl(env) {
 
 /***/ }),
 
-/***/ 9054:
+/***/ 3877:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -30304,6 +30302,8 @@ var openshift_token = __nccwpck_require__(4649);
 const REVIEW = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' };
 const REVIEWS = '/apis/authentication.k8s.io/v1/selfsubjectreviews';
 const ANONYMOUS_USER = 'system:anonymous';
+/** What was tried, for messages. */
+const WHO = 'Asking who we are';
 const reviewSchema = schemas/* looseObject */._H3({
     status: schemas/* looseObject */._H3({ userInfo: schemas/* looseObject */._H3({ username: schemas/* string */.YjP().min(1) }) }),
 });
@@ -30314,23 +30314,19 @@ async function whoAmI(kube) {
     const review = await kube.request('POST', REVIEWS, { body: REVIEW });
     if (review.status === 401)
         throw refused(review, kube, token);
-    if (review.status === 200 || review.status === 201) {
-        const name = (0,kubernetes/* decode */.D4)(review, reviewSchema, 'Asking who we are', kube).status.userInfo.username;
-        return named(name, review, kube, token);
-    }
+    if (review.status === 200 || review.status === 201)
+        return named((0,kubernetes/* decode */.D4)(review, reviewSchema, WHO, kube).status.userInfo.username, review, kube, token);
     if (review.html || review.status === 429 || review.status >= 500)
-        throw (0,kubernetes/* failure */.V2)(review, 'Asking who we are', kube);
+        throw (0,kubernetes/* failure */.V2)(review, WHO, kube);
     const user = await kube.request('GET', '/apis/user.openshift.io/v1/users/~');
     if (user.status === 401)
         throw refused(user, kube, token);
-    if (user.status === 200) {
-        const name = (0,kubernetes/* decode */.D4)(user, userSchema, 'Asking who we are', kube).metadata.name;
-        return named(name, user, kube, token);
-    }
+    if (user.status === 200)
+        return named((0,kubernetes/* decode */.D4)(user, userSchema, WHO, kube).metadata.name, user, kube, token);
     if (`${(0,kubernetes/* statusOf */.c2)(user)?.message}`.includes(ANONYMOUS_USER))
         throw refused(user, kube, token);
     if (user.status !== 404 && user.status !== 403)
-        throw (0,kubernetes/* failure */.V2)(user, 'Asking who we are', kube);
+        throw (0,kubernetes/* failure */.V2)(user, WHO, kube);
     throw unknown(review, user, kube);
 }
 function named(name, reply, kube, token) {
@@ -30342,29 +30338,22 @@ function named(name, reply, kube, token) {
 function unknown(review, user, kube) {
     const answers = `${(0,kubernetes/* said */.ag)(review, kube.context)} and ${(0,kubernetes/* said */.ag)(user, kube.context)}`;
     const message = `${asking(kube)}: it answered ${answers}.`;
-    if (review.status === 403 || user.status === 403)
-        return new errors/* PromoteError */.jG('DENIED', message, {
-            side: kube.side,
-            status: 403,
-            hint: 'The token may not even ask for its own user, and the registry asks just that: use one with the scope user:full.',
-        });
-    return new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, {
-        side: kube.side,
-        status: 404,
-        hint: (0,kubernetes/* apiUrlHint */.te)(kube.url, kube.side),
-    });
+    const { side, url } = kube;
+    if (review.status !== 403 && user.status !== 403)
+        return new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { side, status: 404, hint: (0,kubernetes/* apiUrlHint */.te)(url, side) });
+    const hint = 'The token may not even ask for its own user, and the registry asks just that: use one with the scope user:full.';
+    return new errors/* PromoteError */.jG('DENIED', message, { side, status: 403, hint });
 }
 function refused(reply, kube, token) {
+    const { side, login, context } = kube;
     const why = token === undefined
         ? 'The server does not trust this client certificate.'
-        : (0,openshift_token/* whyRefused */.fG)(token.reveal(), kube.context.now());
-    return new errors/* PromoteError */.jG('TOKEN_REJECTED', `${asking(kube)}: it answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}. ${why}`, {
-        side: kube.side,
-        status: reply.status,
-        hint: kube.login === undefined
-            ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
-            : (0,openshift_token/* afterRefusal */.j0)(kube.login, kube.side),
-    });
+        : (0,openshift_token/* whyRefused */.fG)(token.reveal(), context.now());
+    const hint = login === undefined
+        ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
+        : (0,openshift_token/* afterRefusal */.j0)(login, side);
+    const message = `${asking(kube)}: it answered ${(0,kubernetes/* said */.ag)(reply, context)}. ${why}`;
+    return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side, status: reply.status, hint });
 }
 function asking({ url, login }) {
     return `Asking ${url.host} who we are, with the ${login?.describe ?? 'client certificate'}`;
@@ -30621,36 +30610,35 @@ async function stopped(error, attempt, where, { kube, registry, registryUser }) 
     return because(error, 'DENIED', kube, 'The cluster does not say why.', hint);
 }
 const amounts = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* string */.YjP()).nullish();
-const quotasSchema = schemas/* looseObject */._H3({
-    items: schemas/* array */.YOg(schemas/* looseObject */._H3({
-        metadata: schemas/* looseObject */._H3({ name: schemas/* string */.YjP() }),
-        status: schemas/* looseObject */._H3({ hard: amounts, used: amounts }).nullish(),
-    })),
+const metadata = schemas/* looseObject */._H3({ name: schemas/* string */.YjP() });
+const quotaSchema = schemas/* looseObject */._H3({
+    metadata,
+    status: schemas/* looseObject */._H3({ hard: amounts, used: amounts }).nullish(),
 });
-/** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
-async function quotas(kube, { namespace }) {
-    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${namespace}/resourcequotas`);
+const limitSchema = schemas/* looseObject */._H3({
+    metadata,
+    spec: schemas/* looseObject */._H3({ limits: schemas/* array */.YOg(schemas/* looseObject */._H3({ type: schemas/* string */.YjP(), max: amounts })).nullish() }).nullish(),
+});
+/** Empty where the list may not be read. */
+async function list(kube, where, kind, schema) {
+    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${where.namespace}/${kind}`);
     if (reply.status !== 200)
         return [];
-    return (0,kubernetes/* decode */.D4)(reply, quotasSchema, 'Listing quotas', kube).items.flatMap(({ metadata, status }) => Object.entries(status?.hard ?? {})
+    return (0,kubernetes/* decode */.D4)(reply, schemas/* looseObject */._H3({ items: schemas/* array */.YOg(schema) }), `Listing ${kind}`, kube).items;
+}
+/** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
+async function quotas(kube, where) {
+    const items = await list(kube, where, 'resourcequotas', quotaSchema);
+    return items.flatMap(({ metadata, status }) => Object.entries(status?.hard ?? {})
         .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
         .map(([key, hard]) => (0,kubernetes/* saidBy */.TT)(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)));
 }
-const limitsSchema = schemas/* looseObject */._H3({
-    items: schemas/* array */.YOg(schemas/* looseObject */._H3({
-        metadata: schemas/* looseObject */._H3({ name: schemas/* string */.YjP() }),
-        spec: schemas/* looseObject */._H3({ limits: schemas/* array */.YOg(schemas/* looseObject */._H3({ type: schemas/* string */.YjP(), max: amounts })).nullish() }).nullish(),
-    })),
-});
 /** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
-async function limitRanges(kube, { namespace }) {
-    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${namespace}/limitranges`, { limit: kubernetes/* OBJECT_LIMIT */.Uq });
-    if (reply.status !== 200)
-        return [];
-    return (0,kubernetes/* decode */.D4)(reply, limitsSchema, 'Listing limit ranges', kube).items.flatMap(({ metadata, spec }) => (spec?.limits ?? [])
+async function limitRanges(kube, where) {
+    const items = await list(kube, where, 'limitranges', limitSchema);
+    return items.flatMap(({ metadata, spec }) => (spec?.limits ?? [])
         .filter(({ type }) => isImageResource(type))
-        .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => ({ type, key, value })))
-        .map(({ type, key, value }) => (0,kubernetes/* saidBy */.TT)(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context)));
+        .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => (0,kubernetes/* saidBy */.TT)(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context))));
 }
 function isImageResource(key) {
     return /^openshift\.io\/image/i.test(key);
@@ -30714,7 +30702,10 @@ function grantOf(missing, user, namespace) {
     return `oc policy add-role-to-user ${role} ${(0,kubernetes/* word */.Vm)(user)} -n ${namespace}`;
 }
 
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
+var iso = __nccwpck_require__(4377);
 ;// CONCATENATED MODULE: ./lib/openshift/issued-tokens.js
+
 
 
 
@@ -30757,6 +30748,51 @@ async function tokenLogin(kube, describe, obtain) {
 }
 function renewalOf({ expires }, context) {
     return expires === undefined ? undefined : expires - Math.min(MARGIN, (expires - context.now()) / 10);
+}
+/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
+const LIFETIME = 3600;
+/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
+const LEAST = 60_000;
+const answerSchema = schemas/* looseObject */._H3({
+    status: schemas/* looseObject */._H3({
+        token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
+        expirationTimestamp: iso/* datetime */.w$({ offset: true }),
+    }),
+});
+/** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
+async function requestAccountToken(kube, account, user) {
+    const reply = await kube.request('POST', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`, {
+        body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
+    });
+    const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`;
+    if (reply.status !== 200 && reply.status !== 201)
+        throw issued_tokens_refused(reply, tried, kube, account, user);
+    const { status } = (0,kubernetes/* decode */.D4)(reply, answerSchema, tried, kube);
+    const now = kube.context.now();
+    return {
+        token: kube.context.secrets.keep(status.token),
+        expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
+    };
+}
+function issued_tokens_refused(reply, tried, kube, { namespace, name }, user) {
+    const status = (0,kubernetes/* statusOf */.c2)(reply);
+    if (status === undefined || (reply.status !== 403 && reply.status !== 404))
+        return (0,kubernetes/* failure */.V2)(reply, tried, kube);
+    const message = `${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`;
+    const detail = { side: kube.side, status: reply.status };
+    if (reply.status === 403) {
+        const hint = `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
+            `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
+            `${(0,kubernetes/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`;
+        return new errors/* PromoteError */.jG('DENIED', message, { ...detail, hint });
+    }
+    if (status.details?.kind === 'namespaces')
+        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, {
+            ...detail,
+            hint: `Check the project in ${kube.side}-service-account.`,
+        });
+    const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
+    return new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { ...detail, hint });
 }
 /** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
 const PATIENCE = 3000;
@@ -30824,7 +30860,7 @@ function judgeAuthorization(reply, asked) {
     if (reply.status === 400)
         throw badRequest(reply, asked);
     if (reply.status === 200)
-        throw unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}, a page for people`, asked, { status: 200 });
+        throw unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}, a page for people`, asked, 200);
     throw oauthFailure(reply, asked, `Logging in as ${asked.username}`);
 }
 /** What 429, 5xx and anything unforeseen mean, for both OAuth endpoints. */
@@ -30858,13 +30894,14 @@ function locationOf(reply, asked) {
     const target = typeof location === 'string' ? (0,kubernetes/* parseUrl */.Dl)(location, asked.endpoint) : undefined;
     if (target !== undefined)
         return target;
-    throw new errors/* PromoteError */.jG('PROTOCOL', `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`, { side: asked.kube.side, status: reply.status });
+    const message = `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`;
+    throw new errors/* PromoteError */.jG('PROTOCOL', message, { side: asked.kube.side, status: reply.status });
 }
 /** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
 function elsewhere(target, asked) {
     const where = (0,kubernetes/* saidBy */.TT)(target.host + target.pathname, asked.kube.context);
     const what = target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`;
-    return unsupported(`it redirected to ${what}; the password was not sent there`, asked, { status: 302 });
+    return unsupported(`it redirected to ${what}; the password was not sent there`, asked, 302);
 }
 function redirectError(error, description, reply, asked) {
     const words = (0,kubernetes/* saidBy */.TT)(`${error ?? 'neither code nor error'} ${description}`, asked.kube.context);
@@ -30872,13 +30909,10 @@ function redirectError(error, description, reply, asked) {
     const detail = { side: asked.kube.side, status: reply.status };
     if (error === 'access_denied')
         return new errors/* PromoteError */.jG('LOGIN_REJECTED', message, { ...detail, hint: rejectedHint(asked.kube.side) });
+    const other = { ...detail, hint: tokenHint(asked.kube.side) };
     if (error === 'server_error' || error === 'temporarily_unavailable')
-        return new errors/* PromoteError */.jG('IDENTITY_PROVIDER', message, {
-            ...detail,
-            transient: true,
-            hint: tokenHint(asked.kube.side),
-        });
-    return new errors/* PromoteError */.jG('PROTOCOL', message, { ...detail, hint: tokenHint(asked.kube.side) });
+        return new errors/* PromoteError */.jG('IDENTITY_PROVIDER', message, { ...other, transient: true });
+    return new errors/* PromoteError */.jG('PROTOCOL', message, other);
 }
 function unauthorized(reply, asked) {
     const schemes = lines(reply.headers['www-authenticate']);
@@ -30886,13 +30920,13 @@ function unauthorized(reply, asked) {
     if (schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line)))
         return rejected(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked);
     if (schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
-        return unsupported('it asks for Kerberos (Negotiate)', asked, { status: 401 });
+        return unsupported('it asks for Kerberos (Negotiate)', asked, 401);
     // The server did not take the password and would have challenged, had a proxy not removed our X-CSRF-Token.
     if (/X-CSRF-Token/i.test(words))
         return rejected(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked);
     const page = tokenPage(reply, words);
     const visit = page === undefined ? '' : ` Tokens are shown to people at ${(0,kubernetes/* saidBy */.TT)(page, asked.kube.context)}`;
-    return unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked, { status: 401, visit });
+    return unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked, 401, visit);
 }
 function tokenPage(reply, words) {
     const linked = lines(reply.headers.link).find((line) => /rel="?related"?/i.test(line));
@@ -30905,14 +30939,17 @@ function oauthErrorOf(reply) {
 }
 function badRequest(reply, asked) {
     if (oauthErrorOf(reply) === 'unauthorized_client')
-        return unsupported(`it does not know the client of oc: ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked, { status: 400 });
+        return unsupported(`it does not know the client of oc: ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked, 400);
     return oauthFailure(reply, asked, `Logging in as ${asked.username}`);
 }
-function rejected(what, asked) {
-    return new errors/* PromoteError */.jG('LOGIN_REJECTED', `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}; user name or password is wrong.`, { side: asked.kube.side, status: 401, hint: rejectedHint(asked.kube.side) });
+function rejected(what, { kube, username, endpoint }) {
+    const message = `Logging in as ${username} at ${endpoint.host}: ${what}; user name or password is wrong.`;
+    return new errors/* PromoteError */.jG('LOGIN_REJECTED', message, { side: kube.side, status: 401, hint: rejectedHint(kube.side) });
 }
-function unsupported(what, asked, more) {
-    return new errors/* PromoteError */.jG('LOGIN_UNSUPPORTED', `Logging in as ${asked.username} at ${asked.endpoint.host}: ${what}. This cluster takes no password from a program.`, { side: asked.kube.side, status: more.status, hint: `${tokenHint(asked.kube.side)}${more.visit ?? ''}` });
+function unsupported(what, { kube, username, endpoint }, status, visit = '') {
+    const message = `Logging in as ${username} at ${endpoint.host}: ${what}. This cluster takes no password from a program.`;
+    const hint = `${tokenHint(kube.side)}${visit}`;
+    return new errors/* PromoteError */.jG('LOGIN_UNSUPPORTED', message, { side: kube.side, status, hint });
 }
 /** With single sign-on and kubeadmin left in place the server asks for a password and refuses every SSO user's. */
 function rejectedHint(side) {
@@ -31219,60 +31256,7 @@ function notExposed(kube, exists, why) {
     });
 }
 
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
-var iso = __nccwpck_require__(4377);
-;// CONCATENATED MODULE: ./lib/openshift/service-account.js
-
-
-
-/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
-const LIFETIME = 3600;
-/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
-const LEAST = 60_000;
-const answerSchema = schemas/* looseObject */._H3({
-    status: schemas/* looseObject */._H3({
-        token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
-        expirationTimestamp: iso/* datetime */.w$({ offset: true }),
-    }),
-});
-/** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
-async function requestAccountToken(kube, account, user) {
-    const reply = await kube.request('POST', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`, {
-        body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
-    });
-    const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`;
-    if (reply.status !== 200 && reply.status !== 201)
-        throw service_account_refused(reply, tried, kube, account, user);
-    const { status } = (0,kubernetes/* decode */.D4)(reply, answerSchema, tried, kube);
-    const now = kube.context.now();
-    return {
-        token: kube.context.secrets.keep(status.token),
-        expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
-    };
-}
-function service_account_refused(reply, tried, kube, { namespace, name }, user) {
-    const status = (0,kubernetes/* statusOf */.c2)(reply);
-    if (status === undefined || (reply.status !== 403 && reply.status !== 404))
-        return (0,kubernetes/* failure */.V2)(reply, tried, kube);
-    const message = `${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`;
-    const detail = { side: kube.side, status: reply.status };
-    if (reply.status === 403) {
-        const hint = `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
-            `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
-            `${(0,kubernetes/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`;
-        return new errors/* PromoteError */.jG('DENIED', message, { ...detail, hint });
-    }
-    if (status.details?.kind === 'namespaces')
-        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, {
-            ...detail,
-            hint: `Check the project in ${kube.side}-service-account.`,
-        });
-    const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
-    return new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { ...detail, hint });
-}
-
 ;// CONCATENATED MODULE: ./lib/openshift/cluster.js
-
 
 
 
@@ -31300,15 +31284,14 @@ async function openCluster(side, access, context) {
     }
 }
 function check(side, { api, way, serviceAccount }) {
-    if (api.protocol !== 'https:')
-        throw new errors/* PromoteError */.jG('USAGE', `The API server ${api.host} must be an https URL: credentials are sent there.`, {
-            side,
-        });
-    if (way.kind === 'password' && way.username.includes(':'))
-        throw new errors/* PromoteError */.jG('USAGE', 'A user name with ":" cannot log in by password: HTTP Basic would cut it there.', {
-            side,
-            hint: `For a service account use ${side}-token.`,
-        });
+    if (api.protocol !== 'https:') {
+        const message = `The API server ${api.host} must be an https URL: credentials are sent there.`;
+        throw new errors/* PromoteError */.jG('USAGE', message, { side });
+    }
+    if (way.kind === 'password' && way.username.includes(':')) {
+        const message = 'A user name with ":" cannot log in by password: HTTP Basic would cut it there.';
+        throw new errors/* PromoteError */.jG('USAGE', message, { side, hint: `For a service account use ${side}-token.` });
+    }
     if (way.kind === 'certificate' && serviceAccount === undefined) {
         const message = 'A client certificate opens the API, but not the registry, which knows tokens only.';
         const hint = `Set ${side}-service-account to namespace/name: a short-lived token of that account then opens the registry.`;
@@ -31485,10 +31468,8 @@ function splitRepository(repository, side) {
     const [namespace, name, ...rest] = repository.split('/');
     if (isName(namespace) && isName(name) && rest.length === 0)
         return { namespace, name };
-    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `"${repository}" cannot be in an OpenShift registry: it takes exactly project/name.`, {
-        side,
-        hint: 'Write the image as project/name:tag.',
-    });
+    const message = `"${repository}" cannot be in an OpenShift registry: it takes exactly project/name.`;
+    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', message, { side, hint: 'Write the image as project/name:tag.' });
 }
 function isName(part) {
     return part !== undefined && !['', '.', '..'].includes(part);
@@ -37894,79 +37875,67 @@ async function deleteTag(endpoint, tag) {
 
 async function openSide(side, options) {
     const { context, config, onRetry } = options;
-    const access = await accessOf(side, options);
-    if (access.insecure)
+    const { ca, insecure, api, way, certificate } = await accessOf(side, options);
+    if (insecure)
         context.log.warn(`${side.name}: certificates are not checked; whoever is on the way can read and change everything`);
-    const network = openNetwork({
-        side: side.side,
-        insecureSkipTlsVerify: access.insecure,
-        stallTimeout: config.stallTimeout,
-        retries: config.retries,
-        onRetry,
-        ...(access.ca === undefined ? {} : { ca: access.ca }),
-        ...(access.certificate === undefined
-            ? {}
-            : {
-                clientCertificate: {
-                    ...access.certificate,
-                    origin: access.api?.origin,
-                    besideTokens: access.way?.kind !== 'certificate',
-                },
-            }),
-    }, context);
+    const { stallTimeout, retries } = config;
+    const clientCertificate = certificate && {
+        ...certificate,
+        origin: api?.origin,
+        besideTokens: way?.kind !== 'certificate',
+    };
+    const network = openNetwork({ side: side.side, insecureSkipTlsVerify: insecure, stallTimeout, retries, onRetry, ca, clientCertificate }, context);
     try {
-        const cluster = access.api === undefined ? undefined : await openClusterOf(side, access, access.api, network, context);
-        return createSide(side, options, { network, cluster, api: access.api?.host });
+        if (api === undefined || way === undefined)
+            return createSide(side, options, { network, cluster: undefined, api: undefined });
+        const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3877));
+        const inCluster = side.cluster === 'in-cluster';
+        const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount };
+        const cluster = await openCluster(side.side, access, context);
+        return createSide(side, options, { network, cluster, api: api.host });
     }
     catch (thrown) {
         await network.close();
         throw thrown;
     }
 }
-/** Where the API is and how to get in, from whichever inputs say it. */
+/** From whichever inputs say it. */
 async function accessOf(side, { context, oidcToken }) {
     const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify };
-    if (side.kubeconfig !== undefined) {
-        const { readKubeconfig } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3551));
-        const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side);
-        const way = from.login !== undefined
-            ? await wayOf(from.login)
-            : from.clientCertificate !== undefined
-                ? { kind: 'certificate' }
-                : explicitWay(side);
-        const certificate = from.clientCertificate === undefined ? {} : { certificate: from.clientCertificate };
-        if (from.proxyUrl !== undefined)
-            context.log.warn(`${side.name}: the proxy-url of the kubeconfig is not used: set HTTPS_PROXY instead`);
-        if (from.tlsServerName !== undefined)
-            context.log.warn(`${side.name}: the tls-server-name of the kubeconfig is not used: its server must have that name`);
-        return {
-            ca: joinPem(side.ca, from.ca),
-            insecure: side.insecureSkipTlsVerify || from.insecure,
-            api: from.server,
-            way,
-            ...certificate,
-        };
-    }
-    if (side.cluster === 'in-cluster') {
-        const pod = podCluster(context, { side: side.side });
-        return {
-            ...own,
-            ca: joinPem(side.ca, pod.ca),
-            api: pod.api,
-            way: optionalWay(side) ?? { kind: 'token', login: pod.login },
-        };
-    }
+    if (side.kubeconfig !== undefined)
+        return accessByKubeconfig(side, side.kubeconfig, context);
     if (side.cluster === undefined)
         return own;
+    if (side.cluster === 'in-cluster') {
+        const { api, ca, login } = podCluster(context, { side: side.side });
+        return { ...own, ca: joinPem(side.ca, ca), api, way: optionalWay(side) ?? { kind: 'token', login } };
+    }
     if (side.oidcAudience === undefined)
         return { ...own, api: side.cluster, way: explicitWay(side) };
-    if (oidcToken === undefined)
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', `${side_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`, { side: side.side });
+    if (oidcToken === undefined) {
+        const message = `${side_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`;
+        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side });
+    }
     const { githubOidcLogin } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1117));
+    const login = githubOidcLogin(side.oidcAudience, oidcToken, context, side.side);
+    return { ...own, api: side.cluster, way: { kind: 'token', login } };
+}
+async function accessByKubeconfig(side, given, context) {
+    const { readKubeconfig } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3551));
+    const from = await readKubeconfig(given, side.context, context, side.side);
+    const warn = (what, instead) => context.log.warn(`${side.name}: the ${what} of the kubeconfig is not used: ${instead}`);
+    if (from.proxyUrl !== undefined)
+        warn('proxy-url', 'set HTTPS_PROXY instead');
+    if (from.tlsServerName !== undefined)
+        warn('tls-server-name', 'its server must have that name');
+    const { login, clientCertificate: certificate } = from;
+    const without = () => (certificate === undefined ? explicitWay(side) : { kind: 'certificate' });
     return {
-        ...own,
-        api: side.cluster,
-        way: { kind: 'token', login: githubOidcLogin(side.oidcAudience, oidcToken, context, side.side) },
+        ca: joinPem(side.ca, from.ca),
+        insecure: side.insecureSkipTlsVerify || from.insecure,
+        api: from.server,
+        way: login === undefined ? without() : await wayOf(login),
+        certificate,
     };
 }
 /** A kubeconfig may hold user and password: they log in as any others do. */
@@ -37980,18 +37949,20 @@ function explicitWay(side) {
     const way = optionalWay(side);
     if (way !== undefined)
         return way;
-    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', `no way into the ${side.side} cluster is configured`, {
-        side: side.side,
-        hint: `Give ${side_optionOf(side, 'username')} and ${side_optionOf(side, 'password')}, or ${side_optionOf(side, 'token')}.`,
-    });
+    const hint = `Give ${side_optionOf(side, 'username')} and ${side_optionOf(side, 'password')}, or ${side_optionOf(side, 'token')}.`;
+    const message = `no way into the ${side.side} cluster is configured`;
+    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side, hint });
 }
 function optionalWay(side) {
-    const { username, password, token } = side;
+    const { username, password } = side;
     if (username !== undefined && password !== undefined)
         return { kind: 'password', username, password };
-    if (token === undefined)
-        return undefined;
-    return { kind: 'token', login: (0,lib_credential/* fixedLogin */.ub)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token }) };
+    const login = tokenOf(side);
+    return login && { kind: 'token', login };
+}
+function tokenOf(side) {
+    const { token } = side;
+    return token && (0,lib_credential/* fixedLogin */.ub)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token });
 }
 /** How the user has spelled it: `destination-token`, or `token` of an entry in the list of destinations. */
 function side_optionOf({ side, name }, option) {
@@ -38001,29 +37972,22 @@ function joinPem(...parts) {
     const given = parts.filter((part) => part !== undefined && part !== '');
     return given.length === 0 ? undefined : given.join('\n');
 }
-async function openClusterOf(side, access, api, network, context) {
-    if (access.way === undefined)
-        throw new errors/* PromoteError */.jG('INTERNAL', 'a cluster without a way in');
-    const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 9054));
-    const account = side.serviceAccount === undefined ? {} : { serviceAccount: side.serviceAccount };
-    return openCluster(side.side, { api, network, way: access.way, inCluster: side.cluster === 'in-cluster', ...account }, context);
-}
 function createSide(side, options, { network, cluster, api }) {
     const repositories = new Map();
     const layouts = layoutsOf(side, options);
     const foreign = createForeign(side, options);
+    const { context, config } = options;
     const explicit = cluster === undefined ? explicitLogin(side) : undefined;
     const open = async (reference) => {
         const address = await addressOf(side, cluster, reference);
         const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`);
-        const own = (await cluster?.ownsRegistry(base.host, reference.repository)) === true ? cluster : undefined;
+        const path = reference.repository;
+        const own = (await cluster?.ownsRegistry(base.host, path)) === true ? cluster : undefined;
         if (own !== undefined && address.plainHttp)
             throw notOverHttp(side, base);
-        const login = own?.login ?? (await loginFor(side, address, reference, explicit, options.context));
+        const login = own?.login ?? (await loginFor(side, address, reference, explicit, context));
         if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NOTHING)
-            options.context.log.warn(notItsOwn(side, base));
-        const path = reference.repository;
-        const { context, config } = options;
+            context.log.warn(notItsOwn(side, base));
         const store = openRepository({
             side: side.side,
             base,
@@ -38128,10 +38092,9 @@ async function addressOf(side, cluster, reference) {
         return { ...side.registry, host: (0,oci_reference/* hostOf */.w4)(side.registry.host) };
     if (cluster !== undefined)
         return cluster.registryFor(reference.repository);
-    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', `no registry is known for ${reference.repository}`, {
-        side: side.side,
-        hint: `Give ${side_optionOf(side, 'cluster')} or ${side_optionOf(side, 'registry')}, or write the registry into the reference.`,
-    });
+    const hint = `Give ${side_optionOf(side, 'cluster')} or ${side_optionOf(side, 'registry')}, or write the registry into the reference.`;
+    const message = `no registry is known for ${reference.repository}`;
+    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', message, { side: side.side, hint });
 }
 /** The reference names no registry, or the one that is configured for its side. */
 function isConfigured({ host }, { registry }) {
@@ -38150,18 +38113,15 @@ const NOTHING = (0,lib_credential/* fixedLogin */.ub)('no credential', lib_crede
 async function loginFor(side, address, reference, explicit, context) {
     if (explicit !== undefined && isConfigured(reference, side))
         return explicit;
-    const file = side.authFile === undefined ? {} : { explicit: side.authFile };
-    const found = await loginFromAuthFiles({ ...address, repository: reference.repository }, { side: side.side, ...file }, context);
-    return found ?? NOTHING;
+    const key = { ...address, repository: reference.repository };
+    return (await loginFromAuthFiles(key, { side: side.side, explicit: side.authFile }, context)) ?? NOTHING;
 }
 function explicitLogin(side) {
-    const { username, password, token } = side;
-    const secret = password ?? token;
-    if (secret === undefined)
-        return undefined;
-    if (username === undefined)
-        return (0,lib_credential/* fixedLogin */.ub)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token: secret });
-    return (0,lib_credential/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password: secret });
+    const { username, token } = side;
+    const password = side.password ?? token;
+    if (username === undefined || password === undefined)
+        return tokenOf(side);
+    return (0,lib_credential/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password });
 }
 
 ;// CONCATENATED MODULE: ./lib/rows.js

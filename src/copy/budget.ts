@@ -35,7 +35,7 @@ export interface Budget {
 
 /** @param name of the source repository, for messages. */
 export function createBudget(name: string, held: Held): Budget {
-  const announced = new Set<Digest>()
+  const announced = new Map<Digest, number>()
   const counted = new Set<Digest>()
   const used = { bytes: 0, links: 0, referrers: 0, manifests: 0 }
   const exceeded = (what: string, whole?: string) => tooMuch(name, what, whole)
@@ -54,9 +54,10 @@ export function createBudget(name: string, held: Held): Budget {
   const announce = (descriptors: readonly Descriptor[]): void => {
     used.manifests += descriptors.length
     for (const { digest, size } of descriptors) {
-      if (announced.has(digest)) continue
-      announced.add(digest)
-      add('bytes', size)
+      // What points at a manifest may have named a smaller size than it has.
+      const more = size - (announced.get(digest) ?? 0)
+      if (more > 0) add('bytes', more)
+      if (more > 0) announced.set(digest, size)
     }
     check()
   }

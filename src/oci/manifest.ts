@@ -8,8 +8,10 @@ import type { Platform } from './platform.ts'
 export type Descriptor = Readonly<{
   mediaType: string
   digest: Digest
-  /** Bytes. */
+  /** Bytes; 0 where the document has no size. */
   size: number
+  /** The document has no size: old builders left it out. */
+  unsized?: true | undefined
   platform?: Platform | undefined
   artifactType?: string | undefined
   annotations?: Readonly<Record<string, string>> | undefined
@@ -84,17 +86,24 @@ const platform = z.object({
   'os.version': absent(z.string()),
 })
 
-export const descriptorSchema = z.object({
+const written = z.object({
   mediaType,
   digest,
   // z.int() is bounded by what a number holds exactly: 2^53 - 1.
-  size: z.int().min(0),
+  size: absent(z.int().min(0)),
   // A platform or an annotation that nobody can read is no reason not to copy the bytes.
   platform: absent(platform).catch(undefined),
   artifactType: absent(z.string()).catch(undefined),
   annotations: absent(annotations).catch(undefined),
   urls: absent(strings).catch(undefined),
   data: absent(z.string()).catch(undefined),
+})
+
+export const descriptorSchema = written.transform(({ size, ...rest }): Descriptor => {
+  if (size !== undefined) return { ...rest, size }
+  return digestOf(new Uint8Array(), algorithmOf(rest.digest)) === rest.digest
+    ? { ...rest, size: 0 }
+    : { ...rest, size: 0, unsized: true }
 })
 
 /** More descriptors than this do not fit into 4 MiB. */
@@ -119,7 +128,8 @@ type Document = z.infer<typeof documentSchema>
  * Checks the bytes against what was asked for, and reads what they point at. The media type is the document's own, else
  * the answer's, else the parent's, else that of the document's shape (OCI documents need not have one).
  * @param contentType of the answer; parameters, `text/plain` and other types that are no manifest's are ignored.
- * @throws PromoteError DIGEST_MISMATCH (digest or size), UNSUPPORTED (schema 1), PROTOCOL (not a manifest)
+ * A size that is not that of the bytes is no error: the digest decides, as it does for other tools.
+ * @throws PromoteError DIGEST_MISMATCH, UNSUPPORTED (schema 1), PROTOCOL (not a manifest)
  */
 export function readManifest(
   bytes: Uint8Array,
@@ -132,7 +142,7 @@ export function readManifest(
   const typeOfAnswer = contentType?.split(';', 1)[0]?.trim().toLowerCase()
   const json = parseJson(bytes)
   refuseSchema1(json, typeOfAnswer)
-  const found = check(bytes, typeof expected === 'string' ? expected : descriptor?.digest, descriptor?.size)
+  const found = check(bytes, typeof expected === 'string' ? expected : descriptor?.digest)
   const document = parseDocument(json)
   const shape = shapeOf(document)
   const known = shape === 'index' ? INDEXES : IMAGES
@@ -150,6 +160,23 @@ export function readManifest(
   }
 }
 
+/** More blobs without a size than this are not measured. */
+const MOST_UNSIZED = 100
+
+/** The manifest with the sizes that its document leaves out, where `sizeOf` knows them. */
+export async function withSizes(
+  manifest: Manifest,
+  sizeOf: (blob: Descriptor) => Promise<number | undefined>,
+): Promise<Manifest> {
+  const unsized = new Set(manifest.links.filter(({ kind, descriptor }) => kind === 'blob' && descriptor.unsized))
+  if (unsized.size === 0 || unsized.size > MOST_UNSIZED) return manifest
+  const measured = manifest.links.map(async (link): Promise<Link> => {
+    const size = unsized.has(link) ? await sizeOf(link.descriptor) : undefined
+    return size === undefined ? link : { ...link, descriptor: { ...link.descriptor, size, unsized: undefined } }
+  })
+  return { ...manifest, links: await Promise.all(measured) }
+}
+
 /** A layer that registries need not hold: its URLs say where it is (image-spec layer.md "Non-Distributable Layers"). */
 export function isForeign({ mediaType, urls }: Descriptor): boolean {
   return (urls?.length ?? 0) > 0 && /nondistributable|\.foreign\./.test(mediaType)
@@ -159,7 +186,9 @@ export function isForeign({ mediaType, urls }: Descriptor): boolean {
 export function embedded(descriptor: Descriptor): Uint8Array | undefined {
   if (descriptor.data === undefined) return undefined
   const bytes = Buffer.from(descriptor.data, 'base64')
-  const good = bytes.length === descriptor.size && digestOf(bytes, algorithmOf(descriptor.digest)) === descriptor.digest
+  const good =
+    (bytes.length === descriptor.size || descriptor.unsized === true) &&
+    digestOf(bytes, algorithmOf(descriptor.digest)) === descriptor.digest
   return good ? bytes : undefined
 }
 
@@ -185,17 +214,12 @@ function refuseSchema1(json: unknown, contentType: string | undefined): void {
   })
 }
 
-function check(bytes: Uint8Array, wanted: Digest | undefined, size: number | undefined): Digest {
+function check(bytes: Uint8Array, wanted: Digest | undefined): Digest {
   const found = digestOf(bytes, wanted === undefined ? 'sha256' : algorithmOf(wanted))
   if (wanted !== undefined && found !== wanted)
     throw new PromoteError('DIGEST_MISMATCH', `The manifest ${wanted} was asked for, the answer is ${found}.`, {
       hint: 'A proxy or the registry changes manifests on the way, or the content is damaged.',
     })
-  if (size !== undefined && size !== bytes.byteLength)
-    throw new PromoteError(
-      'DIGEST_MISMATCH',
-      `The manifest ${found} has ${bytes.byteLength} bytes, what points at it says ${size}.`,
-    )
   return found
 }
 

@@ -108,6 +108,14 @@ function wrongSize(endpoint: BlobPlace, blob: Descriptor, what: string, found: s
   )
 }
 
+/** What the registry says of a blob whose size no manifest has. */
+export async function offeredSize(endpoint: BlobPlace, { digest }: Descriptor): Promise<number | undefined> {
+  const headers = { 'accept-encoding': 'identity' }
+  const res = await endpoint.call('pull', { method: 'HEAD', url: endpoint.url(`blobs/${digest}`), headers })
+  await discard(res)
+  return res.status === 200 ? contentLength(header(res, 'content-length')) : undefined
+}
+
 /** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
 export async function isStored(endpoint: Endpoint, blob: Descriptor, sure: boolean): Promise<boolean> {
   const { importFree } = (await endpoint.evidence()) ?? { importFree: true }

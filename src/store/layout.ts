@@ -4,7 +4,15 @@ import { listed, quote } from '../core/text.ts'
 import { asPromoteError, PromoteError, type ServerError, type Side } from '../errors.ts'
 import { bodyOf } from '../http/answer.ts'
 import { algorithmOf, type Digest, hashFor, isDigest, shortDigest } from '../oci/digest.ts'
-import { type Descriptor, embedded, isForeign, MANIFEST_LIMIT, type Manifest, readManifest } from '../oci/manifest.ts'
+import {
+  type Descriptor,
+  embedded,
+  isForeign,
+  MANIFEST_LIMIT,
+  type Manifest,
+  readManifest,
+  withSizes,
+} from '../oci/manifest.ts'
 import { formatReference, type LayoutPlace, layoutName } from '../oci/reference.ts'
 import { describeReferrer } from '../oci/referrer.ts'
 import { openArchive } from './archive.ts'
@@ -60,6 +68,10 @@ export function openLayout(place: LayoutPlace, side: Side, context: Context) {
 
 type Files = ReturnType<typeof createFiles>
 
+function tooLong(path: string, digest: Digest, side: Side): PromoteError {
+  return new PromoteError('PROTOCOL', `${path}: ${digest} is too long for a manifest.`, { side })
+}
+
 /** Manifests and blobs by digest. */
 function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
   const missing = (what: string) => new PromoteError('NOT_FOUND', `${path}: ${what} is not there.`, { side })
@@ -67,8 +79,7 @@ function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
   const bytesOf = async (digest: Digest): Promise<Uint8Array> => {
     const size = await shelf.size(digest)
     if (size === undefined) throw missing(`manifest ${digest}`)
-    if (size > MANIFEST_LIMIT)
-      throw new PromoteError('PROTOCOL', `${path}: ${digest} is too long for a manifest.`, { side })
+    if (size > MANIFEST_LIMIT) throw tooLong(path, digest, side)
     return allOf(shelf.read(digest, 0))
   }
   const manifest = async (expected: Digest | Descriptor, mediaType?: string): Promise<Manifest> => {
@@ -76,7 +87,8 @@ function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
     const digest = descriptor?.digest ?? (expected as Digest)
     const data = descriptor === undefined ? undefined : embedded(descriptor)
     try {
-      return readManifest(data ?? (await bytesOf(digest)), descriptor?.mediaType ?? mediaType, expected)
+      const read = readManifest(data ?? (await bytesOf(digest)), descriptor?.mediaType ?? mediaType, expected)
+      return await withSizes(read, (blob) => shelf.size(blob.digest))
     } catch (thrown) {
       const error = asPromoteError(thrown)
       if (error.side !== undefined) throw thrown

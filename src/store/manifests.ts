@@ -13,8 +13,10 @@ import {
   MANIFEST_LIMIT,
   type Manifest,
   readManifest,
+  withSizes,
 } from '../oci/manifest.ts'
 import { isTag } from '../oci/reference.ts'
+import { offeredSize } from './blob.ts'
 import type { Endpoint } from './endpoint.ts'
 import { contentLength } from './wire.ts'
 
@@ -40,7 +42,8 @@ export function createManifests(endpoint: Endpoint) {
     if (res.status !== 200) throw await readError(endpoint, res, what, reference)
     try {
       const body = await bytes(res, MANIFEST_LIMIT)
-      const manifest = readManifest(body, header(res, 'content-type'), expected ?? statedSha512(res, body))
+      const read = readManifest(body, header(res, 'content-type'), expected ?? statedSha512(res, body))
+      const manifest = await withSizes(read, (blob) => offeredSize(endpoint, blob))
       cache.keep(manifest)
       return manifest
     } catch (thrown) {
@@ -67,7 +70,7 @@ export function createManifests(endpoint: Endpoint) {
     has: (digest: Digest) => cache.get(digest) !== undefined,
     async manifest(descriptor: Descriptor): Promise<Manifest> {
       const known = cache.get(descriptor.digest)
-      if (known !== undefined && known.descriptor.size === descriptor.size) return known
+      if (known !== undefined) return known
       const data = embedded(descriptor)
       return data === undefined ? get(descriptor.digest, descriptor) : readManifest(data, undefined, descriptor)
     },

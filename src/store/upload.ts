@@ -73,7 +73,10 @@ export async function beginUpload(
   return { state: 'open', upload: openUpload(endpoint, habits, blob, res) }
 }
 
-/** @returns undefined when the registry does not understand or does not want this, which decides nothing. */
+/**
+ * @returns undefined when the registry refuses, whatever it says: that decides nothing. Registries refuse a mount with
+ * 400 to 415, 422, 500, 501 or 503, and token services the scope of the other repository. The plain upload tells what is wrong.
+ */
 async function tryMount(
   endpoint: Endpoint,
   habits: Habits,
@@ -82,13 +85,24 @@ async function tryMount(
 ): Promise<Begun | undefined> {
   const own = from === endpoint.repository
   const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`
-  const res = await post(endpoint, query, own ? [] : [`repository:${from}:pull`])
-  const unwanted = [400, 403, 404, 405, ...(own ? [] : [401])].includes(res.status)
-  if (!unwanted && res.status !== 201 && res.status !== 202) throw await notBegun(endpoint, blob, res)
-  await discard(res)
+  const scopes = own ? [] : [`repository:${from}:pull`]
+  const first = await post(endpoint, query, scopes, { retry: false }).catch(unlessFinal(own))
+  if (first !== undefined) await discard(first)
+  // 429 is no refusal: it asks for patience.
+  const res = first?.status === 429 ? await post(endpoint, query, scopes) : first
+  if (res === undefined) return undefined
+  if (res !== first) await discard(res)
   if (res.status === 202) return { state: 'open', upload: openUpload(endpoint, habits, blob, res) }
   const stored = header(res, 'docker-content-digest') ?? blob.digest
-  return unwanted || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' }
+  return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' }
+}
+
+/** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
+function unlessFinal(own: boolean) {
+  return (thrown: unknown): undefined => {
+    const known = thrown instanceof PromoteError && thrown.code !== 'CANCELLED'
+    if (!known || (own && !thrown.transient)) throw thrown
+  }
 }
 
 /** A plain upload session; nothing is sent yet. */
@@ -99,9 +113,14 @@ async function startSession(endpoint: Endpoint, blob: Descriptor): Promise<Res> 
   return res
 }
 
-function post(endpoint: Endpoint, query: string, scopes: readonly string[]): Promise<Res> {
+function post(
+  endpoint: Endpoint,
+  query: string,
+  scopes: readonly string[],
+  how: { retry?: boolean } = {},
+): Promise<Res> {
   const url = endpoint.url(`blobs/uploads/${query}`)
-  return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array() })
+  return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), ...how })
 }
 
 function notBegun(endpoint: Endpoint, blob: Descriptor, res: Res): Promise<PromoteError> {

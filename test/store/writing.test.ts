@@ -52,7 +52,7 @@ describe('a new blob', () => {
     expect(asked(registry)).toEqual(['POST blobs/uploads/'])
   })
 
-  test.each([400, 403, 404, 405])(
+  test.each([400, 403, 404, 405, 409, 415, 422, 451, 500, 501, 503])(
     'is asked for by HEAD and begun plainly where mounting answers %d, from then on',
     async (status) => {
       const registry = await scene.registry()
@@ -71,18 +71,21 @@ describe('a new blob', () => {
     },
   )
 
-  test.each([400, 401, 403, 404])('is uploaded when mounting it from elsewhere answers %d', async (status) => {
-    const registry = await scene.registry()
-    registry.faults.add({ do: { kind: 'status', status }, match: { method: 'POST', path: /from=dev\/base/ } })
-    const target = scene.lab.open(registry.url, REPOSITORY)
-    const begun = await target.begin(BLOB, 'dev/base')
-    if (begun.state !== 'open') throw new Error(begun.state)
-    await begun.upload.send(0, pieces(BYTES))
-    expect(stored(registry)).toEqual(BYTES)
-    // The blob's own repository is still asked and begun in one request.
-    const requests = asked(registry).filter((line) => line !== 'GET /v2/')
-    expect(requests).toEqual(['POST blobs/uploads/', 'POST blobs/uploads/', 'PUT blobs/uploads/ID'])
-  })
+  test.each([400, 401, 403, 404, 405, 409, 415, 418, 422, 500, 501, 502, 503])(
+    'is uploaded when mounting it from elsewhere answers %d',
+    async (status) => {
+      const registry = await scene.registry()
+      registry.faults.add({ do: { kind: 'status', status }, match: { method: 'POST', path: /from=dev\/base/ } })
+      const target = scene.lab.open(registry.url, REPOSITORY)
+      const begun = await target.begin(BLOB, 'dev/base')
+      if (begun.state !== 'open') throw new Error(begun.state)
+      await begun.upload.send(0, pieces(BYTES))
+      expect(stored(registry)).toEqual(BYTES)
+      // The blob's own repository is still asked and begun in one request.
+      const requests = asked(registry).filter((line) => line !== 'GET /v2/')
+      expect(requests).toEqual(['POST blobs/uploads/', 'POST blobs/uploads/', 'PUT blobs/uploads/ID'])
+    },
+  )
 
   test.each([502, 503, 429])('that meets %d for a moment is begun all the same', async (status) => {
     const registry = await scene.registry()

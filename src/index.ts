@@ -6,6 +6,17 @@ import { answerTo } from './inputs/help.ts'
 /** `npm` and `npx` pass on a signal that the terminal has sent to their child as well: that is one Ctrl-C, not two. */
 const SAME_SIGNAL = 200
 
+/** `engines` of package.json: older ones lack functions that are used. */
+const OLDEST_NODE = [20, 18, 1] as const
+
+/** @returns what to tell when this Node.js is too old. */
+function tooOld(): string | undefined {
+  const parts = process.versions.node.split('.').map(Number)
+  const at = OLDEST_NODE.findIndex((needed, index) => parts[index] !== needed)
+  if (at === -1 || (parts[at] ?? 0) > (OLDEST_NODE[at] ?? 0)) return undefined
+  return `image-promote needs Node.js ${OLDEST_NODE.join('.')} or newer, this is ${process.versions.node}`
+}
+
 /** Aborted with the name of the first signal, or with the error that nobody caught. */
 function watchProcess(): AbortSignal {
   const controller = new AbortController()
@@ -36,6 +47,11 @@ function watchProcess(): AbortSignal {
 }
 
 async function main(argv: readonly string[]): Promise<number> {
+  const refusal = tooOld()
+  if (refusal !== undefined) {
+    process.stderr.write(`error: ${refusal}\n`)
+    return EXIT.usage
+  }
   const signal = watchProcess()
   const answer = answerTo(argv)
   if (answer !== undefined) {

@@ -160,20 +160,32 @@ function createDetails(runner: Runner): (event: Event) => void {
   }
 }
 
+/** What the runner wants to know is lost with one warning when its files are not there; a report must be written. */
 async function publishTo(report: Report, env: Env, runner: Runner, voice: Voice): Promise<void> {
   const { GITHUB_STEP_SUMMARY: summary = '', GITHUB_ARTIFACTS: artifacts = '' } = env
   const { report: path = '', summary: wanted } = voice.settings()
   const subjects = artifactLines(report)
-  await allOf([
-    () => runner.setOutput('digest', report.images[0]?.digest ?? ''),
-    () =>
-      runner.setOutput('images', compactRows(report.images, (text) => Buffer.byteLength(text) <= LONGEST_IMAGES).text),
-    () => runner.setOutput('promoted', String(tally(report.images).promoted)),
-    () => runner.setOutput('report', path),
-    () => voice.keep(report),
-    () => (summary === '' || !wanted ? undefined : append(summary, `${renderSummary(report)}\n`)),
-    () => (artifacts === '' || subjects.length === 0 ? undefined : append(artifacts, `${subjects.join('\n')}\n`)),
-  ])
+  const lost: string[] = []
+  const unlessLost = async (what: string, write: () => void | Promise<void>): Promise<void> => {
+    try {
+      await write()
+    } catch (thrown) {
+      lost.push(`${what} (${(thrown as Error).message})`)
+    }
+  }
+  const writeOutputs = () => {
+    const fits = (text: string) => Buffer.byteLength(text) <= LONGEST_IMAGES
+    runner.setOutput('digest', report.images[0]?.digest ?? '')
+    runner.setOutput('images', compactRows(report.images, fits).text)
+    runner.setOutput('promoted', String(tally(report.images).promoted))
+    runner.setOutput('report', path)
+  }
+  await unlessLost('outputs', writeOutputs)
+  if (summary !== '' && wanted) await unlessLost('summary', () => append(summary, `${renderSummary(report)}\n`))
+  if (artifacts !== '' && subjects.length > 0)
+    await unlessLost('artifacts', () => append(artifacts, `${subjects.join('\n')}\n`))
+  if (lost.length > 0) runner.warning(neutralise(oneLine(`Not written for GitHub: ${lost.join('; ')}`)))
+  await voice.keep(report)
 }
 
 /** The runner takes 500 subjects per job (actions/runner, CreateArtifactsFileCommand.cs). */

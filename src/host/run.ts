@@ -11,6 +11,7 @@ import { parse } from '../inputs/parse.ts'
 import type { Report } from '../report/model.ts'
 import { VERSION } from '../version.ts'
 import { createCliHost, type Streams } from './cli.ts'
+import { checkWritable } from './files.ts'
 import { createGithubHost, createStepHost, loadRunner } from './github.ts'
 import type { Host } from './host.ts'
 import { cleanText, describeError } from './lines.ts'
@@ -87,6 +88,8 @@ async function promoteAndPublish(
   const stopping = () => host.log.warn(`${signalName(signal)}: stopping, and logging out; a second signal ends at once`)
   signal.addEventListener('abort', stopping, { once: true })
   try {
+    // It is the way back: a run that could not write it moves no tag.
+    if (config.report !== undefined) await checkWritable(config.report)
     const promote = await loadPromote()
     const result = await promote(config, host, createContext(host, env, signal))
     await host.publish(result)

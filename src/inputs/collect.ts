@@ -27,6 +27,11 @@ const LONGEST_NAME = 60
 /** Variables that are no options: folders and result paths that the Tekton Task hands over. */
 const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+)$/
 
+/** What Kubernetes sets for a Service named image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
+const SERVICE_LINK =
+  /^(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/
+const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//
+
 /**
  * Finds each option's value: `--name` (arguments after `--` are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
  * `IMAGE_PROMOTE_NAME_FILE` > default. Of an action `INPUT_NAME` > default: an earlier step of the job can set variables, and
@@ -183,8 +188,12 @@ function variablesIn(env: Env): string[] {
   return Object.keys(env)
     .filter((variable) => variable.startsWith(PREFIX) && env[variable] !== '' && env[variable] !== undefined)
     .map((variable) => variable.slice(PREFIX.length))
-    .filter((name) => !EXTRAS.test(name))
+    .filter((name) => !EXTRAS.test(name) && !isServiceLink(name, env[`${PREFIX}${name}`]))
     .sort()
+}
+
+function isServiceLink(name: string, value = ''): boolean {
+  return SERVICE_LINK.test(name) || (/^(?:[A-Z0-9_]+_)?PORT$/.test(name) && SERVICE_ADDRESS.test(value))
 }
 
 function unknownVariables(env: Env): string[] {

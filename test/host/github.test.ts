@@ -11,7 +11,7 @@ import { digestOf, failedRow, inFolder, reportOf, row, SETTINGS } from './sample
 
 type Call = readonly [name: string, ...args: unknown[]]
 
-function hostWith(settings: Partial<Settings> = {}, env: Env = {}) {
+function hostWith(settings: Partial<Settings> = {}, env: Env = {}, replaced: Partial<Runner> = {}) {
   const calls: Call[] = []
   const record =
     (name: string) =>
@@ -28,6 +28,7 @@ function hostWith(settings: Partial<Settings> = {}, env: Env = {}) {
     startGroup: record('group'),
     endGroup: record('endgroup'),
     getIDToken: async (audience) => `jwt for ${audience}`,
+    ...replaced,
   }
   const host = createGithubHost(env, runner)
   host.begin({ ...SETTINGS, ...settings })
@@ -251,6 +252,23 @@ describe('the GitHub host', () => {
     expect(host.spell('dry-run')).toBe('input "dry-run"')
     expect(await host.oidcToken?.('me')).toBe('jwt for me')
   })
+
+  it.each<[string, (folder: string) => Env, string[]]>([
+    ['outputs', () => ({}), ['outputs']],
+    ['the summary', (folder) => ({ GITHUB_STEP_SUMMARY: join(folder, 'gone', 'summary') }), ['outputs', 'summary']],
+    ['subjects', (folder) => ({ GITHUB_ARTIFACTS: folder }), ['outputs', 'artifacts']],
+  ])('warns once when %s cannot be written, and writes the report', (_, env, names) =>
+    inFolder(async (folder) => {
+      const lost = () => {
+        throw new Error('Missing file at path: /not/mounted')
+      }
+      const { host, of } = hostWith({ report: join(folder, 'report.json') }, env(folder), { setOutput: lost })
+      await host.publish(reportOf([row(1)]))
+      expect(JSON.parse(readFileSync(join(folder, 'report.json'), 'utf8')).images).toHaveLength(1)
+      expect(of('warning')).toHaveLength(1)
+      for (const name of names) expect(String(of('warning'))).toContain(`${name} (`)
+    }),
+  )
 
   it('speaks the commands of the real toolkit: masks first, outputs in the file', () =>
     inFolder(async (folder) => {

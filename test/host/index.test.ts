@@ -38,6 +38,21 @@ function stop(server: Server): void {
 }
 
 describe('the entrypoint', () => {
+  it.each([
+    ['16.20.2', true],
+    ['18.20.8', true],
+    ['20.9.0', true],
+    ['20.18.0', true],
+    ['20.18.1', false],
+    ['22.0.0', false],
+  ])('under Node.js %s says that it is too old: %s', async (version, old) => {
+    const fake = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } })`
+    const url = `data:text/javascript,${encodeURIComponent(fake)}`
+    const { code, stdout, stderr } = await finish(start(['--version'], { NODE_OPTIONS: `--import=${url}` }))
+    const told = `error: image-promote needs Node.js 20.18.1 or newer, this is ${version}\n`
+    expect([code, stdout === '', stderr]).toEqual(old ? [2, true, told] : [0, false, ''])
+  })
+
   it('answers questions on stdout and ends with 0', async () => {
     const { code, stdout, stderr } = await finish(start(['--version']))
     expect([code, stderr]).toEqual([0, ''])

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
 import { PromoteError } from '../../src/errors.ts'
@@ -77,10 +77,27 @@ describe('the exit code', () => {
     expect([code, stderr]).toEqual([1, 'error: TLS (source): unknown CA.\n  Set --source-ca.\n'])
   })
 
+  it.each([
+    ['is a folder', (folder: string) => folder],
+    ['is below a file', (folder: string) => join(folder, 'file', 'report.json')],
+  ])('is 1 when the path of the report %s, with nothing contacted', (_, path) =>
+    inFolder(async (folder) => {
+      writeFileSync(join(folder, 'file'), '')
+      const { code, stderr } = await runWith(never, { argv: ['--report', path(folder), ...IMAGES] })
+      expect([code, readdirSync(folder)]).toEqual([1, ['file']])
+      expect(stderr).toContain('could not be written')
+    }),
+  )
+
   it('is 1 when the images are there and the report is not', () =>
     inFolder(async (folder) => {
-      const { code, stderr, stdout } = await runWith(returning('done'), {
-        argv: ['--output', 'json', '--report', folder, ...IMAGES],
+      const report = join(folder, 'report.json')
+      const run: Promote = async (...given) => {
+        mkdirSync(report)
+        return returning('done')(...given)
+      }
+      const { code, stderr, stdout } = await runWith(run, {
+        argv: ['--output', 'json', '--report', report, ...IMAGES],
       })
       expect(code).toBe(1)
       expect(stderr).toContain('could not be written')

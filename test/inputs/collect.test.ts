@@ -233,6 +233,26 @@ describe('variables', () => {
     expect(get([], { [name]: '/x' }).problems).toEqual([])
   })
 
+  it.each([
+    ['IMAGE_PROMOTE_SERVICE_HOST', '172.30.9.9'],
+    ['IMAGE_PROMOTE_SERVICE_PORT_HTTPS_WEB', '8443'],
+    ['IMAGE_PROMOTE_PORT', 'tcp://172.30.9.9:8080'],
+    ['IMAGE_PROMOTE_PORT_53_UDP_ADDR', 'fd02::9'],
+    ['IMAGE_PROMOTE_REPORTS_SERVICE_HOST', '172.30.9.9'],
+    ['IMAGE_PROMOTE_REPORTS_PORT', 'sctp://[fd02::9]:80'],
+    ['IMAGE_PROMOTE_REPORTS_PORT_8080_SCTP', 'sctp://[fd02::9]:80'],
+  ])('%s is that of a Service of Kubernetes', (name, value) => {
+    expect(get([], { [name]: value })).toMatchObject({ problems: [] })
+  })
+
+  it.each([
+    ['IMAGE_PROMOTE_SOURCE_PORT', '8080'],
+    ['IMAGE_PROMOTE_RE_PORT', 'report.json'],
+    ['IMAGE_PROMOTE_SERVICE_ACCOUNT', 'a/b'],
+  ])('%s is not', (name, value) => {
+    expect(get([], { [name]: value }).problems).toEqual([expect.stringContaining('unknown variable')])
+  })
+
   it('lets an empty unknown variable pass: it is unset', () => {
     expect(get([], { IMAGE_PROMOTE_OLD_NAME: '' }).problems).toEqual([])
   })

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Context } from '../context.ts'
-import { shownPath } from '../core/content.ts'
+import { contentKind, shownPath } from '../core/content.ts'
 import { type FileToRead, fileError, fileOf, isAbsent, readText } from '../core/files.ts'
 import { basicCredential, bearerCredential, type Credential, type Login, renewableLogin } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
@@ -38,15 +38,24 @@ export async function loginFromAuthFiles(
   context: Context,
 ): Promise<Login | undefined> {
   if (options.explicit !== undefined) return loginFrom(options.explicit, key, options, context)
-  for (const path of authFilePaths(context.env, process.platform)) {
-    const login = await loginFrom(path, key, options, context).catch((error: unknown) => {
+  const files = authFilePaths(context.env, process.platform)
+  for (const given of [...variableOf(context), ...files]) {
+    const login = await loginFrom(given, key, options, context).catch((error: unknown) => {
       if (!(error instanceof PromoteError) || error.code !== 'IO') throw error
+      const path = typeof given === 'string' ? given : 'DOCKER_AUTH_CONFIG'
       if (!isAbsent(error)) warnOnce(path, `${error.message} It is left out.`, context)
       return undefined
     })
     if (login !== undefined) return login
   }
   return undefined
+}
+
+/** DOCKER_AUTH_CONFIG of docker and GitLab: the text of a config.json, or its path where GitLab keeps it as a file. */
+function variableOf({ env, secrets }: Context): (string | Secret)[] {
+  const given = env.DOCKER_AUTH_CONFIG?.trim() ?? ''
+  if (given === '') return []
+  return [contentKind(given) === undefined ? given : secrets.keep(given)]
 }
 
 /** Where docker, Tekton and the containers tools keep logins; the first file that has an entry wins. */

@@ -10,7 +10,7 @@ const VALUES = ['username', 'password', 'token']
 /** Files whose path is an option's value; of the docker ones the first that is there. */
 const PATHS: readonly (readonly [files: readonly string[], option: string])[] = [
   [['kubeconfig'], 'kubeconfig'],
-  [['.dockerconfigjson', 'config.json', 'auth.json'], 'auth-file'],
+  [['.dockerconfigjson', 'config.json', 'auth.json', '.dockercfg'], 'auth-file'],
 ]
 
 type Inputs = Readonly<{ env: Env; problems: readonly string[] }>

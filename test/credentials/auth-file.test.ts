@@ -73,6 +73,20 @@ describe('files that are found', () => {
     expect(room.warnings).toEqual([])
   })
 
+  test('DOCKER_AUTH_CONFIG goes first, as text or as the path of a file', async () => {
+    room.env.REGISTRY_AUTH_FILE = room.file('registry.json', withAuth('registry'))
+    room.env.DOCKER_AUTH_CONFIG = JSON.stringify(withAuth('variable'))
+    expect(await found()).toEqual(basic('variable', 'secret'))
+    room.env.DOCKER_AUTH_CONFIG = room.file('gitlab', withAuth('kept-as-a-file'))
+    expect(await found()).toEqual(basic('kept-as-a-file', 'secret'))
+    room.env.DOCKER_AUTH_CONFIG = JSON.stringify(withAuth('other', 'secret', 'other.example'))
+    expect(await found()).toEqual(basic('registry', 'secret'))
+    expect(room.warnings).toEqual([])
+    room.env.DOCKER_AUTH_CONFIG = '{"auths": do-not-quote-me'
+    expect(await found()).toEqual(basic('registry', 'secret'))
+    expect(room.warnings).toEqual([expect.not.stringContaining('do-not')])
+  })
+
   test('no file has an entry: no login, no word', async () => {
     room.env.HOME = room.folder
     expect(await found()).toBeUndefined()

@@ -170,6 +170,8 @@ describe('workspaces', () => {
     [['.dockerconfigjson', 'config.json', 'auth.json'], '.dockerconfigjson'],
     [['config.json', 'auth.json'], 'config.json'],
     [['auth.json'], 'auth.json'],
+    [['.dockercfg'], '.dockercfg'],
+    [['.dockercfg', '.dockerconfigjson'], '.dockerconfigjson'],
   ])('with %j give %s as the auth file', (names, chosen) =>
     inFolder((folder) => {
       const auth = mount(join(folder, 'a'), Object.fromEntries(names.map((name) => [name, '{}'])))

@@ -69,9 +69,8 @@ export function createManifests(endpoint: Endpoint) {
     /** This repository has given the manifest out. */
     has: (digest: Digest) => cache.get(digest) !== undefined,
     async manifest(descriptor: Descriptor): Promise<Manifest> {
-      const known = cache.get(descriptor.digest)
+      const [known, data] = [cache.get(descriptor.digest), embedded(descriptor)]
       if (known !== undefined) return known
-      const data = embedded(descriptor)
       return data === undefined ? get(descriptor.digest, descriptor) : readManifest(data, undefined, descriptor)
     },
     async find(tag: string): Promise<Descriptor | undefined> {

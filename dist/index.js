@@ -26085,6 +26085,9 @@ const FLAG = /^--[a-z]/i;
 const LONGEST_NAME = 60;
 /** Variables that are no options: folders and result paths that the Tekton Task hands over. */
 const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+)$/;
+/** What Kubernetes sets for a Service named image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
+const SERVICE_LINK = /^(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/;
+const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//;
 /**
  * Finds each option's value: `--name` (arguments after `--` are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
  * `IMAGE_PROMOTE_NAME_FILE` > default. Of an action `INPUT_NAME` > default: an earlier step of the job can set variables, and
@@ -26228,8 +26231,11 @@ function variablesIn(env) {
     return Object.keys(env)
         .filter((variable) => variable.startsWith(PREFIX) && env[variable] !== '' && env[variable] !== undefined)
         .map((variable) => variable.slice(PREFIX.length))
-        .filter((name) => !EXTRAS.test(name))
+        .filter((name) => !EXTRAS.test(name) && !isServiceLink(name, env[`${PREFIX}${name}`]))
         .sort();
+}
+function isServiceLink(name, value = '') {
+    return SERVICE_LINK.test(name) || (/^(?:[A-Z0-9_]+_)?PORT$/.test(name) && SERVICE_ADDRESS.test(value));
 }
 function unknownVariables(env) {
     const known = new Set(NAMES.flatMap((name) => [(0,options/* variableName */.cG)(name), (0,options/* variableName */.cG)(`${name}${FILE}`)]));
@@ -27787,7 +27793,7 @@ async function writeWhole(path, text) {
         if (old !== undefined && !old.isFile())
             return await (0,external_node_fs_promises_.writeFile)(path, text);
         const target = old === undefined ? path : await (0,external_node_fs_promises_.realpath)(path);
-        const temporary = (0,external_node_path_.join)((0,external_node_path_.dirname)(target), `.${(0,external_node_path_.basename)(target)}.${(0,external_node_crypto_.randomBytes)(6).toString('hex')}`);
+        const temporary = temporaryBeside(target);
         try {
             await (0,external_node_fs_promises_.writeFile)(temporary, text, { flag: 'wx', mode: 0o644 });
             await (0,external_node_fs_promises_.rename)(temporary, target);
@@ -27799,6 +27805,28 @@ async function writeWhole(path, text) {
     catch (thrown) {
         throw cannotWrite(path, thrown);
     }
+}
+/**
+ * Whether `writeWhole` can write there, asked before anything depends on it. Only folders on the way stay behind.
+ * @throws PromoteError IO.
+ */
+async function checkWritable(path) {
+    try {
+        await makeFolder((0,external_node_path_.dirname)(path));
+        const old = await (0,external_node_fs_promises_.stat)(path).catch(() => undefined);
+        if (old?.isDirectory() === true)
+            throw Object.assign(new Error(), { code: 'EISDIR' });
+        if (old !== undefined && !old.isFile())
+            return;
+        const temporary = temporaryBeside(old === undefined ? path : await (0,external_node_fs_promises_.realpath)(path));
+        await (0,external_node_fs_promises_.writeFile)(temporary, '', { flag: 'wx' }).finally(() => (0,external_node_fs_promises_.rm)(temporary, { force: true }));
+    }
+    catch (thrown) {
+        throw cannotWrite(path, thrown);
+    }
+}
+function temporaryBeside(path) {
+    return (0,external_node_path_.join)((0,external_node_path_.dirname)(path), `.${(0,external_node_path_.basename)(path)}.${(0,external_node_crypto_.randomBytes)(6).toString('hex')}`);
 }
 /** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */
 async function makeFolder(path) {
@@ -28314,19 +28342,35 @@ function createDetails(runner) {
         runner.endGroup();
     };
 }
+/** What the runner wants to know is lost with one warning when its files are not there; a report must be written. */
 async function publishTo(report, env, runner, voice) {
     const { GITHUB_STEP_SUMMARY: summary = '', GITHUB_ARTIFACTS: artifacts = '' } = env;
     const { report: path = '', summary: wanted } = voice.settings();
     const subjects = artifactLines(report);
-    await allOf([
-        () => runner.setOutput('digest', report.images[0]?.digest ?? ''),
-        () => runner.setOutput('images', compactRows(report.images, (text) => Buffer.byteLength(text) <= LONGEST_IMAGES).text),
-        () => runner.setOutput('promoted', String((0,report_report/* tally */.N4)(report.images).promoted)),
-        () => runner.setOutput('report', path),
-        () => voice.keep(report),
-        () => (summary === '' || !wanted ? undefined : append(summary, `${renderSummary(report)}\n`)),
-        () => (artifacts === '' || subjects.length === 0 ? undefined : append(artifacts, `${subjects.join('\n')}\n`)),
-    ]);
+    const lost = [];
+    const unlessLost = async (what, write) => {
+        try {
+            await write();
+        }
+        catch (thrown) {
+            lost.push(`${what} (${thrown.message})`);
+        }
+    };
+    const writeOutputs = () => {
+        const fits = (text) => Buffer.byteLength(text) <= LONGEST_IMAGES;
+        runner.setOutput('digest', report.images[0]?.digest ?? '');
+        runner.setOutput('images', compactRows(report.images, fits).text);
+        runner.setOutput('promoted', String((0,report_report/* tally */.N4)(report.images).promoted));
+        runner.setOutput('report', path);
+    };
+    await unlessLost('outputs', writeOutputs);
+    if (summary !== '' && wanted)
+        await unlessLost('summary', () => append(summary, `${renderSummary(report)}\n`));
+    if (artifacts !== '' && subjects.length > 0)
+        await unlessLost('artifacts', () => append(artifacts, `${subjects.join('\n')}\n`));
+    if (lost.length > 0)
+        runner.warning((0,core_text/* neutralise */.$0)((0,core_text/* oneLine */.TN)(`Not written for GitHub: ${lost.join('; ')}`)));
+    await voice.keep(report);
 }
 /** The runner takes 500 subjects per job (actions/runner, CreateArtifactsFileCommand.cs). */
 const SUBJECTS = 500;
@@ -28351,7 +28395,7 @@ const VALUES = ['username', 'password', 'token'];
 /** Files whose path is an option's value; of the docker ones the first that is there. */
 const PATHS = [
     [['kubeconfig'], 'kubeconfig'],
-    [['.dockerconfigjson', 'config.json', 'auth.json'], 'auth-file'],
+    [['.dockerconfigjson', 'config.json', 'auth.json', '.dockercfg'], 'auth-file'],
 ];
 /**
  * Options from the Task's workspaces, as the variables that they stand for; a param that is set beats its file. The path
@@ -28500,6 +28544,7 @@ async function writeResult(env, name, value) {
 
 
 
+
 // zod would write a parser as text for each schema and evaluate it: most are used once, and a program that holds production
 // credentials has no business with code made at run time.
 core/* config */.$W({ jitless: true });
@@ -28555,6 +28600,9 @@ async function promoteAndPublish(config, host, { env, signal, loadPromote }) {
     const stopping = () => host.log.warn(`${signalName(signal)}: stopping, and logging out; a second signal ends at once`);
     signal.addEventListener('abort', stopping, { once: true });
     try {
+        // It is the way back: a run that could not write it moves no tag.
+        if (config.report !== undefined)
+            await checkWritable(config.report);
         const promote = await loadPromote();
         const result = await promote(config, host, createContext(host, env, signal));
         await host.publish(result);
@@ -29605,6 +29653,7 @@ function referrersTag(digest) {
 /* harmony export */   MV: () => (/* binding */ MANIFEST_LIMIT),
 /* harmony export */   TM: () => (/* binding */ descriptorSchema),
 /* harmony export */   WI: () => (/* binding */ readManifest),
+/* harmony export */   Z: () => (/* binding */ withSizes),
 /* harmony export */   jq: () => (/* binding */ isForeign)
 /* harmony export */ });
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
@@ -29652,17 +29701,24 @@ const platform = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
     variant: absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP()),
     'os.version': absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP()),
 });
-const descriptorSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
+const written = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
     mediaType,
     digest,
     // z.int() is bounded by what a number holds exactly: 2^53 - 1.
-    size: zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0),
+    size: absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0)),
     // A platform or an annotation that nobody can read is no reason not to copy the bytes.
     platform: absent(platform).catch(undefined),
     artifactType: absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP()).catch(undefined),
     annotations: absent(annotations).catch(undefined),
     urls: absent(strings).catch(undefined),
     data: absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP()).catch(undefined),
+});
+const descriptorSchema = written.transform(({ size, ...rest }) => {
+    if (size !== undefined)
+        return { ...rest, size };
+    return (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .digestOf */ .ol)(new Uint8Array(), (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .algorithmOf */ .Hy)(rest.digest)) === rest.digest
+        ? { ...rest, size: 0 }
+        : { ...rest, size: 0, unsized: true };
 });
 /** More descriptors than this do not fit into 4 MiB. */
 const MOST_DESCRIPTORS = 40_000;
@@ -29683,7 +29739,8 @@ const documentSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
  * Checks the bytes against what was asked for, and reads what they point at. The media type is the document's own, else
  * the answer's, else the parent's, else that of the document's shape (OCI documents need not have one).
  * @param contentType of the answer; parameters, `text/plain` and other types that are no manifest's are ignored.
- * @throws PromoteError DIGEST_MISMATCH (digest or size), UNSUPPORTED (schema 1), PROTOCOL (not a manifest)
+ * A size that is not that of the bytes is no error: the digest decides, as it does for other tools.
+ * @throws PromoteError DIGEST_MISMATCH, UNSUPPORTED (schema 1), PROTOCOL (not a manifest)
  */
 function readManifest(bytes, contentType, expected) {
     if (bytes.byteLength > MANIFEST_LIMIT)
@@ -29692,7 +29749,7 @@ function readManifest(bytes, contentType, expected) {
     const typeOfAnswer = contentType?.split(';', 1)[0]?.trim().toLowerCase();
     const json = parseJson(bytes);
     refuseSchema1(json, typeOfAnswer);
-    const found = check(bytes, typeof expected === 'string' ? expected : descriptor?.digest, descriptor?.size);
+    const found = check(bytes, typeof expected === 'string' ? expected : descriptor?.digest);
     const document = parseDocument(json);
     const shape = shapeOf(document);
     const known = shape === 'index' ? INDEXES : IMAGES;
@@ -29708,6 +29765,19 @@ function readManifest(bytes, contentType, expected) {
         annotations: document.annotations,
     };
 }
+/** More blobs without a size than this are not measured. */
+const MOST_UNSIZED = 100;
+/** The manifest with the sizes that its document leaves out, where `sizeOf` knows them. */
+async function withSizes(manifest, sizeOf) {
+    const unsized = new Set(manifest.links.filter(({ kind, descriptor }) => kind === 'blob' && descriptor.unsized));
+    if (unsized.size === 0 || unsized.size > MOST_UNSIZED)
+        return manifest;
+    const measured = manifest.links.map(async (link) => {
+        const size = unsized.has(link) ? await sizeOf(link.descriptor) : undefined;
+        return size === undefined ? link : { ...link, descriptor: { ...link.descriptor, size, unsized: undefined } };
+    });
+    return { ...manifest, links: await Promise.all(measured) };
+}
 /** A layer that registries need not hold: its URLs say where it is (image-spec layer.md "Non-Distributable Layers"). */
 function isForeign({ mediaType, urls }) {
     return (urls?.length ?? 0) > 0 && /nondistributable|\.foreign\./.test(mediaType);
@@ -29717,7 +29787,8 @@ function embedded(descriptor) {
     if (descriptor.data === undefined)
         return undefined;
     const bytes = Buffer.from(descriptor.data, 'base64');
-    const good = bytes.length === descriptor.size && (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .digestOf */ .ol)(bytes, (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .algorithmOf */ .Hy)(descriptor.digest)) === descriptor.digest;
+    const good = (bytes.length === descriptor.size || descriptor.unsized === true) &&
+        (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .digestOf */ .ol)(bytes, (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .algorithmOf */ .Hy)(descriptor.digest)) === descriptor.digest;
     return good ? bytes : undefined;
 }
 function isString(value) {
@@ -29741,14 +29812,12 @@ function refuseSchema1(json, contentType) {
         hint: 'Pull and push it once with a current podman or docker; that stores it in the present format.',
     });
 }
-function check(bytes, wanted, size) {
+function check(bytes, wanted) {
     const found = (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .digestOf */ .ol)(bytes, wanted === undefined ? 'sha256' : (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .algorithmOf */ .Hy)(wanted));
     if (wanted !== undefined && found !== wanted)
         throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', `The manifest ${wanted} was asked for, the answer is ${found}.`, {
             hint: 'A proxy or the registry changes manifests on the way, or the content is damaged.',
         });
-    if (size !== undefined && size !== bytes.byteLength)
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', `The manifest ${found} has ${bytes.byteLength} bytes, what points at it says ${size}.`);
     return found;
 }
 function parseDocument(json) {
@@ -32360,7 +32429,7 @@ const PER_IMAGE = {
 const PER_RUN = { bytes: 4 * PER_IMAGE.bytes, links: 4 * PER_IMAGE.links };
 /** @param name of the source repository, for messages. */
 function createBudget(name, held) {
-    const announced = new Set();
+    const announced = new Map();
     const counted = new Set();
     const used = { bytes: 0, links: 0, referrers: 0, manifests: 0 };
     const exceeded = (what, whole) => tooMuch(name, what, whole);
@@ -32383,10 +32452,12 @@ function createBudget(name, held) {
     const announce = (descriptors) => {
         used.manifests += descriptors.length;
         for (const { digest, size } of descriptors) {
-            if (announced.has(digest))
-                continue;
-            announced.add(digest);
-            add('bytes', size);
+            // What points at a manifest may have named a smaller size than it has.
+            const more = size - (announced.get(digest) ?? 0);
+            if (more > 0)
+                add('bytes', more);
+            if (more > 0)
+                announced.set(digest, size);
         }
         check();
     };
@@ -34258,7 +34329,7 @@ var schemas = __nccwpck_require__(2857);
 // EXTERNAL MODULE: ./lib/core/content.js
 var content = __nccwpck_require__(1510);
 // EXTERNAL MODULE: ./lib/core/files.js
-var files = __nccwpck_require__(2164);
+var core_files = __nccwpck_require__(2164);
 // EXTERNAL MODULE: ./lib/credentials/run-program.js + 1 modules
 var run_program = __nccwpck_require__(6312);
 ;// CONCATENATED MODULE: ./lib/credentials/credential-helper.js
@@ -34370,11 +34441,13 @@ var exec_plugin = __nccwpck_require__(4249);
 async function loginFromAuthFiles(key, options, context) {
     if (options.explicit !== undefined)
         return loginFrom(options.explicit, key, options, context);
-    for (const path of authFilePaths(context.env, process.platform)) {
-        const login = await loginFrom(path, key, options, context).catch((error) => {
+    const files = authFilePaths(context.env, process.platform);
+    for (const given of [...variableOf(context), ...files]) {
+        const login = await loginFrom(given, key, options, context).catch((error) => {
             if (!(error instanceof errors/* PromoteError */.jG) || error.code !== 'IO')
                 throw error;
-            if (!(0,files/* isAbsent */.W0)(error))
+            const path = typeof given === 'string' ? given : 'DOCKER_AUTH_CONFIG';
+            if (!(0,core_files/* isAbsent */.W0)(error))
                 warnOnce(path, `${error.message} It is left out.`, context);
             return undefined;
         });
@@ -34382,6 +34455,13 @@ async function loginFromAuthFiles(key, options, context) {
             return login;
     }
     return undefined;
+}
+/** DOCKER_AUTH_CONFIG of docker and GitLab: the text of a config.json, or its path where GitLab keeps it as a file. */
+function variableOf({ env, secrets }) {
+    const given = env.DOCKER_AUTH_CONFIG?.trim() ?? '';
+    if (given === '')
+        return [];
+    return [(0,content/* contentKind */.uu)(given) === undefined ? given : secrets.keep(given)];
 }
 /** Where docker, Tekton and the containers tools keep logins; the first file that has an entry wins. */
 function authFilePaths(env, platform) {
@@ -34414,9 +34494,9 @@ async function loginFrom(given, key, options, context) {
 }
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
 async function lookIn(given, key, options, context, again) {
-    const from = (0,files/* fileOf */.W7)('auth file', given, options.side);
+    const from = (0,core_files/* fileOf */.W7)('auth file', given, options.side);
     const { path } = from;
-    const file = parseAuthFile((0,files/* readText */.yR)(from), from);
+    const file = parseAuthFile((0,core_files/* readText */.yR)(from), from);
     const ask = async (name) => {
         const host = normaliseKey(key.host, key.plainHttp);
         const credential = await askHelper({ name, host, side: options.side }, context, again);
@@ -34588,7 +34668,7 @@ function parseJson(text, from) {
 }
 function malformed(from, problem) {
     const hint = 'It should be a docker config.json or a containers auth.json, as docker login or podman login write it.';
-    return (0,files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
+    return (0,core_files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
 }
 function trimNul(text) {
     let start = 0;
@@ -34616,7 +34696,7 @@ function podCluster(context, options = {}) {
             side,
             hint: '"in-cluster" works inside the cluster only: give the URL of its API server instead.',
         });
-    const read = (name) => (0,files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side });
+    const read = (name) => (0,core_files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side });
     try {
         const ca = [read('ca.crt'), optional(() => read('service-ca.crt'))].filter((pem) => pem !== '');
         return {
@@ -34626,7 +34706,7 @@ function podCluster(context, options = {}) {
         };
     }
     catch (error) {
-        if (!(0,files/* isAbsent */.W0)(error))
+        if (!(0,core_files/* isAbsent */.W0)(error))
             throw error;
         throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', error.message, {
             side,
@@ -34648,7 +34728,7 @@ function optional(read) {
         return read();
     }
     catch (error) {
-        if ((0,files/* isAbsent */.W0)(error))
+        if ((0,core_files/* isAbsent */.W0)(error))
             return '';
         throw error;
     }
@@ -36789,6 +36869,13 @@ async function* counted(endpoint, blob, res, reading) {
 function wrongSize(endpoint, blob, what, found) {
     return new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${endpoint.name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`, { side: endpoint.side, hint: 'The registry or a proxy serves damaged content for this digest.' });
 }
+/** What the registry says of a blob whose size no manifest has. */
+async function offeredSize(endpoint, { digest }) {
+    const headers = { 'accept-encoding': 'identity' };
+    const res = await endpoint.call('pull', { method: 'HEAD', url: endpoint.url(`blobs/${digest}`), headers });
+    await (0,http_answer/* discard */.vf)(res);
+    return res.status === 200 ? contentLength((0,http_answer/* header */.wx)(res, 'content-length')) : undefined;
+}
 /** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
 async function isStored(endpoint, blob, sure) {
     const { importFree } = (await endpoint.evidence()) ?? { importFree: true };
@@ -36981,6 +37068,7 @@ function recoded(error, code, hint) {
 
 
 
+
 /** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
 const CACHE_LIMIT = 16 * 1024 * 1024;
 /** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
@@ -37000,7 +37088,8 @@ function createManifests(endpoint) {
             throw await readError(endpoint, res, what, reference);
         try {
             const body = await (0,http_answer/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
-            const manifest = (0,oci_manifest/* readManifest */.WI)(body, (0,http_answer/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
+            const read = (0,oci_manifest/* readManifest */.WI)(body, (0,http_answer/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
+            const manifest = await (0,oci_manifest/* withSizes */.Z)(read, (blob) => offeredSize(endpoint, blob));
             cache.keep(manifest);
             return manifest;
         }
@@ -37028,10 +37117,9 @@ function createManifests(endpoint) {
         /** This repository has given the manifest out. */
         has: (digest) => cache.get(digest) !== undefined,
         async manifest(descriptor) {
-            const known = cache.get(descriptor.digest);
-            if (known !== undefined && known.descriptor.size === descriptor.size)
+            const [known, data] = [cache.get(descriptor.digest), (0,oci_manifest/* embedded */.F9)(descriptor)];
+            if (known !== undefined)
                 return known;
-            const data = (0,oci_manifest/* embedded */.F9)(descriptor);
             return data === undefined ? get(descriptor.digest, descriptor) : (0,oci_manifest/* readManifest */.WI)(data, undefined, descriptor);
         },
         async find(tag) {
@@ -37516,19 +37604,35 @@ async function beginUpload(endpoint, habits, blob, mountFrom) {
     habits.probes = false;
     return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
 }
-/** @returns undefined when the registry does not understand or does not want this, which decides nothing. */
+/**
+ * @returns undefined when the registry refuses, whatever it says: that decides nothing. Registries refuse a mount with
+ * 400 to 415, 422, 500, 501 or 503, and token services the scope of the other repository. The plain upload tells what is wrong.
+ */
 async function tryMount(endpoint, habits, blob, from) {
     const own = from === endpoint.repository;
     const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
-    const res = await post(endpoint, query, own ? [] : [`repository:${from}:pull`]);
-    const unwanted = [400, 403, 404, 405, ...(own ? [] : [401])].includes(res.status);
-    if (!unwanted && res.status !== 201 && res.status !== 202)
-        throw await notBegun(endpoint, blob, res);
-    await (0,http_answer/* discard */.vf)(res);
+    const scopes = own ? [] : [`repository:${from}:pull`];
+    const first = await post(endpoint, query, scopes, { retry: false }).catch(upload_unlessFinal(own));
+    if (first !== undefined)
+        await (0,http_answer/* discard */.vf)(first);
+    // 429 is no refusal: it asks for patience.
+    const res = first?.status === 429 ? await post(endpoint, query, scopes) : first;
+    if (res === undefined)
+        return undefined;
+    if (res !== first)
+        await (0,http_answer/* discard */.vf)(res);
     if (res.status === 202)
         return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
     const stored = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
-    return unwanted || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' };
+    return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' };
+}
+/** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
+function upload_unlessFinal(own) {
+    return (thrown) => {
+        const known = thrown instanceof errors/* PromoteError */.jG && thrown.code !== 'CANCELLED';
+        if (!known || (own && !thrown.transient))
+            throw thrown;
+    };
 }
 /** A plain upload session; nothing is sent yet. */
 async function startSession(endpoint, blob) {
@@ -37538,9 +37642,9 @@ async function startSession(endpoint, blob) {
     await (0,http_answer/* discard */.vf)(res);
     return res;
 }
-function post(endpoint, query, scopes) {
+function post(endpoint, query, scopes, how = {}) {
     const url = endpoint.url(`blobs/uploads/${query}`);
-    return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array() });
+    return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), ...how });
 }
 function notBegun(endpoint, blob, res) {
     return endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
@@ -39711,6 +39815,9 @@ function openLayout(place, side, context) {
         close: () => shelf.close(),
     };
 }
+function tooLong(path, digest, side) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${path}: ${digest} is too long for a manifest.`, { side });
+}
 /** Manifests and blobs by digest. */
 function createFiles(shelf, path, side, context) {
     const missing = (what) => new errors/* PromoteError */.jG('NOT_FOUND', `${path}: ${what} is not there.`, { side });
@@ -39720,7 +39827,7 @@ function createFiles(shelf, path, side, context) {
         if (size === undefined)
             throw missing(`manifest ${digest}`);
         if (size > oci_manifest/* MANIFEST_LIMIT */.MV)
-            throw new errors/* PromoteError */.jG('PROTOCOL', `${path}: ${digest} is too long for a manifest.`, { side });
+            throw tooLong(path, digest, side);
         return allOf(shelf.read(digest, 0));
     };
     const manifest = async (expected, mediaType) => {
@@ -39728,7 +39835,8 @@ function createFiles(shelf, path, side, context) {
         const digest = descriptor?.digest ?? expected;
         const data = descriptor === undefined ? undefined : (0,oci_manifest/* embedded */.F9)(descriptor);
         try {
-            return (0,oci_manifest/* readManifest */.WI)(data ?? (await bytesOf(digest)), descriptor?.mediaType ?? mediaType, expected);
+            const read = (0,oci_manifest/* readManifest */.WI)(data ?? (await bytesOf(digest)), descriptor?.mediaType ?? mediaType, expected);
+            return await (0,oci_manifest/* withSizes */.Z)(read, (blob) => shelf.size(blob.digest));
         }
         catch (thrown) {
             const error = (0,errors/* asPromoteError */.XO)(thrown);
@@ -52997,6 +53105,16 @@ var __webpack_exports__ = {};
 
 /** `npm` and `npx` pass on a signal that the terminal has sent to their child as well: that is one Ctrl-C, not two. */
 const SAME_SIGNAL = 200;
+/** `engines` of package.json: older ones lack functions that are used. */
+const OLDEST_NODE = [20, 18, 1];
+/** @returns what to tell when this Node.js is too old. */
+function tooOld() {
+    const parts = process.versions.node.split('.').map(Number);
+    const at = OLDEST_NODE.findIndex((needed, index) => parts[index] !== needed);
+    if (at === -1 || (parts[at] ?? 0) > (OLDEST_NODE[at] ?? 0))
+        return undefined;
+    return `image-promote needs Node.js ${OLDEST_NODE.join('.')} or newer, this is ${process.versions.node}`;
+}
 /** Aborted with the name of the first signal, or with the error that nobody caught. */
 function watchProcess() {
     const controller = new AbortController();
@@ -53027,6 +53145,11 @@ function watchProcess() {
     return controller.signal;
 }
 async function main(argv) {
+    const refusal = tooOld();
+    if (refusal !== undefined) {
+        process.stderr.write(`error: ${refusal}\n`);
+        return _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.usage;
+    }
     const signal = watchProcess();
     const answer = (0,_inputs_help_js__WEBPACK_IMPORTED_MODULE_2__/* .answerTo */ .o)(argv);
     if (answer !== undefined) {

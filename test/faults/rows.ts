@@ -2,6 +2,7 @@ import { clusterCertificates } from '../cluster/certificates.ts'
 import { type BuiltImage, makeImage, seedImage } from '../cluster/image.ts'
 import { type EmbeddedRegistry, type PlainOptions, startRegistry } from '../cluster/plain.ts'
 import { createStorage } from '../cluster/storage.ts'
+import { announce, serverAt } from '../support/servers.ts'
 import { type Front, startFront } from './front.ts'
 import { type Row, type Scene, TAG, TO, TOKENS } from './matrix.ts'
 import { type FaultProxy, startProxy } from './proxy.ts'
@@ -61,6 +62,9 @@ export async function onEmbedded(row: Row, terms: Terms): Promise<Figures> {
     wanted === undefined
       ? undefined
       : await startFront(Number({ source, destination }[wanted.side].url.port), wanted.spoil)
+  const behind = wanted && serverAt({ source, destination }[wanted.side].url.host)
+  // Reports name the front; the verifier looks at the registry behind it.
+  const retract = front && behind ? announce([`127.0.0.1:${front.port}`], behind) : undefined
   try {
     const stage = { terms, row, image, clock, sides: { source, destination }, stored: destination.store }
     const ca = certificates === undefined ? {} : { ca: certificates.ca.registry }
@@ -76,6 +80,7 @@ export async function onEmbedded(row: Row, terms: Terms): Promise<Figures> {
       },
     )
   } finally {
+    retract?.()
     await Promise.all([source.close(), destination.close(), front?.close()])
   }
 }

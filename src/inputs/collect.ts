@@ -28,8 +28,10 @@ const LONGEST_NAME = 60
 const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+)$/
 
 /** What Kubernetes sets for a Service named image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
-const SERVICE_LINK =
-  /^(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/
+const SERVICE_LINKS = [
+  /(?:^|_)SERVICE_(?:HOST$|PORT(?:$|_))/,
+  /(?:^|_)PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$/,
+]
 const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//
 
 /**
@@ -193,7 +195,7 @@ function variablesIn(env: Env): string[] {
 }
 
 function isServiceLink(name: string, value = ''): boolean {
-  return SERVICE_LINK.test(name) || (/^(?:[A-Z0-9_]+_)?PORT$/.test(name) && SERVICE_ADDRESS.test(value))
+  return SERVICE_LINKS.some((link) => link.test(name)) || (/(?:^|_)PORT$/.test(name) && SERVICE_ADDRESS.test(value))
 }
 
 function unknownVariables(env: Env): string[] {

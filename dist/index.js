@@ -26086,7 +26086,10 @@ const LONGEST_NAME = 60;
 /** Variables that are no options: folders and result paths that the Tekton Task hands over. */
 const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+)$/;
 /** What Kubernetes sets for a Service named image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
-const SERVICE_LINK = /^(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/;
+const SERVICE_LINKS = [
+    /(?:^|_)SERVICE_(?:HOST$|PORT(?:$|_))/,
+    /(?:^|_)PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$/,
+];
 const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//;
 /**
  * Finds each option's value: `--name` (arguments after `--` are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
@@ -26235,7 +26238,7 @@ function variablesIn(env) {
         .sort();
 }
 function isServiceLink(name, value = '') {
-    return SERVICE_LINK.test(name) || (/^(?:[A-Z0-9_]+_)?PORT$/.test(name) && SERVICE_ADDRESS.test(value));
+    return SERVICE_LINKS.some((link) => link.test(name)) || (/(?:^|_)PORT$/.test(name) && SERVICE_ADDRESS.test(value));
 }
 function unknownVariables(env) {
     const known = new Set(NAMES.flatMap((name) => [(0,options/* variableName */.cG)(name), (0,options/* variableName */.cG)(`${name}${FILE}`)]));

@@ -26669,18 +26669,15 @@ function checkHost(host) {
 var external_node_crypto_ = __nccwpck_require__(7598);
 ;// CONCATENATED MODULE: ./lib/inputs/address.js
 
-/*
- * Addresses of a side. Each function throws an Error whose message follows the name of the option.
- */
+/* Addresses of a side. Each function throws an Error whose message follows the name of the option. */
 /** `https://api.example.com:6443`, or `in-cluster`. */
 function parseCluster(text) {
     if (text === 'in-cluster')
         return text;
-    if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text))
-        throw new Error(`${shown(text)} is no URL: write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster`);
-    const url = parseUrl(text);
+    const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? parseUrl(text) : undefined;
+    const advice = 'write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster';
     if (url === undefined)
-        throw new Error(`${shown(text)} is no URL: write https://HOST:6443`);
+        throw new Error(`${shown(text)} is no URL: ${advice}`);
     if (url.protocol === 'http:')
         throw new Error(`${shown(text)} would send credentials in the clear: write https://`);
     if (url.protocol !== 'https:')
@@ -27054,8 +27051,8 @@ const reportSchema = schemas/* lazy */.RZV(() => schemas/* looseObject */._H3({
 function readRollback(text) {
     const parsed = reportSchema.safeParse(parseJson(text));
     if (!parsed.success) {
-        const [issue] = parsed.error.issues;
-        throw new Error(`is not a report of image-promote: ${issue?.path.join('.') || 'the document'}: ${issue?.message ?? ''}`);
+        const { path, message } = parsed.error.issues[0];
+        throw new Error(`is not a report of image-promote: ${path.join('.') || 'the document'}: ${message}`);
     }
     const { dryRun, status, images } = parsed.data;
     if (dryRun)
@@ -27066,12 +27063,11 @@ function readRollback(text) {
         const promoted = row.digest ?? (row.status === 'unknown' ? row.sourceDigest : null) ?? null;
         if (!moved || promoted === null || promoted === row.previousDigest)
             return [];
+        const { tag, target, previousDigest: previous } = row;
         const reference = (0,oci_reference/* parseReference */.F2)(row.destination);
-        if (reference.tag !== row.tag)
-            throw new Error(`is damaged: ${row.destination} does not have the tag ${row.tag}`);
-        const destination = { ...reference, tag: row.tag };
-        const { target, previousDigest: previous } = row;
-        return [{ destination, target, promoted, previous }];
+        if (reference.tag !== tag)
+            throw new Error(`is damaged: ${row.destination} does not have the tag ${tag}`);
+        return [{ destination: { ...reference, tag }, target, promoted, previous }];
     });
     if (undone.length === 0)
         throw new Error('has no tag that was moved: there is nothing to put back');
@@ -27172,9 +27168,8 @@ function keepSecrets({ raw, stray = [] }, secrets) {
 }
 function usage(problems, secrets) {
     const title = problems.length === 1 ? 'one problem with the inputs:' : `${problems.length} problems with the inputs:`;
-    return new errors/* PromoteError */.jG('USAGE', secrets.redact([title, ...problems.map((line) => `  ${line}`)].join('\n')), {
-        side: 'input',
-    });
+    const text = [title, ...problems.map((line) => `  ${line}`)].join('\n');
+    return new errors/* PromoteError */.jG('USAGE', secrets.redact(text), { side: 'input' });
 }
 const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'];
 /** What `images` and `image-list` name. */
@@ -27190,8 +27185,9 @@ function linesOf(inputs) {
         return [];
     }
     const given = inputs.text('images') ?? '';
-    const listed = inputs.file('image-list', (file) => parseImageList(file, (problem) => inputs.problem('image-list', problem)));
-    const named = (0,inputs_images/* parseImages */.eb)(given, (problem) => inputs.problem('images', problem));
+    const note = (name) => (problem) => inputs.problem(name, problem);
+    const listed = inputs.file('image-list', (file) => parseImageList(file, note('image-list')));
+    const named = (0,inputs_images/* parseImages */.eb)(given, note('images'));
     const isEmpty = given.split(/[\r\n]+/).every((line) => /^[\s,]*(?:#.*)?$/.test(line));
     if (named.length === 0 && !inputs.has('image-list') && isEmpty)
         inputs.problem('images', 'names no image: write SRC or SRC=DST, as in dev/app:1.2=prod/app:1.2');
@@ -27281,7 +27277,7 @@ function cleanData(data, secrets) {
         return EXACT.has(key) ? secrets.redactName((0,core_text/* oneLine */.TN)(value)) : cleanText(value, secrets);
     });
 }
-/** The host with all that it publishes made fit to be seen. */
+/** The host, which publishes only what `cleanData` returns. */
 function guarded(host) {
     const clean = (data) => cleanData(data, host.secrets);
     return {
@@ -27440,7 +27436,7 @@ function liveLines({ all, running, finished, images }, columns) {
     const widest = Math.max(...rows.map(({ figures }) => figures.length));
     const room = Math.max(12, columns - widest - BAR - 2);
     const width = Math.min(room, Math.max(...rows.map(({ name }) => name.length)));
-    const lines = rows.map(({ name, figures, share }) => `${label(name, width)} ${bar(share)} ${figures}`.slice(0, columns));
+    const lines = rows.map((row) => `${label(row.name, width)} ${bar(row.share)} ${row.figures}`.slice(0, columns));
     return [...lines.slice(0, -1), ...more, ...lines.slice(-1)];
 }
 /** A blob that was planned as a mount and copied after all makes more bytes than the plan knew. */
@@ -27448,8 +27444,7 @@ function most({ wanted, sent }) {
     return Math.max(wanted, sent);
 }
 function figuresOf(track) {
-    const { sent, speed } = track;
-    const { rate = 0 } = speed;
+    const { sent, speed: { rate = 0 }, } = track;
     const missing = most(track) - sent;
     const percent = String(Math.floor((100 * sent) / Math.max(1, most(track)))).padStart(3);
     const left = rate > 0 && missing > 0 ? `, ${formatDuration(Math.ceil(missing / rate) * 1000)} left` : '';
@@ -27481,9 +27476,7 @@ function verdict(report) {
         report.dryRun ? `Dry run: ${counts.planned} to promote` : `Promoted ${counts.promoted}`,
         `up to date ${counts.unchanged}`,
         `failed ${counts.failed}`,
-        ...(counts.unknown > 0 ? [`unknown ${counts.unknown}`] : []),
-        ...(counts.cancelled > 0 ? [`cancelled ${counts.cancelled}`] : []),
-        ...(counts.reverted > 0 ? [`reverted ${counts.reverted}`] : []),
+        ...['unknown', 'cancelled', 'reverted'].flatMap((s) => (counts[s] > 0 ? [`${s} ${counts[s]}`] : [])),
     ];
     const sentences = [
         parts.join(', '),
@@ -27496,9 +27489,8 @@ function verdict(report) {
 }
 /** Bytes that did not go over the network. */
 function saved({ mounted, present }) {
-    if (mounted > 0 && present > 0) {
+    if (mounted > 0 && present > 0)
         return [`Saved ${formatBytes(mounted + present)}: ${formatBytes(mounted)} mounted, ${formatBytes(present)} there`];
-    }
     if (mounted > 0)
         return [`Saved ${formatBytes(mounted)} by mounting`];
     return present > 0 ? [`${formatBytes(present)} was there already`] : [];
@@ -27650,9 +27642,7 @@ function unfinished({ plans, finished }) {
 function loginLine({ side, target, user, registry }) {
     const named = target === undefined || target === side ? '' : ` ${(0,core_text/* oneLine */.TN)(target)}`;
     const name = side === 'source' ? 'Source' : `Destination${named}`;
-    return user === null
-        ? `${name}: ${(0,core_text/* oneLine */.TN)(registry)}`
-        : `${name}: logged in to ${(0,core_text/* oneLine */.TN)(registry)} as ${(0,core_text/* oneLine */.TN)(user)}`;
+    return `${name}: ${user === null ? (0,core_text/* oneLine */.TN)(registry) : `logged in to ${(0,core_text/* oneLine */.TN)(registry)} as ${(0,core_text/* oneLine */.TN)(user)}`}`;
 }
 function notePlan(state, plan, at) {
     const blobs = plan.steps.filter((step) => step.do === 'copy');
@@ -27702,17 +27692,14 @@ function heartbeat(state, at) {
     state.lastBeat = { at, sent: all.sent };
     if (plans.size === 0)
         return ['... logging in and reading manifests'];
-    // A blob that was planned as a mount and copied after all makes more bytes than the plan knew.
-    const wanted = Math.max(all.wanted, all.sent);
+    const wanted = most(all);
     const percent = wanted === 0 ? 100 : Math.floor((100 * all.sent) / wanted);
     const rate = formatRate(all.sent - before.sent, at - before.at);
     const running = unfinished(state);
     const first = running[0] === undefined ? '' : `: ${(0,core_text/* oneLine */.TN)(running[0].plan.destination)}`;
     const more = running.length > 1 ? ` and ${running.length - 1} more` : '';
-    return [
-        `... ${percent}% ${formatBytes(all.sent)} of ${formatBytes(wanted)}, ${rate}, ` +
-            `${finished.size} of ${count(images, 'image')} done${first}${more}`,
-    ];
+    const done = `${finished.size} of ${count(images, 'image')} done`;
+    return [`... ${percent}% ${formatBytes(all.sent)} of ${formatBytes(wanted)}, ${rate}, ${done}${first}${more}`];
 }
 function imageLines(state, image, row) {
     const place = `[${image + 1}/${Math.max(state.images, image + 1)}]`;
@@ -27748,7 +27735,9 @@ function plannedLines(plan) {
         const group = groups.get(key) ?? { step, number: 0, bytes: 0 };
         groups.set(key, { step, number: group.number + 1, bytes: group.bytes + step.size });
     }
-    const steps = [...groups.values()].map(({ step, number, bytes }) => `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${(0,core_text/* oneLine */.TN)(step.why)}`);
+    const steps = [...groups.values()].map(({ step, number, bytes }) => {
+        return `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${(0,core_text/* oneLine */.TN)(step.why)}`;
+    });
     const tags = plan.tags.map(({ tag, from, to }) => `      tag   ${(0,core_text/* oneLine */.TN)(tag)}: ${placeOf(from)} → ${brief(to)}`);
     return [...steps, ...tags];
 }
@@ -27785,21 +27774,34 @@ function isFile(path) {
     return (0,external_node_fs_.statSync)(path, { throwIfNoEntry: false })?.isFile() === true;
 }
 /**
- * Whoever reads `path` sees the old text or the new one, never half of it. Folders on the way are made.
+ * A reader of `path` sees the old text or the new one, never half of it. Folders on the way are made.
  * @throws PromoteError IO.
  */
 async function writeWhole(path, text) {
+    await replace(path, text);
+}
+/**
+ * Checks that `writeWhole` can write there, before anything depends on it. Only folders on the way stay behind.
+ * @throws PromoteError IO.
+ */
+async function checkWritable(path) {
+    await replace(path, undefined);
+}
+/** A pipe or a device is written to, not replaced. @param text undefined: only checks that it could be written. */
+async function replace(path, text) {
     try {
         await makeFolder((0,external_node_path_.dirname)(path));
         const old = await (0,external_node_fs_promises_.stat)(path).catch(() => undefined);
-        // A pipe or a device is written to, not replaced.
+        if (old?.isDirectory() === true)
+            throw Object.assign(new Error(), { code: 'EISDIR' });
         if (old !== undefined && !old.isFile())
-            return await (0,external_node_fs_promises_.writeFile)(path, text);
+            return text === undefined ? undefined : await (0,external_node_fs_promises_.writeFile)(path, text);
         const target = old === undefined ? path : await (0,external_node_fs_promises_.realpath)(path);
-        const temporary = temporaryBeside(target);
+        const temporary = (0,external_node_path_.join)((0,external_node_path_.dirname)(target), `.${(0,external_node_path_.basename)(target)}.${(0,external_node_crypto_.randomBytes)(6).toString('hex')}`);
         try {
-            await (0,external_node_fs_promises_.writeFile)(temporary, text, { flag: 'wx', mode: 0o644 });
-            await (0,external_node_fs_promises_.rename)(temporary, target);
+            await (0,external_node_fs_promises_.writeFile)(temporary, text ?? '', { flag: 'wx', mode: 0o644 });
+            if (text !== undefined)
+                await (0,external_node_fs_promises_.rename)(temporary, target);
         }
         finally {
             await (0,external_node_fs_promises_.rm)(temporary, { force: true });
@@ -27808,28 +27810,6 @@ async function writeWhole(path, text) {
     catch (thrown) {
         throw cannotWrite(path, thrown);
     }
-}
-/**
- * Whether `writeWhole` can write there, asked before anything depends on it. Only folders on the way stay behind.
- * @throws PromoteError IO.
- */
-async function checkWritable(path) {
-    try {
-        await makeFolder((0,external_node_path_.dirname)(path));
-        const old = await (0,external_node_fs_promises_.stat)(path).catch(() => undefined);
-        if (old?.isDirectory() === true)
-            throw Object.assign(new Error(), { code: 'EISDIR' });
-        if (old !== undefined && !old.isFile())
-            return;
-        const temporary = temporaryBeside(old === undefined ? path : await (0,external_node_fs_promises_.realpath)(path));
-        await (0,external_node_fs_promises_.writeFile)(temporary, '', { flag: 'wx' }).finally(() => (0,external_node_fs_promises_.rm)(temporary, { force: true }));
-    }
-    catch (thrown) {
-        throw cannotWrite(path, thrown);
-    }
-}
-function temporaryBeside(path) {
-    return (0,external_node_path_.join)((0,external_node_path_.dirname)(path), `.${(0,external_node_path_.basename)(path)}.${(0,external_node_crypto_.randomBytes)(6).toString('hex')}`);
 }
 /** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */
 async function makeFolder(path) {
@@ -27872,7 +27852,8 @@ const TICK = { plain: 1000, live: 150 };
  * @param errorsAsJson false: errors keep the host's own form in json mode too (GitHub's annotations).
  */
 function createVoice(writer, secrets, errorsAsJson, terminal) {
-    const write = inert(writer);
+    // No CI system finds a command in the text, whichever host it runs in.
+    const write = forLevels((level, text) => writer[level]((0,core_text/* neutralise */.$0)(text)));
     let settings = { progress: 'plain', logLevel: 'info', report: undefined, summary: true, output: 'text' };
     let progress = progressOf('plain', write, terminal);
     let timer;
@@ -27915,11 +27896,8 @@ function createVoice(writer, secrets, errorsAsJson, terminal) {
 }
 /** In quiet mode the progress has nothing to print but errors. */
 function progressOf(mode, write, terminal) {
-    return createProgress(write[mode === 'quiet' ? 'error' : 'info'], {
-        mode,
-        now: Date.now,
-        live: terminal !== undefined,
-    });
+    const options = { mode, now: Date.now, live: terminal !== undefined };
+    return createProgress(write[mode === 'quiet' ? 'error' : 'info'], options);
 }
 function startTicking(progress, terminal) {
     const timer = terminal === undefined
@@ -27927,10 +27905,6 @@ function startTicking(progress, terminal) {
         : setInterval(() => terminal.show(progress.lines(terminal.columns())), TICK.live);
     // It must not keep a process alive whose run is over.
     return timer.unref();
-}
-/** What no CI system obeys, whichever host it runs in. */
-function inert(write) {
-    return forLevels((level, text) => write[level]((0,core_text/* neutralise */.$0)(text)));
 }
 /** For hosts whose log is a stream: one prefix per level, before the first line of a text. */
 function prefixed(print, prefixes) {
@@ -27989,8 +27963,7 @@ function code(text, longest) {
 }
 /** A Mermaid label, quotes included. Mermaid writes references as `#35;`. */
 function mermaidLabel(text) {
-    const inert = (0,core_text/* oneLine */.TN)(text, 120).replace(/[^\p{L}\p{N} ,./:_+-]|:(?=\/)/gu, (char) => `#${char.codePointAt(0)};`);
-    return `"${inert}"`;
+    return `"${(0,core_text/* oneLine */.TN)(text, 120).replace(/[^\p{L}\p{N} ,./:_+-]|:(?=\/)/gu, (char) => `#${char.codePointAt(0)};`)}"`;
 }
 /** One row of a GitHub table; the cells are Markdown already. */
 function tableRow(cells) {
@@ -28047,9 +28020,8 @@ const HEADING = {
 };
 /** The job summary as GitHub Markdown, below 900 KiB whatever the report holds. */
 function renderSummary(report) {
-    const heading = headingOf(report);
     return [
-        `## ${heading}`,
+        `## ${headingOf(report)}`,
         '',
         `**${escapeMarkdown(verdict(report))}**`,
         '',
@@ -28076,12 +28048,8 @@ function errorPart(report) {
     });
     if (blocks.length === 0)
         return [];
-    return [
-        '### What went wrong',
-        '',
-        ...keepWithin(blocks, PART, (left) => `- ${left} more kinds of failure: see the log`),
-        '',
-    ];
+    const lines = keepWithin(blocks, PART, (left) => `- ${left} more kinds of failure: see the log`);
+    return ['### What went wrong', '', ...lines, ''];
 }
 /** Status first and digests short: a wide table hides its last columns on the page. The details have whole digests. */
 function tablePart(report) {
@@ -28142,13 +28110,16 @@ function picture(rows) {
     const destinations = [...new Set(rows.map((row) => row.destination))];
     if (sources.length === 0 || sources.length + destinations.length > MOST_NODES)
         return [];
-    const label = (row) => `${row.status}${row.bytes.copied > 0 ? ` ${formatBytes(row.bytes.copied)}` : ''}`;
+    const arrow = (row) => {
+        const label = mermaidLabel(`${row.status}${row.bytes.copied > 0 ? ` ${formatBytes(row.bytes.copied)}` : ''}`);
+        return `  s${sources.indexOf(row.source)} -->|${label}| d${destinations.indexOf(row.destination)}`;
+    };
     return [
         '```mermaid',
         'flowchart LR',
         ...boxes(sources, 's'),
         ...boxes(destinations, 'd'),
-        ...rows.map((row) => `  s${sources.indexOf(row.source)} -->|${mermaidLabel(label(row))}| d${destinations.indexOf(row.destination)}`),
+        ...rows.map(arrow),
         '```',
         '',
     ];
@@ -28165,8 +28136,8 @@ function boxes(names, letter) {
 
 ;// CONCATENATED MODULE: ./lib/host/rows.js
 /**
- * The `images` output: whole rows while they fit, else their most important members, else as many of those as fit,
- * failed and unknown ones first: what is missing is then what went well.
+ * The `images` output: whole rows while they fit, else their most important members (`compact`), else as many of those
+ * (`kept`) as fit, failed and unknown ones first.
  */
 function compactRows(rows, fits) {
     const whole = JSON.stringify(rows);
@@ -28187,7 +28158,7 @@ function compactRows(rows, fits) {
         else
             most = middle - 1;
     }
-    return { text: JSON.stringify(order.slice(0, Math.max(0, least))), kept: Math.max(0, least), compact: true };
+    return { text: JSON.stringify(order.slice(0, least)), kept: least, compact: true };
 }
 function briefRow({ source, destination, digest, status, error }) {
     return { source, destination, digest, status, ...(error === null ? {} : { error: { code: error.code } }) };
@@ -28256,16 +28227,14 @@ function createGithubHost(env, runner) {
 function createStepHost(env, runner, { out, err }) {
     const outputs = (env.GITHUB_OUTPUT ?? '') === '' ? { setOutput: () => undefined } : {};
     const host = createGithubHost(env, { ...runner, ...commandsOn(err), ...outputs });
-    let json = false;
     return {
         ...host,
         commandLine: true,
         spell: (option) => `--${option}`,
-        begin(settings) {
-            json = settings.output === 'json';
-            host.begin(settings);
+        async publish(report) {
+            const json = host.settings().output === 'json' ? (0,report_report/* reportJson */.l4)(cleanData(report, host.secrets)) : '';
+            await allOf([() => out(json), () => host.publish(report)]);
         },
-        publish: (report) => allOf([() => (json ? out((0,report_report/* reportJson */.l4)(cleanData(report, host.secrets))) : undefined), () => host.publish(report)]),
     };
 }
 /** Workflow commands as `@actions/core` writes them to stdout. */
@@ -28345,7 +28314,7 @@ function createDetails(runner) {
         runner.endGroup();
     };
 }
-/** What the runner wants to know is lost with one warning when its files are not there; a report must be written. */
+/** A failure to write the runner's files is one warning; a failure to write the report is an error. */
 async function publishTo(report, env, runner, voice) {
     const { GITHUB_STEP_SUMMARY: summary = '', GITHUB_ARTIFACTS: artifacts = '' } = env;
     const { report: path = '', summary: wanted } = voice.settings();
@@ -28548,8 +28517,7 @@ async function writeResult(env, name, value) {
 
 
 
-// zod would write a parser as text for each schema and evaluate it: most are used once, and a program that holds production
-// credentials has no business with code made at run time.
+// Without this, zod evaluates generated code for each schema, which a program with production credentials must not do.
 core/* config */.$W({ jitless: true });
 /** One run of the bundle. @returns the exit code. */
 async function run(surroundings) {
@@ -28590,17 +28558,18 @@ function readConfig(argv, host) {
     host.begin(config);
     for (const warning of collected.warnings ?? [])
         host.log.warn(warning);
-    tellOrigins(collected, host);
+    // Where each value came from, never the value.
+    for (const [option, { from }] of collected.raw)
+        if (from !== 'default')
+            host.log.debug(`${option} from ${from}`);
     return config;
 }
-/** Where each value came from, never the value. */
-function tellOrigins({ raw }, { log }) {
-    for (const [option, { from }] of raw)
-        if (from !== 'default')
-            log.debug(`${option} from ${from}`);
-}
-async function promoteAndPublish(config, host, { env, signal, loadPromote }) {
-    const stopping = () => host.log.warn(`${signalName(signal)}: stopping, and logging out; a second signal ends at once`);
+async function promoteAndPublish(config, host, surroundings) {
+    const { env, signal, loadPromote } = surroundings;
+    const stopping = () => {
+        const name = isSignal(signal.reason) ? signal.reason : 'unexpected error';
+        host.log.warn(`${name}: stopping, and logging out; a second signal ends at once`);
+    };
     signal.addEventListener('abort', stopping, { once: true });
     try {
         // It is the way back: a run that could not write it moves no tag.
@@ -28657,9 +28626,6 @@ function report(thrown, host, debug, signal) {
 }
 function isSignal(reason) {
     return reason === 'SIGINT' || reason === 'SIGTERM';
-}
-function signalName({ reason }) {
-    return isSignal(reason) ? reason : 'unexpected error';
 }
 
 
@@ -29294,7 +29260,7 @@ function shown(text) {
  */
 const EVERYWHERE = ['github', 'tekton', 'plain'];
 function row(name, type, meaning, more = {}) {
-    return { name, type, meaning, ...more };
+    return { name, type, meaning, hosts: EVERYWHERE, ...more };
 }
 function flag(name, preset, meaning, more = {}) {
     return row(name, 'boolean', meaning, { default: preset, ...more });
@@ -29361,7 +29327,7 @@ const OUTPUT = [
     words('output', ['text', 'json'], 'text, or json: the report on stdout.', { hosts: ['plain'] }),
 ];
 function group(name, rows) {
-    return rows.map((row) => ({ ...row, group: name, hosts: row.hosts ?? EVERYWHERE }));
+    return rows.map((row) => ({ ...row, group: name }));
 }
 const OPTIONS = [
     ...group('what', WHAT),
@@ -40084,10 +40050,7 @@ const VERSION = '0.1.0';
 /* harmony export */ });
 /* harmony import */ var yaml__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8815);
 
-/**
- * Lists and maps in each other. The package composes them by recursion: a few hundred levels take seconds, a few thousand
- * end the process, because V8 gives up when a regular expression is compiled on a stack that is used up. No `catch` helps.
- */
+/** Levels of nesting. The package recurses: hundreds take seconds, thousands end the process without an exception to catch. */
 const DEEPEST = 100;
 /** On the parser's stack, too: the document, and what stands in the innermost list. */
 const BESIDE = 2;

@@ -1,14 +1,9 @@
 import { Lexer, LineCounter, Parser, parseDocument } from 'yaml'
 
-/**
- * Lists and maps in each other. The package composes them by recursion: a few hundred levels take seconds, a few thousand
- * end the process, because V8 gives up when a regular expression is compiled on a stack that is used up. No `catch` helps.
- */
+/** Levels of nesting. The package recurses: hundreds take seconds, thousands end the process without an exception to catch. */
 const DEEPEST = 100
-/** On the parser's stack, too: the document, and what stands in the innermost list. */
-const BESIDE = 2
 
-export type YamlOptions = Readonly<{
+type YamlOptions = Readonly<{
   /** `text`: what is no list and no map is a string, whatever it looks like. */
   values?: 'typed' | 'text'
   /** Whether the last of equal keys counts, as kubectl has it, instead of being an error. */
@@ -38,12 +33,13 @@ export function parseYaml(text: string, { values = 'typed', repeatedKeys = false
   })
 }
 
-/** Asks the parser, which keeps a stack of its own, and stops it there: quotes and comments fool whoever counts brackets. */
+/** Reads the parser's own stack: counting brackets would count those in quotes and comments. */
 function isDeep(text: string): boolean {
   const parser = new Parser()
   for (const lexeme of new Lexer().lex(text)) {
     for (const _ of parser.next(lexeme));
-    if (parser.stack.length > DEEPEST + BESIDE) return true
+    // Also on its stack: the document, and what stands in the innermost list.
+    if (parser.stack.length > DEEPEST + 2) return true
   }
   return false
 }

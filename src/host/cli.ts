@@ -27,10 +27,9 @@ export function createCliHost(env: Env, { out, err, screen }: Streams): Host {
     kind: 'plain',
     spell: (option) => `--${option}`,
     inputs: () => ({ env, problems: [] }),
-    publish: (report) =>
-      allOf([
-        () => (voice.settings().output === 'json' ? out(reportJson(report)) : undefined),
-        () => voice.keep(report),
-      ]),
+    async publish(report) {
+      const json = voice.settings().output === 'json' ? reportJson(report) : ''
+      await allOf([() => out(json), () => voice.keep(report)])
+    },
   })
 }

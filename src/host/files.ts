@@ -17,47 +17,39 @@ export function isFile(path: string): boolean {
 }
 
 /**
- * Whoever reads `path` sees the old text or the new one, never half of it. Folders on the way are made.
+ * A reader of `path` sees the old text or the new one, never half of it. Folders on the way are made.
  * @throws PromoteError IO.
  */
 export async function writeWhole(path: string, text: string): Promise<void> {
+  await replace(path, text)
+}
+
+/**
+ * Checks that `writeWhole` can write there, before anything depends on it. Only folders on the way stay behind.
+ * @throws PromoteError IO.
+ */
+export async function checkWritable(path: string): Promise<void> {
+  await replace(path, undefined)
+}
+
+/** A pipe or a device is written to, not replaced. @param text undefined: only checks that it could be written. */
+async function replace(path: string, text: string | undefined): Promise<void> {
   try {
     await makeFolder(dirname(path))
     const old = await stat(path).catch(() => undefined)
-    // A pipe or a device is written to, not replaced.
-    if (old !== undefined && !old.isFile()) return await writeFile(path, text)
+    if (old?.isDirectory() === true) throw Object.assign(new Error(), { code: 'EISDIR' })
+    if (old !== undefined && !old.isFile()) return text === undefined ? undefined : await writeFile(path, text)
     const target = old === undefined ? path : await realpath(path)
-    const temporary = temporaryBeside(target)
+    const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}`)
     try {
-      await writeFile(temporary, text, { flag: 'wx', mode: 0o644 })
-      await rename(temporary, target)
+      await writeFile(temporary, text ?? '', { flag: 'wx', mode: 0o644 })
+      if (text !== undefined) await rename(temporary, target)
     } finally {
       await rm(temporary, { force: true })
     }
   } catch (thrown) {
     throw cannotWrite(path, thrown)
   }
-}
-
-/**
- * Whether `writeWhole` can write there, asked before anything depends on it. Only folders on the way stay behind.
- * @throws PromoteError IO.
- */
-export async function checkWritable(path: string): Promise<void> {
-  try {
-    await makeFolder(dirname(path))
-    const old = await stat(path).catch(() => undefined)
-    if (old?.isDirectory() === true) throw Object.assign(new Error(), { code: 'EISDIR' })
-    if (old !== undefined && !old.isFile()) return
-    const temporary = temporaryBeside(old === undefined ? path : await realpath(path))
-    await writeFile(temporary, '', { flag: 'wx' }).finally(() => rm(temporary, { force: true }))
-  } catch (thrown) {
-    throw cannotWrite(path, thrown)
-  }
-}
-
-function temporaryBeside(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}`)
 }
 
 /** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */

@@ -32,7 +32,7 @@ const LONGEST_IMAGES = 512 * 1024
 /** Folded lines per image: more help nobody, and are held in memory until the image is done. */
 const LONGEST_DETAILS = 300
 
-export function createGithubHost(env: Env, runner: Runner): Host {
+export function createGithubHost(env: Env, runner: Runner): Host & Pick<Voice, 'settings'> {
   const secrets = new Secrets((value) => runner.setSecret(value))
   const annotate = createAnnotator(runner)
   const voice = createVoice(writerFor(env, runner, annotate), secrets, false)
@@ -69,17 +69,14 @@ export function createGithubHost(env: Env, runner: Runner): Host {
 export function createStepHost(env: Env, runner: Runner, { out, err }: Streams): Host {
   const outputs = (env.GITHUB_OUTPUT ?? '') === '' ? { setOutput: () => undefined } : {}
   const host = createGithubHost(env, { ...runner, ...commandsOn(err), ...outputs })
-  let json = false
   return {
     ...host,
     commandLine: true,
     spell: (option) => `--${option}`,
-    begin(settings) {
-      json = settings.output === 'json'
-      host.begin(settings)
+    async publish(report) {
+      const json = host.settings().output === 'json' ? reportJson(cleanData(report, host.secrets)) : ''
+      await allOf([() => out(json), () => host.publish(report)])
     },
-    publish: (report) =>
-      allOf([() => (json ? out(reportJson(cleanData(report, host.secrets))) : undefined), () => host.publish(report)]),
   }
 }
 
@@ -160,7 +157,7 @@ function createDetails(runner: Runner): (event: Event) => void {
   }
 }
 
-/** What the runner wants to know is lost with one warning when its files are not there; a report must be written. */
+/** A failure to write the runner's files is one warning; a failure to write the report is an error. */
 async function publishTo(report: Report, env: Env, runner: Runner, voice: Voice): Promise<void> {
   const { GITHUB_STEP_SUMMARY: summary = '', GITHUB_ARTIFACTS: artifacts = '' } = env
   const { report: path = '', summary: wanted } = voice.settings()

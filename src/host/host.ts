@@ -17,9 +17,7 @@ export interface Host {
   readonly secrets: Secrets
   /** How the option is spelled here: `input "dry-run"`, `param dry-run`, `--dry-run`. */
   spell(option: string): string
-  /**
-   * The variables that inputs are read from: Tekton's workspaces are turned into them. Problems are lines for the user.
-   */
+  /** The variables that inputs are read from: Tekton's workspaces are turned into them. Problems are lines for the user. */
   inputs(): Readonly<{ env: Env; problems: readonly string[] }>
   /** Before it, the log shows `info` and there is no report file. */
   begin(settings: Settings): void

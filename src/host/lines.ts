@@ -30,8 +30,8 @@ export function cleanData<T>(data: T, secrets: Secrets): T {
   })
 }
 
-/** The host with all that it publishes made fit to be seen. */
-export function guarded(host: Host & Required<Pick<Host, 'keep'>>): Host {
+/** The host, which publishes only what `cleanData` returns. */
+export function guarded<T extends Host & Required<Pick<Host, 'keep'>>>(host: T): T {
   const clean = <T>(data: T) => cleanData(data, host.secrets)
   return {
     ...host,

@@ -1,14 +1,10 @@
 import type { Row } from '../report/model.ts'
 
-export type RowsText = Readonly<{
-  text: string /** Rows that are in it. */
-  kept: number /** Members were left out. */
-  compact: boolean
-}>
+type RowsText = Readonly<{ text: string; kept: number; compact: boolean }>
 
 /**
- * The `images` output: whole rows while they fit, else their most important members, else as many of those as fit,
- * failed and unknown ones first: what is missing is then what went well.
+ * The `images` output: whole rows while they fit, else their most important members (`compact`), else as many of those
+ * (`kept`) as fit, failed and unknown ones first.
  */
 export function compactRows(rows: readonly Row[], fits: (text: string) => boolean): RowsText {
   const whole = JSON.stringify(rows)
@@ -17,7 +13,7 @@ export function compactRows(rows: readonly Row[], fits: (text: string) => boolea
   const all = JSON.stringify(brief)
   if (fits(all)) return { text: all, kept: rows.length, compact: true }
 
-  const isBad = ({ status }: Brief) => status === 'failed' || status === 'unknown'
+  const isBad = ({ status }: Pick<Row, 'status'>) => status === 'failed' || status === 'unknown'
   const order = [...brief.filter(isBad), ...brief.filter((row) => !isBad(row))]
   let least = 0
   let most = order.length - 1
@@ -26,11 +22,9 @@ export function compactRows(rows: readonly Row[], fits: (text: string) => boolea
     if (fits(JSON.stringify(order.slice(0, middle)))) least = middle
     else most = middle - 1
   }
-  return { text: JSON.stringify(order.slice(0, Math.max(0, least))), kept: Math.max(0, least), compact: true }
+  return { text: JSON.stringify(order.slice(0, least)), kept: least, compact: true }
 }
 
 function briefRow({ source, destination, digest, status, error }: Row) {
   return { source, destination, digest, status, ...(error === null ? {} : { error: { code: error.code } }) }
 }
-
-type Brief = ReturnType<typeof briefRow>

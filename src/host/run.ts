@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { Context } from '../context.ts'
 import { readInput } from '../core/files.ts'
 import { EXIT, PromoteError } from '../errors.ts'
-import { type Collected, collect, type Env, isAction } from '../inputs/collect.ts'
+import { collect, type Env, isAction } from '../inputs/collect.ts'
 import type { Config } from '../inputs/config.ts'
 import { answerTo } from '../inputs/help.ts'
 import type { HostKind } from '../inputs/options.ts'
@@ -17,8 +17,7 @@ import type { Host } from './host.ts'
 import { cleanText, describeError } from './lines.ts'
 import { createTektonHost } from './tekton.ts'
 
-// zod would write a parser as text for each schema and evaluate it: most are used once, and a program that holds production
-// credentials has no business with code made at run time.
+// Without this, zod evaluates generated code for each schema, which a program with production credentials must not do.
 z.config({ jitless: true })
 
 export type Promote = (config: Config, host: Host, context: Context) => Promise<Report>
@@ -71,21 +70,17 @@ function readConfig(argv: readonly string[], host: Host): Config {
   const config = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, readInput)
   host.begin(config)
   for (const warning of collected.warnings ?? []) host.log.warn(warning)
-  tellOrigins(collected, host)
+  // Where each value came from, never the value.
+  for (const [option, { from }] of collected.raw) if (from !== 'default') host.log.debug(`${option} from ${from}`)
   return config
 }
 
-/** Where each value came from, never the value. */
-function tellOrigins({ raw }: Collected, { log }: Host): void {
-  for (const [option, { from }] of raw) if (from !== 'default') log.debug(`${option} from ${from}`)
-}
-
-async function promoteAndPublish(
-  config: Config,
-  host: Host,
-  { env, signal, loadPromote }: Surroundings,
-): Promise<number> {
-  const stopping = () => host.log.warn(`${signalName(signal)}: stopping, and logging out; a second signal ends at once`)
+async function promoteAndPublish(config: Config, host: Host, surroundings: Surroundings): Promise<number> {
+  const { env, signal, loadPromote } = surroundings
+  const stopping = () => {
+    const name = isSignal(signal.reason) ? signal.reason : 'unexpected error'
+    host.log.warn(`${name}: stopping, and logging out; a second signal ends at once`)
+  }
   signal.addEventListener('abort', stopping, { once: true })
   try {
     // It is the way back: a run that could not write it moves no tag.
@@ -142,8 +137,4 @@ function report(thrown: unknown, host: Host, debug: boolean, signal: AbortSignal
 
 function isSignal(reason: unknown): reason is NodeJS.Signals {
   return reason === 'SIGINT' || reason === 'SIGTERM'
-}
-
-function signalName({ reason }: AbortSignal): string {
-  return isSignal(reason) ? reason : 'unexpected error'
 }

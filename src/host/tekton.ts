@@ -51,9 +51,7 @@ function spell(option: string): string {
   return secret === undefined ? `param ${option}` : `file ${secret} of workspace ${side}-auth`
 }
 
-type Results = Readonly<{ values: Readonly<Record<string, string>>; warning?: string }>
-
-function fitResults(report: Report, path: string): Results {
+function fitResults(report: Report, path: string): Readonly<{ values: Record<string, string>; warning?: string }> {
   const values = {
     digest: report.images[0]?.digest ?? '',
     images: '',

@@ -19,12 +19,11 @@ const eraseLines = (lines: number) => (lines === 0 ? '' : `\u001b[${lines}F\u001
 
 export function createTerminal(print: (text: string) => void, screen: Screen): Terminal {
   let shown: readonly string[] = []
-  const drawing = () => shown.map((line) => `${line}\n`).join('')
   const redraw = (text: string, next: readonly string[]) => {
     const before = eraseLines(shown.length)
     shown = next
     // One write, so that nothing flickers.
-    print(`${before}${text}${drawing()}`)
+    print(`${before}${text}${shown.map((line) => `${line}\n`).join('')}`)
   }
   return {
     // One column is left free: a full line wraps on some terminals, and would be two.

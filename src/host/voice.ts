@@ -24,7 +24,8 @@ const TICK = { plain: 1000, live: 150 } as const
  * @param errorsAsJson false: errors keep the host's own form in json mode too (GitHub's annotations).
  */
 export function createVoice(writer: Writer, secrets: Secrets, errorsAsJson: boolean, terminal?: Terminal): Voice {
-  const write = inert(writer)
+  // No CI system finds a command in the text, whichever host it runs in.
+  const write = forLevels((level, text) => writer[level](neutralise(text)))
   let settings: Settings = { progress: 'plain', logLevel: 'info', report: undefined, summary: true, output: 'text' }
   let progress = progressOf('plain', write, terminal)
   let timer: NodeJS.Timeout | undefined
@@ -66,11 +67,8 @@ export function createVoice(writer: Writer, secrets: Secrets, errorsAsJson: bool
 
 /** In quiet mode the progress has nothing to print but errors. */
 function progressOf(mode: Settings['progress'], write: Writer, terminal: Terminal | undefined): Progress {
-  return createProgress(write[mode === 'quiet' ? 'error' : 'info'], {
-    mode,
-    now: Date.now,
-    live: terminal !== undefined,
-  })
+  const options = { mode, now: Date.now, live: terminal !== undefined }
+  return createProgress(write[mode === 'quiet' ? 'error' : 'info'], options)
 }
 
 function startTicking(progress: Progress, terminal: Terminal | undefined): NodeJS.Timeout {
@@ -80,11 +78,6 @@ function startTicking(progress: Progress, terminal: Terminal | undefined): NodeJ
       : setInterval(() => terminal.show(progress.lines(terminal.columns())), TICK.live)
   // It must not keep a process alive whose run is over.
   return timer.unref()
-}
-
-/** What no CI system obeys, whichever host it runs in. */
-function inert(write: Writer): Writer {
-  return forLevels((level, text) => write[level](neutralise(text)))
 }
 
 /** For hosts whose log is a stream: one prefix per level, before the first line of a text. */

@@ -4,6 +4,7 @@ import type { Env } from '../inputs/collect.ts'
 import { variableName } from '../inputs/options.ts'
 import { reasonOf } from '../inputs/problems.ts'
 import { isFile, listFiles } from './files.ts'
+import type { Host } from './host.ts'
 
 /** Files of an auth workspace that hold the value of the option of the same name. */
 const VALUES = ['username', 'password', 'token']
@@ -13,13 +14,11 @@ const PATHS: readonly (readonly [files: readonly string[], option: string])[] = 
   [['.dockerconfigjson', 'config.json', 'auth.json', '.dockercfg'], 'auth-file'],
 ]
 
-type Inputs = Readonly<{ env: Env; problems: readonly string[] }>
-
 /**
  * Options from the Task's workspaces, as the variables that they stand for; a param that is set beats its file. The path
  * of a workspace that is not bound is empty.
  */
-export function workspaceInputs(env: Env): Inputs {
+export function workspaceInputs(env: Env): ReturnType<Host['inputs']> {
   const found: Record<string, string> = {}
   const problems: string[] = []
   const reports = env.IMAGE_PROMOTE_REPORT_DIR ?? ''

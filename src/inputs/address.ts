@@ -1,19 +1,14 @@
 import { quote } from '../core/text.ts'
 import type { RegistryAddress } from '../oci/reference.ts'
 
-/*
- * Addresses of a side. Each function throws an Error whose message follows the name of the option.
- */
+/* Addresses of a side. Each function throws an Error whose message follows the name of the option. */
 
 /** `https://api.example.com:6443`, or `in-cluster`. */
 export function parseCluster(text: string): URL | 'in-cluster' {
   if (text === 'in-cluster') return text
-  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text))
-    throw new Error(
-      `${shown(text)} is no URL: write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster`,
-    )
-  const url = parseUrl(text)
-  if (url === undefined) throw new Error(`${shown(text)} is no URL: write https://HOST:6443`)
+  const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? parseUrl(text) : undefined
+  const advice = 'write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster'
+  if (url === undefined) throw new Error(`${shown(text)} is no URL: ${advice}`)
   if (url.protocol === 'http:') throw new Error(`${shown(text)} would send credentials in the clear: write https://`)
   if (url.protocol !== 'https:') throw new Error(`${shown(text)} is no https URL: write https://HOST:6443`)
   return bare(url, text)

@@ -43,12 +43,11 @@ const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//
 export function collect(argv: readonly string[], env: Env, readFile: ReadFile): Collected {
   const flags = readFlags(argv)
   const action = isAction(argv, env)
-  const problems = [...flags.problems, ...(action ? [] : unknownVariables(env))]
-  const stray: string[] = []
+  const notes: Notes = { problems: [...flags.problems, ...(action ? [] : unknownVariables(env))], stray: [] }
   const raw = new Map<string, Found>()
   for (const option of OPTIONS) {
     for (const candidate of action ? inputsOf(option, env) : candidates(option, flags, env)) {
-      const found = candidate.path === undefined ? candidate : fromFile(candidate, option, readFile, problems, stray)
+      const found = candidate.path === undefined ? candidate : fromFile(candidate, option, readFile, notes)
       const value = found.value === undefined ? '' : tidy(option.type, found.value)
       if (value === '') continue
       raw.set(option.name, { value, from: found.from })
@@ -59,9 +58,10 @@ export function collect(argv: readonly string[], env: Env, readFile: ReadFile): 
   }
   // action.yml sets an INPUT_ variable for every default, so that "re-run with debug logging" has to win over them.
   if (env.RUNNER_DEBUG === '1') raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' })
-  return { raw, problems, warnings: action ? ignored(env) : [], stray, env }
+  return { raw, ...notes, warnings: action ? ignored(env) : [], env }
 }
 
+type Notes = Readonly<{ problems: string[]; stray: string[] }>
 type Candidate = Readonly<{ from: string; value?: string | undefined; path?: string | undefined }>
 
 /** The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629). */
@@ -94,18 +94,12 @@ function candidates(option: Option, flags: Flags, env: Env): Candidate[] {
   ].filter((candidate: Candidate) => (candidate.value ?? candidate.path ?? '') !== '')
 }
 
-function fromFile(
-  { from, path = '' }: Candidate,
-  { type }: Option,
-  readFile: ReadFile,
-  problems: string[],
-  stray: string[],
-): Candidate {
+function fromFile({ from, path = '' }: Candidate, { type }: Option, readFile: ReadFile, notes: Notes): Candidate {
   try {
     return { from: `${from} (${path})`, value: readPath(path, readFile, { quoted: false }) }
   } catch (thrown) {
-    if (type === 'secret' || contentKind(path) !== undefined) stray.push(path)
-    problems.push(`${from}: ${reasonOf(thrown)}`)
+    if (type === 'secret' || contentKind(path) !== undefined) notes.stray.push(path)
+    notes.problems.push(`${from}: ${reasonOf(thrown)}`)
     return { from }
   }
 }
@@ -154,11 +148,8 @@ function readFlag(argv: readonly string[], at: number, flags: Flags): number {
 function takeOption(flags: Flags, option: Option, value: string | undefined): string | undefined {
   const { name, type } = option
   if (!onArgv(option)) {
-    const variable = `${PREFIX}${variableName(name)}`
-    return (
-      `--${name}: arguments can be read by every process of the machine, so that no secret is taken from them: ` +
-      `use --${name}${FILE} PATH or the environment variable ${variable}`
-    )
+    const why = 'arguments can be read by every process of the machine, so that no secret is taken from them'
+    return `--${name}: ${why}: use --${name}${FILE} PATH or the environment variable ${PREFIX}${variableName(name)}`
   }
   if (value === undefined && type !== 'boolean') return `--${name}: needs a value, as in --${name} VALUE`
   return addValue(flags, name, value ?? 'true')

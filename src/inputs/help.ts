@@ -43,22 +43,19 @@ export function answerTo(argv: readonly string[]): string | undefined {
 export function helpText(version: string): string {
   const rows = OPTIONS.filter((option) => option.hosts.includes('plain'))
   const ofGroup = (group: Option['group']) => rows.filter((option) => option.group === group)
+  const section = (title: string, group: Option['group']) => [title, ...ofGroup(group).flatMap(describe)]
   const destination = ofGroup('destination').map((option) => `--${option.name}${onArgv(option) ? '' : '-file'}`)
   return [
     `image-promote ${version} copies images from registry to registry, byte for byte.`,
     '',
     'Usage: image-promote [OPTIONS] -- SRC[=DST] ...   (here: node dist/index.js)',
     '',
-    'What:',
-    ...ofGroup('what').flatMap(describe),
-    'Source:',
-    ...ofGroup('source').flatMap(describe),
+    ...section('What:', 'what'),
+    ...section('Source:', 'source'),
     'Destination, each as for the source:',
     ...wrap(destination.join(', '), WIDTH - 2).map((line) => `  ${line}`),
-    'Behaviour:',
-    ...ofGroup('behaviour').flatMap(describe),
-    'Output:',
-    ...ofGroup('output').flatMap(describe),
+    ...section('Behaviour:', 'behaviour'),
+    ...section('Output:', 'output'),
     '  --help, --version',
     '',
     ...FOOT,

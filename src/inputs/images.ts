@@ -17,6 +17,8 @@ import { describeSelection, type Selection } from './selection.ts'
 const USERINFO = /(^|=|\/\/)\s*([^/@:=\s]+):[^/@=\s]+@(?=[^@]*[./])(?!sha\d+:)/
 const USERINFO_ALL = new RegExp(USERINFO, 'g')
 
+const SEPARATORS = 'write one image per line or comma, and "=" between source and destination'
+
 /** What a line means when it names neither tag nor digest. */
 const DEFAULT_TAG = 'latest'
 
@@ -36,10 +38,8 @@ export function splitList(text: string): string[] {
  */
 export function parseImages(text: string, note: (problem: string) => void): (ImagePair | ImageSet)[] {
   const list = fromJson(text)
-  if (list === undefined)
-    note(
-      'is JSON, but no list of "SRC=DST" texts: write one image per line, or use image-list for entries with choices',
-    )
+  const advice = 'write one image per line, or use image-list for entries with choices'
+  if (list === undefined) note(`is JSON, but no list of "SRC=DST" texts: ${advice}`)
   const lines = joined((list ?? '').split(/\r\n|\r|\n/))
   return splitList(lines)
     .flatMap(splitBlanks)
@@ -71,11 +71,7 @@ function joined(lines: readonly string[]): string {
 
 /** Blanks separate images where each has its "="; without, `SRC DST` may be one image or two. */
 function splitBlanks(item: string): string[] {
-  const parts = item
-    .split('=')
-    .map((part) => part.trim())
-    .join('=')
-    .split(/\s+/)
+  const parts = item.replace(/\s+/g, ' ').replace(/ ?= ?/g, '=').split(' ')
   const areImages = parts.every((part) => /^[^=]+=[^=]+$/.test(part) && !isLayout(part) && !/=oci/.test(part))
   return areImages ? parts : [item]
 }
@@ -89,9 +85,7 @@ export function parsePair(item: string): ImagePair | ImageSet {
   const [from = '', to] = parts
   if (parts.length > 2) throw new Error(`${shown(item)} has more than one "=": write one SRC=DST per line or comma`)
   if ([from, to ?? ''].some((name) => /\s/.test(name) && !isLayout(name)))
-    throw new Error(
-      `${shown(item)} has a blank in it: write one image per line or comma, and "=" between source and destination`,
-    )
+    throw new Error(`${shown(item)} has a blank in it: ${SEPARATORS}`)
   if (from === '' || to === '')
     throw new Error(`${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`)
 

@@ -28,10 +28,10 @@ export type Option = Readonly<{
 
 const EVERYWHERE: readonly HostKind[] = ['github', 'tekton', 'plain']
 
-type Row = Omit<Option, 'group' | 'hosts'> & Readonly<{ hosts?: readonly HostKind[] }>
+type Row = Omit<Option, 'group'>
 
 function row(name: string, type: Option['type'], meaning: string, more: Partial<Row> = {}): Row {
-  return { name, type, meaning, ...more }
+  return { name, type, meaning, hosts: EVERYWHERE, ...more }
 }
 
 function flag(name: string, preset: 'true' | 'false', meaning: string, more: Partial<Row> = {}): Row {
@@ -75,7 +75,7 @@ function sideRows(side: 'source' | 'destination'): readonly Row[] {
     row('ca', 'string', `PEM text or file: CAs to trust at the ${side} too.`),
     flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),
     row('auth-file', 'path', `docker config.json or auth.json for the ${side}.`),
-  ].map((row) => ({ ...row, name: `${side}-${row.name}` }) as Row)
+  ].map((row) => ({ ...row, name: `${side}-${row.name}` }))
 }
 
 const LIST = 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.'
@@ -106,7 +106,7 @@ const OUTPUT: readonly Row[] = [
 ]
 
 function group(name: Group, rows: readonly Row[]): readonly Option[] {
-  return rows.map((row) => ({ ...row, group: name, hosts: row.hosts ?? EVERYWHERE }))
+  return rows.map((row) => ({ ...row, group: name }))
 }
 
 export const OPTIONS: readonly Option[] = [

@@ -85,9 +85,8 @@ function keepSecrets({ raw, stray = [] }: Collected, secrets: Secrets): void {
 
 function usage(problems: readonly string[], secrets: Secrets): PromoteError {
   const title = problems.length === 1 ? 'one problem with the inputs:' : `${problems.length} problems with the inputs:`
-  return new PromoteError('USAGE', secrets.redact([title, ...problems.map((line) => `  ${line}`)].join('\n')), {
-    side: 'input',
-  })
+  const text = [title, ...problems.map((line) => `  ${line}`)].join('\n')
+  return new PromoteError('USAGE', secrets.redact(text), { side: 'input' })
 }
 
 const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'] as const
@@ -101,10 +100,9 @@ function linesOf(inputs: InputReader): readonly (ImagePair | ImageSet)[] {
     return []
   }
   const given = inputs.text('images') ?? ''
-  const listed = inputs.file('image-list', (file) =>
-    parseImageList(file, (problem) => inputs.problem('image-list', problem)),
-  )
-  const named = parseImages(given, (problem) => inputs.problem('images', problem))
+  const note = (name: string) => (problem: string) => inputs.problem(name, problem)
+  const listed = inputs.file('image-list', (file) => parseImageList(file, note('image-list')))
+  const named = parseImages(given, note('images'))
   const isEmpty = given.split(/[\r\n]+/).every((line) => /^[\s,]*(?:#.*)?$/.test(line))
   if (named.length === 0 && !inputs.has('image-list') && isEmpty)
     inputs.problem('images', 'names no image: write SRC or SRC=DST, as in dev/app:1.2=prod/app:1.2')

@@ -5,6 +5,16 @@ export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)
 }
 
+/** Whether the call returns instead of throwing. */
+export function succeeds(call: () => unknown): boolean {
+  try {
+    call()
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** The known name that a misspelled one most likely means; undefined when nothing is near. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   // A third of the letters wrong is a typing error; more is another word.

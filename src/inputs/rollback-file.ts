@@ -41,10 +41,8 @@ const reportSchema = z.lazy(() =>
 export function readRollback(text: string): Undo[] {
   const parsed = reportSchema.safeParse(parseJson(text))
   if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw new Error(
-      `is not a report of image-promote: ${issue?.path.join('.') || 'the document'}: ${issue?.message ?? ''}`,
-    )
+    const { path, message } = parsed.error.issues[0] as z.core.$ZodIssue
+    throw new Error(`is not a report of image-promote: ${path.join('.') || 'the document'}: ${message}`)
   }
   const { dryRun, status, images } = parsed.data
   if (dryRun) throw new Error('is the report of a dry run, which has changed nothing')
@@ -53,11 +51,10 @@ export function readRollback(text: string): Undo[] {
     const moved = ['promoted', 'failed', 'unknown', ...(status === 'moving' ? ['planned'] : [])].includes(row.status)
     const promoted = row.digest ?? (row.status === 'unknown' ? row.sourceDigest : null) ?? null
     if (!moved || promoted === null || promoted === row.previousDigest) return []
+    const { tag, target, previousDigest: previous } = row
     const reference = parseReference(row.destination)
-    if (reference.tag !== row.tag) throw new Error(`is damaged: ${row.destination} does not have the tag ${row.tag}`)
-    const destination = { ...reference, tag: row.tag }
-    const { target, previousDigest: previous } = row
-    return [{ destination, target, promoted, previous }]
+    if (reference.tag !== tag) throw new Error(`is damaged: ${row.destination} does not have the tag ${tag}`)
+    return [{ destination: { ...reference, tag }, target, promoted, previous }]
   })
   if (undone.length === 0) throw new Error('has no tag that was moved: there is nothing to put back')
   return undone

@@ -4,6 +4,7 @@ import type { Secret } from '../secret.ts'
 import { parseCluster, parseRegistry, parseServiceAccount } from './address.ts'
 import type { SideConfig } from './config.ts'
 import { readPath } from './content.ts'
+import { succeeds } from './problems.ts'
 import type { InputReader } from './reader.ts'
 
 /** @param inputs the options of one side by their names without `source-` or `destination-`. */
@@ -54,19 +55,10 @@ function certificates(value: string, { around }: InputReader): string {
   const name = inline ? 'the text' : quote(value)
   const problem = 'is neither PEM text nor a readable file'
   const blocks = (inline ? value : readPath(value, around.readFile, { problem })).match(CERTIFICATE) ?? []
-  const broken = blocks.findIndex((block) => !isCertificate(block))
+  const broken = blocks.findIndex((block) => !succeeds(() => new X509Certificate(block)))
   if (blocks.length === 0) throw new Error(`${name} holds no PEM certificate (-----BEGIN CERTIFICATE-----)`)
   if (broken !== -1) throw new Error(`certificate ${broken + 1} of ${name} is damaged`)
   return `${blocks.join('\n')}\n`
-}
-
-function isCertificate(block: string): boolean {
-  try {
-    new X509Certificate(block)
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** Which options of one side go together; DESIGN "Credentials". */

@@ -30,7 +30,7 @@ export function measure({ speed, sent }: Track, at: number): void {
   speed.sent = sent
 }
 
-export type Overview = Readonly<{ all: Track; running: readonly Track[]; finished: number; images: number }>
+type Overview = Readonly<{ all: Track; running: readonly Track[]; finished: number; images: number }>
 
 /** What a terminal shows below the log: a line per image that is under way, and one for all. */
 export function liveLines({ all, running, finished, images }: Overview, columns: number): string[] {
@@ -49,20 +49,18 @@ export function liveLines({ all, running, finished, images }: Overview, columns:
   const widest = Math.max(...rows.map(({ figures }) => figures.length))
   const room = Math.max(12, columns - widest - BAR - 2)
   const width = Math.min(room, Math.max(...rows.map(({ name }) => name.length)))
-  const lines = rows.map(({ name, figures, share }) =>
-    `${label(name, width)} ${bar(share)} ${figures}`.slice(0, columns),
-  )
+  const lines = rows.map((row) => `${label(row.name, width)} ${bar(row.share)} ${row.figures}`.slice(0, columns))
   return [...lines.slice(0, -1), ...more, ...lines.slice(-1)]
 }
 
 /** A blob that was planned as a mount and copied after all makes more bytes than the plan knew. */
-function most({ wanted, sent }: Track): number {
+export function most({ wanted, sent }: Track): number {
   return Math.max(wanted, sent)
 }
 
 function figuresOf(track: Track): string {
-  const { sent, speed } = track
-  const { rate = 0 } = speed
+  const { sent } = track
+  const rate = track.speed.rate ?? 0
   const missing = most(track) - sent
   const percent = String(Math.floor((100 * sent) / Math.max(1, most(track)))).padStart(3)
   const left = rate > 0 && missing > 0 ? `, ${formatDuration(Math.ceil(missing / rate) * 1000)} left` : ''

@@ -17,8 +17,7 @@ export function code(text: string, longest?: number): string {
 
 /** A Mermaid label, quotes included. Mermaid writes references as `#35;`. */
 export function mermaidLabel(text: string): string {
-  const inert = oneLine(text, 120).replace(/[^\p{L}\p{N} ,./:_+-]|:(?=\/)/gu, (char) => `#${char.codePointAt(0)};`)
-  return `"${inert}"`
+  return `"${oneLine(text, 120).replace(/[^\p{L}\p{N} ,./:_+-]|:(?=\/)/gu, (char) => `#${char.codePointAt(0)};`)}"`
 }
 
 /** One row of a GitHub table; the cells are Markdown already. */

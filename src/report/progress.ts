@@ -1,7 +1,7 @@
 import { neutraliseJson, oneLine } from '../core/text.ts'
 import { algorithmOf, type Digest, shortDigest } from '../oci/digest.ts'
 import { count, formatBytes, formatDuration, formatRate } from './format.ts'
-import { liveLines, measure, startTrack, type Track } from './live.ts'
+import { liveLines, measure, most, startTrack, type Track } from './live.ts'
 import type { Bytes, Event, PlannedStep, Previous, Row } from './model.ts'
 import { renderErrors, renderText } from './text.ts'
 
@@ -123,9 +123,7 @@ function unfinished({ plans, finished }: State): Planned[] {
 function loginLine({ side, target, user, registry }: Extract<Event, { event: 'login' }>): string {
   const named = target === undefined || target === side ? '' : ` ${oneLine(target)}`
   const name = side === 'source' ? 'Source' : `Destination${named}`
-  return user === null
-    ? `${name}: ${oneLine(registry)}`
-    : `${name}: logged in to ${oneLine(registry)} as ${oneLine(user)}`
+  return `${name}: ${user === null ? oneLine(registry) : `logged in to ${oneLine(registry)} as ${oneLine(user)}`}`
 }
 
 function notePlan(state: State, plan: Plan, at: number): void {
@@ -171,17 +169,14 @@ function heartbeat(state: State, at: number): string[] {
   if (at - Math.max(before.at, state.lastLine) < HEARTBEAT) return []
   state.lastBeat = { at, sent: all.sent }
   if (plans.size === 0) return ['... logging in and reading manifests']
-  // A blob that was planned as a mount and copied after all makes more bytes than the plan knew.
-  const wanted = Math.max(all.wanted, all.sent)
+  const wanted = most(all)
   const percent = wanted === 0 ? 100 : Math.floor((100 * all.sent) / wanted)
   const rate = formatRate(all.sent - before.sent, at - before.at)
   const running = unfinished(state)
   const first = running[0] === undefined ? '' : `: ${oneLine(running[0].plan.destination)}`
   const more = running.length > 1 ? ` and ${running.length - 1} more` : ''
-  return [
-    `... ${percent}% ${formatBytes(all.sent)} of ${formatBytes(wanted)}, ${rate}, ` +
-      `${finished.size} of ${count(images, 'image')} done${first}${more}`,
-  ]
+  const done = `${finished.size} of ${count(images, 'image')} done`
+  return [`... ${percent}% ${formatBytes(all.sent)} of ${formatBytes(wanted)}, ${rate}, ${done}${first}${more}`]
 }
 
 function imageLines(state: State, image: number, row: Row): string[] {
@@ -218,10 +213,9 @@ function plannedLines(plan: Plan | undefined): string[] {
     const group = groups.get(key) ?? { step, number: 0, bytes: 0 }
     groups.set(key, { step, number: group.number + 1, bytes: group.bytes + step.size })
   }
-  const steps = [...groups.values()].map(
-    ({ step, number, bytes }) =>
-      `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${oneLine(step.why)}`,
-  )
+  const steps = [...groups.values()].map(({ step, number, bytes }) => {
+    return `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${oneLine(step.why)}`
+  })
   const tags = plan.tags.map(({ tag, from, to }) => `      tag   ${oneLine(tag)}: ${placeOf(from)} → ${brief(to)}`)
   return [...steps, ...tags]
 }

@@ -37,9 +37,8 @@ const HEADING: Readonly<Record<Report['status'], string>> = {
 
 /** The job summary as GitHub Markdown, below 900 KiB whatever the report holds. */
 export function renderSummary(report: Report): string {
-  const heading = headingOf(report)
   return [
-    `## ${heading}`,
+    `## ${headingOf(report)}`,
     '',
     `**${escapeMarkdown(verdict(report))}**`,
     '',
@@ -66,12 +65,8 @@ function errorPart(report: Report): string[] {
     return `- **${escapeMarkdown(error.code)}**${where}: ${names.join(', ')}${more}<br>${escapeMarkdown(error.message, 2000)}${hint}`
   })
   if (blocks.length === 0) return []
-  return [
-    '### What went wrong',
-    '',
-    ...keepWithin(blocks, PART, (left) => `- ${left} more kinds of failure: see the log`),
-    '',
-  ]
+  const lines = keepWithin(blocks, PART, (left) => `- ${left} more kinds of failure: see the log`)
+  return ['### What went wrong', '', ...lines, '']
 }
 
 /** Status first and digests short: a wide table hides its last columns on the page. The details have whole digests. */
@@ -138,16 +133,16 @@ function picture(rows: readonly Row[]): string[] {
   const sources = [...new Set(rows.map((row) => row.source))]
   const destinations = [...new Set(rows.map((row) => row.destination))]
   if (sources.length === 0 || sources.length + destinations.length > MOST_NODES) return []
-  const label = (row: Row) => `${row.status}${row.bytes.copied > 0 ? ` ${formatBytes(row.bytes.copied)}` : ''}`
+  const arrow = (row: Row) => {
+    const label = mermaidLabel(`${row.status}${row.bytes.copied > 0 ? ` ${formatBytes(row.bytes.copied)}` : ''}`)
+    return `  s${sources.indexOf(row.source)} -->|${label}| d${destinations.indexOf(row.destination)}`
+  }
   return [
     '```mermaid',
     'flowchart LR',
     ...boxes(sources, 's'),
     ...boxes(destinations, 'd'),
-    ...rows.map(
-      (row) =>
-        `  s${sources.indexOf(row.source)} -->|${mermaidLabel(label(row))}| d${destinations.indexOf(row.destination)}`,
-    ),
+    ...rows.map(arrow),
     '```',
     '',
   ]

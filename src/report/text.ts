@@ -17,9 +17,7 @@ export function verdict(report: Report): string {
     report.dryRun ? `Dry run: ${counts.planned} to promote` : `Promoted ${counts.promoted}`,
     `up to date ${counts.unchanged}`,
     `failed ${counts.failed}`,
-    ...(counts.unknown > 0 ? [`unknown ${counts.unknown}`] : []),
-    ...(counts.cancelled > 0 ? [`cancelled ${counts.cancelled}`] : []),
-    ...(counts.reverted > 0 ? [`reverted ${counts.reverted}`] : []),
+    ...(['unknown', 'cancelled', 'reverted'] as const).flatMap((s) => (counts[s] > 0 ? [`${s} ${counts[s]}`] : [])),
   ]
   const sentences = [
     parts.join(', '),
@@ -33,9 +31,8 @@ export function verdict(report: Report): string {
 
 /** Bytes that did not go over the network. */
 function saved({ mounted, present }: Row['bytes']): string[] {
-  if (mounted > 0 && present > 0) {
+  if (mounted > 0 && present > 0)
     return [`Saved ${formatBytes(mounted + present)}: ${formatBytes(mounted)} mounted, ${formatBytes(present)} there`]
-  }
   if (mounted > 0) return [`Saved ${formatBytes(mounted)} by mounting`]
   return present > 0 ? [`${formatBytes(present)} was there already`] : []
 }
@@ -60,7 +57,7 @@ export type Failure = Readonly<{ error: NonNullable<Row['error']>; rows: readonl
 
 /** Rows by what went wrong: a rejected login fails every image, and is told once. */
 export function failures(rows: readonly Row[]): readonly Failure[] {
-  const groups = new Map<string, { error: NonNullable<Row['error']>; rows: Row[] }>()
+  const groups = new Map<string, Failure & { rows: Row[] }>()
   for (const row of rows) {
     if (row.error === null) continue
     const { code, side, message, hint } = row.error

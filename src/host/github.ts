@@ -35,7 +35,14 @@ const LONGEST_DETAILS = 300
 export function createGithubHost(env: Env, runner: Runner): Host & Pick<Voice, 'settings'> {
   const secrets = new Secrets((value) => runner.setSecret(value))
   const annotate = createAnnotator(runner)
-  const voice = createVoice(writerFor(env, runner, annotate), secrets, false)
+  const writer: Writer = {
+    // Debug commands are shown only when the run was started for debugging; `log-level: debug` alone prints lines.
+    debug: (text) => (env.RUNNER_DEBUG === '1' ? runner.debug(text) : runner.info(`debug: ${text}`)),
+    info: (text) => runner.info(text),
+    warn: (text) => runner.warning(text),
+    error: (text) => annotate(text),
+  }
+  const voice = createVoice(writer, secrets, false)
   const details = createDetails(runner)
   return guarded({
     ...voice,
@@ -62,9 +69,8 @@ export function createGithubHost(env: Env, runner: Runner): Host & Pick<Voice, '
 }
 
 /**
- * A step with `run:`: a command line with the log, outputs and summary of GitHub. The runner reads commands from both
- * streams; they go to stderr, so that stdout is the report of `--output json` alone, and no file into which a script leads
- * stdout has the values to mask in it.
+ * A step with `run:`: a command line with the log, outputs and summary of GitHub. Commands go to stderr, which the runner
+ * reads too: stdout has only the report of `--output json`, and never a value to mask.
  */
 export function createStepHost(env: Env, runner: Runner, { out, err }: Streams): Host {
   const outputs = (env.GITHUB_OUTPUT ?? '') === '' ? { setOutput: () => undefined } : {}
@@ -99,19 +105,7 @@ function commandsOn(print: (text: string) => void): Omit<Runner, 'setOutput' | '
   }
 }
 
-function writerFor(env: Env, runner: Runner, annotate: Annotator): Writer {
-  return {
-    // Debug commands are shown only when the run was started for debugging; `log-level: debug` alone prints lines.
-    debug: (text) => (env.RUNNER_DEBUG === '1' ? runner.debug(text) : runner.info(`debug: ${text}`)),
-    info: (text) => runner.info(text),
-    warn: (text) => runner.warning(text),
-    error: (text) => annotate(text),
-  }
-}
-
-type Annotator = ((text: string, title?: string) => void) & { rest(): void }
-
-function createAnnotator(runner: Runner): Annotator {
+function createAnnotator(runner: Runner): ((text: string, title?: string) => void) & { rest(): void } {
   let count = 0
   const annotate = (text: string, name?: string): void => {
     count += 1

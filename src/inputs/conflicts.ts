@@ -13,15 +13,13 @@ export function findConflicts(wishes: Wishes, inputs: InputReader): void {
   for (const side of ['source', 'destination'] as const) homeless(side, wishes, inputs)
 }
 
-/** Two names for one place: everything would be written twice. */
+/** Two names for one registry: everything would be written twice. */
 function sameDestinations({ destinations }: Wishes, inputs: InputReader): void {
-  const names = new Map<string, string>()
-  for (const destination of destinations) {
+  for (const [index, destination] of destinations.entries()) {
     const home = homeOf(destination)
-    const first = names.get(home)
-    if (first === undefined) names.set(home, destination.name)
-    else if (home !== destination.side)
-      inputs.problem('destinations', `${first} and ${destination.name} are the same registry`)
+    const first = destinations.findIndex((each) => homeOf(each) === home)
+    if (first < index && home !== destination.side)
+      inputs.problem('destinations', `${destinations[first]?.name} and ${destination.name} are the same registry`)
   }
 }
 

@@ -42,7 +42,8 @@ export function parseImageList(text: string, note: (problem: string) => void): (
     try {
       return [readEntry(entry)]
     } catch (thrown) {
-      say(`entry ${index + 1}${nameOf(entry)}: ${reasonOf(thrown)}`)
+      const source = (entry as { source?: unknown } | null)?.source
+      say(`entry ${index + 1}${typeof source === 'string' ? ` (${quote(source)})` : ''}: ${reasonOf(thrown)}`)
       return []
     }
   })
@@ -85,9 +86,4 @@ function describe({ issues: [issue] }: z.ZodError): string {
     return `${issue.keys.map((key) => quote(key)).join(', ')} is no member of an entry`
   const where = issue?.path.join('.') ?? ''
   return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`
-}
-
-function nameOf(entry: unknown): string {
-  const source = (entry as { source?: unknown } | null)?.source
-  return typeof source === 'string' ? ` (${quote(source)})` : ''
 }

@@ -6,10 +6,7 @@ import { splitList } from './images.ts'
 import { type HostKind, OPTION_BY_NAME, type Option } from './options.ts'
 import { type ReadFile, reasonOf } from './problems.ts'
 
-/**
- * What parsing needs to know of the host: which options exist there and how they are spelled. `commandLine`: those of the plain
- * host too, as in a `run:` step on GitHub.
- */
+/** What parsing needs to know of the host. `commandLine`: the plain host's options exist too (a `run:` step on GitHub). */
 export type Place = Readonly<{ kind: HostKind; commandLine?: boolean; spell(option: string): string }>
 
 export type Surroundings = Readonly<{

@@ -120,9 +120,8 @@ function unfinished({ plans, finished }: State): Planned[] {
   return [...plans.values()].filter(({ plan }) => !finished.has(plan.image)).sort((a, b) => a.plan.image - b.plan.image)
 }
 
-function loginLine({ side, target, user, registry }: Extract<Event, { event: 'login' }>): string {
-  const named = target === undefined || target === side ? '' : ` ${oneLine(target)}`
-  const name = side === 'source' ? 'Source' : `Destination${named}`
+function loginLine({ side, target = side, user, registry }: Extract<Event, { event: 'login' }>): string {
+  const name = side === 'source' ? 'Source' : `Destination${target === side ? '' : ` ${oneLine(target)}`}`
   return `${name}: ${user === null ? oneLine(registry) : `logged in to ${oneLine(registry)} as ${oneLine(user)}`}`
 }
 
@@ -195,12 +194,8 @@ function imageLines(state: State, image: number, row: Row): string[] {
 }
 
 function movedWords({ copied, mounted, present }: Bytes, planned: boolean): string[] {
-  const words = planned ? ['to copy', 'to mount'] : ['copied', 'mounted']
-  return [
-    ...(copied > 0 ? [`${formatBytes(copied)} ${words[0]}`] : []),
-    ...(mounted > 0 ? [`${formatBytes(mounted)} ${words[1]}`] : []),
-    ...(present > 0 ? [`${formatBytes(present)} there`] : []),
-  ]
+  const words = planned ? ['to copy', 'to mount', 'there'] : ['copied', 'mounted', 'there']
+  return [copied, mounted, present].flatMap((bytes, at) => (bytes > 0 ? [`${formatBytes(bytes)} ${words[at]}`] : []))
 }
 
 /** A dry run ends with its plan: what would happen to how many things, and why. */

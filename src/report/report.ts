@@ -34,10 +34,7 @@ export function tally(rows: readonly Row[]): Readonly<Record<Status, number>> {
   return counts
 }
 
-/**
- * A run without any row did nothing of what it was started for: it failed. What was given up because another image
- * failed is no cancellation.
- */
+/** A run without any row has failed. An image that was given up because another one failed is not cancelled. */
 function overall(rows: readonly Row[], { restores = false, mayBeEmpty = false }: Goal): Report['status'] {
   if (rows.length === 0) return mayBeEmpty ? 'done' : 'failed'
   const { promoted, unchanged, planned, reverted } = tally(rows)

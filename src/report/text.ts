@@ -45,10 +45,7 @@ export function totals(rows: readonly Row[]): Row['bytes'] {
     const image = `${destination.slice(0, -tag.length)}@${sourceDigest}`
     if (sourceDigest !== null && known.has(image)) continue
     known.add(image)
-    sum.total += bytes.total
-    sum.copied += bytes.copied
-    sum.mounted += bytes.mounted
-    sum.present += bytes.present
+    for (const kind of ['total', 'copied', 'mounted', 'present'] as const) sum[kind] += bytes[kind]
   }
   return sum
 }

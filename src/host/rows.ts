@@ -1,12 +1,10 @@
 import type { Row } from '../report/model.ts'
 
-type RowsText = Readonly<{ text: string; kept: number; compact: boolean }>
-
 /**
  * The `images` output: whole rows while they fit, else their most important members (`compact`), else as many of those
  * (`kept`) as fit, failed and unknown ones first.
  */
-export function compactRows(rows: readonly Row[], fits: (text: string) => boolean): RowsText {
+export function compactRows(rows: readonly Row[], fits: (text: string) => boolean) {
   const whole = JSON.stringify(rows)
   if (fits(whole)) return { text: whole, kept: rows.length, compact: false }
   const brief = rows.map(briefRow)

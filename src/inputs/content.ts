@@ -5,10 +5,7 @@ import { parseYaml } from '../yaml.ts'
 import type { Option } from './options.ts'
 import { type ReadFile, reasonOf } from './problems.ts'
 
-/**
- * The content of a file where its path is wanted. CI systems hand over both, and the wrong one often is a credential:
- * it is named for what it is, and no part of it is quoted.
- */
+/** Content of a file in the place of its path. It is often a credential: messages name its kind and quote none of it. */
 
 /** What is wrong with a value that is no path, as words that follow the name of its option. */
 export function notPath(value: string): string | undefined {

@@ -1,7 +1,4 @@
-/**
- * The one table of options. action.yml, the Tekton Task, `--help` and the README are made from it or compared with it:
- * names, defaults and meanings are the same everywhere.
- */
+/** The table of options: action.yml, the Tekton Task, `--help` and the README are made from or checked against it. */
 
 export type HostKind = 'github' | 'tekton' | 'plain'
 export type Group = 'what' | 'source' | 'destination' | 'behaviour' | 'output'

@@ -14,10 +14,7 @@ export function parseShard(text: string): Shard {
   throw new Error(`${quote(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}`)
 }
 
-/**
- * Each name belongs to one shard, whatever else is on the list: runners that see different lists (a tag was pushed in
- * between) still promote no image twice and forget none. So shards are about equal, not exactly.
- */
+/** Depends on the name alone: runners that see different lists (a tag was pushed in between) promote no image twice. */
 export function isInShard(name: string, { index, of }: Shard): boolean {
   return createHash('sha256').update(name).digest().readUInt32BE(0) % of === index - 1
 }

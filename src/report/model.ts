@@ -44,10 +44,7 @@ export type Row = Readonly<{
   /** Signatures, attestations and SBOMs that travelled with the image. */
   attached: readonly Attached[]
   error: Readonly<{ code: Code; side: Side | null; message: string; hint: string | null }> | null
-  /**
-   * `linux/amd64`, … of the image's runnable manifests. Of a single image, which says it in its config alone: where that was
-   * read in this run; else empty.
-   */
+  /** `linux/amd64`, … of the runnable manifests; of a single image only if this run read its config, else empty. */
   platforms: readonly string[]
   /** From first request to tag, in milliseconds. */
   milliseconds: number

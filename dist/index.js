@@ -26008,10 +26008,7 @@ var inputs_problems = __nccwpck_require__(4114);
 
 
 
-/**
- * The content of a file where its path is wanted. CI systems hand over both, and the wrong one often is a credential:
- * it is named for what it is, and no part of it is quoted.
- */
+/** Content of a file in the place of its path. It is often a credential: messages name its kind and quote none of it. */
 /** What is wrong with a value that is no path, as words that follow the name of its option. */
 function notPath(value) {
     const kind = (0,content/* contentKind */.uu)(value);
@@ -26031,7 +26028,7 @@ function readPath(value, readFile, { quoted = true, problem = 'cannot be read' }
     }
     catch (thrown) {
         const path = !quoted || (0,content/* isRandom */.oe)(value) ? '' : `${(0,core_text/* quote */.hD)(value)} `;
-        throw new Error(`${path}${problem}: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
+        throw new Error(`${path}${problem}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
     }
 }
 /** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
@@ -26100,12 +26097,11 @@ const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//;
 function collect(argv, env, readFile) {
     const flags = readFlags(argv);
     const action = isAction(argv, env);
-    const problems = [...flags.problems, ...(action ? [] : unknownVariables(env))];
-    const stray = [];
+    const notes = { problems: [...flags.problems, ...(action ? [] : unknownVariables(env))], stray: [] };
     const raw = new Map();
     for (const option of options/* OPTIONS */.lw) {
         for (const candidate of action ? inputsOf(option, env) : candidates(option, flags, env)) {
-            const found = candidate.path === undefined ? candidate : fromFile(candidate, option, readFile, problems, stray);
+            const found = candidate.path === undefined ? candidate : fromFile(candidate, option, readFile, notes);
             const value = found.value === undefined ? '' : tidy(option.type, found.value);
             if (value === '')
                 continue;
@@ -26118,7 +26114,7 @@ function collect(argv, env, readFile) {
     // action.yml sets an INPUT_ variable for every default, so that "re-run with debug logging" has to win over them.
     if (env.RUNNER_DEBUG === '1')
         raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' });
-    return { raw, problems, warnings: action ? ignored(env) : [], stray, env };
+    return { raw, ...notes, warnings: action ? ignored(env) : [], env };
 }
 /** The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629). */
 function inputsOf({ name }, env) {
@@ -26147,14 +26143,14 @@ function candidates(option, flags, env) {
         { from: `${variable}_FILE`, path: env[`${variable}_FILE`] },
     ].filter((candidate) => (candidate.value ?? candidate.path ?? '') !== '');
 }
-function fromFile({ from, path = '' }, { type }, readFile, problems, stray) {
+function fromFile({ from, path = '' }, { type }, readFile, notes) {
     try {
         return { from: `${from} (${path})`, value: readPath(path, readFile, { quoted: false }) };
     }
     catch (thrown) {
         if (type === 'secret' || (0,content/* contentKind */.uu)(path) !== undefined)
-            stray.push(path);
-        problems.push(`${from}: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
+            notes.stray.push(path);
+        notes.problems.push(`${from}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
         return { from };
     }
 }
@@ -26199,9 +26195,8 @@ function readFlag(argv, at, flags) {
 function takeOption(flags, option, value) {
     const { name, type } = option;
     if (!(0,options/* onArgv */.cK)(option)) {
-        const variable = `${PREFIX}${(0,options/* variableName */.cG)(name)}`;
-        return (`--${name}: arguments can be read by every process of the machine, so that no secret is taken from them: ` +
-            `use --${name}${FILE} PATH or the environment variable ${variable}`);
+        const why = 'arguments can be read by every process of the machine, so that no secret is taken from them';
+        return `--${name}: ${why}: use --${name}${FILE} PATH or the environment variable ${PREFIX}${(0,options/* variableName */.cG)(name)}`;
     }
     if (value === undefined && type !== 'boolean')
         return `--${name}: needs a value, as in --${name} VALUE`;
@@ -26226,7 +26221,7 @@ function unknownFlag(name) {
     const positive = name.startsWith('no-') ? options/* OPTION_BY_NAME */.id.get(name.slice(3)) : undefined;
     if (positive?.type === 'boolean')
         return `--${name}: unknown option; write --${positive.name} false`;
-    const meant = (0,inputs_problems/* nearest */.p)(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'version']);
+    const meant = (0,inputs_problems/* nearest */.pA)(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'version']);
     return `--${name}: unknown option; ${meant === undefined ? '--help lists them' : `did you mean --${meant}?`}`;
 }
 /** Names after the prefix, sorted, of what is set and may be an option. */
@@ -26245,7 +26240,7 @@ function unknownVariables(env) {
     return variablesIn(env)
         .filter((name) => !known.has(name))
         .map((name) => {
-        const meant = name.length > LONGEST_NAME ? undefined : (0,inputs_problems/* nearest */.p)(name, [...known]);
+        const meant = name.length > LONGEST_NAME ? undefined : (0,inputs_problems/* nearest */.pA)(name, [...known]);
         const hint = meant === undefined ? 'unset it, or see --help for the options' : `did you mean ${PREFIX}${meant}?`;
         return `${PREFIX}${name}: unknown variable; ${hint}`;
     });
@@ -26270,16 +26265,13 @@ function findConflicts(wishes, inputs) {
     for (const side of ['source', 'destination'])
         homeless(side, wishes, inputs);
 }
-/** Two names for one place: everything would be written twice. */
+/** Two names for one registry: everything would be written twice. */
 function sameDestinations({ destinations }, inputs) {
-    const names = new Map();
-    for (const destination of destinations) {
+    for (const [index, destination] of destinations.entries()) {
         const home = homeOf(destination);
-        const first = names.get(home);
-        if (first === undefined)
-            names.set(home, destination.name);
-        else if (home !== destination.side)
-            inputs.problem('destinations', `${first} and ${destination.name} are the same registry`);
+        const first = destinations.findIndex((each) => homeOf(each) === home);
+        if (first < index && home !== destination.side)
+            inputs.problem('destinations', `${destinations[first]?.name} and ${destination.name} are the same registry`);
     }
 }
 /** Two images under one tag: the last one to arrive would win. Additional tags count. */
@@ -26587,7 +26579,7 @@ class InputReader {
             return parse();
         }
         catch (thrown) {
-            this.problem(name, (0,inputs_problems/* reasonOf */.A)(thrown));
+            this.problem(name, (0,inputs_problems/* reasonOf */.A3)(thrown));
             return undefined;
         }
     }
@@ -26599,7 +26591,7 @@ class InputReader {
                 return parse(text);
             }
             catch (thrown) {
-                throw new Error(`${(0,core_text/* quote */.hD)(path)}: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
+                throw new Error(`${(0,core_text/* quote */.hD)(path)}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
             }
         });
     }
@@ -26724,6 +26716,7 @@ function shown(text) {
 
 
 
+
 /** @param inputs the options of one side by their names without `source-` or `destination-`. */
 function parseSide(side, inputs) {
     const config = {
@@ -26765,21 +26758,12 @@ function certificates(value, { around }) {
     const name = inline ? 'the text' : (0,core_text/* quote */.hD)(value);
     const problem = 'is neither PEM text nor a readable file';
     const blocks = (inline ? value : readPath(value, around.readFile, { problem })).match(CERTIFICATE) ?? [];
-    const broken = blocks.findIndex((block) => !isCertificate(block));
+    const broken = blocks.findIndex((block) => !(0,inputs_problems/* succeeds */.kz)(() => new external_node_crypto_.X509Certificate(block)));
     if (blocks.length === 0)
         throw new Error(`${name} holds no PEM certificate (-----BEGIN CERTIFICATE-----)`);
     if (broken !== -1)
         throw new Error(`certificate ${broken + 1} of ${name} is damaged`);
     return `${blocks.join('\n')}\n`;
-}
-function isCertificate(block) {
-    try {
-        new external_node_crypto_.X509Certificate(block);
-        return true;
-    }
-    catch {
-        return false;
-    }
 }
 /** Which options of one side go together; DESIGN "Credentials". */
 function checkCredentials(inputs) {
@@ -26898,7 +26882,7 @@ function checkField(key, value) {
         return typeof value === 'string' ? undefined : 'is no text';
     if (KEYS.has(`${key}-file`))
         return `stands in no list: use ${key}-file PATH or ${key}-env VARIABLE`;
-    const meant = (0,inputs_problems/* nearest */.p)(key.replace(/^destination-/, ''), ['name', ...KEYS.keys()]);
+    const meant = (0,inputs_problems/* nearest */.pA)(key.replace(/^destination-/, ''), ['name', ...KEYS.keys()]);
     return `is no key of a destination${meant === undefined ? '' : `; did you mean ${meant}?`}`;
 }
 /** From the file or the variable that the entry names, kept secret before anything else is done with it. */
@@ -26926,7 +26910,7 @@ function readSecret(key, fields, side) {
     }
     catch (thrown) {
         secrets.keep(path ?? '');
-        side.problem(`${key}-file`, (0,inputs_problems/* reasonOf */.A)(thrown));
+        side.problem(`${key}-file`, (0,inputs_problems/* reasonOf */.A3)(thrown));
         return '';
     }
 }
@@ -26976,7 +26960,8 @@ function parseImageList(text, note) {
             return [readEntry(entry)];
         }
         catch (thrown) {
-            say(`entry ${index + 1}${nameOf(entry)}: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
+            const source = entry?.source;
+            say(`entry ${index + 1}${typeof source === 'string' ? ` (${(0,core_text/* quote */.hD)(source)})` : ''}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
             return [];
         }
     });
@@ -26989,7 +26974,7 @@ function image_list_readList(text, say) {
         say(`is no list of 1 to ${MOST_ENTRIES} images: begin each with "- source:"`);
     }
     catch (thrown) {
-        say((0,inputs_problems/* reasonOf */.A)(thrown));
+        say((0,inputs_problems/* reasonOf */.A3)(thrown));
     }
     return [];
 }
@@ -27019,10 +27004,6 @@ function describe({ issues: [issue] }) {
         return `${issue.keys.map((key) => (0,core_text/* quote */.hD)(key)).join(', ')} is no member of an entry`;
     const where = issue?.path.join('.') ?? '';
     return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`;
-}
-function nameOf(entry) {
-    const source = entry?.source;
-    return typeof source === 'string' ? ` (${(0,core_text/* quote */.hD)(source)})` : '';
 }
 
 ;// CONCATENATED MODULE: ./lib/inputs/rollback-file.js
@@ -27310,12 +27291,11 @@ var external_node_util_ = __nccwpck_require__(7975);
 const eraseLines = (lines) => (lines === 0 ? '' : `\u001b[${lines}F\u001b[J`);
 function createTerminal(print, screen) {
     let shown = [];
-    const drawing = () => shown.map((line) => `${line}\n`).join('');
     const redraw = (text, next) => {
         const before = eraseLines(shown.length);
         shown = next;
         // One write, so that nothing flickers.
-        print(`${before}${text}${drawing()}`);
+        print(`${before}${text}${shown.map((line) => `${line}\n`).join('')}`);
     };
     return {
         // One column is left free: a full line wraps on some terminals, and would be two.
@@ -27444,7 +27424,8 @@ function most({ wanted, sent }) {
     return Math.max(wanted, sent);
 }
 function figuresOf(track) {
-    const { sent, speed: { rate = 0 }, } = track;
+    const { sent } = track;
+    const rate = track.speed.rate ?? 0;
     const missing = most(track) - sent;
     const percent = String(Math.floor((100 * sent) / Math.max(1, most(track)))).padStart(3);
     const left = rate > 0 && missing > 0 ? `, ${formatDuration(Math.ceil(missing / rate) * 1000)} left` : '';
@@ -27504,10 +27485,8 @@ function totals(rows) {
         if (sourceDigest !== null && known.has(image))
             continue;
         known.add(image);
-        sum.total += bytes.total;
-        sum.copied += bytes.copied;
-        sum.mounted += bytes.mounted;
-        sum.present += bytes.present;
+        for (const kind of ['total', 'copied', 'mounted', 'present'])
+            sum[kind] += bytes[kind];
     }
     return sum;
 }
@@ -27639,9 +27618,8 @@ function tracksOf({ all, plans }, image) {
 function unfinished({ plans, finished }) {
     return [...plans.values()].filter(({ plan }) => !finished.has(plan.image)).sort((a, b) => a.plan.image - b.plan.image);
 }
-function loginLine({ side, target, user, registry }) {
-    const named = target === undefined || target === side ? '' : ` ${(0,core_text/* oneLine */.TN)(target)}`;
-    const name = side === 'source' ? 'Source' : `Destination${named}`;
+function loginLine({ side, target = side, user, registry }) {
+    const name = side === 'source' ? 'Source' : `Destination${target === side ? '' : ` ${(0,core_text/* oneLine */.TN)(target)}`}`;
     return `${name}: ${user === null ? (0,core_text/* oneLine */.TN)(registry) : `logged in to ${(0,core_text/* oneLine */.TN)(registry)} as ${(0,core_text/* oneLine */.TN)(user)}`}`;
 }
 function notePlan(state, plan, at) {
@@ -27716,12 +27694,8 @@ function imageLines(state, image, row) {
     return row.status === 'planned' ? [line, ...plannedLines(state.plans.get(image)?.plan)] : [line];
 }
 function movedWords({ copied, mounted, present }, planned) {
-    const words = planned ? ['to copy', 'to mount'] : ['copied', 'mounted'];
-    return [
-        ...(copied > 0 ? [`${formatBytes(copied)} ${words[0]}`] : []),
-        ...(mounted > 0 ? [`${formatBytes(mounted)} ${words[1]}`] : []),
-        ...(present > 0 ? [`${formatBytes(present)} there`] : []),
-    ];
+    const words = planned ? ['to copy', 'to mount', 'there'] : ['copied', 'mounted', 'there'];
+    return [copied, mounted, present].flatMap((bytes, at) => (bytes > 0 ? [`${formatBytes(bytes)} ${words[at]}`] : []));
 }
 /** A dry run ends with its plan: what would happen to how many things, and why. */
 function plannedLines(plan) {
@@ -27939,10 +27913,10 @@ function createCliHost(env, { out, err, screen }) {
         kind: 'plain',
         spell: (option) => `--${option}`,
         inputs: () => ({ env, problems: [] }),
-        publish: (report) => allOf([
-            () => (voice.settings().output === 'json' ? out((0,report_report/* reportJson */.l4)(report)) : undefined),
-            () => voice.keep(report),
-        ]),
+        async publish(report) {
+            const json = voice.settings().output === 'json' ? (0,report_report/* reportJson */.l4)(report) : '';
+            await allOf([() => out(json), () => voice.keep(report)]);
+        },
     });
 }
 
@@ -28189,7 +28163,14 @@ const LONGEST_DETAILS = 300;
 function createGithubHost(env, runner) {
     const secrets = new Secrets((value) => runner.setSecret(value));
     const annotate = createAnnotator(runner);
-    const voice = createVoice(writerFor(env, runner, annotate), secrets, false);
+    const writer = {
+        // Debug commands are shown only when the run was started for debugging; `log-level: debug` alone prints lines.
+        debug: (text) => (env.RUNNER_DEBUG === '1' ? runner.debug(text) : runner.info(`debug: ${text}`)),
+        info: (text) => runner.info(text),
+        warn: (text) => runner.warning(text),
+        error: (text) => annotate(text),
+    };
+    const voice = createVoice(writer, secrets, false);
     const details = createDetails(runner);
     return guarded({
         ...voice,
@@ -28220,9 +28201,8 @@ function createGithubHost(env, runner) {
     });
 }
 /**
- * A step with `run:`: a command line with the log, outputs and summary of GitHub. The runner reads commands from both
- * streams; they go to stderr, so that stdout is the report of `--output json` alone, and no file into which a script leads
- * stdout has the values to mask in it.
+ * A step with `run:`: a command line with the log, outputs and summary of GitHub. Commands go to stderr, which the runner
+ * reads too: stdout has only the report of `--output json`, and never a value to mask.
  */
 function createStepHost(env, runner, { out, err }) {
     const outputs = (env.GITHUB_OUTPUT ?? '') === '' ? { setOutput: () => undefined } : {};
@@ -28252,15 +28232,6 @@ function commandsOn(print) {
         error: (text, properties) => command('error', text, properties?.title),
         startGroup: (name) => command('group', name),
         endGroup: () => command('endgroup', ''),
-    };
-}
-function writerFor(env, runner, annotate) {
-    return {
-        // Debug commands are shown only when the run was started for debugging; `log-level: debug` alone prints lines.
-        debug: (text) => (env.RUNNER_DEBUG === '1' ? runner.debug(text) : runner.info(`debug: ${text}`)),
-        info: (text) => runner.info(text),
-        warn: (text) => runner.warning(text),
-        error: (text) => annotate(text),
     };
 }
 function createAnnotator(runner) {
@@ -28428,7 +28399,7 @@ function attempt(what, call, problems) {
         return call();
     }
     catch (thrown) {
-        problems.push(`${what} cannot be read: ${(0,inputs_problems/* reasonOf */.A)(thrown)}`);
+        problems.push(`${what} cannot be read: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
         return undefined;
     }
 }
@@ -29013,22 +28984,19 @@ function answerTo(argv) {
 function helpText(version) {
     const rows = _options_js__WEBPACK_IMPORTED_MODULE_0__/* .OPTIONS */ .lw.filter((option) => option.hosts.includes('plain'));
     const ofGroup = (group) => rows.filter((option) => option.group === group);
+    const section = (title, group) => [title, ...ofGroup(group).flatMap(describe)];
     const destination = ofGroup('destination').map((option) => `--${option.name}${(0,_options_js__WEBPACK_IMPORTED_MODULE_0__/* .onArgv */ .cK)(option) ? '' : '-file'}`);
     return [
         `image-promote ${version} copies images from registry to registry, byte for byte.`,
         '',
         'Usage: image-promote [OPTIONS] -- SRC[=DST] ...   (here: node dist/index.js)',
         '',
-        'What:',
-        ...ofGroup('what').flatMap(describe),
-        'Source:',
-        ...ofGroup('source').flatMap(describe),
+        ...section('What:', 'what'),
+        ...section('Source:', 'source'),
         'Destination, each as for the source:',
         ...wrap(destination.join(', '), WIDTH - 2).map((line) => `  ${line}`),
-        'Behaviour:',
-        ...ofGroup('behaviour').flatMap(describe),
-        'Output:',
-        ...ofGroup('output').flatMap(describe),
+        ...section('Behaviour:', 'behaviour'),
+        ...section('Output:', 'output'),
         '  --help, --version',
         '',
         ...FOOT,
@@ -29080,6 +29048,7 @@ function wrap(text, width) {
 /** `app:1.2@sha256:…` is none: that is a tag and a digest. */
 const USERINFO = /(^|=|\/\/)\s*([^/@:=\s]+):[^/@=\s]+@(?=[^@]*[./])(?!sha\d+:)/;
 const USERINFO_ALL = new RegExp(USERINFO, 'g');
+const SEPARATORS = 'write one image per line or comma, and "=" between source and destination';
 /** What a line means when it names neither tag nor digest. */
 const DEFAULT_TAG = 'latest';
 /** Items of a list: one per line or comma; `#` at the start of a line or after a blank begins a comment. */
@@ -29097,8 +29066,9 @@ function splitList(text) {
  */
 function parseImages(text, note) {
     const list = fromJson(text);
+    const advice = 'write one image per line, or use image-list for entries with choices';
     if (list === undefined)
-        note('is JSON, but no list of "SRC=DST" texts: write one image per line, or use image-list for entries with choices');
+        note(`is JSON, but no list of "SRC=DST" texts: ${advice}`);
     const lines = joined((list ?? '').split(/\r\n|\r|\n/));
     return splitList(lines)
         .flatMap(splitBlanks)
@@ -29108,7 +29078,7 @@ function parseImages(text, note) {
         }
         catch (thrown) {
             const isBroken = item.startsWith('=') && lines.includes('\n=');
-            note(isBroken ? `${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A)(thrown)}; a line break stands before it` : (0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A)(thrown));
+            note(isBroken ? `${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A3)(thrown)}; a line break stands before it` : (0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A3)(thrown));
             return [];
         }
     });
@@ -29130,11 +29100,7 @@ function joined(lines) {
 }
 /** Blanks separate images where each has its "="; without, `SRC DST` may be one image or two. */
 function splitBlanks(item) {
-    const parts = item
-        .split('=')
-        .map((part) => part.trim())
-        .join('=')
-        .split(/\s+/);
+    const parts = item.replace(/\s+/g, ' ').replace(/ ?= ?/g, '=').split(' ');
     const areImages = parts.every((part) => /^[^=]+=[^=]+$/.test(part) && !(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(part) && !/=oci/.test(part));
     return areImages ? parts : [item];
 }
@@ -29148,7 +29114,7 @@ function parsePair(item) {
     if (parts.length > 2)
         throw new Error(`${shown(item)} has more than one "=": write one SRC=DST per line or comma`);
     if ([from, to ?? ''].some((name) => /\s/.test(name) && !(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(name)))
-        throw new Error(`${shown(item)} has a blank in it: write one image per line or comma, and "=" between source and destination`);
+        throw new Error(`${shown(item)} has a blank in it: ${SEPARATORS}`);
     if (from === '' || to === '')
         throw new Error(`${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`);
     const [, repository, glob] = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(from) ? [] : (/^([^@]*):([\w.-]*[*?][\w.*?-]*)$/.exec(from) ?? []);
@@ -29210,7 +29176,7 @@ function sameName(item, { layout, repository }, tag) {
         return { host: undefined, repository: readReference((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .layoutName */ .UX)(repository, tag)).repository, tag };
     }
     catch (thrown) {
-        throw new Error(`${shown(item)}: name the destination too, because ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A)(thrown)}`);
+        throw new Error(`${shown(item)}: name the destination too, because ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A3)(thrown)}`);
     }
 }
 function sourceOf(source, into) {
@@ -29254,10 +29220,7 @@ function shown(text) {
 /* harmony export */   id: () => (/* binding */ OPTION_BY_NAME),
 /* harmony export */   lw: () => (/* binding */ OPTIONS)
 /* harmony export */ });
-/**
- * The one table of options. action.yml, the Tekton Task, `--help` and the README are made from it or compared with it:
- * names, defaults and meanings are the same everywhere.
- */
+/** The table of options: action.yml, the Tekton Task, `--help` and the README are made from or checked against it. */
 const EVERYWHERE = ['github', 'tekton', 'plain'];
 function row(name, type, meaning, more = {}) {
     return { name, type, meaning, hosts: EVERYWHERE, ...more };
@@ -29353,11 +29316,22 @@ function variableName(option) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   A: () => (/* binding */ reasonOf),
-/* harmony export */   p: () => (/* binding */ nearest)
+/* harmony export */   A3: () => (/* binding */ reasonOf),
+/* harmony export */   kz: () => (/* binding */ succeeds),
+/* harmony export */   pA: () => (/* binding */ nearest)
 /* harmony export */ });
 function reasonOf(thrown) {
     return thrown instanceof Error ? thrown.message : String(thrown);
+}
+/** Whether the call returns instead of throwing. */
+function succeeds(call) {
+    try {
+        call();
+        return true;
+    }
+    catch {
+        return false;
+    }
 }
 /** The known name that a misspelled one most likely means; undefined when nothing is near. */
 function nearest(name, known) {
@@ -29412,7 +29386,10 @@ var schemas = __nccwpck_require__(2857);
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/errors.js
 var errors = __nccwpck_require__(452);
+// EXTERNAL MODULE: ./lib/inputs/problems.js
+var problems = __nccwpck_require__(4114);
 ;// CONCATENATED MODULE: ./lib/inputs/selection.js
+
 
 
 
@@ -29435,7 +29412,7 @@ const selectionSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.re
         .regex(/^[\w.*?-]+$/, 'is no glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
         .optional(),
     regex: selection_text()
-        .refine(isRegex, 'is no regular expression')
+        .refine((pattern) => (0,problems/* succeeds */.kz)(() => new RegExp(pattern)), 'is no regular expression')
         .refine((pattern) => repetitions(pattern) <= MOST_REPETITIONS, `repeats more than ${MOST_REPETITIONS} times`)
         .optional(),
     semver: selection_text()
@@ -29448,10 +29425,7 @@ const selectionSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.re
     if (given.length > 1 || (given.length === 0 && latest === undefined))
         check.addIssue({ code: 'custom', message: 'needs one of glob, regex, semver or latest' });
     const [kind, pattern = ''] = given[0] ?? [];
-    return {
-        ...(kind === undefined ? {} : { pattern: { kind: kind, text: pattern } }),
-        ...(latest === undefined ? {} : { latest }),
-    };
+    return { pattern: kind === undefined ? undefined : { kind: kind, text: pattern }, latest };
 }));
 /**
  * The tags that are meant, sorted; versions with `latest`, the highest first. `latest` alone counts releases only.
@@ -29506,24 +29480,12 @@ function matchesGlob(tag, glob) {
     }
     return used.includes(tag.length);
 }
-function isRegex(pattern) {
-    try {
-        new RegExp(pattern);
-        return true;
-    }
-    catch {
-        return false;
-    }
-}
 /** As if all counts stood inside of each other. */
 function repetitions(pattern) {
     const counts = [...pattern.matchAll(/\{(\d+)(?:,(\d*))?\}/g)];
     return counts.reduce((product, [, least, most]) => product * Math.max(1, Number(most || least)), 1);
 }
-/**
- * The expression has to fit the whole tag. No check of its text tells `(a+)+` from the harmless `\d+(\.\d+)*`, so V8 stops it when
- * the time is over, which needs a context of its own.
- */
+/** The expression has to fit the whole tag. Its text does not tell whether it is slow: V8 stops it, in a context of its own. */
 function matchRegex(pattern, tags) {
     const find = () => tags.filter((tag) => whole.test(tag));
     const whole = new RegExp(`^(?:${pattern})$`);
@@ -29562,10 +29524,7 @@ function parseShard(text) {
         return shard;
     throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}`);
 }
-/**
- * Each name belongs to one shard, whatever else is on the list: runners that see different lists (a tag was pushed in
- * between) still promote no image twice and forget none. So shards are about equal, not exactly.
- */
+/** Depends on the name alone: runners that see different lists (a tag was pushed in between) promote no image twice. */
 function isInShard(name, { index, of }) {
     return (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(name).digest().readUInt32BE(0) % of === index - 1;
 }
@@ -38980,10 +38939,7 @@ function tally(rows) {
         counts[row.status] += 1;
     return counts;
 }
-/**
- * A run without any row did nothing of what it was started for: it failed. What was given up because another image
- * failed is no cancellation.
- */
+/** A run without any row has failed. An image that was given up because another one failed is not cancelled. */
 function overall(rows, { restores = false, mayBeEmpty = false }) {
     if (rows.length === 0)
         return mayBeEmpty ? 'done' : 'failed';
@@ -40052,8 +40008,6 @@ const VERSION = '0.1.0';
 
 /** Levels of nesting. The package recurses: hundreds take seconds, thousands end the process without an exception to catch. */
 const DEEPEST = 100;
-/** On the parser's stack, too: the document, and what stands in the innermost list. */
-const BESIDE = 2;
 /**
  * YAML, and so JSON too, for whatever the user hands over.
  * @throws Error whose message goes on a sentence: "is not YAML: …". The text is not quoted: it may hold anything.
@@ -40078,13 +40032,14 @@ function parseYaml(text, { values = 'typed', repeatedKeys = false } = {}) {
         return value;
     });
 }
-/** Asks the parser, which keeps a stack of its own, and stops it there: quotes and comments fool whoever counts brackets. */
+/** Reads the parser's own stack: counting brackets would count those in quotes and comments. */
 function isDeep(text) {
     const parser = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .Parser */ .iX();
     for (const lexeme of new yaml__WEBPACK_IMPORTED_MODULE_0__/* .Lexer */ .JG().lex(text)) {
         for (const _ of parser.next(lexeme))
             ;
-        if (parser.stack.length > DEEPEST + BESIDE)
+        // Also on its stack: the document, and what stands in the innermost list.
+        if (parser.stack.length > DEEPEST + 2)
             return true;
     }
     return false;

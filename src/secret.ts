@@ -171,16 +171,12 @@ function encodings(value: string): string[] {
     bytes.toString('base64'),
     ...(value.length < SHORTEST_INSIDE ? [] : [0, 1, 2].map((at) => inside(bytes, at))),
   ]
+  const bare = base64.map((form) => form.replace(/(?<!=)=+$/, ''))
   const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)]
   return [
     ...base64,
-    ...base64.map((form) => form.replace(/(?<!=)=+$/, '')),
-    ...base64.map((form) =>
-      form
-        .replaceAll('+', '-')
-        .replaceAll('/', '_')
-        .replace(/(?<!=)=+$/, ''),
-    ),
+    ...bare,
+    ...bare.map((form) => form.replaceAll('+', '-').replaceAll('/', '_')),
     ...percent,
     ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
     JSON.stringify(value).slice(1, -1),

@@ -10,7 +10,7 @@ import { askHelper } from './credential-helper.ts'
 import { describeIssue } from './exec-plugin.ts'
 
 /** What a login is looked up for. */
-export type RegistryKey = Readonly<{
+type RegistryKey = Readonly<{
   /** `host[:port]`, as it was written where that is known: a key that is the same word for word goes first. */
   host: string
   /** `namespace/name` */
@@ -19,7 +19,7 @@ export type RegistryKey = Readonly<{
   plainHttp?: boolean | undefined
 }>
 
-export type AuthFileOptions = Readonly<{
+type AuthFileOptions = Readonly<{
   /** The path or the text given as `…-auth-file`: then this file alone. */
   explicit?: string | Secret | undefined
   side: Side
@@ -160,26 +160,20 @@ const File = z.looseObject({
   credsStore: z.string().nullish(),
 })
 
-export type AuthFile = Readonly<{
-  from: FileToRead
-  /** Key as written → entry as written. */
-  auths: ReadonlyMap<string, unknown>
-  /** Key as written → name of the helper. */
-  credHelpers: ReadonlyMap<string, unknown>
-  credsStore: string | undefined
-}>
+type AuthFile = ReturnType<typeof parseAuthFile>
 
 /**
  * docker's config.json, containers' auth.json, or a `.dockercfg`, which has its hosts at the top (kubernetes.io/dockercfg).
  * Throws IO.
  */
-export function parseAuthFile(text: string, from: FileToRead): AuthFile {
+export function parseAuthFile(text: string, from: FileToRead) {
   const file = File.safeParse(parseJson(text, from))
   if (!file.success) throw malformed(from, describeIssue(file.error))
   const { auths, credHelpers, credsStore } = file.data
   const legacy = auths == null && credHelpers == null && credsStore == null
   return {
     from,
+    // The keys of both maps are as written.
     auths: new Map(Object.entries((legacy ? file.data : auths) ?? {})),
     credHelpers: new Map(Object.entries(credHelpers ?? {})),
     credsStore: credsStore || undefined,
@@ -198,19 +192,11 @@ export function helperOf(file: AuthFile, host: string, plainHttp = false): strin
   return name
 }
 
-export type Lookup = Readonly<{
-  credential: Credential | undefined
-  /** The key of its entry, as written. */
-  entry?: string
-  /** There is an entry, if only an empty one. */
-  mentioned: boolean
-}>
-
 /**
- * The credential of the longest key that fits: `host/a/b`, `host/a`, `host` (containers-auth.json(5)). An empty entry (`{}`)
- * holds none. Throws IO.
+ * The credential of the longest key that fits: `host/a/b`, `host/a`, `host` (containers-auth.json(5)), with that key as
+ * written. An empty entry (`{}`) holds none, and counts as `mentioned`. Throws IO.
  */
-export function findEntry(file: AuthFile, key: RegistryKey, context: Context): Lookup {
+export function findEntry(file: AuthFile, key: RegistryKey, context: Context) {
   let mentioned = false
   for (const wanted of keysFor(key)) {
     for (const [entry, value] of matching(file.auths, wanted, key.plainHttp)) {
@@ -274,7 +260,9 @@ function decodeAuth(auth: string, from: FileToRead, context: Context): Credentia
   const colon = pair?.indexOf(':') ?? -1
   if (pair === undefined || colon < 1)
     throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password')
-  return basicCredential(pair.slice(0, colon), trimNul(pair.slice(colon + 1)), context)
+  // Old dockers wrote NULs.
+  const password = pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, '')
+  return basicCredential(pair.slice(0, colon), password, context)
 }
 
 function decodeBase64(text: string): string | undefined {
@@ -298,12 +286,4 @@ function parseJson(text: string, from: FileToRead): unknown {
 function malformed(from: FileToRead, problem: string) {
   const hint = 'It should be a docker config.json or a containers auth.json, as docker login or podman login write it.'
   return fileError(from, `${problem}.`, undefined, hint)
-}
-
-function trimNul(text: string): string {
-  let start = 0
-  let end = text.length
-  while (start < end && text[start] === '\0') start += 1
-  while (end > start && text[end - 1] === '\0') end -= 1
-  return text.slice(start, end)
 }

@@ -10,12 +10,10 @@ const DOCKER_HUB = 'https://index.docker.io/v1/'
 /** `docker-credential-<name> get` (github.com/docker/docker-credential-helpers, `credentials.Credentials`). */
 const Answer = z.object({ Username: z.string().nullish(), Secret: z.string() })
 
-export type Helper = Readonly<{ name: string; host: string; side: Side; timeLimit?: number }>
-
-type Answers = Map<string, Promise<Credential | undefined>>
+type Helper = Readonly<{ name: string; host: string; side: Side; timeLimit?: number }>
 
 /** One run has one `Secrets`: the answers live as long as it does. */
-const answersOfRun = new WeakMap<Context['secrets'], Answers>()
+const answersOfRun = new WeakMap<Context['secrets'], Map<string, Promise<Credential | undefined>>>()
 
 /**
  * Asks a credential helper; undefined when it knows none for the host. Each (helper, host) is asked once in a run,
@@ -68,7 +66,8 @@ async function askFor(serverUrl: string, helper: Helper, context: Context): Prom
   if (finished.exitCode !== 0) {
     if (/credentials not found/i.test(finished.stdout + finished.stderr)) return undefined
     // By the protocol errors go to stdout; an object there would be an answer, and is never quoted.
-    const said = firstLine(finished.stderr, context.secrets) || firstLine(plainText(finished.stdout), context.secrets)
+    const stdout = finished.stdout.includes('{') ? '' : finished.stdout
+    const said = firstLine(finished.stderr, context.secrets) || firstLine(stdout, context.secrets)
     throw failed(`failed for ${helper.host} (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`)
   }
   const answer = parseAnswer(finished.stdout)
@@ -89,8 +88,4 @@ function parseAnswer(stdout: string): z.infer<typeof Answer> | undefined {
   } catch {
     return undefined
   }
-}
-
-function plainText(stdout: string): string {
-  return stdout.includes('{') ? '' : stdout
 }

@@ -28,10 +28,8 @@ const ExecCredential = z.object({
   }),
 })
 
-/** `spec.cluster` of what the plugin is told, for those that ask for it. */
-export type ExecCluster = Readonly<Record<string, unknown>>
-
-export type ExecPlugin = Readonly<{ config: ExecConfig; cluster: ExecCluster; kubeconfig: string; side: Side }>
+/** @property cluster `spec.cluster` of what the plugin is told, for those that ask for it. */
+export type ExecPlugin = Readonly<{ config: ExecConfig; cluster: object; kubeconfig: string; side: Side }>
 
 export type ExecResult = Readonly<{
   credential: Credential | undefined

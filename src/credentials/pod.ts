@@ -1,25 +1,14 @@
 import { join } from 'node:path'
 import type { Context } from '../context.ts'
 import { isAbsent, readText } from '../core/files.ts'
-import { type Login, tokenFileLogin } from '../credential.ts'
+import { tokenFileLogin } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
 
 /** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 
-export type PodCluster = Readonly<{
-  api: URL
-  /** PEM: the API's CA, and behind it the service CA, which signs the internal registry's certificate on OpenShift. */
-  ca: string
-  /** The pod's service account. */
-  login: Login
-}>
-
 /** The cluster that this pod runs in. Throws CREDENTIAL_MISSING where there is no pod or no account, IO for a broken one. */
-export function podCluster(
-  context: Context,
-  options: Readonly<{ side?: Side | undefined; folder?: string }> = {},
-): PodCluster {
+export function podCluster(context: Context, options: Readonly<{ side?: Side | undefined; folder?: string }> = {}) {
   const { side, folder = SERVICE_ACCOUNT } = options
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = context.env
   if (!host)
@@ -29,6 +18,7 @@ export function podCluster(
     })
   const read = (name: string) => readText({ what: 'service account file', path: join(folder, name), side })
   try {
+    // The service CA signs the internal registry's certificate on OpenShift.
     const ca = [read('ca.crt'), optional(() => read('service-ca.crt'))].filter((pem) => pem !== '')
     return {
       api: apiUrl(host, port ?? '443', side),

@@ -18,9 +18,10 @@ export type Asked = Readonly<{
 export function judgeAuthorization(reply: Reply, asked: Asked): string {
   if (reply.status >= 300 && reply.status < 400) return codeFrom(reply, asked)
   if (reply.status === 401) throw unauthorized(reply, asked)
-  if (reply.status === 400) throw badRequest(reply, asked)
-  if (reply.status === 200)
-    throw unsupported(`it answered ${said(reply, asked.kube.context)}, a page for people`, asked, 200)
+  const words = said(reply, asked.kube.context)
+  if (reply.status === 400 && oauthErrorOf(reply) === 'unauthorized_client')
+    throw unsupported(`it does not know the client of oc: ${words}`, asked, 400)
+  if (reply.status === 200) throw unsupported(`it answered ${words}, a page for people`, asked, 200)
   throw oauthFailure(reply, asked, `Logging in as ${asked.username}`)
 }
 
@@ -82,15 +83,19 @@ function redirectError(error: string | null, description: string, reply: Reply, 
 function unauthorized(reply: Reply, asked: Asked): PromoteError {
   const schemes = lines(reply.headers['www-authenticate'])
   const words = `${reply.body} ${lines(reply.headers.warning).join(' ')}`
-  if (schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line)))
-    return rejected(`it answered ${said(reply, asked.kube.context)}`, asked)
-  if (schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
+  const { side, context } = asked.kube
+  const answered = `it answered ${said(reply, context)}`
+  const isBasic = schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line))
+  if (!isBasic && schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
     return unsupported('it asks for Kerberos (Negotiate)', asked, 401)
-  // The server did not take the password and would have challenged, had a proxy not removed our X-CSRF-Token.
-  if (/X-CSRF-Token/i.test(words)) return rejected(`it answered ${said(reply, asked.kube.context)}`, asked)
+  // X-CSRF-Token: the server rejected the password and would have sent a challenge if a proxy had not removed that header.
+  if (isBasic || /X-CSRF-Token/i.test(words)) {
+    const message = `Logging in as ${asked.username} at ${asked.endpoint.host}: ${answered}; user name or password is wrong.`
+    return new PromoteError('LOGIN_REJECTED', message, { side, status: 401, hint: rejectedHint(side) })
+  }
   const page = tokenPage(reply, words)
-  const visit = page === undefined ? '' : ` Tokens are shown to people at ${saidBy(page, asked.kube.context)}`
-  return unsupported(`it answered ${said(reply, asked.kube.context)}`, asked, 401, visit)
+  const visit = page === undefined ? '' : ` Tokens are shown to people at ${saidBy(page, context)}`
+  return unsupported(answered, asked, 401, visit)
 }
 
 function tokenPage(reply: Reply, words: string): string | undefined {
@@ -103,17 +108,6 @@ const oauthErrorSchema = z.looseObject({ error: z.string(), error_description: z
 /** The `error` of an OAuth error body (RFC 6749 section 5.2). */
 export function oauthErrorOf(reply: Reply): string | undefined {
   return parsed(reply, oauthErrorSchema)?.error
-}
-
-function badRequest(reply: Reply, asked: Asked): PromoteError {
-  if (oauthErrorOf(reply) === 'unauthorized_client')
-    return unsupported(`it does not know the client of oc: ${said(reply, asked.kube.context)}`, asked, 400)
-  return oauthFailure(reply, asked, `Logging in as ${asked.username}`)
-}
-
-function rejected(what: string, { kube, username, endpoint }: Asked): PromoteError {
-  const message = `Logging in as ${username} at ${endpoint.host}: ${what}; user name or password is wrong.`
-  return new PromoteError('LOGIN_REJECTED', message, { side: kube.side, status: 401, hint: rejectedHint(kube.side) })
 }
 
 function unsupported(what: string, { kube, username, endpoint }: Asked, status: number, visit = ''): PromoteError {

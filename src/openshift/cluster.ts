@@ -160,20 +160,11 @@ export class Cluster {
     return this.#streams.ensure(repository)
   }
 
-  /** All blobs and manifests that the stream names, wherever they are; undefined when there is no stream, or no right. */
-  async inventory(repository: string): Promise<ReadonlySet<Digest> | undefined> {
-    return (await this.#layers(repository))?.named
-  }
-
-  /** Those of them that the registry certainly stores. */
+  /** Blobs and manifests that the registry certainly stores; undefined when there is no stream, or no right. */
   async stored(repository: string): Promise<ReadonlySet<Digest> | undefined> {
-    const layers = await this.#layers(repository)
-    return layers && storedBy(layers, (await this.stream(repository)) ?? { pushed: new Set(), importFree: false })
-  }
-
-  async #layers(repository: string): Promise<Layers | undefined> {
     const layers = await this.#streams.layers(repository)
-    return layers.state === 'found' ? layers.value : undefined
+    if (layers.state !== 'found') return undefined
+    return storedBy(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), importFree: false })
   }
 
   /** What the cluster tells of the answers that its registry gives for this repository. */

@@ -4,7 +4,7 @@ import type { Rights } from '../report/model.ts'
 import { isAlive, tokenOf } from './identity.ts'
 import { type Repository, splitRepository } from './image-stream.ts'
 import { decode, type Kubernetes, path, saidBy, word } from './kubernetes.ts'
-import { openStreams, projectMissing, projectState, type Streams, streamMissing } from './streams.ts'
+import { projectMissing, projectState, readLayers, readStream, streamMissing } from './streams.ts'
 import { afterRefusal, whyRefused } from './token.ts'
 
 /** The user that logged in, and who pushes: another one where a service account opens the registry. */
@@ -71,8 +71,9 @@ async function denied(
   project: 'exists' | 'unknown',
   { kube, registry, registryUser }: Accounts,
 ): Promise<PromoteError> {
-  const stream = await look(kube).read(attempt.repository)
-  const layers = await look(registry).layers(attempt.repository)
+  // Read anew: what was there at the beginning may be gone. To read layers is exactly the right that a pull needs.
+  const stream = await readStream(kube, attempt.repository)
+  const layers = await readLayers(registry, attempt.repository)
   const role = roleFor(attempt, stream.state === 'absent')
   const command = `oc policy add-role-to-user ${role} ${word(registryUser)} -n ${where.namespace}`
   if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
@@ -82,11 +83,6 @@ async function denied(
   }
   const why = `The token is good, but ${registryUser} may not ${attempt.access} ${attempt.repository}.`
   return because(error, 'DENIED', kube, why, `Let an administrator of the project run: ${command}`)
-}
-
-/** As it is now: what was there at the beginning may be gone. Layers are exactly the right that a pull needs. */
-function look(kube: Kubernetes): Pick<Streams, 'read' | 'layers'> {
-  return openStreams(kube, '', '')
 }
 
 function roleFor(attempt: Attempt, streamAbsent: boolean): string {
@@ -101,8 +97,8 @@ async function stopped(
   where: Repository,
   { kube, registry, registryUser }: Accounts,
 ): Promise<PromoteError> {
-  const stream = await look(kube).read(attempt.repository)
-  const layers = stream.state === 'forbidden' ? await look(registry).layers(attempt.repository) : stream
+  const stream = await readStream(kube, attempt.repository)
+  const layers = stream.state === 'forbidden' ? await readLayers(registry, attempt.repository) : stream
   if (
     layers.state === 'absent' &&
     (await isAllowed(registry, { verb: 'create', resource: 'imagestreams', ...where })) === false

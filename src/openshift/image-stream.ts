@@ -27,7 +27,7 @@ export type Layers = Readonly<{
   blobs: ReadonlyMap<Digest, readonly Digest[]>
 }>
 
-export type TagOrigin = Readonly<{ kind: string; name: string; namespace: string | undefined; scheduled: boolean }>
+type TagOrigin = Readonly<{ kind: string; name: string; namespace: string | undefined; scheduled: boolean }>
 
 export type Repository = Readonly<{ namespace: string; name: string }>
 
@@ -83,7 +83,7 @@ export const streamSchema = z
     ({ spec, status }): Stream => ({
       publicHost: hostOf(status?.publicDockerImageRepository),
       internalHost: hostOf(status?.dockerImageRepository),
-      tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => current(tag, items[0]?.image))),
+      tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
       origins: new Map((spec?.tags ?? []).flatMap(originOf)),
       ...homesOf(
         (status?.tags ?? []).flatMap(({ items }) => items),
@@ -106,7 +106,7 @@ function homesOf(
   const isOwn = (reference: string) => own.some((repository) => reference.startsWith(`${repository}@`))
   const pushed = images.filter(({ dockerImageReference }) => isOwn(dockerImageReference ?? ''))
   return {
-    pushed: new Set(pushed.flatMap(({ image }) => (isDigest(image ?? '') ? [image as Digest] : []))),
+    pushed: new Set(pushed.flatMap(digestOf)),
     importFree: images.every(({ dockerImageReference }) =>
       hosts.some((host) => dockerImageReference?.startsWith(host) ?? false),
     ),
@@ -159,16 +159,14 @@ function hostOf(repository: string | null | undefined): string | undefined {
     : undefined
 }
 
-function current(tag: string, image: string | null | undefined): [string, Digest][] {
-  return image && isDigest(image) ? [[tag, image]] : []
+function digestOf(event: z.infer<typeof eventSchema> | undefined): Digest[] {
+  return event?.image && isDigest(event.image) ? [event.image] : []
 }
 
-function originOf(tag: z.infer<typeof specTagSchema>): [string, TagOrigin][] {
-  if (!tag.from) return []
-  const { kind, name, namespace } = tag.from
-  return [
-    [tag.name, { kind, name, namespace: namespace ?? undefined, scheduled: tag.importPolicy?.scheduled ?? false }],
-  ]
+function originOf({ name: tag, from, importPolicy }: z.infer<typeof specTagSchema>): [string, TagOrigin][] {
+  if (!from) return []
+  const { kind, name, namespace } = from
+  return [[tag, { kind, name, namespace: namespace ?? undefined, scheduled: importPolicy?.scheduled ?? false }]]
 }
 
 /** Why a push to this tag may not last: its origin outlives the push (`oc tag` and `oc import-image` set it). */

@@ -174,9 +174,8 @@ export function failure(reply: Reply, tried: string, kube: Kubernetes): PromoteE
 function codeOf(reply: Reply): Code {
   if (reply.status === 401) return 'TOKEN_REJECTED'
   if (reply.status === 429) return 'RATE_LIMITED'
-  if (reply.html) return 'NOT_A_CLUSTER'
+  if (reply.html || reply.status === 404) return 'NOT_A_CLUSTER'
   if (reply.status === 403) return 'DENIED'
-  if (reply.status === 404) return 'NOT_A_CLUSTER'
   return reply.status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL'
 }
 

@@ -30,14 +30,7 @@ const DISCOVERY = 'Asking for the OAuth server'
 const LONGEST_WAIT = 60_000
 
 /** The cluster's OAuth server, as its API describes it. */
-export type OAuthServer = Readonly<{
-  issuer: URL
-  authorize: URL
-  token: URL
-  redirectUri: string
-  /** S256 is offered. */
-  pkce: boolean
-}>
+type OAuthServer = ReturnType<typeof serverFrom>
 
 export type PasswordLogin = Readonly<{ username: string; password: Secret }>
 
@@ -74,7 +67,7 @@ export async function discover(kube: Kubernetes): Promise<OAuthServer> {
   throw new PromoteError('NOT_A_CLUSTER', message, { ...detail, hint: apiUrlHint(api, side) })
 }
 
-function serverFrom(metadata: z.infer<typeof metadataSchema>, kube: Kubernetes): OAuthServer {
+function serverFrom(metadata: z.infer<typeof metadataSchema>, kube: Kubernetes) {
   const issuer = endpoint(metadata.issuer, 'issuer', kube)
   return {
     issuer,

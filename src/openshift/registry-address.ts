@@ -5,11 +5,7 @@ import { type Stream, splitRepository, streamListSchema, streamsPath } from './i
 import { decode, type Kubernetes, OBJECT_LIMIT, read, STREAM_LIMIT } from './kubernetes.ts'
 import type { Streams } from './streams.ts'
 
-export interface Registries {
-  /** The integrated registry is always https. */
-  addressFor(repository: string): Promise<RegistryAddress>
-  owns(host: string, repository: string): Promise<boolean>
-}
+export type Registries = ReturnType<typeof openRegistries>
 
 /**
  * Names that the registry's service has inside the cluster: that of OpenShift 4 (CIRO pkg/defaults), and that of OpenShift 3,
@@ -32,18 +28,19 @@ type Parts = Readonly<{
   issuer: () => Promise<URL | undefined>
 }>
 
-export function openRegistries(parts: Parts): Registries {
+export function openRegistries(parts: Parts) {
   const own = new Set<string>()
   let address: RegistryAddress | undefined
   const learn = (host: string | undefined): void => {
     if (host !== undefined) own.add(host)
   }
   return {
-    addressFor: async (repository) => {
+    addressFor: async (repository: string): Promise<RegistryAddress> => {
+      // The integrated registry is always https.
       address ??= { host: await locate(parts, repository, learn), plainHttp: false }
       return address
     },
-    owns: async (given, repository) => {
+    owns: async (given: string, repository: string): Promise<boolean> => {
       const host = given.toLowerCase().replace(/:443$/, '')
       // Seen from another cluster the service's name is that cluster's registry, which must not get this one's token.
       if (SERVICE.test(host)) return parts.inCluster
@@ -103,13 +100,13 @@ type Guess =
   | Readonly<{ state: 'failed'; why: string; error: PromoteError }>
 
 /** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
-async function guessRoute(parts: Parts): Promise<Guess> {
-  const issuer = await parts.issuer()
+async function guessRoute({ kube, issuer: issuerOf }: Parts): Promise<Guess> {
+  const issuer = await issuerOf()
   if (issuer === undefined)
     return { state: 'none', why: 'there is no OAuth server whose host name would tell the domain' }
   const route = defaultRoute(issuer)
   if (route === undefined) return { state: 'none', why: `${issuer.hostname} does not tell the domain of the routes` }
-  return probe(parts, route)
+  return probe(kube, route)
 }
 
 function defaultRoute(issuer: URL | undefined): string | undefined {
@@ -118,7 +115,7 @@ function defaultRoute(issuer: URL | undefined): string | undefined {
 }
 
 /** Asks without a credential; OpenShift's registry names its own token endpoint (`Bearer realm="https://…/openshift/token"`). */
-async function probe({ kube }: Parts, host: string): Promise<Guess> {
+async function probe(kube: Kubernetes, host: string): Promise<Guess> {
   try {
     const url = new URL(`https://${host}/v2/`)
     const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE } as const

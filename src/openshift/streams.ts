@@ -13,25 +13,17 @@ import {
 import { decode, failure, type Kubernetes, path, type Reply, STREAM_LIMIT, said, statusOf, word } from './kubernetes.ts'
 
 /** What a question about a repository brought: the thing, or why there is none. */
-export type Found<T> = Readonly<{ state: 'found'; value: T } | { state: 'absent' | 'forbidden' }>
+type Found<T> = Readonly<{ state: 'found'; value: T } | { state: 'absent' | 'forbidden' }>
 
 /** `unread`: the answer cannot be used, whatever it is; `exists` says whether it shows that there is an image stream. */
-export type Listed = Found<Layers> | Readonly<{ state: 'unread'; exists: boolean }>
+type Listed = Found<Layers> | Readonly<{ state: 'unread'; exists: boolean }>
 
 export type Ensured = 'exists' | 'created' | 'unknown'
 
-/** The image streams of one cluster; everything is asked once per repository, failures are asked again. */
-export interface Streams {
-  read(repository: string): Promise<Found<Stream>>
-  /**
-   * `imagestreams/layers`: pullers have the right to it, also where they may not read the stream. A help, which is never
-   * worth a failure: rejects only when the run is cancelled.
-   */
-  layers(repository: string): Promise<Listed>
-  ensure(repository: string): Promise<Ensured>
-}
+export type Streams = ReturnType<typeof openStreams>
 
-export function openStreams(kube: Kubernetes, user: string, registryUser: string): Streams {
+/** The image streams of one cluster; everything is asked once per repository, failures are asked again. */
+export function openStreams(kube: Kubernetes, user: string, registryUser: string) {
   const read = once((repository) => readStream(kube, repository))
   const layers = once((repository) => readLayers(kube, repository))
   const ensure = once(async (repository): Promise<Ensured> => {
@@ -53,12 +45,7 @@ export function openStreams(kube: Kubernetes, user: string, registryUser: string
   return { read, layers, ensure }
 }
 
-type Once<T> = ((repository: string) => Promise<T>) & {
-  remember(repository: string, value: T): void
-  forget(repository: string): void
-}
-
-function once<T>(ask: (repository: string) => Promise<T>): Once<T> {
+function once<T>(ask: (repository: string) => Promise<T>) {
   const asked = new Map<string, Promise<T>>()
   const get = (repository: string): Promise<T> => {
     const known = asked.get(repository)
@@ -74,15 +61,19 @@ function once<T>(ask: (repository: string) => Promise<T>): Once<T> {
   })
 }
 
-async function readStream(kube: Kubernetes, repository: string): Promise<Found<Stream>> {
+/** What the stream is now. */
+export async function readStream(kube: Kubernetes, repository: string): Promise<Found<Stream>> {
   const reply = await kube.request('GET', streamPath(splitRepository(repository, kube.side)), { limit: STREAM_LIMIT })
   const tried = `Reading the image stream ${repository}`
   return missing(reply) ?? { state: 'found', value: decode(ok(reply, tried, kube), streamSchema, tried, kube) }
 }
 
-async function readLayers(kube: Kubernetes, repository: string): Promise<Listed> {
-  const { namespace, name } = splitRepository(repository, kube.side)
-  const layers = path`/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}/layers`
+/**
+ * `imagestreams/layers`: pullers have the right to it, also where they may not read the stream. The answer only saves
+ * requests: rejects only when the run is cancelled.
+ */
+export async function readLayers(kube: Kubernetes, repository: string): Promise<Listed> {
+  const layers = `${streamPath(splitRepository(repository, kube.side))}/layers`
   const tried = `Reading the layers of the image stream ${repository}`
   try {
     const reply = await withinTime(kube.request('GET', layers, { limit: STREAM_LIMIT, once: true }), tried)
@@ -98,7 +89,7 @@ async function readLayers(kube: Kubernetes, repository: string): Promise<Listed>
 /** Milliseconds. The real server takes a second for the layers of 6,000 images. */
 const LAYERS_PATIENCE = 15_000
 
-/** What is asked takes part in no longer than this; its answer stays bounded, and is dropped when it comes. */
+/** Rejects when the answer takes longer. A late answer is dropped; its size stays bounded. */
 async function withinTime<T>(asked: Promise<T>, tried: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {

@@ -101,7 +101,7 @@ describe('a promotion’s requests', () => {
     if (there) at.embedded.state.streams.create('prod', 'app')
     const cluster = await byPassword(at, 'jane')
     expect(await cluster.ensureStream('prod/app')).toBe(outcome)
-    expect(await cluster.inventory('prod/app')).toEqual(new Set())
+    expect((await cluster.evidence('prod/app')).named).toEqual(new Set())
     expect((await cluster.registryFor('prod/app')).host).toBe(at.embedded.registryHost)
     expect(await cluster.follows('prod/app', 'v1')).toBeUndefined()
     expect(at.embedded.requests).toHaveLength(6)

@@ -96,13 +96,13 @@ describe('the inventory', () => {
       blobs: { [DIGEST]: { size: 1 }, junk: {} },
       images: { [OLD]: { layers: null } },
     }
-    const { cluster } = await open({ [LAYERS]: { status: 200, body } })
-    expect(await cluster.inventory('dev/app')).toEqual(new Set([DIGEST, OLD]))
+    const { cluster } = await open({ [STREAM]: stream(), [LAYERS]: { status: 200, body } })
+    expect((await cluster.evidence('dev/app')).named).toEqual(new Set([DIGEST, OLD]))
   })
 
   test.each([403, 404])('is undefined after a %i', async (code) => {
-    const { cluster } = await open({ [LAYERS]: status(code, 'x', 'x') })
-    expect(await cluster.inventory('dev/app')).toBeUndefined()
+    const { cluster } = await open({ [STREAM]: stream(), [LAYERS]: status(code, 'x', 'x') })
+    expect((await cluster.evidence('dev/app')).named).toBeUndefined()
   })
 })
 
@@ -120,7 +120,7 @@ describe('preparing the image stream', () => {
       'created',
     ])
     expect(await cluster.registryFor('dev/app')).toEqual({ host: ROUTE, plainHttp: false })
-    expect(await cluster.inventory('dev/app')).toEqual(new Set())
+    expect((await cluster.evidence('dev/app')).named).toEqual(new Set())
     expect(network.lines()).toHaveLength(2)
     expect(JSON.parse(network.seen[1]?.body ?? '')).toEqual({
       kind: 'ImageStream',

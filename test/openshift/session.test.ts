@@ -271,7 +271,7 @@ describe('a token that dies during the run', () => {
     expect(a?.kind === 'bearer' && a.token.reveal()).toBe(second)
     expect(b).toEqual(a)
     expect(network.seen.filter(({ url }) => url.pathname === '/oauth/token')).toHaveLength(2)
-    expect(await cluster.inventory('dev/app')).toEqual(new Set())
+    expect((await cluster.evidence('dev/app')).named).toEqual(new Set())
     await cluster.logout()
     expect(network.lines().filter((line) => line.startsWith('DELETE'))).toHaveLength(2)
   })

@@ -261,6 +261,7 @@ describe('a token that dies during the run', () => {
       [EXCHANGE]: [issued(TOKEN), issued(second)],
       [REVIEWS]: live(review('bob')),
       [LAYERS]: live({ status: 200, body: { blobs: null, images: null } }),
+      [LAYERS.replace(/\/layers$/, '')]: live(status(403, '', 'no')),
       [DELETION]: UNAUTHORIZED,
       [deletion2]: status(200, '', 'ok'),
     })

@@ -80,20 +80,17 @@ export async function openSide(side: SideConfig, options: SideOptions): Promise<
     context,
   )
   try {
-    if (api === undefined || way === undefined)
-      return createSide(side, options, { network, cluster: undefined, api: undefined })
+    if (api === undefined || way === undefined) return createSide(side, options, network)
     const { openCluster } = await import(/* webpackMode: "eager" */ './openshift/cluster.ts')
     const inCluster = side.cluster === 'in-cluster'
     const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount }
-    const cluster = await openCluster(side.side, access, context)
-    return createSide(side, options, { network, cluster, api: api.host })
+    return createSide(side, options, network, await openCluster(side.side, access, context), api.host)
   } catch (thrown) {
     await network.close()
     throw thrown
   }
 }
 
-/** From whichever inputs say it. */
 async function accessOf(side: SideConfig, { context, oidcToken }: SideOptions): Promise<Access> {
   const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify }
   if (side.kubeconfig !== undefined) return accessByKubeconfig(side, side.kubeconfig, context)
@@ -167,9 +164,7 @@ function joinPem(...parts: readonly (string | undefined)[]): string | undefined 
   return given.length === 0 ? undefined : given.join('\n')
 }
 
-type Opened = Pick<Side, 'cluster' | 'api'> & Readonly<{ network: Network }>
-
-function createSide(side: SideConfig, options: SideOptions, { network, cluster, api }: Opened): Side {
+function createSide(side: SideConfig, options: SideOptions, network: Network, cluster?: Cluster, api?: string): Side {
   const repositories = new Map<string, Promise<Repository>>()
   const layouts = layoutsOf(side, options)
   const foreign = createForeign(side, options)
@@ -184,7 +179,10 @@ function createSide(side: SideConfig, options: SideOptions, { network, cluster, 
     if (own !== undefined && address.plainHttp) throw notOverHttp(side, base)
     const login = own?.login ?? (await loginFor(side, address, reference, explicit, context))
     if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NOTHING)
-      context.log.warn(notItsOwn(side, base))
+      context.log.warn(
+        `${side.name}: ${base.host} is not what the cluster names as its registry, so its token is not sent there: ` +
+          `an auth file (${optionOf(side, 'auth-file')}) can open it`,
+      )
     const store = openRepository({
       side: side.side,
       base,
@@ -216,16 +214,10 @@ function createSide(side: SideConfig, options: SideOptions, { network, cluster, 
   }
 }
 
-/** Scheme, host and port make an origin: that of the cluster's registry is https. */
 function notOverHttp(side: SideConfig, { host, href }: URL): PromoteError {
   const message = `${href} is the registry of the ${side.side} cluster, whose token is sent over https only.`
   const hint = `Set ${optionOf(side, 'registry')} to ${host}, or leave it out: the cluster names its registry.`
   return new PromoteError('USAGE', message, { side: side.side, hint })
-}
-
-function notItsOwn(side: SideConfig, { host }: URL): string {
-  const way = `an auth file (${optionOf(side, 'auth-file')}) can open it`
-  return `${side.name}: ${host} is not what the cluster names as its registry, so its token is not sent there: ${way}`
 }
 
 /** Loaded with the first of them: archives and folders are no part of most runs. */

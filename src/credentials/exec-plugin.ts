@@ -1,7 +1,7 @@
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import type { Context } from '../context.ts'
-import { bearerCredential, type Credential } from '../credential.ts'
+import { bearerCredential } from '../credential.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import { firstLine, runProgram } from './run-program.ts'
 
@@ -31,12 +31,7 @@ const ExecCredential = z.object({
 /** @property cluster `spec.cluster` of what the plugin is told, for those that ask for it. */
 export type ExecPlugin = Readonly<{ config: ExecConfig; cluster: object; kubeconfig: string; side: Side }>
 
-export type ExecResult = Readonly<{
-  credential: Credential | undefined
-  clientCertificate: Readonly<{ cert: string; key: string }> | undefined
-  /** Milliseconds since the epoch. */
-  expires: number | undefined
-}>
+export type ExecResult = ReturnType<typeof readResult>
 
 /** Throws LOGIN_UNSUPPORTED for a plugin that needs a person or speaks another version; HELPER when it fails. */
 export async function runExecPlugin(plugin: ExecPlugin, context: Context): Promise<ExecResult> {
@@ -75,7 +70,7 @@ function refuseWhatIsUnsupported(config: ExecConfig, what: string, side: Side): 
     refuse('has an apiVersion other than client.authentication.k8s.io/v1 or v1beta1', 'Update the kubeconfig.')
 }
 
-function readResult(stdout: string, plugin: ExecPlugin, context: Context): ExecResult {
+function readResult(stdout: string, plugin: ExecPlugin, context: Context) {
   const what = `exec plugin ${plugin.config.command}`
   let json: unknown
   try {
@@ -96,6 +91,7 @@ function readResult(stdout: string, plugin: ExecPlugin, context: Context): ExecR
   return {
     credential,
     clientCertificate: cert && key ? { cert, key: keepPrivateKey(key, context) } : undefined,
+    /** Milliseconds since the epoch. */
     expires: status.expirationTimestamp ? Date.parse(status.expirationTimestamp) : undefined,
   }
 }

@@ -114,9 +114,7 @@ export async function readKubeconfig(
     server: serverUrl(cluster.server, reader),
     ca,
     insecure: cluster['insecure-skip-tls-verify'] ?? false,
-    ...(user
-      ? await waysIn(user, `user ${parts.user} of the kubeconfig ${reader.file.path}`, cluster, ca, reader)
-      : {}),
+    ...(user && (await waysIn(user, `user ${parts.user} of the kubeconfig ${reader.file.path}`, cluster, ca, reader))),
     proxyUrl,
     tlsServerName: cluster['tls-server-name'] || undefined,
   }
@@ -161,10 +159,8 @@ function refuseWhatIsUnsupported(user: User, who: string, { side }: Reader): voi
       'logs in by an auth-provider, which Kubernetes removed in 1.26',
       'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.',
     )
-  const impersonates = [user.as, user['as-uid'], user['as-groups'], user['as-user-extra']].some(
-    (value) => value != null,
-  )
-  if (impersonates) refuse('acts as somebody else ("as"), which is not supported', 'Use a user of its own rights.')
+  if ((user.as ?? user['as-uid'] ?? user['as-groups'] ?? user['as-user-extra']) != null)
+    refuse('acts as somebody else ("as"), which is not supported', 'Use a user of its own rights.')
 }
 
 /** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first. */

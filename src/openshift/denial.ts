@@ -171,13 +171,9 @@ const accessSchema = z.looseObject({ status: z.looseObject({ allowed: z.boolean(
 async function isAllowed(kube: Kubernetes, question: Question): Promise<boolean | undefined> {
   const [resource = '', subresource] = question.resource.split('/')
   const { verb, namespace, name } = question
-  const attributes = { namespace, name, verb, group: 'image.openshift.io', resource, subresource }
+  const spec = { resourceAttributes: { namespace, name, verb, group: 'image.openshift.io', resource, subresource } }
   const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', {
-    body: {
-      apiVersion: 'authorization.k8s.io/v1',
-      kind: 'SelfSubjectAccessReview',
-      spec: { resourceAttributes: attributes },
-    },
+    body: { apiVersion: 'authorization.k8s.io/v1', kind: 'SelfSubjectAccessReview', spec },
   })
   if (reply.status !== 200 && reply.status !== 201) return undefined
   return decode(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed
@@ -200,10 +196,6 @@ export function openRights(accounts: Accounts): (repository: string, needs: Need
     asked.set(key, known)
     return known
   }
-  const may = async (by: Kubernetes, question: Question): Promise<boolean | undefined> => {
-    const { name, ...everywhere } = question
-    return (await ask(by, everywhere)) === true || ask(by, question)
-  }
   return async (repository, { create, remove }) => {
     const { namespace, name } = splitRepository(repository, kube.side)
     const wanted = [
@@ -212,9 +204,9 @@ export function openRights(accounts: Accounts): (repository: string, needs: Need
       ...(create ? [{ by: kube, verb: 'create', resource: 'imagestreams' }] : []),
       ...(remove ? [{ by: kube, verb: 'delete', resource: 'imagestreamtags' }] : []),
     ]
-    const answers = await Promise.all(
-      wanted.map(({ by, verb, resource }) => may(by, { verb, resource, namespace, name })),
-    )
+    const may = async ({ by, verb, resource }: (typeof wanted)[number]) =>
+      (await ask(by, { verb, resource, namespace })) === true || ask(by, { verb, resource, namespace, name })
+    const answers = await Promise.all(wanted.map(may))
     const missing = wanted
       .filter((_, index) => answers[index] === false)
       .map(({ verb, resource }) => `${verb} ${resource}`)

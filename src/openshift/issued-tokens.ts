@@ -24,7 +24,7 @@ export async function tokenLogin(
 ): Promise<Login> {
   const { context } = kube
   let current = await obtain()
-  let renewAt = renewalOf(current, context)
+  let renewAt: number | undefined
   let verdict: PromoteError | undefined
   const issue = async (): Promise<Issued | undefined> => {
     const due = renewAt !== undefined && renewAt <= context.now()
@@ -39,13 +39,14 @@ export async function tokenLogin(
       if (!error.transient) verdict = error
       if (current.expires === undefined || context.now() >= current.expires || !due) throw error
       context.log.debug(`${describe}: not renewed before its end (${error.code})`)
-      renewAt = current.expires
-      return issued()
+      return issued(current.expires)
     }
-    renewAt = renewalOf(current, context)
     return issued()
   }
-  const issued = (): Issued => ({ credential: { kind: 'bearer', token: current.token }, renewAt })
+  const issued = (next = renewalOf(current, context)): Issued => {
+    renewAt = next
+    return { credential: { kind: 'bearer', token: current.token }, renewAt }
+  }
   return renewableLogin({ describe, renewedBy: 'cluster' }, issued(), issue, context)
 }
 
@@ -108,11 +109,10 @@ function refused(
       `${word(user)} -n ${namespace} --role-namespace=${namespace}`
     return new PromoteError('DENIED', message, { ...detail, hint })
   }
-  if (status.details?.kind === 'namespaces')
-    return new PromoteError('PROJECT_MISSING', message, {
-      ...detail,
-      hint: `Check the project in ${kube.side}-service-account.`,
-    })
+  if (status.details?.kind === 'namespaces') {
+    const hint = `Check the project in ${kube.side}-service-account.`
+    return new PromoteError('PROJECT_MISSING', message, { ...detail, hint })
+  }
   const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`
   return new PromoteError('CREDENTIAL_MISSING', message, { ...detail, hint })
 }

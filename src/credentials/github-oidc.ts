@@ -34,7 +34,9 @@ export function githubOidcLogin(
 }
 
 function refusal(error: unknown, context: Context, side: Side | undefined): PromoteError {
-  const said = firstLine(messageOf(error), context.secrets)
+  // @actions/core writes one sentence over several lines.
+  const sentence = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ')
+  const said = firstLine(sentence, context.secrets)
   if (/ACTIONS_ID_TOKEN_REQUEST_(URL|TOKEN)/.test(said))
     return new PromoteError('CREDENTIAL_MISSING', 'This job may not ask GitHub for an OIDC token.', {
       side,
@@ -45,9 +47,4 @@ function refusal(error: unknown, context: Context, side: Side | undefined): Prom
     cause: error,
     hint: 'Run the job again.',
   })
-}
-
-/** @actions/core writes one sentence over several lines. */
-function messageOf(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ')
 }

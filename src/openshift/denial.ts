@@ -74,7 +74,8 @@ async function denied(
   // Read anew: what was there at the beginning may be gone. To read layers is exactly the right that a pull needs.
   const stream = await readStream(kube, attempt.repository)
   const layers = await readLayers(registry, attempt.repository)
-  const role = roleFor(attempt, stream.state === 'absent')
+  const pushing = stream.state === 'absent' ? 'system:image-builder' : 'system:image-pusher'
+  const role = attempt.access === 'pull' ? 'system:image-puller' : pushing
   const command = `oc policy add-role-to-user ${role} ${word(registryUser)} -n ${where.namespace}`
   if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
     const message = `${error.message} ${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`
@@ -83,11 +84,6 @@ async function denied(
   }
   const why = `The token is good, but ${registryUser} may not ${attempt.access} ${attempt.repository}.`
   return because(error, 'DENIED', kube, why, `Let an administrator of the project run: ${command}`)
-}
-
-function roleFor(attempt: Attempt, streamAbsent: boolean): string {
-  if (attempt.access === 'pull') return 'system:image-puller'
-  return streamAbsent ? 'system:image-builder' : 'system:image-pusher'
 }
 
 /** 403 on a tag: the stream may not be created, or a quota or limit range says no. */

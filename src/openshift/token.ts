@@ -27,15 +27,11 @@ export function whyRefused(token: string, now: number): string {
 
 function whyClaims(claims: Claims, now: number): string {
   const owner = claims.sub === undefined ? '' : ` of ${oneLine(claims.sub, 200)}`
-  if (claims.exp !== undefined && claims.exp * 1000 <= now)
-    return `The token${owner} expired at ${instant(claims.exp * 1000)}.`
+  if (claims.exp !== undefined && claims.exp * 1000 <= now) {
+    const end = new Date(claims.exp * 1000) // not valid when the number is beyond what a Date can hold
+    return `The token${owner} expired at ${Number.isNaN(end.getTime()) ? 'an unknown time' : end.toISOString()}.`
+  }
   return `The token${owner} is not expired: its account, pod or secret is gone, or another cluster issued it.`
-}
-
-/** Beyond what a Date can say, a server's number is not a time. */
-function instant(milliseconds: number): string {
-  const date = new Date(milliseconds)
-  return Number.isNaN(date.getTime()) ? 'an unknown time' : date.toISOString()
 }
 
 /** What to do about a token that is refused when `login` has no newer one: whether the run could renew it, and what helps. */

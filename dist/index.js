@@ -25432,6 +25432,7 @@ function readResult(stdout, plugin, context) {
     return {
         credential,
         clientCertificate: cert && key ? { cert, key: keepPrivateKey(key, context) } : undefined,
+        /** Milliseconds since the epoch. */
         expires: status.expirationTimestamp ? Date.parse(status.expirationTimestamp) : undefined,
     };
 }
@@ -25514,7 +25515,9 @@ function githubOidcLogin(audience, fetchToken, context, side) {
     return (0,_credential_js__WEBPACK_IMPORTED_MODULE_0__/* .renewableLogin */ .Fr)(what, nothingYet, issue, context);
 }
 function refusal(error, context, side) {
-    const said = (0,_run_program_js__WEBPACK_IMPORTED_MODULE_2__/* .firstLine */ .T)(messageOf(error), context.secrets);
+    // @actions/core writes one sentence over several lines.
+    const sentence = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ');
+    const said = (0,_run_program_js__WEBPACK_IMPORTED_MODULE_2__/* .firstLine */ .T)(sentence, context.secrets);
     if (/ACTIONS_ID_TOKEN_REQUEST_(URL|TOKEN)/.test(said))
         return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('CREDENTIAL_MISSING', 'This job may not ask GitHub for an OIDC token.', {
             side,
@@ -25525,10 +25528,6 @@ function refusal(error, context, side) {
         cause: error,
         hint: 'Run the job again.',
     });
-}
-/** @actions/core writes one sentence over several lines. */
-function messageOf(error) {
-    return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ');
 }
 
 
@@ -25623,9 +25622,7 @@ async function readKubeconfig(given, contextName, context, side) {
         server: serverUrl(cluster.server, reader),
         ca,
         insecure: cluster['insecure-skip-tls-verify'] ?? false,
-        ...(user
-            ? await waysIn(user, `user ${parts.user} of the kubeconfig ${reader.file.path}`, cluster, ca, reader)
-            : {}),
+        ...(user && (await waysIn(user, `user ${parts.user} of the kubeconfig ${reader.file.path}`, cluster, ca, reader))),
         proxyUrl,
         tlsServerName: cluster['tls-server-name'] || undefined,
     };
@@ -25659,8 +25656,7 @@ function refuseWhatIsUnsupported(user, who, { side }) {
     };
     if (user['auth-provider'] != null)
         refuse('logs in by an auth-provider, which Kubernetes removed in 1.26', 'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.');
-    const impersonates = [user.as, user['as-uid'], user['as-groups'], user['as-user-extra']].some((value) => value != null);
-    if (impersonates)
+    if ((user.as ?? user['as-uid'] ?? user['as-groups'] ?? user['as-user-extra']) != null)
         refuse('acts as somebody else ("as"), which is not supported', 'Use a user of its own rights.');
 }
 /** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first. */
@@ -26478,14 +26474,12 @@ function encodings(value) {
         bytes.toString('base64'),
         ...(value.length < SHORTEST_INSIDE ? [] : [0, 1, 2].map((at) => inside(bytes, at))),
     ];
+    const bare = base64.map((form) => form.replace(/(?<!=)=+$/, ''));
     const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)];
     return [
         ...base64,
-        ...base64.map((form) => form.replace(/(?<!=)=+$/, '')),
-        ...base64.map((form) => form
-            .replaceAll('+', '-')
-            .replaceAll('/', '_')
-            .replace(/(?<!=)=+$/, '')),
+        ...bare,
+        ...bare.map((form) => form.replaceAll('+', '-').replaceAll('/', '_')),
         ...percent,
         ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
         JSON.stringify(value).slice(1, -1),
@@ -30372,6 +30366,7 @@ var image_stream = __nccwpck_require__(1178);
 
 
 
+/** The image streams of one cluster; everything is asked once per repository, failures are asked again. */
 function openStreams(kube, user, registryUser) {
     const read = once((repository) => readStream(kube, repository));
     const layers = once((repository) => readLayers(kube, repository));
@@ -30413,14 +30408,18 @@ function once(ask) {
         forget: (repository) => void asked.delete(repository),
     });
 }
+/** What the stream is now. */
 async function readStream(kube, repository) {
     const reply = await kube.request('GET', (0,image_stream/* streamPath */.CX)((0,image_stream/* splitRepository */.T8)(repository, kube.side)), { limit: kubernetes/* STREAM_LIMIT */.Z2 });
     const tried = `Reading the image stream ${repository}`;
     return missing(reply) ?? { state: 'found', value: (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube) };
 }
+/**
+ * `imagestreams/layers`: pullers have the right to it, also where they may not read the stream. The answer only saves
+ * requests: rejects only when the run is cancelled.
+ */
 async function readLayers(kube, repository) {
-    const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
-    const layers = (0,kubernetes/* path */.Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}/layers`;
+    const layers = `${(0,image_stream/* streamPath */.CX)((0,image_stream/* splitRepository */.T8)(repository, kube.side))}/layers`;
     const tried = `Reading the layers of the image stream ${repository}`;
     try {
         const reply = await withinTime(kube.request('GET', layers, { limit: kubernetes/* STREAM_LIMIT */.Z2, once: true }), tried);
@@ -30436,7 +30435,7 @@ async function readLayers(kube, repository) {
 }
 /** Milliseconds. The real server takes a second for the layers of 6,000 images. */
 const LAYERS_PATIENCE = 15_000;
-/** What is asked takes part in no longer than this; its answer stays bounded, and is dropped when it comes. */
+/** Rejects when the answer takes longer. A late answer is dropped; its size stays bounded. */
 async function withinTime(asked, tried) {
     let timer;
     const late = new Promise((_, reject) => {
@@ -30568,9 +30567,11 @@ function because(error, code, { side }, why, hint) {
 }
 /** 401 with a good token: no right to pull (get imagestreams/layers) or to push (update as well). */
 async function denied(error, attempt, where, project, { kube, registry, registryUser }) {
-    const stream = await look(kube).read(attempt.repository);
-    const layers = await look(registry).layers(attempt.repository);
-    const role = roleFor(attempt, stream.state === 'absent');
+    // Read anew: what was there at the beginning may be gone. To read layers is exactly the right that a pull needs.
+    const stream = await readStream(kube, attempt.repository);
+    const layers = await readLayers(registry, attempt.repository);
+    const pushing = stream.state === 'absent' ? 'system:image-builder' : 'system:image-pusher';
+    const role = attempt.access === 'pull' ? 'system:image-puller' : pushing;
     const command = `oc policy add-role-to-user ${role} ${(0,kubernetes/* word */.Vm)(registryUser)} -n ${where.namespace}`;
     if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
         const message = `${error.message} ${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`;
@@ -30580,19 +30581,10 @@ async function denied(error, attempt, where, project, { kube, registry, registry
     const why = `The token is good, but ${registryUser} may not ${attempt.access} ${attempt.repository}.`;
     return because(error, 'DENIED', kube, why, `Let an administrator of the project run: ${command}`);
 }
-/** As it is now: what was there at the beginning may be gone. Layers are exactly the right that a pull needs. */
-function look(kube) {
-    return openStreams(kube, '', '');
-}
-function roleFor(attempt, streamAbsent) {
-    if (attempt.access === 'pull')
-        return 'system:image-puller';
-    return streamAbsent ? 'system:image-builder' : 'system:image-pusher';
-}
 /** 403 on a tag: the stream may not be created, or a quota or limit range says no. */
 async function stopped(error, attempt, where, { kube, registry, registryUser }) {
-    const stream = await look(kube).read(attempt.repository);
-    const layers = stream.state === 'forbidden' ? await look(registry).layers(attempt.repository) : stream;
+    const stream = await readStream(kube, attempt.repository);
+    const layers = stream.state === 'forbidden' ? await readLayers(registry, attempt.repository) : stream;
     if (layers.state === 'absent' &&
         (await isAllowed(registry, { verb: 'create', resource: 'imagestreams', ...where })) === false)
         return streamMissing(error.message, where, kube, registryUser);
@@ -30645,13 +30637,9 @@ const accessSchema = schemas/* looseObject */._H3({ status: schemas/* looseObjec
 async function isAllowed(kube, question) {
     const [resource = '', subresource] = question.resource.split('/');
     const { verb, namespace, name } = question;
-    const attributes = { namespace, name, verb, group: 'image.openshift.io', resource, subresource };
+    const spec = { resourceAttributes: { namespace, name, verb, group: 'image.openshift.io', resource, subresource } };
     const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', {
-        body: {
-            apiVersion: 'authorization.k8s.io/v1',
-            kind: 'SelfSubjectAccessReview',
-            spec: { resourceAttributes: attributes },
-        },
+        body: { apiVersion: 'authorization.k8s.io/v1', kind: 'SelfSubjectAccessReview', spec },
     });
     if (reply.status !== 200 && reply.status !== 201)
         return undefined;
@@ -30667,10 +30655,6 @@ function openRights(accounts) {
         asked.set(key, known);
         return known;
     };
-    const may = async (by, question) => {
-        const { name, ...everywhere } = question;
-        return (await ask(by, everywhere)) === true || ask(by, question);
-    };
     return async (repository, { create, remove }) => {
         const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
         const wanted = [
@@ -30679,7 +30663,8 @@ function openRights(accounts) {
             ...(create ? [{ by: kube, verb: 'create', resource: 'imagestreams' }] : []),
             ...(remove ? [{ by: kube, verb: 'delete', resource: 'imagestreamtags' }] : []),
         ];
-        const answers = await Promise.all(wanted.map(({ by, verb, resource }) => may(by, { verb, resource, namespace, name })));
+        const may = async ({ by, verb, resource }) => (await ask(by, { verb, resource, namespace })) === true || ask(by, { verb, resource, namespace, name });
+        const answers = await Promise.all(wanted.map(may));
         const missing = wanted
             .filter((_, index) => answers[index] === false)
             .map(({ verb, resource }) => `${verb} ${resource}`);
@@ -30714,7 +30699,7 @@ const MARGIN = 60_000;
 async function tokenLogin(kube, describe, obtain) {
     const { context } = kube;
     let current = await obtain();
-    let renewAt = renewalOf(current, context);
+    let renewAt;
     let verdict;
     const issue = async () => {
         const due = renewAt !== undefined && renewAt <= context.now();
@@ -30734,13 +30719,14 @@ async function tokenLogin(kube, describe, obtain) {
             if (current.expires === undefined || context.now() >= current.expires || !due)
                 throw error;
             context.log.debug(`${describe}: not renewed before its end (${error.code})`);
-            renewAt = current.expires;
-            return issued();
+            return issued(current.expires);
         }
-        renewAt = renewalOf(current, context);
         return issued();
     };
-    const issued = () => ({ credential: { kind: 'bearer', token: current.token }, renewAt });
+    const issued = (next = renewalOf(current, context)) => {
+        renewAt = next;
+        return { credential: { kind: 'bearer', token: current.token }, renewAt };
+    };
     return (0,credential/* renewableLogin */.Fr)({ describe, renewedBy: 'cluster' }, issued(), issue, context);
 }
 function renewalOf({ expires }, context) {
@@ -30783,11 +30769,10 @@ function issued_tokens_refused(reply, tried, kube, { namespace, name }, user) {
             `${(0,kubernetes/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`;
         return new errors/* PromoteError */.jG('DENIED', message, { ...detail, hint });
     }
-    if (status.details?.kind === 'namespaces')
-        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, {
-            ...detail,
-            hint: `Check the project in ${kube.side}-service-account.`,
-        });
+    if (status.details?.kind === 'namespaces') {
+        const hint = `Check the project in ${kube.side}-service-account.`;
+        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, { ...detail, hint });
+    }
     const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
     return new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { ...detail, hint });
 }
@@ -30854,10 +30839,11 @@ function judgeAuthorization(reply, asked) {
         return codeFrom(reply, asked);
     if (reply.status === 401)
         throw unauthorized(reply, asked);
-    if (reply.status === 400)
-        throw badRequest(reply, asked);
+    const words = (0,kubernetes/* said */.ag)(reply, asked.kube.context);
+    if (reply.status === 400 && oauthErrorOf(reply) === 'unauthorized_client')
+        throw unsupported(`it does not know the client of oc: ${words}`, asked, 400);
     if (reply.status === 200)
-        throw unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}, a page for people`, asked, 200);
+        throw unsupported(`it answered ${words}, a page for people`, asked, 200);
     throw oauthFailure(reply, asked, `Logging in as ${asked.username}`);
 }
 /** What 429, 5xx and anything unforeseen mean, for both OAuth endpoints. */
@@ -30914,16 +30900,19 @@ function redirectError(error, description, reply, asked) {
 function unauthorized(reply, asked) {
     const schemes = lines(reply.headers['www-authenticate']);
     const words = `${reply.body} ${lines(reply.headers.warning).join(' ')}`;
-    if (schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line)))
-        return rejected(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked);
-    if (schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
+    const { side, context } = asked.kube;
+    const answered = `it answered ${(0,kubernetes/* said */.ag)(reply, context)}`;
+    const isBasic = schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line));
+    if (!isBasic && schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
         return unsupported('it asks for Kerberos (Negotiate)', asked, 401);
-    // The server did not take the password and would have challenged, had a proxy not removed our X-CSRF-Token.
-    if (/X-CSRF-Token/i.test(words))
-        return rejected(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked);
+    // X-CSRF-Token: the server rejected the password and would have sent a challenge if a proxy had not removed that header.
+    if (isBasic || /X-CSRF-Token/i.test(words)) {
+        const message = `Logging in as ${asked.username} at ${asked.endpoint.host}: ${answered}; user name or password is wrong.`;
+        return new errors/* PromoteError */.jG('LOGIN_REJECTED', message, { side, status: 401, hint: rejectedHint(side) });
+    }
     const page = tokenPage(reply, words);
-    const visit = page === undefined ? '' : ` Tokens are shown to people at ${(0,kubernetes/* saidBy */.TT)(page, asked.kube.context)}`;
-    return unsupported(`it answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked, 401, visit);
+    const visit = page === undefined ? '' : ` Tokens are shown to people at ${(0,kubernetes/* saidBy */.TT)(page, context)}`;
+    return unsupported(answered, asked, 401, visit);
 }
 function tokenPage(reply, words) {
     const linked = lines(reply.headers.link).find((line) => /rel="?related"?/i.test(line));
@@ -30933,15 +30922,6 @@ const oauthErrorSchema = schemas/* looseObject */._H3({ error: schemas/* string 
 /** The `error` of an OAuth error body (RFC 6749 section 5.2). */
 function oauthErrorOf(reply) {
     return (0,kubernetes/* parsed */.Yz)(reply, oauthErrorSchema)?.error;
-}
-function badRequest(reply, asked) {
-    if (oauthErrorOf(reply) === 'unauthorized_client')
-        return unsupported(`it does not know the client of oc: ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}`, asked, 400);
-    return oauthFailure(reply, asked, `Logging in as ${asked.username}`);
-}
-function rejected(what, { kube, username, endpoint }) {
-    const message = `Logging in as ${username} at ${endpoint.host}: ${what}; user name or password is wrong.`;
-    return new errors/* PromoteError */.jG('LOGIN_REJECTED', message, { side: kube.side, status: 401, hint: rejectedHint(kube.side) });
 }
 function unsupported(what, { kube, username, endpoint }, status, visit = '') {
     const message = `Logging in as ${username} at ${endpoint.host}: ${what}. This cluster takes no password from a program.`;
@@ -31145,6 +31125,7 @@ function openRegistries(parts) {
     };
     return {
         addressFor: async (repository) => {
+            // The integrated registry is always https.
             address ??= { host: await locate(parts, repository, learn), plainHttp: false };
             return address;
         },
@@ -31206,21 +31187,21 @@ async function firstOf(kube, namespace) {
     return (0,kubernetes/* decode */.D4)(reply, image_stream/* streamListSchema */.aX, `Listing the image streams of ${namespace}`, kube).items[0];
 }
 /** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
-async function guessRoute(parts) {
-    const issuer = await parts.issuer();
+async function guessRoute({ kube, issuer: issuerOf }) {
+    const issuer = await issuerOf();
     if (issuer === undefined)
         return { state: 'none', why: 'there is no OAuth server whose host name would tell the domain' };
     const route = defaultRoute(issuer);
     if (route === undefined)
         return { state: 'none', why: `${issuer.hostname} does not tell the domain of the routes` };
-    return probe(parts, route);
+    return probe(kube, route);
 }
 function defaultRoute(issuer) {
     const oauth = issuer?.hostname ?? '';
     return oauth.startsWith(OAUTH_PREFIX) ? ROUTE_PREFIX + oauth.slice(OAUTH_PREFIX.length) : undefined;
 }
 /** Asks without a credential; OpenShift's registry names its own token endpoint (`Bearer realm="https://…/openshift/token"`). */
-async function probe({ kube }, host) {
+async function probe(kube, host) {
     try {
         const url = new URL(`https://${host}/v2/`);
         const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE };
@@ -31376,18 +31357,12 @@ class Cluster {
     ensureStream(repository) {
         return this.#streams.ensure(repository);
     }
-    /** All blobs and manifests that the stream names, wherever they are; undefined when there is no stream, or no right. */
-    async inventory(repository) {
-        return (await this.#layers(repository))?.named;
-    }
-    /** Those of them that the registry certainly stores. */
+    /** Blobs and manifests that the registry certainly stores; undefined when there is no stream, or no right. */
     async stored(repository) {
-        const layers = await this.#layers(repository);
-        return layers && (0,image_stream/* storedBy */.ZR)(layers, (await this.stream(repository)) ?? { pushed: new Set(), importFree: false });
-    }
-    async #layers(repository) {
         const layers = await this.#streams.layers(repository);
-        return layers.state === 'found' ? layers.value : undefined;
+        if (layers.state !== 'found')
+            return undefined;
+        return (0,image_stream/* storedBy */.ZR)(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), importFree: false });
     }
     /** What the cluster tells of the answers that its registry gives for this repository. */
     async evidence(repository) {
@@ -31502,7 +31477,7 @@ const streamSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
     .transform(({ spec, status }) => ({
     publicHost: hostOf(status?.publicDockerImageRepository),
     internalHost: hostOf(status?.dockerImageRepository),
-    tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => current(tag, items[0]?.image))),
+    tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
     origins: new Map((spec?.tags ?? []).flatMap(originOf)),
     ...homesOf((status?.tags ?? []).flatMap(({ items }) => items), [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string')),
 }));
@@ -31517,7 +31492,7 @@ function homesOf(events, own) {
     const isOwn = (reference) => own.some((repository) => reference.startsWith(`${repository}@`));
     const pushed = images.filter(({ dockerImageReference }) => isOwn(dockerImageReference ?? ''));
     return {
-        pushed: new Set(pushed.flatMap(({ image }) => ((0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(image ?? '') ? [image] : []))),
+        pushed: new Set(pushed.flatMap(digestOf)),
         importFree: images.every(({ dockerImageReference }) => hosts.some((host) => dockerImageReference?.startsWith(host) ?? false)),
     };
 }
@@ -31561,16 +31536,14 @@ function hostOf(repository) {
         ? host.toLowerCase()
         : undefined;
 }
-function current(tag, image) {
-    return image && (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(image) ? [[tag, image]] : [];
+function digestOf(event) {
+    return event?.image && (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(event.image) ? [event.image] : [];
 }
-function originOf(tag) {
-    if (!tag.from)
+function originOf({ name: tag, from, importPolicy }) {
+    if (!from)
         return [];
-    const { kind, name, namespace } = tag.from;
-    return [
-        [tag.name, { kind, name, namespace: namespace ?? undefined, scheduled: tag.importPolicy?.scheduled ?? false }],
-    ];
+    const { kind, name, namespace } = from;
+    return [[tag, { kind, name, namespace: namespace ?? undefined, scheduled: importPolicy?.scheduled ?? false }]];
 }
 /** Why a push to this tag may not last: its origin outlives the push (`oc tag` and `oc import-image` set it). */
 function followText(tag, origin) {
@@ -31740,12 +31713,10 @@ function codeOf(reply) {
         return 'TOKEN_REJECTED';
     if (reply.status === 429)
         return 'RATE_LIMITED';
-    if (reply.html)
+    if (reply.html || reply.status === 404)
         return 'NOT_A_CLUSTER';
     if (reply.status === 403)
         return 'DENIED';
-    if (reply.status === 404)
-        return 'NOT_A_CLUSTER';
     return reply.status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL';
 }
 function hintOf(code, kube) {
@@ -31805,14 +31776,11 @@ function whyRefused(token, now) {
 }
 function whyClaims(claims, now) {
     const owner = claims.sub === undefined ? '' : ` of ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .oneLine */ .TN)(claims.sub, 200)}`;
-    if (claims.exp !== undefined && claims.exp * 1000 <= now)
-        return `The token${owner} expired at ${instant(claims.exp * 1000)}.`;
+    if (claims.exp !== undefined && claims.exp * 1000 <= now) {
+        const end = new Date(claims.exp * 1000); // not valid when the number is beyond what a Date can hold
+        return `The token${owner} expired at ${Number.isNaN(end.getTime()) ? 'an unknown time' : end.toISOString()}.`;
+    }
     return `The token${owner} is not expired: its account, pod or secret is gone, or another cluster issued it.`;
-}
-/** Beyond what a Date can say, a server's number is not a time. */
-function instant(milliseconds) {
-    const date = new Date(milliseconds);
-    return Number.isNaN(date.getTime()) ? 'an unknown time' : date.toISOString();
 }
 /** What to do about a token that is refused when `login` has no newer one: whether the run could renew it, and what helps. */
 function afterRefusal({ renewedBy }, side) {
@@ -34320,7 +34288,8 @@ async function askFor(serverUrl, helper, context) {
         if (/credentials not found/i.test(finished.stdout + finished.stderr))
             return undefined;
         // By the protocol errors go to stdout; an object there would be an answer, and is never quoted.
-        const said = (0,run_program/* firstLine */.T)(finished.stderr, context.secrets) || (0,run_program/* firstLine */.T)(plainText(finished.stdout), context.secrets);
+        const stdout = finished.stdout.includes('{') ? '' : finished.stdout;
+        const said = (0,run_program/* firstLine */.T)(finished.stderr, context.secrets) || (0,run_program/* firstLine */.T)(stdout, context.secrets);
         throw failed(`failed for ${helper.host} (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`);
     }
     const answer = parseAnswer(finished.stdout);
@@ -34343,9 +34312,6 @@ function parseAnswer(stdout) {
     catch {
         return undefined;
     }
-}
-function plainText(stdout) {
-    return stdout.includes('{') ? '' : stdout;
 }
 
 // EXTERNAL MODULE: ./lib/credentials/exec-plugin.js
@@ -34487,6 +34453,7 @@ function parseAuthFile(text, from) {
     const legacy = auths == null && credHelpers == null && credsStore == null;
     return {
         from,
+        // The keys of both maps are as written.
         auths: new Map(Object.entries((legacy ? file.data : auths) ?? {})),
         credHelpers: new Map(Object.entries(credHelpers ?? {})),
         credsStore: credsStore || undefined,
@@ -34506,8 +34473,8 @@ function helperOf(file, host, plainHttp = false) {
     return name;
 }
 /**
- * The credential of the longest key that fits: `host/a/b`, `host/a`, `host` (containers-auth.json(5)). An empty entry (`{}`)
- * holds none. Throws IO.
+ * The credential of the longest key that fits: `host/a/b`, `host/a`, `host` (containers-auth.json(5)), with that key as
+ * written. An empty entry (`{}`) holds none, and counts as `mentioned`. Throws IO.
  */
 function findEntry(file, key, context) {
     let mentioned = false;
@@ -34573,7 +34540,9 @@ function decodeAuth(auth, from, context) {
     const colon = pair?.indexOf(':') ?? -1;
     if (pair === undefined || colon < 1)
         throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password');
-    return (0,lib_credential/* basicCredential */.gp)(pair.slice(0, colon), trimNul(pair.slice(colon + 1)), context);
+    // Old dockers wrote NULs.
+    const password = pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, '');
+    return (0,lib_credential/* basicCredential */.gp)(pair.slice(0, colon), password, context);
 }
 function decodeBase64(text) {
     const compact = text.replace(/\s/g, '');
@@ -34598,15 +34567,6 @@ function malformed(from, problem) {
     const hint = 'It should be a docker config.json or a containers auth.json, as docker login or podman login write it.';
     return (0,core_files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
 }
-function trimNul(text) {
-    let start = 0;
-    let end = text.length;
-    while (start < end && text[start] === '\0')
-        start += 1;
-    while (end > start && text[end - 1] === '\0')
-        end -= 1;
-    return text.slice(start, end);
-}
 
 ;// CONCATENATED MODULE: ./lib/credentials/pod.js
 
@@ -34626,6 +34586,7 @@ function podCluster(context, options = {}) {
         });
     const read = (name) => (0,core_files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side });
     try {
+        // The service CA signs the internal registry's certificate on OpenShift.
         const ca = [read('ca.crt'), optional(() => read('service-ca.crt'))].filter((pem) => pem !== '');
         return {
             api: apiUrl(host, port ?? '443', side),
@@ -37919,19 +37880,17 @@ async function openSide(side, options) {
     const network = openNetwork({ side: side.side, insecureSkipTlsVerify: insecure, stallTimeout, retries, onRetry, ca, clientCertificate }, context);
     try {
         if (api === undefined || way === undefined)
-            return createSide(side, options, { network, cluster: undefined, api: undefined });
+            return createSide(side, options, network);
         const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3877));
         const inCluster = side.cluster === 'in-cluster';
         const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount };
-        const cluster = await openCluster(side.side, access, context);
-        return createSide(side, options, { network, cluster, api: api.host });
+        return createSide(side, options, network, await openCluster(side.side, access, context), api.host);
     }
     catch (thrown) {
         await network.close();
         throw thrown;
     }
 }
-/** From whichever inputs say it. */
 async function accessOf(side, { context, oidcToken }) {
     const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify };
     if (side.kubeconfig !== undefined)
@@ -38004,7 +37963,7 @@ function joinPem(...parts) {
     const given = parts.filter((part) => part !== undefined && part !== '');
     return given.length === 0 ? undefined : given.join('\n');
 }
-function createSide(side, options, { network, cluster, api }) {
+function createSide(side, options, network, cluster, api) {
     const repositories = new Map();
     const layouts = layoutsOf(side, options);
     const foreign = createForeign(side, options);
@@ -38019,7 +37978,8 @@ function createSide(side, options, { network, cluster, api }) {
             throw notOverHttp(side, base);
         const login = own?.login ?? (await loginFor(side, address, reference, explicit, context));
         if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NOTHING)
-            context.log.warn(notItsOwn(side, base));
+            context.log.warn(`${side.name}: ${base.host} is not what the cluster names as its registry, so its token is not sent there: ` +
+                `an auth file (${side_optionOf(side, 'auth-file')}) can open it`);
         const store = openRepository({
             side: side.side,
             base,
@@ -38050,15 +38010,10 @@ function createSide(side, options, { network, cluster, api }) {
         },
     };
 }
-/** Scheme, host and port make an origin: that of the cluster's registry is https. */
 function notOverHttp(side, { host, href }) {
     const message = `${href} is the registry of the ${side.side} cluster, whose token is sent over https only.`;
     const hint = `Set ${side_optionOf(side, 'registry')} to ${host}, or leave it out: the cluster names its registry.`;
     return new errors/* PromoteError */.jG('USAGE', message, { side: side.side, hint });
-}
-function notItsOwn(side, { host }) {
-    const way = `an auth file (${side_optionOf(side, 'auth-file')}) can open it`;
-    return `${side.name}: ${host} is not what the cluster names as its registry, so its token is not sent there: ${way}`;
 }
 /** Loaded with the first of them: archives and folders are no part of most runs. */
 function layoutsOf({ side }, { context }) {

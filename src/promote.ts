@@ -1,7 +1,7 @@
 import type { Context } from './context.ts'
 import { holdable } from './copy/atomic.ts'
 import { warnOfKept } from './copy/attached-tags.ts'
-import { type Copy, execute, startBytes } from './copy/execute.ts'
+import { type Copy, execute } from './copy/execute.ts'
 import { discover, type Graph } from './copy/graph.ts'
 import { checkGuard } from './copy/guards.ts'
 import { createLine, smallAtOnce } from './copy/permits.ts'
@@ -307,7 +307,7 @@ function startCopies({ config, shared, works }: Run): void {
 
 function copyOf(work: Work): Copy {
   const [plan, job] = jobOf(work)
-  const bytes = startBytes(plan)
+  const bytes = { ...plan.bytes, copied: 0, mounted: 0 }
   work.moved = bytes
   return { plan, job, bytes }
 }

@@ -9,7 +9,7 @@ import { formatReference, type Reference } from './oci/reference.ts'
 import type { Row, Status } from './report/model.ts'
 import { isConfigured, type Repository, type Side } from './side.ts'
 import type { Target } from './store/store.ts'
-import { atTarget, type Destination, logIn, logOut, type Run } from './work.ts'
+import { type Destination, logIn, logOut, type Run } from './work.ts'
 
 /**
  * Puts the tags of an earlier promotion back, each for itself; nothing is copied. A tag goes back only from what the
@@ -46,7 +46,7 @@ async function undoOne(undo: Undo, destinations: readonly Destination[], run: Ru
     return row(await shared.permits(() => putOneBack(store, undo, seen, run)))
   } catch (thrown) {
     const known = asPromoteError(thrown, 'destination')
-    const error = known.side === 'destination' ? atTarget(known, undo.target) : known
+    const error = known.side === 'destination' ? known.with({ target: undo.target }) : known
     if (error.code !== 'ABANDONED') run.halted.by ??= error
     const { code, side = null, hint = null } = error
     const ended = code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed'
@@ -101,14 +101,9 @@ async function open(side: Side, reference: Reference, { config }: Destination): 
 
 function unknownTarget({ destination, target }: Undo, { config }: Run): PromoteError {
   const names = config.destinations.map(({ name }) => name).join(', ')
-  return new PromoteError(
-    'USAGE',
-    `${formatReference(destination)} is at the destination ${target}, which is not configured.`,
-    {
-      side: 'input',
-      hint: `Configure it as the promotion did; there is: ${names}.`,
-    },
-  )
+  const message = `${formatReference(destination)} is at the destination ${target}, which is not configured.`
+  const hint = `Configure it as the promotion did; there is: ${names}.`
+  return new PromoteError('USAGE', message, { side: 'input', hint })
 }
 
 /** `previousDigest` is where the tag was before the rollback, `digest` where it is (or would be) now. */

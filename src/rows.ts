@@ -1,7 +1,6 @@
 import type { TagState } from './copy/confirm.ts'
 import type { Graph } from './copy/graph.ts'
-import type { Plan } from './copy/plan.ts'
-import { isUnchanged, published } from './copy/plan.ts'
+import { isUnchanged, type Plan, published } from './copy/plan.ts'
 import type { PromoteError } from './errors.ts'
 import type { ImagePair } from './inputs/config.ts'
 import type { Digest } from './oci/digest.ts'

@@ -2,13 +2,13 @@ import { type Move, moveAll } from './copy/atomic.ts'
 import type { TagState } from './copy/confirm.ts'
 import { putComplete } from './copy/execute.ts'
 import { type Guard, isGuarded, stillAt } from './copy/guards.ts'
-import type { Permits } from './copy/permits.ts'
+import { checked } from './copy/permits.ts'
 import { isUnchanged } from './copy/plan.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
 import type { Note } from './openshift/annotate.ts'
 import { makeReport } from './report/report.ts'
 import { namesOf, rowsOf } from './rows.ts'
-import { abandoned, atTarget, conclude, each, fail, going, jobOf, type Run, type Work } from './work.ts'
+import { abandoned, conclude, each, fail, going, jobOf, type Run, type Work } from './work.ts'
 
 export function guardOf({ pair }: Work, { config }: Run): Guard {
   return { overwrite: config.overwrite, expect: pair.expectCurrent, mayGoBack: config.atomic }
@@ -82,12 +82,7 @@ export async function tagAll(works: readonly Work[], run: Run, started: number):
 async function moveOne(move: Move, work: Work, begin: () => void, run: Run): Promise<void> {
   const { shared } = run
   await shared.permits(() => stillAt(move.target, move.tag, move.from))
-  const permits: Permits = (request, bytes) =>
-    shared.permits(() => {
-      begin()
-      return request()
-    }, bytes)
-  await write(work, move, run, permits)
+  await write(work, move, run, checked(shared.permits, begin))
 }
 
 /** Rows `planned` are those that are about to move. */
@@ -112,7 +107,7 @@ function endOf({ state, from, to, at, error }: Move, failure: PromoteError, targ
   if (state === 'reverted') return { status: 'reverted', digest: null, error: abandoned(undone, failure) } as const
   if (error === undefined) return { status: 'cancelled', digest: null, error: abandoned('not moved', failure) } as const
   const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed'
-  return { status, digest: state === 'stuck' && at === to ? to : null, error: atTarget(error, target) } as const
+  return { status, digest: state === 'stuck' && at === to ? to : null, error: error.with({ target }) } as const
 }
 
 /** What the image streams are told: one request for each of them. It is never a reason to fail. */

@@ -109,7 +109,7 @@ export function going(works: readonly Work[]): readonly Work[] {
 
 export function fail(work: Work, thrown: unknown, run: Run): void {
   const error = asPromoteError(thrown)
-  work.error = error.side === 'destination' ? atTarget(error, work.target) : error
+  work.error = error.side === 'destination' ? error.with({ target: work.target }) : error
   if (error.code !== 'ABANDONED') run.halted.by ??= work.error
   conclude(work, run)
 }
@@ -119,10 +119,6 @@ export function abandoned(what: string, because: PromoteError): PromoteError {
   return new PromoteError('ABANDONED', `${what}, because another part of the promotion failed: ${because.message}`, {
     cause: because,
   })
-}
-
-export function atTarget(error: PromoteError, target: string): PromoteError {
-  return error.with({ target })
 }
 
 /** Makes the rows of an image and tells them, once. */

@@ -122,8 +122,8 @@ export function backNeeded(name: string, now: Digest | null, { from, to }: Way):
 }
 
 /**
- * A context whose signal can be held back: between the first tag and the last a signal waits, because stopping there
- * would leave a part of the promotion. It is a matter of seconds, and a second signal ends the process at once.
+ * A context whose signal can be held back while the tags move: stopping there would leave a part of the promotion. That
+ * takes seconds, and a second signal ends the process at once.
  */
 export function holdable(context: Context): Readonly<{ context: Context; hold: () => void; release: () => void }> {
   const own = new AbortController()

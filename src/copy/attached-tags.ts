@@ -7,7 +7,7 @@ import type { Attached } from '../report/model.ts'
 import type { Target } from '../store/store.ts'
 import type { TagState } from './confirm.ts'
 import type { Shared } from './execute.ts'
-import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
+import { type Graph, type Key, manifestKey, manifestOf, type Node } from './graph.ts'
 import type { Permits } from './permits.ts'
 
 /**
@@ -44,13 +44,11 @@ export async function surveyTags(
   graph: Graph,
   permits: Permits,
 ): Promise<ReadonlyMap<Key, TagDecision>> {
-  const tagged = [...graph.nodes.values()].flatMap((node) => {
-    const { key, manifest, tag } = node
-    return manifest === undefined || tag === undefined ? [] : [{ key, manifest, tag, node }]
-  })
-  const decided = tagged.map(async ({ key, manifest, tag, node }) => {
-    const theirs = await lookUp(target, tag, permits, manifest.descriptor.digest)
-    return [key, decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node)] as const
+  const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined)
+  const decided = tagged.map(async (node) => {
+    const ours = manifestOf(node)
+    const theirs = await lookAt(target, node.tag ?? '', permits, ours)
+    return [node.key, decide(target.name, theirs, ours, node)] as const
   })
   return new Map(await Promise.all(decided))
 }
@@ -78,12 +76,12 @@ export function attachedThere(graph: Graph, decisions: ReadonlyMap<Key, TagDecis
  * for each tag of the run.
  */
 export async function writeTag(node: Node, { target, shared, put }: Writing): Promise<TagDecision> {
-  const { tag = '', manifest } = node
-  if (manifest === undefined) throw new PromoteError('INTERNAL', `no bytes for ${node.key}`)
+  const { tag = '' } = node
+  const ours = manifestOf(node)
   return inTurn(shared, `${target.name}:${tag}`, async () => {
     for (let round = 0; ; round += 1) {
-      const theirs = await lookUp(target, tag, shared.permits, manifest.descriptor.digest)
-      const decision = decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node)
+      const theirs = await lookAt(target, tag, shared.permits, ours)
+      const decision = decide(target.name, theirs, ours, node)
       const { state, manifest: wanted } = decision
       if (state !== 'write' || wanted === undefined) return decision
       if (round >= ROUNDS) throw notKept(`${target.name}:${tag}`)
@@ -98,28 +96,23 @@ export async function writeTag(node: Node, { target, shared, put }: Writing): Pr
   })
 }
 
-/** @returns `unreadable` for what is not a manifest; `same` where the tag is at `ours`. */
-async function lookUp(
-  target: Target,
-  tag: string,
-  permits: Permits,
-  ours: Digest,
-): Promise<Manifest | 'unreadable' | 'same' | undefined> {
-  const read = async () => {
-    const there = await target.find(tag)
-    if (there === undefined) return undefined
-    return there.digest === ours ? 'same' : target.resolve(tag)
-  }
-  return permits(read).catch(unlessUnreadable)
-}
-
-/** The manifest of a tag at the destination. */
+/**
+ * The manifest of a tag at the destination; `unreadable` for what is not a manifest.
+ * @param ours is asked for first: where the tag is at it, nothing is read.
+ */
 export async function lookAt(
   target: Target,
   tag: string,
   permits: Permits,
+  ours?: Manifest,
 ): Promise<Manifest | 'unreadable' | undefined> {
-  return permits(() => target.resolve(tag)).catch(unlessUnreadable)
+  const read = async () => {
+    if (ours === undefined) return target.resolve(tag)
+    const there = await target.find(tag)
+    if (there === undefined) return undefined
+    return there.digest === ours.descriptor.digest ? ours : target.resolve(tag)
+  }
+  return permits(read).catch(unlessUnreadable)
 }
 
 /** Refusals are not manifests that cannot be read: they have a status. Registries refuse to show what is absent. */

@@ -1,10 +1,9 @@
-import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 import { attachedTags, describeReferrer } from '../oci/referrer.ts'
 import type { Source } from '../store/store.ts'
 import type { Budget } from './budget.ts'
-import { isSaidAbsent, unreadable } from './failures.ts'
+import { leaveMissing } from './failures.ts'
 import type { Permits } from './permits.ts'
 
 /** A signature, attestation or SBOM: by `subject` (OCI 1.1), or under a tag made from the digest (cosign). */
@@ -21,17 +20,13 @@ export function createFinder(
   budget: Budget,
 ): (subject: Digest) => Promise<Attachment[]> {
   /** A list may name what was deleted since. */
-  const read = (subject: Digest, what: string, work: () => Promise<Manifest>): Promise<Manifest | undefined> =>
-    permits(work).then(budget.count, (thrown: unknown): undefined => {
-      if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
-      if (!isSaidAbsent(thrown)) throw unreadable(`${source.name}: ${what} is attached to ${subject}`, thrown)
-      if (skipMissing) return undefined
-      throw new PromoteError('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
-        side: 'source',
-        cause: thrown,
+  const read: Read = (subject, what, work) =>
+    permits(work).then(budget.count, (thrown: unknown) =>
+      leaveMissing(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
+        message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
         hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
-      })
-    })
+      }),
+    )
   return async (subject) => {
     const [referrers, tagged] = await Promise.all([
       permits(() => source.referrers(subject)).then((list) => {

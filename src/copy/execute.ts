@@ -9,8 +9,8 @@ import type { ReadAhead } from './broadcast.ts'
 import { confirm, type TagState } from './confirm.ts'
 import { createDelivery, type Delivery, deliver, type Outcome, send } from './deliver.ts'
 import { missingBlobs } from './failures.ts'
-import type { Key, Node } from './graph.ts'
-import type { Permits } from './permits.ts'
+import { type Key, manifestOf, type Node } from './graph.ts'
+import { checked, type Permits } from './permits.ts'
 import type { Plan, Step } from './plan.ts'
 import type { Platforms } from './platforms.ts'
 import { updateReferrersIndexes } from './referrers-index.ts'
@@ -53,10 +53,6 @@ const MISSING_WAIT = 1000
 
 /** What has moved; `execute` counts in it, so that a failed image, too, says what it has sent. */
 export type Counter = { -readonly [K in keyof Bytes]: Bytes[K] }
-
-export function startBytes({ bytes: { total, present } }: Plan): Counter {
-  return { total, copied: 0, mounted: 0, present }
-}
 
 /**
  * Brings one image to all its destinations, everything but the tags: blobs, manifests by digest, attachments with their tags.
@@ -103,21 +99,18 @@ function deliverBlob(key: Key, parts: readonly Part[], run: Shared): void {
     return delivery === undefined ? [] : [{ ...delivery, proof: proofs.get(key) }]
   })
   const asking = needing.filter(({ proof }) => proof !== undefined)
-  deliver(
-    needing.filter(({ proof }) => proof === undefined),
-    run,
-  )
+  const certain = needing.filter(({ proof }) => proof === undefined)
+  deliver(certain, run)
   void Promise.allSettled(asking.map(({ proof }) => proof)).then((ends) => {
-    const isAbsent = ends.map((end) => end.status === 'fulfilled' && end.value === undefined)
-    deliver(
-      asking.filter((_, index) => isAbsent[index]),
-      run,
-    )
+    const absent = ends.map((end) => end.status === 'fulfilled' && end.value === undefined)
+    const lacking = asking.filter((_, index) => absent[index])
+    deliver(lacking, run)
   })
 }
 
 async function copyTo(part: Part): Promise<readonly Attached[]> {
   const { plan, job, bytes, shared, stop } = part
+  const root = plan.graph.root.descriptor.digest
   const running = new Map<Key, Promise<void>>()
   const done = stepCounter(job.image, bytes, shared)
   const decisions = new Map(plan.attachedTags)
@@ -131,9 +124,8 @@ async function copyTo(part: Part): Promise<readonly Attached[]> {
     }
     const proof = await part.proofs.get(node.key)
     if (proof !== undefined) return done(step, 'present', 'the registry has it')
-    if (isRoot(plan, node) && !plan.rootByDigest) return done(step, 'copied', 'goes with its tag, last')
-    if (node.manifest === undefined) throw new PromoteError('INTERNAL', `no bytes for ${node.key}`)
-    await putComplete(node.manifest, undefined, plan, job, shared)
+    if (node.descriptor.digest === root && !plan.rootByDigest) return done(step, 'copied', 'goes with its tag, last')
+    await putComplete(manifestOf(node), undefined, plan, job, shared)
     done(step, 'copied', why)
   }
   const bring = async (step: Step, { outcome }: Delivery): Promise<void> => {
@@ -188,12 +180,7 @@ function stoppable(run: Shared): { shared: Shared; stop: () => void } {
     run.check?.()
     if (stopped) throw new PromoteError('CANCELLED', 'not begun, because another part of the image failed')
   }
-  const permits: Permits = (work, bytes) =>
-    run.permits(() => {
-      check()
-      return work()
-    }, bytes)
-  return { shared: { ...run, permits, check }, stop: () => (stopped = true) }
+  return { shared: { ...run, permits: checked(run.permits, check), check }, stop: () => (stopped = true) }
 }
 
 /** The first failure, after everything that was under way has ended: nothing goes on behind a report. */
@@ -202,10 +189,6 @@ async function settle(work: readonly Promise<unknown>[]): Promise<void> {
   const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
   const telling = failures.find((reason) => !(reason instanceof PromoteError && reason.code === 'CANCELLED'))
   if (failures.length > 0) throw telling ?? failures[0]
-}
-
-function isRoot(plan: Plan, node: Node): boolean {
-  return node.descriptor.digest === plan.graph.root.descriptor.digest
 }
 
 /**
@@ -254,9 +237,8 @@ function configOf({ manifest }: Node, deliveries: Part['deliveries']): Delivery 
 }
 
 /**
- * Puts a manifest, by its digest or under a tag, as `confirm` says. When the registry names blobs that it misses (garbage collected since it answered for them), exactly
- * those are sent again and the manifest put once more. When it has them all the same (eventual consistency of object
- * stores), it is given some seconds.
+ * Puts a manifest, by its digest or under a tag, as `confirm` says. Blobs that the registry names as missing (garbage
+ * collected meanwhile) are sent again. When it has them after all (eventual consistency), it is given some seconds.
  */
 export async function putComplete(
   manifest: Manifest,
@@ -268,11 +250,7 @@ export async function putComplete(
   const { digest, size } = manifest.descriptor
   const { tag, from } = under ?? { from: 'unread' as const }
   const change = { target: job.target, reference: tag ?? digest, from, to: digest }
-  const put = (begin: () => void) =>
-    shared.permits(() => {
-      begin()
-      return job.target.putManifest(manifest, tag)
-    }, size)
+  const put = (begin: () => void) => checked(shared.permits, begin)(() => job.target.putManifest(manifest, tag), size)
   for (let round = 1; ; round += 1) {
     try {
       return await confirm(change, put, shared.context)

@@ -15,21 +15,33 @@ const CHILD_ABSENT = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN
  * Whether the source itself says that it does not have the manifest. Other answers with 404 (a proxy's page, OpenShift's
  * OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream that failed) say only that it could not be fetched now.
  */
-export function isSaidAbsent({ code, status, server }: PromoteError): boolean {
+function isSaidAbsent({ code, status, server }: PromoteError): boolean {
   if (code !== 'NOT_FOUND') return false
   // A layout is a folder that was looked into.
   if (status === undefined) return true
   return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code))
 }
 
-/** @param what the sentence about what was to be read, without a full stop. */
-export function unreadable(what: string, thrown: PromoteError): PromoteError {
-  return thrown.with({
-    message: `${what}, which could not be read: ${thrown.message}`,
-    side: 'source',
-    cause: thrown,
-    hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
-  })
+/**
+ * What it means that a manifest could not be read which another one, or a list, names.
+ * @param what the sentence about what was to be read, without a full stop.
+ * @param absent what to say when the source does not have it, and `skipMissing` does not leave it out.
+ */
+export function leaveMissing(
+  thrown: unknown,
+  skipMissing: boolean,
+  what: string,
+  absent: Readonly<{ message: string; hint: string }>,
+): undefined {
+  if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
+  const detail = { side: 'source', cause: thrown } as const
+  if (!isSaidAbsent(thrown))
+    throw thrown.with({
+      ...detail,
+      message: `${what}, which could not be read: ${thrown.message}`,
+      hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
+    })
+  if (!skipMissing) throw new PromoteError('NOT_FOUND', absent.message, { ...detail, hint: absent.hint })
 }
 
 /**

@@ -7,8 +7,8 @@ import type { Attached } from '../report/model.ts'
 import type { Source } from '../store/store.ts'
 import { type Attachment, createFinder } from './attachments.ts'
 import { type Budget, createBudget, type Held } from './budget.ts'
-import { isSaidAbsent, unreadable } from './failures.ts'
-import type { Permits } from './permits.ts'
+import { leaveMissing } from './failures.ts'
+import { checked, type Permits } from './permits.ts'
 import { BLOB_LIMIT, readBlob } from './read-blob.ts'
 import { checkSigned } from './signed.ts'
 
@@ -20,6 +20,12 @@ export type Key = `${'blob' | 'manifest'} ${Digest}`
 
 export function manifestKey(digest: Digest, tag?: string | null): Key {
   return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`
+}
+
+/** Tagged nodes and manifests that are copied have bytes. */
+export function manifestOf({ key, manifest }: Node): Manifest {
+  if (manifest === undefined) throw new PromoteError('INTERNAL', `no bytes for ${key}`)
+  return manifest
 }
 
 export type Node = Readonly<{
@@ -84,12 +90,7 @@ export async function discover(
 ): Promise<Graph> {
   const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 })
   // What waits for its turn is not asked for once the image has more than its budget.
-  const bounded: Permits = (work, bytes) =>
-    permits(async () => {
-      budget.check()
-      return work()
-    }, bytes)
-  return discoverWithin(budget, source, root, options, bounded).catch((thrown: unknown) => {
+  return discoverWithin(budget, source, root, options, checked(permits, budget.check)).catch((thrown: unknown) => {
     budget.release()
     throw thrown
   })
@@ -149,20 +150,13 @@ function childReader(source: Source, { mirror, skipMissing = false }: DiscoverOp
     const there = await mirror
     const copy = there && (await permits(() => there.manifest(child), child.size).catch(() => undefined))
     if (copy !== undefined) return copy
-    try {
-      return await permits(() => source.manifest(child), child.size)
-    } catch (thrown) {
-      if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
+    return permits(() => source.manifest(child), child.size).catch((thrown: unknown) => {
       const platform = child.platform === undefined ? '' : ` (${formatPlatform(child.platform)})`
       const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`
-      if (!isSaidAbsent(thrown)) throw unreadable(named, thrown)
-      if (skipMissing) return undefined
-      throw new PromoteError('NOT_FOUND', `${named}, which is not there`, {
-        side: 'source',
-        cause: thrown,
-        hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
-      })
-    }
+      const hint =
+        'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.'
+      return leaveMissing(thrown, skipMissing, named, { message: `${named}, which is not there`, hint })
+    })
   }
 }
 

@@ -28,15 +28,12 @@ export function checkGuard(name: string, tags: ReadonlyMap<string, TagState>, wa
   for (const [tag, current] of tags) {
     if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack)) throw unreadable(`${name}:${tag}`, guard)
     const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard)
-    if (why !== undefined)
-      throw new PromoteError(
-        'GUARD',
-        `${name}:${tag} ${current === null ? 'does not exist' : `is at ${current}`}, and ${why}.`,
-        {
-          side: 'destination',
-          hint: 'Look at what is there now; when it may be replaced, change the condition.',
-        },
-      )
+    if (why === undefined) continue
+    const where = current === null ? 'does not exist' : `is at ${current}`
+    throw new PromoteError('GUARD', `${name}:${tag} ${where}, and ${why}.`, {
+      side: 'destination',
+      hint: 'Look at what is there now; when it may be replaced, change the condition.',
+    })
   }
 }
 
@@ -72,16 +69,10 @@ function refusal(tag: string, current: Digest | null, wanted: Digest, guard: Gua
  */
 export async function stillAt(target: Target, tag: string, planned: TagState): Promise<void> {
   const now = await target.locate(tag)
-  if (now !== planned) throw tagMoved(`${target.name}:${tag}`, planned, now)
-}
-
-function tagMoved(name: string, expected: TagState, now: Digest | null): PromoteError {
-  const was = expected === null ? 'did not exist' : `was at ${expected}`
-  return new PromoteError(
-    'TAG_MOVED',
-    `${name} ${was}, and is ${placeOf(now)} now: another client has written it.`,
-    MOVED,
-  )
+  if (now === planned) return
+  const was = planned === null ? 'did not exist' : `was at ${planned}`
+  const message = `${target.name}:${tag} ${was}, and is ${placeOf(now)} now: another client has written it.`
+  throw new PromoteError('TAG_MOVED', message, MOVED)
 }
 
 /** Of a tag that is to be put back. */

@@ -24,7 +24,16 @@ export function createPermits(jobs: number): Permits {
   return (work, bytes = 0) => line(work, bytes > SMALL ? room / jobs : 1)
 }
 
-/** Whoever has no room waits, and nobody overtakes: there would always be room for one more small thing, and never for the large one. */
+/** The same permits, with a check right before each piece of work: it throws when the work must not begin any more. */
+export function checked(permits: Permits, check: () => void): Permits {
+  const begin = async <T>(work: () => Promise<T>): Promise<T> => {
+    check()
+    return work()
+  }
+  return (work, bytes) => permits(() => begin(work), bytes)
+}
+
+/** Strictly first in, first out: otherwise small pieces of work would overtake a large one for ever. */
 export function createLine(room: number): <T>(work: () => Promise<T>, cost?: number) => Promise<T> {
   let free = room
   // First in, first out; an array would move all the others for each that leaves.

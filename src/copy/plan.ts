@@ -144,16 +144,10 @@ export function plannedSteps(plan: Plan): PlannedStep[] {
     return { do: what, digest, kind: node.kind, mediaType, size, why }
   })
   const { digest, mediaType, size } = plan.graph.root.descriptor
-  const tags = plan.tags.map(
-    ({ tag, from, to }): PlannedStep => ({
-      do: 'tag',
-      digest,
-      kind: 'manifest',
-      mediaType,
-      size,
-      why: `${tag}: ${from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from)}`,
-    }),
-  )
+  const tags = plan.tags.map(({ tag, from, to }): PlannedStep => {
+    const why = from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from)
+    return { do: 'tag', digest, kind: 'manifest', mediaType, size, why: `${tag}: ${why}` }
+  })
   return [...steps, ...tags]
 }
 

@@ -16,7 +16,7 @@ import type { Plan } from './plan.ts'
 export async function updateReferrersIndexes(target: Target, plan: Plan, shared: Shared): Promise<void> {
   if (target.listsReferrers === true) return
   for (const [subject, descriptors] of bySubject(plan)) {
-    const merge = () => mergeIndex(target, subject, [...descriptors.values()], shared)
+    const merge = () => mergeIndex(target, subject, descriptors, shared)
     await inTurn(shared, `${target.name}:${referrersTag(subject)}`, merge)
   }
 }
@@ -33,13 +33,12 @@ export async function isIndexed(target: Target, subject: Digest, digest: Digest,
 }
 
 /** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
-function bySubject(plan: Plan): Map<Digest, Map<Digest, Descriptor>> {
-  const lists = new Map<Digest, Map<Digest, Descriptor>>()
+function bySubject(plan: Plan): Map<Digest, readonly Descriptor[]> {
+  const lists = new Map<Digest, readonly Descriptor[]>()
   for (const { manifest, tag } of plan.graph.nodes.values()) {
     const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest
     if (manifest === undefined || subject === undefined || tag !== undefined) continue
-    const list = lists.get(subject) ?? new Map<Digest, Descriptor>()
-    lists.set(subject, list.set(manifest.descriptor.digest, describeReferrer(manifest)))
+    lists.set(subject, [...(lists.get(subject) ?? []), describeReferrer(manifest)])
   }
   return lists
 }

@@ -46,7 +46,11 @@ export function isTag(text: string): boolean {
  * @throws PromoteError USAGE that says what is wrong with which part.
  */
 export function parseReference(text: string): Reference {
-  const wrong = (reason: string): PromoteError => malformed(text, reason)
+  const wrong = (reason: string): PromoteError =>
+    new PromoteError('USAGE', `${quote(text)} is not an image reference: ${reason}.`, {
+      side: 'input',
+      hint: 'References look like [host/]namespace/name[:tag][@sha256:…].',
+    })
   if (text.length > LONGEST) throw wrong(`it has ${text.length} characters, more than any reference can have`)
   if (text === '') throw wrong('it is empty')
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -201,12 +205,3 @@ function parseDigest(digest: string, wrong: Wrong): Digest {
   if (hex.length !== length) throw wrong(`a ${algorithm} digest has ${length} hexadecimal digits, not ${hex.length}`)
   throw wrong('the digest has characters that are not 0-9 or a-f in lower case')
 }
-
-function malformed(text: string, reason: string): PromoteError {
-  return new PromoteError('USAGE', `${quote(text)} is not an image reference: ${reason}.`, {
-    side: 'input',
-    hint: 'References look like [host/]namespace/name[:tag][@sha256:…].',
-  })
-}
-
-/** JSON escapes make control characters visible; the length is bounded because the text may be anything. */

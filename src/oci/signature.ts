@@ -26,15 +26,14 @@ export function payloadsOf({ artifactType, links }: Manifest, tag: string | null
 
 /** Whether `bytes`, the content of `payload`, states a signature of the manifest `subject`. */
 export function isSignatureOf(subject: Digest, { mediaType, annotations }: Descriptor, bytes: Uint8Array): boolean {
-  if (mediaType === SIMPLE_SIGNING) return isText(annotations?.[COSIGN_SIGNATURE]) && isSimpleSigning(subject, bytes)
+  if (mediaType === SIMPLE_SIGNING) {
+    const digest = at(parse(bytes), 'critical', 'image', 'docker-manifest-digest')
+    return isText(annotations?.[COSIGN_SIGNATURE]) && digest === subject
+  }
   if (BUNDLE.test(mediaType)) return isBundle(subject, parse(bytes))
   if (mediaType === JWS) return isJws(subject, parse(bytes))
   // The payload of a COSE envelope (RFC 9052) is the JSON of `isJws`, as it stands.
   return Buffer.from(bytes).includes(`"digest":"${subject}"`)
-}
-
-function isSimpleSigning(subject: Digest, bytes: Uint8Array): boolean {
-  return at(parse(bytes), 'critical', 'image', 'docker-manifest-digest') === subject
 }
 
 function isBundle(subject: Digest, bundle: unknown): boolean {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { READ_AHEAD } from '../../src/copy/broadcast.ts'
-import { type Copy, execute, putComplete, type Shared, startBytes } from '../../src/copy/execute.ts'
+import { type Copy, execute, putComplete, type Shared } from '../../src/copy/execute.ts'
 import { discover } from '../../src/copy/graph.ts'
 import { createPermits, SMALL } from '../../src/copy/permits.ts'
 import { makePlan } from '../../src/copy/plan.ts'
@@ -29,7 +29,7 @@ async function plansFor({ source, targets }: Trip, { permits }: Shared): Promise
       const [registry = '', ...path] = target.name.split('/')
       const job = { image: 0, source, target, registry, repository: path.join('/'), mountFrom: undefined }
       const plan = makePlan(graph, seen, undefined)
-      return { plan, job, bytes: startBytes(plan) }
+      return { plan, job, bytes: { ...plan.bytes, copied: 0, mounted: 0 } }
     }),
   )
 }

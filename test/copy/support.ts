@@ -1,5 +1,5 @@
 import type { Context } from '../../src/context.ts'
-import { execute, type Job, putComplete, type Shared, startBytes } from '../../src/copy/execute.ts'
+import { execute, type Job, putComplete, type Shared } from '../../src/copy/execute.ts'
 import { discover, type Graph } from '../../src/copy/graph.ts'
 import { createPermits } from '../../src/copy/permits.ts'
 import { makePlan, type Plan } from '../../src/copy/plan.ts'
@@ -91,7 +91,7 @@ export async function copyImage(
   if (dryRun) return { graph, plan, bytes: plan.bytes, attached: plan.attached }
   const repository = options.repository ?? target.name
   const job: Job = { image: 0, source, target, registry: 'memory', repository, mountFrom }
-  const bytes = startBytes(plan)
+  const bytes = { ...plan.bytes, copied: 0, mounted: 0 }
   const [attached = []] = await Promise.all(execute([{ plan, job, bytes }], shared))
   for (const move of plan.tags) await putComplete(root, move, plan, job, shared)
   return { graph, plan, bytes, attached }

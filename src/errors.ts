@@ -1,8 +1,4 @@
-/**
- * The one error of this project. It names the side, what was tried, what the server said (quoted) and what to do next.
- * Tests and reports compare `code` and `side`, never the text.
- */
-
+/** Which part of the promotion an error is about. Tests and reports compare `code` and `side`, never the text. */
 export type Side = 'source' | 'destination' | 'input'
 
 /** Every kind of failure a user can meet. `docs/troubleshooting.md` is indexed by these. */
@@ -101,8 +97,5 @@ export function asPromoteError(thrown: unknown, side?: Side): PromoteError {
   return new PromoteError('INTERNAL', message, { side, cause: thrown })
 }
 
-/**
- * The same on every host but for `partial`, which GitHub is not told: a step there is green or red, and one with a failed
- * image is red like any other, so that it ends with `failed`.
- */
+/** Exit codes, the same on every host. Only on GitHub, where a step is green or red, `partial` ends as `failed`. */
 export const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, terminated: 143 } as const

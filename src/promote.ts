@@ -11,10 +11,9 @@ import { createDeferred, ignoreUnhandled } from './core/deferred.ts'
 import { asPromoteError, PromoteError } from './errors.ts'
 import { expand } from './expand.ts'
 import type { Host } from './host/host.ts'
-import type { Config, ImagePair, SideConfig } from './inputs/config.ts'
+import type { Config, ImagePair } from './inputs/config.ts'
 import type { Digest } from './oci/digest.ts'
 import type { Manifest } from './oci/manifest.ts'
-import type { Reference } from './oci/reference.ts'
 import type { Cluster } from './openshift/cluster.ts'
 import type { Attached, Report, Row } from './report/model.ts'
 import { makeReport } from './report/report.ts'
@@ -118,11 +117,7 @@ function readImage(pair: ImagePair, side: Promise<Side>, { config, shared, graph
     return known
   }
   let graph: Promise<Graph> | undefined
-  return {
-    pair,
-    source: ignoreUnhandled(source),
-    graph: (near) => (graph ??= ignoreUnhandled(look(near))),
-  }
+  return { pair, source: ignoreUnhandled(source), graph: (near) => (graph ??= ignoreUnhandled(look(near))) }
 }
 
 /** locate, survey, plan; the source is resolved and discovered meanwhile. */
@@ -191,7 +186,9 @@ async function openDestination(
     if ((await cluster.stream(path)) === undefined) await beforeNew()
     await cluster.ensureStream(path)
   }
-  const isOwn = side.cluster !== undefined && isHome(reference, destination.config)
+  // Without a host, a layout or a registry that says otherwise, an image is in the cluster's own registry.
+  const isElsewhere = (reference.host ?? reference.layout ?? destination.config.registry) !== undefined
+  const isOwn = side.cluster !== undefined && !isElsewhere
   if (isOwn) await ensure(side.cluster)
   const to = await side.repository(reference)
   work.to = to
@@ -208,11 +205,6 @@ async function openDestination(
       : new Map(work.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]))
   work.before = tags
   return { to, tags }
-}
-
-/** Without a host, an input or a layout that says otherwise, an image is in the cluster's own registry. */
-function isHome({ host, layout }: Reference, { registry }: SideConfig): boolean {
-  return host === undefined && layout === undefined && registry === undefined
 }
 
 /** Tag → manifest, once; the tag is never read again. A digest beside the tag is what the tag has to point at. */

@@ -21,14 +21,13 @@ export async function rollBack(undos: readonly Undo[], run: Run): Promise<readon
   const destinations = config.destinations
     .filter(({ name }) => needed.has(name))
     .map((to): Destination => ({ config: to, side: logIn(to, run) }))
+  const undoAndTell = async (undo: Undo, image: number): Promise<Row> => {
+    const row = await undoOne(undo, destinations, run)
+    shared.emit({ event: 'image', image, row })
+    return row
+  }
   try {
-    return await Promise.all(
-      undos.map(async (undo, image) => {
-        const row = await undoOne(undo, destinations, run)
-        shared.emit({ event: 'image', image, row })
-        return row
-      }),
-    )
+    return await Promise.all(undos.map(undoAndTell))
   } finally {
     await logOut(destinations.map(({ side }) => side))
   }

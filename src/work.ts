@@ -57,20 +57,17 @@ export type Run = Readonly<{
 
 export function createRun(config: Config, host: Host, context: Context): Run {
   const halted: Run['halted'] = {}
-  const emit = host.event.bind(host)
-  const permits = createPermits(config.jobs)
   const check = () => {
     if (config.failFast && halted.by !== undefined) throw abandoned('not begun', halted.by)
   }
-  const platforms = new Platforms()
   const shared = {
     context,
-    permits,
+    permits: createPermits(config.jobs),
     retries: config.retries,
     homes: new Map(),
     tagWrites: new Map(),
-    platforms,
-    emit,
+    platforms: new Platforms(),
+    emit: host.event.bind(host),
     check,
   }
   return {

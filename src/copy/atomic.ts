@@ -59,18 +59,17 @@ export async function moveAll(
 /** Before anything moves: afterwards a registry could have pruned what no tag names any more. */
 async function keepBefore(moves: readonly Move[], permits: Permits): Promise<PromoteError | undefined> {
   let failure: PromoteError | undefined
-  await Promise.all(
-    moves.map(async (move) => {
-      if (move.from === null) return
-      try {
-        const { from } = move
-        move.before = await permits(() => move.target.resolve(from))
-      } catch (thrown) {
-        move.error = asPromoteError(thrown, 'destination')
-        failure ??= move.error
-      }
-    }),
-  )
+  const keep = async (move: Move): Promise<void> => {
+    const { from, target } = move
+    if (from === null) return
+    try {
+      move.before = await permits(() => target.resolve(from))
+    } catch (thrown) {
+      move.error = asPromoteError(thrown, 'destination')
+      failure ??= move.error
+    }
+  }
+  await Promise.all(moves.map(keep))
   return failure
 }
 
@@ -91,8 +90,8 @@ async function revert(move: Move, context: Context): Promise<void> {
   }
 }
 
-/** What a tag is put back to. `before` spares the question for it. */
-export type Way = Readonly<{ from: Digest | null; to: Digest; before?: Manifest }>
+/** What a tag is put back to. `before`: its manifest, when it was read before. */
+type Way = Readonly<Pick<Move, 'from' | 'to' | 'before'>>
 
 /**
  * Puts a tag back that was read at what a promotion has written.

@@ -115,11 +115,16 @@ export async function lookAt(
   return permits(read).catch(unlessUnreadable)
 }
 
-/** Refusals are not manifests that cannot be read: they have a status. Registries refuse to show what is absent. */
+/** Absent or not to be read: the answer does not tell which, because registries refuse to show what is absent. */
+export function isHidden({ code, status }: PromoteError): boolean {
+  return code === 'NOT_FOUND' || code === 'DENIED' || status === 403
+}
+
+/** Refusals are not manifests that cannot be read: they have a status. */
 function unlessUnreadable(thrown: unknown): 'unreadable' | undefined {
   if (!(thrown instanceof PromoteError)) throw thrown
   const { code, status } = thrown
-  if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403) return undefined
+  if (isHidden(thrown)) return undefined
   if (status === undefined && ['PROTOCOL', 'UNSUPPORTED', 'DIGEST_MISMATCH'].includes(code)) return 'unreadable'
   throw thrown
 }

@@ -4,15 +4,12 @@ import { algorithmOf, type Digest, hashFor } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import type { Source } from '../store/store.ts'
 import { isPlatformConfig } from './platforms.ts'
-import type { Tries } from './tries.ts'
+import type { Tries } from './transfer.ts'
 
-/**
- * Writing each 16 KiB record that TLS hands over costs more than copying sixteen of them into one buffer first; with
- * larger buffers memory grows and time does not shrink.
- */
+/** Copying sixteen TLS records of 16 KiB into one buffer costs less than writing each; larger buffers save no time. */
 const GATHER = 256 * 1024
 
-export type ReaderOptions = Readonly<{
+type ReaderOptions = Readonly<{
   source: Source
   /** Counts the tries of one reading. */
   newTries: () => Tries
@@ -104,10 +101,7 @@ export class BlobReader {
   }
 }
 
-/**
- * Copies small chunks into large ones; large ones pass as they are, because they may be buffers of a pool. What came
- * before a break is handed on before the error.
- */
+/** Copies small chunks into large ones; large ones may be buffers of a pool, and pass. Yields all that came before an error. */
 async function* gather(chunks: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array> {
   let buffer = Buffer.alloc(0)
   let filled = 0

@@ -38,11 +38,7 @@ export function createBudget(name: string, held: Held): Budget {
   const announced = new Map<Digest, number>()
   const counted = new Set<Digest>()
   const used = { bytes: 0, links: 0, referrers: 0, manifests: 0 }
-  const exceeded = (what: string, whole = 'the image and what is attached to it have') =>
-    new PromoteError('UNSUPPORTED', `${name}: ${whole} more than ${what}.`, {
-      side: 'source',
-      hint: 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.',
-    })
+  const exceeded = (what: string, whole?: string) => tooMuch(name, what, whole)
   const check = (): void => {
     if (used.manifests > PER_IMAGE.manifests) throw exceeded(`${PER_IMAGE.manifests} manifests`)
     if (used.bytes > PER_IMAGE.bytes) throw exceeded('64 MiB of manifests')
@@ -87,4 +83,11 @@ export function createBudget(name: string, held: Held): Budget {
       used.bytes = Number.POSITIVE_INFINITY
     },
   }
+}
+
+function tooMuch(name: string, what: string, whole = 'the image and what is attached to it have'): PromoteError {
+  return new PromoteError('UNSUPPORTED', `${name}: ${whole} more than ${what}.`, {
+    side: 'source',
+    hint: 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.',
+  })
 }

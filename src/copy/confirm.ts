@@ -19,9 +19,8 @@ type Answer = Readonly<{ said?: Digest | null | undefined; error?: PromoteError 
 type Seen = Readonly<{ at: TagState; why?: PromoteError }>
 
 /**
- * Carries out a write and decides how it ended; every write of a manifest or a tag goes through here. Resolves when an
- * answer proves that the reference is at `to`: the answer to the write, or, where that is lost or wrong, a read of the
- * reference.
+ * Carries out a write of a manifest or a tag, and decides how it ended. Resolves when an answer proves that the reference is
+ * at `to`: the answer to the write, or, where that is lost or wrong, a read of the reference.
  * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
  *   it does not say.
  * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
@@ -89,10 +88,8 @@ function explain(change: Change, answer: Answer, { at, why }: Seen): PromoteErro
   const wasAbsent = change.from === 'unread' && at === null
   const registryChangedIt = answer.error === undefined && answer.said === at
   if (at === change.from || wasAbsent || registryChangedIt) return error
-  return unconfirmed(
-    error,
-    `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`,
-  )
+  const what = `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`
+  return unconfirmed(error, what)
 }
 
 function notAsSent(change: Change, said: Digest | null | undefined, at: TagState): PromoteError {
@@ -103,14 +100,11 @@ function notAsSent(change: Change, said: Digest | null | undefined, at: TagState
       hint: 'Remove the tag by hand, in the registry itself.',
     })
   const stored = said === undefined ? '' : ` and stored ${said}`
-  return new PromoteError(
-    'DIGEST_MISMATCH',
-    `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`,
-    {
-      side: 'destination',
-      hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
-    },
-  )
+  const message = `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`
+  return new PromoteError('DIGEST_MISMATCH', message, {
+    side: 'destination',
+    hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
+  })
 }
 
 function unconfirmed(error: PromoteError, what: string): PromoteError {

@@ -3,8 +3,7 @@ import { BlobReader } from './blob-reader.ts'
 import { Broadcast, READ_AHEAD, type Subscriber } from './broadcast.ts'
 import type { Job, Shared } from './execute.ts'
 import type { Node } from './graph.ts'
-import { transfer } from './transfer.ts'
-import { createTries } from './tries.ts'
+import { createTries, transfer } from './transfer.ts'
 
 export type Outcome = 'present' | 'mounted' | 'copied'
 

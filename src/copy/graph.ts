@@ -174,11 +174,8 @@ function choose(
   for (const child of children) {
     const about = child.annotations?.['vnd.docker.reference.digest'] as Digest | undefined
     if (isAttestation(child) && about !== undefined && kept.has(about)) kept.add(child.digest)
-    if (!kept.has(child.digest))
-      left.set(
-        child.digest,
-        `platform ${child.platform === undefined ? 'unknown' : formatPlatform(child.platform)} is not wanted`,
-      )
+    const name = child.platform === undefined ? 'unknown' : formatPlatform(child.platform)
+    if (!kept.has(child.digest)) left.set(child.digest, `platform ${name} is not wanted`)
   }
   return { wanted: unique(children.filter((child) => kept.has(child.digest))), left }
 }
@@ -211,14 +208,9 @@ async function checkPlatform(
 
 function noPlatform(wanted: readonly Platform[], there: readonly string[]): PromoteError {
   const list = wanted.map(formatPlatform).join(', ')
-  return new PromoteError(
-    'PLATFORM_MISSING',
-    `the source image has no ${list}; it has ${there.join(', ') || 'no platform at all'}`,
-    {
-      side: 'source',
-      hint: 'Correct the option platforms, or leave it out to promote all of them.',
-    },
-  )
+  const message = `the source image has no ${list}; it has ${there.join(', ') || 'no platform at all'}`
+  const hint = 'Correct the option platforms, or leave it out to promote all of them.'
+  return new PromoteError('PLATFORM_MISSING', message, { side: 'source', hint })
 }
 
 /** Post-order: config and layers, children, the manifest itself, then what is attached to it. */

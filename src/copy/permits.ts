@@ -6,10 +6,7 @@ export type Permits = <T>(work: () => Promise<T>, bytes?: number) => Promise<T>
 
 /** Up to here a blob is one buffer (`blob-reader.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
 export const SMALL = 256 * 1024
-/**
- * So many small things count as one job: the buffers of them all are smaller than the window of one large blob (`broadcast.ts`).
- * With the default of 8 jobs they are 48 at once, and all layers of most images go side by side.
- */
+/** Small things that count as one job: their buffers together are smaller than the window of one large blob (`broadcast.ts`). */
 export const SMALL_PER_JOB = 6
 
 /** Small things at once. One job is one thing after the other, however small: who asks for that wants no more. */

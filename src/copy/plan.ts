@@ -7,7 +7,7 @@ import type { Survey } from './survey.ts'
 
 export type Step = Readonly<{ do: 'skip' | 'mount' | 'copy' | 'push'; node: Node; why: string }>
 
-export type TagMove = Readonly<{ tag: string; from: TagState; to: Digest }>
+type TagMove = Readonly<{ tag: string; from: TagState; to: Digest }>
 
 export type Plan = Readonly<{
   graph: Graph
@@ -27,12 +27,10 @@ export type Plan = Readonly<{
 
 /** Pure: what a run will do, and why. A dry run prints exactly this. */
 export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undefined): Plan {
-  const steps = new Map<Key, Step>()
   const wanted = wantedNodes(graph, survey)
-  for (const node of graph.nodes.values()) {
-    const step = wanted.has(node.key) || node.leave !== undefined ? stepFor(node, survey, mountFrom) : spare(node)
-    steps.set(node.key, step)
-  }
+  const decide = (node: Node): Step =>
+    wanted.has(node.key) || node.leave !== undefined ? stepFor(node, survey, mountFrom) : spare(node)
+  const steps = new Map([...graph.nodes.values()].map((node) => [node.key, decide(node)]))
   const root = graph.root.descriptor.digest
   // A tag that may be at what is only referred to is written again: that makes it one of a stored image.
   const isStored = survey.present.has(`manifest ${root}`)
@@ -105,12 +103,11 @@ function countBytes(steps: ReadonlyMap<Key, Step>): Bytes {
 }
 
 /** A plan and where it leads. */
-export type Placed = Readonly<{ plan: Plan; registry: string; repository: string }>
+type Placed = Readonly<{ plan: Plan; registry: string; repository: string }>
 
 /**
- * Pure: what several images have in common moves once. In the order of the list, the first image that brings a blob to a
- * registry copies it, the others mount it from there, or find it there. Which of them is the first in fact may differ; the
- * blobs and bytes that move do not.
+ * Pure: what several images have in common moves once. The first image of the list that brings a blob to a registry copies
+ * it, the others mount or find it there. Another one may in fact be first; the blobs and bytes that move are the same.
  */
 export function shareOut(placed: readonly Placed[]): Plan[] {
   const homes = new Map<string, string>()

@@ -9,9 +9,8 @@ import type { Permits } from './permits.ts'
 import type { Plan } from './plan.ts'
 
 /**
- * Registries without the referrers API (OpenShift's, Docker's) find attachments through an index under the tag
- * `sha256-<hex>`, which the client keeps (distribution-spec, "Pushing Manifests with Subject"). It is merged with what
- * is there, never replaced: signatures made at the destination stay listed.
+ * Where the registry has no referrers API, the client keeps an index of attachments under the tag `sha256-<hex>`
+ * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, so that the destination's own stay listed.
  */
 export async function updateReferrersIndexes(target: Target, plan: Plan, shared: Shared): Promise<void> {
   if (target.listsReferrers === true) return
@@ -21,10 +20,7 @@ export async function updateReferrersIndexes(target: Target, plan: Plan, shared:
   }
 }
 
-/**
- * Whether an attached manifest that the destination has, and does not list by its API, can be found there all the same. True
- * also where the index cannot be looked at, because its tag is read as the digest.
- */
+/** Whether the index of `subject` lists the attached manifest. True where the registry reads the index's tag as a digest. */
 export async function isIndexed(target: Target, subject: Digest, digest: Digest, permits: Permits): Promise<boolean> {
   const there = await lookAt(target, referrersTag(subject), permits)
   if (there === undefined || there === 'unreadable') return false
@@ -47,10 +43,9 @@ async function mergeIndex(
   target: Target,
   subject: Digest,
   wanted: readonly Descriptor[],
-  shared: Shared,
+  { permits }: Shared,
 ): Promise<void> {
   const tag = referrersTag(subject)
-  const { permits } = shared
   const lacks = (list: readonly Descriptor[]) =>
     wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest))
   // Nothing was put that would have told whether the registry lists by itself.

@@ -2,7 +2,7 @@ import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isForeign } from '../oci/manifest.ts'
 import type { Evidence, Target } from '../store/store.ts'
-import { surveyTags, type TagDecision } from './attached-tags.ts'
+import { isHidden, surveyTags, type TagDecision } from './attached-tags.ts'
 import type { TagState } from './confirm.ts'
 import type { Graph, Key, Node } from './graph.ts'
 import type { Permits } from './permits.ts'
@@ -28,9 +28,7 @@ export async function findTags(target: Target, tags: readonly string[], permits:
 
 /** An account that may push need not be allowed to read: the run goes on, and says that the tag was not read. */
 function unread(thrown: unknown): 'unread' {
-  const isRefusal =
-    thrown instanceof PromoteError && (thrown.code === 'DENIED' || thrown.code === 'NOT_FOUND' || thrown.status === 403)
-  if (isRefusal) return 'unread'
+  if (thrown instanceof PromoteError && isHidden(thrown)) return 'unread'
   throw thrown
 }
 
@@ -142,8 +140,7 @@ function provenBy(node: Node, graph: Graph, present: Map<Key, string>): void {
   for (const key of node.needs) {
     const needed = graph.nodes.get(key)
     // Registries do not ask for layers that are elsewhere by their URLs.
-    if (needed?.kind === 'blob' && needed.leave === undefined && !isForeign(needed.descriptor) && !present.has(key)) {
+    if (needed?.kind === 'blob' && needed.leave === undefined && !isForeign(needed.descriptor) && !present.has(key))
       present.set(key, `checked by the registry when it took ${node.descriptor.digest}`)
-    }
   }
 }

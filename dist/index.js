@@ -25924,10 +25924,6 @@ function inheritable({ env, secrets }) {
 /* harmony export */   dc: () => (/* binding */ EXIT),
 /* harmony export */   jG: () => (/* binding */ PromoteError)
 /* harmony export */ });
-/**
- * The one error of this project. It names the side, what was tried, what the server said (quoted) and what to do next.
- * Tests and reports compare `code` and `side`, never the text.
- */
 class PromoteError extends Error {
     name = 'PromoteError';
     code;
@@ -25963,10 +25959,7 @@ function asPromoteError(thrown, side) {
     const message = thrown instanceof Error ? thrown.message : String(thrown);
     return new PromoteError('INTERNAL', message, { side, cause: thrown });
 }
-/**
- * The same on every host but for `partial`, which GitHub is not told: a step there is green or red, and one with a failed
- * image is red like any other, so that it ends with `failed`.
- */
+/** Exit codes, the same on every host. Only on GitHub, where a step is green or red, `partial` ends as `failed`. */
 const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, terminated: 143 };
 
 
@@ -29952,7 +29945,10 @@ function isTag(text) {
  * @throws PromoteError USAGE that says what is wrong with which part.
  */
 function parseReference(text) {
-    const wrong = (reason) => malformed(text, reason);
+    const wrong = (reason) => new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not an image reference: ${reason}.`, {
+        side: 'input',
+        hint: 'References look like [host/]namespace/name[:tag][@sha256:…].',
+    });
     if (text.length > LONGEST)
         throw wrong(`it has ${text.length} characters, more than any reference can have`);
     if (text === '')
@@ -30109,13 +30105,6 @@ function parseDigest(digest, wrong) {
         throw wrong(`a ${algorithm} digest has ${length} hexadecimal digits, not ${hex.length}`);
     throw wrong('the digest has characters that are not 0-9 or a-f in lower case');
 }
-function malformed(text, reason) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not an image reference: ${reason}.`, {
-        side: 'input',
-        hint: 'References look like [host/]namespace/name[:tag][@sha256:…].',
-    });
-}
-/** JSON escapes make control characters visible; the length is bounded because the text may be anything. */
 
 
 /***/ }),
@@ -31803,7 +31792,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 4876:
+/***/ 5683:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -31845,14 +31834,23 @@ function isSaidAbsent({ code, status, server }) {
         return true;
     return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code));
 }
-/** @param what the sentence about what was to be read, without a full stop. */
-function unreadable(what, thrown) {
-    return thrown.with({
-        message: `${what}, which could not be read: ${thrown.message}`,
-        side: 'source',
-        cause: thrown,
-        hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
-    });
+/**
+ * What it means that a manifest could not be read which another one, or a list, names.
+ * @param what the sentence about what was to be read, without a full stop.
+ * @param absent what to say when the source does not have it, and `skipMissing` does not leave it out.
+ */
+function leaveMissing(thrown, skipMissing, what, absent) {
+    if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
+        throw thrown;
+    const detail = { side: 'source', cause: thrown };
+    if (!isSaidAbsent(thrown))
+        throw thrown.with({
+            ...detail,
+            message: `${what}, which could not be read: ${thrown.message}`,
+            hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
+        });
+    if (!skipMissing)
+        throw new errors/* PromoteError */.jG('NOT_FOUND', absent.message, { ...detail, hint: absent.hint });
 }
 /**
  * What a refused manifest means: blobs that have to be sent again.
@@ -31936,9 +31934,8 @@ const WAITS = [500, 1000, 2000, 4000];
 /** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
 const WAITS_CANCELLED = [500, 1000];
 /**
- * Carries out a write and decides how it ended; every write of a manifest or a tag goes through here. Resolves when an
- * answer proves that the reference is at `to`: the answer to the write, or, where that is lost or wrong, a read of the
- * reference.
+ * Carries out a write of a manifest or a tag, and decides how it ended. Resolves when an answer proves that the reference is
+ * at `to`: the answer to the write, or, where that is lost or wrong, a read of the reference.
  * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
  *   it does not say.
  * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
@@ -32006,7 +32003,8 @@ function explain(change, answer, { at, why }) {
     const registryChangedIt = answer.error === undefined && answer.said === at;
     if (at === change.from || wasAbsent || registryChangedIt)
         return error;
-    return unconfirmed(error, `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`);
+    const what = `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`;
+    return unconfirmed(error, what);
 }
 function notAsSent(change, said, at) {
     const name = nameOf(change);
@@ -32016,7 +32014,8 @@ function notAsSent(change, said, at) {
             hint: 'Remove the tag by hand, in the registry itself.',
         });
     const stored = said === undefined ? '' : ` and stored ${said}`;
-    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`, {
+    const message = `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`;
+    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, {
         side: 'destination',
         hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
     });
@@ -32054,16 +32053,18 @@ function isGuarded({ overwrite, expect }) {
 function checkGuard(name, tags, wanted, guard) {
     for (const [tag, current] of tags) {
         if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack))
-            throw guards_unreadable(`${name}:${tag}`, guard);
+            throw unreadable(`${name}:${tag}`, guard);
         const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard);
-        if (why !== undefined)
-            throw new errors/* PromoteError */.jG('GUARD', `${name}:${tag} ${current === null ? 'does not exist' : `is at ${current}`}, and ${why}.`, {
-                side: 'destination',
-                hint: 'Look at what is there now; when it may be replaced, change the condition.',
-            });
+        if (why === undefined)
+            continue;
+        const where = current === null ? 'does not exist' : `is at ${current}`;
+        throw new errors/* PromoteError */.jG('GUARD', `${name}:${tag} ${where}, and ${why}.`, {
+            side: 'destination',
+            hint: 'Look at what is there now; when it may be replaced, change the condition.',
+        });
     }
 }
-function guards_unreadable(name, { overwrite, expect }) {
+function unreadable(name, { overwrite, expect }) {
     const because = expect !== undefined
         ? 'expect-current says where it has to be'
         : overwrite !== 'always'
@@ -32097,12 +32098,11 @@ function refusal(tag, current, wanted, guard) {
  */
 async function stillAt(target, tag, planned) {
     const now = await target.locate(tag);
-    if (now !== planned)
-        throw tagMoved(`${target.name}:${tag}`, planned, now);
-}
-function tagMoved(name, expected, now) {
-    const was = expected === null ? 'did not exist' : `was at ${expected}`;
-    return new errors/* PromoteError */.jG('TAG_MOVED', `${name} ${was}, and is ${placeOf(now)} now: another client has written it.`, MOVED);
+    if (now === planned)
+        return;
+    const was = planned === null ? 'did not exist' : `was at ${planned}`;
+    const message = `${target.name}:${tag} ${was}, and is ${placeOf(now)} now: another client has written it.`;
+    throw new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
 }
 /** Of a tag that is to be put back. */
 function notOurs(name, promoted, now) {
@@ -32154,18 +32154,19 @@ async function moveAll(moves, write, permits, context) {
 /** Before anything moves: afterwards a registry could have pruned what no tag names any more. */
 async function keepBefore(moves, permits) {
     let failure;
-    await Promise.all(moves.map(async (move) => {
-        if (move.from === null)
+    const keep = async (move) => {
+        const { from, target } = move;
+        if (from === null)
             return;
         try {
-            const { from } = move;
-            move.before = await permits(() => move.target.resolve(from));
+            move.before = await permits(() => target.resolve(from));
         }
         catch (thrown) {
             move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
             failure ??= move.error;
         }
-    }));
+    };
+    await Promise.all(moves.map(keep));
     return failure;
 }
 async function revert(move, context) {
@@ -32211,8 +32212,8 @@ function backNeeded(name, now, { from, to }) {
     return now !== from;
 }
 /**
- * A context whose signal can be held back: between the first tag and the last a signal waits, because stopping there
- * would leave a part of the promotion. It is a matter of seconds, and a second signal ends the process at once.
+ * A context whose signal can be held back while the tags move: stopping there would leave a part of the promotion. That
+ * takes seconds, and a second signal ends the process at once.
  */
 function holdable(context) {
     const own = new AbortController();
@@ -32252,26 +32253,16 @@ function ignoreUnhandled(promise) {
 ;// CONCATENATED MODULE: ./lib/copy/attachments.js
 
 
-
 /**
  * What is attached to a manifest of `source`: its referrers, and the tags of cosign's scheme. Each of the three tags is
  * asked for by name, because no list of tags proves that one is absent (a proxy project lists only what it has cached).
  */
 function createFinder(source, permits, skipMissing, budget) {
     /** A list may name what was deleted since. */
-    const read = (subject, what, work) => permits(work).then(budget.count, (thrown) => {
-        if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
-            throw thrown;
-        if (!isSaidAbsent(thrown))
-            throw unreadable(`${source.name}: ${what} is attached to ${subject}`, thrown);
-        if (skipMissing)
-            return undefined;
-        throw new errors/* PromoteError */.jG('NOT_FOUND', `${source.name}: ${what}, attached to ${subject}, is listed and not there`, {
-            side: 'source',
-            cause: thrown,
-            hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
-        });
-    });
+    const read = (subject, what, work) => permits(work).then(budget.count, (thrown) => leaveMissing(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
+        message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
+        hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
+    }));
     return async (subject) => {
         const [referrers, tagged] = await Promise.all([
             permits(() => source.referrers(subject)).then((list) => {
@@ -32388,6 +32379,58 @@ function tooMuch(name, what, whole = 'the image and what is attached to it have'
     });
 }
 
+;// CONCATENATED MODULE: ./lib/copy/permits.js
+/** Up to here a blob is one buffer (`blob-reader.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
+const SMALL = 256 * 1024;
+/** Small things that count as one job: their buffers together are smaller than the window of one large blob (`broadcast.ts`). */
+const SMALL_PER_JOB = 6;
+/** Small things at once. One job is one thing after the other, however small: who asks for that wants no more. */
+function smallAtOnce(jobs) {
+    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
+}
+/** @param jobs large blobs at once. */
+function createPermits(jobs) {
+    const room = smallAtOnce(jobs);
+    const line = createLine(room);
+    return (work, bytes = 0) => line(work, bytes > SMALL ? room / jobs : 1);
+}
+/** The same permits, with a check right before each piece of work: it throws when the work must not begin any more. */
+function checked(permits, check) {
+    const begin = async (work) => {
+        check();
+        return work();
+    };
+    return (work, bytes) => permits(() => begin(work), bytes);
+}
+/** Strictly first in, first out: otherwise small pieces of work would overtake a large one for ever. */
+function createLine(room) {
+    let free = room;
+    // First in, first out; an array would move all the others for each that leaves.
+    const waiting = new Set();
+    const admit = () => {
+        for (const next of waiting) {
+            if (next.cost > free)
+                return;
+            waiting.delete(next);
+            free -= next.cost;
+            next.begin();
+        }
+    };
+    return async (work, cost = 1) => {
+        if (waiting.size === 0 && cost <= free)
+            free -= cost;
+        else
+            await new Promise((begin) => waiting.add({ cost, begin }));
+        try {
+            return await work();
+        }
+        finally {
+            free += cost;
+            admit();
+        }
+    };
+}
+
 ;// CONCATENATED MODULE: ./lib/copy/read-blob.js
 
 
@@ -32451,17 +32494,16 @@ function payloadsOf({ artifactType, links }, tag) {
 }
 /** Whether `bytes`, the content of `payload`, states a signature of the manifest `subject`. */
 function isSignatureOf(subject, { mediaType, annotations }, bytes) {
-    if (mediaType === SIMPLE_SIGNING)
-        return isText(annotations?.[COSIGN_SIGNATURE]) && isSimpleSigning(subject, bytes);
+    if (mediaType === SIMPLE_SIGNING) {
+        const digest = at(parse(bytes), 'critical', 'image', 'docker-manifest-digest');
+        return isText(annotations?.[COSIGN_SIGNATURE]) && digest === subject;
+    }
     if (BUNDLE.test(mediaType))
         return isBundle(subject, parse(bytes));
     if (mediaType === JWS)
         return isJws(subject, parse(bytes));
     // The payload of a COSE envelope (RFC 9052) is the JSON of `isJws`, as it stands.
     return Buffer.from(bytes).includes(`"digest":"${subject}"`);
-}
-function isSimpleSigning(subject, bytes) {
-    return at(parse(bytes), 'critical', 'image', 'docker-manifest-digest') === subject;
 }
 function isBundle(subject, bundle) {
     if (!BUNDLE.test(String(at(bundle, 'mediaType'))))
@@ -32582,8 +32624,15 @@ function unlessMissing(thrown) {
 
 
 
+
 function manifestKey(digest, tag) {
     return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
+}
+/** Tagged nodes and manifests that are copied have bytes. */
+function manifestOf({ key, manifest }) {
+    if (manifest === undefined)
+        throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${key}`);
+    return manifest;
 }
 /** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
 const DEPTH = 8;
@@ -32592,11 +32641,7 @@ const MISSING = 'the source does not have it';
 async function discover(source, root, options, permits) {
     const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 });
     // What waits for its turn is not asked for once the image has more than its budget.
-    const bounded = (work, bytes) => permits(async () => {
-        budget.check();
-        return work();
-    }, bytes);
-    return discoverWithin(budget, source, root, options, bounded).catch((thrown) => {
+    return discoverWithin(budget, source, root, options, checked(permits, budget.check)).catch((thrown) => {
         budget.release();
         throw thrown;
     });
@@ -32651,24 +32696,12 @@ function childReader(source, { mirror, skipMissing = false }, permits) {
         const copy = there && (await permits(() => there.manifest(child), child.size).catch(() => undefined));
         if (copy !== undefined)
             return copy;
-        try {
-            return await permits(() => source.manifest(child), child.size);
-        }
-        catch (thrown) {
-            if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
-                throw thrown;
+        return permits(() => source.manifest(child), child.size).catch((thrown) => {
             const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
             const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`;
-            if (!isSaidAbsent(thrown))
-                throw unreadable(named, thrown);
-            if (skipMissing)
-                return undefined;
-            throw new errors/* PromoteError */.jG('NOT_FOUND', `${named}, which is not there`, {
-                side: 'source',
-                cause: thrown,
-                hint: 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.',
-            });
-        }
+            const hint = 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.';
+            return leaveMissing(thrown, skipMissing, named, { message: `${named}, which is not there`, hint });
+        });
     };
 }
 /** Which children of an index are copied, and why the others are not. Nested indexes are searched, not matched. */
@@ -32683,8 +32716,9 @@ function choose(manifest, platforms) {
         const about = child.annotations?.['vnd.docker.reference.digest'];
         if (isAttestation(child) && about !== undefined && kept.has(about))
             kept.add(child.digest);
+        const name = child.platform === undefined ? 'unknown' : (0,oci_platform/* formatPlatform */.Bq)(child.platform);
         if (!kept.has(child.digest))
-            left.set(child.digest, `platform ${child.platform === undefined ? 'unknown' : (0,oci_platform/* formatPlatform */.Bq)(child.platform)} is not wanted`);
+            left.set(child.digest, `platform ${name} is not wanted`);
     }
     return { wanted: unique(children.filter((child) => kept.has(child.digest))), left };
 }
@@ -32712,10 +32746,9 @@ async function checkPlatform(source, root, platforms) {
 }
 function noPlatform(wanted, there) {
     const list = wanted.map(oci_platform/* formatPlatform */.Bq).join(', ');
-    return new errors/* PromoteError */.jG('PLATFORM_MISSING', `the source image has no ${list}; it has ${there.join(', ') || 'no platform at all'}`, {
-        side: 'source',
-        hint: 'Correct the option platforms, or leave it out to promote all of them.',
-    });
+    const message = `the source image has no ${list}; it has ${there.join(', ') || 'no platform at all'}`;
+    const hint = 'Correct the option platforms, or leave it out to promote all of them.';
+    return new errors/* PromoteError */.jG('PLATFORM_MISSING', message, { side: 'source', hint });
 }
 /** Post-order: config and layers, children, the manifest itself, then what is attached to it. */
 function flatten(found, { platforms, includeForeign = false }, withAttached = true) {
@@ -32813,13 +32846,11 @@ const ROUNDS = 3;
 const WAIT = 500;
 /** What will happen to each of the graph's tags, by node. */
 async function surveyTags(target, graph, permits) {
-    const tagged = [...graph.nodes.values()].flatMap((node) => {
-        const { key, manifest, tag } = node;
-        return manifest === undefined || tag === undefined ? [] : [{ key, manifest, tag, node }];
-    });
-    const decided = tagged.map(async ({ key, manifest, tag, node }) => {
-        const theirs = await lookUp(target, tag, permits, manifest.descriptor.digest);
-        return [key, decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node)];
+    const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined);
+    const decided = tagged.map(async (node) => {
+        const ours = manifestOf(node);
+        const theirs = await lookAt(target, node.tag ?? '', permits, ours);
+        return [node.key, decide(target.name, theirs, ours, node)];
     });
     return new Map(await Promise.all(decided));
 }
@@ -32847,13 +32878,12 @@ function attachedThere(graph, decisions) {
  * for each tag of the run.
  */
 async function writeTag(node, { target, shared, put }) {
-    const { tag = '', manifest } = node;
-    if (manifest === undefined)
-        throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${node.key}`);
+    const { tag = '' } = node;
+    const ours = manifestOf(node);
     return inTurn(shared, `${target.name}:${tag}`, async () => {
         for (let round = 0;; round += 1) {
-            const theirs = await lookUp(target, tag, shared.permits, manifest.descriptor.digest);
-            const decision = decide(target.name, theirs === 'same' ? manifest : theirs, manifest, node);
+            const theirs = await lookAt(target, tag, shared.permits, ours);
+            const decision = decide(target.name, theirs, ours, node);
             const { state, manifest: wanted } = decision;
             if (state !== 'write' || wanted === undefined)
                 return decision;
@@ -32871,26 +32901,31 @@ async function writeTag(node, { target, shared, put }) {
         }
     });
 }
-/** @returns `unreadable` for what is not a manifest; `same` where the tag is at `ours`. */
-async function lookUp(target, tag, permits, ours) {
+/**
+ * The manifest of a tag at the destination; `unreadable` for what is not a manifest.
+ * @param ours is asked for first: where the tag is at it, nothing is read.
+ */
+async function lookAt(target, tag, permits, ours) {
     const read = async () => {
+        if (ours === undefined)
+            return target.resolve(tag);
         const there = await target.find(tag);
         if (there === undefined)
             return undefined;
-        return there.digest === ours ? 'same' : target.resolve(tag);
+        return there.digest === ours.descriptor.digest ? ours : target.resolve(tag);
     };
     return permits(read).catch(unlessUnreadable);
 }
-/** The manifest of a tag at the destination. */
-async function lookAt(target, tag, permits) {
-    return permits(() => target.resolve(tag)).catch(unlessUnreadable);
+/** Absent or not to be read: the answer does not tell which, because registries refuse to show what is absent. */
+function isHidden({ code, status }) {
+    return code === 'NOT_FOUND' || code === 'DENIED' || status === 403;
 }
-/** Refusals are not manifests that cannot be read: they have a status. Registries refuse to show what is absent. */
+/** Refusals are not manifests that cannot be read: they have a status. */
 function unlessUnreadable(thrown) {
     if (!(thrown instanceof errors/* PromoteError */.jG))
         throw thrown;
     const { code, status } = thrown;
-    if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403)
+    if (isHidden(thrown))
         return undefined;
     if (status === undefined && ['PROTOCOL', 'UNSUPPORTED', 'DIGEST_MISMATCH'].includes(code))
         return 'unreadable';
@@ -32993,10 +33028,7 @@ function platforms_nameOf(config) {
 
 
 
-/**
- * Writing each 16 KiB record that TLS hands over costs more than copying sixteen of them into one buffer first; with
- * larger buffers memory grows and time does not shrink.
- */
+/** Copying sixteen TLS records of 16 KiB into one buffer costs less than writing each; larger buffers save no time. */
 const GATHER = 256 * 1024;
 /** Reads one blob of the source for an upload: opens it again where it broke off, and hashes it on the way. */
 class BlobReader {
@@ -33083,10 +33115,7 @@ class BlobReader {
         });
     }
 }
-/**
- * Copies small chunks into large ones; large ones pass as they are, because they may be buffers of a pool. What came
- * before a break is handed on before the error.
- */
+/** Copies small chunks into large ones; large ones may be buffers of a pool, and pass. Yields all that came before an error. */
 async function* gather(chunks, size) {
     let buffer = Buffer.alloc(0);
     let filled = 0;
@@ -33427,8 +33456,6 @@ async function transfer(subscriber, reader, upload, tries, onSent) {
         throw thrown;
     }
 }
-
-;// CONCATENATED MODULE: ./lib/copy/tries.js
 /** Progress that starts the count of tries again: a slow line that moves is not a broken one. */
 const PROGRESS = 1024 * 1024;
 const FIRST_WAIT = 250;
@@ -33459,7 +33486,6 @@ function createTries(most, context, notice) {
 }
 
 ;// CONCATENATED MODULE: ./lib/copy/deliver.js
-
 
 
 
@@ -33542,22 +33568,18 @@ async function sendOne({ node, job, shared, absent }, subscriber) {
 
 
 /**
- * Registries without the referrers API (OpenShift's, Docker's) find attachments through an index under the tag
- * `sha256-<hex>`, which the client keeps (distribution-spec, "Pushing Manifests with Subject"). It is merged with what
- * is there, never replaced: signatures made at the destination stay listed.
+ * Where the registry has no referrers API, the client keeps an index of attachments under the tag `sha256-<hex>`
+ * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, so that the destination's own stay listed.
  */
 async function updateReferrersIndexes(target, plan, shared) {
     if (target.listsReferrers === true)
         return;
     for (const [subject, descriptors] of bySubject(plan)) {
-        const merge = () => mergeIndex(target, subject, [...descriptors.values()], shared);
+        const merge = () => mergeIndex(target, subject, descriptors, shared);
         await inTurn(shared, `${target.name}:${(0,oci_digest/* referrersTag */.LN)(subject)}`, merge);
     }
 }
-/**
- * Whether an attached manifest that the destination has, and does not list by its API, can be found there all the same. True
- * also where the index cannot be looked at, because its tag is read as the digest.
- */
+/** Whether the index of `subject` lists the attached manifest. True where the registry reads the index's tag as a digest. */
 async function isIndexed(target, subject, digest, permits) {
     const there = await lookAt(target, (0,oci_digest/* referrersTag */.LN)(subject), permits);
     if (there === undefined || there === 'unreadable')
@@ -33573,14 +33595,12 @@ function bySubject(plan) {
         const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
         if (manifest === undefined || subject === undefined || tag !== undefined)
             continue;
-        const list = lists.get(subject) ?? new Map();
-        lists.set(subject, list.set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest)));
+        lists.set(subject, [...(lists.get(subject) ?? []), (0,referrer/* describeReferrer */.Xi)(manifest)]);
     }
     return lists;
 }
-async function mergeIndex(target, subject, wanted, shared) {
+async function mergeIndex(target, subject, wanted, { permits }) {
     const tag = (0,oci_digest/* referrersTag */.LN)(subject);
-    const { permits } = shared;
     const lacks = (list) => wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest));
     // Nothing was put that would have told whether the registry lists by itself.
     if (target.listsReferrers === undefined && lacks(await permits(() => target.referrers(subject))).length === 0)
@@ -33626,13 +33646,12 @@ function taken(what) {
 
 
 
+
+
 /** How often a manifest is put again whose blobs the registry says it misses. */
 const MISSING_ROUNDS = 3;
 /** Milliseconds, doubled each round: 7 s in all. */
 const MISSING_WAIT = 1000;
-function startBytes({ bytes: { total, present } }) {
-    return { total, copied: 0, mounted: 0, present };
-}
 /**
  * Brings one image to all its destinations, everything but the tags: blobs, manifests by digest, attachments with their tags.
  * A blob that several destinations need is read once.
@@ -33663,14 +33682,17 @@ function deliverBlob(key, parts, run) {
         return delivery === undefined ? [] : [{ ...delivery, proof: proofs.get(key) }];
     });
     const asking = needing.filter(({ proof }) => proof !== undefined);
-    deliver(needing.filter(({ proof }) => proof === undefined), run);
+    const certain = needing.filter(({ proof }) => proof === undefined);
+    deliver(certain, run);
     void Promise.allSettled(asking.map(({ proof }) => proof)).then((ends) => {
-        const isAbsent = ends.map((end) => end.status === 'fulfilled' && end.value === undefined);
-        deliver(asking.filter((_, index) => isAbsent[index]), run);
+        const absent = ends.map((end) => end.status === 'fulfilled' && end.value === undefined);
+        const lacking = asking.filter((_, index) => absent[index]);
+        deliver(lacking, run);
     });
 }
 async function copyTo(part) {
     const { plan, job, bytes, shared, stop } = part;
+    const root = plan.graph.root.descriptor.digest;
     const running = new Map();
     const done = stepCounter(job.image, bytes, shared);
     const decisions = new Map(plan.attachedTags);
@@ -33685,11 +33707,9 @@ async function copyTo(part) {
         const proof = await part.proofs.get(node.key);
         if (proof !== undefined)
             return done(step, 'present', 'the registry has it');
-        if (isRoot(plan, node) && !plan.rootByDigest)
+        if (node.descriptor.digest === root && !plan.rootByDigest)
             return done(step, 'copied', 'goes with its tag, last');
-        if (node.manifest === undefined)
-            throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${node.key}`);
-        await putComplete(node.manifest, undefined, plan, job, shared);
+        await putComplete(manifestOf(node), undefined, plan, job, shared);
         done(step, 'copied', why);
     };
     const bring = async (step, { outcome }) => {
@@ -33744,11 +33764,7 @@ function stoppable(run) {
         if (stopped)
             throw new errors/* PromoteError */.jG('CANCELLED', 'not begun, because another part of the image failed');
     };
-    const permits = (work, bytes) => run.permits(() => {
-        check();
-        return work();
-    }, bytes);
-    return { shared: { ...run, permits, check }, stop: () => (stopped = true) };
+    return { shared: { ...run, permits: checked(run.permits, check), check }, stop: () => (stopped = true) };
 }
 /** The first failure, after everything that was under way has ended: nothing goes on behind a report. */
 async function settle(work) {
@@ -33757,9 +33773,6 @@ async function settle(work) {
     const telling = failures.find((reason) => !(reason instanceof errors/* PromoteError */.jG && reason.code === 'CANCELLED'));
     if (failures.length > 0)
         throw telling ?? failures[0];
-}
-function isRoot(plan, node) {
-    return node.descriptor.digest === plan.graph.root.descriptor.digest;
 }
 /**
  * The config of an image is asked for first; where it is there already, one question for the manifest may answer for all its
@@ -33806,18 +33819,14 @@ function configOf({ manifest }, deliveries) {
     return link && deliveries.get(`blob ${link.descriptor.digest}`);
 }
 /**
- * Puts a manifest, by its digest or under a tag, as `confirm` says. When the registry names blobs that it misses (garbage collected since it answered for them), exactly
- * those are sent again and the manifest put once more. When it has them all the same (eventual consistency of object
- * stores), it is given some seconds.
+ * Puts a manifest, by its digest or under a tag, as `confirm` says. Blobs that the registry names as missing (garbage
+ * collected meanwhile) are sent again. When it has them after all (eventual consistency), it is given some seconds.
  */
 async function putComplete(manifest, under, plan, job, shared) {
     const { digest, size } = manifest.descriptor;
     const { tag, from } = under ?? { from: 'unread' };
     const change = { target: job.target, reference: tag ?? digest, from, to: digest };
-    const put = (begin) => shared.permits(() => {
-        begin();
-        return job.target.putManifest(manifest, tag);
-    }, size);
+    const put = (begin) => checked(shared.permits, begin)(() => job.target.putManifest(manifest, tag), size);
     for (let round = 1;; round += 1) {
         try {
             return await confirm_confirm(change, put, shared.context);
@@ -33839,64 +33848,14 @@ async function putComplete(manifest, under, plan, job, shared) {
     }
 }
 
-;// CONCATENATED MODULE: ./lib/copy/permits.js
-/** Up to here a blob is one buffer (`blob-reader.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
-const SMALL = 256 * 1024;
-/**
- * So many small things count as one job: the buffers of them all are smaller than the window of one large blob (`broadcast.ts`).
- * With the default of 8 jobs they are 48 at once, and all layers of most images go side by side.
- */
-const SMALL_PER_JOB = 6;
-/** Small things at once. One job is one thing after the other, however small: who asks for that wants no more. */
-function smallAtOnce(jobs) {
-    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
-}
-/** @param jobs large blobs at once. */
-function createPermits(jobs) {
-    const room = smallAtOnce(jobs);
-    const line = createLine(room);
-    return (work, bytes = 0) => line(work, bytes > SMALL ? room / jobs : 1);
-}
-/** Whoever has no room waits, and nobody overtakes: there would always be room for one more small thing, and never for the large one. */
-function createLine(room) {
-    let free = room;
-    // First in, first out; an array would move all the others for each that leaves.
-    const waiting = new Set();
-    const admit = () => {
-        for (const next of waiting) {
-            if (next.cost > free)
-                return;
-            waiting.delete(next);
-            free -= next.cost;
-            next.begin();
-        }
-    };
-    return async (work, cost = 1) => {
-        if (waiting.size === 0 && cost <= free)
-            free -= cost;
-        else
-            await new Promise((begin) => waiting.add({ cost, begin }));
-        try {
-            return await work();
-        }
-        finally {
-            free += cost;
-            admit();
-        }
-    };
-}
-
 ;// CONCATENATED MODULE: ./lib/copy/plan.js
 
 
 /** Pure: what a run will do, and why. A dry run prints exactly this. */
 function makePlan(graph, survey, mountFrom) {
-    const steps = new Map();
     const wanted = wantedNodes(graph, survey);
-    for (const node of graph.nodes.values()) {
-        const step = wanted.has(node.key) || node.leave !== undefined ? stepFor(node, survey, mountFrom) : spare(node);
-        steps.set(node.key, step);
-    }
+    const decide = (node) => wanted.has(node.key) || node.leave !== undefined ? stepFor(node, survey, mountFrom) : spare(node);
+    const steps = new Map([...graph.nodes.values()].map((node) => [node.key, decide(node)]));
     const root = graph.root.descriptor.digest;
     // A tag that may be at what is only referred to is written again: that makes it one of a stored image.
     const isStored = survey.present.has(`manifest ${root}`);
@@ -33976,9 +33935,8 @@ function countBytes(steps) {
     return bytes;
 }
 /**
- * Pure: what several images have in common moves once. In the order of the list, the first image that brings a blob to a
- * registry copies it, the others mount it from there, or find it there. Which of them is the first in fact may differ; the
- * blobs and bytes that move do not.
+ * Pure: what several images have in common moves once. The first image of the list that brings a blob to a registry copies
+ * it, the others mount or find it there. Another one may in fact be first; the blobs and bytes that move are the same.
  */
 function shareOut(placed) {
     const homes = new Map();
@@ -34011,14 +33969,10 @@ function plannedSteps(plan) {
         return { do: what, digest, kind: node.kind, mediaType, size, why };
     });
     const { digest, mediaType, size } = plan.graph.root.descriptor;
-    const tags = plan.tags.map(({ tag, from, to }) => ({
-        do: 'tag',
-        digest,
-        kind: 'manifest',
-        mediaType,
-        size,
-        why: `${tag}: ${from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from)}`,
-    }));
+    const tags = plan.tags.map(({ tag, from, to }) => {
+        const why = from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from);
+        return { do: 'tag', digest, kind: 'manifest', mediaType, size, why: `${tag}: ${why}` };
+    });
     return [...steps, ...tags];
 }
 function movedFrom(from) {
@@ -34046,8 +34000,7 @@ async function findTags(target, tags, permits) {
 }
 /** An account that may push need not be allowed to read: the run goes on, and says that the tag was not read. */
 function unread(thrown) {
-    const isRefusal = thrown instanceof errors/* PromoteError */.jG && (thrown.code === 'DENIED' || thrown.code === 'NOT_FOUND' || thrown.status === 403);
-    if (isRefusal)
+    if (thrown instanceof errors/* PromoteError */.jG && isHidden(thrown))
         return 'unread';
     throw thrown;
 }
@@ -34130,9 +34083,8 @@ function provenBy(node, graph, present) {
     for (const key of node.needs) {
         const needed = graph.nodes.get(key);
         // Registries do not ask for layers that are elsewhere by their URLs.
-        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,oci_manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key)) {
+        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,oci_manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key))
             present.set(key, `checked by the registry when it took ${node.descriptor.digest}`);
-        }
     }
 }
 
@@ -38201,21 +38153,18 @@ function alreadyThere({ total, copied, mounted, present }) {
 
 function createRun(config, host, context) {
     const halted = {};
-    const emit = host.event.bind(host);
-    const permits = createPermits(config.jobs);
     const check = () => {
         if (config.failFast && halted.by !== undefined)
             throw abandoned('not begun', halted.by);
     };
-    const platforms = new Platforms();
     const shared = {
         context,
-        permits,
+        permits: createPermits(config.jobs),
         retries: config.retries,
         homes: new Map(),
         tagWrites: new Map(),
-        platforms,
-        emit,
+        platforms: new Platforms(),
+        emit: host.event.bind(host),
         check,
     };
     return {
@@ -38250,7 +38199,7 @@ function going(works) {
 }
 function fail(work, thrown, run) {
     const error = (0,errors/* asPromoteError */.XO)(thrown);
-    work.error = error.side === 'destination' ? atTarget(error, work.target) : error;
+    work.error = error.side === 'destination' ? error.with({ target: work.target }) : error;
     if (error.code !== 'ABANDONED')
         run.halted.by ??= work.error;
     conclude(work, run);
@@ -38260,9 +38209,6 @@ function abandoned(what, because) {
     return new errors/* PromoteError */.jG('ABANDONED', `${what}, because another part of the promotion failed: ${because.message}`, {
         cause: because,
     });
-}
-function atTarget(error, target) {
-    return error.with({ target });
 }
 /** Makes the rows of an image and tells them, once. */
 function conclude(work, { config, context, shared }) {
@@ -38317,12 +38263,13 @@ async function rollBack(undos, run) {
     const destinations = config.destinations
         .filter(({ name }) => needed.has(name))
         .map((to) => ({ config: to, side: logIn(to, run) }));
+    const undoAndTell = async (undo, image) => {
+        const row = await undoOne(undo, destinations, run);
+        shared.emit({ event: 'image', image, row });
+        return row;
+    };
     try {
-        return await Promise.all(undos.map(async (undo, image) => {
-            const row = await undoOne(undo, destinations, run);
-            shared.emit({ event: 'image', image, row });
-            return row;
-        }));
+        return await Promise.all(undos.map(undoAndTell));
     }
     finally {
         await logOut(destinations.map(({ side }) => side));
@@ -38342,7 +38289,7 @@ async function undoOne(undo, destinations, run) {
     }
     catch (thrown) {
         const known = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-        const error = known.side === 'destination' ? atTarget(known, undo.target) : known;
+        const error = known.side === 'destination' ? known.with({ target: undo.target }) : known;
         if (error.code !== 'ABANDONED')
             run.halted.by ??= error;
         const { code, side = null, hint = null } = error;
@@ -38397,10 +38344,9 @@ async function rollback_open(side, reference, { config }) {
 }
 function unknownTarget({ destination, target }, { config }) {
     const names = config.destinations.map(({ name }) => name).join(', ');
-    return new errors/* PromoteError */.jG('USAGE', `${(0,oci_reference/* formatReference */.FH)(destination)} is at the destination ${target}, which is not configured.`, {
-        side: 'input',
-        hint: `Configure it as the promotion did; there is: ${names}.`,
-    });
+    const message = `${(0,oci_reference/* formatReference */.FH)(destination)} is at the destination ${target}, which is not configured.`;
+    const hint = `Configure it as the promotion did; there is: ${names}.`;
+    return new errors/* PromoteError */.jG('USAGE', message, { side: 'input', hint });
 }
 /** `previousDigest` is where the tag was before the rollback, `digest` where it is (or would be) now. */
 function rowOf({ destination, target, previous }, status, { at }, milliseconds) {
@@ -38425,6 +38371,7 @@ function rowOf({ destination, target, previous }, status, { at }, milliseconds) 
 }
 
 ;// CONCATENATED MODULE: ./lib/tags.js
+
 
 
 
@@ -38502,11 +38449,7 @@ async function tagAll(works, run, started) {
 async function moveOne(move, work, begin, run) {
     const { shared } = run;
     await shared.permits(() => stillAt(move.target, move.tag, move.from));
-    const permits = (request, bytes) => shared.permits(() => {
-        begin();
-        return request();
-    }, bytes);
-    await write(work, move, run, permits);
+    await write(work, move, run, checked(shared.permits, begin));
 }
 /** Rows `planned` are those that are about to move. */
 function reportBefore(works, { context }, started) {
@@ -38533,7 +38476,7 @@ function endOf({ state, from, to, at, error }, failure, target) {
     if (error === undefined)
         return { status: 'cancelled', digest: null, error: abandoned('not moved', failure) };
     const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed';
-    return { status, digest: state === 'stuck' && at === to ? to : null, error: atTarget(error, target) };
+    return { status, digest: state === 'stuck' && at === to ? to : null, error: error.with({ target }) };
 }
 /** What the image streams are told: one request for each of them. It is never a reason to fail. */
 async function annotateStreams(works, { context }) {
@@ -38652,11 +38595,7 @@ function readImage(pair, side, { config, shared, graphs, held }) {
         return known;
     };
     let graph;
-    return {
-        pair,
-        source: ignoreUnhandled(source),
-        graph: (near) => (graph ??= ignoreUnhandled(look(near))),
-    };
+    return { pair, source: ignoreUnhandled(source), graph: (near) => (graph ??= ignoreUnhandled(look(near))) };
 }
 /** locate, survey, plan; the source is resolved and discovered meanwhile. */
 async function prepare(work, run) {
@@ -38725,7 +38664,9 @@ async function openDestination(work, { config, context, shared }, beforeNew) {
             await beforeNew();
         await cluster.ensureStream(path);
     };
-    const isOwn = side.cluster !== undefined && isHome(reference, destination.config);
+    // Without a host, a layout or a registry that says otherwise, an image is in the cluster's own registry.
+    const isElsewhere = (reference.host ?? reference.layout ?? destination.config.registry) !== undefined;
+    const isOwn = side.cluster !== undefined && !isElsewhere;
     if (isOwn)
         await ensure(side.cluster);
     const to = await side.repository(reference);
@@ -38744,10 +38685,6 @@ async function openDestination(work, { config, context, shared }, beforeNew) {
         : new Map(work.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]));
     work.before = tags;
     return { to, tags };
-}
-/** Without a host, an input or a layout that says otherwise, an image is in the cluster's own registry. */
-function isHome({ host, layout }, { registry }) {
-    return host === undefined && layout === undefined && registry === undefined;
 }
 /** Tag → manifest, once; the tag is never read again. A digest beside the tag is what the tag has to point at. */
 async function resolve({ source: reference }, from) {
@@ -38840,7 +38777,7 @@ function startCopies({ config, shared, works }) {
 }
 function copyOf(work) {
     const [plan, job] = jobOf(work);
-    const bytes = startBytes(plan);
+    const bytes = { ...plan.bytes, copied: 0, mounted: 0 };
     work.moved = bytes;
     return { plan, job, bytes };
 }
@@ -53042,7 +52979,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 4876))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5683))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

@@ -1,4 +1,5 @@
 /** Reading answers, always bounded, and turning a refusal into the project's error. */
+import type { ZodType } from 'zod'
 import { displayUrl, oneLine } from '../core/text.ts'
 import { type Code, PromoteError, type Side } from '../errors.ts'
 import { type ErrorBody, readErrorBody } from './error-body.ts'
@@ -49,13 +50,8 @@ export async function text(res: Res, limit: number): Promise<string> {
   return Buffer.from(await bytes(res, limit)).toString('utf8')
 }
 
-/** What `json` needs of a zod schema. */
-type Issue = Readonly<{ path: readonly PropertyKey[]; message: string }>
-type Parsed<T> = { success: true; data: T } | { success: false; error: { issues: readonly Issue[] } }
-type Schema<T> = { safeParse(data: unknown): Parsed<T> }
-
 /** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
-export async function json<T>(res: Res, schema: Schema<T>, limit: number): Promise<T> {
+export async function json<T>(res: Res, schema: ZodType<T>, limit: number): Promise<T> {
   const body = await text(res, limit)
   let data: unknown
   try {

@@ -7,8 +7,7 @@ import { discard, headerAll } from './answer.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
 import { mayAskTokenService, mayReceiveCredential, refuseSecretInAddress } from './credential-scope.ts'
 import { acceptsCredential } from './quirks.ts'
-import { isReplayable } from './redirect.ts'
-import type { Layer, Req, Res, Send } from './send.ts'
+import { isStream, type Layer, type Req, type Res, type Send } from './send.ts'
 import { basic, mergeScopes, type Service, splitScopes, type Token, tokenService } from './token-service.ts'
 
 export type Access = Readonly<{
@@ -69,7 +68,7 @@ export function authorize(access: Access): Layer {
     const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request))
     let last = fresh
     if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
-      if (!isReplayable(request)) return res
+      if (isStream(request.body)) return res
       await discard(res)
       res = await next(signed(request, fresh.with))
       if (res.status !== 401) return res
@@ -78,7 +77,7 @@ export function authorize(access: Access): Layer {
     const renewed = await renew(access, last.credential)
     if (renewed === undefined) return res
     last = { credential: renewed, with: await show(renewed, request) }
-    if (!isReplayable(request)) return res
+    if (isStream(request.body)) return res
     await discard(res)
     return next(signed(request, last.with))
   }

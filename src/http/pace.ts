@@ -3,7 +3,7 @@ import { retryAfter } from './answer.ts'
 import type { Layer } from './send.ts'
 
 /** Requests at once to one origin when nothing is known about it: four images of 16 layers. */
-export const CEILING = 64
+const CEILING = 64
 /** A longer pause is the retry layer's to refuse; waiting here would only delay its verdict. */
 export const LONGEST_PAUSE = 60_000
 

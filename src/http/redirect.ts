@@ -3,7 +3,7 @@ import { PromoteError, type Side } from '../errors.ts'
 import type { Secrets } from '../secret.ts'
 import { discard, header } from './answer.ts'
 import { refuseSecretInAddress } from './credential-scope.ts'
-import type { Layer, Req, Res } from './send.ts'
+import { isStream, type Layer, type Req, type Res } from './send.ts'
 
 /** curl allows 50, Go 10; registries need one or two. */
 const MOST_HOPS = 10
@@ -40,11 +40,7 @@ export function redirect(side: Side, secrets: Secrets): Layer {
 function isFollowed(request: Req, status: Res['status']): boolean {
   if (request.follow === false || !REDIRECTS.has(status)) return false
   if (request.method === 'GET' || request.method === 'HEAD') return true
-  return (status === 307 || status === 308) && isReplayable(request)
-}
-
-export function isReplayable(request: Req): boolean {
-  return typeof request.body !== 'object' || !('stream' in request.body)
+  return (status === 307 || status === 308) && !isStream(request.body)
 }
 
 function targetOf(request: Req, location: string, side: Side, secrets: Secrets): URL {

@@ -4,8 +4,7 @@ import { asPromoteError, PromoteError, type Side } from '../errors.ts'
 import { discard, isTransient, retryAfter } from './answer.ts'
 import { LONGEST_PAUSE } from './pace.ts'
 import { isRouterPage } from './quirks.ts'
-import { isReplayable } from './redirect.ts'
-import type { Layer, Res } from './send.ts'
+import { isStream, type Layer, type Res } from './send.ts'
 
 /** Manifests, the largest answers that are not blobs, have 4 MiB. */
 const WHOLE = 4 * 1024 * 1024
@@ -15,9 +14,9 @@ const LONGEST_WAIT = 30_000
 
 export type RetryOptions = Readonly<{
   side: Side
-  /** Tries in a row after the first. */
+  /** Tries in a row after the first, for small requests. */
   retries: number
-  /** @param attempt 1 for the first repetition. */
+  /** @param wait milliseconds; @param attempt 1 for the first repetition. */
   onRetry?: ((what: string, reason: string, wait: number, attempt: number) => void) | undefined
 }>
 
@@ -43,7 +42,7 @@ export function retry(options: RetryOptions, context: Context): Layer {
       if (outcome.res !== undefined && outcome.res.status < 500) good.add(outcome.res.url.origin)
       // After the cancellation nobody waits any more.
       const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted)
-      const last = tried || request.retry === false || !isReplayable(request)
+      const last = tried || request.retry === false || isStream(request.body)
       if (last || !decidedNothing(outcome, good)) return resultOf(outcome, good)
       const asked = outcome.res === undefined ? outcome.error?.retryAfter : retryAfter(outcome.res, context.now())
       if (outcome.res !== undefined) await discard(outcome.res)

@@ -3,8 +3,14 @@ import type { Login } from '../credential.ts'
 
 export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
-/** A stream is sent once and never by a retry; its size is always known (chunked uploads are refused by many proxies). */
-export type Body = Uint8Array | string | Readonly<{ size: number; stream: AsyncIterable<Uint8Array> }>
+/** Its size is always known: many proxies refuse chunked uploads. */
+type Streamed = Readonly<{ size: number; stream: AsyncIterable<Uint8Array> }>
+export type Body = Uint8Array | string | Streamed
+
+/** A stream is sent once; a retry, a redirect or a new token cannot send it again. */
+export function isStream(body: Body | undefined): body is Streamed {
+  return typeof body === 'object' && 'stream' in body
+}
 
 export type Req = Readonly<{
   method: Method

@@ -24,20 +24,14 @@ const ANSWER = z.object({
   expires_in: z.number().optional().catch(undefined),
 })
 
-export type TokenService = Readonly<{
-  /** From memory, or fetched; requests side by side share one exchange. */
-  token(service: Service, credential: Credential, scopes: readonly string[]): Promise<Token>
-  /** Forgets this token, if it still is the one in use. */
-  drop(token: Token): void
-}>
-
 /** @param send without credentials of its own; must not repeat requests, the request that needs the token is repeated. */
-export function tokenService(side: Side, send: Send, context: Context): TokenService {
+export function tokenService(side: Side, send: Send, context: Context) {
   /** `token` is there once `flight` has brought it. */
   const held = new Map<string, { flight: Promise<Token>; token?: Token }>()
   let owner: Credential = { kind: 'anonymous' }
   return {
-    token: async (service, credential, scopes) => {
+    /** From memory, or fetched; requests side by side share one exchange. */
+    async token(service: Service, credential: Credential, scopes: readonly string[]): Promise<Token> {
       if (!sameCredential(owner, credential)) {
         held.clear()
         owner = credential
@@ -57,7 +51,8 @@ export function tokenService(side: Side, send: Send, context: Context): TokenSer
       )
       return fetched.flight
     },
-    drop: (token) => {
+    /** Forgets this token, if it still is the one in use. */
+    drop(token: Token): void {
       for (const [key, one] of held) if (one.token === token) held.delete(key)
     },
   }

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
 import { copyFile, type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { dirname } from 'node:path'
 import { createGunzip } from 'node:zlib'
-import { PromoteError, type Side } from '../errors.ts'
+import { PromoteError } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { writeAll } from './folder.ts'
 import {
@@ -12,11 +12,7 @@ import {
   blobPath,
   type Draft,
   EMPTY_INDEX,
-  type Guard,
-  guard,
   INDEX_FILE,
-  INDEX_LIMIT,
-  ioError,
   LAYOUT_FILE,
   LAYOUT_VERSION,
   readIndex,
@@ -42,13 +38,12 @@ type Writer = { readonly path: string; position: number }
 
 type State = {
   readonly file: string
-  readonly guarded: Guard
   contents?: Promise<Contents | undefined> | undefined
   writer?: Promise<Writer> | undefined
   finished?: Promise<void> | undefined
   /** What will be written as `index.json`. */
   index?: Uint8Array
-  /** Of the archive as it was: somebody may be reading from it. */
+  /** Of the archive as it was: readers may still use them. */
   readonly stale: FileHandle[]
 }
 
@@ -58,30 +53,23 @@ type State = {
  * for it, into a file beside; `finish` adds the index and gives it its name. An archive that is there is copied first and
  * continued.
  */
-export function openArchive(path: string, side: Side): Shelf {
-  const file = resolve(path)
-  const guarded = guard(file, side)
-  const state: State = { file, guarded, stale: [] }
+export function openArchive(file: string): Shelf {
+  const state: State = { file, stale: [] }
   const find = async (digest: Digest) => (await listed(state))?.entries.get(blobPath(digest))
 
   return {
-    index: () => guarded(async () => state.index ?? (await indexOf(state))),
-    writeIndex: (bytes) =>
-      guarded(async () => {
-        await writing(state)
-        state.index = bytes
-      }),
-    size: (digest) => guarded(async () => (await find(digest))?.size),
-    async *read(digest, offset) {
-      try {
-        const [there, entry] = [await listed(state), await find(digest)]
-        if (there !== undefined && entry !== undefined) yield* readEntry(file, there, entry, offset)
-      } catch (thrown) {
-        throw ioError(thrown, file, side)
-      }
+    index: async () => state.index ?? (await indexOf(state)),
+    async writeIndex(bytes) {
+      await writing(state)
+      state.index = bytes
     },
-    draft: (digest, size) => guarded(async () => reserve(state, await writing(state), blobPath(digest), size)),
-    finish: () => (state.finished ??= guarded(() => finish(state))),
+    size: async (digest) => (await find(digest))?.size,
+    async *read(digest, offset) {
+      const [there, entry] = [await listed(state), await find(digest)]
+      if (there !== undefined && entry !== undefined) yield* readEntry(file, there, entry, offset)
+    },
+    draft: async (digest, size) => reserve(state, await writing(state), blobPath(digest), size),
+    finish: () => (state.finished ??= finish(state)),
     async close() {
       await release(await state.contents?.catch(() => undefined), state)
       const to = await state.writer?.catch(() => undefined)
@@ -106,9 +94,7 @@ async function indexOf(state: State): Promise<Uint8Array | undefined> {
   if (there === undefined) return undefined
   const index = await readIndex(async (name) => {
     const entry = there.entries.get(name)
-    if (entry === undefined) return undefined
-    if (entry.size > INDEX_LIMIT) throw new PromoteError('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`)
-    return allOf(readEntry(state.file, there, entry, 0))
+    return entry && { size: entry.size, read: () => allOf(readEntry(state.file, there, entry, 0)) }
   })
   if (index !== undefined) return index
   throw new PromoteError('PROTOCOL', `holds no OCI layout: it has no file ${LAYOUT_FILE}`)
@@ -293,7 +279,6 @@ async function fill(handle: FileHandle, buffer: Buffer, position: number): Promi
  * `commit` the header names a file that readers of layouts ignore, so that the archive stays valid if the blob never comes.
  */
 async function reserve(state: State, to: Writer, name: string, size: number): Promise<Draft> {
-  const { guarded } = state
   const there = await listed(state)
   if (there === undefined) throw new Error('the archive is closed')
   const { handle, entries } = there
@@ -306,14 +291,13 @@ async function reserve(state: State, to: Writer, name: string, size: number): Pr
   const ignored = `.image-promote/unfinished-${at}`
   await writeAll(handle, makeHeader(ignored, end - at - makeHeader(ignored, end - at).length), at)
   return {
-    write: (bytes, position) => guarded(() => writeAll(handle, bytes, content + position)),
-    commit: () =>
-      guarded(async () => {
-        await writeAll(handle, Buffer.alloc(padded(size) - size), content + size)
-        await writeAll(handle, header, at)
-        entries.set(name, { name, size, header: at, content })
-        isOpen = false
-      }),
+    write: (bytes, position) => writeAll(handle, bytes, content + position),
+    async commit() {
+      await writeAll(handle, Buffer.alloc(padded(size) - size), content + size)
+      await writeAll(handle, header, at)
+      entries.set(name, { name, size, header: at, content })
+      isOpen = false
+    },
     async discard() {
       if (isOpen && to.position === end) to.position = at
       isOpen = false

@@ -1,16 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises'
-import { basename, dirname, join, resolve, sep } from 'node:path'
-import { PromoteError, type Side } from '../errors.ts'
+import { basename, dirname, join, sep } from 'node:path'
+import { PromoteError } from '../errors.ts'
 import {
   absent,
   blobPath,
   type Draft,
-  guard,
   INDEX_FILE,
-  INDEX_LIMIT,
-  ioError,
   LAYOUT_FILE,
   LAYOUT_VERSION,
   readIndex,
@@ -24,41 +21,33 @@ const CHUNK = 256 * 1024
 const UNFINISHED = '.image-promote-'
 
 /** An OCI layout in a folder. The folder is made when the first thing is written to it. */
-export function openFolder(path: string, side: Side): Shelf {
-  const root = resolve(path)
-  const guarded = guard(root, side)
+export function openFolder(root: string): Shelf {
   const drafts = new Set<Draft>()
   let made: Promise<void> | undefined
   const ready = () => (made ??= makeLayout(root))
 
   return {
-    index: () => guarded(() => readIndex((name) => readSmall(root, name))),
-    writeIndex: (bytes) =>
-      guarded(async () => {
-        await ready()
-        await writeDraft(await openDraft(root, INDEX_FILE), bytes)
-      }),
-    size: (digest) => guarded(async () => (await find(root, blobPath(digest)))?.size),
+    index: () => readIndex((name) => find(root, name)),
+    async writeIndex(bytes) {
+      await ready()
+      await writeDraft(await openDraft(root, INDEX_FILE), bytes)
+    },
+    size: async (digest) => (await find(root, blobPath(digest)))?.size,
     async *read(digest, offset) {
-      try {
-        const found = await find(root, blobPath(digest))
-        if (found === undefined || offset >= found.size) return
-        yield* createReadStream(found.path, { start: offset, highWaterMark: CHUNK })
-      } catch (thrown) {
-        throw ioError(thrown, root, side)
+      const found = await find(root, blobPath(digest))
+      if (found === undefined || offset >= found.size) return
+      yield* createReadStream(found.path, { start: offset, highWaterMark: CHUNK })
+    },
+    async draft(digest) {
+      await ready()
+      const draft = await openDraft(root, blobPath(digest))
+      drafts.add(draft)
+      return {
+        write: draft.write,
+        commit: () => draft.commit().finally(() => drafts.delete(draft)),
+        discard: () => draft.discard().finally(() => drafts.delete(draft)),
       }
     },
-    draft: (digest) =>
-      guarded(async () => {
-        await ready()
-        const draft = await openDraft(root, blobPath(digest))
-        drafts.add(draft)
-        return {
-          write: (bytes, position) => guarded(() => draft.write(bytes, position)),
-          commit: () => guarded(draft.commit).finally(() => drafts.delete(draft)),
-          discard: () => draft.discard().finally(() => drafts.delete(draft)),
-        }
-      }),
     finish: async () => undefined,
     close: async () => void (await Promise.all([...drafts].map((draft) => draft.discard()))),
   }
@@ -73,26 +62,19 @@ async function inside(root: string, name: string): Promise<string | undefined> {
   throw new PromoteError('IO', `has a link that leads out of it: ${name}`)
 }
 
-async function find(root: string, name: string): Promise<{ path: string; size: number } | undefined> {
+async function find(root: string, name: string) {
   const path = await inside(root, name)
   const found = path === undefined ? undefined : await stat(path).catch(absent)
   if (path === undefined || found === undefined) return undefined
   // A named pipe would never end.
   if (!found.isFile()) throw new PromoteError('IO', `has something else where a file should be: ${name}`)
-  return { path, size: found.size }
-}
-
-async function readSmall(root: string, name: string): Promise<Uint8Array | undefined> {
-  const found = await find(root, name)
-  if (found === undefined) return undefined
-  if (found.size > INDEX_LIMIT) throw new PromoteError('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`)
-  return readFile(found.path)
+  return { path, size: found.size, read: () => readFile(path) }
 }
 
 /** Not into a folder that holds something else. */
 async function makeLayout(root: string): Promise<void> {
   await mkdir(root, { recursive: true })
-  if ((await readIndex((name) => readSmall(root, name))) !== undefined) return
+  if ((await readIndex((name) => find(root, name))) !== undefined) return
   const others = (await readdir(root)).filter((name) => !name.startsWith(UNFINISHED))
   if (others.length > 0)
     throw new PromoteError('IO', `holds other things and is no OCI layout: it has no file ${LAYOUT_FILE}`, {

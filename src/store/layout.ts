@@ -18,7 +18,7 @@ import { describeReferrer } from '../oci/referrer.ts'
 import { openArchive } from './archive.ts'
 import { openFolder } from './folder.ts'
 import { type Catalog, createCatalog, enter, withoutName } from './layout-index.ts'
-import { allOf, type Draft, type Shelf, writeDraft } from './shelf.ts'
+import { allOf, type Draft, type Shelf, withPath, writeDraft } from './shelf.ts'
 import type { Target, Upload } from './store.ts'
 
 export type Layout = ReturnType<typeof openLayout>
@@ -42,7 +42,8 @@ export function openLayouts(side: Side, context: Context) {
 
 /** An OCI layout (image-spec image-layout.md). All images of a run that are in it share one of these. */
 export function openLayout(place: LayoutPlace, side: Side, context: Context) {
-  const shelf = place.kind === 'oci' ? openFolder(place.path, side) : openArchive(place.path, side)
+  const root = resolve(place.path)
+  const shelf = withPath(place.kind === 'oci' ? openFolder(root) : openArchive(root), root, side)
   const path = formatReference({ layout: place, repository: '' })
   const catalog = createCatalog(shelf, path, side)
   const shared = { shelf, side, catalog, files: createFiles(shelf, path, side, context) }
@@ -66,12 +67,6 @@ export function openLayout(place: LayoutPlace, side: Side, context: Context) {
   }
 }
 
-type Files = ReturnType<typeof createFiles>
-
-function tooLong(path: string, digest: Digest, side: Side): PromoteError {
-  return new PromoteError('PROTOCOL', `${path}: ${digest} is too long for a manifest.`, { side })
-}
-
 /** Manifests and blobs by digest. */
 function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
   const missing = (what: string) => new PromoteError('NOT_FOUND', `${path}: ${what} is not there.`, { side })
@@ -79,7 +74,8 @@ function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
   const bytesOf = async (digest: Digest): Promise<Uint8Array> => {
     const size = await shelf.size(digest)
     if (size === undefined) throw missing(`manifest ${digest}`)
-    if (size > MANIFEST_LIMIT) throw tooLong(path, digest, side)
+    if (size > MANIFEST_LIMIT)
+      throw new PromoteError('PROTOCOL', `${path}: ${digest} is too long for a manifest.`, { side })
     return allOf(shelf.read(digest, 0))
   }
   const manifest = async (expected: Digest | Descriptor, mediaType?: string): Promise<Manifest> => {
@@ -135,7 +131,7 @@ async function* cancellable(
   }
 }
 
-type Shared = Readonly<{ shelf: Shelf; side: Side; catalog: Catalog; files: Files }>
+type Shared = Readonly<{ shelf: Shelf; side: Side; catalog: Catalog; files: ReturnType<typeof createFiles> }>
 type Referrers = ReturnType<typeof createReferrers>
 
 /**

@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts'
 import { quote } from '../core/text.ts'
-import { asPromoteError, PromoteError, type ServerError } from '../errors.ts'
+import { asPromoteError, PromoteError } from '../errors.ts'
 import { bytes, discard, header, isTransient } from '../http/answer.ts'
 import { isEmpty400, isStreamMissing } from '../http/quirks.ts'
 import type { Req, Res } from '../http/send.ts'
@@ -98,14 +98,11 @@ async function digestOrAbsent(reading: Promise<Manifest>): Promise<Digest | null
   try {
     return (await reading).descriptor.digest
   } catch (thrown) {
-    if (thrown instanceof PromoteError && thrown.code === 'NOT_FOUND' && thrown.server.some(saysAbsent)) return null
+    // A 404 page of a proxy has no error codes. OpenShift's own codes name what it could not fetch from elsewhere.
+    const { code, server } = asPromoteError(thrown)
+    if (code === 'NOT_FOUND' && server.some((entry) => !entry.code.startsWith('OPENSHIFT_'))) return null
     throw thrown
   }
-}
-
-/** A page of a proxy with status 404 is not the registry's word, and OpenShift's names what it could not fetch from elsewhere. */
-function saysAbsent({ code }: ServerError): boolean {
-  return !code.startsWith('OPENSHIFT_')
 }
 
 /** Once the run is cancelled nothing is waited for longer than a moment. */
@@ -145,11 +142,7 @@ async function head(endpoint: Endpoint, tag: string): Promise<Descriptor | 'abse
   return { mediaType, digest, size }
 }
 
-async function put(
-  endpoint: Endpoint,
-  manifest: Manifest,
-  tag: string | undefined,
-): Promise<Readonly<{ digest: Digest | undefined; subject: string | undefined }>> {
+async function put(endpoint: Endpoint, manifest: Manifest, tag: string | undefined) {
   const { descriptor, links } = manifest
   const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag)
   const blobs = links.filter((link) => link.kind === 'blob').length
@@ -178,7 +171,8 @@ async function send(endpoint: Endpoint, request: Req, what: string, foreign: rea
   const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal)
   if (res !== undefined && !isTransient(res.status) && !isEmpty400(res, endpoint.repository)) return res
   const error = res && (await endpoint.verdict(res, what, 'push'))
-  if (error !== undefined && foreign.some((digest) => namesMissingBlobs(error, digest))) throw error
+  const missing = error?.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN')
+  if (missing?.some((entry) => foreign.some((digest) => JSON.stringify(entry).includes(digest)))) throw error
   return endpoint.call('push', request)
 }
 
@@ -186,12 +180,6 @@ async function send(endpoint: Endpoint, request: Req, what: string, foreign: rea
 function stored({ descriptor, bytes: content }: Manifest, answered: string | undefined): Digest | undefined {
   if (answered === undefined || !isDigest(answered)) return undefined
   return answered === digestOf(content, algorithmOf(answered)) ? descriptor.digest : answered
-}
-
-/** @param digest this one among others; default: any. */
-function namesMissingBlobs(error: PromoteError, digest = ''): boolean {
-  const missing = error.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN')
-  return missing.some((entry) => JSON.stringify(entry).includes(digest))
 }
 
 async function readError(endpoint: Endpoint, res: Res, what: string, reference: string): Promise<PromoteError> {
@@ -223,11 +211,8 @@ function checkedTag(endpoint: Endpoint, tag: string): string {
 
 /** Artifactory and GitLab refuse to show what is absent; a credential that is no good at all is still an error. */
 function absent(thrown: unknown): undefined {
-  if (
-    thrown instanceof PromoteError &&
-    (thrown.code === 'NOT_FOUND' || thrown.code === 'DENIED' || thrown.status === 403)
-  )
-    return undefined
+  const { code, status } = asPromoteError(thrown)
+  if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403) return undefined
   throw thrown
 }
 

@@ -1,15 +1,7 @@
 import { PromoteError } from '../errors.ts'
 
-/** A body on its way into a request: whoever sends it may break off, and the reason of a break may be the body's own. */
-export type Guarded = Readonly<{
-  stream: AsyncIterable<Uint8Array>
-  /** What the body itself threw: the source's error, not a network error of the upload. */
-  failure(): unknown
-  /** Ends the body if it was not read to its end, so that its connection is freed. */
-  close(): Promise<void>
-}>
-
-export function guard(body: AsyncIterable<Uint8Array>): Guarded {
+/** The body of a request whose sender may stop early, or which may fail itself. */
+export function guard(body: AsyncIterable<Uint8Array>) {
   const iterator = body[Symbol.asyncIterator]()
   let failure: unknown
   let ended = false
@@ -27,8 +19,10 @@ export function guard(body: AsyncIterable<Uint8Array>): Guarded {
   }
   return {
     stream: stream(),
-    failure: () => failure,
-    async close() {
+    /** What the body itself threw: the source's error, not a network error of the upload. */
+    failure: (): unknown => failure,
+    /** Ends the body if it was not read to its end, so that its connection is freed. */
+    async close(): Promise<void> {
       if (ended) return
       ended = true
       await Promise.resolve(iterator.return?.()).catch(() => undefined)

@@ -11,8 +11,6 @@ import { referrersIn } from '../oci/referrer.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Manifests } from './manifests.ts'
 
-export type Listings = ReturnType<typeof createListings>
-
 /** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
 const MOST_PAGES = 100
 /** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
@@ -71,7 +69,7 @@ export function createListings(endpoint: Endpoint, manifests: Manifests) {
       if (state === 'whole') return found
       const index = await manifests.look(referrersTag(subject))
       const tagged = index && referrersIn(index, subject)
-      if (tagged !== undefined) return unique([...found, ...tagged])
+      if (tagged !== undefined) return [...new Map([...found, ...tagged].map((one) => [one.digest, one])).values()]
       if (state === 'cut') throw error
       if (state === 'unclear' && !isTold) {
         isTold = true
@@ -141,20 +139,19 @@ async function readReferrers(endpoint: Endpoint, subject: Digest): Promise<Liste
   try {
     for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
       isFirst = false
-      for (const descriptor of readEntries(manifests ?? [])) found.set(descriptor.digest, descriptor)
+      for (const entry of manifests ?? []) {
+        const descriptor = descriptorSchema.safeParse(entry).data
+        if (descriptor !== undefined) found.set(descriptor.digest, descriptor)
+      }
     }
     return { state: 'whole', found: [...found.values()] }
   } catch (thrown) {
     const error = asPromoteError(thrown, endpoint.side)
-    if (isFirst && isNoApi(error)) return { state: 'none', found: [] }
+    if (isFirst && [404, 405, 501].includes(error.status ?? 0)) return { state: 'none', found: [] }
     const isFailure = error.code === 'CANCELLED' || isUndecided(error)
     if (isFailure && !(isFirst && (await isRedirected(endpoint, path)))) throw error
     return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error }
   }
-}
-
-function isNoApi({ status }: PromoteError): boolean {
-  return status === 404 || status === 405 || status === 501
 }
 
 /** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
@@ -169,12 +166,4 @@ async function isRedirected(endpoint: Endpoint, path: string): Promise<boolean> 
   if (res === undefined) return false
   await discard(res)
   return res.status >= 300 && res.status < 400
-}
-
-function readEntries(entries: readonly unknown[]): Descriptor[] {
-  return entries.flatMap((entry) => descriptorSchema.safeParse(entry).data ?? [])
-}
-
-function unique(descriptors: readonly Descriptor[]): Descriptor[] {
-  return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()]
 }

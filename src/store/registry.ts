@@ -1,9 +1,9 @@
 import { discard } from '../http/answer.ts'
-import { ACCEPT, type Manifest } from '../oci/manifest.ts'
+import { ACCEPT } from '../oci/manifest.ts'
 import { isStored, openBlob, probe } from './blob.ts'
 import { askOnce, createEndpoint, type Endpoint, type RegistryOptions } from './endpoint.ts'
 import { createManifests } from './manifests.ts'
-import { createListings, type Listings } from './referrers.ts'
+import { createListings } from './referrers.ts'
 import type { Target } from './store.ts'
 import { beginUpload, type Habits } from './upload.ts'
 
@@ -45,8 +45,11 @@ export function openRepository(options: RegistryOptions): Target {
     begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
     async putManifest(manifest, tag) {
       const { digest, subject } = await manifests.put(manifest, tag)
-      if (manifest.links.some((link) => link.role === 'subject')) {
-        listsReferrers ??= believe(listings, manifest, subject)
+      const attachedTo = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
+      if (attachedTo !== undefined) {
+        // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
+        const lists = async () => subject !== undefined && listings.lists(attachedTo, manifest.descriptor.digest)
+        listsReferrers ??= lists()
         known = await listsReferrers
       }
       return digest
@@ -55,13 +58,6 @@ export function openRepository(options: RegistryOptions): Target {
       return known
     },
   }
-}
-
-/** ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up. */
-async function believe(listings: Listings, manifest: Manifest, stated: string | undefined): Promise<boolean> {
-  const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
-  if (stated === undefined || subject === undefined) return false
-  return listings.lists(subject, manifest.descriptor.digest)
 }
 
 /**

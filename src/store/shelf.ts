@@ -1,7 +1,7 @@
 import { PromoteError, type Side } from '../errors.ts'
 import type { Digest } from '../oci/digest.ts'
 
-/** Where the files of an OCI layout are: a folder, or a tar archive. Failures are PromoteErrors that carry the side. */
+/** Where the files of an OCI layout are: a folder, or a tar archive. */
 export interface Shelf {
   /** What is in `index.json`; undefined while there is no layout. */
   index(): Promise<Uint8Array | undefined>
@@ -55,11 +55,16 @@ export async function allOf(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Arr
   return Buffer.concat(all)
 }
 
-/** One of the two files that every layout has. */
-export type Small = (name: typeof LAYOUT_FILE | typeof INDEX_FILE) => Promise<Uint8Array | undefined>
+/** A file of the layout; undefined when it is not there. */
+export type FindFile = (name: string) => Promise<{ size: number; read(): Promise<Uint8Array> } | undefined>
 
 /** @returns undefined when it is no layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
-export async function readIndex(small: Small): Promise<Uint8Array | undefined> {
+export async function readIndex(find: FindFile): Promise<Uint8Array | undefined> {
+  const small = async (name: string) => {
+    const found = await find(name)
+    if (found === undefined || found.size <= INDEX_LIMIT) return found?.read()
+    throw new PromoteError('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`)
+  }
   const file = await small(LAYOUT_FILE)
   if (file === undefined) return undefined
   const version = /"imageLayoutVersion"\s*:\s*"([^"]{0,40})"/.exec(Buffer.from(file).toString('utf8'))?.[1] ?? ''
@@ -70,20 +75,35 @@ export async function readIndex(small: Small): Promise<Uint8Array | undefined> {
   return (await small(INDEX_FILE)) ?? EMPTY_INDEX
 }
 
-export type Guard = <T>(work: () => Promise<T>) => Promise<T>
-
-/** Errors of the work, with the path and the side: the system's with its reason, ours as the rest of a sentence. */
-export function guard(path: string, side: Side): Guard {
-  return async (work) => {
-    try {
-      return await work()
-    } catch (thrown) {
+/** The same shelf, whose failures are PromoteErrors with the path and the side. */
+export function withPath(shelf: Shelf, path: string, side: Side): Shelf {
+  const placed = <T>(work: Promise<T>): Promise<T> =>
+    work.catch((thrown: unknown) => {
       throw ioError(thrown, path, side)
-    }
+    })
+  return {
+    index: () => placed(shelf.index()),
+    writeIndex: (bytes) => placed(shelf.writeIndex(bytes)),
+    size: (digest) => placed(shelf.size(digest)),
+    async *read(digest, offset) {
+      try {
+        yield* shelf.read(digest, offset)
+      } catch (thrown) {
+        throw ioError(thrown, path, side)
+      }
+    },
+    async draft(digest, size) {
+      const draft = await placed(shelf.draft(digest, size))
+      const write: Draft['write'] = (bytes, position) => placed(draft.write(bytes, position))
+      return { write, commit: () => placed(draft.commit()), discard: draft.discard }
+    },
+    finish: () => placed(shelf.finish()),
+    close: shelf.close,
   }
 }
 
-export function ioError(thrown: unknown, path: string, side: Side): PromoteError {
+/** The system's errors with their reason, ours as the rest of a sentence. */
+function ioError(thrown: unknown, path: string, side: Side): PromoteError {
   if (!(thrown instanceof PromoteError)) {
     const reason = thrown instanceof Error ? thrown.message : String(thrown)
     return new PromoteError('IO', `${path}: ${reason}`, { side, cause: thrown })

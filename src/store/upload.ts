@@ -108,7 +108,8 @@ function unlessFinal(own: boolean) {
 /** A plain upload session; nothing is sent yet. */
 async function startSession(endpoint: Endpoint, blob: Descriptor): Promise<Res> {
   const res = await post(endpoint, '', [])
-  if (res.status !== 202 && res.status !== 201 && res.status !== 200) throw await notBegun(endpoint, blob, res)
+  if (![200, 201, 202].includes(res.status))
+    throw await endpoint.verdict(res, `beginning the upload of blob ${shortDigest(blob.digest)}`, 'push')
   await discard(res)
   return res
 }
@@ -121,10 +122,6 @@ function post(
 ): Promise<Res> {
   const url = endpoint.url(`blobs/uploads/${query}`)
   return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), ...how })
-}
-
-function notBegun(endpoint: Endpoint, blob: Descriptor, res: Res): Promise<PromoteError> {
-  return endpoint.verdict(res, `beginning the upload of blob ${shortDigest(blob.digest)}`, 'push')
 }
 
 /** @param opened the 202 of the POST that began it. */

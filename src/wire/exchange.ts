@@ -2,7 +2,7 @@
 import type { Dispatcher } from 'undici'
 import { displayUrl } from '../core/text.ts'
 import { type Code, type ErrorDetail, PromoteError, type Side } from '../errors.ts'
-import type { Body, Req, Res } from '../http/send.ts'
+import { type Body, isStream, type Req, type Res } from '../http/send.ts'
 
 /** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
 const HIGH_WATER = 512 * 1024
@@ -74,15 +74,16 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   start(wire: Wire): void {
+    const { method, body } = this.#request
     this.#owe('connect', this.#terms.stallTimeout)
     wire.dispatcher.dispatch(
       {
         origin: wire.origin,
         path: wire.path,
-        method: this.#request.method,
-        headers: { ...wire.headers, ...lengthOf(this.#request.body) },
+        method,
+        headers: { ...wire.headers, ...(isStream(body) ? { 'content-length': String(body.size) } : {}) },
         // The declaration forgets iterables; the documentation and the code have them.
-        body: this.#outgoing(this.#request.body) as unknown as Uint8Array | null,
+        body: this.#outgoing(body) as unknown as Uint8Array | null,
         headersTimeout: 0,
         bodyTimeout: 0,
         // undici closes the connection after every HEAD otherwise: a handshake for each probe.
@@ -240,11 +241,3 @@ const DEBTS = {
   answer: 'no answer',
   'answer body': 'not one byte of the answer came',
 } as const
-
-function isStream(body: Body | undefined): body is Readonly<{ size: number; stream: AsyncIterable<Uint8Array> }> {
-  return typeof body === 'object' && 'stream' in body
-}
-
-function lengthOf(body: Body | undefined): Record<string, string> {
-  return isStream(body) ? { 'content-length': String(body.size) } : {}
-}

@@ -7,7 +7,7 @@ import type { Context } from '../context.ts'
 import { displayUrl } from '../core/text.ts'
 import { PromoteError, type Side } from '../errors.ts'
 import { discard } from '../http/answer.ts'
-import type { Req, Res, Send } from '../http/send.ts'
+import { isStream, type Req, type Send } from '../http/send.ts'
 import { VERSION } from '../version.ts'
 import { type OnRead, openBulkClient } from './bulk.ts'
 import { exchange, type Wire } from './exchange.ts'
@@ -31,8 +31,10 @@ export type ClientCertificate = Readonly<{
 
 export type TransportOptions = Readonly<{
   side: Side
+  /** PEM text, trusted beside the system's roots. */
   ca?: string | undefined
   insecureSkipTlsVerify: boolean
+  /** Milliseconds without a byte after which an exchange counts as broken. */
   stallTimeout: number
   clientCertificate?: ClientCertificate | undefined
   /** Only https, and only to addresses for which this says true. */
@@ -41,15 +43,14 @@ export type TransportOptions = Readonly<{
   hosts?: readonly string[] | undefined
 }>
 
-export type Transport = Readonly<{ send: Send; close: () => Promise<void> }>
-
-export function openTransport(options: TransportOptions, context: Context): Transport {
+/** @throws PromoteError USAGE when `ca` holds no certificate. */
+export function openTransport(options: TransportOptions, context: Context) {
   const authorities = ownAuthorities(options.ca, options.side)
   const cancels = cancellations(context.signal, options.side)
   const routes = openRoutes(options, context)
   const answered = new Set<string>()
 
-  const send = async (request: Req): Promise<Res> => {
+  const send: Send = async (request) => {
     // A connection is free again one turn of the event loop after its answer. Who asks before that gets another one,
     // which costs two or three round trips before the first byte.
     await turn()
@@ -102,7 +103,7 @@ function checkHeaders({ method, url, headers = {} }: Req, side: Side): void {
 
 /** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
 async function withoutEmptyStream(request: Req): Promise<Req> {
-  if (typeof request.body !== 'object' || !('stream' in request.body) || request.body.size > 0) return request
+  if (!isStream(request.body) || request.body.size > 0) return request
   for await (const chunk of request.body.stream) {
     if (chunk.byteLength > 0) throw new PromoteError('PROTOCOL', 'The bytes to send are more than announced.')
   }

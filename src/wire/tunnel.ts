@@ -8,6 +8,7 @@ import buildConnector from 'undici/lib/core/connect.js'
 import { oneLine } from '../core/text.ts'
 import { type ErrorDetail, PromoteError, type Side } from '../errors.ts'
 import type { OnRead } from './bulk.ts'
+import type { ProxyServer } from './proxy.ts'
 
 export type Wiring = Readonly<{
   side: Side
@@ -25,13 +26,12 @@ export type Wiring = Readonly<{
 }>
 
 /** A proxy that is asked for a tunnel. `authorization` is the value of Proxy-Authorization. */
-export type Tunnel = Readonly<{
-  url: URL
-  name: string
-  authorization: string | undefined
-  /** Trusts the same authorities, and shows no client certificate. */
-  context: () => SecureContext
-}>
+type Tunnel = ProxyServer &
+  Readonly<{
+    authorization: string | undefined
+    /** Trusts the same authorities, and shows no client certificate. */
+    context: () => SecureContext
+  }>
 
 /**
  * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
@@ -139,9 +139,13 @@ function throughProxy(tunnel: Tunnel, target: buildConnector.Options, wiring: Wi
   })
 }
 
-type Proxy = Readonly<{ url: URL; name: string }>
-
-export function proxyRefused(proxy: Proxy, target: string, status: number, words: string, side: Side): PromoteError {
+export function proxyRefused(
+  proxy: ProxyServer,
+  target: string,
+  status: number,
+  words: string,
+  side: Side,
+): PromoteError {
   const hint =
     status === 407
       ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
@@ -151,11 +155,11 @@ export function proxyRefused(proxy: Proxy, target: string, status: number, words
   return proxyError(proxy, target, `${status} "${oneLine(words, 200)}"`, { side, status, hint, transient })
 }
 
-function proxyFailed(proxy: Proxy, target: string, reason: string, side: Side, cause?: Error): PromoteError {
+function proxyFailed(proxy: ProxyServer, target: string, reason: string, side: Side, cause?: Error): PromoteError {
   const hint = `Check ${proxy.name}, or name the host in NO_PROXY.`
   return proxyError(proxy, target, oneLine(reason, 200), { side, cause, hint, transient: true })
 }
 
-function proxyError({ url }: Proxy, target: string, what: string, detail: ErrorDetail): PromoteError {
+function proxyError({ url }: ProxyServer, target: string, what: string, detail: ErrorDetail): PromoteError {
   return new PromoteError('NETWORK', `${target} through the proxy ${url.host}: ${what}.`, detail)
 }

@@ -38,31 +38,24 @@ function readJson(data: Record<string, unknown>): ErrorBody {
   const entries = (Array.isArray(data.errors) ? data.errors : []).filter(isRecord).slice(0, ENTRIES).map(entryOf)
   if (entries.length > 0) return { server: entries, said: said(entries.map(sentence).join('; ')) }
   // Kubernetes Status: reason and message. OAuth (RFC 6749 5.2): error and error_description.
-  const code = string(data.reason) || string(data.error) || ''
-  const message =
-    string(data.message) ||
-    string(data.error_description) ||
-    // OpenShift's and Docker Hub's token services.
-    string(data.details) ||
-    string(data.detail)
+  const code = string(data.reason) || string(data.error)
+  // `details` and `detail`: OpenShift's and Docker Hub's token services.
+  const texts = [data.message, data.error_description, data.details, data.detail]
+  const message = texts.map(string).find((text) => text !== '') ?? ''
   if (code === '' && message === '') return { server: [], said: '' }
   const entry: ServerError = { code: oneLine(code, 100), message: said(message), ...detailOf(data.details) }
   return { server: [entry], said: sentence(entry) }
 }
 
 function entryOf(raw: Record<string, unknown>): ServerError {
-  return {
-    code: oneLine(string(raw.code) || 'UNKNOWN', 100),
-    message: said(string(raw.message)),
-    ...detailOf(raw.detail),
-  }
+  const code = oneLine(string(raw.code) || 'UNKNOWN', 100)
+  return { code, message: said(string(raw.message)), ...detailOf(raw.detail) }
 }
 
 function sentence(entry: ServerError): string {
-  const detail =
-    typeof entry.detail === 'string' && entry.detail !== entry.message ? ` (${oneLine(entry.detail, 200)})` : ''
-  const message = entry.message === '' ? '' : `"${entry.message}"`
-  return [entry.code, message].filter((part) => part !== '').join(' ') + detail
+  const { code, message, detail } = entry
+  const addition = typeof detail === 'string' && detail !== message ? ` (${oneLine(detail, 200)})` : ''
+  return [code, message && `"${message}"`].filter((part) => part !== '').join(' ') + addition
 }
 
 /** A detail is kept as data for the rooms that know it, unless it is null or huge. */

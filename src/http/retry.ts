@@ -48,8 +48,9 @@ export function retry(options: RetryOptions, context: Context): Layer {
       if (outcome.res !== undefined) await discard(outcome.res)
       if (asked !== undefined && asked > LONGEST_PAUSE) throw tooLong(what, asked, outcome, options.side)
       // "At once" from a server that has just failed is no invitation to hammer it.
-      const wait = asked !== undefined && asked > 0 ? asked : jitter(attempt, context.random)
-      options.onRetry?.(what, reasonOf(outcome), wait, attempt)
+      const jitter = context.random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1))
+      const wait = asked !== undefined && asked > 0 ? asked : Math.round(jitter)
+      options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt)
       await context.sleep(wait)
     }
   }
@@ -98,22 +99,12 @@ function resultOf({ res, thrown }: Outcome, good: ReadonlySet<string>): Res {
   return isUnexposed(res, good) ? { ...res, unexposed: true } : res
 }
 
-function decidedNothing(outcome: Outcome, good: ReadonlySet<string>): boolean {
-  if (outcome.res === undefined) return outcome.error.transient
-  if (!isTransient(outcome.res.status)) return false
-  return !isUnexposed(outcome.res, good)
+function decidedNothing({ res, error }: Outcome, good: ReadonlySet<string>): boolean {
+  return res === undefined ? error.transient : isTransient(res.status) && !isUnexposed(res, good)
 }
 
 function isUnexposed(res: Res, good: ReadonlySet<string>): boolean {
   return isRouterPage(res) && !good.has(res.url.origin)
-}
-
-function jitter(attempt: number, random: () => number): number {
-  return Math.round(random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)))
-}
-
-function reasonOf(outcome: Outcome): string {
-  return outcome.res === undefined ? outcome.error.message : `answered ${outcome.res.status}`
 }
 
 function tooLong(what: string, asked: number, outcome: Outcome, side: Side): PromoteError {

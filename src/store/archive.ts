@@ -55,12 +55,13 @@ type State = {
  */
 export function openArchive(file: string): Shelf {
   const state: State = { file, stale: [] }
+  const writing = () => (state.writer ??= begin(state))
   const find = async (digest: Digest) => (await listed(state))?.entries.get(blobPath(digest))
 
   return {
     index: async () => state.index ?? (await indexOf(state)),
     async writeIndex(bytes) {
-      await writing(state)
+      await writing()
       state.index = bytes
     },
     size: async (digest) => (await find(digest))?.size,
@@ -68,7 +69,7 @@ export function openArchive(file: string): Shelf {
       const [there, entry] = [await listed(state), await find(digest)]
       if (there !== undefined && entry !== undefined) yield* readEntry(file, there, entry, offset)
     },
-    draft: async (digest, size) => reserve(state, await writing(state), blobPath(digest), size),
+    draft: async (digest, size) => reserve(state, await writing(), blobPath(digest), size),
     finish: () => (state.finished ??= finish(state)),
     async close() {
       await release(await state.contents?.catch(() => undefined), state)
@@ -81,11 +82,6 @@ export function openArchive(file: string): Shelf {
 function listed(state: State): Promise<Contents | undefined> {
   state.contents ??= list(state.file)
   return state.contents
-}
-
-function writing(state: State): Promise<Writer> {
-  state.writer ??= begin(state)
-  return state.writer
 }
 
 /** @returns undefined when there is no archive. */
@@ -175,13 +171,10 @@ function endOf(entries: ReadonlyMap<string, Entry>): number {
 async function isCompressed(handle: FileHandle): Promise<boolean> {
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(6), 0, 6, 0)
   const magic = buffer.toString('hex', 0, bytesRead)
-  const other = [
-    ['28b52ffd', 'zstd'],
-    ['fd377a585a00', 'xz'],
-    ['425a68', 'bzip2'],
-  ].find(([start = '']) => magic.startsWith(start))
+  const others = { zstd: '28b52ffd', xz: 'fd377a585a00', bzip2: '425a68' }
+  const [other] = Object.entries(others).find(([, start]) => magic.startsWith(start)) ?? []
   if (other === undefined) return magic.startsWith('1f8b')
-  throw new PromoteError('UNSUPPORTED', `is compressed with ${other[1]}`, { hint: 'Decompress it, or use gzip.' })
+  throw new PromoteError('UNSUPPORTED', `is compressed with ${other}`, { hint: 'Decompress it, or use gzip.' })
 }
 
 type Opened = Cursor & Readonly<{ close(): Promise<unknown> }>
@@ -307,16 +300,12 @@ async function reserve(state: State, to: Writer, name: string, size: number): Pr
 
 /** Index and version, the end of the archive. */
 async function seal(handle: FileHandle, { position }: Writer, index: Uint8Array): Promise<void> {
-  const files = [
-    [INDEX_FILE, index],
-    [LAYOUT_FILE, LAYOUT_VERSION],
-  ] as const
-  const parts = files.flatMap(([name, bytes]) => [
-    makeHeader(name, bytes.byteLength),
-    bytes,
-    Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength),
-  ])
-  const tail = Buffer.concat([...parts, Buffer.alloc(2 * BLOCK)])
+  const file = (name: string, bytes: Uint8Array) => {
+    const padding = Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength)
+    return [makeHeader(name, bytes.byteLength), bytes, padding]
+  }
+  const files = [...file(INDEX_FILE, index), ...file(LAYOUT_FILE, LAYOUT_VERSION)]
+  const tail = Buffer.concat([...files, Buffer.alloc(2 * BLOCK)])
   await writeAll(handle, tail, position)
   await handle.truncate(position + tail.length)
   await handle.sync()

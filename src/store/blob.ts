@@ -101,11 +101,10 @@ async function* counted(endpoint: BlobPlace, blob: Descriptor, res: Res, reading
 }
 
 function wrongSize(endpoint: BlobPlace, blob: Descriptor, what: string, found: string): PromoteError {
-  return new PromoteError(
-    'DIGEST_MISMATCH',
-    `${endpoint.name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`,
-    { side: endpoint.side, hint: 'The registry or a proxy serves damaged content for this digest.' },
-  )
+  const { name, side } = endpoint
+  const hint = 'The registry or a proxy serves damaged content for this digest.'
+  const message = `${name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`
+  return new PromoteError('DIGEST_MISMATCH', message, { side, hint })
 }
 
 /** What the registry says of a blob whose size no manifest has. */

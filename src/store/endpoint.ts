@@ -126,39 +126,29 @@ async function judge(
 ): Promise<PromoteError> {
   const redact = (text: string) => options.context.secrets.redact(text)
   const error = await registryError(res, { side: options.side, what: `${name}: ${what}`, redact })
+  const recoded = (code: Code, hint: string) => error.with({ code, hint, transient: false, retryAfter: undefined })
   if (res.unexposed === true && isRouterPage(res, error.message))
     return recoded(
-      error,
       'NOT_EXPOSED',
       `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${EXPOSE_REGISTRY}`,
     )
   if (isEmpty400(res, options.repository))
-    return recoded(
-      error,
-      'UNAVAILABLE',
-      'OpenShift answers so when its registry cannot reach the API: run again later.',
-    )
+    return recoded('UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.')
   if (res.status !== 401 && res.status !== 403) return error
   const credential = await options.login?.current()
   const owner = options.login === undefined ? 'no credential' : options.login.describe
   const right = access === 'push' ? `push to ${name}` : `pull from ${name}`
   if (options.login !== undefined && credential?.kind === 'anonymous')
     return recoded(
-      error,
       'CREDENTIAL_MISSING',
       `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`,
     )
   const refused =
     res.status === 401 && !(await acceptsCredential(options.send, options.base).catch(() => true))
       ? recoded(
-          error,
           credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED',
           `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`,
         )
-      : recoded(error, 'DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`)
+      : recoded('DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`)
   return (await options.explain?.(refused, access, tag)) ?? refused
-}
-
-function recoded(error: PromoteError, code: Code, hint: string): PromoteError {
-  return error.with({ code, hint, transient: false, retryAfter: undefined })
 }

@@ -181,9 +181,13 @@ function unlessNone(thrown: unknown): undefined {
 
 function createRepository(shared: Shared, referrers: Referrers, repository: string, name: string): Target {
   const { shelf, side, catalog, files } = shared
-  const named = (tag: string | undefined) => (tag === undefined ? undefined : layoutName(repository, tag))
   let listsReferrers: true | undefined
-  const find = (tag: string) => findComplete(shared, layoutName(repository, tag))
+  const find = async (tag: string): Promise<Descriptor | undefined> => {
+    const entry = await catalog.find(layoutName(repository, tag))
+    if (entry === undefined || !(await files.complete(entry))) return undefined
+    const { mediaType, digest, size } = entry
+    return { mediaType, digest, size }
+  }
 
   return {
     name,
@@ -209,7 +213,8 @@ function createRepository(shared: Shared, referrers: Referrers, repository: stri
       const isThere = await files.complete(descriptor)
       if (!isThere) await writeDraft(await shelf.draft(descriptor.digest, bytes.byteLength), bytes)
       const attached = manifest.links.some((link) => link.role === 'subject')
-      if (tag !== undefined || attached) await catalog.change((entries) => enter(entries, manifest, named(tag)))
+      if (tag !== undefined || attached)
+        await catalog.change((entries) => enter(entries, manifest, tag && layoutName(repository, tag)))
       if (attached) await referrers.add(manifest)
       if (attached) listsReferrers = true
       return descriptor.digest
@@ -222,13 +227,6 @@ function createRepository(shared: Shared, referrers: Referrers, repository: stri
       return listsReferrers
     },
   }
-}
-
-async function findComplete({ catalog, files }: Shared, name: string): Promise<Descriptor | undefined> {
-  const entry = await catalog.find(name)
-  if (entry === undefined || !(await files.complete(entry))) return undefined
-  const { mediaType, digest, size } = entry
-  return { mediaType, digest, size }
 }
 
 async function resolveIn(

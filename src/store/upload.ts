@@ -86,7 +86,7 @@ async function tryMount(
   const own = from === endpoint.repository
   const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`
   const scopes = own ? [] : [`repository:${from}:pull`]
-  const first = await post(endpoint, query, scopes, { retry: false }).catch(unlessFinal(own))
+  const first = await post(endpoint, query, scopes, false).catch(unlessFinal(own))
   if (first !== undefined) await discard(first)
   // 429 is no refusal: it asks for patience.
   const res = first?.status === 429 ? await post(endpoint, query, scopes) : first
@@ -107,21 +107,16 @@ function unlessFinal(own: boolean) {
 
 /** A plain upload session; nothing is sent yet. */
 async function startSession(endpoint: Endpoint, blob: Descriptor): Promise<Res> {
-  const res = await post(endpoint, '', [])
+  const res = await post(endpoint, '')
   if (![200, 201, 202].includes(res.status))
     throw await endpoint.verdict(res, `beginning the upload of blob ${shortDigest(blob.digest)}`, 'push')
   await discard(res)
   return res
 }
 
-function post(
-  endpoint: Endpoint,
-  query: string,
-  scopes: readonly string[],
-  how: { retry?: boolean } = {},
-): Promise<Res> {
+function post(endpoint: Endpoint, query: string, scopes?: readonly string[], retry?: boolean): Promise<Res> {
   const url = endpoint.url(`blobs/uploads/${query}`)
-  return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), ...how })
+  return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), retry })
 }
 
 /** @param opened the 202 of the POST that began it. */

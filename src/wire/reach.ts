@@ -48,12 +48,8 @@ export function lookupWithin(reach: Reach, side: Side): LookupFunction {
       const [first] = addresses
       if (error !== null || first === undefined) return callback(error, '', 0)
       const inside = addresses.find(({ address }) => !reach(address))
-      if (inside !== undefined)
-        return callback(
-          refused(`https://${hostname}`, `leads to ${inside.address}, which is no public address`, side),
-          '',
-          0,
-        )
+      const what = `leads to ${inside?.address}, which is no public address`
+      if (inside !== undefined) return callback(refused(`https://${hostname}`, what, side), '', 0)
       if (options.all === true) callback(null, [...addresses])
       else callback(null, first.address, first.family)
     })
@@ -61,13 +57,12 @@ export function lookupWithin(reach: Reach, side: Side): LookupFunction {
 }
 
 function refused(where: string, what: string, side: Side, host?: string): PromoteError {
-  return new PromoteError('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, {
-    side,
-    hint:
-      host === undefined
-        ? 'A manifest names this address for a layer. Leave include-foreign off, or copy the layer into the registry.'
-        : `A manifest names this address for a layer. If that host is meant: include-foreign: ${host}`,
-  })
+  const advice =
+    host === undefined
+      ? 'Leave include-foreign off, or copy the layer into the registry.'
+      : `If that host is meant: include-foreign: ${host}`
+  const hint = `A manifest names this address for a layer. ${advice}`
+  return new PromoteError('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, { side, hint })
 }
 
 function blockList(ranges: string, family: 'ipv4' | 'ipv6'): BlockList {

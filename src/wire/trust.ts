@@ -39,10 +39,8 @@ export function trustContext(
   } catch (thrown) {
     // Damaged authorities are passed over, so it is the identity.
     const message = thrown instanceof Error ? thrown.message : String(thrown)
-    throw new PromoteError('USAGE', `The client certificate and its key cannot be used: ${message}.`, {
-      side,
-      cause: thrown,
-    })
+    const text = `The client certificate and its key cannot be used: ${message}.`
+    throw new PromoteError('USAGE', text, { side, cause: thrown })
   }
 }
 

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import type { Context } from '../context.ts'
 import { listed, quote } from '../core/text.ts'
-import { asPromoteError, PromoteError, type ServerError, type Side } from '../errors.ts'
+import { asPromoteError, type Code, PromoteError, type ServerError, type Side } from '../errors.ts'
 import { bodyOf } from '../http/answer.ts'
 import { algorithmOf, type Digest, hashFor, isDigest, shortDigest } from '../oci/digest.ts'
 import {
@@ -69,13 +69,12 @@ export function openLayout(place: LayoutPlace, side: Side, context: Context) {
 
 /** Manifests and blobs by digest. */
 function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
-  const missing = (what: string) => new PromoteError('NOT_FOUND', `${path}: ${what} is not there.`, { side })
+  const failed = (code: Code, what: string) => new PromoteError(code, `${path}: ${what}`, { side })
   const holds = async ({ digest, size }: Descriptor) => (await shelf.size(digest)) === size
   const bytesOf = async (digest: Digest): Promise<Uint8Array> => {
     const size = await shelf.size(digest)
-    if (size === undefined) throw missing(`manifest ${digest}`)
-    if (size > MANIFEST_LIMIT)
-      throw new PromoteError('PROTOCOL', `${path}: ${digest} is too long for a manifest.`, { side })
+    if (size === undefined) throw failed('NOT_FOUND', `manifest ${digest} is not there.`)
+    if (size > MANIFEST_LIMIT) throw failed('PROTOCOL', `${digest} is too long for a manifest.`)
     return allOf(shelf.read(digest, 0))
   }
   const manifest = async (expected: Digest | Descriptor, mediaType?: string): Promise<Manifest> => {
@@ -112,7 +111,7 @@ function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
       if (found === size) return cancellable(shelf.read(digest, offset), context, side)
       const data = embedded(descriptor)
       if (data !== undefined) return bodyOf(data.subarray(offset))
-      if (found === undefined) throw missing(`blob ${digest}`)
+      if (found === undefined) throw failed('NOT_FOUND', `blob ${digest} is not there.`)
       const hint = 'The layout is damaged: copy the image into it again.'
       const message = `${path}: blob ${digest} has ${found} bytes where ${size} belong.`
       throw new PromoteError('DIGEST_MISMATCH', message, { side, hint })

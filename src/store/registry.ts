@@ -48,8 +48,7 @@ export function openRepository(options: RegistryOptions): Target {
       const attachedTo = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
       if (attachedTo !== undefined) {
         // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
-        const lists = async () => subject !== undefined && listings.lists(attachedTo, manifest.descriptor.digest)
-        listsReferrers ??= lists()
+        listsReferrers ??= Promise.resolve(subject !== undefined && listings.lists(attachedTo, manifest.descriptor.digest))
         known = await listsReferrers
       }
       return digest

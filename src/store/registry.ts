@@ -45,10 +45,10 @@ export function openRepository(options: RegistryOptions): Target {
     begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
     async putManifest(manifest, tag) {
       const { digest, subject } = await manifests.put(manifest, tag)
-      const attachedTo = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
-      if (attachedTo !== undefined) {
+      const parent = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
+      if (parent !== undefined) {
         // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
-        listsReferrers ??= Promise.resolve(subject !== undefined && listings.lists(attachedTo, manifest.descriptor.digest))
+        listsReferrers ??= Promise.resolve(subject !== undefined && listings.lists(parent, manifest.descriptor.digest))
         known = await listsReferrers
       }
       return digest

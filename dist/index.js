@@ -28608,7 +28608,6 @@ function isSignal(reason) {
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _error_body_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9223);
-/** Reading answers, always bounded, and turning a refusal into the project's error. */
 
 
 
@@ -28796,28 +28795,23 @@ function readJson(data) {
     if (entries.length > 0)
         return { server: entries, said: said(entries.map(sentence).join('; ')) };
     // Kubernetes Status: reason and message. OAuth (RFC 6749 5.2): error and error_description.
-    const code = string(data.reason) || string(data.error) || '';
-    const message = string(data.message) ||
-        string(data.error_description) ||
-        // OpenShift's and Docker Hub's token services.
-        string(data.details) ||
-        string(data.detail);
+    const code = string(data.reason) || string(data.error);
+    // `details` and `detail`: OpenShift's and Docker Hub's token services.
+    const texts = [data.message, data.error_description, data.details, data.detail];
+    const message = texts.map(string).find((text) => text !== '') ?? '';
     if (code === '' && message === '')
         return { server: [], said: '' };
     const entry = { code: (0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(code, 100), message: said(message), ...detailOf(data.details) };
     return { server: [entry], said: sentence(entry) };
 }
 function entryOf(raw) {
-    return {
-        code: (0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(string(raw.code) || 'UNKNOWN', 100),
-        message: said(string(raw.message)),
-        ...detailOf(raw.detail),
-    };
+    const code = (0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(string(raw.code) || 'UNKNOWN', 100);
+    return { code, message: said(string(raw.message)), ...detailOf(raw.detail) };
 }
 function sentence(entry) {
-    const detail = typeof entry.detail === 'string' && entry.detail !== entry.message ? ` (${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(entry.detail, 200)})` : '';
-    const message = entry.message === '' ? '' : `"${entry.message}"`;
-    return [entry.code, message].filter((part) => part !== '').join(' ') + detail;
+    const { code, message, detail } = entry;
+    const addition = typeof detail === 'string' && detail !== message ? ` (${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(detail, 200)})` : '';
+    return [code, message && `"${message}"`].filter((part) => part !== '').join(' ') + addition;
 }
 /** A detail is kept as data for the rooms that know it, unless it is null or huge. */
 function detailOf(detail) {
@@ -34583,6 +34577,17 @@ var promises_ = __nccwpck_require__(8500);
 var agent = __nccwpck_require__(7405);
 // EXTERNAL MODULE: ./lib/http/answer.js
 var http_answer = __nccwpck_require__(6788);
+;// CONCATENATED MODULE: ./lib/http/send.js
+/** A stream is sent once; a retry, a redirect or a new token cannot send it again. */
+function isStream(body) {
+    return typeof body === 'object' && 'stream' in body;
+}
+/** From so many bytes on a connection of the bulk client is worth it. */
+const BULK = 1024 * 1024;
+function isBulk(bytes) {
+    return bytes > BULK;
+}
+
 // EXTERNAL MODULE: ./lib/version.js
 var version = __nccwpck_require__(3411);
 // EXTERNAL MODULE: external "node:stream"
@@ -34848,6 +34853,7 @@ class GatheringSocket extends external_node_stream_.Duplex {
 ;// CONCATENATED MODULE: ./lib/wire/exchange.js
 
 
+
 /** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
 const HIGH_WATER = 512 * 1024;
 /** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
@@ -34895,14 +34901,15 @@ class Exchange {
         this.#forget = terms.onCancel((reason) => this.#break(reason));
     }
     start(wire) {
+        const { method, body } = this.#request;
         this.#owe('connect', this.#terms.stallTimeout);
         wire.dispatcher.dispatch({
             origin: wire.origin,
             path: wire.path,
-            method: this.#request.method,
-            headers: { ...wire.headers, ...lengthOf(this.#request.body) },
+            method,
+            headers: { ...wire.headers, ...(isStream(body) ? { 'content-length': String(body.size) } : {}) },
             // The declaration forgets iterables; the documentation and the code have them.
-            body: this.#outgoing(this.#request.body),
+            body: this.#outgoing(body),
             headersTimeout: 0,
             bodyTimeout: 0,
             // undici closes the connection after every HEAD otherwise: a handshake for each probe.
@@ -35059,12 +35066,6 @@ const DEBTS = {
     answer: 'no answer',
     'answer body': 'not one byte of the answer came',
 };
-function isStream(body) {
-    return typeof body === 'object' && 'stream' in body;
-}
-function lengthOf(body) {
-    return isStream(body) ? { 'content-length': String(body.size) } : {};
-}
 
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
@@ -35106,10 +35107,8 @@ function trustContext(env, own, side, identity) {
     catch (thrown) {
         // Damaged authorities are passed over, so it is the identity.
         const message = thrown instanceof Error ? thrown.message : String(thrown);
-        throw new errors/* PromoteError */.jG('USAGE', `The client certificate and its key cannot be used: ${message}.`, {
-            side,
-            cause: thrown,
-        });
+        const text = `The client certificate and its key cannot be used: ${message}.`;
+        throw new errors/* PromoteError */.jG('USAGE', text, { side, cause: thrown });
     }
 }
 /** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
@@ -35427,8 +35426,9 @@ function lookupWithin(reach, side) {
             if (error !== null || first === undefined)
                 return callback(error, '', 0);
             const inside = addresses.find(({ address }) => !reach(address));
+            const what = `leads to ${inside?.address}, which is no public address`;
             if (inside !== undefined)
-                return callback(refused(`https://${hostname}`, `leads to ${inside.address}, which is no public address`, side), '', 0);
+                return callback(refused(`https://${hostname}`, what, side), '', 0);
             if (options.all === true)
                 callback(null, [...addresses]);
             else
@@ -35437,12 +35437,11 @@ function lookupWithin(reach, side) {
     };
 }
 function refused(where, what, side, host) {
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, {
-        side,
-        hint: host === undefined
-            ? 'A manifest names this address for a layer. Leave include-foreign off, or copy the layer into the registry.'
-            : `A manifest names this address for a layer. If that host is meant: include-foreign: ${host}`,
-    });
+    const advice = host === undefined
+        ? 'Leave include-foreign off, or copy the layer into the registry.'
+        : `If that host is meant: include-foreign: ${host}`;
+    const hint = `A manifest names this address for a layer. ${advice}`;
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, { side, hint });
 }
 function blockList(ranges, family) {
     const list = new external_node_net_.BlockList();
@@ -35599,6 +35598,8 @@ function proxyError({ url }, target, what, detail) {
 
 
 
+
+/** @throws PromoteError USAGE when `ca` holds no certificate. */
 function openTransport(options, context) {
     const authorities = ownAuthorities(options.ca, options.side);
     const cancels = cancellations(context.signal, options.side);
@@ -35652,7 +35653,7 @@ function checkHeaders({ method, url, headers = {} }, side) {
 }
 /** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
 async function withoutEmptyStream(request) {
-    if (typeof request.body !== 'object' || !('stream' in request.body) || request.body.size > 0)
+    if (!isStream(request.body) || request.body.size > 0)
         return request;
     for await (const chunk of request.body.stream) {
         if (chunk.byteLength > 0)
@@ -35912,82 +35913,6 @@ function isHttp(url) {
 
 // EXTERNAL MODULE: ./lib/http/quirks.js
 var quirks = __nccwpck_require__(4525);
-;// CONCATENATED MODULE: ./lib/http/redirect.js
-
-
-
-
-/** curl allows 50, Go 10; registries need one or two. */
-const MOST_HOPS = 10;
-const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-/** What names the sender; it stays on the origin that it was meant for. */
-const PRIVATE = ['authorization', 'cookie', 'proxy-authorization'];
-/**
- * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
- * first origin is marked `leftOrigin` for good and goes without credentials. https → http is refused, and so is an address
- * with a secret in it. `url` of the answer is where it came from, `leftOrigin` whether another origin chose that. Everything
- * else with a 3xx is the caller's.
- */
-function redirect(side, secrets) {
-    return (next) => async (first) => {
-        const seen = new Set();
-        let request = first;
-        for (;;) {
-            const res = await next(request);
-            const location = (0,http_answer/* header */.wx)(res, 'location');
-            if (location === undefined || !isFollowed(request, res.status))
-                return request.leftOrigin === true ? { ...res, leftOrigin: true } : res;
-            await (0,http_answer/* discard */.vf)(res);
-            seen.add(request.url.href);
-            const target = targetOf(request, location, side, secrets);
-            if (seen.size > MOST_HOPS || seen.has(target.href)) {
-                throw redirect_refused(request, `redirects without end (${seen.size} so far, now to ${(0,core_text/* displayUrl */.Qy)(target)})`, side);
-            }
-            request = hop(first, request, target);
-        }
-    };
-}
-function isFollowed(request, status) {
-    if (request.follow === false || !REDIRECTS.has(status))
-        return false;
-    if (request.method === 'GET' || request.method === 'HEAD')
-        return true;
-    return (status === 307 || status === 308) && isReplayable(request);
-}
-function isReplayable(request) {
-    return typeof request.body !== 'object' || !('stream' in request.body);
-}
-function targetOf(request, location, side, secrets) {
-    const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server redirects to`;
-    refuseSecretInAddress(location, request.url, { what, side, secrets });
-    if (!URL.canParse(location, request.url.href))
-        throw redirect_refused(request, 'redirects to something that is no URL', side);
-    const target = new URL(location, request.url);
-    target.hash = '';
-    target.username = '';
-    target.password = '';
-    if (target.protocol !== 'https:' && target.protocol !== 'http:') {
-        throw redirect_refused(request, `redirects to a ${target.protocol} address`, side);
-    }
-    if (request.url.protocol === 'https:' && target.protocol === 'http:') {
-        throw redirect_refused(request, `redirects from https to plain http (${(0,core_text/* displayUrl */.Qy)(target)})`, side);
-    }
-    return target;
-}
-function hop(first, request, target) {
-    const leftOrigin = request.leftOrigin === true || target.origin !== first.url.origin;
-    if (!leftOrigin)
-        return { ...request, url: target };
-    const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()));
-    return { ...request, url: target, leftOrigin, headers: Object.fromEntries(headers) };
-}
-function redirect_refused(request, what, side) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server ${what}.`, {
-        side,
-        hint: 'Check the address of the registry, and a proxy or gateway in front of it.',
-    });
-}
-
 ;// CONCATENATED MODULE: ./lib/http/token-service.js
 /** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
 
@@ -36011,7 +35936,8 @@ function tokenService(side, send, context) {
     const held = new Map();
     let owner = { kind: 'anonymous' };
     return {
-        token: async (service, credential, scopes) => {
+        /** From memory, or fetched; requests side by side share one exchange. */
+        async token(service, credential, scopes) {
             if (!(0,lib_credential/* sameCredential */.KB)(owner, credential)) {
                 held.clear();
                 owner = credential;
@@ -36030,7 +35956,8 @@ function tokenService(side, send, context) {
             });
             return fetched.flight;
         },
-        drop: (token) => {
+        /** Forgets this token, if it still is the one in use. */
+        drop(token) {
             for (const [key, one] of held)
                 if (one.token === token)
                     held.delete(key);
@@ -36181,7 +36108,7 @@ function authorize(access) {
         const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request));
         let last = fresh;
         if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
-            if (!isReplayable(request))
+            if (isStream(request.body))
                 return res;
             await (0,http_answer/* discard */.vf)(res);
             res = await next(signed(request, fresh.with));
@@ -36194,7 +36121,7 @@ function authorize(access) {
         if (renewed === undefined)
             return res;
         last = { credential: renewed, with: await show(renewed, request) };
-        if (!isReplayable(request))
+        if (isStream(request.body))
             return res;
         await (0,http_answer/* discard */.vf)(res);
         return next(signed(request, last.with));
@@ -36389,6 +36316,80 @@ function pause(origin, wait, context) {
     origin.pause = context.sleep(wait).then(over, over);
 }
 
+;// CONCATENATED MODULE: ./lib/http/redirect.js
+
+
+
+
+
+/** curl allows 50, Go 10; registries need one or two. */
+const MOST_HOPS = 10;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+/** What names the sender; it stays on the origin that it was meant for. */
+const PRIVATE = ['authorization', 'cookie', 'proxy-authorization'];
+/**
+ * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
+ * first origin is marked `leftOrigin` for good and goes without credentials. https → http is refused, and so is an address
+ * with a secret in it. `url` of the answer is where it came from, `leftOrigin` whether another origin chose that. Everything
+ * else with a 3xx is the caller's.
+ */
+function redirect(side, secrets) {
+    return (next) => async (first) => {
+        const seen = new Set();
+        let request = first;
+        for (;;) {
+            const res = await next(request);
+            const location = (0,http_answer/* header */.wx)(res, 'location');
+            if (location === undefined || !isFollowed(request, res.status))
+                return request.leftOrigin === true ? { ...res, leftOrigin: true } : res;
+            await (0,http_answer/* discard */.vf)(res);
+            seen.add(request.url.href);
+            const target = targetOf(request, location, side, secrets);
+            if (seen.size > MOST_HOPS || seen.has(target.href)) {
+                throw redirect_refused(request, `redirects without end (${seen.size} so far, now to ${(0,core_text/* displayUrl */.Qy)(target)})`, side);
+            }
+            request = hop(first, request, target);
+        }
+    };
+}
+function isFollowed(request, status) {
+    if (request.follow === false || !REDIRECTS.has(status))
+        return false;
+    if (request.method === 'GET' || request.method === 'HEAD')
+        return true;
+    return (status === 307 || status === 308) && !isStream(request.body);
+}
+function targetOf(request, location, side, secrets) {
+    const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server redirects to`;
+    refuseSecretInAddress(location, request.url, { what, side, secrets });
+    if (!URL.canParse(location, request.url.href))
+        throw redirect_refused(request, 'redirects to something that is no URL', side);
+    const target = new URL(location, request.url);
+    target.hash = '';
+    target.username = '';
+    target.password = '';
+    if (target.protocol !== 'https:' && target.protocol !== 'http:') {
+        throw redirect_refused(request, `redirects to a ${target.protocol} address`, side);
+    }
+    if (request.url.protocol === 'https:' && target.protocol === 'http:') {
+        throw redirect_refused(request, `redirects from https to plain http (${(0,core_text/* displayUrl */.Qy)(target)})`, side);
+    }
+    return target;
+}
+function hop(first, request, target) {
+    const leftOrigin = request.leftOrigin === true || target.origin !== first.url.origin;
+    if (!leftOrigin)
+        return { ...request, url: target };
+    const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()));
+    return { ...request, url: target, leftOrigin, headers: Object.fromEntries(headers) };
+}
+function redirect_refused(request, what, side) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server ${what}.`, {
+        side,
+        hint: 'Check the address of the registry, and a proxy or gateway in front of it.',
+    });
+}
+
 ;// CONCATENATED MODULE: ./lib/http/retry.js
 
 
@@ -36424,7 +36425,7 @@ function retry(options, context) {
                 good.add(outcome.res.url.origin);
             // After the cancellation nobody waits any more.
             const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
-            const last = tried || request.retry === false || !isReplayable(request);
+            const last = tried || request.retry === false || isStream(request.body);
             if (last || !decidedNothing(outcome, good))
                 return resultOf(outcome, good);
             const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,http_answer/* retryAfter */.P9)(outcome.res, context.now());
@@ -36433,8 +36434,9 @@ function retry(options, context) {
             if (asked !== undefined && asked > LONGEST_PAUSE)
                 throw tooLong(what, asked, outcome, options.side);
             // "At once" from a server that has just failed is no invitation to hammer it.
-            const wait = asked !== undefined && asked > 0 ? asked : jitter(attempt, context.random);
-            options.onRetry?.(what, retry_reasonOf(outcome), wait, attempt);
+            const jitter = context.random() * Math.min(retry_LONGEST_WAIT, retry_FIRST_WAIT * 2 ** (attempt - 1));
+            const wait = asked !== undefined && asked > 0 ? asked : Math.round(jitter);
+            options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt);
             await context.sleep(wait);
         }
     };
@@ -36477,21 +36479,11 @@ function resultOf({ res, thrown }, good) {
         throw thrown;
     return isUnexposed(res, good) ? { ...res, unexposed: true } : res;
 }
-function decidedNothing(outcome, good) {
-    if (outcome.res === undefined)
-        return outcome.error.transient;
-    if (!(0,http_answer/* isTransient */.dg)(outcome.res.status))
-        return false;
-    return !isUnexposed(outcome.res, good);
+function decidedNothing({ res, error }, good) {
+    return res === undefined ? error.transient : (0,http_answer/* isTransient */.dg)(res.status) && !isUnexposed(res, good);
 }
 function isUnexposed(res, good) {
     return (0,quirks/* isRouterPage */.$0)(res) && !good.has(res.url.origin);
-}
-function jitter(attempt, random) {
-    return Math.round(random() * Math.min(retry_LONGEST_WAIT, retry_FIRST_WAIT * 2 ** (attempt - 1)));
-}
-function retry_reasonOf(outcome) {
-    return outcome.res === undefined ? outcome.error.message : `answered ${outcome.res.status}`;
 }
 function tooLong(what, asked, outcome, side) {
     const status = outcome.res?.status ?? outcome.error?.status;
@@ -36537,13 +36529,6 @@ function openNetwork(options, context) {
 /** The first layer is the outermost. */
 function compose(send, ...layers) {
     return layers.reduceRight((next, layer) => layer(next), send);
-}
-
-;// CONCATENATED MODULE: ./lib/http/send.js
-/** From so many bytes on a connection of the bulk client is worth it. */
-const BULK = 1024 * 1024;
-function isBulk(bytes) {
-    return bytes > BULK;
 }
 
 ;// CONCATENATED MODULE: ./lib/store/wire.js
@@ -36708,7 +36693,10 @@ async function* counted(endpoint, blob, res, reading) {
         });
 }
 function wrongSize(endpoint, blob, what, found) {
-    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${endpoint.name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`, { side: endpoint.side, hint: 'The registry or a proxy serves damaged content for this digest.' });
+    const { name, side } = endpoint;
+    const hint = 'The registry or a proxy serves damaged content for this digest.';
+    const message = `${name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`;
+    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side, hint });
 }
 /** What the registry says of a blob whose size no manifest has. */
 async function offeredSize(endpoint, { digest }) {
@@ -36880,24 +36868,22 @@ function askOnce(ask, { signal, log }) {
 async function judge(options, name, res, what, access, tag) {
     const redact = (text) => options.context.secrets.redact(text);
     const error = await (0,http_answer/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
+    const recoded = (code, hint) => error.with({ code, hint, transient: false, retryAfter: undefined });
     if (res.unexposed === true && (0,quirks/* isRouterPage */.$0)(res, error.message))
-        return recoded(error, 'NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
+        return recoded('NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
     if ((0,quirks/* isEmpty400 */.EQ)(res, options.repository))
-        return recoded(error, 'UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
+        return recoded('UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
     if (res.status !== 401 && res.status !== 403)
         return error;
     const credential = await options.login?.current();
     const owner = options.login === undefined ? 'no credential' : options.login.describe;
     const right = access === 'push' ? `push to ${name}` : `pull from ${name}`;
     if (options.login !== undefined && credential?.kind === 'anonymous')
-        return recoded(error, 'CREDENTIAL_MISSING', `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`);
+        return recoded('CREDENTIAL_MISSING', `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`);
     const refused = res.status === 401 && !(await (0,quirks/* acceptsCredential */.bW)(options.send, options.base).catch(() => true))
-        ? recoded(error, credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED', `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`)
-        : recoded(error, 'DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`);
+        ? recoded(credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED', `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`)
+        : recoded('DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`);
     return (await options.explain?.(refused, access, tag)) ?? refused;
-}
-function recoded(error, code, hint) {
-    return error.with({ code, hint, transient: false, retryAfter: undefined });
 }
 
 ;// CONCATENATED MODULE: ./lib/store/manifests.js
@@ -36986,14 +36972,12 @@ async function digestOrAbsent(reading) {
         return (await reading).descriptor.digest;
     }
     catch (thrown) {
-        if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND' && thrown.server.some(saysAbsent))
+        // A 404 page of a proxy has no error codes. OpenShift's own codes name what it could not fetch from elsewhere.
+        const { code, server } = (0,errors/* asPromoteError */.XO)(thrown);
+        if (code === 'NOT_FOUND' && server.some((entry) => !entry.code.startsWith('OPENSHIFT_')))
             return null;
         throw thrown;
     }
-}
-/** A page of a proxy with status 404 is not the registry's word, and OpenShift's names what it could not fetch from elsewhere. */
-function saysAbsent({ code }) {
-    return !code.startsWith('OPENSHIFT_');
 }
 /** Once the run is cancelled nothing is waited for longer than a moment. */
 function inTime(work, { signal }) {
@@ -37064,7 +37048,8 @@ async function manifests_send(endpoint, request, what, foreign) {
     if (res !== undefined && !(0,http_answer/* isTransient */.dg)(res.status) && !(0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository))
         return res;
     const error = res && (await endpoint.verdict(res, what, 'push'));
-    if (error !== undefined && foreign.some((digest) => namesMissingBlobs(error, digest)))
+    const missing = error?.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
+    if (missing?.some((entry) => foreign.some((digest) => JSON.stringify(entry).includes(digest))))
         throw error;
     return endpoint.call('push', request);
 }
@@ -37073,11 +37058,6 @@ function stored({ descriptor, bytes: content }, answered) {
     if (answered === undefined || !(0,oci_digest/* isDigest */.Bc)(answered))
         return undefined;
     return answered === (0,oci_digest/* digestOf */.ol)(content, (0,oci_digest/* algorithmOf */.Hy)(answered)) ? descriptor.digest : answered;
-}
-/** @param digest this one among others; default: any. */
-function namesMissingBlobs(error, digest = '') {
-    const missing = error.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
-    return missing.some((entry) => JSON.stringify(entry).includes(digest));
 }
 async function readError(endpoint, res, what, reference) {
     const error = await endpoint.verdict(res, what, 'pull');
@@ -37107,8 +37087,8 @@ function checkedTag(endpoint, tag) {
 }
 /** Artifactory and GitLab refuse to show what is absent; a credential that is no good at all is still an error. */
 function absent(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG &&
-        (thrown.code === 'NOT_FOUND' || thrown.code === 'DENIED' || thrown.status === 403))
+    const { code, status } = (0,errors/* asPromoteError */.XO)(thrown);
+    if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403)
         return undefined;
     throw thrown;
 }
@@ -37231,7 +37211,7 @@ function createListings(endpoint, manifests) {
             const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
             const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
             if (tagged !== undefined)
-                return referrers_unique([...found, ...tagged]);
+                return [...new Map([...found, ...tagged].map((one) => [one.digest, one])).values()];
             if (state === 'cut')
                 throw error;
             if (state === 'unclear' && !isTold) {
@@ -37307,23 +37287,23 @@ async function referrers_readReferrers(endpoint, subject) {
     try {
         for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
             isFirst = false;
-            for (const descriptor of readEntries(manifests ?? []))
-                found.set(descriptor.digest, descriptor);
+            for (const entry of manifests ?? []) {
+                const descriptor = oci_manifest/* descriptorSchema */.TM.safeParse(entry).data;
+                if (descriptor !== undefined)
+                    found.set(descriptor.digest, descriptor);
+            }
         }
         return { state: 'whole', found: [...found.values()] };
     }
     catch (thrown) {
         const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-        if (isFirst && isNoApi(error))
+        if (isFirst && [404, 405, 501].includes(error.status ?? 0))
             return { state: 'none', found: [] };
         const isFailure = error.code === 'CANCELLED' || isUndecided(error);
         if (isFailure && !(isFirst && (await isRedirected(endpoint, path))))
             throw error;
         return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error };
     }
-}
-function isNoApi({ status }) {
-    return status === 404 || status === 405 || status === 501;
 }
 /** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
 function isUndecided({ status, transient, code }) {
@@ -37338,15 +37318,10 @@ async function isRedirected(endpoint, path) {
     await (0,http_answer/* discard */.vf)(res);
     return res.status >= 300 && res.status < 400;
 }
-function readEntries(entries) {
-    return entries.flatMap((entry) => oci_manifest/* descriptorSchema */.TM.safeParse(entry).data ?? []);
-}
-function referrers_unique(descriptors) {
-    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
-}
 
 ;// CONCATENATED MODULE: ./lib/store/pieces.js
 
+/** The body of a request whose sender may stop early, or which may fail itself. */
 function guard(body) {
     const iterator = body[Symbol.asyncIterator]();
     let failure;
@@ -37366,7 +37341,9 @@ function guard(body) {
     }
     return {
         stream: stream(),
+        /** What the body itself threw: the source's error, not a network error of the upload. */
         failure: () => failure,
+        /** Ends the body if it was not read to its end, so that its connection is freed. */
         async close() {
             if (ended)
                 return;
@@ -37453,7 +37430,7 @@ async function tryMount(endpoint, habits, blob, from) {
     const own = from === endpoint.repository;
     const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
     const scopes = own ? [] : [`repository:${from}:pull`];
-    const first = await post(endpoint, query, scopes, { retry: false }).catch(upload_unlessFinal(own));
+    const first = await post(endpoint, query, scopes, false).catch(upload_unlessFinal(own));
     if (first !== undefined)
         await (0,http_answer/* discard */.vf)(first);
     // 429 is no refusal: it asks for patience.
@@ -37477,18 +37454,15 @@ function upload_unlessFinal(own) {
 }
 /** A plain upload session; nothing is sent yet. */
 async function startSession(endpoint, blob) {
-    const res = await post(endpoint, '', []);
-    if (res.status !== 202 && res.status !== 201 && res.status !== 200)
-        throw await notBegun(endpoint, blob, res);
+    const res = await post(endpoint, '');
+    if (![200, 201, 202].includes(res.status))
+        throw await endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
     await (0,http_answer/* discard */.vf)(res);
     return res;
 }
-function post(endpoint, query, scopes, how = {}) {
+function post(endpoint, query, scopes, retry) {
     const url = endpoint.url(`blobs/uploads/${query}`);
-    return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), ...how });
-}
-function notBegun(endpoint, blob, res) {
-    return endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
+    return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), retry });
 }
 /** @param opened the 202 of the POST that began it. */
 function openUpload(endpoint, habits, blob, opened) {
@@ -37777,8 +37751,10 @@ function openRepository(options) {
         begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
         async putManifest(manifest, tag) {
             const { digest, subject } = await manifests.put(manifest, tag);
-            if (manifest.links.some((link) => link.role === 'subject')) {
-                listsReferrers ??= believe(listings, manifest, subject);
+            const parent = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
+            if (parent !== undefined) {
+                // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
+                listsReferrers ??= Promise.resolve(subject !== undefined && listings.lists(parent, manifest.descriptor.digest));
                 known = await listsReferrers;
             }
             return digest;
@@ -37787,13 +37763,6 @@ function openRepository(options) {
             return known;
         },
     };
-}
-/** ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up. */
-async function believe(listings, manifest, stated) {
-    const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
-    if (stated === undefined || subject === undefined)
-        return false;
-    return listings.lists(subject, manifest.descriptor.digest);
 }
 /**
  * distribution-spec "Deleting tags". Registries without it answer 400, 404 or 405, or want a right that pushers lack; OpenShift's
@@ -38913,7 +38882,13 @@ async function allOf(chunks) {
     return Buffer.concat(all);
 }
 /** @returns undefined when it is no layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
-async function readIndex(small) {
+async function readIndex(find) {
+    const small = async (name) => {
+        const found = await find(name);
+        if (found === undefined || found.size <= INDEX_LIMIT)
+            return found?.read();
+        throw new errors/* PromoteError */.jG('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`);
+    };
     const file = await small(LAYOUT_FILE);
     if (file === undefined)
         return undefined;
@@ -38924,17 +38899,33 @@ async function readIndex(small) {
         });
     return (await small(INDEX_FILE)) ?? EMPTY_INDEX;
 }
-/** Errors of the work, with the path and the side: the system's with its reason, ours as the rest of a sentence. */
-function guard(path, side) {
-    return async (work) => {
-        try {
-            return await work();
-        }
-        catch (thrown) {
-            throw ioError(thrown, path, side);
-        }
+/** The same shelf, whose failures are PromoteErrors with the path and the side. */
+function withPath(shelf, path, side) {
+    const placed = (work) => work.catch((thrown) => {
+        throw ioError(thrown, path, side);
+    });
+    return {
+        index: () => placed(shelf.index()),
+        writeIndex: (bytes) => placed(shelf.writeIndex(bytes)),
+        size: (digest) => placed(shelf.size(digest)),
+        async *read(digest, offset) {
+            try {
+                yield* shelf.read(digest, offset);
+            }
+            catch (thrown) {
+                throw ioError(thrown, path, side);
+            }
+        },
+        async draft(digest, size) {
+            const draft = await placed(shelf.draft(digest, size));
+            const write = (bytes, position) => placed(draft.write(bytes, position));
+            return { write, commit: () => placed(draft.commit()), discard: draft.discard };
+        },
+        finish: () => placed(shelf.finish()),
+        close: shelf.close,
     };
 }
+/** The system's errors with their reason, ours as the rest of a sentence. */
 function ioError(thrown, path, side) {
     if (!(thrown instanceof errors/* PromoteError */.jG)) {
         const reason = thrown instanceof Error ? thrown.message : String(thrown);
@@ -38964,40 +38955,33 @@ const CHUNK = 256 * 1024;
 /** Beside what it will replace: on the same file system, and on nobody's list of blobs. */
 const UNFINISHED = '.image-promote-';
 /** An OCI layout in a folder. The folder is made when the first thing is written to it. */
-function openFolder(path, side) {
-    const root = (0,external_node_path_.resolve)(path);
-    const guarded = guard(root, side);
+function openFolder(root) {
     const drafts = new Set();
     let made;
     const ready = () => (made ??= makeLayout(root));
     return {
-        index: () => guarded(() => readIndex((name) => readSmall(root, name))),
-        writeIndex: (bytes) => guarded(async () => {
+        index: () => readIndex((name) => find(root, name)),
+        async writeIndex(bytes) {
             await ready();
             await writeDraft(await openDraft(root, INDEX_FILE), bytes);
-        }),
-        size: (digest) => guarded(async () => (await find(root, blobPath(digest)))?.size),
-        async *read(digest, offset) {
-            try {
-                const found = await find(root, blobPath(digest));
-                if (found === undefined || offset >= found.size)
-                    return;
-                yield* (0,external_node_fs_.createReadStream)(found.path, { start: offset, highWaterMark: CHUNK });
-            }
-            catch (thrown) {
-                throw ioError(thrown, root, side);
-            }
         },
-        draft: (digest) => guarded(async () => {
+        size: async (digest) => (await find(root, blobPath(digest)))?.size,
+        async *read(digest, offset) {
+            const found = await find(root, blobPath(digest));
+            if (found === undefined || offset >= found.size)
+                return;
+            yield* (0,external_node_fs_.createReadStream)(found.path, { start: offset, highWaterMark: CHUNK });
+        },
+        async draft(digest) {
             await ready();
             const draft = await openDraft(root, blobPath(digest));
             drafts.add(draft);
             return {
-                write: (bytes, position) => guarded(() => draft.write(bytes, position)),
-                commit: () => guarded(draft.commit).finally(() => drafts.delete(draft)),
+                write: draft.write,
+                commit: () => draft.commit().finally(() => drafts.delete(draft)),
                 discard: () => draft.discard().finally(() => drafts.delete(draft)),
             };
-        }),
+        },
         finish: async () => undefined,
         close: async () => void (await Promise.all([...drafts].map((draft) => draft.discard()))),
     };
@@ -39020,20 +39004,12 @@ async function find(root, name) {
     // A named pipe would never end.
     if (!found.isFile())
         throw new errors/* PromoteError */.jG('IO', `has something else where a file should be: ${name}`);
-    return { path, size: found.size };
-}
-async function readSmall(root, name) {
-    const found = await find(root, name);
-    if (found === undefined)
-        return undefined;
-    if (found.size > INDEX_LIMIT)
-        throw new errors/* PromoteError */.jG('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`);
-    return (0,promises_.readFile)(found.path);
+    return { path, size: found.size, read: () => (0,promises_.readFile)(path) };
 }
 /** Not into a folder that holds something else. */
 async function makeLayout(root) {
     await (0,promises_.mkdir)(root, { recursive: true });
-    if ((await readIndex((name) => readSmall(root, name))) !== undefined)
+    if ((await readIndex((name) => find(root, name))) !== undefined)
         return;
     const others = (await (0,promises_.readdir)(root)).filter((name) => !name.startsWith(UNFINISHED));
     if (others.length > 0)
@@ -39221,30 +39197,24 @@ const KEPT = 32 * 1024 * 1024;
  * for it, into a file beside; `finish` adds the index and gives it its name. An archive that is there is copied first and
  * continued.
  */
-function openArchive(path, side) {
-    const file = (0,external_node_path_.resolve)(path);
-    const guarded = guard(file, side);
-    const state = { file, guarded, stale: [] };
+function openArchive(file) {
+    const state = { file, stale: [] };
+    const writing = () => (state.writer ??= begin(state));
     const find = async (digest) => (await listed(state))?.entries.get(blobPath(digest));
     return {
-        index: () => guarded(async () => state.index ?? (await indexOf(state))),
-        writeIndex: (bytes) => guarded(async () => {
-            await writing(state);
+        index: async () => state.index ?? (await indexOf(state)),
+        async writeIndex(bytes) {
+            await writing();
             state.index = bytes;
-        }),
-        size: (digest) => guarded(async () => (await find(digest))?.size),
-        async *read(digest, offset) {
-            try {
-                const [there, entry] = [await listed(state), await find(digest)];
-                if (there !== undefined && entry !== undefined)
-                    yield* readEntry(file, there, entry, offset);
-            }
-            catch (thrown) {
-                throw ioError(thrown, file, side);
-            }
         },
-        draft: (digest, size) => guarded(async () => reserve(state, await writing(state), blobPath(digest), size)),
-        finish: () => (state.finished ??= guarded(() => finish(state))),
+        size: async (digest) => (await find(digest))?.size,
+        async *read(digest, offset) {
+            const [there, entry] = [await listed(state), await find(digest)];
+            if (there !== undefined && entry !== undefined)
+                yield* readEntry(file, there, entry, offset);
+        },
+        draft: async (digest, size) => reserve(state, await writing(), blobPath(digest), size),
+        finish: () => (state.finished ??= finish(state)),
         async close() {
             await release(await state.contents?.catch(() => undefined), state);
             const to = await state.writer?.catch(() => undefined);
@@ -39257,10 +39227,6 @@ function listed(state) {
     state.contents ??= list(state.file);
     return state.contents;
 }
-function writing(state) {
-    state.writer ??= begin(state);
-    return state.writer;
-}
 /** @returns undefined when there is no archive. */
 async function indexOf(state) {
     const there = await listed(state);
@@ -39268,11 +39234,7 @@ async function indexOf(state) {
         return undefined;
     const index = await readIndex(async (name) => {
         const entry = there.entries.get(name);
-        if (entry === undefined)
-            return undefined;
-        if (entry.size > INDEX_LIMIT)
-            throw new errors/* PromoteError */.jG('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`);
-        return allOf(readEntry(state.file, there, entry, 0));
+        return entry && { size: entry.size, read: () => allOf(readEntry(state.file, there, entry, 0)) };
     });
     if (index !== undefined)
         return index;
@@ -39356,14 +39318,11 @@ function endOf(entries) {
 async function isCompressed(handle) {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(6), 0, 6, 0);
     const magic = buffer.toString('hex', 0, bytesRead);
-    const other = [
-        ['28b52ffd', 'zstd'],
-        ['fd377a585a00', 'xz'],
-        ['425a68', 'bzip2'],
-    ].find(([start = '']) => magic.startsWith(start));
+    const others = { zstd: '28b52ffd', xz: 'fd377a585a00', bzip2: '425a68' };
+    const [other] = Object.entries(others).find(([, start]) => magic.startsWith(start)) ?? [];
     if (other === undefined)
         return magic.startsWith('1f8b');
-    throw new errors/* PromoteError */.jG('UNSUPPORTED', `is compressed with ${other[1]}`, { hint: 'Decompress it, or use gzip.' });
+    throw new errors/* PromoteError */.jG('UNSUPPORTED', `is compressed with ${other}`, { hint: 'Decompress it, or use gzip.' });
 }
 function fileCursor(handle, size) {
     let position = 0;
@@ -39461,7 +39420,6 @@ async function fill(handle, buffer, position) {
  * `commit` the header names a file that readers of layouts ignore, so that the archive stays valid if the blob never comes.
  */
 async function reserve(state, to, name, size) {
-    const { guarded } = state;
     const there = await listed(state);
     if (there === undefined)
         throw new Error('the archive is closed');
@@ -39475,13 +39433,13 @@ async function reserve(state, to, name, size) {
     const ignored = `.image-promote/unfinished-${at}`;
     await writeAll(handle, makeHeader(ignored, end - at - makeHeader(ignored, end - at).length), at);
     return {
-        write: (bytes, position) => guarded(() => writeAll(handle, bytes, content + position)),
-        commit: () => guarded(async () => {
+        write: (bytes, position) => writeAll(handle, bytes, content + position),
+        async commit() {
             await writeAll(handle, Buffer.alloc(padded(size) - size), content + size);
             await writeAll(handle, header, at);
             entries.set(name, { name, size, header: at, content });
             isOpen = false;
-        }),
+        },
         async discard() {
             if (isOpen && to.position === end)
                 to.position = at;
@@ -39491,16 +39449,12 @@ async function reserve(state, to, name, size) {
 }
 /** Index and version, the end of the archive. */
 async function seal(handle, { position }, index) {
-    const files = [
-        [INDEX_FILE, index],
-        [LAYOUT_FILE, LAYOUT_VERSION],
-    ];
-    const parts = files.flatMap(([name, bytes]) => [
-        makeHeader(name, bytes.byteLength),
-        bytes,
-        Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength),
-    ]);
-    const tail = Buffer.concat([...parts, Buffer.alloc(2 * BLOCK)]);
+    const file = (name, bytes) => {
+        const padding = Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength);
+        return [makeHeader(name, bytes.byteLength), bytes, padding];
+    };
+    const files = [...file(INDEX_FILE, index), ...file(LAYOUT_FILE, LAYOUT_VERSION)];
+    const tail = Buffer.concat([...files, Buffer.alloc(2 * BLOCK)]);
     await writeAll(handle, tail, position);
     await handle.truncate(position + tail.length);
     await handle.sync();
@@ -39610,7 +39564,8 @@ function openLayouts(side, context) {
 }
 /** An OCI layout (image-spec image-layout.md). All images of a run that are in it share one of these. */
 function openLayout(place, side, context) {
-    const shelf = place.kind === 'oci' ? openFolder(place.path, side) : openArchive(place.path, side);
+    const root = (0,external_node_path_.resolve)(place.path);
+    const shelf = withPath(place.kind === 'oci' ? openFolder(root) : openArchive(root), root, side);
     const path = (0,oci_reference/* formatReference */.FH)({ layout: place, repository: '' });
     const catalog = createCatalog(shelf, path, side);
     const shared = { shelf, side, catalog, files: createFiles(shelf, path, side, context) };
@@ -39632,19 +39587,16 @@ function openLayout(place, side, context) {
         close: () => shelf.close(),
     };
 }
-function tooLong(path, digest, side) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${path}: ${digest} is too long for a manifest.`, { side });
-}
 /** Manifests and blobs by digest. */
 function createFiles(shelf, path, side, context) {
-    const missing = (what) => new errors/* PromoteError */.jG('NOT_FOUND', `${path}: ${what} is not there.`, { side });
+    const failed = (code, what) => new errors/* PromoteError */.jG(code, `${path}: ${what}`, { side });
     const holds = async ({ digest, size }) => (await shelf.size(digest)) === size;
     const bytesOf = async (digest) => {
         const size = await shelf.size(digest);
         if (size === undefined)
-            throw missing(`manifest ${digest}`);
+            throw failed('NOT_FOUND', `manifest ${digest} is not there.`);
         if (size > oci_manifest/* MANIFEST_LIMIT */.MV)
-            throw tooLong(path, digest, side);
+            throw failed('PROTOCOL', `${digest} is too long for a manifest.`);
         return allOf(shelf.read(digest, 0));
     };
     const manifest = async (expected, mediaType) => {
@@ -39686,7 +39638,7 @@ function createFiles(shelf, path, side, context) {
             if (data !== undefined)
                 return (0,answer/* bodyOf */.EN)(data.subarray(offset));
             if (found === undefined)
-                throw missing(`blob ${digest}`);
+                throw failed('NOT_FOUND', `blob ${digest} is not there.`);
             const hint = 'The layout is damaged: copy the image into it again.';
             const message = `${path}: blob ${digest} has ${found} bytes where ${size} belong.`;
             throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side, hint });
@@ -39750,9 +39702,14 @@ function unlessNone(thrown) {
 }
 function createRepository(shared, referrers, repository, name) {
     const { shelf, side, catalog, files } = shared;
-    const named = (tag) => (tag === undefined ? undefined : (0,oci_reference/* layoutName */.UX)(repository, tag));
     let listsReferrers;
-    const find = (tag) => findComplete(shared, (0,oci_reference/* layoutName */.UX)(repository, tag));
+    const find = async (tag) => {
+        const entry = await catalog.find((0,oci_reference/* layoutName */.UX)(repository, tag));
+        if (entry === undefined || !(await files.complete(entry)))
+            return undefined;
+        const { mediaType, digest, size } = entry;
+        return { mediaType, digest, size };
+    };
     return {
         name,
         resolve: (reference) => resolveIn(shared, reference, (0,oci_reference/* layoutName */.UX)(repository, reference), name),
@@ -39782,7 +39739,7 @@ function createRepository(shared, referrers, repository, name) {
                 await writeDraft(await shelf.draft(descriptor.digest, bytes.byteLength), bytes);
             const attached = manifest.links.some((link) => link.role === 'subject');
             if (tag !== undefined || attached)
-                await catalog.change((entries) => enter(entries, manifest, named(tag)));
+                await catalog.change((entries) => enter(entries, manifest, tag && (0,oci_reference/* layoutName */.UX)(repository, tag)));
             if (attached)
                 await referrers.add(manifest);
             if (attached)
@@ -39797,13 +39754,6 @@ function createRepository(shared, referrers, repository, name) {
             return listsReferrers;
         },
     };
-}
-async function findComplete({ catalog, files }, name) {
-    const entry = await catalog.find(name);
-    if (entry === undefined || !(await files.complete(entry)))
-        return undefined;
-    const { mediaType, digest, size } = entry;
-    return { mediaType, digest, size };
 }
 async function resolveIn({ catalog, files, side }, reference, name, path) {
     if ((0,oci_digest/* isDigest */.Bc)(reference)) {

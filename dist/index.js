@@ -25096,9 +25096,9 @@ const REASONS = {
     EACCES: 'permission denied',
     EPERM: 'not permitted',
     EISDIR: 'it is a folder',
-    ENOTDIR: 'a part of the path is no folder',
+    ENOTDIR: 'a part of the path is not a folder',
     ENAMETOOLONG: 'the path is too long',
-    EEXIST: 'a part of the path is no folder', // what a recursive mkdir says
+    EEXIST: 'a part of the path is not a folder', // what a recursive mkdir says
     ENOSPC: 'the disk is full',
     EROFS: 'the file system is read-only',
 };
@@ -25657,7 +25657,7 @@ function refuseWhatIsUnsupported(user, who, { side }) {
     if (user['auth-provider'] != null)
         refuse('logs in by an auth-provider, which Kubernetes removed in 1.26', 'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.');
     if ((user.as ?? user['as-uid'] ?? user['as-groups'] ?? user['as-user-extra']) != null)
-        refuse('acts as somebody else ("as"), which is not supported', 'Use a user of its own rights.');
+        refuse('acts as another user ("as"), which is not supported', 'Use a user of its own rights.');
 }
 /** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first. */
 async function execWaysIn(plugin, own, who, context) {
@@ -35866,8 +35866,8 @@ function splitUpload({ pathname }) {
 }
 /**
  * Refuses an address that a server chose (Location, redirect, realm, Link) and that holds a secret of this run: logs and
- * proxies on the way would keep it. A secret that is in the address which was asked for as well is no news to the server:
- * a project may have the same name as a password.
+ * proxies on the way would keep it. A secret that the requested address holds too is allowed, because the server
+ * knows it already: a project may have the same name as a password.
  * @param asked the address whose answer named this one.
  * @param named.what who names the address, as the beginning of the message.
  * @throws PromoteError PROTOCOL

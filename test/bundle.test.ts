@@ -130,7 +130,7 @@ describe('under GitHub Actions', () => {
     folder.remove()
     expect([run.code, run.stderr]).toEqual([1, ''])
     expect(run.stdout.split(/\r?\n/)).toContain(
-      `::error::IO: ${report} could not be written: a part of the path is no folder`,
+      `::error::IO: ${report} could not be written: a part of the path is not a folder`,
     )
     expect(run.rows).toEqual([])
     expect(right.tags('gh/unreported').size).toBe(0)

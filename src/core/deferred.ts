@@ -1,4 +1,4 @@
-/** A promise that is settled from outside. A rejection that nobody awaits is not an unhandled one. */
+/** A promise that is settled from outside. Its rejection is marked as handled: callers that await it still receive it. */
 export type Deferred<T> = Readonly<{
   promise: Promise<T>
   resolve: (value: T | PromiseLike<T>) => void

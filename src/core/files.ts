@@ -13,7 +13,7 @@ export function readInput(path: string): string {
   return decodeText(readBounded(path))
 }
 
-/** For messages: `<what> <path>`. With `text` there is no file: the option has its content. */
+/** Messages call the file `<what> <path>`. `text` is the content itself, where the option holds it in place of a path. */
 export type FileToRead = Readonly<{ what: string; path: string; side: Side | undefined; text?: Secret }>
 
 /** @param given the path of the file, or its text. */
@@ -79,9 +79,9 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EPERM: 'not permitted',
   EISDIR: 'it is a folder',
-  ENOTDIR: 'a part of the path is no folder',
+  ENOTDIR: 'a part of the path is not a folder',
   ENAMETOOLONG: 'the path is too long',
-  EEXIST: 'a part of the path is no folder', // what a recursive mkdir says
+  EEXIST: 'a part of the path is not a folder', // what a recursive mkdir says
   ENOSPC: 'the disk is full',
   EROFS: 'the file system is read-only',
 }

@@ -160,7 +160,7 @@ function refuseWhatIsUnsupported(user: User, who: string, { side }: Reader): voi
       'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.',
     )
   if ((user.as ?? user['as-uid'] ?? user['as-groups'] ?? user['as-user-extra']) != null)
-    refuse('acts as somebody else ("as"), which is not supported', 'Use a user of its own rights.')
+    refuse('acts as another user ("as"), which is not supported', 'Use a user of its own rights.')
 }
 
 /** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first. */

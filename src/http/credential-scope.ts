@@ -66,8 +66,8 @@ function splitUpload({ pathname }: URL): { name: string; session: string[] } {
 
 /**
  * Refuses an address that a server chose (Location, redirect, realm, Link) and that holds a secret of this run: logs and
- * proxies on the way would keep it. A secret that is in the address which was asked for as well is no news to the server:
- * a project may have the same name as a password.
+ * proxies on the way would keep it. A secret that the requested address holds too is allowed, because the server
+ * knows it already: a project may have the same name as a password.
  * @param asked the address whose answer named this one.
  * @param named.what who names the address, as the beginning of the message.
  * @throws PromoteError PROTOCOL

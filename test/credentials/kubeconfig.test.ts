@@ -181,13 +181,8 @@ describe('what is refused', () => {
       config({ 'auth-provider': { name: 'oidc', config: { 'id-token': S } } }),
       'auth-provider',
     ],
-    ['impersonation', 'LOGIN_UNSUPPORTED', config({ token: S, as: 'admin' }), 'as somebody else'],
-    [
-      'impersonation of a group',
-      'LOGIN_UNSUPPORTED',
-      config({ token: S, 'as-groups': ['admins'] }),
-      'as somebody else',
-    ],
+    ['impersonation', 'LOGIN_UNSUPPORTED', config({ token: S, as: 'admin' }), 'as another user'],
+    ['impersonation of a group', 'LOGIN_UNSUPPORTED', config({ token: S, 'as-groups': ['admins'] }), 'as another user'],
   ]
   test.each(table)('%s is %s', async (_name, code, content, says) => {
     const error = await refusalOf(() => read(content))

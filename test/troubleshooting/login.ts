@@ -172,9 +172,9 @@ export const KUBECONFIG: readonly Situation[] = [
     way: (stage) => kubeconfig(stage, { 'auth-provider': { name: 'oidc' } }),
   },
   {
-    when: 'the kubeconfig acts as somebody else',
+    when: 'the kubeconfig acts as another user',
     code: 'LOGIN_UNSUPPORTED',
-    says: 'The user … of the kubeconfig … acts as somebody else ("as"), which is not supported.',
+    says: 'The user … of the kubeconfig … acts as another user ("as"), which is not supported.',
     way: (stage) => kubeconfig(stage, { token: 'x', as: 'admin' }),
   },
   {

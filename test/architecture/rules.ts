@@ -16,7 +16,7 @@ const ROOT_FILES = ['errors.ts', 'secret.ts', 'credential.ts', 'context.ts', 'bu
 const STORY_FILES = ['promote.ts', 'side.ts', 'rows.ts', 'work.ts', 'expand.ts', 'tags.ts', 'rollback.ts']
 
 const PURE = ['root', 'oci', 'core']
-const STAGES = [...PURE, 'inputs', 'wire', 'http', 'credentials', 'openshift', 'store', 'copy', 'report']
+const STAGES = [...PURE, 'inputs', 'wire', 'http', 'credentials', 'openshift', 'store', 'trust', 'copy', 'report']
 
 /** Room → what it may import: rooms, or single files of a room. Its own room goes without saying. */
 const SEES: Readonly<Record<string, readonly string[]>> = {
@@ -30,7 +30,8 @@ const SEES: Readonly<Record<string, readonly string[]>> = {
   credentials: PURE,
   openshift: [...PURE, 'http', 'credentials', 'report/model.ts'],
   store: [...PURE, 'http', 'credentials'],
-  copy: [...PURE, 'store/store.ts', 'report/model.ts'],
+  trust: PURE,
+  copy: [...PURE, 'store/store.ts', 'trust', 'report/model.ts'],
   report: PURE,
   promote: [...STAGES, 'host/host.ts'],
   host: [...PURE, 'promote', 'inputs', 'report'],
@@ -59,6 +60,9 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
   undici: OUTSIDE,
   '@actions/core': ['host/github.ts'],
   '@actions/exec': ['credentials'],
+  '@sigstore/bundle': ['trust/keyless.ts'],
+  '@sigstore/protobuf-specs': ['trust/keyless.ts'],
+  '@sigstore/verify': ['trust/keyless.ts'],
 }
 
 /** The bundle holds what package.json names as its dependencies, and nothing that is there for tests. */

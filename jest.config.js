@@ -1,9 +1,9 @@
 export default {
-  testEnvironment: '<rootDir>/build/test/environment.js',
+  testEnvironment: '<rootDir>/build/test/support/environment.js',
   roots: ['<rootDir>/build'],
   testMatch: ['<rootDir>/build/test/**/*.test.js'],
   transform: {},
-  globalSetup: '<rootDir>/build/test/folders.js',
+  globalSetup: '<rootDir>/build/test/support/folders.js',
   // Jest leaves one core free, and on two runs everything in one process, whose heap then grows with every suite.
   maxWorkers: '100%',
   workerIdleMemoryLimit: '512MB',

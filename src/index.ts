@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { setMaxListeners } from 'node:events'
-import { EXIT } from './errors.ts'
+import { EXIT } from './core/errors.ts'
 import { answerTo } from './inputs/help.ts'
 
 /** `npm` and `npx` pass on a signal that the terminal has sent to their child as well: that is one Ctrl-C, not two. */
@@ -58,7 +58,7 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(`${answer}\n`)
     return EXIT.done
   }
-  const { run } = await import(/* webpackMode: "eager" */ './host/run.ts')
+  const { run } = await import(/* webpackMode: "eager" */ './host/run-promotion.ts')
   return run({
     argv,
     env: process.env,

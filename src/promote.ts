@@ -1,26 +1,22 @@
-import type { Context } from './context.ts'
-import { holdable } from './copy/atomic.ts'
 import { warnOfKept } from './copy/attached-tags.ts'
+import type { Attached } from './copy/events.ts'
 import { type Copy, execute } from './copy/execute.ts'
 import { discover, type Graph } from './copy/graph.ts'
-import { checkGuard } from './copy/guards.ts'
-import { createLine, smallAtOnce } from './copy/permits.ts'
 import { isUnchanged, makePlan, plannedSteps, plannedTags, shareOut } from './copy/plan.ts'
+import { createLine, smallAtOnce } from './copy/semaphore.ts'
 import { findTags, type Survey, survey } from './copy/survey.ts'
-import { createDeferred, ignoreUnhandled } from './core/deferred.ts'
-import { asPromoteError, PromoteError } from './errors.ts'
-import { expand } from './expand.ts'
-import type { Host } from './host/host.ts'
+import { createDeferred, ignoreUnhandled } from './core/async.ts'
+import type { Context } from './core/context.ts'
+import { asPromoteError, PromoteError } from './core/errors.ts'
 import type { Config, ImagePair } from './inputs/config.ts'
 import type { Digest } from './oci/digest.ts'
 import type { Manifest } from './oci/manifest.ts'
 import type { Cluster } from './openshift/cluster.ts'
-import type { Attached, Report, Row } from './report/model.ts'
-import { makeReport } from './report/report.ts'
-import { rollBack } from './rollback.ts'
-import { namesOf } from './rows.ts'
-import type { Repository, Side } from './side.ts'
-import { abandonAll, annotateStreams, guardOf, tagAll, tagEach } from './tags.ts'
+import { expand } from './release/expand.ts'
+import { checkGuard } from './release/guards.ts'
+import { holdable } from './release/move-tags.ts'
+import { rollBack } from './release/rollback.ts'
+import { namesOf } from './release/rows.ts'
 import {
   conclude,
   createRun,
@@ -37,10 +33,14 @@ import {
   type Place,
   type Run,
   type Work,
-} from './work.ts'
+} from './release/run.ts'
+import type { Repository, Side } from './release/session.ts'
+import { abandonAll, annotateStreams, guardOf, tagAll, tagEach } from './release/tags.ts'
+import { makeReport } from './report/make-report.ts'
+import type { Listener, Report, Row } from './report/model.ts'
 
 /** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
-export async function promote(config: Config, host: Host, context: Context): Promise<Report> {
+export async function promote(config: Config, host: Listener, context: Context): Promise<Report> {
   const started = context.now()
   const signal = holdable(context)
   const run = createRun(config, host, signal.context)
@@ -224,7 +224,7 @@ async function resolve({ source: reference }: ImagePair, from: Repository): Prom
 
 /** What is planned, in the order of the list, once all of it is known: what images have in common moves once. */
 function announceAll(run: Run): void {
-  const { config, shared, works } = run
+  const { config, works } = run
   const prepared = going(works).flatMap((work) => {
     const { plan, to } = work
     return plan === undefined || to === undefined ? [] : [{ work, plan, registry: to.origin, repository: to.path }]
@@ -242,7 +242,7 @@ function announceAll(run: Run): void {
       tags: plannedTags(plan),
       ...(work.rights && { rights: work.rights }),
     }
-    shared.emit({ event: 'plan', image: work.number, images: works.length, ...planned })
+    run.host.event({ event: 'plan', image: work.number, images: works.length, ...planned })
     // Judged by its own plan: what another image is to bring may not come.
     const unchanged = work.plan !== undefined && isUnchanged(work.plan)
     if (config.dryRun) {

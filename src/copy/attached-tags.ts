@@ -1,14 +1,14 @@
-import type { Context } from '../context.ts'
-import { PromoteError } from '../errors.ts'
+import type { Context } from '../core/context.ts'
+import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isForeign, type Manifest } from '../oci/manifest.ts'
 import { mergeSignatures } from '../oci/referrer.ts'
-import type { Attached } from '../report/model.ts'
-import type { Target } from '../store/store.ts'
 import type { TagState } from './confirm.ts'
+import type { Attached } from './events.ts'
 import type { Shared } from './execute.ts'
 import { type Graph, type Key, manifestKey, manifestOf, type Node } from './graph.ts'
-import type { Permits } from './permits.ts'
+import type { Permits } from './semaphore.ts'
+import type { Target } from './store.ts'
 
 /**
  * What happens to one of cosign's tags at the destination. What others signed or attested there is never replaced, whatever

@@ -1,10 +1,10 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 import { attachedTags, describeReferrer } from '../oci/referrer.ts'
-import type { Source } from '../store/store.ts'
 import type { Budget } from './budget.ts'
 import { leaveMissing } from './failures.ts'
-import type { Permits } from './permits.ts'
+import type { Permits } from './semaphore.ts'
+import type { Source } from './store.ts'
 
 /** A signature, attestation or SBOM: by `subject` (OCI 1.1), or under a tag made from the digest (cosign). */
 export type Attachment = Readonly<{ manifest: Manifest; subject: Digest; artifactType: string; tag?: string }>

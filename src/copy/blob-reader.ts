@@ -1,9 +1,9 @@
 import type { Hash } from 'node:crypto'
-import { asPromoteError, PromoteError } from '../errors.ts'
+import { asPromoteError, PromoteError } from '../core/errors.ts'
 import { algorithmOf, type Digest, hashFor } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
-import type { Source } from '../store/store.ts'
 import { isPlatformConfig } from './platforms.ts'
+import type { Source } from './store.ts'
 import type { Tries } from './transfer.ts'
 
 /** Copying sixteen TLS records of 16 KiB into one buffer costs less than writing each; larger buffers save no time. */

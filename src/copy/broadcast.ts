@@ -1,8 +1,8 @@
-import { retain } from '../buffer-pool.ts'
-import { asPromoteError } from '../errors.ts'
+import { retain } from '../core/buffer-pool.ts'
+import { asPromoteError } from '../core/errors.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import { BlobReader } from './blob-reader.ts'
-import type { Permits } from './permits.ts'
+import type { Permits } from './semaphore.ts'
 
 export type ReadAhead = Readonly<{
   /** Bytes that are kept for the slowest subscriber: the fastest may be ahead by so much. */

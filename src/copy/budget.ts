@@ -1,4 +1,4 @@
-import { PromoteError } from '../errors.ts'
+import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 

@@ -1,8 +1,8 @@
-import type { Context } from '../context.ts'
-import { asPromoteError, PromoteError } from '../errors.ts'
+import type { Context } from '../core/context.ts'
+import { asPromoteError, PromoteError } from '../core/errors.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
-import type { Target } from '../store/store.ts'
 import { isMissingBlob } from './failures.ts'
+import type { Target } from './store.ts'
 
 /** What a tag points at. Null: the registry said that the tag does not exist. `unread`: no answer tells. */
 export type TagState = Digest | null | 'unread'

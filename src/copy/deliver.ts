@@ -1,4 +1,4 @@
-import { createDeferred, type Deferred, ignoreUnhandled } from '../core/deferred.ts'
+import { createDeferred, type Deferred, ignoreUnhandled } from '../core/async.ts'
 import { BlobReader } from './blob-reader.ts'
 import { Broadcast, READ_AHEAD, type Subscriber } from './broadcast.ts'
 import type { Job, Shared } from './execute.ts'

@@ -1,19 +1,19 @@
-import type { Context } from '../context.ts'
-import { ignoreUnhandled } from '../core/deferred.ts'
-import { PromoteError } from '../errors.ts'
+import { ignoreUnhandled } from '../core/async.ts'
+import type { Context } from '../core/context.ts'
+import { PromoteError } from '../core/errors.ts'
 import { isForeign, type Manifest } from '../oci/manifest.ts'
-import type { Attached, Bytes, Event } from '../report/model.ts'
-import type { Source, Target } from '../store/store.ts'
 import { attachedThere, type TagDecision, warnOfKept, writeTag } from './attached-tags.ts'
 import type { ReadAhead } from './broadcast.ts'
 import { confirm, type TagState } from './confirm.ts'
 import { createDelivery, type Delivery, deliver, type Outcome, send } from './deliver.ts'
+import type { Attached, Bytes, CopyEvent } from './events.ts'
 import { missingBlobs } from './failures.ts'
 import { type Key, manifestOf, type Node } from './graph.ts'
-import { checked, type Permits } from './permits.ts'
 import type { Plan, Step } from './plan.ts'
 import type { Platforms } from './platforms.ts'
 import { updateReferrersIndexes } from './referrers-index.ts'
+import { checked, type Permits } from './semaphore.ts'
+import type { Source, Target } from './store.ts'
 
 /** What all images of a run share. */
 export type Shared = Readonly<{
@@ -25,7 +25,7 @@ export type Shared = Readonly<{
   platforms: Platforms
   /** Tag → the last write of it, of tags that are read and changed. */
   tagWrites: Map<string, Promise<unknown>>
-  emit: (event: Event) => void
+  emit: (event: CopyEvent) => void
   /** Throws when nothing new of this image may begin at this destination. */
   check?: () => void
   readAhead?: ReadAhead

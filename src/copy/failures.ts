@@ -1,5 +1,5 @@
+import { PromoteError } from '../core/errors.ts'
 import { listed } from '../core/text.ts'
-import { PromoteError } from '../errors.ts'
 import { isForeign, type Link, type Manifest } from '../oci/manifest.ts'
 import { formatPlatform } from '../oci/platform.ts'
 import type { Node } from './graph.ts'

@@ -1,16 +1,16 @@
-import { ignoreUnhandled } from '../core/deferred.ts'
-import { PromoteError } from '../errors.ts'
+import { ignoreUnhandled } from '../core/async.ts'
+import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type Descriptor, isForeign, type Link, type Manifest } from '../oci/manifest.ts'
 import { formatPlatform, matches, type Platform, platformOfConfig } from '../oci/platform.ts'
-import type { Attached } from '../report/model.ts'
-import type { Source } from '../store/store.ts'
 import { type Attachment, createFinder } from './attachments.ts'
 import { type Budget, createBudget, type Held } from './budget.ts'
+import type { Attached } from './events.ts'
 import { leaveMissing } from './failures.ts'
-import { checked, type Permits } from './permits.ts'
 import { BLOB_LIMIT, readBlob } from './read-blob.ts'
-import { checkSigned } from './signed.ts'
+import { checkSigned } from './require-signed.ts'
+import { checked, type Permits } from './semaphore.ts'
+import type { Source } from './store.ts'
 
 /**
  * `blob sha256:…` or `manifest sha256:…`: the same bytes may have both roles in one image. `manifest sha256:… TAG` is what

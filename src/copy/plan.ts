@@ -1,7 +1,7 @@
 import type { Digest } from '../oci/digest.ts'
-import type { Attached, Bytes, PlannedStep, PlannedTag, Previous } from '../report/model.ts'
 import { attachedThere, type TagDecision } from './attached-tags.ts'
 import type { TagState } from './confirm.ts'
+import type { Attached, Bytes, PlannedStep, PlannedTag, Previous } from './events.ts'
 import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
 import type { Survey } from './survey.ts'
 

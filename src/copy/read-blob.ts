@@ -1,7 +1,7 @@
-import { PromoteError } from '../errors.ts'
+import { PromoteError } from '../core/errors.ts'
 import { algorithmOf, digestOf, shortDigest } from '../oci/digest.ts'
 import { type Descriptor, embedded } from '../oci/manifest.ts'
-import type { Source } from '../store/store.ts'
+import type { Source } from './store.ts'
 
 /** Configs and signatures are a few KiB; a larger blob is not read into memory. */
 export const BLOB_LIMIT = 4 * 1024 * 1024

@@ -1,12 +1,12 @@
-import { PromoteError } from '../errors.ts'
+import { PromoteError } from '../core/errors.ts'
 import { type Digest, referrersTag } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import { describeReferrer, extendIndex, referrersIn } from '../oci/referrer.ts'
-import type { Target } from '../store/store.ts'
 import { inTurn, lookAt, notKept, ROUNDS } from './attached-tags.ts'
 import type { Shared } from './execute.ts'
-import type { Permits } from './permits.ts'
 import type { Plan } from './plan.ts'
+import type { Permits } from './semaphore.ts'
+import type { Target } from './store.ts'
 
 /**
  * Where the registry has no referrers API, the client keeps an index of attachments under the tag `sha256-<hex>`

@@ -1,12 +1,12 @@
-import { PromoteError } from '../errors.ts'
+import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isForeign } from '../oci/manifest.ts'
-import type { Evidence, Target } from '../store/store.ts'
 import { isHidden, surveyTags, type TagDecision } from './attached-tags.ts'
 import type { TagState } from './confirm.ts'
 import type { Graph, Key, Node } from './graph.ts'
-import type { Permits } from './permits.ts'
 import { isIndexed } from './referrers-index.ts'
+import type { Permits } from './semaphore.ts'
+import type { Evidence, Target } from './store.ts'
 
 /** What the destination holds, as far as it was asked. */
 export type Survey = Readonly<{

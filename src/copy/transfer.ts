@@ -1,8 +1,8 @@
-import type { Context } from '../context.ts'
-import { asPromoteError, type PromoteError } from '../errors.ts'
-import type { Upload } from '../store/store.ts'
+import type { Context } from '../core/context.ts'
+import { asPromoteError, type PromoteError } from '../core/errors.ts'
 import type { BlobReader } from './blob-reader.ts'
 import type { Subscriber } from './broadcast.ts'
+import type { Upload } from './store.ts'
 
 /**
  * One blob, from the source to an upload session, to the end. After a break on either side it goes on from where it was: the

@@ -1,13 +1,14 @@
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { Context } from '../context.ts'
 import { contentKind, shownPath } from '../core/content.ts'
+import type { Context } from '../core/context.ts'
+import { PromoteError, type Side } from '../core/errors.ts'
 import { type FileToRead, fileError, fileOf, isAbsent, readText } from '../core/files.ts'
-import { basicCredential, bearerCredential, type Credential, type Login, renewableLogin } from '../credential.ts'
-import { PromoteError, type Side } from '../errors.ts'
-import type { Secret } from '../secret.ts'
+import type { Secret } from '../core/secret.ts'
+import type { Credential, Login } from '../http/credential.ts'
 import { askHelper } from './credential-helper.ts'
 import { describeIssue } from './exec-plugin.ts'
+import { basicCredential, bearerCredential, renewableLogin } from './login.ts'
 
 /** What a login is looked up for. */
 type RegistryKey = Readonly<{

@@ -1,8 +1,9 @@
 import { z } from 'zod'
-import type { Context } from '../context.ts'
-import { basicCredential, type Credential } from '../credential.ts'
-import { PromoteError, type Side } from '../errors.ts'
-import { firstLine, runProgram } from './run-program.ts'
+import type { Context } from '../core/context.ts'
+import { PromoteError, type Side } from '../core/errors.ts'
+import type { Credential } from '../http/credential.ts'
+import { basicCredential } from './login.ts'
+import { firstLine, runProgram } from './subprocess.ts'
 
 /** What helpers store Docker Hub under. */
 const DOCKER_HUB = 'https://index.docker.io/v1/'

@@ -1,9 +1,9 @@
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
-import type { Context } from '../context.ts'
-import { bearerCredential } from '../credential.ts'
-import { PromoteError, type Side } from '../errors.ts'
-import { firstLine, runProgram } from './run-program.ts'
+import type { Context } from '../core/context.ts'
+import { PromoteError, type Side } from '../core/errors.ts'
+import { bearerCredential } from './login.ts'
+import { firstLine, runProgram } from './subprocess.ts'
 
 /** `users[].user.exec` of a kubeconfig (client.authentication.k8s.io, v1 and v1beta1). */
 export const ExecConfig = z.object({

@@ -1,7 +1,8 @@
-import type { Context } from '../context.ts'
-import { ANONYMOUS, bearerCredential, claimsOf, type Issued, type Login, renewableLogin } from '../credential.ts'
-import { PromoteError, type Side } from '../errors.ts'
-import { firstLine } from './run-program.ts'
+import type { Context } from '../core/context.ts'
+import { PromoteError, type Side } from '../core/errors.ts'
+import { ANONYMOUS, type Login } from '../http/credential.ts'
+import { bearerCredential, claimsOf, type Issued, renewableLogin } from './login.ts'
+import { firstLine } from './subprocess.ts'
 
 /** GitHub's tokens live for minutes: one with less than this left may be refused on its way. */
 const MARGIN = 60_000

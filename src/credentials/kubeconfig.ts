@@ -1,21 +1,13 @@
 import { dirname, resolve } from 'node:path'
 import { unescape as decoded } from 'node:querystring'
 import { z } from 'zod'
-import type { Context } from '../context.ts'
+import type { Context } from '../core/context.ts'
+import { PromoteError, type Side } from '../core/errors.ts'
 import { type FileToRead, fileError, fileOf, readText } from '../core/files.ts'
+import type { Secret } from '../core/secret.ts'
 import { listed } from '../core/text.ts'
-import {
-  basicCredential,
-  bearerCredential,
-  fixedLogin,
-  type Issued,
-  type Login,
-  renewableLogin,
-  tokenFileLogin,
-} from '../credential.ts'
-import { PromoteError, type Side } from '../errors.ts'
-import type { Secret } from '../secret.ts'
-import { parseYaml } from '../yaml.ts'
+import { parseYaml } from '../core/yaml.ts'
+import type { Login } from '../http/credential.ts'
 import {
   describeIssue,
   ExecConfig,
@@ -24,6 +16,7 @@ import {
   keepPrivateKey,
   runExecPlugin,
 } from './exec-plugin.ts'
+import { basicCredential, bearerCredential, fixedLogin, type Issued, renewableLogin, tokenFileLogin } from './login.ts'
 
 /** A token that ends within this time may be refused on its way. Milliseconds. */
 const MARGIN = 10_000

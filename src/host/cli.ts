@@ -1,10 +1,10 @@
+import { Secrets } from '../core/secret.ts'
 import type { Env } from '../inputs/collect.ts'
-import { reportJson } from '../report/report.ts'
-import { Secrets } from '../secret.ts'
+import { reportJson } from '../report/make-report.ts'
 import type { Host } from './host.ts'
 import { allOf, guarded } from './lines.ts'
+import { createVoice, prefixed } from './log.ts'
 import { createTerminal, isWatched, paint, type Screen, wantsColour } from './terminal.ts'
-import { createVoice, prefixed } from './voice.ts'
 
 /** Where a host prints to; `out` is stdout. Text has its line ends. `screen` is there when stderr is a terminal. */
 export type Streams = Readonly<{ out(text: string): void; err(text: string): void; screen?: Screen | undefined }>

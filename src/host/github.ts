@@ -1,16 +1,16 @@
+import { append } from '../core/files.ts'
+import { Secrets } from '../core/secret.ts'
 import { cut, neutralise, oneLine } from '../core/text.ts'
 import type { Env } from '../inputs/collect.ts'
+import { failures, verdict } from '../report/closing-text.ts'
+import { reportJson, tally } from '../report/make-report.ts'
 import type { Event, Report, Row } from '../report/model.ts'
-import { reportJson, tally } from '../report/report.ts'
 import { renderSummary } from '../report/summary.ts'
-import { failures, verdict } from '../report/text.ts'
-import { Secrets } from '../secret.ts'
 import type { Streams } from './cli.ts'
-import { append } from './files.ts'
 import type { Host } from './host.ts'
 import { allOf, cleanData, guarded } from './lines.ts'
-import { compactRows } from './rows.ts'
-import { createVoice, type Voice, type Writer } from './voice.ts'
+import { createVoice, type Voice, type Writer } from './log.ts'
+import { compactRows } from './output-rows.ts'
 
 /** What is used of `@actions/core`; tests record the calls. */
 export type Runner = Pick<

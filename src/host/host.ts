@@ -1,14 +1,14 @@
-import type { Log } from '../context.ts'
+import type { Log } from '../core/context.ts'
+import type { Secrets } from '../core/secret.ts'
 import type { Env } from '../inputs/collect.ts'
 import type { Config } from '../inputs/config.ts'
-import type { Event, Report } from '../report/model.ts'
-import type { Secrets } from '../secret.ts'
+import type { Listener, Report } from '../report/model.ts'
 
 /** What a host has to know of the inputs, once they are parsed. */
 export type Settings = Pick<Config, 'progress' | 'logLevel' | 'report' | 'summary' | 'output'>
 
 /** One place that the bundle runs in. */
-export interface Host {
+export interface Host extends Listener {
   readonly kind: 'github' | 'tekton' | 'plain'
   /** A command line, although the host has a form of its own: options of the plain host are there too. */
   readonly commandLine?: boolean
@@ -21,14 +21,8 @@ export interface Host {
   inputs(): Readonly<{ env: Env; problems: readonly string[] }>
   /** Before it, the log shows `info` and there is no report file. */
   begin(settings: Settings): void
-  /** GitHub: the runner's OIDC token for an audience. Absent on hosts that have none. */
-  oidcToken?(audience: string): Promise<string>
-  /** Progress, live. */
-  event(event: Event): void
   /** The run is over, however it ended: no more heartbeats. May be called twice. */
   end?(): void
-  /** Writes the report file alone, while the run goes on: what was done must be known even if the run is killed now. */
-  keep?(report: Report): Promise<void>
   /** Outputs, results, summary, report file, stdout: all that work, then the first failure is thrown (IO). */
   publish(report: Report): Promise<void>
 }

@@ -1,6 +1,6 @@
+import type { PromoteError } from '../core/errors.ts'
+import type { Secrets } from '../core/secret.ts'
 import { oneLine, visible } from '../core/text.ts'
-import type { PromoteError } from '../errors.ts'
-import type { Secrets } from '../secret.ts'
 import type { Host } from './host.ts'
 
 /** Text as it may be printed anywhere. Controls go first, so that none can split a secret. */

@@ -1,13 +1,13 @@
 /** Puts the credential of one origin on the requests to that origin, in the form that the server asks for. */
-import type { Context } from '../context.ts'
+import type { Context } from '../core/context.ts'
+import { PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
-import { type Credential, type Login, sameCredential } from '../credential.ts'
-import { PromoteError, type Side } from '../errors.ts'
-import { discard, headerAll } from './answer.ts'
+import { discard, isStream, type Layer, type Req, type Res, type Send } from '../transport/request.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
+import { type Credential, type Login, sameCredential } from './credential.ts'
 import { mayAskTokenService, mayReceiveCredential, refuseSecretInAddress } from './credential-scope.ts'
 import { acceptsCredential } from './quirks.ts'
-import { isStream, type Layer, type Req, type Res, type Send } from './send.ts'
+import { headerAll } from './response.ts'
 import { basic, mergeScopes, type Service, splitScopes, type Token, tokenService } from './token-service.ts'
 
 export type Access = Readonly<{

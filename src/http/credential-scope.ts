@@ -1,7 +1,8 @@
 /** Where a credential may go, and which addresses of a server are used at all. Nothing else decides it; tested by table. */
-import type { Credential } from '../credential.ts'
-import { PromoteError, type Side } from '../errors.ts'
-import type { Secrets } from '../secret.ts'
+
+import { PromoteError, type Side } from '../core/errors.ts'
+import type { Secrets } from '../core/secret.ts'
+import type { Credential } from './credential.ts'
 
 /** What a request to a registry or API can carry; `token` is one that a token service gave out. */
 export type Carried = Credential['kind'] | 'token'

@@ -1,7 +1,7 @@
-import type { Context } from '../context.ts'
+import type { Context } from '../core/context.ts'
+import { asPromoteError } from '../core/errors.ts'
 import { displayUrl, oneLine } from '../core/text.ts'
-import { asPromoteError } from '../errors.ts'
-import type { Layer } from './send.ts'
+import type { Layer } from '../transport/request.ts'
 
 /** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
 const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit']

@@ -1,6 +1,7 @@
 /** The words of a server that refused: untrusted, so cleaned of control characters and bounded before anybody sees them. */
+
+import type { ServerError } from '../core/errors.ts'
 import { oneLine, visible } from '../core/text.ts'
-import type { ServerError } from '../errors.ts'
 
 const SAID_LIMIT = 500
 /** More entries say nothing new: a manifest with 100 missing blobs repeats itself. */

@@ -1,7 +1,7 @@
 /** What registries do that no specification says: each with the software that does it, and where that is written. */
-import type { PromoteError } from '../errors.ts'
-import { discard, header } from './answer.ts'
-import type { Res, Send } from './send.ts'
+import type { PromoteError } from '../core/errors.ts'
+import { discard, type Res, type Send } from '../transport/request.ts'
+import { header } from './response.ts'
 
 /** What makes the route of OpenShift's registry (openshift/cluster-image-registry-operator pkg/resource/route.go). */
 export const EXPOSE_REGISTRY = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`

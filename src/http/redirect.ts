@@ -1,9 +1,9 @@
+import { PromoteError, type Side } from '../core/errors.ts'
+import type { Secrets } from '../core/secret.ts'
 import { displayUrl } from '../core/text.ts'
-import { PromoteError, type Side } from '../errors.ts'
-import type { Secrets } from '../secret.ts'
-import { discard, header } from './answer.ts'
+import { discard, isStream, type Layer, type Req, type Res } from '../transport/request.ts'
 import { refuseSecretInAddress } from './credential-scope.ts'
-import { isStream, type Layer, type Req, type Res } from './send.ts'
+import { header } from './response.ts'
 
 /** curl allows 50, Go 10; registries need one or two. */
 const MOST_HOPS = 10

@@ -1,10 +1,10 @@
-import type { Context } from '../context.ts'
+import type { Context } from '../core/context.ts'
+import { asPromoteError, PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
-import { asPromoteError, PromoteError, type Side } from '../errors.ts'
-import { discard, isTransient, retryAfter } from './answer.ts'
-import { LONGEST_PAUSE } from './pace.ts'
+import { discard, isStream, type Layer, type Res } from '../transport/request.ts'
+import { LONGEST_PAUSE } from './concurrency.ts'
 import { isRouterPage } from './quirks.ts'
-import { isStream, type Layer, type Res } from './send.ts'
+import { isTransient, retryAfter } from './response.ts'
 
 /** Manifests, the largest answers that are not blobs, have 4 MiB. */
 const WHOLE = 4 * 1024 * 1024

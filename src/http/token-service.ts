@@ -1,12 +1,12 @@
 /** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
 import * as z from 'zod'
-import type { Context } from '../context.ts'
+import type { Context } from '../core/context.ts'
+import { asPromoteError, PromoteError, type Side } from '../core/errors.ts'
+import type { Secret } from '../core/secret.ts'
 import { displayUrl } from '../core/text.ts'
-import { type Credential, sameCredential } from '../credential.ts'
-import { asPromoteError, PromoteError, type Side } from '../errors.ts'
-import type { Secret } from '../secret.ts'
-import { discard, json, registryError } from './answer.ts'
-import type { Req, Res, Send } from './send.ts'
+import { discard, type Req, type Res, type Send } from '../transport/request.ts'
+import { type Credential, sameCredential } from './credential.ts'
+import { json, registryError } from './response.ts'
 
 const BODY_LIMIT = 1024 * 1024
 /** Shorter lifetimes, and none, count as this many seconds (distribution's token specification). */

@@ -1,7 +1,7 @@
 import { contentKind } from '../core/content.ts'
 import { listed } from '../core/text.ts'
-import { readPath } from './content.ts'
 import { OPTION_BY_NAME, OPTIONS, type Option, onArgv, variableName } from './options.ts'
+import { readPath } from './path-or-content.ts'
 import { nearest, type ReadFile, reasonOf } from './problems.ts'
 
 /** `from` names the flag, variable or file, for the debug log; never the value. */

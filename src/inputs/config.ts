@@ -1,10 +1,10 @@
+import type { Secret } from '../core/secret.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Platform } from '../oci/platform.ts'
 import type { Reference, RegistryAddress } from '../oci/reference.ts'
-import type { Secret } from '../secret.ts'
-import type { Undo } from './rollback-file.ts'
-import type { Selection } from './selection.ts'
+import type { Undo } from './rollback-report.ts'
 import type { Shard } from './shard.ts'
+import type { Selection } from './tag-selection.ts'
 
 /** Inputs after parsing: checked, typed, trusted. */
 export type Config = Readonly<{

@@ -1,4 +1,4 @@
-import { VERSION } from '../version.ts'
+import { VERSION } from '../core/version.ts'
 import { OPTIONS, type Option, onArgv } from './options.ts'
 
 const WIDTH = 80

@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import { quote } from '../core/text.ts'
+import { parseYaml } from '../core/yaml.ts'
 import { isDigest } from '../oci/digest.ts'
 import { parsePlatform } from '../oci/platform.ts'
-import { parseYaml } from '../yaml.ts'
 import type { ImagePair, ImageSet } from './config.ts'
 import { parsePair, parseSet } from './images.ts'
 import { reasonOf } from './problems.ts'
-import { selectionSchema } from './selection.ts'
+import { selectionSchema } from './tag-selection.ts'
 
 /** More images than any cluster has image streams; bounds what one file can make of the memory. */
 const MOST_ENTRIES = 10_000

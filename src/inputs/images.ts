@@ -1,5 +1,5 @@
+import { asPromoteError } from '../core/errors.ts'
 import { quote } from '../core/text.ts'
-import { asPromoteError } from '../errors.ts'
 import {
   formatReference,
   isLayout,
@@ -11,7 +11,7 @@ import {
 } from '../oci/reference.ts'
 import type { ImagePair, ImageSet } from './config.ts'
 import { reasonOf } from './problems.ts'
-import { describeSelection, type Selection } from './selection.ts'
+import { describeSelection, type Selection } from './tag-selection.ts'
 
 /** `app:1.2@sha256:…` is none: that is a tag and a digest. */
 const USERINFO = /(^|=|\/\/)\s*([^/@:=\s]+):[^/@=\s]+@(?=[^@]*[./])(?!sha\d+:)/

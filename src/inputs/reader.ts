@@ -1,9 +1,9 @@
+import { Secret, type Secrets, tooShort } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
-import { Secret, type Secrets, tooShort } from '../secret.ts'
 import type { Env, Found } from './collect.ts'
-import { contentOf, notPath, readPath } from './content.ts'
 import { splitList } from './images.ts'
 import { type HostKind, OPTION_BY_NAME, type Option } from './options.ts'
+import { contentOf, notPath, readPath } from './path-or-content.ts'
 import { type ReadFile, reasonOf } from './problems.ts'
 
 /** What parsing needs to know of the host. `commandLine`: the plain host's options exist too (a `run:` step on GitHub). */

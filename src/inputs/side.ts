@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto'
+import type { Secret } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
-import type { Secret } from '../secret.ts'
 import { parseCluster, parseRegistry, parseServiceAccount } from './address.ts'
 import type { SideConfig } from './config.ts'
-import { readPath } from './content.ts'
+import { readPath } from './path-or-content.ts'
 import { succeeds } from './problems.ts'
 import type { InputReader } from './reader.ts'
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
+import { PromoteError } from '../core/errors.ts'
 import { cut } from '../core/text.ts'
-import { PromoteError } from '../errors.ts'
 import { algorithmOf, type Digest, digestOf, isDigest } from './digest.ts'
 import type { Platform } from './platform.ts'
 

@@ -1,5 +1,5 @@
+import { PromoteError } from '../core/errors.ts'
 import { quote } from '../core/text.ts'
-import { PromoteError } from '../errors.ts'
 
 /** OCI image-spec image-index.md "platform". */
 export type Platform = Readonly<{

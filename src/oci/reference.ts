@@ -1,5 +1,5 @@
+import { PromoteError } from '../core/errors.ts'
 import { quote } from '../core/text.ts'
-import { PromoteError } from '../errors.ts'
 import { type Digest, isDigest } from './digest.ts'
 
 /** `host[:port]`; `http://host:port` in the input means plain HTTP. */

@@ -1,11 +1,18 @@
 import { z } from 'zod'
-import type { Code, PromoteError } from '../errors.ts'
-import type { Rights } from '../report/model.ts'
+import type { Code, PromoteError } from '../core/errors.ts'
+import { decode, type Kubernetes, path, saidBy, word } from './api.ts'
 import { isAlive, tokenOf } from './identity.ts'
 import { type Repository, splitRepository } from './image-stream.ts'
-import { decode, type Kubernetes, path, saidBy, word } from './kubernetes.ts'
-import { projectMissing, projectState, readLayers, readStream, streamMissing } from './streams.ts'
+import { projectMissing, projectState, readLayers, readStream, streamMissing } from './image-streams.ts'
 import { afterRefusal, whyRefused } from './token.ts'
+
+export type Rights = Readonly<{
+  state: 'sufficient' | 'missing' | 'unknown'
+  /** `update imagestreams/layers`, … */
+  missing: readonly string[]
+  /** The command that grants them; null when nothing is missing. */
+  grant: string | null
+}>
 
 /** The user that logged in, and who pushes: another one where a service account opens the registry. */
 export type Accounts = Readonly<{

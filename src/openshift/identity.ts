@@ -1,8 +1,9 @@
 import { z } from 'zod'
-import { fixedLogin, type Login } from '../credential.ts'
-import { PromoteError } from '../errors.ts'
-import type { Secret } from '../secret.ts'
-import { apiUrlHint, decode, failure, type Kubernetes, type Reply, said, saidBy, statusOf } from './kubernetes.ts'
+import { PromoteError } from '../core/errors.ts'
+import type { Secret } from '../core/secret.ts'
+import { fixedLogin } from '../credentials/login.ts'
+import type { Login } from '../http/credential.ts'
+import { apiUrlHint, decode, failure, type Kubernetes, type Reply, said, saidBy, statusOf } from './api.ts'
 import { afterRefusal, whyRefused } from './token.ts'
 
 const REVIEW = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { PromoteError } from '../errors.ts'
+import { PromoteError } from '../core/errors.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
-import { type ClusterSide, path } from './kubernetes.ts'
+import { type ClusterSide, path } from './api.ts'
 
 /** What one read of an image stream tells (image.openshift.io/v1 ImageStream). */
 export type Stream = Readonly<{

@@ -1,21 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { z } from 'zod'
-import { asPromoteError, PromoteError } from '../errors.ts'
-import type { Req } from '../http/send.ts'
-import type { Secret } from '../secret.ts'
-import { type Asked, judgeAuthorization, oauthErrorOf, oauthFailure, tokenHint } from './authorization.ts'
-import type { IssuedToken } from './issued-tokens.ts'
-import {
-  apiUrlHint,
-  failure,
-  type Kubernetes,
-  OBJECT_LIMIT,
-  parsed,
-  parseUrl,
-  type Reply,
-  read,
-  said,
-} from './kubernetes.ts'
+import { asPromoteError, PromoteError } from '../core/errors.ts'
+import type { Secret } from '../core/secret.ts'
+import type { Req } from '../transport/request.ts'
+import { apiUrlHint, failure, type Kubernetes, OBJECT_LIMIT, parsed, parseUrl, type Reply, read, said } from './api.ts'
+import { type Asked, judgeAuthorization, oauthErrorOf, oauthFailure, tokenHint } from './oauth-answers.ts'
+import type { IssuedToken } from './tokens.ts'
 
 /** The client that `oc login` uses; its secret is empty and its answer a code, not a page (CAO oauthclientscontroller.go). */
 const CLIENT = 'openshift-challenging-client'

@@ -1,9 +1,9 @@
-import { asPromoteError, PromoteError } from '../errors.ts'
+import { asPromoteError, PromoteError } from '../core/errors.ts'
 import { EXPOSE_REGISTRY } from '../http/quirks.ts'
 import type { RegistryAddress } from '../oci/reference.ts'
+import { decode, type Kubernetes, OBJECT_LIMIT, read, STREAM_LIMIT } from './api.ts'
 import { type Stream, splitRepository, streamListSchema, streamsPath } from './image-stream.ts'
-import { decode, type Kubernetes, OBJECT_LIMIT, read, STREAM_LIMIT } from './kubernetes.ts'
-import type { Streams } from './streams.ts'
+import type { Streams } from './image-streams.ts'
 
 export type Registries = ReturnType<typeof openRegistries>
 

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
+import type { Side } from '../core/errors.ts'
 import { oneLine } from '../core/text.ts'
-import { type Claims, claimsOf, type Login, type RenewedBy } from '../credential.ts'
-import type { Side } from '../errors.ts'
+import { type Claims, claimsOf } from '../credentials/login.ts'
+import type { Login, RenewedBy } from '../http/credential.ts'
 
 const PREFIX = 'sha256~'
 

@@ -1,5 +1,7 @@
-import type { Code, Side } from '../errors.ts'
+import type { Attached, Bytes, CopyEvent, PlannedStep, PlannedTag, Previous } from '../copy/events.ts'
+import type { Code, Side } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
+import type { Rights } from '../openshift/denial.ts'
 
 /** `image-promote/report/v1`: plain data; everything people read is made from it. */
 export type Report = Readonly<{
@@ -21,9 +23,6 @@ export type Report = Readonly<{
 
 /** `unknown`: the tag may have been written or not; no answer of the registry tells. */
 export type Status = 'promoted' | 'unchanged' | 'planned' | 'failed' | 'cancelled' | 'reverted' | 'unknown'
-
-/** What a tag pointed at. Null: it was read, and did not exist. `unknown`: it was not read, or reading it was refused. */
-export type Previous = Digest | null | 'unknown'
 
 /** One row per image, tag and destination. */
 export type Row = Readonly<{
@@ -51,35 +50,15 @@ export type Row = Readonly<{
 }>
 
 /**
- * Bytes of blobs and manifests: sent, mounted inside the registry, already there. total = copied + mounted + present once
- * the image is there; until then the rest has not been settled.
- */
-export type Bytes = Readonly<{ total: number; copied: number; mounted: number; present: number }>
-
-export type Attached = Readonly<{ digest: Digest; artifactType: string; subject: Digest; tag: string | null }>
-
-/**
  * What happens while it runs, for the progress of every host. `image` counts from 0, in the order of the input, each
  * image once for each destination; an image with several tags has an `image` event for each row.
  */
 export type Event =
   | Readonly<{ event: 'login'; side: Side; target?: string; user: string | null; registry: string }>
   | (Readonly<{ event: 'plan'; image: number; images: number }> & Omit<PlannedImage, 'target'>)
-  | (Readonly<{ event: 'step'; image: number }> & Omit<PlannedStep, 'mediaType'>)
-  /** Bytes that reached a destination since the last event of this kind. */
-  | Readonly<{ event: 'bytes'; image: number; digest: Digest; sent: number; total: number }>
-  | Readonly<{ event: 'retry'; image: number | null; what: string; reason: string; wait: number; attempt: number }>
+  | CopyEvent
   | Readonly<{ event: 'image'; image: number; row: Row }>
   | Readonly<{ event: 'done'; report: Report }>
-
-export type PlannedStep = Readonly<{
-  do: 'skip' | 'mount' | 'copy' | 'push' | 'tag'
-  digest: Digest
-  kind: 'blob' | 'manifest'
-  mediaType: string
-  size: number
-  why: string
-}>
 
 /** What would be done for one image at one destination; also what an event `plan` says. */
 export type PlannedImage = Readonly<{
@@ -97,12 +76,12 @@ export type PlannedImage = Readonly<{
   rights?: Rights
 }>
 
-export type Rights = Readonly<{
-  state: 'sufficient' | 'missing' | 'unknown'
-  /** `update imagestreams/layers`, … */
-  missing: readonly string[]
-  /** The command that grants them; null when nothing is missing. */
-  grant: string | null
+/** What a promotion needs of the host that it runs under. */
+export type Listener = Readonly<{
+  /** GitHub: the runner's OIDC token for an audience. Absent on hosts that have none. */
+  oidcToken?(audience: string): Promise<string>
+  /** Progress, live. */
+  event(event: Event): void
+  /** Writes the report file alone, while the run goes on: what was done must be known even if the run is killed now. */
+  keep?(report: Report): Promise<void>
 }>
-
-export type PlannedTag = Readonly<{ tag: string; from: Previous; to: Digest }>

@@ -1,9 +1,10 @@
+import type { Bytes, PlannedStep, Previous } from '../copy/events.ts'
 import { neutraliseJson, oneLine } from '../core/text.ts'
 import { algorithmOf, type Digest, shortDigest } from '../oci/digest.ts'
+import { renderErrors, renderText } from './closing-text.ts'
 import { count, formatBytes, formatDuration, formatRate } from './format.ts'
 import { liveLines, measure, most, startTrack, type Track } from './live.ts'
-import type { Bytes, Event, PlannedStep, Previous, Row } from './model.ts'
-import { renderErrors, renderText } from './text.ts'
+import type { Event, Row } from './model.ts'
 
 export type ProgressOptions = Readonly<{
   mode: 'plain' | 'quiet' | 'json'

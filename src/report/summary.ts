@@ -1,9 +1,10 @@
+import type { Bytes, Previous } from '../copy/events.ts'
 import { algorithmOf, shortDigest } from '../oci/digest.ts'
 import { splitHost } from '../oci/reference.ts'
+import { failures, verdict } from './closing-text.ts'
 import { count, formatBytes, formatDuration } from './format.ts'
 import { code, details, escapeMarkdown, keepWithin, mermaidLabel, tableRow } from './markdown.ts'
-import type { Bytes, Previous, Report, Row, Status } from './model.ts'
-import { failures, verdict } from './text.ts'
+import type { Report, Row, Status } from './model.ts'
 
 /**
  * GitHub drops a step summary above 1 MiB entirely (actions/runner, FileCommandManager.cs). Three parts of 280 KiB and

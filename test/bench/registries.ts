@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { makeCa } from '../cluster/certificates.ts'
+import { makeCa } from '../support/cluster/certificates.ts'
 import { findPrograms } from './tools.ts'
 
 /** What came in since the start: requests, and bytes of the answers' bodies. */

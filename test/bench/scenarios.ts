@@ -1,4 +1,4 @@
-import { type BuiltImage, makeImage, makeIndex } from '../cluster/image.ts'
+import { type BuiltImage, makeImage, makeIndex } from '../support/cluster/image.ts'
 import type { Tagged } from './seed.ts'
 
 export type Scenario = Readonly<{

@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs'
-import type { Context } from '../../src/context.ts'
-import { ANONYMOUS, fixedLogin } from '../../src/credential.ts'
-import { openNetwork } from '../../src/http/network.ts'
+import type { Target } from '../../src/copy/store.ts'
+import type { Context } from '../../src/core/context.ts'
+import { Secrets } from '../../src/core/secret.ts'
+import { fixedLogin } from '../../src/credentials/login.ts'
+import { openNetwork } from '../../src/http/client.ts'
+import { ANONYMOUS } from '../../src/http/credential.ts'
 import { readManifest } from '../../src/oci/manifest.ts'
-import { Secrets } from '../../src/secret.ts'
-import { openRepository } from '../../src/store/registry.ts'
-import type { Target } from '../../src/store/store.ts'
-import type { BuiltImage } from '../cluster/image.ts'
-import { synthetic } from '../cluster/storage.ts'
+import { openRepository } from '../../src/registry/repository.ts'
+import type { BuiltImage } from '../support/cluster/image.ts'
+import { synthetic } from '../support/cluster/storage.ts'
 
 export type Tagged = Readonly<{ tag: string; image: BuiltImage }>
 

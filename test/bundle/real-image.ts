@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib'
 import { pack } from 'tar-stream'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { MEDIA_TYPE } from '../../src/oci/manifest.ts'
-import type { BuiltImage, BuiltManifest } from '../cluster/image.ts'
+import type { BuiltImage, BuiltManifest } from '../support/cluster/image.ts'
 
 /** An index of images whose layers are real archives, so that tools may look into them. */
 export async function realIndex(platforms: readonly string[] = ['linux/amd64', 'linux/arm64']): Promise<BuiltImage> {

@@ -1,7 +1,7 @@
-import type { EmbeddedCluster } from '../cluster/cluster.ts'
-import type { BuiltImage } from '../cluster/image.ts'
-import type { EmbeddedRegistry } from '../cluster/plain.ts'
-import type { Storage } from '../cluster/storage.ts'
+import type { EmbeddedCluster } from '../support/cluster/cluster.ts'
+import type { BuiltImage } from '../support/cluster/image.ts'
+import type { EmbeddedRegistry } from '../support/cluster/plain.ts'
+import type { Storage } from '../support/cluster/storage.ts'
 import type { Variables } from './run.ts'
 
 /** Options of a promotion by name, as every host has them: `INPUT_…` on GitHub, `IMAGE_PROMOTE_…` elsewhere. */

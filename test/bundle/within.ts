@@ -1,4 +1,4 @@
-import { run } from '../../src/host/run.ts'
+import { run } from '../../src/host/run-promotion.ts'
 import { promote } from '../../src/promote.ts'
 import type { Event, Report } from '../../src/report/model.ts'
 import { watched } from '../support/watch.ts'

@@ -1,5 +1,5 @@
 import type { Variables } from '../bundle/run.ts'
-import { type EmbeddedCluster, startCluster } from '../cluster/cluster.ts'
+import { type EmbeddedCluster, startCluster } from '../support/cluster/cluster.ts'
 import {
   type BuiltImage,
   type BuiltManifest,
@@ -11,12 +11,12 @@ import {
   makeImage,
   makeIndex,
   seedImage,
-} from '../cluster/image.ts'
-import { type EmbeddedRegistry, startRegistry } from '../cluster/plain.ts'
-import { createStorage, type Storage } from '../cluster/storage.ts'
-import { blob, CONFIG, custom, LAYER, sigstoreBundle } from '../copy/shapes.ts'
+} from '../support/cluster/image.ts'
+import { type EmbeddedRegistry, startRegistry } from '../support/cluster/plain.ts'
+import { createStorage, type Storage } from '../support/cluster/storage.ts'
 import { digestsIn } from '../support/contents.ts'
 import { type Dice, diceOf } from '../support/dice.ts'
+import { blob, CONFIG, custom, LAYER, sigstoreBundle } from '../support/shapes.ts'
 
 /** Random images at a source, random leftovers at destinations, and random options: all of it decided by a seed. */
 

@@ -1,7 +1,7 @@
 import type { Digest } from '../../src/oci/digest.ts'
 import type { PlannedImage } from '../../src/report/model.ts'
-import type { EmbeddedCluster } from '../cluster/cluster.ts'
-import type { EmbeddedRegistry } from '../cluster/plain.ts'
+import type { EmbeddedCluster } from './cluster/cluster.ts'
+import type { EmbeddedRegistry } from './cluster/plain.ts'
 
 /** What is at a destination, and what a plan says will be there: in the same words, so that the two can be compared. */
 

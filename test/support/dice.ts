@@ -1,4 +1,4 @@
-import { randomOf } from '../random.ts'
+import { randomOf } from './random.ts'
 
 /** Random choices that are the same for the same seed. */
 export type Dice = ReturnType<typeof diceOf>

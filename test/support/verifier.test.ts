@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { at, options } from '../bundle/sides.ts'
 import { within } from '../bundle/within.ts'
-import { type EmbeddedCluster, startCluster } from '../cluster/cluster.ts'
+import { type EmbeddedCluster, startCluster } from './cluster/cluster.ts'
 import {
   type BuiltImage,
   describe as descriptorOf,
@@ -12,8 +12,8 @@ import {
   makeImage,
   makeIndex,
   seedImage,
-} from '../cluster/image.ts'
-import { type EmbeddedRegistry, startRegistry } from '../cluster/plain.ts'
+} from './cluster/image.ts'
+import { type EmbeddedRegistry, startRegistry } from './cluster/plain.ts'
 import { faultsOf, type Row, unverified, type Wishes, watch } from './watch.ts'
 
 /** The verifier of promotions finds what is missing and what was lost: a test that relies on it has to be able to fail. */

@@ -1,4 +1,4 @@
-import type { Promote } from '../../src/host/run.ts'
+import type { Promote } from '../../src/host/run-promotion.ts'
 import type { Config } from '../../src/inputs/config.ts'
 import { filesIn, filesOf, inLayout, overHttp, type Repository } from './repository.ts'
 import { type Server, serverAt, snapshots } from './servers.ts'

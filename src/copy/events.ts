@@ -1,0 +1,30 @@
+import type { Digest } from '../oci/digest.ts'
+
+/** What a tag pointed at. Null: it was read, and did not exist. `unknown`: it was not read, or reading it was refused. */
+export type Previous = Digest | null | 'unknown'
+
+/**
+ * Bytes of blobs and manifests: sent, mounted inside the registry, already there. total = copied + mounted + present once
+ * the image is there; until then the rest has not been settled.
+ */
+export type Bytes = Readonly<{ total: number; copied: number; mounted: number; present: number }>
+
+export type Attached = Readonly<{ digest: Digest; artifactType: string; subject: Digest; tag: string | null }>
+
+export type PlannedStep = Readonly<{
+  do: 'skip' | 'mount' | 'copy' | 'push' | 'tag'
+  digest: Digest
+  kind: 'blob' | 'manifest'
+  mediaType: string
+  size: number
+  why: string
+}>
+
+export type PlannedTag = Readonly<{ tag: string; from: Previous; to: Digest }>
+
+/** What happens while an image is copied. `image` counts from 0, in the order of the input. */
+export type CopyEvent =
+  | (Readonly<{ event: 'step'; image: number }> & Omit<PlannedStep, 'mediaType'>)
+  /** Bytes that reached a destination since the last event of this kind. */
+  | Readonly<{ event: 'bytes'; image: number; digest: Digest; sent: number; total: number }>
+  | Readonly<{ event: 'retry'; image: number | null; what: string; reason: string; wait: number; attempt: number }>

@@ -1,0 +1,26 @@
+/** A promise that is settled from outside. Its rejection is marked as handled: callers that await it still receive it. */
+export type Deferred<T> = Readonly<{
+  promise: Promise<T>
+  resolve: (value: T | PromiseLike<T>) => void
+}>
+
+export function createDeferred<T>(): Deferred<T> {
+  let resolve: Deferred<T>['resolve'] = () => undefined
+  const promise = ignoreUnhandled(
+    new Promise<T>((settle) => {
+      resolve = settle
+    }),
+  )
+  return { promise, resolve }
+}
+
+/** Marks the rejection as handled. Callers that await the promise still receive it. */
+export function ignoreUnhandled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined)
+  return promise
+}
+
+/** A body that is in memory. */
+export async function* bodyOf(content: Uint8Array): AsyncGenerator<Uint8Array> {
+  if (content.byteLength > 0) yield content
+}

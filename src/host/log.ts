@@ -1,0 +1,91 @@
+import { writeWhole } from '../core/files.ts'
+import type { Secrets } from '../core/secret.ts'
+import { neutralise, neutraliseJson } from '../core/text.ts'
+import { reportJson } from '../report/make-report.ts'
+import { createProgress, type Progress } from '../report/progress.ts'
+import type { Host, Settings } from './host.ts'
+import { cleanText } from './lines.ts'
+import type { Terminal } from './terminal.ts'
+
+/** How one host prints a clean text, which may have several lines. */
+export type Writer = Readonly<Record<'debug' | 'info' | 'warn' | 'error', (text: string) => void>>
+
+/** What hosts share: log, progress and report file, as the options want them. */
+export type Voice = Required<Pick<Host, 'log' | 'secrets' | 'begin' | 'event' | 'end' | 'keep'>> &
+  Readonly<{ settings(): Settings }>
+
+/** Milliseconds. A heartbeat may be late by as much; a terminal is drawn as often as the eye follows. */
+const TICK = { plain: 1000, live: 150 } as const
+
+/**
+ * plain: everything, in words. quiet: errors alone. json: every line is an object, log lines as
+ * `{"event":"log","level","message"}`, so that a reader needs one parser.
+ * @param terminal plain: shows what is under way below the log, instead of heartbeats.
+ * @param errorsAsJson false: errors keep the host's own form in json mode too (GitHub's annotations).
+ */
+export function createVoice(writer: Writer, secrets: Secrets, errorsAsJson: boolean, terminal?: Terminal): Voice {
+  // No CI system finds a command in the text, whichever host it runs in.
+  const write = forLevels((level, text) => writer[level](neutralise(text)))
+  let settings: Settings = { progress: 'plain', logLevel: 'info', report: undefined, summary: true, output: 'text' }
+  let progress = progressOf('plain', write, terminal)
+  let timer: NodeJS.Timeout | undefined
+
+  function end(): void {
+    clearInterval(timer)
+    terminal?.clear()
+  }
+
+  function say(level: keyof Writer, line: string): void {
+    if (level === 'debug' && settings.logLevel !== 'debug') return
+    const message = cleanText(line, secrets)
+    const asIs =
+      settings.progress === 'plain' || (level === 'error' && (settings.progress === 'quiet' || !errorsAsJson))
+    if (asIs) write[level](message)
+    else if (settings.progress === 'json') write.info(neutraliseJson(JSON.stringify({ event: 'log', level, message })))
+  }
+
+  return {
+    settings: () => settings,
+    secrets,
+    log: forLevels(say),
+    event: (event) => {
+      if (event.event === 'done') end()
+      progress.event(event)
+    },
+    begin: (next) => {
+      settings = next
+      progress = progressOf(next.progress, write, terminal)
+      clearInterval(timer)
+      if (next.progress === 'plain') timer = startTicking(progress, terminal)
+    },
+    end,
+    keep: async (report) => {
+      if (settings.report !== undefined) await writeWhole(settings.report, reportJson(report))
+    },
+  }
+}
+
+/** In quiet mode the progress has nothing to print but errors. */
+function progressOf(mode: Settings['progress'], write: Writer, terminal: Terminal | undefined): Progress {
+  const options = { mode, now: Date.now, live: terminal !== undefined }
+  return createProgress(write[mode === 'quiet' ? 'error' : 'info'], options)
+}
+
+function startTicking(progress: Progress, terminal: Terminal | undefined): NodeJS.Timeout {
+  const timer =
+    terminal === undefined
+      ? setInterval(() => progress.beat(), TICK.plain)
+      : setInterval(() => terminal.show(progress.lines(terminal.columns())), TICK.live)
+  // It must not keep a process alive whose run is over.
+  return timer.unref()
+}
+
+/** For hosts whose log is a stream: one prefix per level, before the first line of a text. */
+export function prefixed(print: (text: string) => void, prefixes: Readonly<Record<keyof Writer, string>>): Writer {
+  return forLevels((level, text) => print(`${prefixes[level]}${text}\n`))
+}
+
+function forLevels(write: (level: keyof Writer, text: string) => void): Writer {
+  const at = (level: keyof Writer) => (text: string) => write(level, text)
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}

@@ -1,0 +1,139 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { z } from 'zod'
+import type { Context } from '../core/context.ts'
+import { EXIT, PromoteError } from '../core/errors.ts'
+import { checkWritable, readInput } from '../core/files.ts'
+import { VERSION } from '../core/version.ts'
+import { collect, type Env, isAction } from '../inputs/collect.ts'
+import type { Config } from '../inputs/config.ts'
+import { answerTo } from '../inputs/help.ts'
+import type { HostKind } from '../inputs/options.ts'
+import { parse } from '../inputs/parse.ts'
+import type { Report } from '../report/model.ts'
+import { createCliHost, type Streams } from './cli.ts'
+import { createGithubHost, createStepHost, loadRunner } from './github.ts'
+import type { Host } from './host.ts'
+import { cleanText, describeError } from './lines.ts'
+import { createTektonHost } from './tekton.ts'
+
+// Without this, zod evaluates generated code for each schema, which a program with production credentials must not do.
+z.config({ jitless: true })
+
+export type Promote = (config: Config, host: Host, context: Context) => Promise<Report>
+
+export type Surroundings = Readonly<{
+  /** Arguments after the script's name. */
+  argv: readonly string[]
+  env: Env
+  streams: Streams
+  /** Aborted with the name of a signal, or with the error that nobody caught. */
+  signal: AbortSignal
+  /** Loaded only when there is something to promote. */
+  loadPromote: () => Promise<Promote>
+}>
+
+/** One run of the bundle. @returns the exit code. */
+export async function run(surroundings: Surroundings): Promise<number> {
+  const { argv, env, streams, signal } = surroundings
+  const answer = answerTo(argv)
+  if (answer !== undefined) {
+    streams.out(`${answer}\n`)
+    return EXIT.done
+  }
+  const host = await chooseHost(argv, env, streams)
+  let config: Config | undefined
+  try {
+    config = readConfig(argv, host)
+    return await promoteAndPublish(config, host, surroundings)
+  } catch (thrown) {
+    return report(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal)
+  }
+}
+
+/** Forgejo and Gitea set GITHUB_ACTIONS too; the Task sets result paths. */
+export function hostKind(env: Env): HostKind {
+  if (env.GITHUB_ACTIONS === 'true') return 'github'
+  return Object.keys(env).some((name) => name.startsWith('IMAGE_PROMOTE_RESULT_')) ? 'tekton' : 'plain'
+}
+
+export async function chooseHost(argv: readonly string[], env: Env, streams: Streams): Promise<Host> {
+  const kind = hostKind(env)
+  if (kind === 'github' && isAction(argv, env)) return createGithubHost(env, await loadRunner())
+  if (kind === 'github') return createStepHost(env, await loadRunner(), streams)
+  return kind === 'tekton' ? createTektonHost(env, streams) : createCliHost(env, streams)
+}
+
+function readConfig(argv: readonly string[], host: Host): Config {
+  const { env, problems } = host.inputs()
+  const collected = collect(argv, env, readInput)
+  const config = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, readInput)
+  host.begin(config)
+  for (const warning of collected.warnings ?? []) host.log.warn(warning)
+  // Where each value came from, never the value.
+  for (const [option, { from }] of collected.raw) if (from !== 'default') host.log.debug(`${option} from ${from}`)
+  return config
+}
+
+async function promoteAndPublish(config: Config, host: Host, surroundings: Surroundings): Promise<number> {
+  const { env, signal, loadPromote } = surroundings
+  const stopping = () => {
+    const name = isSignal(signal.reason) ? signal.reason : 'unexpected error'
+    host.log.warn(`${name}: stopping, and logging out; a second signal ends at once`)
+  }
+  signal.addEventListener('abort', stopping, { once: true })
+  try {
+    // It is the way back: a run that could not write it moves no tag.
+    if (config.report !== undefined) await checkWritable(config.report)
+    const promote = await loadPromote()
+    const result = await promote(config, host, createContext(host, env, signal))
+    await host.publish(result)
+    if (signal.aborted && !isSignal(signal.reason)) throw signal.reason
+    return exitCode(result, host, signal)
+  } finally {
+    host.end?.()
+    signal.removeEventListener('abort', stopping)
+  }
+}
+
+function createContext({ log, secrets }: Host, env: Env, signal: AbortSignal): Context {
+  return {
+    log,
+    secrets,
+    signal,
+    env,
+    now: Date.now,
+    random: Math.random,
+    sleep: (milliseconds) =>
+      wait(milliseconds, undefined, { signal }).catch(() => {
+        throw new PromoteError('CANCELLED', 'stopped while waiting')
+      }),
+  }
+}
+
+function exitCode({ status }: Report, { kind }: Host, signal: AbortSignal): number {
+  if (status === 'cancelled') return cancelledCode(signal)
+  if (status === 'partial') return kind === 'github' ? EXIT.failed : EXIT.partial
+  return status === 'done' ? EXIT.done : EXIT.failed
+}
+
+function cancelledCode({ reason }: AbortSignal): number {
+  return reason === 'SIGTERM' ? EXIT.terminated : EXIT.interrupted
+}
+
+/** An error that ended the run before there was a report, or kept it from being published. */
+function report(thrown: unknown, host: Host, debug: boolean, signal: AbortSignal): number {
+  if (thrown instanceof PromoteError && thrown.code !== 'INTERNAL') {
+    host.log.error(describeError(thrown))
+    if (thrown.code === 'USAGE') return EXIT.usage
+    return thrown.code === 'CANCELLED' && signal.aborted ? cancelledCode(signal) : EXIT.failed
+  }
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+  const line = cleanText(`${error.name}: ${error.message}`, host.secrets).split('\n', 1)[0]
+  const where = debug ? `\n${error.stack ?? ''}` : ''
+  host.log.error(`INTERNAL: ${line} (a defect of image-promote ${VERSION}; log-level debug shows where)${where}`)
+  return EXIT.failed
+}
+
+function isSignal(reason: unknown): reason is NodeJS.Signals {
+  return reason === 'SIGINT' || reason === 'SIGTERM'
+}

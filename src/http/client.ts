@@ -1,0 +1,53 @@
+/** The HTTP client of one side: retry(redirect(authorize(debug log(pace(transport))))). */
+import type { Context } from '../core/context.ts'
+import type { Layer, Send } from '../transport/request.ts'
+import { openTransport, type TransportOptions } from '../transport/transport.ts'
+import { authorize } from './authorize.ts'
+import { pace } from './concurrency.ts'
+import type { Login } from './credential.ts'
+import { debugLog } from './debug-log.ts'
+import { redirect } from './redirect.ts'
+import { type RetryOptions, retry } from './retry.ts'
+
+/** The connections of one side: one secure context, one set of proxies, one stall timeout. */
+export interface Network {
+  /** With redirects and retries, without any credential. */
+  readonly send: Send
+  /**
+   * The same, with the credential of `login` on requests to exactly `origin` (scheme, host and port); everything else
+   * goes without. Understands Basic and Bearer challenges, token services, and renews through `login` after a 401.
+   */
+  as(origin: URL, login: Login): Send
+  close(): Promise<void>
+}
+
+/** `ceiling`: most requests at once per origin. */
+export type NetworkOptions = TransportOptions & RetryOptions & Readonly<{ ceiling?: number | undefined }>
+
+/** @throws PromoteError USAGE when `ca` holds no certificate. */
+export function openNetwork(options: NetworkOptions, context: Context): Network {
+  const transport = openTransport(options, context)
+  const wire = compose(transport.send, debugLog(context), pace(context, options.ceiling))
+  const patient: readonly Layer[] = [retry(options, context), redirect(options.side, context.secrets)]
+  const verified = !options.insecureSkipTlsVerify
+  const ask = compose(wire, redirect(options.side, context.secrets))
+  // The same login on the same origin shares its tokens, however often it is asked for.
+  const opened = new WeakMap<Login, Map<string, Send>>()
+  return {
+    send: compose(wire, ...patient),
+    as: (origin, login) => {
+      const sends = opened.get(login) ?? new Map<string, Send>()
+      opened.set(login, sends)
+      const access = { side: options.side, origin, login, verified, ask, context }
+      const send = sends.get(origin.origin) ?? compose(wire, ...patient, authorize(access))
+      sends.set(origin.origin, send)
+      return send
+    },
+    close: transport.close,
+  }
+}
+
+/** The first layer is the outermost. */
+export function compose(send: Send, ...layers: readonly Layer[]): Send {
+  return layers.reduceRight((next, layer) => layer(next), send)
+}

@@ -1,0 +1,67 @@
+import { contentKind, fromBase64, isRandom } from '../core/content.ts'
+import type { Secrets } from '../core/secret.ts'
+import { quote } from '../core/text.ts'
+import { parseYaml } from '../core/yaml.ts'
+import type { Option } from './options.ts'
+import { type ReadFile, reasonOf } from './problems.ts'
+
+/** Content of a file in the place of its path. It is often a credential: messages name its kind and quote none of it. */
+
+/** What is wrong with a value that is no path, as words that follow the name of its option. */
+export function notPath(value: string): string | undefined {
+  const kind = contentKind(value)
+  return kind && `holds ${kind}, not the path of a file`
+}
+
+/**
+ * Reads the file of an option. This is the one way from an option to a file.
+ * @param options.quoted false: a password may stand there instead of the path, which is not repeated then.
+ * @throws Error whose message follows the name of the option.
+ */
+export function readPath(
+  value: string,
+  readFile: ReadFile,
+  { quoted = true, problem = 'cannot be read' }: Readonly<{ quoted?: boolean; problem?: string }> = {},
+): string {
+  const wrong = notPath(value)
+  if (wrong !== undefined) throw new Error(wrong)
+  try {
+    return readFile(value)
+  } catch (thrown) {
+    const path = !quoted || isRandom(value) ? '' : `${quote(value)} `
+    throw new Error(`${path}${problem}: ${reasonOf(thrown)}`)
+  }
+}
+
+/** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
+export function contentOf(name: string, value: string): string | undefined {
+  if (contentKind(value) === undefined) return undefined
+  const text = fromBase64(value.trim()) ?? value
+  const members = name.endsWith('kubeconfig') ? ['clusters'] : ['auths', 'credHelpers', 'credsStore']
+  try {
+    const document: unknown = parseYaml(text, { repeatedKeys: true })
+    const isMap = typeof document === 'object' && document !== null
+    return isMap && members.some((member) => member in document) ? text : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Tokens, keys and passwords by their shape, wherever they stand. */
+const SECRETS = [
+  /sha256~[\w-]{16,}/g,
+  /(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
+  /\b(?:gh[opsu]|github_pat|glpat|dckr_pat|hvs)[_.-][\w-]{16,}/g,
+  /\/\/[^/\s:@]*:([^/\s@]+)@(?!sha\d+:)/g,
+  /(?:auth|password|token|client-key-data)(?:["']\s*:\s*|:\s+)["']?([^\s"',}]{4,})/gi,
+]
+
+/** Keeps secret what stands in an option that is not for secrets: content in the place of a path, else what looks like a secret. */
+export function keepStray(value: string, type: Option['type'], secrets: Secrets): void {
+  // A text in a JSON text has its quotes escaped.
+  const plain = value.replaceAll('\\', '')
+  const found = SECRETS.flatMap((pattern) => [...plain.matchAll(pattern)].map(([whole, part]) => part ?? whole))
+  const isContent = type === 'path' && contentKind(value) !== undefined
+  const isWhole = isContent || /PRIVATE KEY-----/.test(value) || fromBase64(value.trim()) !== undefined
+  for (const part of isWhole ? [value, ...found] : found) secrets.keep(part)
+}

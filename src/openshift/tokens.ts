@@ -1,0 +1,172 @@
+import { z } from 'zod'
+import type { Context } from '../core/context.ts'
+import { asPromoteError, PromoteError } from '../core/errors.ts'
+import type { Secret } from '../core/secret.ts'
+import { fixedLogin, type Issued, renewableLogin } from '../credentials/login.ts'
+import type { Login } from '../http/credential.ts'
+import { decode, failure, type Kubernetes, path, type Reply, said, statusOf, word } from './api.ts'
+import { isAlive } from './identity.ts'
+import { tokenObjectName } from './token.ts'
+
+export type IssuedToken = Readonly<{
+  token: Secret
+  /** Milliseconds since the epoch; undefined: unlimited, or the server didn't say. */
+  expires: number | undefined
+}>
+
+/** A token is replaced this long before its end (milliseconds), or in its last tenth when it is short-lived. */
+const MARGIN = 60_000
+
+/** A login with tokens that this run obtains from the cluster and replaces. */
+export async function tokenLogin(
+  kube: Kubernetes,
+  describe: string,
+  obtain: () => Promise<IssuedToken>,
+): Promise<Login> {
+  const { context } = kube
+  let current = await obtain()
+  let renewAt: number | undefined
+  let verdict: PromoteError | undefined
+  const issue = async (): Promise<Issued | undefined> => {
+    const due = renewAt !== undefined && renewAt <= context.now()
+    // The integrated registry says 401 for a missing right too; without this question each such answer would cost a login.
+    if (!due && (await isAlive(kube, current.token))) return undefined
+    // A password that is refused now (changed, say) is not tried again by every request that waits: that locks accounts.
+    if (verdict !== undefined) throw verdict
+    try {
+      current = await obtain()
+    } catch (thrown) {
+      const error = asPromoteError(thrown)
+      if (!error.transient) verdict = error
+      if (current.expires === undefined || context.now() >= current.expires || !due) throw error
+      context.log.debug(`${describe}: not renewed before its end (${error.code})`)
+      return issued(current.expires)
+    }
+    return issued()
+  }
+  const issued = (next = renewalOf(current, context)): Issued => {
+    renewAt = next
+    return { credential: { kind: 'bearer', token: current.token }, renewAt }
+  }
+  return renewableLogin({ describe, renewedBy: 'cluster' }, issued(), issue, context)
+}
+
+function renewalOf({ expires }: IssuedToken, context: Context): number | undefined {
+  return expires === undefined ? undefined : expires - Math.min(MARGIN, (expires - context.now()) / 10)
+}
+
+export type ServiceAccount = Readonly<{ namespace: string; name: string }>
+
+/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
+const LIFETIME = 3600
+/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
+const LEAST = 60_000
+
+const answerSchema = z.looseObject({
+  status: z.looseObject({
+    token: z.string().regex(/^[\x21-\x7e]+$/),
+    expirationTimestamp: z.iso.datetime({ offset: true }),
+  }),
+})
+
+/** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
+export async function requestAccountToken(
+  kube: Kubernetes,
+  account: ServiceAccount,
+  user: string,
+): Promise<IssuedToken> {
+  const reply = await kube.request(
+    'POST',
+    path`/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`,
+    {
+      body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
+    },
+  )
+  const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`
+  if (reply.status !== 200 && reply.status !== 201) throw refused(reply, tried, kube, account, user)
+  const { status } = decode(reply, answerSchema, tried, kube)
+  const now = kube.context.now()
+  return {
+    token: kube.context.secrets.keep(status.token),
+    expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
+  }
+}
+
+function refused(
+  reply: Reply,
+  tried: string,
+  kube: Kubernetes,
+  { namespace, name }: ServiceAccount,
+  user: string,
+): PromoteError {
+  const status = statusOf(reply)
+  if (status === undefined || (reply.status !== 403 && reply.status !== 404)) return failure(reply, tried, kube)
+  const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`
+  const detail = { side: kube.side, status: reply.status }
+  if (reply.status === 403) {
+    const hint =
+      `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
+      `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
+      `${word(user)} -n ${namespace} --role-namespace=${namespace}`
+    return new PromoteError('DENIED', message, { ...detail, hint })
+  }
+  if (status.details?.kind === 'namespaces') {
+    const hint = `Check the project in ${kube.side}-service-account.`
+    return new PromoteError('PROJECT_MISSING', message, { ...detail, hint })
+  }
+  const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`
+  return new PromoteError('CREDENTIAL_MISSING', message, { ...detail, hint })
+}
+
+/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
+const PATIENCE = 3000
+
+/**
+ * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be
+ * deleted is logged with the time of its end.
+ * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
+ */
+export async function revoke(tokens: readonly IssuedToken[], kube: Kubernetes, patience = PATIENCE): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<'late'>((resolve) => {
+    timer = setTimeout(() => resolve('late'), patience)
+  })
+  const all = Promise.all(tokens.map((issued) => remove(issued, kube)))
+  if ((await Promise.race([all, late])) === 'late') {
+    const ends = tokens.map(endOf).join('; ')
+    kube.context.log.warn(
+      `${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`,
+    )
+  }
+  clearTimeout(timer)
+}
+
+async function remove(issued: IssuedToken, kube: Kubernetes): Promise<void> {
+  const name = tokenObjectName(issued.token.reveal())
+  if (name === undefined) return
+  try {
+    const asToken = kube.as(fixedLogin('the token to delete', { kind: 'bearer', token: issued.token }))
+    const reply = await asToken.request('DELETE', path`/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, {
+      body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' },
+      afterCancel: true,
+    })
+    // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
+    const isGone = [401, 404].includes(reply.status) && statusOf(reply) !== undefined
+    if (isGone || (reply.status < 300 && !reply.html)) return
+    warn(issued, said(reply, kube.context), kube)
+  } catch (thrown) {
+    warn(issued, asPromoteError(thrown).message, kube)
+  }
+}
+
+function warn(issued: IssuedToken, reason: string, kube: Kubernetes): void {
+  kube.context.log.warn(
+    `${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`,
+  )
+}
+
+function endOf({ expires }: IssuedToken): string {
+  return expires === undefined
+    ? 'it lives until it is deleted, because the server named no time at which it ends'
+    : `it expires at ${new Date(expires).toISOString()}`
+}

@@ -1,0 +1,154 @@
+import type { Evidence } from '../copy/store.ts'
+import type { Context } from '../core/context.ts'
+import { type Code, PromoteError, type Side } from '../core/errors.ts'
+import type { Login } from '../http/credential.ts'
+import { acceptsCredential, EXPOSE_REGISTRY, isEmpty400, isOpenShift, isRouterPage } from '../http/quirks.ts'
+import { registryError } from '../http/response.ts'
+import type { Digest } from '../oci/digest.ts'
+import { discard, type Req, type Res, type Send } from '../transport/request.ts'
+
+export type Access = 'pull' | 'push'
+
+export type RegistryOptions = Readonly<{
+  side: Side
+  /** `https://host[:port]`, or `http://…` when the user said so. */
+  base: URL
+  /** Carries the credential of this registry to `base` and nowhere else. */
+  send: Send
+  repository: string
+  /** It will be written to: one token for reading and writing, where a second one would be a round trip more. */
+  writes?: boolean | undefined
+  /** What the credential is, for messages; nothing configured when absent. */
+  login?: Pick<Login, 'describe' | 'current'> | undefined
+  /** Blobs and manifests that the store certainly has, where one call tells (OpenShift's image stream layers). */
+  inventory?: (() => Promise<ReadonlySet<Digest> | undefined>) | undefined
+  /** What answers of the registry prove, where something else than the registry knows it (OpenShift's API). */
+  evidence?: (() => Promise<Evidence>) | undefined
+  /** Removes a tag where the registry's own DELETE does not (OpenShift's API). */
+  removeTag?: ((tag: string) => Promise<boolean>) | undefined
+  /** Turns a refusal into its cause, where something else than the registry knows it (OpenShift's API). */
+  explain?: ((error: PromoteError, access: Access, tag?: string) => Promise<PromoteError>) | undefined
+  /** Milliseconds without a byte before a connection counts as stalled; default 60 s. */
+  stallTimeout?: number | undefined
+  context: Context
+}>
+
+/** One repository of a registry on the wire: addresses, scopes, and the judgement of refusals. */
+export interface Endpoint {
+  readonly side: Side
+  readonly name: string
+  readonly repository: string
+  readonly base: URL
+  readonly context: Context
+  readonly stallTimeout: number
+  /** `Target.evidence`. */
+  evidence(): Promise<Evidence | undefined>
+  /** `manifests/latest` → its address. */
+  url(path: string): URL
+  /** Sends with the scopes that `access` needs; any status resolves. */
+  call(access: Access, request: Req): Promise<Res>
+  /** What a refusal means. Consumes the answer. */
+  verdict(res: Res, what: string, access: Access, tag?: string): Promise<PromoteError>
+}
+
+/** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
+const EMPTY_400_TRIES = 3
+
+export function createEndpoint(options: RegistryOptions): Endpoint {
+  const { side, base, repository, context } = options
+  const name = `${base.host}/${repository}`
+  const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] }
+  const once = async (access: Access, request: Req): Promise<Res> => {
+    const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] }
+    for (let attempt = 1; ; attempt += 1) {
+      const res = await options.send(scoped)
+      isOpenShiftHere ||= isOpenShift(res)
+      if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository)) return res
+      await discard(res)
+      context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`)
+      await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2))
+    }
+  }
+  let isOpenShiftHere = false
+  const asked = options.evidence && askOnce(options.evidence, context)
+  let isWide = options.writes === true
+  const call = async (access: Access, request: Req): Promise<Res> => {
+    if (access === 'push' || !isWide) return once(access, request)
+    try {
+      return await once('push', request)
+    } catch (thrown) {
+      // A token service that refuses what exceeds the account's rights; who may only read finds everything unchanged.
+      if (!(thrown instanceof PromoteError && thrown.status === 403)) throw thrown
+      isWide = false
+      return once('pull', request)
+    }
+  }
+  return {
+    side,
+    name,
+    repository,
+    base,
+    context,
+    stallTimeout: options.stallTimeout ?? 60_000,
+    async evidence() {
+      if (asked !== undefined) return (await asked()) ?? NOT_KNOWN
+      // Without the cluster's API nothing is known of what OpenShift's registry may pull through.
+      return isOpenShiftHere ? NOT_KNOWN : undefined
+    },
+    url: (path) => new URL(`/v2/${repository}/${path}`, base),
+    call,
+    verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
+  }
+}
+
+const NOT_KNOWN: Evidence = { importFree: undefined, named: undefined }
+
+/** A help: a failure is no reason to stop, and is undefined. */
+export function askOnce<T>(ask: () => Promise<T | undefined>, { signal, log }: Context): () => Promise<T | undefined> {
+  let asked: Promise<T | undefined> | undefined
+  return () => {
+    asked ??= ask().catch((thrown: unknown) => {
+      if (signal.aborted) throw thrown
+      log.debug(`no inventory: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
+      return undefined
+    })
+    return asked
+  }
+}
+
+async function judge(
+  options: RegistryOptions,
+  name: string,
+  res: Res,
+  what: string,
+  access: Access,
+  tag: string | undefined,
+): Promise<PromoteError> {
+  const redact = (text: string) => options.context.secrets.redact(text)
+  const error = await registryError(res, { side: options.side, what: `${name}: ${what}`, redact })
+  const recoded = (code: Code, hint: string) => error.with({ code, hint, transient: false, retryAfter: undefined })
+  if (res.unexposed === true && isRouterPage(res, error.message))
+    return recoded(
+      'NOT_EXPOSED',
+      `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${EXPOSE_REGISTRY}`,
+    )
+  if (isEmpty400(res, options.repository))
+    return recoded('UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.')
+  if (res.status !== 401 && res.status !== 403) return error
+  const credential = await options.login?.current()
+  const owner = options.login === undefined ? 'no credential' : options.login.describe
+  const right = access === 'push' ? `push to ${name}` : `pull from ${name}`
+  if (options.login !== undefined && credential?.kind === 'anonymous')
+    return recoded(
+      'CREDENTIAL_MISSING',
+      `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`,
+    )
+  const refused =
+    res.status === 401 && !(await acceptsCredential(options.send, options.base).catch(() => true))
+      ? recoded(
+          credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED',
+          `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`,
+        )
+      : recoded('DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`)
+  return (await options.explain?.(refused, access, tag)) ?? refused
+}

@@ -1,0 +1,360 @@
+import type { Begun, Upload } from '../copy/store.ts'
+import { asPromoteError, PromoteError } from '../core/errors.ts'
+import { isUploadOf, isUploadSession, namesResource, refuseSecretInAddress } from '../http/credential-scope.ts'
+import { isEmpty400 } from '../http/quirks.ts'
+import { header } from '../http/response.ts'
+import { algorithmOf, isDigest, shortDigest } from '../oci/digest.ts'
+import type { Descriptor } from '../oci/manifest.ts'
+import { type Body, discard, isBulk, type Res } from '../transport/request.ts'
+import { isStored } from './blobs.ts'
+import { type Cutter, cutter, guard } from './chunks.ts'
+import type { Endpoint } from './endpoint.ts'
+import { badLocation, bytesKept, chunkMinimum, uploadLocation, withDigest } from './headers.ts'
+
+/** What one repository has taught us about its uploads. */
+export type Habits = {
+  /** False once `mount=D&from=<itself>` was refused: then HEAD asks and a plain POST begins. */
+  probes: boolean
+  /** Bytes in one request, once a body was too large for the registry or for a proxy before it. */
+  largest: number | undefined
+}
+
+const MIB = 1024 * 1024
+/** First size after a 413; nginx's and Cloudflare's defaults (1 MiB, 100 MiB) are on either side. */
+const FIRST_CHUNK = 64 * MIB
+/** nginx `client_max_body_size` is 1 MiB by default; nobody has less. */
+const SMALLEST_CHUNK = MIB
+/** A quarter, not a half: 64, 16, 4, 1 MiB are found within the five tries that a transfer has by default. */
+const SHRINK = 4
+/** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
+const COMMIT_SPEED = (16 * MIB) / 1000
+
+/** Milliseconds that one request of a cancellation may take. */
+const CANCEL_PATIENCE = 1500
+/** Milliseconds for all tries to cancel. A cancelled run has 7.5 s on a GitHub runner, for this and for logging out. */
+const CANCEL_SPAN = { cancelled: 3500, running: 10_000 }
+/** First wait between two tries, doubled each time, and the longest (milliseconds). */
+const CANCEL_WAIT = 50
+const LONGEST_CANCEL_WAIT = 500
+
+/** One upload session; every answer moves it on. */
+type Session = {
+  readonly endpoint: Endpoint
+  readonly habits: Habits
+  readonly blob: Descriptor
+  readonly what: string
+  location: URL
+  /** It has been on another origin, or at an address of no known form: no credential goes along any more. */
+  leftOrigin: boolean
+  /** `OCI-Chunk-Min-Length`. */
+  minimum: number
+  /** The most bytes that the store has said it keeps. */
+  kept: number
+  /** 401 and 416 answers since something was accepted. */
+  refused: number
+  stale: number
+}
+
+/** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
+export async function beginUpload(
+  endpoint: Endpoint,
+  habits: Habits,
+  blob: Descriptor,
+  mountFrom: string | undefined,
+): Promise<Begun> {
+  for (const from of new Set([mountFrom, endpoint.repository])) {
+    if (from === undefined || (from === endpoint.repository && !habits.probes)) continue
+    const begun = await tryMount(endpoint, habits, blob, from)
+    if (begun !== undefined) return begun
+  }
+  if (await isStored(endpoint, blob, false)) return { state: 'present' }
+  const res = await startSession(endpoint, blob)
+  habits.probes = false
+  return { state: 'open', upload: openUpload(endpoint, habits, blob, res) }
+}
+
+/**
+ * @returns undefined when the registry refuses, whatever it says: that decides nothing. Registries refuse a mount with
+ * 400 to 415, 422, 500, 501 or 503, and token services the scope of the other repository. The plain upload tells what is wrong.
+ */
+async function tryMount(
+  endpoint: Endpoint,
+  habits: Habits,
+  blob: Descriptor,
+  from: string,
+): Promise<Begun | undefined> {
+  const own = from === endpoint.repository
+  const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`
+  const scopes = own ? [] : [`repository:${from}:pull`]
+  const first = await post(endpoint, query, scopes, false).catch(unlessFinal(own))
+  if (first !== undefined) await discard(first)
+  // 429 is no refusal: it asks for patience.
+  const res = first?.status === 429 ? await post(endpoint, query, scopes) : first
+  if (res === undefined) return undefined
+  if (res !== first) await discard(res)
+  if (res.status === 202) return { state: 'open', upload: openUpload(endpoint, habits, blob, res) }
+  const stored = header(res, 'docker-content-digest') ?? blob.digest
+  return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' }
+}
+
+/** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
+function unlessFinal(own: boolean) {
+  return (thrown: unknown): undefined => {
+    const known = thrown instanceof PromoteError && thrown.code !== 'CANCELLED'
+    if (!known || (own && !thrown.transient)) throw thrown
+  }
+}
+
+/** A plain upload session; nothing is sent yet. */
+async function startSession(endpoint: Endpoint, blob: Descriptor): Promise<Res> {
+  const res = await post(endpoint, '')
+  if (![200, 201, 202].includes(res.status))
+    throw await endpoint.verdict(res, `beginning the upload of blob ${shortDigest(blob.digest)}`, 'push')
+  await discard(res)
+  return res
+}
+
+function post(endpoint: Endpoint, query: string, scopes?: readonly string[], retry?: boolean): Promise<Res> {
+  const url = endpoint.url(`blobs/uploads/${query}`)
+  return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), retry })
+}
+
+/** @param opened the 202 of the POST that began it. */
+function openUpload(endpoint: Endpoint, habits: Habits, blob: Descriptor, opened: Res): Upload {
+  const session: Session = {
+    endpoint,
+    habits,
+    blob,
+    what: `uploading blob ${shortDigest(blob.digest)}`,
+    ...entered(endpoint, opened),
+    kept: 0,
+    refused: 0,
+    stale: 0,
+  }
+  return {
+    send: (from, body) => sendFrom(session, from, body),
+    offset: (restart) => keptBytes(session, restart ?? false),
+    cancel: () => cancel(session),
+  }
+}
+
+function entered(endpoint: Endpoint, opened: Res): Pick<Session, 'location' | 'leftOrigin' | 'minimum'> {
+  return { ...addressIn(endpoint, opened), minimum: chunkMinimum(header(opened, 'oci-chunk-min-length')) }
+}
+
+/** The address changes with every answer; distribution refuses the one before. */
+function follow(session: Session, res: Res): void {
+  if (header(res, 'location') !== undefined)
+    Object.assign(session, addressIn(session.endpoint, res, session.leftOrigin))
+}
+
+/**
+ * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
+ * registry. Other parts of the distribution API are refused, whoever named them: nothing else is written or deleted.
+ */
+function addressIn(endpoint: Endpoint, res: Res, left = false): Pick<Session, 'location' | 'leftOrigin'> {
+  const { base, side, name, context } = endpoint
+  const text = header(res, 'location')
+  const what = `${name}: the upload goes on at`
+  if (text !== undefined) refuseSecretInAddress(text, res.url, { what, side, secrets: context.secrets })
+  try {
+    const location = uploadLocation(text, res.url, base)
+    const isHome = location.origin === base.origin
+    const isSession = isUploadSession(location)
+    if (isHome && !isSession && namesResource(location)) throw badLocation(text ?? '', 'is not that of an upload')
+    return { location, leftOrigin: left || res.leftOrigin === true || !isHome || !isSession }
+  } catch (thrown) {
+    throw asPromoteError(thrown, side)
+  }
+}
+
+async function sendFrom(session: Session, from: number, body: AsyncIterable<Uint8Array>): Promise<void> {
+  const { size } = session.blob
+  const guarded = guard(body)
+  try {
+    const { largest } = session.habits
+    const limit = largest === undefined ? size : Math.max(largest, session.minimum)
+    if (from === 0 && 0 < size && size <= limit) await commit(session, { size, stream: guarded.stream }, size)
+    else await sendPieces(session, from, limit, cutter(guarded.stream))
+  } catch (thrown) {
+    throw guarded.failure() ?? thrown
+  } finally {
+    await guarded.close()
+  }
+}
+
+/** PATCH what is missing, then commit with an empty PUT: understood wherever a session can be continued at all. */
+async function sendPieces(session: Session, from: number, limit: number, pieces: Cutter): Promise<void> {
+  const { size } = session.blob
+  for (let at = from; at < size; ) {
+    const length = Math.min(limit, size - at)
+    // Without the unit `bytes`: distribution-spec "Pushing a blob in chunks".
+    const range = { 'content-range': `${at}-${at + length - 1}` }
+    const body = { size: length, stream: pieces.take(length) }
+    const res = await request(session, { method: 'PATCH', url: session.location, body, length, headers: range })
+    follow(session, res)
+    at += length
+  }
+  await pieces.end()
+  await commit(session, new Uint8Array(), 0)
+}
+
+async function commit(session: Session, body: Body, length: number): Promise<void> {
+  const { endpoint, blob, what } = session
+  const res = await request(session, { method: 'PUT', url: withDigest(session.location, blob.digest), body, length })
+  const stored = header(res, 'docker-content-digest') ?? ''
+  const comparable = isDigest(stored) && algorithmOf(stored) === algorithmOf(blob.digest)
+  if (!comparable || stored === blob.digest) return
+  const message = `${endpoint.name}: ${what}: the registry stored ${stored}, sent was ${blob.digest}.`
+  throw new PromoteError('DIGEST_MISMATCH', message, { side: endpoint.side })
+}
+
+type Part = Readonly<{
+  method: 'PATCH' | 'PUT'
+  url: URL
+  body: Body
+  /** Bytes of the body. */
+  length: number
+  headers?: Readonly<Record<string, string>>
+}>
+
+async function request(session: Session, { method, url, body, length, headers }: Part): Promise<Res> {
+  const { endpoint, blob } = session
+  const res = await endpoint.call('push', {
+    method,
+    url,
+    headers: { 'content-type': 'application/octet-stream', ...headers },
+    body,
+    leftOrigin: session.leftOrigin,
+    // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
+    ...(length > 0 ? { retry: false } : {}),
+    bulk: isBulk(length),
+    ...(method === 'PUT' ? { patience: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
+  })
+  // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.
+  const good = method === 'PUT' ? [200, 201, 204] : [200, 201, 202, 204]
+  if (!good.includes(res.status)) throw await judge(session, res, length)
+  await discard(res)
+  session.refused = 0
+  session.stale = 0
+  return res
+}
+
+/** Every refusal in the middle of an upload, as the engine needs it: try again, or give up. */
+async function judge(session: Session, res: Res, length: number): Promise<PromoteError> {
+  const { endpoint, what, habits, minimum } = session
+  const { status } = res
+  if (status === 401) {
+    session.refused += 1
+    // The credential was renewed below; whether the new one is any better shows with the next request.
+    if (session.refused === 1) {
+      await discard(res)
+      const message = `${endpoint.name}: ${what}: 401 in the middle of the upload.`
+      return new PromoteError('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true })
+    }
+  }
+  const error = await endpoint.verdict(res, what, 'push')
+  const says = (code: string): boolean => error.server.some((entry) => entry.code === code)
+  if (says('DIGEST_INVALID'))
+    return error.with({
+      code: 'DIGEST_MISMATCH',
+      hint: 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.',
+      transient: false,
+    })
+  if (status === 413) return shrink(habits, minimum, length) ? error.with({ transient: true }) : error
+  if (status === 416) session.stale += 1
+  const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'))
+  return isEmpty400(res, endpoint.repository) || lost || status === 416 ? error.with({ transient: true }) : error
+}
+
+async function keptBytes(session: Session, anew: boolean): Promise<number> {
+  const { endpoint, blob } = session
+  if (anew || session.stale > 1) {
+    await cancel(session)
+    return restart(session)
+  }
+  const { location: url, leftOrigin } = session
+  const res = await endpoint.call('push', { method: 'GET', url, leftOrigin })
+  await discard(res)
+  const alive = res.status >= 200 && res.status < 300
+  const kept = alive ? bytesKept(header(res, 'range')) : undefined
+  if (alive) follow(session, res)
+  if (kept !== undefined && kept <= blob.size) {
+    // It moves: what was stale is the address from before bytes that arrived late, not the session.
+    if (kept > session.kept) Object.assign(session, { refused: 0, stale: 0 })
+    session.kept = Math.max(session.kept, kept)
+    return kept
+  }
+  // The session is gone: because the commit arrived and only its answer was lost, or together with the bytes
+  // (docker-registry 2.8 destroys a session whose upload broke off; ECR has no status).
+  if (!alive && (await isStored(endpoint, blob, true))) return -1
+  if (res.status !== 404) await cancel(session)
+  return restart(session)
+}
+
+async function restart(session: Session): Promise<number> {
+  const { endpoint, blob } = session
+  Object.assign(session, entered(endpoint, await startSession(endpoint, blob)), { stale: 0 })
+  return 0
+}
+
+/**
+ * Deletes the session. Also sent when the run was cancelled. Never throws: sessions that stay are purged by the registry.
+ *
+ * distribution v3 refuses a DELETE (416) whose address is older than the last byte that it has received. Behind a router,
+ * bytes go on arriving for seconds after the connection was closed. The status names the present address, and needs no
+ * current one itself: ask, delete, and wait longer each time until nothing arrives in between.
+ */
+async function cancel(session: Session): Promise<void> {
+  const { signal } = session.endpoint.context
+  const started = performance.now()
+  const left = (): number => CANCEL_SPAN[signal.aborted ? 'cancelled' : 'running'] - (performance.now() - started)
+  let isStale = await staleAfter(session, ['DELETE'])
+  for (let wait = CANCEL_WAIT; isStale; wait = Math.min(wait * 2, LONGEST_CANCEL_WAIT)) {
+    isStale = await staleAfter(session, ['GET', 'DELETE'])
+    if (!isStale || left() < wait) return
+    await new Promise((resolve) => setTimeout(resolve, wait))
+  }
+}
+
+/** @returns whether the registry refused the last request because more bytes have arrived. */
+async function staleAfter(session: Session, methods: readonly ('DELETE' | 'GET')[]): Promise<boolean> {
+  const { endpoint } = session
+  let status: number | undefined
+  for (const method of methods) {
+    const { location: url, leftOrigin } = session
+    // Whoever named the address: nothing but this upload is deleted.
+    if (method === 'DELETE' && !isUploadOf(endpoint.repository, url)) return false
+    const request = { method, url, leftOrigin, retry: false, afterCancel: true }
+    const answered = endpoint.call('push', request).then(async (res) => {
+      await discard(res)
+      if (method === 'GET' && res.status < 300) follow(session, res)
+      return res.status
+    })
+    status = await within(answered, CANCEL_PATIENCE)
+    if (status === undefined || (method === 'GET' && status >= 300)) return false
+  }
+  return status === 416
+}
+
+/** @returns undefined when it fails, or takes longer than so many milliseconds. */
+function within<T>(promise: Promise<T>, milliseconds: number): Promise<T | undefined> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds, undefined)
+    void promise
+      .catch(() => undefined)
+      .then((value) => {
+        clearTimeout(timer)
+        resolve(value)
+      })
+  })
+}
+
+/** @returns false when there is nothing smaller to try. */
+function shrink(habits: Habits, minimum: number, length: number): boolean {
+  const smallest = Math.max(SMALLEST_CHUNK, minimum)
+  if (length <= smallest) return false
+  const next = Math.max(smallest, Math.min(FIRST_CHUNK, Math.floor(length / SHRINK)))
+  habits.largest = Math.min(habits.largest ?? next, next)
+  return true
+}

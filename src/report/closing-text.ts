@@ -1,0 +1,90 @@
+import { oneLine } from '../core/text.ts'
+import { count, formatBytes, formatDuration, formatRate } from './format.ts'
+import { tally } from './make-report.ts'
+import type { Report, Row } from './model.ts'
+
+/** What a person reads at the end of a log: the totals, and the errors last, where logs are read first. */
+export function renderText(report: Report): string[] {
+  return [verdict(report), ...renderErrors(report)]
+}
+
+/** `Promoted 4, up to date 2, failed 0. 1.4 GiB in 41s (35 MiB/s). Saved 903 MiB: 91 MiB mounted, 812 MiB there.` */
+export function verdict(report: Report): string {
+  const counts = tally(report.images)
+  const bytes = totals(report.images)
+  const milliseconds = Date.parse(report.finished) - Date.parse(report.started)
+  const parts = [
+    report.dryRun ? `Dry run: ${counts.planned} to promote` : `Promoted ${counts.promoted}`,
+    `up to date ${counts.unchanged}`,
+    `failed ${counts.failed}`,
+    ...(['unknown', 'cancelled', 'reverted'] as const).flatMap((s) => (counts[s] > 0 ? [`${s} ${counts[s]}`] : [])),
+  ]
+  const sentences = [
+    parts.join(', '),
+    report.dryRun
+      ? `${formatBytes(bytes.copied)} to transfer, ${formatBytes(bytes.mounted + bytes.present)} need no transfer`
+      : `${formatBytes(bytes.copied)} in ${formatDuration(milliseconds)}${bytes.copied > 0 ? ` (${formatRate(bytes.copied, milliseconds)})` : ''}`,
+    ...(report.dryRun ? [] : saved(bytes)),
+  ]
+  return `${sentences.join('. ')}.`
+}
+
+/** Bytes that did not go over the network. */
+function saved({ mounted, present }: Row['bytes']): string[] {
+  if (mounted > 0 && present > 0)
+    return [`Saved ${formatBytes(mounted + present)}: ${formatBytes(mounted)} mounted, ${formatBytes(present)} there`]
+  if (mounted > 0) return [`Saved ${formatBytes(mounted)} by mounting`]
+  return present > 0 ? [`${formatBytes(present)} was there already`] : []
+}
+
+/** Further tags of an image have its bytes in their rows too, which are counted once. */
+export function totals(rows: readonly Row[]): Row['bytes'] {
+  const sum = { total: 0, copied: 0, mounted: 0, present: 0 }
+  const known = new Set<string>()
+  for (const { bytes, sourceDigest, destination, tag } of rows) {
+    const image = `${destination.slice(0, -tag.length)}@${sourceDigest}`
+    if (sourceDigest !== null && known.has(image)) continue
+    known.add(image)
+    for (const kind of ['total', 'copied', 'mounted', 'present'] as const) sum[kind] += bytes[kind]
+  }
+  return sum
+}
+
+export type Failure = Readonly<{ error: NonNullable<Row['error']>; rows: readonly Row[] }>
+
+/** Rows by what went wrong: a rejected login fails every image, and is told once. */
+export function failures(rows: readonly Row[]): readonly Failure[] {
+  const groups = new Map<string, Failure & { rows: Row[] }>()
+  for (const row of rows) {
+    if (row.error === null) continue
+    const { code, side, message, hint } = row.error
+    const key = JSON.stringify([code, side, message, hint, row.status === 'unknown'])
+    const group = groups.get(key) ?? { error: row.error, rows: [] }
+    group.rows.push(row)
+    groups.set(key, group)
+  }
+  // What was given up because of a failure comes after it.
+  const isConsequence = ({ error }: Failure) => Number(error.code === 'ABANDONED')
+  return [...groups.values()].sort((a, b) => isConsequence(a) - isConsequence(b))
+}
+
+/** Enough names to find the place, few enough that a set of a hundred images stays readable. */
+const NAMED = 3
+
+export function renderErrors(report: Report): string[] {
+  return failures(report.images).flatMap(({ error, rows }) => {
+    const names = rows.slice(0, NAMED).map((row) => oneLine(row.destination))
+    const more = rows.length > NAMED ? ` and ${count(rows.length - NAMED, 'more image')}` : ''
+    const where = error.side === null ? error.code : `${error.code}, ${error.side}`
+    return [
+      `${labelOf(error, rows)}: ${names.join(', ')}${more} [${where}]`,
+      `  ${oneLine(error.message)}`,
+      ...(error.hint === null ? [] : [`  ${oneLine(error.hint)}`]),
+    ]
+  })
+}
+
+function labelOf({ code }: Failure['error'], rows: Failure['rows']): string {
+  if (code === 'ABANDONED') return 'Given up'
+  return rows.every(({ status }) => status === 'unknown') ? 'Not confirmed' : 'Failed'
+}

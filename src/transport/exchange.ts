@@ -1,0 +1,243 @@
+/** One request on the wire and its answer. */
+import type { Dispatcher } from 'undici'
+import { type Code, type ErrorDetail, PromoteError, type Side } from '../core/errors.ts'
+import { displayUrl } from '../core/text.ts'
+import { type Body, isStream, type Req, type Res } from './request.ts'
+
+/** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
+const HIGH_WATER = 512 * 1024
+/** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
+const MOST_UNREAD = 8 * 1024 * 1024
+
+export type Terms = Readonly<{
+  side: Side
+  /** Milliseconds. */
+  stallTimeout: number
+  /** Turns what was thrown by the connection into an error of this project. */
+  explain: (thrown: unknown) => PromoteError
+  /** Registers what must happen when the run is cancelled; returns how to forget it. */
+  onCancel: (cancel: (reason: PromoteError) => void) => () => void
+}>
+
+/** Where the request stands on the wire; differs from its URL behind a proxy. */
+export type Wire = Readonly<{
+  dispatcher: Pick<Dispatcher, 'dispatch'>
+  origin: string
+  path: string
+  headers: Readonly<Record<string, string>>
+}>
+
+/**
+ * Sends `request` once.
+ *
+ * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
+ * timeout), the beginning of the answer (`patience`), the next bytes of the answer (stall timeout). A slow source of an
+ * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
+ */
+export function exchange(request: Req, wire: Wire, terms: Terms): Promise<Res> {
+  return new Promise((resolve, reject) => {
+    const one = new Exchange(request, terms, { resolve, reject })
+    try {
+      one.start(wire)
+    } catch (thrown) {
+      one.onResponseError(undefined, thrown as Error)
+    }
+  })
+}
+
+type Settle = Readonly<{ resolve: (res: Res) => void; reject: (error: unknown) => void }>
+
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly #request: Req
+  readonly #terms: Terms
+  readonly #settle: Settle
+  readonly #forget: () => void
+  #controller: Dispatcher.DispatchController | undefined
+  #timer: NodeJS.Timeout | undefined
+  /** Why the request failed, whatever the connection says later. */
+  #failure: { reason: unknown } | undefined
+  /** What the caller's own stream threw. */
+  #ours: { thrown: unknown } | undefined
+  /** Parts of the answer's body that are not read yet, and their bytes. */
+  readonly #chunks: Uint8Array[] = []
+  #unread = 0
+  #isAnswered = false
+  #isPaused = false
+  #isEnded = false
+  #wake: (() => void) | undefined
+
+  constructor(request: Req, terms: Terms, settle: Settle) {
+    this.#request = request
+    this.#terms = terms
+    this.#settle = settle
+    this.#forget = terms.onCancel((reason) => this.#break(reason))
+  }
+
+  start(wire: Wire): void {
+    const { method, body } = this.#request
+    this.#owe('connect', this.#terms.stallTimeout)
+    wire.dispatcher.dispatch(
+      {
+        origin: wire.origin,
+        path: wire.path,
+        method,
+        headers: { ...wire.headers, ...(isStream(body) ? { 'content-length': String(body.size) } : {}) },
+        // The declaration forgets iterables; the documentation and the code have them.
+        body: this.#outgoing(body) as unknown as Uint8Array | null,
+        headersTimeout: 0,
+        bodyTimeout: 0,
+        // undici closes the connection after every HEAD otherwise: a handshake for each probe.
+        reset: false,
+      },
+      this,
+    )
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#failure !== undefined) controller.abort(new Error('given up while connecting'))
+    else if (isStream(this.#request.body)) this.#owesNothing()
+    else this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout)
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Res['headers']): void {
+    if (status < 200 || this.#failure !== undefined) return
+    this.#owesNothing()
+    this.#isAnswered = true
+    const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) }
+    this.#settle.resolve({ status, headers, url: this.#request.url, body })
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Uint8Array): void {
+    this.#chunks.push(chunk)
+    this.#unread += chunk.byteLength
+    // undici's own connections fail an assertion when the other side closes while they are paused.
+    if (this.#unread > HIGH_WATER && !this.#isPaused && this.#request.bulk === true) {
+      this.#isPaused = true
+      controller.pause()
+    }
+    if (this.#unread > MOST_UNREAD) this.#break(this.#error('PROTOCOL', 'the answer is longer than anybody asked for.'))
+    this.#wake?.()
+  }
+
+  onResponseEnd(): void {
+    this.#forget()
+    this.#isEnded = true
+    this.#wake?.()
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
+    if (this.#failure !== undefined) return
+    if (this.#ours !== undefined) this.#fail(this.#ours.thrown)
+    else this.#fail(this.#terms.explain(error))
+  }
+
+  /** undici takes the next chunk when the socket has room for it again. */
+  async *#stream(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for await (const chunk of stream) {
+        this.#owe('body', this.#terms.stallTimeout)
+        yield chunk
+        this.#owesNothing()
+      }
+    } catch (thrown) {
+      this.#ours = { thrown }
+      throw thrown
+    }
+    this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout)
+  }
+
+  #outgoing(body: Body | undefined): Uint8Array | AsyncIterable<Uint8Array> | null {
+    if (body === undefined) return null
+    if (isStream(body)) return this.#stream(body.stream)
+    return typeof body === 'string' ? Buffer.from(body, 'utf8') : body
+  }
+
+  #owe(what: Debt, milliseconds: number): void {
+    this.#owesNothing()
+    if (this.#failure !== undefined || this.#isAnswered) return
+    this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds)
+  }
+
+  #owesNothing(): void {
+    clearTimeout(this.#timer)
+  }
+
+  #late(what: Debt, milliseconds: number): PromoteError {
+    const isConnecting = what === 'connect'
+    return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${DEBTS[what]} for ${milliseconds / 1000} s.`, {
+      transient: true,
+      hint: isConnecting ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
+    })
+  }
+
+  #error(code: Code, what: string, detail: ErrorDetail = {}): PromoteError {
+    const { method, url } = this.#request
+    return new PromoteError(code, `${method} ${displayUrl(url)}: ${what}`, { side: this.#terms.side, ...detail })
+  }
+
+  #break(reason: PromoteError): void {
+    if (this.#failure !== undefined) return
+    this.#fail(reason)
+    this.#controller?.abort(reason)
+  }
+
+  #fail(reason: unknown): void {
+    this.#failure = { reason }
+    this.#owesNothing()
+    this.#forget()
+    this.#wake?.()
+    this.#settle.reject(reason)
+  }
+
+  /**
+   * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
+   * it. A reader who stops early closes the connection. Waiting for the reader is not counted.
+   */
+  async *#incoming(controller: Dispatcher.DispatchController): AsyncGenerator<Uint8Array, void, undefined> {
+    const { stallTimeout } = this.#terms
+    // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
+    const timer = setTimeout(() => {
+      if (this.#wake !== undefined) this.#fail(this.#late('answer body', stallTimeout))
+    }, stallTimeout)
+    try {
+      for (;;) {
+        const chunk = this.#chunks.shift()
+        if (chunk !== undefined) {
+          this.#taken(chunk, controller)
+          yield chunk
+        } else if (this.#failure !== undefined) throw this.#failure.reason
+        else if (this.#isEnded) return
+        else {
+          timer.refresh()
+          await new Promise<void>((resolve) => {
+            this.#wake = resolve
+          })
+          this.#wake = undefined
+        }
+      }
+    } finally {
+      clearTimeout(timer)
+      this.#chunks.length = 0
+      if (!this.#isEnded) controller.abort(new Error('the reader stopped'))
+      this.#forget()
+    }
+  }
+
+  #taken(chunk: Uint8Array, controller: Dispatcher.DispatchController): void {
+    this.#unread -= chunk.byteLength
+    if (this.#isPaused && this.#unread < HIGH_WATER / 2) {
+      this.#isPaused = false
+      controller.resume()
+    }
+  }
+}
+
+type Debt = keyof typeof DEBTS
+
+const DEBTS = {
+  connect: 'no connection',
+  body: 'the server has not taken the next bytes of the upload',
+  answer: 'no answer',
+  'answer body': 'not one byte of the answer came',
+} as const

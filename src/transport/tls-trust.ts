@@ -1,0 +1,92 @@
+/** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
+import { X509Certificate } from 'node:crypto'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import * as tls from 'node:tls'
+import { PromoteError, type Side } from '../core/errors.ts'
+
+const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g
+
+type Env = Readonly<Record<string, string | undefined>>
+
+/**
+ * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget it), SSL_CERT_FILE,
+ * and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of
+ * Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
+ */
+function addedAuthorities(env: Env): string[] {
+  const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''))
+  const folders = (env.SSL_CERT_DIR ?? '').split(delimiter).filter((folder) => folder !== '')
+  return [...extra, ...folders.flatMap(pemsIn)]
+}
+
+/**
+ * One context for all connections of a side: building it costs tens of milliseconds, a `ca` array would cost that for
+ * every connection.
+ * @param own PEM text of the side's own authority.
+ */
+export function trustContext(
+  env: Env,
+  own: string | undefined,
+  side: Side,
+  identity: Readonly<{ cert: string; key: string }> | undefined,
+): tls.SecureContext {
+  const added = [...addedAuthorities(env), ...ownAuthorities(own, side)]
+  // Node reads its default roots once for all contexts; as a list they would be read again for each.
+  const ca = added.length === 0 ? {} : { ca: [...new Set([...defaultRoots(), ...added])] }
+  try {
+    return tls.createSecureContext({ ...ca, ...(identity && { cert: identity.cert, key: identity.key }) })
+  } catch (thrown) {
+    // Damaged authorities are passed over, so it is the identity.
+    const message = thrown instanceof Error ? thrown.message : String(thrown)
+    const text = `The client certificate and its key cannot be used: ${message}.`
+    throw new PromoteError('USAGE', text, { side, cause: thrown })
+  }
+}
+
+/** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
+export function ownAuthorities(own: string | undefined, side: Side): string[] {
+  if (own === undefined || own.trim() === '') return []
+  const pems = own.match(PEM) ?? []
+  if (pems.length > 0 && pems.every(isCertificate)) return pems
+  throw new PromoteError('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
+    side,
+    hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
+  })
+}
+
+export function optionOf(side: Side): string {
+  return side === 'input' ? 'ca' : `${side}-ca`
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).subject !== undefined
+  } catch {
+    return false
+  }
+}
+
+function defaultRoots(): readonly string[] {
+  // Node 22.15 and later; includes what --use-system-ca found.
+  const { getCACertificates } = tls as { getCACertificates?: (type: 'default') => string[] }
+  return getCACertificates?.('default') ?? tls.rootCertificates
+}
+
+function pemsIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+      .sort()
+      .flatMap((name) => pemsOf(join(folder, name)))
+  } catch {
+    return []
+  }
+}
+
+function pemsOf(file: string): string[] {
+  try {
+    return file !== '' && statSync(file).isFile() ? (readFileSync(file, 'latin1').match(PEM) ?? []) : []
+  } catch {
+    return []
+  }
+}

@@ -1,0 +1,224 @@
+/** Requests to sockets: which connection, which proxy, which trust. Nothing is repeated or followed here. */
+import type { X509Certificate } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
+import { setImmediate as turn } from 'node:timers/promises'
+import Agent from 'undici/lib/dispatcher/agent.js'
+import type { Context } from '../core/context.ts'
+import { PromoteError, type Side } from '../core/errors.ts'
+import { displayUrl } from '../core/text.ts'
+import { VERSION } from '../core/version.ts'
+import { type OnRead, openBulkClient } from './bulk-client.ts'
+import { connector, lazy, proxyRefused, type Wiring } from './connect.ts'
+import { exchange, type Wire } from './exchange.ts'
+import { failure } from './network-errors.ts'
+import { type ProxyServer, proxyFor } from './proxy.ts'
+import { checkReach, lookupWithin, type Reach } from './public-address.ts'
+import { discard, isStream, type Req, type Send } from './request.ts'
+import { ownAuthorities, trustContext } from './tls-trust.ts'
+
+/** PEM. Shown to `origin` alone when there is one, else to every https server that asks. */
+export type ClientCertificate = Readonly<{
+  cert: string
+  key: string
+  origin?: string | undefined
+  /**
+   * False: left away from requests with a credential of their own. The API server looks at the certificate first, and
+   * would answer for its user (kubernetes pkg/kubeapiserver/authenticator/config.go).
+   */
+  besideTokens?: boolean | undefined
+}>
+
+export type TransportOptions = Readonly<{
+  side: Side
+  /** PEM text, trusted beside the system's roots. */
+  ca?: string | undefined
+  insecureSkipTlsVerify: boolean
+  /** Milliseconds without a byte after which an exchange counts as broken. */
+  stallTimeout: number
+  clientCertificate?: ClientCertificate | undefined
+  /** Only https, and only to addresses for which this says true. */
+  reach?: Reach | undefined
+  /** With `reach`: only these hosts, and through a proxy none but these. */
+  hosts?: readonly string[] | undefined
+}>
+
+/** @throws PromoteError USAGE when `ca` holds no certificate. */
+export function openTransport(options: TransportOptions, context: Context) {
+  const authorities = ownAuthorities(options.ca, options.side)
+  const cancels = cancellations(context.signal, options.side)
+  const routes = openRoutes(options, context)
+  const answered = new Set<string>()
+
+  const send: Send = async (request) => {
+    // A connection is free again one turn of the event loop after its answer. Who asks before that gets another one,
+    // which costs two or three round trips before the first byte.
+    await turn()
+    const proxy = proxyFor(request.url, context.env)
+    const explain = (thrown: unknown) =>
+      failure(thrown, {
+        side: options.side,
+        url: request.url,
+        what: `${request.method} ${displayUrl(request.url)}`,
+        known: answered.has(request.url.host),
+        certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
+        authorities,
+      })
+    if (request.afterCancel !== true) cancels.check()
+    checkHeaders(request, options.side)
+    if (options.reach !== undefined)
+      checkReach(request.url, options.reach, proxy !== undefined, options.side, options.hosts)
+    const exact = await withoutEmptyStream(request)
+    const terms = {
+      side: options.side,
+      stallTimeout: options.stallTimeout,
+      explain,
+      onCancel: cancels.add(request.afterCancel === true),
+    }
+    const res = await exchange(exact, routes.wire(exact, proxy), terms)
+    answered.add(request.url.host)
+    if (res.status !== 407 || proxy === undefined) return res
+    await discard(res)
+    throw proxyRefused(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side)
+  }
+  return {
+    send,
+    close: async () => {
+      cancels.close()
+      await routes.close()
+    },
+  }
+}
+
+/** What a header cannot carry came from a server; undici's error would quote it. */
+function checkHeaders({ method, url, headers = {} }: Req, side: Side): void {
+  for (const [name, value] of Object.entries(headers))
+    if (value !== undefined && /[^\t -~\u0080-\u00ff]/.test(String(value)))
+      throw new PromoteError(
+        'PROTOCOL',
+        `${method} ${displayUrl(url)}: the header ${name} would have characters that no header has.`,
+        { side, hint: 'A server gave a value for it that is not valid.' },
+      )
+}
+
+/** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
+async function withoutEmptyStream(request: Req): Promise<Req> {
+  if (!isStream(request.body) || request.body.size > 0) return request
+  for await (const chunk of request.body.stream) {
+    if (chunk.byteLength > 0) throw new PromoteError('PROTOCOL', 'The bytes to send are more than announced.')
+  }
+  return { ...request, body: '' }
+}
+
+/** One listener on the run's signal for any number of requests; each more would earn a warning from Node. */
+function cancellations(signal: AbortSignal, side: Side) {
+  const running = new Set<(reason: PromoteError) => void>()
+  const sheltered = new Set<(reason: PromoteError) => void>()
+  const cancelled = () => new PromoteError('CANCELLED', 'Cancelled.', { side })
+  const end = (all: ReadonlySet<(reason: PromoteError) => void>) => {
+    for (const cancel of [...all]) cancel(cancelled())
+  }
+  const cancel = () => end(running)
+  signal.addEventListener('abort', cancel)
+  return {
+    check: () => {
+      if (signal.aborted) throw cancelled()
+    },
+    /** @param afterCancel ended by closing the network only. */
+    add: (afterCancel: boolean) => (one: (reason: PromoteError) => void) => {
+      const set = afterCancel ? sheltered : running
+      set.add(one)
+      return () => void set.delete(one)
+    },
+    close: () => {
+      signal.removeEventListener('abort', cancel)
+      end(running)
+      end(sheltered)
+    },
+  }
+}
+
+type Client = Wire['dispatcher'] & { destroy(): Promise<unknown> }
+
+/** Ways to take: direct, or by which proxy; with or without the client certificate. */
+function openRoutes(options: TransportOptions, context: Context) {
+  const closing = new AbortController()
+  setMaxListeners(0, closing.signal)
+  const shown = new WeakMap<object, X509Certificate>()
+  const clients = new Map<string, Client>()
+  const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined))
+  const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate))
+  const wiring = (identity: boolean): Wiring => ({
+    side: options.side,
+    context: identity ? identified : trust,
+    insecure: options.insecureSkipTlsVerify,
+    timeout: options.stallTimeout,
+    signal: closing.signal,
+    shown,
+    lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
+  })
+  const newClient = (proxy: ProxyServer | undefined, forwarded: boolean, identity: boolean, bulk: boolean): Client => {
+    const own = forwarded ? { ...wiring(false), insecure: false } : wiring(identity)
+    const authorization = proxy && proxyAuthorization(proxy.url, context)
+    const tunnel = proxy === undefined || forwarded ? undefined : { ...proxy, authorization, context: trust }
+    const open = (onread?: OnRead) => connector(own, tunnel, onread)
+    return bulk ? openBulkClient(open) : new Agent({ connect: open() })
+  }
+  return {
+    shown,
+    async close() {
+      closing.abort()
+      await Promise.all([...clients.values()].map((client) => client.destroy()))
+    },
+    wire(request: Req, proxy: ProxyServer | undefined): Wire {
+      const forwarded = isForwarded(request, proxy)
+      const identity = !forwarded && showsIdentity(options.clientCertificate, request)
+      const key = `${forwarded} ${identity} ${request.bulk === true} ${proxy?.url.href}`
+      const dispatcher = clients.get(key) ?? newClient(proxy, forwarded, identity, request.bulk === true)
+      clients.set(key, dispatcher)
+      return { dispatcher, ...lineOf(request, proxy, context) }
+    },
+  }
+}
+
+/** What the request looks like on the wire. */
+function lineOf(request: Req, proxy: ProxyServer | undefined, context: Context): Omit<Wire, 'dispatcher'> {
+  const { url } = request
+  const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${VERSION}` }
+  const path = `${url.pathname}${url.search}`
+  if (proxy === undefined || !isForwarded(request, proxy)) return { origin: url.origin, path, headers }
+  const authorization = proxyAuthorization(proxy.url, context)
+  const through = authorization === undefined ? {} : { 'proxy-authorization': authorization }
+  return {
+    origin: proxy.url.origin,
+    path: `${url.origin}${path}`,
+    headers: { ...headers, host: url.host, ...through },
+  }
+}
+
+/** Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone. */
+function isForwarded({ url }: Req, proxy: ProxyServer | undefined): boolean {
+  return proxy !== undefined && url.protocol === 'http:'
+}
+
+/** A certificate is a credential: with an `origin` it is shown there alone. */
+function showsIdentity(identity: TransportOptions['clientCertificate'], { url, headers, leftOrigin }: Req): boolean {
+  if (leftOrigin === true) return false
+  if (identity === undefined || url.protocol !== 'https:') return false
+  if (identity.besideTokens === false && headers?.authorization !== undefined) return false
+  return identity.origin === undefined || new URL(identity.origin).origin === url.origin
+}
+
+function proxyAuthorization(url: URL, context: Context): string | undefined {
+  if (url.username === '' && url.password === '') return undefined
+  context.secrets.keep(url.password)
+  const password = context.secrets.keep(decoded(url.password))
+  return `Basic ${context.secrets.keepPair(decoded(url.username), password).reveal()}`
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,76 @@
+import { makeImage, seedImage } from '../../support/cluster/image.ts'
+import { onThatOccasion, type Situation, type Stage } from './stage.ts'
+
+/** What the user has demanded, and what stands against it. */
+
+const OTHER = makeImage({ seed: 29 })
+const inPlace = ({ cluster }: Stage) => seedImage(cluster, 'prod/app', OTHER, '1.0')
+
+export const CONDITIONS: readonly Situation[] = [
+  {
+    when: 'the tag exists, and none may be replaced',
+    code: 'GUARD',
+    side: 'destination',
+    says: '… is at sha256:…, and ….',
+    arrange: inPlace,
+    more: () => ({ overwrite: 'never' }),
+  },
+  {
+    when: 'the tag exists, and has to be absent',
+    code: 'GUARD',
+    side: 'destination',
+    says: '… is at sha256:…, and ….',
+    arrange: inPlace,
+    more: () => ({ 'expect-current': 'absent' }),
+  },
+  {
+    when: 'the tag has to be at a digest, and does not exist',
+    code: 'GUARD',
+    side: 'destination',
+    says: '… does not exist, and it is expected to be at sha256:….',
+    more: () => ({ 'expect-current': OTHER.root.digest }),
+  },
+  {
+    when: 'none may be replaced, and the tag cannot be read',
+    code: 'GUARD',
+    side: 'destination',
+    says: '… could not be read: the registry refused, and ….',
+    arrange: (stage) => {
+      const { cluster } = stage
+      inPlace(stage)
+      const refused = { kind: 'status', status: 403, body: '{}' } as const
+      cluster.faults.api.add({ match: { method: 'GET', path: /imagestreams\/app$/ }, do: refused })
+      cluster.faults.registry.add({
+        match: { method: ['GET', 'HEAD'], path: /prod\/app\/manifests\/1\.0$/ },
+        do: refused,
+      })
+    },
+    more: () => ({ overwrite: 'never' }),
+  },
+  {
+    when: 'somebody writes the tag while the image is copied',
+    code: 'TAG_MOVED',
+    side: 'destination',
+    says: '…, and is … now: another client has written it.',
+    arrange: (stage) => {
+      const when = onThatOccasion(() => inPlace(stage))
+      stage.cluster.faults.registry.add({ match: { path: /\/blobs\/uploads\//, when }, do: { kind: 'latency', ms: 0 } })
+    },
+    more: () => ({ overwrite: 'never' }),
+  },
+  {
+    when: 'another image of an atomic promotion fails',
+    code: 'ABANDONED',
+    side: 'destination',
+    blames: null,
+    says: '…, because another part of the promotion failed: ….',
+    images: 'team/app:1.0=prod/app:1.0, team/absent:1.0=prod/absent:1.0',
+    more: ({ folder }) => ({ atomic: 'true', report: `${folder.path}/report.json` }),
+  },
+  {
+    when: 'a signature is demanded, and there is none',
+    code: 'SIGNATURE_MISSING',
+    says: '…: sha256:… carries no signature…',
+    more: () => ({ 'require-signed': 'true' }),
+  },
+]

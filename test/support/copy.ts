@@ -1,0 +1,115 @@
+import type { Attached, Bytes } from '../../src/copy/events.ts'
+import { execute, type Job, putComplete, type Shared } from '../../src/copy/execute.ts'
+import { discover, type Graph } from '../../src/copy/graph.ts'
+import { makePlan, type Plan } from '../../src/copy/plan.ts'
+import { Platforms } from '../../src/copy/platforms.ts'
+import { createPermits } from '../../src/copy/semaphore.ts'
+import type { Source, Target } from '../../src/copy/store.ts'
+import { findTags, survey } from '../../src/copy/survey.ts'
+import type { Context } from '../../src/core/context.ts'
+import { PromoteError } from '../../src/core/errors.ts'
+import { Secrets } from '../../src/core/secret.ts'
+import { parsePlatform } from '../../src/oci/platform.ts'
+import type { Event } from '../../src/report/model.ts'
+import type { MemoryStore } from './memory-store.ts'
+
+const quiet = () => undefined
+
+/** A context that never waits; what it would have waited for is in `waits`. */
+export function testContext(): Context & { waits: number[]; warnings: string[]; stop: AbortController } {
+  const waits: number[] = []
+  const warnings: string[] = []
+  const stop = new AbortController()
+  return {
+    log: { debug: quiet, info: quiet, warn: (line) => void warnings.push(line), error: quiet },
+    secrets: new Secrets(),
+    signal: stop.signal,
+    env: {},
+    now: () => 0,
+    sleep: async (milliseconds) => {
+      if (stop.signal.aborted) throw new PromoteError('CANCELLED', 'stopped while waiting')
+      waits.push(milliseconds)
+    },
+    random: () => 0.5,
+    waits,
+    warnings,
+    stop,
+  }
+}
+
+export function testShared(over: Partial<Shared> = {}): Shared & { events: Event[] } {
+  const events: Event[] = []
+  return {
+    context: testContext(),
+    permits: createPermits(4),
+    retries: 3,
+    homes: new Map(),
+    tagWrites: new Map(),
+    platforms: new Platforms(),
+    emit: (event) => void events.push(event),
+    events,
+    ...over,
+  }
+}
+
+export type CopyOptions = Readonly<{
+  reference?: string
+  tags?: readonly string[]
+  platforms?: readonly string[]
+  referrers?: boolean
+  requireSigned?: boolean
+  includeForeign?: boolean
+  skipMissing?: boolean
+  dryRun?: boolean
+  mountFrom?: string
+  repository?: string
+  shared?: Shared
+}>
+
+/** The stages between login and report, on stores: what `promote.ts` does with one image. */
+export async function copyImage(
+  source: Source,
+  target: Target,
+  options: CopyOptions = {},
+): Promise<{ graph: Graph; plan: Plan; bytes: Bytes; attached: readonly Attached[] }> {
+  const {
+    reference = 'v1',
+    tags = ['v1'],
+    referrers = true,
+    dryRun = false,
+    mountFrom,
+    shared = testShared(),
+  } = options
+  const root = await source.resolve(reference)
+  const graph = await discover(
+    source,
+    root,
+    { ...options, platforms: options.platforms?.map(parsePlatform), referrers },
+    shared.permits,
+  )
+  const seen = await survey(target, graph, await findTags(target, tags, shared.permits), dryRun, shared.permits)
+  const plan = makePlan(graph, seen, mountFrom)
+  if (dryRun) return { graph, plan, bytes: plan.bytes, attached: plan.attached }
+  const repository = options.repository ?? target.name
+  const job: Job = { image: 0, source, target, registry: 'memory', repository, mountFrom }
+  const bytes = { ...plan.bytes, copied: 0, mounted: 0 }
+  const [attached = []] = await Promise.all(execute([{ plan, job, bytes }], shared))
+  for (const move of plan.tags) await putComplete(root, move, plan, job, shared)
+  return { graph, plan, bytes, attached }
+}
+
+/** Digests that the target lacks of what the source's image consists of. */
+export function missing(
+  target: MemoryStore,
+  image: { manifests: readonly { digest: string }[]; blobs: ReadonlyMap<string, unknown> },
+): string[] {
+  const manifests = image.manifests
+    .filter(({ digest }) => !target.manifests.has(digest as never))
+    .map(({ digest }) => digest)
+  return [...manifests, ...[...image.blobs.keys()].filter((digest) => !target.blobs.has(digest as never))]
+}
+
+/** Calls that write. */
+export function writes(store: MemoryStore): string[] {
+  return store.calls.filter((call) => /^(begin|send|put) /.test(call))
+}

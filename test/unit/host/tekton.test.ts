@@ -1,0 +1,219 @@
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { rootCertificates } from 'node:tls'
+import { describe, expect, it } from '@jest/globals'
+import type { Settings } from '../../../src/host/host.ts'
+import { createTektonHost } from '../../../src/host/tekton.ts'
+import type { Row } from '../../../src/report/model.ts'
+import { digestOf, failedRow, inFolder, recordStreams, reportOf, row, SETTINGS } from './sample.ts'
+
+const NAMES = ['digest', 'images', 'promoted', 'report'] as const
+const LONGEST = 4096
+
+/** Publishes rows and returns the result files as Tekton reads them, and the log. */
+async function resultsOf(rows: readonly Row[], settings: Partial<Settings> = {}, more: Record<string, string> = {}) {
+  return inFolder(async (folder) => {
+    const env = Object.fromEntries(
+      NAMES.map((name) => [`IMAGE_PROMOTE_RESULT_${name.toUpperCase()}`, join(folder, name)]),
+    )
+    const streams = recordStreams()
+    const host = createTektonHost({ ...env, ...more }, streams)
+    host.begin({ ...SETTINGS, ...settings })
+    await host.publish(reportOf(rows))
+    const read = (name: string) => readFileSync(join(folder, name), 'utf8')
+    return {
+      digest: read('digest'),
+      images: read('images'),
+      promoted: read('promoted'),
+      report: read('report'),
+      log: streams.stderr(),
+    }
+  })
+}
+
+/** What the entrypoint writes into the termination message: tektoncd/pipeline, pkg/termination/write.go. */
+function terminationMessage(results: Record<string, string>): string {
+  const entries = NAMES.map((key) => ({ key, value: results[key], type: 1 }))
+  const started = { key: 'StartedAt', value: '2026-11-22T10:00:00.000Z', type: 3 }
+  const hex = (char: string) => `\\u${(char.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`
+  return JSON.stringify([...entries, started]).replace(/[<>&\u2028\u2029]/g, hex)
+}
+
+describe('results', () => {
+  it('are files without a line end', async () => {
+    const rows = [row(1), failedRow(2, 'no')]
+    const results = await resultsOf(rows)
+    expect(results).toMatchObject({ digest: digestOf(1), promoted: '1', report: '', log: '' })
+    expect(results.images).toBe(JSON.stringify(rows))
+  })
+
+  it.each([0, 1, 3, 5, 10, 25, 60, 400])('of %d images fit into the termination message', async (count) => {
+    const results = await resultsOf(Array.from({ length: count }, (_, index) => row(index)))
+    expect(Buffer.byteLength(terminationMessage(results))).toBeLessThanOrEqual(LONGEST)
+    expect(results.promoted).toBe(String(count))
+    const images = JSON.parse(results.images)
+    expect(images.length).toBeGreaterThanOrEqual(Math.min(count, 8))
+    expect(results.log === '').toBe(JSON.stringify(images[0]) === JSON.stringify(count === 0 ? undefined : row(0)))
+  })
+
+  it('lose members first, then rows of what went well, and say so', async () => {
+    const rows = Array.from({ length: 8 }, (_, index) => row(index))
+    const brief = await resultsOf(rows)
+    expect(JSON.parse(brief.images)).toHaveLength(8)
+    expect(Object.keys(JSON.parse(brief.images)[0])).toEqual(['source', 'destination', 'digest', 'status'])
+    expect(brief.log).toMatch(/^WARN: result images has the main members of all rows/)
+
+    const many = await resultsOf([...Array.from({ length: 60 }, (_, index) => row(index)), failedRow(99, 'no')])
+    const images = JSON.parse(many.images)
+    expect(images[0]).toMatchObject({ destination: row(99).destination, status: 'failed', error: { code: 'DENIED' } })
+    expect(many.log).toContain(`result images has ${images.length} of 61 rows`)
+    expect(many.digest).toBe(digestOf(0))
+  })
+
+  it('count what Go makes longer', async () => {
+    const message = '<&>'.repeat(150)
+    const results = await resultsOf([failedRow(1, message), failedRow(2, message), failedRow(3, message)])
+    expect(Buffer.byteLength(terminationMessage(results))).toBeLessThanOrEqual(LONGEST)
+  })
+
+  it('go only where a path is given', async () => {
+    const host = createTektonHost({ IMAGE_PROMOTE_RESULT_DIGEST: '' }, recordStreams())
+    await expect(host.publish(reportOf([row(1)]))).resolves.toBeUndefined()
+  })
+
+  it('come with report.json and summary.md in the report workspace', () =>
+    inFolder(async (folder) => {
+      const results = await resultsOf([row(1)], {}, { IMAGE_PROMOTE_REPORT_DIR: folder })
+      expect(results.report).toBe(join(folder, 'report.json'))
+      expect(JSON.parse(readFileSync(results.report, 'utf8'))).toEqual(reportOf([row(1)]))
+      expect(readFileSync(join(folder, 'summary.md'), 'utf8')).toMatch(/^## /)
+    }))
+
+  it('name the report that was asked for, beside the workspace', () =>
+    inFolder(async (folder) => {
+      const report = join(folder, 'mine.json')
+      const env = { IMAGE_PROMOTE_REPORT_DIR: join(folder, 'ws') }
+      const results = await resultsOf([row(1)], { report, summary: false }, env)
+      expect(results.report).toBe(report)
+      for (const path of [report, join(folder, 'ws', 'report.json')])
+        expect(JSON.parse(readFileSync(path, 'utf8')).status).toBe('done')
+      expect(() => readFileSync(join(folder, 'ws', 'summary.md'))).toThrow('ENOENT')
+    }))
+
+  it('are written although the report cannot be', () =>
+    inFolder(async (folder) => {
+      const digest = join(folder, 'digest')
+      writeFileSync(join(folder, 'file'), '')
+      const env = { IMAGE_PROMOTE_RESULT_DIGEST: digest, IMAGE_PROMOTE_REPORT_DIR: join(folder, 'file') }
+      await expect(createTektonHost(env, recordStreams()).publish(reportOf([row(1)]))).rejects.toMatchObject({
+        code: 'IO',
+      })
+      expect(readFileSync(digest, 'utf8')).toBe(digestOf(1))
+    }))
+})
+
+describe('the Tekton host', () => {
+  it('logs on stderr with stable words in front', () => {
+    const streams = recordStreams()
+    const host = createTektonHost({}, streams)
+    host.secrets.keep('hunter2')
+    host.log.info('i')
+    host.log.warn('w hunter2')
+    host.log.error('e')
+    expect(streams.stderr()).toBe('i\nWARN: w ***\nERROR: e\n')
+    expect(streams.stdout()).toBe('')
+  })
+
+  it.each([
+    ['dry-run', 'param dry-run'],
+    ['source-username', 'param source-username'],
+    ['source-password', 'file password of workspace source-auth'],
+    ['destination-token', 'file token of workspace destination-auth'],
+  ])('spells %s as %s', (option, spelled) => {
+    expect(createTektonHost({}, recordStreams()).spell(option)).toBe(spelled)
+  })
+})
+
+describe('workspaces', () => {
+  const [first = '', second = '', third = ''] = rootCertificates
+  const inputsOf = (env: Record<string, string>) => createTektonHost(env, recordStreams()).inputs()
+
+  /** A folder as Kubernetes mounts a Secret: links into a version that can be swapped. */
+  function mount(folder: string, files: Record<string, string>): string {
+    mkdirSync(join(folder, '..data'), { recursive: true })
+    for (const [name, text] of Object.entries(files)) {
+      writeFileSync(join(folder, '..data', name), text)
+      symlinkSync(join('..data', name), join(folder, name), 'file')
+    }
+    return folder
+  }
+
+  it('stand for the options of their side', () =>
+    inFolder((folder) => {
+      const files = { username: 'u', password: 'p', token: 't', kubeconfig: 'k', 'config.json': '{}', 'ca.crt': first }
+      const auth = mount(join(folder, 'a'), files)
+      const { env, problems } = inputsOf({ IMAGE_PROMOTE_DESTINATION_AUTH_DIR: auth, OTHER: 'x' })
+      expect(problems).toEqual([])
+      expect(env).toEqual({
+        OTHER: 'x',
+        IMAGE_PROMOTE_DESTINATION_AUTH_DIR: auth,
+        IMAGE_PROMOTE_DESTINATION_USERNAME_FILE: join(auth, 'username'),
+        IMAGE_PROMOTE_DESTINATION_PASSWORD_FILE: join(auth, 'password'),
+        IMAGE_PROMOTE_DESTINATION_TOKEN_FILE: join(auth, 'token'),
+        IMAGE_PROMOTE_DESTINATION_KUBECONFIG: join(auth, 'kubeconfig'),
+        IMAGE_PROMOTE_DESTINATION_AUTH_FILE: join(auth, 'config.json'),
+        IMAGE_PROMOTE_DESTINATION_CA: first,
+      })
+    }))
+
+  it.each([
+    [['.dockerconfigjson', 'config.json', 'auth.json'], '.dockerconfigjson'],
+    [['config.json', 'auth.json'], 'config.json'],
+    [['auth.json'], 'auth.json'],
+    [['.dockercfg'], '.dockercfg'],
+    [['.dockercfg', '.dockerconfigjson'], '.dockerconfigjson'],
+  ])('with %j give %s as the auth file', (names, chosen) =>
+    inFolder((folder) => {
+      const auth = mount(join(folder, 'a'), Object.fromEntries(names.map((name) => [name, '{}'])))
+      const { env } = inputsOf({ IMAGE_PROMOTE_SOURCE_AUTH_DIR: auth })
+      expect(env.IMAGE_PROMOTE_SOURCE_AUTH_FILE).toBe(join(auth, chosen))
+    }),
+  )
+
+  it('yield to params that are set, not to empty ones', () =>
+    inFolder((folder) => {
+      const auth = mount(join(folder, 'a'), { username: 'u', 'ca.crt': first })
+      const base = { IMAGE_PROMOTE_SOURCE_AUTH_DIR: auth }
+      const set = inputsOf({ ...base, IMAGE_PROMOTE_SOURCE_USERNAME: 'jane', IMAGE_PROMOTE_SOURCE_CA: second }).env
+      expect(set.IMAGE_PROMOTE_SOURCE_USERNAME_FILE).toBeUndefined()
+      expect(set.IMAGE_PROMOTE_SOURCE_CA).toBe(second)
+      const empty = inputsOf({ ...base, IMAGE_PROMOTE_SOURCE_USERNAME: '', IMAGE_PROMOTE_SOURCE_CA: '' }).env
+      expect(empty.IMAGE_PROMOTE_SOURCE_USERNAME_FILE).toBe(join(auth, 'username'))
+      expect(empty.IMAGE_PROMOTE_SOURCE_CA).toBe(first)
+    }))
+
+  it('of CAs serve both sides, beside the ca.crt of one', () =>
+    inFolder((folder) => {
+      const auth = mount(join(folder, 'a'), { 'ca.crt': first })
+      const ca = mount(join(folder, 'ca'), { 'b.pem': third, 'a.crt': second, README: 'no certificate' })
+      const { env, problems } = inputsOf({ IMAGE_PROMOTE_SOURCE_AUTH_DIR: auth, IMAGE_PROMOTE_CA_DIR: ca })
+      expect(problems).toEqual([])
+      expect(env.IMAGE_PROMOTE_SOURCE_CA).toBe(`${first}\n${second}\n${third}`)
+      expect(env.IMAGE_PROMOTE_DESTINATION_CA).toBe(`${second}\n${third}`)
+    }))
+
+  it('that are not bound change nothing', () => {
+    const env = { IMAGE_PROMOTE_SOURCE_AUTH_DIR: '', IMAGE_PROMOTE_DESTINATION_AUTH_DIR: '', IMAGE_PROMOTE_CA_DIR: '' }
+    expect(inputsOf(env)).toEqual({ env, problems: [] })
+  })
+
+  it('that hold nothing useful or are not there are problems', () =>
+    inFolder((folder) => {
+      const ca = mount(join(folder, 'ca'), { README: 'no certificate' })
+      const { problems } = inputsOf({ IMAGE_PROMOTE_CA_DIR: ca, IMAGE_PROMOTE_SOURCE_AUTH_DIR: join(folder, 'absent') })
+      expect(problems).toEqual([
+        'workspace ca: no file in it is a PEM certificate (-----BEGIN CERTIFICATE-----)',
+        `workspace source-auth: ${join(folder, 'absent')} cannot be read: no such file or folder`,
+      ])
+    }))
+})

@@ -19758,7 +19758,7 @@ exports.YAMLSeq = YAMLSeq;
 
 
 var log = __nccwpck_require__(7249);
-var merge = __nccwpck_require__(8071);
+var merge = __nccwpck_require__(452);
 var stringify = __nccwpck_require__(2148);
 var identity = __nccwpck_require__(1127);
 var toJS = __nccwpck_require__(4043);
@@ -22723,7 +22723,7 @@ var int = __nccwpck_require__(9874);
 var schema = __nccwpck_require__(896);
 var schema$1 = __nccwpck_require__(3559);
 var binary = __nccwpck_require__(6083);
-var merge = __nccwpck_require__(8071);
+var merge = __nccwpck_require__(452);
 var omap = __nccwpck_require__(303);
 var pairs = __nccwpck_require__(8385);
 var schema$2 = __nccwpck_require__(5913);
@@ -23067,7 +23067,7 @@ exports.intOct = intOct;
 
 /***/ }),
 
-/***/ 8071:
+/***/ 452:
 /***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
 
 
@@ -23331,7 +23331,7 @@ var binary = __nccwpck_require__(6083);
 var bool = __nccwpck_require__(8398);
 var float = __nccwpck_require__(5782);
 var int = __nccwpck_require__(873);
-var merge = __nccwpck_require__(8071);
+var merge = __nccwpck_require__(452);
 var omap = __nccwpck_require__(303);
 var pairs = __nccwpck_require__(8385);
 var set = __nccwpck_require__(1528);
@@ -24946,6 +24946,35 @@ exports.visitAsync = visitAsync;
 
 /***/ }),
 
+/***/ 3459:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   EN: () => (/* binding */ bodyOf),
+/* harmony export */   kg: () => (/* binding */ ignoreUnhandled),
+/* harmony export */   ud: () => (/* binding */ createDeferred)
+/* harmony export */ });
+function createDeferred() {
+    let resolve = () => undefined;
+    const promise = ignoreUnhandled(new Promise((settle) => {
+        resolve = settle;
+    }));
+    return { promise, resolve };
+}
+/** Marks the rejection as handled. Callers that await the promise still receive it. */
+function ignoreUnhandled(promise) {
+    promise.catch(() => undefined);
+    return promise;
+}
+/** A body that is in memory. */
+async function* bodyOf(content) {
+    if (content.byteLength > 0)
+        yield content;
+}
+
+
+/***/ }),
+
 /***/ 1510:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -25005,23 +25034,82 @@ function shownPath(path) {
 
 /***/ }),
 
+/***/ 3828:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   XO: () => (/* binding */ asPromoteError),
+/* harmony export */   dc: () => (/* binding */ EXIT),
+/* harmony export */   jG: () => (/* binding */ PromoteError)
+/* harmony export */ });
+class PromoteError extends Error {
+    name = 'PromoteError';
+    code;
+    side;
+    target;
+    hint;
+    transient;
+    status;
+    server;
+    retryAfter;
+    unconfirmed;
+    constructor(code, message, detail = {}) {
+        super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+        this.code = code;
+        this.side = detail.side;
+        this.target = detail.target;
+        this.hint = detail.hint;
+        this.transient = detail.transient ?? false;
+        this.status = detail.status;
+        this.server = detail.server ?? [];
+        this.retryAfter = detail.retryAfter;
+        this.unconfirmed = detail.unconfirmed ?? false;
+    }
+    /** A copy that differs in what is given. */
+    with({ code, message, ...detail }) {
+        return new PromoteError(code ?? this.code, message ?? this.message, { ...this, cause: this.cause, ...detail });
+    }
+}
+/** Whatever was thrown, as a PromoteError; a programming error becomes INTERNAL and keeps its cause. */
+function asPromoteError(thrown, side) {
+    if (thrown instanceof PromoteError)
+        return side === undefined || thrown.side !== undefined ? thrown : thrown.with({ side });
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    return new PromoteError('INTERNAL', message, { side, cause: thrown });
+}
+/** Exit codes, the same on every host. Only on GitHub, where a step is green or red, `partial` ends as `failed`. */
+const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, terminated: 143 };
+
+
+/***/ }),
+
 /***/ 2164:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   CD: () => (/* binding */ attempt),
-/* harmony export */   JH: () => (/* binding */ plainReason),
+/* harmony export */   BC: () => (/* binding */ append),
+/* harmony export */   CS: () => (/* binding */ listFiles),
 /* harmony export */   R5: () => (/* binding */ readInput),
 /* harmony export */   W0: () => (/* binding */ isAbsent),
 /* harmony export */   W7: () => (/* binding */ fileOf),
+/* harmony export */   ZB: () => (/* binding */ checkWritable),
+/* harmony export */   f8: () => (/* binding */ writeWhole),
+/* harmony export */   fo: () => (/* binding */ isFile),
 /* harmony export */   yR: () => (/* binding */ readText),
 /* harmony export */   zS: () => (/* binding */ fileError)
 /* harmony export */ });
-/* harmony import */ var node_fs__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3024);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
-/* harmony import */ var _content_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(1510);
-/* harmony import */ var _text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
+/* unused harmony export attempt */
+/* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
+/* harmony import */ var node_fs__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3024);
+/* harmony import */ var node_fs_promises__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(1455);
+/* harmony import */ var node_path__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6760);
+/* harmony import */ var _content_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(1510);
+/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3828);
+/* harmony import */ var _text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(9716);
 /** Small files, read whole. Messages name a file and never what is in it; a path may be a secret in the wrong place. */
+
+
+
 
 
 
@@ -25030,7 +25118,7 @@ function shownPath(path) {
 const LARGEST = 1024 * 1024;
 /** A text file, or a pipe such as the shell's `<(command)`; at most 1 MiB. Throws an Error that says why not. */
 function readInput(path) {
-    return (0,_text_js__WEBPACK_IMPORTED_MODULE_2__/* .decodeText */ .g7)(readBounded(path));
+    return (0,_text_js__WEBPACK_IMPORTED_MODULE_5__/* .decodeText */ .g7)(readBounded(path));
 }
 /** @param given the path of the file, or its text. */
 function fileOf(what, given, side) {
@@ -25049,7 +25137,7 @@ function readText(file) {
         throw fileError(file, `could not be read: ${message}.`, cause);
     }
     try {
-        return (0,_text_js__WEBPACK_IMPORTED_MODULE_2__/* .decodeText */ .g7)(bytes);
+        return (0,_text_js__WEBPACK_IMPORTED_MODULE_5__/* .decodeText */ .g7)(bytes);
     }
     catch (thrown) {
         throw fileError(file, `${thrown.message}.`);
@@ -25057,20 +25145,20 @@ function readText(file) {
 }
 /** An error about a file. The cause is never a parser's: those quote the text. */
 function fileError(file, problem, cause, hint) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('IO', `The ${file.what} ${(0,_content_js__WEBPACK_IMPORTED_MODULE_3__/* .shownPath */ .pS)(file.path)} ${problem}`, { side: file.side, cause, hint });
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_4__/* .PromoteError */ .jG('IO', `The ${file.what} ${(0,_content_js__WEBPACK_IMPORTED_MODULE_6__/* .shownPath */ .pS)(file.path)} ${problem}`, { side: file.side, cause, hint });
 }
 /** No file of that name, or no such folder. */
 function isAbsent(error) {
-    const { code } = (error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG ? (error.cause ?? {}) : {});
+    const { code } = (error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_4__/* .PromoteError */ .jG ? (error.cause ?? {}) : {});
     return code === 'ENOENT' || code === 'ENOTDIR';
 }
 function readBounded(path) {
-    const file = attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_0__.openSync)(path, 'r'));
+    const file = attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.openSync)(path, 'r'));
     try {
         const buffer = Buffer.alloc(LARGEST + 1);
         let length = 0;
         for (;;) {
-            const read = attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_0__.readSync)(file, buffer, length, buffer.length - length, null));
+            const read = attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.readSync)(file, buffer, length, buffer.length - length, null));
             length += read;
             if (length > LARGEST)
                 throw new Error('it is larger than 1 MiB');
@@ -25079,7 +25167,7 @@ function readBounded(path) {
         }
     }
     finally {
-        (0,node_fs__WEBPACK_IMPORTED_MODULE_0__.closeSync)(file);
+        (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.closeSync)(file);
     }
 }
 /** A call of the file system, whose failure says a plain reason. */
@@ -25106,6 +25194,78 @@ const REASONS = {
 function plainReason(thrown) {
     const { code = 'unknown error' } = thrown;
     return REASONS[code] ?? code;
+}
+/** Names of the plain files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
+function listFiles(folder) {
+    return attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.readdirSync)(folder))
+        .filter((name) => !name.startsWith('..') && isFile((0,node_path__WEBPACK_IMPORTED_MODULE_3__.join)(folder, name)))
+        .sort();
+}
+function isFile(path) {
+    return (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.statSync)(path, { throwIfNoEntry: false })?.isFile() === true;
+}
+/**
+ * A reader of `path` sees the old text or the new one, never half of it. Folders on the way are made.
+ * @throws PromoteError IO.
+ */
+async function writeWhole(path, text) {
+    await replace(path, text);
+}
+/**
+ * Checks that `writeWhole` can write there, before anything depends on it. Only folders on the way stay behind.
+ * @throws PromoteError IO.
+ */
+async function checkWritable(path) {
+    await replace(path, undefined);
+}
+/** A pipe or a device is written to, not replaced. @param text undefined: only checks that it could be written. */
+async function replace(path, text) {
+    try {
+        await makeFolder((0,node_path__WEBPACK_IMPORTED_MODULE_3__.dirname)(path));
+        const old = await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.stat)(path).catch(() => undefined);
+        if (old?.isDirectory() === true)
+            throw Object.assign(new Error(), { code: 'EISDIR' });
+        if (old !== undefined && !old.isFile())
+            return text === undefined ? undefined : await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.writeFile)(path, text);
+        const target = old === undefined ? path : await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.realpath)(path);
+        const temporary = (0,node_path__WEBPACK_IMPORTED_MODULE_3__.join)((0,node_path__WEBPACK_IMPORTED_MODULE_3__.dirname)(target), `.${(0,node_path__WEBPACK_IMPORTED_MODULE_3__.basename)(target)}.${(0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.randomBytes)(6).toString('hex')}`);
+        try {
+            await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.writeFile)(temporary, text ?? '', { flag: 'wx', mode: 0o644 });
+            if (text !== undefined)
+                await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.rename)(temporary, target);
+        }
+        finally {
+            await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.rm)(temporary, { force: true });
+        }
+    }
+    catch (thrown) {
+        throw cannotWrite(path, thrown);
+    }
+}
+/** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */
+async function makeFolder(path) {
+    try {
+        await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.mkdir)(path);
+    }
+    catch (thrown) {
+        const { code } = thrown;
+        if (code !== 'ENOENT' || (0,node_path__WEBPACK_IMPORTED_MODULE_3__.dirname)(path) === path) {
+            if ((await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.stat)(path).catch(() => undefined))?.isDirectory() === true)
+                return;
+            throw thrown;
+        }
+        await makeFolder((0,node_path__WEBPACK_IMPORTED_MODULE_3__.dirname)(path));
+        await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.mkdir)(path);
+    }
+}
+/** For files that the host made for us: they exist, and keep what is in them. */
+async function append(path, text) {
+    await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.appendFile)(path, text).catch((thrown) => {
+        throw cannotWrite(path, thrown);
+    });
+}
+function cannotWrite(path, thrown) {
+    return new _errors_js__WEBPACK_IMPORTED_MODULE_4__/* .PromoteError */ .jG('IO', `${path} could not be written: ${plainReason(thrown)}`, { cause: thrown });
 }
 
 
@@ -25203,132 +25363,70 @@ function decodeText(bytes) {
 
 /***/ }),
 
-/***/ 9154:
+/***/ 8067:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   E6: () => (/* binding */ ANONYMOUS),
-/* harmony export */   Fr: () => (/* binding */ renewableLogin),
-/* harmony export */   KB: () => (/* binding */ sameCredential),
-/* harmony export */   ds: () => (/* binding */ claimsOf),
-/* harmony export */   fT: () => (/* binding */ bearerCredential),
-/* harmony export */   gp: () => (/* binding */ basicCredential),
-/* harmony export */   rp: () => (/* binding */ tokenFileLogin),
-/* harmony export */   ub: () => (/* binding */ fixedLogin)
+/* harmony export */   x: () => (/* binding */ VERSION)
 /* harmony export */ });
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
-/* harmony import */ var _core_files_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(2164);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
+/** Kept equal to package.json by a test: the bundle is one file and reads no other. */
+const VERSION = '0.1.0';
 
 
+/***/ }),
 
-const ANONYMOUS = { kind: 'anonymous' };
-/** A login that never changes. */
-function fixedLogin(describe, credential) {
-    return { describe, current: async () => credential, renew: async () => undefined };
-}
-/** A clock that is off, or a file that can't be read just now, must not make every request ask again. Milliseconds. */
-const PAUSE = 10_000;
+/***/ 7684:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   h: () => (/* binding */ parseYaml)
+/* harmony export */ });
+/* harmony import */ var yaml__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8815);
+
+/** Levels of nesting. The package recurses: hundreds take seconds, thousands end the process without an exception to catch. */
+const DEEPEST = 100;
 /**
- * A login that can be asked again: a rotated file, a helper, an exec plugin. `issue` runs once at a time, for all callers
- * that wait for it; when it gives nothing, the credential at hand stays.
+ * YAML, and so JSON too, for whatever the user hands over.
+ * @throws Error whose message goes on a sentence: "is not YAML: …". The text is not quoted: it may hold anything.
  */
-function renewableLogin({ describe, renewedBy }, first, issue, context) {
-    let latest = first;
-    let pending;
-    let asked = Number.NEGATIVE_INFINITY;
-    const due = () => (latest.renewAt ?? Number.POSITIVE_INFINITY) <= context.now() && asked + PAUSE <= context.now();
-    const renewOnce = () => {
-        pending ??= issue()
-            .then((issued) => {
-            latest = issued ?? latest;
-            asked = context.now();
-        })
-            .finally(() => {
-            pending = undefined;
-        });
-        return pending;
-    };
-    return {
-        describe,
-        renewedBy,
-        current: async () => {
-            if (due())
-                await renewOnce();
-            return latest.credential;
-        },
-        renew: async (refused) => {
-            if (sameCredential(latest.credential, refused))
-                await renewOnce();
-            return sameCredential(latest.credential, refused) ? undefined : latest.credential;
-        },
-    };
+function parseYaml(text, { values = 'typed', repeatedKeys = false } = {}) {
+    if (isDeep(text))
+        throw new Error(`is nested more than ${DEEPEST} deep`);
+    const lines = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .LineCounter */ .HN();
+    const schema = values === 'text' ? 'failsafe' : 'core';
+    // A list or a map as a key becomes a text of all that is in it, and so does each key in that one.
+    const keys = { stringKeys: true, uniqueKeys: !repeatedKeys };
+    const options = { schema, ...keys, lineCounter: lines, prettyErrors: false, logLevel: 'error' };
+    const document = attempt(() => (0,yaml__WEBPACK_IMPORTED_MODULE_0__/* .parseDocument */ .Tp)(text, options));
+    const error = document.errors[0];
+    // The parser's own message quotes the line.
+    if (error !== undefined)
+        throw new Error(`is not YAML: ${error.code} in line ${lines.linePos(error.pos[0]).line}`);
+    return attempt(() => {
+        const value = document.toJS({ maxAliasCount: 100 });
+        // Aliases can nest without nested text, also in themselves: what JSON cannot say, nobody here can read.
+        JSON.stringify(value);
+        return value;
+    });
 }
-/** client-go looks at a token file again after a minute (transport/token_source.go); the kubelet rotates at 80% of its life. */
-const READ_AGAIN = 60_000;
-/** The bearer token in a file that may be rotated while the run goes on. Throws IO when it holds none at the start. */
-function tokenFileLogin(describe, file, context) {
-    const from = { ...file, what: 'token file' };
-    const read = () => {
-        const credential = bearerCredential((0,_core_files_js__WEBPACK_IMPORTED_MODULE_0__/* .readText */ .yR)(from).trim(), context);
-        if (credential !== undefined)
-            return { credential, renewAt: context.now() + READ_AGAIN };
-        throw (0,_core_files_js__WEBPACK_IMPORTED_MODULE_0__/* .fileError */ .zS)(from, 'holds no token.', undefined, 'It should hold the token alone, on one line.');
-    };
-    const readAgain = async () => {
-        try {
-            return read();
-        }
-        catch (error) {
-            if (!(error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG))
-                throw error;
-            // The token read before may still be good; the server decides.
-            context.log.warn(`${error.message} The token read before stays in use.`);
-            return undefined;
-        }
-    };
-    return renewableLogin({ describe, renewedBy: 'file' }, read(), readAgain, context);
+/** Reads the parser's own stack: counting brackets would count those in quotes and comments. */
+function isDeep(text) {
+    const parser = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .Parser */ .iX();
+    for (const lexeme of new yaml__WEBPACK_IMPORTED_MODULE_0__/* .Lexer */ .JG().lex(text)) {
+        for (const _ of parser.next(lexeme))
+            ;
+        // Also on its stack: the document, and what stands in the innermost list.
+        if (parser.stack.length > DEEPEST + 2)
+            return true;
+    }
+    return false;
 }
-/** By content: a login may build its credential anew for every call. */
-function sameCredential(one, other) {
-    if (one.kind === 'basic' && other.kind === 'basic')
-        return one.username === other.username && one.password.reveal() === other.password.reveal();
-    if (one.kind === 'bearer' && other.kind === 'bearer')
-        return one.token.reveal() === other.token.reveal();
-    if (one.kind === 'identity' && other.kind === 'identity')
-        return one.refreshToken.reveal() === other.refreshToken.reveal();
-    return one.kind === 'anonymous' && other.kind === 'anonymous';
-}
-/** User and password, with the base64 form that Basic sends kept as well. */
-function basicCredential(username, password, context) {
-    const secret = context.secrets.keep(password);
-    context.secrets.keepPair(username, secret);
-    return { kind: 'basic', username, password: secret };
-}
-/**
- * Undefined when the value cannot be a token: empty, or with spaces, line breaks or other characters that a header
- * does not carry (an error about such a header would quote it).
- */
-function bearerCredential(token, context) {
-    const secret = context.secrets.keep(token);
-    return /^[\x21-\x7e]+$/.test(token) ? { kind: 'bearer', token: secret } : undefined;
-}
-/** The claims of a JSON Web Token that are read here, unverified: for messages, and for the time of the next one. */
-const claimsSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .looseObject */ ._H3({
-    /** Seconds since the epoch (RFC 7519 section 4.1.4). */
-    exp: zod__WEBPACK_IMPORTED_MODULE_2__/* .number */ .aig().optional(),
-    sub: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().optional(),
-});
-/** Undefined for a token that is not a JSON Web Token. */
-function claimsOf(token) {
-    const payload = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(token)?.[1];
-    if (payload === undefined)
-        return undefined;
+function attempt(call) {
     try {
-        return claimsSchema.safeParse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))).data;
+        return call();
     }
     catch {
-        return undefined;
+        throw new Error('is not YAML that can be read: nested too deeply, or with too many aliases');
     }
 }
 
@@ -25347,9 +25445,9 @@ function claimsOf(token) {
 /* harmony import */ var node_path__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(6760);
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(4377);
-/* harmony import */ var _credential_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9154);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(452);
-/* harmony import */ var _run_program_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6312);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3828);
+/* harmony import */ var _login_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7151);
+/* harmony import */ var _subprocess_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6030);
 
 
 
@@ -25385,23 +25483,23 @@ async function runExecPlugin(plugin, context) {
     const spec = { ...cluster, interactive: false };
     const info = JSON.stringify({ kind: 'ExecCredential', apiVersion: config.apiVersion, spec });
     const env = Object.fromEntries((config.env ?? []).map(({ name, value }) => [name, value]));
-    const finished = await (0,_run_program_js__WEBPACK_IMPORTED_MODULE_3__/* .runProgram */ .m)({
+    const finished = await (0,_subprocess_js__WEBPACK_IMPORTED_MODULE_3__/* .runProgram */ .m)({
         what,
         command: commandPath(config.command, plugin.kubeconfig),
         args: config.args ?? [],
         input: '',
         env: { ...env, KUBERNETES_EXEC_INFO: info },
         side,
-        hint: config.installHint ? (0,_run_program_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(config.installHint, context.secrets) : `Install ${config.command}.`,
+        hint: config.installHint ? (0,_subprocess_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(config.installHint, context.secrets) : `Install ${config.command}.`,
     }, context);
     if (finished.exitCode === 0)
         return readResult(finished.stdout, plugin, context);
-    const said = (0,_run_program_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(finished.stderr, context.secrets);
+    const said = (0,_subprocess_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(finished.stderr, context.secrets);
     throw failed(what, `failed (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`, side);
 }
 function refuseWhatIsUnsupported(config, what, side) {
     const refuse = (problem, hint) => {
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_2__/* .PromoteError */ .jG('LOGIN_UNSUPPORTED', `The ${what} ${problem}.`, { side, hint });
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('LOGIN_UNSUPPORTED', `The ${what} ${problem}.`, { side, hint });
     };
     if (config.interactiveMode === 'Always')
         refuse('needs a person at a terminal (interactiveMode: Always)', 'Use another user of the kubeconfig, or a token.');
@@ -25423,7 +25521,7 @@ function readResult(stdout, plugin, context) {
     const { apiVersion, status } = answer.data;
     if (apiVersion !== plugin.config.apiVersion)
         throw failed(what, `answered in another version than ${plugin.config.apiVersion}.`, plugin.side);
-    const credential = status.token ? (0,_credential_js__WEBPACK_IMPORTED_MODULE_1__/* .bearerCredential */ .fT)(status.token, context) : undefined;
+    const credential = status.token ? (0,_login_js__WEBPACK_IMPORTED_MODULE_2__/* .bearerCredential */ .fT)(status.token, context) : undefined;
     if (status.token && credential === undefined)
         throw failed(what, 'gave something that is not a token.', plugin.side);
     const { clientCertificateData: cert, clientKeyData: key } = status;
@@ -25470,7 +25568,7 @@ function commandPath(command, kubeconfig) {
     return /[/\\]/.test(command) ? (0,node_path__WEBPACK_IMPORTED_MODULE_0__.resolve)((0,node_path__WEBPACK_IMPORTED_MODULE_0__.dirname)(kubeconfig), command) : command;
 }
 function failed(what, problem, side) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_2__/* .PromoteError */ .jG('HELPER', `The ${what} ${problem}`, {
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('HELPER', `The ${what} ${problem}`, {
         side,
         hint: 'Run it by hand with the same arguments, or use a token.',
     });
@@ -25485,9 +25583,11 @@ function failed(what, problem, side) {
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   githubOidcLogin: () => (/* binding */ githubOidcLogin)
 /* harmony export */ });
-/* harmony import */ var _credential_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9154);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
-/* harmony import */ var _run_program_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(6312);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _http_credential_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8183);
+/* harmony import */ var _login_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7151);
+/* harmony import */ var _subprocess_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6030);
+
 
 
 
@@ -25504,26 +25604,26 @@ function githubOidcLogin(audience, fetchToken, context, side) {
         const token = await fetchToken(audience).catch((error) => {
             throw refusal(error, context, side);
         });
-        const credential = (0,_credential_js__WEBPACK_IMPORTED_MODULE_0__/* .bearerCredential */ .fT)(token, context);
+        const credential = (0,_login_js__WEBPACK_IMPORTED_MODULE_2__/* .bearerCredential */ .fT)(token, context);
         if (credential === undefined)
-            throw new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('UNAVAILABLE', 'GitHub gave something that is not a token.', { side });
-        const expires = (0,_credential_js__WEBPACK_IMPORTED_MODULE_0__/* .claimsOf */ .ds)(token)?.exp;
+            throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNAVAILABLE', 'GitHub gave something that is not a token.', { side });
+        const expires = (0,_login_js__WEBPACK_IMPORTED_MODULE_2__/* .claimsOf */ .ds)(token)?.exp;
         return { credential, renewAt: expires === undefined ? undefined : expires * 1000 - MARGIN };
     };
-    const nothingYet = { credential: _credential_js__WEBPACK_IMPORTED_MODULE_0__/* .ANONYMOUS */ .E6, renewAt: Number.NEGATIVE_INFINITY };
+    const nothingYet = { credential: _http_credential_js__WEBPACK_IMPORTED_MODULE_1__/* .ANONYMOUS */ .E, renewAt: Number.NEGATIVE_INFINITY };
     const what = { describe: `GitHub OIDC token for ${audience}`, renewedBy: 'runner' };
-    return (0,_credential_js__WEBPACK_IMPORTED_MODULE_0__/* .renewableLogin */ .Fr)(what, nothingYet, issue, context);
+    return (0,_login_js__WEBPACK_IMPORTED_MODULE_2__/* .renewableLogin */ .Fr)(what, nothingYet, issue, context);
 }
 function refusal(error, context, side) {
     // @actions/core writes one sentence over several lines.
     const sentence = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ');
-    const said = (0,_run_program_js__WEBPACK_IMPORTED_MODULE_2__/* .firstLine */ .T)(sentence, context.secrets);
+    const said = (0,_subprocess_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(sentence, context.secrets);
     if (/ACTIONS_ID_TOKEN_REQUEST_(URL|TOKEN)/.test(said))
-        return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('CREDENTIAL_MISSING', 'This job may not ask GitHub for an OIDC token.', {
+        return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('CREDENTIAL_MISSING', 'This job may not ask GitHub for an OIDC token.', {
             side,
             hint: 'Add to the job (or workflow): permissions: { id-token: write, contents: read }.',
         });
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('UNAVAILABLE', `Asking GitHub for an OIDC token failed: ${said}.`, {
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNAVAILABLE', `Asking GitHub for an OIDC token failed: ${said}.`, {
         side,
         cause: error,
         hint: 'Run the job again.',
@@ -25542,12 +25642,12 @@ function refusal(error, context, side) {
 /* harmony import */ var node_path__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(6760);
 /* harmony import */ var node_querystring__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(1792);
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(2857);
-/* harmony import */ var _core_files_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2164);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_files_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2164);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_8__ = __nccwpck_require__(9716);
-/* harmony import */ var _credential_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9154);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(452);
-/* harmony import */ var _yaml_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1796);
-/* harmony import */ var _exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(4249);
+/* harmony import */ var _core_yaml_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(7684);
+/* harmony import */ var _exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(4249);
+/* harmony import */ var _login_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(7151);
 
 
 
@@ -25593,7 +25693,7 @@ const User = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
     'client-certificate-data': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
     'client-key': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
     'client-key-data': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-    exec: _exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .ExecConfig */ .oW.nullish(),
+    exec: _exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__/* .ExecConfig */ .oW.nullish(),
     'auth-provider': zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
     as: zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
     'as-uid': zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
@@ -25606,7 +25706,7 @@ const UserEntry = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ user: Use
  * plugin is run at once. Throws IO (unreadable, malformed, parts missing), HELPER (plugin), LOGIN_UNSUPPORTED.
  */
 async function readKubeconfig(given, contextName, context, side) {
-    const reader = { file: (0,_core_files_js__WEBPACK_IMPORTED_MODULE_2__/* .fileOf */ .W7)('kubeconfig', given, side), side, context };
+    const reader = { file: (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .fileOf */ .W7)('kubeconfig', given, side), side, context };
     const config = check(Config, parse(reader.file), '', reader);
     const chosen = contextName ?? config['current-context'];
     if (!chosen)
@@ -25634,13 +25734,13 @@ async function waysIn(user, who, cluster, ca, reader) {
     const own = { clientCertificate: clientCertificate(user, reader) };
     if (user.tokenFile) {
         const path = beside(user.tokenFile, reader);
-        return { ...own, login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .tokenFileLogin */ .rp)(`token file of ${who}`, { path, side }, context) };
+        return { ...own, login: (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .tokenFileLogin */ .rp)(`token file of ${who}`, { path, side }, context) };
     }
     if (user.token) {
-        const bearer = (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .bearerCredential */ .fT)(user.token.trim(), context);
+        const bearer = (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .bearerCredential */ .fT)(user.token.trim(), context);
         if (bearer === undefined)
             throw broken(reader, 'has a token with characters that no token has.');
-        return { ...own, login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .fixedLogin */ .ub)(`token of ${who}`, bearer) };
+        return { ...own, login: (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .fixedLogin */ .ub)(`token of ${who}`, bearer) };
     }
     if (user.exec) {
         const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: reader.file.path, side };
@@ -25648,11 +25748,11 @@ async function waysIn(user, who, cluster, ca, reader) {
     }
     if (!user.username || user.password == null)
         return own;
-    return { ...own, login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .fixedLogin */ .ub)(`password of ${who}`, (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .basicCredential */ .gp)(user.username, user.password, context)) };
+    return { ...own, login: (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .fixedLogin */ .ub)(`password of ${who}`, (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .basicCredential */ .gp)(user.username, user.password, context)) };
 }
 function refuseWhatIsUnsupported(user, who, { side }) {
     const refuse = (problem, hint) => {
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_4__/* .PromoteError */ .jG('LOGIN_UNSUPPORTED', `The ${who} ${problem}.`, { side, hint });
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_2__/* .PromoteError */ .jG('LOGIN_UNSUPPORTED', `The ${who} ${problem}.`, { side, hint });
     };
     if (user['auth-provider'] != null)
         refuse('logs in by an auth-provider, which Kubernetes removed in 1.26', 'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.');
@@ -25661,14 +25761,14 @@ function refuseWhatIsUnsupported(user, who, { side }) {
 }
 /** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first. */
 async function execWaysIn(plugin, own, who, context) {
-    const first = await (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .runExecPlugin */ .Ah)(plugin, context);
+    const first = await (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__/* .runExecPlugin */ .Ah)(plugin, context);
     const certificate = { clientCertificate: first.clientCertificate ?? own.clientCertificate };
     const issued = issuedBy(first);
     if (issued === undefined)
         return certificate;
-    const again = async () => issuedBy(await (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .runExecPlugin */ .Ah)(plugin, context));
+    const again = async () => issuedBy(await (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__/* .runExecPlugin */ .Ah)(plugin, context));
     const what = { describe: `exec plugin of ${who}`, renewedBy: 'plugin' };
-    return { ...certificate, login: (0,_credential_js__WEBPACK_IMPORTED_MODULE_3__/* .renewableLogin */ .Fr)(what, issued, again, context) };
+    return { ...certificate, login: (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .renewableLogin */ .Fr)(what, issued, again, context) };
 }
 function issuedBy({ credential, expires }) {
     return credential && { credential, renewAt: expires === undefined ? undefined : expires - MARGIN };
@@ -25691,7 +25791,7 @@ function clientCertificate(user, reader) {
     const key = pem(user, 'client-key', 'PRIVATE KEY', reader);
     const cert = pem(user, 'client-certificate', 'CERTIFICATE', reader);
     if (key !== undefined)
-        (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .keepPrivateKey */ .s6)(key, reader.context);
+        (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__/* .keepPrivateKey */ .s6)(key, reader.context);
     if (cert === undefined && key === undefined)
         return undefined;
     if (cert === undefined || key === undefined)
@@ -25705,7 +25805,7 @@ function pem(from, name, label, reader) {
         return undefined;
     const text = data
         ? Buffer.from(data, 'base64').toString('utf8')
-        : (0,_core_files_js__WEBPACK_IMPORTED_MODULE_2__/* .readText */ .yR)({ what: `${name} file`, path: beside(path ?? '', reader), side: reader.side });
+        : (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .readText */ .yR)({ what: `${name} file`, path: beside(path ?? '', reader), side: reader.side });
     if (PEM[label].test(text))
         return text;
     throw broken(reader, data ? `has a ${name}-data that is not base64 of PEM.` : `names a ${name} that is not PEM.`);
@@ -25728,19 +25828,19 @@ function keepProxyPassword(proxy, { secrets }) {
     secrets.keepPair((0,node_querystring__WEBPACK_IMPORTED_MODULE_1__.unescape)(username), secrets.keep((0,node_querystring__WEBPACK_IMPORTED_MODULE_1__.unescape)(password)));
 }
 function parse(file) {
-    const text = (0,_core_files_js__WEBPACK_IMPORTED_MODULE_2__/* .readText */ .yR)(file);
+    const text = (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .readText */ .yR)(file);
     try {
-        return (0,_yaml_js__WEBPACK_IMPORTED_MODULE_5__/* .parseYaml */ .h)(text, { repeatedKeys: true });
+        return (0,_core_yaml_js__WEBPACK_IMPORTED_MODULE_4__/* .parseYaml */ .h)(text, { repeatedKeys: true });
     }
     catch (error) {
-        throw (0,_core_files_js__WEBPACK_IMPORTED_MODULE_2__/* .fileError */ .zS)(file, `${error.message}.`);
+        throw (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .fileError */ .zS)(file, `${error.message}.`);
     }
 }
 function check(schema, value, where, reader) {
     const result = schema.safeParse(value);
     if (result.success)
         return result.data;
-    throw broken(reader, `${(0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_6__/* .describeIssue */ .n6)(result.error, where)}.`);
+    throw broken(reader, `${(0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__/* .describeIssue */ .n6)(result.error, where)}.`);
 }
 /** The entry of that name, checked. */
 function part(list, kind, name, schema, reader) {
@@ -25757,13 +25857,134 @@ function beside(path, { file }) {
     return (0,node_path__WEBPACK_IMPORTED_MODULE_0__.resolve)((0,node_path__WEBPACK_IMPORTED_MODULE_0__.dirname)(file.path), path);
 }
 function broken(reader, problem, hint) {
-    return (0,_core_files_js__WEBPACK_IMPORTED_MODULE_2__/* .fileError */ .zS)(reader.file, problem, undefined, hint);
+    return (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .fileError */ .zS)(reader.file, problem, undefined, hint);
 }
 
 
 /***/ }),
 
-/***/ 6312:
+/***/ 7151:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Fr: () => (/* binding */ renewableLogin),
+/* harmony export */   ds: () => (/* binding */ claimsOf),
+/* harmony export */   fT: () => (/* binding */ bearerCredential),
+/* harmony export */   gp: () => (/* binding */ basicCredential),
+/* harmony export */   rp: () => (/* binding */ tokenFileLogin),
+/* harmony export */   ub: () => (/* binding */ fixedLogin)
+/* harmony export */ });
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2857);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_files_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2164);
+/* harmony import */ var _http_credential_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(8183);
+
+
+
+
+/** A login that never changes. */
+function fixedLogin(describe, credential) {
+    return { describe, current: async () => credential, renew: async () => undefined };
+}
+/** A clock that is off, or a file that can't be read just now, must not make every request ask again. Milliseconds. */
+const PAUSE = 10_000;
+/**
+ * A login that can be asked again: a rotated file, a helper, an exec plugin. `issue` runs once at a time, for all callers
+ * that wait for it; when it gives nothing, the credential at hand stays.
+ */
+function renewableLogin({ describe, renewedBy }, first, issue, context) {
+    let latest = first;
+    let pending;
+    let asked = Number.NEGATIVE_INFINITY;
+    const due = () => (latest.renewAt ?? Number.POSITIVE_INFINITY) <= context.now() && asked + PAUSE <= context.now();
+    const renewOnce = () => {
+        pending ??= issue()
+            .then((issued) => {
+            latest = issued ?? latest;
+            asked = context.now();
+        })
+            .finally(() => {
+            pending = undefined;
+        });
+        return pending;
+    };
+    return {
+        describe,
+        renewedBy,
+        current: async () => {
+            if (due())
+                await renewOnce();
+            return latest.credential;
+        },
+        renew: async (refused) => {
+            if ((0,_http_credential_js__WEBPACK_IMPORTED_MODULE_2__/* .sameCredential */ .K)(latest.credential, refused))
+                await renewOnce();
+            return (0,_http_credential_js__WEBPACK_IMPORTED_MODULE_2__/* .sameCredential */ .K)(latest.credential, refused) ? undefined : latest.credential;
+        },
+    };
+}
+/** client-go looks at a token file again after a minute (transport/token_source.go); the kubelet rotates at 80% of its life. */
+const READ_AGAIN = 60_000;
+/** The bearer token in a file that may be rotated while the run goes on. Throws IO when it holds none at the start. */
+function tokenFileLogin(describe, file, context) {
+    const from = { ...file, what: 'token file' };
+    const read = () => {
+        const credential = bearerCredential((0,_core_files_js__WEBPACK_IMPORTED_MODULE_1__/* .readText */ .yR)(from).trim(), context);
+        if (credential !== undefined)
+            return { credential, renewAt: context.now() + READ_AGAIN };
+        throw (0,_core_files_js__WEBPACK_IMPORTED_MODULE_1__/* .fileError */ .zS)(from, 'holds no token.', undefined, 'It should hold the token alone, on one line.');
+    };
+    const readAgain = async () => {
+        try {
+            return read();
+        }
+        catch (error) {
+            if (!(error instanceof _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG))
+                throw error;
+            // The token read before may still be good; the server decides.
+            context.log.warn(`${error.message} The token read before stays in use.`);
+            return undefined;
+        }
+    };
+    return renewableLogin({ describe, renewedBy: 'file' }, read(), readAgain, context);
+}
+/** User and password, with the base64 form that Basic sends kept as well. */
+function basicCredential(username, password, context) {
+    const secret = context.secrets.keep(password);
+    context.secrets.keepPair(username, secret);
+    return { kind: 'basic', username, password: secret };
+}
+/**
+ * Undefined when the value cannot be a token: empty, or with spaces, line breaks or other characters that a header
+ * does not carry (an error about such a header would quote it).
+ */
+function bearerCredential(token, context) {
+    const secret = context.secrets.keep(token);
+    return /^[\x21-\x7e]+$/.test(token) ? { kind: 'bearer', token: secret } : undefined;
+}
+/** The claims of a JSON Web Token that are read here, unverified: for messages, and for the time of the next one. */
+const claimsSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
+    /** Seconds since the epoch (RFC 7519 section 4.1.4). */
+    exp: zod__WEBPACK_IMPORTED_MODULE_3__/* .number */ .aig().optional(),
+    sub: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().optional(),
+});
+/** Undefined for a token that is not a JSON Web Token. */
+function claimsOf(token) {
+    const payload = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(token)?.[1];
+    if (payload === undefined)
+        return undefined;
+    try {
+        return claimsSchema.safeParse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))).data;
+    }
+    catch {
+        return undefined;
+    }
+}
+
+
+/***/ }),
+
+/***/ 6030:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -25777,11 +25998,11 @@ __nccwpck_require__.d(__webpack_exports__, {
 const external_node_async_hooks_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:async_hooks");
 // EXTERNAL MODULE: external "node:diagnostics_channel"
 var external_node_diagnostics_channel_ = __nccwpck_require__(3053);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-;// CONCATENATED MODULE: ./lib/credentials/run-program.js
+;// CONCATENATED MODULE: ./lib/credentials/subprocess.js
 
 
 
@@ -25916,56 +26137,7 @@ function inheritable({ env, secrets }) {
 
 /***/ }),
 
-/***/ 452:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   XO: () => (/* binding */ asPromoteError),
-/* harmony export */   dc: () => (/* binding */ EXIT),
-/* harmony export */   jG: () => (/* binding */ PromoteError)
-/* harmony export */ });
-class PromoteError extends Error {
-    name = 'PromoteError';
-    code;
-    side;
-    target;
-    hint;
-    transient;
-    status;
-    server;
-    retryAfter;
-    unconfirmed;
-    constructor(code, message, detail = {}) {
-        super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
-        this.code = code;
-        this.side = detail.side;
-        this.target = detail.target;
-        this.hint = detail.hint;
-        this.transient = detail.transient ?? false;
-        this.status = detail.status;
-        this.server = detail.server ?? [];
-        this.retryAfter = detail.retryAfter;
-        this.unconfirmed = detail.unconfirmed ?? false;
-    }
-    /** A copy that differs in what is given. */
-    with({ code, message, ...detail }) {
-        return new PromoteError(code ?? this.code, message ?? this.message, { ...this, cause: this.cause, ...detail });
-    }
-}
-/** Whatever was thrown, as a PromoteError; a programming error becomes INTERNAL and keeps its cause. */
-function asPromoteError(thrown, side) {
-    if (thrown instanceof PromoteError)
-        return side === undefined || thrown.side !== undefined ? thrown : thrown.with({ side });
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    return new PromoteError('INTERNAL', message, { side, cause: thrown });
-}
-/** Exit codes, the same on every host. Only on GitHub, where a step is green or red, `partial` ends as `failed`. */
-const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, terminated: 143 };
-
-
-/***/ }),
-
-/***/ 7388:
+/***/ 5729:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -25980,19 +26152,23 @@ __nccwpck_require__.d(__webpack_exports__, {
 var promises_ = __nccwpck_require__(8500);
 // EXTERNAL MODULE: ./node_modules/zod/v4/core/core.js
 var core = __nccwpck_require__(8532);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/files.js
 var files = __nccwpck_require__(2164);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
+// EXTERNAL MODULE: ./lib/core/version.js
+var version = __nccwpck_require__(8067);
 // EXTERNAL MODULE: ./lib/core/content.js
 var content = __nccwpck_require__(1510);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/yaml.js
-var yaml = __nccwpck_require__(1796);
+// EXTERNAL MODULE: ./lib/inputs/options.js
+var options = __nccwpck_require__(2807);
+// EXTERNAL MODULE: ./lib/core/yaml.js
+var yaml = __nccwpck_require__(7684);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
 var inputs_problems = __nccwpck_require__(4114);
-;// CONCATENATED MODULE: ./lib/inputs/content.js
+;// CONCATENATED MODULE: ./lib/inputs/path-or-content.js
 
 
 
@@ -26054,8 +26230,6 @@ function keepStray(value, type, secrets) {
         secrets.keep(part);
 }
 
-// EXTERNAL MODULE: ./lib/inputs/options.js
-var options = __nccwpck_require__(2807);
 ;// CONCATENATED MODULE: ./lib/inputs/collect.js
 
 
@@ -26320,7 +26494,7 @@ function named(reference) {
     return (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
 }
 
-;// CONCATENATED MODULE: ./lib/secret.js
+;// CONCATENATED MODULE: ./lib/core/secret.js
 /**
  * Values that must never be seen. A `Secret` prints as `***` whatever prints it; `reveal()` is called only where the
  * value goes on the wire or to a helper's stdin. `Secrets` knows every secret of a run, so that a log line, report or
@@ -26904,8 +27078,8 @@ function readSecret(key, fields, side) {
 
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
 var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/inputs/selection.js + 1 modules
-var selection = __nccwpck_require__(2731);
+// EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
+var tag_selection = __nccwpck_require__(7420);
 ;// CONCATENATED MODULE: ./lib/inputs/image-list.js
 
 
@@ -26923,7 +27097,7 @@ const MOST_PROBLEMS = 20;
 const entrySchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
     source: schemas/* string */.YjP().min(1),
     destination: schemas/* string */.YjP().min(1).optional(),
-    tags: selection/* selectionSchema */.UE.optional(),
+    tags: tag_selection/* selectionSchema */.UE.optional(),
     platforms: schemas/* array */.YOg(schemas/* string */.YjP()).min(1).optional(),
     'expect-current': schemas/* string */.YjP()
         .refine((text) => text === 'absent' || (0,oci_digest/* isDigest */.Bc)(text), 'is neither a digest nor absent')
@@ -26993,7 +27167,7 @@ function describe({ issues: [issue] }) {
     return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`;
 }
 
-;// CONCATENATED MODULE: ./lib/inputs/rollback-file.js
+;// CONCATENATED MODULE: ./lib/inputs/rollback-report.js
 
 
 
@@ -27172,7 +27346,7 @@ function checkRelease(inputs, pairs, sets) {
         inputs.problem('expect-current', 'goes with one tag: promote the additional tags by themselves');
     const [set] = sets;
     if (set !== undefined && inputs.has('additional-tags')) {
-        const tags = (0,core_text/* quote */.hD)((0,selection/* describeSelection */.e9)(set.select));
+        const tags = (0,core_text/* quote */.hD)((0,tag_selection/* describeSelection */.e9)(set.select));
         inputs.problem('additional-tags', `go with images that are named one by one, not with ${tags}`);
     }
     if (inputs.flag('atomic') && inputs.has('shard'))
@@ -27219,10 +27393,8 @@ function platforms(inputs) {
     });
 }
 
-// EXTERNAL MODULE: ./lib/version.js
-var version = __nccwpck_require__(3411);
-// EXTERNAL MODULE: ./lib/report/report.js
-var report_report = __nccwpck_require__(5650);
+// EXTERNAL MODULE: ./lib/report/make-report.js
+var make_report = __nccwpck_require__(3397);
 ;// CONCATENATED MODULE: ./lib/host/lines.js
 
 /** Text as it may be printed anywhere. Controls go first, so that none can split a secret. */
@@ -27270,59 +27442,6 @@ async function allOf(tasks) {
         throw failures[0];
 }
 
-// EXTERNAL MODULE: external "node:util"
-var external_node_util_ = __nccwpck_require__(7975);
-;// CONCATENATED MODULE: ./lib/host/terminal.js
-
-/** Up by so many lines, to the first column, and erase from there to the end (ECMA-48, CPL and ED). */
-const eraseLines = (lines) => (lines === 0 ? '' : `\u001b[${lines}F\u001b[J`);
-function createTerminal(print, screen) {
-    let shown = [];
-    const redraw = (text, next) => {
-        const before = eraseLines(shown.length);
-        shown = next;
-        // One write, so that nothing flickers.
-        print(`${before}${text}${shown.map((line) => `${line}\n`).join('')}`);
-    };
-    return {
-        // One column is left free: a full line wraps on some terminals, and would be two.
-        columns: () => Math.max(20, screen().columns - 1),
-        write: (text) => redraw(text, shown),
-        show: (lines) => redraw('', lines.slice(-Math.max(1, screen().rows - 1))),
-        clear: () => {
-            if (shown.length > 0)
-                redraw('', []);
-        },
-    };
-}
-/** A person is watching: CI systems give some jobs a terminal that nobody sees. */
-function isWatched({ CI = '', NO_COLOR = '', TERM = '' }) {
-    return (CI === '' || CI === 'false') && NO_COLOR === '' && TERM !== 'dumb';
-}
-/** no-color.org, and force-color.org for logs that understand colours without being terminals. */
-function wantsColour({ NO_COLOR = '', FORCE_COLOR = '' }, watched) {
-    if (NO_COLOR !== '')
-        return false;
-    return FORCE_COLOR === '' ? watched : FORCE_COLOR !== '0' && FORCE_COLOR !== 'false';
-}
-const COLOURS = {
-    promoted: 'green',
-    planned: 'cyan',
-    unchanged: 'dim',
-    failed: 'red',
-    cancelled: 'yellow',
-    reverted: 'yellow',
-    'error:': 'red',
-    'warning:': 'yellow',
-    'Failed:': 'red',
-};
-/** Colours the one word of a line that says how it went; everything else stays as it is. */
-function paint(text) {
-    return text.replace(/^(\[\d+\/\d+\] )?(promoted|planned|unchanged|failed|cancelled|reverted|error:|warning:|Failed:)(?= )/gm, (whole, place, word) => (place === undefined) === word.endsWith(':')
-        ? `${place ?? ''}${(0,external_node_util_.styleText)(COLOURS[word], word, { validateStream: false })}`
-        : whole);
-}
-
 ;// CONCATENATED MODULE: ./lib/report/format.js
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 /** `812 B`, `48.1 MiB`, `1.4 GiB`: powers of 1024, one decimal below 100. */
@@ -27361,73 +27480,7 @@ function roundForPeople(value) {
     return value < 99.95 ? Math.round(value * 10) / 10 : Math.round(value);
 }
 
-;// CONCATENATED MODULE: ./lib/report/live.js
-
-
-/** Milliseconds: long enough for a steady figure, short enough to follow a network that changes. */
-const SMOOTHING = 5000;
-/** Shorter intervals measure buffers, not networks. */
-const live_SHORTEST = 250;
-/** More images than this push the log off the screen. */
-const MOST_LINES = 8;
-const BAR = 16;
-function startTrack(name, at) {
-    return { name, wanted: 0, sent: 0, speed: { at, sent: 0, rate: undefined } };
-}
-/** Exponential moving average of the rate. */
-function measure({ speed, sent }, at) {
-    const elapsed = at - speed.at;
-    if (elapsed < live_SHORTEST)
-        return;
-    const current = ((sent - speed.sent) * 1000) / elapsed;
-    const weight = 1 - Math.exp(-elapsed / SMOOTHING);
-    speed.rate = speed.rate === undefined ? current : speed.rate + weight * (current - speed.rate);
-    speed.at = at;
-    speed.sent = sent;
-}
-/** What a terminal shows below the log: a line per image that is under way, and one for all. */
-function liveLines({ all, running, finished, images }, columns) {
-    // Nothing is to be sent yet: manifests are being read, or tags written.
-    const moving = running.filter(({ wanted, sent }) => wanted > sent);
-    const shown = moving.length > MOST_LINES ? moving.slice(0, MOST_LINES - 1) : moving;
-    const hidden = moving.length - shown.length;
-    const summary = images === 0 ? 'Logging in' : `${finished} of ${count(images, 'image')} done`;
-    const more = hidden > 0 ? [`and ${count(hidden, 'more image')}`] : [];
-    if (all.wanted === 0)
-        return [summary];
-    const rows = [...shown, { ...all, name: summary }].map((track) => ({
-        name: (0,core_text/* oneLine */.TN)(track.name),
-        figures: figuresOf(track),
-        share: track.sent / Math.max(1, most(track)),
-    }));
-    const widest = Math.max(...rows.map(({ figures }) => figures.length));
-    const room = Math.max(12, columns - widest - BAR - 2);
-    const width = Math.min(room, Math.max(...rows.map(({ name }) => name.length)));
-    const lines = rows.map((row) => `${label(row.name, width)} ${bar(row.share)} ${row.figures}`.slice(0, columns));
-    return [...lines.slice(0, -1), ...more, ...lines.slice(-1)];
-}
-/** A blob that was planned as a mount and copied after all makes more bytes than the plan knew. */
-function most({ wanted, sent }) {
-    return Math.max(wanted, sent);
-}
-function figuresOf(track) {
-    const { sent } = track;
-    const rate = track.speed.rate ?? 0;
-    const missing = most(track) - sent;
-    const percent = String(Math.floor((100 * sent) / Math.max(1, most(track)))).padStart(3);
-    const left = rate > 0 && missing > 0 ? `, ${formatDuration(Math.ceil(missing / rate) * 1000)} left` : '';
-    return `${percent}% ${formatBytes(sent)} of ${formatBytes(most(track))}, ${formatBytes(rate)}/s${left}`;
-}
-/** The name's end is what tells images apart, so it is cut in front. */
-function label(name, width) {
-    return name.length <= width ? name.padEnd(width) : `…${name.slice(name.length - width + 1)}`;
-}
-function bar(share) {
-    const filled = Math.floor(BAR * share);
-    return `${'█'.repeat(filled)}${'░'.repeat(BAR - filled)}`;
-}
-
-;// CONCATENATED MODULE: ./lib/report/text.js
+;// CONCATENATED MODULE: ./lib/report/closing-text.js
 
 
 
@@ -27437,7 +27490,7 @@ function renderText(report) {
 }
 /** `Promoted 4, up to date 2, failed 0. 1.4 GiB in 41s (35 MiB/s). Saved 903 MiB: 91 MiB mounted, 812 MiB there.` */
 function verdict(report) {
-    const counts = (0,report_report/* tally */.N4)(report.images);
+    const counts = (0,make_report/* tally */.N4)(report.images);
     const bytes = totals(report.images);
     const milliseconds = Date.parse(report.finished) - Date.parse(report.started);
     const parts = [
@@ -27511,6 +27564,72 @@ function labelOf({ code }, rows) {
     if (code === 'ABANDONED')
         return 'Given up';
     return rows.every(({ status }) => status === 'unknown') ? 'Not confirmed' : 'Failed';
+}
+
+;// CONCATENATED MODULE: ./lib/report/live.js
+
+
+/** Milliseconds: long enough for a steady figure, short enough to follow a network that changes. */
+const SMOOTHING = 5000;
+/** Shorter intervals measure buffers, not networks. */
+const live_SHORTEST = 250;
+/** More images than this push the log off the screen. */
+const MOST_LINES = 8;
+const BAR = 16;
+function startTrack(name, at) {
+    return { name, wanted: 0, sent: 0, speed: { at, sent: 0, rate: undefined } };
+}
+/** Exponential moving average of the rate. */
+function measure({ speed, sent }, at) {
+    const elapsed = at - speed.at;
+    if (elapsed < live_SHORTEST)
+        return;
+    const current = ((sent - speed.sent) * 1000) / elapsed;
+    const weight = 1 - Math.exp(-elapsed / SMOOTHING);
+    speed.rate = speed.rate === undefined ? current : speed.rate + weight * (current - speed.rate);
+    speed.at = at;
+    speed.sent = sent;
+}
+/** What a terminal shows below the log: a line per image that is under way, and one for all. */
+function liveLines({ all, running, finished, images }, columns) {
+    // Nothing is to be sent yet: manifests are being read, or tags written.
+    const moving = running.filter(({ wanted, sent }) => wanted > sent);
+    const shown = moving.length > MOST_LINES ? moving.slice(0, MOST_LINES - 1) : moving;
+    const hidden = moving.length - shown.length;
+    const summary = images === 0 ? 'Logging in' : `${finished} of ${count(images, 'image')} done`;
+    const more = hidden > 0 ? [`and ${count(hidden, 'more image')}`] : [];
+    if (all.wanted === 0)
+        return [summary];
+    const rows = [...shown, { ...all, name: summary }].map((track) => ({
+        name: (0,core_text/* oneLine */.TN)(track.name),
+        figures: figuresOf(track),
+        share: track.sent / Math.max(1, most(track)),
+    }));
+    const widest = Math.max(...rows.map(({ figures }) => figures.length));
+    const room = Math.max(12, columns - widest - BAR - 2);
+    const width = Math.min(room, Math.max(...rows.map(({ name }) => name.length)));
+    const lines = rows.map((row) => `${label(row.name, width)} ${bar(row.share)} ${row.figures}`.slice(0, columns));
+    return [...lines.slice(0, -1), ...more, ...lines.slice(-1)];
+}
+/** A blob that was planned as a mount and copied after all makes more bytes than the plan knew. */
+function most({ wanted, sent }) {
+    return Math.max(wanted, sent);
+}
+function figuresOf(track) {
+    const { sent } = track;
+    const rate = track.speed.rate ?? 0;
+    const missing = most(track) - sent;
+    const percent = String(Math.floor((100 * sent) / Math.max(1, most(track)))).padStart(3);
+    const left = rate > 0 && missing > 0 ? `, ${formatDuration(Math.ceil(missing / rate) * 1000)} left` : '';
+    return `${percent}% ${formatBytes(sent)} of ${formatBytes(most(track))}, ${formatBytes(rate)}/s${left}`;
+}
+/** The name's end is what tells images apart, so it is cut in front. */
+function label(name, width) {
+    return name.length <= width ? name.padEnd(width) : `…${name.slice(name.length - width + 1)}`;
+}
+function bar(share) {
+    const filled = Math.floor(BAR * share);
+    return `${'█'.repeat(filled)}${'░'.repeat(BAR - filled)}`;
 }
 
 ;// CONCATENATED MODULE: ./lib/report/progress.js
@@ -27712,93 +27831,7 @@ function brief(digest) {
     return `${(0,oci_digest/* algorithmOf */.Hy)(digest)}:${(0,oci_digest/* shortDigest */.VK)(digest)}`;
 }
 
-// EXTERNAL MODULE: external "node:fs"
-var external_node_fs_ = __nccwpck_require__(3024);
-// EXTERNAL MODULE: external "node:fs/promises"
-var external_node_fs_promises_ = __nccwpck_require__(1455);
-// EXTERNAL MODULE: external "node:path"
-var external_node_path_ = __nccwpck_require__(6760);
-;// CONCATENATED MODULE: ./lib/host/files.js
-
-
-
-
-
-
-/** Names of the plain files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
-function listFiles(folder) {
-    return (0,files/* attempt */.CD)(() => (0,external_node_fs_.readdirSync)(folder))
-        .filter((name) => !name.startsWith('..') && isFile((0,external_node_path_.join)(folder, name)))
-        .sort();
-}
-function isFile(path) {
-    return (0,external_node_fs_.statSync)(path, { throwIfNoEntry: false })?.isFile() === true;
-}
-/**
- * A reader of `path` sees the old text or the new one, never half of it. Folders on the way are made.
- * @throws PromoteError IO.
- */
-async function writeWhole(path, text) {
-    await replace(path, text);
-}
-/**
- * Checks that `writeWhole` can write there, before anything depends on it. Only folders on the way stay behind.
- * @throws PromoteError IO.
- */
-async function checkWritable(path) {
-    await replace(path, undefined);
-}
-/** A pipe or a device is written to, not replaced. @param text undefined: only checks that it could be written. */
-async function replace(path, text) {
-    try {
-        await makeFolder((0,external_node_path_.dirname)(path));
-        const old = await (0,external_node_fs_promises_.stat)(path).catch(() => undefined);
-        if (old?.isDirectory() === true)
-            throw Object.assign(new Error(), { code: 'EISDIR' });
-        if (old !== undefined && !old.isFile())
-            return text === undefined ? undefined : await (0,external_node_fs_promises_.writeFile)(path, text);
-        const target = old === undefined ? path : await (0,external_node_fs_promises_.realpath)(path);
-        const temporary = (0,external_node_path_.join)((0,external_node_path_.dirname)(target), `.${(0,external_node_path_.basename)(target)}.${(0,external_node_crypto_.randomBytes)(6).toString('hex')}`);
-        try {
-            await (0,external_node_fs_promises_.writeFile)(temporary, text ?? '', { flag: 'wx', mode: 0o644 });
-            if (text !== undefined)
-                await (0,external_node_fs_promises_.rename)(temporary, target);
-        }
-        finally {
-            await (0,external_node_fs_promises_.rm)(temporary, { force: true });
-        }
-    }
-    catch (thrown) {
-        throw cannotWrite(path, thrown);
-    }
-}
-/** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */
-async function makeFolder(path) {
-    try {
-        await (0,external_node_fs_promises_.mkdir)(path);
-    }
-    catch (thrown) {
-        const { code } = thrown;
-        if (code !== 'ENOENT' || (0,external_node_path_.dirname)(path) === path) {
-            if ((await (0,external_node_fs_promises_.stat)(path).catch(() => undefined))?.isDirectory() === true)
-                return;
-            throw thrown;
-        }
-        await makeFolder((0,external_node_path_.dirname)(path));
-        await (0,external_node_fs_promises_.mkdir)(path);
-    }
-}
-/** For files that the host made for us: they exist, and keep what is in them. */
-async function append(path, text) {
-    await (0,external_node_fs_promises_.appendFile)(path, text).catch((thrown) => {
-        throw cannotWrite(path, thrown);
-    });
-}
-function cannotWrite(path, thrown) {
-    return new errors/* PromoteError */.jG('IO', `${path} could not be written: ${(0,files/* plainReason */.JH)(thrown)}`, { cause: thrown });
-}
-
-;// CONCATENATED MODULE: ./lib/host/voice.js
+;// CONCATENATED MODULE: ./lib/host/log.js
 
 
 
@@ -27851,7 +27884,7 @@ function createVoice(writer, secrets, errorsAsJson, terminal) {
         end,
         keep: async (report) => {
             if (settings.report !== undefined)
-                await writeWhole(settings.report, (0,report_report/* reportJson */.l4)(report));
+                await (0,files/* writeWhole */.f8)(settings.report, (0,make_report/* reportJson */.l4)(report));
         },
     };
 }
@@ -27874,6 +27907,59 @@ function prefixed(print, prefixes) {
 function forLevels(write) {
     const at = (level) => (text) => write(level, text);
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}
+
+// EXTERNAL MODULE: external "node:util"
+var external_node_util_ = __nccwpck_require__(7975);
+;// CONCATENATED MODULE: ./lib/host/terminal.js
+
+/** Up by so many lines, to the first column, and erase from there to the end (ECMA-48, CPL and ED). */
+const eraseLines = (lines) => (lines === 0 ? '' : `\u001b[${lines}F\u001b[J`);
+function createTerminal(print, screen) {
+    let shown = [];
+    const redraw = (text, next) => {
+        const before = eraseLines(shown.length);
+        shown = next;
+        // One write, so that nothing flickers.
+        print(`${before}${text}${shown.map((line) => `${line}\n`).join('')}`);
+    };
+    return {
+        // One column is left free: a full line wraps on some terminals, and would be two.
+        columns: () => Math.max(20, screen().columns - 1),
+        write: (text) => redraw(text, shown),
+        show: (lines) => redraw('', lines.slice(-Math.max(1, screen().rows - 1))),
+        clear: () => {
+            if (shown.length > 0)
+                redraw('', []);
+        },
+    };
+}
+/** A person is watching: CI systems give some jobs a terminal that nobody sees. */
+function isWatched({ CI = '', NO_COLOR = '', TERM = '' }) {
+    return (CI === '' || CI === 'false') && NO_COLOR === '' && TERM !== 'dumb';
+}
+/** no-color.org, and force-color.org for logs that understand colours without being terminals. */
+function wantsColour({ NO_COLOR = '', FORCE_COLOR = '' }, watched) {
+    if (NO_COLOR !== '')
+        return false;
+    return FORCE_COLOR === '' ? watched : FORCE_COLOR !== '0' && FORCE_COLOR !== 'false';
+}
+const COLOURS = {
+    promoted: 'green',
+    planned: 'cyan',
+    unchanged: 'dim',
+    failed: 'red',
+    cancelled: 'yellow',
+    reverted: 'yellow',
+    'error:': 'red',
+    'warning:': 'yellow',
+    'Failed:': 'red',
+};
+/** Colours the one word of a line that says how it went; everything else stays as it is. */
+function paint(text) {
+    return text.replace(/^(\[\d+\/\d+\] )?(promoted|planned|unchanged|failed|cancelled|reverted|error:|warning:|Failed:)(?= )/gm, (whole, place, word) => (place === undefined) === word.endsWith(':')
+        ? `${place ?? ''}${(0,external_node_util_.styleText)(COLOURS[word], word, { validateStream: false })}`
+        : whole);
 }
 
 ;// CONCATENATED MODULE: ./lib/host/cli.js
@@ -27901,7 +27987,7 @@ function createCliHost(env, { out, err, screen }) {
         spell: (option) => `--${option}`,
         inputs: () => ({ env, problems: [] }),
         async publish(report) {
-            const json = voice.settings().output === 'json' ? (0,report_report/* reportJson */.l4)(report) : '';
+            const json = voice.settings().output === 'json' ? (0,make_report/* reportJson */.l4)(report) : '';
             await allOf([() => out(json), () => voice.keep(report)]);
         },
     });
@@ -28095,7 +28181,7 @@ function boxes(names, letter) {
     });
 }
 
-;// CONCATENATED MODULE: ./lib/host/rows.js
+;// CONCATENATED MODULE: ./lib/host/output-rows.js
 /**
  * The `images` output: whole rows while they fit, else their most important members (`compact`), else as many of those
  * (`kept`) as fit, failed and unknown ones first.
@@ -28199,7 +28285,7 @@ function createStepHost(env, runner, { out, err }) {
         commandLine: true,
         spell: (option) => `--${option}`,
         async publish(report) {
-            const json = host.settings().output === 'json' ? (0,report_report/* reportJson */.l4)(cleanData(report, host.secrets)) : '';
+            const json = host.settings().output === 'json' ? (0,make_report/* reportJson */.l4)(cleanData(report, host.secrets)) : '';
             await allOf([() => out(json), () => host.publish(report)]);
         },
     };
@@ -28290,14 +28376,14 @@ async function publishTo(report, env, runner, voice) {
         const fits = (text) => Buffer.byteLength(text) <= LONGEST_IMAGES;
         runner.setOutput('digest', report.images[0]?.digest ?? '');
         runner.setOutput('images', compactRows(report.images, fits).text);
-        runner.setOutput('promoted', String((0,report_report/* tally */.N4)(report.images).promoted));
+        runner.setOutput('promoted', String((0,make_report/* tally */.N4)(report.images).promoted));
         runner.setOutput('report', path);
     };
     await unlessLost('outputs', writeOutputs);
     if (summary !== '' && wanted)
-        await unlessLost('summary', () => append(summary, `${renderSummary(report)}\n`));
+        await unlessLost('summary', () => (0,files/* append */.BC)(summary, `${renderSummary(report)}\n`));
     if (artifacts !== '' && subjects.length > 0)
-        await unlessLost('artifacts', () => append(artifacts, `${subjects.join('\n')}\n`));
+        await unlessLost('artifacts', () => (0,files/* append */.BC)(artifacts, `${subjects.join('\n')}\n`));
     if (lost.length > 0)
         runner.warning((0,core_text/* neutralise */.$0)((0,core_text/* oneLine */.TN)(`Not written for GitHub: ${lost.join('; ')}`)));
     await voice.keep(report);
@@ -28314,8 +28400,9 @@ function artifactLines({ images }) {
     return [...new Set(subjects)].slice(0, SUBJECTS);
 }
 
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
 ;// CONCATENATED MODULE: ./lib/host/workspaces.js
-
 
 
 
@@ -28376,10 +28463,10 @@ function certificatesIn(folder, problems) {
     return texts;
 }
 function filesOf(folder, workspace, problems) {
-    return attempt(`workspace ${workspace}: ${folder}`, () => listFiles(folder), problems) ?? [];
+    return attempt(`workspace ${workspace}: ${folder}`, () => (0,files/* listFiles */.CS)(folder), problems) ?? [];
 }
 function read(path, problems) {
-    return attempt(path, () => (isFile(path) ? (0,files/* readInput */.R5)(path) : ''), problems) ?? '';
+    return attempt(path, () => ((0,files/* isFile */.fo)(path) ? (0,files/* readInput */.R5)(path) : ''), problems) ?? '';
 }
 function attempt(what, call, problems) {
     try {
@@ -28426,8 +28513,8 @@ function createTektonHost(env, { err }) {
             await allOf([
                 ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
                 () => voice.keep(report),
-                () => (inFolder === undefined || inFolder === path ? undefined : writeWhole(inFolder, (0,report_report/* reportJson */.l4)(report))),
-                () => folder === '' || !summary ? undefined : writeWhole((0,external_node_path_.join)(folder, 'summary.md'), `${renderSummary(report)}\n`),
+                () => (inFolder === undefined || inFolder === path ? undefined : (0,files/* writeWhole */.f8)(inFolder, (0,make_report/* reportJson */.l4)(report))),
+                () => folder === '' || !summary ? undefined : (0,files/* writeWhole */.f8)((0,external_node_path_.join)(folder, 'summary.md'), `${renderSummary(report)}\n`),
             ]);
         },
     });
@@ -28441,7 +28528,7 @@ function fitResults(report, path) {
     const values = {
         digest: report.images[0]?.digest ?? '',
         images: '',
-        promoted: String((0,report_report/* tally */.N4)(report.images).promoted),
+        promoted: String((0,make_report/* tally */.N4)(report.images).promoted),
         report: path,
     };
     const rows = compactRows(report.images, (text) => messageBytes({ ...values, images: text }) <= LONGEST_MESSAGE);
@@ -28458,11 +28545,10 @@ function messageBytes(values) {
 async function writeResult(env, name, value) {
     const path = env[`IMAGE_PROMOTE_RESULT_${name.toUpperCase()}`] ?? '';
     if (path !== '')
-        await writeWhole(path, value);
+        await (0,files/* writeWhole */.f8)(path, value);
 }
 
-;// CONCATENATED MODULE: ./lib/host/run.js
-
+;// CONCATENATED MODULE: ./lib/host/run-promotion.js
 
 
 
@@ -28532,7 +28618,7 @@ async function promoteAndPublish(config, host, surroundings) {
     try {
         // It is the way back: a run that could not write it moves no tag.
         if (config.report !== undefined)
-            await checkWritable(config.report);
+            await (0,files/* checkWritable */.ZB)(config.report);
         const promote = await loadPromote();
         const result = await promote(config, host, createContext(host, env, signal));
         await host.publish(result);
@@ -28589,168 +28675,23 @@ function isSignal(reason) {
 
 /***/ }),
 
-/***/ 6788:
+/***/ 8183:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   $g: () => (/* binding */ headerAll),
-/* harmony export */   EN: () => (/* binding */ bodyOf),
-/* harmony export */   P9: () => (/* binding */ retryAfter),
-/* harmony export */   Pq: () => (/* binding */ json),
-/* harmony export */   Qq: () => (/* binding */ text),
-/* harmony export */   dg: () => (/* binding */ isTransient),
-/* harmony export */   ee: () => (/* binding */ bytes),
-/* harmony export */   eo: () => (/* binding */ registryError),
-/* harmony export */   vf: () => (/* binding */ discard),
-/* harmony export */   wx: () => (/* binding */ header)
+/* harmony export */   E: () => (/* binding */ ANONYMOUS),
+/* harmony export */   K: () => (/* binding */ sameCredential)
 /* harmony export */ });
-/* unused harmony export parseRetryAfter */
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _error_body_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9223);
-
-
-
-/**
- * Enough for every error envelope; a proxy's HTML page is cut. Reading so much of an unwanted body keeps its connection;
- * for more it costs less to close the connection.
- */
-const SHORT = 64 * 1024;
-/** The first value of a header, by lower-case name. */
-function header(res, name) {
-    return headerAll(res, name)[0];
-}
-/** Every line of a header as it stood on the wire. */
-function headerAll(res, name) {
-    if (!Object.hasOwn(res.headers, name))
-        return [];
-    const value = res.headers[name];
-    if (value === undefined)
-        return [];
-    return typeof value === 'string' ? [value] : value;
-}
-/** The whole body. Longer than `limit` bytes: PROTOCOL, and the connection is given up. */
-async function bytes(res, limit) {
-    const announced = Number(header(res, 'content-length') ?? 0);
-    const parts = [];
-    let size = 0;
-    for await (const part of res.body) {
-        size += part.byteLength;
-        if (size > limit || announced > limit)
-            throw unreadable(res, `the answer is longer than ${limit} bytes`);
-        parts.push(part);
-    }
-    return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
-}
-/** A body that is in memory. */
-async function* bodyOf(content) {
-    if (content.byteLength > 0)
-        yield content;
-}
-function unreadable(res, why) {
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .displayUrl */ .Qy)(res.url)}: ${why}.`, { status: res.status });
-}
-async function text(res, limit) {
-    return Buffer.from(await bytes(res, limit)).toString('utf8');
-}
-/** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
-async function json(res, schema, limit) {
-    const body = await text(res, limit);
-    let data;
-    try {
-        data = JSON.parse(body);
-    }
-    catch {
-        const type = header(res, 'content-type') ?? 'no content type';
-        throw unreadable(res, `the answer is not JSON (${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(type, 100)})`);
-    }
-    const parsed = schema.safeParse(data);
-    if (parsed.success)
-        return parsed.data;
-    const issue = parsed.error.issues[0];
-    const where = (0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(issue?.path.map(String).join('.') || 'the document', 100);
-    throw unreadable(res, `unexpected JSON at ${where}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(issue?.message ?? '', 200)}`);
-}
-/** Frees the connection. Never throws. */
-async function discard(res) {
-    await beginning(res);
-}
-/** The first 64 KiB, or what came before a break. Never throws. */
-async function beginning(res) {
-    const parts = [];
-    let size = 0;
-    try {
-        for await (const part of res.body) {
-            parts.push(part);
-            size += part.byteLength;
-            if (size > SHORT)
-                break;
-        }
-    }
-    catch {
-        // What came before still explains a refusal; an answer that is not wanted needs no reason.
-    }
-    return Buffer.concat(parts).subarray(0, SHORT);
-}
-/** Nothing was decided by these; 522 is Cloudflare's "origin timed out". */
-const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504, 522]);
-function isTransient(status) {
-    return TRANSIENT.has(status);
-}
-/**
- * Reads at most 64 KiB of a refusal. Understands the distribution error envelope, Kubernetes Status, OAuth errors,
- * `{"details"}`, `{"message"}`, plain text and the title of an HTML page.
- * @param about `what`: what was tried, `GET https://host/path`; `code`: when the caller knows better than the status;
- * `redact`: takes secrets out before the text is cut, which could leave a part of one.
- */
-async function registryError(res, about) {
-    const body = (0,_error_body_js__WEBPACK_IMPORTED_MODULE_2__/* .readErrorBody */ .N)((await beginning(res)).toString('utf8'), header(res, 'content-type') ?? '', about.redact);
-    const said = body.said === '' ? 'without an explanation' : body.said;
-    const code = about.code ?? codeOf(res.status, body);
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, `${about.what}: ${res.status} ${said}.`, {
-        side: about.side,
-        hint: about.hint ?? HINTS[code],
-        status: res.status,
-        server: body.server,
-        retryAfter: retryAfter(res),
-        transient: isTransient(res.status),
-    });
-}
-/** What to do where nobody knows more about the refusal. */
-const HINTS = {
-    NOT_FOUND: 'Check project, name and tag, and that this is the right side.',
-    RATE_LIMITED: 'Lower jobs, log in where this was anonymous, or run it again later.',
-    UNAVAILABLE: 'Run it again later; what is copied already is not sent again.',
-    PROTOCOL: 'Check that this is a registry, and what a proxy before it does.',
-};
-function codeOf(status, body) {
-    if (status === 429 || body.server.some((entry) => entry.code === 'TOOMANYREQUESTS'))
-        return 'RATE_LIMITED';
-    if (status === 401)
-        return 'TOKEN_REJECTED';
-    if (status === 403)
-        return 'DENIED';
-    if (status === 404)
-        return 'NOT_FOUND';
-    return status >= 500 || isTransient(status) ? 'UNAVAILABLE' : 'PROTOCOL';
-}
-/** Milliseconds that the answer asks to wait (RFC 9110 10.2.3). */
-function retryAfter(res, now = Date.now()) {
-    return parseRetryAfter(header(res, 'retry-after'), header(res, 'date'), now);
-}
-/** Seconds or an HTTP-date; a date counts from the server's own clock, which may be far from ours. */
-function parseRetryAfter(value, date, now) {
-    const wanted = value?.trim() ?? '';
-    if (/^\d{1,9}(?:\.\d+)?$/.test(wanted))
-        return Math.ceil(Number(wanted) * 1000);
-    // `Date.parse` takes much more than an HTTP-date, "-5" for one.
-    if (!/^[A-Z][a-z]{2}/.test(wanted))
-        return undefined;
-    const at = Date.parse(wanted);
-    if (Number.isNaN(at))
-        return undefined;
-    const theirs = Date.parse(date?.slice(0, 64) ?? '');
-    return Math.max(0, at - (Number.isNaN(theirs) ? now : theirs));
+const ANONYMOUS = { kind: 'anonymous' };
+/** By content: a login may build its credential anew for every call. */
+function sameCredential(one, other) {
+    if (one.kind === 'basic' && other.kind === 'basic')
+        return one.username === other.username && one.password.reveal() === other.password.reveal();
+    if (one.kind === 'bearer' && other.kind === 'bearer')
+        return one.token.reveal() === other.token.reveal();
+    if (one.kind === 'identity' && other.kind === 'identity')
+        return one.refreshToken.reveal() === other.refreshToken.reveal();
+    return one.kind === 'anonymous' && other.kind === 'anonymous';
 }
 
 
@@ -28869,7 +28810,9 @@ function isRecord(value) {
 /* harmony export */   bW: () => (/* binding */ acceptsCredential),
 /* harmony export */   t_: () => (/* binding */ EXPOSE_REGISTRY)
 /* harmony export */ });
-/* harmony import */ var _answer_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(6788);
+/* harmony import */ var _transport_request_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6624);
+/* harmony import */ var _response_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8793);
+
 
 /** What makes the route of OpenShift's registry (openshift/cluster-image-registry-operator pkg/resource/route.go). */
 const EXPOSE_REGISTRY = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`;
@@ -28878,17 +28821,17 @@ const EXPOSE_REGISTRY = `oc patch configs.imageregistry.operator.openshift.io/cl
  * @param said what the page says, where it was read: another proxy may answer with a page of its own.
  */
 function isRouterPage(res, said) {
-    const isPage = res.status === 503 && ((0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'content-type') ?? '').toLowerCase().startsWith('text/html');
+    const isPage = res.status === 503 && ((0,_response_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'content-type') ?? '').toLowerCase().startsWith('text/html');
     return isPage && (said === undefined || said.includes('"Application is not available"'));
 }
 /** OpenShift's registry sends this header in every answer, and no other registry does. */
 function isOpenShift(res) {
-    return (0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'x-registry-supports-signatures') !== undefined;
+    return (0,_response_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'x-registry-supports-signatures') !== undefined;
 }
 /** OpenShift's registry when its API did not answer: 400 without a body (openshift/image-registry auth.go). */
 function isEmpty400(res, repository) {
-    const known = (0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'docker-distribution-api-version') !== undefined;
-    return res.status === 400 && known && (0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'content-length') === '0' && repository.split('/').length === 2;
+    const known = (0,_response_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'docker-distribution-api-version') !== undefined;
+    return res.status === 400 && known && (0,_response_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'content-length') === '0' && repository.split('/').length === 2;
 }
 /** OpenShift's registry for a manifest by digest when there is no such image stream: 500 (imagestream.go resolveUpstreamRef). */
 function isStreamMissing(res, { server }) {
@@ -28900,7 +28843,7 @@ function isStreamMissing(res, { server }) {
  */
 async function acceptsCredential(send, registry) {
     const res = await send({ method: 'GET', url: new URL('/v2/', registry) });
-    await (0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .discard */ .vf)(res);
+    await (0,_transport_request_js__WEBPACK_IMPORTED_MODULE_1__/* .discard */ .vf)(res);
     return res.status !== 401;
 }
 /**
@@ -28909,7 +28852,143 @@ async function acceptsCredential(send, registry) {
  * to its own storage.
  */
 function isFromStorage(res, registry, digest) {
-    return res.url.origin !== registry.origin || (0,_answer_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'etag') === `"${digest}"`;
+    return res.url.origin !== registry.origin || (0,_response_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'etag') === `"${digest}"`;
+}
+
+
+/***/ }),
+
+/***/ 8793:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   $g: () => (/* binding */ headerAll),
+/* harmony export */   P9: () => (/* binding */ retryAfter),
+/* harmony export */   Pq: () => (/* binding */ json),
+/* harmony export */   Qq: () => (/* binding */ text),
+/* harmony export */   dg: () => (/* binding */ isTransient),
+/* harmony export */   ee: () => (/* binding */ bytes),
+/* harmony export */   eo: () => (/* binding */ registryError),
+/* harmony export */   wx: () => (/* binding */ header)
+/* harmony export */ });
+/* unused harmony export parseRetryAfter */
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
+/* harmony import */ var _transport_request_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6624);
+/* harmony import */ var _error_body_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9223);
+
+
+
+
+/** The first value of a header, by lower-case name. */
+function header(res, name) {
+    return headerAll(res, name)[0];
+}
+/** Every line of a header as it stood on the wire. */
+function headerAll(res, name) {
+    if (!Object.hasOwn(res.headers, name))
+        return [];
+    const value = res.headers[name];
+    if (value === undefined)
+        return [];
+    return typeof value === 'string' ? [value] : value;
+}
+/** The whole body. Longer than `limit` bytes: PROTOCOL, and the connection is given up. */
+async function bytes(res, limit) {
+    const announced = Number(header(res, 'content-length') ?? 0);
+    const parts = [];
+    let size = 0;
+    for await (const part of res.body) {
+        size += part.byteLength;
+        if (size > limit || announced > limit)
+            throw unreadable(res, `the answer is longer than ${limit} bytes`);
+        parts.push(part);
+    }
+    return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+}
+function unreadable(res, why) {
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .displayUrl */ .Qy)(res.url)}: ${why}.`, { status: res.status });
+}
+async function text(res, limit) {
+    return Buffer.from(await bytes(res, limit)).toString('utf8');
+}
+/** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
+async function json(res, schema, limit) {
+    const body = await text(res, limit);
+    let data;
+    try {
+        data = JSON.parse(body);
+    }
+    catch {
+        const type = header(res, 'content-type') ?? 'no content type';
+        throw unreadable(res, `the answer is not JSON (${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(type, 100)})`);
+    }
+    const parsed = schema.safeParse(data);
+    if (parsed.success)
+        return parsed.data;
+    const issue = parsed.error.issues[0];
+    const where = (0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(issue?.path.map(String).join('.') || 'the document', 100);
+    throw unreadable(res, `unexpected JSON at ${where}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(issue?.message ?? '', 200)}`);
+}
+/** Nothing was decided by these; 522 is Cloudflare's "origin timed out". */
+const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504, 522]);
+function isTransient(status) {
+    return TRANSIENT.has(status);
+}
+/**
+ * Reads at most 64 KiB of a refusal. Understands the distribution error envelope, Kubernetes Status, OAuth errors,
+ * `{"details"}`, `{"message"}`, plain text and the title of an HTML page.
+ * @param about `what`: what was tried, `GET https://host/path`; `code`: when the caller knows better than the status;
+ * `redact`: takes secrets out before the text is cut, which could leave a part of one.
+ */
+async function registryError(res, about) {
+    const body = (0,_error_body_js__WEBPACK_IMPORTED_MODULE_2__/* .readErrorBody */ .N)((await (0,_transport_request_js__WEBPACK_IMPORTED_MODULE_3__/* .beginning */ .Ir)(res)).toString('utf8'), header(res, 'content-type') ?? '', about.redact);
+    const said = body.said === '' ? 'without an explanation' : body.said;
+    const code = about.code ?? codeOf(res.status, body);
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, `${about.what}: ${res.status} ${said}.`, {
+        side: about.side,
+        hint: about.hint ?? HINTS[code],
+        status: res.status,
+        server: body.server,
+        retryAfter: retryAfter(res),
+        transient: isTransient(res.status),
+    });
+}
+/** What to do where nobody knows more about the refusal. */
+const HINTS = {
+    NOT_FOUND: 'Check project, name and tag, and that this is the right side.',
+    RATE_LIMITED: 'Lower jobs, log in where this was anonymous, or run it again later.',
+    UNAVAILABLE: 'Run it again later; what is copied already is not sent again.',
+    PROTOCOL: 'Check that this is a registry, and what a proxy before it does.',
+};
+function codeOf(status, body) {
+    if (status === 429 || body.server.some((entry) => entry.code === 'TOOMANYREQUESTS'))
+        return 'RATE_LIMITED';
+    if (status === 401)
+        return 'TOKEN_REJECTED';
+    if (status === 403)
+        return 'DENIED';
+    if (status === 404)
+        return 'NOT_FOUND';
+    return status >= 500 || isTransient(status) ? 'UNAVAILABLE' : 'PROTOCOL';
+}
+/** Milliseconds that the answer asks to wait (RFC 9110 10.2.3). */
+function retryAfter(res, now = Date.now()) {
+    return parseRetryAfter(header(res, 'retry-after'), header(res, 'date'), now);
+}
+/** Seconds or an HTTP-date; a date counts from the server's own clock, which may be far from ours. */
+function parseRetryAfter(value, date, now) {
+    const wanted = value?.trim() ?? '';
+    if (/^\d{1,9}(?:\.\d+)?$/.test(wanted))
+        return Math.ceil(Number(wanted) * 1000);
+    // `Date.parse` takes much more than an HTTP-date, "-5" for one.
+    if (!/^[A-Z][a-z]{2}/.test(wanted))
+        return undefined;
+    const at = Date.parse(wanted);
+    if (Number.isNaN(at))
+        return undefined;
+    const theirs = Date.parse(date?.slice(0, 64) ?? '');
+    return Math.max(0, at - (Number.isNaN(theirs) ? now : theirs));
 }
 
 
@@ -28922,7 +29001,7 @@ function isFromStorage(res, registry, digest) {
 /* harmony export */   o: () => (/* binding */ answerTo)
 /* harmony export */ });
 /* unused harmony export helpText */
-/* harmony import */ var _version_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3411);
+/* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8067);
 /* harmony import */ var _options_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(2807);
 
 
@@ -28958,8 +29037,8 @@ function answerTo(argv) {
     const end = argv.indexOf('--');
     const options = end === -1 ? argv : argv.slice(0, end);
     if (options.some((option) => option === '--help' || option === '-h'))
-        return helpText(_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x);
-    return options.includes('--version') ? `image-promote ${_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x}` : undefined;
+        return helpText(_core_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x);
+    return options.includes('--version') ? `image-promote ${_core_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x}` : undefined;
 }
 /** `--help` of the plain host: at most 80 columns and 70 lines. */
 function helpText(version) {
@@ -29016,11 +29095,11 @@ function wrap(text, width) {
 /* harmony export */   j8: () => (/* binding */ likeImage),
 /* harmony export */   ry: () => (/* binding */ splitList)
 /* harmony export */ });
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9716);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3940);
 /* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4114);
-/* harmony import */ var _selection_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2731);
+/* harmony import */ var _tag_selection_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7420);
 
 
 
@@ -29130,7 +29209,7 @@ function parseSet(from, to, select) {
 }
 /** A set as if it were one image, to find what is wrong with its names. */
 function likeImage({ source, destination, select }) {
-    const tag = (0,_selection_js__WEBPACK_IMPORTED_MODULE_2__/* .describeSelection */ .e9)(select);
+    const tag = (0,_tag_selection_js__WEBPACK_IMPORTED_MODULE_2__/* .describeSelection */ .e9)(select);
     return { source: { ...source, tag }, destination: { ...destination, tag } };
 }
 /** DST's own, else SRC's. A registry without a tag means `latest`; which image of a layout is meant, something must say. */
@@ -29181,7 +29260,7 @@ function readReference(text) {
         return (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(text) ? (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .parseLayout */ .U8)(text) : (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .parseReference */ .F2)(text);
     }
     catch (thrown) {
-        throw new Error((0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown).message.replace(/\.$/, ''));
+        throw new Error((0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown).message.replace(/\.$/, ''));
     }
 }
 /** `user:password@registry/…` is no reference, and the password must not end in a log. */
@@ -29340,7 +29419,35 @@ function editDistance(from, to) {
 
 /***/ }),
 
-/***/ 2731:
+/***/ 5285:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   O: () => (/* binding */ isInShard),
+/* harmony export */   u: () => (/* binding */ parseShard)
+/* harmony export */ });
+/* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
+
+
+const MOST_SHARDS = 256;
+/** `3/8`. @throws Error whose message follows the name of the option. */
+function parseShard(text) {
+    const [, index, of] = /^(\d{1,3})\/(\d{1,3})$/.exec(text) ?? [];
+    const shard = { index: Number(index), of: Number(of) };
+    if (index !== undefined && shard.index >= 1 && shard.index <= shard.of && shard.of <= MOST_SHARDS)
+        return shard;
+    throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}`);
+}
+/** Depends on the name alone: runners that see different lists (a tag was pushed in between) promote no image twice. */
+function isInShard(name, { index, of }) {
+    return (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(name).digest().readUInt32BE(0) % of === index - 1;
+}
+
+
+/***/ }),
+
+/***/ 7420:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -29363,13 +29470,13 @@ var rcompare = __nccwpck_require__(2173);
 var valid = __nccwpck_require__(4737);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
 var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
 var problems = __nccwpck_require__(4114);
-;// CONCATENATED MODULE: ./lib/inputs/selection.js
+;// CONCATENATED MODULE: ./lib/inputs/tag-selection.js
 
 
 
@@ -29386,17 +29493,17 @@ const REGEX_BUDGET = 1000;
 const MOST_REPETITIONS = 10_000;
 /** Tags of signatures (cosign) and of the fallback for referrers: they travel with their image, not by themselves. */
 const ATTACHMENT = /^sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{64,128})(?:\.(?:sig|att|sbom))?$/;
-const selection_text = () => schemas/* string */.YjP().min(1).max(LONGEST_PATTERN);
+const tag_selection_text = () => schemas/* string */.YjP().min(1).max(LONGEST_PATTERN);
 /** `tags` of an entry of the list: exactly one of glob, regex, semver, or latest alone; latest also narrows the others. */
 const selectionSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
-    glob: selection_text()
+    glob: tag_selection_text()
         .regex(/^[\w.*?-]+$/, 'is no glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
         .optional(),
-    regex: selection_text()
+    regex: tag_selection_text()
         .refine((pattern) => (0,problems/* succeeds */.kz)(() => new RegExp(pattern)), 'is no regular expression')
         .refine((pattern) => repetitions(pattern) <= MOST_REPETITIONS, `repeats more than ${MOST_REPETITIONS} times`)
         .optional(),
-    semver: selection_text()
+    semver: tag_selection_text()
         .refine((range) => valid(range) !== null, 'is no range of versions')
         .optional(),
     latest: schemas/* int */.Whr().min(1).max(1000).optional(),
@@ -29485,29 +29592,1012 @@ function matchRegex(pattern, tags) {
 
 /***/ }),
 
-/***/ 5285:
+/***/ 8572:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   O: () => (/* binding */ isInShard),
-/* harmony export */   u: () => (/* binding */ parseShard)
-/* harmony export */ });
-/* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
+// ESM COMPAT FLAG
+__nccwpck_require__.r(__webpack_exports__);
 
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  openLayout: () => (/* binding */ openLayout),
+  openLayouts: () => (/* binding */ openLayouts)
+});
 
-const MOST_SHARDS = 256;
-/** `3/8`. @throws Error whose message follows the name of the option. */
-function parseShard(text) {
-    const [, index, of] = /^(\d{1,3})\/(\d{1,3})$/.exec(text) ?? [];
-    const shard = { index: Number(index), of: Number(of) };
-    if (index !== undefined && shard.index >= 1 && shard.index <= shard.of && shard.of <= MOST_SHARDS)
-        return shard;
-    throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}`);
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var oci_manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/oci/reference.js
+var oci_reference = __nccwpck_require__(3940);
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
+// EXTERNAL MODULE: external "node:fs"
+var external_node_fs_ = __nccwpck_require__(3024);
+// EXTERNAL MODULE: external "node:fs/promises"
+var promises_ = __nccwpck_require__(1455);
+// EXTERNAL MODULE: external "node:zlib"
+var external_node_zlib_ = __nccwpck_require__(8522);
+;// CONCATENATED MODULE: ./lib/layout/layout-files.js
+
+/** Writes all of a small file. */
+async function writeDraft(draft, bytes) {
+    try {
+        await draft.write(bytes, 0);
+        await draft.commit();
+    }
+    finally {
+        await draft.discard();
+    }
 }
-/** Depends on the name alone: runners that see different lists (a tag was pushed in between) promote no image twice. */
-function isInShard(name, { index, of }) {
-    return (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(name).digest().readUInt32BE(0) % of === index - 1;
+/** image-layout.md "index.json file"; with 300 bytes an entry this is 100,000 images. */
+const INDEX_LIMIT = 32 * 1024 * 1024;
+const LAYOUT_FILE = 'oci-layout';
+const INDEX_FILE = 'index.json';
+const EMPTY_INDEX = Buffer.from('{"schemaVersion":2,"manifests":[]}');
+const LAYOUT_VERSION = Buffer.from('{"imageLayoutVersion":"1.0.0"}');
+/** `sha256:5f2a…` → `blobs/sha256/5f2a…`. A digest has been checked: nothing else can be in the name. */
+function blobPath(digest) {
+    return `blobs/${digest.replace(':', '/')}`;
+}
+async function allOf(chunks) {
+    const all = [];
+    for await (const chunk of chunks)
+        all.push(chunk);
+    return Buffer.concat(all);
+}
+/** @returns undefined when it is no layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
+async function readIndex(find) {
+    const small = async (name) => {
+        const found = await find(name);
+        if (found === undefined || found.size <= INDEX_LIMIT)
+            return found?.read();
+        throw new errors/* PromoteError */.jG('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`);
+    };
+    const file = await small(LAYOUT_FILE);
+    if (file === undefined)
+        return undefined;
+    const version = /"imageLayoutVersion"\s*:\s*"([^"]{0,40})"/.exec(Buffer.from(file).toString('utf8'))?.[1] ?? '';
+    if (!version.startsWith('1.'))
+        throw new errors/* PromoteError */.jG('UNSUPPORTED', `is an OCI layout of version ${JSON.stringify(version)}`, {
+            hint: 'Version 1.0.0 is read and written.',
+        });
+    return (await small(INDEX_FILE)) ?? EMPTY_INDEX;
+}
+/** The same shelf, whose failures are PromoteErrors with the path and the side. */
+function withPath(shelf, path, side) {
+    const placed = (work) => work.catch((thrown) => {
+        throw ioError(thrown, path, side);
+    });
+    return {
+        index: () => placed(shelf.index()),
+        writeIndex: (bytes) => placed(shelf.writeIndex(bytes)),
+        size: (digest) => placed(shelf.size(digest)),
+        async *read(digest, offset) {
+            try {
+                yield* shelf.read(digest, offset);
+            }
+            catch (thrown) {
+                throw ioError(thrown, path, side);
+            }
+        },
+        async draft(digest, size) {
+            const draft = await placed(shelf.draft(digest, size));
+            const write = (bytes, position) => placed(draft.write(bytes, position));
+            return { write, commit: () => placed(draft.commit()), discard: draft.discard };
+        },
+        finish: () => placed(shelf.finish()),
+        close: shelf.close,
+    };
+}
+/** The system's errors with their reason, ours as the rest of a sentence. */
+function ioError(thrown, path, side) {
+    if (!(thrown instanceof errors/* PromoteError */.jG)) {
+        const reason = thrown instanceof Error ? thrown.message : String(thrown);
+        return new errors/* PromoteError */.jG('IO', `${path}: ${reason}`, { side, cause: thrown });
+    }
+    if (thrown.side !== undefined)
+        return thrown;
+    return thrown.with({ message: `${path} ${thrown.message}.`, side });
+}
+/** @returns undefined when there is no such file. */
+function absent(thrown) {
+    const { code } = thrown;
+    if (code === 'ENOENT' || code === 'ENOTDIR')
+        return undefined;
+    throw thrown;
+}
+
+;// CONCATENATED MODULE: ./lib/layout/directory.js
+
+
+
+
+
+
+/** Large enough that reading costs little, small enough for many blobs at once. */
+const CHUNK = 256 * 1024;
+/** Beside what it will replace: on the same file system, and on nobody's list of blobs. */
+const UNFINISHED = '.image-promote-';
+/** An OCI layout in a folder. The folder is made when the first thing is written to it. */
+function openFolder(root) {
+    const drafts = new Set();
+    let made;
+    const ready = () => (made ??= makeLayout(root));
+    return {
+        index: () => readIndex((name) => find(root, name)),
+        async writeIndex(bytes) {
+            await ready();
+            await writeDraft(await openDraft(root, INDEX_FILE), bytes);
+        },
+        size: async (digest) => (await find(root, blobPath(digest)))?.size,
+        async *read(digest, offset) {
+            const found = await find(root, blobPath(digest));
+            if (found === undefined || offset >= found.size)
+                return;
+            yield* (0,external_node_fs_.createReadStream)(found.path, { start: offset, highWaterMark: CHUNK });
+        },
+        async draft(digest) {
+            await ready();
+            const draft = await openDraft(root, blobPath(digest));
+            drafts.add(draft);
+            return {
+                write: draft.write,
+                commit: () => draft.commit().finally(() => drafts.delete(draft)),
+                discard: () => draft.discard().finally(() => drafts.delete(draft)),
+            };
+        },
+        finish: async () => undefined,
+        close: async () => void (await Promise.all([...drafts].map((draft) => draft.discard()))),
+    };
+}
+/** The file with that name, wherever links inside the folder lead; undefined when it is not there. */
+async function inside(root, name) {
+    const real = await (0,promises_.realpath)((0,external_node_path_.join)(root, name)).catch(absent);
+    if (real === undefined)
+        return undefined;
+    const base = await (0,promises_.realpath)(root);
+    if (real === base || real.startsWith(base.endsWith(external_node_path_.sep) ? base : base + external_node_path_.sep))
+        return real;
+    throw new errors/* PromoteError */.jG('IO', `has a link that leads out of it: ${name}`);
+}
+async function find(root, name) {
+    const path = await inside(root, name);
+    const found = path === undefined ? undefined : await (0,promises_.stat)(path).catch(absent);
+    if (path === undefined || found === undefined)
+        return undefined;
+    // A named pipe would never end.
+    if (!found.isFile())
+        throw new errors/* PromoteError */.jG('IO', `has something else where a file should be: ${name}`);
+    return { path, size: found.size, read: () => (0,promises_.readFile)(path) };
+}
+/** Not into a folder that holds something else. */
+async function makeLayout(root) {
+    await (0,promises_.mkdir)(root, { recursive: true });
+    if ((await readIndex((name) => find(root, name))) !== undefined)
+        return;
+    const others = (await (0,promises_.readdir)(root)).filter((name) => !name.startsWith(UNFINISHED));
+    if (others.length > 0)
+        throw new errors/* PromoteError */.jG('IO', `holds other things and is no OCI layout: it has no file ${LAYOUT_FILE}`, {
+            hint: 'Name a folder that is empty, or not there yet.',
+        });
+    await writeDraft(await openDraft(root, LAYOUT_FILE), LAYOUT_VERSION);
+}
+/** Written beside, then renamed: what has the name is complete. */
+async function openDraft(root, name) {
+    // Before anything is made where a link leads.
+    await inside(root, 'blobs');
+    await (0,promises_.mkdir)((0,external_node_path_.dirname)((0,external_node_path_.join)(root, name)), { recursive: true });
+    const folder = await inside(root, (0,external_node_path_.dirname)(name));
+    if (folder === undefined)
+        throw new Error(`the folder of ${name} is not there`);
+    const unfinished = (0,external_node_path_.join)(root, `${UNFINISHED}${(0,external_node_crypto_.randomUUID)()}`);
+    const handle = await (0,promises_.open)(unfinished, 'wx');
+    let closed;
+    const close = () => (closed ??= handle.close());
+    return {
+        write: (bytes, position) => writeAll(handle, bytes, position),
+        async commit() {
+            await close();
+            await (0,promises_.rename)(unfinished, (0,external_node_path_.join)(folder, (0,external_node_path_.basename)(name)));
+        },
+        async discard() {
+            await close().catch(() => undefined);
+            await (0,promises_.rm)(unfinished, { force: true }).catch(() => undefined);
+        },
+    };
+}
+/** A write may take less than it was given. */
+async function writeAll(handle, bytes, position) {
+    for (let at = 0; at < bytes.byteLength;) {
+        const { bytesWritten } = await handle.write(bytes, at, bytes.byteLength - at, position + at);
+        at += bytesWritten;
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/layout/tar.js
+/** Headers of tar archives: POSIX.1-2017 pax, with what GNU tar writes where that differs. Nothing is read or written here. */
+
+const BLOCK = 512;
+/** A path or a size in a pax header; more than a few hundred bytes are no use to a layout. */
+const LONGEST_EXTENSION = 64 * 1024;
+/** An archive of more files than this is no image. */
+const MOST_ENTRIES = 200_000;
+/** What a size takes in the archive. */
+function padded(size) {
+    return Math.ceil(size / BLOCK) * BLOCK;
+}
+/**
+ * The regular files of an archive, `./` in front of names removed. Links, folders and devices are passed by: nothing of an
+ * archive is ever unpacked.
+ * @throws PromoteError PROTOCOL
+ */
+async function* readEntries(cursor) {
+    let extension = {};
+    let start = 0;
+    for (let count = 0;; count += 1) {
+        if (count > MOST_ENTRIES)
+            throw malformed('has too many entries');
+        const header = await cursor.take(BLOCK);
+        if (header.length === 0 || header.every((byte) => byte === 0))
+            return;
+        if (header.length < BLOCK || !isHeader(header))
+            throw malformed(count === 0 ? 'is no tar archive' : 'is damaged or cut off');
+        const content = cursor.position;
+        const type = String.fromCharCode(header[156] ?? 0);
+        const prefixes = type === 'x' || type === 'L';
+        const size = (prefixes ? undefined : extension.size) ?? number(header, 124, 12);
+        if (size === undefined)
+            throw malformed('has an entry without a size');
+        if (prefixes) {
+            if (size > LONGEST_EXTENSION)
+                throw malformed('has a header that is too long');
+            const text = (await cursor.take(size)).toString('utf8');
+            extension = type === 'x' ? { ...extension, ...readPax(text) } : { ...extension, path: text.replace(/\0.*$/s, '') };
+        }
+        else {
+            const name = (extension.path ?? nameOf(header)).replace(/^(?:\.\/)+/, '');
+            if (type === '0' || type === '\0' || type === '7')
+                yield { name, size, header: start, content };
+            extension = {};
+        }
+        // The headers in front of an entry belong to it.
+        const next = content + padded(size);
+        if (!prefixes)
+            start = next;
+        await cursor.seek(next);
+    }
+}
+/** Sum of all bytes, its own field counted as blanks. */
+function isHeader(header) {
+    return number(header, 148, 8) === sum(header);
+}
+function sum(header) {
+    let total = 8 * 0x20;
+    for (const [index, byte] of header.entries())
+        if (index < 148 || index >= 156)
+            total += byte;
+    return total;
+}
+/** Octal text, or binary with the first bit set (GNU, star). */
+function number(header, at, length) {
+    const field = header.subarray(at, at + length);
+    if (((field[0] ?? 0) & 0x80) === 0) {
+        const text = field
+            .toString('latin1')
+            .replace(/(?<![\0 ])[\0 ]+$/, '')
+            .trim();
+        return /^[0-7]{1,12}$/.test(text) ? Number.parseInt(text, 8) : undefined;
+    }
+    const value = field.subarray(1).reduce((total, byte) => total * 256 + byte, (field[0] ?? 0) & 0x7f);
+    return Number.isSafeInteger(value) ? value : undefined;
+}
+function nameOf(header) {
+    const text = (at, length) => header.toString('utf8', at, at + length).replace(/\0.*$/s, '');
+    // GNU's own magic keeps other things where POSIX has the prefix.
+    const prefix = header.toString('latin1', 257, 263) === 'ustar\0' ? text(345, 155) : '';
+    return prefix === '' ? text(0, 100) : `${prefix}/${text(0, 100)}`;
+}
+/** Records `<length> <key>=<value>\n`, the length in bytes and with itself. */
+function readPax(text) {
+    const path = /(?:^|\n)\d+ path=([^\n]*)\n/.exec(text)?.[1];
+    const size = /(?:^|\n)\d+ size=(\d{1,15})\n/.exec(text)?.[1];
+    return { ...(path === undefined ? {} : { path }), ...(size === undefined ? {} : { size: Number(size) }) };
+}
+/** ustar's octal size ends here; a name of more than 100 bytes (sha512) does not fit either. */
+const LARGEST = 8 ** 11 - 1;
+const LONGEST_NAME = 100;
+/** Everything in front of the content of a file. */
+function makeHeader(name, size) {
+    if (name.length <= LONGEST_NAME && size <= LARGEST)
+        return block(name, size, '0');
+    const records = Buffer.from(record('path', name) + record('size', String(size)));
+    const extension = Buffer.alloc(padded(records.length));
+    records.copy(extension);
+    const short = name.slice(0, LONGEST_NAME);
+    return Buffer.concat([block('pax', records.length, 'x'), extension, block(short, Math.min(size, LARGEST), '0')]);
+}
+function block(name, size, type) {
+    const header = Buffer.alloc(BLOCK);
+    const octal = (value, at, length) => header.write(`${value.toString(8).padStart(length - 1, '0')}\0`, at, 'latin1');
+    header.write(name, 0, LONGEST_NAME, 'latin1');
+    octal(0o644, 100, 8);
+    octal(0, 108, 8);
+    octal(0, 116, 8);
+    octal(size, 124, 12);
+    octal(0, 136, 12); // no time: the same images make the same archive
+    header.write(type, 156, 'latin1');
+    header.write('ustar\u000000', 257, 'latin1');
+    header.write(`${sum(header).toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+    return header;
+}
+function record(key, value) {
+    const rest = ` ${key}=${value}\n`;
+    let length = rest.length;
+    while (String(length).length + rest.length !== length)
+        length = String(length).length + rest.length;
+    return `${length}${rest}`;
+}
+function malformed(what) {
+    return new errors/* PromoteError */.jG('PROTOCOL', what);
+}
+
+;// CONCATENATED MODULE: ./lib/layout/archive.js
+
+
+
+
+
+
+
+
+
+const archive_CHUNK = 256 * 1024;
+/** Small files of a compressed archive are kept when it is listed: each one read later costs reading all before it. */
+const KEPT_FILE = 256 * 1024;
+const KEPT = 32 * 1024 * 1024;
+/**
+ * An OCI layout in a tar archive. Listed once, then read where the entries are; a compressed one is decompressed again
+ * for each large blob, because nothing is unpacked to disk. Blobs are written as they arrive, each where there is room
+ * for it, into a file beside; `finish` adds the index and gives it its name. An archive that is there is copied first and
+ * continued.
+ */
+function openArchive(file) {
+    const state = { file, stale: [] };
+    const writing = () => (state.writer ??= begin(state));
+    const find = async (digest) => (await listed(state))?.entries.get(blobPath(digest));
+    return {
+        index: async () => state.index ?? (await indexOf(state)),
+        async writeIndex(bytes) {
+            await writing();
+            state.index = bytes;
+        },
+        size: async (digest) => (await find(digest))?.size,
+        async *read(digest, offset) {
+            const [there, entry] = [await listed(state), await find(digest)];
+            if (there !== undefined && entry !== undefined)
+                yield* readEntry(file, there, entry, offset);
+        },
+        draft: async (digest, size) => reserve(state, await writing(), blobPath(digest), size),
+        finish: () => (state.finished ??= finish(state)),
+        async close() {
+            await release(await state.contents?.catch(() => undefined), state);
+            const to = await state.writer?.catch(() => undefined);
+            if (to !== undefined)
+                await (0,promises_.rm)(to.path, { force: true }).catch(() => undefined);
+        },
+    };
+}
+function listed(state) {
+    state.contents ??= list(state.file);
+    return state.contents;
+}
+/** @returns undefined when there is no archive. */
+async function indexOf(state) {
+    const there = await listed(state);
+    if (there === undefined)
+        return undefined;
+    const index = await readIndex(async (name) => {
+        const entry = there.entries.get(name);
+        return entry && { size: entry.size, read: () => allOf(readEntry(state.file, there, entry, 0)) };
+    });
+    if (index !== undefined)
+        return index;
+    throw new errors/* PromoteError */.jG('PROTOCOL', `holds no OCI layout: it has no file ${LAYOUT_FILE}`);
+}
+async function begin(state) {
+    const { file } = state;
+    const before = await listed(state);
+    // What it says now will be written over.
+    state.index = (await indexOf(state)) ?? EMPTY_INDEX;
+    if (before?.compressed === true)
+        throw new errors/* PromoteError */.jG('UNSUPPORTED', 'is compressed: nothing can be added to it', {
+            hint: 'Decompress it with gunzip, or name another file.',
+        });
+    await (0,promises_.mkdir)((0,external_node_path_.dirname)(file), { recursive: true });
+    const path = `${file}.${(0,external_node_crypto_.randomUUID)()}.part`;
+    if (before !== undefined)
+        await (0,promises_.copyFile)(file, path, external_node_fs_.constants.COPYFILE_FICLONE);
+    const handle = await (0,promises_.open)(path, before === undefined ? 'wx+' : 'r+');
+    if (before !== undefined)
+        state.stale.push(before.handle);
+    const entries = before?.entries ?? new Map();
+    state.contents = Promise.resolve({ handle, compressed: false, entries, kept: new Map() });
+    state.finished = undefined;
+    return { path, position: endOf(entries) };
+}
+/** Closed before it is renamed: Windows renames no file that is open, and onto none. */
+async function finish(state) {
+    const [to, there] = [await state.writer, await state.contents];
+    if (to === undefined || there === undefined)
+        return;
+    await seal(there.handle, to, state.index ?? EMPTY_INDEX);
+    await release(there, state);
+    state.contents = undefined;
+    await (0,promises_.rename)(to.path, state.file);
+    state.writer = undefined;
+}
+async function release(there, { stale }) {
+    const handles = [...stale.splice(0), ...(there === undefined ? [] : [there.handle])];
+    await Promise.all(handles.map((handle) => handle.close().catch(() => undefined)));
+}
+/** @returns undefined when there is no such file. */
+async function list(path) {
+    const handle = await (0,promises_.open)(path, 'r').catch(absent);
+    if (handle === undefined)
+        return undefined;
+    try {
+        const compressed = await isCompressed(handle);
+        const entries = new Map();
+        const kept = new Map();
+        const { size } = await handle.stat();
+        const cursor = compressed ? streamCursor(path) : fileCursor(handle, size);
+        let left = KEPT;
+        for await (const entry of readEntries(cursor)) {
+            if (!compressed && entry.content + entry.size > size)
+                throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
+            entries.delete(entry.name); // the last one of a name counts, and is where it ends
+            entries.set(entry.name, entry);
+            if (!compressed || entry.size > KEPT_FILE || entry.size > left)
+                continue;
+            left -= entry.size;
+            kept.set(entry.name, await cursor.take(entry.size));
+        }
+        await cursor.close();
+        return { handle, compressed, entries, kept };
+    }
+    catch (thrown) {
+        await handle.close();
+        throw thrown;
+    }
+}
+/** After the last blob: index and version, where they come last, are written anew. */
+function endOf(entries) {
+    const inOrder = [...entries.values()].sort((a, b) => a.header - b.header);
+    while ([INDEX_FILE, LAYOUT_FILE].includes(inOrder.at(-1)?.name ?? ''))
+        inOrder.pop();
+    const last = inOrder.at(-1);
+    return last === undefined ? 0 : last.content + padded(last.size);
+}
+/** RFC 1952 section 2.3.1; zstd: RFC 8878 section 3.1.1; xz and bzip2: their own magic. */
+async function isCompressed(handle) {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(6), 0, 6, 0);
+    const magic = buffer.toString('hex', 0, bytesRead);
+    const others = { zstd: '28b52ffd', xz: 'fd377a585a00', bzip2: '425a68' };
+    const [other] = Object.entries(others).find(([, start]) => magic.startsWith(start)) ?? [];
+    if (other === undefined)
+        return magic.startsWith('1f8b');
+    throw new errors/* PromoteError */.jG('UNSUPPORTED', `is compressed with ${other}`, { hint: 'Decompress it, or use gzip.' });
+}
+function fileCursor(handle, size) {
+    let position = 0;
+    return {
+        get position() {
+            return position;
+        },
+        async take(bytes) {
+            const buffer = Buffer.allocUnsafeSlow(Math.min(bytes, Math.max(0, size - position)));
+            await fill(handle, buffer, position);
+            position += buffer.length;
+            return buffer;
+        },
+        async seek(to) {
+            position = to;
+        },
+        close: async () => undefined,
+    };
+}
+function streamCursor(path) {
+    const chunks = gunzip(path);
+    let buffer = Buffer.alloc(0);
+    let position = 0;
+    const more = async () => {
+        const { value, done } = await chunks.next();
+        if (done !== true)
+            buffer = buffer.length === 0 ? value : Buffer.concat([buffer, value]);
+        return done !== true;
+    };
+    return {
+        get position() {
+            return position;
+        },
+        async take(bytes) {
+            while (buffer.length < bytes && (await more()))
+                ;
+            const taken = buffer.subarray(0, bytes);
+            buffer = buffer.subarray(taken.length);
+            position += taken.length;
+            return taken;
+        },
+        async seek(to) {
+            while (position < to) {
+                if (buffer.length === 0 && !(await more()))
+                    throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
+                const skipped = Math.min(buffer.length, to - position);
+                buffer = buffer.subarray(skipped);
+                position += skipped;
+            }
+        },
+        close: () => chunks.return(undefined),
+    };
+}
+async function* gunzip(path) {
+    const raw = (0,external_node_fs_.createReadStream)(path, { highWaterMark: archive_CHUNK });
+    const plain = (0,external_node_zlib_.createGunzip)({ chunkSize: archive_CHUNK });
+    raw.once('error', (error) => plain.destroy(error));
+    try {
+        yield* raw.pipe(plain);
+    }
+    finally {
+        raw.destroy();
+        plain.destroy();
+    }
+}
+async function* readEntry(path, there, entry, offset) {
+    const kept = there.kept.get(entry.name);
+    if (kept !== undefined)
+        return yield kept.subarray(offset);
+    const end = entry.content + entry.size;
+    const cursor = there.compressed ? streamCursor(path) : fileCursor(there.handle, end);
+    try {
+        await cursor.seek(entry.content + offset);
+        while (cursor.position < end) {
+            const bytes = await cursor.take(Math.min(archive_CHUNK, end - cursor.position));
+            if (bytes.length === 0)
+                throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
+            yield bytes;
+        }
+    }
+    finally {
+        await cursor.close();
+    }
+}
+async function fill(handle, buffer, position) {
+    for (let at = 0; at < buffer.length;) {
+        const { bytesRead } = await handle.read(buffer, at, buffer.length - at, position + at);
+        if (bytesRead === 0)
+            throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
+        at += bytesRead;
+    }
+}
+/**
+ * Takes the next place in the archive: the size is known before the bytes, so several blobs can arrive at once. Until
+ * `commit` the header names a file that readers of layouts ignore, so that the archive stays valid if the blob never comes.
+ */
+async function reserve(state, to, name, size) {
+    const there = await listed(state);
+    if (there === undefined)
+        throw new Error('the archive is closed');
+    const { handle, entries } = there;
+    const header = makeHeader(name, size);
+    const at = to.position;
+    const content = at + header.length;
+    const end = content + padded(size);
+    to.position = end;
+    let isOpen = true;
+    const ignored = `.image-promote/unfinished-${at}`;
+    await writeAll(handle, makeHeader(ignored, end - at - makeHeader(ignored, end - at).length), at);
+    return {
+        write: (bytes, position) => writeAll(handle, bytes, content + position),
+        async commit() {
+            await writeAll(handle, Buffer.alloc(padded(size) - size), content + size);
+            await writeAll(handle, header, at);
+            entries.set(name, { name, size, header: at, content });
+            isOpen = false;
+        },
+        async discard() {
+            if (isOpen && to.position === end)
+                to.position = at;
+            isOpen = false;
+        },
+    };
+}
+/** Index and version, the end of the archive. */
+async function seal(handle, { position }, index) {
+    const file = (name, bytes) => {
+        const padding = Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength);
+        return [makeHeader(name, bytes.byteLength), bytes, padding];
+    };
+    const files = [...file(INDEX_FILE, index), ...file(LAYOUT_FILE, LAYOUT_VERSION)];
+    const tail = Buffer.concat([...files, Buffer.alloc(2 * BLOCK)]);
+    await writeAll(handle, tail, position);
+    await handle.truncate(position + tail.length);
+    await handle.sync();
+}
+
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+;// CONCATENATED MODULE: ./lib/layout/index-file.js
+
+
+
+
+
+/** `index.json` of an OCI layout: which names there are, and what is listed without one. */
+/** image-spec annotations.md */
+const REF_NAME = 'org.opencontainers.image.ref.name';
+const indexSchema = schemas/* object */.Ikc({ manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(100_000).nullish() }).loose();
+/** Read once, and again before each change, which other images wait for. */
+function createCatalog(shelf, path, side) {
+    let known;
+    let last = Promise.resolve();
+    const load = async () => {
+        const bytes = await shelf.index();
+        if (bytes === undefined && side === 'source')
+            throw new errors/* PromoteError */.jG('NOT_FOUND', `${path}: there is no OCI layout.`, { side });
+        return parseIndex(bytes ?? EMPTY_INDEX, path, side);
+    };
+    const current = () => (known ??= load());
+    return {
+        current,
+        async find(name) {
+            return (await current()).entries.find(({ descriptor }) => nameIn(descriptor) === name)?.descriptor;
+        },
+        async names() {
+            return (await current()).entries.flatMap(({ descriptor }) => nameIn(descriptor) ?? []);
+        },
+        change(edit) {
+            const work = last.then(async () => {
+                const { document, entries } = await load();
+                const edited = edit(entries);
+                const bytes = Buffer.from(JSON.stringify({ ...document, manifests: edited.map(({ raw }) => raw) }));
+                if (bytes.length > INDEX_LIMIT)
+                    throw new errors/* PromoteError */.jG('UNSUPPORTED', `${path}: its index gets too long.`, { side });
+                await shelf.writeIndex(bytes);
+                known = Promise.resolve({ document, entries: edited });
+            });
+            last = work.catch(() => undefined);
+            return work;
+        },
+    };
+}
+function parseIndex(bytes, path, side) {
+    try {
+        const { manifests, ...document } = indexSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+        const entries = (manifests ?? []).map((raw) => ({ raw, descriptor: oci_manifest/* descriptorSchema */.TM.safeParse(raw).data }));
+        return { document: { schemaVersion: 2, mediaType: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, ...document }, entries };
+    }
+    catch (thrown) {
+        throw new errors/* PromoteError */.jG('PROTOCOL', `${path}: index.json is no image index.`, { side, cause: thrown });
+    }
+}
+function nameIn(descriptor) {
+    return descriptor?.annotations?.[REF_NAME];
+}
+/** A name stands for one manifest. What is attached to another is listed without a name, so that it can be found. */
+function enter(entries, manifest, name) {
+    const { artifactType, annotations, ...plain } = (0,referrer/* describeReferrer */.Xi)(manifest);
+    const type = manifest.artifactType === undefined ? {} : { artifactType: manifest.artifactType };
+    const descriptor = { ...plain, ...type, ...(name === undefined ? {} : { annotations: { [REF_NAME]: name } }) };
+    const listed = entries.some((entry) => entry.descriptor?.digest === plain.digest);
+    if (name === undefined && listed)
+        return [...entries];
+    const others = name === undefined ? entries : withoutName(entries, name);
+    return [...others, { raw: descriptor, descriptor }];
+}
+function withoutName(entries, name) {
+    return entries.filter(({ descriptor }) => nameIn(descriptor) !== name);
+}
+
+;// CONCATENATED MODULE: ./lib/layout/layout.js
+
+
+
+
+
+
+
+
+
+
+
+
+/** What one layout may make us read to find what is attached to its images. */
+const MOST_MANIFESTS = 20_000;
+/** The layouts of one side, each once: what several images write into is one index. */
+function openLayouts(side, context) {
+    const opened = new Map();
+    return {
+        at(place) {
+            const key = `${place.kind} ${(0,external_node_path_.resolve)(place.path)}`;
+            const layout = opened.get(key) ?? openLayout(place, side, context);
+            opened.set(key, layout);
+            return layout;
+        },
+        close: async () => void (await Promise.all([...opened.values()].map((layout) => layout.close()))),
+    };
+}
+/** An OCI layout (image-spec image-layout.md). All images of a run that are in it share one of these. */
+function openLayout(place, side, context) {
+    const root = (0,external_node_path_.resolve)(place.path);
+    const shelf = withPath(place.kind === 'oci' ? openFolder(root) : openArchive(root), root, side);
+    const path = (0,oci_reference/* formatReference */.FH)({ layout: place, repository: '' });
+    const catalog = createCatalog(shelf, path, side);
+    const shared = { shelf, side, catalog, files: createFiles(shelf, path, side, context) };
+    const referrers = createReferrers(shared);
+    return {
+        /** The images whose name is `<name>:<tag>`, or just the tag when `name` is empty. Blobs belong to all of them. */
+        repository: (name) => createRepository(shared, referrers, name, (0,oci_reference/* formatReference */.FH)({ layout: place, repository: name })),
+        /** Name of the image that is meant when none was given: `wanted`, else the only one there is. */
+        async nameOf(wanted) {
+            const names = await catalog.names();
+            // Signatures and fallback indexes have names that are made of digests.
+            const images = names.filter((name) => !/(?:^|:)sha(?:256|512)-[0-9a-f]{64}/.test(name));
+            const [only] = images;
+            return names.includes(wanted) || images.length !== 1 || only === undefined ? wanted : only;
+        },
+        /** After the last tag: an archive gets its name. */
+        finish: () => shelf.finish(),
+        /** Never throws. */
+        close: () => shelf.close(),
+    };
+}
+/** Manifests and blobs by digest. */
+function createFiles(shelf, path, side, context) {
+    const failed = (code, what) => new errors/* PromoteError */.jG(code, `${path}: ${what}`, { side });
+    const holds = async ({ digest, size }) => (await shelf.size(digest)) === size;
+    const bytesOf = async (digest) => {
+        const size = await shelf.size(digest);
+        if (size === undefined)
+            throw failed('NOT_FOUND', `manifest ${digest} is not there.`);
+        if (size > oci_manifest/* MANIFEST_LIMIT */.MV)
+            throw failed('PROTOCOL', `${digest} is too long for a manifest.`);
+        return allOf(shelf.read(digest, 0));
+    };
+    const manifest = async (expected, mediaType) => {
+        const descriptor = typeof expected === 'string' ? undefined : expected;
+        const digest = descriptor?.digest ?? expected;
+        const data = descriptor === undefined ? undefined : (0,oci_manifest/* embedded */.F9)(descriptor);
+        try {
+            const read = (0,oci_manifest/* readManifest */.WI)(data ?? (await bytesOf(digest)), descriptor?.mediaType ?? mediaType, expected);
+            return await (0,oci_manifest/* withSizes */.Z)(read, (blob) => shelf.size(blob.digest));
+        }
+        catch (thrown) {
+            const error = (0,errors/* asPromoteError */.XO)(thrown);
+            if (error.side !== undefined)
+                throw thrown;
+            throw error.with({ message: `${path}: manifest ${(0,oci_digest/* shortDigest */.VK)(digest)}: ${error.message}`, side });
+        }
+    };
+    /** A folder may have lost files: nothing is believed to be complete because its manifest is there. */
+    const lacks = async ({ links }) => {
+        const blobs = links.filter((link) => link.kind === 'blob' && !(0,oci_manifest/* isForeign */.jq)(link.descriptor));
+        const lacking = blobs.map(async ({ descriptor }) => ((await holds(descriptor)) ? [] : [descriptor]));
+        return (await Promise.all(lacking)).flat();
+    };
+    return {
+        holds,
+        manifest,
+        lacks,
+        /** Whether a manifest is there undamaged, with its blobs. */
+        async complete(descriptor) {
+            const found = await manifest({ ...descriptor, data: undefined }).catch(() => undefined);
+            return found !== undefined && (await lacks(found)).length === 0;
+        },
+        async blob(descriptor, offset) {
+            const { digest, size } = descriptor;
+            const found = await shelf.size(digest);
+            if (found === size)
+                return cancellable(shelf.read(digest, offset), context, side);
+            const data = (0,oci_manifest/* embedded */.F9)(descriptor);
+            if (data !== undefined)
+                return (0,core_async/* bodyOf */.EN)(data.subarray(offset));
+            if (found === undefined)
+                throw failed('NOT_FOUND', `blob ${digest} is not there.`);
+            const hint = 'The layout is damaged: copy the image into it again.';
+            const message = `${path}: blob ${digest} has ${found} bytes where ${size} belong.`;
+            throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side, hint });
+        },
+    };
+}
+async function* cancellable(chunks, { signal }, side) {
+    for await (const chunk of chunks) {
+        if (signal.aborted)
+            throw new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side });
+        yield chunk;
+    }
+}
+/**
+ * What is attached to what. Of everything that the index names and leads to, the manifests say so themselves; a fallback
+ * index that a registry client kept is one of the ways there.
+ */
+function createReferrers({ catalog, files, side }) {
+    let scanned;
+    const note = (found, manifest) => {
+        const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
+        if (subject === undefined)
+            return;
+        const list = found.get(subject) ?? new Map();
+        found.set(subject, list.set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest)));
+    };
+    const scan = async () => {
+        const found = new Map();
+        const { entries } = await catalog.current();
+        const queue = entries.flatMap(({ descriptor }) => descriptor ?? []);
+        const seen = new Set();
+        for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+            if (seen.has(next.digest))
+                continue;
+            if (seen.add(next.digest).size > MOST_MANIFESTS)
+                throw new errors/* PromoteError */.jG('UNSUPPORTED', 'The layout has more manifests than can be searched.', { side });
+            const manifest = await files.manifest(next).catch(unlessNone);
+            if (manifest === undefined)
+                continue;
+            note(found, manifest);
+            queue.push(...manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor));
+        }
+        return found;
+    };
+    return {
+        async of(subject) {
+            scanned ??= scan();
+            return [...((await scanned).get(subject)?.values() ?? [])];
+        },
+        async add(manifest) {
+            if (scanned !== undefined)
+                note(await scanned, manifest);
+        },
+    };
+}
+/** A sparse index names what is not there, and an index may name what is no manifest. Damage is neither. */
+function unlessNone(thrown) {
+    if (thrown instanceof errors/* PromoteError */.jG && ['NOT_FOUND', 'PROTOCOL', 'UNSUPPORTED'].includes(thrown.code))
+        return undefined;
+    throw thrown;
+}
+function createRepository(shared, referrers, repository, name) {
+    const { shelf, side, catalog, files } = shared;
+    let listsReferrers;
+    const find = async (tag) => {
+        const entry = await catalog.find((0,oci_reference/* layoutName */.UX)(repository, tag));
+        if (entry === undefined || !(await files.complete(entry)))
+            return undefined;
+        const { mediaType, digest, size } = entry;
+        return { mediaType, digest, size };
+    };
+    return {
+        name,
+        resolve: (reference) => resolveIn(shared, reference, (0,oci_reference/* layoutName */.UX)(repository, reference), name),
+        manifest: (descriptor) => files.manifest(descriptor),
+        blob: (descriptor, offset = 0) => files.blob(descriptor, offset),
+        referrers: (subject) => referrers.of(subject),
+        find,
+        async locate(reference) {
+            if ((0,oci_digest/* isDigest */.Bc)(reference))
+                return (await shelf.size(reference)) === undefined ? null : reference;
+            return (await find(reference))?.digest ?? null;
+        },
+        inventory: async () => undefined,
+        has: (descriptor, kind) => (kind === 'blob' ? files.holds(descriptor) : files.complete(descriptor)),
+        async begin(blob) {
+            if (await files.holds(blob))
+                return { state: 'present' };
+            return { state: 'open', upload: createUpload(shelf, blob, name, side) };
+        },
+        async putManifest(manifest, tag) {
+            const lacking = await files.lacks(manifest);
+            if (lacking.length > 0)
+                throw unknownBlobs(name, manifest, lacking, side);
+            const { descriptor, bytes } = manifest;
+            const isThere = await files.complete(descriptor);
+            if (!isThere)
+                await writeDraft(await shelf.draft(descriptor.digest, bytes.byteLength), bytes);
+            const attached = manifest.links.some((link) => link.role === 'subject');
+            if (tag !== undefined || attached)
+                await catalog.change((entries) => enter(entries, manifest, tag && (0,oci_reference/* layoutName */.UX)(repository, tag)));
+            if (attached)
+                await referrers.add(manifest);
+            if (attached)
+                listsReferrers = true;
+            return descriptor.digest;
+        },
+        async removeTag(tag) {
+            await catalog.change((entries) => withoutName(entries, (0,oci_reference/* layoutName */.UX)(repository, tag)));
+            return true;
+        },
+        get listsReferrers() {
+            return listsReferrers;
+        },
+    };
+}
+async function resolveIn({ catalog, files, side }, reference, name, path) {
+    if ((0,oci_digest/* isDigest */.Bc)(reference)) {
+        const entry = (await catalog.current()).entries.find(({ descriptor }) => descriptor?.digest === reference);
+        return files.manifest(reference, entry?.descriptor?.mediaType);
+    }
+    const entry = await catalog.find(name);
+    if (entry === undefined)
+        throw await unknownName(path, reference, catalog, side);
+    return files.manifest(entry);
+}
+async function unknownName(name, tag, catalog, side) {
+    const names = await catalog.names();
+    return new errors/* PromoteError */.jG('NOT_FOUND', `${name}:${tag}: the layout has no image of that name.`, {
+        side,
+        hint: names.length === 0 ? 'It has none at all.' : `It has ${(0,core_text/* listed */.KE)(names.map((each) => (0,core_text/* quote */.hD)(each)))}.`,
+    });
+}
+function unknownBlobs(name, manifest, lacking, side) {
+    const server = lacking.map(({ digest }) => ({
+        code: 'MANIFEST_BLOB_UNKNOWN',
+        message: 'blob unknown to the layout',
+        detail: digest,
+    }));
+    const what = `${lacking.length} blobs of manifest ${(0,oci_digest/* shortDigest */.VK)(manifest.descriptor.digest)} are not there`;
+    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}.`, { side, server });
+}
+/** Bytes go to a draft; what the draft becomes has been hashed. */
+function createUpload(shelf, blob, name, side) {
+    let draft;
+    let hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
+    let kept = 0;
+    let complete = false;
+    const mismatch = (found) => new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${name}: blob ${blob.digest} was not stored, what came ${found}.`, { side });
+    return {
+        async send(from, body) {
+            if (from !== kept)
+                throw new errors/* PromoteError */.jG('PROTOCOL', `${name}: the upload goes on at byte ${kept}.`, { side });
+            draft ??= await shelf.draft(blob.digest, blob.size);
+            for await (const chunk of body) {
+                if (kept + chunk.byteLength > blob.size)
+                    throw mismatch(`has more than ${blob.size} bytes`);
+                await draft.write(chunk, kept);
+                hash.update(chunk);
+                kept += chunk.byteLength;
+            }
+            const found = `${(0,oci_digest/* algorithmOf */.Hy)(blob.digest)}:${hash.copy().digest('hex')}`;
+            if (found !== blob.digest)
+                throw mismatch(`has the digest ${found}`);
+            await draft.commit();
+            complete = true;
+        },
+        async offset(restart = false) {
+            if (complete)
+                return -1;
+            if (restart) {
+                hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
+                kept = 0;
+            }
+            return kept;
+        },
+        async cancel() {
+            if (!complete)
+                await draft?.discard();
+            draft = undefined;
+            hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
+            kept = 0;
+        },
+    };
 }
 
 
@@ -29566,8 +30656,8 @@ function referrersTag(digest) {
 /* harmony export */   jq: () => (/* binding */ isForeign)
 /* harmony export */ });
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
 
 
@@ -29653,7 +30743,7 @@ const documentSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
  */
 function readManifest(bytes, contentType, expected) {
     if (bytes.byteLength > MANIFEST_LIMIT)
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `The manifest has ${bytes.byteLength} bytes, more than ${MANIFEST_LIMIT}.`);
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `The manifest has ${bytes.byteLength} bytes, more than ${MANIFEST_LIMIT}.`);
     const descriptor = typeof expected === 'object' ? expected : undefined;
     const typeOfAnswer = contentType?.split(';', 1)[0]?.trim().toLowerCase();
     const json = parseJson(bytes);
@@ -29717,14 +30807,14 @@ function refuseSchema1(json, contentType) {
     const type = typeof mediaType === 'string' ? mediaType : contentType;
     if (schemaVersion !== 1 && !SCHEMA_1.test(type ?? ''))
         return;
-    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', 'The image is stored in the format docker schema 1, which is not copied.', {
+    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', 'The image is stored in the format docker schema 1, which is not copied.', {
         hint: 'Pull and push it once with a current podman or docker; that stores it in the present format.',
     });
 }
 function check(bytes, wanted) {
     const found = (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .digestOf */ .ol)(bytes, wanted === undefined ? 'sha256' : (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .algorithmOf */ .Hy)(wanted));
     if (wanted !== undefined && found !== wanted)
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', `The manifest ${wanted} was asked for, the answer is ${found}.`, {
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', `The manifest ${wanted} was asked for, the answer is ${found}.`, {
             hint: 'A proxy or the registry changes manifests on the way, or the content is damaged.',
         });
     return found;
@@ -29734,11 +30824,11 @@ function parseDocument(json) {
     if (!parsed.success) {
         const [issue] = parsed.error.issues;
         const where = issue === undefined || issue.path.length === 0 ? '' : ` (${issue.path.join('.')}: ${issue.message})`;
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `The answer is not a manifest${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .cut */ .Jj)(where, 200)}.`);
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `The answer is not a manifest${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .cut */ .Jj)(where, 200)}.`);
     }
     const { schemaVersion } = parsed.data;
     if (schemaVersion !== undefined && schemaVersion !== 2)
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', `The manifest has schema version ${schemaVersion}; version 2 is copied.`);
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', `The manifest has schema version ${schemaVersion}; version 2 is copied.`);
     return parsed.data;
 }
 /** By members, never by a header. Both at once is how one digest was given two meanings: CVE-2021-41190. */
@@ -29747,14 +30837,14 @@ function shapeOf({ mediaType, manifests, config, layers, blobs }) {
     const saysIndex = INDEXES.has(mediaType ?? '');
     const saysImage = IMAGES.has(mediaType ?? '');
     if ((manifests !== undefined && (image || saysImage)) || (image && saysIndex))
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', 'The manifest is an index and an image at once.', {
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', 'The manifest is an index and an image at once.', {
             hint: 'Such documents are refused everywhere since CVE-2021-41190; build the image again.',
         });
     if (manifests !== undefined || saysIndex)
         return 'index';
     if (image || saysImage)
         return 'image';
-    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', 'The answer is not a manifest: it has neither manifests nor config and layers.');
+    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', 'The answer is not a manifest: it has neither manifests nor config and layers.');
 }
 function linksOf(document) {
     const blob = (role) => (descriptor) => ({ kind: 'blob', role, descriptor });
@@ -29782,8 +30872,8 @@ function linksOf(document) {
 /* harmony export */   FL: () => (/* binding */ parsePlatform),
 /* harmony export */   cK: () => (/* binding */ matches)
 /* harmony export */ });
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 
 
 /** containerd/platforms database.go `normalizeArch`: names that other systems use for the same thing. */
@@ -29810,7 +30900,7 @@ function parsePlatform(text) {
         (variant === undefined || COMPONENT.test(variant)) &&
         more.length === 0;
     if (!good)
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is not a platform.`, {
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is not a platform.`, {
             side: 'input',
             hint: 'Platforms look like linux/amd64, linux/arm64/v8 or windows(10.0.17763)/amd64.',
         });
@@ -29913,8 +31003,8 @@ function normaliseVariant(architecture, variant) {
 /* harmony export */   nW: () => (/* binding */ isLayout),
 /* harmony export */   w4: () => (/* binding */ hostOf)
 /* harmony export */ });
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
 /* harmony import */ var _digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
 
 
@@ -29939,7 +31029,7 @@ function isTag(text) {
  * @throws PromoteError USAGE that says what is wrong with which part.
  */
 function parseReference(text) {
-    const wrong = (reason) => new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not an image reference: ${reason}.`, {
+    const wrong = (reason) => new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not an image reference: ${reason}.`, {
         side: 'input',
         hint: 'References look like [host/]namespace/name[:tag][@sha256:…].',
     });
@@ -29980,7 +31070,7 @@ function isLayout(text) {
  * @throws PromoteError USAGE
  */
 function parseLayout(text) {
-    const wrong = (reason) => new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not an OCI layout: ${reason}.`, {
+    const wrong = (reason) => new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not an OCI layout: ${reason}.`, {
         side: 'input',
         hint: 'Layouts look like oci:FOLDER[:name] or oci-archive:FILE.tar[:name].',
     });
@@ -30206,8 +31296,8 @@ function sealed(document, mediaType) {
 /* harmony export */ });
 /* unused harmony export annotationKey */
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
-/* harmony import */ var _image_stream_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(1178);
-/* harmony import */ var _kubernetes_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9218);
+/* harmony import */ var _api_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9688);
+/* harmony import */ var _image_stream_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(1178);
 
 
 
@@ -30226,12 +31316,12 @@ function annotationKey(tag) {
  */
 async function annotate(kube, repository, notes) {
     const annotations = Object.fromEntries(notes.map((note) => [annotationKey(note.tag), JSON.stringify(note)]));
-    const reply = await kube.request('PATCH', (0,_image_stream_js__WEBPACK_IMPORTED_MODULE_1__/* .streamPath */ .CX)((0,_image_stream_js__WEBPACK_IMPORTED_MODULE_1__/* .splitRepository */ .T8)(repository, kube.side)), {
+    const reply = await kube.request('PATCH', (0,_image_stream_js__WEBPACK_IMPORTED_MODULE_2__/* .streamPath */ .CX)((0,_image_stream_js__WEBPACK_IMPORTED_MODULE_2__/* .splitRepository */ .T8)(repository, kube.side)), {
         body: { metadata: { annotations } },
         type: 'application/merge-patch+json',
     });
     if (reply.status !== 200)
-        throw (0,_kubernetes_js__WEBPACK_IMPORTED_MODULE_2__/* .failure */ .V2)(reply, `Annotating the image stream ${repository}`, kube);
+        throw (0,_api_js__WEBPACK_IMPORTED_MODULE_1__/* .failure */ .V2)(reply, `Annotating the image stream ${repository}`, kube);
 }
 /** Page of the run in GitHub Actions, GitLab or Jenkins. */
 function runUrl(env) {
@@ -30244,7 +31334,185 @@ function runUrl(env) {
 
 /***/ }),
 
-/***/ 3877:
+/***/ 9688:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Ae: () => (/* binding */ path),
+/* harmony export */   D4: () => (/* binding */ decode),
+/* harmony export */   Dl: () => (/* binding */ parseUrl),
+/* harmony export */   LF: () => (/* binding */ read),
+/* harmony export */   TT: () => (/* binding */ saidBy),
+/* harmony export */   Uq: () => (/* binding */ OBJECT_LIMIT),
+/* harmony export */   V2: () => (/* binding */ failure),
+/* harmony export */   Vm: () => (/* binding */ word),
+/* harmony export */   Yz: () => (/* binding */ parsed),
+/* harmony export */   Z2: () => (/* binding */ STREAM_LIMIT),
+/* harmony export */   ag: () => (/* binding */ said),
+/* harmony export */   c2: () => (/* binding */ statusOf),
+/* harmony export */   pm: () => (/* binding */ kubernetes),
+/* harmony export */   te: () => (/* binding */ apiUrlHint)
+/* harmony export */ });
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
+/* harmony import */ var _http_error_body_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(9223);
+/* harmony import */ var _http_response_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8793);
+/* harmony import */ var _token_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4649);
+
+
+
+
+
+
+/** Every object but image streams fits many times over. */
+const OBJECT_LIMIT = 1024 * 1024;
+/** An image stream keeps a history per tag: thousands of tags make some MiB. */
+const STREAM_LIMIT = 16 * 1024 * 1024;
+/** Enough of a server's words for a reader; the rest is repetition. */
+const QUOTE_LIMIT = 400;
+function kubernetes(url, side, network, context, login) {
+    const send = login === undefined ? network.send : network.as(url, login);
+    // Rancher keeps the API of each cluster below a path.
+    const base = url.pathname.replace(/(?<!\/)\/+$/, '');
+    return {
+        url,
+        side,
+        network,
+        context,
+        login,
+        as: (other) => kubernetes(url, side, network, context, other),
+        request: async (method, path, options = {}) => {
+            const { type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options;
+            const body = options.body === undefined ? undefined : JSON.stringify(options.body);
+            const headers = { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': type }) };
+            const request = { method, url: new URL(base + path, url), headers, body, afterCancel };
+            const reply = await read(send, once ? { ...request, retry: false } : request, limit, side);
+            if (reply.elsewhere !== undefined)
+                throw redirected(url, reply, reply.elsewhere, side);
+            return reply;
+        },
+    };
+}
+/** One request and its whole answer; failures name the side. */
+async function read(send, request, limit, side) {
+    try {
+        const res = await send(request);
+        const body = await (0,_http_response_js__WEBPACK_IMPORTED_MODULE_1__/* .text */ .Qq)(res, limit);
+        const type = (0,_http_response_js__WEBPACK_IMPORTED_MODULE_1__/* .header */ .wx)(res, 'content-type') ?? '';
+        const html = /^text\/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(body);
+        const elsewhere = res.leftOrigin === true ? res.url : undefined;
+        return { status: res.status, html, body, retryAfter: (0,_http_response_js__WEBPACK_IMPORTED_MODULE_1__/* .retryAfter */ .P9)(res), headers: res.headers, elsewhere };
+    }
+    catch (thrown) {
+        throw (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, side);
+    }
+}
+/** What another origin says decides nothing: which registry gets the token, who logged in, what is there. */
+function redirected(api, { status }, to, side) {
+    const message = `${api.host} redirected a request for its API to ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .displayUrl */ .Qy)(to)}, whose answer is not used.`;
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('NOT_A_CLUSTER', message, { side, status, hint: apiUrlHint(api, side) });
+}
+/** A path with each value as exactly one encoded segment: path`/api/v1/namespaces/${namespace}`. */
+function path(parts, ...values) {
+    return parts.reduce((whole, part, i) => `${whole}${segment(values[i - 1] ?? '')}${part}`);
+}
+/** `.` and `..` would climb out of the path even when percent-encoded (WHATWG URL, "double-dot path segment"). */
+function segment(value) {
+    if (value === '' || value === '.' || value === '..')
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `"${value}" is not a name that Kubernetes allows.`, { side: 'input' });
+    return encodeURIComponent(value);
+}
+const statusSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({
+    kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .literal */ .euz('Status'),
+    message: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+    reason: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+    details: zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({ name: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(), kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish() }).nullish(),
+});
+/** The JSON of a reply, when it has this form. */
+function parsed({ body }, schema) {
+    try {
+        return schema.safeParse(JSON.parse(body)).data;
+    }
+    catch {
+        return undefined;
+    }
+}
+/** meta/v1 Status, when the reply is one: a refusal by Kubernetes itself and not by something in front of it. */
+function statusOf(reply) {
+    return parsed(reply, statusSchema);
+}
+/** The server's own words for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
+function said({ status, html, body }, { secrets }) {
+    const { server, said } = (0,_http_error_body_js__WEBPACK_IMPORTED_MODULE_5__/* .readErrorBody */ .N)(body, html ? 'text/html' : '', (text) => secrets.redact(text));
+    const message = server[0]?.message ?? '';
+    return `${status} ${message === '' ? said : `"${message}"`}`.trim();
+}
+/** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
+function saidBy(words, context) {
+    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .oneLine */ .TN)(context.secrets.redact((0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .visible */ .RK)(words)), QUOTE_LIMIT);
+}
+/** A name as one word of a command to paste: a server chose it. */
+function word(name) {
+    return /^[\w.:@/+=-]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`;
+}
+/** `new URL` without the exception; URL.parse came with Node 22. */
+function parseUrl(text, base) {
+    return URL.canParse(text, base?.href) ? new URL(text, base) : undefined;
+}
+function decode(reply, schema, tried, kube) {
+    const data = parsed(reply, zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J());
+    if (data === undefined)
+        throw failure(reply, tried, kube);
+    const result = schema.safeParse(data);
+    if (result.success)
+        return result.data;
+    const where = saidBy(result.error.issues.map((issue) => issue.path.join('.')).join(', '), kube.context);
+    const message = `${tried}: ${kube.url.host} answered with unexpected JSON (at ${where}).`;
+    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', message, { side: kube.side, status: reply.status });
+}
+/** What an unexpected answer of the API means. */
+function failure(reply, tried, kube) {
+    const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`;
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(codeOf(reply), message, {
+        side: kube.side,
+        status: reply.status,
+        retryAfter: reply.retryAfter,
+        transient: reply.status === 429 || reply.status >= 500,
+        hint: hintOf(codeOf(reply), kube),
+    });
+}
+function codeOf(reply) {
+    if (reply.status === 401)
+        return 'TOKEN_REJECTED';
+    if (reply.status === 429)
+        return 'RATE_LIMITED';
+    if (reply.html || reply.status === 404)
+        return 'NOT_A_CLUSTER';
+    if (reply.status === 403)
+        return 'DENIED';
+    return reply.status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL';
+}
+function hintOf(code, kube) {
+    if (code === 'TOKEN_REJECTED' && kube.login !== undefined)
+        return (0,_token_js__WEBPACK_IMPORTED_MODULE_2__/* .afterRefusal */ .j0)(kube.login, kube.side);
+    if (code === 'NOT_A_CLUSTER')
+        return apiUrlHint(kube.url, kube.side);
+    if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED')
+        return 'The API server is overloaded or restarting: run again later.';
+    return undefined;
+}
+/** The usual mistake is the console's URL; its host name tells the API's. */
+function apiUrlHint(url, side) {
+    const domain = /\.apps\.(.+)/s.exec(url.hostname)?.[1];
+    const example = `https://api.${domain ?? '<cluster>'}:6443`;
+    return `Set ${side}-cluster to the URL of the API server, usually ${example}; \`oc whoami --show-server\` prints it.`;
+}
+
+
+/***/ }),
+
+/***/ 7611:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -30255,16 +31523,16 @@ __nccwpck_require__.d(__webpack_exports__, {
 
 // UNUSED EXPORTS: Cluster
 
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/openshift/annotate.js
 var annotate = __nccwpck_require__(2310);
+// EXTERNAL MODULE: ./lib/openshift/api.js
+var openshift_api = __nccwpck_require__(9688);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
 var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/credential.js
-var credential = __nccwpck_require__(9154);
-// EXTERNAL MODULE: ./lib/openshift/kubernetes.js
-var kubernetes = __nccwpck_require__(9218);
+// EXTERNAL MODULE: ./lib/credentials/login.js
+var login = __nccwpck_require__(7151);
 // EXTERNAL MODULE: ./lib/openshift/token.js
 var openshift_token = __nccwpck_require__(4649);
 ;// CONCATENATED MODULE: ./lib/openshift/identity.js
@@ -30289,32 +31557,32 @@ async function whoAmI(kube) {
     if (review.status === 401)
         throw refused(review, kube, token);
     if (review.status === 200 || review.status === 201)
-        return named((0,kubernetes/* decode */.D4)(review, reviewSchema, WHO, kube).status.userInfo.username, review, kube, token);
+        return named((0,openshift_api/* decode */.D4)(review, reviewSchema, WHO, kube).status.userInfo.username, review, kube, token);
     if (review.html || review.status === 429 || review.status >= 500)
-        throw (0,kubernetes/* failure */.V2)(review, WHO, kube);
+        throw (0,openshift_api/* failure */.V2)(review, WHO, kube);
     const user = await kube.request('GET', '/apis/user.openshift.io/v1/users/~');
     if (user.status === 401)
         throw refused(user, kube, token);
     if (user.status === 200)
-        return named((0,kubernetes/* decode */.D4)(user, userSchema, WHO, kube).metadata.name, user, kube, token);
-    if (`${(0,kubernetes/* statusOf */.c2)(user)?.message}`.includes(ANONYMOUS_USER))
+        return named((0,openshift_api/* decode */.D4)(user, userSchema, WHO, kube).metadata.name, user, kube, token);
+    if (`${(0,openshift_api/* statusOf */.c2)(user)?.message}`.includes(ANONYMOUS_USER))
         throw refused(user, kube, token);
     if (user.status !== 404 && user.status !== 403)
-        throw (0,kubernetes/* failure */.V2)(user, WHO, kube);
+        throw (0,openshift_api/* failure */.V2)(user, WHO, kube);
     throw unknown(review, user, kube);
 }
 function named(name, reply, kube, token) {
     if (name === ANONYMOUS_USER)
         throw refused(reply, kube, token);
-    return (0,kubernetes/* saidBy */.TT)(name, kube.context);
+    return (0,openshift_api/* saidBy */.TT)(name, kube.context);
 }
 /** Neither question is allowed or served: a token with narrow scopes, or no OpenShift at all. */
 function unknown(review, user, kube) {
-    const answers = `${(0,kubernetes/* said */.ag)(review, kube.context)} and ${(0,kubernetes/* said */.ag)(user, kube.context)}`;
+    const answers = `${(0,openshift_api/* said */.ag)(review, kube.context)} and ${(0,openshift_api/* said */.ag)(user, kube.context)}`;
     const message = `${asking(kube)}: it answered ${answers}.`;
     const { side, url } = kube;
     if (review.status !== 403 && user.status !== 403)
-        return new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { side, status: 404, hint: (0,kubernetes/* apiUrlHint */.te)(url, side) });
+        return new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { side, status: 404, hint: (0,openshift_api/* apiUrlHint */.te)(url, side) });
     const hint = 'The token may not even ask for its own user, and the registry asks just that: use one with the scope user:full.';
     return new errors/* PromoteError */.jG('DENIED', message, { side, status: 403, hint });
 }
@@ -30326,7 +31594,7 @@ function refused(reply, kube, token) {
     const hint = login === undefined
         ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
         : (0,openshift_token/* afterRefusal */.j0)(login, side);
-    const message = `${asking(kube)}: it answered ${(0,kubernetes/* said */.ag)(reply, context)}. ${why}`;
+    const message = `${asking(kube)}: it answered ${(0,openshift_api/* said */.ag)(reply, context)}. ${why}`;
     return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side, status: reply.status, hint });
 }
 function asking({ url, login }) {
@@ -30339,13 +31607,13 @@ async function tokenOf(login) {
 }
 /** Whether the API accepts this token now. An unclear answer counts as yes: nothing is renewed on a guess. */
 async function isAlive(kube, token) {
-    const asToken = kube.as((0,credential/* fixedLogin */.ub)('the token in question', { kind: 'bearer', token }));
+    const asToken = kube.as((0,login/* fixedLogin */.ub)('the token in question', { kind: 'bearer', token }));
     return (await asToken.request('POST', REVIEWS, { body: REVIEW })).status !== 401;
 }
 
 // EXTERNAL MODULE: ./lib/openshift/image-stream.js
 var image_stream = __nccwpck_require__(1178);
-;// CONCATENATED MODULE: ./lib/openshift/streams.js
+;// CONCATENATED MODULE: ./lib/openshift/image-streams.js
 
 
 
@@ -30393,9 +31661,9 @@ function once(ask) {
 }
 /** What the stream is now. */
 async function readStream(kube, repository) {
-    const reply = await kube.request('GET', (0,image_stream/* streamPath */.CX)((0,image_stream/* splitRepository */.T8)(repository, kube.side)), { limit: kubernetes/* STREAM_LIMIT */.Z2 });
+    const reply = await kube.request('GET', (0,image_stream/* streamPath */.CX)((0,image_stream/* splitRepository */.T8)(repository, kube.side)), { limit: openshift_api/* STREAM_LIMIT */.Z2 });
     const tried = `Reading the image stream ${repository}`;
-    return missing(reply) ?? { state: 'found', value: (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube) };
+    return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube) };
 }
 /**
  * `imagestreams/layers`: pullers have the right to it, also where they may not read the stream. The answer only saves
@@ -30405,8 +31673,8 @@ async function readLayers(kube, repository) {
     const layers = `${(0,image_stream/* streamPath */.CX)((0,image_stream/* splitRepository */.T8)(repository, kube.side))}/layers`;
     const tried = `Reading the layers of the image stream ${repository}`;
     try {
-        const reply = await withinTime(kube.request('GET', layers, { limit: kubernetes/* STREAM_LIMIT */.Z2, once: true }), tried);
-        return missing(reply) ?? { state: 'found', value: (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* layersSchema */.SM, tried, kube) };
+        const reply = await withinTime(kube.request('GET', layers, { limit: openshift_api/* STREAM_LIMIT */.Z2, once: true }), tried);
+        return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), image_stream/* layersSchema */.SM, tried, kube) };
     }
     catch (thrown) {
         if (kube.context.signal.aborted)
@@ -30440,7 +31708,7 @@ function missing(reply) {
 function ok(reply, tried, kube) {
     if (reply.status >= 200 && reply.status < 300)
         return reply;
-    throw (0,kubernetes/* failure */.V2)(reply, tried, kube);
+    throw (0,openshift_api/* failure */.V2)(reply, tried, kube);
 }
 /**
  * Creates an empty stream: the registry answers 500 to reads by digest where none is, and makes one only at the first tag.
@@ -30450,21 +31718,21 @@ async function createStream(kube, repository, user, registryUser) {
     const where = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
     const reply = await kube.request('POST', (0,image_stream/* streamsPath */.tO)(where.namespace), {
         body: { kind: 'ImageStream', apiVersion: 'image.openshift.io/v1', metadata: { name: where.name } },
-        limit: kubernetes/* STREAM_LIMIT */.Z2,
+        limit: openshift_api/* STREAM_LIMIT */.Z2,
     });
     const tried = `Creating the image stream ${repository} as ${user}`;
     if (reply.status === 409)
         return undefined;
     if (reply.status === 403 && !reply.html)
         throw await forbidden(reply, tried, kube, where, registryUser);
-    if (reply.status === 404 && (0,kubernetes/* statusOf */.c2)(reply)?.details?.kind === 'namespaces')
-        throw projectMissing(`${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`, where, kube, 404);
-    return (0,kubernetes/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube);
+    if (reply.status === 404 && (0,openshift_api/* statusOf */.c2)(reply)?.details?.kind === 'namespaces')
+        throw projectMissing(`${tried}: ${kube.url.host} answered ${(0,openshift_api/* said */.ag)(reply, kube.context)}.`, where, kube, 404);
+    return (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube);
 }
 async function forbidden(reply, tried, kube, where, registryUser) {
-    const message = `${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`;
+    const message = `${tried}: ${kube.url.host} answered ${(0,openshift_api/* said */.ag)(reply, kube.context)}.`;
     // resourcequota admission says Forbidden as well (`exceeded quota: …, requested: openshift.io/imagestreams=1, …`).
-    if (/exceeded quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test((0,kubernetes/* statusOf */.c2)(reply)?.message ?? '')) {
+    if (/exceeded quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test((0,openshift_api/* statusOf */.c2)(reply)?.message ?? '')) {
         const hint = `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${where.namespace}`;
         return new errors/* PromoteError */.jG('QUOTA', message, { side: kube.side, status: 403, hint });
     }
@@ -30478,26 +31746,26 @@ async function forbidden(reply, tried, kube, where, registryUser) {
  */
 async function removeStreamTag(kube, repository, tag) {
     const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
-    const address = (0,kubernetes/* path */.Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreamtags/${`${name}:${tag}`}`;
+    const address = (0,openshift_api/* path */.Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreamtags/${`${name}:${tag}`}`;
     const reply = await kube.request('DELETE', address);
     if (reply.status === 200 || reply.status === 202)
         return true;
     if (reply.html || (reply.status !== 404 && reply.status !== 403))
-        throw (0,kubernetes/* failure */.V2)(reply, `Removing the tag ${tag} of ${repository}`, kube);
-    return reply.status === 404 && (0,kubernetes/* statusOf */.c2)(reply) !== undefined;
+        throw (0,openshift_api/* failure */.V2)(reply, `Removing the tag ${tag} of ${repository}`, kube);
+    return reply.status === 404 && (0,openshift_api/* statusOf */.c2)(reply) !== undefined;
 }
 /** Whether a project exists, as far as this user may know: 403 stands for missing and for invisible alike. */
 async function projectState(kube, namespace) {
-    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/apis/project.openshift.io/v1/projects/${namespace}`);
+    const reply = await kube.request('GET', (0,openshift_api/* path */.Ae) `/apis/project.openshift.io/v1/projects/${namespace}`);
     if (reply.status === 200 && !reply.html)
         return 'exists';
-    return reply.status === 404 && (0,kubernetes/* statusOf */.c2)(reply)?.details?.name === namespace ? 'absent' : 'unknown';
+    return reply.status === 404 && (0,openshift_api/* statusOf */.c2)(reply)?.details?.name === namespace ? 'absent' : 'unknown';
 }
 function streamMissing(message, where, { side }, user) {
     const { namespace, name } = where;
     const hint = `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
         `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
-        `oc policy add-role-to-user system:image-builder ${(0,kubernetes/* word */.Vm)(user)} -n ${namespace})`;
+        `oc policy add-role-to-user system:image-builder ${(0,openshift_api/* word */.Vm)(user)} -n ${namespace})`;
     return new errors/* PromoteError */.jG('STREAM_MISSING', message, { side, status: 403, hint });
 }
 function projectMissing(message, where, { side }, status) {
@@ -30555,7 +31823,7 @@ async function denied(error, attempt, where, project, { kube, registry, registry
     const layers = await readLayers(registry, attempt.repository);
     const pushing = stream.state === 'absent' ? 'system:image-builder' : 'system:image-pusher';
     const role = attempt.access === 'pull' ? 'system:image-puller' : pushing;
-    const command = `oc policy add-role-to-user ${role} ${(0,kubernetes/* word */.Vm)(registryUser)} -n ${where.namespace}`;
+    const command = `oc policy add-role-to-user ${role} ${(0,openshift_api/* word */.Vm)(registryUser)} -n ${where.namespace}`;
     if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
         const message = `${error.message} ${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`;
         const hint = `Check the project's name. If it exists, let an administrator of it run: ${command}`;
@@ -30577,7 +31845,7 @@ async function stopped(error, attempt, where, { kube, registry, registryUser }) 
         const hint = `Remove tags and streams that are not needed, or have the limit raised: ${shown}`;
         return because(error, 'QUOTA', kube, `The project limits images: ${limits.join('; ')}.`, hint);
     }
-    const hint = `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${(0,kubernetes/* word */.Vm)(registryUser)} -n ` +
+    const hint = `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${(0,openshift_api/* word */.Vm)(registryUser)} -n ` +
         `${where.namespace}), a quota or limit range (${shown}), the project is being deleted.`;
     return because(error, 'DENIED', kube, 'The cluster does not say why.', hint);
 }
@@ -30593,24 +31861,24 @@ const limitSchema = schemas/* looseObject */._H3({
 });
 /** Empty where the list may not be read. */
 async function list(kube, where, kind, schema) {
-    const reply = await kube.request('GET', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${where.namespace}/${kind}`);
+    const reply = await kube.request('GET', (0,openshift_api/* path */.Ae) `/api/v1/namespaces/${where.namespace}/${kind}`);
     if (reply.status !== 200)
         return [];
-    return (0,kubernetes/* decode */.D4)(reply, schemas/* looseObject */._H3({ items: schemas/* array */.YOg(schema) }), `Listing ${kind}`, kube).items;
+    return (0,openshift_api/* decode */.D4)(reply, schemas/* looseObject */._H3({ items: schemas/* array */.YOg(schema) }), `Listing ${kind}`, kube).items;
 }
 /** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
 async function quotas(kube, where) {
     const items = await list(kube, where, 'resourcequotas', quotaSchema);
     return items.flatMap(({ metadata, status }) => Object.entries(status?.hard ?? {})
         .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
-        .map(([key, hard]) => (0,kubernetes/* saidBy */.TT)(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)));
+        .map(([key, hard]) => (0,openshift_api/* saidBy */.TT)(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)));
 }
 /** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
 async function limitRanges(kube, where) {
     const items = await list(kube, where, 'limitranges', limitSchema);
     return items.flatMap(({ metadata, spec }) => (spec?.limits ?? [])
         .filter(({ type }) => isImageResource(type))
-        .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => (0,kubernetes/* saidBy */.TT)(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context))));
+        .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => (0,openshift_api/* saidBy */.TT)(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context))));
 }
 function isImageResource(key) {
     return /^openshift\.io\/image/i.test(key);
@@ -30626,7 +31894,7 @@ async function isAllowed(kube, question) {
     });
     if (reply.status !== 200 && reply.status !== 201)
         return undefined;
-    return (0,kubernetes/* decode */.D4)(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed;
+    return (0,openshift_api/* decode */.D4)(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed;
 }
 /** Rights of the destination. A right to the whole project is asked for once, whatever the number of its streams. */
 function openRights(accounts) {
@@ -30664,152 +31932,12 @@ function grantOf(missing, user, namespace) {
         : has('create imagestreams')
             ? 'system:image-builder'
             : 'system:image-pusher';
-    return `oc policy add-role-to-user ${role} ${(0,kubernetes/* word */.Vm)(user)} -n ${namespace}`;
-}
-
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
-var iso = __nccwpck_require__(4377);
-;// CONCATENATED MODULE: ./lib/openshift/issued-tokens.js
-
-
-
-
-
-
-/** A token is replaced this long before its end (milliseconds), or in its last tenth when it is short-lived. */
-const MARGIN = 60_000;
-/** A login with tokens that this run obtains from the cluster and replaces. */
-async function tokenLogin(kube, describe, obtain) {
-    const { context } = kube;
-    let current = await obtain();
-    let renewAt;
-    let verdict;
-    const issue = async () => {
-        const due = renewAt !== undefined && renewAt <= context.now();
-        // The integrated registry says 401 for a missing right too; without this question each such answer would cost a login.
-        if (!due && (await isAlive(kube, current.token)))
-            return undefined;
-        // A password that is refused now (changed, say) is not tried again by every request that waits: that locks accounts.
-        if (verdict !== undefined)
-            throw verdict;
-        try {
-            current = await obtain();
-        }
-        catch (thrown) {
-            const error = (0,errors/* asPromoteError */.XO)(thrown);
-            if (!error.transient)
-                verdict = error;
-            if (current.expires === undefined || context.now() >= current.expires || !due)
-                throw error;
-            context.log.debug(`${describe}: not renewed before its end (${error.code})`);
-            return issued(current.expires);
-        }
-        return issued();
-    };
-    const issued = (next = renewalOf(current, context)) => {
-        renewAt = next;
-        return { credential: { kind: 'bearer', token: current.token }, renewAt };
-    };
-    return (0,credential/* renewableLogin */.Fr)({ describe, renewedBy: 'cluster' }, issued(), issue, context);
-}
-function renewalOf({ expires }, context) {
-    return expires === undefined ? undefined : expires - Math.min(MARGIN, (expires - context.now()) / 10);
-}
-/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
-const LIFETIME = 3600;
-/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
-const LEAST = 60_000;
-const answerSchema = schemas/* looseObject */._H3({
-    status: schemas/* looseObject */._H3({
-        token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
-        expirationTimestamp: iso/* datetime */.w$({ offset: true }),
-    }),
-});
-/** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
-async function requestAccountToken(kube, account, user) {
-    const reply = await kube.request('POST', (0,kubernetes/* path */.Ae) `/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`, {
-        body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
-    });
-    const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`;
-    if (reply.status !== 200 && reply.status !== 201)
-        throw issued_tokens_refused(reply, tried, kube, account, user);
-    const { status } = (0,kubernetes/* decode */.D4)(reply, answerSchema, tried, kube);
-    const now = kube.context.now();
-    return {
-        token: kube.context.secrets.keep(status.token),
-        expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
-    };
-}
-function issued_tokens_refused(reply, tried, kube, { namespace, name }, user) {
-    const status = (0,kubernetes/* statusOf */.c2)(reply);
-    if (status === undefined || (reply.status !== 403 && reply.status !== 404))
-        return (0,kubernetes/* failure */.V2)(reply, tried, kube);
-    const message = `${tried}: ${kube.url.host} answered ${(0,kubernetes/* said */.ag)(reply, kube.context)}.`;
-    const detail = { side: kube.side, status: reply.status };
-    if (reply.status === 403) {
-        const hint = `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
-            `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
-            `${(0,kubernetes/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`;
-        return new errors/* PromoteError */.jG('DENIED', message, { ...detail, hint });
-    }
-    if (status.details?.kind === 'namespaces') {
-        const hint = `Check the project in ${kube.side}-service-account.`;
-        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, { ...detail, hint });
-    }
-    const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
-    return new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { ...detail, hint });
-}
-/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
-const PATIENCE = 3000;
-/**
- * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be
- * deleted is logged with the time of its end.
- * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
- */
-async function revoke(tokens, kube, patience = PATIENCE) {
-    let timer;
-    const late = new Promise((resolve) => {
-        timer = setTimeout(() => resolve('late'), patience);
-    });
-    const all = Promise.all(tokens.map((issued) => remove(issued, kube)));
-    if ((await Promise.race([all, late])) === 'late') {
-        const ends = tokens.map(endOf).join('; ');
-        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`);
-    }
-    clearTimeout(timer);
-}
-async function remove(issued, kube) {
-    const name = (0,openshift_token/* tokenObjectName */.uJ)(issued.token.reveal());
-    if (name === undefined)
-        return;
-    try {
-        const asToken = kube.as((0,credential/* fixedLogin */.ub)('the token to delete', { kind: 'bearer', token: issued.token }));
-        const reply = await asToken.request('DELETE', (0,kubernetes/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, {
-            body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' },
-            afterCancel: true,
-        });
-        // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
-        const isGone = [401, 404].includes(reply.status) && (0,kubernetes/* statusOf */.c2)(reply) !== undefined;
-        if (isGone || (reply.status < 300 && !reply.html))
-            return;
-        warn(issued, (0,kubernetes/* said */.ag)(reply, kube.context), kube);
-    }
-    catch (thrown) {
-        warn(issued, (0,errors/* asPromoteError */.XO)(thrown).message, kube);
-    }
-}
-function warn(issued, reason, kube) {
-    kube.context.log.warn(`${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`);
-}
-function endOf({ expires }) {
-    return expires === undefined
-        ? 'it lives until it is deleted, because the server named no time at which it ends'
-        : `it expires at ${new Date(expires).toISOString()}`;
+    return `oc policy add-role-to-user ${role} ${(0,openshift_api/* word */.Vm)(user)} -n ${namespace}`;
 }
 
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
-;// CONCATENATED MODULE: ./lib/openshift/authorization.js
+;// CONCATENATED MODULE: ./lib/openshift/oauth-answers.js
 
 
 
@@ -30822,7 +31950,7 @@ function judgeAuthorization(reply, asked) {
         return codeFrom(reply, asked);
     if (reply.status === 401)
         throw unauthorized(reply, asked);
-    const words = (0,kubernetes/* said */.ag)(reply, asked.kube.context);
+    const words = (0,openshift_api/* said */.ag)(reply, asked.kube.context);
     if (reply.status === 400 && oauthErrorOf(reply) === 'unauthorized_client')
         throw unsupported(`it does not know the client of oc: ${words}`, asked, 400);
     if (reply.status === 200)
@@ -30833,7 +31961,7 @@ function judgeAuthorization(reply, asked) {
 function oauthFailure(reply, asked, tried) {
     const transient = [429, 502, 503, 504].includes(reply.status);
     const detail = { side: asked.kube.side, status: reply.status, retryAfter: reply.retryAfter, transient };
-    const message = `${tried}: ${asked.endpoint.host} answered ${(0,kubernetes/* said */.ag)(reply, asked.kube.context)}.`;
+    const message = `${tried}: ${asked.endpoint.host} answered ${(0,openshift_api/* said */.ag)(reply, asked.kube.context)}.`;
     const failed = (code, hint) => new errors/* PromoteError */.jG(code, message, { ...detail, hint });
     if (reply.status === 429)
         return failed('RATE_LIMITED', 'The OAuth server is overloaded: run again later.');
@@ -30857,7 +31985,7 @@ function codeFrom(reply, asked) {
 }
 function locationOf(reply, asked) {
     const location = reply.headers.location;
-    const target = typeof location === 'string' ? (0,kubernetes/* parseUrl */.Dl)(location, asked.endpoint) : undefined;
+    const target = typeof location === 'string' ? (0,openshift_api/* parseUrl */.Dl)(location, asked.endpoint) : undefined;
     if (target !== undefined)
         return target;
     const message = `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`;
@@ -30865,12 +31993,12 @@ function locationOf(reply, asked) {
 }
 /** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
 function elsewhere(target, asked) {
-    const where = (0,kubernetes/* saidBy */.TT)(target.host + target.pathname, asked.kube.context);
+    const where = (0,openshift_api/* saidBy */.TT)(target.host + target.pathname, asked.kube.context);
     const what = target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`;
     return unsupported(`it redirected to ${what}; the password was not sent there`, asked, 302);
 }
 function redirectError(error, description, reply, asked) {
-    const words = (0,kubernetes/* saidBy */.TT)(`${error ?? 'neither code nor error'} ${description}`, asked.kube.context);
+    const words = (0,openshift_api/* saidBy */.TT)(`${error ?? 'neither code nor error'} ${description}`, asked.kube.context);
     const message = `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`;
     const detail = { side: asked.kube.side, status: reply.status };
     if (error === 'access_denied')
@@ -30884,7 +32012,7 @@ function unauthorized(reply, asked) {
     const schemes = lines(reply.headers['www-authenticate']);
     const words = `${reply.body} ${lines(reply.headers.warning).join(' ')}`;
     const { side, context } = asked.kube;
-    const answered = `it answered ${(0,kubernetes/* said */.ag)(reply, context)}`;
+    const answered = `it answered ${(0,openshift_api/* said */.ag)(reply, context)}`;
     const isBasic = schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line));
     if (!isBasic && schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
         return unsupported('it asks for Kerberos (Negotiate)', asked, 401);
@@ -30894,7 +32022,7 @@ function unauthorized(reply, asked) {
         return new errors/* PromoteError */.jG('LOGIN_REJECTED', message, { side, status: 401, hint: rejectedHint(side) });
     }
     const page = tokenPage(reply, words);
-    const visit = page === undefined ? '' : ` Tokens are shown to people at ${(0,kubernetes/* saidBy */.TT)(page, context)}`;
+    const visit = page === undefined ? '' : ` Tokens are shown to people at ${(0,openshift_api/* saidBy */.TT)(page, context)}`;
     return unsupported(answered, asked, 401, visit);
 }
 function tokenPage(reply, words) {
@@ -30904,7 +32032,7 @@ function tokenPage(reply, words) {
 const oauthErrorSchema = schemas/* looseObject */._H3({ error: schemas/* string */.YjP(), error_description: schemas/* string */.YjP().nullish() });
 /** The `error` of an OAuth error body (RFC 6749 section 5.2). */
 function oauthErrorOf(reply) {
-    return (0,kubernetes/* parsed */.Yz)(reply, oauthErrorSchema)?.error;
+    return (0,openshift_api/* parsed */.Yz)(reply, oauthErrorSchema)?.error;
 }
 function unsupported(what, { kube, username, endpoint }, status, visit = '') {
     const message = `Logging in as ${username} at ${endpoint.host}: ${what}. This cluster takes no password from a program.`;
@@ -30955,23 +32083,23 @@ async function discover(kube) {
     const { url: api, side, context } = kube;
     const url = new URL('/.well-known/oauth-authorization-server', api);
     const headers = { accept: 'application/json', ...MARKER };
-    const reply = await (0,kubernetes/* read */.LF)(kube.network.send, { method: 'GET', url, headers, follow: false }, kubernetes/* OBJECT_LIMIT */.Uq, side);
+    const reply = await (0,openshift_api/* read */.LF)(kube.network.send, { method: 'GET', url, headers, follow: false }, openshift_api/* OBJECT_LIMIT */.Uq, side);
     const detail = { side, status: reply.status };
     if (reply.html || (reply.status >= 300 && reply.status < 400)) {
-        const message = `${DISCOVERY}: ${api.host} answered ${(0,kubernetes/* said */.ag)(reply, context)}, as a web console or a proxy does.`;
-        throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { ...detail, hint: (0,kubernetes/* apiUrlHint */.te)(api, side) });
+        const message = `${DISCOVERY}: ${api.host} answered ${(0,openshift_api/* said */.ag)(reply, context)}, as a web console or a proxy does.`;
+        throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { ...detail, hint: (0,openshift_api/* apiUrlHint */.te)(api, side) });
     }
     if ([401, 403, 404].includes(reply.status)) {
-        const message = `${DISCOVERY}: ${api.host} answered ${(0,kubernetes/* said */.ag)(reply, context)}. It has no OAuth server of its own (external OIDC).`;
+        const message = `${DISCOVERY}: ${api.host} answered ${(0,openshift_api/* said */.ag)(reply, context)}. It has no OAuth server of its own (external OIDC).`;
         throw new errors/* PromoteError */.jG('LOGIN_UNSUPPORTED', message, { ...detail, hint: tokenHint(side) });
     }
     if (reply.status !== 200)
-        throw (0,kubernetes/* failure */.V2)(reply, DISCOVERY, kube);
-    const metadata = (0,kubernetes/* parsed */.Yz)(reply, metadataSchema);
+        throw (0,openshift_api/* failure */.V2)(reply, DISCOVERY, kube);
+    const metadata = (0,openshift_api/* parsed */.Yz)(reply, metadataSchema);
     if (metadata !== undefined)
         return serverFrom(metadata, kube);
     const message = `${DISCOVERY}: ${api.host} answered, but not as OpenShift does.`;
-    throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { ...detail, hint: (0,kubernetes/* apiUrlHint */.te)(api, side) });
+    throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { ...detail, hint: (0,openshift_api/* apiUrlHint */.te)(api, side) });
 }
 function serverFrom(metadata, kube) {
     const issuer = endpoint(metadata.issuer, 'issuer', kube);
@@ -30984,7 +32112,7 @@ function serverFrom(metadata, kube) {
     };
 }
 function endpoint(value, name, { url: api, side }) {
-    const url = (0,kubernetes/* parseUrl */.Dl)(value);
+    const url = (0,openshift_api/* parseUrl */.Dl)(value);
     if (url !== undefined && url.protocol === 'https:' && url.username === '' && url.password === '')
         return url;
     const message = `${DISCOVERY}: the ${name} that ${api.host} names is not an https URL; a password is sent over https only.`;
@@ -31016,7 +32144,7 @@ async function requestToken(kube, server, user) {
 }
 /** One request to an OAuth endpoint. Its answer decides where code and token come from, so redirects are not followed. */
 function ask({ network, side }, request) {
-    return (0,kubernetes/* read */.LF)(network.send, { ...request, follow: false, retry: false }, kubernetes/* OBJECT_LIMIT */.Uq, side);
+    return (0,openshift_api/* read */.LF)(network.send, { ...request, follow: false, retry: false }, openshift_api/* OBJECT_LIMIT */.Uq, side);
 }
 /** The one request that carries the password. */
 async function authorize(server, user, verifier, asked) {
@@ -31069,7 +32197,7 @@ function judgeToken(reply, asked) {
         throw stale ? error.with({ code: 'PROTOCOL', transient: true }) : error;
     }
     const { side, context } = asked.kube;
-    const token = (0,kubernetes/* parsed */.Yz)(reply, tokenSchema);
+    const token = (0,openshift_api/* parsed */.Yz)(reply, tokenSchema);
     if (token === undefined) {
         const message = `${tried}: ${asked.endpoint.host} answered 200 without a bearer token.`;
         throw new errors/* PromoteError */.jG('PROTOCOL', message, { side, status: 200 });
@@ -31164,10 +32292,10 @@ async function anyStream({ kube, streams }, repository) {
     return (await firstOf(kube, namespace)) ?? (namespace === 'openshift' ? undefined : await firstOf(kube, 'openshift'));
 }
 async function firstOf(kube, namespace) {
-    const reply = await kube.request('GET', `${(0,image_stream/* streamsPath */.tO)(namespace)}?limit=1`, { limit: kubernetes/* STREAM_LIMIT */.Z2 });
+    const reply = await kube.request('GET', `${(0,image_stream/* streamsPath */.tO)(namespace)}?limit=1`, { limit: openshift_api/* STREAM_LIMIT */.Z2 });
     if (reply.status !== 200)
         return undefined;
-    return (0,kubernetes/* decode */.D4)(reply, image_stream/* streamListSchema */.aX, `Listing the image streams of ${namespace}`, kube).items[0];
+    return (0,openshift_api/* decode */.D4)(reply, image_stream/* streamListSchema */.aX, `Listing the image streams of ${namespace}`, kube).items[0];
 }
 /** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
 async function guessRoute({ kube, issuer: issuerOf }) {
@@ -31188,7 +32316,7 @@ async function probe(kube, host) {
     try {
         const url = new URL(`https://${host}/v2/`);
         const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE };
-        const reply = await (0,kubernetes/* read */.LF)(kube.network.send, request, kubernetes/* OBJECT_LIMIT */.Uq, kube.side);
+        const reply = await (0,openshift_api/* read */.LF)(kube.network.send, request, openshift_api/* OBJECT_LIMIT */.Uq, kube.side);
         const challenge = [reply.headers['www-authenticate'] ?? ''].flat().join(', ');
         if (reply.status === 401 && names(challenge, host))
             return { state: 'registry', host };
@@ -31217,6 +32345,146 @@ function notExposed(kube, exists, why) {
     });
 }
 
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
+var iso = __nccwpck_require__(4377);
+;// CONCATENATED MODULE: ./lib/openshift/tokens.js
+
+
+
+
+
+
+/** A token is replaced this long before its end (milliseconds), or in its last tenth when it is short-lived. */
+const MARGIN = 60_000;
+/** A login with tokens that this run obtains from the cluster and replaces. */
+async function tokenLogin(kube, describe, obtain) {
+    const { context } = kube;
+    let current = await obtain();
+    let renewAt;
+    let verdict;
+    const issue = async () => {
+        const due = renewAt !== undefined && renewAt <= context.now();
+        // The integrated registry says 401 for a missing right too; without this question each such answer would cost a login.
+        if (!due && (await isAlive(kube, current.token)))
+            return undefined;
+        // A password that is refused now (changed, say) is not tried again by every request that waits: that locks accounts.
+        if (verdict !== undefined)
+            throw verdict;
+        try {
+            current = await obtain();
+        }
+        catch (thrown) {
+            const error = (0,errors/* asPromoteError */.XO)(thrown);
+            if (!error.transient)
+                verdict = error;
+            if (current.expires === undefined || context.now() >= current.expires || !due)
+                throw error;
+            context.log.debug(`${describe}: not renewed before its end (${error.code})`);
+            return issued(current.expires);
+        }
+        return issued();
+    };
+    const issued = (next = renewalOf(current, context)) => {
+        renewAt = next;
+        return { credential: { kind: 'bearer', token: current.token }, renewAt };
+    };
+    return (0,login/* renewableLogin */.Fr)({ describe, renewedBy: 'cluster' }, issued(), issue, context);
+}
+function renewalOf({ expires }, context) {
+    return expires === undefined ? undefined : expires - Math.min(MARGIN, (expires - context.now()) / 10);
+}
+/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
+const LIFETIME = 3600;
+/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
+const LEAST = 60_000;
+const answerSchema = schemas/* looseObject */._H3({
+    status: schemas/* looseObject */._H3({
+        token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
+        expirationTimestamp: iso/* datetime */.w$({ offset: true }),
+    }),
+});
+/** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
+async function requestAccountToken(kube, account, user) {
+    const reply = await kube.request('POST', (0,openshift_api/* path */.Ae) `/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`, {
+        body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
+    });
+    const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`;
+    if (reply.status !== 200 && reply.status !== 201)
+        throw tokens_refused(reply, tried, kube, account, user);
+    const { status } = (0,openshift_api/* decode */.D4)(reply, answerSchema, tried, kube);
+    const now = kube.context.now();
+    return {
+        token: kube.context.secrets.keep(status.token),
+        expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
+    };
+}
+function tokens_refused(reply, tried, kube, { namespace, name }, user) {
+    const status = (0,openshift_api/* statusOf */.c2)(reply);
+    if (status === undefined || (reply.status !== 403 && reply.status !== 404))
+        return (0,openshift_api/* failure */.V2)(reply, tried, kube);
+    const message = `${tried}: ${kube.url.host} answered ${(0,openshift_api/* said */.ag)(reply, kube.context)}.`;
+    const detail = { side: kube.side, status: reply.status };
+    if (reply.status === 403) {
+        const hint = `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
+            `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
+            `${(0,openshift_api/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`;
+        return new errors/* PromoteError */.jG('DENIED', message, { ...detail, hint });
+    }
+    if (status.details?.kind === 'namespaces') {
+        const hint = `Check the project in ${kube.side}-service-account.`;
+        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, { ...detail, hint });
+    }
+    const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
+    return new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { ...detail, hint });
+}
+/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
+const PATIENCE = 3000;
+/**
+ * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be
+ * deleted is logged with the time of its end.
+ * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
+ */
+async function revoke(tokens, kube, patience = PATIENCE) {
+    let timer;
+    const late = new Promise((resolve) => {
+        timer = setTimeout(() => resolve('late'), patience);
+    });
+    const all = Promise.all(tokens.map((issued) => remove(issued, kube)));
+    if ((await Promise.race([all, late])) === 'late') {
+        const ends = tokens.map(endOf).join('; ');
+        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`);
+    }
+    clearTimeout(timer);
+}
+async function remove(issued, kube) {
+    const name = (0,openshift_token/* tokenObjectName */.uJ)(issued.token.reveal());
+    if (name === undefined)
+        return;
+    try {
+        const asToken = kube.as((0,login/* fixedLogin */.ub)('the token to delete', { kind: 'bearer', token: issued.token }));
+        const reply = await asToken.request('DELETE', (0,openshift_api/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, {
+            body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' },
+            afterCancel: true,
+        });
+        // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
+        const isGone = [401, 404].includes(reply.status) && (0,openshift_api/* statusOf */.c2)(reply) !== undefined;
+        if (isGone || (reply.status < 300 && !reply.html))
+            return;
+        warn(issued, (0,openshift_api/* said */.ag)(reply, kube.context), kube);
+    }
+    catch (thrown) {
+        warn(issued, (0,errors/* asPromoteError */.XO)(thrown).message, kube);
+    }
+}
+function warn(issued, reason, kube) {
+    kube.context.log.warn(`${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`);
+}
+function endOf({ expires }) {
+    return expires === undefined
+        ? 'it lives until it is deleted, because the server named no time at which it ends'
+        : `it expires at ${new Date(expires).toISOString()}`;
+}
+
 ;// CONCATENATED MODULE: ./lib/openshift/cluster.js
 
 
@@ -31234,7 +32502,7 @@ function notExposed(kube, exists, why) {
  */
 async function openCluster(side, access, context) {
     check(side, access);
-    const entry = await enter((0,kubernetes/* kubernetes */.pm)(access.api, side, access.network, context), access.way);
+    const entry = await enter((0,openshift_api/* kubernetes */.pm)(access.api, side, access.network, context), access.way);
     try {
         const user = await whoAmI(entry.kube);
         return new Cluster(entry, user, await accountsOf(entry.kube, user, access.serviceAccount), access.inCluster);
@@ -31411,9 +32679,9 @@ class Cluster {
 /* harmony export */   tO: () => (/* binding */ streamsPath)
 /* harmony export */ });
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2857);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
 /* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
-/* harmony import */ var _kubernetes_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9218);
+/* harmony import */ var _api_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9688);
 
 
 
@@ -31424,16 +32692,16 @@ function splitRepository(repository, side) {
     if (isName(namespace) && isName(name) && rest.length === 0)
         return { namespace, name };
     const message = `"${repository}" cannot be in an OpenShift registry: it takes exactly project/name.`;
-    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', message, { side, hint: 'Write the image as project/name:tag.' });
+    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', message, { side, hint: 'Write the image as project/name:tag.' });
 }
 function isName(part) {
     return part !== undefined && !['', '.', '..'].includes(part);
 }
 function streamsPath(namespace) {
-    return (0,_kubernetes_js__WEBPACK_IMPORTED_MODULE_2__/* .path */ .Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams`;
+    return (0,_api_js__WEBPACK_IMPORTED_MODULE_2__/* .path */ .Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams`;
 }
 function streamPath({ namespace, name }) {
-    return (0,_kubernetes_js__WEBPACK_IMPORTED_MODULE_2__/* .path */ .Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}`;
+    return (0,_api_js__WEBPACK_IMPORTED_MODULE_2__/* .path */ .Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}`;
 }
 /** Kubernetes writes empty lists as null or leaves them out. */
 function list(item) {
@@ -31543,184 +32811,6 @@ function followText(tag, origin) {
 
 /***/ }),
 
-/***/ 9218:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   Ae: () => (/* binding */ path),
-/* harmony export */   D4: () => (/* binding */ decode),
-/* harmony export */   Dl: () => (/* binding */ parseUrl),
-/* harmony export */   LF: () => (/* binding */ read),
-/* harmony export */   TT: () => (/* binding */ saidBy),
-/* harmony export */   Uq: () => (/* binding */ OBJECT_LIMIT),
-/* harmony export */   V2: () => (/* binding */ failure),
-/* harmony export */   Vm: () => (/* binding */ word),
-/* harmony export */   Yz: () => (/* binding */ parsed),
-/* harmony export */   Z2: () => (/* binding */ STREAM_LIMIT),
-/* harmony export */   ag: () => (/* binding */ said),
-/* harmony export */   c2: () => (/* binding */ statusOf),
-/* harmony export */   pm: () => (/* binding */ kubernetes),
-/* harmony export */   te: () => (/* binding */ apiUrlHint)
-/* harmony export */ });
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(452);
-/* harmony import */ var _http_answer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6788);
-/* harmony import */ var _http_error_body_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(9223);
-/* harmony import */ var _token_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4649);
-
-
-
-
-
-
-/** Every object but image streams fits many times over. */
-const OBJECT_LIMIT = 1024 * 1024;
-/** An image stream keeps a history per tag: thousands of tags make some MiB. */
-const STREAM_LIMIT = 16 * 1024 * 1024;
-/** Enough of a server's words for a reader; the rest is repetition. */
-const QUOTE_LIMIT = 400;
-function kubernetes(url, side, network, context, login) {
-    const send = login === undefined ? network.send : network.as(url, login);
-    // Rancher keeps the API of each cluster below a path.
-    const base = url.pathname.replace(/(?<!\/)\/+$/, '');
-    return {
-        url,
-        side,
-        network,
-        context,
-        login,
-        as: (other) => kubernetes(url, side, network, context, other),
-        request: async (method, path, options = {}) => {
-            const { type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options;
-            const body = options.body === undefined ? undefined : JSON.stringify(options.body);
-            const headers = { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': type }) };
-            const request = { method, url: new URL(base + path, url), headers, body, afterCancel };
-            const reply = await read(send, once ? { ...request, retry: false } : request, limit, side);
-            if (reply.elsewhere !== undefined)
-                throw redirected(url, reply, reply.elsewhere, side);
-            return reply;
-        },
-    };
-}
-/** One request and its whole answer; failures name the side. */
-async function read(send, request, limit, side) {
-    try {
-        const res = await send(request);
-        const body = await (0,_http_answer_js__WEBPACK_IMPORTED_MODULE_1__/* .text */ .Qq)(res, limit);
-        const type = (0,_http_answer_js__WEBPACK_IMPORTED_MODULE_1__/* .header */ .wx)(res, 'content-type') ?? '';
-        const html = /^text\/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(body);
-        const elsewhere = res.leftOrigin === true ? res.url : undefined;
-        return { status: res.status, html, body, retryAfter: (0,_http_answer_js__WEBPACK_IMPORTED_MODULE_1__/* .retryAfter */ .P9)(res), headers: res.headers, elsewhere };
-    }
-    catch (thrown) {
-        throw (0,_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, side);
-    }
-}
-/** What another origin says decides nothing: which registry gets the token, who logged in, what is there. */
-function redirected(api, { status }, to, side) {
-    const message = `${api.host} redirected a request for its API to ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .displayUrl */ .Qy)(to)}, whose answer is not used.`;
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('NOT_A_CLUSTER', message, { side, status, hint: apiUrlHint(api, side) });
-}
-/** A path with each value as exactly one encoded segment: path`/api/v1/namespaces/${namespace}`. */
-function path(parts, ...values) {
-    return parts.reduce((whole, part, i) => `${whole}${segment(values[i - 1] ?? '')}${part}`);
-}
-/** `.` and `..` would climb out of the path even when percent-encoded (WHATWG URL, "double-dot path segment"). */
-function segment(value) {
-    if (value === '' || value === '.' || value === '..')
-        throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `"${value}" is not a name that Kubernetes allows.`, { side: 'input' });
-    return encodeURIComponent(value);
-}
-const statusSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({
-    kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .literal */ .euz('Status'),
-    message: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
-    reason: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
-    details: zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({ name: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(), kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish() }).nullish(),
-});
-/** The JSON of a reply, when it has this form. */
-function parsed({ body }, schema) {
-    try {
-        return schema.safeParse(JSON.parse(body)).data;
-    }
-    catch {
-        return undefined;
-    }
-}
-/** meta/v1 Status, when the reply is one: a refusal by Kubernetes itself and not by something in front of it. */
-function statusOf(reply) {
-    return parsed(reply, statusSchema);
-}
-/** The server's own words for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
-function said({ status, html, body }, { secrets }) {
-    const { server, said } = (0,_http_error_body_js__WEBPACK_IMPORTED_MODULE_5__/* .readErrorBody */ .N)(body, html ? 'text/html' : '', (text) => secrets.redact(text));
-    const message = server[0]?.message ?? '';
-    return `${status} ${message === '' ? said : `"${message}"`}`.trim();
-}
-/** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
-function saidBy(words, context) {
-    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .oneLine */ .TN)(context.secrets.redact((0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .visible */ .RK)(words)), QUOTE_LIMIT);
-}
-/** A name as one word of a command to paste: a server chose it. */
-function word(name) {
-    return /^[\w.:@/+=-]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`;
-}
-/** `new URL` without the exception; URL.parse came with Node 22. */
-function parseUrl(text, base) {
-    return URL.canParse(text, base?.href) ? new URL(text, base) : undefined;
-}
-function decode(reply, schema, tried, kube) {
-    const data = parsed(reply, zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J());
-    if (data === undefined)
-        throw failure(reply, tried, kube);
-    const result = schema.safeParse(data);
-    if (result.success)
-        return result.data;
-    const where = saidBy(result.error.issues.map((issue) => issue.path.join('.')).join(', '), kube.context);
-    const message = `${tried}: ${kube.url.host} answered with unexpected JSON (at ${where}).`;
-    throw new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', message, { side: kube.side, status: reply.status });
-}
-/** What an unexpected answer of the API means. */
-function failure(reply, tried, kube) {
-    const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`;
-    return new _errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(codeOf(reply), message, {
-        side: kube.side,
-        status: reply.status,
-        retryAfter: reply.retryAfter,
-        transient: reply.status === 429 || reply.status >= 500,
-        hint: hintOf(codeOf(reply), kube),
-    });
-}
-function codeOf(reply) {
-    if (reply.status === 401)
-        return 'TOKEN_REJECTED';
-    if (reply.status === 429)
-        return 'RATE_LIMITED';
-    if (reply.html || reply.status === 404)
-        return 'NOT_A_CLUSTER';
-    if (reply.status === 403)
-        return 'DENIED';
-    return reply.status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL';
-}
-function hintOf(code, kube) {
-    if (code === 'TOKEN_REJECTED' && kube.login !== undefined)
-        return (0,_token_js__WEBPACK_IMPORTED_MODULE_2__/* .afterRefusal */ .j0)(kube.login, kube.side);
-    if (code === 'NOT_A_CLUSTER')
-        return apiUrlHint(kube.url, kube.side);
-    if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED')
-        return 'The API server is overloaded or restarting: run again later.';
-    return undefined;
-}
-/** The usual mistake is the console's URL; its host name tells the API's. */
-function apiUrlHint(url, side) {
-    const domain = /\.apps\.(.+)/s.exec(url.hostname)?.[1];
-    const example = `https://api.${domain ?? '<cluster>'}:6443`;
-    return `Set ${side}-cluster to the URL of the API server, usually ${example}; \`oc whoami --show-server\` prints it.`;
-}
-
-
-/***/ }),
-
 /***/ 4649:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -31731,7 +32821,7 @@ function apiUrlHint(url, side) {
 /* harmony export */ });
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
-/* harmony import */ var _credential_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9154);
+/* harmony import */ var _credentials_login_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7151);
 
 
 
@@ -31750,7 +32840,7 @@ function tokenObjectName(token) {
 function whyRefused(token, now) {
     if (token.startsWith(PREFIX))
         return 'It is expired, was revoked (by a logout, say), or belongs to another cluster.';
-    const claims = (0,_credential_js__WEBPACK_IMPORTED_MODULE_1__/* .claimsOf */ .ds)(token);
+    const claims = (0,_credentials_login_js__WEBPACK_IMPORTED_MODULE_1__/* .claimsOf */ .ds)(token);
     if (claims !== undefined)
         return whyClaims(claims, now);
     if (/^[\w-]{43}$/.test(token))
@@ -31786,7 +32876,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 5683:
+/***/ 7830:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -31797,16 +32887,18 @@ __nccwpck_require__.d(__webpack_exports__, {
   promote: () => (/* binding */ promote)
 });
 
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
 var oci_manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
 // EXTERNAL MODULE: ./lib/oci/platform.js
 var oci_platform = __nccwpck_require__(7122);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 ;// CONCATENATED MODULE: ./lib/copy/failures.js
 
 
@@ -31917,331 +33009,6 @@ function refusedForeign(thrown, manifest, plan) {
             ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
             : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
     });
-}
-
-;// CONCATENATED MODULE: ./lib/copy/confirm.js
-
-
-
-/** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
-const WAITS = [500, 1000, 2000, 4000];
-/** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
-const WAITS_CANCELLED = [500, 1000];
-/**
- * Carries out a write of a manifest or a tag, and decides how it ended. Resolves when an answer proves that the reference is
- * at `to`: the answer to the write, or, where that is lost or wrong, a read of the reference.
- * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
- *   it does not say.
- * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
- *   `unconfirmed` when the tag cannot be read, or is at something that is neither old nor new.
- */
-async function confirm_confirm(change, write, context) {
-    let begun = false;
-    const answer = await write(() => {
-        begun = true;
-    }).then((said) => ({ said }), (thrown) => ({ error: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
-    const { error } = answer;
-    if (error === undefined && answer.said === change.to)
-        return;
-    const byDigest = (0,oci_digest/* isDigest */.Bc)(change.reference);
-    if (error === undefined && answer.said === undefined && byDigest)
-        return;
-    if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(isMissingBlob)))
-        throw error;
-    const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
-    if (error !== undefined && byDigest && !mayBeLate)
-        throw error;
-    // Written again where it was: a read shows what was there before.
-    if (error !== undefined && mayBeLate && change.from === change.to)
-        throw error;
-    const seen = await look(change, mayBeLate && !byDigest, context);
-    if (seen.at !== change.to)
-        throw explain(change, answer, seen);
-    if (error !== undefined)
-        context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
-}
-/** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
-function isInconclusive({ status, retryAfter }) {
-    if (retryAfter !== undefined)
-        return false;
-    return status === undefined || status >= 500 || status === 408 || status === 425;
-}
-async function look(change, again, context) {
-    const { signal } = context;
-    let afterCancel = 0;
-    for (let round = 0;; round += 1) {
-        const wasCancelled = signal.aborted;
-        const seen = await readOnce(change);
-        const isRefused = seen.why !== undefined && (wasCancelled || !isInconclusive(seen.why));
-        if (seen.at === change.to || !again || isRefused)
-            return seen;
-        const wait = wasCancelled ? WAITS_CANCELLED[afterCancel++] : WAITS[round];
-        if (wait === undefined)
-            return seen;
-        if (wasCancelled)
-            await new Promise((resolve) => setTimeout(resolve, wait));
-        else
-            await context.sleep(wait).catch(() => undefined); // cancelled: read again at once
-    }
-}
-function readOnce({ target, reference }) {
-    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unread', why: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
-}
-function explain(change, answer, { at, why }) {
-    const error = answer.error ?? notAsSent(change, answer.said, at);
-    if ((0,oci_digest/* isDigest */.Bc)(change.reference))
-        return error;
-    if (at === 'unread')
-        return unconfirmed(error, `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`);
-    const wasAbsent = change.from === 'unread' && at === null;
-    const registryChangedIt = answer.error === undefined && answer.said === at;
-    if (at === change.from || wasAbsent || registryChangedIt)
-        return error;
-    const what = `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`;
-    return unconfirmed(error, what);
-}
-function notAsSent(change, said, at) {
-    const name = nameOf(change);
-    if (change.to === null)
-        return new errors/* PromoteError */.jG('UNSUPPORTED', `${name} was new and could not be removed: it stays at ${at}.`, {
-            side: 'destination',
-            hint: 'Remove the tag by hand, in the registry itself.',
-        });
-    const stored = said === undefined ? '' : ` and stored ${said}`;
-    const message = `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`;
-    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, {
-        side: 'destination',
-        hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
-    });
-}
-function unconfirmed(error, what) {
-    return error.with({
-        message: `${error.message} ${what}`.trim(),
-        unconfirmed: true,
-        hint: 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.',
-    });
-}
-function place(at) {
-    if (at === 'unread')
-        return 'not readable';
-    return at === null ? 'absent' : `at ${at}`;
-}
-function nameOf({ target, reference }) {
-    return `${target.name}${(0,oci_digest/* isDigest */.Bc)(reference) ? '@' : ':'}${reference}`;
-}
-
-// EXTERNAL MODULE: ./lib/oci/referrer.js
-var referrer = __nccwpck_require__(3530);
-;// CONCATENATED MODULE: ./lib/copy/guards.js
-
-
-/** Nothing is at stake when any digest may be replaced. */
-function isGuarded({ overwrite, expect }) {
-    return overwrite !== 'always' || expect !== undefined;
-}
-/**
- * Pure: whether the tags may go to `wanted`.
- * @param tags where each is now.
- * @throws PromoteError GUARD that names the tag, where it is, and which condition says no.
- */
-function checkGuard(name, tags, wanted, guard) {
-    for (const [tag, current] of tags) {
-        if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack))
-            throw unreadable(`${name}:${tag}`, guard);
-        const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard);
-        if (why === undefined)
-            continue;
-        const where = current === null ? 'does not exist' : `is at ${current}`;
-        throw new errors/* PromoteError */.jG('GUARD', `${name}:${tag} ${where}, and ${why}.`, {
-            side: 'destination',
-            hint: 'Look at what is there now; when it may be replaced, change the condition.',
-        });
-    }
-}
-function unreadable(name, { overwrite, expect }) {
-    const because = expect !== undefined
-        ? 'expect-current says where it has to be'
-        : overwrite !== 'always'
-            ? `overwrite is ${overwrite}`
-            : 'an atomic promotion may have to put it back';
-    return new errors/* PromoteError */.jG('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
-        side: 'destination',
-        hint: 'Let the account of the destination pull from this repository, too.',
-    });
-}
-function refusal(tag, current, wanted, guard) {
-    const { overwrite, expect } = guard;
-    if (current !== null && overwrite === 'never')
-        return 'overwrite is never';
-    if (current === wanted)
-        return undefined;
-    if (current !== null && (0,referrer/* isAttachedTag */.XC)(tag))
-        return 'a tag of signatures is not overwritten: promote the image that they belong to, and they are added';
-    if (current !== null && overwrite === 'same')
-        return `overwrite is same: it would move to ${wanted}`;
-    if (expect === 'absent' && current !== null)
-        return 'it is expected to be absent';
-    if (expect !== undefined && expect !== 'absent' && current !== expect)
-        return `it is expected to be at ${expect}`;
-    return undefined;
-}
-/**
- * Right before a tag is written: it is still where it was when the promotion was planned. No registry has a conditional
- * PUT, so what another writer does in the milliseconds after this question stays unseen.
- * @throws PromoteError TAG_MOVED
- */
-async function stillAt(target, tag, planned) {
-    const now = await target.locate(tag);
-    if (now === planned)
-        return;
-    const was = planned === null ? 'did not exist' : `was at ${planned}`;
-    const message = `${target.name}:${tag} ${was}, and is ${placeOf(now)} now: another client has written it.`;
-    throw new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
-}
-/** Of a tag that is to be put back. */
-function notOurs(name, promoted, now) {
-    const message = `${name} is ${placeOf(now)}: that is not what the promotion wrote (${promoted}).`;
-    return new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
-}
-const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' };
-function placeOf(now) {
-    return now === null ? 'gone' : `at ${now}`;
-}
-
-;// CONCATENATED MODULE: ./lib/copy/atomic.js
-
-
-
-/**
- * Moves all tags, or puts those that moved back. Never rejects: each move says how it ended.
- * @param write takes its own permits, and calls `begin` right before its first request that writes; that throws when
- *   another move has failed meanwhile.
- * @returns the first failure; undefined when all have moved.
- */
-async function moveAll(moves, write, permits, context) {
-    let failure = await keepBefore(moves, permits);
-    const moveOne = async (move) => {
-        const begin = () => {
-            if (failure !== undefined)
-                throw failure;
-            move.state = 'moving';
-        };
-        try {
-            await write(move, begin);
-            move.state = 'moved';
-        }
-        catch (thrown) {
-            if (thrown === failure)
-                return;
-            move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-            failure ??= move.error;
-        }
-    };
-    if (failure === undefined)
-        await Promise.all(moves.map(moveOne));
-    if (failure === undefined)
-        return undefined;
-    const begun = moves.filter((move) => move.state === 'moved' || move.state === 'moving');
-    await Promise.all(begun.map((move) => permits(() => revert(move, context))));
-    return failure;
-}
-/** Before anything moves: afterwards a registry could have pruned what no tag names any more. */
-async function keepBefore(moves, permits) {
-    let failure;
-    const keep = async (move) => {
-        const { from, target } = move;
-        if (from === null)
-            return;
-        try {
-            move.before = await permits(() => target.resolve(from));
-        }
-        catch (thrown) {
-            move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-            failure ??= move.error;
-        }
-    };
-    await Promise.all(moves.map(keep));
-    return failure;
-}
-async function revert(move, context) {
-    const { target, tag, from } = move;
-    move.at = 'unread';
-    try {
-        move.at = await target.locate(tag, true);
-        // A write that failed without a trace has not moved the tag.
-        const isBack = !backNeeded(`${target.name}:${tag}`, move.at, move);
-        if (!isBack)
-            await putBack(target, tag, move, context);
-        move.state = isBack && move.state === 'moving' ? 'waiting' : 'reverted';
-        move.at = from;
-    }
-    catch (thrown) {
-        move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-        if (move.error.unconfirmed)
-            move.at = 'unread';
-        move.state = 'stuck';
-    }
-}
-/**
- * Puts a tag back that was read at what a promotion has written.
- * @throws PromoteError UNSUPPORTED when the tag was new and the registry cannot remove tags; `unconfirmed` when no answer
- *   tells whether it is back.
- */
-async function putBack(target, tag, { from, to, before }, context) {
-    const manifest = from === null ? undefined : (before ?? (await target.resolve(from)));
-    await confirm_confirm({ target, reference: tag, from: to, to: from }, async (begin) => {
-        begin();
-        if (manifest !== undefined)
-            return target.putManifest(manifest, tag);
-        return (await target.removeTag?.(tag)) ? null : undefined;
-    }, context);
-}
-/**
- * Pure: whether the tag is at what the promotion has written; false when it is back already.
- * @throws PromoteError TAG_MOVED when it is elsewhere.
- */
-function backNeeded(name, now, { from, to }) {
-    if (now !== to && now !== from)
-        throw notOurs(name, to, now);
-    return now !== from;
-}
-/**
- * A context whose signal can be held back while the tags move: stopping there would leave a part of the promotion. That
- * takes seconds, and a second signal ends the process at once.
- */
-function holdable(context) {
-    const own = new AbortController();
-    let held = false;
-    const pass = () => {
-        if (!held && context.signal.aborted)
-            own.abort(context.signal.reason);
-    };
-    context.signal.addEventListener('abort', pass, { once: true });
-    pass();
-    return {
-        context: { ...context, signal: own.signal },
-        hold: () => {
-            held = true;
-        },
-        release: () => {
-            held = false;
-            pass();
-        },
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/core/deferred.js
-function createDeferred() {
-    let resolve = () => undefined;
-    const promise = ignoreUnhandled(new Promise((settle) => {
-        resolve = settle;
-    }));
-    return { promise, resolve };
-}
-/** Marks the rejection as handled. Callers that await the promise still receive it. */
-function ignoreUnhandled(promise) {
-    promise.catch(() => undefined);
-    return promise;
 }
 
 ;// CONCATENATED MODULE: ./lib/copy/attachments.js
@@ -32373,58 +33140,8 @@ function tooMuch(name, what, whole = 'the image and what is attached to it have'
     });
 }
 
-;// CONCATENATED MODULE: ./lib/copy/permits.js
-/** Up to here a blob is one buffer (`blob-reader.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
-const SMALL = 256 * 1024;
-/** Small things that count as one job: their buffers together are smaller than the window of one large blob (`broadcast.ts`). */
-const SMALL_PER_JOB = 6;
-/** Small things at once. One job is one thing after the other, however small: who asks for that wants no more. */
-function smallAtOnce(jobs) {
-    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
-}
-/** @param jobs large blobs at once. */
-function createPermits(jobs) {
-    const room = smallAtOnce(jobs);
-    const line = createLine(room);
-    return (work, bytes = 0) => line(work, bytes > SMALL ? room / jobs : 1);
-}
-/** The same permits, with a check right before each piece of work: it throws when the work must not begin any more. */
-function checked(permits, check) {
-    const begin = async (work) => {
-        check();
-        return work();
-    };
-    return (work, bytes) => permits(() => begin(work), bytes);
-}
-/** Strictly first in, first out: otherwise small pieces of work would overtake a large one for ever. */
-function createLine(room) {
-    let free = room;
-    // First in, first out; an array would move all the others for each that leaves.
-    const waiting = new Set();
-    const admit = () => {
-        for (const next of waiting) {
-            if (next.cost > free)
-                return;
-            waiting.delete(next);
-            free -= next.cost;
-            next.begin();
-        }
-    };
-    return async (work, cost = 1) => {
-        if (waiting.size === 0 && cost <= free)
-            free -= cost;
-        else
-            await new Promise((begin) => waiting.add({ cost, begin }));
-        try {
-            return await work();
-        }
-        finally {
-            free += cost;
-            admit();
-        }
-    };
-}
-
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
 ;// CONCATENATED MODULE: ./lib/copy/read-blob.js
 
 
@@ -32440,7 +33157,7 @@ const TRIES = 3;
 async function readBlob(source, descriptor) {
     for (let attempt = 1;; attempt += 1) {
         try {
-            return (0,oci_manifest/* embedded */.F9)(descriptor) ?? (await read_blob_readOnce(source, descriptor));
+            return (0,oci_manifest/* embedded */.F9)(descriptor) ?? (await readOnce(source, descriptor));
         }
         catch (thrown) {
             if (attempt >= TRIES || !(thrown instanceof errors/* PromoteError */.jG && thrown.transient))
@@ -32448,7 +33165,7 @@ async function readBlob(source, descriptor) {
         }
     }
 }
-async function read_blob_readOnce(source, descriptor) {
+async function readOnce(source, descriptor) {
     const chunks = [];
     let size = 0;
     for await (const chunk of await source.blob(descriptor)) {
@@ -32551,7 +33268,7 @@ function isText(value) {
     return typeof value === 'string' && value !== '';
 }
 
-;// CONCATENATED MODULE: ./lib/copy/signed.js
+;// CONCATENATED MODULE: ./lib/copy/require-signed.js
 
 
 
@@ -32608,6 +33325,58 @@ function unlessMissing(thrown) {
     throw thrown;
 }
 
+;// CONCATENATED MODULE: ./lib/copy/semaphore.js
+/** Up to here a blob is one buffer (`blob-reader.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
+const SMALL = 256 * 1024;
+/** Small things that count as one job: their buffers together are smaller than the window of one large blob (`broadcast.ts`). */
+const SMALL_PER_JOB = 6;
+/** Small things at once. One job is one thing after the other, however small: who asks for that wants no more. */
+function smallAtOnce(jobs) {
+    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
+}
+/** @param jobs large blobs at once. */
+function createPermits(jobs) {
+    const room = smallAtOnce(jobs);
+    const line = createLine(room);
+    return (work, bytes = 0) => line(work, bytes > SMALL ? room / jobs : 1);
+}
+/** The same permits, with a check right before each piece of work: it throws when the work must not begin any more. */
+function checked(permits, check) {
+    const begin = async (work) => {
+        check();
+        return work();
+    };
+    return (work, bytes) => permits(() => begin(work), bytes);
+}
+/** Strictly first in, first out: otherwise small pieces of work would overtake a large one for ever. */
+function createLine(room) {
+    let free = room;
+    // First in, first out; an array would move all the others for each that leaves.
+    const waiting = new Set();
+    const admit = () => {
+        for (const next of waiting) {
+            if (next.cost > free)
+                return;
+            waiting.delete(next);
+            free -= next.cost;
+            next.begin();
+        }
+    };
+    return async (work, cost = 1) => {
+        if (waiting.size === 0 && cost <= free)
+            free -= cost;
+        else
+            await new Promise((begin) => waiting.add({ cost, begin }));
+        try {
+            return await work();
+        }
+        finally {
+            free += cost;
+            admit();
+        }
+    };
+}
+
 ;// CONCATENATED MODULE: ./lib/copy/graph.js
 
 
@@ -32657,7 +33426,7 @@ async function discoverWithin(budget, source, root, options, permits) {
         budget.announce(wanted);
         const below = async (child) => {
             // While the manifest is on its way: what is attached to it is found by its digest, which is known.
-            const about = ignoreUnhandled(attachmentsOf(child.digest));
+            const about = (0,core_async/* ignoreUnhandled */.kg)(attachmentsOf(child.digest));
             const read = await readChild(manifest, child);
             if (read !== undefined)
                 return [await explore(read, depth + 1, about)];
@@ -32981,6 +33750,117 @@ function inTurn({ tagWrites }, tag, work) {
     return result;
 }
 
+;// CONCATENATED MODULE: ./lib/copy/confirm.js
+
+
+
+/** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
+const WAITS = [500, 1000, 2000, 4000];
+/** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
+const WAITS_CANCELLED = [500, 1000];
+/**
+ * Carries out a write of a manifest or a tag, and decides how it ended. Resolves when an answer proves that the reference is
+ * at `to`: the answer to the write, or, where that is lost or wrong, a read of the reference.
+ * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
+ *   it does not say.
+ * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
+ *   `unconfirmed` when the tag cannot be read, or is at something that is neither old nor new.
+ */
+async function confirm_confirm(change, write, context) {
+    let begun = false;
+    const answer = await write(() => {
+        begun = true;
+    }).then((said) => ({ said }), (thrown) => ({ error: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
+    const { error } = answer;
+    if (error === undefined && answer.said === change.to)
+        return;
+    const byDigest = (0,oci_digest/* isDigest */.Bc)(change.reference);
+    if (error === undefined && answer.said === undefined && byDigest)
+        return;
+    if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(isMissingBlob)))
+        throw error;
+    const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
+    if (error !== undefined && byDigest && !mayBeLate)
+        throw error;
+    // Written again where it was: a read shows what was there before.
+    if (error !== undefined && mayBeLate && change.from === change.to)
+        throw error;
+    const seen = await look(change, mayBeLate && !byDigest, context);
+    if (seen.at !== change.to)
+        throw explain(change, answer, seen);
+    if (error !== undefined)
+        context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
+}
+/** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
+function isInconclusive({ status, retryAfter }) {
+    if (retryAfter !== undefined)
+        return false;
+    return status === undefined || status >= 500 || status === 408 || status === 425;
+}
+async function look(change, again, context) {
+    const { signal } = context;
+    let afterCancel = 0;
+    for (let round = 0;; round += 1) {
+        const wasCancelled = signal.aborted;
+        const seen = await confirm_readOnce(change);
+        const isRefused = seen.why !== undefined && (wasCancelled || !isInconclusive(seen.why));
+        if (seen.at === change.to || !again || isRefused)
+            return seen;
+        const wait = wasCancelled ? WAITS_CANCELLED[afterCancel++] : WAITS[round];
+        if (wait === undefined)
+            return seen;
+        if (wasCancelled)
+            await new Promise((resolve) => setTimeout(resolve, wait));
+        else
+            await context.sleep(wait).catch(() => undefined); // cancelled: read again at once
+    }
+}
+function confirm_readOnce({ target, reference }) {
+    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unread', why: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
+}
+function explain(change, answer, { at, why }) {
+    const error = answer.error ?? notAsSent(change, answer.said, at);
+    if ((0,oci_digest/* isDigest */.Bc)(change.reference))
+        return error;
+    if (at === 'unread')
+        return unconfirmed(error, `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`);
+    const wasAbsent = change.from === 'unread' && at === null;
+    const registryChangedIt = answer.error === undefined && answer.said === at;
+    if (at === change.from || wasAbsent || registryChangedIt)
+        return error;
+    const what = `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`;
+    return unconfirmed(error, what);
+}
+function notAsSent(change, said, at) {
+    const name = nameOf(change);
+    if (change.to === null)
+        return new errors/* PromoteError */.jG('UNSUPPORTED', `${name} was new and could not be removed: it stays at ${at}.`, {
+            side: 'destination',
+            hint: 'Remove the tag by hand, in the registry itself.',
+        });
+    const stored = said === undefined ? '' : ` and stored ${said}`;
+    const message = `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`;
+    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, {
+        side: 'destination',
+        hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
+    });
+}
+function unconfirmed(error, what) {
+    return error.with({
+        message: `${error.message} ${what}`.trim(),
+        unconfirmed: true,
+        hint: 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.',
+    });
+}
+function place(at) {
+    if (at === 'unread')
+        return 'not readable';
+    return at === null ? 'absent' : `at ${at}`;
+}
+function nameOf({ target, reference }) {
+    return `${target.name}${(0,oci_digest/* isDigest */.Bc)(reference) ? '@' : ':'}${reference}`;
+}
+
 ;// CONCATENATED MODULE: ./lib/copy/platforms.js
 
 
@@ -33139,7 +34019,7 @@ async function* gather(chunks, size) {
         yield buffer.subarray(0, filled);
 }
 
-;// CONCATENATED MODULE: ./lib/buffer-pool.js
+;// CONCATENATED MODULE: ./lib/core/buffer-pool.js
 /** By memory and not by object: streams and parsers hand on new views of the same memory. */
 const loans = new WeakMap();
 /** Most buffers that wait for their next use: what a pause between two blobs leaves over. */
@@ -33485,7 +34365,7 @@ function createTries(most, context, notice) {
 
 
 function createDelivery(node, job, shared) {
-    return { node, job, shared, absent: createDeferred(), outcome: createDeferred() };
+    return { node, job, shared, absent: (0,core_async/* createDeferred */.ud)(), outcome: (0,core_async/* createDeferred */.ud)() };
 }
 /**
  * Sends one blob to all destinations that need it, which read it once. Each registry gets it once: where another image of
@@ -33501,7 +34381,7 @@ function deliver(deliveries, run) {
         if (other !== undefined)
             void afterOther(other, key, delivery, run);
         else {
-            homes.set(key, ignoreUnhandled(outcome.promise.then(() => job.repository)));
+            homes.set(key, (0,core_async/* ignoreUnhandled */.kg)(outcome.promise.then(() => job.repository)));
             first.push(delivery);
         }
     }
@@ -33791,7 +34671,7 @@ function askForImages(plan, job, deliveries, shared) {
         const layers = node.needs.filter((key) => !configs.has(key) && !proofs.has(key) && isProvable(plan, key));
         if (layers.length === 0)
             continue;
-        const proof = ignoreUnhandled(ask(node, config));
+        const proof = (0,core_async/* ignoreUnhandled */.kg)(ask(node, config));
         for (const key of layers)
             proofs.set(key, proof);
         // What is attached is put in any case: that is how a registry learns to list it.
@@ -34084,13 +34964,13 @@ function provenBy(node, graph, present) {
 
 // EXTERNAL MODULE: ./lib/inputs/images.js
 var inputs_images = __nccwpck_require__(7591);
-// EXTERNAL MODULE: ./lib/inputs/selection.js + 1 modules
-var selection = __nccwpck_require__(2731);
 // EXTERNAL MODULE: ./lib/inputs/shard.js
 var inputs_shard = __nccwpck_require__(5285);
+// EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
+var tag_selection = __nccwpck_require__(7420);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var oci_reference = __nccwpck_require__(3940);
-;// CONCATENATED MODULE: ./lib/expand.js
+;// CONCATENATED MODULE: ./lib/release/expand.js
 
 
 
@@ -34111,9 +34991,9 @@ async function expandSet(set, source) {
     try {
         const side = await source;
         const from = await side.repository(set.source);
-        const tags = (0,selection/* selectTags */.O)(select, await tagsOf(from));
+        const tags = (0,tag_selection/* selectTags */.O)(select, await tagsOf(from));
         if (tags.length === 0)
-            throw new errors/* PromoteError */.jG('NOT_FOUND', `${from.store.name}: no tag is selected by ${(0,selection/* describeSelection */.e9)(select)}.`, {
+            throw new errors/* PromoteError */.jG('NOT_FOUND', `${from.store.name}: no tag is selected by ${(0,tag_selection/* describeSelection */.e9)(select)}.`, {
                 side: 'source',
                 hint: 'Look at the tags that are there; a regular expression has to fit the whole tag.',
             });
@@ -34160,10 +35040,285 @@ function expand_unique(all) {
     });
 }
 
-// EXTERNAL MODULE: ./lib/report/report.js
-var report_report = __nccwpck_require__(5650);
-// EXTERNAL MODULE: ./lib/credential.js
-var lib_credential = __nccwpck_require__(9154);
+;// CONCATENATED MODULE: ./lib/release/guards.js
+
+
+/** Nothing is at stake when any digest may be replaced. */
+function isGuarded({ overwrite, expect }) {
+    return overwrite !== 'always' || expect !== undefined;
+}
+/**
+ * Pure: whether the tags may go to `wanted`.
+ * @param tags where each is now.
+ * @throws PromoteError GUARD that names the tag, where it is, and which condition says no.
+ */
+function checkGuard(name, tags, wanted, guard) {
+    for (const [tag, current] of tags) {
+        if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack))
+            throw unreadable(`${name}:${tag}`, guard);
+        const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard);
+        if (why === undefined)
+            continue;
+        const where = current === null ? 'does not exist' : `is at ${current}`;
+        throw new errors/* PromoteError */.jG('GUARD', `${name}:${tag} ${where}, and ${why}.`, {
+            side: 'destination',
+            hint: 'Look at what is there now; when it may be replaced, change the condition.',
+        });
+    }
+}
+function unreadable(name, { overwrite, expect }) {
+    const because = expect !== undefined
+        ? 'expect-current says where it has to be'
+        : overwrite !== 'always'
+            ? `overwrite is ${overwrite}`
+            : 'an atomic promotion may have to put it back';
+    return new errors/* PromoteError */.jG('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
+        side: 'destination',
+        hint: 'Let the account of the destination pull from this repository, too.',
+    });
+}
+function refusal(tag, current, wanted, guard) {
+    const { overwrite, expect } = guard;
+    if (current !== null && overwrite === 'never')
+        return 'overwrite is never';
+    if (current === wanted)
+        return undefined;
+    if (current !== null && (0,referrer/* isAttachedTag */.XC)(tag))
+        return 'a tag of signatures is not overwritten: promote the image that they belong to, and they are added';
+    if (current !== null && overwrite === 'same')
+        return `overwrite is same: it would move to ${wanted}`;
+    if (expect === 'absent' && current !== null)
+        return 'it is expected to be absent';
+    if (expect !== undefined && expect !== 'absent' && current !== expect)
+        return `it is expected to be at ${expect}`;
+    return undefined;
+}
+/**
+ * Right before a tag is written: it is still where it was when the promotion was planned. No registry has a conditional
+ * PUT, so what another writer does in the milliseconds after this question stays unseen.
+ * @throws PromoteError TAG_MOVED
+ */
+async function stillAt(target, tag, planned) {
+    const now = await target.locate(tag);
+    if (now === planned)
+        return;
+    const was = planned === null ? 'did not exist' : `was at ${planned}`;
+    const message = `${target.name}:${tag} ${was}, and is ${placeOf(now)} now: another client has written it.`;
+    throw new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
+}
+/** Of a tag that is to be put back. */
+function notOurs(name, promoted, now) {
+    const message = `${name} is ${placeOf(now)}: that is not what the promotion wrote (${promoted}).`;
+    return new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
+}
+const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' };
+function placeOf(now) {
+    return now === null ? 'gone' : `at ${now}`;
+}
+
+;// CONCATENATED MODULE: ./lib/release/move-tags.js
+
+
+
+/**
+ * Moves all tags, or puts those that moved back. Never rejects: each move says how it ended.
+ * @param write takes its own permits, and calls `begin` right before its first request that writes; that throws when
+ *   another move has failed meanwhile.
+ * @returns the first failure; undefined when all have moved.
+ */
+async function moveAll(moves, write, permits, context) {
+    let failure = await keepBefore(moves, permits);
+    const moveOne = async (move) => {
+        const begin = () => {
+            if (failure !== undefined)
+                throw failure;
+            move.state = 'moving';
+        };
+        try {
+            await write(move, begin);
+            move.state = 'moved';
+        }
+        catch (thrown) {
+            if (thrown === failure)
+                return;
+            move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+            failure ??= move.error;
+        }
+    };
+    if (failure === undefined)
+        await Promise.all(moves.map(moveOne));
+    if (failure === undefined)
+        return undefined;
+    const begun = moves.filter((move) => move.state === 'moved' || move.state === 'moving');
+    await Promise.all(begun.map((move) => permits(() => revert(move, context))));
+    return failure;
+}
+/** Before anything moves: afterwards a registry could have pruned what no tag names any more. */
+async function keepBefore(moves, permits) {
+    let failure;
+    const keep = async (move) => {
+        const { from, target } = move;
+        if (from === null)
+            return;
+        try {
+            move.before = await permits(() => target.resolve(from));
+        }
+        catch (thrown) {
+            move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+            failure ??= move.error;
+        }
+    };
+    await Promise.all(moves.map(keep));
+    return failure;
+}
+async function revert(move, context) {
+    const { target, tag, from } = move;
+    move.at = 'unread';
+    try {
+        move.at = await target.locate(tag, true);
+        // A write that failed without a trace has not moved the tag.
+        const isBack = !backNeeded(`${target.name}:${tag}`, move.at, move);
+        if (!isBack)
+            await putBack(target, tag, move, context);
+        move.state = isBack && move.state === 'moving' ? 'waiting' : 'reverted';
+        move.at = from;
+    }
+    catch (thrown) {
+        move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+        if (move.error.unconfirmed)
+            move.at = 'unread';
+        move.state = 'stuck';
+    }
+}
+/**
+ * Puts a tag back that was read at what a promotion has written.
+ * @throws PromoteError UNSUPPORTED when the tag was new and the registry cannot remove tags; `unconfirmed` when no answer
+ *   tells whether it is back.
+ */
+async function putBack(target, tag, { from, to, before }, context) {
+    const manifest = from === null ? undefined : (before ?? (await target.resolve(from)));
+    await confirm_confirm({ target, reference: tag, from: to, to: from }, async (begin) => {
+        begin();
+        if (manifest !== undefined)
+            return target.putManifest(manifest, tag);
+        return (await target.removeTag?.(tag)) ? null : undefined;
+    }, context);
+}
+/**
+ * Pure: whether the tag is at what the promotion has written; false when it is back already.
+ * @throws PromoteError TAG_MOVED when it is elsewhere.
+ */
+function backNeeded(name, now, { from, to }) {
+    if (now !== to && now !== from)
+        throw notOurs(name, to, now);
+    return now !== from;
+}
+/**
+ * A context whose signal can be held back while the tags move: stopping there would leave a part of the promotion. That
+ * takes seconds, and a second signal ends the process at once.
+ */
+function holdable(context) {
+    const own = new AbortController();
+    let held = false;
+    const pass = () => {
+        if (!held && context.signal.aborted)
+            own.abort(context.signal.reason);
+    };
+    context.signal.addEventListener('abort', pass, { once: true });
+    pass();
+    return {
+        context: { ...context, signal: own.signal },
+        hold: () => {
+            held = true;
+        },
+        release: () => {
+            held = false;
+            pass();
+        },
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/release/rows.js
+
+
+/** Name of a destination that needs none. */
+const ALONE = 'destination';
+function namesOf({ pair, from, to }) {
+    const { digest } = pair.source;
+    const tag = from?.tag ?? pair.source.tag;
+    const suffix = `${tag === undefined ? (digest === undefined ? ':latest' : '') : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
+    return {
+        source: from === undefined ? (0,oci_reference/* formatReference */.FH)(pair.source) : `${from.store.name}${suffix}`,
+        destination: `${to?.store.name ?? (0,oci_reference/* formatReference */.FH)({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
+    };
+}
+/** A row for each tag. */
+function rowsOf(work, dryRun, now) {
+    const names = namesOf(work);
+    const { plan, target } = work;
+    const digest = plan?.graph.root.descriptor.digest ?? null;
+    return work.tags.map((name, index) => {
+        const end = work.ends?.get(name);
+        const status = end?.status ?? statusOf(work, name, dryRun);
+        const arrived = status === 'promoted' || status === 'unchanged';
+        return {
+            source: names.source,
+            sourceDigest: digest,
+            destination: `${names.destination.slice(0, names.destination.lastIndexOf(':'))}:${name}`,
+            target,
+            tag: name,
+            digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
+            previousDigest: previousOf(work, name),
+            status,
+            bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
+            attached: work.attached ?? (work.error === undefined ? plan?.attached : undefined) ?? [],
+            error: arrived ? null : errorOf(end?.error ?? work.error),
+            platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
+            milliseconds: now - work.began,
+        };
+    });
+}
+/** A tag that the plan does not move was read at the image's digest. */
+function previousOf({ plan, before }, tag) {
+    const read = plan === undefined ? before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from;
+    return published(read ?? (read === null ? null : (plan?.graph.root.descriptor.digest ?? 'unread')));
+}
+function errorOf(error) {
+    if (error === undefined)
+        return null;
+    const { code, side = null, hint = null, target = ALONE } = error;
+    return { code, side, message: target === ALONE ? error.message : `${target}: ${error.message}`, hint };
+}
+function statusOf({ error, plan, written, unconfirmed, moved, ends }, tag, dryRun) {
+    if (error === undefined && plan !== undefined && isUnchanged(plan))
+        return 'unchanged';
+    const planned = plan !== undefined && plan.bytes.copied + plan.bytes.mounted > 0;
+    if (error === undefined && dryRun)
+        return planned || plan?.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged';
+    if (written.has(tag))
+        return 'promoted';
+    if (unconfirmed.has(tag))
+        return 'unknown';
+    // The others of an atomic promotion that failed were where they belong before it began.
+    if (error !== undefined && ends !== undefined)
+        return 'unchanged';
+    if (error !== undefined)
+        return ['CANCELLED', 'ABANDONED'].includes(error.code) ? 'cancelled' : 'failed';
+    // The tag was right already; what it stands for was completed, or there was nothing to do for this tag.
+    return moved !== undefined && moved.copied + moved.mounted > 0 ? 'promoted' : 'unchanged';
+}
+function bytesOf({ moved, plan, error }) {
+    if (moved !== undefined)
+        return { ...moved };
+    if (plan === undefined)
+        return { total: 0, copied: 0, mounted: 0, present: 0 };
+    return error === undefined ? plan.bytes : { ...plan.bytes, copied: 0, mounted: 0 };
+}
+/** Further tags of the same image move nothing: what has arrived did so with the first. */
+function alreadyThere({ total, copied, mounted, present }) {
+    return { total, copied: 0, mounted: 0, present: copied + mounted + present };
+}
+
 // EXTERNAL MODULE: external "node:path"
 var external_node_path_ = __nccwpck_require__(6760);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
@@ -34172,8 +35327,10 @@ var schemas = __nccwpck_require__(2857);
 var content = __nccwpck_require__(1510);
 // EXTERNAL MODULE: ./lib/core/files.js
 var core_files = __nccwpck_require__(2164);
-// EXTERNAL MODULE: ./lib/credentials/run-program.js + 1 modules
-var run_program = __nccwpck_require__(6312);
+// EXTERNAL MODULE: ./lib/credentials/login.js
+var credentials_login = __nccwpck_require__(7151);
+// EXTERNAL MODULE: ./lib/credentials/subprocess.js + 1 modules
+var subprocess = __nccwpck_require__(6030);
 ;// CONCATENATED MODULE: ./lib/credentials/credential-helper.js
 
 
@@ -34221,7 +35378,7 @@ async function askFor(serverUrl, helper, context) {
         side: helper.side,
         hint: `Try it by hand: echo ${helper.host} | ${command} get`,
     });
-    const finished = await (0,run_program/* runProgram */.m)({
+    const finished = await (0,subprocess/* runProgram */.m)({
         what: `credential helper ${command}`,
         command,
         args: ['get'],
@@ -34235,7 +35392,7 @@ async function askFor(serverUrl, helper, context) {
             return undefined;
         // By the protocol errors go to stdout; an object there would be an answer, and is never quoted.
         const stdout = finished.stdout.includes('{') ? '' : finished.stdout;
-        const said = (0,run_program/* firstLine */.T)(finished.stderr, context.secrets) || (0,run_program/* firstLine */.T)(stdout, context.secrets);
+        const said = (0,subprocess/* firstLine */.T)(finished.stderr, context.secrets) || (0,subprocess/* firstLine */.T)(stdout, context.secrets);
         throw failed(`failed for ${helper.host} (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`);
     }
     const answer = parseAnswer(finished.stdout);
@@ -34249,7 +35406,7 @@ function toCredential(answer, context) {
         return undefined;
     if (answer.Username === '<token>')
         return { kind: 'identity', refreshToken: context.secrets.keep(answer.Secret) };
-    return (0,lib_credential/* basicCredential */.gp)(answer.Username ?? '', answer.Secret, context);
+    return (0,credentials_login/* basicCredential */.gp)(answer.Username ?? '', answer.Secret, context);
 }
 function parseAnswer(stdout) {
     try {
@@ -34328,7 +35485,7 @@ async function loginFrom(given, key, options, context) {
     loginsOfRun.set(context.secrets, logins);
     const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place]);
     const what = { describe: first.describe, renewedBy: 'file' };
-    const login = logins.get(id) ?? (0,lib_credential/* renewableLogin */.Fr)(what, first, () => lookIn(given, key, options, context, true), context);
+    const login = logins.get(id) ?? (0,credentials_login/* renewableLogin */.Fr)(what, first, () => lookIn(given, key, options, context, true), context);
     logins.set(id, login);
     return login;
 }
@@ -34466,7 +35623,7 @@ function readEntry(value, from, context) {
         throw malformed(from, 'has an entry of an unexpected form for this registry');
     // docker's order: a registry token is sent as it is, an identity token goes before user and password.
     if (entry.registrytoken) {
-        const bearer = (0,lib_credential/* bearerCredential */.fT)(entry.registrytoken, context);
+        const bearer = (0,credentials_login/* bearerCredential */.fT)(entry.registrytoken, context);
         if (bearer === undefined)
             throw malformed(from, 'has a registrytoken for this registry that cannot be a token');
         return bearer;
@@ -34476,7 +35633,7 @@ function readEntry(value, from, context) {
     if (entry.auth)
         return decodeAuth(entry.auth, from, context);
     if (entry.username && entry.password)
-        return (0,lib_credential/* basicCredential */.gp)(entry.username, entry.password, context);
+        return (0,credentials_login/* basicCredential */.gp)(entry.username, entry.password, context);
     return undefined;
 }
 /** base64 of `user:password`; the password may hold colons and, from old dockers, NULs around it. */
@@ -34488,7 +35645,7 @@ function decodeAuth(auth, from, context) {
         throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password');
     // Old dockers wrote NULs.
     const password = pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, '');
-    return (0,lib_credential/* basicCredential */.gp)(pair.slice(0, colon), password, context);
+    return (0,credentials_login/* basicCredential */.gp)(pair.slice(0, colon), password, context);
 }
 function decodeBase64(text) {
     const compact = text.replace(/\s/g, '');
@@ -34514,7 +35671,7 @@ function malformed(from, problem) {
     return (0,core_files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
 }
 
-;// CONCATENATED MODULE: ./lib/credentials/pod.js
+;// CONCATENATED MODULE: ./lib/credentials/pod-account.js
 
 
 
@@ -34537,7 +35694,7 @@ function podCluster(context, options = {}) {
         return {
             api: apiUrl(host, port ?? '443', side),
             ca: ca.map((pem) => `${pem.trim()}\n`).join(''),
-            login: (0,lib_credential/* tokenFileLogin */.rp)("pod's service account", { path: (0,external_node_path_.join)(folder, 'token'), side }, context),
+            login: (0,credentials_login/* tokenFileLogin */.rp)("pod's service account", { path: (0,external_node_path_.join)(folder, 'token'), side }, context),
         };
     }
     catch (error) {
@@ -34575,26 +35732,13 @@ var external_node_events_ = __nccwpck_require__(8474);
 var promises_ = __nccwpck_require__(8500);
 // EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/agent.js
 var agent = __nccwpck_require__(7405);
-// EXTERNAL MODULE: ./lib/http/answer.js
-var http_answer = __nccwpck_require__(6788);
-;// CONCATENATED MODULE: ./lib/http/send.js
-/** A stream is sent once; a retry, a redirect or a new token cannot send it again. */
-function isStream(body) {
-    return typeof body === 'object' && 'stream' in body;
-}
-/** From so many bytes on a connection of the bulk client is worth it. */
-const BULK = 1024 * 1024;
-function isBulk(bytes) {
-    return bytes > BULK;
-}
-
-// EXTERNAL MODULE: ./lib/version.js
-var version = __nccwpck_require__(3411);
+// EXTERNAL MODULE: ./lib/core/version.js
+var version = __nccwpck_require__(8067);
 // EXTERNAL MODULE: external "node:stream"
 var external_node_stream_ = __nccwpck_require__(7075);
 // EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/client.js
 var client = __nccwpck_require__(3701);
-;// CONCATENATED MODULE: ./lib/wire/bulk.js
+;// CONCATENATED MODULE: ./lib/transport/bulk-client.js
 
 
 
@@ -34850,615 +35994,15 @@ class GatheringSocket extends external_node_stream_.Duplex {
     }
 }
 
-;// CONCATENATED MODULE: ./lib/wire/exchange.js
-
-
-
-/** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
-const HIGH_WATER = 512 * 1024;
-/** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
-const MOST_UNREAD = 8 * 1024 * 1024;
-/**
- * Sends `request` once.
- *
- * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
- * timeout), the beginning of the answer (`patience`), the next bytes of the answer (stall timeout). A slow source of an
- * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
- */
-function exchange(request, wire, terms) {
-    return new Promise((resolve, reject) => {
-        const one = new Exchange(request, terms, { resolve, reject });
-        try {
-            one.start(wire);
-        }
-        catch (thrown) {
-            one.onResponseError(undefined, thrown);
-        }
-    });
-}
-class Exchange {
-    #request;
-    #terms;
-    #settle;
-    #forget;
-    #controller;
-    #timer;
-    /** Why the request failed, whatever the connection says later. */
-    #failure;
-    /** What the caller's own stream threw. */
-    #ours;
-    /** Parts of the answer's body that are not read yet, and their bytes. */
-    #chunks = [];
-    #unread = 0;
-    #isAnswered = false;
-    #isPaused = false;
-    #isEnded = false;
-    #wake;
-    constructor(request, terms, settle) {
-        this.#request = request;
-        this.#terms = terms;
-        this.#settle = settle;
-        this.#forget = terms.onCancel((reason) => this.#break(reason));
-    }
-    start(wire) {
-        const { method, body } = this.#request;
-        this.#owe('connect', this.#terms.stallTimeout);
-        wire.dispatcher.dispatch({
-            origin: wire.origin,
-            path: wire.path,
-            method,
-            headers: { ...wire.headers, ...(isStream(body) ? { 'content-length': String(body.size) } : {}) },
-            // The declaration forgets iterables; the documentation and the code have them.
-            body: this.#outgoing(body),
-            headersTimeout: 0,
-            bodyTimeout: 0,
-            // undici closes the connection after every HEAD otherwise: a handshake for each probe.
-            reset: false,
-        }, this);
-    }
-    onRequestStart(controller) {
-        this.#controller = controller;
-        if (this.#failure !== undefined)
-            controller.abort(new Error('given up while connecting'));
-        else if (isStream(this.#request.body))
-            this.#owesNothing();
-        else
-            this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
-    }
-    onResponseStart(controller, status, headers) {
-        if (status < 200 || this.#failure !== undefined)
-            return;
-        this.#owesNothing();
-        this.#isAnswered = true;
-        const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) };
-        this.#settle.resolve({ status, headers, url: this.#request.url, body });
-    }
-    onResponseData(controller, chunk) {
-        this.#chunks.push(chunk);
-        this.#unread += chunk.byteLength;
-        // undici's own connections fail an assertion when the other side closes while they are paused.
-        if (this.#unread > HIGH_WATER && !this.#isPaused && this.#request.bulk === true) {
-            this.#isPaused = true;
-            controller.pause();
-        }
-        if (this.#unread > MOST_UNREAD)
-            this.#break(this.#error('PROTOCOL', 'the answer is longer than anybody asked for.'));
-        this.#wake?.();
-    }
-    onResponseEnd() {
-        this.#forget();
-        this.#isEnded = true;
-        this.#wake?.();
-    }
-    onResponseError(_controller, error) {
-        if (this.#failure !== undefined)
-            return;
-        if (this.#ours !== undefined)
-            this.#fail(this.#ours.thrown);
-        else
-            this.#fail(this.#terms.explain(error));
-    }
-    /** undici takes the next chunk when the socket has room for it again. */
-    async *#stream(stream) {
-        try {
-            for await (const chunk of stream) {
-                this.#owe('body', this.#terms.stallTimeout);
-                yield chunk;
-                this.#owesNothing();
-            }
-        }
-        catch (thrown) {
-            this.#ours = { thrown };
-            throw thrown;
-        }
-        this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
-    }
-    #outgoing(body) {
-        if (body === undefined)
-            return null;
-        if (isStream(body))
-            return this.#stream(body.stream);
-        return typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
-    }
-    #owe(what, milliseconds) {
-        this.#owesNothing();
-        if (this.#failure !== undefined || this.#isAnswered)
-            return;
-        this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds);
-    }
-    #owesNothing() {
-        clearTimeout(this.#timer);
-    }
-    #late(what, milliseconds) {
-        const isConnecting = what === 'connect';
-        return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${DEBTS[what]} for ${milliseconds / 1000} s.`, {
-            transient: true,
-            hint: isConnecting ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
-        });
-    }
-    #error(code, what, detail = {}) {
-        const { method, url } = this.#request;
-        return new errors/* PromoteError */.jG(code, `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${what}`, { side: this.#terms.side, ...detail });
-    }
-    #break(reason) {
-        if (this.#failure !== undefined)
-            return;
-        this.#fail(reason);
-        this.#controller?.abort(reason);
-    }
-    #fail(reason) {
-        this.#failure = { reason };
-        this.#owesNothing();
-        this.#forget();
-        this.#wake?.();
-        this.#settle.reject(reason);
-    }
-    /**
-     * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
-     * it. A reader who stops early closes the connection. Waiting for the reader is not counted.
-     */
-    async *#incoming(controller) {
-        const { stallTimeout } = this.#terms;
-        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
-        const timer = setTimeout(() => {
-            if (this.#wake !== undefined)
-                this.#fail(this.#late('answer body', stallTimeout));
-        }, stallTimeout);
-        try {
-            for (;;) {
-                const chunk = this.#chunks.shift();
-                if (chunk !== undefined) {
-                    this.#taken(chunk, controller);
-                    yield chunk;
-                }
-                else if (this.#failure !== undefined)
-                    throw this.#failure.reason;
-                else if (this.#isEnded)
-                    return;
-                else {
-                    timer.refresh();
-                    await new Promise((resolve) => {
-                        this.#wake = resolve;
-                    });
-                    this.#wake = undefined;
-                }
-            }
-        }
-        finally {
-            clearTimeout(timer);
-            this.#chunks.length = 0;
-            if (!this.#isEnded)
-                controller.abort(new Error('the reader stopped'));
-            this.#forget();
-        }
-    }
-    #taken(chunk, controller) {
-        this.#unread -= chunk.byteLength;
-        if (this.#isPaused && this.#unread < HIGH_WATER / 2) {
-            this.#isPaused = false;
-            controller.resume();
-        }
-    }
-}
-const DEBTS = {
-    connect: 'no connection',
-    body: 'the server has not taken the next bytes of the upload',
-    answer: 'no answer',
-    'answer body': 'not one byte of the answer came',
-};
-
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
-// EXTERNAL MODULE: external "node:fs"
-var external_node_fs_ = __nccwpck_require__(3024);
-// EXTERNAL MODULE: external "node:tls"
-var external_node_tls_ = __nccwpck_require__(1692);
-var external_node_tls_namespaceObject = /*#__PURE__*/__nccwpck_require__.t(external_node_tls_, 2);
-;// CONCATENATED MODULE: ./lib/wire/trust.js
-/** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
-
-
-
-
-
-const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g;
-/**
- * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget it), SSL_CERT_FILE,
- * and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of
- * Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
- */
-function addedAuthorities(env) {
-    const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''));
-    const folders = (env.SSL_CERT_DIR ?? '').split(external_node_path_.delimiter).filter((folder) => folder !== '');
-    return [...extra, ...folders.flatMap(pemsIn)];
-}
-/**
- * One context for all connections of a side: building it costs tens of milliseconds, a `ca` array would cost that for
- * every connection.
- * @param own PEM text of the side's own authority.
- */
-function trustContext(env, own, side, identity) {
-    const added = [...addedAuthorities(env), ...ownAuthorities(own, side)];
-    // Node reads its default roots once for all contexts; as a list they would be read again for each.
-    const ca = added.length === 0 ? {} : { ca: [...new Set([...defaultRoots(), ...added])] };
-    try {
-        return external_node_tls_.createSecureContext({ ...ca, ...(identity && { cert: identity.cert, key: identity.key }) });
-    }
-    catch (thrown) {
-        // Damaged authorities are passed over, so it is the identity.
-        const message = thrown instanceof Error ? thrown.message : String(thrown);
-        const text = `The client certificate and its key cannot be used: ${message}.`;
-        throw new errors/* PromoteError */.jG('USAGE', text, { side, cause: thrown });
-    }
-}
-/** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
-function ownAuthorities(own, side) {
-    if (own === undefined || own.trim() === '')
-        return [];
-    const pems = own.match(PEM) ?? [];
-    if (pems.length > 0 && pems.every(isCertificate))
-        return pems;
-    throw new errors/* PromoteError */.jG('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
-        side,
-        hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
-    });
-}
-function optionOf(side) {
-    return side === 'input' ? 'ca' : `${side}-ca`;
-}
-function isCertificate(pem) {
-    try {
-        return new external_node_crypto_.X509Certificate(pem).subject !== undefined;
-    }
-    catch {
-        return false;
-    }
-}
-function defaultRoots() {
-    // Node 22.15 and later; includes what --use-system-ca found.
-    const { getCACertificates } = external_node_tls_namespaceObject;
-    return getCACertificates?.('default') ?? external_node_tls_.rootCertificates;
-}
-function pemsIn(folder) {
-    try {
-        return (0,external_node_fs_.readdirSync)(folder)
-            .sort()
-            .flatMap((name) => pemsOf((0,external_node_path_.join)(folder, name)));
-    }
-    catch {
-        return [];
-    }
-}
-function pemsOf(file) {
-    try {
-        return file !== '' && (0,external_node_fs_.statSync)(file).isFile() ? ((0,external_node_fs_.readFileSync)(file, 'latin1').match(PEM) ?? []) : [];
-    }
-    catch {
-        return [];
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/wire/failure.js
-/** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
-
-
-
-
-/** Subject of the cluster's service CA (openshift/service-ca-operator): signs `*.svc` certificates. */
-const SERVICE_CA = 'openshift-service-serving-signer';
-/** Certificate verdicts of OpenSSL as Node spells them (node/src/crypto/crypto_common.cc). */
-const VERDICTS = new Set(`UNABLE_TO_GET_ISSUER_CERT UNABLE_TO_GET_ISSUER_CERT_LOCALLY UNABLE_TO_VERIFY_LEAF_SIGNATURE SELF_SIGNED_CERT_IN_CHAIN
-  DEPTH_ZERO_SELF_SIGNED_CERT CERT_SIGNATURE_FAILURE CERT_NOT_YET_VALID CERT_HAS_EXPIRED ERROR_IN_CERT_NOT_BEFORE_FIELD
-  ERROR_IN_CERT_NOT_AFTER_FIELD CERT_CHAIN_TOO_LONG CERT_REVOKED INVALID_CA PATH_LENGTH_EXCEEDED INVALID_PURPOSE
-  CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/));
-/** code: [project's code, what happened, transient, hint]. */
-const KNOWN = {
-    EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
-    ECONNREFUSED: [
-        'NETWORK',
-        'the connection was refused',
-        true,
-        'Check host and port, and that the service is running.',
-    ],
-    ECONNRESET: ['NETWORK', 'the connection was reset', true],
-    EPIPE: ['NETWORK', 'the connection was closed while sending', true],
-    ETIMEDOUT: ['NETWORK', 'the connection timed out', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    EHOSTUNREACH: ['NETWORK', 'no route to the host', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    ENETUNREACH: ['NETWORK', 'the network is unreachable', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
-    EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
-    // A request that still waited for its turn when the connections of the run were closed.
-    UND_ERR_DESTROYED: ['CANCELLED', 'the run is over', false],
-    UND_ERR_CLOSED: ['CANCELLED', 'the run is over', false],
-    UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
-    UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
-    UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: ['PROTOCOL', 'the bytes to send are not as many as announced', false],
-    UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],
-};
-/** Any thrown value; a PromoteError passes unchanged. */
-function failure(thrown, scene) {
-    if (thrown instanceof errors/* PromoteError */.jG)
-        return thrown;
-    const error = innermost(thrown);
-    const code = codeOf(error);
-    if (VERDICTS.has(code))
-        return certificateRefused(error, code, scene);
-    if (code === 'ENOTFOUND') {
-        const hint = 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).';
-        // A name that was found before is a failing name server.
-        const detail = { hint, transient: scene.known, cause: thrown };
-        return errorOf(scene, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(scene.url.hostname, 253)} is unknown (ENOTFOUND)`, detail);
-    }
-    const known = KNOWN[code];
-    if (known !== undefined) {
-        const [to, happened, transient, hint] = known;
-        return errorOf(scene, to, `${happened} (${code})`, { transient, hint, cause: thrown });
-    }
-    if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
-        return handshakeFailed(error, code, scene);
-    const words = (0,core_text/* oneLine */.TN)(error instanceof Error ? error.message : String(error), 300);
-    // undici's parser of answers; its code is often undefined.
-    if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-        return errorOf(scene, 'INTERNAL', words, { cause: thrown });
-    const hint = 'The other side does not speak HTTP on this port.';
-    return errorOf(scene, 'PROTOCOL', words, { cause: thrown, hint });
-}
-function errorOf({ what, side }, code, words, detail) {
-    return new errors/* PromoteError */.jG(code, `${what}: ${words}.`, { side, ...detail });
-}
-/** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
-function handshakeFailed(error, code, scene) {
-    const words = error instanceof Error ? error.message : '';
-    const reason = reasonOf(words);
-    if (/alert/i.test(`${code} ${words}`)) {
-        const detail = { cause: error, transient: true };
-        return errorOf(scene, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
-    }
-    const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
-    const hint = plain.test(`${code} ${words}`)
-        ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
-        : 'Client and server have no TLS version or cipher in common, or something between them interferes.';
-    const said = [code, reason].filter((part) => part !== '').join(': ');
-    return errorOf(scene, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
-}
-/** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
-function reasonOf(message) {
-    const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
-    return (0,core_text/* oneLine */.TN)(reason ?? message, 200);
-}
-function certificateRefused(error, code, scene) {
-    const shown = scene.certificate;
-    const names = shown === undefined ? '' : `; the server showed subject "${failure_name(shown.subject)}", issuer "${failure_name(shown.issuer)}"`;
-    const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`;
-    const host = (0,core_text/* oneLine */.TN)(scene.url.host, 260);
-    const refuse = (why, hint) => errorOf(scene, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
-    if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
-        const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
-        return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
-    }
-    if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
-        const dates = shown === undefined ? '' : `, valid from ${shown.validFrom} to ${shown.validTo}`;
-        const what = code === 'CERT_HAS_EXPIRED' ? 'has expired' : 'is not valid yet';
-        return refuse(`a certificate of ${host} ${what}${dates}`, `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`);
-    }
-    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, scene, skip));
-}
-function unknownAuthority(shown, scene, skip) {
-    const option = optionOf(scene.side);
-    if (shown?.issuer.includes(SERVICE_CA) === true) {
-        return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`;
-    }
-    const other = scene.authorities.some(isServiceAuthority)
-        ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
-        : '';
-    return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`;
-}
-function isServiceAuthority(pem) {
-    return new external_node_crypto_.X509Certificate(pem).subject.includes(SERVICE_CA);
-}
-/** `CN=a\nO=b` → `CN=a, O=b`. */
-function failure_name(distinguished) {
-    return (0,core_text/* oneLine */.TN)((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300);
-}
-/** Happy eyeballs throw an AggregateError with one error per address; wrappers keep theirs as the cause. */
-function innermost(thrown) {
-    let error = thrown;
-    for (let depth = 0; depth < 5; depth++) {
-        const inner = error instanceof AggregateError ? error.errors[0] : undefined;
-        const next = inner ?? (error instanceof Error && codeOf(error) === '' ? error.cause : undefined);
-        if (next === undefined || next === null)
-            return error;
-        error = next;
-    }
-    return error;
-}
-function codeOf(error) {
-    if (typeof error !== 'object' || error === null || !('code' in error))
-        return '';
-    return typeof error.code === 'string' ? error.code : '';
-}
-
-// EXTERNAL MODULE: external "node:net"
-var external_node_net_ = __nccwpck_require__(7030);
-;// CONCATENATED MODULE: ./lib/wire/proxy.js
-
-
-/**
- * The proxy for a URL, by the conventions of Go (golang.org/x/net/http/httpproxy), which `oc` and every container tool
- * follow: HTTPS_PROXY for https, HTTP_PROXY for http, upper case before lower case, an empty variable is an unset one, a
- * proxy without a scheme is http. `localhost` and loopback addresses are never proxied.
- *
- * NO_PROXY is a list of `*`, addresses, CIDR ranges, `host` (and everything below it), `.host` or `*.host` (only below
- * it), each but a range with an optional `:port`.
- * @throws PromoteError USAGE when the variable is not the URL of an HTTP proxy.
- */
-function proxyFor(url, env) {
-    const base = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
-    const name = [base, base.toLowerCase()].find((candidate) => (env[candidate] ?? '').trim() !== '');
-    if (name === undefined || isExcluded(url, noProxy(env)))
-        return undefined;
-    const value = (env[name] ?? '').trim();
-    const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`;
-    const proxy = URL.canParse(text) ? new URL(text) : undefined;
-    if (proxy !== undefined && proxy.hostname !== '' && /^https?:$/.test(proxy.protocol))
-        return { name, url: proxy };
-    // The value is not quoted: it may hold a password.
-    throw new errors/* PromoteError */.jG('USAGE', `${name} is not the URL of an HTTP proxy.`, {
-        side: 'input',
-        hint: `Set ${name} to http://host:port (SOCKS proxies are not supported), or name the host in NO_PROXY.`,
-    });
-}
-function noProxy(env) {
-    const value = [env.NO_PROXY, env.no_proxy].find((list) => (list ?? '').trim() !== '') ?? '';
-    return value
-        .toLowerCase()
-        .split(/[\s,]+/)
-        .filter((entry) => entry !== '');
-}
-function isExcluded(url, entries) {
-    const host = url.hostname
-        .replace(/^\[|\]$/g, '')
-        .replace(/\.$/, '')
-        .toLowerCase();
-    const port = url.port !== '' ? url.port : url.protocol === 'https:' ? '443' : '80';
-    const loopback = host === 'localhost' || ((0,external_node_net_.isIP)(host) !== 0 && inRange(host, (0,external_node_net_.isIP)(host) === 4 ? '127.0.0.0/8' : '::1/128'));
-    return loopback || entries.some((entry) => matches(entry, host, port));
-}
-function matches(entry, host, port) {
-    if (entry === '*')
-        return true;
-    if (entry.includes('/'))
-        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, entry);
-    const { name, only } = splitPort(entry);
-    if (only !== undefined && only !== port)
-        return false;
-    if ((0,external_node_net_.isIP)(name) !== 0)
-        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, `${name}/${(0,external_node_net_.isIP)(name) === 4 ? 32 : 128}`);
-    const domain = name.replace(/^\*/, '').replace(/\.$/, '');
-    if (domain === '')
-        return false;
-    return domain.startsWith('.') ? host.endsWith(domain) : host === domain || host.endsWith(`.${domain}`);
-}
-/** `host:443`, `[::1]:443`, `::1`. */
-function splitPort(entry) {
-    if ((0,external_node_net_.isIP)(entry) !== 0)
-        return { name: entry };
-    const [, name, only] = /^(.*):(\d+)$/.exec(entry) ?? [];
-    const bare = (name ?? entry).replace(/^\[|\]$/g, '');
-    return only === undefined ? { name: bare } : { name: bare, only };
-}
-function inRange(host, range) {
-    const [address = '', prefix = ''] = range.split('/', 2);
-    const family = (0,external_node_net_.isIP)(address);
-    if (family === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > (family === 4 ? 32 : 128))
-        return false;
-    const list = new external_node_net_.BlockList();
-    list.addSubnet(address, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
-    return list.check(host, (0,external_node_net_.isIP)(host) === 4 ? 'ipv4' : 'ipv6');
-}
-
-;// CONCATENATED MODULE: external "node:dns"
-const external_node_dns_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:dns");
-;// CONCATENATED MODULE: ./lib/wire/reach.js
-/** Addresses that text from a server may lead to: for URLs that a manifest names, which anybody can write. */
-
-
-
-
-/** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
-const INTERNAL = blockList(`0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
-  192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`, 'ipv4');
-/** Of IPv6 only this is given out; tunnels (2001::/23, 2002::/16) and documentation in it lead elsewhere or nowhere. */
-const GLOBAL = blockList('2000::/3', 'ipv6');
-const NOT_GLOBAL = blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6');
-function isPublic(address) {
-    const family = (0,external_node_net_.isIP)(address);
-    if (family === 4)
-        return !INTERNAL.check(address, 'ipv4');
-    return family === 6 && GLOBAL.check(address, 'ipv6') && !NOT_GLOBAL.check(address, 'ipv6');
-}
-/**
- * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself. A proxy
- * looks names up by itself, and may find what this machine does not: the user has to have named the host then.
- * @param hosts when given, only these.
- * @throws PromoteError UNSUPPORTED
- */
-function checkReach(url, reach, proxied, side, hosts) {
-    if (url.protocol !== 'https:')
-        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not https', side);
-    const host = url.hostname.replace(/^\[|\]$/g, '');
-    const isAddress = (0,external_node_net_.isIP)(host) !== 0;
-    if (isAddress && !reach(host))
-        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is no public address', side);
-    const named = hosts?.includes(host.replace(/\.$/, ''));
-    if (named === false)
-        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not among the hosts of include-foreign', side);
-    if (proxied && !isAddress && named === undefined)
-        throw refused((0,core_text/* displayUrl */.Qy)(url), `is reached through a proxy, which looks ${host} up by itself`, side, host);
-}
-/** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
-function lookupWithin(reach, side) {
-    return (hostname, options, callback) => {
-        (0,external_node_dns_namespaceObject.lookup)(hostname, { ...options, all: true }, (error, found) => {
-            const addresses = found ?? [];
-            const [first] = addresses;
-            if (error !== null || first === undefined)
-                return callback(error, '', 0);
-            const inside = addresses.find(({ address }) => !reach(address));
-            const what = `leads to ${inside?.address}, which is no public address`;
-            if (inside !== undefined)
-                return callback(refused(`https://${hostname}`, what, side), '', 0);
-            if (options.all === true)
-                callback(null, [...addresses]);
-            else
-                callback(null, first.address, first.family);
-        });
-    };
-}
-function refused(where, what, side, host) {
-    const advice = host === undefined
-        ? 'Leave include-foreign off, or copy the layer into the registry.'
-        : `If that host is meant: include-foreign: ${host}`;
-    const hint = `A manifest names this address for a layer. ${advice}`;
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, { side, hint });
-}
-function blockList(ranges, family) {
-    const list = new external_node_net_.BlockList();
-    for (const range of ranges.split(/\s+/)) {
-        const [address = '', prefix = ''] = range.split('/');
-        list.addSubnet(address, Number(prefix), family);
-    }
-    return list;
-}
-
 // EXTERNAL MODULE: external "node:http"
 var external_node_http_ = __nccwpck_require__(7067);
 ;// CONCATENATED MODULE: external "node:https"
 const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
 // EXTERNAL MODULE: ./node_modules/undici/lib/core/connect.js
 var connect = __nccwpck_require__(9136);
-;// CONCATENATED MODULE: ./lib/wire/tunnel.js
+;// CONCATENATED MODULE: ./lib/transport/connect.js
 /** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
 
 
@@ -35583,8 +36127,609 @@ function proxyError({ url }, target, what, detail) {
     return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${url.host}: ${what}.`, detail);
 }
 
-;// CONCATENATED MODULE: ./lib/wire/transport.js
+// EXTERNAL MODULE: ./lib/transport/request.js
+var transport_request = __nccwpck_require__(6624);
+;// CONCATENATED MODULE: ./lib/transport/exchange.js
 
+
+
+/** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
+const HIGH_WATER = 512 * 1024;
+/** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
+const MOST_UNREAD = 8 * 1024 * 1024;
+/**
+ * Sends `request` once.
+ *
+ * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
+ * timeout), the beginning of the answer (`patience`), the next bytes of the answer (stall timeout). A slow source of an
+ * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
+ */
+function exchange(request, wire, terms) {
+    return new Promise((resolve, reject) => {
+        const one = new Exchange(request, terms, { resolve, reject });
+        try {
+            one.start(wire);
+        }
+        catch (thrown) {
+            one.onResponseError(undefined, thrown);
+        }
+    });
+}
+class Exchange {
+    #request;
+    #terms;
+    #settle;
+    #forget;
+    #controller;
+    #timer;
+    /** Why the request failed, whatever the connection says later. */
+    #failure;
+    /** What the caller's own stream threw. */
+    #ours;
+    /** Parts of the answer's body that are not read yet, and their bytes. */
+    #chunks = [];
+    #unread = 0;
+    #isAnswered = false;
+    #isPaused = false;
+    #isEnded = false;
+    #wake;
+    constructor(request, terms, settle) {
+        this.#request = request;
+        this.#terms = terms;
+        this.#settle = settle;
+        this.#forget = terms.onCancel((reason) => this.#break(reason));
+    }
+    start(wire) {
+        const { method, body } = this.#request;
+        this.#owe('connect', this.#terms.stallTimeout);
+        wire.dispatcher.dispatch({
+            origin: wire.origin,
+            path: wire.path,
+            method,
+            headers: { ...wire.headers, ...((0,transport_request/* isStream */.rL)(body) ? { 'content-length': String(body.size) } : {}) },
+            // The declaration forgets iterables; the documentation and the code have them.
+            body: this.#outgoing(body),
+            headersTimeout: 0,
+            bodyTimeout: 0,
+            // undici closes the connection after every HEAD otherwise: a handshake for each probe.
+            reset: false,
+        }, this);
+    }
+    onRequestStart(controller) {
+        this.#controller = controller;
+        if (this.#failure !== undefined)
+            controller.abort(new Error('given up while connecting'));
+        else if ((0,transport_request/* isStream */.rL)(this.#request.body))
+            this.#owesNothing();
+        else
+            this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
+    }
+    onResponseStart(controller, status, headers) {
+        if (status < 200 || this.#failure !== undefined)
+            return;
+        this.#owesNothing();
+        this.#isAnswered = true;
+        const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) };
+        this.#settle.resolve({ status, headers, url: this.#request.url, body });
+    }
+    onResponseData(controller, chunk) {
+        this.#chunks.push(chunk);
+        this.#unread += chunk.byteLength;
+        // undici's own connections fail an assertion when the other side closes while they are paused.
+        if (this.#unread > HIGH_WATER && !this.#isPaused && this.#request.bulk === true) {
+            this.#isPaused = true;
+            controller.pause();
+        }
+        if (this.#unread > MOST_UNREAD)
+            this.#break(this.#error('PROTOCOL', 'the answer is longer than anybody asked for.'));
+        this.#wake?.();
+    }
+    onResponseEnd() {
+        this.#forget();
+        this.#isEnded = true;
+        this.#wake?.();
+    }
+    onResponseError(_controller, error) {
+        if (this.#failure !== undefined)
+            return;
+        if (this.#ours !== undefined)
+            this.#fail(this.#ours.thrown);
+        else
+            this.#fail(this.#terms.explain(error));
+    }
+    /** undici takes the next chunk when the socket has room for it again. */
+    async *#stream(stream) {
+        try {
+            for await (const chunk of stream) {
+                this.#owe('body', this.#terms.stallTimeout);
+                yield chunk;
+                this.#owesNothing();
+            }
+        }
+        catch (thrown) {
+            this.#ours = { thrown };
+            throw thrown;
+        }
+        this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
+    }
+    #outgoing(body) {
+        if (body === undefined)
+            return null;
+        if ((0,transport_request/* isStream */.rL)(body))
+            return this.#stream(body.stream);
+        return typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
+    }
+    #owe(what, milliseconds) {
+        this.#owesNothing();
+        if (this.#failure !== undefined || this.#isAnswered)
+            return;
+        this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds);
+    }
+    #owesNothing() {
+        clearTimeout(this.#timer);
+    }
+    #late(what, milliseconds) {
+        const isConnecting = what === 'connect';
+        return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${DEBTS[what]} for ${milliseconds / 1000} s.`, {
+            transient: true,
+            hint: isConnecting ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
+        });
+    }
+    #error(code, what, detail = {}) {
+        const { method, url } = this.#request;
+        return new errors/* PromoteError */.jG(code, `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${what}`, { side: this.#terms.side, ...detail });
+    }
+    #break(reason) {
+        if (this.#failure !== undefined)
+            return;
+        this.#fail(reason);
+        this.#controller?.abort(reason);
+    }
+    #fail(reason) {
+        this.#failure = { reason };
+        this.#owesNothing();
+        this.#forget();
+        this.#wake?.();
+        this.#settle.reject(reason);
+    }
+    /**
+     * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
+     * it. A reader who stops early closes the connection. Waiting for the reader is not counted.
+     */
+    async *#incoming(controller) {
+        const { stallTimeout } = this.#terms;
+        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
+        const timer = setTimeout(() => {
+            if (this.#wake !== undefined)
+                this.#fail(this.#late('answer body', stallTimeout));
+        }, stallTimeout);
+        try {
+            for (;;) {
+                const chunk = this.#chunks.shift();
+                if (chunk !== undefined) {
+                    this.#taken(chunk, controller);
+                    yield chunk;
+                }
+                else if (this.#failure !== undefined)
+                    throw this.#failure.reason;
+                else if (this.#isEnded)
+                    return;
+                else {
+                    timer.refresh();
+                    await new Promise((resolve) => {
+                        this.#wake = resolve;
+                    });
+                    this.#wake = undefined;
+                }
+            }
+        }
+        finally {
+            clearTimeout(timer);
+            this.#chunks.length = 0;
+            if (!this.#isEnded)
+                controller.abort(new Error('the reader stopped'));
+            this.#forget();
+        }
+    }
+    #taken(chunk, controller) {
+        this.#unread -= chunk.byteLength;
+        if (this.#isPaused && this.#unread < HIGH_WATER / 2) {
+            this.#isPaused = false;
+            controller.resume();
+        }
+    }
+}
+const DEBTS = {
+    connect: 'no connection',
+    body: 'the server has not taken the next bytes of the upload',
+    answer: 'no answer',
+    'answer body': 'not one byte of the answer came',
+};
+
+// EXTERNAL MODULE: external "node:fs"
+var external_node_fs_ = __nccwpck_require__(3024);
+// EXTERNAL MODULE: external "node:tls"
+var external_node_tls_ = __nccwpck_require__(1692);
+var external_node_tls_namespaceObject = /*#__PURE__*/__nccwpck_require__.t(external_node_tls_, 2);
+;// CONCATENATED MODULE: ./lib/transport/tls-trust.js
+/** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
+
+
+
+
+
+const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g;
+/**
+ * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget it), SSL_CERT_FILE,
+ * and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of
+ * Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
+ */
+function addedAuthorities(env) {
+    const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''));
+    const folders = (env.SSL_CERT_DIR ?? '').split(external_node_path_.delimiter).filter((folder) => folder !== '');
+    return [...extra, ...folders.flatMap(pemsIn)];
+}
+/**
+ * One context for all connections of a side: building it costs tens of milliseconds, a `ca` array would cost that for
+ * every connection.
+ * @param own PEM text of the side's own authority.
+ */
+function trustContext(env, own, side, identity) {
+    const added = [...addedAuthorities(env), ...ownAuthorities(own, side)];
+    // Node reads its default roots once for all contexts; as a list they would be read again for each.
+    const ca = added.length === 0 ? {} : { ca: [...new Set([...defaultRoots(), ...added])] };
+    try {
+        return external_node_tls_.createSecureContext({ ...ca, ...(identity && { cert: identity.cert, key: identity.key }) });
+    }
+    catch (thrown) {
+        // Damaged authorities are passed over, so it is the identity.
+        const message = thrown instanceof Error ? thrown.message : String(thrown);
+        const text = `The client certificate and its key cannot be used: ${message}.`;
+        throw new errors/* PromoteError */.jG('USAGE', text, { side, cause: thrown });
+    }
+}
+/** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
+function ownAuthorities(own, side) {
+    if (own === undefined || own.trim() === '')
+        return [];
+    const pems = own.match(PEM) ?? [];
+    if (pems.length > 0 && pems.every(isCertificate))
+        return pems;
+    throw new errors/* PromoteError */.jG('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
+        side,
+        hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
+    });
+}
+function optionOf(side) {
+    return side === 'input' ? 'ca' : `${side}-ca`;
+}
+function isCertificate(pem) {
+    try {
+        return new external_node_crypto_.X509Certificate(pem).subject !== undefined;
+    }
+    catch {
+        return false;
+    }
+}
+function defaultRoots() {
+    // Node 22.15 and later; includes what --use-system-ca found.
+    const { getCACertificates } = external_node_tls_namespaceObject;
+    return getCACertificates?.('default') ?? external_node_tls_.rootCertificates;
+}
+function pemsIn(folder) {
+    try {
+        return (0,external_node_fs_.readdirSync)(folder)
+            .sort()
+            .flatMap((name) => pemsOf((0,external_node_path_.join)(folder, name)));
+    }
+    catch {
+        return [];
+    }
+}
+function pemsOf(file) {
+    try {
+        return file !== '' && (0,external_node_fs_.statSync)(file).isFile() ? ((0,external_node_fs_.readFileSync)(file, 'latin1').match(PEM) ?? []) : [];
+    }
+    catch {
+        return [];
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/transport/network-errors.js
+/** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
+
+
+
+
+/** Subject of the cluster's service CA (openshift/service-ca-operator): signs `*.svc` certificates. */
+const SERVICE_CA = 'openshift-service-serving-signer';
+/** Certificate verdicts of OpenSSL as Node spells them (node/src/crypto/crypto_common.cc). */
+const VERDICTS = new Set(`UNABLE_TO_GET_ISSUER_CERT UNABLE_TO_GET_ISSUER_CERT_LOCALLY UNABLE_TO_VERIFY_LEAF_SIGNATURE SELF_SIGNED_CERT_IN_CHAIN
+  DEPTH_ZERO_SELF_SIGNED_CERT CERT_SIGNATURE_FAILURE CERT_NOT_YET_VALID CERT_HAS_EXPIRED ERROR_IN_CERT_NOT_BEFORE_FIELD
+  ERROR_IN_CERT_NOT_AFTER_FIELD CERT_CHAIN_TOO_LONG CERT_REVOKED INVALID_CA PATH_LENGTH_EXCEEDED INVALID_PURPOSE
+  CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/));
+/** code: [project's code, what happened, transient, hint]. */
+const KNOWN = {
+    EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
+    ECONNREFUSED: [
+        'NETWORK',
+        'the connection was refused',
+        true,
+        'Check host and port, and that the service is running.',
+    ],
+    ECONNRESET: ['NETWORK', 'the connection was reset', true],
+    EPIPE: ['NETWORK', 'the connection was closed while sending', true],
+    ETIMEDOUT: ['NETWORK', 'the connection timed out', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    EHOSTUNREACH: ['NETWORK', 'no route to the host', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    ENETUNREACH: ['NETWORK', 'the network is unreachable', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
+    EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
+    // A request that still waited for its turn when the connections of the run were closed.
+    UND_ERR_DESTROYED: ['CANCELLED', 'the run is over', false],
+    UND_ERR_CLOSED: ['CANCELLED', 'the run is over', false],
+    UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
+    UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
+    UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: ['PROTOCOL', 'the bytes to send are not as many as announced', false],
+    UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],
+};
+/** Any thrown value; a PromoteError passes unchanged. */
+function failure(thrown, scene) {
+    if (thrown instanceof errors/* PromoteError */.jG)
+        return thrown;
+    const error = innermost(thrown);
+    const code = codeOf(error);
+    if (VERDICTS.has(code))
+        return certificateRefused(error, code, scene);
+    if (code === 'ENOTFOUND') {
+        const hint = 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).';
+        // A name that was found before is a failing name server.
+        const detail = { hint, transient: scene.known, cause: thrown };
+        return network_errors_errorOf(scene, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(scene.url.hostname, 253)} is unknown (ENOTFOUND)`, detail);
+    }
+    const known = KNOWN[code];
+    if (known !== undefined) {
+        const [to, happened, transient, hint] = known;
+        return network_errors_errorOf(scene, to, `${happened} (${code})`, { transient, hint, cause: thrown });
+    }
+    if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
+        return handshakeFailed(error, code, scene);
+    const words = (0,core_text/* oneLine */.TN)(error instanceof Error ? error.message : String(error), 300);
+    // undici's parser of answers; its code is often undefined.
+    if (!(error instanceof Error) || error.name !== 'HTTPParserError')
+        return network_errors_errorOf(scene, 'INTERNAL', words, { cause: thrown });
+    const hint = 'The other side does not speak HTTP on this port.';
+    return network_errors_errorOf(scene, 'PROTOCOL', words, { cause: thrown, hint });
+}
+function network_errors_errorOf({ what, side }, code, words, detail) {
+    return new errors/* PromoteError */.jG(code, `${what}: ${words}.`, { side, ...detail });
+}
+/** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
+function handshakeFailed(error, code, scene) {
+    const words = error instanceof Error ? error.message : '';
+    const reason = reasonOf(words);
+    if (/alert/i.test(`${code} ${words}`)) {
+        const detail = { cause: error, transient: true };
+        return network_errors_errorOf(scene, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
+    }
+    const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
+    const hint = plain.test(`${code} ${words}`)
+        ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
+        : 'Client and server have no TLS version or cipher in common, or something between them interferes.';
+    const said = [code, reason].filter((part) => part !== '').join(': ');
+    return network_errors_errorOf(scene, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
+}
+/** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
+function reasonOf(message) {
+    const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
+    return (0,core_text/* oneLine */.TN)(reason ?? message, 200);
+}
+function certificateRefused(error, code, scene) {
+    const shown = scene.certificate;
+    const names = shown === undefined ? '' : `; the server showed subject "${network_errors_name(shown.subject)}", issuer "${network_errors_name(shown.issuer)}"`;
+    const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`;
+    const host = (0,core_text/* oneLine */.TN)(scene.url.host, 260);
+    const refuse = (why, hint) => network_errors_errorOf(scene, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
+    if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
+        const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
+        return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
+    }
+    if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
+        const dates = shown === undefined ? '' : `, valid from ${shown.validFrom} to ${shown.validTo}`;
+        const what = code === 'CERT_HAS_EXPIRED' ? 'has expired' : 'is not valid yet';
+        return refuse(`a certificate of ${host} ${what}${dates}`, `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`);
+    }
+    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, scene, skip));
+}
+function unknownAuthority(shown, scene, skip) {
+    const option = optionOf(scene.side);
+    if (shown?.issuer.includes(SERVICE_CA) === true) {
+        return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`;
+    }
+    const other = scene.authorities.some(isServiceAuthority)
+        ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
+        : '';
+    return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`;
+}
+function isServiceAuthority(pem) {
+    return new external_node_crypto_.X509Certificate(pem).subject.includes(SERVICE_CA);
+}
+/** `CN=a\nO=b` → `CN=a, O=b`. */
+function network_errors_name(distinguished) {
+    return (0,core_text/* oneLine */.TN)((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300);
+}
+/** Happy eyeballs throw an AggregateError with one error per address; wrappers keep theirs as the cause. */
+function innermost(thrown) {
+    let error = thrown;
+    for (let depth = 0; depth < 5; depth++) {
+        const inner = error instanceof AggregateError ? error.errors[0] : undefined;
+        const next = inner ?? (error instanceof Error && codeOf(error) === '' ? error.cause : undefined);
+        if (next === undefined || next === null)
+            return error;
+        error = next;
+    }
+    return error;
+}
+function codeOf(error) {
+    if (typeof error !== 'object' || error === null || !('code' in error))
+        return '';
+    return typeof error.code === 'string' ? error.code : '';
+}
+
+// EXTERNAL MODULE: external "node:net"
+var external_node_net_ = __nccwpck_require__(7030);
+;// CONCATENATED MODULE: ./lib/transport/proxy.js
+
+
+/**
+ * The proxy for a URL, by the conventions of Go (golang.org/x/net/http/httpproxy), which `oc` and every container tool
+ * follow: HTTPS_PROXY for https, HTTP_PROXY for http, upper case before lower case, an empty variable is an unset one, a
+ * proxy without a scheme is http. `localhost` and loopback addresses are never proxied.
+ *
+ * NO_PROXY is a list of `*`, addresses, CIDR ranges, `host` (and everything below it), `.host` or `*.host` (only below
+ * it), each but a range with an optional `:port`.
+ * @throws PromoteError USAGE when the variable is not the URL of an HTTP proxy.
+ */
+function proxyFor(url, env) {
+    const base = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
+    const name = [base, base.toLowerCase()].find((candidate) => (env[candidate] ?? '').trim() !== '');
+    if (name === undefined || isExcluded(url, noProxy(env)))
+        return undefined;
+    const value = (env[name] ?? '').trim();
+    const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`;
+    const proxy = URL.canParse(text) ? new URL(text) : undefined;
+    if (proxy !== undefined && proxy.hostname !== '' && /^https?:$/.test(proxy.protocol))
+        return { name, url: proxy };
+    // The value is not quoted: it may hold a password.
+    throw new errors/* PromoteError */.jG('USAGE', `${name} is not the URL of an HTTP proxy.`, {
+        side: 'input',
+        hint: `Set ${name} to http://host:port (SOCKS proxies are not supported), or name the host in NO_PROXY.`,
+    });
+}
+function noProxy(env) {
+    const value = [env.NO_PROXY, env.no_proxy].find((list) => (list ?? '').trim() !== '') ?? '';
+    return value
+        .toLowerCase()
+        .split(/[\s,]+/)
+        .filter((entry) => entry !== '');
+}
+function isExcluded(url, entries) {
+    const host = url.hostname
+        .replace(/^\[|\]$/g, '')
+        .replace(/\.$/, '')
+        .toLowerCase();
+    const port = url.port !== '' ? url.port : url.protocol === 'https:' ? '443' : '80';
+    const loopback = host === 'localhost' || ((0,external_node_net_.isIP)(host) !== 0 && inRange(host, (0,external_node_net_.isIP)(host) === 4 ? '127.0.0.0/8' : '::1/128'));
+    return loopback || entries.some((entry) => matches(entry, host, port));
+}
+function matches(entry, host, port) {
+    if (entry === '*')
+        return true;
+    if (entry.includes('/'))
+        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, entry);
+    const { name, only } = splitPort(entry);
+    if (only !== undefined && only !== port)
+        return false;
+    if ((0,external_node_net_.isIP)(name) !== 0)
+        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, `${name}/${(0,external_node_net_.isIP)(name) === 4 ? 32 : 128}`);
+    const domain = name.replace(/^\*/, '').replace(/\.$/, '');
+    if (domain === '')
+        return false;
+    return domain.startsWith('.') ? host.endsWith(domain) : host === domain || host.endsWith(`.${domain}`);
+}
+/** `host:443`, `[::1]:443`, `::1`. */
+function splitPort(entry) {
+    if ((0,external_node_net_.isIP)(entry) !== 0)
+        return { name: entry };
+    const [, name, only] = /^(.*):(\d+)$/.exec(entry) ?? [];
+    const bare = (name ?? entry).replace(/^\[|\]$/g, '');
+    return only === undefined ? { name: bare } : { name: bare, only };
+}
+function inRange(host, range) {
+    const [address = '', prefix = ''] = range.split('/', 2);
+    const family = (0,external_node_net_.isIP)(address);
+    if (family === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > (family === 4 ? 32 : 128))
+        return false;
+    const list = new external_node_net_.BlockList();
+    list.addSubnet(address, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
+    return list.check(host, (0,external_node_net_.isIP)(host) === 4 ? 'ipv4' : 'ipv6');
+}
+
+;// CONCATENATED MODULE: external "node:dns"
+const external_node_dns_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:dns");
+;// CONCATENATED MODULE: ./lib/transport/public-address.js
+/** Addresses that text from a server may lead to: for URLs that a manifest names, which anybody can write. */
+
+
+
+
+/** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
+const INTERNAL = blockList(`0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
+  192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`, 'ipv4');
+/** Of IPv6 only this is given out; tunnels (2001::/23, 2002::/16) and documentation in it lead elsewhere or nowhere. */
+const GLOBAL = blockList('2000::/3', 'ipv6');
+const NOT_GLOBAL = blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6');
+function isPublic(address) {
+    const family = (0,external_node_net_.isIP)(address);
+    if (family === 4)
+        return !INTERNAL.check(address, 'ipv4');
+    return family === 6 && GLOBAL.check(address, 'ipv6') && !NOT_GLOBAL.check(address, 'ipv6');
+}
+/**
+ * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself. A proxy
+ * looks names up by itself, and may find what this machine does not: the user has to have named the host then.
+ * @param hosts when given, only these.
+ * @throws PromoteError UNSUPPORTED
+ */
+function checkReach(url, reach, proxied, side, hosts) {
+    if (url.protocol !== 'https:')
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not https', side);
+    const host = url.hostname.replace(/^\[|\]$/g, '');
+    const isAddress = (0,external_node_net_.isIP)(host) !== 0;
+    if (isAddress && !reach(host))
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is no public address', side);
+    const named = hosts?.includes(host.replace(/\.$/, ''));
+    if (named === false)
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not among the hosts of include-foreign', side);
+    if (proxied && !isAddress && named === undefined)
+        throw refused((0,core_text/* displayUrl */.Qy)(url), `is reached through a proxy, which looks ${host} up by itself`, side, host);
+}
+/** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
+function lookupWithin(reach, side) {
+    return (hostname, options, callback) => {
+        (0,external_node_dns_namespaceObject.lookup)(hostname, { ...options, all: true }, (error, found) => {
+            const addresses = found ?? [];
+            const [first] = addresses;
+            if (error !== null || first === undefined)
+                return callback(error, '', 0);
+            const inside = addresses.find(({ address }) => !reach(address));
+            const what = `leads to ${inside?.address}, which is no public address`;
+            if (inside !== undefined)
+                return callback(refused(`https://${hostname}`, what, side), '', 0);
+            if (options.all === true)
+                callback(null, [...addresses]);
+            else
+                callback(null, first.address, first.family);
+        });
+    };
+}
+function refused(where, what, side, host) {
+    const advice = host === undefined
+        ? 'Leave include-foreign off, or copy the layer into the registry.'
+        : `If that host is meant: include-foreign: ${host}`;
+    const hint = `A manifest names this address for a layer. ${advice}`;
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, { side, hint });
+}
+function blockList(ranges, family) {
+    const list = new external_node_net_.BlockList();
+    for (const range of ranges.split(/\s+/)) {
+        const [address = '', prefix = ''] = range.split('/');
+        list.addSubnet(address, Number(prefix), family);
+    }
+    return list;
+}
+
+;// CONCATENATED MODULE: ./lib/transport/transport.js
 
 
 
@@ -35634,7 +36779,7 @@ function openTransport(options, context) {
         answered.add(request.url.host);
         if (res.status !== 407 || proxy === undefined)
             return res;
-        await (0,http_answer/* discard */.vf)(res);
+        await (0,transport_request/* discard */.vf)(res);
         throw proxyRefused(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side);
     };
     return {
@@ -35653,7 +36798,7 @@ function checkHeaders({ method, url, headers = {} }, side) {
 }
 /** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
 async function withoutEmptyStream(request) {
-    if (!isStream(request.body) || request.body.size > 0)
+    if (!(0,transport_request/* isStream */.rL)(request.body) || request.body.size > 0)
         return request;
     for await (const chunk of request.body.stream) {
         if (chunk.byteLength > 0)
@@ -35805,7 +36950,10 @@ function parseLine(line) {
     return found;
 }
 
+// EXTERNAL MODULE: ./lib/http/credential.js
+var http_credential = __nccwpck_require__(8183);
 ;// CONCATENATED MODULE: ./lib/http/credential-scope.js
+/** Where a credential may go, and which addresses of a server are used at all. Nothing else decides it; tested by table. */
 
 /**
  * Whether a request to `hop` may carry what belongs to `origin` (scheme, host and port).
@@ -35913,8 +37061,11 @@ function isHttp(url) {
 
 // EXTERNAL MODULE: ./lib/http/quirks.js
 var quirks = __nccwpck_require__(4525);
+// EXTERNAL MODULE: ./lib/http/response.js
+var response = __nccwpck_require__(8793);
 ;// CONCATENATED MODULE: ./lib/http/token-service.js
 /** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
+
 
 
 
@@ -35938,7 +37089,7 @@ function tokenService(side, send, context) {
     return {
         /** From memory, or fetched; requests side by side share one exchange. */
         async token(service, credential, scopes) {
-            if (!(0,lib_credential/* sameCredential */.KB)(owner, credential)) {
+            if (!(0,http_credential/* sameCredential */.K)(owner, credential)) {
                 held.clear();
                 owner = credential;
             }
@@ -35969,12 +37120,12 @@ async function exchangeToken(question) {
     let res = await send(tokenRequest(question));
     if (scopes.length > 1 && [400, 401, 403].includes(res.status)) {
         // Some services refuse several scopes at once (oc has --skip-multiple-scopes for them); the first matters most.
-        await (0,http_answer/* discard */.vf)(res);
+        await (0,transport_request/* discard */.vf)(res);
         res = await send(tokenRequest({ ...question, scopes: scopes.slice(0, 1) }));
     }
     if (res.status < 200 || res.status > 299)
         throw await tokenRefused(res, question);
-    const answer = await (0,http_answer/* json */.Pq)(res, ANSWER, BODY_LIMIT).catch((thrown) => {
+    const answer = await (0,response/* json */.Pq)(res, ANSWER, BODY_LIMIT).catch((thrown) => {
         throw (0,errors/* asPromoteError */.XO)(thrown, side);
     });
     const value = answer.token || answer.access_token;
@@ -36029,7 +37180,7 @@ function tokenRefused(res, { side, service, credential, context }) {
     const hint = kind === 'anonymous'
         ? 'The registry wants a credential for this side.'
         : 'Check user name and password or token of this side, and what they may do.';
-    return (0,http_answer/* registryError */.eo)(res, { side, what, code, hint: isVerdict ? hint : undefined, redact });
+    return (0,response/* registryError */.eo)(res, { side, what, code, hint: isVerdict ? hint : undefined, redact });
 }
 /**
  * The scopes of a token: what the request needs, most important first (some services read only the first one), then what
@@ -36108,9 +37259,9 @@ function authorize(access) {
         const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request));
         let last = fresh;
         if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
-            if (isStream(request.body))
+            if ((0,transport_request/* isStream */.rL)(request.body))
                 return res;
-            await (0,http_answer/* discard */.vf)(res);
+            await (0,transport_request/* discard */.vf)(res);
             res = await next(signed(request, fresh.with));
             if (res.status !== 401)
                 return res;
@@ -36121,9 +37272,9 @@ function authorize(access) {
         if (renewed === undefined)
             return res;
         last = { credential: renewed, with: await show(renewed, request) };
-        if (isStream(request.body))
+        if ((0,transport_request/* isStream */.rL)(request.body))
             return res;
-        await (0,http_answer/* discard */.vf)(res);
+        await (0,transport_request/* discard */.vf)(res);
         return next(signed(request, last.with));
     };
 }
@@ -36150,7 +37301,7 @@ async function renew(access, refused) {
     if (refused.kind === 'anonymous')
         return undefined;
     const renewed = await access.login.renew(refused);
-    return renewed === undefined || (0,lib_credential/* sameCredential */.KB)(renewed, refused) ? undefined : renewed;
+    return renewed === undefined || (0,http_credential/* sameCredential */.K)(renewed, refused) ? undefined : renewed;
 }
 function signed(request, shown) {
     if (shown === undefined)
@@ -36162,13 +37313,13 @@ function isRegistry(request) {
 }
 /** Google's registries answer 401 without a challenge on everything but `/v2/`. */
 async function challengesOf(res, request, access, next, known) {
-    const challenges = parseChallenges((0,http_answer/* headerAll */.$g)(res, 'www-authenticate'));
+    const challenges = parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate'));
     const mute = challenges.length === 0 && known.service === undefined && !known.basic;
     if (!mute || !isRegistry(request) || request.url.pathname === '/v2/')
         return challenges;
     const ping = await next({ method: 'GET', url: new URL('/v2/', access.origin) });
-    const asked = ping.status === 401 ? parseChallenges((0,http_answer/* headerAll */.$g)(ping, 'www-authenticate')) : [];
-    await (0,http_answer/* discard */.vf)(ping);
+    const asked = ping.status === 401 ? parseChallenges((0,response/* headerAll */.$g)(ping, 'www-authenticate')) : [];
+    await (0,transport_request/* discard */.vf)(ping);
     return asked;
 }
 /** A token service once named stays: OpenShift answers a bad token with a Basic challenge that only means "denied". */
@@ -36190,7 +37341,7 @@ function learn(known, challenges, request, access) {
 async function isMerelyDenied(res, shown, request, access, next) {
     if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/')
         return false;
-    const challenges = parseChallenges((0,http_answer/* headerAll */.$g)(res, 'www-authenticate'));
+    const challenges = parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate'));
     if (!challenges.some((one) => one.parameters.get('error') === 'access denied'))
         return false;
     return (0,quirks/* acceptsCredential */.bW)((ping) => next(signed(ping, shown)), access.origin);
@@ -36203,36 +37354,7 @@ function strangeService(access, service) {
     });
 }
 
-;// CONCATENATED MODULE: ./lib/http/debug-log.js
-
-
-/** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
-const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit'];
-/** One debug line for every request on the wire: `GET https://host/path?n=100 200 12 ms`. No headers, no bodies. */
-function debugLog({ log, now }) {
-    return (next) => async (request) => {
-        const started = now();
-        const line = (outcome) => log.debug(`${request.method} ${readable(request.url)} ${outcome} ${Math.round(now() - started)} ms`);
-        try {
-            const res = await next(request);
-            line(res.status);
-            return res;
-        }
-        catch (thrown) {
-            line((0,errors/* asPromoteError */.XO)(thrown).code);
-            throw thrown;
-        }
-    };
-}
-function readable(url) {
-    if (url.search === '')
-        return (0,core_text/* displayUrl */.Qy)(url);
-    const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name));
-    const query = shown.map(([name, value]) => `${name}=${(0,core_text/* oneLine */.TN)(value, 200)}`).join('&');
-    return query === '' ? (0,core_text/* displayUrl */.Qy)(url) : `${(0,core_text/* displayUrl */.Qy)(url)}?${query}`;
-}
-
-;// CONCATENATED MODULE: ./lib/http/pace.js
+;// CONCATENATED MODULE: ./lib/http/concurrency.js
 
 /** Requests at once to one origin when nothing is known about it: four images of 16 layers. */
 const CEILING = 64;
@@ -36261,7 +37383,7 @@ function pace(context, ceiling = CEILING) {
                 if (origin.halved === halved)
                     halve(origin, Math.max(crowd, origin.running));
                 if (res.status === 429)
-                    pause(origin, (0,http_answer/* retryAfter */.P9)(res, context.now()), context);
+                    pause(origin, (0,response/* retryAfter */.P9)(res, context.now()), context);
             }
             else if (++origin.successes >= origin.limit) {
                 origin.successes = 0;
@@ -36316,6 +37438,35 @@ function pause(origin, wait, context) {
     origin.pause = context.sleep(wait).then(over, over);
 }
 
+;// CONCATENATED MODULE: ./lib/http/debug-log.js
+
+
+/** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
+const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit'];
+/** One debug line for every request on the wire: `GET https://host/path?n=100 200 12 ms`. No headers, no bodies. */
+function debugLog({ log, now }) {
+    return (next) => async (request) => {
+        const started = now();
+        const line = (outcome) => log.debug(`${request.method} ${readable(request.url)} ${outcome} ${Math.round(now() - started)} ms`);
+        try {
+            const res = await next(request);
+            line(res.status);
+            return res;
+        }
+        catch (thrown) {
+            line((0,errors/* asPromoteError */.XO)(thrown).code);
+            throw thrown;
+        }
+    };
+}
+function readable(url) {
+    if (url.search === '')
+        return (0,core_text/* displayUrl */.Qy)(url);
+    const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name));
+    const query = shown.map(([name, value]) => `${name}=${(0,core_text/* oneLine */.TN)(value, 200)}`).join('&');
+    return query === '' ? (0,core_text/* displayUrl */.Qy)(url) : `${(0,core_text/* displayUrl */.Qy)(url)}?${query}`;
+}
+
 ;// CONCATENATED MODULE: ./lib/http/redirect.js
 
 
@@ -36339,10 +37490,10 @@ function redirect(side, secrets) {
         let request = first;
         for (;;) {
             const res = await next(request);
-            const location = (0,http_answer/* header */.wx)(res, 'location');
+            const location = (0,response/* header */.wx)(res, 'location');
             if (location === undefined || !isFollowed(request, res.status))
                 return request.leftOrigin === true ? { ...res, leftOrigin: true } : res;
-            await (0,http_answer/* discard */.vf)(res);
+            await (0,transport_request/* discard */.vf)(res);
             seen.add(request.url.href);
             const target = targetOf(request, location, side, secrets);
             if (seen.size > MOST_HOPS || seen.has(target.href)) {
@@ -36357,7 +37508,7 @@ function isFollowed(request, status) {
         return false;
     if (request.method === 'GET' || request.method === 'HEAD')
         return true;
-    return (status === 307 || status === 308) && !isStream(request.body);
+    return (status === 307 || status === 308) && !(0,transport_request/* isStream */.rL)(request.body);
 }
 function targetOf(request, location, side, secrets) {
     const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server redirects to`;
@@ -36425,12 +37576,12 @@ function retry(options, context) {
                 good.add(outcome.res.url.origin);
             // After the cancellation nobody waits any more.
             const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
-            const last = tried || request.retry === false || isStream(request.body);
+            const last = tried || request.retry === false || (0,transport_request/* isStream */.rL)(request.body);
             if (last || !decidedNothing(outcome, good))
                 return resultOf(outcome, good);
-            const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,http_answer/* retryAfter */.P9)(outcome.res, context.now());
+            const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,response/* retryAfter */.P9)(outcome.res, context.now());
             if (outcome.res !== undefined)
-                await (0,http_answer/* discard */.vf)(outcome.res);
+                await (0,transport_request/* discard */.vf)(outcome.res);
             if (asked !== undefined && asked > LONGEST_PAUSE)
                 throw tooLong(what, asked, outcome, options.side);
             // "At once" from a server that has just failed is no invitation to hammer it.
@@ -36480,7 +37631,7 @@ function resultOf({ res, thrown }, good) {
     return isUnexposed(res, good) ? { ...res, unexposed: true } : res;
 }
 function decidedNothing({ res, error }, good) {
-    return res === undefined ? error.transient : (0,http_answer/* isTransient */.dg)(res.status) && !isUnexposed(res, good);
+    return res === undefined ? error.transient : (0,response/* isTransient */.dg)(res.status) && !isUnexposed(res, good);
 }
 function isUnexposed(res, good) {
     return (0,quirks/* isRouterPage */.$0)(res) && !good.has(res.url.origin);
@@ -36497,7 +37648,7 @@ function tooLong(what, asked, outcome, side) {
     });
 }
 
-;// CONCATENATED MODULE: ./lib/http/network.js
+;// CONCATENATED MODULE: ./lib/http/client.js
 
 
 
@@ -36531,7 +37682,7 @@ function compose(send, ...layers) {
     return layers.reduceRight((next, layer) => layer(next), send);
 }
 
-;// CONCATENATED MODULE: ./lib/store/wire.js
+;// CONCATENATED MODULE: ./lib/registry/headers.js
 
 
 /** Header values of the distribution API, parsed. All of it is written by a server: bounded, checked, never trusted. */
@@ -36605,7 +37756,8 @@ function badLocation(value, why) {
     });
 }
 
-;// CONCATENATED MODULE: ./lib/store/blob.js
+;// CONCATENATED MODULE: ./lib/registry/blobs.js
+
 
 
 
@@ -36621,21 +37773,21 @@ function badLocation(value, why) {
 async function openBlob(endpoint, blob, offset) {
     const data = (0,oci_manifest/* embedded */.F9)(blob);
     if (data !== undefined)
-        return (0,http_answer/* bodyOf */.EN)(data.subarray(offset));
+        return (0,core_async/* bodyOf */.EN)(data.subarray(offset));
     if (offset > 0 && offset >= blob.size)
-        return (0,http_answer/* bodyOf */.EN)(new Uint8Array());
+        return (0,core_async/* bodyOf */.EN)(new Uint8Array());
     const what = `reading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`;
-    const { res, start } = await blob_open(endpoint, blob, offset, what);
-    const length = contentLength((0,http_answer/* header */.wx)(res, 'content-length'));
-    const encoding = (0,http_answer/* header */.wx)(res, 'content-encoding') ?? 'identity';
+    const { res, start } = await blobs_open(endpoint, blob, offset, what);
+    const length = contentLength((0,response/* header */.wx)(res, 'content-length'));
+    const encoding = (0,response/* header */.wx)(res, 'content-encoding') ?? 'identity';
     if (length !== undefined && encoding === 'identity' && start + length > blob.size && res.status === 200) {
-        await (0,http_answer/* discard */.vf)(res);
+        await (0,transport_request/* discard */.vf)(res);
         throw wrongSize(endpoint, blob, what, `${start + length} bytes are offered`);
     }
     return counted(endpoint, blob, res, { start, offset, what, encoding });
 }
 /** @returns an answer whose first byte is byte `start` of the blob, `start` ≤ `offset`. */
-async function blob_open(endpoint, blob, offset, what) {
+async function blobs_open(endpoint, blob, offset, what) {
     const get = (range) => endpoint
         .call('pull', {
         method: 'GET',
@@ -36643,21 +37795,21 @@ async function blob_open(endpoint, blob, offset, what) {
         // Proxies that compress on the way would change what is counted and hashed.
         headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
         long: true,
-        bulk: isBulk(blob.size - offset),
+        bulk: (0,transport_request/* isBulk */.HX)(blob.size - offset),
     })
         .catch((thrown) => {
         throw spent(thrown, endpoint);
     });
     let res = await get(offset > 0 ? `bytes=${offset}-` : undefined);
     if (res.status === 206) {
-        const range = parseContentRange((0,http_answer/* header */.wx)(res, 'content-range'));
+        const range = parseContentRange((0,response/* header */.wx)(res, 'content-range'));
         const usable = range !== undefined && range.from <= offset && offset <= range.to && (range.total ?? blob.size) === blob.size;
         if (usable)
             return { res, start: range.from };
     }
     if (offset > 0 && (res.status === 206 || res.status === 416)) {
         // Another range than the one asked for (multipart from some CDNs), or "not satisfiable" inside the blob.
-        await (0,http_answer/* discard */.vf)(res);
+        await (0,transport_request/* discard */.vf)(res);
         res = await get(undefined);
     }
     if (res.status !== 200)
@@ -36702,8 +37854,8 @@ function wrongSize(endpoint, blob, what, found) {
 async function offeredSize(endpoint, { digest }) {
     const headers = { 'accept-encoding': 'identity' };
     const res = await endpoint.call('pull', { method: 'HEAD', url: endpoint.url(`blobs/${digest}`), headers });
-    await (0,http_answer/* discard */.vf)(res);
-    return res.status === 200 ? contentLength((0,http_answer/* header */.wx)(res, 'content-length')) : undefined;
+    await (0,transport_request/* discard */.vf)(res);
+    return res.status === 200 ? contentLength((0,response/* header */.wx)(res, 'content-length')) : undefined;
 }
 /** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
 async function isStored(endpoint, blob, sure) {
@@ -36713,7 +37865,7 @@ async function isStored(endpoint, blob, sure) {
     const res = await probe(endpoint, `blobs/${blob.digest}`, { 'accept-encoding': 'identity' }, sure);
     if (res?.status !== 200)
         return false;
-    const length = (0,http_answer/* header */.wx)(res, 'content-length');
+    const length = (0,response/* header */.wx)(res, 'content-length');
     const isWhole = length === undefined || Number(length) === blob.size;
     return isWhole && (importFree === true || (0,quirks/* isFromStorage */.Ew)(res, endpoint.base, blob.digest));
 }
@@ -36725,7 +37877,7 @@ async function probe(endpoint, path, headers, sure = false) {
     const request = { method: 'HEAD', url: endpoint.url(path), headers, ...(sure ? {} : { retry: false }) };
     try {
         const res = await endpoint.call('pull', request);
-        await (0,http_answer/* discard */.vf)(res);
+        await (0,transport_request/* discard */.vf)(res);
         return res;
     }
     catch (thrown) {
@@ -36735,7 +37887,7 @@ async function probe(endpoint, path, headers, sure = false) {
     }
 }
 
-;// CONCATENATED MODULE: ./lib/store/foreign.js
+;// CONCATENATED MODULE: ./lib/registry/external-layers.js
 
 
 
@@ -36754,7 +37906,7 @@ function withForeign(store, send, options) {
             try {
                 if (!URL.canParse(text))
                     throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* quote */.hD)(text, 200)} is no URL.`);
-                return await openBlob(foreign_placeOf(new URL(text), send, store.name, options.side), blob, offset);
+                return await openBlob(external_layers_placeOf(new URL(text), send, store.name, options.side), blob, offset);
             }
             catch (thrown) {
                 last = (0,errors/* asPromoteError */.XO)(thrown, options.side);
@@ -36784,17 +37936,18 @@ function withForeign(store, send, options) {
     };
 }
 /** What a registry is for one address that holds one blob. */
-function foreign_placeOf(url, send, name, side) {
+function external_layers_placeOf(url, send, name, side) {
     return {
         side,
         name: `${name} (layer at ${url.host})`,
         url: () => url,
         call: (_access, request) => send(request),
-        verdict: (res, what) => (0,http_answer/* registryError */.eo)(res, { side, what: `${(0,core_text/* displayUrl */.Qy)(url)}: ${what}` }),
+        verdict: (res, what) => (0,response/* registryError */.eo)(res, { side, what: `${(0,core_text/* displayUrl */.Qy)(url)}: ${what}` }),
     };
 }
 
-;// CONCATENATED MODULE: ./lib/store/endpoint.js
+;// CONCATENATED MODULE: ./lib/registry/endpoint.js
+
 
 
 
@@ -36811,7 +37964,7 @@ function createEndpoint(options) {
             isOpenShiftHere ||= (0,quirks/* isOpenShift */.LE)(res);
             if (attempt > EMPTY_400_TRIES || request.retry === false || !(0,quirks/* isEmpty400 */.EQ)(res, repository))
                 return res;
-            await (0,http_answer/* discard */.vf)(res);
+            await (0,transport_request/* discard */.vf)(res);
             context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
             await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2));
         }
@@ -36867,7 +38020,7 @@ function askOnce(ask, { signal, log }) {
 }
 async function judge(options, name, res, what, access, tag) {
     const redact = (text) => options.context.secrets.redact(text);
-    const error = await (0,http_answer/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
+    const error = await (0,response/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
     const recoded = (code, hint) => error.with({ code, hint, transient: false, retryAfter: undefined });
     if (res.unexposed === true && (0,quirks/* isRouterPage */.$0)(res, error.message))
         return recoded('NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
@@ -36886,7 +38039,207 @@ async function judge(options, name, res, what, access, tag) {
     return (await options.explain?.(refused, access, tag)) ?? refused;
 }
 
-;// CONCATENATED MODULE: ./lib/store/manifests.js
+;// CONCATENATED MODULE: ./lib/registry/link.js
+/** A longer header is not a pagination link. */
+const link_LONGEST = 8 * 1024;
+/** `<target>; parameters`, up to the comma that separates links; a comma inside quotes does not. */
+const LINK = /<([^<>]*)>((?:[^,"]|"(?:[^"\\]|\\[\s\S])*"?)*)/g;
+/**
+ * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
+ * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
+ * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
+ */
+function nextPage(header, base) {
+    if (header.length > link_LONGEST)
+        return 'unreadable';
+    for (const [, target = '', parameters = ''] of header.matchAll(LINK))
+        if (isNext(parameters))
+            return onOrigin(target, base);
+    const rest = header.replace(LINK, '');
+    return rest.includes('<') || saysNext(rest) ? 'unreadable' : undefined;
+}
+function isNext(parameters) {
+    return parameters.split(';').some((parameter) => {
+        const [name = '', value = ''] = parameter.split('=', 2);
+        return name.trim().toLowerCase() === 'rel' && saysNext(value);
+    });
+}
+function saysNext(value) {
+    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
+}
+function onOrigin(target, base) {
+    if (!URL.canParse(target, base.href))
+        return 'unreadable';
+    const { protocol, pathname, search } = new URL(target, base);
+    if (protocol !== 'https:' && protocol !== 'http:')
+        return 'unreadable';
+    // Set as a path: `//host/…` would be read as another host.
+    const next = new URL(base.origin);
+    next.pathname = pathname;
+    next.search = search;
+    return next;
+}
+
+;// CONCATENATED MODULE: ./lib/registry/listings.js
+/** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
+
+
+
+
+
+
+
+
+
+
+/** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
+const MOST_PAGES = 100;
+/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
+const MOST_TAG_PAGES = 2000;
+const MOST_TAGS = 200_000;
+/** 65,000 tags of 128 characters. */
+const TAGS_LIMIT = 8 * 1024 * 1024;
+/** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
+const indexSchema = schemas/* object */.Ikc({
+    mediaType: schemas/* literal */.euz(oci_manifest/* MEDIA_TYPE */.Ap.ociIndex).nullish(),
+    manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullable(),
+});
+const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_TAGS).nullable() });
+function createListings(endpoint, manifests) {
+    // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
+    let missing = false;
+    /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
+    let learned;
+    let isTold = false;
+    const fromApi = async (subject) => {
+        if (learned !== undefined)
+            await learned;
+        if (missing)
+            return { state: 'none', found: [] };
+        const asked = listings_readReferrers(endpoint, subject);
+        learned ??= asked.catch(() => undefined);
+        const listed = await asked;
+        missing = listed.state === 'none';
+        return listed;
+    };
+    return {
+        async referrers(subject) {
+            const { state, found, error } = await fromApi(subject);
+            if (state === 'whole')
+                return found;
+            const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
+            const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
+            if (tagged !== undefined)
+                return [...new Map([...found, ...tagged].map((one) => [one.digest, one])).values()];
+            if (state === 'cut')
+                throw error;
+            if (state === 'unclear' && !isTold) {
+                isTold = true;
+                endpoint.context.log.warn(`${error?.message} Only what is attached by tags is known.`);
+            }
+            return [];
+        },
+        async listTags() {
+            const found = new Set();
+            const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES };
+            // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
+            for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
+                for (const tag of tags ?? [])
+                    if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
+                        found.add(tag);
+                if (found.size > MOST_TAGS)
+                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
+            }
+            return [...found];
+        },
+        /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
+        async lists(subject, digest) {
+            missing = false;
+            const listed = await fromApi(subject).catch(() => undefined);
+            return listed?.found.some((each) => each.digest === digest) ?? false;
+        },
+    };
+}
+/**
+ * A list, page by page. It ends only where the registry names no further page.
+ * @throws PromoteError when an answer is refused, is not such a list, or names a next page that cannot be read.
+ */
+async function* pages(endpoint, { what, accept, ...list }) {
+    const seen = new Set();
+    const headers = accept === undefined ? {} : { accept };
+    for (let url = endpoint.url(list.path);;) {
+        seen.add(url.href);
+        const res = await endpoint.call('pull', { method: 'GET', url, headers });
+        if (res.status !== 200)
+            throw await endpoint.verdict(res, what, 'pull');
+        const link = (0,response/* headerAll */.$g)(res, 'link').join(', ');
+        const named = { what: `${endpoint.name}: ${what}: the next page is at`, side: endpoint.side };
+        refuseSecretInAddress(link, url, { ...named, secrets: endpoint.context.secrets });
+        const next = nextPage(link, url);
+        yield await (0,response/* json */.Pq)(res, list.schema, list.limit).catch((thrown) => {
+            const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+            throw error.with({ message: `${endpoint.name}: ${what}: ${error.message}` });
+        });
+        if (next === undefined)
+            return;
+        if (next === 'unreadable')
+            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
+        if (seen.has(next.href))
+            throw unfinished(endpoint, what, 'the next page is one that was read already');
+        if (seen.size >= list.most)
+            throw unfinished(endpoint, what, 'it does not end');
+        url = next;
+    }
+}
+function unfinished({ name, side }, what, why) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
+        side,
+        hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
+    });
+}
+async function listings_readReferrers(endpoint, subject) {
+    const found = new Map();
+    const path = `referrers/${subject}`;
+    const what = `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`;
+    const list = { path, what, accept: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, limit: oci_manifest/* MANIFEST_LIMIT */.MV, most: MOST_PAGES };
+    let isFirst = true;
+    try {
+        for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
+            isFirst = false;
+            for (const entry of manifests ?? []) {
+                const descriptor = oci_manifest/* descriptorSchema */.TM.safeParse(entry).data;
+                if (descriptor !== undefined)
+                    found.set(descriptor.digest, descriptor);
+            }
+        }
+        return { state: 'whole', found: [...found.values()] };
+    }
+    catch (thrown) {
+        const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+        if (isFirst && [404, 405, 501].includes(error.status ?? 0))
+            return { state: 'none', found: [] };
+        const isFailure = error.code === 'CANCELLED' || isUndecided(error);
+        if (isFailure && !(isFirst && (await isRedirected(endpoint, path))))
+            throw error;
+        return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error };
+    }
+}
+/** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
+function isUndecided({ status, transient, code }) {
+    return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500;
+}
+/** Where the API leads to a host that does not answer, it is no API. */
+async function isRedirected(endpoint, path) {
+    const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false };
+    const res = await endpoint.call('pull', request).catch(() => undefined);
+    if (res === undefined)
+        return false;
+    await (0,transport_request/* discard */.vf)(res);
+    return res.status >= 300 && res.status < 400;
+}
+
+;// CONCATENATED MODULE: ./lib/registry/manifests.js
+
 
 
 
@@ -36914,8 +38267,8 @@ function createManifests(endpoint) {
         if (res.status !== 200)
             throw await readError(endpoint, res, what, reference);
         try {
-            const body = await (0,http_answer/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
-            const read = (0,oci_manifest/* readManifest */.WI)(body, (0,http_answer/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
+            const body = await (0,response/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
+            const read = (0,oci_manifest/* readManifest */.WI)(body, (0,response/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
             const manifest = await (0,oci_manifest/* withSizes */.Z)(read, (blob) => offeredSize(endpoint, blob));
             cache.keep(manifest);
             return manifest;
@@ -37007,13 +38360,13 @@ async function head(endpoint, tag) {
     const res = await endpoint.call('pull', { method: 'HEAD', url, headers, retry: false }).catch(unlessFinal);
     if (res === undefined)
         return undefined;
-    await (0,http_answer/* discard */.vf)(res);
-    const mediaType = (0,http_answer/* header */.wx)(res, 'content-type')?.split(';', 1)[0]?.trim() ?? '';
+    await (0,transport_request/* discard */.vf)(res);
+    const mediaType = (0,response/* header */.wx)(res, 'content-type')?.split(';', 1)[0]?.trim() ?? '';
     // A 404 in HTML or plain text may be a proxy's: GET tells whose it is.
     if (res.status === 404)
         return mediaType.startsWith('text/') ? undefined : 'absent';
-    const digest = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
-    const size = contentLength((0,http_answer/* header */.wx)(res, 'content-length'));
+    const digest = (0,response/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const size = contentLength((0,response/* header */.wx)(res, 'content-length'));
     if (res.status !== 200 || !(0,oci_digest/* isDigest */.Bc)(digest) || !size || !oci_manifest/* ACCEPT */.FA.split(', ').includes(mediaType))
         return undefined;
     return { mediaType, digest, size };
@@ -37029,10 +38382,10 @@ async function put(endpoint, manifest, tag) {
     const request = { method: 'PUT', url, headers, body: manifest.bytes, patience };
     const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
     const res = await manifests_send(endpoint, request, what, foreign);
-    const subject = (0,http_answer/* header */.wx)(res, 'oci-subject');
+    const subject = (0,response/* header */.wx)(res, 'oci-subject');
     if (res.status >= 200 && res.status < 300) {
-        await (0,http_answer/* discard */.vf)(res);
-        return { digest: stored(manifest, (0,http_answer/* header */.wx)(res, 'docker-content-digest')), subject };
+        await (0,transport_request/* discard */.vf)(res);
+        return { digest: stored(manifest, (0,response/* header */.wx)(res, 'docker-content-digest')), subject };
     }
     // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
     throw await endpoint.verdict(res, what, 'push', tag);
@@ -37045,7 +38398,7 @@ async function manifests_send(endpoint, request, what, foreign) {
     if (foreign.length === 0)
         return endpoint.call('push', request);
     const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
-    if (res !== undefined && !(0,http_answer/* isTransient */.dg)(res.status) && !(0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository))
+    if (res !== undefined && !(0,response/* isTransient */.dg)(res.status) && !(0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository))
         return res;
     const error = res && (await endpoint.verdict(res, what, 'push'));
     const missing = error?.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
@@ -37068,7 +38421,7 @@ async function readError(endpoint, res, what, reference) {
 }
 /** A tag may point at something named by sha512; only the algorithm is believed, the digest is that of the bytes. */
 function statedSha512(res, body) {
-    const stated = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const stated = (0,response/* header */.wx)(res, 'docker-content-digest') ?? '';
     const sha512 = (0,oci_digest/* isDigest */.Bc)(stated) && (0,oci_digest/* algorithmOf */.Hy)(stated) === 'sha512' && (0,oci_digest/* digestOf */.ol)(body, 'sha512') === stated;
     return sha512 ? stated : undefined;
 }
@@ -37121,205 +38474,7 @@ function createCache() {
     };
 }
 
-;// CONCATENATED MODULE: ./lib/http/link.js
-/** A longer header is not a pagination link. */
-const link_LONGEST = 8 * 1024;
-/** `<target>; parameters`, up to the comma that separates links; a comma inside quotes does not. */
-const LINK = /<([^<>]*)>((?:[^,"]|"(?:[^"\\]|\\[\s\S])*"?)*)/g;
-/**
- * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
- * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
- * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
- */
-function nextPage(header, base) {
-    if (header.length > link_LONGEST)
-        return 'unreadable';
-    for (const [, target = '', parameters = ''] of header.matchAll(LINK))
-        if (isNext(parameters))
-            return onOrigin(target, base);
-    const rest = header.replace(LINK, '');
-    return rest.includes('<') || saysNext(rest) ? 'unreadable' : undefined;
-}
-function isNext(parameters) {
-    return parameters.split(';').some((parameter) => {
-        const [name = '', value = ''] = parameter.split('=', 2);
-        return name.trim().toLowerCase() === 'rel' && saysNext(value);
-    });
-}
-function saysNext(value) {
-    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
-}
-function onOrigin(target, base) {
-    if (!URL.canParse(target, base.href))
-        return 'unreadable';
-    const { protocol, pathname, search } = new URL(target, base);
-    if (protocol !== 'https:' && protocol !== 'http:')
-        return 'unreadable';
-    // Set as a path: `//host/…` would be read as another host.
-    const next = new URL(base.origin);
-    next.pathname = pathname;
-    next.search = search;
-    return next;
-}
-
-;// CONCATENATED MODULE: ./lib/store/referrers.js
-/** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
-
-
-
-
-
-
-
-
-
-/** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
-const MOST_PAGES = 100;
-/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
-const MOST_TAG_PAGES = 2000;
-const MOST_TAGS = 200_000;
-/** 65,000 tags of 128 characters. */
-const TAGS_LIMIT = 8 * 1024 * 1024;
-/** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
-const indexSchema = schemas/* object */.Ikc({
-    mediaType: schemas/* literal */.euz(oci_manifest/* MEDIA_TYPE */.Ap.ociIndex).nullish(),
-    manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullable(),
-});
-const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_TAGS).nullable() });
-function createListings(endpoint, manifests) {
-    // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
-    let missing = false;
-    /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
-    let learned;
-    let isTold = false;
-    const fromApi = async (subject) => {
-        if (learned !== undefined)
-            await learned;
-        if (missing)
-            return { state: 'none', found: [] };
-        const asked = referrers_readReferrers(endpoint, subject);
-        learned ??= asked.catch(() => undefined);
-        const listed = await asked;
-        missing = listed.state === 'none';
-        return listed;
-    };
-    return {
-        async referrers(subject) {
-            const { state, found, error } = await fromApi(subject);
-            if (state === 'whole')
-                return found;
-            const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
-            const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
-            if (tagged !== undefined)
-                return [...new Map([...found, ...tagged].map((one) => [one.digest, one])).values()];
-            if (state === 'cut')
-                throw error;
-            if (state === 'unclear' && !isTold) {
-                isTold = true;
-                endpoint.context.log.warn(`${error?.message} Only what is attached by tags is known.`);
-            }
-            return [];
-        },
-        async listTags() {
-            const found = new Set();
-            const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES };
-            // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
-            for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
-                for (const tag of tags ?? [])
-                    if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
-                        found.add(tag);
-                if (found.size > MOST_TAGS)
-                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
-            }
-            return [...found];
-        },
-        /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
-        async lists(subject, digest) {
-            missing = false;
-            const listed = await fromApi(subject).catch(() => undefined);
-            return listed?.found.some((each) => each.digest === digest) ?? false;
-        },
-    };
-}
-/**
- * A list, page by page. It ends only where the registry names no further page.
- * @throws PromoteError when an answer is refused, is not such a list, or names a next page that cannot be read.
- */
-async function* pages(endpoint, { what, accept, ...list }) {
-    const seen = new Set();
-    const headers = accept === undefined ? {} : { accept };
-    for (let url = endpoint.url(list.path);;) {
-        seen.add(url.href);
-        const res = await endpoint.call('pull', { method: 'GET', url, headers });
-        if (res.status !== 200)
-            throw await endpoint.verdict(res, what, 'pull');
-        const link = (0,http_answer/* headerAll */.$g)(res, 'link').join(', ');
-        const named = { what: `${endpoint.name}: ${what}: the next page is at`, side: endpoint.side };
-        refuseSecretInAddress(link, url, { ...named, secrets: endpoint.context.secrets });
-        const next = nextPage(link, url);
-        yield await (0,http_answer/* json */.Pq)(res, list.schema, list.limit).catch((thrown) => {
-            const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-            throw error.with({ message: `${endpoint.name}: ${what}: ${error.message}` });
-        });
-        if (next === undefined)
-            return;
-        if (next === 'unreadable')
-            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
-        if (seen.has(next.href))
-            throw unfinished(endpoint, what, 'the next page is one that was read already');
-        if (seen.size >= list.most)
-            throw unfinished(endpoint, what, 'it does not end');
-        url = next;
-    }
-}
-function unfinished({ name, side }, what, why) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
-        side,
-        hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
-    });
-}
-async function referrers_readReferrers(endpoint, subject) {
-    const found = new Map();
-    const path = `referrers/${subject}`;
-    const what = `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`;
-    const list = { path, what, accept: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, limit: oci_manifest/* MANIFEST_LIMIT */.MV, most: MOST_PAGES };
-    let isFirst = true;
-    try {
-        for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
-            isFirst = false;
-            for (const entry of manifests ?? []) {
-                const descriptor = oci_manifest/* descriptorSchema */.TM.safeParse(entry).data;
-                if (descriptor !== undefined)
-                    found.set(descriptor.digest, descriptor);
-            }
-        }
-        return { state: 'whole', found: [...found.values()] };
-    }
-    catch (thrown) {
-        const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-        if (isFirst && [404, 405, 501].includes(error.status ?? 0))
-            return { state: 'none', found: [] };
-        const isFailure = error.code === 'CANCELLED' || isUndecided(error);
-        if (isFailure && !(isFirst && (await isRedirected(endpoint, path))))
-            throw error;
-        return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error };
-    }
-}
-/** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
-function isUndecided({ status, transient, code }) {
-    return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500;
-}
-/** Where the API leads to a host that does not answer, it is no API. */
-async function isRedirected(endpoint, path) {
-    const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false };
-    const res = await endpoint.call('pull', request).catch(() => undefined);
-    if (res === undefined)
-        return false;
-    await (0,http_answer/* discard */.vf)(res);
-    return res.status >= 300 && res.status < 400;
-}
-
-;// CONCATENATED MODULE: ./lib/store/pieces.js
+;// CONCATENATED MODULE: ./lib/registry/chunks.js
 
 /** The body of a request whose sender may stop early, or which may fail itself. */
 function guard(body) {
@@ -37381,7 +38536,7 @@ function cutter(stream) {
     };
 }
 
-;// CONCATENATED MODULE: ./lib/store/upload.js
+;// CONCATENATED MODULE: ./lib/registry/uploads.js
 
 
 
@@ -37430,22 +38585,22 @@ async function tryMount(endpoint, habits, blob, from) {
     const own = from === endpoint.repository;
     const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
     const scopes = own ? [] : [`repository:${from}:pull`];
-    const first = await post(endpoint, query, scopes, false).catch(upload_unlessFinal(own));
+    const first = await post(endpoint, query, scopes, false).catch(uploads_unlessFinal(own));
     if (first !== undefined)
-        await (0,http_answer/* discard */.vf)(first);
+        await (0,transport_request/* discard */.vf)(first);
     // 429 is no refusal: it asks for patience.
     const res = first?.status === 429 ? await post(endpoint, query, scopes) : first;
     if (res === undefined)
         return undefined;
     if (res !== first)
-        await (0,http_answer/* discard */.vf)(res);
+        await (0,transport_request/* discard */.vf)(res);
     if (res.status === 202)
         return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
-    const stored = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
+    const stored = (0,response/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
     return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' };
 }
 /** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
-function upload_unlessFinal(own) {
+function uploads_unlessFinal(own) {
     return (thrown) => {
         const known = thrown instanceof errors/* PromoteError */.jG && thrown.code !== 'CANCELLED';
         if (!known || (own && !thrown.transient))
@@ -37457,7 +38612,7 @@ async function startSession(endpoint, blob) {
     const res = await post(endpoint, '');
     if (![200, 201, 202].includes(res.status))
         throw await endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
-    await (0,http_answer/* discard */.vf)(res);
+    await (0,transport_request/* discard */.vf)(res);
     return res;
 }
 function post(endpoint, query, scopes, retry) {
@@ -37483,11 +38638,11 @@ function openUpload(endpoint, habits, blob, opened) {
     };
 }
 function entered(endpoint, opened) {
-    return { ...addressIn(endpoint, opened), minimum: chunkMinimum((0,http_answer/* header */.wx)(opened, 'oci-chunk-min-length')) };
+    return { ...addressIn(endpoint, opened), minimum: chunkMinimum((0,response/* header */.wx)(opened, 'oci-chunk-min-length')) };
 }
 /** The address changes with every answer; distribution refuses the one before. */
 function follow(session, res) {
-    if ((0,http_answer/* header */.wx)(res, 'location') !== undefined)
+    if ((0,response/* header */.wx)(res, 'location') !== undefined)
         Object.assign(session, addressIn(session.endpoint, res, session.leftOrigin));
 }
 /**
@@ -37496,7 +38651,7 @@ function follow(session, res) {
  */
 function addressIn(endpoint, res, left = false) {
     const { base, side, name, context } = endpoint;
-    const text = (0,http_answer/* header */.wx)(res, 'location');
+    const text = (0,response/* header */.wx)(res, 'location');
     const what = `${name}: the upload goes on at`;
     if (text !== undefined)
         refuseSecretInAddress(text, res.url, { what, side, secrets: context.secrets });
@@ -37548,7 +38703,7 @@ async function sendPieces(session, from, limit, pieces) {
 async function commit(session, body, length) {
     const { endpoint, blob, what } = session;
     const res = await request(session, { method: 'PUT', url: withDigest(session.location, blob.digest), body, length });
-    const stored = (0,http_answer/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const stored = (0,response/* header */.wx)(res, 'docker-content-digest') ?? '';
     const comparable = (0,oci_digest/* isDigest */.Bc)(stored) && (0,oci_digest/* algorithmOf */.Hy)(stored) === (0,oci_digest/* algorithmOf */.Hy)(blob.digest);
     if (!comparable || stored === blob.digest)
         return;
@@ -37565,27 +38720,27 @@ async function request(session, { method, url, body, length, headers }) {
         leftOrigin: session.leftOrigin,
         // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
         ...(length > 0 ? { retry: false } : {}),
-        bulk: isBulk(length),
+        bulk: (0,transport_request/* isBulk */.HX)(length),
         ...(method === 'PUT' ? { patience: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
     });
     // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.
     const good = method === 'PUT' ? [200, 201, 204] : [200, 201, 202, 204];
     if (!good.includes(res.status))
-        throw await upload_judge(session, res, length);
-    await (0,http_answer/* discard */.vf)(res);
+        throw await uploads_judge(session, res, length);
+    await (0,transport_request/* discard */.vf)(res);
     session.refused = 0;
     session.stale = 0;
     return res;
 }
 /** Every refusal in the middle of an upload, as the engine needs it: try again, or give up. */
-async function upload_judge(session, res, length) {
+async function uploads_judge(session, res, length) {
     const { endpoint, what, habits, minimum } = session;
     const { status } = res;
     if (status === 401) {
         session.refused += 1;
         // The credential was renewed below; whether the new one is any better shows with the next request.
         if (session.refused === 1) {
-            await (0,http_answer/* discard */.vf)(res);
+            await (0,transport_request/* discard */.vf)(res);
             const message = `${endpoint.name}: ${what}: 401 in the middle of the upload.`;
             return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true });
         }
@@ -37613,9 +38768,9 @@ async function keptBytes(session, anew) {
     }
     const { location: url, leftOrigin } = session;
     const res = await endpoint.call('push', { method: 'GET', url, leftOrigin });
-    await (0,http_answer/* discard */.vf)(res);
+    await (0,transport_request/* discard */.vf)(res);
     const alive = res.status >= 200 && res.status < 300;
-    const kept = alive ? bytesKept((0,http_answer/* header */.wx)(res, 'range')) : undefined;
+    const kept = alive ? bytesKept((0,response/* header */.wx)(res, 'range')) : undefined;
     if (alive)
         follow(session, res);
     if (kept !== undefined && kept <= blob.size) {
@@ -37668,7 +38823,7 @@ async function staleAfter(session, methods) {
             return false;
         const request = { method, url, leftOrigin, retry: false, afterCancel: true };
         const answered = endpoint.call('push', request).then(async (res) => {
-            await (0,http_answer/* discard */.vf)(res);
+            await (0,transport_request/* discard */.vf)(res);
             if (method === 'GET' && res.status < 300)
                 follow(session, res);
             return res.status;
@@ -37701,7 +38856,7 @@ function shrink(habits, minimum, length) {
     return true;
 }
 
-;// CONCATENATED MODULE: ./lib/store/registry.js
+;// CONCATENATED MODULE: ./lib/registry/repository.js
 
 
 
@@ -37771,13 +38926,14 @@ function openRepository(options) {
 async function deleteTag(endpoint, tag) {
     const url = endpoint.url(`manifests/${tag}`);
     const scopes = [`repository:${endpoint.repository}:delete`];
-    await (0,http_answer/* discard */.vf)(await endpoint.call('push', { method: 'DELETE', url, scopes }));
+    await (0,transport_request/* discard */.vf)(await endpoint.call('push', { method: 'DELETE', url, scopes }));
     const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: oci_manifest/* ACCEPT */.FA } });
-    await (0,http_answer/* discard */.vf)(res);
+    await (0,transport_request/* discard */.vf)(res);
     return res.status === 404;
 }
 
-;// CONCATENATED MODULE: ./lib/side.js
+;// CONCATENATED MODULE: ./lib/release/session.js
+
 
 
 
@@ -37802,7 +38958,7 @@ async function openSide(side, options) {
     try {
         if (api === undefined || way === undefined)
             return createSide(side, options, network);
-        const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3877));
+        const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 7611));
         const inCluster = side.cluster === 'in-cluster';
         const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount };
         return createSide(side, options, network, await openCluster(side.side, access, context), api.host);
@@ -37825,7 +38981,7 @@ async function accessOf(side, { context, oidcToken }) {
     if (side.oidcAudience === undefined)
         return { ...own, api: side.cluster, way: explicitWay(side) };
     if (oidcToken === undefined) {
-        const message = `${side_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`;
+        const message = `${session_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`;
         throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side });
     }
     const { githubOidcLogin } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1117));
@@ -37861,7 +39017,7 @@ function explicitWay(side) {
     const way = optionalWay(side);
     if (way !== undefined)
         return way;
-    const hint = `Give ${side_optionOf(side, 'username')} and ${side_optionOf(side, 'password')}, or ${side_optionOf(side, 'token')}.`;
+    const hint = `Give ${session_optionOf(side, 'username')} and ${session_optionOf(side, 'password')}, or ${session_optionOf(side, 'token')}.`;
     const message = `no way into the ${side.side} cluster is configured`;
     throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side, hint });
 }
@@ -37874,10 +39030,10 @@ function optionalWay(side) {
 }
 function tokenOf(side) {
     const { token } = side;
-    return token && (0,lib_credential/* fixedLogin */.ub)(`token of ${side_optionOf(side, 'token')}`, { kind: 'bearer', token });
+    return token && (0,credentials_login/* fixedLogin */.ub)(`token of ${session_optionOf(side, 'token')}`, { kind: 'bearer', token });
 }
 /** How the user has spelled it: `destination-token`, or `token` of an entry in the list of destinations. */
-function side_optionOf({ side, name }, option) {
+function session_optionOf({ side, name }, option) {
     return name === side ? `${side}-${option}` : `${option} of ${name}`;
 }
 function joinPem(...parts) {
@@ -37900,7 +39056,7 @@ function createSide(side, options, network, cluster, api) {
         const login = own?.login ?? (await loginFor(side, address, reference, explicit, context));
         if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NOTHING)
             context.log.warn(`${side.name}: ${base.host} is not what the cluster names as its registry, so its token is not sent there: ` +
-                `an auth file (${side_optionOf(side, 'auth-file')}) can open it`);
+                `an auth file (${session_optionOf(side, 'auth-file')}) can open it`);
         const store = openRepository({
             side: side.side,
             base,
@@ -37933,13 +39089,13 @@ function createSide(side, options, network, cluster, api) {
 }
 function notOverHttp(side, { host, href }) {
     const message = `${href} is the registry of the ${side.side} cluster, whose token is sent over https only.`;
-    const hint = `Set ${side_optionOf(side, 'registry')} to ${host}, or leave it out: the cluster names its registry.`;
+    const hint = `Set ${session_optionOf(side, 'registry')} to ${host}, or leave it out: the cluster names its registry.`;
     return new errors/* PromoteError */.jG('USAGE', message, { side: side.side, hint });
 }
 /** Loaded with the first of them: archives and folders are no part of most runs. */
 function layoutsOf({ side }, { context }) {
     let opened;
-    const open = async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1512))).openLayouts(side, context);
+    const open = async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8572))).openLayouts(side, context);
     return {
         at: async (place) => {
             opened ??= open();
@@ -38000,7 +39156,7 @@ async function addressOf(side, cluster, reference) {
         return { ...side.registry, host: (0,oci_reference/* hostOf */.w4)(side.registry.host) };
     if (cluster !== undefined)
         return cluster.registryFor(reference.repository);
-    const hint = `Give ${side_optionOf(side, 'cluster')} or ${side_optionOf(side, 'registry')}, or write the registry into the reference.`;
+    const hint = `Give ${session_optionOf(side, 'cluster')} or ${session_optionOf(side, 'registry')}, or write the registry into the reference.`;
     const message = `no registry is known for ${reference.repository}`;
     throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', message, { side: side.side, hint });
 }
@@ -38013,7 +39169,7 @@ function isConfigured({ host }, { registry }) {
     const url = `${registry.plainHttp ? 'http' : 'https'}://${(0,oci_reference/* hostOf */.w4)(host)}`;
     return host === registry.host || (URL.canParse(url) && new URL(url).host === (0,oci_reference/* hostOf */.w4)(registry.host));
 }
-const NOTHING = (0,lib_credential/* fixedLogin */.ub)('no credential', lib_credential/* ANONYMOUS */.E6);
+const NOTHING = (0,credentials_login/* fixedLogin */.ub)('no credential', http_credential/* ANONYMOUS */.E);
 /**
  * Explicit credentials of a side without a cluster open its own registry and nothing else; every other registry gets
  * its auth-file entry or nothing.
@@ -38029,91 +39185,10 @@ function explicitLogin(side) {
     const password = side.password ?? token;
     if (username === undefined || password === undefined)
         return tokenOf(side);
-    return (0,lib_credential/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password });
+    return (0,credentials_login/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password });
 }
 
-;// CONCATENATED MODULE: ./lib/rows.js
-
-
-/** Name of a destination that needs none. */
-const ALONE = 'destination';
-function namesOf({ pair, from, to }) {
-    const { digest } = pair.source;
-    const tag = from?.tag ?? pair.source.tag;
-    const suffix = `${tag === undefined ? (digest === undefined ? ':latest' : '') : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
-    return {
-        source: from === undefined ? (0,oci_reference/* formatReference */.FH)(pair.source) : `${from.store.name}${suffix}`,
-        destination: `${to?.store.name ?? (0,oci_reference/* formatReference */.FH)({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
-    };
-}
-/** A row for each tag. */
-function rowsOf(work, dryRun, now) {
-    const names = namesOf(work);
-    const { plan, target } = work;
-    const digest = plan?.graph.root.descriptor.digest ?? null;
-    return work.tags.map((name, index) => {
-        const end = work.ends?.get(name);
-        const status = end?.status ?? statusOf(work, name, dryRun);
-        const arrived = status === 'promoted' || status === 'unchanged';
-        return {
-            source: names.source,
-            sourceDigest: digest,
-            destination: `${names.destination.slice(0, names.destination.lastIndexOf(':'))}:${name}`,
-            target,
-            tag: name,
-            digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
-            previousDigest: previousOf(work, name),
-            status,
-            bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
-            attached: work.attached ?? (work.error === undefined ? plan?.attached : undefined) ?? [],
-            error: arrived ? null : rows_errorOf(end?.error ?? work.error),
-            platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
-            milliseconds: now - work.began,
-        };
-    });
-}
-/** A tag that the plan does not move was read at the image's digest. */
-function previousOf({ plan, before }, tag) {
-    const read = plan === undefined ? before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from;
-    return published(read ?? (read === null ? null : (plan?.graph.root.descriptor.digest ?? 'unread')));
-}
-function rows_errorOf(error) {
-    if (error === undefined)
-        return null;
-    const { code, side = null, hint = null, target = ALONE } = error;
-    return { code, side, message: target === ALONE ? error.message : `${target}: ${error.message}`, hint };
-}
-function statusOf({ error, plan, written, unconfirmed, moved, ends }, tag, dryRun) {
-    if (error === undefined && plan !== undefined && isUnchanged(plan))
-        return 'unchanged';
-    const planned = plan !== undefined && plan.bytes.copied + plan.bytes.mounted > 0;
-    if (error === undefined && dryRun)
-        return planned || plan?.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged';
-    if (written.has(tag))
-        return 'promoted';
-    if (unconfirmed.has(tag))
-        return 'unknown';
-    // The others of an atomic promotion that failed were where they belong before it began.
-    if (error !== undefined && ends !== undefined)
-        return 'unchanged';
-    if (error !== undefined)
-        return ['CANCELLED', 'ABANDONED'].includes(error.code) ? 'cancelled' : 'failed';
-    // The tag was right already; what it stands for was completed, or there was nothing to do for this tag.
-    return moved !== undefined && moved.copied + moved.mounted > 0 ? 'promoted' : 'unchanged';
-}
-function bytesOf({ moved, plan, error }) {
-    if (moved !== undefined)
-        return { ...moved };
-    if (plan === undefined)
-        return { total: 0, copied: 0, mounted: 0, present: 0 };
-    return error === undefined ? plan.bytes : { ...plan.bytes, copied: 0, mounted: 0 };
-}
-/** Further tags of the same image move nothing: what has arrived did so with the first. */
-function alreadyThere({ total, copied, mounted, present }) {
-    return { total, copied: 0, mounted: 0, present: copied + mounted + present };
-}
-
-;// CONCATENATED MODULE: ./lib/work.js
+;// CONCATENATED MODULE: ./lib/release/run.js
 
 
 
@@ -38180,12 +39255,12 @@ function abandoned(what, because) {
     });
 }
 /** Makes the rows of an image and tells them, once. */
-function conclude(work, { config, context, shared }) {
+function conclude(work, { config, context, host }) {
     if (work.rows !== undefined)
         return work.rows;
     work.rows = rowsOf(work, config.dryRun, context.now());
     for (const row of work.rows)
-        shared.emit({ event: 'image', image: work.number, row });
+        host.event({ event: 'image', image: work.number, row });
     return work.rows;
 }
 function jobOf({ number, plan, from, to }) {
@@ -38202,11 +39277,11 @@ function mountable(from, to) {
 /** All sides at once; nothing of a side waits for the login of another one. */
 function logIn(side, { config, host, context, shared }) {
     const onRetry = (what, reason, wait, attempt) => shared.emit({ event: 'retry', image: null, what, reason, wait, attempt });
-    return ignoreUnhandled(openSide(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
+    return (0,core_async/* ignoreUnhandled */.kg)(openSide(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
         const { cluster, api } = opened;
         const login = { side: side.side, target: side.name, user: cluster?.user ?? null, registry: api ?? '' };
         if (cluster !== undefined)
-            shared.emit({ event: 'login', ...login });
+            host.event({ event: 'login', ...login });
         return opened;
     }));
 }
@@ -38214,7 +39289,7 @@ async function logOut(sides) {
     await Promise.all(sides.map((side) => side.then((opened) => opened.close()).catch(() => undefined)));
 }
 
-;// CONCATENATED MODULE: ./lib/rollback.js
+;// CONCATENATED MODULE: ./lib/release/rollback.js
 
 
 
@@ -38227,14 +39302,14 @@ async function logOut(sides) {
  * promotion has written: what somebody has written since stays.
  */
 async function rollBack(undos, run) {
-    const { config, shared } = run;
+    const { config, host } = run;
     const needed = new Set(undos.map(({ target }) => target));
     const destinations = config.destinations
         .filter(({ name }) => needed.has(name))
         .map((to) => ({ config: to, side: logIn(to, run) }));
     const undoAndTell = async (undo, image) => {
         const row = await undoOne(undo, destinations, run);
-        shared.emit({ event: 'image', image, row });
+        host.event({ event: 'image', image, row });
         return row;
     };
     try {
@@ -38339,7 +39414,9 @@ function rowOf({ destination, target, previous }, status, { at }, milliseconds) 
     };
 }
 
-;// CONCATENATED MODULE: ./lib/tags.js
+// EXTERNAL MODULE: ./lib/report/make-report.js
+var make_report = __nccwpck_require__(3397);
+;// CONCATENATED MODULE: ./lib/release/tags.js
 
 
 
@@ -38423,7 +39500,7 @@ async function moveOne(move, work, begin, run) {
 /** Rows `planned` are those that are about to move. */
 function reportBefore(works, { context }, started) {
     const rows = works.flatMap((work) => work.rows ?? rowsOf(work, true, context.now()));
-    return { ...(0,report_report/* makeReport */.dO)(started, context.now(), false, rows), status: 'moving' };
+    return { ...(0,make_report/* makeReport */.dO)(started, context.now(), false, rows), status: 'moving' };
 }
 function settleMoves(work, moves, failure, run) {
     for (const { tag, state } of moves)
@@ -38502,7 +39579,7 @@ async function promote(config, host, context) {
     const { dryRun, shard, rollback } = config;
     const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined };
     const report = {
-        ...(0,report_report/* makeReport */.dO)(started, context.now(), dryRun, rows, goal),
+        ...(0,make_report/* makeReport */.dO)(started, context.now(), dryRun, rows, goal),
         ...(dryRun && rollback === undefined ? { plans: run.plans } : {}),
     };
     host.event({ event: 'done', report });
@@ -38538,7 +39615,7 @@ async function promoteAll(run, started, signal) {
 /** Each image at each destination; what a selection stands for is known only now. */
 async function listWorks(source, destinations, run) {
     for (const { pair, error } of await expand(source, run)) {
-        const image = readImage(pair, error === undefined ? source : ignoreUnhandled(Promise.reject(error)), run);
+        const image = readImage(pair, error === undefined ? source : (0,core_async/* ignoreUnhandled */.kg)(Promise.reject(error)), run);
         for (const destination of destinations) {
             const work = createWork(image, destination, run);
             run.works.push(work);
@@ -38552,7 +39629,7 @@ function readImage(pair, side, { config, shared, graphs, held }) {
     const source = side.then((opened) => opened.repository(pair.source));
     const wanted = { ...config, platforms: pair.platforms ?? config.platforms };
     const begin = async (from) => ({ from, root: await shared.permits(() => resolve(pair, from)) });
-    const resolved = ignoreUnhandled(source.then(begin));
+    const resolved = (0,core_async/* ignoreUnhandled */.kg)(source.then(begin));
     const look = async (near) => {
         const { from, root } = await resolved;
         const { digest } = root.descriptor;
@@ -38564,14 +39641,14 @@ function readImage(pair, side, { config, shared, graphs, held }) {
         return known;
     };
     let graph;
-    return { pair, source: ignoreUnhandled(source), graph: (near) => (graph ??= ignoreUnhandled(look(near))) };
+    return { pair, source: (0,core_async/* ignoreUnhandled */.kg)(source), graph: (near) => (graph ??= (0,core_async/* ignoreUnhandled */.kg)(look(near))) };
 }
 /** locate, survey, plan; the source is resolved and discovered meanwhile. */
 async function prepare(work, run) {
     const { config, shared } = run;
     const { image } = work;
     const source = image.source.then((from) => (work.from = from));
-    const nowhere = createDeferred();
+    const nowhere = (0,core_async/* createDeferred */.ud)();
     // Nothing is created for an image that the source turns out not to have.
     const beforeNew = () => {
         nowhere.resolve(undefined);
@@ -38673,7 +39750,7 @@ async function resolve({ source: reference }, from) {
 }
 /** What is planned, in the order of the list, once all of it is known: what images have in common moves once. */
 function announceAll(run) {
-    const { config, shared, works } = run;
+    const { config, works } = run;
     const prepared = going(works).flatMap((work) => {
         const { plan, to } = work;
         return plan === undefined || to === undefined ? [] : [{ work, plan, registry: to.origin, repository: to.path }];
@@ -38691,7 +39768,7 @@ function announceAll(run) {
             tags: plannedTags(plan),
             ...(work.rights && { rights: work.rights }),
         };
-        shared.emit({ event: 'plan', image: work.number, images: works.length, ...planned });
+        run.host.event({ event: 'plan', image: work.number, images: works.length, ...planned });
         // Judged by its own plan: what another image is to bring may not come.
         const unchanged = work.plan !== undefined && isUnchanged(work.plan);
         if (config.dryRun) {
@@ -38733,7 +39810,7 @@ function startCopies({ config, shared, works }) {
         images.set(digest, [...(images.get(digest) ?? []), work]);
     }
     for (const image of images.values()) {
-        const begun = createDeferred();
+        const begun = (0,core_async/* createDeferred */.ud)();
         const copies = image.map(copyOf);
         void line(async () => {
             const running = execute(copies, shared);
@@ -38741,7 +39818,7 @@ function startCopies({ config, shared, works }) {
             await Promise.allSettled(running);
         });
         for (const [index, work] of image.entries())
-            work.copied = ignoreUnhandled(begun.promise.then((running) => running[index]));
+            work.copied = (0,core_async/* ignoreUnhandled */.kg)(begun.promise.then((running) => running[index]));
     }
 }
 function copyOf(work) {
@@ -38768,7 +39845,7 @@ async function finish(work, run) {
 
 /***/ }),
 
-/***/ 5650:
+/***/ 3397:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
@@ -38817,1082 +39894,50 @@ function overall(rows, { restores = false, mayBeEmpty = false }) {
 
 /***/ }),
 
-/***/ 1512:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-// ESM COMPAT FLAG
-__nccwpck_require__.r(__webpack_exports__);
-
-// EXPORTS
-__nccwpck_require__.d(__webpack_exports__, {
-  openLayout: () => (/* binding */ openLayout),
-  openLayouts: () => (/* binding */ openLayouts)
-});
-
-// EXTERNAL MODULE: external "node:path"
-var external_node_path_ = __nccwpck_require__(6760);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/errors.js
-var errors = __nccwpck_require__(452);
-// EXTERNAL MODULE: ./lib/http/answer.js
-var answer = __nccwpck_require__(6788);
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var oci_manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/oci/reference.js
-var oci_reference = __nccwpck_require__(3940);
-// EXTERNAL MODULE: ./lib/oci/referrer.js
-var referrer = __nccwpck_require__(3530);
-// EXTERNAL MODULE: external "node:crypto"
-var external_node_crypto_ = __nccwpck_require__(7598);
-// EXTERNAL MODULE: external "node:fs"
-var external_node_fs_ = __nccwpck_require__(3024);
-// EXTERNAL MODULE: external "node:fs/promises"
-var promises_ = __nccwpck_require__(1455);
-// EXTERNAL MODULE: external "node:zlib"
-var external_node_zlib_ = __nccwpck_require__(8522);
-;// CONCATENATED MODULE: ./lib/store/shelf.js
-
-/** Writes all of a small file. */
-async function writeDraft(draft, bytes) {
-    try {
-        await draft.write(bytes, 0);
-        await draft.commit();
-    }
-    finally {
-        await draft.discard();
-    }
-}
-/** image-layout.md "index.json file"; with 300 bytes an entry this is 100,000 images. */
-const INDEX_LIMIT = 32 * 1024 * 1024;
-const LAYOUT_FILE = 'oci-layout';
-const INDEX_FILE = 'index.json';
-const EMPTY_INDEX = Buffer.from('{"schemaVersion":2,"manifests":[]}');
-const LAYOUT_VERSION = Buffer.from('{"imageLayoutVersion":"1.0.0"}');
-/** `sha256:5f2a…` → `blobs/sha256/5f2a…`. A digest has been checked: nothing else can be in the name. */
-function blobPath(digest) {
-    return `blobs/${digest.replace(':', '/')}`;
-}
-async function allOf(chunks) {
-    const all = [];
-    for await (const chunk of chunks)
-        all.push(chunk);
-    return Buffer.concat(all);
-}
-/** @returns undefined when it is no layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
-async function readIndex(find) {
-    const small = async (name) => {
-        const found = await find(name);
-        if (found === undefined || found.size <= INDEX_LIMIT)
-            return found?.read();
-        throw new errors/* PromoteError */.jG('PROTOCOL', `has more than ${INDEX_LIMIT} bytes in ${name}`);
-    };
-    const file = await small(LAYOUT_FILE);
-    if (file === undefined)
-        return undefined;
-    const version = /"imageLayoutVersion"\s*:\s*"([^"]{0,40})"/.exec(Buffer.from(file).toString('utf8'))?.[1] ?? '';
-    if (!version.startsWith('1.'))
-        throw new errors/* PromoteError */.jG('UNSUPPORTED', `is an OCI layout of version ${JSON.stringify(version)}`, {
-            hint: 'Version 1.0.0 is read and written.',
-        });
-    return (await small(INDEX_FILE)) ?? EMPTY_INDEX;
-}
-/** The same shelf, whose failures are PromoteErrors with the path and the side. */
-function withPath(shelf, path, side) {
-    const placed = (work) => work.catch((thrown) => {
-        throw ioError(thrown, path, side);
-    });
-    return {
-        index: () => placed(shelf.index()),
-        writeIndex: (bytes) => placed(shelf.writeIndex(bytes)),
-        size: (digest) => placed(shelf.size(digest)),
-        async *read(digest, offset) {
-            try {
-                yield* shelf.read(digest, offset);
-            }
-            catch (thrown) {
-                throw ioError(thrown, path, side);
-            }
-        },
-        async draft(digest, size) {
-            const draft = await placed(shelf.draft(digest, size));
-            const write = (bytes, position) => placed(draft.write(bytes, position));
-            return { write, commit: () => placed(draft.commit()), discard: draft.discard };
-        },
-        finish: () => placed(shelf.finish()),
-        close: shelf.close,
-    };
-}
-/** The system's errors with their reason, ours as the rest of a sentence. */
-function ioError(thrown, path, side) {
-    if (!(thrown instanceof errors/* PromoteError */.jG)) {
-        const reason = thrown instanceof Error ? thrown.message : String(thrown);
-        return new errors/* PromoteError */.jG('IO', `${path}: ${reason}`, { side, cause: thrown });
-    }
-    if (thrown.side !== undefined)
-        return thrown;
-    return thrown.with({ message: `${path} ${thrown.message}.`, side });
-}
-/** @returns undefined when there is no such file. */
-function absent(thrown) {
-    const { code } = thrown;
-    if (code === 'ENOENT' || code === 'ENOTDIR')
-        return undefined;
-    throw thrown;
-}
-
-;// CONCATENATED MODULE: ./lib/store/folder.js
-
-
-
-
-
-
-/** Large enough that reading costs little, small enough for many blobs at once. */
-const CHUNK = 256 * 1024;
-/** Beside what it will replace: on the same file system, and on nobody's list of blobs. */
-const UNFINISHED = '.image-promote-';
-/** An OCI layout in a folder. The folder is made when the first thing is written to it. */
-function openFolder(root) {
-    const drafts = new Set();
-    let made;
-    const ready = () => (made ??= makeLayout(root));
-    return {
-        index: () => readIndex((name) => find(root, name)),
-        async writeIndex(bytes) {
-            await ready();
-            await writeDraft(await openDraft(root, INDEX_FILE), bytes);
-        },
-        size: async (digest) => (await find(root, blobPath(digest)))?.size,
-        async *read(digest, offset) {
-            const found = await find(root, blobPath(digest));
-            if (found === undefined || offset >= found.size)
-                return;
-            yield* (0,external_node_fs_.createReadStream)(found.path, { start: offset, highWaterMark: CHUNK });
-        },
-        async draft(digest) {
-            await ready();
-            const draft = await openDraft(root, blobPath(digest));
-            drafts.add(draft);
-            return {
-                write: draft.write,
-                commit: () => draft.commit().finally(() => drafts.delete(draft)),
-                discard: () => draft.discard().finally(() => drafts.delete(draft)),
-            };
-        },
-        finish: async () => undefined,
-        close: async () => void (await Promise.all([...drafts].map((draft) => draft.discard()))),
-    };
-}
-/** The file with that name, wherever links inside the folder lead; undefined when it is not there. */
-async function inside(root, name) {
-    const real = await (0,promises_.realpath)((0,external_node_path_.join)(root, name)).catch(absent);
-    if (real === undefined)
-        return undefined;
-    const base = await (0,promises_.realpath)(root);
-    if (real === base || real.startsWith(base.endsWith(external_node_path_.sep) ? base : base + external_node_path_.sep))
-        return real;
-    throw new errors/* PromoteError */.jG('IO', `has a link that leads out of it: ${name}`);
-}
-async function find(root, name) {
-    const path = await inside(root, name);
-    const found = path === undefined ? undefined : await (0,promises_.stat)(path).catch(absent);
-    if (path === undefined || found === undefined)
-        return undefined;
-    // A named pipe would never end.
-    if (!found.isFile())
-        throw new errors/* PromoteError */.jG('IO', `has something else where a file should be: ${name}`);
-    return { path, size: found.size, read: () => (0,promises_.readFile)(path) };
-}
-/** Not into a folder that holds something else. */
-async function makeLayout(root) {
-    await (0,promises_.mkdir)(root, { recursive: true });
-    if ((await readIndex((name) => find(root, name))) !== undefined)
-        return;
-    const others = (await (0,promises_.readdir)(root)).filter((name) => !name.startsWith(UNFINISHED));
-    if (others.length > 0)
-        throw new errors/* PromoteError */.jG('IO', `holds other things and is no OCI layout: it has no file ${LAYOUT_FILE}`, {
-            hint: 'Name a folder that is empty, or not there yet.',
-        });
-    await writeDraft(await openDraft(root, LAYOUT_FILE), LAYOUT_VERSION);
-}
-/** Written beside, then renamed: what has the name is complete. */
-async function openDraft(root, name) {
-    // Before anything is made where a link leads.
-    await inside(root, 'blobs');
-    await (0,promises_.mkdir)((0,external_node_path_.dirname)((0,external_node_path_.join)(root, name)), { recursive: true });
-    const folder = await inside(root, (0,external_node_path_.dirname)(name));
-    if (folder === undefined)
-        throw new Error(`the folder of ${name} is not there`);
-    const unfinished = (0,external_node_path_.join)(root, `${UNFINISHED}${(0,external_node_crypto_.randomUUID)()}`);
-    const handle = await (0,promises_.open)(unfinished, 'wx');
-    let closed;
-    const close = () => (closed ??= handle.close());
-    return {
-        write: (bytes, position) => writeAll(handle, bytes, position),
-        async commit() {
-            await close();
-            await (0,promises_.rename)(unfinished, (0,external_node_path_.join)(folder, (0,external_node_path_.basename)(name)));
-        },
-        async discard() {
-            await close().catch(() => undefined);
-            await (0,promises_.rm)(unfinished, { force: true }).catch(() => undefined);
-        },
-    };
-}
-/** A write may take less than it was given. */
-async function writeAll(handle, bytes, position) {
-    for (let at = 0; at < bytes.byteLength;) {
-        const { bytesWritten } = await handle.write(bytes, at, bytes.byteLength - at, position + at);
-        at += bytesWritten;
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/store/tar.js
-/** Headers of tar archives: POSIX.1-2017 pax, with what GNU tar writes where that differs. Nothing is read or written here. */
-
-const BLOCK = 512;
-/** A path or a size in a pax header; more than a few hundred bytes are no use to a layout. */
-const LONGEST_EXTENSION = 64 * 1024;
-/** An archive of more files than this is no image. */
-const MOST_ENTRIES = 200_000;
-/** What a size takes in the archive. */
-function padded(size) {
-    return Math.ceil(size / BLOCK) * BLOCK;
-}
-/**
- * The regular files of an archive, `./` in front of names removed. Links, folders and devices are passed by: nothing of an
- * archive is ever unpacked.
- * @throws PromoteError PROTOCOL
- */
-async function* readEntries(cursor) {
-    let extension = {};
-    let start = 0;
-    for (let count = 0;; count += 1) {
-        if (count > MOST_ENTRIES)
-            throw malformed('has too many entries');
-        const header = await cursor.take(BLOCK);
-        if (header.length === 0 || header.every((byte) => byte === 0))
-            return;
-        if (header.length < BLOCK || !isHeader(header))
-            throw malformed(count === 0 ? 'is no tar archive' : 'is damaged or cut off');
-        const content = cursor.position;
-        const type = String.fromCharCode(header[156] ?? 0);
-        const prefixes = type === 'x' || type === 'L';
-        const size = (prefixes ? undefined : extension.size) ?? number(header, 124, 12);
-        if (size === undefined)
-            throw malformed('has an entry without a size');
-        if (prefixes) {
-            if (size > LONGEST_EXTENSION)
-                throw malformed('has a header that is too long');
-            const text = (await cursor.take(size)).toString('utf8');
-            extension = type === 'x' ? { ...extension, ...readPax(text) } : { ...extension, path: text.replace(/\0.*$/s, '') };
-        }
-        else {
-            const name = (extension.path ?? nameOf(header)).replace(/^(?:\.\/)+/, '');
-            if (type === '0' || type === '\0' || type === '7')
-                yield { name, size, header: start, content };
-            extension = {};
-        }
-        // The headers in front of an entry belong to it.
-        const next = content + padded(size);
-        if (!prefixes)
-            start = next;
-        await cursor.seek(next);
-    }
-}
-/** Sum of all bytes, its own field counted as blanks. */
-function isHeader(header) {
-    return number(header, 148, 8) === sum(header);
-}
-function sum(header) {
-    let total = 8 * 0x20;
-    for (const [index, byte] of header.entries())
-        if (index < 148 || index >= 156)
-            total += byte;
-    return total;
-}
-/** Octal text, or binary with the first bit set (GNU, star). */
-function number(header, at, length) {
-    const field = header.subarray(at, at + length);
-    if (((field[0] ?? 0) & 0x80) === 0) {
-        const text = field
-            .toString('latin1')
-            .replace(/(?<![\0 ])[\0 ]+$/, '')
-            .trim();
-        return /^[0-7]{1,12}$/.test(text) ? Number.parseInt(text, 8) : undefined;
-    }
-    const value = field.subarray(1).reduce((total, byte) => total * 256 + byte, (field[0] ?? 0) & 0x7f);
-    return Number.isSafeInteger(value) ? value : undefined;
-}
-function nameOf(header) {
-    const text = (at, length) => header.toString('utf8', at, at + length).replace(/\0.*$/s, '');
-    // GNU's own magic keeps other things where POSIX has the prefix.
-    const prefix = header.toString('latin1', 257, 263) === 'ustar\0' ? text(345, 155) : '';
-    return prefix === '' ? text(0, 100) : `${prefix}/${text(0, 100)}`;
-}
-/** Records `<length> <key>=<value>\n`, the length in bytes and with itself. */
-function readPax(text) {
-    const path = /(?:^|\n)\d+ path=([^\n]*)\n/.exec(text)?.[1];
-    const size = /(?:^|\n)\d+ size=(\d{1,15})\n/.exec(text)?.[1];
-    return { ...(path === undefined ? {} : { path }), ...(size === undefined ? {} : { size: Number(size) }) };
-}
-/** ustar's octal size ends here; a name of more than 100 bytes (sha512) does not fit either. */
-const LARGEST = 8 ** 11 - 1;
-const LONGEST_NAME = 100;
-/** Everything in front of the content of a file. */
-function makeHeader(name, size) {
-    if (name.length <= LONGEST_NAME && size <= LARGEST)
-        return block(name, size, '0');
-    const records = Buffer.from(record('path', name) + record('size', String(size)));
-    const extension = Buffer.alloc(padded(records.length));
-    records.copy(extension);
-    const short = name.slice(0, LONGEST_NAME);
-    return Buffer.concat([block('pax', records.length, 'x'), extension, block(short, Math.min(size, LARGEST), '0')]);
-}
-function block(name, size, type) {
-    const header = Buffer.alloc(BLOCK);
-    const octal = (value, at, length) => header.write(`${value.toString(8).padStart(length - 1, '0')}\0`, at, 'latin1');
-    header.write(name, 0, LONGEST_NAME, 'latin1');
-    octal(0o644, 100, 8);
-    octal(0, 108, 8);
-    octal(0, 116, 8);
-    octal(size, 124, 12);
-    octal(0, 136, 12); // no time: the same images make the same archive
-    header.write(type, 156, 'latin1');
-    header.write('ustar\u000000', 257, 'latin1');
-    header.write(`${sum(header).toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
-    return header;
-}
-function record(key, value) {
-    const rest = ` ${key}=${value}\n`;
-    let length = rest.length;
-    while (String(length).length + rest.length !== length)
-        length = String(length).length + rest.length;
-    return `${length}${rest}`;
-}
-function malformed(what) {
-    return new errors/* PromoteError */.jG('PROTOCOL', what);
-}
-
-;// CONCATENATED MODULE: ./lib/store/archive.js
-
-
-
-
-
-
-
-
-
-const archive_CHUNK = 256 * 1024;
-/** Small files of a compressed archive are kept when it is listed: each one read later costs reading all before it. */
-const KEPT_FILE = 256 * 1024;
-const KEPT = 32 * 1024 * 1024;
-/**
- * An OCI layout in a tar archive. Listed once, then read where the entries are; a compressed one is decompressed again
- * for each large blob, because nothing is unpacked to disk. Blobs are written as they arrive, each where there is room
- * for it, into a file beside; `finish` adds the index and gives it its name. An archive that is there is copied first and
- * continued.
- */
-function openArchive(file) {
-    const state = { file, stale: [] };
-    const writing = () => (state.writer ??= begin(state));
-    const find = async (digest) => (await listed(state))?.entries.get(blobPath(digest));
-    return {
-        index: async () => state.index ?? (await indexOf(state)),
-        async writeIndex(bytes) {
-            await writing();
-            state.index = bytes;
-        },
-        size: async (digest) => (await find(digest))?.size,
-        async *read(digest, offset) {
-            const [there, entry] = [await listed(state), await find(digest)];
-            if (there !== undefined && entry !== undefined)
-                yield* readEntry(file, there, entry, offset);
-        },
-        draft: async (digest, size) => reserve(state, await writing(), blobPath(digest), size),
-        finish: () => (state.finished ??= finish(state)),
-        async close() {
-            await release(await state.contents?.catch(() => undefined), state);
-            const to = await state.writer?.catch(() => undefined);
-            if (to !== undefined)
-                await (0,promises_.rm)(to.path, { force: true }).catch(() => undefined);
-        },
-    };
-}
-function listed(state) {
-    state.contents ??= list(state.file);
-    return state.contents;
-}
-/** @returns undefined when there is no archive. */
-async function indexOf(state) {
-    const there = await listed(state);
-    if (there === undefined)
-        return undefined;
-    const index = await readIndex(async (name) => {
-        const entry = there.entries.get(name);
-        return entry && { size: entry.size, read: () => allOf(readEntry(state.file, there, entry, 0)) };
-    });
-    if (index !== undefined)
-        return index;
-    throw new errors/* PromoteError */.jG('PROTOCOL', `holds no OCI layout: it has no file ${LAYOUT_FILE}`);
-}
-async function begin(state) {
-    const { file } = state;
-    const before = await listed(state);
-    // What it says now will be written over.
-    state.index = (await indexOf(state)) ?? EMPTY_INDEX;
-    if (before?.compressed === true)
-        throw new errors/* PromoteError */.jG('UNSUPPORTED', 'is compressed: nothing can be added to it', {
-            hint: 'Decompress it with gunzip, or name another file.',
-        });
-    await (0,promises_.mkdir)((0,external_node_path_.dirname)(file), { recursive: true });
-    const path = `${file}.${(0,external_node_crypto_.randomUUID)()}.part`;
-    if (before !== undefined)
-        await (0,promises_.copyFile)(file, path, external_node_fs_.constants.COPYFILE_FICLONE);
-    const handle = await (0,promises_.open)(path, before === undefined ? 'wx+' : 'r+');
-    if (before !== undefined)
-        state.stale.push(before.handle);
-    const entries = before?.entries ?? new Map();
-    state.contents = Promise.resolve({ handle, compressed: false, entries, kept: new Map() });
-    state.finished = undefined;
-    return { path, position: endOf(entries) };
-}
-/** Closed before it is renamed: Windows renames no file that is open, and onto none. */
-async function finish(state) {
-    const [to, there] = [await state.writer, await state.contents];
-    if (to === undefined || there === undefined)
-        return;
-    await seal(there.handle, to, state.index ?? EMPTY_INDEX);
-    await release(there, state);
-    state.contents = undefined;
-    await (0,promises_.rename)(to.path, state.file);
-    state.writer = undefined;
-}
-async function release(there, { stale }) {
-    const handles = [...stale.splice(0), ...(there === undefined ? [] : [there.handle])];
-    await Promise.all(handles.map((handle) => handle.close().catch(() => undefined)));
-}
-/** @returns undefined when there is no such file. */
-async function list(path) {
-    const handle = await (0,promises_.open)(path, 'r').catch(absent);
-    if (handle === undefined)
-        return undefined;
-    try {
-        const compressed = await isCompressed(handle);
-        const entries = new Map();
-        const kept = new Map();
-        const { size } = await handle.stat();
-        const cursor = compressed ? streamCursor(path) : fileCursor(handle, size);
-        let left = KEPT;
-        for await (const entry of readEntries(cursor)) {
-            if (!compressed && entry.content + entry.size > size)
-                throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
-            entries.delete(entry.name); // the last one of a name counts, and is where it ends
-            entries.set(entry.name, entry);
-            if (!compressed || entry.size > KEPT_FILE || entry.size > left)
-                continue;
-            left -= entry.size;
-            kept.set(entry.name, await cursor.take(entry.size));
-        }
-        await cursor.close();
-        return { handle, compressed, entries, kept };
-    }
-    catch (thrown) {
-        await handle.close();
-        throw thrown;
-    }
-}
-/** After the last blob: index and version, where they come last, are written anew. */
-function endOf(entries) {
-    const inOrder = [...entries.values()].sort((a, b) => a.header - b.header);
-    while ([INDEX_FILE, LAYOUT_FILE].includes(inOrder.at(-1)?.name ?? ''))
-        inOrder.pop();
-    const last = inOrder.at(-1);
-    return last === undefined ? 0 : last.content + padded(last.size);
-}
-/** RFC 1952 section 2.3.1; zstd: RFC 8878 section 3.1.1; xz and bzip2: their own magic. */
-async function isCompressed(handle) {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(6), 0, 6, 0);
-    const magic = buffer.toString('hex', 0, bytesRead);
-    const others = { zstd: '28b52ffd', xz: 'fd377a585a00', bzip2: '425a68' };
-    const [other] = Object.entries(others).find(([, start]) => magic.startsWith(start)) ?? [];
-    if (other === undefined)
-        return magic.startsWith('1f8b');
-    throw new errors/* PromoteError */.jG('UNSUPPORTED', `is compressed with ${other}`, { hint: 'Decompress it, or use gzip.' });
-}
-function fileCursor(handle, size) {
-    let position = 0;
-    return {
-        get position() {
-            return position;
-        },
-        async take(bytes) {
-            const buffer = Buffer.allocUnsafeSlow(Math.min(bytes, Math.max(0, size - position)));
-            await fill(handle, buffer, position);
-            position += buffer.length;
-            return buffer;
-        },
-        async seek(to) {
-            position = to;
-        },
-        close: async () => undefined,
-    };
-}
-function streamCursor(path) {
-    const chunks = gunzip(path);
-    let buffer = Buffer.alloc(0);
-    let position = 0;
-    const more = async () => {
-        const { value, done } = await chunks.next();
-        if (done !== true)
-            buffer = buffer.length === 0 ? value : Buffer.concat([buffer, value]);
-        return done !== true;
-    };
-    return {
-        get position() {
-            return position;
-        },
-        async take(bytes) {
-            while (buffer.length < bytes && (await more()))
-                ;
-            const taken = buffer.subarray(0, bytes);
-            buffer = buffer.subarray(taken.length);
-            position += taken.length;
-            return taken;
-        },
-        async seek(to) {
-            while (position < to) {
-                if (buffer.length === 0 && !(await more()))
-                    throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
-                const skipped = Math.min(buffer.length, to - position);
-                buffer = buffer.subarray(skipped);
-                position += skipped;
-            }
-        },
-        close: () => chunks.return(undefined),
-    };
-}
-async function* gunzip(path) {
-    const raw = (0,external_node_fs_.createReadStream)(path, { highWaterMark: archive_CHUNK });
-    const plain = (0,external_node_zlib_.createGunzip)({ chunkSize: archive_CHUNK });
-    raw.once('error', (error) => plain.destroy(error));
-    try {
-        yield* raw.pipe(plain);
-    }
-    finally {
-        raw.destroy();
-        plain.destroy();
-    }
-}
-async function* readEntry(path, there, entry, offset) {
-    const kept = there.kept.get(entry.name);
-    if (kept !== undefined)
-        return yield kept.subarray(offset);
-    const end = entry.content + entry.size;
-    const cursor = there.compressed ? streamCursor(path) : fileCursor(there.handle, end);
-    try {
-        await cursor.seek(entry.content + offset);
-        while (cursor.position < end) {
-            const bytes = await cursor.take(Math.min(archive_CHUNK, end - cursor.position));
-            if (bytes.length === 0)
-                throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
-            yield bytes;
-        }
-    }
-    finally {
-        await cursor.close();
-    }
-}
-async function fill(handle, buffer, position) {
-    for (let at = 0; at < buffer.length;) {
-        const { bytesRead } = await handle.read(buffer, at, buffer.length - at, position + at);
-        if (bytesRead === 0)
-            throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
-        at += bytesRead;
-    }
-}
-/**
- * Takes the next place in the archive: the size is known before the bytes, so several blobs can arrive at once. Until
- * `commit` the header names a file that readers of layouts ignore, so that the archive stays valid if the blob never comes.
- */
-async function reserve(state, to, name, size) {
-    const there = await listed(state);
-    if (there === undefined)
-        throw new Error('the archive is closed');
-    const { handle, entries } = there;
-    const header = makeHeader(name, size);
-    const at = to.position;
-    const content = at + header.length;
-    const end = content + padded(size);
-    to.position = end;
-    let isOpen = true;
-    const ignored = `.image-promote/unfinished-${at}`;
-    await writeAll(handle, makeHeader(ignored, end - at - makeHeader(ignored, end - at).length), at);
-    return {
-        write: (bytes, position) => writeAll(handle, bytes, content + position),
-        async commit() {
-            await writeAll(handle, Buffer.alloc(padded(size) - size), content + size);
-            await writeAll(handle, header, at);
-            entries.set(name, { name, size, header: at, content });
-            isOpen = false;
-        },
-        async discard() {
-            if (isOpen && to.position === end)
-                to.position = at;
-            isOpen = false;
-        },
-    };
-}
-/** Index and version, the end of the archive. */
-async function seal(handle, { position }, index) {
-    const file = (name, bytes) => {
-        const padding = Buffer.alloc(padded(bytes.byteLength) - bytes.byteLength);
-        return [makeHeader(name, bytes.byteLength), bytes, padding];
-    };
-    const files = [...file(INDEX_FILE, index), ...file(LAYOUT_FILE, LAYOUT_VERSION)];
-    const tail = Buffer.concat([...files, Buffer.alloc(2 * BLOCK)]);
-    await writeAll(handle, tail, position);
-    await handle.truncate(position + tail.length);
-    await handle.sync();
-}
-
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
-;// CONCATENATED MODULE: ./lib/store/layout-index.js
-
-
-
-
-
-/** `index.json` of an OCI layout: which names there are, and what is listed without one. */
-/** image-spec annotations.md */
-const REF_NAME = 'org.opencontainers.image.ref.name';
-const indexSchema = schemas/* object */.Ikc({ manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(100_000).nullish() }).loose();
-/** Read once, and again before each change, which other images wait for. */
-function createCatalog(shelf, path, side) {
-    let known;
-    let last = Promise.resolve();
-    const load = async () => {
-        const bytes = await shelf.index();
-        if (bytes === undefined && side === 'source')
-            throw new errors/* PromoteError */.jG('NOT_FOUND', `${path}: there is no OCI layout.`, { side });
-        return parseIndex(bytes ?? EMPTY_INDEX, path, side);
-    };
-    const current = () => (known ??= load());
-    return {
-        current,
-        async find(name) {
-            return (await current()).entries.find(({ descriptor }) => nameIn(descriptor) === name)?.descriptor;
-        },
-        async names() {
-            return (await current()).entries.flatMap(({ descriptor }) => nameIn(descriptor) ?? []);
-        },
-        change(edit) {
-            const work = last.then(async () => {
-                const { document, entries } = await load();
-                const edited = edit(entries);
-                const bytes = Buffer.from(JSON.stringify({ ...document, manifests: edited.map(({ raw }) => raw) }));
-                if (bytes.length > INDEX_LIMIT)
-                    throw new errors/* PromoteError */.jG('UNSUPPORTED', `${path}: its index gets too long.`, { side });
-                await shelf.writeIndex(bytes);
-                known = Promise.resolve({ document, entries: edited });
-            });
-            last = work.catch(() => undefined);
-            return work;
-        },
-    };
-}
-function parseIndex(bytes, path, side) {
-    try {
-        const { manifests, ...document } = indexSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
-        const entries = (manifests ?? []).map((raw) => ({ raw, descriptor: oci_manifest/* descriptorSchema */.TM.safeParse(raw).data }));
-        return { document: { schemaVersion: 2, mediaType: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, ...document }, entries };
-    }
-    catch (thrown) {
-        throw new errors/* PromoteError */.jG('PROTOCOL', `${path}: index.json is no image index.`, { side, cause: thrown });
-    }
-}
-function nameIn(descriptor) {
-    return descriptor?.annotations?.[REF_NAME];
-}
-/** A name stands for one manifest. What is attached to another is listed without a name, so that it can be found. */
-function enter(entries, manifest, name) {
-    const { artifactType, annotations, ...plain } = (0,referrer/* describeReferrer */.Xi)(manifest);
-    const type = manifest.artifactType === undefined ? {} : { artifactType: manifest.artifactType };
-    const descriptor = { ...plain, ...type, ...(name === undefined ? {} : { annotations: { [REF_NAME]: name } }) };
-    const listed = entries.some((entry) => entry.descriptor?.digest === plain.digest);
-    if (name === undefined && listed)
-        return [...entries];
-    const others = name === undefined ? entries : withoutName(entries, name);
-    return [...others, { raw: descriptor, descriptor }];
-}
-function withoutName(entries, name) {
-    return entries.filter(({ descriptor }) => nameIn(descriptor) !== name);
-}
-
-;// CONCATENATED MODULE: ./lib/store/layout.js
-
-
-
-
-
-
-
-
-
-
-
-
-/** What one layout may make us read to find what is attached to its images. */
-const MOST_MANIFESTS = 20_000;
-/** The layouts of one side, each once: what several images write into is one index. */
-function openLayouts(side, context) {
-    const opened = new Map();
-    return {
-        at(place) {
-            const key = `${place.kind} ${(0,external_node_path_.resolve)(place.path)}`;
-            const layout = opened.get(key) ?? openLayout(place, side, context);
-            opened.set(key, layout);
-            return layout;
-        },
-        close: async () => void (await Promise.all([...opened.values()].map((layout) => layout.close()))),
-    };
-}
-/** An OCI layout (image-spec image-layout.md). All images of a run that are in it share one of these. */
-function openLayout(place, side, context) {
-    const root = (0,external_node_path_.resolve)(place.path);
-    const shelf = withPath(place.kind === 'oci' ? openFolder(root) : openArchive(root), root, side);
-    const path = (0,oci_reference/* formatReference */.FH)({ layout: place, repository: '' });
-    const catalog = createCatalog(shelf, path, side);
-    const shared = { shelf, side, catalog, files: createFiles(shelf, path, side, context) };
-    const referrers = createReferrers(shared);
-    return {
-        /** The images whose name is `<name>:<tag>`, or just the tag when `name` is empty. Blobs belong to all of them. */
-        repository: (name) => createRepository(shared, referrers, name, (0,oci_reference/* formatReference */.FH)({ layout: place, repository: name })),
-        /** Name of the image that is meant when none was given: `wanted`, else the only one there is. */
-        async nameOf(wanted) {
-            const names = await catalog.names();
-            // Signatures and fallback indexes have names that are made of digests.
-            const images = names.filter((name) => !/(?:^|:)sha(?:256|512)-[0-9a-f]{64}/.test(name));
-            const [only] = images;
-            return names.includes(wanted) || images.length !== 1 || only === undefined ? wanted : only;
-        },
-        /** After the last tag: an archive gets its name. */
-        finish: () => shelf.finish(),
-        /** Never throws. */
-        close: () => shelf.close(),
-    };
-}
-/** Manifests and blobs by digest. */
-function createFiles(shelf, path, side, context) {
-    const failed = (code, what) => new errors/* PromoteError */.jG(code, `${path}: ${what}`, { side });
-    const holds = async ({ digest, size }) => (await shelf.size(digest)) === size;
-    const bytesOf = async (digest) => {
-        const size = await shelf.size(digest);
-        if (size === undefined)
-            throw failed('NOT_FOUND', `manifest ${digest} is not there.`);
-        if (size > oci_manifest/* MANIFEST_LIMIT */.MV)
-            throw failed('PROTOCOL', `${digest} is too long for a manifest.`);
-        return allOf(shelf.read(digest, 0));
-    };
-    const manifest = async (expected, mediaType) => {
-        const descriptor = typeof expected === 'string' ? undefined : expected;
-        const digest = descriptor?.digest ?? expected;
-        const data = descriptor === undefined ? undefined : (0,oci_manifest/* embedded */.F9)(descriptor);
-        try {
-            const read = (0,oci_manifest/* readManifest */.WI)(data ?? (await bytesOf(digest)), descriptor?.mediaType ?? mediaType, expected);
-            return await (0,oci_manifest/* withSizes */.Z)(read, (blob) => shelf.size(blob.digest));
-        }
-        catch (thrown) {
-            const error = (0,errors/* asPromoteError */.XO)(thrown);
-            if (error.side !== undefined)
-                throw thrown;
-            throw error.with({ message: `${path}: manifest ${(0,oci_digest/* shortDigest */.VK)(digest)}: ${error.message}`, side });
-        }
-    };
-    /** A folder may have lost files: nothing is believed to be complete because its manifest is there. */
-    const lacks = async ({ links }) => {
-        const blobs = links.filter((link) => link.kind === 'blob' && !(0,oci_manifest/* isForeign */.jq)(link.descriptor));
-        const lacking = blobs.map(async ({ descriptor }) => ((await holds(descriptor)) ? [] : [descriptor]));
-        return (await Promise.all(lacking)).flat();
-    };
-    return {
-        holds,
-        manifest,
-        lacks,
-        /** Whether a manifest is there undamaged, with its blobs. */
-        async complete(descriptor) {
-            const found = await manifest({ ...descriptor, data: undefined }).catch(() => undefined);
-            return found !== undefined && (await lacks(found)).length === 0;
-        },
-        async blob(descriptor, offset) {
-            const { digest, size } = descriptor;
-            const found = await shelf.size(digest);
-            if (found === size)
-                return cancellable(shelf.read(digest, offset), context, side);
-            const data = (0,oci_manifest/* embedded */.F9)(descriptor);
-            if (data !== undefined)
-                return (0,answer/* bodyOf */.EN)(data.subarray(offset));
-            if (found === undefined)
-                throw failed('NOT_FOUND', `blob ${digest} is not there.`);
-            const hint = 'The layout is damaged: copy the image into it again.';
-            const message = `${path}: blob ${digest} has ${found} bytes where ${size} belong.`;
-            throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side, hint });
-        },
-    };
-}
-async function* cancellable(chunks, { signal }, side) {
-    for await (const chunk of chunks) {
-        if (signal.aborted)
-            throw new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side });
-        yield chunk;
-    }
-}
-/**
- * What is attached to what. Of everything that the index names and leads to, the manifests say so themselves; a fallback
- * index that a registry client kept is one of the ways there.
- */
-function createReferrers({ catalog, files, side }) {
-    let scanned;
-    const note = (found, manifest) => {
-        const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
-        if (subject === undefined)
-            return;
-        const list = found.get(subject) ?? new Map();
-        found.set(subject, list.set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest)));
-    };
-    const scan = async () => {
-        const found = new Map();
-        const { entries } = await catalog.current();
-        const queue = entries.flatMap(({ descriptor }) => descriptor ?? []);
-        const seen = new Set();
-        for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-            if (seen.has(next.digest))
-                continue;
-            if (seen.add(next.digest).size > MOST_MANIFESTS)
-                throw new errors/* PromoteError */.jG('UNSUPPORTED', 'The layout has more manifests than can be searched.', { side });
-            const manifest = await files.manifest(next).catch(unlessNone);
-            if (manifest === undefined)
-                continue;
-            note(found, manifest);
-            queue.push(...manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor));
-        }
-        return found;
-    };
-    return {
-        async of(subject) {
-            scanned ??= scan();
-            return [...((await scanned).get(subject)?.values() ?? [])];
-        },
-        async add(manifest) {
-            if (scanned !== undefined)
-                note(await scanned, manifest);
-        },
-    };
-}
-/** A sparse index names what is not there, and an index may name what is no manifest. Damage is neither. */
-function unlessNone(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG && ['NOT_FOUND', 'PROTOCOL', 'UNSUPPORTED'].includes(thrown.code))
-        return undefined;
-    throw thrown;
-}
-function createRepository(shared, referrers, repository, name) {
-    const { shelf, side, catalog, files } = shared;
-    let listsReferrers;
-    const find = async (tag) => {
-        const entry = await catalog.find((0,oci_reference/* layoutName */.UX)(repository, tag));
-        if (entry === undefined || !(await files.complete(entry)))
-            return undefined;
-        const { mediaType, digest, size } = entry;
-        return { mediaType, digest, size };
-    };
-    return {
-        name,
-        resolve: (reference) => resolveIn(shared, reference, (0,oci_reference/* layoutName */.UX)(repository, reference), name),
-        manifest: (descriptor) => files.manifest(descriptor),
-        blob: (descriptor, offset = 0) => files.blob(descriptor, offset),
-        referrers: (subject) => referrers.of(subject),
-        find,
-        async locate(reference) {
-            if ((0,oci_digest/* isDigest */.Bc)(reference))
-                return (await shelf.size(reference)) === undefined ? null : reference;
-            return (await find(reference))?.digest ?? null;
-        },
-        inventory: async () => undefined,
-        has: (descriptor, kind) => (kind === 'blob' ? files.holds(descriptor) : files.complete(descriptor)),
-        async begin(blob) {
-            if (await files.holds(blob))
-                return { state: 'present' };
-            return { state: 'open', upload: createUpload(shelf, blob, name, side) };
-        },
-        async putManifest(manifest, tag) {
-            const lacking = await files.lacks(manifest);
-            if (lacking.length > 0)
-                throw unknownBlobs(name, manifest, lacking, side);
-            const { descriptor, bytes } = manifest;
-            const isThere = await files.complete(descriptor);
-            if (!isThere)
-                await writeDraft(await shelf.draft(descriptor.digest, bytes.byteLength), bytes);
-            const attached = manifest.links.some((link) => link.role === 'subject');
-            if (tag !== undefined || attached)
-                await catalog.change((entries) => enter(entries, manifest, tag && (0,oci_reference/* layoutName */.UX)(repository, tag)));
-            if (attached)
-                await referrers.add(manifest);
-            if (attached)
-                listsReferrers = true;
-            return descriptor.digest;
-        },
-        async removeTag(tag) {
-            await catalog.change((entries) => withoutName(entries, (0,oci_reference/* layoutName */.UX)(repository, tag)));
-            return true;
-        },
-        get listsReferrers() {
-            return listsReferrers;
-        },
-    };
-}
-async function resolveIn({ catalog, files, side }, reference, name, path) {
-    if ((0,oci_digest/* isDigest */.Bc)(reference)) {
-        const entry = (await catalog.current()).entries.find(({ descriptor }) => descriptor?.digest === reference);
-        return files.manifest(reference, entry?.descriptor?.mediaType);
-    }
-    const entry = await catalog.find(name);
-    if (entry === undefined)
-        throw await unknownName(path, reference, catalog, side);
-    return files.manifest(entry);
-}
-async function unknownName(name, tag, catalog, side) {
-    const names = await catalog.names();
-    return new errors/* PromoteError */.jG('NOT_FOUND', `${name}:${tag}: the layout has no image of that name.`, {
-        side,
-        hint: names.length === 0 ? 'It has none at all.' : `It has ${(0,core_text/* listed */.KE)(names.map((each) => (0,core_text/* quote */.hD)(each)))}.`,
-    });
-}
-function unknownBlobs(name, manifest, lacking, side) {
-    const server = lacking.map(({ digest }) => ({
-        code: 'MANIFEST_BLOB_UNKNOWN',
-        message: 'blob unknown to the layout',
-        detail: digest,
-    }));
-    const what = `${lacking.length} blobs of manifest ${(0,oci_digest/* shortDigest */.VK)(manifest.descriptor.digest)} are not there`;
-    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}.`, { side, server });
-}
-/** Bytes go to a draft; what the draft becomes has been hashed. */
-function createUpload(shelf, blob, name, side) {
-    let draft;
-    let hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
-    let kept = 0;
-    let complete = false;
-    const mismatch = (found) => new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${name}: blob ${blob.digest} was not stored, what came ${found}.`, { side });
-    return {
-        async send(from, body) {
-            if (from !== kept)
-                throw new errors/* PromoteError */.jG('PROTOCOL', `${name}: the upload goes on at byte ${kept}.`, { side });
-            draft ??= await shelf.draft(blob.digest, blob.size);
-            for await (const chunk of body) {
-                if (kept + chunk.byteLength > blob.size)
-                    throw mismatch(`has more than ${blob.size} bytes`);
-                await draft.write(chunk, kept);
-                hash.update(chunk);
-                kept += chunk.byteLength;
-            }
-            const found = `${(0,oci_digest/* algorithmOf */.Hy)(blob.digest)}:${hash.copy().digest('hex')}`;
-            if (found !== blob.digest)
-                throw mismatch(`has the digest ${found}`);
-            await draft.commit();
-            complete = true;
-        },
-        async offset(restart = false) {
-            if (complete)
-                return -1;
-            if (restart) {
-                hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
-                kept = 0;
-            }
-            return kept;
-        },
-        async cancel() {
-            if (!complete)
-                await draft?.discard();
-            draft = undefined;
-            hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
-            kept = 0;
-        },
-    };
-}
-
-
-/***/ }),
-
-/***/ 3411:
+/***/ 6624:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   x: () => (/* binding */ VERSION)
+/* harmony export */   HX: () => (/* binding */ isBulk),
+/* harmony export */   Ir: () => (/* binding */ beginning),
+/* harmony export */   rL: () => (/* binding */ isStream),
+/* harmony export */   vf: () => (/* binding */ discard)
 /* harmony export */ });
-/** Kept equal to package.json by a test: the bundle is one file and reads no other. */
-const VERSION = '0.1.0';
-
-
-/***/ }),
-
-/***/ 1796:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   h: () => (/* binding */ parseYaml)
-/* harmony export */ });
-/* harmony import */ var yaml__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8815);
-
-/** Levels of nesting. The package recurses: hundreds take seconds, thousands end the process without an exception to catch. */
-const DEEPEST = 100;
+/** One request and one answer; everything else (credentials, redirects, retries) is a layer around a `Send`. */
+/** A stream is sent once; a retry, a redirect or a new token cannot send it again. */
+function isStream(body) {
+    return typeof body === 'object' && 'stream' in body;
+}
+/** From so many bytes on a connection of the bulk client is worth it. */
+const BULK = 1024 * 1024;
+function isBulk(bytes) {
+    return bytes > BULK;
+}
 /**
- * YAML, and so JSON too, for whatever the user hands over.
- * @throws Error whose message goes on a sentence: "is not YAML: …". The text is not quoted: it may hold anything.
+ * Enough for every error envelope; a proxy's HTML page is cut. Reading so much of an unwanted body keeps its connection;
+ * for more it costs less to close the connection.
  */
-function parseYaml(text, { values = 'typed', repeatedKeys = false } = {}) {
-    if (isDeep(text))
-        throw new Error(`is nested more than ${DEEPEST} deep`);
-    const lines = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .LineCounter */ .HN();
-    const schema = values === 'text' ? 'failsafe' : 'core';
-    // A list or a map as a key becomes a text of all that is in it, and so does each key in that one.
-    const keys = { stringKeys: true, uniqueKeys: !repeatedKeys };
-    const options = { schema, ...keys, lineCounter: lines, prettyErrors: false, logLevel: 'error' };
-    const document = attempt(() => (0,yaml__WEBPACK_IMPORTED_MODULE_0__/* .parseDocument */ .Tp)(text, options));
-    const error = document.errors[0];
-    // The parser's own message quotes the line.
-    if (error !== undefined)
-        throw new Error(`is not YAML: ${error.code} in line ${lines.linePos(error.pos[0]).line}`);
-    return attempt(() => {
-        const value = document.toJS({ maxAliasCount: 100 });
-        // Aliases can nest without nested text, also in themselves: what JSON cannot say, nobody here can read.
-        JSON.stringify(value);
-        return value;
-    });
+const SHORT = 64 * 1024;
+/** Frees the connection. Never throws. */
+async function discard(res) {
+    await beginning(res);
 }
-/** Reads the parser's own stack: counting brackets would count those in quotes and comments. */
-function isDeep(text) {
-    const parser = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .Parser */ .iX();
-    for (const lexeme of new yaml__WEBPACK_IMPORTED_MODULE_0__/* .Lexer */ .JG().lex(text)) {
-        for (const _ of parser.next(lexeme))
-            ;
-        // Also on its stack: the document, and what stands in the innermost list.
-        if (parser.stack.length > DEEPEST + 2)
-            return true;
-    }
-    return false;
-}
-function attempt(call) {
+/** The first 64 KiB, or what came before a break. Never throws. */
+async function beginning(res) {
+    const parts = [];
+    let size = 0;
     try {
-        return call();
+        for await (const part of res.body) {
+            parts.push(part);
+            size += part.byteLength;
+            if (size > SHORT)
+                break;
+        }
     }
     catch {
-        throw new Error('is not YAML that can be read: nested too deeply, or with too many aliases');
+        // What came before still explains a refusal; an answer that is not wanted needs no reason.
     }
+    return Buffer.concat(parts).subarray(0, SHORT);
 }
 
 
@@ -52861,7 +52906,7 @@ function constantCatch(value) {
 /************************************************************************/
 var __webpack_exports__ = {};
 /* harmony import */ var node_events__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8474);
-/* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(452);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3828);
 /* harmony import */ var _inputs_help_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4394);
 
 
@@ -52885,8 +52930,8 @@ function watchProcess() {
     (0,node_events__WEBPACK_IMPORTED_MODULE_0__.setMaxListeners)(0, controller.signal);
     let stoppedAt = 0;
     for (const [name, code] of [
-        ['SIGINT', _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.interrupted],
-        ['SIGTERM', _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.terminated],
+        ['SIGINT', _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.interrupted],
+        ['SIGTERM', _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.terminated],
     ]) {
         process.on(name, () => {
             if (!controller.signal.aborted) {
@@ -52911,15 +52956,15 @@ async function main(argv) {
     const refusal = tooOld();
     if (refusal !== undefined) {
         process.stderr.write(`error: ${refusal}\n`);
-        return _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.usage;
+        return _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.usage;
     }
     const signal = watchProcess();
     const answer = (0,_inputs_help_js__WEBPACK_IMPORTED_MODULE_2__/* .answerTo */ .o)(argv);
     if (answer !== undefined) {
         process.stdout.write(`${answer}\n`);
-        return _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.done;
+        return _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.done;
     }
-    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 7388));
+    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5729));
     return run({
         argv,
         env: process.env,
@@ -52929,13 +52974,13 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5683))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 7830))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {
     process.exitCode = code;
 }, (error) => {
-    process.exitCode = _errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.failed;
+    process.exitCode = _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.failed;
     process.stderr.write(`error: ${error.message}\n`);
 });
 

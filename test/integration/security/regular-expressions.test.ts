@@ -10,8 +10,8 @@ const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
   .map((name) => ({ path: name.split(sep).join('/'), text: readFileSync(join(SRC, name), 'utf8') }))
 const found = files.flatMap(({ path, text }) => expressionsOf(text).map((each) => ({ path, ...each })))
 
-/** Of text that the user wrote; inputs/selection.test.ts proves that the engine is stopped. */
-const FROM_USERS = ['inputs/selection.ts', 'inputs/selection.ts']
+/** Of text that the user wrote; inputs/tag-selection.test.ts proves that the engine is stopped. */
+const FROM_USERS = ['inputs/tag-selection.ts', 'inputs/tag-selection.ts']
 
 const SHORT = 16 * 1024
 const LONG = 1024 * 1024

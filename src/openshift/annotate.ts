@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Digest } from '../oci/digest.ts'
 import { failure, type Kubernetes } from './api.ts'
-import { splitRepository, streamPath } from './image-stream.ts'
+import { splitRepository, streamPath } from './stream-answers.ts'
 
 /** What an image stream is told of the last promotion to one of its tags. */
 export type Note = Readonly<{

@@ -7,7 +7,7 @@ import type { Login } from '../http/credential.ts'
 import { readErrorBody } from '../http/error-body.ts'
 import { header, retryAfter, text } from '../http/response.ts'
 import type { Method, Req, Res, Send } from '../transport/request.ts'
-import { afterRefusal } from './token.ts'
+import { afterRefusal } from './token-refusal.ts'
 
 /** The sides that can have a cluster. */
 export type ClusterSide = 'source' | 'destination'

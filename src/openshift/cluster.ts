@@ -8,11 +8,11 @@ import { annotate, type Note } from './annotate.ts'
 import { type ClusterSide, type Kubernetes, kubernetes } from './api.ts'
 import { type Accounts, type Attempt, explain, type Needs, openRights, type Rights } from './denial.ts'
 import { whoAmI } from './identity.ts'
-import { followText, type Layers, type Stream, storedBy } from './image-stream.ts'
 import { type Ensured, openStreams, removeStreamTag, type Streams } from './image-streams.ts'
+import { type IssuedToken, requestAccountToken, revoke, type ServiceAccount, tokenLogin } from './issued-tokens.ts'
 import { discover, type PasswordLogin, requestToken } from './oauth.ts'
 import { openRegistries, type Registries } from './registry-address.ts'
-import { type IssuedToken, requestAccountToken, revoke, type ServiceAccount, tokenLogin } from './tokens.ts'
+import { followText, type Layers, type Stream, storedBy } from './stream-answers.ts'
 
 export type ClusterAccess = Readonly<{
   /** The API server: https. */

@@ -2,9 +2,9 @@ import { z } from 'zod'
 import type { Code, PromoteError } from '../core/errors.ts'
 import { decode, type Kubernetes, path, saidBy, word } from './api.ts'
 import { isAlive, tokenOf } from './identity.ts'
-import { type Repository, splitRepository } from './image-stream.ts'
 import { projectMissing, projectState, readLayers, readStream, streamMissing } from './image-streams.ts'
-import { afterRefusal, whyRefused } from './token.ts'
+import { type Repository, splitRepository } from './stream-answers.ts'
+import { afterRefusal, whyRefused } from './token-refusal.ts'
 
 export type Rights = Readonly<{
   state: 'sufficient' | 'missing' | 'unknown'

@@ -4,7 +4,7 @@ import type { Secret } from '../core/secret.ts'
 import { fixedLogin } from '../credentials/login.ts'
 import type { Login } from '../http/credential.ts'
 import { apiUrlHint, decode, failure, type Kubernetes, type Reply, said, saidBy, statusOf } from './api.ts'
-import { afterRefusal, whyRefused } from './token.ts'
+import { afterRefusal, whyRefused } from './token-refusal.ts'
 
 const REVIEW = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' }
 const REVIEWS = '/apis/authentication.k8s.io/v1/selfsubjectreviews'

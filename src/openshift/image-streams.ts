@@ -10,7 +10,7 @@ import {
   streamPath,
   streamSchema,
   streamsPath,
-} from './image-stream.ts'
+} from './stream-answers.ts'
 
 /** What a question about a repository brought: the thing, or why there is none. */
 type Found<T> = Readonly<{ state: 'found'; value: T } | { state: 'absent' | 'forbidden' }>

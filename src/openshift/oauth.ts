@@ -4,8 +4,8 @@ import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Req } from '../transport/request.ts'
 import { apiUrlHint, failure, type Kubernetes, OBJECT_LIMIT, parsed, parseUrl, type Reply, read, said } from './api.ts'
+import type { IssuedToken } from './issued-tokens.ts'
 import { type Asked, judgeAuthorization, oauthErrorOf, oauthFailure, tokenHint } from './oauth-answers.ts'
-import type { IssuedToken } from './tokens.ts'
 
 /** The client that `oc login` uses; its secret is empty and its answer a code, not a page (CAO oauthclientscontroller.go). */
 const CLIENT = 'openshift-challenging-client'

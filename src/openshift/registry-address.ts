@@ -2,8 +2,8 @@ import { asPromoteError, PromoteError } from '../core/errors.ts'
 import { EXPOSE_REGISTRY } from '../http/quirks.ts'
 import type { RegistryAddress } from '../oci/reference.ts'
 import { decode, type Kubernetes, OBJECT_LIMIT, read, STREAM_LIMIT } from './api.ts'
-import { type Stream, splitRepository, streamListSchema, streamsPath } from './image-stream.ts'
 import type { Streams } from './image-streams.ts'
+import { type Stream, splitRepository, streamListSchema, streamsPath } from './stream-answers.ts'
 
 export type Registries = ReturnType<typeof openRegistries>
 

@@ -6,8 +6,8 @@ import { fixedLogin } from '../../../src/credentials/login.ts'
 import type { Login, RenewedBy } from '../../../src/http/credential.ts'
 import { kubernetes } from '../../../src/openshift/api.ts'
 import { type Cluster, type ClusterAccess, openCluster } from '../../../src/openshift/cluster.ts'
-import { tokenObjectName, whyRefused } from '../../../src/openshift/token.ts'
-import { revoke } from '../../../src/openshift/tokens.ts'
+import { revoke, tokenObjectName } from '../../../src/openshift/issued-tokens.ts'
+import { whyRefused } from '../../../src/openshift/token-refusal.ts'
 import {
   API,
   expectError,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
@@ -6,7 +7,7 @@ import { fixedLogin, type Issued, renewableLogin } from '../credentials/login.ts
 import type { Login } from '../http/credential.ts'
 import { decode, failure, type Kubernetes, path, type Reply, said, statusOf, word } from './api.ts'
 import { isAlive } from './identity.ts'
-import { tokenObjectName } from './token.ts'
+import { PREFIX } from './token-refusal.ts'
 
 export type IssuedToken = Readonly<{
   token: Secret
@@ -139,6 +140,16 @@ export async function revoke(tokens: readonly IssuedToken[], kube: Kubernetes, p
     )
   }
   clearTimeout(timer)
+}
+
+/**
+ * Name of the API object of an OAuth token: knowing it is the right to delete it. Undefined for every other kind of token:
+ * those have no object, and their text must not get into a URL.
+ * Source: oc pkg/cli/logout/logout.go, tokenToObjectName.
+ */
+export function tokenObjectName(token: string): string | undefined {
+  if (!token.startsWith(PREFIX)) return undefined
+  return PREFIX + createHash('sha256').update(token.slice(PREFIX.length)).digest('base64url')
 }
 
 async function remove(issued: IssuedToken, kube: Kubernetes): Promise<void> {

@@ -1,20 +1,10 @@
-import { createHash } from 'node:crypto'
 import type { Side } from '../core/errors.ts'
 import { oneLine } from '../core/text.ts'
 import { type Claims, claimsOf } from '../credentials/login.ts'
 import type { Login, RenewedBy } from '../http/credential.ts'
 
-const PREFIX = 'sha256~'
-
-/**
- * Name of the API object of an OAuth token: knowing it is the right to delete it. Undefined for every other kind of token:
- * those have no object, and their text must not get into a URL.
- * Source: oc pkg/cli/logout/logout.go, tokenToObjectName.
- */
-export function tokenObjectName(token: string): string | undefined {
-  if (!token.startsWith(PREFIX)) return undefined
-  return PREFIX + createHash('sha256').update(token.slice(PREFIX.length)).digest('base64url')
-}
+/** What OpenShift's OAuth tokens begin with. */
+export const PREFIX = 'sha256~'
 
 /** Why a server may have refused this token, as far as its shape tells. Nothing of a secret is in the text. */
 export function whyRefused(token: string, now: number): string {

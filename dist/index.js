@@ -31297,7 +31297,7 @@ function sealed(document, mediaType) {
 /* unused harmony export annotationKey */
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
 /* harmony import */ var _api_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9688);
-/* harmony import */ var _image_stream_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(1178);
+/* harmony import */ var _stream_answers_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(5532);
 
 
 
@@ -31316,7 +31316,7 @@ function annotationKey(tag) {
  */
 async function annotate(kube, repository, notes) {
     const annotations = Object.fromEntries(notes.map((note) => [annotationKey(note.tag), JSON.stringify(note)]));
-    const reply = await kube.request('PATCH', (0,_image_stream_js__WEBPACK_IMPORTED_MODULE_2__/* .streamPath */ .CX)((0,_image_stream_js__WEBPACK_IMPORTED_MODULE_2__/* .splitRepository */ .T8)(repository, kube.side)), {
+    const reply = await kube.request('PATCH', (0,_stream_answers_js__WEBPACK_IMPORTED_MODULE_2__/* .streamPath */ .CX)((0,_stream_answers_js__WEBPACK_IMPORTED_MODULE_2__/* .splitRepository */ .T8)(repository, kube.side)), {
         body: { metadata: { annotations } },
         type: 'application/merge-patch+json',
     });
@@ -31358,7 +31358,7 @@ function runUrl(env) {
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
 /* harmony import */ var _http_error_body_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(9223);
 /* harmony import */ var _http_response_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8793);
-/* harmony import */ var _token_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4649);
+/* harmony import */ var _token_refusal_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(312);
 
 
 
@@ -31495,7 +31495,7 @@ function codeOf(reply) {
 }
 function hintOf(code, kube) {
     if (code === 'TOKEN_REJECTED' && kube.login !== undefined)
-        return (0,_token_js__WEBPACK_IMPORTED_MODULE_2__/* .afterRefusal */ .j0)(kube.login, kube.side);
+        return (0,_token_refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .afterRefusal */ .j0)(kube.login, kube.side);
     if (code === 'NOT_A_CLUSTER')
         return apiUrlHint(kube.url, kube.side);
     if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED')
@@ -31512,7 +31512,7 @@ function apiUrlHint(url, side) {
 
 /***/ }),
 
-/***/ 7611:
+/***/ 2996:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -31533,8 +31533,8 @@ var openshift_api = __nccwpck_require__(9688);
 var schemas = __nccwpck_require__(2857);
 // EXTERNAL MODULE: ./lib/credentials/login.js
 var login = __nccwpck_require__(7151);
-// EXTERNAL MODULE: ./lib/openshift/token.js
-var openshift_token = __nccwpck_require__(4649);
+// EXTERNAL MODULE: ./lib/openshift/token-refusal.js
+var token_refusal = __nccwpck_require__(312);
 ;// CONCATENATED MODULE: ./lib/openshift/identity.js
 
 
@@ -31590,10 +31590,10 @@ function refused(reply, kube, token) {
     const { side, login, context } = kube;
     const why = token === undefined
         ? 'The server does not trust this client certificate.'
-        : (0,openshift_token/* whyRefused */.fG)(token.reveal(), context.now());
+        : (0,token_refusal/* whyRefused */.fG)(token.reveal(), context.now());
     const hint = login === undefined
         ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
-        : (0,openshift_token/* afterRefusal */.j0)(login, side);
+        : (0,token_refusal/* afterRefusal */.j0)(login, side);
     const message = `${asking(kube)}: it answered ${(0,openshift_api/* said */.ag)(reply, context)}. ${why}`;
     return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side, status: reply.status, hint });
 }
@@ -31611,8 +31611,8 @@ async function isAlive(kube, token) {
     return (await asToken.request('POST', REVIEWS, { body: REVIEW })).status !== 401;
 }
 
-// EXTERNAL MODULE: ./lib/openshift/image-stream.js
-var image_stream = __nccwpck_require__(1178);
+// EXTERNAL MODULE: ./lib/openshift/stream-answers.js
+var stream_answers = __nccwpck_require__(5532);
 ;// CONCATENATED MODULE: ./lib/openshift/image-streams.js
 
 
@@ -31638,7 +31638,7 @@ function openStreams(kube, user, registryUser) {
         if (created === undefined)
             return 'exists';
         read.remember(repository, { state: 'found', value: created });
-        layers.remember(repository, { state: 'found', value: image_stream/* NO_LAYERS */.FY });
+        layers.remember(repository, { state: 'found', value: stream_answers/* NO_LAYERS */.FY });
         return 'created';
     });
     return { read, layers, ensure };
@@ -31661,20 +31661,20 @@ function once(ask) {
 }
 /** What the stream is now. */
 async function readStream(kube, repository) {
-    const reply = await kube.request('GET', (0,image_stream/* streamPath */.CX)((0,image_stream/* splitRepository */.T8)(repository, kube.side)), { limit: openshift_api/* STREAM_LIMIT */.Z2 });
+    const reply = await kube.request('GET', (0,stream_answers/* streamPath */.CX)((0,stream_answers/* splitRepository */.T8)(repository, kube.side)), { limit: openshift_api/* STREAM_LIMIT */.Z2 });
     const tried = `Reading the image stream ${repository}`;
-    return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube) };
+    return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* streamSchema */.kC, tried, kube) };
 }
 /**
  * `imagestreams/layers`: pullers have the right to it, also where they may not read the stream. The answer only saves
  * requests: rejects only when the run is cancelled.
  */
 async function readLayers(kube, repository) {
-    const layers = `${(0,image_stream/* streamPath */.CX)((0,image_stream/* splitRepository */.T8)(repository, kube.side))}/layers`;
+    const layers = `${(0,stream_answers/* streamPath */.CX)((0,stream_answers/* splitRepository */.T8)(repository, kube.side))}/layers`;
     const tried = `Reading the layers of the image stream ${repository}`;
     try {
         const reply = await withinTime(kube.request('GET', layers, { limit: openshift_api/* STREAM_LIMIT */.Z2, once: true }), tried);
-        return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), image_stream/* layersSchema */.SM, tried, kube) };
+        return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* layersSchema */.SM, tried, kube) };
     }
     catch (thrown) {
         if (kube.context.signal.aborted)
@@ -31715,8 +31715,8 @@ function ok(reply, tried, kube) {
  * @returns what the answer tells (the registry's address among it); undefined when somebody else was faster
  */
 async function createStream(kube, repository, user, registryUser) {
-    const where = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
-    const reply = await kube.request('POST', (0,image_stream/* streamsPath */.tO)(where.namespace), {
+    const where = (0,stream_answers/* splitRepository */.T8)(repository, kube.side);
+    const reply = await kube.request('POST', (0,stream_answers/* streamsPath */.tO)(where.namespace), {
         body: { kind: 'ImageStream', apiVersion: 'image.openshift.io/v1', metadata: { name: where.name } },
         limit: openshift_api/* STREAM_LIMIT */.Z2,
     });
@@ -31727,7 +31727,7 @@ async function createStream(kube, repository, user, registryUser) {
         throw await forbidden(reply, tried, kube, where, registryUser);
     if (reply.status === 404 && (0,openshift_api/* statusOf */.c2)(reply)?.details?.kind === 'namespaces')
         throw projectMissing(`${tried}: ${kube.url.host} answered ${(0,openshift_api/* said */.ag)(reply, kube.context)}.`, where, kube, 404);
-    return (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), image_stream/* streamSchema */.kC, tried, kube);
+    return (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* streamSchema */.kC, tried, kube);
 }
 async function forbidden(reply, tried, kube, where, registryUser) {
     const message = `${tried}: ${kube.url.host} answered ${(0,openshift_api/* said */.ag)(reply, kube.context)}.`;
@@ -31745,7 +31745,7 @@ async function forbidden(reply, tried, kube, where, registryUser) {
  * @returns whether the tag is gone; false when the right is missing.
  */
 async function removeStreamTag(kube, repository, tag) {
-    const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
+    const { namespace, name } = (0,stream_answers/* splitRepository */.T8)(repository, kube.side);
     const address = (0,openshift_api/* path */.Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreamtags/${`${name}:${tag}`}`;
     const reply = await kube.request('DELETE', address);
     if (reply.status === 200 || reply.status === 202)
@@ -31788,7 +31788,7 @@ function projectMissing(message, where, { side }, status) {
 async function explain(error, attempt, accounts) {
     if (error.status !== 401 && error.status !== 403)
         return error;
-    const where = (0,image_stream/* splitRepository */.T8)(attempt.repository, accounts.kube.side);
+    const where = (0,stream_answers/* splitRepository */.T8)(attempt.repository, accounts.kube.side);
     if (error.status === 401) {
         const token = await tokenOf(accounts.registry.login);
         const alive = token === undefined || (await isAlive(accounts.kube, token));
@@ -31807,10 +31807,10 @@ function tokenRefused(error, { kube, registry }, dead) {
     const { side, url, context } = kube;
     const why = dead === undefined
         ? `The API ${url.host} accepts the same token: the registry belongs to another cluster or cannot reach its API.`
-        : (0,openshift_token/* whyRefused */.fG)(dead, context.now());
+        : (0,token_refusal/* whyRefused */.fG)(dead, context.now());
     const hint = dead === undefined
         ? `Check that ${side}-registry and ${side}-cluster are the same cluster.`
-        : registry.login && (0,openshift_token/* afterRefusal */.j0)(registry.login, side);
+        : registry.login && (0,token_refusal/* afterRefusal */.j0)(registry.login, side);
     return because(error, 'TOKEN_REJECTED', kube, why, hint);
 }
 function because(error, code, { side }, why, hint) {
@@ -31907,7 +31907,7 @@ function openRights(accounts) {
         return known;
     };
     return async (repository, { create, remove }) => {
-        const { namespace, name } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
+        const { namespace, name } = (0,stream_answers/* splitRepository */.T8)(repository, kube.side);
         const wanted = [
             { by: registry, verb: 'get', resource: 'imagestreams/layers' },
             { by: registry, verb: 'update', resource: 'imagestreams/layers' },
@@ -31937,6 +31937,157 @@ function grantOf(missing, user, namespace) {
 
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
+var iso = __nccwpck_require__(4377);
+;// CONCATENATED MODULE: ./lib/openshift/issued-tokens.js
+
+
+
+
+
+
+
+/** A token is replaced this long before its end (milliseconds), or in its last tenth when it is short-lived. */
+const MARGIN = 60_000;
+/** A login with tokens that this run obtains from the cluster and replaces. */
+async function tokenLogin(kube, describe, obtain) {
+    const { context } = kube;
+    let current = await obtain();
+    let renewAt;
+    let verdict;
+    const issue = async () => {
+        const due = renewAt !== undefined && renewAt <= context.now();
+        // The integrated registry says 401 for a missing right too; without this question each such answer would cost a login.
+        if (!due && (await isAlive(kube, current.token)))
+            return undefined;
+        // A password that is refused now (changed, say) is not tried again by every request that waits: that locks accounts.
+        if (verdict !== undefined)
+            throw verdict;
+        try {
+            current = await obtain();
+        }
+        catch (thrown) {
+            const error = (0,errors/* asPromoteError */.XO)(thrown);
+            if (!error.transient)
+                verdict = error;
+            if (current.expires === undefined || context.now() >= current.expires || !due)
+                throw error;
+            context.log.debug(`${describe}: not renewed before its end (${error.code})`);
+            return issued(current.expires);
+        }
+        return issued();
+    };
+    const issued = (next = renewalOf(current, context)) => {
+        renewAt = next;
+        return { credential: { kind: 'bearer', token: current.token }, renewAt };
+    };
+    return (0,login/* renewableLogin */.Fr)({ describe, renewedBy: 'cluster' }, issued(), issue, context);
+}
+function renewalOf({ expires }, context) {
+    return expires === undefined ? undefined : expires - Math.min(MARGIN, (expires - context.now()) / 10);
+}
+/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
+const LIFETIME = 3600;
+/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
+const LEAST = 60_000;
+const answerSchema = schemas/* looseObject */._H3({
+    status: schemas/* looseObject */._H3({
+        token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
+        expirationTimestamp: iso/* datetime */.w$({ offset: true }),
+    }),
+});
+/** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
+async function requestAccountToken(kube, account, user) {
+    const reply = await kube.request('POST', (0,openshift_api/* path */.Ae) `/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`, {
+        body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
+    });
+    const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`;
+    if (reply.status !== 200 && reply.status !== 201)
+        throw issued_tokens_refused(reply, tried, kube, account, user);
+    const { status } = (0,openshift_api/* decode */.D4)(reply, answerSchema, tried, kube);
+    const now = kube.context.now();
+    return {
+        token: kube.context.secrets.keep(status.token),
+        expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
+    };
+}
+function issued_tokens_refused(reply, tried, kube, { namespace, name }, user) {
+    const status = (0,openshift_api/* statusOf */.c2)(reply);
+    if (status === undefined || (reply.status !== 403 && reply.status !== 404))
+        return (0,openshift_api/* failure */.V2)(reply, tried, kube);
+    const message = `${tried}: ${kube.url.host} answered ${(0,openshift_api/* said */.ag)(reply, kube.context)}.`;
+    const detail = { side: kube.side, status: reply.status };
+    if (reply.status === 403) {
+        const hint = `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
+            `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
+            `${(0,openshift_api/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`;
+        return new errors/* PromoteError */.jG('DENIED', message, { ...detail, hint });
+    }
+    if (status.details?.kind === 'namespaces') {
+        const hint = `Check the project in ${kube.side}-service-account.`;
+        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, { ...detail, hint });
+    }
+    const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
+    return new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { ...detail, hint });
+}
+/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
+const PATIENCE = 3000;
+/**
+ * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be
+ * deleted is logged with the time of its end.
+ * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
+ */
+async function revoke(tokens, kube, patience = PATIENCE) {
+    let timer;
+    const late = new Promise((resolve) => {
+        timer = setTimeout(() => resolve('late'), patience);
+    });
+    const all = Promise.all(tokens.map((issued) => remove(issued, kube)));
+    if ((await Promise.race([all, late])) === 'late') {
+        const ends = tokens.map(endOf).join('; ');
+        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`);
+    }
+    clearTimeout(timer);
+}
+/**
+ * Name of the API object of an OAuth token: knowing it is the right to delete it. Undefined for every other kind of token:
+ * those have no object, and their text must not get into a URL.
+ * Source: oc pkg/cli/logout/logout.go, tokenToObjectName.
+ */
+function tokenObjectName(token) {
+    if (!token.startsWith(token_refusal/* PREFIX */.H3))
+        return undefined;
+    return token_refusal/* PREFIX */.H3 + (0,external_node_crypto_.createHash)('sha256').update(token.slice(token_refusal/* PREFIX */.H3.length)).digest('base64url');
+}
+async function remove(issued, kube) {
+    const name = tokenObjectName(issued.token.reveal());
+    if (name === undefined)
+        return;
+    try {
+        const asToken = kube.as((0,login/* fixedLogin */.ub)('the token to delete', { kind: 'bearer', token: issued.token }));
+        const reply = await asToken.request('DELETE', (0,openshift_api/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, {
+            body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' },
+            afterCancel: true,
+        });
+        // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
+        const isGone = [401, 404].includes(reply.status) && (0,openshift_api/* statusOf */.c2)(reply) !== undefined;
+        if (isGone || (reply.status < 300 && !reply.html))
+            return;
+        warn(issued, (0,openshift_api/* said */.ag)(reply, kube.context), kube);
+    }
+    catch (thrown) {
+        warn(issued, (0,errors/* asPromoteError */.XO)(thrown).message, kube);
+    }
+}
+function warn(issued, reason, kube) {
+    kube.context.log.warn(`${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`);
+}
+function endOf({ expires }) {
+    return expires === undefined
+        ? 'it lives until it is deleted, because the server named no time at which it ends'
+        : `it expires at ${new Date(expires).toISOString()}`;
+}
+
 ;// CONCATENATED MODULE: ./lib/openshift/oauth-answers.js
 
 
@@ -32288,14 +32439,14 @@ async function anyStream({ kube, streams }, repository) {
     const own = await streams.read(repository);
     if (own.state === 'found')
         return own.value;
-    const { namespace } = (0,image_stream/* splitRepository */.T8)(repository, kube.side);
+    const { namespace } = (0,stream_answers/* splitRepository */.T8)(repository, kube.side);
     return (await firstOf(kube, namespace)) ?? (namespace === 'openshift' ? undefined : await firstOf(kube, 'openshift'));
 }
 async function firstOf(kube, namespace) {
-    const reply = await kube.request('GET', `${(0,image_stream/* streamsPath */.tO)(namespace)}?limit=1`, { limit: openshift_api/* STREAM_LIMIT */.Z2 });
+    const reply = await kube.request('GET', `${(0,stream_answers/* streamsPath */.tO)(namespace)}?limit=1`, { limit: openshift_api/* STREAM_LIMIT */.Z2 });
     if (reply.status !== 200)
         return undefined;
-    return (0,openshift_api/* decode */.D4)(reply, image_stream/* streamListSchema */.aX, `Listing the image streams of ${namespace}`, kube).items[0];
+    return (0,openshift_api/* decode */.D4)(reply, stream_answers/* streamListSchema */.aX, `Listing the image streams of ${namespace}`, kube).items[0];
 }
 /** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
 async function guessRoute({ kube, issuer: issuerOf }) {
@@ -32343,146 +32494,6 @@ function notExposed(kube, exists, why) {
         side: kube.side,
         hint: `Let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`,
     });
-}
-
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
-var iso = __nccwpck_require__(4377);
-;// CONCATENATED MODULE: ./lib/openshift/tokens.js
-
-
-
-
-
-
-/** A token is replaced this long before its end (milliseconds), or in its last tenth when it is short-lived. */
-const MARGIN = 60_000;
-/** A login with tokens that this run obtains from the cluster and replaces. */
-async function tokenLogin(kube, describe, obtain) {
-    const { context } = kube;
-    let current = await obtain();
-    let renewAt;
-    let verdict;
-    const issue = async () => {
-        const due = renewAt !== undefined && renewAt <= context.now();
-        // The integrated registry says 401 for a missing right too; without this question each such answer would cost a login.
-        if (!due && (await isAlive(kube, current.token)))
-            return undefined;
-        // A password that is refused now (changed, say) is not tried again by every request that waits: that locks accounts.
-        if (verdict !== undefined)
-            throw verdict;
-        try {
-            current = await obtain();
-        }
-        catch (thrown) {
-            const error = (0,errors/* asPromoteError */.XO)(thrown);
-            if (!error.transient)
-                verdict = error;
-            if (current.expires === undefined || context.now() >= current.expires || !due)
-                throw error;
-            context.log.debug(`${describe}: not renewed before its end (${error.code})`);
-            return issued(current.expires);
-        }
-        return issued();
-    };
-    const issued = (next = renewalOf(current, context)) => {
-        renewAt = next;
-        return { credential: { kind: 'bearer', token: current.token }, renewAt };
-    };
-    return (0,login/* renewableLogin */.Fr)({ describe, renewedBy: 'cluster' }, issued(), issue, context);
-}
-function renewalOf({ expires }, context) {
-    return expires === undefined ? undefined : expires - Math.min(MARGIN, (expires - context.now()) / 10);
-}
-/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
-const LIFETIME = 3600;
-/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
-const LEAST = 60_000;
-const answerSchema = schemas/* looseObject */._H3({
-    status: schemas/* looseObject */._H3({
-        token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
-        expirationTimestamp: iso/* datetime */.w$({ offset: true }),
-    }),
-});
-/** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
-async function requestAccountToken(kube, account, user) {
-    const reply = await kube.request('POST', (0,openshift_api/* path */.Ae) `/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`, {
-        body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
-    });
-    const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`;
-    if (reply.status !== 200 && reply.status !== 201)
-        throw tokens_refused(reply, tried, kube, account, user);
-    const { status } = (0,openshift_api/* decode */.D4)(reply, answerSchema, tried, kube);
-    const now = kube.context.now();
-    return {
-        token: kube.context.secrets.keep(status.token),
-        expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
-    };
-}
-function tokens_refused(reply, tried, kube, { namespace, name }, user) {
-    const status = (0,openshift_api/* statusOf */.c2)(reply);
-    if (status === undefined || (reply.status !== 403 && reply.status !== 404))
-        return (0,openshift_api/* failure */.V2)(reply, tried, kube);
-    const message = `${tried}: ${kube.url.host} answered ${(0,openshift_api/* said */.ag)(reply, kube.context)}.`;
-    const detail = { side: kube.side, status: reply.status };
-    if (reply.status === 403) {
-        const hint = `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
-            `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
-            `${(0,openshift_api/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`;
-        return new errors/* PromoteError */.jG('DENIED', message, { ...detail, hint });
-    }
-    if (status.details?.kind === 'namespaces') {
-        const hint = `Check the project in ${kube.side}-service-account.`;
-        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, { ...detail, hint });
-    }
-    const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
-    return new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { ...detail, hint });
-}
-/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
-const PATIENCE = 3000;
-/**
- * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be
- * deleted is logged with the time of its end.
- * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
- */
-async function revoke(tokens, kube, patience = PATIENCE) {
-    let timer;
-    const late = new Promise((resolve) => {
-        timer = setTimeout(() => resolve('late'), patience);
-    });
-    const all = Promise.all(tokens.map((issued) => remove(issued, kube)));
-    if ((await Promise.race([all, late])) === 'late') {
-        const ends = tokens.map(endOf).join('; ');
-        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`);
-    }
-    clearTimeout(timer);
-}
-async function remove(issued, kube) {
-    const name = (0,openshift_token/* tokenObjectName */.uJ)(issued.token.reveal());
-    if (name === undefined)
-        return;
-    try {
-        const asToken = kube.as((0,login/* fixedLogin */.ub)('the token to delete', { kind: 'bearer', token: issued.token }));
-        const reply = await asToken.request('DELETE', (0,openshift_api/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, {
-            body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' },
-            afterCancel: true,
-        });
-        // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
-        const isGone = [401, 404].includes(reply.status) && (0,openshift_api/* statusOf */.c2)(reply) !== undefined;
-        if (isGone || (reply.status < 300 && !reply.html))
-            return;
-        warn(issued, (0,openshift_api/* said */.ag)(reply, kube.context), kube);
-    }
-    catch (thrown) {
-        warn(issued, (0,errors/* asPromoteError */.XO)(thrown).message, kube);
-    }
-}
-function warn(issued, reason, kube) {
-    kube.context.log.warn(`${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`);
-}
-function endOf({ expires }) {
-    return expires === undefined
-        ? 'it lives until it is deleted, because the server named no time at which it ends'
-        : `it expires at ${new Date(expires).toISOString()}`;
 }
 
 ;// CONCATENATED MODULE: ./lib/openshift/cluster.js
@@ -32613,7 +32624,7 @@ class Cluster {
         const layers = await this.#streams.layers(repository);
         if (layers.state !== 'found')
             return undefined;
-        return (0,image_stream/* storedBy */.ZR)(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), importFree: false });
+        return (0,stream_answers/* storedBy */.ZR)(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), importFree: false });
     }
     /** What the cluster tells of the answers that its registry gives for this repository. */
     async evidence(repository) {
@@ -32627,7 +32638,7 @@ class Cluster {
     /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
     async follows(repository, tag) {
         const origin = (await this.stream(repository))?.origins.get(tag);
-        return origin && (0,image_stream/* followText */.Nf)(tag, origin);
+        return origin && (0,stream_answers/* followText */.Nf)(tag, origin);
     }
     /** Notes the promotion on the image stream, in one request. */
     annotate(repository, notes) {
@@ -32664,7 +32675,7 @@ class Cluster {
 
 /***/ }),
 
-/***/ 1178:
+/***/ 5532:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
@@ -32811,36 +32822,25 @@ function followText(tag, origin) {
 
 /***/ }),
 
-/***/ 4649:
+/***/ 312:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   H3: () => (/* binding */ PREFIX),
 /* harmony export */   fG: () => (/* binding */ whyRefused),
-/* harmony export */   j0: () => (/* binding */ afterRefusal),
-/* harmony export */   uJ: () => (/* binding */ tokenObjectName)
+/* harmony export */   j0: () => (/* binding */ afterRefusal)
 /* harmony export */ });
-/* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
-/* harmony import */ var _credentials_login_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7151);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
+/* harmony import */ var _credentials_login_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7151);
 
 
-
+/** What OpenShift's OAuth tokens begin with. */
 const PREFIX = 'sha256~';
-/**
- * Name of the API object of an OAuth token: knowing it is the right to delete it. Undefined for every other kind of token:
- * those have no object, and their text must not get into a URL.
- * Source: oc pkg/cli/logout/logout.go, tokenToObjectName.
- */
-function tokenObjectName(token) {
-    if (!token.startsWith(PREFIX))
-        return undefined;
-    return PREFIX + (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(token.slice(PREFIX.length)).digest('base64url');
-}
 /** Why a server may have refused this token, as far as its shape tells. Nothing of a secret is in the text. */
 function whyRefused(token, now) {
     if (token.startsWith(PREFIX))
         return 'It is expired, was revoked (by a logout, say), or belongs to another cluster.';
-    const claims = (0,_credentials_login_js__WEBPACK_IMPORTED_MODULE_1__/* .claimsOf */ .ds)(token);
+    const claims = (0,_credentials_login_js__WEBPACK_IMPORTED_MODULE_0__/* .claimsOf */ .ds)(token);
     if (claims !== undefined)
         return whyClaims(claims, now);
     if (/^[\w-]{43}$/.test(token))
@@ -32848,7 +32848,7 @@ function whyRefused(token, now) {
     return 'It has the shape of neither an OpenShift token ("sha256~…") nor a service account token.';
 }
 function whyClaims(claims, now) {
-    const owner = claims.sub === undefined ? '' : ` of ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .oneLine */ .TN)(claims.sub, 200)}`;
+    const owner = claims.sub === undefined ? '' : ` of ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(claims.sub, 200)}`;
     if (claims.exp !== undefined && claims.exp * 1000 <= now) {
         const end = new Date(claims.exp * 1000); // not valid when the number is beyond what a Date can hold
         return `The token${owner} expired at ${Number.isNaN(end.getTime()) ? 'an unknown time' : end.toISOString()}.`;
@@ -38958,7 +38958,7 @@ async function openSide(side, options) {
     try {
         if (api === undefined || way === undefined)
             return createSide(side, options, network);
-        const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 7611));
+        const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2996));
         const inCluster = side.cluster === 'in-cluster';
         const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount };
         return createSide(side, options, network, await openCluster(side.side, access, context), api.host);

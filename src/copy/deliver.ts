@@ -76,7 +76,7 @@ async function sendOne({ node, job, shared, absent }: Delivery, subscriber: Subs
   const { image, source, target, mountFrom } = job
   const { context, retries, emit, platforms } = shared
   shared.check?.()
-  const begun = await target.begin(descriptor, mountFrom)
+  const begun = await target.startUpload(descriptor, mountFrom)
   if (begun.state !== 'open') return begun.state
   absent.resolve('absent')
   const newTries = () =>

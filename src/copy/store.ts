@@ -34,7 +34,7 @@ export interface Target extends Source {
    * Asks for the blob and begins its upload in one request where the store can.
    * @param mountFrom repository of the same registry that holds the blob.
    */
-  begin(blob: Descriptor, mountFrom?: string): Promise<Begun>
+  startUpload(blob: Descriptor, mountFrom?: string): Promise<UploadStart>
   /**
    * Writes the exact bytes, by digest or under a tag.
    * @returns the digest that the store says it stored, if it says.
@@ -69,7 +69,7 @@ export type Evidence = Readonly<{
   named: ReadonlySet<Digest> | undefined
 }>
 
-export type Begun = Readonly<{ state: 'present' | 'mounted' } | { state: 'open'; upload: Upload }>
+export type UploadStart = Readonly<{ state: 'present' | 'mounted' } | { state: 'open'; upload: Upload }>
 
 /** One open upload session. The engine drives it: send, and after a break `offset` then send again from there. */
 export interface Upload {

@@ -2,7 +2,7 @@
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
-import { discard, isStream, type Layer, type Req, type Res, type Send } from '../transport/request.ts'
+import { discard, isStream, type Layer, type Request, type Response, type Send } from '../transport/request.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
 import { type Credential, type Login, sameCredential } from './credential.ts'
 import { mayAskTokenService, mayReceiveCredential, refuseSecretInAddress } from './credential-scope.ts'
@@ -42,7 +42,7 @@ export function authorize(access: Access): Layer {
   const tokens = tokenService(access.side, access.ask, access.context)
   const known: Known = { basic: false, scopes: new Map() }
 
-  const show = async (credential: Credential, request: Req): Promise<Shown | undefined> => {
+  const show = async (credential: Credential, request: Request): Promise<Shown | undefined> => {
     if (credential.kind === 'bearer') return { authorization: `Bearer ${credential.token.reveal()}` }
     if (known.service !== undefined) {
       if (mayAskTokenService(access.origin, known.service.realm, credential.kind, access.verified)) {
@@ -108,19 +108,19 @@ async function renew(access: Access, refused: Credential): Promise<Credential | 
   return renewed === undefined || sameCredential(renewed, refused) ? undefined : renewed
 }
 
-function signed(request: Req, shown: Shown | undefined): Req {
+function signed(request: Request, shown: Shown | undefined): Request {
   if (shown === undefined) return request
   return { ...request, headers: { ...request.headers, authorization: shown.authorization } }
 }
 
-function isRegistry(request: Req): boolean {
+function isRegistry(request: Request): boolean {
   return request.url.pathname.startsWith('/v2/')
 }
 
 /** Google's registries answer 401 without a challenge on everything but `/v2/`. */
 async function challengesOf(
-  res: Res,
-  request: Req,
+  res: Response,
+  request: Request,
   access: Access,
   next: Send,
   known: Known,
@@ -135,7 +135,7 @@ async function challengesOf(
 }
 
 /** A token service once named stays: OpenShift answers a bad token with a Basic challenge that only means "denied". */
-function learn(known: Known, challenges: readonly Challenge[], request: Req, access: Access): void {
+function learn(known: Known, challenges: readonly Challenge[], request: Request, access: Access): void {
   const { origin, context, side } = access
   for (const { scheme, parameters } of challenges) {
     if (scheme === 'basic' && known.service === undefined) known.basic = true
@@ -149,7 +149,13 @@ function learn(known: Known, challenges: readonly Challenge[], request: Req, acc
 }
 
 /** Without this, every missing right would cost a new login. */
-async function isMerelyDenied(res: Res, shown: Shown, request: Req, access: Access, next: Send): Promise<boolean> {
+async function isMerelyDenied(
+  res: Response,
+  shown: Shown,
+  request: Request,
+  access: Access,
+  next: Send,
+): Promise<boolean> {
   if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/') return false
   const challenges = parseChallenges(headerAll(res, 'www-authenticate'))
   if (!challenges.some((one) => one.parameters.get('error') === 'access denied')) return false

@@ -1,9 +1,9 @@
-/** The HTTP client of one side: retry(redirect(authorize(debug log(pace(transport))))). */
+/** The HTTP client of one side: retry(redirect(authorize(debug log(limitConcurrency(transport))))). */
 import type { Context } from '../core/context.ts'
 import type { Layer, Send } from '../transport/request.ts'
 import { openTransport, type TransportOptions } from '../transport/transport.ts'
 import { authorize } from './authorize.ts'
-import { pace } from './concurrency.ts'
+import { limitConcurrency } from './concurrency.ts'
 import type { Login } from './credential.ts'
 import { debugLog } from './debug-log.ts'
 import { redirect } from './redirect.ts'
@@ -27,7 +27,7 @@ export type NetworkOptions = TransportOptions & RetryOptions & Readonly<{ ceilin
 /** @throws PromoteError USAGE when `ca` holds no certificate. */
 export function openNetwork(options: NetworkOptions, context: Context): Network {
   const transport = openTransport(options, context)
-  const wire = compose(transport.send, debugLog(context), pace(context, options.ceiling))
+  const wire = compose(transport.send, debugLog(context), limitConcurrency(context, options.ceiling))
   const patient: readonly Layer[] = [retry(options, context), redirect(options.side, context.secrets)]
   const verified = !options.insecureSkipTlsVerify
   const ask = compose(wire, redirect(options.side, context.secrets))

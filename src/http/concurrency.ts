@@ -25,7 +25,7 @@ type Origin = {
  * A place is never held while waiting for another place of the same side, so nothing can wait for itself: tokens are
  * fetched above this layer, and the two sides of a transfer have a network each.
  */
-export function pace(context: Context, ceiling: number = CEILING): Layer {
+export function limitConcurrency(context: Context, ceiling: number = CEILING): Layer {
   const origins = new Map<string, Origin>()
   const most = Math.max(1, Math.floor(ceiling))
   return (next) => async (request) => {

@@ -1,7 +1,7 @@
 import { PromoteError, type Side } from '../core/errors.ts'
 import type { Secrets } from '../core/secret.ts'
 import { displayUrl } from '../core/text.ts'
-import { discard, isStream, type Layer, type Req, type Res } from '../transport/request.ts'
+import { discard, isStream, type Layer, type Request, type Response } from '../transport/request.ts'
 import { refuseSecretInAddress } from './credential-scope.ts'
 import { header } from './response.ts'
 
@@ -37,13 +37,13 @@ export function redirect(side: Side, secrets: Secrets): Layer {
   }
 }
 
-function isFollowed(request: Req, status: Res['status']): boolean {
+function isFollowed(request: Request, status: Response['status']): boolean {
   if (request.follow === false || !REDIRECTS.has(status)) return false
   if (request.method === 'GET' || request.method === 'HEAD') return true
   return (status === 307 || status === 308) && !isStream(request.body)
 }
 
-function targetOf(request: Req, location: string, side: Side, secrets: Secrets): URL {
+function targetOf(request: Request, location: string, side: Side, secrets: Secrets): URL {
   const what = `${request.method} ${displayUrl(request.url)}: the server redirects to`
   refuseSecretInAddress(location, request.url, { what, side, secrets })
   if (!URL.canParse(location, request.url.href)) throw refused(request, 'redirects to something that is no URL', side)
@@ -60,14 +60,14 @@ function targetOf(request: Req, location: string, side: Side, secrets: Secrets):
   return target
 }
 
-function hop(first: Req, request: Req, target: URL): Req {
+function hop(first: Request, request: Request, target: URL): Request {
   const leftOrigin = request.leftOrigin === true || target.origin !== first.url.origin
   if (!leftOrigin) return { ...request, url: target }
   const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()))
   return { ...request, url: target, leftOrigin, headers: Object.fromEntries(headers) }
 }
 
-function refused(request: Req, what: string, side: Side): PromoteError {
+function refused(request: Request, what: string, side: Side): PromoteError {
   return new PromoteError('PROTOCOL', `${request.method} ${displayUrl(request.url)}: the server ${what}.`, {
     side,
     hint: 'Check the address of the registry, and a proxy or gateway in front of it.',

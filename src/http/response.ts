@@ -2,16 +2,16 @@
 import type { ZodType } from 'zod'
 import { type Code, PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl, oneLine } from '../core/text.ts'
-import { beginning, type Res } from '../transport/request.ts'
+import { beginning, type Response } from '../transport/request.ts'
 import { type ErrorBody, readErrorBody } from './error-body.ts'
 
 /** The first value of a header, by lower-case name. */
-export function header(res: Res, name: string): string | undefined {
+export function header(res: Response, name: string): string | undefined {
   return headerAll(res, name)[0]
 }
 
 /** Every line of a header as it stood on the wire. */
-export function headerAll(res: Res, name: string): readonly string[] {
+export function headerAll(res: Response, name: string): readonly string[] {
   if (!Object.hasOwn(res.headers, name)) return []
   const value = res.headers[name]
   if (value === undefined) return []
@@ -19,7 +19,7 @@ export function headerAll(res: Res, name: string): readonly string[] {
 }
 
 /** The whole body. Longer than `limit` bytes: PROTOCOL, and the connection is given up. */
-export async function bytes(res: Res, limit: number): Promise<Uint8Array> {
+export async function bytes(res: Response, limit: number): Promise<Uint8Array> {
   const announced = Number(header(res, 'content-length') ?? 0)
   const parts: Uint8Array[] = []
   let size = 0
@@ -31,16 +31,16 @@ export async function bytes(res: Res, limit: number): Promise<Uint8Array> {
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)
 }
 
-function unreadable(res: Res, why: string): PromoteError {
+function unreadable(res: Response, why: string): PromoteError {
   return new PromoteError('PROTOCOL', `${displayUrl(res.url)}: ${why}.`, { status: res.status })
 }
 
-export async function text(res: Res, limit: number): Promise<string> {
+export async function text(res: Response, limit: number): Promise<string> {
   return Buffer.from(await bytes(res, limit)).toString('utf8')
 }
 
 /** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
-export async function json<T>(res: Res, schema: ZodType<T>, limit: number): Promise<T> {
+export async function json<T>(res: Response, schema: ZodType<T>, limit: number): Promise<T> {
   const body = await text(res, limit)
   let data: unknown
   try {
@@ -70,7 +70,7 @@ export function isTransient(status: number): boolean {
  * `redact`: takes secrets out before the text is cut, which could leave a part of one.
  */
 export async function registryError(
-  res: Res,
+  res: Response,
   about: Readonly<{
     side: Side
     what: string
@@ -109,7 +109,7 @@ function codeOf(status: number, body: ErrorBody): Code {
 }
 
 /** Milliseconds that the answer asks to wait (RFC 9110 10.2.3). */
-export function retryAfter(res: Res, now: number = Date.now()): number | undefined {
+export function retryAfter(res: Response, now: number = Date.now()): number | undefined {
   return parseRetryAfter(header(res, 'retry-after'), header(res, 'date'), now)
 }
 

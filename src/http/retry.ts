@@ -1,7 +1,7 @@
 import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
-import { discard, isStream, type Layer, type Res } from '../transport/request.ts'
+import { discard, isStream, type Layer, type Response } from '../transport/request.ts'
 import { LONGEST_PAUSE } from './concurrency.ts'
 import { isRouterPage } from './quirks.ts'
 import { isTransient, retryAfter } from './response.ts'
@@ -24,7 +24,7 @@ export type RetryOptions = Readonly<{
  * Repeats requests whose body can be sent again, after answers and errors that decided nothing: exponential waits with
  * full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/), or what `Retry-After`
  * asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
- * is read within the try, because a body can break off as well; blobs (`long`) are the caller's.
+ * is read within the try, because a body can break off as well; blobs (`isBlob`) are the caller's.
  *
  * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
  * After a good answer it is a restart.
@@ -34,7 +34,7 @@ export function retry(options: RetryOptions, context: Context): Layer {
   return (next) => async (request) => {
     const what = `${request.method} ${displayUrl(request.url)}`
     for (let attempt = 1; ; attempt++) {
-      const isRead = request.method === 'GET' && request.long !== true && request.retry !== false
+      const isRead = request.method === 'GET' && request.isBlob !== true && request.retry !== false
       const outcome = await attemptOnce(async () => {
         const res = await next(request)
         return isRead ? whole(res) : res
@@ -57,10 +57,10 @@ export function retry(options: RetryOptions, context: Context): Layer {
 }
 
 type Outcome =
-  | Readonly<{ res: Res; error?: undefined; thrown?: undefined }>
+  | Readonly<{ res: Response; error?: undefined; thrown?: undefined }>
   | Readonly<{ res?: undefined; error: PromoteError; thrown: unknown }>
 
-async function attemptOnce(send: () => Promise<Res>): Promise<Outcome> {
+async function attemptOnce(send: () => Promise<Response>): Promise<Outcome> {
   try {
     return { res: await send() }
   } catch (thrown) {
@@ -69,7 +69,7 @@ async function attemptOnce(send: () => Promise<Res>): Promise<Outcome> {
 }
 
 /** The same answer with its body in memory; one that is longer than any such body may be is handed over as it comes. */
-async function whole(res: Res): Promise<Res> {
+async function whole(res: Response): Promise<Response> {
   if (res.status < 200 || res.status > 299) return res
   const iterator = res.body[Symbol.asyncIterator]()
   const parts: Uint8Array[] = []
@@ -94,7 +94,7 @@ async function* following(
   }
 }
 
-function resultOf({ res, thrown }: Outcome, good: ReadonlySet<string>): Res {
+function resultOf({ res, thrown }: Outcome, good: ReadonlySet<string>): Response {
   if (res === undefined) throw thrown
   return isUnexposed(res, good) ? { ...res, unexposed: true } : res
 }
@@ -103,7 +103,7 @@ function decidedNothing({ res, error }: Outcome, good: ReadonlySet<string>): boo
   return res === undefined ? error.transient : isTransient(res.status) && !isUnexposed(res, good)
 }
 
-function isUnexposed(res: Res, good: ReadonlySet<string>): boolean {
+function isUnexposed(res: Response, good: ReadonlySet<string>): boolean {
   return isRouterPage(res) && !good.has(res.url.origin)
 }
 

@@ -4,7 +4,7 @@ import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError, type Side } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
 import { displayUrl } from '../core/text.ts'
-import { discard, type Req, type Res, type Send } from '../transport/request.ts'
+import { discard, type Request, type Response, type Send } from '../transport/request.ts'
 import { type Credential, sameCredential } from './credential.ts'
 import { json, registryError } from './response.ts'
 
@@ -90,7 +90,7 @@ async function exchangeToken(question: Question): Promise<Token> {
   return { secret: context.secrets.keep(value), renewAt }
 }
 
-function tokenRequest({ service, credential, scopes, context }: Question): Req {
+function tokenRequest({ service, credential, scopes, context }: Question): Request {
   const url = new URL(service.realm)
   if (credential.kind === 'identity') {
     const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'image-promote' })
@@ -121,7 +121,7 @@ const REFUSED = {
   anonymous: 'CREDENTIAL_MISSING',
 } as const
 
-function tokenRefused(res: Res, { side, service, credential, context }: Question): Promise<PromoteError> {
+function tokenRefused(res: Response, { side, service, credential, context }: Question): Promise<PromoteError> {
   const what = `asking the token service ${displayUrl(service.realm)}`
   const redact = (text: string) => context.secrets.redact(text)
   const { kind } = credential

@@ -15,8 +15,8 @@ import {
   INDEX_FILE,
   LAYOUT_FILE,
   LAYOUT_VERSION,
+  type LayoutFiles,
   readIndex,
-  type Shelf,
 } from './layout-files.ts'
 import { BLOCK, type Cursor, type Entry, makeHeader, padded, readEntries } from './tar.ts'
 
@@ -53,7 +53,7 @@ type State = {
  * for it, into a file beside; `finish` adds the index and gives it its name. An archive that is there is copied first and
  * continued.
  */
-export function openArchive(file: string): Shelf {
+export function openArchive(file: string): LayoutFiles {
   const state: State = { file, stale: [] }
   const writing = () => (state.writer ??= begin(state))
   const find = async (digest: Digest) => (await listed(state))?.entries.get(blobPath(digest))

@@ -10,8 +10,8 @@ import {
   INDEX_FILE,
   LAYOUT_FILE,
   LAYOUT_VERSION,
+  type LayoutFiles,
   readIndex,
-  type Shelf,
   writeDraft,
 } from './layout-files.ts'
 
@@ -21,7 +21,7 @@ const CHUNK = 256 * 1024
 const UNFINISHED = '.image-promote-'
 
 /** An OCI layout in a folder. The folder is made when the first thing is written to it. */
-export function openFolder(root: string): Shelf {
+export function openFolder(root: string): LayoutFiles {
   const drafts = new Set<Draft>()
   let made: Promise<void> | undefined
   const ready = () => (made ??= makeLayout(root))

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { PromoteError, type Side } from '../core/errors.ts'
 import { type Descriptor, descriptorSchema, type Manifest, MEDIA_TYPE } from '../oci/manifest.ts'
 import { describeReferrer } from '../oci/referrer.ts'
-import { EMPTY_INDEX, INDEX_LIMIT, type Shelf } from './layout-files.ts'
+import { EMPTY_INDEX, INDEX_LIMIT, type LayoutFiles } from './layout-files.ts'
 
 /** `index.json` of an OCI layout: which names there are, and what is listed without one. */
 
@@ -17,11 +17,11 @@ export type Entry = Readonly<{ raw: unknown; descriptor: Descriptor | undefined 
 export type Catalog = ReturnType<typeof createCatalog>
 
 /** Read once, and again before each change, which other images wait for. */
-export function createCatalog(shelf: Shelf, path: string, side: Side) {
+export function createCatalog(storage: LayoutFiles, path: string, side: Side) {
   let known: Promise<Index> | undefined
   let last: Promise<unknown> = Promise.resolve()
   const load = async (): Promise<Index> => {
-    const bytes = await shelf.index()
+    const bytes = await storage.index()
     if (bytes === undefined && side === 'source')
       throw new PromoteError('NOT_FOUND', `${path}: there is no OCI layout.`, { side })
     return parseIndex(bytes ?? EMPTY_INDEX, path, side)
@@ -42,7 +42,7 @@ export function createCatalog(shelf: Shelf, path: string, side: Side) {
         const bytes = Buffer.from(JSON.stringify({ ...document, manifests: edited.map(({ raw }) => raw) }))
         if (bytes.length > INDEX_LIMIT)
           throw new PromoteError('UNSUPPORTED', `${path}: its index gets too long.`, { side })
-        await shelf.writeIndex(bytes)
+        await storage.writeIndex(bytes)
         known = Promise.resolve({ document, entries: edited })
       })
       last = work.catch(() => undefined)

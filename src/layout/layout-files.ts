@@ -2,7 +2,7 @@ import { PromoteError, type Side } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 
 /** Where the files of an OCI layout are: a folder, or a tar archive. */
-export interface Shelf {
+export interface LayoutFiles {
   /** What is in `index.json`; undefined while there is no layout. */
   index(): Promise<Uint8Array | undefined>
   /** Readers see the old index or the new one. */
@@ -75,30 +75,30 @@ export async function readIndex(find: FindFile): Promise<Uint8Array | undefined>
   return (await small(INDEX_FILE)) ?? EMPTY_INDEX
 }
 
-/** The same shelf, whose failures are PromoteErrors with the path and the side. */
-export function withPath(shelf: Shelf, path: string, side: Side): Shelf {
+/** The same storage, whose failures are PromoteErrors with the path and the side. */
+export function withPath(storage: LayoutFiles, path: string, side: Side): LayoutFiles {
   const placed = <T>(work: Promise<T>): Promise<T> =>
     work.catch((thrown: unknown) => {
       throw ioError(thrown, path, side)
     })
   return {
-    index: () => placed(shelf.index()),
-    writeIndex: (bytes) => placed(shelf.writeIndex(bytes)),
-    size: (digest) => placed(shelf.size(digest)),
+    index: () => placed(storage.index()),
+    writeIndex: (bytes) => placed(storage.writeIndex(bytes)),
+    size: (digest) => placed(storage.size(digest)),
     async *read(digest, offset) {
       try {
-        yield* shelf.read(digest, offset)
+        yield* storage.read(digest, offset)
       } catch (thrown) {
         throw ioError(thrown, path, side)
       }
     },
     async draft(digest, size) {
-      const draft = await placed(shelf.draft(digest, size))
+      const draft = await placed(storage.draft(digest, size))
       const write: Draft['write'] = (bytes, position) => placed(draft.write(bytes, position))
       return { write, commit: () => placed(draft.commit()), discard: draft.discard }
     },
-    finish: () => placed(shelf.finish()),
-    close: shelf.close,
+    finish: () => placed(storage.finish()),
+    close: storage.close,
   }
 }
 

@@ -19,7 +19,7 @@ import { describeReferrer } from '../oci/referrer.ts'
 import { openArchive } from './archive.ts'
 import { openFolder } from './directory.ts'
 import { type Catalog, createCatalog, enter, withoutName } from './index-file.ts'
-import { allOf, type Draft, type Shelf, withPath, writeDraft } from './layout-files.ts'
+import { allOf, type Draft, type LayoutFiles, withPath, writeDraft } from './layout-files.ts'
 
 export type Layout = ReturnType<typeof openLayout>
 
@@ -43,10 +43,10 @@ export function openLayouts(side: Side, context: Context) {
 /** An OCI layout (image-spec image-layout.md). All images of a run that are in it share one of these. */
 export function openLayout(place: LayoutPlace, side: Side, context: Context) {
   const root = resolve(place.path)
-  const shelf = withPath(place.kind === 'oci' ? openFolder(root) : openArchive(root), root, side)
+  const storage = withPath(place.kind === 'oci' ? openFolder(root) : openArchive(root), root, side)
   const path = formatReference({ layout: place, repository: '' })
-  const catalog = createCatalog(shelf, path, side)
-  const shared = { shelf, side, catalog, files: createFiles(shelf, path, side, context) }
+  const catalog = createCatalog(storage, path, side)
+  const shared = { storage, side, catalog, files: createFiles(storage, path, side, context) }
   const referrers = createReferrers(shared)
   return {
     /** The images whose name is `<name>:<tag>`, or just the tag when `name` is empty. Blobs belong to all of them. */
@@ -61,21 +61,21 @@ export function openLayout(place: LayoutPlace, side: Side, context: Context) {
       return names.includes(wanted) || images.length !== 1 || only === undefined ? wanted : only
     },
     /** After the last tag: an archive gets its name. */
-    finish: () => shelf.finish(),
+    finish: () => storage.finish(),
     /** Never throws. */
-    close: () => shelf.close(),
+    close: () => storage.close(),
   }
 }
 
 /** Manifests and blobs by digest. */
-function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
+function createFiles(storage: LayoutFiles, path: string, side: Side, context: Context) {
   const failed = (code: Code, what: string) => new PromoteError(code, `${path}: ${what}`, { side })
-  const holds = async ({ digest, size }: Descriptor) => (await shelf.size(digest)) === size
+  const holds = async ({ digest, size }: Descriptor) => (await storage.size(digest)) === size
   const bytesOf = async (digest: Digest): Promise<Uint8Array> => {
-    const size = await shelf.size(digest)
+    const size = await storage.size(digest)
     if (size === undefined) throw failed('NOT_FOUND', `manifest ${digest} is not there.`)
     if (size > MANIFEST_LIMIT) throw failed('PROTOCOL', `${digest} is too long for a manifest.`)
-    return allOf(shelf.read(digest, 0))
+    return allOf(storage.read(digest, 0))
   }
   const manifest = async (expected: Digest | Descriptor, mediaType?: string): Promise<Manifest> => {
     const descriptor = typeof expected === 'string' ? undefined : expected
@@ -83,7 +83,7 @@ function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
     const data = descriptor === undefined ? undefined : embedded(descriptor)
     try {
       const read = readManifest(data ?? (await bytesOf(digest)), descriptor?.mediaType ?? mediaType, expected)
-      return await withSizes(read, (blob) => shelf.size(blob.digest))
+      return await withSizes(read, (blob) => storage.size(blob.digest))
     } catch (thrown) {
       const error = asPromoteError(thrown)
       if (error.side !== undefined) throw thrown
@@ -107,8 +107,8 @@ function createFiles(shelf: Shelf, path: string, side: Side, context: Context) {
     },
     async blob(descriptor: Descriptor, offset: number): Promise<AsyncIterable<Uint8Array>> {
       const { digest, size } = descriptor
-      const found = await shelf.size(digest)
-      if (found === size) return cancellable(shelf.read(digest, offset), context, side)
+      const found = await storage.size(digest)
+      if (found === size) return cancellable(storage.read(digest, offset), context, side)
       const data = embedded(descriptor)
       if (data !== undefined) return bodyOf(data.subarray(offset))
       if (found === undefined) throw failed('NOT_FOUND', `blob ${digest} is not there.`)
@@ -130,7 +130,7 @@ async function* cancellable(
   }
 }
 
-type Shared = Readonly<{ shelf: Shelf; side: Side; catalog: Catalog; files: ReturnType<typeof createFiles> }>
+type Shared = Readonly<{ storage: LayoutFiles; side: Side; catalog: Catalog; files: ReturnType<typeof createFiles> }>
 type Referrers = ReturnType<typeof createReferrers>
 
 /**
@@ -179,7 +179,7 @@ function unlessNone(thrown: unknown): undefined {
 }
 
 function createRepository(shared: Shared, referrers: Referrers, repository: string, name: string): Target {
-  const { shelf, side, catalog, files } = shared
+  const { storage, side, catalog, files } = shared
   let listsReferrers: true | undefined
   const find = async (tag: string): Promise<Descriptor | undefined> => {
     const entry = await catalog.find(layoutName(repository, tag))
@@ -196,21 +196,21 @@ function createRepository(shared: Shared, referrers: Referrers, repository: stri
     referrers: (subject) => referrers.of(subject),
     find,
     async locate(reference) {
-      if (isDigest(reference)) return (await shelf.size(reference)) === undefined ? null : reference
+      if (isDigest(reference)) return (await storage.size(reference)) === undefined ? null : reference
       return (await find(reference))?.digest ?? null
     },
     inventory: async () => undefined,
     has: (descriptor, kind) => (kind === 'blob' ? files.holds(descriptor) : files.complete(descriptor)),
-    async begin(blob) {
+    async startUpload(blob) {
       if (await files.holds(blob)) return { state: 'present' }
-      return { state: 'open', upload: createUpload(shelf, blob, name, side) }
+      return { state: 'open', upload: createUpload(storage, blob, name, side) }
     },
     async putManifest(manifest, tag) {
       const lacking = await files.lacks(manifest)
       if (lacking.length > 0) throw unknownBlobs(name, manifest, lacking, side)
       const { descriptor, bytes } = manifest
       const isThere = await files.complete(descriptor)
-      if (!isThere) await writeDraft(await shelf.draft(descriptor.digest, bytes.byteLength), bytes)
+      if (!isThere) await writeDraft(await storage.draft(descriptor.digest, bytes.byteLength), bytes)
       const attached = manifest.links.some((link) => link.role === 'subject')
       if (tag !== undefined || attached)
         await catalog.change((entries) => enter(entries, manifest, tag && layoutName(repository, tag)))
@@ -264,7 +264,7 @@ function unknownBlobs(name: string, manifest: Manifest, lacking: readonly Descri
 }
 
 /** Bytes go to a draft; what the draft becomes has been hashed. */
-function createUpload(shelf: Shelf, blob: Descriptor, name: string, side: Side): Upload {
+function createUpload(storage: LayoutFiles, blob: Descriptor, name: string, side: Side): Upload {
   let draft: Draft | undefined
   let hash = hashFor(blob.digest)
   let kept = 0
@@ -274,7 +274,7 @@ function createUpload(shelf: Shelf, blob: Descriptor, name: string, side: Side):
   return {
     async send(from, body) {
       if (from !== kept) throw new PromoteError('PROTOCOL', `${name}: the upload goes on at byte ${kept}.`, { side })
-      draft ??= await shelf.draft(blob.digest, blob.size)
+      draft ??= await storage.draft(blob.digest, blob.size)
       for await (const chunk of body) {
         if (kept + chunk.byteLength > blob.size) throw mismatch(`has more than ${blob.size} bytes`)
         await draft.write(chunk, kept)

@@ -6,7 +6,7 @@ import type { Network } from '../http/client.ts'
 import type { Login } from '../http/credential.ts'
 import { readErrorBody } from '../http/error-body.ts'
 import { header, retryAfter, text } from '../http/response.ts'
-import type { Method, Req, Res, Send } from '../transport/request.ts'
+import type { Method, Request, Response, Send } from '../transport/request.ts'
 import { afterRefusal } from './token-refusal.ts'
 
 /** The sides that can have a cluster. */
@@ -26,7 +26,7 @@ export type Reply = Readonly<{
   body: string
   /** Milliseconds. */
   retryAfter: number | undefined
-  headers: Res['headers']
+  headers: Response['headers']
   /** A redirect left the API's origin: its last address. */
   elsewhere: URL | undefined
 }>
@@ -67,7 +67,7 @@ export function kubernetes(
       const { type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options
       const body = options.body === undefined ? undefined : JSON.stringify(options.body)
       const headers = { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': type }) }
-      const request: Req = { method, url: new URL(base + path, url), headers, body, afterCancel }
+      const request: Request = { method, url: new URL(base + path, url), headers, body, afterCancel }
       const reply = await read(send, once ? { ...request, retry: false } : request, limit, side)
       if (reply.elsewhere !== undefined) throw redirected(url, reply, reply.elsewhere, side)
       return reply
@@ -76,7 +76,7 @@ export function kubernetes(
 }
 
 /** One request and its whole answer; failures name the side. */
-export async function read(send: Send, request: Req, limit: number, side: ClusterSide): Promise<Reply> {
+export async function read(send: Send, request: Request, limit: number, side: ClusterSide): Promise<Reply> {
   try {
     const res = await send(request)
     const body = await text(res, limit)

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
-import type { Req } from '../transport/request.ts'
+import type { Request } from '../transport/request.ts'
 import { apiUrlHint, failure, type Kubernetes, OBJECT_LIMIT, parsed, parseUrl, type Reply, read, said } from './api.ts'
 import type { IssuedToken } from './issued-tokens.ts'
 import { type Asked, judgeAuthorization, oauthErrorOf, oauthFailure, tokenHint } from './oauth-answers.ts'
@@ -99,7 +99,10 @@ export async function requestToken(kube: Kubernetes, server: OAuthServer, user: 
 }
 
 /** One request to an OAuth endpoint. Its answer decides where code and token come from, so redirects are not followed. */
-function ask({ network, side }: Kubernetes, request: Pick<Req, 'method' | 'url' | 'headers' | 'body'>): Promise<Reply> {
+function ask(
+  { network, side }: Kubernetes,
+  request: Pick<Request, 'method' | 'url' | 'headers' | 'body'>,
+): Promise<Reply> {
   return read(network.send, { ...request, follow: false, retry: false }, OBJECT_LIMIT, side)
 }
 

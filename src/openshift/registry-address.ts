@@ -18,7 +18,7 @@ const SERVICE =
 const ROUTE_PREFIX = 'default-route-openshift-image-registry.'
 const OAUTH_PREFIX = 'oauth-openshift.'
 /** Milliseconds: a guess is worth a short wait only. */
-const PROBE_PATIENCE = 10_000
+const PROBE_TIMEOUT = 10_000
 
 type Parts = Readonly<{
   kube: Kubernetes
@@ -118,7 +118,7 @@ function defaultRoute(issuer: URL | undefined): string | undefined {
 async function probe(kube: Kubernetes, host: string): Promise<Guess> {
   try {
     const url = new URL(`https://${host}/v2/`)
-    const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE } as const
+    const request = { method: 'GET', url, retry: false, follow: false, responseTimeout: PROBE_TIMEOUT } as const
     const reply = await read(kube.network.send, request, OBJECT_LIMIT, kube.side)
     const challenge = [reply.headers['www-authenticate'] ?? ''].flat().join(', ')
     if (reply.status === 401 && names(challenge, host)) return { state: 'registry', host }

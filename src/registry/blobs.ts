@@ -5,12 +5,12 @@ import { isFromStorage } from '../http/quirks.ts'
 import { header } from '../http/response.ts'
 import { shortDigest } from '../oci/digest.ts'
 import { type Descriptor, embedded } from '../oci/manifest.ts'
-import { discard, isBulk, type Req, type Res } from '../transport/request.ts'
+import { discard, isBulk, type Request, type Response } from '../transport/request.ts'
 import type { Endpoint } from './endpoint.ts'
 import { contentLength, parseContentRange } from './headers.ts'
 
 /** Where blobs are: a repository, or one address outside of it. */
-export type BlobPlace = Pick<Endpoint, 'side' | 'name' | 'url' | 'call' | 'verdict'>
+export type BlobPlace = Pick<Endpoint, 'side' | 'name' | 'url' | 'call' | 'toError'>
 
 /**
  * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
@@ -41,15 +41,15 @@ async function open(
   blob: Descriptor,
   offset: number,
   what: string,
-): Promise<Readonly<{ res: Res; start: number }>> {
-  const get = (range: string | undefined): Promise<Res> =>
+): Promise<Readonly<{ res: Response; start: number }>> {
+  const get = (range: string | undefined): Promise<Response> =>
     endpoint
       .call('pull', {
         method: 'GET',
         url: endpoint.url(`blobs/${blob.digest}`),
         // Proxies that compress on the way would change what is counted and hashed.
         headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
-        long: true,
+        isBlob: true,
         bulk: isBulk(blob.size - offset),
       })
       .catch((thrown: unknown) => {
@@ -67,7 +67,7 @@ async function open(
     await discard(res)
     res = await get(undefined)
   }
-  if (res.status !== 200) throw spent(await endpoint.verdict(res, what, 'pull'), endpoint)
+  if (res.status !== 200) throw spent(await endpoint.toError(res, what, 'pull'), endpoint)
   return { res, start: 0 }
 }
 
@@ -78,7 +78,12 @@ function spent(thrown: unknown, endpoint: BlobPlace): PromoteError {
 
 type Reading = Readonly<{ start: number; offset: number; what: string; encoding: string }>
 
-async function* counted(endpoint: BlobPlace, blob: Descriptor, res: Res, reading: Reading): AsyncGenerator<Uint8Array> {
+async function* counted(
+  endpoint: BlobPlace,
+  blob: Descriptor,
+  res: Response,
+  reading: Reading,
+): AsyncGenerator<Uint8Array> {
   const { what, offset, encoding } = reading
   let at = reading.start
   try {
@@ -134,9 +139,9 @@ export async function isStored(endpoint: Endpoint, blob: Descriptor, sure: boole
 export async function probe(
   endpoint: Endpoint,
   path: string,
-  headers: Req['headers'],
+  headers: Request['headers'],
   sure = false,
-): Promise<Res | undefined> {
+): Promise<Response | undefined> {
   const request = { method: 'HEAD', url: endpoint.url(path), headers, ...(sure ? {} : { retry: false }) } as const
   try {
     const res = await endpoint.call('pull', request)

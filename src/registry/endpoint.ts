@@ -5,7 +5,7 @@ import type { Login } from '../http/credential.ts'
 import { acceptsCredential, EXPOSE_REGISTRY, isEmpty400, isOpenShift, isRouterPage } from '../http/quirks.ts'
 import { registryError } from '../http/response.ts'
 import type { Digest } from '../oci/digest.ts'
-import { discard, type Req, type Res, type Send } from '../transport/request.ts'
+import { discard, type Request, type Response, type Send } from '../transport/request.ts'
 
 export type Access = 'pull' | 'push'
 
@@ -46,9 +46,9 @@ export interface Endpoint {
   /** `manifests/latest` → its address. */
   url(path: string): URL
   /** Sends with the scopes that `access` needs; any status resolves. */
-  call(access: Access, request: Req): Promise<Res>
+  call(access: Access, request: Request): Promise<Response>
   /** What a refusal means. Consumes the answer. */
-  verdict(res: Res, what: string, access: Access, tag?: string): Promise<PromoteError>
+  toError(res: Response, what: string, access: Access, tag?: string): Promise<PromoteError>
 }
 
 /** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
@@ -58,7 +58,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
   const { side, base, repository, context } = options
   const name = `${base.host}/${repository}`
   const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] }
-  const once = async (access: Access, request: Req): Promise<Res> => {
+  const once = async (access: Access, request: Request): Promise<Response> => {
     const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] }
     for (let attempt = 1; ; attempt += 1) {
       const res = await options.send(scoped)
@@ -72,7 +72,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
   let isOpenShiftHere = false
   const asked = options.evidence && askOnce(options.evidence, context)
   let isWide = options.writes === true
-  const call = async (access: Access, request: Req): Promise<Res> => {
+  const call = async (access: Access, request: Request): Promise<Response> => {
     if (access === 'push' || !isWide) return once(access, request)
     try {
       return await once('push', request)
@@ -97,7 +97,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
     },
     url: (path) => new URL(`/v2/${repository}/${path}`, base),
     call,
-    verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
+    toError: (res, what, access, tag) => toPromoteError(options, name, res, what, access, tag),
   }
 }
 
@@ -116,10 +116,10 @@ export function askOnce<T>(ask: () => Promise<T | undefined>, { signal, log }: C
   }
 }
 
-async function judge(
+async function toPromoteError(
   options: RegistryOptions,
   name: string,
-  res: Res,
+  res: Response,
   what: string,
   access: Access,
   tag: string | undefined,

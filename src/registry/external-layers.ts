@@ -57,6 +57,6 @@ function placeOf(url: URL, send: Send, name: string, side: Side): BlobPlace {
     name: `${name} (layer at ${url.host})`,
     url: () => url,
     call: (_access, request) => send(request),
-    verdict: (res, what) => registryError(res, { side, what: `${displayUrl(url)}: ${what}` }),
+    toError: (res, what) => registryError(res, { side, what: `${displayUrl(url)}: ${what}` }),
   }
 }

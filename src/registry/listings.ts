@@ -108,7 +108,7 @@ async function* pages<T>(endpoint: Endpoint, { what, accept, ...list }: List<T>)
   for (let url = endpoint.url(list.path); ; ) {
     seen.add(url.href)
     const res = await endpoint.call('pull', { method: 'GET', url, headers })
-    if (res.status !== 200) throw await endpoint.verdict(res, what, 'pull')
+    if (res.status !== 200) throw await endpoint.toError(res, what, 'pull')
     const link = headerAll(res, 'link').join(', ')
     const named = { what: `${endpoint.name}: ${what}: the next page is at`, side: endpoint.side }
     refuseSecretInAddress(link, url, { ...named, secrets: endpoint.context.secrets })

@@ -15,7 +15,7 @@ import {
   withSizes,
 } from '../oci/manifest.ts'
 import { isTag } from '../oci/reference.ts'
-import { discard, type Req, type Res } from '../transport/request.ts'
+import { discard, type Request, type Response } from '../transport/request.ts'
 import { offeredSize } from './blobs.ts'
 import type { Endpoint } from './endpoint.ts'
 import { contentLength } from './headers.ts'
@@ -34,7 +34,11 @@ export type Manifests = ReturnType<typeof createManifests>
 export function createManifests(endpoint: Endpoint) {
   const cache = createCache()
 
-  const get = async (reference: string, expected?: Digest | Descriptor, how: Partial<Req> = {}): Promise<Manifest> => {
+  const get = async (
+    reference: string,
+    expected?: Digest | Descriptor,
+    how: Partial<Request> = {},
+  ): Promise<Manifest> => {
     const what = `reading manifest ${shown(reference)}`
     const url = endpoint.url(`manifests/${reference}`)
     const headers = { accept: ACCEPT, 'accept-encoding': 'identity' }
@@ -82,7 +86,7 @@ export function createManifests(endpoint: Endpoint) {
   }
 }
 
-type Get = (reference: string, expected: Digest | undefined, how?: Partial<Req>) => Promise<Manifest>
+type Get = (reference: string, expected: Digest | undefined, how?: Partial<Request>) => Promise<Manifest>
 
 async function locate(endpoint: Endpoint, get: Get, reference: string, proof: boolean): Promise<Digest | null> {
   const expected = isDigest(reference) ? reference : undefined
@@ -92,7 +96,7 @@ async function locate(endpoint: Endpoint, get: Get, reference: string, proof: bo
   return hint === 'absent' ? null : (hint?.digest ?? digestOrAbsent(get(reference, expected)))
 }
 
-const PROOF: Partial<Req> = { retry: false, afterCancel: true, patience: PROOF_TIMEOUT }
+const PROOF: Partial<Request> = { retry: false, afterCancel: true, responseTimeout: PROOF_TIMEOUT }
 
 async function digestOrAbsent(reading: Promise<Manifest>): Promise<Digest | null> {
   try {
@@ -148,9 +152,9 @@ async function put(endpoint: Endpoint, manifest: Manifest, tag: string | undefin
   const blobs = links.filter((link) => link.kind === 'blob').length
   const what = `writing manifest ${shown(reference)}`
   const headers = { 'content-type': descriptor.mediaType }
-  const patience = endpoint.stallTimeout + blobs * WAIT_PER_BLOB
+  const responseTimeout = endpoint.stallTimeout + blobs * WAIT_PER_BLOB
   const url = endpoint.url(`manifests/${reference}`)
-  const request: Req = { method: 'PUT', url, headers, body: manifest.bytes, patience }
+  const request: Request = { method: 'PUT', url, headers, body: manifest.bytes, responseTimeout }
   const foreign = links.filter((link) => isForeign(link.descriptor)).map((link) => link.descriptor.digest)
   const res = await send(endpoint, request, what, foreign)
   const subject = header(res, 'oci-subject')
@@ -159,18 +163,18 @@ async function put(endpoint: Endpoint, manifest: Manifest, tag: string | undefin
     return { digest: stored(manifest, header(res, 'docker-content-digest')), subject }
   }
   // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
-  throw await endpoint.verdict(res, what, 'push', tag)
+  throw await endpoint.toError(res, what, 'push', tag)
 }
 
 /**
  * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
  * with 500, which is repeated only when it does not name such a layer.
  */
-async function send(endpoint: Endpoint, request: Req, what: string, foreign: readonly Digest[]): Promise<Res> {
+async function send(endpoint: Endpoint, request: Request, what: string, foreign: readonly Digest[]): Promise<Response> {
   if (foreign.length === 0) return endpoint.call('push', request)
   const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal)
   if (res !== undefined && !isTransient(res.status) && !isEmpty400(res, endpoint.repository)) return res
-  const error = res && (await endpoint.verdict(res, what, 'push'))
+  const error = res && (await endpoint.toError(res, what, 'push'))
   const missing = error?.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN')
   if (missing?.some((entry) => foreign.some((digest) => JSON.stringify(entry).includes(digest)))) throw error
   return endpoint.call('push', request)
@@ -182,15 +186,15 @@ function stored({ descriptor, bytes: content }: Manifest, answered: string | und
   return answered === digestOf(content, algorithmOf(answered)) ? descriptor.digest : answered
 }
 
-async function readError(endpoint: Endpoint, res: Res, what: string, reference: string): Promise<PromoteError> {
-  const error = await endpoint.verdict(res, what, 'pull')
+async function readError(endpoint: Endpoint, res: Response, what: string, reference: string): Promise<PromoteError> {
+  const error = await endpoint.toError(res, what, 'pull')
   if (!isDigest(reference) || !isStreamMissing(res, error)) return error
   const hint = 'OpenShift answers so when the image stream does not exist; check the namespace and the name.'
   return error.with({ code: 'NOT_FOUND', hint, transient: false, retryAfter: undefined })
 }
 
 /** A tag may point at something named by sha512; only the algorithm is believed, the digest is that of the bytes. */
-function statedSha512(res: Res, body: Uint8Array): Digest | undefined {
+function statedSha512(res: Response, body: Uint8Array): Digest | undefined {
   const stated = header(res, 'docker-content-digest') ?? ''
   const sha512 = isDigest(stated) && algorithmOf(stated) === 'sha512' && digestOf(body, 'sha512') === stated
   return sha512 ? stated : undefined

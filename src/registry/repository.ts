@@ -5,14 +5,14 @@ import { isStored, openBlob, probe } from './blobs.ts'
 import { askOnce, createEndpoint, type Endpoint, type RegistryOptions } from './endpoint.ts'
 import { createListings } from './listings.ts'
 import { createManifests } from './manifests.ts'
-import { beginUpload, type Habits } from './uploads.ts'
+import { startUpload, type UploadLimits } from './uploads.ts'
 
 /** One repository of a registry that speaks the distribution API: OpenShift's own, Quay, GHCR, Harbor, … */
 export function openRepository(options: RegistryOptions): Target {
   const endpoint = createEndpoint(options)
   const manifests = createManifests(endpoint)
   const listings = createListings(endpoint, manifests)
-  const habits: Habits = { probes: true, largest: undefined }
+  const limits: UploadLimits = { probes: true, largest: undefined }
   const inventory = askOnce(async () => options.inventory?.(), options.context)
   let listsReferrers: Promise<boolean> | undefined
   let known: boolean | undefined
@@ -42,7 +42,7 @@ export function openRepository(options: RegistryOptions): Target {
       const res = await probe(endpoint, `manifests/${descriptor.digest}`, { accept: ACCEPT })
       return res?.status === 200
     },
-    begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
+    startUpload: (blob, mountFrom) => startUpload(endpoint, limits, blob, mountFrom),
     async putManifest(manifest, tag) {
       const { digest, subject } = await manifests.put(manifest, tag)
       const parent = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest

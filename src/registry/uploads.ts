@@ -1,18 +1,18 @@
-import type { Begun, Upload } from '../copy/store.ts'
+import type { Upload, UploadStart } from '../copy/store.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import { isUploadOf, isUploadSession, namesResource, refuseSecretInAddress } from '../http/credential-scope.ts'
 import { isEmpty400 } from '../http/quirks.ts'
 import { header } from '../http/response.ts'
 import { algorithmOf, isDigest, shortDigest } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
-import { type Body, discard, isBulk, type Res } from '../transport/request.ts'
+import { type Body, discard, isBulk, type Response } from '../transport/request.ts'
 import { isStored } from './blobs.ts'
 import { type Cutter, cutter, guard } from './chunks.ts'
 import type { Endpoint } from './endpoint.ts'
 import { badLocation, bytesKept, chunkMinimum, uploadLocation, withDigest } from './headers.ts'
 
 /** What one repository has taught us about its uploads. */
-export type Habits = {
+export type UploadLimits = {
   /** False once `mount=D&from=<itself>` was refused: then HEAD asks and a plain POST begins. */
   probes: boolean
   /** Bytes in one request, once a body was too large for the registry or for a proxy before it. */
@@ -40,7 +40,7 @@ const LONGEST_CANCEL_WAIT = 500
 /** One upload session; every answer moves it on. */
 type Session = {
   readonly endpoint: Endpoint
-  readonly habits: Habits
+  readonly limits: UploadLimits
   readonly blob: Descriptor
   readonly what: string
   location: URL
@@ -56,21 +56,21 @@ type Session = {
 }
 
 /** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
-export async function beginUpload(
+export async function startUpload(
   endpoint: Endpoint,
-  habits: Habits,
+  limits: UploadLimits,
   blob: Descriptor,
   mountFrom: string | undefined,
-): Promise<Begun> {
+): Promise<UploadStart> {
   for (const from of new Set([mountFrom, endpoint.repository])) {
-    if (from === undefined || (from === endpoint.repository && !habits.probes)) continue
-    const begun = await tryMount(endpoint, habits, blob, from)
+    if (from === undefined || (from === endpoint.repository && !limits.probes)) continue
+    const begun = await tryMount(endpoint, limits, blob, from)
     if (begun !== undefined) return begun
   }
   if (await isStored(endpoint, blob, false)) return { state: 'present' }
   const res = await startSession(endpoint, blob)
-  habits.probes = false
-  return { state: 'open', upload: openUpload(endpoint, habits, blob, res) }
+  limits.probes = false
+  return { state: 'open', upload: openUpload(endpoint, limits, blob, res) }
 }
 
 /**
@@ -79,10 +79,10 @@ export async function beginUpload(
  */
 async function tryMount(
   endpoint: Endpoint,
-  habits: Habits,
+  limits: UploadLimits,
   blob: Descriptor,
   from: string,
-): Promise<Begun | undefined> {
+): Promise<UploadStart | undefined> {
   const own = from === endpoint.repository
   const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`
   const scopes = own ? [] : [`repository:${from}:pull`]
@@ -92,7 +92,7 @@ async function tryMount(
   const res = first?.status === 429 ? await post(endpoint, query, scopes) : first
   if (res === undefined) return undefined
   if (res !== first) await discard(res)
-  if (res.status === 202) return { state: 'open', upload: openUpload(endpoint, habits, blob, res) }
+  if (res.status === 202) return { state: 'open', upload: openUpload(endpoint, limits, blob, res) }
   const stored = header(res, 'docker-content-digest') ?? blob.digest
   return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' }
 }
@@ -106,24 +106,24 @@ function unlessFinal(own: boolean) {
 }
 
 /** A plain upload session; nothing is sent yet. */
-async function startSession(endpoint: Endpoint, blob: Descriptor): Promise<Res> {
+async function startSession(endpoint: Endpoint, blob: Descriptor): Promise<Response> {
   const res = await post(endpoint, '')
   if (![200, 201, 202].includes(res.status))
-    throw await endpoint.verdict(res, `beginning the upload of blob ${shortDigest(blob.digest)}`, 'push')
+    throw await endpoint.toError(res, `beginning the upload of blob ${shortDigest(blob.digest)}`, 'push')
   await discard(res)
   return res
 }
 
-function post(endpoint: Endpoint, query: string, scopes?: readonly string[], retry?: boolean): Promise<Res> {
+function post(endpoint: Endpoint, query: string, scopes?: readonly string[], retry?: boolean): Promise<Response> {
   const url = endpoint.url(`blobs/uploads/${query}`)
   return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), retry })
 }
 
 /** @param opened the 202 of the POST that began it. */
-function openUpload(endpoint: Endpoint, habits: Habits, blob: Descriptor, opened: Res): Upload {
+function openUpload(endpoint: Endpoint, limits: UploadLimits, blob: Descriptor, opened: Response): Upload {
   const session: Session = {
     endpoint,
-    habits,
+    limits,
     blob,
     what: `uploading blob ${shortDigest(blob.digest)}`,
     ...entered(endpoint, opened),
@@ -138,12 +138,12 @@ function openUpload(endpoint: Endpoint, habits: Habits, blob: Descriptor, opened
   }
 }
 
-function entered(endpoint: Endpoint, opened: Res): Pick<Session, 'location' | 'leftOrigin' | 'minimum'> {
+function entered(endpoint: Endpoint, opened: Response): Pick<Session, 'location' | 'leftOrigin' | 'minimum'> {
   return { ...addressIn(endpoint, opened), minimum: chunkMinimum(header(opened, 'oci-chunk-min-length')) }
 }
 
 /** The address changes with every answer; distribution refuses the one before. */
-function follow(session: Session, res: Res): void {
+function follow(session: Session, res: Response): void {
   if (header(res, 'location') !== undefined)
     Object.assign(session, addressIn(session.endpoint, res, session.leftOrigin))
 }
@@ -152,7 +152,7 @@ function follow(session: Session, res: Res): void {
  * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
  * registry. Other parts of the distribution API are refused, whoever named them: nothing else is written or deleted.
  */
-function addressIn(endpoint: Endpoint, res: Res, left = false): Pick<Session, 'location' | 'leftOrigin'> {
+function addressIn(endpoint: Endpoint, res: Response, left = false): Pick<Session, 'location' | 'leftOrigin'> {
   const { base, side, name, context } = endpoint
   const text = header(res, 'location')
   const what = `${name}: the upload goes on at`
@@ -172,7 +172,7 @@ async function sendFrom(session: Session, from: number, body: AsyncIterable<Uint
   const { size } = session.blob
   const guarded = guard(body)
   try {
-    const { largest } = session.habits
+    const { largest } = session.limits
     const limit = largest === undefined ? size : Math.max(largest, session.minimum)
     if (from === 0 && 0 < size && size <= limit) await commit(session, { size, stream: guarded.stream }, size)
     else await sendPieces(session, from, limit, cutter(guarded.stream))
@@ -218,7 +218,7 @@ type Part = Readonly<{
   headers?: Readonly<Record<string, string>>
 }>
 
-async function request(session: Session, { method, url, body, length, headers }: Part): Promise<Res> {
+async function request(session: Session, { method, url, body, length, headers }: Part): Promise<Response> {
   const { endpoint, blob } = session
   const res = await endpoint.call('push', {
     method,
@@ -229,11 +229,11 @@ async function request(session: Session, { method, url, body, length, headers }:
     // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
     ...(length > 0 ? { retry: false } : {}),
     bulk: isBulk(length),
-    ...(method === 'PUT' ? { patience: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
+    ...(method === 'PUT' ? { responseTimeout: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
   })
   // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.
   const good = method === 'PUT' ? [200, 201, 204] : [200, 201, 202, 204]
-  if (!good.includes(res.status)) throw await judge(session, res, length)
+  if (!good.includes(res.status)) throw await refusedPart(session, res, length)
   await discard(res)
   session.refused = 0
   session.stale = 0
@@ -241,8 +241,8 @@ async function request(session: Session, { method, url, body, length, headers }:
 }
 
 /** Every refusal in the middle of an upload, as the engine needs it: try again, or give up. */
-async function judge(session: Session, res: Res, length: number): Promise<PromoteError> {
-  const { endpoint, what, habits, minimum } = session
+async function refusedPart(session: Session, res: Response, length: number): Promise<PromoteError> {
+  const { endpoint, what, limits, minimum } = session
   const { status } = res
   if (status === 401) {
     session.refused += 1
@@ -253,7 +253,7 @@ async function judge(session: Session, res: Res, length: number): Promise<Promot
       return new PromoteError('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true })
     }
   }
-  const error = await endpoint.verdict(res, what, 'push')
+  const error = await endpoint.toError(res, what, 'push')
   const says = (code: string): boolean => error.server.some((entry) => entry.code === code)
   if (says('DIGEST_INVALID'))
     return error.with({
@@ -261,7 +261,7 @@ async function judge(session: Session, res: Res, length: number): Promise<Promot
       hint: 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.',
       transient: false,
     })
-  if (status === 413) return shrink(habits, minimum, length) ? error.with({ transient: true }) : error
+  if (status === 413) return shrink(limits, minimum, length) ? error.with({ transient: true }) : error
   if (status === 416) session.stale += 1
   const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'))
   return isEmpty400(res, endpoint.repository) || lost || status === 416 ? error.with({ transient: true }) : error
@@ -351,10 +351,10 @@ function within<T>(promise: Promise<T>, milliseconds: number): Promise<T | undef
 }
 
 /** @returns false when there is nothing smaller to try. */
-function shrink(habits: Habits, minimum: number, length: number): boolean {
+function shrink(limits: UploadLimits, minimum: number, length: number): boolean {
   const smallest = Math.max(SMALLEST_CHUNK, minimum)
   if (length <= smallest) return false
   const next = Math.max(smallest, Math.min(FIRST_CHUNK, Math.floor(length / SHRINK)))
-  habits.largest = Math.min(habits.largest ?? next, next)
+  limits.largest = Math.min(limits.largest ?? next, next)
   return true
 }

@@ -256,7 +256,7 @@ function createForeign({ side }: SideConfig, { config, context, onRetry }: SideO
   let network: Network | undefined
   const open = (): Network => {
     const { stallTimeout, retries } = config
-    const within = { reach: isPublic, hosts: config.foreignHosts }
+    const within = { isAllowed: isPublic, hosts: config.foreignHosts }
     return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context)
   }
   return {

@@ -10,7 +10,7 @@ import { oneLine } from '../core/text.ts'
 import type { OnRead } from './bulk-client.ts'
 import type { ProxyServer } from './proxy.ts'
 
-export type Wiring = Readonly<{
+export type ConnectOptions = Readonly<{
   side: Side
   /** Made when the first TLS connection needs it; plain-HTTP registries never do. */
   context: () => SecureContext
@@ -40,9 +40,9 @@ type Tunnel = ProxyServer &
 const ADDRESS_ATTEMPT = 2500
 
 /** @param onread for one connection only: each needs a buffer of its own. */
-export function connector(wiring: Wiring, tunnel?: Tunnel, onread?: OnRead): buildConnector.connector {
+export function connector(options: ConnectOptions, tunnel?: Tunnel, onread?: OnRead): buildConnector.connector {
   const common = {
-    timeout: wiring.timeout,
+    timeout: options.timeout,
     autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
     ...(onread === undefined ? {} : { onread }),
   }
@@ -50,19 +50,19 @@ export function connector(wiring: Wiring, tunnel?: Tunnel, onread?: OnRead): bui
   const secure = lazy(() =>
     buildConnector({
       ...common,
-      secureContext: wiring.context(),
-      ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
-      rejectUnauthorized: !wiring.insecure,
+      secureContext: options.context(),
+      ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
+      rejectUnauthorized: !options.insecure,
     } as buildConnector.BuildOptions),
   )
-  const open: buildConnector.connector = (options, callback) => {
-    if (options.protocol !== 'https:') return build()(options, callback)
+  const open: buildConnector.connector = (target, callback) => {
+    if (target.protocol !== 'https:') return build()(target, callback)
     let shown: Buffer | undefined
     // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
     // before it reports the error, so it is read when the handshake ends, before Node judges it.
-    const socket = secure()(options, (...[error, connected]: [Error | null, Socket | TLSSocket | null]) => {
+    const socket = secure()(target, (...[error, connected]: [Error | null, Socket | TLSSocket | null]) => {
       if (error === null) return callback(null, connected as Socket)
-      if (shown !== undefined) wiring.shown.set(error, new X509Certificate(shown))
+      if (shown !== undefined) options.shown.set(error, new X509Certificate(shown))
       callback(error, null)
     }) as unknown as TLSSocket
     socket.prependOnceListener('secure', () => {
@@ -70,10 +70,10 @@ export function connector(wiring: Wiring, tunnel?: Tunnel, onread?: OnRead): bui
       shown = socket.getPeerCertificate().raw
     })
   }
-  if (tunnel === undefined) return (options, callback) => attempt(() => open(options, callback), callback)
-  return (options, callback) => {
-    throughProxy(tunnel, options, wiring).then(
-      (httpSocket) => attempt(() => open({ ...options, httpSocket }, callback), callback),
+  if (tunnel === undefined) return (target, callback) => attempt(() => open(target, callback), callback)
+  return (target, callback) => {
+    throughProxy(tunnel, target, options).then(
+      (httpSocket) => attempt(() => open({ ...target, httpSocket }, callback), callback),
       (error: Error) => callback(error, null),
     )
   }
@@ -97,13 +97,13 @@ export function lazy<T>(build: () => T): () => T {
   }
 }
 
-function throughProxy(tunnel: Tunnel, target: buildConnector.Options, wiring: Wiring): Promise<Socket> {
+function throughProxy(tunnel: Tunnel, target: buildConnector.Options, options: ConnectOptions): Promise<Socket> {
   const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`
   const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization }
   const https = tunnel.url.protocol === 'https:'
   return new Promise((resolve, reject) => {
     const refuse = ({ statusCode = 0, statusMessage = '' }: IncomingMessage) =>
-      reject(proxyRefused(tunnel, authority, statusCode, statusMessage, wiring.side))
+      reject(proxyRefused(tunnel, authority, statusCode, statusMessage, options.side))
     const request = (https ? tlsRequest : plainRequest)({
       method: 'CONNECT',
       host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
@@ -111,8 +111,8 @@ function throughProxy(tunnel: Tunnel, target: buildConnector.Options, wiring: Wi
       path: authority,
       headers: { host: authority, ...authorization },
       agent: false,
-      signal: wiring.signal,
-      timeout: wiring.timeout,
+      signal: options.signal,
+      timeout: options.timeout,
       ...(https ? { secureContext: tunnel.context() } : {}),
     })
     request.once('connect', (response, socket, head) => {
@@ -130,10 +130,10 @@ function throughProxy(tunnel: Tunnel, target: buildConnector.Options, wiring: Wi
       refuse(response)
     })
     request.once('timeout', () => {
-      request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side))
+      request.destroy(proxyFailed(tunnel, authority, 'no answer in time', options.side))
     })
     request.once('error', (error) => {
-      reject(error instanceof PromoteError ? error : proxyFailed(tunnel, authority, error.message, wiring.side, error))
+      reject(error instanceof PromoteError ? error : proxyFailed(tunnel, authority, error.message, options.side, error))
     })
     request.end()
   })

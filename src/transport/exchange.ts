@@ -2,14 +2,14 @@
 import type { Dispatcher } from 'undici'
 import { type Code, type ErrorDetail, PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
-import { type Body, isStream, type Req, type Res } from './request.ts'
+import { type Body, isStream, type Request, type Response } from './request.ts'
 
 /** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
 const HIGH_WATER = 512 * 1024
 /** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
 const MOST_UNREAD = 8 * 1024 * 1024
 
-export type Terms = Readonly<{
+export type ExchangeOptions = Readonly<{
   side: Side
   /** Milliseconds. */
   stallTimeout: number
@@ -20,7 +20,7 @@ export type Terms = Readonly<{
 }>
 
 /** Where the request stands on the wire; differs from its URL behind a proxy. */
-export type Wire = Readonly<{
+export type WireRequest = Readonly<{
   dispatcher: Pick<Dispatcher, 'dispatch'>
   origin: string
   path: string
@@ -31,12 +31,12 @@ export type Wire = Readonly<{
  * Sends `request` once.
  *
  * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
- * timeout), the beginning of the answer (`patience`), the next bytes of the answer (stall timeout). A slow source of an
+ * timeout), the beginning of the answer (`responseTimeout`), the next bytes of the answer (stall timeout). A slow source of an
  * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
  */
-export function exchange(request: Req, wire: Wire, terms: Terms): Promise<Res> {
+export function exchange(request: Request, wire: WireRequest, options: ExchangeOptions): Promise<Response> {
   return new Promise((resolve, reject) => {
-    const one = new Exchange(request, terms, { resolve, reject })
+    const one = new Exchange(request, options, { resolve, reject })
     try {
       one.start(wire)
     } catch (thrown) {
@@ -45,11 +45,11 @@ export function exchange(request: Req, wire: Wire, terms: Terms): Promise<Res> {
   })
 }
 
-type Settle = Readonly<{ resolve: (res: Res) => void; reject: (error: unknown) => void }>
+type Settle = Readonly<{ resolve: (res: Response) => void; reject: (error: unknown) => void }>
 
 class Exchange implements Dispatcher.DispatchHandler {
-  readonly #request: Req
-  readonly #terms: Terms
+  readonly #request: Request
+  readonly #options: ExchangeOptions
   readonly #settle: Settle
   readonly #forget: () => void
   #controller: Dispatcher.DispatchController | undefined
@@ -66,16 +66,16 @@ class Exchange implements Dispatcher.DispatchHandler {
   #isEnded = false
   #wake: (() => void) | undefined
 
-  constructor(request: Req, terms: Terms, settle: Settle) {
+  constructor(request: Request, options: ExchangeOptions, settle: Settle) {
     this.#request = request
-    this.#terms = terms
+    this.#options = options
     this.#settle = settle
-    this.#forget = terms.onCancel((reason) => this.#break(reason))
+    this.#forget = options.onCancel((reason) => this.#break(reason))
   }
 
-  start(wire: Wire): void {
+  start(wire: WireRequest): void {
     const { method, body } = this.#request
-    this.#owe('connect', this.#terms.stallTimeout)
+    this.#waitFor('connect', this.#options.stallTimeout)
     wire.dispatcher.dispatch(
       {
         origin: wire.origin,
@@ -96,13 +96,13 @@ class Exchange implements Dispatcher.DispatchHandler {
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
     if (this.#failure !== undefined) controller.abort(new Error('given up while connecting'))
-    else if (isStream(this.#request.body)) this.#owesNothing()
-    else this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout)
+    else if (isStream(this.#request.body)) this.#stopTimer()
+    else this.#waitFor('answer', this.#request.responseTimeout ?? this.#options.stallTimeout)
   }
 
-  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Res['headers']): void {
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Response['headers']): void {
     if (status < 200 || this.#failure !== undefined) return
-    this.#owesNothing()
+    this.#stopTimer()
     this.#isAnswered = true
     const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) }
     this.#settle.resolve({ status, headers, url: this.#request.url, body })
@@ -129,22 +129,22 @@ class Exchange implements Dispatcher.DispatchHandler {
   onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
     if (this.#failure !== undefined) return
     if (this.#ours !== undefined) this.#fail(this.#ours.thrown)
-    else this.#fail(this.#terms.explain(error))
+    else this.#fail(this.#options.explain(error))
   }
 
   /** undici takes the next chunk when the socket has room for it again. */
   async *#stream(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     try {
       for await (const chunk of stream) {
-        this.#owe('body', this.#terms.stallTimeout)
+        this.#waitFor('body', this.#options.stallTimeout)
         yield chunk
-        this.#owesNothing()
+        this.#stopTimer()
       }
     } catch (thrown) {
       this.#ours = { thrown }
       throw thrown
     }
-    this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout)
+    this.#waitFor('answer', this.#request.responseTimeout ?? this.#options.stallTimeout)
   }
 
   #outgoing(body: Body | undefined): Uint8Array | AsyncIterable<Uint8Array> | null {
@@ -153,19 +153,19 @@ class Exchange implements Dispatcher.DispatchHandler {
     return typeof body === 'string' ? Buffer.from(body, 'utf8') : body
   }
 
-  #owe(what: Debt, milliseconds: number): void {
-    this.#owesNothing()
+  #waitFor(what: Awaited, milliseconds: number): void {
+    this.#stopTimer()
     if (this.#failure !== undefined || this.#isAnswered) return
     this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds)
   }
 
-  #owesNothing(): void {
+  #stopTimer(): void {
     clearTimeout(this.#timer)
   }
 
-  #late(what: Debt, milliseconds: number): PromoteError {
+  #late(what: Awaited, milliseconds: number): PromoteError {
     const isConnecting = what === 'connect'
-    return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${DEBTS[what]} for ${milliseconds / 1000} s.`, {
+    return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${WAITING[what]} for ${milliseconds / 1000} s.`, {
       transient: true,
       hint: isConnecting ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
     })
@@ -173,7 +173,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #error(code: Code, what: string, detail: ErrorDetail = {}): PromoteError {
     const { method, url } = this.#request
-    return new PromoteError(code, `${method} ${displayUrl(url)}: ${what}`, { side: this.#terms.side, ...detail })
+    return new PromoteError(code, `${method} ${displayUrl(url)}: ${what}`, { side: this.#options.side, ...detail })
   }
 
   #break(reason: PromoteError): void {
@@ -184,7 +184,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #fail(reason: unknown): void {
     this.#failure = { reason }
-    this.#owesNothing()
+    this.#stopTimer()
     this.#forget()
     this.#wake?.()
     this.#settle.reject(reason)
@@ -195,7 +195,7 @@ class Exchange implements Dispatcher.DispatchHandler {
    * it. A reader who stops early closes the connection. Waiting for the reader is not counted.
    */
   async *#incoming(controller: Dispatcher.DispatchController): AsyncGenerator<Uint8Array, void, undefined> {
-    const { stallTimeout } = this.#terms
+    const { stallTimeout } = this.#options
     // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
     const timer = setTimeout(() => {
       if (this.#wake !== undefined) this.#fail(this.#late('answer body', stallTimeout))
@@ -233,9 +233,9 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-type Debt = keyof typeof DEBTS
+type Awaited = keyof typeof WAITING
 
-const DEBTS = {
+const WAITING = {
   connect: 'no connection',
   body: 'the server has not taken the next bytes of the upload',
   answer: 'no answer',

@@ -4,7 +4,7 @@ import { type Code, type ErrorDetail, PromoteError, type Side } from '../core/er
 import { oneLine } from '../core/text.ts'
 import { optionOf } from './tls-trust.ts'
 
-export type Scene = Readonly<{
+export type Attempt = Readonly<{
   side: Side
   url: URL
   /** `GET https://host/path`. */
@@ -55,51 +55,51 @@ const KNOWN: Readonly<Record<string, readonly [Code, string, boolean, string?]>>
 }
 
 /** Any thrown value; a PromoteError passes unchanged. */
-export function failure(thrown: unknown, scene: Scene): PromoteError {
+export function failure(thrown: unknown, attempt: Attempt): PromoteError {
   if (thrown instanceof PromoteError) return thrown
   const error = innermost(thrown)
   const code = codeOf(error)
-  if (VERDICTS.has(code)) return certificateRefused(error, code, scene)
+  if (VERDICTS.has(code)) return certificateRefused(error, code, attempt)
   if (code === 'ENOTFOUND') {
     const hint =
       'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).'
     // A name that was found before is a failing name server.
-    const detail = { hint, transient: scene.known, cause: thrown }
-    return errorOf(scene, 'NETWORK', `the name ${oneLine(scene.url.hostname, 253)} is unknown (ENOTFOUND)`, detail)
+    const detail = { hint, transient: attempt.known, cause: thrown }
+    return errorOf(attempt, 'NETWORK', `the name ${oneLine(attempt.url.hostname, 253)} is unknown (ENOTFOUND)`, detail)
   }
   const known = KNOWN[code]
   if (known !== undefined) {
     const [to, happened, transient, hint] = known
-    return errorOf(scene, to, `${happened} (${code})`, { transient, hint, cause: thrown })
+    return errorOf(attempt, to, `${happened} (${code})`, { transient, hint, cause: thrown })
   }
-  if (code.startsWith('ERR_SSL_') || code === 'EPROTO') return handshakeFailed(error, code, scene)
+  if (code.startsWith('ERR_SSL_') || code === 'EPROTO') return handshakeFailed(error, code, attempt)
   const words = oneLine(error instanceof Error ? error.message : String(error), 300)
   // undici's parser of answers; its code is often undefined.
   if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-    return errorOf(scene, 'INTERNAL', words, { cause: thrown })
+    return errorOf(attempt, 'INTERNAL', words, { cause: thrown })
   const hint = 'The other side does not speak HTTP on this port.'
-  return errorOf(scene, 'PROTOCOL', words, { cause: thrown, hint })
+  return errorOf(attempt, 'PROTOCOL', words, { cause: thrown, hint })
 }
 
-function errorOf({ what, side }: Scene, code: Code, words: string, detail: ErrorDetail): PromoteError {
+function errorOf({ what, side }: Attempt, code: Code, words: string, detail: ErrorDetail): PromoteError {
   return new PromoteError(code, `${what}: ${words}.`, { side, ...detail })
 }
 
 /** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
-function handshakeFailed(error: unknown, code: string, scene: Scene): PromoteError {
+function handshakeFailed(error: unknown, code: string, attempt: Attempt): PromoteError {
   const words = error instanceof Error ? error.message : ''
   const reason = reasonOf(words)
   if (/alert/i.test(`${code} ${words}`)) {
     const detail = { cause: error, transient: true }
-    return errorOf(scene, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail)
+    return errorOf(attempt, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail)
   }
   const plain =
     /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i
   const hint = plain.test(`${code} ${words}`)
-    ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
+    ? `The port does not speak TLS. For a plain-HTTP registry write http://${attempt.url.host}.`
     : 'Client and server have no TLS version or cipher in common, or something between them interferes.'
   const said = [code, reason].filter((part) => part !== '').join(': ')
-  return errorOf(scene, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint })
+  return errorOf(attempt, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint })
 }
 
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
@@ -108,14 +108,14 @@ function reasonOf(message: string): string {
   return oneLine(reason ?? message, 200)
 }
 
-function certificateRefused(error: unknown, code: string, scene: Scene): PromoteError {
-  const shown = scene.certificate
+function certificateRefused(error: unknown, code: string, attempt: Attempt): PromoteError {
+  const shown = attempt.certificate
   const names =
     shown === undefined ? '' : `; the server showed subject "${name(shown.subject)}", issuer "${name(shown.issuer)}"`
-  const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`
-  const host = oneLine(scene.url.host, 260)
+  const skip = attempt.side === 'input' ? 'insecure-skip-tls-verify' : `${attempt.side}-insecure-skip-tls-verify`
+  const host = oneLine(attempt.url.host, 260)
   const refuse = (why: string, hint: string) =>
-    errorOf(scene, 'TLS', `${why}${names} (${code})`, { cause: error, hint })
+    errorOf(attempt, 'TLS', `${why}${names} (${code})`, { cause: error, hint })
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
     const valid = oneLine(shown?.subjectAltName ?? 'no names', 400)
     return refuse(
@@ -131,15 +131,15 @@ function certificateRefused(error: unknown, code: string, scene: Scene): Promote
       `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`,
     )
   }
-  return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, scene, skip))
+  return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, attempt, skip))
 }
 
-function unknownAuthority(shown: X509Certificate | undefined, scene: Scene, skip: string): string {
-  const option = optionOf(scene.side)
+function unknownAuthority(shown: X509Certificate | undefined, attempt: Attempt, skip: string): string {
+  const option = optionOf(attempt.side)
   if (shown?.issuer.includes(SERVICE_CA) === true) {
     return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`
   }
-  const other = scene.authorities.some(isServiceAuthority)
+  const other = attempt.authorities.some(isServiceAuthority)
     ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
     : ''
   return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`

@@ -5,7 +5,7 @@ import { PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
 
 /** Whether an IP address may be connected to. */
-export type Reach = (address: string) => boolean
+export type AddressFilter = (address: string) => boolean
 
 /** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
 const INTERNAL = blockList(
@@ -29,11 +29,17 @@ export function isPublic(address: string): boolean {
  * @param hosts when given, only these.
  * @throws PromoteError UNSUPPORTED
  */
-export function checkReach(url: URL, reach: Reach, proxied: boolean, side: Side, hosts?: readonly string[]): void {
+export function checkAddress(
+  url: URL,
+  isAllowed: AddressFilter,
+  proxied: boolean,
+  side: Side,
+  hosts?: readonly string[],
+): void {
   if (url.protocol !== 'https:') throw refused(displayUrl(url), 'is not https', side)
   const host = url.hostname.replace(/^\[|\]$/g, '')
   const isAddress = isIP(host) !== 0
-  if (isAddress && !reach(host)) throw refused(displayUrl(url), 'is no public address', side)
+  if (isAddress && !isAllowed(host)) throw refused(displayUrl(url), 'is no public address', side)
   const named = hosts?.includes(host.replace(/\.$/, ''))
   if (named === false) throw refused(displayUrl(url), 'is not among the hosts of include-foreign', side)
   if (proxied && !isAddress && named === undefined)
@@ -41,13 +47,13 @@ export function checkReach(url: URL, reach: Reach, proxied: boolean, side: Side,
 }
 
 /** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
-export function lookupWithin(reach: Reach, side: Side): LookupFunction {
+export function lookupAllowed(isAllowed: AddressFilter, side: Side): LookupFunction {
   return (hostname, options, callback) => {
     lookup(hostname, { ...options, all: true }, (error, found) => {
       const addresses: readonly LookupAddress[] = found ?? []
       const [first] = addresses
       if (error !== null || first === undefined) return callback(error, '', 0)
-      const inside = addresses.find(({ address }) => !reach(address))
+      const inside = addresses.find(({ address }) => !isAllowed(address))
       const what = `leads to ${inside?.address}, which is no public address`
       if (inside !== undefined) return callback(refused(`https://${hostname}`, what, side), '', 0)
       if (options.all === true) callback(null, [...addresses])

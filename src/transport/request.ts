@@ -11,7 +11,7 @@ export function isStream(body: Body | undefined): body is Streamed {
   return typeof body === 'object' && 'stream' in body
 }
 
-export type Req = Readonly<{
+export type Request = Readonly<{
   method: Method
   url: URL
   /**
@@ -23,12 +23,12 @@ export type Req = Readonly<{
   /** What a registry's token must allow, most important first: `repository:dev/app:pull,push`. */
   scopes?: readonly string[] | undefined
   /** Milliseconds to wait for the answer to begin once the request is sent; default the stall timeout. */
-  patience?: number | undefined
+  responseTimeout?: number | undefined
   /** `false`: exactly one try, the caller resumes or judges by itself. */
   retry?: boolean | undefined
   /** The answer's body is a blob, which the caller resumes; any other body that breaks off makes the request a failure. */
-  long?: boolean | undefined
-  /** Many MiB on either way: takes the bulk client (`wire/bulk.ts`). */
+  isBlob?: boolean | undefined
+  /** Many MiB on either way: takes the bulk client (`bulk-client.ts`). */
   bulk?: boolean | undefined
   /** Sent also after the run was cancelled: the logout. The caller bounds it. */
   afterCancel?: boolean | undefined
@@ -38,7 +38,7 @@ export type Req = Readonly<{
   leftOrigin?: boolean | undefined
 }>
 
-export type Res = Readonly<{
+export type Response = Readonly<{
   status: number
   /** Lower-case names; repeated headers as an array, as they stood on the wire. */
   headers: Readonly<Record<string, string | readonly string[] | undefined>>
@@ -53,7 +53,7 @@ export type Res = Readonly<{
 }>
 
 /** Rejects with a PromoteError (NETWORK, TLS, STALLED, CANCELLED, …) when there is no answer; any status resolves. */
-export type Send = (request: Req) => Promise<Res>
+export type Send = (request: Request) => Promise<Response>
 export type Layer = (next: Send) => Send
 
 /** From so many bytes on a connection of the bulk client is worth it. */
@@ -70,12 +70,12 @@ export function isBulk(bytes: number): boolean {
 const SHORT = 64 * 1024
 
 /** Frees the connection. Never throws. */
-export async function discard(res: Res): Promise<void> {
+export async function discard(res: Response): Promise<void> {
   await beginning(res)
 }
 
 /** The first 64 KiB, or what came before a break. Never throws. */
-export async function beginning(res: Res): Promise<Buffer> {
+export async function beginning(res: Response): Promise<Buffer> {
   const parts: Uint8Array[] = []
   let size = 0
   try {

@@ -8,12 +8,12 @@ import { PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
 import { VERSION } from '../core/version.ts'
 import { type OnRead, openBulkClient } from './bulk-client.ts'
-import { connector, lazy, proxyRefused, type Wiring } from './connect.ts'
-import { exchange, type Wire } from './exchange.ts'
+import { type ConnectOptions, connector, lazy, proxyRefused } from './connect.ts'
+import { exchange, type WireRequest } from './exchange.ts'
 import { failure } from './network-errors.ts'
 import { type ProxyServer, proxyFor } from './proxy.ts'
-import { checkReach, lookupWithin, type Reach } from './public-address.ts'
-import { discard, isStream, type Req, type Send } from './request.ts'
+import { type AddressFilter, checkAddress, lookupAllowed } from './public-address.ts'
+import { discard, isStream, type Request, type Send } from './request.ts'
 import { ownAuthorities, trustContext } from './tls-trust.ts'
 
 /** PEM. Shown to `origin` alone when there is one, else to every https server that asks. */
@@ -37,8 +37,8 @@ export type TransportOptions = Readonly<{
   stallTimeout: number
   clientCertificate?: ClientCertificate | undefined
   /** Only https, and only to addresses for which this says true. */
-  reach?: Reach | undefined
-  /** With `reach`: only these hosts, and through a proxy none but these. */
+  isAllowed?: AddressFilter | undefined
+  /** With `isAllowed`: only these hosts, and through a proxy none but these. */
   hosts?: readonly string[] | undefined
 }>
 
@@ -65,16 +65,16 @@ export function openTransport(options: TransportOptions, context: Context) {
       })
     if (request.afterCancel !== true) cancels.check()
     checkHeaders(request, options.side)
-    if (options.reach !== undefined)
-      checkReach(request.url, options.reach, proxy !== undefined, options.side, options.hosts)
+    if (options.isAllowed !== undefined)
+      checkAddress(request.url, options.isAllowed, proxy !== undefined, options.side, options.hosts)
     const exact = await withoutEmptyStream(request)
-    const terms = {
+    const exchangeOptions = {
       side: options.side,
       stallTimeout: options.stallTimeout,
       explain,
       onCancel: cancels.add(request.afterCancel === true),
     }
-    const res = await exchange(exact, routes.wire(exact, proxy), terms)
+    const res = await exchange(exact, routes.wire(exact, proxy), exchangeOptions)
     answered.add(request.url.host)
     if (res.status !== 407 || proxy === undefined) return res
     await discard(res)
@@ -90,7 +90,7 @@ export function openTransport(options: TransportOptions, context: Context) {
 }
 
 /** What a header cannot carry came from a server; undici's error would quote it. */
-function checkHeaders({ method, url, headers = {} }: Req, side: Side): void {
+function checkHeaders({ method, url, headers = {} }: Request, side: Side): void {
   for (const [name, value] of Object.entries(headers))
     if (value !== undefined && /[^\t -~\u0080-\u00ff]/.test(String(value)))
       throw new PromoteError(
@@ -101,7 +101,7 @@ function checkHeaders({ method, url, headers = {} }: Req, side: Side): void {
 }
 
 /** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
-async function withoutEmptyStream(request: Req): Promise<Req> {
+async function withoutEmptyStream(request: Request): Promise<Request> {
   if (!isStream(request.body) || request.body.size > 0) return request
   for await (const chunk of request.body.stream) {
     if (chunk.byteLength > 0) throw new PromoteError('PROTOCOL', 'The bytes to send are more than announced.')
@@ -137,7 +137,7 @@ function cancellations(signal: AbortSignal, side: Side) {
   }
 }
 
-type Client = Wire['dispatcher'] & { destroy(): Promise<unknown> }
+type Client = WireRequest['dispatcher'] & { destroy(): Promise<unknown> }
 
 /** Ways to take: direct, or by which proxy; with or without the client certificate. */
 function openRoutes(options: TransportOptions, context: Context) {
@@ -147,17 +147,17 @@ function openRoutes(options: TransportOptions, context: Context) {
   const clients = new Map<string, Client>()
   const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined))
   const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate))
-  const wiring = (identity: boolean): Wiring => ({
+  const connectOptions = (identity: boolean): ConnectOptions => ({
     side: options.side,
     context: identity ? identified : trust,
     insecure: options.insecureSkipTlsVerify,
     timeout: options.stallTimeout,
     signal: closing.signal,
     shown,
-    lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
+    lookup: options.isAllowed === undefined ? undefined : lookupAllowed(options.isAllowed, options.side),
   })
   const newClient = (proxy: ProxyServer | undefined, forwarded: boolean, identity: boolean, bulk: boolean): Client => {
-    const own = forwarded ? { ...wiring(false), insecure: false } : wiring(identity)
+    const own = forwarded ? { ...connectOptions(false), insecure: false } : connectOptions(identity)
     const authorization = proxy && proxyAuthorization(proxy.url, context)
     const tunnel = proxy === undefined || forwarded ? undefined : { ...proxy, authorization, context: trust }
     const open = (onread?: OnRead) => connector(own, tunnel, onread)
@@ -169,7 +169,7 @@ function openRoutes(options: TransportOptions, context: Context) {
       closing.abort()
       await Promise.all([...clients.values()].map((client) => client.destroy()))
     },
-    wire(request: Req, proxy: ProxyServer | undefined): Wire {
+    wire(request: Request, proxy: ProxyServer | undefined): WireRequest {
       const forwarded = isForwarded(request, proxy)
       const identity = !forwarded && showsIdentity(options.clientCertificate, request)
       const key = `${forwarded} ${identity} ${request.bulk === true} ${proxy?.url.href}`
@@ -181,7 +181,7 @@ function openRoutes(options: TransportOptions, context: Context) {
 }
 
 /** What the request looks like on the wire. */
-function lineOf(request: Req, proxy: ProxyServer | undefined, context: Context): Omit<Wire, 'dispatcher'> {
+function lineOf(request: Request, proxy: ProxyServer | undefined, context: Context): Omit<WireRequest, 'dispatcher'> {
   const { url } = request
   const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${VERSION}` }
   const path = `${url.pathname}${url.search}`
@@ -196,12 +196,15 @@ function lineOf(request: Req, proxy: ProxyServer | undefined, context: Context):
 }
 
 /** Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone. */
-function isForwarded({ url }: Req, proxy: ProxyServer | undefined): boolean {
+function isForwarded({ url }: Request, proxy: ProxyServer | undefined): boolean {
   return proxy !== undefined && url.protocol === 'http:'
 }
 
 /** A certificate is a credential: with an `origin` it is shown there alone. */
-function showsIdentity(identity: TransportOptions['clientCertificate'], { url, headers, leftOrigin }: Req): boolean {
+function showsIdentity(
+  identity: TransportOptions['clientCertificate'],
+  { url, headers, leftOrigin }: Request,
+): boolean {
   if (leftOrigin === true) return false
   if (identity === undefined || url.protocol !== 'https:') return false
   if (identity.besideTokens === false && headers?.authorization !== undefined) return false

@@ -49,7 +49,7 @@ export async function seed(registry: URL, ca: string, repository: string, images
       const small = [...image.blobs].map(([digest, bytes]) => ({ digest, size: bytes.length, read: () => once(bytes) }))
       const large = image.large.map((one) => ({ ...one, read: () => synthetic(one.seed, one.size).read(0, one.size) }))
       for (const { digest, size, read } of [...small, ...large]) {
-        const begun = await target.begin({ mediaType: 'application/octet-stream', digest, size })
+        const begun = await target.startUpload({ mediaType: 'application/octet-stream', digest, size })
         if (begun.state === 'open') await begun.upload.send(0, read())
       }
       for (const { bytes, mediaType } of image.manifests) await target.putManifest(readManifest(bytes, mediaType))

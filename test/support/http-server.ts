@@ -9,7 +9,7 @@ import type { Context } from '../../src/core/context.ts'
 import { PromoteError } from '../../src/core/errors.ts'
 import { Secrets } from '../../src/core/secret.ts'
 import { type Network, type NetworkOptions, openNetwork } from '../../src/http/client.ts'
-import type { Res, Send } from '../../src/transport/request.ts'
+import type { Response, Send } from '../../src/transport/request.ts'
 
 export type Lab = Readonly<{
   context: Context
@@ -191,7 +191,7 @@ export function base64(text: string): string {
   return Buffer.from(text, 'utf8').toString('base64')
 }
 
-export async function readAll(res: Res): Promise<string> {
+export async function readAll(res: Response): Promise<string> {
   const chunks: Uint8Array[] = []
   for await (const chunk of res.body) chunks.push(chunk)
   return Buffer.concat(chunks).toString('utf8')

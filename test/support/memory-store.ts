@@ -205,7 +205,7 @@ function createStore(shared: Shared, repository: string): MemoryStore {
       calls.push(`has ${descriptor.digest}`)
       return (kind === 'blob' ? blobs : manifests).has(descriptor.digest)
     },
-    async begin(blob, mountFrom) {
+    async startUpload(blob, mountFrom) {
       calls.push(`begin ${blob.digest}${mountFrom === undefined ? '' : ` from ${mountFrom}`}`)
       if (blobs.has(blob.digest)) return { state: 'present' }
       const other = mountFrom === undefined ? undefined : shared.repositories.get(mountFrom)?.blobs.get(blob.digest)

@@ -4,14 +4,14 @@ import { type Code, PromoteError } from '../../src/core/errors.ts'
 import { Secrets } from '../../src/core/secret.ts'
 import type { Network } from '../../src/http/client.ts'
 import type { Login } from '../../src/http/credential.ts'
-import type { Req, Res, Send } from '../../src/transport/request.ts'
+import type { Request, Response, Send } from '../../src/transport/request.ts'
 
 /** A network that is a table from requests to answers. What the table doesn't know fails the test that asked. */
 
 export type Scripted = Readonly<{ status: number; headers?: Record<string, string | string[]>; body?: string | object }>
 /** Key: `METHOD https://host/path`, without the query. A list is served once, from the front; its last answer stays. */
 export type Script = Record<string, Scripted | readonly Scripted[] | ((request: Seen) => Scripted | Error)>
-export type Seen = Readonly<{ method: string; url: URL; headers: Record<string, string>; body: string; req: Req }>
+export type Seen = Readonly<{ method: string; url: URL; headers: Record<string, string>; body: string; req: Request }>
 
 export type ScriptedNetwork = Network & Readonly<{ seen: Seen[]; lines: () => string[]; script: Script }>
 
@@ -53,7 +53,7 @@ function authorized(send: Send, origin: URL, login: Login): Send {
   return async (req) => {
     const credential = req.url.origin === origin.origin ? await login.current() : undefined
     if (credential?.kind !== 'bearer') return send(req)
-    const carry = (token: string): Promise<Res> =>
+    const carry = (token: string): Promise<Response> =>
       send({ ...req, headers: { ...req.headers, authorization: `Bearer ${token}` } })
     const res = await carry(credential.token.reveal())
     const renewed = res.status === 401 ? await login.renew(credential) : undefined
@@ -61,7 +61,7 @@ function authorized(send: Send, origin: URL, login: Login): Send {
   }
 }
 
-function resOf({ status, headers = {}, body = '' }: Scripted, url: URL): Res {
+function resOf({ status, headers = {}, body = '' }: Scripted, url: URL): Response {
   const content = typeof body === 'string' ? body : JSON.stringify(body)
   const type = typeof body === 'string' ? 'text/plain' : 'application/json'
   return {

@@ -124,21 +124,21 @@ export function targetContract(name: string, traits: Traits, start: () => Promis
       const later = subject.open(repository)
       for (const blob of blobs) expect(await later.has(blob, 'blob')).toBe(true)
       expect(await later.has(entry(image.root), 'manifest')).toBe(true)
-      for (const blob of blobs) expect(await later.begin(blob)).toEqual({ state: 'present' })
+      for (const blob of blobs) expect(await later.startUpload(blob)).toEqual({ state: 'present' })
     })
 
     test('mounts a blob from another repository of the same registry', async () => {
       const [from, to] = [fresh(), fresh()]
       const bytes = randomBytes(11, 5000)
       const blob = await put(subject.open(from), bytes)
-      expect(await subject.open(to).begin(blob, from)).toEqual({ state: traits.common ? 'present' : 'mounted' })
+      expect(await subject.open(to).startUpload(blob, from)).toEqual({ state: traits.common ? 'present' : 'mounted' })
       expect((await collect(await subject.open(to).blob(blob))).equals(bytes)).toBe(true)
     })
 
     test('opens an upload when there is nothing to mount', async () => {
       const bytes = randomBytes(12, 5000)
       const target = subject.open(fresh())
-      const begun = await target.begin(describeBlob(bytes), fresh())
+      const begun = await target.startUpload(describeBlob(bytes), fresh())
       if (begun.state !== 'open') throw new Error(begun.state)
       await begun.upload.send(0, pieces(bytes))
       expect(await target.has(describeBlob(bytes), 'blob')).toBe(true)
@@ -267,13 +267,13 @@ export async function push(target: Target, image: BuiltImage, tag?: string): Pro
 
 export async function put(target: Target, bytes: Uint8Array, digest?: Digest): Promise<Descriptor> {
   const blob = describeBlob(bytes, digest)
-  const begun = await target.begin(blob)
+  const begun = await target.startUpload(blob)
   if (begun.state === 'open') await begun.upload.send(0, pieces(bytes))
   return blob
 }
 
 export async function begin(target: Target, blob: Descriptor): Promise<Upload> {
-  const begun = await target.begin(blob)
+  const begun = await target.startUpload(blob)
   if (begun.state !== 'open') throw new Error(`the blob is ${begun.state}`)
   return begun.upload
 }

@@ -35,7 +35,7 @@ export async function push(
     const send = network.as(cluster.registry, login)
     const target = openRepository({ side: 'destination', base: cluster.registry, send, repository, context })
     for (const [digest, bytes] of image.blobs) {
-      const begun = await target.begin({ mediaType: 'application/octet-stream', digest, size: bytes.length })
+      const begun = await target.startUpload({ mediaType: 'application/octet-stream', digest, size: bytes.length })
       if (begun.state === 'open') await begun.upload.send(0, once(bytes))
     }
     for (const { bytes, mediaType } of image.manifests) await target.putManifest(readManifest(bytes, mediaType))

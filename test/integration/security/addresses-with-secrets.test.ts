@@ -42,7 +42,7 @@ const PLACES: readonly (readonly [string, Named, (target: Target) => Promise<unk
     'a Location',
     (address, { method }) => (method === 'POST' ? { status: 202, headers: { Location: address } } : undefined),
     async (target) => {
-      const begun = await target.begin(BLOB)
+      const begun = await target.startUpload(BLOB)
       if (begun.state !== 'open') return
       await begun.upload.send(0, pieces(BYTES)).catch(() => undefined)
       await begun.upload.cancel()

@@ -39,7 +39,7 @@ afterEach(() => lab.close())
 
 /** @param hosts of `include-foreign`. @returns the bytes, if they came. */
 async function fetchLayer(url: string, hosts?: readonly string[]): Promise<string | undefined> {
-  const network = lab.network({ ca: ca.pem, reach: isPublic, hosts, retries: 0 })
+  const network = lab.network({ ca: ca.pem, isAllowed: isPublic, hosts, retries: 0 })
   const store = withForeign(memoryStore({ side: 'source' }), network.send, { side: 'source', context: lab.context })
   const urls = [url.replace('PORT', port)]
   const layer = store.blob({ ...describeBlob(BYTES), mediaType: FOREIGN, urls }).then(collect)

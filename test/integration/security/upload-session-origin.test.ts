@@ -37,7 +37,7 @@ async function attack(location: string, storage: Answering, registry: Answering 
   const password = scene.lab.context.secrets.keep('prod-password-42')
   const login = fixedLogin('user prod', { kind: 'basic', username: 'prod', password })
   const quiet = () => undefined
-  const begun = await scene.lab.open(home.url, 'c/d', {}, login).begin(BLOB).catch(quiet)
+  const begun = await scene.lab.open(home.url, 'c/d', {}, login).startUpload(BLOB).catch(quiet)
   if (begun?.state === 'open') {
     await begun.upload.send(0, pieces(BYTES)).catch(quiet)
     await begun.upload.offset().catch(quiet)

@@ -4,7 +4,7 @@ import { type Copy, execute, putComplete, type Shared } from '../../../src/copy/
 import { discover } from '../../../src/copy/graph.ts'
 import { makePlan } from '../../../src/copy/plan.ts'
 import { createPermits, SMALL } from '../../../src/copy/semaphore.ts'
-import type { Begun } from '../../../src/copy/store.ts'
+import type { UploadStart } from '../../../src/copy/store.ts'
 import { findTags, survey } from '../../../src/copy/survey.ts'
 import { PromoteError } from '../../../src/core/errors.ts'
 import { type Digest, digestOf } from '../../../src/oci/digest.ts'
@@ -88,8 +88,8 @@ function gated(target: MemoryStore, digest: Digest): MemoryStore & { open: () =>
   return Object.assign(Object.create(target), {
     taken: () => taken,
     open,
-    async begin(...[blob, from]: Parameters<MemoryStore['begin']>): Promise<Begun> {
-      const begun = await target.begin(blob, from)
+    async startUpload(...[blob, from]: Parameters<MemoryStore['startUpload']>): Promise<UploadStart> {
+      const begun = await target.startUpload(blob, from)
       if (begun.state !== 'open' || blob.digest !== digest) return begun
       const { upload } = begun
       async function* slowly(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
@@ -233,9 +233,9 @@ describe('a slow destination', () => {
       answer = resolve
     })
     const silent: MemoryStore = Object.assign(Object.create(late), {
-      async begin(...args: Parameters<MemoryStore['begin']>) {
+      async startUpload(...args: Parameters<MemoryStore['startUpload']>) {
         if (args[0].digest === large) await answered
-        return late.begin(...args)
+        return late.startUpload(...args)
       },
     })
     const shared = testShared({ readAhead: { ...READ_AHEAD, patience: 1 } })
@@ -317,7 +317,7 @@ describe('a failing destination', () => {
     const source = seeded()
     const [east, west] = threeTargets() as [MemoryStore, MemoryStore]
     const denied = new PromoteError('DENIED', 'no', { side: 'destination' })
-    const closed: MemoryStore = Object.assign(Object.create(east), { begin: () => Promise.reject(denied) })
+    const closed: MemoryStore = Object.assign(Object.create(east), { startUpload: () => Promise.reject(denied) })
     expect(await distribute({ source, targets: [closed, west] })).toEqual([denied, 'arrived'])
     expect(source.traffic.read).toBe(sizeOf(image))
   })

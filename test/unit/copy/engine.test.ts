@@ -44,8 +44,8 @@ function held(image: BuiltImage) {
     get listsReferrers() {
       return undefined
     },
-    async begin(blob, from) {
-      const begun = await target.begin(blob, from)
+    async startUpload(blob, from) {
+      const begun = await target.startUpload(blob, from)
       if (blob.digest !== config.digest) return begun
       await answered.opened
       if (begun.state !== 'open') return begun

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import { compose } from '../../../src/http/client.ts'
-import { pace } from '../../../src/http/concurrency.ts'
-import type { Method, Res, Send } from '../../../src/transport/request.ts'
+import { limitConcurrency } from '../../../src/http/concurrency.ts'
+import type { Method, Response, Send } from '../../../src/transport/request.ts'
 import { testContext } from '../../support/copy.ts'
 
 /** A server whose answers take as long as the test says, by a clock that the test moves. */
@@ -9,10 +9,10 @@ function slowServer(ceiling: number) {
   let clock = 0
   const open: ((status: number) => void)[] = []
   const send: Send = ({ url }) =>
-    new Promise<Res>((resolve) => {
+    new Promise<Response>((resolve) => {
       open.push((status) => resolve({ status, headers: {}, url, body: (async function* () {})() }))
     })
-  const paced = compose(send, pace({ ...testContext(), now: () => clock }, ceiling))
+  const paced = compose(send, limitConcurrency({ ...testContext(), now: () => clock }, ceiling))
   const turn = () => new Promise((resolve) => setImmediate(resolve))
   return {
     /** Sends `count` requests, answers all that are under way at once, again and again. @returns how many those were at first. */
@@ -33,7 +33,7 @@ function slowServer(ceiling: number) {
   }
 }
 
-describe('the pace of requests to an origin', () => {
+describe('the limitConcurrency of requests to an origin', () => {
   test('is halved by 429, once for a burst, and recovers with successes', async () => {
     const { wave } = slowServer(16)
     expect(await wave(16, 20)).toBe(16)

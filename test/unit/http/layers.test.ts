@@ -2,17 +2,17 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { Secrets } from '../../../src/core/secret.ts'
 import { compose } from '../../../src/http/client.ts'
-import { pace } from '../../../src/http/concurrency.ts'
+import { limitConcurrency } from '../../../src/http/concurrency.ts'
 import { redirect } from '../../../src/http/redirect.ts'
 import { retry } from '../../../src/http/retry.ts'
-import { discard, type Req, type Res, type Send } from '../../../src/transport/request.ts'
+import { discard, type Request, type Response, type Send } from '../../../src/transport/request.ts'
 import { CLIENTS, type Lab, openLab, readAll, rejection } from '../../support/http-server.ts'
 
 let lab: Lab
 /** A `Send` that answers from a list, and keeps what it was asked. */
-function scripted(...answers: ([number, Record<string, string>?] | Error)[]): Send & { asked: Req[] } {
-  const asked: Req[] = []
-  const send = async (request: Req): Promise<Res> => {
+function scripted(...answers: ([number, Record<string, string>?] | Error)[]): Send & { asked: Request[] } {
+  const asked: Request[] = []
+  const send = async (request: Request): Promise<Response> => {
     asked.push(request)
     const answer = answers[Math.min(asked.length, answers.length) - 1]
     if (answer instanceof Error) throw answer
@@ -23,7 +23,7 @@ function scripted(...answers: ([number, Record<string, string>?] | Error)[]): Se
 }
 
 const URL_1 = new URL('https://registry.example.com/v2/')
-const get = (url = URL_1, more: Partial<Req> = {}): Req => ({ method: 'GET', url, ...more })
+const get = (url = URL_1, more: Partial<Request> = {}): Request => ({ method: 'GET', url, ...more })
 
 describe.each(CLIENTS)('through %s', (_client, bulk) => {
   beforeEach(() => {
@@ -191,7 +191,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
     })
   })
 
-  describe('pace', () => {
+  describe('limitConcurrency', () => {
     /** A server that answers when it is told to. */
     function gate() {
       const open: ((status: number, headers?: Record<string, string>) => void)[] = []
@@ -205,7 +205,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
     test('lets so many requests out at once, and the next when one is answered', async () => {
       const { send, open, answer } = gate()
-      const paced = compose(send, pace(lab.context, 2))
+      const paced = compose(send, limitConcurrency(lab.context, 2))
       const all = Promise.all([paced(get()), paced(get()), paced(get())])
       await turn()
       expect(open).toHaveLength(2)
@@ -219,7 +219,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
     test('counts origins apart', async () => {
       const { send, open, answer } = gate()
-      const paced = compose(send, pace(lab.context, 1))
+      const paced = compose(send, limitConcurrency(lab.context, 1))
       const all = Promise.all([paced(get()), paced(get(new URL('https://registry.example.com:444/')))])
       await turn()
       expect(open).toHaveLength(2)
@@ -230,7 +230,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
     test('halves after a 429 and a 503, once for a burst, never below one, and grows by one a round', async () => {
       const { send, open, answer } = gate()
-      const paced = compose(send, pace(lab.context, 8))
+      const paced = compose(send, limitConcurrency(lab.context, 8))
       const waves = async (status: number) => {
         const all = Array.from({ length: 20 }, () => paced(get()))
         await turn()
@@ -255,12 +255,12 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
     test('goes on with one request at a time when everything is refused', async () => {
       const server = scripted([429])
-      const paced = compose(server, pace(lab.context, 4))
+      const paced = compose(server, limitConcurrency(lab.context, 4))
       for (let n = 0; n < 6; n++) expect((await paced(get())).status).toBe(429)
       const { send, open, answer } = gate()
       let refusals = 0
       const mixed: Send = (request) => (refusals++ < 5 ? server(request) : send(request))
-      const narrow = compose(mixed, pace(lab.context, 4))
+      const narrow = compose(mixed, limitConcurrency(lab.context, 4))
       for (let n = 0; n < 5; n++) await narrow(get())
       const all = Promise.all([narrow(get()), narrow(get())])
       await turn()
@@ -275,7 +275,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       const server = scripted([429, { 'retry-after': '5' }], [200])
       const paused: (() => void)[] = []
       const context = { ...lab.context, sleep: () => new Promise<void>((resolve) => paused.push(resolve)) }
-      const paced = compose(server, pace(context, 4))
+      const paced = compose(server, limitConcurrency(context, 4))
       await paced(get())
       const next = paced(get())
       await turn()
@@ -302,7 +302,10 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
               const headers: Record<string, string> = next.endsWith('pause') ? { 'retry-after': '1' } : {}
               return { status: Number.parseInt(next, 10), headers, url, body: (async function* () {})() }
             }
-            const paced = compose(server, pace({ ...lab.context, sleep: async () => void (await turn()) }, ceiling))
+            const paced = compose(
+              server,
+              limitConcurrency({ ...lab.context, sleep: async () => void (await turn()) }, ceiling),
+            )
             const settled = await Promise.allSettled(Array.from({ length: 80 }, () => paced(get())))
             expect(settled).toHaveLength(80)
             expect(widest).toBeLessThanOrEqual(ceiling)
@@ -313,7 +316,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
     })
 
     test('frees the place of a request that fails', async () => {
-      const paced = compose(scripted(new Error('cut'), [200]), pace(lab.context, 1))
+      const paced = compose(scripted(new Error('cut'), [200]), limitConcurrency(lab.context, 1))
       await expect(paced(get())).rejects.toThrow('cut')
       expect((await paced(get())).status).toBe(200)
     })

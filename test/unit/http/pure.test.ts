@@ -15,10 +15,14 @@ import { bytes, headerAll, json, parseRetryAfter, registryError } from '../../..
 import { mergeScopes } from '../../../src/http/token-service.ts'
 import { nextPage } from '../../../src/registry/link.ts'
 import { proxyFor } from '../../../src/transport/proxy.ts'
-import { discard, type Res } from '../../../src/transport/request.ts'
+import { discard, type Response } from '../../../src/transport/request.ts'
 import { rejection } from '../../support/http-server.ts'
 
-function answer(status: number, body: string, headers: Record<string, string> = {}): Res & { taken: () => number } {
+function answer(
+  status: number,
+  body: string,
+  headers: Record<string, string> = {},
+): Response & { taken: () => number } {
   let taken = 0
   const parts = (async function* () {
     for (let at = 0; at < body.length; at += 1000) {

@@ -337,7 +337,7 @@ describe('a link inside the folder', () => {
 
 test('a layout that is closed in the middle leaves nothing unfinished', async () => {
   const one = layout()
-  const begun = await one.repository('').begin(describeBlob(Buffer.alloc(1000)))
+  const begun = await one.repository('').startUpload(describeBlob(Buffer.alloc(1000)))
   if (begun.state !== 'open') throw new Error(begun.state)
   const reason = new PromoteError('NETWORK', 'the source broke', { side: 'source' })
   expect(await failure(begun.upload.send(0, broken(Buffer.alloc(1000), 10, reason)))).toBe(reason)

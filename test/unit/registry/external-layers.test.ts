@@ -30,7 +30,7 @@ type Asked = { url: string; range: string | undefined; authorization: string | u
 /** A host of layers, and a store beside it that has none of them. */
 async function place(
   how: 'ranges' | 'whole' | 'wrong' | 'nothing' = 'ranges',
-  reach: (address: string) => boolean = () => true,
+  isAllowed: (address: string) => boolean = () => true,
 ) {
   const asked: Asked[] = []
   const server = await listen(
@@ -54,7 +54,7 @@ async function place(
     stallTimeout: 5000,
     retries: 0,
     ca: ca.cert,
-    reach,
+    isAllowed,
   } as const
   const network = openNetwork(options, context)
   scene.after(network.close)

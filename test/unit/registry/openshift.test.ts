@@ -39,7 +39,7 @@ describe("OpenShift's registry", () => {
   })
 
   test('answers a missing right and an expired token alike; they are told apart', async () => {
-    const denied = await failure(open('viewer', 'dev/app').begin(describeBlob(Buffer.from('x'))))
+    const denied = await failure(open('viewer', 'dev/app').startUpload(describeBlob(Buffer.from('x'))))
     expect(denied).toMatchObject({ code: 'DENIED', side: 'destination', status: 401 })
     expect(denied.hint).toContain('viewer')
     const token = cluster.token('developer')

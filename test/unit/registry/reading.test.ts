@@ -447,7 +447,7 @@ describe('whether something is there', () => {
     expect(await failure(target.has(BLOB, 'manifest'))).toMatchObject({ code: 'CANCELLED' })
     expect(await failure(target.find('v1'))).toMatchObject({ code: 'CANCELLED' })
     expect(await failure(target.listTags?.() ?? Promise.resolve())).toMatchObject({ code: 'CANCELLED' })
-    expect(await failure(target.begin(BLOB))).toMatchObject({ code: 'CANCELLED' })
+    expect(await failure(target.startUpload(BLOB))).toMatchObject({ code: 'CANCELLED' })
   })
 })
 

@@ -42,14 +42,14 @@ describe('a new blob', () => {
   test('costs one POST when it is there already', async () => {
     const registry = await scene.registry()
     registry.store.putBlob(REPOSITORY, BYTES)
-    expect(await scene.lab.open(registry.url, REPOSITORY).begin(BLOB)).toEqual({ state: 'present' })
+    expect(await scene.lab.open(registry.url, REPOSITORY).startUpload(BLOB)).toEqual({ state: 'present' })
     expect(asked(registry)).toEqual(['POST blobs/uploads/'])
   })
 
   test('costs one POST when another repository has it', async () => {
     const registry = await scene.registry()
     registry.store.putBlob('dev/base', BYTES)
-    expect(await scene.lab.open(registry.url, REPOSITORY).begin(BLOB, 'dev/base')).toEqual({ state: 'mounted' })
+    expect(await scene.lab.open(registry.url, REPOSITORY).startUpload(BLOB, 'dev/base')).toEqual({ state: 'mounted' })
     expect(asked(registry)).toEqual(['POST blobs/uploads/'])
   })
 
@@ -68,7 +68,7 @@ describe('a new blob', () => {
         'POST blobs/uploads/',
         'PUT blobs/uploads/ID',
       ])
-      expect(await target.begin(BLOB)).toEqual({ state: 'present' })
+      expect(await target.startUpload(BLOB)).toEqual({ state: 'present' })
     },
   )
 
@@ -78,7 +78,7 @@ describe('a new blob', () => {
       const registry = await scene.registry()
       registry.faults.add({ do: { kind: 'status', status }, match: { method: 'POST', path: /from=dev\/base/ } })
       const target = scene.lab.open(registry.url, REPOSITORY)
-      const begun = await target.begin(BLOB, 'dev/base')
+      const begun = await target.startUpload(BLOB, 'dev/base')
       if (begun.state !== 'open') throw new Error(begun.state)
       await begun.upload.send(0, pieces(BYTES))
       expect(stored(registry)).toEqual(BYTES)
@@ -97,7 +97,7 @@ describe('a new blob', () => {
 
   test('whose upload has no address is a PROTOCOL error', async () => {
     const server = await scene.server(() => ({ status: 202 }))
-    const error = await failure(scene.lab.open(server.url, REPOSITORY).begin(BLOB))
+    const error = await failure(scene.lab.open(server.url, REPOSITORY).startUpload(BLOB))
     expect(error).toMatchObject({ code: 'PROTOCOL', side: 'destination', transient: false })
   })
 
@@ -406,17 +406,17 @@ describe('a manifest that is put', () => {
   })
 
   test('waits for a registry that looks for each blob', async () => {
-    const patience: (number | undefined)[] = []
+    const responseTimeout: (number | undefined)[] = []
     const registry = await scene.registry()
     seedImage(registry, REPOSITORY, image)
     const send = scene.lab.send(registry.url)
     const spy: typeof send = (request) => {
-      patience.push(request.patience)
+      responseTimeout.push(request.responseTimeout)
       return send(request)
     }
     const target = scene.lab.open(registry.url, REPOSITORY, { send: spy, stallTimeout: 10_000 })
     await target.putManifest(parsed(image), 'v1')
-    expect(patience).toEqual([10_000 + 3 * 3_500])
+    expect(responseTimeout).toEqual([10_000 + 3 * 3_500])
   })
 })
 
@@ -435,8 +435,8 @@ describe('the scopes of a request', () => {
     const { scopes, spy } = scopesOf(scene.lab.send(registry.url))
     const target = scene.lab.open(registry.url, REPOSITORY, { send: spy })
     await target.find('v1')
-    await target.begin(BLOB)
-    await target.begin(BLOB, 'dev/base')
+    await target.startUpload(BLOB)
+    await target.startUpload(BLOB, 'dev/base')
     expect(scopes).toEqual([
       ['repository:dev/app:pull'],
       ['repository:dev/app:pull,push'],
@@ -449,7 +449,7 @@ describe('the scopes of a request', () => {
     const { scopes, spy } = scopesOf(scene.lab.send(registry.url))
     const target = scene.lab.open(registry.url, REPOSITORY, { send: spy, writes: true })
     await target.find('v1')
-    await target.begin(BLOB)
+    await target.startUpload(BLOB)
     expect(scopes).toEqual(Array(2).fill(['repository:dev/app:pull,push']))
   })
 
@@ -465,7 +465,7 @@ describe('the scopes of a request', () => {
     }
     const target = scene.lab.open(registry.url, REPOSITORY, { send: strict, writes: true })
     expect([await target.find('v1'), await target.find('v2')]).toEqual([undefined, undefined])
-    await expect(target.begin(BLOB)).rejects.toMatchObject({ code: 'LOGIN_REJECTED' })
+    await expect(target.startUpload(BLOB)).rejects.toMatchObject({ code: 'LOGIN_REJECTED' })
     const [reading, writing] = [['repository:dev/app:pull'], ['repository:dev/app:pull,push']]
     expect(scopes).toEqual([writing, reading, reading, writing])
   })
@@ -489,7 +489,7 @@ describe('a refusal', () => {
     expect(pull).toMatchObject({ code: 'DENIED', side: 'destination', status })
     expect(pull.message).toContain(`${server.url.host}/dev/app`)
     expect(pull.hint).toContain('pull from')
-    expect((await failure(target.begin(BLOB))).hint).toContain('push to')
+    expect((await failure(target.startUpload(BLOB))).hint).toContain('push to')
   })
 
   test('without any credential is CREDENTIAL_MISSING', async () => {

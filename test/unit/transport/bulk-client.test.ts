@@ -53,7 +53,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
         if (at === 528 * 1024) finish(socket)
       }
     })
-    const res = await lab.network({ retries: 0 }).send({ method: 'GET', url, long: true })
+    const res = await lab.network({ retries: 0 }).send({ method: 'GET', url, isBlob: true })
     let got = Buffer.alloc(0)
     const reading = (async () => {
       for await (const chunk of res.body) {
@@ -72,7 +72,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       sent = resolve
     })
     const { url } = await lab.serve((_, response) => response.end(Buffer.alloc(size), sent))
-    const res = await lab.network({ retries: 0 }).send({ method: 'GET', url, long: true })
+    const res = await lab.network({ retries: 0 }).send({ method: 'GET', url, isBlob: true })
     let got = 0
     const reading = (async () => {
       for await (const chunk of res.body) {
@@ -88,7 +88,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
   test('a body without an end is cut where the connection ends', async () => {
     const url = await raw((socket) => socket.end(`HTTP/1.1 200 OK\r\n\r\n${'a'.repeat(100_000)}`))
-    const res = await lab.network().send({ method: 'GET', url, long: true })
+    const res = await lab.network().send({ method: 'GET', url, isBlob: true })
     let size = 0
     for await (const chunk of res.body) size += chunk.length
     expect(size).toBe(100_000)
@@ -96,7 +96,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
   test('a server that speaks something else is PROTOCOL', async () => {
     const url = await raw((socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n'))
-    const error = await rejection(lab.network({ retries: 0 }).send({ method: 'GET', url, long: true }))
+    const error = await rejection(lab.network({ retries: 0 }).send({ method: 'GET', url, isBlob: true }))
     expect(error).toMatchObject({ code: 'PROTOCOL', transient: false })
   })
 })
@@ -140,7 +140,7 @@ describe('the bulk client', () => {
     })
     const network = lab.network({ retries: 0 })
     const get = async () => {
-      const res = await network.send({ method: 'GET', url, long: true })
+      const res = await network.send({ method: 'GET', url, isBlob: true })
       for await (const _ of res.body);
     }
     await Promise.all([get(), get(), get()])
@@ -156,7 +156,7 @@ describe('the bulk client', () => {
     const { url } = await lab.serve((request, response) => response.end(bodies[Number(request.url.slice(1))]))
     const network = lab.network()
     const read = async (index: number) => {
-      const res = await network.send({ method: 'GET', url: new URL(`/${index}`, url), long: true })
+      const res = await network.send({ method: 'GET', url: new URL(`/${index}`, url), isBlob: true })
       const hash = createHash('sha256')
       for await (const chunk of res.body) {
         await pause(index)
@@ -170,7 +170,7 @@ describe('the bulk client', () => {
 
   test('hands on what comes slowly', async () => {
     const url = await raw((socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nslow'))
-    const res = await lab.network().send({ method: 'GET', url, long: true })
+    const res = await lab.network().send({ method: 'GET', url, isBlob: true })
     for await (const chunk of res.body) {
       expect(Buffer.from(chunk).toString()).toBe('slow')
       break

@@ -71,7 +71,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
   describe('a network that reaches some addresses only', () => {
     test('asks over https, by address and by name, without what belongs to the side', async () => {
       const { url, seen } = await lab.serve(hello, leaf)
-      const network = lab.network({ ca: ca.pem, reach: loopback })
+      const network = lab.network({ ca: ca.pem, isAllowed: loopback })
       const named = new URL(url.href.replace('127.0.0.1', 'localhost'))
       for (const each of [url, named])
         expect(await readAll(await network.send({ method: 'GET', url: each }))).toBe('hello')
@@ -88,7 +88,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       'https://[fe80::1]',
       'https://169.254.169.254/latest/meta-data',
     ])('asks nothing of %s, which is no public address', async (text) => {
-      const network = lab.network({ ca: ca.pem, reach: isPublic })
+      const network = lab.network({ ca: ca.pem, isAllowed: isPublic })
       const error = await rejection(network.send({ method: 'GET', url: new URL(text) }))
       expect(error).toMatchObject(refused)
       expect(error.hint).toContain('include-foreign')
@@ -96,7 +96,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
     test('asks nothing over plain HTTP', async () => {
       const { url, seen } = await lab.serve(hello)
-      const error = await rejection(lab.network({ reach: () => true }).send({ method: 'GET', url }))
+      const error = await rejection(lab.network({ isAllowed: () => true }).send({ method: 'GET', url }))
       expect(error).toMatchObject(refused)
       expect(seen).toEqual([])
     })
@@ -108,7 +108,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       const { url, seen } = await lab.serve((_request, response) => {
         response.writeHead(302, { location: location(url.port) }).end()
       }, leaf)
-      const network = lab.network({ ca: ca.pem, reach: (address) => address === '127.0.0.1' && seen.length === 0 })
+      const network = lab.network({ ca: ca.pem, isAllowed: (address) => address === '127.0.0.1' && seen.length === 0 })
       expect(await rejection(network.send({ method: 'GET', url }))).toMatchObject(refused)
       expect(seen).toHaveLength(1)
     })
@@ -118,14 +118,14 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       const proxy = await lab.proxy()
       const behind = openLab({ HTTPS_PROXY: proxy.url })
       lab.after(() => behind.close())
-      const network = behind.network({ ca: ca.pem, reach: isPublic, hosts: ['layers.test'] })
+      const network = behind.network({ ca: ca.pem, isAllowed: isPublic, hosts: ['layers.test'] })
       const elsewhere = new URL(`https://layers.test:${url.port}`)
       expect(await readAll(await network.send({ method: 'GET', url: elsewhere }))).toBe('hello')
       expect(proxy.targets).toEqual([`CONNECT layers.test:${url.port}`])
       expect(await rejection(network.send({ method: 'GET', url: new URL('https://10.0.0.1') }))).toMatchObject(refused)
       const other = new URL(`https://internal.test:${url.port}`)
       expect(await rejection(network.send({ method: 'GET', url: other }))).toMatchObject(refused)
-      const unnamed = behind.network({ ca: ca.pem, reach: isPublic })
+      const unnamed = behind.network({ ca: ca.pem, isAllowed: isPublic })
       const error = await rejection(unnamed.send({ method: 'GET', url: elsewhere }))
       expect(error).toMatchObject({ ...refused, hint: expect.stringContaining('include-foreign: layers.test') })
       expect(proxy.targets).toHaveLength(1)
@@ -133,7 +133,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
     test('asks without a proxy only what was named, where hosts were named', async () => {
       const { url, seen } = await lab.serve(hello, leaf)
-      const network = lab.network({ ca: ca.pem, reach: () => true, hosts: ['layers.test'] })
+      const network = lab.network({ ca: ca.pem, isAllowed: () => true, hosts: ['layers.test'] })
       expect(await rejection(network.send({ method: 'GET', url }))).toMatchObject(refused)
       expect(seen).toEqual([])
     })

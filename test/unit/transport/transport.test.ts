@@ -134,7 +134,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
         response.setHeader('content-length', '100')
         response.write('partial', () => response.destroy())
       })
-      const res = await lab.network().send({ method: 'GET', url, long: true })
+      const res = await lab.network().send({ method: 'GET', url, isBlob: true })
       let got = ''
       const reading = (async () => {
         for await (const chunk of res.body) got += Buffer.from(chunk).toString()
@@ -230,15 +230,15 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       })
     })
 
-    test('before the answer is borne as long as the request has patience', async () => {
+    test('before the answer is borne as long as the request has responseTimeout', async () => {
       const { url } = await lab.serve((_, response) => void setTimeout(() => response.end('late'), 200))
-      const res = await lab.network(soon).send({ method: 'PUT', url, body: 'x', patience: 10_000 })
+      const res = await lab.network(soon).send({ method: 'PUT', url, body: 'x', responseTimeout: 10_000 })
       expect(await readAll(res)).toBe('late')
     })
 
     test('within the answer is STALLED after the bytes that came', async () => {
       const { url } = await lab.serve((_, response) => void response.write('some'))
-      const res = await lab.network(later).send({ method: 'GET', url, long: true })
+      const res = await lab.network(later).send({ method: 'GET', url, isBlob: true })
       let got = ''
       const reading = (async () => {
         for await (const chunk of res.body) got += Buffer.from(chunk).toString()
@@ -292,7 +292,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
 
     test('ends the reading of an answer', async () => {
       const { url } = await lab.serve((_, response) => void response.write('some'))
-      const res = await lab.network().send({ method: 'GET', url, long: true })
+      const res = await lab.network().send({ method: 'GET', url, isBlob: true })
       const reading = bytes(res, 1000)
       setImmediate(lab.cancel)
       expect(await rejection(reading)).toMatchObject({ code: 'CANCELLED' })

@@ -1,3 +1,4 @@
+import { backoff } from '../core/backoff.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -30,7 +31,7 @@ export type TagDecision = Readonly<{
 /** How often a tag is read and written again when another client wrote it in between. */
 export const ROUNDS = 3
 /** Milliseconds, doubled each round. */
-const WAIT = 500
+const WAIT = 1000
 
 type Writing = Readonly<{
   target: Target
@@ -85,7 +86,7 @@ export async function writeTag(node: Node, { target, shared, put }: Writing): Pr
       const { state, manifest: wanted } = decision
       if (state !== 'write' || wanted === undefined) return decision
       if (round >= ROUNDS) throw notKept(`${target.name}:${tag}`)
-      if (round > 0) await shared.context.sleep(WAIT * 2 ** round)
+      if (round > 0) await shared.context.sleep(backoff(round, shared.context.random, { first: WAIT }))
       const from = theirs instanceof Object ? theirs.descriptor.digest : null
       await put(wanted, tag, from).catch((thrown: unknown) => {
         throw theirs === undefined ? thrown : mayBeImmutable(thrown)

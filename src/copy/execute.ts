@@ -1,4 +1,5 @@
 import { ignoreUnhandled } from '../core/async.ts'
+import { backoff } from '../core/backoff.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError } from '../core/errors.ts'
 import { isForeign, type Manifest } from '../oci/manifest.ts'
@@ -266,7 +267,7 @@ export async function putComplete(
         send([delivery], shared)
         isLate = (await delivery.outcome.promise) === 'present' && isLate
       }
-      if (isLate) await shared.context.sleep(MISSING_WAIT * 2 ** (round - 1))
+      if (isLate) await shared.context.sleep(backoff(round, shared.context.random, { first: MISSING_WAIT }))
     }
   }
 }

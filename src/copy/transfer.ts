@@ -1,3 +1,4 @@
+import { backoff } from '../core/backoff.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, type PromoteError } from '../core/errors.ts'
 import type { BlobReader } from './blob-reader.ts'
@@ -54,8 +55,6 @@ export async function transfer(
 
 /** Progress that starts the count of tries again: a slow line that moves is not a broken one. */
 const PROGRESS = 1024 * 1024
-const FIRST_WAIT = 250
-const LONGEST_WAIT = 30_000
 /** What a server may ask for (`Retry-After`): who wants more is not going to answer in this run. */
 const LONGEST_ASKED = 60_000
 
@@ -82,9 +81,7 @@ export function createTries(
       count = moved >= PROGRESS ? 1 : count + 1
       moved = 0
       if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED) throw error
-      // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-      const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (count - 1))
-      const wait = Math.max(error.retryAfter ?? 0, Math.round(ceiling * (0.5 + context.random() / 2)))
+      const wait = Math.max(error.retryAfter ?? 0, backoff(count, context.random))
       notice(error.message, wait, count)
       await context.sleep(wait)
     },

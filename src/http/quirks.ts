@@ -7,12 +7,13 @@ import { header } from './response.ts'
 export const EXPOSE_REGISTRY = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`
 
 /**
- * OpenShift's router for a host without a route, or a route without a ready pod (openshift/router conf/error-page-503.http).
+ * OpenShift's router for a host without a route (openshift/router conf/error-page-503.http). After another answer of the
+ * host it is the page of a route whose pod restarts.
  * @param said what the page says, where it was read: another proxy may answer with a page of its own.
  */
-export function isRouterPage(res: Response, said?: string): boolean {
+export function isUnexposed(res: Response, said?: string): boolean {
   const isPage = res.status === 503 && (header(res, 'content-type') ?? '').toLowerCase().startsWith('text/html')
-  return isPage && (said === undefined || said.includes('"Application is not available"'))
+  return isPage && res.isFirst === true && (said === undefined || said.includes('"Application is not available"'))
 }
 
 /** OpenShift's registry sends this header in every answer, and no other registry does. */

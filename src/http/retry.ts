@@ -1,16 +1,15 @@
+import { bodyOf } from '../core/async.ts'
+import { backoff } from '../core/backoff.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
 import { discard, isStream, type Layer, type Response } from '../transport/request.ts'
 import { LONGEST_PAUSE } from './concurrency.ts'
-import { isRouterPage } from './quirks.ts'
+import { isUnexposed } from './quirks.ts'
 import { isTransient, retryAfter } from './response.ts'
 
-/** Manifests, the largest answers that are not blobs, have 4 MiB. */
-const WHOLE = 4 * 1024 * 1024
-/** First wait, doubled with every try, at most the second number (milliseconds). */
-const FIRST_WAIT = 250
-const LONGEST_WAIT = 30_000
+/** The largest answers that are not blobs are lists of tags: 8 MiB. What is longer has a limit of its caller anyway. */
+const LONGEST_BODY = 9 * 1024 * 1024
 
 export type RetryOptions = Readonly<{
   side: Side
@@ -21,16 +20,14 @@ export type RetryOptions = Readonly<{
 }>
 
 /**
- * Repeats requests whose body can be sent again, after answers and errors that decided nothing: exponential waits with
- * full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/), or what `Retry-After`
- * asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
+ * Repeats requests whose body can be sent again, after answers and errors that decided nothing: waits by
+ * `backoff`, or what `Retry-After` asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
  * is read within the try, because a body can break off as well; blobs (`isBlob`) are the caller's.
  *
  * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
  * After a good answer it is a restart.
  */
 export function retry(options: RetryOptions, context: Context): Layer {
-  const good = new Set<string>()
   return (next) => async (request) => {
     const what = `${request.method} ${displayUrl(request.url)}`
     for (let attempt = 1; ; attempt++) {
@@ -39,17 +36,15 @@ export function retry(options: RetryOptions, context: Context): Layer {
         const res = await next(request)
         return isRead ? whole(res) : res
       })
-      if (outcome.res !== undefined && outcome.res.status < 500) good.add(outcome.res.url.origin)
       // After the cancellation nobody waits any more.
       const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted)
       const last = tried || request.retry === false || isStream(request.body)
-      if (last || !decidedNothing(outcome, good)) return resultOf(outcome, good)
+      if (last || !decidedNothing(outcome)) return resultOf(outcome)
       const asked = outcome.res === undefined ? outcome.error?.retryAfter : retryAfter(outcome.res, context.now())
       if (outcome.res !== undefined) await discard(outcome.res)
       if (asked !== undefined && asked > LONGEST_PAUSE) throw tooLong(what, asked, outcome, options.side)
       // "At once" from a server that has just failed is no invitation to hammer it.
-      const jitter = context.random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1))
-      const wait = asked !== undefined && asked > 0 ? asked : Math.round(jitter)
+      const wait = asked !== undefined && asked > 0 ? asked : backoff(attempt, context.random)
       options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt)
       await context.sleep(wait)
     }
@@ -68,43 +63,26 @@ async function attemptOnce(send: () => Promise<Response>): Promise<Outcome> {
   }
 }
 
-/** The same answer with its body in memory; one that is longer than any such body may be is handed over as it comes. */
+/** The same answer with its body in memory. Of a longer one only the beginning: no caller reads so much. */
 async function whole(res: Response): Promise<Response> {
   if (res.status < 200 || res.status > 299) return res
-  const iterator = res.body[Symbol.asyncIterator]()
   const parts: Uint8Array[] = []
-  for (let size = 0; size <= WHOLE; ) {
-    const step = await iterator.next()
-    if (step.done === true) return { ...res, body: following(parts, undefined) }
-    parts.push(step.value)
-    size += step.value.byteLength
+  let size = 0
+  for await (const part of res.body) {
+    parts.push(part)
+    size += part.byteLength
+    if (size > LONGEST_BODY) break
   }
-  return { ...res, body: following(parts, iterator) }
+  return { ...res, body: bodyOf(Buffer.concat(parts)) }
 }
 
-async function* following(
-  parts: readonly Uint8Array[],
-  rest: AsyncIterator<Uint8Array> | undefined,
-): AsyncGenerator<Uint8Array> {
-  try {
-    yield* parts
-    for (let step = await rest?.next(); step?.done === false; step = await rest?.next()) yield step.value
-  } finally {
-    await rest?.return?.()
-  }
-}
-
-function resultOf({ res, thrown }: Outcome, good: ReadonlySet<string>): Response {
+function resultOf({ res, thrown }: Outcome): Response {
   if (res === undefined) throw thrown
-  return isUnexposed(res, good) ? { ...res, unexposed: true } : res
+  return res
 }
 
-function decidedNothing({ res, error }: Outcome, good: ReadonlySet<string>): boolean {
-  return res === undefined ? error.transient : isTransient(res.status) && !isUnexposed(res, good)
-}
-
-function isUnexposed(res: Response, good: ReadonlySet<string>): boolean {
-  return isRouterPage(res) && !good.has(res.url.origin)
+function decidedNothing({ res, error }: Outcome): boolean {
+  return res === undefined ? error.transient : isTransient(res.status) && !isUnexposed(res)
 }
 
 function tooLong(what: string, asked: number, outcome: Outcome, side: Side): PromoteError {

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { z } from 'zod'
+import { backoff } from '../core/backoff.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Request } from '../transport/request.ts'
@@ -90,7 +91,7 @@ export async function requestToken(kube: Kubernetes, server: OAuthServer, user: 
       return await redeem(server, code, verifier, { ...asked, endpoint: server.token })
     } catch (thrown) {
       const error = asPromoteError(thrown, side)
-      const wait = error.retryAfter ?? 500 * 2 ** attempt * (0.5 + context.random() / 2)
+      const wait = error.retryAfter ?? backoff(attempt, context.random, { first: 1000 })
       if (!error.transient || attempt === TRIES || wait > LONGEST_WAIT) throw error
       context.log.debug(`${side}: login attempt ${attempt} brought no answer (${error.code}); again in ${wait} ms`)
       await context.sleep(wait)

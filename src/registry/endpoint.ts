@@ -1,8 +1,9 @@
 import type { Evidence } from '../copy/store.ts'
+import { backoff } from '../core/backoff.ts'
 import type { Context } from '../core/context.ts'
 import { type Code, PromoteError, type Side } from '../core/errors.ts'
 import type { Login } from '../http/credential.ts'
-import { acceptsCredential, EXPOSE_REGISTRY, isEmpty400, isOpenShift, isRouterPage } from '../http/quirks.ts'
+import { acceptsCredential, EXPOSE_REGISTRY, isEmpty400, isOpenShift, isUnexposed } from '../http/quirks.ts'
 import { registryError } from '../http/response.ts'
 import type { Digest } from '../oci/digest.ts'
 import { discard, type Request, type Response, type Send } from '../transport/request.ts'
@@ -66,7 +67,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
       if (attempt > EMPTY_400_TRIES || request.retry === false || !isEmpty400(res, repository)) return res
       await discard(res)
       context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`)
-      await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2))
+      await context.sleep(backoff(attempt, context.random, { first: 1000 }))
     }
   }
   let isOpenShiftHere = false
@@ -127,7 +128,7 @@ async function toPromoteError(
   const redact = (text: string) => options.context.secrets.redact(text)
   const error = await registryError(res, { side: options.side, what: `${name}: ${what}`, redact })
   const recoded = (code: Code, hint: string) => error.with({ code, hint, transient: false, retryAfter: undefined })
-  if (res.unexposed === true && isRouterPage(res, error.message))
+  if (isUnexposed(res, error.message))
     return recoded(
       'NOT_EXPOSED',
       `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${EXPOSE_REGISTRY}`,

@@ -34,26 +34,7 @@ export type Manifests = ReturnType<typeof createManifests>
 export function createManifests(endpoint: Endpoint) {
   const cache = createCache()
 
-  const get = async (
-    reference: string,
-    expected?: Digest | Descriptor,
-    how: Partial<Request> = {},
-  ): Promise<Manifest> => {
-    const what = `reading manifest ${shown(reference)}`
-    const url = endpoint.url(`manifests/${reference}`)
-    const headers = { accept: ACCEPT, 'accept-encoding': 'identity' }
-    const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how })
-    if (res.status !== 200) throw await readError(endpoint, res, what, reference)
-    try {
-      const body = await bytes(res, MANIFEST_LIMIT)
-      const read = readManifest(body, header(res, 'content-type'), expected ?? statedSha512(res, body))
-      const manifest = await withSizes(read, (blob) => offeredSize(endpoint, blob))
-      cache.keep(manifest)
-      return manifest
-    } catch (thrown) {
-      throw placed(endpoint, what, thrown)
-    }
-  }
+  const get: Get = (reference, expected, how) => read(endpoint, cache, reference, expected, how)
   const flights = new Map<Digest, Promise<Manifest>>()
   const resolve = async (reference: string): Promise<Manifest> => {
     if (!isDigest(reference)) return get(checkedTag(endpoint, reference))
@@ -86,7 +67,30 @@ export function createManifests(endpoint: Endpoint) {
   }
 }
 
-type Get = (reference: string, expected: Digest | undefined, how?: Partial<Request>) => Promise<Manifest>
+type Get = (reference: string, expected?: Digest | Descriptor, how?: Partial<Request>) => Promise<Manifest>
+
+async function read(
+  endpoint: Endpoint,
+  cache: Cache,
+  reference: string,
+  expected?: Digest | Descriptor,
+  how: Partial<Request> = {},
+): Promise<Manifest> {
+  const what = `reading manifest ${shown(reference)}`
+  const url = endpoint.url(`manifests/${reference}`)
+  const headers = { accept: ACCEPT, 'accept-encoding': 'identity' }
+  const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how })
+  if (res.status !== 200) throw await readError(endpoint, res, what, reference)
+  try {
+    const body = await bytes(res, MANIFEST_LIMIT)
+    const found = readManifest(body, header(res, 'content-type'), expected ?? statedSha512(res, body))
+    const manifest = await withSizes(found, (blob) => offeredSize(endpoint, blob))
+    cache.keep(manifest)
+    return manifest
+  } catch (thrown) {
+    throw placed(endpoint, what, thrown)
+  }
+}
 
 async function locate(endpoint: Endpoint, get: Get, reference: string, proof: boolean): Promise<Digest | null> {
   const expected = isDigest(reference) ? reference : undefined
@@ -228,6 +232,8 @@ function unlessFinal(thrown: unknown): undefined {
 function shown(reference: string): string {
   return isDigest(reference) ? shortDigest(reference) : reference
 }
+
+type Cache = ReturnType<typeof createCache>
 
 /** The manifest that was read first goes first. */
 function createCache() {

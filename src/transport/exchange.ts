@@ -15,8 +15,8 @@ export type ExchangeOptions = Readonly<{
   stallTimeout: number
   /** Turns what was thrown by the connection into an error of this project. */
   explain: (thrown: unknown) => PromoteError
-  /** Registers what must happen when the run is cancelled; returns how to forget it. */
-  onCancel: (cancel: (reason: PromoteError) => void) => () => void
+  /** Aborted when the run is cancelled or its connections are closed. */
+  signal: AbortSignal
 }>
 
 /** Where the request stands on the wire; differs from its URL behind a proxy. */
@@ -36,6 +36,7 @@ export type WireRequest = Readonly<{
  */
 export function exchange(request: Request, wire: WireRequest, options: ExchangeOptions): Promise<Response> {
   return new Promise((resolve, reject) => {
+    if (options.signal.aborted) throw cancelled(options)
     const one = new Exchange(request, options, { resolve, reject })
     try {
       one.start(wire)
@@ -43,6 +44,10 @@ export function exchange(request: Request, wire: WireRequest, options: ExchangeO
       one.onResponseError(undefined, thrown as Error)
     }
   })
+}
+
+function cancelled({ side }: ExchangeOptions): PromoteError {
+  return new PromoteError('CANCELLED', 'Cancelled.', { side })
 }
 
 type Settle = Readonly<{ resolve: (res: Response) => void; reject: (error: unknown) => void }>
@@ -70,7 +75,9 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#request = request
     this.#options = options
     this.#settle = settle
-    this.#forget = options.onCancel((reason) => this.#break(reason))
+    const cancel = () => this.#break(cancelled(options))
+    options.signal.addEventListener('abort', cancel)
+    this.#forget = () => options.signal.removeEventListener('abort', cancel)
   }
 
   start(wire: WireRequest): void {

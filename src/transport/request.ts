@@ -46,8 +46,8 @@ export type Response = Readonly<{
   url: URL
   /** Redirects have been on another origin, even if they came back: the answer is that origin's word. */
   leftOrigin?: boolean | undefined
-  /** It looks like the router's page for a name without a route, and the origin has not answered otherwise before. */
-  unexposed?: boolean | undefined
+  /** The host has answered nothing below 500 before. */
+  isFirst?: boolean | undefined
   /** Consume it or `discard` it, always: an unread body holds its connection. Errors are PromoteErrors. */
   body: AsyncIterable<Uint8Array>
 }>

@@ -45,8 +45,11 @@ export type TransportOptions = Readonly<{
 /** @throws PromoteError USAGE when `ca` holds no certificate. */
 export function openTransport(options: TransportOptions, context: Context) {
   const authorities = ownAuthorities(options.ca, options.side)
-  const cancels = cancellations(context.signal, options.side)
-  const routes = openRoutes(options, context)
+  const closing = new AbortController()
+  const running = AbortSignal.any([context.signal, closing.signal])
+  // Node warns of a leak from the eleventh listener on; each request has one.
+  setMaxListeners(0, closing.signal, running)
+  const routes = openRoutes(options, context, closing.signal)
   const answered = new Set<string>()
 
   const send: Send = async (request) => {
@@ -63,27 +66,23 @@ export function openTransport(options: TransportOptions, context: Context) {
         certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
         authorities,
       })
-    if (request.afterCancel !== true) cancels.check()
     checkHeaders(request, options.side)
     if (options.isAllowed !== undefined)
       checkAddress(request.url, options.isAllowed, proxy !== undefined, options.side, options.hosts)
     const exact = await withoutEmptyStream(request)
-    const exchangeOptions = {
-      side: options.side,
-      stallTimeout: options.stallTimeout,
-      explain,
-      onCancel: cancels.add(request.afterCancel === true),
-    }
+    const signal = request.afterCancel === true ? closing.signal : running
+    const exchangeOptions = { side: options.side, stallTimeout: options.stallTimeout, explain, signal }
     const res = await exchange(exact, routes.wire(exact, proxy), exchangeOptions)
-    answered.add(request.url.host)
-    if (res.status !== 407 || proxy === undefined) return res
+    const isFirst = !answered.has(request.url.host)
+    if (res.status < 500) answered.add(request.url.host)
+    if (res.status !== 407 || proxy === undefined) return isFirst ? { ...res, isFirst } : res
     await discard(res)
     throw proxyRefused(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side)
   }
   return {
     send,
     close: async () => {
-      cancels.close()
+      closing.abort()
       await routes.close()
     },
   }
@@ -109,40 +108,10 @@ async function withoutEmptyStream(request: Request): Promise<Request> {
   return { ...request, body: '' }
 }
 
-/** One listener on the run's signal for any number of requests; each more would earn a warning from Node. */
-function cancellations(signal: AbortSignal, side: Side) {
-  const running = new Set<(reason: PromoteError) => void>()
-  const sheltered = new Set<(reason: PromoteError) => void>()
-  const cancelled = () => new PromoteError('CANCELLED', 'Cancelled.', { side })
-  const end = (all: ReadonlySet<(reason: PromoteError) => void>) => {
-    for (const cancel of [...all]) cancel(cancelled())
-  }
-  const cancel = () => end(running)
-  signal.addEventListener('abort', cancel)
-  return {
-    check: () => {
-      if (signal.aborted) throw cancelled()
-    },
-    /** @param afterCancel ended by closing the network only. */
-    add: (afterCancel: boolean) => (one: (reason: PromoteError) => void) => {
-      const set = afterCancel ? sheltered : running
-      set.add(one)
-      return () => void set.delete(one)
-    },
-    close: () => {
-      signal.removeEventListener('abort', cancel)
-      end(running)
-      end(sheltered)
-    },
-  }
-}
-
 type Client = WireRequest['dispatcher'] & { destroy(): Promise<unknown> }
 
 /** Ways to take: direct, or by which proxy; with or without the client certificate. */
-function openRoutes(options: TransportOptions, context: Context) {
-  const closing = new AbortController()
-  setMaxListeners(0, closing.signal)
+function openRoutes(options: TransportOptions, context: Context, closing: AbortSignal) {
   const shown = new WeakMap<object, X509Certificate>()
   const clients = new Map<string, Client>()
   const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined))
@@ -152,7 +121,7 @@ function openRoutes(options: TransportOptions, context: Context) {
     context: identity ? identified : trust,
     insecure: options.insecureSkipTlsVerify,
     timeout: options.stallTimeout,
-    signal: closing.signal,
+    signal: closing,
     shown,
     lookup: options.isAllowed === undefined ? undefined : lookupAllowed(options.isAllowed, options.side),
   })
@@ -166,7 +135,6 @@ function openRoutes(options: TransportOptions, context: Context) {
   return {
     shown,
     async close() {
-      closing.abort()
       await Promise.all([...clients.values()].map((client) => client.destroy()))
     },
     wire(request: Request, proxy: ProxyServer | undefined): WireRequest {

@@ -91,6 +91,19 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       await discard(res)
     })
 
+    test('is marked until the host has answered something below 500', async () => {
+      const statuses = [503, 500, 404, 503]
+      const { url } = await lab.serve((_, response) => response.writeHead(statuses.shift() ?? 0).end())
+      const { send } = lab.network({ retries: 0 })
+      const marks: (boolean | undefined)[] = []
+      for (let count = 0; count < 4; count += 1) {
+        const res = await send({ method: 'HEAD', url })
+        await discard(res)
+        marks.push(res.isFirst)
+      }
+      expect(marks).toEqual([true, true, true, undefined])
+    })
+
     test('HEAD keeps its connection for the next ones', async () => {
       const sockets = new Set<unknown>()
       const { url } = await lab.serve((_, response, raw) => {

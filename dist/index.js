@@ -24975,6 +24975,26 @@ async function* bodyOf(content) {
 
 /***/ }),
 
+/***/ 2207:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   J: () => (/* binding */ backoff)
+/* harmony export */ });
+/**
+ * Milliseconds to wait before the next try: doubled each time, and a random part of the second half of that, so that clients
+ * that failed together do not come back together.
+ * https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+ * @param attempt how many tries have failed, 1 for the first wait.
+ * @param random from 0 to 1.
+ */
+function backoff(attempt, random, { first = 250, longest = 30_000 } = {}) {
+    return Math.round(Math.min(longest, first * 2 ** (attempt - 1)) * (0.5 + random() / 2));
+}
+
+
+/***/ }),
+
 /***/ 1510:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -28802,13 +28822,13 @@ function isRecord(value) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   $0: () => (/* binding */ isRouterPage),
 /* harmony export */   Bp: () => (/* binding */ isStreamMissing),
 /* harmony export */   EQ: () => (/* binding */ isEmpty400),
 /* harmony export */   Ew: () => (/* binding */ isFromStorage),
 /* harmony export */   LE: () => (/* binding */ isOpenShift),
 /* harmony export */   bW: () => (/* binding */ acceptsCredential),
-/* harmony export */   t_: () => (/* binding */ EXPOSE_REGISTRY)
+/* harmony export */   t_: () => (/* binding */ EXPOSE_REGISTRY),
+/* harmony export */   uX: () => (/* binding */ isUnexposed)
 /* harmony export */ });
 /* harmony import */ var _transport_request_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6624);
 /* harmony import */ var _response_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8793);
@@ -28817,12 +28837,13 @@ function isRecord(value) {
 /** What makes the route of OpenShift's registry (openshift/cluster-image-registry-operator pkg/resource/route.go). */
 const EXPOSE_REGISTRY = `oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"defaultRoute":true}}'`;
 /**
- * OpenShift's router for a host without a route, or a route without a ready pod (openshift/router conf/error-page-503.http).
+ * OpenShift's router for a host without a route (openshift/router conf/error-page-503.http). After another answer of the
+ * host it is the page of a route whose pod restarts.
  * @param said what the page says, where it was read: another proxy may answer with a page of its own.
  */
-function isRouterPage(res, said) {
+function isUnexposed(res, said) {
     const isPage = res.status === 503 && ((0,_response_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'content-type') ?? '').toLowerCase().startsWith('text/html');
-    return isPage && (said === undefined || said.includes('"Application is not available"'));
+    return isPage && res.isFirst === true && (said === undefined || said.includes('"Application is not available"'));
 }
 /** OpenShift's registry sends this header in every answer, and no other registry does. */
 function isOpenShift(res) {
@@ -29674,30 +29695,30 @@ async function readIndex(find) {
         });
     return (await small(INDEX_FILE)) ?? EMPTY_INDEX;
 }
-/** The same shelf, whose failures are PromoteErrors with the path and the side. */
-function withPath(shelf, path, side) {
+/** The same storage, whose failures are PromoteErrors with the path and the side. */
+function withPath(storage, path, side) {
     const placed = (work) => work.catch((thrown) => {
         throw ioError(thrown, path, side);
     });
     return {
-        index: () => placed(shelf.index()),
-        writeIndex: (bytes) => placed(shelf.writeIndex(bytes)),
-        size: (digest) => placed(shelf.size(digest)),
+        index: () => placed(storage.index()),
+        writeIndex: (bytes) => placed(storage.writeIndex(bytes)),
+        size: (digest) => placed(storage.size(digest)),
         async *read(digest, offset) {
             try {
-                yield* shelf.read(digest, offset);
+                yield* storage.read(digest, offset);
             }
             catch (thrown) {
                 throw ioError(thrown, path, side);
             }
         },
         async draft(digest, size) {
-            const draft = await placed(shelf.draft(digest, size));
+            const draft = await placed(storage.draft(digest, size));
             const write = (bytes, position) => placed(draft.write(bytes, position));
             return { write, commit: () => placed(draft.commit()), discard: draft.discard };
         },
-        finish: () => placed(shelf.finish()),
-        close: shelf.close,
+        finish: () => placed(storage.finish()),
+        close: storage.close,
     };
 }
 /** The system's errors with their reason, ours as the rest of a sentence. */
@@ -30248,11 +30269,11 @@ var schemas = __nccwpck_require__(2857);
 const REF_NAME = 'org.opencontainers.image.ref.name';
 const indexSchema = schemas/* object */.Ikc({ manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(100_000).nullish() }).loose();
 /** Read once, and again before each change, which other images wait for. */
-function createCatalog(shelf, path, side) {
+function createCatalog(storage, path, side) {
     let known;
     let last = Promise.resolve();
     const load = async () => {
-        const bytes = await shelf.index();
+        const bytes = await storage.index();
         if (bytes === undefined && side === 'source')
             throw new errors/* PromoteError */.jG('NOT_FOUND', `${path}: there is no OCI layout.`, { side });
         return parseIndex(bytes ?? EMPTY_INDEX, path, side);
@@ -30273,7 +30294,7 @@ function createCatalog(shelf, path, side) {
                 const bytes = Buffer.from(JSON.stringify({ ...document, manifests: edited.map(({ raw }) => raw) }));
                 if (bytes.length > INDEX_LIMIT)
                     throw new errors/* PromoteError */.jG('UNSUPPORTED', `${path}: its index gets too long.`, { side });
-                await shelf.writeIndex(bytes);
+                await storage.writeIndex(bytes);
                 known = Promise.resolve({ document, entries: edited });
             });
             last = work.catch(() => undefined);
@@ -30340,10 +30361,10 @@ function openLayouts(side, context) {
 /** An OCI layout (image-spec image-layout.md). All images of a run that are in it share one of these. */
 function openLayout(place, side, context) {
     const root = (0,external_node_path_.resolve)(place.path);
-    const shelf = withPath(place.kind === 'oci' ? openFolder(root) : openArchive(root), root, side);
+    const storage = withPath(place.kind === 'oci' ? openFolder(root) : openArchive(root), root, side);
     const path = (0,oci_reference/* formatReference */.FH)({ layout: place, repository: '' });
-    const catalog = createCatalog(shelf, path, side);
-    const shared = { shelf, side, catalog, files: createFiles(shelf, path, side, context) };
+    const catalog = createCatalog(storage, path, side);
+    const shared = { storage, side, catalog, files: createFiles(storage, path, side, context) };
     const referrers = createReferrers(shared);
     return {
         /** The images whose name is `<name>:<tag>`, or just the tag when `name` is empty. Blobs belong to all of them. */
@@ -30357,22 +30378,22 @@ function openLayout(place, side, context) {
             return names.includes(wanted) || images.length !== 1 || only === undefined ? wanted : only;
         },
         /** After the last tag: an archive gets its name. */
-        finish: () => shelf.finish(),
+        finish: () => storage.finish(),
         /** Never throws. */
-        close: () => shelf.close(),
+        close: () => storage.close(),
     };
 }
 /** Manifests and blobs by digest. */
-function createFiles(shelf, path, side, context) {
+function createFiles(storage, path, side, context) {
     const failed = (code, what) => new errors/* PromoteError */.jG(code, `${path}: ${what}`, { side });
-    const holds = async ({ digest, size }) => (await shelf.size(digest)) === size;
+    const holds = async ({ digest, size }) => (await storage.size(digest)) === size;
     const bytesOf = async (digest) => {
-        const size = await shelf.size(digest);
+        const size = await storage.size(digest);
         if (size === undefined)
             throw failed('NOT_FOUND', `manifest ${digest} is not there.`);
         if (size > oci_manifest/* MANIFEST_LIMIT */.MV)
             throw failed('PROTOCOL', `${digest} is too long for a manifest.`);
-        return allOf(shelf.read(digest, 0));
+        return allOf(storage.read(digest, 0));
     };
     const manifest = async (expected, mediaType) => {
         const descriptor = typeof expected === 'string' ? undefined : expected;
@@ -30380,7 +30401,7 @@ function createFiles(shelf, path, side, context) {
         const data = descriptor === undefined ? undefined : (0,oci_manifest/* embedded */.F9)(descriptor);
         try {
             const read = (0,oci_manifest/* readManifest */.WI)(data ?? (await bytesOf(digest)), descriptor?.mediaType ?? mediaType, expected);
-            return await (0,oci_manifest/* withSizes */.Z)(read, (blob) => shelf.size(blob.digest));
+            return await (0,oci_manifest/* withSizes */.Z)(read, (blob) => storage.size(blob.digest));
         }
         catch (thrown) {
             const error = (0,errors/* asPromoteError */.XO)(thrown);
@@ -30406,9 +30427,9 @@ function createFiles(shelf, path, side, context) {
         },
         async blob(descriptor, offset) {
             const { digest, size } = descriptor;
-            const found = await shelf.size(digest);
+            const found = await storage.size(digest);
             if (found === size)
-                return cancellable(shelf.read(digest, offset), context, side);
+                return cancellable(storage.read(digest, offset), context, side);
             const data = (0,oci_manifest/* embedded */.F9)(descriptor);
             if (data !== undefined)
                 return (0,core_async/* bodyOf */.EN)(data.subarray(offset));
@@ -30476,7 +30497,7 @@ function unlessNone(thrown) {
     throw thrown;
 }
 function createRepository(shared, referrers, repository, name) {
-    const { shelf, side, catalog, files } = shared;
+    const { storage, side, catalog, files } = shared;
     let listsReferrers;
     const find = async (tag) => {
         const entry = await catalog.find((0,oci_reference/* layoutName */.UX)(repository, tag));
@@ -30494,15 +30515,15 @@ function createRepository(shared, referrers, repository, name) {
         find,
         async locate(reference) {
             if ((0,oci_digest/* isDigest */.Bc)(reference))
-                return (await shelf.size(reference)) === undefined ? null : reference;
+                return (await storage.size(reference)) === undefined ? null : reference;
             return (await find(reference))?.digest ?? null;
         },
         inventory: async () => undefined,
         has: (descriptor, kind) => (kind === 'blob' ? files.holds(descriptor) : files.complete(descriptor)),
-        async begin(blob) {
+        async startUpload(blob) {
             if (await files.holds(blob))
                 return { state: 'present' };
-            return { state: 'open', upload: createUpload(shelf, blob, name, side) };
+            return { state: 'open', upload: createUpload(storage, blob, name, side) };
         },
         async putManifest(manifest, tag) {
             const lacking = await files.lacks(manifest);
@@ -30511,7 +30532,7 @@ function createRepository(shared, referrers, repository, name) {
             const { descriptor, bytes } = manifest;
             const isThere = await files.complete(descriptor);
             if (!isThere)
-                await writeDraft(await shelf.draft(descriptor.digest, bytes.byteLength), bytes);
+                await writeDraft(await storage.draft(descriptor.digest, bytes.byteLength), bytes);
             const attached = manifest.links.some((link) => link.role === 'subject');
             if (tag !== undefined || attached)
                 await catalog.change((entries) => enter(entries, manifest, tag && (0,oci_reference/* layoutName */.UX)(repository, tag)));
@@ -30557,7 +30578,7 @@ function unknownBlobs(name, manifest, lacking, side) {
     return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}.`, { side, server });
 }
 /** Bytes go to a draft; what the draft becomes has been hashed. */
-function createUpload(shelf, blob, name, side) {
+function createUpload(storage, blob, name, side) {
     let draft;
     let hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
     let kept = 0;
@@ -30567,7 +30588,7 @@ function createUpload(shelf, blob, name, side) {
         async send(from, body) {
             if (from !== kept)
                 throw new errors/* PromoteError */.jG('PROTOCOL', `${name}: the upload goes on at byte ${kept}.`, { side });
-            draft ??= await shelf.draft(blob.digest, blob.size);
+            draft ??= await storage.draft(blob.digest, blob.size);
             for await (const chunk of body) {
                 if (kept + chunk.byteLength > blob.size)
                     throw mismatch(`has more than ${blob.size} bytes`);
@@ -32088,6 +32109,8 @@ function endOf({ expires }) {
         : `it expires at ${new Date(expires).toISOString()}`;
 }
 
+// EXTERNAL MODULE: ./lib/core/backoff.js
+var backoff = __nccwpck_require__(2207);
 ;// CONCATENATED MODULE: ./lib/openshift/oauth-answers.js
 
 
@@ -32208,6 +32231,7 @@ function lines(value) {
 
 
 
+
 /** The client that `oc login` uses; its secret is empty and its answer a code, not a page (CAO oauthclientscontroller.go). */
 const CLIENT = 'openshift-challenging-client';
 const CLIENT_AUTH = `Basic ${Buffer.from(`${CLIENT}:`).toString('base64')}`;
@@ -32285,7 +32309,7 @@ async function requestToken(kube, server, user) {
         }
         catch (thrown) {
             const error = (0,errors/* asPromoteError */.XO)(thrown, side);
-            const wait = error.retryAfter ?? 500 * 2 ** attempt * (0.5 + context.random() / 2);
+            const wait = error.retryAfter ?? (0,backoff/* backoff */.J)(attempt, context.random, { first: 1000 });
             if (!error.transient || attempt === TRIES || wait > LONGEST_WAIT)
                 throw error;
             context.log.debug(`${side}: login attempt ${attempt} brought no answer (${error.code}); again in ${wait} ms`);
@@ -32377,7 +32401,7 @@ const SERVICE = /^(?:image-registry\.openshift-image-registry|docker-registry\.d
 const ROUTE_PREFIX = 'default-route-openshift-image-registry.';
 const OAUTH_PREFIX = 'oauth-openshift.';
 /** Milliseconds: a guess is worth a short wait only. */
-const PROBE_PATIENCE = 10_000;
+const PROBE_TIMEOUT = 10_000;
 function openRegistries(parts) {
     const own = new Set();
     let address;
@@ -32466,7 +32490,7 @@ function defaultRoute(issuer) {
 async function probe(kube, host) {
     try {
         const url = new URL(`https://${host}/v2/`);
-        const request = { method: 'GET', url, retry: false, follow: false, patience: PROBE_PATIENCE };
+        const request = { method: 'GET', url, retry: false, follow: false, responseTimeout: PROBE_TIMEOUT };
         const reply = await (0,openshift_api/* read */.LF)(kube.network.send, request, openshift_api/* OBJECT_LIMIT */.Uq, kube.side);
         const challenge = [reply.headers['www-authenticate'] ?? ''].flat().join(', ');
         if (reply.status === 401 && names(challenge, host))
@@ -32887,6 +32911,8 @@ __nccwpck_require__.d(__webpack_exports__, {
   promote: () => (/* binding */ promote)
 });
 
+// EXTERNAL MODULE: ./lib/core/backoff.js
+var backoff = __nccwpck_require__(2207);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
@@ -33603,10 +33629,11 @@ function addLeftOut(nodes, descriptor, left) {
 
 
 
+
 /** How often a tag is read and written again when another client wrote it in between. */
 const ROUNDS = 3;
 /** Milliseconds, doubled each round. */
-const WAIT = 500;
+const WAIT = 1000;
 /** What will happen to each of the graph's tags, by node. */
 async function surveyTags(target, graph, permits) {
     const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined);
@@ -33653,7 +33680,7 @@ async function writeTag(node, { target, shared, put }) {
             if (round >= ROUNDS)
                 throw notKept(`${target.name}:${tag}`);
             if (round > 0)
-                await shared.context.sleep(WAIT * 2 ** round);
+                await shared.context.sleep((0,backoff/* backoff */.J)(round, shared.context.random, { first: WAIT }));
             const from = theirs instanceof Object ? theirs.descriptor.digest : null;
             await put(wanted, tag, from).catch((thrown) => {
                 throw theirs === undefined ? thrown : mayBeImmutable(thrown);
@@ -34285,6 +34312,7 @@ class Subscriber {
 
 ;// CONCATENATED MODULE: ./lib/copy/transfer.js
 
+
 /**
  * One blob, from the source to an upload session, to the end. After a break on either side it goes on from where it was: the
  * reader opens the source again, the upload asks its store what it has kept. Bytes that do not have the digest are fetched
@@ -34332,8 +34360,6 @@ async function transfer(subscriber, reader, upload, tries, onSent) {
 }
 /** Progress that starts the count of tries again: a slow line that moves is not a broken one. */
 const PROGRESS = 1024 * 1024;
-const FIRST_WAIT = 250;
-const LONGEST_WAIT = 30_000;
 /** What a server may ask for (`Retry-After`): who wants more is not going to answer in this run. */
 const LONGEST_ASKED = 60_000;
 function createTries(most, context, notice) {
@@ -34350,9 +34376,7 @@ function createTries(most, context, notice) {
             moved = 0;
             if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED)
                 throw error;
-            // Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-            const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (count - 1));
-            const wait = Math.max(error.retryAfter ?? 0, Math.round(ceiling * (0.5 + context.random() / 2)));
+            const wait = Math.max(error.retryAfter ?? 0, (0,backoff/* backoff */.J)(count, context.random));
             notice(error.message, wait, count);
             await context.sleep(wait);
         },
@@ -34424,7 +34448,7 @@ async function sendOne({ node, job, shared, absent }, subscriber) {
     const { image, source, target, mountFrom } = job;
     const { context, retries, emit, platforms } = shared;
     shared.check?.();
-    const begun = await target.begin(descriptor, mountFrom);
+    const begun = await target.startUpload(descriptor, mountFrom);
     if (begun.state !== 'open')
         return begun.state;
     absent.resolve('absent');
@@ -34512,6 +34536,7 @@ function taken(what) {
 }
 
 ;// CONCATENATED MODULE: ./lib/copy/execute.js
+
 
 
 
@@ -34717,7 +34742,7 @@ async function putComplete(manifest, under, plan, job, shared) {
                 isLate = (await delivery.outcome.promise) === 'present' && isLate;
             }
             if (isLate)
-                await shared.context.sleep(MISSING_WAIT * 2 ** (round - 1));
+                await shared.context.sleep((0,backoff/* backoff */.J)(round, shared.context.random, { first: MISSING_WAIT }));
         }
     }
 }
@@ -36016,30 +36041,30 @@ var connect = __nccwpck_require__(9136);
  */
 const ADDRESS_ATTEMPT = 2500;
 /** @param onread for one connection only: each needs a buffer of its own. */
-function connector(wiring, tunnel, onread) {
+function connector(options, tunnel, onread) {
     const common = {
-        timeout: wiring.timeout,
+        timeout: options.timeout,
         autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
         ...(onread === undefined ? {} : { onread }),
     };
     const build = lazy(() => connect(common));
     const secure = lazy(() => connect({
         ...common,
-        secureContext: wiring.context(),
-        ...(wiring.lookup === undefined ? {} : { lookup: wiring.lookup }),
-        rejectUnauthorized: !wiring.insecure,
+        secureContext: options.context(),
+        ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
+        rejectUnauthorized: !options.insecure,
     }));
-    const open = (options, callback) => {
-        if (options.protocol !== 'https:')
-            return build()(options, callback);
+    const open = (target, callback) => {
+        if (target.protocol !== 'https:')
+            return build()(target, callback);
         let shown;
         // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
         // before it reports the error, so it is read when the handshake ends, before Node judges it.
-        const socket = secure()(options, (...[error, connected]) => {
+        const socket = secure()(target, (...[error, connected]) => {
             if (error === null)
                 return callback(null, connected);
             if (shown !== undefined)
-                wiring.shown.set(error, new external_node_crypto_.X509Certificate(shown));
+                options.shown.set(error, new external_node_crypto_.X509Certificate(shown));
             callback(error, null);
         });
         socket.prependOnceListener('secure', () => {
@@ -36048,9 +36073,9 @@ function connector(wiring, tunnel, onread) {
         });
     };
     if (tunnel === undefined)
-        return (options, callback) => attempt(() => open(options, callback), callback);
-    return (options, callback) => {
-        throughProxy(tunnel, options, wiring).then((httpSocket) => attempt(() => open({ ...options, httpSocket }, callback), callback), (error) => callback(error, null));
+        return (target, callback) => attempt(() => open(target, callback), callback);
+    return (target, callback) => {
+        throughProxy(tunnel, target, options).then((httpSocket) => attempt(() => open({ ...target, httpSocket }, callback), callback), (error) => callback(error, null));
     };
 }
 /** A context that cannot be built is the request's error, not an exception in the dispatcher. */
@@ -36070,12 +36095,12 @@ function lazy(build) {
         return built.value;
     };
 }
-function throughProxy(tunnel, target, wiring) {
+function throughProxy(tunnel, target, options) {
     const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
     const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
     const https = tunnel.url.protocol === 'https:';
     return new Promise((resolve, reject) => {
-        const refuse = ({ statusCode = 0, statusMessage = '' }) => reject(proxyRefused(tunnel, authority, statusCode, statusMessage, wiring.side));
+        const refuse = ({ statusCode = 0, statusMessage = '' }) => reject(proxyRefused(tunnel, authority, statusCode, statusMessage, options.side));
         const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
             method: 'CONNECT',
             host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
@@ -36083,8 +36108,8 @@ function throughProxy(tunnel, target, wiring) {
             path: authority,
             headers: { host: authority, ...authorization },
             agent: false,
-            signal: wiring.signal,
-            timeout: wiring.timeout,
+            signal: options.signal,
+            timeout: options.timeout,
             ...(https ? { secureContext: tunnel.context() } : {}),
         });
         request.once('connect', (response, socket, head) => {
@@ -36103,10 +36128,10 @@ function throughProxy(tunnel, target, wiring) {
             refuse(response);
         });
         request.once('timeout', () => {
-            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', wiring.side));
+            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', options.side));
         });
         request.once('error', (error) => {
-            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, wiring.side, error));
+            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, options.side, error));
         });
         request.end();
     });
@@ -36141,12 +36166,14 @@ const MOST_UNREAD = 8 * 1024 * 1024;
  * Sends `request` once.
  *
  * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
- * timeout), the beginning of the answer (`patience`), the next bytes of the answer (stall timeout). A slow source of an
+ * timeout), the beginning of the answer (`responseTimeout`), the next bytes of the answer (stall timeout). A slow source of an
  * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
  */
-function exchange(request, wire, terms) {
+function exchange(request, wire, options) {
     return new Promise((resolve, reject) => {
-        const one = new Exchange(request, terms, { resolve, reject });
+        if (options.signal.aborted)
+            throw cancelled(options);
+        const one = new Exchange(request, options, { resolve, reject });
         try {
             one.start(wire);
         }
@@ -36155,9 +36182,12 @@ function exchange(request, wire, terms) {
         }
     });
 }
+function cancelled({ side }) {
+    return new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side });
+}
 class Exchange {
     #request;
-    #terms;
+    #options;
     #settle;
     #forget;
     #controller;
@@ -36173,15 +36203,17 @@ class Exchange {
     #isPaused = false;
     #isEnded = false;
     #wake;
-    constructor(request, terms, settle) {
+    constructor(request, options, settle) {
         this.#request = request;
-        this.#terms = terms;
+        this.#options = options;
         this.#settle = settle;
-        this.#forget = terms.onCancel((reason) => this.#break(reason));
+        const cancel = () => this.#break(cancelled(options));
+        options.signal.addEventListener('abort', cancel);
+        this.#forget = () => options.signal.removeEventListener('abort', cancel);
     }
     start(wire) {
         const { method, body } = this.#request;
-        this.#owe('connect', this.#terms.stallTimeout);
+        this.#waitFor('connect', this.#options.stallTimeout);
         wire.dispatcher.dispatch({
             origin: wire.origin,
             path: wire.path,
@@ -36200,14 +36232,14 @@ class Exchange {
         if (this.#failure !== undefined)
             controller.abort(new Error('given up while connecting'));
         else if ((0,transport_request/* isStream */.rL)(this.#request.body))
-            this.#owesNothing();
+            this.#stopTimer();
         else
-            this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
+            this.#waitFor('answer', this.#request.responseTimeout ?? this.#options.stallTimeout);
     }
     onResponseStart(controller, status, headers) {
         if (status < 200 || this.#failure !== undefined)
             return;
-        this.#owesNothing();
+        this.#stopTimer();
         this.#isAnswered = true;
         const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) };
         this.#settle.resolve({ status, headers, url: this.#request.url, body });
@@ -36235,22 +36267,22 @@ class Exchange {
         if (this.#ours !== undefined)
             this.#fail(this.#ours.thrown);
         else
-            this.#fail(this.#terms.explain(error));
+            this.#fail(this.#options.explain(error));
     }
     /** undici takes the next chunk when the socket has room for it again. */
     async *#stream(stream) {
         try {
             for await (const chunk of stream) {
-                this.#owe('body', this.#terms.stallTimeout);
+                this.#waitFor('body', this.#options.stallTimeout);
                 yield chunk;
-                this.#owesNothing();
+                this.#stopTimer();
             }
         }
         catch (thrown) {
             this.#ours = { thrown };
             throw thrown;
         }
-        this.#owe('answer', this.#request.patience ?? this.#terms.stallTimeout);
+        this.#waitFor('answer', this.#request.responseTimeout ?? this.#options.stallTimeout);
     }
     #outgoing(body) {
         if (body === undefined)
@@ -36259,25 +36291,25 @@ class Exchange {
             return this.#stream(body.stream);
         return typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
     }
-    #owe(what, milliseconds) {
-        this.#owesNothing();
+    #waitFor(what, milliseconds) {
+        this.#stopTimer();
         if (this.#failure !== undefined || this.#isAnswered)
             return;
         this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds);
     }
-    #owesNothing() {
+    #stopTimer() {
         clearTimeout(this.#timer);
     }
     #late(what, milliseconds) {
         const isConnecting = what === 'connect';
-        return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${DEBTS[what]} for ${milliseconds / 1000} s.`, {
+        return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${WAITING[what]} for ${milliseconds / 1000} s.`, {
             transient: true,
             hint: isConnecting ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
         });
     }
     #error(code, what, detail = {}) {
         const { method, url } = this.#request;
-        return new errors/* PromoteError */.jG(code, `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${what}`, { side: this.#terms.side, ...detail });
+        return new errors/* PromoteError */.jG(code, `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${what}`, { side: this.#options.side, ...detail });
     }
     #break(reason) {
         if (this.#failure !== undefined)
@@ -36287,7 +36319,7 @@ class Exchange {
     }
     #fail(reason) {
         this.#failure = { reason };
-        this.#owesNothing();
+        this.#stopTimer();
         this.#forget();
         this.#wake?.();
         this.#settle.reject(reason);
@@ -36297,7 +36329,7 @@ class Exchange {
      * it. A reader who stops early closes the connection. Waiting for the reader is not counted.
      */
     async *#incoming(controller) {
-        const { stallTimeout } = this.#terms;
+        const { stallTimeout } = this.#options;
         // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
         const timer = setTimeout(() => {
             if (this.#wake !== undefined)
@@ -36339,7 +36371,7 @@ class Exchange {
         }
     }
 }
-const DEBTS = {
+const WAITING = {
     connect: 'no connection',
     body: 'the server has not taken the next bytes of the upload',
     answer: 'no answer',
@@ -36474,62 +36506,62 @@ const KNOWN = {
     UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],
 };
 /** Any thrown value; a PromoteError passes unchanged. */
-function failure(thrown, scene) {
+function failure(thrown, attempt) {
     if (thrown instanceof errors/* PromoteError */.jG)
         return thrown;
     const error = innermost(thrown);
     const code = codeOf(error);
     if (VERDICTS.has(code))
-        return certificateRefused(error, code, scene);
+        return certificateRefused(error, code, attempt);
     if (code === 'ENOTFOUND') {
         const hint = 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).';
         // A name that was found before is a failing name server.
-        const detail = { hint, transient: scene.known, cause: thrown };
-        return network_errors_errorOf(scene, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(scene.url.hostname, 253)} is unknown (ENOTFOUND)`, detail);
+        const detail = { hint, transient: attempt.known, cause: thrown };
+        return network_errors_errorOf(attempt, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(attempt.url.hostname, 253)} is unknown (ENOTFOUND)`, detail);
     }
     const known = KNOWN[code];
     if (known !== undefined) {
         const [to, happened, transient, hint] = known;
-        return network_errors_errorOf(scene, to, `${happened} (${code})`, { transient, hint, cause: thrown });
+        return network_errors_errorOf(attempt, to, `${happened} (${code})`, { transient, hint, cause: thrown });
     }
     if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
-        return handshakeFailed(error, code, scene);
+        return handshakeFailed(error, code, attempt);
     const words = (0,core_text/* oneLine */.TN)(error instanceof Error ? error.message : String(error), 300);
     // undici's parser of answers; its code is often undefined.
     if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-        return network_errors_errorOf(scene, 'INTERNAL', words, { cause: thrown });
+        return network_errors_errorOf(attempt, 'INTERNAL', words, { cause: thrown });
     const hint = 'The other side does not speak HTTP on this port.';
-    return network_errors_errorOf(scene, 'PROTOCOL', words, { cause: thrown, hint });
+    return network_errors_errorOf(attempt, 'PROTOCOL', words, { cause: thrown, hint });
 }
 function network_errors_errorOf({ what, side }, code, words, detail) {
     return new errors/* PromoteError */.jG(code, `${what}: ${words}.`, { side, ...detail });
 }
 /** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
-function handshakeFailed(error, code, scene) {
+function handshakeFailed(error, code, attempt) {
     const words = error instanceof Error ? error.message : '';
     const reason = reasonOf(words);
     if (/alert/i.test(`${code} ${words}`)) {
         const detail = { cause: error, transient: true };
-        return network_errors_errorOf(scene, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
+        return network_errors_errorOf(attempt, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
     }
     const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
     const hint = plain.test(`${code} ${words}`)
-        ? `The port does not speak TLS. For a plain-HTTP registry write http://${scene.url.host}.`
+        ? `The port does not speak TLS. For a plain-HTTP registry write http://${attempt.url.host}.`
         : 'Client and server have no TLS version or cipher in common, or something between them interferes.';
     const said = [code, reason].filter((part) => part !== '').join(': ');
-    return network_errors_errorOf(scene, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
+    return network_errors_errorOf(attempt, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
 }
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
 function reasonOf(message) {
     const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
     return (0,core_text/* oneLine */.TN)(reason ?? message, 200);
 }
-function certificateRefused(error, code, scene) {
-    const shown = scene.certificate;
+function certificateRefused(error, code, attempt) {
+    const shown = attempt.certificate;
     const names = shown === undefined ? '' : `; the server showed subject "${network_errors_name(shown.subject)}", issuer "${network_errors_name(shown.issuer)}"`;
-    const skip = scene.side === 'input' ? 'insecure-skip-tls-verify' : `${scene.side}-insecure-skip-tls-verify`;
-    const host = (0,core_text/* oneLine */.TN)(scene.url.host, 260);
-    const refuse = (why, hint) => network_errors_errorOf(scene, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
+    const skip = attempt.side === 'input' ? 'insecure-skip-tls-verify' : `${attempt.side}-insecure-skip-tls-verify`;
+    const host = (0,core_text/* oneLine */.TN)(attempt.url.host, 260);
+    const refuse = (why, hint) => network_errors_errorOf(attempt, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
     if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
         const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
         return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
@@ -36539,14 +36571,14 @@ function certificateRefused(error, code, scene) {
         const what = code === 'CERT_HAS_EXPIRED' ? 'has expired' : 'is not valid yet';
         return refuse(`a certificate of ${host} ${what}${dates}`, `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`);
     }
-    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, scene, skip));
+    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, attempt, skip));
 }
-function unknownAuthority(shown, scene, skip) {
-    const option = optionOf(scene.side);
+function unknownAuthority(shown, attempt, skip) {
+    const option = optionOf(attempt.side);
     if (shown?.issuer.includes(SERVICE_CA) === true) {
         return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`;
     }
-    const other = scene.authorities.some(isServiceAuthority)
+    const other = attempt.authorities.some(isServiceAuthority)
         ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
         : '';
     return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`;
@@ -36681,12 +36713,12 @@ function isPublic(address) {
  * @param hosts when given, only these.
  * @throws PromoteError UNSUPPORTED
  */
-function checkReach(url, reach, proxied, side, hosts) {
+function checkAddress(url, isAllowed, proxied, side, hosts) {
     if (url.protocol !== 'https:')
         throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not https', side);
     const host = url.hostname.replace(/^\[|\]$/g, '');
     const isAddress = (0,external_node_net_.isIP)(host) !== 0;
-    if (isAddress && !reach(host))
+    if (isAddress && !isAllowed(host))
         throw refused((0,core_text/* displayUrl */.Qy)(url), 'is no public address', side);
     const named = hosts?.includes(host.replace(/\.$/, ''));
     if (named === false)
@@ -36695,14 +36727,14 @@ function checkReach(url, reach, proxied, side, hosts) {
         throw refused((0,core_text/* displayUrl */.Qy)(url), `is reached through a proxy, which looks ${host} up by itself`, side, host);
 }
 /** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
-function lookupWithin(reach, side) {
+function lookupAllowed(isAllowed, side) {
     return (hostname, options, callback) => {
         (0,external_node_dns_namespaceObject.lookup)(hostname, { ...options, all: true }, (error, found) => {
             const addresses = found ?? [];
             const [first] = addresses;
             if (error !== null || first === undefined)
                 return callback(error, '', 0);
-            const inside = addresses.find(({ address }) => !reach(address));
+            const inside = addresses.find(({ address }) => !isAllowed(address));
             const what = `leads to ${inside?.address}, which is no public address`;
             if (inside !== undefined)
                 return callback(refused(`https://${hostname}`, what, side), '', 0);
@@ -36747,8 +36779,11 @@ function blockList(ranges, family) {
 /** @throws PromoteError USAGE when `ca` holds no certificate. */
 function openTransport(options, context) {
     const authorities = ownAuthorities(options.ca, options.side);
-    const cancels = cancellations(context.signal, options.side);
-    const routes = openRoutes(options, context);
+    const closing = new AbortController();
+    const running = AbortSignal.any([context.signal, closing.signal]);
+    // Node warns of a leak from the eleventh listener on; each request has one.
+    (0,external_node_events_.setMaxListeners)(0, closing.signal, running);
+    const routes = openRoutes(options, context, closing.signal);
     const answered = new Set();
     const send = async (request) => {
         // A connection is free again one turn of the event loop after its answer. Who asks before that gets another one,
@@ -36763,29 +36798,25 @@ function openTransport(options, context) {
             certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
             authorities,
         });
-        if (request.afterCancel !== true)
-            cancels.check();
         checkHeaders(request, options.side);
-        if (options.reach !== undefined)
-            checkReach(request.url, options.reach, proxy !== undefined, options.side, options.hosts);
+        if (options.isAllowed !== undefined)
+            checkAddress(request.url, options.isAllowed, proxy !== undefined, options.side, options.hosts);
         const exact = await withoutEmptyStream(request);
-        const terms = {
-            side: options.side,
-            stallTimeout: options.stallTimeout,
-            explain,
-            onCancel: cancels.add(request.afterCancel === true),
-        };
-        const res = await exchange(exact, routes.wire(exact, proxy), terms);
-        answered.add(request.url.host);
+        const signal = request.afterCancel === true ? closing.signal : running;
+        const exchangeOptions = { side: options.side, stallTimeout: options.stallTimeout, explain, signal };
+        const res = await exchange(exact, routes.wire(exact, proxy), exchangeOptions);
+        const isFirst = !answered.has(request.url.host);
+        if (res.status < 500)
+            answered.add(request.url.host);
         if (res.status !== 407 || proxy === undefined)
-            return res;
+            return isFirst ? { ...res, isFirst } : res;
         await (0,transport_request/* discard */.vf)(res);
         throw proxyRefused(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side);
     };
     return {
         send,
         close: async () => {
-            cancels.close();
+            closing.abort();
             await routes.close();
         },
     };
@@ -36806,54 +36837,23 @@ async function withoutEmptyStream(request) {
     }
     return { ...request, body: '' };
 }
-/** One listener on the run's signal for any number of requests; each more would earn a warning from Node. */
-function cancellations(signal, side) {
-    const running = new Set();
-    const sheltered = new Set();
-    const cancelled = () => new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side });
-    const end = (all) => {
-        for (const cancel of [...all])
-            cancel(cancelled());
-    };
-    const cancel = () => end(running);
-    signal.addEventListener('abort', cancel);
-    return {
-        check: () => {
-            if (signal.aborted)
-                throw cancelled();
-        },
-        /** @param afterCancel ended by closing the network only. */
-        add: (afterCancel) => (one) => {
-            const set = afterCancel ? sheltered : running;
-            set.add(one);
-            return () => void set.delete(one);
-        },
-        close: () => {
-            signal.removeEventListener('abort', cancel);
-            end(running);
-            end(sheltered);
-        },
-    };
-}
 /** Ways to take: direct, or by which proxy; with or without the client certificate. */
-function openRoutes(options, context) {
-    const closing = new AbortController();
-    (0,external_node_events_.setMaxListeners)(0, closing.signal);
+function openRoutes(options, context, closing) {
     const shown = new WeakMap();
     const clients = new Map();
     const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined));
     const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate));
-    const wiring = (identity) => ({
+    const connectOptions = (identity) => ({
         side: options.side,
         context: identity ? identified : trust,
         insecure: options.insecureSkipTlsVerify,
         timeout: options.stallTimeout,
-        signal: closing.signal,
+        signal: closing,
         shown,
-        lookup: options.reach === undefined ? undefined : lookupWithin(options.reach, options.side),
+        lookup: options.isAllowed === undefined ? undefined : lookupAllowed(options.isAllowed, options.side),
     });
     const newClient = (proxy, forwarded, identity, bulk) => {
-        const own = forwarded ? { ...wiring(false), insecure: false } : wiring(identity);
+        const own = forwarded ? { ...connectOptions(false), insecure: false } : connectOptions(identity);
         const authorization = proxy && proxyAuthorization(proxy.url, context);
         const tunnel = proxy === undefined || forwarded ? undefined : { ...proxy, authorization, context: trust };
         const open = (onread) => connector(own, tunnel, onread);
@@ -36862,7 +36862,6 @@ function openRoutes(options, context) {
     return {
         shown,
         async close() {
-            closing.abort();
             await Promise.all([...clients.values()].map((client) => client.destroy()));
         },
         wire(request, proxy) {
@@ -37368,7 +37367,7 @@ const LONGEST_PAUSE = 60_000;
  * A place is never held while waiting for another place of the same side, so nothing can wait for itself: tokens are
  * fetched above this layer, and the two sides of a transfer have a network each.
  */
-function pace(context, ceiling = CEILING) {
+function limitConcurrency(context, ceiling = CEILING) {
     const origins = new Map();
     const most = Math.max(1, Math.floor(ceiling));
     return (next) => async (request) => {
@@ -37548,45 +37547,39 @@ function redirect_refused(request, what, side) {
 
 
 
-/** Manifests, the largest answers that are not blobs, have 4 MiB. */
-const WHOLE = 4 * 1024 * 1024;
-/** First wait, doubled with every try, at most the second number (milliseconds). */
-const retry_FIRST_WAIT = 250;
-const retry_LONGEST_WAIT = 30_000;
+
+
+/** The largest answers that are not blobs are lists of tags: 8 MiB. What is longer has a limit of its caller anyway. */
+const LONGEST_BODY = 9 * 1024 * 1024;
 /**
- * Repeats requests whose body can be sent again, after answers and errors that decided nothing: exponential waits with
- * full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/), or what `Retry-After`
- * asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
- * is read within the try, because a body can break off as well; blobs (`long`) are the caller's.
+ * Repeats requests whose body can be sent again, after answers and errors that decided nothing: waits by
+ * `backoff`, or what `Retry-After` asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
+ * is read within the try, because a body can break off as well; blobs (`isBlob`) are the caller's.
  *
  * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
  * After a good answer it is a restart.
  */
 function retry(options, context) {
-    const good = new Set();
     return (next) => async (request) => {
         const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`;
         for (let attempt = 1;; attempt++) {
-            const isRead = request.method === 'GET' && request.long !== true && request.retry !== false;
+            const isRead = request.method === 'GET' && request.isBlob !== true && request.retry !== false;
             const outcome = await attemptOnce(async () => {
                 const res = await next(request);
                 return isRead ? whole(res) : res;
             });
-            if (outcome.res !== undefined && outcome.res.status < 500)
-                good.add(outcome.res.url.origin);
             // After the cancellation nobody waits any more.
             const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
             const last = tried || request.retry === false || (0,transport_request/* isStream */.rL)(request.body);
-            if (last || !decidedNothing(outcome, good))
-                return resultOf(outcome, good);
+            if (last || !decidedNothing(outcome))
+                return resultOf(outcome);
             const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,response/* retryAfter */.P9)(outcome.res, context.now());
             if (outcome.res !== undefined)
                 await (0,transport_request/* discard */.vf)(outcome.res);
             if (asked !== undefined && asked > LONGEST_PAUSE)
                 throw tooLong(what, asked, outcome, options.side);
             // "At once" from a server that has just failed is no invitation to hammer it.
-            const jitter = context.random() * Math.min(retry_LONGEST_WAIT, retry_FIRST_WAIT * 2 ** (attempt - 1));
-            const wait = asked !== undefined && asked > 0 ? asked : Math.round(jitter);
+            const wait = asked !== undefined && asked > 0 ? asked : (0,backoff/* backoff */.J)(attempt, context.random);
             options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt);
             await context.sleep(wait);
         }
@@ -37600,41 +37593,27 @@ async function attemptOnce(send) {
         return { error: (0,errors/* asPromoteError */.XO)(thrown), thrown };
     }
 }
-/** The same answer with its body in memory; one that is longer than any such body may be is handed over as it comes. */
+/** The same answer with its body in memory. Of a longer one only the beginning: no caller reads so much. */
 async function whole(res) {
     if (res.status < 200 || res.status > 299)
         return res;
-    const iterator = res.body[Symbol.asyncIterator]();
     const parts = [];
-    for (let size = 0; size <= WHOLE;) {
-        const step = await iterator.next();
-        if (step.done === true)
-            return { ...res, body: following(parts, undefined) };
-        parts.push(step.value);
-        size += step.value.byteLength;
+    let size = 0;
+    for await (const part of res.body) {
+        parts.push(part);
+        size += part.byteLength;
+        if (size > LONGEST_BODY)
+            break;
     }
-    return { ...res, body: following(parts, iterator) };
+    return { ...res, body: (0,core_async/* bodyOf */.EN)(Buffer.concat(parts)) };
 }
-async function* following(parts, rest) {
-    try {
-        yield* parts;
-        for (let step = await rest?.next(); step?.done === false; step = await rest?.next())
-            yield step.value;
-    }
-    finally {
-        await rest?.return?.();
-    }
-}
-function resultOf({ res, thrown }, good) {
+function resultOf({ res, thrown }) {
     if (res === undefined)
         throw thrown;
-    return isUnexposed(res, good) ? { ...res, unexposed: true } : res;
+    return res;
 }
-function decidedNothing({ res, error }, good) {
-    return res === undefined ? error.transient : (0,response/* isTransient */.dg)(res.status) && !isUnexposed(res, good);
-}
-function isUnexposed(res, good) {
-    return (0,quirks/* isRouterPage */.$0)(res) && !good.has(res.url.origin);
+function decidedNothing({ res, error }) {
+    return res === undefined ? error.transient : (0,response/* isTransient */.dg)(res.status) && !(0,quirks/* isUnexposed */.uX)(res);
 }
 function tooLong(what, asked, outcome, side) {
     const status = outcome.res?.status ?? outcome.error?.status;
@@ -37658,7 +37637,7 @@ function tooLong(what, asked, outcome, side) {
 /** @throws PromoteError USAGE when `ca` holds no certificate. */
 function openNetwork(options, context) {
     const transport = openTransport(options, context);
-    const wire = compose(transport.send, debugLog(context), pace(context, options.ceiling));
+    const wire = compose(transport.send, debugLog(context), limitConcurrency(context, options.ceiling));
     const patient = [retry(options, context), redirect(options.side, context.secrets)];
     const verified = !options.insecureSkipTlsVerify;
     const ask = compose(wire, redirect(options.side, context.secrets));
@@ -37794,7 +37773,7 @@ async function blobs_open(endpoint, blob, offset, what) {
         url: endpoint.url(`blobs/${blob.digest}`),
         // Proxies that compress on the way would change what is counted and hashed.
         headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
-        long: true,
+        isBlob: true,
         bulk: (0,transport_request/* isBulk */.HX)(blob.size - offset),
     })
         .catch((thrown) => {
@@ -37813,7 +37792,7 @@ async function blobs_open(endpoint, blob, offset, what) {
         res = await get(undefined);
     }
     if (res.status !== 200)
-        throw spent(await endpoint.verdict(res, what, 'pull'), endpoint);
+        throw spent(await endpoint.toError(res, what, 'pull'), endpoint);
     return { res, start: 0 };
 }
 /** The HTTP layer has tried this often enough: the caller, which resumes bodies, does not try it again. */
@@ -37942,11 +37921,12 @@ function external_layers_placeOf(url, send, name, side) {
         name: `${name} (layer at ${url.host})`,
         url: () => url,
         call: (_access, request) => send(request),
-        verdict: (res, what) => (0,response/* registryError */.eo)(res, { side, what: `${(0,core_text/* displayUrl */.Qy)(url)}: ${what}` }),
+        toError: (res, what) => (0,response/* registryError */.eo)(res, { side, what: `${(0,core_text/* displayUrl */.Qy)(url)}: ${what}` }),
     };
 }
 
 ;// CONCATENATED MODULE: ./lib/registry/endpoint.js
+
 
 
 
@@ -37966,7 +37946,7 @@ function createEndpoint(options) {
                 return res;
             await (0,transport_request/* discard */.vf)(res);
             context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
-            await context.sleep(500 * 2 ** attempt * (0.5 + context.random() / 2));
+            await context.sleep((0,backoff/* backoff */.J)(attempt, context.random, { first: 1000 }));
         }
     };
     let isOpenShiftHere = false;
@@ -38001,7 +37981,7 @@ function createEndpoint(options) {
         },
         url: (path) => new URL(`/v2/${repository}/${path}`, base),
         call,
-        verdict: (res, what, access, tag) => judge(options, name, res, what, access, tag),
+        toError: (res, what, access, tag) => toPromoteError(options, name, res, what, access, tag),
     };
 }
 const NOT_KNOWN = { importFree: undefined, named: undefined };
@@ -38018,11 +37998,11 @@ function askOnce(ask, { signal, log }) {
         return asked;
     };
 }
-async function judge(options, name, res, what, access, tag) {
+async function toPromoteError(options, name, res, what, access, tag) {
     const redact = (text) => options.context.secrets.redact(text);
     const error = await (0,response/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
     const recoded = (code, hint) => error.with({ code, hint, transient: false, retryAfter: undefined });
-    if (res.unexposed === true && (0,quirks/* isRouterPage */.$0)(res, error.message))
+    if ((0,quirks/* isUnexposed */.uX)(res, error.message))
         return recoded('NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
     if ((0,quirks/* isEmpty400 */.EQ)(res, options.repository))
         return recoded('UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
@@ -38171,7 +38151,7 @@ async function* pages(endpoint, { what, accept, ...list }) {
         seen.add(url.href);
         const res = await endpoint.call('pull', { method: 'GET', url, headers });
         if (res.status !== 200)
-            throw await endpoint.verdict(res, what, 'pull');
+            throw await endpoint.toError(res, what, 'pull');
         const link = (0,response/* headerAll */.$g)(res, 'link').join(', ');
         const named = { what: `${endpoint.name}: ${what}: the next page is at`, side: endpoint.side };
         refuseSecretInAddress(link, url, { ...named, secrets: endpoint.context.secrets });
@@ -38259,24 +38239,7 @@ const PROOF_TIMEOUT_CANCELLED = 2_000;
 /** Reading and writing the manifests of one repository. `resolve`, `manifest`, `find` and `locate` are those of `Target`. */
 function createManifests(endpoint) {
     const cache = createCache();
-    const get = async (reference, expected, how = {}) => {
-        const what = `reading manifest ${shown(reference)}`;
-        const url = endpoint.url(`manifests/${reference}`);
-        const headers = { accept: oci_manifest/* ACCEPT */.FA, 'accept-encoding': 'identity' };
-        const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how });
-        if (res.status !== 200)
-            throw await readError(endpoint, res, what, reference);
-        try {
-            const body = await (0,response/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
-            const read = (0,oci_manifest/* readManifest */.WI)(body, (0,response/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
-            const manifest = await (0,oci_manifest/* withSizes */.Z)(read, (blob) => offeredSize(endpoint, blob));
-            cache.keep(manifest);
-            return manifest;
-        }
-        catch (thrown) {
-            throw placed(endpoint, what, thrown);
-        }
-    };
+    const get = (reference, expected, how) => read(endpoint, cache, reference, expected, how);
     const flights = new Map();
     const resolve = async (reference) => {
         if (!(0,oci_digest/* isDigest */.Bc)(reference))
@@ -38310,6 +38273,24 @@ function createManifests(endpoint) {
         put: (manifest, tag) => put(endpoint, manifest, tag),
     };
 }
+async function read(endpoint, cache, reference, expected, how = {}) {
+    const what = `reading manifest ${shown(reference)}`;
+    const url = endpoint.url(`manifests/${reference}`);
+    const headers = { accept: oci_manifest/* ACCEPT */.FA, 'accept-encoding': 'identity' };
+    const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how });
+    if (res.status !== 200)
+        throw await readError(endpoint, res, what, reference);
+    try {
+        const body = await (0,response/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
+        const found = (0,oci_manifest/* readManifest */.WI)(body, (0,response/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
+        const manifest = await (0,oci_manifest/* withSizes */.Z)(found, (blob) => offeredSize(endpoint, blob));
+        cache.keep(manifest);
+        return manifest;
+    }
+    catch (thrown) {
+        throw placed(endpoint, what, thrown);
+    }
+}
 async function locate(endpoint, get, reference, proof) {
     const expected = (0,oci_digest/* isDigest */.Bc)(reference) ? reference : undefined;
     if (expected === undefined)
@@ -38319,7 +38300,7 @@ async function locate(endpoint, get, reference, proof) {
     const hint = await head(endpoint, reference);
     return hint === 'absent' ? null : (hint?.digest ?? digestOrAbsent(get(reference, expected)));
 }
-const PROOF = { retry: false, afterCancel: true, patience: PROOF_TIMEOUT };
+const PROOF = { retry: false, afterCancel: true, responseTimeout: PROOF_TIMEOUT };
 async function digestOrAbsent(reading) {
     try {
         return (await reading).descriptor.digest;
@@ -38377,9 +38358,9 @@ async function put(endpoint, manifest, tag) {
     const blobs = links.filter((link) => link.kind === 'blob').length;
     const what = `writing manifest ${shown(reference)}`;
     const headers = { 'content-type': descriptor.mediaType };
-    const patience = endpoint.stallTimeout + blobs * WAIT_PER_BLOB;
+    const responseTimeout = endpoint.stallTimeout + blobs * WAIT_PER_BLOB;
     const url = endpoint.url(`manifests/${reference}`);
-    const request = { method: 'PUT', url, headers, body: manifest.bytes, patience };
+    const request = { method: 'PUT', url, headers, body: manifest.bytes, responseTimeout };
     const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
     const res = await manifests_send(endpoint, request, what, foreign);
     const subject = (0,response/* header */.wx)(res, 'oci-subject');
@@ -38388,7 +38369,7 @@ async function put(endpoint, manifest, tag) {
         return { digest: stored(manifest, (0,response/* header */.wx)(res, 'docker-content-digest')), subject };
     }
     // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
-    throw await endpoint.verdict(res, what, 'push', tag);
+    throw await endpoint.toError(res, what, 'push', tag);
 }
 /**
  * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
@@ -38400,7 +38381,7 @@ async function manifests_send(endpoint, request, what, foreign) {
     const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
     if (res !== undefined && !(0,response/* isTransient */.dg)(res.status) && !(0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository))
         return res;
-    const error = res && (await endpoint.verdict(res, what, 'push'));
+    const error = res && (await endpoint.toError(res, what, 'push'));
     const missing = error?.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
     if (missing?.some((entry) => foreign.some((digest) => JSON.stringify(entry).includes(digest))))
         throw error;
@@ -38413,7 +38394,7 @@ function stored({ descriptor, bytes: content }, answered) {
     return answered === (0,oci_digest/* digestOf */.ol)(content, (0,oci_digest/* algorithmOf */.Hy)(answered)) ? descriptor.digest : answered;
 }
 async function readError(endpoint, res, what, reference) {
-    const error = await endpoint.verdict(res, what, 'pull');
+    const error = await endpoint.toError(res, what, 'pull');
     if (!(0,oci_digest/* isDigest */.Bc)(reference) || !(0,quirks/* isStreamMissing */.Bp)(res, error))
         return error;
     const hint = 'OpenShift answers so when the image stream does not exist; check the namespace and the name.';
@@ -38563,25 +38544,25 @@ const CANCEL_SPAN = { cancelled: 3500, running: 10_000 };
 const CANCEL_WAIT = 50;
 const LONGEST_CANCEL_WAIT = 500;
 /** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
-async function beginUpload(endpoint, habits, blob, mountFrom) {
+async function startUpload(endpoint, limits, blob, mountFrom) {
     for (const from of new Set([mountFrom, endpoint.repository])) {
-        if (from === undefined || (from === endpoint.repository && !habits.probes))
+        if (from === undefined || (from === endpoint.repository && !limits.probes))
             continue;
-        const begun = await tryMount(endpoint, habits, blob, from);
+        const begun = await tryMount(endpoint, limits, blob, from);
         if (begun !== undefined)
             return begun;
     }
     if (await isStored(endpoint, blob, false))
         return { state: 'present' };
     const res = await startSession(endpoint, blob);
-    habits.probes = false;
-    return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
+    limits.probes = false;
+    return { state: 'open', upload: openUpload(endpoint, limits, blob, res) };
 }
 /**
  * @returns undefined when the registry refuses, whatever it says: that decides nothing. Registries refuse a mount with
  * 400 to 415, 422, 500, 501 or 503, and token services the scope of the other repository. The plain upload tells what is wrong.
  */
-async function tryMount(endpoint, habits, blob, from) {
+async function tryMount(endpoint, limits, blob, from) {
     const own = from === endpoint.repository;
     const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
     const scopes = own ? [] : [`repository:${from}:pull`];
@@ -38595,7 +38576,7 @@ async function tryMount(endpoint, habits, blob, from) {
     if (res !== first)
         await (0,transport_request/* discard */.vf)(res);
     if (res.status === 202)
-        return { state: 'open', upload: openUpload(endpoint, habits, blob, res) };
+        return { state: 'open', upload: openUpload(endpoint, limits, blob, res) };
     const stored = (0,response/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
     return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' };
 }
@@ -38611,7 +38592,7 @@ function uploads_unlessFinal(own) {
 async function startSession(endpoint, blob) {
     const res = await post(endpoint, '');
     if (![200, 201, 202].includes(res.status))
-        throw await endpoint.verdict(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
+        throw await endpoint.toError(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
     await (0,transport_request/* discard */.vf)(res);
     return res;
 }
@@ -38620,10 +38601,10 @@ function post(endpoint, query, scopes, retry) {
     return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), retry });
 }
 /** @param opened the 202 of the POST that began it. */
-function openUpload(endpoint, habits, blob, opened) {
+function openUpload(endpoint, limits, blob, opened) {
     const session = {
         endpoint,
-        habits,
+        limits,
         blob,
         what: `uploading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`,
         ...entered(endpoint, opened),
@@ -38671,7 +38652,7 @@ async function sendFrom(session, from, body) {
     const { size } = session.blob;
     const guarded = guard(body);
     try {
-        const { largest } = session.habits;
+        const { largest } = session.limits;
         const limit = largest === undefined ? size : Math.max(largest, session.minimum);
         if (from === 0 && 0 < size && size <= limit)
             await commit(session, { size, stream: guarded.stream }, size);
@@ -38721,20 +38702,20 @@ async function request(session, { method, url, body, length, headers }) {
         // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
         ...(length > 0 ? { retry: false } : {}),
         bulk: (0,transport_request/* isBulk */.HX)(length),
-        ...(method === 'PUT' ? { patience: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
+        ...(method === 'PUT' ? { responseTimeout: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
     });
     // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.
     const good = method === 'PUT' ? [200, 201, 204] : [200, 201, 202, 204];
     if (!good.includes(res.status))
-        throw await uploads_judge(session, res, length);
+        throw await refusedPart(session, res, length);
     await (0,transport_request/* discard */.vf)(res);
     session.refused = 0;
     session.stale = 0;
     return res;
 }
 /** Every refusal in the middle of an upload, as the engine needs it: try again, or give up. */
-async function uploads_judge(session, res, length) {
-    const { endpoint, what, habits, minimum } = session;
+async function refusedPart(session, res, length) {
+    const { endpoint, what, limits, minimum } = session;
     const { status } = res;
     if (status === 401) {
         session.refused += 1;
@@ -38745,7 +38726,7 @@ async function uploads_judge(session, res, length) {
             return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true });
         }
     }
-    const error = await endpoint.verdict(res, what, 'push');
+    const error = await endpoint.toError(res, what, 'push');
     const says = (code) => error.server.some((entry) => entry.code === code);
     if (says('DIGEST_INVALID'))
         return error.with({
@@ -38754,7 +38735,7 @@ async function uploads_judge(session, res, length) {
             transient: false,
         });
     if (status === 413)
-        return shrink(habits, minimum, length) ? error.with({ transient: true }) : error;
+        return shrink(limits, minimum, length) ? error.with({ transient: true }) : error;
     if (status === 416)
         session.stale += 1;
     const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'));
@@ -38847,12 +38828,12 @@ function within(promise, milliseconds) {
     });
 }
 /** @returns false when there is nothing smaller to try. */
-function shrink(habits, minimum, length) {
+function shrink(limits, minimum, length) {
     const smallest = Math.max(SMALLEST_CHUNK, minimum);
     if (length <= smallest)
         return false;
     const next = Math.max(smallest, Math.min(FIRST_CHUNK, Math.floor(length / SHRINK)));
-    habits.largest = Math.min(habits.largest ?? next, next);
+    limits.largest = Math.min(limits.largest ?? next, next);
     return true;
 }
 
@@ -38869,7 +38850,7 @@ function openRepository(options) {
     const endpoint = createEndpoint(options);
     const manifests = createManifests(endpoint);
     const listings = createListings(endpoint, manifests);
-    const habits = { probes: true, largest: undefined };
+    const limits = { probes: true, largest: undefined };
     const inventory = askOnce(async () => options.inventory?.(), options.context);
     let listsReferrers;
     let known;
@@ -38903,7 +38884,7 @@ function openRepository(options) {
             const res = await probe(endpoint, `manifests/${descriptor.digest}`, { accept: oci_manifest/* ACCEPT */.FA });
             return res?.status === 200;
         },
-        begin: (blob, mountFrom) => beginUpload(endpoint, habits, blob, mountFrom),
+        startUpload: (blob, mountFrom) => startUpload(endpoint, limits, blob, mountFrom),
         async putManifest(manifest, tag) {
             const { digest, subject } = await manifests.put(manifest, tag);
             const parent = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
@@ -39124,7 +39105,7 @@ function createForeign({ side }, { config, context, onRetry }) {
     let network;
     const open = () => {
         const { stallTimeout, retries } = config;
-        const within = { reach: isPublic, hosts: config.foreignHosts };
+        const within = { isAllowed: isPublic, hosts: config.foreignHosts };
         return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context);
     };
     return {

@@ -20,7 +20,7 @@ export function ignoreUnhandled<T>(promise: Promise<T>): Promise<T> {
   return promise
 }
 
-/** A body that is in memory. */
+/** A stream of one chunk, or of none for an empty content. */
 export async function* bodyOf(content: Uint8Array): AsyncGenerator<Uint8Array> {
   if (content.byteLength > 0) yield content
 }

@@ -1,4 +1,4 @@
-/** What a text is by its shape: the content of a file stands where its path is wanted more often than one thinks. */
+/** Recognises content (JSON, PEM, a token) that was given where the path of a file is expected. */
 
 /** PATH_MAX and NAME_MAX of Linux. */
 const LONGEST_PATH = 4096
@@ -13,7 +13,7 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/[\r\n]/, 'a text of several lines'],
 ]
 
-/** What the value is, when it cannot be the path of a file. */
+/** What the value is, if it cannot be the path of a file. */
 export function contentKind(value: string): string | undefined {
   const text = value.trim()
   const shape = SHAPES.find(([pattern]) => pattern.test(text))?.[1]
@@ -25,14 +25,14 @@ export function contentKind(value: string): string | undefined {
   return tooLong ? 'a text that is longer than any path' : undefined
 }
 
-/** What base64 hides, when that is JSON, YAML, PEM or `user:password`. */
+/** The decoded text, if the value is base64 of JSON, YAML, PEM or `user:password`. */
 export function fromBase64(text: string): string | undefined {
   if (text.length < 12 || !/^[A-Za-z0-9+/_\s-]+=*$/.test(text)) return undefined
   const inner = Buffer.from(text, 'base64').toString('utf8').trim()
   return /^[\t\n\r -~]+$/.test(inner) && /[:{[]|-----BEGIN/.test(inner) ? inner : undefined
 }
 
-/** Whether a part of the value looks like a token or a generated password, which a message must not repeat. */
+/** Whether a part of the value looks like a token or a generated password, which messages must not quote. */
 export function isRandom(value: string): boolean {
   const kinds = [/[A-Z]/, /[a-z]/, /\d/]
   return value.split(/[/\\.]/).some((name) => {
@@ -41,7 +41,7 @@ export function isRandom(value: string): boolean {
   })
 }
 
-/** The path for a message; content in its place is named and not quoted. */
+/** The path, for a message. Content that was given instead of a path is described and not quoted. */
 export function shownPath(path: string): string {
   const kind = contentKind(path)
   return kind === undefined ? path : `(${kind} instead of a path)`

@@ -1,6 +1,6 @@
 import type { Secrets } from './secret.ts'
 
-/** Where people read what happens. Every line is redacted and neutralised by the host before it is printed. */
+/** The log of a run. The host redacts and neutralises every line before it prints it. */
 export interface Log {
   debug(line: string): void
   info(line: string): void
@@ -8,11 +8,11 @@ export interface Log {
   error(line: string): void
 }
 
-/** What every stage of one run shares. Nothing in the source tree is global state. */
+/** What all stages of a run share. The source tree has no global state. */
 export type Context = Readonly<{
   log: Log
   secrets: Secrets
-  /** Aborted by SIGINT and SIGTERM: new work stops, transfers are broken off. */
+  /** Aborted by SIGINT and SIGTERM: no new work starts, and transfers stop. */
   signal: AbortSignal
   env: Readonly<Record<string, string | undefined>>
   /** Milliseconds since the epoch; replaced in tests. */

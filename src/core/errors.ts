@@ -1,7 +1,7 @@
 /** Which part of the promotion an error is about. Tests and reports compare `code` and `side`, never the text. */
 export type Side = 'source' | 'destination' | 'input'
 
-/** Every kind of failure a user can meet. `docs/troubleshooting.md` is indexed by these. */
+/** Every kind of failure. `docs/troubleshooting.md` is indexed by these codes. */
 export type Code =
   | 'USAGE' // inputs: several problems, one message
   | 'LOGIN_REJECTED' // user name or password refused
@@ -18,8 +18,8 @@ export type Code =
   | 'REGISTRY_UNKNOWN' // no way to find the registry's address
   | 'NOT_FOUND' // image, tag or blob absent
   | 'TAG_MISMATCH' // reference with tag and digest that differ
-  | 'GUARD' // overwrite or expect-current forbid that the tag moves
-  | 'TAG_MOVED' // somebody else has written the tag since it was looked at
+  | 'GUARD' // overwrite or expect-current forbid moving the tag
+  | 'TAG_MOVED' // another client has written the tag since it was read
   | 'ABANDONED' // not done, or undone, because another image of the promotion failed
   | 'DIGEST_MISMATCH' // bytes are not what their digest says
   | 'PLATFORM_MISSING' // a wanted platform is not in the index
@@ -40,18 +40,18 @@ export type ErrorDetail = Readonly<{
   side?: Side | undefined
   /** Name of the destination, where side is `destination`. */
   target?: string | undefined
-  /** What the reader should do next: one sentence or a command. */
+  /** What the user should do next: a sentence or a command. */
   hint?: string | undefined
   cause?: unknown
-  /** Worth trying again: nothing was decided by this answer. */
+  /** A retry may succeed: the answer is about a passing condition. */
   transient?: boolean | undefined
-  /** HTTP status that led here. */
+  /** HTTP status of the answer. */
   status?: number | undefined
-  /** The server's own error codes (`MANIFEST_BLOB_UNKNOWN`, …) and what they speak of, bounded. */
+  /** The server's own error codes (`MANIFEST_BLOB_UNKNOWN`, …) with message and detail, bounded. */
   server?: readonly ServerError[] | undefined
   /** Milliseconds after which the server asked to be tried again. */
   retryAfter?: number | undefined
-  /** The tag that was to be written may have been written or not: no answer tells. */
+  /** No answer tells whether the tag was written. */
   unconfirmed?: boolean | undefined
 }>
 
@@ -89,7 +89,7 @@ export class PromoteError extends Error {
   }
 }
 
-/** Whatever was thrown, as a PromoteError; a programming error becomes INTERNAL and keeps its cause. */
+/** Turns any thrown value into a PromoteError. A programming error becomes INTERNAL and keeps its cause. */
 export function asPromoteError(thrown: unknown, side?: Side): PromoteError {
   if (thrown instanceof PromoteError)
     return side === undefined || thrown.side !== undefined ? thrown : thrown.with({ side })

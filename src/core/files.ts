@@ -1,4 +1,4 @@
-/** Small files, read whole. Messages name a file and never what is in it; a path may be a secret in the wrong place. */
+/** Reads and writes small files. Messages name a file and never quote its content; a path may be a misplaced secret. */
 import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import { appendFile, mkdir, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
@@ -8,15 +8,15 @@ import { PromoteError, type Side } from './errors.ts'
 import type { Secret } from './secret.ts'
 import { decodeText } from './text.ts'
 
-/** Lists, CA bundles (a full one has 220 KiB) and credentials are far smaller; Kubernetes allows a Secret 1 MiB. */
+/** Bytes. A full CA bundle has 220 KiB; Kubernetes allows 1 MiB for a Secret. */
 const LARGEST = 1024 * 1024
 
-/** A text file, or a pipe such as the shell's `<(command)`; at most 1 MiB. Throws an Error that says why not. */
+/** Reads a text file, or a pipe such as the shell's `<(command)`, of at most 1 MiB. Throws an Error that says why it failed. */
 export function readInput(path: string): string {
   return decodeText(readBounded(path))
 }
 
-/** Messages call the file `<what> <path>`. `text` is the content itself, where the option holds it in place of a path. */
+/** Messages call the file `<what> <path>`. `text` is the content, if the option holds the content instead of a path. */
 export type FileToRead = Readonly<{ what: string; path: string; side: Side | undefined; text?: Secret }>
 
 /** @param given the path of the file, or its text. */
@@ -24,7 +24,7 @@ export function fileOf(what: string, given: string | Secret, side: Side | undefi
   return typeof given === 'string' ? { what, path: given, side } : { what, path: '(given as text)', side, text: given }
 }
 
-/** As `readInput`. Throws IO of the side; `isAbsent` tells a missing file from a broken one. */
+/** Like `readInput`, but throws IO of the side; `isAbsent` tells a missing file from other failures. */
 export function readText(file: FileToRead): string {
   if (file.text !== undefined) return file.text.reveal()
   let bytes: Buffer
@@ -41,12 +41,12 @@ export function readText(file: FileToRead): string {
   }
 }
 
-/** An error about a file. The cause is never a parser's: those quote the text. */
+/** An error about a file. The cause must not be a parser's error, because those quote the text. */
 export function fileError(file: FileToRead, problem: string, cause?: unknown, hint?: string): PromoteError {
   return new PromoteError('IO', `The ${file.what} ${shownPath(file.path)} ${problem}`, { side: file.side, cause, hint })
 }
 
-/** No file of that name, or no such folder. */
+/** Whether the error says that the file or its folder does not exist. */
 export function isAbsent(error: unknown): boolean {
   const { code } = (error instanceof PromoteError ? (error.cause ?? {}) : {}) as NodeJS.ErrnoException
   return code === 'ENOENT' || code === 'ENOTDIR'
@@ -68,7 +68,7 @@ function readBounded(path: string): Buffer {
   }
 }
 
-/** A call of the file system, whose failure says a plain reason. */
+/** Calls the file system. Throws an Error with a plain reason. */
 export function attempt<T>(call: () => T): T {
   try {
     return call()
@@ -89,13 +89,13 @@ const REASONS: Readonly<Record<string, string>> = {
   EROFS: 'the file system is read-only',
 }
 
-/** Node's own messages repeat the path. */
+/** Not Node's own message, because that repeats the path. */
 function plainReason(thrown: unknown): string {
   const { code = 'unknown error' } = thrown as NodeJS.ErrnoException
   return REASONS[code] ?? code
 }
 
-/** Names of the plain files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
+/** Names of the regular files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
 export function listFiles(folder: string): string[] {
   return attempt(() => readdirSync(folder))
     .filter((name) => !name.startsWith('..') && isFile(join(folder, name)))
@@ -107,7 +107,7 @@ export function isFile(path: string): boolean {
 }
 
 /**
- * A reader of `path` sees the old text or the new one, never half of it. Folders on the way are made.
+ * Replaces the file atomically: a reader sees the old text or the new text. Creates missing folders.
  * @throws PromoteError IO.
  */
 export async function writeWhole(path: string, text: string): Promise<void> {
@@ -115,14 +115,14 @@ export async function writeWhole(path: string, text: string): Promise<void> {
 }
 
 /**
- * Checks that `writeWhole` can write there, before anything depends on it. Only folders on the way stay behind.
+ * Checks that `writeWhole` can write to `path`. Leaves nothing behind but the folders that it creates.
  * @throws PromoteError IO.
  */
 export async function checkWritable(path: string): Promise<void> {
   await replace(path, undefined)
 }
 
-/** A pipe or a device is written to, not replaced. @param text undefined: only checks that it could be written. */
+/** Writes to a pipe or a device without replacing it. @param text undefined: only check whether the file can be written. */
 async function replace(path: string, text: string | undefined): Promise<void> {
   try {
     await makeFolder(dirname(path))
@@ -142,7 +142,7 @@ async function replace(path: string, text: string | undefined): Promise<void> {
   }
 }
 
-/** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */
+/** Not `recursive`: in /proc, where no folder can be created, that never ends (Node 20, 22, 24). */
 async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path)
@@ -157,7 +157,7 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** For files that the host made for us: they exist, and keep what is in them. */
+/** Appends to a file that the host created, such as GITHUB_OUTPUT. */
 export async function append(path: string, text: string): Promise<void> {
   await appendFile(path, text).catch((thrown) => {
     throw cannotWrite(path, thrown)

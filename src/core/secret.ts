@@ -1,20 +1,20 @@
 /**
- * Values that must never be seen. A `Secret` prints as `***` whatever prints it; `reveal()` is called only where the
- * value goes on the wire or to a helper's stdin. `Secrets` knows every secret of a run, so that a log line, report or
- * error that quotes a server can be cleaned of them, in plain, base64, URL-encoded and JSON form.
+ * Secret values. A `Secret` prints as `***`. `reveal()` is called only where the value is sent to a server or to the
+ * standard input of a program. `Secrets` knows all secrets of a run and removes them from log lines, reports and errors, in
+ * plain, base64, URL-encoded and JSON form.
  */
 
 const HIDDEN = '***'
 
-/** Shorter values would blank out innocent text, so that they cannot be hidden: they are refused where they are given. */
+/** Characters. Shorter values also occur in other text by chance and cannot be hidden, so they are refused as inputs. */
 const SHORTEST = 4
-/** Base64 of a longer text that a secret is part of (`user:password`, `Bearer …`) is looked for from this length on. */
+/** Characters. From this length on, a secret is also looked for inside the base64 of a longer text (`user:password`). */
 const SHORTEST_INSIDE = 8
-/** In the name of an image a shorter value may stand by chance. */
+/** Characters. A shorter value may be part of an image name by chance. */
 const SHORTEST_IN_NAME = 16
-/** So many characters of such a secret are a part of it, and not there by chance. */
+/** Characters. This many characters of a long secret, in a row, do not occur by chance. */
 const PIECE = 12
-/** In an address a shorter value counts only as a whole word: as a part of one it may stand there by chance. */
+/** Characters. A shorter value counts in an address only as a whole word: as a part of a word it may occur by chance. */
 const SHORTEST_PART = 8
 
 export class Secret {
@@ -43,7 +43,7 @@ export class Secret {
 
 export class Secrets {
   readonly #forms = new Set<string>()
-  /** Longest first, so that none leaves a part of another one. */
+  /** Longest first, so that hiding one does not leave a part of another. */
   #sorted: readonly string[] | undefined
   #beginnings: ReadonlySet<string> | undefined
   readonly #mask: (value: string) => void
@@ -69,12 +69,12 @@ export class Secrets {
     return new Secret(encoded)
   }
 
-  /** Hides every secret, and what is left of one where the text was cut, by whomever. */
+  /** Hides every secret, and the rest of a secret where the text was cut. */
   redact(text: string): string {
     return this.#hideBeginnings(this.#hide(text, 0))
   }
 
-  /** Hides the long ones alone: a name has to stay what it is. */
+  /** Hides only long secrets: the name of an image must not change because a short secret occurs in it. */
   redactName(name: string): string {
     return this.#hide(name, SHORTEST_IN_NAME)
   }
@@ -85,7 +85,7 @@ export class Secrets {
     return forms.reduce((rest, form) => (form.length < SHORTEST_IN_NAME ? rest : hidePieces(rest, form)), clean)
   }
 
-  /** The beginning of a secret, however short, where `…` says that the text was cut. */
+  /** Hides the beginning of a secret, however short, before a `…`, which marks a cut. */
   #hideBeginnings(text: string): string {
     const known = this.#allBeginnings()
     return text.replace(/[^…]{4,16}(?=…)/g, (before) => {
@@ -105,8 +105,8 @@ export class Secrets {
   }
 
   /**
-   * Whether an address that a server chose holds a secret, in letters of any case (host names have none).
-   * @param known text in which a secret may stand: the address that was asked for.
+   * Whether an address that a server chose contains a secret. Compares without case, because host names have none.
+   * @param known the address that was asked for: a secret that it contains is not counted.
    */
   isIn(text: string, known: string): boolean {
     const [within, without] = [text.toLowerCase(), known.toLowerCase()]
@@ -130,7 +130,7 @@ export class Secrets {
   }
 }
 
-/** A long secret without its end, then without its beginning. */
+/** Hides what is left of a long secret that lost its end, then of one that lost its beginning. */
 function hidePieces(text: string, form: string): string {
   const head = form.slice(0, PIECE)
   const tail = form.slice(-PIECE)
@@ -149,7 +149,7 @@ function hidePieces(text: string, form: string): string {
   return hideEach(clean, tail, before)
 }
 
-/** @param extent of what is hidden around a find, from where the one before ended. */
+/** @param extent the range to hide around a match; `from` is the end of the previous range. */
 function hideEach(
   text: string,
   piece: string,
@@ -190,14 +190,14 @@ function stands(form: string, text: string): boolean {
   return false
 }
 
-/** Why a password or token is not taken, as the end of a sentence; undefined when it can be hidden. */
+/** Why a password or token is refused, as the end of a sentence; undefined if it can be hidden. */
 export function tooShort(value: string): string | undefined {
   return value.trim().length < SHORTEST
-    ? `is shorter than ${SHORTEST} characters: it could not be hidden in logs and reports, where it may stand by chance`
+    ? `is shorter than ${SHORTEST} characters and cannot be hidden in logs and reports`
     : undefined
 }
 
-/** What is the same in the base64 of every text in which these bytes begin at an offset of 3n + `at`. */
+/** The base64 characters that every text has in common that contains these bytes at an offset of 3n + `at`. */
 function inside(bytes: Uint8Array, at: number): string {
   const encoded = Buffer.concat([Buffer.alloc(at), bytes]).toString('base64')
   const unknown = [0, 2, 3][at]

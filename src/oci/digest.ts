@@ -22,7 +22,7 @@ export function digestOf(bytes: Uint8Array, algorithm: Algorithm = 'sha256'): Di
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`
 }
 
-/** `sha256:5f2a…` → `5f2a9c31b04e`: enough to tell digests apart in a log line. */
+/** The first 12 hex characters, for log lines: `sha256:5f2a…` → `5f2a9c31b04e`. */
 export function shortDigest(digest: Digest): string {
   return digest.slice(digest.indexOf(':') + 1).slice(0, 12)
 }

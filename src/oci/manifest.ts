@@ -4,13 +4,13 @@ import { cut } from '../core/text.ts'
 import { algorithmOf, type Digest, digestOf, isDigest } from './digest.ts'
 import type { Platform } from './platform.ts'
 
-/** OCI image-spec descriptor.md. Unknown members are kept out: manifests are bytes, this is a view. */
+/** OCI image-spec descriptor.md. A view of the known members; the bytes of the manifest keep the others. */
 export type Descriptor = Readonly<{
   mediaType: string
   digest: Digest
-  /** Bytes; 0 where the document has no size. */
+  /** Bytes; 0 if the document has no size. */
   size: number
-  /** The document has no size: old builders left it out. */
+  /** The document has no size; some old builders omit it. */
   unsized?: true | undefined
   platform?: Platform | undefined
   artifactType?: string | undefined
@@ -20,14 +20,14 @@ export type Descriptor = Readonly<{
   data?: string | undefined
 }>
 
-/** What a manifest points at, in the order of the document. */
+/** A descriptor in a manifest, with its role. Links keep the order of the document. */
 export type Link = Readonly<{
   kind: 'manifest' | 'blob'
   role: 'child' | 'config' | 'layer' | 'subject'
   descriptor: Descriptor
 }>
 
-/** Bytes are the truth; links are a view of them. A manifest is never serialised again. */
+/** A manifest as received. It is never serialised again: the bytes are copied, and the links are a view of them. */
 export type Manifest = Readonly<{
   descriptor: Descriptor
   bytes: Uint8Array
@@ -43,7 +43,7 @@ export const MEDIA_TYPE = {
   ociManifest: 'application/vnd.oci.image.manifest.v1+json',
   dockerList: 'application/vnd.docker.distribution.manifest.list.v2+json',
   dockerManifest: 'application/vnd.docker.distribution.manifest.v2+json',
-  /** Only ever in release candidates of OCI 1.1, but ORAS and Zot have written it. */
+  /** Only in release candidates of OCI 1.1; ORAS and zot have written it. */
   ociArtifact: 'application/vnd.oci.artifact.manifest.v1+json',
 } as const
 
@@ -55,25 +55,25 @@ const BLOB_IN_INDEX =
   /^application\/vnd\.(?:oci\.image\.(?:layer|config)\.|docker\.(?:image\.rootfs|container\.image)\.|buildkit\.cacheconfig\.)/
 
 /**
- * For every request that may answer with a manifest. One header with every type spelled out: OpenShift and distribution
- * answer 404, or a converted manifest with another digest, when the type of the stored one is not in it.
+ * The Accept header of every manifest request. It lists every type: OpenShift and distribution answer 404, or a converted
+ * manifest with another digest, if the type of the stored manifest is missing.
  */
 export const ACCEPT = [...INDEXES, ...IMAGES].join(', ')
 
-/** distribution-spec "Pushing Manifests": registries take at least 4 MiB, and distribution and OpenShift not more. */
+/** Bytes. distribution-spec "Pushing Manifests": registries accept at least 4 MiB; distribution and OpenShift accept no more. */
 export const MANIFEST_LIMIT = 4 * 1024 * 1024
 
 const digest = z.string().refine(isDigest, 'not a sha256 or sha512 digest')
-/** It ends in a header: RFC 6838 has visible ASCII, and registries take blanks too. */
+/** It becomes a header value. RFC 6838 allows visible ASCII; registries accept blanks too. */
 const mediaType = z
   .string()
   .min(1)
   .max(255)
   .regex(/^[ -~]+$/, 'not a media type')
-/** Go writes `null` for a list or map that was never filled. */
+/** Go writes `null` for an empty list or map. */
 const absent = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined)
 
-/** One verdict for all members: a hostile document cannot make us collect a million complaints. */
+/** One check for the whole list: a hostile document must not produce a million issues. */
 const strings = z.custom<readonly string[]>((value) => Array.isArray(value) && value.every(isString))
 const annotations = z.custom<Readonly<Record<string, string>>>(
   (value) => typeof value === 'object' && value !== null && Object.values(value).every(isString),
@@ -91,7 +91,7 @@ const written = z.object({
   digest,
   // z.int() is bounded by what a number holds exactly: 2^53 - 1.
   size: absent(z.int().min(0)),
-  // A platform or an annotation that nobody can read is no reason not to copy the bytes.
+  // An invalid platform or annotation is ignored: the bytes are copied all the same.
   platform: absent(platform).catch(undefined),
   artifactType: absent(z.string()).catch(undefined),
   annotations: absent(annotations).catch(undefined),
@@ -125,10 +125,10 @@ const documentSchema = z.object({
 type Document = z.infer<typeof documentSchema>
 
 /**
- * Checks the bytes against what was asked for, and reads what they point at. The media type is the document's own, else
- * the answer's, else the parent's, else that of the document's shape (OCI documents need not have one).
- * @param contentType of the answer; parameters, `text/plain` and other types that are no manifest's are ignored.
- * A size that is not that of the bytes is no error: the digest decides, as it does for other tools.
+ * Checks the bytes against the expected digest and reads the descriptors. The media type is the document's own, else the
+ * answer's, else the parent's, else that of the document's shape (OCI documents may omit it). A descriptor with a wrong size
+ * is accepted: the digest decides, as in other tools.
+ * @param contentType of the answer; parameters and types that are not a manifest's (`text/plain`) are ignored.
  * @throws PromoteError DIGEST_MISMATCH, UNSUPPORTED (schema 1), PROTOCOL (not a manifest)
  */
 export function readManifest(
@@ -160,10 +160,10 @@ export function readManifest(
   }
 }
 
-/** More blobs without a size than this are not measured. */
+/** With more blobs without a size than this, no size is looked up. */
 const MOST_UNSIZED = 100
 
-/** The manifest with the sizes that its document leaves out, where `sizeOf` knows them. */
+/** Fills in the sizes that the document omits, as far as `sizeOf` knows them. */
 export async function withSizes(
   manifest: Manifest,
   sizeOf: (blob: Descriptor) => Promise<number | undefined>,
@@ -177,12 +177,12 @@ export async function withSizes(
   return { ...manifest, links: await Promise.all(measured) }
 }
 
-/** A layer that registries need not hold: its URLs say where it is (image-spec layer.md "Non-Distributable Layers"). */
+/** A layer that registries need not store: its URLs say where it is (image-spec layer.md "Non-Distributable Layers"). */
 export function isForeign({ mediaType, urls }: Descriptor): boolean {
   return (urls?.length ?? 0) > 0 && /nondistributable|\.foreign\./.test(mediaType)
 }
 
-/** The content that a descriptor embeds (image-spec "Embedded Content"), or undefined when it is not what it says. */
+/** The content that a descriptor embeds (image-spec "Embedded Content"); undefined if its size or digest is wrong. */
 export function embedded(descriptor: Descriptor): Uint8Array | undefined {
   if (descriptor.data === undefined) return undefined
   const bytes = Buffer.from(descriptor.data, 'base64')
@@ -204,21 +204,21 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-/** Before the digest: a schema 1 document is named by the digest of a part of itself. */
+/** Called before the digest is checked: the digest of a schema 1 document covers only a part of it. */
 function refuseSchema1(json: unknown, contentType: string | undefined): void {
   const { mediaType, schemaVersion }: Readonly<{ mediaType?: unknown; schemaVersion?: unknown }> = json ?? {}
   const type = typeof mediaType === 'string' ? mediaType : contentType
   if (schemaVersion !== 1 && !SCHEMA_1.test(type ?? '')) return
-  throw new PromoteError('UNSUPPORTED', 'The image is stored in the format docker schema 1, which is not copied.', {
-    hint: 'Pull and push it once with a current podman or docker; that stores it in the present format.',
+  throw new PromoteError('UNSUPPORTED', 'Docker schema 1 is not supported.', {
+    hint: 'Rebuild the image, or pull and push it with a current podman or docker.',
   })
 }
 
 function check(bytes: Uint8Array, wanted: Digest | undefined): Digest {
   const found = digestOf(bytes, wanted === undefined ? 'sha256' : algorithmOf(wanted))
   if (wanted !== undefined && found !== wanted)
-    throw new PromoteError('DIGEST_MISMATCH', `The manifest ${wanted} was asked for, the answer is ${found}.`, {
-      hint: 'A proxy or the registry changes manifests on the way, or the content is damaged.',
+    throw new PromoteError('DIGEST_MISMATCH', `The registry was asked for the manifest ${wanted} and sent ${found}.`, {
+      hint: 'A proxy or the registry changes manifests, or the stored content is damaged.',
     })
   return found
 }
@@ -236,14 +236,14 @@ function parseDocument(json: unknown): Document {
   return parsed.data
 }
 
-/** By members, never by a header. Both at once is how one digest was given two meanings: CVE-2021-41190. */
+/** Decided by the members, not by a header. Accepting both shapes at once gave one digest two meanings: CVE-2021-41190. */
 function shapeOf({ mediaType, manifests, config, layers, blobs }: Document): 'index' | 'image' {
   const image = config !== undefined || layers !== undefined || blobs !== undefined
   const saysIndex = INDEXES.has(mediaType ?? '')
   const saysImage = IMAGES.has(mediaType ?? '')
   if ((manifests !== undefined && (image || saysImage)) || (image && saysIndex))
-    throw new PromoteError('PROTOCOL', 'The manifest is an index and an image at once.', {
-      hint: 'Such documents are refused everywhere since CVE-2021-41190; build the image again.',
+    throw new PromoteError('PROTOCOL', 'The manifest is both an index and an image.', {
+      hint: 'Registries refuse such documents since CVE-2021-41190. Rebuild the image.',
     })
   if (manifests !== undefined || saysIndex) return 'index'
   if (image || saysImage) return 'image'

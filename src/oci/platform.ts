@@ -9,7 +9,7 @@ export type Platform = Readonly<{
   'os.version'?: string | undefined
 }>
 
-/** containerd/platforms database.go `normalizeArch`: names that other systems use for the same thing. */
+/** containerd/platforms database.go `normalizeArch`: other names of the same architectures. */
 const ARCHITECTURES: ReadonlyMap<string, readonly [architecture: string, variant?: string]> = new Map([
   ['i386', ['386']],
   ['x86_64', ['amd64']],
@@ -19,7 +19,7 @@ const ARCHITECTURES: ReadonlyMap<string, readonly [architecture: string, variant
   ['armel', ['arm', 'v6']],
 ])
 
-/** containerd/platforms `specifierRe` and `osRe`: one component, and the version that may follow the system. */
+/** containerd/platforms `specifierRe` and `osRe`: one component; the system may be followed by a version. */
 const COMPONENT = /^[A-Za-z0-9_.-]{1,64}$/
 const SYSTEM = /^([A-Za-z0-9_-]{1,64})(?:\(([A-Za-z0-9_.-]{1,64})\))?$/
 
@@ -44,8 +44,8 @@ export function parsePlatform(text: string): Platform {
 }
 
 /**
- * As containerd's `NewMatcher`: system, architecture and variant are equal once normalised (arm64 is arm64/v8, arm is
- * arm/v7); an image of Windows runs on the wanted `os.version`.
+ * Like containerd's `NewMatcher`: system, architecture and variant are equal after normalisation (arm64 is arm64/v8, arm is
+ * arm/v7). For Windows, the image also has to run on the wanted `os.version`.
  */
 export function matches(wanted: Platform, actual: Platform): boolean {
   const [want, have] = [normalise(wanted), normalise(actual)]
@@ -57,14 +57,14 @@ export function matches(wanted: Platform, actual: Platform): boolean {
   )
 }
 
-/** `linux/arm64/v8`, `windows(10.0.17763.1817)/amd64`: what `parsePlatform` reads. */
+/** `linux/arm64/v8`, `windows(10.0.17763.1817)/amd64`: the form that `parsePlatform` reads. */
 export function formatPlatform(platform: Platform): string {
   const version = platform['os.version']
   const system = version ? `${platform.os}(${version})` : platform.os
   return [system, platform.architecture, ...(platform.variant ? [platform.variant] : [])].join('/')
 }
 
-/** OCI image-spec config.md: what a single image runs on. */
+/** The platform in an image config (OCI image-spec config.md); undefined for other configs. */
 export function platformOfConfig(bytes: Uint8Array): Platform | undefined {
   try {
     const config = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>
@@ -77,14 +77,14 @@ export function platformOfConfig(bytes: Uint8Array): Platform | undefined {
       ...(typeof version === 'string' ? { 'os.version': version } : {}),
     }
   } catch {
-    return undefined // an artifact: its config is no image config, and it has no platform
+    return undefined // the config of an artifact is not an image config
   }
 }
 
-/** Windows Server 2022: from here on a host also runs images of older builds, down to this one. */
+/** Windows Server 2022. From this build on, a host also runs images of older builds, down to this one. */
 const STABLE_BUILD = 20_348
 
-/** containerd/platforms platform_windows_compat.go: an image or a host that names no version fits every other. */
+/** containerd/platforms platform_windows_compat.go: an image or a host without a version matches any version. */
 function runsOn(host: string | undefined, image: string | undefined): boolean {
   const [wanted, actual] = [windowsVersion(host), windowsVersion(image)]
   if (wanted === undefined || !image) return true
@@ -113,7 +113,7 @@ function normalise(platform: Platform): Platform {
   }
 }
 
-/** containerd/platforms `normalizeArch`: the variant that everybody has is no variant, except on 32-bit arm. */
+/** containerd/platforms `normalizeArch`: the default variant is omitted, except on 32-bit arm. */
 function normaliseVariant(architecture: string, variant: string): string {
   if (architecture === 'arm64') return ['8', 'v8', 'v8.0'].includes(variant) ? '' : variant
   if (architecture === 'amd64') return variant === 'v1' ? '' : variant

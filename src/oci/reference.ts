@@ -8,7 +8,7 @@ export type RegistryAddress = Readonly<{ host: string; plainHttp: boolean }>
 /** `[host/]namespace/name[:tag][@digest]`. `host` is undefined when the side's own registry is meant. */
 export type Reference = Readonly<{
   host?: string | undefined
-  /** Set for what is in no registry; then `repository` may be empty, and the image's name is `layoutName`. */
+  /** Set for an image in an OCI layout. Then `repository` may be empty, and the image's name is `layoutName`. */
   layout?: LayoutPlace | undefined
   repository: string
   tag?: string | undefined
@@ -19,7 +19,7 @@ export type Reference = Readonly<{
 export type LayoutPlace = Readonly<{
   kind: 'oci' | 'oci-archive'
   path: string
-  /** No name was given: repository and tag are those of the other side, unless the layout has one image alone. */
+  /** No name was given: repository and tag are those of the other side, unless the layout holds exactly one image. */
   assumed?: true
 }>
 
@@ -29,11 +29,11 @@ const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/
 /** distribution/reference `domain`: name, IPv4 or bracketed IPv6, with an optional port. */
 const HOST =
   /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?$/i
-/** distribution/reference `RepositoryNameTotalLengthMax`; most registries have a column of this width. */
+/** distribution/reference `RepositoryNameTotalLengthMax`. */
 const LONGEST_REPOSITORY = 255
 /** A DNS name has 253 characters; with a port 259. */
 const LONGEST_HOST = 259
-/** Host, repository, tag and a sha512 digest with their separators, and `docker://`: more cannot be a reference. */
+/** Host, repository, tag and a sha512 digest with their separators, and `docker://`. */
 const LONGEST = LONGEST_HOST + 1 + LONGEST_REPOSITORY + 129 + 136 + 9
 const DOCKER_HUB = 'docker.io'
 
@@ -57,7 +57,7 @@ export function parseReference(text: string): Reference {
   if (/[\s\u0000-\u001f\u007f]/.test(text)) throw wrong('it contains white space or a control character')
   const bare = text.replace(/^docker:\/\//, '')
   const scheme = /^([a-zA-Z][a-zA-Z0-9+.-]*):\/\//.exec(bare)
-  if (scheme) throw wrong(`it begins with the scheme "${scheme[0]}", a reference begins with a host or a repository`)
+  if (scheme) throw wrong(`it begins with the scheme "${scheme[0]}"; a reference begins with a host or a repository`)
   const [name = '', digest, ...more] = bare.split('@')
   if (more.length > 0) throw wrong('it has more than one "@"')
   const colon = name.indexOf(':', name.lastIndexOf('/') + 1)
@@ -72,7 +72,7 @@ export function parseReference(text: string): Reference {
 const LAYOUT = /^(oci|oci-archive):/
 /** `C:\\images` and `C:/images`: the colon belongs to the path. */
 const DRIVE = /^[A-Za-z]:[\\/]/
-/** PATH_MAX of Linux; more is no path. */
+/** PATH_MAX of Linux. */
 const LONGEST_PATH = 4096
 
 export function isLayout(text: string): boolean {
@@ -137,12 +137,12 @@ function formatLayout({ repository, tag, digest }: Reference, { kind, path }: La
   return `${kind}:${name}${digest === undefined ? '' : `@${digest}`}`
 }
 
-/** Where the registry of that name really answers; every host but Docker Hub's answers under its own name. */
+/** The host that serves the registry's API. It differs from the name only for Docker Hub. */
 export function hostOf(host: string): string {
   return isDockerHub(host) ? 'registry-1.docker.io' : host
 }
 
-/** The repository's name on that host: Docker Hub keeps names of one component under `library/`. */
+/** The repository's name on that host: Docker Hub stores names of one component under `library/`. */
 export function repositoryOn(host: string, repository: string): string {
   return isDockerHub(host) && !repository.includes('/') ? `library/${repository}` : repository
 }
@@ -153,7 +153,7 @@ function isDockerHub(host: string): boolean {
 
 type Wrong = (reason: string) => PromoteError
 
-/** `registry.example:5000/prod/app:1` → its host and the rest, unchecked; a name without a host has none. */
+/** `registry.example:5000/prod/app:1` → host and the rest, both unchecked; host is undefined if there is none. */
 export function splitHost(name: string): Readonly<{ host: string | undefined; name: string }> {
   const slash = name.indexOf('/')
   const first = name.slice(0, Math.max(slash, 0))
@@ -167,7 +167,7 @@ function parsePath(path: string, wrong: Wrong): { host?: string; repository: str
   if (first.length > LONGEST_HOST || !HOST.test(first)) throw wrong(`${quote(first)} is not a host name`)
   const port = /:([0-9]+)$/.exec(first)?.[1]
   if (port !== undefined && (Number(port) < 1 || Number(port) > 65_535)) throw wrong(`port ${port} is out of range`)
-  // Host names compare without case; one spelling makes them equal everywhere.
+  // Host names are compared without case.
   const host = first.toLowerCase()
   const repository = parseRepository(name, wrong)
   return isDockerHub(host) ? { host: DOCKER_HUB, repository: repositoryOn(host, repository) } : { host, repository }

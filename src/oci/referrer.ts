@@ -1,11 +1,11 @@
-/** What is attached to a manifest and found by its digest: tags, the referrers index, and how signatures are merged. */
+/** How signatures, SBOMs and attestations are attached to a manifest: tag names, the referrers index, and their merging. */
 import { type Digest, referrersTag } from './digest.ts'
 import { type Descriptor, type Manifest, MEDIA_TYPE, readManifest } from './manifest.ts'
 
 /** cosign's tag scheme: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md */
 const ATTACHED_TAG = /^sha(?:256|512)-[0-9a-f]{64}\.(?:sig|att|sbom)$/
 
-/** Layers of a container image (OCI image-spec layer.md, docker schema 2). A signature has none of them. */
+/** Layers of a container image (OCI image-spec layer.md, docker schema 2). A signature has no such layer. */
 const IMAGE_LAYER = /^application\/vnd\.(?:oci\.image\.layer\.|docker\.image\.rootfs\.)/
 
 /** `sha256-HEX.sig`, `.att` and `.sbom` of a manifest. */
@@ -18,9 +18,9 @@ export function isAttachedTag(tag: string): boolean {
 }
 
 /**
- * The entries of what the tag `sha256-HEX` names, if it is the referrers index of `subject` (distribution-spec "Referrers
- * Tag Schema"). It is not when it is the subject itself (GitLab reads such a tag as the digest), another image, or an index
- * of platforms.
+ * The entries of the manifest under the tag `sha256-HEX`, if it is the referrers index of `subject` (distribution-spec
+ * "Referrers Tag Schema"). Undefined if it is the subject itself (GitLab reads such a tag as the digest), another image, or
+ * an index of platforms.
  */
 export function referrersIn(index: Manifest, subject: Digest): readonly Descriptor[] | undefined {
   const { descriptor, links, shape } = index
@@ -37,7 +37,7 @@ export function describeReferrer({ descriptor, artifactType, annotations, links 
   return { mediaType, digest, size, ...(type && { artifactType: type }), ...(annotations && { annotations }) }
 }
 
-/** A new index, or the index with more entries; whatever else it holds stays. */
+/** A new index, or a copy of `index` with more entries. All other members stay. */
 export function extendIndex(index: Manifest | undefined, entries: readonly Descriptor[]): Manifest {
   const document = index === undefined ? { schemaVersion: 2, mediaType: MEDIA_TYPE.ociIndex } : documentOf(index)
   return sealed({ ...document, manifests: [...listOf(document, 'manifests'), ...entries] }, MEDIA_TYPE.ociIndex)
@@ -45,15 +45,15 @@ export function extendIndex(index: Manifest | undefined, entries: readonly Descr
 
 export type Merged = Readonly<{
   manifest: Manifest
-  /** Layers that `theirs` does not have. */
+  /** Layers of `ours` that `theirs` lacks. */
   added: ReadonlySet<Digest>
 }>
 
 /**
- * Signatures of one tag: the layers of `theirs`, then those of `ours` that are missing there. A layer is the same when
- * digest and annotations are equal, because the payload of two signatures may be the same. All other members, the config
- * among them, stay those of `theirs`.
- * @returns undefined when one of the two does not hold signatures, but an image or an index.
+ * Merges two manifests of signatures: the layers of `theirs`, then the layers of `ours` that are missing. Two layers are the
+ * same if digest and annotations are equal, because two signatures may have the same payload. All other members, also the
+ * config, are those of `theirs`.
+ * @returns undefined if one of the two is not a manifest of signatures, but an image or an index.
  */
 export function mergeSignatures(theirs: Manifest, ours: Manifest): Merged | undefined {
   if (!holdsSignatures(theirs) || !holdsSignatures(ours)) return undefined
@@ -81,7 +81,7 @@ function identityOf({ digest, annotations }: Layer): string {
   return JSON.stringify([digest, Object.entries(annotations ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))])
 }
 
-/** The document as it stands in the bytes, with the members that `Manifest` leaves out. */
+/** The whole document, with the members that `Manifest` leaves out. */
 function documentOf({ bytes }: Manifest): object {
   return JSON.parse(Buffer.from(bytes).toString('utf8'))
 }

@@ -1,13 +1,13 @@
-/** Which documents are signatures of an image, by what they state. No signature is verified here. */
+/** Recognises signatures of an image by their content. No signature is verified here. */
 import { type Digest, isDigest } from './digest.ts'
 import type { Descriptor, Manifest } from './manifest.ts'
 
 /** cosign specs/SIGNATURE_SPEC.md. */
 const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json'
 const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature'
-/** cosign specs/BUNDLE_SPEC.md; the versions that exist. */
+/** cosign specs/BUNDLE_SPEC.md: the media types of all versions. */
 const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/
-/** The predicate type of an image signature in a bundle. Each other one is an attestation. */
+/** The predicate type of an image signature in a bundle. All other types are attestations. */
 const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1'
 /** Notary Project specs/signature-specification.md. */
 const NOTATION = 'application/vnd.cncf.notary.signature'
@@ -24,7 +24,7 @@ export function payloadsOf({ artifactType, links }: Manifest, tag: string | null
   )
 }
 
-/** Whether `bytes`, the content of `payload`, states a signature of the manifest `subject`. */
+/** Whether `bytes`, the content of the descriptor, is a signature of the manifest `subject`. */
 export function isSignatureOf(subject: Digest, { mediaType, annotations }: Descriptor, bytes: Uint8Array): boolean {
   if (mediaType === SIMPLE_SIGNING) {
     const digest = at(parse(bytes), 'critical', 'image', 'docker-manifest-digest')
@@ -32,7 +32,7 @@ export function isSignatureOf(subject: Digest, { mediaType, annotations }: Descr
   }
   if (BUNDLE.test(mediaType)) return isBundle(subject, parse(bytes))
   if (mediaType === JWS) return isJws(subject, parse(bytes))
-  // The payload of a COSE envelope (RFC 9052) is the JSON of `isJws`, as it stands.
+  // A COSE envelope (RFC 9052) contains the JSON of `isJws` unencoded.
   return Buffer.from(bytes).includes(`"digest":"${subject}"`)
 }
 
@@ -52,7 +52,7 @@ function isBundle(subject: Digest, bundle: unknown): boolean {
   )
 }
 
-/** Over the bytes of the manifest itself. */
+/** A signature over the bytes of the manifest itself. */
 function isMessageSignature(subject: Digest, message: unknown): boolean {
   const digest = `sha256:${decode(at(message, 'messageDigest', 'digest')).toString('hex')}`
   return isDigest(digest) && digest === subject && isText(at(message, 'signature'))
@@ -76,7 +76,7 @@ function parse(bytes: Uint8Array): unknown {
   }
 }
 
-/** A member of a member of a document from outside. */
+/** A nested member of an untrusted document. */
 function at(value: unknown, ...path: readonly string[]): unknown {
   let found = value
   for (const name of path) {

@@ -221,7 +221,7 @@ export const SERVERS: readonly Situation[] = [
   {
     when: 'a proxy changes manifests',
     code: 'DIGEST_MISMATCH',
-    says: '…: reading manifest …: The manifest sha256:… was asked for, the answer is sha256:….',
+    says: '…: reading manifest …: The registry was asked for the manifest sha256:… and sent sha256:….',
     arrange: ({ cluster }) =>
       cluster.faults.registry.add({ match: { path: manifests }, do: { kind: 'corrupt', at: 9 } }),
   },

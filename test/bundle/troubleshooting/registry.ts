@@ -259,7 +259,7 @@ export const CONTENT: readonly Situation[] = [
   {
     when: 'the image is of schema 1',
     code: 'UNSUPPORTED',
-    says: '…: reading manifest …: The image is stored in the format docker schema 1, which is not copied.',
+    says: '…: reading manifest …: Docker schema 1 is not supported.',
     arrange: ({ cluster }) =>
       cluster.faults.registry.add({
         match: { path: /\/manifests\// },

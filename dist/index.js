@@ -24966,7 +24966,7 @@ function ignoreUnhandled(promise) {
     promise.catch(() => undefined);
     return promise;
 }
-/** A body that is in memory. */
+/** A stream of one chunk, or of none for an empty content. */
 async function* bodyOf(content) {
     if (content.byteLength > 0)
         yield content;
@@ -25004,7 +25004,7 @@ function backoff(attempt, random, { first = 250, longest = 30_000 } = {}) {
 /* harmony export */   pS: () => (/* binding */ shownPath),
 /* harmony export */   uu: () => (/* binding */ contentKind)
 /* harmony export */ });
-/** What a text is by its shape: the content of a file stands where its path is wanted more often than one thinks. */
+/** Recognises content (JSON, PEM, a token) that was given where the path of a file is expected. */
 /** PATH_MAX and NAME_MAX of Linux. */
 const LONGEST_PATH = 4096;
 const LONGEST_NAME = 255;
@@ -25016,7 +25016,7 @@ const SHAPES = [
     [/^(?:---|- .*|["']?[A-Za-z][\w.-]*["']?:(?:\s.*)?)$/m, 'YAML'],
     [/[\r\n]/, 'a text of several lines'],
 ];
-/** What the value is, when it cannot be the path of a file. */
+/** What the value is, if it cannot be the path of a file. */
 function contentKind(value) {
     const text = value.trim();
     const shape = SHAPES.find(([pattern]) => pattern.test(text))?.[1];
@@ -25030,14 +25030,14 @@ function contentKind(value) {
     const tooLong = text.length > LONGEST_PATH || text.split(/[/\\]/).some((name) => name.length > LONGEST_NAME);
     return tooLong ? 'a text that is longer than any path' : undefined;
 }
-/** What base64 hides, when that is JSON, YAML, PEM or `user:password`. */
+/** The decoded text, if the value is base64 of JSON, YAML, PEM or `user:password`. */
 function fromBase64(text) {
     if (text.length < 12 || !/^[A-Za-z0-9+/_\s-]+=*$/.test(text))
         return undefined;
     const inner = Buffer.from(text, 'base64').toString('utf8').trim();
     return /^[\t\n\r -~]+$/.test(inner) && /[:{[]|-----BEGIN/.test(inner) ? inner : undefined;
 }
-/** Whether a part of the value looks like a token or a generated password, which a message must not repeat. */
+/** Whether a part of the value looks like a token or a generated password, which messages must not quote. */
 function isRandom(value) {
     const kinds = [/[A-Z]/, /[a-z]/, /\d/];
     return value.split(/[/\\.]/).some((name) => {
@@ -25045,7 +25045,7 @@ function isRandom(value) {
         return (name.length >= 16 && found === 3) || (name.length >= 32 && found === 2);
     });
 }
-/** The path for a message; content in its place is named and not quoted. */
+/** The path, for a message. Content that was given instead of a path is described and not quoted. */
 function shownPath(path) {
     const kind = contentKind(path);
     return kind === undefined ? path : `(${kind} instead of a path)`;
@@ -25090,7 +25090,7 @@ class PromoteError extends Error {
         return new PromoteError(code ?? this.code, message ?? this.message, { ...this, cause: this.cause, ...detail });
     }
 }
-/** Whatever was thrown, as a PromoteError; a programming error becomes INTERNAL and keeps its cause. */
+/** Turns any thrown value into a PromoteError. A programming error becomes INTERNAL and keeps its cause. */
 function asPromoteError(thrown, side) {
     if (thrown instanceof PromoteError)
         return side === undefined || thrown.side !== undefined ? thrown : thrown.with({ side });
@@ -25126,7 +25126,7 @@ const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, termi
 /* harmony import */ var _content_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(1510);
 /* harmony import */ var _errors_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3828);
 /* harmony import */ var _text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(9716);
-/** Small files, read whole. Messages name a file and never what is in it; a path may be a secret in the wrong place. */
+/** Reads and writes small files. Messages name a file and never quote its content; a path may be a misplaced secret. */
 
 
 
@@ -25134,9 +25134,9 @@ const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, termi
 
 
 
-/** Lists, CA bundles (a full one has 220 KiB) and credentials are far smaller; Kubernetes allows a Secret 1 MiB. */
+/** Bytes. A full CA bundle has 220 KiB; Kubernetes allows 1 MiB for a Secret. */
 const LARGEST = 1024 * 1024;
-/** A text file, or a pipe such as the shell's `<(command)`; at most 1 MiB. Throws an Error that says why not. */
+/** Reads a text file, or a pipe such as the shell's `<(command)`, of at most 1 MiB. Throws an Error that says why it failed. */
 function readInput(path) {
     return (0,_text_js__WEBPACK_IMPORTED_MODULE_5__/* .decodeText */ .g7)(readBounded(path));
 }
@@ -25144,7 +25144,7 @@ function readInput(path) {
 function fileOf(what, given, side) {
     return typeof given === 'string' ? { what, path: given, side } : { what, path: '(given as text)', side, text: given };
 }
-/** As `readInput`. Throws IO of the side; `isAbsent` tells a missing file from a broken one. */
+/** Like `readInput`, but throws IO of the side; `isAbsent` tells a missing file from other failures. */
 function readText(file) {
     if (file.text !== undefined)
         return file.text.reveal();
@@ -25163,11 +25163,11 @@ function readText(file) {
         throw fileError(file, `${thrown.message}.`);
     }
 }
-/** An error about a file. The cause is never a parser's: those quote the text. */
+/** An error about a file. The cause must not be a parser's error, because those quote the text. */
 function fileError(file, problem, cause, hint) {
     return new _errors_js__WEBPACK_IMPORTED_MODULE_4__/* .PromoteError */ .jG('IO', `The ${file.what} ${(0,_content_js__WEBPACK_IMPORTED_MODULE_6__/* .shownPath */ .pS)(file.path)} ${problem}`, { side: file.side, cause, hint });
 }
-/** No file of that name, or no such folder. */
+/** Whether the error says that the file or its folder does not exist. */
 function isAbsent(error) {
     const { code } = (error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_4__/* .PromoteError */ .jG ? (error.cause ?? {}) : {});
     return code === 'ENOENT' || code === 'ENOTDIR';
@@ -25190,7 +25190,7 @@ function readBounded(path) {
         (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.closeSync)(file);
     }
 }
-/** A call of the file system, whose failure says a plain reason. */
+/** Calls the file system. Throws an Error with a plain reason. */
 function attempt(call) {
     try {
         return call();
@@ -25210,12 +25210,12 @@ const REASONS = {
     ENOSPC: 'the disk is full',
     EROFS: 'the file system is read-only',
 };
-/** Node's own messages repeat the path. */
+/** Not Node's own message, because that repeats the path. */
 function plainReason(thrown) {
     const { code = 'unknown error' } = thrown;
     return REASONS[code] ?? code;
 }
-/** Names of the plain files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
+/** Names of the regular files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
 function listFiles(folder) {
     return attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.readdirSync)(folder))
         .filter((name) => !name.startsWith('..') && isFile((0,node_path__WEBPACK_IMPORTED_MODULE_3__.join)(folder, name)))
@@ -25225,20 +25225,20 @@ function isFile(path) {
     return (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.statSync)(path, { throwIfNoEntry: false })?.isFile() === true;
 }
 /**
- * A reader of `path` sees the old text or the new one, never half of it. Folders on the way are made.
+ * Replaces the file atomically: a reader sees the old text or the new text. Creates missing folders.
  * @throws PromoteError IO.
  */
 async function writeWhole(path, text) {
     await replace(path, text);
 }
 /**
- * Checks that `writeWhole` can write there, before anything depends on it. Only folders on the way stay behind.
+ * Checks that `writeWhole` can write to `path`. Leaves nothing behind but the folders that it creates.
  * @throws PromoteError IO.
  */
 async function checkWritable(path) {
     await replace(path, undefined);
 }
-/** A pipe or a device is written to, not replaced. @param text undefined: only checks that it could be written. */
+/** Writes to a pipe or a device without replacing it. @param text undefined: only check whether the file can be written. */
 async function replace(path, text) {
     try {
         await makeFolder((0,node_path__WEBPACK_IMPORTED_MODULE_3__.dirname)(path));
@@ -25262,7 +25262,7 @@ async function replace(path, text) {
         throw cannotWrite(path, thrown);
     }
 }
-/** Not `recursive`: below /proc and the like, where nothing can be made, that tries for ever (seen on Node 20, 22, 24). */
+/** Not `recursive`: in /proc, where no folder can be created, that never ends (Node 20, 22, 24). */
 async function makeFolder(path) {
     try {
         await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.mkdir)(path);
@@ -25278,7 +25278,7 @@ async function makeFolder(path) {
         await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.mkdir)(path);
     }
 }
-/** For files that the host made for us: they exist, and keep what is in them. */
+/** Appends to a file that the host created, such as GITHUB_OUTPUT. */
 async function append(path, text) {
     await (0,node_fs_promises__WEBPACK_IMPORTED_MODULE_2__.appendFile)(path, text).catch((thrown) => {
         throw cannotWrite(path, thrown);
@@ -25306,24 +25306,24 @@ function cannotWrite(path, thrown) {
 /* harmony export */   rb: () => (/* binding */ neutraliseJson)
 /* harmony export */ });
 /**
- * Foreign text: what a server, a file, a program or an input says. This file alone cuts it, puts it in quotes and takes
- * out what a terminal or a CI system obeys. A cut ends in `…`, which tells `Secrets.redact` that a part of a secret may
- * stand before it.
+ * Untrusted text: from a server, a file, a program or an input. Only this file shortens it, quotes it and removes what a
+ * terminal or a CI system would execute. Shortened text ends in `…`, which tells `Secrets.redact` that a part of a secret
+ * may precede it.
  */
-/** ECMA-48: CSI sequences, then OSC, DCS, SOS, PM and APC strings. Of others the escape goes, as a control. */
+/** ECMA-48: CSI sequences, then OSC, DCS, SOS, PM and APC strings. In other sequences only the escape character is removed. */
 const ESCAPES = 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
 /(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]|(?:\u001b[\]PX^_]|[\u0090\u0098\u009d-\u009f])[^\u0007\u001b\u0090-\u009f\n]*(?:\u0007|\u001b\\|\u009c)/g;
-/** Controls but tab and line feed, marks that turn the reading direction (CVE-2021-42574), and what has no width. */
+/** Control characters but tab and line feed, direction marks (CVE-2021-42574) and characters without width. */
 const INVISIBLE = /(?![\t\n])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 const BREAKS = /[\t\n\v\f\r\u0085\u2028\u2029]+/g;
-/** Characters of a line: every message of ours fits, and no hostile server can fill a log. */
+/** Characters of a line. Every message of this program fits, and a hostile server cannot fill a log. */
 const LONGEST_LINE = 4000;
-/** Without terminal escapes, control characters and invisible ones; tabs and line feeds stay. */
+/** Removes terminal escapes, control characters and invisible characters. Tabs and line feeds stay. */
 function visible(text) {
     return text.replace(ESCAPES, '').replace(INVISIBLE, '');
 }
-/** At most `limit` characters; what is cut ends in `…`. */
+/** At most `limit` characters; shortened text ends in `…`. */
 function cut(text, limit) {
     if (text.length <= limit)
         return text;
@@ -25338,7 +25338,7 @@ function oneLine(text, limit = LONGEST_LINE) {
 function quote(text, limit = 120) {
     return JSON.stringify(cut(visible(text), limit));
 }
-/** The first names of a list, each on one line, and `…` where there are more. */
+/** The first names of a list, and `…` if there are more. */
 function listed(names, most = 10) {
     const shown = names.slice(0, most).map((name) => oneLine(name, 200));
     return [...shown, ...(names.length > most ? ['…'] : [])].join(', ');
@@ -25348,24 +25348,24 @@ function displayUrl(url) {
     return oneLine(`${url.origin}${url.pathname}`, 300);
 }
 /**
- * What a CI system obeys in a log: `::command::` at the start of a line and `##[command]` anywhere (actions/runner
+ * What CI systems execute in a log: `::command::` at the start of a line and `##[command]` anywhere (actions/runner
  * ActionCommand.cs), `##vso[` (Azure Pipelines), `##teamcity[`, and the marks of GitLab's sections.
  */
 const COMMANDS = /^([^\S\n\r\u2028\u2029]*:)(?=:)|(#)(?=#(?:vso|teamcity)?\[)|(section_(?:start|end))(?=:\d)/gim;
 /**
- * Text that no CI system obeys. A blank breaks the command up. The runners compare text by the rules of a language, which
- * skip characters without width, so that one of those does not.
+ * Inserts a blank into every command of a CI system. A character without width would not do: the runners compare text by
+ * the rules of a language, which skip such characters.
  */
 function neutralise(text) {
     return text.replace(COMMANDS, '$& ');
 }
-/** The same for JSON, whose strings stay what they are. */
+/** The same for JSON. The strings keep their values. */
 function neutraliseJson(json) {
     return json.replace(/#(?=#(?:vso|teamcity)?\[)/gi, '\\u0023').replace(/(section_(?:start|end)):(?=\d)/gi, '$1\\u003a');
 }
 /**
- * The text of a file. PowerShell's `>` writes UTF-16 with a byte order mark, Windows editors put one before UTF-8.
- * @throws Error whose message follows the name of the file.
+ * Decodes the text of a file. PowerShell's `>` writes UTF-16 with a byte order mark; Windows editors put a mark before UTF-8.
+ * @throws Error whose message continues a sentence that begins with the name of the file.
  */
 function decodeText(bytes) {
     const [first, second] = bytes;
@@ -25403,18 +25403,18 @@ const VERSION = '0.1.0';
 /* harmony export */ });
 /* harmony import */ var yaml__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8815);
 
-/** Levels of nesting. The package recurses: hundreds take seconds, thousands end the process without an exception to catch. */
+/** Levels of nesting. The package recurses: hundreds of levels take seconds, and thousands end the process without an exception. */
 const DEEPEST = 100;
 /**
- * YAML, and so JSON too, for whatever the user hands over.
- * @throws Error whose message goes on a sentence: "is not YAML: …". The text is not quoted: it may hold anything.
+ * Parses YAML, and so JSON too, that the user gave.
+ * @throws Error whose message continues a sentence: "is not YAML: …". It does not quote the text, which may hold secrets.
  */
 function parseYaml(text, { values = 'typed', repeatedKeys = false } = {}) {
     if (isDeep(text))
         throw new Error(`is nested more than ${DEEPEST} deep`);
     const lines = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .LineCounter */ .HN();
     const schema = values === 'text' ? 'failsafe' : 'core';
-    // A list or a map as a key becomes a text of all that is in it, and so does each key in that one.
+    // A list or a map as a key would become a string of its whole content, at every level of nesting.
     const keys = { stringKeys: true, uniqueKeys: !repeatedKeys };
     const options = { schema, ...keys, lineCounter: lines, prettyErrors: false, logLevel: 'error' };
     const document = attempt(() => (0,yaml__WEBPACK_IMPORTED_MODULE_0__/* .parseDocument */ .Tp)(text, options));
@@ -25424,18 +25424,18 @@ function parseYaml(text, { values = 'typed', repeatedKeys = false } = {}) {
         throw new Error(`is not YAML: ${error.code} in line ${lines.linePos(error.pos[0]).line}`);
     return attempt(() => {
         const value = document.toJS({ maxAliasCount: 100 });
-        // Aliases can nest without nested text, also in themselves: what JSON cannot say, nobody here can read.
+        // Aliases can nest without nested text, also in themselves. Documents that JSON cannot express are refused.
         JSON.stringify(value);
         return value;
     });
 }
-/** Reads the parser's own stack: counting brackets would count those in quotes and comments. */
+/** Reads the depth of the parser's stack: counting brackets would also count those in quotes and comments. */
 function isDeep(text) {
     const parser = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .Parser */ .iX();
     for (const lexeme of new yaml__WEBPACK_IMPORTED_MODULE_0__/* .Lexer */ .JG().lex(text)) {
         for (const _ of parser.next(lexeme))
             ;
-        // Also on its stack: the document, and what stands in the innermost list.
+        // The stack also holds the document and the innermost item.
         if (parser.stack.length > DEEPEST + 2)
             return true;
     }
@@ -26516,20 +26516,20 @@ function named(reference) {
 
 ;// CONCATENATED MODULE: ./lib/core/secret.js
 /**
- * Values that must never be seen. A `Secret` prints as `***` whatever prints it; `reveal()` is called only where the
- * value goes on the wire or to a helper's stdin. `Secrets` knows every secret of a run, so that a log line, report or
- * error that quotes a server can be cleaned of them, in plain, base64, URL-encoded and JSON form.
+ * Secret values. A `Secret` prints as `***`. `reveal()` is called only where the value is sent to a server or to the
+ * standard input of a program. `Secrets` knows all secrets of a run and removes them from log lines, reports and errors, in
+ * plain, base64, URL-encoded and JSON form.
  */
 const HIDDEN = '***';
-/** Shorter values would blank out innocent text, so that they cannot be hidden: they are refused where they are given. */
+/** Characters. Shorter values also occur in other text by chance and cannot be hidden, so they are refused as inputs. */
 const SHORTEST = 4;
-/** Base64 of a longer text that a secret is part of (`user:password`, `Bearer …`) is looked for from this length on. */
+/** Characters. From this length on, a secret is also looked for inside the base64 of a longer text (`user:password`). */
 const SHORTEST_INSIDE = 8;
-/** In the name of an image a shorter value may stand by chance. */
+/** Characters. A shorter value may be part of an image name by chance. */
 const SHORTEST_IN_NAME = 16;
-/** So many characters of such a secret are a part of it, and not there by chance. */
+/** Characters. This many characters of a long secret, in a row, do not occur by chance. */
 const PIECE = 12;
-/** In an address a shorter value counts only as a whole word: as a part of one it may stand there by chance. */
+/** Characters. A shorter value counts in an address only as a whole word: as a part of a word it may occur by chance. */
 const SHORTEST_PART = 8;
 class Secret {
     #value;
@@ -26551,7 +26551,7 @@ class Secret {
 }
 class Secrets {
     #forms = new Set();
-    /** Longest first, so that none leaves a part of another one. */
+    /** Longest first, so that hiding one does not leave a part of another. */
     #sorted;
     #beginnings;
     #mask;
@@ -26574,11 +26574,11 @@ class Secrets {
         this.#register(encoded);
         return new Secret(encoded);
     }
-    /** Hides every secret, and what is left of one where the text was cut, by whomever. */
+    /** Hides every secret, and the rest of a secret where the text was cut. */
     redact(text) {
         return this.#hideBeginnings(this.#hide(text, 0));
     }
-    /** Hides the long ones alone: a name has to stay what it is. */
+    /** Hides only long secrets: the name of an image must not change because a short secret occurs in it. */
     redactName(name) {
         return this.#hide(name, SHORTEST_IN_NAME);
     }
@@ -26587,7 +26587,7 @@ class Secrets {
         const clean = forms.reduce((rest, form) => rest.replaceAll(form, HIDDEN), text);
         return forms.reduce((rest, form) => (form.length < SHORTEST_IN_NAME ? rest : hidePieces(rest, form)), clean);
     }
-    /** The beginning of a secret, however short, where `…` says that the text was cut. */
+    /** Hides the beginning of a secret, however short, before a `…`, which marks a cut. */
     #hideBeginnings(text) {
         const known = this.#allBeginnings();
         return text.replace(/[^…]{4,16}(?=…)/g, (before) => {
@@ -26602,8 +26602,8 @@ class Secrets {
         return this.#beginnings;
     }
     /**
-     * Whether an address that a server chose holds a secret, in letters of any case (host names have none).
-     * @param known text in which a secret may stand: the address that was asked for.
+     * Whether an address that a server chose contains a secret. Compares without case, because host names have none.
+     * @param known the address that was asked for: a secret that it contains is not counted.
      */
     isIn(text, known) {
         const [within, without] = [text.toLowerCase(), known.toLowerCase()];
@@ -26625,7 +26625,7 @@ class Secrets {
         this.#mask(form);
     }
 }
-/** A long secret without its end, then without its beginning. */
+/** Hides what is left of a long secret that lost its end, then of one that lost its beginning. */
 function hidePieces(text, form) {
     const head = form.slice(0, PIECE);
     const tail = form.slice(-PIECE);
@@ -26644,7 +26644,7 @@ function hidePieces(text, form) {
     };
     return hideEach(clean, tail, before);
 }
-/** @param extent of what is hidden around a find, from where the one before ended. */
+/** @param extent the range to hide around a match; `from` is the end of the previous range. */
 function hideEach(text, piece, extent) {
     let clean = '';
     let from = 0;
@@ -26679,13 +26679,13 @@ function stands(form, text) {
             return true;
     return false;
 }
-/** Why a password or token is not taken, as the end of a sentence; undefined when it can be hidden. */
+/** Why a password or token is refused, as the end of a sentence; undefined if it can be hidden. */
 function tooShort(value) {
     return value.trim().length < SHORTEST
-        ? `is shorter than ${SHORTEST} characters: it could not be hidden in logs and reports, where it may stand by chance`
+        ? `is shorter than ${SHORTEST} characters and cannot be hidden in logs and reports`
         : undefined;
 }
-/** What is the same in the base64 of every text in which these bytes begin at an offset of 3n + `at`. */
+/** The base64 characters that every text has in common that contains these bytes at an offset of 3n + `at`. */
 function inside(bytes, at) {
     const encoded = Buffer.concat([Buffer.alloc(at), bytes]).toString('base64');
     const unknown = [0, 2, 3][at];
@@ -30650,7 +30650,7 @@ function hashFor(digest) {
 function digestOf(bytes, algorithm = 'sha256') {
     return `${algorithm}:${(0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)(algorithm).update(bytes).digest('hex')}`;
 }
-/** `sha256:5f2a…` → `5f2a9c31b04e`: enough to tell digests apart in a log line. */
+/** The first 12 hex characters, for log lines: `sha256:5f2a…` → `5f2a9c31b04e`. */
 function shortDigest(digest) {
     return digest.slice(digest.indexOf(':') + 1).slice(0, 12);
 }
@@ -30689,7 +30689,7 @@ const MEDIA_TYPE = {
     ociManifest: 'application/vnd.oci.image.manifest.v1+json',
     dockerList: 'application/vnd.docker.distribution.manifest.list.v2+json',
     dockerManifest: 'application/vnd.docker.distribution.manifest.v2+json',
-    /** Only ever in release candidates of OCI 1.1, but ORAS and Zot have written it. */
+    /** Only in release candidates of OCI 1.1; ORAS and zot have written it. */
     ociArtifact: 'application/vnd.oci.artifact.manifest.v1+json',
 };
 const INDEXES = new Set([MEDIA_TYPE.ociIndex, MEDIA_TYPE.dockerList]);
@@ -30698,21 +30698,21 @@ const SCHEMA_1 = /^application\/vnd\.docker\.distribution\.manifest\.v1\+/;
 /** BuildKit lists the layers of a build cache in an index: https://github.com/moby/buildkit/issues/2251 */
 const BLOB_IN_INDEX = /^application\/vnd\.(?:oci\.image\.(?:layer|config)\.|docker\.(?:image\.rootfs|container\.image)\.|buildkit\.cacheconfig\.)/;
 /**
- * For every request that may answer with a manifest. One header with every type spelled out: OpenShift and distribution
- * answer 404, or a converted manifest with another digest, when the type of the stored one is not in it.
+ * The Accept header of every manifest request. It lists every type: OpenShift and distribution answer 404, or a converted
+ * manifest with another digest, if the type of the stored manifest is missing.
  */
 const ACCEPT = [...INDEXES, ...IMAGES].join(', ');
-/** distribution-spec "Pushing Manifests": registries take at least 4 MiB, and distribution and OpenShift not more. */
+/** Bytes. distribution-spec "Pushing Manifests": registries accept at least 4 MiB; distribution and OpenShift accept no more. */
 const MANIFEST_LIMIT = 4 * 1024 * 1024;
 const digest = zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().refine(_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc, 'not a sha256 or sha512 digest');
-/** It ends in a header: RFC 6838 has visible ASCII, and registries take blanks too. */
+/** It becomes a header value. RFC 6838 allows visible ASCII; registries accept blanks too. */
 const mediaType = zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP()
     .min(1)
     .max(255)
     .regex(/^[ -~]+$/, 'not a media type');
-/** Go writes `null` for a list or map that was never filled. */
+/** Go writes `null` for an empty list or map. */
 const absent = (schema) => schema.nullish().transform((value) => value ?? undefined);
-/** One verdict for all members: a hostile document cannot make us collect a million complaints. */
+/** One check for the whole list: a hostile document must not produce a million issues. */
 const strings = zod__WEBPACK_IMPORTED_MODULE_2__/* .custom */ .IeY((value) => Array.isArray(value) && value.every(isString));
 const annotations = zod__WEBPACK_IMPORTED_MODULE_2__/* .custom */ .IeY((value) => typeof value === 'object' && value !== null && Object.values(value).every(isString));
 const platform = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
@@ -30726,7 +30726,7 @@ const written = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
     digest,
     // z.int() is bounded by what a number holds exactly: 2^53 - 1.
     size: absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0)),
-    // A platform or an annotation that nobody can read is no reason not to copy the bytes.
+    // An invalid platform or annotation is ignored: the bytes are copied all the same.
     platform: absent(platform).catch(undefined),
     artifactType: absent(zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP()).catch(undefined),
     annotations: absent(annotations).catch(undefined),
@@ -30756,10 +30756,10 @@ const documentSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
     subject: absent(descriptorSchema),
 });
 /**
- * Checks the bytes against what was asked for, and reads what they point at. The media type is the document's own, else
- * the answer's, else the parent's, else that of the document's shape (OCI documents need not have one).
- * @param contentType of the answer; parameters, `text/plain` and other types that are no manifest's are ignored.
- * A size that is not that of the bytes is no error: the digest decides, as it does for other tools.
+ * Checks the bytes against the expected digest and reads the descriptors. The media type is the document's own, else the
+ * answer's, else the parent's, else that of the document's shape (OCI documents may omit it). A descriptor with a wrong size
+ * is accepted: the digest decides, as in other tools.
+ * @param contentType of the answer; parameters and types that are not a manifest's (`text/plain`) are ignored.
  * @throws PromoteError DIGEST_MISMATCH, UNSUPPORTED (schema 1), PROTOCOL (not a manifest)
  */
 function readManifest(bytes, contentType, expected) {
@@ -30785,9 +30785,9 @@ function readManifest(bytes, contentType, expected) {
         annotations: document.annotations,
     };
 }
-/** More blobs without a size than this are not measured. */
+/** With more blobs without a size than this, no size is looked up. */
 const MOST_UNSIZED = 100;
-/** The manifest with the sizes that its document leaves out, where `sizeOf` knows them. */
+/** Fills in the sizes that the document omits, as far as `sizeOf` knows them. */
 async function withSizes(manifest, sizeOf) {
     const unsized = new Set(manifest.links.filter(({ kind, descriptor }) => kind === 'blob' && descriptor.unsized));
     if (unsized.size === 0 || unsized.size > MOST_UNSIZED)
@@ -30798,11 +30798,11 @@ async function withSizes(manifest, sizeOf) {
     });
     return { ...manifest, links: await Promise.all(measured) };
 }
-/** A layer that registries need not hold: its URLs say where it is (image-spec layer.md "Non-Distributable Layers"). */
+/** A layer that registries need not store: its URLs say where it is (image-spec layer.md "Non-Distributable Layers"). */
 function isForeign({ mediaType, urls }) {
     return (urls?.length ?? 0) > 0 && /nondistributable|\.foreign\./.test(mediaType);
 }
-/** The content that a descriptor embeds (image-spec "Embedded Content"), or undefined when it is not what it says. */
+/** The content that a descriptor embeds (image-spec "Embedded Content"); undefined if its size or digest is wrong. */
 function embedded(descriptor) {
     if (descriptor.data === undefined)
         return undefined;
@@ -30822,21 +30822,21 @@ function parseJson(bytes) {
         return undefined;
     }
 }
-/** Before the digest: a schema 1 document is named by the digest of a part of itself. */
+/** Called before the digest is checked: the digest of a schema 1 document covers only a part of it. */
 function refuseSchema1(json, contentType) {
     const { mediaType, schemaVersion } = json ?? {};
     const type = typeof mediaType === 'string' ? mediaType : contentType;
     if (schemaVersion !== 1 && !SCHEMA_1.test(type ?? ''))
         return;
-    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', 'The image is stored in the format docker schema 1, which is not copied.', {
-        hint: 'Pull and push it once with a current podman or docker; that stores it in the present format.',
+    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', 'Docker schema 1 is not supported.', {
+        hint: 'Rebuild the image, or pull and push it with a current podman or docker.',
     });
 }
 function check(bytes, wanted) {
     const found = (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .digestOf */ .ol)(bytes, wanted === undefined ? 'sha256' : (0,_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .algorithmOf */ .Hy)(wanted));
     if (wanted !== undefined && found !== wanted)
-        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', `The manifest ${wanted} was asked for, the answer is ${found}.`, {
-            hint: 'A proxy or the registry changes manifests on the way, or the content is damaged.',
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', `The registry was asked for the manifest ${wanted} and sent ${found}.`, {
+            hint: 'A proxy or the registry changes manifests, or the stored content is damaged.',
         });
     return found;
 }
@@ -30852,14 +30852,14 @@ function parseDocument(json) {
         throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', `The manifest has schema version ${schemaVersion}; version 2 is copied.`);
     return parsed.data;
 }
-/** By members, never by a header. Both at once is how one digest was given two meanings: CVE-2021-41190. */
+/** Decided by the members, not by a header. Accepting both shapes at once gave one digest two meanings: CVE-2021-41190. */
 function shapeOf({ mediaType, manifests, config, layers, blobs }) {
     const image = config !== undefined || layers !== undefined || blobs !== undefined;
     const saysIndex = INDEXES.has(mediaType ?? '');
     const saysImage = IMAGES.has(mediaType ?? '');
     if ((manifests !== undefined && (image || saysImage)) || (image && saysIndex))
-        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', 'The manifest is an index and an image at once.', {
-            hint: 'Such documents are refused everywhere since CVE-2021-41190; build the image again.',
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', 'The manifest is both an index and an image.', {
+            hint: 'Registries refuse such documents since CVE-2021-41190. Rebuild the image.',
         });
     if (manifests !== undefined || saysIndex)
         return 'index';
@@ -30897,7 +30897,7 @@ function linksOf(document) {
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
 
 
-/** containerd/platforms database.go `normalizeArch`: names that other systems use for the same thing. */
+/** containerd/platforms database.go `normalizeArch`: other names of the same architectures. */
 const ARCHITECTURES = new Map([
     ['i386', ['386']],
     ['x86_64', ['amd64']],
@@ -30906,7 +30906,7 @@ const ARCHITECTURES = new Map([
     ['armhf', ['arm', 'v7']],
     ['armel', ['arm', 'v6']],
 ]);
-/** containerd/platforms `specifierRe` and `osRe`: one component, and the version that may follow the system. */
+/** containerd/platforms `specifierRe` and `osRe`: one component; the system may be followed by a version. */
 const COMPONENT = /^[A-Za-z0-9_.-]{1,64}$/;
 const SYSTEM = /^([A-Za-z0-9_-]{1,64})(?:\(([A-Za-z0-9_.-]{1,64})\))?$/;
 /**
@@ -30928,8 +30928,8 @@ function parsePlatform(text) {
     return normalise({ os, architecture, variant, 'os.version': version });
 }
 /**
- * As containerd's `NewMatcher`: system, architecture and variant are equal once normalised (arm64 is arm64/v8, arm is
- * arm/v7); an image of Windows runs on the wanted `os.version`.
+ * Like containerd's `NewMatcher`: system, architecture and variant are equal after normalisation (arm64 is arm64/v8, arm is
+ * arm/v7). For Windows, the image also has to run on the wanted `os.version`.
  */
 function matches(wanted, actual) {
     const [want, have] = [normalise(wanted), normalise(actual)];
@@ -30938,13 +30938,13 @@ function matches(wanted, actual) {
         want.variant === have.variant &&
         (want.os !== 'windows' || runsOn(want['os.version'], have['os.version'])));
 }
-/** `linux/arm64/v8`, `windows(10.0.17763.1817)/amd64`: what `parsePlatform` reads. */
+/** `linux/arm64/v8`, `windows(10.0.17763.1817)/amd64`: the form that `parsePlatform` reads. */
 function formatPlatform(platform) {
     const version = platform['os.version'];
     const system = version ? `${platform.os}(${version})` : platform.os;
     return [system, platform.architecture, ...(platform.variant ? [platform.variant] : [])].join('/');
 }
-/** OCI image-spec config.md: what a single image runs on. */
+/** The platform in an image config (OCI image-spec config.md); undefined for other configs. */
 function platformOfConfig(bytes) {
     try {
         const config = JSON.parse(Buffer.from(bytes).toString('utf8'));
@@ -30959,12 +30959,12 @@ function platformOfConfig(bytes) {
         };
     }
     catch {
-        return undefined; // an artifact: its config is no image config, and it has no platform
+        return undefined; // the config of an artifact is not an image config
     }
 }
-/** Windows Server 2022: from here on a host also runs images of older builds, down to this one. */
+/** Windows Server 2022. From this build on, a host also runs images of older builds, down to this one. */
 const STABLE_BUILD = 20_348;
-/** containerd/platforms platform_windows_compat.go: an image or a host that names no version fits every other. */
+/** containerd/platforms platform_windows_compat.go: an image or a host without a version matches any version. */
 function runsOn(host, image) {
     const [wanted, actual] = [windowsVersion(host), windowsVersion(image)];
     if (wanted === undefined || !image)
@@ -30993,7 +30993,7 @@ function normalise(platform) {
         ...(version ? { 'os.version': version } : {}),
     };
 }
-/** containerd/platforms `normalizeArch`: the variant that everybody has is no variant, except on 32-bit arm. */
+/** containerd/platforms `normalizeArch`: the default variant is omitted, except on 32-bit arm. */
 function normaliseVariant(architecture, variant) {
     if (architecture === 'arm64')
         return ['8', 'v8', 'v8.0'].includes(variant) ? '' : variant;
@@ -31035,11 +31035,11 @@ const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 /** distribution/reference `domain`: name, IPv4 or bracketed IPv6, with an optional port. */
 const HOST = /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?$/i;
-/** distribution/reference `RepositoryNameTotalLengthMax`; most registries have a column of this width. */
+/** distribution/reference `RepositoryNameTotalLengthMax`. */
 const LONGEST_REPOSITORY = 255;
 /** A DNS name has 253 characters; with a port 259. */
 const LONGEST_HOST = 259;
-/** Host, repository, tag and a sha512 digest with their separators, and `docker://`: more cannot be a reference. */
+/** Host, repository, tag and a sha512 digest with their separators, and `docker://`. */
 const LONGEST = LONGEST_HOST + 1 + LONGEST_REPOSITORY + 129 + 136 + 9;
 const DOCKER_HUB = 'docker.io';
 function isTag(text) {
@@ -31064,7 +31064,7 @@ function parseReference(text) {
     const bare = text.replace(/^docker:\/\//, '');
     const scheme = /^([a-zA-Z][a-zA-Z0-9+.-]*):\/\//.exec(bare);
     if (scheme)
-        throw wrong(`it begins with the scheme "${scheme[0]}", a reference begins with a host or a repository`);
+        throw wrong(`it begins with the scheme "${scheme[0]}"; a reference begins with a host or a repository`);
     const [name = '', digest, ...more] = bare.split('@');
     if (more.length > 0)
         throw wrong('it has more than one "@"');
@@ -31079,7 +31079,7 @@ function parseReference(text) {
 const LAYOUT = /^(oci|oci-archive):/;
 /** `C:\\images` and `C:/images`: the colon belongs to the path. */
 const DRIVE = /^[A-Za-z]:[\\/]/;
-/** PATH_MAX of Linux; more is no path. */
+/** PATH_MAX of Linux. */
 const LONGEST_PATH = 4096;
 function isLayout(text) {
     return LAYOUT.test(text);
@@ -31141,18 +31141,18 @@ function formatLayout({ repository, tag, digest }, { kind, path }) {
     const name = [path, repository, tag].filter((part) => part !== undefined && part !== '').join(':');
     return `${kind}:${name}${digest === undefined ? '' : `@${digest}`}`;
 }
-/** Where the registry of that name really answers; every host but Docker Hub's answers under its own name. */
+/** The host that serves the registry's API. It differs from the name only for Docker Hub. */
 function hostOf(host) {
     return isDockerHub(host) ? 'registry-1.docker.io' : host;
 }
-/** The repository's name on that host: Docker Hub keeps names of one component under `library/`. */
+/** The repository's name on that host: Docker Hub stores names of one component under `library/`. */
 function repositoryOn(host, repository) {
     return isDockerHub(host) && !repository.includes('/') ? `library/${repository}` : repository;
 }
 function isDockerHub(host) {
     return [DOCKER_HUB, 'index.docker.io', 'registry-1.docker.io'].includes(host.toLowerCase());
 }
-/** `registry.example:5000/prod/app:1` → its host and the rest, unchecked; a name without a host has none. */
+/** `registry.example:5000/prod/app:1` → host and the rest, both unchecked; host is undefined if there is none. */
 function splitHost(name) {
     const slash = name.indexOf('/');
     const first = name.slice(0, Math.max(slash, 0));
@@ -31168,7 +31168,7 @@ function parsePath(path, wrong) {
     const port = /:([0-9]+)$/.exec(first)?.[1];
     if (port !== undefined && (Number(port) < 1 || Number(port) > 65_535))
         throw wrong(`port ${port} is out of range`);
-    // Host names compare without case; one spelling makes them equal everywhere.
+    // Host names are compared without case.
     const host = first.toLowerCase();
     const repository = parseRepository(name, wrong);
     return isDockerHub(host) ? { host: DOCKER_HUB, repository: repositoryOn(host, repository) } : { host, repository };
@@ -31227,12 +31227,12 @@ function parseDigest(digest, wrong) {
 /* harmony export */ });
 /* harmony import */ var _digest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9501);
 /* harmony import */ var _manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
-/** What is attached to a manifest and found by its digest: tags, the referrers index, and how signatures are merged. */
+/** How signatures, SBOMs and attestations are attached to a manifest: tag names, the referrers index, and their merging. */
 
 
 /** cosign's tag scheme: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md */
 const ATTACHED_TAG = /^sha(?:256|512)-[0-9a-f]{64}\.(?:sig|att|sbom)$/;
-/** Layers of a container image (OCI image-spec layer.md, docker schema 2). A signature has none of them. */
+/** Layers of a container image (OCI image-spec layer.md, docker schema 2). A signature has no such layer. */
 const IMAGE_LAYER = /^application\/vnd\.(?:oci\.image\.layer\.|docker\.image\.rootfs\.)/;
 /** `sha256-HEX.sig`, `.att` and `.sbom` of a manifest. */
 function attachedTags(subject) {
@@ -31242,9 +31242,9 @@ function isAttachedTag(tag) {
     return ATTACHED_TAG.test(tag);
 }
 /**
- * The entries of what the tag `sha256-HEX` names, if it is the referrers index of `subject` (distribution-spec "Referrers
- * Tag Schema"). It is not when it is the subject itself (GitLab reads such a tag as the digest), another image, or an index
- * of platforms.
+ * The entries of the manifest under the tag `sha256-HEX`, if it is the referrers index of `subject` (distribution-spec
+ * "Referrers Tag Schema"). Undefined if it is the subject itself (GitLab reads such a tag as the digest), another image, or
+ * an index of platforms.
  */
 function referrersIn(index, subject) {
     const { descriptor, links, shape } = index;
@@ -31260,16 +31260,16 @@ function describeReferrer({ descriptor, artifactType, annotations, links }) {
     const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType;
     return { mediaType, digest, size, ...(type && { artifactType: type }), ...(annotations && { annotations }) };
 }
-/** A new index, or the index with more entries; whatever else it holds stays. */
+/** A new index, or a copy of `index` with more entries. All other members stay. */
 function extendIndex(index, entries) {
     const document = index === undefined ? { schemaVersion: 2, mediaType: _manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociIndex } : documentOf(index);
     return sealed({ ...document, manifests: [...listOf(document, 'manifests'), ...entries] }, _manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociIndex);
 }
 /**
- * Signatures of one tag: the layers of `theirs`, then those of `ours` that are missing there. A layer is the same when
- * digest and annotations are equal, because the payload of two signatures may be the same. All other members, the config
- * among them, stay those of `theirs`.
- * @returns undefined when one of the two does not hold signatures, but an image or an index.
+ * Merges two manifests of signatures: the layers of `theirs`, then the layers of `ours` that are missing. Two layers are the
+ * same if digest and annotations are equal, because two signatures may have the same payload. All other members, also the
+ * config, are those of `theirs`.
+ * @returns undefined if one of the two is not a manifest of signatures, but an image or an index.
  */
 function mergeSignatures(theirs, ours) {
     if (!holdsSignatures(theirs) || !holdsSignatures(ours))
@@ -31294,7 +31294,7 @@ function holdsSignatures({ shape, descriptor, links }) {
 function identityOf({ digest, annotations }) {
     return JSON.stringify([digest, Object.entries(annotations ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))]);
 }
-/** The document as it stands in the bytes, with the members that `Manifest` leaves out. */
+/** The whole document, with the members that `Manifest` leaves out. */
 function documentOf({ bytes }) {
     return JSON.parse(Buffer.from(bytes).toString('utf8'));
 }
@@ -33208,14 +33208,14 @@ async function readOnce(source, descriptor) {
 }
 
 ;// CONCATENATED MODULE: ./lib/oci/signature.js
-/** Which documents are signatures of an image, by what they state. No signature is verified here. */
+/** Recognises signatures of an image by their content. No signature is verified here. */
 
 /** cosign specs/SIGNATURE_SPEC.md. */
 const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json';
 const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature';
-/** cosign specs/BUNDLE_SPEC.md; the versions that exist. */
+/** cosign specs/BUNDLE_SPEC.md: the media types of all versions. */
 const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/;
-/** The predicate type of an image signature in a bundle. Each other one is an attestation. */
+/** The predicate type of an image signature in a bundle. All other types are attestations. */
 const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1';
 /** Notary Project specs/signature-specification.md. */
 const NOTATION = 'application/vnd.cncf.notary.signature';
@@ -33229,7 +33229,7 @@ function payloadsOf({ artifactType, links }, tag) {
         return layers.map((layer) => (layer.mediaType === COSE ? layer : { ...layer, mediaType: JWS }));
     return layers.filter(({ mediaType }) => BUNDLE.test(mediaType) || (mediaType === SIMPLE_SIGNING && !/\.(?:att|sbom)$/.test(tag ?? '')));
 }
-/** Whether `bytes`, the content of `payload`, states a signature of the manifest `subject`. */
+/** Whether `bytes`, the content of the descriptor, is a signature of the manifest `subject`. */
 function isSignatureOf(subject, { mediaType, annotations }, bytes) {
     if (mediaType === SIMPLE_SIGNING) {
         const digest = at(parse(bytes), 'critical', 'image', 'docker-manifest-digest');
@@ -33239,7 +33239,7 @@ function isSignatureOf(subject, { mediaType, annotations }, bytes) {
         return isBundle(subject, parse(bytes));
     if (mediaType === JWS)
         return isJws(subject, parse(bytes));
-    // The payload of a COSE envelope (RFC 9052) is the JSON of `isJws`, as it stands.
+    // A COSE envelope (RFC 9052) contains the JSON of `isJws` unencoded.
     return Buffer.from(bytes).includes(`"digest":"${subject}"`);
 }
 function isBundle(subject, bundle) {
@@ -33257,7 +33257,7 @@ function isBundle(subject, bundle) {
         at(statement, 'predicateType') === SIGNATURE_PREDICATE &&
         subjects.some((each) => at(each, 'digest', algorithm) === hex));
 }
-/** Over the bytes of the manifest itself. */
+/** A signature over the bytes of the manifest itself. */
 function isMessageSignature(subject, message) {
     const digest = `sha256:${decode(at(message, 'messageDigest', 'digest')).toString('hex')}`;
     return (0,oci_digest/* isDigest */.Bc)(digest) && digest === subject && isText(at(message, 'signature'));
@@ -33278,7 +33278,7 @@ function parse(bytes) {
         return undefined;
     }
 }
-/** A member of a member of a document from outside. */
+/** A nested member of an untrusted document. */
 function at(value, ...path) {
     let found = value;
     for (const name of path) {
@@ -34047,13 +34047,13 @@ async function* gather(chunks, size) {
 }
 
 ;// CONCATENATED MODULE: ./lib/core/buffer-pool.js
-/** By memory and not by object: streams and parsers hand on new views of the same memory. */
+/** The key is the memory and not the view: streams and parsers pass on new views of the same memory. */
 const loans = new WeakMap();
-/** Most buffers that wait for their next use: what a pause between two blobs leaves over. */
+/** Maximum number of unused buffers that are kept. */
 const KEPT = 64;
 /**
  * @param size bytes of each buffer.
- * @returns gives out a buffer. Its content is undefined.
+ * @returns a function that returns a buffer with undefined content.
  */
 function createBufferPool(size) {
     const unused = [];
@@ -34067,15 +34067,15 @@ function createBufferPool(size) {
         return buffer;
     };
 }
-/** Says how many readers get this piece. It is free when all of them have released it. */
+/** Sets how many readers get this piece. It returns to the pool when all of them have released it. */
 function retain(piece, users) {
     const loan = loanOf(piece);
     if (loan !== undefined)
         loan.users = users;
 }
 /**
- * Gives a piece back. Each reader calls it at most once, when nothing that it gave the bytes to reads them any more. A piece
- * that is never released is collected like any other buffer.
+ * Returns a piece to the pool. Each reader calls it at most once, when it no longer needs the bytes. A piece that is never
+ * released is garbage-collected like any other buffer.
  */
 function release(piece) {
     const loan = loanOf(piece);
@@ -34087,7 +34087,7 @@ function release(piece) {
     loans.delete(piece.buffer);
     loan.free();
 }
-/** A part of a buffer is not on loan: the rest of the buffer may still be read. */
+/** Undefined for a part of a buffer: other code may still read the rest of that buffer. */
 function loanOf(piece) {
     return piece.byteLength === piece.buffer.byteLength ? loans.get(piece.buffer) : undefined;
 }

@@ -33,8 +33,9 @@ describe('the source tree', () => {
     expect(cycles(files).filter((cycle) => !cycle.startsWith('copy/'))).toEqual([])
   })
 
-  test(`is below ${LIMITS.whole} lines as a whole`, () => {
-    expect(files.reduce((sum, { text }) => sum + factsOf(text).lines, 0)).toBeLessThanOrEqual(LIMITS.whole)
+  test(`is below ${LIMITS.whole} lines as a whole, without trust`, () => {
+    const counted = files.filter(({ path }) => !path.startsWith('trust/'))
+    expect(counted.reduce((sum, { text }) => sum + factsOf(text).lines, 0)).toBeLessThanOrEqual(LIMITS.whole)
   })
 })
 

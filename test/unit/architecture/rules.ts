@@ -5,9 +5,9 @@ import { type Facts, factsOf } from './source.ts'
 
 /**
  * Lines, comments included. A folder is what one person keeps in mind. Growth past a limit is a reason to look for a better
- * shape, not to raise it.
+ * shape, not to raise it. `whole` leaves out trust, which the rest of the program does without.
  */
-export const LIMITS = { file: 400, function: 50, folder: 2600, whole: 17_000 } as const
+export const LIMITS = { file: 360, function: 50, folder: 2550, whole: 17_000 } as const
 
 /**
  * The layers, from the bottom up. A file may import its own folder and every folder on an earlier line, types included;

@@ -4,12 +4,11 @@ import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isForeign, type Manifest } from '../oci/manifest.ts'
 import { mergeSignatures } from '../oci/referrer.ts'
-import type { TagState } from './confirm.ts'
+import { type CopyRun, inTurn } from './copy-run.ts'
 import type { Attached } from './events.ts'
-import type { Shared } from './execute.ts'
 import { type Graph, type Key, manifestKey, manifestOf, type Node } from './graph.ts'
-import type { Permits } from './semaphore.ts'
-import type { Target } from './store.ts'
+import type { Semaphore } from './semaphore.ts'
+import type { TagState, Target } from './store.ts'
 
 /**
  * What happens to one of cosign's tags at the destination. What others signed or attested there is never replaced, whatever
@@ -35,7 +34,7 @@ const WAIT = 1000
 
 type Writing = Readonly<{
   target: Target
-  shared: Shared
+  run: CopyRun
   put: (manifest: Manifest, tag: string, from: TagState) => Promise<void>
 }>
 
@@ -43,12 +42,12 @@ type Writing = Readonly<{
 export async function surveyTags(
   target: Target,
   graph: Graph,
-  permits: Permits,
+  semaphore: Semaphore,
 ): Promise<ReadonlyMap<Key, TagDecision>> {
   const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined)
   const decided = tagged.map(async (node) => {
     const ours = manifestOf(node)
-    const theirs = await lookAt(target, node.tag ?? '', permits, ours)
+    const theirs = await lookAt(target, node.tag ?? '', semaphore, ours)
     return [node.key, decide(target.name, theirs, ours, node)] as const
   })
   return new Map(await Promise.all(decided))
@@ -76,22 +75,22 @@ export function attachedThere(graph: Graph, decisions: ReadonlyMap<Key, TagDecis
  * Reads the tag, writes what is missing, and reads it again: no registry has a conditional PUT. Runs one after the other
  * for each tag of the run.
  */
-export async function writeTag(node: Node, { target, shared, put }: Writing): Promise<TagDecision> {
+export async function writeTag(node: Node, { target, run, put }: Writing): Promise<TagDecision> {
   const { tag = '' } = node
   const ours = manifestOf(node)
-  return inTurn(shared, `${target.name}:${tag}`, async () => {
+  return inTurn(run, `${target.name}:${tag}`, async () => {
     for (let round = 0; ; round += 1) {
-      const theirs = await lookAt(target, tag, shared.permits, ours)
+      const theirs = await lookAt(target, tag, run.semaphore, ours)
       const decision = decide(target.name, theirs, ours, node)
       const { state, manifest: wanted } = decision
       if (state !== 'write' || wanted === undefined) return decision
       if (round >= ROUNDS) throw notKept(`${target.name}:${tag}`)
-      if (round > 0) await shared.context.sleep(backoff(round, shared.context.random, { first: WAIT }))
+      if (round > 0) await run.context.sleep(backoff(round, run.context.random, { first: WAIT }))
       const from = theirs instanceof Object ? theirs.descriptor.digest : null
       await put(wanted, tag, from).catch((thrown: unknown) => {
         throw theirs === undefined ? thrown : mayBeImmutable(thrown)
       })
-      const now = await shared.permits(() => target.find(tag))
+      const now = await run.semaphore(() => target.find(tag))
       if (now?.digest === wanted.descriptor.digest) return decision
     }
   })
@@ -104,7 +103,7 @@ export async function writeTag(node: Node, { target, shared, put }: Writing): Pr
 export async function lookAt(
   target: Target,
   tag: string,
-  permits: Permits,
+  semaphore: Semaphore,
   ours?: Manifest,
 ): Promise<Manifest | 'unreadable' | undefined> {
   const read = async () => {
@@ -113,7 +112,7 @@ export async function lookAt(
     if (there === undefined) return undefined
     return there.digest === ours.descriptor.digest ? ours : target.resolve(tag)
   }
-  return permits(read).catch(unlessUnreadable)
+  return semaphore(read).catch(unlessUnreadable)
 }
 
 /** Absent or not to be read: the answer does not tell which, because registries refuse to show what is absent. */
@@ -135,11 +134,8 @@ function decide(name: string, theirs: Manifest | 'unreadable' | undefined, ours:
   if (theirs === undefined) return { tag, state: 'write', manifest: ours, why: `new tag ${tag}`, needs, proven: [] }
   const readable = theirs === 'unreadable' ? undefined : theirs
   const there = { tag, manifest: readable, needs: [], proven: readable === undefined ? [] : blobsOf(readable) }
-  const kept = (what: string): TagDecision => ({
-    ...there,
-    state: 'kept',
-    why: `${name}:${tag} is left as it is: ${what}`,
-  })
+  const isKept = `${name}:${tag} is left as it is`
+  const kept = (what: string): TagDecision => ({ ...there, state: 'kept', why: `${isKept}: ${what}` })
   if (theirs === 'unreadable') return kept('it is not a manifest that can be read, so nothing is added to it')
   if (Buffer.from(theirs.bytes).equals(ours.bytes))
     return { ...there, state: 'there', needs, why: `tag ${tag} is already at this digest` }
@@ -174,12 +170,4 @@ function mayBeImmutable(thrown: unknown): unknown {
   if (!(thrown instanceof PromoteError) || ![400, 403, 409, 412].includes(thrown.status ?? 0)) return thrown
   const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.'
   return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') })
-}
-
-/** One after the other what reads, changes and writes the same tag in a run. */
-export function inTurn<T>({ tagWrites }: Shared, tag: string, work: () => Promise<T>): Promise<T> {
-  const result = (tagWrites.get(tag) ?? Promise.resolve()).then(work)
-  const ended = result.catch(() => undefined)
-  tagWrites.set(tag, ended)
-  return result
 }

@@ -3,7 +3,7 @@ import type { Descriptor, Manifest } from '../oci/manifest.ts'
 import { attachedTags, describeReferrer } from '../oci/referrer.ts'
 import type { Budget } from './budget.ts'
 import { leaveMissing } from './failures.ts'
-import type { Permits } from './semaphore.ts'
+import type { Semaphore } from './semaphore.ts'
 import type { Source } from './store.ts'
 
 /** A signature, attestation or SBOM: by `subject` (OCI 1.1), or under a tag made from the digest (cosign). */
@@ -15,13 +15,13 @@ export type Attachment = Readonly<{ manifest: Manifest; subject: Digest; artifac
  */
 export function createFinder(
   source: Source,
-  permits: Permits,
+  semaphore: Semaphore,
   skipMissing: boolean,
   budget: Budget,
 ): (subject: Digest) => Promise<Attachment[]> {
   /** A list may name what was deleted since. */
   const read: Read = (subject, what, work) =>
-    permits(work).then(budget.count, (thrown: unknown) =>
+    semaphore(work).then(budget.count, (thrown: unknown) =>
       leaveMissing(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
         message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
         hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
@@ -29,12 +29,12 @@ export function createFinder(
     )
   return async (subject) => {
     const [referrers, tagged] = await Promise.all([
-      permits(() => source.referrers(subject)).then((list) => {
+      semaphore(() => source.referrers(subject)).then((list) => {
         budget.referrers(list.length)
         budget.announce(list)
         return readReferrers(source, subject, list, read)
       }),
-      readTagged(source, subject, permits, read),
+      readTagged(source, subject, semaphore, read),
     ])
     return [...referrers, ...tagged]
   }
@@ -60,10 +60,10 @@ async function readReferrers(
   return found.flat()
 }
 
-async function readTagged(source: Source, subject: Digest, permits: Permits, read: Read): Promise<Attachment[]> {
+async function readTagged(source: Source, subject: Digest, semaphore: Semaphore, read: Read): Promise<Attachment[]> {
   const found = await Promise.all(
     attachedTags(subject).map(async (tag): Promise<Attachment[]> => {
-      if ((await permits(() => source.find(tag))) === undefined) return []
+      if ((await semaphore(() => source.find(tag))) === undefined) return []
       const manifest = await read(subject, tag, () => source.resolve(tag))
       return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }]
     }),

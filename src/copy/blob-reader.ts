@@ -1,26 +1,27 @@
 import type { Hash } from 'node:crypto'
+import { backoff } from '../core/backoff.ts'
+import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import { algorithmOf, type Digest, hashFor } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import { isPlatformConfig } from './platforms.ts'
 import type { Source } from './store.ts'
-import type { Tries } from './transfer.ts'
 
-/** Copying sixteen TLS records of 16 KiB into one buffer costs less than writing each; larger buffers save no time. */
-const GATHER = 256 * 1024
+/** Sixteen TLS records of 16 KiB in one buffer cost less than sixteen writes. Larger buffers save no time. */
+const PIECE = 256 * 1024
 
 type ReaderOptions = Readonly<{
   source: Source
-  /** Counts the tries of one reading. */
-  newTries: () => Tries
-  /** Gets the config of an image, whole and verified. */
-  onConfig?: ((bytes: Uint8Array) => void) | undefined
+  /** Counts the retries of one reading. */
+  newRetries: () => Retries
+  /** Receives the config of an image, whole and verified. */
+  onConfig: (bytes: Uint8Array) => void
 }>
 
-/** Reads one blob of the source for an upload: opens it again where it broke off, and hashes it on the way. */
+/** Reads one blob of the source for an upload: reopens it where it broke off, and hashes it on the way. */
 export class BlobReader {
   readonly options: ReaderOptions
-  /** What ended the last reading, if the source did: a broken upload only sees its own stream end. */
+  /** Set when the source ended the last reading. The upload itself only sees that its body broke off. */
   failure: PromoteError | undefined
   readonly #blob: Descriptor
   #hash: Hash
@@ -32,59 +33,54 @@ export class BlobReader {
     this.#hash = hashFor(blob.digest)
   }
 
-  /** Goes on from what another reader of the blob has hashed. */
+  /** Takes over what another reader of the blob has hashed. */
   continueFrom(other: BlobReader): void {
     this.#hash = other.#hash.copy()
     this.#hashed = other.#hashed
   }
 
   /**
-   * Bytes from `from`, of which everything before was hashed, to the end.
-   * @throws PromoteError DIGEST_MISMATCH instead of giving the last chunk of a wrong blob.
+   * The bytes from `from` to the end, over as many connections as it takes. Everything before `from` must have been hashed.
+   * @throws PromoteError DIGEST_MISMATCH instead of the last piece of a wrong blob.
    */
   async *read(from: number): AsyncGenerator<Uint8Array, undefined> {
+    const { size } = this.#blob
     this.failure = undefined
     if (from === 0) this.continueFrom(new BlobReader(this.#blob, this.options))
+    const retries = this.options.newRetries()
+    const config: Uint8Array[] | undefined = from === 0 && isPlatformConfig(this.#blob) ? [] : undefined
+    const gatherer = new Gatherer(Math.min(PIECE, size - from))
+    let position = from
+    // The last piece is held back until the whole blob is verified.
     let held: Uint8Array | undefined
     try {
-      for await (const chunk of this.#open(from)) {
-        if (held !== undefined) yield held
-        held = chunk
+      while (position < size) {
+        try {
+          for await (const chunk of await this.options.source.blob(this.#blob, position)) {
+            this.#update(chunk, position)
+            position += chunk.length
+            retries.progress(chunk.length)
+            config?.push(Buffer.from(chunk))
+            for (const piece of gatherer.add(chunk)) {
+              if (held !== undefined) yield held
+              held = piece
+            }
+          }
+        } catch (thrown) {
+          await retries.failed(asPromoteError(thrown, 'source'))
+        }
       }
+      this.#verify()
     } catch (thrown) {
       this.failure = asPromoteError(thrown, 'source')
       throw this.failure
     }
-    if (held !== undefined) yield held
-  }
-
-  /** Over as many connections as it takes. */
-  async *#open(from: number): AsyncGenerator<Uint8Array> {
-    const { source, newTries, onConfig } = this.options
-    const { size } = this.#blob
-    const tries = newTries()
-    const config: Uint8Array[] | undefined = from === 0 && isPlatformConfig(this.#blob) ? [] : undefined
-    let position = from
-    while (position < size) {
-      try {
-        const chunks = await source.blob(this.#blob, position)
-        for await (const chunk of gather(chunks, Math.min(GATHER, size - position))) {
-          this.#take(chunk, position)
-          config?.push(Buffer.from(chunk))
-          position += chunk.length
-          tries.progress(chunk.length)
-          yield chunk
-        }
-      } catch (thrown) {
-        await tries.failed(asPromoteError(thrown, 'source'))
-      }
-    }
-    this.#verify()
-    if (config !== undefined) onConfig?.(Buffer.concat(config))
+    if (config !== undefined) this.options.onConfig(Buffer.concat(config))
+    for (const piece of [held, ...gatherer.take()]) if (piece !== undefined) yield piece
   }
 
   /** Bytes that an earlier reading has hashed are not hashed again. */
-  #take(chunk: Uint8Array, position: number): void {
+  #update(chunk: Uint8Array, position: number): void {
     const known = Math.max(0, this.#hashed - position)
     if (known >= chunk.length) return
     this.#hash.update(chunk.subarray(known))
@@ -95,34 +91,96 @@ export class BlobReader {
     const { digest } = this.#blob
     const actual: Digest = `${algorithmOf(digest)}:${this.#hash.copy().digest('hex')}`
     if (actual === digest) return
-    throw new PromoteError('DIGEST_MISMATCH', `the source's bytes of blob ${digest} have the digest ${actual}`, {
-      side: 'source',
-    })
+    const message = `the source's bytes of blob ${digest} have the digest ${actual}`
+    throw new PromoteError('DIGEST_MISMATCH', message, { side: 'source' })
   }
 }
 
-/** Copies small chunks into large ones; large ones may be buffers of a pool, and pass. Yields all that came before an error. */
-async function* gather(chunks: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array> {
-  let buffer = Buffer.alloc(0)
-  let filled = 0
-  try {
-    for await (const chunk of chunks) {
-      const isLarge = chunk.length >= size / 4
-      if (filled > 0 && (isLarge || filled + chunk.length > size)) {
-        yield buffer.subarray(0, filled)
-        filled = 0
-      }
-      if (isLarge) {
-        yield chunk
-        continue
-      }
-      if (filled === 0) buffer = Buffer.allocUnsafeSlow(size)
-      buffer.set(chunk, filled)
-      filled += chunk.length
-    }
-  } catch (thrown) {
-    if (filled > 0) yield buffer.subarray(0, filled)
-    throw thrown
+/** Copies small chunks into one large piece. Large chunks pass as they are: they may be buffers of a pool. */
+class Gatherer {
+  readonly #size: number
+  #buffer = Buffer.alloc(0)
+  #filled = 0
+
+  constructor(size: number) {
+    this.#size = size
   }
-  if (filled > 0) yield buffer.subarray(0, filled)
+
+  /** @returns the pieces that are complete. */
+  add(chunk: Uint8Array): Uint8Array[] {
+    const isLarge = chunk.length >= this.#size / 4
+    const complete = isLarge || this.#filled + chunk.length > this.#size ? this.take() : []
+    if (isLarge) return [...complete, chunk]
+    if (this.#filled === 0) this.#buffer = Buffer.allocUnsafeSlow(this.#size)
+    this.#buffer.set(chunk, this.#filled)
+    this.#filled += chunk.length
+    return complete
+  }
+
+  /** @returns what was gathered so far. */
+  take(): Uint8Array[] {
+    if (this.#filled === 0) return []
+    const piece = this.#buffer.subarray(0, this.#filled)
+    this.#filled = 0
+    return [piece]
+  }
+}
+
+/** So much progress starts the count of retries again: a slow connection that moves is not a broken one. */
+const PROGRESS = 1024 * 1024
+/** Milliseconds. The longest `Retry-After` that is obeyed. A server that asks for more does not answer within this run. */
+const LONGEST_ASKED = 60_000
+
+/** Counts failures in a row without progress, and waits between the tries. */
+export type Retries = Readonly<{
+  progress(bytes: number): void
+  /** Waits, and returns when another try is worth it. Throws `error` when it is not. */
+  failed(error: PromoteError): Promise<void>
+}>
+
+export function createRetries(
+  most: number,
+  context: Context,
+  onRetry: (reason: string, wait: number, attempt: number) => void,
+): Retries {
+  let count = 0
+  let moved = 0
+  return {
+    progress(bytes) {
+      moved += bytes
+    },
+    async failed(error) {
+      if (!error.transient || context.signal.aborted) throw error
+      count = moved >= PROGRESS ? 1 : count + 1
+      moved = 0
+      if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED) throw error
+      const wait = Math.max(error.retryAfter ?? 0, backoff(count, context.random))
+      onRetry(error.message, wait, count)
+      await context.sleep(wait)
+    },
+  }
+}
+
+/** Configs and signatures are a few KiB. A larger blob is not read into memory. */
+export const BLOB_LIMIT = 4 * 1024 * 1024
+/** A source that cannot deliver a small blob in so many tries will not deliver layers. */
+const SMALL_BLOB_TRIES = 3
+
+/**
+ * Reads a small blob into memory.
+ * @throws PromoteError DIGEST_MISMATCH when the bytes are not those of the descriptor.
+ */
+export async function readBlob(source: Source, blob: Descriptor): Promise<Uint8Array> {
+  let tries = 0
+  const retries: Retries = {
+    progress: () => undefined,
+    async failed(error) {
+      tries += 1
+      if (tries >= SMALL_BLOB_TRIES || !error.transient) throw error
+    },
+  }
+  const reader = new BlobReader(blob, { source, newRetries: () => retries, onConfig: () => undefined })
+  const pieces: Uint8Array[] = []
+  for await (const piece of reader.read(0)) pieces.push(piece)
+  return Buffer.concat(pieces)
 }

@@ -1,34 +1,33 @@
+import { createDeferred } from '../core/async.ts'
 import { retain } from '../core/buffer-pool.ts'
 import { asPromoteError } from '../core/errors.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import { BlobReader } from './blob-reader.ts'
-import type { Permits } from './semaphore.ts'
+import type { Semaphore } from './semaphore.ts'
 
 export type ReadAhead = Readonly<{
-  /** Bytes that are kept for the slowest subscriber: the fastest may be ahead by so much. */
+  /** Bytes that are kept for the slowest subscriber: the fastest may be this far ahead. */
   window: number
-  /** Milliseconds that the others wait, with a full window, for a subscriber that has not begun to read. */
+  /** Milliseconds that the others wait, with a full window, for a subscriber that has not started to read. */
   patience: number
 }>
 
-/** Eight pieces even out differences in pace. At most `jobs` windows are in memory; with 4 MiB the process comes near 200 MiB. */
+/** Eight pieces even out differences in speed. There are at most `jobs` windows; with 4 MiB the process comes near 200 MiB. */
 export const READ_AHEAD: ReadAhead = { window: 2 * 1024 * 1024, patience: 10_000 }
 
 const ignore = () => undefined
 
 /**
- * One blob, read and hashed once for all subscribers. The first that needs the next piece fetches it; it is dropped when all
- * have taken it. The upload of a destination that breaks goes on alone, and the others are not disturbed.
+ * One blob, read and hashed once for all subscribers. The first subscriber that needs the next piece reads it; the piece is
+ * dropped when all have taken it. The upload of a destination that breaks goes on alone, and the others are not disturbed.
  */
 export class Broadcast {
-  /** Resolves when all subscribers have left and the source is closed. */
-  readonly over: Promise<void>
   readonly blob: Descriptor
-  /** The reading that all share, once a subscriber has begun. */
+  /** The reader that all share. Set when the first subscriber starts to read. */
   reader: BlobReader | undefined
   readonly #readAhead: ReadAhead
   readonly #members = new Set<Subscriber>()
-  /** Those of them that have more to take. */
+  /** The members that have not taken everything. */
   readonly #reading = new Set<Subscriber>()
   readonly #window: Uint8Array[] = []
   #bytes = 0
@@ -38,19 +37,21 @@ export class Broadcast {
   #waiting: (() => void)[] = []
   #timer: NodeJS.Timeout | undefined
   #closed: Promise<void> | undefined
-  #end: (closed?: Promise<void>) => void = ignore
+  readonly #over = createDeferred<void>()
 
   constructor(blob: Descriptor, readAhead: ReadAhead) {
     this.blob = blob
     this.#readAhead = readAhead
-    this.over = new Promise((resolve) => {
-      this.#end = resolve
-    })
   }
 
-  /** @param permits for tries that the subscriber makes while others are still in the broadcast. */
-  subscribe(permits: Permits): Subscriber {
-    const subscriber = new Subscriber(this, permits)
+  /** Resolves when all subscribers have left and the source is closed. */
+  get over(): Promise<void> {
+    return this.#over.promise
+  }
+
+  /** @param semaphore for retries that the subscriber makes while others are still in the broadcast. */
+  subscribe(semaphore: Semaphore): Subscriber {
+    const subscriber = new Subscriber(this, semaphore)
     this.#members.add(subscriber)
     this.#reading.add(subscriber)
     return subscriber
@@ -66,10 +67,10 @@ export class Broadcast {
 
   leave(subscriber: Subscriber): void {
     this.close(subscriber)
-    if (this.#members.delete(subscriber) && this.#members.size === 0) this.#end(this.#closed)
+    if (this.#members.delete(subscriber) && this.#members.size === 0) this.#over.resolve(this.#closed)
   }
 
-  /** The subscriber takes no more pieces. The last one closes the source. */
+  /** The subscriber takes no more pieces. When it was the last one, the source is closed. */
   close(subscriber: Subscriber): void {
     if (!this.#reading.delete(subscriber)) return
     this.#dropTaken()
@@ -104,8 +105,7 @@ export class Broadcast {
     this.#state = 'fetching'
     this.#stream ??= this.reader?.read(0)
     try {
-      const step = await this.#stream?.next()
-      const piece = step?.done === false ? step.value : undefined
+      const piece = (await this.#stream?.next())?.value
       if (piece !== undefined) {
         retain(piece, this.#reading.size)
         this.#window.push(piece)
@@ -129,7 +129,7 @@ export class Broadcast {
     this.#wake()
   }
 
-  /** A subscriber that has begun is waited for as long as it takes: slow is not late. */
+  /** Subscribers that have started to read are waited for without a limit; the timer excludes those that have not. */
   #waitForSlowest(): Promise<void> {
     this.#timer ??= setTimeout(() => {
       for (const subscriber of this.#reading) if (subscriber.state === 'waiting') this.leave(subscriber)
@@ -148,38 +148,38 @@ export class Broadcast {
 
 /** One destination in a broadcast. */
 export class Subscriber {
-  /** Pieces that it has taken. */
+  /** Number of pieces that it has taken. */
   taken = 0
   state: 'waiting' | 'shared' | 'alone' = 'waiting'
   readonly #broadcast: Broadcast
-  readonly #permits: Permits
+  readonly #semaphore: Semaphore
   #tries = 0
 
-  constructor(broadcast: Broadcast, permits: Permits) {
+  constructor(broadcast: Broadcast, semaphore: Semaphore) {
     this.#broadcast = broadcast
-    this.#permits = permits
+    this.#semaphore = semaphore
   }
 
-  /** To be called at the end, whatever it was. The others go on. */
+  /** Must be called at the end, whatever the outcome. The others go on. */
   leave(): void {
     this.#broadcast.leave(this)
   }
 
   /**
-   * Runs a try. It has the permit of the broadcast, unless it is a later one while others are still in the broadcast: then it
-   * leaves, and waits for a permit of its own.
+   * Runs one try of the upload. The first try uses the permit of the broadcast. For a later one the subscriber leaves the
+   * broadcast and waits for a permit of its own, unless it is the only one left.
    */
   run<T>(work: () => Promise<T>): Promise<T> {
     this.#tries += 1
     if (this.#broadcast.has(this) && (this.#tries === 1 || this.#broadcast.size === 1)) return work()
     this.leave()
-    return this.#permits(work, this.#broadcast.blob.size)
+    return this.#semaphore(work, this.#broadcast.blob.size)
   }
 
   /**
-   * The bytes from `from` on: for the first reading those that all share, after a break those that `reader` reads for this one
-   * alone. Not a generator: one that waits for the slowest destination cannot be closed before that one has moved.
-   * @param onBytes told of a piece when the next one is asked for: then the upload has taken it.
+   * The bytes from `from` on: the first time the pieces that all share, after a break those that `reader` reads for this
+   * subscriber alone. This is no generator, because a generator that waits for the slowest destination cannot be closed.
+   * @param onBytes is called when the upload asks for the next piece: then it has taken the one before.
    */
   read(reader: BlobReader, from: number, onBytes: (bytes: number) => void): AsyncIterableIterator<Uint8Array> {
     const alone = this.#begin(reader, from)
@@ -201,7 +201,7 @@ export class Subscriber {
     return iterator
   }
 
-  /** @returns undefined when the pieces of the broadcast are taken. */
+  /** @returns undefined when the pieces of the broadcast are used. */
   #begin(reader: BlobReader, from: number): AsyncGenerator<Uint8Array, undefined> | undefined {
     const broadcast = this.#broadcast
     if (this.state === 'waiting' && broadcast.has(this)) {
@@ -220,7 +220,7 @@ export class Subscriber {
       return await this.#broadcast.take(this)
     } catch (thrown) {
       const error = asPromoteError(thrown, 'source')
-      // Read from another repository of the source: this one may be in order.
+      // The broadcast read from another repository of the source. The one of this subscriber may be in order.
       if (this.#broadcast.reader?.options.source !== reader.options.source) throw error.with({ transient: true })
       reader.failure = error
       throw error

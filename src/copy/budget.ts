@@ -2,34 +2,41 @@ import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 
-/** What one image may consist of. Real ones stay far below; these bound what a hostile registry can make us ask for and keep. */
+/** The most that one image may consist of. Real images stay far below. The limits bound what a hostile registry can make us read. */
 export const PER_IMAGE = {
   /** Bytes of all manifests. */
   bytes: 64 * 1024 * 1024,
-  /** Children and everything that is attached, each time that something names them: indexes may fan out to the same children. */
+  /** Children and attachments, counted each time that a manifest names them: several indexes may name the same children. */
   manifests: 10_000,
   /** Signatures, SBOMs and attestations, counted before the first of them is read. */
   referrers: 10_000,
-  /** Descriptors in all manifests: each takes more memory than its text. */
+  /** Descriptors in all manifests: in memory each is larger than its text. */
   links: 200_000,
 } as const
-/** Bytes and descriptors of all images of a run, which are known before the first one is copied. */
+/** The same for all images of a run, which are all known before the first one is copied. */
 const PER_RUN = { bytes: 4 * PER_IMAGE.bytes, links: 4 * PER_IMAGE.links }
+
+const NAMES = {
+  manifests: `${PER_IMAGE.manifests} manifests`,
+  bytes: '64 MiB of manifests',
+  links: `${PER_IMAGE.links} layers and manifests`,
+  referrers: `${PER_IMAGE.referrers} signatures and other referrers`,
+}
 
 /** What the graphs of a run hold. */
 export type Held = { bytes: number; links: number }
 
-/** Each method throws UNSUPPORTED once the image has more than its budget, also whenever it is asked again. */
+/** Each method throws UNSUPPORTED when the image has exceeded its budget. */
 export interface Budget {
-  /** Before they are read: the bytes that their descriptors announce. The bytes of a manifest count once. */
+  /** To be called before they are read: counts the sizes in their descriptors. The bytes of a manifest count once. */
   announce(descriptors: readonly Descriptor[]): void
-  /** After the manifest was read: its descriptors, and its bytes if it was not announced. */
+  /** To be called after the manifest was read: counts its descriptors, and its bytes if it was not announced. */
   count(this: void, manifest: Manifest): Manifest
-  /** Before they are read: so many more referrers. */
+  /** To be called before referrers are read. */
   referrers(count: number): void
-  /** Before a request, which may have waited while the budget was used up. */
+  /** To be called before a request that may have waited while the budget was used up. */
   check(): void
-  /** The image has failed: nothing of it is kept. */
+  /** To be called when the image has failed: none of it is kept. */
   release(): void
 }
 
@@ -37,15 +44,13 @@ export interface Budget {
 export function createBudget(name: string, held: Held): Budget {
   const announced = new Map<Digest, number>()
   const counted = new Set<Digest>()
-  const used = { bytes: 0, links: 0, referrers: 0, manifests: 0 }
-  const exceeded = (what: string, whole?: string) => tooMuch(name, what, whole)
+  const used = { manifests: 0, bytes: 0, links: 0, referrers: 0 }
   const check = (): void => {
-    if (used.manifests > PER_IMAGE.manifests) throw exceeded(`${PER_IMAGE.manifests} manifests`)
-    if (used.bytes > PER_IMAGE.bytes) throw exceeded('64 MiB of manifests')
-    if (used.links > PER_IMAGE.links) throw exceeded(`${PER_IMAGE.links} layers and manifests`)
-    if (used.referrers > PER_IMAGE.referrers) throw exceeded(`${PER_IMAGE.referrers} signatures and other referrers`)
+    for (const what of ['manifests', 'bytes', 'links', 'referrers'] as const)
+      if (used[what] > PER_IMAGE[what])
+        throw tooMuch(`${name}: the image and what is attached to it have more than ${NAMES[what]}.`)
     if (held.bytes > PER_RUN.bytes || held.links > PER_RUN.links)
-      throw exceeded('256 MiB of manifests or 800000 layers', 'the images of this run have')
+      throw tooMuch(`${name}: the images of this run have more than 256 MiB of manifests or ${PER_RUN.links} layers.`)
   }
   const add = (what: keyof Held, amount: number): void => {
     used[what] += amount
@@ -54,9 +59,9 @@ export function createBudget(name: string, held: Held): Budget {
   const announce = (descriptors: readonly Descriptor[]): void => {
     used.manifests += descriptors.length
     for (const { digest, size } of descriptors) {
-      // What points at a manifest may have named a smaller size than it has.
-      const more = size - (announced.get(digest) ?? 0)
-      if (more > 0) add('bytes', more)
+      // A descriptor may have told a smaller size than the manifest has.
+      const more = Math.max(0, size - (announced.get(digest) ?? 0))
+      add('bytes', more)
       if (more > 0) announced.set(digest, size)
     }
     check()
@@ -79,15 +84,13 @@ export function createBudget(name: string, held: Held): Budget {
     release() {
       held.bytes -= used.bytes
       held.links -= used.links
-      // What is still on its way is not counted again.
+      // Manifests that are still on their way are refused, and so not counted again.
       used.bytes = Number.POSITIVE_INFINITY
     },
   }
 }
 
-function tooMuch(name: string, what: string, whole = 'the image and what is attached to it have'): PromoteError {
-  return new PromoteError('UNSUPPORTED', `${name}: ${whole} more than ${what}.`, {
-    side: 'source',
-    hint: 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.',
-  })
+function tooMuch(message: string): PromoteError {
+  const hint = 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.'
+  return new PromoteError('UNSUPPORTED', message, { side: 'source', hint })
 }

@@ -2,10 +2,7 @@ import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { isMissingBlob } from './failures.ts'
-import type { Target } from './store.ts'
-
-/** What a tag points at. Null: the registry said that the tag does not exist. `unread`: no answer tells. */
-export type TagState = Digest | null | 'unread'
+import type { TagState, Target } from './store.ts'
 
 /** One write: what a tag, or a manifest by its digest, is to be at afterwards. `to` null: the tag is removed. */
 export type Change = Readonly<{ target: Target; reference: string; from: TagState; to: Digest | null }>
@@ -82,14 +79,15 @@ function readOnce({ target, reference }: Change): Promise<Seen> {
 
 function explain(change: Change, answer: Answer, { at, why }: Seen): PromoteError {
   const error = answer.error ?? notAsSent(change, answer.said, at)
-  if (isDigest(change.reference)) return error
-  if (at === 'unread')
-    return unconfirmed(error, `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`)
   const wasAbsent = change.from === 'unread' && at === null
   const registryChangedIt = answer.error === undefined && answer.said === at
-  if (at === change.from || wasAbsent || registryChangedIt) return error
-  const what = `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`
-  return unconfirmed(error, what)
+  const isUnread = at === 'unread'
+  if (isDigest(change.reference) || (!isUnread && (at === change.from || wasAbsent || registryChangedIt))) return error
+  const what = isUnread
+    ? `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`
+    : `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`
+  const hint = 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.'
+  return error.with({ message: `${error.message} ${what}`.trim(), unconfirmed: true, hint })
 }
 
 function notAsSent(change: Change, said: Digest | null | undefined, at: TagState): PromoteError {
@@ -104,14 +102,6 @@ function notAsSent(change: Change, said: Digest | null | undefined, at: TagState
   return new PromoteError('DIGEST_MISMATCH', message, {
     side: 'destination',
     hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
-  })
-}
-
-function unconfirmed(error: PromoteError, what: string): PromoteError {
-  return error.with({
-    message: `${error.message} ${what}`.trim(),
-    unconfirmed: true,
-    hint: 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.',
   })
 }
 

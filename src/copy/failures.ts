@@ -2,8 +2,7 @@ import { PromoteError } from '../core/errors.ts'
 import { listed } from '../core/text.ts'
 import { isForeign, type Link, type Manifest } from '../oci/manifest.ts'
 import { formatPlatform } from '../oci/platform.ts'
-import type { Node } from './graph.ts'
-import type { Plan } from './plan.ts'
+import type { Graph, Node } from './graph.ts'
 
 /** How registries say that they do not have a manifest: distribution-spec "Error Codes", and Harbor's NOT_FOUND. */
 const ABSENT = ['MANIFEST_UNKNOWN', 'NAME_UNKNOWN', 'BLOB_UNKNOWN', 'NOT_FOUND']
@@ -48,18 +47,18 @@ export function leaveMissing(
  * What a refused manifest means: blobs that have to be sent again.
  * @throws PromoteError that explains the refusal, when that would not help.
  */
-export function missingBlobs(thrown: unknown, manifest: Manifest, plan: Plan): Node[] {
+export function missingBlobs(thrown: unknown, manifest: Manifest, graph: Graph): Node[] {
   if (!(thrown instanceof PromoteError)) throw thrown
-  const foreign = refusedForeign(thrown, manifest, plan)
+  const foreign = refusedForeign(thrown, manifest, graph)
   if (foreign !== undefined) throw foreign
   const entries = thrown.server.filter(isMissingBlob)
   const sendable = (entries.length === 0 ? [] : manifest.links)
-    .flatMap((link) => nodeOf(link, plan) ?? [])
+    .flatMap((link) => nodeOf(link, graph) ?? [])
     .filter(({ kind, leave }) => kind === 'blob' && leave === undefined)
   // The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is sent again.
   const text = JSON.stringify(entries)
   const named = sendable.filter(({ descriptor }) => text.includes(descriptor.digest))
-  if (sendable.length === 0) throw refusedSparse(thrown, manifest, plan) ?? thrown
+  if (sendable.length === 0) throw refusedSparse(thrown, manifest, graph) ?? thrown
   return named.length > 0 ? named : sendable
 }
 
@@ -68,15 +67,15 @@ export function isMissingBlob({ code }: Readonly<{ code: string }>): boolean {
   return code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN'
 }
 
-function nodeOf({ kind, descriptor }: Link, { graph }: Plan): Node | undefined {
+function nodeOf({ kind, descriptor }: Link, graph: Graph): Node | undefined {
   return graph.nodes.get(`${kind} ${descriptor.digest}`)
 }
 
 /** An index of which children were left out: it cannot be there, its children can. */
-function refusedSparse(thrown: PromoteError, manifest: Manifest, plan: Plan): PromoteError | undefined {
+function refusedSparse(thrown: PromoteError, manifest: Manifest, graph: Graph): PromoteError | undefined {
   if (manifest.shape !== 'index' || !thrown.server.some(({ code }) => CHILD_ABSENT.includes(code))) return undefined
   const children = manifest.links.filter((link) => link.role === 'child')
-  const copied = children.filter((link) => nodeOf(link, plan)?.leave === undefined)
+  const copied = children.filter((link) => nodeOf(link, graph)?.leave === undefined)
   const left = children.length - copied.length
   if (left === 0) return undefined
   const names = copied.map(({ descriptor: { digest, platform } }) =>
@@ -95,10 +94,10 @@ function refusedSparse(thrown: PromoteError, manifest: Manifest, plan: Plan): Pr
  * An image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What other layers
  * it misses does not matter then: sending them again changes nothing.
  */
-function refusedForeign(thrown: PromoteError, manifest: Manifest, plan: Plan): PromoteError | undefined {
+function refusedForeign(thrown: PromoteError, manifest: Manifest, graph: Graph): PromoteError | undefined {
   const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)))
   const named = manifest.links.filter(({ descriptor }) => isForeign(descriptor) && missing.includes(descriptor.digest))
-  const left = named.find((link) => nodeOf(link, plan)?.leave !== undefined)
+  const left = named.find((link) => nodeOf(link, graph)?.leave !== undefined)
   // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
   const layer = left ?? (thrown.status === 400 ? undefined : named[0])
   if (layer === undefined) return undefined

@@ -1,8 +1,8 @@
 import type { Digest } from '../oci/digest.ts'
 import { attachedThere, type TagDecision } from './attached-tags.ts'
-import type { TagState } from './confirm.ts'
 import type { Attached, Bytes, PlannedStep, PlannedTag, Previous } from './events.ts'
 import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
+import type { TagState } from './store.ts'
 import type { Survey } from './survey.ts'
 
 export type Step = Readonly<{ do: 'skip' | 'mount' | 'copy' | 'push'; node: Node; why: string }>
@@ -17,8 +17,6 @@ export type Plan = Readonly<{
   tags: readonly TagMove[]
   /** The root must be there by digest before its tag: something is attached to it, or it to something. */
   rootByDigest: boolean
-  /** False: steps `copy` and `mount` ask for the whole image before they send. True also where that proves nothing. */
-  certain: boolean
   bytes: Bytes
   /** What is attached to the image at the destination, once the plan is carried out. */
   attached: readonly Attached[]
@@ -28,11 +26,10 @@ export type Plan = Readonly<{
 /** Pure: what a run will do, and why. A dry run prints exactly this. */
 export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undefined): Plan {
   const wanted = wantedNodes(graph, survey)
-  const decide = (node: Node): Step =>
-    wanted.has(node.key) || node.leave !== undefined ? stepFor(node, survey, mountFrom) : spare(node)
-  const steps = new Map([...graph.nodes.values()].map((node) => [node.key, decide(node)]))
+  const nodes = [...graph.nodes.values()].map((node) => (wanted.has(node.key) ? node : { leave: UNUSED, ...node }))
+  const steps = new Map(nodes.map((node) => [node.key, stepFor(node, survey, mountFrom)]))
   const root = graph.root.descriptor.digest
-  // A tag that may be at what is only referred to is written again: that makes it one of a stored image.
+  // OpenShift: the tag may be at an image that is only referred to. Written again, it names the stored one.
   const isStored = survey.present.has(`manifest ${root}`)
   const tags = [...survey.tags]
     .map(([tag, from]): TagMove => ({ tag, from, to: root }))
@@ -42,7 +39,6 @@ export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undef
     steps,
     tags,
     rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
-    certain: survey.certain,
     bytes: countBytes(steps),
     attached: attachedThere(graph, survey.attachedTags),
     attachedTags: survey.attachedTags,
@@ -62,10 +58,7 @@ function wantedNodes(graph: Graph, { attachedTags }: Survey): ReadonlySet<Key> {
   return wanted
 }
 
-function spare(node: Node): Step {
-  const leave = 'part of an attachment that is not copied: its tag names something else at the destination'
-  return { do: 'skip', node: { ...node, leave }, why: leave }
-}
+const UNUSED = 'part of an attachment that is not copied: its tag names something else at the destination'
 
 function stepFor(node: Node, survey: Survey, mountFrom: string | undefined): Step {
   if (node.leave !== undefined) return { do: 'skip', node, why: node.leave }
@@ -73,7 +66,7 @@ function stepFor(node: Node, survey: Survey, mountFrom: string | undefined): Ste
   if (decision !== undefined) return stepForTag(node, decision)
   const there = survey.present.get(node.key)
   if (there !== undefined) return { do: 'skip', node, why: there }
-  // A registry that does not show something may have it all the same.
+  // Some registries have what they do not show.
   const why = 'not seen at the destination'
   if (node.kind === 'manifest') return { do: 'push', node, why }
   return mountFrom === undefined
@@ -102,18 +95,20 @@ function countBytes(steps: ReadonlyMap<Key, Step>): Bytes {
   return bytes
 }
 
-/** A plan and where it leads. */
-type Placed = Readonly<{ plan: Plan; registry: string; repository: string }>
+type Routed = Readonly<{ plan: Plan; route: Readonly<{ registry: string; repository: string }> }>
 
 /**
  * Pure: what several images have in common moves once. The first image of the list that brings a blob to a registry copies
- * it, the others mount or find it there. Another one may in fact be first; the blobs and bytes that move are the same.
+ * it, the others mount it or find it there. In the run another image may be first; the blobs and bytes that move are the same.
  */
-export function shareOut(placed: readonly Placed[]): Plan[] {
+export function shareOut<T extends Routed>(images: readonly T[]): T[] {
   const homes = new Map<string, string>()
-  return placed.map(({ plan, registry, repository }): Plan => {
-    const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, registry, repository, homes)]))
-    return { ...plan, steps, bytes: countBytes(steps) }
+  return images.map((image): T => {
+    const { plan, route } = image
+    const steps = new Map(
+      [...plan.steps].map(([key, step]) => [key, shared(step, route.registry, route.repository, homes)]),
+    )
+    return { ...image, plan: { ...plan, steps, bytes: countBytes(steps) } }
   })
 }
 

@@ -2,36 +2,41 @@ import { PromoteError } from '../core/errors.ts'
 import { type Digest, referrersTag } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import { describeReferrer, extendIndex, referrersIn } from '../oci/referrer.ts'
-import { inTurn, lookAt, notKept, ROUNDS } from './attached-tags.ts'
-import type { Shared } from './execute.ts'
-import type { Plan } from './plan.ts'
-import type { Permits } from './semaphore.ts'
+import { lookAt, notKept, ROUNDS } from './attached-tags.ts'
+import { type CopyRun, inTurn } from './copy-run.ts'
+import type { Graph } from './graph.ts'
+import type { Semaphore } from './semaphore.ts'
 import type { Target } from './store.ts'
 
 /**
  * Where the registry has no referrers API, the client keeps an index of attachments under the tag `sha256-<hex>`
  * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, so that the destination's own stay listed.
  */
-export async function updateReferrersIndexes(target: Target, plan: Plan, shared: Shared): Promise<void> {
+export async function updateReferrersIndexes(target: Target, graph: Graph, run: CopyRun): Promise<void> {
   if (target.listsReferrers === true) return
-  for (const [subject, descriptors] of bySubject(plan)) {
-    const merge = () => mergeIndex(target, subject, descriptors, shared)
-    await inTurn(shared, `${target.name}:${referrersTag(subject)}`, merge)
+  for (const [subject, descriptors] of bySubject(graph)) {
+    const merge = () => mergeIndex(target, subject, descriptors, run)
+    await inTurn(run, `${target.name}:${referrersTag(subject)}`, merge)
   }
 }
 
 /** Whether the index of `subject` lists the attached manifest. True where the registry reads the index's tag as a digest. */
-export async function isIndexed(target: Target, subject: Digest, digest: Digest, permits: Permits): Promise<boolean> {
-  const there = await lookAt(target, referrersTag(subject), permits)
+export async function isIndexed(
+  target: Target,
+  subject: Digest,
+  digest: Digest,
+  semaphore: Semaphore,
+): Promise<boolean> {
+  const there = await lookAt(target, referrersTag(subject), semaphore)
   if (there === undefined || there === 'unreadable') return false
-  if (there.descriptor.digest === subject) return readsTagAsDigest(target, digest, permits)
+  if (there.descriptor.digest === subject) return readsTagAsDigest(target, digest, semaphore)
   return referrersIn(there, subject)?.some((entry) => entry.digest === digest) ?? false
 }
 
 /** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
-function bySubject(plan: Plan): Map<Digest, readonly Descriptor[]> {
+function bySubject({ nodes }: Graph): Map<Digest, readonly Descriptor[]> {
   const lists = new Map<Digest, readonly Descriptor[]>()
-  for (const { manifest, tag } of plan.graph.nodes.values()) {
+  for (const { manifest, tag } of nodes.values()) {
     const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest
     if (manifest === undefined || subject === undefined || tag !== undefined) continue
     lists.set(subject, [...(lists.get(subject) ?? []), describeReferrer(manifest)])
@@ -43,35 +48,36 @@ async function mergeIndex(
   target: Target,
   subject: Digest,
   wanted: readonly Descriptor[],
-  { permits }: Shared,
+  { semaphore }: CopyRun,
 ): Promise<void> {
   const tag = referrersTag(subject)
   const lacks = (list: readonly Descriptor[]) =>
     wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest))
   // Nothing was put that would have told whether the registry lists by itself.
-  if (target.listsReferrers === undefined && lacks(await permits(() => target.referrers(subject))).length === 0) return
+  if (target.listsReferrers === undefined && lacks(await semaphore(() => target.referrers(subject))).length === 0)
+    return
   for (let round = 0; ; round += 1) {
-    const there = await lookAt(target, tag, permits)
+    const there = await lookAt(target, tag, semaphore)
     const index = there === 'unreadable' ? undefined : there
     const listed = index === undefined ? [] : referrersIn(index, subject)
     if (there === 'unreadable' || listed === undefined) {
       const [first] = wanted
       const isSubject = index?.descriptor.digest === subject && first !== undefined
-      if (!isSubject || !(await readsTagAsDigest(target, first.digest, permits))) throw taken(`${target.name}:${tag}`)
+      if (!isSubject || !(await readsTagAsDigest(target, first.digest, semaphore))) throw taken(`${target.name}:${tag}`)
       // What the tag really names is not shown, so neither is what was written to it.
-      await permits(() => target.putManifest(extendIndex(undefined, wanted), tag))
+      await semaphore(() => target.putManifest(extendIndex(undefined, wanted), tag))
       return
     }
     const missing = lacks(listed)
     if (missing.length === 0) return
     if (round >= ROUNDS) throw notKept(`${target.name}: the referrers index ${tag}`)
-    await permits(() => target.putManifest(extendIndex(index, missing), tag))
+    await semaphore(() => target.putManifest(extendIndex(index, missing), tag))
   }
 }
 
 /** GitLab reads the tag `sha256-HEX` as the digest `sha256:HEX`. It does so for every manifest, whatever tags there are. */
-async function readsTagAsDigest(target: Target, known: Digest, permits: Permits): Promise<boolean> {
-  return (await permits(() => target.find(referrersTag(known))))?.digest === known
+async function readsTagAsDigest(target: Target, known: Digest, semaphore: Semaphore): Promise<boolean> {
+  return (await semaphore(() => target.find(referrersTag(known))))?.digest === known
 }
 
 function taken(what: string): PromoteError {

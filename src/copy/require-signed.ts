@@ -3,9 +3,9 @@ import { listed } from '../core/text.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import { isSignatureOf, payloadsOf } from '../oci/signature.ts'
+import { BLOB_LIMIT, readBlob } from './blob-reader.ts'
 import { type Graph, manifestKey } from './graph.ts'
-import { BLOB_LIMIT, readBlob } from './read-blob.ts'
-import type { Permits } from './semaphore.ts'
+import type { Semaphore } from './semaphore.ts'
 import type { Source } from './store.ts'
 
 /**
@@ -14,10 +14,10 @@ import type { Source } from './store.ts'
  * good, is not checked.
  * @throws PromoteError SIGNATURE_MISSING
  */
-export async function checkSigned(graph: Graph, source: Source, permits: Permits): Promise<void> {
+export async function checkSigned(graph: Graph, source: Source, semaphore: Semaphore): Promise<void> {
   const unsigned: Digest[] = []
   const visit = async ({ descriptor, links }: Manifest): Promise<boolean> => {
-    if (await isSigned(descriptor.digest, graph, source, permits)) return true
+    if (await isSigned(descriptor.digest, graph, source, semaphore)) return true
     const children = links
       .filter((link) => link.role === 'child')
       .flatMap((link) => graph.nodes.get(manifestKey(link.descriptor.digest))?.manifest ?? [])
@@ -35,13 +35,13 @@ export async function checkSigned(graph: Graph, source: Source, permits: Permits
   })
 }
 
-async function isSigned(subject: Digest, graph: Graph, source: Source, permits: Permits): Promise<boolean> {
+async function isSigned(subject: Digest, graph: Graph, source: Source, semaphore: Semaphore): Promise<boolean> {
   for (const attached of graph.attached) {
     if (attached.subject !== subject) continue
     const manifest = graph.nodes.get(manifestKey(attached.digest, attached.tag))?.manifest
     for (const payload of manifest === undefined ? [] : payloadsOf(manifest, attached.tag)) {
       if (payload.size > BLOB_LIMIT) continue
-      const bytes = await permits(() => readBlob(source, payload)).catch(unlessMissing)
+      const bytes = await semaphore(() => readBlob(source, payload)).catch(unlessMissing)
       if (bytes !== undefined && isSignatureOf(subject, payload, bytes)) return true
     }
   }

@@ -1,6 +1,9 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 
+/** What a tag points at. Null: the registry said that the tag does not exist. `unread`: no answer tells. */
+export type TagState = Digest | null | 'unread'
+
 /**
  * The ports between the copy engine and whatever holds images. A store is one repository (`namespace/name` of a
  * registry, or an OCI layout). Failures are PromoteErrors that carry the store's side; `transient` says whether the same

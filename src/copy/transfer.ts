@@ -1,89 +1,140 @@
-import { backoff } from '../core/backoff.ts'
-import type { Context } from '../core/context.ts'
-import { asPromoteError, type PromoteError } from '../core/errors.ts'
-import type { BlobReader } from './blob-reader.ts'
-import type { Subscriber } from './broadcast.ts'
-import type { Upload } from './store.ts'
+import { createDeferred, type Deferred, ignoreUnhandled } from '../core/async.ts'
+import { asPromoteError } from '../core/errors.ts'
+import type { Descriptor } from '../oci/manifest.ts'
+import { BlobReader, createRetries, type Retries } from './blob-reader.ts'
+import { Broadcast, READ_AHEAD, type Subscriber } from './broadcast.ts'
+import type { CopyRun } from './copy-run.ts'
+import type { Source, Target, Upload } from './store.ts'
+
+/** The way of one image from a repository of the source to a repository of a destination. */
+export type Route = Readonly<{
+  /** Number of the image, for events. */
+  image: number
+  source: Source
+  target: Target
+  /** Origin of the destination registry, and the repository within it. */
+  registry: string
+  repository: string
+  /** Repository of the same registry that the image comes from. */
+  mountFrom: string | undefined
+}>
+
+/** How a blob came to its destination. */
+export type Outcome = 'present' | 'mounted' | 'copied'
+
+/** One blob on its way to one destination. Its `run` refuses when nothing new of the image may begin there. */
+export type Delivery = Readonly<{ blob: Descriptor; route: Route; run: CopyRun; outcome: Deferred<Outcome> }>
+
+export function createDelivery(blob: Descriptor, route: Route, run: CopyRun): Delivery {
+  return { blob, route, run, outcome: createDeferred() }
+}
 
 /**
- * One blob, from the source to an upload session, to the end. After a break on either side it goes on from where it was: the
- * reader opens the source again, the upload asks its store what it has kept. Bytes that do not have the digest are fetched
- * once more from the start; a second mismatch is final.
- * @param reader for this destination alone, once it has left the broadcast.
- * @param tries of the upload.
+ * Sends one blob to all destinations that need it. They read it once, and each registry receives it once: where another image
+ * of the run is sending it already, the destination waits for that and mounts the blob. No permit is held meanwhile.
  */
-export async function transfer(
+export function deliver(deliveries: readonly Delivery[], run: CopyRun): void {
+  const first = deliveries.filter((delivery) => {
+    const { blob, route, outcome } = delivery
+    const key = `${route.registry} ${blob.digest}`
+    const home = run.homes.get(key)
+    if (home === undefined) run.homes.set(key, ignoreUnhandled(outcome.promise.then(() => route.repository)))
+    else void mountFromOther(home, key, delivery, run)
+    return home === undefined
+  })
+  send(first, run)
+}
+
+async function mountFromOther(other: Promise<string>, key: string, delivery: Delivery, run: CopyRun): Promise<void> {
+  const { route, outcome } = delivery
+  const home = await other.catch(() => undefined)
+  if (home === route.repository) return outcome.resolve('present')
+  if (home !== undefined) return send([{ ...delivery, route: { ...route, mountFrom: home } }], run)
+  // The other image failed: the first that comes here takes its place.
+  if (run.homes.get(key) === other) run.homes.delete(key)
+  deliver([delivery], run)
+}
+
+/** Sends one blob to these destinations, under one permit for all of them. */
+export function send(deliveries: readonly Delivery[], run: CopyRun): void {
+  const blob = deliveries[0]?.blob
+  if (blob === undefined) return
+  const begin = (): Promise<void> => {
+    const broadcast = new Broadcast(blob, run.readAhead ?? READ_AHEAD)
+    const subscribed = deliveries.map((delivery) => ({
+      delivery,
+      subscriber: broadcast.subscribe(delivery.run.semaphore),
+    }))
+    for (const { delivery, subscriber } of subscribed)
+      delivery.outcome.resolve(sendOne(delivery, subscriber).finally(() => subscriber.leave()))
+    return broadcast.over
+  }
+  run.semaphore(begin, blob.size).catch((thrown: unknown) => {
+    for (const { outcome } of deliveries) outcome.resolve(Promise.reject(thrown))
+  })
+}
+
+async function sendOne({ blob, route, run }: Delivery, subscriber: Subscriber): Promise<Outcome> {
+  const { image, source, target, mountFrom } = route
+  const { context, retries, emit, platforms } = run
+  const { digest, size } = blob
+  run.check?.()
+  const begun = await target.startUpload(blob, mountFrom)
+  if (begun.state !== 'open') return begun.state
+  const newRetries = () =>
+    createRetries(retries, context, (reason, wait, attempt) =>
+      emit({ event: 'retry', image, what: `blob ${digest}`, reason, wait, attempt }),
+    )
+  const reader = new BlobReader(blob, { source, newRetries, onConfig: (bytes) => platforms.note(digest, bytes) })
+  const onSent = (sent: number) => emit({ event: 'bytes', image, digest, sent, total: size })
+  await upload(begun.upload, subscriber, reader, newRetries(), onSent)
+  return 'copied'
+}
+
+/**
+ * Sends one blob to the end of its upload session. After a break on either side it goes on from where it was: the reader
+ * reopens the source, and the upload asks its store how much it has kept. Bytes that do not match the digest are read once
+ * more from the start; a second mismatch is final.
+ * @param reader used by this destination alone once it has left the broadcast.
+ * @param retries of the upload. The reader has its own.
+ */
+async function upload(
+  session: Upload,
   subscriber: Subscriber,
   reader: BlobReader,
-  upload: Upload,
-  tries: Tries,
+  retries: Retries,
   onSent: (bytes: number) => void,
 ): Promise<void> {
   const failed = (thrown: unknown) => asPromoteError(thrown, 'destination')
   let mismatches = 0
   let from = 0
-  let sent = 0
   let furthest = 0
-  const onBytes = (bytes: number) => {
-    sent += bytes
-    // Only new ground is progress: a registry that loses the session at every break would otherwise be tried without end.
-    tries.progress(Math.max(0, sent - furthest))
-    furthest = Math.max(furthest, sent)
-    onSent(bytes)
+  const sendFrom = (start: number) => {
+    let sent = start
+    const body = subscriber.read(reader, start, (bytes) => {
+      sent += bytes
+      // Bytes that are sent again are no progress: a registry that loses its session each time would be tried without end.
+      retries.progress(Math.max(0, sent - furthest))
+      furthest = Math.max(furthest, sent)
+      onSent(bytes)
+    })
+    return session.send(start, body).then(() => undefined, failed)
   }
   try {
     while (from >= 0) {
-      sent = from
-      const error = await subscriber.run(() =>
-        upload.send(from, subscriber.read(reader, from, onBytes)).then(() => undefined, failed),
-      )
+      const start = from
+      const error = await subscriber.run(() => sendFrom(start))
       if (error === undefined) return
       const { failure } = reader
-      const wrong = (failure ?? error).code === 'DIGEST_MISMATCH'
-      if (wrong && mismatches > 0) throw failure ?? error
-      if (wrong) mismatches += 1
-      // The reader has used up the source's own tries.
-      else if (failure !== undefined) throw failure
-      else await tries.failed(error)
-      from = await upload.offset(wrong)
+      const isWrong = (failure ?? error).code === 'DIGEST_MISMATCH'
+      // When the reader fails, the retries of the source are used up.
+      if (isWrong ? mismatches > 0 : failure !== undefined) throw failure ?? error
+      if (isWrong) mismatches += 1
+      else await retries.failed(error)
+      from = await session.offset(isWrong)
     }
   } catch (thrown) {
-    await upload.cancel()
+    await session.cancel()
     throw thrown
-  }
-}
-
-/** Progress that starts the count of tries again: a slow line that moves is not a broken one. */
-const PROGRESS = 1024 * 1024
-/** What a server may ask for (`Retry-After`): who wants more is not going to answer in this run. */
-const LONGEST_ASKED = 60_000
-
-/** Counts tries in a row without progress, and waits between them. */
-export type Tries = Readonly<{
-  progress(bytes: number): void
-  /** Waits and returns when another try is worth it; throws `error` when not. */
-  failed(error: PromoteError): Promise<void>
-}>
-
-export function createTries(
-  most: number,
-  context: Context,
-  notice: (reason: string, wait: number, attempt: number) => void,
-): Tries {
-  let count = 0
-  let moved = 0
-  return {
-    progress(bytes) {
-      moved += bytes
-    },
-    async failed(error) {
-      if (!error.transient || context.signal.aborted) throw error
-      count = moved >= PROGRESS ? 1 : count + 1
-      moved = 0
-      if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED) throw error
-      const wait = Math.max(error.retryAfter ?? 0, backoff(count, context.random))
-      notice(error.message, wait, count)
-      await context.sleep(wait)
-    },
   }
 }

@@ -1,28 +1,32 @@
-import type { TagState } from '../copy/confirm.ts'
-import type { Target } from '../copy/store.ts'
+import type { TagState, Target } from '../copy/store.ts'
 import { PromoteError } from '../core/errors.ts'
+import type { Config, ImagePair } from '../inputs/config.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isAttachedTag } from '../oci/referrer.ts'
 
-/** On what condition a tag may move. */
+/** The conditions under which a tag may move. */
 export type Guard = Readonly<{
-  /** What a tag that exists already means: it moves anyhow, has to have the digest, or must not be there. */
+  /** What to do if the tag exists: overwrite it, accept only the same digest, or fail. */
   overwrite: 'always' | 'same' | 'never'
-  /** Where it has to be before it moves. A tag that has its digest already does not move. */
+  /** The expected current digest. A tag that is at the new digest already does not move, and is not checked. */
   expect?: Digest | 'absent' | undefined
-  /** It may have to go back: where it is now must be known. */
+  /** The tag may have to be put back, so its current digest must be known. */
   mayGoBack?: boolean | undefined
 }>
 
-/** Nothing is at stake when any digest may be replaced. */
+export function guardOf({ expectCurrent }: ImagePair, { overwrite, atomic }: Config): Guard {
+  return { overwrite, expect: expectCurrent, mayGoBack: atomic }
+}
+
+/** False when any digest may be replaced. */
 export function isGuarded({ overwrite, expect }: Guard): boolean {
   return overwrite !== 'always' || expect !== undefined
 }
 
 /**
- * Pure: whether the tags may go to `wanted`.
- * @param tags where each is now.
- * @throws PromoteError GUARD that names the tag, where it is, and which condition says no.
+ * Pure: checks whether the tags may move to `wanted`.
+ * @param tags what each points at now.
+ * @throws PromoteError GUARD that names the tag, its current digest, and the condition that is not met.
  */
 export function checkGuard(name: string, tags: ReadonlyMap<string, TagState>, wanted: Digest, guard: Guard): void {
   for (const [tag, current] of tags) {
@@ -63,26 +67,26 @@ function refusal(tag: string, current: Digest | null, wanted: Digest, guard: Gua
 }
 
 /**
- * Right before a tag is written: it is still where it was when the promotion was planned. No registry has a conditional
- * PUT, so what another writer does in the milliseconds after this question stays unseen.
+ * Checks, right before a tag is written, that it is still where it was when the promotion was planned. No registry has a
+ * conditional PUT: a write of another client in the milliseconds after this check is not noticed.
  * @throws PromoteError TAG_MOVED
  */
 export async function stillAt(target: Target, tag: string, planned: TagState): Promise<void> {
   const now = await target.locate(tag)
   if (now === planned) return
   const was = planned === null ? 'did not exist' : `was at ${planned}`
-  const message = `${target.name}:${tag} ${was}, and is ${placeOf(now)} now: another client has written it.`
+  const message = `${target.name}:${tag} ${was}, and is ${whereIs(now)} now: another client has written it.`
   throw new PromoteError('TAG_MOVED', message, MOVED)
 }
 
-/** Of a tag that is to be put back. */
+/** The error for a tag that is to be put back and was written by another client since. */
 export function notOurs(name: string, promoted: Digest, now: Digest | null): PromoteError {
-  const message = `${name} is ${placeOf(now)}: that is not what the promotion wrote (${promoted}).`
+  const message = `${name} is ${whereIs(now)}: that is not what the promotion wrote (${promoted}).`
   return new PromoteError('TAG_MOVED', message, MOVED)
 }
 
 const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' } as const
 
-function placeOf(now: Digest | null): string {
+function whereIs(now: Digest | null): string {
   return now === null ? 'gone' : `at ${now}`
 }

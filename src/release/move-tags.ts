@@ -1,21 +1,21 @@
-import { confirm, type TagState } from '../copy/confirm.ts'
-import type { Permits } from '../copy/semaphore.ts'
-import type { Target } from '../copy/store.ts'
+import { confirm } from '../copy/confirm.ts'
+import type { Semaphore } from '../copy/semaphore.ts'
+import type { TagState, Target } from '../copy/store.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, type PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import { notOurs } from './guards.ts'
 
-/** One tag on its way from one digest to another. */
+/** The move of one tag from one digest to another. */
 export type Move = {
   readonly target: Target
   readonly tag: string
   readonly from: Digest | null
   readonly to: Digest
-  /** What it was at, kept before anything moved. */
+  /** The manifest that the tag was at, read before anything moved. */
   before?: Manifest
-  /** `moving`: the request was sent, and its answer was no success. `stuck`: it could not be put back. */
+  /** `moving`: the request was sent, and its answer was no success. `stuck`: the tag could not be put back. */
   state: 'waiting' | 'moving' | 'moved' | 'reverted' | 'stuck'
   /** Where a `stuck` tag is. */
   at?: TagState
@@ -23,18 +23,19 @@ export type Move = {
 }
 
 /**
- * Moves all tags, or puts those that moved back. Never rejects: each move says how it ended.
- * @param write takes its own permits, and calls `begin` right before its first request that writes; that throws when
+ * Moves all tags. When one fails, those that have moved are put back. Never rejects: `state` and `error` of each move tell
+ * how it ended.
+ * @param write takes its own permits, and calls `begin` right before its first request that writes. `begin` throws when
  *   another move has failed meanwhile.
  * @returns the first failure; undefined when all have moved.
  */
 export async function moveAll(
   moves: readonly Move[],
   write: (move: Move, begin: () => void) => Promise<void>,
-  permits: Permits,
+  semaphore: Semaphore,
   context: Context,
 ): Promise<PromoteError | undefined> {
-  let failure = await keepBefore(moves, permits)
+  let failure = await keepBefore(moves, semaphore)
   const moveOne = async (move: Move): Promise<void> => {
     const begin = () => {
       if (failure !== undefined) throw failure
@@ -52,18 +53,18 @@ export async function moveAll(
   if (failure === undefined) await Promise.all(moves.map(moveOne))
   if (failure === undefined) return undefined
   const begun = moves.filter((move) => move.state === 'moved' || move.state === 'moving')
-  await Promise.all(begun.map((move) => permits(() => revert(move, context))))
+  await Promise.all(begun.map((move) => semaphore(() => revert(move, context))))
   return failure
 }
 
-/** Before anything moves: afterwards a registry could have pruned what no tag names any more. */
-async function keepBefore(moves: readonly Move[], permits: Permits): Promise<PromoteError | undefined> {
+/** Reads the old manifests before anything moves: a registry may prune a manifest once no tag names it. */
+async function keepBefore(moves: readonly Move[], semaphore: Semaphore): Promise<PromoteError | undefined> {
   let failure: PromoteError | undefined
   const keep = async (move: Move): Promise<void> => {
     const { from, target } = move
     if (from === null) return
     try {
-      move.before = await permits(() => target.resolve(from))
+      move.before = await semaphore(() => target.resolve(from))
     } catch (thrown) {
       move.error = asPromoteError(thrown, 'destination')
       failure ??= move.error
@@ -78,7 +79,7 @@ async function revert(move: Move, context: Context): Promise<void> {
   move.at = 'unread'
   try {
     move.at = await target.locate(tag, true)
-    // A write that failed without a trace has not moved the tag.
+    // A write that failed may have left the tag where it was.
     const isBack = !backNeeded(`${target.name}:${tag}`, move.at, move)
     if (!isBack) await putBack(target, tag, move, context)
     move.state = isBack && move.state === 'moving' ? 'waiting' : 'reverted'
@@ -90,15 +91,20 @@ async function revert(move: Move, context: Context): Promise<void> {
   }
 }
 
-/** What a tag is put back to. `before`: its manifest, when it was read before. */
-type Way = Readonly<Pick<Move, 'from' | 'to' | 'before'>>
+/** Puts a tag from `to` back to `from`. `before` is the manifest of `from`, if it was read already. */
+type Return = Readonly<Pick<Move, 'from' | 'to' | 'before'>>
 
 /**
- * Puts a tag back that was read at what a promotion has written.
+ * Puts a tag back. The caller has read that the tag is where the promotion has written it.
  * @throws PromoteError UNSUPPORTED when the tag was new and the registry cannot remove tags; `unconfirmed` when no answer
- *   tells whether it is back.
+ *   tells whether the tag is back.
  */
-export async function putBack(target: Target, tag: string, { from, to, before }: Way, context: Context): Promise<void> {
+export async function putBack(
+  target: Target,
+  tag: string,
+  { from, to, before }: Return,
+  context: Context,
+): Promise<void> {
   const manifest = from === null ? undefined : (before ?? (await target.resolve(from)))
   await confirm(
     { target, reference: tag, from: to, to: from },
@@ -112,34 +118,37 @@ export async function putBack(target: Target, tag: string, { from, to, before }:
 }
 
 /**
- * Pure: whether the tag is at what the promotion has written; false when it is back already.
+ * Pure: true when the tag is where the promotion has written it, false when it is back already.
  * @throws PromoteError TAG_MOVED when it is elsewhere.
  */
-export function backNeeded(name: string, now: Digest | null, { from, to }: Way): boolean {
+export function backNeeded(name: string, now: Digest | null, { from, to }: Return): boolean {
   if (now !== to && now !== from) throw notOurs(name, to, now)
   return now !== from
 }
 
 /**
- * A context whose signal can be held back while the tags move: stopping there would leave a part of the promotion. That
- * takes seconds, and a second signal ends the process at once.
+ * A context whose signal can be deferred while tags move: to stop there would leave half a promotion. Moving tags takes
+ * seconds, and a second signal ends the process at once.
  */
-export function holdable(context: Context): Readonly<{ context: Context; hold: () => void; release: () => void }> {
+export function deferrableSignal(context: Context): Readonly<{ context: Context } & Deferrable> {
   const own = new AbortController()
-  let held = false
+  let isDeferred = false
   const pass = () => {
-    if (!held && context.signal.aborted) own.abort(context.signal.reason)
+    if (!isDeferred && context.signal.aborted) own.abort(context.signal.reason)
   }
   context.signal.addEventListener('abort', pass, { once: true })
   pass()
   return {
     context: { ...context, signal: own.signal },
-    hold: () => {
-      held = true
+    defer: () => {
+      isDeferred = true
     },
-    release: () => {
-      held = false
+    resume: () => {
+      isDeferred = false
       pass()
     },
   }
 }
+
+/** `defer`: the signal is kept until `resume`. */
+export type Deferrable = Readonly<{ defer: () => void; resume: () => void }>

@@ -1,68 +1,65 @@
-import type { TagState } from '../copy/confirm.ts'
 import { published } from '../copy/plan.ts'
-import type { Target } from '../copy/store.ts'
+import type { TagState, Target } from '../copy/store.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
+import type { SideConfig } from '../inputs/config.ts'
 import type { Undo } from '../inputs/rollback-report.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatReference, type Reference } from '../oci/reference.ts'
 import type { Row, Status } from '../report/model.ts'
 import { notOurs } from './guards.ts'
 import { backNeeded, putBack } from './move-tags.ts'
-import { type Destination, logIn, logOut, type Run } from './run.ts'
-import { isConfigured, type Repository, type Side } from './session.ts'
+import { isConfigured, type Repository } from './repositories.ts'
+import { errorOf, failedStatus } from './rows.ts'
+import { noteFailure, type Run } from './run.ts'
+import { openSessions, type Session, type Sessions } from './session.ts'
 
 /**
- * Puts the tags of an earlier promotion back, each for itself; nothing is copied. A tag goes back only from what the
- * promotion has written: what somebody has written since stays.
+ * Puts the tags of an earlier promotion back, each for itself. Nothing is copied. A tag that another client has written since
+ * stays where it is.
  */
 export async function rollBack(undos: readonly Undo[], run: Run): Promise<readonly Row[]> {
-  const { config, host } = run
   const needed = new Set(undos.map(({ target }) => target))
-  const destinations = config.destinations
-    .filter(({ name }) => needed.has(name))
-    .map((to): Destination => ({ config: to, side: logIn(to, run) }))
-  const undoAndTell = async (undo: Undo, image: number): Promise<Row> => {
-    const row = await undoOne(undo, destinations, run)
-    host.event({ event: 'image', image, row })
+  const sessions = openSessions(
+    run.config.destinations.filter(({ name }) => needed.has(name)),
+    run,
+  )
+  const undoOne = async (undo: Undo, image: number): Promise<Row> => {
+    const row = await undoTag(undo, sessions, run)
+    run.host.event({ event: 'image', image, row })
     return row
   }
   try {
-    return await Promise.all(undos.map(undoAndTell))
+    return await Promise.all(undos.map(undoOne))
   } finally {
-    await logOut(destinations.map(({ side }) => side))
+    await sessions.close()
   }
 }
 
-async function undoOne(undo: Undo, destinations: readonly Destination[], run: Run): Promise<Row> {
-  const { context, shared } = run
+async function undoTag(undo: Undo, sessions: Sessions, run: Run): Promise<Row> {
+  const { context, config, copy } = run
   const began = context.now()
-  const seen: Seen = { at: 'unread' }
-  const row = (status: Status) => rowOf(undo, status, seen, context.now() - began)
+  let before: TagState = 'unread'
+  const row = (status: Status, error?: PromoteError) => rowOf(undo, status, before, context.now() - began, error)
   try {
-    const to = destinations.find(({ config: { name } }) => name === undo.target)
-    if (to === undefined) throw unknownTarget(undo, run)
-    const { store } = await open(await to.side, undo.destination, to)
-    return row(await shared.permits(() => putOneBack(store, undo, seen, run)))
+    const destination = config.destinations.find(({ name }) => name === undo.target)
+    if (destination === undefined) throw unknownTarget(undo, run)
+    const session = await sessions.destination(destination.name)
+    const { store } = await openForUndo(session, undo.destination, destination)
+    return await copy.semaphore(async () => {
+      copy.check?.()
+      before = await store.locate(undo.destination.tag)
+      return row(await putOneBack(store, undo, before, run))
+    })
   } catch (thrown) {
-    const known = asPromoteError(thrown, 'destination')
-    const error = known.side === 'destination' ? known.with({ target: undo.target }) : known
-    if (error.code !== 'ABANDONED') run.halted.by ??= error
-    const { code, side = null, hint = null } = error
-    const ended = code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed'
-    const status = error.unconfirmed ? 'unknown' : ended
-    return { ...row(status), error: { code, side, message: error.message, hint } }
+    const error = noteFailure(asPromoteError(thrown, 'destination'), undo.target, run)
+    return row(error.unconfirmed ? 'unknown' : failedStatus(error), error)
   }
 }
 
-/** Where the tag was before the rollback. */
-type Seen = { at: TagState }
-
-async function putOneBack(store: Target, undo: Undo, seen: Seen, { config, context, shared }: Run): Promise<Status> {
-  shared.check?.()
+/** @param now where the tag is. */
+async function putOneBack(store: Target, undo: Undo, now: Digest | null, { config, context }: Run): Promise<Status> {
   const { previous: from, promoted: to } = undo
   const { tag } = undo.destination
-  const now = await store.locate(tag)
-  seen.at = now
   const name = `${store.name}:${tag}`
   if (from === 'unknown') throw previousUnknown(name, to, now)
   if (!backNeeded(name, now, { from, to })) return 'unchanged'
@@ -80,19 +77,19 @@ function previousUnknown(name: string, promoted: Digest, now: Digest | null): Pr
 }
 
 /**
- * The report may have been changed on its way here: a row goes to the registry that its target is configured with, or, when
- * that is a cluster alone, to the cluster's own.
+ * The report may have been changed since it was written. So a row goes only to the registry that is configured for its
+ * target, or, when that is a cluster alone, to the cluster's own.
  */
-async function open(side: Side, reference: Reference, { config }: Destination): Promise<Repository> {
+async function openForUndo(session: Session, reference: Reference, target: SideConfig): Promise<Repository> {
   const { host, repository } = reference
-  const own = config.registry?.host
-  // A registry whose name has neither dot nor port reads like a part of the repository.
+  const own = target.registry?.host
+  // A registry host without a dot or a port is parsed as the first part of the repository.
   if (host === undefined && own !== undefined && repository.startsWith(`${own}/`))
-    return side.repository({ ...reference, repository: repository.slice(own.length + 1) })
-  if (isConfigured(reference, config)) return side.repository(reference)
-  const found = own === undefined && side.cluster !== undefined ? await side.repository(reference) : undefined
+    return session.repository({ ...reference, repository: repository.slice(own.length + 1) })
+  if (isConfigured(reference, target)) return session.repository(reference)
+  const found = own === undefined && session.cluster !== undefined ? await session.repository(reference) : undefined
   if (found?.cluster !== undefined) return found
-  throw new PromoteError('USAGE', `${formatReference(reference)} is not at the registry of ${config.name}.`, {
+  throw new PromoteError('USAGE', `${formatReference(reference)} is not at the registry of ${target.name}.`, {
     side: 'input',
     hint: `Check where the report comes from. If the promotion went to ${host}, configure that as the registry.`,
   })
@@ -106,22 +103,22 @@ function unknownTarget({ destination, target }: Undo, { config }: Run): PromoteE
 }
 
 /** `previousDigest` is where the tag was before the rollback, `digest` where it is (or would be) now. */
-function rowOf({ destination, target, previous }: Undo, status: Status, { at }: Seen, milliseconds: number): Row {
+function rowOf(undo: Undo, status: Status, before: TagState, milliseconds: number, error?: PromoteError): Row {
+  const { destination, target, previous } = undo
   const name = formatReference({ ...destination, tag: undefined })
-  const done = status === 'reverted' || status === 'planned' || status === 'unchanged'
-  const known = previous === 'unknown' ? null : previous
+  const restored = previous === 'unknown' ? null : previous
   return {
-    source: known === null ? `${name}:${destination.tag}` : `${name}@${known}`,
-    sourceDigest: known,
+    source: restored === null ? `${name}:${destination.tag}` : `${name}@${restored}`,
+    sourceDigest: restored,
     destination: formatReference(destination),
     target,
     tag: destination.tag,
-    digest: done ? known : null,
-    previousDigest: published(at),
+    digest: error === undefined ? restored : null,
+    previousDigest: published(before),
     status,
     bytes: { total: 0, copied: 0, mounted: 0, present: 0 },
     attached: [],
-    error: null,
+    error: errorOf(error),
     platforms: [],
     milliseconds,
   }

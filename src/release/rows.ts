@@ -1,116 +1,104 @@
-import type { TagState } from '../copy/confirm.ts'
-import type { Attached, Bytes, Previous } from '../copy/events.ts'
-import type { Graph } from '../copy/graph.ts'
-import { isUnchanged, type Plan, published } from '../copy/plan.ts'
+import type { Bytes, Previous } from '../copy/events.ts'
+import { isUnchanged, plannedSteps, plannedTags, published } from '../copy/plan.ts'
+import type { Platforms } from '../copy/platforms.ts'
 import type { PromoteError } from '../core/errors.ts'
-import type { ImagePair } from '../inputs/config.ts'
-import type { Digest } from '../oci/digest.ts'
-import { formatReference } from '../oci/reference.ts'
-import type { Row, Status } from '../report/model.ts'
-import type { Repository } from './session.ts'
+import type { Reference } from '../oci/reference.ts'
+import type { PlannedImage, Row, Status } from '../report/model.ts'
+import type { PlannedDestination, Reached } from './image.ts'
+import type { Repository } from './repositories.ts'
 
-/** Name of a destination that needs none. */
-const ALONE = 'destination'
+/** Name of the destination when only one is configured. Messages leave it out. */
+const ONLY_DESTINATION = 'destination'
 
-/** How far one image has come on its way to one destination: all that its rows are made of. */
-export type Progress = {
-  readonly pair: ImagePair
-  readonly tags: readonly string[]
-  /** Name of the destination. */
-  readonly target: string
-  /** Milliseconds since the epoch. */
-  readonly began: number
-  from?: Repository
-  to?: Repository
-  readonly platforms: Readonly<{ of: (graph: Graph) => readonly string[] }>
-  /** What its tags were at, once they were read. */
-  before?: ReadonlyMap<string, TagState>
-  plan?: Plan
-  /** As far as it has come; it grows while the image is copied. */
-  moved?: Bytes
-  /** What is attached to it at the destination, once all of it but the tags is there. */
-  attached?: readonly Attached[]
-  readonly written: Set<string>
-  /** Tags that may have been written or not. */
-  readonly unconfirmed: Set<string>
-  error?: PromoteError
-  /** Of an atomic promotion that failed: how each tag that was to move has ended. */
-  ends?: ReadonlyMap<string, End>
+/** What the report calls an image at the source, once its repository is open. */
+export function sourceName({ store, tag }: Repository, reference: Reference): string {
+  const { digest } = reference
+  const named = tag ?? reference.tag ?? (digest === undefined ? 'latest' : undefined)
+  return `${store.name}${named === undefined ? '' : `:${named}`}${digest === undefined ? '' : `@${digest}`}`
 }
 
-/** `digest`: what was promoted, where the tag is at it all the same. */
-export type End = Readonly<{ status: Status; digest: Digest | null; error: PromoteError }>
+type Circumstances = Readonly<{ dryRun: boolean; platforms: Platforms; now: number }>
 
-export function namesOf({ pair, from, to }: Progress): { source: string; destination: string } {
-  const { digest } = pair.source
-  const tag = from?.tag ?? pair.source.tag
-  const suffix = `${tag === undefined ? (digest === undefined ? ':latest' : '') : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`
-  return {
-    source: from === undefined ? formatReference(pair.source) : `${from.store.name}${suffix}`,
-    destination: `${to?.store.name ?? formatReference({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
-  }
-}
-
-/** A row for each tag. */
-export function rowsOf(work: Progress, dryRun: boolean, now: number): Row[] {
-  const names = namesOf(work)
-  const { plan, target } = work
+/** A row for each tag of the job. */
+export function rowsOf(reached: Reached, error: PromoteError | undefined, circumstances: Circumstances): Row[] {
+  const { dryRun, platforms, now } = circumstances
+  const { job, plan, ends } = reached
   const digest = plan?.graph.root.descriptor.digest ?? null
-  return work.tags.map((name, index): Row => {
-    const end = work.ends?.get(name)
-    const status = end?.status ?? statusOf(work, name, dryRun)
+  const bytes = bytesOf(reached, error)
+  return job.tags.map((tag, index): Row => {
+    const end = ends?.get(tag)
+    const status = end?.status ?? statusOf(reached, error, tag, dryRun)
     const arrived = status === 'promoted' || status === 'unchanged'
     return {
-      source: names.source,
+      source: job.source,
       sourceDigest: digest,
-      destination: `${names.destination.slice(0, names.destination.lastIndexOf(':'))}:${name}`,
-      target,
-      tag: name,
+      destination: `${job.repository}:${tag}`,
+      target: job.target,
+      tag,
       digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
-      previousDigest: previousOf(work, name),
+      previousDigest: previousOf(reached, tag),
       status,
-      bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
-      attached: work.attached ?? (work.error === undefined ? plan?.attached : undefined) ?? [],
-      error: arrived ? null : errorOf(end?.error ?? work.error),
-      platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
-      milliseconds: now - work.began,
+      bytes: index === 0 ? bytes : asPresent(bytes),
+      attached: reached.attached ?? (error === undefined ? plan?.attached : undefined) ?? [],
+      error: arrived ? null : errorOf(end?.error ?? error),
+      platforms: plan === undefined ? [] : platforms.of(plan.graph),
+      milliseconds: now - job.began,
     }
   })
 }
 
 /** A tag that the plan does not move was read at the image's digest. */
-function previousOf({ plan, before }: Progress, tag: string): Previous {
-  const read = plan === undefined ? before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from
-  return published(read ?? (read === null ? null : (plan?.graph.root.descriptor.digest ?? 'unread')))
+function previousOf({ plan, job }: Reached, tag: string): Previous {
+  const read = plan === undefined ? job.before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from
+  return published(read === undefined ? (plan?.graph.root.descriptor.digest ?? 'unread') : read)
 }
 
-function errorOf(error: PromoteError | undefined): Row['error'] {
+export function errorOf(error: PromoteError | undefined): Row['error'] {
   if (error === undefined) return null
-  const { code, side = null, hint = null, target = ALONE } = error
-  return { code, side, message: target === ALONE ? error.message : `${target}: ${error.message}`, hint }
+  const { code, side = null, hint = null, target = ONLY_DESTINATION } = error
+  const message = target === ONLY_DESTINATION ? error.message : `${target}: ${error.message}`
+  return { code, side, message, hint }
 }
 
-function statusOf({ error, plan, written, unconfirmed, moved, ends }: Progress, tag: string, dryRun: boolean): Status {
-  if (error === undefined && plan !== undefined && isUnchanged(plan)) return 'unchanged'
-  const planned = plan !== undefined && plan.bytes.copied + plan.bytes.mounted > 0
-  if (error === undefined && dryRun)
-    return planned || plan?.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged'
-  if (written.has(tag)) return 'promoted'
-  if (unconfirmed.has(tag)) return 'unknown'
-  // The others of an atomic promotion that failed were where they belong before it began.
-  if (error !== undefined && ends !== undefined) return 'unchanged'
-  if (error !== undefined) return ['CANCELLED', 'ABANDONED'].includes(error.code) ? 'cancelled' : 'failed'
-  // The tag was right already; what it stands for was completed, or there was nothing to do for this tag.
-  return moved !== undefined && moved.copied + moved.mounted > 0 ? 'promoted' : 'unchanged'
+export function failedStatus({ code }: PromoteError): Status {
+  return code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed'
 }
 
-function bytesOf({ moved, plan, error }: Progress): Bytes {
-  if (moved !== undefined) return { ...moved }
-  if (plan === undefined) return { total: 0, copied: 0, mounted: 0, present: 0 }
-  return error === undefined ? plan.bytes : { ...plan.bytes, copied: 0, mounted: 0 }
+function statusOf({ plan, moved }: Reached, error: PromoteError | undefined, tag: string, dryRun: boolean): Status {
+  if (error !== undefined) return failedStatus(error)
+  if (plan === undefined || isUnchanged(plan)) return 'unchanged'
+  if (dryRun) return movesBytes(plan.bytes) || plan.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged'
+  // The tag was right already. The image behind it may have been incomplete.
+  return moved !== undefined && movesBytes(moved) ? 'promoted' : 'unchanged'
 }
 
-/** Further tags of the same image move nothing: what has arrived did so with the first. */
-function alreadyThere({ total, copied, mounted, present }: Bytes): Bytes {
+function movesBytes({ copied, mounted }: Bytes): boolean {
+  return copied + mounted > 0
+}
+
+/** What has moved, once copying has begun or failed; before that, what is planned. */
+function bytesOf({ plan, moved, attached }: Reached, error: PromoteError | undefined): Bytes {
+  if (plan === undefined || moved === undefined) return { total: 0, copied: 0, mounted: 0, present: 0 }
+  return attached === undefined && error === undefined ? plan.bytes : { ...moved }
+}
+
+/** All of an image moves with its first tag: for the others it is there already. */
+function asPresent({ total, copied, mounted, present }: Bytes): Bytes {
   return { total, copied: 0, mounted: 0, present: copied + mounted + present }
+}
+
+/** The plan of an image at one destination, as reports and events say it. */
+export function planOf({ job, plan, rights }: PlannedDestination, dryRun: boolean): Omit<PlannedImage, 'target'> {
+  const steps = plannedSteps(plan)
+  return {
+    source: job.source,
+    destination: `${job.repository}:${job.pair.destination.tag}`,
+    digest: plan.graph.root.descriptor.digest,
+    steps,
+    // A run does not ask for blobs: the first answer to each upload tells whether the blob is there.
+    certain: dryRun || !steps.some(({ do: what, kind }) => kind === 'blob' && what !== 'skip'),
+    bytes: plan.bytes,
+    tags: plannedTags(plan),
+    ...(rights && { rights }),
+  }
 }

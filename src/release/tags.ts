@@ -1,137 +1,156 @@
-import type { TagState } from '../copy/confirm.ts'
-import { putComplete } from '../copy/execute.ts'
+import { putManifest } from '../copy/execute.ts'
 import { isUnchanged } from '../copy/plan.ts'
-import { checked } from '../copy/semaphore.ts'
+import { guarded } from '../copy/semaphore.ts'
+import type { TagState } from '../copy/store.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Note } from '../openshift/annotate.ts'
 import { makeReport } from '../report/make-report.ts'
-import { type Guard, isGuarded, stillAt } from './guards.ts'
+import { guardOf, isGuarded, stillAt } from './guards.ts'
+import type { CopiedDestination, ListedImage, PlannedDestination, TagEnd } from './image.ts'
 import { type Move, moveAll } from './move-tags.ts'
-import { namesOf, rowsOf } from './rows.ts'
-import { abandoned, conclude, each, fail, going, jobOf, type Run, type Work } from './run.ts'
+import type { Repository } from './repositories.ts'
+import { rowsOf } from './rows.ts'
+import { abandoned, finish, forEachUnfinished, markFailed, type Run, unfinished } from './run.ts'
 
-export function guardOf({ pair }: Work, { config }: Run): Guard {
-  return { overwrite: config.overwrite, expect: pair.expectCurrent, mayGoBack: config.atomic }
-}
-
-/** After everything of every image is there: the tags, last. */
-export async function tagEach(works: readonly Work[], run: Run): Promise<void> {
-  await each(works, run, async (work) => {
-    const [{ tags }] = jobOf(work)
-    for (const { tag, from } of tags) {
-      if (isGuarded(guardOf(work, run))) await run.shared.permits(() => stillAt(jobOf(work)[1].target, tag, from))
-      await write(work, { tag, from }, run)
-      work.written.add(tag)
+/** Writes the tags of each image for itself. All that the tags name is there. */
+export async function tagEach(images: readonly CopiedDestination[], run: Run): Promise<void> {
+  await forEachUnfinished(images, run, async (image) => {
+    const { job, plan, route, ends } = image
+    for (const { tag, from } of plan.tags) {
+      if (isGuarded(guardOf(job.pair, run.config))) await run.copy.semaphore(() => stillAt(route.target, tag, from))
+      await writeTag(image, tag, from, run)
+      ends.set(tag, { status: 'promoted' })
     }
-    if (work.to?.finish === undefined) conclude(work, run)
+    if (image.repository.finish === undefined) finish(image, run)
   })
 }
 
-type Tag = Readonly<{ tag: string; from: TagState }>
+/** Writes the archives, where images go to one. Until then nothing is at the archive's path. */
+export async function finishArchives(images: readonly CopiedDestination[], run: Run): Promise<void> {
+  await forEachUnfinished(images, run, async (image) => {
+    try {
+      await image.repository.finish?.()
+    } catch (thrown) {
+      image.ends.clear()
+      throw thrown
+    }
+    finish(image, run)
+  })
+}
 
-async function write(work: Work, under: Tag, { shared }: Run, permits = shared.permits): Promise<void> {
-  const [plan, job] = jobOf(work)
+async function writeTag(image: CopiedDestination, tag: string, from: TagState, run: Run, begin?: () => void) {
+  const { semaphore } = run.copy
+  const copy = begin === undefined ? run.copy : { ...run.copy, semaphore: guarded(semaphore, begin) }
   try {
-    await putComplete(plan.graph.root, under, plan, job, { ...shared, permits })
+    await putManifest(image.plan.graph.root, { tag, from }, image, copy)
   } catch (thrown) {
-    if (thrown instanceof PromoteError && thrown.unconfirmed) work.unconfirmed.add(under.tag)
+    if (thrown instanceof PromoteError && thrown.unconfirmed) image.ends.set(tag, { status: 'unknown' })
     throw thrown
   }
 }
 
-/** Nothing of this run moves a tag any more. */
-export function abandonAll(works: readonly Work[], because: PromoteError, run: Run): void {
-  for (const work of going(works)) fail(work, abandoned('not moved', because), run)
+/** Finishes all images without moving their tags. */
+export function abandonAll(images: readonly PlannedDestination[], because: PromoteError, run: Run): void {
+  for (const image of unfinished(images)) markFailed(image, abandoned('not moved', because), run)
 }
 
 /**
- * All tags at all destinations, or none. What they were at is on disk before the first of them moves: a run that is killed
- * leaves a report that says how to go back.
+ * Moves all tags at all destinations, or none. Before the first one moves, a report with all their current digests is
+ * written: a run that is killed leaves a report that tells how to go back.
  */
-export async function tagAll(works: readonly Work[], run: Run, started: number): Promise<void> {
-  const { host, shared } = run
-  const failed = works.find(({ error }) => error !== undefined)?.error
-  if (failed !== undefined) return abandonAll(works, failed, run)
+export async function tagAll(
+  images: readonly CopiedDestination[],
+  all: readonly ListedImage[],
+  started: number,
+  run: Run,
+): Promise<void> {
+  const { host, copy, failure: before } = run
+  if (before.first !== undefined) return abandonAll(images, before.first, run)
   try {
     if (host.keep === undefined) throw new PromoteError('INTERNAL', 'this host keeps no report')
-    await host.keep(reportBefore(works, run, started))
+    await host.keep(reportBefore(images, all, started, run))
   } catch (thrown) {
-    return abandonAll(works, asPromoteError(thrown), run)
+    return abandonAll(images, asPromoteError(thrown), run)
   }
-  const owners = new Map<Move, Work>()
-  for (const work of going(works)) {
-    const [plan, { target }] = jobOf(work)
-    for (const { tag, from, to } of plan.tags) {
-      if (from === 'unread') throw new PromoteError('INTERNAL', 'a tag that was not read is about to move')
-      owners.set({ target, tag, from, to, state: 'waiting' }, work)
-    }
+  const owners = new Map(unfinished(images).flatMap((image) => movesOf(image).map((move) => [move, image] as const)))
+  const write = async (move: Move, begin: () => void): Promise<void> => {
+    const { target, tag, from } = move
+    await copy.semaphore(() => stillAt(target, tag, from))
+    await writeTag(owners.get(move) as CopiedDestination, tag, from, run, begin)
   }
-  const failure = await moveAll(
-    [...owners.keys()],
-    (move, begin) => moveOne(move, owners.get(move) as Work, begin, run),
-    shared.permits,
-    shared.context,
-  )
-  shared.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`)
-  for (const work of going(works)) {
-    const moves = [...owners].filter(([, owner]) => owner === work).map(([move]) => move)
-    settleMoves(work, moves, failure, run)
+  const failure = await moveAll([...owners.keys()], write, copy.semaphore, copy.context)
+  copy.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`)
+  for (const image of unfinished(images)) {
+    const moves = [...owners].filter(([, owner]) => owner === image).map(([move]) => move)
+    if (failure === undefined) settleMoved(image, moves, run)
+    else settleFailed(image, moves, failure, run)
   }
 }
 
-async function moveOne(move: Move, work: Work, begin: () => void, run: Run): Promise<void> {
-  const { shared } = run
-  await shared.permits(() => stillAt(move.target, move.tag, move.from))
-  await write(work, move, run, checked(shared.permits, begin))
+function movesOf({ plan, route }: CopiedDestination): Move[] {
+  return plan.tags.map(({ tag, from, to }): Move => {
+    if (from === 'unread') throw new PromoteError('INTERNAL', 'a tag that was not read is about to move')
+    return { target: route.target, tag, from, to, state: 'waiting' }
+  })
 }
 
-/** Rows `planned` are those that are about to move. */
-function reportBefore(works: readonly Work[], { context }: Run, started: number) {
-  const rows = works.flatMap((work) => work.rows ?? rowsOf(work, true, context.now()))
-  return { ...makeReport(started, context.now(), false, rows), status: 'moving' as const }
+/** The rows with status `planned` are those that are about to move. */
+function reportBefore(
+  images: readonly CopiedDestination[],
+  all: readonly ListedImage[],
+  started: number,
+  { context, copy }: Run,
+) {
+  const circumstances = { dryRun: true, platforms: copy.platforms, now: context.now() }
+  const copied = new Map(images.map((image) => [image.job, image]))
+  const jobs = all.flatMap((image) => image.jobs)
+  const rows = jobs.flatMap((job) => job.rows ?? rowsOf(copied.get(job) ?? { job }, undefined, circumstances))
+  return { ...makeReport(started, circumstances.now, false, rows), status: 'moving' as const }
 }
 
-function settleMoves(work: Work, moves: readonly Move[], failure: PromoteError | undefined, run: Run): void {
-  for (const { tag, state } of moves) if (state === 'moved') work.written.add(tag)
-  if (failure === undefined) {
-    if (work.to?.finish === undefined) conclude(work, run)
-    return
-  }
-  const mine = moves.find(({ error }) => error !== undefined)?.error
-  work.ends = new Map(moves.map((move) => [move.tag, endOf(move, failure, work.target)]))
-  fail(work, mine ?? abandoned('its tags were not moved', failure), run)
+function settleMoved(image: CopiedDestination, moves: readonly Move[], run: Run): void {
+  for (const { tag } of moves) image.ends.set(tag, { status: 'promoted' })
+  if (image.repository.finish === undefined) finish(image, run)
 }
 
-function endOf({ state, from, to, at, error }: Move, failure: PromoteError, target: string) {
+function settleFailed(image: CopiedDestination, moves: readonly Move[], failure: PromoteError, run: Run): void {
+  const { job, ends } = image
+  // A tag that did not have to move is where it belongs.
+  for (const tag of job.tags) ends.set(tag, { status: 'unchanged' })
+  for (const move of moves) ends.set(move.tag, endOf(move, failure, job.target))
+  const own = moves.find(({ error }) => error !== undefined)?.error
+  markFailed(image, own ?? abandoned('its tags were not moved', failure), run)
+}
+
+function endOf({ state, from, to, at, error }: Move, failure: PromoteError, target: string): TagEnd {
   const undone = from === null ? 'removed again' : 'put back'
-  if (state === 'reverted') return { status: 'reverted', digest: null, error: abandoned(undone, failure) } as const
-  if (error === undefined) return { status: 'cancelled', digest: null, error: abandoned('not moved', failure) } as const
+  if (state === 'reverted') return { status: 'reverted', error: abandoned(undone, failure) }
+  if (error === undefined) return { status: 'cancelled', error: abandoned('not moved', failure) }
   const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed'
-  return { status, digest: state === 'stuck' && at === to ? to : null, error: error.with({ target }) } as const
+  return { status, digest: state === 'stuck' && at === to ? to : null, error: error.with({ target }) }
 }
 
-/** What the image streams are told: one request for each of them. It is never a reason to fail. */
-export async function annotateStreams(works: readonly Work[], { context }: Run): Promise<void> {
-  const streams = new Map<string, { work: Work; notes: Note[] }>()
+/** Notes the promotion on the image streams, in one request for each. A failure is a warning: the images are there. */
+export async function annotateStreams(images: readonly CopiedDestination[], { context }: Run): Promise<void> {
   const { runUrl } = await import(/* webpackMode: "eager" */ '../openshift/annotate.ts')
   const run = runUrl(context.env)
   const time = new Date(context.now()).toISOString()
-  for (const work of works) {
-    const { to, plan, written } = work
-    if (to?.cluster === undefined || plan === undefined || isUnchanged(plan)) continue
-    const known = streams.get(to.store.name) ?? { work, notes: [] }
-    streams.set(to.store.name, known)
-    const { source } = namesOf(work)
+  const notesOf = ({ job, plan, ends }: CopiedDestination): Note[] => {
     const { digest } = plan.graph.root.descriptor
-    for (const tag of written) known.notes.push({ tag, source, digest, run, time })
+    const promoted = [...ends].filter(([, { status }]) => status === 'promoted' && !isUnchanged(plan))
+    return promoted.map(([tag]) => ({ tag, source: job.source, digest, run, time }))
   }
-  await Promise.all(
-    [...streams.values()].map(async ({ work: { to }, notes }) => {
-      if (notes.length === 0) return
-      await to?.cluster?.annotate(to.path, notes).catch((thrown: unknown) => {
-        const { message, hint = '' } = asPromoteError(thrown)
-        context.log.warn(`${to.store.name}: not annotated: ${message} ${hint}`.trimEnd())
-      })
-    }),
-  )
+  const repositories = new Set(images.map(({ repository }) => repository))
+  const annotate = async ({ cluster, path, store }: Repository, notes: Note[]): Promise<void> => {
+    if (notes.length === 0) return
+    await cluster?.annotate(path, notes).catch((thrown: unknown) => {
+      const { message, hint = '' } = asPromoteError(thrown)
+      context.log.warn(`${store.name}: not annotated: ${message} ${hint}`.trimEnd())
+    })
+  }
+  const all = [...repositories].map((repository) => {
+    const own = images.filter((image) => image.repository === repository)
+    return annotate(repository, own.flatMap(notesOf))
+  })
+  await Promise.all(all)
 }

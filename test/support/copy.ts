@@ -1,9 +1,12 @@
+import type { CopyRun } from '../../src/copy/copy-run.ts'
+import { discover } from '../../src/copy/discover.ts'
 import type { Attached, Bytes } from '../../src/copy/events.ts'
-import { execute, type Job, putComplete, type Shared } from '../../src/copy/execute.ts'
-import { discover, type Graph } from '../../src/copy/graph.ts'
+import { execute, putManifest } from '../../src/copy/execute.ts'
+import type { Graph } from '../../src/copy/graph.ts'
+import { ManifestLookup } from '../../src/copy/manifest-lookup.ts'
 import { makePlan, type Plan } from '../../src/copy/plan.ts'
 import { Platforms } from '../../src/copy/platforms.ts'
-import { createPermits } from '../../src/copy/semaphore.ts'
+import { createSemaphore } from '../../src/copy/semaphore.ts'
 import type { Source, Target } from '../../src/copy/store.ts'
 import { findTags, survey } from '../../src/copy/survey.ts'
 import type { Context } from '../../src/core/context.ts'
@@ -37,11 +40,11 @@ export function testContext(): Context & { waits: number[]; warnings: string[]; 
   }
 }
 
-export function testShared(over: Partial<Shared> = {}): Shared & { events: Event[] } {
+export function testRun(over: Partial<CopyRun> = {}): CopyRun & { events: Event[] } {
   const events: Event[] = []
   return {
     context: testContext(),
-    permits: createPermits(4),
+    semaphore: createSemaphore(4),
     retries: 3,
     homes: new Map(),
     tagWrites: new Map(),
@@ -63,7 +66,7 @@ export type CopyOptions = Readonly<{
   dryRun?: boolean
   mountFrom?: string
   repository?: string
-  shared?: Shared
+  run?: CopyRun
 }>
 
 /** The stages between login and report, on stores: what `promote.ts` does with one image. */
@@ -72,30 +75,21 @@ export async function copyImage(
   target: Target,
   options: CopyOptions = {},
 ): Promise<{ graph: Graph; plan: Plan; bytes: Bytes; attached: readonly Attached[] }> {
-  const {
-    reference = 'v1',
-    tags = ['v1'],
-    referrers = true,
-    dryRun = false,
-    mountFrom,
-    shared = testShared(),
-  } = options
+  const { reference = 'v1', tags = ['v1'], referrers = true, dryRun = false, mountFrom, run = testRun() } = options
+  const { semaphore } = run
   const root = await source.resolve(reference)
-  const graph = await discover(
-    source,
-    root,
-    { ...options, platforms: options.platforms?.map(parsePlatform), referrers },
-    shared.permits,
-  )
-  const seen = await survey(target, graph, await findTags(target, tags, shared.permits), dryRun, shared.permits)
-  const plan = makePlan(graph, seen, mountFrom)
+  const place = { target, tags: await findTags(target, tags, semaphore) }
+  const lookup = new ManifestLookup(Promise.resolve(place), semaphore)
+  const wanted = { ...options, platforms: options.platforms?.map(parsePlatform), referrers, lookups: [lookup] }
+  const graph = await discover(source, root, wanted, semaphore)
+  const plan = makePlan(graph, await survey(place, graph, lookup, dryRun, semaphore), mountFrom)
   if (dryRun) return { graph, plan, bytes: plan.bytes, attached: plan.attached }
   const repository = options.repository ?? target.name
-  const job: Job = { image: 0, source, target, registry: 'memory', repository, mountFrom }
-  const bytes = { ...plan.bytes, copied: 0, mounted: 0 }
-  const [attached = []] = await Promise.all(execute([{ plan, job, bytes }], shared))
-  for (const move of plan.tags) await putComplete(root, move, plan, job, shared)
-  return { graph, plan, bytes, attached }
+  const route = { image: 0, source, target, registry: 'memory', repository, mountFrom }
+  const copy = { plan, route, moved: { ...plan.bytes, copied: 0, mounted: 0 } }
+  const [attached = []] = await Promise.all(execute([copy], run))
+  for (const move of plan.tags) await putManifest(root, move, copy, run)
+  return { graph, plan, bytes: copy.moved, attached }
 }
 
 /** Digests that the target lacks of what the source's image consists of. */

@@ -338,7 +338,7 @@ export const WARNINGS: readonly Situation[] = [
   {
     when: 'certificates are not checked',
     code: 'warning',
-    says: '…: certificates are not checked; whoever is on the way can read and change everything',
+    says: '…: certificates are not checked; anyone on the network path can read and change everything',
     way: ({ cluster }) => ({ ...byPassword(cluster), 'insecure-skip-tls-verify': 'true' }),
   },
 ]

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import { createBudget, type Held, PER_IMAGE } from '../../../src/copy/budget.ts'
-import { discover } from '../../../src/copy/graph.ts'
-import { createPermits } from '../../../src/copy/semaphore.ts'
+import { discover } from '../../../src/copy/discover.ts'
+import { createSemaphore } from '../../../src/copy/semaphore.ts'
 import type { Source } from '../../../src/copy/store.ts'
 import { type Digest, digestOf } from '../../../src/oci/digest.ts'
 import { type Descriptor, type Manifest, MEDIA_TYPE, readManifest } from '../../../src/oci/manifest.ts'
@@ -54,7 +54,7 @@ describe('an image is refused before its manifests are asked for', () => {
       () => image,
       () => referrers,
     )
-    await expect(discover(source, root, WITH, createPermits(8))).rejects.toMatchObject(refused)
+    await expect(discover(source, root, WITH, createSemaphore(8))).rejects.toMatchObject(refused)
     expect(source.asked).toBe(0)
   })
 })
@@ -72,14 +72,14 @@ describe('an image that goes on and on ends', () => {
           return { ...each, digest }
         }),
     )
-    await expect(discover(source, image, WITH, createPermits(8))).rejects.toMatchObject(refused)
+    await expect(discover(source, image, WITH, createSemaphore(8))).rejects.toMatchObject(refused)
     expect(source.asked).toBeLessThan(PER_IMAGE.referrers)
   })
 
   test('indexes in indexes', async () => {
     let next = 0
     const source = endless(() => index([descriptor(next++)]), none)
-    await expect(discover(source, index([descriptor(-1)]), WITH, createPermits(8))).rejects.toMatchObject(refused)
+    await expect(discover(source, index([descriptor(-1)]), WITH, createSemaphore(8))).rejects.toMatchObject(refused)
     expect(source.asked).toBeLessThan(20)
   })
 
@@ -88,7 +88,7 @@ describe('an image that goes on and on ends', () => {
     let next = 0
     const source = endless(() => document({ layers, annotations: { next: `${next++}` } }), none)
     const root = index(some(100))
-    await expect(discover(source, root, WITH, createPermits(1))).rejects.toMatchObject(refused)
+    await expect(discover(source, root, WITH, createSemaphore(1))).rejects.toMatchObject(refused)
     expect(source.asked).toBeLessThan(20)
   })
 })

@@ -8,7 +8,7 @@ import { openLayout } from '../../../src/layout/layout.ts'
 import { type Digest, referrersTag } from '../../../src/oci/digest.ts'
 import { type Manifest, MEDIA_TYPE, readManifest } from '../../../src/oci/manifest.ts'
 import { type BuiltImage, describe as entry, makeArtifact, makeImage, makeIndex } from '../../support/cluster/image.ts'
-import { copyImage, missing, testContext, testShared, writes } from '../../support/copy.ts'
+import { copyImage, missing, testContext, testRun, writes } from '../../support/copy.ts'
 import { type MemoryStore, memoryStore } from '../../support/memory-store.ts'
 import { attached, cosignAttestation, cosignSignature, custom, SIGN } from '../../support/shapes.ts'
 
@@ -189,8 +189,8 @@ describe('a signature tag that the destination has, too', () => {
   test('gets the signatures of two images of a run, one after the other', async () => {
     const target = at([theirs.image, tag])
     const more = cosignSignature(subject, ['test/app'])
-    const shared = testShared()
-    await Promise.all([ours, more].map((one) => copyImage(from([one.image, tag]), target, { shared })))
+    const run = testRun()
+    await Promise.all([ours, more].map((one) => copyImage(from([one.image, tag]), target, { run })))
     expect(await layersAt(target)).toEqual(expect.arrayContaining([...both, ...layersIn(more.image.root)]))
   })
 })

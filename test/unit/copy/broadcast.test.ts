@@ -1,16 +1,18 @@
 import { describe, expect, test } from '@jest/globals'
 import { READ_AHEAD } from '../../../src/copy/broadcast.ts'
-import { type Copy, execute, putComplete, type Shared } from '../../../src/copy/execute.ts'
-import { discover } from '../../../src/copy/graph.ts'
+import type { CopyRun } from '../../../src/copy/copy-run.ts'
+import { discover } from '../../../src/copy/discover.ts'
+import { type Copy, execute, putManifest } from '../../../src/copy/execute.ts'
+import { ManifestLookup } from '../../../src/copy/manifest-lookup.ts'
 import { makePlan } from '../../../src/copy/plan.ts'
-import { createPermits, SMALL } from '../../../src/copy/semaphore.ts'
+import { createSemaphore, SMALL } from '../../../src/copy/semaphore.ts'
 import type { UploadStart } from '../../../src/copy/store.ts'
 import { findTags, survey } from '../../../src/copy/survey.ts'
 import { PromoteError } from '../../../src/core/errors.ts'
 import { type Digest, digestOf } from '../../../src/oci/digest.ts'
 import { MEDIA_TYPE } from '../../../src/oci/manifest.ts'
 import { type BuiltImage, makeImage, makeIndex } from '../../support/cluster/image.ts'
-import { missing, testShared } from '../../support/copy.ts'
+import { missing, testRun } from '../../support/copy.ts'
 import { type MemoryStore, memoryRegistry, memoryStore } from '../../support/memory-store.ts'
 
 /** Three registries, each with its own repository for the image. */
@@ -20,16 +22,17 @@ function threeTargets(options = {}): MemoryStore[] {
 
 type Trip = Readonly<{ source: MemoryStore; targets: readonly MemoryStore[] }>
 
-async function plansFor({ source, targets }: Trip, { permits }: Shared): Promise<Copy[]> {
+async function plansFor({ source, targets }: Trip, { semaphore }: CopyRun): Promise<Copy[]> {
   const root = await source.resolve('v1')
-  const graph = await discover(source, root, { platforms: undefined, referrers: false }, permits)
+  const graph = await discover(source, root, { platforms: undefined, referrers: false }, semaphore)
   return Promise.all(
     targets.map(async (target): Promise<Copy> => {
-      const seen = await survey(target, graph, await findTags(target, ['v1'], permits), false, permits)
+      const place = { target, tags: await findTags(target, ['v1'], semaphore) }
+      const lookup = new ManifestLookup(Promise.resolve(place), semaphore)
       const [registry = '', ...path] = target.name.split('/')
-      const job = { image: 0, source, target, registry, repository: path.join('/'), mountFrom: undefined }
-      const plan = makePlan(graph, seen, undefined)
-      return { plan, job, bytes: { ...plan.bytes, copied: 0, mounted: 0 } }
+      const route = { image: 0, source, target, registry, repository: path.join('/'), mountFrom: undefined }
+      const plan = makePlan(graph, await survey(place, graph, lookup, false, semaphore), undefined)
+      return { plan, route, moved: { ...plan.bytes, copied: 0, mounted: 0 } }
     }),
   )
 }
@@ -37,22 +40,22 @@ async function plansFor({ source, targets }: Trip, { permits }: Shared): Promise
 type End = 'arrived' | PromoteError
 
 /** Copies images to their destinations as `promote.ts` does: all plans first, then everything at once. */
-async function distributeAll(trips: readonly Trip[], shared: Shared = testShared()): Promise<End[]> {
-  const planned = await Promise.all(trips.map((trip) => plansFor(trip, shared)))
+async function distributeAll(trips: readonly Trip[], run: CopyRun = testRun()): Promise<End[]> {
+  const planned = await Promise.all(trips.map((trip) => plansFor(trip, run)))
   const ends = await Promise.allSettled(
     planned.flatMap((copies) =>
-      execute(copies, shared).map(async (copied, index) => {
+      execute(copies, run).map(async (copied, index) => {
         await copied
-        const { plan, job } = copies[index] as Copy
-        for (const move of plan.tags) await putComplete(plan.graph.root, move, plan, job, shared)
+        const copy = copies[index] as Copy
+        for (const move of copy.plan.tags) await putManifest(copy.plan.graph.root, move, copy, run)
       }),
     ),
   )
   return ends.map((end) => (end.status === 'fulfilled' ? 'arrived' : end.reason))
 }
 
-async function distribute({ shared, ...trip }: Trip & Readonly<{ shared?: Shared }>): Promise<End[]> {
-  return distributeAll([trip], shared)
+async function distribute({ run, ...trip }: Trip & Readonly<{ run?: CopyRun }>): Promise<End[]> {
+  return distributeAll([trip], run)
 }
 
 function sizeOf({ blobs }: BuiltImage): number {
@@ -140,16 +143,16 @@ describe('one source and several destinations', () => {
   test('works with a single permit', async () => {
     const source = seeded(makeIndex())
     expect(
-      await distribute({ source, targets: threeTargets(), shared: testShared({ permits: createPermits(1) }) }),
+      await distribute({ source, targets: threeTargets(), run: testRun({ semaphore: createSemaphore(1) }) }),
     ).toEqual(ARRIVED)
   })
 
   test('takes one permit for a blob, however many destinations it has', async () => {
     let [running, most] = [0, 0]
-    const permits = createPermits(2)
-    const shared = testShared({
-      permits: (work, bytes = 0) =>
-        permits(async () => {
+    const semaphore = createSemaphore(2)
+    const run = testRun({
+      semaphore: (work, bytes = 0) =>
+        semaphore(async () => {
           running += bytes > SMALL ? 1 : 0
           most = Math.max(most, running)
           return work().finally(() => (running -= bytes > SMALL ? 1 : 0))
@@ -171,7 +174,7 @@ describe('one source and several destinations', () => {
         })()
       },
     })
-    expect(await distribute({ source: counting, targets: threeTargets(), shared })).toEqual(ARRIVED)
+    expect(await distribute({ source: counting, targets: threeTargets(), run })).toEqual(ARRIVED)
     expect(most).toBe(2)
     expect(reading.most).toBeLessThanOrEqual(2)
   })
@@ -238,8 +241,8 @@ describe('a slow destination', () => {
         return late.startUpload(...args)
       },
     })
-    const shared = testShared({ readAhead: { ...READ_AHEAD, patience: 1 } })
-    const done = distribute({ source, targets: [silent, fast], shared })
+    const run = testRun({ readAhead: { ...READ_AHEAD, patience: 1 } })
+    const done = distribute({ source, targets: [silent, fast], run })
     while (fast.tagged.size === 0) await new Promise((resolve) => setImmediate(resolve))
     expect(late.blobs.has(large)).toBe(false)
     answer()
@@ -260,8 +263,7 @@ describe('a slow registry that several images go to', () => {
       store.seed(built, 'v1')
       return store
     }) as [MemoryStore, MemoryStore]
-    // Its inventory makes its plan certain: the first image begins without waiting for anybody.
-    const slow = memoryRegistry('slow.example.com', { inventory: true })
+    const slow = memoryRegistry('slow.example.com')
     const fast = memoryRegistry('fast.example.com').repository('prod/app1')
     const gate = gated(slow.repository('prod/app0'), shared as Digest)
     const ends = distributeAll([
@@ -347,7 +349,7 @@ describe('a failing destination', () => {
     const [east, west] = threeTargets() as [MemoryStore, MemoryStore]
     east.break({ on: 'send', digest: large, after: MIB })
     const gate = gated(west, large)
-    const ends = distribute({ source, targets: [east, gate], shared: testShared({ permits: createPermits(1) }) })
+    const ends = distribute({ source, targets: [east, gate], run: testRun({ semaphore: createSemaphore(1) }) })
     const sends = () => east.calls.filter((call) => call.startsWith(`send ${large}`)).length
     await settled()
     expect(sends()).toBe(1)
@@ -360,7 +362,7 @@ describe('a failing destination', () => {
     const source = seeded()
     const [east] = threeTargets() as [MemoryStore]
     east.break({ on: 'send', digest: large, after: MIB })
-    expect(await distribute({ source, targets: [east], shared: testShared({ permits: createPermits(1) }) })).toEqual([
+    expect(await distribute({ source, targets: [east], run: testRun({ semaphore: createSemaphore(1) }) })).toEqual([
       'arrived',
     ])
     const sends = east.calls.filter((call) => call.startsWith('send '))
@@ -373,7 +375,7 @@ describe('a failing destination', () => {
     const targets = threeTargets()
     for (const [index, target] of targets.entries())
       target.break({ on: 'send', digest: large, after: (index + 1) * MIB + index })
-    expect(await distribute({ source, targets, shared: testShared({ permits: createPermits(1) }) })).toEqual(ARRIVED)
+    expect(await distribute({ source, targets, run: testRun({ semaphore: createSemaphore(1) }) })).toEqual(ARRIVED)
     for (const target of targets) expect(missing(target, image)).toEqual([])
   })
 })
@@ -453,8 +455,8 @@ describe('destinations that wait for each other', () => {
       source.seed(built, 'v1')
       return { source, targets: [memoryRegistry(`target${index}.example.com`).repository('prod/app')] }
     })
-    const shared = testShared({ permits: createPermits(1) })
-    expect(await distributeAll(trips, shared)).toEqual(['arrived', 'arrived'])
+    const run = testRun({ semaphore: createSemaphore(1) })
+    expect(await distributeAll(trips, run)).toEqual(['arrived', 'arrived'])
   })
 })
 

@@ -1,12 +1,12 @@
 import { describe, expect, test } from '@jest/globals'
-import { createPermits, type Permits, SMALL, SMALL_PER_JOB, smallAtOnce } from '../../../src/copy/semaphore.ts'
+import { createSemaphore, type Semaphore, SMALL, SMALL_PER_JOB, smallAtOnce } from '../../../src/copy/semaphore.ts'
 
 /** Work that goes on until it is told to end, in the order in which it begins. */
-function site(permits: Permits) {
+function site(semaphore: Semaphore) {
   const under: { name: string; end: (failure?: Error) => void }[] = []
   const begun: string[] = []
   const add = (name: string, bytes?: number): Promise<void> =>
-    permits(() => {
+    semaphore(() => {
       begun.push(name)
       return new Promise<void>((resolve, reject) => {
         under.push({ name, end: (failure) => (failure === undefined ? resolve() : reject(failure)) })
@@ -41,7 +41,7 @@ describe('permits', () => {
     ['several times as many small ones', SMALL, 3 * SMALL_PER_JOB],
     ['and as many requests that move nothing', 0, 3 * SMALL_PER_JOB],
   ])('are for %s', async (_name, bytes, most) => {
-    const { add, running, end, begun } = site(createPermits(3))
+    const { add, running, end, begun } = site(createSemaphore(3))
     await fill(add, 50, 'blob', bytes)
     expect(running()).toBe(most)
     await end(2)
@@ -50,14 +50,14 @@ describe('permits', () => {
   })
 
   test('are weighed together: a large blob takes the place of so many small ones', async () => {
-    const { add, running } = site(createPermits(2))
+    const { add, running } = site(createSemaphore(2))
     await fill(add, 1, 'large', LARGE)
     await fill(add, 50, 'small', SMALL)
     expect(running()).toBe(1 + SMALL_PER_JOB)
   })
 
   test('go to the one who waits longest: small things never overtake a large one', async () => {
-    const { add, begun, end } = site(createPermits(2))
+    const { add, begun, end } = site(createSemaphore(2))
     await fill(add, 2 * SMALL_PER_JOB - 1, 'small', 0)
     await fill(add, 1, 'large', LARGE)
     await fill(add, 9, 'late', 0)
@@ -69,7 +69,7 @@ describe('permits', () => {
   })
 
   test('are given back by what fails', async () => {
-    const { add, running, end } = site(createPermits(2))
+    const { add, running, end } = site(createSemaphore(2))
     const failing = [add('a', LARGE), add('b', LARGE)].map((work) => expect(work).rejects.toThrow('broken'))
     await fill(add, 2, 'next', LARGE)
     await end(2, new Error('broken'))
@@ -78,7 +78,7 @@ describe('permits', () => {
   })
 
   test('of a single job are for one thing after the other, however small', async () => {
-    const { add, running } = site(createPermits(1))
+    const { add, running } = site(createSemaphore(1))
     await fill(add, 5, 'small', 0)
     expect(running()).toBe(1)
     expect(smallAtOnce(1)).toBe(1)

@@ -332,10 +332,10 @@ describe('require-signed', () => {
       'a signed SBOM',
       [[image, 'v1'], [attached(image.root, SPDX, '{}')], [sigstoreBundle(attached(image.root, SPDX, '{}').root)]],
     ],
-  ])('refuses %s before anything is asked of the destination', async (_what, parts) => {
+  ])('refuses %s before anything is written at the destination', async (_what, parts) => {
     const target = memoryStore()
     await expect(copyImage(seeded(parts), target, { requireSigned: true })).rejects.toMatchObject(unsigned)
-    expect(target.calls).toEqual([])
+    expect(writes(target)).toEqual([])
   })
 
   test('names the children that are not signed', async () => {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals'
-import { createPermits } from '../../../src/copy/semaphore.ts'
+import { createSemaphore } from '../../../src/copy/semaphore.ts'
 import { PromoteError } from '../../../src/core/errors.ts'
 import type { Digest } from '../../../src/oci/digest.ts'
 import { readManifest } from '../../../src/oci/manifest.ts'
 import { checkGuard, type Guard, isGuarded, stillAt } from '../../../src/release/guards.ts'
-import { backNeeded, holdable, type Move, moveAll, putBack } from '../../../src/release/move-tags.ts'
+import { backNeeded, deferrableSignal, type Move, moveAll, putBack } from '../../../src/release/move-tags.ts'
 import { makeImage } from '../../support/cluster/image.ts'
 import { testContext } from '../../support/copy.ts'
 import { memoryStore } from '../../support/memory-store.ts'
@@ -91,14 +91,14 @@ const [NOW, BEFORE, FOREIGN] = [makeImage({ seed: 11 }), makeImage({ seed: 12 })
 const root = readManifest(NOW.root.bytes, NOW.root.mediaType, NOW.root.digest)
 
 /** One after the other, so that the order of the list is that of the requests. */
-const permits = createPermits(1)
+const semaphore = createSemaphore(1)
 type Write = (move: Move, begin: () => void) => Promise<void>
 /** Writes, but for one tag: there this happens. */
 const but = (tag: string, write: Write, happens: (move: Move) => Promise<void>): Write => {
   return (move, begin) =>
     move.tag !== tag
       ? write(move, begin)
-      : permits(async () => {
+      : semaphore(async () => {
           begin()
           await happens(move)
         })
@@ -119,7 +119,7 @@ function destination(removes = true) {
     state: 'waiting',
   })
   const write = (move: Move, begin: () => void) =>
-    permits(async () => {
+    semaphore(async () => {
       begin()
       await target.putManifest(root, move.tag)
     })
@@ -133,7 +133,7 @@ describe('moving all tags or none', () => {
   test('moves all of them', async () => {
     const { move, write, at } = destination()
     const moves = [move('a'), move('b'), move('new', null)]
-    expect(await moveAll(moves, write, permits, testContext())).toBeUndefined()
+    expect(await moveAll(moves, write, semaphore, testContext())).toBeUndefined()
     expect(moves.map(({ state }) => state)).toEqual(['moved', 'moved', 'moved'])
     expect(['a', 'b', 'new'].map(at)).toEqual([NOW, NOW, NOW].map((image) => image.root.digest))
   })
@@ -147,7 +147,7 @@ describe('moving all tags or none', () => {
       if (each.tag === 'c') await new Promise((resolve) => setImmediate(resolve))
       return fails(each, begin)
     }
-    const failed = await moveAll(moves, later, permits, testContext())
+    const failed = await moveAll(moves, later, semaphore, testContext())
     expect(failed).toMatchObject({ code: 'DENIED', side: 'destination' })
     expect(moves.map(({ state, error }) => [state, error?.code])).toEqual([
       ['reverted', undefined],
@@ -162,7 +162,7 @@ describe('moving all tags or none', () => {
     const { move, write, at } = destination()
     const moves = [move('a')]
     const lost = new PromoteError('NETWORK', 'the connection broke', { side: 'destination', transient: true })
-    await moveAll(moves, (each, begin) => write(each, begin).then(() => Promise.reject(lost)), permits, testContext())
+    await moveAll(moves, (each, begin) => write(each, begin).then(() => Promise.reject(lost)), semaphore, testContext())
     expect(moves).toMatchObject([{ state: 'reverted', error: { code: 'NETWORK' } }])
     expect(at('a')).toBe(BEFORE.root.digest)
   })
@@ -173,7 +173,7 @@ describe('moving all tags or none', () => {
     await moveAll(
       moves,
       but('a', write, () => Promise.reject(refused())),
-      permits,
+      semaphore,
       testContext(),
     )
     expect(moves).toMatchObject([
@@ -190,7 +190,7 @@ describe('moving all tags or none', () => {
       store.seed(FOREIGN, 'a')
       throw refused()
     }
-    await moveAll(moves, but('b', write, other), permits, testContext())
+    await moveAll(moves, but('b', write, other), semaphore, testContext())
     expect(moves).toMatchObject([
       { state: 'stuck', error: { code: 'TAG_MOVED' } },
       { state: 'waiting', error: { code: 'DENIED' } },
@@ -202,7 +202,7 @@ describe('moving all tags or none', () => {
     const { store, move, write, at } = destination()
     store.manifests.delete(BEFORE.root.digest)
     const moves = [move('a'), move('new', null)]
-    expect(await moveAll(moves, write, permits, testContext())).toMatchObject({ code: 'NOT_FOUND' })
+    expect(await moveAll(moves, write, semaphore, testContext())).toMatchObject({ code: 'NOT_FOUND' })
     expect(moves.map(({ state }) => state)).toEqual(['waiting', 'waiting'])
     expect(at('new')).toBeUndefined()
   })
@@ -214,7 +214,7 @@ describe('moving all tags or none', () => {
       store.manifests.delete(BEFORE.root.digest)
       throw refused()
     }
-    await moveAll(moves, but('b', write, prune), permits, testContext())
+    await moveAll(moves, but('b', write, prune), semaphore, testContext())
     expect([moves[0]?.state, at('a')]).toEqual(['reverted', BEFORE.root.digest])
   })
 })
@@ -247,19 +247,19 @@ describe('putting one tag back', () => {
 describe('a signal between the first tag and the last', () => {
   test('waits for the last one', () => {
     const context = testContext()
-    const { context: own, hold, release } = holdable(context)
-    hold()
+    const { context: own, defer, resume } = deferrableSignal(context)
+    defer()
     context.stop.abort('SIGTERM')
     expect(own.signal.aborted).toBe(false)
-    release()
+    resume()
     expect([own.signal.aborted, own.signal.reason]).toEqual([true, 'SIGTERM'])
   })
 
   test('does not wait at other times, nor when it was there before', () => {
     const context = testContext()
-    const { context: own } = holdable(context)
+    const { context: own } = deferrableSignal(context)
     context.stop.abort('SIGINT')
     expect([own.signal.aborted, own.signal.reason]).toEqual([true, 'SIGINT'])
-    expect(holdable(context).context.signal.aborted).toBe(true)
+    expect(deferrableSignal(context).context.signal.aborted).toBe(true)
   })
 })

@@ -1,0 +1,169 @@
+import { warnOfKept } from '../copy/attached-tags.ts'
+import { discover } from '../copy/discover.ts'
+import { ManifestLookup } from '../copy/manifest-lookup.ts'
+import { makePlan } from '../copy/plan.ts'
+import { findTags, survey } from '../copy/survey.ts'
+import { ignoreUnhandled } from '../core/async.ts'
+import { asPromoteError, PromoteError } from '../core/errors.ts'
+import type { ImagePair } from '../inputs/config.ts'
+import type { Manifest } from '../oci/manifest.ts'
+import type { Cluster } from '../openshift/cluster.ts'
+import { checkGuard, guardOf } from './guards.ts'
+import type { DiscoveredImage, ImageJob, ListedImage, LocatedDestination, PlannedDestination } from './image.ts'
+import type { Repository } from './repositories.ts'
+import { sourceName } from './rows.ts'
+import { forEachUnfinished, type Run } from './run.ts'
+import type { Session, Sessions } from './session.ts'
+
+/**
+ * Takes one image from the list to its plan, at all destinations. The source is read once. The destinations are opened
+ * meanwhile, and asked for each manifest while it is read at the source.
+ */
+export async function planImage(image: ListedImage, sessions: Sessions, run: Run): Promise<PlannedDestination[]> {
+  if (image.jobs.every(({ rows }) => rows !== undefined)) return []
+  const destinations = image.jobs.map((job) => {
+    // `read` is set by the time that the destination is located.
+    const located = ignoreUnhandled(locate(job, sessions.destination(job.target), () => read, run))
+    return { job, located, lookup: new ManifestLookup(located, run.copy.semaphore) }
+  })
+  const lookups = destinations.map(({ lookup }) => lookup)
+  const read: Promise<DiscoveredImage> = ignoreUnhandled(readSource(image, sessions.source(), lookups, run))
+  return forEachUnfinished(destinations, run, async ({ job, located, lookup }) => {
+    const [discovered, place] = await bothSides(read, located, job.target)
+    return planDestination(job, discovered, place, lookup, run)
+  })
+}
+
+/** resolve and discover. */
+async function readSource(
+  { pair, jobs }: ListedImage,
+  session: Promise<Session>,
+  lookups: readonly ManifestLookup[],
+  { config, copy, graphs, held }: Run,
+): Promise<DiscoveredImage> {
+  copy.check?.()
+  const source = await (await session).repository(pair.source)
+  for (const job of jobs) job.source = sourceName(source, pair.source)
+  const root = await copy.semaphore(() => resolve(pair, source))
+  const platforms = pair.platforms ?? config.platforms
+  // Several tags may name the same image: it is discovered once.
+  const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms])
+  const graph = graphs.get(key) ?? discover(source.store, root, { ...config, platforms, lookups, held }, copy.semaphore)
+  graphs.set(key, graph)
+  return { pair, source, root, graph: await graph }
+}
+
+/** Reads a tag once. From here on the image is known by its digest, and the tag is not read again. */
+async function resolve({ source: reference }: ImagePair, { store, cluster, path, tag }: Repository): Promise<Manifest> {
+  const { digest } = reference
+  const wanted = tag ?? reference.tag ?? (digest === undefined ? 'latest' : undefined)
+  if (wanted === undefined) return store.resolve(digest ?? 'latest')
+  const root = await store.resolve((await cluster?.digestOf(path, wanted)) ?? wanted)
+  if (digest === undefined || root.descriptor.digest === digest) return root
+  throw new PromoteError('TAG_MISMATCH', `${store.name}:${wanted} is at ${root.descriptor.digest}, not at ${digest}`, {
+    side: 'source',
+    hint: 'The tag has moved since the digest was taken. Give the digest alone to promote it nevertheless.',
+  })
+}
+
+/**
+ * Opens the repository at a destination and reads its tags.
+ * @param sourceRead awaited before an image stream is created, so that none is created for an image that cannot be read.
+ */
+async function locate(
+  job: ImageJob,
+  opening: Promise<Session>,
+  sourceRead: () => Promise<unknown>,
+  { config, context, copy }: Run,
+): Promise<LocatedDestination> {
+  copy.check?.()
+  const session = await opening
+  const { destination: reference } = job.pair
+  const path = reference.repository
+  // OpenShift answers 500 to reads by digest until the image stream exists.
+  const ensureStream = async (cluster: Cluster | undefined): Promise<void> => {
+    if (cluster === undefined || config.dryRun) return
+    if ((await cluster.stream(path)) === undefined) await sourceRead()
+    await cluster.ensureStream(path)
+  }
+  // The stream tells the address of the cluster's own registry.
+  if (isInCluster(job, config)) await ensureStream(session.cluster)
+  const repository = await session.repository(reference)
+  const { store, cluster } = repository
+  job.repository = store.name
+  await ensureStream(cluster)
+  for (const tag of job.tags) {
+    const warning = await cluster?.follows(path, tag)
+    if (warning !== undefined) context.log.warn(`${store.name}: ${warning}`)
+  }
+  // One read of the image stream tells where all its tags are.
+  const stream = await cluster?.stream(path)
+  const tags =
+    stream === undefined
+      ? await findTags(store, job.tags, copy.semaphore)
+      : new Map(job.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]))
+  job.before = tags
+  return { repository, target: store, tags }
+}
+
+/** An image is in the cluster's own registry unless a host, a layout or a registry is configured. */
+function isInCluster({ pair, target }: ImageJob, { destinations }: Run['config']): boolean {
+  const { host, layout } = pair.destination
+  return (host ?? layout ?? destinations.find(({ name }) => name === target)?.registry) === undefined
+}
+
+/** When both sides fail, one message tells both, so that the user can correct both before the next run. */
+async function bothSides<S, D>(source: Promise<S>, destination: Promise<D>, target: string): Promise<[S, D]> {
+  const [from, to] = await Promise.allSettled([source, destination])
+  if (from.status === 'fulfilled' && to.status === 'fulfilled') return [from.value, to.value]
+  if (from.status === 'fulfilled') throw asPromoteError((to as PromiseRejectedResult).reason, 'destination')
+  const error = asPromoteError(from.reason, 'source')
+  if (to.status === 'fulfilled' || to.reason === from.reason) throw error
+  const other = asPromoteError(to.reason, 'destination')
+  if (error.code === 'CANCELLED' || other.code === 'CANCELLED') throw error
+  const name = target === 'destination' ? target : `destination ${target}`
+  const message = `${error.message} And the ${name}: ${other.message}`
+  const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ')
+  throw error.with({ message, hint: hint === '' ? undefined : hint })
+}
+
+/** survey and plan. */
+async function planDestination(
+  job: ImageJob,
+  { source, graph }: DiscoveredImage,
+  place: LocatedDestination,
+  lookup: ManifestLookup,
+  { config, context, copy }: Run,
+): Promise<PlannedDestination> {
+  const { repository, target } = place
+  const seen = await survey(place, graph, lookup, config.dryRun, copy.semaphore)
+  warnOfKept(seen.attachedTags.values(), context)
+  const { origin: registry, path } = repository
+  const mountFrom = source.origin === registry && source.path !== path ? source.path : undefined
+  const plan = makePlan(graph, seen, mountFrom)
+  return {
+    job,
+    repository,
+    route: { image: job.number, source: source.store, target, registry, repository: path, mountFrom },
+    // Atomic: registries must have accepted every manifest before the first tag moves.
+    plan: config.atomic ? { ...plan, rootByDigest: true } : plan,
+    moved: { ...plan.bytes, copied: 0, mounted: 0 },
+  }
+}
+
+/** Checks the conditions of the user: whether the tags may move. A dry run also reads the rights at a cluster. */
+export async function checkConditions(
+  image: PlannedDestination,
+  { config, context }: Run,
+): Promise<PlannedDestination> {
+  const { job, plan, repository } = image
+  const { cluster, path, store } = repository
+  const tags = job.before ?? new Map()
+  checkGuard(store.name, tags, plan.graph.root.descriptor.digest, guardOf(job.pair, config))
+  if (!config.dryRun || cluster === undefined) return image
+  const remove = config.atomic && [...tags.values()].includes(null)
+  const rights = await cluster.rights(path, { create: (await cluster.stream(path)) === undefined, remove })
+  if (rights.state === 'missing')
+    context.log.warn(`${store.name}: the right to ${rights.missing.join(', to ')} is missing: ${rights.grant}`)
+  return { ...image, rights }
+}

@@ -32900,7 +32900,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 7830:
+/***/ 8541:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -32919,12 +32919,177 @@ var errors = __nccwpck_require__(3828);
 var oci_manifest = __nccwpck_require__(4360);
 // EXTERNAL MODULE: ./lib/oci/referrer.js
 var referrer = __nccwpck_require__(3530);
-// EXTERNAL MODULE: ./lib/core/async.js
-var core_async = __nccwpck_require__(3459);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var oci_platform = __nccwpck_require__(7122);
+;// CONCATENATED MODULE: ./lib/copy/copy-run.js
+/** Runs the work on one tag one piece after the other: each reads the tag, changes what it found and writes it. */
+function inTurn({ tagWrites }, tag, work) {
+    const result = (tagWrites.get(tag) ?? Promise.resolve()).then(work);
+    const ended = result.catch(() => undefined);
+    tagWrites.set(tag, ended);
+    return result;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/graph.js
+
+function manifestKey(digest, tag) {
+    return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
+}
+/** @returns the bytes of a node that is tagged, or is copied and is not a blob: those have them. */
+function manifestOf({ key, manifest }) {
+    if (manifest === undefined)
+        throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${key}`);
+    return manifest;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/attached-tags.js
+
+
+
+
+
+
+/** How often a tag is read and written again when another client wrote it in between. */
+const ROUNDS = 3;
+/** Milliseconds, doubled each round. */
+const WAIT = 1000;
+/** What will happen to each of the graph's tags, by node. */
+async function surveyTags(target, graph, semaphore) {
+    const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined);
+    const decided = tagged.map(async (node) => {
+        const ours = manifestOf(node);
+        const theirs = await lookAt(target, node.tag ?? '', semaphore, ours);
+        return [node.key, decide(target.name, theirs, ours, node)];
+    });
+    return new Map(await Promise.all(decided));
+}
+/** What is kept although the source has something else. */
+function warnOfKept(decisions, { log }) {
+    for (const { state, why } of decisions)
+        if (state === 'kept')
+            log.warn(why);
+}
+/**
+ * What the graph's attachments are at the destination. What does not go there is left out.
+ * @param decisions of the plan, or what they became.
+ */
+function attachedThere(graph, decisions) {
+    return graph.attached.flatMap((attached) => {
+        const decision = decisions.get(manifestKey(attached.digest, attached.tag));
+        if (decision === undefined)
+            return [attached];
+        const digest = decision.manifest?.descriptor.digest;
+        return decision.state === 'kept' || digest === undefined ? [] : [{ ...attached, digest }];
+    });
+}
+/**
+ * Reads the tag, writes what is missing, and reads it again: no registry has a conditional PUT. Runs one after the other
+ * for each tag of the run.
+ */
+async function writeTag(node, { target, run, put }) {
+    const { tag = '' } = node;
+    const ours = manifestOf(node);
+    return inTurn(run, `${target.name}:${tag}`, async () => {
+        for (let round = 0;; round += 1) {
+            const theirs = await lookAt(target, tag, run.semaphore, ours);
+            const decision = decide(target.name, theirs, ours, node);
+            const { state, manifest: wanted } = decision;
+            if (state !== 'write' || wanted === undefined)
+                return decision;
+            if (round >= ROUNDS)
+                throw notKept(`${target.name}:${tag}`);
+            if (round > 0)
+                await run.context.sleep((0,backoff/* backoff */.J)(round, run.context.random, { first: WAIT }));
+            const from = theirs instanceof Object ? theirs.descriptor.digest : null;
+            await put(wanted, tag, from).catch((thrown) => {
+                throw theirs === undefined ? thrown : mayBeImmutable(thrown);
+            });
+            const now = await run.semaphore(() => target.find(tag));
+            if (now?.digest === wanted.descriptor.digest)
+                return decision;
+        }
+    });
+}
+/**
+ * The manifest of a tag at the destination; `unreadable` for what is not a manifest.
+ * @param ours is asked for first: where the tag is at it, nothing is read.
+ */
+async function lookAt(target, tag, semaphore, ours) {
+    const read = async () => {
+        if (ours === undefined)
+            return target.resolve(tag);
+        const there = await target.find(tag);
+        if (there === undefined)
+            return undefined;
+        return there.digest === ours.descriptor.digest ? ours : target.resolve(tag);
+    };
+    return semaphore(read).catch(unlessUnreadable);
+}
+/** Absent or not to be read: the answer does not tell which, because registries refuse to show what is absent. */
+function isHidden({ code, status }) {
+    return code === 'NOT_FOUND' || code === 'DENIED' || status === 403;
+}
+/** Refusals are not manifests that cannot be read: they have a status. */
+function unlessUnreadable(thrown) {
+    if (!(thrown instanceof errors/* PromoteError */.jG))
+        throw thrown;
+    const { code, status } = thrown;
+    if (isHidden(thrown))
+        return undefined;
+    if (status === undefined && ['PROTOCOL', 'UNSUPPORTED', 'DIGEST_MISMATCH'].includes(code))
+        return 'unreadable';
+    throw thrown;
+}
+function decide(name, theirs, ours, node) {
+    const { tag = '', needs } = node;
+    if (theirs === undefined)
+        return { tag, state: 'write', manifest: ours, why: `new tag ${tag}`, needs, proven: [] };
+    const readable = theirs === 'unreadable' ? undefined : theirs;
+    const there = { tag, manifest: readable, needs: [], proven: readable === undefined ? [] : blobsOf(readable) };
+    const isKept = `${name}:${tag} is left as it is`;
+    const kept = (what) => ({ ...there, state: 'kept', why: `${isKept}: ${what}` });
+    if (theirs === 'unreadable')
+        return kept('it is not a manifest that can be read, so nothing is added to it');
+    if (Buffer.from(theirs.bytes).equals(ours.bytes))
+        return { ...there, state: 'there', needs, why: `tag ${tag} is already at this digest` };
+    if (tag.endsWith('.sbom'))
+        return kept('the SBOM of the source is another one, and is not copied');
+    const merged = (0,referrer/* mergeSignatures */.iO)(theirs, ours);
+    if (merged === undefined)
+        return kept('one of the two sides has no signatures there, but an image or an index');
+    const { manifest, added } = merged;
+    if (added.size === 0)
+        return { ...there, state: 'there', why: `tag ${tag} has all of it already` };
+    return {
+        ...there,
+        state: 'write',
+        manifest,
+        why: `tag ${tag}: what is missing is added to what the destination has, ${theirs.descriptor.digest}`,
+        needs: needs.filter((key) => key.startsWith('manifest ') || added.has(key.slice('blob '.length))),
+    };
+}
+function blobsOf({ links }) {
+    const own = links.filter(({ kind, descriptor }) => kind === 'blob' && !(0,oci_manifest/* isForeign */.jq)(descriptor));
+    return own.map(({ descriptor }) => `blob ${descriptor.digest}`);
+}
+function notKept(what) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${what} does not keep what is written to it`, {
+        side: 'destination',
+        hint: 'Another client may be writing it at the same time: run the promotion again.',
+    });
+}
+/** ECR (400), ACR (409), Quay and Harbor (403, 412) refuse to write a tag that is immutable. */
+function mayBeImmutable(thrown) {
+    if (!(thrown instanceof errors/* PromoteError */.jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
+        return thrown;
+    const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.';
+    return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') });
+}
+
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/oci/platform.js
+var oci_platform = __nccwpck_require__(7122);
 ;// CONCATENATED MODULE: ./lib/copy/failures.js
 
 
@@ -32968,36 +33133,36 @@ function leaveMissing(thrown, skipMissing, what, absent) {
  * What a refused manifest means: blobs that have to be sent again.
  * @throws PromoteError that explains the refusal, when that would not help.
  */
-function missingBlobs(thrown, manifest, plan) {
+function missingBlobs(thrown, manifest, graph) {
     if (!(thrown instanceof errors/* PromoteError */.jG))
         throw thrown;
-    const foreign = refusedForeign(thrown, manifest, plan);
+    const foreign = refusedForeign(thrown, manifest, graph);
     if (foreign !== undefined)
         throw foreign;
     const entries = thrown.server.filter(isMissingBlob);
     const sendable = (entries.length === 0 ? [] : manifest.links)
-        .flatMap((link) => nodeOf(link, plan) ?? [])
+        .flatMap((link) => nodeOf(link, graph) ?? [])
         .filter(({ kind, leave }) => kind === 'blob' && leave === undefined);
     // The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is sent again.
     const text = JSON.stringify(entries);
     const named = sendable.filter(({ descriptor }) => text.includes(descriptor.digest));
     if (sendable.length === 0)
-        throw refusedSparse(thrown, manifest, plan) ?? thrown;
+        throw refusedSparse(thrown, manifest, graph) ?? thrown;
     return named.length > 0 ? named : sendable;
 }
 /** The registry refuses a manifest because it lacks a blob: nothing was written. */
 function isMissingBlob({ code }) {
     return code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN';
 }
-function nodeOf({ kind, descriptor }, { graph }) {
+function nodeOf({ kind, descriptor }, graph) {
     return graph.nodes.get(`${kind} ${descriptor.digest}`);
 }
 /** An index of which children were left out: it cannot be there, its children can. */
-function refusedSparse(thrown, manifest, plan) {
+function refusedSparse(thrown, manifest, graph) {
     if (manifest.shape !== 'index' || !thrown.server.some(({ code }) => CHILD_ABSENT.includes(code)))
         return undefined;
     const children = manifest.links.filter((link) => link.role === 'child');
-    const copied = children.filter((link) => nodeOf(link, plan)?.leave === undefined);
+    const copied = children.filter((link) => nodeOf(link, graph)?.leave === undefined);
     const left = children.length - copied.length;
     if (left === 0)
         return undefined;
@@ -33014,10 +33179,10 @@ function refusedSparse(thrown, manifest, plan) {
  * An image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What other layers
  * it misses does not matter then: sending them again changes nothing.
  */
-function refusedForeign(thrown, manifest, plan) {
+function refusedForeign(thrown, manifest, graph) {
     const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
     const named = manifest.links.filter(({ descriptor }) => (0,oci_manifest/* isForeign */.jq)(descriptor) && missing.includes(descriptor.digest));
-    const left = named.find((link) => nodeOf(link, plan)?.leave !== undefined);
+    const left = named.find((link) => nodeOf(link, graph)?.leave !== undefined);
     // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
     const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
     if (layer === undefined)
@@ -33037,6 +33202,1558 @@ function refusedForeign(thrown, manifest, plan) {
     });
 }
 
+;// CONCATENATED MODULE: ./lib/copy/confirm.js
+
+
+
+/** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
+const WAITS = [500, 1000, 2000, 4000];
+/** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
+const WAITS_CANCELLED = [500, 1000];
+/**
+ * Carries out a write of a manifest or a tag, and decides how it ended. Resolves when an answer proves that the reference is
+ * at `to`: the answer to the write, or, where that is lost or wrong, a read of the reference.
+ * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
+ *   it does not say.
+ * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
+ *   `unconfirmed` when the tag cannot be read, or is at something that is neither old nor new.
+ */
+async function confirm_confirm(change, write, context) {
+    let begun = false;
+    const answer = await write(() => {
+        begun = true;
+    }).then((said) => ({ said }), (thrown) => ({ error: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
+    const { error } = answer;
+    if (error === undefined && answer.said === change.to)
+        return;
+    const byDigest = (0,oci_digest/* isDigest */.Bc)(change.reference);
+    if (error === undefined && answer.said === undefined && byDigest)
+        return;
+    if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(isMissingBlob)))
+        throw error;
+    const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
+    if (error !== undefined && byDigest && !mayBeLate)
+        throw error;
+    // Written again where it was: a read shows what was there before.
+    if (error !== undefined && mayBeLate && change.from === change.to)
+        throw error;
+    const seen = await look(change, mayBeLate && !byDigest, context);
+    if (seen.at !== change.to)
+        throw explain(change, answer, seen);
+    if (error !== undefined)
+        context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
+}
+/** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
+function isInconclusive({ status, retryAfter }) {
+    if (retryAfter !== undefined)
+        return false;
+    return status === undefined || status >= 500 || status === 408 || status === 425;
+}
+async function look(change, again, context) {
+    const { signal } = context;
+    let afterCancel = 0;
+    for (let round = 0;; round += 1) {
+        const wasCancelled = signal.aborted;
+        const seen = await readOnce(change);
+        const isRefused = seen.why !== undefined && (wasCancelled || !isInconclusive(seen.why));
+        if (seen.at === change.to || !again || isRefused)
+            return seen;
+        const wait = wasCancelled ? WAITS_CANCELLED[afterCancel++] : WAITS[round];
+        if (wait === undefined)
+            return seen;
+        if (wasCancelled)
+            await new Promise((resolve) => setTimeout(resolve, wait));
+        else
+            await context.sleep(wait).catch(() => undefined); // cancelled: read again at once
+    }
+}
+function readOnce({ target, reference }) {
+    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unread', why: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
+}
+function explain(change, answer, { at, why }) {
+    const error = answer.error ?? notAsSent(change, answer.said, at);
+    const wasAbsent = change.from === 'unread' && at === null;
+    const registryChangedIt = answer.error === undefined && answer.said === at;
+    const isUnread = at === 'unread';
+    if ((0,oci_digest/* isDigest */.Bc)(change.reference) || (!isUnread && (at === change.from || wasAbsent || registryChangedIt)))
+        return error;
+    const what = isUnread
+        ? `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`
+        : `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`;
+    const hint = 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.';
+    return error.with({ message: `${error.message} ${what}`.trim(), unconfirmed: true, hint });
+}
+function notAsSent(change, said, at) {
+    const name = nameOf(change);
+    if (change.to === null)
+        return new errors/* PromoteError */.jG('UNSUPPORTED', `${name} was new and could not be removed: it stays at ${at}.`, {
+            side: 'destination',
+            hint: 'Remove the tag by hand, in the registry itself.',
+        });
+    const stored = said === undefined ? '' : ` and stored ${said}`;
+    const message = `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`;
+    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, {
+        side: 'destination',
+        hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
+    });
+}
+function place(at) {
+    if (at === 'unread')
+        return 'not readable';
+    return at === null ? 'absent' : `at ${at}`;
+}
+function nameOf({ target, reference }) {
+    return `${target.name}${(0,oci_digest/* isDigest */.Bc)(reference) ? '@' : ':'}${reference}`;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/referrers-index.js
+
+
+
+
+
+/**
+ * Where the registry has no referrers API, the client keeps an index of attachments under the tag `sha256-<hex>`
+ * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, so that the destination's own stay listed.
+ */
+async function updateReferrersIndexes(target, graph, run) {
+    if (target.listsReferrers === true)
+        return;
+    for (const [subject, descriptors] of bySubject(graph)) {
+        const merge = () => mergeIndex(target, subject, descriptors, run);
+        await inTurn(run, `${target.name}:${(0,oci_digest/* referrersTag */.LN)(subject)}`, merge);
+    }
+}
+/** Whether the index of `subject` lists the attached manifest. True where the registry reads the index's tag as a digest. */
+async function isIndexed(target, subject, digest, semaphore) {
+    const there = await lookAt(target, (0,oci_digest/* referrersTag */.LN)(subject), semaphore);
+    if (there === undefined || there === 'unreadable')
+        return false;
+    if (there.descriptor.digest === subject)
+        return readsTagAsDigest(target, digest, semaphore);
+    return (0,referrer/* referrersIn */.qs)(there, subject)?.some((entry) => entry.digest === digest) ?? false;
+}
+/** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
+function bySubject({ nodes }) {
+    const lists = new Map();
+    for (const { manifest, tag } of nodes.values()) {
+        const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
+        if (manifest === undefined || subject === undefined || tag !== undefined)
+            continue;
+        lists.set(subject, [...(lists.get(subject) ?? []), (0,referrer/* describeReferrer */.Xi)(manifest)]);
+    }
+    return lists;
+}
+async function mergeIndex(target, subject, wanted, { semaphore }) {
+    const tag = (0,oci_digest/* referrersTag */.LN)(subject);
+    const lacks = (list) => wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest));
+    // Nothing was put that would have told whether the registry lists by itself.
+    if (target.listsReferrers === undefined && lacks(await semaphore(() => target.referrers(subject))).length === 0)
+        return;
+    for (let round = 0;; round += 1) {
+        const there = await lookAt(target, tag, semaphore);
+        const index = there === 'unreadable' ? undefined : there;
+        const listed = index === undefined ? [] : (0,referrer/* referrersIn */.qs)(index, subject);
+        if (there === 'unreadable' || listed === undefined) {
+            const [first] = wanted;
+            const isSubject = index?.descriptor.digest === subject && first !== undefined;
+            if (!isSubject || !(await readsTagAsDigest(target, first.digest, semaphore)))
+                throw taken(`${target.name}:${tag}`);
+            // What the tag really names is not shown, so neither is what was written to it.
+            await semaphore(() => target.putManifest((0,referrer/* extendIndex */.Vf)(undefined, wanted), tag));
+            return;
+        }
+        const missing = lacks(listed);
+        if (missing.length === 0)
+            return;
+        if (round >= ROUNDS)
+            throw notKept(`${target.name}: the referrers index ${tag}`);
+        await semaphore(() => target.putManifest((0,referrer/* extendIndex */.Vf)(index, missing), tag));
+    }
+}
+/** GitLab reads the tag `sha256-HEX` as the digest `sha256:HEX`. It does so for every manifest, whatever tags there are. */
+async function readsTagAsDigest(target, known, semaphore) {
+    return (await semaphore(() => target.find((0,oci_digest/* referrersTag */.LN)(known))))?.digest === known;
+}
+function taken(what) {
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${what} is not an index of referrers, and is left as it is`, {
+        side: 'destination',
+        hint: 'The registry lists signatures only under this tag. Remove the tag, or promote without them: referrers: false.',
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/copy/semaphore.js
+/** Up to this size a blob is one buffer (`blob-reader.ts`). It takes as long as its round trips, whatever the bandwidth. */
+const SMALL = 256 * 1024;
+/** Small blobs that count as one job: together their buffers are smaller than the window of one large blob (`broadcast.ts`). */
+const SMALL_PER_JOB = 6;
+/** How many small blobs are copied at once. With `jobs: 1` everything runs one after the other, small blobs too. */
+function smallAtOnce(jobs) {
+    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
+}
+/**
+ * Strictly first in, first out: otherwise a stream of small work would keep a large blob waiting without end.
+ * @param jobs how many large blobs are copied at once.
+ */
+function createSemaphore(jobs) {
+    const room = smallAtOnce(jobs);
+    let free = room;
+    // A set keeps the order of insertion and removes the first entry in constant time.
+    const waiting = new Set();
+    const admit = () => {
+        for (const next of waiting) {
+            if (next.cost > free)
+                return;
+            waiting.delete(next);
+            free -= next.cost;
+            next.begin();
+        }
+    };
+    return async (work, bytes = 0) => {
+        const cost = bytes > SMALL ? room / jobs : 1;
+        if (waiting.size === 0 && cost <= free)
+            free -= cost;
+        else
+            await new Promise((begin) => waiting.add({ cost, begin }));
+        try {
+            return await work();
+        }
+        finally {
+            free += cost;
+            admit();
+        }
+    };
+}
+/** The same semaphore, with a check right before each piece of work: it throws when the work must not begin any more. */
+function guarded(semaphore, check) {
+    return (work, bytes) => semaphore(async () => {
+        check();
+        return work();
+    }, bytes);
+}
+
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
+;// CONCATENATED MODULE: ./lib/copy/platforms.js
+
+
+const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
+/** Configs are a few KiB; a larger one is not kept in memory. */
+const LIMIT = 1024 * 1024;
+function isPlatformConfig({ mediaType, size }) {
+    return CONFIG.test(mediaType) && size <= LIMIT;
+}
+/** The platforms of single images, which only their configs say. No request is made for that: configs are read as they are copied. */
+class Platforms {
+    #names = new Map();
+    note(config, bytes) {
+        this.#names.set(config, platforms_nameOf(bytes));
+    }
+    of({ root, platforms }) {
+        const config = root.links.find(({ role }) => role === 'config')?.descriptor;
+        if (config === undefined || !CONFIG.test(config.mediaType))
+            return platforms;
+        const data = (0,oci_manifest/* embedded */.F9)(config);
+        const name = data === undefined ? this.#names.get(config.digest) : platforms_nameOf(data);
+        return name === undefined ? platforms : [name];
+    }
+}
+/** The builder of the image wrote it: what is not the name of a platform is not repeated in reports. */
+function platforms_nameOf(config) {
+    try {
+        const platform = (0,oci_platform/* platformOfConfig */.Dr)(config);
+        if (platform !== undefined)
+            (0,oci_platform/* parsePlatform */.FL)((0,oci_platform/* formatPlatform */.Bq)(platform));
+        return platform && (0,oci_platform/* formatPlatform */.Bq)(platform);
+    }
+    catch {
+        return undefined;
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/copy/blob-reader.js
+
+
+
+
+/** Sixteen TLS records of 16 KiB in one buffer cost less than sixteen writes. Larger buffers save no time. */
+const PIECE = 256 * 1024;
+/** Reads one blob of the source for an upload: reopens it where it broke off, and hashes it on the way. */
+class BlobReader {
+    options;
+    /** Set when the source ended the last reading. The upload itself only sees that its body broke off. */
+    failure;
+    #blob;
+    #hash;
+    #hashed = 0;
+    constructor(blob, options) {
+        this.#blob = blob;
+        this.options = options;
+        this.#hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
+    }
+    /** Takes over what another reader of the blob has hashed. */
+    continueFrom(other) {
+        this.#hash = other.#hash.copy();
+        this.#hashed = other.#hashed;
+    }
+    /**
+     * The bytes from `from` to the end, over as many connections as it takes. Everything before `from` must have been hashed.
+     * @throws PromoteError DIGEST_MISMATCH instead of the last piece of a wrong blob.
+     */
+    async *read(from) {
+        const { size } = this.#blob;
+        this.failure = undefined;
+        if (from === 0)
+            this.continueFrom(new BlobReader(this.#blob, this.options));
+        const retries = this.options.newRetries();
+        const config = from === 0 && isPlatformConfig(this.#blob) ? [] : undefined;
+        const gatherer = new Gatherer(Math.min(PIECE, size - from));
+        let position = from;
+        // The last piece is held back until the whole blob is verified.
+        let held;
+        try {
+            while (position < size) {
+                try {
+                    for await (const chunk of await this.options.source.blob(this.#blob, position)) {
+                        this.#update(chunk, position);
+                        position += chunk.length;
+                        retries.progress(chunk.length);
+                        config?.push(Buffer.from(chunk));
+                        for (const piece of gatherer.add(chunk)) {
+                            if (held !== undefined)
+                                yield held;
+                            held = piece;
+                        }
+                    }
+                }
+                catch (thrown) {
+                    await retries.failed((0,errors/* asPromoteError */.XO)(thrown, 'source'));
+                }
+            }
+            this.#verify();
+        }
+        catch (thrown) {
+            this.failure = (0,errors/* asPromoteError */.XO)(thrown, 'source');
+            throw this.failure;
+        }
+        if (config !== undefined)
+            this.options.onConfig(Buffer.concat(config));
+        for (const piece of [held, ...gatherer.take()])
+            if (piece !== undefined)
+                yield piece;
+    }
+    /** Bytes that an earlier reading has hashed are not hashed again. */
+    #update(chunk, position) {
+        const known = Math.max(0, this.#hashed - position);
+        if (known >= chunk.length)
+            return;
+        this.#hash.update(chunk.subarray(known));
+        this.#hashed = position + chunk.length;
+    }
+    #verify() {
+        const { digest } = this.#blob;
+        const actual = `${(0,oci_digest/* algorithmOf */.Hy)(digest)}:${this.#hash.copy().digest('hex')}`;
+        if (actual === digest)
+            return;
+        const message = `the source's bytes of blob ${digest} have the digest ${actual}`;
+        throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side: 'source' });
+    }
+}
+/** Copies small chunks into one large piece. Large chunks pass as they are: they may be buffers of a pool. */
+class Gatherer {
+    #size;
+    #buffer = Buffer.alloc(0);
+    #filled = 0;
+    constructor(size) {
+        this.#size = size;
+    }
+    /** @returns the pieces that are complete. */
+    add(chunk) {
+        const isLarge = chunk.length >= this.#size / 4;
+        const complete = isLarge || this.#filled + chunk.length > this.#size ? this.take() : [];
+        if (isLarge)
+            return [...complete, chunk];
+        if (this.#filled === 0)
+            this.#buffer = Buffer.allocUnsafeSlow(this.#size);
+        this.#buffer.set(chunk, this.#filled);
+        this.#filled += chunk.length;
+        return complete;
+    }
+    /** @returns what was gathered so far. */
+    take() {
+        if (this.#filled === 0)
+            return [];
+        const piece = this.#buffer.subarray(0, this.#filled);
+        this.#filled = 0;
+        return [piece];
+    }
+}
+/** So much progress starts the count of retries again: a slow connection that moves is not a broken one. */
+const PROGRESS = 1024 * 1024;
+/** Milliseconds. The longest `Retry-After` that is obeyed. A server that asks for more does not answer within this run. */
+const LONGEST_ASKED = 60_000;
+function createRetries(most, context, onRetry) {
+    let count = 0;
+    let moved = 0;
+    return {
+        progress(bytes) {
+            moved += bytes;
+        },
+        async failed(error) {
+            if (!error.transient || context.signal.aborted)
+                throw error;
+            count = moved >= PROGRESS ? 1 : count + 1;
+            moved = 0;
+            if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED)
+                throw error;
+            const wait = Math.max(error.retryAfter ?? 0, (0,backoff/* backoff */.J)(count, context.random));
+            onRetry(error.message, wait, count);
+            await context.sleep(wait);
+        },
+    };
+}
+/** Configs and signatures are a few KiB. A larger blob is not read into memory. */
+const BLOB_LIMIT = 4 * 1024 * 1024;
+/** A source that cannot deliver a small blob in so many tries will not deliver layers. */
+const SMALL_BLOB_TRIES = 3;
+/**
+ * Reads a small blob into memory.
+ * @throws PromoteError DIGEST_MISMATCH when the bytes are not those of the descriptor.
+ */
+async function readBlob(source, blob) {
+    let tries = 0;
+    const retries = {
+        progress: () => undefined,
+        async failed(error) {
+            tries += 1;
+            if (tries >= SMALL_BLOB_TRIES || !error.transient)
+                throw error;
+        },
+    };
+    const reader = new BlobReader(blob, { source, newRetries: () => retries, onConfig: () => undefined });
+    const pieces = [];
+    for await (const piece of reader.read(0))
+        pieces.push(piece);
+    return Buffer.concat(pieces);
+}
+
+;// CONCATENATED MODULE: ./lib/core/buffer-pool.js
+/** The key is the memory and not the view: streams and parsers pass on new views of the same memory. */
+const loans = new WeakMap();
+/** Maximum number of unused buffers that are kept. */
+const KEPT = 64;
+/**
+ * @param size bytes of each buffer.
+ * @returns a function that returns a buffer with undefined content.
+ */
+function createBufferPool(size) {
+    const unused = [];
+    return () => {
+        const buffer = unused.pop() ?? Buffer.allocUnsafeSlow(size);
+        const free = () => {
+            if (unused.length < KEPT)
+                unused.push(buffer);
+        };
+        loans.set(buffer.buffer, { users: 1, free });
+        return buffer;
+    };
+}
+/** Sets how many readers get this piece. It returns to the pool when all of them have released it. */
+function retain(piece, users) {
+    const loan = loanOf(piece);
+    if (loan !== undefined)
+        loan.users = users;
+}
+/**
+ * Returns a piece to the pool. Each reader calls it at most once, when it no longer needs the bytes. A piece that is never
+ * released is garbage-collected like any other buffer.
+ */
+function release(piece) {
+    const loan = loanOf(piece);
+    if (loan === undefined)
+        return;
+    loan.users -= 1;
+    if (loan.users > 0)
+        return;
+    loans.delete(piece.buffer);
+    loan.free();
+}
+/** Undefined for a part of a buffer: other code may still read the rest of that buffer. */
+function loanOf(piece) {
+    return piece.byteLength === piece.buffer.byteLength ? loans.get(piece.buffer) : undefined;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/broadcast.js
+
+
+
+
+/** Eight pieces even out differences in speed. There are at most `jobs` windows; with 4 MiB the process comes near 200 MiB. */
+const READ_AHEAD = { window: 2 * 1024 * 1024, patience: 10_000 };
+const ignore = () => undefined;
+/**
+ * One blob, read and hashed once for all subscribers. The first subscriber that needs the next piece reads it; the piece is
+ * dropped when all have taken it. The upload of a destination that breaks goes on alone, and the others are not disturbed.
+ */
+class Broadcast {
+    blob;
+    /** The reader that all share. Set when the first subscriber starts to read. */
+    reader;
+    #readAhead;
+    #members = new Set();
+    /** The members that have not taken everything. */
+    #reading = new Set();
+    #window = [];
+    #bytes = 0;
+    #dropped = 0;
+    #stream;
+    #state = 'idle';
+    #waiting = [];
+    #timer;
+    #closed;
+    #over = (0,core_async/* createDeferred */.ud)();
+    constructor(blob, readAhead) {
+        this.blob = blob;
+        this.#readAhead = readAhead;
+    }
+    /** Resolves when all subscribers have left and the source is closed. */
+    get over() {
+        return this.#over.promise;
+    }
+    /** @param semaphore for retries that the subscriber makes while others are still in the broadcast. */
+    subscribe(semaphore) {
+        const subscriber = new Subscriber(this, semaphore);
+        this.#members.add(subscriber);
+        this.#reading.add(subscriber);
+        return subscriber;
+    }
+    has(subscriber) {
+        return this.#members.has(subscriber);
+    }
+    get size() {
+        return this.#members.size;
+    }
+    leave(subscriber) {
+        this.close(subscriber);
+        if (this.#members.delete(subscriber) && this.#members.size === 0)
+            this.#over.resolve(this.#closed);
+    }
+    /** The subscriber takes no more pieces. When it was the last one, the source is closed. */
+    close(subscriber) {
+        if (!this.#reading.delete(subscriber))
+            return;
+        this.#dropTaken();
+        this.#wake();
+        if (this.#reading.size > 0)
+            return;
+        clearTimeout(this.#timer);
+        this.#closed = this.#stream?.return(undefined).then(ignore, ignore);
+    }
+    /** @returns the next piece; undefined at the end. Throws, once, what ended the stream. */
+    async take(subscriber) {
+        while (this.#reading.has(subscriber)) {
+            const piece = this.#window[subscriber.taken - this.#dropped];
+            if (piece !== undefined) {
+                subscriber.taken += 1;
+                this.#dropTaken();
+                return piece;
+            }
+            if (typeof this.#state === 'object') {
+                this.close(subscriber);
+                throw this.#state.thrown;
+            }
+            if (this.#state === 'ended')
+                this.close(subscriber);
+            else if (this.#state === 'fetching')
+                await this.#change();
+            else if (this.#bytes >= this.#readAhead.window)
+                await this.#waitForSlowest();
+            else
+                await this.#readNext();
+        }
+        return undefined;
+    }
+    async #readNext() {
+        this.#state = 'fetching';
+        this.#stream ??= this.reader?.read(0);
+        try {
+            const piece = (await this.#stream?.next())?.value;
+            if (piece !== undefined) {
+                retain(piece, this.#reading.size);
+                this.#window.push(piece);
+                this.#bytes += piece.length;
+            }
+            this.#state = piece === undefined ? 'ended' : 'idle';
+        }
+        catch (thrown) {
+            this.#state = { thrown };
+        }
+        this.#wake();
+    }
+    #dropTaken() {
+        const slowest = Math.min(...[...this.#reading].map(({ taken }) => taken));
+        const dropped = this.#window.splice(0, Math.max(0, slowest - this.#dropped));
+        if (dropped.length === 0)
+            return;
+        this.#dropped += dropped.length;
+        for (const piece of dropped)
+            this.#bytes -= piece.length;
+        clearTimeout(this.#timer);
+        this.#timer = undefined;
+        this.#wake();
+    }
+    /** Subscribers that have started to read are waited for without a limit; the timer excludes those that have not. */
+    #waitForSlowest() {
+        this.#timer ??= setTimeout(() => {
+            for (const subscriber of this.#reading)
+                if (subscriber.state === 'waiting')
+                    this.leave(subscriber);
+        }, this.#readAhead.patience);
+        return this.#change();
+    }
+    #change() {
+        return new Promise((resolve) => this.#waiting.push(resolve));
+    }
+    #wake() {
+        for (const resolve of this.#waiting.splice(0))
+            resolve();
+    }
+}
+/** One destination in a broadcast. */
+class Subscriber {
+    /** Number of pieces that it has taken. */
+    taken = 0;
+    state = 'waiting';
+    #broadcast;
+    #semaphore;
+    #tries = 0;
+    constructor(broadcast, semaphore) {
+        this.#broadcast = broadcast;
+        this.#semaphore = semaphore;
+    }
+    /** Must be called at the end, whatever the outcome. The others go on. */
+    leave() {
+        this.#broadcast.leave(this);
+    }
+    /**
+     * Runs one try of the upload. The first try uses the permit of the broadcast. For a later one the subscriber leaves the
+     * broadcast and waits for a permit of its own, unless it is the only one left.
+     */
+    run(work) {
+        this.#tries += 1;
+        if (this.#broadcast.has(this) && (this.#tries === 1 || this.#broadcast.size === 1))
+            return work();
+        this.leave();
+        return this.#semaphore(work, this.#broadcast.blob.size);
+    }
+    /**
+     * The bytes from `from` on: the first time the pieces that all share, after a break those that `reader` reads for this
+     * subscriber alone. This is no generator, because a generator that waits for the slowest destination cannot be closed.
+     * @param onBytes is called when the upload asks for the next piece: then it has taken the one before.
+     */
+    read(reader, from, onBytes) {
+        const alone = this.#begin(reader, from);
+        let taken = 0;
+        const iterator = {
+            [Symbol.asyncIterator]: () => iterator,
+            next: async () => {
+                if (taken > 0)
+                    onBytes(taken);
+                const value = alone === undefined ? await this.#take(reader) : (await alone.next()).value;
+                taken = value?.length ?? 0;
+                return value === undefined ? { done: true, value } : { done: false, value };
+            },
+            return: async () => {
+                await alone?.return(undefined);
+                this.#broadcast.close(this);
+                return { done: true, value: undefined };
+            },
+        };
+        return iterator;
+    }
+    /** @returns undefined when the pieces of the broadcast are used. */
+    #begin(reader, from) {
+        const broadcast = this.#broadcast;
+        if (this.state === 'waiting' && broadcast.has(this)) {
+            this.state = 'shared';
+            broadcast.reader ??= new BlobReader(broadcast.blob, reader.options);
+            return undefined;
+        }
+        if (this.state === 'shared' && from > 0 && broadcast.reader !== undefined)
+            reader.continueFrom(broadcast.reader);
+        this.state = 'alone';
+        broadcast.close(this);
+        return reader.read(from);
+    }
+    async #take(reader) {
+        try {
+            return await this.#broadcast.take(this);
+        }
+        catch (thrown) {
+            const error = (0,errors/* asPromoteError */.XO)(thrown, 'source');
+            // The broadcast read from another repository of the source. The one of this subscriber may be in order.
+            if (this.#broadcast.reader?.options.source !== reader.options.source)
+                throw error.with({ transient: true });
+            reader.failure = error;
+            throw error;
+        }
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/copy/transfer.js
+
+
+
+
+function createDelivery(blob, route, run) {
+    return { blob, route, run, outcome: (0,core_async/* createDeferred */.ud)() };
+}
+/**
+ * Sends one blob to all destinations that need it. They read it once, and each registry receives it once: where another image
+ * of the run is sending it already, the destination waits for that and mounts the blob. No permit is held meanwhile.
+ */
+function deliver(deliveries, run) {
+    const first = deliveries.filter((delivery) => {
+        const { blob, route, outcome } = delivery;
+        const key = `${route.registry} ${blob.digest}`;
+        const home = run.homes.get(key);
+        if (home === undefined)
+            run.homes.set(key, (0,core_async/* ignoreUnhandled */.kg)(outcome.promise.then(() => route.repository)));
+        else
+            void mountFromOther(home, key, delivery, run);
+        return home === undefined;
+    });
+    send(first, run);
+}
+async function mountFromOther(other, key, delivery, run) {
+    const { route, outcome } = delivery;
+    const home = await other.catch(() => undefined);
+    if (home === route.repository)
+        return outcome.resolve('present');
+    if (home !== undefined)
+        return send([{ ...delivery, route: { ...route, mountFrom: home } }], run);
+    // The other image failed: the first that comes here takes its place.
+    if (run.homes.get(key) === other)
+        run.homes.delete(key);
+    deliver([delivery], run);
+}
+/** Sends one blob to these destinations, under one permit for all of them. */
+function send(deliveries, run) {
+    const blob = deliveries[0]?.blob;
+    if (blob === undefined)
+        return;
+    const begin = () => {
+        const broadcast = new Broadcast(blob, run.readAhead ?? READ_AHEAD);
+        const subscribed = deliveries.map((delivery) => ({
+            delivery,
+            subscriber: broadcast.subscribe(delivery.run.semaphore),
+        }));
+        for (const { delivery, subscriber } of subscribed)
+            delivery.outcome.resolve(sendOne(delivery, subscriber).finally(() => subscriber.leave()));
+        return broadcast.over;
+    };
+    run.semaphore(begin, blob.size).catch((thrown) => {
+        for (const { outcome } of deliveries)
+            outcome.resolve(Promise.reject(thrown));
+    });
+}
+async function sendOne({ blob, route, run }, subscriber) {
+    const { image, source, target, mountFrom } = route;
+    const { context, retries, emit, platforms } = run;
+    const { digest, size } = blob;
+    run.check?.();
+    const begun = await target.startUpload(blob, mountFrom);
+    if (begun.state !== 'open')
+        return begun.state;
+    const newRetries = () => createRetries(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${digest}`, reason, wait, attempt }));
+    const reader = new BlobReader(blob, { source, newRetries, onConfig: (bytes) => platforms.note(digest, bytes) });
+    const onSent = (sent) => emit({ event: 'bytes', image, digest, sent, total: size });
+    await upload(begun.upload, subscriber, reader, newRetries(), onSent);
+    return 'copied';
+}
+/**
+ * Sends one blob to the end of its upload session. After a break on either side it goes on from where it was: the reader
+ * reopens the source, and the upload asks its store how much it has kept. Bytes that do not match the digest are read once
+ * more from the start; a second mismatch is final.
+ * @param reader used by this destination alone once it has left the broadcast.
+ * @param retries of the upload. The reader has its own.
+ */
+async function upload(session, subscriber, reader, retries, onSent) {
+    const failed = (thrown) => (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+    let mismatches = 0;
+    let from = 0;
+    let furthest = 0;
+    const sendFrom = (start) => {
+        let sent = start;
+        const body = subscriber.read(reader, start, (bytes) => {
+            sent += bytes;
+            // Bytes that are sent again are no progress: a registry that loses its session each time would be tried without end.
+            retries.progress(Math.max(0, sent - furthest));
+            furthest = Math.max(furthest, sent);
+            onSent(bytes);
+        });
+        return session.send(start, body).then(() => undefined, failed);
+    };
+    try {
+        while (from >= 0) {
+            const start = from;
+            const error = await subscriber.run(() => sendFrom(start));
+            if (error === undefined)
+                return;
+            const { failure } = reader;
+            const isWrong = (failure ?? error).code === 'DIGEST_MISMATCH';
+            // When the reader fails, the retries of the source are used up.
+            if (isWrong ? mismatches > 0 : failure !== undefined)
+                throw failure ?? error;
+            if (isWrong)
+                mismatches += 1;
+            else
+                await retries.failed(error);
+            from = await session.offset(isWrong);
+        }
+    }
+    catch (thrown) {
+        await session.cancel();
+        throw thrown;
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/copy/execute.js
+
+
+
+
+
+
+
+
+
+/** How many times a manifest is put again after its missing blobs were sent. */
+const MISSING_ROUNDS = 3;
+/** Milliseconds, doubled each round: 7 s in all. */
+const MISSING_WAIT = 1000;
+/**
+ * Copies one image to all its destinations, everything but the tags: blobs, manifests by digest, attachments with their tags.
+ * A blob that several destinations need is read once.
+ * @returns for each destination what is attached to the image there. Settles when all that was begun for it has ended.
+ */
+function execute(copies, run) {
+    const parts = copies.map((copy) => prepare(copy, run));
+    const blobs = new Map(parts.flatMap(({ deliveries }) => [...deliveries].map(([key, { blob }]) => [key, blob])));
+    // Largest first, so that the last one to finish is a small one.
+    for (const [key] of [...blobs].sort(([, a], [, b]) => b.size - a.size))
+        deliver(parts.flatMap(({ deliveries }) => deliveries.get(key) ?? []), run);
+    return parts.map(copyTo);
+}
+/** After the first failure nothing new begins for this destination. What is under way ends, and is there for the next run. */
+function prepare(copy, all) {
+    let stopped = false;
+    const check = () => {
+        all.check?.();
+        if (stopped)
+            throw new errors/* PromoteError */.jG('CANCELLED', 'not begun, because another part of the image failed');
+    };
+    const run = { ...all, semaphore: guarded(all.semaphore, check), check };
+    const blobs = [...copy.plan.steps.values()].filter(({ node, do: what }) => node.kind === 'blob' && what !== 'skip');
+    const deliveries = blobs.map(({ node }) => [node.key, createDelivery(node.descriptor, copy.route, run)]);
+    return { ...copy, run, stop: () => (stopped = true), deliveries: new Map(deliveries) };
+}
+async function copyTo(part) {
+    const { plan, route, run, stop } = part;
+    const running = new Map();
+    const decisions = new Map(plan.attachedTags);
+    const push = async (step) => {
+        await Promise.all(step.node.needs.map((key) => running.get(key)));
+        if (step.node.tag === undefined)
+            return pushManifest(step, part);
+        const decision = await pushTagged(step.node, part);
+        decisions.set(step.node.key, decision);
+        count(step, decision.state === 'write' ? 'copied' : 'present', decision.why, part);
+    };
+    for (const step of plan.steps.values()) {
+        if (step.do === 'skip')
+            continue;
+        const delivery = part.deliveries.get(step.node.key);
+        const work = delivery === undefined ? push(step) : delivery.outcome.promise.then((end) => arrived(step, end, part));
+        work.catch(stop);
+        running.set(step.node.key, work);
+    }
+    await settle([...running.values()]);
+    await updateReferrersIndexes(route.target, plan.graph, run);
+    return attachedThere(plan.graph, decisions);
+}
+async function pushManifest(step, part) {
+    const { plan, run } = part;
+    const { node, why } = step;
+    const isRoot = node.descriptor.digest === plan.graph.root.descriptor.digest;
+    if (isRoot && !plan.rootByDigest)
+        return count(step, 'copied', 'goes with its tag, last', part);
+    await putManifest(manifestOf(node), undefined, part, run);
+    count(step, 'copied', why, part);
+}
+/** A tag of cosign's scheme is read again, because it may have changed since it was planned. */
+async function pushTagged(node, part) {
+    const { route, run } = part;
+    const put = (manifest, tag, from) => putManifest(manifest, { tag, from }, part, run);
+    const decision = await writeTag(node, { target: route.target, run, put });
+    warnOfKept([decision], run.context);
+    return decision;
+}
+/** Only the answer of the registry tells how a blob came to it. */
+function arrived(step, outcome, part) {
+    const planned = step.do;
+    const why = {
+        present: 'the registry has it',
+        mounted: planned === 'mount' ? step.why : 'same registry, mounted from another repository',
+        copied: planned === 'mount' ? 'the registry did not mount it' : step.why,
+    };
+    count(step, outcome, why[outcome], part);
+}
+function count({ node }, outcome, why, { route, moved, run }) {
+    const { kind, descriptor } = node;
+    const { digest, size } = descriptor;
+    moved[outcome] += size;
+    const what = { copied: kind === 'blob' ? 'copy' : 'push', mounted: 'mount', present: 'skip' };
+    run.emit({ event: 'step', image: route.image, do: what[outcome], digest, kind, size, why });
+}
+/** Throws the first failure, after everything that was under way has ended: nothing continues after the report is made. */
+async function settle(work) {
+    const results = await Promise.allSettled(work);
+    const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    const cause = failures.find((reason) => !(reason instanceof errors/* PromoteError */.jG && reason.code === 'CANCELLED'));
+    if (failures.length > 0)
+        throw cause ?? failures[0];
+}
+/**
+ * Puts a manifest, by its digest or under a tag, and confirms it (`confirm`). Blobs that the registry names as missing, because
+ * they were garbage collected since, are sent again. When it has them after all, it gets some seconds to notice.
+ */
+async function putManifest(manifest, under, { plan, route }, run) {
+    const { target } = route;
+    const { digest, size } = manifest.descriptor;
+    const { tag, from } = under ?? { from: 'unread' };
+    const change = { target, reference: tag ?? digest, from, to: digest };
+    const put = (begin) => guarded(run.semaphore, begin)(() => target.putManifest(manifest, tag), size);
+    for (let round = 1;; round += 1) {
+        try {
+            return await confirm_confirm(change, put, run.context);
+        }
+        catch (thrown) {
+            const missing = missingBlobs(thrown, manifest, plan.graph);
+            if (round > MISSING_ROUNDS)
+                throw thrown;
+            run.context.log.warn(`${target.name} misses ${missing.length} blobs of ${digest} that were there: sending them again`);
+            const { sleep, random } = run.context;
+            if (!(await sendAgain(missing, route, run)))
+                await sleep((0,backoff/* backoff */.J)(round, random, { first: MISSING_WAIT }));
+        }
+    }
+}
+/** @returns whether a blob was missing indeed. */
+async function sendAgain(missing, route, run) {
+    let wasMissing = false;
+    for (const { descriptor } of missing) {
+        const delivery = createDelivery(descriptor, { ...route, mountFrom: undefined }, run);
+        send([delivery], run);
+        wasMissing = (await delivery.outcome.promise) !== 'present' || wasMissing;
+    }
+    return wasMissing;
+}
+
+;// CONCATENATED MODULE: ./lib/copy/plan.js
+
+
+/** Pure: what a run will do, and why. A dry run prints exactly this. */
+function makePlan(graph, survey, mountFrom) {
+    const wanted = wantedNodes(graph, survey);
+    const nodes = [...graph.nodes.values()].map((node) => (wanted.has(node.key) ? node : { leave: UNUSED, ...node }));
+    const steps = new Map(nodes.map((node) => [node.key, stepFor(node, survey, mountFrom)]));
+    const root = graph.root.descriptor.digest;
+    // OpenShift: the tag may be at an image that is only referred to. Written again, it names the stored one.
+    const isStored = survey.present.has(`manifest ${root}`);
+    const tags = [...survey.tags]
+        .map(([tag, from]) => ({ tag, from, to: root }))
+        .filter(({ from, to }) => from !== to || !isStored);
+    return {
+        graph,
+        steps,
+        tags,
+        rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
+        bytes: countBytes(steps),
+        attached: attachedThere(graph, survey.attachedTags),
+        attachedTags: survey.attachedTags,
+    };
+}
+/** Without what is only part of a signature or SBOM that does not go to the destination, or is there in another manifest. */
+function wantedNodes(graph, { attachedTags }) {
+    const wanted = new Set();
+    const visit = (key) => {
+        if (wanted.has(key))
+            return;
+        wanted.add(key);
+        for (const need of attachedTags.get(key)?.needs ?? graph.nodes.get(key)?.needs ?? [])
+            visit(need);
+    };
+    visit(manifestKey(graph.root.descriptor.digest));
+    for (const { key, attachedTo } of graph.nodes.values())
+        if (attachedTo !== undefined)
+            visit(key);
+    return wanted;
+}
+const UNUSED = 'part of an attachment that is not copied: its tag names something else at the destination';
+function stepFor(node, survey, mountFrom) {
+    if (node.leave !== undefined)
+        return { do: 'skip', node, why: node.leave };
+    const decision = survey.attachedTags.get(node.key);
+    if (decision !== undefined)
+        return stepForTag(node, decision);
+    const there = survey.present.get(node.key);
+    if (there !== undefined)
+        return { do: 'skip', node, why: there };
+    // Some registries have what they do not show.
+    const why = 'not seen at the destination';
+    if (node.kind === 'manifest')
+        return { do: 'push', node, why };
+    return mountFrom === undefined
+        ? { do: 'copy', node, why }
+        : { do: 'mount', node, why: `same registry, mounted from ${mountFrom}` };
+}
+/** Its descriptor is that of the destination, where the tag names another manifest. */
+function stepForTag(node, { state, manifest, why }) {
+    if (state === 'kept')
+        return { do: 'skip', node: { ...node, leave: why }, why };
+    const there = { ...node, descriptor: manifest?.descriptor ?? node.descriptor };
+    return { do: state === 'write' ? 'push' : 'skip', node: there, why };
+}
+/** What is left out does not count: it is neither there nor coming. */
+function countBytes(steps) {
+    const bytes = { total: 0, copied: 0, mounted: 0, present: 0 };
+    for (const step of steps.values()) {
+        if (step.node.leave !== undefined)
+            continue;
+        const { size } = step.node.descriptor;
+        bytes.total += size;
+        if (step.do === 'skip')
+            bytes.present += size;
+        else if (step.do === 'mount')
+            bytes.mounted += size;
+        else
+            bytes.copied += size;
+    }
+    return bytes;
+}
+/**
+ * Pure: what several images have in common moves once. The first image of the list that brings a blob to a registry copies
+ * it, the others mount it or find it there. In the run another image may be first; the blobs and bytes that move are the same.
+ */
+function shareOut(images) {
+    const homes = new Map();
+    return images.map((image) => {
+        const { plan, route } = image;
+        const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, route.registry, route.repository, homes)]));
+        return { ...image, plan: { ...plan, steps, bytes: countBytes(steps) } };
+    });
+}
+function shared(step, registry, repository, homes) {
+    const { node } = step;
+    if (node.kind !== 'blob' || step.do === 'skip')
+        return step;
+    const key = `${registry} ${node.descriptor.digest}`;
+    const home = homes.get(key);
+    if (home === undefined) {
+        homes.set(key, repository);
+        return step;
+    }
+    if (home === repository)
+        return { do: 'skip', node, why: 'another image of this run brings it' };
+    return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
+}
+function isUnchanged(plan) {
+    return plan.tags.length === 0 && [...plan.steps.values()].every((step) => step.do === 'skip');
+}
+/** The plan as plain data, for events and the dry run. */
+function plannedSteps(plan) {
+    const steps = [...plan.steps.values()].map(({ do: what, node, why }) => {
+        const { digest, mediaType, size } = node.descriptor;
+        return { do: what, digest, kind: node.kind, mediaType, size, why };
+    });
+    const { digest, mediaType, size } = plan.graph.root.descriptor;
+    const tags = plan.tags.map(({ tag, from, to }) => {
+        const why = from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from);
+        return { do: 'tag', digest, kind: 'manifest', mediaType, size, why: `${tag}: ${why}` };
+    });
+    return [...steps, ...tags];
+}
+function movedFrom(from) {
+    if (from === 'unread')
+        return 'where it is now could not be read';
+    return from === null ? 'new tag' : `now at ${from}`;
+}
+/** As reports and events say it. */
+function plannedTags({ tags }) {
+    return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }));
+}
+function published(state) {
+    return state === 'unread' ? 'unknown' : state;
+}
+
+// EXTERNAL MODULE: ./lib/inputs/images.js
+var inputs_images = __nccwpck_require__(7591);
+// EXTERNAL MODULE: ./lib/inputs/shard.js
+var inputs_shard = __nccwpck_require__(5285);
+// EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
+var tag_selection = __nccwpck_require__(7420);
+// EXTERNAL MODULE: ./lib/oci/reference.js
+var oci_reference = __nccwpck_require__(3940);
+;// CONCATENATED MODULE: ./lib/release/rows.js
+
+/** Name of the destination when only one is configured. Messages leave it out. */
+const ONLY_DESTINATION = 'destination';
+/** What the report calls an image at the source, once its repository is open. */
+function sourceName({ store, tag }, reference) {
+    const { digest } = reference;
+    const named = tag ?? reference.tag ?? (digest === undefined ? 'latest' : undefined);
+    return `${store.name}${named === undefined ? '' : `:${named}`}${digest === undefined ? '' : `@${digest}`}`;
+}
+/** A row for each tag of the job. */
+function rowsOf(reached, error, circumstances) {
+    const { dryRun, platforms, now } = circumstances;
+    const { job, plan, ends } = reached;
+    const digest = plan?.graph.root.descriptor.digest ?? null;
+    const bytes = bytesOf(reached, error);
+    return job.tags.map((tag, index) => {
+        const end = ends?.get(tag);
+        const status = end?.status ?? statusOf(reached, error, tag, dryRun);
+        const arrived = status === 'promoted' || status === 'unchanged';
+        return {
+            source: job.source,
+            sourceDigest: digest,
+            destination: `${job.repository}:${tag}`,
+            target: job.target,
+            tag,
+            digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
+            previousDigest: previousOf(reached, tag),
+            status,
+            bytes: index === 0 ? bytes : asPresent(bytes),
+            attached: reached.attached ?? (error === undefined ? plan?.attached : undefined) ?? [],
+            error: arrived ? null : errorOf(end?.error ?? error),
+            platforms: plan === undefined ? [] : platforms.of(plan.graph),
+            milliseconds: now - job.began,
+        };
+    });
+}
+/** A tag that the plan does not move was read at the image's digest. */
+function previousOf({ plan, job }, tag) {
+    const read = plan === undefined ? job.before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from;
+    return published(read === undefined ? (plan?.graph.root.descriptor.digest ?? 'unread') : read);
+}
+function errorOf(error) {
+    if (error === undefined)
+        return null;
+    const { code, side = null, hint = null, target = ONLY_DESTINATION } = error;
+    const message = target === ONLY_DESTINATION ? error.message : `${target}: ${error.message}`;
+    return { code, side, message, hint };
+}
+function failedStatus({ code }) {
+    return code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed';
+}
+function statusOf({ plan, moved }, error, tag, dryRun) {
+    if (error !== undefined)
+        return failedStatus(error);
+    if (plan === undefined || isUnchanged(plan))
+        return 'unchanged';
+    if (dryRun)
+        return movesBytes(plan.bytes) || plan.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged';
+    // The tag was right already. The image behind it may have been incomplete.
+    return moved !== undefined && movesBytes(moved) ? 'promoted' : 'unchanged';
+}
+function movesBytes({ copied, mounted }) {
+    return copied + mounted > 0;
+}
+/** What has moved, once copying has begun or failed; before that, what is planned. */
+function bytesOf({ plan, moved, attached }, error) {
+    if (plan === undefined || moved === undefined)
+        return { total: 0, copied: 0, mounted: 0, present: 0 };
+    return attached === undefined && error === undefined ? plan.bytes : { ...moved };
+}
+/** All of an image moves with its first tag: for the others it is there already. */
+function asPresent({ total, copied, mounted, present }) {
+    return { total, copied: 0, mounted: 0, present: copied + mounted + present };
+}
+/** The plan of an image at one destination, as reports and events say it. */
+function planOf({ job, plan, rights }, dryRun) {
+    const steps = plannedSteps(plan);
+    return {
+        source: job.source,
+        destination: `${job.repository}:${job.pair.destination.tag}`,
+        digest: plan.graph.root.descriptor.digest,
+        steps,
+        // A run does not ask for blobs: the first answer to each upload tells whether the blob is there.
+        certain: dryRun || !steps.some(({ do: what, kind }) => kind === 'blob' && what !== 'skip'),
+        bytes: plan.bytes,
+        tags: plannedTags(plan),
+        ...(rights && { rights }),
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/release/run.js
+
+
+
+
+function createRun(config, host, context) {
+    const failure = {};
+    const check = () => {
+        if (config.failFast && failure.first !== undefined)
+            throw abandoned('not begun', failure.first);
+    };
+    const copy = {
+        context,
+        semaphore: createSemaphore(config.jobs),
+        retries: config.retries,
+        homes: new Map(),
+        tagWrites: new Map(),
+        platforms: new Platforms(),
+        emit: host.event.bind(host),
+        check,
+    };
+    return { config, host, context, copy, graphs: new Map(), held: { bytes: 0, links: 0 }, failure };
+}
+function unfinished(images) {
+    return images.filter(({ job }) => job.rows === undefined);
+}
+/**
+ * Takes all unfinished images through a stage, side by side. An image that fails is finished with its error.
+ * @returns what the stage returned for the others, in their order.
+ */
+async function forEachUnfinished(images, run, stage) {
+    const results = unfinished(images).map(async (image) => {
+        try {
+            run.copy.check?.();
+            return [await stage(image)];
+        }
+        catch (thrown) {
+            markFailed(image, thrown, run);
+            return [];
+        }
+    });
+    return (await Promise.all(results)).flat(1);
+}
+/** Makes the rows of an image, once, and reports them. */
+function finish(image, { config, context, copy, host }, error) {
+    const { job } = image;
+    if (job.rows !== undefined)
+        return;
+    const { dryRun } = config;
+    job.rows = rowsOf(image, error, { dryRun, platforms: copy.platforms, now: context.now() });
+    for (const row of job.rows)
+        host.event({ event: 'image', image: job.number, row });
+}
+function markFailed(image, thrown, run) {
+    finish(image, run, noteFailure((0,errors/* asPromoteError */.XO)(thrown), image.job.target, run));
+}
+/** @returns the error, which names the destination if it is the one that failed. */
+function noteFailure(error, target, { failure }) {
+    const named = error.side === 'destination' ? error.with({ target }) : error;
+    if (error.code !== 'ABANDONED')
+        failure.first ??= named;
+    return named;
+}
+/** @param what `not begun`, `not moved`, … */
+function abandoned(what, because) {
+    const message = `${what}, because another part of the promotion failed: ${because.message}`;
+    return new errors/* PromoteError */.jG('ABANDONED', message, { cause: because });
+}
+
+;// CONCATENATED MODULE: ./lib/release/expand.js
+
+
+
+
+
+
+/**
+ * The images of the run in the order of the list, each with a job for each destination. Selections of tags are looked up at
+ * the source. With a shard, only the images that belong to it.
+ */
+async function listImages(source, run) {
+    const { config, context } = run;
+    const entries = await listEntries(source, run);
+    return entries.map(({ pair, error }, position) => {
+        const jobs = config.destinations.map(({ name }, index) => {
+            const tags = [...new Set([pair.destination.tag, ...config.additionalTags])];
+            const number = position * config.destinations.length + index;
+            const repository = (0,oci_reference/* formatReference */.FH)({ ...pair.destination, tag: undefined });
+            const source = (0,oci_reference/* formatReference */.FH)(pair.source);
+            return { number, pair, tags, target: name, began: context.now(), source, repository };
+        });
+        if (error !== undefined)
+            for (const job of jobs)
+                markFailed({ job }, error, run);
+        return { pair, jobs };
+    });
+}
+async function listEntries(source, { config }) {
+    const named = config.images.map((pair) => ({ pair }));
+    const selected = await Promise.all(config.sets.map((set) => expandSet(set, source)));
+    const all = unique([...named, ...selected.flat()]);
+    const { shard } = config;
+    if (shard === undefined)
+        return all;
+    return all.filter(({ pair }) => (0,inputs_shard/* isInShard */.O)((0,oci_reference/* formatReference */.FH)(pair.destination), shard));
+}
+async function expandSet(set, source) {
+    const { select, destination, platforms } = set;
+    try {
+        const session = await source;
+        const from = await session.repository(set.source);
+        const tags = (0,tag_selection/* selectTags */.O)(select, await tagsOf(from));
+        if (tags.length === 0)
+            throw new errors/* PromoteError */.jG('NOT_FOUND', `${from.store.name}: no tag is selected by ${(0,tag_selection/* describeSelection */.e9)(select)}.`, {
+                side: 'source',
+                hint: 'Look at the tags that are there; a regular expression has to fit the whole tag.',
+            });
+        return tags.map((tag) => ({
+            pair: { source: { ...set.source, tag }, destination: { ...destination, tag }, ...(platforms && { platforms }) },
+        }));
+    }
+    catch (thrown) {
+        return [{ pair: (0,inputs_images/* likeImage */.j8)(set), error: (0,errors/* asPromoteError */.XO)(thrown, 'source') }];
+    }
+}
+/** OpenShift tells all tags in the same answer as their digests. Other registries are asked for a list. */
+async function tagsOf({ store, cluster, path }) {
+    const stream = await cluster?.stream(path);
+    if (stream !== undefined)
+        return stream.tags.keys();
+    if (store.listTags !== undefined)
+        return store.listTags();
+    throw new errors/* PromoteError */.jG('UNSUPPORTED', `${store.name}: its tags cannot be listed.`, { side: 'source' });
+}
+/** An image that two selections have in common is promoted once. Two images for one tag are an error of the later one. */
+function unique(all) {
+    const seen = new Map();
+    return all.flatMap((entry) => {
+        const { pair } = entry;
+        if (entry.error !== undefined)
+            return [entry];
+        const [from, to] = [(0,oci_reference/* formatReference */.FH)(pair.source), (0,oci_reference/* formatReference */.FH)(pair.destination)];
+        const before = seen.get(to);
+        seen.set(to, before ?? from);
+        if (before === undefined)
+            return [entry];
+        if (before === from)
+            return [];
+        const error = new errors/* PromoteError */.jG('USAGE', `${to} is the destination of ${before} and of ${from}.`, {
+            side: 'input',
+            hint: 'Narrow the selections, so that each tag has one image.',
+        });
+        return [{ pair, error }];
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/release/guards.js
+
+
+function guardOf({ expectCurrent }, { overwrite, atomic }) {
+    return { overwrite, expect: expectCurrent, mayGoBack: atomic };
+}
+/** False when any digest may be replaced. */
+function isGuarded({ overwrite, expect }) {
+    return overwrite !== 'always' || expect !== undefined;
+}
+/**
+ * Pure: checks whether the tags may move to `wanted`.
+ * @param tags what each points at now.
+ * @throws PromoteError GUARD that names the tag, its current digest, and the condition that is not met.
+ */
+function checkGuard(name, tags, wanted, guard) {
+    for (const [tag, current] of tags) {
+        if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack))
+            throw unreadable(`${name}:${tag}`, guard);
+        const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard);
+        if (why === undefined)
+            continue;
+        const where = current === null ? 'does not exist' : `is at ${current}`;
+        throw new errors/* PromoteError */.jG('GUARD', `${name}:${tag} ${where}, and ${why}.`, {
+            side: 'destination',
+            hint: 'Look at what is there now; when it may be replaced, change the condition.',
+        });
+    }
+}
+function unreadable(name, { overwrite, expect }) {
+    const because = expect !== undefined
+        ? 'expect-current says where it has to be'
+        : overwrite !== 'always'
+            ? `overwrite is ${overwrite}`
+            : 'an atomic promotion may have to put it back';
+    return new errors/* PromoteError */.jG('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
+        side: 'destination',
+        hint: 'Let the account of the destination pull from this repository, too.',
+    });
+}
+function refusal(tag, current, wanted, guard) {
+    const { overwrite, expect } = guard;
+    if (current !== null && overwrite === 'never')
+        return 'overwrite is never';
+    if (current === wanted)
+        return undefined;
+    if (current !== null && (0,referrer/* isAttachedTag */.XC)(tag))
+        return 'a tag of signatures is not overwritten: promote the image that they belong to, and they are added';
+    if (current !== null && overwrite === 'same')
+        return `overwrite is same: it would move to ${wanted}`;
+    if (expect === 'absent' && current !== null)
+        return 'it is expected to be absent';
+    if (expect !== undefined && expect !== 'absent' && current !== expect)
+        return `it is expected to be at ${expect}`;
+    return undefined;
+}
+/**
+ * Checks, right before a tag is written, that it is still where it was when the promotion was planned. No registry has a
+ * conditional PUT: a write of another client in the milliseconds after this check is not noticed.
+ * @throws PromoteError TAG_MOVED
+ */
+async function stillAt(target, tag, planned) {
+    const now = await target.locate(tag);
+    if (now === planned)
+        return;
+    const was = planned === null ? 'did not exist' : `was at ${planned}`;
+    const message = `${target.name}:${tag} ${was}, and is ${whereIs(now)} now: another client has written it.`;
+    throw new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
+}
+/** The error for a tag that is to be put back and was written by another client since. */
+function notOurs(name, promoted, now) {
+    const message = `${name} is ${whereIs(now)}: that is not what the promotion wrote (${promoted}).`;
+    return new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
+}
+const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' };
+function whereIs(now) {
+    return now === null ? 'gone' : `at ${now}`;
+}
+
+;// CONCATENATED MODULE: ./lib/release/move-tags.js
+
+
+
+/**
+ * Moves all tags. When one fails, those that have moved are put back. Never rejects: `state` and `error` of each move tell
+ * how it ended.
+ * @param write takes its own permits, and calls `begin` right before its first request that writes. `begin` throws when
+ *   another move has failed meanwhile.
+ * @returns the first failure; undefined when all have moved.
+ */
+async function moveAll(moves, write, semaphore, context) {
+    let failure = await keepBefore(moves, semaphore);
+    const moveOne = async (move) => {
+        const begin = () => {
+            if (failure !== undefined)
+                throw failure;
+            move.state = 'moving';
+        };
+        try {
+            await write(move, begin);
+            move.state = 'moved';
+        }
+        catch (thrown) {
+            if (thrown === failure)
+                return;
+            move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+            failure ??= move.error;
+        }
+    };
+    if (failure === undefined)
+        await Promise.all(moves.map(moveOne));
+    if (failure === undefined)
+        return undefined;
+    const begun = moves.filter((move) => move.state === 'moved' || move.state === 'moving');
+    await Promise.all(begun.map((move) => semaphore(() => revert(move, context))));
+    return failure;
+}
+/** Reads the old manifests before anything moves: a registry may prune a manifest once no tag names it. */
+async function keepBefore(moves, semaphore) {
+    let failure;
+    const keep = async (move) => {
+        const { from, target } = move;
+        if (from === null)
+            return;
+        try {
+            move.before = await semaphore(() => target.resolve(from));
+        }
+        catch (thrown) {
+            move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+            failure ??= move.error;
+        }
+    };
+    await Promise.all(moves.map(keep));
+    return failure;
+}
+async function revert(move, context) {
+    const { target, tag, from } = move;
+    move.at = 'unread';
+    try {
+        move.at = await target.locate(tag, true);
+        // A write that failed may have left the tag where it was.
+        const isBack = !backNeeded(`${target.name}:${tag}`, move.at, move);
+        if (!isBack)
+            await putBack(target, tag, move, context);
+        move.state = isBack && move.state === 'moving' ? 'waiting' : 'reverted';
+        move.at = from;
+    }
+    catch (thrown) {
+        move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+        if (move.error.unconfirmed)
+            move.at = 'unread';
+        move.state = 'stuck';
+    }
+}
+/**
+ * Puts a tag back. The caller has read that the tag is where the promotion has written it.
+ * @throws PromoteError UNSUPPORTED when the tag was new and the registry cannot remove tags; `unconfirmed` when no answer
+ *   tells whether the tag is back.
+ */
+async function putBack(target, tag, { from, to, before }, context) {
+    const manifest = from === null ? undefined : (before ?? (await target.resolve(from)));
+    await confirm_confirm({ target, reference: tag, from: to, to: from }, async (begin) => {
+        begin();
+        if (manifest !== undefined)
+            return target.putManifest(manifest, tag);
+        return (await target.removeTag?.(tag)) ? null : undefined;
+    }, context);
+}
+/**
+ * Pure: true when the tag is where the promotion has written it, false when it is back already.
+ * @throws PromoteError TAG_MOVED when it is elsewhere.
+ */
+function backNeeded(name, now, { from, to }) {
+    if (now !== to && now !== from)
+        throw notOurs(name, to, now);
+    return now !== from;
+}
+/**
+ * A context whose signal can be deferred while tags move: to stop there would leave half a promotion. Moving tags takes
+ * seconds, and a second signal ends the process at once.
+ */
+function deferrableSignal(context) {
+    const own = new AbortController();
+    let isDeferred = false;
+    const pass = () => {
+        if (!isDeferred && context.signal.aborted)
+            own.abort(context.signal.reason);
+    };
+    context.signal.addEventListener('abort', pass, { once: true });
+    pass();
+    return {
+        context: { ...context, signal: own.signal },
+        defer: () => {
+            isDeferred = true;
+        },
+        resume: () => {
+            isDeferred = false;
+            pass();
+        },
+    };
+}
+
 ;// CONCATENATED MODULE: ./lib/copy/attachments.js
 
 
@@ -33044,20 +34761,20 @@ function refusedForeign(thrown, manifest, plan) {
  * What is attached to a manifest of `source`: its referrers, and the tags of cosign's scheme. Each of the three tags is
  * asked for by name, because no list of tags proves that one is absent (a proxy project lists only what it has cached).
  */
-function createFinder(source, permits, skipMissing, budget) {
+function createFinder(source, semaphore, skipMissing, budget) {
     /** A list may name what was deleted since. */
-    const read = (subject, what, work) => permits(work).then(budget.count, (thrown) => leaveMissing(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
+    const read = (subject, what, work) => semaphore(work).then(budget.count, (thrown) => leaveMissing(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
         message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
         hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
     }));
     return async (subject) => {
         const [referrers, tagged] = await Promise.all([
-            permits(() => source.referrers(subject)).then((list) => {
+            semaphore(() => source.referrers(subject)).then((list) => {
                 budget.referrers(list.length);
                 budget.announce(list);
                 return readReferrers(source, subject, list, read);
             }),
-            readTagged(source, subject, permits, read),
+            readTagged(source, subject, semaphore, read),
         ]);
         return [...referrers, ...tagged];
     };
@@ -33073,9 +34790,9 @@ async function readReferrers(source, subject, list, read) {
     }));
     return found.flat();
 }
-async function readTagged(source, subject, permits, read) {
+async function readTagged(source, subject, semaphore, read) {
     const found = await Promise.all((0,referrer/* attachedTags */.EJ)(subject).map(async (tag) => {
-        if ((await permits(() => source.find(tag))) === undefined)
+        if ((await semaphore(() => source.find(tag))) === undefined)
             return [];
         const manifest = await read(subject, tag, () => source.resolve(tag));
         return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }];
@@ -33088,36 +34805,36 @@ function typeOf(manifest) {
 
 ;// CONCATENATED MODULE: ./lib/copy/budget.js
 
-/** What one image may consist of. Real ones stay far below; these bound what a hostile registry can make us ask for and keep. */
+/** The most that one image may consist of. Real images stay far below. The limits bound what a hostile registry can make us read. */
 const PER_IMAGE = {
     /** Bytes of all manifests. */
     bytes: 64 * 1024 * 1024,
-    /** Children and everything that is attached, each time that something names them: indexes may fan out to the same children. */
+    /** Children and attachments, counted each time that a manifest names them: several indexes may name the same children. */
     manifests: 10_000,
     /** Signatures, SBOMs and attestations, counted before the first of them is read. */
     referrers: 10_000,
-    /** Descriptors in all manifests: each takes more memory than its text. */
+    /** Descriptors in all manifests: in memory each is larger than its text. */
     links: 200_000,
 };
-/** Bytes and descriptors of all images of a run, which are known before the first one is copied. */
+/** The same for all images of a run, which are all known before the first one is copied. */
 const PER_RUN = { bytes: 4 * PER_IMAGE.bytes, links: 4 * PER_IMAGE.links };
+const NAMES = {
+    manifests: `${PER_IMAGE.manifests} manifests`,
+    bytes: '64 MiB of manifests',
+    links: `${PER_IMAGE.links} layers and manifests`,
+    referrers: `${PER_IMAGE.referrers} signatures and other referrers`,
+};
 /** @param name of the source repository, for messages. */
 function createBudget(name, held) {
     const announced = new Map();
     const counted = new Set();
-    const used = { bytes: 0, links: 0, referrers: 0, manifests: 0 };
-    const exceeded = (what, whole) => tooMuch(name, what, whole);
+    const used = { manifests: 0, bytes: 0, links: 0, referrers: 0 };
     const check = () => {
-        if (used.manifests > PER_IMAGE.manifests)
-            throw exceeded(`${PER_IMAGE.manifests} manifests`);
-        if (used.bytes > PER_IMAGE.bytes)
-            throw exceeded('64 MiB of manifests');
-        if (used.links > PER_IMAGE.links)
-            throw exceeded(`${PER_IMAGE.links} layers and manifests`);
-        if (used.referrers > PER_IMAGE.referrers)
-            throw exceeded(`${PER_IMAGE.referrers} signatures and other referrers`);
+        for (const what of ['manifests', 'bytes', 'links', 'referrers'])
+            if (used[what] > PER_IMAGE[what])
+                throw tooMuch(`${name}: the image and what is attached to it have more than ${NAMES[what]}.`);
         if (held.bytes > PER_RUN.bytes || held.links > PER_RUN.links)
-            throw exceeded('256 MiB of manifests or 800000 layers', 'the images of this run have');
+            throw tooMuch(`${name}: the images of this run have more than 256 MiB of manifests or ${PER_RUN.links} layers.`);
     };
     const add = (what, amount) => {
         used[what] += amount;
@@ -33126,10 +34843,9 @@ function createBudget(name, held) {
     const announce = (descriptors) => {
         used.manifests += descriptors.length;
         for (const { digest, size } of descriptors) {
-            // What points at a manifest may have named a smaller size than it has.
-            const more = size - (announced.get(digest) ?? 0);
-            if (more > 0)
-                add('bytes', more);
+            // A descriptor may have told a smaller size than the manifest has.
+            const more = Math.max(0, size - (announced.get(digest) ?? 0));
+            add('bytes', more);
             if (more > 0)
                 announced.set(digest, size);
         }
@@ -33154,57 +34870,14 @@ function createBudget(name, held) {
         release() {
             held.bytes -= used.bytes;
             held.links -= used.links;
-            // What is still on its way is not counted again.
+            // Manifests that are still on their way are refused, and so not counted again.
             used.bytes = Number.POSITIVE_INFINITY;
         },
     };
 }
-function tooMuch(name, what, whole = 'the image and what is attached to it have') {
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${name}: ${whole} more than ${what}.`, {
-        side: 'source',
-        hint: 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.',
-    });
-}
-
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
-;// CONCATENATED MODULE: ./lib/copy/read-blob.js
-
-
-
-/** Configs and signatures are a few KiB; a larger blob is not read into memory. */
-const BLOB_LIMIT = 4 * 1024 * 1024;
-/** A source that cannot deliver a small blob in so many connections will not deliver layers. */
-const TRIES = 3;
-/**
- * A small blob, in memory. Opening it is tried again by the store; a body that breaks off is read once more from its start.
- * @throws PromoteError DIGEST_MISMATCH when the bytes are not those of the descriptor.
- */
-async function readBlob(source, descriptor) {
-    for (let attempt = 1;; attempt += 1) {
-        try {
-            return (0,oci_manifest/* embedded */.F9)(descriptor) ?? (await readOnce(source, descriptor));
-        }
-        catch (thrown) {
-            if (attempt >= TRIES || !(thrown instanceof errors/* PromoteError */.jG && thrown.transient))
-                throw thrown;
-        }
-    }
-}
-async function readOnce(source, descriptor) {
-    const chunks = [];
-    let size = 0;
-    for await (const chunk of await source.blob(descriptor)) {
-        chunks.push(chunk);
-        size += chunk.byteLength;
-        if (size > BLOB_LIMIT)
-            break;
-    }
-    const bytes = Buffer.concat(chunks);
-    if ((0,oci_digest/* digestOf */.ol)(bytes, (0,oci_digest/* algorithmOf */.Hy)(descriptor.digest)) === descriptor.digest)
-        return bytes;
-    const message = `${source.name}: blob ${(0,oci_digest/* shortDigest */.VK)(descriptor.digest)} is not what its digest says.`;
-    throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side: 'source', transient: true });
+function tooMuch(message) {
+    const hint = 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.';
+    return new errors/* PromoteError */.jG('UNSUPPORTED', message, { side: 'source', hint });
 }
 
 ;// CONCATENATED MODULE: ./lib/oci/signature.js
@@ -33306,10 +34979,10 @@ function isText(value) {
  * good, is not checked.
  * @throws PromoteError SIGNATURE_MISSING
  */
-async function checkSigned(graph, source, permits) {
+async function checkSigned(graph, source, semaphore) {
     const unsigned = [];
     const visit = async ({ descriptor, links }) => {
-        if (await isSigned(descriptor.digest, graph, source, permits))
+        if (await isSigned(descriptor.digest, graph, source, semaphore))
             return true;
         const children = links
             .filter((link) => link.role === 'child')
@@ -33329,7 +35002,7 @@ async function checkSigned(graph, source, permits) {
         hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',
     });
 }
-async function isSigned(subject, graph, source, permits) {
+async function isSigned(subject, graph, source, semaphore) {
     for (const attached of graph.attached) {
         if (attached.subject !== subject)
             continue;
@@ -33337,7 +35010,7 @@ async function isSigned(subject, graph, source, permits) {
         for (const payload of manifest === undefined ? [] : payloadsOf(manifest, attached.tag)) {
             if (payload.size > BLOB_LIMIT)
                 continue;
-            const bytes = await permits(() => readBlob(source, payload)).catch(unlessMissing);
+            const bytes = await semaphore(() => readBlob(source, payload)).catch(unlessMissing);
             if (bytes !== undefined && isSignatureOf(subject, payload, bytes))
                 return true;
         }
@@ -33351,59 +35024,7 @@ function unlessMissing(thrown) {
     throw thrown;
 }
 
-;// CONCATENATED MODULE: ./lib/copy/semaphore.js
-/** Up to here a blob is one buffer (`blob-reader.ts`), and takes as long as its round trips: bandwidth is not what it waits for. */
-const SMALL = 256 * 1024;
-/** Small things that count as one job: their buffers together are smaller than the window of one large blob (`broadcast.ts`). */
-const SMALL_PER_JOB = 6;
-/** Small things at once. One job is one thing after the other, however small: who asks for that wants no more. */
-function smallAtOnce(jobs) {
-    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
-}
-/** @param jobs large blobs at once. */
-function createPermits(jobs) {
-    const room = smallAtOnce(jobs);
-    const line = createLine(room);
-    return (work, bytes = 0) => line(work, bytes > SMALL ? room / jobs : 1);
-}
-/** The same permits, with a check right before each piece of work: it throws when the work must not begin any more. */
-function checked(permits, check) {
-    const begin = async (work) => {
-        check();
-        return work();
-    };
-    return (work, bytes) => permits(() => begin(work), bytes);
-}
-/** Strictly first in, first out: otherwise small pieces of work would overtake a large one for ever. */
-function createLine(room) {
-    let free = room;
-    // First in, first out; an array would move all the others for each that leaves.
-    const waiting = new Set();
-    const admit = () => {
-        for (const next of waiting) {
-            if (next.cost > free)
-                return;
-            waiting.delete(next);
-            free -= next.cost;
-            next.begin();
-        }
-    };
-    return async (work, cost = 1) => {
-        if (waiting.size === 0 && cost <= free)
-            free -= cost;
-        else
-            await new Promise((begin) => waiting.add({ cost, begin }));
-        try {
-            return await work();
-        }
-        finally {
-            free += cost;
-            admit();
-        }
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/copy/graph.js
+;// CONCATENATED MODULE: ./lib/copy/discover.js
 
 
 
@@ -33414,91 +35035,93 @@ function createLine(room) {
 
 
 
-function manifestKey(digest, tag) {
-    return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
-}
-/** Tagged nodes and manifests that are copied have bytes. */
-function manifestOf({ key, manifest }) {
-    if (manifest === undefined)
-        throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${key}`);
-    return manifest;
-}
-/** Deeper indexes than this are not made by any builder; it bounds what a hostile registry can make us read. */
-const DEPTH = 8;
+
+/** Builders do not nest indexes deeper than this. The limit bounds how much a hostile registry can make us read. */
+const MAX_DEPTH = 8;
 const MISSING = 'the source does not have it';
-/** Reads manifests only; blobs are named, not read (but for the config of a single image when platforms are wanted). */
-async function discover(source, root, options, permits) {
+const SOURCE = { side: 'source' };
+/**
+ * Reads the manifests of an image and of all that is attached to it. Blobs are not read, with two exceptions: the config of a
+ * single image when platforms are selected, and signatures under `requireSigned`.
+ */
+async function discover(source, root, options, semaphore) {
     const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 });
-    // What waits for its turn is not asked for once the image has more than its budget.
-    return discoverWithin(budget, source, root, options, checked(permits, budget.check)).catch((thrown) => {
+    // A manifest that waits for its permit is not read any more once the image has exceeded its budget.
+    const permits = guarded(semaphore, budget.check);
+    const { referrers, requireSigned = false } = options;
+    try {
+        const own = await checkPlatform(source, root, options.platforms);
+        const found = await explore(source, root, options, permits, budget);
+        const graph = { ...flatten(root, found, options, referrers || requireSigned), ...own };
+        if (requireSigned)
+            await checkSigned(graph, source, permits);
+        return referrers || !requireSigned ? graph : { ...flatten(root, found, options, false), ...own };
+    }
+    catch (thrown) {
         budget.release();
         throw thrown;
-    });
+    }
 }
-async function discoverWithin(budget, source, root, options, permits) {
-    const own = await checkPlatform(source, root, options.platforms);
-    const { platforms, referrers, requireSigned = false, skipMissing = false } = options;
-    const attachmentsOf = referrers || requireSigned ? createFinder(source, permits, skipMissing, budget) : async () => [];
-    const readChild = childReader(source, options, permits);
+/** Finds all manifests, side by side. */
+async function explore(source, root, options, semaphore, budget) {
+    const { referrers, requireSigned = false, skipMissing = false, lookups = [], platforms } = options;
+    const attachmentsOf = referrers || requireSigned ? createFinder(source, semaphore, skipMissing, budget) : async () => [];
     const seen = new Set();
-    const explore = async (manifest, depth, about) => {
-        seen.add(manifest.descriptor.digest);
+    const found = new Map();
+    const askDestinations = (manifest) => {
+        for (const lookup of lookups)
+            void lookup.ask(manifest);
+    };
+    const visit = async (manifest, depth, attachments) => {
+        const { digest } = manifest.descriptor;
+        seen.add(digest);
         budget.count(manifest);
-        if (depth > DEPTH)
-            throw new errors/* PromoteError */.jG('UNSUPPORTED', `${source.name}: the image nests deeper than ${DEPTH} levels.`, {
-                side: 'source',
-            });
+        if (depth > MAX_DEPTH)
+            throw new errors/* PromoteError */.jG('UNSUPPORTED', `${source.name}: the image nests deeper than ${MAX_DEPTH} levels.`, SOURCE);
         const { wanted, left } = choose(manifest, platforms);
         budget.announce(wanted);
-        const below = async (child) => {
-            // While the manifest is on its way: what is attached to it is found by its digest, which is known.
-            const about = (0,core_async/* ignoreUnhandled */.kg)(attachmentsOf(child.digest));
-            const read = await readChild(manifest, child);
-            if (read !== undefined)
-                return [await explore(read, depth + 1, about)];
-            left.set(child.digest, MISSING);
-            return [];
+        const visitChild = async (child) => {
+            askDestinations(child);
+            // The digest is known already, so the search for what is attached need not wait for the manifest.
+            const attached = (0,core_async/* ignoreUnhandled */.kg)(attachmentsOf(child.digest));
+            const read = await readChild(source, manifest, child, skipMissing, semaphore);
+            if (read === undefined)
+                left.set(child.digest, MISSING);
+            else
+                await visit(read, depth + 1, attached);
         };
-        const [children, attachments] = await Promise.all([
-            Promise.all(wanted.map(below)),
-            about ?? attachmentsOf(manifest.descriptor.digest),
-        ]);
-        const attached = attachments.map(async (attachment) => {
-            const { digest } = attachment.manifest.descriptor;
-            if (seen.has(digest))
-                return attachment;
-            seen.add(digest);
-            return { ...attachment, found: await explore(attachment.manifest, depth + 1) };
-        });
-        return { manifest, children: children.flat(), left, attachments: await Promise.all(attached) };
+        const visitAttachment = async ({ manifest: attached, tag }) => {
+            const { descriptor } = attached;
+            if (seen.has(descriptor.digest))
+                return;
+            // What has a tag in cosign's scheme is asked for by its tag (`attached-tags.ts`).
+            if (referrers && tag === undefined)
+                askDestinations(descriptor);
+            await visit(attached, depth + 1);
+        };
+        const [own] = await Promise.all([attachments ?? attachmentsOf(digest), ...wanted.map(visitChild)]);
+        found.set(digest, { manifest, left, attachments: own });
+        await Promise.all(own.map(visitAttachment));
     };
-    const found = await explore(root, 0);
-    const graph = { ...flatten(found, options), ...own };
-    if (requireSigned)
-        await checkSigned(graph, source, permits);
-    return referrers ? graph : { ...flatten(found, options, false), ...own };
+    askDestinations(root.descriptor);
+    await visit(root, 0);
+    return found;
 }
-/** @returns undefined for what is missing, where that may be. */
-function childReader(source, { mirror, skipMissing = false }, permits) {
-    return async (parent, child) => {
-        const there = await mirror;
-        const copy = there && (await permits(() => there.manifest(child), child.size).catch(() => undefined));
-        if (copy !== undefined)
-            return copy;
-        return permits(() => source.manifest(child), child.size).catch((thrown) => {
-            const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
-            const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`;
-            const hint = 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.';
-            return leaveMissing(thrown, skipMissing, named, { message: `${named}, which is not there`, hint });
-        });
-    };
+/** @returns undefined when the source does not have the child, and `skipMissing` allows that. */
+function readChild(source, parent, child, skipMissing, semaphore) {
+    return semaphore(() => source.manifest(child), child.size).catch((thrown) => {
+        const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
+        const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`;
+        const hint = 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.';
+        return leaveMissing(thrown, skipMissing, named, { message: `${named}, which is not there`, hint });
+    });
 }
-/** Which children of an index are copied, and why the others are not. Nested indexes are searched, not matched. */
+/** Which children of an index are copied, and why the others are not. Nested indexes have no platform: they are searched. */
 function choose(manifest, platforms) {
     const children = manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor);
     const left = new Map();
     if (platforms === undefined)
-        return { wanted: unique(children), left };
+        return { wanted: discover_unique(children), left };
     const fits = (child) => child.platform === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, child.platform));
     const kept = new Set(children.filter((child) => !isAttestation(child) && fits(child)).map((child) => child.digest));
     for (const child of children) {
@@ -33509,18 +35132,19 @@ function choose(manifest, platforms) {
         if (!kept.has(child.digest))
             left.set(child.digest, `platform ${name} is not wanted`);
     }
-    return { wanted: unique(children.filter((child) => kept.has(child.digest))), left };
+    return { wanted: discover_unique(children.filter((child) => kept.has(child.digest))), left };
 }
-/** BuildKit puts provenance and SBOM beside the platforms, as children of platform unknown/unknown: https://docs.docker.com/build/metadata/attestations/attestation-storage/ */
+/** BuildKit lists provenance and SBOM as children of platform unknown/unknown: https://docs.docker.com/build/metadata/attestations/attestation-storage/ */
 function isAttestation(child) {
     return child.annotations?.['vnd.docker.reference.type'] === 'attestation-manifest';
 }
-function unique(descriptors) {
+function discover_unique(descriptors) {
     return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
 }
 /**
- * A single image has no platform in its manifest; the config says it.
- * @returns its platform, if the config was read.
+ * The platform of a single image is in its config, not in its manifest.
+ * @returns the platform if the config was read.
+ * @throws PromoteError PLATFORM_MISSING when the image has none of the wanted platforms.
  */
 async function checkPlatform(source, root, platforms) {
     const config = root.links.find((link) => link.role === 'config')?.descriptor;
@@ -33539,48 +35163,52 @@ function noPlatform(wanted, there) {
     const hint = 'Correct the option platforms, or leave it out to promote all of them.';
     return new errors/* PromoteError */.jG('PLATFORM_MISSING', message, { side: 'source', hint });
 }
-/** Post-order: config and layers, children, the manifest itself, then what is attached to it. */
-function flatten(found, { platforms, includeForeign = false }, withAttached = true) {
+/** Puts what was found in upload order: config and layers, children, the manifest itself, then what is attached to it. */
+function flatten(root, found, { platforms, includeForeign = false }, withAttached) {
     const nodes = new Map();
     const attached = new Map();
+    const visited = new Set();
     const again = [];
     const there = [];
-    const attach = ({ manifest, artifactType, subject, tag }) => {
-        const { digest } = manifest.descriptor;
-        attached.set(`${digest} ${subject} ${tag}`, { digest, artifactType, subject, tag: tag ?? null });
-    };
-    const visit = ({ manifest, children, left, attachments }, about) => {
-        if (nodes.has(manifestKey(manifest.descriptor.digest, about?.tag)))
-            return;
+    const visit = (digest, about) => {
+        const known = found.get(digest);
+        if (known === undefined || visited.has(digest))
+            return void (about && again.push(about));
+        visited.add(digest);
+        const { manifest, left, attachments } = known;
         for (const link of manifest.links)
             if (link.kind === 'blob')
                 addBlob(nodes, link, includeForeign);
+        const children = manifest.links.filter((link) => link.role === 'child').map(({ descriptor }) => descriptor);
         for (const child of children)
-            visit(child);
-        for (const { descriptor } of manifest.links.filter((link) => link.role === 'child')) {
-            const { platform, digest } = descriptor;
-            if (platform !== undefined && !isAttestation(descriptor) && left.get(digest) !== MISSING)
-                there.push(platform);
-            addLeftOut(nodes, descriptor, left);
+            if (!left.has(child.digest))
+                visit(child.digest);
+        for (const child of children) {
+            if (child.platform !== undefined && !isAttestation(child) && left.get(child.digest) !== MISSING)
+                there.push(child.platform);
+            addLeftOut(nodes, child, left);
         }
         addManifest(nodes, manifest, about);
         for (const attachment of withAttached ? attachments : []) {
-            if (attachment.found === undefined)
-                again.push(attachment);
-            else
-                visit(attachment.found, attachment);
-            attach(attachment);
+            const { artifactType, subject, tag = null } = attachment;
+            const { digest } = attachment.manifest.descriptor;
+            visit(digest, attachment);
+            attached.set(`${digest} ${subject} ${tag}`, { digest, artifactType, subject, tag });
         }
     };
-    visit(found);
+    visit(root.descriptor.digest);
     for (const attachment of again)
         addManifest(nodes, attachment.manifest, attachment);
-    const missing = (platforms ?? []).filter((wanted) => found.manifest.shape === 'index' && !there.some((actual) => (0,oci_platform/* matches */.cK)(wanted, actual)));
-    if (missing.length > 0)
+    const names = platformNames(root, there, platforms);
+    return { root, nodes, attached: [...attached.values()], platforms: names };
+}
+/** @throws PromoteError PLATFORM_MISSING when an index lacks a wanted platform. */
+function platformNames(root, there, wanted) {
+    const missing = (wanted ?? []).filter((each) => !there.some((actual) => (0,oci_platform/* matches */.cK)(each, actual)));
+    if (root.shape === 'index' && missing.length > 0)
         throw noPlatform(missing, [...new Set(there.map(oci_platform/* formatPlatform */.Bq))]);
-    const kept = there.filter((actual) => platforms === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)));
-    const names = [...new Set(kept.map(oci_platform/* formatPlatform */.Bq))];
-    return { root: found.manifest, nodes, attached: [...attached.values()], platforms: names };
+    const kept = there.filter((actual) => wanted === undefined || wanted.some((each) => (0,oci_platform/* matches */.cK)(each, actual)));
+    return [...new Set(kept.map(oci_platform/* formatPlatform */.Bq))];
 }
 function addManifest(nodes, manifest, about) {
     const { descriptor } = manifest;
@@ -33603,11 +35231,11 @@ function addManifest(nodes, manifest, about) {
 }
 function addBlob(nodes, { descriptor }, includeForeign) {
     const key = `blob ${descriptor.digest}`;
-    // The same bytes may be somebody's ordinary layer.
+    // The same bytes may be an ordinary layer of another manifest: then they are copied.
     const known = nodes.get(key);
     if (known !== undefined && known.leave === undefined)
         return;
-    // OCI image-spec, layer.md "Non-Distributable Layers": the URL in the descriptor stays, the bytes do not travel.
+    // OCI image-spec, layer.md "Non-Distributable Layers": the descriptor keeps its URL, and the bytes are not copied.
     const left = (0,oci_manifest/* isForeign */.jq)(descriptor) && !includeForeign;
     nodes.set(key, {
         key,
@@ -33624,1267 +35252,43 @@ function addLeftOut(nodes, descriptor, left) {
         nodes.set(key, { key, kind: 'manifest', descriptor, needs: [], leave });
 }
 
-;// CONCATENATED MODULE: ./lib/copy/attached-tags.js
+;// CONCATENATED MODULE: ./lib/copy/manifest-lookup.js
 
-
-
-
-
-/** How often a tag is read and written again when another client wrote it in between. */
-const ROUNDS = 3;
-/** Milliseconds, doubled each round. */
-const WAIT = 1000;
-/** What will happen to each of the graph's tags, by node. */
-async function surveyTags(target, graph, permits) {
-    const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined);
-    const decided = tagged.map(async (node) => {
-        const ours = manifestOf(node);
-        const theirs = await lookAt(target, node.tag ?? '', permits, ours);
-        return [node.key, decide(target.name, theirs, ours, node)];
-    });
-    return new Map(await Promise.all(decided));
-}
-/** What is kept although the source has something else. */
-function warnOfKept(decisions, { log }) {
-    for (const { state, why } of decisions)
-        if (state === 'kept')
-            log.warn(why);
-}
 /**
- * What the graph's attachments are at the destination. What does not go there is left out.
- * @param decisions of the plan, or what they became.
+ * Finds out which manifests a destination stores. Each one is asked for once. `discover` asks while it reads the manifest at
+ * the source, so that both answers arrive in the same round trip.
  */
-function attachedThere(graph, decisions) {
-    return graph.attached.flatMap((attached) => {
-        const decision = decisions.get(manifestKey(attached.digest, attached.tag));
-        if (decision === undefined)
-            return [attached];
-        const digest = decision.manifest?.descriptor.digest;
-        return decision.state === 'kept' || digest === undefined ? [] : [{ ...attached, digest }];
-    });
-}
-/**
- * Reads the tag, writes what is missing, and reads it again: no registry has a conditional PUT. Runs one after the other
- * for each tag of the run.
- */
-async function writeTag(node, { target, shared, put }) {
-    const { tag = '' } = node;
-    const ours = manifestOf(node);
-    return inTurn(shared, `${target.name}:${tag}`, async () => {
-        for (let round = 0;; round += 1) {
-            const theirs = await lookAt(target, tag, shared.permits, ours);
-            const decision = decide(target.name, theirs, ours, node);
-            const { state, manifest: wanted } = decision;
-            if (state !== 'write' || wanted === undefined)
-                return decision;
-            if (round >= ROUNDS)
-                throw notKept(`${target.name}:${tag}`);
-            if (round > 0)
-                await shared.context.sleep((0,backoff/* backoff */.J)(round, shared.context.random, { first: WAIT }));
-            const from = theirs instanceof Object ? theirs.descriptor.digest : null;
-            await put(wanted, tag, from).catch((thrown) => {
-                throw theirs === undefined ? thrown : mayBeImmutable(thrown);
-            });
-            const now = await shared.permits(() => target.find(tag));
-            if (now?.digest === wanted.descriptor.digest)
-                return decision;
-        }
-    });
-}
-/**
- * The manifest of a tag at the destination; `unreadable` for what is not a manifest.
- * @param ours is asked for first: where the tag is at it, nothing is read.
- */
-async function lookAt(target, tag, permits, ours) {
-    const read = async () => {
-        if (ours === undefined)
-            return target.resolve(tag);
-        const there = await target.find(tag);
-        if (there === undefined)
+class ManifestLookup {
+    #place;
+    #semaphore;
+    #answers = new Map();
+    /** @param place that may still be opening: questions wait for it. */
+    constructor(place, semaphore) {
+        this.#place = place;
+        this.#semaphore = semaphore;
+    }
+    /** @returns why the manifest is known to be stored; undefined when it is not known. */
+    ask(manifest) {
+        const known = this.#answers.get(manifest.digest);
+        if (known !== undefined)
+            return known;
+        const answer = (0,core_async/* ignoreUnhandled */.kg)(this.#find(manifest));
+        this.#answers.set(manifest.digest, answer);
+        return answer;
+    }
+    async #find(manifest) {
+        const { target, tags } = await this.#place;
+        const tag = [...tags].find(([, digest]) => digest === manifest.digest)?.[0];
+        const byTag = tag && `tag ${tag} is already at this digest`;
+        const evidence = await target.evidence?.();
+        if (byTag !== undefined && evidence === undefined)
+            return byTag;
+        const isListed = (await target.inventory())?.has(manifest.digest) === true;
+        const isStored = isListed || (await this.#semaphore(() => target.has(manifest, 'manifest')));
+        if (!isStored)
             return undefined;
-        return there.digest === ours.descriptor.digest ? ours : target.resolve(tag);
-    };
-    return permits(read).catch(unlessUnreadable);
-}
-/** Absent or not to be read: the answer does not tell which, because registries refuse to show what is absent. */
-function isHidden({ code, status }) {
-    return code === 'NOT_FOUND' || code === 'DENIED' || status === 403;
-}
-/** Refusals are not manifests that cannot be read: they have a status. */
-function unlessUnreadable(thrown) {
-    if (!(thrown instanceof errors/* PromoteError */.jG))
-        throw thrown;
-    const { code, status } = thrown;
-    if (isHidden(thrown))
-        return undefined;
-    if (status === undefined && ['PROTOCOL', 'UNSUPPORTED', 'DIGEST_MISMATCH'].includes(code))
-        return 'unreadable';
-    throw thrown;
-}
-function decide(name, theirs, ours, node) {
-    const { tag = '', needs } = node;
-    if (theirs === undefined)
-        return { tag, state: 'write', manifest: ours, why: `new tag ${tag}`, needs, proven: [] };
-    const readable = theirs === 'unreadable' ? undefined : theirs;
-    const there = { tag, manifest: readable, needs: [], proven: readable === undefined ? [] : blobsOf(readable) };
-    const kept = (what) => ({
-        ...there,
-        state: 'kept',
-        why: `${name}:${tag} is left as it is: ${what}`,
-    });
-    if (theirs === 'unreadable')
-        return kept('it is not a manifest that can be read, so nothing is added to it');
-    if (Buffer.from(theirs.bytes).equals(ours.bytes))
-        return { ...there, state: 'there', needs, why: `tag ${tag} is already at this digest` };
-    if (tag.endsWith('.sbom'))
-        return kept('the SBOM of the source is another one, and is not copied');
-    const merged = (0,referrer/* mergeSignatures */.iO)(theirs, ours);
-    if (merged === undefined)
-        return kept('one of the two sides has no signatures there, but an image or an index');
-    const { manifest, added } = merged;
-    if (added.size === 0)
-        return { ...there, state: 'there', why: `tag ${tag} has all of it already` };
-    return {
-        ...there,
-        state: 'write',
-        manifest,
-        why: `tag ${tag}: what is missing is added to what the destination has, ${theirs.descriptor.digest}`,
-        needs: needs.filter((key) => key.startsWith('manifest ') || added.has(key.slice('blob '.length))),
-    };
-}
-function blobsOf({ links }) {
-    const own = links.filter(({ kind, descriptor }) => kind === 'blob' && !(0,oci_manifest/* isForeign */.jq)(descriptor));
-    return own.map(({ descriptor }) => `blob ${descriptor.digest}`);
-}
-function notKept(what) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${what} does not keep what is written to it`, {
-        side: 'destination',
-        hint: 'Another client may be writing it at the same time: run the promotion again.',
-    });
-}
-/** ECR (400), ACR (409), Quay and Harbor (403, 412) refuse to write a tag that is immutable. */
-function mayBeImmutable(thrown) {
-    if (!(thrown instanceof errors/* PromoteError */.jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
-        return thrown;
-    const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.';
-    return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') });
-}
-/** One after the other what reads, changes and writes the same tag in a run. */
-function inTurn({ tagWrites }, tag, work) {
-    const result = (tagWrites.get(tag) ?? Promise.resolve()).then(work);
-    const ended = result.catch(() => undefined);
-    tagWrites.set(tag, ended);
-    return result;
-}
-
-;// CONCATENATED MODULE: ./lib/copy/confirm.js
-
-
-
-/** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
-const WAITS = [500, 1000, 2000, 4000];
-/** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
-const WAITS_CANCELLED = [500, 1000];
-/**
- * Carries out a write of a manifest or a tag, and decides how it ended. Resolves when an answer proves that the reference is
- * at `to`: the answer to the write, or, where that is lost or wrong, a read of the reference.
- * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
- *   it does not say.
- * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
- *   `unconfirmed` when the tag cannot be read, or is at something that is neither old nor new.
- */
-async function confirm_confirm(change, write, context) {
-    let begun = false;
-    const answer = await write(() => {
-        begun = true;
-    }).then((said) => ({ said }), (thrown) => ({ error: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
-    const { error } = answer;
-    if (error === undefined && answer.said === change.to)
-        return;
-    const byDigest = (0,oci_digest/* isDigest */.Bc)(change.reference);
-    if (error === undefined && answer.said === undefined && byDigest)
-        return;
-    if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(isMissingBlob)))
-        throw error;
-    const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
-    if (error !== undefined && byDigest && !mayBeLate)
-        throw error;
-    // Written again where it was: a read shows what was there before.
-    if (error !== undefined && mayBeLate && change.from === change.to)
-        throw error;
-    const seen = await look(change, mayBeLate && !byDigest, context);
-    if (seen.at !== change.to)
-        throw explain(change, answer, seen);
-    if (error !== undefined)
-        context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
-}
-/** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
-function isInconclusive({ status, retryAfter }) {
-    if (retryAfter !== undefined)
-        return false;
-    return status === undefined || status >= 500 || status === 408 || status === 425;
-}
-async function look(change, again, context) {
-    const { signal } = context;
-    let afterCancel = 0;
-    for (let round = 0;; round += 1) {
-        const wasCancelled = signal.aborted;
-        const seen = await confirm_readOnce(change);
-        const isRefused = seen.why !== undefined && (wasCancelled || !isInconclusive(seen.why));
-        if (seen.at === change.to || !again || isRefused)
-            return seen;
-        const wait = wasCancelled ? WAITS_CANCELLED[afterCancel++] : WAITS[round];
-        if (wait === undefined)
-            return seen;
-        if (wasCancelled)
-            await new Promise((resolve) => setTimeout(resolve, wait));
-        else
-            await context.sleep(wait).catch(() => undefined); // cancelled: read again at once
+        return byTag ?? (isListed ? 'in the inventory of the image stream' : 'the registry has it');
     }
-}
-function confirm_readOnce({ target, reference }) {
-    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unread', why: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
-}
-function explain(change, answer, { at, why }) {
-    const error = answer.error ?? notAsSent(change, answer.said, at);
-    if ((0,oci_digest/* isDigest */.Bc)(change.reference))
-        return error;
-    if (at === 'unread')
-        return unconfirmed(error, `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`);
-    const wasAbsent = change.from === 'unread' && at === null;
-    const registryChangedIt = answer.error === undefined && answer.said === at;
-    if (at === change.from || wasAbsent || registryChangedIt)
-        return error;
-    const what = `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`;
-    return unconfirmed(error, what);
-}
-function notAsSent(change, said, at) {
-    const name = nameOf(change);
-    if (change.to === null)
-        return new errors/* PromoteError */.jG('UNSUPPORTED', `${name} was new and could not be removed: it stays at ${at}.`, {
-            side: 'destination',
-            hint: 'Remove the tag by hand, in the registry itself.',
-        });
-    const stored = said === undefined ? '' : ` and stored ${said}`;
-    const message = `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`;
-    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, {
-        side: 'destination',
-        hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
-    });
-}
-function unconfirmed(error, what) {
-    return error.with({
-        message: `${error.message} ${what}`.trim(),
-        unconfirmed: true,
-        hint: 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.',
-    });
-}
-function place(at) {
-    if (at === 'unread')
-        return 'not readable';
-    return at === null ? 'absent' : `at ${at}`;
-}
-function nameOf({ target, reference }) {
-    return `${target.name}${(0,oci_digest/* isDigest */.Bc)(reference) ? '@' : ':'}${reference}`;
-}
-
-;// CONCATENATED MODULE: ./lib/copy/platforms.js
-
-
-const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
-/** Configs are a few KiB; a larger one is not kept in memory. */
-const LIMIT = 1024 * 1024;
-function isPlatformConfig({ mediaType, size }) {
-    return CONFIG.test(mediaType) && size <= LIMIT;
-}
-/** The platforms of single images, which only their configs say. No request is made for that: configs are read as they are copied. */
-class Platforms {
-    #names = new Map();
-    note(config, bytes) {
-        this.#names.set(config, platforms_nameOf(bytes));
-    }
-    of({ root, platforms }) {
-        const config = root.links.find(({ role }) => role === 'config')?.descriptor;
-        if (config === undefined || !CONFIG.test(config.mediaType))
-            return platforms;
-        const data = (0,oci_manifest/* embedded */.F9)(config);
-        const name = data === undefined ? this.#names.get(config.digest) : platforms_nameOf(data);
-        return name === undefined ? platforms : [name];
-    }
-}
-/** The builder of the image wrote it: what is not the name of a platform is not repeated in reports. */
-function platforms_nameOf(config) {
-    try {
-        const platform = (0,oci_platform/* platformOfConfig */.Dr)(config);
-        if (platform !== undefined)
-            (0,oci_platform/* parsePlatform */.FL)((0,oci_platform/* formatPlatform */.Bq)(platform));
-        return platform && (0,oci_platform/* formatPlatform */.Bq)(platform);
-    }
-    catch {
-        return undefined;
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/copy/blob-reader.js
-
-
-
-/** Copying sixteen TLS records of 16 KiB into one buffer costs less than writing each; larger buffers save no time. */
-const GATHER = 256 * 1024;
-/** Reads one blob of the source for an upload: opens it again where it broke off, and hashes it on the way. */
-class BlobReader {
-    options;
-    /** What ended the last reading, if the source did: a broken upload only sees its own stream end. */
-    failure;
-    #blob;
-    #hash;
-    #hashed = 0;
-    constructor(blob, options) {
-        this.#blob = blob;
-        this.options = options;
-        this.#hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
-    }
-    /** Goes on from what another reader of the blob has hashed. */
-    continueFrom(other) {
-        this.#hash = other.#hash.copy();
-        this.#hashed = other.#hashed;
-    }
-    /**
-     * Bytes from `from`, of which everything before was hashed, to the end.
-     * @throws PromoteError DIGEST_MISMATCH instead of giving the last chunk of a wrong blob.
-     */
-    async *read(from) {
-        this.failure = undefined;
-        if (from === 0)
-            this.continueFrom(new BlobReader(this.#blob, this.options));
-        let held;
-        try {
-            for await (const chunk of this.#open(from)) {
-                if (held !== undefined)
-                    yield held;
-                held = chunk;
-            }
-        }
-        catch (thrown) {
-            this.failure = (0,errors/* asPromoteError */.XO)(thrown, 'source');
-            throw this.failure;
-        }
-        if (held !== undefined)
-            yield held;
-    }
-    /** Over as many connections as it takes. */
-    async *#open(from) {
-        const { source, newTries, onConfig } = this.options;
-        const { size } = this.#blob;
-        const tries = newTries();
-        const config = from === 0 && isPlatformConfig(this.#blob) ? [] : undefined;
-        let position = from;
-        while (position < size) {
-            try {
-                const chunks = await source.blob(this.#blob, position);
-                for await (const chunk of gather(chunks, Math.min(GATHER, size - position))) {
-                    this.#take(chunk, position);
-                    config?.push(Buffer.from(chunk));
-                    position += chunk.length;
-                    tries.progress(chunk.length);
-                    yield chunk;
-                }
-            }
-            catch (thrown) {
-                await tries.failed((0,errors/* asPromoteError */.XO)(thrown, 'source'));
-            }
-        }
-        this.#verify();
-        if (config !== undefined)
-            onConfig?.(Buffer.concat(config));
-    }
-    /** Bytes that an earlier reading has hashed are not hashed again. */
-    #take(chunk, position) {
-        const known = Math.max(0, this.#hashed - position);
-        if (known >= chunk.length)
-            return;
-        this.#hash.update(chunk.subarray(known));
-        this.#hashed = position + chunk.length;
-    }
-    #verify() {
-        const { digest } = this.#blob;
-        const actual = `${(0,oci_digest/* algorithmOf */.Hy)(digest)}:${this.#hash.copy().digest('hex')}`;
-        if (actual === digest)
-            return;
-        throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', `the source's bytes of blob ${digest} have the digest ${actual}`, {
-            side: 'source',
-        });
-    }
-}
-/** Copies small chunks into large ones; large ones may be buffers of a pool, and pass. Yields all that came before an error. */
-async function* gather(chunks, size) {
-    let buffer = Buffer.alloc(0);
-    let filled = 0;
-    try {
-        for await (const chunk of chunks) {
-            const isLarge = chunk.length >= size / 4;
-            if (filled > 0 && (isLarge || filled + chunk.length > size)) {
-                yield buffer.subarray(0, filled);
-                filled = 0;
-            }
-            if (isLarge) {
-                yield chunk;
-                continue;
-            }
-            if (filled === 0)
-                buffer = Buffer.allocUnsafeSlow(size);
-            buffer.set(chunk, filled);
-            filled += chunk.length;
-        }
-    }
-    catch (thrown) {
-        if (filled > 0)
-            yield buffer.subarray(0, filled);
-        throw thrown;
-    }
-    if (filled > 0)
-        yield buffer.subarray(0, filled);
-}
-
-;// CONCATENATED MODULE: ./lib/core/buffer-pool.js
-/** The key is the memory and not the view: streams and parsers pass on new views of the same memory. */
-const loans = new WeakMap();
-/** Maximum number of unused buffers that are kept. */
-const KEPT = 64;
-/**
- * @param size bytes of each buffer.
- * @returns a function that returns a buffer with undefined content.
- */
-function createBufferPool(size) {
-    const unused = [];
-    return () => {
-        const buffer = unused.pop() ?? Buffer.allocUnsafeSlow(size);
-        const free = () => {
-            if (unused.length < KEPT)
-                unused.push(buffer);
-        };
-        loans.set(buffer.buffer, { users: 1, free });
-        return buffer;
-    };
-}
-/** Sets how many readers get this piece. It returns to the pool when all of them have released it. */
-function retain(piece, users) {
-    const loan = loanOf(piece);
-    if (loan !== undefined)
-        loan.users = users;
-}
-/**
- * Returns a piece to the pool. Each reader calls it at most once, when it no longer needs the bytes. A piece that is never
- * released is garbage-collected like any other buffer.
- */
-function release(piece) {
-    const loan = loanOf(piece);
-    if (loan === undefined)
-        return;
-    loan.users -= 1;
-    if (loan.users > 0)
-        return;
-    loans.delete(piece.buffer);
-    loan.free();
-}
-/** Undefined for a part of a buffer: other code may still read the rest of that buffer. */
-function loanOf(piece) {
-    return piece.byteLength === piece.buffer.byteLength ? loans.get(piece.buffer) : undefined;
-}
-
-;// CONCATENATED MODULE: ./lib/copy/broadcast.js
-
-
-
-/** Eight pieces even out differences in pace. At most `jobs` windows are in memory; with 4 MiB the process comes near 200 MiB. */
-const READ_AHEAD = { window: 2 * 1024 * 1024, patience: 10_000 };
-const ignore = () => undefined;
-/**
- * One blob, read and hashed once for all subscribers. The first that needs the next piece fetches it; it is dropped when all
- * have taken it. The upload of a destination that breaks goes on alone, and the others are not disturbed.
- */
-class Broadcast {
-    /** Resolves when all subscribers have left and the source is closed. */
-    over;
-    blob;
-    /** The reading that all share, once a subscriber has begun. */
-    reader;
-    #readAhead;
-    #members = new Set();
-    /** Those of them that have more to take. */
-    #reading = new Set();
-    #window = [];
-    #bytes = 0;
-    #dropped = 0;
-    #stream;
-    #state = 'idle';
-    #waiting = [];
-    #timer;
-    #closed;
-    #end = ignore;
-    constructor(blob, readAhead) {
-        this.blob = blob;
-        this.#readAhead = readAhead;
-        this.over = new Promise((resolve) => {
-            this.#end = resolve;
-        });
-    }
-    /** @param permits for tries that the subscriber makes while others are still in the broadcast. */
-    subscribe(permits) {
-        const subscriber = new Subscriber(this, permits);
-        this.#members.add(subscriber);
-        this.#reading.add(subscriber);
-        return subscriber;
-    }
-    has(subscriber) {
-        return this.#members.has(subscriber);
-    }
-    get size() {
-        return this.#members.size;
-    }
-    leave(subscriber) {
-        this.close(subscriber);
-        if (this.#members.delete(subscriber) && this.#members.size === 0)
-            this.#end(this.#closed);
-    }
-    /** The subscriber takes no more pieces. The last one closes the source. */
-    close(subscriber) {
-        if (!this.#reading.delete(subscriber))
-            return;
-        this.#dropTaken();
-        this.#wake();
-        if (this.#reading.size > 0)
-            return;
-        clearTimeout(this.#timer);
-        this.#closed = this.#stream?.return(undefined).then(ignore, ignore);
-    }
-    /** @returns the next piece; undefined at the end. Throws, once, what ended the stream. */
-    async take(subscriber) {
-        while (this.#reading.has(subscriber)) {
-            const piece = this.#window[subscriber.taken - this.#dropped];
-            if (piece !== undefined) {
-                subscriber.taken += 1;
-                this.#dropTaken();
-                return piece;
-            }
-            if (typeof this.#state === 'object') {
-                this.close(subscriber);
-                throw this.#state.thrown;
-            }
-            if (this.#state === 'ended')
-                this.close(subscriber);
-            else if (this.#state === 'fetching')
-                await this.#change();
-            else if (this.#bytes >= this.#readAhead.window)
-                await this.#waitForSlowest();
-            else
-                await this.#readNext();
-        }
-        return undefined;
-    }
-    async #readNext() {
-        this.#state = 'fetching';
-        this.#stream ??= this.reader?.read(0);
-        try {
-            const step = await this.#stream?.next();
-            const piece = step?.done === false ? step.value : undefined;
-            if (piece !== undefined) {
-                retain(piece, this.#reading.size);
-                this.#window.push(piece);
-                this.#bytes += piece.length;
-            }
-            this.#state = piece === undefined ? 'ended' : 'idle';
-        }
-        catch (thrown) {
-            this.#state = { thrown };
-        }
-        this.#wake();
-    }
-    #dropTaken() {
-        const slowest = Math.min(...[...this.#reading].map(({ taken }) => taken));
-        const dropped = this.#window.splice(0, Math.max(0, slowest - this.#dropped));
-        if (dropped.length === 0)
-            return;
-        this.#dropped += dropped.length;
-        for (const piece of dropped)
-            this.#bytes -= piece.length;
-        clearTimeout(this.#timer);
-        this.#timer = undefined;
-        this.#wake();
-    }
-    /** A subscriber that has begun is waited for as long as it takes: slow is not late. */
-    #waitForSlowest() {
-        this.#timer ??= setTimeout(() => {
-            for (const subscriber of this.#reading)
-                if (subscriber.state === 'waiting')
-                    this.leave(subscriber);
-        }, this.#readAhead.patience);
-        return this.#change();
-    }
-    #change() {
-        return new Promise((resolve) => this.#waiting.push(resolve));
-    }
-    #wake() {
-        for (const resolve of this.#waiting.splice(0))
-            resolve();
-    }
-}
-/** One destination in a broadcast. */
-class Subscriber {
-    /** Pieces that it has taken. */
-    taken = 0;
-    state = 'waiting';
-    #broadcast;
-    #permits;
-    #tries = 0;
-    constructor(broadcast, permits) {
-        this.#broadcast = broadcast;
-        this.#permits = permits;
-    }
-    /** To be called at the end, whatever it was. The others go on. */
-    leave() {
-        this.#broadcast.leave(this);
-    }
-    /**
-     * Runs a try. It has the permit of the broadcast, unless it is a later one while others are still in the broadcast: then it
-     * leaves, and waits for a permit of its own.
-     */
-    run(work) {
-        this.#tries += 1;
-        if (this.#broadcast.has(this) && (this.#tries === 1 || this.#broadcast.size === 1))
-            return work();
-        this.leave();
-        return this.#permits(work, this.#broadcast.blob.size);
-    }
-    /**
-     * The bytes from `from` on: for the first reading those that all share, after a break those that `reader` reads for this one
-     * alone. Not a generator: one that waits for the slowest destination cannot be closed before that one has moved.
-     * @param onBytes told of a piece when the next one is asked for: then the upload has taken it.
-     */
-    read(reader, from, onBytes) {
-        const alone = this.#begin(reader, from);
-        let taken = 0;
-        const iterator = {
-            [Symbol.asyncIterator]: () => iterator,
-            next: async () => {
-                if (taken > 0)
-                    onBytes(taken);
-                const value = alone === undefined ? await this.#take(reader) : (await alone.next()).value;
-                taken = value?.length ?? 0;
-                return value === undefined ? { done: true, value } : { done: false, value };
-            },
-            return: async () => {
-                await alone?.return(undefined);
-                this.#broadcast.close(this);
-                return { done: true, value: undefined };
-            },
-        };
-        return iterator;
-    }
-    /** @returns undefined when the pieces of the broadcast are taken. */
-    #begin(reader, from) {
-        const broadcast = this.#broadcast;
-        if (this.state === 'waiting' && broadcast.has(this)) {
-            this.state = 'shared';
-            broadcast.reader ??= new BlobReader(broadcast.blob, reader.options);
-            return undefined;
-        }
-        if (this.state === 'shared' && from > 0 && broadcast.reader !== undefined)
-            reader.continueFrom(broadcast.reader);
-        this.state = 'alone';
-        broadcast.close(this);
-        return reader.read(from);
-    }
-    async #take(reader) {
-        try {
-            return await this.#broadcast.take(this);
-        }
-        catch (thrown) {
-            const error = (0,errors/* asPromoteError */.XO)(thrown, 'source');
-            // Read from another repository of the source: this one may be in order.
-            if (this.#broadcast.reader?.options.source !== reader.options.source)
-                throw error.with({ transient: true });
-            reader.failure = error;
-            throw error;
-        }
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/copy/transfer.js
-
-
-/**
- * One blob, from the source to an upload session, to the end. After a break on either side it goes on from where it was: the
- * reader opens the source again, the upload asks its store what it has kept. Bytes that do not have the digest are fetched
- * once more from the start; a second mismatch is final.
- * @param reader for this destination alone, once it has left the broadcast.
- * @param tries of the upload.
- */
-async function transfer(subscriber, reader, upload, tries, onSent) {
-    const failed = (thrown) => (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-    let mismatches = 0;
-    let from = 0;
-    let sent = 0;
-    let furthest = 0;
-    const onBytes = (bytes) => {
-        sent += bytes;
-        // Only new ground is progress: a registry that loses the session at every break would otherwise be tried without end.
-        tries.progress(Math.max(0, sent - furthest));
-        furthest = Math.max(furthest, sent);
-        onSent(bytes);
-    };
-    try {
-        while (from >= 0) {
-            sent = from;
-            const error = await subscriber.run(() => upload.send(from, subscriber.read(reader, from, onBytes)).then(() => undefined, failed));
-            if (error === undefined)
-                return;
-            const { failure } = reader;
-            const wrong = (failure ?? error).code === 'DIGEST_MISMATCH';
-            if (wrong && mismatches > 0)
-                throw failure ?? error;
-            if (wrong)
-                mismatches += 1;
-            // The reader has used up the source's own tries.
-            else if (failure !== undefined)
-                throw failure;
-            else
-                await tries.failed(error);
-            from = await upload.offset(wrong);
-        }
-    }
-    catch (thrown) {
-        await upload.cancel();
-        throw thrown;
-    }
-}
-/** Progress that starts the count of tries again: a slow line that moves is not a broken one. */
-const PROGRESS = 1024 * 1024;
-/** What a server may ask for (`Retry-After`): who wants more is not going to answer in this run. */
-const LONGEST_ASKED = 60_000;
-function createTries(most, context, notice) {
-    let count = 0;
-    let moved = 0;
-    return {
-        progress(bytes) {
-            moved += bytes;
-        },
-        async failed(error) {
-            if (!error.transient || context.signal.aborted)
-                throw error;
-            count = moved >= PROGRESS ? 1 : count + 1;
-            moved = 0;
-            if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED)
-                throw error;
-            const wait = Math.max(error.retryAfter ?? 0, (0,backoff/* backoff */.J)(count, context.random));
-            notice(error.message, wait, count);
-            await context.sleep(wait);
-        },
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/copy/deliver.js
-
-
-
-
-function createDelivery(node, job, shared) {
-    return { node, job, shared, absent: (0,core_async/* createDeferred */.ud)(), outcome: (0,core_async/* createDeferred */.ud)() };
-}
-/**
- * Sends one blob to all destinations that need it, which read it once. Each registry gets it once: where another image of
- * the run is bringing it, this one waits for that and mounts it. No permit is held meanwhile.
- */
-function deliver(deliveries, run) {
-    const { homes } = run;
-    const first = [];
-    for (const delivery of deliveries) {
-        const { node, job, outcome } = delivery;
-        const key = `${job.registry} ${node.descriptor.digest}`;
-        const other = homes.get(key);
-        if (other !== undefined)
-            void afterOther(other, key, delivery, run);
-        else {
-            homes.set(key, (0,core_async/* ignoreUnhandled */.kg)(outcome.promise.then(() => job.repository)));
-            first.push(delivery);
-        }
-    }
-    send(first, run);
-}
-async function afterOther(other, key, delivery, run) {
-    const { job, outcome } = delivery;
-    const home = await other.catch(() => undefined);
-    if (home === job.repository)
-        outcome.resolve('present');
-    else if (home !== undefined)
-        send([{ ...delivery, job: { ...job, mountFrom: home } }], run);
-    else {
-        if (run.homes.get(key) === other)
-            run.homes.delete(key);
-        deliver([delivery], run);
-    }
-}
-/** Under one permit for all of them. */
-function send(deliveries, run) {
-    const blob = deliveries[0]?.node.descriptor;
-    if (blob === undefined)
-        return;
-    const begin = () => {
-        const broadcast = new Broadcast(blob, run.readAhead ?? READ_AHEAD);
-        const subscribers = deliveries.map(({ shared }) => broadcast.subscribe(shared.permits));
-        for (const [index, subscriber] of subscribers.entries()) {
-            const delivery = deliveries[index];
-            delivery.outcome.resolve(sendOne(delivery, subscriber).finally(() => subscriber.leave()));
-        }
-        return broadcast.over;
-    };
-    run.permits(begin, blob.size).catch((thrown) => {
-        for (const { outcome } of deliveries)
-            outcome.resolve(Promise.reject(thrown));
-    });
-}
-async function sendOne({ node, job, shared, absent }, subscriber) {
-    const { descriptor } = node;
-    const { image, source, target, mountFrom } = job;
-    const { context, retries, emit, platforms } = shared;
-    shared.check?.();
-    const begun = await target.startUpload(descriptor, mountFrom);
-    if (begun.state !== 'open')
-        return begun.state;
-    absent.resolve('absent');
-    const newTries = () => createTries(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${descriptor.digest}`, reason, wait, attempt }));
-    const onConfig = (bytes) => platforms.note(descriptor.digest, bytes);
-    const onSent = (sent) => emit({ event: 'bytes', image, digest: descriptor.digest, sent, total: descriptor.size });
-    const reader = new BlobReader(descriptor, { source, newTries, onConfig });
-    await transfer(subscriber, reader, begun.upload, newTries(), onSent);
-    return 'copied';
-}
-
-;// CONCATENATED MODULE: ./lib/copy/referrers-index.js
-
-
-
-
-/**
- * Where the registry has no referrers API, the client keeps an index of attachments under the tag `sha256-<hex>`
- * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, so that the destination's own stay listed.
- */
-async function updateReferrersIndexes(target, plan, shared) {
-    if (target.listsReferrers === true)
-        return;
-    for (const [subject, descriptors] of bySubject(plan)) {
-        const merge = () => mergeIndex(target, subject, descriptors, shared);
-        await inTurn(shared, `${target.name}:${(0,oci_digest/* referrersTag */.LN)(subject)}`, merge);
-    }
-}
-/** Whether the index of `subject` lists the attached manifest. True where the registry reads the index's tag as a digest. */
-async function isIndexed(target, subject, digest, permits) {
-    const there = await lookAt(target, (0,oci_digest/* referrersTag */.LN)(subject), permits);
-    if (there === undefined || there === 'unreadable')
-        return false;
-    if (there.descriptor.digest === subject)
-        return readsTagAsDigest(target, digest, permits);
-    return (0,referrer/* referrersIn */.qs)(there, subject)?.some((entry) => entry.digest === digest) ?? false;
-}
-/** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
-function bySubject(plan) {
-    const lists = new Map();
-    for (const { manifest, tag } of plan.graph.nodes.values()) {
-        const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
-        if (manifest === undefined || subject === undefined || tag !== undefined)
-            continue;
-        lists.set(subject, [...(lists.get(subject) ?? []), (0,referrer/* describeReferrer */.Xi)(manifest)]);
-    }
-    return lists;
-}
-async function mergeIndex(target, subject, wanted, { permits }) {
-    const tag = (0,oci_digest/* referrersTag */.LN)(subject);
-    const lacks = (list) => wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest));
-    // Nothing was put that would have told whether the registry lists by itself.
-    if (target.listsReferrers === undefined && lacks(await permits(() => target.referrers(subject))).length === 0)
-        return;
-    for (let round = 0;; round += 1) {
-        const there = await lookAt(target, tag, permits);
-        const index = there === 'unreadable' ? undefined : there;
-        const listed = index === undefined ? [] : (0,referrer/* referrersIn */.qs)(index, subject);
-        if (there === 'unreadable' || listed === undefined) {
-            const [first] = wanted;
-            const isSubject = index?.descriptor.digest === subject && first !== undefined;
-            if (!isSubject || !(await readsTagAsDigest(target, first.digest, permits)))
-                throw taken(`${target.name}:${tag}`);
-            // What the tag really names is not shown, so neither is what was written to it.
-            await permits(() => target.putManifest((0,referrer/* extendIndex */.Vf)(undefined, wanted), tag));
-            return;
-        }
-        const missing = lacks(listed);
-        if (missing.length === 0)
-            return;
-        if (round >= ROUNDS)
-            throw notKept(`${target.name}: the referrers index ${tag}`);
-        await permits(() => target.putManifest((0,referrer/* extendIndex */.Vf)(index, missing), tag));
-    }
-}
-/** GitLab reads the tag `sha256-HEX` as the digest `sha256:HEX`. It does so for every manifest, whatever tags there are. */
-async function readsTagAsDigest(target, known, permits) {
-    return (await permits(() => target.find((0,oci_digest/* referrersTag */.LN)(known))))?.digest === known;
-}
-function taken(what) {
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${what} is not an index of referrers, and is left as it is`, {
-        side: 'destination',
-        hint: 'The registry lists signatures only under this tag. Remove the tag, or promote without them: referrers: false.',
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/copy/execute.js
-
-
-
-
-
-
-
-
-
-
-
-/** How often a manifest is put again whose blobs the registry says it misses. */
-const MISSING_ROUNDS = 3;
-/** Milliseconds, doubled each round: 7 s in all. */
-const MISSING_WAIT = 1000;
-/**
- * Brings one image to all its destinations, everything but the tags: blobs, manifests by digest, attachments with their tags.
- * A blob that several destinations need is read once.
- * @returns for each destination what is attached to the image there, after all that was begun for it has ended.
- */
-function execute(copies, run) {
-    const parts = copies.map((copy) => prepareCopy(copy, run));
-    const blobs = new Map(parts.flatMap(({ deliveries }) => [...deliveries].map(([key, { node }]) => [key, node])));
-    // Largest first, so that the last one to finish is a small one.
-    for (const { key } of [...blobs.values()].sort((a, b) => b.descriptor.size - a.descriptor.size))
-        deliverBlob(key, parts, run);
-    return parts.map(copyTo);
-}
-function prepareCopy(copy, run) {
-    const { plan, job } = copy;
-    const { shared, stop } = stoppable(run);
-    const blobs = [...plan.steps.values()].filter(({ node, do: what }) => node.kind === 'blob' && what !== 'skip');
-    const deliveries = new Map(blobs.map(({ node }) => [node.key, createDelivery(node, job, shared)]));
-    return { ...copy, shared, stop, deliveries, proofs: askForImages(plan, job, deliveries, shared) };
-}
-/**
- * Destinations that need the blob in any case do not wait for those that first ask for its manifest: in an index, these could
- * wait for each other's configs in a circle.
- */
-function deliverBlob(key, parts, run) {
-    const needing = parts.flatMap(({ deliveries, proofs }) => {
-        const delivery = deliveries.get(key);
-        return delivery === undefined ? [] : [{ ...delivery, proof: proofs.get(key) }];
-    });
-    const asking = needing.filter(({ proof }) => proof !== undefined);
-    const certain = needing.filter(({ proof }) => proof === undefined);
-    deliver(certain, run);
-    void Promise.allSettled(asking.map(({ proof }) => proof)).then((ends) => {
-        const absent = ends.map((end) => end.status === 'fulfilled' && end.value === undefined);
-        const lacking = asking.filter((_, index) => absent[index]);
-        deliver(lacking, run);
-    });
-}
-async function copyTo(part) {
-    const { plan, job, bytes, shared, stop } = part;
-    const root = plan.graph.root.descriptor.digest;
-    const running = new Map();
-    const done = stepCounter(job.image, bytes, shared);
-    const decisions = new Map(plan.attachedTags);
-    const push = async (step) => {
-        const { node, why } = step;
-        await Promise.all(node.needs.map((key) => running.get(key)));
-        if (node.tag !== undefined) {
-            const decision = await pushTagged(node, plan, job, shared);
-            decisions.set(node.key, decision);
-            return done(step, decision.state === 'write' ? 'copied' : 'present', decision.why);
-        }
-        const proof = await part.proofs.get(node.key);
-        if (proof !== undefined)
-            return done(step, 'present', 'the registry has it');
-        if (node.descriptor.digest === root && !plan.rootByDigest)
-            return done(step, 'copied', 'goes with its tag, last');
-        await putComplete(manifestOf(node), undefined, plan, job, shared);
-        done(step, 'copied', why);
-    };
-    const bring = async (step, { outcome }) => {
-        const proof = await part.proofs.get(step.node.key);
-        if (proof !== undefined)
-            return done(step, 'present', proof);
-        const end = await outcome.promise;
-        done(step, end, whyOf(step, end));
-    };
-    for (const step of plan.steps.values()) {
-        if (step.do === 'skip')
-            continue;
-        const delivery = part.deliveries.get(step.node.key);
-        const work = delivery === undefined ? push(step) : bring(step, delivery);
-        work.catch(stop);
-        running.set(step.node.key, work);
-    }
-    await settle([...running.values()]);
-    await updateReferrersIndexes(job.target, plan, shared);
-    return attachedThere(plan.graph, decisions);
-}
-/** Counts what a step came to, and tells it. */
-function stepCounter(image, bytes, { emit }) {
-    return ({ node }, outcome, why) => {
-        const { kind, descriptor } = node;
-        const { digest, size } = descriptor;
-        bytes[outcome] += size;
-        const what = { copied: kind === 'blob' ? 'copy' : 'push', mounted: 'mount', present: 'skip' };
-        emit({ event: 'step', image, do: what[outcome], digest, kind, size, why });
-    };
-}
-/** What a tag of cosign's scheme names: read again, because it may have changed since it was planned. */
-async function pushTagged(node, plan, job, shared) {
-    const put = (manifest, tag, from) => putComplete(manifest, { tag, from }, plan, job, shared);
-    const decision = await writeTag(node, { target: job.target, shared, put });
-    warnOfKept([decision], shared.context);
-    return decision;
-}
-/** What the plan did not know yet: how the registry answered. */
-function whyOf({ do: planned, why }, outcome) {
-    if (outcome === 'present')
-        return 'the registry has it';
-    if (outcome === 'mounted')
-        return planned === 'mount' ? why : 'same registry, mounted from another repository';
-    return planned === 'mount' ? 'the registry did not mount it' : why;
-}
-/** After the first failure of an image nothing new of it begins; what is under way ends, and is there for the next run. */
-function stoppable(run) {
-    let stopped = false;
-    const check = () => {
-        run.check?.();
-        if (stopped)
-            throw new errors/* PromoteError */.jG('CANCELLED', 'not begun, because another part of the image failed');
-    };
-    return { shared: { ...run, permits: checked(run.permits, check), check }, stop: () => (stopped = true) };
-}
-/** The first failure, after everything that was under way has ended: nothing goes on behind a report. */
-async function settle(work) {
-    const results = await Promise.allSettled(work);
-    const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
-    const telling = failures.find((reason) => !(reason instanceof errors/* PromoteError */.jG && reason.code === 'CANCELLED'));
-    if (failures.length > 0)
-        throw telling ?? failures[0];
-}
-/**
- * The config of an image is asked for first; where it is there already, one question for the manifest may answer for all its
- * layers. Where it is not, the question has begun its upload.
- */
-function askForImages(plan, job, deliveries, shared) {
-    const proofs = new Map();
-    const configs = new Set();
-    const ask = async ({ descriptor }, { absent, outcome }) => {
-        // Do not wait for the upload to finish: the first answer tells whether the config is there.
-        if ((await Promise.race([absent.promise, outcome.promise])) !== 'present')
-            return undefined;
-        if (!(await shared.permits(() => job.target.has(descriptor, 'manifest'))))
-            return undefined;
-        return `checked by the registry when it took ${descriptor.digest}`;
-    };
-    for (const { node, do: what } of plan.certain ? [] : plan.steps.values()) {
-        const config = what === 'push' ? configOf(node, deliveries) : undefined;
-        if (config === undefined || proofs.has(config.node.key))
-            continue;
-        configs.add(config.node.key);
-        const layers = node.needs.filter((key) => !configs.has(key) && !proofs.has(key) && isProvable(plan, key));
-        if (layers.length === 0)
-            continue;
-        const proof = (0,core_async/* ignoreUnhandled */.kg)(ask(node, config));
-        for (const key of layers)
-            proofs.set(key, proof);
-        // What is attached is put in any case: that is how a registry learns to list it.
-        if (node.attachedTo === undefined)
-            proofs.set(node.key, proof);
-    }
-    return proofs;
-}
-/** Registries do not ask for layers that are elsewhere by their URLs. */
-function isProvable(plan, key) {
-    const node = plan.graph.nodes.get(key);
-    return node?.kind === 'blob' && !(0,oci_manifest/* isForeign */.jq)(node.descriptor);
-}
-/** Of the config blob, if it has to be sent. */
-function configOf({ manifest }, deliveries) {
-    if (manifest?.shape !== 'image')
-        return undefined;
-    const link = manifest.links.find((each) => each.role === 'config');
-    return link && deliveries.get(`blob ${link.descriptor.digest}`);
-}
-/**
- * Puts a manifest, by its digest or under a tag, as `confirm` says. Blobs that the registry names as missing (garbage
- * collected meanwhile) are sent again. When it has them after all (eventual consistency), it is given some seconds.
- */
-async function putComplete(manifest, under, plan, job, shared) {
-    const { digest, size } = manifest.descriptor;
-    const { tag, from } = under ?? { from: 'unread' };
-    const change = { target: job.target, reference: tag ?? digest, from, to: digest };
-    const put = (begin) => checked(shared.permits, begin)(() => job.target.putManifest(manifest, tag), size);
-    for (let round = 1;; round += 1) {
-        try {
-            return await confirm_confirm(change, put, shared.context);
-        }
-        catch (thrown) {
-            const missing = missingBlobs(thrown, manifest, plan);
-            if (round > MISSING_ROUNDS)
-                throw thrown;
-            shared.context.log.warn(`${job.target.name} misses ${missing.length} blobs of ${manifest.descriptor.digest} that were there: sending them again`);
-            let isLate = true;
-            for (const node of missing) {
-                const delivery = createDelivery(node, { ...job, mountFrom: undefined }, shared);
-                send([delivery], shared);
-                isLate = (await delivery.outcome.promise) === 'present' && isLate;
-            }
-            if (isLate)
-                await shared.context.sleep((0,backoff/* backoff */.J)(round, shared.context.random, { first: MISSING_WAIT }));
-        }
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/copy/plan.js
-
-
-/** Pure: what a run will do, and why. A dry run prints exactly this. */
-function makePlan(graph, survey, mountFrom) {
-    const wanted = wantedNodes(graph, survey);
-    const decide = (node) => wanted.has(node.key) || node.leave !== undefined ? stepFor(node, survey, mountFrom) : spare(node);
-    const steps = new Map([...graph.nodes.values()].map((node) => [node.key, decide(node)]));
-    const root = graph.root.descriptor.digest;
-    // A tag that may be at what is only referred to is written again: that makes it one of a stored image.
-    const isStored = survey.present.has(`manifest ${root}`);
-    const tags = [...survey.tags]
-        .map(([tag, from]) => ({ tag, from, to: root }))
-        .filter(({ from, to }) => from !== to || !isStored);
-    return {
-        graph,
-        steps,
-        tags,
-        rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
-        certain: survey.certain,
-        bytes: countBytes(steps),
-        attached: attachedThere(graph, survey.attachedTags),
-        attachedTags: survey.attachedTags,
-    };
-}
-/** Without what is only part of a signature or SBOM that does not go to the destination, or is there in another manifest. */
-function wantedNodes(graph, { attachedTags }) {
-    const wanted = new Set();
-    const visit = (key) => {
-        if (wanted.has(key))
-            return;
-        wanted.add(key);
-        for (const need of attachedTags.get(key)?.needs ?? graph.nodes.get(key)?.needs ?? [])
-            visit(need);
-    };
-    visit(manifestKey(graph.root.descriptor.digest));
-    for (const { key, attachedTo } of graph.nodes.values())
-        if (attachedTo !== undefined)
-            visit(key);
-    return wanted;
-}
-function spare(node) {
-    const leave = 'part of an attachment that is not copied: its tag names something else at the destination';
-    return { do: 'skip', node: { ...node, leave }, why: leave };
-}
-function stepFor(node, survey, mountFrom) {
-    if (node.leave !== undefined)
-        return { do: 'skip', node, why: node.leave };
-    const decision = survey.attachedTags.get(node.key);
-    if (decision !== undefined)
-        return stepForTag(node, decision);
-    const there = survey.present.get(node.key);
-    if (there !== undefined)
-        return { do: 'skip', node, why: there };
-    // A registry that does not show something may have it all the same.
-    const why = 'not seen at the destination';
-    if (node.kind === 'manifest')
-        return { do: 'push', node, why };
-    return mountFrom === undefined
-        ? { do: 'copy', node, why }
-        : { do: 'mount', node, why: `same registry, mounted from ${mountFrom}` };
-}
-/** Its descriptor is that of the destination, where the tag names another manifest. */
-function stepForTag(node, { state, manifest, why }) {
-    if (state === 'kept')
-        return { do: 'skip', node: { ...node, leave: why }, why };
-    const there = { ...node, descriptor: manifest?.descriptor ?? node.descriptor };
-    return { do: state === 'write' ? 'push' : 'skip', node: there, why };
-}
-/** What is left out does not count: it is neither there nor coming. */
-function countBytes(steps) {
-    const bytes = { total: 0, copied: 0, mounted: 0, present: 0 };
-    for (const step of steps.values()) {
-        if (step.node.leave !== undefined)
-            continue;
-        const { size } = step.node.descriptor;
-        bytes.total += size;
-        if (step.do === 'skip')
-            bytes.present += size;
-        else if (step.do === 'mount')
-            bytes.mounted += size;
-        else
-            bytes.copied += size;
-    }
-    return bytes;
-}
-/**
- * Pure: what several images have in common moves once. The first image of the list that brings a blob to a registry copies
- * it, the others mount or find it there. Another one may in fact be first; the blobs and bytes that move are the same.
- */
-function shareOut(placed) {
-    const homes = new Map();
-    return placed.map(({ plan, registry, repository }) => {
-        const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, registry, repository, homes)]));
-        return { ...plan, steps, bytes: countBytes(steps) };
-    });
-}
-function shared(step, registry, repository, homes) {
-    const { node } = step;
-    if (node.kind !== 'blob' || step.do === 'skip')
-        return step;
-    const key = `${registry} ${node.descriptor.digest}`;
-    const home = homes.get(key);
-    if (home === undefined) {
-        homes.set(key, repository);
-        return step;
-    }
-    if (home === repository)
-        return { do: 'skip', node, why: 'another image of this run brings it' };
-    return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
-}
-function isUnchanged(plan) {
-    return plan.tags.length === 0 && [...plan.steps.values()].every((step) => step.do === 'skip');
-}
-/** The plan as plain data, for events and the dry run. */
-function plannedSteps(plan) {
-    const steps = [...plan.steps.values()].map(({ do: what, node, why }) => {
-        const { digest, mediaType, size } = node.descriptor;
-        return { do: what, digest, kind: node.kind, mediaType, size, why };
-    });
-    const { digest, mediaType, size } = plan.graph.root.descriptor;
-    const tags = plan.tags.map(({ tag, from, to }) => {
-        const why = from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from);
-        return { do: 'tag', digest, kind: 'manifest', mediaType, size, why: `${tag}: ${why}` };
-    });
-    return [...steps, ...tags];
-}
-function movedFrom(from) {
-    if (from === 'unread')
-        return 'where it is now could not be read';
-    return from === null ? 'new tag' : `now at ${from}`;
-}
-/** As reports and events say it. */
-function plannedTags({ tags }) {
-    return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }));
-}
-function published(state) {
-    return state === 'unread' ? 'unknown' : state;
 }
 
 ;// CONCATENATED MODULE: ./lib/copy/survey.js
@@ -34892,456 +35296,239 @@ function published(state) {
 
 
 
-/** What each of the wanted tags points at now. It needs the destination alone: the image need not be known yet. */
-async function findTags(target, tags, permits) {
-    const find = async (tag) => [tag, await permits(() => target.locate(tag).catch(unread))];
+/** What each of the wanted tags points at now. */
+async function findTags(target, tags, semaphore) {
+    const find = async (tag) => [tag, await semaphore(() => target.locate(tag).catch(unread))];
     return new Map(await Promise.all(tags.map(find)));
 }
-/** An account that may push need not be allowed to read: the run goes on, and says that the tag was not read. */
+/** An account with the right to push may lack the right to pull. The run goes on and reports that the tag was not read. */
 function unread(thrown) {
     if (thrown instanceof errors/* PromoteError */.jG && isHidden(thrown))
         return 'unread';
     throw thrown;
 }
 /**
- * Present means stored at the destination. A tag that is already right proves its manifest, and a stored image manifest
- * proves its blobs: registries refuse a manifest whose blobs are missing (distribution-spec, "Pushing Manifests"). It
- * proves no child of an index: sparse indexes are accepted, so each child is asked for. None of that holds where a
- * registry answers for what it does not store (`Evidence`): there everything is sent that is not found by a mount.
+ * Finds out what of the image is stored at a destination. Each manifest is asked for. A stored image manifest proves its
+ * blobs: registries refuse a manifest whose blobs are missing (distribution-spec, "Pushing Manifests"). It proves no child of
+ * an index, because sparse indexes are accepted. It proves nothing where the registry also answers for what it does not store
+ * (`Evidence`): there, everything is sent that is not found by a mount.
+ * @param lookup has asked for most manifests already, while they were read at the source.
+ * @param asksBlobs true in a dry run: it starts no upload, whose first answer tells whether the blob is there.
  */
-async function survey(target, graph, tags, all, permits) {
-    const root = graph.root.descriptor.digest;
-    const right = [...tags].find(([, digest]) => digest === root)?.[0];
-    const present = new Map();
-    const [listed, attachedTags] = await Promise.all([
-        readListed(target, graph, permits),
-        surveyTags(target, graph, permits),
+async function survey({ target, tags }, graph, lookup, asksBlobs, semaphore) {
+    const [referrers, attachedTags] = await Promise.all([
+        survey_readReferrers(target, graph, semaphore),
+        surveyTags(target, graph, semaphore),
     ]);
+    const present = new Map();
     const evidence = await target.evidence?.();
     const isProof = evidence === undefined || evidence.importFree === true;
-    const rootIsStored = async () => evidence === undefined || (await permits(() => target.has(graph.root.descriptor, 'manifest')));
-    if (right !== undefined && (await rootIsStored()))
-        present.set(`manifest ${root}`, `tag ${right} is already at this digest`);
     for (const { proven, tag } of isProof ? attachedTags.values() : [])
         for (const key of proven)
             present.set(key, `checked by the registry when it took what ${tag} names`);
-    const open = (kind) => [...graph.nodes.values()].filter((node) => node.kind === kind && node.leave === undefined && node.tag === undefined && !present.has(node.key));
-    const inventory = open('manifest').length > 0 ? await target.inventory() : undefined;
-    const ask = right !== undefined || all || inventory?.has(root) === true;
-    const named = isProof ? undefined : { has: (digest) => evidence?.named?.has(digest) ?? ask };
-    const wanted = { target, inventory, listed, ask: { manifest: ask, blob: all }, named, permits };
-    const look = async (node) => {
-        const reason = await whyPresent(node, wanted);
-        if (reason !== undefined)
-            present.set(node.key, reason);
+    const lookAt = async (kind, why) => {
+        // What is left out is not asked for, and tags of cosign's scheme are surveyed by `surveyTags`.
+        const open = [...graph.nodes.values()].filter((node) => node.kind === kind && node.leave === undefined && node.tag === undefined && !present.has(node.key));
+        const reasons = await Promise.all(open.map(why));
+        for (const [index, { key }] of open.entries()) {
+            const reason = reasons[index];
+            if (reason !== undefined)
+                present.set(key, reason);
+        }
     };
-    await Promise.all(open('manifest').map(look));
-    for (const node of isProof ? graph.nodes.values() : [])
-        if (node.kind === 'manifest' && present.has(node.key))
-            provenBy(node, graph, present);
-    await Promise.all(open('blob').map(look));
-    const certain = all || !isProof || isKnown(graph, present, inventory, evidence);
-    return { tags, present, certain, attachedTags };
+    await lookAt('manifest', (node) => whyStored(node, target, lookup, referrers, semaphore));
+    if (isProof)
+        for (const node of graph.nodes.values())
+            if (present.has(node.key))
+                addBlobsOf(node, graph, present);
+    const inventory = await target.inventory();
+    const isAtRoot = [...tags.values()].includes(graph.root.descriptor.digest);
+    await lookAt('blob', async ({ descriptor }) => {
+        if (inventory?.has(descriptor.digest))
+            return 'in the inventory of the image stream';
+        // Uploads would find these blobs too. But an image that is complete must be recognised without a write.
+        const mayBeThere = !isProof && (evidence.named?.has(descriptor.digest) ?? isAtRoot);
+        if (!asksBlobs && !mayBeThere)
+            return undefined;
+        return (await semaphore(() => target.has(descriptor, 'blob'))) ? 'the registry has it' : undefined;
+    });
+    return { tags, present, attachedTags };
 }
-/** Nothing is open: what is not present is in no list of what the repository may hold. */
-function isKnown(graph, present, inventory, evidence) {
-    if (evidence === undefined)
-        return inventory !== undefined;
-    const { named } = evidence;
-    return (named !== undefined &&
-        [...graph.nodes.values()].every(({ key, leave, descriptor }) => leave !== undefined || present.has(key) || !named.has(descriptor.digest)));
-}
-async function readListed(target, graph, permits) {
+async function survey_readReferrers(target, graph, semaphore) {
     const subjects = new Set(graph.attached.filter(({ tag }) => tag === null).map(({ subject }) => subject));
     const lists = [...subjects].map(async (subject) => {
-        const list = await permits(() => target.referrers(subject));
+        const list = await semaphore(() => target.referrers(subject));
         return [subject, new Set(list.map(({ digest }) => digest))];
     });
     return new Map(await Promise.all(lists));
 }
-async function whyPresent(node, wanted) {
-    const { target, inventory, listed, ask, named, permits } = wanted;
-    const { attachedTo, descriptor, kind } = node;
-    const { digest } = descriptor;
-    const isThere = () => permits(() => target.has(descriptor, kind));
-    if (attachedTo !== undefined) {
-        const isListed = listed.get(attachedTo)?.has(digest) === true;
-        // A list may name what was deleted since, and what is there may be missing in the list.
-        if (!(isListed || ask.manifest) || !(await isThere()))
-            return undefined;
-        if (isListed)
-            return 'there, and listed as a referrer';
-        return (await isIndexed(target, attachedTo, digest, permits)) ? 'the registry has it' : undefined;
-    }
-    if (inventory?.has(digest))
-        return 'in the inventory of the image stream';
-    return (ask[kind] || named?.has(digest)) && (await isThere()) ? 'the registry has it' : undefined;
+/** What is attached must be stored and listed. A list may name what was deleted since, so the list alone is no proof. */
+async function whyStored({ descriptor, attachedTo }, target, lookup, referrers, semaphore) {
+    const reason = await lookup.ask(descriptor);
+    if (reason === undefined || attachedTo === undefined)
+        return reason;
+    if (referrers.get(attachedTo)?.has(descriptor.digest))
+        return 'there, and listed as a referrer';
+    return (await isIndexed(target, attachedTo, descriptor.digest, semaphore)) ? reason : undefined;
 }
-/** Marks the blobs of a manifest that the registry holds; it checked each of them when it took the manifest. */
-function provenBy(node, graph, present) {
+/** Marks the blobs of a manifest that the registry stores: it has checked each of them when it took the manifest. */
+function addBlobsOf(node, graph, present) {
     for (const key of node.needs) {
         const needed = graph.nodes.get(key);
-        // Registries do not ask for layers that are elsewhere by their URLs.
+        // Registries do not check layers that have URLs.
         if (needed?.kind === 'blob' && needed.leave === undefined && !(0,oci_manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key))
             present.set(key, `checked by the registry when it took ${node.descriptor.digest}`);
     }
 }
 
-// EXTERNAL MODULE: ./lib/inputs/images.js
-var inputs_images = __nccwpck_require__(7591);
-// EXTERNAL MODULE: ./lib/inputs/shard.js
-var inputs_shard = __nccwpck_require__(5285);
-// EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
-var tag_selection = __nccwpck_require__(7420);
-// EXTERNAL MODULE: ./lib/oci/reference.js
-var oci_reference = __nccwpck_require__(3940);
-;// CONCATENATED MODULE: ./lib/release/expand.js
+;// CONCATENATED MODULE: ./lib/release/plan-image.js
 
 
 
 
 
-/** The images of the run, in the order of the list; of them the shard, if there is one. */
-async function expand(source, { config }) {
-    const named = config.images.map((pair) => ({ pair }));
-    const selected = await Promise.all(config.sets.map((set) => expandSet(set, source)));
-    const all = expand_unique([...named, ...selected.flat()]);
-    const { shard } = config;
-    if (shard === undefined)
-        return all;
-    return all.filter(({ pair }) => (0,inputs_shard/* isInShard */.O)((0,oci_reference/* formatReference */.FH)(pair.destination), shard));
-}
-async function expandSet(set, source) {
-    const { select, destination, platforms } = set;
-    try {
-        const side = await source;
-        const from = await side.repository(set.source);
-        const tags = (0,tag_selection/* selectTags */.O)(select, await tagsOf(from));
-        if (tags.length === 0)
-            throw new errors/* PromoteError */.jG('NOT_FOUND', `${from.store.name}: no tag is selected by ${(0,tag_selection/* describeSelection */.e9)(select)}.`, {
-                side: 'source',
-                hint: 'Look at the tags that are there; a regular expression has to fit the whole tag.',
-            });
-        return tags.map((tag) => ({
-            pair: {
-                source: { ...set.source, tag },
-                destination: { ...destination, tag },
-                ...(platforms === undefined ? {} : { platforms }),
-            },
-        }));
-    }
-    catch (thrown) {
-        return [{ pair: (0,inputs_images/* likeImage */.j8)(set), error: (0,errors/* asPromoteError */.XO)(thrown, 'source') }];
-    }
-}
-/** OpenShift: from the one read that answers for their digests too. Elsewhere one listing. */
-async function tagsOf({ store, cluster, path }) {
-    const stream = await cluster?.stream(path);
-    if (stream !== undefined)
-        return stream.tags.keys();
-    if (store.listTags !== undefined)
-        return store.listTags();
-    throw new errors/* PromoteError */.jG('UNSUPPORTED', `${store.name}: its tags cannot be listed.`, { side: 'source' });
-}
-/** What two selections have in common is promoted once; two images for one tag are a mistake that a selection can hide. */
-function expand_unique(all) {
-    const seen = new Map();
-    return all.flatMap((each) => {
-        const { pair } = each;
-        if (each.error !== undefined)
-            return [each];
-        const [from, to] = [(0,oci_reference/* formatReference */.FH)(pair.source), (0,oci_reference/* formatReference */.FH)(pair.destination)];
-        const before = seen.get(to);
-        seen.set(to, before ?? from);
-        if (before === undefined)
-            return [each];
-        if (before === from)
-            return [];
-        const error = new errors/* PromoteError */.jG('USAGE', `${to} is the destination of ${before} and of ${from}.`, {
-            side: 'input',
-            hint: 'Narrow the selections, so that each tag has one image.',
-        });
-        return [{ pair, error }];
+
+
+
+
+
+/**
+ * Takes one image from the list to its plan, at all destinations. The source is read once. The destinations are opened
+ * meanwhile, and asked for each manifest while it is read at the source.
+ */
+async function planImage(image, sessions, run) {
+    if (image.jobs.every(({ rows }) => rows !== undefined))
+        return [];
+    const destinations = image.jobs.map((job) => {
+        // `read` is set by the time that the destination is located.
+        const located = (0,core_async/* ignoreUnhandled */.kg)(locate(job, sessions.destination(job.target), () => read, run));
+        return { job, located, lookup: new ManifestLookup(located, run.copy.semaphore) };
+    });
+    const lookups = destinations.map(({ lookup }) => lookup);
+    const read = (0,core_async/* ignoreUnhandled */.kg)(readSource(image, sessions.source(), lookups, run));
+    return forEachUnfinished(destinations, run, async ({ job, located, lookup }) => {
+        const [discovered, place] = await bothSides(read, located, job.target);
+        return planDestination(job, discovered, place, lookup, run);
     });
 }
-
-;// CONCATENATED MODULE: ./lib/release/guards.js
-
-
-/** Nothing is at stake when any digest may be replaced. */
-function isGuarded({ overwrite, expect }) {
-    return overwrite !== 'always' || expect !== undefined;
+/** resolve and discover. */
+async function readSource({ pair, jobs }, session, lookups, { config, copy, graphs, held }) {
+    copy.check?.();
+    const source = await (await session).repository(pair.source);
+    for (const job of jobs)
+        job.source = sourceName(source, pair.source);
+    const root = await copy.semaphore(() => resolve(pair, source));
+    const platforms = pair.platforms ?? config.platforms;
+    // Several tags may name the same image: it is discovered once.
+    const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms]);
+    const graph = graphs.get(key) ?? discover(source.store, root, { ...config, platforms, lookups, held }, copy.semaphore);
+    graphs.set(key, graph);
+    return { pair, source, root, graph: await graph };
 }
-/**
- * Pure: whether the tags may go to `wanted`.
- * @param tags where each is now.
- * @throws PromoteError GUARD that names the tag, where it is, and which condition says no.
- */
-function checkGuard(name, tags, wanted, guard) {
-    for (const [tag, current] of tags) {
-        if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack))
-            throw unreadable(`${name}:${tag}`, guard);
-        const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard);
-        if (why === undefined)
-            continue;
-        const where = current === null ? 'does not exist' : `is at ${current}`;
-        throw new errors/* PromoteError */.jG('GUARD', `${name}:${tag} ${where}, and ${why}.`, {
-            side: 'destination',
-            hint: 'Look at what is there now; when it may be replaced, change the condition.',
-        });
-    }
-}
-function unreadable(name, { overwrite, expect }) {
-    const because = expect !== undefined
-        ? 'expect-current says where it has to be'
-        : overwrite !== 'always'
-            ? `overwrite is ${overwrite}`
-            : 'an atomic promotion may have to put it back';
-    return new errors/* PromoteError */.jG('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
-        side: 'destination',
-        hint: 'Let the account of the destination pull from this repository, too.',
+/** Reads a tag once. From here on the image is known by its digest, and the tag is not read again. */
+async function resolve({ source: reference }, { store, cluster, path, tag }) {
+    const { digest } = reference;
+    const wanted = tag ?? reference.tag ?? (digest === undefined ? 'latest' : undefined);
+    if (wanted === undefined)
+        return store.resolve(digest ?? 'latest');
+    const root = await store.resolve((await cluster?.digestOf(path, wanted)) ?? wanted);
+    if (digest === undefined || root.descriptor.digest === digest)
+        return root;
+    throw new errors/* PromoteError */.jG('TAG_MISMATCH', `${store.name}:${wanted} is at ${root.descriptor.digest}, not at ${digest}`, {
+        side: 'source',
+        hint: 'The tag has moved since the digest was taken. Give the digest alone to promote it nevertheless.',
     });
 }
-function refusal(tag, current, wanted, guard) {
-    const { overwrite, expect } = guard;
-    if (current !== null && overwrite === 'never')
-        return 'overwrite is never';
-    if (current === wanted)
-        return undefined;
-    if (current !== null && (0,referrer/* isAttachedTag */.XC)(tag))
-        return 'a tag of signatures is not overwritten: promote the image that they belong to, and they are added';
-    if (current !== null && overwrite === 'same')
-        return `overwrite is same: it would move to ${wanted}`;
-    if (expect === 'absent' && current !== null)
-        return 'it is expected to be absent';
-    if (expect !== undefined && expect !== 'absent' && current !== expect)
-        return `it is expected to be at ${expect}`;
-    return undefined;
-}
 /**
- * Right before a tag is written: it is still where it was when the promotion was planned. No registry has a conditional
- * PUT, so what another writer does in the milliseconds after this question stays unseen.
- * @throws PromoteError TAG_MOVED
+ * Opens the repository at a destination and reads its tags.
+ * @param sourceRead awaited before an image stream is created, so that none is created for an image that cannot be read.
  */
-async function stillAt(target, tag, planned) {
-    const now = await target.locate(tag);
-    if (now === planned)
-        return;
-    const was = planned === null ? 'did not exist' : `was at ${planned}`;
-    const message = `${target.name}:${tag} ${was}, and is ${placeOf(now)} now: another client has written it.`;
-    throw new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
-}
-/** Of a tag that is to be put back. */
-function notOurs(name, promoted, now) {
-    const message = `${name} is ${placeOf(now)}: that is not what the promotion wrote (${promoted}).`;
-    return new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
-}
-const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' };
-function placeOf(now) {
-    return now === null ? 'gone' : `at ${now}`;
-}
-
-;// CONCATENATED MODULE: ./lib/release/move-tags.js
-
-
-
-/**
- * Moves all tags, or puts those that moved back. Never rejects: each move says how it ended.
- * @param write takes its own permits, and calls `begin` right before its first request that writes; that throws when
- *   another move has failed meanwhile.
- * @returns the first failure; undefined when all have moved.
- */
-async function moveAll(moves, write, permits, context) {
-    let failure = await keepBefore(moves, permits);
-    const moveOne = async (move) => {
-        const begin = () => {
-            if (failure !== undefined)
-                throw failure;
-            move.state = 'moving';
-        };
-        try {
-            await write(move, begin);
-            move.state = 'moved';
-        }
-        catch (thrown) {
-            if (thrown === failure)
-                return;
-            move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-            failure ??= move.error;
-        }
-    };
-    if (failure === undefined)
-        await Promise.all(moves.map(moveOne));
-    if (failure === undefined)
-        return undefined;
-    const begun = moves.filter((move) => move.state === 'moved' || move.state === 'moving');
-    await Promise.all(begun.map((move) => permits(() => revert(move, context))));
-    return failure;
-}
-/** Before anything moves: afterwards a registry could have pruned what no tag names any more. */
-async function keepBefore(moves, permits) {
-    let failure;
-    const keep = async (move) => {
-        const { from, target } = move;
-        if (from === null)
+async function locate(job, opening, sourceRead, { config, context, copy }) {
+    copy.check?.();
+    const session = await opening;
+    const { destination: reference } = job.pair;
+    const path = reference.repository;
+    // OpenShift answers 500 to reads by digest until the image stream exists.
+    const ensureStream = async (cluster) => {
+        if (cluster === undefined || config.dryRun)
             return;
-        try {
-            move.before = await permits(() => target.resolve(from));
-        }
-        catch (thrown) {
-            move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-            failure ??= move.error;
-        }
+        if ((await cluster.stream(path)) === undefined)
+            await sourceRead();
+        await cluster.ensureStream(path);
     };
-    await Promise.all(moves.map(keep));
-    return failure;
-}
-async function revert(move, context) {
-    const { target, tag, from } = move;
-    move.at = 'unread';
-    try {
-        move.at = await target.locate(tag, true);
-        // A write that failed without a trace has not moved the tag.
-        const isBack = !backNeeded(`${target.name}:${tag}`, move.at, move);
-        if (!isBack)
-            await putBack(target, tag, move, context);
-        move.state = isBack && move.state === 'moving' ? 'waiting' : 'reverted';
-        move.at = from;
+    // The stream tells the address of the cluster's own registry.
+    if (isInCluster(job, config))
+        await ensureStream(session.cluster);
+    const repository = await session.repository(reference);
+    const { store, cluster } = repository;
+    job.repository = store.name;
+    await ensureStream(cluster);
+    for (const tag of job.tags) {
+        const warning = await cluster?.follows(path, tag);
+        if (warning !== undefined)
+            context.log.warn(`${store.name}: ${warning}`);
     }
-    catch (thrown) {
-        move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-        if (move.error.unconfirmed)
-            move.at = 'unread';
-        move.state = 'stuck';
-    }
+    // One read of the image stream tells where all its tags are.
+    const stream = await cluster?.stream(path);
+    const tags = stream === undefined
+        ? await findTags(store, job.tags, copy.semaphore)
+        : new Map(job.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]));
+    job.before = tags;
+    return { repository, target: store, tags };
 }
-/**
- * Puts a tag back that was read at what a promotion has written.
- * @throws PromoteError UNSUPPORTED when the tag was new and the registry cannot remove tags; `unconfirmed` when no answer
- *   tells whether it is back.
- */
-async function putBack(target, tag, { from, to, before }, context) {
-    const manifest = from === null ? undefined : (before ?? (await target.resolve(from)));
-    await confirm_confirm({ target, reference: tag, from: to, to: from }, async (begin) => {
-        begin();
-        if (manifest !== undefined)
-            return target.putManifest(manifest, tag);
-        return (await target.removeTag?.(tag)) ? null : undefined;
-    }, context);
+/** An image is in the cluster's own registry unless a host, a layout or a registry is configured. */
+function isInCluster({ pair, target }, { destinations }) {
+    const { host, layout } = pair.destination;
+    return (host ?? layout ?? destinations.find(({ name }) => name === target)?.registry) === undefined;
 }
-/**
- * Pure: whether the tag is at what the promotion has written; false when it is back already.
- * @throws PromoteError TAG_MOVED when it is elsewhere.
- */
-function backNeeded(name, now, { from, to }) {
-    if (now !== to && now !== from)
-        throw notOurs(name, to, now);
-    return now !== from;
+/** When both sides fail, one message tells both, so that the user can correct both before the next run. */
+async function bothSides(source, destination, target) {
+    const [from, to] = await Promise.allSettled([source, destination]);
+    if (from.status === 'fulfilled' && to.status === 'fulfilled')
+        return [from.value, to.value];
+    if (from.status === 'fulfilled')
+        throw (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
+    const error = (0,errors/* asPromoteError */.XO)(from.reason, 'source');
+    if (to.status === 'fulfilled' || to.reason === from.reason)
+        throw error;
+    const other = (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
+    if (error.code === 'CANCELLED' || other.code === 'CANCELLED')
+        throw error;
+    const name = target === 'destination' ? target : `destination ${target}`;
+    const message = `${error.message} And the ${name}: ${other.message}`;
+    const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ');
+    throw error.with({ message, hint: hint === '' ? undefined : hint });
 }
-/**
- * A context whose signal can be held back while the tags move: stopping there would leave a part of the promotion. That
- * takes seconds, and a second signal ends the process at once.
- */
-function holdable(context) {
-    const own = new AbortController();
-    let held = false;
-    const pass = () => {
-        if (!held && context.signal.aborted)
-            own.abort(context.signal.reason);
-    };
-    context.signal.addEventListener('abort', pass, { once: true });
-    pass();
+/** survey and plan. */
+async function planDestination(job, { source, graph }, place, lookup, { config, context, copy }) {
+    const { repository, target } = place;
+    const seen = await survey(place, graph, lookup, config.dryRun, copy.semaphore);
+    warnOfKept(seen.attachedTags.values(), context);
+    const { origin: registry, path } = repository;
+    const mountFrom = source.origin === registry && source.path !== path ? source.path : undefined;
+    const plan = makePlan(graph, seen, mountFrom);
     return {
-        context: { ...context, signal: own.signal },
-        hold: () => {
-            held = true;
-        },
-        release: () => {
-            held = false;
-            pass();
-        },
+        job,
+        repository,
+        route: { image: job.number, source: source.store, target, registry, repository: path, mountFrom },
+        // Atomic: registries must have accepted every manifest before the first tag moves.
+        plan: config.atomic ? { ...plan, rootByDigest: true } : plan,
+        moved: { ...plan.bytes, copied: 0, mounted: 0 },
     };
 }
-
-;// CONCATENATED MODULE: ./lib/release/rows.js
-
-
-/** Name of a destination that needs none. */
-const ALONE = 'destination';
-function namesOf({ pair, from, to }) {
-    const { digest } = pair.source;
-    const tag = from?.tag ?? pair.source.tag;
-    const suffix = `${tag === undefined ? (digest === undefined ? ':latest' : '') : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
-    return {
-        source: from === undefined ? (0,oci_reference/* formatReference */.FH)(pair.source) : `${from.store.name}${suffix}`,
-        destination: `${to?.store.name ?? (0,oci_reference/* formatReference */.FH)({ ...pair.destination, tag: undefined })}:${pair.destination.tag}`,
-    };
-}
-/** A row for each tag. */
-function rowsOf(work, dryRun, now) {
-    const names = namesOf(work);
-    const { plan, target } = work;
-    const digest = plan?.graph.root.descriptor.digest ?? null;
-    return work.tags.map((name, index) => {
-        const end = work.ends?.get(name);
-        const status = end?.status ?? statusOf(work, name, dryRun);
-        const arrived = status === 'promoted' || status === 'unchanged';
-        return {
-            source: names.source,
-            sourceDigest: digest,
-            destination: `${names.destination.slice(0, names.destination.lastIndexOf(':'))}:${name}`,
-            target,
-            tag: name,
-            digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
-            previousDigest: previousOf(work, name),
-            status,
-            bytes: index === 0 ? bytesOf(work) : alreadyThere(bytesOf(work)),
-            attached: work.attached ?? (work.error === undefined ? plan?.attached : undefined) ?? [],
-            error: arrived ? null : errorOf(end?.error ?? work.error),
-            platforms: plan === undefined ? [] : work.platforms.of(plan.graph),
-            milliseconds: now - work.began,
-        };
-    });
-}
-/** A tag that the plan does not move was read at the image's digest. */
-function previousOf({ plan, before }, tag) {
-    const read = plan === undefined ? before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from;
-    return published(read ?? (read === null ? null : (plan?.graph.root.descriptor.digest ?? 'unread')));
-}
-function errorOf(error) {
-    if (error === undefined)
-        return null;
-    const { code, side = null, hint = null, target = ALONE } = error;
-    return { code, side, message: target === ALONE ? error.message : `${target}: ${error.message}`, hint };
-}
-function statusOf({ error, plan, written, unconfirmed, moved, ends }, tag, dryRun) {
-    if (error === undefined && plan !== undefined && isUnchanged(plan))
-        return 'unchanged';
-    const planned = plan !== undefined && plan.bytes.copied + plan.bytes.mounted > 0;
-    if (error === undefined && dryRun)
-        return planned || plan?.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged';
-    if (written.has(tag))
-        return 'promoted';
-    if (unconfirmed.has(tag))
-        return 'unknown';
-    // The others of an atomic promotion that failed were where they belong before it began.
-    if (error !== undefined && ends !== undefined)
-        return 'unchanged';
-    if (error !== undefined)
-        return ['CANCELLED', 'ABANDONED'].includes(error.code) ? 'cancelled' : 'failed';
-    // The tag was right already; what it stands for was completed, or there was nothing to do for this tag.
-    return moved !== undefined && moved.copied + moved.mounted > 0 ? 'promoted' : 'unchanged';
-}
-function bytesOf({ moved, plan, error }) {
-    if (moved !== undefined)
-        return { ...moved };
-    if (plan === undefined)
-        return { total: 0, copied: 0, mounted: 0, present: 0 };
-    return error === undefined ? plan.bytes : { ...plan.bytes, copied: 0, mounted: 0 };
-}
-/** Further tags of the same image move nothing: what has arrived did so with the first. */
-function alreadyThere({ total, copied, mounted, present }) {
-    return { total, copied: 0, mounted: 0, present: copied + mounted + present };
+/** Checks the conditions of the user: whether the tags may move. A dry run also reads the rights at a cluster. */
+async function checkConditions(image, { config, context }) {
+    const { job, plan, repository } = image;
+    const { cluster, path, store } = repository;
+    const tags = job.before ?? new Map();
+    checkGuard(store.name, tags, plan.graph.root.descriptor.digest, guardOf(job.pair, config));
+    if (!config.dryRun || cluster === undefined)
+        return image;
+    const remove = config.atomic && [...tags.values()].includes(null);
+    const rights = await cluster.rights(path, { create: (await cluster.stream(path)) === undefined, remove });
+    if (rights.state === 'missing')
+        context.log.warn(`${store.name}: the right to ${rights.missing.join(', to ')} is missing: ${rights.grant}`);
+    return { ...image, rights };
 }
 
 // EXTERNAL MODULE: external "node:path"
@@ -35696,61 +35883,6 @@ function malformed(from, problem) {
     return (0,core_files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
 }
 
-;// CONCATENATED MODULE: ./lib/credentials/pod-account.js
-
-
-
-
-/** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
-const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
-/** The cluster that this pod runs in. Throws CREDENTIAL_MISSING where there is no pod or no account, IO for a broken one. */
-function podCluster(context, options = {}) {
-    const { side, folder = SERVICE_ACCOUNT } = options;
-    const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = context.env;
-    if (!host)
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', 'This is not a pod: KUBERNETES_SERVICE_HOST is not set.', {
-            side,
-            hint: '"in-cluster" works inside the cluster only: give the URL of its API server instead.',
-        });
-    const read = (name) => (0,core_files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side });
-    try {
-        // The service CA signs the internal registry's certificate on OpenShift.
-        const ca = [read('ca.crt'), optional(() => read('service-ca.crt'))].filter((pem) => pem !== '');
-        return {
-            api: apiUrl(host, port ?? '443', side),
-            ca: ca.map((pem) => `${pem.trim()}\n`).join(''),
-            login: (0,credentials_login/* tokenFileLogin */.rp)("pod's service account", { path: (0,external_node_path_.join)(folder, 'token'), side }, context),
-        };
-    }
-    catch (error) {
-        if (!(0,core_files/* isAbsent */.W0)(error))
-            throw error;
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', error.message, {
-            side,
-            cause: error,
-            hint: 'The pod has no service account mounted (automountServiceAccountToken: false): mount one, or give a token.',
-        });
-    }
-}
-function apiUrl(host, port, side) {
-    const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
-    const text = `https://${name}:${port}`;
-    if (/^[A-Za-z0-9.:[\]-]+$/.test(`${name}:${port}`) && URL.canParse(text))
-        return new URL(text);
-    const message = 'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not make an address.';
-    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side, hint: 'The kubelet sets them: do not override them.' });
-}
-function optional(read) {
-    try {
-        return read();
-    }
-    catch (error) {
-        if ((0,core_files/* isAbsent */.W0)(error))
-            return '';
-        throw error;
-    }
-}
-
 // EXTERNAL MODULE: external "node:events"
 var external_node_events_ = __nccwpck_require__(8474);
 // EXTERNAL MODULE: external "node:timers/promises"
@@ -35768,16 +35900,16 @@ var client = __nccwpck_require__(3701);
 
 
 /** Writing each TLS record of 16 KiB costs more than copying sixteen of them into one piece first. */
-const PIECE = 256 * 1024;
+const bulk_client_PIECE = 256 * 1024;
 /** Full pieces that wait for the parser; the socket is not read above that. */
 const MOST_WAITING = 2;
 /** Unsent bytes above which the sender waits. Four pieces cost 14 MiB more with eight transfers and gain no time. */
-const MOST_UNSENT = PIECE;
+const MOST_UNSENT = bulk_client_PIECE;
 /** Milliseconds after which a piece is handed on although it is not full: a slow server is not a silent one. */
 const LONGEST_GATHERING = 20;
 /** @param connect makes one connection. Through a tunnel `onread` has no effect, and 'data' events are used. */
 function openBulkClient(connect) {
-    const acquire = createBufferPool(PIECE);
+    const acquire = createBufferPool(bulk_client_PIECE);
     const all = [];
     const idle = new Map();
     let isClosed = false;
@@ -35893,7 +36025,7 @@ class GatheringSocket extends external_node_stream_.Duplex {
         super({ readableObjectMode: true, readableHighWaterMark: 1, writableHighWaterMark: MOST_UNSENT });
         this.#acquire = acquire;
         this.onread = {
-            buffer: Buffer.allocUnsafeSlow(PIECE),
+            buffer: Buffer.allocUnsafeSlow(bulk_client_PIECE),
             callback: (count, buffer) => this.#take(buffer.subarray(0, count)),
         };
     }
@@ -35964,7 +36096,7 @@ class GatheringSocket extends external_node_stream_.Duplex {
             const count = bytes.copy(this.#piece, this.#filled, from);
             this.#filled += count;
             from += count;
-            if (this.#filled === PIECE)
+            if (this.#filled === bulk_client_PIECE)
                 this.#flush();
         }
         if (this.#headExpected)
@@ -35985,7 +36117,7 @@ class GatheringSocket extends external_node_stream_.Duplex {
         const piece = this.#piece;
         if (piece === undefined || this.#filled === 0)
             return;
-        const isFull = this.#filled === PIECE;
+        const isFull = this.#filled === bulk_client_PIECE;
         this.#waiting.push(isFull ? piece : Buffer.from(piece.subarray(0, this.#filled)));
         if (isFull)
             this.#piece = undefined;
@@ -37885,7 +38017,7 @@ function withForeign(store, send, options) {
             try {
                 if (!URL.canParse(text))
                     throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* quote */.hD)(text, 200)} is no URL.`);
-                return await openBlob(external_layers_placeOf(new URL(text), send, store.name, options.side), blob, offset);
+                return await openBlob(placeOf(new URL(text), send, store.name, options.side), blob, offset);
             }
             catch (thrown) {
                 last = (0,errors/* asPromoteError */.XO)(thrown, options.side);
@@ -37915,7 +38047,7 @@ function withForeign(store, send, options) {
     };
 }
 /** What a registry is for one address that holds one blob. */
-function external_layers_placeOf(url, send, name, side) {
+function placeOf(url, send, name, side) {
     return {
         side,
         name: `${name} (layer at ${url.host})`,
@@ -38128,7 +38260,7 @@ function createListings(endpoint, manifests) {
                     if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
                         found.add(tag);
                 if (found.size > MOST_TAGS)
-                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
+                    throw listings_unfinished(endpoint, 'listing the tags', 'it does not end');
             }
             return [...found];
         },
@@ -38163,15 +38295,15 @@ async function* pages(endpoint, { what, accept, ...list }) {
         if (next === undefined)
             return;
         if (next === 'unreadable')
-            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
+            throw listings_unfinished(endpoint, what, 'the address of the next page cannot be read');
         if (seen.has(next.href))
-            throw unfinished(endpoint, what, 'the next page is one that was read already');
+            throw listings_unfinished(endpoint, what, 'the next page is one that was read already');
         if (seen.size >= list.most)
-            throw unfinished(endpoint, what, 'it does not end');
+            throw listings_unfinished(endpoint, what, 'it does not end');
         url = next;
     }
 }
-function unfinished({ name, side }, what, why) {
+function listings_unfinished({ name, side }, what, why) {
     return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
         side,
         hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
@@ -38269,7 +38401,7 @@ function createManifests(endpoint) {
             const hint = await head(endpoint, checkedTag(endpoint, tag));
             return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor);
         },
-        locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
+        locate: (reference, proof = false) => manifests_locate(endpoint, get, reference, proof),
         put: (manifest, tag) => put(endpoint, manifest, tag),
     };
 }
@@ -38291,7 +38423,7 @@ async function read(endpoint, cache, reference, expected, how = {}) {
         throw placed(endpoint, what, thrown);
     }
 }
-async function locate(endpoint, get, reference, proof) {
+async function manifests_locate(endpoint, get, reference, proof) {
     const expected = (0,oci_digest/* isDigest */.Bc)(reference) ? reference : undefined;
     if (expected === undefined)
         checkedTag(endpoint, reference);
@@ -38913,6 +39045,217 @@ async function deleteTag(endpoint, tag) {
     return res.status === 404;
 }
 
+;// CONCATENATED MODULE: ./lib/release/repositories.js
+
+
+
+
+
+
+
+
+
+/**
+ * The repositories of one side, each with the credential that belongs there.
+ * @param explicit the side's own credential, unless it opens the cluster.
+ */
+function openRepositories(side, options, network, cluster, explicit) {
+    const repositories = new Map();
+    const layouts = layoutsOf(side, options);
+    const foreign = createForeign(side, options);
+    const { context, config } = options;
+    const open = async (reference) => {
+        const address = await addressOf(side, cluster, reference);
+        const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`);
+        const path = reference.repository;
+        const own = (await cluster?.ownsRegistry(base.host, path)) === true ? cluster : undefined;
+        if (own !== undefined && address.plainHttp)
+            throw notOverHttp(side, base);
+        const login = own?.login ?? (await loginFor(side, address, reference, explicit, context));
+        if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NO_CREDENTIAL)
+            context.log.warn(notItsRegistry(side, base));
+        const store = openRepository({
+            side: side.side,
+            base,
+            send: network.as(base, login),
+            login,
+            repository: path,
+            writes: side.side === 'destination' && !config.dryRun,
+            stallTimeout: config.stallTimeout,
+            context,
+            ...(own && clusterHelp(own, path)),
+        });
+        return { store: foreign.withLayers(store), origin: base.origin, path, cluster: own };
+    };
+    return {
+        open(reference) {
+            if (reference.layout !== undefined)
+                return openInLayout(layouts.at(reference.layout), reference, foreign);
+            const key = `${reference.host ?? ''}/${reference.repository}`;
+            const known = repositories.get(key) ?? open(reference);
+            repositories.set(key, known);
+            return known;
+        },
+        async close() {
+            await Promise.all([foreign.close(), layouts.close()]);
+        },
+    };
+}
+function notOverHttp(side, { host, href }) {
+    const message = `${href} is the registry of the ${side.side} cluster, whose token is sent over https only.`;
+    const hint = `Set ${repositories_optionOf(side, 'registry')} to ${host}, or leave it out: the cluster names its registry.`;
+    return new errors/* PromoteError */.jG('USAGE', message, { side: side.side, hint });
+}
+function notItsRegistry(side, { host }) {
+    const login = `an auth file (${repositories_optionOf(side, 'auth-file')}) can open it`;
+    return `${side.name}: ${host} is not what the cluster names as its registry, so its token is not sent there: ${login}`;
+}
+/** What the cluster tells about one repository of its own registry. */
+function clusterHelp(cluster, path) {
+    return {
+        inventory: () => cluster.stored(path),
+        evidence: () => cluster.evidence(path),
+        removeTag: (tag) => cluster.removeTag(path, tag),
+        explain: (error, access, tag) => cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' }),
+    };
+}
+/** The code for layouts is loaded when the first one is opened: most runs have none. */
+function layoutsOf({ side }, { context }) {
+    let opened;
+    const open = async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8572))).openLayouts(side, context);
+    return {
+        at: async (place) => {
+            opened ??= open();
+            return (await opened).at(place);
+        },
+        close: async () => (await opened)?.close(),
+    };
+}
+/** A layout is a registry with one repository: its blobs belong to all images in it. */
+async function openInLayout(opening, reference, foreign) {
+    const layout = await opening;
+    const { layout: place, repository, tag } = reference;
+    const assumed = place?.assumed === true && tag !== undefined;
+    const named = assumed ? (0,oci_reference/* splitLayoutName */.Wj)(await layout.nameOf((0,oci_reference/* layoutName */.UX)(repository, tag))) : undefined;
+    return {
+        store: foreign.withLayers(layout.repository((named ?? reference).repository)),
+        origin: `${place?.kind}:${place?.path}`,
+        path: '',
+        cluster: undefined,
+        ...(named && { tag: named.tag }),
+        ...(place?.kind === 'oci-archive' && { finish: layout.finish }),
+    };
+}
+/** Layers with URLs are read over connections of their own, which have no credential and do not trust the side's CA. */
+function createForeign({ side }, { config, context, onRetry }) {
+    let network;
+    const open = () => {
+        const { stallTimeout, retries } = config;
+        const within = { isAllowed: isPublic, hosts: config.foreignHosts };
+        return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context);
+    };
+    return {
+        withLayers(store) {
+            if (side !== 'source' || !config.includeForeign)
+                return store;
+            network ??= open();
+            return withForeign(store, network.send, { side, context });
+        },
+        close: async () => network?.close(),
+    };
+}
+/** The host in the reference, else the side's registry, else what the cluster says. */
+async function addressOf(side, cluster, reference) {
+    if (reference.host !== undefined) {
+        if (side.registry !== undefined && isConfigured(reference, side))
+            return side.registry;
+        return { host: (0,oci_reference/* hostOf */.w4)(reference.host), plainHttp: false };
+    }
+    if (side.registry !== undefined)
+        return { ...side.registry, host: (0,oci_reference/* hostOf */.w4)(side.registry.host) };
+    if (cluster !== undefined)
+        return cluster.registryFor(reference.repository);
+    const hint = `Give ${repositories_optionOf(side, 'cluster')} or ${repositories_optionOf(side, 'registry')}, or write the registry into the reference.`;
+    const message = `no registry is known for ${reference.repository}`;
+    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', message, { side: side.side, hint });
+}
+/** True when the reference names no registry, or the one that is configured for its side. */
+function isConfigured({ host }, { registry }) {
+    if (host === undefined)
+        return true;
+    if (registry === undefined)
+        return false;
+    const url = `${registry.plainHttp ? 'http' : 'https'}://${(0,oci_reference/* hostOf */.w4)(host)}`;
+    return host === registry.host || (URL.canParse(url) && new URL(url).host === (0,oci_reference/* hostOf */.w4)(registry.host));
+}
+const NO_CREDENTIAL = (0,credentials_login/* fixedLogin */.ub)('no credential', http_credential/* ANONYMOUS */.E);
+/** The side's own credential is for its own registry alone. Every other registry gets its auth-file entry or nothing. */
+async function loginFor(side, address, reference, explicit, context) {
+    if (explicit !== undefined && isConfigured(reference, side))
+        return explicit;
+    const key = { ...address, repository: reference.repository };
+    return (await loginFromAuthFiles(key, { side: side.side, explicit: side.authFile }, context)) ?? NO_CREDENTIAL;
+}
+/** The option as the user wrote it: `destination-token`, or `token` of an entry in the list of destinations. */
+function repositories_optionOf({ side, name }, option) {
+    return name === side ? `${side}-${option}` : `${option} of ${name}`;
+}
+
+;// CONCATENATED MODULE: ./lib/credentials/pod-account.js
+
+
+
+
+/** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
+const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** The cluster that this pod runs in. Throws CREDENTIAL_MISSING where there is no pod or no account, IO for a broken one. */
+function podCluster(context, options = {}) {
+    const { side, folder = SERVICE_ACCOUNT } = options;
+    const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = context.env;
+    if (!host)
+        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', 'This is not a pod: KUBERNETES_SERVICE_HOST is not set.', {
+            side,
+            hint: '"in-cluster" works inside the cluster only: give the URL of its API server instead.',
+        });
+    const read = (name) => (0,core_files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side });
+    try {
+        // The service CA signs the internal registry's certificate on OpenShift.
+        const ca = [read('ca.crt'), optional(() => read('service-ca.crt'))].filter((pem) => pem !== '');
+        return {
+            api: apiUrl(host, port ?? '443', side),
+            ca: ca.map((pem) => `${pem.trim()}\n`).join(''),
+            login: (0,credentials_login/* tokenFileLogin */.rp)("pod's service account", { path: (0,external_node_path_.join)(folder, 'token'), side }, context),
+        };
+    }
+    catch (error) {
+        if (!(0,core_files/* isAbsent */.W0)(error))
+            throw error;
+        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', error.message, {
+            side,
+            cause: error,
+            hint: 'The pod has no service account mounted (automountServiceAccountToken: false): mount one, or give a token.',
+        });
+    }
+}
+function apiUrl(host, port, side) {
+    const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
+    const text = `https://${name}:${port}`;
+    if (/^[A-Za-z0-9.:[\]-]+$/.test(`${name}:${port}`) && URL.canParse(text))
+        return new URL(text);
+    const message = 'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not make an address.';
+    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side, hint: 'The kubelet sets them: do not override them.' });
+}
+function optional(read) {
+    try {
+        return read();
+    }
+    catch (error) {
+        if ((0,core_files/* isAbsent */.W0)(error))
+            return '';
+        throw error;
+    }
+}
+
 ;// CONCATENATED MODULE: ./lib/release/session.js
 
 
@@ -38920,36 +39263,67 @@ async function deleteTag(endpoint, tag) {
 
 
 
-
-
-
-
-async function openSide(side, options) {
-    const { context, config, onRetry } = options;
-    const { ca, insecure, api, way, certificate } = await accessOf(side, options);
-    if (insecure)
-        context.log.warn(`${side.name}: certificates are not checked; whoever is on the way can read and change everything`);
-    const { stallTimeout, retries } = config;
-    const clientCertificate = certificate && {
-        ...certificate,
-        origin: api?.origin,
-        besideTokens: way?.kind !== 'certificate',
+/** Logs in to all these sides at the same time. */
+function openSessions(sides, run) {
+    const { config } = run;
+    const opened = new Map(sides.map((side) => [side, (0,core_async/* ignoreUnhandled */.kg)(openSession(side, run))]));
+    const get = (side) => (side && opened.get(side)) ?? Promise.reject(new errors/* PromoteError */.jG('INTERNAL', 'a side without a session'));
+    const close = (session) => session.then((open) => open.close()).catch(() => undefined);
+    return {
+        source: () => get(config.source),
+        destination: (name) => get(config.destinations.find((each) => each.name === name)),
+        async close() {
+            await Promise.all([...opened.values()].map(close));
+        },
     };
-    const network = openNetwork({ side: side.side, insecureSkipTlsVerify: insecure, stallTimeout, retries, onRetry, ca, clientCertificate }, context);
+}
+async function openSession(side, run) {
+    const options = {
+        config: run.config,
+        context: run.context,
+        onRetry: (what, reason, wait, attempt) => run.host.event({ event: 'retry', image: null, what, reason, wait, attempt }),
+    };
+    const access = await accessOf(side, run);
+    const network = openSideNetwork(side, access, options);
     try {
-        if (api === undefined || way === undefined)
-            return createSide(side, options, network);
-        const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2996));
-        const inCluster = side.cluster === 'in-cluster';
-        const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount };
-        return createSide(side, options, network, await openCluster(side.side, access, context), api.host);
+        const cluster = await openClusterOf(side, access, network, run);
+        const explicit = cluster === undefined ? registryLogin(side) : undefined;
+        const repositories = openRepositories(side, options, network, cluster, explicit);
+        return {
+            cluster,
+            repository: repositories.open,
+            async close() {
+                await cluster?.logout();
+                await Promise.all([network.close(), repositories.close()]);
+            },
+        };
     }
     catch (thrown) {
         await network.close();
         throw thrown;
     }
 }
-async function accessOf(side, { context, oidcToken }) {
+function openSideNetwork(side, access, { config, context, onRetry }) {
+    const { ca, insecure: insecureSkipTlsVerify, api, way, certificate } = access;
+    if (insecureSkipTlsVerify)
+        context.log.warn(`${side.name}: certificates are not checked; anyone on the network path can read and change everything`);
+    const { stallTimeout, retries } = config;
+    const besideTokens = way?.kind !== 'certificate';
+    const clientCertificate = certificate && { ...certificate, origin: api?.origin, besideTokens };
+    const options = { side: side.side, insecureSkipTlsVerify, stallTimeout, retries, onRetry, ca, clientCertificate };
+    return openNetwork(options, context);
+}
+async function openClusterOf(side, { api, way }, network, { context, host }) {
+    if (api === undefined || way === undefined)
+        return undefined;
+    const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2996));
+    const inCluster = side.cluster === 'in-cluster';
+    const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount };
+    const cluster = await openCluster(side.side, access, context);
+    host.event({ event: 'login', side: side.side, target: side.name, user: cluster.user, registry: api.host });
+    return cluster;
+}
+async function accessOf(side, { context, host }) {
     const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify };
     if (side.kubeconfig !== undefined)
         return accessByKubeconfig(side, side.kubeconfig, context);
@@ -38961,12 +39335,12 @@ async function accessOf(side, { context, oidcToken }) {
     }
     if (side.oidcAudience === undefined)
         return { ...own, api: side.cluster, way: explicitWay(side) };
-    if (oidcToken === undefined) {
-        const message = `${session_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`;
+    if (host.oidcToken === undefined) {
+        const message = `${repositories_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`;
         throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side });
     }
     const { githubOidcLogin } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1117));
-    const login = githubOidcLogin(side.oidcAudience, oidcToken, context, side.side);
+    const login = githubOidcLogin(side.oidcAudience, host.oidcToken.bind(host), context, side.side);
     return { ...own, api: side.cluster, way: { kind: 'token', login } };
 }
 async function accessByKubeconfig(side, given, context) {
@@ -38987,7 +39361,7 @@ async function accessByKubeconfig(side, given, context) {
         certificate,
     };
 }
-/** A kubeconfig may hold user and password: they log in as any others do. */
+/** A kubeconfig may hold user name and password. They log in as those of the options do. */
 async function wayOf(login) {
     const credential = await login.current();
     if (credential.kind !== 'basic')
@@ -38998,7 +39372,7 @@ function explicitWay(side) {
     const way = optionalWay(side);
     if (way !== undefined)
         return way;
-    const hint = `Give ${session_optionOf(side, 'username')} and ${session_optionOf(side, 'password')}, or ${session_optionOf(side, 'token')}.`;
+    const hint = `Give ${repositories_optionOf(side, 'username')} and ${repositories_optionOf(side, 'password')}, or ${repositories_optionOf(side, 'token')}.`;
     const message = `no way into the ${side.side} cluster is configured`;
     throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side, hint });
 }
@@ -39011,263 +39385,19 @@ function optionalWay(side) {
 }
 function tokenOf(side) {
     const { token } = side;
-    return token && (0,credentials_login/* fixedLogin */.ub)(`token of ${session_optionOf(side, 'token')}`, { kind: 'bearer', token });
+    return token && (0,credentials_login/* fixedLogin */.ub)(`token of ${repositories_optionOf(side, 'token')}`, { kind: 'bearer', token });
 }
-/** How the user has spelled it: `destination-token`, or `token` of an entry in the list of destinations. */
-function session_optionOf({ side, name }, option) {
-    return name === side ? `${side}-${option}` : `${option} of ${name}`;
-}
-function joinPem(...parts) {
-    const given = parts.filter((part) => part !== undefined && part !== '');
-    return given.length === 0 ? undefined : given.join('\n');
-}
-function createSide(side, options, network, cluster, api) {
-    const repositories = new Map();
-    const layouts = layoutsOf(side, options);
-    const foreign = createForeign(side, options);
-    const { context, config } = options;
-    const explicit = cluster === undefined ? explicitLogin(side) : undefined;
-    const open = async (reference) => {
-        const address = await addressOf(side, cluster, reference);
-        const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`);
-        const path = reference.repository;
-        const own = (await cluster?.ownsRegistry(base.host, path)) === true ? cluster : undefined;
-        if (own !== undefined && address.plainHttp)
-            throw notOverHttp(side, base);
-        const login = own?.login ?? (await loginFor(side, address, reference, explicit, context));
-        if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NOTHING)
-            context.log.warn(`${side.name}: ${base.host} is not what the cluster names as its registry, so its token is not sent there: ` +
-                `an auth file (${session_optionOf(side, 'auth-file')}) can open it`);
-        const store = openRepository({
-            side: side.side,
-            base,
-            send: network.as(base, login),
-            login,
-            repository: path,
-            writes: side.side === 'destination' && !config.dryRun,
-            stallTimeout: config.stallTimeout,
-            context,
-            ...(own === undefined ? {} : helpOf(own, path)),
-        });
-        return { store: foreign.beside(store), origin: base.origin, path, cluster: own };
-    };
-    return {
-        cluster,
-        api,
-        repository(reference) {
-            if (reference.layout !== undefined)
-                return openInLayout(layouts.at(reference.layout), reference, foreign);
-            const key = `${reference.host ?? ''}/${reference.repository}`;
-            const known = repositories.get(key) ?? open(reference);
-            repositories.set(key, known);
-            return known;
-        },
-        async close() {
-            await cluster?.logout();
-            await Promise.all([network.close(), foreign.close(), layouts.close()]);
-        },
-    };
-}
-function notOverHttp(side, { host, href }) {
-    const message = `${href} is the registry of the ${side.side} cluster, whose token is sent over https only.`;
-    const hint = `Set ${session_optionOf(side, 'registry')} to ${host}, or leave it out: the cluster names its registry.`;
-    return new errors/* PromoteError */.jG('USAGE', message, { side: side.side, hint });
-}
-/** Loaded with the first of them: archives and folders are no part of most runs. */
-function layoutsOf({ side }, { context }) {
-    let opened;
-    const open = async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8572))).openLayouts(side, context);
-    return {
-        at: async (place) => {
-            opened ??= open();
-            return (await opened).at(place);
-        },
-        close: async () => (await opened)?.close(),
-    };
-}
-/** A layout is its own registry, and all of it one repository: blobs belong to all images in it. */
-async function openInLayout(opening, reference, foreign) {
-    const layout = await opening;
-    const { layout: place, repository, tag } = reference;
-    const assumed = place?.assumed === true && tag !== undefined;
-    const meant = assumed ? (0,oci_reference/* splitLayoutName */.Wj)(await layout.nameOf((0,oci_reference/* layoutName */.UX)(repository, tag))) : undefined;
-    return {
-        store: foreign.beside(layout.repository((meant ?? reference).repository)),
-        origin: `${place?.kind}:${place?.path}`,
-        path: '',
-        cluster: undefined,
-        ...(meant === undefined ? {} : { tag: meant.tag }),
-        ...(place?.kind === 'oci-archive' ? { finish: layout.finish } : {}),
-    };
-}
-/** Layers at addresses that manifests name: over connections of their own, which know no credential and no CA of the side. */
-function createForeign({ side }, { config, context, onRetry }) {
-    let network;
-    const open = () => {
-        const { stallTimeout, retries } = config;
-        const within = { isAllowed: isPublic, hosts: config.foreignHosts };
-        return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context);
-    };
-    return {
-        beside(store) {
-            if (side !== 'source' || !config.includeForeign)
-                return store;
-            network ??= open();
-            return withForeign(store, network.send, { side, context });
-        },
-        close: async () => network?.close(),
-    };
-}
-function helpOf(cluster, path) {
-    return {
-        inventory: () => cluster.stored(path),
-        evidence: () => cluster.evidence(path),
-        removeTag: (tag) => cluster.removeTag(path, tag),
-        explain: (error, access, tag) => cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' }),
-    };
-}
-/** A host in the reference, else the side's registry, else what the cluster says. */
-async function addressOf(side, cluster, reference) {
-    if (reference.host !== undefined) {
-        if (side.registry !== undefined && isConfigured(reference, side))
-            return side.registry;
-        return { host: (0,oci_reference/* hostOf */.w4)(reference.host), plainHttp: false };
-    }
-    if (side.registry !== undefined)
-        return { ...side.registry, host: (0,oci_reference/* hostOf */.w4)(side.registry.host) };
-    if (cluster !== undefined)
-        return cluster.registryFor(reference.repository);
-    const hint = `Give ${session_optionOf(side, 'cluster')} or ${session_optionOf(side, 'registry')}, or write the registry into the reference.`;
-    const message = `no registry is known for ${reference.repository}`;
-    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', message, { side: side.side, hint });
-}
-/** The reference names no registry, or the one that is configured for its side. */
-function isConfigured({ host }, { registry }) {
-    if (host === undefined)
-        return true;
-    if (registry === undefined)
-        return false;
-    const url = `${registry.plainHttp ? 'http' : 'https'}://${(0,oci_reference/* hostOf */.w4)(host)}`;
-    return host === registry.host || (URL.canParse(url) && new URL(url).host === (0,oci_reference/* hostOf */.w4)(registry.host));
-}
-const NOTHING = (0,credentials_login/* fixedLogin */.ub)('no credential', http_credential/* ANONYMOUS */.E);
-/**
- * Explicit credentials of a side without a cluster open its own registry and nothing else; every other registry gets
- * its auth-file entry or nothing.
- */
-async function loginFor(side, address, reference, explicit, context) {
-    if (explicit !== undefined && isConfigured(reference, side))
-        return explicit;
-    const key = { ...address, repository: reference.repository };
-    return (await loginFromAuthFiles(key, { side: side.side, explicit: side.authFile }, context)) ?? NOTHING;
-}
-function explicitLogin(side) {
+/** The credential of a side without a cluster. It opens the side's own registry. */
+function registryLogin(side) {
     const { username, token } = side;
     const password = side.password ?? token;
     if (username === undefined || password === undefined)
         return tokenOf(side);
     return (0,credentials_login/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password });
 }
-
-;// CONCATENATED MODULE: ./lib/release/run.js
-
-
-
-
-
-
-function createRun(config, host, context) {
-    const halted = {};
-    const check = () => {
-        if (config.failFast && halted.by !== undefined)
-            throw abandoned('not begun', halted.by);
-    };
-    const shared = {
-        context,
-        permits: createPermits(config.jobs),
-        retries: config.retries,
-        homes: new Map(),
-        tagWrites: new Map(),
-        platforms: new Platforms(),
-        emit: host.event.bind(host),
-        check,
-    };
-    return {
-        config,
-        host,
-        context,
-        shared,
-        works: [],
-        graphs: new Map(),
-        held: { bytes: 0, links: 0 },
-        plans: [],
-        halted,
-    };
-}
-function createWork(image, destination, { config, context, shared, works }) {
-    const { pair } = image;
-    const tags = [...new Set([pair.destination.tag, ...config.additionalTags])];
-    const progress = { pair, tags, target: destination.config.name, began: context.now() };
-    const ended = { written: new Set(), unconfirmed: new Set() };
-    return { ...progress, ...ended, platforms: shared.platforms, number: works.length, image, destination };
-}
-/** All that have something left to do, side by side; a failure stays with its image and its destination. */
-async function each(works, run, stage) {
-    const begin = async (work) => {
-        run.shared.check?.();
-        return stage(work);
-    };
-    await Promise.all(going(works).map((work) => begin(work).catch((thrown) => fail(work, thrown, run))));
-}
-function going(works) {
-    return works.filter((work) => work.rows === undefined);
-}
-function fail(work, thrown, run) {
-    const error = (0,errors/* asPromoteError */.XO)(thrown);
-    work.error = error.side === 'destination' ? error.with({ target: work.target }) : error;
-    if (error.code !== 'ABANDONED')
-        run.halted.by ??= work.error;
-    conclude(work, run);
-}
-/** @param what `not begun`, `not moved`, … */
-function abandoned(what, because) {
-    return new errors/* PromoteError */.jG('ABANDONED', `${what}, because another part of the promotion failed: ${because.message}`, {
-        cause: because,
-    });
-}
-/** Makes the rows of an image and tells them, once. */
-function conclude(work, { config, context, host }) {
-    if (work.rows !== undefined)
-        return work.rows;
-    work.rows = rowsOf(work, config.dryRun, context.now());
-    for (const row of work.rows)
-        host.event({ event: 'image', image: work.number, row });
-    return work.rows;
-}
-function jobOf({ number, plan, from, to }) {
-    if (plan === undefined || from === undefined || to === undefined)
-        throw new errors/* PromoteError */.jG('INTERNAL', 'not prepared');
-    const [source, target] = [from.store, to.store];
-    const job = { image: number, source, target, registry: to.origin, repository: to.path };
-    return [plan, { ...job, mountFrom: mountable(from, to) }];
-}
-/** Repository of the same registry that blobs can be mounted from. */
-function mountable(from, to) {
-    return from.origin === to.origin && from.path !== to.path ? from.path : undefined;
-}
-/** All sides at once; nothing of a side waits for the login of another one. */
-function logIn(side, { config, host, context, shared }) {
-    const onRetry = (what, reason, wait, attempt) => shared.emit({ event: 'retry', image: null, what, reason, wait, attempt });
-    return (0,core_async/* ignoreUnhandled */.kg)(openSide(side, { config, context, onRetry, oidcToken: host.oidcToken?.bind(host) }).then((opened) => {
-        const { cluster, api } = opened;
-        const login = { side: side.side, target: side.name, user: cluster?.user ?? null, registry: api ?? '' };
-        if (cluster !== undefined)
-            host.event({ event: 'login', ...login });
-        return opened;
-    }));
-}
-async function logOut(sides) {
-    await Promise.all(sides.map((side) => side.then((opened) => opened.close()).catch(() => undefined)));
+function joinPem(...parts) {
+    const given = parts.filter((part) => part !== undefined && part !== '');
+    return given.length === 0 ? undefined : given.join('\n');
 }
 
 ;// CONCATENATED MODULE: ./lib/release/rollback.js
@@ -39278,57 +39408,53 @@ async function logOut(sides) {
 
 
 
+
+
 /**
- * Puts the tags of an earlier promotion back, each for itself; nothing is copied. A tag goes back only from what the
- * promotion has written: what somebody has written since stays.
+ * Puts the tags of an earlier promotion back, each for itself. Nothing is copied. A tag that another client has written since
+ * stays where it is.
  */
 async function rollBack(undos, run) {
-    const { config, host } = run;
     const needed = new Set(undos.map(({ target }) => target));
-    const destinations = config.destinations
-        .filter(({ name }) => needed.has(name))
-        .map((to) => ({ config: to, side: logIn(to, run) }));
-    const undoAndTell = async (undo, image) => {
-        const row = await undoOne(undo, destinations, run);
-        host.event({ event: 'image', image, row });
+    const sessions = openSessions(run.config.destinations.filter(({ name }) => needed.has(name)), run);
+    const undoOne = async (undo, image) => {
+        const row = await undoTag(undo, sessions, run);
+        run.host.event({ event: 'image', image, row });
         return row;
     };
     try {
-        return await Promise.all(undos.map(undoAndTell));
+        return await Promise.all(undos.map(undoOne));
     }
     finally {
-        await logOut(destinations.map(({ side }) => side));
+        await sessions.close();
     }
 }
-async function undoOne(undo, destinations, run) {
-    const { context, shared } = run;
+async function undoTag(undo, sessions, run) {
+    const { context, config, copy } = run;
     const began = context.now();
-    const seen = { at: 'unread' };
-    const row = (status) => rowOf(undo, status, seen, context.now() - began);
+    let before = 'unread';
+    const row = (status, error) => rowOf(undo, status, before, context.now() - began, error);
     try {
-        const to = destinations.find(({ config: { name } }) => name === undo.target);
-        if (to === undefined)
+        const destination = config.destinations.find(({ name }) => name === undo.target);
+        if (destination === undefined)
             throw unknownTarget(undo, run);
-        const { store } = await rollback_open(await to.side, undo.destination, to);
-        return row(await shared.permits(() => putOneBack(store, undo, seen, run)));
+        const session = await sessions.destination(destination.name);
+        const { store } = await openForUndo(session, undo.destination, destination);
+        return await copy.semaphore(async () => {
+            copy.check?.();
+            before = await store.locate(undo.destination.tag);
+            return row(await putOneBack(store, undo, before, run));
+        });
     }
     catch (thrown) {
-        const known = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-        const error = known.side === 'destination' ? known.with({ target: undo.target }) : known;
-        if (error.code !== 'ABANDONED')
-            run.halted.by ??= error;
-        const { code, side = null, hint = null } = error;
-        const ended = code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed';
-        const status = error.unconfirmed ? 'unknown' : ended;
-        return { ...row(status), error: { code, side, message: error.message, hint } };
+        const error = noteFailure((0,errors/* asPromoteError */.XO)(thrown, 'destination'), undo.target, run);
+        return row(error.unconfirmed ? 'unknown' : failedStatus(error), error);
     }
 }
-async function putOneBack(store, undo, seen, { config, context, shared }) {
-    shared.check?.();
+/** @param now where the tag is. */
+async function putOneBack(store, undo, now, { config, context }) {
     const { previous: from, promoted: to } = undo;
     const { tag } = undo.destination;
-    const now = await store.locate(tag);
-    seen.at = now;
     const name = `${store.name}:${tag}`;
     if (from === 'unknown')
         throw previousUnknown(name, to, now);
@@ -39348,21 +39474,21 @@ function previousUnknown(name, promoted, now) {
     });
 }
 /**
- * The report may have been changed on its way here: a row goes to the registry that its target is configured with, or, when
- * that is a cluster alone, to the cluster's own.
+ * The report may have been changed since it was written. So a row goes only to the registry that is configured for its
+ * target, or, when that is a cluster alone, to the cluster's own.
  */
-async function rollback_open(side, reference, { config }) {
+async function openForUndo(session, reference, target) {
     const { host, repository } = reference;
-    const own = config.registry?.host;
-    // A registry whose name has neither dot nor port reads like a part of the repository.
+    const own = target.registry?.host;
+    // A registry host without a dot or a port is parsed as the first part of the repository.
     if (host === undefined && own !== undefined && repository.startsWith(`${own}/`))
-        return side.repository({ ...reference, repository: repository.slice(own.length + 1) });
-    if (isConfigured(reference, config))
-        return side.repository(reference);
-    const found = own === undefined && side.cluster !== undefined ? await side.repository(reference) : undefined;
+        return session.repository({ ...reference, repository: repository.slice(own.length + 1) });
+    if (isConfigured(reference, target))
+        return session.repository(reference);
+    const found = own === undefined && session.cluster !== undefined ? await session.repository(reference) : undefined;
     if (found?.cluster !== undefined)
         return found;
-    throw new errors/* PromoteError */.jG('USAGE', `${(0,oci_reference/* formatReference */.FH)(reference)} is not at the registry of ${config.name}.`, {
+    throw new errors/* PromoteError */.jG('USAGE', `${(0,oci_reference/* formatReference */.FH)(reference)} is not at the registry of ${target.name}.`, {
         side: 'input',
         hint: `Check where the report comes from. If the promotion went to ${host}, configure that as the registry.`,
     });
@@ -39374,22 +39500,22 @@ function unknownTarget({ destination, target }, { config }) {
     return new errors/* PromoteError */.jG('USAGE', message, { side: 'input', hint });
 }
 /** `previousDigest` is where the tag was before the rollback, `digest` where it is (or would be) now. */
-function rowOf({ destination, target, previous }, status, { at }, milliseconds) {
+function rowOf(undo, status, before, milliseconds, error) {
+    const { destination, target, previous } = undo;
     const name = (0,oci_reference/* formatReference */.FH)({ ...destination, tag: undefined });
-    const done = status === 'reverted' || status === 'planned' || status === 'unchanged';
-    const known = previous === 'unknown' ? null : previous;
+    const restored = previous === 'unknown' ? null : previous;
     return {
-        source: known === null ? `${name}:${destination.tag}` : `${name}@${known}`,
-        sourceDigest: known,
+        source: restored === null ? `${name}:${destination.tag}` : `${name}@${restored}`,
+        sourceDigest: restored,
         destination: (0,oci_reference/* formatReference */.FH)(destination),
         target,
         tag: destination.tag,
-        digest: done ? known : null,
-        previousDigest: published(at),
+        digest: error === undefined ? restored : null,
+        previousDigest: published(before),
         status,
         bytes: { total: 0, copied: 0, mounted: 0, present: 0 },
         attached: [],
-        error: null,
+        error: errorOf(error),
         platforms: [],
         milliseconds,
     };
@@ -39407,129 +39533,146 @@ var make_report = __nccwpck_require__(3397);
 
 
 
-function guardOf({ pair }, { config }) {
-    return { overwrite: config.overwrite, expect: pair.expectCurrent, mayGoBack: config.atomic };
-}
-/** After everything of every image is there: the tags, last. */
-async function tagEach(works, run) {
-    await each(works, run, async (work) => {
-        const [{ tags }] = jobOf(work);
-        for (const { tag, from } of tags) {
-            if (isGuarded(guardOf(work, run)))
-                await run.shared.permits(() => stillAt(jobOf(work)[1].target, tag, from));
-            await write(work, { tag, from }, run);
-            work.written.add(tag);
+/** Writes the tags of each image for itself. All that the tags name is there. */
+async function tagEach(images, run) {
+    await forEachUnfinished(images, run, async (image) => {
+        const { job, plan, route, ends } = image;
+        for (const { tag, from } of plan.tags) {
+            if (isGuarded(guardOf(job.pair, run.config)))
+                await run.copy.semaphore(() => stillAt(route.target, tag, from));
+            await tags_writeTag(image, tag, from, run);
+            ends.set(tag, { status: 'promoted' });
         }
-        if (work.to?.finish === undefined)
-            conclude(work, run);
+        if (image.repository.finish === undefined)
+            finish(image, run);
     });
 }
-async function write(work, under, { shared }, permits = shared.permits) {
-    const [plan, job] = jobOf(work);
+/** Writes the archives, where images go to one. Until then nothing is at the archive's path. */
+async function finishArchives(images, run) {
+    await forEachUnfinished(images, run, async (image) => {
+        try {
+            await image.repository.finish?.();
+        }
+        catch (thrown) {
+            image.ends.clear();
+            throw thrown;
+        }
+        finish(image, run);
+    });
+}
+async function tags_writeTag(image, tag, from, run, begin) {
+    const { semaphore } = run.copy;
+    const copy = begin === undefined ? run.copy : { ...run.copy, semaphore: guarded(semaphore, begin) };
     try {
-        await putComplete(plan.graph.root, under, plan, job, { ...shared, permits });
+        await putManifest(image.plan.graph.root, { tag, from }, image, copy);
     }
     catch (thrown) {
         if (thrown instanceof errors/* PromoteError */.jG && thrown.unconfirmed)
-            work.unconfirmed.add(under.tag);
+            image.ends.set(tag, { status: 'unknown' });
         throw thrown;
     }
 }
-/** Nothing of this run moves a tag any more. */
-function abandonAll(works, because, run) {
-    for (const work of going(works))
-        fail(work, abandoned('not moved', because), run);
+/** Finishes all images without moving their tags. */
+function abandonAll(images, because, run) {
+    for (const image of unfinished(images))
+        markFailed(image, abandoned('not moved', because), run);
 }
 /**
- * All tags at all destinations, or none. What they were at is on disk before the first of them moves: a run that is killed
- * leaves a report that says how to go back.
+ * Moves all tags at all destinations, or none. Before the first one moves, a report with all their current digests is
+ * written: a run that is killed leaves a report that tells how to go back.
  */
-async function tagAll(works, run, started) {
-    const { host, shared } = run;
-    const failed = works.find(({ error }) => error !== undefined)?.error;
-    if (failed !== undefined)
-        return abandonAll(works, failed, run);
+async function tagAll(images, all, started, run) {
+    const { host, copy, failure: before } = run;
+    if (before.first !== undefined)
+        return abandonAll(images, before.first, run);
     try {
         if (host.keep === undefined)
             throw new errors/* PromoteError */.jG('INTERNAL', 'this host keeps no report');
-        await host.keep(reportBefore(works, run, started));
+        await host.keep(reportBefore(images, all, started, run));
     }
     catch (thrown) {
-        return abandonAll(works, (0,errors/* asPromoteError */.XO)(thrown), run);
+        return abandonAll(images, (0,errors/* asPromoteError */.XO)(thrown), run);
     }
-    const owners = new Map();
-    for (const work of going(works)) {
-        const [plan, { target }] = jobOf(work);
-        for (const { tag, from, to } of plan.tags) {
-            if (from === 'unread')
-                throw new errors/* PromoteError */.jG('INTERNAL', 'a tag that was not read is about to move');
-            owners.set({ target, tag, from, to, state: 'waiting' }, work);
-        }
-    }
-    const failure = await moveAll([...owners.keys()], (move, begin) => moveOne(move, owners.get(move), begin, run), shared.permits, shared.context);
-    shared.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`);
-    for (const work of going(works)) {
-        const moves = [...owners].filter(([, owner]) => owner === work).map(([move]) => move);
-        settleMoves(work, moves, failure, run);
+    const owners = new Map(unfinished(images).flatMap((image) => movesOf(image).map((move) => [move, image])));
+    const write = async (move, begin) => {
+        const { target, tag, from } = move;
+        await copy.semaphore(() => stillAt(target, tag, from));
+        await tags_writeTag(owners.get(move), tag, from, run, begin);
+    };
+    const failure = await moveAll([...owners.keys()], write, copy.semaphore, copy.context);
+    copy.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`);
+    for (const image of unfinished(images)) {
+        const moves = [...owners].filter(([, owner]) => owner === image).map(([move]) => move);
+        if (failure === undefined)
+            settleMoved(image, moves, run);
+        else
+            settleFailed(image, moves, failure, run);
     }
 }
-async function moveOne(move, work, begin, run) {
-    const { shared } = run;
-    await shared.permits(() => stillAt(move.target, move.tag, move.from));
-    await write(work, move, run, checked(shared.permits, begin));
+function movesOf({ plan, route }) {
+    return plan.tags.map(({ tag, from, to }) => {
+        if (from === 'unread')
+            throw new errors/* PromoteError */.jG('INTERNAL', 'a tag that was not read is about to move');
+        return { target: route.target, tag, from, to, state: 'waiting' };
+    });
 }
-/** Rows `planned` are those that are about to move. */
-function reportBefore(works, { context }, started) {
-    const rows = works.flatMap((work) => work.rows ?? rowsOf(work, true, context.now()));
-    return { ...(0,make_report/* makeReport */.dO)(started, context.now(), false, rows), status: 'moving' };
+/** The rows with status `planned` are those that are about to move. */
+function reportBefore(images, all, started, { context, copy }) {
+    const circumstances = { dryRun: true, platforms: copy.platforms, now: context.now() };
+    const copied = new Map(images.map((image) => [image.job, image]));
+    const jobs = all.flatMap((image) => image.jobs);
+    const rows = jobs.flatMap((job) => job.rows ?? rowsOf(copied.get(job) ?? { job }, undefined, circumstances));
+    return { ...(0,make_report/* makeReport */.dO)(started, circumstances.now, false, rows), status: 'moving' };
 }
-function settleMoves(work, moves, failure, run) {
-    for (const { tag, state } of moves)
-        if (state === 'moved')
-            work.written.add(tag);
-    if (failure === undefined) {
-        if (work.to?.finish === undefined)
-            conclude(work, run);
-        return;
-    }
-    const mine = moves.find(({ error }) => error !== undefined)?.error;
-    work.ends = new Map(moves.map((move) => [move.tag, endOf(move, failure, work.target)]));
-    fail(work, mine ?? abandoned('its tags were not moved', failure), run);
+function settleMoved(image, moves, run) {
+    for (const { tag } of moves)
+        image.ends.set(tag, { status: 'promoted' });
+    if (image.repository.finish === undefined)
+        finish(image, run);
+}
+function settleFailed(image, moves, failure, run) {
+    const { job, ends } = image;
+    // A tag that did not have to move is where it belongs.
+    for (const tag of job.tags)
+        ends.set(tag, { status: 'unchanged' });
+    for (const move of moves)
+        ends.set(move.tag, endOf(move, failure, job.target));
+    const own = moves.find(({ error }) => error !== undefined)?.error;
+    markFailed(image, own ?? abandoned('its tags were not moved', failure), run);
 }
 function endOf({ state, from, to, at, error }, failure, target) {
     const undone = from === null ? 'removed again' : 'put back';
     if (state === 'reverted')
-        return { status: 'reverted', digest: null, error: abandoned(undone, failure) };
+        return { status: 'reverted', error: abandoned(undone, failure) };
     if (error === undefined)
-        return { status: 'cancelled', digest: null, error: abandoned('not moved', failure) };
+        return { status: 'cancelled', error: abandoned('not moved', failure) };
     const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed';
     return { status, digest: state === 'stuck' && at === to ? to : null, error: error.with({ target }) };
 }
-/** What the image streams are told: one request for each of them. It is never a reason to fail. */
-async function annotateStreams(works, { context }) {
-    const streams = new Map();
+/** Notes the promotion on the image streams, in one request for each. A failure is a warning: the images are there. */
+async function annotateStreams(images, { context }) {
     const { runUrl } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2310));
     const run = runUrl(context.env);
     const time = new Date(context.now()).toISOString();
-    for (const work of works) {
-        const { to, plan, written } = work;
-        if (to?.cluster === undefined || plan === undefined || isUnchanged(plan))
-            continue;
-        const known = streams.get(to.store.name) ?? { work, notes: [] };
-        streams.set(to.store.name, known);
-        const { source } = namesOf(work);
+    const notesOf = ({ job, plan, ends }) => {
         const { digest } = plan.graph.root.descriptor;
-        for (const tag of written)
-            known.notes.push({ tag, source, digest, run, time });
-    }
-    await Promise.all([...streams.values()].map(async ({ work: { to }, notes }) => {
+        const promoted = [...ends].filter(([, { status }]) => status === 'promoted' && !isUnchanged(plan));
+        return promoted.map(([tag]) => ({ tag, source: job.source, digest, run, time }));
+    };
+    const repositories = new Set(images.map(({ repository }) => repository));
+    const annotate = async ({ cluster, path, store }, notes) => {
         if (notes.length === 0)
             return;
-        await to?.cluster?.annotate(to.path, notes).catch((thrown) => {
+        await cluster?.annotate(path, notes).catch((thrown) => {
             const { message, hint = '' } = (0,errors/* asPromoteError */.XO)(thrown);
-            context.log.warn(`${to.store.name}: not annotated: ${message} ${hint}`.trimEnd());
+            context.log.warn(`${store.name}: not annotated: ${message} ${hint}`.trimEnd());
         });
-    }));
+    };
+    const all = [...repositories].map((repository) => {
+        const own = images.filter((image) => image.repository === repository);
+        return annotate(repository, own.flatMap(notesOf));
+    });
+    await Promise.all(all);
 }
 
 ;// CONCATENATED MODULE: ./lib/promote.js
@@ -39545,282 +39688,111 @@ async function annotateStreams(works, { context }) {
 
 
 
-
-
-
-
-/** The story of a promotion. Never rejects for a failed image: the report says what happened to each. */
+/** Runs a promotion, or a rollback. Never rejects for an image that fails: the report tells what happened to each. */
 async function promote(config, host, context) {
     const started = context.now();
-    const signal = holdable(context);
+    const signal = deferrableSignal(context);
     const run = createRun(config, host, signal.context);
     if (config.requireSigned)
         context.log.info('require-signed: that a signature is there is checked; whose it is, and whether it is good, is not');
-    const rows = config.rollback === undefined ? await promoteAll(run, started, signal) : await rollBack(config.rollback, run);
-    const { dryRun, shard, rollback } = config;
+    const { dryRun, rollback, shard } = config;
+    const { rows, plans } = rollback === undefined ? await promoteImages(run, started, signal) : { rows: await rollBack(rollback, run) };
     const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined };
     const report = {
         ...(0,make_report/* makeReport */.dO)(started, context.now(), dryRun, rows, goal),
-        ...(dryRun && rollback === undefined ? { plans: run.plans } : {}),
+        ...(dryRun && plans && { plans }),
     };
     host.event({ event: 'done', report });
     return report;
 }
-async function promoteAll(run, started, signal) {
-    const { config, works } = run;
-    const source = logIn(config.source, run);
-    const destinations = config.destinations.map((to) => ({ config: to, side: logIn(to, run) }));
+/** The story of a promotion, stage by stage. An image that fails at a destination takes no part in the later stages. */
+async function promoteImages(run, started, signal) {
+    const { config } = run;
+    const sessions = openSessions([config.source, ...config.destinations], run);
     try {
-        await listWorks(source, destinations, run);
-        await each(works, run, (work) => prepare(work, run));
-        const failed = works.find(({ error }) => error !== undefined)?.error;
-        if (config.atomic && failed !== undefined)
-            abandonAll(works, failed, run);
-        announceAll(run);
-        if (config.atomic && !config.dryRun)
-            await copyThenTagAll(run, started, signal);
-        else if (!config.dryRun) {
-            // A destination has its tags once it has its images: it does not wait for another one.
-            const perDestination = destinations.map((to) => works.filter(({ destination }) => destination === to));
-            startCopies(run);
-            await Promise.all(perDestination.map((own) => copyAndTag(own, run)));
+        const images = await listImages(sessions.source(), run);
+        const planned = (await Promise.all(images.map((image) => planImage(image, sessions, run)))).flat();
+        // A policy about who signed an image, and where it may go, belongs here: before the plan is reported, in dry runs too.
+        const allowed = await forEachUnfinished(planned, run, (image) => checkConditions(image, run));
+        if (config.atomic && run.failure.first !== undefined)
+            abandonAll(allowed, run.failure.first, run);
+        const plans = reportPlans(allowed, images, run);
+        if (!config.dryRun) {
+            const copied = await (config.atomic
+                ? copyThenTagAll(allowed, images, started, signal, run)
+                : copyThenTagEach(allowed, run));
+            if (config.annotate)
+                await annotateStreams(copied, run);
         }
-        if (config.annotate && !config.dryRun)
-            await annotateStreams(works, run);
+        return { rows: images.flatMap(({ jobs }) => jobs.flatMap(({ rows = [] }) => rows)), plans };
     }
     finally {
-        await logOut([source, ...destinations.map(({ side }) => side)]);
-    }
-    return works.flatMap((work) => conclude(work, run));
-}
-/** Each image at each destination; what a selection stands for is known only now. */
-async function listWorks(source, destinations, run) {
-    for (const { pair, error } of await expand(source, run)) {
-        const image = readImage(pair, error === undefined ? source : (0,core_async/* ignoreUnhandled */.kg)(Promise.reject(error)), run);
-        for (const destination of destinations) {
-            const work = createWork(image, destination, run);
-            run.works.push(work);
-            if (error !== undefined)
-                fail(work, error, run);
-        }
-    }
-}
-/** resolve, discover: under way at once, whatever the destinations do; but for the children of an index, which see `near`. */
-function readImage(pair, side, { config, shared, graphs, held }) {
-    const source = side.then((opened) => opened.repository(pair.source));
-    const wanted = { ...config, platforms: pair.platforms ?? config.platforms };
-    const begin = async (from) => ({ from, root: await shared.permits(() => resolve(pair, from)) });
-    const resolved = (0,core_async/* ignoreUnhandled */.kg)(source.then(begin));
-    const look = async (near) => {
-        const { from, root } = await resolved;
-        const { digest } = root.descriptor;
-        const mirror = near.then((place) => [...(place?.tags.values() ?? [])].includes(digest) ? place?.to.store : undefined);
-        // Many tags may have one image: it is looked into once.
-        const key = JSON.stringify([from.origin, from.store.name, digest, wanted.platforms]);
-        const known = graphs.get(key) ?? discover(from.store, root, { ...wanted, mirror, held }, shared.permits);
-        graphs.set(key, known);
-        return known;
-    };
-    let graph;
-    return { pair, source: (0,core_async/* ignoreUnhandled */.kg)(source), graph: (near) => (graph ??= (0,core_async/* ignoreUnhandled */.kg)(look(near))) };
-}
-/** locate, survey, plan; the source is resolved and discovered meanwhile. */
-async function prepare(work, run) {
-    const { config, shared } = run;
-    const { image } = work;
-    const source = image.source.then((from) => (work.from = from));
-    const nowhere = (0,core_async/* createDeferred */.ud)();
-    // Nothing is created for an image that the source turns out not to have.
-    const beforeNew = () => {
-        nowhere.resolve(undefined);
-        return read;
-    };
-    const opening = openDestination(work, run, beforeNew);
-    const near = Promise.race([opening, nowhere.promise]).catch(() => undefined);
-    const read = Promise.all([image.graph(near), source]);
-    const [[graph, from], { to, tags }] = await bothSides(read, opening, work.target);
-    const seen = await survey(to.store, graph, tags, config.dryRun, shared.permits);
-    const plan = makePlan(graph, seen, mountable(from, to));
-    warnOfKept(seen.attachedTags.values(), run.context);
-    // Before any tag moves, the registries have taken every manifest.
-    work.plan = config.atomic ? { ...plan, rootByDigest: true } : plan;
-    checkGuard(to.store.name, tags, graph.root.descriptor.digest, guardOf(work, run));
-    if (config.dryRun)
-        await askRights(work, to, tags, run);
-}
-async function askRights(work, { cluster, path, store }, tags, run) {
-    if (cluster === undefined)
-        return;
-    const remove = run.config.atomic && [...tags.values()].includes(null);
-    const rights = await cluster.rights(path, { create: (await cluster.stream(path)) === undefined, remove });
-    work.rights = rights;
-    if (rights.state === 'missing')
-        run.context.log.warn(`${store.name}: the right to ${rights.missing.join(', to ')} is missing: ${rights.grant}`);
-}
-/** When both sides fail, one message tells both: nobody wants to find the second mistake on the next run. */
-async function bothSides(source, destination, target) {
-    const [from, to] = await Promise.allSettled([source, destination]);
-    if (from.status === 'fulfilled' && to.status === 'fulfilled')
-        return [from.value, to.value];
-    if (from.status === 'fulfilled')
-        throw (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
-    const error = (0,errors/* asPromoteError */.XO)(from.reason, 'source');
-    if (to.status === 'fulfilled' || to.reason === from.reason)
-        throw error;
-    const other = (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
-    if (error.code === 'CANCELLED' || other.code === 'CANCELLED')
-        throw error;
-    const name = target === 'destination' ? target : `destination ${target}`;
-    const message = `${error.message} And the ${name}: ${other.message}`;
-    const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ');
-    throw error.with({ message, hint: hint === '' ? undefined : hint });
-}
-/**
- * The image stream has to exist before anything is read from it by digest: OpenShift answers 500 otherwise.
- * @param beforeNew awaited when there is none, before it is made.
- */
-async function openDestination(work, { config, context, shared }, beforeNew) {
-    const { destination } = work;
-    const side = await destination.side;
-    const reference = work.pair.destination;
-    const { repository: path } = reference;
-    const ensure = async (cluster) => {
-        if (cluster === undefined || config.dryRun)
-            return;
-        if ((await cluster.stream(path)) === undefined)
-            await beforeNew();
-        await cluster.ensureStream(path);
-    };
-    // Without a host, a layout or a registry that says otherwise, an image is in the cluster's own registry.
-    const isElsewhere = (reference.host ?? reference.layout ?? destination.config.registry) !== undefined;
-    const isOwn = side.cluster !== undefined && !isElsewhere;
-    if (isOwn)
-        await ensure(side.cluster);
-    const to = await side.repository(reference);
-    work.to = to;
-    if (!isOwn)
-        await ensure(to.cluster);
-    for (const tag of work.tags) {
-        const followed = await to.cluster?.follows(path, tag);
-        if (followed !== undefined)
-            context.log.warn(`${to.store.name}: ${followed}`);
-    }
-    // One read of the image stream tells where all its tags are.
-    const stream = await to.cluster?.stream(path);
-    const tags = stream === undefined
-        ? await findTags(to.store, work.tags, shared.permits)
-        : new Map(work.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]));
-    work.before = tags;
-    return { to, tags };
-}
-/** Tag → manifest, once; the tag is never read again. A digest beside the tag is what the tag has to point at. */
-async function resolve({ source: reference }, from) {
-    const { store, cluster, path } = from;
-    const { digest } = reference;
-    const tag = from.tag ?? reference.tag;
-    if (tag === undefined && digest !== undefined)
-        return store.resolve(digest);
-    const wanted = tag ?? 'latest';
-    const root = await store.resolve((await cluster?.digestOf(path, wanted)) ?? wanted);
-    if (digest === undefined || root.descriptor.digest === digest)
-        return root;
-    throw new errors/* PromoteError */.jG('TAG_MISMATCH', `${store.name}:${wanted} is at ${root.descriptor.digest}, not at ${digest}`, {
-        side: 'source',
-        hint: 'The tag has moved since the digest was taken. Give the digest alone to promote it nevertheless.',
-    });
-}
-/** What is planned, in the order of the list, once all of it is known: what images have in common moves once. */
-function announceAll(run) {
-    const { config, works } = run;
-    const prepared = going(works).flatMap((work) => {
-        const { plan, to } = work;
-        return plan === undefined || to === undefined ? [] : [{ work, plan, registry: to.origin, repository: to.path }];
-    });
-    for (const [index, plan] of shareOut(prepared).entries()) {
-        const work = prepared[index]?.work;
-        const { graph, bytes, certain } = plan;
-        const { digest } = graph.root.descriptor;
-        const planned = {
-            ...namesOf(work),
-            digest,
-            steps: plannedSteps(plan),
-            certain,
-            bytes,
-            tags: plannedTags(plan),
-            ...(work.rights && { rights: work.rights }),
-        };
-        run.host.event({ event: 'plan', image: work.number, images: works.length, ...planned });
-        // Judged by its own plan: what another image is to bring may not come.
-        const unchanged = work.plan !== undefined && isUnchanged(work.plan);
-        if (config.dryRun) {
-            work.plan = plan;
-            run.plans.push({ ...planned, target: work.target });
-        }
-        if (unchanged)
-            conclude(work, run);
-    }
-}
-async function copyAndTag(works, run) {
-    await each(works, run, copied);
-    await tagEach(works, run);
-    await each(works, run, (work) => finish(work, run));
-}
-/** All images everywhere before the first tag anywhere; what fails before that has changed no tag. */
-async function copyThenTagAll(run, started, { hold, release }) {
-    const { works } = run;
-    startCopies(run);
-    await each(works, run, copied);
-    hold();
-    try {
-        await tagAll(works, run, started);
-        await each(works, run, (work) => finish(work, run));
-    }
-    finally {
-        release();
+        await sessions.close();
     }
 }
 /**
- * Copies each image to all its destinations, and so many images at once, in the order of the list. An image of several tags is
- * one image: a later copy would find blobs that its plan did not expect there.
+ * Reports the plans in the order of the list; what several images have in common is counted once. Finishes the images that
+ * are complete, and in a dry run all of them.
  */
-function startCopies({ config, shared, works }) {
-    const line = createLine(smallAtOnce(config.jobs));
+function reportPlans(planned, all, run) {
+    const { dryRun } = run.config;
+    const images = all.flatMap(({ jobs }) => jobs).length;
+    const waiting = unfinished(planned);
+    const shared = shareOut(waiting);
+    const plans = shared.map((image) => {
+        const plan = planOf(image, dryRun);
+        run.host.event({ event: 'plan', image: image.job.number, images, ...plan });
+        return { ...plan, target: image.job.target };
+    });
+    // An image is complete by its own plan only: another image that is to bring something for it may fail.
+    for (const image of dryRun ? shared : waiting)
+        if (dryRun || isUnchanged(image.plan))
+            finish(image, run);
+    return plans;
+}
+/** Each destination gets its tags as soon as all its images are there. It does not wait for another destination. */
+async function copyThenTagEach(planned, run) {
+    const copied = startCopies(planned, run);
+    const targets = new Set(planned.map(({ job }) => job.target));
+    const all = [...targets].map(async (target) => {
+        const images = planned.filter(({ job }) => job.target === target);
+        const arrived = await forEachUnfinished(images, run, copied);
+        await tagEach(arrived, run);
+        await finishArchives(arrived, run);
+        return arrived;
+    });
+    return (await Promise.all(all)).flat();
+}
+/** All images at all destinations before the first tag anywhere: a failure until then has moved no tag. */
+async function copyThenTagAll(planned, all, started, signal, run) {
+    const arrived = await forEachUnfinished(planned, run, startCopies(planned, run));
+    signal.defer();
+    try {
+        await tagAll(arrived, all, started, run);
+        await finishArchives(arrived, run);
+    }
+    finally {
+        signal.resume();
+    }
+    return arrived;
+}
+/**
+ * Starts to copy each image to all its destinations. Images with the same digest are copied together: a later copy would find
+ * blobs that its plan does not expect.
+ * @returns waits until an image is at a destination.
+ */
+function startCopies(planned, { copy }) {
     const images = new Map();
-    for (const work of going(works)) {
-        const digest = work.plan?.graph.root.descriptor.digest;
-        images.set(digest, [...(images.get(digest) ?? []), work]);
+    for (const image of unfinished(planned)) {
+        const { digest } = image.plan.graph.root.descriptor;
+        images.set(digest, [...(images.get(digest) ?? []), image]);
     }
-    for (const image of images.values()) {
-        const begun = (0,core_async/* createDeferred */.ud)();
-        const copies = image.map(copyOf);
-        void line(async () => {
-            const running = execute(copies, shared);
-            begun.resolve(running);
-            await Promise.allSettled(running);
-        });
-        for (const [index, work] of image.entries())
-            work.copied = (0,core_async/* ignoreUnhandled */.kg)(begun.promise.then((running) => running[index]));
-    }
-}
-function copyOf(work) {
-    const [plan, job] = jobOf(work);
-    const bytes = { ...plan.bytes, copied: 0, mounted: 0 };
-    work.moved = bytes;
-    return { plan, job, bytes };
-}
-async function copied(work) {
-    work.attached = (await work.copied) ?? [];
-}
-/** An archive gets its name when everything is in it: without that nothing was written to it. */
-async function finish(work, run) {
-    try {
-        await work.to?.finish?.();
-    }
-    catch (thrown) {
-        work.written.clear();
-        throw thrown;
-    }
-    conclude(work, run);
+    const copies = [...images.values()].flatMap((same) => {
+        const attached = execute(same, copy).map(core_async/* ignoreUnhandled */.kg);
+        return same.map((image, index) => [image, attached[index]]);
+    });
+    const running = new Map(copies);
+    return async (image) => ({ ...image, attached: (await running.get(image)) ?? [], ends: new Map() });
 }
 
 
@@ -52955,7 +52927,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 7830))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8541))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

@@ -3,7 +3,7 @@ export default {
   roots: ['<rootDir>/build'],
   testMatch: ['<rootDir>/build/test/**/*.test.js'],
   transform: {},
-  globalSetup: '<rootDir>/build/test/support/folders.js',
+  globalSetup: '<rootDir>/build/test/support/global-setup.js',
   // Jest leaves one core free, and on two runs everything in one process, whose heap then grows with every suite.
   maxWorkers: '100%',
   workerIdleMemoryLimit: '512MB',

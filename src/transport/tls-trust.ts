@@ -10,9 +10,9 @@ const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE---
 type Env = Readonly<Record<string, string | undefined>>
 
 /**
- * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget it), SSL_CERT_FILE,
- * and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of
- * Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
+ * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (Node 20 forgets it in a context with authorities of its
+ * own), SSL_CERT_FILE, and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there,
+ * which no flag of Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
  */
 function addedAuthorities(env: Env): string[] {
   const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''))
@@ -21,8 +21,8 @@ function addedAuthorities(env: Env): string[] {
 }
 
 /**
- * One context for all connections of a side: building it costs tens of milliseconds, a `ca` array would cost that for
- * every connection.
+ * One context for all connections of a side. The authorities are added to Node's default roots, which Node parses once for
+ * all contexts; a `ca` array would have to list the roots, and Node parses an array for each context, which takes 25 ms.
  * @param own PEM text of the side's own authority.
  */
 export function trustContext(
@@ -32,10 +32,10 @@ export function trustContext(
   identity: Readonly<{ cert: string; key: string }> | undefined,
 ): tls.SecureContext {
   const added = [...addedAuthorities(env), ...ownAuthorities(own, side)]
-  // Node reads its default roots once for all contexts; as a list they would be read again for each.
-  const ca = added.length === 0 ? {} : { ca: [...new Set([...defaultRoots(), ...added])] }
   try {
-    return tls.createSecureContext({ ...ca, ...(identity && { cert: identity.cert, key: identity.key }) })
+    const trust = tls.createSecureContext(identity && { cert: identity.cert, key: identity.key })
+    for (const pem of new Set(added)) trust.context.addCACert(pem)
+    return trust
   } catch (thrown) {
     // Damaged authorities are passed over, so it is the identity.
     const message = thrown instanceof Error ? thrown.message : String(thrown)
@@ -65,12 +65,6 @@ function isCertificate(pem: string): boolean {
   } catch {
     return false
   }
-}
-
-function defaultRoots(): readonly string[] {
-  // Node 22.15 and later; includes what --use-system-ca found.
-  const { getCACertificates } = tls as { getCACertificates?: (type: 'default') => string[] }
-  return getCACertificates?.('default') ?? tls.rootCertificates
 }
 
 function pemsIn(folder: string): string[] {

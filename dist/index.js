@@ -36514,7 +36514,6 @@ const WAITING = {
 var external_node_fs_ = __nccwpck_require__(3024);
 // EXTERNAL MODULE: external "node:tls"
 var external_node_tls_ = __nccwpck_require__(1692);
-var external_node_tls_namespaceObject = /*#__PURE__*/__nccwpck_require__.t(external_node_tls_, 2);
 ;// CONCATENATED MODULE: ./lib/transport/tls-trust.js
 /** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
 
@@ -36524,9 +36523,9 @@ var external_node_tls_namespaceObject = /*#__PURE__*/__nccwpck_require__.t(exter
 
 const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g;
 /**
- * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (an explicit `ca` makes Node forget it), SSL_CERT_FILE,
- * and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there, which no flag of
- * Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
+ * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (Node 20 forgets it in a context with authorities of its
+ * own), SSL_CERT_FILE, and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there,
+ * which no flag of Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
  */
 function addedAuthorities(env) {
     const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''));
@@ -36534,16 +36533,17 @@ function addedAuthorities(env) {
     return [...extra, ...folders.flatMap(pemsIn)];
 }
 /**
- * One context for all connections of a side: building it costs tens of milliseconds, a `ca` array would cost that for
- * every connection.
+ * One context for all connections of a side. The authorities are added to Node's default roots, which Node parses once for
+ * all contexts; a `ca` array would have to list the roots, and Node parses an array for each context, which takes 25 ms.
  * @param own PEM text of the side's own authority.
  */
 function trustContext(env, own, side, identity) {
     const added = [...addedAuthorities(env), ...ownAuthorities(own, side)];
-    // Node reads its default roots once for all contexts; as a list they would be read again for each.
-    const ca = added.length === 0 ? {} : { ca: [...new Set([...defaultRoots(), ...added])] };
     try {
-        return external_node_tls_.createSecureContext({ ...ca, ...(identity && { cert: identity.cert, key: identity.key }) });
+        const trust = external_node_tls_.createSecureContext(identity && { cert: identity.cert, key: identity.key });
+        for (const pem of new Set(added))
+            trust.context.addCACert(pem);
+        return trust;
     }
     catch (thrown) {
         // Damaged authorities are passed over, so it is the identity.
@@ -36574,11 +36574,6 @@ function isCertificate(pem) {
     catch {
         return false;
     }
-}
-function defaultRoots() {
-    // Node 22.15 and later; includes what --use-system-ca found.
-    const { getCACertificates } = external_node_tls_namespaceObject;
-    return getCACertificates?.('default') ?? external_node_tls_.rootCertificates;
 }
 function pemsIn(folder) {
     try {

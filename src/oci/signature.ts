@@ -3,14 +3,14 @@ import { type Digest, isDigest } from './digest.ts'
 import type { Descriptor, Manifest } from './manifest.ts'
 
 /** cosign specs/SIGNATURE_SPEC.md. */
-const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json'
-const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature'
+export const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json'
+export const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature'
 /** cosign specs/BUNDLE_SPEC.md: the media types of all versions. */
-const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/
+export const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/
 /** The predicate type of an image signature in a bundle. All other types are attestations. */
-const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1'
+export const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1'
 /** Notary Project specs/signature-specification.md. */
-const NOTATION = 'application/vnd.cncf.notary.signature'
+export const NOTATION = 'application/vnd.cncf.notary.signature'
 const JWS = 'application/jose+json'
 const COSE = 'application/cose'
 
@@ -77,7 +77,7 @@ function parse(bytes: Uint8Array): unknown {
 }
 
 /** A nested member of an untrusted document. */
-function at(value: unknown, ...path: readonly string[]): unknown {
+export function at(value: unknown, ...path: readonly string[]): unknown {
   let found = value
   for (const name of path) {
     const isObject = typeof found === 'object' && found !== null && Object.hasOwn(found, name)

@@ -3,25 +3,23 @@
  * type. Nothing here is verified: the claims of an `Evidence` count only beside the `VerifiedSigner` of its verification.
  */
 import type { Digest } from '../oci/digest.ts'
+import type { Descriptor, Manifest } from '../oci/manifest.ts'
+import { NOTATION, SIMPLE_SIGNING } from '../oci/signature.ts'
+import { type Bundle, bundleOfLayer, readBundle } from './bundle.ts'
+import { type Claim, readClaim } from './claim.ts'
+import { type Refusal, RefusedEvidence, refusalOf } from './refusal.ts'
 
 /** One signature or attestation that states something about `subject`. */
-export type Evidence = Readonly<{
-  kind: 'signature' | 'attestation'
-  /** Where it is stored: a Sigstore bundle, or a layer of the tag `sha256-HEX.sig` or `.att`. */
-  form: 'bundle' | 'sig' | 'att'
-  /** Digest of the attached manifest. */
-  attachment: Digest
-  /** The signed manifest. */
-  subject: Digest
-  /** Of the signed statement; simple signing and message signatures have none. */
-  predicateType: string | undefined
-  predicate: unknown
-  /** Repositories that the signed content names: `docker-reference`, or the names of the subjects with this digest. */
-  names: readonly string[]
-  /** `cosign sign -a KEY=VALUE`. */
-  annotations: Readonly<Record<string, unknown>>
-  proof: Proof
-}>
+export type Evidence = Omit<Claim, 'signed'> &
+  Readonly<{
+    /** Where it is stored: a Sigstore bundle, or a layer of the tag `sha256-HEX.sig` or `.att`. */
+    form: 'bundle' | 'sig' | 'att'
+    /** Digest of the attached manifest. */
+    attachment: Digest
+    /** The signed manifest. */
+    subject: Digest
+    proof: Proof
+  }>
 
 /** What a verification needs. */
 export type Proof = Readonly<{
@@ -32,8 +30,8 @@ export type Proof = Readonly<{
   certificate: Uint8Array | undefined
   /** The key as the bundle names it: base64 of the SHA-256 of its SPKI. Not signed. */
   hint: string | undefined
-  /** The evidence as a Sigstore bundle in JSON, with the members that are checked. */
-  bundle: object
+  /** The evidence as a Sigstore bundle in JSON, also where it is stored in the old form. */
+  bundle: Bundle
 }>
 
 /** Who signed, after the verification. */
@@ -45,24 +43,95 @@ export type VerifiedSigner =
     }>
   | Readonly<{ method: 'certificate'; issuer: string; subject: string; claims: Readonly<Record<string, string>> }>
 
-export type Reason =
-  | 'MALFORMED'
-  | 'TOO_LARGE' // more or larger than what is read
-  | 'NOTARY' // signed by Notary Project, which is not verified
-  | 'OTHER_IMAGE'
-  | 'OTHER_TYPE' // another predicate type than the wanted one
-  | 'OTHER_REPOSITORY'
-  | 'OTHER_KEY' // another key or certificate, or the content was changed
-  | 'OTHER_ROOT' // the certificate is not issued by a CA of the trusted root
-  | 'OTHER_ISSUER'
-  | 'OTHER_SUBJECT'
-  | 'OTHER_CLAIM'
-  | 'EXPIRED' // the certificate was not valid at the trusted time
-  | 'UNLOGGED' // no log entry or timestamp of the trusted root, or one of another signature
-  | 'ED25519PH'
-
-/** Why an evidence does not count: a sentence with foreign text bounded and visible. */
-export type Refusal = Readonly<{ reason: Reason; message: string; attachment: Digest | undefined }>
-
 /** Of one evidence and one signer. */
 export type Verdict = Readonly<{ signer: VerifiedSigner }> | Readonly<{ refusal: Refusal }>
+
+/** An attached manifest, and the tag that names it: null for a referrer. */
+export type Attachment = Readonly<{ manifest: Manifest; tag: string | null }>
+type Payload = Readonly<{ form: Evidence['form']; layer: Descriptor; attachment: Digest }>
+
+/** Of one image: anybody with push rights can attach more. */
+const MOST_PAYLOADS = 100
+/** Bytes. */
+const LARGEST_PAYLOAD = 4 * 1024 * 1024
+const LARGEST_SUM = 64 * 1024 * 1024
+
+const BUNDLE_TYPES = 'application/vnd.dev.sigstore.bundle'
+const DSSE = 'application/vnd.dsse.envelope.v1+json'
+
+/**
+ * Everything that is attached to `subject` and states something about it.
+ * @param read the blob of at most 4 MiB, with the digest it is asked for; undefined when the registry does not have it.
+ * What it throws is thrown.
+ */
+export async function readEvidence(
+  subject: Manifest,
+  attachments: readonly Attachment[],
+  read: (blob: Descriptor) => Promise<Uint8Array | undefined>,
+): Promise<Readonly<{ evidence: readonly Evidence[]; refusals: readonly Refusal[] }>> {
+  const found = attachments.flatMap(payloadsOf)
+  const payloads = found.filter((each) => 'layer' in each)
+  const sum = payloads.reduce((bytes, { layer }) => bytes + layer.size, 0)
+  if (payloads.length > MOST_PAYLOADS || sum > LARGEST_SUM) {
+    const clause = `has ${payloads.length} signatures and attestations of ${sum} bytes; at most ${MOST_PAYLOADS} of ${LARGEST_SUM} bytes are read`
+    return { evidence: [], refusals: [refusalOf(new RefusedEvidence('TOO_LARGE', clause), null)] }
+  }
+  const results = await Promise.all(payloads.map((payload) => readPayload(subject, payload, read)))
+  return {
+    evidence: results.filter((each) => 'proof' in each),
+    refusals: [...found, ...results].filter((each) => 'reason' in each),
+  }
+}
+
+function payloadsOf({ manifest, tag }: Attachment): readonly (Payload | Refusal)[] {
+  const { artifactType, descriptor, links } = manifest
+  const attachment = descriptor.digest
+  const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType ?? ''
+  if (type === NOTATION) {
+    const clause = 'is signed by Notary Project, which is not verified'
+    return [refusalOf(new RefusedEvidence('NOTARY', clause), attachment)]
+  }
+  const payloads = links.flatMap(({ role, descriptor: layer }): readonly Payload[] => {
+    const form = role === 'layer' ? formOf(layer.mediaType, tag) : undefined
+    return form === undefined ? [] : [{ form, layer, attachment }]
+  })
+  if (payloads.length > 0 || !type.startsWith(BUNDLE_TYPES)) return payloads
+  return [refusalOf(new RefusedEvidence('MALFORMED', 'says that it is a bundle, and has none'), attachment)]
+}
+
+function formOf(mediaType: string, tag: string | null): Evidence['form'] | undefined {
+  if (mediaType.startsWith(BUNDLE_TYPES)) return 'bundle'
+  if (mediaType === DSSE) return 'att'
+  return mediaType === SIMPLE_SIGNING && !/\.(?:att|sbom)$/.test(tag ?? '') ? 'sig' : undefined
+}
+
+async function readPayload(
+  subject: Manifest,
+  { form, layer, attachment }: Payload,
+  read: (blob: Descriptor) => Promise<Uint8Array | undefined>,
+): Promise<Evidence | Refusal> {
+  const tooLarge = new RefusedEvidence('TOO_LARGE', `is larger than ${LARGEST_PAYLOAD} bytes and is not read`)
+  if (layer.size > LARGEST_PAYLOAD) return refusalOf(tooLarge, attachment)
+  const bytes = await read(layer)
+  try {
+    if (bytes === undefined) throw new RefusedEvidence('MISSING', `lacks its content ${layer.digest}`)
+    if (bytes.length > LARGEST_PAYLOAD) throw tooLarge
+    const bundle = form === 'bundle' ? readBundle(bytes) : bundleOfLayer(form, layer, bytes)
+    const { signed, ...claim } = readClaim(bundle, subject, form === 'sig' ? bytes : undefined)
+    return { ...claim, form, attachment, subject: subject.descriptor.digest, proof: { ...proofOf(bundle), signed } }
+  } catch (thrown) {
+    return refusalOf(thrown, attachment)
+  }
+}
+
+function proofOf(bundle: Bundle): Omit<Proof, 'signed'> {
+  const { certificate, x509CertificateChain, publicKey } = bundle.verificationMaterial
+  const { rawBytes } = certificate ?? x509CertificateChain?.certificates[0] ?? {}
+  const signature = bundle.dsseEnvelope?.signatures[0]?.sig ?? bundle.messageSignature?.signature ?? ''
+  return {
+    bundle,
+    signature: Buffer.from(signature, 'base64'),
+    certificate: rawBytes === undefined ? undefined : Buffer.from(rawBytes, 'base64'),
+    hint: publicKey?.hint ?? undefined,
+  }
+}

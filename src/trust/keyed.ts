@@ -1,5 +1,6 @@
 /** Signatures by a key: which keys are read, and which hash belongs to which. */
 import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto'
+import { cut } from '../core/text.ts'
 import type { Proof } from './evidence.ts'
 import { RefusedEvidence } from './refusal.ts'
 
@@ -60,7 +61,7 @@ export function findKey(proof: Proof, keys: readonly KeyObject[]): KeyObject {
   const named = hint === undefined ? '' : Buffer.from(hint, 'base64').toString('hex')
   const suspect = keys.find((key) => key.asymmetricKeyType === 'ed25519' && [fingerprint(key), ''].includes(named))
   if (suspect === undefined || signature.length !== ED25519_SIGNATURE)
-    throw new RefusedEvidence('OTHER_KEY', `is signed by another key${named && ` (it names ${named.slice(0, 64)})`}`)
+    throw new RefusedEvidence('OTHER_KEY', `is signed by another key${named && ` (it names ${cut(named, 64)})`}`)
   // cosign 3 signs with Ed25519ph, which node:crypto and cosign itself cannot verify.
   throw new RefusedEvidence(
     'ED25519PH',

@@ -1,4 +1,5 @@
 /** A throw-away Fulcio, CT log, Rekor and timestamp authority in memory, and evidence of every form made with them. */
+import 'reflect-metadata'
 import { createHash } from 'node:crypto'
 import { initializeCA, initializeCTLog, initializeTLog, initializeTSA } from '@sigstore/mock'
 import { BUNDLE, ec, envelopeOf, hex, type KeyPair, payloadOf, preAuth, signBy } from './signed.ts'
@@ -8,7 +9,7 @@ export const SUBJECT = 'https://github.com/acme/api/.github/workflows/release.ya
 const CLAIMS = { 11: 'github-hosted', 12: 'https://github.com/acme/api', 14: 'refs/tags/v1.2.0' }
 
 export type Identity = Readonly<{ issuer?: string; subject?: string; claims?: Readonly<Record<number, string>> }>
-export type Sigstore = Awaited<ReturnType<typeof startSigstore>>
+export type Sigstore = Awaited<ReturnType<typeof createSigstore>>
 /** An answer of Rekor 1. */
 type Logged = Readonly<{
   body: string
@@ -23,8 +24,16 @@ type Logged = Readonly<{
 /** Rekor 1; Rekor 2 and a timestamp; a timestamp alone, as GitHub's instance for private repositories. */
 export type Shape = 'rekor1' | 'rekor2' | 'timestamp'
 
-/** @param ct whether certificates have an SCT. @param clock of whole seconds: the library refuses some fractions. */
-export async function startSigstore({ ct = true, clock = new Date(Math.floor(Date.now() / 1000) * 1000) } = {}) {
+/**
+ * Of whole seconds, because the library refuses some fractions, and later than now, because the certificates of the
+ * authorities begin when they are made.
+ */
+export function inMinutes(minutes: number): Date {
+  return new Date((Math.floor(Date.now() / 1000) + 60 * minutes) * 1000)
+}
+
+/** @param ct whether certificates have an SCT. @param clock when everything is signed; certificates end ten minutes later. */
+export async function createSigstore({ ct = true, clock = inMinutes(1) } = {}) {
   const [ctKeys, caKeys, logKeys, tsaKeys] = [ec(), ec('P-384'), ec(), ec('P-384')]
   const host = 'rekor.test.example'
   const ctLog = await initializeCTLog(ctKeys, clock)

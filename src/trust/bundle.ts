@@ -12,7 +12,7 @@ const CERTIFICATE = 'dev.sigstore.cosign/certificate'
 const REKOR_BUNDLE = 'dev.sigstore.cosign/bundle'
 const TIMESTAMP = 'dev.sigstore.cosign/rfc3161timestamp'
 
-/** Characters of what is small by nature: certificates, timestamps, checkpoints. */
+/** Characters of what is small by nature: certificates, timestamps, checkpoints, log entries. */
 const LONGEST = 64 * 1024
 /** Log entries and timestamps; there is one of each. */
 const MOST = 8
@@ -22,7 +22,9 @@ const base64 = z
   .string()
   .min(1)
   .refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'is not base64')
-const short = base64.max(LONGEST)
+const short = z.string().max(LONGEST).pipe(base64)
+/** The number is checked first: a hostile document cannot make us look at a million members. */
+export const listOf = <T extends z.ZodType>(each: T, most: number) => z.array(z.unknown()).max(most).pipe(z.array(each))
 /** int64 of protobuf's JSON: a text, absent where it is 0; a number is read too. */
 const integer = z
   .union([z.string().regex(/^\d{1,19}$/), z.int().min(0)])
@@ -40,12 +42,14 @@ const logEntry = z.object({
       logIndex: integer,
       rootHash: short,
       treeSize: integer,
-      hashes: z.array(short).max(64).nullish(),
+      hashes: listOf(short, 64).nullish(),
       checkpoint: z.object({ envelope: z.string().max(LONGEST) }),
     })
     .nullish(),
-  canonicalizedBody: base64,
+  canonicalizedBody: short,
 })
+
+const certificate = z.object({ rawBytes: short })
 
 /** Members that are not here are never looked at, by the library neither. */
 const bundleSchema = z
@@ -54,7 +58,7 @@ const bundleSchema = z
     verificationMaterial: z
       .object({
         publicKey: z.object({ hint: z.string().max(1000).nullish() }).nullish(),
-        certificate: z.object({ rawBytes: short }).nullish(),
+        certificate: certificate.nullish(),
         x509CertificateChain: z
           .object({
             certificates: z
@@ -63,7 +67,7 @@ const bundleSchema = z
               .max(MOST),
           })
           .nullish(),
-        tlogEntries: z.array(logEntry).max(MOST).nullish(),
+        tlogEntries: listOf(logEntry, MOST).nullish(),
         timestampVerificationData: z
           .object({
             rfc3161Timestamps: z
@@ -78,7 +82,7 @@ const bundleSchema = z
       .object({
         payload: base64,
         payloadType: z.literal(IN_TOTO),
-        signatures: z.array(z.object({ sig: short })).length(1),
+        signatures: listOf(z.object({ sig: short }), 1).refine((all) => all.length === 1, 'is not one signature'),
       })
       .nullish(),
     messageSignature: z
@@ -128,10 +132,12 @@ export function bundleOfLayer(form: 'sig' | 'att', { annotations = {} }: Descrip
 /** The annotation, as a member of a bundle that is still to be checked. */
 function logEntryOf(annotation: unknown): object {
   const payload = (name: string) => at(annotation, 'Payload', name)
+  // Node stops at the first character that is not hex.
+  const keyId = Buffer.from(String(payload('logID')), 'hex')
   const body = parseJson(Buffer.from(String(payload('body')), 'base64'))
   return {
     logIndex: payload('logIndex'),
-    logId: { keyId: Buffer.from(String(payload('logID')), 'hex').toString('base64') },
+    logId: { keyId: keyId.toString('hex') === payload('logID') ? keyId.toString('base64') : '' },
     kindVersion: { kind: at(body, 'kind'), version: at(body, 'apiVersion') },
     integratedTime: payload('integratedTime'),
     inclusionPromise: { signedEntryTimestamp: at(annotation, 'SignedEntryTimestamp') },

@@ -6,21 +6,27 @@ import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import type { SignedEntity, TrustMaterial } from '@sigstore/verify'
 import { z } from 'zod'
 import { at } from '../oci/signature.ts'
-import { check, derOf } from './bundle.ts'
+import { check, derOf, listOf } from './bundle.ts'
 import type { Evidence, Proof, Verdict, VerifiedSigner } from './evidence.ts'
 import { findKey, fingerprint, isSignedBy, spkiOf } from './keyed.ts'
 import { type Reason, RefusedEvidence, refusalOf } from './refusal.ts'
 import { checkIdentity, type Extension, readIdentity, type Signer } from './signer-identity.ts'
 
 const CODE_SIGNING = '1.3.6.1.5.5.7.3.3'
-/** `null` and absent are the same in protobuf's JSON; anything else must not pass for "there is no log". */
-const list = z.array(z.looseObject({})).nullish()
+/**
+ * Bounded, because the library compares each with each. `null` and absent are the same in protobuf's JSON; anything else
+ * must not pass for "there is no log".
+ */
+const MOST = 20
+const logs = listOf(z.looseObject({}), MOST).nullish()
+const chain = z.looseObject({ certificates: listOf(z.looseObject({}), MOST) })
+const authorities = listOf(z.looseObject({ certChain: chain }), MOST).nullish()
 const rootSchema = z.object({
   mediaType: z.string().regex(/^application\/vnd\.dev\.sigstore\.trustedroot(?:\+json;version=0\.[12]|\.v0\.2\+json)$/),
-  tlogs: list,
-  certificateAuthorities: list,
-  ctlogs: list,
-  timestampAuthorities: list,
+  tlogs: logs,
+  certificateAuthorities: authorities,
+  ctlogs: logs,
+  timestampAuthorities: authorities,
 })
 
 /** Where an entry of the log has the key or certificate: https://github.com/sigstore/rekor/tree/main/pkg/types */

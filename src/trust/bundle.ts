@@ -1,5 +1,4 @@
 /** Sigstore bundles (cosign specs/BUNDLE_SPEC.md), and the old forms as such: everything that is verified has this shape. */
-
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Descriptor } from '../oci/manifest.ts'
@@ -50,6 +49,7 @@ const logEntry = z.object({
 })
 
 const certificate = z.object({ rawBytes: short })
+const certificates = listOf(certificate, MOST)
 
 /** Members that are not here are never looked at, by the library neither. */
 const bundleSchema = z
@@ -59,22 +59,10 @@ const bundleSchema = z
       .object({
         publicKey: z.object({ hint: z.string().max(1000).nullish() }).nullish(),
         certificate: certificate.nullish(),
-        x509CertificateChain: z
-          .object({
-            certificates: z
-              .array(z.object({ rawBytes: short }))
-              .min(1)
-              .max(MOST),
-          })
-          .nullish(),
+        x509CertificateChain: z.object({ certificates: certificates.refine(([leaf]) => leaf !== undefined) }).nullish(),
         tlogEntries: listOf(logEntry, MOST).nullish(),
         timestampVerificationData: z
-          .object({
-            rfc3161Timestamps: z
-              .array(z.object({ signedTimestamp: short }))
-              .max(MOST)
-              .nullish(),
-          })
+          .object({ rfc3161Timestamps: listOf(z.object({ signedTimestamp: short }), MOST).nullish() })
           .nullish(),
       })
       .refine((it) => isOne(it.publicKey, it.certificate, it.x509CertificateChain), 'has not exactly one key'),

@@ -170,6 +170,10 @@ describe('evidence is refused', () => {
       'a key and a certificate',
       { ...signature, verificationMaterial: { ...verificationMaterial, certificate: { rawBytes: 'AA==' } } },
     ],
+    [
+      'a chain without a certificate',
+      { ...signature, verificationMaterial: { x509CertificateChain: { certificates: [] } } },
+    ],
     ['no key', { ...signature, verificationMaterial: {} }],
     [
       'a hundred log entries',

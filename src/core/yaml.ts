@@ -1,4 +1,4 @@
-import { Lexer, LineCounter, Parser, parseDocument } from 'yaml'
+import { isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, type Node, type Pair, Parser, parseDocument } from 'yaml'
 
 /** Levels of nesting. The package recurses: hundreds of levels take seconds, and thousands end the process without an exception. */
 const DEEPEST = 100
@@ -31,6 +31,28 @@ export function parseYaml(text: string, { values = 'typed', repeatedKeys = false
     JSON.stringify(value)
     return value
   })
+}
+
+/**
+ * Finds the line of a member, or of the nearest one around it that is in the text.
+ * @param text that `parseYaml` has read.
+ */
+export function lineFinder(text: string): (path: readonly PropertyKey[]) => number {
+  const lines = new LineCounter()
+  const options = { uniqueKeys: false, lineCounter: lines, prettyErrors: false, logLevel: 'error' } as const
+  const document = parseDocument(text, options)
+  return (path) => {
+    let node = document.contents as Node | null | undefined
+    let start = node?.range?.[0] ?? 0
+    for (const step of path) {
+      const parent = isAlias(node) ? node.resolve(document) : node
+      const isStep = ({ key }: Pair<Node, Node>) => isScalar(key) && String(key.value) === String(step)
+      const pair = isMap<Node, Node>(parent) ? parent.items.find(isStep) : undefined
+      node = isSeq<Node>(parent) ? parent.items[Number(step)] : pair?.value
+      start = (pair?.key ?? node)?.range?.[0] ?? start
+    }
+    return lines.linePos(start).line
+  }
 }
 
 /** Reads the depth of the parser's stack: counting brackets would also count those in quotes and comments. */

@@ -1,6 +1,15 @@
 import type { Digest } from '../../../src/oci/digest.ts'
-import type { VerifiedSigner } from '../../../src/trust/evidence.ts'
-import type { Candidate, CheckedEvidence, CheckedManifest } from '../../../src/trust/policy.ts'
+import type { Descriptor, Manifest } from '../../../src/oci/manifest.ts'
+import { type Attachment, readEvidence, type VerifiedSigner } from '../../../src/trust/evidence.ts'
+import { SignerVerifier } from '../../../src/trust/keyless.ts'
+import {
+  type Candidate,
+  type CheckedEvidence,
+  type CheckedManifest,
+  findingLine,
+  judge,
+} from '../../../src/trust/policy.ts'
+import { type Policy, parsePolicy } from '../../../src/trust/policy-file.ts'
 
 /** Images with evidence whose verification is decided by the test. */
 
@@ -56,4 +65,33 @@ export function candidate(promoted: CheckedManifest, more: Partial<Candidate> = 
     children: [],
     ...more,
   }
+}
+
+/** Throws what is wrong with it. */
+export function policyOf(text: string, readFile: (path: string) => string): Policy {
+  const problems: string[] = []
+  const policy = parsePolicy(text, readFile, (problem) => problems.push(problem))
+  if (policy === undefined) throw new Error(problems.join('\n'))
+  return policy
+}
+
+/** As the run does it: read what is attached, verify it for each signer, judge. */
+export async function ask(
+  policy: Policy,
+  subject: Manifest,
+  attached: readonly Attachment[],
+  read: (blob: Descriptor) => Promise<Uint8Array | undefined>,
+  more: Partial<CheckedManifest> = {},
+) {
+  const { evidence, refusals } = await readEvidence(subject, attached, read)
+  const verifier = new SignerVerifier()
+  const checked = evidence.map(async (each) => {
+    const verdicts = [...policy.signers].map(
+      async ([name, signer]) => [name, await verifier.verify(each, signer)] as const,
+    )
+    return { ...each, verdicts: new Map(await Promise.all(verdicts)) }
+  })
+  const promoted = { digest: subject.descriptor.digest, refusals, evidence: await Promise.all(checked), ...more }
+  const { findings, refusal } = judge(policy, candidate(promoted), NOW)
+  return { evidence, refusals, lines: findings.map(findingLine), answer: refusal?.code ?? 'yes' }
 }

@@ -4,19 +4,13 @@ import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import type { VerifiedSigner } from '../../../src/trust/evidence.ts'
 import { type Candidate, findingLine, judge } from '../../../src/trust/policy.ts'
-import { type Policy, parsePolicy } from '../../../src/trust/policy-file.ts'
-import { ago, attestation, candidate, DAY, digest, image, key, NOW, signature } from './judging.ts'
+import type { Policy } from '../../../src/trust/policy-file.ts'
+import { ago, attestation, candidate, DAY, digest, image, key, NOW, policyOf as parsed, signature } from './judging.ts'
 
 const PUBLIC = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'pem', type: 'spki' })
 const readFile = (path: string): string => (path.endsWith('.pub') ? PUBLIC.toString() : '{}')
 
-function policyOf(text: string): Policy {
-  const problems: string[] = []
-  const policy = parsePolicy(text, readFile, (problem) => problems.push(problem))
-  if (policy === undefined) throw new Error(problems.join('\n'))
-  return policy
-}
-
+const policyOf = (text: string): Policy => parsed(text, readFile)
 const SIGNERS = 'signers: { build: { keys: [a.pub] }, qa: { keys: [b.pub] }, security: { keys: [c.pub] } }'
 const rules = (text: string): Policy => policyOf(`version: 1\n${SIGNERS}\nrules: ${text}`)
 const judged = (policy: Policy, promoted: Candidate) => judge(policy, promoted, NOW)

@@ -1,12 +1,6 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { describe, expect, test } from '@jest/globals'
 import { Secret } from '../../../src/core/secret.ts'
-import type { Digest } from '../../../src/oci/digest.ts'
-import type { Descriptor } from '../../../src/oci/manifest.ts'
-import { readEvidence } from '../../../src/trust/evidence.ts'
-import { SignerVerifier } from '../../../src/trust/keyless.ts'
-import { type CheckedManifest, findingLine, judge } from '../../../src/trust/policy.ts'
-import { parsePolicy } from '../../../src/trust/policy-file.ts'
 import {
   attestationAttachment,
   bundleAttachment,
@@ -19,7 +13,7 @@ import {
 } from '../../../src/trust/record.ts'
 import { loadSigningKey } from '../../../src/trust/signing-key.ts'
 import { image } from '../../support/signed.ts'
-import { candidate, NOW } from './judging.ts'
+import { ask, NOW, policyOf } from './judging.ts'
 
 /** What is written at one promotion is what the next one verifies and asks for. */
 
@@ -52,33 +46,15 @@ signers: { promoter: { keys: [promoter.pub] } }
 rules: [{ signed: [{ by: [promoter], identity: [registry.test.example/team/*] }] }]
 `
 
-/** As the run does it: read what is attached, verify it for each signer, judge. */
-async function ask(policyText: string, pem: string, attachments: readonly NewAttachment[]) {
-  const policy = parsePolicy(
-    policyText,
-    () => pem,
-    (problem) => expect(problem).toBe(''),
-  )
-  if (policy === undefined) throw new Error('no policy')
+async function asked(policy: string, pem: string, attachments: readonly NewAttachment[]) {
   const blobs = new Map(attachments.flatMap((each) => each.blobs.map((blob) => [blob.descriptor.digest, blob.bytes])))
   const attached = attachments.map(({ manifest, tag = null }) => ({ manifest, tag }))
-  const read = async (blob: Descriptor) => blobs.get(blob.digest as Digest)
-  const { evidence, refusals } = await readEvidence(image, attached, read)
-  const verifier = new SignerVerifier()
-  const checked: CheckedManifest = {
-    digest,
-    refusals,
-    evidence: await Promise.all(
-      evidence.map(async (each) => {
-        const verdicts = [...policy.signers].map(
-          async ([name, signer]) => [name, await verifier.verify(each, signer)] as const,
-        )
-        return { ...each, verdicts: new Map(await Promise.all(verdicts)) }
-      }),
-    ),
-  }
-  const { findings, refusal } = judge(policy, candidate(checked), NOW)
-  return { evidence, refusals, lines: findings.map(findingLine), code: refusal?.code }
+  return ask(
+    policyOf(policy, () => pem),
+    image,
+    attached,
+    async (blob) => blobs.get(blob.digest),
+  )
 }
 
 describe.each(Object.keys(KEYS))('with a key %s', (name) => {
@@ -93,30 +69,30 @@ describe.each(Object.keys(KEYS))('with a key %s', (name) => {
   ]
 
   test.each(forms)('a record as %s', async (_, attachment) => {
-    const { evidence, refusals, lines, code } = await ask(NEXT, pem, [attachment])
+    const { evidence, refusals, lines, answer } = await asked(NEXT, pem, [attachment])
     expect(refusals).toEqual([])
-    expect(code).toBeUndefined()
+    expect(answer).toBe('yes')
     expect(lines).toEqual([expect.stringMatching(/^rule 1: promotion by promoter .* — yes, key [0-9a-f]{8}…$/)])
     expect(readRecord(evidence[0]?.predicate)).toMatchObject({
       action: 'promote',
       tags: [{ tag: '1', previous: null }],
     })
-    expect((await ask(NEXT, other, [attachment])).code).toBe('POLICY')
-    expect((await ask(SIGNED, pem, [attachment])).code).toBe('SIGNATURE_MISSING')
+    expect((await asked(NEXT, other, [attachment])).answer).toBe('POLICY')
+    expect((await asked(SIGNED, pem, [attachment])).answer).toBe('SIGNATURE_MISSING')
   })
 
   test('an image signature under .sig, by its name', async () => {
     const signature = signatureAttachment(digest, 'registry.test.example/team/api', ['1', 'stable'], signing)
-    expect((await ask(SIGNED, pem, [signature])).code).toBeUndefined()
-    expect((await ask(SIGNED, other, [signature])).code).toBe('SIGNATURE_REJECTED')
-    expect((await ask(NEXT, pem, [signature])).code).toBe('POLICY')
+    expect((await asked(SIGNED, pem, [signature])).answer).toBe('yes')
+    expect((await asked(SIGNED, other, [signature])).answer).toBe('SIGNATURE_REJECTED')
+    expect((await asked(NEXT, pem, [signature])).answer).toBe('POLICY')
     const elsewhere = signatureAttachment(digest, 'registry.other.example/api', ['1'], signing)
-    expect((await ask(SIGNED, pem, [elsewhere])).code).toBe('SIGNATURE_REJECTED')
+    expect((await asked(SIGNED, pem, [elsewhere])).answer).toBe('SIGNATURE_REJECTED')
   })
 
   test('an image signature in a bundle, which names no repository', async () => {
     const signature = bundleAttachment(image.descriptor, signatureStatement(digest), signing, CREATED)
-    expect((await ask(SIGNED.replace(/, identity: \[[^\]]*\]/, ''), pem, [signature])).code).toBeUndefined()
-    expect((await ask(SIGNED, pem, [signature])).code).toBe('SIGNATURE_REJECTED')
+    expect((await asked(SIGNED.replace(/, identity: \[[^\]]*\]/, ''), pem, [signature])).answer).toBe('yes')
+    expect((await asked(SIGNED, pem, [signature])).answer).toBe('SIGNATURE_REJECTED')
   })
 })

@@ -25401,6 +25401,7 @@ const VERSION = '0.1.0';
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   h: () => (/* binding */ parseYaml)
 /* harmony export */ });
+/* unused harmony export lineFinder */
 /* harmony import */ var yaml__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8815);
 
 /** Levels of nesting. The package recurses: hundreds of levels take seconds, and thousands end the process without an exception. */
@@ -25428,6 +25429,27 @@ function parseYaml(text, { values = 'typed', repeatedKeys = false } = {}) {
         JSON.stringify(value);
         return value;
     });
+}
+/**
+ * Finds the line of a member, or of the nearest one around it that is in the text.
+ * @param text that `parseYaml` has read.
+ */
+function lineFinder(text) {
+    const lines = new LineCounter();
+    const options = { uniqueKeys: false, lineCounter: lines, prettyErrors: false, logLevel: 'error' };
+    const document = parseDocument(text, options);
+    return (path) => {
+        let node = document.contents;
+        let start = node?.range?.[0] ?? 0;
+        for (const step of path) {
+            const parent = isAlias(node) ? node.resolve(document) : node;
+            const isStep = ({ key }) => isScalar(key) && String(key.value) === String(step);
+            const pair = isMap(parent) ? parent.items.find(isStep) : undefined;
+            node = isSeq(parent) ? parent.items[Number(step)] : pair?.value;
+            start = (pair?.key ?? node)?.range?.[0] ?? start;
+        }
+        return lines.linePos(start).line;
+    };
 }
 /** Reads the depth of the parser's stack: counting brackets would also count those in quotes and comments. */
 function isDeep(text) {

@@ -1,9 +1,9 @@
-import { dirname, resolve } from 'node:path'
+import { delimiter, dirname, join, resolve } from 'node:path'
 import { unescape as decoded } from 'node:querystring'
 import { z } from 'zod'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
-import { type FileToRead, fileError, fileOf, readText } from '../core/files.ts'
+import { type FileToRead, fileError, fileOf, isFile, readText } from '../core/files.ts'
 import type { Secret } from '../core/secret.ts'
 import { listed } from '../core/text.ts'
 import { parseYaml } from '../core/yaml.ts'
@@ -39,78 +39,90 @@ export type Kubeconfig = Readonly<{
   tlsServerName: string | undefined
 }>
 
+const text = z.string().nullish()
 const Named = z.array(z.looseObject({ name: z.string() })).nullish()
-const Config = z.object({
-  'current-context': z.string().nullish(),
-  clusters: Named,
-  users: Named,
-  contexts: Named,
-})
-const ContextEntry = z.object({
-  context: z.object({ cluster: z.string(), user: z.string().nullish() }),
-})
+const Config = z.object({ 'current-context': text, contexts: Named, clusters: Named, users: Named })
+const ContextEntry = z.object({ context: z.object({ cluster: z.string(), user: text }) })
 const ClusterEntry = z.object({
   cluster: z.object({
     server: z.string(),
-    'certificate-authority': z.string().nullish(),
-    'certificate-authority-data': z.string().nullish(),
+    'certificate-authority': text,
+    'certificate-authority-data': text,
     'insecure-skip-tls-verify': z.boolean().nullish(),
-    'tls-server-name': z.string().nullish(),
-    'proxy-url': z.string().nullish(),
+    'tls-server-name': text,
+    'proxy-url': text,
     extensions: z.array(z.object({ name: z.string(), extension: z.unknown().optional() })).nullish(),
   }),
 })
-const User = z.object({
-  token: z.string().nullish(),
-  tokenFile: z.string().nullish(),
-  username: z.string().nullish(),
-  password: z.string().nullish(),
-  'client-certificate': z.string().nullish(),
-  'client-certificate-data': z.string().nullish(),
-  'client-key': z.string().nullish(),
-  'client-key-data': z.string().nullish(),
+/** Loose: for what is not supported only its presence counts. */
+const User = z.looseObject({
+  token: text,
+  tokenFile: text,
+  username: text,
+  password: text,
+  'client-certificate': text,
+  'client-certificate-data': text,
+  'client-key': text,
+  'client-key-data': text,
   exec: ExecConfig.nullish(),
-  'auth-provider': z.unknown().optional(),
-  as: z.unknown().optional(),
-  'as-uid': z.unknown().optional(),
-  'as-groups': z.unknown().optional(),
-  'as-user-extra': z.unknown().optional(),
 })
 const UserEntry = z.object({ user: User.nullish() })
 type Cluster = z.infer<typeof ClusterEntry>['cluster']
 type User = z.infer<typeof User>
 
-/** One file and who reads it: paths in it are relative to it. */
+/** One file and who reads it. Paths in the file are relative to it. */
 type Reader = Readonly<{ file: FileToRead; side: Side; context: Context }>
 
+/** The files of a list, merged as client-go does (tools/clientcmd/loader.go): the first file that has a name wins. */
+type Merged = Reader & Readonly<{ configs: readonly Readonly<{ reader: Reader; config: z.infer<typeof Config> }>[] }>
+
 /**
- * A kubeconfig that was given explicitly, by path or as text, YAML or JSON, and one of its contexts (default: its current one). Its exec
- * plugin is run at once. Throws IO (unreadable, malformed, parts missing), HELPER (plugin), LOGIN_UNSUPPORTED.
+ * One context of a kubeconfig (YAML or JSON; default: its current context). Its exec plugin is run at once.
+ *
+ * @param given a path, a list of paths as KUBECONFIG has it, or the text; undefined: what KUBECONFIG names, or ~/.kube/config
+ * @throws PromoteError IO (unreadable, malformed, parts missing), HELPER (plugin), LOGIN_UNSUPPORTED
  */
 export async function readKubeconfig(
-  given: string | Secret,
+  given: string | Secret | undefined,
   contextName: string | undefined,
   context: Context,
   side: Side,
 ): Promise<Kubeconfig> {
-  const reader: Reader = { file: fileOf('kubeconfig', given, side), side, context }
-  const config = check(Config, parse(reader.file), '', reader)
-  const chosen = contextName ?? config['current-context']
-  if (!chosen) throw broken(reader, 'has no current-context.', `Name one of its contexts: ${names(config.contexts)}.`)
-  const parts = part(config.contexts, 'context', chosen, ContextEntry, reader).context
-  const { cluster } = part(config.clusters, 'cluster', parts.cluster, ClusterEntry, reader)
-  const user = parts.user ? part(config.users, 'user', parts.user, UserEntry, reader).user : undefined
+  const all = merge(given ?? defaultPath(context.env), context, side)
+  const chosen = contextName ?? all.configs.map(({ config }) => config['current-context']).find(Boolean)
+  if (!chosen) throw broken(all, 'has no current-context.', `Name one of its contexts: ${names(all, 'contexts')}.`)
+  const parts = part(all, 'contexts', chosen, ContextEntry).value.context
+  const { value, reader } = part(all, 'clusters', parts.cluster, ClusterEntry)
+  const { cluster } = value
+  const user = parts.user ? part(all, 'users', parts.user, UserEntry) : undefined
   const ca = pem(cluster, 'certificate-authority', 'CERTIFICATE', reader)
   const proxyUrl = cluster['proxy-url'] || undefined
   if (proxyUrl !== undefined) keepProxyPassword(proxyUrl, context)
+  const who = `user ${parts.user} of the kubeconfig ${user?.reader.file.path}`
   return {
     server: serverUrl(cluster.server, reader),
     ca,
     insecure: cluster['insecure-skip-tls-verify'] ?? false,
-    ...(user && (await waysIn(user, `user ${parts.user} of the kubeconfig ${reader.file.path}`, cluster, ca, reader))),
+    ...(user?.value.user && (await waysIn(user.value.user, who, cluster, ca, user.reader))),
     proxyUrl,
     tlsServerName: cluster['tls-server-name'] || undefined,
   }
+}
+
+function defaultPath({ KUBECONFIG, HOME, USERPROFILE }: Context['env']): string {
+  return KUBECONFIG || join(HOME || USERPROFILE || '~', '.kube', 'config')
+}
+
+/** Files of a list that do not exist are left out, as client-go does; one of them has to exist. */
+function merge(given: string | Secret, context: Context, side: Side): Merged {
+  const isList = typeof given === 'string' && !isFile(given) && given.includes(delimiter)
+  const paths = isList ? given.split(delimiter).filter((path) => path !== '') : [given]
+  const there = paths.filter((path) => typeof path !== 'string' || isFile(path))
+  const configs = (there.length === 0 ? paths.slice(0, 1) : isList ? there : paths).map((path) => {
+    const reader: Reader = { file: fileOf('kubeconfig', path, side), side, context }
+    return { reader, config: check(Config, parse(reader.file), '', reader) }
+  })
+  return { file: fileOf('kubeconfig', given, side), side, context, configs }
 }
 
 type WaysIn = Pick<Kubeconfig, 'login' | 'clientCertificate'>
@@ -152,7 +164,7 @@ function refuseWhatIsUnsupported(user: User, who: string, { side }: Reader): voi
       'logs in by an auth-provider, which Kubernetes removed in 1.26',
       'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.',
     )
-  if ((user.as ?? user['as-uid'] ?? user['as-groups'] ?? user['as-user-extra']) != null)
+  if (['as', 'as-uid', 'as-groups', 'as-user-extra'].some((name) => user[name] != null))
     refuse('acts as another user ("as"), which is not supported', 'Use a user of its own rights.')
 }
 
@@ -243,17 +255,20 @@ function check<T>(schema: z.ZodType<T>, value: unknown, where: string, reader: R
   throw broken(reader, `${describeIssue(result.error, where)}.`)
 }
 
-type NamedList = z.infer<typeof Named>
+type Lists = 'contexts' | 'clusters' | 'users'
 
-/** The entry of that name, checked. */
-function part<T>(list: NamedList, kind: string, name: string, schema: z.ZodType<T>, reader: Reader): T {
-  const found = list?.find((entry) => entry.name === name)
-  if (found !== undefined) return check(schema, found, `${kind} ${name}`, reader)
-  throw broken(reader, `has no ${kind} named ${name}.`, `It has: ${names(list)}.`)
+/** The entry of that name, checked, with the file that has it. */
+function part<T>(all: Merged, list: Lists, name: string, schema: z.ZodType<T>): { value: T; reader: Reader } {
+  const kind = list.slice(0, -1)
+  for (const { config, reader } of all.configs) {
+    const found = config[list]?.find((entry) => entry.name === name)
+    if (found !== undefined) return { value: check(schema, found, `${kind} ${name}`, reader), reader }
+  }
+  throw broken(all, `has no ${kind} named ${name}.`, `It has: ${names(all, list)}.`)
 }
 
-function names(list: NamedList): string {
-  const all = list?.map((entry) => entry.name) ?? []
+function names({ configs }: Merged, list: Lists): string {
+  const all = configs.flatMap(({ config }) => config[list]?.map(({ name }) => name) ?? [])
   return all.length === 0 ? 'none' : listed(all)
 }
 

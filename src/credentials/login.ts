@@ -99,6 +99,8 @@ const claimsSchema = z.looseObject({
   /** Seconds since the epoch (RFC 7519 section 4.1.4). */
   exp: z.number().optional(),
   sub: z.string().optional(),
+  iss: z.string().optional(),
+  aud: z.union([z.string(), z.array(z.string())]).optional(),
 })
 export type Claims = z.infer<typeof claimsSchema>
 

@@ -51,7 +51,7 @@ function ontoThemselves({ images, source, destinations, additionalTags }: Wishes
 
 /** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
 function homeless(side: 'source' | 'destination', { images }: Wishes, inputs: InputReader): void {
-  const options = ['cluster', 'registry', 'kubeconfig'].map((name) => `${side}-${name}`)
+  const options = ['cluster', 'registry', 'kubeconfig', 'context'].map((name) => `${side}-${name}`)
   if (options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations'))) return
   const pair = images.find((each) => each[side].host === undefined && each[side].layout === undefined)
   const places = `${options[0]}, ${options[1]} or ${options[2]}, or write the registry's host in front of it`
@@ -68,8 +68,8 @@ function identity(reference: Reference, side: SideConfig | undefined): string {
 function homeOf({ side, registry, cluster, kubeconfig, context }: SideConfig): string {
   if (registry !== undefined) return registry.host
   if (cluster !== undefined) return cluster.toString()
-  if (kubeconfig === undefined) return side
-  return `${typeof kubeconfig === 'string' ? kubeconfig : kubeconfig.reveal()}#${context ?? ''}`
+  if (kubeconfig === undefined && context === undefined) return side
+  return `${typeof kubeconfig === 'object' ? kubeconfig.reveal() : kubeconfig}#${context ?? ''}`
 }
 
 function named(reference: Reference): string {

@@ -75,7 +75,7 @@ function parseEntry(fields: Fields, { around }: InputReader, note: (problem: str
     const value = readSecret(key, fields, side)
     if (value !== '') values.set(PREFIX + key, { value, from: FROM_LIST })
   }
-  if (!['cluster', 'registry', 'kubeconfig'].some((key) => side.has(key)))
+  if (!['cluster', 'registry', 'kubeconfig', 'context'].some((key) => side.has(key)))
     problems.push('needs cluster, registry or kubeconfig')
   const config = parseSide('destination', side)
   problems.forEach(note)

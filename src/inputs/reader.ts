@@ -1,10 +1,11 @@
+import { delimiter } from 'node:path'
 import { Secret, type Secrets, tooShort } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import type { Env, Found } from './collect.ts'
 import { splitList } from './images.ts'
 import { type HostKind, OPTION_BY_NAME, type Option } from './options.ts'
 import { contentOf, notPath, readPath } from './path-or-content.ts'
-import { type ReadFile, reasonOf } from './problems.ts'
+import { type ReadFile, reasonOf, succeeds } from './problems.ts'
 
 /** What parsing needs to know of the host. `commandLine`: the plain host's options exist too (a `run:` step on GitHub). */
 export type Place = Readonly<{ kind: HostKind; commandLine?: boolean; spell(option: string): string }>
@@ -114,7 +115,9 @@ export class InputReader {
     const found = this.#values.get(this.#prefix + name)
     const content = found && contentOf(name, found.value)
     if (found === undefined || content === undefined) {
-      this.file(name, () => undefined)
+      // A kubeconfig may be a list, as KUBECONFIG is: then one of the files has to exist.
+      const files = name === 'kubeconfig' ? (found?.value.split(delimiter) ?? []) : []
+      if (!files.some((path) => succeeds(() => readPath(path, this.around.readFile)))) this.file(name, () => undefined)
       return found?.value
     }
     if (found.from !== FROM_LIST && !found.from.startsWith('--')) return this.around.secrets.keep(content)

@@ -32,8 +32,14 @@ export function parseSide(side: 'source' | 'destination', inputs: InputReader): 
 function username(inputs: InputReader): string | undefined {
   const user = inputs.text('username')
   // Basic (RFC 7617) ends the user name at the first colon.
-  if (user?.includes(':'))
-    inputs.problem('username', `${quote(user.replace(/:.*/s, ':…'))} has a ":", which no login can carry`)
+  if (user?.includes(':')) {
+    const advice = /^kube:admin$/.test(user)
+      ? ': log in as kubeadmin'
+      : /^system:/.test(user)
+        ? ': give its token alone'
+        : ''
+    inputs.problem('username', `${quote(user.replace(/:.*/s, ':…'))} has a ":", which no login can carry${advice}`)
+  }
   return user
 }
 
@@ -61,27 +67,30 @@ function certificates(value: string, { around }: InputReader): string {
   return `${blocks.join('\n')}\n`
 }
 
+/** In a pod its service account is the way into these. */
+const POD_CLUSTER = /^(?:in-cluster$|https:\/\/kubernetes\.default(?:\.svc)?(?:[.:/]|$))/
+
 /** Which options of one side go together; DESIGN "Credentials". */
 function checkCredentials(inputs: InputReader): void {
   const has = (name: string) => inputs.has(name)
   const spell = (name: string) => inputs.spell(name)
   if (has('token') && has('password')) inputs.problem('token', `excludes ${spell('password')}: give one of them`)
   if (has('password') && !has('username')) inputs.problem('password', `needs ${spell('username')} too`)
-  if (has('username') && !has('password') && !has('token') && !has('kubeconfig'))
+  // A context alone is one of the kubeconfig that KUBECONFIG names, or of ~/.kube/config.
+  const kubeconfig = ['kubeconfig', 'context'].find(has)
+  if (has('username') && !has('password') && !has('token') && kubeconfig === undefined)
     inputs.problem('username', `needs ${spell('password')} or ${spell('token')} too`)
-  if (has('kubeconfig'))
+  if (kubeconfig !== undefined)
     for (const name of ['cluster', 'username', 'password', 'token'])
-      if (has(name)) inputs.problem(name, `is excluded by ${spell('kubeconfig')}, which names its own`)
-  if (has('context') && !has('kubeconfig'))
-    inputs.problem('context', `needs ${spell('kubeconfig')}, whose context it is`)
-  if (has('service-account') && !has('cluster') && !has('kubeconfig'))
+      if (has(name)) inputs.problem(name, `is excluded by ${spell(kubeconfig)}, which names its own`)
+  if (has('service-account') && !has('cluster') && kubeconfig === undefined)
     inputs.problem('service-account', `needs ${spell('cluster')}, which issues its token`)
   const wayIn = ['username', 'password', 'token', 'oidc-audience'].some(has)
-  if (has('cluster') && inputs.text('cluster') !== 'in-cluster' && !has('kubeconfig') && !wayIn)
+  if (has('cluster') && !POD_CLUSTER.test(inputs.text('cluster') ?? '') && kubeconfig === undefined && !wayIn)
     inputs.problem('cluster', `needs a way in: ${spell('username')} and ${spell('password')}, or ${spell('token')}`)
   if (has('oidc-audience')) {
     if (!has('cluster')) inputs.problem('oidc-audience', `needs ${spell('cluster')}, which trusts the runner's token`)
-    for (const name of ['username', 'password', 'token', 'kubeconfig'])
+    for (const name of ['username', 'password', 'token', 'kubeconfig', 'context'])
       if (has(name)) inputs.problem('oidc-audience', `excludes ${spell(name)}: the runner's own token logs in`)
   }
 }

@@ -3,7 +3,7 @@ import type { Digest } from '../oci/digest.ts'
 import { failure, type Kubernetes } from './api.ts'
 import { splitRepository, streamPath } from './stream-answers.ts'
 
-/** What an image stream is told of the last promotion to one of its tags. */
+/** The note about the last promotion to a tag. */
 export type Note = Readonly<{
   tag: string
   source: string
@@ -14,21 +14,18 @@ export type Note = Readonly<{
   time: string
 }>
 
-/** A prefix of one label belongs to no domain, and to nothing that is part of OpenShift. */
+/** A prefix without a dot belongs to no domain and to no part of OpenShift. */
 const PREFIX = 'image-promote'
 /** apimachinery `IsQualifiedName`: a tag may be longer, and may begin or end with other characters. */
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/
 
-/** `image-promote/<tag>`, or a hash of a tag that cannot be part of a key; the value has the tag in any case. */
+/** `image-promote/<tag>`, or a hash if the tag cannot be part of a key. The value always has the tag. */
 export function annotationKey(tag: string): string {
   const name = NAME.test(tag) ? tag : `tag.${createHash('sha256').update(tag).digest('hex').slice(0, 32)}`
   return `${PREFIX}/${name}`
 }
 
-/**
- * Puts the notes on the stream's metadata, in one merge patch (RFC 7396): other annotations stay, and so does the image.
- * @throws PromoteError; for a caller to whom this is no reason to fail.
- */
+/** Writes the notes into the stream's metadata, in one merge patch (RFC 7396): other annotations and the images stay. */
 export async function annotate(kube: Kubernetes, repository: string, notes: readonly Note[]): Promise<void> {
   const annotations = Object.fromEntries(notes.map((note) => [annotationKey(note.tag), JSON.stringify(note)]))
   const reply = await kube.request('PATCH', streamPath(splitRepository(repository, kube.side)), {

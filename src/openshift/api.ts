@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, type Code, PromoteError } from '../core/errors.ts'
-import { displayUrl, oneLine, visible } from '../core/text.ts'
+import { cut, displayUrl, oneLine, visible } from '../core/text.ts'
 import type { Network } from '../http/client.ts'
 import type { Login } from '../http/credential.ts'
 import { readErrorBody } from '../http/error-body.ts'
@@ -12,14 +12,14 @@ import { afterRefusal } from './token-refusal.ts'
 /** The sides that can have a cluster. */
 export type ClusterSide = 'source' | 'destination'
 
-/** Every object but image streams fits many times over. */
+/** Bytes of an answer: all objects but image streams are far smaller. */
 export const OBJECT_LIMIT = 1024 * 1024
-/** An image stream keeps a history per tag: thousands of tags make some MiB. */
+/** Bytes: an image stream has a history of each tag, and with thousands of tags some MiB. */
 export const STREAM_LIMIT = 16 * 1024 * 1024
-/** Enough of a server's words for a reader; the rest is repetition. */
+/** Characters of a server's text in a message. */
 const QUOTE_LIMIT = 400
 
-/** An answer, read to its end. */
+/** A response with its whole body. */
 export type Reply = Readonly<{
   status: number
   html: boolean
@@ -27,21 +27,21 @@ export type Reply = Readonly<{
   /** Milliseconds. */
   retryAfter: number | undefined
   headers: Response['headers']
-  /** A redirect left the API's origin: its last address. */
+  /** The last address, if a redirect left the API's origin. */
   elsewhere: URL | undefined
 }>
 
 type RequestOptions = { body?: unknown; type?: string; limit?: number; afterCancel?: boolean; once?: boolean }
 
-/** The API server as one credential sees it. Any status is a reply; no answer at all is a PromoteError. */
+/** The API server with one credential. Any status is a reply; a request without an answer throws a PromoteError. */
 export type Kubernetes = Readonly<{
   url: URL
   side: ClusterSide
   network: Network
   context: Context
-  /** Whose credential the requests carry. Undefined: nobody's, or that of a client certificate. */
+  /** The credential of the requests. Undefined: none, or a client certificate. */
   login: Login | undefined
-  /** The same server, as another credential sees it. */
+  /** The same server with another credential. */
   as(login: Login): Kubernetes
   request(method: Method, path: string, options?: RequestOptions): Promise<Reply>
 }>
@@ -54,7 +54,7 @@ export function kubernetes(
   login?: Login | undefined,
 ): Kubernetes {
   const send = login === undefined ? network.send : network.as(url, login)
-  // Rancher keeps the API of each cluster below a path.
+  // Rancher serves the API of each cluster below a path.
   const base = url.pathname.replace(/(?<!\/)\/+$/, '')
   return {
     url,
@@ -69,13 +69,16 @@ export function kubernetes(
       const headers = { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': type }) }
       const request: Request = { method, url: new URL(base + path, url), headers, body, afterCancel }
       const reply = await read(send, once ? { ...request, retry: false } : request, limit, side)
-      if (reply.elsewhere !== undefined) throw redirected(url, reply, reply.elsewhere, side)
-      return reply
+      if (reply.elsewhere === undefined) return reply
+      // The answer of another origin must not name the registry that gets the token, or the user.
+      const to = displayUrl(reply.elsewhere)
+      const message = `${url.host} redirected a request for its API to ${to}, whose answer is not used.`
+      throw new PromoteError('NOT_A_CLUSTER', message, { side, status: reply.status, hint: apiUrlHint(url, side) })
     },
   }
 }
 
-/** One request and its whole answer; failures name the side. */
+/** Sends one request and reads its whole answer. Errors name the side. */
 export async function read(send: Send, request: Request, limit: number, side: ClusterSide): Promise<Reply> {
   try {
     const res = await send(request)
@@ -89,18 +92,12 @@ export async function read(send: Send, request: Request, limit: number, side: Cl
   }
 }
 
-/** What another origin says decides nothing: which registry gets the token, who logged in, what is there. */
-function redirected(api: URL, { status }: Reply, to: URL, side: ClusterSide): PromoteError {
-  const message = `${api.host} redirected a request for its API to ${displayUrl(to)}, whose answer is not used.`
-  return new PromoteError('NOT_A_CLUSTER', message, { side, status, hint: apiUrlHint(api, side) })
-}
-
 /** A path with each value as exactly one encoded segment: path`/api/v1/namespaces/${namespace}`. */
 export function path(parts: TemplateStringsArray, ...values: readonly string[]): string {
   return parts.reduce((whole, part, i) => `${whole}${segment(values[i - 1] ?? '')}${part}`)
 }
 
-/** `.` and `..` would climb out of the path even when percent-encoded (WHATWG URL, "double-dot path segment"). */
+/** `.` and `..` leave the folder even when they are percent-encoded (WHATWG URL, "double-dot path segment"). */
 function segment(value: string): string {
   if (value === '' || value === '.' || value === '..')
     throw new PromoteError('USAGE', `"${value}" is not a name that Kubernetes allows.`, { side: 'input' })
@@ -114,7 +111,7 @@ const statusSchema = z.looseObject({
   details: z.looseObject({ name: z.string().nullish(), kind: z.string().nullish() }).nullish(),
 })
 
-/** The JSON of a reply, when it has this form. */
+/** The JSON of a reply, if it has this form. */
 export function parsed<T>({ body }: Reply, schema: z.ZodType<T>): T | undefined {
   try {
     return schema.safeParse(JSON.parse(body)).data
@@ -123,24 +120,24 @@ export function parsed<T>({ body }: Reply, schema: z.ZodType<T>): T | undefined 
   }
 }
 
-/** meta/v1 Status, when the reply is one: a refusal by Kubernetes itself and not by something in front of it. */
+/** meta/v1 Status, if the reply is one: then Kubernetes itself refused, and not a proxy in front of it. */
 export function statusOf(reply: Reply): z.infer<typeof statusSchema> | undefined {
   return parsed(reply, statusSchema)
 }
 
-/** The server's own words for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
+/** What the server said, for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
 export function said({ status, html, body }: Reply, { secrets }: Context): string {
   const { server, said } = readErrorBody(body, html ? 'text/html' : '', (text) => secrets.redact(text))
   const message = server[0]?.message ?? ''
   return `${status} ${message === '' ? said : `"${message}"`}`.trim()
 }
 
-/** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
+/** Text of a server for a message: redacted, because a server may repeat what it was sent, and bounded after that. */
 export function saidBy(words: string, context: Context): string {
   return oneLine(context.secrets.redact(visible(words)), QUOTE_LIMIT)
 }
 
-/** A name as one word of a command to paste: a server chose it. */
+/** A name that a server chose, as one word of a shell command. */
 export function word(name: string): string {
   return /^[\w.:@/+=-]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`
 }
@@ -162,30 +159,25 @@ export function decode<T>(reply: Reply, schema: z.ZodType<T>, tried: string, kub
 
 /** What an unexpected answer of the API means. */
 export function failure(reply: Reply, tried: string, kube: Kubernetes): PromoteError {
+  if (reply.status === 401)
+    return refusal('TOKEN_REJECTED', reply, tried, kube, kube.login && afterRefusal(kube.login, kube.side))
+  if (reply.html || reply.status === 404)
+    return refusal('NOT_A_CLUSTER', reply, tried, kube, apiUrlHint(kube.url, kube.side))
+  if (reply.status === 403) return refusal('DENIED', reply, tried, kube)
+  if (!isTransient(reply)) return refusal('PROTOCOL', reply, tried, kube)
+  const code = reply.status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE'
+  return refusal(code, reply, tried, kube, 'The API server is overloaded or restarting: run again later.')
+}
+
+/** An error that quotes an answer of the API after what was tried. */
+export function refusal(code: Code, reply: Reply, tried: string, kube: Kubernetes, hint?: string): PromoteError {
+  const { status, retryAfter } = reply
   const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`
-  return new PromoteError(codeOf(reply), message, {
-    side: kube.side,
-    status: reply.status,
-    retryAfter: reply.retryAfter,
-    transient: reply.status === 429 || reply.status >= 500,
-    hint: hintOf(codeOf(reply), kube),
-  })
+  return new PromoteError(code, message, { side: kube.side, status, retryAfter, transient: isTransient(reply), hint })
 }
 
-function codeOf(reply: Reply): Code {
-  if (reply.status === 401) return 'TOKEN_REJECTED'
-  if (reply.status === 429) return 'RATE_LIMITED'
-  if (reply.html || reply.status === 404) return 'NOT_A_CLUSTER'
-  if (reply.status === 403) return 'DENIED'
-  return reply.status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL'
-}
-
-function hintOf(code: Code, kube: Kubernetes): string | undefined {
-  if (code === 'TOKEN_REJECTED' && kube.login !== undefined) return afterRefusal(kube.login, kube.side)
-  if (code === 'NOT_A_CLUSTER') return apiUrlHint(kube.url, kube.side)
-  if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED')
-    return 'The API server is overloaded or restarting: run again later.'
-  return undefined
+function isTransient({ status }: Reply): boolean {
+  return status === 429 || status >= 500
 }
 
 /** The usual mistake is the console's URL; its host name tells the API's. */
@@ -193,4 +185,40 @@ export function apiUrlHint(url: URL, side: ClusterSide): string {
   const domain = /\.apps\.(.+)/s.exec(url.hostname)?.[1]
   const example = `https://api.${domain ?? '<cluster>'}:6443`
   return `Set ${side}-cluster to the URL of the API server, usually ${example}; \`oc whoami --show-server\` prints it.`
+}
+
+/**
+ * A change that was refused although the user has the role: quota, a project that is being deleted, an admission webhook or
+ * policy, a token with narrow scopes. Undefined: RBAC refused it (`User "x" cannot create resource …`), or it is no refusal.
+ * Sources: kubernetes plugin/pkg/admission (resourcequota, namespace/lifecycle), apiserver pkg/admission/plugin (webhook/errors,
+ * policy/validating).
+ */
+export function notByRole(reply: Reply, tried: string, kube: Kubernetes, project: string): PromoteError | undefined {
+  const words = cut(statusOf(reply)?.message ?? '', 4000)
+  const because = (code: Code, hint: string) => refusal(code, reply, tried, kube, hint)
+  if (words.includes('failed calling webhook'))
+    return because(
+      'UNAVAILABLE',
+      'An admission webhook of the cluster does not answer: tell its owner, and run again later.',
+    )
+  if (/admission webhook .* denied|ValidatingAdmissionPolicy .* denied/s.test(words))
+    return because(
+      'DENIED',
+      'No role is missing: a policy of the cluster refuses it. Do what the policy asks for, or talk to its owner.',
+    )
+  if (reply.status !== 403 || words === '') return undefined
+  if (/exceeded quota|status unknown for quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test(words))
+    return because(
+      'QUOTA',
+      `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${project}`,
+    )
+  if (words.includes('because it is being terminated')) return because('PROJECT_MISSING', terminatingHint(project))
+  if (words.includes('prevent this action'))
+    return because('DENIED', 'The scopes of the token do not allow it: use a token with the scope user:full.')
+  if (/\bcannot \w+ /.test(words)) return undefined
+  return because('DENIED', 'The cluster refuses it for the reason that it gives, and not for a missing role.')
+}
+
+export function terminatingHint(project: string): string {
+  return `The project ${project} is being deleted. Create it again when it is gone, or promote to another project.`
 }

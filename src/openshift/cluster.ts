@@ -8,7 +8,7 @@ import { annotate, type Note } from './annotate.ts'
 import { type ClusterSide, type Kubernetes, kubernetes } from './api.ts'
 import { type Accounts, type Attempt, explain, type Needs, openRights, type Rights } from './denial.ts'
 import { whoAmI } from './identity.ts'
-import { type Ensured, openStreams, removeStreamTag, type Streams } from './image-streams.ts'
+import { type Ensured, imageOf, openStreams, removeStreamTag, type Streams } from './image-streams.ts'
 import { type IssuedToken, requestAccountToken, revoke, type ServiceAccount, tokenLogin } from './issued-tokens.ts'
 import { discover, type PasswordLogin, requestToken } from './oauth.ts'
 import { openRegistries, type Registries } from './registry-address.ts'
@@ -128,7 +128,7 @@ export class Cluster {
     this.logout = logout
     this.rights = openRights(accounts)
     this.#accounts = accounts
-    this.#streams = openStreams(kube, user, accounts.registryUser)
+    this.#streams = openStreams(kube, user)
     this.#registries = openRegistries({ kube, streams: this.#streams, inCluster, issuer })
   }
 
@@ -138,9 +138,13 @@ export class Cluster {
     return found.state === 'found' ? found.value : undefined
   }
 
-  /** From that same read; undefined: ask the registry. */
+  /**
+   * The image of a source's tag, from that same read; undefined: ask the registry. Fails with NOT_FOUND if the stream says
+   * why the tag has no image; warns if the latest import failed and an older image is there.
+   */
   async digestOf(repository: string, tag: string): Promise<Digest | undefined> {
-    return (await this.stream(repository))?.tags.get(tag)
+    const stream = await this.stream(repository)
+    return stream && imageOf(`${repository}:${tag}`, tag, stream, this.#accounts.kube)
   }
 
   /**

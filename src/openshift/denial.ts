@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Code, PromoteError } from '../core/errors.ts'
-import { decode, type Kubernetes, path, saidBy, word } from './api.ts'
+import { decode, type Kubernetes, path, saidBy, terminatingHint, word } from './api.ts'
 import { isAlive, tokenOf } from './identity.ts'
 import { projectMissing, projectState, readLayers, readStream, streamMissing } from './image-streams.ts'
 import { type Repository, splitRepository } from './stream-answers.ts'
@@ -14,7 +14,7 @@ export type Rights = Readonly<{
   grant: string | null
 }>
 
-/** The user that logged in, and who pushes: another one where a service account opens the registry. */
+/** The user that logged in, and the user of the registry: another one if a service account opens it. */
 export type Accounts = Readonly<{
   /** Creates streams and removes tags. */
   kube: Kubernetes
@@ -27,43 +27,54 @@ export type Attempt = Readonly<{
   repository: string
   access: 'pull' | 'push'
   tag?: string | undefined
-  /** What `GET /v2/` said to the same token; undefined: not asked. */
+  /** Whether `GET /v2/` accepted the same token; undefined: not asked. */
   tokenAccepted?: boolean | undefined
 }>
 
 /**
- * The integrated registry says 401 to a missing right, a missing project and an expired token alike, and 403 to everything
- * that stops a tag (`DENIED`, no detail). The API knows which it was.
+ * The integrated registry answers 401 to a missing right, a missing project and an expired token alike, and 403 (`DENIED`,
+ * without a detail) to everything that stops a tag. The API tells them apart.
  * Source: image-registry pkg/dockerregistry/server/auth.go, Authorized.
  */
 export async function explain(error: PromoteError, attempt: Attempt, accounts: Accounts): Promise<PromoteError> {
   if (error.status !== 401 && error.status !== 403) return error
-  const where = splitRepository(attempt.repository, accounts.kube.side)
+  const { kube, registry } = accounts
+  const where = splitRepository(attempt.repository, kube.side)
   if (error.status === 401) {
-    const token = await tokenOf(accounts.registry.login)
-    const alive = token === undefined || (await isAlive(accounts.kube, token))
+    const token = await tokenOf(registry.login)
+    const alive = token === undefined || (await isAlive(kube, token))
     if (!alive || attempt.tokenAccepted === false)
       return tokenRefused(error, accounts, alive ? undefined : token?.reveal())
   }
-  const project = await projectState(accounts.registry, where.namespace)
+  const project = await projectState(registry, where.namespace)
   if (project === 'absent')
-    return projectMissing(`${error.message} The project ${where.namespace} does not exist.`, where, accounts.kube, 404)
+    return projectMissing(
+      because(error, 'PROJECT_MISSING', kube, `The project ${where.namespace} does not exist.`),
+      where,
+    )
+  if (project === 'terminating') {
+    const why = `The project ${where.namespace} is being deleted.`
+    return because(error, 'PROJECT_MISSING', kube, why, terminatingHint(where.namespace))
+  }
   if (error.status === 403 && attempt.access === 'push') return stopped(error, attempt, where, accounts)
   return denied(error, attempt, where, project, accounts)
 }
 
-/** @param dead the token, where the API refuses it as well. */
+/** @param dead the token, if the API refuses it as well */
 function tokenRefused(error: PromoteError, { kube, registry }: Accounts, dead: string | undefined): PromoteError {
   const { side, url, context } = kube
-  const why =
-    dead === undefined
-      ? `The API ${url.host} accepts the same token: the registry belongs to another cluster or cannot reach its API.`
-      : whyRefused(dead, context.now())
-  const hint =
-    dead === undefined
-      ? `Check that ${side}-registry and ${side}-cluster are the same cluster.`
-      : registry.login && afterRefusal(registry.login, side)
-  return because(error, 'TOKEN_REJECTED', kube, why, hint)
+  if (dead !== undefined) {
+    const hint = registry.login && afterRefusal(registry.login, side, dead)
+    return because(error, 'TOKEN_REJECTED', kube, whyRefused(dead, context.now()), hint)
+  }
+  const why = `The API ${url.host} accepts the same token: the registry belongs to another cluster or cannot reach its API.`
+  return because(
+    error,
+    'TOKEN_REJECTED',
+    kube,
+    why,
+    `Check that ${side}-registry and ${side}-cluster are the same cluster.`,
+  )
 }
 
 function because(error: PromoteError, code: Code, { side }: Kubernetes, why: string, hint?: string): PromoteError {
@@ -78,22 +89,22 @@ async function denied(
   project: 'exists' | 'unknown',
   { kube, registry, registryUser }: Accounts,
 ): Promise<PromoteError> {
-  // Read anew: what was there at the beginning may be gone. To read layers is exactly the right that a pull needs.
+  // Read again, because it may have been removed since the start. The right to read layers is the right to pull.
   const stream = await readStream(kube, attempt.repository)
   const layers = await readLayers(registry, attempt.repository)
   const pushing = stream.state === 'absent' ? 'system:image-builder' : 'system:image-pusher'
   const role = attempt.access === 'pull' ? 'system:image-puller' : pushing
   const command = `oc policy add-role-to-user ${role} ${word(registryUser)} -n ${where.namespace}`
   if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
-    const message = `${error.message} ${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`
+    const why = `${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`
     const hint = `Check the project's name. If it exists, let an administrator of it run: ${command}`
-    return projectMissing(message, where, kube, error.status ?? 401).with({ cause: error, hint })
+    return because(error, 'PROJECT_MISSING', kube, why, hint)
   }
   const why = `The token is good, but ${registryUser} may not ${attempt.access} ${attempt.repository}.`
   return because(error, 'DENIED', kube, why, `Let an administrator of the project run: ${command}`)
 }
 
-/** 403 on a tag: the stream may not be created, or a quota or limit range says no. */
+/** 403 on a tag: the stream may not be created, or a quota or limit range refuses the image. */
 async function stopped(
   error: PromoteError,
   attempt: Attempt,
@@ -102,11 +113,9 @@ async function stopped(
 ): Promise<PromoteError> {
   const stream = await readStream(kube, attempt.repository)
   const layers = stream.state === 'forbidden' ? await readLayers(registry, attempt.repository) : stream
-  if (
-    layers.state === 'absent' &&
-    (await isAllowed(registry, { verb: 'create', resource: 'imagestreams', ...where })) === false
-  )
-    return streamMissing(error.message, where, kube, registryUser)
+  const question = { verb: 'create', resource: 'imagestreams', ...where }
+  if (layers.state === 'absent' && (await isAllowed(registry, question)) === false)
+    return streamMissing(error.with({ side: kube.side }), where, registryUser)
   const limits = [...(await quotas(kube, where)), ...(await limitRanges(kube, where))]
   const shown = `oc describe quota,limits -n ${where.namespace}`
   if (limits.length > 0) {
@@ -115,7 +124,7 @@ async function stopped(
   }
   const hint =
     `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${word(registryUser)} -n ` +
-    `${where.namespace}), a quota or limit range (${shown}), the project is being deleted.`
+    `${where.namespace}), a quota or limit range (${shown}), an admission policy.`
   return because(error, 'DENIED', kube, 'The cluster does not say why.', hint)
 }
 
@@ -140,25 +149,24 @@ async function list<T>(kube: Kubernetes, where: Repository, kind: string, schema
 /** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
 async function quotas(kube: Kubernetes, where: Repository): Promise<string[]> {
   const items = await list(kube, where, 'resourcequotas', quotaSchema)
-  return items.flatMap(({ metadata, status }) =>
+  return items.flatMap(({ metadata: { name }, status }) =>
     Object.entries(status?.hard ?? {})
       .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
-      .map(([key, hard]) => saidBy(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)),
+      .map(([key, hard]) => saidBy(`quota ${name} allows ${hard} ${key} and all are used`, kube.context)),
   )
 }
 
 /** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
 async function limitRanges(kube: Kubernetes, where: Repository): Promise<string[]> {
   const items = await list(kube, where, 'limitranges', limitSchema)
-  return items.flatMap(({ metadata, spec }) =>
-    (spec?.limits ?? [])
-      .filter(({ type }) => isImageResource(type))
-      .flatMap(({ type, max }) =>
-        Object.entries(max ?? {}).map(([key, value]) =>
-          saidBy(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context),
-        ),
+  const limits = items.flatMap(({ metadata, spec }) => (spec?.limits ?? []).map((limit) => ({ ...limit, ...metadata })))
+  return limits
+    .filter(({ type }) => isImageResource(type))
+    .flatMap(({ name, type, max }) =>
+      Object.entries(max ?? {}).map(([key, value]) =>
+        saidBy(`limit range ${name} allows at most ${value} ${key} per ${type}`, kube.context),
       ),
-  )
+    )
 }
 
 function isImageResource(key: string): boolean {

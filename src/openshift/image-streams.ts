@@ -1,5 +1,21 @@
+import { z } from 'zod'
+import { createDeferred } from '../core/async.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
-import { decode, failure, type Kubernetes, path, type Reply, STREAM_LIMIT, said, statusOf, word } from './api.ts'
+import type { Digest } from '../oci/digest.ts'
+import {
+  decode,
+  failure,
+  type Kubernetes,
+  notByRole,
+  parsed,
+  path,
+  type Reply,
+  refusal,
+  STREAM_LIMIT,
+  saidBy,
+  statusOf,
+  word,
+} from './api.ts'
 import {
   type Layers,
   layersSchema,
@@ -10,20 +26,21 @@ import {
   streamPath,
   streamSchema,
   streamsPath,
+  whyEmpty,
 } from './stream-answers.ts'
 
-/** What a question about a repository brought: the thing, or why there is none. */
+/** The answer about a repository, or why there is none. */
 type Found<T> = Readonly<{ state: 'found'; value: T } | { state: 'absent' | 'forbidden' }>
 
-/** `unread`: the answer cannot be used, whatever it is; `exists` says whether it shows that there is an image stream. */
+/** `unread`: the answer cannot be used; `exists` says whether it still shows that there is an image stream. */
 type Listed = Found<Layers> | Readonly<{ state: 'unread'; exists: boolean }>
 
 export type Ensured = 'exists' | 'created' | 'unknown'
 
 export type Streams = ReturnType<typeof openStreams>
 
-/** The image streams of one cluster; everything is asked once per repository, failures are asked again. */
-export function openStreams(kube: Kubernetes, user: string, registryUser: string) {
+/** The image streams of one cluster. Answers are kept per repository; failures are not. */
+export function openStreams(kube: Kubernetes, user: string) {
   const read = once((repository) => readStream(kube, repository))
   const layers = once((repository) => readLayers(kube, repository))
   const ensure = once(async (repository): Promise<Ensured> => {
@@ -32,10 +49,10 @@ export function openStreams(kube: Kubernetes, user: string, registryUser: string
     if (known.state === 'forbidden') {
       const listed = await layers(repository)
       if (listed.state === 'found' || (listed.state === 'unread' && listed.exists)) return 'exists'
-      // Without this right nothing can be pushed; the push will fail and be explained.
+      // Without this right a push fails as well, and that error is explained.
       if (listed.state !== 'absent') return 'unknown'
     }
-    const created = await createStream(kube, repository, user, registryUser)
+    const created = await createStream(kube, repository, user)
     read.forget(repository)
     if (created === undefined) return 'exists'
     read.remember(repository, { state: 'found', value: created })
@@ -61,43 +78,49 @@ function once<T>(ask: (repository: string) => Promise<T>) {
   })
 }
 
-/** What the stream is now. */
 export async function readStream(kube: Kubernetes, repository: string): Promise<Found<Stream>> {
   const reply = await kube.request('GET', streamPath(splitRepository(repository, kube.side)), { limit: STREAM_LIMIT })
   const tried = `Reading the image stream ${repository}`
   return missing(reply) ?? { state: 'found', value: decode(ok(reply, tried, kube), streamSchema, tried, kube) }
 }
 
+/** The image of a tag. See `Cluster.digestOf`. */
+export function imageOf(name: string, tag: string, stream: Stream, { side, context }: Kubernetes): Digest | undefined {
+  const digest = stream.tags.get(tag)
+  const failed = stream.failedImports.get(tag)
+  if (digest !== undefined && failed !== undefined)
+    context.log.warn(
+      `${side}: the latest import of ${name} failed, and an older image is promoted: ${saidBy(failed, context)}`,
+    )
+  const empty = digest === undefined ? whyEmpty(tag, stream) : undefined
+  if (empty === undefined) return digest
+  const hint = `Promote the image from where it is, or import it: oc tag ${word(empty.origin)} ${word(name)}`
+  throw new PromoteError('NOT_FOUND', `${name} has no image: ${saidBy(empty.why, context)}.`, { side, hint })
+}
+
+/** Milliseconds. The real server takes a second for the layers of 6,000 images. */
+const LAYERS_TIME = 15_000
+
 /**
- * `imagestreams/layers`: pullers have the right to it, also where they may not read the stream. The answer only saves
- * requests: rejects only when the run is cancelled.
+ * `imagestreams/layers`, which pullers may read even where they may not read the stream. The answer only saves requests:
+ * rejects only if the run is cancelled.
  */
 export async function readLayers(kube: Kubernetes, repository: string): Promise<Listed> {
   const layers = `${streamPath(splitRepository(repository, kube.side))}/layers`
   const tried = `Reading the layers of the image stream ${repository}`
+  const { promise: late, resolve } = createDeferred<undefined>()
+  const timer = setTimeout(() => resolve(undefined), LAYERS_TIME)
   try {
-    const reply = await withinTime(kube.request('GET', layers, { limit: STREAM_LIMIT, once: true }), tried)
+    // A late answer is dropped; its size stays bounded.
+    const reply = await Promise.race([late, kube.request('GET', layers, { limit: STREAM_LIMIT, once: true })])
+    if (reply === undefined)
+      throw new PromoteError('STALLED', `${tried}: no complete answer within ${LAYERS_TIME / 1000} s.`)
     return missing(reply) ?? { state: 'found', value: decode(ok(reply, tried, kube), layersSchema, tried, kube) }
   } catch (thrown) {
     if (kube.context.signal.aborted) throw thrown
     const { message, status } = asPromoteError(thrown)
     kube.context.log.debug(`${message} The promotion goes on without it.`)
     return { state: 'unread', exists: status === 200 }
-  }
-}
-
-/** Milliseconds. The real server takes a second for the layers of 6,000 images. */
-const LAYERS_PATIENCE = 15_000
-
-/** Rejects when the answer takes longer. A late answer is dropped; its size stays bounded. */
-async function withinTime<T>(asked: Promise<T>, tried: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    const error = new PromoteError('STALLED', `${tried}: no complete answer within ${LAYERS_PATIENCE / 1000} s.`)
-    timer = setTimeout(() => reject(error), LAYERS_PATIENCE)
-  })
-  try {
-    return await Promise.race([asked, late])
   } finally {
     clearTimeout(timer)
   }
@@ -114,43 +137,25 @@ function ok(reply: Reply, tried: string, kube: Kubernetes): Reply {
 }
 
 /**
- * Creates an empty stream: the registry answers 500 to reads by digest where none is, and makes one only at the first tag.
- * @returns what the answer tells (the registry's address among it); undefined when somebody else was faster
+ * Creates an empty stream: where there is none, the registry answers 500 to reads by digest, and creates one only with the
+ * first tag. @returns the stream, which names the registry; undefined if another client created it at the same time
  */
-async function createStream(
-  kube: Kubernetes,
-  repository: string,
-  user: string,
-  registryUser: string,
-): Promise<Stream | undefined> {
+async function createStream(kube: Kubernetes, repository: string, user: string): Promise<Stream | undefined> {
   const where = splitRepository(repository, kube.side)
-  const reply = await kube.request('POST', streamsPath(where.namespace), {
-    body: { kind: 'ImageStream', apiVersion: 'image.openshift.io/v1', metadata: { name: where.name } },
-    limit: STREAM_LIMIT,
-  })
+  const body = { kind: 'ImageStream', apiVersion: 'image.openshift.io/v1', metadata: { name: where.name } }
+  const reply = await kube.request('POST', streamsPath(where.namespace), { body, limit: STREAM_LIMIT })
+  if (reply.status === 409 && statusOf(reply)?.reason === 'AlreadyExists') return undefined
   const tried = `Creating the image stream ${repository} as ${user}`
-  if (reply.status === 409) return undefined
-  if (reply.status === 403 && !reply.html) throw await forbidden(reply, tried, kube, where, registryUser)
-  if (reply.status === 404 && statusOf(reply)?.details?.kind === 'namespaces')
-    throw projectMissing(`${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`, where, kube, 404)
+  const refused = reply.status < 400 ? undefined : notByRole(reply, tried, kube, where.namespace)
+  if (refused !== undefined) throw refused
+  const isProjectAbsent =
+    reply.status === 404
+      ? statusOf(reply)?.details?.kind === 'namespaces'
+      : reply.status === 403 && !reply.html && (await projectState(kube, where.namespace)) === 'absent'
+  if (isProjectAbsent) throw projectMissing(refusal('PROJECT_MISSING', reply, tried, kube), where)
+  if (reply.status === 403 && !reply.html)
+    throw streamMissing(refusal('STREAM_MISSING', reply, tried, kube), where, user)
   return decode(ok(reply, tried, kube), streamSchema, tried, kube)
-}
-
-async function forbidden(
-  reply: Reply,
-  tried: string,
-  kube: Kubernetes,
-  where: Repository,
-  registryUser: string,
-): Promise<PromoteError> {
-  const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`
-  // resourcequota admission says Forbidden as well (`exceeded quota: …, requested: openshift.io/imagestreams=1, …`).
-  if (/exceeded quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test(statusOf(reply)?.message ?? '')) {
-    const hint = `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${where.namespace}`
-    return new PromoteError('QUOTA', message, { side: kube.side, status: 403, hint })
-  }
-  if ((await projectState(kube, where.namespace)) === 'absent') return projectMissing(message, where, kube, 403)
-  return streamMissing(message, where, kube, registryUser)
 }
 
 /**
@@ -167,23 +172,29 @@ export async function removeStreamTag(kube: Kubernetes, repository: string, tag:
   return reply.status === 404 && statusOf(reply) !== undefined
 }
 
-/** Whether a project exists, as far as this user may know: 403 stands for missing and for invisible alike. */
-export async function projectState(kube: Kubernetes, namespace: string): Promise<'exists' | 'absent' | 'unknown'> {
+/** Whether a project exists, as far as this user may know: 403 stands for absent and for invisible. */
+export async function projectState(
+  kube: Kubernetes,
+  namespace: string,
+): Promise<'exists' | 'terminating' | 'absent' | 'unknown'> {
   const reply = await kube.request('GET', path`/apis/project.openshift.io/v1/projects/${namespace}`)
-  if (reply.status === 200 && !reply.html) return 'exists'
+  if (reply.status === 200 && !reply.html)
+    return parsed(reply, projectSchema)?.status?.phase === 'Terminating' ? 'terminating' : 'exists'
   return reply.status === 404 && statusOf(reply)?.details?.name === namespace ? 'absent' : 'unknown'
 }
 
-export function streamMissing(message: string, where: Repository, { side }: Kubernetes, user: string): PromoteError {
-  const { namespace, name } = where
+const projectSchema = z.looseObject({ status: z.looseObject({ phase: z.string().nullish() }).nullish() })
+
+/** @param error the refusal, whose message and side stay */
+export function streamMissing(error: PromoteError, { namespace, name }: Repository, user: string): PromoteError {
   const hint =
     `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
     `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
     `oc policy add-role-to-user system:image-builder ${word(user)} -n ${namespace})`
-  return new PromoteError('STREAM_MISSING', message, { side, status: 403, hint })
+  return error.with({ code: 'STREAM_MISSING', status: 403, transient: false, hint })
 }
 
-export function projectMissing(message: string, where: Repository, { side }: Kubernetes, status: number): PromoteError {
-  const hint = `Check the project's name. It is never created by a promotion: oc new-project ${where.namespace}`
-  return new PromoteError('PROJECT_MISSING', message, { side, status, hint })
+export function projectMissing(error: PromoteError, { namespace }: Repository): PromoteError {
+  const hint = `Check the project's name. It is never created by a promotion: oc new-project ${namespace}`
+  return error.with({ code: 'PROJECT_MISSING', transient: false, hint })
 }

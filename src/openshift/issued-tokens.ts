@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
+import { createDeferred } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
-import { asPromoteError, PromoteError } from '../core/errors.ts'
+import { asPromoteError, type PromoteError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
 import { fixedLogin, type Issued, renewableLogin } from '../credentials/login.ts'
 import type { Login } from '../http/credential.ts'
-import { decode, failure, type Kubernetes, path, type Reply, said, statusOf, word } from './api.ts'
+import { decode, failure, type Kubernetes, notByRole, path, type Reply, refusal, said, statusOf, word } from './api.ts'
 import { isAlive } from './identity.ts'
 import { PREFIX } from './token-refusal.ts'
 
@@ -27,18 +28,18 @@ export async function tokenLogin(
   const { context } = kube
   let current = await obtain()
   let renewAt: number | undefined
-  let verdict: PromoteError | undefined
+  let refusedBy: PromoteError | undefined
   const issue = async (): Promise<Issued | undefined> => {
     const due = renewAt !== undefined && renewAt <= context.now()
-    // The integrated registry says 401 for a missing right too; without this question each such answer would cost a login.
+    // The integrated registry also answers 401 to a missing right: without this check each such answer would cost a login.
     if (!due && (await isAlive(kube, current.token))) return undefined
-    // A password that is refused now (changed, say) is not tried again by every request that waits: that locks accounts.
-    if (verdict !== undefined) throw verdict
+    // A refused password is not tried again by each request that waits: repeated failures lock accounts.
+    if (refusedBy !== undefined) throw refusedBy
     try {
       current = await obtain()
     } catch (thrown) {
       const error = asPromoteError(thrown)
-      if (!error.transient) verdict = error
+      if (!error.transient) refusedBy = error
       if (current.expires === undefined || context.now() >= current.expires || !due) throw error
       context.log.debug(`${describe}: not renewed before its end (${error.code})`)
       return issued(current.expires)
@@ -58,9 +59,9 @@ function renewalOf({ expires }: IssuedToken, context: Context): number | undefin
 
 export type ServiceAccount = Readonly<{ namespace: string; name: string }>
 
-/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
+/** Seconds: the default of Kubernetes. */
 const LIFETIME = 3600
-/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
+/** Milliseconds that a new token counts as valid: a wrong clock must not cause a request for a token before each use. */
 const LEAST = 60_000
 
 const answerSchema = z.looseObject({
@@ -71,74 +72,52 @@ const answerSchema = z.looseObject({
 })
 
 /** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
-export async function requestAccountToken(
-  kube: Kubernetes,
-  account: ServiceAccount,
-  user: string,
-): Promise<IssuedToken> {
-  const reply = await kube.request(
-    'POST',
-    path`/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`,
-    {
-      body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
-    },
-  )
-  const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`
+export async function requestAccountToken(kube: Kubernetes, account: ServiceAccount, user: string) {
+  const { namespace, name } = account
+  const tried = `Requesting a token of the service account ${namespace}/${name} as ${user}`
+  const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } }
+  const address = path`/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`
+  const reply = await kube.request('POST', address, { body })
   if (reply.status !== 200 && reply.status !== 201) throw refused(reply, tried, kube, account, user)
   const { status } = decode(reply, answerSchema, tried, kube)
-  const now = kube.context.now()
-  return {
-    token: kube.context.secrets.keep(status.token),
-    expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
-  }
+  const expires = Math.max(Date.parse(status.expirationTimestamp), kube.context.now() + LEAST)
+  return { token: kube.context.secrets.keep(status.token), expires }
 }
 
-function refused(
-  reply: Reply,
-  tried: string,
-  kube: Kubernetes,
-  { namespace, name }: ServiceAccount,
-  user: string,
-): PromoteError {
+function refused(reply: Reply, tried: string, kube: Kubernetes, account: ServiceAccount, user: string): PromoteError {
+  const { namespace, name } = account
   const status = statusOf(reply)
   if (status === undefined || (reply.status !== 403 && reply.status !== 404)) return failure(reply, tried, kube)
-  const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`
-  const detail = { side: kube.side, status: reply.status }
   if (reply.status === 403) {
     const hint =
       `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
       `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
       `${word(user)} -n ${namespace} --role-namespace=${namespace}`
-    return new PromoteError('DENIED', message, { ...detail, hint })
+    return notByRole(reply, tried, kube, namespace) ?? refusal('DENIED', reply, tried, kube, hint)
   }
-  if (status.details?.kind === 'namespaces') {
-    const hint = `Check the project in ${kube.side}-service-account.`
-    return new PromoteError('PROJECT_MISSING', message, { ...detail, hint })
-  }
-  const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`
-  return new PromoteError('CREDENTIAL_MISSING', message, { ...detail, hint })
+  const option = `${kube.side}-service-account`
+  if (status.details?.kind === 'namespaces')
+    return refusal('PROJECT_MISSING', reply, tried, kube, `Check the project in ${option}.`)
+  const hint = `Check ${option}, or create the account: oc create serviceaccount ${name} -n ${namespace}`
+  return refusal('CREDENTIAL_MISSING', reply, tried, kube, hint)
 }
 
-/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
-const PATIENCE = 3000
+/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out at the same time. */
+const LOGOUT_TIME = 3000
 
 /**
- * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be
- * deleted is logged with the time of its end.
+ * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws: a token that could
+ * not be deleted is logged with the time of its end.
  * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
  */
-export async function revoke(tokens: readonly IssuedToken[], kube: Kubernetes, patience = PATIENCE): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(() => resolve('late'), patience)
-  })
+export async function revoke(tokens: readonly IssuedToken[], kube: Kubernetes, time = LOGOUT_TIME): Promise<void> {
+  const { promise: late, resolve } = createDeferred<'late'>()
+  const timer = setTimeout(() => resolve('late'), time)
   const all = Promise.all(tokens.map((issued) => remove(issued, kube)))
-  if ((await Promise.race([all, late])) === 'late') {
-    const ends = tokens.map(endOf).join('; ')
+  if ((await Promise.race([all, late])) === 'late')
     kube.context.log.warn(
-      `${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`,
+      `${kube.side}: logging out of ${kube.url.host} took more than ${time / 1000} s and was given up; the token of this run lives on: ${tokens.map(endOf).join('; ')}`,
     )
-  }
   clearTimeout(timer)
 }
 
@@ -153,27 +132,23 @@ export function tokenObjectName(token: string): string | undefined {
 }
 
 async function remove(issued: IssuedToken, kube: Kubernetes): Promise<void> {
+  const { side, url, context } = kube
   const name = tokenObjectName(issued.token.reveal())
   if (name === undefined) return
+  let reason: string
   try {
     const asToken = kube.as(fixedLogin('the token to delete', { kind: 'bearer', token: issued.token }))
-    const reply = await asToken.request('DELETE', path`/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, {
-      body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' },
-      afterCancel: true,
-    })
-    // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
+    const body = { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' }
+    const address = path`/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`
+    const reply = await asToken.request('DELETE', address, { body, afterCancel: true })
+    // 401 and 404 of the API itself: the token is already gone. The page of a proxy proves nothing.
     const isGone = [401, 404].includes(reply.status) && statusOf(reply) !== undefined
     if (isGone || (reply.status < 300 && !reply.html)) return
-    warn(issued, said(reply, kube.context), kube)
+    reason = said(reply, context)
   } catch (thrown) {
-    warn(issued, asPromoteError(thrown).message, kube)
+    reason = asPromoteError(thrown).message
   }
-}
-
-function warn(issued: IssuedToken, reason: string, kube: Kubernetes): void {
-  kube.context.log.warn(
-    `${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`,
-  )
+  context.log.warn(`${side}: the token of this run could not be deleted at ${url.host} (${reason}); ${endOf(issued)}`)
 }
 
 function endOf({ expires }: IssuedToken): string {

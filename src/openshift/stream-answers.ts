@@ -3,7 +3,7 @@ import { PromoteError } from '../core/errors.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { type ClusterSide, path } from './api.ts'
 
-/** What one read of an image stream tells (image.openshift.io/v1 ImageStream). */
+/** image.openshift.io/v1 ImageStream, as far as a promotion needs it. */
 export type Stream = Readonly<{
   /** Host of the registry's route; undefined when the cluster has none. */
   publicHost: string | undefined
@@ -13,13 +13,15 @@ export type Stream = Readonly<{
   tags: ReadonlyMap<string, Digest>
   /** Spec tags that take their image from somewhere. */
   origins: ReadonlyMap<string, TagOrigin>
+  /** Tags whose latest import failed, with the reason that the cluster gives. */
+  failedImports: ReadonlyMap<string, string>
   /** Images that were pushed to this repository, of the whole history of its tags. */
   pushed: ReadonlySet<Digest>
   /** Every image of the history is in the integrated registry: none was imported by reference. */
   importFree: boolean
 }>
 
-/** What image.openshift.io/v1 ImageStreamLayers lists. That an image is listed does not say where its bytes are. */
+/** image.openshift.io/v1 ImageStreamLayers. It lists images whose bytes may be in another registry. */
 export type Layers = Readonly<{
   /** Blobs and manifests. Without images that have no Image object (`imageMissing`). */
   named: ReadonlySet<Digest>
@@ -27,11 +29,18 @@ export type Layers = Readonly<{
   blobs: ReadonlyMap<Digest, readonly Digest[]>
 }>
 
-type TagOrigin = Readonly<{ kind: string; name: string; namespace: string | undefined; scheduled: boolean }>
+type TagOrigin = Readonly<{
+  kind: string
+  /** `name`, or `namespace/name`. */
+  name: string
+  scheduled: boolean
+  /** The tag only names its origin, and nothing is imported. */
+  reference: boolean
+}>
 
 export type Repository = Readonly<{ namespace: string; name: string }>
 
-/** `project/name`: the integrated registry has no other repositories and answers 400 with an empty body to the rest. */
+/** `project/name`. To other names the integrated registry answers 400 with an empty body. Throws USAGE. */
 export function splitRepository(repository: string, side: ClusterSide): Repository {
   const [namespace, name, ...rest] = repository.split('/')
   if (isName(namespace) && isName(name) && rest.length === 0) return { namespace, name }
@@ -63,10 +72,19 @@ const specTagSchema = z.looseObject({
   name: z.string(),
   from: z.looseObject({ kind: z.string(), name: z.string(), namespace: z.string().nullish() }).nullish(),
   importPolicy: z.looseObject({ scheduled: z.boolean().nullish() }).nullish(),
+  reference: z.boolean().nullish(),
 })
 
-const eventSchema = z.looseObject({ image: z.string().nullish(), dockerImageReference: z.string().nullish() })
-const statusTagSchema = z.looseObject({ tag: z.string(), items: list(eventSchema) })
+const text = z.string().nullish()
+const eventSchema = z.looseObject({ created: text, image: text, dockerImageReference: text })
+const conditionSchema = z.looseObject({
+  type: text,
+  status: text,
+  reason: text,
+  message: text,
+  lastTransitionTime: text,
+})
+const statusTagSchema = z.looseObject({ tag: z.string(), items: list(eventSchema), conditions: list(conditionSchema) })
 
 export const streamSchema = z
   .looseObject({
@@ -85,6 +103,7 @@ export const streamSchema = z
       internalHost: hostOf(status?.dockerImageRepository),
       tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
       origins: new Map((spec?.tags ?? []).flatMap(originOf)),
+      failedImports: new Map((status?.tags ?? []).flatMap(failedImportOf)),
       ...homesOf(
         (status?.tags ?? []).flatMap(({ items }) => items),
         [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string'),
@@ -163,20 +182,43 @@ function digestOf(event: z.infer<typeof eventSchema> | undefined): Digest[] {
   return event?.image && isDigest(event.image) ? [event.image] : []
 }
 
-function originOf({ name: tag, from, importPolicy }: z.infer<typeof specTagSchema>): [string, TagOrigin][] {
+function originOf({ name: tag, from, importPolicy, reference }: z.infer<typeof specTagSchema>): [string, TagOrigin][] {
   if (!from) return []
-  const { kind, name, namespace } = from
-  return [[tag, { kind, name, namespace: namespace ?? undefined, scheduled: importPolicy?.scheduled ?? false }]]
+  const name = from.namespace ? `${from.namespace}/${from.name}` : from.name
+  const scheduled = importPolicy?.scheduled ?? false
+  return [[tag, { kind: from.kind, name, scheduled, reference: reference ?? false }]]
 }
 
-/** Why a push to this tag may not last: its origin outlives the push (`oc tag` and `oc import-image` set it). */
-export function followText(tag: string, origin: TagOrigin): string {
-  const from = origin.namespace === undefined ? origin.name : `${origin.namespace}/${origin.name}`
-  if (origin.kind === 'ImageStreamTag')
-    return `the tag ${tag} follows the image stream tag ${from}: the next change there replaces what is promoted`
-  if (origin.kind === 'DockerImage' && origin.scheduled)
-    return `the tag ${tag} is imported from ${from} on a schedule: the next import replaces what is promoted`
-  if (origin.kind === 'DockerImage')
-    return `the tag ${tag} was imported from ${from}: the next import of it replaces what is promoted`
-  return `the tag ${tag} is set to ${from} in the image stream's spec: the next import may bring that back`
+/** The condition stays when an image is pushed after it (openshift-apiserver pkg/image/apiserver/importer). */
+function failedImportOf({ tag, items, conditions }: z.infer<typeof statusTagSchema>): [string, string][] {
+  const failed = conditions.find(({ type, status }) => type === 'ImportSuccess' && status === 'False')
+  if (failed === undefined) return []
+  const isOlder = Date.parse(failed.lastTransitionTime ?? '') < Date.parse(items[0]?.created ?? '')
+  return isOlder ? [] : [[tag, [failed.reason, failed.message].filter(Boolean).join(': ')]]
+}
+
+/** Why a push to this tag may not last: its origin stays after the push (`oc tag` and `oc import-image` set it). */
+export function followText(tag: string, { kind, name, scheduled, reference }: TagOrigin): string {
+  if (kind === 'ImageStreamTag')
+    return `the tag ${tag} follows the image stream tag ${name}: the next change there replaces what is promoted`
+  if (reference)
+    return `the tag ${tag} is a reference to ${name} (reference: true): the cluster may use that in place of what is promoted`
+  if (kind === 'DockerImage' && scheduled)
+    return `the tag ${tag} is imported from ${name} on a schedule: the next import replaces what is promoted`
+  if (kind === 'DockerImage')
+    return `the tag ${tag} was imported from ${name}: the next import of it replaces what is promoted`
+  return `the tag ${tag} is set to ${name} in the image stream's spec: the next import may bring that back`
+}
+
+/** Why a tag of the spec has no image, and where the image would come from. */
+export function whyEmpty(tag: string, stream: Stream): { why: string; origin: string } | undefined {
+  const [origin, failed] = [stream.origins.get(tag), stream.failedImports.get(tag)]
+  if (origin === undefined) return undefined
+  const { name, kind, reference } = origin
+  if (reference)
+    return { why: `the tag only refers to ${name} (reference: true), and nothing was imported`, origin: name }
+  if (failed !== undefined) return { why: `its import from ${name} failed (${failed})`, origin: name }
+  const why =
+    kind === 'DockerImage' ? `its import from ${name} is not finished` : `it follows ${name}, which has no image`
+  return { why, origin: name }
 }

@@ -115,8 +115,11 @@ function clusterHelp(cluster: Cluster, path: string) {
     inventory: () => cluster.stored(path),
     evidence: () => cluster.evidence(path),
     removeTag: (tag: string) => cluster.removeTag(path, tag),
-    explain: (error: PromoteError, access: 'pull' | 'push', tag?: string) =>
-      cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' }),
+    explain: (error: PromoteError, tried: 'pull' | 'push', tag?: string) => {
+      // At a destination even a read is part of a push, which needs more than the role of a puller.
+      const access = cluster.side === 'destination' ? 'push' : tried
+      return cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' })
+    },
   }
 }
 

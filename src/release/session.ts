@@ -1,10 +1,9 @@
 import { ignoreUnhandled } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError } from '../core/errors.ts'
-import type { Secret } from '../core/secret.ts'
 import type { Kubeconfig } from '../credentials/kubeconfig.ts'
 import { fixedLogin } from '../credentials/login.ts'
-import { podCluster } from '../credentials/pod-account.ts'
+import { isPodApi, podCa, podCluster } from '../credentials/pod-account.ts'
 import { type Network, openNetwork } from '../http/client.ts'
 import type { Login } from '../http/credential.ts'
 import type { SideConfig } from '../inputs/config.ts'
@@ -84,7 +83,7 @@ async function openSession(side: SideConfig, run: Run): Promise<Session> {
 }
 
 function openSideNetwork(side: SideConfig, access: Access, { config, context, onRetry }: RepositoryOptions): Network {
-  const { ca, insecure: insecureSkipTlsVerify, api, way, certificate } = access
+  const { insecure: insecureSkipTlsVerify, api, way, certificate } = access
   if (insecureSkipTlsVerify)
     context.log.warn(
       `${side.name}: certificates are not checked; anyone on the network path can read and change everything`,
@@ -92,6 +91,7 @@ function openSideNetwork(side: SideConfig, access: Access, { config, context, on
   const { stallTimeout, retries } = config
   const besideTokens = way?.kind !== 'certificate'
   const clientCertificate = certificate && { ...certificate, origin: api?.origin, besideTokens }
+  const ca = api && isPodApi(api, context.env) ? joinPem(access.ca, podCa()) : access.ca
   const options = { side: side.side, insecureSkipTlsVerify, stallTimeout, retries, onRetry, ca, clientCertificate }
   return openNetwork(options, context)
 }
@@ -104,7 +104,7 @@ async function openClusterOf(
 ): Promise<Cluster | undefined> {
   if (api === undefined || way === undefined) return undefined
   const { openCluster } = await import(/* webpackMode: "eager" */ '../openshift/cluster.ts')
-  const inCluster = side.cluster === 'in-cluster'
+  const inCluster = isPodApi(api, context.env)
   const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount }
   const cluster = await openCluster(side.side, access, context)
   host.event({ event: 'login', side: side.side, target: side.name, user: cluster.user, registry: api.host })
@@ -113,13 +113,18 @@ async function openClusterOf(
 
 async function accessOf(side: SideConfig, { context, host }: Run): Promise<Access> {
   const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify }
-  if (side.kubeconfig !== undefined) return accessByKubeconfig(side, side.kubeconfig, context)
+  if (side.kubeconfig !== undefined || side.context !== undefined) return accessByKubeconfig(side, context)
   if (side.cluster === undefined) return own
-  if (side.cluster === 'in-cluster') {
-    const { api, ca, login } = podCluster(context, { side: side.side })
-    return { ...own, ca: joinPem(side.ca, ca), api, way: optionalWay(side) ?? { kind: 'token', login } }
+  const byAccount = (api?: URL): Access => {
+    const pod = podCluster(context, { side: side.side })
+    return { ...own, api: api ?? pod.api, way: optionalWay(side) ?? { kind: 'token', login: pod.login } }
   }
-  if (side.oidcAudience === undefined) return { ...own, api: side.cluster, way: explicitWay(side) }
+  if (side.cluster === 'in-cluster') return byAccount()
+  if (side.oidcAudience === undefined) {
+    // The URL of the API's service means the same as `in-cluster`.
+    if (optionalWay(side) === undefined && isPodApi(side.cluster, context.env)) return byAccount(side.cluster)
+    return { ...own, api: side.cluster, way: explicitWay(side) }
+  }
   if (host.oidcToken === undefined) {
     const message = `${optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`
     throw new PromoteError('CREDENTIAL_MISSING', message, { side: side.side })
@@ -129,9 +134,9 @@ async function accessOf(side: SideConfig, { context, host }: Run): Promise<Acces
   return { ...own, api: side.cluster, way: { kind: 'token', login } }
 }
 
-async function accessByKubeconfig(side: SideConfig, given: string | Secret, context: Context): Promise<Access> {
+async function accessByKubeconfig(side: SideConfig, context: Context): Promise<Access> {
   const { readKubeconfig } = await import(/* webpackMode: "eager" */ '../credentials/kubeconfig.ts')
-  const from = await readKubeconfig(given, side.context, context, side.side)
+  const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side)
   const warn = (what: string, instead: string) =>
     context.log.warn(`${side.name}: the ${what} of the kubeconfig is not used: ${instead}`)
   if (from.proxyUrl !== undefined) warn('proxy-url', 'set HTTPS_PROXY instead')

@@ -235,7 +235,11 @@ function describeStream(call: Call, stream: ImageStream): object {
   const path = `${stream.namespace}/${stream.name}`
   const { annotations } = stream
   const spec = [...stream.spec.values()]
-  const tags = [...stream.tags].map(([tag, items]) => ({ tag, items }))
+  const named = new Set([...stream.tags.keys(), ...stream.conditions.keys()])
+  const tags = [...named].map((tag) => {
+    const condition = stream.conditions.get(tag)
+    return { tag, items: stream.tags.get(tag) ?? null, ...(condition && { conditions: [condition] }) }
+  })
   return {
     kind: 'ImageStream',
     apiVersion: API_VERSION,

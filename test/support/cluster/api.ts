@@ -286,7 +286,7 @@ function getProject(call: Call): Answer {
 }
 
 function project(call: Call, name: string): object {
-  const { uid, created } = call.streams.projects.get(name) ?? { uid: '', created: '' }
+  const { uid = '', created = '', terminating } = call.streams.projects.get(name) ?? {}
   return {
     metadata: {
       name,
@@ -296,6 +296,6 @@ function project(call: Call, name: string): object {
       labels: { 'kubernetes.io/metadata.name': name },
     },
     spec: { finalizers: ['kubernetes'] },
-    status: { phase: 'Active' },
+    status: { phase: terminating ? 'Terminating' : 'Active' },
   }
 }

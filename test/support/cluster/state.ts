@@ -81,7 +81,19 @@ export interface ImageStream {
   readonly spec: Map<string, SpecTag>
   /** `status.tags`: the history of each tag, newest first. */
   readonly tags: Map<string, TagEvent[]>
+  /** Conditions of `status.tags`: an import that failed, with or without images of the tag. */
+  readonly conditions: Map<string, TagCondition>
 }
+
+/** image.openshift.io/v1 TagEventCondition. */
+export type TagCondition = Readonly<{
+  type: 'ImportSuccess'
+  status: 'False'
+  reason: string
+  message: string
+  lastTransitionTime: string
+  generation: number
+}>
 
 export interface Project {
   readonly name: string
@@ -92,6 +104,8 @@ export interface Project {
   readonly quotas: Map<string, Record<string, string>>
   /** LimitRange by name: the most bytes (config + layers) that one tagged image may have. */
   readonly limits: Map<string, { maxImageBytes: number }>
+  /** `oc delete project`: nothing new can be made in it. */
+  terminating?: boolean
 }
 
 /** `imagestreams/<name>/layers`: every blob and image that the stream refers to, its whole history included. */
@@ -215,8 +229,9 @@ function emptyProject(name: string, created: string): Project {
 }
 
 function emptyStream(namespace: string, name: string, created: string, resourceVersion: number): ImageStream {
-  const [spec, tags] = [new Map(), new Map()]
-  return { namespace, name, uid: randomUUID(), created, resourceVersion, labels: {}, annotations: {}, spec, tags }
+  const [spec, tags, conditions] = [new Map(), new Map(), new Map()]
+  const metadata = { namespace, name, uid: randomUUID(), created, resourceVersion, labels: {}, annotations: {} }
+  return { ...metadata, spec, tags, conditions }
 }
 
 /**
@@ -274,6 +289,9 @@ function inventory(images: Iterable<readonly [string, Image | undefined]>): Stre
 /** @param more streams that would be created; @param used streams that are there */
 function refuse(ns: string, project: Project | undefined, more: number, used: number, image: Image | undefined) {
   if (!project) return `namespaces "${ns}" not found`
+  // kubernetes plugin/pkg/admission/namespace/lifecycle
+  if (project.terminating && more > 0)
+    return `unable to create new content in namespace ${ns} because it is being terminated`
   return overQuota(project, more, used) ?? (image && overLimit(project, image))
 }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { stringify } from 'yaml'
 import { readKubeconfig } from '../../../src/credentials/kubeconfig.ts'
@@ -89,6 +89,57 @@ describe('the chosen context', () => {
     const kube = await read(config({}, { 'proxy-url': proxy, 'tls-server-name': 'api.internal' }))
     expect([kube.proxyUrl, kube.tlsServerName]).toEqual([proxy, 'api.internal'])
     expect(room.masked).toEqual(expect.arrayContaining(['pr@xy-pass', 'pr%40xy-pass', base64('jane:pr@xy-pass')]))
+  })
+})
+
+describe('a list of files, as KUBECONFIG has it', () => {
+  const file = (name: string, context: string, token: string, more: object = {}) =>
+    room.file(`${name}/config`, {
+      'current-context': context,
+      contexts: [{ name: context, context: { cluster: context, user: context } }],
+      clusters: [{ name: context, cluster: { server: `https://${context}.example:6443` } }],
+      users: [{ name: context, user: { token } }],
+      ...more,
+    })
+  const open = (given: string | undefined, context?: string) =>
+    readKubeconfig(given, context, room.context, 'destination')
+  const tokenOf = async (given: string | undefined, context?: string) =>
+    shown(await (await open(given, context)).login?.current())
+
+  test('has the contexts of all files; the first current context is the default', async () => {
+    const list = [file('one', 'dev', 'dev-token'), file('two', 'prod', 'prod-token')].join(delimiter)
+    expect(await tokenOf(list)).toEqual(bearer('dev-token'))
+    expect(await tokenOf(list, 'prod')).toEqual(bearer('prod-token'))
+    expect((await open(list, 'prod')).server.host).toBe('prod.example:6443')
+  })
+
+  test('takes a name from the first file that has it, also where its parts are in several files', async () => {
+    const users = { users: [{ name: 'dev', user: { token: 'other-token' } }], clusters: [], contexts: null }
+    const list = [file('one', 'prod', 'prod-token', users), file('two', 'dev', 'dev-token')].join(delimiter)
+    expect(await tokenOf(list, 'dev')).toEqual(bearer('other-token'))
+  })
+
+  test('leaves out files that do not exist, and takes paths in a file as relative to it', async () => {
+    room.file('two/secret', 'from-a-file')
+    const two = file('two', 'prod', '', { users: [{ name: 'prod', user: { tokenFile: 'secret' } }] })
+    expect(await tokenOf(['', join(room.folder, 'absent'), two].join(delimiter), 'prod')).toEqual(bearer('from-a-file'))
+  })
+
+  test('says which contexts there are, of all files; one file has to exist', async () => {
+    const list = [file('one', 'dev', 'dev-token'), file('two', 'prod', 'prod-token')].join(delimiter)
+    const error = await refusalOf(() => open(list, 'stage'))
+    expect([error.code, error.side, error.hint]).toEqual(['IO', 'destination', 'It has: dev, prod.'])
+    const [a, b] = ['a', 'b'].map((name) => join(room.folder, 'absent', name))
+    expect((await refusalOf(() => open(`${a}${delimiter}${b}`))).message).toContain(`${a} could not be read`)
+  })
+
+  test('is that of the environment where none is given, else the file that oc login writes', async () => {
+    room.env.HOME = room.folder
+    room.file('.kube/config', readFileSync(file('home', 'home', 'home-token'), 'utf8'))
+    expect(await tokenOf(undefined, 'home')).toEqual(bearer('home-token'))
+    room.env.KUBECONFIG = [file('one', 'dev', 'dev-token'), file('two', 'prod', 'prod-token')].join(delimiter)
+    expect(await tokenOf(undefined, 'prod')).toEqual(bearer('prod-token'))
+    expect((await refusalOf(() => open(undefined, 'home'))).message).toContain('has no context named home')
   })
 })
 

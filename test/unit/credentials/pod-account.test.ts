@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
-import { podCluster } from '../../../src/credentials/pod-account.ts'
+import { isPodApi, podCa, podCluster } from '../../../src/credentials/pod-account.ts'
 import { bearer, openRoom, type Room, refusalOf, shown, textOf } from '../../support/credentials.ts'
 
 let room: Room
@@ -95,4 +95,36 @@ test('a token file that is gone for a moment leaves the token at hand, with a wa
   expect(shown(await login.current())).toEqual(bearer('eyJ.first.x'))
   expect(room.warnings).toHaveLength(1)
   expect(room.warnings[0]).toContain(join(room.folder, 'sa', 'token'))
+})
+
+test.each([
+  ['https://kubernetes.default.svc', true],
+  ['https://kubernetes.default.svc:443', true],
+  ['https://kubernetes.default.svc.cluster.local', true],
+  ['https://kubernetes.default', true],
+  ['https://172.30.0.1', true],
+  ['https://172.30.0.1:6443', false],
+  ['https://172.30.0.2', false],
+  ['https://api.prod.example:6443', false],
+  ['https://kubernetes.default.svc.other.example', false],
+  ['https://not-kubernetes.default.svc', false],
+])('%s is the API of the cluster of this pod: %s', (url, expected) => {
+  expect(isPodApi(new URL(url), room.env)).toBe(expected)
+  delete room.env.KUBERNETES_SERVICE_HOST
+  expect(isPodApi(new URL(url), room.env)).toBe(false)
+})
+
+test('an address of IPv6 and another port are compared as URLs', () => {
+  room.env.KUBERNETES_SERVICE_HOST = 'fd00:10:96::1'
+  room.env.KUBERNETES_SERVICE_PORT = '6443'
+  expect(isPodApi(new URL('https://[fd00:10:96:0::1]:6443'), room.env)).toBe(true)
+})
+
+test('the CAs of the pod are those that are there', () => {
+  const folder = join(room.folder, 'sa')
+  room.file('sa/service-ca.crt', SERVICE_CA)
+  expect(podCa(folder)).toBe(`${CA}${SERVICE_CA}`)
+  rmSync(join(folder, 'ca.crt'))
+  expect(podCa(folder)).toBe(SERVICE_CA)
+  expect(podCa(join(room.folder, 'absent'))).toBe('')
 })

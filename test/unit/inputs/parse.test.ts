@@ -1,4 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto'
+import { delimiter } from 'node:path'
 import { rootCertificates } from 'node:tls'
 import { describe, expect, it } from '@jest/globals'
 import { Secrets } from '../../../src/core/secret.ts'
@@ -187,9 +188,24 @@ const BAD: readonly (readonly [what: string, given: Given, ...problems: string[]
     '--source-service-account: "ns:sa" is no service account: write namespace/name',
   ],
   [
-    'a context without a kubeconfig',
-    withFlags('--source-context', 'dev'),
-    '--source-context: needs --source-kubeconfig',
+    'a context and a cluster',
+    withSource([...CLUSTER, '--source-context', 'dev']),
+    '--source-cluster: is excluded by --source-context',
+  ],
+  [
+    'a context and a token',
+    withSource(['--source-context', 'dev'], TOKEN),
+    '--source-token: is excluded by --source-context',
+  ],
+  [
+    'a user of the kind system:',
+    withSource([...CLUSTER, '--source-username', 'system:serviceaccount:ci:pusher'], TOKEN),
+    '--source-username: "system:…" has a ":", which no login can carry: give its token alone',
+  ],
+  [
+    'a list of kubeconfigs of which none exists',
+    withFlags('--source-kubeconfig', ['/nowhere/a', '/nowhere/b'].join(delimiter)),
+    '--source-kubeconfig: "/nowhere/a',
   ],
   [
     'a kubeconfig and a cluster',
@@ -386,6 +402,12 @@ describe('a good configuration', () => {
     expect(side(withSource(['--source-registry', 'a', ...user], TOKEN)).username).toBe('jane')
     expect(side(withSource(['--source-registry', 'a'], TOKEN)).token).toBeDefined()
     expect(side(withSource(['--source-kubeconfig', 'cfg', '--source-context', 'dev'], {}, files)).context).toBe('dev')
+    expect(side(withFlags('--source-context', 'dev')).kubeconfig).toBeUndefined()
+    expect(side(withSource(['--source-cluster', 'https://kubernetes.default.svc'])).cluster?.toString()).toContain(
+      'svc',
+    )
+    const list = ['absent', 'cfg'].join(delimiter)
+    expect(side(withSource(['--source-kubeconfig', list], {}, files)).kubeconfig).toBe(list)
     const account = ['--source-service-account', 'ns/sa.x']
     const expected = { namespace: 'ns', name: 'sa.x' }
     expect(side(withSource([...CLUSTER, ...account], TOKEN)).serviceAccount).toEqual(expected)

@@ -110,6 +110,16 @@ describe('the explanation of a refusal', () => {
       'system:image-builder bob',
     ],
     ['a project that does not exist', 401, push, { [PROJECT]: PROJECT_404 }, 'PROJECT_MISSING', 'oc new-project dev'],
+    ...([401, 403] as const).map(
+      (code): Row => [
+        `a project that is being deleted, ${code}`,
+        code,
+        tag,
+        { [PROJECT]: { status: 200, body: { metadata: { name: 'dev' }, status: { phase: 'Terminating' } } } },
+        'PROJECT_MISSING',
+        'dev is being deleted',
+      ],
+    ),
     [
       'a project that shows nothing',
       401,

@@ -113,6 +113,35 @@ describe('the reason why a token was refused', () => {
     ],
     ['a JWT that is not expired', jwt({ exp: now / 1000 + 60 }), 'another cluster issued it'],
     ['a JWT without an end', jwt({ sub: 'x' }), 'another cluster issued it'],
+    [
+      'a JWT of a CI system',
+      jwt({ iss: 'https://token.actions.githubusercontent.com', sub: 'repo:o/r:ref:refs/heads/main' }),
+      'of repo:o/r:ref:refs/heads/main was issued by https://token.actions.githubusercontent.com, not by a Kubernetes cluster',
+    ],
+    [
+      'a JWT of an identity provider, without a subject',
+      jwt({ iss: 'https://sso.example/realms/a' }),
+      'issued by https://sso',
+    ],
+    [
+      'a JWT of another issuer that is expired as well',
+      jwt({ iss: 'https://gitlab.example', sub: 'project', exp: now / 1000 - 1 }),
+      'expired at 2025-12-31T23:59:59',
+    ],
+    [
+      'a service account token for another audience',
+      jwt({
+        iss: 'https://kubernetes.default.svc',
+        sub: 'system:serviceaccount:ci:pusher',
+        aud: ['sts.amazonaws.com'],
+      }),
+      'is for sts.amazonaws.com, not for the API server',
+    ],
+    [
+      'a service account token of another cluster, whose issuer is its bucket',
+      jwt({ iss: 'https://oidc.example/c-1', sub: 'system:serviceaccount:ci:pusher', aud: 'https://oidc.example/c-1' }),
+      'another cluster issued it',
+    ],
     ['a JWT with a senseless end', jwt({ exp: -1e300 }), 'an unknown time'],
     ['a JWT that is none', 'a.b.c', 'shape of neither'],
     ['a password in the wrong field', 'hunter2', 'shape of neither'],
@@ -141,6 +170,17 @@ describe('what helps when a token is refused', () => {
     const error = await failureOf(open({ [REVIEWS]: UNAUTHORIZED }, { way: wayOf(renewedBy) }).result)
     expectError(error, 'TOKEN_REJECTED', 'destination')
     expect(error.hint).toMatch(hint)
+  })
+
+  test.each([
+    ['https://token.actions.githubusercontent.com', /in place of destination-token/],
+    ['https://gitlab.example', /Give a token of this cluster/],
+  ])('a token of the issuer %s', async (iss, hint) => {
+    const login = bearer(jwt({ iss, sub: 'x' }))
+    const error = await failureOf(open({ [REVIEWS]: UNAUTHORIZED }, { way: { kind: 'token', login } }).result)
+    expectError(error, 'TOKEN_REJECTED', 'destination')
+    expect(error.hint).toMatch(hint)
+    expect(error.hint).not.toContain('cannot be renewed')
   })
 
   test.each(rows)('in the middle, by the registry and by the API: one %s', async (_, renewedBy, hint) => {

@@ -89,6 +89,95 @@ describe('an image stream', () => {
   })
 })
 
+describe('what the stream knows of a tag without an image, or with an old one', () => {
+  const from = { kind: 'DockerImage', name: 'quay.io/x/y:1' }
+  const failed = {
+    type: 'ImportSuccess',
+    status: 'False',
+    reason: 'Unauthorized',
+    message: 'you may not have access to quay.io/x/y:1',
+    lastTransitionTime: '2026-01-02T00:00:00Z',
+  }
+  const holding = (spec: object | undefined, status: object | undefined): Scripted => ({
+    status: 200,
+    body: {
+      spec: { tags: spec ? [{ name: 't', ...spec }] : [] },
+      status: { tags: status ? [{ tag: 't', ...status }] : [] },
+    },
+  })
+
+  test.each<[string, object, object | undefined, string]>([
+    ['a failed import', { from }, { items: null, conditions: [failed] }, 'failed (Unauthorized: you may not'],
+    [
+      'a failed import without words',
+      { from },
+      { conditions: [{ ...failed, reason: null, message: null }] },
+      'failed ()',
+    ],
+    [
+      'a reference',
+      { from, reference: true },
+      { items: [{ dockerImageReference: 'quay.io/x/y:1' }] },
+      'reference: true',
+    ],
+    [
+      'a reference whose image was never looked at',
+      { from, reference: true },
+      undefined,
+      'only refers to quay.io/x/y:1',
+    ],
+    ['an import that is not finished', { from }, undefined, 'from quay.io/x/y:1 is not finished'],
+    [
+      'a tag that follows another one',
+      { from: { kind: 'ImageStreamTag', name: 'base:1', namespace: 'shared' } },
+      undefined,
+      'follows shared/base:1, which has no image',
+    ],
+  ])('%s', async (_, spec, tag, words) => {
+    const { cluster } = await open({ [STREAM]: holding(spec, tag) })
+    const error = await failureOf(cluster.digestOf('dev/app', 't'))
+    expectError(error, 'NOT_FOUND', 'destination')
+    expect(error.message).toContain(`dev/app:t has no image: `)
+    expect(error.message).toContain(words)
+    expect(error.hint).toContain('oc tag ')
+    expect(error.hint).toContain(' dev/app:t')
+  })
+
+  test.each<[string, object | undefined, object, number]>([
+    [
+      'whose latest import failed',
+      { from },
+      { items: [{ image: DIGEST, created: '2026-01-01T00:00:00Z' }], conditions: [failed] },
+      1,
+    ],
+    ['whose latest import failed, without times', { from }, { items: [{ image: DIGEST }], conditions: [failed] }, 1],
+    [
+      'that was pushed after a failed import',
+      { from },
+      { items: [{ image: DIGEST, created: '2026-01-03T00:00:00Z' }], conditions: [failed] },
+      0,
+    ],
+    [
+      'whose import succeeded',
+      { from },
+      { items: [{ image: DIGEST }], conditions: [{ ...failed, status: 'True' }] },
+      0,
+    ],
+    ['that refers to an image which is known', { from, reference: true }, { items: [{ image: DIGEST }] }, 0],
+  ])('a tag %s has its image, and so many warnings', async (_, spec, tag, warnings) => {
+    const { cluster, context } = await open({ [STREAM]: holding(spec, tag) })
+    expect(await cluster.digestOf('dev/app', 't')).toBe(DIGEST)
+    const lines = context.lines.filter((line) => line.startsWith('warn '))
+    expect(lines).toHaveLength(warnings)
+    if (warnings > 0) expect(lines[0]).toMatch(/the latest import of dev\/app:t failed.*Unauthorized/)
+  })
+
+  test('a reference at a destination is worth a warning', async () => {
+    const { cluster } = await open({ [STREAM]: holding({ from, reference: true }, undefined) })
+    expect(await cluster.follows('dev/app', 't')).toContain('is a reference to quay.io/x/y:1')
+  })
+})
+
 describe('the inventory', () => {
   test('is the digests of blobs and images', async () => {
     const body = {
@@ -184,6 +273,78 @@ describe('preparing the image stream', () => {
       'QUOTA',
       'oc describe quota -n dev',
     ],
+    ...[
+      'imagestreams.image.openshift.io "app" is forbidden: status unknown for quota: streams, resources: openshift.io/imagestreams',
+      'imagestreams.image.openshift.io "app" is forbidden: requested usage of openshift.io/images exceeds the maximum limit',
+    ].map((words): [string, Script, Code, string] => [
+      words.slice(50),
+      { [STREAM]: NO_STREAM, [CREATE]: status(403, 'Forbidden', words) },
+      'QUOTA',
+      'oc describe quota -n dev',
+    ]),
+    [
+      'a project that is being deleted',
+      {
+        [STREAM]: NO_STREAM,
+        [CREATE]: status(
+          403,
+          'Forbidden',
+          'imagestreams.image.openshift.io "app" is forbidden: unable to create new content in namespace dev because it is being terminated',
+        ),
+      },
+      'PROJECT_MISSING',
+      'dev is being deleted',
+    ],
+    ...(
+      [
+        [403, 'admission webhook "v.example" denied the request: [owner] image streams need the label owner'],
+        [
+          400,
+          'admission webhook "validate.kyverno.svc-fail" denied the request: \n\nresource ImageStream/dev/app was blocked',
+        ],
+        [409, 'admission webhook "v.example" denied the request without explanation'],
+        [
+          422,
+          `imagestreams.image.openshift.io "app" is forbidden: ValidatingAdmissionPolicy 'owners' with binding 'all' denied request: no owner`,
+        ],
+      ] as const
+    ).map(([code, words]): [string, Script, Code, string] => [
+      `${code}: ${words}`,
+      { [STREAM]: NO_STREAM, [CREATE]: status(code, 'Forbidden', words) },
+      'DENIED',
+      'policy of the cluster refuses it',
+    ]),
+    [
+      'another admission plugin',
+      {
+        [STREAM]: NO_STREAM,
+        [CREATE]: status(403, 'Forbidden', 'imagestreams "app" is forbidden: this registry is not allowed by policy'),
+      },
+      'DENIED',
+      'not for a missing role',
+    ],
+    [
+      'a token with narrow scopes',
+      {
+        [STREAM]: NO_STREAM,
+        [CREATE]: status(
+          403,
+          'Forbidden',
+          'imagestreams is forbidden: User "bob" cannot create resource "imagestreams": scopes [user:info] prevent this action',
+        ),
+      },
+      'DENIED',
+      'user:full',
+    ],
+    [
+      'a webhook that does not answer',
+      {
+        [STREAM]: NO_STREAM,
+        [CREATE]: status(500, 'InternalError', 'Internal error occurred: failed calling webhook "v.example": timeout'),
+      },
+      'UNAVAILABLE',
+      'admission webhook',
+    ],
     [
       'no image API: not OpenShift',
       { [STREAM]: { status: 404, body: '404 page not found' }, [CREATE]: { status: 404, body: '404 page not found' } },
@@ -196,6 +357,7 @@ describe('preparing the image stream', () => {
     const error = await failureOf(cluster.ensureStream('dev/app'))
     expectError(error, code, 'destination')
     expect(error.hint).toContain(hint)
+    if (code !== 'STREAM_MISSING') expect(error.hint).not.toContain('add-role-to-user')
     expect(network.lines().filter((line) => line.startsWith('POST') && !line.endsWith('/dev/imagestreams'))).toEqual([])
   })
 })

@@ -64,7 +64,7 @@ function sideRows(side: 'source' | 'destination'): readonly Row[] {
     row('token', 'secret', `Token for the ${side}, sent as it is.`),
     row('service-account', 'string', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
     row('kubeconfig', 'path', `File with server, CA and credential of the ${side}.`),
-    row('context', 'string', `Context of the ${side} kubeconfig.`),
+    row('context', 'string', `Context of the ${side} kubeconfig; enough by itself after oc login.`),
     row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
       hosts: ['github'],
     }),

@@ -51,6 +51,26 @@ export const TOKENS: readonly Situation[] = [
     way: token(jwt({ sub: 'system:serviceaccount:ci:pipeline', exp: 4_000_000_000 })),
   },
   {
+    when: 'the token is that of a CI system',
+    code: 'TOKEN_REJECTED',
+    says: 'Asking … who we are, with the …: it answered 401 "Unauthorized". The token of … was issued by …, not by a Kubernetes cluster, and this cluster does not accept it.',
+    way: token(jwt({ iss: 'https://gitlab.example.com', sub: 'project_path:a/b', exp: 4_000_000_000 })),
+  },
+  {
+    when: 'the service account token was made for something else',
+    code: 'TOKEN_REJECTED',
+    says: 'Asking … who we are, with the …: it answered 401 "Unauthorized". The token of … is for …, not for the API server of a cluster.',
+    way: token(
+      jwt({ iss: 'https://kubernetes.default.svc', sub: 'system:serviceaccount:ci:pipeline', aud: ['vault'] }),
+    ),
+  },
+  {
+    when: 'the service of the API is given outside of a pod',
+    code: 'CREDENTIAL_MISSING',
+    says: 'no way into the … cluster is configured',
+    way: () => ({ cluster: 'https://kubernetes.default.svc' }),
+  },
+  {
     when: 'the token may not even ask for its own user',
     code: 'DENIED',
     says: 'Asking … who we are, with the …: it answered 403 "…" and 403 "…".',
@@ -152,6 +172,13 @@ export const KUBECONFIG: readonly Situation[] = [
     code: 'IO',
     says: 'The kubeconfig … has no … named ….',
     way: (stage) => ({ ...kubeconfig(stage, { token: 'x' }), context: 'there' }),
+  },
+  {
+    when: 'a context is given, and nobody has logged in here',
+    code: 'IO',
+    says: 'The kubeconfig … could not be read: no such file or folder.',
+    way: () => ({ context: 'prod' }),
+    run: ({ folder }) => ({ env: { HOME: folder.path } }),
   },
   {
     when: 'the kubeconfig has no current context',

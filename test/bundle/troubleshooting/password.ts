@@ -199,7 +199,7 @@ export const PASSWORD: readonly Situation[] = [
     when: 'the user name has a colon',
     code: 'USAGE',
     blames: 'input',
-    says: '… has a ":", which no login can carry',
+    says: '… has a ":", which no login can carry…',
     way: ({ cluster }) => ({ ...byPassword(cluster), username: 'system:admin' }),
   },
 ]

@@ -1,7 +1,9 @@
 import { startCluster } from '../../support/cluster/cluster.ts'
 import { makeIndex, seedImage } from '../../support/cluster/image.ts'
 import { startRegistry } from '../../support/cluster/plain.ts'
+import type { SpecTag } from '../../support/cluster/state.ts'
 import { byPassword, byToken } from '../sides.ts'
+import { atApi, JSON_TYPE, status } from './answers.ts'
 import { startProxy } from './proxy.ts'
 import { IMAGE, onThatOccasion, type Situation, type Stage } from './stage.ts'
 
@@ -20,7 +22,34 @@ const stream =
 const put = /\/manifests\/1\.0$/
 const ROUTE = 'default-route-openshift-image-registry.apps.ocp.example.com'
 const NAMES = { api: 'api.ocp.example.com', oauth: 'oauth-openshift.apps.ocp.example.com', registry: ROUTE }
-const JSON_TYPE = { 'Content-Type': 'application/json' }
+
+/** The creation of the image stream is refused in these words. */
+const refused = (code: number, message: string) =>
+  atApi({
+    match: { method: 'POST', path: /imagestreams(\?|$)/ },
+    do: { kind: 'status', status: code, headers: JSON_TYPE, body: status(code, message) },
+  })
+const FORBIDDEN = 'imagestreams.image.openshift.io "app" is forbidden:'
+const IMPORTED: SpecTag = { name: '1.0', from: { kind: 'DockerImage', name: 'quay.io/team/app:1.0' } }
+
+/** The tag of the source is what the image stream's spec says, and holds no image. */
+const empty =
+  (tag: SpecTag) =>
+  ({ cluster }: Stage) => {
+    const found = cluster.state.streams.get('dev', 'app')
+    found?.tags.delete('1.0')
+    found?.spec.set('1.0', tag)
+  }
+const failedImport = ({ cluster }: Stage) => {
+  cluster.state.streams.get('dev', 'app')?.conditions.set('1.0', {
+    type: 'ImportSuccess',
+    status: 'False',
+    reason: 'NotFound',
+    message: 'dockerimage.image.openshift.io "quay.io/team/app:1.0" not found',
+    lastTransitionTime: '2099-01-01T00:00:00Z',
+    generation: 2,
+  })
+}
 
 export const FINDING: readonly Situation[] = [
   {
@@ -92,6 +121,69 @@ export const RIGHTS: readonly Situation[] = [
     says: '…: 401 UNAUTHORIZED "authentication required". The token is good, but … may not push ….',
     arrange: stream('prod/app'),
     way: as('viewer'),
+  },
+  {
+    when: 'an admission webhook refuses the image stream',
+    code: 'DENIED',
+    side: 'destination',
+    says: 'Creating the image stream … as …: … answered 403 "admission webhook … denied the request: …".',
+    arrange: refused(403, 'admission webhook "v.example" denied the request: image streams need the label owner'),
+  },
+  {
+    when: 'a policy of the API server refuses the image stream',
+    code: 'DENIED',
+    side: 'destination',
+    says: 'Creating the image stream … as …: … answered 422 "… ValidatingAdmissionPolicy … denied request: …".',
+    arrange: refused(
+      422,
+      `${FORBIDDEN} ValidatingAdmissionPolicy 'owners' with binding 'all' denied request: no owner`,
+    ),
+  },
+  {
+    when: 'the scopes of the token do not allow the creation',
+    code: 'DENIED',
+    side: 'destination',
+    says: 'Creating the image stream … as …: … answered 403 "…: scopes … prevent this action".',
+    arrange: refused(
+      403,
+      'imagestreams.image.openshift.io is forbidden: User "x" cannot create resource "imagestreams": scopes [user:info] prevent this action',
+    ),
+  },
+  {
+    when: 'an admission plugin refuses the image stream',
+    code: 'DENIED',
+    side: 'destination',
+    says: 'Creating the image stream … as …: … answered 403 "… is forbidden: …".',
+    arrange: refused(403, `${FORBIDDEN} the name does not follow the rules of this cluster`),
+  },
+  {
+    when: 'an admission webhook is down',
+    code: 'UNAVAILABLE',
+    side: 'destination',
+    says: 'Creating the image stream … as …: … answered 500 "Internal error occurred: failed calling webhook …".',
+    arrange: refused(500, 'Internal error occurred: failed calling webhook "v.example": context deadline exceeded'),
+  },
+  {
+    when: 'the project is being deleted',
+    code: 'PROJECT_MISSING',
+    side: 'destination',
+    says: 'Creating the image stream … as …: … answered 403 "… because it is being terminated".',
+    arrange: ({ cluster }) => Object.assign(cluster.state.projects.get('prod') ?? {}, { terminating: true }),
+  },
+  {
+    when: 'the project is deleted meanwhile',
+    code: 'PROJECT_MISSING',
+    side: 'destination',
+    says: '…: writing manifest …: 403 DENIED "…". The project … is being deleted.',
+    arrange: (stage) => {
+      stream('prod/app')(stage)
+      const { cluster } = stage
+      const when = onThatOccasion(() => {
+        cluster.state.streams.remove('prod', 'app')
+        Object.assign(cluster.state.projects.get('prod') ?? {}, { terminating: true })
+      })
+      cluster.faults.registry.add({ match: { method: 'PUT', path: put, when }, do: { kind: 'latency', ms: 0 } })
+    },
   },
   {
     when: 'the user sees nothing of the project',
@@ -210,6 +302,33 @@ export const CONTENT: readonly Situation[] = [
     images: 'dev/app:9.9=out/app:1.0',
   },
   {
+    when: 'the tag could not be imported',
+    code: 'NOT_FOUND',
+    says: '… has no image: its import from … failed (…).',
+    arrange: (stage) => {
+      empty(IMPORTED)(stage)
+      failedImport(stage)
+    },
+  },
+  {
+    when: 'the tag is not imported yet',
+    code: 'NOT_FOUND',
+    says: '… has no image: its import from … is not finished.',
+    arrange: empty(IMPORTED),
+  },
+  {
+    when: 'the tag follows an empty one',
+    code: 'NOT_FOUND',
+    says: '… has no image: it follows …, which has no image.',
+    arrange: empty({ name: '1.0', from: { kind: 'ImageStreamTag', name: 'base:1', namespace: 'shared' } }),
+  },
+  {
+    when: 'the tag is a reference alone',
+    code: 'NOT_FOUND',
+    says: '… has no image: the tag only refers to … (reference: true), and nothing was imported.',
+    arrange: empty({ ...IMPORTED, reference: true }),
+  },
+  {
     when: 'the digest is not in the image stream',
     code: 'NOT_FOUND',
     says: '…: reading manifest …: 404 MANIFEST_UNKNOWN "manifest unknown".',
@@ -316,6 +435,21 @@ export const WARNINGS: readonly Situation[] = [
     arrange: ({ cluster }) => {
       const created = cluster.state.streams.create('prod', 'app')
       created.spec.set('1.0', { name: '1.0', from: { kind: 'DockerImage', name: 'quay.io/x/app:1.0' } })
+    },
+  },
+  {
+    when: 'the latest import of the tag failed',
+    code: 'warning',
+    says: 'source: the latest import of … failed, and an older image is promoted: …',
+    arrange: failedImport,
+  },
+  {
+    when: 'the tag at the destination is a reference',
+    code: 'warning',
+    side: 'destination',
+    says: '…: the tag … is a reference to … (reference: true): the cluster may use that in place of what is promoted',
+    arrange: ({ cluster }) => {
+      cluster.state.streams.create('prod', 'app').spec.set('1.0', { ...IMPORTED, reference: true })
     },
   },
   {

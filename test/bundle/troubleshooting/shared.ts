@@ -39,7 +39,9 @@ function renew(cluster: EmbeddedCluster, hosts: EmbeddedCluster['state']['hosts'
   for (const each of Object.values(faults)) each.clear()
   Object.assign(options.registry, { exposed: true, apiDown: false })
   Object.assign(state.hosts, hosts)
-  for (const { name, quotas, limits } of state.projects.values()) {
+  for (const project of state.projects.values()) {
+    const { name, quotas, limits } = project
+    project.terminating = false
     quotas.clear()
     limits.clear()
     for (const stream of state.streams.list(name)) state.streams.remove(name, stream.name)

@@ -20,6 +20,16 @@ export function ignoreUnhandled<T>(promise: Promise<T>): Promise<T> {
   return promise
 }
 
+/** What one run remembers, made when it is first asked for. */
+export function perRun<T>(make: () => T): (run: Readonly<{ secrets: object }>) => T {
+  const made = new WeakMap<object, T>()
+  return ({ secrets }) => {
+    const known = made.get(secrets) ?? make()
+    made.set(secrets, known)
+    return known
+  }
+}
+
 /** A stream of one chunk, or of none for an empty content. */
 export async function* bodyOf(content: Uint8Array): AsyncGenerator<Uint8Array> {
   if (content.byteLength > 0) yield content

@@ -1,5 +1,7 @@
+import { isUtf8 } from 'node:buffer'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { perRun } from '../core/async.ts'
 import { contentKind, shownPath } from '../core/content.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
@@ -12,7 +14,7 @@ import { basicCredential, bearerCredential, renewableLogin } from './login.ts'
 
 /** What a login is looked up for. */
 type RegistryKey = Readonly<{
-  /** `host[:port]`, as it was written where that is known: a key that is the same word for word goes first. */
+  /** `host[:port]` as it was written, because a key with exactly this text goes first. */
   host: string
   /** `namespace/name` */
   repository: string
@@ -20,11 +22,10 @@ type RegistryKey = Readonly<{
   plainHttp?: boolean | undefined
 }>
 
-type AuthFileOptions = Readonly<{
-  /** The path or the text given as `…-auth-file`: then this file alone. */
-  explicit?: string | Secret | undefined
-  side: Side
-}>
+/** @property explicit the path or the text given as `…-auth-file`: then no other file is read. */
+type AuthFileOptions = Readonly<{ explicit?: string | Secret | undefined; side: Side }>
+
+type Lookup = Readonly<{ key: RegistryKey; options: AuthFileOptions; context: Context }>
 
 /**
  * The login for a registry from docker's config.json or containers' auth.json, credential helpers included. Undefined:
@@ -33,15 +34,11 @@ type AuthFileOptions = Readonly<{
  *
  * @param key `docker.io` and its other names are one host; an entry for a longer part of the repository goes first.
  */
-export async function loginFromAuthFiles(
-  key: RegistryKey,
-  options: AuthFileOptions,
-  context: Context,
-): Promise<Login | undefined> {
-  if (options.explicit !== undefined) return loginFrom(options.explicit, key, options, context)
-  const files = authFilePaths(context.env, process.platform)
-  for (const given of [...variableOf(context), ...files]) {
-    const login = await loginFrom(given, key, options, context).catch((error: unknown) => {
+export async function loginFromAuthFiles(key: RegistryKey, options: AuthFileOptions, context: Context) {
+  const lookup = { key, options, context }
+  if (options.explicit !== undefined) return loginFrom(options.explicit, lookup)
+  for (const given of [...variableOf(context), ...authFilePaths(context.env, process.platform)]) {
+    const login = await loginFrom(given, lookup).catch((error: unknown) => {
       if (!(error instanceof PromoteError) || error.code !== 'IO') throw error
       const path = typeof given === 'string' ? given : 'DOCKER_AUTH_CONFIG'
       if (!isAbsent(error)) warnOnce(path, `${error.message} It is left out.`, context)
@@ -75,91 +72,64 @@ export function authFilePaths(env: Context['env'], platform: NodeJS.Platform): s
   return [...new Set(paths)]
 }
 
-/** @property place which entry or helper it is from, and so which login it is. */
+/** @property place the entry or helper that it is from, which is the identity of the login */
 type Found = Readonly<{ credential: Credential; describe: string; place: string }>
 
-/** One login for each entry: what two repositories share and what they do not follows from the entry, not from its words. */
-const loginsOfRun = new WeakMap<Context['secrets'], Map<string, Login>>()
+/** One login for each entry, which repositories share. */
+const loginsOf = perRun(() => new Map<string, Login>())
 
-async function loginFrom(
-  given: string | Secret,
-  key: RegistryKey,
-  options: AuthFileOptions,
-  context: Context,
-): Promise<Login | undefined> {
-  const first = await lookIn(given, key, options, context, false)
+async function loginFrom(given: string | Secret, lookup: Lookup): Promise<Login | undefined> {
+  const { options, context } = lookup
+  const first = await lookIn(given, lookup, false)
   if (first === undefined) return undefined
-  const logins = loginsOfRun.get(context.secrets) ?? new Map<string, Login>()
-  loginsOfRun.set(context.secrets, logins)
   const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place])
   const what = { describe: first.describe, renewedBy: 'file' } as const
-  const login = logins.get(id) ?? renewableLogin(what, first, () => lookIn(given, key, options, context, true), context)
-  logins.set(id, login)
+  const login = loginsOf(context).get(id) ?? renewableLogin(what, first, () => lookIn(given, lookup, true), context)
+  loginsOf(context).set(id, login)
   return login
 }
 
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
-async function lookIn(
-  given: string | Secret,
-  key: RegistryKey,
-  options: AuthFileOptions,
-  context: Context,
-  again: boolean,
-): Promise<Found | undefined> {
+async function lookIn(given: string | Secret, lookup: Lookup, again: boolean): Promise<Found | undefined> {
+  const { key, options, context } = lookup
   const from = fileOf('auth file', given, options.side)
-  const { path } = from
   const file = parseAuthFile(readText(from), from)
+  const host = normaliseKey(key.host, key.plainHttp)
   const ask = async (name: string): Promise<Found | undefined> => {
-    const host = normaliseKey(key.host, key.plainHttp)
     const credential = await askHelper({ name, host, side: options.side }, context, again)
-    const describe = `credential helper ${name} of the auth file ${path}`
+    const describe = `credential helper ${name} of the auth file ${from.path}`
     return credential && { credential, describe, place: `${name} ${host}` }
   }
   const own = helperOf(file, key.host, key.plainHttp)
   const helped = own ? await ask(own) : undefined
   if (helped !== undefined) return helped
-  const entry = findEntry(file, key, context)
-  if (entry.credential !== undefined) {
-    const place = `entry ${normaliseKey(key.host, key.plainHttp)} ${entry.entry}`
-    return { credential: entry.credential, describe: `auth file ${path}`, place }
-  }
+  const { credential, entry, mentioned } = findEntry(file, key, context)
+  if (credential !== undefined)
+    return { credential, describe: `auth file ${from.path}`, place: `entry ${host} ${entry}` }
   if (file.credsStore === undefined || own !== undefined) return undefined
   // docker leaves an empty entry for each host whose login it gave to the store. Without one, a store that isn't
   // installed here (docker-credential-desktop in a pod) is no reason to stop a copy that needs nothing from it.
-  const needed = options.explicit !== undefined || entry.mentioned
+  const needed = options.explicit !== undefined || mentioned
   return ask(file.credsStore).catch((error: unknown) => {
     if (needed || !(error instanceof PromoteError) || error.code !== 'HELPER') throw error
-    warnOnce(path, `${error.message} The auth file ${shownPath(path)} is left out.`, context)
+    warnOnce(from.path, `${error.message} The auth file ${shownPath(from.path)} is left out.`, context)
     return undefined
   })
 }
 
-/** Both sides and every image look into the same files: one warning for each is enough. */
-const warnedInRun = new WeakMap<Context['secrets'], Set<string>>()
+/** Both sides and every image read the same files: one warning for each file is enough. */
+const warnedOf = perRun(() => new Set<string>())
 
 function warnOnce(path: string, line: string, context: Context): void {
-  const warned = warnedInRun.get(context.secrets) ?? new Set<string>()
-  warnedInRun.set(context.secrets, warned)
-  if (!warned.has(path)) context.log.warn(line)
-  warned.add(path)
+  if (!warnedOf(context).has(path)) context.log.warn(line)
+  warnedOf(context).add(path)
 }
 
-/** One entry of `auths` (docker's `AuthConfig`, containers-auth.json(5)); what isn't read here may have any shape. */
-const Entry = z.object({
-  auth: z.string().nullish(),
-  username: z.string().nullish(),
-  password: z.string().nullish(),
-  identitytoken: z.string().nullish(),
-  registrytoken: z.string().nullish(),
-})
-
-const Anything = z.record(z.string(), z.unknown())
-
-const File = z.looseObject({
-  auths: Anything.nullish(),
-  credHelpers: Anything.nullish(),
-  credsStore: z.string().nullish(),
-})
+const text = z.string().nullish()
+/** One entry of `auths` (docker's `AuthConfig`, containers-auth.json(5)). */
+const Entry = z.object({ auth: text, username: text, password: text, identitytoken: text, registrytoken: text })
+const Anything = z.record(z.string(), z.unknown()).nullish()
+const File = z.looseObject({ auths: Anything, credHelpers: Anything, credsStore: text })
 
 type AuthFile = ReturnType<typeof parseAuthFile>
 
@@ -254,26 +224,15 @@ function readEntry(value: unknown, from: FileToRead, context: Context): Credenti
   return undefined
 }
 
-/** base64 of `user:password`; the password may hold colons and, from old dockers, NULs around it. */
+/** base64 of `user:password`. The password may have colons, and NULs around it that old dockers wrote. */
 function decodeAuth(auth: string, from: FileToRead, context: Context): Credential {
   context.secrets.keep(auth)
-  const pair = decodeBase64(auth)
-  const colon = pair?.indexOf(':') ?? -1
-  if (pair === undefined || colon < 1)
-    throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password')
-  // Old dockers wrote NULs.
-  const password = pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, '')
-  return basicCredential(pair.slice(0, colon), password, context)
-}
-
-function decodeBase64(text: string): string | undefined {
-  const compact = text.replace(/\s/g, '')
-  if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(compact)) return undefined
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(compact, 'base64'))
-  } catch {
-    return undefined
-  }
+  const compact = auth.replace(/\s/g, '')
+  const bytes = /^[A-Za-z0-9+/_-]*={0,2}$/.test(compact) ? Buffer.from(compact, 'base64') : Buffer.alloc(0)
+  const pair = isUtf8(bytes) ? bytes.toString('utf8') : ''
+  const colon = pair.indexOf(':')
+  if (colon < 1) throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password')
+  return basicCredential(pair.slice(0, colon), pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, ''), context)
 }
 
 function parseJson(text: string, from: FileToRead): unknown {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { perRun } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
 import type { Credential } from '../http/credential.ts'
@@ -13,24 +14,20 @@ const Answer = z.object({ Username: z.string().nullish(), Secret: z.string() })
 
 type Helper = Readonly<{ name: string; host: string; side: Side; timeLimit?: number }>
 
-/** One run has one `Secrets`: the answers live as long as it does. */
-const answersOfRun = new WeakMap<Context['secrets'], Map<string, Promise<Credential | undefined>>>()
+const answersOf = perRun(() => new Map<string, Promise<Credential | undefined>>())
 
 /**
  * Asks a credential helper; undefined when it knows none for the host. Each (helper, host) is asked once in a run,
  * unless `again`. Throws HELPER.
  */
 export function askHelper(helper: Helper, context: Context, again = false): Promise<Credential | undefined> {
-  const answers = answersOfRun.get(context.secrets) ?? new Map<string, Promise<Credential | undefined>>()
-  answersOfRun.set(context.secrets, answers)
+  const answers = answersOf(context)
   const key = `${helper.name} ${helper.host}`
   const known = again ? undefined : answers.get(key)
   if (known !== undefined) return known
   const asked = ask(helper, context)
   answers.set(key, asked)
-  asked.catch(() => {
-    if (answers.get(key) === asked) answers.delete(key)
-  })
+  asked.catch(() => answers.get(key) === asked && answers.delete(key))
   return asked
 }
 
@@ -45,33 +42,24 @@ async function ask(helper: Helper, context: Context): Promise<Credential | undef
   return (await askFor(DOCKER_HUB, helper, context)) ?? (await askFor(helper.host, helper, context))
 }
 
-async function askFor(serverUrl: string, helper: Helper, context: Context): Promise<Credential | undefined> {
-  const command = `docker-credential-${helper.name}`
+async function askFor(serverUrl: string, { name, host, side, timeLimit }: Helper, context: Context) {
+  const command = `docker-credential-${name}`
   const failed = (problem: string) =>
     new PromoteError('HELPER', `The credential helper ${command} ${problem}`, {
-      side: helper.side,
-      hint: `Try it by hand: echo ${helper.host} | ${command} get`,
+      side,
+      hint: `Try it by hand: echo ${host} | ${command} get`,
     })
-  const finished = await runProgram(
-    {
-      what: `credential helper ${command}`,
-      command,
-      args: ['get'],
-      input: serverUrl,
-      side: helper.side,
-      hint: `Install ${command} in a folder of PATH, or take its name out of the auth file.`,
-      ...(helper.timeLimit === undefined ? {} : { timeLimit: helper.timeLimit }),
-    },
-    context,
-  )
-  if (finished.exitCode !== 0) {
-    if (/credentials not found/i.test(finished.stdout + finished.stderr)) return undefined
+  const what = `credential helper ${command}`
+  const hint = `Install ${command} in a folder of PATH, or take its name out of the auth file.`
+  const program = { what, command, args: ['get'], input: serverUrl, side, hint, timeLimit }
+  const { exitCode, stdout, stderr } = await runProgram(program, context)
+  if (exitCode !== 0) {
+    if (/credentials not found/i.test(stdout + stderr)) return undefined
     // By the protocol errors go to stdout; an object there would be an answer, and is never quoted.
-    const stdout = finished.stdout.includes('{') ? '' : finished.stdout
-    const said = firstLine(finished.stderr, context.secrets) || firstLine(stdout, context.secrets)
-    throw failed(`failed for ${helper.host} (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`)
+    const said = firstLine(stderr, context.secrets) || firstLine(stdout.includes('{') ? '' : stdout, context.secrets)
+    throw failed(`failed for ${host} (exit code ${exitCode}): ${said === '' ? 'no message' : said}.`)
   }
-  const answer = parseAnswer(finished.stdout)
+  const answer = parseAnswer(stdout)
   if (answer === undefined) throw failed('gave an answer that is not {"Username": …, "Secret": …}.')
   return toCredential(answer, context)
 }

@@ -5,27 +5,24 @@ import { PromoteError, type Side } from '../core/errors.ts'
 import { bearerCredential } from './login.ts'
 import { firstLine, runProgram } from './subprocess.ts'
 
+const text = z.string().nullish()
 /** `users[].user.exec` of a kubeconfig (client.authentication.k8s.io, v1 and v1beta1). */
 export const ExecConfig = z.object({
   apiVersion: z.string(),
   command: z.string().min(1),
   args: z.array(z.string()).nullish(),
   env: z.array(z.object({ name: z.string().min(1), value: z.string() })).nullish(),
-  interactiveMode: z.string().nullish(),
+  interactiveMode: text,
   provideClusterInfo: z.boolean().nullish(),
-  installHint: z.string().nullish(),
+  installHint: text,
 })
 export type ExecConfig = z.infer<typeof ExecConfig>
 
+const expirationTimestamp = z.iso.datetime({ offset: true }).nullish()
 const ExecCredential = z.object({
   apiVersion: z.string(),
   kind: z.literal('ExecCredential'),
-  status: z.object({
-    token: z.string().nullish(),
-    clientCertificateData: z.string().nullish(),
-    clientKeyData: z.string().nullish(),
-    expirationTimestamp: z.iso.datetime({ offset: true }).nullish(),
-  }),
+  status: z.object({ token: text, clientCertificateData: text, clientKeyData: text, expirationTimestamp }),
 })
 
 /** @property cluster `spec.cluster` of what the plugin is told, for those that ask for it. */
@@ -37,37 +34,33 @@ export type ExecResult = ReturnType<typeof readResult>
 export async function runExecPlugin(plugin: ExecPlugin, context: Context): Promise<ExecResult> {
   const { config, side } = plugin
   const what = `exec plugin ${config.command}`
-  refuseWhatIsUnsupported(config, what, side)
+  refuseUnsupported(config, what, side)
   keepNamedSecrets(config, context)
   const cluster = config.provideClusterInfo ? { cluster: plugin.cluster } : {}
   const spec = { ...cluster, interactive: false }
   const info = JSON.stringify({ kind: 'ExecCredential', apiVersion: config.apiVersion, spec })
   const env = Object.fromEntries((config.env ?? []).map(({ name, value }) => [name, value]))
-  const finished = await runProgram(
-    {
-      what,
-      command: commandPath(config.command, plugin.kubeconfig),
-      args: config.args ?? [],
-      input: '',
-      env: { ...env, KUBERNETES_EXEC_INFO: info },
-      side,
-      hint: config.installHint ? firstLine(config.installHint, context.secrets) : `Install ${config.command}.`,
-    },
-    context,
-  )
-  if (finished.exitCode === 0) return readResult(finished.stdout, plugin, context)
-  const said = firstLine(finished.stderr, context.secrets)
-  throw failed(what, `failed (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`, side)
+  const program = {
+    what,
+    command: commandPath(config.command, plugin.kubeconfig),
+    args: config.args ?? [],
+    input: '',
+    env: { ...env, KUBERNETES_EXEC_INFO: info },
+    side,
+    hint: config.installHint ? firstLine(config.installHint, context.secrets) : `Install ${config.command}.`,
+  }
+  const { exitCode, stdout, stderr } = await runProgram(program, context)
+  if (exitCode === 0) return readResult(stdout, plugin, context)
+  throw failed(what, `failed (exit code ${exitCode}): ${firstLine(stderr, context.secrets) || 'no message'}.`, side)
 }
 
-function refuseWhatIsUnsupported(config: ExecConfig, what: string, side: Side): void {
-  const refuse = (problem: string, hint: string) => {
-    throw new PromoteError('LOGIN_UNSUPPORTED', `The ${what} ${problem}.`, { side, hint })
-  }
-  if (config.interactiveMode === 'Always')
-    refuse('needs a person at a terminal (interactiveMode: Always)', 'Use another user of the kubeconfig, or a token.')
-  if (!/^client\.authentication\.k8s\.io\/v1(beta1)?$/.test(config.apiVersion))
-    refuse('has an apiVersion other than client.authentication.k8s.io/v1 or v1beta1', 'Update the kubeconfig.')
+function refuseUnsupported({ interactiveMode, apiVersion }: ExecConfig, what: string, side: Side): void {
+  const needsPerson = interactiveMode === 'Always'
+  if (!needsPerson && /^client\.authentication\.k8s\.io\/v1(beta1)?$/.test(apiVersion)) return
+  const [problem, hint] = needsPerson
+    ? ['needs a person at a terminal (interactiveMode: Always)', 'Use another user of the kubeconfig, or a token.']
+    : ['has an apiVersion other than client.authentication.k8s.io/v1 or v1beta1', 'Update the kubeconfig.']
+  throw new PromoteError('LOGIN_UNSUPPORTED', `The ${what} ${problem}.`, { side, hint })
 }
 
 function readResult(stdout: string, plugin: ExecPlugin, context: Context) {

@@ -135,8 +135,8 @@ async function waysIn(
   ca: string | undefined,
   reader: Reader,
 ): Promise<WaysIn> {
-  refuseWhatIsUnsupported(user, who, reader)
-  const { context, side } = reader
+  refuseUnsupported(user, who, reader)
+  const { context, side, file } = reader
   const own = { clientCertificate: clientCertificate(user, reader) }
   if (user.tokenFile) {
     const path = beside(user.tokenFile, reader)
@@ -148,28 +148,29 @@ async function waysIn(
     return { ...own, login: fixedLogin(`token of ${who}`, bearer) }
   }
   if (user.exec) {
-    const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: reader.file.path, side }
+    const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: file.path, side }
     return execWaysIn(plugin, own, who, context)
   }
   if (!user.username || user.password == null) return own
   return { ...own, login: fixedLogin(`password of ${who}`, basicCredential(user.username, user.password, context)) }
 }
 
-function refuseWhatIsUnsupported(user: User, who: string, { side }: Reader): void {
-  const refuse = (problem: string, hint: string) => {
-    throw new PromoteError('LOGIN_UNSUPPORTED', `The ${who} ${problem}.`, { side, hint })
-  }
-  if (user['auth-provider'] != null)
-    refuse(
-      'logs in by an auth-provider, which Kubernetes removed in 1.26',
-      'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.',
-    )
-  if (['as', 'as-uid', 'as-groups', 'as-user-extra'].some((name) => user[name] != null))
-    refuse('acts as another user ("as"), which is not supported', 'Use a user of its own rights.')
+function refuseUnsupported(user: User, who: string, { side }: Reader): void {
+  const isOther = ['as', 'as-uid', 'as-groups', 'as-user-extra'].some((name) => user[name] != null)
+  if (user['auth-provider'] == null && !isOther) return
+  const [problem, hint] = isOther
+    ? ['acts as another user ("as"), which is not supported', 'Use a user of its own rights.']
+    : [
+        'logs in by an auth-provider, which Kubernetes removed in 1.26',
+        'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.',
+      ]
+  throw new PromoteError('LOGIN_UNSUPPORTED', `The ${who} ${problem}.`, { side, hint })
 }
 
-/** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first. */
+/** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first */
 async function execWaysIn(plugin: ExecPlugin, own: WaysIn, who: string, context: Context): Promise<WaysIn> {
+  const issuedBy = ({ credential, expires }: ExecResult): Issued | undefined =>
+    credential && { credential, renewAt: expires === undefined ? undefined : expires - MARGIN }
   const first = await runExecPlugin(plugin, context)
   const certificate = { clientCertificate: first.clientCertificate ?? own.clientCertificate }
   const issued = issuedBy(first)
@@ -177,10 +178,6 @@ async function execWaysIn(plugin: ExecPlugin, own: WaysIn, who: string, context:
   const again = async () => issuedBy(await runExecPlugin(plugin, context))
   const what = { describe: `exec plugin of ${who}`, renewedBy: 'plugin' } as const
   return { ...certificate, login: renewableLogin(what, issued, again, context) }
-}
-
-function issuedBy({ credential, expires }: ExecResult): Issued | undefined {
-  return credential && { credential, renewAt: expires === undefined ? undefined : expires - MARGIN }
 }
 
 /** The shape of `spec.cluster` (client.authentication.k8s.io/v1, Cluster). */

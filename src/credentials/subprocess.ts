@@ -1,16 +1,17 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { ChildProcess } from 'node:child_process'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { createDeferred } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
 import type { Secrets } from '../core/secret.ts'
 import { oneLine, visible } from '../core/text.ts'
 
-/** Helpers answer a machine at once; one that waits this long waits for a person. */
+/** Milliseconds. A helper that takes longer waits for a person. */
 const TIME_LIMIT = 60_000
-/** An answer is a token or a certificate; ECR's longest are 4 KiB. */
+/** Bytes. An answer is a token or a certificate; ECR's longest tokens have 4 KiB. */
 const OUTPUT_LIMIT = 1024 * 1024
-/** One argument or variable can be 128 KiB on Linux (MAX_ARG_STRLEN); beyond it spawn throws where nobody catches. */
+/** Bytes. Linux allows 128 KiB for an argument or variable (MAX_ARG_STRLEN); beyond that, spawn throws uncaught. */
 const VALUE_LIMIT = 120 * 1024
 /** The channel on which Node announces each new process (nodejs.org/api/diagnostics_channel.html). */
 const SPAWNED = 'child_process'
@@ -29,7 +30,7 @@ export type Program = Readonly<{
   /** What to do when it cannot be started. */
   hint: string
   /** Milliseconds. */
-  timeLimit?: number
+  timeLimit?: number | undefined
 }>
 
 export type Finished = Readonly<{ exitCode: number | null; stdout: string; stderr: string }>
@@ -39,17 +40,16 @@ export type Finished = Readonly<{ exitCode: number | null; stdout: string; stder
  * too long or the run is cancelled. Rejects with HELPER or CANCELLED; any exit code resolves.
  */
 export async function runProgram(program: Program, context: Context): Promise<Finished> {
+  const { what, command, args, side, timeLimit = TIME_LIMIT } = program
   const failed = (problem: string, hint?: string) =>
-    new PromoteError('HELPER', `The ${program.what} ${problem}`, { side: program.side, hint })
-  const values = [program.command, ...program.args, ...Object.values(program.env ?? {})]
+    new PromoteError('HELPER', `The ${what} ${problem}`, { side, hint })
+  const values = [command, ...args, ...Object.values(program.env ?? {})]
   if (values.some((value) => value.includes('\0') || Buffer.byteLength(value) > VALUE_LIMIT))
     throw failed('was not started: a value for it is longer than 120 KiB or holds a NUL character.')
   // @actions/exec splits the command at quotation marks.
-  if (program.command.includes('"')) throw failed('was not started: there is a quotation mark in its name.')
+  if (command.includes('"')) throw failed('was not started: there is a quotation mark in its name.')
   const leash = newLeash()
-  const cancel = () =>
-    leash.stop(new PromoteError('CANCELLED', `Cancelled while the ${program.what} ran.`, { side: program.side }))
-  const timeLimit = program.timeLimit ?? TIME_LIMIT
+  const cancel = () => leash.stop(new PromoteError('CANCELLED', `Cancelled while the ${what} ran.`, { side }))
   const timer = setTimeout(() => leash.stop(failed(`gave no answer within ${timeLimit / 1000} s.`)), timeLimit)
   context.signal.addEventListener('abort', cancel)
   if (context.signal.aborted) cancel()
@@ -61,7 +61,7 @@ export async function runProgram(program: Program, context: Context): Promise<Fi
   try {
     return await leash.hold(async () => {
       const { getExecOutput } = await import(/* webpackMode: "eager" */ '@actions/exec')
-      return getExecOutput(`"${program.command}"`, [...program.args], {
+      return getExecOutput(`"${command}"`, [...args], {
         silent: true, // without it the command line and all output go to stdout
         ignoreReturnCode: true,
         input: Buffer.from(program.input, 'utf8'),
@@ -79,29 +79,25 @@ export async function runProgram(program: Program, context: Context): Promise<Fi
   }
 }
 
-/** What a program said, fit for a message: its first line that isn't blank, redacted, without control characters, bounded. */
+/** The first line of a program's output that is not blank, for a message: redacted, clean and bounded. */
 export function firstLine(text: string, secrets: Secrets): string {
   const lines = secrets.redact(visible(text)).split('\n')
   return oneLine(lines.find((candidate) => candidate.trim() !== '') ?? '', 300)
 }
 
 /**
- * @actions/exec keeps the process to itself: it can't be stopped, and when a program exits without reading its stdin,
- * EPIPE is thrown where nobody can catch it. Node announces new processes on a diagnostics channel; the one that is
- * spawned inside `hold` is ours.
+ * @actions/exec gives no access to the process: it cannot be stopped, and EPIPE of a program that exits without reading its
+ * stdin ends the run. Node announces new processes on a diagnostics channel; the one that `hold` starts is ours.
  */
 function newLeash() {
   const mine = new AsyncLocalStorage<true>()
+  const stopped = createDeferred<never>()
   let child: ChildProcess | undefined
-  let broken = false
-  let reject: (error: PromoteError) => void = () => undefined
-  const stopped = new Promise<never>((_resolve, rejected) => {
-    reject = rejected
-  })
-  stopped.catch(() => undefined)
+  let isStopped = false
+  const streams = () => [child?.stdin, child?.stdout, child?.stderr]
   const kill = () => {
     child?.kill()
-    for (const stream of [child?.stdin, child?.stdout, child?.stderr]) stream?.destroy()
+    for (const stream of streams()) stream?.destroy()
     child?.unref()
   }
   const onSpawn = (message: unknown) => {
@@ -109,28 +105,25 @@ function newLeash() {
     child = (message as { process: ChildProcess }).process
     // The streams exist after the announcement, and fail after this tick.
     process.nextTick(() => {
-      for (const stream of [child?.stdin, child?.stdout, child?.stderr]) stream?.on('error', () => undefined)
-      if (broken) kill()
+      for (const stream of streams()) stream?.on('error', () => undefined)
+      if (isStopped) kill()
     })
   }
-  return {
-    hold: <T>(run: () => Promise<T>): Promise<T> => {
-      if (broken) return stopped
-      subscribe(SPAWNED, onSpawn)
-      const running = mine.run(true, run)
-      const letGo = () => {
-        unsubscribe(SPAWNED, onSpawn)
-        mine.disable() // Node before 24 would go through it at every promise to come
-      }
-      running.then(letGo, letGo)
-      return Promise.race([stopped, running])
-    },
-    stop: (error: PromoteError) => {
-      broken = true
-      kill()
-      reject(error)
-    },
+  const hold = <T>(run: () => Promise<T>): Promise<T> => {
+    if (isStopped) return stopped.promise
+    subscribe(SPAWNED, onSpawn)
+    const running = mine.run(true, run).finally(() => {
+      unsubscribe(SPAWNED, onSpawn)
+      mine.disable() // before Node 24 it would slow down every later promise
+    })
+    return Promise.race([stopped.promise, running])
   }
+  const stop = (error: PromoteError) => {
+    isStopped = true
+    kill()
+    stopped.resolve(Promise.reject(error))
+  }
+  return { hold, stop }
 }
 
 /** This project's own options, and the tokens with which a job speaks to GitHub. */

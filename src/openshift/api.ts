@@ -46,13 +46,7 @@ export type Kubernetes = Readonly<{
   request(method: Method, path: string, options?: RequestOptions): Promise<Reply>
 }>
 
-export function kubernetes(
-  url: URL,
-  side: ClusterSide,
-  network: Network,
-  context: Context,
-  login?: Login | undefined,
-): Kubernetes {
+export function kubernetes(url: URL, side: ClusterSide, network: Network, context: Context, login?: Login): Kubernetes {
   const send = login === undefined ? network.send : network.as(url, login)
   // Rancher serves the API of each cluster below a path.
   const base = url.pathname.replace(/(?<!\/)\/+$/, '')
@@ -195,16 +189,14 @@ export function apiUrlHint(url: URL, side: ClusterSide): string {
  */
 export function notByRole(reply: Reply, tried: string, kube: Kubernetes, project: string): PromoteError | undefined {
   const words = cut(statusOf(reply)?.message ?? '', 4000)
+  const has = (...parts: readonly string[]) => parts.every((part) => words.includes(part))
   const because = (code: Code, hint: string) => refusal(code, reply, tried, kube, hint)
-  if (words.includes('failed calling webhook'))
-    return because(
-      'UNAVAILABLE',
-      'An admission webhook of the cluster does not answer: tell its owner, and run again later.',
-    )
-  if (/admission webhook .* denied|ValidatingAdmissionPolicy .* denied/s.test(words))
+  if (has('failed calling webhook'))
+    return because('UNAVAILABLE', 'A webhook of the cluster does not answer: tell its owner, and run again later.')
+  if (has('admission webhook', ' denied the request') || has('ValidatingAdmissionPolicy', ' denied request'))
     return because(
       'DENIED',
-      'No role is missing: a policy of the cluster refuses it. Do what the policy asks for, or talk to its owner.',
+      'No role is missing: a policy of the cluster refuses it. Do what it asks for, or talk to its owner.',
     )
   if (reply.status !== 403 || words === '') return undefined
   if (/exceeded quota|status unknown for quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test(words))
@@ -212,10 +204,10 @@ export function notByRole(reply: Reply, tried: string, kube: Kubernetes, project
       'QUOTA',
       `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${project}`,
     )
-  if (words.includes('because it is being terminated')) return because('PROJECT_MISSING', terminatingHint(project))
-  if (words.includes('prevent this action'))
+  if (has('because it is being terminated')) return because('PROJECT_MISSING', terminatingHint(project))
+  if (has('prevent this action'))
     return because('DENIED', 'The scopes of the token do not allow it: use a token with the scope user:full.')
-  if (/\bcannot \w+ /.test(words)) return undefined
+  if (has('cannot create ')) return undefined
   return because('DENIED', 'The cluster refuses it for the reason that it gives, and not for a missing role.')
 }
 

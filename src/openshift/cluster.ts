@@ -1,14 +1,13 @@
 import type { Context } from '../core/context.ts'
-import { asPromoteError, PromoteError } from '../core/errors.ts'
+import { asPromoteError, type Code, PromoteError } from '../core/errors.ts'
 import type { Network } from '../http/client.ts'
 import type { Login } from '../http/credential.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { RegistryAddress } from '../oci/reference.ts'
 import { annotate, type Note } from './annotate.ts'
 import { type ClusterSide, type Kubernetes, kubernetes } from './api.ts'
 import { type Accounts, type Attempt, explain, type Needs, openRights, type Rights } from './denial.ts'
 import { whoAmI } from './identity.ts'
-import { type Ensured, imageOf, openStreams, removeStreamTag, type Streams } from './image-streams.ts'
+import { imageOf, openStreams, removeStreamTag, type Streams } from './image-streams.ts'
 import { type IssuedToken, requestAccountToken, revoke, type ServiceAccount, tokenLogin } from './issued-tokens.ts'
 import { discover, type PasswordLogin, requestToken } from './oauth.ts'
 import { openRegistries, type Registries } from './registry-address.ts'
@@ -54,33 +53,31 @@ export async function openCluster(side: ClusterSide, access: ClusterAccess, cont
 }
 
 function check(side: ClusterSide, { api, way, serviceAccount }: ClusterAccess): void {
-  if (api.protocol !== 'https:') {
-    const message = `The API server ${api.host} must be an https URL: credentials are sent there.`
-    throw new PromoteError('USAGE', message, { side })
+  const fail = (code: Code, message: string, hint?: string) => {
+    throw new PromoteError(code, message, { side, hint })
   }
+  if (api.protocol !== 'https:')
+    fail('USAGE', `The API server ${api.host} must be an https URL: credentials are sent there.`)
   if (way.kind === 'password' && way.username.includes(':')) {
     const message = 'A user name with ":" cannot log in by password: HTTP Basic would cut it there.'
-    throw new PromoteError('USAGE', message, { side, hint: `For a service account use ${side}-token.` })
+    fail('USAGE', message, `For a service account use ${side}-token.`)
   }
-  if (way.kind === 'certificate' && serviceAccount === undefined) {
-    const message = 'A client certificate opens the API, but not the registry, which knows tokens only.'
-    const hint = `Set ${side}-service-account to namespace/name: a short-lived token of that account then opens the registry.`
-    throw new PromoteError('CREDENTIAL_MISSING', message, { side, hint })
-  }
+  if (way.kind !== 'certificate' || serviceAccount !== undefined) return
+  const hint = `Set ${side}-service-account to namespace/name: a short-lived token of that account then opens the registry.`
+  const message = 'A client certificate opens the API, but not the registry, which knows tokens only.'
+  fail('CREDENTIAL_MISSING', message, hint)
 }
 
 async function enter(plain: Kubernetes, way: ClusterAccess['way']): Promise<Entry> {
   if (way.kind === 'password') return enterByPassword(plain, way)
   let issuer: Promise<URL | undefined> | undefined
+  const issuerOf = () =>
+    discover(plain)
+      .then(({ issuer }) => issuer)
+      .catch(() => undefined)
   return {
     kube: way.kind === 'token' ? plain.as(way.login) : plain,
-    issuer: () => {
-      issuer ??= discover(plain).then(
-        (server) => server.issuer,
-        () => undefined,
-      )
-      return issuer
-    },
+    issuer: () => (issuer ??= issuerOf()),
     logout: async () => undefined,
   }
 }
@@ -107,7 +104,7 @@ async function accountsOf(kube: Kubernetes, user: string, account: ServiceAccoun
 /** One OpenShift cluster after login. A repository is `project/name`; everything about one is asked once and shared. */
 export class Cluster {
   readonly side: ClusterSide
-  /** Who the cluster says we are, for the log. */
+  /** The name that the cluster has for our user, for the log. */
   readonly user: string
   /** Opens the cluster's own registry. */
   readonly login: Login
@@ -115,9 +112,23 @@ export class Cluster {
   readonly logout: () => Promise<void>
   /** What a dry run can tell of the rights; asks and changes nothing. */
   readonly rights: (repository: string, needs: Needs) => Promise<Rights>
+  /**
+   * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
+   * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA, DENIED.
+   */
+  readonly ensureStream: Streams['ensure']
+  /**
+   * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
+   * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
+   */
+  readonly registryFor: Registries['addressFor']
+  /**
+   * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
+   * addresses that the cluster names. A route made by hand is in none of them, and any owner of a project can make one.
+   */
+  readonly ownsRegistry: Registries['owns']
   readonly #accounts: Accounts
   readonly #streams: Streams
-  readonly #registries: Registries
 
   constructor({ kube, issuer, logout }: Entry, user: string, accounts: Accounts, inCluster: boolean) {
     const { login } = accounts.registry
@@ -129,7 +140,10 @@ export class Cluster {
     this.rights = openRights(accounts)
     this.#accounts = accounts
     this.#streams = openStreams(kube, user)
-    this.#registries = openRegistries({ kube, streams: this.#streams, inCluster, issuer })
+    this.ensureStream = this.#streams.ensure
+    const registries = openRegistries({ kube, streams: this.#streams, inCluster, issuer })
+    this.registryFor = registries.addressFor
+    this.ownsRegistry = registries.owns
   }
 
   /** One read of the image stream; undefined when it does not exist or may not be read. */
@@ -147,22 +161,6 @@ export class Cluster {
     return stream && imageOf(`${repository}:${tag}`, tag, stream, this.#accounts.kube)
   }
 
-  /**
-   * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
-   * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
-   */
-  registryFor(repository: string): Promise<RegistryAddress> {
-    return this.#registries.addressFor(repository)
-  }
-
-  /**
-   * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
-   * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA.
-   */
-  ensureStream(repository: string): Promise<Ensured> {
-    return this.#streams.ensure(repository)
-  }
-
   /** Blobs and manifests that the registry certainly stores; undefined when there is no stream, or no right. */
   async stored(repository: string): Promise<ReadonlySet<Digest> | undefined> {
     const layers = await this.#streams.layers(repository)
@@ -172,11 +170,11 @@ export class Cluster {
 
   /** What the cluster tells of the answers that its registry gives for this repository. */
   async evidence(repository: string): Promise<{ importFree: boolean | undefined; named: Layers['named'] | undefined }> {
-    const [found, layers] = await Promise.all([this.#streams.read(repository), this.#streams.layers(repository)])
+    const [stream, layers] = await Promise.all([this.stream(repository), this.#streams.layers(repository)])
     const named = layers.state === 'found' ? layers.value.named : undefined
-    if (found.state === 'found') return { importFree: found.value.importFree, named }
     // Where nothing is named, nothing was imported.
-    return { importFree: layers.state === 'absent' || named?.size === 0 ? true : undefined, named }
+    const isEmpty = layers.state === 'absent' || named?.size === 0
+    return { importFree: stream?.importFree ?? (isEmpty ? true : undefined), named }
   }
 
   /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
@@ -185,7 +183,7 @@ export class Cluster {
     return origin && followText(tag, origin)
   }
 
-  /** Notes the promotion on the image stream, in one request. */
+  /** Writes the notes on the promotion into the image stream, in one request. */
   annotate(repository: string, notes: readonly Note[]): Promise<void> {
     return annotate(this.#accounts.kube, repository, notes)
   }
@@ -196,25 +194,15 @@ export class Cluster {
   }
 
   /**
-   * A registry's 401 or 403 → the real reason: TOKEN_REJECTED, DENIED with the command that grants the right,
-   * PROJECT_MISSING, STREAM_MISSING or QUOTA. Any other error comes back as it is; never rejects.
+   * The real reason of a registry's 401 or 403: TOKEN_REJECTED, DENIED with the command that grants the right,
+   * PROJECT_MISSING, STREAM_MISSING or QUOTA. Other errors are returned unchanged. Never rejects.
    */
   async explain(error: PromoteError, attempt: Attempt): Promise<PromoteError> {
-    try {
-      return await explain(error, attempt, this.#accounts)
-    } catch (thrown) {
-      // An explanation that fails must not hide what it was to explain.
+    return explain(error, attempt, this.#accounts).catch((thrown) => {
+      // An explanation that fails must not hide the refusal.
       const { log } = this.#accounts.kube.context
       log.debug(`${this.side}: no explanation for the refusal: ${asPromoteError(thrown).message}`)
       return error
-    }
-  }
-
-  /**
-   * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
-   * addresses that the cluster itself tells. A route made by hand is in none of them; anybody with a project could make one.
-   */
-  ownsRegistry(host: string, repository: string): Promise<boolean> {
-    return this.#registries.owns(host, repository)
+    })
   }
 }

@@ -31,6 +31,9 @@ export type Attempt = Readonly<{
   tokenAccepted?: boolean | undefined
 }>
 
+/** What was refused: the error of the registry, what was tried, and where. */
+type Refusal = Accounts & Readonly<{ error: PromoteError; attempt: Attempt; where: Repository }>
+
 /**
  * The integrated registry answers 401 to a missing right, a missing project and an expired token alike, and 403 (`DENIED`,
  * without a detail) to everything that stops a tag. The API tells them apart.
@@ -40,77 +43,59 @@ export async function explain(error: PromoteError, attempt: Attempt, accounts: A
   if (error.status !== 401 && error.status !== 403) return error
   const { kube, registry } = accounts
   const where = splitRepository(attempt.repository, kube.side)
+  const refused = { error, attempt, where, ...accounts }
   if (error.status === 401) {
     const token = await tokenOf(registry.login)
     const alive = token === undefined || (await isAlive(kube, token))
-    if (!alive || attempt.tokenAccepted === false)
-      return tokenRefused(error, accounts, alive ? undefined : token?.reveal())
+    if (!alive || attempt.tokenAccepted === false) return tokenRefused(refused, alive ? undefined : token?.reveal())
   }
   const project = await projectState(registry, where.namespace)
   if (project === 'absent')
-    return projectMissing(
-      because(error, 'PROJECT_MISSING', kube, `The project ${where.namespace} does not exist.`),
-      where,
-    )
+    return projectMissing(because(refused, 'PROJECT_MISSING', `The project ${where.namespace} does not exist.`), where)
   if (project === 'terminating') {
     const why = `The project ${where.namespace} is being deleted.`
-    return because(error, 'PROJECT_MISSING', kube, why, terminatingHint(where.namespace))
+    return because(refused, 'PROJECT_MISSING', why, terminatingHint(where.namespace))
   }
-  if (error.status === 403 && attempt.access === 'push') return stopped(error, attempt, where, accounts)
-  return denied(error, attempt, where, project, accounts)
+  return error.status === 403 && attempt.access === 'push' ? stopped(refused) : denied(refused, project === 'exists')
 }
 
 /** @param dead the token, if the API refuses it as well */
-function tokenRefused(error: PromoteError, { kube, registry }: Accounts, dead: string | undefined): PromoteError {
-  const { side, url, context } = kube
-  if (dead !== undefined) {
-    const hint = registry.login && afterRefusal(registry.login, side, dead)
-    return because(error, 'TOKEN_REJECTED', kube, whyRefused(dead, context.now()), hint)
-  }
+function tokenRefused(refused: Refusal, dead: string | undefined): PromoteError {
+  const { side, url, context } = refused.kube
+  const { login } = refused.registry
+  if (dead !== undefined)
+    return because(refused, 'TOKEN_REJECTED', whyRefused(dead, context.now()), login && afterRefusal(login, side, dead))
   const why = `The API ${url.host} accepts the same token: the registry belongs to another cluster or cannot reach its API.`
-  return because(
-    error,
-    'TOKEN_REJECTED',
-    kube,
-    why,
-    `Check that ${side}-registry and ${side}-cluster are the same cluster.`,
-  )
+  const hint = `Check that ${side}-registry and ${side}-cluster are the same cluster.`
+  return because(refused, 'TOKEN_REJECTED', why, hint)
 }
 
-function because(error: PromoteError, code: Code, { side }: Kubernetes, why: string, hint?: string): PromoteError {
+function because({ error, kube: { side } }: Refusal, code: Code, why: string, hint?: string): PromoteError {
   return error.with({ code, message: `${error.message} ${why}`, side, cause: error, transient: false, hint })
 }
 
 /** 401 with a good token: no right to pull (get imagestreams/layers) or to push (update as well). */
-async function denied(
-  error: PromoteError,
-  attempt: Attempt,
-  where: Repository,
-  project: 'exists' | 'unknown',
-  { kube, registry, registryUser }: Accounts,
-): Promise<PromoteError> {
+async function denied(refused: Refusal, isProjectThere: boolean): Promise<PromoteError> {
+  const { kube, registry, registryUser, where } = refused
+  const { access, repository } = refused.attempt
   // Read again, because it may have been removed since the start. The right to read layers is the right to pull.
-  const stream = await readStream(kube, attempt.repository)
-  const layers = await readLayers(registry, attempt.repository)
+  const stream = await readStream(kube, repository)
+  const layers = await readLayers(registry, repository)
   const pushing = stream.state === 'absent' ? 'system:image-builder' : 'system:image-pusher'
-  const role = attempt.access === 'pull' ? 'system:image-puller' : pushing
+  const role = access === 'pull' ? 'system:image-puller' : pushing
   const command = `oc policy add-role-to-user ${role} ${word(registryUser)} -n ${where.namespace}`
-  if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
+  if (!isProjectThere && stream.state === 'forbidden' && layers.state === 'forbidden') {
     const why = `${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`
     const hint = `Check the project's name. If it exists, let an administrator of it run: ${command}`
-    return because(error, 'PROJECT_MISSING', kube, why, hint)
+    return because(refused, 'PROJECT_MISSING', why, hint)
   }
-  const why = `The token is good, but ${registryUser} may not ${attempt.access} ${attempt.repository}.`
-  return because(error, 'DENIED', kube, why, `Let an administrator of the project run: ${command}`)
+  const why = `The token is good, but ${registryUser} may not ${access} ${repository}.`
+  return because(refused, 'DENIED', why, `Let an administrator of the project run: ${command}`)
 }
 
 /** 403 on a tag: the stream may not be created, or a quota or limit range refuses the image. */
-async function stopped(
-  error: PromoteError,
-  attempt: Attempt,
-  where: Repository,
-  { kube, registry, registryUser }: Accounts,
-): Promise<PromoteError> {
+async function stopped(refused: Refusal): Promise<PromoteError> {
+  const { error, attempt, kube, registry, registryUser, where } = refused
   const stream = await readStream(kube, attempt.repository)
   const layers = stream.state === 'forbidden' ? await readLayers(registry, attempt.repository) : stream
   const question = { verb: 'create', resource: 'imagestreams', ...where }
@@ -120,24 +105,19 @@ async function stopped(
   const shown = `oc describe quota,limits -n ${where.namespace}`
   if (limits.length > 0) {
     const hint = `Remove tags and streams that are not needed, or have the limit raised: ${shown}`
-    return because(error, 'QUOTA', kube, `The project limits images: ${limits.join('; ')}.`, hint)
+    return because(refused, 'QUOTA', `The project limits images: ${limits.join('; ')}.`, hint)
   }
   const hint =
     `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${word(registryUser)} -n ` +
     `${where.namespace}), a quota or limit range (${shown}), an admission policy.`
-  return because(error, 'DENIED', kube, 'The cluster does not say why.', hint)
+  return because(refused, 'DENIED', 'The cluster does not say why.', hint)
 }
 
 const amounts = z.record(z.string(), z.string()).nullish()
 const metadata = z.looseObject({ name: z.string() })
-const quotaSchema = z.looseObject({
-  metadata,
-  status: z.looseObject({ hard: amounts, used: amounts }).nullish(),
-})
-const limitSchema = z.looseObject({
-  metadata,
-  spec: z.looseObject({ limits: z.array(z.looseObject({ type: z.string(), max: amounts })).nullish() }).nullish(),
-})
+const quotaSchema = z.looseObject({ metadata, status: z.looseObject({ hard: amounts, used: amounts }).nullish() })
+const limits = z.array(z.looseObject({ type: z.string(), max: amounts })).nullish()
+const limitSchema = z.looseObject({ metadata, spec: z.looseObject({ limits }).nullish() })
 
 /** Empty where the list may not be read. */
 async function list<T>(kube: Kubernetes, where: Repository, kind: string, schema: z.ZodType<T>): Promise<T[]> {
@@ -159,14 +139,13 @@ async function quotas(kube: Kubernetes, where: Repository): Promise<string[]> {
 /** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
 async function limitRanges(kube: Kubernetes, where: Repository): Promise<string[]> {
   const items = await list(kube, where, 'limitranges', limitSchema)
-  const limits = items.flatMap(({ metadata, spec }) => (spec?.limits ?? []).map((limit) => ({ ...limit, ...metadata })))
-  return limits
-    .filter(({ type }) => isImageResource(type))
-    .flatMap(({ name, type, max }) =>
-      Object.entries(max ?? {}).map(([key, value]) =>
-        saidBy(`limit range ${name} allows at most ${value} ${key} per ${type}`, kube.context),
-      ),
+  const all = items.flatMap(({ metadata: { name }, spec }) => (spec?.limits ?? []).map((limit) => ({ ...limit, name })))
+  return all.flatMap(({ name, type, max }) => {
+    const sizes = isImageResource(type) ? Object.entries(max ?? {}) : []
+    return sizes.map(([key, size]) =>
+      saidBy(`limit range ${name} allows at most ${size} ${key} per ${type}`, kube.context),
     )
+  })
 }
 
 function isImageResource(key: string): boolean {
@@ -183,9 +162,8 @@ async function isAllowed(kube: Kubernetes, question: Question): Promise<boolean 
   const [resource = '', subresource] = question.resource.split('/')
   const { verb, namespace, name } = question
   const spec = { resourceAttributes: { namespace, name, verb, group: 'image.openshift.io', resource, subresource } }
-  const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', {
-    body: { apiVersion: 'authorization.k8s.io/v1', kind: 'SelfSubjectAccessReview', spec },
-  })
+  const body = { apiVersion: 'authorization.k8s.io/v1', kind: 'SelfSubjectAccessReview', spec }
+  const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', { body })
   if (reply.status !== 200 && reply.status !== 201) return undefined
   return decode(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed
 }

@@ -173,16 +173,14 @@ export async function removeStreamTag(kube: Kubernetes, repository: string, tag:
 }
 
 /** Whether a project exists, as far as this user may know: 403 stands for absent and for invisible. */
-export async function projectState(
-  kube: Kubernetes,
-  namespace: string,
-): Promise<'exists' | 'terminating' | 'absent' | 'unknown'> {
+export async function projectState(kube: Kubernetes, namespace: string): Promise<ProjectState> {
   const reply = await kube.request('GET', path`/apis/project.openshift.io/v1/projects/${namespace}`)
   if (reply.status === 200 && !reply.html)
     return parsed(reply, projectSchema)?.status?.phase === 'Terminating' ? 'terminating' : 'exists'
   return reply.status === 404 && statusOf(reply)?.details?.name === namespace ? 'absent' : 'unknown'
 }
 
+type ProjectState = 'exists' | 'terminating' | 'absent' | 'unknown'
 const projectSchema = z.looseObject({ status: z.looseObject({ phase: z.string().nullish() }).nullish() })
 
 /** @param error the refusal, whose message and side stay */

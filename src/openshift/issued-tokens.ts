@@ -19,12 +19,10 @@ export type IssuedToken = Readonly<{
 /** A token is replaced this long before its end (milliseconds), or in its last tenth when it is short-lived. */
 const MARGIN = 60_000
 
+type Obtain = () => Promise<IssuedToken>
+
 /** A login with tokens that this run obtains from the cluster and replaces. */
-export async function tokenLogin(
-  kube: Kubernetes,
-  describe: string,
-  obtain: () => Promise<IssuedToken>,
-): Promise<Login> {
+export async function tokenLogin(kube: Kubernetes, describe: string, obtain: Obtain): Promise<Login> {
   const { context } = kube
   let current = await obtain()
   let renewAt: number | undefined

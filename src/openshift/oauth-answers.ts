@@ -2,17 +2,18 @@ import { z } from 'zod'
 import { type Code, PromoteError } from '../core/errors.ts'
 import { type ClusterSide, type Kubernetes, parsed, parseUrl, type Reply, said, saidBy } from './api.ts'
 
-/** What was asked, to judge the answer by. */
+/** The request whose answer is judged. */
 export type Asked = Readonly<{
   kube: Kubernetes
   username: string
   endpoint: URL
-  /** The only place whose query may hold our code. */
+  /** The only address whose query may hold our code. */
   redirectUri: string
 }>
 
 /**
- * The answer of `/oauth/authorize` to a request with user and password → the authorization code.
+ * The authorization code in the answer of `/oauth/authorize` to a request with user and password.
+ * @throws PromoteError LOGIN_REJECTED, LOGIN_UNSUPPORTED, IDENTITY_PROVIDER, …
  * Source: oauth-server pkg/oauth/handlers/default_auth_handler.go, AuthenticationNeeded, and osin response.go.
  */
 export function judgeAuthorization(reply: Reply, asked: Asked): string {
@@ -25,17 +26,18 @@ export function judgeAuthorization(reply: Reply, asked: Asked): string {
   throw oauthFailure(reply, asked, `Logging in as ${asked.username}`)
 }
 
-/** What 429, 5xx and anything unforeseen mean, for both OAuth endpoints. */
+/** What 429, 5xx and unexpected answers of both OAuth endpoints mean. */
 export function oauthFailure(reply: Reply, asked: Asked, tried: string): PromoteError {
-  const transient = [429, 502, 503, 504].includes(reply.status)
-  const detail = { side: asked.kube.side, status: reply.status, retryAfter: reply.retryAfter, transient }
-  const message = `${tried}: ${asked.endpoint.host} answered ${said(reply, asked.kube.context)}.`
-  const failed = (code: Code, hint: string) => new PromoteError(code, message, { ...detail, hint })
-  if (reply.status === 429) return failed('RATE_LIMITED', 'The OAuth server is overloaded: run again later.')
-  if (reply.status > 500)
-    return failed('UNAVAILABLE', 'The OAuth server is down or its route has no pod: run again later.')
-  if (reply.status < 500) return failed('PROTOCOL', tokenHint(asked.kube.side))
-  // Any 500 of the OAuth server is an identity provider or the mapping of its user (DefaultsErrorHandler prints `Error: …`).
+  const { status, retryAfter } = reply
+  const { side, context } = asked.kube
+  const transient = [429, 502, 503, 504].includes(status)
+  const message = `${tried}: ${asked.endpoint.host} answered ${said(reply, context)}.`
+  const failed = (code: Code, hint: string) =>
+    new PromoteError(code, message, { side, status, retryAfter, transient, hint })
+  if (status === 429) return failed('RATE_LIMITED', 'The OAuth server is overloaded: run again later.')
+  if (status > 500) return failed('UNAVAILABLE', 'The OAuth server is down or its route has no pod: run again later.')
+  if (status < 500) return failed('PROTOCOL', tokenHint(side))
+  // Each 500 of the OAuth server is an identity provider or the mapping of its user (DefaultsErrorHandler prints `Error: …`).
   return failed(
     'IDENTITY_PROVIDER',
     "The cluster's identity provider failed or would not map the user; its administrator sees why in the logs of " +
@@ -44,40 +46,40 @@ export function oauthFailure(reply: Reply, asked: Asked, tried: string): Promote
 }
 
 function codeFrom(reply: Reply, asked: Asked): string {
-  const target = locationOf(reply, asked)
-  if (target.origin + target.pathname !== asked.redirectUri) throw elsewhere(target, asked)
+  const { kube, username, endpoint, redirectUri } = asked
+  const { location } = reply.headers
+  const target = typeof location === 'string' ? parseUrl(location, endpoint) : undefined
+  if (target === undefined) {
+    const message = `Logging in as ${username}: ${endpoint.host} answered ${reply.status} without a usable Location.`
+    throw new PromoteError('PROTOCOL', message, { side: kube.side, status: reply.status })
+  }
+  if (target.origin + target.pathname !== redirectUri) {
+    // A RequestHeader provider sends the client to a proxy. The password was for the OAuth server and goes nowhere else.
+    const where = saidBy(target.host + target.pathname, kube.context)
+    const what =
+      target.origin === endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`
+    throw unsupported(`it redirected to ${what}; the password was not sent there`, asked, 302)
+  }
   const code = target.searchParams.get('code')
   if (code !== null && code !== '') return code
   const answers = new URLSearchParams(`${target.search.slice(1)}&${target.hash.slice(1)}`)
   throw redirectError(answers.get('error'), answers.get('error_description') ?? '', reply, asked)
 }
 
-function locationOf(reply: Reply, asked: Asked): URL {
-  const location = reply.headers.location
-  const target = typeof location === 'string' ? parseUrl(location, asked.endpoint) : undefined
-  if (target !== undefined) return target
-  const message = `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`
-  throw new PromoteError('PROTOCOL', message, { side: asked.kube.side, status: reply.status })
-}
-
-/** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
-function elsewhere(target: URL, asked: Asked): PromoteError {
-  const where = saidBy(target.host + target.pathname, asked.kube.context)
-  const what =
-    target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`
-  return unsupported(`it redirected to ${what}; the password was not sent there`, asked, 302)
-}
-
 function redirectError(error: string | null, description: string, reply: Reply, asked: Asked): PromoteError {
-  const words = saidBy(`${error ?? 'neither code nor error'} ${description}`, asked.kube.context)
-  const message = `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`
-  const detail = { side: asked.kube.side, status: reply.status }
-  if (error === 'access_denied')
-    return new PromoteError('LOGIN_REJECTED', message, { ...detail, hint: rejectedHint(asked.kube.side) })
-  const other = { ...detail, hint: tokenHint(asked.kube.side) }
+  const { side, context } = asked.kube
+  const words = saidBy(`${error ?? 'neither code nor error'} ${description}`, context)
+  const failed = (code: Code, hint: string, transient = false) =>
+    new PromoteError(code, `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`, {
+      side,
+      status: reply.status,
+      hint,
+      transient,
+    })
+  if (error === 'access_denied') return failed('LOGIN_REJECTED', rejectedHint(side))
   if (error === 'server_error' || error === 'temporarily_unavailable')
-    return new PromoteError('IDENTITY_PROVIDER', message, { ...other, transient: true })
-  return new PromoteError('PROTOCOL', message, other)
+    return failed('IDENTITY_PROVIDER', tokenHint(side), true)
+  return failed('PROTOCOL', tokenHint(side))
 }
 
 function unauthorized(reply: Reply, asked: Asked): PromoteError {
@@ -94,8 +96,7 @@ function unauthorized(reply: Reply, asked: Asked): PromoteError {
     return new PromoteError('LOGIN_REJECTED', message, { side, status: 401, hint: rejectedHint(side) })
   }
   const page = tokenPage(reply, words)
-  const visit = page === undefined ? '' : ` Tokens are shown to people at ${saidBy(page, context)}`
-  return unsupported(answered, asked, 401, visit)
+  return unsupported(answered, asked, 401, page && ` Tokens are shown to people at ${saidBy(page, context)}`)
 }
 
 function tokenPage(reply: Reply, words: string): string | undefined {
@@ -129,5 +130,5 @@ export function tokenHint(side: ClusterSide): string {
 }
 
 function lines(value: string | readonly string[] | undefined): readonly string[] {
-  return value === undefined ? [] : typeof value === 'string' ? [value] : value
+  return [value ?? []].flat()
 }

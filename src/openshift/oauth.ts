@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { backoff } from '../core/backoff.ts'
-import { asPromoteError, PromoteError } from '../core/errors.ts'
+import { asPromoteError, type Code, PromoteError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Request } from '../transport/request.ts'
 import { apiUrlHint, failure, type Kubernetes, OBJECT_LIMIT, parsed, parseUrl, type Reply, read, said } from './api.ts'
@@ -42,20 +42,21 @@ export async function discover(kube: Kubernetes): Promise<OAuthServer> {
   const url = new URL('/.well-known/oauth-authorization-server', api)
   const headers = { accept: 'application/json', ...MARKER }
   const reply = await read(kube.network.send, { method: 'GET', url, headers, follow: false }, OBJECT_LIMIT, side)
-  const detail = { side, status: reply.status }
+  const answered = `${DISCOVERY}: ${api.host} answered`
+  const failed = (code: Code, message: string, hint: string) =>
+    new PromoteError(code, message, { side, status: reply.status, hint })
   if (reply.html || (reply.status >= 300 && reply.status < 400)) {
-    const message = `${DISCOVERY}: ${api.host} answered ${said(reply, context)}, as a web console or a proxy does.`
-    throw new PromoteError('NOT_A_CLUSTER', message, { ...detail, hint: apiUrlHint(api, side) })
+    const message = `${answered} ${said(reply, context)}, as a web console or a proxy does.`
+    throw failed('NOT_A_CLUSTER', message, apiUrlHint(api, side))
   }
   if ([401, 403, 404].includes(reply.status)) {
-    const message = `${DISCOVERY}: ${api.host} answered ${said(reply, context)}. It has no OAuth server of its own (external OIDC).`
-    throw new PromoteError('LOGIN_UNSUPPORTED', message, { ...detail, hint: tokenHint(side) })
+    const message = `${answered} ${said(reply, context)}. It has no OAuth server of its own (external OIDC).`
+    throw failed('LOGIN_UNSUPPORTED', message, tokenHint(side))
   }
   if (reply.status !== 200) throw failure(reply, DISCOVERY, kube)
   const metadata = parsed(reply, metadataSchema)
   if (metadata !== undefined) return serverFrom(metadata, kube)
-  const message = `${DISCOVERY}: ${api.host} answered, but not as OpenShift does.`
-  throw new PromoteError('NOT_A_CLUSTER', message, { ...detail, hint: apiUrlHint(api, side) })
+  throw failed('NOT_A_CLUSTER', `${answered}, but not as OpenShift does.`, apiUrlHint(api, side))
 }
 
 function serverFrom(metadata: z.infer<typeof metadataSchema>, kube: Kubernetes) {
@@ -99,11 +100,10 @@ export async function requestToken(kube: Kubernetes, server: OAuthServer, user: 
   }
 }
 
+type Post = Pick<Request, 'method' | 'url' | 'headers' | 'body'>
+
 /** One request to an OAuth endpoint. Its answer decides where code and token come from, so redirects are not followed. */
-function ask(
-  { network, side }: Kubernetes,
-  request: Pick<Request, 'method' | 'url' | 'headers' | 'body'>,
-): Promise<Reply> {
+function ask({ network, side }: Kubernetes, request: Post): Promise<Reply> {
   return read(network.send, { ...request, follow: false, retry: false }, OBJECT_LIMIT, side)
 }
 
@@ -137,11 +137,8 @@ const tokenSchema = z.looseObject({
 })
 
 async function redeem(server: OAuthServer, code: Secret, verifier: Secret, asked: Asked): Promise<IssuedToken> {
-  const form = new URLSearchParams({
-    grant_type: 'authorization_code',
-    code: code.reveal(),
-    redirect_uri: server.redirectUri,
-  })
+  const grant = { grant_type: 'authorization_code', code: code.reveal(), redirect_uri: server.redirectUri }
+  const form = new URLSearchParams(grant)
   if (server.pkce) form.set('code_verifier', verifier.reveal())
   const headers = {
     accept: 'application/json',

@@ -72,7 +72,7 @@ async function locate(parts: Parts, repository: string, learn: (host: string | u
     return guess.host
   }
   if (guess.state === 'router') throw notExposed(kube, true, guess.why)
-  if (guess.state === 'failed' && guess.error.code === 'TLS') throw guess.error
+  if (guess.error?.code === 'TLS') throw guess.error
   throw new PromoteError(
     'REGISTRY_UNKNOWN',
     `Looking for the registry of ${kube.url.host}: no image stream that may be read names it, and ${guess.why}.`,
@@ -96,17 +96,17 @@ async function firstOf(kube: Kubernetes, namespace: string): Promise<Stream | un
 
 type Guess =
   | Readonly<{ state: 'registry'; host: string }>
-  | Readonly<{ state: 'router' | 'none'; why: string }>
-  | Readonly<{ state: 'failed'; why: string; error: PromoteError }>
+  | Readonly<{ state: 'router' | 'none' | 'failed'; why: string; error?: PromoteError }>
 
 /** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
 async function guessRoute({ kube, issuer: issuerOf }: Parts): Promise<Guess> {
   const issuer = await issuerOf()
-  if (issuer === undefined)
-    return { state: 'none', why: 'there is no OAuth server whose host name would tell the domain' }
   const route = defaultRoute(issuer)
-  if (route === undefined) return { state: 'none', why: `${issuer.hostname} does not tell the domain of the routes` }
-  return probe(kube, route)
+  if (route !== undefined) return probe(kube, route)
+  const why = issuer
+    ? `${issuer.hostname} does not tell the domain of the routes`
+    : 'there is no OAuth server whose host name would tell the domain'
+  return { state: 'none', why }
 }
 
 function defaultRoute(issuer: URL | undefined): string | undefined {

@@ -343,7 +343,7 @@ describe('preparing the image stream', () => {
         [CREATE]: status(500, 'InternalError', 'Internal error occurred: failed calling webhook "v.example": timeout'),
       },
       'UNAVAILABLE',
-      'admission webhook',
+      'A webhook of the cluster',
     ],
     [
       'no image API: not OpenShift',

@@ -118,7 +118,7 @@ function merge(given: string | Secret, context: Context, side: Side): Merged {
   const isList = typeof given === 'string' && !isFile(given) && given.includes(delimiter)
   const paths = isList ? given.split(delimiter).filter((path) => path !== '') : [given]
   const there = paths.filter((path) => typeof path !== 'string' || isFile(path))
-  const configs = (there.length === 0 ? paths.slice(0, 1) : isList ? there : paths).map((path) => {
+  const configs = (there.length > 0 ? there : [paths[0] ?? given]).map((path) => {
     const reader: Reader = { file: fileOf('kubeconfig', path, side), side, context }
     return { reader, config: check(Config, parse(reader.file), '', reader) }
   })

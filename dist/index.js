@@ -24952,6 +24952,7 @@ exports.visitAsync = visitAsync;
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   EN: () => (/* binding */ bodyOf),
 /* harmony export */   kg: () => (/* binding */ ignoreUnhandled),
+/* harmony export */   ti: () => (/* binding */ perRun),
 /* harmony export */   ud: () => (/* binding */ createDeferred)
 /* harmony export */ });
 function createDeferred() {
@@ -24965,6 +24966,15 @@ function createDeferred() {
 function ignoreUnhandled(promise) {
     promise.catch(() => undefined);
     return promise;
+}
+/** What one run remembers, made when it is first asked for. */
+function perRun(make) {
+    const made = new WeakMap();
+    return ({ secrets }) => {
+        const known = made.get(secrets) ?? make();
+        made.set(secrets, known);
+        return known;
+    };
 }
 /** A stream of one chunk, or of none for an empty content. */
 async function* bodyOf(content) {
@@ -25495,37 +25505,34 @@ function attempt(call) {
 
 
 
+const text = zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish();
 /** `users[].user.exec` of a kubeconfig (client.authentication.k8s.io, v1 and v1beta1). */
 const ExecConfig = zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
     apiVersion: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP(),
     command: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().min(1),
     args: zod__WEBPACK_IMPORTED_MODULE_4__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP()).nullish(),
     env: zod__WEBPACK_IMPORTED_MODULE_4__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({ name: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().min(1), value: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP() })).nullish(),
-    interactiveMode: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+    interactiveMode: text,
     provideClusterInfo: zod__WEBPACK_IMPORTED_MODULE_4__/* .boolean */ .zMY().nullish(),
-    installHint: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+    installHint: text,
 });
+const expirationTimestamp = zod__WEBPACK_IMPORTED_MODULE_5__/* .datetime */ .w$({ offset: true }).nullish();
 const ExecCredential = zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
     apiVersion: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP(),
     kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .literal */ .euz('ExecCredential'),
-    status: zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
-        token: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
-        clientCertificateData: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
-        clientKeyData: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
-        expirationTimestamp: zod__WEBPACK_IMPORTED_MODULE_5__/* .datetime */ .w$({ offset: true }).nullish(),
-    }),
+    status: zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({ token: text, clientCertificateData: text, clientKeyData: text, expirationTimestamp }),
 });
 /** Throws LOGIN_UNSUPPORTED for a plugin that needs a person or speaks another version; HELPER when it fails. */
 async function runExecPlugin(plugin, context) {
     const { config, side } = plugin;
     const what = `exec plugin ${config.command}`;
-    refuseWhatIsUnsupported(config, what, side);
+    refuseUnsupported(config, what, side);
     keepNamedSecrets(config, context);
     const cluster = config.provideClusterInfo ? { cluster: plugin.cluster } : {};
     const spec = { ...cluster, interactive: false };
     const info = JSON.stringify({ kind: 'ExecCredential', apiVersion: config.apiVersion, spec });
     const env = Object.fromEntries((config.env ?? []).map(({ name, value }) => [name, value]));
-    const finished = await (0,_subprocess_js__WEBPACK_IMPORTED_MODULE_3__/* .runProgram */ .m)({
+    const program = {
         what,
         command: commandPath(config.command, plugin.kubeconfig),
         args: config.args ?? [],
@@ -25533,20 +25540,20 @@ async function runExecPlugin(plugin, context) {
         env: { ...env, KUBERNETES_EXEC_INFO: info },
         side,
         hint: config.installHint ? (0,_subprocess_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(config.installHint, context.secrets) : `Install ${config.command}.`,
-    }, context);
-    if (finished.exitCode === 0)
-        return readResult(finished.stdout, plugin, context);
-    const said = (0,_subprocess_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(finished.stderr, context.secrets);
-    throw failed(what, `failed (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`, side);
-}
-function refuseWhatIsUnsupported(config, what, side) {
-    const refuse = (problem, hint) => {
-        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('LOGIN_UNSUPPORTED', `The ${what} ${problem}.`, { side, hint });
     };
-    if (config.interactiveMode === 'Always')
-        refuse('needs a person at a terminal (interactiveMode: Always)', 'Use another user of the kubeconfig, or a token.');
-    if (!/^client\.authentication\.k8s\.io\/v1(beta1)?$/.test(config.apiVersion))
-        refuse('has an apiVersion other than client.authentication.k8s.io/v1 or v1beta1', 'Update the kubeconfig.');
+    const { exitCode, stdout, stderr } = await (0,_subprocess_js__WEBPACK_IMPORTED_MODULE_3__/* .runProgram */ .m)(program, context);
+    if (exitCode === 0)
+        return readResult(stdout, plugin, context);
+    throw failed(what, `failed (exit code ${exitCode}): ${(0,_subprocess_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(stderr, context.secrets) || 'no message'}.`, side);
+}
+function refuseUnsupported({ interactiveMode, apiVersion }, what, side) {
+    const needsPerson = interactiveMode === 'Always';
+    if (!needsPerson && /^client\.authentication\.k8s\.io\/v1(beta1)?$/.test(apiVersion))
+        return;
+    const [problem, hint] = needsPerson
+        ? ['needs a person at a terminal (interactiveMode: Always)', 'Use another user of the kubeconfig, or a token.']
+        : ['has an apiVersion other than client.authentication.k8s.io/v1 or v1beta1', 'Update the kubeconfig.'];
+    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('LOGIN_UNSUPPORTED', `The ${what} ${problem}.`, { side, hint });
 }
 function readResult(stdout, plugin, context) {
     const what = `exec plugin ${plugin.config.command}`;
@@ -25705,74 +25712,81 @@ const PEM = {
     CERTIFICATE: /-----BEGIN [A-Z ]*CERTIFICATE-----/,
     'PRIVATE KEY': /-----BEGIN [A-Z ]*PRIVATE KEY-----/,
 };
+const text = zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish();
 const Named = zod__WEBPACK_IMPORTED_MODULE_7__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_7__/* .looseObject */ ._H3({ name: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP() })).nullish();
-const Config = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
-    'current-context': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-    clusters: Named,
-    users: Named,
-    contexts: Named,
-});
-const ContextEntry = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
-    context: zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ cluster: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP(), user: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish() }),
-});
+const Config = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ 'current-context': text, contexts: Named, clusters: Named, users: Named });
+const ContextEntry = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ context: zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ cluster: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP(), user: text }) });
 const ClusterEntry = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
     cluster: zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
         server: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP(),
-        'certificate-authority': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-        'certificate-authority-data': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+        'certificate-authority': text,
+        'certificate-authority-data': text,
         'insecure-skip-tls-verify': zod__WEBPACK_IMPORTED_MODULE_7__/* .boolean */ .zMY().nullish(),
-        'tls-server-name': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-        'proxy-url': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+        'tls-server-name': text,
+        'proxy-url': text,
         extensions: zod__WEBPACK_IMPORTED_MODULE_7__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ name: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP(), extension: zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional() })).nullish(),
     }),
 });
-const User = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({
-    token: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-    tokenFile: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-    username: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-    password: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-    'client-certificate': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-    'client-certificate-data': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-    'client-key': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
-    'client-key-data': zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish(),
+/** Loose: for what is not supported only its presence counts. */
+const User = zod__WEBPACK_IMPORTED_MODULE_7__/* .looseObject */ ._H3({
+    token: text,
+    tokenFile: text,
+    username: text,
+    password: text,
+    'client-certificate': text,
+    'client-certificate-data': text,
+    'client-key': text,
+    'client-key-data': text,
     exec: _exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__/* .ExecConfig */ .oW.nullish(),
-    'auth-provider': zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
-    as: zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
-    'as-uid': zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
-    'as-groups': zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
-    'as-user-extra': zod__WEBPACK_IMPORTED_MODULE_7__/* .unknown */ .L5J().optional(),
 });
 const UserEntry = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ user: User.nullish() });
 /**
- * A kubeconfig that was given explicitly, by path or as text, YAML or JSON, and one of its contexts (default: its current one). Its exec
- * plugin is run at once. Throws IO (unreadable, malformed, parts missing), HELPER (plugin), LOGIN_UNSUPPORTED.
+ * One context of a kubeconfig (YAML or JSON; default: its current context). Its exec plugin is run at once.
+ *
+ * @param given a path, a list of paths as KUBECONFIG has it, or the text; undefined: what KUBECONFIG names, or ~/.kube/config
+ * @throws PromoteError IO (unreadable, malformed, parts missing), HELPER (plugin), LOGIN_UNSUPPORTED
  */
 async function readKubeconfig(given, contextName, context, side) {
-    const reader = { file: (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .fileOf */ .W7)('kubeconfig', given, side), side, context };
-    const config = check(Config, parse(reader.file), '', reader);
-    const chosen = contextName ?? config['current-context'];
+    const all = merge(given ?? defaultPath(context.env), context, side);
+    const chosen = contextName ?? all.configs.map(({ config }) => config['current-context']).find(Boolean);
     if (!chosen)
-        throw broken(reader, 'has no current-context.', `Name one of its contexts: ${names(config.contexts)}.`);
-    const parts = part(config.contexts, 'context', chosen, ContextEntry, reader).context;
-    const { cluster } = part(config.clusters, 'cluster', parts.cluster, ClusterEntry, reader);
-    const user = parts.user ? part(config.users, 'user', parts.user, UserEntry, reader).user : undefined;
+        throw broken(all, 'has no current-context.', `Name one of its contexts: ${names(all, 'contexts')}.`);
+    const parts = part(all, 'contexts', chosen, ContextEntry).value.context;
+    const { value, reader } = part(all, 'clusters', parts.cluster, ClusterEntry);
+    const { cluster } = value;
+    const user = parts.user ? part(all, 'users', parts.user, UserEntry) : undefined;
     const ca = pem(cluster, 'certificate-authority', 'CERTIFICATE', reader);
     const proxyUrl = cluster['proxy-url'] || undefined;
     if (proxyUrl !== undefined)
         keepProxyPassword(proxyUrl, context);
+    const who = `user ${parts.user} of the kubeconfig ${user?.reader.file.path}`;
     return {
         server: serverUrl(cluster.server, reader),
         ca,
         insecure: cluster['insecure-skip-tls-verify'] ?? false,
-        ...(user && (await waysIn(user, `user ${parts.user} of the kubeconfig ${reader.file.path}`, cluster, ca, reader))),
+        ...(user?.value.user && (await waysIn(user.value.user, who, cluster, ca, user.reader))),
         proxyUrl,
         tlsServerName: cluster['tls-server-name'] || undefined,
     };
 }
+function defaultPath({ KUBECONFIG, HOME, USERPROFILE }) {
+    return KUBECONFIG || (0,node_path__WEBPACK_IMPORTED_MODULE_0__.join)(HOME || USERPROFILE || '~', '.kube', 'config');
+}
+/** Files of a list that do not exist are left out, as client-go does; one of them has to exist. */
+function merge(given, context, side) {
+    const isList = typeof given === 'string' && !(0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .isFile */ .fo)(given) && given.includes(node_path__WEBPACK_IMPORTED_MODULE_0__.delimiter);
+    const paths = isList ? given.split(node_path__WEBPACK_IMPORTED_MODULE_0__.delimiter).filter((path) => path !== '') : [given];
+    const there = paths.filter((path) => typeof path !== 'string' || (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .isFile */ .fo)(path));
+    const configs = (there.length > 0 ? there : [paths[0] ?? given]).map((path) => {
+        const reader = { file: (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .fileOf */ .W7)('kubeconfig', path, side), side, context };
+        return { reader, config: check(Config, parse(reader.file), '', reader) };
+    });
+    return { file: (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .fileOf */ .W7)('kubeconfig', given, side), side, context, configs };
+}
 /** client-go's order where several are given: tokenFile, token, exec plugin, user and password. */
 async function waysIn(user, who, cluster, ca, reader) {
-    refuseWhatIsUnsupported(user, who, reader);
-    const { context, side } = reader;
+    refuseUnsupported(user, who, reader);
+    const { context, side, file } = reader;
     const own = { clientCertificate: clientCertificate(user, reader) };
     if (user.tokenFile) {
         const path = beside(user.tokenFile, reader);
@@ -25785,24 +25799,28 @@ async function waysIn(user, who, cluster, ca, reader) {
         return { ...own, login: (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .fixedLogin */ .ub)(`token of ${who}`, bearer) };
     }
     if (user.exec) {
-        const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: reader.file.path, side };
+        const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: file.path, side };
         return execWaysIn(plugin, own, who, context);
     }
     if (!user.username || user.password == null)
         return own;
     return { ...own, login: (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .fixedLogin */ .ub)(`password of ${who}`, (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .basicCredential */ .gp)(user.username, user.password, context)) };
 }
-function refuseWhatIsUnsupported(user, who, { side }) {
-    const refuse = (problem, hint) => {
-        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_2__/* .PromoteError */ .jG('LOGIN_UNSUPPORTED', `The ${who} ${problem}.`, { side, hint });
-    };
-    if (user['auth-provider'] != null)
-        refuse('logs in by an auth-provider, which Kubernetes removed in 1.26', 'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.');
-    if ((user.as ?? user['as-uid'] ?? user['as-groups'] ?? user['as-user-extra']) != null)
-        refuse('acts as another user ("as"), which is not supported', 'Use a user of its own rights.');
+function refuseUnsupported(user, who, { side }) {
+    const isOther = ['as', 'as-uid', 'as-groups', 'as-user-extra'].some((name) => user[name] != null);
+    if (user['auth-provider'] == null && !isOther)
+        return;
+    const [problem, hint] = isOther
+        ? ['acts as another user ("as"), which is not supported', 'Use a user of its own rights.']
+        : [
+            'logs in by an auth-provider, which Kubernetes removed in 1.26',
+            'Write the kubeconfig again with an exec plugin (kubelogin, gke-gcloud-auth-plugin), or give a token.',
+        ];
+    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_2__/* .PromoteError */ .jG('LOGIN_UNSUPPORTED', `The ${who} ${problem}.`, { side, hint });
 }
-/** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first. */
+/** @param own what the kubeconfig has beside the plugin; a certificate of the plugin goes first */
 async function execWaysIn(plugin, own, who, context) {
+    const issuedBy = ({ credential, expires }) => credential && { credential, renewAt: expires === undefined ? undefined : expires - MARGIN };
     const first = await (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__/* .runExecPlugin */ .Ah)(plugin, context);
     const certificate = { clientCertificate: first.clientCertificate ?? own.clientCertificate };
     const issued = issuedBy(first);
@@ -25811,9 +25829,6 @@ async function execWaysIn(plugin, own, who, context) {
     const again = async () => issuedBy(await (0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__/* .runExecPlugin */ .Ah)(plugin, context));
     const what = { describe: `exec plugin of ${who}`, renewedBy: 'plugin' };
     return { ...certificate, login: (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .renewableLogin */ .Fr)(what, issued, again, context) };
-}
-function issuedBy({ credential, expires }) {
-    return credential && { credential, renewAt: expires === undefined ? undefined : expires - MARGIN };
 }
 /** The shape of `spec.cluster` (client.authentication.k8s.io/v1, Cluster). */
 function execCluster(cluster, ca) {
@@ -25884,15 +25899,18 @@ function check(schema, value, where, reader) {
         return result.data;
     throw broken(reader, `${(0,_exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__/* .describeIssue */ .n6)(result.error, where)}.`);
 }
-/** The entry of that name, checked. */
-function part(list, kind, name, schema, reader) {
-    const found = list?.find((entry) => entry.name === name);
-    if (found !== undefined)
-        return check(schema, found, `${kind} ${name}`, reader);
-    throw broken(reader, `has no ${kind} named ${name}.`, `It has: ${names(list)}.`);
+/** The entry of that name, checked, with the file that has it. */
+function part(all, list, name, schema) {
+    const kind = list.slice(0, -1);
+    for (const { config, reader } of all.configs) {
+        const found = config[list]?.find((entry) => entry.name === name);
+        if (found !== undefined)
+            return { value: check(schema, found, `${kind} ${name}`, reader), reader };
+    }
+    throw broken(all, `has no ${kind} named ${name}.`, `It has: ${names(all, list)}.`);
 }
-function names(list) {
-    const all = list?.map((entry) => entry.name) ?? [];
+function names({ configs }, list) {
+    const all = configs.flatMap(({ config }) => config[list]?.map(({ name }) => name) ?? []);
     return all.length === 0 ? 'none' : (0,_core_text_js__WEBPACK_IMPORTED_MODULE_8__/* .listed */ .KE)(all);
 }
 function beside(path, { file }) {
@@ -26009,6 +26027,8 @@ const claimsSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
     /** Seconds since the epoch (RFC 7519 section 4.1.4). */
     exp: zod__WEBPACK_IMPORTED_MODULE_3__/* .number */ .aig().optional(),
     sub: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().optional(),
+    iss: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().optional(),
+    aud: zod__WEBPACK_IMPORTED_MODULE_3__/* .union */ .KCZ([zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_3__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP())]).optional(),
 });
 /** Undefined for a token that is not a JSON Web Token. */
 function claimsOf(token) {
@@ -26040,6 +26060,8 @@ __nccwpck_require__.d(__webpack_exports__, {
 const external_node_async_hooks_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:async_hooks");
 // EXTERNAL MODULE: external "node:diagnostics_channel"
 var external_node_diagnostics_channel_ = __nccwpck_require__(3053);
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/text.js
@@ -26049,11 +26071,12 @@ var core_text = __nccwpck_require__(9716);
 
 
 
-/** Helpers answer a machine at once; one that waits this long waits for a person. */
+
+/** Milliseconds. A helper that takes longer waits for a person. */
 const TIME_LIMIT = 60_000;
-/** An answer is a token or a certificate; ECR's longest are 4 KiB. */
+/** Bytes. An answer is a token or a certificate; ECR's longest tokens have 4 KiB. */
 const OUTPUT_LIMIT = 1024 * 1024;
-/** One argument or variable can be 128 KiB on Linux (MAX_ARG_STRLEN); beyond it spawn throws where nobody catches. */
+/** Bytes. Linux allows 128 KiB for an argument or variable (MAX_ARG_STRLEN); beyond that, spawn throws uncaught. */
 const VALUE_LIMIT = 120 * 1024;
 /** The channel on which Node announces each new process (nodejs.org/api/diagnostics_channel.html). */
 const SPAWNED = 'child_process';
@@ -26062,16 +26085,16 @@ const SPAWNED = 'child_process';
  * too long or the run is cancelled. Rejects with HELPER or CANCELLED; any exit code resolves.
  */
 async function runProgram(program, context) {
-    const failed = (problem, hint) => new errors/* PromoteError */.jG('HELPER', `The ${program.what} ${problem}`, { side: program.side, hint });
-    const values = [program.command, ...program.args, ...Object.values(program.env ?? {})];
+    const { what, command, args, side, timeLimit = TIME_LIMIT } = program;
+    const failed = (problem, hint) => new errors/* PromoteError */.jG('HELPER', `The ${what} ${problem}`, { side, hint });
+    const values = [command, ...args, ...Object.values(program.env ?? {})];
     if (values.some((value) => value.includes('\0') || Buffer.byteLength(value) > VALUE_LIMIT))
         throw failed('was not started: a value for it is longer than 120 KiB or holds a NUL character.');
     // @actions/exec splits the command at quotation marks.
-    if (program.command.includes('"'))
+    if (command.includes('"'))
         throw failed('was not started: there is a quotation mark in its name.');
     const leash = newLeash();
-    const cancel = () => leash.stop(new errors/* PromoteError */.jG('CANCELLED', `Cancelled while the ${program.what} ran.`, { side: program.side }));
-    const timeLimit = program.timeLimit ?? TIME_LIMIT;
+    const cancel = () => leash.stop(new errors/* PromoteError */.jG('CANCELLED', `Cancelled while the ${what} ran.`, { side }));
     const timer = setTimeout(() => leash.stop(failed(`gave no answer within ${timeLimit / 1000} s.`)), timeLimit);
     context.signal.addEventListener('abort', cancel);
     if (context.signal.aborted)
@@ -26085,7 +26108,7 @@ async function runProgram(program, context) {
     try {
         return await leash.hold(async () => {
             const { getExecOutput } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 9529));
-            return getExecOutput(`"${program.command}"`, [...program.args], {
+            return getExecOutput(`"${command}"`, [...args], {
                 silent: true, // without it the command line and all output go to stdout
                 ignoreReturnCode: true,
                 input: Buffer.from(program.input, 'utf8'),
@@ -26105,28 +26128,24 @@ async function runProgram(program, context) {
         context.signal.removeEventListener('abort', cancel);
     }
 }
-/** What a program said, fit for a message: its first line that isn't blank, redacted, without control characters, bounded. */
+/** The first line of a program's output that is not blank, for a message: redacted, clean and bounded. */
 function firstLine(text, secrets) {
     const lines = secrets.redact((0,core_text/* visible */.RK)(text)).split('\n');
     return (0,core_text/* oneLine */.TN)(lines.find((candidate) => candidate.trim() !== '') ?? '', 300);
 }
 /**
- * @actions/exec keeps the process to itself: it can't be stopped, and when a program exits without reading its stdin,
- * EPIPE is thrown where nobody can catch it. Node announces new processes on a diagnostics channel; the one that is
- * spawned inside `hold` is ours.
+ * @actions/exec gives no access to the process: it cannot be stopped, and EPIPE of a program that exits without reading its
+ * stdin ends the run. Node announces new processes on a diagnostics channel; the one that `hold` starts is ours.
  */
 function newLeash() {
     const mine = new external_node_async_hooks_namespaceObject.AsyncLocalStorage();
+    const stopped = (0,core_async/* createDeferred */.ud)();
     let child;
-    let broken = false;
-    let reject = () => undefined;
-    const stopped = new Promise((_resolve, rejected) => {
-        reject = rejected;
-    });
-    stopped.catch(() => undefined);
+    let isStopped = false;
+    const streams = () => [child?.stdin, child?.stdout, child?.stderr];
     const kill = () => {
         child?.kill();
-        for (const stream of [child?.stdin, child?.stdout, child?.stderr])
+        for (const stream of streams())
             stream?.destroy();
         child?.unref();
     };
@@ -26136,31 +26155,28 @@ function newLeash() {
         child = message.process;
         // The streams exist after the announcement, and fail after this tick.
         process.nextTick(() => {
-            for (const stream of [child?.stdin, child?.stdout, child?.stderr])
+            for (const stream of streams())
                 stream?.on('error', () => undefined);
-            if (broken)
+            if (isStopped)
                 kill();
         });
     };
-    return {
-        hold: (run) => {
-            if (broken)
-                return stopped;
-            (0,external_node_diagnostics_channel_.subscribe)(SPAWNED, onSpawn);
-            const running = mine.run(true, run);
-            const letGo = () => {
-                (0,external_node_diagnostics_channel_.unsubscribe)(SPAWNED, onSpawn);
-                mine.disable(); // Node before 24 would go through it at every promise to come
-            };
-            running.then(letGo, letGo);
-            return Promise.race([stopped, running]);
-        },
-        stop: (error) => {
-            broken = true;
-            kill();
-            reject(error);
-        },
+    const hold = (run) => {
+        if (isStopped)
+            return stopped.promise;
+        (0,external_node_diagnostics_channel_.subscribe)(SPAWNED, onSpawn);
+        const running = mine.run(true, run).finally(() => {
+            (0,external_node_diagnostics_channel_.unsubscribe)(SPAWNED, onSpawn);
+            mine.disable(); // before Node 24 it would slow down every later promise
+        });
+        return Promise.race([stopped.promise, running]);
     };
+    const stop = (error) => {
+        isStopped = true;
+        kill();
+        stopped.resolve(Promise.reject(error));
+    };
+    return { hold, stop };
 }
 /** This project's own options, and the tokens with which a job speaks to GitHub. */
 const OF_THE_RUN = /^(?:INPUT_|IMAGE_PROMOTE_|ACTIONS_.*TOKEN)/i;
@@ -26508,7 +26524,7 @@ function ontoThemselves({ images, source, destinations, additionalTags }, inputs
 }
 /** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
 function homeless(side, { images }, inputs) {
-    const options = ['cluster', 'registry', 'kubeconfig'].map((name) => `${side}-${name}`);
+    const options = ['cluster', 'registry', 'kubeconfig', 'context'].map((name) => `${side}-${name}`);
     if (options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations')))
         return;
     const pair = images.find((each) => each[side].host === undefined && each[side].layout === undefined);
@@ -26528,9 +26544,9 @@ function homeOf({ side, registry, cluster, kubeconfig, context }) {
         return registry.host;
     if (cluster !== undefined)
         return cluster.toString();
-    if (kubeconfig === undefined)
+    if (kubeconfig === undefined && context === undefined)
         return side;
-    return `${typeof kubeconfig === 'string' ? kubeconfig : kubeconfig.reveal()}#${context ?? ''}`;
+    return `${typeof kubeconfig === 'object' ? kubeconfig.reveal() : kubeconfig}#${context ?? ''}`;
 }
 function named(reference) {
     return (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
@@ -26714,9 +26730,12 @@ function inside(bytes, at) {
     return encoded.slice(unknown, Math.floor(((at + bytes.length) * 8) / 6));
 }
 
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
 // EXTERNAL MODULE: ./lib/inputs/images.js
 var inputs_images = __nccwpck_require__(7591);
 ;// CONCATENATED MODULE: ./lib/inputs/reader.js
+
 
 
 
@@ -26803,7 +26822,10 @@ class InputReader {
         const found = this.#values.get(this.#prefix + name);
         const content = found && contentOf(name, found.value);
         if (found === undefined || content === undefined) {
-            this.file(name, () => undefined);
+            // A kubeconfig may be a list, as KUBECONFIG is: then one of the files has to exist.
+            const files = name === 'kubeconfig' ? (found?.value.split(external_node_path_.delimiter) ?? []) : [];
+            if (!files.some((path) => (0,inputs_problems/* succeeds */.kz)(() => readPath(path, this.around.readFile))))
+                this.file(name, () => undefined);
             return found?.value;
         }
         if (found.from !== FROM_LIST && !found.from.startsWith('--'))
@@ -26944,8 +26966,14 @@ function parseSide(side, inputs) {
 function username(inputs) {
     const user = inputs.text('username');
     // Basic (RFC 7617) ends the user name at the first colon.
-    if (user?.includes(':'))
-        inputs.problem('username', `${(0,core_text/* quote */.hD)(user.replace(/:.*/s, ':…'))} has a ":", which no login can carry`);
+    if (user?.includes(':')) {
+        const advice = /^kube:admin$/.test(user)
+            ? ': log in as kubeadmin'
+            : /^system:/.test(user)
+                ? ': give its token alone'
+                : '';
+        inputs.problem('username', `${(0,core_text/* quote */.hD)(user.replace(/:.*/s, ':…'))} has a ":", which no login can carry${advice}`);
+    }
     return user;
 }
 function token(inputs) {
@@ -26968,6 +26996,8 @@ function certificates(value, { around }) {
         throw new Error(`certificate ${broken + 1} of ${name} is damaged`);
     return `${blocks.join('\n')}\n`;
 }
+/** In a pod its service account is the way into these. */
+const POD_CLUSTER = /^(?:in-cluster$|https:\/\/kubernetes\.default(?:\.svc)?(?:[.:/]|$))/;
 /** Which options of one side go together; DESIGN "Credentials". */
 function checkCredentials(inputs) {
     const has = (name) => inputs.has(name);
@@ -26976,23 +27006,23 @@ function checkCredentials(inputs) {
         inputs.problem('token', `excludes ${spell('password')}: give one of them`);
     if (has('password') && !has('username'))
         inputs.problem('password', `needs ${spell('username')} too`);
-    if (has('username') && !has('password') && !has('token') && !has('kubeconfig'))
+    // A context alone is one of the kubeconfig that KUBECONFIG names, or of ~/.kube/config.
+    const kubeconfig = ['kubeconfig', 'context'].find(has);
+    if (has('username') && !has('password') && !has('token') && kubeconfig === undefined)
         inputs.problem('username', `needs ${spell('password')} or ${spell('token')} too`);
-    if (has('kubeconfig'))
+    if (kubeconfig !== undefined)
         for (const name of ['cluster', 'username', 'password', 'token'])
             if (has(name))
-                inputs.problem(name, `is excluded by ${spell('kubeconfig')}, which names its own`);
-    if (has('context') && !has('kubeconfig'))
-        inputs.problem('context', `needs ${spell('kubeconfig')}, whose context it is`);
-    if (has('service-account') && !has('cluster') && !has('kubeconfig'))
+                inputs.problem(name, `is excluded by ${spell(kubeconfig)}, which names its own`);
+    if (has('service-account') && !has('cluster') && kubeconfig === undefined)
         inputs.problem('service-account', `needs ${spell('cluster')}, which issues its token`);
     const wayIn = ['username', 'password', 'token', 'oidc-audience'].some(has);
-    if (has('cluster') && inputs.text('cluster') !== 'in-cluster' && !has('kubeconfig') && !wayIn)
+    if (has('cluster') && !POD_CLUSTER.test(inputs.text('cluster') ?? '') && kubeconfig === undefined && !wayIn)
         inputs.problem('cluster', `needs a way in: ${spell('username')} and ${spell('password')}, or ${spell('token')}`);
     if (has('oidc-audience')) {
         if (!has('cluster'))
             inputs.problem('oidc-audience', `needs ${spell('cluster')}, which trusts the runner's token`);
-        for (const name of ['username', 'password', 'token', 'kubeconfig'])
+        for (const name of ['username', 'password', 'token', 'kubeconfig', 'context'])
             if (has(name))
                 inputs.problem('oidc-audience', `excludes ${spell(name)}: the runner's own token logs in`);
     }
@@ -27074,7 +27104,7 @@ function parseEntry(fields, { around }, note) {
         if (value !== '')
             values.set(destinations_PREFIX + key, { value, from: FROM_LIST });
     }
-    if (!['cluster', 'registry', 'kubeconfig'].some((key) => side.has(key)))
+    if (!['cluster', 'registry', 'kubeconfig', 'context'].some((key) => side.has(key)))
         problems.push('needs cluster, registry or kubeconfig');
     const config = parseSide('destination', side);
     problems.forEach(note);
@@ -28442,8 +28472,6 @@ function artifactLines({ images }) {
     return [...new Set(subjects)].slice(0, SUBJECTS);
 }
 
-// EXTERNAL MODULE: external "node:path"
-var external_node_path_ = __nccwpck_require__(6760);
 ;// CONCATENATED MODULE: ./lib/host/workspaces.js
 
 
@@ -29358,7 +29386,7 @@ function sideRows(side) {
         row('token', 'secret', `Token for the ${side}, sent as it is.`),
         row('service-account', 'string', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
         row('kubeconfig', 'path', `File with server, CA and credential of the ${side}.`),
-        row('context', 'string', `Context of the ${side} kubeconfig.`),
+        row('context', 'string', `Context of the ${side} kubeconfig; enough by itself after oc login.`),
         row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
             hosts: ['github'],
         }),
@@ -31344,19 +31372,16 @@ function sealed(document, mediaType) {
 
 
 
-/** A prefix of one label belongs to no domain, and to nothing that is part of OpenShift. */
+/** A prefix without a dot belongs to no domain and to no part of OpenShift. */
 const PREFIX = 'image-promote';
 /** apimachinery `IsQualifiedName`: a tag may be longer, and may begin or end with other characters. */
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
-/** `image-promote/<tag>`, or a hash of a tag that cannot be part of a key; the value has the tag in any case. */
+/** `image-promote/<tag>`, or a hash if the tag cannot be part of a key. The value always has the tag. */
 function annotationKey(tag) {
     const name = NAME.test(tag) ? tag : `tag.${(0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(tag).digest('hex').slice(0, 32)}`;
     return `${PREFIX}/${name}`;
 }
-/**
- * Puts the notes on the stream's metadata, in one merge patch (RFC 7396): other annotations stay, and so does the image.
- * @throws PromoteError; for a caller to whom this is no reason to fail.
- */
+/** Writes the notes into the stream's metadata, in one merge patch (RFC 7396): other annotations and the images stay. */
 async function annotate(kube, repository, notes) {
     const annotations = Object.fromEntries(notes.map((note) => [annotationKey(note.tag), JSON.stringify(note)]));
     const reply = await kube.request('PATCH', (0,_stream_answers_js__WEBPACK_IMPORTED_MODULE_2__/* .streamPath */ .CX)((0,_stream_answers_js__WEBPACK_IMPORTED_MODULE_2__/* .splitRepository */ .T8)(repository, kube.side)), {
@@ -31385,6 +31410,7 @@ function runUrl(env) {
 /* harmony export */   D4: () => (/* binding */ decode),
 /* harmony export */   Dl: () => (/* binding */ parseUrl),
 /* harmony export */   LF: () => (/* binding */ read),
+/* harmony export */   R3: () => (/* binding */ notByRole),
 /* harmony export */   TT: () => (/* binding */ saidBy),
 /* harmony export */   Uq: () => (/* binding */ OBJECT_LIMIT),
 /* harmony export */   V2: () => (/* binding */ failure),
@@ -31393,8 +31419,10 @@ function runUrl(env) {
 /* harmony export */   Z2: () => (/* binding */ STREAM_LIMIT),
 /* harmony export */   ag: () => (/* binding */ said),
 /* harmony export */   c2: () => (/* binding */ statusOf),
+/* harmony export */   kS: () => (/* binding */ terminatingHint),
 /* harmony export */   pm: () => (/* binding */ kubernetes),
-/* harmony export */   te: () => (/* binding */ apiUrlHint)
+/* harmony export */   te: () => (/* binding */ apiUrlHint),
+/* harmony export */   x5: () => (/* binding */ refusal)
 /* harmony export */ });
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
@@ -31408,15 +31436,15 @@ function runUrl(env) {
 
 
 
-/** Every object but image streams fits many times over. */
+/** Bytes of an answer: all objects but image streams are far smaller. */
 const OBJECT_LIMIT = 1024 * 1024;
-/** An image stream keeps a history per tag: thousands of tags make some MiB. */
+/** Bytes: an image stream has a history of each tag, and with thousands of tags some MiB. */
 const STREAM_LIMIT = 16 * 1024 * 1024;
-/** Enough of a server's words for a reader; the rest is repetition. */
+/** Characters of a server's text in a message. */
 const QUOTE_LIMIT = 400;
 function kubernetes(url, side, network, context, login) {
     const send = login === undefined ? network.send : network.as(url, login);
-    // Rancher keeps the API of each cluster below a path.
+    // Rancher serves the API of each cluster below a path.
     const base = url.pathname.replace(/(?<!\/)\/+$/, '');
     return {
         url,
@@ -31431,13 +31459,16 @@ function kubernetes(url, side, network, context, login) {
             const headers = { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': type }) };
             const request = { method, url: new URL(base + path, url), headers, body, afterCancel };
             const reply = await read(send, once ? { ...request, retry: false } : request, limit, side);
-            if (reply.elsewhere !== undefined)
-                throw redirected(url, reply, reply.elsewhere, side);
-            return reply;
+            if (reply.elsewhere === undefined)
+                return reply;
+            // The answer of another origin must not name the registry that gets the token, or the user.
+            const to = (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .displayUrl */ .Qy)(reply.elsewhere);
+            const message = `${url.host} redirected a request for its API to ${to}, whose answer is not used.`;
+            throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('NOT_A_CLUSTER', message, { side, status: reply.status, hint: apiUrlHint(url, side) });
         },
     };
 }
-/** One request and its whole answer; failures name the side. */
+/** Sends one request and reads its whole answer. Errors name the side. */
 async function read(send, request, limit, side) {
     try {
         const res = await send(request);
@@ -31451,16 +31482,11 @@ async function read(send, request, limit, side) {
         throw (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, side);
     }
 }
-/** What another origin says decides nothing: which registry gets the token, who logged in, what is there. */
-function redirected(api, { status }, to, side) {
-    const message = `${api.host} redirected a request for its API to ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .displayUrl */ .Qy)(to)}, whose answer is not used.`;
-    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('NOT_A_CLUSTER', message, { side, status, hint: apiUrlHint(api, side) });
-}
 /** A path with each value as exactly one encoded segment: path`/api/v1/namespaces/${namespace}`. */
 function path(parts, ...values) {
     return parts.reduce((whole, part, i) => `${whole}${segment(values[i - 1] ?? '')}${part}`);
 }
-/** `.` and `..` would climb out of the path even when percent-encoded (WHATWG URL, "double-dot path segment"). */
+/** `.` and `..` leave the folder even when they are percent-encoded (WHATWG URL, "double-dot path segment"). */
 function segment(value) {
     if (value === '' || value === '.' || value === '..')
         throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `"${value}" is not a name that Kubernetes allows.`, { side: 'input' });
@@ -31472,7 +31498,7 @@ const statusSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({
     reason: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
     details: zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({ name: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(), kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish() }).nullish(),
 });
-/** The JSON of a reply, when it has this form. */
+/** The JSON of a reply, if it has this form. */
 function parsed({ body }, schema) {
     try {
         return schema.safeParse(JSON.parse(body)).data;
@@ -31481,21 +31507,21 @@ function parsed({ body }, schema) {
         return undefined;
     }
 }
-/** meta/v1 Status, when the reply is one: a refusal by Kubernetes itself and not by something in front of it. */
+/** meta/v1 Status, if the reply is one: then Kubernetes itself refused, and not a proxy in front of it. */
 function statusOf(reply) {
     return parsed(reply, statusSchema);
 }
-/** The server's own words for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
+/** What the server said, for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
 function said({ status, html, body }, { secrets }) {
     const { server, said } = (0,_http_error_body_js__WEBPACK_IMPORTED_MODULE_5__/* .readErrorBody */ .N)(body, html ? 'text/html' : '', (text) => secrets.redact(text));
     const message = server[0]?.message ?? '';
     return `${status} ${message === '' ? said : `"${message}"`}`.trim();
 }
-/** Text of a server, bounded and clean; a server may echo what it was sent, so it is redacted (before a cut could hide that). */
+/** Text of a server for a message: redacted, because a server may repeat what it was sent, and bounded after that. */
 function saidBy(words, context) {
     return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .oneLine */ .TN)(context.secrets.redact((0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .visible */ .RK)(words)), QUOTE_LIMIT);
 }
-/** A name as one word of a command to paste: a server chose it. */
+/** A name that a server chose, as one word of a shell command. */
 function word(name) {
     return /^[\w.:@/+=-]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`;
 }
@@ -31516,40 +31542,60 @@ function decode(reply, schema, tried, kube) {
 }
 /** What an unexpected answer of the API means. */
 function failure(reply, tried, kube) {
-    const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`;
-    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(codeOf(reply), message, {
-        side: kube.side,
-        status: reply.status,
-        retryAfter: reply.retryAfter,
-        transient: reply.status === 429 || reply.status >= 500,
-        hint: hintOf(codeOf(reply), kube),
-    });
-}
-function codeOf(reply) {
     if (reply.status === 401)
-        return 'TOKEN_REJECTED';
-    if (reply.status === 429)
-        return 'RATE_LIMITED';
+        return refusal('TOKEN_REJECTED', reply, tried, kube, kube.login && (0,_token_refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .afterRefusal */ .j0)(kube.login, kube.side));
     if (reply.html || reply.status === 404)
-        return 'NOT_A_CLUSTER';
+        return refusal('NOT_A_CLUSTER', reply, tried, kube, apiUrlHint(kube.url, kube.side));
     if (reply.status === 403)
-        return 'DENIED';
-    return reply.status >= 500 ? 'UNAVAILABLE' : 'PROTOCOL';
+        return refusal('DENIED', reply, tried, kube);
+    if (!isTransient(reply))
+        return refusal('PROTOCOL', reply, tried, kube);
+    const code = reply.status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE';
+    return refusal(code, reply, tried, kube, 'The API server is overloaded or restarting: run again later.');
 }
-function hintOf(code, kube) {
-    if (code === 'TOKEN_REJECTED' && kube.login !== undefined)
-        return (0,_token_refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .afterRefusal */ .j0)(kube.login, kube.side);
-    if (code === 'NOT_A_CLUSTER')
-        return apiUrlHint(kube.url, kube.side);
-    if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED')
-        return 'The API server is overloaded or restarting: run again later.';
-    return undefined;
+/** An error that quotes an answer of the API after what was tried. */
+function refusal(code, reply, tried, kube, hint) {
+    const { status, retryAfter } = reply;
+    const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`;
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, message, { side: kube.side, status, retryAfter, transient: isTransient(reply), hint });
+}
+function isTransient({ status }) {
+    return status === 429 || status >= 500;
 }
 /** The usual mistake is the console's URL; its host name tells the API's. */
 function apiUrlHint(url, side) {
     const domain = /\.apps\.(.+)/s.exec(url.hostname)?.[1];
     const example = `https://api.${domain ?? '<cluster>'}:6443`;
     return `Set ${side}-cluster to the URL of the API server, usually ${example}; \`oc whoami --show-server\` prints it.`;
+}
+/**
+ * A change that was refused although the user has the role: quota, a project that is being deleted, an admission webhook or
+ * policy, a token with narrow scopes. Undefined: RBAC refused it (`User "x" cannot create resource …`), or it is no refusal.
+ * Sources: kubernetes plugin/pkg/admission (resourcequota, namespace/lifecycle), apiserver pkg/admission/plugin (webhook/errors,
+ * policy/validating).
+ */
+function notByRole(reply, tried, kube, project) {
+    const words = (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .cut */ .Jj)(statusOf(reply)?.message ?? '', 4000);
+    const has = (...parts) => parts.every((part) => words.includes(part));
+    const because = (code, hint) => refusal(code, reply, tried, kube, hint);
+    if (has('failed calling webhook'))
+        return because('UNAVAILABLE', 'A webhook of the cluster does not answer: tell its owner, and run again later.');
+    if (has('admission webhook', ' denied the request') || has('ValidatingAdmissionPolicy', ' denied request'))
+        return because('DENIED', 'No role is missing: a policy of the cluster refuses it. Do what it asks for, or talk to its owner.');
+    if (reply.status !== 403 || words === '')
+        return undefined;
+    if (/exceeded quota|status unknown for quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test(words))
+        return because('QUOTA', `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${project}`);
+    if (has('because it is being terminated'))
+        return because('PROJECT_MISSING', terminatingHint(project));
+    if (has('prevent this action'))
+        return because('DENIED', 'The scopes of the token do not allow it: use a token with the scope user:full.');
+    if (has('cannot create '))
+        return undefined;
+    return because('DENIED', 'The cluster refuses it for the reason that it gives, and not for a missing role.');
+}
+function terminatingHint(project) {
+    return `The project ${project} is being deleted. Create it again when it is gone, or promote to another project.`;
 }
 
 
@@ -31593,50 +31639,48 @@ const reviewSchema = schemas/* looseObject */._H3({
     status: schemas/* looseObject */._H3({ userInfo: schemas/* looseObject */._H3({ username: schemas/* string */.YjP().min(1) }) }),
 });
 const userSchema = schemas/* looseObject */._H3({ metadata: schemas/* looseObject */._H3({ name: schemas/* string */.YjP().min(1) }) });
-/** Asks the API who we are: SelfSubjectReview, and `users/~` where that is not served (Kubernetes before 1.28). */
+/**
+ * The name of our user: SelfSubjectReview, and `users/~` where that is not served (Kubernetes before 1.28).
+ * @throws PromoteError TOKEN_REJECTED, DENIED, NOT_A_CLUSTER, or what `failure` makes of the answer.
+ */
 async function whoAmI(kube) {
-    const token = await tokenOf(kube.login);
     const review = await kube.request('POST', REVIEWS, { body: REVIEW });
     if (review.status === 401)
-        throw refused(review, kube, token);
+        throw await refused(review, kube);
     if (review.status === 200 || review.status === 201)
-        return named((0,openshift_api/* decode */.D4)(review, reviewSchema, WHO, kube).status.userInfo.username, review, kube, token);
+        return named((0,openshift_api/* decode */.D4)(review, reviewSchema, WHO, kube).status.userInfo.username, review, kube);
     if (review.html || review.status === 429 || review.status >= 500)
         throw (0,openshift_api/* failure */.V2)(review, WHO, kube);
     const user = await kube.request('GET', '/apis/user.openshift.io/v1/users/~');
-    if (user.status === 401)
-        throw refused(user, kube, token);
     if (user.status === 200)
-        return named((0,openshift_api/* decode */.D4)(user, userSchema, WHO, kube).metadata.name, user, kube, token);
-    if (`${(0,openshift_api/* statusOf */.c2)(user)?.message}`.includes(ANONYMOUS_USER))
-        throw refused(user, kube, token);
+        return named((0,openshift_api/* decode */.D4)(user, userSchema, WHO, kube).metadata.name, user, kube);
+    if (user.status === 401 || `${(0,openshift_api/* statusOf */.c2)(user)?.message}`.includes(ANONYMOUS_USER))
+        throw await refused(user, kube);
     if (user.status !== 404 && user.status !== 403)
         throw (0,openshift_api/* failure */.V2)(user, WHO, kube);
     throw unknown(review, user, kube);
 }
-function named(name, reply, kube, token) {
+async function named(name, reply, kube) {
     if (name === ANONYMOUS_USER)
-        throw refused(reply, kube, token);
+        throw await refused(reply, kube);
     return (0,openshift_api/* saidBy */.TT)(name, kube.context);
 }
-/** Neither question is allowed or served: a token with narrow scopes, or no OpenShift at all. */
+/** Both requests are forbidden or not served: a token with narrow scopes, or a server that is not OpenShift. */
 function unknown(review, user, kube) {
-    const answers = `${(0,openshift_api/* said */.ag)(review, kube.context)} and ${(0,openshift_api/* said */.ag)(user, kube.context)}`;
-    const message = `${asking(kube)}: it answered ${answers}.`;
-    const { side, url } = kube;
+    const { side, url, context } = kube;
+    const message = `${asking(kube)}: it answered ${(0,openshift_api/* said */.ag)(review, context)} and ${(0,openshift_api/* said */.ag)(user, context)}.`;
     if (review.status !== 403 && user.status !== 403)
         return new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { side, status: 404, hint: (0,openshift_api/* apiUrlHint */.te)(url, side) });
-    const hint = 'The token may not even ask for its own user, and the registry asks just that: use one with the scope user:full.';
+    const hint = 'The token may not ask for its own user, and the registry asks the same question: use one with the scope user:full.';
     return new errors/* PromoteError */.jG('DENIED', message, { side, status: 403, hint });
 }
-function refused(reply, kube, token) {
+async function refused(reply, kube) {
     const { side, login, context } = kube;
-    const why = token === undefined
-        ? 'The server does not trust this client certificate.'
-        : (0,token_refusal/* whyRefused */.fG)(token.reveal(), context.now());
+    const token = await tokenOf(login);
+    const why = token ? (0,token_refusal/* whyRefused */.fG)(token.reveal(), context.now()) : 'The server does not trust this client certificate.';
     const hint = login === undefined
         ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
-        : (0,token_refusal/* afterRefusal */.j0)(login, side);
+        : (0,token_refusal/* afterRefusal */.j0)(login, side, token?.reveal());
     const message = `${asking(kube)}: it answered ${(0,openshift_api/* said */.ag)(reply, context)}. ${why}`;
     return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side, status: reply.status, hint });
 }
@@ -31648,20 +31692,24 @@ async function tokenOf(login) {
     const credential = await login?.current();
     return credential?.kind === 'bearer' ? credential.token : undefined;
 }
-/** Whether the API accepts this token now. An unclear answer counts as yes: nothing is renewed on a guess. */
+/** Whether the API accepts this token now. An unclear answer counts as yes, so that it causes no renewal. */
 async function isAlive(kube, token) {
     const asToken = kube.as((0,login/* fixedLogin */.ub)('the token in question', { kind: 'bearer', token }));
     return (await asToken.request('POST', REVIEWS, { body: REVIEW })).status !== 401;
 }
 
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
 // EXTERNAL MODULE: ./lib/openshift/stream-answers.js
 var stream_answers = __nccwpck_require__(5532);
 ;// CONCATENATED MODULE: ./lib/openshift/image-streams.js
 
 
 
-/** The image streams of one cluster; everything is asked once per repository, failures are asked again. */
-function openStreams(kube, user, registryUser) {
+
+
+/** The image streams of one cluster. Answers are kept per repository; failures are not. */
+function openStreams(kube, user) {
     const read = once((repository) => readStream(kube, repository));
     const layers = once((repository) => readLayers(kube, repository));
     const ensure = once(async (repository) => {
@@ -31672,11 +31720,11 @@ function openStreams(kube, user, registryUser) {
             const listed = await layers(repository);
             if (listed.state === 'found' || (listed.state === 'unread' && listed.exists))
                 return 'exists';
-            // Without this right nothing can be pushed; the push will fail and be explained.
+            // Without this right a push fails as well, and that error is explained.
             if (listed.state !== 'absent')
                 return 'unknown';
         }
-        const created = await createStream(kube, repository, user, registryUser);
+        const created = await createStream(kube, repository, user);
         read.forget(repository);
         if (created === undefined)
             return 'exists';
@@ -31702,21 +31750,39 @@ function once(ask) {
         forget: (repository) => void asked.delete(repository),
     });
 }
-/** What the stream is now. */
 async function readStream(kube, repository) {
     const reply = await kube.request('GET', (0,stream_answers/* streamPath */.CX)((0,stream_answers/* splitRepository */.T8)(repository, kube.side)), { limit: openshift_api/* STREAM_LIMIT */.Z2 });
     const tried = `Reading the image stream ${repository}`;
     return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* streamSchema */.kC, tried, kube) };
 }
+/** The image of a tag. See `Cluster.digestOf`. */
+function imageOf(name, tag, stream, { side, context }) {
+    const digest = stream.tags.get(tag);
+    const failed = stream.failedImports.get(tag);
+    if (digest !== undefined && failed !== undefined)
+        context.log.warn(`${side}: the latest import of ${name} failed, and an older image is promoted: ${(0,openshift_api/* saidBy */.TT)(failed, context)}`);
+    const empty = digest === undefined ? (0,stream_answers/* whyEmpty */.wi)(tag, stream) : undefined;
+    if (empty === undefined)
+        return digest;
+    const hint = `Promote the image from where it is, or import it: oc tag ${(0,openshift_api/* word */.Vm)(empty.origin)} ${(0,openshift_api/* word */.Vm)(name)}`;
+    throw new errors/* PromoteError */.jG('NOT_FOUND', `${name} has no image: ${(0,openshift_api/* saidBy */.TT)(empty.why, context)}.`, { side, hint });
+}
+/** Milliseconds. The real server takes a second for the layers of 6,000 images. */
+const LAYERS_TIME = 15_000;
 /**
- * `imagestreams/layers`: pullers have the right to it, also where they may not read the stream. The answer only saves
- * requests: rejects only when the run is cancelled.
+ * `imagestreams/layers`, which pullers may read even where they may not read the stream. The answer only saves requests:
+ * rejects only if the run is cancelled.
  */
 async function readLayers(kube, repository) {
     const layers = `${(0,stream_answers/* streamPath */.CX)((0,stream_answers/* splitRepository */.T8)(repository, kube.side))}/layers`;
     const tried = `Reading the layers of the image stream ${repository}`;
+    const { promise: late, resolve } = (0,core_async/* createDeferred */.ud)();
+    const timer = setTimeout(() => resolve(undefined), LAYERS_TIME);
     try {
-        const reply = await withinTime(kube.request('GET', layers, { limit: openshift_api/* STREAM_LIMIT */.Z2, once: true }), tried);
+        // A late answer is dropped; its size stays bounded.
+        const reply = await Promise.race([late, kube.request('GET', layers, { limit: openshift_api/* STREAM_LIMIT */.Z2, once: true })]);
+        if (reply === undefined)
+            throw new errors/* PromoteError */.jG('STALLED', `${tried}: no complete answer within ${LAYERS_TIME / 1000} s.`);
         return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* layersSchema */.SM, tried, kube) };
     }
     catch (thrown) {
@@ -31725,19 +31791,6 @@ async function readLayers(kube, repository) {
         const { message, status } = (0,errors/* asPromoteError */.XO)(thrown);
         kube.context.log.debug(`${message} The promotion goes on without it.`);
         return { state: 'unread', exists: status === 200 };
-    }
-}
-/** Milliseconds. The real server takes a second for the layers of 6,000 images. */
-const LAYERS_PATIENCE = 15_000;
-/** Rejects when the answer takes longer. A late answer is dropped; its size stays bounded. */
-async function withinTime(asked, tried) {
-    let timer;
-    const late = new Promise((_, reject) => {
-        const error = new errors/* PromoteError */.jG('STALLED', `${tried}: no complete answer within ${LAYERS_PATIENCE / 1000} s.`);
-        timer = setTimeout(() => reject(error), LAYERS_PATIENCE);
-    });
-    try {
-        return await Promise.race([asked, late]);
     }
     finally {
         clearTimeout(timer);
@@ -31754,34 +31807,27 @@ function ok(reply, tried, kube) {
     throw (0,openshift_api/* failure */.V2)(reply, tried, kube);
 }
 /**
- * Creates an empty stream: the registry answers 500 to reads by digest where none is, and makes one only at the first tag.
- * @returns what the answer tells (the registry's address among it); undefined when somebody else was faster
+ * Creates an empty stream: where there is none, the registry answers 500 to reads by digest, and creates one only with the
+ * first tag. @returns the stream, which names the registry; undefined if another client created it at the same time
  */
-async function createStream(kube, repository, user, registryUser) {
+async function createStream(kube, repository, user) {
     const where = (0,stream_answers/* splitRepository */.T8)(repository, kube.side);
-    const reply = await kube.request('POST', (0,stream_answers/* streamsPath */.tO)(where.namespace), {
-        body: { kind: 'ImageStream', apiVersion: 'image.openshift.io/v1', metadata: { name: where.name } },
-        limit: openshift_api/* STREAM_LIMIT */.Z2,
-    });
-    const tried = `Creating the image stream ${repository} as ${user}`;
-    if (reply.status === 409)
+    const body = { kind: 'ImageStream', apiVersion: 'image.openshift.io/v1', metadata: { name: where.name } };
+    const reply = await kube.request('POST', (0,stream_answers/* streamsPath */.tO)(where.namespace), { body, limit: openshift_api/* STREAM_LIMIT */.Z2 });
+    if (reply.status === 409 && (0,openshift_api/* statusOf */.c2)(reply)?.reason === 'AlreadyExists')
         return undefined;
+    const tried = `Creating the image stream ${repository} as ${user}`;
+    const refused = reply.status < 400 ? undefined : (0,openshift_api/* notByRole */.R3)(reply, tried, kube, where.namespace);
+    if (refused !== undefined)
+        throw refused;
+    const isProjectAbsent = reply.status === 404
+        ? (0,openshift_api/* statusOf */.c2)(reply)?.details?.kind === 'namespaces'
+        : reply.status === 403 && !reply.html && (await projectState(kube, where.namespace)) === 'absent';
+    if (isProjectAbsent)
+        throw projectMissing((0,openshift_api/* refusal */.x5)('PROJECT_MISSING', reply, tried, kube), where);
     if (reply.status === 403 && !reply.html)
-        throw await forbidden(reply, tried, kube, where, registryUser);
-    if (reply.status === 404 && (0,openshift_api/* statusOf */.c2)(reply)?.details?.kind === 'namespaces')
-        throw projectMissing(`${tried}: ${kube.url.host} answered ${(0,openshift_api/* said */.ag)(reply, kube.context)}.`, where, kube, 404);
+        throw streamMissing((0,openshift_api/* refusal */.x5)('STREAM_MISSING', reply, tried, kube), where, user);
     return (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* streamSchema */.kC, tried, kube);
-}
-async function forbidden(reply, tried, kube, where, registryUser) {
-    const message = `${tried}: ${kube.url.host} answered ${(0,openshift_api/* said */.ag)(reply, kube.context)}.`;
-    // resourcequota admission says Forbidden as well (`exceeded quota: …, requested: openshift.io/imagestreams=1, …`).
-    if (/exceeded quota|forbidden: (?:(?!forbidden: )[^"])*exceeds/i.test((0,openshift_api/* statusOf */.c2)(reply)?.message ?? '')) {
-        const hint = `Remove image streams that are not needed, or have the quota raised: oc describe quota -n ${where.namespace}`;
-        return new errors/* PromoteError */.jG('QUOTA', message, { side: kube.side, status: 403, hint });
-    }
-    if ((await projectState(kube, where.namespace)) === 'absent')
-        return projectMissing(message, where, kube, 403);
-    return streamMissing(message, where, kube, registryUser);
 }
 /**
  * The registry's own DELETE of a tag does nothing (image-registry tagservice.go Untag), the API's does it.
@@ -31797,23 +31843,24 @@ async function removeStreamTag(kube, repository, tag) {
         throw (0,openshift_api/* failure */.V2)(reply, `Removing the tag ${tag} of ${repository}`, kube);
     return reply.status === 404 && (0,openshift_api/* statusOf */.c2)(reply) !== undefined;
 }
-/** Whether a project exists, as far as this user may know: 403 stands for missing and for invisible alike. */
+/** Whether a project exists, as far as this user may know: 403 stands for absent and for invisible. */
 async function projectState(kube, namespace) {
     const reply = await kube.request('GET', (0,openshift_api/* path */.Ae) `/apis/project.openshift.io/v1/projects/${namespace}`);
     if (reply.status === 200 && !reply.html)
-        return 'exists';
+        return (0,openshift_api/* parsed */.Yz)(reply, projectSchema)?.status?.phase === 'Terminating' ? 'terminating' : 'exists';
     return reply.status === 404 && (0,openshift_api/* statusOf */.c2)(reply)?.details?.name === namespace ? 'absent' : 'unknown';
 }
-function streamMissing(message, where, { side }, user) {
-    const { namespace, name } = where;
+const projectSchema = schemas/* looseObject */._H3({ status: schemas/* looseObject */._H3({ phase: schemas/* string */.YjP().nullish() }).nullish() });
+/** @param error the refusal, whose message and side stay */
+function streamMissing(error, { namespace, name }, user) {
     const hint = `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
         `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
         `oc policy add-role-to-user system:image-builder ${(0,openshift_api/* word */.Vm)(user)} -n ${namespace})`;
-    return new errors/* PromoteError */.jG('STREAM_MISSING', message, { side, status: 403, hint });
+    return error.with({ code: 'STREAM_MISSING', status: 403, transient: false, hint });
 }
-function projectMissing(message, where, { side }, status) {
-    const hint = `Check the project's name. It is never created by a promotion: oc new-project ${where.namespace}`;
-    return new errors/* PromoteError */.jG('PROJECT_MISSING', message, { side, status, hint });
+function projectMissing(error, { namespace }) {
+    const hint = `Check the project's name. It is never created by a promotion: oc new-project ${namespace}`;
+    return error.with({ code: 'PROJECT_MISSING', transient: false, hint });
 }
 
 ;// CONCATENATED MODULE: ./lib/openshift/denial.js
@@ -31824,84 +31871,85 @@ function projectMissing(message, where, { side }, status) {
 
 
 /**
- * The integrated registry says 401 to a missing right, a missing project and an expired token alike, and 403 to everything
- * that stops a tag (`DENIED`, no detail). The API knows which it was.
+ * The integrated registry answers 401 to a missing right, a missing project and an expired token alike, and 403 (`DENIED`,
+ * without a detail) to everything that stops a tag. The API tells them apart.
  * Source: image-registry pkg/dockerregistry/server/auth.go, Authorized.
  */
 async function explain(error, attempt, accounts) {
     if (error.status !== 401 && error.status !== 403)
         return error;
-    const where = (0,stream_answers/* splitRepository */.T8)(attempt.repository, accounts.kube.side);
+    const { kube, registry } = accounts;
+    const where = (0,stream_answers/* splitRepository */.T8)(attempt.repository, kube.side);
+    const refused = { error, attempt, where, ...accounts };
     if (error.status === 401) {
-        const token = await tokenOf(accounts.registry.login);
-        const alive = token === undefined || (await isAlive(accounts.kube, token));
+        const token = await tokenOf(registry.login);
+        const alive = token === undefined || (await isAlive(kube, token));
         if (!alive || attempt.tokenAccepted === false)
-            return tokenRefused(error, accounts, alive ? undefined : token?.reveal());
+            return tokenRefused(refused, alive ? undefined : token?.reveal());
     }
-    const project = await projectState(accounts.registry, where.namespace);
+    const project = await projectState(registry, where.namespace);
     if (project === 'absent')
-        return projectMissing(`${error.message} The project ${where.namespace} does not exist.`, where, accounts.kube, 404);
-    if (error.status === 403 && attempt.access === 'push')
-        return stopped(error, attempt, where, accounts);
-    return denied(error, attempt, where, project, accounts);
+        return projectMissing(because(refused, 'PROJECT_MISSING', `The project ${where.namespace} does not exist.`), where);
+    if (project === 'terminating') {
+        const why = `The project ${where.namespace} is being deleted.`;
+        return because(refused, 'PROJECT_MISSING', why, (0,openshift_api/* terminatingHint */.kS)(where.namespace));
+    }
+    return error.status === 403 && attempt.access === 'push' ? stopped(refused) : denied(refused, project === 'exists');
 }
-/** @param dead the token, where the API refuses it as well. */
-function tokenRefused(error, { kube, registry }, dead) {
-    const { side, url, context } = kube;
-    const why = dead === undefined
-        ? `The API ${url.host} accepts the same token: the registry belongs to another cluster or cannot reach its API.`
-        : (0,token_refusal/* whyRefused */.fG)(dead, context.now());
-    const hint = dead === undefined
-        ? `Check that ${side}-registry and ${side}-cluster are the same cluster.`
-        : registry.login && (0,token_refusal/* afterRefusal */.j0)(registry.login, side);
-    return because(error, 'TOKEN_REJECTED', kube, why, hint);
+/** @param dead the token, if the API refuses it as well */
+function tokenRefused(refused, dead) {
+    const { side, url, context } = refused.kube;
+    const { login } = refused.registry;
+    if (dead !== undefined)
+        return because(refused, 'TOKEN_REJECTED', (0,token_refusal/* whyRefused */.fG)(dead, context.now()), login && (0,token_refusal/* afterRefusal */.j0)(login, side, dead));
+    const why = `The API ${url.host} accepts the same token: the registry belongs to another cluster or cannot reach its API.`;
+    const hint = `Check that ${side}-registry and ${side}-cluster are the same cluster.`;
+    return because(refused, 'TOKEN_REJECTED', why, hint);
 }
-function because(error, code, { side }, why, hint) {
+function because({ error, kube: { side } }, code, why, hint) {
     return error.with({ code, message: `${error.message} ${why}`, side, cause: error, transient: false, hint });
 }
 /** 401 with a good token: no right to pull (get imagestreams/layers) or to push (update as well). */
-async function denied(error, attempt, where, project, { kube, registry, registryUser }) {
-    // Read anew: what was there at the beginning may be gone. To read layers is exactly the right that a pull needs.
-    const stream = await readStream(kube, attempt.repository);
-    const layers = await readLayers(registry, attempt.repository);
+async function denied(refused, isProjectThere) {
+    const { kube, registry, registryUser, where } = refused;
+    const { access, repository } = refused.attempt;
+    // Read again, because it may have been removed since the start. The right to read layers is the right to pull.
+    const stream = await readStream(kube, repository);
+    const layers = await readLayers(registry, repository);
     const pushing = stream.state === 'absent' ? 'system:image-builder' : 'system:image-pusher';
-    const role = attempt.access === 'pull' ? 'system:image-puller' : pushing;
+    const role = access === 'pull' ? 'system:image-puller' : pushing;
     const command = `oc policy add-role-to-user ${role} ${(0,openshift_api/* word */.Vm)(registryUser)} -n ${where.namespace}`;
-    if (project === 'unknown' && stream.state === 'forbidden' && layers.state === 'forbidden') {
-        const message = `${error.message} ${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`;
+    if (!isProjectThere && stream.state === 'forbidden' && layers.state === 'forbidden') {
+        const why = `${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`;
         const hint = `Check the project's name. If it exists, let an administrator of it run: ${command}`;
-        return projectMissing(message, where, kube, error.status ?? 401).with({ cause: error, hint });
+        return because(refused, 'PROJECT_MISSING', why, hint);
     }
-    const why = `The token is good, but ${registryUser} may not ${attempt.access} ${attempt.repository}.`;
-    return because(error, 'DENIED', kube, why, `Let an administrator of the project run: ${command}`);
+    const why = `The token is good, but ${registryUser} may not ${access} ${repository}.`;
+    return because(refused, 'DENIED', why, `Let an administrator of the project run: ${command}`);
 }
-/** 403 on a tag: the stream may not be created, or a quota or limit range says no. */
-async function stopped(error, attempt, where, { kube, registry, registryUser }) {
+/** 403 on a tag: the stream may not be created, or a quota or limit range refuses the image. */
+async function stopped(refused) {
+    const { error, attempt, kube, registry, registryUser, where } = refused;
     const stream = await readStream(kube, attempt.repository);
     const layers = stream.state === 'forbidden' ? await readLayers(registry, attempt.repository) : stream;
-    if (layers.state === 'absent' &&
-        (await isAllowed(registry, { verb: 'create', resource: 'imagestreams', ...where })) === false)
-        return streamMissing(error.message, where, kube, registryUser);
+    const question = { verb: 'create', resource: 'imagestreams', ...where };
+    if (layers.state === 'absent' && (await isAllowed(registry, question)) === false)
+        return streamMissing(error.with({ side: kube.side }), where, registryUser);
     const limits = [...(await quotas(kube, where)), ...(await limitRanges(kube, where))];
     const shown = `oc describe quota,limits -n ${where.namespace}`;
     if (limits.length > 0) {
         const hint = `Remove tags and streams that are not needed, or have the limit raised: ${shown}`;
-        return because(error, 'QUOTA', kube, `The project limits images: ${limits.join('; ')}.`, hint);
+        return because(refused, 'QUOTA', `The project limits images: ${limits.join('; ')}.`, hint);
     }
     const hint = `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${(0,openshift_api/* word */.Vm)(registryUser)} -n ` +
-        `${where.namespace}), a quota or limit range (${shown}), the project is being deleted.`;
-    return because(error, 'DENIED', kube, 'The cluster does not say why.', hint);
+        `${where.namespace}), a quota or limit range (${shown}), an admission policy.`;
+    return because(refused, 'DENIED', 'The cluster does not say why.', hint);
 }
 const amounts = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* string */.YjP()).nullish();
 const metadata = schemas/* looseObject */._H3({ name: schemas/* string */.YjP() });
-const quotaSchema = schemas/* looseObject */._H3({
-    metadata,
-    status: schemas/* looseObject */._H3({ hard: amounts, used: amounts }).nullish(),
-});
-const limitSchema = schemas/* looseObject */._H3({
-    metadata,
-    spec: schemas/* looseObject */._H3({ limits: schemas/* array */.YOg(schemas/* looseObject */._H3({ type: schemas/* string */.YjP(), max: amounts })).nullish() }).nullish(),
-});
+const quotaSchema = schemas/* looseObject */._H3({ metadata, status: schemas/* looseObject */._H3({ hard: amounts, used: amounts }).nullish() });
+const limits = schemas/* array */.YOg(schemas/* looseObject */._H3({ type: schemas/* string */.YjP(), max: amounts })).nullish();
+const limitSchema = schemas/* looseObject */._H3({ metadata, spec: schemas/* looseObject */._H3({ limits }).nullish() });
 /** Empty where the list may not be read. */
 async function list(kube, where, kind, schema) {
     const reply = await kube.request('GET', (0,openshift_api/* path */.Ae) `/api/v1/namespaces/${where.namespace}/${kind}`);
@@ -31912,16 +31960,18 @@ async function list(kube, where, kind, schema) {
 /** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
 async function quotas(kube, where) {
     const items = await list(kube, where, 'resourcequotas', quotaSchema);
-    return items.flatMap(({ metadata, status }) => Object.entries(status?.hard ?? {})
+    return items.flatMap(({ metadata: { name }, status }) => Object.entries(status?.hard ?? {})
         .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
-        .map(([key, hard]) => (0,openshift_api/* saidBy */.TT)(`quota ${metadata.name} allows ${hard} ${key} and all are used`, kube.context)));
+        .map(([key, hard]) => (0,openshift_api/* saidBy */.TT)(`quota ${name} allows ${hard} ${key} and all are used`, kube.context)));
 }
 /** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
 async function limitRanges(kube, where) {
     const items = await list(kube, where, 'limitranges', limitSchema);
-    return items.flatMap(({ metadata, spec }) => (spec?.limits ?? [])
-        .filter(({ type }) => isImageResource(type))
-        .flatMap(({ type, max }) => Object.entries(max ?? {}).map(([key, value]) => (0,openshift_api/* saidBy */.TT)(`limit range ${metadata.name} allows at most ${value} ${key} per ${type}`, kube.context))));
+    const all = items.flatMap(({ metadata: { name }, spec }) => (spec?.limits ?? []).map((limit) => ({ ...limit, name })));
+    return all.flatMap(({ name, type, max }) => {
+        const sizes = isImageResource(type) ? Object.entries(max ?? {}) : [];
+        return sizes.map(([key, size]) => (0,openshift_api/* saidBy */.TT)(`limit range ${name} allows at most ${size} ${key} per ${type}`, kube.context));
+    });
 }
 function isImageResource(key) {
     return /^openshift\.io\/image/i.test(key);
@@ -31932,9 +31982,8 @@ async function isAllowed(kube, question) {
     const [resource = '', subresource] = question.resource.split('/');
     const { verb, namespace, name } = question;
     const spec = { resourceAttributes: { namespace, name, verb, group: 'image.openshift.io', resource, subresource } };
-    const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', {
-        body: { apiVersion: 'authorization.k8s.io/v1', kind: 'SelfSubjectAccessReview', spec },
-    });
+    const body = { apiVersion: 'authorization.k8s.io/v1', kind: 'SelfSubjectAccessReview', spec };
+    const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', { body });
     if (reply.status !== 200 && reply.status !== 201)
         return undefined;
     return (0,openshift_api/* decode */.D4)(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed;
@@ -31990,6 +32039,7 @@ var iso = __nccwpck_require__(4377);
 
 
 
+
 /** A token is replaced this long before its end (milliseconds), or in its last tenth when it is short-lived. */
 const MARGIN = 60_000;
 /** A login with tokens that this run obtains from the cluster and replaces. */
@@ -31997,22 +32047,22 @@ async function tokenLogin(kube, describe, obtain) {
     const { context } = kube;
     let current = await obtain();
     let renewAt;
-    let verdict;
+    let refusedBy;
     const issue = async () => {
         const due = renewAt !== undefined && renewAt <= context.now();
-        // The integrated registry says 401 for a missing right too; without this question each such answer would cost a login.
+        // The integrated registry also answers 401 to a missing right: without this check each such answer would cost a login.
         if (!due && (await isAlive(kube, current.token)))
             return undefined;
-        // A password that is refused now (changed, say) is not tried again by every request that waits: that locks accounts.
-        if (verdict !== undefined)
-            throw verdict;
+        // A refused password is not tried again by each request that waits: repeated failures lock accounts.
+        if (refusedBy !== undefined)
+            throw refusedBy;
         try {
             current = await obtain();
         }
         catch (thrown) {
             const error = (0,errors/* asPromoteError */.XO)(thrown);
             if (!error.transient)
-                verdict = error;
+                refusedBy = error;
             if (current.expires === undefined || context.now() >= current.expires || !due)
                 throw error;
             context.log.debug(`${describe}: not renewed before its end (${error.code})`);
@@ -32029,9 +32079,9 @@ async function tokenLogin(kube, describe, obtain) {
 function renewalOf({ expires }, context) {
     return expires === undefined ? undefined : expires - Math.min(MARGIN, (expires - context.now()) / 10);
 }
-/** Seconds: what Kubernetes gives by default, and long enough that few promotions need a second one. */
+/** Seconds: the default of Kubernetes. */
 const LIFETIME = 3600;
-/** Milliseconds that a fresh token counts as valid whatever the two clocks say: a wrong one must not ask for tokens in a loop. */
+/** Milliseconds that a new token counts as valid: a wrong clock must not cause a request for a token before each use. */
 const LEAST = 60_000;
 const answerSchema = schemas/* looseObject */._H3({
     status: schemas/* looseObject */._H3({
@@ -32041,55 +32091,47 @@ const answerSchema = schemas/* looseObject */._H3({
 });
 /** A short-lived token of the account (authentication.k8s.io/v1 TokenRequest), for the cluster's own audience. */
 async function requestAccountToken(kube, account, user) {
-    const reply = await kube.request('POST', (0,openshift_api/* path */.Ae) `/api/v1/namespaces/${account.namespace}/serviceaccounts/${account.name}/token`, {
-        body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } },
-    });
-    const tried = `Requesting a token of the service account ${account.namespace}/${account.name} as ${user}`;
+    const { namespace, name } = account;
+    const tried = `Requesting a token of the service account ${namespace}/${name} as ${user}`;
+    const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } };
+    const address = (0,openshift_api/* path */.Ae) `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`;
+    const reply = await kube.request('POST', address, { body });
     if (reply.status !== 200 && reply.status !== 201)
         throw issued_tokens_refused(reply, tried, kube, account, user);
     const { status } = (0,openshift_api/* decode */.D4)(reply, answerSchema, tried, kube);
-    const now = kube.context.now();
-    return {
-        token: kube.context.secrets.keep(status.token),
-        expires: Math.max(Date.parse(status.expirationTimestamp), now + LEAST),
-    };
+    const expires = Math.max(Date.parse(status.expirationTimestamp), kube.context.now() + LEAST);
+    return { token: kube.context.secrets.keep(status.token), expires };
 }
-function issued_tokens_refused(reply, tried, kube, { namespace, name }, user) {
+function issued_tokens_refused(reply, tried, kube, account, user) {
+    const { namespace, name } = account;
     const status = (0,openshift_api/* statusOf */.c2)(reply);
     if (status === undefined || (reply.status !== 403 && reply.status !== 404))
         return (0,openshift_api/* failure */.V2)(reply, tried, kube);
-    const message = `${tried}: ${kube.url.host} answered ${(0,openshift_api/* said */.ag)(reply, kube.context)}.`;
-    const detail = { side: kube.side, status: reply.status };
     if (reply.status === 403) {
         const hint = `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
             `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
             `${(0,openshift_api/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`;
-        return new errors/* PromoteError */.jG('DENIED', message, { ...detail, hint });
+        return (0,openshift_api/* notByRole */.R3)(reply, tried, kube, namespace) ?? (0,openshift_api/* refusal */.x5)('DENIED', reply, tried, kube, hint);
     }
-    if (status.details?.kind === 'namespaces') {
-        const hint = `Check the project in ${kube.side}-service-account.`;
-        return new errors/* PromoteError */.jG('PROJECT_MISSING', message, { ...detail, hint });
-    }
-    const hint = `Check ${kube.side}-service-account, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
-    return new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { ...detail, hint });
+    const option = `${kube.side}-service-account`;
+    if (status.details?.kind === 'namespaces')
+        return (0,openshift_api/* refusal */.x5)('PROJECT_MISSING', reply, tried, kube, `Check the project in ${option}.`);
+    const hint = `Check ${option}, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
+    return (0,openshift_api/* refusal */.x5)('CREDENTIAL_MISSING', reply, tried, kube, hint);
 }
-/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out side by side. */
-const PATIENCE = 3000;
+/** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out at the same time. */
+const LOGOUT_TIME = 3000;
 /**
- * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws; what could not be
- * deleted is logged with the time of its end.
+ * Deletes tokens that this run obtained by password, each with itself as the credential. Never throws: a token that could
+ * not be deleted is logged with the time of its end.
  * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
  */
-async function revoke(tokens, kube, patience = PATIENCE) {
-    let timer;
-    const late = new Promise((resolve) => {
-        timer = setTimeout(() => resolve('late'), patience);
-    });
+async function revoke(tokens, kube, time = LOGOUT_TIME) {
+    const { promise: late, resolve } = (0,core_async/* createDeferred */.ud)();
+    const timer = setTimeout(() => resolve('late'), time);
     const all = Promise.all(tokens.map((issued) => remove(issued, kube)));
-    if ((await Promise.race([all, late])) === 'late') {
-        const ends = tokens.map(endOf).join('; ');
-        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${patience / 1000} s and was given up; the token of this run lives on: ${ends}`);
-    }
+    if ((await Promise.race([all, late])) === 'late')
+        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${time / 1000} s and was given up; the token of this run lives on: ${tokens.map(endOf).join('; ')}`);
     clearTimeout(timer);
 }
 /**
@@ -32103,27 +32145,26 @@ function tokenObjectName(token) {
     return token_refusal/* PREFIX */.H3 + (0,external_node_crypto_.createHash)('sha256').update(token.slice(token_refusal/* PREFIX */.H3.length)).digest('base64url');
 }
 async function remove(issued, kube) {
+    const { side, url, context } = kube;
     const name = tokenObjectName(issued.token.reveal());
     if (name === undefined)
         return;
+    let reason;
     try {
         const asToken = kube.as((0,login/* fixedLogin */.ub)('the token to delete', { kind: 'bearer', token: issued.token }));
-        const reply = await asToken.request('DELETE', (0,openshift_api/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`, {
-            body: { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' },
-            afterCancel: true,
-        });
-        // 401 and 404 of the API itself: it is gone already. A page of a proxy proves nothing.
+        const body = { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' };
+        const address = (0,openshift_api/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`;
+        const reply = await asToken.request('DELETE', address, { body, afterCancel: true });
+        // 401 and 404 of the API itself: the token is already gone. The page of a proxy proves nothing.
         const isGone = [401, 404].includes(reply.status) && (0,openshift_api/* statusOf */.c2)(reply) !== undefined;
         if (isGone || (reply.status < 300 && !reply.html))
             return;
-        warn(issued, (0,openshift_api/* said */.ag)(reply, kube.context), kube);
+        reason = (0,openshift_api/* said */.ag)(reply, context);
     }
     catch (thrown) {
-        warn(issued, (0,errors/* asPromoteError */.XO)(thrown).message, kube);
+        reason = (0,errors/* asPromoteError */.XO)(thrown).message;
     }
-}
-function warn(issued, reason, kube) {
-    kube.context.log.warn(`${kube.side}: the token of this run could not be deleted at ${kube.url.host} (${reason}); ${endOf(issued)}`);
+    context.log.warn(`${side}: the token of this run could not be deleted at ${url.host} (${reason}); ${endOf(issued)}`);
 }
 function endOf({ expires }) {
     return expires === undefined
@@ -32138,7 +32179,8 @@ var backoff = __nccwpck_require__(2207);
 
 
 /**
- * The answer of `/oauth/authorize` to a request with user and password → the authorization code.
+ * The authorization code in the answer of `/oauth/authorize` to a request with user and password.
+ * @throws PromoteError LOGIN_REJECTED, LOGIN_UNSUPPORTED, IDENTITY_PROVIDER, …
  * Source: oauth-server pkg/oauth/handlers/default_auth_handler.go, AuthenticationNeeded, and osin response.go.
  */
 function judgeAuthorization(reply, asked) {
@@ -32153,56 +32195,57 @@ function judgeAuthorization(reply, asked) {
         throw unsupported(`it answered ${words}, a page for people`, asked, 200);
     throw oauthFailure(reply, asked, `Logging in as ${asked.username}`);
 }
-/** What 429, 5xx and anything unforeseen mean, for both OAuth endpoints. */
+/** What 429, 5xx and unexpected answers of both OAuth endpoints mean. */
 function oauthFailure(reply, asked, tried) {
-    const transient = [429, 502, 503, 504].includes(reply.status);
-    const detail = { side: asked.kube.side, status: reply.status, retryAfter: reply.retryAfter, transient };
-    const message = `${tried}: ${asked.endpoint.host} answered ${(0,openshift_api/* said */.ag)(reply, asked.kube.context)}.`;
-    const failed = (code, hint) => new errors/* PromoteError */.jG(code, message, { ...detail, hint });
-    if (reply.status === 429)
+    const { status, retryAfter } = reply;
+    const { side, context } = asked.kube;
+    const transient = [429, 502, 503, 504].includes(status);
+    const message = `${tried}: ${asked.endpoint.host} answered ${(0,openshift_api/* said */.ag)(reply, context)}.`;
+    const failed = (code, hint) => new errors/* PromoteError */.jG(code, message, { side, status, retryAfter, transient, hint });
+    if (status === 429)
         return failed('RATE_LIMITED', 'The OAuth server is overloaded: run again later.');
-    if (reply.status > 500)
+    if (status > 500)
         return failed('UNAVAILABLE', 'The OAuth server is down or its route has no pod: run again later.');
-    if (reply.status < 500)
-        return failed('PROTOCOL', tokenHint(asked.kube.side));
-    // Any 500 of the OAuth server is an identity provider or the mapping of its user (DefaultsErrorHandler prints `Error: …`).
+    if (status < 500)
+        return failed('PROTOCOL', tokenHint(side));
+    // Each 500 of the OAuth server is an identity provider or the mapping of its user (DefaultsErrorHandler prints `Error: …`).
     return failed('IDENTITY_PROVIDER', "The cluster's identity provider failed or would not map the user; its administrator sees why in the logs of " +
         'oauth-openshift. With several providers a wrong password may hide behind this: check it, or use a token.');
 }
 function codeFrom(reply, asked) {
-    const target = locationOf(reply, asked);
-    if (target.origin + target.pathname !== asked.redirectUri)
-        throw elsewhere(target, asked);
+    const { kube, username, endpoint, redirectUri } = asked;
+    const { location } = reply.headers;
+    const target = typeof location === 'string' ? (0,openshift_api/* parseUrl */.Dl)(location, endpoint) : undefined;
+    if (target === undefined) {
+        const message = `Logging in as ${username}: ${endpoint.host} answered ${reply.status} without a usable Location.`;
+        throw new errors/* PromoteError */.jG('PROTOCOL', message, { side: kube.side, status: reply.status });
+    }
+    if (target.origin + target.pathname !== redirectUri) {
+        // A RequestHeader provider sends the client to a proxy. The password was for the OAuth server and goes nowhere else.
+        const where = (0,openshift_api/* saidBy */.TT)(target.host + target.pathname, kube.context);
+        const what = target.origin === endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`;
+        throw unsupported(`it redirected to ${what}; the password was not sent there`, asked, 302);
+    }
     const code = target.searchParams.get('code');
     if (code !== null && code !== '')
         return code;
     const answers = new URLSearchParams(`${target.search.slice(1)}&${target.hash.slice(1)}`);
     throw redirectError(answers.get('error'), answers.get('error_description') ?? '', reply, asked);
 }
-function locationOf(reply, asked) {
-    const location = reply.headers.location;
-    const target = typeof location === 'string' ? (0,openshift_api/* parseUrl */.Dl)(location, asked.endpoint) : undefined;
-    if (target !== undefined)
-        return target;
-    const message = `Logging in as ${asked.username}: ${asked.endpoint.host} answered ${reply.status} without a usable Location.`;
-    throw new errors/* PromoteError */.jG('PROTOCOL', message, { side: asked.kube.side, status: reply.status });
-}
-/** RequestHeader providers send the client to a proxy. The password was for the OAuth server and goes nowhere else. */
-function elsewhere(target, asked) {
-    const where = (0,openshift_api/* saidBy */.TT)(target.host + target.pathname, asked.kube.context);
-    const what = target.origin === asked.endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`;
-    return unsupported(`it redirected to ${what}; the password was not sent there`, asked, 302);
-}
 function redirectError(error, description, reply, asked) {
-    const words = (0,openshift_api/* saidBy */.TT)(`${error ?? 'neither code nor error'} ${description}`, asked.kube.context);
-    const message = `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`;
-    const detail = { side: asked.kube.side, status: reply.status };
+    const { side, context } = asked.kube;
+    const words = (0,openshift_api/* saidBy */.TT)(`${error ?? 'neither code nor error'} ${description}`, context);
+    const failed = (code, hint, transient = false) => new errors/* PromoteError */.jG(code, `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`, {
+        side,
+        status: reply.status,
+        hint,
+        transient,
+    });
     if (error === 'access_denied')
-        return new errors/* PromoteError */.jG('LOGIN_REJECTED', message, { ...detail, hint: rejectedHint(asked.kube.side) });
-    const other = { ...detail, hint: tokenHint(asked.kube.side) };
+        return failed('LOGIN_REJECTED', rejectedHint(side));
     if (error === 'server_error' || error === 'temporarily_unavailable')
-        return new errors/* PromoteError */.jG('IDENTITY_PROVIDER', message, { ...other, transient: true });
-    return new errors/* PromoteError */.jG('PROTOCOL', message, other);
+        return failed('IDENTITY_PROVIDER', tokenHint(side), true);
+    return failed('PROTOCOL', tokenHint(side));
 }
 function unauthorized(reply, asked) {
     const schemes = lines(reply.headers['www-authenticate']);
@@ -32218,8 +32261,7 @@ function unauthorized(reply, asked) {
         return new errors/* PromoteError */.jG('LOGIN_REJECTED', message, { side, status: 401, hint: rejectedHint(side) });
     }
     const page = tokenPage(reply, words);
-    const visit = page === undefined ? '' : ` Tokens are shown to people at ${(0,openshift_api/* saidBy */.TT)(page, context)}`;
-    return unsupported(answered, asked, 401, visit);
+    return unsupported(answered, asked, 401, page && ` Tokens are shown to people at ${(0,openshift_api/* saidBy */.TT)(page, context)}`);
 }
 function tokenPage(reply, words) {
     const linked = lines(reply.headers.link).find((line) => /rel="?related"?/i.test(line));
@@ -32244,7 +32286,7 @@ function tokenHint(side) {
     return `Use a token: ${side}-token, best of a service account (\`oc create token <name> -n <namespace>\`).`;
 }
 function lines(value) {
-    return value === undefined ? [] : typeof value === 'string' ? [value] : value;
+    return [value ?? []].flat();
 }
 
 ;// CONCATENATED MODULE: ./lib/openshift/oauth.js
@@ -32281,22 +32323,22 @@ async function discover(kube) {
     const url = new URL('/.well-known/oauth-authorization-server', api);
     const headers = { accept: 'application/json', ...MARKER };
     const reply = await (0,openshift_api/* read */.LF)(kube.network.send, { method: 'GET', url, headers, follow: false }, openshift_api/* OBJECT_LIMIT */.Uq, side);
-    const detail = { side, status: reply.status };
+    const answered = `${DISCOVERY}: ${api.host} answered`;
+    const failed = (code, message, hint) => new errors/* PromoteError */.jG(code, message, { side, status: reply.status, hint });
     if (reply.html || (reply.status >= 300 && reply.status < 400)) {
-        const message = `${DISCOVERY}: ${api.host} answered ${(0,openshift_api/* said */.ag)(reply, context)}, as a web console or a proxy does.`;
-        throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { ...detail, hint: (0,openshift_api/* apiUrlHint */.te)(api, side) });
+        const message = `${answered} ${(0,openshift_api/* said */.ag)(reply, context)}, as a web console or a proxy does.`;
+        throw failed('NOT_A_CLUSTER', message, (0,openshift_api/* apiUrlHint */.te)(api, side));
     }
     if ([401, 403, 404].includes(reply.status)) {
-        const message = `${DISCOVERY}: ${api.host} answered ${(0,openshift_api/* said */.ag)(reply, context)}. It has no OAuth server of its own (external OIDC).`;
-        throw new errors/* PromoteError */.jG('LOGIN_UNSUPPORTED', message, { ...detail, hint: tokenHint(side) });
+        const message = `${answered} ${(0,openshift_api/* said */.ag)(reply, context)}. It has no OAuth server of its own (external OIDC).`;
+        throw failed('LOGIN_UNSUPPORTED', message, tokenHint(side));
     }
     if (reply.status !== 200)
         throw (0,openshift_api/* failure */.V2)(reply, DISCOVERY, kube);
     const metadata = (0,openshift_api/* parsed */.Yz)(reply, metadataSchema);
     if (metadata !== undefined)
         return serverFrom(metadata, kube);
-    const message = `${DISCOVERY}: ${api.host} answered, but not as OpenShift does.`;
-    throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { ...detail, hint: (0,openshift_api/* apiUrlHint */.te)(api, side) });
+    throw failed('NOT_A_CLUSTER', `${answered}, but not as OpenShift does.`, (0,openshift_api/* apiUrlHint */.te)(api, side));
 }
 function serverFrom(metadata, kube) {
     const issuer = endpoint(metadata.issuer, 'issuer', kube);
@@ -32369,11 +32411,8 @@ const tokenSchema = schemas/* looseObject */._H3({
     expires_in: lifetimeSchema.optional().catch(undefined),
 });
 async function redeem(server, code, verifier, asked) {
-    const form = new URLSearchParams({
-        grant_type: 'authorization_code',
-        code: code.reveal(),
-        redirect_uri: server.redirectUri,
-    });
+    const grant = { grant_type: 'authorization_code', code: code.reveal(), redirect_uri: server.redirectUri };
+    const form = new URLSearchParams(grant);
     if (server.pkce)
         form.set('code_verifier', verifier.reveal());
     const headers = {
@@ -32476,7 +32515,7 @@ async function locate(parts, repository, learn) {
     }
     if (guess.state === 'router')
         throw notExposed(kube, true, guess.why);
-    if (guess.state === 'failed' && guess.error.code === 'TLS')
+    if (guess.error?.code === 'TLS')
         throw guess.error;
     throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', `Looking for the registry of ${kube.url.host}: no image stream that may be read names it, and ${guess.why}.`, { side: kube.side, hint: `Set ${kube.side}-registry, or have the registry exposed: ${quirks/* EXPOSE_REGISTRY */.t_}` });
 }
@@ -32497,12 +32536,13 @@ async function firstOf(kube, namespace) {
 /** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
 async function guessRoute({ kube, issuer: issuerOf }) {
     const issuer = await issuerOf();
-    if (issuer === undefined)
-        return { state: 'none', why: 'there is no OAuth server whose host name would tell the domain' };
     const route = defaultRoute(issuer);
-    if (route === undefined)
-        return { state: 'none', why: `${issuer.hostname} does not tell the domain of the routes` };
-    return probe(kube, route);
+    if (route !== undefined)
+        return probe(kube, route);
+    const why = issuer
+        ? `${issuer.hostname} does not tell the domain of the routes`
+        : 'there is no OAuth server whose host name would tell the domain';
+    return { state: 'none', why };
 }
 function defaultRoute(issuer) {
     const oauth = issuer?.hostname ?? '';
@@ -32570,30 +32610,31 @@ async function openCluster(side, access, context) {
     }
 }
 function check(side, { api, way, serviceAccount }) {
-    if (api.protocol !== 'https:') {
-        const message = `The API server ${api.host} must be an https URL: credentials are sent there.`;
-        throw new errors/* PromoteError */.jG('USAGE', message, { side });
-    }
+    const fail = (code, message, hint) => {
+        throw new errors/* PromoteError */.jG(code, message, { side, hint });
+    };
+    if (api.protocol !== 'https:')
+        fail('USAGE', `The API server ${api.host} must be an https URL: credentials are sent there.`);
     if (way.kind === 'password' && way.username.includes(':')) {
         const message = 'A user name with ":" cannot log in by password: HTTP Basic would cut it there.';
-        throw new errors/* PromoteError */.jG('USAGE', message, { side, hint: `For a service account use ${side}-token.` });
+        fail('USAGE', message, `For a service account use ${side}-token.`);
     }
-    if (way.kind === 'certificate' && serviceAccount === undefined) {
-        const message = 'A client certificate opens the API, but not the registry, which knows tokens only.';
-        const hint = `Set ${side}-service-account to namespace/name: a short-lived token of that account then opens the registry.`;
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side, hint });
-    }
+    if (way.kind !== 'certificate' || serviceAccount !== undefined)
+        return;
+    const hint = `Set ${side}-service-account to namespace/name: a short-lived token of that account then opens the registry.`;
+    const message = 'A client certificate opens the API, but not the registry, which knows tokens only.';
+    fail('CREDENTIAL_MISSING', message, hint);
 }
 async function enter(plain, way) {
     if (way.kind === 'password')
         return enterByPassword(plain, way);
     let issuer;
+    const issuerOf = () => discover(plain)
+        .then(({ issuer }) => issuer)
+        .catch(() => undefined);
     return {
         kube: way.kind === 'token' ? plain.as(way.login) : plain,
-        issuer: () => {
-            issuer ??= discover(plain).then((server) => server.issuer, () => undefined);
-            return issuer;
-        },
+        issuer: () => (issuer ??= issuerOf()),
         logout: async () => undefined,
     };
 }
@@ -32618,7 +32659,7 @@ async function accountsOf(kube, user, account) {
 /** One OpenShift cluster after login. A repository is `project/name`; everything about one is asked once and shared. */
 class Cluster {
     side;
-    /** Who the cluster says we are, for the log. */
+    /** The name that the cluster has for our user, for the log. */
     user;
     /** Opens the cluster's own registry. */
     login;
@@ -32626,9 +32667,23 @@ class Cluster {
     logout;
     /** What a dry run can tell of the rights; asks and changes nothing. */
     rights;
+    /**
+     * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
+     * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA, DENIED.
+     */
+    ensureStream;
+    /**
+     * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
+     * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
+     */
+    registryFor;
+    /**
+     * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
+     * addresses that the cluster names. A route made by hand is in none of them, and any owner of a project can make one.
+     */
+    ownsRegistry;
     #accounts;
     #streams;
-    #registries;
     constructor({ kube, issuer, logout }, user, accounts, inCluster) {
         const { login } = accounts.registry;
         if (login === undefined)
@@ -32639,31 +32694,24 @@ class Cluster {
         this.logout = logout;
         this.rights = openRights(accounts);
         this.#accounts = accounts;
-        this.#streams = openStreams(kube, user, accounts.registryUser);
-        this.#registries = openRegistries({ kube, streams: this.#streams, inCluster, issuer });
+        this.#streams = openStreams(kube, user);
+        this.ensureStream = this.#streams.ensure;
+        const registries = openRegistries({ kube, streams: this.#streams, inCluster, issuer });
+        this.registryFor = registries.addressFor;
+        this.ownsRegistry = registries.owns;
     }
     /** One read of the image stream; undefined when it does not exist or may not be read. */
     async stream(repository) {
         const found = await this.#streams.read(repository);
         return found.state === 'found' ? found.value : undefined;
     }
-    /** From that same read; undefined: ask the registry. */
+    /**
+     * The image of a source's tag, from that same read; undefined: ask the registry. Fails with NOT_FOUND if the stream says
+     * why the tag has no image; warns if the latest import failed and an older image is there.
+     */
     async digestOf(repository, tag) {
-        return (await this.stream(repository))?.tags.get(tag);
-    }
-    /**
-     * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
-     * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
-     */
-    registryFor(repository) {
-        return this.#registries.addressFor(repository);
-    }
-    /**
-     * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
-     * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA.
-     */
-    ensureStream(repository) {
-        return this.#streams.ensure(repository);
+        const stream = await this.stream(repository);
+        return stream && imageOf(`${repository}:${tag}`, tag, stream, this.#accounts.kube);
     }
     /** Blobs and manifests that the registry certainly stores; undefined when there is no stream, or no right. */
     async stored(repository) {
@@ -32674,19 +32722,18 @@ class Cluster {
     }
     /** What the cluster tells of the answers that its registry gives for this repository. */
     async evidence(repository) {
-        const [found, layers] = await Promise.all([this.#streams.read(repository), this.#streams.layers(repository)]);
+        const [stream, layers] = await Promise.all([this.stream(repository), this.#streams.layers(repository)]);
         const named = layers.state === 'found' ? layers.value.named : undefined;
-        if (found.state === 'found')
-            return { importFree: found.value.importFree, named };
         // Where nothing is named, nothing was imported.
-        return { importFree: layers.state === 'absent' || named?.size === 0 ? true : undefined, named };
+        const isEmpty = layers.state === 'absent' || named?.size === 0;
+        return { importFree: stream?.importFree ?? (isEmpty ? true : undefined), named };
     }
     /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
     async follows(repository, tag) {
         const origin = (await this.stream(repository))?.origins.get(tag);
         return origin && (0,stream_answers/* followText */.Nf)(tag, origin);
     }
-    /** Notes the promotion on the image stream, in one request. */
+    /** Writes the notes on the promotion into the image stream, in one request. */
     annotate(repository, notes) {
         return (0,annotate/* annotate */.f)(this.#accounts.kube, repository, notes);
     }
@@ -32695,26 +32742,16 @@ class Cluster {
         return removeStreamTag(this.#accounts.kube, repository, tag);
     }
     /**
-     * A registry's 401 or 403 → the real reason: TOKEN_REJECTED, DENIED with the command that grants the right,
-     * PROJECT_MISSING, STREAM_MISSING or QUOTA. Any other error comes back as it is; never rejects.
+     * The real reason of a registry's 401 or 403: TOKEN_REJECTED, DENIED with the command that grants the right,
+     * PROJECT_MISSING, STREAM_MISSING or QUOTA. Other errors are returned unchanged. Never rejects.
      */
     async explain(error, attempt) {
-        try {
-            return await explain(error, attempt, this.#accounts);
-        }
-        catch (thrown) {
-            // An explanation that fails must not hide what it was to explain.
+        return explain(error, attempt, this.#accounts).catch((thrown) => {
+            // An explanation that fails must not hide the refusal.
             const { log } = this.#accounts.kube.context;
             log.debug(`${this.side}: no explanation for the refusal: ${(0,errors/* asPromoteError */.XO)(thrown).message}`);
             return error;
-        }
-    }
-    /**
-     * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
-     * addresses that the cluster itself tells. A route made by hand is in none of them; anybody with a project could make one.
-     */
-    ownsRegistry(host, repository) {
-        return this.#registries.owns(host, repository);
+        });
     }
 }
 
@@ -32733,7 +32770,8 @@ class Cluster {
 /* harmony export */   ZR: () => (/* binding */ storedBy),
 /* harmony export */   aX: () => (/* binding */ streamListSchema),
 /* harmony export */   kC: () => (/* binding */ streamSchema),
-/* harmony export */   tO: () => (/* binding */ streamsPath)
+/* harmony export */   tO: () => (/* binding */ streamsPath),
+/* harmony export */   wi: () => (/* binding */ whyEmpty)
 /* harmony export */ });
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2857);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
@@ -32743,7 +32781,7 @@ class Cluster {
 
 
 
-/** `project/name`: the integrated registry has no other repositories and answers 400 with an empty body to the rest. */
+/** `project/name`. To other names the integrated registry answers 400 with an empty body. Throws USAGE. */
 function splitRepository(repository, side) {
     const [namespace, name, ...rest] = repository.split('/');
     if (isName(namespace) && isName(name) && rest.length === 0)
@@ -32770,9 +32808,18 @@ const specTagSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
     name: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(),
     from: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), name: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), namespace: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish() }).nullish(),
     importPolicy: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ scheduled: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().nullish() }).nullish(),
+    reference: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().nullish(),
 });
-const eventSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ image: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(), dockerImageReference: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish() });
-const statusTagSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ tag: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), items: list(eventSchema) });
+const text = zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish();
+const eventSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ created: text, image: text, dockerImageReference: text });
+const conditionSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
+    type: text,
+    status: text,
+    reason: text,
+    message: text,
+    lastTransitionTime: text,
+});
+const statusTagSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ tag: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), items: list(eventSchema), conditions: list(conditionSchema) });
 const streamSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
     spec: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ tags: list(specTagSchema) }).nullish(),
     status: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
@@ -32787,6 +32834,7 @@ const streamSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
     internalHost: hostOf(status?.dockerImageRepository),
     tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
     origins: new Map((spec?.tags ?? []).flatMap(originOf)),
+    failedImports: new Map((status?.tags ?? []).flatMap(failedImportOf)),
     ...homesOf((status?.tags ?? []).flatMap(({ items }) => items), [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string')),
 }));
 /**
@@ -32847,22 +32895,45 @@ function hostOf(repository) {
 function digestOf(event) {
     return event?.image && (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(event.image) ? [event.image] : [];
 }
-function originOf({ name: tag, from, importPolicy }) {
+function originOf({ name: tag, from, importPolicy, reference }) {
     if (!from)
         return [];
-    const { kind, name, namespace } = from;
-    return [[tag, { kind, name, namespace: namespace ?? undefined, scheduled: importPolicy?.scheduled ?? false }]];
+    const name = from.namespace ? `${from.namespace}/${from.name}` : from.name;
+    const scheduled = importPolicy?.scheduled ?? false;
+    return [[tag, { kind: from.kind, name, scheduled, reference: reference ?? false }]];
 }
-/** Why a push to this tag may not last: its origin outlives the push (`oc tag` and `oc import-image` set it). */
-function followText(tag, origin) {
-    const from = origin.namespace === undefined ? origin.name : `${origin.namespace}/${origin.name}`;
-    if (origin.kind === 'ImageStreamTag')
-        return `the tag ${tag} follows the image stream tag ${from}: the next change there replaces what is promoted`;
-    if (origin.kind === 'DockerImage' && origin.scheduled)
-        return `the tag ${tag} is imported from ${from} on a schedule: the next import replaces what is promoted`;
-    if (origin.kind === 'DockerImage')
-        return `the tag ${tag} was imported from ${from}: the next import of it replaces what is promoted`;
-    return `the tag ${tag} is set to ${from} in the image stream's spec: the next import may bring that back`;
+/** The condition stays when an image is pushed after it (openshift-apiserver pkg/image/apiserver/importer). */
+function failedImportOf({ tag, items, conditions }) {
+    const failed = conditions.find(({ type, status }) => type === 'ImportSuccess' && status === 'False');
+    if (failed === undefined)
+        return [];
+    const isOlder = Date.parse(failed.lastTransitionTime ?? '') < Date.parse(items[0]?.created ?? '');
+    return isOlder ? [] : [[tag, [failed.reason, failed.message].filter(Boolean).join(': ')]];
+}
+/** Why a push to this tag may not last: its origin stays after the push (`oc tag` and `oc import-image` set it). */
+function followText(tag, { kind, name, scheduled, reference }) {
+    if (kind === 'ImageStreamTag')
+        return `the tag ${tag} follows the image stream tag ${name}: the next change there replaces what is promoted`;
+    if (reference)
+        return `the tag ${tag} is a reference to ${name} (reference: true): the cluster may use that in place of what is promoted`;
+    if (kind === 'DockerImage' && scheduled)
+        return `the tag ${tag} is imported from ${name} on a schedule: the next import replaces what is promoted`;
+    if (kind === 'DockerImage')
+        return `the tag ${tag} was imported from ${name}: the next import of it replaces what is promoted`;
+    return `the tag ${tag} is set to ${name} in the image stream's spec: the next import may bring that back`;
+}
+/** Why a tag of the spec has no image, and where the image would come from. */
+function whyEmpty(tag, stream) {
+    const [origin, failed] = [stream.origins.get(tag), stream.failedImports.get(tag)];
+    if (origin === undefined)
+        return undefined;
+    const { name, kind, reference } = origin;
+    if (reference)
+        return { why: `the tag only refers to ${name} (reference: true), and nothing was imported`, origin: name };
+    if (failed !== undefined)
+        return { why: `its import from ${name} failed (${failed})`, origin: name };
+    const why = kind === 'DockerImage' ? `its import from ${name} is not finished` : `it follows ${name}, which has no image`;
+    return { why, origin: name };
 }
 
 
@@ -32882,7 +32953,9 @@ function followText(tag, origin) {
 
 /** What OpenShift's OAuth tokens begin with. */
 const PREFIX = 'sha256~';
-/** Why a server may have refused this token, as far as its shape tells. Nothing of a secret is in the text. */
+/** The issuer of GitHub's OIDC tokens. */
+const GITHUB = 'https://token.actions.githubusercontent.com';
+/** Why a server may have refused this token, by its format. The text has nothing secret in it. @param now milliseconds */
 function whyRefused(token, now) {
     if (token.startsWith(PREFIX))
         return 'It is expired, was revoked (by a logout, say), or belongs to another cluster.';
@@ -32894,27 +32967,46 @@ function whyRefused(token, now) {
     return 'It has the shape of neither an OpenShift token ("sha256~…") nor a service account token.';
 }
 function whyClaims(claims, now) {
-    const owner = claims.sub === undefined ? '' : ` of ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(claims.sub, 200)}`;
-    if (claims.exp !== undefined && claims.exp * 1000 <= now) {
-        const end = new Date(claims.exp * 1000); // not valid when the number is beyond what a Date can hold
+    const { exp, sub, iss, aud } = claims;
+    const owner = sub === undefined ? '' : ` of ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(sub, 200)}`;
+    if (exp !== undefined && exp * 1000 <= now) {
+        const end = new Date(exp * 1000); // invalid if the number is beyond what a Date can hold
         return `The token${owner} expired at ${Number.isNaN(end.getTime()) ? 'an unknown time' : end.toISOString()}.`;
     }
+    if (isForeign(claims))
+        return `The token${owner} was issued by ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(iss ?? '', 200)}, not by a Kubernetes cluster, and this cluster does not accept it.`;
+    // By default a token is for its issuer; `oc create token --audience` and projected volumes name another audience.
+    const audiences = [aud ?? []].flat();
+    if (iss !== undefined && audiences.length > 0 && !audiences.some((one) => one === iss || one.includes('kubernetes')))
+        return `The token${owner} is for ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(audiences.join(', '), 200)}, not for the API server of a cluster.`;
     return `The token${owner} is not expired: its account, pod or secret is gone, or another cluster issued it.`;
 }
-/** What to do about a token that is refused when `login` has no newer one: whether the run could renew it, and what helps. */
-function afterRefusal({ renewedBy }, side) {
-    return (renewedBy === undefined ? GIVEN : NO_NEWER[renewedBy]).replaceAll('SIDE', side);
+/** Kubernetes issues tokens for service accounts alone; the issuer's name differs from cluster to cluster. */
+function isForeign({ iss, sub = '' }) {
+    return iss !== undefined && !sub.startsWith('system:serviceaccount:');
+}
+/**
+ * What to do about a refused token when `login` has no newer one.
+ * @param token the refused one, if it is known
+ */
+function afterRefusal({ renewedBy }, side, token = '') {
+    const claims = (0,_credentials_login_js__WEBPACK_IMPORTED_MODULE_0__/* .claimsOf */ .ds)(token);
+    const given = claims === undefined || !isForeign(claims) ? GIVEN : claims.iss === GITHUB ? GITHUB_TOKEN : FOREIGN;
+    return (renewedBy === undefined ? given : NO_NEWER[renewedBy]).replaceAll('SIDE', side);
 }
 const GIVEN = 'A token that was given cannot be renewed by the run. Get a new token from this cluster, one that outlives the run ' +
     '(`oc create token <service account> -n <namespace> --duration 24h`, or `oc whoami -t`); or give SIDE-username and ' +
     'SIDE-password, with which the run logs in again when its token ends.';
+const FOREIGN = 'Give a token of this cluster (`oc create token <service account> -n <namespace> --duration 24h`), or have its ' +
+    'administrator trust the issuer (external OIDC authentication).';
+const GITHUB_TOKEN = `${FOREIGN} A job on GitHub gets a token for each request by SIDE-oidc-audience in place of SIDE-token.`;
 const NO_NEWER = {
     file: 'Its file was read again and has no newer one. Check that what rotates it still does, and that it holds a token of ' +
         'this cluster.',
     plugin: 'The exec plugin was run again and gave no better one. Log in with it anew, and check that the kubeconfig is of this ' +
         'cluster.',
-    runner: 'GitHub gave a new one, and it is refused as well. The cluster has to trust the issuer ' +
-        'https://token.actions.githubusercontent.com with the audience of SIDE-oidc-audience.',
+    runner: `GitHub gave a new one, and it is refused as well. The cluster has to trust the issuer ${GITHUB} with the audience of ` +
+        'SIDE-oidc-audience.',
     cluster: 'The run got it by itself, and no better one since. Check that the account still exists and may log in, then run it ' +
         'again.',
 };
@@ -35553,6 +35645,8 @@ async function checkConditions(image, { config, context }) {
     return { ...image, rights };
 }
 
+// EXTERNAL MODULE: external "node:buffer"
+var external_node_buffer_ = __nccwpck_require__(4573);
 // EXTERNAL MODULE: external "node:path"
 var external_node_path_ = __nccwpck_require__(6760);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
@@ -35560,7 +35654,7 @@ var schemas = __nccwpck_require__(2857);
 // EXTERNAL MODULE: ./lib/core/content.js
 var content = __nccwpck_require__(1510);
 // EXTERNAL MODULE: ./lib/core/files.js
-var core_files = __nccwpck_require__(2164);
+var files = __nccwpck_require__(2164);
 // EXTERNAL MODULE: ./lib/credentials/login.js
 var credentials_login = __nccwpck_require__(7151);
 // EXTERNAL MODULE: ./lib/credentials/subprocess.js + 1 modules
@@ -35570,29 +35664,25 @@ var subprocess = __nccwpck_require__(6030);
 
 
 
+
 /** What helpers store Docker Hub under. */
 const DOCKER_HUB = 'https://index.docker.io/v1/';
 /** `docker-credential-<name> get` (github.com/docker/docker-credential-helpers, `credentials.Credentials`). */
 const Answer = schemas/* object */.Ikc({ Username: schemas/* string */.YjP().nullish(), Secret: schemas/* string */.YjP() });
-/** One run has one `Secrets`: the answers live as long as it does. */
-const answersOfRun = new WeakMap();
+const answersOf = (0,core_async/* perRun */.ti)(() => new Map());
 /**
  * Asks a credential helper; undefined when it knows none for the host. Each (helper, host) is asked once in a run,
  * unless `again`. Throws HELPER.
  */
 function askHelper(helper, context, again = false) {
-    const answers = answersOfRun.get(context.secrets) ?? new Map();
-    answersOfRun.set(context.secrets, answers);
+    const answers = answersOf(context);
     const key = `${helper.name} ${helper.host}`;
     const known = again ? undefined : answers.get(key);
     if (known !== undefined)
         return known;
     const asked = ask(helper, context);
     answers.set(key, asked);
-    asked.catch(() => {
-        if (answers.get(key) === asked)
-            answers.delete(key);
-    });
+    asked.catch(() => answers.get(key) === asked && answers.delete(key));
     return asked;
 }
 async function ask(helper, context) {
@@ -35606,30 +35696,24 @@ async function ask(helper, context) {
     // docker stores the Hub under its old URL, podman under its name.
     return (await askFor(DOCKER_HUB, helper, context)) ?? (await askFor(helper.host, helper, context));
 }
-async function askFor(serverUrl, helper, context) {
-    const command = `docker-credential-${helper.name}`;
+async function askFor(serverUrl, { name, host, side, timeLimit }, context) {
+    const command = `docker-credential-${name}`;
     const failed = (problem) => new errors/* PromoteError */.jG('HELPER', `The credential helper ${command} ${problem}`, {
-        side: helper.side,
-        hint: `Try it by hand: echo ${helper.host} | ${command} get`,
+        side,
+        hint: `Try it by hand: echo ${host} | ${command} get`,
     });
-    const finished = await (0,subprocess/* runProgram */.m)({
-        what: `credential helper ${command}`,
-        command,
-        args: ['get'],
-        input: serverUrl,
-        side: helper.side,
-        hint: `Install ${command} in a folder of PATH, or take its name out of the auth file.`,
-        ...(helper.timeLimit === undefined ? {} : { timeLimit: helper.timeLimit }),
-    }, context);
-    if (finished.exitCode !== 0) {
-        if (/credentials not found/i.test(finished.stdout + finished.stderr))
+    const what = `credential helper ${command}`;
+    const hint = `Install ${command} in a folder of PATH, or take its name out of the auth file.`;
+    const program = { what, command, args: ['get'], input: serverUrl, side, hint, timeLimit };
+    const { exitCode, stdout, stderr } = await (0,subprocess/* runProgram */.m)(program, context);
+    if (exitCode !== 0) {
+        if (/credentials not found/i.test(stdout + stderr))
             return undefined;
         // By the protocol errors go to stdout; an object there would be an answer, and is never quoted.
-        const stdout = finished.stdout.includes('{') ? '' : finished.stdout;
-        const said = (0,subprocess/* firstLine */.T)(finished.stderr, context.secrets) || (0,subprocess/* firstLine */.T)(stdout, context.secrets);
-        throw failed(`failed for ${helper.host} (exit code ${finished.exitCode}): ${said === '' ? 'no message' : said}.`);
+        const said = (0,subprocess/* firstLine */.T)(stderr, context.secrets) || (0,subprocess/* firstLine */.T)(stdout.includes('{') ? '' : stdout, context.secrets);
+        throw failed(`failed for ${host} (exit code ${exitCode}): ${said === '' ? 'no message' : said}.`);
     }
-    const answer = parseAnswer(finished.stdout);
+    const answer = parseAnswer(stdout);
     if (answer === undefined)
         throw failed('gave an answer that is not {"Username": …, "Secret": …}.');
     return toCredential(answer, context);
@@ -35662,6 +35746,8 @@ var exec_plugin = __nccwpck_require__(4249);
 
 
 
+
+
 /**
  * The login for a registry from docker's config.json or containers' auth.json, credential helpers included. Undefined:
  * no file has one. The given file must be readable and well formed (else IO, or HELPER when its helper fails); a file
@@ -35670,15 +35756,15 @@ var exec_plugin = __nccwpck_require__(4249);
  * @param key `docker.io` and its other names are one host; an entry for a longer part of the repository goes first.
  */
 async function loginFromAuthFiles(key, options, context) {
+    const lookup = { key, options, context };
     if (options.explicit !== undefined)
-        return loginFrom(options.explicit, key, options, context);
-    const files = authFilePaths(context.env, process.platform);
-    for (const given of [...variableOf(context), ...files]) {
-        const login = await loginFrom(given, key, options, context).catch((error) => {
+        return loginFrom(options.explicit, lookup);
+    for (const given of [...variableOf(context), ...authFilePaths(context.env, process.platform)]) {
+        const login = await loginFrom(given, lookup).catch((error) => {
             if (!(error instanceof errors/* PromoteError */.jG) || error.code !== 'IO')
                 throw error;
             const path = typeof given === 'string' ? given : 'DOCKER_AUTH_CONFIG';
-            if (!(0,core_files/* isAbsent */.W0)(error))
+            if (!(0,files/* isAbsent */.W0)(error))
                 warnOnce(path, `${error.message} It is left out.`, context);
             return undefined;
         });
@@ -35709,75 +35795,61 @@ function authFilePaths(env, platform) {
     ];
     return [...new Set(paths)];
 }
-/** One login for each entry: what two repositories share and what they do not follows from the entry, not from its words. */
-const loginsOfRun = new WeakMap();
-async function loginFrom(given, key, options, context) {
-    const first = await lookIn(given, key, options, context, false);
+/** One login for each entry, which repositories share. */
+const loginsOf = (0,core_async/* perRun */.ti)(() => new Map());
+async function loginFrom(given, lookup) {
+    const { options, context } = lookup;
+    const first = await lookIn(given, lookup, false);
     if (first === undefined)
         return undefined;
-    const logins = loginsOfRun.get(context.secrets) ?? new Map();
-    loginsOfRun.set(context.secrets, logins);
     const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place]);
     const what = { describe: first.describe, renewedBy: 'file' };
-    const login = logins.get(id) ?? (0,credentials_login/* renewableLogin */.Fr)(what, first, () => lookIn(given, key, options, context, true), context);
-    logins.set(id, login);
+    const login = loginsOf(context).get(id) ?? (0,credentials_login/* renewableLogin */.Fr)(what, first, () => lookIn(given, lookup, true), context);
+    loginsOf(context).set(id, login);
     return login;
 }
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
-async function lookIn(given, key, options, context, again) {
-    const from = (0,core_files/* fileOf */.W7)('auth file', given, options.side);
-    const { path } = from;
-    const file = parseAuthFile((0,core_files/* readText */.yR)(from), from);
+async function lookIn(given, lookup, again) {
+    const { key, options, context } = lookup;
+    const from = (0,files/* fileOf */.W7)('auth file', given, options.side);
+    const file = parseAuthFile((0,files/* readText */.yR)(from), from);
+    const host = normaliseKey(key.host, key.plainHttp);
     const ask = async (name) => {
-        const host = normaliseKey(key.host, key.plainHttp);
         const credential = await askHelper({ name, host, side: options.side }, context, again);
-        const describe = `credential helper ${name} of the auth file ${path}`;
+        const describe = `credential helper ${name} of the auth file ${from.path}`;
         return credential && { credential, describe, place: `${name} ${host}` };
     };
     const own = helperOf(file, key.host, key.plainHttp);
     const helped = own ? await ask(own) : undefined;
     if (helped !== undefined)
         return helped;
-    const entry = findEntry(file, key, context);
-    if (entry.credential !== undefined) {
-        const place = `entry ${normaliseKey(key.host, key.plainHttp)} ${entry.entry}`;
-        return { credential: entry.credential, describe: `auth file ${path}`, place };
-    }
+    const { credential, entry, mentioned } = findEntry(file, key, context);
+    if (credential !== undefined)
+        return { credential, describe: `auth file ${from.path}`, place: `entry ${host} ${entry}` };
     if (file.credsStore === undefined || own !== undefined)
         return undefined;
     // docker leaves an empty entry for each host whose login it gave to the store. Without one, a store that isn't
     // installed here (docker-credential-desktop in a pod) is no reason to stop a copy that needs nothing from it.
-    const needed = options.explicit !== undefined || entry.mentioned;
+    const needed = options.explicit !== undefined || mentioned;
     return ask(file.credsStore).catch((error) => {
         if (needed || !(error instanceof errors/* PromoteError */.jG) || error.code !== 'HELPER')
             throw error;
-        warnOnce(path, `${error.message} The auth file ${(0,content/* shownPath */.pS)(path)} is left out.`, context);
+        warnOnce(from.path, `${error.message} The auth file ${(0,content/* shownPath */.pS)(from.path)} is left out.`, context);
         return undefined;
     });
 }
-/** Both sides and every image look into the same files: one warning for each is enough. */
-const warnedInRun = new WeakMap();
+/** Both sides and every image read the same files: one warning for each file is enough. */
+const warnedOf = (0,core_async/* perRun */.ti)(() => new Set());
 function warnOnce(path, line, context) {
-    const warned = warnedInRun.get(context.secrets) ?? new Set();
-    warnedInRun.set(context.secrets, warned);
-    if (!warned.has(path))
+    if (!warnedOf(context).has(path))
         context.log.warn(line);
-    warned.add(path);
+    warnedOf(context).add(path);
 }
-/** One entry of `auths` (docker's `AuthConfig`, containers-auth.json(5)); what isn't read here may have any shape. */
-const Entry = schemas/* object */.Ikc({
-    auth: schemas/* string */.YjP().nullish(),
-    username: schemas/* string */.YjP().nullish(),
-    password: schemas/* string */.YjP().nullish(),
-    identitytoken: schemas/* string */.YjP().nullish(),
-    registrytoken: schemas/* string */.YjP().nullish(),
-});
-const Anything = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J());
-const File = schemas/* looseObject */._H3({
-    auths: Anything.nullish(),
-    credHelpers: Anything.nullish(),
-    credsStore: schemas/* string */.YjP().nullish(),
-});
+const auth_file_text = schemas/* string */.YjP().nullish();
+/** One entry of `auths` (docker's `AuthConfig`, containers-auth.json(5)). */
+const Entry = schemas/* object */.Ikc({ auth: auth_file_text, username: auth_file_text, password: auth_file_text, identitytoken: auth_file_text, registrytoken: auth_file_text });
+const Anything = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()).nullish();
+const File = schemas/* looseObject */._H3({ auths: Anything, credHelpers: Anything, credsStore: auth_file_text });
 /**
  * docker's config.json, containers' auth.json, or a `.dockercfg`, which has its hosts at the top (kubernetes.io/dockercfg).
  * Throws IO.
@@ -35870,27 +35942,16 @@ function readEntry(value, from, context) {
         return (0,credentials_login/* basicCredential */.gp)(entry.username, entry.password, context);
     return undefined;
 }
-/** base64 of `user:password`; the password may hold colons and, from old dockers, NULs around it. */
+/** base64 of `user:password`. The password may have colons, and NULs around it that old dockers wrote. */
 function decodeAuth(auth, from, context) {
     context.secrets.keep(auth);
-    const pair = decodeBase64(auth);
-    const colon = pair?.indexOf(':') ?? -1;
-    if (pair === undefined || colon < 1)
+    const compact = auth.replace(/\s/g, '');
+    const bytes = /^[A-Za-z0-9+/_-]*={0,2}$/.test(compact) ? Buffer.from(compact, 'base64') : Buffer.alloc(0);
+    const pair = (0,external_node_buffer_.isUtf8)(bytes) ? bytes.toString('utf8') : '';
+    const colon = pair.indexOf(':');
+    if (colon < 1)
         throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password');
-    // Old dockers wrote NULs.
-    const password = pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, '');
-    return (0,credentials_login/* basicCredential */.gp)(pair.slice(0, colon), password, context);
-}
-function decodeBase64(text) {
-    const compact = text.replace(/\s/g, '');
-    if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(compact))
-        return undefined;
-    try {
-        return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(compact, 'base64'));
-    }
-    catch {
-        return undefined;
-    }
+    return (0,credentials_login/* basicCredential */.gp)(pair.slice(0, colon), pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, ''), context);
 }
 function parseJson(text, from) {
     try {
@@ -35902,7 +35963,7 @@ function parseJson(text, from) {
 }
 function malformed(from, problem) {
     const hint = 'It should be a docker config.json or a containers auth.json, as docker login or podman login write it.';
-    return (0,core_files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
+    return (0,files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
 }
 
 // EXTERNAL MODULE: external "node:events"
@@ -39133,7 +39194,11 @@ function clusterHelp(cluster, path) {
         inventory: () => cluster.stored(path),
         evidence: () => cluster.evidence(path),
         removeTag: (tag) => cluster.removeTag(path, tag),
-        explain: (error, access, tag) => cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' }),
+        explain: (error, tried, tag) => {
+            // At a destination even a read is part of a push, which needs more than the role of a puller.
+            const access = cluster.side === 'destination' ? 'push' : tried;
+            return cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' });
+        },
     };
 }
 /** The code for layouts is loaded when the first one is opened: most runs have none. */
@@ -39225,52 +39290,55 @@ function repositories_optionOf({ side, name }, option) {
 
 /** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
-/** The cluster that this pod runs in. Throws CREDENTIAL_MISSING where there is no pod or no account, IO for a broken one. */
+/** Names of the API's service for pods of its own cluster. */
+const API_SERVICE = /^kubernetes(?:\.default(?:\.svc(?:\.cluster\.local)?)?)?\.?$/;
+/**
+ * The API of the cluster that this pod runs in, and the pod's account there.
+ * @throws PromoteError CREDENTIAL_MISSING where there is no pod or no account, IO if a file of the account is broken
+ */
 function podCluster(context, options = {}) {
     const { side, folder = SERVICE_ACCOUNT } = options;
-    const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = context.env;
-    if (!host)
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', 'This is not a pod: KUBERNETES_SERVICE_HOST is not set.', {
-            side,
-            hint: '"in-cluster" works inside the cluster only: give the URL of its API server instead.',
-        });
-    const read = (name) => (0,core_files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side });
+    const missing = (message, hint, cause) => new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side, hint, cause });
+    if (!context.env.KUBERNETES_SERVICE_HOST)
+        throw missing('This is not a pod: KUBERNETES_SERVICE_HOST is not set.', '"in-cluster" works inside the cluster only: give the URL of its API server instead.');
+    const api = apiOf(context.env);
+    if (api === undefined)
+        throw missing('KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not make an address.', 'The kubelet sets them: do not override them.');
     try {
-        // The service CA signs the internal registry's certificate on OpenShift.
-        const ca = [read('ca.crt'), optional(() => read('service-ca.crt'))].filter((pem) => pem !== '');
-        return {
-            api: apiUrl(host, port ?? '443', side),
-            ca: ca.map((pem) => `${pem.trim()}\n`).join(''),
-            login: (0,credentials_login/* tokenFileLogin */.rp)("pod's service account", { path: (0,external_node_path_.join)(folder, 'token'), side }, context),
-        };
+        const ca = readCa('ca.crt', folder, side, false) + readCa('service-ca.crt', folder, side, true);
+        const file = { path: (0,external_node_path_.join)(folder, 'token'), side };
+        return { api, ca, login: (0,credentials_login/* tokenFileLogin */.rp)("pod's service account", file, context) };
     }
     catch (error) {
-        if (!(0,core_files/* isAbsent */.W0)(error))
+        if (!(0,files/* isAbsent */.W0)(error))
             throw error;
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', error.message, {
-            side,
-            cause: error,
-            hint: 'The pod has no service account mounted (automountServiceAccountToken: false): mount one, or give a token.',
-        });
+        const hint = 'The pod has no service account mounted (automountServiceAccountToken: false): mount one, or give a token.';
+        throw missing(error.message, hint, error);
     }
 }
-function apiUrl(host, port, side) {
-    const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
-    const text = `https://${name}:${port}`;
-    if (/^[A-Za-z0-9.:[\]-]+$/.test(`${name}:${port}`) && URL.canParse(text))
-        return new URL(text);
-    const message = 'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not make an address.';
-    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side, hint: 'The kubelet sets them: do not override them.' });
+/** Whether an API is that of the cluster that this pod runs in: by the service's name or by its address. */
+function isPodApi(api, env) {
+    return Boolean(env.KUBERNETES_SERVICE_HOST) && (API_SERVICE.test(api.hostname) || apiOf(env)?.origin === api.origin);
 }
-function optional(read) {
+/** The CAs of the cluster that this pod runs in, as PEM. On OpenShift the service CA signs the registry's certificate. */
+function podCa(folder = SERVICE_ACCOUNT) {
+    return readCa('ca.crt', folder, undefined, true) + readCa('service-ca.crt', folder, undefined, true);
+}
+function readCa(name, folder, side, mayBeAbsent) {
     try {
-        return read();
+        return `${(0,files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side }).trim()}\n`;
     }
     catch (error) {
-        if ((0,core_files/* isAbsent */.W0)(error))
+        if (mayBeAbsent && (0,files/* isAbsent */.W0)(error))
             return '';
         throw error;
     }
+}
+/** What the kubelet tells every pod; undefined if that is not an address. */
+function apiOf({ KUBERNETES_SERVICE_HOST: host = '', KUBERNETES_SERVICE_PORT: port = '443' }) {
+    const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
+    const text = `https://${name}:${port}`;
+    return /^[A-Za-z0-9.:[\]-]+$/.test(`${name}:${port}`) && URL.canParse(text) ? new URL(text) : undefined;
 }
 
 ;// CONCATENATED MODULE: ./lib/release/session.js
@@ -39321,12 +39389,13 @@ async function openSession(side, run) {
     }
 }
 function openSideNetwork(side, access, { config, context, onRetry }) {
-    const { ca, insecure: insecureSkipTlsVerify, api, way, certificate } = access;
+    const { insecure: insecureSkipTlsVerify, api, way, certificate } = access;
     if (insecureSkipTlsVerify)
         context.log.warn(`${side.name}: certificates are not checked; anyone on the network path can read and change everything`);
     const { stallTimeout, retries } = config;
     const besideTokens = way?.kind !== 'certificate';
     const clientCertificate = certificate && { ...certificate, origin: api?.origin, besideTokens };
+    const ca = api && isPodApi(api, context.env) ? joinPem(access.ca, podCa()) : access.ca;
     const options = { side: side.side, insecureSkipTlsVerify, stallTimeout, retries, onRetry, ca, clientCertificate };
     return openNetwork(options, context);
 }
@@ -39334,7 +39403,7 @@ async function openClusterOf(side, { api, way }, network, { context, host }) {
     if (api === undefined || way === undefined)
         return undefined;
     const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2996));
-    const inCluster = side.cluster === 'in-cluster';
+    const inCluster = isPodApi(api, context.env);
     const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount };
     const cluster = await openCluster(side.side, access, context);
     host.event({ event: 'login', side: side.side, target: side.name, user: cluster.user, registry: api.host });
@@ -39342,16 +39411,22 @@ async function openClusterOf(side, { api, way }, network, { context, host }) {
 }
 async function accessOf(side, { context, host }) {
     const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify };
-    if (side.kubeconfig !== undefined)
-        return accessByKubeconfig(side, side.kubeconfig, context);
+    if (side.kubeconfig !== undefined || side.context !== undefined)
+        return accessByKubeconfig(side, context);
     if (side.cluster === undefined)
         return own;
-    if (side.cluster === 'in-cluster') {
-        const { api, ca, login } = podCluster(context, { side: side.side });
-        return { ...own, ca: joinPem(side.ca, ca), api, way: optionalWay(side) ?? { kind: 'token', login } };
-    }
-    if (side.oidcAudience === undefined)
+    const byAccount = (api) => {
+        const pod = podCluster(context, { side: side.side });
+        return { ...own, api: api ?? pod.api, way: optionalWay(side) ?? { kind: 'token', login: pod.login } };
+    };
+    if (side.cluster === 'in-cluster')
+        return byAccount();
+    if (side.oidcAudience === undefined) {
+        // The URL of the API's service means the same as `in-cluster`.
+        if (optionalWay(side) === undefined && isPodApi(side.cluster, context.env))
+            return byAccount(side.cluster);
         return { ...own, api: side.cluster, way: explicitWay(side) };
+    }
     if (host.oidcToken === undefined) {
         const message = `${repositories_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`;
         throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side });
@@ -39360,9 +39435,9 @@ async function accessOf(side, { context, host }) {
     const login = githubOidcLogin(side.oidcAudience, host.oidcToken.bind(host), context, side.side);
     return { ...own, api: side.cluster, way: { kind: 'token', login } };
 }
-async function accessByKubeconfig(side, given, context) {
+async function accessByKubeconfig(side, context) {
     const { readKubeconfig } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3551));
-    const from = await readKubeconfig(given, side.context, context, side.side);
+    const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side);
     const warn = (what, instead) => context.log.warn(`${side.name}: the ${what} of the kubeconfig is not used: ${instead}`);
     if (from.proxyUrl !== undefined)
         warn('proxy-url', 'set HTTPS_PROXY instead');

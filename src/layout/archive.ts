@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { constants, createReadStream } from 'node:fs'
+import { constants } from 'node:fs'
 import { copyFile, type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -67,7 +68,7 @@ export function openArchive(file: string): LayoutFiles {
     size: async (digest) => (await find(digest))?.size,
     async *read(digest, offset) {
       const [there, entry] = [await listed(state), await find(digest)]
-      if (there !== undefined && entry !== undefined) yield* readEntry(file, there, entry, offset)
+      if (there !== undefined && entry !== undefined) yield* readEntry(there, entry, offset)
     },
     draft: async (digest, size) => reserve(state, await writing(), blobPath(digest), size),
     finish: () => (state.finished ??= finish(state)),
@@ -90,7 +91,7 @@ async function indexOf(state: State): Promise<Uint8Array | undefined> {
   if (there === undefined) return undefined
   const index = await readIndex(async (name) => {
     const entry = there.entries.get(name)
-    return entry && { size: entry.size, read: () => allOf(readEntry(state.file, there, entry, 0)) }
+    return entry && { size: entry.size, read: () => allOf(readEntry(there, entry, 0)) }
   })
   if (index !== undefined) return index
   throw new PromoteError('PROTOCOL', `holds no OCI layout: it has no file ${LAYOUT_FILE}`)
@@ -141,7 +142,7 @@ async function list(path: string): Promise<Contents | undefined> {
     const entries = new Map<string, Entry>()
     const kept = new Map<string, Buffer>()
     const { size } = await handle.stat()
-    const cursor = compressed ? streamCursor(path) : fileCursor(handle, size)
+    const cursor = openCursor(handle, compressed)
     let left = KEPT
     for await (const entry of readEntries(cursor)) {
       if (!compressed && entry.content + entry.size > size) throw new PromoteError('PROTOCOL', 'is cut off')
@@ -179,27 +180,9 @@ async function isCompressed(handle: FileHandle): Promise<boolean> {
 
 type Opened = Cursor & Readonly<{ close(): Promise<unknown> }>
 
-function fileCursor(handle: FileHandle, size: number): Opened {
-  let position = 0
-  return {
-    get position() {
-      return position
-    },
-    async take(bytes) {
-      const buffer = Buffer.allocUnsafeSlow(Math.min(bytes, Math.max(0, size - position)))
-      await fill(handle, buffer, position)
-      position += buffer.length
-      return buffer
-    },
-    async seek(to) {
-      position = to
-    },
-    close: async () => undefined,
-  }
-}
-
-function streamCursor(path: string): Opened {
-  const chunks = gunzip(path)
+/** Reads on from any later position. A compressed archive is decompressed up to there. */
+function openCursor(handle: FileHandle, compressed: boolean): Opened {
+  let chunks = compressed ? gunzip(handle) : plain(handle, 0)
   let buffer: Buffer = Buffer.alloc(0)
   let position = 0
   const more = async (): Promise<boolean> => {
@@ -219,6 +202,12 @@ function streamCursor(path: string): Opened {
       return taken
     },
     async seek(to) {
+      if (!compressed && to - position > buffer.length) {
+        await chunks.return(undefined)
+        chunks = plain(handle, to)
+        buffer = Buffer.alloc(0)
+        position = to
+      }
       while (position < to) {
         if (buffer.length === 0 && !(await more())) throw new PromoteError('PROTOCOL', 'is cut off')
         const skipped = Math.min(buffer.length, to - position)
@@ -230,23 +219,32 @@ function streamCursor(path: string): Opened {
   }
 }
 
-async function* gunzip(path: string): AsyncGenerator<Buffer> {
-  const raw = createReadStream(path, { highWaterMark: CHUNK })
-  const plain = createGunzip({ chunkSize: CHUNK })
-  raw.once('error', (error) => plain.destroy(error))
-  try {
-    yield* raw.pipe(plain)
-  } finally {
-    raw.destroy()
-    plain.destroy()
+async function* plain(handle: FileHandle, start: number): AsyncGenerator<Buffer> {
+  for (let at = start; ; ) {
+    const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafeSlow(CHUNK), 0, CHUNK, at)
+    if (bytesRead === 0) return
+    at += bytesRead
+    yield buffer.subarray(0, bytesRead)
   }
 }
 
-async function* readEntry(path: string, there: Contents, entry: Entry, offset: number): AsyncGenerator<Uint8Array> {
+async function* gunzip(handle: FileHandle): AsyncGenerator<Buffer> {
+  const raw = Readable.from(plain(handle, 0))
+  const unpacked = createGunzip({ chunkSize: CHUNK })
+  raw.once('error', (error) => unpacked.destroy(error))
+  try {
+    yield* raw.pipe(unpacked)
+  } finally {
+    raw.destroy()
+    unpacked.destroy()
+  }
+}
+
+async function* readEntry(there: Contents, entry: Entry, offset: number): AsyncGenerator<Uint8Array> {
   const kept = there.kept.get(entry.name)
   if (kept !== undefined) return yield kept.subarray(offset)
   const end = entry.content + entry.size
-  const cursor = there.compressed ? streamCursor(path) : fileCursor(there.handle, end)
+  const cursor = openCursor(there.handle, there.compressed)
   try {
     await cursor.seek(entry.content + offset)
     while (cursor.position < end) {
@@ -256,14 +254,6 @@ async function* readEntry(path: string, there: Contents, entry: Entry, offset: n
     }
   } finally {
     await cursor.close()
-  }
-}
-
-async function fill(handle: FileHandle, buffer: Buffer, position: number): Promise<void> {
-  for (let at = 0; at < buffer.length; ) {
-    const { bytesRead } = await handle.read(buffer, at, buffer.length - at, position + at)
-    if (bytesRead === 0) throw new PromoteError('PROTOCOL', 'is cut off')
-    at += bytesRead
   }
 }
 

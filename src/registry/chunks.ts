@@ -4,29 +4,20 @@ import { PromoteError } from '../core/errors.ts'
 export function guard(body: AsyncIterable<Uint8Array>) {
   const iterator = body[Symbol.asyncIterator]()
   let failure: unknown
-  let ended = false
-  async function* stream(): AsyncGenerator<Uint8Array> {
-    for (;;) {
-      const step = await iterator.next().catch((thrown: unknown) => {
-        ended = true
-        failure = thrown ?? new PromoteError('INTERNAL', 'The body failed without a reason.')
-        throw failure
-      })
-      if (step.done === true) break
-      yield step.value
+  async function* watched(): AsyncGenerator<Uint8Array> {
+    try {
+      for (let step = await iterator.next(); step.done !== true; step = await iterator.next()) yield step.value
+    } catch (thrown) {
+      failure = thrown ?? new PromoteError('INTERNAL', 'The body failed without a reason.')
+      throw failure
     }
-    ended = true
   }
   return {
-    stream: stream(),
+    stream: watched(),
     /** What the body itself threw: the source's error, not a network error of the upload. */
     failure: (): unknown => failure,
     /** Ends the body if it was not read to its end, so that its connection is freed. */
-    async close(): Promise<void> {
-      if (ended) return
-      ended = true
-      await Promise.resolve(iterator.return?.()).catch(() => undefined)
-    },
+    close: async (): Promise<void> => void (await Promise.resolve(iterator.return?.()).catch(() => undefined)),
   }
 }
 

@@ -104,25 +104,15 @@ class Line {
 
   /**
    * A paused undici parser puts bytes back and parses them again at each piece, and fails an assertion when the other side
-   * closes meanwhile. So `pause` never reaches it: the connection stops reading instead.
+   * closes meanwhile. So `pause` does not reach it: the connection stops reading instead.
    */
   #controlOf(own: Controller): Controller {
-    const pause = (paused: boolean) => {
-      if (paused) this.#connection?.stopReading()
-      else this.#connection?.resumeReading()
-    }
-    return {
-      get aborted() {
-        return own.aborted
-      },
-      get reason() {
-        return own.reason
-      },
-      paused: false,
+    const control: Partial<Controller> = {
       abort: (reason) => own.abort(reason),
-      pause: () => pause(true),
-      resume: () => pause(false),
+      pause: () => this.#connection?.stopReading(),
+      resume: () => this.#connection?.resumeReading(),
     }
+    return control as Controller
   }
 }
 

@@ -1,3 +1,5 @@
+import { Readable, type Transform } from 'node:stream'
+
 /** A promise that is settled from outside. Its rejection is marked as handled: callers that await it still receive it. */
 export type Deferred<T> = Readonly<{
   promise: Promise<T>
@@ -27,6 +29,21 @@ export function perRun<T>(make: () => T): (run: Readonly<{ secrets: object }>) =
     const known = made.get(secrets) ?? make()
     made.set(secrets, known)
     return known
+  }
+}
+
+/** What comes out of a transform. Both ends are destroyed when the reader stops early or one of them fails. */
+export async function* through(
+  body: AsyncIterable<Uint8Array>,
+  transform: Transform,
+): AsyncGenerator<Buffer, void, undefined> {
+  const source = Readable.from(body)
+  source.once('error', (error) => transform.destroy(error))
+  try {
+    yield* source.pipe(transform)
+  } finally {
+    source.destroy()
+    transform.destroy()
   }
 }
 

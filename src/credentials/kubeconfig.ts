@@ -4,6 +4,7 @@ import { z } from 'zod'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
 import { type FileToRead, fileError, fileOf, isFile, readText } from '../core/files.ts'
+import { pemBlocks } from '../core/pem.ts'
 import type { Secret } from '../core/secret.ts'
 import { listed } from '../core/text.ts'
 import { parseYaml } from '../core/yaml.ts'
@@ -20,10 +21,6 @@ import { basicCredential, bearerCredential, fixedLogin, type Issued, renewableLo
 
 /** A token that ends within this time may be refused on its way. Milliseconds. */
 const MARGIN = 10_000
-const PEM = {
-  CERTIFICATE: /-----BEGIN [A-Z ]*CERTIFICATE-----/,
-  'PRIVATE KEY': /-----BEGIN [A-Z ]*PRIVATE KEY-----/,
-}
 
 export type Kubeconfig = Readonly<{
   /** https, without credentials. May have a path (clusters behind Rancher). */
@@ -208,7 +205,7 @@ function clientCertificate(user: User, reader: Reader): Kubeconfig['clientCertif
 function pem(
   from: Readonly<Record<string, unknown>>,
   name: string,
-  label: keyof typeof PEM,
+  label: 'CERTIFICATE' | 'PRIVATE KEY',
   reader: Reader,
 ): string | undefined {
   const [data, path] = [from[`${name}-data`], from[name]] as (string | null | undefined)[]
@@ -216,7 +213,8 @@ function pem(
   const text = data
     ? Buffer.from(data, 'base64').toString('utf8')
     : readText({ what: `${name} file`, path: beside(path ?? '', reader), side: reader.side })
-  if (PEM[label].test(text)) return text
+  const blocks = pemBlocks(text, label)
+  if (blocks.length > 0) return blocks.join('')
   throw broken(reader, data ? `has a ${name}-data that is not base64 of PEM.` : `names a ${name} that is not PEM.`)
 }
 

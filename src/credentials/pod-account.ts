@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
 import { isAbsent, readText } from '../core/files.ts'
+import { pemBlocks } from '../core/pem.ts'
 import { tokenFileLogin } from './login.ts'
 
 /** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
@@ -52,7 +53,7 @@ export function podCa(folder = SERVICE_ACCOUNT): string {
 
 function readCa(name: string, folder: string, side: Side | undefined, mayBeAbsent: boolean): string {
   try {
-    return `${readText({ what: 'service account file', path: join(folder, name), side }).trim()}\n`
+    return pemBlocks(readText({ what: 'service account file', path: join(folder, name), side }), 'CERTIFICATE').join('')
   } catch (error) {
     if (mayBeAbsent && isAbsent(error)) return ''
     throw error

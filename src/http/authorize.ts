@@ -1,14 +1,31 @@
 /** Puts the credential of one origin on the requests to that origin, in the form that the server asks for. */
+import { bodyOf } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
-import { PromoteError, type Side } from '../core/errors.ts'
+import { asPromoteError, PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
-import { discard, isStream, type Layer, type Request, type Response, type Send } from '../transport/request.ts'
+import {
+  beginning,
+  discard,
+  isStream,
+  type Layer,
+  type Request,
+  type Response,
+  type Send,
+} from '../transport/request.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
-import { type Credential, type Login, sameCredential } from './credential.ts'
+import { ANONYMOUS, type Credential, type Login, sameCredential } from './credential.ts'
 import { mayAskTokenService, mayReceiveCredential, refuseSecretInAddress } from './credential-scope.ts'
-import { acceptsCredential } from './quirks.ts'
+import { acceptsCredential, saysExpired } from './quirks.ts'
 import { headerAll } from './response.ts'
-import { basic, mergeScopes, type Service, splitScopes, type Token, tokenService } from './token-service.ts'
+import {
+  basic,
+  mergeScopes,
+  type Service,
+  splitScopes,
+  type Token,
+  type Tokens,
+  tokenService,
+} from './token-service.ts'
 
 export type Access = Readonly<{
   side: Side
@@ -26,7 +43,7 @@ type Shown = Readonly<{ authorization: string; token?: Token | undefined }>
 
 /** What the origin's challenges have taught. */
 type Known = {
-  service?: Service
+  service?: Service | undefined
   basic: boolean
   /** Scopes that challenges asked for, by the scopes of the request. */
   scopes: Map<string, readonly string[]>
@@ -34,53 +51,85 @@ type Known = {
 
 /**
  * A bearer credential is sent at once. User and password, refresh token and anonymity wait for the first challenge of the
- * origin; from then on they go along without being asked. After a 401 the request is repeated with a fresh token of the
- * token service, then with what `login.renew` has; then the 401 is the caller's. A streamed body cannot be repeated: its
- * 401 is the caller's at once, and the next request of the same scopes carries the fresh token.
+ * origin; from then on they go along without being asked. After a 401, or a 400 or 403 that speaks of an expired credential,
+ * the request is repeated with a fresh token of the token service, then with what `login.renew` has; then the refusal is the
+ * caller's. A streamed body cannot be repeated: its refusal is the caller's at once, and the next request of the same scopes
+ * carries the fresh token.
  */
 export function authorize(access: Access): Layer {
   const tokens = tokenService(access.side, access.ask, access.context)
+  const guests = tokenService(access.side, access.ask, access.context)
   const known: Known = { basic: false, scopes: new Map() }
 
   const show = async (credential: Credential, request: Request): Promise<Shown | undefined> => {
     if (credential.kind === 'bearer') return { authorization: `Bearer ${credential.token.reveal()}` }
+    const plain = credential.kind === 'basic' && known.basic
     if (known.service !== undefined) {
       if (mayAskTokenService(access.origin, known.service.realm, credential.kind, access.verified)) {
         const wanted = request.scopes ?? []
         const scopes = mergeScopes(wanted, known.scopes.get(wanted.join(' ')) ?? [])
-        const token = await tokens.token(known.service, credential, scopes)
-        return { authorization: `Bearer ${token.secret.reveal()}`, token }
-      }
-      if (!known.basic && credential.kind !== 'anonymous') throw strangeService(access, known.service)
+        const token = await tokens.token(known.service, credential, scopes).catch((thrown) => {
+          if (!plain || isVerdict(thrown)) throw thrown
+        })
+        if (token !== undefined) return { authorization: `Bearer ${token.secret.reveal()}`, token }
+        // The registry offers Basic too, and its token service does not answer as one.
+        known.service = undefined
+      } else if (!plain && credential.kind !== 'anonymous') throw strangeService(access, known.service)
     }
-    return credential.kind === 'basic' && known.basic ? { authorization: basic(credential, access.context) } : undefined
+    return plain ? { authorization: basic(credential, access.context) } : undefined
   }
 
   return (next) => async (request) => {
-    if (!mayReceiveCredential(access.origin, request.url, request.leftOrigin === true, 'token')) return next(request)
+    if (!mayReceiveCredential(access.origin, request.url, request.leftOrigin === true, 'token'))
+      return asGuest(access, guests, next, request)
     const credential = await access.login.current()
     const shown = await showOrRenew(access, credential, (one) => show(one, request))
-    let res = await next(signed(request, shown.with))
-    if (res.status !== 401) return res
-    const challenges = await challengesOf(res, request, access, next, known)
-    learn(known, challenges, request, access)
+    const first = await next(signed(request, shown.with))
+    const isSuspect = shown.with !== undefined && (first.status === 400 || first.status === 403)
+    const start = isSuspect ? await beginning(first) : undefined
+    let res = start === undefined ? first : { ...first, body: bodyOf(start) }
+    if (res.status !== 401 && !saysExpired(start?.toString('utf8') ?? '')) return res
+    if (res.status === 401) learn(known, await challengesOf(res, request, access, next, known), request, access)
     if (shown.with?.token !== undefined) tokens.drop(shown.with.token)
     const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request))
-    let last = fresh
     if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
-      if (isStream(request.body)) return res
+      if (isStream(request.body)) return { ...res, isRenewed: true }
       await discard(res)
       res = await next(signed(request, fresh.with))
       if (res.status !== 401) return res
     }
-    if (last.with === undefined || (await isMerelyDenied(res, last.with, request, access, next))) return res
-    const renewed = await renew(access, last.credential)
+    if (fresh.with === undefined || (await isMerelyDenied(res, fresh.with, request, access, next))) return res
+    const renewed = await renew(access, fresh.credential)
     if (renewed === undefined) return res
-    last = { credential: renewed, with: await show(renewed, request) }
-    if (isStream(request.body)) return res
+    const last = await show(renewed, request)
+    if (isStream(request.body)) return { ...res, isRenewed: true }
     await discard(res)
-    return next(signed(request, last.with))
+    return next(signed(request, last))
   }
+}
+
+/** The token service has answered: it refuses this credential, or the run is over. */
+function isVerdict(thrown: unknown): boolean {
+  const { code } = asPromoteError(thrown)
+  return code === 'LOGIN_REJECTED' || code === 'CANCELLED'
+}
+
+/**
+ * A registry that another one redirects to may have a token service of its own. It is asked without any credential: none
+ * of this run belongs to that origin.
+ */
+async function asGuest(access: Access, tokens: Tokens, next: Send, request: Request): Promise<Response> {
+  const res = await next(request)
+  if (res.status !== 401 || (request.method !== 'GET' && request.method !== 'HEAD')) return res
+  const known: Known = { basic: false, scopes: new Map() }
+  const { context, side } = access
+  learn(known, parseChallenges(headerAll(res, 'www-authenticate')), request, { origin: request.url, context, side })
+  const { service, scopes } = known
+  if (service === undefined || !mayAskTokenService(request.url, service.realm, 'anonymous', access.verified)) return res
+  const token = await tokens.token(service, ANONYMOUS, [...scopes.values()].flat()).catch(() => undefined)
+  if (token === undefined) return res
+  await discard(res)
+  return next(signed(request, { authorization: `Bearer ${token.secret.reveal()}` }))
 }
 
 /** A token service that refuses the credential is a refusal of the credential: renewed once. */
@@ -134,11 +183,16 @@ async function challengesOf(
   return asked
 }
 
-/** A token service once named stays: OpenShift answers a bad token with a Basic challenge that only means "denied". */
-function learn(known: Known, challenges: readonly Challenge[], request: Request, access: Access): void {
+/** A token service once named stays: OpenShift answers a bad token with a Basic challenge alone, which only means "denied". */
+function learn(
+  known: Known,
+  challenges: readonly Challenge[],
+  request: Request,
+  access: Pick<Access, 'origin' | 'context' | 'side'>,
+): void {
   const { origin, context, side } = access
   for (const { scheme, parameters } of challenges) {
-    if (scheme === 'basic' && known.service === undefined) known.basic = true
+    if (scheme === 'basic' && (known.service === undefined || challenges.length > 1)) known.basic = true
     const realm = parameters.get('realm')
     if (scheme !== 'bearer' || realm === undefined || !URL.canParse(realm, origin.href)) continue
     const what = `${displayUrl(request.url)}: the registry names as its token service`

@@ -1,5 +1,5 @@
 /** What registries do that no specification says: each with the software that does it, and where that is written. */
-import type { PromoteError } from '../core/errors.ts'
+import type { Code, PromoteError } from '../core/errors.ts'
 import { discard, type Response, type Send } from '../transport/request.ts'
 import { header } from './response.ts'
 
@@ -49,4 +49,116 @@ export async function acceptsCredential(send: Send, registry: URL): Promise<bool
  */
 export function isFromStorage(res: Response, registry: URL, digest: string): boolean {
   return res.url.origin !== registry.origin || header(res, 'etag') === `"${digest}"`
+}
+
+/** Why storage behind a registry is not reached, and how the registry gives the bytes out itself. */
+export const DIRECT = `The registry's storage has a name that this machine does not know. Let this machine resolve it, or turn redirects off: storage.redirect.disable in distribution's configuration; on OpenShift: oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"disableRedirect":true}}'`
+
+/**
+ * Credentials that end with 400 or 403 in place of 401: public.ecr.aws ("The authorization token is invalid."), ECR ("Your
+ * authorization token has expired. Reauthenticate and try again.",
+ * https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors-docker.html), proxies with a session of their own.
+ */
+const EXPIRED =
+  /\b(?:token|credentials?|authorization|login|session)\b[^"]{0,80}\b(?:expired?|invalid|revoked|no longer valid)\b|\b(?:expired|invalid)\b[^"]{0,30}\b(?:token|credentials?)\b|\bre-?authenticate|\bauthenticate again/i
+
+/** @param body the beginning of a refusal. */
+export function saysExpired(body: string): boolean {
+  return EXPIRED.test(body.slice(0, LONGEST_SAID))
+}
+
+/** Longer refusals are pages for people. */
+const LONGEST_SAID = 4096
+
+/** What a refusal means, by its words: registries give the same status for different things. */
+type Refusal = Readonly<{
+  /** Who answers so, and where it is written. */
+  by: string
+  said?: RegExp
+  status?: readonly number[]
+  access?: 'push' | 'pull'
+  code: Code
+  hint: (refused: Refused) => string
+}>
+
+/** @property said codes and messages of the answer in one text. */
+type Refused = Readonly<{ status: number; said: string; access: 'push' | 'pull'; host: string; repository: string }>
+
+const ECR = /^(\d{12})\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$/
+const GAR = /^([a-z0-9-]+)-docker\.pkg\.dev$/
+
+/** The first that fits counts. */
+export const REFUSALS: readonly Refusal[] = [
+  {
+    by: 'Harbor (replication and proxy projects, https://goharbor.io/docs/main/administration/), Quay (https://docs.quay.io), distribution and OpenShift in read-only mode (https://distribution.github.io/distribution/about/configuration/#readonly: 405)',
+    said: /read[- ]?only|maintenance|pushes (?:is|are) (?:disabled|suspended)|push(?:es|ing)? (?:is |are )?(?:currently )?(?:disabled|suspended)|write operations|proxy (?:cache|project)/i,
+    access: 'push',
+    code: 'UNAVAILABLE',
+    hint: ({ host }) =>
+      `${host} takes no pushes there: it is in read-only mode (maintenance, garbage collection, a hard prune), or the repository is a proxy cache. Run it again when that is over, or choose another repository.`,
+  },
+  {
+    by: 'distribution, OpenShift and Quay in read-only mode: 405 to every write',
+    status: [405],
+    access: 'push',
+    code: 'UNAVAILABLE',
+    hint: ({ host }) =>
+      `${host} takes no pushes: registries answer so in read-only mode (maintenance, garbage collection, a hard prune). Run it again when that is over; what is copied already is not sent again.`,
+  },
+  {
+    by: 'Harbor (https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-project-quotas/), Quay, OpenShift (ResourceQuota, ImageStream limits), GitLab, full disks',
+    said: /quota|exceed[a-z]* [^"]{0,60}limit|no space left|insufficient storage|storage limit|LimitExceeded/i,
+    code: 'QUOTA',
+    hint: ({ host, repository }) =>
+      `There is no room left for ${repository} at ${host}: a quota or the disk is full. Let its administrator raise it, or remove old images there.`,
+  },
+  {
+    by: 'Harbor (412 PROJECTPOLICYVIOLATION), Artifactory with Xray, Docker Hub and ACR with content policies',
+    said: /PROJECTPOLICYVIOLATION|vulnerabilit|not signed|xray|quarantine|block(?:ed|s) [^"]{0,40}(?:download|pull|polic)|(?:pull|download)[^"]{0,40}block/i,
+    code: 'DENIED',
+    hint: ({ host, repository }) =>
+      `A policy of ${host} keeps ${repository} from being used until it is scanned, signed or excepted. Ask its administrator; no credential changes that.`,
+  },
+  {
+    by: 'Quay without OCI artifacts, ECR, Artifactory, Nexus and registries older than OCI 1.1',
+    said: /media ?type|manifest (?:type|schema)[^"]{0,40}not (?:supported|allowed)|artifact[^"]{0,60}(?:not (?:supported|allowed)|disabled)|unsupported manifest|UNSUPPORTED_MEDIA/i,
+    access: 'push',
+    code: 'UNSUPPORTED',
+    hint: ({ host }) =>
+      `${host} does not take this kind of manifest. Ask its administrator to allow OCI artifacts, or leave signatures and SBOMs behind with referrers: false.`,
+  },
+  {
+    by: 'ECR (https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-create.html), Artifact Registry, Harbor, Nexus: repositories or projects are not made by a push',
+    said: /NAME_UNKNOWN|(?:repository|project)\b[^;]{0,100}(?:not found|not known|does not exist|unknown)/i,
+    access: 'push',
+    code: 'NOT_FOUND',
+    hint: ({ host, repository }) =>
+      `${host} has no ${repository}, and a push does not make it. ${creation(host, repository)}`,
+  },
+]
+
+function creation(host: string, repository: string): string {
+  const [, account, region] = ECR.exec(host) ?? []
+  if (account !== undefined)
+    return `Run: aws ecr create-repository --registry-id ${account} --region ${region} --repository-name ${repository}`
+  if (host === 'public.ecr.aws')
+    return `Run: aws ecr-public create-repository --region us-east-1 --repository-name ${repository.split('/').slice(1).join('/')}`
+  const [, location] = GAR.exec(host) ?? []
+  const [project, name] = repository.split('/')
+  return location === undefined
+    ? 'Create the repository or project there first.'
+    : `Run: gcloud artifacts repositories create ${name} --project ${project} --location ${location} --repository-format docker`
+}
+
+/** What is known of a refusal by its words; undefined where status and code say all. */
+export function explainRefusal(refused: Refused): Readonly<{ code: Code; hint: string }> | undefined {
+  // Of these a proxy in front of the registry may be the author.
+  if ([502, 503, 504].includes(refused.status)) return undefined
+  const found = REFUSALS.find(
+    ({ said, status, access }) =>
+      (said === undefined || said.test(refused.said)) &&
+      (status === undefined || status.includes(refused.status)) &&
+      (access === undefined || access === refused.access),
+  )
+  return found && { code: found.code, hint: found.hint(refused) }
 }

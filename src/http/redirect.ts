@@ -3,6 +3,7 @@ import type { Secrets } from '../core/secret.ts'
 import { displayUrl } from '../core/text.ts'
 import { discard, isStream, type Layer, type Request, type Response } from '../transport/request.ts'
 import { refuseSecretInAddress } from './credential-scope.ts'
+import { DIRECT } from './quirks.ts'
 import { header } from './response.ts'
 
 /** curl allows 50, Go 10; registries need one or two. */
@@ -22,7 +23,9 @@ export function redirect(side: Side, secrets: Secrets): Layer {
     const seen = new Set<string>()
     let request = first
     for (;;) {
-      const res = await next(request)
+      const res = await next(request).catch((thrown: unknown) => {
+        throw request === first ? thrown : unreached(first, request, thrown)
+      })
       const location = header(res, 'location')
       if (location === undefined || !isFollowed(request, res.status))
         return request.leftOrigin === true ? { ...res, leftOrigin: true } : res
@@ -65,6 +68,14 @@ function hop(first: Request, request: Request, target: URL): Request {
   if (!leftOrigin) return { ...request, url: target }
   const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()))
   return { ...request, url: target, leftOrigin, headers: Object.fromEntries(headers) }
+}
+
+/** The address is the server's choice: what to do about it is said of the server, not of the spelling. */
+function unreached(first: Request, { url }: Request, thrown: unknown): unknown {
+  if (!(thrown instanceof PromoteError) || !['NETWORK', 'TLS', 'STALLED'].includes(thrown.code)) return thrown
+  const unknown = thrown.message.includes('(ENOTFOUND)') ? ', which does not resolve' : ''
+  const message = `${first.method} ${displayUrl(first.url)}: the server redirected to ${url.host}${unknown}. ${thrown.message}`
+  return thrown.with({ message, hint: unknown === '' ? thrown.hint : DIRECT })
 }
 
 function refused(request: Request, what: string, side: Side): PromoteError {

@@ -84,7 +84,7 @@ export async function registryError(
   const code = about.code ?? codeOf(res.status, body)
   return new PromoteError(code, `${about.what}: ${res.status} ${said}.`, {
     side: about.side,
-    hint: about.hint ?? HINTS[code],
+    hint: about.hint ?? (code === 'PROTOCOL' && body.server.length > 0 ? OWN_WORDS : HINTS[code]),
     status: res.status,
     server: body.server,
     retryAfter: retryAfter(res),
@@ -92,7 +92,11 @@ export async function registryError(
   })
 }
 
-/** What to do where nobody knows more about the refusal. */
+/** For a refusal in the words of a registry. */
+const OWN_WORDS =
+  'The registry understood the request and refuses it for the reason that it gives; ask its administrator.'
+
+/** What to do where nothing more is known about the refusal. */
 const HINTS: Readonly<Partial<Record<Code, string>>> = {
   NOT_FOUND: 'Check project, name and tag, and that this is the right side.',
   RATE_LIMITED: 'Lower jobs, log in where this was anonymous, or run it again later.',

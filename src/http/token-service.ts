@@ -58,6 +58,8 @@ export function tokenService(side: Side, send: Send, context: Context) {
   }
 }
 
+export type Tokens = ReturnType<typeof tokenService>
+
 type Question = Readonly<{
   side: Side
   send: Send

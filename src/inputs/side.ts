@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto'
+import { pemBlocks } from '../core/pem.ts'
 import type { Secret } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import { parseCluster, parseRegistry, parseServiceAccount } from './address.ts'
@@ -53,18 +54,16 @@ function token(inputs: InputReader): Secret | undefined {
   return value
 }
 
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----(?:(?!-----BEGIN)[\s\S])*?-----END CERTIFICATE-----/g
-
 /** PEM text or the path of such a file; only its certificates are kept. */
 function certificates(value: string, { around }: InputReader): string {
   const inline = value.includes('-----BEGIN') || value.includes('\n')
   const name = inline ? 'the text' : quote(value)
   const problem = 'is neither PEM text nor a readable file'
-  const blocks = (inline ? value : readPath(value, around.readFile, { problem })).match(CERTIFICATE) ?? []
+  const blocks = pemBlocks(inline ? value : readPath(value, around.readFile, { problem }), 'CERTIFICATE')
   const broken = blocks.findIndex((block) => !succeeds(() => new X509Certificate(block)))
   if (blocks.length === 0) throw new Error(`${name} holds no PEM certificate (-----BEGIN CERTIFICATE-----)`)
   if (broken !== -1) throw new Error(`certificate ${broken + 1} of ${name} is damaged`)
-  return `${blocks.join('\n')}\n`
+  return blocks.join('')
 }
 
 /** In a pod its service account is the way into these. */

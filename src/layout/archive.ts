@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { copyFile, type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
+import { through } from '../core/async.ts'
 import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { writeAll } from './directory.ts'
@@ -182,7 +182,7 @@ type Opened = Cursor & Readonly<{ close(): Promise<unknown> }>
 
 /** Reads on from any later position. A compressed archive is decompressed up to there. */
 function openCursor(handle: FileHandle, compressed: boolean): Opened {
-  let chunks = compressed ? gunzip(handle) : plain(handle, 0)
+  let chunks = compressed ? through(plain(handle, 0), createGunzip({ chunkSize: CHUNK })) : plain(handle, 0)
   let buffer: Buffer = Buffer.alloc(0)
   let position = 0
   const more = async (): Promise<boolean> => {
@@ -225,18 +225,6 @@ async function* plain(handle: FileHandle, start: number): AsyncGenerator<Buffer>
     if (bytesRead === 0) return
     at += bytesRead
     yield buffer.subarray(0, bytesRead)
-  }
-}
-
-async function* gunzip(handle: FileHandle): AsyncGenerator<Buffer> {
-  const raw = Readable.from(plain(handle, 0))
-  const unpacked = createGunzip({ chunkSize: CHUNK })
-  raw.once('error', (error) => unpacked.destroy(error))
-  try {
-    yield* raw.pipe(unpacked)
-  } finally {
-    raw.destroy()
-    unpacked.destroy()
   }
 }
 

@@ -3,7 +3,15 @@ import { backoff } from '../core/backoff.ts'
 import type { Context } from '../core/context.ts'
 import { type Code, PromoteError, type Side } from '../core/errors.ts'
 import type { Login } from '../http/credential.ts'
-import { acceptsCredential, EXPOSE_REGISTRY, isEmpty400, isOpenShift, isUnexposed } from '../http/quirks.ts'
+import {
+  acceptsCredential,
+  EXPOSE_REGISTRY,
+  explainRefusal,
+  isEmpty400,
+  isOpenShift,
+  isUnexposed,
+  saysExpired,
+} from '../http/quirks.ts'
 import { registryError } from '../http/response.ts'
 import type { Digest } from '../oci/digest.ts'
 import { discard, type Request, type Response, type Send } from '../transport/request.ts'
@@ -117,6 +125,15 @@ export function askOnce<T>(ask: () => Promise<T | undefined>, { signal, log }: C
   }
 }
 
+/** A registry that redirects to another one, which refuses. */
+function refusedElsewhere(error: PromoteError, host: string, { base, side }: RegistryOptions): PromoteError {
+  return error.with({
+    code: error.status === 401 ? 'CREDENTIAL_MISSING' : 'DENIED',
+    message: `${error.message} It was ${host} that refused, to which ${base.host} redirects.`,
+    hint: `No credential of ${base.host} goes to another host. Name ${host} in the reference instead, with an entry for it in ${side}-auth-file.`,
+  })
+}
+
 async function toPromoteError(
   options: RegistryOptions,
   name: string,
@@ -135,7 +152,18 @@ async function toPromoteError(
     )
   if (isEmpty400(res, options.repository))
     return recoded('UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.')
-  if (res.status !== 401 && res.status !== 403) return error
+  const { status } = res
+  const { host } = res.url
+  const said =
+    error.server.map((entry) => `${entry.code} ${entry.message}`).join('; ') || error.message.slice(name.length)
+  const isExpired = (status === 400 || status === 403) && saysExpired(said)
+  if (res.leftOrigin === true && (status === 401 || status === 403)) return refusedElsewhere(error, host, options)
+  const isForApi = status === 403 && options.explain !== undefined
+  if (status !== 401 && !isForApi && !isExpired && error.code !== 'RATE_LIMITED') {
+    const known = explainRefusal({ status, said, access, host, repository: options.repository })
+    if (known !== undefined) return recoded(known.code, known.hint)
+  }
+  if (status !== 401 && status !== 403 && !isExpired) return error
   const credential = await options.login?.current()
   const owner = options.login === undefined ? 'no credential' : options.login.describe
   const right = access === 'push' ? `push to ${name}` : `pull from ${name}`
@@ -145,7 +173,7 @@ async function toPromoteError(
       `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`,
     )
   const refused =
-    res.status === 401 && !(await acceptsCredential(options.send, options.base).catch(() => true))
+    isExpired || (status === 401 && !(await acceptsCredential(options.send, options.base).catch(() => true)))
       ? recoded(
           credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED',
           `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`,

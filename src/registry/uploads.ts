@@ -50,7 +50,7 @@ type Session = {
   minimum: number
   /** The most bytes that the store has said it keeps. */
   kept: number
-  /** 401 and 416 answers since something was accepted. */
+  /** Answers that refused the credential, and 416, since something was accepted. */
   refused: number
   stale: number
 }
@@ -244,12 +244,12 @@ async function request(session: Session, { method, url, body, length, headers }:
 async function refusedPart(session: Session, res: Response, length: number): Promise<PromoteError> {
   const { endpoint, what, limits, minimum } = session
   const { status } = res
-  if (status === 401) {
+  if (status === 401 || res.isRenewed === true) {
     session.refused += 1
     // The credential was renewed below; whether the new one is any better shows with the next request.
     if (session.refused === 1) {
       await discard(res)
-      const message = `${endpoint.name}: ${what}: 401 in the middle of the upload.`
+      const message = `${endpoint.name}: ${what}: ${status} in the middle of the upload.`
       return new PromoteError('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true })
     }
   }

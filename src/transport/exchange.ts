@@ -19,7 +19,7 @@ export type ExchangeOptions = Readonly<{
   signal: AbortSignal
 }>
 
-/** Where the request stands on the wire; differs from its URL behind a proxy. */
+/** Where the request goes on the wire; differs from its URL behind a proxy. */
 export type WireRequest = Readonly<{
   dispatcher: Pick<Dispatcher, 'dispatch'>
   origin: string
@@ -27,17 +27,26 @@ export type WireRequest = Readonly<{
   headers: Readonly<Record<string, string>>
 }>
 
+type Controller = Dispatcher.DispatchController
+type Waiting = keyof typeof WAITING
+
+const WAITING = {
+  connect: 'no connection',
+  body: 'the server has not taken the next bytes of the upload',
+  answer: 'no answer',
+  'answer body': 'not one byte of the answer came',
+} as const
+
 /**
  * Sends `request` once.
  *
- * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
- * timeout), the beginning of the answer (`responseTimeout`), the next bytes of the answer (stall timeout). A slow source of an
+ * The timer runs only while we wait for the server: for a connection, for room for the next bytes of the body (stall
+ * timeout), for the beginning of the answer (`responseTimeout`), for its next bytes (stall timeout). A slow source of an
  * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
  */
 export function exchange(request: Request, wire: WireRequest, options: ExchangeOptions): Promise<Response> {
   return new Promise((resolve, reject) => {
-    if (options.signal.aborted) throw cancelled(options)
-    const one = new Exchange(request, options, { resolve, reject })
+    const one = new Exchange(request, options, resolve, reject)
     try {
       one.start(wire)
     } catch (thrown) {
@@ -46,18 +55,13 @@ export function exchange(request: Request, wire: WireRequest, options: ExchangeO
   })
 }
 
-function cancelled({ side }: ExchangeOptions): PromoteError {
-  return new PromoteError('CANCELLED', 'Cancelled.', { side })
-}
-
-type Settle = Readonly<{ resolve: (res: Response) => void; reject: (error: unknown) => void }>
-
 class Exchange implements Dispatcher.DispatchHandler {
   readonly #request: Request
   readonly #options: ExchangeOptions
-  readonly #settle: Settle
-  readonly #forget: () => void
-  #controller: Dispatcher.DispatchController | undefined
+  readonly #resolve: (res: Response) => void
+  readonly #reject: (error: unknown) => void
+  readonly #cancel = (): void => this.#break(new PromoteError('CANCELLED', 'Cancelled.', { side: this.#options.side }))
+  #controller: Controller | undefined
   #timer: NodeJS.Timeout | undefined
   /** Why the request failed, whatever the connection says later. */
   #failure: { reason: unknown } | undefined
@@ -71,24 +75,31 @@ class Exchange implements Dispatcher.DispatchHandler {
   #isEnded = false
   #wake: (() => void) | undefined
 
-  constructor(request: Request, options: ExchangeOptions, settle: Settle) {
+  constructor(
+    request: Request,
+    options: ExchangeOptions,
+    resolve: (res: Response) => void,
+    reject: (error: unknown) => void,
+  ) {
     this.#request = request
     this.#options = options
-    this.#settle = settle
-    const cancel = () => this.#break(cancelled(options))
-    options.signal.addEventListener('abort', cancel)
-    this.#forget = () => options.signal.removeEventListener('abort', cancel)
+    this.#resolve = resolve
+    this.#reject = reject
   }
 
-  start(wire: WireRequest): void {
+  start({ dispatcher, origin, path, headers }: WireRequest): void {
     const { method, body } = this.#request
-    this.#waitFor('connect', this.#options.stallTimeout)
-    wire.dispatcher.dispatch(
+    if (this.#options.signal.aborted) this.#cancel()
+    if (this.#failure !== undefined) return
+    this.#options.signal.addEventListener('abort', this.#cancel)
+    this.#waitFor('connect')
+    const length = isStream(body) ? { 'content-length': String(body.size) } : {}
+    dispatcher.dispatch(
       {
-        origin: wire.origin,
-        path: wire.path,
+        origin,
+        path,
         method,
-        headers: { ...wire.headers, ...(isStream(body) ? { 'content-length': String(body.size) } : {}) },
+        headers: { ...headers, ...length },
         // The declaration forgets iterables; the documentation and the code have them.
         body: this.#outgoing(body) as unknown as Uint8Array | null,
         headersTimeout: 0,
@@ -100,22 +111,22 @@ class Exchange implements Dispatcher.DispatchHandler {
     )
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
+  onRequestStart(controller: Controller): void {
     this.#controller = controller
     if (this.#failure !== undefined) controller.abort(new Error('given up while connecting'))
-    else if (isStream(this.#request.body)) this.#stopTimer()
-    else this.#waitFor('answer', this.#request.responseTimeout ?? this.#options.stallTimeout)
+    else if (isStream(this.#request.body)) clearTimeout(this.#timer)
+    else this.#waitFor('answer')
   }
 
-  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Response['headers']): void {
+  onResponseStart(controller: Controller, status: number, headers: Response['headers']): void {
     if (status < 200 || this.#failure !== undefined) return
-    this.#stopTimer()
+    clearTimeout(this.#timer)
     this.#isAnswered = true
     const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) }
-    this.#settle.resolve({ status, headers, url: this.#request.url, body })
+    this.#resolve({ status, headers, url: this.#request.url, body })
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Uint8Array): void {
+  onResponseData(controller: Controller, chunk: Uint8Array): void {
     this.#chunks.push(chunk)
     this.#unread += chunk.byteLength
     // undici's own connections fail an assertion when the other side closes while they are paused.
@@ -123,17 +134,18 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#isPaused = true
       controller.pause()
     }
-    if (this.#unread > MOST_UNREAD) this.#break(this.#error('PROTOCOL', 'the answer is longer than anybody asked for.'))
+    if (this.#unread > MOST_UNREAD)
+      this.#break(this.#error('PROTOCOL', 'the answer is longer than any that is asked for.'))
     this.#wake?.()
   }
 
   onResponseEnd(): void {
-    this.#forget()
+    this.#options.signal.removeEventListener('abort', this.#cancel)
     this.#isEnded = true
     this.#wake?.()
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
+  onResponseError(_controller: Controller | undefined, error: Error): void {
     if (this.#failure !== undefined) return
     if (this.#ours !== undefined) this.#fail(this.#ours.thrown)
     else this.#fail(this.#options.explain(error))
@@ -143,15 +155,15 @@ class Exchange implements Dispatcher.DispatchHandler {
   async *#stream(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     try {
       for await (const chunk of stream) {
-        this.#waitFor('body', this.#options.stallTimeout)
+        this.#waitFor('body')
         yield chunk
-        this.#stopTimer()
+        clearTimeout(this.#timer)
       }
     } catch (thrown) {
       this.#ours = { thrown }
       throw thrown
     }
-    this.#waitFor('answer', this.#request.responseTimeout ?? this.#options.stallTimeout)
+    this.#waitFor('answer')
   }
 
   #outgoing(body: Body | undefined): Uint8Array | AsyncIterable<Uint8Array> | null {
@@ -160,17 +172,15 @@ class Exchange implements Dispatcher.DispatchHandler {
     return typeof body === 'string' ? Buffer.from(body, 'utf8') : body
   }
 
-  #waitFor(what: Awaited, milliseconds: number): void {
-    this.#stopTimer()
-    if (this.#failure !== undefined || this.#isAnswered) return
-    this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds)
-  }
-
-  #stopTimer(): void {
+  #waitFor(what: Waiting): void {
     clearTimeout(this.#timer)
+    if (this.#failure !== undefined || this.#isAnswered) return
+    const { stallTimeout } = this.#options
+    const timeout = what === 'answer' ? (this.#request.responseTimeout ?? stallTimeout) : stallTimeout
+    this.#timer = setTimeout(() => this.#break(this.#late(what, timeout)), timeout)
   }
 
-  #late(what: Awaited, milliseconds: number): PromoteError {
+  #late(what: Waiting, milliseconds: number): PromoteError {
     const isConnecting = what === 'connect'
     return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${WAITING[what]} for ${milliseconds / 1000} s.`, {
       transient: true,
@@ -191,17 +201,17 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #fail(reason: unknown): void {
     this.#failure = { reason }
-    this.#stopTimer()
-    this.#forget()
+    clearTimeout(this.#timer)
+    this.#options.signal.removeEventListener('abort', this.#cancel)
     this.#wake?.()
-    this.#settle.reject(reason)
+    this.#reject(reason)
   }
 
   /**
    * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
    * it. A reader who stops early closes the connection. Waiting for the reader is not counted.
    */
-  async *#incoming(controller: Dispatcher.DispatchController): AsyncGenerator<Uint8Array, void, undefined> {
+  async *#incoming(controller: Controller): AsyncGenerator<Uint8Array, void, undefined> {
     const { stallTimeout } = this.#options
     // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
     const timer = setTimeout(() => {
@@ -227,11 +237,11 @@ class Exchange implements Dispatcher.DispatchHandler {
       clearTimeout(timer)
       this.#chunks.length = 0
       if (!this.#isEnded) controller.abort(new Error('the reader stopped'))
-      this.#forget()
+      this.#options.signal.removeEventListener('abort', this.#cancel)
     }
   }
 
-  #taken(chunk: Uint8Array, controller: Dispatcher.DispatchController): void {
+  #taken(chunk: Uint8Array, controller: Controller): void {
     this.#unread -= chunk.byteLength
     if (this.#isPaused && this.#unread < HIGH_WATER / 2) {
       this.#isPaused = false
@@ -239,12 +249,3 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
   }
 }
-
-type Awaited = keyof typeof WAITING
-
-const WAITING = {
-  connect: 'no connection',
-  body: 'the server has not taken the next bytes of the upload',
-  answer: 'no answer',
-  'answer body': 'not one byte of the answer came',
-} as const

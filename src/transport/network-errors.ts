@@ -28,6 +28,9 @@ const VERDICTS = new Set(
   CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/),
 )
 
+/** Names of Kubernetes Services (kubernetes/dns docs/specification.md); what has no dot is one of the own namespace. */
+const IN_CLUSTER = /\.svc(?:\.cluster\.local)?\.?$|\.cluster\.local\.?$/i
+
 /** code: [project's code, what happened, transient, hint]. */
 const KNOWN: Readonly<Record<string, readonly [Code, string, boolean, string?]>> = {
   EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
@@ -60,12 +63,13 @@ export function failure(thrown: unknown, attempt: Attempt): PromoteError {
   const error = innermost(thrown)
   const code = codeOf(error)
   if (VERDICTS.has(code)) return certificateRefused(error, code, attempt)
-  if (code === 'ENOTFOUND') {
-    const hint =
-      'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).'
+  if (code === 'ENOTFOUND' || (code === 'EAI_AGAIN' && IN_CLUSTER.test(attempt.url.hostname))) {
+    const hint = IN_CLUSTER.test(attempt.url.hostname)
+      ? 'This name exists only inside a cluster. From outside, use the public address: the host of the route or ingress.'
+      : 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).'
     // A name that was found before is a failing name server.
     const detail = { hint, transient: attempt.known, cause: thrown }
-    return errorOf(attempt, 'NETWORK', `the name ${oneLine(attempt.url.hostname, 253)} is unknown (ENOTFOUND)`, detail)
+    return errorOf(attempt, 'NETWORK', `the name ${oneLine(attempt.url.hostname, 253)} is unknown (${code})`, detail)
   }
   const known = KNOWN[code]
   if (known !== undefined) {

@@ -46,6 +46,8 @@ export type Response = Readonly<{
   url: URL
   /** Redirects have been on another origin, even if they came back: the answer is that origin's word. */
   leftOrigin?: boolean | undefined
+  /** The credential was refused, and the next request carries another one: this one could not be repeated. */
+  isRenewed?: boolean | undefined
   /** The host has answered nothing below 500 before. */
   isFirst?: boolean | undefined
   /** Consume it or `discard` it, always: an unread body holds its connection. Errors are PromoteErrors. */

@@ -4,8 +4,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import * as tls from 'node:tls'
 import { PromoteError, type Side } from '../core/errors.ts'
-
-const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g
+import { pemBlocks } from '../core/pem.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 
@@ -32,8 +31,10 @@ export function trustContext(
   identity: Readonly<{ cert: string; key: string }> | undefined,
 ): tls.SecureContext {
   const added = [...addedAuthorities(env), ...ownAuthorities(own, side)]
+  // As in Go: an issuing authority is trusted without its root.
+  const partial = added.length === 0 ? {} : { allowPartialTrustChain: true }
   try {
-    const trust = tls.createSecureContext(identity && { cert: identity.cert, key: identity.key })
+    const trust = tls.createSecureContext({ ...partial, ...(identity && { cert: identity.cert, key: identity.key }) })
     for (const pem of new Set(added)) trust.context.addCACert(pem)
     return trust
   } catch (thrown) {
@@ -47,7 +48,7 @@ export function trustContext(
 /** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
 export function ownAuthorities(own: string | undefined, side: Side): string[] {
   if (own === undefined || own.trim() === '') return []
-  const pems = own.match(PEM) ?? []
+  const pems = pemBlocks(own, 'CERTIFICATE')
   if (pems.length > 0 && pems.every(isCertificate)) return pems
   throw new PromoteError('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
     side,
@@ -79,7 +80,7 @@ function pemsIn(folder: string): string[] {
 
 function pemsOf(file: string): string[] {
   try {
-    return file !== '' && statSync(file).isFile() ? (readFileSync(file, 'latin1').match(PEM) ?? []) : []
+    return file !== '' && statSync(file).isFile() ? pemBlocks(readFileSync(file, 'latin1'), 'CERTIFICATE') : []
   } catch {
     return []
   }

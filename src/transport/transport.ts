@@ -1,8 +1,11 @@
 /** Requests to sockets: which connection, which proxy, which trust. Nothing is repeated or followed here. */
 import type { X509Certificate } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
+import type { Transform } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
 import Agent from 'undici/lib/dispatcher/agent.js'
+import { through } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl } from '../core/text.ts'
@@ -13,7 +16,7 @@ import { exchange, type WireRequest } from './exchange.ts'
 import { failure } from './network-errors.ts'
 import { type ProxyServer, proxyFor } from './proxy.ts'
 import { type AddressFilter, checkAddress, lookupAllowed } from './public-address.ts'
-import { discard, isStream, type Request, type Send } from './request.ts'
+import { discard, isStream, type Request, type Response, type Send } from './request.ts'
 import { ownAuthorities, trustContext } from './tls-trust.ts'
 
 /** PEM. Shown to `origin` alone when there is one, else to every https server that asks. */
@@ -72,7 +75,7 @@ export function openTransport(options: TransportOptions, context: Context) {
     const exact = await withoutEmptyStream(request)
     const signal = request.afterCancel === true ? closing.signal : running
     const exchangeOptions = { side: options.side, stallTimeout: options.stallTimeout, explain, signal }
-    const res = await exchange(exact, routes.wire(exact, proxy), exchangeOptions)
+    const res = decompressed(request, await exchange(exact, routes.wire(exact, proxy), exchangeOptions), options.side)
     const isFirst = !answered.has(request.url.host)
     if (res.status < 500) answered.add(request.url.host)
     if (res.status !== 407 || proxy === undefined) return isFirst ? { ...res, isFirst } : res
@@ -86,6 +89,33 @@ export function openTransport(options: TransportOptions, context: Context) {
       await routes.close()
     },
   }
+}
+
+const DECODERS: Readonly<Record<string, () => Transform>> = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+}
+
+/**
+ * Some proxies compress although `identity` is asked for. Callers bound what they read of the decompressed answer. Blobs
+ * stay as they come: they are counted and hashed.
+ */
+function decompressed({ method, isBlob }: Request, res: Response, side: Side): Response {
+  const { 'content-encoding': encoding, 'content-length': length, ...headers } = res.headers
+  const decoder = DECODERS[String(encoding ?? '').toLowerCase()]
+  if (decoder === undefined || isBlob === true || method === 'HEAD' || length === '0') return res
+  const body = async function* () {
+    try {
+      yield* through(res.body, decoder())
+    } catch (thrown) {
+      if (thrown instanceof PromoteError) throw thrown
+      const message = `${method} ${displayUrl(res.url)}: the answer is not the ${encoding} that it claims to be.`
+      throw new PromoteError('PROTOCOL', message, { side, cause: thrown })
+    }
+  }
+  return { ...res, headers, body: body() }
 }
 
 /** What a header cannot carry came from a server; undici's error would quote it. */

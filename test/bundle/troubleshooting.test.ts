@@ -4,7 +4,7 @@ import { KUBECONFIG, OTHER_WAYS, TOKENS } from './troubleshooting/login.ts'
 import { NETWORK, SERVERS, TLS } from './troubleshooting/network.ts'
 import { entries, matches } from './troubleshooting/page.ts'
 import { PASSWORD } from './troubleshooting/password.ts'
-import { CONTENT, FINDING, RIGHTS, WARNINGS } from './troubleshooting/registry.ts'
+import { CONTENT, FINDING, REFUSALS, RIGHTS, WARNINGS } from './troubleshooting/registry.ts'
 import { CLUSTERS, play, type Situation } from './troubleshooting/stage.ts'
 
 /** docs/troubleshooting.md and the messages cannot drift apart: each entry has a situation, each situation an entry. */
@@ -17,6 +17,7 @@ const SITUATIONS: Readonly<Record<string, readonly Situation[]>> = {
   'finding the registry': FINDING,
   rights: RIGHTS,
   'what is in the registry': CONTENT,
+  'what a registry refuses': REFUSALS,
   'conditions of the user': CONDITIONS,
   TLS,
   'the network': NETWORK,

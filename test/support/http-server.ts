@@ -209,21 +209,31 @@ export async function rejection(promise: Promise<unknown>): Promise<PromoteError
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
 
-export type Authority = Readonly<{ pem: string; issue: (options?: Leaf) => Promise<Identity> }>
+export type Authority = Readonly<{
+  pem: string
+  issue: (options?: Leaf) => Promise<Identity>
+  /** An authority below this one. */
+  delegate: (commonName: string) => Promise<Authority>
+}>
 type Leaf = Readonly<{ names?: readonly string[]; from?: Date; to?: Date }>
 
-/** A certificate authority that lives as long as the test. */
-export async function authority(commonName = 'test CA'): Promise<Authority> {
+type Above = Readonly<{ subject: string; key: webcrypto.CryptoKey }>
+
+/** A certificate authority that lives as long as the test. @param above who signed it; default: itself. */
+export async function authority(commonName = 'test CA', above?: Above): Promise<Authority> {
   x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0])
   const keys = (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair
   const day = 24 * 3600 * 1000
-  const root = await x509.X509CertificateGenerator.createSelfSigned({
+  const subject = `CN=${commonName}`
+  const root = await x509.X509CertificateGenerator.create({
     serialNumber: '01',
-    name: `CN=${commonName}`,
+    subject,
+    issuer: above?.subject ?? subject,
     notBefore: new Date(Date.now() - day),
     notAfter: new Date(Date.now() + day),
     signingAlgorithm: ALGORITHM,
-    keys,
+    publicKey: keys.publicKey,
+    signingKey: above?.key ?? keys.privateKey,
     extensions: [
       new x509.BasicConstraintsExtension(true, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
@@ -250,5 +260,6 @@ export async function authority(commonName = 'test CA'): Promise<Authority> {
     const pem = `-----BEGIN PRIVATE KEY-----\n${key.toString('base64')}\n-----END PRIVATE KEY-----\n`
     return { cert: leaf.toString('pem'), key: pem }
   }
-  return { pem: root.toString('pem'), issue }
+  const delegate = (name: string) => authority(name, { subject, key: keys.privateKey })
+  return { pem: root.toString('pem'), issue, delegate }
 }

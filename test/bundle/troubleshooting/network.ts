@@ -30,7 +30,7 @@ export const TLS: readonly Situation[] = [
   {
     when: 'the certificate of the API comes without its issuer',
     code: 'TLS',
-    says: '…: the certificate of … is not trusted; the server showed subject "…", issuer "…" (UNABLE_TO_VERIFY_LEAF_SIGNATURE).',
+    says: '…: the certificate of … is not trusted; the server showed subject "…", issuer "…" (UNABLE_TO_GET_ISSUER_CERT_LOCALLY).',
     cluster: { certificates: { api: 'leaf-only' } },
     way: ca(({ ca }) => ca.oauth),
   },

@@ -405,6 +405,116 @@ export const CONTENT: readonly Situation[] = [
   },
 ]
 
+const says = (status: number, code: string, message: string) => ({
+  kind: 'status' as const,
+  status,
+  headers: JSON_TYPE,
+  body: JSON.stringify({ errors: [{ code, message }] }),
+})
+const refusePush =
+  (status: number, code: string, message: string) =>
+  ({ plain }: Stage) =>
+    plain.faults.add({ match: { method: ['POST', 'PUT', 'PATCH'] }, do: says(status, code, message) })
+const refuseManifest =
+  (status: number, code: string, message: string) =>
+  ({ plain }: Stage) =>
+    plain.faults.add({ match: { path: /\/manifests\// }, do: says(status, code, message) })
+
+/** What a registry says when it refuses; the cluster is on the other side. */
+export const REFUSALS: readonly Situation[] = [
+  {
+    when: 'the registry is in read-only mode',
+    code: 'UNAVAILABLE',
+    blames: 'destination',
+    says: '…: beginning the upload of blob …: 405 UNSUPPORTED "The operation is unsupported.".',
+    arrange: refusePush(405, 'UNSUPPORTED', 'The operation is unsupported.'),
+  },
+  {
+    when: 'pushes are disabled',
+    code: 'UNAVAILABLE',
+    blames: 'destination',
+    says: '…: beginning the upload of blob …: 403 DENIED "…".',
+    arrange: refusePush(403, 'DENIED', 'The system is in read only mode. Any modification is prohibited.'),
+  },
+  {
+    when: 'the quota of the registry is used up',
+    code: 'QUOTA',
+    blames: 'destination',
+    says: '…: beginning the upload of blob …: 403 DENIED "…".',
+    arrange: refusePush(403, 'DENIED', 'adding 3 GiB will exceed the configured upper limit of 10 GiB'),
+  },
+  {
+    when: 'the registry has no such repository',
+    code: 'NOT_FOUND',
+    blames: 'destination',
+    says: '…: beginning the upload of blob …: 404 NAME_UNKNOWN "…".',
+    arrange: refusePush(404, 'NAME_UNKNOWN', "The repository with name 'out/app' does not exist in the registry"),
+  },
+  {
+    when: 'the registry takes no such manifest',
+    code: 'UNSUPPORTED',
+    blames: 'destination',
+    says: '…: writing manifest …: 400 MANIFEST_INVALID "…".',
+    arrange: ({ plain }) =>
+      plain.faults.add({
+        match: { method: 'PUT', path: /\/manifests\// },
+        do: says(400, 'MANIFEST_INVALID', 'unsupported manifest media type'),
+      }),
+  },
+  {
+    when: 'a policy keeps the image from being pulled',
+    code: 'DENIED',
+    side: 'destination',
+    blames: 'source',
+    says: '…: reading manifest …: 412 PROJECTPOLICYVIOLATION "…".',
+    arrange: refuseManifest(412, 'PROJECTPOLICYVIOLATION', 'current image with 3 vulnerabilities cannot be pulled'),
+  },
+  {
+    when: 'the credential has expired, and the registry does not say 401',
+    code: 'LOGIN_REJECTED',
+    side: 'destination',
+    blames: 'source',
+    says: '…: reading manifest …: 403 DENIED "Your authorization token has expired. …".',
+    arrange: refuseManifest(403, 'DENIED', 'Your authorization token has expired. Reauthenticate and try again.'),
+    more: () => ({ 'source-username': 'jane', 'source-password': 'good-once' }),
+  },
+  {
+    when: 'the storage behind the registry has a name that only the registry knows',
+    code: 'NETWORK',
+    says: '…: the server redirected to …, which does not resolve. …: the name … is unknown (ENOTFOUND).',
+    arrange: ({ cluster }) =>
+      cluster.faults.registry.add({
+        match: { path: /\/blobs\// },
+        do: { kind: 'redirect', to: 'https://minio.storage.invalid/blob' },
+      }),
+  },
+  {
+    when: 'the registry redirects to another one, which refuses',
+    code: 'CREDENTIAL_MISSING',
+    side: 'destination',
+    blames: 'source',
+    says: '…: reading manifest …: 401 …. It was … that refused, to which … redirects.',
+    arrange: async ({ plain, also }) => {
+      const other = also(await startRegistry())
+      other.faults.add({ match: {}, do: says(401, 'UNAUTHORIZED', 'authentication required') })
+      const to = `${other.url.origin}/v2/team/app/manifests/1.0`
+      plain.faults.add({ match: { path: /\/manifests\// }, do: { kind: 'redirect', to } })
+    },
+  },
+  {
+    when: 'the registry offers a blob of another size',
+    code: 'DIGEST_MISMATCH',
+    side: 'destination',
+    blames: 'source',
+    says: '…: reading blob …: the manifest says … bytes, … bytes are offered.',
+    arrange: ({ plain }) =>
+      plain.faults.add({
+        match: { method: 'GET', path: /\/blobs\// },
+        do: { kind: 'status', status: 200, body: 'x'.repeat(100_000) },
+      }),
+  },
+]
+
 export const WARNINGS: readonly Situation[] = [
   {
     when: 'the tag follows another one',

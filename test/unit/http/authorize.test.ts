@@ -380,3 +380,126 @@ test('a redirect to another host goes without the credential, and coming back do
   expect(home.seen.at(-1)).toMatchObject({ url: '/end' })
   expect(home.seen.at(-1)?.headers.authorization).toBeUndefined()
 })
+
+describe('a credential that has expired', () => {
+  const words = 'The authorization token is invalid.'
+  const refuse =
+    (status: number): Answer =>
+    (_, response) =>
+      void response.writeHead(status).end(JSON.stringify({ errors: [{ code: 'DENIED', message: words }] }))
+
+  test.each([400, 403])('with %d is renewed once at the token service, and the request repeated', async (status) => {
+    const { served, good, asked } = await withTokens()
+    const own = await lab.serve((request, response, raw) => {
+      if (request.headers.authorization === 'Bearer t1' && good.has('expired')) refuse(status)(request, response, raw)
+      else if (good.has(request.headers.authorization ?? '')) response.end('welcome')
+      else response.writeHead(401, { 'www-authenticate': `Bearer realm="${served.url.origin}/token"` }).end()
+    })
+    const send = lab.network().as(own.url, fixedLogin('test', ANONYMOUS))
+    await discard(await send({ method: 'GET', url: own.url }))
+    good.add('expired')
+    expect(await readAll(await send({ method: 'GET', url: own.url }))).toBe('welcome')
+    expect(asked()).toHaveLength(2)
+  })
+
+  test.each([
+    ['JSON', JSON.stringify({ errors: [{ code: 'DENIED', message: 'Your authorization token has expired.' }] })],
+    ['plain text', 'session expired, please re-authenticate'],
+  ])('with 403 in %s is renewed by the login', async (_, body) => {
+    const { url, seen } = await lab.serve((request, response) =>
+      request.headers.authorization === 'Bearer new' ? response.end('welcome') : response.writeHead(403).end(body),
+    )
+    const both = login(bearer('old'), bearer('new'))
+    expect(await readAll(await lab.network().as(url, both)({ method: 'GET', url }))).toBe('welcome')
+    expect([both.renewals, seen.length]).toEqual([1, 2])
+  })
+
+  test('is not renewed for a missing right, and its words reach the caller', async () => {
+    const { url, seen } = await lab.serve((_, response) => response.writeHead(403).end('requested access is denied'))
+    const both = login(bearer('old'), bearer('new'))
+    const res = await lab.network().as(url, both)({ method: 'GET', url })
+    expect([res.status, await readAll(res)]).toEqual([403, 'requested access is denied'])
+    expect([both.renewals, seen.length]).toEqual([0, 1])
+  })
+
+  test('is renewed beside a stream, which cannot be sent again', async () => {
+    const { url, seen } = await lab.serve(refuse(403))
+    const both = login(bearer('old'), bearer('new'))
+    const body = {
+      size: 1,
+      stream: (async function* () {
+        yield new Uint8Array(1)
+      })(),
+    }
+    const res = await lab.network().as(url, both)({ method: 'PUT', url, body })
+    expect(res).toMatchObject({ status: 403, isRenewed: true })
+    expect([both.renewals, seen.length]).toEqual([1, 1])
+  })
+})
+
+describe('a token service that is dead, beside Basic,', () => {
+  test.each([
+    ['answers 404', 404, 'nothing here'],
+    ['answers 500', 500, 'oops'],
+    ['answers without a token', 200, '{}'],
+    ['answers with a page', 200, '<html>log in</html>'],
+  ])('%s: Basic is used, from then on', async (_, status, body) => {
+    const { url, seen } = await lab.serve((request, response) => {
+      if (request.url === '/token') response.writeHead(status).end(body)
+      else if (request.headers.authorization === BASIC) response.end('welcome')
+      else
+        response
+          .writeHead(401, {
+            'www-authenticate': [`Bearer realm="http://${request.headers.host}/token"`, 'Basic realm="x"'],
+          })
+          .end()
+    })
+    const send = lab.network({ retries: 0 }).as(url, login(JANE))
+    expect(await readAll(await send({ method: 'GET', url }))).toBe('welcome')
+    expect(await readAll(await send({ method: 'GET', url }))).toBe('welcome')
+    expect(seen.filter((one) => one.url === '/token')).toHaveLength(1)
+  })
+
+  test('that refuses the password is a refusal of it', async () => {
+    const { url } = await lab.serve((request, response) =>
+      response
+        .writeHead(401, {
+          'www-authenticate': [`Bearer realm="http://${request.headers.host}/token"`, 'Basic realm="x"'],
+        })
+        .end(),
+    )
+    const error = await rejection(lab.network({ retries: 0 }).as(url, login(JANE))({ method: 'GET', url }))
+    expect(error).toMatchObject({ code: 'LOGIN_REJECTED' })
+  })
+})
+
+describe('a registry that is redirected to', () => {
+  const mirrored = async (there: Served, credential: Credential) => {
+    const { url, seen } = await lab.serve((_, response) =>
+      response.writeHead(307, { location: `${there.url.origin}/v2/mirror/manifests/1` }).end(),
+    )
+    const send = lab.network().as(url, fixedLogin('test', credential))
+    return { res: await send({ method: 'GET', url: new URL('/v2/app/manifests/1', url), scopes: [PULL] }), seen }
+  }
+
+  test('is asked with a token of its own token service, which sees no credential', async () => {
+    const { served } = await withTokens()
+    const { res } = await mirrored(served, bearer('mine'))
+    expect(await readAll(res)).toBe('welcome')
+    const shown = served.seen.map((one) => one.headers.authorization)
+    expect(shown).toEqual([undefined, undefined, 'Bearer t1'])
+    expect(served.seen[1]?.url).toContain(encodeURIComponent(PULL))
+  })
+
+  test.each([
+    ['wants a credential', async () => (await withTokens(() => [401, {}])).served],
+    ['knows Basic alone', () => lab.serve(registry(new Set(), 'Basic realm="x"'))],
+    ['has no challenge', () => lab.serve(registry(new Set()))],
+  ])('and %s hands its 401 to the caller', async (_, open) => {
+    const there = await open()
+    const { res } = await mirrored(there, JANE)
+    expect([res.status, res.leftOrigin, res.url.host]).toEqual([401, true, there.url.host])
+    expect(there.seen.every((one) => one.headers.authorization === undefined)).toBe(true)
+    await discard(res)
+  })
+})

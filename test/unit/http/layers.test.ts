@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
+import { PromoteError } from '../../../src/core/errors.ts'
 import { Secrets } from '../../../src/core/secret.ts'
 import { compose } from '../../../src/http/client.ts'
 import { limitConcurrency } from '../../../src/http/concurrency.ts'
@@ -122,6 +123,25 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       const res = await follow(server)(get(new URL('https://a.example/v2/x/y')))
       expect(res.url.href).toBe('https://a.example/v2/other?x=1')
       expect(server.asked[1]?.leftOrigin ?? false).toBe(false)
+    })
+
+    test.each([
+      ['NETWORK', 'GET https://b.example/: the name b.example is unknown (ENOTFOUND).', ', which does not resolve'],
+      ['TLS', 'GET https://b.example/: the certificate of b.example is not trusted', ''],
+      ['STALLED', 'GET https://b.example/: no answer for 60 s.', ''],
+    ] as const)('to a host that is not reached (%s) names both hosts', async (code, said, why) => {
+      const lost = new PromoteError(code, said, { hint: 'Check the spelling.' })
+      const error = await rejection(
+        follow(scripted(to('https://b.example/x'), lost))(get(new URL('https://a.example/x'))),
+      )
+      expect(error).toMatchObject({ code })
+      expect(error.message).toBe(`GET https://a.example/x: the server redirected to b.example${why}. ${said}`)
+      if (why !== '') expect(error.hint).toContain('disableRedirect')
+    })
+
+    test('that is cancelled is cancelled', async () => {
+      const lost = new PromoteError('CANCELLED', 'Cancelled.')
+      await expect(follow(scripted(to('https://b.example/x'), lost))(get())).rejects.toBe(lost)
     })
 
     test.each([

@@ -2,6 +2,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { delimiter } from 'node:path'
 import { rootCertificates } from 'node:tls'
 import { describe, expect, it } from '@jest/globals'
+import { pemBlocks } from '../../../src/core/pem.ts'
 import { Secrets } from '../../../src/core/secret.ts'
 import type { Config } from '../../../src/inputs/config.ts'
 import { configOf, type Given, problemsOf } from './table.ts'
@@ -439,7 +440,7 @@ describe('a good configuration', () => {
 
   it('takes CAs as text or file, several, and without what stands between them', () => {
     const text = `# mine\n${PEM}\n${KEY}\n${rootCertificates[1]}`
-    const expected = `${PEM}\n${rootCertificates[1]}\n`
+    const expected = pemBlocks(`${PEM}\n${rootCertificates[1]}`, 'CERTIFICATE').join('')
     expect(side(withFlags('--source-ca', text)).ca).toBe(expected)
     expect(side({ ...withFlags('--source-ca', 'f'), files: { f: text } }).ca).toBe(expected)
     expect(side({ ...withFlags('--source-ca-file', 'f'), files: { f: text } }).ca).toBe(expected)

@@ -42,6 +42,30 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       expect(await readAll(await lab.network({ ca: ca.pem }).send({ method: 'GET', url }))).toBe('hello')
     })
 
+    describe('of an issuing authority that is given without its root', () => {
+      test.each(['alone', 'with its issuer', 'with the whole chain'])('is accepted, sent %s', async (sent) => {
+        const issuing = await ca.delegate('issuing CA')
+        const own = await issuing.issue()
+        const chain = { alone: '', 'with its issuer': issuing.pem, 'with the whole chain': `${issuing.pem}\n${ca.pem}` }
+        const cert = `${own.cert}\n${chain[sent as keyof typeof chain]}`
+        const { url } = await lab.serve(hello, { ...own, cert })
+        expect(await readAll(await lab.network({ ca: issuing.pem }).send({ method: 'GET', url }))).toBe('hello')
+      })
+
+      test('says nothing about what another authority below the same root has signed', async () => {
+        const [mine, theirs] = [await ca.delegate('mine'), await ca.delegate('theirs')]
+        const own = await theirs.issue()
+        const { url } = await lab.serve(hello, { ...own, cert: `${own.cert}\n${theirs.pem}` })
+        const error = await rejection(lab.network({ ca: mine.pem }).send({ method: 'GET', url }))
+        expect(error).toMatchObject({ code: 'TLS', side: 'source' })
+      })
+
+      test('is accepted as the certificate of the server itself', async () => {
+        const { url } = await lab.serve(hello, leaf)
+        expect(await readAll(await lab.network({ ca: leaf.cert }).send({ method: 'GET', url }))).toBe('hello')
+      })
+    })
+
     test('of an authority given to the other side is not', async () => {
       const { url, seen } = await lab.serve(hello, leaf)
       await discard(await lab.network({ side: 'destination', ca: ca.pem }).send({ method: 'GET', url }))

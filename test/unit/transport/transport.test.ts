@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { VERSION } from '../../../src/core/version.ts'
 import { bytes, header } from '../../../src/http/response.ts'
@@ -91,6 +92,37 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       await discard(res)
     })
 
+    test.each([
+      ['gzip', gzipSync],
+      ['x-gzip', gzipSync],
+      ['deflate', deflateSync],
+      ['br', brotliCompressSync],
+    ])('in %s is decompressed, although identity was asked for', async (encoding, compress) => {
+      const { url } = await lab.serve((_, response) =>
+        response.writeHead(200, { 'content-encoding': encoding }).end(compress(Buffer.from('{"tags":[]}'))),
+      )
+      const res = await lab.network().send({ method: 'GET', url })
+      expect(await readAll(res)).toBe('{"tags":[]}')
+      expect(res.headers['content-length']).toBeUndefined()
+    })
+
+    test('that is not what its encoding says is PROTOCOL, and a blob stays as it is', async () => {
+      const { url } = await lab.serve((_, response) => response.writeHead(200, { 'content-encoding': 'gzip' }).end('x'))
+      const network = lab.network({ retries: 0 })
+      const error = await rejection(network.send({ method: 'GET', url }))
+      expect(error).toMatchObject({ code: 'PROTOCOL', side: 'source' })
+      expect(await readAll(await network.send({ method: 'GET', url, isBlob: true }))).toBe('x')
+    })
+
+    test('that unpacks to more than is asked for is read no further', async () => {
+      const bomb = gzipSync(Buffer.alloc(64 * 1024 * 1024))
+      const { url } = await lab.serve((_, response) =>
+        response.writeHead(200, { 'content-encoding': 'gzip' }).end(bomb),
+      )
+      const res = await lab.network().send({ method: 'GET', url })
+      await expect(bytes(res, 4 * 1024 * 1024)).rejects.toMatchObject({ code: 'PROTOCOL' })
+    })
+
     test('is marked until the host has answered something below 500', async () => {
       const statuses = [503, 500, 404, 503]
       const { url } = await lab.serve((_, response) => response.writeHead(statuses.shift() ?? 0).end())
@@ -140,6 +172,16 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
       const error = await rejection(lab.network().send({ method: 'GET', url, retry: false }))
       expect(error).toMatchObject({ code: 'NETWORK', side: 'source' })
       expect(error.message).toContain('registry.invalid')
+    })
+
+    test.each([
+      'registry.tools.svc',
+      'image-registry.openshift-image-registry.svc.cluster.local',
+      'registry.CLUSTER.local',
+    ])('to %s says that such a name exists only inside a cluster', async (host) => {
+      const error = await rejection(lab.network().send({ method: 'GET', url: new URL(`http://${host}:5000/v2/`) }))
+      expect(error).toMatchObject({ code: 'NETWORK', side: 'source', transient: false })
+      expect(error.hint).toContain('only inside a cluster')
     })
 
     test('in the middle of a body delivers what came before it, then a transient error', async () => {

@@ -24952,9 +24952,12 @@ exports.visitAsync = visitAsync;
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   EN: () => (/* binding */ bodyOf),
 /* harmony export */   kg: () => (/* binding */ ignoreUnhandled),
+/* harmony export */   sc: () => (/* binding */ through),
 /* harmony export */   ti: () => (/* binding */ perRun),
 /* harmony export */   ud: () => (/* binding */ createDeferred)
 /* harmony export */ });
+/* harmony import */ var node_stream__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7075);
+
 function createDeferred() {
     let resolve = () => undefined;
     const promise = ignoreUnhandled(new Promise((settle) => {
@@ -24975,6 +24978,18 @@ function perRun(make) {
         made.set(secrets, known);
         return known;
     };
+}
+/** What comes out of a transform. Both ends are destroyed when the reader stops early or one of them fails. */
+async function* through(body, transform) {
+    const source = node_stream__WEBPACK_IMPORTED_MODULE_0__.Readable.from(body);
+    source.once('error', (error) => transform.destroy(error));
+    try {
+        yield* source.pipe(transform);
+    }
+    finally {
+        source.destroy();
+        transform.destroy();
+    }
 }
 /** A stream of one chunk, or of none for an empty content. */
 async function* bodyOf(content) {
@@ -25296,6 +25311,33 @@ async function append(path, text) {
 }
 function cannotWrite(path, thrown) {
     return new _errors_js__WEBPACK_IMPORTED_MODULE_4__/* .PromoteError */ .jG('IO', `${path} could not be written: ${plainReason(thrown)}`, { cause: thrown });
+}
+
+
+/***/ }),
+
+/***/ 2097:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   P: () => (/* binding */ pemBlocks)
+/* harmony export */ });
+/** PEM texts (RFC 7468), which lose their line ends on the way through variables, YAML, JSON and web forms. */
+const BLOCK = /-----BEGIN ([A-Z0-9 ]{1,40})-----((?:(?!-----)[\s\S])*)-----END \1-----/g;
+/** Line ends of every kind, also where they are written as `\n`, and blanks in their place. */
+const BREAKS = /(?:\\+[nr]|\s)+/g;
+/**
+ * The blocks of one kind with 64 characters a line, as OpenSSL reads them. Text around them is left out.
+ * @param label the last words of the first line: `CERTIFICATE`, `PRIVATE KEY`.
+ */
+function pemBlocks(text, label) {
+    return [...text.matchAll(BLOCK)].flatMap(([, name = '', body = '']) => {
+        if (!name.endsWith(label))
+            return [];
+        // The headers of an encrypted key (RFC 1421) are lines of their own.
+        const lines = body.includes(':') ? [body.trim()] : (body.replace(BREAKS, '').match(/.{1,64}/g) ?? []);
+        return [[`-----BEGIN ${name}-----`, ...lines, `-----END ${name}-----`, ''].join('\n')];
+    });
 }
 
 
@@ -25693,7 +25735,8 @@ function refusal(error, context, side) {
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(2857);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3828);
 /* harmony import */ var _core_files_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2164);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_8__ = __nccwpck_require__(9716);
+/* harmony import */ var _core_pem_js__WEBPACK_IMPORTED_MODULE_8__ = __nccwpck_require__(2097);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_9__ = __nccwpck_require__(9716);
 /* harmony import */ var _core_yaml_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(7684);
 /* harmony import */ var _exec_plugin_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(4249);
 /* harmony import */ var _login_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(7151);
@@ -25706,12 +25749,9 @@ function refusal(error, context, side) {
 
 
 
+
 /** A token that ends within this time may be refused on its way. Milliseconds. */
 const MARGIN = 10_000;
-const PEM = {
-    CERTIFICATE: /-----BEGIN [A-Z ]*CERTIFICATE-----/,
-    'PRIVATE KEY': /-----BEGIN [A-Z ]*PRIVATE KEY-----/,
-};
 const text = zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP().nullish();
 const Named = zod__WEBPACK_IMPORTED_MODULE_7__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_7__/* .looseObject */ ._H3({ name: zod__WEBPACK_IMPORTED_MODULE_7__/* .string */ .YjP() })).nullish();
 const Config = zod__WEBPACK_IMPORTED_MODULE_7__/* .object */ .Ikc({ 'current-context': text, contexts: Named, clusters: Named, users: Named });
@@ -25863,8 +25903,9 @@ function pem(from, name, label, reader) {
     const text = data
         ? Buffer.from(data, 'base64').toString('utf8')
         : (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .readText */ .yR)({ what: `${name} file`, path: beside(path ?? '', reader), side: reader.side });
-    if (PEM[label].test(text))
-        return text;
+    const blocks = (0,_core_pem_js__WEBPACK_IMPORTED_MODULE_8__/* .pemBlocks */ .P)(text, label);
+    if (blocks.length > 0)
+        return blocks.join('');
     throw broken(reader, data ? `has a ${name}-data that is not base64 of PEM.` : `names a ${name} that is not PEM.`);
 }
 function serverUrl(text, reader) {
@@ -25911,7 +25952,7 @@ function part(all, list, name, schema) {
 }
 function names({ configs }, list) {
     const all = configs.flatMap(({ config }) => config[list]?.map(({ name }) => name) ?? []);
-    return all.length === 0 ? 'none' : (0,_core_text_js__WEBPACK_IMPORTED_MODULE_8__/* .listed */ .KE)(all);
+    return all.length === 0 ? 'none' : (0,_core_text_js__WEBPACK_IMPORTED_MODULE_9__/* .listed */ .KE)(all);
 }
 function beside(path, { file }) {
     return (0,node_path__WEBPACK_IMPORTED_MODULE_0__.resolve)((0,node_path__WEBPACK_IMPORTED_MODULE_0__.dirname)(file.path), path);
@@ -26884,6 +26925,8 @@ function checkHost(host) {
 
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
+// EXTERNAL MODULE: ./lib/core/pem.js
+var pem = __nccwpck_require__(2097);
 ;// CONCATENATED MODULE: ./lib/inputs/address.js
 
 /* Addresses of a side. Each function throws an Error whose message follows the name of the option. */
@@ -26942,6 +26985,7 @@ function shown(text) {
 
 
 
+
 /** @param inputs the options of one side by their names without `source-` or `destination-`. */
 function parseSide(side, inputs) {
     const config = {
@@ -26982,19 +27026,18 @@ function token(inputs) {
         inputs.problem('token', 'holds a blank, a line break or a character that no token has: check what it was copied from');
     return value;
 }
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----(?:(?!-----BEGIN)[\s\S])*?-----END CERTIFICATE-----/g;
 /** PEM text or the path of such a file; only its certificates are kept. */
 function certificates(value, { around }) {
     const inline = value.includes('-----BEGIN') || value.includes('\n');
     const name = inline ? 'the text' : (0,core_text/* quote */.hD)(value);
     const problem = 'is neither PEM text nor a readable file';
-    const blocks = (inline ? value : readPath(value, around.readFile, { problem })).match(CERTIFICATE) ?? [];
+    const blocks = (0,pem/* pemBlocks */.P)(inline ? value : readPath(value, around.readFile, { problem }), 'CERTIFICATE');
     const broken = blocks.findIndex((block) => !(0,inputs_problems/* succeeds */.kz)(() => new external_node_crypto_.X509Certificate(block)));
     if (blocks.length === 0)
         throw new Error(`${name} holds no PEM certificate (-----BEGIN CERTIFICATE-----)`);
     if (broken !== -1)
         throw new Error(`certificate ${broken + 1} of ${name} is damaged`);
-    return `${blocks.join('\n')}\n`;
+    return blocks.join('');
 }
 /** In a pod its service account is the way into these. */
 const POD_CLUSTER = /^(?:in-cluster$|https:\/\/kubernetes\.default(?:\.svc)?(?:[.:/]|$))/;
@@ -28875,11 +28918,15 @@ function isRecord(value) {
 /* harmony export */   Bp: () => (/* binding */ isStreamMissing),
 /* harmony export */   EQ: () => (/* binding */ isEmpty400),
 /* harmony export */   Ew: () => (/* binding */ isFromStorage),
+/* harmony export */   GC: () => (/* binding */ explainRefusal),
 /* harmony export */   LE: () => (/* binding */ isOpenShift),
 /* harmony export */   bW: () => (/* binding */ acceptsCredential),
+/* harmony export */   ow: () => (/* binding */ saysExpired),
 /* harmony export */   t_: () => (/* binding */ EXPOSE_REGISTRY),
-/* harmony export */   uX: () => (/* binding */ isUnexposed)
+/* harmony export */   uX: () => (/* binding */ isUnexposed),
+/* harmony export */   yc: () => (/* binding */ DIRECT)
 /* harmony export */ });
+/* unused harmony export REFUSALS */
 /* harmony import */ var _transport_request_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(6624);
 /* harmony import */ var _response_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8793);
 
@@ -28924,6 +28971,87 @@ async function acceptsCredential(send, registry) {
  */
 function isFromStorage(res, registry, digest) {
     return res.url.origin !== registry.origin || (0,_response_js__WEBPACK_IMPORTED_MODULE_0__/* .header */ .wx)(res, 'etag') === `"${digest}"`;
+}
+/** Why storage behind a registry is not reached, and how the registry gives the bytes out itself. */
+const DIRECT = `The registry's storage has a name that this machine does not know. Let this machine resolve it, or turn redirects off: storage.redirect.disable in distribution's configuration; on OpenShift: oc patch configs.imageregistry.operator.openshift.io/cluster --type merge -p '{"spec":{"disableRedirect":true}}'`;
+/**
+ * Credentials that end with 400 or 403 in place of 401: public.ecr.aws ("The authorization token is invalid."), ECR ("Your
+ * authorization token has expired. Reauthenticate and try again.",
+ * https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors-docker.html), proxies with a session of their own.
+ */
+const EXPIRED = /\b(?:token|credentials?|authorization|login|session)\b[^"]{0,80}\b(?:expired?|invalid|revoked|no longer valid)\b|\b(?:expired|invalid)\b[^"]{0,30}\b(?:token|credentials?)\b|\bre-?authenticate|\bauthenticate again/i;
+/** @param body the beginning of a refusal. */
+function saysExpired(body) {
+    return EXPIRED.test(body.slice(0, LONGEST_SAID));
+}
+/** Longer refusals are pages for people. */
+const LONGEST_SAID = 4096;
+const ECR = /^(\d{12})\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$/;
+const GAR = /^([a-z0-9-]+)-docker\.pkg\.dev$/;
+/** The first that fits counts. */
+const REFUSALS = [
+    {
+        by: 'Harbor (replication and proxy projects, https://goharbor.io/docs/main/administration/), Quay (https://docs.quay.io), distribution and OpenShift in read-only mode (https://distribution.github.io/distribution/about/configuration/#readonly: 405)',
+        said: /read[- ]?only|maintenance|pushes (?:is|are) (?:disabled|suspended)|push(?:es|ing)? (?:is |are )?(?:currently )?(?:disabled|suspended)|write operations|proxy (?:cache|project)/i,
+        access: 'push',
+        code: 'UNAVAILABLE',
+        hint: ({ host }) => `${host} takes no pushes there: it is in read-only mode (maintenance, garbage collection, a hard prune), or the repository is a proxy cache. Run it again when that is over, or choose another repository.`,
+    },
+    {
+        by: 'distribution, OpenShift and Quay in read-only mode: 405 to every write',
+        status: [405],
+        access: 'push',
+        code: 'UNAVAILABLE',
+        hint: ({ host }) => `${host} takes no pushes: registries answer so in read-only mode (maintenance, garbage collection, a hard prune). Run it again when that is over; what is copied already is not sent again.`,
+    },
+    {
+        by: 'Harbor (https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-project-quotas/), Quay, OpenShift (ResourceQuota, ImageStream limits), GitLab, full disks',
+        said: /quota|exceed[a-z]* [^"]{0,60}limit|no space left|insufficient storage|storage limit|LimitExceeded/i,
+        code: 'QUOTA',
+        hint: ({ host, repository }) => `There is no room left for ${repository} at ${host}: a quota or the disk is full. Let its administrator raise it, or remove old images there.`,
+    },
+    {
+        by: 'Harbor (412 PROJECTPOLICYVIOLATION), Artifactory with Xray, Docker Hub and ACR with content policies',
+        said: /PROJECTPOLICYVIOLATION|vulnerabilit|not signed|xray|quarantine|block(?:ed|s) [^"]{0,40}(?:download|pull|polic)|(?:pull|download)[^"]{0,40}block/i,
+        code: 'DENIED',
+        hint: ({ host, repository }) => `A policy of ${host} keeps ${repository} from being used until it is scanned, signed or excepted. Ask its administrator; no credential changes that.`,
+    },
+    {
+        by: 'Quay without OCI artifacts, ECR, Artifactory, Nexus and registries older than OCI 1.1',
+        said: /media ?type|manifest (?:type|schema)[^"]{0,40}not (?:supported|allowed)|artifact[^"]{0,60}(?:not (?:supported|allowed)|disabled)|unsupported manifest|UNSUPPORTED_MEDIA/i,
+        access: 'push',
+        code: 'UNSUPPORTED',
+        hint: ({ host }) => `${host} does not take this kind of manifest. Ask its administrator to allow OCI artifacts, or leave signatures and SBOMs behind with referrers: false.`,
+    },
+    {
+        by: 'ECR (https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-create.html), Artifact Registry, Harbor, Nexus: repositories or projects are not made by a push',
+        said: /NAME_UNKNOWN|(?:repository|project)\b[^;]{0,100}(?:not found|not known|does not exist|unknown)/i,
+        access: 'push',
+        code: 'NOT_FOUND',
+        hint: ({ host, repository }) => `${host} has no ${repository}, and a push does not make it. ${creation(host, repository)}`,
+    },
+];
+function creation(host, repository) {
+    const [, account, region] = ECR.exec(host) ?? [];
+    if (account !== undefined)
+        return `Run: aws ecr create-repository --registry-id ${account} --region ${region} --repository-name ${repository}`;
+    if (host === 'public.ecr.aws')
+        return `Run: aws ecr-public create-repository --region us-east-1 --repository-name ${repository.split('/').slice(1).join('/')}`;
+    const [, location] = GAR.exec(host) ?? [];
+    const [project, name] = repository.split('/');
+    return location === undefined
+        ? 'Create the repository or project there first.'
+        : `Run: gcloud artifacts repositories create ${name} --project ${project} --location ${location} --repository-format docker`;
+}
+/** What is known of a refusal by its words; undefined where status and code say all. */
+function explainRefusal(refused) {
+    // Of these a proxy in front of the registry may be the author.
+    if ([502, 503, 504].includes(refused.status))
+        return undefined;
+    const found = REFUSALS.find(({ said, status, access }) => (said === undefined || said.test(refused.said)) &&
+        (status === undefined || status.includes(refused.status)) &&
+        (access === undefined || access === refused.access));
+    return found && { code: found.code, hint: found.hint(refused) };
 }
 
 
@@ -29018,14 +29146,16 @@ async function registryError(res, about) {
     const code = about.code ?? codeOf(res.status, body);
     return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, `${about.what}: ${res.status} ${said}.`, {
         side: about.side,
-        hint: about.hint ?? HINTS[code],
+        hint: about.hint ?? (code === 'PROTOCOL' && body.server.length > 0 ? OWN_WORDS : HINTS[code]),
         status: res.status,
         server: body.server,
         retryAfter: retryAfter(res),
         transient: isTransient(res.status),
     });
 }
-/** What to do where nobody knows more about the refusal. */
+/** For a refusal in the words of a registry. */
+const OWN_WORDS = 'The registry understood the request and refuses it for the reason that it gives; ask its administrator.';
+/** What to do where nothing more is known about the refusal. */
 const HINTS = {
     NOT_FOUND: 'Check project, name and tag, and that this is the right side.',
     RATE_LIMITED: 'Lower jobs, log in where this was anonymous, or run it again later.',
@@ -30033,6 +30163,7 @@ function malformed(what) {
 
 
 
+
 const archive_CHUNK = 256 * 1024;
 /** Small files of a compressed archive are kept when it is listed: each one read later costs reading all before it. */
 const KEPT_FILE = 256 * 1024;
@@ -30057,7 +30188,7 @@ function openArchive(file) {
         async *read(digest, offset) {
             const [there, entry] = [await listed(state), await find(digest)];
             if (there !== undefined && entry !== undefined)
-                yield* readEntry(file, there, entry, offset);
+                yield* readEntry(there, entry, offset);
         },
         draft: async (digest, size) => reserve(state, await writing(), blobPath(digest), size),
         finish: () => (state.finished ??= finish(state)),
@@ -30080,7 +30211,7 @@ async function indexOf(state) {
         return undefined;
     const index = await readIndex(async (name) => {
         const entry = there.entries.get(name);
-        return entry && { size: entry.size, read: () => allOf(readEntry(state.file, there, entry, 0)) };
+        return entry && { size: entry.size, read: () => allOf(readEntry(there, entry, 0)) };
     });
     if (index !== undefined)
         return index;
@@ -30132,7 +30263,7 @@ async function list(path) {
         const entries = new Map();
         const kept = new Map();
         const { size } = await handle.stat();
-        const cursor = compressed ? streamCursor(path) : fileCursor(handle, size);
+        const cursor = openCursor(handle, compressed);
         let left = KEPT;
         for await (const entry of readEntries(cursor)) {
             if (!compressed && entry.content + entry.size > size)
@@ -30170,26 +30301,9 @@ async function isCompressed(handle) {
         return magic.startsWith('1f8b');
     throw new errors/* PromoteError */.jG('UNSUPPORTED', `is compressed with ${other}`, { hint: 'Decompress it, or use gzip.' });
 }
-function fileCursor(handle, size) {
-    let position = 0;
-    return {
-        get position() {
-            return position;
-        },
-        async take(bytes) {
-            const buffer = Buffer.allocUnsafeSlow(Math.min(bytes, Math.max(0, size - position)));
-            await fill(handle, buffer, position);
-            position += buffer.length;
-            return buffer;
-        },
-        async seek(to) {
-            position = to;
-        },
-        close: async () => undefined,
-    };
-}
-function streamCursor(path) {
-    const chunks = gunzip(path);
+/** Reads on from any later position. A compressed archive is decompressed up to there. */
+function openCursor(handle, compressed) {
+    let chunks = compressed ? (0,core_async/* through */.sc)(plain(handle, 0), (0,external_node_zlib_.createGunzip)({ chunkSize: archive_CHUNK })) : plain(handle, 0);
     let buffer = Buffer.alloc(0);
     let position = 0;
     const more = async () => {
@@ -30211,6 +30325,12 @@ function streamCursor(path) {
             return taken;
         },
         async seek(to) {
+            if (!compressed && to - position > buffer.length) {
+                await chunks.return(undefined);
+                chunks = plain(handle, to);
+                buffer = Buffer.alloc(0);
+                position = to;
+            }
             while (position < to) {
                 if (buffer.length === 0 && !(await more()))
                     throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
@@ -30222,24 +30342,21 @@ function streamCursor(path) {
         close: () => chunks.return(undefined),
     };
 }
-async function* gunzip(path) {
-    const raw = (0,external_node_fs_.createReadStream)(path, { highWaterMark: archive_CHUNK });
-    const plain = (0,external_node_zlib_.createGunzip)({ chunkSize: archive_CHUNK });
-    raw.once('error', (error) => plain.destroy(error));
-    try {
-        yield* raw.pipe(plain);
-    }
-    finally {
-        raw.destroy();
-        plain.destroy();
+async function* plain(handle, start) {
+    for (let at = start;;) {
+        const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafeSlow(archive_CHUNK), 0, archive_CHUNK, at);
+        if (bytesRead === 0)
+            return;
+        at += bytesRead;
+        yield buffer.subarray(0, bytesRead);
     }
 }
-async function* readEntry(path, there, entry, offset) {
+async function* readEntry(there, entry, offset) {
     const kept = there.kept.get(entry.name);
     if (kept !== undefined)
         return yield kept.subarray(offset);
     const end = entry.content + entry.size;
-    const cursor = there.compressed ? streamCursor(path) : fileCursor(there.handle, end);
+    const cursor = openCursor(there.handle, there.compressed);
     try {
         await cursor.seek(entry.content + offset);
         while (cursor.position < end) {
@@ -30251,14 +30368,6 @@ async function* readEntry(path, there, entry, offset) {
     }
     finally {
         await cursor.close();
-    }
-}
-async function fill(handle, buffer, position) {
-    for (let at = 0; at < buffer.length;) {
-        const { bytesRead } = await handle.read(buffer, at, buffer.length - at, position + at);
-        if (bytesRead === 0)
-            throw new errors/* PromoteError */.jG('PROTOCOL', 'is cut off');
-        at += bytesRead;
     }
 }
 /**
@@ -35970,6 +36079,8 @@ function malformed(from, problem) {
 var external_node_events_ = __nccwpck_require__(8474);
 // EXTERNAL MODULE: external "node:timers/promises"
 var promises_ = __nccwpck_require__(8500);
+// EXTERNAL MODULE: external "node:zlib"
+var external_node_zlib_ = __nccwpck_require__(8522);
 // EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/agent.js
 var agent = __nccwpck_require__(7405);
 // EXTERNAL MODULE: ./lib/core/version.js
@@ -36064,27 +36175,15 @@ class Line {
     }
     /**
      * A paused undici parser puts bytes back and parses them again at each piece, and fails an assertion when the other side
-     * closes meanwhile. So `pause` never reaches it: the connection stops reading instead.
+     * closes meanwhile. So `pause` does not reach it: the connection stops reading instead.
      */
     #controlOf(own) {
-        const pause = (paused) => {
-            if (paused)
-                this.#connection?.stopReading();
-            else
-                this.#connection?.resumeReading();
-        };
-        return {
-            get aborted() {
-                return own.aborted;
-            },
-            get reason() {
-                return own.reason;
-            },
-            paused: false,
+        const control = {
             abort: (reason) => own.abort(reason),
-            pause: () => pause(true),
-            resume: () => pause(false),
+            pause: () => this.#connection?.stopReading(),
+            resume: () => this.#connection?.resumeReading(),
         };
+        return control;
     }
 }
 /** What undici takes for its socket: whole pieces come out of it, however the socket below delivers them. */
@@ -36377,18 +36476,22 @@ var transport_request = __nccwpck_require__(6624);
 const HIGH_WATER = 512 * 1024;
 /** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
 const MOST_UNREAD = 8 * 1024 * 1024;
+const WAITING = {
+    connect: 'no connection',
+    body: 'the server has not taken the next bytes of the upload',
+    answer: 'no answer',
+    'answer body': 'not one byte of the answer came',
+};
 /**
  * Sends `request` once.
  *
- * Time is counted only while the other side owes something: a connection, room for the next bytes of the body (stall
- * timeout), the beginning of the answer (`responseTimeout`), the next bytes of the answer (stall timeout). A slow source of an
+ * The timer runs only while we wait for the server: for a connection, for room for the next bytes of the body (stall
+ * timeout), for the beginning of the answer (`responseTimeout`), for its next bytes (stall timeout). A slow source of an
  * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
  */
 function exchange(request, wire, options) {
     return new Promise((resolve, reject) => {
-        if (options.signal.aborted)
-            throw cancelled(options);
-        const one = new Exchange(request, options, { resolve, reject });
+        const one = new Exchange(request, options, resolve, reject);
         try {
             one.start(wire);
         }
@@ -36397,14 +36500,12 @@ function exchange(request, wire, options) {
         }
     });
 }
-function cancelled({ side }) {
-    return new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side });
-}
 class Exchange {
     #request;
     #options;
-    #settle;
-    #forget;
+    #resolve;
+    #reject;
+    #cancel = () => this.#break(new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side: this.#options.side }));
     #controller;
     #timer;
     /** Why the request failed, whatever the connection says later. */
@@ -36418,22 +36519,26 @@ class Exchange {
     #isPaused = false;
     #isEnded = false;
     #wake;
-    constructor(request, options, settle) {
+    constructor(request, options, resolve, reject) {
         this.#request = request;
         this.#options = options;
-        this.#settle = settle;
-        const cancel = () => this.#break(cancelled(options));
-        options.signal.addEventListener('abort', cancel);
-        this.#forget = () => options.signal.removeEventListener('abort', cancel);
+        this.#resolve = resolve;
+        this.#reject = reject;
     }
-    start(wire) {
+    start({ dispatcher, origin, path, headers }) {
         const { method, body } = this.#request;
-        this.#waitFor('connect', this.#options.stallTimeout);
-        wire.dispatcher.dispatch({
-            origin: wire.origin,
-            path: wire.path,
+        if (this.#options.signal.aborted)
+            this.#cancel();
+        if (this.#failure !== undefined)
+            return;
+        this.#options.signal.addEventListener('abort', this.#cancel);
+        this.#waitFor('connect');
+        const length = (0,transport_request/* isStream */.rL)(body) ? { 'content-length': String(body.size) } : {};
+        dispatcher.dispatch({
+            origin,
+            path,
             method,
-            headers: { ...wire.headers, ...((0,transport_request/* isStream */.rL)(body) ? { 'content-length': String(body.size) } : {}) },
+            headers: { ...headers, ...length },
             // The declaration forgets iterables; the documentation and the code have them.
             body: this.#outgoing(body),
             headersTimeout: 0,
@@ -36447,17 +36552,17 @@ class Exchange {
         if (this.#failure !== undefined)
             controller.abort(new Error('given up while connecting'));
         else if ((0,transport_request/* isStream */.rL)(this.#request.body))
-            this.#stopTimer();
+            clearTimeout(this.#timer);
         else
-            this.#waitFor('answer', this.#request.responseTimeout ?? this.#options.stallTimeout);
+            this.#waitFor('answer');
     }
     onResponseStart(controller, status, headers) {
         if (status < 200 || this.#failure !== undefined)
             return;
-        this.#stopTimer();
+        clearTimeout(this.#timer);
         this.#isAnswered = true;
         const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) };
-        this.#settle.resolve({ status, headers, url: this.#request.url, body });
+        this.#resolve({ status, headers, url: this.#request.url, body });
     }
     onResponseData(controller, chunk) {
         this.#chunks.push(chunk);
@@ -36468,11 +36573,11 @@ class Exchange {
             controller.pause();
         }
         if (this.#unread > MOST_UNREAD)
-            this.#break(this.#error('PROTOCOL', 'the answer is longer than anybody asked for.'));
+            this.#break(this.#error('PROTOCOL', 'the answer is longer than any that is asked for.'));
         this.#wake?.();
     }
     onResponseEnd() {
-        this.#forget();
+        this.#options.signal.removeEventListener('abort', this.#cancel);
         this.#isEnded = true;
         this.#wake?.();
     }
@@ -36488,16 +36593,16 @@ class Exchange {
     async *#stream(stream) {
         try {
             for await (const chunk of stream) {
-                this.#waitFor('body', this.#options.stallTimeout);
+                this.#waitFor('body');
                 yield chunk;
-                this.#stopTimer();
+                clearTimeout(this.#timer);
             }
         }
         catch (thrown) {
             this.#ours = { thrown };
             throw thrown;
         }
-        this.#waitFor('answer', this.#request.responseTimeout ?? this.#options.stallTimeout);
+        this.#waitFor('answer');
     }
     #outgoing(body) {
         if (body === undefined)
@@ -36506,14 +36611,13 @@ class Exchange {
             return this.#stream(body.stream);
         return typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
     }
-    #waitFor(what, milliseconds) {
-        this.#stopTimer();
+    #waitFor(what) {
+        clearTimeout(this.#timer);
         if (this.#failure !== undefined || this.#isAnswered)
             return;
-        this.#timer = setTimeout(() => this.#break(this.#late(what, milliseconds)), milliseconds);
-    }
-    #stopTimer() {
-        clearTimeout(this.#timer);
+        const { stallTimeout } = this.#options;
+        const timeout = what === 'answer' ? (this.#request.responseTimeout ?? stallTimeout) : stallTimeout;
+        this.#timer = setTimeout(() => this.#break(this.#late(what, timeout)), timeout);
     }
     #late(what, milliseconds) {
         const isConnecting = what === 'connect';
@@ -36534,10 +36638,10 @@ class Exchange {
     }
     #fail(reason) {
         this.#failure = { reason };
-        this.#stopTimer();
-        this.#forget();
+        clearTimeout(this.#timer);
+        this.#options.signal.removeEventListener('abort', this.#cancel);
         this.#wake?.();
-        this.#settle.reject(reason);
+        this.#reject(reason);
     }
     /**
      * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
@@ -36575,7 +36679,7 @@ class Exchange {
             this.#chunks.length = 0;
             if (!this.#isEnded)
                 controller.abort(new Error('the reader stopped'));
-            this.#forget();
+            this.#options.signal.removeEventListener('abort', this.#cancel);
         }
     }
     #taken(chunk, controller) {
@@ -36586,17 +36690,13 @@ class Exchange {
         }
     }
 }
-const WAITING = {
-    connect: 'no connection',
-    body: 'the server has not taken the next bytes of the upload',
-    answer: 'no answer',
-    'answer body': 'not one byte of the answer came',
-};
 
 // EXTERNAL MODULE: external "node:fs"
 var external_node_fs_ = __nccwpck_require__(3024);
 // EXTERNAL MODULE: external "node:tls"
 var external_node_tls_ = __nccwpck_require__(1692);
+// EXTERNAL MODULE: ./lib/core/pem.js
+var pem = __nccwpck_require__(2097);
 ;// CONCATENATED MODULE: ./lib/transport/tls-trust.js
 /** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
 
@@ -36604,7 +36704,7 @@ var external_node_tls_ = __nccwpck_require__(1692);
 
 
 
-const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g;
+
 /**
  * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (Node 20 forgets it in a context with authorities of its
  * own), SSL_CERT_FILE, and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there,
@@ -36622,8 +36722,10 @@ function addedAuthorities(env) {
  */
 function trustContext(env, own, side, identity) {
     const added = [...addedAuthorities(env), ...ownAuthorities(own, side)];
+    // As in Go: an issuing authority is trusted without its root.
+    const partial = added.length === 0 ? {} : { allowPartialTrustChain: true };
     try {
-        const trust = external_node_tls_.createSecureContext(identity && { cert: identity.cert, key: identity.key });
+        const trust = external_node_tls_.createSecureContext({ ...partial, ...(identity && { cert: identity.cert, key: identity.key }) });
         for (const pem of new Set(added))
             trust.context.addCACert(pem);
         return trust;
@@ -36639,7 +36741,7 @@ function trustContext(env, own, side, identity) {
 function ownAuthorities(own, side) {
     if (own === undefined || own.trim() === '')
         return [];
-    const pems = own.match(PEM) ?? [];
+    const pems = (0,pem/* pemBlocks */.P)(own, 'CERTIFICATE');
     if (pems.length > 0 && pems.every(isCertificate))
         return pems;
     throw new errors/* PromoteError */.jG('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
@@ -36670,7 +36772,7 @@ function pemsIn(folder) {
 }
 function pemsOf(file) {
     try {
-        return file !== '' && (0,external_node_fs_.statSync)(file).isFile() ? ((0,external_node_fs_.readFileSync)(file, 'latin1').match(PEM) ?? []) : [];
+        return file !== '' && (0,external_node_fs_.statSync)(file).isFile() ? (0,pem/* pemBlocks */.P)((0,external_node_fs_.readFileSync)(file, 'latin1'), 'CERTIFICATE') : [];
     }
     catch {
         return [];
@@ -36690,6 +36792,8 @@ const VERDICTS = new Set(`UNABLE_TO_GET_ISSUER_CERT UNABLE_TO_GET_ISSUER_CERT_LO
   DEPTH_ZERO_SELF_SIGNED_CERT CERT_SIGNATURE_FAILURE CERT_NOT_YET_VALID CERT_HAS_EXPIRED ERROR_IN_CERT_NOT_BEFORE_FIELD
   ERROR_IN_CERT_NOT_AFTER_FIELD CERT_CHAIN_TOO_LONG CERT_REVOKED INVALID_CA PATH_LENGTH_EXCEEDED INVALID_PURPOSE
   CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/));
+/** Names of Kubernetes Services (kubernetes/dns docs/specification.md); what has no dot is one of the own namespace. */
+const IN_CLUSTER = /\.svc(?:\.cluster\.local)?\.?$|\.cluster\.local\.?$/i;
 /** code: [project's code, what happened, transient, hint]. */
 const KNOWN = {
     EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
@@ -36723,11 +36827,13 @@ function failure(thrown, attempt) {
     const code = codeOf(error);
     if (VERDICTS.has(code))
         return certificateRefused(error, code, attempt);
-    if (code === 'ENOTFOUND') {
-        const hint = 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).';
+    if (code === 'ENOTFOUND' || (code === 'EAI_AGAIN' && IN_CLUSTER.test(attempt.url.hostname))) {
+        const hint = IN_CLUSTER.test(attempt.url.hostname)
+            ? 'This name exists only inside a cluster. From outside, use the public address: the host of the route or ingress.'
+            : 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).';
         // A name that was found before is a failing name server.
         const detail = { hint, transient: attempt.known, cause: thrown };
-        return network_errors_errorOf(attempt, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(attempt.url.hostname, 253)} is unknown (ENOTFOUND)`, detail);
+        return network_errors_errorOf(attempt, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(attempt.url.hostname, 253)} is unknown (${code})`, detail);
     }
     const known = KNOWN[code];
     if (known !== undefined) {
@@ -36986,6 +37092,8 @@ function blockList(ranges, family) {
 
 
 
+
+
 /** @throws PromoteError USAGE when `ca` holds no certificate. */
 function openTransport(options, context) {
     const authorities = ownAuthorities(options.ca, options.side);
@@ -37014,7 +37122,7 @@ function openTransport(options, context) {
         const exact = await withoutEmptyStream(request);
         const signal = request.afterCancel === true ? closing.signal : running;
         const exchangeOptions = { side: options.side, stallTimeout: options.stallTimeout, explain, signal };
-        const res = await exchange(exact, routes.wire(exact, proxy), exchangeOptions);
+        const res = decompressed(request, await exchange(exact, routes.wire(exact, proxy), exchangeOptions), options.side);
         const isFirst = !answered.has(request.url.host);
         if (res.status < 500)
             answered.add(request.url.host);
@@ -37030,6 +37138,34 @@ function openTransport(options, context) {
             await routes.close();
         },
     };
+}
+const DECODERS = {
+    gzip: external_node_zlib_.createGunzip,
+    'x-gzip': external_node_zlib_.createGunzip,
+    deflate: external_node_zlib_.createInflate,
+    br: external_node_zlib_.createBrotliDecompress,
+};
+/**
+ * Some proxies compress although `identity` is asked for. Callers bound what they read of the decompressed answer. Blobs
+ * stay as they come: they are counted and hashed.
+ */
+function decompressed({ method, isBlob }, res, side) {
+    const { 'content-encoding': encoding, 'content-length': length, ...headers } = res.headers;
+    const decoder = DECODERS[String(encoding ?? '').toLowerCase()];
+    if (decoder === undefined || isBlob === true || method === 'HEAD' || length === '0')
+        return res;
+    const body = async function* () {
+        try {
+            yield* (0,core_async/* through */.sc)(res.body, decoder());
+        }
+        catch (thrown) {
+            if (thrown instanceof errors/* PromoteError */.jG)
+                throw thrown;
+            const message = `${method} ${(0,core_text/* displayUrl */.Qy)(res.url)}: the answer is not the ${encoding} that it claims to be.`;
+            throw new errors/* PromoteError */.jG('PROTOCOL', message, { side, cause: thrown });
+        }
+    };
+    return { ...res, headers, body: body() };
 }
 /** What a header cannot carry came from a server; undici's error would quote it. */
 function checkHeaders({ method, url, headers = {} }, side) {
@@ -37420,6 +37556,8 @@ function split(scope) {
 }
 
 ;// CONCATENATED MODULE: ./lib/http/authorize.js
+/** Puts the credential of one origin on the requests to that origin, in the form that the server asks for. */
+
 
 
 
@@ -37431,61 +37569,97 @@ function split(scope) {
 
 /**
  * A bearer credential is sent at once. User and password, refresh token and anonymity wait for the first challenge of the
- * origin; from then on they go along without being asked. After a 401 the request is repeated with a fresh token of the
- * token service, then with what `login.renew` has; then the 401 is the caller's. A streamed body cannot be repeated: its
- * 401 is the caller's at once, and the next request of the same scopes carries the fresh token.
+ * origin; from then on they go along without being asked. After a 401, or a 400 or 403 that speaks of an expired credential,
+ * the request is repeated with a fresh token of the token service, then with what `login.renew` has; then the refusal is the
+ * caller's. A streamed body cannot be repeated: its refusal is the caller's at once, and the next request of the same scopes
+ * carries the fresh token.
  */
 function authorize(access) {
     const tokens = tokenService(access.side, access.ask, access.context);
+    const guests = tokenService(access.side, access.ask, access.context);
     const known = { basic: false, scopes: new Map() };
     const show = async (credential, request) => {
         if (credential.kind === 'bearer')
             return { authorization: `Bearer ${credential.token.reveal()}` };
+        const plain = credential.kind === 'basic' && known.basic;
         if (known.service !== undefined) {
             if (mayAskTokenService(access.origin, known.service.realm, credential.kind, access.verified)) {
                 const wanted = request.scopes ?? [];
                 const scopes = mergeScopes(wanted, known.scopes.get(wanted.join(' ')) ?? []);
-                const token = await tokens.token(known.service, credential, scopes);
-                return { authorization: `Bearer ${token.secret.reveal()}`, token };
+                const token = await tokens.token(known.service, credential, scopes).catch((thrown) => {
+                    if (!plain || isVerdict(thrown))
+                        throw thrown;
+                });
+                if (token !== undefined)
+                    return { authorization: `Bearer ${token.secret.reveal()}`, token };
+                // The registry offers Basic too, and its token service does not answer as one.
+                known.service = undefined;
             }
-            if (!known.basic && credential.kind !== 'anonymous')
+            else if (!plain && credential.kind !== 'anonymous')
                 throw strangeService(access, known.service);
         }
-        return credential.kind === 'basic' && known.basic ? { authorization: basic(credential, access.context) } : undefined;
+        return plain ? { authorization: basic(credential, access.context) } : undefined;
     };
     return (next) => async (request) => {
         if (!mayReceiveCredential(access.origin, request.url, request.leftOrigin === true, 'token'))
-            return next(request);
+            return asGuest(access, guests, next, request);
         const credential = await access.login.current();
         const shown = await showOrRenew(access, credential, (one) => show(one, request));
-        let res = await next(signed(request, shown.with));
-        if (res.status !== 401)
+        const first = await next(signed(request, shown.with));
+        const isSuspect = shown.with !== undefined && (first.status === 400 || first.status === 403);
+        const start = isSuspect ? await (0,transport_request/* beginning */.Ir)(first) : undefined;
+        let res = start === undefined ? first : { ...first, body: (0,core_async/* bodyOf */.EN)(start) };
+        if (res.status !== 401 && !(0,quirks/* saysExpired */.ow)(start?.toString('utf8') ?? ''))
             return res;
-        const challenges = await challengesOf(res, request, access, next, known);
-        learn(known, challenges, request, access);
+        if (res.status === 401)
+            learn(known, await challengesOf(res, request, access, next, known), request, access);
         if (shown.with?.token !== undefined)
             tokens.drop(shown.with.token);
         const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request));
-        let last = fresh;
         if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
             if ((0,transport_request/* isStream */.rL)(request.body))
-                return res;
+                return { ...res, isRenewed: true };
             await (0,transport_request/* discard */.vf)(res);
             res = await next(signed(request, fresh.with));
             if (res.status !== 401)
                 return res;
         }
-        if (last.with === undefined || (await isMerelyDenied(res, last.with, request, access, next)))
+        if (fresh.with === undefined || (await isMerelyDenied(res, fresh.with, request, access, next)))
             return res;
-        const renewed = await renew(access, last.credential);
+        const renewed = await renew(access, fresh.credential);
         if (renewed === undefined)
             return res;
-        last = { credential: renewed, with: await show(renewed, request) };
+        const last = await show(renewed, request);
         if ((0,transport_request/* isStream */.rL)(request.body))
-            return res;
+            return { ...res, isRenewed: true };
         await (0,transport_request/* discard */.vf)(res);
-        return next(signed(request, last.with));
+        return next(signed(request, last));
     };
+}
+/** The token service has answered: it refuses this credential, or the run is over. */
+function isVerdict(thrown) {
+    const { code } = (0,errors/* asPromoteError */.XO)(thrown);
+    return code === 'LOGIN_REJECTED' || code === 'CANCELLED';
+}
+/**
+ * A registry that another one redirects to may have a token service of its own. It is asked without any credential: none
+ * of this run belongs to that origin.
+ */
+async function asGuest(access, tokens, next, request) {
+    const res = await next(request);
+    if (res.status !== 401 || (request.method !== 'GET' && request.method !== 'HEAD'))
+        return res;
+    const known = { basic: false, scopes: new Map() };
+    const { context, side } = access;
+    learn(known, parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate')), request, { origin: request.url, context, side });
+    const { service, scopes } = known;
+    if (service === undefined || !mayAskTokenService(request.url, service.realm, 'anonymous', access.verified))
+        return res;
+    const token = await tokens.token(service, http_credential/* ANONYMOUS */.E, [...scopes.values()].flat()).catch(() => undefined);
+    if (token === undefined)
+        return res;
+    await (0,transport_request/* discard */.vf)(res);
+    return next(signed(request, { authorization: `Bearer ${token.secret.reveal()}` }));
 }
 /** A token service that refuses the credential is a refusal of the credential: renewed once. */
 async function showOrRenew(access, credential, show) {
@@ -37531,11 +37705,11 @@ async function challengesOf(res, request, access, next, known) {
     await (0,transport_request/* discard */.vf)(ping);
     return asked;
 }
-/** A token service once named stays: OpenShift answers a bad token with a Basic challenge that only means "denied". */
+/** A token service once named stays: OpenShift answers a bad token with a Basic challenge alone, which only means "denied". */
 function learn(known, challenges, request, access) {
     const { origin, context, side } = access;
     for (const { scheme, parameters } of challenges) {
-        if (scheme === 'basic' && known.service === undefined)
+        if (scheme === 'basic' && (known.service === undefined || challenges.length > 1))
             known.basic = true;
         const realm = parameters.get('realm');
         if (scheme !== 'bearer' || realm === undefined || !URL.canParse(realm, origin.href))
@@ -37682,6 +37856,7 @@ function readable(url) {
 
 
 
+
 /** curl allows 50, Go 10; registries need one or two. */
 const MOST_HOPS = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
@@ -37698,7 +37873,9 @@ function redirect(side, secrets) {
         const seen = new Set();
         let request = first;
         for (;;) {
-            const res = await next(request);
+            const res = await next(request).catch((thrown) => {
+                throw request === first ? thrown : unreached(first, request, thrown);
+            });
             const location = (0,response/* header */.wx)(res, 'location');
             if (location === undefined || !isFollowed(request, res.status))
                 return request.leftOrigin === true ? { ...res, leftOrigin: true } : res;
@@ -37742,6 +37919,14 @@ function hop(first, request, target) {
         return { ...request, url: target };
     const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()));
     return { ...request, url: target, leftOrigin, headers: Object.fromEntries(headers) };
+}
+/** The address is the server's choice: what to do about it is said of the server, not of the spelling. */
+function unreached(first, { url }, thrown) {
+    if (!(thrown instanceof errors/* PromoteError */.jG) || !['NETWORK', 'TLS', 'STALLED'].includes(thrown.code))
+        return thrown;
+    const unknown = thrown.message.includes('(ENOTFOUND)') ? ', which does not resolve' : '';
+    const message = `${first.method} ${(0,core_text/* displayUrl */.Qy)(first.url)}: the server redirected to ${url.host}${unknown}. ${thrown.message}`;
+    return thrown.with({ message, hint: unknown === '' ? thrown.hint : quirks/* DIRECT */.yc });
 }
 function redirect_refused(request, what, side) {
     return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server ${what}.`, {
@@ -38208,6 +38393,14 @@ function askOnce(ask, { signal, log }) {
         return asked;
     };
 }
+/** A registry that redirects to another one, which refuses. */
+function refusedElsewhere(error, host, { base, side }) {
+    return error.with({
+        code: error.status === 401 ? 'CREDENTIAL_MISSING' : 'DENIED',
+        message: `${error.message} It was ${host} that refused, to which ${base.host} redirects.`,
+        hint: `No credential of ${base.host} goes to another host. Name ${host} in the reference instead, with an entry for it in ${side}-auth-file.`,
+    });
+}
 async function toPromoteError(options, name, res, what, access, tag) {
     const redact = (text) => options.context.secrets.redact(text);
     const error = await (0,response/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
@@ -38216,14 +38409,26 @@ async function toPromoteError(options, name, res, what, access, tag) {
         return recoded('NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
     if ((0,quirks/* isEmpty400 */.EQ)(res, options.repository))
         return recoded('UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
-    if (res.status !== 401 && res.status !== 403)
+    const { status } = res;
+    const { host } = res.url;
+    const said = error.server.map((entry) => `${entry.code} ${entry.message}`).join('; ') || error.message.slice(name.length);
+    const isExpired = (status === 400 || status === 403) && (0,quirks/* saysExpired */.ow)(said);
+    if (res.leftOrigin === true && (status === 401 || status === 403))
+        return refusedElsewhere(error, host, options);
+    const isForApi = status === 403 && options.explain !== undefined;
+    if (status !== 401 && !isForApi && !isExpired && error.code !== 'RATE_LIMITED') {
+        const known = (0,quirks/* explainRefusal */.GC)({ status, said, access, host, repository: options.repository });
+        if (known !== undefined)
+            return recoded(known.code, known.hint);
+    }
+    if (status !== 401 && status !== 403 && !isExpired)
         return error;
     const credential = await options.login?.current();
     const owner = options.login === undefined ? 'no credential' : options.login.describe;
     const right = access === 'push' ? `push to ${name}` : `pull from ${name}`;
     if (options.login !== undefined && credential?.kind === 'anonymous')
         return recoded('CREDENTIAL_MISSING', `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`);
-    const refused = res.status === 401 && !(await (0,quirks/* acceptsCredential */.bW)(options.send, options.base).catch(() => true))
+    const refused = isExpired || (status === 401 && !(await (0,quirks/* acceptsCredential */.bW)(options.send, options.base).catch(() => true)))
         ? recoded(credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED', `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`)
         : recoded('DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`);
     return (await options.explain?.(refused, access, tag)) ?? refused;
@@ -38671,31 +38876,22 @@ function createCache() {
 function guard(body) {
     const iterator = body[Symbol.asyncIterator]();
     let failure;
-    let ended = false;
-    async function* stream() {
-        for (;;) {
-            const step = await iterator.next().catch((thrown) => {
-                ended = true;
-                failure = thrown ?? new errors/* PromoteError */.jG('INTERNAL', 'The body failed without a reason.');
-                throw failure;
-            });
-            if (step.done === true)
-                break;
-            yield step.value;
+    async function* watched() {
+        try {
+            for (let step = await iterator.next(); step.done !== true; step = await iterator.next())
+                yield step.value;
         }
-        ended = true;
+        catch (thrown) {
+            failure = thrown ?? new errors/* PromoteError */.jG('INTERNAL', 'The body failed without a reason.');
+            throw failure;
+        }
     }
     return {
-        stream: stream(),
+        stream: watched(),
         /** What the body itself threw: the source's error, not a network error of the upload. */
         failure: () => failure,
         /** Ends the body if it was not read to its end, so that its connection is freed. */
-        async close() {
-            if (ended)
-                return;
-            ended = true;
-            await Promise.resolve(iterator.return?.()).catch(() => undefined);
-        },
+        close: async () => void (await Promise.resolve(iterator.return?.()).catch(() => undefined)),
     };
 }
 /** Cuts one stream into pieces of chosen lengths, one after the other, without keeping more than a chunk. */
@@ -38927,12 +39123,12 @@ async function request(session, { method, url, body, length, headers }) {
 async function refusedPart(session, res, length) {
     const { endpoint, what, limits, minimum } = session;
     const { status } = res;
-    if (status === 401) {
+    if (status === 401 || res.isRenewed === true) {
         session.refused += 1;
         // The credential was renewed below; whether the new one is any better shows with the next request.
         if (session.refused === 1) {
             await (0,transport_request/* discard */.vf)(res);
-            const message = `${endpoint.name}: ${what}: 401 in the middle of the upload.`;
+            const message = `${endpoint.name}: ${what}: ${status} in the middle of the upload.`;
             return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true });
         }
     }
@@ -39288,6 +39484,7 @@ function repositories_optionOf({ side, name }, option) {
 
 
 
+
 /** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 /** Names of the API's service for pods of its own cluster. */
@@ -39326,7 +39523,7 @@ function podCa(folder = SERVICE_ACCOUNT) {
 }
 function readCa(name, folder, side, mayBeAbsent) {
     try {
-        return `${(0,files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side }).trim()}\n`;
+        return (0,pem/* pemBlocks */.P)((0,files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side }), 'CERTIFICATE').join('');
     }
     catch (error) {
         if (mayBeAbsent && (0,files/* isAbsent */.W0)(error))

@@ -38,6 +38,9 @@ export type Access = Readonly<{
   context: Context
 }>
 
+/** Bytes of a refusal that are searched for words; longer ones are pages for people. */
+const LONGEST_SAID = 4096
+
 /** What a request carried. */
 type Shown = Readonly<{ authorization: string; token?: Token | undefined }>
 
@@ -88,7 +91,7 @@ export function authorize(access: Access): Layer {
     const isSuspect = shown.with !== undefined && (first.status === 400 || first.status === 403)
     const start = isSuspect ? await beginning(first) : undefined
     let res = start === undefined ? first : { ...first, body: bodyOf(start) }
-    if (res.status !== 401 && !saysExpired(start?.toString('utf8') ?? '')) return res
+    if (res.status !== 401 && !saysExpired(start?.toString('utf8', 0, LONGEST_SAID) ?? '')) return res
     if (res.status === 401) learn(known, await challengesOf(res, request, access, next, known), request, access)
     if (shown.with?.token !== undefined) tokens.drop(shown.with.token)
     const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request))
@@ -101,10 +104,9 @@ export function authorize(access: Access): Layer {
     if (fresh.with === undefined || (await isMerelyDenied(res, fresh.with, request, access, next))) return res
     const renewed = await renew(access, fresh.credential)
     if (renewed === undefined) return res
-    const last = await show(renewed, request)
     if (isStream(request.body)) return { ...res, isRenewed: true }
     await discard(res)
-    return next(signed(request, last))
+    return next(signed(request, await show(renewed, request)))
   }
 }
 

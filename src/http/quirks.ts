@@ -64,11 +64,8 @@ const EXPIRED =
 
 /** @param body the beginning of a refusal. */
 export function saysExpired(body: string): boolean {
-  return EXPIRED.test(body.slice(0, LONGEST_SAID))
+  return EXPIRED.test(body)
 }
-
-/** Longer refusals are pages for people. */
-const LONGEST_SAID = 4096
 
 /** What a refusal means, by its words: registries give the same status for different things. */
 type Refusal = Readonly<{

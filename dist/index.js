@@ -28982,10 +28982,8 @@ const DIRECT = `The registry's storage has a name that this machine does not kno
 const EXPIRED = /\b(?:token|credentials?|authorization|login|session)\b[^"]{0,80}\b(?:expired?|invalid|revoked|no longer valid)\b|\b(?:expired|invalid)\b[^"]{0,30}\b(?:token|credentials?)\b|\bre-?authenticate|\bauthenticate again/i;
 /** @param body the beginning of a refusal. */
 function saysExpired(body) {
-    return EXPIRED.test(body.slice(0, LONGEST_SAID));
+    return EXPIRED.test(body);
 }
-/** Longer refusals are pages for people. */
-const LONGEST_SAID = 4096;
 const ECR = /^(\d{12})\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$/;
 const GAR = /^([a-z0-9-]+)-docker\.pkg\.dev$/;
 /** The first that fits counts. */
@@ -37567,6 +37565,8 @@ function split(scope) {
 
 
 
+/** Bytes of a refusal that are searched for words; longer ones are pages for people. */
+const LONGEST_SAID = 4096;
 /**
  * A bearer credential is sent at once. User and password, refresh token and anonymity wait for the first challenge of the
  * origin; from then on they go along without being asked. After a 401, or a 400 or 403 that speaks of an expired credential,
@@ -37609,7 +37609,7 @@ function authorize(access) {
         const isSuspect = shown.with !== undefined && (first.status === 400 || first.status === 403);
         const start = isSuspect ? await (0,transport_request/* beginning */.Ir)(first) : undefined;
         let res = start === undefined ? first : { ...first, body: (0,core_async/* bodyOf */.EN)(start) };
-        if (res.status !== 401 && !(0,quirks/* saysExpired */.ow)(start?.toString('utf8') ?? ''))
+        if (res.status !== 401 && !(0,quirks/* saysExpired */.ow)(start?.toString('utf8', 0, LONGEST_SAID) ?? ''))
             return res;
         if (res.status === 401)
             learn(known, await challengesOf(res, request, access, next, known), request, access);
@@ -37629,11 +37629,10 @@ function authorize(access) {
         const renewed = await renew(access, fresh.credential);
         if (renewed === undefined)
             return res;
-        const last = await show(renewed, request);
         if ((0,transport_request/* isStream */.rL)(request.body))
             return { ...res, isRenewed: true };
         await (0,transport_request/* discard */.vf)(res);
-        return next(signed(request, last));
+        return next(signed(request, await show(renewed, request)));
     };
 }
 /** The token service has answered: it refuses this credential, or the run is over. */

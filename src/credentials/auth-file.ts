@@ -22,8 +22,13 @@ type RegistryKey = Readonly<{
   plainHttp?: boolean | undefined
 }>
 
-/** @property explicit the path or the text given as `…-auth-file`: then no other file is read. */
-type AuthFileOptions = Readonly<{ explicit?: string | Secret | undefined; side: Side }>
+type AuthFileOptions = Readonly<{
+  side: Side
+  /** Text of an auth file with the entries of `registry-auth`, which go first. */
+  registryAuth?: Secret | undefined
+  /** The path or the text given as `…-auth-file`: then no other file is read. */
+  explicit?: string | Secret | undefined
+}>
 
 type Lookup = Readonly<{ key: RegistryKey; options: AuthFileOptions; context: Context }>
 
@@ -36,6 +41,8 @@ type Lookup = Readonly<{ key: RegistryKey; options: AuthFileOptions; context: Co
  */
 export async function loginFromAuthFiles(key: RegistryKey, options: AuthFileOptions, context: Context) {
   const lookup = { key, options, context }
+  const own = options.registryAuth && (await loginFrom(options.registryAuth, lookup))
+  if (own !== undefined) return own
   if (options.explicit !== undefined) return loginFrom(options.explicit, lookup)
   for (const given of [...variableOf(context), ...authFilePaths(context.env, process.platform)]) {
     const login = await loginFrom(given, lookup).catch((error: unknown) => {
@@ -105,7 +112,11 @@ async function lookIn(given: string | Secret, lookup: Lookup, again: boolean): P
   if (helped !== undefined) return helped
   const { credential, entry, mentioned } = findEntry(file, key, context)
   if (credential !== undefined)
-    return { credential, describe: `auth file ${from.path}`, place: `entry ${host} ${entry}` }
+    return {
+      credential,
+      describe: given === options.registryAuth ? 'registry-auth' : `auth file ${from.path}`,
+      place: `entry ${host} ${entry}`,
+    }
   if (file.credsStore === undefined || own !== undefined) return undefined
   // docker leaves an empty entry for each host whose login it gave to the store. Without one, a store that isn't
   // installed here (docker-credential-desktop in a pod) is no reason to stop a copy that needs nothing from it.

@@ -42,6 +42,8 @@ export type Config = Readonly<{
   retries: number
   /** Milliseconds. */
   stallTimeout: number
+  /** Text of an auth file with the entries of `registry-auth`. */
+  registryAuth?: Secret | undefined
   report: string | undefined
   progress: 'plain' | 'quiet' | 'json'
   logLevel: 'info' | 'debug'

@@ -90,7 +90,7 @@ function checkField(key: string, value: unknown): string | undefined {
 }
 
 /** From the file or the variable that the entry names, kept secret before anything else is done with it. */
-function readSecret(key: string, fields: Fields, side: InputReader): string {
+export function readSecret(key: string, fields: Fields, side: InputReader): string {
   const { env, readFile, secrets } = side.around
   const [path, variable] = ['file', 'env'].map((kind) => {
     const value = fields.get(`${key}-${kind}`)

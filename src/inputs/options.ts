@@ -64,7 +64,7 @@ function sideRows(side: 'source' | 'destination'): readonly Row[] {
     row('token', 'secret', `Token for the ${side}, sent as it is.`),
     row('service-account', 'string', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
     row('kubeconfig', 'path', `File with server, CA and credential of the ${side}.`),
-    row('context', 'string', `Context of the ${side} kubeconfig; enough by itself after oc login.`),
+    row('context', 'string', `Context of the ${side} kubeconfig, or of oc login's.`),
     row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
       hosts: ['github'],
     }),
@@ -79,6 +79,7 @@ const LIST = 'Instead of destination-*: a YAML or JSON list of destinations, or 
 const DESTINATIONS = row('destinations', 'string', LIST, { argv: false })
 
 const BEHAVIOUR: readonly Row[] = [
+  row('registry-auth', 'string', 'YAML map: HOST: {username, password-env or -file}.'),
   flag('dry-run', 'false', 'Print the plan, change nothing.'),
   words('overwrite', ['always', 'same', 'never'], 'Write tags that exist: always, same, never.'),
   row('expect-current', 'string', 'Digest that the tag has to have now, or absent.'),

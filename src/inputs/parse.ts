@@ -14,6 +14,7 @@ import { OPTIONS } from './options.ts'
 import { keepStray } from './path-or-content.ts'
 import type { ReadFile } from './problems.ts'
 import { InputReader, isFlag, type Place } from './reader.ts'
+import { parseRegistryAuth } from './registry-auth.ts'
 import { readRollback } from './rollback-report.ts'
 import { parseShard } from './shard.ts'
 import { parseSide } from './side.ts'
@@ -64,6 +65,7 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
     jobs: inputs.integer('jobs'),
     retries: inputs.integer('retries'),
     stallTimeout: inputs.integer('stall-timeout') * 1000,
+    registryAuth: parseRegistryAuth(inputs),
     report: inputs.text('report'),
     progress: inputs.choice('progress'),
     logLevel: inputs.choice('log-level'),

@@ -67,7 +67,7 @@ export function openRepositories(
     const path = reference.repository
     const own = (await cluster?.ownsRegistry(base.host, path)) === true ? cluster : undefined
     if (own !== undefined && address.plainHttp) throw notOverHttp(side, base)
-    const login = own?.login ?? (await loginFor(side, address, reference, explicit, context))
+    const login = own?.login ?? (await loginFor(side, address, reference, explicit, options))
     if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NO_CREDENTIAL)
       context.log.warn(notItsRegistry(side, base))
     const store = openRepository({
@@ -205,11 +205,12 @@ async function loginFor(
   address: RegistryAddress,
   reference: Reference,
   explicit: Login | undefined,
-  context: Context,
+  { config, context }: RepositoryOptions,
 ): Promise<Login> {
   if (explicit !== undefined && isConfigured(reference, side)) return explicit
   const key = { ...address, repository: reference.repository }
-  return (await loginFromAuthFiles(key, { side: side.side, explicit: side.authFile }, context)) ?? NO_CREDENTIAL
+  const files = { side: side.side, explicit: side.authFile, registryAuth: config.registryAuth }
+  return (await loginFromAuthFiles(key, files, context)) ?? NO_CREDENTIAL
 }
 
 /** The option as the user wrote it: `destination-token`, or `token` of an entry in the list of destinations. */

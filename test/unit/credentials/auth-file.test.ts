@@ -1,6 +1,7 @@
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { Secret } from '../../../src/core/secret.ts'
 import { authFilePaths, loginFromAuthFiles } from '../../../src/credentials/auth-file.ts'
 import { base64, basic, openRoom, type Room, refusalOf, shown, textOf } from '../../support/credentials.ts'
 
@@ -109,6 +110,34 @@ describe('files that are found', () => {
     room.file('.docker/config.json/inside', '')
     expect(await found()).toBeUndefined()
     expect(room.warnings.join()).toContain('config.json')
+  })
+})
+
+describe('the entries of registry-auth', () => {
+  const find = async (repository: string, host = 'quay.io') => {
+    const auths = {
+      'quay.io': { username: 'robot', password: 'first' },
+      'quay.io/b': { username: 'b', password: 'second' },
+    }
+    const registryAuth = new Secret(JSON.stringify({ auths }))
+    const explicit = room.file('given.json', {
+      auths: { ...withAuth('given').auths, ...withAuth('o', 'p', 'other').auths },
+    })
+    return loginFromAuthFiles({ host, repository }, { explicit, registryAuth, side: 'source' }, room.context)
+  }
+
+  test('go before every file, the longest name first; other registries have their entry of the file', async () => {
+    expect(shown(await (await find('a/app'))?.current())).toEqual(basic('robot', 'first'))
+    expect(shown(await (await find('b/app'))?.current())).toEqual(basic('b', 'second'))
+    expect(shown(await (await find('b/app', 'other'))?.current())).toEqual(basic('o', 'p'))
+    expect(await find('a/app', 'quay.io.evil.example')).toBeUndefined()
+  })
+
+  test('are one login for each entry, which is named after the option', async () => {
+    const [one, same, other] = await Promise.all([find('a/app'), find('a/web'), find('b/app')])
+    expect(one?.describe).toBe('registry-auth')
+    expect(one).toBe(same)
+    expect(one).not.toBe(other)
   })
 })
 

@@ -26236,7 +26236,7 @@ function inheritable({ env, secrets }) {
 
 /***/ }),
 
-/***/ 5729:
+/***/ 8392:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -27282,6 +27282,63 @@ function describe({ issues: [issue] }) {
     return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`;
 }
 
+;// CONCATENATED MODULE: ./lib/inputs/registry-auth.js
+
+
+
+
+
+
+const registry_auth_KEYS = ['username', 'password-env', 'password-file'];
+/** A key of an auth file: `host[:port]` or a namespace below it. */
+const REGISTRY = /^(?:https?:\/\/)?[a-z0-9[][a-z0-9.:\]-]*(?:\/[a-z0-9._/-]+)?$/i;
+/**
+ * The option `registry-auth`: a YAML or JSON map from registry to user and password, or the path of a file with one.
+ * @returns the same as the text of an auth file; what is wrong was noted
+ */
+function parseRegistryAuth(inputs) {
+    const map = inputs.parsed('registry-auth', (given) => readMap(given, inputs));
+    if (map === undefined)
+        return undefined;
+    const auths = Object.entries(map).map(([registry, entry]) => [registry, registry_auth_parseEntry(registry, entry, inputs)]);
+    return new Secret(JSON.stringify({ auths: Object.fromEntries(auths) }));
+}
+function readMap(given, { around }) {
+    const isText = /\n|^\{|:\s/.test(given);
+    const map = (0,yaml/* parseYaml */.h)(isText ? given : readPath(given, around.readFile), { values: 'text' });
+    if (isMap(map) && Object.keys(map).length > 0)
+        return map;
+    throw new Error('is no map: write "HOST: { username: NAME, password-env: VARIABLE }" for each registry');
+}
+function registry_auth_parseEntry(registry, given, inputs) {
+    const problems = [];
+    const label = (key) => key;
+    const entry = new InputReader(new Map(), { ...inputs.around, problems, label });
+    const fields = new Map(Object.entries(isMap(given) ? given : {}));
+    for (const [key, value] of fields) {
+        if (typeof value === 'string')
+            keepStray(value, 'string', inputs.around.secrets);
+        if (key === 'password' && typeof value === 'string')
+            inputs.around.secrets.keep(value);
+        if (!registry_auth_KEYS.includes(key))
+            problems.push(`${key}: stands in no map: use ${registry_auth_KEYS.join(', ')}`);
+    }
+    const username = fields.get('username');
+    if (!REGISTRY.test(registry))
+        problems.push('is no registry: write host[:port] or host/namespace');
+    if (typeof username !== 'string' || username === '' || username.includes(':'))
+        problems.push('username: needs a name, without ":"');
+    if (!fields.has('password-env') && !fields.has('password-file'))
+        problems.push('needs password-env VARIABLE or password-file PATH');
+    const password = readSecret('password', fields, entry);
+    for (const problem of problems)
+        inputs.problem('registry-auth', `${(0,core_text/* quote */.hD)(registry).slice(1, -1)}: ${problem}`);
+    return { username, password };
+}
+function isMap(value) {
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 ;// CONCATENATED MODULE: ./lib/inputs/rollback-report.js
 
 
@@ -27358,6 +27415,7 @@ var shard = __nccwpck_require__(5285);
 
 
 
+
 /**
  * Checks everything, and only then complains.
  * @param secrets every password and token is kept in it before anything else is looked at.
@@ -27402,6 +27460,7 @@ function parse(collected, place, secrets, readFile) {
         jobs: inputs.integer('jobs'),
         retries: inputs.integer('retries'),
         stallTimeout: inputs.integer('stall-timeout') * 1000,
+        registryAuth: parseRegistryAuth(inputs),
         report: inputs.text('report'),
         progress: inputs.choice('progress'),
         logLevel: inputs.choice('log-level'),
@@ -29514,7 +29573,7 @@ function sideRows(side) {
         row('token', 'secret', `Token for the ${side}, sent as it is.`),
         row('service-account', 'string', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
         row('kubeconfig', 'path', `File with server, CA and credential of the ${side}.`),
-        row('context', 'string', `Context of the ${side} kubeconfig; enough by itself after oc login.`),
+        row('context', 'string', `Context of the ${side} kubeconfig, or of oc login's.`),
         row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
             hosts: ['github'],
         }),
@@ -29527,6 +29586,7 @@ function sideRows(side) {
 const LIST = 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.';
 const DESTINATIONS = row('destinations', 'string', LIST, { argv: false });
 const BEHAVIOUR = [
+    row('registry-auth', 'string', 'YAML map: HOST: {username, password-env or -file}.'),
     flag('dry-run', 'false', 'Print the plan, change nothing.'),
     words('overwrite', ['always', 'same', 'never'], 'Write tags that exist: always, same, never.'),
     row('expect-current', 'string', 'Digest that the tag has to have now, or absent.'),
@@ -35864,6 +35924,9 @@ var exec_plugin = __nccwpck_require__(4249);
  */
 async function loginFromAuthFiles(key, options, context) {
     const lookup = { key, options, context };
+    const own = options.registryAuth && (await loginFrom(options.registryAuth, lookup));
+    if (own !== undefined)
+        return own;
     if (options.explicit !== undefined)
         return loginFrom(options.explicit, lookup);
     for (const given of [...variableOf(context), ...authFilePaths(context.env, process.platform)]) {
@@ -35932,7 +35995,11 @@ async function lookIn(given, lookup, again) {
         return helped;
     const { credential, entry, mentioned } = findEntry(file, key, context);
     if (credential !== undefined)
-        return { credential, describe: `auth file ${from.path}`, place: `entry ${host} ${entry}` };
+        return {
+            credential,
+            describe: given === options.registryAuth ? 'registry-auth' : `auth file ${from.path}`,
+            place: `entry ${host} ${entry}`,
+        };
     if (file.credsStore === undefined || own !== undefined)
         return undefined;
     // docker leaves an empty entry for each host whose login it gave to the store. Without one, a store that isn't
@@ -39344,7 +39411,7 @@ function openRepositories(side, options, network, cluster, explicit) {
         const own = (await cluster?.ownsRegistry(base.host, path)) === true ? cluster : undefined;
         if (own !== undefined && address.plainHttp)
             throw notOverHttp(side, base);
-        const login = own?.login ?? (await loginFor(side, address, reference, explicit, context));
+        const login = own?.login ?? (await loginFor(side, address, reference, explicit, options));
         if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NO_CREDENTIAL)
             context.log.warn(notItsRegistry(side, base));
         const store = openRepository({
@@ -39467,11 +39534,12 @@ function isConfigured({ host }, { registry }) {
 }
 const NO_CREDENTIAL = (0,credentials_login/* fixedLogin */.ub)('no credential', http_credential/* ANONYMOUS */.E);
 /** The side's own credential is for its own registry alone. Every other registry gets its auth-file entry or nothing. */
-async function loginFor(side, address, reference, explicit, context) {
+async function loginFor(side, address, reference, explicit, { config, context }) {
     if (explicit !== undefined && isConfigured(reference, side))
         return explicit;
     const key = { ...address, repository: reference.repository };
-    return (await loginFromAuthFiles(key, { side: side.side, explicit: side.authFile }, context)) ?? NO_CREDENTIAL;
+    const files = { side: side.side, explicit: side.authFile, registryAuth: config.registryAuth };
+    return (await loginFromAuthFiles(key, files, context)) ?? NO_CREDENTIAL;
 }
 /** The option as the user wrote it: `destination-token`, or `token` of an entry in the list of destinations. */
 function repositories_optionOf({ side, name }, option) {
@@ -53205,7 +53273,7 @@ async function main(argv) {
         process.stdout.write(`${answer}\n`);
         return _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.done;
     }
-    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 5729));
+    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8392));
     return run({
         argv,
         env: process.env,

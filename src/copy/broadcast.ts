@@ -33,9 +33,11 @@ export class Broadcast {
   #bytes = 0
   #dropped = 0
   #stream: AsyncGenerator<Uint8Array> | undefined
-  #state: 'idle' | 'fetching' | 'ended' | Readonly<{ thrown: unknown }> = 'idle'
-  #waiting: (() => void)[] = []
+  #fetch: Promise<void> | undefined
+  #end: Readonly<{ thrown?: unknown }> | undefined
   #timer: NodeJS.Timeout | undefined
+  /** Resolves when something has changed that a subscriber may wait for. */
+  #change = createDeferred<void>()
   #closed: Promise<void> | undefined
   readonly #over = createDeferred<void>()
 
@@ -89,32 +91,32 @@ export class Broadcast {
         this.#dropTaken()
         return piece
       }
-      if (typeof this.#state === 'object') {
+      if (this.#end !== undefined) {
         this.close(subscriber)
-        throw this.#state.thrown
+        if ('thrown' in this.#end) throw this.#end.thrown
+      } else {
+        if (this.#bytes < this.#readAhead.window) this.#fetch ??= this.#readNext()
+        else this.#limitWait()
+        await this.#change.promise
       }
-      if (this.#state === 'ended') this.close(subscriber)
-      else if (this.#state === 'fetching') await this.#change()
-      else if (this.#bytes >= this.#readAhead.window) await this.#waitForSlowest()
-      else await this.#readNext()
     }
     return undefined
   }
 
   async #readNext(): Promise<void> {
-    this.#state = 'fetching'
     this.#stream ??= this.reader?.read(0)
     try {
       const piece = (await this.#stream?.next())?.value
-      if (piece !== undefined) {
+      if (piece === undefined) this.#end = {}
+      else {
         retain(piece, this.#reading.size)
         this.#window.push(piece)
         this.#bytes += piece.length
       }
-      this.#state = piece === undefined ? 'ended' : 'idle'
     } catch (thrown) {
-      this.#state = { thrown }
+      this.#end = { thrown }
     }
+    this.#fetch = undefined
     this.#wake()
   }
 
@@ -130,19 +132,15 @@ export class Broadcast {
   }
 
   /** Subscribers that have started to read are waited for without a limit; the timer excludes those that have not. */
-  #waitForSlowest(): Promise<void> {
+  #limitWait(): void {
     this.#timer ??= setTimeout(() => {
       for (const subscriber of this.#reading) if (subscriber.state === 'waiting') this.leave(subscriber)
     }, this.#readAhead.patience)
-    return this.#change()
-  }
-
-  #change(): Promise<void> {
-    return new Promise((resolve) => this.#waiting.push(resolve))
   }
 
   #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve()
+    this.#change.resolve()
+    this.#change = createDeferred()
   }
 }
 

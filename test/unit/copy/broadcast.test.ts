@@ -1,5 +1,4 @@
 import { describe, expect, test } from '@jest/globals'
-import { READ_AHEAD } from '../../../src/copy/broadcast.ts'
 import type { CopyRun } from '../../../src/copy/copy-run.ts'
 import { discover } from '../../../src/copy/discover.ts'
 import { type Copy, execute, putManifest } from '../../../src/copy/execute.ts'
@@ -40,7 +39,10 @@ async function plansFor({ source, targets }: Trip, { semaphore }: CopyRun): Prom
 type End = 'arrived' | PromoteError
 
 /** Copies images to their destinations as `promote.ts` does: all plans first, then everything at once. */
-async function distributeAll(trips: readonly Trip[], run: CopyRun = testRun()): Promise<End[]> {
+async function distributeAll(
+  trips: readonly Trip[],
+  run: CopyRun = testRun({ readAhead: READ_AHEAD }),
+): Promise<End[]> {
   const planned = await Promise.all(trips.map((trip) => plansFor(trip, run)))
   const ends = await Promise.allSettled(
     planned.flatMap((copies) =>
@@ -63,10 +65,12 @@ function sizeOf({ blobs }: BuiltImage): number {
 }
 
 const ARRIVED = ['arrived', 'arrived', 'arrived'] as const
-const MIB = 1024 * 1024
-const WINDOW = READ_AHEAD.window
+/** The size in which blobs are read and sent. */
+const PIECE = 256 * 1024
+const WINDOW = 2 * PIECE
+const READ_AHEAD = { window: WINDOW, patience: 10_000 }
 /** One layer that is larger than the window, and a small one. */
-const image = makeImage({ layers: [WINDOW + 5 * MIB + 1234, 1000], seed: 7 })
+const image = makeImage({ layers: [WINDOW + 5 * PIECE + 1234, 1000], seed: 7 })
 const large = largest(image)
 
 function largest({ blobs }: BuiltImage): Digest {
@@ -143,7 +147,11 @@ describe('one source and several destinations', () => {
   test('works with a single permit', async () => {
     const source = seeded(makeIndex())
     expect(
-      await distribute({ source, targets: threeTargets(), run: testRun({ semaphore: createSemaphore(1) }) }),
+      await distribute({
+        source,
+        targets: threeTargets(),
+        run: testRun({ semaphore: createSemaphore(1), readAhead: READ_AHEAD }),
+      }),
     ).toEqual(ARRIVED)
   })
 
@@ -205,9 +213,9 @@ describe('a slow destination', () => {
     const ends = distribute({ source, targets: [gate, fast] })
     await settled()
     const ahead = fast.traffic.sent
-    expect(ahead).toBeGreaterThanOrEqual(WINDOW - MIB)
-    expect(ahead).toBeLessThan(WINDOW + MIB)
-    expect(source.traffic.read).toBeLessThan(WINDOW + 2 * MIB)
+    expect(ahead).toBeGreaterThanOrEqual(WINDOW - PIECE)
+    expect(ahead).toBeLessThan(WINDOW + PIECE)
+    expect(source.traffic.read).toBeLessThan(WINDOW + 2 * PIECE)
     expect(fast.tagged.size).toBe(0)
     gate.open()
     expect(await ends).toEqual(['arrived', 'arrived'])
@@ -282,12 +290,12 @@ describe('a failing destination', () => {
     const source = seeded()
     const targets = threeTargets()
     const [east] = targets as [MemoryStore]
-    east.break({ on: 'send', digest: large, after: 2 * MIB })
+    east.break({ on: 'send', digest: large, after: 2 * PIECE })
     expect(await distribute({ source, targets })).toEqual(ARRIVED)
     for (const target of targets) expect(missing(target, image)).toEqual([])
     expect(source.calls.filter((call) => call.startsWith(`blob ${large}`))).toEqual([
       `blob ${large} 0`,
-      `blob ${large} ${2 * MIB}`,
+      `blob ${large} ${2 * PIECE}`,
     ])
     expect(targets.map((target) => target.calls.filter((call) => call.startsWith(`send ${large}`)).length)).toEqual([
       2, 1, 1,
@@ -297,7 +305,7 @@ describe('a failing destination', () => {
   test('starts again alone when its store keeps nothing of a broken upload', async () => {
     const source = seeded()
     const [east, west, south] = threeTargets({ resumes: false }) as [MemoryStore, MemoryStore, MemoryStore]
-    west.break({ on: 'send', digest: large, after: 5 * MIB })
+    west.break({ on: 'send', digest: large, after: 5 * PIECE })
     expect(await distribute({ source, targets: [east, west, south] })).toEqual(ARRIVED)
     expect(missing(west, image)).toEqual([])
     expect(east.traffic.sent).toBe(sizeOf(image))
@@ -307,7 +315,7 @@ describe('a failing destination', () => {
     const source = seeded()
     const [east, west, south] = threeTargets() as [MemoryStore, MemoryStore, MemoryStore]
     const full = new PromoteError('QUOTA', 'full', { side: 'destination' })
-    east.break({ on: 'send', digest: large, after: MIB, effect: full })
+    east.break({ on: 'send', digest: large, after: PIECE, effect: full })
     expect(await distribute({ source, targets: [east, west, south] })).toEqual([full, 'arrived', 'arrived'])
     expect(east.tagged.size).toBe(0)
     expect(east.open()).toBe(0)
@@ -338,7 +346,7 @@ describe('a failing destination', () => {
     const source = seeded()
     const [east, west] = threeTargets() as [MemoryStore, MemoryStore]
     const garbled = new PromoteError('DIGEST_MISMATCH', 'garbled on the way', { side: 'destination' })
-    east.break({ on: 'send', digest: large, after: MIB, effect: garbled })
+    east.break({ on: 'send', digest: large, after: PIECE, effect: garbled })
     expect(await distribute({ source, targets: [east, west] })).toEqual(['arrived', 'arrived'])
     expect(missing(east, image)).toEqual([])
     expect(west.calls.filter((call) => call.startsWith(`send ${large}`))).toHaveLength(1)
@@ -347,9 +355,13 @@ describe('a failing destination', () => {
   test('waits for a permit of its own while the others still read', async () => {
     const source = seeded()
     const [east, west] = threeTargets() as [MemoryStore, MemoryStore]
-    east.break({ on: 'send', digest: large, after: MIB })
+    east.break({ on: 'send', digest: large, after: PIECE })
     const gate = gated(west, large)
-    const ends = distribute({ source, targets: [east, gate], run: testRun({ semaphore: createSemaphore(1) }) })
+    const ends = distribute({
+      source,
+      targets: [east, gate],
+      run: testRun({ semaphore: createSemaphore(1), readAhead: READ_AHEAD }),
+    })
     const sends = () => east.calls.filter((call) => call.startsWith(`send ${large}`)).length
     await settled()
     expect(sends()).toBe(1)
@@ -361,21 +373,27 @@ describe('a failing destination', () => {
   test('that is the only one keeps its permit, and goes on before other blobs', async () => {
     const source = seeded()
     const [east] = threeTargets() as [MemoryStore]
-    east.break({ on: 'send', digest: large, after: MIB })
-    expect(await distribute({ source, targets: [east], run: testRun({ semaphore: createSemaphore(1) }) })).toEqual([
-      'arrived',
-    ])
+    east.break({ on: 'send', digest: large, after: PIECE })
+    expect(
+      await distribute({
+        source,
+        targets: [east],
+        run: testRun({ semaphore: createSemaphore(1), readAhead: READ_AHEAD }),
+      }),
+    ).toEqual(['arrived'])
     const sends = east.calls.filter((call) => call.startsWith('send '))
     const first = sends.indexOf(`send ${large} 0`)
-    expect(sends[first + 1]).toBe(`send ${large} ${MIB}`)
+    expect(sends[first + 1]).toBe(`send ${large} ${PIECE}`)
   })
 
   test('when all of them break at once, each goes on from its own offset', async () => {
     const source = seeded()
     const targets = threeTargets()
     for (const [index, target] of targets.entries())
-      target.break({ on: 'send', digest: large, after: (index + 1) * MIB + index })
-    expect(await distribute({ source, targets, run: testRun({ semaphore: createSemaphore(1) }) })).toEqual(ARRIVED)
+      target.break({ on: 'send', digest: large, after: (index + 1) * PIECE + index })
+    expect(
+      await distribute({ source, targets, run: testRun({ semaphore: createSemaphore(1), readAhead: READ_AHEAD }) }),
+    ).toEqual(ARRIVED)
     for (const target of targets) expect(missing(target, image)).toEqual([])
   })
 })
@@ -383,7 +401,7 @@ describe('a failing destination', () => {
 describe('a failing source', () => {
   test('is opened again once for all, where it broke off', async () => {
     const source = seeded()
-    source.break({ on: 'read', digest: large, after: 6 * MIB })
+    source.break({ on: 'read', digest: large, after: 6 * PIECE })
     const targets = threeTargets()
     expect(await distribute({ source, targets })).toEqual(ARRIVED)
     for (const target of targets) expect(missing(target, image)).toEqual([])
@@ -393,7 +411,7 @@ describe('a failing source', () => {
 
   test('that gives a wrong byte is read once more from scratch, and no destination ever completes the wrong blob', async () => {
     const source = seeded()
-    source.break({ on: 'read', digest: large, after: MIB, effect: 'corrupt' })
+    source.break({ on: 'read', digest: large, after: PIECE, effect: 'corrupt' })
     const targets = threeTargets()
     expect(await distribute({ source, targets })).toEqual(ARRIVED)
     for (const target of targets) {
@@ -404,7 +422,7 @@ describe('a failing source', () => {
 
   test('that is wrong a second time fails every destination with the same verdict, and leaves no tag', async () => {
     const source = seeded()
-    source.break({ on: 'read', digest: large, after: MIB, effect: 'corrupt', times: 100 })
+    source.break({ on: 'read', digest: large, after: PIECE, effect: 'corrupt', times: 100 })
     const targets = threeTargets()
     for (const end of await distribute({ source, targets }))
       expect(end).toMatchObject({ code: 'DIGEST_MISMATCH', side: 'source' })
@@ -455,7 +473,7 @@ describe('destinations that wait for each other', () => {
       source.seed(built, 'v1')
       return { source, targets: [memoryRegistry(`target${index}.example.com`).repository('prod/app')] }
     })
-    const run = testRun({ semaphore: createSemaphore(1) })
+    const run = testRun({ semaphore: createSemaphore(1), readAhead: READ_AHEAD })
     expect(await distributeAll(trips, run)).toEqual(['arrived', 'arrived'])
   })
 })

@@ -11,23 +11,23 @@ import type { Semaphore } from './semaphore.ts'
 import type { TagState, Target } from './store.ts'
 
 /**
- * What happens to one of cosign's tags at the destination. What others signed or attested there is never replaced, whatever
- * `overwrite` says: that option concerns the tags of images.
+ * What happens to one of cosign's tags at the destination. Signatures and attestations of others are never replaced: the
+ * option `overwrite` is about the tags of images only.
  */
 export type TagDecision = Readonly<{
-  /** `kept`: the tag names something else, and what the source has does not go there. */
+  /** `kept`: the tag names something else, and the source's attachment is not copied. */
   state: 'write' | 'there' | 'kept'
-  /** What the tag names afterwards; undefined when that cannot be read. */
+  /** The manifest that the tag will name. Undefined when it cannot be read. */
   manifest: Manifest | undefined
   why: string
   tag: string
-  /** Nodes of the graph that have to be at the destination for it. */
+  /** Nodes of the graph that must be at the destination first. */
   needs: readonly Key[]
-  /** Blobs that the destination has, because its tag names them. */
+  /** Blobs that the destination stores, because its tag names them. */
   proven: readonly Key[]
 }>
 
-/** How often a tag is read and written again when another client wrote it in between. */
+/** How many times a tag is written again when another client has written it in between. */
 export const ROUNDS = 3
 /** Milliseconds, doubled each round. */
 const WAIT = 1000
@@ -53,14 +53,14 @@ export async function surveyTags(
   return new Map(await Promise.all(decided))
 }
 
-/** What is kept although the source has something else. */
+/** Warns of attachments that are not copied because their tag names something else. */
 export function warnOfKept(decisions: Iterable<TagDecision>, { log }: Context): void {
   for (const { state, why } of decisions) if (state === 'kept') log.warn(why)
 }
 
 /**
- * What the graph's attachments are at the destination. What does not go there is left out.
- * @param decisions of the plan, or what they became.
+ * The attachments of the image at the destination, without those that are not copied.
+ * @param decisions of the plan, or after the run those that were carried out.
  */
 export function attachedThere(graph: Graph, decisions: ReadonlyMap<Key, TagDecision>): readonly Attached[] {
   return graph.attached.flatMap((attached): Attached[] => {
@@ -72,8 +72,7 @@ export function attachedThere(graph: Graph, decisions: ReadonlyMap<Key, TagDecis
 }
 
 /**
- * Reads the tag, writes what is missing, and reads it again: no registry has a conditional PUT. Runs one after the other
- * for each tag of the run.
+ * Reads the tag, writes what is missing, and reads it again, because no registry has a conditional PUT.
  */
 export async function writeTag(node: Node, { target, run, put }: Writing): Promise<TagDecision> {
   const { tag = '' } = node
@@ -97,8 +96,8 @@ export async function writeTag(node: Node, { target, run, put }: Writing): Promi
 }
 
 /**
- * The manifest of a tag at the destination; `unreadable` for what is not a manifest.
- * @param ours is asked for first: where the tag is at it, nothing is read.
+ * The manifest of a tag at the destination. `unreadable`: the tag names something that is not a manifest.
+ * @param ours when the tag is at this manifest already, a HEAD is enough.
  */
 export async function lookAt(
   target: Target,
@@ -115,12 +114,12 @@ export async function lookAt(
   return semaphore(read).catch(unlessUnreadable)
 }
 
-/** Absent or not to be read: the answer does not tell which, because registries refuse to show what is absent. */
+/** Absent, or not readable. Some registries answer in the same way to both. */
 export function isHidden({ code, status }: PromoteError): boolean {
   return code === 'NOT_FOUND' || code === 'DENIED' || status === 403
 }
 
-/** Refusals are not manifests that cannot be read: they have a status. */
+/** An error without a status is about the content: the tag names something that is not a valid manifest. */
 function unlessUnreadable(thrown: unknown): 'unreadable' | undefined {
   if (!(thrown instanceof PromoteError)) throw thrown
   const { code, status } = thrown

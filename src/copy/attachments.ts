@@ -6,12 +6,12 @@ import { leaveMissing } from './failures.ts'
 import type { Semaphore } from './semaphore.ts'
 import type { Source } from './store.ts'
 
-/** A signature, attestation or SBOM: by `subject` (OCI 1.1), or under a tag made from the digest (cosign). */
+/** A signature, attestation or SBOM of a manifest. It names its `subject` (OCI 1.1), or has a tag made from the digest (cosign). */
 export type Attachment = Readonly<{ manifest: Manifest; subject: Digest; artifactType: string; tag?: string }>
 
 /**
- * What is attached to a manifest of `source`: its referrers, and the tags of cosign's scheme. Each of the three tags is
- * asked for by name, because no list of tags proves that one is absent (a proxy project lists only what it has cached).
+ * Finds what is attached to a manifest of `source`: its referrers, and the three tags of cosign's scheme. Each tag is asked
+ * for by name. A list of tags does not prove that one is absent: a proxy lists only what it has cached.
  */
 export function createFinder(
   source: Source,
@@ -19,7 +19,7 @@ export function createFinder(
   skipMissing: boolean,
   budget: Budget,
 ): (subject: Digest) => Promise<Attachment[]> {
-  /** A list may name what was deleted since. */
+  /** A list may name manifests that were deleted since. */
   const read: Read = (subject, what, work) =>
     semaphore(work).then(budget.count, (thrown: unknown) =>
       leaveMissing(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
@@ -52,7 +52,7 @@ async function readReferrers(
     list.map(async (descriptor): Promise<Attachment[]> => {
       const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor))
       const link = manifest?.links.find((each) => each.role === 'subject')
-      // A fallback tag is an index that anyone with push rights wrote: believe only what the manifest says itself.
+      // Anyone with the right to push can write the list of a fallback tag. Only the manifest itself is trusted.
       if (manifest === undefined || link?.descriptor.digest !== subject) return []
       return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }]
     }),

@@ -33,7 +33,8 @@ export class Broadcast {
   #bytes = 0
   #dropped = 0
   #stream: AsyncGenerator<Uint8Array> | undefined
-  #fetch: Promise<void> | undefined
+  /** The read of the next piece, while it runs. */
+  #pending: Promise<void> | undefined
   #end: Readonly<{ thrown?: unknown }> | undefined
   #timer: NodeJS.Timeout | undefined
   /** Resolves when something has changed that a subscriber may wait for. */
@@ -95,7 +96,7 @@ export class Broadcast {
         this.close(subscriber)
         if ('thrown' in this.#end) throw this.#end.thrown
       } else {
-        if (this.#bytes < this.#readAhead.window) this.#fetch ??= this.#readNext()
+        if (this.#bytes < this.#readAhead.window) this.#pending ??= this.#readNext()
         else this.#limitWait()
         await this.#change.promise
       }
@@ -116,7 +117,7 @@ export class Broadcast {
     } catch (thrown) {
       this.#end = { thrown }
     }
-    this.#fetch = undefined
+    this.#pending = undefined
     this.#wake()
   }
 

@@ -4,10 +4,10 @@ import { type Digest, isDigest } from '../oci/digest.ts'
 import { isMissingBlob } from './failures.ts'
 import type { TagState, Target } from './store.ts'
 
-/** One write: what a tag, or a manifest by its digest, is to be at afterwards. `to` null: the tag is removed. */
+/** One write of a tag, or of a manifest by its digest. `to` null: the tag is removed. */
 export type Change = Readonly<{ target: Target; reference: string; from: TagState; to: Digest | null }>
 
-/** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
+/** Milliseconds between reads of a tag that does not show the write yet, because of a cache or a late write. */
 const WAITS = [500, 1000, 2000, 4000]
 /** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
 const WAITS_CANCELLED = [500, 1000]
@@ -16,12 +16,11 @@ type Answer = Readonly<{ said?: Digest | null | undefined; error?: PromoteError 
 type Seen = Readonly<{ at: TagState; why?: PromoteError }>
 
 /**
- * Carries out a write of a manifest or a tag, and decides how it ended. Resolves when an answer proves that the reference is
- * at `to`: the answer to the write, or, where that is lost or wrong, a read of the reference.
- * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
- *   it does not say.
- * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
- *   `unconfirmed` when the tag cannot be read, or is at something that is neither old nor new.
+ * Writes a manifest or a tag, and decides how the write ended. Resolves when an answer proves that the reference is at `to`:
+ * the answer to the write, or, when that is lost or wrong, a read of the reference.
+ * @param write calls `begin` right before its request. Resolves with the digest that the registry says it stored, if it does.
+ * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is `unconfirmed`
+ *   when the tag cannot be read, or is neither where it was nor at `to`.
  */
 export async function confirm(
   change: Change,
@@ -42,14 +41,14 @@ export async function confirm(
   if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(isMissingBlob))) throw error
   const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error)
   if (error !== undefined && byDigest && !mayBeLate) throw error
-  // Written again where it was: a read shows what was there before.
+  // The tag was at `to` before the write, so a read proves nothing.
   if (error !== undefined && mayBeLate && change.from === change.to) throw error
   const seen = await look(change, mayBeLate && !byDigest, context)
   if (seen.at !== change.to) throw explain(change, answer, seen)
   if (error !== undefined) context.log.debug(`${nameOf(change)} was written although: ${error.message}`)
 }
 
-/** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
+/** Without an answer below 500 the registry has decided nothing, and may still be writing. */
 function isInconclusive({ status, retryAfter }: PromoteError): boolean {
   if (retryAfter !== undefined) return false
   return status === undefined || status >= 500 || status === 408 || status === 425

@@ -13,17 +13,17 @@ export type Plan = Readonly<{
   graph: Graph
   /** In upload order. */
   steps: ReadonlyMap<Key, Step>
-  /** Tags that have to be written, root last of all. */
+  /** The tags that must be written, after all steps. */
   tags: readonly TagMove[]
-  /** The root must be there by digest before its tag: something is attached to it, or it to something. */
+  /** The root is put by digest before its tag, because something is attached to it, or it is attached to something. */
   rootByDigest: boolean
   bytes: Bytes
-  /** What is attached to the image at the destination, once the plan is carried out. */
+  /** What is attached to the image at the destination after the run. */
   attached: readonly Attached[]
   attachedTags: Survey['attachedTags']
 }>
 
-/** Pure: what a run will do, and why. A dry run prints exactly this. */
+/** Pure: what a run will do, and why. */
 export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undefined): Plan {
   const wanted = wantedNodes(graph, survey)
   const nodes = [...graph.nodes.values()].map((node) => (wanted.has(node.key) ? node : { leave: UNUSED, ...node }))
@@ -45,7 +45,7 @@ export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undef
   }
 }
 
-/** Without what is only part of a signature or SBOM that does not go to the destination, or is there in another manifest. */
+/** The nodes that are needed. Parts of an attachment that is not copied, or that is there in another manifest, are not. */
 function wantedNodes(graph: Graph, { attachedTags }: Survey): ReadonlySet<Key> {
   const wanted = new Set<Key>()
   const visit = (key: Key): void => {
@@ -74,14 +74,14 @@ function stepFor(node: Node, survey: Survey, mountFrom: string | undefined): Ste
     : { do: 'mount', node, why: `same registry, mounted from ${mountFrom}` }
 }
 
-/** Its descriptor is that of the destination, where the tag names another manifest. */
+/** The step has the descriptor of the manifest that the tag will name: after a merge, that is another one than the source's. */
 function stepForTag(node: Node, { state, manifest, why }: TagDecision): Step {
   if (state === 'kept') return { do: 'skip', node: { ...node, leave: why }, why }
   const there = { ...node, descriptor: manifest?.descriptor ?? node.descriptor }
   return { do: state === 'write' ? 'push' : 'skip', node: there, why }
 }
 
-/** What is left out does not count: it is neither there nor coming. */
+/** Nodes that are left out do not count. */
 function countBytes(steps: ReadonlyMap<Key, Step>): Bytes {
   const bytes = { total: 0, copied: 0, mounted: 0, present: 0 }
   for (const step of steps.values()) {
@@ -148,7 +148,7 @@ function movedFrom(from: TagState): string {
   return from === null ? 'new tag' : `now at ${from}`
 }
 
-/** As reports and events say it. */
+/** The tags of the plan, for reports and events. */
 export function plannedTags({ tags }: Plan): PlannedTag[] {
   return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }))
 }

@@ -4,14 +4,14 @@ import { formatPlatform, parsePlatform, platformOfConfig } from '../oci/platform
 import type { Graph } from './graph.ts'
 
 const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/
-/** Configs are a few KiB; a larger one is not kept in memory. */
+/** Configs are a few KiB. A larger one is not kept in memory. */
 const LIMIT = 1024 * 1024
 
 export function isPlatformConfig({ mediaType, size }: Descriptor): boolean {
   return CONFIG.test(mediaType) && size <= LIMIT
 }
 
-/** The platforms of single images, which only their configs say. No request is made for that: configs are read as they are copied. */
+/** The platforms of single images, which are only in their configs. They are noted when a config is copied, without a request. */
 export class Platforms {
   readonly #names = new Map<Digest, string | undefined>()
 
@@ -28,7 +28,7 @@ export class Platforms {
   }
 }
 
-/** The builder of the image wrote it: what is not the name of a platform is not repeated in reports. */
+/** The content of a config is untrusted: only valid names of platforms get into reports. */
 function nameOf(config: Uint8Array): string | undefined {
   try {
     const platform = platformOfConfig(config)

@@ -10,7 +10,7 @@ import type { Target } from './store.ts'
 
 /**
  * Where the registry has no referrers API, the client keeps an index of attachments under the tag `sha256-<hex>`
- * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, so that the destination's own stay listed.
+ * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, and those of other clients stay.
  */
 export async function updateReferrersIndexes(target: Target, graph: Graph, run: CopyRun): Promise<void> {
   if (target.listsReferrers === true) return
@@ -20,7 +20,7 @@ export async function updateReferrersIndexes(target: Target, graph: Graph, run: 
   }
 }
 
-/** Whether the index of `subject` lists the attached manifest. True where the registry reads the index's tag as a digest. */
+/** Whether the index of `subject` lists the attached manifest. True at registries that resolve the index's tag as a digest. */
 export async function isIndexed(
   target: Target,
   subject: Digest,
@@ -33,7 +33,7 @@ export async function isIndexed(
   return referrersIn(there, subject)?.some((entry) => entry.digest === digest) ?? false
 }
 
-/** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
+/** All manifests with a subject: attachments, and images that are attachments themselves. */
 function bySubject({ nodes }: Graph): Map<Digest, readonly Descriptor[]> {
   const lists = new Map<Digest, readonly Descriptor[]>()
   for (const { manifest, tag } of nodes.values()) {
@@ -53,7 +53,7 @@ async function mergeIndex(
   const tag = referrersTag(subject)
   const lacks = (list: readonly Descriptor[]) =>
     wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest))
-  // Nothing was put that would have told whether the registry lists by itself.
+  // No manifest with a subject was put, so it is not known yet whether the registry lists referrers itself.
   if (target.listsReferrers === undefined && lacks(await semaphore(() => target.referrers(subject))).length === 0)
     return
   for (let round = 0; ; round += 1) {
@@ -64,7 +64,7 @@ async function mergeIndex(
       const [first] = wanted
       const isSubject = index?.descriptor.digest === subject && first !== undefined
       if (!isSubject || !(await readsTagAsDigest(target, first.digest, semaphore))) throw taken(`${target.name}:${tag}`)
-      // What the tag really names is not shown, so neither is what was written to it.
+      // The registry does not show what the tag names, so the write cannot be checked.
       await semaphore(() => target.putManifest(extendIndex(undefined, wanted), tag))
       return
     }
@@ -75,7 +75,7 @@ async function mergeIndex(
   }
 }
 
-/** GitLab reads the tag `sha256-HEX` as the digest `sha256:HEX`. It does so for every manifest, whatever tags there are. */
+/** GitLab resolves the tag `sha256-HEX` as the digest `sha256:HEX`, for every manifest. */
 async function readsTagAsDigest(target: Target, known: Digest, semaphore: Semaphore): Promise<boolean> {
   return (await semaphore(() => target.find(referrersTag(known))))?.digest === known
 }

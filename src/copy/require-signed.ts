@@ -9,9 +9,9 @@ import type { Semaphore } from './semaphore.ts'
 import type { Source } from './store.ts'
 
 /**
- * The image carries a signature, or each of its children that is copied does. What is signed is read: an SBOM, another
- * attestation or the signature of another image is not a signature of this one. Who signed, and whether the signature is
- * good, is not checked.
+ * Checks that the image has a signature, or that each of its children that is copied has one. The signed content is read: an
+ * SBOM, another attestation or the signature of another image does not count. The signer is not checked, and neither is the
+ * signature itself.
  * @throws PromoteError SIGNATURE_MISSING
  */
 export async function checkSigned(graph: Graph, source: Source, semaphore: Semaphore): Promise<void> {
@@ -48,7 +48,7 @@ async function isSigned(subject: Digest, graph: Graph, source: Source, semaphore
   return false
 }
 
-/** A signature whose payload the source does not have is not a signature. */
+/** A signature whose payload is missing at the source does not count. */
 function unlessMissing(thrown: unknown): undefined {
   if (thrown instanceof PromoteError && thrown.code === 'NOT_FOUND') return undefined
   throw thrown

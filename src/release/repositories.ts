@@ -40,11 +40,6 @@ export type RepositoryOptions = Readonly<{
   onRetry: (what: string, reason: string, wait: number, attempt: number) => void
 }>
 
-export type Repositories = Readonly<{
-  open(reference: Reference): Promise<Repository>
-  close(): Promise<void>
-}>
-
 /**
  * The repositories of one side, each with the credential that belongs there.
  * @param explicit the side's own credential, unless it opens the cluster.
@@ -55,7 +50,7 @@ export function openRepositories(
   network: Network,
   cluster: Cluster | undefined,
   explicit: Login | undefined,
-): Repositories {
+) {
   const repositories = new Map<string, Promise<Repository>>()
   const layouts = layoutsOf(side, options)
   const foreign = createForeign(side, options)
@@ -85,14 +80,14 @@ export function openRepositories(
   }
 
   return {
-    open(reference) {
+    open(reference: Reference): Promise<Repository> {
       if (reference.layout !== undefined) return openInLayout(layouts.at(reference.layout), reference, foreign)
       const key = `${reference.host ?? ''}/${reference.repository}`
       const known = repositories.get(key) ?? open(reference)
       repositories.set(key, known)
       return known
     },
-    async close() {
+    async close(): Promise<void> {
       await Promise.all([foreign.close(), layouts.close()])
     },
   }

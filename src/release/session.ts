@@ -21,16 +21,10 @@ export interface Session {
 }
 
 /** The sessions of a run. Each is awaited where it is needed, so that no side waits for the login of another. */
-export type Sessions = Readonly<{
-  source(): Promise<Session>
-  /** @param name of the destination. */
-  destination(name: string): Promise<Session>
-  /** Logs out of all sides. Never throws. */
-  close(): Promise<void>
-}>
+export type Sessions = ReturnType<typeof openSessions>
 
 /** Logs in to all these sides at the same time. */
-export function openSessions(sides: readonly SideConfig[], run: Run): Sessions {
+export function openSessions(sides: readonly SideConfig[], run: Run) {
   const { config } = run
   const opened = new Map(sides.map((side) => [side, ignoreUnhandled(openSession(side, run))]))
   const get = (side: SideConfig | undefined) =>
@@ -38,7 +32,8 @@ export function openSessions(sides: readonly SideConfig[], run: Run): Sessions {
   const close = (session: Promise<Session>) => session.then((open) => open.close()).catch(() => undefined)
   return {
     source: () => get(config.source),
-    destination: (name) => get(config.destinations.find((each) => each.name === name)),
+    destination: (name: string) => get(config.destinations.find((each) => each.name === name)),
+    /** Logs out of all sides. Never throws. */
     async close() {
       await Promise.all([...opened.values()].map(close))
     },
@@ -123,7 +118,7 @@ async function accessOf(side: SideConfig, { context, host }: Run): Promise<Acces
   if (side.oidcAudience === undefined) {
     // The URL of the API's service means the same as `in-cluster`.
     if (optionalWay(side) === undefined && isPodApi(side.cluster, context.env)) return byAccount(side.cluster)
-    return { ...own, api: side.cluster, way: explicitWay(side) }
+    return { ...own, api: side.cluster, way: requiredWay(side) }
   }
   if (host.oidcToken === undefined) {
     const message = `${optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`
@@ -142,7 +137,7 @@ async function accessByKubeconfig(side: SideConfig, context: Context): Promise<A
   if (from.proxyUrl !== undefined) warn('proxy-url', 'set HTTPS_PROXY instead')
   if (from.tlsServerName !== undefined) warn('tls-server-name', 'its server must have that name')
   const { login, clientCertificate: certificate } = from
-  const without = () => (certificate === undefined ? explicitWay(side) : ({ kind: 'certificate' } as const))
+  const without = () => (certificate === undefined ? requiredWay(side) : ({ kind: 'certificate' } as const))
   return {
     ca: joinPem(side.ca, from.ca),
     insecure: side.insecureSkipTlsVerify || from.insecure,
@@ -159,7 +154,7 @@ async function wayOf(login: Login): Promise<ClusterAccess['way']> {
   return { kind: 'password', username: credential.username, password: credential.password }
 }
 
-function explicitWay(side: SideConfig): ClusterAccess['way'] {
+function requiredWay(side: SideConfig): ClusterAccess['way'] {
   const way = optionalWay(side)
   if (way !== undefined) return way
   const hint = `Give ${optionOf(side, 'username')} and ${optionOf(side, 'password')}, or ${optionOf(side, 'token')}.`

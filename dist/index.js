@@ -33228,7 +33228,7 @@ function manifestOf({ key, manifest }) {
 
 
 
-/** How often a tag is read and written again when another client wrote it in between. */
+/** How many times a tag is written again when another client has written it in between. */
 const ROUNDS = 3;
 /** Milliseconds, doubled each round. */
 const WAIT = 1000;
@@ -33242,15 +33242,15 @@ async function surveyTags(target, graph, semaphore) {
     });
     return new Map(await Promise.all(decided));
 }
-/** What is kept although the source has something else. */
+/** Warns of attachments that are not copied because their tag names something else. */
 function warnOfKept(decisions, { log }) {
     for (const { state, why } of decisions)
         if (state === 'kept')
             log.warn(why);
 }
 /**
- * What the graph's attachments are at the destination. What does not go there is left out.
- * @param decisions of the plan, or what they became.
+ * The attachments of the image at the destination, without those that are not copied.
+ * @param decisions of the plan, or after the run those that were carried out.
  */
 function attachedThere(graph, decisions) {
     return graph.attached.flatMap((attached) => {
@@ -33262,8 +33262,7 @@ function attachedThere(graph, decisions) {
     });
 }
 /**
- * Reads the tag, writes what is missing, and reads it again: no registry has a conditional PUT. Runs one after the other
- * for each tag of the run.
+ * Reads the tag, writes what is missing, and reads it again, because no registry has a conditional PUT.
  */
 async function writeTag(node, { target, run, put }) {
     const { tag = '' } = node;
@@ -33290,8 +33289,8 @@ async function writeTag(node, { target, run, put }) {
     });
 }
 /**
- * The manifest of a tag at the destination; `unreadable` for what is not a manifest.
- * @param ours is asked for first: where the tag is at it, nothing is read.
+ * The manifest of a tag at the destination. `unreadable`: the tag names something that is not a manifest.
+ * @param ours when the tag is at this manifest already, a HEAD is enough.
  */
 async function lookAt(target, tag, semaphore, ours) {
     const read = async () => {
@@ -33304,11 +33303,11 @@ async function lookAt(target, tag, semaphore, ours) {
     };
     return semaphore(read).catch(unlessUnreadable);
 }
-/** Absent or not to be read: the answer does not tell which, because registries refuse to show what is absent. */
+/** Absent, or not readable. Some registries answer in the same way to both. */
 function isHidden({ code, status }) {
     return code === 'NOT_FOUND' || code === 'DENIED' || status === 403;
 }
-/** Refusals are not manifests that cannot be read: they have a status. */
+/** An error without a status is about the content: the tag names something that is not a valid manifest. */
 function unlessUnreadable(thrown) {
     if (!(thrown instanceof errors/* PromoteError */.jG))
         throw thrown;
@@ -33378,24 +33377,25 @@ var oci_platform = __nccwpck_require__(7122);
 
 /** How registries say that they do not have a manifest: distribution-spec "Error Codes", and Harbor's NOT_FOUND. */
 const ABSENT = ['MANIFEST_UNKNOWN', 'NAME_UNKNOWN', 'BLOB_UNKNOWN', 'NOT_FOUND'];
-/** What registries call a child that is not there. */
+/** The codes with which registries refuse an index because of a missing child. */
 const CHILD_ABSENT = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_INVALID', 'NAME_UNKNOWN'];
 /**
- * Whether the source itself says that it does not have the manifest. Other answers with 404 (a proxy's page, OpenShift's
- * OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream that failed) say only that it could not be fetched now.
+ * Whether the source itself says that it does not have the manifest. Other 404 answers only say that it could not be fetched
+ * now: the page of a proxy, or OpenShift's OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream registry that failed.
  */
 function isSaidAbsent({ code, status, server }) {
     if (code !== 'NOT_FOUND')
         return false;
-    // A layout is a folder that was looked into.
+    // An OCI layout has no status. Its folder was read, so the manifest is absent.
     if (status === undefined)
         return true;
     return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code));
 }
 /**
- * What it means that a manifest could not be read which another one, or a list, names.
- * @param what the sentence about what was to be read, without a full stop.
- * @param absent what to say when the source does not have it, and `skipMissing` does not leave it out.
+ * Decides about a manifest that another manifest or a list names, and that could not be read. Returns when it is to be left
+ * out.
+ * @param what names the manifest: the start of a sentence.
+ * @param absent the error when the source does not have it and `skipMissing` is not set.
  */
 function leaveMissing(thrown, skipMissing, what, absent) {
     if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
@@ -33411,8 +33411,8 @@ function leaveMissing(thrown, skipMissing, what, absent) {
         throw new errors/* PromoteError */.jG('NOT_FOUND', absent.message, { ...detail, hint: absent.hint });
 }
 /**
- * What a refused manifest means: blobs that have to be sent again.
- * @throws PromoteError that explains the refusal, when that would not help.
+ * The blobs that must be sent again after the registry has refused a manifest.
+ * @throws PromoteError that explains the refusal, when sending blobs again would not help.
  */
 function missingBlobs(thrown, manifest, graph) {
     if (!(thrown instanceof errors/* PromoteError */.jG))
@@ -33424,21 +33424,21 @@ function missingBlobs(thrown, manifest, graph) {
     const sendable = (entries.length === 0 ? [] : manifest.links)
         .flatMap((link) => nodeOf(link, graph) ?? [])
         .filter(({ kind, leave }) => kind === 'blob' && leave === undefined);
-    // The detail of MANIFEST_BLOB_UNKNOWN names a digest somewhere; when it does not, every blob is sent again.
+    // Most registries name the digest somewhere in the detail of MANIFEST_BLOB_UNKNOWN. For the others, all blobs are sent again.
     const text = JSON.stringify(entries);
     const named = sendable.filter(({ descriptor }) => text.includes(descriptor.digest));
     if (sendable.length === 0)
         throw refusedSparse(thrown, manifest, graph) ?? thrown;
     return named.length > 0 ? named : sendable;
 }
-/** The registry refuses a manifest because it lacks a blob: nothing was written. */
+/** The registry refused a manifest because of a missing blob. Nothing was written. */
 function isMissingBlob({ code }) {
     return code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN';
 }
 function nodeOf({ kind, descriptor }, graph) {
     return graph.nodes.get(`${kind} ${descriptor.digest}`);
 }
-/** An index of which children were left out: it cannot be there, its children can. */
+/** The error for an index of which children were left out, where the registry requires all of them. */
 function refusedSparse(thrown, manifest, graph) {
     if (manifest.shape !== 'index' || !thrown.server.some(({ code }) => CHILD_ABSENT.includes(code)))
         return undefined;
@@ -33450,28 +33450,28 @@ function refusedSparse(thrown, manifest, graph) {
     const names = copied.map(({ descriptor: { digest, platform } }) => platform === undefined ? digest : `${digest} (${(0,oci_platform/* formatPlatform */.Bq)(platform)})`);
     return thrown.with({
         code: 'UNSUPPORTED',
-        message: `${thrown.message} The registry takes no index of which children are missing: ${left} of ${children.length} were left out.`,
+        message: `${thrown.message} The registry requires all children of an index: ${left} of ${children.length} were left out.`,
         cause: thrown,
         transient: false,
         hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${(0,core_text/* listed */.KE)(names, 20)}.`,
     });
 }
 /**
- * An image whose non-distributable layer the registry wants to have, or does not want to know by its URLs. What other layers
- * it misses does not matter then: sending them again changes nothing.
+ * The error for a non-distributable layer that the registry requires, or whose URLs it refuses. Other layers that it misses do
+ * not matter then, because to send them again changes nothing.
  */
 function refusedForeign(thrown, manifest, graph) {
     const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
     const named = manifest.links.filter(({ descriptor }) => (0,oci_manifest/* isForeign */.jq)(descriptor) && missing.includes(descriptor.digest));
     const left = named.find((link) => nodeOf(link, graph)?.leave !== undefined);
-    // 400 for a layer that is copied is an ordinary missing blob: it is sent again.
+    // 400 for a layer that is copied means an ordinary missing blob: it is sent again.
     const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
     if (layer === undefined)
         return undefined;
     const { digest } = layer.descriptor;
     const why = left === undefined
-        ? `The registry does not take the non-distributable layer ${digest}, not even with its bytes (include-foreign).`
-        : `The registry does not take the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
+        ? `The registry refuses the non-distributable layer ${digest}, even with its bytes (include-foreign).`
+        : `The registry refuses the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
     return thrown.with({
         code: 'UNSUPPORTED',
         message: `${thrown.message} ${why}`,
@@ -33487,17 +33487,16 @@ function refusedForeign(thrown, manifest, graph) {
 
 
 
-/** Milliseconds between reads of a tag that is not yet seen where it was written: a cache before the registry, a late write. */
+/** Milliseconds between reads of a tag that does not show the write yet, because of a cache or a late write. */
 const WAITS = [500, 1000, 2000, 4000];
 /** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
 const WAITS_CANCELLED = [500, 1000];
 /**
- * Carries out a write of a manifest or a tag, and decides how it ended. Resolves when an answer proves that the reference is
- * at `to`: the answer to the write, or, where that is lost or wrong, a read of the reference.
- * @param write calls `begin` right before its request. Resolves with what the registry says is there now; undefined when
- *   it does not say.
- * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is
- *   `unconfirmed` when the tag cannot be read, or is at something that is neither old nor new.
+ * Writes a manifest or a tag, and decides how the write ended. Resolves when an answer proves that the reference is at `to`:
+ * the answer to the write, or, when that is lost or wrong, a read of the reference.
+ * @param write calls `begin` right before its request. Resolves with the digest that the registry says it stored, if it does.
+ * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is `unconfirmed`
+ *   when the tag cannot be read, or is neither where it was nor at `to`.
  */
 async function confirm_confirm(change, write, context) {
     let begun = false;
@@ -33515,7 +33514,7 @@ async function confirm_confirm(change, write, context) {
     const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
     if (error !== undefined && byDigest && !mayBeLate)
         throw error;
-    // Written again where it was: a read shows what was there before.
+    // The tag was at `to` before the write, so a read proves nothing.
     if (error !== undefined && mayBeLate && change.from === change.to)
         throw error;
     const seen = await look(change, mayBeLate && !byDigest, context);
@@ -33524,7 +33523,7 @@ async function confirm_confirm(change, write, context) {
     if (error !== undefined)
         context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
 }
-/** An answer below 500 is a decision, though not always a true one; without one, the write may still be under way. */
+/** Without an answer below 500 the registry has decided nothing, and may still be writing. */
 function isInconclusive({ status, retryAfter }) {
     if (retryAfter !== undefined)
         return false;
@@ -33595,7 +33594,7 @@ function nameOf({ target, reference }) {
 
 /**
  * Where the registry has no referrers API, the client keeps an index of attachments under the tag `sha256-<hex>`
- * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, so that the destination's own stay listed.
+ * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, and those of other clients stay.
  */
 async function updateReferrersIndexes(target, graph, run) {
     if (target.listsReferrers === true)
@@ -33605,7 +33604,7 @@ async function updateReferrersIndexes(target, graph, run) {
         await inTurn(run, `${target.name}:${(0,oci_digest/* referrersTag */.LN)(subject)}`, merge);
     }
 }
-/** Whether the index of `subject` lists the attached manifest. True where the registry reads the index's tag as a digest. */
+/** Whether the index of `subject` lists the attached manifest. True at registries that resolve the index's tag as a digest. */
 async function isIndexed(target, subject, digest, semaphore) {
     const there = await lookAt(target, (0,oci_digest/* referrersTag */.LN)(subject), semaphore);
     if (there === undefined || there === 'unreadable')
@@ -33614,7 +33613,7 @@ async function isIndexed(target, subject, digest, semaphore) {
         return readsTagAsDigest(target, digest, semaphore);
     return (0,referrer/* referrersIn */.qs)(there, subject)?.some((entry) => entry.digest === digest) ?? false;
 }
-/** Whatever is written and says what it is about: attachments, and images that are attachments themselves. */
+/** All manifests with a subject: attachments, and images that are attachments themselves. */
 function bySubject({ nodes }) {
     const lists = new Map();
     for (const { manifest, tag } of nodes.values()) {
@@ -33628,7 +33627,7 @@ function bySubject({ nodes }) {
 async function mergeIndex(target, subject, wanted, { semaphore }) {
     const tag = (0,oci_digest/* referrersTag */.LN)(subject);
     const lacks = (list) => wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest));
-    // Nothing was put that would have told whether the registry lists by itself.
+    // No manifest with a subject was put, so it is not known yet whether the registry lists referrers itself.
     if (target.listsReferrers === undefined && lacks(await semaphore(() => target.referrers(subject))).length === 0)
         return;
     for (let round = 0;; round += 1) {
@@ -33640,7 +33639,7 @@ async function mergeIndex(target, subject, wanted, { semaphore }) {
             const isSubject = index?.descriptor.digest === subject && first !== undefined;
             if (!isSubject || !(await readsTagAsDigest(target, first.digest, semaphore)))
                 throw taken(`${target.name}:${tag}`);
-            // What the tag really names is not shown, so neither is what was written to it.
+            // The registry does not show what the tag names, so the write cannot be checked.
             await semaphore(() => target.putManifest((0,referrer/* extendIndex */.Vf)(undefined, wanted), tag));
             return;
         }
@@ -33652,7 +33651,7 @@ async function mergeIndex(target, subject, wanted, { semaphore }) {
         await semaphore(() => target.putManifest((0,referrer/* extendIndex */.Vf)(index, missing), tag));
     }
 }
-/** GitLab reads the tag `sha256-HEX` as the digest `sha256:HEX`. It does so for every manifest, whatever tags there are. */
+/** GitLab resolves the tag `sha256-HEX` as the digest `sha256:HEX`, for every manifest. */
 async function readsTagAsDigest(target, known, semaphore) {
     return (await semaphore(() => target.find((0,oci_digest/* referrersTag */.LN)(known))))?.digest === known;
 }
@@ -33719,12 +33718,12 @@ var core_async = __nccwpck_require__(3459);
 
 
 const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
-/** Configs are a few KiB; a larger one is not kept in memory. */
+/** Configs are a few KiB. A larger one is not kept in memory. */
 const LIMIT = 1024 * 1024;
 function isPlatformConfig({ mediaType, size }) {
     return CONFIG.test(mediaType) && size <= LIMIT;
 }
-/** The platforms of single images, which only their configs say. No request is made for that: configs are read as they are copied. */
+/** The platforms of single images, which are only in their configs. They are noted when a config is copied, without a request. */
 class Platforms {
     #names = new Map();
     note(config, bytes) {
@@ -33739,7 +33738,7 @@ class Platforms {
         return name === undefined ? platforms : [name];
     }
 }
-/** The builder of the image wrote it: what is not the name of a platform is not repeated in reports. */
+/** The content of a config is untrusted: only valid names of platforms get into reports. */
 function platforms_nameOf(config) {
     try {
         const platform = (0,oci_platform/* platformOfConfig */.Dr)(config);
@@ -33988,9 +33987,12 @@ class Broadcast {
     #bytes = 0;
     #dropped = 0;
     #stream;
-    #state = 'idle';
-    #waiting = [];
+    /** The read of the next piece, while it runs. */
+    #pending;
+    #end;
     #timer;
+    /** Resolves when something has changed that a subscriber may wait for. */
+    #change = (0,core_async/* createDeferred */.ud)();
     #closed;
     #over = (0,core_async/* createDeferred */.ud)();
     constructor(blob, readAhead) {
@@ -34039,36 +34041,37 @@ class Broadcast {
                 this.#dropTaken();
                 return piece;
             }
-            if (typeof this.#state === 'object') {
+            if (this.#end !== undefined) {
                 this.close(subscriber);
-                throw this.#state.thrown;
+                if ('thrown' in this.#end)
+                    throw this.#end.thrown;
             }
-            if (this.#state === 'ended')
-                this.close(subscriber);
-            else if (this.#state === 'fetching')
-                await this.#change();
-            else if (this.#bytes >= this.#readAhead.window)
-                await this.#waitForSlowest();
-            else
-                await this.#readNext();
+            else {
+                if (this.#bytes < this.#readAhead.window)
+                    this.#pending ??= this.#readNext();
+                else
+                    this.#limitWait();
+                await this.#change.promise;
+            }
         }
         return undefined;
     }
     async #readNext() {
-        this.#state = 'fetching';
         this.#stream ??= this.reader?.read(0);
         try {
             const piece = (await this.#stream?.next())?.value;
-            if (piece !== undefined) {
+            if (piece === undefined)
+                this.#end = {};
+            else {
                 retain(piece, this.#reading.size);
                 this.#window.push(piece);
                 this.#bytes += piece.length;
             }
-            this.#state = piece === undefined ? 'ended' : 'idle';
         }
         catch (thrown) {
-            this.#state = { thrown };
+            this.#end = { thrown };
         }
+        this.#pending = undefined;
         this.#wake();
     }
     #dropTaken() {
@@ -34084,20 +34087,16 @@ class Broadcast {
         this.#wake();
     }
     /** Subscribers that have started to read are waited for without a limit; the timer excludes those that have not. */
-    #waitForSlowest() {
+    #limitWait() {
         this.#timer ??= setTimeout(() => {
             for (const subscriber of this.#reading)
                 if (subscriber.state === 'waiting')
                     this.leave(subscriber);
         }, this.#readAhead.patience);
-        return this.#change();
-    }
-    #change() {
-        return new Promise((resolve) => this.#waiting.push(resolve));
     }
     #wake() {
-        for (const resolve of this.#waiting.splice(0))
-            resolve();
+        this.#change.resolve();
+        this.#change = (0,core_async/* createDeferred */.ud)();
     }
 }
 /** One destination in a broadcast. */
@@ -34444,7 +34443,7 @@ async function sendAgain(missing, route, run) {
 ;// CONCATENATED MODULE: ./lib/copy/plan.js
 
 
-/** Pure: what a run will do, and why. A dry run prints exactly this. */
+/** Pure: what a run will do, and why. */
 function makePlan(graph, survey, mountFrom) {
     const wanted = wantedNodes(graph, survey);
     const nodes = [...graph.nodes.values()].map((node) => (wanted.has(node.key) ? node : { leave: UNUSED, ...node }));
@@ -34465,7 +34464,7 @@ function makePlan(graph, survey, mountFrom) {
         attachedTags: survey.attachedTags,
     };
 }
-/** Without what is only part of a signature or SBOM that does not go to the destination, or is there in another manifest. */
+/** The nodes that are needed. Parts of an attachment that is not copied, or that is there in another manifest, are not. */
 function wantedNodes(graph, { attachedTags }) {
     const wanted = new Set();
     const visit = (key) => {
@@ -34499,14 +34498,14 @@ function stepFor(node, survey, mountFrom) {
         ? { do: 'copy', node, why }
         : { do: 'mount', node, why: `same registry, mounted from ${mountFrom}` };
 }
-/** Its descriptor is that of the destination, where the tag names another manifest. */
+/** The step has the descriptor of the manifest that the tag will name: after a merge, that is another one than the source's. */
 function stepForTag(node, { state, manifest, why }) {
     if (state === 'kept')
         return { do: 'skip', node: { ...node, leave: why }, why };
     const there = { ...node, descriptor: manifest?.descriptor ?? node.descriptor };
     return { do: state === 'write' ? 'push' : 'skip', node: there, why };
 }
-/** What is left out does not count: it is neither there nor coming. */
+/** Nodes that are left out do not count. */
 function countBytes(steps) {
     const bytes = { total: 0, copied: 0, mounted: 0, present: 0 };
     for (const step of steps.values()) {
@@ -34570,7 +34569,7 @@ function movedFrom(from) {
         return 'where it is now could not be read';
     return from === null ? 'new tag' : `now at ${from}`;
 }
-/** As reports and events say it. */
+/** The tags of the plan, for reports and events. */
 function plannedTags({ tags }) {
     return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }));
 }
@@ -35039,11 +35038,11 @@ function deferrableSignal(context) {
 
 
 /**
- * What is attached to a manifest of `source`: its referrers, and the tags of cosign's scheme. Each of the three tags is
- * asked for by name, because no list of tags proves that one is absent (a proxy project lists only what it has cached).
+ * Finds what is attached to a manifest of `source`: its referrers, and the three tags of cosign's scheme. Each tag is asked
+ * for by name. A list of tags does not prove that one is absent: a proxy lists only what it has cached.
  */
 function createFinder(source, semaphore, skipMissing, budget) {
-    /** A list may name what was deleted since. */
+    /** A list may name manifests that were deleted since. */
     const read = (subject, what, work) => semaphore(work).then(budget.count, (thrown) => leaveMissing(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
         message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
         hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
@@ -35064,7 +35063,7 @@ async function readReferrers(source, subject, list, read) {
     const found = await Promise.all(list.map(async (descriptor) => {
         const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor));
         const link = manifest?.links.find((each) => each.role === 'subject');
-        // A fallback tag is an index that anyone with push rights wrote: believe only what the manifest says itself.
+        // Anyone with the right to push can write the list of a fallback tag. Only the manifest itself is trusted.
         if (manifest === undefined || link?.descriptor.digest !== subject)
             return [];
         return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }];
@@ -35255,9 +35254,9 @@ function isText(value) {
 
 
 /**
- * The image carries a signature, or each of its children that is copied does. What is signed is read: an SBOM, another
- * attestation or the signature of another image is not a signature of this one. Who signed, and whether the signature is
- * good, is not checked.
+ * Checks that the image has a signature, or that each of its children that is copied has one. The signed content is read: an
+ * SBOM, another attestation or the signature of another image does not count. The signer is not checked, and neither is the
+ * signature itself.
  * @throws PromoteError SIGNATURE_MISSING
  */
 async function checkSigned(graph, source, semaphore) {
@@ -35298,7 +35297,7 @@ async function isSigned(subject, graph, source, semaphore) {
     }
     return false;
 }
-/** A signature whose payload the source does not have is not a signature. */
+/** A signature whose payload is missing at the source does not count. */
 function unlessMissing(thrown) {
     if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND')
         return undefined;
@@ -39621,6 +39620,7 @@ function openSessions(sides, run) {
     return {
         source: () => get(config.source),
         destination: (name) => get(config.destinations.find((each) => each.name === name)),
+        /** Logs out of all sides. Never throws. */
         async close() {
             await Promise.all([...opened.values()].map(close));
         },
@@ -39689,7 +39689,7 @@ async function accessOf(side, { context, host }) {
         // The URL of the API's service means the same as `in-cluster`.
         if (optionalWay(side) === undefined && isPodApi(side.cluster, context.env))
             return byAccount(side.cluster);
-        return { ...own, api: side.cluster, way: explicitWay(side) };
+        return { ...own, api: side.cluster, way: requiredWay(side) };
     }
     if (host.oidcToken === undefined) {
         const message = `${repositories_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`;
@@ -39708,7 +39708,7 @@ async function accessByKubeconfig(side, context) {
     if (from.tlsServerName !== undefined)
         warn('tls-server-name', 'its server must have that name');
     const { login, clientCertificate: certificate } = from;
-    const without = () => (certificate === undefined ? explicitWay(side) : { kind: 'certificate' });
+    const without = () => (certificate === undefined ? requiredWay(side) : { kind: 'certificate' });
     return {
         ca: joinPem(side.ca, from.ca),
         insecure: side.insecureSkipTlsVerify || from.insecure,
@@ -39724,7 +39724,7 @@ async function wayOf(login) {
         return { kind: 'token', login };
     return { kind: 'password', username: credential.username, password: credential.password };
 }
-function explicitWay(side) {
+function requiredWay(side) {
     const way = optionalWay(side);
     if (way !== undefined)
         return way;

@@ -75,7 +75,7 @@ async function enter(origin: Origin): Promise<void> {
   origin.running++
 }
 
-/** Wakes as many as there are places; one who finds its place taken waits again. */
+/** Wakes as many requests as there are places. A request whose place was taken meanwhile waits again. */
 function admit(origin: Origin): void {
   const free = origin.limit - origin.running
   if (free > 0) for (const wake of origin.waiting.splice(0, free)) wake()

@@ -13,8 +13,8 @@ export type Credential =
 export const ANONYMOUS: Credential = { kind: 'anonymous' }
 
 /**
- * `cluster`: this run obtains tokens by a password or for a service account. `runner`: GitHub's OIDC tokens. `file`: whoever
- * rotates it. `plugin`: an exec plugin of a kubeconfig.
+ * `cluster`: this run obtains tokens by a password or for a service account. `runner`: GitHub's OIDC tokens. `file`: a
+ * file that is rotated. `plugin`: an exec plugin of a kubeconfig.
  */
 export type RenewedBy = 'cluster' | 'runner' | 'file' | 'plugin'
 
@@ -22,7 +22,7 @@ export type RenewedBy = 'cluster' | 'runner' | 'file' | 'plugin'
 export interface Login {
   /** For messages: `password login of jane`, `token of --source-token`, `auth file /…/config.json`. Never a secret. */
   readonly describe: string
-  /** Who gives a newer one when it is asked for. Undefined: nobody, it was given and lasts as long as it lasts. */
+  /** Where a newer one comes from. Undefined: it was given as it is and cannot be renewed. */
   readonly renewedBy?: RenewedBy
   current(): Promise<Credential>
   /**

@@ -1,4 +1,4 @@
-/** The words of a server that refused: untrusted, so cleaned of control characters and bounded before anybody sees them. */
+/** The words of a server that refused: untrusted, so control characters are removed and the length is bounded first. */
 
 import type { ServerError } from '../core/errors.ts'
 import { oneLine, visible } from '../core/text.ts'
@@ -71,7 +71,7 @@ function detailOf(detail: unknown): { detail?: unknown } {
   }
 }
 
-/** Found by index, not by one expression over 64 KiB of somebody else's text. */
+/** Found by index, not by one expression: 64 KiB of untrusted text would cost too much. */
 function titleOf(html: string): string {
   const lower = html.toLowerCase()
   for (const tag of ['title', 'h1']) {

@@ -49,7 +49,8 @@ function isFollowed(request: Request, status: Response['status']): boolean {
 function targetOf(request: Request, location: string, side: Side, secrets: Secrets): URL {
   const what = `${request.method} ${displayUrl(request.url)}: the server redirects to`
   refuseSecretInAddress(location, request.url, { what, side, secrets })
-  if (!URL.canParse(location, request.url.href)) throw refused(request, 'redirects to something that is no URL', side)
+  if (!URL.canParse(location, request.url.href))
+    throw refused(request, 'redirects to something that is not a URL', side)
   const target = new URL(location, request.url)
   target.hash = ''
   target.username = ''

@@ -36,14 +36,14 @@ export function retry(options: RetryOptions, context: Context): Layer {
         const res = await next(request)
         return isRead ? whole(res) : res
       })
-      // After the cancellation nobody waits any more.
+      // A cancelled run does not wait for another try.
       const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted)
       const last = tried || request.retry === false || isStream(request.body)
       if (last || !decidedNothing(outcome)) return resultOf(outcome)
       const asked = outcome.res === undefined ? outcome.error?.retryAfter : retryAfter(outcome.res, context.now())
       if (outcome.res !== undefined) await discard(outcome.res)
       if (asked !== undefined && asked > LONGEST_PAUSE) throw tooLong(what, asked, outcome, options.side)
-      // "At once" from a server that has just failed is no invitation to hammer it.
+      // A server that has just failed may ask for a retry at once (`Retry-After: 0`): wait all the same.
       const wait = asked !== undefined && asked > 0 ? asked : backoff(attempt, context.random)
       options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt)
       await context.sleep(wait)

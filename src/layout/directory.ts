@@ -17,7 +17,7 @@ import {
 
 /** Large enough that reading costs little, small enough for many blobs at once. */
 const CHUNK = 256 * 1024
-/** Beside what it will replace: on the same file system, and on nobody's list of blobs. */
+/** Beside what it will replace: on the same file system, and not among the blobs. */
 const UNFINISHED = '.image-promote-'
 
 /** An OCI layout in a folder. The folder is made when the first thing is written to it. */
@@ -77,7 +77,7 @@ async function makeLayout(root: string): Promise<void> {
   if ((await readIndex((name) => find(root, name))) !== undefined) return
   const others = (await readdir(root)).filter((name) => !name.startsWith(UNFINISHED))
   if (others.length > 0)
-    throw new PromoteError('IO', `holds other things and is no OCI layout: it has no file ${LAYOUT_FILE}`, {
+    throw new PromoteError('IO', `holds other things and is not an OCI layout: it has no file ${LAYOUT_FILE}`, {
       hint: 'Name a folder that is empty, or not there yet.',
     })
   await writeDraft(await openDraft(root, LAYOUT_FILE), LAYOUT_VERSION)

@@ -57,7 +57,7 @@ function parseIndex(bytes: Uint8Array, path: string, side: Side): Index {
     const entries = (manifests ?? []).map((raw): Entry => ({ raw, descriptor: descriptorSchema.safeParse(raw).data }))
     return { document: { schemaVersion: 2, mediaType: MEDIA_TYPE.ociIndex, ...document }, entries }
   } catch (thrown) {
-    throw new PromoteError('PROTOCOL', `${path}: index.json is no image index.`, { side, cause: thrown })
+    throw new PromoteError('PROTOCOL', `${path}: index.json is not an image index.`, { side, cause: thrown })
   }
 }
 

@@ -11,7 +11,7 @@ export interface LayoutFiles {
   size(digest: Digest): Promise<number | undefined>
   /** The bytes of a blob that is there, from `offset` on; as long as `size` says. Not verified. */
   read(digest: Digest, offset: number): AsyncIterable<Uint8Array>
-  /** Room for a blob that nobody sees until it is committed. */
+  /** A place for a blob, which readers see once it is committed. */
   draft(digest: Digest, size: number): Promise<Draft>
   /** An archive gets its name; nothing for a folder. */
   finish(): Promise<void>
@@ -58,7 +58,7 @@ export async function allOf(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Arr
 /** A file of the layout; undefined when it is not there. */
 export type FindFile = (name: string) => Promise<{ size: number; read(): Promise<Uint8Array> } | undefined>
 
-/** @returns undefined when it is no layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
+/** @returns undefined if it is not a layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
 export async function readIndex(find: FindFile): Promise<Uint8Array | undefined> {
   const small = async (name: string) => {
     const found = await find(name)

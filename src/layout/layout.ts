@@ -172,7 +172,7 @@ function createReferrers({ catalog, files, side }: Shared) {
   }
 }
 
-/** A sparse index names what is not there, and an index may name what is no manifest. Damage is neither. */
+/** A sparse index names what is not there, and an index may name what is not a manifest. Both are passed over, damage is an error. */
 function unlessNone(thrown: unknown): undefined {
   if (thrown instanceof PromoteError && ['NOT_FOUND', 'PROTOCOL', 'UNSUPPORTED'].includes(thrown.code)) return undefined
   throw thrown

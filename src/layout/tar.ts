@@ -2,9 +2,9 @@
 import { PromoteError } from '../core/errors.ts'
 
 export const BLOCK = 512
-/** A path or a size in a pax header; more than a few hundred bytes are no use to a layout. */
+/** A path or a size in a pax header; a layout needs a few hundred bytes at most. */
 const LONGEST_EXTENSION = 64 * 1024
-/** An archive of more files than this is no image. */
+/** Files in an archive that are read. */
 const MOST_ENTRIES = 200_000
 
 /** The archive as the reader sees it: `take` may give less than asked for at the end of the file. */
@@ -34,7 +34,7 @@ export async function* readEntries(cursor: Cursor): AsyncGenerator<Entry> {
     const header = await cursor.take(BLOCK)
     if (header.length === 0 || header.every((byte) => byte === 0)) return
     if (header.length < BLOCK || !isHeader(header))
-      throw malformed(count === 0 ? 'is no tar archive' : 'is damaged or cut off')
+      throw malformed(count === 0 ? 'is not a tar archive' : 'is damaged or cut off')
     const content = cursor.position
     const type = String.fromCharCode(header[156] ?? 0)
     const prefixes = type === 'x' || type === 'L'

@@ -14,7 +14,7 @@ export type BlobPlace = Pick<Endpoint, 'side' | 'name' | 'url' | 'call' | 'toErr
 
 /**
  * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
- * The bytes are counted, not hashed: who reads from several places (resumption) hashes over all of them.
+ * The bytes are counted, not hashed: a caller that resumes hashes over all of its reads.
  */
 export async function openBlob(
   endpoint: BlobPlace,

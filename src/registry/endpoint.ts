@@ -86,7 +86,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
     try {
       return await once('push', request)
     } catch (thrown) {
-      // A token service that refuses what exceeds the account's rights; who may only read finds everything unchanged.
+      // A token service that refuses what exceeds the account's rights; an account that may only read can still find everything unchanged.
       if (!(thrown instanceof PromoteError && thrown.status === 403)) throw thrown
       isWide = false
       return once('pull', request)
@@ -112,7 +112,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
 
 const NOT_KNOWN: Evidence = { importFree: undefined, named: undefined }
 
-/** A help: a failure is no reason to stop, and is undefined. */
+/** Asks once. A failure is logged and gives undefined, because the answer is only an optimisation. */
 export function askOnce<T>(ask: () => Promise<T | undefined>, { signal, log }: Context): () => Promise<T | undefined> {
   let asked: Promise<T | undefined> | undefined
   return () => {

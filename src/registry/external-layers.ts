@@ -7,12 +7,12 @@ import type { Send } from '../transport/request.ts'
 import { type BlobPlace, openBlob } from './blobs.ts'
 import type { RegistryOptions } from './endpoint.ts'
 
-/** More places than this for one layer are no mirrors. */
+/** Mirrors of one layer that are tried. */
 const MOST_URLS = 8
 
 /**
  * The store, and beside it the addresses that manifests name for layers which a registry need not hold.
- * @param send without any credential, and only to public addresses: anybody who can push writes these URLs.
+ * @param send without any credential, and only to public addresses: every pusher can write these URLs.
  */
 export function withForeign(store: Target, send: Send, options: Pick<RegistryOptions, 'side' | 'context'>): Target {
   const fromUrls = async (
@@ -23,7 +23,7 @@ export function withForeign(store: Target, send: Send, options: Pick<RegistryOpt
     let last = reason
     for (const text of (blob.urls ?? []).slice(0, MOST_URLS)) {
       try {
-        if (!URL.canParse(text)) throw new PromoteError('PROTOCOL', `${quote(text, 200)} is no URL.`)
+        if (!URL.canParse(text)) throw new PromoteError('PROTOCOL', `${quote(text, 200)} is not a URL.`)
         return await openBlob(placeOf(new URL(text), send, store.name, options.side), blob, offset)
       } catch (thrown) {
         last = asPromoteError(thrown, options.side)

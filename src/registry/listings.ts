@@ -15,7 +15,7 @@ import type { Manifests } from './manifests.ts'
 
 /** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
 const MOST_PAGES = 100
-/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
+/** Registries page by 50 (Quay) to 1,000; a repository with more tags is refused. */
 const MOST_TAG_PAGES = 2000
 const MOST_TAGS = 200_000
 /** 65,000 tags of 128 characters. */
@@ -161,7 +161,7 @@ function isUndecided({ status, transient, code }: PromoteError): boolean {
   return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500
 }
 
-/** Where the API leads to a host that does not answer, it is no API. */
+/** A registry whose referrers API redirects to a host that does not answer has no such API. */
 async function isRedirected(endpoint: Endpoint, path: string): Promise<boolean> {
   const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false } as const
   const res = await endpoint.call('pull', request).catch(() => undefined)

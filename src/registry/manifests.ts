@@ -217,7 +217,7 @@ function checkedTag(endpoint: Endpoint, tag: string): string {
   throw new PromoteError('USAGE', message, { side: endpoint.side })
 }
 
-/** Artifactory and GitLab refuse to show what is absent; a credential that is no good at all is still an error. */
+/** Artifactory and GitLab refuse to show what is absent; a credential that is refused everywhere is still an error. */
 function absent(thrown: unknown): undefined {
   const { code, status } = asPromoteError(thrown)
   if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403) return undefined

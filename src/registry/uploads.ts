@@ -22,7 +22,7 @@ export type UploadLimits = {
 const MIB = 1024 * 1024
 /** First size after a 413; nginx's and Cloudflare's defaults (1 MiB, 100 MiB) are on either side. */
 const FIRST_CHUNK = 64 * MIB
-/** nginx `client_max_body_size` is 1 MiB by default; nobody has less. */
+/** nginx `client_max_body_size` is 1 MiB by default, the smallest limit in use. */
 const SMALLEST_CHUNK = MIB
 /** A quarter, not a half: 64, 16, 4, 1 MiB are found within the five tries that a transfer has by default. */
 const SHRINK = 4
@@ -88,7 +88,7 @@ async function tryMount(
   const scopes = own ? [] : [`repository:${from}:pull`]
   const first = await post(endpoint, query, scopes, false).catch(unlessFinal(own))
   if (first !== undefined) await discard(first)
-  // 429 is no refusal: it asks for patience.
+  // 429 is not a refusal: the request is repeated later.
   const res = first?.status === 429 ? await post(endpoint, query, scopes) : first
   if (res === undefined) return undefined
   if (res !== first) await discard(res)
@@ -150,7 +150,7 @@ function follow(session: Session, res: Response): void {
 
 /**
  * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
- * registry. Other parts of the distribution API are refused, whoever named them: nothing else is written or deleted.
+ * registry. Other parts of the distribution API are refused: nothing else is written or deleted.
  */
 function addressIn(endpoint: Endpoint, res: Response, left = false): Pick<Session, 'location' | 'leftOrigin'> {
   const { base, side, name, context } = endpoint
@@ -323,7 +323,7 @@ async function staleAfter(session: Session, methods: readonly ('DELETE' | 'GET')
   let status: number | undefined
   for (const method of methods) {
     const { location: url, leftOrigin } = session
-    // Whoever named the address: nothing but this upload is deleted.
+    // A server chose the address: nothing but this upload is deleted.
     if (method === 'DELETE' && !isUploadOf(endpoint.repository, url)) return false
     const request = { method, url, leftOrigin, retry: false, afterCancel: true }
     const answered = endpoint.call('push', request).then(async (res) => {

@@ -209,7 +209,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /**
    * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
-   * it. A reader who stops early closes the connection. Waiting for the reader is not counted.
+   * it. A reader that stops early closes the connection. The timer does not run while we wait for the reader.
    */
   async *#incoming(controller: Controller): AsyncGenerator<Uint8Array, void, undefined> {
     const { stallTimeout } = this.#options

@@ -1,4 +1,4 @@
-/** Addresses that text from a server may lead to: for URLs that a manifest names, which anybody can write. */
+/** Addresses that text from a server may lead to: for URLs in manifests, which every pusher writes. */
 import { type LookupAddress, lookup } from 'node:dns'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { PromoteError, type Side } from '../core/errors.ts'
@@ -39,7 +39,7 @@ export function checkAddress(
   if (url.protocol !== 'https:') throw refused(displayUrl(url), 'is not https', side)
   const host = url.hostname.replace(/^\[|\]$/g, '')
   const isAddress = isIP(host) !== 0
-  if (isAddress && !isAllowed(host)) throw refused(displayUrl(url), 'is no public address', side)
+  if (isAddress && !isAllowed(host)) throw refused(displayUrl(url), 'is not a public address', side)
   const named = hosts?.includes(host.replace(/\.$/, ''))
   if (named === false) throw refused(displayUrl(url), 'is not among the hosts of include-foreign', side)
   if (proxied && !isAddress && named === undefined)
@@ -54,7 +54,7 @@ export function lookupAllowed(isAllowed: AddressFilter, side: Side): LookupFunct
       const [first] = addresses
       if (error !== null || first === undefined) return callback(error, '', 0)
       const inside = addresses.find(({ address }) => !isAllowed(address))
-      const what = `leads to ${inside?.address}, which is no public address`
+      const what = `leads to ${inside?.address}, which is not a public address`
       if (inside !== undefined) return callback(refused(`https://${hostname}`, what, side), '', 0)
       if (options.all === true) callback(null, [...addresses])
       else callback(null, first.address, first.family)

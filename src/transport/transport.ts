@@ -56,7 +56,7 @@ export function openTransport(options: TransportOptions, context: Context) {
   const answered = new Set<string>()
 
   const send: Send = async (request) => {
-    // A connection is free again one turn of the event loop after its answer. Who asks before that gets another one,
+    // A connection is free again one turn of the event loop after its answer. A request before that opens another one,
     // which costs two or three round trips before the first byte.
     await turn()
     const proxy = proxyFor(request.url, context.env)

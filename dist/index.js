@@ -28876,7 +28876,7 @@ function sameCredential(one, other) {
 /* harmony export */   N: () => (/* binding */ readErrorBody)
 /* harmony export */ });
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9716);
-/** The words of a server that refused: untrusted, so cleaned of control characters and bounded before anybody sees them. */
+/** The words of a server that refused: untrusted, so control characters are removed and the length is bounded first. */
 
 const SAID_LIMIT = 500;
 /** More entries say nothing new: a manifest with 100 missing blobs repeats itself. */
@@ -28940,7 +28940,7 @@ function detailOf(detail) {
         return {};
     }
 }
-/** Found by index, not by one expression over 64 KiB of somebody else's text. */
+/** Found by index, not by one expression: 64 KiB of untrusted text would cost too much. */
 function titleOf(html) {
     const lower = html.toLowerCase();
     for (const tag of ['title', 'h1']) {
@@ -29915,7 +29915,7 @@ async function allOf(chunks) {
         all.push(chunk);
     return Buffer.concat(all);
 }
-/** @returns undefined when it is no layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
+/** @returns undefined if it is not a layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
 async function readIndex(find) {
     const small = async (name) => {
         const found = await find(name);
@@ -29986,7 +29986,7 @@ function absent(thrown) {
 
 /** Large enough that reading costs little, small enough for many blobs at once. */
 const CHUNK = 256 * 1024;
-/** Beside what it will replace: on the same file system, and on nobody's list of blobs. */
+/** Beside what it will replace: on the same file system, and not among the blobs. */
 const UNFINISHED = '.image-promote-';
 /** An OCI layout in a folder. The folder is made when the first thing is written to it. */
 function openFolder(root) {
@@ -30047,7 +30047,7 @@ async function makeLayout(root) {
         return;
     const others = (await (0,promises_.readdir)(root)).filter((name) => !name.startsWith(UNFINISHED));
     if (others.length > 0)
-        throw new errors/* PromoteError */.jG('IO', `holds other things and is no OCI layout: it has no file ${LAYOUT_FILE}`, {
+        throw new errors/* PromoteError */.jG('IO', `holds other things and is not an OCI layout: it has no file ${LAYOUT_FILE}`, {
             hint: 'Name a folder that is empty, or not there yet.',
         });
     await writeDraft(await openDraft(root, LAYOUT_FILE), LAYOUT_VERSION);
@@ -30088,9 +30088,9 @@ async function writeAll(handle, bytes, position) {
 /** Headers of tar archives: POSIX.1-2017 pax, with what GNU tar writes where that differs. Nothing is read or written here. */
 
 const BLOCK = 512;
-/** A path or a size in a pax header; more than a few hundred bytes are no use to a layout. */
+/** A path or a size in a pax header; a layout needs a few hundred bytes at most. */
 const LONGEST_EXTENSION = 64 * 1024;
-/** An archive of more files than this is no image. */
+/** Files in an archive that are read. */
 const MOST_ENTRIES = 200_000;
 /** What a size takes in the archive. */
 function padded(size) {
@@ -30111,7 +30111,7 @@ async function* readEntries(cursor) {
         if (header.length === 0 || header.every((byte) => byte === 0))
             return;
         if (header.length < BLOCK || !isHeader(header))
-            throw malformed(count === 0 ? 'is no tar archive' : 'is damaged or cut off');
+            throw malformed(count === 0 ? 'is not a tar archive' : 'is damaged or cut off');
         const content = cursor.position;
         const type = String.fromCharCode(header[156] ?? 0);
         const prefixes = type === 'x' || type === 'L';
@@ -30526,7 +30526,7 @@ function parseIndex(bytes, path, side) {
         return { document: { schemaVersion: 2, mediaType: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, ...document }, entries };
     }
     catch (thrown) {
-        throw new errors/* PromoteError */.jG('PROTOCOL', `${path}: index.json is no image index.`, { side, cause: thrown });
+        throw new errors/* PromoteError */.jG('PROTOCOL', `${path}: index.json is not an image index.`, { side, cause: thrown });
     }
 }
 function nameIn(descriptor) {
@@ -30707,7 +30707,7 @@ function createReferrers({ catalog, files, side }) {
         },
     };
 }
-/** A sparse index names what is not there, and an index may name what is no manifest. Damage is neither. */
+/** A sparse index names what is not there, and an index may name what is not a manifest. Both are passed over, damage is an error. */
 function unlessNone(thrown) {
     if (thrown instanceof errors/* PromoteError */.jG && ['NOT_FOUND', 'PROTOCOL', 'UNSUPPORTED'].includes(thrown.code))
         return undefined;
@@ -36709,7 +36709,7 @@ class Exchange {
     }
     /**
      * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
-     * it. A reader who stops early closes the connection. Waiting for the reader is not counted.
+     * it. A reader that stops early closes the connection. The timer does not run while we wait for the reader.
      */
     async *#incoming(controller) {
         const { stallTimeout } = this.#options;
@@ -37070,7 +37070,7 @@ function inRange(host, range) {
 ;// CONCATENATED MODULE: external "node:dns"
 const external_node_dns_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:dns");
 ;// CONCATENATED MODULE: ./lib/transport/public-address.js
-/** Addresses that text from a server may lead to: for URLs that a manifest names, which anybody can write. */
+/** Addresses that text from a server may lead to: for URLs in manifests, which every pusher writes. */
 
 
 
@@ -37099,7 +37099,7 @@ function checkAddress(url, isAllowed, proxied, side, hosts) {
     const host = url.hostname.replace(/^\[|\]$/g, '');
     const isAddress = (0,external_node_net_.isIP)(host) !== 0;
     if (isAddress && !isAllowed(host))
-        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is no public address', side);
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not a public address', side);
     const named = hosts?.includes(host.replace(/\.$/, ''));
     if (named === false)
         throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not among the hosts of include-foreign', side);
@@ -37115,7 +37115,7 @@ function lookupAllowed(isAllowed, side) {
             if (error !== null || first === undefined)
                 return callback(error, '', 0);
             const inside = addresses.find(({ address }) => !isAllowed(address));
-            const what = `leads to ${inside?.address}, which is no public address`;
+            const what = `leads to ${inside?.address}, which is not a public address`;
             if (inside !== undefined)
                 return callback(refused(`https://${hostname}`, what, side), '', 0);
             if (options.all === true)
@@ -37168,7 +37168,7 @@ function openTransport(options, context) {
     const routes = openRoutes(options, context, closing.signal);
     const answered = new Set();
     const send = async (request) => {
-        // A connection is free again one turn of the event loop after its answer. Who asks before that gets another one,
+        // A connection is free again one turn of the event loop after its answer. A request before that opens another one,
         // which costs two or three round trips before the first byte.
         await (0,promises_.setImmediate)();
         const proxy = proxyFor(request.url, context.env);
@@ -37868,7 +37868,7 @@ async function enter(origin) {
     }
     origin.running++;
 }
-/** Wakes as many as there are places; one who finds its place taken waits again. */
+/** Wakes as many requests as there are places. A request whose place was taken meanwhile waits again. */
 function admit(origin) {
     const free = origin.limit - origin.running;
     if (free > 0)
@@ -37965,7 +37965,7 @@ function targetOf(request, location, side, secrets) {
     const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server redirects to`;
     refuseSecretInAddress(location, request.url, { what, side, secrets });
     if (!URL.canParse(location, request.url.href))
-        throw redirect_refused(request, 'redirects to something that is no URL', side);
+        throw redirect_refused(request, 'redirects to something that is not a URL', side);
     const target = new URL(location, request.url);
     target.hash = '';
     target.username = '';
@@ -38028,7 +38028,7 @@ function retry(options, context) {
                 const res = await next(request);
                 return isRead ? whole(res) : res;
             });
-            // After the cancellation nobody waits any more.
+            // A cancelled run does not wait for another try.
             const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
             const last = tried || request.retry === false || (0,transport_request/* isStream */.rL)(request.body);
             if (last || !decidedNothing(outcome))
@@ -38038,7 +38038,7 @@ function retry(options, context) {
                 await (0,transport_request/* discard */.vf)(outcome.res);
             if (asked !== undefined && asked > LONGEST_PAUSE)
                 throw tooLong(what, asked, outcome, options.side);
-            // "At once" from a server that has just failed is no invitation to hammer it.
+            // A server that has just failed may ask for a retry at once (`Retry-After: 0`): wait all the same.
             const wait = asked !== undefined && asked > 0 ? asked : (0,backoff/* backoff */.J)(attempt, context.random);
             options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt);
             await context.sleep(wait);
@@ -38207,7 +38207,7 @@ function badLocation(value, why) {
 
 /**
  * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
- * The bytes are counted, not hashed: who reads from several places (resumption) hashes over all of them.
+ * The bytes are counted, not hashed: a caller that resumes hashes over all of its reads.
  */
 async function openBlob(endpoint, blob, offset) {
     const data = (0,oci_manifest/* embedded */.F9)(blob);
@@ -38332,11 +38332,11 @@ async function probe(endpoint, path, headers, sure = false) {
 
 
 
-/** More places than this for one layer are no mirrors. */
+/** Mirrors of one layer that are tried. */
 const MOST_URLS = 8;
 /**
  * The store, and beside it the addresses that manifests name for layers which a registry need not hold.
- * @param send without any credential, and only to public addresses: anybody who can push writes these URLs.
+ * @param send without any credential, and only to public addresses: every pusher can write these URLs.
  */
 function withForeign(store, send, options) {
     const fromUrls = async (blob, offset, reason) => {
@@ -38344,7 +38344,7 @@ function withForeign(store, send, options) {
         for (const text of (blob.urls ?? []).slice(0, MOST_URLS)) {
             try {
                 if (!URL.canParse(text))
-                    throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* quote */.hD)(text, 200)} is no URL.`);
+                    throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* quote */.hD)(text, 200)} is not a URL.`);
                 return await openBlob(placeOf(new URL(text), send, store.name, options.side), blob, offset);
             }
             catch (thrown) {
@@ -38419,7 +38419,7 @@ function createEndpoint(options) {
             return await once('push', request);
         }
         catch (thrown) {
-            // A token service that refuses what exceeds the account's rights; who may only read finds everything unchanged.
+            // A token service that refuses what exceeds the account's rights; an account that may only read can still find everything unchanged.
             if (!(thrown instanceof errors/* PromoteError */.jG && thrown.status === 403))
                 throw thrown;
             isWide = false;
@@ -38445,7 +38445,7 @@ function createEndpoint(options) {
     };
 }
 const NOT_KNOWN = { importFree: undefined, named: undefined };
-/** A help: a failure is no reason to stop, and is undefined. */
+/** Asks once. A failure is logged and gives undefined, because the answer is only an optimisation. */
 function askOnce(ask, { signal, log }) {
     let asked;
     return () => {
@@ -38554,7 +38554,7 @@ function onOrigin(target, base) {
 
 /** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
 const MOST_PAGES = 100;
-/** Registries page by 50 (Quay) to 1,000; more tags than this are no repository that anybody selects from. */
+/** Registries page by 50 (Quay) to 1,000; a repository with more tags is refused. */
 const MOST_TAG_PAGES = 2000;
 const MOST_TAGS = 200_000;
 /** 65,000 tags of 128 characters. */
@@ -38688,7 +38688,7 @@ async function listings_readReferrers(endpoint, subject) {
 function isUndecided({ status, transient, code }) {
     return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500;
 }
-/** Where the API leads to a host that does not answer, it is no API. */
+/** A registry whose referrers API redirects to a host that does not answer has no such API. */
 async function isRedirected(endpoint, path) {
     const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false };
     const res = await endpoint.call('pull', request).catch(() => undefined);
@@ -38899,7 +38899,7 @@ function checkedTag(endpoint, tag) {
     const message = `${endpoint.name}: ${(0,core_text/* quote */.hD)(tag, 140)} is neither a tag nor a digest.`;
     throw new errors/* PromoteError */.jG('USAGE', message, { side: endpoint.side });
 }
-/** Artifactory and GitLab refuse to show what is absent; a credential that is no good at all is still an error. */
+/** Artifactory and GitLab refuse to show what is absent; a credential that is refused everywhere is still an error. */
 function absent(thrown) {
     const { code, status } = (0,errors/* asPromoteError */.XO)(thrown);
     if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403)
@@ -39001,7 +39001,7 @@ function cutter(stream) {
 const MIB = 1024 * 1024;
 /** First size after a 413; nginx's and Cloudflare's defaults (1 MiB, 100 MiB) are on either side. */
 const FIRST_CHUNK = 64 * MIB;
-/** nginx `client_max_body_size` is 1 MiB by default; nobody has less. */
+/** nginx `client_max_body_size` is 1 MiB by default, the smallest limit in use. */
 const SMALLEST_CHUNK = MIB;
 /** A quarter, not a half: 64, 16, 4, 1 MiB are found within the five tries that a transfer has by default. */
 const SHRINK = 4;
@@ -39040,7 +39040,7 @@ async function tryMount(endpoint, limits, blob, from) {
     const first = await post(endpoint, query, scopes, false).catch(uploads_unlessFinal(own));
     if (first !== undefined)
         await (0,transport_request/* discard */.vf)(first);
-    // 429 is no refusal: it asks for patience.
+    // 429 is not a refusal: the request is repeated later.
     const res = first?.status === 429 ? await post(endpoint, query, scopes) : first;
     if (res === undefined)
         return undefined;
@@ -39099,7 +39099,7 @@ function follow(session, res) {
 }
 /**
  * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
- * registry. Other parts of the distribution API are refused, whoever named them: nothing else is written or deleted.
+ * registry. Other parts of the distribution API are refused: nothing else is written or deleted.
  */
 function addressIn(endpoint, res, left = false) {
     const { base, side, name, context } = endpoint;
@@ -39270,7 +39270,7 @@ async function staleAfter(session, methods) {
     let status;
     for (const method of methods) {
         const { location: url, leftOrigin } = session;
-        // Whoever named the address: nothing but this upload is deleted.
+        // A server chose the address: nothing but this upload is deleted.
         if (method === 'DELETE' && !isUploadOf(endpoint.repository, url))
             return false;
         const request = { method, url, leftOrigin, retry: false, afterCancel: true };

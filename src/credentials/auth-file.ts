@@ -35,7 +35,7 @@ type Lookup = Readonly<{ key: RegistryKey; options: AuthFileOptions; context: Co
 /**
  * The login for a registry from docker's config.json or containers' auth.json, credential helpers included. Undefined:
  * no file has one. The given file must be readable and well formed (else IO, or HELPER when its helper fails); a file
- * that is merely found is left out with a warning. `renew` reads the same file, or asks the same helper, again.
+ * that was not given is left out with a warning. `renew` reads the same file, or asks the same helper, again.
  *
  * @param key `docker.io` and its other names are one host; an entry for a longer part of the repository goes first.
  */

@@ -112,7 +112,7 @@ function keepNamedSecrets(config: ExecConfig, context: Context): void {
     const [name = '', ...rest] = arg.split('=')
     if (!name.startsWith('-') || !secretive.test(name)) return
     const value = rest.length > 0 ? rest.join('=') : args[index + 1]
-    // Also what begins with a hyphen: one in 64 secrets in base64url does, and another flag that is hidden harms nobody.
+    // A value with a hyphen in front may be a secret (one in 64 in base64url). Hiding another flag does no harm.
     if (value !== undefined) context.secrets.keep(value)
   })
 }

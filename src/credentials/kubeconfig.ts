@@ -100,7 +100,7 @@ export async function readKubeconfig(
     server: serverUrl(cluster.server, reader),
     ca,
     insecure: cluster['insecure-skip-tls-verify'] ?? false,
-    ...(user?.value.user && (await waysIn(user.value.user, who, cluster, ca, user.reader))),
+    ...(user?.value.user && (await waysIn(user.value.user, who, execCluster(cluster, ca), user.reader))),
     proxyUrl,
     tlsServerName: cluster['tls-server-name'] || undefined,
   }
@@ -125,13 +125,7 @@ function merge(given: string | Secret, context: Context, side: Side): Merged {
 type WaysIn = Pick<Kubeconfig, 'login' | 'clientCertificate'>
 
 /** client-go's order where several are given: tokenFile, token, exec plugin, user and password. */
-async function waysIn(
-  user: User,
-  who: string,
-  cluster: Cluster,
-  ca: string | undefined,
-  reader: Reader,
-): Promise<WaysIn> {
+async function waysIn(user: User, who: string, cluster: ExecPlugin['cluster'], reader: Reader): Promise<WaysIn> {
   refuseUnsupported(user, who, reader)
   const { context, side, file } = reader
   const own = { clientCertificate: clientCertificate(user, reader) }
@@ -145,7 +139,7 @@ async function waysIn(
     return { ...own, login: fixedLogin(`token of ${who}`, bearer) }
   }
   if (user.exec) {
-    const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: file.path, side }
+    const plugin = { config: user.exec, cluster, kubeconfig: file.path, side }
     return execWaysIn(plugin, own, who, context)
   }
   if (!user.username || user.password == null) return own

@@ -14,17 +14,14 @@ const PAUSE = 10_000
 
 /** A credential with the time (milliseconds since the epoch) from which `current()` asks for the next one. */
 export type Issued = Readonly<{ credential: Credential; renewAt?: number | undefined }>
+type Issue = () => Promise<Issued | undefined>
+type Name = Readonly<{ describe: string; renewedBy: RenewedBy }>
 
 /**
  * A login that can be asked again: a rotated file, a helper, an exec plugin. `issue` runs once at a time, for all callers
- * that wait for it; when it gives nothing, the credential at hand stays.
+ * that wait for it; if it gives nothing, the present credential stays.
  */
-export function renewableLogin(
-  { describe, renewedBy }: Readonly<{ describe: string; renewedBy: RenewedBy }>,
-  first: Issued,
-  issue: () => Promise<Issued | undefined>,
-  context: Context,
-): Login {
+export function renewableLogin({ describe, renewedBy }: Name, first: Issued, issue: Issue, context: Context): Login {
   let latest = first
   let pending: Promise<void> | undefined
   let asked = Number.NEGATIVE_INFINITY

@@ -133,7 +133,7 @@ const NEEDED =
   /^(?:PATH|PATHEXT|HOME|USERPROFILE|USER|USERNAME|LOGNAME|SHELL|TE?MP|TMPDIR|SYSTEMROOT|COMSPEC|LANG|(?:HTTPS?|ALL|NO)_PROXY)$/i
 
 /**
- * The environment of a child: without the secrets of this run, whatever the variable is called that holds one. Everything
+ * The environment of a child: without variables that hold a secret of this run, under any name. Everything
  * else stays: a helper finds its own credentials there (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, …).
  */
 function inheritable({ env, secrets }: Context): Record<string, string> {

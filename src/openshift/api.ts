@@ -183,7 +183,7 @@ export function apiUrlHint(url: URL, side: ClusterSide): string {
 
 /**
  * A change that was refused although the user has the role: quota, a project that is being deleted, an admission webhook or
- * policy, a token with narrow scopes. Undefined: RBAC refused it (`User "x" cannot create resource …`), or it is no refusal.
+ * policy, a token with narrow scopes. Undefined: RBAC refused it (`User "x" cannot create resource …`), or the answer is not a refusal.
  * Sources: kubernetes plugin/pkg/admission (resourcequota, namespace/lifecycle), apiserver pkg/admission/plugin (webhook/errors,
  * policy/validating).
  */

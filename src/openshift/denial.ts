@@ -175,7 +175,7 @@ export type Needs = Readonly<{
   remove: boolean
 }>
 
-/** Rights of the destination. A right to the whole project is asked for once, whatever the number of its streams. */
+/** Rights of the destination. A right to the whole project is asked for once, for all of its streams. */
 export function openRights(accounts: Accounts): (repository: string, needs: Needs) => Promise<Rights> {
   const { kube, registry, registryUser } = accounts
   const asked = new Map<string, Promise<boolean | undefined>>()

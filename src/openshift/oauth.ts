@@ -80,7 +80,7 @@ function endpoint(value: string, name: string, { url: api, side }: Kubernetes): 
 
 /**
  * User and password → token, in two requests. Busy servers and broken connections are tried again from the start (a
- * code is used up by one request, whether its answer arrived or not); verdicts never are, so that no account gets locked.
+ * code is used up by one request, whether its answer arrived or not); a refusal is final, because repeated failures lock accounts.
  */
 export async function requestToken(kube: Kubernetes, server: OAuthServer, user: PasswordLogin): Promise<IssuedToken> {
   const { side, context } = kube
@@ -123,16 +123,16 @@ async function authorize(server: OAuthServer, user: PasswordLogin, verifier: Sec
   return secrets.keep(judgeAuthorization(await ask(asked.kube, { method: 'GET', url, headers }), asked))
 }
 
-/** Seconds, 100 years: more is no lifetime, and in the end no date either. */
+/** Seconds: 100 years. A larger number is ignored; it may not even be a valid date. */
 const LONGEST_LIFE = 100 * 365 * 86_400
 
 const lifetimeSchema = z.union([z.number(), z.string().transform(Number)]).pipe(z.number().gt(0).lte(LONGEST_LIFE))
 
 const tokenSchema = z.looseObject({
-  // Whatever cannot stand in a header is no token.
+  // Only characters that a header can hold.
   access_token: z.string().regex(/^[\x21-\x7e]+$/),
   token_type: z.string().regex(/^bearer$/i),
-  // An absurd lifetime is no reason to throw the token away: nothing would delete it then.
+  // With an invalid lifetime the token is still used, so that the logout deletes it.
   expires_in: lifetimeSchema.optional().catch(undefined),
 })
 

@@ -63,7 +63,7 @@ async function locate(parts: Parts, repository: string, learn: (host: string | u
   // Without an integrated registry the API repeats what the stream's owner wrote (openshift-apiserver strategy.go).
   const service = SERVICE.test(stream?.internalHost ?? '') ? stream?.internalHost : undefined
   if (service !== undefined && inCluster) return service
-  // The cluster has said that there is no route: a registry at its usual name is that of a tenant who has claimed the name.
+  // The stream shows that there is no route, so a registry at the usual name belongs to a tenant that claimed it.
   if (stream !== undefined) throw notExposed(kube, service !== undefined)
   if (inCluster) return 'image-registry.openshift-image-registry.svc:5000'
   const guess = await guessRoute(parts)

@@ -25649,7 +25649,7 @@ function keepNamedSecrets(config, context) {
         if (!name.startsWith('-') || !secretive.test(name))
             return;
         const value = rest.length > 0 ? rest.join('=') : args[index + 1];
-        // Also what begins with a hyphen: one in 64 secrets in base64url does, and another flag that is hidden harms nobody.
+        // A value with a hyphen in front may be a secret (one in 64 in base64url). Hiding another flag does no harm.
         if (value !== undefined)
             context.secrets.keep(value);
     });
@@ -25804,7 +25804,7 @@ async function readKubeconfig(given, contextName, context, side) {
         server: serverUrl(cluster.server, reader),
         ca,
         insecure: cluster['insecure-skip-tls-verify'] ?? false,
-        ...(user?.value.user && (await waysIn(user.value.user, who, cluster, ca, user.reader))),
+        ...(user?.value.user && (await waysIn(user.value.user, who, execCluster(cluster, ca), user.reader))),
         proxyUrl,
         tlsServerName: cluster['tls-server-name'] || undefined,
     };
@@ -25824,7 +25824,7 @@ function merge(given, context, side) {
     return { file: (0,_core_files_js__WEBPACK_IMPORTED_MODULE_3__/* .fileOf */ .W7)('kubeconfig', given, side), side, context, configs };
 }
 /** client-go's order where several are given: tokenFile, token, exec plugin, user and password. */
-async function waysIn(user, who, cluster, ca, reader) {
+async function waysIn(user, who, cluster, reader) {
     refuseUnsupported(user, who, reader);
     const { context, side, file } = reader;
     const own = { clientCertificate: clientCertificate(user, reader) };
@@ -25839,7 +25839,7 @@ async function waysIn(user, who, cluster, ca, reader) {
         return { ...own, login: (0,_login_js__WEBPACK_IMPORTED_MODULE_6__/* .fixedLogin */ .ub)(`token of ${who}`, bearer) };
     }
     if (user.exec) {
-        const plugin = { config: user.exec, cluster: execCluster(cluster, ca), kubeconfig: file.path, side };
+        const plugin = { config: user.exec, cluster, kubeconfig: file.path, side };
         return execWaysIn(plugin, own, who, context);
     }
     if (!user.username || user.password == null)
@@ -25991,7 +25991,7 @@ function fixedLogin(describe, credential) {
 const PAUSE = 10_000;
 /**
  * A login that can be asked again: a rotated file, a helper, an exec plugin. `issue` runs once at a time, for all callers
- * that wait for it; when it gives nothing, the credential at hand stays.
+ * that wait for it; if it gives nothing, the present credential stays.
  */
 function renewableLogin({ describe, renewedBy }, first, issue, context) {
     let latest = first;
@@ -26224,7 +26224,7 @@ const OF_THE_RUN = /^(?:INPUT_|IMAGE_PROMOTE_|ACTIONS_.*TOKEN)/i;
 /** No program works without these; a short secret may be part of them by chance, and a proxy's password is for the proxy. */
 const NEEDED = /^(?:PATH|PATHEXT|HOME|USERPROFILE|USER|USERNAME|LOGNAME|SHELL|TE?MP|TMPDIR|SYSTEMROOT|COMSPEC|LANG|(?:HTTPS?|ALL|NO)_PROXY)$/i;
 /**
- * The environment of a child: without the secrets of this run, whatever the variable is called that holds one. Everything
+ * The environment of a child: without variables that hold a secret of this run, under any name. Everything
  * else stays: a helper finds its own credentials there (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, …).
  */
 function inheritable({ env, secrets }) {
@@ -31737,7 +31737,7 @@ function apiUrlHint(url, side) {
 }
 /**
  * A change that was refused although the user has the role: quota, a project that is being deleted, an admission webhook or
- * policy, a token with narrow scopes. Undefined: RBAC refused it (`User "x" cannot create resource …`), or it is no refusal.
+ * policy, a token with narrow scopes. Undefined: RBAC refused it (`User "x" cannot create resource …`), or the answer is not a refusal.
  * Sources: kubernetes plugin/pkg/admission (resourcequota, namespace/lifecycle), apiserver pkg/admission/plugin (webhook/errors,
  * policy/validating).
  */
@@ -32155,7 +32155,7 @@ async function isAllowed(kube, question) {
         return undefined;
     return (0,openshift_api/* decode */.D4)(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed;
 }
-/** Rights of the destination. A right to the whole project is asked for once, whatever the number of its streams. */
+/** Rights of the destination. A right to the whole project is asked for once, for all of its streams. */
 function openRights(accounts) {
     const { kube, registry, registryUser } = accounts;
     const asked = new Map();
@@ -32527,7 +32527,7 @@ function endpoint(value, name, { url: api, side }) {
 }
 /**
  * User and password → token, in two requests. Busy servers and broken connections are tried again from the start (a
- * code is used up by one request, whether its answer arrived or not); verdicts never are, so that no account gets locked.
+ * code is used up by one request, whether its answer arrived or not); a refusal is final, because repeated failures lock accounts.
  */
 async function requestToken(kube, server, user) {
     const { side, context } = kube;
@@ -32567,14 +32567,14 @@ async function authorize(server, user, verifier, asked) {
     const headers = { ...MARKER, authorization: `Basic ${basic.reveal()}` };
     return secrets.keep(judgeAuthorization(await ask(asked.kube, { method: 'GET', url, headers }), asked));
 }
-/** Seconds, 100 years: more is no lifetime, and in the end no date either. */
+/** Seconds: 100 years. A larger number is ignored; it may not even be a valid date. */
 const LONGEST_LIFE = 100 * 365 * 86_400;
 const lifetimeSchema = schemas/* union */.KCZ([schemas/* number */.aig(), schemas/* string */.YjP().transform(Number)]).pipe(schemas/* number */.aig().gt(0).lte(LONGEST_LIFE));
 const tokenSchema = schemas/* looseObject */._H3({
-    // Whatever cannot stand in a header is no token.
+    // Only characters that a header can hold.
     access_token: schemas/* string */.YjP().regex(/^[\x21-\x7e]+$/),
     token_type: schemas/* string */.YjP().regex(/^bearer$/i),
-    // An absurd lifetime is no reason to throw the token away: nothing would delete it then.
+    // With an invalid lifetime the token is still used, so that the logout deletes it.
     expires_in: lifetimeSchema.optional().catch(undefined),
 });
 async function redeem(server, code, verifier, asked) {
@@ -32670,7 +32670,7 @@ async function locate(parts, repository, learn) {
     const service = SERVICE.test(stream?.internalHost ?? '') ? stream?.internalHost : undefined;
     if (service !== undefined && inCluster)
         return service;
-    // The cluster has said that there is no route: a registry at its usual name is that of a tenant who has claimed the name.
+    // The stream shows that there is no route, so a registry at the usual name belongs to a tenant that claimed it.
     if (stream !== undefined)
         throw notExposed(kube, service !== undefined);
     if (inCluster)
@@ -35917,7 +35917,7 @@ var exec_plugin = __nccwpck_require__(4249);
 /**
  * The login for a registry from docker's config.json or containers' auth.json, credential helpers included. Undefined:
  * no file has one. The given file must be readable and well formed (else IO, or HELPER when its helper fails); a file
- * that is merely found is left out with a warning. `renew` reads the same file, or asks the same helper, again.
+ * that was not given is left out with a warning. `renew` reads the same file, or asks the same helper, again.
  *
  * @param key `docker.io` and its other names are one host; an entry for a longer part of the repository goes first.
  */

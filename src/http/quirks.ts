@@ -71,8 +71,8 @@ export function saysExpired(body: string): boolean {
 type Refusal = Readonly<{
   /** Who answers so, and where it is written. */
   by: string
-  said?: RegExp
-  status?: readonly number[]
+  /** Sought in status, codes and messages, in one text. */
+  said: RegExp
   access?: 'push' | 'pull'
   code: Code
   hint: (refused: Refused) => string
@@ -88,19 +88,11 @@ const GAR = /^([a-z0-9-]+)-docker\.pkg\.dev$/
 export const REFUSALS: readonly Refusal[] = [
   {
     by: 'Harbor (replication and proxy projects, https://goharbor.io/docs/main/administration/), Quay (https://docs.quay.io), distribution and OpenShift in read-only mode (https://distribution.github.io/distribution/about/configuration/#readonly: 405)',
-    said: /read[- ]?only|maintenance|pushes (?:is|are) (?:disabled|suspended)|push(?:es|ing)? (?:is |are )?(?:currently )?(?:disabled|suspended)|write operations|proxy (?:cache|project)/i,
+    said: /^405 |read[- ]?only|maintenance|pushes (?:is|are) (?:disabled|suspended)|push(?:es|ing)? (?:is |are )?(?:currently )?(?:disabled|suspended)|write operations|proxy (?:cache|project)/i,
     access: 'push',
     code: 'UNAVAILABLE',
     hint: ({ host }) =>
-      `${host} takes no pushes there: it is in read-only mode (maintenance, garbage collection, a hard prune), or the repository is a proxy cache. Run it again when that is over, or choose another repository.`,
-  },
-  {
-    by: 'distribution, OpenShift and Quay in read-only mode: 405 to every write',
-    status: [405],
-    access: 'push',
-    code: 'UNAVAILABLE',
-    hint: ({ host }) =>
-      `${host} takes no pushes: registries answer so in read-only mode (maintenance, garbage collection, a hard prune). Run it again when that is over; what is copied already is not sent again.`,
+      `${host} takes no pushes there: it is in read-only mode (maintenance, garbage collection, a hard prune), or the repository is a proxy cache. Run it again when that is over (what is copied already is not sent again), or choose another repository.`,
   },
   {
     by: 'Harbor (https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-project-quotas/), Quay, OpenShift (ResourceQuota, ImageStream limits), GitLab, full disks',
@@ -151,11 +143,7 @@ function creation(host: string, repository: string): string {
 export function explainRefusal(refused: Refused): Readonly<{ code: Code; hint: string }> | undefined {
   // Of these a proxy in front of the registry may be the author.
   if ([502, 503, 504].includes(refused.status)) return undefined
-  const found = REFUSALS.find(
-    ({ said, status, access }) =>
-      (said === undefined || said.test(refused.said)) &&
-      (status === undefined || status.includes(refused.status)) &&
-      (access === undefined || access === refused.access),
-  )
+  const text = `${refused.status} ${refused.said}`
+  const found = REFUSALS.find(({ said, access }) => said.test(text) && (access ?? refused.access) === refused.access)
   return found && { code: found.code, hint: found.hint(refused) }
 }

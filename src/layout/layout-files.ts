@@ -77,14 +77,17 @@ export async function readIndex(find: FindFile): Promise<Uint8Array | undefined>
 
 /** The same storage, whose failures are PromoteErrors with the path and the side. */
 export function withPath(storage: LayoutFiles, path: string, side: Side): LayoutFiles {
-  const placed = <T>(work: Promise<T>): Promise<T> =>
-    work.catch((thrown: unknown) => {
-      throw ioError(thrown, path, side)
-    })
+  const placed =
+    <A extends unknown[], T>(call: (...args: A) => Promise<T>) =>
+    (...args: A): Promise<T> =>
+      call(...args).catch((thrown: unknown) => {
+        throw ioError(thrown, path, side)
+      })
+  const { index, writeIndex, size, finish, close } = storage
   return {
-    index: () => placed(storage.index()),
-    writeIndex: (bytes) => placed(storage.writeIndex(bytes)),
-    size: (digest) => placed(storage.size(digest)),
+    index: placed(index),
+    writeIndex: placed(writeIndex),
+    size: placed(size),
     async *read(digest, offset) {
       try {
         yield* storage.read(digest, offset)
@@ -92,13 +95,12 @@ export function withPath(storage: LayoutFiles, path: string, side: Side): Layout
         throw ioError(thrown, path, side)
       }
     },
-    async draft(digest, size) {
-      const draft = await placed(storage.draft(digest, size))
-      const write: Draft['write'] = (bytes, position) => placed(draft.write(bytes, position))
-      return { write, commit: () => placed(draft.commit()), discard: draft.discard }
-    },
-    finish: () => placed(storage.finish()),
-    close: storage.close,
+    draft: placed(async (digest, bytes) => {
+      const draft = await storage.draft(digest, bytes)
+      return { write: placed(draft.write), commit: placed(draft.commit), discard: draft.discard }
+    }),
+    finish: placed(finish),
+    close,
   }
 }
 

@@ -31,27 +31,25 @@ const VERDICTS = new Set(
 /** Names of Kubernetes Services (kubernetes/dns docs/specification.md); what has no dot is one of the own namespace. */
 const IN_CLUSTER = /\.svc(?:\.cluster\.local)?\.?$|\.cluster\.local\.?$/i
 
+const ROUTE = 'Check the network, firewalls and HTTPS_PROXY.'
+const SERVICE = 'Check host and port, and that the service is running.'
+
 /** code: [project's code, what happened, transient, hint]. */
 const KNOWN: Readonly<Record<string, readonly [Code, string, boolean, string?]>> = {
   EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
-  ECONNREFUSED: [
-    'NETWORK',
-    'the connection was refused',
-    true,
-    'Check host and port, and that the service is running.',
-  ],
+  ECONNREFUSED: ['NETWORK', 'the connection was refused', true, SERVICE],
   ECONNRESET: ['NETWORK', 'the connection was reset', true],
   EPIPE: ['NETWORK', 'the connection was closed while sending', true],
-  ETIMEDOUT: ['NETWORK', 'the connection timed out', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-  EHOSTUNREACH: ['NETWORK', 'no route to the host', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-  ENETUNREACH: ['NETWORK', 'the network is unreachable', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+  ETIMEDOUT: ['NETWORK', 'the connection timed out', true, ROUTE],
+  EHOSTUNREACH: ['NETWORK', 'no route to the host', true, ROUTE],
+  ENETUNREACH: ['NETWORK', 'the network is unreachable', true, ROUTE],
   ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
   EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
   // A request that still waited for its turn when the connections of the run were closed.
   UND_ERR_DESTROYED: ['CANCELLED', 'the run is over', false],
   UND_ERR_CLOSED: ['CANCELLED', 'the run is over', false],
   UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
-  UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+  UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, ROUTE],
   UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
   UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: ['PROTOCOL', 'the bytes to send are not as many as announced', false],
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],

@@ -29049,17 +29049,10 @@ const GAR = /^([a-z0-9-]+)-docker\.pkg\.dev$/;
 const REFUSALS = [
     {
         by: 'Harbor (replication and proxy projects, https://goharbor.io/docs/main/administration/), Quay (https://docs.quay.io), distribution and OpenShift in read-only mode (https://distribution.github.io/distribution/about/configuration/#readonly: 405)',
-        said: /read[- ]?only|maintenance|pushes (?:is|are) (?:disabled|suspended)|push(?:es|ing)? (?:is |are )?(?:currently )?(?:disabled|suspended)|write operations|proxy (?:cache|project)/i,
+        said: /^405 |read[- ]?only|maintenance|pushes (?:is|are) (?:disabled|suspended)|push(?:es|ing)? (?:is |are )?(?:currently )?(?:disabled|suspended)|write operations|proxy (?:cache|project)/i,
         access: 'push',
         code: 'UNAVAILABLE',
-        hint: ({ host }) => `${host} takes no pushes there: it is in read-only mode (maintenance, garbage collection, a hard prune), or the repository is a proxy cache. Run it again when that is over, or choose another repository.`,
-    },
-    {
-        by: 'distribution, OpenShift and Quay in read-only mode: 405 to every write',
-        status: [405],
-        access: 'push',
-        code: 'UNAVAILABLE',
-        hint: ({ host }) => `${host} takes no pushes: registries answer so in read-only mode (maintenance, garbage collection, a hard prune). Run it again when that is over; what is copied already is not sent again.`,
+        hint: ({ host }) => `${host} takes no pushes there: it is in read-only mode (maintenance, garbage collection, a hard prune), or the repository is a proxy cache. Run it again when that is over (what is copied already is not sent again), or choose another repository.`,
     },
     {
         by: 'Harbor (https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-project-quotas/), Quay, OpenShift (ResourceQuota, ImageStream limits), GitLab, full disks',
@@ -29105,9 +29098,8 @@ function explainRefusal(refused) {
     // Of these a proxy in front of the registry may be the author.
     if ([502, 503, 504].includes(refused.status))
         return undefined;
-    const found = REFUSALS.find(({ said, status, access }) => (said === undefined || said.test(refused.said)) &&
-        (status === undefined || status.includes(refused.status)) &&
-        (access === undefined || access === refused.access));
+    const text = `${refused.status} ${refused.said}`;
+    const found = REFUSALS.find(({ said, access }) => said.test(text) && (access ?? refused.access) === refused.access);
     return found && { code: found.code, hint: found.hint(refused) };
 }
 
@@ -29935,13 +29927,14 @@ async function readIndex(find) {
 }
 /** The same storage, whose failures are PromoteErrors with the path and the side. */
 function withPath(storage, path, side) {
-    const placed = (work) => work.catch((thrown) => {
+    const placed = (call) => (...args) => call(...args).catch((thrown) => {
         throw ioError(thrown, path, side);
     });
+    const { index, writeIndex, size, finish, close } = storage;
     return {
-        index: () => placed(storage.index()),
-        writeIndex: (bytes) => placed(storage.writeIndex(bytes)),
-        size: (digest) => placed(storage.size(digest)),
+        index: placed(index),
+        writeIndex: placed(writeIndex),
+        size: placed(size),
         async *read(digest, offset) {
             try {
                 yield* storage.read(digest, offset);
@@ -29950,13 +29943,12 @@ function withPath(storage, path, side) {
                 throw ioError(thrown, path, side);
             }
         },
-        async draft(digest, size) {
-            const draft = await placed(storage.draft(digest, size));
-            const write = (bytes, position) => placed(draft.write(bytes, position));
-            return { write, commit: () => placed(draft.commit()), discard: draft.discard };
-        },
-        finish: () => placed(storage.finish()),
-        close: storage.close,
+        draft: placed(async (digest, bytes) => {
+            const draft = await storage.draft(digest, bytes);
+            return { write: placed(draft.write), commit: placed(draft.commit), discard: draft.discard };
+        }),
+        finish: placed(finish),
+        close,
     };
 }
 /** The system's errors with their reason, ours as the rest of a sentence. */
@@ -36858,27 +36850,24 @@ const VERDICTS = new Set(`UNABLE_TO_GET_ISSUER_CERT UNABLE_TO_GET_ISSUER_CERT_LO
   CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/));
 /** Names of Kubernetes Services (kubernetes/dns docs/specification.md); what has no dot is one of the own namespace. */
 const IN_CLUSTER = /\.svc(?:\.cluster\.local)?\.?$|\.cluster\.local\.?$/i;
+const ROUTE = 'Check the network, firewalls and HTTPS_PROXY.';
+const SERVICE = 'Check host and port, and that the service is running.';
 /** code: [project's code, what happened, transient, hint]. */
 const KNOWN = {
     EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
-    ECONNREFUSED: [
-        'NETWORK',
-        'the connection was refused',
-        true,
-        'Check host and port, and that the service is running.',
-    ],
+    ECONNREFUSED: ['NETWORK', 'the connection was refused', true, SERVICE],
     ECONNRESET: ['NETWORK', 'the connection was reset', true],
     EPIPE: ['NETWORK', 'the connection was closed while sending', true],
-    ETIMEDOUT: ['NETWORK', 'the connection timed out', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    EHOSTUNREACH: ['NETWORK', 'no route to the host', true, 'Check the network, firewalls and HTTPS_PROXY.'],
-    ENETUNREACH: ['NETWORK', 'the network is unreachable', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    ETIMEDOUT: ['NETWORK', 'the connection timed out', true, ROUTE],
+    EHOSTUNREACH: ['NETWORK', 'no route to the host', true, ROUTE],
+    ENETUNREACH: ['NETWORK', 'the network is unreachable', true, ROUTE],
     ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
     EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
     // A request that still waited for its turn when the connections of the run were closed.
     UND_ERR_DESTROYED: ['CANCELLED', 'the run is over', false],
     UND_ERR_CLOSED: ['CANCELLED', 'the run is over', false],
     UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
-    UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, 'Check the network, firewalls and HTTPS_PROXY.'],
+    UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, ROUTE],
     UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
     UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: ['PROTOCOL', 'the bytes to send are not as many as announced', false],
     UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],

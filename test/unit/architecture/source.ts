@@ -3,6 +3,8 @@ import { type ParserOptions, parse } from '@babel/parser'
 /** What the architecture's rules need to know about one source file. */
 export type Facts = Readonly<{
   lines: number
+  /** Lines that are neither blank nor all comment. */
+  code: number
   /** Every module named in any kind of import; `<computed>` for a dynamic import of an expression. */
   imports: readonly string[]
   functions: readonly Readonly<{ name: string; line: number; lines: number }>[]
@@ -38,6 +40,7 @@ export function factsOf(text: string): Facts {
   const imported = new Set(nodes.flatMap(({ node }) => importedNames(node)))
   return {
     lines: text.trimEnd().split('\n').length,
+    code: codeLines(text),
     imports: nodes.flatMap(({ node }) => moduleOf(node)),
     functions: nodes.filter(({ node }) => FUNCTIONS.test(node.type)).map(({ node, parent }) => measure(node, parent)),
     globals: [...new Set(nodes.filter(isFreeName).map(({ node }) => node.name as string))].filter((name) =>
@@ -46,6 +49,12 @@ export function factsOf(text: string): Facts {
     defaultExport: nodes.some(({ node }) => exportsDefault(node)),
     reExports: nodes.some(({ node }) => reExports(node, imported)),
   }
+}
+
+/** Biome's format puts a comment on lines of its own, or behind code. */
+function codeLines(text: string): number {
+  const bare = text.replace(/^[ \t]*\/\*[\s\S]*?\*\/[ \t]*$/gm, '')
+  return bare.split('\n').filter((line) => !/^\s*(?:\/\/|$)/.test(line)).length
 }
 
 type Visit = Readonly<{ node: Node; parent: Node | undefined; key: string | undefined }>

@@ -20,7 +20,7 @@ import type { Listener, PlannedImage, Report, Row } from './report/model.ts'
 export async function promote(config: Config, host: Listener, context: Context): Promise<Report> {
   const started = context.now()
   const signal = deferrableSignal(context)
-  const run = createRun(config, host, signal.context)
+  const run = await withPolicy(createRun(config, host, signal.context))
   if (config.requireSigned)
     context.log.info(
       'require-signed: that a signature is there is checked; whose it is, and whether it is good, is not',
@@ -31,10 +31,19 @@ export async function promote(config: Config, host: Listener, context: Context):
   const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined }
   const report: Report = {
     ...makeReport(started, context.now(), dryRun, rows, goal),
+    ...(run.policy && { policy: run.policy }),
     ...(dryRun && plans && { plans }),
   }
   host.event({ event: 'done', report })
   return report
+}
+
+/** @throws PromoteError USAGE for a policy that is not valid, before anything is contacted. */
+async function withPolicy(run: Run): Promise<Run> {
+  const { trust } = run.config
+  if (trust === undefined) return run
+  const { createJudge } = await import(/* webpackMode: "eager" */ './release/judge.ts')
+  return { ...run, ...(await createJudge(trust, run)) }
 }
 
 type Result = Readonly<{ rows: readonly Row[]; plans?: readonly PlannedImage[] }>
@@ -46,7 +55,6 @@ async function promoteImages(run: Run, started: number, signal: Deferrable): Pro
   try {
     const images = await listImages(sessions.source(), run)
     const planned = (await Promise.all(images.map((image) => planImage(image, sessions, run)))).flat()
-    // A policy about who signed an image, and where it may go, belongs here: before the plan is reported, in dry runs too.
     const allowed = await forEachUnfinished(planned, run, (image) => checkConditions(image, run))
     if (config.atomic && run.failure.first !== undefined) abandonAll(allowed, run.failure.first, run)
     const plans = reportPlans(allowed, images, run)

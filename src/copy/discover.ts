@@ -20,6 +20,8 @@ export type DiscoverOptions = Readonly<{
   referrers: boolean
   /** No signature is an error. With `referrers: false` the signature must exist, and is not copied. */
   requireSigned?: boolean
+  /** What is attached is read for a policy, also where it is not copied. */
+  judged?: boolean
   includeForeign?: boolean
   skipMissing?: boolean
   /** One for each destination: they are asked for each manifest while it is read at the source. */
@@ -50,13 +52,14 @@ export async function discover(
   const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 })
   // A manifest that waits for its permit is not read any more once the image has exceeded its budget.
   const permits = guarded(semaphore, budget.check)
-  const { referrers, requireSigned = false } = options
+  const { referrers, requireSigned = false, judged = false } = options
+  const isSought = referrers || requireSigned || judged
   try {
     const own = await checkPlatform(source, root, options.platforms)
     const found = await explore(source, root, options, permits, budget)
-    const graph = { ...flatten(root, found, options, referrers || requireSigned), ...own }
+    const graph = { ...flatten(root, found, options, isSought), ...own }
     if (requireSigned) await checkSigned(graph, source, permits)
-    return referrers || !requireSigned ? graph : { ...flatten(root, found, options, false), ...own }
+    return referrers || !isSought ? graph : { ...flatten(root, found, options, false), ...own, judged: graph }
   } catch (thrown) {
     budget.release()
     throw thrown
@@ -71,9 +74,9 @@ async function explore(
   semaphore: Semaphore,
   budget: Budget,
 ): Promise<ReadonlyMap<Digest, Found>> {
-  const { referrers, requireSigned = false, skipMissing = false, lookups = [], platforms } = options
-  const attachmentsOf =
-    referrers || requireSigned ? createFinder(source, semaphore, skipMissing, budget) : async () => []
+  const { referrers, requireSigned = false, judged = false, skipMissing = false, lookups = [], platforms } = options
+  const isSought = referrers || requireSigned || judged
+  const attachmentsOf = isSought ? createFinder(source, semaphore, skipMissing, budget) : async () => []
   const seen = new Set<Digest>()
   const found = new Map<Digest, Found>()
   const askDestinations = (manifest: Descriptor) => {

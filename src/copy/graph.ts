@@ -34,6 +34,8 @@ export type Graph = Readonly<{
   nodes: ReadonlyMap<Key, Node>
   platforms: readonly string[]
   attached: readonly Attached[]
+  /** The same with what is attached to the image, where that is asked for and not copied. */
+  judged?: Graph
 }>
 
 /** @returns the bytes of a node that is tagged, or is copied and is not a blob: those have them. */

@@ -24,6 +24,8 @@ export type Code =
   | 'DIGEST_MISMATCH' // bytes are not what their digest says
   | 'PLATFORM_MISSING' // a wanted platform is not in the index
   | 'SIGNATURE_MISSING' // a signature is required, and there is none
+  | 'SIGNATURE_REJECTED' // signatures are there, and none is by a wanted signer
+  | 'POLICY' // a rule of the policy is not met, or none is about the image and the destination
   | 'UNSUPPORTED' // a shape or feature that is not copied (schema 1, …)
   | 'TLS' // unknown CA, wrong host name, expired certificate
   | 'NETWORK' // DNS, refused, reset, cut

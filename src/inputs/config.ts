@@ -2,6 +2,7 @@ import type { Secret } from '../core/secret.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Platform } from '../oci/platform.ts'
 import type { Reference, RegistryAddress } from '../oci/reference.ts'
+import type { PolicyInputs } from '../trust/load-policy.ts'
 import type { Undo } from './rollback-report.ts'
 import type { Shard } from './shard.ts'
 import type { Selection } from './tag-selection.ts'
@@ -28,6 +29,8 @@ export type Config = Readonly<{
   referrers: boolean
   /** Only what carries a signature; who signed is not looked at. */
   requireSigned: boolean
+  /** Who must have signed, and what may go where: set when one of the options of a policy is. */
+  trust?: PolicyInputs | undefined
   /** Non-distributable layers are fetched from the URLs that their manifests name. */
   includeForeign: boolean
   /** Foreign layers come from these hosts only. */

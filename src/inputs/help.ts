@@ -21,14 +21,11 @@ const FOOT: readonly string[] = [
   'IMAGE_PROMOTE_NAME, IMAGE_PROMOTE_NAME_FILE. Passwords and tokens come from a',
   'file or the environment only. Exit codes: 0 done, 1 all failed, 2 wrong usage,',
   '3 some images failed, 130 and 143 cancelled.',
-  '',
-  'Examples:',
+  'Example:',
   '  image-promote --source-cluster https://api.test.example.com:6443 \\',
   '    --source-username ci --source-password-file test-password \\',
   '    --destination-cluster https://api.prod.example.com:6443 \\',
   '    --destination-token-file prod-token -- dev/app:1.2=prod/app:1.2',
-  '  image-promote --dry-run --source-registry quay.io \\',
-  '    --destination-registry registry.example.com -- team/app:1.2',
 ]
 
 /** What `--help` and `--version` before `--` print, whatever else there is. */
@@ -44,7 +41,10 @@ export function helpText(version: string): string {
   const rows = OPTIONS.filter((option) => option.hosts.includes('plain'))
   const ofGroup = (group: Option['group']) => rows.filter((option) => option.group === group)
   const section = (title: string, group: Option['group']) => [title, ...ofGroup(group).flatMap(describe)]
-  const destination = ofGroup('destination').map((option) => `--${option.name}${onArgv(option) ? '' : '-file'}`)
+  const names = (group: Option['group']) => {
+    const all = ofGroup(group).map((option) => `--${option.name}${onArgv(option) ? '' : '-file'}`)
+    return wrap(all.join(', '), WIDTH - 2).map((line) => `  ${line}`)
+  }
   return [
     `image-promote ${version} copies images from registry to registry, byte for byte.`,
     '',
@@ -53,7 +53,9 @@ export function helpText(version: string): string {
     ...section('What:', 'what'),
     ...section('Source:', 'source'),
     'Destination, each as for the source:',
-    ...wrap(destination.join(', '), WIDTH - 2).map((line) => `  ${line}`),
+    ...names('destination'),
+    'Who signed what is promoted (README.md, docs/policy.md):',
+    ...names('trust'),
     ...section('Behaviour:', 'behaviour'),
     ...section('Output:', 'output'),
     '  --help, --version',

@@ -1,7 +1,7 @@
 /** The table of options: action.yml, the Tekton Task, `--help` and the README are made from or checked against it. */
 
 export type HostKind = 'github' | 'tekton' | 'plain'
-export type Group = 'what' | 'source' | 'destination' | 'behaviour' | 'output'
+export type Group = 'what' | 'source' | 'destination' | 'trust' | 'behaviour' | 'output'
 
 export type Option = Readonly<{
   /** Kebab case, without dashes in front. */
@@ -78,6 +78,15 @@ function sideRows(side: 'source' | 'destination'): readonly Row[] {
 const LIST = 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.'
 const DESTINATIONS = row('destinations', 'string', LIST, { argv: false })
 
+/** `docs/policy.md` has the policy's format. */
+const TRUST: readonly Row[] = [
+  row('policy', 'string', 'YAML or JSON policy, or a file with one: who must have signed and attested what.'),
+  row('signer-key', 'string', 'PEM public keys, or a file with them: one of them must have signed each image.'),
+  row('signer-issuer', 'url', 'Issuer of the identity that must have signed each image; needs signer-subject.'),
+  row('signer-subject', 'string', 'That identity; * stands for any characters. Needs trusted-root.'),
+  row('trusted-root', 'string', 'trusted_root.json or its text: the CAs and logs behind signer-issuer.'),
+]
+
 const BEHAVIOUR: readonly Row[] = [
   row('registry-auth', 'string', 'YAML map: HOST: {username, password-env or -file}.'),
   flag('dry-run', 'false', 'Print the plan, change nothing.'),
@@ -111,6 +120,7 @@ export const OPTIONS: readonly Option[] = [
   ...group('what', WHAT),
   ...group('source', sideRows('source')),
   ...group('destination', [...sideRows('destination'), DESTINATIONS]),
+  ...group('trust', TRUST),
   ...group('behaviour', BEHAVIOUR),
   ...group('output', OUTPUT),
 ]

@@ -1,9 +1,11 @@
+import { dirname, resolve } from 'node:path'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Secrets } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { type Platform, parsePlatform } from '../oci/platform.ts'
 import { formatReference, isTag } from '../oci/reference.ts'
+import type { PolicyInputs } from '../trust/load-policy.ts'
 import type { Collected } from './collect.ts'
 import type { Config, ImagePair, ImageSet, SideConfig } from './config.ts'
 import { findConflicts } from './conflicts.ts'
@@ -11,7 +13,7 @@ import { parseDestinations } from './destinations.ts'
 import { parseImageList } from './image-list.ts'
 import { likeImage, parseImages, splitList } from './images.ts'
 import { OPTIONS } from './options.ts'
-import { keepStray } from './path-or-content.ts'
+import { keepStray, readPath } from './path-or-content.ts'
 import type { ReadFile } from './problems.ts'
 import { InputReader, isFlag, type Place } from './reader.ts'
 import { parseRegistryAuth } from './registry-auth.ts'
@@ -58,6 +60,7 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
     platforms: platforms(inputs),
     referrers: inputs.flag('referrers'),
     requireSigned: inputs.flag('require-signed'),
+    trust: trustOf(inputs),
     ...foreign(inputs.text('include-foreign')),
     skipMissing: inputs.flag('skip-missing'),
     additionalTags,
@@ -85,7 +88,8 @@ function keepSecrets({ raw, stray = [] }: Collected, secrets: Secrets): void {
   }
 }
 
-function usage(problems: readonly string[], secrets: Secrets): PromoteError {
+/** One error for all of them, one per line. */
+export function usage(problems: readonly string[], secrets: Secrets): PromoteError {
   const title = problems.length === 1 ? 'one problem with the inputs:' : `${problems.length} problems with the inputs:`
   const text = [title, ...problems.map((line) => `  ${line}`)].join('\n')
   return new PromoteError('USAGE', secrets.redact(text), { side: 'input' })
@@ -129,6 +133,26 @@ function checkRelease(inputs: InputReader, pairs: readonly ImagePair[], sets: re
     inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`)
   if (inputs.flag('atomic') && !inputs.has('report'))
     inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`)
+}
+
+/** What is wrong with a policy is told once its code is loaded, which only a run with a policy needs. */
+function trustOf(inputs: InputReader): PolicyInputs | undefined {
+  const { readFile, place } = inputs.around
+  const read = (name: string, isText: RegExp) =>
+    inputs.parsed(name, (given) => (isText.test(given) ? given : readPath(given, readFile)))
+  const policy = read('policy', /[\n{]/)
+  const given = inputs.text('policy') ?? ''
+  const folder = policy === given ? '' : dirname(given)
+  const options = {
+    policy,
+    'signer-key': read('signer-key', /-----BEGIN /),
+    'signer-issuer': inputs.text('signer-issuer'),
+    'signer-subject': inputs.text('signer-subject'),
+    'trusted-root': read('trusted-root', /\{/),
+  }
+  if (Object.values(options).every((option) => option === undefined)) return undefined
+  const spell = place.spell
+  return { ...options, spell, readFile: (path) => readPath(resolve(folder, path), readFile) }
 }
 
 function foreign(text = 'false'): Pick<Config, 'includeForeign' | 'foreignHosts'> {

@@ -26,6 +26,8 @@ export type ImageJob = {
   repository: string
   /** What its tags pointed at before, once they were read. */
   before?: Place['tags']
+  /** What the policy says of it, once that was asked. */
+  judgement?: Readonly<{ verified: NonNullable<Row['verified']>; rules: readonly string[] }>
   /** Set once, when nothing more happens to the job. */
   rows?: readonly Row[]
 }

@@ -23,15 +23,22 @@ export async function planImage(image: ListedImage, sessions: Sessions, run: Run
   if (image.jobs.every(({ rows }) => rows !== undefined)) return []
   const destinations = image.jobs.map((job) => {
     // `read` is set by the time that the destination is located.
-    const located = ignoreUnhandled(locate(job, sessions.destination(job.target), () => read, run))
-    return { job, located, lookup: new ManifestLookup(located, run.copy.semaphore) }
+    let judging: Promise<DiscoveredImage> | undefined
+    const judged = () => (judging ??= read.then((discovered) => judge(job, discovered, run)))
+    const located = ignoreUnhandled(locate(job, sessions.destination(job.target), judged, run))
+    return { job, judged, located, lookup: new ManifestLookup(located, run.copy.semaphore) }
   })
   const lookups = destinations.map(({ lookup }) => lookup)
   const read: Promise<DiscoveredImage> = ignoreUnhandled(readSource(image, sessions.source(), lookups, run))
-  return forEachUnfinished(destinations, run, async ({ job, located, lookup }) => {
-    const [discovered, place] = await bothSides(read, located, job.target)
+  return forEachUnfinished(destinations, run, async ({ job, judged, located, lookup }) => {
+    const [discovered, place] = await bothSides(judged(), located, job.target)
     return planDestination(job, discovered, place, lookup, run)
   })
+}
+
+async function judge(job: ImageJob, image: DiscoveredImage, run: Run): Promise<DiscoveredImage> {
+  await run.judge?.(job, image)
+  return image
 }
 
 /** resolve and discover. */
@@ -39,7 +46,7 @@ async function readSource(
   { pair, jobs }: ListedImage,
   session: Promise<Session>,
   lookups: readonly ManifestLookup[],
-  { config, copy, graphs, held }: Run,
+  { config, copy, graphs, held, judge }: Run,
 ): Promise<DiscoveredImage> {
   copy.check?.()
   const source = await (await session).repository(pair.source)
@@ -48,7 +55,8 @@ async function readSource(
   const platforms = pair.platforms ?? config.platforms
   // Several tags may name the same image: it is discovered once.
   const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms])
-  const graph = graphs.get(key) ?? discover(source.store, root, { ...config, platforms, lookups, held }, copy.semaphore)
+  const options = { ...config, platforms, lookups, held, judged: judge !== undefined }
+  const graph = graphs.get(key) ?? discover(source.store, root, options, copy.semaphore)
   graphs.set(key, graph)
   return { pair, source, root, graph: await graph }
 }
@@ -68,12 +76,13 @@ async function resolve({ source: reference }: ImagePair, { store, cluster, path,
 
 /**
  * Opens the repository at a destination and reads its tags.
- * @param sourceRead awaited before an image stream is created, so that none is created for an image that cannot be read.
+ * @param judged awaited before an image stream is created, so that none is created for an image that cannot be read or
+ *   may not go there.
  */
 async function locate(
   job: ImageJob,
   opening: Promise<Session>,
-  sourceRead: () => Promise<unknown>,
+  judged: () => Promise<unknown>,
   { config, context, copy }: Run,
 ): Promise<LocatedDestination> {
   copy.check?.()
@@ -83,7 +92,7 @@ async function locate(
   // OpenShift answers 500 to reads by digest until the image stream exists.
   const ensureStream = async (cluster: Cluster | undefined): Promise<void> => {
     if (cluster === undefined || config.dryRun) return
-    if ((await cluster.stream(path)) === undefined) await sourceRead()
+    if ((await cluster.stream(path)) === undefined) await judged()
     await cluster.ensureStream(path)
   }
   // The stream tells the address of the cluster's own registry.

@@ -40,6 +40,7 @@ export function rowsOf(reached: Reached, error: PromoteError | undefined, circum
       status,
       bytes: index === 0 ? bytes : asPresent(bytes),
       attached: reached.attached ?? (error === undefined ? plan?.attached : undefined) ?? [],
+      ...(job.judgement && { verified: job.judgement.verified }),
       error: arrived ? null : errorOf(end?.error ?? error),
       platforms: plan === undefined ? [] : platforms.of(plan.graph),
       milliseconds: now - job.began,
@@ -99,6 +100,7 @@ export function planOf({ job, plan, rights }: PlannedDestination, dryRun: boolea
     certain: dryRun || !steps.some(({ do: what, kind }) => kind === 'blob' && what !== 'skip'),
     bytes: plan.bytes,
     tags: plannedTags(plan),
+    ...(job.judgement && { rules: job.judgement.rules }),
     ...(rights && { rights }),
   }
 }

@@ -6,8 +6,9 @@ import { createSemaphore } from '../copy/semaphore.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Config } from '../inputs/config.ts'
+import type { Digest } from '../oci/digest.ts'
 import type { Listener } from '../report/model.ts'
-import type { Reached } from './image.ts'
+import type { DiscoveredImage, ImageJob, Reached } from './image.ts'
 import { rowsOf } from './rows.ts'
 
 /** What all images of a run share. */
@@ -21,6 +22,10 @@ export type Run = Readonly<{
   held: Held
   /** `first`: the first failure. With fail-fast nothing begins after it. */
   failure: { first?: PromoteError }
+  /** Set with a policy. It throws when the image may not go to the destination of the job. */
+  judge?: (job: ImageJob, image: DiscoveredImage) => Promise<void>
+  /** SHA-256 of the policy file. */
+  policy?: Digest
 }>
 
 export function createRun(config: Config, host: Listener, context: Context): Run {

@@ -2,6 +2,7 @@ import type { Attached, Bytes, CopyEvent, PlannedStep, PlannedTag, Previous } fr
 import type { Code, Side } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Rights } from '../openshift/denial.ts'
+import type { Judgement } from '../trust/policy.ts'
 
 /** `image-promote/report/v1`: plain data; everything people read is made from it. */
 export type Report = Readonly<{
@@ -18,6 +19,8 @@ export type Report = Readonly<{
   status: 'done' | 'partial' | 'failed' | 'cancelled' | 'moving'
   /** Dry runs only: what would be done, one per image and destination that could be planned. */
   plans?: readonly PlannedImage[]
+  /** SHA-256 of the policy file that was applied. */
+  policy?: Digest
   images: readonly Row[]
 }>
 
@@ -42,6 +45,8 @@ export type Row = Readonly<{
   bytes: Bytes
   /** Signatures, attestations and SBOMs that travelled with the image. */
   attached: readonly Attached[]
+  /** With a policy: who signed and attested what its rules ask for. */
+  verified?: Judgement['verified']
   error: Readonly<{ code: Code; side: Side | null; message: string; hint: string | null }> | null
   /** `linux/amd64`, … of the runnable manifests; of a single image only if this run read its config, else empty. */
   platforms: readonly string[]
@@ -72,6 +77,8 @@ export type PlannedImage = Readonly<{
   certain: boolean
   bytes: Bytes
   tags: readonly PlannedTag[]
+  /** With a policy: each rule that applies, and its answer. */
+  rules?: readonly string[]
   /** OpenShift, dry runs only: whether the account may do it, as far as the API tells without trying. */
   rights?: Rights
 }>

@@ -116,6 +116,10 @@ function detailPart(report: Report): string[] {
       ...row.attached.map(
         ({ digest, artifactType }) => `  - with ${escapeMarkdown(artifactType, 200)} ${code(digest)}`,
       ),
+      ...(row.verified ?? []).map(
+        ({ rule, by, kind, attachment }) =>
+          `  - rule ${rule}: ${kind} by ${escapeMarkdown(by, 200)} ${code(attachment)}`,
+      ),
     ]
   })
   const times = `Started ${escapeMarkdown(report.started)}, finished ${escapeMarkdown(report.finished)}.`

@@ -73,6 +73,22 @@ export function policyOfOne(name: string, signer: Signer): Policy {
   return { digest: undefined, signers: new Map([[name, signer]]), rules: [rule] }
 }
 
+/**
+ * The signer of `signer-key`, or of `signer-issuer`, `signer-subject` and `trusted-root`.
+ * @param note is told the member that is wrong, and how.
+ */
+export function parseSigner(
+  entry: object,
+  readFile: ReadFile,
+  note: (member: string, problem: string) => void,
+): Signer | undefined {
+  const problems: string[] = []
+  const noteAt: NoteAt = ([member = ''], message) => note(String(member), problems[problems.push(message) - 1] ?? '')
+  const parsed = check(signerSchema, entry, [], noteAt)
+  const signer = parsed && toSigner(parsed, readFile, noteAt)
+  return problems.length === 0 ? signer : undefined
+}
+
 type Path = readonly PropertyKey[]
 type NoteAt = (path: Path, message: string) => unknown
 

@@ -9,6 +9,7 @@ import type { Report } from '../../src/report/model.ts'
 import { type EmbeddedCluster, startCluster } from '../support/cluster/cluster.ts'
 import { makeImage, makeIndex, seedImage } from '../support/cluster/image.ts'
 import { type EmbeddedRegistry, startRegistry } from '../support/cluster/plain.ts'
+import { seedSigned, textOf } from '../support/signed-layout.ts'
 import { BUNDLE, github, loadedBy, plain, promoted, start, temporary } from './run.ts'
 import { at, byPassword, differences, options, tagOf, variables, writes } from './sides.ts'
 import { tekton } from './tekton.ts'
@@ -319,6 +320,18 @@ globalThis.Function = new Proxy(Function, { construct: tell, apply: tell })`,
     const run = await promoted(['--', 'team/app:v1=strict/app:v1'], { env })
     folder.remove()
     expect([run.code, run.stderr.match(/CODE FROM TEXT/)]).toEqual([0, null])
+  })
+
+  test.concurrent.each([
+    ['cos-new', 0, 'promoted'],
+    ['cos-newrsa', 1, 'SIGNATURE_REJECTED'],
+  ])('a key that has to have signed: %s, exit code %i, %s', async (tag, code, expected) => {
+    const digest = seedSigned(left, `signed/${tag}`, tag)
+    const run = await promoted(['--', `signed/${tag}:1`], between({ 'signer-key': textOf('cosign.pub') }))
+    const [row] = run.report.images
+    expect([run.code, row?.error?.code ?? row?.status]).toEqual([code, expected])
+    expect(run.stderr).toMatch(/rule 1: signed by signer-key — (?:yes, key [0-9a-f]{8}|no: The attachment sha256:)/)
+    expect(right.tags(`signed/${tag}`).get('1')).toBe(code === 0 ? digest : undefined)
   })
 
   test('of undici it has the parts that are used, and a stand-in for what @actions/http-client imports', () => {

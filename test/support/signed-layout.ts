@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Digest } from '../../src/oci/digest.ts'
 import { type Descriptor, type Manifest, readManifest } from '../../src/oci/manifest.ts'
+import { describeReferrer } from '../../src/oci/referrer.ts'
+import { type BuiltImage, fallbackTag, makeFallbackIndex, type Seedable, seedImage } from './cluster/image.ts'
 
 // Runs from build/test/support.
 const SIGNING = join(import.meta.dirname, '..', '..', '..', 'test', 'support', 'signing')
@@ -37,4 +39,45 @@ export function attachedTo({ descriptor: { digest } }: Manifest) {
     ...entries.filter(({ manifest }) => isReferrer(manifest)).map(({ manifest }) => ({ manifest, tag: null })),
     ...entries.filter(({ tag }) => tags.includes(tag ?? '')),
   ]
+}
+
+/** The image of that tag, as an image that a registry can be seeded with: with its children and everything that is attached. */
+export function signedImage(tag: string): BuiltImage & Readonly<{ attached: ReadonlyMap<string, BuiltImage> }> {
+  const image = imageOf(tag)
+  const children = image.links
+    .filter(({ role }) => role === 'child')
+    .map(({ descriptor }) => manifestOf(descriptor.digest))
+  const attached = [image, ...children].flatMap(attachedTo)
+  const named = attached.map(
+    ({ manifest, tag: name }) => [name ?? manifest.descriptor.digest, builtOf([manifest])] as const,
+  )
+  return { ...builtOf([...children, image]), attached: new Map(named) }
+}
+
+/** Puts it there under the tag `1`. Referrers are listed under tags too, which is what registries without the API need. */
+export function seedSigned(into: Seedable, repository: string, tag: string): Digest {
+  const image = signedImage(tag)
+  seedImage(into, repository, image, '1')
+  const lists = new Map<Digest, Descriptor[]>()
+  for (const [name, each] of image.attached) {
+    seedImage(into, repository, each, name.startsWith('sha256:') ? undefined : name)
+    const manifest = manifestOf(each.root.digest)
+    const subject = manifest.links.find(({ role }) => role === 'subject')?.descriptor.digest
+    if (subject !== undefined) lists.set(subject, [...(lists.get(subject) ?? []), describeReferrer(manifest)])
+  }
+  for (const [subject, list] of lists) {
+    const index = makeFallbackIndex(list)
+    seedImage(into, repository, { root: index, manifests: [index], blobs: new Map(), large: [] }, fallbackTag(subject))
+  }
+  return image.root.digest
+}
+
+function builtOf(all: readonly Manifest[]): BuiltImage {
+  const manifests = all.map(({ bytes, descriptor: { digest, mediaType } }) => ({ digest, mediaType, bytes }))
+  const blobs = all.flatMap(({ links }) =>
+    links.filter(({ kind }) => kind === 'blob').map(({ descriptor }) => descriptor.digest),
+  )
+  const root = manifests.at(-1)
+  if (root === undefined) throw new Error('There is no manifest.')
+  return { root, manifests, large: [], blobs: new Map(blobs.map((digest) => [digest, blobOf(digest)])) }
 }

@@ -101,6 +101,7 @@ const HEADINGS: Readonly<Record<Group, string>> = {
   what: 'What is promoted',
   source: 'Source',
   destination: 'Destination',
+  trust: 'Who signed it, and where it may go ([policy](docs/policy.md))',
   behaviour: 'Behaviour',
   output: 'Output',
 }

@@ -1,9 +1,15 @@
 import { makeImage, seedImage } from '../../support/cluster/image.ts'
+import { seedSigned, textOf } from '../../support/signed-layout.ts'
 import { onThatOccasion, type Situation, type Stage } from './stage.ts'
 
 /** What the user has demanded, and what stands against it. */
 
 const OTHER = makeImage({ seed: 29 })
+/** An image that cosign signed, in the place of the image. */
+const signed = (tag: string) => ({
+  images: 'dev/signed:1=out/app:1.0',
+  arrange: ({ cluster }: Stage) => seedSigned(cluster, 'dev/signed', tag),
+})
 const inPlace = ({ cluster }: Stage) => seedImage(cluster, 'prod/app', OTHER, '1.0')
 
 export const CONDITIONS: readonly Situation[] = [
@@ -72,5 +78,48 @@ export const CONDITIONS: readonly Situation[] = [
     code: 'SIGNATURE_MISSING',
     says: '…: sha256:… carries no signature…',
     more: () => ({ 'require-signed': 'true' }),
+  },
+  {
+    when: 'a key has to have signed, and there is no signature',
+    code: 'SIGNATURE_MISSING',
+    says: '…: sha256:…: rule … wants signed by …: it carries no signature',
+    more: () => ({ 'signer-key': textOf('cosign.pub') }),
+  },
+  {
+    when: 'another key has signed',
+    code: 'SIGNATURE_REJECTED',
+    says: '…: sha256:…: rule … wants signed by …: The attachment sha256:… is signed by another key …',
+    ...signed('cos-newrsa'),
+    more: () => ({ 'signer-key': textOf('cosign.pub') }),
+  },
+  {
+    when: 'another identity has signed',
+    code: 'SIGNATURE_REJECTED',
+    says: '…: sha256:…: rule … wants signed by …: The attachment sha256:… is signed by "…"',
+    ...signed('kl-new'),
+    more: () => ({
+      'signer-issuer': 'https://token.actions.githubusercontent.com',
+      'signer-subject': 'https://github.com/acme/web/*',
+      'trusted-root': textOf('trusted_root.json'),
+    }),
+  },
+  {
+    when: 'an identity has signed where a key is wanted',
+    code: 'SIGNATURE_REJECTED',
+    says: '…: sha256:…: rule … wants signed by …: The attachment sha256:… is signed with a certificate, not by one of the keys',
+    ...signed('kl-new'),
+    more: () => ({ 'signer-key': textOf('cosign.pub') }),
+  },
+  {
+    when: 'no rule is about the image',
+    code: 'POLICY',
+    says: 'no rule is about … → …',
+    more: () => ({ policy: 'version: 1\nrules: [{ images: [other/*], nothing: true }]' }),
+  },
+  {
+    when: 'a rule is not met',
+    code: 'POLICY',
+    says: '…: sha256:…: rule … wants …',
+    more: () => ({ policy: 'version: 1\nrules: [{ labels: { owner: "*" } }]' }),
   },
 ]

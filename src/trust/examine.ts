@@ -1,0 +1,61 @@
+/** What a policy needs to know of an image: its evidence, verified for each signer, and the config of the image. */
+import type { Descriptor, Manifest } from '../oci/manifest.ts'
+import { at } from '../oci/signature.ts'
+import { type Attachment, readEvidence } from './evidence.ts'
+import type { SignerVerifier } from './keyless.ts'
+import type { CheckedManifest } from './policy.ts'
+import type { Policy } from './policy-file.ts'
+
+/** A manifest, with what is attached to it and, of an index, what is promoted of its children. */
+export type Subject = Readonly<{ manifest: Manifest; attachments: readonly Attachment[] }>
+
+/** The blob of at most 4 MiB; undefined when the registry does not have it. What it throws is thrown. */
+export type ReadBlob = (blob: Descriptor) => Promise<Uint8Array | undefined>
+
+const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/
+const LARGEST_CONFIG = 4 * 1024 * 1024
+
+export type Examined = Readonly<{ image: CheckedManifest; children: readonly CheckedManifest[] }>
+
+/** Children are examined only where a rule may ask them, configs only where a rule is about age or labels. */
+export async function examine(
+  { rules, signers }: Policy,
+  verifier: SignerVerifier,
+  image: Subject,
+  children: readonly Subject[],
+  read: ReadBlob,
+): Promise<Examined> {
+  const asksConfig = rules.some((rule) => rule['max-age'] !== undefined || Object.keys(rule.labels).length > 0)
+  const asksChildren = asksConfig || rules.some(({ attested }) => attested.length > 0)
+  const asked = new Set(rules.flatMap(({ signed, attested }) => [...signed, ...attested].flatMap(({ by }) => by)))
+  const wanted = [...signers].filter(([name]) => asked.has(name))
+  const examineOne = async ({ manifest, attachments }: Subject): Promise<CheckedManifest> => {
+    const { evidence, refusals } = await readEvidence(manifest, attachments, read)
+    const checked = evidence.map(async ({ proof, ...each }) => {
+      const verdicts = wanted.map(async ([name, signer]) => {
+        return [name, await verifier.verify({ ...each, proof }, signer)] as const
+      })
+      return { ...each, verdicts: new Map(await Promise.all(verdicts)) }
+    })
+    const { descriptor, annotations } = manifest
+    const config = asksConfig ? await readConfig(manifest, read) : {}
+    return { digest: descriptor.digest, evidence: await Promise.all(checked), refusals, annotations, ...config }
+  }
+  const [examined, ...others] = await Promise.all([image, ...(asksChildren ? children : [])].map(examineOne))
+  return { image: examined as CheckedManifest, children: others }
+}
+
+/** Empty where there is no config of an image, or none that can be read: that is no image without labels. */
+async function readConfig({ links }: Manifest, read: ReadBlob): Promise<Pick<CheckedManifest, 'created' | 'labels'>> {
+  const config = links.find(({ role }) => role === 'config')?.descriptor
+  if (config === undefined || !CONFIG.test(config.mediaType) || config.size > LARGEST_CONFIG) return {}
+  const bytes = await read(config)
+  try {
+    const document: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    const [created, labels] = [at(document, 'created'), at(document, 'config', 'Labels') ?? {}]
+    const texts = Object.entries(labels).filter((entry): entry is [string, string] => typeof entry[1] === 'string')
+    return { ...(typeof created === 'string' && { created }), labels: Object.fromEntries(texts) }
+  } catch {
+    return {}
+  }
+}

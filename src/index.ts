@@ -6,10 +6,8 @@ import { answerTo } from './inputs/help.ts'
 /** `npm` and `npx` pass on a signal that the terminal has sent to their child as well: that is one Ctrl-C, not two. */
 const SAME_SIGNAL = 200
 
-/** `engines` of package.json: older ones lack functions that are used. */
-const OLDEST_NODE = [20, 18, 1] as const
+const OLDEST_NODE = [20, 18, 1] as const // `engines` of package.json: older ones lack functions that are used
 
-/** @returns what to tell when this Node.js is too old. */
 function tooOld(): string | undefined {
   const parts = process.versions.node.split('.').map(Number)
   const at = OLDEST_NODE.findIndex((needed, index) => parts[index] !== needed)
@@ -17,7 +15,7 @@ function tooOld(): string | undefined {
   return `image-promote needs Node.js ${OLDEST_NODE.join('.')} or newer, this is ${process.versions.node}`
 }
 
-/** Aborted with the name of the first signal, or with the error that nobody caught. */
+/** Aborted with the name of the first signal, or with an uncaught error. */
 function watchProcess(): AbortSignal {
   const controller = new AbortController()
   // Each transfer and each wait listens; that is no leak, and the warning would be the only foreign line on stderr.

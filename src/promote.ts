@@ -12,7 +12,7 @@ import { rollBack } from './release/rollback.ts'
 import { planOf } from './release/rows.ts'
 import { createRun, finish, forEachUnfinished, type Run, unfinished } from './release/run.ts'
 import { openSessions } from './release/session.ts'
-import { abandonAll, annotateStreams, finishArchives, tagAll, tagEach } from './release/tags.ts'
+import { abandonAll, annotateStreams, finishArchives, keepWayBack, tagAll, tagEach } from './release/tags.ts'
 import { makeReport } from './report/make-report.ts'
 import type { Listener, PlannedImage, Report, Row } from './report/model.ts'
 
@@ -28,7 +28,7 @@ export async function promote(config: Config, host: Listener, context: Context):
   const { dryRun, rollback, shard } = config
   const { rows, plans }: Result =
     rollback === undefined ? await promoteImages(run, started, signal) : { rows: await rollBack(rollback, run) }
-  const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined }
+  const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined, run: config.run }
   const report: Report = {
     ...makeReport(started, context.now(), dryRun, rows, goal),
     ...(run.policy && { policy: run.policy }),
@@ -59,9 +59,8 @@ async function promoteImages(run: Run, started: number, signal: Deferrable): Pro
     if (config.atomic && run.failure.first !== undefined) abandonAll(allowed, run.failure.first, run)
     const plans = reportPlans(allowed, images, run)
     if (!config.dryRun) {
-      const copied = await (config.atomic
-        ? copyThenTagAll(allowed, images, started, signal, run)
-        : copyThenTagEach(allowed, run))
+      await keepWayBack(allowed, images, started, run)
+      const copied = await (config.atomic ? copyThenTagAll(allowed, signal, run) : copyThenTagEach(allowed, run))
       if (config.annotate) await annotateStreams(copied, run)
     }
     return { rows: images.flatMap(({ jobs }) => jobs.flatMap(({ rows = [] }) => rows)), plans }
@@ -106,15 +105,13 @@ async function copyThenTagEach(planned: readonly PlannedDestination[], run: Run)
 /** All images at all destinations before the first tag anywhere: a failure until then has moved no tag. */
 async function copyThenTagAll(
   planned: readonly PlannedDestination[],
-  all: readonly ListedImage[],
-  started: number,
   signal: Deferrable,
   run: Run,
 ): Promise<CopiedDestination[]> {
   const arrived = await forEachUnfinished(planned, run, startCopies(planned, run))
   signal.defer()
   try {
-    await tagAll(arrived, all, started, run)
+    await tagAll(arrived, run)
     await finishArchives(arrived, run)
   } finally {
     signal.resume()

@@ -5,6 +5,10 @@
 set -eu
 
 version=${1:?usage: promote.sh VERSION}
+# The version becomes a part of the list of images: "1.9.2=prod/other" would choose another one.
+case $version in
+  '' | [.-]* | *[!A-Za-z0-9_.-]*) echo "The version is not a tag." >&2; exit 2 ;;
+esac
 secrets=${XDG_CONFIG_HOME:-$HOME/.config}/image-promote
 
 node "$(dirname "$0")/../../dist/index.js" \

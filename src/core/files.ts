@@ -11,9 +11,14 @@ import { decodeText } from './text.ts'
 /** Bytes. A full CA bundle has 220 KiB; Kubernetes allows 1 MiB for a Secret. */
 const LARGEST = 1024 * 1024
 
-/** Reads a text file, or a pipe such as the shell's `<(command)`, of at most 1 MiB. Throws an Error that says why it failed. */
-export function readInput(path: string): string {
-  return decodeText(readBounded(path))
+const STDIN = 0
+
+/**
+ * A text file, a pipe such as the shell's `<(command)`, or standard input (`-`); throws an Error that says why not.
+ * @param largest bytes.
+ */
+export function readInput(path: string, largest: number = LARGEST): string {
+  return decodeText(readBounded(path, largest))
 }
 
 /** Messages call the file `<what> <path>`. `text` is the content, if the option holds the content instead of a path. */
@@ -29,7 +34,7 @@ export function readText(file: FileToRead): string {
   if (file.text !== undefined) return file.text.reveal()
   let bytes: Buffer
   try {
-    bytes = readBounded(file.path)
+    bytes = readBounded(file.path, LARGEST)
   } catch (thrown) {
     const { message, cause } = thrown as Error
     throw fileError(file, `could not be read: ${message}.`, cause)
@@ -52,19 +57,20 @@ export function isAbsent(error: unknown): boolean {
   return code === 'ENOENT' || code === 'ENOTDIR'
 }
 
-function readBounded(path: string): Buffer {
-  const file = attempt(() => openSync(path, 'r'))
+function readBounded(path: string, largest: number): Buffer {
+  const file = path === '-' ? STDIN : attempt(() => openSync(path, 'r'))
   try {
-    const buffer = Buffer.alloc(LARGEST + 1)
-    let length = 0
-    for (;;) {
-      const read = attempt(() => readSync(file, buffer, length, buffer.length - length, null))
+    const chunks: Buffer[] = []
+    for (let length = 0; length <= largest; ) {
+      const chunk = Buffer.alloc(LARGEST)
+      const read = attempt(() => readSync(file, chunk))
+      if (read === 0) return Buffer.concat(chunks)
+      chunks.push(chunk.subarray(0, read))
       length += read
-      if (length > LARGEST) throw new Error('it is larger than 1 MiB')
-      if (read === 0) return buffer.subarray(0, length)
     }
+    throw new Error(`it is larger than ${largest / LARGEST} MiB`)
   } finally {
-    closeSync(file)
+    if (file !== STDIN) closeSync(file)
   }
 }
 
@@ -93,6 +99,11 @@ const REASONS: Readonly<Record<string, string>> = {
 function plainReason(thrown: unknown): string {
   const { code = 'unknown error' } = thrown as NodeJS.ErrnoException
   return REASONS[code] ?? code
+}
+
+export function isSameFile(path: string, other: string): boolean {
+  const [a, b] = [path, other].map((each) => statSync(each, { throwIfNoEntry: false }))
+  return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino
 }
 
 /** Names of the regular files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */

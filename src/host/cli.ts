@@ -9,7 +9,6 @@ import { createTerminal, isWatched, paint, type Screen, wantsColour } from './te
 /** Where a host prints to; `out` is stdout. Text has its line ends. `screen` is there when stderr is a terminal. */
 export type Streams = Readonly<{ out(text: string): void; err(text: string): void; screen?: Screen | undefined }>
 
-/** Jenkins, GitLab, a shell: the log on stderr, nothing on stdout but the report if it is asked for. */
 export function createCliHost(env: Env, { out, err, screen }: Streams): Host {
   const secrets = new Secrets()
   const terminal = screen !== undefined && isWatched(env) ? createTerminal(err, screen) : undefined

@@ -12,7 +12,6 @@ import { allOf, cleanData, guarded } from './lines.ts'
 import { createVoice, type Voice, type Writer } from './log.ts'
 import { compactRows } from './output-rows.ts'
 
-/** What is used of `@actions/core`; tests record the calls. */
 export type Runner = Pick<
   typeof import('@actions/core'),
   'setSecret' | 'info' | 'debug' | 'warning' | 'error' | 'setOutput' | 'startGroup' | 'endGroup' | 'getIDToken'
@@ -25,12 +24,9 @@ export async function loadRunner(): Promise<Runner> {
 
 /** The runner shows ten annotations of a kind per step (actions/runner, ExecutionContext.cs); the last one counts the rest. */
 const ANNOTATIONS = 9
-/** The runner cuts a message at 4096 characters; before that the log alone has it all. */
-const LONGEST_ANNOTATION = 4000
-/** Outputs of a job may have 1 MiB in all. */
+const LONGEST_ANNOTATION = 4000 // the runner cuts a message at 4096 characters; before that the log alone has it all
 const LONGEST_IMAGES = 512 * 1024
-/** Folded lines per image: more help nobody, and are held in memory until the image is done. */
-const LONGEST_DETAILS = 300
+const LONGEST_DETAILS = 300 // folded lines per image; they are held in memory until the image is done
 
 export function createGithubHost(env: Env, runner: Runner): Host & Pick<Voice, 'settings'> {
   const secrets = new Secrets((value) => runner.setSecret(value))
@@ -61,7 +57,8 @@ export function createGithubHost(env: Env, runner: Runner): Host & Pick<Voice, '
     },
     async publish(report) {
       for (const { error, rows } of failures(report.images))
-        for (const row of rows) annotate(failure(row, error), row.destination)
+        for (const row of error.code === 'CANCELLED' ? rows.slice(0, 1) : rows)
+          annotate(failure(row, error), row.destination)
       annotate.rest()
       await publishTo(report, env, runner, voice)
     },
@@ -179,8 +176,7 @@ async function publishTo(report: Report, env: Env, runner: Runner, voice: Voice)
   await voice.keep(report)
 }
 
-/** The runner takes 500 subjects per job (actions/runner, CreateArtifactsFileCommand.cs). */
-const SUBJECTS = 500
+const SUBJECTS = 500 // the runner takes 500 subjects per job (actions/runner, CreateArtifactsFileCommand.cs)
 
 /** Subjects for `actions/attest`: what is at the destination now, by digest, each once. */
 function artifactLines({ images }: Report): string[] {

@@ -22,17 +22,17 @@ const EXACT: ReadonlySet<string> = new Set(
   ),
 )
 
-/** The same data, every string of it fit to be seen: this is the one way out for reports and events. */
-export function cleanData<T>(data: T, secrets: Secrets): T {
+/** The same data, fit to be published. @param wording changes sentences, and no name or digest. */
+export function cleanData<T>(data: T, secrets: Secrets, wording = (text: string) => text): T {
   return JSON.parse(JSON.stringify(data), (key, value) => {
     if (typeof value !== 'string') return value
-    return EXACT.has(key) ? secrets.redactName(oneLine(value)) : cleanText(value, secrets)
+    return EXACT.has(key) ? secrets.redactName(oneLine(value)) : wording(cleanText(value, secrets))
   })
 }
 
 /** The host, which publishes only what `cleanData` returns. */
-export function guarded<T extends Host & Required<Pick<Host, 'keep'>>>(host: T): T {
-  const clean = <T>(data: T) => cleanData(data, host.secrets)
+export function guarded<T extends Host & Required<Pick<Host, 'keep'>>>(host: T, wording?: (text: string) => string): T {
+  const clean = <T>(data: T) => cleanData(data, host.secrets, wording)
   return {
     ...host,
     event: (event) => host.event(event.event === 'bytes' ? event : clean(event)),
@@ -41,15 +41,7 @@ export function guarded<T extends Host & Required<Pick<Host, 'keep'>>>(host: T):
   }
 }
 
-/** Does everything, also after a failure, and throws the first failure at the end. */
 export async function allOf(tasks: readonly (() => void | Promise<void>)[]): Promise<void> {
-  const failures: unknown[] = []
-  for (const task of tasks) {
-    try {
-      await task()
-    } catch (thrown) {
-      failures.push(thrown)
-    }
-  }
-  if (failures.length > 0) throw failures[0]
+  const ended = await Promise.allSettled(tasks.map(async (task) => task()))
+  for (const each of ended) if (each.status === 'rejected') throw each.reason
 }

@@ -7,7 +7,6 @@ import type { Host, Settings } from './host.ts'
 import { cleanText } from './lines.ts'
 import type { Terminal } from './terminal.ts'
 
-/** How one host prints a clean text, which may have several lines. */
 export type Writer = Readonly<Record<'debug' | 'info' | 'warn' | 'error', (text: string) => void>>
 
 /** What hosts share: log, progress and report file, as the options want them. */
@@ -26,7 +25,7 @@ const TICK = { plain: 1000, live: 150 } as const
 export function createVoice(writer: Writer, secrets: Secrets, errorsAsJson: boolean, terminal?: Terminal): Voice {
   // No CI system finds a command in the text, whichever host it runs in.
   const write = forLevels((level, text) => writer[level](neutralise(text)))
-  let settings: Settings = { progress: 'plain', logLevel: 'info', report: undefined, summary: true, output: 'text' }
+  let settings = { progress: 'plain', logLevel: 'info' } as Settings
   let progress = progressOf('plain', write, terminal)
   let timer: NodeJS.Timeout | undefined
 

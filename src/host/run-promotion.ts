@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { z } from 'zod'
 import type { Context } from '../core/context.ts'
 import { EXIT, PromoteError } from '../core/errors.ts'
-import { checkWritable, readInput } from '../core/files.ts'
+import { checkWritable, isSameFile, readInput } from '../core/files.ts'
 import { VERSION } from '../core/version.ts'
 import { collect, type Env, isAction } from '../inputs/collect.ts'
 import type { Config } from '../inputs/config.ts'
@@ -11,6 +11,7 @@ import type { HostKind } from '../inputs/options.ts'
 import { parse } from '../inputs/parse.ts'
 import type { Report } from '../report/model.ts'
 import { createCliHost, type Streams } from './cli.ts'
+import { continueEarlier } from './earlier-tries.ts'
 import { createGithubHost, createStepHost, loadRunner } from './github.ts'
 import type { Host } from './host.ts'
 import { cleanText, describeError } from './lines.ts'
@@ -22,17 +23,14 @@ z.config({ jitless: true })
 export type Promote = (config: Config, host: Host, context: Context) => Promise<Report>
 
 export type Surroundings = Readonly<{
-  /** Arguments after the script's name. */
-  argv: readonly string[]
+  argv: readonly string[] // arguments after the script's name
   env: Env
   streams: Streams
-  /** Aborted with the name of a signal, or with the error that nobody caught. */
-  signal: AbortSignal
+  signal: AbortSignal // aborted with the name of a signal, or with an uncaught error
   /** Loaded only when there is something to promote. */
   loadPromote: () => Promise<Promote>
 }>
 
-/** One run of the bundle. @returns the exit code. */
 export async function run(surroundings: Surroundings): Promise<number> {
   const { argv, env, streams, signal } = surroundings
   const answer = answerTo(argv)
@@ -66,8 +64,13 @@ export async function chooseHost(argv: readonly string[], env: Env, streams: Str
 function readConfig(argv: readonly string[], host: Host): Config {
   const { env, problems } = host.inputs()
   const collected = collect(argv, env, readInput)
-  const config = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, readInput)
+  const given = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, readInput)
+  const { report, rollbackReport } = given
+  const isSame = report !== undefined && rollbackReport !== undefined && isSameFile(report, rollbackReport)
+  const config = isSame ? { ...given, report: undefined } : given
   host.begin(config)
+  // A rollback may have to be repeated with it.
+  if (isSame) host.log.warn(`${host.spell('report')} is the report that the rollback reads: it stays as it is`)
   for (const warning of collected.warnings ?? []) host.log.warn(warning)
   // Where each value came from, never the value.
   for (const [option, { from }] of collected.raw) if (from !== 'default') host.log.debug(`${option} from ${from}`)
@@ -85,8 +88,10 @@ async function promoteAndPublish(config: Config, host: Host, surroundings: Surro
     // It is the way back: a run that could not write it moves no tag.
     if (config.report !== undefined) await checkWritable(config.report)
     const promote = await loadPromote()
-    const result = await promote(config, host, createContext(host, env, signal))
-    await host.publish(result)
+    const whole = continueEarlier(config, host)
+    const result = await promote(whole.config, whole.host, createContext(host, env, signal))
+    await whole.host.publish(result)
+    if (config.suggestion !== undefined && result.images[1]?.error) host.log.warn(config.suggestion)
     if (signal.aborted && !isSignal(signal.reason)) throw signal.reason
     return exitCode(result, host, signal)
   } finally {

@@ -1,8 +1,8 @@
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { writeWhole } from '../core/files.ts'
 import { Secrets } from '../core/secret.ts'
 import type { Env } from '../inputs/collect.ts'
-import { reportJson, tally } from '../report/make-report.ts'
+import { tally } from '../report/make-report.ts'
 import type { Report } from '../report/model.ts'
 import { renderSummary } from '../report/summary.ts'
 import type { Streams } from './cli.ts'
@@ -10,58 +10,62 @@ import type { Host } from './host.ts'
 import { allOf, guarded } from './lines.ts'
 import { createVoice, prefixed } from './log.ts'
 import { compactRows } from './output-rows.ts'
-import { workspaceInputs } from './workspaces.ts'
-
-/**
- * All results of a step share its termination message of 4096 bytes, in which Tekton keeps entries of its own; a longer
- * one fails the TaskRun after the images were promoted (tektoncd/pipeline, pkg/termination/write.go).
- */
-const LONGEST_MESSAGE = 3400
+import { reportIn, workspaceInputs } from './workspaces.ts'
 
 /** The step of the Tekton Task: results are files, folders of credentials are workspaces. */
 export function createTektonHost(env: Env, { err }: Streams): Host {
   const secrets = new Secrets()
-  const writer = prefixed(err, { debug: 'DEBUG: ', info: '', warn: 'WARN: ', error: 'ERROR: ' })
+  const writer = prefixed((text) => err(inWorkspaces(text)), {
+    debug: 'DEBUG: ',
+    info: '',
+    warn: 'WARN: ',
+    error: 'ERROR: ',
+  })
   const voice = createVoice(writer, secrets, true)
-  return guarded({
+  const host: Host & Required<Pick<Host, 'keep'>> = {
     ...voice,
     kind: 'tekton',
-    spell,
+    spell: (option) => (inWorkspaces(option) === option ? `param ${option}` : inWorkspaces(option)),
     inputs: () => workspaceInputs(env),
     async publish(report) {
-      const { report: path, summary } = voice.settings()
-      const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? ''
-      const inFolder = folder === '' ? undefined : join(folder, 'report.json')
-      const results = fitResults(report, path ?? inFolder ?? '')
+      const { report: path = '', summary, resultsLimit } = voice.settings()
+      const results = fitResults(report, path, resultsLimit)
       if (results.warning !== undefined) voice.log.warn(results.warning)
+      // It says what report.json of the workspace says, and nothing of a report with another name.
+      const hasSummary = summary && basename(path) === 'report.json' && path === reportIn(env)
       await allOf([
         ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
         () => voice.keep(report),
-        () => (inFolder === undefined || inFolder === path ? undefined : writeWhole(inFolder, reportJson(report))),
-        () =>
-          folder === '' || !summary ? undefined : writeWhole(join(folder, 'summary.md'), `${renderSummary(report)}\n`),
+        () => (hasSummary ? writeWhole(join(dirname(path), 'summary.md'), `${renderSummary(report)}\n`) : undefined),
       ])
     },
-  })
-}
-
-/** Secrets have no param: a param's value is readable in the TaskRun. */
-function spell(option: string): string {
-  const [, side, secret] = /^(source|destination)-(password|token)$/.exec(option) ?? []
-  return secret === undefined ? `param ${option}` : `file ${secret} of workspace ${side}-auth`
-}
-
-function fitResults(report: Report, path: string): Readonly<{ values: Record<string, string>; warning?: string }> {
-  const values = {
-    digest: report.images[0]?.digest ?? '',
-    images: '',
-    promoted: String(tally(report.images).promoted),
-    report: path,
   }
-  const rows = compactRows(report.images, (text) => messageBytes({ ...values, images: text }) <= LONGEST_MESSAGE)
-  const missing = report.images.length - rows.kept
-  const warning = `result images has ${missing === 0 ? 'the main members of all rows' : `${rows.kept} of ${report.images.length} rows`}: Tekton's results hold no more; the report has everything`
-  return { values: { ...values, images: rows.text }, ...(rows.compact ? { warning } : {}) }
+  return guarded(host, inWorkspaces)
+}
+
+/** Secrets have no param, because a param's value is readable in the TaskRun: advice to set one means a file. */
+function inWorkspaces(text: string): string {
+  const option = /(?<![\w/.-])(source|destination)-(password|token)(?![\w/:=-])/g
+  return text.replace(option, 'file $2 of workspace $1-auth')
+}
+
+/**
+ * All results are in the step's termination message. The kubelet gives the containers of a pod 12,288 bytes together, init
+ * containers included, and cuts what is longer (kubernetes/kubernetes pkg/kubelet/container, MaxPodTerminationMessageLogLength).
+ * Tekton's own entries take up to 136 bytes, so that 1,400 bytes are safe in a pod of eight containers.
+ */
+function fitResults(report: Report, path: string, limit: number) {
+  const counts = tally(report.images)
+  const values = { digest: report.images[0]?.digest ?? '', images: '', promoted: String(counts.promoted), report: '' }
+  if (messageBytes({ ...values, report: path }) <= limit) values.report = path
+  const fits = (images: string) => messageBytes({ ...values, images }) <= limit
+  const rows = compactRows(report.images, fits)
+  const isWhole = rows.kept === report.images.length
+  const occurred = Object.entries(counts).filter(([, count]) => count > 0)
+  const images = isWhole ? rows.text : JSON.stringify(Object.fromEntries(occurred))
+  const has = isWhole ? 'has only the main members of each row' : 'has only the number of rows by status'
+  const warning = `The result images ${has}: there is no room for more. The report has everything; see the param results-limit.`
+  return { values: { ...values, images: fits(images) ? images : '' }, ...(rows.compact ? { warning } : {}) }
 }
 
 /** Bytes of `[{"key","value","type"}]` as Go's encoding/json writes it: `<`, `>` and `&` become `\u003c`, … */

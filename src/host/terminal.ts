@@ -4,8 +4,7 @@ import type { Env } from '../inputs/collect.ts'
 /** Some lines that are drawn again and again below the log. */
 export type Terminal = Readonly<{
   columns(): number
-  /** Log text, with its line ends. */
-  write(text: string): void
+  write(text: string): void // log text, with its line ends
   /** Instead of what is shown. */
   show(lines: readonly string[]): void
   clear(): void
@@ -36,9 +35,9 @@ export function createTerminal(print: (text: string) => void, screen: Screen): T
   }
 }
 
-/** A person is watching: CI systems give some jobs a terminal that nobody sees. */
-export function isWatched({ CI = '', NO_COLOR = '', TERM = '' }: Env): boolean {
-  return (CI === '' || CI === 'false') && NO_COLOR === '' && TERM !== 'dumb'
+/** Whether a person sees the terminal: some CI systems give a terminal to jobs. */
+export function isWatched({ CI = '', TERM = '' }: Env): boolean {
+  return (CI === '' || CI === 'false') && TERM !== 'dumb'
 }
 
 /** no-color.org, and force-color.org for logs that understand colours without being terminals. */
@@ -51,6 +50,7 @@ const COLOURS = {
   promoted: 'green',
   planned: 'cyan',
   unchanged: 'dim',
+  skipped: 'dim',
   failed: 'red',
   cancelled: 'yellow',
   reverted: 'yellow',
@@ -62,7 +62,7 @@ const COLOURS = {
 /** Colours the one word of a line that says how it went; everything else stays as it is. */
 export function paint(text: string): string {
   return text.replace(
-    /^(\[\d+\/\d+\] )?(promoted|planned|unchanged|failed|cancelled|reverted|error:|warning:|Failed:)(?= )/gm,
+    /^(\[\d+\/\d+\] )?(promoted|planned|unchanged|skipped|failed|cancelled|reverted|error:|warning:|Failed:)(?=[ ,])/gm,
     (whole, place: string | undefined, word: keyof typeof COLOURS) =>
       (place === undefined) === word.endsWith(':')
         ? `${place ?? ''}${styleText(COLOURS[word], word, { validateStream: false })}`

@@ -13,15 +13,12 @@ const PATHS: readonly (readonly [files: readonly string[], option: string])[] = 
   [['.dockerconfigjson', 'config.json', 'auth.json', '.dockercfg'], 'auth-file'],
 ]
 
-/**
- * Options from the Task's workspaces, as the variables that they stand for; a param that is set beats its file. The path
- * of a workspace that is not bound is empty.
- */
+/** Options from the Task's workspaces, as variables. A param beats its file. A workspace that is not bound has no path. */
 export function workspaceInputs(env: Env): ReturnType<Host['inputs']> {
   const found: Record<string, string> = {}
   const problems: string[] = []
-  const reports = env.IMAGE_PROMOTE_REPORT_DIR ?? ''
-  if (reports !== '') offer(env, found, 'report', '', join(reports, 'report.json'))
+  const report = reportIn(env)
+  if (report !== undefined) offer(env, found, 'report', '', report)
   const certificates = certificatesIn(env.IMAGE_PROMOTE_CA_DIR ?? '', problems)
   // The entries of a list name their files themselves, in whatever workspace they are.
   const isList = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_DESTINATIONS${suffix}`] ?? '') !== '')
@@ -37,6 +34,13 @@ export function workspaceInputs(env: Env): ReturnType<Host['inputs']> {
     if (trusted.length > 0) offer(env, found, `${side}-ca`, '', trusted.join('\n'))
   }
   return { env: { ...env, ...found }, problems }
+}
+
+/** The report that is written where no other is asked for. A rollback leaves the one that it reads as it is. */
+export function reportIn(env: Env): string | undefined {
+  const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? ''
+  const isRollback = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_ROLLBACK${suffix}`] ?? '') !== '')
+  return folder === '' ? undefined : join(folder, isRollback ? 'rollback.json' : 'report.json')
 }
 
 function offer(env: Env, found: Record<string, string>, option: string, suffix: '' | '_FILE', value: string): void {

@@ -8,9 +8,9 @@ export function parseCluster(text: string): URL | 'in-cluster' {
   if (text === 'in-cluster') return text
   const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? parseUrl(text) : undefined
   const advice = 'write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster'
-  if (url === undefined) throw new Error(`${shown(text)} is no URL: ${advice}`)
+  if (url === undefined) throw new Error(`${shown(text)} is not a valid URL: ${advice}`)
   if (url.protocol === 'http:') throw new Error(`${shown(text)} would send credentials in the clear: write https://`)
-  if (url.protocol !== 'https:') throw new Error(`${shown(text)} is no https URL: write https://HOST:6443`)
+  if (url.protocol !== 'https:') throw new Error(`${shown(text)} is not an https URL: write https://HOST:6443`)
   return bare(url, text)
 }
 
@@ -21,7 +21,7 @@ export function parseRegistry(text: string): RegistryAddress {
   if (protocol !== 'https' && protocol !== 'http')
     throw new Error(`${shown(text)}: write host[:port], or http://host:port for plain HTTP`)
   const url = rest === '' ? undefined : parseUrl(`${protocol}://${rest}`)
-  if (url === undefined) throw new Error(`${shown(text)} is no registry: write host[:port]`)
+  if (url === undefined) throw new Error(`${shown(text)} is not a registry: write host[:port]`)
   return { host: bare(url, text).host, plainHttp: protocol === 'http' }
 }
 
@@ -30,11 +30,10 @@ export function parseServiceAccount(text: string): Readonly<{ namespace: string;
   const [, namespace, name] =
     /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/.exec(text) ?? []
   if (namespace === undefined || name === undefined)
-    throw new Error(`${quote(text)} is no service account: write namespace/name`)
+    throw new Error(`${quote(text)} is not a service account: write namespace/name`)
   return { namespace, name }
 }
 
-/** Host and port alone. */
 function bare(url: URL, text: string): URL {
   if (url.username !== '' || url.password !== '')
     throw new Error(`${shown(text)} holds credentials: an address has none; they have options of their own`)
@@ -44,7 +43,7 @@ function bare(url: URL, text: string): URL {
 }
 
 function parseUrl(text: string): URL | undefined {
-  // WHATWG URLs take backslashes, blanks and line breaks that nobody means.
+  // WHATWG URLs take backslashes, blanks and line breaks which are mistakes.
   return /[\s\\]/.test(text) || !URL.canParse(text) ? undefined : new URL(text)
 }
 

@@ -1,6 +1,7 @@
 import { contentKind } from '../core/content.ts'
-import { listed } from '../core/text.ts'
+import { listed, quote } from '../core/text.ts'
 import { OPTION_BY_NAME, OPTIONS, type Option, onArgv, variableName } from './options.ts'
+import { adviceFor } from './other-tools.ts'
 import { readPath } from './path-or-content.ts'
 import { nearest, type ReadFile, reasonOf } from './problems.ts'
 
@@ -12,6 +13,7 @@ export type Collected = Readonly<{
   problems: readonly string[]
   warnings?: readonly string[]
   stray?: readonly string[]
+  suggestion?: string | undefined // for the case that the second of two images fails
   env?: Env
 }>
 export type Env = Readonly<Record<string, string | undefined>>
@@ -19,13 +21,13 @@ export type Env = Readonly<Record<string, string | undefined>>
 const NAMES = [...OPTION_BY_NAME.keys()]
 const PREFIX = 'IMAGE_PROMOTE_'
 const FILE = '-file'
-/** PEM text begins with dashes too, and is a value. */
 const FLAG = /^--[a-z]/i
+const IMAGE = /[/:=@]/ // of what stands before `--`; a word without any of these is a mistake, or a secret // PEM text begins with dashes too, and is a value
 /** Longest argument or variable name that is quoted or compared; nothing that long is a misspelled option. */
 const LONGEST_NAME = 60
 
-/** Variables that are no options: folders and result paths that the Tekton Task hands over. */
-const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+)$/
+/** Variables that are no options: folders, result paths and the run's id, which the Tekton Task hands over. */
+const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RUN_ID|RESULT_[A-Z0-9_]+)$/
 
 /** What Kubernetes sets for a Service named image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
 const SERVICE_LINKS = [
@@ -35,7 +37,7 @@ const SERVICE_LINKS = [
 const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//
 
 /**
- * Finds each option's value: `--name` (arguments after `--` are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
+ * Finds each option's value: `--name` (other arguments are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
  * `IMAGE_PROMOTE_NAME_FILE` > default. Of an action `INPUT_NAME` > default: an earlier step of the job can set variables, and
  * `with:` is what the workflow says. An empty value counts as unset.
  * @param argv the arguments after the script's name.
@@ -58,7 +60,9 @@ export function collect(argv: readonly string[], env: Env, readFile: ReadFile): 
   }
   // action.yml sets an INPUT_ variable for every default, so that "re-run with debug logging" has to win over them.
   if (env.RUNNER_DEBUG === '1') raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' })
-  return { raw, ...notes, warnings: action ? ignored(env) : [], env }
+  const suggestion = suggestionFor(flags.images)
+  const told = suggestion === undefined ? [] : [`2 images, each of which keeps its name. ${suggestion}`]
+  return { raw, ...notes, warnings: action ? ignored(env) : told, suggestion, env }
 }
 
 type Notes = Readonly<{ problems: string[]; stray: string[] }>
@@ -76,7 +80,6 @@ export function isAction(argv: readonly string[], env: Env): boolean {
   return argv.length === 0 && OPTIONS.some((option) => inputsOf(option, env).length > 0)
 }
 
-/** One line about variables that `with:` beats. */
 function ignored(env: Env): string[] {
   const names = variablesIn(env).map((name) => `${PREFIX}${name}`)
   if (names.length === 0) return []
@@ -109,40 +112,53 @@ export function tidy(type: Option['type'], value: string): string {
   return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/(?<![\r\n])[\r\n]+$/, '') : value.trim()
 }
 
-/** By the name of the flag, that of a file among them. */
-type Flags = Readonly<{ values: Map<string, string>; problems: string[] }>
+type Flags = Readonly<{ values: Map<string, string>; images: string[]; problems: string[] }>
 
 function readFlags(argv: readonly string[]): Flags {
-  const flags: Flags = { values: new Map(), problems: [] }
+  const flags: Flags = { values: new Map(), images: [], problems: [] }
   const end = argv.indexOf('--')
   const options = end === -1 ? argv : argv.slice(0, end)
   for (let at = 0; at < options.length; ) at += readFlag(options, at, flags)
-  if (end !== -1) for (const image of argv.slice(end + 1)) addValue(flags, 'images', image)
+  if (end !== -1) flags.images.push(...argv.slice(end + 1))
+  for (const image of flags.images) addValue(flags, 'images', image)
   return flags
 }
 
 /**
- * Reads the flag at `at`. What is not understood is skipped with what looks like its value, and never echoed: it may be
- * a secret behind a misspelled flag.
+ * Reads the flag or the image at `at`. What is not understood is skipped with what looks like its value, and never echoed: it
+ * may be a secret behind a misspelled flag.
  * @returns the number of arguments that it took.
  */
 function readFlag(argv: readonly string[], at: number, flags: Flags): number {
   const argument = argv[at] ?? ''
-  if (!FLAG.test(argument)) {
-    flags.problems.push(`argument ${at + 1} is no option: images stand after "--", as in: -- dev/app:1=prod/app:1`)
-    return 1
-  }
+  if (!FLAG.test(argument)) return readArgument(argument, at, flags)
   const equals = argument.indexOf('=')
   const name = argument.slice(2, equals === -1 ? undefined : equals)
+  const option = OPTION_BY_NAME.get(name)
   const inline = equals === -1 ? undefined : argument.slice(equals + 1)
   const next = argv[at + 1]
-  const value = inline ?? (next === undefined || FLAG.test(next) ? undefined : next)
-  const taken = inline === undefined && value !== undefined ? 2 : 1
-
-  const option = OPTION_BY_NAME.get(name)
+  const isNext = next !== undefined && !FLAG.test(next) && (option?.type !== 'boolean' || !IMAGE.test(next))
+  const value = inline ?? (isNext ? next : undefined)
   const problem = option ? takeOption(flags, option, value) : takeFile(flags, name, value)
   if (problem !== undefined) flags.problems.push(problem)
-  return taken
+  return inline === undefined && isNext ? 2 : 1
+}
+
+function readArgument(argument: string, at: number, flags: Flags): number {
+  const advice = adviceFor(argument.replace(/^-/, ''))
+  if (advice !== undefined) flags.problems.push(`${argument}: ${advice}`)
+  else if (/^-./.test(argument) || !IMAGE.test(argument))
+    flags.problems.push(
+      `argument ${at + 1} is neither an option nor an image: write SRC=DST, as in dev/app:1=prod/app:1`,
+    )
+  else flags.images.push(argument)
+  return 1
+}
+
+/** `SRC DST` of other tools is two images here, each of which keeps its name. */
+function suggestionFor([first = '', second = '', ...more]: readonly string[]): string | undefined {
+  if (second === '' || more.length > 0 || /[=\n,]/.test(first + second)) return undefined
+  return `To copy ${quote(first)} to ${quote(second)} write one argument: ${quote(`${first}=${second}`)}`
 }
 
 function takeOption(flags: Flags, option: Option, value: string | undefined): string | undefined {
@@ -169,11 +185,13 @@ function addValue(flags: Flags, name: string, value: string): string | undefined
 }
 
 function unknownFlag(name: string): string {
-  if (name.length > LONGEST_NAME || !/^[\w.-]+$/.test(name)) return 'an argument that begins with "--" is no option'
+  if (name.length > LONGEST_NAME || !/^[\w.-]+$/.test(name)) return 'an argument that begins with "--" is not an option'
+  const advice = adviceFor(name)
+  if (advice !== undefined) return `--${name}: unknown option; ${advice}`
   const positive = name.startsWith('no-') ? OPTION_BY_NAME.get(name.slice(3)) : undefined
   if (positive?.type === 'boolean') return `--${name}: unknown option; write --${positive.name} false`
-  const meant = nearest(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'version'])
-  return `--${name}: unknown option; ${meant === undefined ? '--help lists them' : `did you mean --${meant}?`}`
+  const meant = nearest(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'help-all', 'version'])
+  return `--${name}: unknown option; ${meant === undefined ? '--help-all lists them' : `did you mean --${meant}?`}`
 }
 
 /** Names after the prefix, sorted, of what is set and may be an option. */
@@ -195,7 +213,8 @@ function unknownVariables(env: Env): string[] {
     .filter((name) => !known.has(name))
     .map((name) => {
       const meant = name.length > LONGEST_NAME ? undefined : nearest(name, [...known])
-      const hint = meant === undefined ? 'unset it, or see --help for the options' : `did you mean ${PREFIX}${meant}?`
+      const hint =
+        meant === undefined ? 'unset it, or see --help-all for the options' : `did you mean ${PREFIX}${meant}?`
       return `${PREFIX}${name}: unknown variable; ${hint}`
     })
 }

@@ -7,59 +7,47 @@ import type { Undo } from './rollback-report.ts'
 import type { Shard } from './shard.ts'
 import type { Selection } from './tag-selection.ts'
 
-/** Inputs after parsing: checked, typed, trusted. */
 export type Config = Readonly<{
   images: readonly ImagePair[]
-  /** Images whose tags are known only when the source was asked. */
-  sets: readonly ImageSet[]
+  sets: readonly ImageSet[] // images whose tags are known only when the source was asked
   /** What a tag that exists already means: it is written anyhow, must have the digest already, or must not exist. */
-  overwrite: 'always' | 'same' | 'never'
-  /** No tag moves before everything is there; tags that moved before a failure are put back. */
-  atomic: boolean
+  overwrite: 'always' | 'same' | 'skip' | 'never'
+  atomic: boolean // no tag moves before everything is there; tags that moved before a failure are put back
   failFast: boolean
   shard: Shard | undefined
   annotate: boolean
-  /** Instead of images: the tags of an earlier promotion that go back. */
-  rollback: readonly Undo[] | undefined
+  rollback: readonly Undo[] | undefined // instead of images: the tags of an earlier promotion that go back
+  rollbackReport: string | undefined // path of the report that they come from
   source: SideConfig
-  /** At least one. */
-  destinations: readonly SideConfig[]
-  /** Undefined: all of them. */
-  platforms: readonly Platform[] | undefined
+  destinations: readonly SideConfig[] // at least one
+  platforms: readonly Platform[] | undefined // undefined: all of them
   referrers: boolean
-  /** Only what carries a signature; who signed is not looked at. */
-  requireSigned: boolean
-  /** Who must have signed, and what may go where: set when one of the options of a policy is. */
-  trust?: PolicyInputs | undefined
-  /** Non-distributable layers are fetched from the URLs that their manifests name. */
-  includeForeign: boolean
-  /** Foreign layers come from these hosts only. */
-  foreignHosts?: readonly string[] | undefined
-  /** What an index or a list of referrers names and the source lacks is left out. */
-  skipMissing: boolean
+  requireSigned: boolean // only what carries a signature; who signed is not looked at
+  trust?: PolicyInputs | undefined // set when one of the options of a policy is
+  includeForeign: boolean // non-distributable layers are fetched from the URLs that their manifests name
+  foreignHosts?: readonly string[] | undefined // foreign layers come from these hosts only
+  skipMissing: boolean // what an index or a list of referrers names and the source lacks is left out
   additionalTags: readonly string[]
   dryRun: boolean
-  /** Transfers at once, over all images. */
-  jobs: number
-  /** Tries in a row without 1 MiB of progress. */
-  retries: number
-  /** Milliseconds. */
-  stallTimeout: number
-  /** Text of an auth file with the entries of `registry-auth`. */
-  registryAuth?: Secret | undefined
+  suggestion: string | undefined // what to write if the second of two images was meant as the destination of the first
+  jobs: number // transfers at once, over all images
+  retries: number // tries in a row without 1 MiB of progress
+  stallTimeout: number // milliseconds
+  registryAuth?: Secret | undefined // text of an auth file with the entries of `registry-auth`
   report: string | undefined
+  /** Id of the pipeline's run, the same for its tries and its parts on several runners. Undefined: no CI system tells. */
+  run: string | undefined
   progress: 'plain' | 'quiet' | 'json'
   logLevel: 'info' | 'debug'
   summary: boolean
   output: 'text' | 'json'
+  resultsLimit: number // Tekton: bytes of all results together, in the termination message
 }>
 
 export type SideConfig = Readonly<{
   side: 'source' | 'destination'
-  /** `source`, `destination`, or what the list of destinations calls it. */
-  name: string
-  /** API server (https, no path), or the cluster that this pod runs in. */
-  cluster: URL | 'in-cluster' | undefined
+  name: string // `source`, `destination`, or what the list of destinations calls it
+  cluster: URL | 'in-cluster' | undefined // API server (https, no path), or the cluster that this pod runs in
   username: string | undefined
   password: Secret | undefined
   token: Secret | undefined
@@ -68,11 +56,9 @@ export type SideConfig = Readonly<{
   /** Path or text; server, CA and credential come from it. Excludes cluster, username, password, token. */
   kubeconfig: string | Secret | undefined
   context: string | undefined
-  /** GitHub: audience of the runner's OIDC token, which is then the bearer. */
-  oidcAudience: string | undefined
+  oidcAudience: string | undefined // GitHub: audience of the runner's OIDC token, which is then the bearer
   registry: RegistryAddress | undefined
-  /** PEM, already read and checked. */
-  ca: string | undefined
+  ca: string | undefined // PEM, already read and checked
   insecureSkipTlsVerify: boolean
   /** Path, already checked to be readable, or text of a docker config.json or containers auth.json. */
   authFile: string | Secret | undefined
@@ -82,10 +68,8 @@ export type SideConfig = Readonly<{
 export type ImagePair = Readonly<{
   source: Reference
   destination: Reference & Readonly<{ tag: string }>
-  /** Instead of those of the run. */
-  platforms?: readonly Platform[] | undefined
-  /** Where the tag has to be before it moves. */
-  expectCurrent?: Digest | 'absent' | undefined
+  platforms?: readonly Platform[] | undefined // instead of those of the run
+  expectCurrent?: Digest | 'absent' | undefined // where the tag has to be before it moves
 }>
 
 /** Many tags of one repository; each keeps its name in the other. Neither reference has a tag or a digest. */

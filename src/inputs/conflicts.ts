@@ -5,7 +5,6 @@ import type { InputReader } from './reader.ts'
 
 type Wishes = Pick<Config, 'images' | 'source' | 'destinations' | 'additionalTags'>
 
-/** Problems of several options together. */
 export function findConflicts(wishes: Wishes, inputs: InputReader): void {
   sameDestinations(wishes, inputs)
   duplicateDestinations(wishes, inputs)
@@ -64,7 +63,6 @@ function identity(reference: Reference, side: SideConfig | undefined): string {
   return `${hostOf(host)}/${repositoryOn(host, reference.repository)}:${reference.tag}`
 }
 
-/** The registry that references without host are at, or what leads to it. */
 function homeOf({ side, registry, cluster, kubeconfig, context }: SideConfig): string {
   if (registry !== undefined) return registry.host
   if (cluster !== undefined) return cluster.toString()

@@ -23,10 +23,7 @@ const NAME = /^[A-Za-z0-9._-]+$/
 
 type Fields = ReadonlyMap<string, unknown>
 
-/**
- * The option `destinations`: a YAML or JSON list, or the path of a file with one.
- * @returns the entries that could be read; what is wrong with the others was noted.
- */
+/** A YAML or JSON list, or the path of a file with one. @returns the entries that could be read. */
 export function parseDestinations(inputs: InputReader): SideConfig[] {
   const seen = new Set<string>()
   return (inputs.parsed('destinations', (given) => readList(given, inputs)) ?? []).flatMap((entry, index) => {
@@ -36,7 +33,7 @@ export function parseDestinations(inputs: InputReader): SideConfig[] {
     const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : quote(name).slice(1, -1)
     const note = (problem: string) => inputs.problem('destinations', `${label}: ${problem}`)
     if (!isMap) {
-      note('is no set of keys and values')
+      note('is not a set of keys and values')
       return []
     }
     if (typeof name !== 'string' || !NAME.test(name)) note('needs a name of A-Z, a-z, 0-9, ".", "_" and "-"')
@@ -51,10 +48,9 @@ function readList(given: string, { around }: InputReader): unknown[] {
   // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
   const list = parseYaml(isText ? given : readPath(given, around.readFile), { values: 'text' })
   if (Array.isArray(list) && list.length > 0) return list
-  throw new Error('is no list of destinations: begin each with "- name:"')
+  throw new Error('is not a list of destinations: begin each with "- name:"')
 }
 
-/** @param note is told what is wrong with the entry. */
 function parseEntry(fields: Fields, { around }: InputReader, note: (problem: string) => void): SideConfig {
   const problems: string[] = []
   const keyOf = (option: string) => option.slice(PREFIX.length)
@@ -83,10 +79,10 @@ function parseEntry(fields: Fields, { around }: InputReader, note: (problem: str
 }
 
 function checkField(key: string, value: unknown): string | undefined {
-  if (KEYS.has(key)) return typeof value === 'string' ? undefined : 'is no text'
+  if (KEYS.has(key)) return typeof value === 'string' ? undefined : 'is not text'
   if (KEYS.has(`${key}-file`)) return `stands in no list: use ${key}-file PATH or ${key}-env VARIABLE`
   const meant = nearest(key.replace(/^destination-/, ''), ['name', ...KEYS.keys()])
-  return `is no key of a destination${meant === undefined ? '' : `; did you mean ${meant}?`}`
+  return `is not a key of a destination${meant === undefined ? '' : `; did you mean ${meant}?`}`
 }
 
 /** From the file or the variable that the entry names, kept secret before anything else is done with it. */

@@ -10,8 +10,7 @@ import { selectionSchema } from './tag-selection.ts'
 
 /** More images than any cluster has image streams; bounds what one file can make of the memory. */
 const MOST_ENTRIES = 10_000
-/** Problems beyond these are of the same kind. */
-const MOST_PROBLEMS = 20
+const MOST_PROBLEMS = 20 // problems beyond these are of the same kind
 
 /** Built with the first entry: most runs have no list. */
 const entrySchema = z.lazy(() =>
@@ -27,10 +26,7 @@ const entrySchema = z.lazy(() =>
   }),
 )
 
-/**
- * The file of `image-list`: `- source:`, `destination:`, `tags:`, `platforms:`, `expect-current:`.
- * @param note is told what is wrong with an entry; the others are still read.
- */
+/** The file of `image-list`. @param note is told what is wrong with an entry; the others are still read. */
 export function parseImageList(text: string, note: (problem: string) => void): (ImagePair | ImageSet)[] {
   let problems = 0
   const say = (problem: string) => {
@@ -53,7 +49,7 @@ function readList(text: string, say: (problem: string) => void): readonly unknow
   try {
     const list = parseYaml(text)
     if (Array.isArray(list) && list.length > 0 && list.length <= MOST_ENTRIES) return list
-    say(`is no list of 1 to ${MOST_ENTRIES} images: begin each with "- source:"`)
+    say(`is not a list of 1 to ${MOST_ENTRIES} images: begin each with "- source:"`)
   } catch (thrown) {
     say(reasonOf(thrown))
   }
@@ -83,7 +79,7 @@ function readEntry(entry: unknown): ImagePair | ImageSet {
 /** The first thing that is wrong, as zod found it; what the file says is quoted nowhere but by name. */
 function describe({ issues: [issue] }: z.ZodError): string {
   if (issue?.code === 'unrecognized_keys')
-    return `${issue.keys.map((key) => quote(key)).join(', ')} is no member of an entry`
+    return `${issue.keys.map((key) => quote(key)).join(', ')} is not a member of an entry`
   const where = issue?.path.join('.') ?? ''
   return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`
 }

@@ -19,7 +19,6 @@ const USERINFO_ALL = new RegExp(USERINFO, 'g')
 
 const SEPARATORS = 'write one image per line or comma, and "=" between source and destination'
 
-/** What a line means when it names neither tag nor digest. */
 const DEFAULT_TAG = 'latest'
 
 /** Items of a list: one per line or comma; `#` at the start of a line or after a blank begins a comment. */
@@ -76,10 +75,7 @@ function splitBlanks(item: string): string[] {
   return areImages ? parts : [item]
 }
 
-/**
- * @returns the pair; with a glob for a tag: the set.
- * @throws Error whose message follows the name of the option.
- */
+/** @returns the pair, or the set for a glob. @throws Error whose message follows the name of the option. */
 export function parsePair(item: string): ImagePair | ImageSet {
   const parts = item.split('=').map((part) => part.trim())
   const [from = '', to] = parts
@@ -100,7 +96,7 @@ export function parsePair(item: string): ImagePair | ImageSet {
     )
   const tag = tagFor(source, destination)
   if (tag === undefined) throw new Error(untagged(item, source, destination))
-  if (!isTag(tag)) throw new Error(`${shown(item)}: ${quote(tag)} is no tag: name the destination with one`)
+  if (!isTag(tag)) throw new Error(`${shown(item)}: ${quote(tag)} is not a valid tag: name the destination with one`)
   const into = destination === undefined ? sameName(item, source, tag) : named(source, destination, tag)
   return { source: sourceOf(source, into), destination: into }
 }
@@ -122,7 +118,6 @@ export function parseSet(from: string, to: string | undefined, select: Selection
   return { source, destination: destination ?? { host: undefined, repository: source.repository }, select }
 }
 
-/** A set as if it were one image, to find what is wrong with its names. */
 export function likeImage({ source, destination, select }: ImageSet): ImagePair {
   const tag = describeSelection(select)
   return { source: { ...source, tag }, destination: { ...destination, tag } }

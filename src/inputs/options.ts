@@ -4,21 +4,14 @@ export type HostKind = 'github' | 'tekton' | 'plain'
 export type Group = 'what' | 'source' | 'destination' | 'trust' | 'behaviour' | 'output'
 
 export type Option = Readonly<{
-  /** Kebab case, without dashes in front. */
-  name: string
+  name: string // kebab case, without dashes in front
   type: 'string' | 'boolean' | 'integer' | 'list' | 'secret' | 'path' | 'enum' | 'url'
-  /** As text; undefined: unset. */
-  default?: string | undefined
-  /** Of an integer, both ends included. */
-  range?: readonly [number, number] | undefined
-  /** Of an enum. */
-  values?: readonly string[] | undefined
-  /** Of a boolean: a list of host names says true, and for which hosts. */
-  orHosts?: boolean | undefined
-  /** False: from files and variables only, as every secret. */
-  argv?: boolean | undefined
-  /** One sentence. */
-  meaning: string
+  default?: string | undefined // as text; undefined: unset
+  range?: readonly [number, number] | undefined // of an integer, both ends included
+  values?: readonly string[] | undefined // of an enum
+  orHosts?: boolean | undefined // of a boolean: a list of host names says true, and for which hosts
+  argv?: boolean | undefined // false: from files and variables only, as every secret
+  meaning: string // one sentence
   group: Group
   hosts: readonly HostKind[]
 }>
@@ -41,41 +34,53 @@ function words(name: string, values: readonly string[], meaning: string, more: P
 }
 
 const WHAT: readonly Row[] = [
-  row('images', 'list', 'SRC or SRC=DST, by line or comma; # is a comment.'),
-  row('image-list', 'path', 'YAML or JSON list of images and choices of tags.'),
-  row('platforms', 'list', 'Platforms to copy, linux/amd64,linux/arm64/v8; the index keeps its digest.', {
+  row('images', 'list', 'Images to promote: SRC or SRC=DST, one per line or comma; # starts a comment.'),
+  row('image-list', 'path', 'File that lists images and selections of tags, in YAML or JSON.'),
+  row('platforms', 'list', 'Platforms to copy, as in linux/amd64,linux/arm64/v8. The index keeps its digest.', {
     default: 'all',
   }),
-  flag('referrers', 'true', 'Copy signatures, SBOMs and attestations too.'),
-  flag('require-signed', 'false', 'A signature must be there; not verified.'),
-  flag('include-foreign', 'false', 'Copy non-distributable layers by URL: true, or only from these hosts.', {
-    orHosts: true,
-  }),
-  flag('skip-missing', 'false', 'Leave out what a source index lacks.'),
+  flag('referrers', 'true', 'Also copy signatures, SBOMs and attestations.'),
+  flag('require-signed', 'false', 'Fail if an image has no signature. The signature is not verified.'),
+  flag(
+    'include-foreign',
+    'false',
+    'Copy non-distributable layers from their URLs: true, or a list of the allowed hosts.',
+    {
+      orHosts: true,
+    },
+  ),
+  flag('skip-missing', 'false', 'Skip platforms that the index lists but the source registry does not have.'),
   row('additional-tags', 'list', 'More tags for the same digest at the destination.'),
 ]
 
-/** Written once, there for both sides. */
 function sideRows(side: 'source' | 'destination'): readonly Row[] {
   return [
-    row('cluster', 'url', `API server of the ${side} (https), or in-cluster.`),
-    row('username', 'string', `User at the ${side}.`),
+    row('cluster', 'url', `URL of the API server of the ${side} cluster (https), or in-cluster.`),
+    row('username', 'string', `User name at the ${side}.`),
     row('password', 'secret', `Password of that user at the ${side}.`),
-    row('token', 'secret', `Token for the ${side}, sent as it is.`),
-    row('service-account', 'string', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
-    row('kubeconfig', 'path', `File with server, CA and credential of the ${side}.`),
+    row('token', 'secret', `Token for the ${side}. It is sent as it is.`),
+    row(
+      'service-account',
+      'string',
+      `Service account (namespace/name) whose short-lived token opens the ${side} registry.`,
+    ),
+    row('kubeconfig', 'path', `Kubeconfig file with the server, CA and credential of the ${side}.`),
     row('context', 'string', `Context of the ${side} kubeconfig, or of oc login's.`),
     row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
       hosts: ['github'],
     }),
-    row('registry', 'string', `Registry of the ${side}, host[:port] or http://host:port; else the cluster is asked.`),
-    row('ca', 'string', `PEM text or file: CAs to trust at the ${side} too.`),
+    row(
+      'registry',
+      'string',
+      `Registry of the ${side}, host[:port] or http://host:port. Default: that of the cluster.`,
+    ),
+    row('ca', 'string', `More CA certificates to trust at the ${side}: PEM text or a file.`),
     flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),
-    row('auth-file', 'path', `docker config.json or auth.json for the ${side}.`),
+    row('auth-file', 'path', `docker config.json or containers auth.json with credentials for the ${side}.`),
   ].map((row) => ({ ...row, name: `${side}-${row.name}` }))
 }
 
-const LIST = 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.'
+const LIST = 'Several destinations instead of destination-*: a YAML or JSON list, or a file with one.'
 const DESTINATIONS = row('destinations', 'string', LIST, { argv: false })
 
 /** `docs/policy.md` has the policy's format. */
@@ -87,29 +92,43 @@ const TRUST: readonly Row[] = [
   row('trusted-root', 'string', 'trusted_root.json or its text: the CAs and logs behind signer-issuer.'),
 ]
 
+const OVERWRITE = 'If a tag exists: overwrite it (always), accept the same digest (same), skip it, or fail (never).'
+
 const BEHAVIOUR: readonly Row[] = [
   row('registry-auth', 'string', 'YAML map: HOST: {username, password-env or -file}.'),
-  flag('dry-run', 'false', 'Print the plan, change nothing.'),
-  words('overwrite', ['always', 'same', 'never'], 'Write tags that exist: always, same, never.'),
-  row('expect-current', 'string', 'Digest that the tag has to have now, or absent.'),
-  flag('atomic', 'false', 'Move all tags or none; needs report.'),
-  row('rollback', 'path', 'Report of the promotion whose tags go back.'),
-  flag('fail-fast', 'false', 'Begin nothing new after a failure.'),
-  row('shard', 'string', 'Promote part N of M of the list, as in 3/8.'),
-  flag('annotate', 'false', 'Note the promotion on the image stream.'),
-  row('jobs', 'integer', 'Transfers at once; small ones count a sixth.', { default: '8', range: [1, 256] }),
-  row('retries', 'integer', 'Tries in a row without 1 MiB of progress.', { default: '5', range: [0, 100] }),
-  row('stall-timeout', 'integer', 'Seconds without a byte that break a transfer.', { default: '60', range: [1, 3600] }),
+  flag('dry-run', 'false', 'Print the plan and change nothing.'),
+  words('overwrite', ['always', 'same', 'skip', 'never'], OVERWRITE),
+  row('expect-current', 'string', 'The expected current digest of the tag, or absent.'),
+  flag('atomic', 'false', 'Move all tags or none. Needs report.'),
+  row('rollback', 'path', 'Undo an earlier promotion: path of its JSON report.'),
+  flag('fail-fast', 'false', 'Start nothing new after the first failure.'),
+  row('shard', 'string', 'Promote only part N of M of the list, as in 3/8.'),
+  flag('annotate', 'false', 'Record the promotion in an annotation of the image stream.'),
+  row('jobs', 'integer', 'Maximum number of parallel transfers.', { default: '8', range: [1, 256] }),
+  row('retries', 'integer', 'How many times to retry a failed request or transfer.', { default: '5', range: [0, 100] }),
+  row('stall-timeout', 'integer', 'Seconds without a byte after which a transfer has failed.', {
+    default: '60',
+    range: [1, 3600],
+  }),
 ]
 
 const OUTPUT: readonly Row[] = [
   row('report', 'path', 'Path of the JSON report to write.'),
-  words('progress', ['plain', 'quiet', 'json'], 'plain, quiet, or json (an event a line).'),
-  words('log-level', ['info', 'debug'], 'info, or debug (requests with status).'),
+  words(
+    'progress',
+    ['plain', 'quiet', 'json'],
+    'Progress messages: plain, quiet (errors only), or json (one event per line).',
+  ),
+  words('log-level', ['info', 'debug'], 'info, or debug (also every request with its status).'),
   flag('summary', 'true', 'Write the job summary (Tekton: summary.md beside report.json).', {
     hosts: ['github', 'tekton'],
   }),
-  words('output', ['text', 'json'], 'text, or json: the report on stdout.', { hosts: ['plain'] }),
+  row('results-limit', 'integer', 'Maximum bytes of all results together: 12288 / containers of the pod - 136.', {
+    default: '1400',
+    range: [400, 3960],
+    hosts: ['tekton'],
+  }),
+  words('output', ['text', 'json'], 'What stdout gets: text (nothing), or json (the report).', { hosts: ['plain'] }),
 ]
 
 function group(name: Group, rows: readonly Row[]): readonly Option[] {

@@ -6,7 +6,7 @@ import { type Digest, isDigest } from '../oci/digest.ts'
 import { type Platform, parsePlatform } from '../oci/platform.ts'
 import { formatReference, isTag } from '../oci/reference.ts'
 import type { PolicyInputs } from '../trust/load-policy.ts'
-import type { Collected } from './collect.ts'
+import type { Collected, Env } from './collect.ts'
 import type { Config, ImagePair, ImageSet, SideConfig } from './config.ts'
 import { findConflicts } from './conflicts.ts'
 import { parseDestinations } from './destinations.ts'
@@ -17,7 +17,7 @@ import { keepStray, readPath } from './path-or-content.ts'
 import type { ReadFile } from './problems.ts'
 import { InputReader, isFlag, type Place } from './reader.ts'
 import { parseRegistryAuth } from './registry-auth.ts'
-import { readRollback } from './rollback-report.ts'
+import { LARGEST_REPORT, readRollback } from './rollback-report.ts'
 import { parseShard } from './shard.ts'
 import { parseSide } from './side.ts'
 import { describeSelection } from './tag-selection.ts'
@@ -37,7 +37,7 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
   const lines = linesOf(inputs)
   const sets = lines.filter((line): line is ImageSet => 'select' in line)
   const pairs = lines.filter((line): line is ImagePair => !('select' in line))
-  const rollback = inputs.file('rollback', readRollback)
+  const rollback = inputs.file('rollback', readRollback, LARGEST_REPORT)
   checkRelease(inputs, pairs, sets)
   const images = [...pairs, ...sets.map(likeImage)]
   const source = parseSide('source', inputs.scoped('source-'))
@@ -49,34 +49,46 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
   const config: Config = {
     images: expectCurrent === undefined ? pairs : pairs.map((image) => ({ ...image, expectCurrent })),
     sets,
+    source,
+    destinations,
+    additionalTags,
+    rollback,
+    suggestion: collected.suggestion,
+    ...plainValues(inputs),
+  }
+  if (problems.length > 0) throw usage(problems, secrets)
+  return config
+}
+
+type Plain = Omit<Config, 'images' | 'sets' | 'source' | 'destinations' | 'additionalTags' | 'rollback' | 'suggestion'>
+
+function plainValues(inputs: InputReader): Plain {
+  return {
     overwrite: inputs.choice('overwrite'),
     atomic: inputs.flag('atomic'),
     failFast: inputs.flag('fail-fast'),
     shard: inputs.parsed('shard', parseShard),
     annotate: inputs.flag('annotate'),
-    rollback,
-    source,
-    destinations,
+    rollbackReport: inputs.text('rollback'),
     platforms: platforms(inputs),
     referrers: inputs.flag('referrers'),
     requireSigned: inputs.flag('require-signed'),
     trust: trustOf(inputs),
     ...foreign(inputs.text('include-foreign')),
     skipMissing: inputs.flag('skip-missing'),
-    additionalTags,
     dryRun: inputs.flag('dry-run'),
     jobs: inputs.integer('jobs'),
     retries: inputs.integer('retries'),
     stallTimeout: inputs.integer('stall-timeout') * 1000,
     registryAuth: parseRegistryAuth(inputs),
     report: inputs.text('report'),
+    run: runOf(inputs.around.env),
     progress: inputs.choice('progress'),
     logLevel: inputs.choice('log-level'),
     summary: inputs.flag('summary'),
     output: inputs.choice('output'),
+    resultsLimit: inputs.integer('results-limit'),
   }
-  if (problems.length > 0) throw usage(problems, secrets)
-  return config
 }
 
 function keepSecrets({ raw, stray = [] }: Collected, secrets: Secrets): void {
@@ -97,7 +109,6 @@ export function usage(problems: readonly string[], secrets: Secrets): PromoteErr
 
 const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'] as const
 
-/** What `images` and `image-list` name. */
 function linesOf(inputs: InputReader): readonly (ImagePair | ImageSet)[] {
   if (inputs.has('rollback')) {
     const excluded = `is excluded by ${inputs.spell('rollback')}`
@@ -115,7 +126,6 @@ function linesOf(inputs: InputReader): readonly (ImagePair | ImageSet)[] {
   return [...named, ...(listed ?? [])]
 }
 
-/** Conditions of the promotion that do not go together. */
 function checkRelease(inputs: InputReader, pairs: readonly ImagePair[], sets: readonly ImageSet[]): void {
   const expected = inputs.text('expect-current')
   if (expected !== undefined && expected !== 'absent' && !isDigest(expected))
@@ -160,7 +170,6 @@ function foreign(text = 'false'): Pick<Config, 'includeForeign' | 'foreignHosts'
   return { includeForeign: true, foreignHosts: splitList(text.toLowerCase()) }
 }
 
-/** One from the options of its side, or those of the list instead. */
 function destinationsOf(inputs: InputReader, images: readonly ImagePair[]): readonly SideConfig[] {
   if (!inputs.has('destinations')) return [parseSide('destination', inputs.scoped('destination-'))]
   const list = inputs.spell('destinations')
@@ -175,9 +184,16 @@ function destinationsOf(inputs: InputReader, images: readonly ImagePair[]): read
   return parseDestinations(inputs)
 }
 
+/** Tekton (the Task sets it), GitHub, GitLab, Azure Pipelines, Jenkins. */
+const RUN_IDS = ['IMAGE_PROMOTE_RUN_ID', 'GITHUB_RUN_ID', 'CI_PIPELINE_ID', 'BUILD_BUILDID', 'BUILD_TAG']
+
+function runOf(env: Env): string | undefined {
+  return RUN_IDS.map((name) => env[name] ?? '').find((id) => id !== '')
+}
+
 function parseTag(tag: string): string {
   if (isTag(tag)) return tag
-  throw new Error(`${quote(tag)} is no tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`)
+  throw new Error(`${quote(tag)} is not a valid tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`)
 }
 
 function platforms(inputs: InputReader): Platform[] | undefined {

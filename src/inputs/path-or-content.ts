@@ -13,6 +13,8 @@ export function notPath(value: string): string | undefined {
   return kind && `holds ${kind}, not the path of a file`
 }
 
+type Reading = Readonly<{ quoted?: boolean; problem?: string; largest?: number | undefined }>
+
 /**
  * Reads the file of an option. This is the one way from an option to a file.
  * @param options.quoted false: a password may stand there instead of the path, which is not repeated then.
@@ -21,12 +23,12 @@ export function notPath(value: string): string | undefined {
 export function readPath(
   value: string,
   readFile: ReadFile,
-  { quoted = true, problem = 'cannot be read' }: Readonly<{ quoted?: boolean; problem?: string }> = {},
+  { quoted = true, problem = 'cannot be read', largest }: Reading = {},
 ): string {
   const wrong = notPath(value)
   if (wrong !== undefined) throw new Error(wrong)
   try {
-    return readFile(value)
+    return readFile(value, largest)
   } catch (thrown) {
     const path = !quoted || isRandom(value) ? '' : `${quote(value)} `
     throw new Error(`${path}${problem}: ${reasonOf(thrown)}`)

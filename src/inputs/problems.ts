@@ -1,11 +1,10 @@
-/** Reads a text file of at most 1 MiB; throws an Error whose message says why it cannot. */
-export type ReadFile = (path: string) => string
+/** Reads a text file of at most `largest` bytes (default 1 MiB); throws an Error whose message says why it cannot. */
+export type ReadFile = (path: string, largest?: number) => string
 
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)
 }
 
-/** Whether the call returns instead of throwing. */
 export function succeeds(call: () => unknown): boolean {
   try {
     call()
@@ -25,15 +24,17 @@ export function nearest(name: string, known: readonly string[]): string | undefi
 
 /** Optimal string alignment: letters added, left out, replaced, and two neighbours swapped. */
 function editDistance(from: string, to: string): number {
-  const rows = Array.from({ length: from.length + 1 }, (_, i) => Array.from({ length: to.length + 1 }, (_, j) => i + j))
+  const rows = [Array.from({ length: to.length + 1 }, (_, index) => index)]
   const at = (i: number, j: number) => rows[i]?.[j] ?? Number.POSITIVE_INFINITY
   for (let i = 1; i <= from.length; i += 1) {
+    const row = [i]
+    rows.push(row)
     for (let j = 1; j <= to.length; j += 1) {
-      const replaced = at(i - 1, j - 1) + Number(from[i - 1] !== to[j - 1])
-      const isSwap = from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1]
-      const swapped = isSwap ? at(i - 2, j - 2) + 1 : Number.POSITIVE_INFINITY
-      const row = rows[i] as number[]
-      row[j] = Math.min(replaced, swapped, at(i - 1, j) + 1, at(i, j - 1) + 1)
+      const swapped =
+        from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1] ? at(i - 2, j - 2) + 1 : Number.POSITIVE_INFINITY
+      row.push(
+        Math.min(at(i - 1, j - 1) + Number(from[i - 1] !== to[j - 1]), swapped, at(i - 1, j) + 1, at(i, j - 1) + 1),
+      )
     }
   }
   return at(from.length, to.length)

@@ -15,14 +15,12 @@ export type Surroundings = Readonly<{
   secrets: Secrets
   readFile: ReadFile
   env: Env
-  /** One line for each problem: all are reported at once. */
-  problems: string[]
+  problems: string[] // one line for each problem: all are reported at once
   /** Beginning of a problem's line: the name of the option, and of the list that it stands in. */
   label(option: string): string
 }>
 
-/** `Found.from` of what an entry of `destinations` says. */
-export const FROM_LIST = 'the list'
+export const FROM_LIST = 'the list' // `Found.from` of what an entry of `destinations` says
 
 /** The options of the run, of a side or of an entry of `destinations`, by their names in that scope; notes what is wrong. */
 export class InputReader {
@@ -99,9 +97,9 @@ export class InputReader {
   }
 
   /** @param parse throws an Error whose message follows the path of the file. */
-  file<T>(name: string, parse: (text: string) => T): T | undefined {
+  file<T>(name: string, parse: (text: string) => T, largest?: number): T | undefined {
     return this.parsed(name, (path) => {
-      const text = readPath(path, this.around.readFile)
+      const text = readPath(path, this.around.readFile, { largest })
       try {
         return parse(text)
       } catch (thrown) {
@@ -157,7 +155,7 @@ function checkValue({ name, type, range, values, orHosts }: Option, value: strin
   if (type !== 'integer') return undefined
   const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER]
   if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most) return undefined
-  return `${quote(value)} is no whole number from ${least} to ${most}`
+  return `${quote(value)} is not a whole number from ${least} to ${most}`
 }
 
 export function isFlag(value: string): boolean {

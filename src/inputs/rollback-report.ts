@@ -4,15 +4,13 @@ import { parseReference, type Reference } from '../oci/reference.ts'
 
 /** One tag that a promotion moved, or was about to move when it was killed. */
 export type Undo = Readonly<{
-  /** As the report has it: with the registry's host. */
-  destination: Reference & Readonly<{ tag: string }>
-  /** Name of the destination in the report. */
-  target: string
-  /** What the promotion wrote. */
-  promoted: Digest
-  /** Null: the tag did not exist. `unknown`: the promotion could not read it. */
-  previous: Digest | null | 'unknown'
+  destination: Reference & Readonly<{ tag: string }> // as the report has it: with the registry's host
+  target: string // name of the destination in the report
+  promoted: Digest // what the promotion wrote
+  previous: Digest | null | 'unknown' // null: the tag did not exist. `unknown`: the promotion could not read it
 }>
+
+export const LARGEST_REPORT = 64 * 1024 * 1024 // bytes of a report: a row has about 1 KiB, and a list 10,000 images
 
 /** What is needed of `image-promote/report/v1`; members that later versions add do no harm. */
 const reportSchema = z.lazy(() =>
@@ -20,8 +18,10 @@ const reportSchema = z.lazy(() =>
     schema: z.literal('image-promote/report/v1'),
     dryRun: z.boolean(),
     status: z.string(),
+    run: z.string().optional(),
     images: z.array(
       z.looseObject({
+        source: z.string().default(''),
         destination: z.string(),
         target: z.string(),
         tag: z.string(),
@@ -29,35 +29,50 @@ const reportSchema = z.lazy(() =>
         sourceDigest: z.string().refine(isDigest).nullish(),
         previousDigest: z.union([z.literal('unknown'), z.string().refine(isDigest)]).nullable(),
         status: z.string(),
+        error: z.unknown().optional(),
       }),
     ),
   }),
 )
 
+/** A report as far as it says what tags were moved. */
+export type EarlierReport = Readonly<{
+  run: string | undefined
+  dryRun: boolean
+  status: string
+  moves: (Undo & { source: string })[]
+}>
+
 /**
- * What a report says can be undone: rows whose tag has another digest than before.
+ * Reads which tags a promotion moved: rows whose tag has another digest than before, by this try or an earlier one.
  * @throws Error whose message goes on a sentence: "is not a report of image-promote: …".
  */
-export function readRollback(text: string): Undo[] {
+export function readReport(text: string): EarlierReport {
   const parsed = reportSchema.safeParse(parseJson(text))
   if (!parsed.success) {
     const { path, message } = parsed.error.issues[0] as z.core.$ZodIssue
     throw new Error(`is not a report of image-promote: ${path.join('.') || 'the document'}: ${message}`)
   }
-  const { dryRun, status, images } = parsed.data
-  if (dryRun) throw new Error('is the report of a dry run, which has changed nothing')
-  const undone = images.flatMap((row): Undo[] => {
-    // A failed row has a digest when its tag has moved all the same; that of an unknown one may have.
-    const moved = ['promoted', 'failed', 'unknown', ...(status === 'moving' ? ['planned'] : [])].includes(row.status)
+  const { run, dryRun, status, images } = parsed.data
+  const moves = images.flatMap((row): EarlierReport['moves'] => {
+    // The tag of an unknown row may have moved. A rollback puts back and moves nothing: its rows have no error.
     const promoted = row.digest ?? (row.status === 'unknown' ? row.sourceDigest : null) ?? null
-    if (!moved || promoted === null || promoted === row.previousDigest) return []
-    const { tag, target, previousDigest: previous } = row
+    const isPut = (row.status === 'planned' && status !== 'moving') || (row.status === 'reverted' && !row.error)
+    if (dryRun || isPut || promoted === null || promoted === row.previousDigest) return []
+    const { tag, target, source, previousDigest: previous } = row
     const reference = parseReference(row.destination)
     if (reference.tag !== tag) throw new Error(`is damaged: ${row.destination} does not have the tag ${tag}`)
-    return [{ destination: { ...reference, tag }, target, promoted, previous }]
+    return [{ source, destination: { ...reference, tag }, target, promoted, previous }]
   })
-  if (undone.length === 0) throw new Error('has no tag that was moved: there is nothing to put back')
-  return undone
+  return { run, dryRun, status, moves }
+}
+
+/** The tags that a rollback puts back. @throws Error as `readReport`, also when there is nothing to put back. */
+export function readRollback(text: string): Undo[] {
+  const { dryRun, moves } = readReport(text)
+  if (dryRun) throw new Error('is the report of a dry run, which has changed nothing')
+  if (moves.length === 0) throw new Error('has no tag that was moved: there is nothing to put back')
+  return moves.map(({ source: _, ...undo }) => undo)
 }
 
 function parseJson(text: string): unknown {

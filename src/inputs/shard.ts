@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { quote } from '../core/text.ts'
 
-/** One of `of` parts of a list, counted from 1. */
 export type Shard = Readonly<{ index: number; of: number }>
 
 const MOST_SHARDS = 256
@@ -11,7 +10,7 @@ export function parseShard(text: string): Shard {
   const [, index, of] = /^(\d{1,3})\/(\d{1,3})$/.exec(text) ?? []
   const shard = { index: Number(index), of: Number(of) }
   if (index !== undefined && shard.index >= 1 && shard.index <= shard.of && shard.of <= MOST_SHARDS) return shard
-  throw new Error(`${quote(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}`)
+  throw new Error(`${quote(text)} is not a part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}`)
 }
 
 /** Depends on the name alone: runners that see different lists (a tag was pushed in between) promote no image twice. */

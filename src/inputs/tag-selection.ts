@@ -16,8 +16,7 @@ export type Selection = Readonly<{
 }>
 
 const LONGEST_PATTERN = 256
-/** Milliseconds for all tags of a repository together; a usual expression needs one or two. */
-const REGEX_BUDGET = 1000
+const REGEX_BUDGET = 1000 // milliseconds for all tags of a repository together; a usual expression needs one or two
 /** Counted repetitions, multiplied: V8 expands them, and ends the process when that takes too much memory. */
 const MOST_REPETITIONS = 10_000
 /** Tags of signatures (cosign) and of the fallback for referrers: they travel with their image, not by themselves. */
@@ -30,14 +29,14 @@ export const selectionSchema = z.lazy(() =>
   z
     .strictObject({
       glob: text()
-        .regex(/^[\w.*?-]+$/, 'is no glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
+        .regex(/^[\w.*?-]+$/, 'is not a glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
         .optional(),
       regex: text()
-        .refine((pattern) => succeeds(() => new RegExp(pattern)), 'is no regular expression')
+        .refine((pattern) => succeeds(() => new RegExp(pattern)), 'is not a valid regular expression')
         .refine((pattern) => repetitions(pattern) <= MOST_REPETITIONS, `repeats more than ${MOST_REPETITIONS} times`)
         .optional(),
       semver: text()
-        .refine((range) => validRange(range) !== null, 'is no range of versions')
+        .refine((range) => validRange(range) !== null, 'is not a range of versions')
         .optional(),
       latest: z.int().min(1).max(1000).optional(),
     })
@@ -103,7 +102,6 @@ function matchesGlob(tag: string, glob: string): boolean {
   return used.includes(tag.length)
 }
 
-/** As if all counts stood inside of each other. */
 function repetitions(pattern: string): number {
   const counts = [...pattern.matchAll(/\{(\d+)(?:,(\d*))?\}/g)]
   return counts.reduce((product, [, least, most]) => product * Math.max(1, Number(most || least)), 1)

@@ -19,13 +19,14 @@ type Entry = Readonly<{ pair: ImagePair; error?: PromoteError }>
 export async function listImages(source: Promise<Session>, run: Run): Promise<readonly ListedImage[]> {
   const { config, context } = run
   const entries = await listEntries(source, run)
+  const images = entries.length * config.destinations.length
   return entries.map(({ pair, error }, position): ListedImage => {
     const jobs = config.destinations.map(({ name }, index): ImageJob => {
       const tags = [...new Set([pair.destination.tag, ...config.additionalTags])]
       const number = position * config.destinations.length + index
       const repository = formatReference({ ...pair.destination, tag: undefined })
       const source = formatReference(pair.source)
-      return { number, pair, tags, target: name, began: context.now(), source, repository }
+      return { number, images, pair, tags, target: name, began: context.now(), source, repository }
     })
     if (error !== undefined) for (const job of jobs) markFailed({ job }, error, run)
     return { pair, jobs }

@@ -6,8 +6,8 @@ import { isAttachedTag } from '../oci/referrer.ts'
 
 /** The conditions under which a tag may move. */
 export type Guard = Readonly<{
-  /** What to do if the tag exists: overwrite it, accept only the same digest, or fail. */
-  overwrite: 'always' | 'same' | 'never'
+  /** What to do if the tag exists: overwrite it, accept only the same digest, leave it, or fail. */
+  overwrite: Config['overwrite']
   /** The expected current digest. A tag that is at the new digest already does not move, and is not checked. */
   expect?: Digest | 'absent' | undefined
   /** The tag may have to be put back, so its current digest must be known. */
@@ -21,6 +21,14 @@ export function guardOf({ expectCurrent }: ImagePair, { overwrite, atomic }: Con
 /** False when any digest may be replaced. */
 export function isGuarded({ overwrite, expect }: Guard): boolean {
   return overwrite !== 'always' || expect !== undefined
+}
+
+/** Pure: the tags that exist with another digest, if such tags are left as they are. */
+export function tagsToSkip(tags: ReadonlyMap<string, TagState>, wanted: Digest, overwrite: Config['overwrite']) {
+  const found = [...tags].flatMap(([tag, at]) =>
+    at === null || at === 'unread' || at === wanted ? [] : [[tag, at] as const],
+  )
+  return new Map(overwrite === 'skip' ? found : [])
 }
 
 /**

@@ -14,6 +14,8 @@ import type { Repository } from './repositories.ts'
 export type ImageJob = {
   /** Counts from 0, for events. */
   readonly number: number
+  /** How many jobs the run has. */
+  readonly images: number
   readonly pair: ImagePair
   /** Its tags at the destination. */
   readonly tags: readonly string[]
@@ -28,6 +30,8 @@ export type ImageJob = {
   before?: Place['tags']
   /** What the policy says of it, once that was asked. */
   judgement?: Readonly<{ verified: NonNullable<Row['verified']>; rules: readonly string[] }>
+  /** Tags that exist and are left as they are, and what they point at. */
+  skipped?: ReadonlyMap<string, Digest>
   /** Set once, when nothing more happens to the job. */
   rows?: readonly Row[]
 }

@@ -8,11 +8,11 @@ import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { ImagePair } from '../inputs/config.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import type { Cluster } from '../openshift/cluster.ts'
-import { checkGuard, guardOf } from './guards.ts'
+import { checkGuard, guardOf, tagsToSkip } from './guards.ts'
 import type { DiscoveredImage, ImageJob, ListedImage, LocatedDestination, PlannedDestination } from './image.ts'
 import type { Repository } from './repositories.ts'
 import { sourceName } from './rows.ts'
-import { forEachUnfinished, type Run } from './run.ts'
+import { finish, forEachUnfinished, type Run } from './run.ts'
 import type { Session, Sessions } from './session.ts'
 
 /**
@@ -145,7 +145,10 @@ async function planDestination(
   { config, context, copy }: Run,
 ): Promise<PlannedDestination> {
   const { repository, target } = place
-  const seen = await survey(place, graph, lookup, config.dryRun, copy.semaphore)
+  const skipped = tagsToSkip(place.tags, graph.root.descriptor.digest, config.overwrite)
+  job.skipped = skipped
+  const tags = new Map([...place.tags].filter(([tag]) => !skipped.has(tag)))
+  const seen = await survey({ ...place, tags }, graph, lookup, config.dryRun, copy.semaphore)
   warnOfKept(seen.attachedTags.values(), context)
   const { origin: registry, path } = repository
   const mountFrom = source.origin === registry && source.path !== path ? source.path : undefined
@@ -161,13 +164,12 @@ async function planDestination(
 }
 
 /** Checks the conditions of the user: whether the tags may move. A dry run also reads the rights at a cluster. */
-export async function checkConditions(
-  image: PlannedDestination,
-  { config, context }: Run,
-): Promise<PlannedDestination> {
+export async function checkConditions(image: PlannedDestination, run: Run): Promise<PlannedDestination> {
+  const { config, context } = run
   const { job, plan, repository } = image
   const { cluster, path, store } = repository
-  const tags = job.before ?? new Map()
+  const tags = new Map([...(job.before ?? [])].filter(([tag]) => job.skipped?.has(tag) !== true))
+  if (tags.size === 0) finish(image, run)
   checkGuard(store.name, tags, plan.graph.root.descriptor.digest, guardOf(job.pair, config))
   if (!config.dryRun || cluster === undefined) return image
   const remove = config.atomic && [...tags.values()].includes(null)

@@ -5,6 +5,7 @@ import type { SideConfig } from '../inputs/config.ts'
 import type { Undo } from '../inputs/rollback-report.ts'
 import type { Digest } from '../oci/digest.ts'
 import { formatReference, type Reference } from '../oci/reference.ts'
+import { tagRow } from '../report/make-report.ts'
 import type { Row, Status } from '../report/model.ts'
 import { notOurs } from './guards.ts'
 import { backNeeded, putBack } from './move-tags.ts'
@@ -25,7 +26,7 @@ export async function rollBack(undos: readonly Undo[], run: Run): Promise<readon
   )
   const undoOne = async (undo: Undo, image: number): Promise<Row> => {
     const row = await undoTag(undo, sessions, run)
-    run.host.event({ event: 'image', image, row })
+    run.host.event({ event: 'image', image, images: undos.length, row })
     return row
   }
   try {
@@ -107,19 +108,9 @@ function rowOf(undo: Undo, status: Status, before: TagState, milliseconds: numbe
   const { destination, target, previous } = undo
   const name = formatReference({ ...destination, tag: undefined })
   const restored = previous === 'unknown' ? null : previous
-  return {
-    source: restored === null ? `${name}:${destination.tag}` : `${name}@${restored}`,
-    sourceDigest: restored,
-    destination: formatReference(destination),
-    target,
-    tag: destination.tag,
-    digest: error === undefined ? restored : null,
-    previousDigest: published(before),
-    status,
-    bytes: { total: 0, copied: 0, mounted: 0, present: 0 },
-    attached: [],
-    error: errorOf(error),
-    platforms: [],
-    milliseconds,
-  }
+  const source = restored === null ? `${name}:${destination.tag}` : `${name}@${restored}`
+  const digest = error === undefined ? restored : null
+  const digests = { sourceDigest: restored, digest, previousDigest: published(before) }
+  const end = { status, error: errorOf(error), milliseconds }
+  return tagRow({ source, destination: formatReference(destination), target, ...digests, ...end }, destination.tag)
 }

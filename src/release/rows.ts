@@ -3,6 +3,7 @@ import { isUnchanged, plannedSteps, plannedTags, published } from '../copy/plan.
 import type { Platforms } from '../copy/platforms.ts'
 import type { PromoteError } from '../core/errors.ts'
 import type { Reference } from '../oci/reference.ts'
+import { tagRow } from '../report/make-report.ts'
 import type { PlannedImage, Row, Status } from '../report/model.ts'
 import type { PlannedDestination, Reached } from './image.ts'
 import type { Repository } from './repositories.ts'
@@ -26,14 +27,24 @@ export function rowsOf(reached: Reached, error: PromoteError | undefined, circum
   const digest = plan?.graph.root.descriptor.digest ?? null
   const bytes = bytesOf(reached, error)
   return job.tags.map((tag, index): Row => {
-    const end = ends?.get(tag)
-    const status = end?.status ?? statusOf(reached, error, tag, dryRun)
-    const arrived = status === 'promoted' || status === 'unchanged'
-    return {
+    const skipped = job.skipped?.get(tag)
+    const name = {
       source: job.source,
       sourceDigest: digest,
       destination: `${job.repository}:${tag}`,
       target: job.target,
+    }
+    const milliseconds = now - job.began
+    if (skipped !== undefined)
+      return tagRow(
+        { ...name, digest: skipped, previousDigest: skipped, status: 'skipped', error: null, milliseconds },
+        tag,
+      )
+    const end = ends?.get(tag)
+    const status = end?.status ?? statusOf(reached, error, tag, dryRun)
+    const arrived = status === 'promoted' || status === 'unchanged'
+    return {
+      ...name,
       tag,
       digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
       previousDigest: previousOf(reached, tag),
@@ -43,7 +54,7 @@ export function rowsOf(reached: Reached, error: PromoteError | undefined, circum
       ...(job.judgement && { verified: job.judgement.verified }),
       error: arrived ? null : errorOf(end?.error ?? error),
       platforms: plan === undefined ? [] : platforms.of(plan.graph),
-      milliseconds: now - job.began,
+      milliseconds,
     }
   })
 }

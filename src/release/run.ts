@@ -77,7 +77,7 @@ export function finish(image: Reached, { config, context, copy, host }: Run, err
   if (job.rows !== undefined) return
   const { dryRun } = config
   job.rows = rowsOf(image, error, { dryRun, platforms: copy.platforms, now: context.now() })
-  for (const row of job.rows) host.event({ event: 'image', image: job.number, row })
+  for (const row of job.rows) host.event({ event: 'image', image: job.number, images: job.images, row })
 }
 
 export function markFailed(image: Reached, thrown: unknown, run: Run): void {
@@ -94,5 +94,7 @@ export function noteFailure(error: PromoteError, target: string, { failure }: Ru
 /** @param what `not begun`, `not moved`, … */
 export function abandoned(what: string, because: PromoteError): PromoteError {
   const message = `${what}, because another part of the promotion failed: ${because.message}`
-  return new PromoteError('ABANDONED', message, { cause: because })
+  // A stopped run is one event, whatever each of its images waited for.
+  const code = because.code === 'CANCELLED' ? 'CANCELLED' : 'ABANDONED'
+  return new PromoteError(code, message, { cause: because })
 }

@@ -55,23 +55,35 @@ export function abandonAll(images: readonly PlannedDestination[], because: Promo
 }
 
 /**
- * Moves all tags at all destinations, or none. Before the first one moves, a report with all their current digests is
- * written: a run that is killed leaves a report that tells how to go back.
+ * Writes a report with the current digests of all tags, before anything is copied: a run that is killed leaves a report that
+ * tells how to go back. Its rows with status `planned` are those that are about to move.
  */
-export async function tagAll(
-  images: readonly CopiedDestination[],
+export async function keepWayBack(
+  images: readonly PlannedDestination[],
   all: readonly ListedImage[],
   started: number,
   run: Run,
 ): Promise<void> {
-  const { host, copy, failure: before } = run
-  if (before.first !== undefined) return abandonAll(images, before.first, run)
+  const { config, host, context, copy } = run
+  const isKept = config.atomic || (config.report !== undefined && host.keep !== undefined)
+  if (!isKept || unfinished(images).length === 0) return
+  const circumstances = { dryRun: true, platforms: copy.platforms, now: context.now() }
+  const planned = new Map(images.map((image) => [image.job, image]))
+  const jobs = all.flatMap((image) => image.jobs)
+  const rows = jobs.flatMap((job) => job.rows ?? rowsOf(planned.get(job) ?? { job }, undefined, circumstances))
+  const report = makeReport(started, circumstances.now, false, rows, { run: config.run })
   try {
     if (host.keep === undefined) throw new PromoteError('INTERNAL', 'this host keeps no report')
-    await host.keep(reportBefore(images, all, started, run))
+    await host.keep({ ...report, status: 'moving' })
   } catch (thrown) {
-    return abandonAll(images, asPromoteError(thrown), run)
+    abandonAll(images, asPromoteError(thrown), run)
   }
+}
+
+/** Moves all tags at all destinations, or none. */
+export async function tagAll(images: readonly CopiedDestination[], run: Run): Promise<void> {
+  const { copy, failure: before } = run
+  if (before.first !== undefined) return abandonAll(images, before.first, run)
   const owners = new Map(unfinished(images).flatMap((image) => movesOf(image).map((move) => [move, image] as const)))
   const write = async (move: Move, begin: () => void): Promise<void> => {
     const { target, tag, from } = move
@@ -92,20 +104,6 @@ function movesOf({ plan, route }: CopiedDestination): Move[] {
     if (from === 'unread') throw new PromoteError('INTERNAL', 'a tag that was not read is about to move')
     return { target: route.target, tag, from, to, state: 'waiting' }
   })
-}
-
-/** The rows with status `planned` are those that are about to move. */
-function reportBefore(
-  images: readonly CopiedDestination[],
-  all: readonly ListedImage[],
-  started: number,
-  { context, copy }: Run,
-) {
-  const circumstances = { dryRun: true, platforms: copy.platforms, now: context.now() }
-  const copied = new Map(images.map((image) => [image.job, image]))
-  const jobs = all.flatMap((image) => image.jobs)
-  const rows = jobs.flatMap((job) => job.rows ?? rowsOf(copied.get(job) ?? { job }, undefined, circumstances))
-  return { ...makeReport(started, circumstances.now, false, rows), status: 'moving' as const }
 }
 
 function settleMoved(image: CopiedDestination, moves: readonly Move[], run: Run): void {

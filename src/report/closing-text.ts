@@ -17,7 +17,9 @@ export function verdict(report: Report): string {
     report.dryRun ? `Dry run: ${counts.planned} to promote` : `Promoted ${counts.promoted}`,
     `up to date ${counts.unchanged}`,
     `failed ${counts.failed}`,
-    ...(['unknown', 'cancelled', 'reverted'] as const).flatMap((s) => (counts[s] > 0 ? [`${s} ${counts[s]}`] : [])),
+    ...(['skipped', 'unknown', 'cancelled', 'reverted'] as const).flatMap((s) =>
+      counts[s] > 0 ? [`${s} ${counts[s]}`] : [],
+    ),
   ]
   const sentences = [
     parts.join(', '),
@@ -29,7 +31,6 @@ export function verdict(report: Report): string {
   return `${sentences.join('. ')}.`
 }
 
-/** Bytes that did not go over the network. */
 function saved({ mounted, present }: Row['bytes']): string[] {
   if (mounted > 0 && present > 0)
     return [`Saved ${formatBytes(mounted + present)}: ${formatBytes(mounted)} mounted, ${formatBytes(present)} there`]
@@ -58,7 +59,8 @@ export function failures(rows: readonly Row[]): readonly Failure[] {
   for (const row of rows) {
     if (row.error === null) continue
     const { code, side, message, hint } = row.error
-    const key = JSON.stringify([code, side, message, hint, row.status === 'unknown'])
+    // A stopped run breaks off whatever each image was doing: that is one event.
+    const key = code === 'CANCELLED' ? code : JSON.stringify([code, side, message, hint, row.status === 'unknown'])
     const group = groups.get(key) ?? { error: row.error, rows: [] }
     group.rows.push(row)
     groups.set(key, group)
@@ -68,8 +70,7 @@ export function failures(rows: readonly Row[]): readonly Failure[] {
   return [...groups.values()].sort((a, b) => isConsequence(a) - isConsequence(b))
 }
 
-/** Enough names to find the place, few enough that a set of a hundred images stays readable. */
-const NAMED = 3
+const NAMED = 3 // enough names to find the place, few enough that a set of a hundred images stays readable
 
 export function renderErrors(report: Report): string[] {
   return failures(report.images).flatMap(({ error, rows }) => {
@@ -86,5 +87,6 @@ export function renderErrors(report: Report): string[] {
 
 function labelOf({ code }: Failure['error'], rows: Failure['rows']): string {
   if (code === 'ABANDONED') return 'Given up'
+  if (code === 'CANCELLED') return 'Cancelled'
   return rows.every(({ status }) => status === 'unknown') ? 'Not confirmed' : 'Failed'
 }

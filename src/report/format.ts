@@ -1,3 +1,6 @@
+import { algorithmOf, type Digest, shortDigest } from '../oci/digest.ts'
+import type { Row } from './model.ts'
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const
 
 /** `812 B`, `48.1 MiB`, `1.4 GiB`: powers of 1024, one decimal below 100. */
@@ -28,9 +31,21 @@ export function formatRate(bytes: number, milliseconds: number): string {
   return `${formatBytes((bytes * 1000) / Math.max(1, milliseconds))}/s`
 }
 
-/** `1 image`, `2 images`. */
 export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`
+}
+
+type Change = Pick<Row, 'previousDigest' | 'digest' | 'error'>
+
+/** `sha256:5f2a9c31b04e → sha256:0c9d2be1f7aa`, `new → …`, or one digest where the tag stays; empty for a failed row. */
+export function changeOf({ previousDigest: from, digest, error }: Change): string {
+  if (digest === null) return error !== null || from === 'unknown' || from === null ? '' : `${brief(from)} → removed`
+  if (from === digest) return brief(digest)
+  return `${from === null ? 'new' : from === 'unknown' ? 'not readable' : brief(from)} → ${brief(digest)}`
+}
+
+function brief(digest: Digest): string {
+  return `${algorithmOf(digest)}:${shortDigest(digest)}`
 }
 
 function roundForPeople(value: number): number {

@@ -1,26 +1,26 @@
 import { oneLine } from '../core/text.ts'
 import { count, formatBytes, formatDuration } from './format.ts'
 
-/** Bytes to send and sent, of one image or of all of them. */
 export type Track = { readonly name: string; wanted: number; sent: number; readonly speed: Speed }
 
 /** `rate` is in bytes per second, undefined before the first measurement. */
-type Speed = { at: number; sent: number; rate: number | undefined }
+type Speed = { since: number; at: number; sent: number; rate: number | undefined }
 
-/** Milliseconds: long enough for a steady figure, short enough to follow a network that changes. */
-const SMOOTHING = 5000
-/** Shorter intervals measure buffers, not networks. */
-const SHORTEST = 250
-/** More images than this push the log off the screen. */
-const MOST_LINES = 8
+const SMOOTHING = 5000 // Milliseconds: long enough for a steady figure, short enough to follow a network that changes
+const SHORTEST = 250 // shorter intervals measure buffers, not networks
+const MOST_LINES = 8 // more images than this push the log off the screen
 const BAR = 16
+const FIGURES = { wide: 51, narrow: 42 } as const // columns of the longest
+const SETTLED = 2000 // milliseconds from the first byte until a rate says something
+const LONGEST_LEFT = 10 * 3600 // seconds; a longer time is that of a line that stands still
 
 export function startTrack(name: string, at: number): Track {
-  return { name, wanted: 0, sent: 0, speed: { at, sent: 0, rate: undefined } }
+  return { name, wanted: 0, sent: 0, speed: { since: at, at, sent: 0, rate: undefined } }
 }
 
-/** Exponential moving average of the rate. */
 export function measure({ speed, sent }: Track, at: number): void {
+  // The time before the first byte says nothing of the network.
+  if (sent === 0) speed.at = speed.since = at
   const elapsed = at - speed.at
   if (elapsed < SHORTEST) return
   const current = ((sent - speed.sent) * 1000) / elapsed
@@ -30,10 +30,16 @@ export function measure({ speed, sent }: Track, at: number): void {
   speed.sent = sent
 }
 
-type Overview = Readonly<{ all: Track; running: readonly Track[]; finished: number; images: number }>
+type Overview = Readonly<{
+  all: Track
+  running: readonly Track[]
+  finished: number
+  images: number
+  longest: number // characters of the longest name
+}>
 
 /** What a terminal shows below the log: a line per image that is under way, and one for all. */
-export function liveLines({ all, running, finished, images }: Overview, columns: number): string[] {
+export function liveLines({ all, running, finished, images, longest }: Overview, columns: number): string[] {
   // Nothing is to be sent yet: manifests are being read, or tags written.
   const moving = running.filter(({ wanted, sent }) => wanted > sent)
   const shown = moving.length > MOST_LINES ? moving.slice(0, MOST_LINES - 1) : moving
@@ -41,15 +47,19 @@ export function liveLines({ all, running, finished, images }: Overview, columns:
   const summary = images === 0 ? 'Logging in' : `${finished} of ${count(images, 'image')} done`
   const more = hidden > 0 ? [`and ${count(hidden, 'more image')}`] : []
   if (all.wanted === 0) return [summary]
-  const rows = [...shown, { ...all, name: summary }].map((track) => ({
+  // What a narrow terminal has no room for, from the least important: how much there is, the bar, the words of the summary.
+  const [isWide, hasBar] = [columns >= 100, columns >= 76]
+  const total = columns < 76 ? `${finished}/${images} done` : summary
+  const rows = [...shown, { ...all, name: total }].map((track) => ({
     name: oneLine(track.name),
-    figures: figuresOf(track),
+    figures: figuresOf(track, isWide),
     share: track.sent / Math.max(1, most(track)),
   }))
-  const widest = Math.max(...rows.map(({ figures }) => figures.length))
-  const room = Math.max(12, columns - widest - BAR - 2)
-  const width = Math.min(room, Math.max(...rows.map(({ name }) => name.length)))
-  const lines = rows.map((row) => `${label(row.name, width)} ${bar(row.share)} ${row.figures}`.slice(0, columns))
+  // The same at every moment, whatever the figures are, so that nothing jumps.
+  const room = columns - (isWide ? FIGURES.wide : FIGURES.narrow) - (hasBar ? BAR + 2 : 1)
+  const width = Math.max(12, Math.min(room, longest))
+  const drawn = (share: number) => (hasBar ? `${bar(share)} ` : '')
+  const lines = rows.map((row) => `${label(row.name, width)} ${drawn(row.share)}${row.figures}`.slice(0, columns))
   return [...lines.slice(0, -1), ...more, ...lines.slice(-1)]
 }
 
@@ -58,13 +68,15 @@ export function most({ wanted, sent }: Track): number {
   return Math.max(wanted, sent)
 }
 
-function figuresOf(track: Track): string {
-  const { sent } = track
-  const rate = track.speed.rate ?? 0
+function figuresOf(track: Track, isWide: boolean): string {
+  const { sent, speed } = track
   const missing = most(track) - sent
   const percent = String(Math.floor((100 * sent) / Math.max(1, most(track)))).padStart(3)
-  const left = rate > 0 && missing > 0 ? `, ${formatDuration(Math.ceil(missing / rate) * 1000)} left` : ''
-  return `${percent}% ${formatBytes(sent)} of ${formatBytes(most(track))}, ${formatBytes(rate)}/s${left}`
+  const amount = `${percent}% ${isWide ? `${formatBytes(sent)} ` : ''}of ${formatBytes(most(track))}`
+  if (speed.rate === undefined || speed.at - speed.since < SETTLED) return amount
+  const left = missing / speed.rate
+  const isTold = missing > 0 && left < LONGEST_LEFT
+  return `${amount}, ${formatBytes(speed.rate)}/s${isTold ? `, ${formatDuration(Math.ceil(left) * 1000)} left` : ''}`
 }
 
 /** The name's end is what tells images apart, so it is cut in front. */

@@ -2,7 +2,7 @@ import { neutraliseJson } from '../core/text.ts'
 import type { Report, Row, Status } from './model.ts'
 
 /** `restores`: tags that went back are what was wanted. `mayBeEmpty`: a part of a list may have nothing in it. */
-export type Goal = Readonly<{ restores?: boolean; mayBeEmpty?: boolean }>
+export type Goal = Readonly<{ restores?: boolean; mayBeEmpty?: boolean; run?: string | undefined }>
 
 /** @param started, finished milliseconds since the epoch. */
 export function makeReport(
@@ -16,29 +16,39 @@ export function makeReport(
     schema: 'image-promote/report/v1',
     started: new Date(started).toISOString(),
     finished: new Date(finished).toISOString(),
+    run: goal.run ?? 'local',
     dryRun,
     status: overall(rows, goal),
     images: rows,
   }
 }
 
-/** The text of the report file and of `--output json`. */
 export function reportJson(report: Report): string {
   return `${neutraliseJson(JSON.stringify(report, null, 2))}\n`
 }
 
-/** Rows per status, statuses that did not occur as 0. */
+/** A row of a tag for which nothing was copied. */
+export function tagRow(row: Omit<Row, 'tag' | 'bytes' | 'attached' | 'platforms'>, tag: string): Row {
+  const bytes = { total: 0, copied: 0, mounted: 0, present: 0 }
+  return { ...row, tag, bytes, attached: [], platforms: [] }
+}
+
 export function tally(rows: readonly Row[]): Readonly<Record<Status, number>> {
-  const counts = { promoted: 0, unchanged: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 }
+  const counts = { promoted: 0, unchanged: 0, skipped: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 }
   for (const row of rows) counts[row.status] += 1
   return counts
+}
+
+/** The tag is where an earlier try of the run has put it. */
+export function isMovedEarlier({ status, digest, previousDigest }: Row): boolean {
+  return status === 'unchanged' && digest !== previousDigest
 }
 
 /** A run without any row has failed. An image that was given up because another one failed is not cancelled. */
 function overall(rows: readonly Row[], { restores = false, mayBeEmpty = false }: Goal): Report['status'] {
   if (rows.length === 0) return mayBeEmpty ? 'done' : 'failed'
-  const { promoted, unchanged, planned, reverted } = tally(rows)
-  const good = promoted + unchanged + planned + (restores ? reverted : 0)
+  const { promoted, unchanged, skipped, planned, reverted } = tally(rows)
+  const good = promoted + unchanged + skipped + planned + (restores ? reverted : 0)
   const isCancelled = ({ status, error }: Row) =>
     status === 'cancelled' ? error?.code !== 'ABANDONED' : error?.code === 'CANCELLED'
   if (rows.some(isCancelled)) return 'cancelled'

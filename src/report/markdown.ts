@@ -20,7 +20,6 @@ export function mermaidLabel(text: string): string {
   return `"${oneLine(text, 120).replace(/[^\p{L}\p{N} ,./:_+-]|:(?=\/)/gu, (char) => `#${char.codePointAt(0)};`)}"`
 }
 
-/** One row of a GitHub table; the cells are Markdown already. */
 export function tableRow(cells: readonly string[]): string {
   return `| ${cells.join(' | ')} |`
 }

@@ -7,9 +7,9 @@ import type { Judgement } from '../trust/policy.ts'
 /** `image-promote/report/v1`: plain data; everything people read is made from it. */
 export type Report = Readonly<{
   schema: 'image-promote/report/v1'
-  /** ISO 8601, UTC. */
-  started: string
+  started: string // ISO 8601, UTC
   finished: string
+  run: string // the same for all tries and all parts of one run of a pipeline
   dryRun: boolean
   /**
    * `done`: every row promoted, unchanged or planned; of a rollback, reverted or unchanged. `partial`: some are not.
@@ -25,33 +25,27 @@ export type Report = Readonly<{
 }>
 
 /** `unknown`: the tag may have been written or not; no answer of the registry tells. */
-export type Status = 'promoted' | 'unchanged' | 'planned' | 'failed' | 'cancelled' | 'reverted' | 'unknown'
+export type Status = 'promoted' | 'unchanged' | 'skipped' | 'planned' | 'failed' | 'cancelled' | 'reverted' | 'unknown'
 
 /** One row per image, tag and destination. */
 export type Row = Readonly<{
   /** `registry/dev/app:1.2`, with `@digest` when it was given by digest. */
   source: string
   sourceDigest: Digest | null
-  /** `registry/prod/app:1.2`. */
-  destination: string
-  /** Name of the destination; `destination` when there is one. */
-  target: string
+  destination: string // `registry/prod/app:1.2`
+  target: string // name of the destination; `destination` when there is one
   tag: string
   /** Where the tag is now, of what was promoted; planned: where it would be. A failed row has it when it moved all the same. */
   digest: Digest | null
-  /** What the tag pointed at before. */
-  previousDigest: Previous
+  previousDigest: Previous // what the tag pointed at before
   status: Status
   bytes: Bytes
-  /** Signatures, attestations and SBOMs that travelled with the image. */
-  attached: readonly Attached[]
-  /** With a policy: who signed and attested what its rules ask for. */
-  verified?: Judgement['verified']
+  attached: readonly Attached[] // signatures, attestations and SBOMs that travelled with the image
+  verified?: Judgement['verified'] // with a policy: who signed and attested what its rules ask for
   error: Readonly<{ code: Code; side: Side | null; message: string; hint: string | null }> | null
   /** `linux/amd64`, … of the runnable manifests; of a single image only if this run read its config, else empty. */
   platforms: readonly string[]
-  /** From first request to tag, in milliseconds. */
-  milliseconds: number
+  milliseconds: number // from first request to tag, in milliseconds
 }>
 
 /**
@@ -62,33 +56,29 @@ export type Event =
   | Readonly<{ event: 'login'; side: Side; target?: string; user: string | null; registry: string }>
   | (Readonly<{ event: 'plan'; image: number; images: number }> & Omit<PlannedImage, 'target'>)
   | CopyEvent
-  | Readonly<{ event: 'image'; image: number; row: Row }>
+  | Readonly<{ event: 'image'; image: number; images?: number; row: Row }>
   | Readonly<{ event: 'done'; report: Report }>
 
 /** What would be done for one image at one destination; also what an event `plan` says. */
 export type PlannedImage = Readonly<{
   source: string
   destination: string
-  /** Name of the destination. */
-  target: string
+  target: string // name of the destination
   digest: Digest
   steps: readonly PlannedStep[]
   /** False: the destination was not asked for every blob. `bytes.copied` is then the most that may have to be sent. */
   certain: boolean
   bytes: Bytes
   tags: readonly PlannedTag[]
-  /** With a policy: each rule that applies, and its answer. */
-  rules?: readonly string[]
-  /** OpenShift, dry runs only: whether the account may do it, as far as the API tells without trying. */
-  rights?: Rights
+  rules?: readonly string[] // with a policy: each rule that applies, and its answer
+  rights?: Rights // OpenShift, dry runs only: whether the account may do it, as far as the API tells without trying
 }>
 
 /** What a promotion needs of the host that it runs under. */
 export type Listener = Readonly<{
   /** GitHub: the runner's OIDC token for an audience. Absent on hosts that have none. */
   oidcToken?(audience: string): Promise<string>
-  /** Progress, live. */
-  event(event: Event): void
+  event(event: Event): void // progress, live
   /** Writes the report file alone, while the run goes on: what was done must be known even if the run is killed now. */
   keep?(report: Report): Promise<void>
 }>

@@ -1,17 +1,16 @@
-import type { Bytes, PlannedStep, Previous } from '../copy/events.ts'
+import type { Bytes, PlannedStep } from '../copy/events.ts'
 import { neutraliseJson, oneLine } from '../core/text.ts'
-import { algorithmOf, type Digest, shortDigest } from '../oci/digest.ts'
 import { renderErrors, renderText } from './closing-text.ts'
-import { count, formatBytes, formatDuration, formatRate } from './format.ts'
+import { changeOf, count, formatBytes, formatDuration, formatRate } from './format.ts'
 import { liveLines, measure, most, startTrack, type Track } from './live.ts'
+import { isMovedEarlier } from './make-report.ts'
 import type { Event, Row } from './model.ts'
 
 export type ProgressOptions = Readonly<{
   mode: 'plain' | 'quiet' | 'json'
   /** Milliseconds since the epoch. */
   now: () => number
-  /** A terminal shows `lines` all the time: no heartbeats. Default false. */
-  live?: boolean
+  live?: boolean // a terminal shows `lines` all the time: no heartbeats. Default false
 }>
 
 /** CI systems kill silent jobs after minutes; a line each ten seconds shows life without filling the log. */
@@ -27,6 +26,7 @@ type State = {
   images: number
   readonly plans: Map<number, Planned>
   readonly finished: Set<number>
+  failed: number // of those that were never planned
   readonly all: Track
   planLineDone: boolean
   lastLine: number
@@ -36,10 +36,8 @@ type State = {
 
 export type Progress = Readonly<{
   event(event: Event): void
-  /** Prints a heartbeat when one is due, also when nothing happens: to be called each second or so. */
-  beat(): void
-  /** What a terminal shows below the log, at most `columns` wide. */
-  lines(columns: number): string[]
+  beat(): void // prints a heartbeat when one is due, also when nothing happens: to be called each second or so
+  lines(columns: number): string[] // what a terminal shows below the log, at most `columns` wide
 }>
 
 /** Turns events into the lines that one mode shows: `plain` for people, `quiet` errors alone, `json` one event a line. */
@@ -60,6 +58,7 @@ function plainProgress(print: (line: string) => void, { now, live = false }: Pro
     images: 0,
     plans: new Map(),
     finished: new Set(),
+    failed: 0,
     all: startTrack('', now()),
     planLineDone: false,
     lastLine: now(),
@@ -81,7 +80,8 @@ function plainProgress(print: (line: string) => void, { now, live = false }: Pro
     lines: (columns) => {
       const running = unfinished(state).map(({ track }) => track)
       for (const track of [state.all, ...running]) measure(track, now())
-      return liveLines({ all: state.all, running, finished: state.finished.size, images: state.images }, columns)
+      const longest = Math.max(20, ...[...state.plans.values()].map(({ track }) => track.name.length))
+      return liveLines({ ...state, finished: state.finished.size, running, longest }, columns)
     },
   }
 }
@@ -104,7 +104,10 @@ function linesFor(state: State, event: Event, at: number): string[] {
         `Retrying ${oneLine(event.what)} in ${formatDuration(event.wait)} (try ${event.attempt}): ${oneLine(event.reason)}`,
       ]
     case 'image':
+      if (event.row.error !== null && !state.plans.has(event.image) && !state.finished.has(event.image))
+        state.failed += 1
       state.finished.add(event.image)
+      state.images = Math.max(state.images, event.images ?? event.image + 1)
       return [...planLine(state), ...imageLines(state, event.image, event.row)]
     case 'done':
       return renderText(event.report)
@@ -116,7 +119,6 @@ function tracksOf({ all, plans }: State, image: number): Track[] {
   return planned === undefined ? [all] : [all, planned.track]
 }
 
-/** In the order of the input. */
 function unfinished({ plans, finished }: State): Planned[] {
   return [...plans.values()].filter(({ plan }) => !finished.has(plan.image)).sort((a, b) => a.plan.image - b.plan.image)
 }
@@ -152,7 +154,11 @@ function planLine(state: State): string[] {
   const idle = plans.filter(isIdle).length
   const sum = (pick: (bytes: Bytes) => number) => plans.reduce((total, plan) => total + pick(plan.bytes), 0)
   const there = sum((bytes) => bytes.mounted + bytes.present)
-  const images = `Plan: ${count(state.images, 'image')}, ${plans.length - idle} to promote, ${idle} up to date.`
+  const others = (name: string, number: number) => (number > 0 ? [`${number} ${name}`] : [])
+  const failed = others('failed', state.failed)
+  const skipped = others('skipped', state.images - plans.length - state.failed)
+  const rows = [`${plans.length - idle} to promote`, `${idle} up to date`, ...skipped, ...failed]
+  const images = `Plan: ${count(state.images, 'image')}, ${rows.join(', ')}.`
   const transfer = `${formatBytes(sum((bytes) => bytes.copied))} to transfer`
   const rest = there === 0 ? '' : `, ${formatBytes(there)} need no transfer`
   if (plans.every((plan) => plan.certain || isIdle(plan))) return [`${images} ${transfer}${rest}.`]
@@ -180,18 +186,23 @@ function heartbeat(state: State, at: number): string[] {
 }
 
 function imageLines(state: State, image: number, row: Row): string[] {
-  const place = `[${image + 1}/${Math.max(state.images, image + 1)}]`
-  const name = oneLine(row.destination)
-  if (row.error !== null) {
-    const side = row.error.side === null ? '' : `, ${row.error.side}`
-    return [`${place} ${row.status} ${name} after ${formatDuration(row.milliseconds)} [${row.error.code}${side}]`]
+  const { status, error, milliseconds, bytes } = row
+  const start = `[${image + 1}/${state.images}] ${wordOf(row)} ${oneLine(row.destination)}`
+  if (error !== null) {
+    const side = error.side === null ? '' : `, ${error.side}`
+    const sent = bytes.copied === 0 ? '' : `, ${formatBytes(bytes.copied)} sent`
+    return [`${start} after ${formatDuration(milliseconds)}${sent} [${error.code}${side}]`]
   }
-  const digest = row.digest === null ? '' : ` ${brief(row.digest)}`
   const platforms = row.platforms.length === 0 ? '' : ` (${oneLine(row.platforms.join(', '))})`
   const attached = row.attached.length === 0 ? [] : [`${row.attached.length} attached`]
-  const moved = [...movedWords(row.bytes, row.status === 'planned'), ...attached, formatDuration(row.milliseconds)]
-  const line = `${place} ${row.status} ${name}${digest}${platforms}: ${moved.join(', ')}`
-  return row.status === 'planned' ? [line, ...plannedLines(state.plans.get(image)?.plan)] : [line]
+  const moved = [...movedWords(bytes, status === 'planned'), ...attached, formatDuration(milliseconds)]
+  const line = `${`${start} ${changeOf(row)}`.trimEnd()}${platforms}: ${moved.join(', ')}`
+  return status === 'planned' ? [line, ...plannedLines(state.plans.get(image)?.plan)] : [line]
+}
+
+function wordOf(row: Row): string {
+  if (row.status === 'skipped') return 'skipped, exists already:'
+  return isMovedEarlier(row) ? 'unchanged, moved earlier:' : row.status
 }
 
 function movedWords({ copied, mounted, present }: Bytes, planned: boolean): string[] {
@@ -199,7 +210,6 @@ function movedWords({ copied, mounted, present }: Bytes, planned: boolean): stri
   return [copied, mounted, present].flatMap((bytes, at) => (bytes > 0 ? [`${formatBytes(bytes)} ${words[at]}`] : []))
 }
 
-/** A dry run ends with its plan: what would happen to how many things, and why. */
 function plannedLines(plan: Plan | undefined): string[] {
   if (plan === undefined) return []
   const groups = new Map<string, { step: PlannedStep; number: number; bytes: number }>()
@@ -212,16 +222,9 @@ function plannedLines(plan: Plan | undefined): string[] {
   const steps = [...groups.values()].map(({ step, number, bytes }) => {
     return `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${oneLine(step.why)}`
   })
-  const tags = plan.tags.map(({ tag, from, to }) => `      tag   ${oneLine(tag)}: ${placeOf(from)} → ${brief(to)}`)
+  const tags = plan.tags.map(
+    ({ tag, from, to }) =>
+      `      tag   ${oneLine(tag)}: ${changeOf({ previousDigest: from, digest: to, error: null })}`,
+  )
   return [...steps, ...tags]
-}
-
-function placeOf(from: Previous): string {
-  if (from === 'unknown') return 'not readable'
-  return from === null ? 'new' : brief(from)
-}
-
-/** `sha256:5f2a9c31b04e`. */
-function brief(digest: Digest): string {
-  return `${algorithmOf(digest)}:${shortDigest(digest)}`
 }

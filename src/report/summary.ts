@@ -1,8 +1,8 @@
 import type { Bytes, Previous } from '../copy/events.ts'
-import { algorithmOf, shortDigest } from '../oci/digest.ts'
 import { splitHost } from '../oci/reference.ts'
 import { failures, verdict } from './closing-text.ts'
-import { count, formatBytes, formatDuration } from './format.ts'
+import { changeOf, count, formatBytes, formatDuration } from './format.ts'
+import { isMovedEarlier } from './make-report.ts'
 import { code, details, escapeMarkdown, keepWithin, mermaidLabel, tableRow } from './markdown.ts'
 import type { Report, Row, Status } from './model.ts'
 
@@ -12,15 +12,14 @@ import type { Report, Row, Status } from './model.ts'
  */
 const PART = 280 * 1024
 
-/** A failure names this many of its images; the table has them all. */
 const NAMED = 10
 
-/** More nodes than this are a tangle, not a picture. */
-const MOST_NODES = 20
+const MOST_NODES = 20 // more nodes than this are a tangle, not a picture
 
 const ICON: Readonly<Record<Status, string>> = {
   promoted: '✅',
   unchanged: '☑️',
+  skipped: '⏭️',
   planned: '📋',
   failed: '❌',
   cancelled: '🚫',
@@ -56,7 +55,6 @@ function headingOf({ dryRun, status, images }: Report): string {
   return status === 'done' && wentBack ? '↩️ Tags put back' : HEADING[status]
 }
 
-/** Errors stand in the open: nobody unfolds a red run to find out why. */
 function errorPart(report: Report): string[] {
   const blocks = failures(report.images).map(({ error, rows }) => {
     const names = rows.slice(0, NAMED).map((row) => code(row.destination, 300))
@@ -77,9 +75,9 @@ function tablePart(report: Report): string[] {
   const columns = ['Status', 'Image', 'Digest', 'Platforms', 'Size', 'Moved / there', 'Time']
   const rows = report.images.map((row) =>
     tableRow([
-      `${ICON[row.status]} ${row.status}`,
+      `${ICON[row.status]} ${row.status}${isMovedEarlier(row) ? ', moved earlier' : ''}`,
       code(host === undefined ? row.destination : splitHost(row.destination).name, 300),
-      row.digest === null ? '' : code(`${algorithmOf(row.digest)}:${shortDigest(row.digest)}`),
+      changeOf(row) === '' ? '' : code(changeOf(row)),
       escapeMarkdown(row.platforms.join(', '), 300),
       ...sizes(row.bytes).map((text) => text.replaceAll(' ', '&nbsp;')),
       formatDuration(row.milliseconds),
@@ -95,7 +93,6 @@ function tablePart(report: Report): string[] {
   ]
 }
 
-/** Of an image that was never read, nothing is known. */
 function sizes({ total, copied, mounted, present }: Bytes): readonly [string, string] {
   return total === 0 ? ['', ''] : [formatBytes(total), `${formatBytes(copied)} / ${formatBytes(mounted + present)}`]
 }
@@ -127,7 +124,6 @@ function detailPart(report: Report): string[] {
   return details('Details', [times, '', ...keepWithin(lines, PART, more)])
 }
 
-/** The host of all the names that have one, if it is the same. */
 function commonHost(names: readonly string[]): string | undefined {
   const hosts = new Set(names.map((name) => splitHost(name).host).filter((host) => host !== undefined))
   return hosts.size === 1 ? [...hosts][0] : undefined

@@ -216,7 +216,7 @@ describe('as a command', () => {
     expect(JSON.parse(run.stdout)).toMatchObject({ schema: 'image-promote/report/v1', status: 'done' })
     expect(run.stderr.split('\n')).toEqual([
       expect.stringMatching(/^Plan: 1 image, 1 to promote, 0 up to date\. /),
-      expect.stringMatching(/^\[1\/1\] promoted .*\/cli\/json:v1 sha256:[0-9a-f]{12} \(linux\/amd64\): /),
+      expect.stringMatching(/^\[1\/1\] promoted .*\/cli\/json:v1 new → sha256:[0-9a-f]{12} \(linux\/amd64\): /),
       expect.stringMatching(/^Promoted 1, up to date 0, failed 0\. /),
       '',
     ])

@@ -17,7 +17,7 @@ type Task = Readonly<{
     steps: readonly Readonly<{
       command: readonly string[]
       args: readonly string[]
-      env: readonly Readonly<{ name: string; value: string }>[]
+      env: readonly Readonly<{ name: string; value?: string }>[]
     }>[]
   }>
 }>
@@ -59,7 +59,7 @@ export async function tekton({ images, params = {}, workspaces = {} }: TaskRun):
       return value
     })
   const args = step.args.flatMap((arg) => (arg === '$(params.images[*])' ? images : [fill(arg)]))
-  const env = Object.fromEntries(step.env.map(({ name, value }) => [name, fill(value)]))
+  const env = Object.fromEntries(step.env.map(({ name, value = '' }) => [name, fill(value)]))
   try {
     const result = await start(args, { env }).ended
     const written = spec.results.flatMap(({ name }) => {
@@ -67,7 +67,7 @@ export async function tekton({ images, params = {}, workspaces = {} }: TaskRun):
       return text === undefined ? [] : [[name, text]]
     })
     const results: Record<string, string> = Object.fromEntries(written)
-    const reports = ['report.json', 'summary.md'].flatMap((name) => {
+    const reports = ['report.json', 'summary.md', 'rollback.json'].flatMap((name) => {
       const text = readIfThere(join(paths.get('workspaces.report.path') ?? '', name))
       return text === undefined ? [] : [[name, text]]
     })

@@ -189,6 +189,7 @@ describe('the report', () => {
     const there = { total: size, copied: 0, mounted: 0, present: size }
     expect(rest).toEqual({
       schema: 'image-promote/report/v1',
+      run: expect.any(String),
       dryRun: false,
       status: 'done',
       images: [

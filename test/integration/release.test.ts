@@ -421,12 +421,12 @@ describe('the way back', () => {
     expect(report.images[0]?.error?.message).toContain('destination east')
   })
 
-  test('the report of the rollback may replace that of the promotion', async () => {
+  test('the report of the rollback never replaces that of the promotion', async () => {
     seedImage(left, 'dev/back-g', NEW, '1')
     seedImage(right, 'prod/back-g', OLD, '1')
     await between(['dev/back-g:1=prod/back-g:1'], { report: reportAt() })
-    const { code } = await within(options({}, at(right), { rollback: reportAt(), report: reportAt() }), [])
-    expect([code, told(readReport().images)]).toEqual([0, ['1 reverted']])
+    const { code, report } = await within(options({}, at(right), { rollback: reportAt(), report: reportAt() }), [])
+    expect([code, told(report.images), told(readReport().images)]).toEqual([0, ['1 reverted'], ['1 promoted']])
   })
 })
 

@@ -20,41 +20,56 @@ export function gitlabJobs({ passwordFile, tokenFile }: Secrets): Job[] {
   const env = { ...given, CI: 'true', GITLAB_CI: 'true', ...expanded(base.variables, given) }
   return Object.entries(jobs as Record<string, { script: string[] }>).map(([name, { script }]) => ({
     name: `gitlab-ci.yml: ${name}`,
-    script: script.join('\n'),
+    script: [...base.before_script, ...script].join('\n'),
     env,
   }))
 }
 
-/** `NAME = 'value'` of the environment block; `NAME = "…${params.VERSION}…"` of Groovy. */
+/** The stage that plans, and the one that promotes what it has left. */
 export function jenkinsJobs({ user, password, token }: Secrets): Job[] {
-  return jenkinsfile('Jenkinsfile', {
+  const [head = '', ...stages] = read('docs/samples/Jenkinsfile').split(/^ {4}stage\(/m)
+  const env = jenkinsEnv(head, {
     IMAGE_PROMOTE_SOURCE_USERNAME: user,
     IMAGE_PROMOTE_SOURCE_PASSWORD: password,
     IMAGE_PROMOTE_DESTINATION_TOKEN: token,
+  })
+  const scripts = stages
+    .map((stage) => {
+      const own = Object.entries(assigned(stage)).map(([name, value]) => `export ${name}='${value}'`)
+      const files = [...stage.matchAll(/writeFile file: '([^']+)', text: '''([\s\S]*?)'''/g)].map(
+        ([, name, text]) => `cat > ${name} <<'END'\n${text}\nEND`,
+      )
+      const calls = shellParts(stage).filter((script) => script.includes('node '))
+      return calls.length === 0 ? '' : ['(', ...own, calls[0], ...files, ...calls.slice(1), ')'].join('\n')
+    })
+    .filter((script) => script !== '')
+  return scripts.map((_, index) => {
+    const script = scripts.slice(0, index + 1).join('\n')
+    return { name: `Jenkinsfile: ${index === 0 ? 'plan' : 'plan and promote'}`, script, env }
   })
 }
 
 /** For a pod of the source cluster, whose service account is the credential there. */
 export function jenkinsPodJobs({ token }: Pick<Secrets, 'token'>): Job[] {
-  return jenkinsfile('Jenkinsfile-openshift', { IMAGE_PROMOTE_DESTINATION_TOKEN: token })
-}
-
-function jenkinsfile(file: string, credentials: Readonly<Record<string, string>>): Job[] {
-  const text = read(`docs/samples/${file}`)
-  const assigned = [...text.matchAll(/^ {4}(IMAGE_PROMOTE_\w+) = (["'])(.*)\2$/gm)].map(
-    ([, name = '', , value = '']) => [name, value.replace(/\$\{params\.VERSION\}/g, VERSION)],
-  )
-  const env = {
-    CI: 'true',
-    JENKINS_URL: 'https://jenkins.example/',
-    ...Object.fromEntries(assigned),
-    ...credentials,
-  }
+  const text = read('docs/samples/Jenkinsfile-openshift')
+  const env = jenkinsEnv(text, { IMAGE_PROMOTE_DESTINATION_TOKEN: token })
   const bound = [...text.matchAll(/ariable: '(\w+)'/g)].map((match) => match[1] ?? '')
   if (bound.some((name) => !(name in env))) throw new Error(`no value for ${bound}`)
   return shellParts(text)
     .filter((script) => script.includes('node '))
-    .map((script) => ({ name: `${file}: ${script}`, script, env }))
+    .map((script) => ({ name: `Jenkinsfile-openshift: ${script}`, script, env }))
+}
+
+function jenkinsEnv(text: string, credentials: Readonly<Record<string, string>>) {
+  return { CI: 'true', JENKINS_URL: 'https://jenkins.example/', ...assigned(text), ...credentials }
+}
+
+/** `NAME = 'value'` of an environment block; `NAME = "…${params.VERSION}…"` of Groovy. */
+function assigned(text: string): Readonly<Record<string, string>> {
+  const found = [...text.matchAll(/^ +(IMAGE_PROMOTE_\w+) = (["'])(.*)\2$/gm)]
+  return Object.fromEntries(
+    found.map(([, name = '', , value = '']) => [name, value.replace(/\$\{params\.VERSION\}/g, VERSION)]),
+  )
 }
 
 /** `sh '…'` and `sh '''…'''` of a Jenkinsfile. */
@@ -102,4 +117,28 @@ function expanded(values: Readonly<Record<string, string>>, from: Readonly<Recor
       value.replace(/\$(\w+)/g, (whole, key) => from[key] ?? whole),
     ]),
   )
+}
+
+/** The check of a version in each sample: a shell script that fails, or the expression that a text has to fit. */
+export function versionChecks(): readonly Readonly<{
+  file: string
+  variable: string
+  script?: string
+  fits?: RegExp
+}>[] {
+  const script = (file: string) => {
+    const [check = ''] = /case "?\$\w+"? in[\s\S]*?esac/.exec(read(file)) ?? []
+    return { file, script: check, variable: /\$(\w+)/.exec(check)?.[1] ?? '' }
+  }
+  const groovy = (file: string) => {
+    const [, expression = ''] = /params\.VERSION ==~ \/(.*)\/\)/.exec(read(file)) ?? []
+    return { file, fits: new RegExp(`^(?:${expression})$`), variable: 'VERSION' }
+  }
+  return [
+    ...['docs/samples/github-workflow.yml', 'docs/samples/gitlab-ci.yml', 'docs/samples/azure-pipelines.yml'].map(
+      script,
+    ),
+    ...['docs/samples/promote.sh', 'tekton/task/image-promote/samples/after-build.yaml'].map(script),
+    ...['docs/samples/Jenkinsfile', 'docs/samples/Jenkinsfile-openshift'].map(groovy),
+  ]
 }

@@ -4,6 +4,7 @@ import { OPTIONS, variableName } from '../../../src/inputs/options.ts'
 const NAMES = new Set(OPTIONS.map((option) => option.name))
 const FLAGS = new Set([
   'help',
+  'help-all',
   'version',
   ...OPTIONS.filter((option) => option.type !== 'secret' && option.hosts.includes('plain')).map(
     (option) => option.name,
@@ -13,7 +14,7 @@ const FLAGS = new Set([
 const VARIABLES = new Set([
   ...OPTIONS.flatMap(({ name }) => [variableName(name), variableName(`${name}-file`)]),
   // What the Task hands over, and a switch of the tests.
-  ...['SOURCE_AUTH_DIR', 'DESTINATION_AUTH_DIR', 'CA_DIR', 'REPORT_DIR'],
+  ...['SOURCE_AUTH_DIR', 'DESTINATION_AUTH_DIR', 'CA_DIR', 'REPORT_DIR', 'RUN_ID'],
   ...['DIGEST', 'IMAGES', 'PROMOTED', 'REPORT'].map((result) => `RESULT_${result}`),
   'SEEDS',
   // What documents call a variable of any name.
@@ -40,7 +41,7 @@ export function flagProblems(text: string): string[] {
   return calls.flatMap((call) => {
     const options = call.split(/\s--(?:\s|$)/)[0] ?? ''
     const names = [...options.matchAll(/\s--([a-z][a-z-]*)/g)].map((match) => match[1] ?? '')
-    return names.filter((name) => !FLAGS.has(name)).map((name) => `--${name} is no option`)
+    return names.filter((name) => !FLAGS.has(name)).map((name) => `--${name} is not an option`)
   })
 }
 
@@ -58,7 +59,7 @@ export function inputProblems(document: unknown): string[] {
   const { uses, with: inputs } = document as { uses?: unknown; with?: object }
   const own = typeof uses === 'string' && /(?:^|\/)image-promote(?:@|$)|^\.\/$/.test(uses)
   const unknown = own ? Object.keys(inputs ?? {}).filter((name) => !isInput(name)) : []
-  return [...unknown.map((name) => `input ${name} is no option`), ...Object.values(document).flatMap(inputProblems)]
+  return [...unknown.map((name) => `input ${name} is not an option`), ...Object.values(document).flatMap(inputProblems)]
 }
 
 function isInput(name: string): boolean {

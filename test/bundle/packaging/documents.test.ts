@@ -4,7 +4,7 @@ import { dirname, join, posix } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { EXIT } from '../../../src/core/errors.ts'
 import { VERSION } from '../../../src/core/version.ts'
-import { shellParts } from './ci-samples.ts'
+import { shellParts, versionChecks } from './ci-samples.ts'
 import { codeBlocks, flagProblems, inputProblems, variableProblems } from './commands.ts'
 import { documents, filesIn, ROOT, read } from './files.ts'
 
@@ -18,7 +18,7 @@ describe('the samples', () => {
 
   test('an input that does not exist is found', () => {
     expect(inputProblems({ jobs: [{ uses: 'OWNER/image-promote@v1', with: { imagse: 'x' } }] })).toEqual([
-      'input imagse is no option',
+      'input imagse is not an option',
     ])
   })
 
@@ -56,13 +56,45 @@ describe('the samples', () => {
     const text = read('docs/samples/azure-pipelines.yml')
     const [pipeline] = documents(text)
     expect(pipeline.stages.map(({ stage }: { stage: string }) => stage)).toEqual(['plan', 'promote'])
-    for (const [, script = ''] of text.matchAll(/script: (.*)/g)) {
+    expect(documents(text)).toHaveLength(1)
+    for (const [, script = ''] of text.matchAll(/script: ([^|\n].*)/g)) {
       expectShell(script)
       expect(script).not.toContain('$')
     }
   })
 
   test('docs/samples/promote.sh is shell with known flags', () => expectShell(read('docs/samples/promote.sh')))
+
+  test.each(versionChecks())('$file lets no version choose other images', ({ script, fits, variable }) => {
+    if (process.platform === 'win32') return
+    const accepts = (version: string) => {
+      if (fits !== undefined) return fits.test(version)
+      const env = { PATH: process.env.PATH ?? '', [variable]: version }
+      return spawnSync('sh', ['-e', '-c', script ?? 'exit 1'], { env }).status === 0
+    }
+    for (const version of ['1.9.2', 'v1.9.2-rc.1', 'a', '2026_01_31'])
+      expect([version, accepts(version)]).toEqual([version, true])
+    const attacks = [
+      '1.9.2=prod/other,test/evil:1',
+      '1,test/evil:1=prod/api:2',
+      '1\ntest/evil:1',
+      '1 test/evil',
+      '1@sha256:a',
+      '*',
+    ]
+    for (const version of [...attacks, '', '-x', '.1', '1#', '$(id)', '1\r'])
+      expect([version, accepts(version)]).toEqual([version, false])
+  })
+
+  test('docs/samples/Jenkinsfile holds no agent while it waits, and promotes the digests of its plan', () => {
+    const [, ...stages] = read('docs/samples/Jenkinsfile').split(/^ {4}stage\(/m)
+    expect(read('docs/samples/Jenkinsfile')).toContain('  agent none\n')
+    const waiting = stages.filter((stage) => /\binput\b/.test(stage))
+    expect(waiting).toHaveLength(1)
+    expect(waiting[0]).not.toMatch(/agent|sh '/)
+    expect(stages.at(-1)).toContain("IMAGE_PROMOTE_IMAGE_LIST = 'planned.json'")
+    expect(stages.at(-1)).not.toContain('params.VERSION')
+  })
 
   test.each([...filesIn('docs/samples'), ...filesIn('tekton')])('%s names only variables that exist', (file) => {
     expect(variableProblems(read(file))).toEqual([])
@@ -122,8 +154,10 @@ test('every sample and page speaks of the version of the package', () => {
 })
 
 test('the checks of pages find what is wrong', () => {
-  expect(flagProblems('node dist/index.js --imagse x --dry-run -- --not-looked-at')).toEqual(['--imagse is no option'])
-  expect(flagProblems('image-promote \\\n  --source-token secret')).toEqual(['--source-token is no option'])
+  expect(flagProblems('node dist/index.js --imagse x --dry-run -- --not-looked-at')).toEqual([
+    '--imagse is not an option',
+  ])
+  expect(flagProblems('image-promote \\\n  --source-token secret')).toEqual(['--source-token is not an option'])
   expect(flagProblems('git clone --depth 1 https://github.com/OWNER/image-promote.git')).toEqual([])
   expect(variableProblems('IMAGE_PROMOTE_IMAGSE=x')).toEqual(['IMAGE_PROMOTE_IMAGSE is no variable'])
 })

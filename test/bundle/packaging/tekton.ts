@@ -26,10 +26,16 @@ const securityContext = closed({
   capabilities: closed({ drop: { const: ['ALL'] } }, ['drop']),
   seccompProfile: closed({ type: { const: 'RuntimeDefault' } }, ['type']),
 })
-const variable = closed({ name: { type: 'string', pattern: '^[A-Z][A-Z0-9_]*$' }, value: { type: 'string' } }, [
-  'name',
-  'value',
-])
+const variableName: SchemaObject = { type: 'string', pattern: '^[A-Z][A-Z0-9_]*$' }
+const ofPod = closed({
+  fieldRef: closed({ fieldPath: { type: 'string', pattern: "^metadata\\.labels\\['[^']+'\\]$" } }),
+})
+const variable: SchemaObject = {
+  anyOf: [
+    closed({ name: variableName, value: { type: 'string' } }, ['name', 'value']),
+    closed({ name: variableName, valueFrom: ofPod }, ['name', 'valueFrom']),
+  ],
+}
 const result = closed({ name: text, type: { enum: ['string', 'array'] }, description: text, value: text }, [
   'name',
   'type',
@@ -176,7 +182,7 @@ export type Step = Readonly<{
   image?: string
   command?: readonly string[]
   args?: readonly string[]
-  env?: readonly Readonly<{ name: string; value: string }>[]
+  env?: readonly Readonly<{ name: string; value?: string }>[]
   volumeMounts?: readonly Readonly<{ name: string; mountPath: string }>[]
   ref?: Readonly<{ name: string }>
   params?: readonly Readonly<{ name: string; value: string | readonly string[] }>[]
@@ -249,7 +255,7 @@ function variableProblems(
   const known = (name: string) =>
     declared.has(name) || before.some((step) => step !== undefined && name.startsWith(`steps.${step}.results.`))
   const lists = [...(each.command ?? []), ...(each.args ?? []), ...(each.params ?? []).flatMap(({ value }) => value)]
-  const texts = [each.image ?? '', ...(each.env ?? []).map(({ value }) => value)]
+  const texts = [each.image ?? '', ...(each.env ?? []).map(({ value = '' }) => value)]
   const used = [...lists, ...texts].flatMap((value) =>
     [...value.matchAll(/\$\(([^)]*)\)/g)].map((match) => match[1] ?? ''),
   )

@@ -33,7 +33,7 @@ test.each(['a', 'ab', 'abc', 'ä€'])('%s is refused by every way, and not repe
   ]
   for (const way of ways) {
     const problems = problemsOf(way)
-    expect(problems).toContainEqual(expect.stringContaining('could not be hidden'))
+    expect(problems).toContainEqual(expect.stringContaining('cannot be hidden'))
     // Without the names of options and the words of the sentence, which may contain such a short text.
     if (secret.length > 1) expect(problems.join().replace(/[a-z-]{4,}/gi, '')).not.toContain(secret)
   }

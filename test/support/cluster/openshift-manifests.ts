@@ -109,7 +109,7 @@ export function openshiftManifests(deps: ManifestDeps): OpenShiftManifests {
     if (isDigest(reference) && reference !== digest) return digestInvalid()
     const faults = await verify(repository, document, mediaType)
     if (faults.length > 0) return failures(faults[0]?.code === 'UNKNOWN' ? 500 : 400, faults)
-    // "unrecognized manifest schema version" and, from the API, a name that is no tag: errors without a code of their own.
+    // "unrecognized manifest schema version" and, from the API, a name that is not a valid tag: errors without a code of their own.
     if (document.schemaVersion !== 2 || reference.includes(':') !== isDigest(reference))
       return failure(500, 'UNKNOWN', 'unknown error', {})
     const manifest = { digest, bytes, mediaType }

@@ -210,7 +210,7 @@ describe('what is refused', () => {
     ['an unknown cluster', 'IO', config({}, {}, { clusters: null }), 'cluster named c'],
     ['an unknown user', 'IO', config({}, {}, { users: [] }), 'user named jane'],
     ['plain HTTP', 'IO', config({}, { server: 'http://api.example' }), 'https'],
-    ['a server that is no URL', 'IO', config({}, { server: S }), 'https'],
+    ['a server that is not a valid URL', 'IO', config({}, { server: S }), 'https'],
     ['a server with a password', 'IO', config({}, { server: `https://jane:${S}@api.example` }), 'user'],
     ['a server with a query', 'IO', config({}, { server: `https://api.example?${S}` }), 'query'],
     [

@@ -12,6 +12,7 @@ export const SETTINGS: Settings = {
   report: undefined,
   summary: true,
   output: 'text',
+  resultsLimit: 1400,
 }
 
 export const digestOf = (index: number): Digest => `sha256:${index.toString(16).padStart(64, '0')}`
@@ -44,6 +45,7 @@ export function reportOf(images: readonly Row[], more: Partial<Report> = {}): Re
     schema: 'image-promote/report/v1',
     started: '2026-11-22T10:00:00.000Z',
     finished: '2026-11-22T10:00:05.000Z',
+    run: 'local',
     dryRun: false,
     status: 'done',
     images,

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { rootCertificates } from 'node:tls'
 import { describe, expect, it } from '@jest/globals'
@@ -8,7 +8,7 @@ import type { Row } from '../../../src/report/model.ts'
 import { digestOf, failedRow, inFolder, recordStreams, reportOf, row, SETTINGS } from './sample.ts'
 
 const NAMES = ['digest', 'images', 'promoted', 'report'] as const
-const LONGEST = 4096
+const LONGEST = 1400 + 136
 
 /** Publishes rows and returns the result files as Tekton reads them, and the log. */
 async function resultsOf(rows: readonly Row[], settings: Partial<Settings> = {}, more: Record<string, string> = {}) {
@@ -47,27 +47,46 @@ describe('results', () => {
     expect(results.images).toBe(JSON.stringify(rows))
   })
 
-  it.each([0, 1, 3, 5, 10, 25, 60, 400])('of %d images fit into the termination message', async (count) => {
-    const results = await resultsOf(Array.from({ length: count }, (_, index) => row(index)))
-    expect(Buffer.byteLength(terminationMessage(results))).toBeLessThanOrEqual(LONGEST)
-    expect(results.promoted).toBe(String(count))
-    const images = JSON.parse(results.images)
-    expect(images.length).toBeGreaterThanOrEqual(Math.min(count, 8))
-    expect(results.log === '').toBe(JSON.stringify(images[0]) === JSON.stringify(count === 0 ? undefined : row(0)))
+  // kubernetes/kubernetes pkg/kubelet/container: 4,096 bytes for a container, 12,288 for all of a pod, cut without a word.
+  const bytesFor = (containers: number) => Math.min(4096, Math.floor(12_288 / containers))
+  const limitFor = (containers: number) => (containers <= 8 ? {} : { resultsLimit: bytesFor(containers) - 136 })
+
+  it.each(Array.from({ length: 20 }, (_, index) => index + 1))(
+    'survive in a pod of %d containers',
+    async (containers) => {
+      for (const count of [0, 1, 2, 3, 4, 5, 7, 10, 30, 100, 300]) {
+        const rows = Array.from({ length: count }, (_, index) => row(index))
+        const results = await resultsOf(rows, { report: '/workspace/report/report.json', ...limitFor(containers) })
+        expect(Buffer.byteLength(terminationMessage(results))).toBeLessThanOrEqual(bytesFor(containers))
+        expect([results.promoted, results.digest]).toEqual([String(count), rows[0]?.digest ?? ''])
+        const images = JSON.parse(results.images)
+        if (!Array.isArray(images)) expect(images).toEqual({ promoted: count })
+        else expect(images.map(({ destination }) => destination)).toEqual(rows.map(({ destination }) => destination))
+      }
+    },
+  )
+
+  it('have every row, else its main members, else how many there are of each status', async () => {
+    const rows = (count: number) => Array.from({ length: count }, (_, index) => row(index))
+    expect(JSON.parse((await resultsOf(rows(2))).images)).toEqual(rows(2))
+    const brief = await resultsOf(rows(4))
+    expect(JSON.parse(brief.images)).toHaveLength(4)
+    expect(Object.keys(JSON.parse(brief.images)[0])).toEqual(['source', 'destination', 'digest', 'status'])
+    expect(brief.log).toMatch(/^WARN: The result images has only the main members of each row/)
+    const counts = await resultsOf([...rows(60), failedRow(99, 'no')])
+    expect(JSON.parse(counts.images)).toEqual({ promoted: 60, failed: 1 })
+    expect(counts.log).toContain('only the number of rows by status')
+    expect(counts.digest).toBe(digestOf(0))
   })
 
-  it('lose members first, then rows of what went well, and say so', async () => {
-    const rows = Array.from({ length: 8 }, (_, index) => row(index))
-    const brief = await resultsOf(rows)
-    expect(JSON.parse(brief.images)).toHaveLength(8)
-    expect(Object.keys(JSON.parse(brief.images)[0])).toEqual(['source', 'destination', 'digest', 'status'])
-    expect(brief.log).toMatch(/^WARN: result images has the main members of all rows/)
+  it('have more rows where the param allows more', async () => {
+    const many = Array.from({ length: 12 }, (_, index) => row(index))
+    expect(JSON.parse((await resultsOf(many, { resultsLimit: 3960 })).images)).toHaveLength(12)
+  })
 
-    const many = await resultsOf([...Array.from({ length: 60 }, (_, index) => row(index)), failedRow(99, 'no')])
-    const images = JSON.parse(many.images)
-    expect(images[0]).toMatchObject({ destination: row(99).destination, status: 'failed', error: { code: 'DENIED' } })
-    expect(many.log).toContain(`result images has ${images.length} of 61 rows`)
-    expect(many.digest).toBe(digestOf(0))
+  it('leave out the path of a report for which there is no room', async () => {
+    const results = await resultsOf([row(1)], { report: `/${'deep/'.repeat(100)}report.json`, resultsLimit: 400 })
+    expect([results.report, results.digest]).toEqual(['', digestOf(1)])
   })
 
   it('count what Go makes longer', async () => {
@@ -83,36 +102,56 @@ describe('results', () => {
 
   it('come with report.json and summary.md in the report workspace', () =>
     inFolder(async (folder) => {
-      const results = await resultsOf([row(1)], {}, { IMAGE_PROMOTE_REPORT_DIR: folder })
-      expect(results.report).toBe(join(folder, 'report.json'))
+      const report = join(folder, 'report.json')
+      const results = await resultsOf([row(1)], { report }, { IMAGE_PROMOTE_REPORT_DIR: folder })
+      expect(results.report).toBe(report)
       expect(JSON.parse(readFileSync(results.report, 'utf8'))).toEqual(reportOf([row(1)]))
       expect(readFileSync(join(folder, 'summary.md'), 'utf8')).toMatch(/^## /)
     }))
 
-  it('name the report that was asked for, beside the workspace', () =>
+  it.each(['mine.json', 'ws/report-1.json', 'ws/rollback.json'])('come with %s alone where that is asked for', (name) =>
     inFolder(async (folder) => {
-      const report = join(folder, 'mine.json')
-      const env = { IMAGE_PROMOTE_REPORT_DIR: join(folder, 'ws') }
-      const results = await resultsOf([row(1)], { report, summary: false }, env)
+      const report = join(folder, name)
+      const results = await resultsOf([row(1)], { report }, { IMAGE_PROMOTE_REPORT_DIR: join(folder, 'ws') })
       expect(results.report).toBe(report)
-      for (const path of [report, join(folder, 'ws', 'report.json')])
-        expect(JSON.parse(readFileSync(path, 'utf8')).status).toBe('done')
-      expect(() => readFileSync(join(folder, 'ws', 'summary.md'))).toThrow('ENOENT')
-    }))
+      expect(JSON.parse(readFileSync(report, 'utf8')).status).toBe('done')
+      expect(existsSync(join(folder, 'ws', 'report.json'))).toBe(false)
+      expect(existsSync(join(folder, 'ws', 'summary.md'))).toBe(false)
+    }),
+  )
 
   it('are written although the report cannot be', () =>
     inFolder(async (folder) => {
       const digest = join(folder, 'digest')
       writeFileSync(join(folder, 'file'), '')
       const env = { IMAGE_PROMOTE_RESULT_DIGEST: digest, IMAGE_PROMOTE_REPORT_DIR: join(folder, 'file') }
-      await expect(createTektonHost(env, recordStreams()).publish(reportOf([row(1)]))).rejects.toMatchObject({
-        code: 'IO',
-      })
+      const host = createTektonHost(env, recordStreams())
+      host.begin({ ...SETTINGS, report: join(folder, 'file', 'report.json') })
+      await expect(host.publish(reportOf([row(1)]))).rejects.toMatchObject({ code: 'IO' })
       expect(readFileSync(digest, 'utf8')).toBe(digestOf(1))
     }))
 })
 
 describe('the Tekton host', () => {
+  it('names files of workspaces where advice names an option that is no param', () =>
+    inFolder(async (folder) => {
+      const streams = recordStreams()
+      const host = createTektonHost({}, streams)
+      const report = join(folder, 'report.json')
+      host.begin({ ...SETTINGS, report })
+      host.log.error('Check destination-username and destination-password.')
+      expect(streams.stderr()).toBe(
+        'ERROR: Check destination-username and file password of workspace destination-auth.\n',
+      )
+      const failed = failedRow(1, 'no', 'Use source-token.')
+      await host.publish(reportOf([failed, row(2, { source: 'ns/source-token:1' })]))
+      const { images } = JSON.parse(readFileSync(report, 'utf8'))
+      expect([images[0].error.hint, images[1].source]).toEqual([
+        'Use file token of workspace source-auth.',
+        'ns/source-token:1',
+      ])
+    }))
+
   it('logs on stderr with stable words in front', () => {
     const streams = recordStreams()
     const host = createTektonHost({}, streams)

@@ -53,7 +53,7 @@ describe('a terminal is drawn on', () => {
     [{}, true],
     [{ TERM: 'xterm-256color', CI: 'false' }, true],
     [{ CI: 'true' }, false],
-    [{ NO_COLOR: '1' }, false],
+    [{ NO_COLOR: '1' }, true],
     [{ TERM: 'dumb' }, false],
   ])('%j: %s', (env, watched) => expect(isWatched(env)).toBe(watched))
 })
@@ -98,7 +98,7 @@ describe('the plain host', () => {
   it('draws on a terminal while it runs, and leaves the log alone', () => {
     const { host, stderr } = begin({}, SCREEN)
     jest.advanceTimersByTime(150)
-    expect(stderr()).toMatch(/█*░+ {3}0% 0 B of 200 MiB/)
+    expect(stderr()).toMatch(/█*░+ {3}0% of 200 MiB/)
     host.event({ event: 'done', report: reportOf([row(1)]) })
     const after = stderr().slice(stderr().lastIndexOf('\u001b[J') + 3)
     expect(after).toMatch(/^Promoted 1, /)

@@ -157,6 +157,31 @@ describe('flags', () => {
     expect(valueIn('dry-run', argv)).toBe(value)
   })
 
+  it.each([
+    [['dev/a:1']],
+    [['dev/a:1', '--dry-run']],
+    [['--dry-run', 'dev/a:1']],
+    [['--dry-run', 'true', 'dev/a:1', '--jobs', '3']],
+    [['--jobs', '3', 'dev/a:1']],
+    [['--jobs=3', '--', 'dev/a:1']],
+    [['--include-foreign', 'dev/a:1']],
+    [['--include-foreign', 'mcr.microsoft.com', 'dev/a:1']],
+  ])('images stand anywhere: %j', (argv) => expect(valueIn('images', argv)).toBe('dev/a:1'))
+
+  it('keeps images in their order, before and after options and "--"', () => {
+    expect(valueIn('images', ['a/b:1', '--dry-run', 'c/d:2=e/f', '--', '--x', 'g/h'])).toBe(
+      'a/b:1\nc/d:2=e/f\n--x\ng/h',
+    )
+  })
+
+  it('announces two images without "=", which other tools take for source and destination', () => {
+    const { warnings, suggestion } = get(['dev/a:1', 'prod/a:1'])
+    expect(suggestion).toContain('"dev/a:1=prod/a:1"')
+    expect(warnings).toEqual([`2 images, each of which keeps its name. ${suggestion}`])
+    for (const argv of [['dev/a:1'], ['dev/a:1=b/c', 'prod/a:1'], ['a/b:1', 'c/d:1', 'e/f:1']])
+      expect(get(argv)).toMatchObject({ warnings: [], suggestion: undefined })
+  })
+
   it('takes everything after the first "=" as the value', () => {
     expect(valueIn('images', ['--images=dev/a:1=prod/a:1'])).toBe('dev/a:1=prod/a:1')
   })
@@ -173,12 +198,25 @@ describe('flags', () => {
     [['--jbos', '3'], '--jbos: unknown option; did you mean --jobs?'],
     [['--destination-pasword-file', 'x'], 'did you mean --destination-password-file?'],
     [['--no-referrers'], '--no-referrers: unknown option; write --referrers false'],
-    [['--quite-another-thing'], '--quite-another-thing: unknown option; --help lists them'],
+    [['--quite-another-thing'], '--quite-another-thing: unknown option; --help-all lists them'],
     [['--jobs'], '--jobs: needs a value, as in --jobs VALUE'],
     [['--jobs', '--dry-run'], '--jobs: needs a value'],
     [['--source-token-file'], '--source-token-file: needs the path of a file'],
-    [['-x'], 'argument 1 is no option: images stand after "--"'],
-    [['--dry-run', 'true', 'dev/app:1'], 'argument 3 is no option'],
+    [['-x'], 'argument 1 is neither an option nor an image'],
+    [['--dry-run', 'true', 'app'], 'argument 3 is neither an option nor an image'],
+    [['--src-creds', 'me:hunter2'], '--src-creds: unknown option; use --source-username with --source-password-file'],
+    [
+      ['--dest-tls-verify=false'],
+      'use --destination-insecure-skip-tls-verify, or http://HOST as --destination-registry',
+    ],
+    [['--authfile', 'x'], 'use --(source|destination)-auth-file'],
+    [['--all'], '--all: unknown option; all platforms are copied without it'],
+    [['-a'], '-a: all platforms are copied without it'],
+    [['-f', 'dev/app:1'], '-f: use --image-list'],
+    [['--insecure'], '--insecure: unknown option; use --(source|destination)-insecure-skip-tls-verify'],
+    [['--retry-times', '3'], '--retry-times: unknown option; use --retries'],
+    [['copy', 'dev/app:1=prod/app:1'], 'copy: leave it out: this program has no commands'],
+    [['constructor', 'dev/app:1'], 'argument 1 is neither an option nor an image'],
     [['--oops-file', 'x'], '--oops-file: unknown option'],
     [['--report-file', 'absent'], '--report-file: cannot be read: no such file or folder'],
   ])('%j is a problem', (argv, problem) => {

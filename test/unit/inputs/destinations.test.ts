@@ -112,7 +112,7 @@ describe('a list of destinations', () => {
 
   it('has every option of a destination under its name there, and no more', () => {
     const [problem] = wrong('cluster: in-cluster\nflavour: sweet')
-    expect(problem).toMatch(/^east: flavour: is no key of a destination/)
+    expect(problem).toMatch(/^east: flavour: is not a key of a destination/)
     expect(
       wrong('kubeconfig: kube\ncontext: prod\nservice-account: cd/promoter\nca: |\n  no\n  PEM\nauth-file: auth.json'),
     ).toEqual([
@@ -130,13 +130,13 @@ describe('an entry that is wrong', () => {
       /^east: password: stands in no list: use password-file PATH or password-env/,
     ],
     ['registry: r.example\ntoken: abc', /^east: token: stands in no list/],
-    ['registry: r.example\nusernam: me', /^east: usernam: is no key of a destination; did you mean username\?/],
+    ['registry: r.example\nusernam: me', /^east: usernam: is not a key of a destination; did you mean username\?/],
     ['registry: r.example\ndestination-username: me', /did you mean username\?/],
     ['registry: https://r.example/path', /^east: registry: .* has a path/],
     ['cluster: http://api.example', /^east: cluster: .*write https/],
     ['cluster: https://api.example', /^east: cluster: needs a way in: username and password-file, or token-file/],
     ['username: me', /^east: needs cluster, registry or kubeconfig/],
-    ['registry: r.example\nusername: [a, b]', /^east: username: is no text/],
+    ['registry: r.example\nusername: [a, b]', /^east: username: is not text/],
     ['registry: r.example\ninsecure-skip-tls-verify: maybe', /"maybe" is neither true nor false/],
     ['registry: r.example\ntoken-file: missing', /^east: token-file: cannot be read: no such file/],
     ['registry: r.example\ntoken-env: NOT_SET', /^east: token-env: the variable "NOT_SET" is empty or not set/],
@@ -163,10 +163,10 @@ describe('an entry that is wrong', () => {
       '- {name: a, registry: r.example}\n- {name: b, registry: r.example}',
       /^--destinations: a and b are the same registry/,
     ],
-    ['- text', /^--destinations: entry 1: is no set of keys/],
-    ['- [1, 2]', /^--destinations: entry 1: is no set of keys/],
-    ['[]', /^--destinations: is no list of destinations/],
-    ['name: a\nregistry: r.example', /^--destinations: is no list of destinations/],
+    ['- text', /^--destinations: entry 1: is not a set of keys/],
+    ['- [1, 2]', /^--destinations: entry 1: is not a set of keys/],
+    ['[]', /^--destinations: is not a list of destinations/],
+    ['name: a\nregistry: r.example', /^--destinations: is not a list of destinations/],
     ['- {name: a', /^--destinations: is not YAML/],
     ['missing.yaml', /^--destinations: "missing.yaml" cannot be read: no such file/],
   ])('%j', (list, problem) => {
@@ -180,7 +180,7 @@ describe('an entry that is wrong', () => {
       expect.stringMatching(/^--destinations: a: registry: /),
       expect.stringMatching(/^--destinations: entry 2: needs a name/),
       expect.stringMatching(/^--destinations: entry 2: cluster: /),
-      expect.stringMatching(/^--destinations: c: secret: is no key/),
+      expect.stringMatching(/^--destinations: c: secret: is not a key/),
     ])
   })
 })

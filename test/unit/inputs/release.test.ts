@@ -121,11 +121,15 @@ describe('image-list', () => {
   })
 
   test.each<[what: string, list: string, ...problems: string[]]>([
-    ['nothing', '', 'is no list of 1 to 10000 images'],
-    ['a map', 'images: []', 'is no list'],
-    ['an empty list', '[]', 'is no list'],
+    ['nothing', '', 'is not a list of 1 to 10000 images'],
+    ['a map', 'images: []', 'is not a list'],
+    ['an empty list', '[]', 'is not a list'],
     ['no YAML', '- source: "x', '--image-list: is not YAML: MISSING_CHAR in line 1'],
-    ['an unknown member', '- { source: dev/app:1, tag: 1 }', 'entry 1 ("dev/app:1"): "tag" is no member of an entry'],
+    [
+      'an unknown member',
+      '- { source: dev/app:1, tag: 1 }',
+      'entry 1 ("dev/app:1"): "tag" is not a member of an entry',
+    ],
     ['no source', '- { destination: prod/app:1 }', 'entry 1: source: '],
     ['a word for an entry', '- dev/app:1', 'entry 1: '],
     ['two images in one', '- source: dev/app:1=prod/app:1', '"dev/app:1=prod/app:1" is not one image'],
@@ -192,13 +196,13 @@ describe('the conditions of a promotion', () => {
   })
 
   test.each<[flags: string[], ...problems: string[]]>([
-    [['--overwrite', 'sometimes'], '--overwrite: "sometimes" is none of always, same, never'],
+    [['--overwrite', 'sometimes'], '--overwrite: "sometimes" is none of always, same, skip, never'],
     [['--atomic'], '--atomic: needs --report'],
     [['--atomic', '--report', 'r', '--shard', '1/2'], '--shard: is excluded by --atomic'],
-    [['--shard', '0/8'], '--shard: "0/8" is no part of a list'],
-    [['--shard', '9/8'], '--shard: "9/8" is no part of a list'],
-    [['--shard', '3'], '--shard: "3" is no part of a list'],
-    [['--shard', '1/9999'], '--shard: "1/9999" is no part of a list'],
+    [['--shard', '0/8'], '--shard: "0/8" is not a part of a list'],
+    [['--shard', '9/8'], '--shard: "9/8" is not a part of a list'],
+    [['--shard', '3'], '--shard: "3" is not a part of a list'],
+    [['--shard', '1/9999'], '--shard: "1/9999" is not a part of a list'],
     [['--expect-current', 'latest'], '--expect-current: "latest" is neither a digest'],
     [['--expect-current', 'absent', '--additional-tags', 'a'], '--expect-current: goes with one tag'],
     [

@@ -385,7 +385,7 @@ describe('referrers', () => {
     expect(scene.lab.lines.filter((line) => line.includes('attached by tags'))).toHaveLength(1)
   })
 
-  test('are not what stands under the fallback tag when that is no list of them', async () => {
+  test('are not what stands under the fallback tag when that is not a list of them', async () => {
     const platforms = makeIndex({ seed: 37 })
     const child = { ...entry(image.root), platform: { os: 'linux', architecture: 'amd64' } }
     const bodies = [image.root.bytes, platforms.root.bytes, Buffer.from(list(child))]

@@ -31,7 +31,7 @@ describe('all tags of a repository', () => {
     expect(registry.violations).toEqual([])
   })
 
-  test('are what a registry says, without repetitions and without what is no tag', async () => {
+  test('are what a registry says, without repetitions and without what is not a valid tag', async () => {
     const { url } = await scene.server(() => list(['v1', 'v1', 7, null, '../v2', 'v2']))
     expect(await scene.lab.open(url, 'dev/app').listTags?.()).toEqual(['v1', 'v2'])
   })

@@ -57,7 +57,7 @@ describe('docs/events.schema.json', () => {
     ['an event that is not documented', { event: 'blob' }],
     ['a member that is not documented', { ...EVENTS.bytes, speed: 1 }],
     ['a member that is missing', { event: 'image', image: 0 }],
-    ['a status that is not documented', { event: 'image', image: 0, row: { ...row(), status: 'skipped' } }],
+    ['a status that is not documented', { event: 'image', image: 0, row: { ...row(), status: 'lost' } }],
     ['a digest that is none', { ...EVENTS.step, digest: 'sha256:1' }],
   ])('refuses %s', (_, event) => expect(validate(event)).toBe(false))
 })

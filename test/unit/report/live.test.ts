@@ -32,15 +32,49 @@ describe('what a terminal shows', () => {
     const at = watch()
     at(0, planEvent({ image: 0, images: 2 }))
     at(0, planEvent({ image: 1, images: 2, destination: 'registry.prod.example/prod/web:2' }))
-    at(1000, bytes(50 * MIB, 0))
-    const lines = at(2000, bytes(50 * MIB, 1))
+    expect(at(1000, bytes(50 * MIB, 0))[2]).toMatch(/ 12% 50 MiB of 400 MiB$/)
+    at(2000, bytes(50 * MIB, 1))
+    at(3000, bytes(50 * MIB, 0))
+    const lines = at(4000, bytes(50 * MIB, 1))
     expect(lines).toHaveLength(3)
-    expect(lines[0]).toMatch(
-      /^registry\.prod\.example\/prod\/app:1\.2 +█{4}░{12} {2}25% 50 MiB of 200 MiB, 40\.9 MiB\/s, 4s left$/,
-    )
+    expect(lines[0]).toMatch(/app:1\.2 +█{8}░{8} {2}50% 100 MiB of 200 MiB, \d+(\.\d)? MiB\/s, \ds left$/)
     expect(lines[1]).toContain('prod/web:2')
     expect(new Set(lines.map((line) => line.indexOf('█'))).size).toBe(1)
-    expect(lines[2]).toMatch(/^0 of 2 images done +█{4}░{12} {2}25% 100 MiB of 400 MiB, 50 MiB\/s, 6s left$/)
+    expect(lines[2]).toMatch(/^0 of 2 images done +█{8}░{8} {2}50% 200 MiB of 400 MiB, 5\d(\.\d)? MiB\/s, \ds left$/)
+  })
+
+  test.each([60, 80, 120])(
+    'at %d columns: names, share, rate, what is left, and the number of the total',
+    (columns) => {
+      const at = watch()
+      at(0, planEvent({ image: 0, images: 12 }))
+      at(0, planEvent({ image: 1, images: 12, destination: `registry.prod.example/${'very/'.repeat(12)}web:2` }))
+      at(90_000)
+      at(90_000, bytes(1 * MIB, 0))
+      at(90_000, bytes(1 * MIB, 1))
+      at(91_000, bytes(3 * MIB, 0), columns)
+      const early = at(92_500, bytes(2 * MIB, 1), columns)
+      const late = at(100_000, bytes(150 * MIB, 0), columns)
+      for (const lines of [early, late]) {
+        expect(Math.max(...lines.map((line) => line.length))).toBeLessThan(columns)
+        for (const line of lines) expect(line).toMatch(/\d% .*of \d+(\.\d)? MiB, \d+(\.\d)? [KM]iB\/s, .* left$/)
+        expect(lines[0]).toMatch(/app:1\.2 /)
+        expect(lines[1]).toMatch(/^….*web:2 /)
+        expect(lines[2]).toMatch(/^(0 of 12 images|0\/12) done /)
+      }
+      // Labels, bars and figures stay where they are.
+      expect(new Set([...early, ...late].map((line) => line.search(/[█░]/))).size).toBe(1)
+      expect(new Set([...early, ...late].map((line) => line.indexOf('%'))).size).toBe(1)
+    },
+  )
+
+  test('no time that nobody waits for is told as what is left', () => {
+    const at = watch()
+    at(0, planEvent({ images: 1 }))
+    at(600_000)
+    at(600_000, bytes(1))
+    at(601_000, bytes(1))
+    expect(at(603_000, bytes(10))[0]).not.toContain('left')
   })
 
   test('a finished image leaves, the total stays', () => {
@@ -48,7 +82,7 @@ describe('what a terminal shows', () => {
     at(0, planEvent({ images: 1 }))
     at(1000, bytes(200 * MIB))
     const lines = at(1000, { event: 'image', image: 0, row: row() })
-    expect(lines).toEqual([expect.stringMatching(/^1 of 1 image done +█{16} 100% 200 MiB of 200 MiB, 200 MiB\/s$/)])
+    expect(lines).toEqual([expect.stringMatching(/^1 of 1 image done +█{16} 100% 200 MiB of 200 MiB$/)])
   })
 
   test('an image that failed before its plan counts as done', () => {
@@ -77,7 +111,7 @@ describe('what a terminal shows', () => {
   test('more bytes than planned never read as more than all', () => {
     const at = watch()
     at(0, planEvent())
-    expect(at(1000, bytes(300 * MIB)).at(-1)).toMatch(/100% 300 MiB of 300 MiB, 300 MiB\/s$/)
+    expect(at(1000, bytes(300 * MIB)).at(-1)).toMatch(/100% 300 MiB of 300 MiB$/)
   })
 })
 
@@ -100,11 +134,11 @@ test('an interval that is too short to measure changes nothing', () => {
   const track = startTrack('x', 0)
   track.sent = 1_000_000
   measure(track, 10)
-  expect(track.speed).toEqual({ at: 0, sent: 0, rate: undefined })
+  expect(track.speed).toEqual({ since: 0, at: 0, sent: 0, rate: undefined })
 })
 
 test('names from outside stay on their line', () => {
   const track = { ...startTrack('evil\u001b[2J\nname', 0), wanted: 10 }
-  const lines = liveLines({ all: startTrack('', 0), running: [track], finished: 0, images: 1 }, 80)
+  const lines = liveLines({ all: startTrack('', 0), running: [track], finished: 0, images: 1, longest: 20 }, 80)
   expect(lines.every((line) => !line.includes('\u001b') && !line.includes('\n'))).toBe(true)
 })

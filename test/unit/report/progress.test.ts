@@ -51,7 +51,7 @@ describe('plain', () => {
     expect(lines[0]).toEqual([])
     expect(lines[1]).toEqual([])
     expect(lines[2]?.[0]).toBe(
-      'Plan: 3 images, 1 to promote, 1 up to date. 200 MiB to transfer, 21 MiB need no transfer.',
+      'Plan: 3 images, 1 to promote, 1 up to date, 1 failed. 200 MiB to transfer, 21 MiB need no transfer.',
     )
   })
 
@@ -81,7 +81,7 @@ describe('plain', () => {
       [0, { event: 'image', image: 0, row: row() }],
     ])
     expect(lines[1]).toEqual([
-      '[1/1] promoted registry.prod.example/prod/app:1.2 sha256:aaaaaaaaaaaa (linux/amd64, linux/arm64): 50 MiB copied, 90 MiB mounted, 60 MiB there, 3.2s',
+      '[1/1] promoted registry.prod.example/prod/app:1.2 sha256:bbbbbbbbbbbb → sha256:aaaaaaaaaaaa (linux/amd64, linux/arm64): 50 MiB copied, 90 MiB mounted, 60 MiB there, 3.2s',
     ])
   })
 

@@ -46,6 +46,7 @@ test('the tally counts every status', () => {
     promoted: 1,
     unknown: 0,
     unchanged: 0,
+    skipped: 0,
     planned: 0,
     failed: 2,
     cancelled: 0,

@@ -48,7 +48,7 @@ describe('escaping', () => {
 describe('the parts', () => {
   test('the table has status, image, digest, platforms, size, what moved and time; the registry stands above it', () => {
     const line =
-      '| ✅ promoted | <code>prod/app:1.2</code> | <code>sha256:aaaaaaaaaaaa</code> | linux/amd64, linux/arm64 | 200&nbsp;MiB | 50&nbsp;MiB&nbsp;/&nbsp;150&nbsp;MiB | 3.2s |'
+      '| ✅ promoted | <code>prod/app:1.2</code> | <code>sha256:bbbbbbbbbbbb &#8594; sha256:aaaaaaaaaaaa</code> | linux/amd64, linux/arm64 | 200&nbsp;MiB | 50&nbsp;MiB&nbsp;/&nbsp;150&nbsp;MiB | 3.2s |'
     const lines = summary([row()]).split('\n')
     expect(lines).toContain(line)
     expect(lines).toContain('At <code>registry.prod.example</code>:')

@@ -2,6 +2,6304 @@
 import { createRequire as __WEBPACK_EXTERNAL_createRequire } from "module";
 /******/ var __webpack_modules__ = ({
 
+/***/ 8456:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.toMessageSignatureBundle = toMessageSignatureBundle;
+exports.toDSSEBundle = toDSSEBundle;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const protobuf_specs_1 = __nccwpck_require__(9654);
+const bundle_1 = __nccwpck_require__(7742);
+// Message signature bundle - $case: 'messageSignature'
+function toMessageSignatureBundle(options) {
+    return {
+        mediaType: options.certificateChain
+            ? bundle_1.BUNDLE_V02_MEDIA_TYPE
+            : bundle_1.BUNDLE_V03_MEDIA_TYPE,
+        content: {
+            $case: 'messageSignature',
+            messageSignature: {
+                messageDigest: {
+                    algorithm: protobuf_specs_1.HashAlgorithm.SHA2_256,
+                    digest: options.digest,
+                },
+                signature: options.signature,
+            },
+        },
+        verificationMaterial: toVerificationMaterial(options),
+    };
+}
+// DSSE envelope bundle - $case: 'dsseEnvelope'
+function toDSSEBundle(options) {
+    return {
+        mediaType: options.certificateChain
+            ? bundle_1.BUNDLE_V02_MEDIA_TYPE
+            : bundle_1.BUNDLE_V03_MEDIA_TYPE,
+        content: {
+            $case: 'dsseEnvelope',
+            dsseEnvelope: toEnvelope(options),
+        },
+        verificationMaterial: toVerificationMaterial(options),
+    };
+}
+function toEnvelope(options) {
+    return {
+        payloadType: options.artifactType,
+        payload: options.artifact,
+        signatures: [toSignature(options)],
+    };
+}
+function toSignature(options) {
+    return {
+        keyid: options.keyHint || '',
+        sig: options.signature,
+    };
+}
+// Verification material
+function toVerificationMaterial(options) {
+    return {
+        content: toKeyContent(options),
+        tlogEntries: [],
+        timestampVerificationData: { rfc3161Timestamps: [] },
+    };
+}
+function toKeyContent(options) {
+    if (options.certificate) {
+        if (options.certificateChain) {
+            return {
+                $case: 'x509CertificateChain',
+                x509CertificateChain: {
+                    certificates: [{ rawBytes: options.certificate }],
+                },
+            };
+        }
+        else {
+            return {
+                $case: 'certificate',
+                certificate: { rawBytes: options.certificate },
+            };
+        }
+    }
+    else {
+        return {
+            $case: 'publicKey',
+            publicKey: {
+                hint: options.keyHint || '',
+            },
+        };
+    }
+}
+
+
+/***/ }),
+
+/***/ 7742:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.BUNDLE_V03_MEDIA_TYPE = exports.BUNDLE_V03_LEGACY_MEDIA_TYPE = exports.BUNDLE_V02_MEDIA_TYPE = exports.BUNDLE_V01_MEDIA_TYPE = void 0;
+exports.isBundleWithCertificateChain = isBundleWithCertificateChain;
+exports.isBundleWithPublicKey = isBundleWithPublicKey;
+exports.isBundleWithMessageSignature = isBundleWithMessageSignature;
+exports.isBundleWithDsseEnvelope = isBundleWithDsseEnvelope;
+exports.BUNDLE_V01_MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle+json;version=0.1';
+exports.BUNDLE_V02_MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle+json;version=0.2';
+exports.BUNDLE_V03_LEGACY_MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle+json;version=0.3';
+exports.BUNDLE_V03_MEDIA_TYPE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
+// Type guards for bundle variants.
+function isBundleWithCertificateChain(b) {
+    return b.verificationMaterial.content.$case === 'x509CertificateChain';
+}
+function isBundleWithPublicKey(b) {
+    return b.verificationMaterial.content.$case === 'publicKey';
+}
+function isBundleWithMessageSignature(b) {
+    return b.content.$case === 'messageSignature';
+}
+function isBundleWithDsseEnvelope(b) {
+    return b.content.$case === 'dsseEnvelope';
+}
+
+
+/***/ }),
+
+/***/ 7714:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.ValidationError = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+class ValidationError extends Error {
+    fields;
+    constructor(message, fields) {
+        super(message);
+        this.fields = fields;
+    }
+}
+exports.ValidationError = ValidationError;
+
+
+/***/ }),
+
+/***/ 1040:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.isBundleV01 = exports.assertBundleV02 = exports.assertBundleV01 = exports.assertBundleLatest = exports.assertBundle = exports.envelopeToJSON = exports.envelopeFromJSON = exports.bundleToJSON = exports.bundleFromJSON = exports.ValidationError = exports.isBundleWithPublicKey = exports.isBundleWithMessageSignature = exports.isBundleWithDsseEnvelope = exports.isBundleWithCertificateChain = exports.BUNDLE_V03_MEDIA_TYPE = exports.BUNDLE_V03_LEGACY_MEDIA_TYPE = exports.BUNDLE_V02_MEDIA_TYPE = exports.BUNDLE_V01_MEDIA_TYPE = exports.toMessageSignatureBundle = exports.toDSSEBundle = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+var build_1 = __nccwpck_require__(8456);
+Object.defineProperty(exports, "toDSSEBundle", ({ enumerable: true, get: function () { return build_1.toDSSEBundle; } }));
+Object.defineProperty(exports, "toMessageSignatureBundle", ({ enumerable: true, get: function () { return build_1.toMessageSignatureBundle; } }));
+var bundle_1 = __nccwpck_require__(7742);
+Object.defineProperty(exports, "BUNDLE_V01_MEDIA_TYPE", ({ enumerable: true, get: function () { return bundle_1.BUNDLE_V01_MEDIA_TYPE; } }));
+Object.defineProperty(exports, "BUNDLE_V02_MEDIA_TYPE", ({ enumerable: true, get: function () { return bundle_1.BUNDLE_V02_MEDIA_TYPE; } }));
+Object.defineProperty(exports, "BUNDLE_V03_LEGACY_MEDIA_TYPE", ({ enumerable: true, get: function () { return bundle_1.BUNDLE_V03_LEGACY_MEDIA_TYPE; } }));
+Object.defineProperty(exports, "BUNDLE_V03_MEDIA_TYPE", ({ enumerable: true, get: function () { return bundle_1.BUNDLE_V03_MEDIA_TYPE; } }));
+Object.defineProperty(exports, "isBundleWithCertificateChain", ({ enumerable: true, get: function () { return bundle_1.isBundleWithCertificateChain; } }));
+Object.defineProperty(exports, "isBundleWithDsseEnvelope", ({ enumerable: true, get: function () { return bundle_1.isBundleWithDsseEnvelope; } }));
+Object.defineProperty(exports, "isBundleWithMessageSignature", ({ enumerable: true, get: function () { return bundle_1.isBundleWithMessageSignature; } }));
+Object.defineProperty(exports, "isBundleWithPublicKey", ({ enumerable: true, get: function () { return bundle_1.isBundleWithPublicKey; } }));
+var error_1 = __nccwpck_require__(7714);
+Object.defineProperty(exports, "ValidationError", ({ enumerable: true, get: function () { return error_1.ValidationError; } }));
+var serialized_1 = __nccwpck_require__(3404);
+Object.defineProperty(exports, "bundleFromJSON", ({ enumerable: true, get: function () { return serialized_1.bundleFromJSON; } }));
+Object.defineProperty(exports, "bundleToJSON", ({ enumerable: true, get: function () { return serialized_1.bundleToJSON; } }));
+Object.defineProperty(exports, "envelopeFromJSON", ({ enumerable: true, get: function () { return serialized_1.envelopeFromJSON; } }));
+Object.defineProperty(exports, "envelopeToJSON", ({ enumerable: true, get: function () { return serialized_1.envelopeToJSON; } }));
+var validate_1 = __nccwpck_require__(9352);
+Object.defineProperty(exports, "assertBundle", ({ enumerable: true, get: function () { return validate_1.assertBundle; } }));
+Object.defineProperty(exports, "assertBundleLatest", ({ enumerable: true, get: function () { return validate_1.assertBundleLatest; } }));
+Object.defineProperty(exports, "assertBundleV01", ({ enumerable: true, get: function () { return validate_1.assertBundleV01; } }));
+Object.defineProperty(exports, "assertBundleV02", ({ enumerable: true, get: function () { return validate_1.assertBundleV02; } }));
+Object.defineProperty(exports, "isBundleV01", ({ enumerable: true, get: function () { return validate_1.isBundleV01; } }));
+
+
+/***/ }),
+
+/***/ 3404:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.envelopeToJSON = exports.envelopeFromJSON = exports.bundleToJSON = exports.bundleFromJSON = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const protobuf_specs_1 = __nccwpck_require__(9654);
+const bundle_1 = __nccwpck_require__(7742);
+const validate_1 = __nccwpck_require__(9352);
+const bundleFromJSON = (obj) => {
+    const bundle = protobuf_specs_1.Bundle.fromJSON(obj);
+    switch (bundle.mediaType) {
+        case bundle_1.BUNDLE_V01_MEDIA_TYPE:
+            (0, validate_1.assertBundleV01)(bundle);
+            break;
+        case bundle_1.BUNDLE_V02_MEDIA_TYPE:
+            (0, validate_1.assertBundleV02)(bundle);
+            break;
+        default:
+            (0, validate_1.assertBundleLatest)(bundle);
+            break;
+    }
+    return bundle;
+};
+exports.bundleFromJSON = bundleFromJSON;
+const bundleToJSON = (bundle) => {
+    return protobuf_specs_1.Bundle.toJSON(bundle);
+};
+exports.bundleToJSON = bundleToJSON;
+const envelopeFromJSON = (obj) => {
+    return protobuf_specs_1.Envelope.fromJSON(obj);
+};
+exports.envelopeFromJSON = envelopeFromJSON;
+const envelopeToJSON = (envelope) => {
+    return protobuf_specs_1.Envelope.toJSON(envelope);
+};
+exports.envelopeToJSON = envelopeToJSON;
+
+
+/***/ }),
+
+/***/ 9352:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.assertBundle = assertBundle;
+exports.assertBundleV01 = assertBundleV01;
+exports.isBundleV01 = isBundleV01;
+exports.assertBundleV02 = assertBundleV02;
+exports.assertBundleLatest = assertBundleLatest;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const error_1 = __nccwpck_require__(7714);
+// Performs basic validation of a Sigstore bundle to ensure that all required
+// fields are populated. This is not a complete validation of the bundle, but
+// rather a check that the bundle is in a valid state to be processed by the
+// rest of the code.
+function assertBundle(b) {
+    const invalidValues = validateBundleBase(b);
+    if (invalidValues.length > 0) {
+        throw new error_1.ValidationError('invalid bundle', invalidValues);
+    }
+}
+// Asserts that the given bundle conforms to the v0.1 bundle format.
+function assertBundleV01(b) {
+    const invalidValues = [];
+    invalidValues.push(...validateBundleBase(b));
+    invalidValues.push(...validateInclusionPromise(b));
+    if (invalidValues.length > 0) {
+        throw new error_1.ValidationError('invalid v0.1 bundle', invalidValues);
+    }
+}
+// Type guard to determine if Bundle is a v0.1 bundle.
+function isBundleV01(b) {
+    try {
+        assertBundleV01(b);
+        return true;
+    }
+    catch (e) {
+        return false;
+    }
+}
+// Asserts that the given bundle conforms to the v0.2 bundle format.
+function assertBundleV02(b) {
+    const invalidValues = [];
+    invalidValues.push(...validateBundleBase(b));
+    invalidValues.push(...validateInclusionProof(b));
+    if (invalidValues.length > 0) {
+        throw new error_1.ValidationError('invalid v0.2 bundle', invalidValues);
+    }
+}
+// Asserts that the given bundle conforms to the newest (0.3) bundle format.
+function assertBundleLatest(b) {
+    const invalidValues = [];
+    invalidValues.push(...validateBundleBase(b));
+    invalidValues.push(...validateInclusionProof(b));
+    invalidValues.push(...validateNoCertificateChain(b));
+    if (invalidValues.length > 0) {
+        throw new error_1.ValidationError('invalid bundle', invalidValues);
+    }
+}
+function validateBundleBase(b) {
+    const invalidValues = [];
+    // Media type validation
+    if (b.mediaType === undefined ||
+        (!b.mediaType.match(/^application\/vnd\.dev\.sigstore\.bundle\+json;version=\d\.\d/) &&
+            !b.mediaType.match(/^application\/vnd\.dev\.sigstore\.bundle\.v\d\.\d\+json/))) {
+        invalidValues.push('mediaType');
+    }
+    // Content-related validation
+    if (b.content === undefined) {
+        invalidValues.push('content');
+    }
+    else {
+        switch (b.content.$case) {
+            case 'messageSignature':
+                if (b.content.messageSignature.messageDigest === undefined) {
+                    invalidValues.push('content.messageSignature.messageDigest');
+                }
+                else {
+                    if (b.content.messageSignature.messageDigest.digest.length === 0) {
+                        invalidValues.push('content.messageSignature.messageDigest.digest');
+                    }
+                }
+                if (b.content.messageSignature.signature.length === 0) {
+                    invalidValues.push('content.messageSignature.signature');
+                }
+                break;
+            case 'dsseEnvelope':
+                if (b.content.dsseEnvelope.payload.length === 0) {
+                    invalidValues.push('content.dsseEnvelope.payload');
+                }
+                if (b.content.dsseEnvelope.signatures.length !== 1) {
+                    invalidValues.push('content.dsseEnvelope.signatures');
+                }
+                else {
+                    if (b.content.dsseEnvelope.signatures[0].sig.length === 0) {
+                        invalidValues.push('content.dsseEnvelope.signatures[0].sig');
+                    }
+                }
+                break;
+        }
+    }
+    // Verification material-related validation
+    if (b.verificationMaterial === undefined) {
+        invalidValues.push('verificationMaterial');
+    }
+    else {
+        if (b.verificationMaterial.content === undefined) {
+            invalidValues.push('verificationMaterial.content');
+        }
+        else {
+            switch (b.verificationMaterial.content.$case) {
+                case 'x509CertificateChain':
+                    if (b.verificationMaterial.content.x509CertificateChain.certificates
+                        .length === 0) {
+                        invalidValues.push('verificationMaterial.content.x509CertificateChain.certificates');
+                    }
+                    b.verificationMaterial.content.x509CertificateChain.certificates.forEach((cert, i) => {
+                        if (cert.rawBytes.length === 0) {
+                            invalidValues.push(`verificationMaterial.content.x509CertificateChain.certificates[${i}].rawBytes`);
+                        }
+                    });
+                    break;
+                case 'certificate':
+                    if (b.verificationMaterial.content.certificate.rawBytes.length === 0) {
+                        invalidValues.push('verificationMaterial.content.certificate.rawBytes');
+                    }
+                    break;
+            }
+        }
+        if (b.verificationMaterial.tlogEntries === undefined) {
+            invalidValues.push('verificationMaterial.tlogEntries');
+        }
+        else {
+            if (b.verificationMaterial.tlogEntries.length > 0) {
+                b.verificationMaterial.tlogEntries.forEach((entry, i) => {
+                    if (entry.logId === undefined) {
+                        invalidValues.push(`verificationMaterial.tlogEntries[${i}].logId`);
+                    }
+                    if (entry.kindVersion === undefined) {
+                        invalidValues.push(`verificationMaterial.tlogEntries[${i}].kindVersion`);
+                    }
+                });
+            }
+        }
+    }
+    return invalidValues;
+}
+// Necessary for V01 bundles
+function validateInclusionPromise(b) {
+    const invalidValues = [];
+    if (b.verificationMaterial &&
+        b.verificationMaterial.tlogEntries?.length > 0) {
+        b.verificationMaterial.tlogEntries.forEach((entry, i) => {
+            if (entry.inclusionPromise === undefined) {
+                invalidValues.push(`verificationMaterial.tlogEntries[${i}].inclusionPromise`);
+            }
+        });
+    }
+    return invalidValues;
+}
+// Necessary for V02 and later bundles
+function validateInclusionProof(b) {
+    const invalidValues = [];
+    if (b.verificationMaterial &&
+        b.verificationMaterial.tlogEntries?.length > 0) {
+        b.verificationMaterial.tlogEntries.forEach((entry, i) => {
+            if (entry.inclusionProof === undefined) {
+                invalidValues.push(`verificationMaterial.tlogEntries[${i}].inclusionProof`);
+            }
+            else {
+                if (entry.inclusionProof.checkpoint === undefined) {
+                    invalidValues.push(`verificationMaterial.tlogEntries[${i}].inclusionProof.checkpoint`);
+                }
+            }
+        });
+    }
+    return invalidValues;
+}
+// Necessary for V03 and later bundles
+function validateNoCertificateChain(b) {
+    const invalidValues = [];
+    /* istanbul ignore next */
+    if (b.verificationMaterial?.content?.$case === 'x509CertificateChain') {
+        invalidValues.push('verificationMaterial.content.$case');
+    }
+    return invalidValues;
+}
+
+
+/***/ }),
+
+/***/ 1121:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.ASN1TypeError = exports.ASN1ParseError = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+class ASN1ParseError extends Error {
+}
+exports.ASN1ParseError = ASN1ParseError;
+class ASN1TypeError extends Error {
+}
+exports.ASN1TypeError = ASN1TypeError;
+
+
+/***/ }),
+
+/***/ 6027:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.ASN1Obj = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+var obj_1 = __nccwpck_require__(990);
+Object.defineProperty(exports, "ASN1Obj", ({ enumerable: true, get: function () { return obj_1.ASN1Obj; } }));
+
+
+/***/ }),
+
+/***/ 4243:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.decodeLength = decodeLength;
+exports.encodeLength = encodeLength;
+const error_1 = __nccwpck_require__(1121);
+// Decodes the length of a DER-encoded ANS.1 element from the supplied stream.
+// https://learn.microsoft.com/en-us/windows/win32/seccertenroll/about-encoded-length-and-value-bytes
+function decodeLength(stream) {
+    const buf = stream.getUint8();
+    // If the most significant bit is UNSET the length is just the value of the
+    // byte.
+    if ((buf & 0x80) === 0x00) {
+        return buf;
+    }
+    // Otherwise, the lower 7 bits of the first byte indicate the number of bytes
+    // that follow to encode the length.
+    const byteCount = buf & 0x7f;
+    // Ensure the encoded length can safely fit in a JS number.
+    if (byteCount > 6) {
+        throw new error_1.ASN1ParseError('length exceeds 6 byte limit');
+    }
+    // Iterate over the bytes that encode the length.
+    let len = 0;
+    for (let i = 0; i < byteCount; i++) {
+        const byte = stream.getUint8();
+        // The first byte of a multi-byte length must not be zero; a leading zero
+        // means the length could have been encoded in fewer bytes (non-minimal).
+        if (i === 0 && byte === 0x00) {
+            throw new error_1.ASN1ParseError('non-minimal length encoding');
+        }
+        len = len * 256 + byte;
+    }
+    // This is a valid ASN.1 length encoding, but we don't support it.
+    if (len === 0) {
+        throw new error_1.ASN1ParseError('indefinite length encoding not supported');
+    }
+    // Lengths less than 128 must use the short form; rejecting them here ensures
+    // the encoding is minimal (strict DER).
+    if (len < 128) {
+        throw new error_1.ASN1ParseError('non-minimal length encoding');
+    }
+    return len;
+}
+// Translates the supplied value to a DER-encoded length.
+function encodeLength(len) {
+    if (len < 128) {
+        return Buffer.from([len]);
+    }
+    // Bitwise operations on large numbers are not supported in JS, so we need to
+    // use BigInts.
+    let val = BigInt(len);
+    const bytes = [];
+    while (val > 0n) {
+        bytes.unshift(Number(val & 255n));
+        val = val >> 8n;
+    }
+    return Buffer.from([0x80 | bytes.length, ...bytes]);
+}
+
+
+/***/ }),
+
+/***/ 990:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.ASN1Obj = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const stream_1 = __nccwpck_require__(1673);
+const error_1 = __nccwpck_require__(1121);
+const length_1 = __nccwpck_require__(4243);
+const parse_1 = __nccwpck_require__(1044);
+const tag_1 = __nccwpck_require__(9343);
+class ASN1Obj {
+    tag;
+    subs;
+    value;
+    constructor(tag, value, subs) {
+        this.tag = tag;
+        this.value = value;
+        this.subs = subs;
+    }
+    // Constructs an ASN.1 object from a Buffer of DER-encoded bytes.
+    static parseBuffer(buf) {
+        const stream = new stream_1.ByteStream(buf);
+        const obj = parseStream(stream);
+        // Ensure the entire buffer was consumed; trailing data after the top-level
+        // object indicates a malformed (or maliciously padded) encoding.
+        if (stream.position !== stream.length) {
+            throw new error_1.ASN1ParseError('invalid trailing data');
+        }
+        return obj;
+    }
+    toDER() {
+        const valueStream = new stream_1.ByteStream();
+        if (this.subs.length > 0) {
+            for (const sub of this.subs) {
+                valueStream.appendView(sub.toDER());
+            }
+        }
+        else {
+            valueStream.appendView(this.value);
+        }
+        const value = valueStream.buffer;
+        // Concat tag/length/value
+        const obj = new stream_1.ByteStream();
+        obj.appendChar(this.tag.toDER());
+        obj.appendView((0, length_1.encodeLength)(value.length));
+        obj.appendView(value);
+        return obj.buffer;
+    }
+    /////////////////////////////////////////////////////////////////////////////
+    // Convenience methods for parsing ASN.1 primitives into JS types
+    // Returns the ASN.1 object's value as a boolean. Throws an error if the
+    // object is not a boolean.
+    toBoolean() {
+        if (!this.tag.isBoolean()) {
+            throw new error_1.ASN1TypeError('not a boolean');
+        }
+        return (0, parse_1.parseBoolean)(this.value);
+    }
+    // Returns the ASN.1 object's value as a BigInt. Throws an error if the
+    // object is not an integer.
+    toInteger() {
+        if (!this.tag.isInteger()) {
+            throw new error_1.ASN1TypeError('not an integer');
+        }
+        return (0, parse_1.parseInteger)(this.value);
+    }
+    // Returns the ASN.1 object's value as an OID string. Throws an error if the
+    // object is not an OID.
+    toOID() {
+        if (!this.tag.isOID()) {
+            throw new error_1.ASN1TypeError('not an OID');
+        }
+        return (0, parse_1.parseOID)(this.value);
+    }
+    // Returns the ASN.1 object's value as a Date. Throws an error if the object
+    // is not either a UTCTime or a GeneralizedTime.
+    toDate() {
+        switch (true) {
+            case this.tag.isUTCTime():
+                return (0, parse_1.parseTime)(this.value, true);
+            case this.tag.isGeneralizedTime():
+                return (0, parse_1.parseTime)(this.value, false);
+            default:
+                throw new error_1.ASN1TypeError('not a date');
+        }
+    }
+    // Returns the ASN.1 object's value as a number[] where each number is the
+    // value of a bit in the bit string. Throws an error if the object is not a
+    // bit string.
+    toBitString() {
+        if (!this.tag.isBitString()) {
+            throw new error_1.ASN1TypeError('not a bit string');
+        }
+        return (0, parse_1.parseBitString)(this.value);
+    }
+}
+exports.ASN1Obj = ASN1Obj;
+/////////////////////////////////////////////////////////////////////////////
+// Internal stream parsing functions
+// Maximum nesting depth for parsed ASN.1 objects. Bounds the mutual recursion
+// between parseStream and collectSubs so that deeply nested DER cannot exhaust
+// the call stack (denial of service).
+const MAX_DEPTH = 100;
+function parseStream(stream, depth = 0) {
+    if (depth > MAX_DEPTH) {
+        throw new error_1.ASN1ParseError('maximum nesting depth exceeded');
+    }
+    // Parse tag, length, and value from stream
+    const tag = new tag_1.ASN1Tag(stream.getUint8());
+    const len = (0, length_1.decodeLength)(stream);
+    const value = stream.slice(stream.position, len);
+    const start = stream.position;
+    let subs = [];
+    // If the object is constructed, parse its children. Sometimes, children
+    // are embedded in OCTESTRING objects, so we need to check those
+    // for children as well.
+    if (tag.constructed) {
+        subs = collectSubs(stream, len, depth);
+    }
+    else if (tag.isOctetString()) {
+        // Attempt to parse children of OCTETSTRING objects. If anything fails,
+        // assume the object is not constructed and treat as primitive. This is
+        // intentional: it transparently unwraps DER content embedded in an OCTET
+        // STRING (e.g. X.509 extnValue, CMS eContent). The error is swallowed
+        // because a parse failure simply means the bytes are an opaque primitive
+        // value rather than a nested structure.
+        try {
+            subs = collectSubs(stream, len, depth);
+        }
+        catch (e) {
+            // Fail silently and treat as primitive
+        }
+    }
+    // If there are no children, move stream cursor to the end of the object
+    if (subs.length === 0) {
+        stream.seek(start + len);
+    }
+    return new ASN1Obj(tag, value, subs);
+}
+function collectSubs(stream, len, depth) {
+    // Calculate end of object content
+    const end = stream.position + len;
+    // Make sure there are enough bytes left in the stream. This should never
+    // happen, cause it'll get caught when the stream is sliced in parseStream.
+    // Leaving as an extra check just in case.
+    /* istanbul ignore if */
+    if (end > stream.length) {
+        throw new error_1.ASN1ParseError('invalid length');
+    }
+    // Parse all children
+    const subs = [];
+    while (stream.position < end) {
+        subs.push(parseStream(stream, depth + 1));
+    }
+    // When we're done parsing children, we should be at the end of the object
+    if (stream.position !== end) {
+        throw new error_1.ASN1ParseError('invalid length');
+    }
+    return subs;
+}
+
+
+/***/ }),
+
+/***/ 1044:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.parseInteger = parseInteger;
+exports.parseStringASCII = parseStringASCII;
+exports.parseTime = parseTime;
+exports.parseOID = parseOID;
+exports.parseBoolean = parseBoolean;
+exports.parseBitString = parseBitString;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const error_1 = __nccwpck_require__(1121);
+const RE_TIME_SHORT_YEAR = /^(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})(\.\d{3})?Z$/;
+const RE_TIME_LONG_YEAR = /^(\d{4})(\d{2})(\d{2})(\d{2})(\d{2})(\d{2})(\.\d{3})?Z$/;
+// Parse a BigInt from the DER-encoded buffer
+// https://learn.microsoft.com/en-us/windows/win32/seccertenroll/about-integer
+function parseInteger(buf) {
+    let pos = 0;
+    const end = buf.length;
+    let val = buf[pos];
+    const neg = val > 0x7f;
+    // Consume any padding bytes
+    const pad = neg ? 0xff : 0x00;
+    while (val == pad && ++pos < end) {
+        val = buf[pos];
+    }
+    // Calculate remaining bytes to read
+    const len = end - pos;
+    if (len === 0)
+        return BigInt(neg ? -1 : 0);
+    // Handle two's complement for negative numbers
+    val = neg ? val - 256 : val;
+    // Parse remaining bytes
+    let n = BigInt(val);
+    for (let i = pos + 1; i < end; ++i) {
+        n = n * BigInt(256) + BigInt(buf[i]);
+    }
+    return n;
+}
+// Parse an ASCII string from the DER-encoded buffer
+// https://learn.microsoft.com/en-us/windows/win32/seccertenroll/about-basic-types#boolean
+function parseStringASCII(buf) {
+    return buf.toString('ascii');
+}
+// Parse a Date from the DER-encoded buffer
+// https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.5.1
+function parseTime(buf, shortYear) {
+    const timeStr = parseStringASCII(buf);
+    // Parse the time string into matches - captured groups start at index 1
+    const m = shortYear
+        ? RE_TIME_SHORT_YEAR.exec(timeStr)
+        : RE_TIME_LONG_YEAR.exec(timeStr);
+    if (!m) {
+        throw new Error('invalid time');
+    }
+    // Translate dates with a 2-digit year to 4 digits per the spec
+    if (shortYear) {
+        let year = Number(m[1]);
+        year += year >= 50 ? 1900 : 2000;
+        m[1] = year.toString();
+    }
+    // Translate to ISO8601 format and parse
+    return new Date(`${m[1]}-${m[2]}-${m[3]}T${m[4]}:${m[5]}:${m[6]}Z`);
+}
+// Parse an OID from the DER-encoded buffer
+// https://learn.microsoft.com/en-us/windows/win32/seccertenroll/about-object-identifier
+function parseOID(buf) {
+    let pos = 0;
+    const end = buf.length;
+    // Consume first byte which encodes the first two OID components
+    let n = buf[pos++];
+    const first = Math.floor(n / 40);
+    const second = n % 40;
+    let oid = `${first}.${second}`;
+    // Consume remaining bytes. Use a BigInt accumulator so that arcs which
+    // exceed 32 bits are not silently truncated (a truncated arc could be made
+    // to collide with a trusted OID).
+    let val = 0n;
+    for (; pos < end; ++pos) {
+        n = buf[pos];
+        val = (val << 7n) + BigInt(n & 0x7f);
+        // If the left-most bit is NOT set, then this is the last byte in the
+        // sequence and we can add the value to the OID and reset the accumulator
+        if ((n & 0x80) === 0) {
+            oid += `.${val}`;
+            val = 0n;
+        }
+    }
+    return oid;
+}
+// Parse a boolean from the DER-encoded buffer
+// https://learn.microsoft.com/en-us/windows/win32/seccertenroll/about-basic-types#boolean
+function parseBoolean(buf) {
+    // DER requires a BOOLEAN to be a single byte that is either 0x00 (false) or
+    // 0xff (true). Reject any other (non-canonical) encoding.
+    if (buf.length !== 1) {
+        throw new error_1.ASN1ParseError('invalid boolean');
+    }
+    switch (buf[0]) {
+        case 0x00:
+            return false;
+        case 0xff:
+            return true;
+        default:
+            throw new error_1.ASN1ParseError('invalid boolean');
+    }
+}
+// Parse a bit string from the DER-encoded buffer
+// https://learn.microsoft.com/en-us/windows/win32/seccertenroll/about-bit-string
+function parseBitString(buf) {
+    // First byte tell us how many unused bits are in the last byte
+    const unused = buf[0];
+    // The number of unused bits must be in the range 0-7.
+    if (unused > 7) {
+        throw new error_1.ASN1ParseError('invalid bit string');
+    }
+    const start = 1;
+    const end = buf.length;
+    const bits = [];
+    for (let i = start; i < end; ++i) {
+        const byte = buf[i];
+        // The skip value is only used for the last byte
+        const skip = i === end - 1 ? unused : 0;
+        // Iterate over each bit in the byte (most significant first)
+        for (let j = 7; j >= skip; --j) {
+            // Read the bit and add it to the bit string
+            bits.push((byte >> j) & 0x01);
+        }
+    }
+    return bits;
+}
+
+
+/***/ }),
+
+/***/ 9343:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.ASN1Tag = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const error_1 = __nccwpck_require__(1121);
+const UNIVERSAL_TAG = {
+    BOOLEAN: 0x01,
+    INTEGER: 0x02,
+    BIT_STRING: 0x03,
+    OCTET_STRING: 0x04,
+    OBJECT_IDENTIFIER: 0x06,
+    SEQUENCE: 0x10,
+    SET: 0x11,
+    PRINTABLE_STRING: 0x13,
+    UTC_TIME: 0x17,
+    GENERALIZED_TIME: 0x18,
+};
+const TAG_CLASS = {
+    UNIVERSAL: 0x00,
+    APPLICATION: 0x01,
+    CONTEXT_SPECIFIC: 0x02,
+    PRIVATE: 0x03,
+};
+// https://learn.microsoft.com/en-us/windows/win32/seccertenroll/about-encoded-tag-bytes
+class ASN1Tag {
+    number;
+    constructed;
+    class;
+    constructor(enc) {
+        // Bits 0 through 4 are the tag number
+        this.number = enc & 0x1f;
+        // Bit 5 is the constructed bit
+        this.constructed = (enc & 0x20) === 0x20;
+        // Bit 6 & 7 are the class
+        this.class = enc >> 6;
+        if (this.number === 0x1f) {
+            throw new error_1.ASN1ParseError('long form tags not supported');
+        }
+        if (this.class === TAG_CLASS.UNIVERSAL && this.number === 0x00) {
+            throw new error_1.ASN1ParseError('unsupported tag 0x00');
+        }
+    }
+    isUniversal() {
+        return this.class === TAG_CLASS.UNIVERSAL;
+    }
+    isContextSpecific(num) {
+        const res = this.class === TAG_CLASS.CONTEXT_SPECIFIC;
+        return num !== undefined ? res && this.number === num : res;
+    }
+    isBoolean() {
+        return this.isUniversal() && this.number === UNIVERSAL_TAG.BOOLEAN;
+    }
+    isInteger() {
+        return this.isUniversal() && this.number === UNIVERSAL_TAG.INTEGER;
+    }
+    isBitString() {
+        return this.isUniversal() && this.number === UNIVERSAL_TAG.BIT_STRING;
+    }
+    isOctetString() {
+        return this.isUniversal() && this.number === UNIVERSAL_TAG.OCTET_STRING;
+    }
+    isOID() {
+        return (this.isUniversal() && this.number === UNIVERSAL_TAG.OBJECT_IDENTIFIER);
+    }
+    isUTCTime() {
+        return this.isUniversal() && this.number === UNIVERSAL_TAG.UTC_TIME;
+    }
+    isGeneralizedTime() {
+        return this.isUniversal() && this.number === UNIVERSAL_TAG.GENERALIZED_TIME;
+    }
+    toDER() {
+        return this.number | (this.constructed ? 0x20 : 0x00) | (this.class << 6);
+    }
+}
+exports.ASN1Tag = ASN1Tag;
+
+
+/***/ }),
+
+/***/ 9368:
+/***/ (function(__unused_webpack_module, exports, __nccwpck_require__) {
+
+
+var __importDefault = (this && this.__importDefault) || function (mod) {
+    return (mod && mod.__esModule) ? mod : { "default": mod };
+};
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.createPublicKey = createPublicKey;
+exports.digest = digest;
+exports.verify = verify;
+exports.bufferEqual = bufferEqual;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const crypto_1 = __importDefault(__nccwpck_require__(6982));
+function createPublicKey(key, type = 'spki') {
+    if (typeof key === 'string') {
+        if (key.startsWith('-----')) {
+            return crypto_1.default.createPublicKey(key);
+        }
+        else {
+            return crypto_1.default.createPublicKey({
+                key: Buffer.from(key, 'base64'),
+                format: 'der',
+                type: type,
+            });
+        }
+    }
+    else {
+        return crypto_1.default.createPublicKey({ key, format: 'der', type: type });
+    }
+}
+function digest(algorithm, ...data) {
+    const hash = crypto_1.default.createHash(algorithm);
+    for (const d of data) {
+        hash.update(d);
+    }
+    return hash.digest();
+}
+function verify(data, key, signature, algorithm) {
+    // The try/catch is to work around an issue in Node 14.x where verify throws
+    // an error in some scenarios if the signature is invalid.
+    try {
+        return crypto_1.default.verify(algorithm, data, key, signature);
+    }
+    catch (e) {
+        /* istanbul ignore next */
+        return false;
+    }
+}
+function bufferEqual(a, b) {
+    try {
+        return crypto_1.default.timingSafeEqual(a, b);
+    }
+    catch {
+        /* istanbul ignore next */
+        return false;
+    }
+}
+
+
+/***/ }),
+
+/***/ 9032:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.preAuthEncoding = preAuthEncoding;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const PAE_PREFIX = 'DSSEv1';
+// DSSE Pre-Authentication Encoding
+function preAuthEncoding(payloadType, payload) {
+    const typeBytes = Buffer.from(payloadType, 'utf-8');
+    return Buffer.concat([
+        Buffer.from(`${PAE_PREFIX} ${typeBytes.length} `, 'ascii'),
+        typeBytes,
+        Buffer.from(` ${payload.length} `, 'ascii'),
+        payload,
+    ]);
+}
+
+
+/***/ }),
+
+/***/ 2788:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.base64Encode = base64Encode;
+exports.base64Decode = base64Decode;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const BASE64_ENCODING = 'base64';
+const UTF8_ENCODING = 'utf-8';
+function base64Encode(str) {
+    return Buffer.from(str, UTF8_ENCODING).toString(BASE64_ENCODING);
+}
+function base64Decode(str) {
+    return Buffer.from(str, BASE64_ENCODING).toString(UTF8_ENCODING);
+}
+
+
+/***/ }),
+
+/***/ 3917:
+/***/ (function(__unused_webpack_module, exports, __nccwpck_require__) {
+
+
+var __createBinding = (this && this.__createBinding) || (Object.create ? (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    var desc = Object.getOwnPropertyDescriptor(m, k);
+    if (!desc || ("get" in desc ? !m.__esModule : desc.writable || desc.configurable)) {
+      desc = { enumerable: true, get: function() { return m[k]; } };
+    }
+    Object.defineProperty(o, k2, desc);
+}) : (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    o[k2] = m[k];
+}));
+var __setModuleDefault = (this && this.__setModuleDefault) || (Object.create ? (function(o, v) {
+    Object.defineProperty(o, "default", { enumerable: true, value: v });
+}) : function(o, v) {
+    o["default"] = v;
+});
+var __importStar = (this && this.__importStar) || (function () {
+    var ownKeys = function(o) {
+        ownKeys = Object.getOwnPropertyNames || function (o) {
+            var ar = [];
+            for (var k in o) if (Object.prototype.hasOwnProperty.call(o, k)) ar[ar.length] = k;
+            return ar;
+        };
+        return ownKeys(o);
+    };
+    return function (mod) {
+        if (mod && mod.__esModule) return mod;
+        var result = {};
+        if (mod != null) for (var k = ownKeys(mod), i = 0; i < k.length; i++) if (k[i] !== "default") __createBinding(result, mod, k[i]);
+        __setModuleDefault(result, mod);
+        return result;
+    };
+})();
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.X509SCTExtension = exports.X509Certificate = exports.EXTENSION_OID_SCT = exports.ByteStream = exports.RFC3161Timestamp = exports.pem = exports.json = exports.encoding = exports.dsse = exports.crypto = exports.ASN1Obj = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+var asn1_1 = __nccwpck_require__(6027);
+Object.defineProperty(exports, "ASN1Obj", ({ enumerable: true, get: function () { return asn1_1.ASN1Obj; } }));
+exports.crypto = __importStar(__nccwpck_require__(9368));
+exports.dsse = __importStar(__nccwpck_require__(9032));
+exports.encoding = __importStar(__nccwpck_require__(2788));
+exports.json = __importStar(__nccwpck_require__(3327));
+exports.pem = __importStar(__nccwpck_require__(1055));
+var rfc3161_1 = __nccwpck_require__(994);
+Object.defineProperty(exports, "RFC3161Timestamp", ({ enumerable: true, get: function () { return rfc3161_1.RFC3161Timestamp; } }));
+var stream_1 = __nccwpck_require__(1673);
+Object.defineProperty(exports, "ByteStream", ({ enumerable: true, get: function () { return stream_1.ByteStream; } }));
+var x509_1 = __nccwpck_require__(9358);
+Object.defineProperty(exports, "EXTENSION_OID_SCT", ({ enumerable: true, get: function () { return x509_1.EXTENSION_OID_SCT; } }));
+Object.defineProperty(exports, "X509Certificate", ({ enumerable: true, get: function () { return x509_1.X509Certificate; } }));
+Object.defineProperty(exports, "X509SCTExtension", ({ enumerable: true, get: function () { return x509_1.X509SCTExtension; } }));
+
+
+/***/ }),
+
+/***/ 3327:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.canonicalize = canonicalize;
+// JSON canonicalization per https://github.com/cyberphone/json-canonicalization
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+function canonicalize(object) {
+    let buffer = '';
+    if (object === null || typeof object !== 'object' || object.toJSON != null) {
+        // Primitives or toJSONable objects
+        buffer += JSON.stringify(object);
+    }
+    else if (Array.isArray(object)) {
+        // Array - maintain element order
+        buffer += '[';
+        let first = true;
+        object.forEach((element) => {
+            if (!first) {
+                buffer += ',';
+            }
+            first = false;
+            // recursive call
+            buffer += canonicalize(element);
+        });
+        buffer += ']';
+    }
+    else {
+        // Object - Sort properties before serializing
+        buffer += '{';
+        let first = true;
+        Object.keys(object)
+            .sort()
+            .forEach((property) => {
+            if (!first) {
+                buffer += ',';
+            }
+            first = false;
+            buffer += JSON.stringify(property);
+            buffer += ':';
+            // recursive call
+            buffer += canonicalize(object[property]);
+        });
+        buffer += '}';
+    }
+    return buffer;
+}
+
+
+/***/ }),
+
+/***/ 1817:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.SHA2_HASH_ALGOS = exports.RSA_SIGNATURE_ALGOS = exports.ECDSA_SIGNATURE_ALGOS = void 0;
+exports.ECDSA_SIGNATURE_ALGOS = {
+    '1.2.840.10045.4.3.1': 'sha224',
+    '1.2.840.10045.4.3.2': 'sha256',
+    '1.2.840.10045.4.3.3': 'sha384',
+    '1.2.840.10045.4.3.4': 'sha512',
+};
+exports.RSA_SIGNATURE_ALGOS = {
+    '1.2.840.113549.1.1.14': 'sha224',
+    '1.2.840.113549.1.1.11': 'sha256',
+    '1.2.840.113549.1.1.12': 'sha384',
+    '1.2.840.113549.1.1.13': 'sha512',
+};
+exports.SHA2_HASH_ALGOS = {
+    '2.16.840.1.101.3.4.2.1': 'sha256',
+    '2.16.840.1.101.3.4.2.2': 'sha384',
+    '2.16.840.1.101.3.4.2.3': 'sha512',
+};
+
+
+/***/ }),
+
+/***/ 1055:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.toDER = toDER;
+exports.fromDER = fromDER;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const PEM_HEADER = /-----BEGIN (.*)-----/;
+const PEM_FOOTER = /-----END (.*)-----/;
+function toDER(certificate) {
+    let der = '';
+    certificate.split('\n').forEach((line) => {
+        if (line.match(PEM_HEADER) || line.match(PEM_FOOTER)) {
+            return;
+        }
+        der += line;
+    });
+    return Buffer.from(der, 'base64');
+}
+// Translates a DER-encoded buffer into a PEM-encoded string. Standard PEM
+// encoding dictates that each certificate should have a trailing newline after
+// the footer.
+function fromDER(certificate, type = 'CERTIFICATE') {
+    // Base64-encode the certificate.
+    const der = certificate.toString('base64');
+    // Split the certificate into lines of 64 characters.
+    const lines = der.match(/.{1,64}/g) || '';
+    return [`-----BEGIN ${type}-----`, ...lines, `-----END ${type}-----`]
+        .join('\n')
+        .concat('\n');
+}
+
+
+/***/ }),
+
+/***/ 7512:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.RFC3161TimestampVerificationError = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+class RFC3161TimestampVerificationError extends Error {
+}
+exports.RFC3161TimestampVerificationError = RFC3161TimestampVerificationError;
+
+
+/***/ }),
+
+/***/ 994:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.RFC3161Timestamp = void 0;
+var timestamp_1 = __nccwpck_require__(2714);
+Object.defineProperty(exports, "RFC3161Timestamp", ({ enumerable: true, get: function () { return timestamp_1.RFC3161Timestamp; } }));
+
+
+/***/ }),
+
+/***/ 2714:
+/***/ (function(__unused_webpack_module, exports, __nccwpck_require__) {
+
+
+var __createBinding = (this && this.__createBinding) || (Object.create ? (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    var desc = Object.getOwnPropertyDescriptor(m, k);
+    if (!desc || ("get" in desc ? !m.__esModule : desc.writable || desc.configurable)) {
+      desc = { enumerable: true, get: function() { return m[k]; } };
+    }
+    Object.defineProperty(o, k2, desc);
+}) : (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    o[k2] = m[k];
+}));
+var __setModuleDefault = (this && this.__setModuleDefault) || (Object.create ? (function(o, v) {
+    Object.defineProperty(o, "default", { enumerable: true, value: v });
+}) : function(o, v) {
+    o["default"] = v;
+});
+var __importStar = (this && this.__importStar) || (function () {
+    var ownKeys = function(o) {
+        ownKeys = Object.getOwnPropertyNames || function (o) {
+            var ar = [];
+            for (var k in o) if (Object.prototype.hasOwnProperty.call(o, k)) ar[ar.length] = k;
+            return ar;
+        };
+        return ownKeys(o);
+    };
+    return function (mod) {
+        if (mod && mod.__esModule) return mod;
+        var result = {};
+        if (mod != null) for (var k = ownKeys(mod), i = 0; i < k.length; i++) if (k[i] !== "default") __createBinding(result, mod, k[i]);
+        __setModuleDefault(result, mod);
+        return result;
+    };
+})();
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.RFC3161Timestamp = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const asn1_1 = __nccwpck_require__(6027);
+const crypto = __importStar(__nccwpck_require__(9368));
+const oid_1 = __nccwpck_require__(1817);
+const error_1 = __nccwpck_require__(7512);
+const tstinfo_1 = __nccwpck_require__(2925);
+const OID_PKCS9_CONTENT_TYPE_SIGNED_DATA = '1.2.840.113549.1.7.2';
+const OID_PKCS9_CONTENT_TYPE_TSTINFO = '1.2.840.113549.1.9.16.1.4';
+const OID_PKCS9_MESSAGE_DIGEST_KEY = '1.2.840.113549.1.9.4';
+class RFC3161Timestamp {
+    root;
+    constructor(asn1) {
+        this.root = asn1;
+    }
+    static parse(der) {
+        const asn1 = asn1_1.ASN1Obj.parseBuffer(der);
+        return new RFC3161Timestamp(asn1);
+    }
+    get status() {
+        return this.pkiStatusInfoObj.subs[0].toInteger();
+    }
+    get contentType() {
+        return this.contentTypeObj.toOID();
+    }
+    get eContentType() {
+        return this.eContentTypeObj.toOID();
+    }
+    get signingTime() {
+        return this.tstInfo.genTime;
+    }
+    get signerIssuer() {
+        return this.signerSidObj.subs[0].value;
+    }
+    get signerSerialNumber() {
+        return this.signerSidObj.subs[1].value;
+    }
+    get signerDigestAlgorithm() {
+        const oid = this.signerDigestAlgorithmObj.subs[0].toOID();
+        return oid_1.SHA2_HASH_ALGOS[oid];
+    }
+    get signatureAlgorithm() {
+        const oid = this.signatureAlgorithmObj.subs[0].toOID();
+        return oid_1.ECDSA_SIGNATURE_ALGOS[oid];
+    }
+    get signatureValue() {
+        return this.signatureValueObj.value;
+    }
+    get tstInfo() {
+        // Need to unpack tstInfo from an OCTET STRING
+        return new tstinfo_1.TSTInfo(this.eContentObj.subs[0].subs[0]);
+    }
+    verify(data, publicKey) {
+        if (!this.timeStampTokenObj) {
+            throw new error_1.RFC3161TimestampVerificationError('timeStampToken is missing');
+        }
+        // Check for expected ContentInfo content type
+        if (this.contentType !== OID_PKCS9_CONTENT_TYPE_SIGNED_DATA) {
+            throw new error_1.RFC3161TimestampVerificationError(`incorrect content type: ${this.contentType}`);
+        }
+        // Check for expected encapsulated content type
+        if (this.eContentType !== OID_PKCS9_CONTENT_TYPE_TSTINFO) {
+            throw new error_1.RFC3161TimestampVerificationError(`incorrect encapsulated content type: ${this.eContentType}`);
+        }
+        // Check that the tstInfo references the correct artifact
+        this.tstInfo.verify(data);
+        // Check that the signed message digest matches the tstInfo
+        this.verifyMessageDigest();
+        // Check that the signature is valid for the signed attributes
+        this.verifySignature(publicKey);
+    }
+    verifyMessageDigest() {
+        // Check that the tstInfo matches the signed data
+        const tstInfoDigest = crypto.digest(this.signerDigestAlgorithm, this.tstInfo.raw);
+        const expectedDigest = this.messageDigestAttributeObj.subs[1].subs[0].value;
+        if (!crypto.bufferEqual(tstInfoDigest, expectedDigest)) {
+            throw new error_1.RFC3161TimestampVerificationError('signed data does not match tstInfo');
+        }
+    }
+    verifySignature(key) {
+        // Encode the signed attributes for verification
+        const signedAttrs = this.signedAttrsObj.toDER();
+        signedAttrs[0] = 0x31; // Change context-specific tag to SET
+        // Check that the signature is valid for the signed attributes
+        const verified = crypto.verify(signedAttrs, key, this.signatureValue, this.signatureAlgorithm);
+        if (!verified) {
+            throw new error_1.RFC3161TimestampVerificationError('signature verification failed');
+        }
+    }
+    // https://www.rfc-editor.org/rfc/rfc3161#section-2.4.2
+    get pkiStatusInfoObj() {
+        // pkiStatusInfo is the first element of the timestamp response sequence
+        return this.root.subs[0];
+    }
+    // https://www.rfc-editor.org/rfc/rfc3161#section-2.4.2
+    get timeStampTokenObj() {
+        // timeStampToken is the first element of the timestamp response sequence
+        return this.root.subs[1];
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-3
+    get contentTypeObj() {
+        return this.timeStampTokenObj.subs[0];
+    }
+    // https://www.rfc-editor.org/rfc/rfc5652#section-3
+    get signedDataObj() {
+        const obj = this.timeStampTokenObj.subs.find((sub) => sub.tag.isContextSpecific(0x00));
+        return obj.subs[0];
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-5.1
+    get encapContentInfoObj() {
+        return this.signedDataObj.subs[2];
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-5.1
+    get signerInfosObj() {
+        // SignerInfos is the last element of the signed data sequence
+        const sd = this.signedDataObj;
+        return sd.subs[sd.subs.length - 1];
+    }
+    // https://www.rfc-editor.org/rfc/rfc5652#section-5.1
+    get signerInfoObj() {
+        // Only supporting one signer
+        return this.signerInfosObj.subs[0];
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-5.2
+    get eContentTypeObj() {
+        return this.encapContentInfoObj.subs[0];
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-5.2
+    get eContentObj() {
+        return this.encapContentInfoObj.subs[1];
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-5.3
+    get signedAttrsObj() {
+        const signedAttrs = this.signerInfoObj.subs.find((sub) => sub.tag.isContextSpecific(0x00));
+        return signedAttrs;
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-5.3
+    get messageDigestAttributeObj() {
+        const messageDigest = this.signedAttrsObj.subs.find((sub) => sub.subs[0].tag.isOID() &&
+            sub.subs[0].toOID() === OID_PKCS9_MESSAGE_DIGEST_KEY);
+        return messageDigest;
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-5.3
+    get signerSidObj() {
+        return this.signerInfoObj.subs[1];
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-5.3
+    get signerDigestAlgorithmObj() {
+        // Signature is the 2nd element of the signerInfoObj object
+        return this.signerInfoObj.subs[2];
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-5.3
+    get signatureAlgorithmObj() {
+        // Signature is the 4th element of the signerInfoObj object
+        return this.signerInfoObj.subs[4];
+    }
+    // https://datatracker.ietf.org/doc/html/rfc5652#section-5.3
+    get signatureValueObj() {
+        // Signature is the 6th element of the signerInfoObj object
+        return this.signerInfoObj.subs[5];
+    }
+}
+exports.RFC3161Timestamp = RFC3161Timestamp;
+
+
+/***/ }),
+
+/***/ 2925:
+/***/ (function(__unused_webpack_module, exports, __nccwpck_require__) {
+
+
+var __createBinding = (this && this.__createBinding) || (Object.create ? (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    var desc = Object.getOwnPropertyDescriptor(m, k);
+    if (!desc || ("get" in desc ? !m.__esModule : desc.writable || desc.configurable)) {
+      desc = { enumerable: true, get: function() { return m[k]; } };
+    }
+    Object.defineProperty(o, k2, desc);
+}) : (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    o[k2] = m[k];
+}));
+var __setModuleDefault = (this && this.__setModuleDefault) || (Object.create ? (function(o, v) {
+    Object.defineProperty(o, "default", { enumerable: true, value: v });
+}) : function(o, v) {
+    o["default"] = v;
+});
+var __importStar = (this && this.__importStar) || (function () {
+    var ownKeys = function(o) {
+        ownKeys = Object.getOwnPropertyNames || function (o) {
+            var ar = [];
+            for (var k in o) if (Object.prototype.hasOwnProperty.call(o, k)) ar[ar.length] = k;
+            return ar;
+        };
+        return ownKeys(o);
+    };
+    return function (mod) {
+        if (mod && mod.__esModule) return mod;
+        var result = {};
+        if (mod != null) for (var k = ownKeys(mod), i = 0; i < k.length; i++) if (k[i] !== "default") __createBinding(result, mod, k[i]);
+        __setModuleDefault(result, mod);
+        return result;
+    };
+})();
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.TSTInfo = void 0;
+const crypto = __importStar(__nccwpck_require__(9368));
+const oid_1 = __nccwpck_require__(1817);
+const error_1 = __nccwpck_require__(7512);
+class TSTInfo {
+    root;
+    constructor(asn1) {
+        this.root = asn1;
+    }
+    get version() {
+        return this.root.subs[0].toInteger();
+    }
+    get genTime() {
+        return this.root.subs[4].toDate();
+    }
+    get messageImprintHashAlgorithm() {
+        const oid = this.messageImprintObj.subs[0].subs[0].toOID();
+        return oid_1.SHA2_HASH_ALGOS[oid];
+    }
+    get messageImprintHashedMessage() {
+        return this.messageImprintObj.subs[1].value;
+    }
+    get raw() {
+        return this.root.toDER();
+    }
+    verify(data) {
+        const digest = crypto.digest(this.messageImprintHashAlgorithm, data);
+        if (!crypto.bufferEqual(digest, this.messageImprintHashedMessage)) {
+            throw new error_1.RFC3161TimestampVerificationError('message imprint does not match artifact');
+        }
+    }
+    // https://www.rfc-editor.org/rfc/rfc3161#section-2.4.2
+    get messageImprintObj() {
+        return this.root.subs[2];
+    }
+}
+exports.TSTInfo = TSTInfo;
+
+
+/***/ }),
+
+/***/ 1673:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.ByteStream = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+class StreamError extends Error {
+}
+class ByteStream {
+    static BLOCK_SIZE = 1024;
+    buf;
+    view;
+    start = 0;
+    constructor(buffer) {
+        if (buffer) {
+            this.buf = buffer;
+            this.view = Buffer.from(buffer);
+        }
+        else {
+            this.buf = Buffer.alloc(0);
+            this.view = Buffer.from(this.buf);
+        }
+    }
+    get buffer() {
+        return this.view.subarray(0, this.start);
+    }
+    get length() {
+        return this.view.byteLength;
+    }
+    get position() {
+        return this.start;
+    }
+    seek(position) {
+        this.start = position;
+    }
+    // Returns a Buffer containing the specified number of bytes starting at the
+    // given start position.
+    slice(start, len) {
+        const end = start + len;
+        if (end > this.length) {
+            throw new StreamError('request past end of buffer');
+        }
+        return this.view.subarray(start, end);
+    }
+    appendChar(char) {
+        this.ensureCapacity(1);
+        this.view[this.start] = char;
+        this.start += 1;
+    }
+    appendUint16(num) {
+        this.ensureCapacity(2);
+        const value = new Uint16Array([num]);
+        const view = new Uint8Array(value.buffer);
+        this.view[this.start] = view[1];
+        this.view[this.start + 1] = view[0];
+        this.start += 2;
+    }
+    appendUint24(num) {
+        this.ensureCapacity(3);
+        const value = new Uint32Array([num]);
+        const view = new Uint8Array(value.buffer);
+        this.view[this.start] = view[2];
+        this.view[this.start + 1] = view[1];
+        this.view[this.start + 2] = view[0];
+        this.start += 3;
+    }
+    appendView(view) {
+        this.ensureCapacity(view.length);
+        this.view.set(view, this.start);
+        this.start += view.length;
+    }
+    getBlock(size) {
+        if (size <= 0) {
+            return Buffer.alloc(0);
+        }
+        if (this.start + size > this.view.length) {
+            throw new Error('request past end of buffer');
+        }
+        const result = this.view.subarray(this.start, this.start + size);
+        this.start += size;
+        return result;
+    }
+    getUint8() {
+        return this.getBlock(1)[0];
+    }
+    getUint16() {
+        const block = this.getBlock(2);
+        return (block[0] << 8) | block[1];
+    }
+    ensureCapacity(size) {
+        if (this.start + size > this.view.byteLength) {
+            const blockSize = ByteStream.BLOCK_SIZE + (size > ByteStream.BLOCK_SIZE ? size : 0);
+            this.realloc(this.view.byteLength + blockSize);
+        }
+    }
+    realloc(size) {
+        const newArray = Buffer.alloc(size);
+        const newView = Buffer.from(newArray);
+        // Copy the old buffer into the new one
+        newView.set(this.view);
+        this.buf = newArray;
+        this.view = newView;
+    }
+}
+exports.ByteStream = ByteStream;
+
+
+/***/ }),
+
+/***/ 3566:
+/***/ (function(__unused_webpack_module, exports, __nccwpck_require__) {
+
+
+var __createBinding = (this && this.__createBinding) || (Object.create ? (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    var desc = Object.getOwnPropertyDescriptor(m, k);
+    if (!desc || ("get" in desc ? !m.__esModule : desc.writable || desc.configurable)) {
+      desc = { enumerable: true, get: function() { return m[k]; } };
+    }
+    Object.defineProperty(o, k2, desc);
+}) : (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    o[k2] = m[k];
+}));
+var __setModuleDefault = (this && this.__setModuleDefault) || (Object.create ? (function(o, v) {
+    Object.defineProperty(o, "default", { enumerable: true, value: v });
+}) : function(o, v) {
+    o["default"] = v;
+});
+var __importStar = (this && this.__importStar) || (function () {
+    var ownKeys = function(o) {
+        ownKeys = Object.getOwnPropertyNames || function (o) {
+            var ar = [];
+            for (var k in o) if (Object.prototype.hasOwnProperty.call(o, k)) ar[ar.length] = k;
+            return ar;
+        };
+        return ownKeys(o);
+    };
+    return function (mod) {
+        if (mod && mod.__esModule) return mod;
+        var result = {};
+        if (mod != null) for (var k = ownKeys(mod), i = 0; i < k.length; i++) if (k[i] !== "default") __createBinding(result, mod, k[i]);
+        __setModuleDefault(result, mod);
+        return result;
+    };
+})();
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.X509Certificate = exports.EXTENSION_OID_SCT = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const asn1_1 = __nccwpck_require__(6027);
+const crypto = __importStar(__nccwpck_require__(9368));
+const oid_1 = __nccwpck_require__(1817);
+const pem = __importStar(__nccwpck_require__(1055));
+const ext_1 = __nccwpck_require__(6389);
+const EXTENSION_OID_SUBJECT_KEY_ID = '2.5.29.14';
+const EXTENSION_OID_KEY_USAGE = '2.5.29.15';
+const EXTENSION_OID_SUBJECT_ALT_NAME = '2.5.29.17';
+const EXTENSION_OID_BASIC_CONSTRAINTS = '2.5.29.19';
+const EXTENSION_OID_AUTHORITY_KEY_ID = '2.5.29.35';
+exports.EXTENSION_OID_SCT = '1.3.6.1.4.1.11129.2.4.2';
+class X509Certificate {
+    root;
+    constructor(asn1) {
+        this.root = asn1;
+    }
+    static parse(cert) {
+        const der = typeof cert === 'string' ? pem.toDER(cert) : cert;
+        const asn1 = asn1_1.ASN1Obj.parseBuffer(der);
+        return new X509Certificate(asn1);
+    }
+    get tbsCertificate() {
+        return this.tbsCertificateObj;
+    }
+    get version() {
+        // version number is the first element of the version context specific tag
+        const ver = this.versionObj.subs[0].toInteger();
+        return `v${(ver + BigInt(1)).toString()}`;
+    }
+    get serialNumber() {
+        return this.serialNumberObj.value;
+    }
+    get notBefore() {
+        // notBefore is the first element of the validity sequence
+        return this.validityObj.subs[0].toDate();
+    }
+    get notAfter() {
+        // notAfter is the second element of the validity sequence
+        return this.validityObj.subs[1].toDate();
+    }
+    get issuer() {
+        return this.issuerObj.value;
+    }
+    get subject() {
+        return this.subjectObj.value;
+    }
+    get publicKey() {
+        return this.subjectPublicKeyInfoObj.toDER();
+    }
+    get signatureAlgorithm() {
+        const oid = this.signatureAlgorithmObj.subs[0].toOID();
+        if (oid_1.RSA_SIGNATURE_ALGOS[oid]) {
+            return oid_1.RSA_SIGNATURE_ALGOS[oid];
+        }
+        return oid_1.ECDSA_SIGNATURE_ALGOS[oid];
+    }
+    get signatureValue() {
+        // Signature value is a bit string, so we need to skip the first byte
+        return this.signatureValueObj.value.subarray(1);
+    }
+    get subjectAltName() {
+        const ext = this.extSubjectAltName;
+        return ext?.uri || /* istanbul ignore next */ ext?.rfc822Name;
+    }
+    get extensions() {
+        // The extension list is the first (and only) element of the extensions
+        // context specific tag
+        /* istanbul ignore next */
+        const extSeq = this.extensionsObj?.subs[0];
+        /* istanbul ignore next */
+        return extSeq?.subs || [];
+    }
+    get extKeyUsage() {
+        const ext = this.findExtension(EXTENSION_OID_KEY_USAGE);
+        return ext ? new ext_1.X509KeyUsageExtension(ext) : undefined;
+    }
+    get extBasicConstraints() {
+        const ext = this.findExtension(EXTENSION_OID_BASIC_CONSTRAINTS);
+        return ext ? new ext_1.X509BasicConstraintsExtension(ext) : undefined;
+    }
+    get extSubjectAltName() {
+        const ext = this.findExtension(EXTENSION_OID_SUBJECT_ALT_NAME);
+        return ext ? new ext_1.X509SubjectAlternativeNameExtension(ext) : undefined;
+    }
+    get extAuthorityKeyID() {
+        const ext = this.findExtension(EXTENSION_OID_AUTHORITY_KEY_ID);
+        return ext ? new ext_1.X509AuthorityKeyIDExtension(ext) : undefined;
+    }
+    get extSubjectKeyID() {
+        const ext = this.findExtension(EXTENSION_OID_SUBJECT_KEY_ID);
+        return ext
+            ? new ext_1.X509SubjectKeyIDExtension(ext)
+            : /* istanbul ignore next */ undefined;
+    }
+    get extSCT() {
+        const ext = this.findExtension(exports.EXTENSION_OID_SCT);
+        return ext ? new ext_1.X509SCTExtension(ext) : undefined;
+    }
+    get isCA() {
+        const ca = this.extBasicConstraints?.isCA || false;
+        // If the KeyUsage extension is present, keyCertSign must be set
+        /* istanbul ignore else */
+        if (this.extKeyUsage) {
+            return ca && this.extKeyUsage.keyCertSign;
+        }
+        // TODO: test coverage for this case
+        /* istanbul ignore next */
+        return ca;
+    }
+    extension(oid) {
+        const ext = this.findExtension(oid);
+        return ext ? new ext_1.X509Extension(ext) : undefined;
+    }
+    verify(issuerCertificate) {
+        // Use the issuer's public key if provided, otherwise use the subject's
+        const publicKey = issuerCertificate?.publicKey || this.publicKey;
+        const key = crypto.createPublicKey(publicKey);
+        return crypto.verify(this.tbsCertificate.toDER(), key, this.signatureValue, this.signatureAlgorithm);
+    }
+    validForDate(date) {
+        return this.notBefore <= date && date <= this.notAfter;
+    }
+    equals(other) {
+        return this.root.toDER().equals(other.root.toDER());
+    }
+    // Creates a copy of the certificate with a new buffer
+    clone() {
+        const der = this.root.toDER();
+        const clone = Buffer.alloc(der.length);
+        der.copy(clone);
+        return X509Certificate.parse(clone);
+    }
+    findExtension(oid) {
+        // Find the extension with the given OID. The OID will always be the first
+        // element of the extension sequence
+        return this.extensions.find((ext) => ext.subs[0].toOID() === oid);
+    }
+    /////////////////////////////////////////////////////////////////////////////
+    // The following properties use the documented x509 structure to locate the
+    // desired ASN.1 object
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.1.1
+    get tbsCertificateObj() {
+        // tbsCertificate is the first element of the certificate sequence
+        return this.root.subs[0];
+    }
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.1.2
+    get signatureAlgorithmObj() {
+        // signatureAlgorithm is the second element of the certificate sequence
+        return this.root.subs[1];
+    }
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.1.3
+    get signatureValueObj() {
+        // signatureValue is the third element of the certificate sequence
+        return this.root.subs[2];
+    }
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.1
+    get versionObj() {
+        // version is the first element of the tbsCertificate sequence
+        return this.tbsCertificateObj.subs[0];
+    }
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.2
+    get serialNumberObj() {
+        // serialNumber is the second element of the tbsCertificate sequence
+        return this.tbsCertificateObj.subs[1];
+    }
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.4
+    get issuerObj() {
+        // issuer is the fourth element of the tbsCertificate sequence
+        return this.tbsCertificateObj.subs[3];
+    }
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.5
+    get validityObj() {
+        // version is the fifth element of the tbsCertificate sequence
+        return this.tbsCertificateObj.subs[4];
+    }
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.6
+    get subjectObj() {
+        // subject is the sixth element of the tbsCertificate sequence
+        return this.tbsCertificateObj.subs[5];
+    }
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.7
+    get subjectPublicKeyInfoObj() {
+        // subjectPublicKeyInfo is the seventh element of the tbsCertificate sequence
+        return this.tbsCertificateObj.subs[6];
+    }
+    // Extensions can't be located by index because their position varies. Instead,
+    // we need to find the extensions context specific tag
+    // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.9
+    get extensionsObj() {
+        return this.tbsCertificateObj.subs.find((sub) => sub.tag.isContextSpecific(0x03));
+    }
+}
+exports.X509Certificate = X509Certificate;
+
+
+/***/ }),
+
+/***/ 6389:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.X509SCTExtension = exports.X509SubjectKeyIDExtension = exports.X509AuthorityKeyIDExtension = exports.X509SubjectAlternativeNameExtension = exports.X509KeyUsageExtension = exports.X509BasicConstraintsExtension = exports.X509Extension = void 0;
+const stream_1 = __nccwpck_require__(1673);
+const sct_1 = __nccwpck_require__(6144);
+// https://www.rfc-editor.org/rfc/rfc5280#section-4.1
+class X509Extension {
+    root;
+    constructor(asn1) {
+        this.root = asn1;
+    }
+    get oid() {
+        return this.root.subs[0].toOID();
+    }
+    get critical() {
+        // The critical field is optional and will be the second element of the
+        // extension sequence if present. Default to false if not present.
+        return this.root.subs.length === 3 ? this.root.subs[1].toBoolean() : false;
+    }
+    get value() {
+        return this.extnValueObj.value;
+    }
+    get valueObj() {
+        return this.extnValueObj;
+    }
+    get extnValueObj() {
+        // The extnValue field will be the last element of the extension sequence
+        return this.root.subs[this.root.subs.length - 1];
+    }
+}
+exports.X509Extension = X509Extension;
+// https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.9
+class X509BasicConstraintsExtension extends X509Extension {
+    get isCA() {
+        return this.sequence.subs[0]?.toBoolean() ?? false;
+    }
+    get pathLenConstraint() {
+        return this.sequence.subs.length > 1
+            ? this.sequence.subs[1].toInteger()
+            : undefined;
+    }
+    // The extnValue field contains a single sequence wrapping the isCA and
+    // pathLenConstraint.
+    get sequence() {
+        return this.extnValueObj.subs[0];
+    }
+}
+exports.X509BasicConstraintsExtension = X509BasicConstraintsExtension;
+// https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.3
+class X509KeyUsageExtension extends X509Extension {
+    get digitalSignature() {
+        return this.bitString[0] === 1;
+    }
+    get keyCertSign() {
+        return this.bitString[5] === 1;
+    }
+    get crlSign() {
+        return this.bitString[6] === 1;
+    }
+    // The extnValue field contains a single bit string which is a bit mask
+    // indicating which key usages are enabled.
+    get bitString() {
+        return this.extnValueObj.subs[0].toBitString();
+    }
+}
+exports.X509KeyUsageExtension = X509KeyUsageExtension;
+// https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.6
+class X509SubjectAlternativeNameExtension extends X509Extension {
+    get rfc822Name() {
+        return this.findGeneralName(0x01)?.value.toString('ascii');
+    }
+    get uri() {
+        return this.findGeneralName(0x06)?.value.toString('ascii');
+    }
+    // Retrieve the value of an otherName with the given OID.
+    otherName(oid) {
+        const otherName = this.findGeneralName(0x00);
+        if (otherName === undefined) {
+            return undefined;
+        }
+        // The otherName is a sequence containing an OID and a value.
+        // Need to check that the OID matches the one we're looking for.
+        const otherNameOID = otherName.subs[0].toOID();
+        if (otherNameOID !== oid) {
+            return undefined;
+        }
+        // The otherNameValue is a sequence containing the actual value.
+        const otherNameValue = otherName.subs[1];
+        return otherNameValue.subs[0].value.toString('ascii');
+    }
+    findGeneralName(tag) {
+        return this.generalNames.find((gn) => gn.tag.isContextSpecific(tag));
+    }
+    // The extnValue field contains a sequence of GeneralNames.
+    get generalNames() {
+        return this.extnValueObj.subs[0].subs;
+    }
+}
+exports.X509SubjectAlternativeNameExtension = X509SubjectAlternativeNameExtension;
+// https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.1
+class X509AuthorityKeyIDExtension extends X509Extension {
+    get keyIdentifier() {
+        return this.findSequenceMember(0x00)?.value;
+    }
+    findSequenceMember(tag) {
+        return this.sequence.subs.find((el) => el.tag.isContextSpecific(tag));
+    }
+    // The extnValue field contains a single sequence wrapping the keyIdentifier
+    get sequence() {
+        return this.extnValueObj.subs[0];
+    }
+}
+exports.X509AuthorityKeyIDExtension = X509AuthorityKeyIDExtension;
+// https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.2
+class X509SubjectKeyIDExtension extends X509Extension {
+    get keyIdentifier() {
+        return this.extnValueObj.subs[0].value;
+    }
+}
+exports.X509SubjectKeyIDExtension = X509SubjectKeyIDExtension;
+// https://www.rfc-editor.org/rfc/rfc6962#section-3.3
+class X509SCTExtension extends X509Extension {
+    constructor(asn1) {
+        super(asn1);
+    }
+    get signedCertificateTimestamps() {
+        const buf = this.extnValueObj.subs[0].value;
+        const stream = new stream_1.ByteStream(buf);
+        // The overall list length is encoded in the first two bytes -- note this
+        // is the length of the list in bytes, NOT the number of SCTs in the list
+        const end = stream.getUint16() + 2;
+        const sctList = [];
+        while (stream.position < end) {
+            // Read the length of the next SCT
+            const sctLength = stream.getUint16();
+            // Slice out the bytes for the next SCT and parse it
+            const sct = stream.getBlock(sctLength);
+            sctList.push(sct_1.SignedCertificateTimestamp.parse(sct));
+        }
+        if (stream.position !== end) {
+            throw new Error('SCT list length does not match actual length');
+        }
+        return sctList;
+    }
+}
+exports.X509SCTExtension = X509SCTExtension;
+
+
+/***/ }),
+
+/***/ 9358:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.X509SCTExtension = exports.X509Certificate = exports.EXTENSION_OID_SCT = void 0;
+var cert_1 = __nccwpck_require__(3566);
+Object.defineProperty(exports, "EXTENSION_OID_SCT", ({ enumerable: true, get: function () { return cert_1.EXTENSION_OID_SCT; } }));
+Object.defineProperty(exports, "X509Certificate", ({ enumerable: true, get: function () { return cert_1.X509Certificate; } }));
+var ext_1 = __nccwpck_require__(6389);
+Object.defineProperty(exports, "X509SCTExtension", ({ enumerable: true, get: function () { return ext_1.X509SCTExtension; } }));
+
+
+/***/ }),
+
+/***/ 6144:
+/***/ (function(__unused_webpack_module, exports, __nccwpck_require__) {
+
+
+var __createBinding = (this && this.__createBinding) || (Object.create ? (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    var desc = Object.getOwnPropertyDescriptor(m, k);
+    if (!desc || ("get" in desc ? !m.__esModule : desc.writable || desc.configurable)) {
+      desc = { enumerable: true, get: function() { return m[k]; } };
+    }
+    Object.defineProperty(o, k2, desc);
+}) : (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    o[k2] = m[k];
+}));
+var __setModuleDefault = (this && this.__setModuleDefault) || (Object.create ? (function(o, v) {
+    Object.defineProperty(o, "default", { enumerable: true, value: v });
+}) : function(o, v) {
+    o["default"] = v;
+});
+var __importStar = (this && this.__importStar) || (function () {
+    var ownKeys = function(o) {
+        ownKeys = Object.getOwnPropertyNames || function (o) {
+            var ar = [];
+            for (var k in o) if (Object.prototype.hasOwnProperty.call(o, k)) ar[ar.length] = k;
+            return ar;
+        };
+        return ownKeys(o);
+    };
+    return function (mod) {
+        if (mod && mod.__esModule) return mod;
+        var result = {};
+        if (mod != null) for (var k = ownKeys(mod), i = 0; i < k.length; i++) if (k[i] !== "default") __createBinding(result, mod, k[i]);
+        __setModuleDefault(result, mod);
+        return result;
+    };
+})();
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.SignedCertificateTimestamp = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const crypto = __importStar(__nccwpck_require__(9368));
+const stream_1 = __nccwpck_require__(1673);
+class SignedCertificateTimestamp {
+    version;
+    logID;
+    timestamp;
+    extensions;
+    hashAlgorithm;
+    signatureAlgorithm;
+    signature;
+    constructor(options) {
+        this.version = options.version;
+        this.logID = options.logID;
+        this.timestamp = options.timestamp;
+        this.extensions = options.extensions;
+        this.hashAlgorithm = options.hashAlgorithm;
+        this.signatureAlgorithm = options.signatureAlgorithm;
+        this.signature = options.signature;
+    }
+    get datetime() {
+        return new Date(Number(this.timestamp.readBigInt64BE()));
+    }
+    // Returns the hash algorithm used to generate the SCT's signature.
+    // https://www.rfc-editor.org/rfc/rfc5246#section-7.4.1.4.1
+    get algorithm() {
+        switch (this.hashAlgorithm) {
+            /* istanbul ignore next */
+            case 0:
+                return 'none';
+            /* istanbul ignore next */
+            case 1:
+                return 'md5';
+            /* istanbul ignore next */
+            case 2:
+                return 'sha1';
+            /* istanbul ignore next */
+            case 3:
+                return 'sha224';
+            case 4:
+                return 'sha256';
+            /* istanbul ignore next */
+            case 5:
+                return 'sha384';
+            /* istanbul ignore next */
+            case 6:
+                return 'sha512';
+            /* istanbul ignore next */
+            default:
+                return 'unknown';
+        }
+    }
+    verify(preCert, key) {
+        // Assemble the digitally-signed struct (the data over which the signature
+        // was generated).
+        // https://www.rfc-editor.org/rfc/rfc6962#section-3.2
+        const stream = new stream_1.ByteStream();
+        stream.appendChar(this.version);
+        stream.appendChar(0x00); // SignatureType = certificate_timestamp(0)
+        stream.appendView(this.timestamp);
+        stream.appendUint16(0x01); // LogEntryType = precert_entry(1)
+        stream.appendView(preCert);
+        stream.appendUint16(this.extensions.byteLength);
+        /* istanbul ignore next - extensions are very uncommon */
+        if (this.extensions.byteLength > 0) {
+            stream.appendView(this.extensions);
+        }
+        return crypto.verify(stream.buffer, key, this.signature, this.algorithm);
+    }
+    // Parses a SignedCertificateTimestamp from a buffer. SCTs are encoded using
+    // TLS encoding which means the fields and lengths of most fields are
+    // specified as part of the SCT and TLS specs.
+    // https://www.rfc-editor.org/rfc/rfc6962#section-3.2
+    // https://www.rfc-editor.org/rfc/rfc5246#section-7.4.1.4.1
+    static parse(buf) {
+        const stream = new stream_1.ByteStream(buf);
+        // Version - enum { v1(0), (255) }
+        const version = stream.getUint8();
+        // Log ID  - struct { opaque key_id[32]; }
+        const logID = stream.getBlock(32);
+        // Timestamp - uint64
+        const timestamp = stream.getBlock(8);
+        // Extensions - opaque extensions<0..2^16-1>;
+        const extenstionLength = stream.getUint16();
+        const extensions = stream.getBlock(extenstionLength);
+        // Hash algo - enum { sha256(4), . . . (255) }
+        const hashAlgorithm = stream.getUint8();
+        // Signature algo - enum { anonymous(0), rsa(1), dsa(2), ecdsa(3), (255) }
+        const signatureAlgorithm = stream.getUint8();
+        // Signature  - opaque signature<0..2^16-1>;
+        const sigLength = stream.getUint16();
+        const signature = stream.getBlock(sigLength);
+        // Check that we read the entire buffer
+        if (stream.position !== buf.length) {
+            throw new Error('SCT buffer length mismatch');
+        }
+        return new SignedCertificateTimestamp({
+            version,
+            logID,
+            timestamp,
+            extensions,
+            hashAlgorithm,
+            signatureAlgorithm,
+            signature,
+        });
+    }
+}
+exports.SignedCertificateTimestamp = SignedCertificateTimestamp;
+
+
+/***/ }),
+
+/***/ 4649:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: envelope.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.Signature = exports.Envelope = void 0;
+exports.Envelope = {
+    fromJSON(object) {
+        return {
+            payload: isSet(object.payload) ? Buffer.from(bytesFromBase64(object.payload)) : Buffer.alloc(0),
+            payloadType: isSet(object.payloadType) ? globalThis.String(object.payloadType) : "",
+            signatures: globalThis.Array.isArray(object?.signatures)
+                ? object.signatures.map((e) => exports.Signature.fromJSON(e))
+                : [],
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.payload.length !== 0) {
+            obj.payload = base64FromBytes(message.payload);
+        }
+        if (message.payloadType !== "") {
+            obj.payloadType = message.payloadType;
+        }
+        if (message.signatures?.length) {
+            obj.signatures = message.signatures.map((e) => exports.Signature.toJSON(e));
+        }
+        return obj;
+    },
+};
+exports.Signature = {
+    fromJSON(object) {
+        return {
+            sig: isSet(object.sig) ? Buffer.from(bytesFromBase64(object.sig)) : Buffer.alloc(0),
+            keyid: isSet(object.keyid) ? globalThis.String(object.keyid) : "",
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.sig.length !== 0) {
+            obj.sig = base64FromBytes(message.sig);
+        }
+        if (message.keyid !== "") {
+            obj.keyid = message.keyid;
+        }
+        return obj;
+    },
+};
+function bytesFromBase64(b64) {
+    return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+function base64FromBytes(arr) {
+    return globalThis.Buffer.from(arr).toString("base64");
+}
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 5000:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: google/protobuf/timestamp.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.Timestamp = void 0;
+exports.Timestamp = {
+    fromJSON(object) {
+        return {
+            seconds: isSet(object.seconds) ? globalThis.String(object.seconds) : "0",
+            nanos: isSet(object.nanos) ? globalThis.Number(object.nanos) : 0,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.seconds !== "0") {
+            obj.seconds = message.seconds;
+        }
+        if (message.nanos !== 0) {
+            obj.nanos = Math.round(message.nanos);
+        }
+        return obj;
+    },
+};
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 6764:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: rekor/v2/dsse.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.DSSELogEntryV002 = exports.DSSERequestV002 = void 0;
+/* eslint-disable */
+const envelope_1 = __nccwpck_require__(4649);
+const sigstore_common_1 = __nccwpck_require__(5334);
+const verifier_1 = __nccwpck_require__(7543);
+exports.DSSERequestV002 = {
+    fromJSON(object) {
+        return {
+            envelope: isSet(object.envelope) ? envelope_1.Envelope.fromJSON(object.envelope) : undefined,
+            verifiers: globalThis.Array.isArray(object?.verifiers)
+                ? object.verifiers.map((e) => verifier_1.Verifier.fromJSON(e))
+                : [],
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.envelope !== undefined) {
+            obj.envelope = envelope_1.Envelope.toJSON(message.envelope);
+        }
+        if (message.verifiers?.length) {
+            obj.verifiers = message.verifiers.map((e) => verifier_1.Verifier.toJSON(e));
+        }
+        return obj;
+    },
+};
+exports.DSSELogEntryV002 = {
+    fromJSON(object) {
+        return {
+            payloadHash: isSet(object.payloadHash) ? sigstore_common_1.HashOutput.fromJSON(object.payloadHash) : undefined,
+            signatures: globalThis.Array.isArray(object?.signatures)
+                ? object.signatures.map((e) => verifier_1.Signature.fromJSON(e))
+                : [],
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.payloadHash !== undefined) {
+            obj.payloadHash = sigstore_common_1.HashOutput.toJSON(message.payloadHash);
+        }
+        if (message.signatures?.length) {
+            obj.signatures = message.signatures.map((e) => verifier_1.Signature.toJSON(e));
+        }
+        return obj;
+    },
+};
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 381:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: rekor/v2/entry.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.CreateEntryRequest = exports.Spec = exports.Entry = void 0;
+/* eslint-disable */
+const dsse_1 = __nccwpck_require__(6764);
+const hashedrekord_1 = __nccwpck_require__(4969);
+exports.Entry = {
+    fromJSON(object) {
+        return {
+            kind: isSet(object.kind) ? globalThis.String(object.kind) : "",
+            apiVersion: isSet(object.apiVersion) ? globalThis.String(object.apiVersion) : "",
+            spec: isSet(object.spec) ? exports.Spec.fromJSON(object.spec) : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.kind !== "") {
+            obj.kind = message.kind;
+        }
+        if (message.apiVersion !== "") {
+            obj.apiVersion = message.apiVersion;
+        }
+        if (message.spec !== undefined) {
+            obj.spec = exports.Spec.toJSON(message.spec);
+        }
+        return obj;
+    },
+};
+exports.Spec = {
+    fromJSON(object) {
+        return {
+            spec: isSet(object.hashedRekordV002)
+                ? { $case: "hashedRekordV002", hashedRekordV002: hashedrekord_1.HashedRekordLogEntryV002.fromJSON(object.hashedRekordV002) }
+                : isSet(object.dsseV002)
+                    ? { $case: "dsseV002", dsseV002: dsse_1.DSSELogEntryV002.fromJSON(object.dsseV002) }
+                    : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.spec?.$case === "hashedRekordV002") {
+            obj.hashedRekordV002 = hashedrekord_1.HashedRekordLogEntryV002.toJSON(message.spec.hashedRekordV002);
+        }
+        else if (message.spec?.$case === "dsseV002") {
+            obj.dsseV002 = dsse_1.DSSELogEntryV002.toJSON(message.spec.dsseV002);
+        }
+        return obj;
+    },
+};
+exports.CreateEntryRequest = {
+    fromJSON(object) {
+        return {
+            spec: isSet(object.hashedRekordRequestV002)
+                ? {
+                    $case: "hashedRekordRequestV002",
+                    hashedRekordRequestV002: hashedrekord_1.HashedRekordRequestV002.fromJSON(object.hashedRekordRequestV002),
+                }
+                : isSet(object.dsseRequestV002)
+                    ? { $case: "dsseRequestV002", dsseRequestV002: dsse_1.DSSERequestV002.fromJSON(object.dsseRequestV002) }
+                    : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.spec?.$case === "hashedRekordRequestV002") {
+            obj.hashedRekordRequestV002 = hashedrekord_1.HashedRekordRequestV002.toJSON(message.spec.hashedRekordRequestV002);
+        }
+        else if (message.spec?.$case === "dsseRequestV002") {
+            obj.dsseRequestV002 = dsse_1.DSSERequestV002.toJSON(message.spec.dsseRequestV002);
+        }
+        return obj;
+    },
+};
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 4969:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: rekor/v2/hashedrekord.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.HashedRekordLogEntryV002 = exports.HashedRekordRequestV002 = void 0;
+/* eslint-disable */
+const sigstore_common_1 = __nccwpck_require__(5334);
+const verifier_1 = __nccwpck_require__(7543);
+exports.HashedRekordRequestV002 = {
+    fromJSON(object) {
+        return {
+            digest: isSet(object.digest) ? Buffer.from(bytesFromBase64(object.digest)) : Buffer.alloc(0),
+            signature: isSet(object.signature) ? verifier_1.Signature.fromJSON(object.signature) : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.digest.length !== 0) {
+            obj.digest = base64FromBytes(message.digest);
+        }
+        if (message.signature !== undefined) {
+            obj.signature = verifier_1.Signature.toJSON(message.signature);
+        }
+        return obj;
+    },
+};
+exports.HashedRekordLogEntryV002 = {
+    fromJSON(object) {
+        return {
+            data: isSet(object.data) ? sigstore_common_1.HashOutput.fromJSON(object.data) : undefined,
+            signature: isSet(object.signature) ? verifier_1.Signature.fromJSON(object.signature) : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.data !== undefined) {
+            obj.data = sigstore_common_1.HashOutput.toJSON(message.data);
+        }
+        if (message.signature !== undefined) {
+            obj.signature = verifier_1.Signature.toJSON(message.signature);
+        }
+        return obj;
+    },
+};
+function bytesFromBase64(b64) {
+    return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+function base64FromBytes(arr) {
+    return globalThis.Buffer.from(arr).toString("base64");
+}
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 7543:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: rekor/v2/verifier.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.Signature = exports.Verifier = exports.PublicKey = void 0;
+/* eslint-disable */
+const sigstore_common_1 = __nccwpck_require__(5334);
+exports.PublicKey = {
+    fromJSON(object) {
+        return { rawBytes: isSet(object.rawBytes) ? Buffer.from(bytesFromBase64(object.rawBytes)) : Buffer.alloc(0) };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.rawBytes.length !== 0) {
+            obj.rawBytes = base64FromBytes(message.rawBytes);
+        }
+        return obj;
+    },
+};
+exports.Verifier = {
+    fromJSON(object) {
+        return {
+            verifier: isSet(object.publicKey)
+                ? { $case: "publicKey", publicKey: exports.PublicKey.fromJSON(object.publicKey) }
+                : isSet(object.x509Certificate)
+                    ? { $case: "x509Certificate", x509Certificate: sigstore_common_1.X509Certificate.fromJSON(object.x509Certificate) }
+                    : undefined,
+            keyDetails: isSet(object.keyDetails) ? (0, sigstore_common_1.publicKeyDetailsFromJSON)(object.keyDetails) : 0,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.verifier?.$case === "publicKey") {
+            obj.publicKey = exports.PublicKey.toJSON(message.verifier.publicKey);
+        }
+        else if (message.verifier?.$case === "x509Certificate") {
+            obj.x509Certificate = sigstore_common_1.X509Certificate.toJSON(message.verifier.x509Certificate);
+        }
+        if (message.keyDetails !== 0) {
+            obj.keyDetails = (0, sigstore_common_1.publicKeyDetailsToJSON)(message.keyDetails);
+        }
+        return obj;
+    },
+};
+exports.Signature = {
+    fromJSON(object) {
+        return {
+            content: isSet(object.content) ? Buffer.from(bytesFromBase64(object.content)) : Buffer.alloc(0),
+            verifier: isSet(object.verifier) ? exports.Verifier.fromJSON(object.verifier) : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.content.length !== 0) {
+            obj.content = base64FromBytes(message.content);
+        }
+        if (message.verifier !== undefined) {
+            obj.verifier = exports.Verifier.toJSON(message.verifier);
+        }
+        return obj;
+    },
+};
+function bytesFromBase64(b64) {
+    return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+function base64FromBytes(arr) {
+    return globalThis.Buffer.from(arr).toString("base64");
+}
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 715:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: sigstore_bundle.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.Bundle = exports.VerificationMaterial = exports.TimestampVerificationData = void 0;
+/* eslint-disable */
+const envelope_1 = __nccwpck_require__(4649);
+const sigstore_common_1 = __nccwpck_require__(5334);
+const sigstore_rekor_1 = __nccwpck_require__(5204);
+exports.TimestampVerificationData = {
+    fromJSON(object) {
+        return {
+            rfc3161Timestamps: globalThis.Array.isArray(object?.rfc3161Timestamps)
+                ? object.rfc3161Timestamps.map((e) => sigstore_common_1.RFC3161SignedTimestamp.fromJSON(e))
+                : [],
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.rfc3161Timestamps?.length) {
+            obj.rfc3161Timestamps = message.rfc3161Timestamps.map((e) => sigstore_common_1.RFC3161SignedTimestamp.toJSON(e));
+        }
+        return obj;
+    },
+};
+exports.VerificationMaterial = {
+    fromJSON(object) {
+        return {
+            content: isSet(object.publicKey)
+                ? { $case: "publicKey", publicKey: sigstore_common_1.PublicKeyIdentifier.fromJSON(object.publicKey) }
+                : isSet(object.x509CertificateChain)
+                    ? {
+                        $case: "x509CertificateChain",
+                        x509CertificateChain: sigstore_common_1.X509CertificateChain.fromJSON(object.x509CertificateChain),
+                    }
+                    : isSet(object.certificate)
+                        ? { $case: "certificate", certificate: sigstore_common_1.X509Certificate.fromJSON(object.certificate) }
+                        : undefined,
+            tlogEntries: globalThis.Array.isArray(object?.tlogEntries)
+                ? object.tlogEntries.map((e) => sigstore_rekor_1.TransparencyLogEntry.fromJSON(e))
+                : [],
+            timestampVerificationData: isSet(object.timestampVerificationData)
+                ? exports.TimestampVerificationData.fromJSON(object.timestampVerificationData)
+                : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.content?.$case === "publicKey") {
+            obj.publicKey = sigstore_common_1.PublicKeyIdentifier.toJSON(message.content.publicKey);
+        }
+        else if (message.content?.$case === "x509CertificateChain") {
+            obj.x509CertificateChain = sigstore_common_1.X509CertificateChain.toJSON(message.content.x509CertificateChain);
+        }
+        else if (message.content?.$case === "certificate") {
+            obj.certificate = sigstore_common_1.X509Certificate.toJSON(message.content.certificate);
+        }
+        if (message.tlogEntries?.length) {
+            obj.tlogEntries = message.tlogEntries.map((e) => sigstore_rekor_1.TransparencyLogEntry.toJSON(e));
+        }
+        if (message.timestampVerificationData !== undefined) {
+            obj.timestampVerificationData = exports.TimestampVerificationData.toJSON(message.timestampVerificationData);
+        }
+        return obj;
+    },
+};
+exports.Bundle = {
+    fromJSON(object) {
+        return {
+            mediaType: isSet(object.mediaType) ? globalThis.String(object.mediaType) : "",
+            verificationMaterial: isSet(object.verificationMaterial)
+                ? exports.VerificationMaterial.fromJSON(object.verificationMaterial)
+                : undefined,
+            content: isSet(object.messageSignature)
+                ? { $case: "messageSignature", messageSignature: sigstore_common_1.MessageSignature.fromJSON(object.messageSignature) }
+                : isSet(object.dsseEnvelope)
+                    ? { $case: "dsseEnvelope", dsseEnvelope: envelope_1.Envelope.fromJSON(object.dsseEnvelope) }
+                    : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.mediaType !== "") {
+            obj.mediaType = message.mediaType;
+        }
+        if (message.verificationMaterial !== undefined) {
+            obj.verificationMaterial = exports.VerificationMaterial.toJSON(message.verificationMaterial);
+        }
+        if (message.content?.$case === "messageSignature") {
+            obj.messageSignature = sigstore_common_1.MessageSignature.toJSON(message.content.messageSignature);
+        }
+        else if (message.content?.$case === "dsseEnvelope") {
+            obj.dsseEnvelope = envelope_1.Envelope.toJSON(message.content.dsseEnvelope);
+        }
+        return obj;
+    },
+};
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 5334:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: sigstore_common.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.TimeRange = exports.X509CertificateChain = exports.SubjectAlternativeName = exports.X509Certificate = exports.DistinguishedName = exports.ObjectIdentifierValuePair = exports.ObjectIdentifier = exports.PublicKeyIdentifier = exports.PublicKey = exports.RFC3161SignedTimestamp = exports.LogId = exports.MessageSignature = exports.HashOutput = exports.SubjectAlternativeNameType = exports.PublicKeyDetails = exports.HashAlgorithm = void 0;
+exports.hashAlgorithmFromJSON = hashAlgorithmFromJSON;
+exports.hashAlgorithmToJSON = hashAlgorithmToJSON;
+exports.publicKeyDetailsFromJSON = publicKeyDetailsFromJSON;
+exports.publicKeyDetailsToJSON = publicKeyDetailsToJSON;
+exports.subjectAlternativeNameTypeFromJSON = subjectAlternativeNameTypeFromJSON;
+exports.subjectAlternativeNameTypeToJSON = subjectAlternativeNameTypeToJSON;
+/* eslint-disable */
+const timestamp_1 = __nccwpck_require__(5000);
+/**
+ * Only a subset of the secure hash standard algorithms are supported.
+ * See <https://nvlpubs.nist.gov/nistpubs/FIPS/NIST.FIPS.180-4.pdf> for more
+ * details.
+ * UNSPECIFIED SHOULD not be used, primary reason for inclusion is to force
+ * any proto JSON serialization to emit the used hash algorithm, as default
+ * option is to *omit* the default value of an enum (which is the first
+ * value, represented by '0'.
+ */
+var HashAlgorithm;
+(function (HashAlgorithm) {
+    HashAlgorithm[HashAlgorithm["HASH_ALGORITHM_UNSPECIFIED"] = 0] = "HASH_ALGORITHM_UNSPECIFIED";
+    HashAlgorithm[HashAlgorithm["SHA2_256"] = 1] = "SHA2_256";
+    HashAlgorithm[HashAlgorithm["SHA2_384"] = 2] = "SHA2_384";
+    HashAlgorithm[HashAlgorithm["SHA2_512"] = 3] = "SHA2_512";
+    /**
+     * SHA3_256 - Used for LMS
+     *
+     * @deprecated
+     */
+    HashAlgorithm[HashAlgorithm["SHA3_256"] = 4] = "SHA3_256";
+    /**
+     * SHA3_384 - Used for LMS
+     *
+     * @deprecated
+     */
+    HashAlgorithm[HashAlgorithm["SHA3_384"] = 5] = "SHA3_384";
+})(HashAlgorithm || (exports.HashAlgorithm = HashAlgorithm = {}));
+function hashAlgorithmFromJSON(object) {
+    switch (object) {
+        case 0:
+        case "HASH_ALGORITHM_UNSPECIFIED":
+            return HashAlgorithm.HASH_ALGORITHM_UNSPECIFIED;
+        case 1:
+        case "SHA2_256":
+            return HashAlgorithm.SHA2_256;
+        case 2:
+        case "SHA2_384":
+            return HashAlgorithm.SHA2_384;
+        case 3:
+        case "SHA2_512":
+            return HashAlgorithm.SHA2_512;
+        case 4:
+        case "SHA3_256":
+            return HashAlgorithm.SHA3_256;
+        case 5:
+        case "SHA3_384":
+            return HashAlgorithm.SHA3_384;
+        default:
+            throw new globalThis.Error("Unrecognized enum value " + object + " for enum HashAlgorithm");
+    }
+}
+function hashAlgorithmToJSON(object) {
+    switch (object) {
+        case HashAlgorithm.HASH_ALGORITHM_UNSPECIFIED:
+            return "HASH_ALGORITHM_UNSPECIFIED";
+        case HashAlgorithm.SHA2_256:
+            return "SHA2_256";
+        case HashAlgorithm.SHA2_384:
+            return "SHA2_384";
+        case HashAlgorithm.SHA2_512:
+            return "SHA2_512";
+        case HashAlgorithm.SHA3_256:
+            return "SHA3_256";
+        case HashAlgorithm.SHA3_384:
+            return "SHA3_384";
+        default:
+            throw new globalThis.Error("Unrecognized enum value " + object + " for enum HashAlgorithm");
+    }
+}
+/**
+ * Details of a specific public key, capturing the the key encoding method,
+ * and signature algorithm.
+ *
+ * PublicKeyDetails captures the public key/hash algorithm combinations
+ * recommended in the Sigstore ecosystem.
+ *
+ * This is modelled as a linear set as we want to provide a small number of
+ * opinionated options instead of allowing every possible permutation.
+ *
+ * Any changes to this enum MUST be reflected in the algorithm registry.
+ *
+ * See: <https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md>
+ *
+ * To avoid the possibility of contradicting formats such as PKCS1 with
+ * ED25519 the valid permutations are listed as a linear set instead of a
+ * cartesian set (i.e one combined variable instead of two, one for encoding
+ * and one for the signature algorithm).
+ */
+var PublicKeyDetails;
+(function (PublicKeyDetails) {
+    PublicKeyDetails[PublicKeyDetails["PUBLIC_KEY_DETAILS_UNSPECIFIED"] = 0] = "PUBLIC_KEY_DETAILS_UNSPECIFIED";
+    /**
+     * PKCS1_RSA_PKCS1V5 - RSA
+     *
+     * @deprecated
+     */
+    PublicKeyDetails[PublicKeyDetails["PKCS1_RSA_PKCS1V5"] = 1] = "PKCS1_RSA_PKCS1V5";
+    /**
+     * PKCS1_RSA_PSS - See RFC8017
+     *
+     * @deprecated
+     */
+    PublicKeyDetails[PublicKeyDetails["PKCS1_RSA_PSS"] = 2] = "PKCS1_RSA_PSS";
+    /** @deprecated */
+    PublicKeyDetails[PublicKeyDetails["PKIX_RSA_PKCS1V5"] = 3] = "PKIX_RSA_PKCS1V5";
+    /** @deprecated */
+    PublicKeyDetails[PublicKeyDetails["PKIX_RSA_PSS"] = 4] = "PKIX_RSA_PSS";
+    /** PKIX_RSA_PKCS1V15_2048_SHA256 - RSA public key in PKIX format, PKCS#1v1.5 signature */
+    PublicKeyDetails[PublicKeyDetails["PKIX_RSA_PKCS1V15_2048_SHA256"] = 9] = "PKIX_RSA_PKCS1V15_2048_SHA256";
+    PublicKeyDetails[PublicKeyDetails["PKIX_RSA_PKCS1V15_3072_SHA256"] = 10] = "PKIX_RSA_PKCS1V15_3072_SHA256";
+    PublicKeyDetails[PublicKeyDetails["PKIX_RSA_PKCS1V15_4096_SHA256"] = 11] = "PKIX_RSA_PKCS1V15_4096_SHA256";
+    /** PKIX_RSA_PSS_2048_SHA256 - RSA public key in PKIX format, RSASSA-PSS signature */
+    PublicKeyDetails[PublicKeyDetails["PKIX_RSA_PSS_2048_SHA256"] = 16] = "PKIX_RSA_PSS_2048_SHA256";
+    PublicKeyDetails[PublicKeyDetails["PKIX_RSA_PSS_3072_SHA256"] = 17] = "PKIX_RSA_PSS_3072_SHA256";
+    PublicKeyDetails[PublicKeyDetails["PKIX_RSA_PSS_4096_SHA256"] = 18] = "PKIX_RSA_PSS_4096_SHA256";
+    /**
+     * PKIX_ECDSA_P256_HMAC_SHA_256 - ECDSA
+     *
+     * @deprecated
+     */
+    PublicKeyDetails[PublicKeyDetails["PKIX_ECDSA_P256_HMAC_SHA_256"] = 6] = "PKIX_ECDSA_P256_HMAC_SHA_256";
+    /** PKIX_ECDSA_P256_SHA_256 - See NIST FIPS 186-4 */
+    PublicKeyDetails[PublicKeyDetails["PKIX_ECDSA_P256_SHA_256"] = 5] = "PKIX_ECDSA_P256_SHA_256";
+    PublicKeyDetails[PublicKeyDetails["PKIX_ECDSA_P384_SHA_384"] = 12] = "PKIX_ECDSA_P384_SHA_384";
+    PublicKeyDetails[PublicKeyDetails["PKIX_ECDSA_P521_SHA_512"] = 13] = "PKIX_ECDSA_P521_SHA_512";
+    /** PKIX_ED25519 - Ed 25519 */
+    PublicKeyDetails[PublicKeyDetails["PKIX_ED25519"] = 7] = "PKIX_ED25519";
+    PublicKeyDetails[PublicKeyDetails["PKIX_ED25519_PH"] = 8] = "PKIX_ED25519_PH";
+    /**
+     * PKIX_ECDSA_P384_SHA_256 - These algorithms are deprecated and should not be used, but they
+     * were/are being used by most Sigstore clients implementations.
+     *
+     * @deprecated
+     */
+    PublicKeyDetails[PublicKeyDetails["PKIX_ECDSA_P384_SHA_256"] = 19] = "PKIX_ECDSA_P384_SHA_256";
+    /** @deprecated */
+    PublicKeyDetails[PublicKeyDetails["PKIX_ECDSA_P521_SHA_256"] = 20] = "PKIX_ECDSA_P521_SHA_256";
+    /**
+     * LMS_SHA256 - LMS and LM-OTS
+     *
+     * These algorithms are deprecated and should not be used.
+     * There are no plans to support SLH-DSA at this time.
+     *
+     * USER WARNING: LMS and LM-OTS are both stateful signature schemes.
+     * Using them correctly requires discretion and careful consideration
+     * to ensure that individual secret keys are not used more than once.
+     * In addition, LM-OTS is a single-use scheme, meaning that it
+     * MUST NOT be used for more than one signature per LM-OTS key.
+     * If you cannot maintain these invariants, you MUST NOT use these
+     * schemes.
+     *
+     * @deprecated
+     */
+    PublicKeyDetails[PublicKeyDetails["LMS_SHA256"] = 14] = "LMS_SHA256";
+    /** @deprecated */
+    PublicKeyDetails[PublicKeyDetails["LMOTS_SHA256"] = 15] = "LMOTS_SHA256";
+    /**
+     * ML_DSA_44 - ML-DSA
+     *
+     * These ML_DSA_44, ML_DSA_65 and ML-DSA_87 algorithms are the pure variants
+     * that take data to sign rather than the prehash variants (HashML-DSA), which
+     * take digests. While considered quantum-resistant, their usage
+     * involves tradeoffs in that signatures and keys are much larger, and
+     * this makes deployments more costly.
+     *
+     * USER WARNING: ML_DSA_44, ML_DSA_65 and ML_DSA_87 are experimental algorithms.
+     * In the future they MAY be used by private Sigstore deployments, but
+     * they are not yet fully functional. This warning will be removed when
+     * these algorithms are widely supported by Sigstore clients and servers,
+     * but care should still be taken for production environments.
+     *
+     * See NIST FIPS 204, RFC 9881 for algorithm identifiers
+     */
+    PublicKeyDetails[PublicKeyDetails["ML_DSA_44"] = 23] = "ML_DSA_44";
+    PublicKeyDetails[PublicKeyDetails["ML_DSA_65"] = 21] = "ML_DSA_65";
+    PublicKeyDetails[PublicKeyDetails["ML_DSA_87"] = 22] = "ML_DSA_87";
+})(PublicKeyDetails || (exports.PublicKeyDetails = PublicKeyDetails = {}));
+function publicKeyDetailsFromJSON(object) {
+    switch (object) {
+        case 0:
+        case "PUBLIC_KEY_DETAILS_UNSPECIFIED":
+            return PublicKeyDetails.PUBLIC_KEY_DETAILS_UNSPECIFIED;
+        case 1:
+        case "PKCS1_RSA_PKCS1V5":
+            return PublicKeyDetails.PKCS1_RSA_PKCS1V5;
+        case 2:
+        case "PKCS1_RSA_PSS":
+            return PublicKeyDetails.PKCS1_RSA_PSS;
+        case 3:
+        case "PKIX_RSA_PKCS1V5":
+            return PublicKeyDetails.PKIX_RSA_PKCS1V5;
+        case 4:
+        case "PKIX_RSA_PSS":
+            return PublicKeyDetails.PKIX_RSA_PSS;
+        case 9:
+        case "PKIX_RSA_PKCS1V15_2048_SHA256":
+            return PublicKeyDetails.PKIX_RSA_PKCS1V15_2048_SHA256;
+        case 10:
+        case "PKIX_RSA_PKCS1V15_3072_SHA256":
+            return PublicKeyDetails.PKIX_RSA_PKCS1V15_3072_SHA256;
+        case 11:
+        case "PKIX_RSA_PKCS1V15_4096_SHA256":
+            return PublicKeyDetails.PKIX_RSA_PKCS1V15_4096_SHA256;
+        case 16:
+        case "PKIX_RSA_PSS_2048_SHA256":
+            return PublicKeyDetails.PKIX_RSA_PSS_2048_SHA256;
+        case 17:
+        case "PKIX_RSA_PSS_3072_SHA256":
+            return PublicKeyDetails.PKIX_RSA_PSS_3072_SHA256;
+        case 18:
+        case "PKIX_RSA_PSS_4096_SHA256":
+            return PublicKeyDetails.PKIX_RSA_PSS_4096_SHA256;
+        case 6:
+        case "PKIX_ECDSA_P256_HMAC_SHA_256":
+            return PublicKeyDetails.PKIX_ECDSA_P256_HMAC_SHA_256;
+        case 5:
+        case "PKIX_ECDSA_P256_SHA_256":
+            return PublicKeyDetails.PKIX_ECDSA_P256_SHA_256;
+        case 12:
+        case "PKIX_ECDSA_P384_SHA_384":
+            return PublicKeyDetails.PKIX_ECDSA_P384_SHA_384;
+        case 13:
+        case "PKIX_ECDSA_P521_SHA_512":
+            return PublicKeyDetails.PKIX_ECDSA_P521_SHA_512;
+        case 7:
+        case "PKIX_ED25519":
+            return PublicKeyDetails.PKIX_ED25519;
+        case 8:
+        case "PKIX_ED25519_PH":
+            return PublicKeyDetails.PKIX_ED25519_PH;
+        case 19:
+        case "PKIX_ECDSA_P384_SHA_256":
+            return PublicKeyDetails.PKIX_ECDSA_P384_SHA_256;
+        case 20:
+        case "PKIX_ECDSA_P521_SHA_256":
+            return PublicKeyDetails.PKIX_ECDSA_P521_SHA_256;
+        case 14:
+        case "LMS_SHA256":
+            return PublicKeyDetails.LMS_SHA256;
+        case 15:
+        case "LMOTS_SHA256":
+            return PublicKeyDetails.LMOTS_SHA256;
+        case 23:
+        case "ML_DSA_44":
+            return PublicKeyDetails.ML_DSA_44;
+        case 21:
+        case "ML_DSA_65":
+            return PublicKeyDetails.ML_DSA_65;
+        case 22:
+        case "ML_DSA_87":
+            return PublicKeyDetails.ML_DSA_87;
+        default:
+            throw new globalThis.Error("Unrecognized enum value " + object + " for enum PublicKeyDetails");
+    }
+}
+function publicKeyDetailsToJSON(object) {
+    switch (object) {
+        case PublicKeyDetails.PUBLIC_KEY_DETAILS_UNSPECIFIED:
+            return "PUBLIC_KEY_DETAILS_UNSPECIFIED";
+        case PublicKeyDetails.PKCS1_RSA_PKCS1V5:
+            return "PKCS1_RSA_PKCS1V5";
+        case PublicKeyDetails.PKCS1_RSA_PSS:
+            return "PKCS1_RSA_PSS";
+        case PublicKeyDetails.PKIX_RSA_PKCS1V5:
+            return "PKIX_RSA_PKCS1V5";
+        case PublicKeyDetails.PKIX_RSA_PSS:
+            return "PKIX_RSA_PSS";
+        case PublicKeyDetails.PKIX_RSA_PKCS1V15_2048_SHA256:
+            return "PKIX_RSA_PKCS1V15_2048_SHA256";
+        case PublicKeyDetails.PKIX_RSA_PKCS1V15_3072_SHA256:
+            return "PKIX_RSA_PKCS1V15_3072_SHA256";
+        case PublicKeyDetails.PKIX_RSA_PKCS1V15_4096_SHA256:
+            return "PKIX_RSA_PKCS1V15_4096_SHA256";
+        case PublicKeyDetails.PKIX_RSA_PSS_2048_SHA256:
+            return "PKIX_RSA_PSS_2048_SHA256";
+        case PublicKeyDetails.PKIX_RSA_PSS_3072_SHA256:
+            return "PKIX_RSA_PSS_3072_SHA256";
+        case PublicKeyDetails.PKIX_RSA_PSS_4096_SHA256:
+            return "PKIX_RSA_PSS_4096_SHA256";
+        case PublicKeyDetails.PKIX_ECDSA_P256_HMAC_SHA_256:
+            return "PKIX_ECDSA_P256_HMAC_SHA_256";
+        case PublicKeyDetails.PKIX_ECDSA_P256_SHA_256:
+            return "PKIX_ECDSA_P256_SHA_256";
+        case PublicKeyDetails.PKIX_ECDSA_P384_SHA_384:
+            return "PKIX_ECDSA_P384_SHA_384";
+        case PublicKeyDetails.PKIX_ECDSA_P521_SHA_512:
+            return "PKIX_ECDSA_P521_SHA_512";
+        case PublicKeyDetails.PKIX_ED25519:
+            return "PKIX_ED25519";
+        case PublicKeyDetails.PKIX_ED25519_PH:
+            return "PKIX_ED25519_PH";
+        case PublicKeyDetails.PKIX_ECDSA_P384_SHA_256:
+            return "PKIX_ECDSA_P384_SHA_256";
+        case PublicKeyDetails.PKIX_ECDSA_P521_SHA_256:
+            return "PKIX_ECDSA_P521_SHA_256";
+        case PublicKeyDetails.LMS_SHA256:
+            return "LMS_SHA256";
+        case PublicKeyDetails.LMOTS_SHA256:
+            return "LMOTS_SHA256";
+        case PublicKeyDetails.ML_DSA_44:
+            return "ML_DSA_44";
+        case PublicKeyDetails.ML_DSA_65:
+            return "ML_DSA_65";
+        case PublicKeyDetails.ML_DSA_87:
+            return "ML_DSA_87";
+        default:
+            throw new globalThis.Error("Unrecognized enum value " + object + " for enum PublicKeyDetails");
+    }
+}
+var SubjectAlternativeNameType;
+(function (SubjectAlternativeNameType) {
+    SubjectAlternativeNameType[SubjectAlternativeNameType["SUBJECT_ALTERNATIVE_NAME_TYPE_UNSPECIFIED"] = 0] = "SUBJECT_ALTERNATIVE_NAME_TYPE_UNSPECIFIED";
+    SubjectAlternativeNameType[SubjectAlternativeNameType["EMAIL"] = 1] = "EMAIL";
+    SubjectAlternativeNameType[SubjectAlternativeNameType["URI"] = 2] = "URI";
+    /**
+     * OTHER_NAME - OID 1.3.6.1.4.1.57264.1.7
+     * See https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md#1361415726417--othername-san
+     * for more details.
+     */
+    SubjectAlternativeNameType[SubjectAlternativeNameType["OTHER_NAME"] = 3] = "OTHER_NAME";
+})(SubjectAlternativeNameType || (exports.SubjectAlternativeNameType = SubjectAlternativeNameType = {}));
+function subjectAlternativeNameTypeFromJSON(object) {
+    switch (object) {
+        case 0:
+        case "SUBJECT_ALTERNATIVE_NAME_TYPE_UNSPECIFIED":
+            return SubjectAlternativeNameType.SUBJECT_ALTERNATIVE_NAME_TYPE_UNSPECIFIED;
+        case 1:
+        case "EMAIL":
+            return SubjectAlternativeNameType.EMAIL;
+        case 2:
+        case "URI":
+            return SubjectAlternativeNameType.URI;
+        case 3:
+        case "OTHER_NAME":
+            return SubjectAlternativeNameType.OTHER_NAME;
+        default:
+            throw new globalThis.Error("Unrecognized enum value " + object + " for enum SubjectAlternativeNameType");
+    }
+}
+function subjectAlternativeNameTypeToJSON(object) {
+    switch (object) {
+        case SubjectAlternativeNameType.SUBJECT_ALTERNATIVE_NAME_TYPE_UNSPECIFIED:
+            return "SUBJECT_ALTERNATIVE_NAME_TYPE_UNSPECIFIED";
+        case SubjectAlternativeNameType.EMAIL:
+            return "EMAIL";
+        case SubjectAlternativeNameType.URI:
+            return "URI";
+        case SubjectAlternativeNameType.OTHER_NAME:
+            return "OTHER_NAME";
+        default:
+            throw new globalThis.Error("Unrecognized enum value " + object + " for enum SubjectAlternativeNameType");
+    }
+}
+exports.HashOutput = {
+    fromJSON(object) {
+        return {
+            algorithm: isSet(object.algorithm) ? hashAlgorithmFromJSON(object.algorithm) : 0,
+            digest: isSet(object.digest) ? Buffer.from(bytesFromBase64(object.digest)) : Buffer.alloc(0),
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.algorithm !== 0) {
+            obj.algorithm = hashAlgorithmToJSON(message.algorithm);
+        }
+        if (message.digest.length !== 0) {
+            obj.digest = base64FromBytes(message.digest);
+        }
+        return obj;
+    },
+};
+exports.MessageSignature = {
+    fromJSON(object) {
+        return {
+            messageDigest: isSet(object.messageDigest) ? exports.HashOutput.fromJSON(object.messageDigest) : undefined,
+            signature: isSet(object.signature) ? Buffer.from(bytesFromBase64(object.signature)) : Buffer.alloc(0),
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.messageDigest !== undefined) {
+            obj.messageDigest = exports.HashOutput.toJSON(message.messageDigest);
+        }
+        if (message.signature.length !== 0) {
+            obj.signature = base64FromBytes(message.signature);
+        }
+        return obj;
+    },
+};
+exports.LogId = {
+    fromJSON(object) {
+        return { keyId: isSet(object.keyId) ? Buffer.from(bytesFromBase64(object.keyId)) : Buffer.alloc(0) };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.keyId.length !== 0) {
+            obj.keyId = base64FromBytes(message.keyId);
+        }
+        return obj;
+    },
+};
+exports.RFC3161SignedTimestamp = {
+    fromJSON(object) {
+        return {
+            signedTimestamp: isSet(object.signedTimestamp)
+                ? Buffer.from(bytesFromBase64(object.signedTimestamp))
+                : Buffer.alloc(0),
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.signedTimestamp.length !== 0) {
+            obj.signedTimestamp = base64FromBytes(message.signedTimestamp);
+        }
+        return obj;
+    },
+};
+exports.PublicKey = {
+    fromJSON(object) {
+        return {
+            rawBytes: isSet(object.rawBytes) ? Buffer.from(bytesFromBase64(object.rawBytes)) : undefined,
+            keyDetails: isSet(object.keyDetails) ? publicKeyDetailsFromJSON(object.keyDetails) : 0,
+            validFor: isSet(object.validFor) ? exports.TimeRange.fromJSON(object.validFor) : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.rawBytes !== undefined) {
+            obj.rawBytes = base64FromBytes(message.rawBytes);
+        }
+        if (message.keyDetails !== 0) {
+            obj.keyDetails = publicKeyDetailsToJSON(message.keyDetails);
+        }
+        if (message.validFor !== undefined) {
+            obj.validFor = exports.TimeRange.toJSON(message.validFor);
+        }
+        return obj;
+    },
+};
+exports.PublicKeyIdentifier = {
+    fromJSON(object) {
+        return { hint: isSet(object.hint) ? globalThis.String(object.hint) : "" };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.hint !== "") {
+            obj.hint = message.hint;
+        }
+        return obj;
+    },
+};
+exports.ObjectIdentifier = {
+    fromJSON(object) {
+        return { id: globalThis.Array.isArray(object?.id) ? object.id.map((e) => globalThis.Number(e)) : [] };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.id?.length) {
+            obj.id = message.id.map((e) => Math.round(e));
+        }
+        return obj;
+    },
+};
+exports.ObjectIdentifierValuePair = {
+    fromJSON(object) {
+        return {
+            oid: isSet(object.oid) ? exports.ObjectIdentifier.fromJSON(object.oid) : undefined,
+            value: isSet(object.value) ? Buffer.from(bytesFromBase64(object.value)) : Buffer.alloc(0),
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.oid !== undefined) {
+            obj.oid = exports.ObjectIdentifier.toJSON(message.oid);
+        }
+        if (message.value.length !== 0) {
+            obj.value = base64FromBytes(message.value);
+        }
+        return obj;
+    },
+};
+exports.DistinguishedName = {
+    fromJSON(object) {
+        return {
+            organization: isSet(object.organization) ? globalThis.String(object.organization) : "",
+            commonName: isSet(object.commonName) ? globalThis.String(object.commonName) : "",
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.organization !== "") {
+            obj.organization = message.organization;
+        }
+        if (message.commonName !== "") {
+            obj.commonName = message.commonName;
+        }
+        return obj;
+    },
+};
+exports.X509Certificate = {
+    fromJSON(object) {
+        return { rawBytes: isSet(object.rawBytes) ? Buffer.from(bytesFromBase64(object.rawBytes)) : Buffer.alloc(0) };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.rawBytes.length !== 0) {
+            obj.rawBytes = base64FromBytes(message.rawBytes);
+        }
+        return obj;
+    },
+};
+exports.SubjectAlternativeName = {
+    fromJSON(object) {
+        return {
+            type: isSet(object.type) ? subjectAlternativeNameTypeFromJSON(object.type) : 0,
+            identity: isSet(object.regexp)
+                ? { $case: "regexp", regexp: globalThis.String(object.regexp) }
+                : isSet(object.value)
+                    ? { $case: "value", value: globalThis.String(object.value) }
+                    : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.type !== 0) {
+            obj.type = subjectAlternativeNameTypeToJSON(message.type);
+        }
+        if (message.identity?.$case === "regexp") {
+            obj.regexp = message.identity.regexp;
+        }
+        else if (message.identity?.$case === "value") {
+            obj.value = message.identity.value;
+        }
+        return obj;
+    },
+};
+exports.X509CertificateChain = {
+    fromJSON(object) {
+        return {
+            certificates: globalThis.Array.isArray(object?.certificates)
+                ? object.certificates.map((e) => exports.X509Certificate.fromJSON(e))
+                : [],
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.certificates?.length) {
+            obj.certificates = message.certificates.map((e) => exports.X509Certificate.toJSON(e));
+        }
+        return obj;
+    },
+};
+exports.TimeRange = {
+    fromJSON(object) {
+        return {
+            start: isSet(object.start) ? fromJsonTimestamp(object.start) : undefined,
+            end: isSet(object.end) ? fromJsonTimestamp(object.end) : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.start !== undefined) {
+            obj.start = message.start.toISOString();
+        }
+        if (message.end !== undefined) {
+            obj.end = message.end.toISOString();
+        }
+        return obj;
+    },
+};
+function bytesFromBase64(b64) {
+    return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+function base64FromBytes(arr) {
+    return globalThis.Buffer.from(arr).toString("base64");
+}
+function fromTimestamp(t) {
+    let millis = (globalThis.Number(t.seconds) || 0) * 1_000;
+    millis += (t.nanos || 0) / 1_000_000;
+    return new globalThis.Date(millis);
+}
+function fromJsonTimestamp(o) {
+    if (o instanceof globalThis.Date) {
+        return o;
+    }
+    else if (typeof o === "string") {
+        return new globalThis.Date(o);
+    }
+    else {
+        return fromTimestamp(timestamp_1.Timestamp.fromJSON(o));
+    }
+}
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 5204:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: sigstore_rekor.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.TransparencyLogEntry = exports.InclusionPromise = exports.InclusionProof = exports.Checkpoint = exports.KindVersion = void 0;
+/* eslint-disable */
+const sigstore_common_1 = __nccwpck_require__(5334);
+exports.KindVersion = {
+    fromJSON(object) {
+        return {
+            kind: isSet(object.kind) ? globalThis.String(object.kind) : "",
+            version: isSet(object.version) ? globalThis.String(object.version) : "",
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.kind !== "") {
+            obj.kind = message.kind;
+        }
+        if (message.version !== "") {
+            obj.version = message.version;
+        }
+        return obj;
+    },
+};
+exports.Checkpoint = {
+    fromJSON(object) {
+        return { envelope: isSet(object.envelope) ? globalThis.String(object.envelope) : "" };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.envelope !== "") {
+            obj.envelope = message.envelope;
+        }
+        return obj;
+    },
+};
+exports.InclusionProof = {
+    fromJSON(object) {
+        return {
+            logIndex: isSet(object.logIndex) ? globalThis.String(object.logIndex) : "0",
+            rootHash: isSet(object.rootHash) ? Buffer.from(bytesFromBase64(object.rootHash)) : Buffer.alloc(0),
+            treeSize: isSet(object.treeSize) ? globalThis.String(object.treeSize) : "0",
+            hashes: globalThis.Array.isArray(object?.hashes)
+                ? object.hashes.map((e) => Buffer.from(bytesFromBase64(e)))
+                : [],
+            checkpoint: isSet(object.checkpoint) ? exports.Checkpoint.fromJSON(object.checkpoint) : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.logIndex !== "0") {
+            obj.logIndex = message.logIndex;
+        }
+        if (message.rootHash.length !== 0) {
+            obj.rootHash = base64FromBytes(message.rootHash);
+        }
+        if (message.treeSize !== "0") {
+            obj.treeSize = message.treeSize;
+        }
+        if (message.hashes?.length) {
+            obj.hashes = message.hashes.map((e) => base64FromBytes(e));
+        }
+        if (message.checkpoint !== undefined) {
+            obj.checkpoint = exports.Checkpoint.toJSON(message.checkpoint);
+        }
+        return obj;
+    },
+};
+exports.InclusionPromise = {
+    fromJSON(object) {
+        return {
+            signedEntryTimestamp: isSet(object.signedEntryTimestamp)
+                ? Buffer.from(bytesFromBase64(object.signedEntryTimestamp))
+                : Buffer.alloc(0),
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.signedEntryTimestamp.length !== 0) {
+            obj.signedEntryTimestamp = base64FromBytes(message.signedEntryTimestamp);
+        }
+        return obj;
+    },
+};
+exports.TransparencyLogEntry = {
+    fromJSON(object) {
+        return {
+            logIndex: isSet(object.logIndex) ? globalThis.String(object.logIndex) : "0",
+            logId: isSet(object.logId) ? sigstore_common_1.LogId.fromJSON(object.logId) : undefined,
+            kindVersion: isSet(object.kindVersion) ? exports.KindVersion.fromJSON(object.kindVersion) : undefined,
+            integratedTime: isSet(object.integratedTime) ? globalThis.String(object.integratedTime) : "0",
+            inclusionPromise: isSet(object.inclusionPromise) ? exports.InclusionPromise.fromJSON(object.inclusionPromise) : undefined,
+            inclusionProof: isSet(object.inclusionProof) ? exports.InclusionProof.fromJSON(object.inclusionProof) : undefined,
+            canonicalizedBody: isSet(object.canonicalizedBody)
+                ? Buffer.from(bytesFromBase64(object.canonicalizedBody))
+                : Buffer.alloc(0),
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.logIndex !== "0") {
+            obj.logIndex = message.logIndex;
+        }
+        if (message.logId !== undefined) {
+            obj.logId = sigstore_common_1.LogId.toJSON(message.logId);
+        }
+        if (message.kindVersion !== undefined) {
+            obj.kindVersion = exports.KindVersion.toJSON(message.kindVersion);
+        }
+        if (message.integratedTime !== "0") {
+            obj.integratedTime = message.integratedTime;
+        }
+        if (message.inclusionPromise !== undefined) {
+            obj.inclusionPromise = exports.InclusionPromise.toJSON(message.inclusionPromise);
+        }
+        if (message.inclusionProof !== undefined) {
+            obj.inclusionProof = exports.InclusionProof.toJSON(message.inclusionProof);
+        }
+        if (message.canonicalizedBody.length !== 0) {
+            obj.canonicalizedBody = base64FromBytes(message.canonicalizedBody);
+        }
+        return obj;
+    },
+};
+function bytesFromBase64(b64) {
+    return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+function base64FromBytes(arr) {
+    return globalThis.Buffer.from(arr).toString("base64");
+}
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 1997:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: sigstore_trustroot.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.ClientTrustConfig = exports.ServiceConfiguration = exports.Service = exports.SigningConfig = exports.TrustedRoot = exports.CertificateAuthority = exports.TransparencyLogInstance = exports.ServiceSelector = void 0;
+exports.serviceSelectorFromJSON = serviceSelectorFromJSON;
+exports.serviceSelectorToJSON = serviceSelectorToJSON;
+/* eslint-disable */
+const sigstore_common_1 = __nccwpck_require__(5334);
+/**
+ * ServiceSelector specifies how a client SHOULD select a set of
+ * Services to connect to. A client SHOULD throw an error if
+ * the value is SERVICE_SELECTOR_UNDEFINED.
+ */
+var ServiceSelector;
+(function (ServiceSelector) {
+    ServiceSelector[ServiceSelector["SERVICE_SELECTOR_UNDEFINED"] = 0] = "SERVICE_SELECTOR_UNDEFINED";
+    /**
+     * ALL - Clients SHOULD select all Services based on supported API version
+     * and validity window.
+     */
+    ServiceSelector[ServiceSelector["ALL"] = 1] = "ALL";
+    /**
+     * ANY - Clients SHOULD select one Service based on supported API version
+     * and validity window. It is up to the client implementation to
+     * decide how to select the Service, e.g. random or round-robin.
+     */
+    ServiceSelector[ServiceSelector["ANY"] = 2] = "ANY";
+    /**
+     * EXACT - Clients SHOULD select a specific number of Services based on
+     * supported API version and validity window, using the provided
+     * `count`. It is up to the client implementation to decide how to
+     * select the Service, e.g. random or round-robin.
+     */
+    ServiceSelector[ServiceSelector["EXACT"] = 3] = "EXACT";
+})(ServiceSelector || (exports.ServiceSelector = ServiceSelector = {}));
+function serviceSelectorFromJSON(object) {
+    switch (object) {
+        case 0:
+        case "SERVICE_SELECTOR_UNDEFINED":
+            return ServiceSelector.SERVICE_SELECTOR_UNDEFINED;
+        case 1:
+        case "ALL":
+            return ServiceSelector.ALL;
+        case 2:
+        case "ANY":
+            return ServiceSelector.ANY;
+        case 3:
+        case "EXACT":
+            return ServiceSelector.EXACT;
+        default:
+            throw new globalThis.Error("Unrecognized enum value " + object + " for enum ServiceSelector");
+    }
+}
+function serviceSelectorToJSON(object) {
+    switch (object) {
+        case ServiceSelector.SERVICE_SELECTOR_UNDEFINED:
+            return "SERVICE_SELECTOR_UNDEFINED";
+        case ServiceSelector.ALL:
+            return "ALL";
+        case ServiceSelector.ANY:
+            return "ANY";
+        case ServiceSelector.EXACT:
+            return "EXACT";
+        default:
+            throw new globalThis.Error("Unrecognized enum value " + object + " for enum ServiceSelector");
+    }
+}
+exports.TransparencyLogInstance = {
+    fromJSON(object) {
+        return {
+            baseUrl: isSet(object.baseUrl) ? globalThis.String(object.baseUrl) : "",
+            hashAlgorithm: isSet(object.hashAlgorithm) ? (0, sigstore_common_1.hashAlgorithmFromJSON)(object.hashAlgorithm) : 0,
+            publicKey: isSet(object.publicKey) ? sigstore_common_1.PublicKey.fromJSON(object.publicKey) : undefined,
+            logId: isSet(object.logId) ? sigstore_common_1.LogId.fromJSON(object.logId) : undefined,
+            checkpointKeyId: isSet(object.checkpointKeyId) ? sigstore_common_1.LogId.fromJSON(object.checkpointKeyId) : undefined,
+            operator: isSet(object.operator) ? globalThis.String(object.operator) : "",
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.baseUrl !== "") {
+            obj.baseUrl = message.baseUrl;
+        }
+        if (message.hashAlgorithm !== 0) {
+            obj.hashAlgorithm = (0, sigstore_common_1.hashAlgorithmToJSON)(message.hashAlgorithm);
+        }
+        if (message.publicKey !== undefined) {
+            obj.publicKey = sigstore_common_1.PublicKey.toJSON(message.publicKey);
+        }
+        if (message.logId !== undefined) {
+            obj.logId = sigstore_common_1.LogId.toJSON(message.logId);
+        }
+        if (message.checkpointKeyId !== undefined) {
+            obj.checkpointKeyId = sigstore_common_1.LogId.toJSON(message.checkpointKeyId);
+        }
+        if (message.operator !== "") {
+            obj.operator = message.operator;
+        }
+        return obj;
+    },
+};
+exports.CertificateAuthority = {
+    fromJSON(object) {
+        return {
+            subject: isSet(object.subject) ? sigstore_common_1.DistinguishedName.fromJSON(object.subject) : undefined,
+            uri: isSet(object.uri) ? globalThis.String(object.uri) : "",
+            certChain: isSet(object.certChain) ? sigstore_common_1.X509CertificateChain.fromJSON(object.certChain) : undefined,
+            validFor: isSet(object.validFor) ? sigstore_common_1.TimeRange.fromJSON(object.validFor) : undefined,
+            operator: isSet(object.operator) ? globalThis.String(object.operator) : "",
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.subject !== undefined) {
+            obj.subject = sigstore_common_1.DistinguishedName.toJSON(message.subject);
+        }
+        if (message.uri !== "") {
+            obj.uri = message.uri;
+        }
+        if (message.certChain !== undefined) {
+            obj.certChain = sigstore_common_1.X509CertificateChain.toJSON(message.certChain);
+        }
+        if (message.validFor !== undefined) {
+            obj.validFor = sigstore_common_1.TimeRange.toJSON(message.validFor);
+        }
+        if (message.operator !== "") {
+            obj.operator = message.operator;
+        }
+        return obj;
+    },
+};
+exports.TrustedRoot = {
+    fromJSON(object) {
+        return {
+            mediaType: isSet(object.mediaType) ? globalThis.String(object.mediaType) : "",
+            tlogs: globalThis.Array.isArray(object?.tlogs)
+                ? object.tlogs.map((e) => exports.TransparencyLogInstance.fromJSON(e))
+                : [],
+            certificateAuthorities: globalThis.Array.isArray(object?.certificateAuthorities)
+                ? object.certificateAuthorities.map((e) => exports.CertificateAuthority.fromJSON(e))
+                : [],
+            ctlogs: globalThis.Array.isArray(object?.ctlogs)
+                ? object.ctlogs.map((e) => exports.TransparencyLogInstance.fromJSON(e))
+                : [],
+            timestampAuthorities: globalThis.Array.isArray(object?.timestampAuthorities)
+                ? object.timestampAuthorities.map((e) => exports.CertificateAuthority.fromJSON(e))
+                : [],
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.mediaType !== "") {
+            obj.mediaType = message.mediaType;
+        }
+        if (message.tlogs?.length) {
+            obj.tlogs = message.tlogs.map((e) => exports.TransparencyLogInstance.toJSON(e));
+        }
+        if (message.certificateAuthorities?.length) {
+            obj.certificateAuthorities = message.certificateAuthorities.map((e) => exports.CertificateAuthority.toJSON(e));
+        }
+        if (message.ctlogs?.length) {
+            obj.ctlogs = message.ctlogs.map((e) => exports.TransparencyLogInstance.toJSON(e));
+        }
+        if (message.timestampAuthorities?.length) {
+            obj.timestampAuthorities = message.timestampAuthorities.map((e) => exports.CertificateAuthority.toJSON(e));
+        }
+        return obj;
+    },
+};
+exports.SigningConfig = {
+    fromJSON(object) {
+        return {
+            mediaType: isSet(object.mediaType) ? globalThis.String(object.mediaType) : "",
+            caUrls: globalThis.Array.isArray(object?.caUrls) ? object.caUrls.map((e) => exports.Service.fromJSON(e)) : [],
+            oidcUrls: globalThis.Array.isArray(object?.oidcUrls) ? object.oidcUrls.map((e) => exports.Service.fromJSON(e)) : [],
+            rekorTlogUrls: globalThis.Array.isArray(object?.rekorTlogUrls)
+                ? object.rekorTlogUrls.map((e) => exports.Service.fromJSON(e))
+                : [],
+            rekorTlogConfig: isSet(object.rekorTlogConfig)
+                ? exports.ServiceConfiguration.fromJSON(object.rekorTlogConfig)
+                : undefined,
+            tsaUrls: globalThis.Array.isArray(object?.tsaUrls) ? object.tsaUrls.map((e) => exports.Service.fromJSON(e)) : [],
+            tsaConfig: isSet(object.tsaConfig) ? exports.ServiceConfiguration.fromJSON(object.tsaConfig) : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.mediaType !== "") {
+            obj.mediaType = message.mediaType;
+        }
+        if (message.caUrls?.length) {
+            obj.caUrls = message.caUrls.map((e) => exports.Service.toJSON(e));
+        }
+        if (message.oidcUrls?.length) {
+            obj.oidcUrls = message.oidcUrls.map((e) => exports.Service.toJSON(e));
+        }
+        if (message.rekorTlogUrls?.length) {
+            obj.rekorTlogUrls = message.rekorTlogUrls.map((e) => exports.Service.toJSON(e));
+        }
+        if (message.rekorTlogConfig !== undefined) {
+            obj.rekorTlogConfig = exports.ServiceConfiguration.toJSON(message.rekorTlogConfig);
+        }
+        if (message.tsaUrls?.length) {
+            obj.tsaUrls = message.tsaUrls.map((e) => exports.Service.toJSON(e));
+        }
+        if (message.tsaConfig !== undefined) {
+            obj.tsaConfig = exports.ServiceConfiguration.toJSON(message.tsaConfig);
+        }
+        return obj;
+    },
+};
+exports.Service = {
+    fromJSON(object) {
+        return {
+            url: isSet(object.url) ? globalThis.String(object.url) : "",
+            majorApiVersion: isSet(object.majorApiVersion) ? globalThis.Number(object.majorApiVersion) : 0,
+            validFor: isSet(object.validFor) ? sigstore_common_1.TimeRange.fromJSON(object.validFor) : undefined,
+            operator: isSet(object.operator) ? globalThis.String(object.operator) : "",
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.url !== "") {
+            obj.url = message.url;
+        }
+        if (message.majorApiVersion !== 0) {
+            obj.majorApiVersion = Math.round(message.majorApiVersion);
+        }
+        if (message.validFor !== undefined) {
+            obj.validFor = sigstore_common_1.TimeRange.toJSON(message.validFor);
+        }
+        if (message.operator !== "") {
+            obj.operator = message.operator;
+        }
+        return obj;
+    },
+};
+exports.ServiceConfiguration = {
+    fromJSON(object) {
+        return {
+            selector: isSet(object.selector) ? serviceSelectorFromJSON(object.selector) : 0,
+            count: isSet(object.count) ? globalThis.Number(object.count) : 0,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.selector !== 0) {
+            obj.selector = serviceSelectorToJSON(message.selector);
+        }
+        if (message.count !== 0) {
+            obj.count = Math.round(message.count);
+        }
+        return obj;
+    },
+};
+exports.ClientTrustConfig = {
+    fromJSON(object) {
+        return {
+            mediaType: isSet(object.mediaType) ? globalThis.String(object.mediaType) : "",
+            trustedRoot: isSet(object.trustedRoot) ? exports.TrustedRoot.fromJSON(object.trustedRoot) : undefined,
+            signingConfig: isSet(object.signingConfig) ? exports.SigningConfig.fromJSON(object.signingConfig) : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.mediaType !== "") {
+            obj.mediaType = message.mediaType;
+        }
+        if (message.trustedRoot !== undefined) {
+            obj.trustedRoot = exports.TrustedRoot.toJSON(message.trustedRoot);
+        }
+        if (message.signingConfig !== undefined) {
+            obj.signingConfig = exports.SigningConfig.toJSON(message.signingConfig);
+        }
+        return obj;
+    },
+};
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 9732:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+// Code generated by protoc-gen-ts_proto. DO NOT EDIT.
+// versions:
+//   protoc-gen-ts_proto  v2.12.0
+//   protoc               v7.35.1
+// source: sigstore_verification.proto
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.Input = exports.Artifact = exports.ArtifactVerificationOptions_ObserverTimestampOptions = exports.ArtifactVerificationOptions_TlogIntegratedTimestampOptions = exports.ArtifactVerificationOptions_TimestampAuthorityOptions = exports.ArtifactVerificationOptions_CtlogOptions = exports.ArtifactVerificationOptions_TlogOptions = exports.ArtifactVerificationOptions = exports.PublicKeyIdentities = exports.CertificateIdentities = exports.CertificateIdentity = void 0;
+/* eslint-disable */
+const sigstore_bundle_1 = __nccwpck_require__(715);
+const sigstore_common_1 = __nccwpck_require__(5334);
+const sigstore_trustroot_1 = __nccwpck_require__(1997);
+exports.CertificateIdentity = {
+    fromJSON(object) {
+        return {
+            issuer: isSet(object.issuer) ? globalThis.String(object.issuer) : "",
+            san: isSet(object.san) ? sigstore_common_1.SubjectAlternativeName.fromJSON(object.san) : undefined,
+            oids: globalThis.Array.isArray(object?.oids)
+                ? object.oids.map((e) => sigstore_common_1.ObjectIdentifierValuePair.fromJSON(e))
+                : [],
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.issuer !== "") {
+            obj.issuer = message.issuer;
+        }
+        if (message.san !== undefined) {
+            obj.san = sigstore_common_1.SubjectAlternativeName.toJSON(message.san);
+        }
+        if (message.oids?.length) {
+            obj.oids = message.oids.map((e) => sigstore_common_1.ObjectIdentifierValuePair.toJSON(e));
+        }
+        return obj;
+    },
+};
+exports.CertificateIdentities = {
+    fromJSON(object) {
+        return {
+            identities: globalThis.Array.isArray(object?.identities)
+                ? object.identities.map((e) => exports.CertificateIdentity.fromJSON(e))
+                : [],
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.identities?.length) {
+            obj.identities = message.identities.map((e) => exports.CertificateIdentity.toJSON(e));
+        }
+        return obj;
+    },
+};
+exports.PublicKeyIdentities = {
+    fromJSON(object) {
+        return {
+            publicKeys: globalThis.Array.isArray(object?.publicKeys)
+                ? object.publicKeys.map((e) => sigstore_common_1.PublicKey.fromJSON(e))
+                : [],
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.publicKeys?.length) {
+            obj.publicKeys = message.publicKeys.map((e) => sigstore_common_1.PublicKey.toJSON(e));
+        }
+        return obj;
+    },
+};
+exports.ArtifactVerificationOptions = {
+    fromJSON(object) {
+        return {
+            signers: isSet(object.certificateIdentities)
+                ? {
+                    $case: "certificateIdentities",
+                    certificateIdentities: exports.CertificateIdentities.fromJSON(object.certificateIdentities),
+                }
+                : isSet(object.publicKeys)
+                    ? { $case: "publicKeys", publicKeys: exports.PublicKeyIdentities.fromJSON(object.publicKeys) }
+                    : undefined,
+            tlogOptions: isSet(object.tlogOptions)
+                ? exports.ArtifactVerificationOptions_TlogOptions.fromJSON(object.tlogOptions)
+                : undefined,
+            ctlogOptions: isSet(object.ctlogOptions)
+                ? exports.ArtifactVerificationOptions_CtlogOptions.fromJSON(object.ctlogOptions)
+                : undefined,
+            tsaOptions: isSet(object.tsaOptions)
+                ? exports.ArtifactVerificationOptions_TimestampAuthorityOptions.fromJSON(object.tsaOptions)
+                : undefined,
+            integratedTsOptions: isSet(object.integratedTsOptions)
+                ? exports.ArtifactVerificationOptions_TlogIntegratedTimestampOptions.fromJSON(object.integratedTsOptions)
+                : undefined,
+            observerOptions: isSet(object.observerOptions)
+                ? exports.ArtifactVerificationOptions_ObserverTimestampOptions.fromJSON(object.observerOptions)
+                : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.signers?.$case === "certificateIdentities") {
+            obj.certificateIdentities = exports.CertificateIdentities.toJSON(message.signers.certificateIdentities);
+        }
+        else if (message.signers?.$case === "publicKeys") {
+            obj.publicKeys = exports.PublicKeyIdentities.toJSON(message.signers.publicKeys);
+        }
+        if (message.tlogOptions !== undefined) {
+            obj.tlogOptions = exports.ArtifactVerificationOptions_TlogOptions.toJSON(message.tlogOptions);
+        }
+        if (message.ctlogOptions !== undefined) {
+            obj.ctlogOptions = exports.ArtifactVerificationOptions_CtlogOptions.toJSON(message.ctlogOptions);
+        }
+        if (message.tsaOptions !== undefined) {
+            obj.tsaOptions = exports.ArtifactVerificationOptions_TimestampAuthorityOptions.toJSON(message.tsaOptions);
+        }
+        if (message.integratedTsOptions !== undefined) {
+            obj.integratedTsOptions = exports.ArtifactVerificationOptions_TlogIntegratedTimestampOptions.toJSON(message.integratedTsOptions);
+        }
+        if (message.observerOptions !== undefined) {
+            obj.observerOptions = exports.ArtifactVerificationOptions_ObserverTimestampOptions.toJSON(message.observerOptions);
+        }
+        return obj;
+    },
+};
+exports.ArtifactVerificationOptions_TlogOptions = {
+    fromJSON(object) {
+        return {
+            threshold: isSet(object.threshold) ? globalThis.Number(object.threshold) : 0,
+            performOnlineVerification: isSet(object.performOnlineVerification)
+                ? globalThis.Boolean(object.performOnlineVerification)
+                : false,
+            disable: isSet(object.disable) ? globalThis.Boolean(object.disable) : false,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.threshold !== 0) {
+            obj.threshold = Math.round(message.threshold);
+        }
+        if (message.performOnlineVerification !== false) {
+            obj.performOnlineVerification = message.performOnlineVerification;
+        }
+        if (message.disable !== false) {
+            obj.disable = message.disable;
+        }
+        return obj;
+    },
+};
+exports.ArtifactVerificationOptions_CtlogOptions = {
+    fromJSON(object) {
+        return {
+            threshold: isSet(object.threshold) ? globalThis.Number(object.threshold) : 0,
+            disable: isSet(object.disable) ? globalThis.Boolean(object.disable) : false,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.threshold !== 0) {
+            obj.threshold = Math.round(message.threshold);
+        }
+        if (message.disable !== false) {
+            obj.disable = message.disable;
+        }
+        return obj;
+    },
+};
+exports.ArtifactVerificationOptions_TimestampAuthorityOptions = {
+    fromJSON(object) {
+        return {
+            threshold: isSet(object.threshold) ? globalThis.Number(object.threshold) : 0,
+            disable: isSet(object.disable) ? globalThis.Boolean(object.disable) : false,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.threshold !== 0) {
+            obj.threshold = Math.round(message.threshold);
+        }
+        if (message.disable !== false) {
+            obj.disable = message.disable;
+        }
+        return obj;
+    },
+};
+exports.ArtifactVerificationOptions_TlogIntegratedTimestampOptions = {
+    fromJSON(object) {
+        return {
+            threshold: isSet(object.threshold) ? globalThis.Number(object.threshold) : 0,
+            disable: isSet(object.disable) ? globalThis.Boolean(object.disable) : false,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.threshold !== 0) {
+            obj.threshold = Math.round(message.threshold);
+        }
+        if (message.disable !== false) {
+            obj.disable = message.disable;
+        }
+        return obj;
+    },
+};
+exports.ArtifactVerificationOptions_ObserverTimestampOptions = {
+    fromJSON(object) {
+        return {
+            threshold: isSet(object.threshold) ? globalThis.Number(object.threshold) : 0,
+            disable: isSet(object.disable) ? globalThis.Boolean(object.disable) : false,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.threshold !== 0) {
+            obj.threshold = Math.round(message.threshold);
+        }
+        if (message.disable !== false) {
+            obj.disable = message.disable;
+        }
+        return obj;
+    },
+};
+exports.Artifact = {
+    fromJSON(object) {
+        return {
+            data: isSet(object.artifactUri)
+                ? { $case: "artifactUri", artifactUri: globalThis.String(object.artifactUri) }
+                : isSet(object.artifact)
+                    ? { $case: "artifact", artifact: Buffer.from(bytesFromBase64(object.artifact)) }
+                    : isSet(object.artifactDigest)
+                        ? { $case: "artifactDigest", artifactDigest: sigstore_common_1.HashOutput.fromJSON(object.artifactDigest) }
+                        : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.data?.$case === "artifactUri") {
+            obj.artifactUri = message.data.artifactUri;
+        }
+        else if (message.data?.$case === "artifact") {
+            obj.artifact = base64FromBytes(message.data.artifact);
+        }
+        else if (message.data?.$case === "artifactDigest") {
+            obj.artifactDigest = sigstore_common_1.HashOutput.toJSON(message.data.artifactDigest);
+        }
+        return obj;
+    },
+};
+exports.Input = {
+    fromJSON(object) {
+        return {
+            artifactTrustRoot: isSet(object.artifactTrustRoot) ? sigstore_trustroot_1.TrustedRoot.fromJSON(object.artifactTrustRoot) : undefined,
+            artifactVerificationOptions: isSet(object.artifactVerificationOptions)
+                ? exports.ArtifactVerificationOptions.fromJSON(object.artifactVerificationOptions)
+                : undefined,
+            bundle: isSet(object.bundle) ? sigstore_bundle_1.Bundle.fromJSON(object.bundle) : undefined,
+            artifact: isSet(object.artifact) ? exports.Artifact.fromJSON(object.artifact) : undefined,
+        };
+    },
+    toJSON(message) {
+        const obj = {};
+        if (message.artifactTrustRoot !== undefined) {
+            obj.artifactTrustRoot = sigstore_trustroot_1.TrustedRoot.toJSON(message.artifactTrustRoot);
+        }
+        if (message.artifactVerificationOptions !== undefined) {
+            obj.artifactVerificationOptions = exports.ArtifactVerificationOptions.toJSON(message.artifactVerificationOptions);
+        }
+        if (message.bundle !== undefined) {
+            obj.bundle = sigstore_bundle_1.Bundle.toJSON(message.bundle);
+        }
+        if (message.artifact !== undefined) {
+            obj.artifact = exports.Artifact.toJSON(message.artifact);
+        }
+        return obj;
+    },
+};
+function bytesFromBase64(b64) {
+    return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+function base64FromBytes(arr) {
+    return globalThis.Buffer.from(arr).toString("base64");
+}
+function isSet(value) {
+    return value !== null && value !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 9654:
+/***/ (function(__unused_webpack_module, exports, __nccwpck_require__) {
+
+
+var __createBinding = (this && this.__createBinding) || (Object.create ? (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    var desc = Object.getOwnPropertyDescriptor(m, k);
+    if (!desc || ("get" in desc ? !m.__esModule : desc.writable || desc.configurable)) {
+      desc = { enumerable: true, get: function() { return m[k]; } };
+    }
+    Object.defineProperty(o, k2, desc);
+}) : (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    o[k2] = m[k];
+}));
+var __exportStar = (this && this.__exportStar) || function(m, exports) {
+    for (var p in m) if (p !== "default" && !Object.prototype.hasOwnProperty.call(exports, p)) __createBinding(exports, m, p);
+};
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+__exportStar(__nccwpck_require__(4649), exports);
+__exportStar(__nccwpck_require__(715), exports);
+__exportStar(__nccwpck_require__(5334), exports);
+__exportStar(__nccwpck_require__(5204), exports);
+__exportStar(__nccwpck_require__(1997), exports);
+__exportStar(__nccwpck_require__(9732), exports);
+
+
+/***/ }),
+
+/***/ 3835:
+/***/ (function(__unused_webpack_module, exports, __nccwpck_require__) {
+
+
+var __createBinding = (this && this.__createBinding) || (Object.create ? (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    var desc = Object.getOwnPropertyDescriptor(m, k);
+    if (!desc || ("get" in desc ? !m.__esModule : desc.writable || desc.configurable)) {
+      desc = { enumerable: true, get: function() { return m[k]; } };
+    }
+    Object.defineProperty(o, k2, desc);
+}) : (function(o, m, k, k2) {
+    if (k2 === undefined) k2 = k;
+    o[k2] = m[k];
+}));
+var __exportStar = (this && this.__exportStar) || function(m, exports) {
+    for (var p in m) if (p !== "default" && !Object.prototype.hasOwnProperty.call(exports, p)) __createBinding(exports, m, p);
+};
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+/*
+Copyright 2025 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+__exportStar(__nccwpck_require__(6764), exports);
+__exportStar(__nccwpck_require__(381), exports);
+__exportStar(__nccwpck_require__(4969), exports);
+__exportStar(__nccwpck_require__(7543), exports);
+
+
+/***/ }),
+
+/***/ 2635:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.DSSESignatureContent = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const core_1 = __nccwpck_require__(3917);
+class DSSESignatureContent {
+    env;
+    constructor(env) {
+        this.env = env;
+    }
+    compareDigest(digest) {
+        return core_1.crypto.bufferEqual(digest, core_1.crypto.digest('sha256', this.env.payload));
+    }
+    // For a DSSE envelope the signature is computed over the pre-authentication
+    // encoding (PAE), so the digest of the signed bytes is the digest of the PAE.
+    // This is what a Rekor v2 hashedrekord entry records for a DSSE envelope.
+    compareSignedDigest(digest) {
+        return core_1.crypto.bufferEqual(digest, core_1.crypto.digest('sha256', this.preAuthEncoding));
+    }
+    compareSignature(signature) {
+        return core_1.crypto.bufferEqual(signature, this.signature);
+    }
+    verifySignature(key) {
+        return core_1.crypto.verify(this.preAuthEncoding, key, this.signature);
+    }
+    get signature() {
+        return this.env.signatures.length > 0
+            ? this.env.signatures[0].sig
+            : Buffer.from('');
+    }
+    // DSSE Pre-Authentication Encoding
+    get preAuthEncoding() {
+        return core_1.dsse.preAuthEncoding(this.env.payloadType, this.env.payload);
+    }
+}
+exports.DSSESignatureContent = DSSESignatureContent;
+
+
+/***/ }),
+
+/***/ 2544:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.toSignedEntity = toSignedEntity;
+exports.signatureContent = signatureContent;
+const core_1 = __nccwpck_require__(3917);
+const dsse_1 = __nccwpck_require__(2635);
+const message_1 = __nccwpck_require__(6531);
+function toSignedEntity(bundle, artifact) {
+    const { tlogEntries, timestampVerificationData } = bundle.verificationMaterial;
+    const timestamps = [];
+    for (const entry of tlogEntries) {
+        if (entry.integratedTime && entry.integratedTime !== '0') {
+            timestamps.push({
+                $case: 'transparency-log',
+                tlogEntry: entry,
+            });
+        }
+    }
+    for (const ts of timestampVerificationData?.rfc3161Timestamps ?? []) {
+        timestamps.push({
+            $case: 'timestamp-authority',
+            timestamp: core_1.RFC3161Timestamp.parse(Buffer.from(ts.signedTimestamp)),
+        });
+    }
+    return {
+        signature: signatureContent(bundle, artifact),
+        key: key(bundle),
+        tlogEntries,
+        timestamps,
+    };
+}
+function signatureContent(bundle, artifact) {
+    switch (bundle.content.$case) {
+        case 'dsseEnvelope':
+            return new dsse_1.DSSESignatureContent(bundle.content.dsseEnvelope);
+        case 'messageSignature':
+            return new message_1.MessageSignatureContent(bundle.content.messageSignature, artifact);
+    }
+}
+function key(bundle) {
+    switch (bundle.verificationMaterial.content.$case) {
+        case 'publicKey':
+            return {
+                $case: 'public-key',
+                hint: bundle.verificationMaterial.content.publicKey.hint,
+            };
+        case 'x509CertificateChain':
+            return {
+                $case: 'certificate',
+                certificate: core_1.X509Certificate.parse(Buffer.from(bundle.verificationMaterial.content.x509CertificateChain
+                    .certificates[0].rawBytes)),
+            };
+        case 'certificate':
+            return {
+                $case: 'certificate',
+                certificate: core_1.X509Certificate.parse(Buffer.from(bundle.verificationMaterial.content.certificate.rawBytes)),
+            };
+    }
+}
+
+
+/***/ }),
+
+/***/ 6531:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.MessageSignatureContent = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const core_1 = __nccwpck_require__(3917);
+const protobuf_specs_1 = __nccwpck_require__(9654);
+// Map from the Sigstore protobuf HashAlgorithm enum to
+// the string values used by the Node.js crypto module.
+const HASH_ALGORITHM_MAP = {
+    [protobuf_specs_1.HashAlgorithm.HASH_ALGORITHM_UNSPECIFIED]: 'sha256',
+    [protobuf_specs_1.HashAlgorithm.SHA2_256]: 'sha256',
+    [protobuf_specs_1.HashAlgorithm.SHA2_384]: 'sha384',
+    [protobuf_specs_1.HashAlgorithm.SHA2_512]: 'sha512',
+    [protobuf_specs_1.HashAlgorithm.SHA3_256]: 'sha3-256',
+    [protobuf_specs_1.HashAlgorithm.SHA3_384]: 'sha3-384',
+};
+class MessageSignatureContent {
+    signature;
+    messageDigest;
+    artifact;
+    hashAlgorithm;
+    constructor(messageSignature, artifact) {
+        this.signature = messageSignature.signature;
+        this.messageDigest = messageSignature.messageDigest.digest;
+        this.artifact = artifact;
+        this.hashAlgorithm =
+            HASH_ALGORITHM_MAP[messageSignature.messageDigest.algorithm] ??
+                /* istanbul ignore next */ 'sha256';
+    }
+    compareSignature(signature) {
+        return core_1.crypto.bufferEqual(signature, this.signature);
+    }
+    compareDigest(digest) {
+        return core_1.crypto.bufferEqual(digest, this.messageDigest);
+    }
+    // For a message signature the signature is computed over the artifact, so the
+    // digest of the signed bytes is the artifact's message digest.
+    compareSignedDigest(digest) {
+        return this.compareDigest(digest);
+    }
+    verifySignature(key) {
+        return core_1.crypto.verify(this.artifact, key, this.signature, this.hashAlgorithm);
+    }
+}
+exports.MessageSignatureContent = MessageSignatureContent;
+
+
+/***/ }),
+
+/***/ 6849:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.PolicyError = exports.VerificationError = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+class BaseError extends Error {
+    code;
+    cause; /* eslint-disable-line @typescript-eslint/no-explicit-any */
+    constructor({ code, message, cause, }) {
+        super(message);
+        this.code = code;
+        this.cause = cause;
+        this.name = this.constructor.name;
+    }
+}
+class VerificationError extends BaseError {
+}
+exports.VerificationError = VerificationError;
+class PolicyError extends BaseError {
+}
+exports.PolicyError = PolicyError;
+
+
+/***/ }),
+
+/***/ 4187:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.Verifier = exports.toTrustMaterial = exports.VerificationError = exports.PolicyError = exports.toSignedEntity = void 0;
+/* istanbul ignore file */
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+var bundle_1 = __nccwpck_require__(2544);
+Object.defineProperty(exports, "toSignedEntity", ({ enumerable: true, get: function () { return bundle_1.toSignedEntity; } }));
+var error_1 = __nccwpck_require__(6849);
+Object.defineProperty(exports, "PolicyError", ({ enumerable: true, get: function () { return error_1.PolicyError; } }));
+Object.defineProperty(exports, "VerificationError", ({ enumerable: true, get: function () { return error_1.VerificationError; } }));
+var trust_1 = __nccwpck_require__(7822);
+Object.defineProperty(exports, "toTrustMaterial", ({ enumerable: true, get: function () { return trust_1.toTrustMaterial; } }));
+var verifier_1 = __nccwpck_require__(4433);
+Object.defineProperty(exports, "Verifier", ({ enumerable: true, get: function () { return verifier_1.Verifier; } }));
+
+
+/***/ }),
+
+/***/ 8412:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.CertificateChainVerifier = void 0;
+exports.verifyCertificateChain = verifyCertificateChain;
+const error_1 = __nccwpck_require__(6849);
+const trust_1 = __nccwpck_require__(7822);
+function verifyCertificateChain(timestamp, leaf, certificateAuthorities) {
+    // Filter list of trusted CAs to those which are valid for the given
+    // timestamp
+    const cas = (0, trust_1.filterCertAuthorities)(certificateAuthorities, timestamp);
+    /* eslint-disable-next-line @typescript-eslint/no-explicit-any */
+    let error;
+    for (const ca of cas) {
+        try {
+            const verifier = new CertificateChainVerifier({
+                trustedCerts: ca.certChain,
+                untrustedCert: leaf,
+                timestamp,
+            });
+            return verifier.verify();
+        }
+        catch (err) {
+            error = err;
+        }
+    }
+    // If we failed to verify the certificate chain for all of the trusted
+    // CAs, throw the last error we encountered.
+    throw new error_1.VerificationError({
+        code: 'CERTIFICATE_ERROR',
+        message: 'Failed to verify certificate chain',
+        cause: error,
+    });
+}
+class CertificateChainVerifier {
+    untrustedCert;
+    trustedCerts;
+    localCerts;
+    timestamp;
+    constructor(opts) {
+        this.untrustedCert = opts.untrustedCert;
+        this.trustedCerts = opts.trustedCerts;
+        this.localCerts = dedupeCertificates([
+            ...opts.trustedCerts,
+            opts.untrustedCert,
+        ]);
+        this.timestamp = opts.timestamp;
+    }
+    verify() {
+        // Construct certificate path from leaf to root
+        const certificatePath = this.sort();
+        // Perform validation checks on each certificate in the path
+        this.checkPath(certificatePath);
+        const validForDate = certificatePath.every((cert) => cert.validForDate(this.timestamp));
+        if (!validForDate) {
+            throw new error_1.VerificationError({
+                code: 'CERTIFICATE_ERROR',
+                message: 'certificate is not valid or expired at the specified date',
+            });
+        }
+        // Return verified certificate path
+        return certificatePath;
+    }
+    sort() {
+        const leafCert = this.untrustedCert;
+        // Construct all possible paths from the leaf
+        let paths = this.buildPaths(leafCert);
+        // Filter for paths which contain a trusted certificate
+        paths = paths.filter((path) => path.some((cert) => this.trustedCerts.includes(cert)));
+        if (paths.length === 0) {
+            throw new error_1.VerificationError({
+                code: 'CERTIFICATE_ERROR',
+                message: 'no trusted certificate path found',
+            });
+        }
+        // Find the shortest of possible paths
+        /* istanbul ignore next */
+        const path = paths.reduce((prev, curr) => prev.length < curr.length ? prev : curr);
+        // Construct chain from shortest path
+        // Removes the last certificate in the path, which will be a second copy
+        // of the root certificate given that the root is self-signed.
+        return [leafCert, ...path].slice(0, -1);
+    }
+    // Recursively build all possible paths from the leaf to the root
+    buildPaths(certificate) {
+        const paths = [];
+        const issuers = this.findIssuer(certificate);
+        if (issuers.length === 0) {
+            throw new error_1.VerificationError({
+                code: 'CERTIFICATE_ERROR',
+                message: 'no valid certificate path found',
+            });
+        }
+        for (let i = 0; i < issuers.length; i++) {
+            const issuer = issuers[i];
+            // Base case - issuer is self
+            if (issuer.equals(certificate)) {
+                paths.push([certificate]);
+                continue;
+            }
+            // Recursively build path for the issuer
+            const subPaths = this.buildPaths(issuer);
+            // Construct paths by appending the issuer to each subpath
+            for (let j = 0; j < subPaths.length; j++) {
+                paths.push([issuer, ...subPaths[j]]);
+            }
+        }
+        return paths;
+    }
+    // Return all possible issuers for the given certificate
+    findIssuer(certificate) {
+        let issuers = [];
+        let keyIdentifier;
+        // Exit early if the certificate is self-signed
+        if (certificate.subject.equals(certificate.issuer)) {
+            if (certificate.verify()) {
+                return [certificate];
+            }
+        }
+        // If the certificate has an authority key identifier, use that
+        // to find the issuer
+        if (certificate.extAuthorityKeyID) {
+            keyIdentifier = certificate.extAuthorityKeyID.keyIdentifier;
+            // TODO: Add support for authorityCertIssuer/authorityCertSerialNumber
+            // though Fulcio doesn't appear to use these
+        }
+        // Find possible issuers by comparing the authorityKeyID/subjectKeyID
+        // or issuer/subject. Potential issuers are added to the result array.
+        this.localCerts.forEach((possibleIssuer) => {
+            if (keyIdentifier) {
+                /* istanbul ignore else */
+                if (possibleIssuer.extSubjectKeyID) {
+                    if (possibleIssuer.extSubjectKeyID.keyIdentifier.equals(keyIdentifier)) {
+                        issuers.push(possibleIssuer);
+                    }
+                    return;
+                }
+            }
+            // Fallback to comparing certificate issuer and subject if
+            // subjectKey/authorityKey extensions are not present
+            if (possibleIssuer.subject.equals(certificate.issuer)) {
+                issuers.push(possibleIssuer);
+            }
+        });
+        // Remove any issuers which fail to verify the certificate
+        issuers = issuers.filter((issuer) => {
+            try {
+                return certificate.verify(issuer);
+            }
+            catch (ex) {
+                /* istanbul ignore next - should never error */
+                return false;
+            }
+        });
+        return issuers;
+    }
+    checkPath(path) {
+        /* istanbul ignore if */
+        if (path.length < 1) {
+            throw new error_1.VerificationError({
+                code: 'CERTIFICATE_ERROR',
+                message: 'certificate chain must contain at least one certificate',
+            });
+        }
+        // Ensure that all certificates beyond the leaf are CAs
+        const validCAs = path.slice(1).every((cert) => cert.isCA);
+        if (!validCAs) {
+            throw new error_1.VerificationError({
+                code: 'CERTIFICATE_ERROR',
+                message: 'intermediate certificate is not a CA',
+            });
+        }
+        // Certificate's issuer must match the subject of the next certificate
+        // in the chain
+        for (let i = path.length - 2; i >= 0; i--) {
+            /* istanbul ignore if */
+            if (!path[i].issuer.equals(path[i + 1].subject)) {
+                throw new error_1.VerificationError({
+                    code: 'CERTIFICATE_ERROR',
+                    message: 'incorrect certificate name chaining',
+                });
+            }
+        }
+        // Check pathlength constraints
+        for (let i = 0; i < path.length; i++) {
+            const cert = path[i];
+            // If the certificate is a CA, check the path length
+            if (cert.extBasicConstraints?.isCA) {
+                const pathLength = cert.extBasicConstraints.pathLenConstraint;
+                // The path length, if set, indicates how many intermediate
+                // certificates (NOT including the leaf) are allowed to follow. The
+                // pathLength constraint of any intermediate CA certificate MUST be
+                // greater than or equal to it's own depth in the chain (with an
+                // adjustment for the leaf certificate)
+                if (pathLength !== undefined && pathLength < i - 1) {
+                    throw new error_1.VerificationError({
+                        code: 'CERTIFICATE_ERROR',
+                        message: 'path length constraint exceeded',
+                    });
+                }
+            }
+        }
+    }
+}
+exports.CertificateChainVerifier = CertificateChainVerifier;
+// Remove duplicate certificates from the array
+function dedupeCertificates(certs) {
+    for (let i = 0; i < certs.length; i++) {
+        for (let j = i + 1; j < certs.length; j++) {
+            if (certs[i].equals(certs[j])) {
+                certs.splice(j, 1);
+                j--;
+            }
+        }
+    }
+    return certs;
+}
+
+
+/***/ }),
+
+/***/ 3771:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.verifyPublicKey = verifyPublicKey;
+exports.verifyCertificate = verifyCertificate;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const core_1 = __nccwpck_require__(3917);
+const error_1 = __nccwpck_require__(6849);
+const certificate_1 = __nccwpck_require__(8412);
+const sct_1 = __nccwpck_require__(1633);
+const OID_FULCIO_ISSUER_V1 = '1.3.6.1.4.1.57264.1.1';
+const OID_FULCIO_ISSUER_V2 = '1.3.6.1.4.1.57264.1.8';
+function verifyPublicKey(hint, timestamps, trustMaterial) {
+    const key = trustMaterial.publicKey(hint);
+    timestamps.forEach((timestamp) => {
+        if (!key.validFor(timestamp)) {
+            throw new error_1.VerificationError({
+                code: 'PUBLIC_KEY_ERROR',
+                message: `Public key is not valid for timestamp: ${timestamp.toISOString()}`,
+            });
+        }
+    });
+    return { key: key.publicKey };
+}
+function verifyCertificate(leaf, timestamps, trustMaterial) {
+    // Check that leaf certificate chains to a trusted CA
+    let path = [];
+    timestamps.forEach((timestamp) => {
+        path = (0, certificate_1.verifyCertificateChain)(timestamp, leaf, trustMaterial.certificateAuthorities);
+    });
+    return {
+        scts: (0, sct_1.verifySCTs)(path[0], path[1], trustMaterial.ctlogs),
+        signer: getSigner(path[0]),
+    };
+}
+function getSigner(cert) {
+    let issuer;
+    const issuerExtension = cert.extension(OID_FULCIO_ISSUER_V2);
+    /* istanbul ignore next */
+    if (issuerExtension) {
+        issuer = issuerExtension.valueObj.subs?.[0]?.value.toString('ascii');
+    }
+    else {
+        issuer = cert.extension(OID_FULCIO_ISSUER_V1)?.value.toString('ascii');
+    }
+    const oids = cert.extensions.map((ext) => {
+        const oid = ext.subs[0].toOID();
+        return {
+            oid: { id: oid.split('.').map(Number) },
+            value: ext.subs[ext.subs.length - 1].value,
+        };
+    });
+    const identity = {
+        extensions: { issuer },
+        subjectAlternativeName: cert.subjectAltName,
+        oids,
+    };
+    return {
+        key: core_1.crypto.createPublicKey(cert.publicKey),
+        identity,
+    };
+}
+
+
+/***/ }),
+
+/***/ 1633:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.verifySCTs = verifySCTs;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const core_1 = __nccwpck_require__(3917);
+const error_1 = __nccwpck_require__(6849);
+const trust_1 = __nccwpck_require__(7822);
+function verifySCTs(cert, issuer, ctlogs) {
+    let extSCT;
+    // Verifying the SCT requires that we remove the SCT extension and
+    // re-encode the TBS structure to DER -- this value is part of the data
+    // over which the signature is calculated. Since this is a destructive action
+    // we create a copy of the certificate so we can remove the SCT extension
+    // without affecting the original certificate.
+    const clone = cert.clone();
+    // Intentionally not using the findExtension method here because we want to
+    // remove the the SCT extension from the certificate before calculating the
+    // PreCert structure
+    for (let i = 0; i < clone.extensions.length; i++) {
+        const ext = clone.extensions[i];
+        if (ext.subs[0].toOID() === core_1.EXTENSION_OID_SCT) {
+            extSCT = new core_1.X509SCTExtension(ext);
+            // Remove the extension from the certificate
+            clone.extensions.splice(i, 1);
+            break;
+        }
+    }
+    // No SCT extension found to verify
+    if (!extSCT) {
+        return [];
+    }
+    // Found an SCT extension but it has no SCTs
+    /* istanbul ignore if -- too difficult to fabricate test case for this */
+    if (extSCT.signedCertificateTimestamps.length === 0) {
+        return [];
+    }
+    // Construct the PreCert structure
+    // https://www.rfc-editor.org/rfc/rfc6962#section-3.2
+    const preCert = new core_1.ByteStream();
+    // Calculate hash of the issuer's public key
+    const issuerId = core_1.crypto.digest('sha256', issuer.publicKey);
+    preCert.appendView(issuerId);
+    // Re-encodes the certificate to DER after removing the SCT extension
+    const tbs = clone.tbsCertificate.toDER();
+    preCert.appendUint24(tbs.length);
+    preCert.appendView(tbs);
+    // Calculate and return the verification results for each SCT
+    return extSCT.signedCertificateTimestamps.map((sct) => {
+        // Find the ctlog instance that corresponds to the SCT's logID
+        const validCTLogs = (0, trust_1.filterTLogAuthorities)(ctlogs, {
+            logID: sct.logID,
+            targetDate: sct.datetime,
+        });
+        // See if the SCT is valid for any of the CT logs
+        const verified = validCTLogs.some((log) => sct.verify(preCert.buffer, log.publicKey));
+        if (!verified) {
+            throw new error_1.VerificationError({
+                code: 'CERTIFICATE_ERROR',
+                message: 'SCT verification failed',
+            });
+        }
+        return sct.logID;
+    });
+}
+
+
+/***/ }),
+
+/***/ 8037:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.verifySubjectAlternativeName = verifySubjectAlternativeName;
+exports.verifyExtensions = verifyExtensions;
+exports.verifyOIDs = verifyOIDs;
+const error_1 = __nccwpck_require__(6849);
+// Verifies that the signer's SAN matches the policy identity. The
+// policyIdentity is treated as a JavaScript regular expression pattern and
+// tested against the full signerIdentity string. For exact matching, use
+// anchored patterns (e.g. '^user@example\\.com$').
+function verifySubjectAlternativeName(policyIdentity, signerIdentity) {
+    if (signerIdentity === undefined || !signerIdentity.match(policyIdentity)) {
+        throw new error_1.PolicyError({
+            code: 'UNTRUSTED_SIGNER_ERROR',
+            message: `certificate identity error - expected ${policyIdentity}, got ${signerIdentity}`,
+        });
+    }
+}
+function verifyExtensions(policyExtensions, signerExtensions = {}) {
+    let key;
+    for (key in policyExtensions) {
+        if (signerExtensions[key] !== policyExtensions[key]) {
+            throw new error_1.PolicyError({
+                code: 'UNTRUSTED_SIGNER_ERROR',
+                message: `invalid certificate extension - expected ${key}=${policyExtensions[key]}, got ${key}=${signerExtensions[key]}`,
+            });
+        }
+    }
+}
+function verifyOIDs(policyOIDs, signerOIDs = []) {
+    for (const policyOID of policyOIDs) {
+        const match = signerOIDs.find((signerOID) => oidEquals(policyOID.oid?.id, signerOID.oid?.id) &&
+            policyOID.value.equals(signerOID.value));
+        if (!match) {
+            const oid = policyOID.oid?.id.join('.') ?? '<unknown>';
+            throw new error_1.PolicyError({
+                code: 'UNTRUSTED_SIGNER_ERROR',
+                message: `invalid certificate extension - missing OID ${oid}`,
+            });
+        }
+    }
+}
+function oidEquals(a, b) {
+    if (a === undefined || b === undefined) {
+        return false;
+    }
+    return a.length === b.length && a.every((v, i) => v === b[i]);
+}
+
+
+/***/ }),
+
+/***/ 7968:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.getTSATimestamp = getTSATimestamp;
+exports.getTLogTimestamp = getTLogTimestamp;
+const tsa_1 = __nccwpck_require__(4472);
+function getTSATimestamp(timestamp, data, timestampAuthorities) {
+    (0, tsa_1.verifyRFC3161Timestamp)(timestamp, data, timestampAuthorities);
+    return {
+        type: 'timestamp-authority',
+        logID: timestamp.signerSerialNumber,
+        timestamp: timestamp.signingTime,
+    };
+}
+function getTLogTimestamp(entry) {
+    // Only entries with an inclusion promise provide a verifiable timestamp
+    if (!entry.inclusionPromise) {
+        return undefined;
+    }
+    return {
+        type: 'transparency-log',
+        logID: entry.logId.keyId,
+        timestamp: new Date(Number(entry.integratedTime) * 1000),
+    };
+}
+
+
+/***/ }),
+
+/***/ 4472:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.verifyRFC3161Timestamp = verifyRFC3161Timestamp;
+const core_1 = __nccwpck_require__(3917);
+const error_1 = __nccwpck_require__(6849);
+const certificate_1 = __nccwpck_require__(8412);
+const trust_1 = __nccwpck_require__(7822);
+function verifyRFC3161Timestamp(timestamp, data, timestampAuthorities) {
+    const signingTime = timestamp.signingTime;
+    // Filter for CAs which were valid at the time of signing
+    timestampAuthorities = (0, trust_1.filterCertAuthorities)(timestampAuthorities, signingTime);
+    // Filter for CAs which match serial and issuer embedded in the timestamp
+    timestampAuthorities = filterCAsBySerialAndIssuer(timestampAuthorities, {
+        serialNumber: timestamp.signerSerialNumber,
+        issuer: timestamp.signerIssuer,
+    });
+    // Check that we can verify the timestamp with AT LEAST ONE of the remaining
+    // CAs
+    const verified = timestampAuthorities.some((ca) => {
+        try {
+            verifyTimestampForCA(timestamp, data, ca);
+            return true;
+        }
+        catch (e) {
+            return false;
+        }
+    });
+    if (!verified) {
+        throw new error_1.VerificationError({
+            code: 'TIMESTAMP_ERROR',
+            message: 'timestamp could not be verified',
+        });
+    }
+}
+function verifyTimestampForCA(timestamp, data, ca) {
+    const [leaf, ...cas] = ca.certChain;
+    const signingKey = core_1.crypto.createPublicKey(leaf.publicKey);
+    const signingTime = timestamp.signingTime;
+    // Verify the certificate chain for the provided CA
+    try {
+        new certificate_1.CertificateChainVerifier({
+            untrustedCert: leaf,
+            trustedCerts: cas,
+            timestamp: signingTime,
+        }).verify();
+    }
+    catch (e) {
+        throw new error_1.VerificationError({
+            code: 'TIMESTAMP_ERROR',
+            message: 'invalid certificate chain',
+        });
+    }
+    // Check that the signing certificate's key can be used to verify the
+    // timestamp signature.
+    timestamp.verify(data, signingKey);
+}
+// Filters the list of CAs to those which have a leaf signing certificate which
+// matches the given serial number and issuer.
+function filterCAsBySerialAndIssuer(timestampAuthorities, criteria) {
+    return timestampAuthorities.filter((ca) => ca.certChain.length > 0 &&
+        core_1.crypto.bufferEqual(ca.certChain[0].serialNumber, criteria.serialNumber) &&
+        core_1.crypto.bufferEqual(ca.certChain[0].issuer, criteria.issuer));
+}
+
+
+/***/ }),
+
+/***/ 9266:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.LogCheckpoint = void 0;
+exports.verifyCheckpoint = verifyCheckpoint;
+/*
+Copyright 2025 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const core_1 = __nccwpck_require__(3917);
+const error_1 = __nccwpck_require__(6849);
+// Separator between the note and the signatures in a checkpoint
+const CHECKPOINT_SEPARATOR = '\n\n';
+// Checkpoint signatures are of the following form:
+// "– <identity> <key_hint+signature_bytes>\n"
+// where:
+// - the prefix is an emdash (U+2014).
+// - <identity> gives a human-readable representation of the signing ID.
+// - <key_hint+signature_bytes> is the first 4 bytes of the SHA256 hash of the
+//   associated public key followed by the signature bytes.
+const SIGNATURE_REGEX = /\u2014 (\S+) (\S+)\n/g;
+// Verifies the checkpoint value in the given tlog entry. There are two steps
+// to the verification:
+// 1. Verify that all signatures in the checkpoint can be verified against a
+//    trusted public key
+// 2. Verify that the root hash in the checkpoint matches the root hash in the
+//    inclusion proof
+// See: https://github.com/transparency-dev/formats/blob/main/log/README.md
+function verifyCheckpoint(entry, tlogs) {
+    const inclusionProof = entry.inclusionProof;
+    const signedNote = SignedNote.fromString(inclusionProof.checkpoint.envelope);
+    const checkpoint = LogCheckpoint.fromString(signedNote.note);
+    // Verify that the signatures in the checkpoint are all valid
+    if (!verifySignedNote(signedNote, tlogs)) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_INCLUSION_PROOF_ERROR',
+            message: 'invalid checkpoint signature',
+        });
+    }
+    return checkpoint;
+}
+// Verifies the signatures in the SignedNote. For each signature, the
+// corresponding transparency log is looked up by the key hint and the
+// signature is verified against the public key in the transparency log.
+// Throws an error if any of the signatures are invalid.
+function verifySignedNote(signedNote, tlogs) {
+    const data = Buffer.from(signedNote.note, 'utf-8');
+    return signedNote.signatures.some((signature) => {
+        // Find the transparency log instance with the matching key hint
+        const tlog = tlogs.find((tlog) => core_1.crypto.bufferEqual(tlog.logID.subarray(0, 4), signature.keyHint) &&
+            // Match the signature name to the base URL of the tlog. The name is
+            // attacker-controlled, so it MUST be compared as a literal substring
+            // and never coerced into a RegExp (as String.prototype.match would).
+            tlog.baseURL.includes(signature.name));
+        if (!tlog) {
+            return false;
+        }
+        return core_1.crypto.verify(data, tlog.publicKey, signature.signature);
+    });
+}
+// SignedNote represents a signed note from a transparency log checkpoint. Consists
+// of a body (or note) and one more signatures calculated over the body. See
+// https://github.com/transparency-dev/formats/blob/main/log/README.md#signed-envelope
+class SignedNote {
+    note;
+    signatures;
+    constructor(note, signatures) {
+        this.note = note;
+        this.signatures = signatures;
+    }
+    // Deserialize a SignedNote from a string
+    static fromString(envelope) {
+        if (!envelope.includes(CHECKPOINT_SEPARATOR)) {
+            throw new error_1.VerificationError({
+                code: 'TLOG_INCLUSION_PROOF_ERROR',
+                message: 'missing checkpoint separator',
+            });
+        }
+        // Split the note into the header and the data portions at the separator
+        const split = envelope.indexOf(CHECKPOINT_SEPARATOR);
+        const header = envelope.slice(0, split + 1);
+        const data = envelope.slice(split + CHECKPOINT_SEPARATOR.length);
+        // Find all the signature lines in the data portion
+        const matches = data.matchAll(SIGNATURE_REGEX);
+        // Parse each of the matched signature lines into the name and signature.
+        // The first four bytes of the signature are the key hint (should match the
+        // first four bytes of the log ID), and the rest is the signature itself.
+        const signatures = Array.from(matches, (match) => {
+            const [, name, signature] = match;
+            const sigBytes = Buffer.from(signature, 'base64');
+            if (sigBytes.length < 5) {
+                throw new error_1.VerificationError({
+                    code: 'TLOG_INCLUSION_PROOF_ERROR',
+                    message: 'malformed checkpoint signature',
+                });
+            }
+            return {
+                name,
+                keyHint: sigBytes.subarray(0, 4),
+                signature: sigBytes.subarray(4),
+            };
+        });
+        if (signatures.length === 0) {
+            throw new error_1.VerificationError({
+                code: 'TLOG_INCLUSION_PROOF_ERROR',
+                message: 'no signatures found in checkpoint',
+            });
+        }
+        return new SignedNote(header, signatures);
+    }
+}
+// LogCheckpoint represents a transparency log checkpoint. Consists of the
+// following:
+//  - origin: the name of the transparency log
+//  - logSize: the size of the log at the time of the checkpoint
+//  - logHash: the root hash of the log at the time of the checkpoint
+//  - rest: the rest of the checkpoint body, which is a list of log entries
+// See:
+// https://github.com/transparency-dev/formats/blob/main/log/README.md#checkpoint-body
+class LogCheckpoint {
+    origin;
+    logSize;
+    logHash;
+    rest;
+    constructor(origin, logSize, logHash, rest) {
+        this.origin = origin;
+        this.logSize = logSize;
+        this.logHash = logHash;
+        this.rest = rest;
+    }
+    static fromString(note) {
+        const lines = note.trimEnd().split('\n');
+        if (lines.length < 3) {
+            throw new error_1.VerificationError({
+                code: 'TLOG_INCLUSION_PROOF_ERROR',
+                message: 'too few lines in checkpoint header',
+            });
+        }
+        const origin = lines[0];
+        // logSize is attacker-controlled and parsed before any signature is
+        // verified, so guard against BigInt() throwing an uncaught SyntaxError on
+        // malformed input.
+        let logSize;
+        try {
+            logSize = BigInt(lines[1]);
+        }
+        catch {
+            throw new error_1.VerificationError({
+                code: 'TLOG_INCLUSION_PROOF_ERROR',
+                message: 'invalid checkpoint log size',
+            });
+        }
+        const rootHash = Buffer.from(lines[2], 'base64');
+        const rest = lines.slice(3);
+        return new LogCheckpoint(origin, logSize, rootHash, rest);
+    }
+}
+exports.LogCheckpoint = LogCheckpoint;
+
+
+/***/ }),
+
+/***/ 7005:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.DSSE_API_VERSION_V1 = void 0;
+exports.verifyDSSETLogBody = verifyDSSETLogBody;
+exports.verifyDSSETLogBodyV2 = verifyDSSETLogBodyV2;
+/*
+Copyright 2025 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const error_1 = __nccwpck_require__(6849);
+exports.DSSE_API_VERSION_V1 = '0.0.1';
+// Compare the given dsse tlog entry to the given bundle
+function verifyDSSETLogBody(tlogEntry, content) {
+    switch (tlogEntry.apiVersion) {
+        case exports.DSSE_API_VERSION_V1:
+            return verifyDSSE001TLogBody(tlogEntry, content);
+        default:
+            throw new error_1.VerificationError({
+                code: 'TLOG_BODY_ERROR',
+                message: `unsupported dsse version: ${tlogEntry.apiVersion}`,
+            });
+    }
+}
+// Compare the given dsse tlog entry to the given bundle. This function is
+// specifically for Rekor V2 entries.
+function verifyDSSETLogBodyV2(tlogEntry, content) {
+    const spec = tlogEntry.spec?.spec;
+    if (!spec) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: `missing dsse spec`,
+        });
+    }
+    switch (spec.$case) {
+        case 'dsseV002':
+            return verifyDSSE002TLogBody(spec.dsseV002, content);
+        default:
+            throw new error_1.VerificationError({
+                code: 'TLOG_BODY_ERROR',
+                message: `unsupported version: ${spec.$case}`,
+            });
+    }
+}
+// Compare the given dsse v0.0.1 tlog entry to the given DSSE envelope.
+function verifyDSSE001TLogBody(tlogEntry, content) {
+    // Ensure the bundle's DSSE only contains a single signature
+    if (tlogEntry.spec.signatures?.length !== 1) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'signature count mismatch',
+        });
+    }
+    const tlogSig = tlogEntry.spec.signatures[0].signature;
+    // Ensure that the signature in the bundle's DSSE matches tlog entry
+    if (!content.compareSignature(Buffer.from(tlogSig, 'base64')))
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'tlog entry signature mismatch',
+        });
+    // Ensure the digest of the bundle's DSSE payload matches the digest in the
+    // tlog entry
+    const tlogHash = tlogEntry.spec.payloadHash?.value || '';
+    if (!content.compareDigest(Buffer.from(tlogHash, 'hex'))) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'DSSE payload hash mismatch',
+        });
+    }
+}
+// Compare the given dsse v0.0.2 tlog entry to the given DSSE envelope.
+function verifyDSSE002TLogBody(spec, content) {
+    // Ensure the bundle's DSSE only contains a single signature
+    if (spec.signatures?.length !== 1) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'signature count mismatch',
+        });
+    }
+    const tlogSig = spec.signatures[0].content;
+    // Ensure that the signature in the bundle's DSSE matches tlog entry
+    if (!content.compareSignature(tlogSig))
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'tlog entry signature mismatch',
+        });
+    // Ensure the digest of the bundle's DSSE payload matches the digest in the
+    // tlog entry
+    const tlogHash = spec.payloadHash?.digest || Buffer.from('');
+    if (!content.compareDigest(tlogHash)) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'DSSE payload hash mismatch',
+        });
+    }
+}
+
+
+/***/ }),
+
+/***/ 1484:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.HASHEDREKORD_API_VERSION_V1 = void 0;
+exports.verifyHashedRekordTLogBody = verifyHashedRekordTLogBody;
+exports.verifyHashedRekordTLogBodyV2 = verifyHashedRekordTLogBodyV2;
+/*
+Copyright 2025 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const error_1 = __nccwpck_require__(6849);
+exports.HASHEDREKORD_API_VERSION_V1 = '0.0.1';
+// Compare the given hashedrekord tlog entry to the given bundle
+function verifyHashedRekordTLogBody(tlogEntry, content) {
+    switch (tlogEntry.apiVersion) {
+        case exports.HASHEDREKORD_API_VERSION_V1:
+            return verifyHashedrekord001TLogBody(tlogEntry, content);
+        default:
+            throw new error_1.VerificationError({
+                code: 'TLOG_BODY_ERROR',
+                message: `unsupported hashedrekord version: ${tlogEntry.apiVersion}`,
+            });
+    }
+}
+// Compare the given hashedrekor tlog entry to the given bundle. This function is
+// specifically for Rekor V2 entries.
+function verifyHashedRekordTLogBodyV2(tlogEntry, content) {
+    const spec = tlogEntry.spec?.spec;
+    if (!spec) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: `missing dsse spec`,
+        });
+    }
+    switch (spec.$case) {
+        case 'hashedRekordV002':
+            return verifyHashedrekord002TLogBody(spec.hashedRekordV002, content);
+        default:
+            throw new error_1.VerificationError({
+                code: 'TLOG_BODY_ERROR',
+                message: `unsupported version: ${spec.$case}`,
+            });
+    }
+}
+// Compare the given hashedrekord v0.0.1 tlog entry to the given message
+// signature
+function verifyHashedrekord001TLogBody(tlogEntry, content) {
+    // Ensure that the bundles message signature matches the tlog entry
+    const tlogSig = tlogEntry.spec.signature.content || '';
+    if (!content.compareSignature(Buffer.from(tlogSig, 'base64'))) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'signature mismatch',
+        });
+    }
+    // Ensure that the bundle's signed digest matches the tlog entry
+    const tlogDigest = tlogEntry.spec.data.hash?.value || '';
+    if (!content.compareSignedDigest(Buffer.from(tlogDigest, 'hex'))) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'digest mismatch',
+        });
+    }
+}
+// Compare the given hashedrekord v0.0.2 tlog entry to the given message
+// signature
+function verifyHashedrekord002TLogBody(spec, content) {
+    // Ensure that the bundles message signature matches the tlog entry
+    const tlogSig = spec.signature?.content || Buffer.from('');
+    if (!content.compareSignature(tlogSig)) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'signature mismatch',
+        });
+    }
+    // Ensure that the bundle's signed digest matches the tlog entry
+    const tlogHash = spec.data?.digest || Buffer.from('');
+    if (!content.compareSignedDigest(tlogHash)) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'digest mismatch',
+        });
+    }
+}
+
+
+/***/ }),
+
+/***/ 8218:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.verifyTLogBody = verifyTLogBody;
+exports.verifyTLogInclusion = verifyTLogInclusion;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const v2_1 = __nccwpck_require__(3835);
+const error_1 = __nccwpck_require__(6849);
+const dsse_1 = __nccwpck_require__(7005);
+const hashedrekord_1 = __nccwpck_require__(1484);
+const intoto_1 = __nccwpck_require__(7703);
+const checkpoint_1 = __nccwpck_require__(9266);
+const merkle_1 = __nccwpck_require__(7046);
+const set_1 = __nccwpck_require__(333);
+// Verifies that the given tlog entry matches the supplied signature content.
+function verifyTLogBody(entry, sigContent) {
+    const { kind, version } = entry.kindVersion;
+    // The canonicalized body is attacker-controlled; parse defensively so
+    // malformed JSON yields a VerificationError rather than an uncaught
+    // SyntaxError.
+    let body;
+    try {
+        body = JSON.parse(entry.canonicalizedBody.toString('utf8'));
+    }
+    catch {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'invalid canonicalized body',
+        });
+    }
+    // validate body
+    if (kind !== body.kind || version !== body.apiVersion) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: `kind/version mismatch - expected: ${kind}/${version}, received: ${body.kind}/${body.apiVersion}`,
+        });
+    }
+    switch (kind) {
+        case 'dsse':
+            // Rekor V1 and V2 use incompatible types so we need to branch here based on version
+            if (version == dsse_1.DSSE_API_VERSION_V1) {
+                return (0, dsse_1.verifyDSSETLogBody)(body, sigContent);
+            }
+            else {
+                const entryRekorV2 = v2_1.Entry.fromJSON(body);
+                return (0, dsse_1.verifyDSSETLogBodyV2)(entryRekorV2, sigContent);
+            }
+        case 'intoto':
+            return (0, intoto_1.verifyIntotoTLogBody)(body, sigContent);
+        case 'hashedrekord':
+            // Rekor V1 and V2 use incompatible types so we need to branch here based on version
+            if (version == hashedrekord_1.HASHEDREKORD_API_VERSION_V1) {
+                return (0, hashedrekord_1.verifyHashedRekordTLogBody)(body, sigContent);
+            }
+            else {
+                const entryRekorV2 = v2_1.Entry.fromJSON(body);
+                return (0, hashedrekord_1.verifyHashedRekordTLogBodyV2)(entryRekorV2, sigContent);
+            }
+        /* istanbul ignore next */
+        default:
+            throw new error_1.VerificationError({
+                code: 'TLOG_BODY_ERROR',
+                message: `unsupported kind: ${kind}`,
+            });
+    }
+}
+function verifyTLogInclusion(entry, tlogAuthorities) {
+    let inclusionVerified = false;
+    if (isTLogEntryWithInclusionPromise(entry)) {
+        (0, set_1.verifyTLogSET)(entry, tlogAuthorities);
+        inclusionVerified = true;
+    }
+    if (isTLogEntryWithInclusionProof(entry)) {
+        // Bind the claimed log ID to the authority that verifies the checkpoint.
+        const matchingAuthorities = tlogAuthorities.filter((tlog) => tlog.logID.equals(entry.logId.keyId));
+        const checkpoint = (0, checkpoint_1.verifyCheckpoint)(entry, matchingAuthorities);
+        (0, merkle_1.verifyMerkleInclusion)(entry, checkpoint);
+        inclusionVerified = true;
+    }
+    if (!inclusionVerified) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_MISSING_INCLUSION_ERROR',
+            message: 'inclusion could not be verified',
+        });
+    }
+    return;
+}
+function isTLogEntryWithInclusionPromise(entry) {
+    return entry.inclusionPromise !== undefined;
+}
+function isTLogEntryWithInclusionProof(entry) {
+    return entry.inclusionProof !== undefined;
+}
+
+
+/***/ }),
+
+/***/ 7703:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.verifyIntotoTLogBody = verifyIntotoTLogBody;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const error_1 = __nccwpck_require__(6849);
+// Compare the given intoto tlog entry to the given bundle
+function verifyIntotoTLogBody(tlogEntry, content) {
+    switch (tlogEntry.apiVersion) {
+        case '0.0.2':
+            return verifyIntoto002TLogBody(tlogEntry, content);
+        default:
+            throw new error_1.VerificationError({
+                code: 'TLOG_BODY_ERROR',
+                message: `unsupported intoto version: ${tlogEntry.apiVersion}`,
+            });
+    }
+}
+// Compare the given intoto v0.0.2 tlog entry to the given DSSE envelope.
+function verifyIntoto002TLogBody(tlogEntry, content) {
+    // Ensure the bundle's DSSE contains a single signature
+    if (tlogEntry.spec.content.envelope.signatures?.length !== 1) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'signature count mismatch',
+        });
+    }
+    // Signature is double-base64-encoded in the tlog entry
+    const tlogSig = base64Decode(tlogEntry.spec.content.envelope.signatures[0].sig);
+    // Ensure that the signature in the bundle's DSSE matches tlog entry
+    if (!content.compareSignature(Buffer.from(tlogSig, 'base64'))) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'tlog entry signature mismatch',
+        });
+    }
+    // Ensure the digest of the bundle's DSSE payload matches the digest in the
+    // tlog entry
+    const tlogHash = tlogEntry.spec.content.payloadHash?.value || '';
+    if (!content.compareDigest(Buffer.from(tlogHash, 'hex'))) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_BODY_ERROR',
+            message: 'DSSE payload hash mismatch',
+        });
+    }
+}
+function base64Decode(str) {
+    return Buffer.from(str, 'base64').toString('utf-8');
+}
+
+
+/***/ }),
+
+/***/ 7046:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.verifyMerkleInclusion = verifyMerkleInclusion;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const core_1 = __nccwpck_require__(3917);
+const error_1 = __nccwpck_require__(6849);
+const RFC6962_LEAF_HASH_PREFIX = Buffer.from([0x00]);
+const RFC6962_NODE_HASH_PREFIX = Buffer.from([0x01]);
+function verifyMerkleInclusion(entry, checkpoint) {
+    const inclusionProof = entry.inclusionProof;
+    // logIndex is attacker-controlled; parse defensively so malformed input
+    // yields a VerificationError rather than an uncaught SyntaxError.
+    let logIndex;
+    try {
+        logIndex = BigInt(inclusionProof.logIndex);
+    }
+    catch {
+        throw new error_1.VerificationError({
+            code: 'TLOG_INCLUSION_PROOF_ERROR',
+            message: 'invalid inclusion proof log index',
+        });
+    }
+    const treeSize = BigInt(checkpoint.logSize);
+    if (logIndex < 0n || logIndex >= treeSize) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_INCLUSION_PROOF_ERROR',
+            message: `invalid index: ${logIndex}`,
+        });
+    }
+    // Figure out which subset of hashes corresponds to the inner and border
+    // nodes
+    const { inner, border } = decompInclProof(logIndex, treeSize);
+    if (inclusionProof.hashes.length !== inner + border) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_INCLUSION_PROOF_ERROR',
+            message: 'invalid hash count',
+        });
+    }
+    const innerHashes = inclusionProof.hashes.slice(0, inner);
+    const borderHashes = inclusionProof.hashes.slice(inner);
+    // The entry's hash is the leaf hash
+    const leafHash = hashLeaf(entry.canonicalizedBody);
+    // Chain the hashes belonging to the inner and border portions
+    const calculatedHash = chainBorderRight(chainInner(leafHash, innerHashes, logIndex), borderHashes);
+    // Calculated hash should match the root hash in the inclusion proof
+    if (!core_1.crypto.bufferEqual(calculatedHash, checkpoint.logHash)) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_INCLUSION_PROOF_ERROR',
+            message: 'calculated root hash does not match inclusion proof',
+        });
+    }
+}
+// Breaks down inclusion proof for a leaf at the specified index in a tree of
+// the specified size. The split point is where paths to the index leaf and
+// the (size - 1) leaf diverge. Returns lengths of the bottom and upper proof
+// parts.
+function decompInclProof(index, size) {
+    const inner = innerProofSize(index, size);
+    const border = onesCount(index >> BigInt(inner));
+    return { inner, border };
+}
+// Computes a subtree hash for a node on or below the tree's right border.
+// Assumes the provided proof hashes are ordered from lower to higher levels
+// and seed is the initial hash of the node specified by the index.
+function chainInner(seed, hashes, index) {
+    return hashes.reduce((acc, h, i) => {
+        if ((index >> BigInt(i)) & BigInt(1)) {
+            return hashChildren(h, acc);
+        }
+        else {
+            return hashChildren(acc, h);
+        }
+    }, seed);
+}
+// Computes a subtree hash for nodes along the tree's right border.
+function chainBorderRight(seed, hashes) {
+    return hashes.reduce((acc, h) => hashChildren(h, acc), seed);
+}
+function innerProofSize(index, size) {
+    return bitLength(index ^ (size - BigInt(1)));
+}
+// Counts the number of ones in the binary representation of the given number.
+// https://en.wikipedia.org/wiki/Hamming_weight
+function onesCount(num) {
+    return num.toString(2).split('1').length - 1;
+}
+// Returns the number of bits necessary to represent an integer in binary.
+function bitLength(n) {
+    if (n === 0n) {
+        return 0;
+    }
+    return n.toString(2).length;
+}
+// Hashing logic according to RFC6962.
+// https://datatracker.ietf.org/doc/html/rfc6962#section-2
+function hashChildren(left, right) {
+    return core_1.crypto.digest('sha256', RFC6962_NODE_HASH_PREFIX, left, right);
+}
+function hashLeaf(leaf) {
+    return core_1.crypto.digest('sha256', RFC6962_LEAF_HASH_PREFIX, leaf);
+}
+
+
+/***/ }),
+
+/***/ 333:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.verifyTLogSET = verifyTLogSET;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const core_1 = __nccwpck_require__(3917);
+const error_1 = __nccwpck_require__(6849);
+const trust_1 = __nccwpck_require__(7822);
+// Verifies the SET for the given entry against the list of trusted
+// transparency logs. Returns true if the SET can be verified against at least
+// one of the trusted logs; otherwise, returns false.
+function verifyTLogSET(entry, tlogs) {
+    // Filter the list of tlog instances to only those which might be able to
+    // verify the SET
+    const validTLogs = (0, trust_1.filterTLogAuthorities)(tlogs, {
+        logID: entry.logId.keyId,
+        targetDate: new Date(Number(entry.integratedTime) * 1000),
+    });
+    // Check to see if we can verify the SET against any of the valid tlogs
+    const verified = validTLogs.some((tlog) => {
+        // Re-create the original Rekor verification payload
+        const payload = toVerificationPayload(entry);
+        // Canonicalize the payload and turn into a buffer for verification
+        const data = Buffer.from(core_1.json.canonicalize(payload), 'utf8');
+        // Extract the SET from the tlog entry
+        const signature = entry.inclusionPromise.signedEntryTimestamp;
+        return core_1.crypto.verify(data, tlog.publicKey, signature);
+    });
+    if (!verified) {
+        throw new error_1.VerificationError({
+            code: 'TLOG_INCLUSION_PROMISE_ERROR',
+            message: 'inclusion promise could not be verified',
+        });
+    }
+}
+// Returns a properly formatted "VerificationPayload" for one of the
+// transaction log entires in the given bundle which can be used for SET
+// verification.
+function toVerificationPayload(entry) {
+    const { integratedTime, logIndex, logId, canonicalizedBody } = entry;
+    return {
+        body: canonicalizedBody.toString('base64'),
+        integratedTime: Number(integratedTime),
+        logIndex: Number(logIndex),
+        logID: logId.keyId.toString('hex'),
+    };
+}
+
+
+/***/ }),
+
+/***/ 9738:
+/***/ ((__unused_webpack_module, exports) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.filterCertAuthorities = filterCertAuthorities;
+exports.filterTLogAuthorities = filterTLogAuthorities;
+function filterCertAuthorities(certAuthorities, timestamp) {
+    return certAuthorities.filter((ca) => {
+        return ca.validFor.start <= timestamp && ca.validFor.end >= timestamp;
+    });
+}
+// Filter the list of tlog instances to only those which match the given log
+// ID and have public keys which are valid for the given integrated time.
+function filterTLogAuthorities(tlogAuthorities, criteria) {
+    return tlogAuthorities.filter((tlog) => {
+        // If we're filtering by log ID and the log IDs don't match, we can't use
+        // this tlog
+        if (criteria.logID && !tlog.logID.equals(criteria.logID)) {
+            return false;
+        }
+        // Check that the integrated time is within the validFor range
+        return (tlog.validFor.start <= criteria.targetDate &&
+            criteria.targetDate <= tlog.validFor.end);
+    });
+}
+
+
+/***/ }),
+
+/***/ 7822:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.filterTLogAuthorities = exports.filterCertAuthorities = void 0;
+exports.toTrustMaterial = toTrustMaterial;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const core_1 = __nccwpck_require__(3917);
+const protobuf_specs_1 = __nccwpck_require__(9654);
+const error_1 = __nccwpck_require__(6849);
+const BEGINNING_OF_TIME = new Date(0);
+const END_OF_TIME = new Date(8640000000000000);
+var filter_1 = __nccwpck_require__(9738);
+Object.defineProperty(exports, "filterCertAuthorities", ({ enumerable: true, get: function () { return filter_1.filterCertAuthorities; } }));
+Object.defineProperty(exports, "filterTLogAuthorities", ({ enumerable: true, get: function () { return filter_1.filterTLogAuthorities; } }));
+function toTrustMaterial(root, keys) {
+    const keyFinder = typeof keys === 'function' ? keys : keyLocator(keys);
+    return {
+        certificateAuthorities: root.certificateAuthorities.map(createCertAuthority),
+        timestampAuthorities: root.timestampAuthorities.map(createCertAuthority),
+        tlogs: root.tlogs.map(createTLogAuthority),
+        ctlogs: root.ctlogs.map(createTLogAuthority),
+        publicKey: keyFinder,
+    };
+}
+function createTLogAuthority(tlogInstance) {
+    const keyDetails = tlogInstance.publicKey.keyDetails;
+    const keyType = keyDetails === protobuf_specs_1.PublicKeyDetails.PKCS1_RSA_PKCS1V5 ||
+        keyDetails === protobuf_specs_1.PublicKeyDetails.PKIX_RSA_PKCS1V5 ||
+        keyDetails === protobuf_specs_1.PublicKeyDetails.PKIX_RSA_PKCS1V15_2048_SHA256 ||
+        keyDetails === protobuf_specs_1.PublicKeyDetails.PKIX_RSA_PKCS1V15_3072_SHA256 ||
+        keyDetails === protobuf_specs_1.PublicKeyDetails.PKIX_RSA_PKCS1V15_4096_SHA256
+        ? 'pkcs1'
+        : 'spki';
+    /* istanbul ignore next */
+    return {
+        baseURL: tlogInstance.baseUrl,
+        logID: tlogInstance.checkpointKeyId
+            ? tlogInstance.checkpointKeyId.keyId
+            : tlogInstance.logId.keyId,
+        publicKey: core_1.crypto.createPublicKey(tlogInstance.publicKey.rawBytes, keyType),
+        validFor: {
+            start: tlogInstance.publicKey.validFor?.start || BEGINNING_OF_TIME,
+            end: tlogInstance.publicKey.validFor?.end || END_OF_TIME,
+        },
+    };
+}
+function createCertAuthority(ca) {
+    /* istanbul ignore next */
+    return {
+        certChain: ca.certChain.certificates.map((cert) => {
+            return core_1.X509Certificate.parse(Buffer.from(cert.rawBytes));
+        }),
+        validFor: {
+            start: ca.validFor?.start || BEGINNING_OF_TIME,
+            end: ca.validFor?.end || END_OF_TIME,
+        },
+    };
+}
+function keyLocator(keys) {
+    return (hint) => {
+        const key = (keys || {})[hint];
+        if (!key) {
+            throw new error_1.VerificationError({
+                code: 'PUBLIC_KEY_ERROR',
+                message: `key not found: ${hint}`,
+            });
+        }
+        return {
+            publicKey: core_1.crypto.createPublicKey(key.rawBytes),
+            validFor: (date) => {
+                /* istanbul ignore next */
+                return ((key.validFor?.start || BEGINNING_OF_TIME) <= date &&
+                    (key.validFor?.end || END_OF_TIME) >= date);
+            },
+        };
+    };
+}
+
+
+/***/ }),
+
+/***/ 4433:
+/***/ ((__unused_webpack_module, exports, __nccwpck_require__) => {
+
+
+Object.defineProperty(exports, "__esModule", ({ value: true }));
+exports.Verifier = void 0;
+/*
+Copyright 2023 The Sigstore Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+*/
+const util_1 = __nccwpck_require__(9023);
+const error_1 = __nccwpck_require__(6849);
+const key_1 = __nccwpck_require__(3771);
+const policy_1 = __nccwpck_require__(8037);
+const timestamp_1 = __nccwpck_require__(7968);
+const tlog_1 = __nccwpck_require__(8218);
+class Verifier {
+    trustMaterial;
+    options;
+    constructor(trustMaterial, options = {}) {
+        this.trustMaterial = trustMaterial;
+        this.options = {
+            ctlogThreshold: options.ctlogThreshold ?? 1,
+            tlogThreshold: options.tlogThreshold ?? 1,
+            timestampThreshold: options.timestampThreshold ?? options.tsaThreshold ?? 1,
+            tsaThreshold: 0,
+        };
+    }
+    verify(entity, policy) {
+        const timestamps = this.verifyTimestamps(entity);
+        const signer = this.verifySigningKey(entity, timestamps);
+        this.verifyTLogs(entity);
+        this.verifySignature(entity, signer);
+        if (policy) {
+            this.verifyPolicy(policy, signer.identity || {});
+        }
+        return signer;
+    }
+    // Checks that all of the timestamps in the entity are valid and returns them
+    verifyTimestamps(entity) {
+        const timestamps = [];
+        for (const timestamp of entity.timestamps) {
+            switch (timestamp.$case) {
+                case 'timestamp-authority':
+                    timestamps.push((0, timestamp_1.getTSATimestamp)(timestamp.timestamp, entity.signature.signature, this.trustMaterial.timestampAuthorities));
+                    break;
+                case 'transparency-log': {
+                    const result = (0, timestamp_1.getTLogTimestamp)(timestamp.tlogEntry);
+                    if (result) {
+                        timestamps.push(result);
+                    }
+                    break;
+                }
+            }
+        }
+        // Check for duplicate timestamps
+        if (containsDupes(timestamps)) {
+            throw new error_1.VerificationError({
+                code: 'TIMESTAMP_ERROR',
+                message: 'duplicate timestamp',
+            });
+        }
+        if (timestamps.length < this.options.timestampThreshold) {
+            throw new error_1.VerificationError({
+                code: 'TIMESTAMP_ERROR',
+                message: `expected ${this.options.timestampThreshold} timestamps, got ${timestamps.length}`,
+            });
+        }
+        return timestamps.map((t) => t.timestamp);
+    }
+    // Checks that the signing key is valid for all of the the supplied timestamps
+    // and returns the signer.
+    verifySigningKey({ key }, timestamps) {
+        switch (key.$case) {
+            case 'public-key': {
+                return (0, key_1.verifyPublicKey)(key.hint, timestamps, this.trustMaterial);
+            }
+            case 'certificate': {
+                const result = (0, key_1.verifyCertificate)(key.certificate, timestamps, this.trustMaterial);
+                /* istanbul ignore next - no fixture */
+                if (containsDupes(result.scts)) {
+                    throw new error_1.VerificationError({
+                        code: 'CERTIFICATE_ERROR',
+                        message: 'duplicate SCT',
+                    });
+                }
+                if (result.scts.length < this.options.ctlogThreshold) {
+                    throw new error_1.VerificationError({
+                        code: 'CERTIFICATE_ERROR',
+                        message: `expected ${this.options.ctlogThreshold} SCTs, got ${result.scts.length}`,
+                    });
+                }
+                return result.signer;
+            }
+        }
+    }
+    // Checks that the tlog entries are valid for the supplied content
+    verifyTLogs({ signature: content, tlogEntries }) {
+        const entryIDs = [];
+        tlogEntries.forEach((entry) => {
+            (0, tlog_1.verifyTLogInclusion)(entry, this.trustMaterial.tlogs);
+            (0, tlog_1.verifyTLogBody)(entry, content);
+            entryIDs.push({
+                logID: entry.logId.keyId,
+                body: entry.canonicalizedBody,
+            });
+        });
+        // Check for duplicate entries so that repeated copies of a single entry
+        // cannot be counted more than once toward the threshold. Inclusion
+        // verification authenticates the log ID and body, but a proof does not
+        // authenticate the top-level log index.
+        if (containsDupes(entryIDs)) {
+            throw new error_1.VerificationError({
+                code: 'TLOG_ERROR',
+                message: 'duplicate tlog entry',
+            });
+        }
+        if (entryIDs.length < this.options.tlogThreshold) {
+            throw new error_1.VerificationError({
+                code: 'TLOG_ERROR',
+                message: `expected ${this.options.tlogThreshold} tlog entries, got ${entryIDs.length}`,
+            });
+        }
+    }
+    // Checks that the signature is valid for the supplied content
+    verifySignature(entity, signer) {
+        if (!entity.signature.verifySignature(signer.key)) {
+            throw new error_1.VerificationError({
+                code: 'SIGNATURE_ERROR',
+                message: 'signature verification failed',
+            });
+        }
+    }
+    verifyPolicy(policy, identity) {
+        // Check the subject alternative name of the signer matches the policy
+        /* istanbul ignore else */
+        if (policy.subjectAlternativeName) {
+            (0, policy_1.verifySubjectAlternativeName)(policy.subjectAlternativeName, identity.subjectAlternativeName);
+        }
+        // Check that the extensions of the signer match the policy
+        /* istanbul ignore else */
+        if (policy.extensions) {
+            (0, policy_1.verifyExtensions)(policy.extensions, identity.extensions);
+        }
+        // Check that the OIDs of the signer match the policy
+        /* istanbul ignore if */
+        if (policy.oids) {
+            (0, policy_1.verifyOIDs)(policy.oids, identity.oids);
+        }
+    }
+}
+exports.Verifier = Verifier;
+// Checks for duplicate items in the array. Objects are compared using
+// deep equality.
+function containsDupes(arr) {
+    for (let i = 0; i < arr.length; i++) {
+        for (let j = i + 1; j < arr.length; j++) {
+            if ((0, util_1.isDeepStrictEqual)(arr[i], arr[j])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+
+/***/ }),
+
 /***/ 9379:
 /***/ ((module, __unused_webpack_exports, __nccwpck_require__) => {
 
@@ -9333,7 +15631,7 @@ module.exports = class FixedQueue {
 
 /***/ }),
 
-/***/ 2128:
+/***/ 9747:
 /***/ ((module, __unused_webpack_exports, __nccwpck_require__) => {
 
 
@@ -9566,7 +15864,7 @@ const {
   kAddClient,
   kGetDispatcher,
   kRemoveClient
-} = __nccwpck_require__(2128)
+} = __nccwpck_require__(9747)
 const Client = __nccwpck_require__(3701)
 const {
   InvalidArgumentError
@@ -16162,6 +22460,13 @@ module.exports = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("buffer");
 
 /***/ }),
 
+/***/ 6982:
+/***/ ((module) => {
+
+module.exports = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("crypto");
+
+/***/ }),
+
 /***/ 4434:
 /***/ ((module) => {
 
@@ -19012,14 +25317,14 @@ __webpack_unused_export__ = errors.YAMLError;
 __webpack_unused_export__ = errors.YAMLParseError;
 __webpack_unused_export__ = errors.YAMLWarning;
 __webpack_unused_export__ = Alias.Alias;
-__webpack_unused_export__ = identity.isAlias;
+exports.Vj = identity.isAlias;
 __webpack_unused_export__ = identity.isCollection;
 __webpack_unused_export__ = identity.isDocument;
-__webpack_unused_export__ = identity.isMap;
+exports.jh = identity.isMap;
 __webpack_unused_export__ = identity.isNode;
 __webpack_unused_export__ = identity.isPair;
-__webpack_unused_export__ = identity.isScalar;
-__webpack_unused_export__ = identity.isSeq;
+exports.jn = identity.isScalar;
+exports.oP = identity.isSeq;
 __webpack_unused_export__ = Pair.Pair;
 __webpack_unused_export__ = Scalar.Scalar;
 __webpack_unused_export__ = YAMLMap.YAMLMap;
@@ -24946,6 +31251,257 @@ exports.visitAsync = visitAsync;
 
 /***/ }),
 
+/***/ 9808:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   LZ: () => (/* binding */ createRetries),
+/* harmony export */   Ys: () => (/* binding */ BLOB_LIMIT),
+/* harmony export */   gm: () => (/* binding */ readBlob),
+/* harmony export */   nZ: () => (/* binding */ BlobReader)
+/* harmony export */ });
+/* harmony import */ var _core_backoff_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2207);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
+/* harmony import */ var _platforms_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(5557);
+
+
+
+
+/** Sixteen TLS records of 16 KiB in one buffer cost less than sixteen writes. Larger buffers save no time. */
+const PIECE = 256 * 1024;
+/** Reads one blob of the source for an upload: reopens it where it broke off, and hashes it on the way. */
+class BlobReader {
+    options;
+    /** Set when the source ended the last reading. The upload itself only sees that its body broke off. */
+    failure;
+    #blob;
+    #hash;
+    #hashed = 0;
+    constructor(blob, options) {
+        this.#blob = blob;
+        this.options = options;
+        this.#hash = (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .hashFor */ .Og)(blob.digest);
+    }
+    /** Takes over what another reader of the blob has hashed. */
+    continueFrom(other) {
+        this.#hash = other.#hash.copy();
+        this.#hashed = other.#hashed;
+    }
+    /**
+     * The bytes from `from` to the end, over as many connections as it takes. Everything before `from` must have been hashed.
+     * @throws PromoteError DIGEST_MISMATCH instead of the last piece of a wrong blob.
+     */
+    async *read(from) {
+        const { size } = this.#blob;
+        this.failure = undefined;
+        if (from === 0)
+            this.continueFrom(new BlobReader(this.#blob, this.options));
+        const retries = this.options.newRetries();
+        const config = from === 0 && (0,_platforms_js__WEBPACK_IMPORTED_MODULE_2__/* .isPlatformConfig */ .e)(this.#blob) ? [] : undefined;
+        const gatherer = new Gatherer(Math.min(PIECE, size - from));
+        let position = from;
+        // The last piece is held back until the whole blob is verified.
+        let held;
+        try {
+            while (position < size) {
+                try {
+                    for await (const chunk of await this.options.source.blob(this.#blob, position)) {
+                        this.#update(chunk, position);
+                        position += chunk.length;
+                        retries.progress(chunk.length);
+                        config?.push(Buffer.from(chunk));
+                        for (const piece of gatherer.add(chunk)) {
+                            if (held !== undefined)
+                                yield held;
+                            held = piece;
+                        }
+                    }
+                }
+                catch (thrown) {
+                    await retries.failed((0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'source'));
+                }
+            }
+            this.#verify();
+        }
+        catch (thrown) {
+            this.failure = (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'source');
+            throw this.failure;
+        }
+        if (config !== undefined)
+            this.options.onConfig(Buffer.concat(config));
+        for (const piece of [held, ...gatherer.take()])
+            if (piece !== undefined)
+                yield piece;
+    }
+    /** Bytes that an earlier reading has hashed are not hashed again. */
+    #update(chunk, position) {
+        const known = Math.max(0, this.#hashed - position);
+        if (known >= chunk.length)
+            return;
+        this.#hash.update(chunk.subarray(known));
+        this.#hashed = position + chunk.length;
+    }
+    #verify() {
+        const { digest } = this.#blob;
+        const actual = `${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .algorithmOf */ .Hy)(digest)}:${this.#hash.copy().digest('hex')}`;
+        if (actual === digest)
+            return;
+        const message = `the source's bytes of blob ${digest} have the digest ${actual}`;
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', message, { side: 'source' });
+    }
+}
+/** Copies small chunks into one large piece. Large chunks pass as they are: they may be buffers of a pool. */
+class Gatherer {
+    #size;
+    #buffer = Buffer.alloc(0);
+    #filled = 0;
+    constructor(size) {
+        this.#size = size;
+    }
+    /** @returns the pieces that are complete. */
+    add(chunk) {
+        const isLarge = chunk.length >= this.#size / 4;
+        const complete = isLarge || this.#filled + chunk.length > this.#size ? this.take() : [];
+        if (isLarge)
+            return [...complete, chunk];
+        if (this.#filled === 0)
+            this.#buffer = Buffer.allocUnsafeSlow(this.#size);
+        this.#buffer.set(chunk, this.#filled);
+        this.#filled += chunk.length;
+        return complete;
+    }
+    /** @returns what was gathered so far. */
+    take() {
+        if (this.#filled === 0)
+            return [];
+        const piece = this.#buffer.subarray(0, this.#filled);
+        this.#filled = 0;
+        return [piece];
+    }
+}
+/** So much progress starts the count of retries again: a slow connection that moves is not a broken one. */
+const PROGRESS = 1024 * 1024;
+/** Milliseconds. The longest `Retry-After` that is obeyed. A server that asks for more does not answer within this run. */
+const LONGEST_ASKED = 60_000;
+function createRetries(most, context, onRetry) {
+    let count = 0;
+    let moved = 0;
+    return {
+        progress(bytes) {
+            moved += bytes;
+        },
+        async failed(error) {
+            if (!error.transient || context.signal.aborted)
+                throw error;
+            count = moved >= PROGRESS ? 1 : count + 1;
+            moved = 0;
+            if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED)
+                throw error;
+            const wait = Math.max(error.retryAfter ?? 0, (0,_core_backoff_js__WEBPACK_IMPORTED_MODULE_3__/* .backoff */ .J)(count, context.random));
+            onRetry(error.message, wait, count);
+            await context.sleep(wait);
+        },
+    };
+}
+/** Configs and signatures are a few KiB. A larger blob is not read into memory. */
+const BLOB_LIMIT = 4 * 1024 * 1024;
+/** A source that cannot deliver a small blob in so many tries will not deliver layers. */
+const SMALL_BLOB_TRIES = 3;
+/**
+ * Reads a small blob into memory.
+ * @throws PromoteError DIGEST_MISMATCH when the bytes are not those of the descriptor.
+ */
+async function readBlob(source, blob) {
+    let tries = 0;
+    const retries = {
+        progress: () => undefined,
+        async failed(error) {
+            tries += 1;
+            if (tries >= SMALL_BLOB_TRIES || !error.transient)
+                throw error;
+        },
+    };
+    const reader = new BlobReader(blob, { source, newRetries: () => retries, onConfig: () => undefined });
+    const pieces = [];
+    for await (const piece of reader.read(0))
+        pieces.push(piece);
+    return Buffer.concat(pieces);
+}
+
+
+/***/ }),
+
+/***/ 4729:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   $: () => (/* binding */ manifestOf),
+/* harmony export */   R: () => (/* binding */ manifestKey)
+/* harmony export */ });
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+
+function manifestKey(digest, tag) {
+    return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
+}
+/** @returns the bytes of a node that is tagged, or is copied and is not a blob: those have them. */
+function manifestOf({ key, manifest }) {
+    if (manifest === undefined)
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('INTERNAL', `no bytes for ${key}`);
+    return manifest;
+}
+
+
+/***/ }),
+
+/***/ 5557:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   e: () => (/* binding */ isPlatformConfig),
+/* harmony export */   l: () => (/* binding */ Platforms)
+/* harmony export */ });
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4360);
+/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7122);
+
+
+const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
+/** Configs are a few KiB. A larger one is not kept in memory. */
+const LIMIT = 1024 * 1024;
+function isPlatformConfig({ mediaType, size }) {
+    return CONFIG.test(mediaType) && size <= LIMIT;
+}
+/** The platforms of single images, which are only in their configs. They are noted when a config is copied, without a request. */
+class Platforms {
+    #names = new Map();
+    note(config, bytes) {
+        this.#names.set(config, nameOf(bytes));
+    }
+    of({ root, platforms }) {
+        const config = root.links.find(({ role }) => role === 'config')?.descriptor;
+        if (config === undefined || !CONFIG.test(config.mediaType))
+            return platforms;
+        const data = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__/* .embedded */ .F9)(config);
+        const name = data === undefined ? this.#names.get(config.digest) : nameOf(data);
+        return name === undefined ? platforms : [name];
+    }
+}
+/** The content of a config is untrusted: only valid names of platforms get into reports. */
+function nameOf(config) {
+    try {
+        const platform = (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .platformOfConfig */ .Dr)(config);
+        if (platform !== undefined)
+            (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .parsePlatform */ .FL)((0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .formatPlatform */ .Bq)(platform));
+        return platform && (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .formatPlatform */ .Bq)(platform);
+    }
+    catch {
+        return undefined;
+    }
+}
+
+
+/***/ }),
+
 /***/ 3459:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -25134,6 +31690,7 @@ const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, termi
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   BC: () => (/* binding */ append),
 /* harmony export */   CS: () => (/* binding */ listFiles),
+/* harmony export */   Dl: () => (/* binding */ isSameFile),
 /* harmony export */   R5: () => (/* binding */ readInput),
 /* harmony export */   W0: () => (/* binding */ isAbsent),
 /* harmony export */   W7: () => (/* binding */ fileOf),
@@ -25161,9 +31718,13 @@ const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, termi
 
 /** Bytes. A full CA bundle has 220 KiB; Kubernetes allows 1 MiB for a Secret. */
 const LARGEST = 1024 * 1024;
-/** Reads a text file, or a pipe such as the shell's `<(command)`, of at most 1 MiB. Throws an Error that says why it failed. */
-function readInput(path) {
-    return (0,_text_js__WEBPACK_IMPORTED_MODULE_5__/* .decodeText */ .g7)(readBounded(path));
+const STDIN = 0;
+/**
+ * A text file, a pipe such as the shell's `<(command)`, or standard input (`-`); throws an Error that says why not.
+ * @param largest bytes.
+ */
+function readInput(path, largest = LARGEST) {
+    return (0,_text_js__WEBPACK_IMPORTED_MODULE_5__/* .decodeText */ .g7)(readBounded(path, largest));
 }
 /** @param given the path of the file, or its text. */
 function fileOf(what, given, side) {
@@ -25175,7 +31736,7 @@ function readText(file) {
         return file.text.reveal();
     let bytes;
     try {
-        bytes = readBounded(file.path);
+        bytes = readBounded(file.path, LARGEST);
     }
     catch (thrown) {
         const { message, cause } = thrown;
@@ -25197,22 +31758,23 @@ function isAbsent(error) {
     const { code } = (error instanceof _errors_js__WEBPACK_IMPORTED_MODULE_4__/* .PromoteError */ .jG ? (error.cause ?? {}) : {});
     return code === 'ENOENT' || code === 'ENOTDIR';
 }
-function readBounded(path) {
-    const file = attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.openSync)(path, 'r'));
+function readBounded(path, largest) {
+    const file = path === '-' ? STDIN : attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.openSync)(path, 'r'));
     try {
-        const buffer = Buffer.alloc(LARGEST + 1);
-        let length = 0;
-        for (;;) {
-            const read = attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.readSync)(file, buffer, length, buffer.length - length, null));
-            length += read;
-            if (length > LARGEST)
-                throw new Error('it is larger than 1 MiB');
+        const chunks = [];
+        for (let length = 0; length <= largest;) {
+            const chunk = Buffer.alloc(LARGEST);
+            const read = attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.readSync)(file, chunk));
             if (read === 0)
-                return buffer.subarray(0, length);
+                return Buffer.concat(chunks);
+            chunks.push(chunk.subarray(0, read));
+            length += read;
         }
+        throw new Error(`it is larger than ${largest / LARGEST} MiB`);
     }
     finally {
-        (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.closeSync)(file);
+        if (file !== STDIN)
+            (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.closeSync)(file);
     }
 }
 /** Calls the file system. Throws an Error with a plain reason. */
@@ -25239,6 +31801,10 @@ const REASONS = {
 function plainReason(thrown) {
     const { code = 'unknown error' } = thrown;
     return REASONS[code] ?? code;
+}
+function isSameFile(path, other) {
+    const [a, b] = [path, other].map((each) => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.statSync)(each, { throwIfNoEntry: false }));
+    return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino;
 }
 /** Names of the regular files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
 function listFiles(folder) {
@@ -25338,6 +31904,194 @@ function pemBlocks(text, label) {
         const lines = body.includes(':') ? [body.trim()] : (body.replace(BREAKS, '').match(/.{1,64}/g) ?? []);
         return [[`-----BEGIN ${name}-----`, ...lines, `-----END ${name}-----`, ''].join('\n')];
     });
+}
+
+
+/***/ }),
+
+/***/ 8563:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Sb: () => (/* binding */ Secrets),
+/* harmony export */   r3: () => (/* binding */ tooShort),
+/* harmony export */   zh: () => (/* binding */ Secret)
+/* harmony export */ });
+/**
+ * Secret values. A `Secret` prints as `***`. `reveal()` is called only where the value is sent to a server or to the
+ * standard input of a program. `Secrets` knows all secrets of a run and removes them from log lines, reports and errors, in
+ * plain, base64, URL-encoded and JSON form.
+ */
+const HIDDEN = '***';
+/** Characters. Shorter values also occur in other text by chance and cannot be hidden, so they are refused as inputs. */
+const SHORTEST = 4;
+/** Characters. From this length on, a secret is also looked for inside the base64 of a longer text (`user:password`). */
+const SHORTEST_INSIDE = 8;
+/** Characters. A shorter value may be part of an image name by chance. */
+const SHORTEST_IN_NAME = 16;
+/** Characters. This many characters of a long secret, in a row, do not occur by chance. */
+const PIECE = 12;
+/** Characters. A shorter value counts in an address only as a whole word: as a part of a word it may occur by chance. */
+const SHORTEST_PART = 8;
+class Secret {
+    #value;
+    constructor(value) {
+        this.#value = value;
+    }
+    reveal() {
+        return this.#value;
+    }
+    toString() {
+        return HIDDEN;
+    }
+    toJSON() {
+        return HIDDEN;
+    }
+    [Symbol.for('nodejs.util.inspect.custom')]() {
+        return HIDDEN;
+    }
+}
+class Secrets {
+    #forms = new Set();
+    /** Longest first, so that hiding one does not leave a part of another. */
+    #sorted;
+    #beginnings;
+    #mask;
+    /** @param mask called with each new form before the secret is handed out (GitHub's `::add-mask::`). */
+    constructor(mask = () => undefined) {
+        this.#mask = mask;
+    }
+    /** Registers a value and returns it wrapped. Multi-line values are registered line by line as well. */
+    keep(value) {
+        for (const part of new Set([value, ...value.split(/\r?\n/)])) {
+            for (const form of [part, ...encodings(part)])
+                this.#register(form);
+        }
+        return new Secret(value);
+    }
+    /** `user:password` as Basic sends it: its base64 is a secret of its own. */
+    keepPair(user, password) {
+        const pair = `${user}:${password.reveal()}`;
+        const encoded = Buffer.from(pair, 'utf8').toString('base64');
+        this.#register(encoded);
+        return new Secret(encoded);
+    }
+    /** Hides every secret, and the rest of a secret where the text was cut. */
+    redact(text) {
+        return this.#hideBeginnings(this.#hide(text, 0));
+    }
+    /** Hides only long secrets: the name of an image must not change because a short secret occurs in it. */
+    redactName(name) {
+        return this.#hide(name, SHORTEST_IN_NAME);
+    }
+    #hide(text, shortest) {
+        const forms = this.#longestFirst().filter((form) => form.length >= shortest);
+        const clean = forms.reduce((rest, form) => rest.replaceAll(form, HIDDEN), text);
+        return forms.reduce((rest, form) => (form.length < SHORTEST_IN_NAME ? rest : hidePieces(rest, form)), clean);
+    }
+    /** Hides the beginning of a secret, however short, before a `…`, which marks a cut. */
+    #hideBeginnings(text) {
+        const known = this.#allBeginnings();
+        return text.replace(/[^…]{4,16}(?=…)/g, (before) => {
+            for (let start = 0; before.length - start >= SHORTEST; start++)
+                if (known.has(before.slice(start)))
+                    return before.slice(0, start) + HIDDEN;
+            return before;
+        });
+    }
+    #allBeginnings() {
+        this.#beginnings ??= new Set([...this.#forms].flatMap((form) => Array.from({ length: Math.min(form.length, SHORTEST_IN_NAME) }, (_, at) => form.slice(0, at + 1))));
+        return this.#beginnings;
+    }
+    /**
+     * Whether an address that a server chose contains a secret. Compares without case, because host names have none.
+     * @param known the address that was asked for: a secret that it contains is not counted.
+     */
+    isIn(text, known) {
+        const [within, without] = [text.toLowerCase(), known.toLowerCase()];
+        return this.#longestFirst().some((each) => {
+            const form = each.toLowerCase();
+            return stands(form, within) && !stands(form, without);
+        });
+    }
+    #longestFirst() {
+        this.#sorted ??= [...this.#forms].sort((a, b) => b.length - a.length);
+        return this.#sorted;
+    }
+    #register(form) {
+        if (form.trim().length < SHORTEST || this.#forms.has(form))
+            return;
+        this.#forms.add(form);
+        this.#sorted = undefined;
+        this.#beginnings = undefined;
+        this.#mask(form);
+    }
+}
+/** Hides what is left of a long secret that lost its end, then of one that lost its beginning. */
+function hidePieces(text, form) {
+    const head = form.slice(0, PIECE);
+    const tail = form.slice(-PIECE);
+    const after = (at) => {
+        let end = PIECE;
+        while (end < form.length && text[at + end] === form[end])
+            end++;
+        return [at, at + end];
+    };
+    const clean = hideEach(text, head, after);
+    const before = (at, from) => {
+        let start = at;
+        while (start > from && at - start < form.length - PIECE && clean[start - 1] === form.at(start - at - 1 - PIECE))
+            start--;
+        return [start, at + PIECE];
+    };
+    return hideEach(clean, tail, before);
+}
+/** @param extent the range to hide around a match; `from` is the end of the previous range. */
+function hideEach(text, piece, extent) {
+    let clean = '';
+    let from = 0;
+    for (let at = text.indexOf(piece); at >= 0; at = text.indexOf(piece, from)) {
+        const [start, end] = extent(at, from);
+        clean += text.slice(from, start) + HIDDEN;
+        from = end;
+    }
+    return from === 0 ? text : clean + text.slice(from);
+}
+function encodings(value) {
+    const bytes = Buffer.from(value, 'utf8');
+    const base64 = [
+        bytes.toString('base64'),
+        ...(value.length < SHORTEST_INSIDE ? [] : [0, 1, 2].map((at) => inside(bytes, at))),
+    ];
+    const bare = base64.map((form) => form.replace(/(?<!=)=+$/, ''));
+    const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)];
+    return [
+        ...base64,
+        ...bare,
+        ...bare.map((form) => form.replaceAll('+', '-').replaceAll('/', '_')),
+        ...percent,
+        ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
+        JSON.stringify(value).slice(1, -1),
+    ];
+}
+function stands(form, text) {
+    const isLetter = (at) => /[a-z0-9]/.test(text.charAt(at));
+    for (let at = text.indexOf(form); at >= 0; at = text.indexOf(form, at + 1))
+        if (form.length >= SHORTEST_PART || (!isLetter(at - 1) && !isLetter(at + form.length)))
+            return true;
+    return false;
+}
+/** Why a password or token is refused, as the end of a sentence; undefined if it can be hidden. */
+function tooShort(value) {
+    return value.trim().length < SHORTEST
+        ? `is shorter than ${SHORTEST} characters and cannot be hidden in logs and reports`
+        : undefined;
+}
+/** The base64 characters that every text has in common that contains these bytes at an offset of 3n + `at`. */
+function inside(bytes, at) {
+    const encoded = Buffer.concat([Buffer.alloc(at), bytes]).toString('base64');
+    const unknown = [0, 2, 3][at];
+    return encoded.slice(unknown, Math.floor(((at + bytes.length) * 8) / 6));
 }
 
 
@@ -25451,9 +32205,9 @@ const VERSION = '0.1.0';
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   h: () => (/* binding */ parseYaml)
+/* harmony export */   h: () => (/* binding */ parseYaml),
+/* harmony export */   z: () => (/* binding */ lineFinder)
 /* harmony export */ });
-/* unused harmony export lineFinder */
 /* harmony import */ var yaml__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8815);
 
 /** Levels of nesting. The package recurses: hundreds of levels take seconds, and thousands end the process without an exception. */
@@ -25487,17 +32241,17 @@ function parseYaml(text, { values = 'typed', repeatedKeys = false } = {}) {
  * @param text that `parseYaml` has read.
  */
 function lineFinder(text) {
-    const lines = new LineCounter();
+    const lines = new yaml__WEBPACK_IMPORTED_MODULE_0__/* .LineCounter */ .HN();
     const options = { uniqueKeys: false, lineCounter: lines, prettyErrors: false, logLevel: 'error' };
-    const document = parseDocument(text, options);
+    const document = (0,yaml__WEBPACK_IMPORTED_MODULE_0__/* .parseDocument */ .Tp)(text, options);
     return (path) => {
         let node = document.contents;
         let start = node?.range?.[0] ?? 0;
         for (const step of path) {
-            const parent = isAlias(node) ? node.resolve(document) : node;
-            const isStep = ({ key }) => isScalar(key) && String(key.value) === String(step);
-            const pair = isMap(parent) ? parent.items.find(isStep) : undefined;
-            node = isSeq(parent) ? parent.items[Number(step)] : pair?.value;
+            const parent = (0,yaml__WEBPACK_IMPORTED_MODULE_0__/* .isAlias */ .Vj)(node) ? node.resolve(document) : node;
+            const isStep = ({ key }) => (0,yaml__WEBPACK_IMPORTED_MODULE_0__/* .isScalar */ .jn)(key) && String(key.value) === String(step);
+            const pair = (0,yaml__WEBPACK_IMPORTED_MODULE_0__/* .isMap */ .jh)(parent) ? parent.items.find(isStep) : undefined;
+            node = (0,yaml__WEBPACK_IMPORTED_MODULE_0__/* .isSeq */ .oP)(parent) ? parent.items[Number(step)] : pair?.value;
             start = (pair?.key ?? node)?.range?.[0] ?? start;
         }
         return lines.linePos(start).line;
@@ -26236,7 +32990,7 @@ function inheritable({ env, secrets }) {
 
 /***/ }),
 
-/***/ 8392:
+/***/ 2128:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -26257,1318 +33011,18 @@ var errors = __nccwpck_require__(3828);
 var files = __nccwpck_require__(2164);
 // EXTERNAL MODULE: ./lib/core/version.js
 var version = __nccwpck_require__(8067);
-// EXTERNAL MODULE: ./lib/core/content.js
-var content = __nccwpck_require__(1510);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/inputs/options.js
-var options = __nccwpck_require__(2807);
-// EXTERNAL MODULE: ./lib/core/yaml.js
-var yaml = __nccwpck_require__(7684);
-// EXTERNAL MODULE: ./lib/inputs/problems.js
-var inputs_problems = __nccwpck_require__(4114);
-;// CONCATENATED MODULE: ./lib/inputs/path-or-content.js
-
-
-
-
-/** Content of a file in the place of its path. It is often a credential: messages name its kind and quote none of it. */
-/** What is wrong with a value that is no path, as words that follow the name of its option. */
-function notPath(value) {
-    const kind = (0,content/* contentKind */.uu)(value);
-    return kind && `holds ${kind}, not the path of a file`;
-}
-/**
- * Reads the file of an option. This is the one way from an option to a file.
- * @param options.quoted false: a password may stand there instead of the path, which is not repeated then.
- * @throws Error whose message follows the name of the option.
- */
-function readPath(value, readFile, { quoted = true, problem = 'cannot be read' } = {}) {
-    const wrong = notPath(value);
-    if (wrong !== undefined)
-        throw new Error(wrong);
-    try {
-        return readFile(value);
-    }
-    catch (thrown) {
-        const path = !quoted || (0,content/* isRandom */.oe)(value) ? '' : `${(0,core_text/* quote */.hD)(value)} `;
-        throw new Error(`${path}${problem}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
-    }
-}
-/** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
-function contentOf(name, value) {
-    if ((0,content/* contentKind */.uu)(value) === undefined)
-        return undefined;
-    const text = (0,content/* fromBase64 */.Ey)(value.trim()) ?? value;
-    const members = name.endsWith('kubeconfig') ? ['clusters'] : ['auths', 'credHelpers', 'credsStore'];
-    try {
-        const document = (0,yaml/* parseYaml */.h)(text, { repeatedKeys: true });
-        const isMap = typeof document === 'object' && document !== null;
-        return isMap && members.some((member) => member in document) ? text : undefined;
-    }
-    catch {
-        return undefined;
-    }
-}
-/** Tokens, keys and passwords by their shape, wherever they stand. */
-const SECRETS = [
-    /sha256~[\w-]{16,}/g,
-    /(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
-    /\b(?:gh[opsu]|github_pat|glpat|dckr_pat|hvs)[_.-][\w-]{16,}/g,
-    /\/\/[^/\s:@]*:([^/\s@]+)@(?!sha\d+:)/g,
-    /(?:auth|password|token|client-key-data)(?:["']\s*:\s*|:\s+)["']?([^\s"',}]{4,})/gi,
-];
-/** Keeps secret what stands in an option that is not for secrets: content in the place of a path, else what looks like a secret. */
-function keepStray(value, type, secrets) {
-    // A text in a JSON text has its quotes escaped.
-    const plain = value.replaceAll('\\', '');
-    const found = SECRETS.flatMap((pattern) => [...plain.matchAll(pattern)].map(([whole, part]) => part ?? whole));
-    const isContent = type === 'path' && (0,content/* contentKind */.uu)(value) !== undefined;
-    const isWhole = isContent || /PRIVATE KEY-----/.test(value) || (0,content/* fromBase64 */.Ey)(value.trim()) !== undefined;
-    for (const part of isWhole ? [value, ...found] : found)
-        secrets.keep(part);
-}
-
-;// CONCATENATED MODULE: ./lib/inputs/collect.js
-
-
-
-
-
-const NAMES = [...options/* OPTION_BY_NAME */.id.keys()];
-const PREFIX = 'IMAGE_PROMOTE_';
-const FILE = '-file';
-/** PEM text begins with dashes too, and is a value. */
-const FLAG = /^--[a-z]/i;
-/** Longest argument or variable name that is quoted or compared; nothing that long is a misspelled option. */
-const LONGEST_NAME = 60;
-/** Variables that are no options: folders and result paths that the Tekton Task hands over. */
-const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RESULT_[A-Z0-9_]+)$/;
-/** What Kubernetes sets for a Service named image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
-const SERVICE_LINKS = [
-    /(?:^|_)SERVICE_(?:HOST$|PORT(?:$|_))/,
-    /(?:^|_)PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$/,
-];
-const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//;
-/**
- * Finds each option's value: `--name` (arguments after `--` are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
- * `IMAGE_PROMOTE_NAME_FILE` > default. Of an action `INPUT_NAME` > default: an earlier step of the job can set variables, and
- * `with:` is what the workflow says. An empty value counts as unset.
- * @param argv the arguments after the script's name.
- */
-function collect(argv, env, readFile) {
-    const flags = readFlags(argv);
-    const action = isAction(argv, env);
-    const notes = { problems: [...flags.problems, ...(action ? [] : unknownVariables(env))], stray: [] };
-    const raw = new Map();
-    for (const option of options/* OPTIONS */.lw) {
-        for (const candidate of action ? inputsOf(option, env) : candidates(option, flags, env)) {
-            const found = candidate.path === undefined ? candidate : fromFile(candidate, option, readFile, notes);
-            const value = found.value === undefined ? '' : tidy(option.type, found.value);
-            if (value === '')
-                continue;
-            raw.set(option.name, { value, from: found.from });
-            break;
-        }
-        if (!raw.has(option.name) && option.default !== undefined)
-            raw.set(option.name, { value: option.default, from: 'default' });
-    }
-    // action.yml sets an INPUT_ variable for every default, so that "re-run with debug logging" has to win over them.
-    if (env.RUNNER_DEBUG === '1')
-        raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' });
-    return { raw, ...notes, warnings: action ? ignored(env) : [], env };
-}
-/** The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629). */
-function inputsOf({ name }, env) {
-    return [`INPUT_${name.toUpperCase()}`, `INPUT_${(0,options/* variableName */.cG)(name)}`]
-        .map((input) => ({ from: input, value: env[input] }))
-        .filter(({ value = '' }) => value !== '');
-}
-/** The runner starts an action without arguments and with a variable for each input; a step with `run:` is a command line. */
-function isAction(argv, env) {
-    return argv.length === 0 && options/* OPTIONS */.lw.some((option) => inputsOf(option, env).length > 0);
-}
-/** One line about variables that `with:` beats. */
-function ignored(env) {
-    const names = variablesIn(env).map((name) => `${PREFIX}${name}`);
-    if (names.length === 0)
-        return [];
-    return [`${(0,core_text/* listed */.KE)(names)}: ignored, because the inputs of this step (with:) say what is promoted`];
-}
-function candidates(option, flags, env) {
-    const { name } = option;
-    const variable = `${PREFIX}${(0,options/* variableName */.cG)(name)}`;
-    return [
-        { from: `--${name}`, value: flags.values.get(name) },
-        { from: `--${name}${FILE}`, path: flags.values.get(`${name}${FILE}`) },
-        { from: variable, value: env[variable] },
-        { from: `${variable}_FILE`, path: env[`${variable}_FILE`] },
-    ].filter((candidate) => (candidate.value ?? candidate.path ?? '') !== '');
-}
-function fromFile({ from, path = '' }, { type }, readFile, notes) {
-    try {
-        return { from: `${from} (${path})`, value: readPath(path, readFile, { quoted: false }) };
-    }
-    catch (thrown) {
-        if (type === 'secret' || (0,content/* contentKind */.uu)(path) !== undefined)
-            notes.stray.push(path);
-        notes.problems.push(`${from}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
-        return { from };
-    }
-}
-/** Blanks around a value are an accident of YAML; in a secret only the line end that editors and `echo` add is. */
-function tidy(type, value) {
-    return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/(?<![\r\n])[\r\n]+$/, '') : value.trim();
-}
-function readFlags(argv) {
-    const flags = { values: new Map(), problems: [] };
-    const end = argv.indexOf('--');
-    const options = end === -1 ? argv : argv.slice(0, end);
-    for (let at = 0; at < options.length;)
-        at += readFlag(options, at, flags);
-    if (end !== -1)
-        for (const image of argv.slice(end + 1))
-            addValue(flags, 'images', image);
-    return flags;
-}
-/**
- * Reads the flag at `at`. What is not understood is skipped with what looks like its value, and never echoed: it may be
- * a secret behind a misspelled flag.
- * @returns the number of arguments that it took.
- */
-function readFlag(argv, at, flags) {
-    const argument = argv[at] ?? '';
-    if (!FLAG.test(argument)) {
-        flags.problems.push(`argument ${at + 1} is no option: images stand after "--", as in: -- dev/app:1=prod/app:1`);
-        return 1;
-    }
-    const equals = argument.indexOf('=');
-    const name = argument.slice(2, equals === -1 ? undefined : equals);
-    const inline = equals === -1 ? undefined : argument.slice(equals + 1);
-    const next = argv[at + 1];
-    const value = inline ?? (next === undefined || FLAG.test(next) ? undefined : next);
-    const taken = inline === undefined && value !== undefined ? 2 : 1;
-    const option = options/* OPTION_BY_NAME */.id.get(name);
-    const problem = option ? takeOption(flags, option, value) : takeFile(flags, name, value);
-    if (problem !== undefined)
-        flags.problems.push(problem);
-    return taken;
-}
-function takeOption(flags, option, value) {
-    const { name, type } = option;
-    if (!(0,options/* onArgv */.cK)(option)) {
-        const why = 'arguments can be read by every process of the machine, so that no secret is taken from them';
-        return `--${name}: ${why}: use --${name}${FILE} PATH or the environment variable ${PREFIX}${(0,options/* variableName */.cG)(name)}`;
-    }
-    if (value === undefined && type !== 'boolean')
-        return `--${name}: needs a value, as in --${name} VALUE`;
-    return addValue(flags, name, value ?? 'true');
-}
-function takeFile(flags, name, value) {
-    const option = name.endsWith(FILE) ? options/* OPTION_BY_NAME */.id.get(name.slice(0, -FILE.length)) : undefined;
-    if (option === undefined)
-        return unknownFlag(name);
-    return value === undefined ? `--${name}: needs the path of a file` : addValue(flags, name, value);
-}
-function addValue(flags, name, value) {
-    const before = flags.values.get(name);
-    if (before !== undefined && options/* OPTION_BY_NAME */.id.get(name)?.type !== 'list')
-        return `--${name}: is given twice`;
-    flags.values.set(name, before === undefined ? value : `${before}\n${value}`);
-    return undefined;
-}
-function unknownFlag(name) {
-    if (name.length > LONGEST_NAME || !/^[\w.-]+$/.test(name))
-        return 'an argument that begins with "--" is no option';
-    const positive = name.startsWith('no-') ? options/* OPTION_BY_NAME */.id.get(name.slice(3)) : undefined;
-    if (positive?.type === 'boolean')
-        return `--${name}: unknown option; write --${positive.name} false`;
-    const meant = (0,inputs_problems/* nearest */.pA)(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'version']);
-    return `--${name}: unknown option; ${meant === undefined ? '--help lists them' : `did you mean --${meant}?`}`;
-}
-/** Names after the prefix, sorted, of what is set and may be an option. */
-function variablesIn(env) {
-    return Object.keys(env)
-        .filter((variable) => variable.startsWith(PREFIX) && env[variable] !== '' && env[variable] !== undefined)
-        .map((variable) => variable.slice(PREFIX.length))
-        .filter((name) => !EXTRAS.test(name) && !isServiceLink(name, env[`${PREFIX}${name}`]))
-        .sort();
-}
-function isServiceLink(name, value = '') {
-    return SERVICE_LINKS.some((link) => link.test(name)) || (/(?:^|_)PORT$/.test(name) && SERVICE_ADDRESS.test(value));
-}
-function unknownVariables(env) {
-    const known = new Set(NAMES.flatMap((name) => [(0,options/* variableName */.cG)(name), (0,options/* variableName */.cG)(`${name}${FILE}`)]));
-    return variablesIn(env)
-        .filter((name) => !known.has(name))
-        .map((name) => {
-        const meant = name.length > LONGEST_NAME ? undefined : (0,inputs_problems/* nearest */.pA)(name, [...known]);
-        const hint = meant === undefined ? 'unset it, or see --help for the options' : `did you mean ${PREFIX}${meant}?`;
-        return `${PREFIX}${name}: unknown variable; ${hint}`;
-    });
-}
-
+// EXTERNAL MODULE: ./lib/inputs/collect.js + 1 modules
+var collect = __nccwpck_require__(1042);
 // EXTERNAL MODULE: ./lib/inputs/help.js
 var help = __nccwpck_require__(4394);
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var platform = __nccwpck_require__(7122);
-// EXTERNAL MODULE: ./lib/oci/reference.js
-var oci_reference = __nccwpck_require__(3940);
-;// CONCATENATED MODULE: ./lib/inputs/conflicts.js
-
-
-/** Problems of several options together. */
-function findConflicts(wishes, inputs) {
-    sameDestinations(wishes, inputs);
-    duplicateDestinations(wishes, inputs);
-    ontoThemselves(wishes, inputs);
-    for (const side of ['source', 'destination'])
-        homeless(side, wishes, inputs);
-}
-/** Two names for one registry: everything would be written twice. */
-function sameDestinations({ destinations }, inputs) {
-    for (const [index, destination] of destinations.entries()) {
-        const home = homeOf(destination);
-        const first = destinations.findIndex((each) => homeOf(each) === home);
-        if (first < index && home !== destination.side)
-            inputs.problem('destinations', `${destinations[first]?.name} and ${destination.name} are the same registry`);
-    }
-}
-/** Two images under one tag: the last one to arrive would win. Additional tags count. */
-function duplicateDestinations({ images, destinations, additionalTags }, inputs) {
-    const times = new Map();
-    for (const pair of images) {
-        for (const tag of [pair.destination.tag, ...additionalTags]) {
-            const reference = { ...pair.destination, tag };
-            const key = identity(reference, destinations[0]);
-            times.set(key, (times.get(key) ?? 0) + 1);
-            if (times.get(key) !== 2)
-                continue;
-            const problem = `${named(reference)} is the destination of more than one image or tag: each needs its own`;
-            inputs.problem(additionalTags.includes(tag) ? 'additional-tags' : 'images', problem);
-        }
-    }
-}
-function ontoThemselves({ images, source, destinations, additionalTags }, inputs) {
-    for (const pair of images) {
-        if (pair.source.tag === undefined)
-            continue;
-        const from = identity({ ...pair.source, tag: pair.source.tag }, source);
-        const tags = [pair.destination.tag, ...additionalTags];
-        const into = destinations.flatMap((to) => tags.map((tag) => identity({ ...pair.destination, tag }, to)));
-        const problem = `${named(pair.source)} is source and destination on the same registry: one of them must differ`;
-        if (into.includes(from))
-            inputs.problem('images', problem);
-    }
-}
-/** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
-function homeless(side, { images }, inputs) {
-    const options = ['cluster', 'registry', 'kubeconfig', 'context'].map((name) => `${side}-${name}`);
-    if (options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations')))
-        return;
-    const pair = images.find((each) => each[side].host === undefined && each[side].layout === undefined);
-    const places = `${options[0]}, ${options[1]} or ${options[2]}, or write the registry's host in front of it`;
-    if (pair !== undefined)
-        inputs.problem(`${side}-registry`, `where is ${named(pair[side])}? Set ${places}`);
-}
-function identity(reference, side) {
-    if (reference.layout !== undefined)
-        return (0,oci_reference/* formatReference */.FH)({ ...reference, digest: undefined });
-    const host = reference.host ?? (side === undefined ? '' : homeOf(side));
-    return `${(0,oci_reference/* hostOf */.w4)(host)}/${(0,oci_reference/* repositoryOn */.YD)(host, reference.repository)}:${reference.tag}`;
-}
-/** The registry that references without host are at, or what leads to it. */
-function homeOf({ side, registry, cluster, kubeconfig, context }) {
-    if (registry !== undefined)
-        return registry.host;
-    if (cluster !== undefined)
-        return cluster.toString();
-    if (kubeconfig === undefined && context === undefined)
-        return side;
-    return `${typeof kubeconfig === 'object' ? kubeconfig.reveal() : kubeconfig}#${context ?? ''}`;
-}
-function named(reference) {
-    return (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
-}
-
-;// CONCATENATED MODULE: ./lib/core/secret.js
-/**
- * Secret values. A `Secret` prints as `***`. `reveal()` is called only where the value is sent to a server or to the
- * standard input of a program. `Secrets` knows all secrets of a run and removes them from log lines, reports and errors, in
- * plain, base64, URL-encoded and JSON form.
- */
-const HIDDEN = '***';
-/** Characters. Shorter values also occur in other text by chance and cannot be hidden, so they are refused as inputs. */
-const SHORTEST = 4;
-/** Characters. From this length on, a secret is also looked for inside the base64 of a longer text (`user:password`). */
-const SHORTEST_INSIDE = 8;
-/** Characters. A shorter value may be part of an image name by chance. */
-const SHORTEST_IN_NAME = 16;
-/** Characters. This many characters of a long secret, in a row, do not occur by chance. */
-const PIECE = 12;
-/** Characters. A shorter value counts in an address only as a whole word: as a part of a word it may occur by chance. */
-const SHORTEST_PART = 8;
-class Secret {
-    #value;
-    constructor(value) {
-        this.#value = value;
-    }
-    reveal() {
-        return this.#value;
-    }
-    toString() {
-        return HIDDEN;
-    }
-    toJSON() {
-        return HIDDEN;
-    }
-    [Symbol.for('nodejs.util.inspect.custom')]() {
-        return HIDDEN;
-    }
-}
-class Secrets {
-    #forms = new Set();
-    /** Longest first, so that hiding one does not leave a part of another. */
-    #sorted;
-    #beginnings;
-    #mask;
-    /** @param mask called with each new form before the secret is handed out (GitHub's `::add-mask::`). */
-    constructor(mask = () => undefined) {
-        this.#mask = mask;
-    }
-    /** Registers a value and returns it wrapped. Multi-line values are registered line by line as well. */
-    keep(value) {
-        for (const part of new Set([value, ...value.split(/\r?\n/)])) {
-            for (const form of [part, ...encodings(part)])
-                this.#register(form);
-        }
-        return new Secret(value);
-    }
-    /** `user:password` as Basic sends it: its base64 is a secret of its own. */
-    keepPair(user, password) {
-        const pair = `${user}:${password.reveal()}`;
-        const encoded = Buffer.from(pair, 'utf8').toString('base64');
-        this.#register(encoded);
-        return new Secret(encoded);
-    }
-    /** Hides every secret, and the rest of a secret where the text was cut. */
-    redact(text) {
-        return this.#hideBeginnings(this.#hide(text, 0));
-    }
-    /** Hides only long secrets: the name of an image must not change because a short secret occurs in it. */
-    redactName(name) {
-        return this.#hide(name, SHORTEST_IN_NAME);
-    }
-    #hide(text, shortest) {
-        const forms = this.#longestFirst().filter((form) => form.length >= shortest);
-        const clean = forms.reduce((rest, form) => rest.replaceAll(form, HIDDEN), text);
-        return forms.reduce((rest, form) => (form.length < SHORTEST_IN_NAME ? rest : hidePieces(rest, form)), clean);
-    }
-    /** Hides the beginning of a secret, however short, before a `…`, which marks a cut. */
-    #hideBeginnings(text) {
-        const known = this.#allBeginnings();
-        return text.replace(/[^…]{4,16}(?=…)/g, (before) => {
-            for (let start = 0; before.length - start >= SHORTEST; start++)
-                if (known.has(before.slice(start)))
-                    return before.slice(0, start) + HIDDEN;
-            return before;
-        });
-    }
-    #allBeginnings() {
-        this.#beginnings ??= new Set([...this.#forms].flatMap((form) => Array.from({ length: Math.min(form.length, SHORTEST_IN_NAME) }, (_, at) => form.slice(0, at + 1))));
-        return this.#beginnings;
-    }
-    /**
-     * Whether an address that a server chose contains a secret. Compares without case, because host names have none.
-     * @param known the address that was asked for: a secret that it contains is not counted.
-     */
-    isIn(text, known) {
-        const [within, without] = [text.toLowerCase(), known.toLowerCase()];
-        return this.#longestFirst().some((each) => {
-            const form = each.toLowerCase();
-            return stands(form, within) && !stands(form, without);
-        });
-    }
-    #longestFirst() {
-        this.#sorted ??= [...this.#forms].sort((a, b) => b.length - a.length);
-        return this.#sorted;
-    }
-    #register(form) {
-        if (form.trim().length < SHORTEST || this.#forms.has(form))
-            return;
-        this.#forms.add(form);
-        this.#sorted = undefined;
-        this.#beginnings = undefined;
-        this.#mask(form);
-    }
-}
-/** Hides what is left of a long secret that lost its end, then of one that lost its beginning. */
-function hidePieces(text, form) {
-    const head = form.slice(0, PIECE);
-    const tail = form.slice(-PIECE);
-    const after = (at) => {
-        let end = PIECE;
-        while (end < form.length && text[at + end] === form[end])
-            end++;
-        return [at, at + end];
-    };
-    const clean = hideEach(text, head, after);
-    const before = (at, from) => {
-        let start = at;
-        while (start > from && at - start < form.length - PIECE && clean[start - 1] === form.at(start - at - 1 - PIECE))
-            start--;
-        return [start, at + PIECE];
-    };
-    return hideEach(clean, tail, before);
-}
-/** @param extent the range to hide around a match; `from` is the end of the previous range. */
-function hideEach(text, piece, extent) {
-    let clean = '';
-    let from = 0;
-    for (let at = text.indexOf(piece); at >= 0; at = text.indexOf(piece, from)) {
-        const [start, end] = extent(at, from);
-        clean += text.slice(from, start) + HIDDEN;
-        from = end;
-    }
-    return from === 0 ? text : clean + text.slice(from);
-}
-function encodings(value) {
-    const bytes = Buffer.from(value, 'utf8');
-    const base64 = [
-        bytes.toString('base64'),
-        ...(value.length < SHORTEST_INSIDE ? [] : [0, 1, 2].map((at) => inside(bytes, at))),
-    ];
-    const bare = base64.map((form) => form.replace(/(?<!=)=+$/, ''));
-    const percent = [encodeURIComponent(value), new URLSearchParams([['', value]]).toString().slice(1)];
-    return [
-        ...base64,
-        ...bare,
-        ...bare.map((form) => form.replaceAll('+', '-').replaceAll('/', '_')),
-        ...percent,
-        ...percent.map((form) => form.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase())),
-        JSON.stringify(value).slice(1, -1),
-    ];
-}
-function stands(form, text) {
-    const isLetter = (at) => /[a-z0-9]/.test(text.charAt(at));
-    for (let at = text.indexOf(form); at >= 0; at = text.indexOf(form, at + 1))
-        if (form.length >= SHORTEST_PART || (!isLetter(at - 1) && !isLetter(at + form.length)))
-            return true;
-    return false;
-}
-/** Why a password or token is refused, as the end of a sentence; undefined if it can be hidden. */
-function tooShort(value) {
-    return value.trim().length < SHORTEST
-        ? `is shorter than ${SHORTEST} characters and cannot be hidden in logs and reports`
-        : undefined;
-}
-/** The base64 characters that every text has in common that contains these bytes at an offset of 3n + `at`. */
-function inside(bytes, at) {
-    const encoded = Buffer.concat([Buffer.alloc(at), bytes]).toString('base64');
-    const unknown = [0, 2, 3][at];
-    return encoded.slice(unknown, Math.floor(((at + bytes.length) * 8) / 6));
-}
-
-// EXTERNAL MODULE: external "node:path"
-var external_node_path_ = __nccwpck_require__(6760);
-// EXTERNAL MODULE: ./lib/inputs/images.js
-var inputs_images = __nccwpck_require__(7591);
-;// CONCATENATED MODULE: ./lib/inputs/reader.js
-
-
-
-
-
-
-
-/** `Found.from` of what an entry of `destinations` says. */
-const FROM_LIST = 'the list';
-/** The options of the run, of a side or of an entry of `destinations`, by their names in that scope; notes what is wrong. */
-class InputReader {
-    around;
-    #values;
-    #prefix;
-    /** @param prefix of the names of the options: `source-`. */
-    constructor(values, around, prefix = '') {
-        this.around = around;
-        this.#values = values;
-        this.#prefix = prefix;
-    }
-    scoped(prefix) {
-        return new InputReader(this.#values, this.around, prefix);
-    }
-    /** How the host spells the option, for problems that name a second one. */
-    spell(name) {
-        return this.around.place.spell(this.#prefix + name);
-    }
-    problem(name, problem) {
-        this.around.problems.push(`${this.around.label(this.#prefix + name)}: ${problem}`);
-    }
-    has(name) {
-        return this.#values.has(this.#prefix + name);
-    }
-    /** Undefined for secrets, too. */
-    text(name) {
-        const isSecret = options/* OPTION_BY_NAME */.id.get(this.#prefix + name)?.type === 'secret';
-        return isSecret ? undefined : this.#values.get(this.#prefix + name)?.value;
-    }
-    flag(name) {
-        return this.text(name)?.toLowerCase() === 'true';
-    }
-    integer(name) {
-        return Number(this.text(name));
-    }
-    /** `check` has told already what is none of the choices. */
-    choice(name) {
-        return this.text(name);
-    }
-    secret(name) {
-        const found = this.#values.get(this.#prefix + name);
-        return found && new Secret(found.value);
-    }
-    /** @param parse throws an Error whose message follows the name of the option. */
-    parsed(name, parse) {
-        const value = this.text(name);
-        return value === undefined ? undefined : this.#attempt(name, () => parse(value));
-    }
-    /** As `parsed`, for each item of a list. */
-    list(name, parse) {
-        return (0,inputs_images/* splitList */.ry)(this.text(name) ?? '').flatMap((item) => this.#attempt(name, () => [parse(item)]) ?? []);
-    }
-    #attempt(name, parse) {
-        try {
-            return parse();
-        }
-        catch (thrown) {
-            this.problem(name, (0,inputs_problems/* reasonOf */.A3)(thrown));
-            return undefined;
-        }
-    }
-    /** @param parse throws an Error whose message follows the path of the file. */
-    file(name, parse) {
-        return this.parsed(name, (path) => {
-            const text = readPath(path, this.around.readFile);
-            try {
-                return parse(text);
-            }
-            catch (thrown) {
-                throw new Error(`${(0,core_text/* quote */.hD)(path)}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
-            }
-        });
-    }
-    /** The path of a file that can be read, or the text of such a file where it cannot be seen by others. */
-    fileOrContent(name) {
-        const found = this.#values.get(this.#prefix + name);
-        const content = found && contentOf(name, found.value);
-        if (found === undefined || content === undefined) {
-            // A kubeconfig may be a list, as KUBECONFIG is: then one of the files has to exist.
-            const files = name === 'kubeconfig' ? (found?.value.split(external_node_path_.delimiter) ?? []) : [];
-            if (!files.some((path) => (0,inputs_problems/* succeeds */.kz)(() => readPath(path, this.around.readFile))))
-                this.file(name, () => undefined);
-            return found?.value;
-        }
-        if (found.from !== FROM_LIST && !found.from.startsWith('--'))
-            return this.around.secrets.keep(content);
-        const why = found.from === FROM_LIST ? 'this list is no secret' : 'arguments can be read by every process of the machine';
-        this.problem(name, `holds the text of a file, and ${why}: give the path`);
-        return found.value;
-    }
-    /** Notes what the table of options says against a value. One that this host does not have keeps its default. */
-    check(option) {
-        const found = this.#values.get(option.name);
-        if (found === undefined || found.from === 'default')
-            return;
-        const { hosts, name, type, default: preset } = option;
-        const { kind, commandLine = false } = this.around.place;
-        const isThere = hosts.includes(kind) || (commandLine && hosts.includes('plain'));
-        const wrong = type === 'secret' ? tooShort(found.value) : isThere ? checkValue(option, found.value) : onlyFor(option);
-        if (wrong !== undefined)
-            this.problem(name, wrong);
-        if (isThere)
-            return;
-        if (preset === undefined)
-            this.#values.delete(name);
-        else
-            this.#values.set(name, { value: preset, from: 'default' });
-    }
-}
-const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' };
-function onlyFor({ hosts }) {
-    return `is there only for ${hosts.map((host) => HOST_NAMES[host]).join(' and ')}`;
-}
-function checkValue({ name, type, range, values, orHosts }, value) {
-    if (orHosts === true && !isFlag(value))
-        return (0,inputs_images/* splitList */.ry)(value).flatMap(checkHost)[0];
-    if (type === 'boolean' && !isFlag(value))
-        return `${(0,core_text/* quote */.hD)(value)} is neither true nor false`;
-    if (type === 'enum' && !values?.includes(value))
-        return `${(0,core_text/* quote */.hD)(value)} is none of ${values?.join(', ')}`;
-    if (type === 'path' && name === 'report')
-        return notPath(value);
-    if (type !== 'integer')
-        return undefined;
-    const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER];
-    if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most)
-        return undefined;
-    return `${(0,core_text/* quote */.hD)(value)} is no whole number from ${least} to ${most}`;
-}
-function isFlag(value) {
-    return /^(?:true|false)$/i.test(value);
-}
-function checkHost(host) {
-    if (/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/i.test(host))
-        return [];
-    return [`${(0,core_text/* quote */.hD)(host)} is neither true nor false nor the name of a host, as in mcr.microsoft.com`];
-}
-
-// EXTERNAL MODULE: external "node:crypto"
-var external_node_crypto_ = __nccwpck_require__(7598);
-// EXTERNAL MODULE: ./lib/core/pem.js
-var pem = __nccwpck_require__(2097);
-;// CONCATENATED MODULE: ./lib/inputs/address.js
-
-/* Addresses of a side. Each function throws an Error whose message follows the name of the option. */
-/** `https://api.example.com:6443`, or `in-cluster`. */
-function parseCluster(text) {
-    if (text === 'in-cluster')
-        return text;
-    const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? parseUrl(text) : undefined;
-    const advice = 'write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster';
-    if (url === undefined)
-        throw new Error(`${shown(text)} is no URL: ${advice}`);
-    if (url.protocol === 'http:')
-        throw new Error(`${shown(text)} would send credentials in the clear: write https://`);
-    if (url.protocol !== 'https:')
-        throw new Error(`${shown(text)} is no https URL: write https://HOST:6443`);
-    return bare(url, text);
-}
-/** `host[:port]`; `http://host:port` for plain HTTP. `https://` is what the other form means already. */
-function parseRegistry(text) {
-    const [, scheme, rest = ''] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(text) ?? [];
-    const protocol = scheme?.toLowerCase() ?? 'https';
-    if (protocol !== 'https' && protocol !== 'http')
-        throw new Error(`${shown(text)}: write host[:port], or http://host:port for plain HTTP`);
-    const url = rest === '' ? undefined : parseUrl(`${protocol}://${rest}`);
-    if (url === undefined)
-        throw new Error(`${shown(text)} is no registry: write host[:port]`);
-    return { host: bare(url, text).host, plainHttp: protocol === 'http' };
-}
-/** `namespace/name`, both as Kubernetes names them (RFC 1123). */
-function parseServiceAccount(text) {
-    const [, namespace, name] = /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/.exec(text) ?? [];
-    if (namespace === undefined || name === undefined)
-        throw new Error(`${(0,core_text/* quote */.hD)(text)} is no service account: write namespace/name`);
-    return { namespace, name };
-}
-/** Host and port alone. */
-function bare(url, text) {
-    if (url.username !== '' || url.password !== '')
-        throw new Error(`${shown(text)} holds credentials: an address has none; they have options of their own`);
-    if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
-        throw new Error(`${shown(text)} has a path: write the host and port alone`);
-    return url;
-}
-function parseUrl(text) {
-    // WHATWG URLs take backslashes, blanks and line breaks that nobody means.
-    return /[\s\\]/.test(text) || !URL.canParse(text) ? undefined : new URL(text);
-}
-/** Credentials in an address are a mistake that must not end in a log as well. */
-function shown(text) {
-    return (0,core_text/* quote */.hD)(text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1***@'));
-}
-
-;// CONCATENATED MODULE: ./lib/inputs/side.js
-
-
-
-
-
-
-/** @param inputs the options of one side by their names without `source-` or `destination-`. */
-function parseSide(side, inputs) {
-    const config = {
-        side,
-        name: side,
-        cluster: inputs.parsed('cluster', parseCluster),
-        username: username(inputs),
-        password: inputs.secret('password'),
-        token: token(inputs),
-        serviceAccount: inputs.parsed('service-account', parseServiceAccount),
-        kubeconfig: inputs.fileOrContent('kubeconfig'),
-        context: inputs.text('context'),
-        oidcAudience: inputs.text('oidc-audience'),
-        registry: inputs.parsed('registry', parseRegistry),
-        ca: inputs.parsed('ca', (text) => certificates(text, inputs)),
-        insecureSkipTlsVerify: inputs.flag('insecure-skip-tls-verify'),
-        authFile: inputs.fileOrContent('auth-file'),
-    };
-    checkCredentials(inputs);
-    return config;
-}
-function username(inputs) {
-    const user = inputs.text('username');
-    // Basic (RFC 7617) ends the user name at the first colon.
-    if (user?.includes(':')) {
-        const advice = /^kube:admin$/.test(user)
-            ? ': log in as kubeadmin'
-            : /^system:/.test(user)
-                ? ': give its token alone'
-                : '';
-        inputs.problem('username', `${(0,core_text/* quote */.hD)(user.replace(/:.*/s, ':…'))} has a ":", which no login can carry${advice}`);
-    }
-    return user;
-}
-function token(inputs) {
-    const value = inputs.secret('token');
-    if (value !== undefined && /[^\x21-\x7e]/.test(value.reveal()))
-        inputs.problem('token', 'holds a blank, a line break or a character that no token has: check what it was copied from');
-    return value;
-}
-/** PEM text or the path of such a file; only its certificates are kept. */
-function certificates(value, { around }) {
-    const inline = value.includes('-----BEGIN') || value.includes('\n');
-    const name = inline ? 'the text' : (0,core_text/* quote */.hD)(value);
-    const problem = 'is neither PEM text nor a readable file';
-    const blocks = (0,pem/* pemBlocks */.P)(inline ? value : readPath(value, around.readFile, { problem }), 'CERTIFICATE');
-    const broken = blocks.findIndex((block) => !(0,inputs_problems/* succeeds */.kz)(() => new external_node_crypto_.X509Certificate(block)));
-    if (blocks.length === 0)
-        throw new Error(`${name} holds no PEM certificate (-----BEGIN CERTIFICATE-----)`);
-    if (broken !== -1)
-        throw new Error(`certificate ${broken + 1} of ${name} is damaged`);
-    return blocks.join('');
-}
-/** In a pod its service account is the way into these. */
-const POD_CLUSTER = /^(?:in-cluster$|https:\/\/kubernetes\.default(?:\.svc)?(?:[.:/]|$))/;
-/** Which options of one side go together; DESIGN "Credentials". */
-function checkCredentials(inputs) {
-    const has = (name) => inputs.has(name);
-    const spell = (name) => inputs.spell(name);
-    if (has('token') && has('password'))
-        inputs.problem('token', `excludes ${spell('password')}: give one of them`);
-    if (has('password') && !has('username'))
-        inputs.problem('password', `needs ${spell('username')} too`);
-    // A context alone is one of the kubeconfig that KUBECONFIG names, or of ~/.kube/config.
-    const kubeconfig = ['kubeconfig', 'context'].find(has);
-    if (has('username') && !has('password') && !has('token') && kubeconfig === undefined)
-        inputs.problem('username', `needs ${spell('password')} or ${spell('token')} too`);
-    if (kubeconfig !== undefined)
-        for (const name of ['cluster', 'username', 'password', 'token'])
-            if (has(name))
-                inputs.problem(name, `is excluded by ${spell(kubeconfig)}, which names its own`);
-    if (has('service-account') && !has('cluster') && kubeconfig === undefined)
-        inputs.problem('service-account', `needs ${spell('cluster')}, which issues its token`);
-    const wayIn = ['username', 'password', 'token', 'oidc-audience'].some(has);
-    if (has('cluster') && !POD_CLUSTER.test(inputs.text('cluster') ?? '') && kubeconfig === undefined && !wayIn)
-        inputs.problem('cluster', `needs a way in: ${spell('username')} and ${spell('password')}, or ${spell('token')}`);
-    if (has('oidc-audience')) {
-        if (!has('cluster'))
-            inputs.problem('oidc-audience', `needs ${spell('cluster')}, which trusts the runner's token`);
-        for (const name of ['username', 'password', 'token', 'kubeconfig', 'context'])
-            if (has(name))
-                inputs.problem('oidc-audience', `excludes ${spell(name)}: the runner's own token logs in`);
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/inputs/destinations.js
-
-
-
-
-
-
-
-
-
-const destinations_PREFIX = 'destination-';
-const SIDE_OPTIONS = options/* OPTIONS */.lw.filter((option) => option.name.startsWith(destinations_PREFIX));
-/** The keys of an entry beside `name`; a secret is never written into the list, which is no secret. */
-const KEYS = new Map(SIDE_OPTIONS.flatMap((option) => {
-    const key = option.name.slice(destinations_PREFIX.length);
-    const keys = option.type === 'secret' ? [`${key}-file`, `${key}-env`] : [key];
-    return keys.map((each) => [each, option]);
-}));
-const NAME = /^[A-Za-z0-9._-]+$/;
-/**
- * The option `destinations`: a YAML or JSON list, or the path of a file with one.
- * @returns the entries that could be read; what is wrong with the others was noted.
- */
-function parseDestinations(inputs) {
-    const seen = new Set();
-    return (inputs.parsed('destinations', (given) => readList(given, inputs)) ?? []).flatMap((entry, index) => {
-        const isMap = typeof entry === 'object' && entry !== null && !Array.isArray(entry);
-        const fields = new Map(Object.entries(isMap ? entry : {}));
-        const name = fields.get('name') ?? '';
-        const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : (0,core_text/* quote */.hD)(name).slice(1, -1);
-        const note = (problem) => inputs.problem('destinations', `${label}: ${problem}`);
-        if (!isMap) {
-            note('is no set of keys and values');
-            return [];
-        }
-        if (typeof name !== 'string' || !NAME.test(name))
-            note('needs a name of A-Z, a-z, 0-9, ".", "_" and "-"');
-        else if (seen.has(name))
-            note('is the name of two destinations');
-        seen.add(label);
-        return [{ ...parseEntry(fields, inputs, note), name: label }];
-    });
-}
-function readList(given, { around }) {
-    const isText = /\n|^(?:\[|-(?:\s|$))/.test(given);
-    // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
-    const list = (0,yaml/* parseYaml */.h)(isText ? given : readPath(given, around.readFile), { values: 'text' });
-    if (Array.isArray(list) && list.length > 0)
-        return list;
-    throw new Error('is no list of destinations: begin each with "- name:"');
-}
-/** @param note is told what is wrong with the entry. */
-function parseEntry(fields, { around }, note) {
-    const problems = [];
-    const keyOf = (option) => option.slice(destinations_PREFIX.length);
-    const spell = (option) => (KEYS.has(keyOf(option)) ? keyOf(option) : `${keyOf(option)}-file`);
-    const values = new Map();
-    const entry = new InputReader(values, { ...around, problems, label: keyOf, place: { ...around.place, spell } });
-    for (const [key, value] of fields) {
-        const option = KEYS.get(key);
-        if (typeof value === 'string')
-            keepStray(value, option?.type ?? 'string', around.secrets);
-        const wrong = key === 'name' ? undefined : checkField(key, value);
-        if (wrong !== undefined)
-            problems.push(`${key}: ${wrong}`);
-        else if (option !== undefined && option.type !== 'secret' && String(value).trim() !== '')
-            values.set(option.name, { value: String(value).trim(), from: FROM_LIST });
-    }
-    for (const option of SIDE_OPTIONS)
-        entry.check(option);
-    const side = entry.scoped(destinations_PREFIX);
-    for (const key of ['password', 'token']) {
-        const value = readSecret(key, fields, side);
-        if (value !== '')
-            values.set(destinations_PREFIX + key, { value, from: FROM_LIST });
-    }
-    if (!['cluster', 'registry', 'kubeconfig', 'context'].some((key) => side.has(key)))
-        problems.push('needs cluster, registry or kubeconfig');
-    const config = parseSide('destination', side);
-    problems.forEach(note);
-    return config;
-}
-function checkField(key, value) {
-    if (KEYS.has(key))
-        return typeof value === 'string' ? undefined : 'is no text';
-    if (KEYS.has(`${key}-file`))
-        return `stands in no list: use ${key}-file PATH or ${key}-env VARIABLE`;
-    const meant = (0,inputs_problems/* nearest */.pA)(key.replace(/^destination-/, ''), ['name', ...KEYS.keys()]);
-    return `is no key of a destination${meant === undefined ? '' : `; did you mean ${meant}?`}`;
-}
-/** From the file or the variable that the entry names, kept secret before anything else is done with it. */
-function readSecret(key, fields, side) {
-    const { env, readFile, secrets } = side.around;
-    const [path, variable] = ['file', 'env'].map((kind) => {
-        const value = fields.get(`${key}-${kind}`);
-        return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
-    });
-    if (path !== undefined && variable !== undefined)
-        side.problem(`${key}-env`, `excludes ${key}-file: give one of them`);
-    try {
-        const given = path === undefined ? env[variable ?? ''] : readPath(path, readFile, { quoted: false });
-        const value = tidy('secret', given ?? '');
-        const short = value === '' ? undefined : tooShort(value);
-        if (short !== undefined)
-            side.problem(`${key}-${path === undefined ? 'env' : 'file'}`, short);
-        if (value !== '')
-            secrets.keep(value);
-        else if (path !== undefined)
-            side.problem(`${key}-file`, `${(0,core_text/* quote */.hD)(path)} is empty`);
-        else if (variable !== undefined)
-            side.problem(`${key}-env`, `the variable ${(0,core_text/* quote */.hD)(variable)} is empty or not set`);
-        return value;
-    }
-    catch (thrown) {
-        secrets.keep(path ?? '');
-        side.problem(`${key}-file`, (0,inputs_problems/* reasonOf */.A3)(thrown));
-        return '';
-    }
-}
-
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
-var tag_selection = __nccwpck_require__(7420);
-;// CONCATENATED MODULE: ./lib/inputs/image-list.js
-
-
-
-
-
-
-
-
-/** More images than any cluster has image streams; bounds what one file can make of the memory. */
-const MOST_ENTRIES = 10_000;
-/** Problems beyond these are of the same kind. */
-const MOST_PROBLEMS = 20;
-/** Built with the first entry: most runs have no list. */
-const entrySchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
-    source: schemas/* string */.YjP().min(1),
-    destination: schemas/* string */.YjP().min(1).optional(),
-    tags: tag_selection/* selectionSchema */.UE.optional(),
-    platforms: schemas/* array */.YOg(schemas/* string */.YjP()).min(1).optional(),
-    'expect-current': schemas/* string */.YjP()
-        .refine((text) => text === 'absent' || (0,oci_digest/* isDigest */.Bc)(text), 'is neither a digest nor absent')
-        .optional(),
-}));
-/**
- * The file of `image-list`: `- source:`, `destination:`, `tags:`, `platforms:`, `expect-current:`.
- * @param note is told what is wrong with an entry; the others are still read.
- */
-function parseImageList(text, note) {
-    let problems = 0;
-    const say = (problem) => {
-        problems += 1;
-        if (problems <= MOST_PROBLEMS)
-            note(problem);
-        if (problems === MOST_PROBLEMS + 1)
-            note('and more');
-    };
-    return image_list_readList(text, say).flatMap((entry, index) => {
-        try {
-            return [readEntry(entry)];
-        }
-        catch (thrown) {
-            const source = entry?.source;
-            say(`entry ${index + 1}${typeof source === 'string' ? ` (${(0,core_text/* quote */.hD)(source)})` : ''}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
-            return [];
-        }
-    });
-}
-function image_list_readList(text, say) {
-    try {
-        const list = (0,yaml/* parseYaml */.h)(text);
-        if (Array.isArray(list) && list.length > 0 && list.length <= MOST_ENTRIES)
-            return list;
-        say(`is no list of 1 to ${MOST_ENTRIES} images: begin each with "- source:"`);
-    }
-    catch (thrown) {
-        say((0,inputs_problems/* reasonOf */.A3)(thrown));
-    }
-    return [];
-}
-function readEntry(entry) {
-    const parsed = entrySchema.safeParse(entry);
-    if (!parsed.success)
-        throw new Error(describe(parsed.error));
-    const { source, destination, tags, 'expect-current': expectCurrent } = parsed.data;
-    const platforms = parsed.data.platforms?.map(platform/* parsePlatform */.FL);
-    if (tags !== undefined && expectCurrent !== undefined)
-        throw new Error('expect-current is for one tag, not for a selection');
-    const comma = [source, destination].find((text) => text !== undefined && /[=,\s]/.test(text) && !/^oci/.test(text));
-    if (comma !== undefined)
-        throw new Error(`${(0,core_text/* quote */.hD)(comma)} is not one image`);
-    const image = tags === undefined
-        ? (0,inputs_images/* parsePair */.Ar)(destination === undefined ? source : `${source}=${destination}`)
-        : (0,inputs_images/* parseSet */.eK)(source, destination, tags);
-    return {
-        ...image,
-        ...(platforms === undefined ? {} : { platforms }),
-        ...(expectCurrent === undefined ? {} : { expectCurrent: expectCurrent }),
-    };
-}
-/** The first thing that is wrong, as zod found it; what the file says is quoted nowhere but by name. */
-function describe({ issues: [issue] }) {
-    if (issue?.code === 'unrecognized_keys')
-        return `${issue.keys.map((key) => (0,core_text/* quote */.hD)(key)).join(', ')} is no member of an entry`;
-    const where = issue?.path.join('.') ?? '';
-    return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`;
-}
-
-;// CONCATENATED MODULE: ./lib/inputs/registry-auth.js
-
-
-
-
-
-
-const registry_auth_KEYS = ['username', 'password-env', 'password-file'];
-/** A key of an auth file: `host[:port]` or a namespace below it. */
-const REGISTRY = /^(?:https?:\/\/)?[a-z0-9[][a-z0-9.:\]-]*(?:\/[a-z0-9._/-]+)?$/i;
-/**
- * The option `registry-auth`: a YAML or JSON map from registry to user and password, or the path of a file with one.
- * @returns the same as the text of an auth file; what is wrong was noted
- */
-function parseRegistryAuth(inputs) {
-    const map = inputs.parsed('registry-auth', (given) => readMap(given, inputs));
-    if (map === undefined)
-        return undefined;
-    const auths = Object.entries(map).map(([registry, entry]) => [registry, registry_auth_parseEntry(registry, entry, inputs)]);
-    return new Secret(JSON.stringify({ auths: Object.fromEntries(auths) }));
-}
-function readMap(given, { around }) {
-    const isText = /\n|^\{|:\s/.test(given);
-    const map = (0,yaml/* parseYaml */.h)(isText ? given : readPath(given, around.readFile), { values: 'text' });
-    if (isMap(map) && Object.keys(map).length > 0)
-        return map;
-    throw new Error('is no map: write "HOST: { username: NAME, password-env: VARIABLE }" for each registry');
-}
-function registry_auth_parseEntry(registry, given, inputs) {
-    const problems = [];
-    const label = (key) => key;
-    const entry = new InputReader(new Map(), { ...inputs.around, problems, label });
-    const fields = new Map(Object.entries(isMap(given) ? given : {}));
-    for (const [key, value] of fields) {
-        if (typeof value === 'string')
-            keepStray(value, 'string', inputs.around.secrets);
-        if (key === 'password' && typeof value === 'string')
-            inputs.around.secrets.keep(value);
-        if (!registry_auth_KEYS.includes(key))
-            problems.push(`${key}: stands in no map: use ${registry_auth_KEYS.join(', ')}`);
-    }
-    const username = fields.get('username');
-    if (!REGISTRY.test(registry))
-        problems.push('is no registry: write host[:port] or host/namespace');
-    if (typeof username !== 'string' || username === '' || username.includes(':'))
-        problems.push('username: needs a name, without ":"');
-    if (!fields.has('password-env') && !fields.has('password-file'))
-        problems.push('needs password-env VARIABLE or password-file PATH');
-    const password = readSecret('password', fields, entry);
-    for (const problem of problems)
-        inputs.problem('registry-auth', `${(0,core_text/* quote */.hD)(registry).slice(1, -1)}: ${problem}`);
-    return { username, password };
-}
-function isMap(value) {
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-;// CONCATENATED MODULE: ./lib/inputs/rollback-report.js
-
-
-
-/** What is needed of `image-promote/report/v1`; members that later versions add do no harm. */
-const reportSchema = schemas/* lazy */.RZV(() => schemas/* looseObject */._H3({
-    schema: schemas/* literal */.euz('image-promote/report/v1'),
-    dryRun: schemas/* boolean */.zMY(),
-    status: schemas/* string */.YjP(),
-    images: schemas/* array */.YOg(schemas/* looseObject */._H3({
-        destination: schemas/* string */.YjP(),
-        target: schemas/* string */.YjP(),
-        tag: schemas/* string */.YjP(),
-        digest: schemas/* string */.YjP().refine(oci_digest/* isDigest */.Bc).nullable(),
-        sourceDigest: schemas/* string */.YjP().refine(oci_digest/* isDigest */.Bc).nullish(),
-        previousDigest: schemas/* union */.KCZ([schemas/* literal */.euz('unknown'), schemas/* string */.YjP().refine(oci_digest/* isDigest */.Bc)]).nullable(),
-        status: schemas/* string */.YjP(),
-    })),
-}));
-/**
- * What a report says can be undone: rows whose tag has another digest than before.
- * @throws Error whose message goes on a sentence: "is not a report of image-promote: …".
- */
-function readRollback(text) {
-    const parsed = reportSchema.safeParse(parseJson(text));
-    if (!parsed.success) {
-        const { path, message } = parsed.error.issues[0];
-        throw new Error(`is not a report of image-promote: ${path.join('.') || 'the document'}: ${message}`);
-    }
-    const { dryRun, status, images } = parsed.data;
-    if (dryRun)
-        throw new Error('is the report of a dry run, which has changed nothing');
-    const undone = images.flatMap((row) => {
-        // A failed row has a digest when its tag has moved all the same; that of an unknown one may have.
-        const moved = ['promoted', 'failed', 'unknown', ...(status === 'moving' ? ['planned'] : [])].includes(row.status);
-        const promoted = row.digest ?? (row.status === 'unknown' ? row.sourceDigest : null) ?? null;
-        if (!moved || promoted === null || promoted === row.previousDigest)
-            return [];
-        const { tag, target, previousDigest: previous } = row;
-        const reference = (0,oci_reference/* parseReference */.F2)(row.destination);
-        if (reference.tag !== tag)
-            throw new Error(`is damaged: ${row.destination} does not have the tag ${tag}`);
-        return [{ destination: { ...reference, tag }, target, promoted, previous }];
-    });
-    if (undone.length === 0)
-        throw new Error('has no tag that was moved: there is nothing to put back');
-    return undone;
-}
-function parseJson(text) {
-    try {
-        return JSON.parse(text);
-    }
-    catch {
-        throw new Error('is not JSON');
-    }
-}
-
-// EXTERNAL MODULE: ./lib/inputs/shard.js
-var shard = __nccwpck_require__(5285);
-;// CONCATENATED MODULE: ./lib/inputs/parse.js
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-/**
- * Checks everything, and only then complains.
- * @param secrets every password and token is kept in it before anything else is looked at.
- * @throws one PromoteError USAGE of side `input` that lists every problem, one per line.
- */
-function parse(collected, place, secrets, readFile) {
-    keepSecrets(collected, secrets);
-    const problems = [...collected.problems];
-    const around = { place, secrets, readFile, env: collected.env ?? {}, problems, label: place.spell };
-    const inputs = new InputReader(new Map(collected.raw), around);
-    for (const option of options/* OPTIONS */.lw)
-        inputs.check(option);
-    const lines = linesOf(inputs);
-    const sets = lines.filter((line) => 'select' in line);
-    const pairs = lines.filter((line) => !('select' in line));
-    const rollback = inputs.file('rollback', readRollback);
-    checkRelease(inputs, pairs, sets);
-    const images = [...pairs, ...sets.map(inputs_images/* likeImage */.j8)];
-    const source = parseSide('source', inputs.scoped('source-'));
-    const destinations = destinationsOf(inputs, images);
-    const additionalTags = inputs.list('additional-tags', parseTag);
-    findConflicts({ images, source, destinations, additionalTags }, inputs);
-    const expectCurrent = inputs.text('expect-current');
-    const config = {
-        images: expectCurrent === undefined ? pairs : pairs.map((image) => ({ ...image, expectCurrent })),
-        sets,
-        overwrite: inputs.choice('overwrite'),
-        atomic: inputs.flag('atomic'),
-        failFast: inputs.flag('fail-fast'),
-        shard: inputs.parsed('shard', shard/* parseShard */.u),
-        annotate: inputs.flag('annotate'),
-        rollback,
-        source,
-        destinations,
-        platforms: platforms(inputs),
-        referrers: inputs.flag('referrers'),
-        requireSigned: inputs.flag('require-signed'),
-        ...foreign(inputs.text('include-foreign')),
-        skipMissing: inputs.flag('skip-missing'),
-        additionalTags,
-        dryRun: inputs.flag('dry-run'),
-        jobs: inputs.integer('jobs'),
-        retries: inputs.integer('retries'),
-        stallTimeout: inputs.integer('stall-timeout') * 1000,
-        registryAuth: parseRegistryAuth(inputs),
-        report: inputs.text('report'),
-        progress: inputs.choice('progress'),
-        logLevel: inputs.choice('log-level'),
-        summary: inputs.flag('summary'),
-        output: inputs.choice('output'),
-    };
-    if (problems.length > 0)
-        throw usage(problems, secrets);
-    return config;
-}
-function keepSecrets({ raw, stray = [] }, secrets) {
-    for (const value of stray)
-        secrets.keep(value);
-    for (const { name, type } of options/* OPTIONS */.lw) {
-        const value = raw.get(name)?.value ?? '';
-        if (type === 'secret' && value !== '')
-            secrets.keep(value);
-        else
-            keepStray(value, type, secrets);
-    }
-}
-function usage(problems, secrets) {
-    const title = problems.length === 1 ? 'one problem with the inputs:' : `${problems.length} problems with the inputs:`;
-    const text = [title, ...problems.map((line) => `  ${line}`)].join('\n');
-    return new errors/* PromoteError */.jG('USAGE', secrets.redact(text), { side: 'input' });
-}
-const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'];
-/** What `images` and `image-list` name. */
-function linesOf(inputs) {
-    if (inputs.has('rollback')) {
-        const excluded = `is excluded by ${inputs.spell('rollback')}`;
-        for (const name of EXCLUDED)
-            if (inputs.has(name))
-                inputs.problem(name, `${excluded}, whose report names the tags`);
-        for (const name of ['atomic', 'annotate'])
-            if (inputs.flag(name))
-                inputs.problem(name, excluded);
-        return [];
-    }
-    const given = inputs.text('images') ?? '';
-    const note = (name) => (problem) => inputs.problem(name, problem);
-    const listed = inputs.file('image-list', (file) => parseImageList(file, note('image-list')));
-    const named = (0,inputs_images/* parseImages */.eb)(given, note('images'));
-    const isEmpty = given.split(/[\r\n]+/).every((line) => /^[\s,]*(?:#.*)?$/.test(line));
-    if (named.length === 0 && !inputs.has('image-list') && isEmpty)
-        inputs.problem('images', 'names no image: write SRC or SRC=DST, as in dev/app:1.2=prod/app:1.2');
-    return [...named, ...(listed ?? [])];
-}
-/** Conditions of the promotion that do not go together. */
-function checkRelease(inputs, pairs, sets) {
-    const expected = inputs.text('expect-current');
-    if (expected !== undefined && expected !== 'absent' && !(0,oci_digest/* isDigest */.Bc)(expected))
-        inputs.problem('expect-current', `${(0,core_text/* quote */.hD)(expected)} is neither a digest, sha256:…, nor absent`);
-    else if (expected !== undefined && (pairs.length !== 1 || sets.length > 0))
-        inputs.problem('expect-current', 'goes with one image; in image-list each entry may have its own');
-    else if (expected !== undefined && inputs.has('additional-tags'))
-        inputs.problem('expect-current', 'goes with one tag: promote the additional tags by themselves');
-    const [set] = sets;
-    if (set !== undefined && inputs.has('additional-tags')) {
-        const tags = (0,core_text/* quote */.hD)((0,tag_selection/* describeSelection */.e9)(set.select));
-        inputs.problem('additional-tags', `go with images that are named one by one, not with ${tags}`);
-    }
-    if (inputs.flag('atomic') && inputs.has('shard'))
-        inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`);
-    if (inputs.flag('atomic') && !inputs.has('report'))
-        inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`);
-}
-function foreign(text = 'false') {
-    if (isFlag(text))
-        return { includeForeign: text.toLowerCase() === 'true' };
-    return { includeForeign: true, foreignHosts: (0,inputs_images/* splitList */.ry)(text.toLowerCase()) };
-}
-/** One from the options of its side, or those of the list instead. */
-function destinationsOf(inputs, images) {
-    if (!inputs.has('destinations'))
-        return [parseSide('destination', inputs.scoped('destination-'))];
-    const list = inputs.spell('destinations');
-    for (const { name, type, default: preset } of options/* OPTIONS */.lw.filter((option) => option.name.startsWith('destination-')))
-        if (inputs.has(name) && (type === 'secret' || inputs.text(name) !== preset))
-            inputs.problem(name, `is excluded by ${list}`);
-    const placed = images.find(({ destination: { host, layout } }) => (host ?? layout) !== undefined);
-    if (placed !== undefined) {
-        const name = (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(placed.destination));
-        inputs.problem('images', `${name} has a place of its own, and ${list} has them all`);
-    }
-    return parseDestinations(inputs);
-}
-function parseTag(tag) {
-    if ((0,oci_reference/* isTag */.dz)(tag))
-        return tag;
-    throw new Error(`${(0,core_text/* quote */.hD)(tag)} is no tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`);
-}
-function platforms(inputs) {
-    if ((0,inputs_images/* splitList */.ry)(inputs.text('platforms') ?? 'all').every((item) => item === 'all'))
-        return undefined;
-    return inputs.list('platforms', (item) => {
-        try {
-            return (0,platform/* parsePlatform */.FL)(item);
-        }
-        catch (thrown) {
-            const { message } = (0,errors/* asPromoteError */.XO)(thrown);
-            throw new Error(message.includes(item) ? message : `${(0,core_text/* quote */.hD)(item)}: ${message}`);
-        }
-    });
-}
-
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
+var parse = __nccwpck_require__(4446);
+// EXTERNAL MODULE: ./lib/core/secret.js
+var secret = __nccwpck_require__(8563);
 // EXTERNAL MODULE: ./lib/report/make-report.js
 var make_report = __nccwpck_require__(3397);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 ;// CONCATENATED MODULE: ./lib/host/lines.js
 
 /** Text as it may be printed anywhere. Controls go first, so that none can split a secret. */
@@ -27583,17 +33037,17 @@ function describeError({ code, side, message, hint }) {
 }
 /** Members that programs compare or go back to: names, digests, words of ours. A short secret may stand in one by chance. */
 const EXACT = new Set('schema started finished event status do kind code side source sourceDigest destination target tag digest previousDigest subject from to'.split(' '));
-/** The same data, every string of it fit to be seen: this is the one way out for reports and events. */
-function cleanData(data, secrets) {
+/** The same data, fit to be published. @param wording changes sentences, and no name or digest. */
+function cleanData(data, secrets, wording = (text) => text) {
     return JSON.parse(JSON.stringify(data), (key, value) => {
         if (typeof value !== 'string')
             return value;
-        return EXACT.has(key) ? secrets.redactName((0,core_text/* oneLine */.TN)(value)) : cleanText(value, secrets);
+        return EXACT.has(key) ? secrets.redactName((0,core_text/* oneLine */.TN)(value)) : wording(cleanText(value, secrets));
     });
 }
 /** The host, which publishes only what `cleanData` returns. */
-function guarded(host) {
-    const clean = (data) => cleanData(data, host.secrets);
+function guarded(host, wording) {
+    const clean = (data) => cleanData(data, host.secrets, wording);
     return {
         ...host,
         event: (event) => host.event(event.event === 'bytes' ? event : clean(event)),
@@ -27601,22 +33055,17 @@ function guarded(host) {
         keep: (report) => host.keep(clean(report)),
     };
 }
-/** Does everything, also after a failure, and throws the first failure at the end. */
 async function allOf(tasks) {
-    const failures = [];
-    for (const task of tasks) {
-        try {
-            await task();
-        }
-        catch (thrown) {
-            failures.push(thrown);
-        }
-    }
-    if (failures.length > 0)
-        throw failures[0];
+    const ended = await Promise.allSettled(tasks.map(async (task) => task()));
+    for (const each of ended)
+        if (each.status === 'rejected')
+            throw each.reason;
 }
 
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
 ;// CONCATENATED MODULE: ./lib/report/format.js
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 /** `812 B`, `48.1 MiB`, `1.4 GiB`: powers of 1024, one decimal below 100. */
 function formatBytes(bytes) {
@@ -27646,9 +33095,19 @@ function formatDuration(milliseconds) {
 function formatRate(bytes, milliseconds) {
     return `${formatBytes((bytes * 1000) / Math.max(1, milliseconds))}/s`;
 }
-/** `1 image`, `2 images`. */
 function count(number, noun) {
     return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+/** `sha256:5f2a9c31b04e → sha256:0c9d2be1f7aa`, `new → …`, or one digest where the tag stays; empty for a failed row. */
+function changeOf({ previousDigest: from, digest, error }) {
+    if (digest === null)
+        return error !== null || from === 'unknown' || from === null ? '' : `${brief(from)} → removed`;
+    if (from === digest)
+        return brief(digest);
+    return `${from === null ? 'new' : from === 'unknown' ? 'not readable' : brief(from)} → ${brief(digest)}`;
+}
+function brief(digest) {
+    return `${(0,oci_digest/* algorithmOf */.Hy)(digest)}:${(0,oci_digest/* shortDigest */.VK)(digest)}`;
 }
 function roundForPeople(value) {
     return value < 99.95 ? Math.round(value * 10) / 10 : Math.round(value);
@@ -27671,7 +33130,7 @@ function verdict(report) {
         report.dryRun ? `Dry run: ${counts.planned} to promote` : `Promoted ${counts.promoted}`,
         `up to date ${counts.unchanged}`,
         `failed ${counts.failed}`,
-        ...['unknown', 'cancelled', 'reverted'].flatMap((s) => (counts[s] > 0 ? [`${s} ${counts[s]}`] : [])),
+        ...['skipped', 'unknown', 'cancelled', 'reverted'].flatMap((s) => counts[s] > 0 ? [`${s} ${counts[s]}`] : []),
     ];
     const sentences = [
         parts.join(', '),
@@ -27682,7 +33141,6 @@ function verdict(report) {
     ];
     return `${sentences.join('. ')}.`;
 }
-/** Bytes that did not go over the network. */
 function saved({ mounted, present }) {
     if (mounted > 0 && present > 0)
         return [`Saved ${formatBytes(mounted + present)}: ${formatBytes(mounted)} mounted, ${formatBytes(present)} there`];
@@ -27711,7 +33169,8 @@ function failures(rows) {
         if (row.error === null)
             continue;
         const { code, side, message, hint } = row.error;
-        const key = JSON.stringify([code, side, message, hint, row.status === 'unknown']);
+        // A stopped run breaks off whatever each image was doing: that is one event.
+        const key = code === 'CANCELLED' ? code : JSON.stringify([code, side, message, hint, row.status === 'unknown']);
         const group = groups.get(key) ?? { error: row.error, rows: [] };
         group.rows.push(row);
         groups.set(key, group);
@@ -27720,8 +33179,7 @@ function failures(rows) {
     const isConsequence = ({ error }) => Number(error.code === 'ABANDONED');
     return [...groups.values()].sort((a, b) => isConsequence(a) - isConsequence(b));
 }
-/** Enough names to find the place, few enough that a set of a hundred images stays readable. */
-const NAMED = 3;
+const NAMED = 3; // enough names to find the place, few enough that a set of a hundred images stays readable
 function renderErrors(report) {
     return failures(report.images).flatMap(({ error, rows }) => {
         const names = rows.slice(0, NAMED).map((row) => (0,core_text/* oneLine */.TN)(row.destination));
@@ -27737,26 +33195,30 @@ function renderErrors(report) {
 function labelOf({ code }, rows) {
     if (code === 'ABANDONED')
         return 'Given up';
+    if (code === 'CANCELLED')
+        return 'Cancelled';
     return rows.every(({ status }) => status === 'unknown') ? 'Not confirmed' : 'Failed';
 }
 
 ;// CONCATENATED MODULE: ./lib/report/live.js
 
 
-/** Milliseconds: long enough for a steady figure, short enough to follow a network that changes. */
-const SMOOTHING = 5000;
-/** Shorter intervals measure buffers, not networks. */
-const live_SHORTEST = 250;
-/** More images than this push the log off the screen. */
-const MOST_LINES = 8;
+const SMOOTHING = 5000; // Milliseconds: long enough for a steady figure, short enough to follow a network that changes
+const SHORTEST = 250; // shorter intervals measure buffers, not networks
+const MOST_LINES = 8; // more images than this push the log off the screen
 const BAR = 16;
+const FIGURES = { wide: 51, narrow: 42 }; // columns of the longest
+const SETTLED = 2000; // milliseconds from the first byte until a rate says something
+const LONGEST_LEFT = 10 * 3600; // seconds; a longer time is that of a line that stands still
 function startTrack(name, at) {
-    return { name, wanted: 0, sent: 0, speed: { at, sent: 0, rate: undefined } };
+    return { name, wanted: 0, sent: 0, speed: { since: at, at, sent: 0, rate: undefined } };
 }
-/** Exponential moving average of the rate. */
 function measure({ speed, sent }, at) {
+    // The time before the first byte says nothing of the network.
+    if (sent === 0)
+        speed.at = speed.since = at;
     const elapsed = at - speed.at;
-    if (elapsed < live_SHORTEST)
+    if (elapsed < SHORTEST)
         return;
     const current = ((sent - speed.sent) * 1000) / elapsed;
     const weight = 1 - Math.exp(-elapsed / SMOOTHING);
@@ -27765,7 +33227,7 @@ function measure({ speed, sent }, at) {
     speed.sent = sent;
 }
 /** What a terminal shows below the log: a line per image that is under way, and one for all. */
-function liveLines({ all, running, finished, images }, columns) {
+function liveLines({ all, running, finished, images, longest }, columns) {
     // Nothing is to be sent yet: manifests are being read, or tags written.
     const moving = running.filter(({ wanted, sent }) => wanted > sent);
     const shown = moving.length > MOST_LINES ? moving.slice(0, MOST_LINES - 1) : moving;
@@ -27774,28 +33236,35 @@ function liveLines({ all, running, finished, images }, columns) {
     const more = hidden > 0 ? [`and ${count(hidden, 'more image')}`] : [];
     if (all.wanted === 0)
         return [summary];
-    const rows = [...shown, { ...all, name: summary }].map((track) => ({
+    // What a narrow terminal has no room for, from the least important: how much there is, the bar, the words of the summary.
+    const [isWide, hasBar] = [columns >= 100, columns >= 76];
+    const total = columns < 76 ? `${finished}/${images} done` : summary;
+    const rows = [...shown, { ...all, name: total }].map((track) => ({
         name: (0,core_text/* oneLine */.TN)(track.name),
-        figures: figuresOf(track),
+        figures: figuresOf(track, isWide),
         share: track.sent / Math.max(1, most(track)),
     }));
-    const widest = Math.max(...rows.map(({ figures }) => figures.length));
-    const room = Math.max(12, columns - widest - BAR - 2);
-    const width = Math.min(room, Math.max(...rows.map(({ name }) => name.length)));
-    const lines = rows.map((row) => `${label(row.name, width)} ${bar(row.share)} ${row.figures}`.slice(0, columns));
+    // The same at every moment, whatever the figures are, so that nothing jumps.
+    const room = columns - (isWide ? FIGURES.wide : FIGURES.narrow) - (hasBar ? BAR + 2 : 1);
+    const width = Math.max(12, Math.min(room, longest));
+    const drawn = (share) => (hasBar ? `${bar(share)} ` : '');
+    const lines = rows.map((row) => `${label(row.name, width)} ${drawn(row.share)}${row.figures}`.slice(0, columns));
     return [...lines.slice(0, -1), ...more, ...lines.slice(-1)];
 }
 /** A blob that was planned as a mount and copied after all makes more bytes than the plan knew. */
 function most({ wanted, sent }) {
     return Math.max(wanted, sent);
 }
-function figuresOf(track) {
-    const { sent } = track;
-    const rate = track.speed.rate ?? 0;
+function figuresOf(track, isWide) {
+    const { sent, speed } = track;
     const missing = most(track) - sent;
     const percent = String(Math.floor((100 * sent) / Math.max(1, most(track)))).padStart(3);
-    const left = rate > 0 && missing > 0 ? `, ${formatDuration(Math.ceil(missing / rate) * 1000)} left` : '';
-    return `${percent}% ${formatBytes(sent)} of ${formatBytes(most(track))}, ${formatBytes(rate)}/s${left}`;
+    const amount = `${percent}% ${isWide ? `${formatBytes(sent)} ` : ''}of ${formatBytes(most(track))}`;
+    if (speed.rate === undefined || speed.at - speed.since < SETTLED)
+        return amount;
+    const left = missing / speed.rate;
+    const isTold = missing > 0 && left < LONGEST_LEFT;
+    return `${amount}, ${formatBytes(speed.rate)}/s${isTold ? `, ${formatDuration(Math.ceil(left) * 1000)} left` : ''}`;
 }
 /** The name's end is what tells images apart, so it is cut in front. */
 function label(name, width) {
@@ -27835,6 +33304,7 @@ function plainProgress(print, { now, live = false }) {
         images: 0,
         plans: new Map(),
         finished: new Set(),
+        failed: 0,
         all: startTrack('', now()),
         planLineDone: false,
         lastLine: now(),
@@ -27861,7 +33331,8 @@ function plainProgress(print, { now, live = false }) {
             const running = unfinished(state).map(({ track }) => track);
             for (const track of [state.all, ...running])
                 measure(track, now());
-            return liveLines({ all: state.all, running, finished: state.finished.size, images: state.images }, columns);
+            const longest = Math.max(20, ...[...state.plans.values()].map(({ track }) => track.name.length));
+            return liveLines({ ...state, finished: state.finished.size, running, longest }, columns);
         },
     };
 }
@@ -27884,7 +33355,10 @@ function linesFor(state, event, at) {
                 `Retrying ${(0,core_text/* oneLine */.TN)(event.what)} in ${formatDuration(event.wait)} (try ${event.attempt}): ${(0,core_text/* oneLine */.TN)(event.reason)}`,
             ];
         case 'image':
+            if (event.row.error !== null && !state.plans.has(event.image) && !state.finished.has(event.image))
+                state.failed += 1;
             state.finished.add(event.image);
+            state.images = Math.max(state.images, event.images ?? event.image + 1);
             return [...planLine(state), ...imageLines(state, event.image, event.row)];
         case 'done':
             return renderText(event.report);
@@ -27894,7 +33368,6 @@ function tracksOf({ all, plans }, image) {
     const planned = plans.get(image);
     return planned === undefined ? [all] : [all, planned.track];
 }
-/** In the order of the input. */
 function unfinished({ plans, finished }) {
     return [...plans.values()].filter(({ plan }) => !finished.has(plan.image)).sort((a, b) => a.plan.image - b.plan.image);
 }
@@ -27932,7 +33405,11 @@ function planLine(state) {
     const idle = plans.filter(isIdle).length;
     const sum = (pick) => plans.reduce((total, plan) => total + pick(plan.bytes), 0);
     const there = sum((bytes) => bytes.mounted + bytes.present);
-    const images = `Plan: ${count(state.images, 'image')}, ${plans.length - idle} to promote, ${idle} up to date.`;
+    const others = (name, number) => (number > 0 ? [`${number} ${name}`] : []);
+    const failed = others('failed', state.failed);
+    const skipped = others('skipped', state.images - plans.length - state.failed);
+    const rows = [`${plans.length - idle} to promote`, `${idle} up to date`, ...skipped, ...failed];
+    const images = `Plan: ${count(state.images, 'image')}, ${rows.join(', ')}.`;
     const transfer = `${formatBytes(sum((bytes) => bytes.copied))} to transfer`;
     const rest = there === 0 ? '' : `, ${formatBytes(there)} need no transfer`;
     if (plans.every((plan) => plan.certain || isIdle(plan)))
@@ -27960,24 +33437,28 @@ function heartbeat(state, at) {
     return [`... ${percent}% ${formatBytes(all.sent)} of ${formatBytes(wanted)}, ${rate}, ${done}${first}${more}`];
 }
 function imageLines(state, image, row) {
-    const place = `[${image + 1}/${Math.max(state.images, image + 1)}]`;
-    const name = (0,core_text/* oneLine */.TN)(row.destination);
-    if (row.error !== null) {
-        const side = row.error.side === null ? '' : `, ${row.error.side}`;
-        return [`${place} ${row.status} ${name} after ${formatDuration(row.milliseconds)} [${row.error.code}${side}]`];
+    const { status, error, milliseconds, bytes } = row;
+    const start = `[${image + 1}/${state.images}] ${wordOf(row)} ${(0,core_text/* oneLine */.TN)(row.destination)}`;
+    if (error !== null) {
+        const side = error.side === null ? '' : `, ${error.side}`;
+        const sent = bytes.copied === 0 ? '' : `, ${formatBytes(bytes.copied)} sent`;
+        return [`${start} after ${formatDuration(milliseconds)}${sent} [${error.code}${side}]`];
     }
-    const digest = row.digest === null ? '' : ` ${brief(row.digest)}`;
     const platforms = row.platforms.length === 0 ? '' : ` (${(0,core_text/* oneLine */.TN)(row.platforms.join(', '))})`;
     const attached = row.attached.length === 0 ? [] : [`${row.attached.length} attached`];
-    const moved = [...movedWords(row.bytes, row.status === 'planned'), ...attached, formatDuration(row.milliseconds)];
-    const line = `${place} ${row.status} ${name}${digest}${platforms}: ${moved.join(', ')}`;
-    return row.status === 'planned' ? [line, ...plannedLines(state.plans.get(image)?.plan)] : [line];
+    const moved = [...movedWords(bytes, status === 'planned'), ...attached, formatDuration(milliseconds)];
+    const line = `${`${start} ${changeOf(row)}`.trimEnd()}${platforms}: ${moved.join(', ')}`;
+    return status === 'planned' ? [line, ...plannedLines(state.plans.get(image)?.plan)] : [line];
+}
+function wordOf(row) {
+    if (row.status === 'skipped')
+        return 'skipped, exists already:';
+    return (0,make_report/* isMovedEarlier */.m4)(row) ? 'unchanged, moved earlier:' : row.status;
 }
 function movedWords({ copied, mounted, present }, planned) {
     const words = planned ? ['to copy', 'to mount', 'there'] : ['copied', 'mounted', 'there'];
     return [copied, mounted, present].flatMap((bytes, at) => (bytes > 0 ? [`${formatBytes(bytes)} ${words[at]}`] : []));
 }
-/** A dry run ends with its plan: what would happen to how many things, and why. */
 function plannedLines(plan) {
     if (plan === undefined)
         return [];
@@ -27992,17 +33473,8 @@ function plannedLines(plan) {
     const steps = [...groups.values()].map(({ step, number, bytes }) => {
         return `      ${step.do.padEnd(5)} ${count(number, step.kind)}, ${formatBytes(bytes)}: ${(0,core_text/* oneLine */.TN)(step.why)}`;
     });
-    const tags = plan.tags.map(({ tag, from, to }) => `      tag   ${(0,core_text/* oneLine */.TN)(tag)}: ${placeOf(from)} → ${brief(to)}`);
+    const tags = plan.tags.map(({ tag, from, to }) => `      tag   ${(0,core_text/* oneLine */.TN)(tag)}: ${changeOf({ previousDigest: from, digest: to, error: null })}`);
     return [...steps, ...tags];
-}
-function placeOf(from) {
-    if (from === 'unknown')
-        return 'not readable';
-    return from === null ? 'new' : brief(from);
-}
-/** `sha256:5f2a9c31b04e`. */
-function brief(digest) {
-    return `${(0,oci_digest/* algorithmOf */.Hy)(digest)}:${(0,oci_digest/* shortDigest */.VK)(digest)}`;
 }
 
 ;// CONCATENATED MODULE: ./lib/host/log.js
@@ -28022,7 +33494,7 @@ const TICK = { plain: 1000, live: 150 };
 function createVoice(writer, secrets, errorsAsJson, terminal) {
     // No CI system finds a command in the text, whichever host it runs in.
     const write = forLevels((level, text) => writer[level]((0,core_text/* neutralise */.$0)(text)));
-    let settings = { progress: 'plain', logLevel: 'info', report: undefined, summary: true, output: 'text' };
+    let settings = { progress: 'plain', logLevel: 'info' };
     let progress = progressOf('plain', write, terminal);
     let timer;
     function end() {
@@ -28108,9 +33580,9 @@ function createTerminal(print, screen) {
         },
     };
 }
-/** A person is watching: CI systems give some jobs a terminal that nobody sees. */
-function isWatched({ CI = '', NO_COLOR = '', TERM = '' }) {
-    return (CI === '' || CI === 'false') && NO_COLOR === '' && TERM !== 'dumb';
+/** Whether a person sees the terminal: some CI systems give a terminal to jobs. */
+function isWatched({ CI = '', TERM = '' }) {
+    return (CI === '' || CI === 'false') && TERM !== 'dumb';
 }
 /** no-color.org, and force-color.org for logs that understand colours without being terminals. */
 function wantsColour({ NO_COLOR = '', FORCE_COLOR = '' }, watched) {
@@ -28122,6 +33594,7 @@ const COLOURS = {
     promoted: 'green',
     planned: 'cyan',
     unchanged: 'dim',
+    skipped: 'dim',
     failed: 'red',
     cancelled: 'yellow',
     reverted: 'yellow',
@@ -28131,7 +33604,7 @@ const COLOURS = {
 };
 /** Colours the one word of a line that says how it went; everything else stays as it is. */
 function paint(text) {
-    return text.replace(/^(\[\d+\/\d+\] )?(promoted|planned|unchanged|failed|cancelled|reverted|error:|warning:|Failed:)(?= )/gm, (whole, place, word) => (place === undefined) === word.endsWith(':')
+    return text.replace(/^(\[\d+\/\d+\] )?(promoted|planned|unchanged|skipped|failed|cancelled|reverted|error:|warning:|Failed:)(?=[ ,])/gm, (whole, place, word) => (place === undefined) === word.endsWith(':')
         ? `${place ?? ''}${(0,external_node_util_.styleText)(COLOURS[word], word, { validateStream: false })}`
         : whole);
 }
@@ -28142,9 +33615,8 @@ function paint(text) {
 
 
 
-/** Jenkins, GitLab, a shell: the log on stderr, nothing on stdout but the report if it is asked for. */
 function createCliHost(env, { out, err, screen }) {
-    const secrets = new Secrets();
+    const secrets = new secret/* Secrets */.Sb();
     const terminal = screen !== undefined && isWatched(env) ? createTerminal(err, screen) : undefined;
     const print = terminal?.write ?? err;
     const coloured = wantsColour(env, terminal !== undefined);
@@ -28167,6 +33639,91 @@ function createCliHost(env, { out, err, screen }) {
     });
 }
 
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
+// EXTERNAL MODULE: ./lib/inputs/rollback-report.js
+var rollback_report = __nccwpck_require__(6260);
+// EXTERNAL MODULE: ./lib/oci/reference.js
+var reference = __nccwpck_require__(3940);
+;// CONCATENATED MODULE: ./lib/host/earlier-tries.js
+
+
+
+
+
+
+
+/**
+ * The configuration with the id of the run, and the host, which publishes what all tries of the run have done.
+ * @throws PromoteError USAGE when a dry run would overwrite the report of a promotion that has not ended well.
+ */
+function continueEarlier(given, host) {
+    const { report: path, rollback, dryRun } = given;
+    const found = path === undefined || rollback !== undefined ? undefined : readEarlier(path);
+    const config = { ...given, run: given.run ?? found?.run ?? (0,external_node_crypto_.randomUUID)() };
+    if (found === undefined || found.run !== config.run || found.moves.length === 0)
+        return { config, host };
+    const isRetry = given.run !== undefined || found.status !== 'done';
+    const moves = new Map(found.moves.map((move) => [keyOf(move.target, (0,reference/* formatReference */.FH)(move.destination)), move]));
+    if (!dryRun)
+        return { config, host: merging(host, { moves, isRetry }) };
+    if (!isRetry)
+        return { config, host };
+    throw new errors/* PromoteError */.jG('USAGE', `${host.spell('report')}: ${(0,core_text/* quote */.hD)(path ?? '')} says how to undo a promotion.`, {
+        side: 'input',
+        hint: 'That promotion has not finished. Give the dry run another path for its report.',
+    });
+}
+function readEarlier(path) {
+    try {
+        return (0,files/* isFile */.fo)(path) ? (0,rollback_report/* readReport */.tL)((0,files/* readInput */.R5)(path, rollback_report/* LARGEST_REPORT */.MI)) : undefined;
+    }
+    catch {
+        // Another file of that name is replaced, as it would be without this.
+        return undefined;
+    }
+}
+function merging(host, earlier) {
+    const merge = (report) => mergeReport(report, earlier);
+    const { keep } = host;
+    return {
+        ...host,
+        event: (event) => {
+            if (event.event === 'image')
+                host.event({ ...event, row: mergeRow(event.row, earlier) });
+            else
+                host.event(event.event === 'done' ? { ...event, report: merge(event.report) } : event);
+        },
+        publish: (report) => host.publish(merge(report)),
+        ...(keep && { keep: (report) => keep(merge(report)) }),
+    };
+}
+/** Pure: the report of this try with what the earlier ones moved. */
+function mergeReport(report, earlier) {
+    const images = report.images.map((row) => mergeRow(row, earlier));
+    const own = new Set(images.map((row) => keyOf(row.target, row.destination)));
+    const others = earlier.isRetry ? [...earlier.moves].filter(([key]) => !own.has(key)) : [];
+    return { ...report, images: [...images, ...others.map(([, move]) => rowOf(move))] };
+}
+function mergeRow(row, { moves, isRetry }) {
+    const move = moves.get(keyOf(row.target, row.destination));
+    // A try that failed before it read the tag says nothing against what an earlier one has read.
+    const isWhereItWasPut = row.previousDigest === move?.promoted || row.previousDigest === 'unknown';
+    if (move === undefined || !isWhereItWasPut)
+        return row;
+    const digest = row.digest ?? move.promoted;
+    return digest === move.promoted || isRetry ? { ...row, digest, previousDigest: move.previous } : row;
+}
+/** A tag that this try had nothing to do with. */
+function rowOf({ source, destination, target, promoted, previous }) {
+    const digests = { sourceDigest: promoted, digest: promoted, previousDigest: previous };
+    const end = { status: 'unchanged', error: null, milliseconds: 0 };
+    return (0,make_report/* tagRow */.Jm)({ source, destination: (0,reference/* formatReference */.FH)(destination), target, ...digests, ...end }, destination.tag);
+}
+function keyOf(target, destination) {
+    return `${target} ${destination}`;
+}
+
 ;// CONCATENATED MODULE: ./lib/report/markdown.js
 
 /**
@@ -28175,7 +33732,7 @@ function createCliHost(env, { out, err, screen }) {
  */
 function escapeMarkdown(text, longest) {
     return (0,core_text/* oneLine */.TN)(text, longest)
-        .replace(/[^\p{L}\p{N} ,.;:/+-]/gu, reference)
+        .replace(/[^\p{L}\p{N} ,.;:/+-]/gu, markdown_reference)
         .replace(/:(?=\/)/g, '&#58;') // GitHub links bare URLs …
         .replace(/(w{3})\./gi, '$1&#46;'); // … and bare host names
 }
@@ -28186,7 +33743,6 @@ function code(text, longest) {
 function mermaidLabel(text) {
     return `"${(0,core_text/* oneLine */.TN)(text, 120).replace(/[^\p{L}\p{N} ,./:_+-]|:(?=\/)/gu, (char) => `#${char.codePointAt(0)};`)}"`;
 }
-/** One row of a GitHub table; the cells are Markdown already. */
 function tableRow(cells) {
     return `| ${cells.join(' | ')} |`;
 }
@@ -28204,7 +33760,7 @@ function keepWithin(lines, budget, missing) {
     }
     return [...lines];
 }
-function reference(char) {
+function markdown_reference(char) {
     return `&#${char.codePointAt(0)};`;
 }
 
@@ -28219,13 +33775,12 @@ function reference(char) {
  * their headings stay below 900 KiB, which leaves room for what other steps of the job write.
  */
 const PART = 280 * 1024;
-/** A failure names this many of its images; the table has them all. */
 const summary_NAMED = 10;
-/** More nodes than this are a tangle, not a picture. */
-const MOST_NODES = 20;
+const MOST_NODES = 20; // more nodes than this are a tangle, not a picture
 const ICON = {
     promoted: '✅',
     unchanged: '☑️',
+    skipped: '⏭️',
     planned: '📋',
     failed: '❌',
     cancelled: '🚫',
@@ -28258,7 +33813,6 @@ function headingOf({ dryRun, status, images }) {
     const wentBack = images.some((row) => row.status === 'reverted');
     return status === 'done' && wentBack ? '↩️ Tags put back' : HEADING[status];
 }
-/** Errors stand in the open: nobody unfolds a red run to find out why. */
 function errorPart(report) {
     const blocks = failures(report.images).map(({ error, rows }) => {
         const names = rows.slice(0, summary_NAMED).map((row) => code(row.destination, 300));
@@ -28279,9 +33833,9 @@ function tablePart(report) {
     const host = commonHost(report.images.map(({ destination }) => destination));
     const columns = ['Status', 'Image', 'Digest', 'Platforms', 'Size', 'Moved / there', 'Time'];
     const rows = report.images.map((row) => tableRow([
-        `${ICON[row.status]} ${row.status}`,
-        code(host === undefined ? row.destination : (0,oci_reference/* splitHost */.Ve)(row.destination).name, 300),
-        row.digest === null ? '' : code(`${(0,oci_digest/* algorithmOf */.Hy)(row.digest)}:${(0,oci_digest/* shortDigest */.VK)(row.digest)}`),
+        `${ICON[row.status]} ${row.status}${(0,make_report/* isMovedEarlier */.m4)(row) ? ', moved earlier' : ''}`,
+        code(host === undefined ? row.destination : (0,reference/* splitHost */.Ve)(row.destination).name, 300),
+        changeOf(row) === '' ? '' : code(changeOf(row)),
         escapeMarkdown(row.platforms.join(', '), 300),
         ...sizes(row.bytes).map((text) => text.replaceAll(' ', '&nbsp;')),
         formatDuration(row.milliseconds),
@@ -28295,7 +33849,6 @@ function tablePart(report) {
         '',
     ];
 }
-/** Of an image that was never read, nothing is known. */
 function sizes({ total, copied, mounted, present }) {
     return total === 0 ? ['', ''] : [formatBytes(total), `${formatBytes(copied)} / ${formatBytes(mounted + present)}`];
 }
@@ -28314,15 +33867,15 @@ function detailPart(report) {
             `  - ${formatBytes(copied)} ${report.dryRun ? 'to copy' : 'copied'}, ${formatBytes(mounted)} mounted, ${formatBytes(present)} there already`,
             `  - digest at the source ${row.sourceDigest === null ? 'unknown' : code(row.sourceDigest)}; ${beforeOf(row.previousDigest)}`,
             ...row.attached.map(({ digest, artifactType }) => `  - with ${escapeMarkdown(artifactType, 200)} ${code(digest)}`),
+            ...(row.verified ?? []).map(({ rule, by, kind, attachment }) => `  - rule ${rule}: ${kind} by ${escapeMarkdown(by, 200)} ${code(attachment)}`),
         ];
     });
     const times = `Started ${escapeMarkdown(report.started)}, finished ${escapeMarkdown(report.finished)}.`;
     const more = (left) => `- ${left} more lines: see the report`;
     return details('Details', [times, '', ...keepWithin(lines, PART, more)]);
 }
-/** The host of all the names that have one, if it is the same. */
 function commonHost(names) {
-    const hosts = new Set(names.map((name) => (0,oci_reference/* splitHost */.Ve)(name).host).filter((host) => host !== undefined));
+    const hosts = new Set(names.map((name) => (0,reference/* splitHost */.Ve)(name).host).filter((host) => host !== undefined));
     return hosts.size === 1 ? [...hosts][0] : undefined;
 }
 /** What went from where to where, as Mermaid: a box per registry, in it a node per image. */
@@ -28346,7 +33899,7 @@ function picture(rows) {
     ];
 }
 function boxes(names, letter) {
-    const places = names.map((each, index) => ({ ...(0,oci_reference/* splitHost */.Ve)(each), id: `${letter}${index}` }));
+    const places = names.map((each, index) => ({ ...(0,reference/* splitHost */.Ve)(each), id: `${letter}${index}` }));
     const hosts = [...new Set(places.map(({ host }) => host))];
     return hosts.flatMap((host, index) => {
         const nodes = places.filter((place) => place.host === host);
@@ -28397,18 +33950,15 @@ function briefRow({ source, destination, digest, status, error }) {
 
 /** Loaded only where its commands are understood: elsewhere it would print secrets (`::add-mask::…`). */
 async function loadRunner() {
-    return Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 6250));
+    return Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 4175));
 }
 /** The runner shows ten annotations of a kind per step (actions/runner, ExecutionContext.cs); the last one counts the rest. */
 const ANNOTATIONS = 9;
-/** The runner cuts a message at 4096 characters; before that the log alone has it all. */
-const LONGEST_ANNOTATION = 4000;
-/** Outputs of a job may have 1 MiB in all. */
+const LONGEST_ANNOTATION = 4000; // the runner cuts a message at 4096 characters; before that the log alone has it all
 const LONGEST_IMAGES = 512 * 1024;
-/** Folded lines per image: more help nobody, and are held in memory until the image is done. */
-const LONGEST_DETAILS = 300;
+const LONGEST_DETAILS = 300; // folded lines per image; they are held in memory until the image is done
 function createGithubHost(env, runner) {
-    const secrets = new Secrets((value) => runner.setSecret(value));
+    const secrets = new secret/* Secrets */.Sb((value) => runner.setSecret(value));
     const annotate = createAnnotator(runner);
     const writer = {
         // Debug commands are shown only when the run was started for debugging; `log-level: debug` alone prints lines.
@@ -28440,7 +33990,7 @@ function createGithubHost(env, runner) {
         },
         async publish(report) {
             for (const { error, rows } of failures(report.images))
-                for (const row of rows)
+                for (const row of error.code === 'CANCELLED' ? rows.slice(0, 1) : rows)
                     annotate(failure(row, error), row.destination);
             annotate.rest();
             await publishTo(report, env, runner, voice);
@@ -28562,8 +34112,7 @@ async function publishTo(report, env, runner, voice) {
         runner.warning((0,core_text/* neutralise */.$0)((0,core_text/* oneLine */.TN)(`Not written for GitHub: ${lost.join('; ')}`)));
     await voice.keep(report);
 }
-/** The runner takes 500 subjects per job (actions/runner, CreateArtifactsFileCommand.cs). */
-const SUBJECTS = 500;
+const SUBJECTS = 500; // the runner takes 500 subjects per job (actions/runner, CreateArtifactsFileCommand.cs)
 /** Subjects for `actions/attest`: what is at the destination now, by digest, each once. */
 function artifactLines({ images }) {
     const subjects = images.flatMap(({ status, digest, destination, tag }) => {
@@ -28574,6 +34123,12 @@ function artifactLines({ images }) {
     return [...new Set(subjects)].slice(0, SUBJECTS);
 }
 
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
+// EXTERNAL MODULE: ./lib/inputs/options.js
+var options = __nccwpck_require__(2807);
+// EXTERNAL MODULE: ./lib/inputs/problems.js
+var inputs_problems = __nccwpck_require__(4114);
 ;// CONCATENATED MODULE: ./lib/host/workspaces.js
 
 
@@ -28586,16 +34141,13 @@ const PATHS = [
     [['kubeconfig'], 'kubeconfig'],
     [['.dockerconfigjson', 'config.json', 'auth.json', '.dockercfg'], 'auth-file'],
 ];
-/**
- * Options from the Task's workspaces, as the variables that they stand for; a param that is set beats its file. The path
- * of a workspace that is not bound is empty.
- */
+/** Options from the Task's workspaces, as variables. A param beats its file. A workspace that is not bound has no path. */
 function workspaceInputs(env) {
     const found = {};
     const problems = [];
-    const reports = env.IMAGE_PROMOTE_REPORT_DIR ?? '';
-    if (reports !== '')
-        offer(env, found, 'report', '', (0,external_node_path_.join)(reports, 'report.json'));
+    const report = reportIn(env);
+    if (report !== undefined)
+        offer(env, found, 'report', '', report);
     const certificates = certificatesIn(env.IMAGE_PROMOTE_CA_DIR ?? '', problems);
     // The entries of a list name their files themselves, in whatever workspace they are.
     const isList = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_DESTINATIONS${suffix}`] ?? '') !== '');
@@ -28615,6 +34167,12 @@ function workspaceInputs(env) {
             offer(env, found, `${side}-ca`, '', trusted.join('\n'));
     }
     return { env: { ...env, ...found }, problems };
+}
+/** The report that is written where no other is asked for. A rollback leaves the one that it reads as it is. */
+function reportIn(env) {
+    const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? '';
+    const isRollback = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_ROLLBACK${suffix}`] ?? '') !== '');
+    return folder === '' ? undefined : (0,external_node_path_.join)(folder, isRollback ? 'rollback.json' : 'report.json');
 }
 function offer(env, found, option, suffix, value) {
     const variable = `IMAGE_PROMOTE_${(0,options/* variableName */.cG)(option)}`;
@@ -28660,53 +34218,60 @@ function attempt(what, call, problems) {
 
 
 
-/**
- * All results of a step share its termination message of 4096 bytes, in which Tekton keeps entries of its own; a longer
- * one fails the TaskRun after the images were promoted (tektoncd/pipeline, pkg/termination/write.go).
- */
-const LONGEST_MESSAGE = 3400;
 /** The step of the Tekton Task: results are files, folders of credentials are workspaces. */
 function createTektonHost(env, { err }) {
-    const secrets = new Secrets();
-    const writer = prefixed(err, { debug: 'DEBUG: ', info: '', warn: 'WARN: ', error: 'ERROR: ' });
+    const secrets = new secret/* Secrets */.Sb();
+    const writer = prefixed((text) => err(inWorkspaces(text)), {
+        debug: 'DEBUG: ',
+        info: '',
+        warn: 'WARN: ',
+        error: 'ERROR: ',
+    });
     const voice = createVoice(writer, secrets, true);
-    return guarded({
+    const host = {
         ...voice,
         kind: 'tekton',
-        spell,
+        spell: (option) => (inWorkspaces(option) === option ? `param ${option}` : inWorkspaces(option)),
         inputs: () => workspaceInputs(env),
         async publish(report) {
-            const { report: path, summary } = voice.settings();
-            const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? '';
-            const inFolder = folder === '' ? undefined : (0,external_node_path_.join)(folder, 'report.json');
-            const results = fitResults(report, path ?? inFolder ?? '');
+            const { report: path = '', summary, resultsLimit } = voice.settings();
+            const results = fitResults(report, path, resultsLimit);
             if (results.warning !== undefined)
                 voice.log.warn(results.warning);
+            // It says what report.json of the workspace says, and nothing of a report with another name.
+            const hasSummary = summary && (0,external_node_path_.basename)(path) === 'report.json' && path === reportIn(env);
             await allOf([
                 ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
                 () => voice.keep(report),
-                () => (inFolder === undefined || inFolder === path ? undefined : (0,files/* writeWhole */.f8)(inFolder, (0,make_report/* reportJson */.l4)(report))),
-                () => folder === '' || !summary ? undefined : (0,files/* writeWhole */.f8)((0,external_node_path_.join)(folder, 'summary.md'), `${renderSummary(report)}\n`),
+                () => (hasSummary ? (0,files/* writeWhole */.f8)((0,external_node_path_.join)((0,external_node_path_.dirname)(path), 'summary.md'), `${renderSummary(report)}\n`) : undefined),
             ]);
         },
-    });
-}
-/** Secrets have no param: a param's value is readable in the TaskRun. */
-function spell(option) {
-    const [, side, secret] = /^(source|destination)-(password|token)$/.exec(option) ?? [];
-    return secret === undefined ? `param ${option}` : `file ${secret} of workspace ${side}-auth`;
-}
-function fitResults(report, path) {
-    const values = {
-        digest: report.images[0]?.digest ?? '',
-        images: '',
-        promoted: String((0,make_report/* tally */.N4)(report.images).promoted),
-        report: path,
     };
-    const rows = compactRows(report.images, (text) => messageBytes({ ...values, images: text }) <= LONGEST_MESSAGE);
-    const missing = report.images.length - rows.kept;
-    const warning = `result images has ${missing === 0 ? 'the main members of all rows' : `${rows.kept} of ${report.images.length} rows`}: Tekton's results hold no more; the report has everything`;
-    return { values: { ...values, images: rows.text }, ...(rows.compact ? { warning } : {}) };
+    return guarded(host, inWorkspaces);
+}
+/** Secrets have no param, because a param's value is readable in the TaskRun: advice to set one means a file. */
+function inWorkspaces(text) {
+    const option = /(?<![\w/.-])(source|destination)-(password|token)(?![\w/:=-])/g;
+    return text.replace(option, 'file $2 of workspace $1-auth');
+}
+/**
+ * All results are in the step's termination message. The kubelet gives the containers of a pod 12,288 bytes together, init
+ * containers included, and cuts what is longer (kubernetes/kubernetes pkg/kubelet/container, MaxPodTerminationMessageLogLength).
+ * Tekton's own entries take up to 136 bytes, so that 1,400 bytes are safe in a pod of eight containers.
+ */
+function fitResults(report, path, limit) {
+    const counts = (0,make_report/* tally */.N4)(report.images);
+    const values = { digest: report.images[0]?.digest ?? '', images: '', promoted: String(counts.promoted), report: '' };
+    if (messageBytes({ ...values, report: path }) <= limit)
+        values.report = path;
+    const fits = (images) => messageBytes({ ...values, images }) <= limit;
+    const rows = compactRows(report.images, fits);
+    const isWhole = rows.kept === report.images.length;
+    const occurred = Object.entries(counts).filter(([, count]) => count > 0);
+    const images = isWhole ? rows.text : JSON.stringify(Object.fromEntries(occurred));
+    const has = isWhole ? 'has only the main members of each row' : 'has only the number of rows by status';
+    const warning = `The result images ${has}: there is no room for more. The report has everything; see the param results-limit.`;
+    return { values: { ...values, images: fits(images) ? images : '' }, ...(rows.compact ? { warning } : {}) };
 }
 /** Bytes of `[{"key","value","type"}]` as Go's encoding/json writes it: `<`, `>` and `&` become `\u003c`, … */
 function messageBytes(values) {
@@ -28733,9 +34298,9 @@ async function writeResult(env, name, value) {
 
 
 
+
 // Without this, zod evaluates generated code for each schema, which a program with production credentials must not do.
 core/* config */.$W({ jitless: true });
-/** One run of the bundle. @returns the exit code. */
 async function run(surroundings) {
     const { argv, env, streams, signal } = surroundings;
     const answer = (0,help/* answerTo */.o)(argv);
@@ -28761,7 +34326,7 @@ function hostKind(env) {
 }
 async function chooseHost(argv, env, streams) {
     const kind = hostKind(env);
-    if (kind === 'github' && isAction(argv, env))
+    if (kind === 'github' && (0,collect/* isAction */.ve)(argv, env))
         return createGithubHost(env, await loadRunner());
     if (kind === 'github')
         return createStepHost(env, await loadRunner(), streams);
@@ -28769,9 +34334,15 @@ async function chooseHost(argv, env, streams) {
 }
 function readConfig(argv, host) {
     const { env, problems } = host.inputs();
-    const collected = collect(argv, env, files/* readInput */.R5);
-    const config = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, files/* readInput */.R5);
+    const collected = (0,collect/* collect */.Fo)(argv, env, files/* readInput */.R5);
+    const given = (0,parse/* parse */.q)({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, files/* readInput */.R5);
+    const { report, rollbackReport } = given;
+    const isSame = report !== undefined && rollbackReport !== undefined && (0,files/* isSameFile */.Dl)(report, rollbackReport);
+    const config = isSame ? { ...given, report: undefined } : given;
     host.begin(config);
+    // A rollback may have to be repeated with it.
+    if (isSame)
+        host.log.warn(`${host.spell('report')} is the report that the rollback reads: it stays as it is`);
     for (const warning of collected.warnings ?? [])
         host.log.warn(warning);
     // Where each value came from, never the value.
@@ -28792,8 +34363,11 @@ async function promoteAndPublish(config, host, surroundings) {
         if (config.report !== undefined)
             await (0,files/* checkWritable */.ZB)(config.report);
         const promote = await loadPromote();
-        const result = await promote(config, host, createContext(host, env, signal));
-        await host.publish(result);
+        const whole = continueEarlier(config, host);
+        const result = await promote(whole.config, whole.host, createContext(host, env, signal));
+        await whole.host.publish(result);
+        if (config.suggestion !== undefined && result.images[1]?.error)
+            host.log.warn(config.suggestion);
         if (signal.aborted && !isSignal(signal.reason))
             throw signal.reason;
         return exitCode(result, host, signal);
@@ -29244,6 +34818,270 @@ function parseRetryAfter(value, date, now) {
 
 /***/ }),
 
+/***/ 1042:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  Fo: () => (/* binding */ collect),
+  ve: () => (/* binding */ isAction),
+  DZ: () => (/* binding */ tidy)
+});
+
+// EXTERNAL MODULE: ./lib/core/content.js
+var content = __nccwpck_require__(1510);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/inputs/options.js
+var options = __nccwpck_require__(2807);
+;// CONCATENATED MODULE: ./lib/inputs/other-tools.js
+/** What skopeo, crane, regctl, oras and oc call an option, and what it is here. */
+const OURS = {
+    creds: 'use --SIDE-username with --SIDE-password-file',
+    username: 'use --SIDE-username',
+    password: 'use --SIDE-password-file',
+    'registry-token': 'use --SIDE-token-file',
+    authfile: 'use --SIDE-auth-file',
+    'registry-config': 'use --SIDE-auth-file',
+    'cert-dir': 'use --SIDE-ca',
+    'tls-verify': 'use --SIDE-insecure-skip-tls-verify, or http://HOST as --SIDE-registry',
+    insecure: 'use --SIDE-insecure-skip-tls-verify, or http://HOST as --SIDE-registry',
+    a: 'all platforms are copied without it; for a file with credentials use --SIDE-auth-file',
+    all: 'all platforms are copied without it',
+    'all-tags': 'write the tags as a glob, SRC:*',
+    'no-clobber': 'use --overwrite never, or skip',
+    'preserve-digests': 'digests are kept without it',
+    'keep-manifest-list': 'an index is kept without it',
+    platform: 'use --platforms',
+    'filter-by-os': 'use --platforms',
+    f: 'use --image-list',
+    filename: 'use --image-list',
+    j: 'use --jobs',
+    'max-per-registry': 'use --jobs',
+    'retry-times': 'use --retries',
+    digestfile: 'use --report',
+    quiet: 'use --progress quiet',
+    verbose: 'use --log-level debug',
+    debug: 'use --log-level debug',
+};
+/** Subcommands; this program has none. */
+const COMMANDS = ['copy', 'cp', 'sync', 'mirror', 'image', 'promote', 'login', 'pull', 'push', 'tag'];
+/** @param name of a flag without dashes, or an argument. @returns what to do here, if another tool has it. */
+function adviceFor(name) {
+    if (COMMANDS.includes(name))
+        return 'leave it out: this program has no commands';
+    const [, side, rest = ''] = /^(?:(src|dest)-)?(.*)$/.exec(name) ?? [];
+    const advice = Object.hasOwn(OURS, rest) ? OURS[rest] : undefined;
+    return advice?.replaceAll('SIDE', side === undefined ? '(source|destination)' : side === 'src' ? 'source' : 'destination');
+}
+
+// EXTERNAL MODULE: ./lib/inputs/path-or-content.js
+var path_or_content = __nccwpck_require__(7238);
+// EXTERNAL MODULE: ./lib/inputs/problems.js
+var problems = __nccwpck_require__(4114);
+;// CONCATENATED MODULE: ./lib/inputs/collect.js
+
+
+
+
+
+
+const NAMES = [...options/* OPTION_BY_NAME */.id.keys()];
+const PREFIX = 'IMAGE_PROMOTE_';
+const FILE = '-file';
+const FLAG = /^--[a-z]/i;
+const IMAGE = /[/:=@]/; // of what stands before `--`; a word without any of these is a mistake, or a secret // PEM text begins with dashes too, and is a value
+/** Longest argument or variable name that is quoted or compared; nothing that long is a misspelled option. */
+const LONGEST_NAME = 60;
+/** Variables that are no options: folders, result paths and the run's id, which the Tekton Task hands over. */
+const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RUN_ID|RESULT_[A-Z0-9_]+)$/;
+/** What Kubernetes sets for a Service named image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
+const SERVICE_LINKS = [
+    /(?:^|_)SERVICE_(?:HOST$|PORT(?:$|_))/,
+    /(?:^|_)PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$/,
+];
+const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//;
+/**
+ * Finds each option's value: `--name` (other arguments are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
+ * `IMAGE_PROMOTE_NAME_FILE` > default. Of an action `INPUT_NAME` > default: an earlier step of the job can set variables, and
+ * `with:` is what the workflow says. An empty value counts as unset.
+ * @param argv the arguments after the script's name.
+ */
+function collect(argv, env, readFile) {
+    const flags = readFlags(argv);
+    const action = isAction(argv, env);
+    const notes = { problems: [...flags.problems, ...(action ? [] : unknownVariables(env))], stray: [] };
+    const raw = new Map();
+    for (const option of options/* OPTIONS */.lw) {
+        for (const candidate of action ? inputsOf(option, env) : candidates(option, flags, env)) {
+            const found = candidate.path === undefined ? candidate : fromFile(candidate, option, readFile, notes);
+            const value = found.value === undefined ? '' : tidy(option.type, found.value);
+            if (value === '')
+                continue;
+            raw.set(option.name, { value, from: found.from });
+            break;
+        }
+        if (!raw.has(option.name) && option.default !== undefined)
+            raw.set(option.name, { value: option.default, from: 'default' });
+    }
+    // action.yml sets an INPUT_ variable for every default, so that "re-run with debug logging" has to win over them.
+    if (env.RUNNER_DEBUG === '1')
+        raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' });
+    const suggestion = suggestionFor(flags.images);
+    const told = suggestion === undefined ? [] : [`2 images, each of which keeps its name. ${suggestion}`];
+    return { raw, ...notes, warnings: action ? ignored(env) : told, suggestion, env };
+}
+/** The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629). */
+function inputsOf({ name }, env) {
+    return [`INPUT_${name.toUpperCase()}`, `INPUT_${(0,options/* variableName */.cG)(name)}`]
+        .map((input) => ({ from: input, value: env[input] }))
+        .filter(({ value = '' }) => value !== '');
+}
+/** The runner starts an action without arguments and with a variable for each input; a step with `run:` is a command line. */
+function isAction(argv, env) {
+    return argv.length === 0 && options/* OPTIONS */.lw.some((option) => inputsOf(option, env).length > 0);
+}
+function ignored(env) {
+    const names = variablesIn(env).map((name) => `${PREFIX}${name}`);
+    if (names.length === 0)
+        return [];
+    return [`${(0,core_text/* listed */.KE)(names)}: ignored, because the inputs of this step (with:) say what is promoted`];
+}
+function candidates(option, flags, env) {
+    const { name } = option;
+    const variable = `${PREFIX}${(0,options/* variableName */.cG)(name)}`;
+    return [
+        { from: `--${name}`, value: flags.values.get(name) },
+        { from: `--${name}${FILE}`, path: flags.values.get(`${name}${FILE}`) },
+        { from: variable, value: env[variable] },
+        { from: `${variable}_FILE`, path: env[`${variable}_FILE`] },
+    ].filter((candidate) => (candidate.value ?? candidate.path ?? '') !== '');
+}
+function fromFile({ from, path = '' }, { type }, readFile, notes) {
+    try {
+        return { from: `${from} (${path})`, value: (0,path_or_content/* readPath */.G7)(path, readFile, { quoted: false }) };
+    }
+    catch (thrown) {
+        if (type === 'secret' || (0,content/* contentKind */.uu)(path) !== undefined)
+            notes.stray.push(path);
+        notes.problems.push(`${from}: ${(0,problems/* reasonOf */.A3)(thrown)}`);
+        return { from };
+    }
+}
+/** Blanks around a value are an accident of YAML; in a secret only the line end that editors and `echo` add is. */
+function tidy(type, value) {
+    return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/(?<![\r\n])[\r\n]+$/, '') : value.trim();
+}
+function readFlags(argv) {
+    const flags = { values: new Map(), images: [], problems: [] };
+    const end = argv.indexOf('--');
+    const options = end === -1 ? argv : argv.slice(0, end);
+    for (let at = 0; at < options.length;)
+        at += readFlag(options, at, flags);
+    if (end !== -1)
+        flags.images.push(...argv.slice(end + 1));
+    for (const image of flags.images)
+        addValue(flags, 'images', image);
+    return flags;
+}
+/**
+ * Reads the flag or the image at `at`. What is not understood is skipped with what looks like its value, and never echoed: it
+ * may be a secret behind a misspelled flag.
+ * @returns the number of arguments that it took.
+ */
+function readFlag(argv, at, flags) {
+    const argument = argv[at] ?? '';
+    if (!FLAG.test(argument))
+        return readArgument(argument, at, flags);
+    const equals = argument.indexOf('=');
+    const name = argument.slice(2, equals === -1 ? undefined : equals);
+    const option = options/* OPTION_BY_NAME */.id.get(name);
+    const inline = equals === -1 ? undefined : argument.slice(equals + 1);
+    const next = argv[at + 1];
+    const isNext = next !== undefined && !FLAG.test(next) && (option?.type !== 'boolean' || !IMAGE.test(next));
+    const value = inline ?? (isNext ? next : undefined);
+    const problem = option ? takeOption(flags, option, value) : takeFile(flags, name, value);
+    if (problem !== undefined)
+        flags.problems.push(problem);
+    return inline === undefined && isNext ? 2 : 1;
+}
+function readArgument(argument, at, flags) {
+    const advice = adviceFor(argument.replace(/^-/, ''));
+    if (advice !== undefined)
+        flags.problems.push(`${argument}: ${advice}`);
+    else if (/^-./.test(argument) || !IMAGE.test(argument))
+        flags.problems.push(`argument ${at + 1} is neither an option nor an image: write SRC=DST, as in dev/app:1=prod/app:1`);
+    else
+        flags.images.push(argument);
+    return 1;
+}
+/** `SRC DST` of other tools is two images here, each of which keeps its name. */
+function suggestionFor([first = '', second = '', ...more]) {
+    if (second === '' || more.length > 0 || /[=\n,]/.test(first + second))
+        return undefined;
+    return `To copy ${(0,core_text/* quote */.hD)(first)} to ${(0,core_text/* quote */.hD)(second)} write one argument: ${(0,core_text/* quote */.hD)(`${first}=${second}`)}`;
+}
+function takeOption(flags, option, value) {
+    const { name, type } = option;
+    if (!(0,options/* onArgv */.cK)(option)) {
+        const why = 'arguments can be read by every process of the machine, so that no secret is taken from them';
+        return `--${name}: ${why}: use --${name}${FILE} PATH or the environment variable ${PREFIX}${(0,options/* variableName */.cG)(name)}`;
+    }
+    if (value === undefined && type !== 'boolean')
+        return `--${name}: needs a value, as in --${name} VALUE`;
+    return addValue(flags, name, value ?? 'true');
+}
+function takeFile(flags, name, value) {
+    const option = name.endsWith(FILE) ? options/* OPTION_BY_NAME */.id.get(name.slice(0, -FILE.length)) : undefined;
+    if (option === undefined)
+        return unknownFlag(name);
+    return value === undefined ? `--${name}: needs the path of a file` : addValue(flags, name, value);
+}
+function addValue(flags, name, value) {
+    const before = flags.values.get(name);
+    if (before !== undefined && options/* OPTION_BY_NAME */.id.get(name)?.type !== 'list')
+        return `--${name}: is given twice`;
+    flags.values.set(name, before === undefined ? value : `${before}\n${value}`);
+    return undefined;
+}
+function unknownFlag(name) {
+    if (name.length > LONGEST_NAME || !/^[\w.-]+$/.test(name))
+        return 'an argument that begins with "--" is not an option';
+    const advice = adviceFor(name);
+    if (advice !== undefined)
+        return `--${name}: unknown option; ${advice}`;
+    const positive = name.startsWith('no-') ? options/* OPTION_BY_NAME */.id.get(name.slice(3)) : undefined;
+    if (positive?.type === 'boolean')
+        return `--${name}: unknown option; write --${positive.name} false`;
+    const meant = (0,problems/* nearest */.pA)(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'help-all', 'version']);
+    return `--${name}: unknown option; ${meant === undefined ? '--help-all lists them' : `did you mean --${meant}?`}`;
+}
+/** Names after the prefix, sorted, of what is set and may be an option. */
+function variablesIn(env) {
+    return Object.keys(env)
+        .filter((variable) => variable.startsWith(PREFIX) && env[variable] !== '' && env[variable] !== undefined)
+        .map((variable) => variable.slice(PREFIX.length))
+        .filter((name) => !EXTRAS.test(name) && !isServiceLink(name, env[`${PREFIX}${name}`]))
+        .sort();
+}
+function isServiceLink(name, value = '') {
+    return SERVICE_LINKS.some((link) => link.test(name)) || (/(?:^|_)PORT$/.test(name) && SERVICE_ADDRESS.test(value));
+}
+function unknownVariables(env) {
+    const known = new Set(NAMES.flatMap((name) => [(0,options/* variableName */.cG)(name), (0,options/* variableName */.cG)(`${name}${FILE}`)]));
+    return variablesIn(env)
+        .filter((name) => !known.has(name))
+        .map((name) => {
+        const meant = name.length > LONGEST_NAME ? undefined : (0,problems/* nearest */.pA)(name, [...known]);
+        const hint = meant === undefined ? 'unset it, or see --help-all for the options' : `did you mean ${PREFIX}${meant}?`;
+        return `${PREFIX}${name}: unknown variable; ${hint}`;
+    });
+}
+
+
+/***/ }),
+
 /***/ 4394:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -29256,7 +35094,6 @@ function parseRetryAfter(value, date, now) {
 
 
 const WIDTH = 80;
-/** Where meanings begin. */
 const COLUMN = 28;
 const PLACEHOLDERS = {
     string: 'TEXT',
@@ -29268,49 +35105,83 @@ const PLACEHOLDERS = {
     enum: 'WORD',
     url: 'URL',
 };
-const FOOT = [
-    'Sources of a value, first one wins: --NAME VALUE, --NAME-file PATH,',
-    'IMAGE_PROMOTE_NAME, IMAGE_PROMOTE_NAME_FILE. Passwords and tokens come from a',
-    'file or the environment only. Exit codes: 0 done, 1 all failed, 2 wrong usage,',
-    '3 some images failed, 130 and 143 cancelled.',
-    '',
-    'Examples:',
+const START = [
+    'From one cluster to another:',
     '  image-promote --source-cluster https://api.test.example.com:6443 \\',
     '    --source-username ci --source-password-file test-password \\',
     '    --destination-cluster https://api.prod.example.com:6443 \\',
-    '    --destination-token-file prod-token -- dev/app:1.2=prod/app:1.2',
+    '    --destination-token-file prod-token dev/app:1.2=prod/app:1.2',
+    'From one registry to another, to see what would be done:',
     '  image-promote --dry-run --source-registry quay.io \\',
-    '    --destination-registry registry.example.com -- team/app:1.2',
+    '    --destination-registry registry.example.com team/app:1.2',
+    'Back to what was there before a promotion that wrote a report:',
+    '  image-promote --rollback report.json \\',
+    '    --destination-registry registry.example.com',
+    '',
+    'Usage: image-promote [OPTIONS] SRC[=DST] ...   (here: node dist/index.js)',
 ];
-/** What `--help` and `--version` before `--` print, whatever else there is. */
+const FOOT = [
+    'Sources of a value, first one wins: --NAME VALUE, --NAME-file PATH (- is stdin),',
+    'IMAGE_PROMOTE_NAME, IMAGE_PROMOTE_NAME_FILE. Passwords and tokens come from a',
+    'file or the environment only. Exit codes: 0 done, 1 all failed, 2 wrong usage,',
+    '3 some images failed, 130 and 143 cancelled.',
+];
+const FEW = ['image-list', 'source-auth-file', 'source-ca', 'dry-run', 'overwrite', 'atomic', 'report'];
+/** What `--help`, `--help-all`, `--version` before `--`, and `completion SHELL` print, whatever else there is. */
 function answerTo(argv) {
     const end = argv.indexOf('--');
     const options = end === -1 ? argv : argv.slice(0, end);
-    if (options.some((option) => option === '--help' || option === '-h'))
+    if (options.includes('--help-all'))
         return helpText(_core_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x);
-    return options.includes('--version') ? `image-promote ${_core_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x}` : undefined;
+    if (options.some((option) => option === '--help' || option === '-h'))
+        return shortHelp(_core_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x);
+    if (options.includes('--version'))
+        return `image-promote ${_core_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x}`;
+    return options[0] === 'completion' && options.length === 2 ? completion(options[1]) : undefined;
 }
-/** `--help` of the plain host: at most 80 columns and 70 lines. */
+function shortHelp(version) {
+    const few = _options_js__WEBPACK_IMPORTED_MODULE_0__/* .OPTIONS */ .lw.filter(({ name }) => FEW.includes(name));
+    const more = 'All options: --help-all. Completion: completion bash, zsh or fish.';
+    return [title(version), '', ...START, ...few.flatMap(describe), '', more].join('\n');
+}
+/** All options: at most 80 columns and 100 lines. */
 function helpText(version) {
     const rows = _options_js__WEBPACK_IMPORTED_MODULE_0__/* .OPTIONS */ .lw.filter((option) => option.hosts.includes('plain'));
     const ofGroup = (group) => rows.filter((option) => option.group === group);
     const section = (title, group) => [title, ...ofGroup(group).flatMap(describe)];
-    const destination = ofGroup('destination').map((option) => `--${option.name}${(0,_options_js__WEBPACK_IMPORTED_MODULE_0__/* .onArgv */ .cK)(option) ? '' : '-file'}`);
+    const names = (group) => {
+        const all = ofGroup(group).map((option) => `--${option.name}${(0,_options_js__WEBPACK_IMPORTED_MODULE_0__/* .onArgv */ .cK)(option) ? '' : '-file'}`);
+        return wrap(all.join(', '), WIDTH - 2).map((line) => `  ${line}`);
+    };
     return [
-        `image-promote ${version} copies images from registry to registry, byte for byte.`,
+        title(version),
         '',
-        'Usage: image-promote [OPTIONS] -- SRC[=DST] ...   (here: node dist/index.js)',
-        '',
+        ...START,
         ...section('What:', 'what'),
         ...section('Source:', 'source'),
         'Destination, each as for the source:',
-        ...wrap(destination.join(', '), WIDTH - 2).map((line) => `  ${line}`),
+        ...names('destination'),
+        'Who signed what is promoted (README.md, docs/policy.md):',
+        ...names('trust'),
         ...section('Behaviour:', 'behaviour'),
         ...section('Output:', 'output'),
-        '  --help, --version',
+        '  --help, --help-all, --version, completion bash|zsh|fish',
         '',
         ...FOOT,
     ].join('\n');
+}
+const title = (version) => `image-promote ${version} copies images from registry to registry, byte for byte.`;
+/** A script for the shell, which reads it as in: source <(image-promote completion bash) */
+function completion(shell) {
+    const names = _options_js__WEBPACK_IMPORTED_MODULE_0__/* .OPTIONS */ .lw.filter(({ hosts }) => hosts.includes('plain')).map((option) => (0,_options_js__WEBPACK_IMPORTED_MODULE_0__/* .onArgv */ .cK)(option) ? option.name : `${option.name}-file`);
+    const words = [...names, 'help', 'help-all', 'version'].map((name) => `--${name}`).join(' ');
+    if (shell === 'bash')
+        return `_image_promote() { mapfile -t COMPREPLY < <(compgen -W "${words}" -- "$2"); }\ncomplete -o default -F _image_promote image-promote`;
+    if (shell === 'zsh')
+        return `#compdef image-promote\n_image_promote() { compadd -- ${words}; _files; }\ncompdef _image_promote image-promote`;
+    if (shell !== 'fish')
+        return undefined;
+    return words.replace(/--(\S+) ?/g, 'complete -c image-promote -l $1\n').trimEnd();
 }
 function describe(option) {
     const { name, type, meaning } = option;
@@ -29359,7 +35230,6 @@ function wrap(text, width) {
 const USERINFO = /(^|=|\/\/)\s*([^/@:=\s]+):[^/@=\s]+@(?=[^@]*[./])(?!sha\d+:)/;
 const USERINFO_ALL = new RegExp(USERINFO, 'g');
 const SEPARATORS = 'write one image per line or comma, and "=" between source and destination';
-/** What a line means when it names neither tag nor digest. */
 const DEFAULT_TAG = 'latest';
 /** Items of a list: one per line or comma; `#` at the start of a line or after a blank begins a comment. */
 function splitList(text) {
@@ -29414,10 +35284,7 @@ function splitBlanks(item) {
     const areImages = parts.every((part) => /^[^=]+=[^=]+$/.test(part) && !(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(part) && !/=oci/.test(part));
     return areImages ? parts : [item];
 }
-/**
- * @returns the pair; with a glob for a tag: the set.
- * @throws Error whose message follows the name of the option.
- */
+/** @returns the pair, or the set for a glob. @throws Error whose message follows the name of the option. */
 function parsePair(item) {
     const parts = item.split('=').map((part) => part.trim());
     const [from = '', to] = parts;
@@ -29438,7 +35305,7 @@ function parsePair(item) {
     if (tag === undefined)
         throw new Error(untagged(item, source, destination));
     if (!(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isTag */ .dz)(tag))
-        throw new Error(`${shown(item)}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)(tag)} is no tag: name the destination with one`);
+        throw new Error(`${shown(item)}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)(tag)} is not a valid tag: name the destination with one`);
     const into = destination === undefined ? sameName(item, source, tag) : named(source, destination, tag);
     return { source: sourceOf(source, into), destination: into };
 }
@@ -29457,7 +35324,6 @@ function parseSet(from, to, select) {
     }
     return { source, destination: destination ?? { host: undefined, repository: source.repository }, select };
 }
-/** A set as if it were one image, to find what is wrong with its names. */
 function likeImage({ source, destination, select }) {
     const tag = (0,_tag_selection_js__WEBPACK_IMPORTED_MODULE_2__/* .describeSelection */ .e9)(select);
     return { source: { ...source, tag }, destination: { ...destination, tag } };
@@ -29543,62 +35409,78 @@ function words(name, values, meaning, more = {}) {
     return row(name, 'enum', meaning, { default: values[0], values, ...more });
 }
 const WHAT = [
-    row('images', 'list', 'SRC or SRC=DST, by line or comma; # is a comment.'),
-    row('image-list', 'path', 'YAML or JSON list of images and choices of tags.'),
-    row('platforms', 'list', 'Platforms to copy, linux/amd64,linux/arm64/v8; the index keeps its digest.', {
+    row('images', 'list', 'Images to promote: SRC or SRC=DST, one per line or comma; # starts a comment.'),
+    row('image-list', 'path', 'File that lists images and selections of tags, in YAML or JSON.'),
+    row('platforms', 'list', 'Platforms to copy, as in linux/amd64,linux/arm64/v8. The index keeps its digest.', {
         default: 'all',
     }),
-    flag('referrers', 'true', 'Copy signatures, SBOMs and attestations too.'),
-    flag('require-signed', 'false', 'A signature must be there; not verified.'),
-    flag('include-foreign', 'false', 'Copy non-distributable layers by URL: true, or only from these hosts.', {
+    flag('referrers', 'true', 'Also copy signatures, SBOMs and attestations.'),
+    flag('require-signed', 'false', 'Fail if an image has no signature. The signature is not verified.'),
+    flag('include-foreign', 'false', 'Copy non-distributable layers from their URLs: true, or a list of the allowed hosts.', {
         orHosts: true,
     }),
-    flag('skip-missing', 'false', 'Leave out what a source index lacks.'),
+    flag('skip-missing', 'false', 'Skip platforms that the index lists but the source registry does not have.'),
     row('additional-tags', 'list', 'More tags for the same digest at the destination.'),
 ];
-/** Written once, there for both sides. */
 function sideRows(side) {
     return [
-        row('cluster', 'url', `API server of the ${side} (https), or in-cluster.`),
-        row('username', 'string', `User at the ${side}.`),
+        row('cluster', 'url', `URL of the API server of the ${side} cluster (https), or in-cluster.`),
+        row('username', 'string', `User name at the ${side}.`),
         row('password', 'secret', `Password of that user at the ${side}.`),
-        row('token', 'secret', `Token for the ${side}, sent as it is.`),
-        row('service-account', 'string', `Account (namespace/name) whose short-lived token opens the ${side} registry.`),
-        row('kubeconfig', 'path', `File with server, CA and credential of the ${side}.`),
+        row('token', 'secret', `Token for the ${side}. It is sent as it is.`),
+        row('service-account', 'string', `Service account (namespace/name) whose short-lived token opens the ${side} registry.`),
+        row('kubeconfig', 'path', `Kubeconfig file with the server, CA and credential of the ${side}.`),
         row('context', 'string', `Context of the ${side} kubeconfig, or of oc login's.`),
         row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
             hosts: ['github'],
         }),
-        row('registry', 'string', `Registry of the ${side}, host[:port] or http://host:port; else the cluster is asked.`),
-        row('ca', 'string', `PEM text or file: CAs to trust at the ${side} too.`),
+        row('registry', 'string', `Registry of the ${side}, host[:port] or http://host:port. Default: that of the cluster.`),
+        row('ca', 'string', `More CA certificates to trust at the ${side}: PEM text or a file.`),
         flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),
-        row('auth-file', 'path', `docker config.json or auth.json for the ${side}.`),
+        row('auth-file', 'path', `docker config.json or containers auth.json with credentials for the ${side}.`),
     ].map((row) => ({ ...row, name: `${side}-${row.name}` }));
 }
-const LIST = 'Instead of destination-*: a YAML or JSON list of destinations, or a file with one.';
+const LIST = 'Several destinations instead of destination-*: a YAML or JSON list, or a file with one.';
 const DESTINATIONS = row('destinations', 'string', LIST, { argv: false });
+/** `docs/policy.md` has the policy's format. */
+const TRUST = [
+    row('policy', 'string', 'YAML or JSON policy, or a file with one: who must have signed and attested what.'),
+    row('signer-key', 'string', 'PEM public keys, or a file with them: one of them must have signed each image.'),
+    row('signer-issuer', 'url', 'Issuer of the identity that must have signed each image; needs signer-subject.'),
+    row('signer-subject', 'string', 'That identity; * stands for any characters. Needs trusted-root.'),
+    row('trusted-root', 'string', 'trusted_root.json or its text: the CAs and logs behind signer-issuer.'),
+];
+const OVERWRITE = 'If a tag exists: overwrite it (always), accept the same digest (same), skip it, or fail (never).';
 const BEHAVIOUR = [
     row('registry-auth', 'string', 'YAML map: HOST: {username, password-env or -file}.'),
-    flag('dry-run', 'false', 'Print the plan, change nothing.'),
-    words('overwrite', ['always', 'same', 'never'], 'Write tags that exist: always, same, never.'),
-    row('expect-current', 'string', 'Digest that the tag has to have now, or absent.'),
-    flag('atomic', 'false', 'Move all tags or none; needs report.'),
-    row('rollback', 'path', 'Report of the promotion whose tags go back.'),
-    flag('fail-fast', 'false', 'Begin nothing new after a failure.'),
-    row('shard', 'string', 'Promote part N of M of the list, as in 3/8.'),
-    flag('annotate', 'false', 'Note the promotion on the image stream.'),
-    row('jobs', 'integer', 'Transfers at once; small ones count a sixth.', { default: '8', range: [1, 256] }),
-    row('retries', 'integer', 'Tries in a row without 1 MiB of progress.', { default: '5', range: [0, 100] }),
-    row('stall-timeout', 'integer', 'Seconds without a byte that break a transfer.', { default: '60', range: [1, 3600] }),
+    flag('dry-run', 'false', 'Print the plan and change nothing.'),
+    words('overwrite', ['always', 'same', 'skip', 'never'], OVERWRITE),
+    row('expect-current', 'string', 'The expected current digest of the tag, or absent.'),
+    flag('atomic', 'false', 'Move all tags or none. Needs report.'),
+    row('rollback', 'path', 'Undo an earlier promotion: path of its JSON report.'),
+    flag('fail-fast', 'false', 'Start nothing new after the first failure.'),
+    row('shard', 'string', 'Promote only part N of M of the list, as in 3/8.'),
+    flag('annotate', 'false', 'Record the promotion in an annotation of the image stream.'),
+    row('jobs', 'integer', 'Maximum number of parallel transfers.', { default: '8', range: [1, 256] }),
+    row('retries', 'integer', 'How many times to retry a failed request or transfer.', { default: '5', range: [0, 100] }),
+    row('stall-timeout', 'integer', 'Seconds without a byte after which a transfer has failed.', {
+        default: '60',
+        range: [1, 3600],
+    }),
 ];
 const OUTPUT = [
     row('report', 'path', 'Path of the JSON report to write.'),
-    words('progress', ['plain', 'quiet', 'json'], 'plain, quiet, or json (an event a line).'),
-    words('log-level', ['info', 'debug'], 'info, or debug (requests with status).'),
+    words('progress', ['plain', 'quiet', 'json'], 'Progress messages: plain, quiet (errors only), or json (one event per line).'),
+    words('log-level', ['info', 'debug'], 'info, or debug (also every request with its status).'),
     flag('summary', 'true', 'Write the job summary (Tekton: summary.md beside report.json).', {
         hosts: ['github', 'tekton'],
     }),
-    words('output', ['text', 'json'], 'text, or json: the report on stdout.', { hosts: ['plain'] }),
+    row('results-limit', 'integer', 'Maximum bytes of all results together: 12288 / containers of the pod - 136.', {
+        default: '1400',
+        range: [400, 3960],
+        hosts: ['tekton'],
+    }),
+    words('output', ['text', 'json'], 'What stdout gets: text (nothing), or json (the report).', { hosts: ['plain'] }),
 ];
 function group(name, rows) {
     return rows.map((row) => ({ ...row, group: name }));
@@ -29607,6 +35489,7 @@ const OPTIONS = [
     ...group('what', WHAT),
     ...group('source', sideRows('source')),
     ...group('destination', [...sideRows('destination'), DESTINATIONS]),
+    ...group('trust', TRUST),
     ...group('behaviour', BEHAVIOUR),
     ...group('output', OUTPUT),
 ];
@@ -29623,6 +35506,957 @@ function variableName(option) {
 
 /***/ }),
 
+/***/ 4446:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  q: () => (/* binding */ parse),
+  C: () => (/* binding */ usage)
+});
+
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var digest = __nccwpck_require__(9501);
+// EXTERNAL MODULE: ./lib/oci/platform.js
+var platform = __nccwpck_require__(7122);
+// EXTERNAL MODULE: ./lib/oci/reference.js
+var oci_reference = __nccwpck_require__(3940);
+;// CONCATENATED MODULE: ./lib/inputs/conflicts.js
+
+
+function findConflicts(wishes, inputs) {
+    sameDestinations(wishes, inputs);
+    duplicateDestinations(wishes, inputs);
+    ontoThemselves(wishes, inputs);
+    for (const side of ['source', 'destination'])
+        homeless(side, wishes, inputs);
+}
+/** Two names for one registry: everything would be written twice. */
+function sameDestinations({ destinations }, inputs) {
+    for (const [index, destination] of destinations.entries()) {
+        const home = homeOf(destination);
+        const first = destinations.findIndex((each) => homeOf(each) === home);
+        if (first < index && home !== destination.side)
+            inputs.problem('destinations', `${destinations[first]?.name} and ${destination.name} are the same registry`);
+    }
+}
+/** Two images under one tag: the last one to arrive would win. Additional tags count. */
+function duplicateDestinations({ images, destinations, additionalTags }, inputs) {
+    const times = new Map();
+    for (const pair of images) {
+        for (const tag of [pair.destination.tag, ...additionalTags]) {
+            const reference = { ...pair.destination, tag };
+            const key = identity(reference, destinations[0]);
+            times.set(key, (times.get(key) ?? 0) + 1);
+            if (times.get(key) !== 2)
+                continue;
+            const problem = `${named(reference)} is the destination of more than one image or tag: each needs its own`;
+            inputs.problem(additionalTags.includes(tag) ? 'additional-tags' : 'images', problem);
+        }
+    }
+}
+function ontoThemselves({ images, source, destinations, additionalTags }, inputs) {
+    for (const pair of images) {
+        if (pair.source.tag === undefined)
+            continue;
+        const from = identity({ ...pair.source, tag: pair.source.tag }, source);
+        const tags = [pair.destination.tag, ...additionalTags];
+        const into = destinations.flatMap((to) => tags.map((tag) => identity({ ...pair.destination, tag }, to)));
+        const problem = `${named(pair.source)} is source and destination on the same registry: one of them must differ`;
+        if (into.includes(from))
+            inputs.problem('images', problem);
+    }
+}
+/** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
+function homeless(side, { images }, inputs) {
+    const options = ['cluster', 'registry', 'kubeconfig', 'context'].map((name) => `${side}-${name}`);
+    if (options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations')))
+        return;
+    const pair = images.find((each) => each[side].host === undefined && each[side].layout === undefined);
+    const places = `${options[0]}, ${options[1]} or ${options[2]}, or write the registry's host in front of it`;
+    if (pair !== undefined)
+        inputs.problem(`${side}-registry`, `where is ${named(pair[side])}? Set ${places}`);
+}
+function identity(reference, side) {
+    if (reference.layout !== undefined)
+        return (0,oci_reference/* formatReference */.FH)({ ...reference, digest: undefined });
+    const host = reference.host ?? (side === undefined ? '' : homeOf(side));
+    return `${(0,oci_reference/* hostOf */.w4)(host)}/${(0,oci_reference/* repositoryOn */.YD)(host, reference.repository)}:${reference.tag}`;
+}
+function homeOf({ side, registry, cluster, kubeconfig, context }) {
+    if (registry !== undefined)
+        return registry.host;
+    if (cluster !== undefined)
+        return cluster.toString();
+    if (kubeconfig === undefined && context === undefined)
+        return side;
+    return `${typeof kubeconfig === 'object' ? kubeconfig.reveal() : kubeconfig}#${context ?? ''}`;
+}
+function named(reference) {
+    return (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
+}
+
+// EXTERNAL MODULE: ./lib/core/secret.js
+var secret = __nccwpck_require__(8563);
+// EXTERNAL MODULE: ./lib/core/yaml.js
+var yaml = __nccwpck_require__(7684);
+// EXTERNAL MODULE: ./lib/inputs/collect.js + 1 modules
+var collect = __nccwpck_require__(1042);
+// EXTERNAL MODULE: ./lib/inputs/options.js
+var options = __nccwpck_require__(2807);
+// EXTERNAL MODULE: ./lib/inputs/path-or-content.js
+var path_or_content = __nccwpck_require__(7238);
+// EXTERNAL MODULE: ./lib/inputs/problems.js
+var inputs_problems = __nccwpck_require__(4114);
+// EXTERNAL MODULE: ./lib/inputs/images.js
+var inputs_images = __nccwpck_require__(7591);
+;// CONCATENATED MODULE: ./lib/inputs/reader.js
+
+
+
+
+
+
+
+const FROM_LIST = 'the list'; // `Found.from` of what an entry of `destinations` says
+/** The options of the run, of a side or of an entry of `destinations`, by their names in that scope; notes what is wrong. */
+class InputReader {
+    around;
+    #values;
+    #prefix;
+    /** @param prefix of the names of the options: `source-`. */
+    constructor(values, around, prefix = '') {
+        this.around = around;
+        this.#values = values;
+        this.#prefix = prefix;
+    }
+    scoped(prefix) {
+        return new InputReader(this.#values, this.around, prefix);
+    }
+    /** How the host spells the option, for problems that name a second one. */
+    spell(name) {
+        return this.around.place.spell(this.#prefix + name);
+    }
+    problem(name, problem) {
+        this.around.problems.push(`${this.around.label(this.#prefix + name)}: ${problem}`);
+    }
+    has(name) {
+        return this.#values.has(this.#prefix + name);
+    }
+    /** Undefined for secrets, too. */
+    text(name) {
+        const isSecret = options/* OPTION_BY_NAME */.id.get(this.#prefix + name)?.type === 'secret';
+        return isSecret ? undefined : this.#values.get(this.#prefix + name)?.value;
+    }
+    flag(name) {
+        return this.text(name)?.toLowerCase() === 'true';
+    }
+    integer(name) {
+        return Number(this.text(name));
+    }
+    /** `check` has told already what is none of the choices. */
+    choice(name) {
+        return this.text(name);
+    }
+    secret(name) {
+        const found = this.#values.get(this.#prefix + name);
+        return found && new secret/* Secret */.zh(found.value);
+    }
+    /** @param parse throws an Error whose message follows the name of the option. */
+    parsed(name, parse) {
+        const value = this.text(name);
+        return value === undefined ? undefined : this.#attempt(name, () => parse(value));
+    }
+    /** As `parsed`, for each item of a list. */
+    list(name, parse) {
+        return (0,inputs_images/* splitList */.ry)(this.text(name) ?? '').flatMap((item) => this.#attempt(name, () => [parse(item)]) ?? []);
+    }
+    #attempt(name, parse) {
+        try {
+            return parse();
+        }
+        catch (thrown) {
+            this.problem(name, (0,inputs_problems/* reasonOf */.A3)(thrown));
+            return undefined;
+        }
+    }
+    /** @param parse throws an Error whose message follows the path of the file. */
+    file(name, parse, largest) {
+        return this.parsed(name, (path) => {
+            const text = (0,path_or_content/* readPath */.G7)(path, this.around.readFile, { largest });
+            try {
+                return parse(text);
+            }
+            catch (thrown) {
+                throw new Error(`${(0,core_text/* quote */.hD)(path)}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+            }
+        });
+    }
+    /** The path of a file that can be read, or the text of such a file where it cannot be seen by others. */
+    fileOrContent(name) {
+        const found = this.#values.get(this.#prefix + name);
+        const content = found && (0,path_or_content/* contentOf */.$E)(name, found.value);
+        if (found === undefined || content === undefined) {
+            // A kubeconfig may be a list, as KUBECONFIG is: then one of the files has to exist.
+            const files = name === 'kubeconfig' ? (found?.value.split(external_node_path_.delimiter) ?? []) : [];
+            if (!files.some((path) => (0,inputs_problems/* succeeds */.kz)(() => (0,path_or_content/* readPath */.G7)(path, this.around.readFile))))
+                this.file(name, () => undefined);
+            return found?.value;
+        }
+        if (found.from !== FROM_LIST && !found.from.startsWith('--'))
+            return this.around.secrets.keep(content);
+        const why = found.from === FROM_LIST ? 'this list is no secret' : 'arguments can be read by every process of the machine';
+        this.problem(name, `holds the text of a file, and ${why}: give the path`);
+        return found.value;
+    }
+    /** Notes what the table of options says against a value. One that this host does not have keeps its default. */
+    check(option) {
+        const found = this.#values.get(option.name);
+        if (found === undefined || found.from === 'default')
+            return;
+        const { hosts, name, type, default: preset } = option;
+        const { kind, commandLine = false } = this.around.place;
+        const isThere = hosts.includes(kind) || (commandLine && hosts.includes('plain'));
+        const wrong = type === 'secret' ? (0,secret/* tooShort */.r3)(found.value) : isThere ? checkValue(option, found.value) : onlyFor(option);
+        if (wrong !== undefined)
+            this.problem(name, wrong);
+        if (isThere)
+            return;
+        if (preset === undefined)
+            this.#values.delete(name);
+        else
+            this.#values.set(name, { value: preset, from: 'default' });
+    }
+}
+const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' };
+function onlyFor({ hosts }) {
+    return `is there only for ${hosts.map((host) => HOST_NAMES[host]).join(' and ')}`;
+}
+function checkValue({ name, type, range, values, orHosts }, value) {
+    if (orHosts === true && !isFlag(value))
+        return (0,inputs_images/* splitList */.ry)(value).flatMap(checkHost)[0];
+    if (type === 'boolean' && !isFlag(value))
+        return `${(0,core_text/* quote */.hD)(value)} is neither true nor false`;
+    if (type === 'enum' && !values?.includes(value))
+        return `${(0,core_text/* quote */.hD)(value)} is none of ${values?.join(', ')}`;
+    if (type === 'path' && name === 'report')
+        return (0,path_or_content/* notPath */.dS)(value);
+    if (type !== 'integer')
+        return undefined;
+    const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER];
+    if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most)
+        return undefined;
+    return `${(0,core_text/* quote */.hD)(value)} is not a whole number from ${least} to ${most}`;
+}
+function isFlag(value) {
+    return /^(?:true|false)$/i.test(value);
+}
+function checkHost(host) {
+    if (/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/i.test(host))
+        return [];
+    return [`${(0,core_text/* quote */.hD)(host)} is neither true nor false nor the name of a host, as in mcr.microsoft.com`];
+}
+
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
+// EXTERNAL MODULE: ./lib/core/pem.js
+var pem = __nccwpck_require__(2097);
+;// CONCATENATED MODULE: ./lib/inputs/address.js
+
+/* Addresses of a side. Each function throws an Error whose message follows the name of the option. */
+/** `https://api.example.com:6443`, or `in-cluster`. */
+function parseCluster(text) {
+    if (text === 'in-cluster')
+        return text;
+    const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? parseUrl(text) : undefined;
+    const advice = 'write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster';
+    if (url === undefined)
+        throw new Error(`${shown(text)} is not a valid URL: ${advice}`);
+    if (url.protocol === 'http:')
+        throw new Error(`${shown(text)} would send credentials in the clear: write https://`);
+    if (url.protocol !== 'https:')
+        throw new Error(`${shown(text)} is not an https URL: write https://HOST:6443`);
+    return bare(url, text);
+}
+/** `host[:port]`; `http://host:port` for plain HTTP. `https://` is what the other form means already. */
+function parseRegistry(text) {
+    const [, scheme, rest = ''] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(text) ?? [];
+    const protocol = scheme?.toLowerCase() ?? 'https';
+    if (protocol !== 'https' && protocol !== 'http')
+        throw new Error(`${shown(text)}: write host[:port], or http://host:port for plain HTTP`);
+    const url = rest === '' ? undefined : parseUrl(`${protocol}://${rest}`);
+    if (url === undefined)
+        throw new Error(`${shown(text)} is not a registry: write host[:port]`);
+    return { host: bare(url, text).host, plainHttp: protocol === 'http' };
+}
+/** `namespace/name`, both as Kubernetes names them (RFC 1123). */
+function parseServiceAccount(text) {
+    const [, namespace, name] = /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/.exec(text) ?? [];
+    if (namespace === undefined || name === undefined)
+        throw new Error(`${(0,core_text/* quote */.hD)(text)} is not a service account: write namespace/name`);
+    return { namespace, name };
+}
+function bare(url, text) {
+    if (url.username !== '' || url.password !== '')
+        throw new Error(`${shown(text)} holds credentials: an address has none; they have options of their own`);
+    if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
+        throw new Error(`${shown(text)} has a path: write the host and port alone`);
+    return url;
+}
+function parseUrl(text) {
+    // WHATWG URLs take backslashes, blanks and line breaks which are mistakes.
+    return /[\s\\]/.test(text) || !URL.canParse(text) ? undefined : new URL(text);
+}
+/** Credentials in an address are a mistake that must not end in a log as well. */
+function shown(text) {
+    return (0,core_text/* quote */.hD)(text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1***@'));
+}
+
+;// CONCATENATED MODULE: ./lib/inputs/side.js
+
+
+
+
+
+
+/** @param inputs the options of one side by their names without `source-` or `destination-`. */
+function parseSide(side, inputs) {
+    const config = {
+        side,
+        name: side,
+        cluster: inputs.parsed('cluster', parseCluster),
+        username: username(inputs),
+        password: inputs.secret('password'),
+        token: token(inputs),
+        serviceAccount: inputs.parsed('service-account', parseServiceAccount),
+        kubeconfig: inputs.fileOrContent('kubeconfig'),
+        context: inputs.text('context'),
+        oidcAudience: inputs.text('oidc-audience'),
+        registry: inputs.parsed('registry', parseRegistry),
+        ca: inputs.parsed('ca', (text) => certificates(text, inputs)),
+        insecureSkipTlsVerify: inputs.flag('insecure-skip-tls-verify'),
+        authFile: inputs.fileOrContent('auth-file'),
+    };
+    checkCredentials(inputs);
+    return config;
+}
+function username(inputs) {
+    const user = inputs.text('username');
+    // Basic (RFC 7617) ends the user name at the first colon.
+    if (user?.includes(':')) {
+        const advice = /^kube:admin$/.test(user)
+            ? ': log in as kubeadmin'
+            : /^system:/.test(user)
+                ? ': give its token alone'
+                : '';
+        inputs.problem('username', `${(0,core_text/* quote */.hD)(user.replace(/:.*/s, ':…'))} has a ":", which no login can carry${advice}`);
+    }
+    return user;
+}
+function token(inputs) {
+    const value = inputs.secret('token');
+    if (value !== undefined && /[^\x21-\x7e]/.test(value.reveal()))
+        inputs.problem('token', 'holds a blank, a line break or a character that no token has: check what it was copied from');
+    return value;
+}
+/** PEM text or the path of such a file; only its certificates are kept. */
+function certificates(value, { around }) {
+    const inline = value.includes('-----BEGIN') || value.includes('\n');
+    const name = inline ? 'the text' : (0,core_text/* quote */.hD)(value);
+    const problem = 'is neither PEM text nor a readable file';
+    const blocks = (0,pem/* pemBlocks */.P)(inline ? value : (0,path_or_content/* readPath */.G7)(value, around.readFile, { problem }), 'CERTIFICATE');
+    const broken = blocks.findIndex((block) => !(0,inputs_problems/* succeeds */.kz)(() => new external_node_crypto_.X509Certificate(block)));
+    if (blocks.length === 0)
+        throw new Error(`${name} holds no PEM certificate (-----BEGIN CERTIFICATE-----)`);
+    if (broken !== -1)
+        throw new Error(`certificate ${broken + 1} of ${name} is damaged`);
+    return blocks.join('');
+}
+/** In a pod its service account is the way into these. */
+const POD_CLUSTER = /^(?:in-cluster$|https:\/\/kubernetes\.default(?:\.svc)?(?:[.:/]|$))/;
+/** Which options of one side go together; DESIGN "Credentials". */
+function checkCredentials(inputs) {
+    const has = (name) => inputs.has(name);
+    const spell = (name) => inputs.spell(name);
+    if (has('token') && has('password'))
+        inputs.problem('token', `excludes ${spell('password')}: give one of them`);
+    if (has('password') && !has('username'))
+        inputs.problem('password', `needs ${spell('username')} too`);
+    // A context alone is one of the kubeconfig that KUBECONFIG names, or of ~/.kube/config.
+    const kubeconfig = ['kubeconfig', 'context'].find(has);
+    if (has('username') && !has('password') && !has('token') && kubeconfig === undefined)
+        inputs.problem('username', `needs ${spell('password')} or ${spell('token')} too`);
+    if (kubeconfig !== undefined)
+        for (const name of ['cluster', 'username', 'password', 'token'])
+            if (has(name))
+                inputs.problem(name, `is excluded by ${spell(kubeconfig)}, which names its own`);
+    if (has('service-account') && !has('cluster') && kubeconfig === undefined)
+        inputs.problem('service-account', `needs ${spell('cluster')}, which issues its token`);
+    const wayIn = ['username', 'password', 'token', 'oidc-audience'].some(has);
+    if (has('cluster') && !POD_CLUSTER.test(inputs.text('cluster') ?? '') && kubeconfig === undefined && !wayIn)
+        inputs.problem('cluster', `needs a way in: ${spell('username')} and ${spell('password')}, or ${spell('token')}`);
+    if (has('oidc-audience')) {
+        if (!has('cluster'))
+            inputs.problem('oidc-audience', `needs ${spell('cluster')}, which trusts the runner's token`);
+        for (const name of ['username', 'password', 'token', 'kubeconfig', 'context'])
+            if (has(name))
+                inputs.problem('oidc-audience', `excludes ${spell(name)}: the runner's own token logs in`);
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/inputs/destinations.js
+
+
+
+
+
+
+
+
+
+const PREFIX = 'destination-';
+const SIDE_OPTIONS = options/* OPTIONS */.lw.filter((option) => option.name.startsWith(PREFIX));
+/** The keys of an entry beside `name`; a secret is never written into the list, which is no secret. */
+const KEYS = new Map(SIDE_OPTIONS.flatMap((option) => {
+    const key = option.name.slice(PREFIX.length);
+    const keys = option.type === 'secret' ? [`${key}-file`, `${key}-env`] : [key];
+    return keys.map((each) => [each, option]);
+}));
+const NAME = /^[A-Za-z0-9._-]+$/;
+/** A YAML or JSON list, or the path of a file with one. @returns the entries that could be read. */
+function parseDestinations(inputs) {
+    const seen = new Set();
+    return (inputs.parsed('destinations', (given) => readList(given, inputs)) ?? []).flatMap((entry, index) => {
+        const isMap = typeof entry === 'object' && entry !== null && !Array.isArray(entry);
+        const fields = new Map(Object.entries(isMap ? entry : {}));
+        const name = fields.get('name') ?? '';
+        const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : (0,core_text/* quote */.hD)(name).slice(1, -1);
+        const note = (problem) => inputs.problem('destinations', `${label}: ${problem}`);
+        if (!isMap) {
+            note('is not a set of keys and values');
+            return [];
+        }
+        if (typeof name !== 'string' || !NAME.test(name))
+            note('needs a name of A-Z, a-z, 0-9, ".", "_" and "-"');
+        else if (seen.has(name))
+            note('is the name of two destinations');
+        seen.add(label);
+        return [{ ...parseEntry(fields, inputs, note), name: label }];
+    });
+}
+function readList(given, { around }) {
+    const isText = /\n|^(?:\[|-(?:\s|$))/.test(given);
+    // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
+    const list = (0,yaml/* parseYaml */.h)(isText ? given : (0,path_or_content/* readPath */.G7)(given, around.readFile), { values: 'text' });
+    if (Array.isArray(list) && list.length > 0)
+        return list;
+    throw new Error('is not a list of destinations: begin each with "- name:"');
+}
+function parseEntry(fields, { around }, note) {
+    const problems = [];
+    const keyOf = (option) => option.slice(PREFIX.length);
+    const spell = (option) => (KEYS.has(keyOf(option)) ? keyOf(option) : `${keyOf(option)}-file`);
+    const values = new Map();
+    const entry = new InputReader(values, { ...around, problems, label: keyOf, place: { ...around.place, spell } });
+    for (const [key, value] of fields) {
+        const option = KEYS.get(key);
+        if (typeof value === 'string')
+            (0,path_or_content/* keepStray */.di)(value, option?.type ?? 'string', around.secrets);
+        const wrong = key === 'name' ? undefined : checkField(key, value);
+        if (wrong !== undefined)
+            problems.push(`${key}: ${wrong}`);
+        else if (option !== undefined && option.type !== 'secret' && String(value).trim() !== '')
+            values.set(option.name, { value: String(value).trim(), from: FROM_LIST });
+    }
+    for (const option of SIDE_OPTIONS)
+        entry.check(option);
+    const side = entry.scoped(PREFIX);
+    for (const key of ['password', 'token']) {
+        const value = readSecret(key, fields, side);
+        if (value !== '')
+            values.set(PREFIX + key, { value, from: FROM_LIST });
+    }
+    if (!['cluster', 'registry', 'kubeconfig', 'context'].some((key) => side.has(key)))
+        problems.push('needs cluster, registry or kubeconfig');
+    const config = parseSide('destination', side);
+    problems.forEach(note);
+    return config;
+}
+function checkField(key, value) {
+    if (KEYS.has(key))
+        return typeof value === 'string' ? undefined : 'is not text';
+    if (KEYS.has(`${key}-file`))
+        return `stands in no list: use ${key}-file PATH or ${key}-env VARIABLE`;
+    const meant = (0,inputs_problems/* nearest */.pA)(key.replace(/^destination-/, ''), ['name', ...KEYS.keys()]);
+    return `is not a key of a destination${meant === undefined ? '' : `; did you mean ${meant}?`}`;
+}
+/** From the file or the variable that the entry names, kept secret before anything else is done with it. */
+function readSecret(key, fields, side) {
+    const { env, readFile, secrets } = side.around;
+    const [path, variable] = ['file', 'env'].map((kind) => {
+        const value = fields.get(`${key}-${kind}`);
+        return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
+    });
+    if (path !== undefined && variable !== undefined)
+        side.problem(`${key}-env`, `excludes ${key}-file: give one of them`);
+    try {
+        const given = path === undefined ? env[variable ?? ''] : (0,path_or_content/* readPath */.G7)(path, readFile, { quoted: false });
+        const value = (0,collect/* tidy */.DZ)('secret', given ?? '');
+        const short = value === '' ? undefined : (0,secret/* tooShort */.r3)(value);
+        if (short !== undefined)
+            side.problem(`${key}-${path === undefined ? 'env' : 'file'}`, short);
+        if (value !== '')
+            secrets.keep(value);
+        else if (path !== undefined)
+            side.problem(`${key}-file`, `${(0,core_text/* quote */.hD)(path)} is empty`);
+        else if (variable !== undefined)
+            side.problem(`${key}-env`, `the variable ${(0,core_text/* quote */.hD)(variable)} is empty or not set`);
+        return value;
+    }
+    catch (thrown) {
+        secrets.keep(path ?? '');
+        side.problem(`${key}-file`, (0,inputs_problems/* reasonOf */.A3)(thrown));
+        return '';
+    }
+}
+
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
+var tag_selection = __nccwpck_require__(7420);
+;// CONCATENATED MODULE: ./lib/inputs/image-list.js
+
+
+
+
+
+
+
+
+/** More images than any cluster has image streams; bounds what one file can make of the memory. */
+const MOST_ENTRIES = 10_000;
+const MOST_PROBLEMS = 20; // problems beyond these are of the same kind
+/** Built with the first entry: most runs have no list. */
+const entrySchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
+    source: schemas/* string */.YjP().min(1),
+    destination: schemas/* string */.YjP().min(1).optional(),
+    tags: tag_selection/* selectionSchema */.UE.optional(),
+    platforms: schemas/* array */.YOg(schemas/* string */.YjP()).min(1).optional(),
+    'expect-current': schemas/* string */.YjP()
+        .refine((text) => text === 'absent' || (0,digest/* isDigest */.Bc)(text), 'is neither a digest nor absent')
+        .optional(),
+}));
+/** The file of `image-list`. @param note is told what is wrong with an entry; the others are still read. */
+function parseImageList(text, note) {
+    let problems = 0;
+    const say = (problem) => {
+        problems += 1;
+        if (problems <= MOST_PROBLEMS)
+            note(problem);
+        if (problems === MOST_PROBLEMS + 1)
+            note('and more');
+    };
+    return image_list_readList(text, say).flatMap((entry, index) => {
+        try {
+            return [readEntry(entry)];
+        }
+        catch (thrown) {
+            const source = entry?.source;
+            say(`entry ${index + 1}${typeof source === 'string' ? ` (${(0,core_text/* quote */.hD)(source)})` : ''}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+            return [];
+        }
+    });
+}
+function image_list_readList(text, say) {
+    try {
+        const list = (0,yaml/* parseYaml */.h)(text);
+        if (Array.isArray(list) && list.length > 0 && list.length <= MOST_ENTRIES)
+            return list;
+        say(`is not a list of 1 to ${MOST_ENTRIES} images: begin each with "- source:"`);
+    }
+    catch (thrown) {
+        say((0,inputs_problems/* reasonOf */.A3)(thrown));
+    }
+    return [];
+}
+function readEntry(entry) {
+    const parsed = entrySchema.safeParse(entry);
+    if (!parsed.success)
+        throw new Error(describe(parsed.error));
+    const { source, destination, tags, 'expect-current': expectCurrent } = parsed.data;
+    const platforms = parsed.data.platforms?.map(platform/* parsePlatform */.FL);
+    if (tags !== undefined && expectCurrent !== undefined)
+        throw new Error('expect-current is for one tag, not for a selection');
+    const comma = [source, destination].find((text) => text !== undefined && /[=,\s]/.test(text) && !/^oci/.test(text));
+    if (comma !== undefined)
+        throw new Error(`${(0,core_text/* quote */.hD)(comma)} is not one image`);
+    const image = tags === undefined
+        ? (0,inputs_images/* parsePair */.Ar)(destination === undefined ? source : `${source}=${destination}`)
+        : (0,inputs_images/* parseSet */.eK)(source, destination, tags);
+    return {
+        ...image,
+        ...(platforms === undefined ? {} : { platforms }),
+        ...(expectCurrent === undefined ? {} : { expectCurrent: expectCurrent }),
+    };
+}
+/** The first thing that is wrong, as zod found it; what the file says is quoted nowhere but by name. */
+function describe({ issues: [issue] }) {
+    if (issue?.code === 'unrecognized_keys')
+        return `${issue.keys.map((key) => (0,core_text/* quote */.hD)(key)).join(', ')} is not a member of an entry`;
+    const where = issue?.path.join('.') ?? '';
+    return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`;
+}
+
+;// CONCATENATED MODULE: ./lib/inputs/registry-auth.js
+
+
+
+
+
+
+const registry_auth_KEYS = ['username', 'password-env', 'password-file'];
+/** A key of an auth file: `host[:port]` or a namespace below it. */
+const REGISTRY = /^(?:https?:\/\/)?[a-z0-9[][a-z0-9.:\]-]*(?:\/[a-z0-9._/-]+)?$/i;
+/**
+ * The option `registry-auth`: a YAML or JSON map from registry to user and password, or the path of a file with one.
+ * @returns the same as the text of an auth file; what is wrong was noted
+ */
+function parseRegistryAuth(inputs) {
+    const map = inputs.parsed('registry-auth', (given) => readMap(given, inputs));
+    if (map === undefined)
+        return undefined;
+    const auths = Object.entries(map).map(([registry, entry]) => [registry, registry_auth_parseEntry(registry, entry, inputs)]);
+    return new secret/* Secret */.zh(JSON.stringify({ auths: Object.fromEntries(auths) }));
+}
+function readMap(given, { around }) {
+    const isText = /\n|^\{|:\s/.test(given);
+    const map = (0,yaml/* parseYaml */.h)(isText ? given : (0,path_or_content/* readPath */.G7)(given, around.readFile), { values: 'text' });
+    if (isMap(map) && Object.keys(map).length > 0)
+        return map;
+    throw new Error('is no map: write "HOST: { username: NAME, password-env: VARIABLE }" for each registry');
+}
+function registry_auth_parseEntry(registry, given, inputs) {
+    const problems = [];
+    const label = (key) => key;
+    const entry = new InputReader(new Map(), { ...inputs.around, problems, label });
+    const fields = new Map(Object.entries(isMap(given) ? given : {}));
+    for (const [key, value] of fields) {
+        if (typeof value === 'string')
+            (0,path_or_content/* keepStray */.di)(value, 'string', inputs.around.secrets);
+        if (key === 'password' && typeof value === 'string')
+            inputs.around.secrets.keep(value);
+        if (!registry_auth_KEYS.includes(key))
+            problems.push(`${key}: stands in no map: use ${registry_auth_KEYS.join(', ')}`);
+    }
+    const username = fields.get('username');
+    if (!REGISTRY.test(registry))
+        problems.push('is no registry: write host[:port] or host/namespace');
+    if (typeof username !== 'string' || username === '' || username.includes(':'))
+        problems.push('username: needs a name, without ":"');
+    if (!fields.has('password-env') && !fields.has('password-file'))
+        problems.push('needs password-env VARIABLE or password-file PATH');
+    const password = readSecret('password', fields, entry);
+    for (const problem of problems)
+        inputs.problem('registry-auth', `${(0,core_text/* quote */.hD)(registry).slice(1, -1)}: ${problem}`);
+    return { username, password };
+}
+function isMap(value) {
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+// EXTERNAL MODULE: ./lib/inputs/rollback-report.js
+var rollback_report = __nccwpck_require__(6260);
+// EXTERNAL MODULE: ./lib/inputs/shard.js
+var shard = __nccwpck_require__(5285);
+;// CONCATENATED MODULE: ./lib/inputs/parse.js
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+/**
+ * Checks everything, and only then complains.
+ * @param secrets every password and token is kept in it before anything else is looked at.
+ * @throws one PromoteError USAGE of side `input` that lists every problem, one per line.
+ */
+function parse(collected, place, secrets, readFile) {
+    keepSecrets(collected, secrets);
+    const problems = [...collected.problems];
+    const around = { place, secrets, readFile, env: collected.env ?? {}, problems, label: place.spell };
+    const inputs = new InputReader(new Map(collected.raw), around);
+    for (const option of options/* OPTIONS */.lw)
+        inputs.check(option);
+    const lines = linesOf(inputs);
+    const sets = lines.filter((line) => 'select' in line);
+    const pairs = lines.filter((line) => !('select' in line));
+    const rollback = inputs.file('rollback', rollback_report/* readRollback */.XP, rollback_report/* LARGEST_REPORT */.MI);
+    checkRelease(inputs, pairs, sets);
+    const images = [...pairs, ...sets.map(inputs_images/* likeImage */.j8)];
+    const source = parseSide('source', inputs.scoped('source-'));
+    const destinations = destinationsOf(inputs, images);
+    const additionalTags = inputs.list('additional-tags', parseTag);
+    findConflicts({ images, source, destinations, additionalTags }, inputs);
+    const expectCurrent = inputs.text('expect-current');
+    const config = {
+        images: expectCurrent === undefined ? pairs : pairs.map((image) => ({ ...image, expectCurrent })),
+        sets,
+        source,
+        destinations,
+        additionalTags,
+        rollback,
+        suggestion: collected.suggestion,
+        ...plainValues(inputs),
+    };
+    if (problems.length > 0)
+        throw usage(problems, secrets);
+    return config;
+}
+function plainValues(inputs) {
+    return {
+        overwrite: inputs.choice('overwrite'),
+        atomic: inputs.flag('atomic'),
+        failFast: inputs.flag('fail-fast'),
+        shard: inputs.parsed('shard', shard/* parseShard */.u),
+        annotate: inputs.flag('annotate'),
+        rollbackReport: inputs.text('rollback'),
+        platforms: platforms(inputs),
+        referrers: inputs.flag('referrers'),
+        requireSigned: inputs.flag('require-signed'),
+        trust: trustOf(inputs),
+        ...foreign(inputs.text('include-foreign')),
+        skipMissing: inputs.flag('skip-missing'),
+        dryRun: inputs.flag('dry-run'),
+        jobs: inputs.integer('jobs'),
+        retries: inputs.integer('retries'),
+        stallTimeout: inputs.integer('stall-timeout') * 1000,
+        registryAuth: parseRegistryAuth(inputs),
+        report: inputs.text('report'),
+        run: runOf(inputs.around.env),
+        progress: inputs.choice('progress'),
+        logLevel: inputs.choice('log-level'),
+        summary: inputs.flag('summary'),
+        output: inputs.choice('output'),
+        resultsLimit: inputs.integer('results-limit'),
+    };
+}
+function keepSecrets({ raw, stray = [] }, secrets) {
+    for (const value of stray)
+        secrets.keep(value);
+    for (const { name, type } of options/* OPTIONS */.lw) {
+        const value = raw.get(name)?.value ?? '';
+        if (type === 'secret' && value !== '')
+            secrets.keep(value);
+        else
+            (0,path_or_content/* keepStray */.di)(value, type, secrets);
+    }
+}
+/** One error for all of them, one per line. */
+function usage(problems, secrets) {
+    const title = problems.length === 1 ? 'one problem with the inputs:' : `${problems.length} problems with the inputs:`;
+    const text = [title, ...problems.map((line) => `  ${line}`)].join('\n');
+    return new errors/* PromoteError */.jG('USAGE', secrets.redact(text), { side: 'input' });
+}
+const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'];
+function linesOf(inputs) {
+    if (inputs.has('rollback')) {
+        const excluded = `is excluded by ${inputs.spell('rollback')}`;
+        for (const name of EXCLUDED)
+            if (inputs.has(name))
+                inputs.problem(name, `${excluded}, whose report names the tags`);
+        for (const name of ['atomic', 'annotate'])
+            if (inputs.flag(name))
+                inputs.problem(name, excluded);
+        return [];
+    }
+    const given = inputs.text('images') ?? '';
+    const note = (name) => (problem) => inputs.problem(name, problem);
+    const listed = inputs.file('image-list', (file) => parseImageList(file, note('image-list')));
+    const named = (0,inputs_images/* parseImages */.eb)(given, note('images'));
+    const isEmpty = given.split(/[\r\n]+/).every((line) => /^[\s,]*(?:#.*)?$/.test(line));
+    if (named.length === 0 && !inputs.has('image-list') && isEmpty)
+        inputs.problem('images', 'names no image: write SRC or SRC=DST, as in dev/app:1.2=prod/app:1.2');
+    return [...named, ...(listed ?? [])];
+}
+function checkRelease(inputs, pairs, sets) {
+    const expected = inputs.text('expect-current');
+    if (expected !== undefined && expected !== 'absent' && !(0,digest/* isDigest */.Bc)(expected))
+        inputs.problem('expect-current', `${(0,core_text/* quote */.hD)(expected)} is neither a digest, sha256:…, nor absent`);
+    else if (expected !== undefined && (pairs.length !== 1 || sets.length > 0))
+        inputs.problem('expect-current', 'goes with one image; in image-list each entry may have its own');
+    else if (expected !== undefined && inputs.has('additional-tags'))
+        inputs.problem('expect-current', 'goes with one tag: promote the additional tags by themselves');
+    const [set] = sets;
+    if (set !== undefined && inputs.has('additional-tags')) {
+        const tags = (0,core_text/* quote */.hD)((0,tag_selection/* describeSelection */.e9)(set.select));
+        inputs.problem('additional-tags', `go with images that are named one by one, not with ${tags}`);
+    }
+    if (inputs.flag('atomic') && inputs.has('shard'))
+        inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`);
+    if (inputs.flag('atomic') && !inputs.has('report'))
+        inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`);
+}
+/** What is wrong with a policy is told once its code is loaded, which only a run with a policy needs. */
+function trustOf(inputs) {
+    const { readFile, place } = inputs.around;
+    const read = (name, isText) => inputs.parsed(name, (given) => (isText.test(given) ? given : (0,path_or_content/* readPath */.G7)(given, readFile)));
+    const policy = read('policy', /[\n{]/);
+    const given = inputs.text('policy') ?? '';
+    const folder = policy === given ? '' : (0,external_node_path_.dirname)(given);
+    const options = {
+        policy,
+        'signer-key': read('signer-key', /-----BEGIN /),
+        'signer-issuer': inputs.text('signer-issuer'),
+        'signer-subject': inputs.text('signer-subject'),
+        'trusted-root': read('trusted-root', /\{/),
+    };
+    if (Object.values(options).every((option) => option === undefined))
+        return undefined;
+    const spell = place.spell;
+    return { ...options, spell, readFile: (path) => (0,path_or_content/* readPath */.G7)((0,external_node_path_.resolve)(folder, path), readFile) };
+}
+function foreign(text = 'false') {
+    if (isFlag(text))
+        return { includeForeign: text.toLowerCase() === 'true' };
+    return { includeForeign: true, foreignHosts: (0,inputs_images/* splitList */.ry)(text.toLowerCase()) };
+}
+function destinationsOf(inputs, images) {
+    if (!inputs.has('destinations'))
+        return [parseSide('destination', inputs.scoped('destination-'))];
+    const list = inputs.spell('destinations');
+    for (const { name, type, default: preset } of options/* OPTIONS */.lw.filter((option) => option.name.startsWith('destination-')))
+        if (inputs.has(name) && (type === 'secret' || inputs.text(name) !== preset))
+            inputs.problem(name, `is excluded by ${list}`);
+    const placed = images.find(({ destination: { host, layout } }) => (host ?? layout) !== undefined);
+    if (placed !== undefined) {
+        const name = (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(placed.destination));
+        inputs.problem('images', `${name} has a place of its own, and ${list} has them all`);
+    }
+    return parseDestinations(inputs);
+}
+/** Tekton (the Task sets it), GitHub, GitLab, Azure Pipelines, Jenkins. */
+const RUN_IDS = ['IMAGE_PROMOTE_RUN_ID', 'GITHUB_RUN_ID', 'CI_PIPELINE_ID', 'BUILD_BUILDID', 'BUILD_TAG'];
+function runOf(env) {
+    return RUN_IDS.map((name) => env[name] ?? '').find((id) => id !== '');
+}
+function parseTag(tag) {
+    if ((0,oci_reference/* isTag */.dz)(tag))
+        return tag;
+    throw new Error(`${(0,core_text/* quote */.hD)(tag)} is not a valid tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`);
+}
+function platforms(inputs) {
+    if ((0,inputs_images/* splitList */.ry)(inputs.text('platforms') ?? 'all').every((item) => item === 'all'))
+        return undefined;
+    return inputs.list('platforms', (item) => {
+        try {
+            return (0,platform/* parsePlatform */.FL)(item);
+        }
+        catch (thrown) {
+            const { message } = (0,errors/* asPromoteError */.XO)(thrown);
+            throw new Error(message.includes(item) ? message : `${(0,core_text/* quote */.hD)(item)}: ${message}`);
+        }
+    });
+}
+
+
+/***/ }),
+
+/***/ 7238:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   $E: () => (/* binding */ contentOf),
+/* harmony export */   G7: () => (/* binding */ readPath),
+/* harmony export */   dS: () => (/* binding */ notPath),
+/* harmony export */   di: () => (/* binding */ keepStray)
+/* harmony export */ });
+/* harmony import */ var _core_content_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(1510);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
+/* harmony import */ var _core_yaml_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7684);
+/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4114);
+
+
+
+
+/** Content of a file in the place of its path. It is often a credential: messages name its kind and quote none of it. */
+/** What is wrong with a value that is no path, as words that follow the name of its option. */
+function notPath(value) {
+    const kind = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value);
+    return kind && `holds ${kind}, not the path of a file`;
+}
+/**
+ * Reads the file of an option. This is the one way from an option to a file.
+ * @param options.quoted false: a password may stand there instead of the path, which is not repeated then.
+ * @throws Error whose message follows the name of the option.
+ */
+function readPath(value, readFile, { quoted = true, problem = 'cannot be read', largest } = {}) {
+    const wrong = notPath(value);
+    if (wrong !== undefined)
+        throw new Error(wrong);
+    try {
+        return readFile(value, largest);
+    }
+    catch (thrown) {
+        const path = !quoted || (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .isRandom */ .oe)(value) ? '' : `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(value)} `;
+        throw new Error(`${path}${problem}: ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A3)(thrown)}`);
+    }
+}
+/** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
+function contentOf(name, value) {
+    if ((0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value) === undefined)
+        return undefined;
+    const text = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .fromBase64 */ .Ey)(value.trim()) ?? value;
+    const members = name.endsWith('kubeconfig') ? ['clusters'] : ['auths', 'credHelpers', 'credsStore'];
+    try {
+        const document = (0,_core_yaml_js__WEBPACK_IMPORTED_MODULE_0__/* .parseYaml */ .h)(text, { repeatedKeys: true });
+        const isMap = typeof document === 'object' && document !== null;
+        return isMap && members.some((member) => member in document) ? text : undefined;
+    }
+    catch {
+        return undefined;
+    }
+}
+/** Tokens, keys and passwords by their shape, wherever they stand. */
+const SECRETS = [
+    /sha256~[\w-]{16,}/g,
+    /(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
+    /\b(?:gh[opsu]|github_pat|glpat|dckr_pat|hvs)[_.-][\w-]{16,}/g,
+    /\/\/[^/\s:@]*:([^/\s@]+)@(?!sha\d+:)/g,
+    /(?:auth|password|token|client-key-data)(?:["']\s*:\s*|:\s+)["']?([^\s"',}]{4,})/gi,
+];
+/** Keeps secret what stands in an option that is not for secrets: content in the place of a path, else what looks like a secret. */
+function keepStray(value, type, secrets) {
+    // A text in a JSON text has its quotes escaped.
+    const plain = value.replaceAll('\\', '');
+    const found = SECRETS.flatMap((pattern) => [...plain.matchAll(pattern)].map(([whole, part]) => part ?? whole));
+    const isContent = type === 'path' && (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value) !== undefined;
+    const isWhole = isContent || /PRIVATE KEY-----/.test(value) || (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .fromBase64 */ .Ey)(value.trim()) !== undefined;
+    for (const part of isWhole ? [value, ...found] : found)
+        secrets.keep(part);
+}
+
+
+/***/ }),
+
 /***/ 4114:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -29634,7 +36468,6 @@ function variableName(option) {
 function reasonOf(thrown) {
     return thrown instanceof Error ? thrown.message : String(thrown);
 }
-/** Whether the call returns instead of throwing. */
 function succeeds(call) {
     try {
         call();
@@ -29653,18 +36486,96 @@ function nearest(name, known) {
 }
 /** Optimal string alignment: letters added, left out, replaced, and two neighbours swapped. */
 function editDistance(from, to) {
-    const rows = Array.from({ length: from.length + 1 }, (_, i) => Array.from({ length: to.length + 1 }, (_, j) => i + j));
+    const rows = [Array.from({ length: to.length + 1 }, (_, index) => index)];
     const at = (i, j) => rows[i]?.[j] ?? Number.POSITIVE_INFINITY;
     for (let i = 1; i <= from.length; i += 1) {
+        const row = [i];
+        rows.push(row);
         for (let j = 1; j <= to.length; j += 1) {
-            const replaced = at(i - 1, j - 1) + Number(from[i - 1] !== to[j - 1]);
-            const isSwap = from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1];
-            const swapped = isSwap ? at(i - 2, j - 2) + 1 : Number.POSITIVE_INFINITY;
-            const row = rows[i];
-            row[j] = Math.min(replaced, swapped, at(i - 1, j) + 1, at(i, j - 1) + 1);
+            const swapped = from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1] ? at(i - 2, j - 2) + 1 : Number.POSITIVE_INFINITY;
+            row.push(Math.min(at(i - 1, j - 1) + Number(from[i - 1] !== to[j - 1]), swapped, at(i - 1, j) + 1, at(i, j - 1) + 1));
         }
     }
     return at(from.length, to.length);
+}
+
+
+/***/ }),
+
+/***/ 6260:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   MI: () => (/* binding */ LARGEST_REPORT),
+/* harmony export */   XP: () => (/* binding */ readRollback),
+/* harmony export */   tL: () => (/* binding */ readReport)
+/* harmony export */ });
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
+/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9501);
+/* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3940);
+
+
+
+const LARGEST_REPORT = 64 * 1024 * 1024; // bytes of a report: a row has about 1 KiB, and a list 10,000 images
+/** What is needed of `image-promote/report/v1`; members that later versions add do no harm. */
+const reportSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .lazy */ .RZV(() => zod__WEBPACK_IMPORTED_MODULE_2__/* .looseObject */ ._H3({
+    schema: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('image-promote/report/v1'),
+    dryRun: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
+    status: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP(),
+    run: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().optional(),
+    images: zod__WEBPACK_IMPORTED_MODULE_2__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_2__/* .looseObject */ ._H3({
+        source: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().default(''),
+        destination: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP(),
+        target: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP(),
+        tag: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP(),
+        digest: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().refine(_oci_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .isDigest */ .Bc).nullable(),
+        sourceDigest: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().refine(_oci_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .isDigest */ .Bc).nullish(),
+        previousDigest: zod__WEBPACK_IMPORTED_MODULE_2__/* .union */ .KCZ([zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('unknown'), zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().refine(_oci_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .isDigest */ .Bc)]).nullable(),
+        status: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP(),
+        error: zod__WEBPACK_IMPORTED_MODULE_2__/* .unknown */ .L5J().optional(),
+    })),
+}));
+/**
+ * Reads which tags a promotion moved: rows whose tag has another digest than before, by this try or an earlier one.
+ * @throws Error whose message goes on a sentence: "is not a report of image-promote: …".
+ */
+function readReport(text) {
+    const parsed = reportSchema.safeParse(parseJson(text));
+    if (!parsed.success) {
+        const { path, message } = parsed.error.issues[0];
+        throw new Error(`is not a report of image-promote: ${path.join('.') || 'the document'}: ${message}`);
+    }
+    const { run, dryRun, status, images } = parsed.data;
+    const moves = images.flatMap((row) => {
+        // The tag of an unknown row may have moved. A rollback puts back and moves nothing: its rows have no error.
+        const promoted = row.digest ?? (row.status === 'unknown' ? row.sourceDigest : null) ?? null;
+        const isPut = (row.status === 'planned' && status !== 'moving') || (row.status === 'reverted' && !row.error);
+        if (dryRun || isPut || promoted === null || promoted === row.previousDigest)
+            return [];
+        const { tag, target, source, previousDigest: previous } = row;
+        const reference = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .parseReference */ .F2)(row.destination);
+        if (reference.tag !== tag)
+            throw new Error(`is damaged: ${row.destination} does not have the tag ${tag}`);
+        return [{ source, destination: { ...reference, tag }, target, promoted, previous }];
+    });
+    return { run, dryRun, status, moves };
+}
+/** The tags that a rollback puts back. @throws Error as `readReport`, also when there is nothing to put back. */
+function readRollback(text) {
+    const { dryRun, moves } = readReport(text);
+    if (dryRun)
+        throw new Error('is the report of a dry run, which has changed nothing');
+    if (moves.length === 0)
+        throw new Error('has no tag that was moved: there is nothing to put back');
+    return moves.map(({ source: _, ...undo }) => undo);
+}
+function parseJson(text) {
+    try {
+        return JSON.parse(text);
+    }
+    catch {
+        throw new Error('is not JSON');
+    }
 }
 
 
@@ -29688,7 +36599,7 @@ function parseShard(text) {
     const shard = { index: Number(index), of: Number(of) };
     if (index !== undefined && shard.index >= 1 && shard.index <= shard.of && shard.of <= MOST_SHARDS)
         return shard;
-    throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is no part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}`);
+    throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(text)} is not a part of a list: write N/M, as in 3/8, with M up to ${MOST_SHARDS}`);
 }
 /** Depends on the name alone: runners that see different lists (a tag was pushed in between) promote no image twice. */
 function isInShard(name, { index, of }) {
@@ -29738,8 +36649,7 @@ var problems = __nccwpck_require__(4114);
 
 
 const LONGEST_PATTERN = 256;
-/** Milliseconds for all tags of a repository together; a usual expression needs one or two. */
-const REGEX_BUDGET = 1000;
+const REGEX_BUDGET = 1000; // milliseconds for all tags of a repository together; a usual expression needs one or two
 /** Counted repetitions, multiplied: V8 expands them, and ends the process when that takes too much memory. */
 const MOST_REPETITIONS = 10_000;
 /** Tags of signatures (cosign) and of the fallback for referrers: they travel with their image, not by themselves. */
@@ -29748,14 +36658,14 @@ const tag_selection_text = () => schemas/* string */.YjP().min(1).max(LONGEST_PA
 /** `tags` of an entry of the list: exactly one of glob, regex, semver, or latest alone; latest also narrows the others. */
 const selectionSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
     glob: tag_selection_text()
-        .regex(/^[\w.*?-]+$/, 'is no glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
+        .regex(/^[\w.*?-]+$/, 'is not a glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
         .optional(),
     regex: tag_selection_text()
-        .refine((pattern) => (0,problems/* succeeds */.kz)(() => new RegExp(pattern)), 'is no regular expression')
+        .refine((pattern) => (0,problems/* succeeds */.kz)(() => new RegExp(pattern)), 'is not a valid regular expression')
         .refine((pattern) => repetitions(pattern) <= MOST_REPETITIONS, `repeats more than ${MOST_REPETITIONS} times`)
         .optional(),
     semver: tag_selection_text()
-        .refine((range) => valid(range) !== null, 'is no range of versions')
+        .refine((range) => valid(range) !== null, 'is not a range of versions')
         .optional(),
     latest: schemas/* int */.Whr().min(1).max(1000).optional(),
 })
@@ -29819,7 +36729,6 @@ function matchesGlob(tag, glob) {
     }
     return used.includes(tag.length);
 }
-/** As if all counts stood inside of each other. */
 function repetitions(pattern) {
     const counts = [...pattern.matchAll(/\{(\d+)(?:,(\d*))?\}/g)];
     return counts.reduce((product, [, least, most]) => product * Math.max(1, Number(most || least)), 1);
@@ -31517,6 +38426,109 @@ function sealed(document, mediaType) {
 
 /***/ }),
 
+/***/ 2255:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Cw: () => (/* binding */ isSignatureOf),
+/* harmony export */   Hi: () => (/* binding */ NOTATION),
+/* harmony export */   Nj: () => (/* binding */ SIMPLE_SIGNING),
+/* harmony export */   P8: () => (/* binding */ COSIGN_SIGNATURE),
+/* harmony export */   at: () => (/* binding */ at),
+/* harmony export */   bC: () => (/* binding */ payloadsOf),
+/* harmony export */   dI: () => (/* binding */ BUNDLE),
+/* harmony export */   vQ: () => (/* binding */ SIGNATURE_PREDICATE)
+/* harmony export */ });
+/* harmony import */ var _digest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9501);
+/** Recognises signatures of an image by their content. No signature is verified here. */
+
+/** cosign specs/SIGNATURE_SPEC.md. */
+const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json';
+const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature';
+/** cosign specs/BUNDLE_SPEC.md: the media types of all versions. */
+const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/;
+/** The predicate type of an image signature in a bundle. All other types are attestations. */
+const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1';
+/** Notary Project specs/signature-specification.md. */
+const NOTATION = 'application/vnd.cncf.notary.signature';
+const JWS = 'application/jose+json';
+const COSE = 'application/cose';
+/** The blobs of an attached manifest that may hold a signature. */
+function payloadsOf({ artifactType, links }, tag) {
+    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType;
+    const layers = links.filter((link) => link.role === 'layer').map((link) => link.descriptor);
+    if (type === NOTATION)
+        return layers.map((layer) => (layer.mediaType === COSE ? layer : { ...layer, mediaType: JWS }));
+    return layers.filter(({ mediaType }) => BUNDLE.test(mediaType) || (mediaType === SIMPLE_SIGNING && !/\.(?:att|sbom)$/.test(tag ?? '')));
+}
+/** Whether `bytes`, the content of the descriptor, is a signature of the manifest `subject`. */
+function isSignatureOf(subject, { mediaType, annotations }, bytes) {
+    if (mediaType === SIMPLE_SIGNING) {
+        const digest = at(parse(bytes), 'critical', 'image', 'docker-manifest-digest');
+        return isText(annotations?.[COSIGN_SIGNATURE]) && digest === subject;
+    }
+    if (BUNDLE.test(mediaType))
+        return isBundle(subject, parse(bytes));
+    if (mediaType === JWS)
+        return isJws(subject, parse(bytes));
+    // A COSE envelope (RFC 9052) contains the JSON of `isJws` unencoded.
+    return Buffer.from(bytes).includes(`"digest":"${subject}"`);
+}
+function isBundle(subject, bundle) {
+    if (!BUNDLE.test(String(at(bundle, 'mediaType'))))
+        return false;
+    const envelope = at(bundle, 'dsseEnvelope');
+    if (envelope === undefined)
+        return isMessageSignature(subject, at(bundle, 'messageSignature'));
+    const [algorithm = '', hex] = subject.split(':');
+    const statement = parse(decode(at(envelope, 'payload')));
+    const signed = listOf(at(envelope, 'signatures')).some((each) => isText(at(each, 'sig')));
+    const subjects = listOf(at(statement, 'subject'));
+    return (signed &&
+        at(envelope, 'payloadType') === 'application/vnd.in-toto+json' &&
+        at(statement, 'predicateType') === SIGNATURE_PREDICATE &&
+        subjects.some((each) => at(each, 'digest', algorithm) === hex));
+}
+/** A signature over the bytes of the manifest itself. */
+function isMessageSignature(subject, message) {
+    const digest = `sha256:${decode(at(message, 'messageDigest', 'digest')).toString('hex')}`;
+    return (0,_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .isDigest */ .Bc)(digest) && digest === subject && isText(at(message, 'signature'));
+}
+function isJws(subject, jws) {
+    const payload = parse(decode(at(jws, 'payload')));
+    return isText(at(jws, 'signature')) && at(payload, 'targetArtifact', 'digest') === subject;
+}
+/** Base64 and base64url. */
+function decode(text) {
+    return Buffer.from(typeof text === 'string' ? text : '', 'base64');
+}
+function parse(bytes) {
+    try {
+        return JSON.parse(Buffer.from(bytes).toString('utf8'));
+    }
+    catch {
+        return undefined;
+    }
+}
+/** A nested member of an untrusted document. */
+function at(value, ...path) {
+    let found = value;
+    for (const name of path) {
+        const isObject = typeof found === 'object' && found !== null && Object.hasOwn(found, name);
+        found = isObject ? found[name] : undefined;
+    }
+    return found;
+}
+function listOf(value) {
+    return Array.isArray(value) ? value : [];
+}
+function isText(value) {
+    return typeof value === 'string' && value !== '';
+}
+
+
+/***/ }),
+
 /***/ 2310:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -33173,7 +40185,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 8541:
+/***/ 8198:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -33201,18 +40213,8 @@ function inTurn({ tagWrites }, tag, work) {
     return result;
 }
 
-;// CONCATENATED MODULE: ./lib/copy/graph.js
-
-function manifestKey(digest, tag) {
-    return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
-}
-/** @returns the bytes of a node that is tagged, or is copied and is not a blob: those have them. */
-function manifestOf({ key, manifest }) {
-    if (manifest === undefined)
-        throw new errors/* PromoteError */.jG('INTERNAL', `no bytes for ${key}`);
-    return manifest;
-}
-
+// EXTERNAL MODULE: ./lib/copy/graph.js
+var copy_graph = __nccwpck_require__(4729);
 ;// CONCATENATED MODULE: ./lib/copy/attached-tags.js
 
 
@@ -33228,7 +40230,7 @@ const WAIT = 1000;
 async function surveyTags(target, graph, semaphore) {
     const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined);
     const decided = tagged.map(async (node) => {
-        const ours = manifestOf(node);
+        const ours = (0,copy_graph/* manifestOf */.$)(node);
         const theirs = await lookAt(target, node.tag ?? '', semaphore, ours);
         return [node.key, decide(target.name, theirs, ours, node)];
     });
@@ -33246,7 +40248,7 @@ function warnOfKept(decisions, { log }) {
  */
 function attachedThere(graph, decisions) {
     return graph.attached.flatMap((attached) => {
-        const decision = decisions.get(manifestKey(attached.digest, attached.tag));
+        const decision = decisions.get((0,copy_graph/* manifestKey */.R)(attached.digest, attached.tag));
         if (decision === undefined)
             return [attached];
         const digest = decision.manifest?.descriptor.digest;
@@ -33258,7 +40260,7 @@ function attachedThere(graph, decisions) {
  */
 async function writeTag(node, { target, run, put }) {
     const { tag = '' } = node;
-    const ours = manifestOf(node);
+    const ours = (0,copy_graph/* manifestOf */.$)(node);
     return inTurn(run, `${target.name}:${tag}`, async () => {
         for (let round = 0;; round += 1) {
             const theirs = await lookAt(target, tag, run.semaphore, ours);
@@ -33706,209 +40708,8 @@ function guarded(semaphore, check) {
 
 // EXTERNAL MODULE: ./lib/core/async.js
 var core_async = __nccwpck_require__(3459);
-;// CONCATENATED MODULE: ./lib/copy/platforms.js
-
-
-const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
-/** Configs are a few KiB. A larger one is not kept in memory. */
-const LIMIT = 1024 * 1024;
-function isPlatformConfig({ mediaType, size }) {
-    return CONFIG.test(mediaType) && size <= LIMIT;
-}
-/** The platforms of single images, which are only in their configs. They are noted when a config is copied, without a request. */
-class Platforms {
-    #names = new Map();
-    note(config, bytes) {
-        this.#names.set(config, platforms_nameOf(bytes));
-    }
-    of({ root, platforms }) {
-        const config = root.links.find(({ role }) => role === 'config')?.descriptor;
-        if (config === undefined || !CONFIG.test(config.mediaType))
-            return platforms;
-        const data = (0,oci_manifest/* embedded */.F9)(config);
-        const name = data === undefined ? this.#names.get(config.digest) : platforms_nameOf(data);
-        return name === undefined ? platforms : [name];
-    }
-}
-/** The content of a config is untrusted: only valid names of platforms get into reports. */
-function platforms_nameOf(config) {
-    try {
-        const platform = (0,oci_platform/* platformOfConfig */.Dr)(config);
-        if (platform !== undefined)
-            (0,oci_platform/* parsePlatform */.FL)((0,oci_platform/* formatPlatform */.Bq)(platform));
-        return platform && (0,oci_platform/* formatPlatform */.Bq)(platform);
-    }
-    catch {
-        return undefined;
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/copy/blob-reader.js
-
-
-
-
-/** Sixteen TLS records of 16 KiB in one buffer cost less than sixteen writes. Larger buffers save no time. */
-const PIECE = 256 * 1024;
-/** Reads one blob of the source for an upload: reopens it where it broke off, and hashes it on the way. */
-class BlobReader {
-    options;
-    /** Set when the source ended the last reading. The upload itself only sees that its body broke off. */
-    failure;
-    #blob;
-    #hash;
-    #hashed = 0;
-    constructor(blob, options) {
-        this.#blob = blob;
-        this.options = options;
-        this.#hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
-    }
-    /** Takes over what another reader of the blob has hashed. */
-    continueFrom(other) {
-        this.#hash = other.#hash.copy();
-        this.#hashed = other.#hashed;
-    }
-    /**
-     * The bytes from `from` to the end, over as many connections as it takes. Everything before `from` must have been hashed.
-     * @throws PromoteError DIGEST_MISMATCH instead of the last piece of a wrong blob.
-     */
-    async *read(from) {
-        const { size } = this.#blob;
-        this.failure = undefined;
-        if (from === 0)
-            this.continueFrom(new BlobReader(this.#blob, this.options));
-        const retries = this.options.newRetries();
-        const config = from === 0 && isPlatformConfig(this.#blob) ? [] : undefined;
-        const gatherer = new Gatherer(Math.min(PIECE, size - from));
-        let position = from;
-        // The last piece is held back until the whole blob is verified.
-        let held;
-        try {
-            while (position < size) {
-                try {
-                    for await (const chunk of await this.options.source.blob(this.#blob, position)) {
-                        this.#update(chunk, position);
-                        position += chunk.length;
-                        retries.progress(chunk.length);
-                        config?.push(Buffer.from(chunk));
-                        for (const piece of gatherer.add(chunk)) {
-                            if (held !== undefined)
-                                yield held;
-                            held = piece;
-                        }
-                    }
-                }
-                catch (thrown) {
-                    await retries.failed((0,errors/* asPromoteError */.XO)(thrown, 'source'));
-                }
-            }
-            this.#verify();
-        }
-        catch (thrown) {
-            this.failure = (0,errors/* asPromoteError */.XO)(thrown, 'source');
-            throw this.failure;
-        }
-        if (config !== undefined)
-            this.options.onConfig(Buffer.concat(config));
-        for (const piece of [held, ...gatherer.take()])
-            if (piece !== undefined)
-                yield piece;
-    }
-    /** Bytes that an earlier reading has hashed are not hashed again. */
-    #update(chunk, position) {
-        const known = Math.max(0, this.#hashed - position);
-        if (known >= chunk.length)
-            return;
-        this.#hash.update(chunk.subarray(known));
-        this.#hashed = position + chunk.length;
-    }
-    #verify() {
-        const { digest } = this.#blob;
-        const actual = `${(0,oci_digest/* algorithmOf */.Hy)(digest)}:${this.#hash.copy().digest('hex')}`;
-        if (actual === digest)
-            return;
-        const message = `the source's bytes of blob ${digest} have the digest ${actual}`;
-        throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side: 'source' });
-    }
-}
-/** Copies small chunks into one large piece. Large chunks pass as they are: they may be buffers of a pool. */
-class Gatherer {
-    #size;
-    #buffer = Buffer.alloc(0);
-    #filled = 0;
-    constructor(size) {
-        this.#size = size;
-    }
-    /** @returns the pieces that are complete. */
-    add(chunk) {
-        const isLarge = chunk.length >= this.#size / 4;
-        const complete = isLarge || this.#filled + chunk.length > this.#size ? this.take() : [];
-        if (isLarge)
-            return [...complete, chunk];
-        if (this.#filled === 0)
-            this.#buffer = Buffer.allocUnsafeSlow(this.#size);
-        this.#buffer.set(chunk, this.#filled);
-        this.#filled += chunk.length;
-        return complete;
-    }
-    /** @returns what was gathered so far. */
-    take() {
-        if (this.#filled === 0)
-            return [];
-        const piece = this.#buffer.subarray(0, this.#filled);
-        this.#filled = 0;
-        return [piece];
-    }
-}
-/** So much progress starts the count of retries again: a slow connection that moves is not a broken one. */
-const PROGRESS = 1024 * 1024;
-/** Milliseconds. The longest `Retry-After` that is obeyed. A server that asks for more does not answer within this run. */
-const LONGEST_ASKED = 60_000;
-function createRetries(most, context, onRetry) {
-    let count = 0;
-    let moved = 0;
-    return {
-        progress(bytes) {
-            moved += bytes;
-        },
-        async failed(error) {
-            if (!error.transient || context.signal.aborted)
-                throw error;
-            count = moved >= PROGRESS ? 1 : count + 1;
-            moved = 0;
-            if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED)
-                throw error;
-            const wait = Math.max(error.retryAfter ?? 0, (0,backoff/* backoff */.J)(count, context.random));
-            onRetry(error.message, wait, count);
-            await context.sleep(wait);
-        },
-    };
-}
-/** Configs and signatures are a few KiB. A larger blob is not read into memory. */
-const BLOB_LIMIT = 4 * 1024 * 1024;
-/** A source that cannot deliver a small blob in so many tries will not deliver layers. */
-const SMALL_BLOB_TRIES = 3;
-/**
- * Reads a small blob into memory.
- * @throws PromoteError DIGEST_MISMATCH when the bytes are not those of the descriptor.
- */
-async function readBlob(source, blob) {
-    let tries = 0;
-    const retries = {
-        progress: () => undefined,
-        async failed(error) {
-            tries += 1;
-            if (tries >= SMALL_BLOB_TRIES || !error.transient)
-                throw error;
-        },
-    };
-    const reader = new BlobReader(blob, { source, newRetries: () => retries, onConfig: () => undefined });
-    const pieces = [];
-    for await (const piece of reader.read(0))
-        pieces.push(piece);
-    return Buffer.concat(pieces);
-}
-
+// EXTERNAL MODULE: ./lib/copy/blob-reader.js
+var blob_reader = __nccwpck_require__(9808);
 ;// CONCATENATED MODULE: ./lib/core/buffer-pool.js
 /** The key is the memory and not the view: streams and parsers pass on new views of the same memory. */
 const loans = new WeakMap();
@@ -34148,7 +40949,7 @@ class Subscriber {
         const broadcast = this.#broadcast;
         if (this.state === 'waiting' && broadcast.has(this)) {
             this.state = 'shared';
-            broadcast.reader ??= new BlobReader(broadcast.blob, reader.options);
+            broadcast.reader ??= new blob_reader/* BlobReader */.nZ(broadcast.blob, reader.options);
             return undefined;
         }
         if (this.state === 'shared' && from > 0 && broadcast.reader !== undefined)
@@ -34237,8 +41038,8 @@ async function sendOne({ blob, route, run }, subscriber) {
     const begun = await target.startUpload(blob, mountFrom);
     if (begun.state !== 'open')
         return begun.state;
-    const newRetries = () => createRetries(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${digest}`, reason, wait, attempt }));
-    const reader = new BlobReader(blob, { source, newRetries, onConfig: (bytes) => platforms.note(digest, bytes) });
+    const newRetries = () => (0,blob_reader/* createRetries */.LZ)(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${digest}`, reason, wait, attempt }));
+    const reader = new blob_reader/* BlobReader */.nZ(blob, { source, newRetries, onConfig: (bytes) => platforms.note(digest, bytes) });
     const onSent = (sent) => emit({ event: 'bytes', image, digest, sent, total: size });
     await upload(begun.upload, subscriber, reader, newRetries(), onSent);
     return 'copied';
@@ -34360,7 +41161,7 @@ async function pushManifest(step, part) {
     const isRoot = node.descriptor.digest === plan.graph.root.descriptor.digest;
     if (isRoot && !plan.rootByDigest)
         return count(step, 'copied', 'goes with its tag, last', part);
-    await putManifest(manifestOf(node), undefined, part, run);
+    await putManifest((0,copy_graph/* manifestOf */.$)(node), undefined, part, run);
     count(step, 'copied', why, part);
 }
 /** A tag of cosign's scheme is read again, because it may have changed since it was planned. */
@@ -34466,7 +41267,7 @@ function wantedNodes(graph, { attachedTags }) {
         for (const need of attachedTags.get(key)?.needs ?? graph.nodes.get(key)?.needs ?? [])
             visit(need);
     };
-    visit(manifestKey(graph.root.descriptor.digest));
+    visit((0,copy_graph/* manifestKey */.R)(graph.root.descriptor.digest));
     for (const { key, attachedTo } of graph.nodes.values())
         if (attachedTo !== undefined)
             visit(key);
@@ -34577,7 +41378,12 @@ var inputs_shard = __nccwpck_require__(5285);
 var tag_selection = __nccwpck_require__(7420);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var oci_reference = __nccwpck_require__(3940);
+// EXTERNAL MODULE: ./lib/copy/platforms.js
+var platforms = __nccwpck_require__(5557);
+// EXTERNAL MODULE: ./lib/report/make-report.js
+var make_report = __nccwpck_require__(3397);
 ;// CONCATENATED MODULE: ./lib/release/rows.js
+
 
 /** Name of the destination when only one is configured. Messages leave it out. */
 const ONLY_DESTINATION = 'destination';
@@ -34594,23 +41400,31 @@ function rowsOf(reached, error, circumstances) {
     const digest = plan?.graph.root.descriptor.digest ?? null;
     const bytes = bytesOf(reached, error);
     return job.tags.map((tag, index) => {
-        const end = ends?.get(tag);
-        const status = end?.status ?? statusOf(reached, error, tag, dryRun);
-        const arrived = status === 'promoted' || status === 'unchanged';
-        return {
+        const skipped = job.skipped?.get(tag);
+        const name = {
             source: job.source,
             sourceDigest: digest,
             destination: `${job.repository}:${tag}`,
             target: job.target,
+        };
+        const milliseconds = now - job.began;
+        if (skipped !== undefined)
+            return (0,make_report/* tagRow */.Jm)({ ...name, digest: skipped, previousDigest: skipped, status: 'skipped', error: null, milliseconds }, tag);
+        const end = ends?.get(tag);
+        const status = end?.status ?? statusOf(reached, error, tag, dryRun);
+        const arrived = status === 'promoted' || status === 'unchanged';
+        return {
+            ...name,
             tag,
             digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
             previousDigest: previousOf(reached, tag),
             status,
             bytes: index === 0 ? bytes : asPresent(bytes),
             attached: reached.attached ?? (error === undefined ? plan?.attached : undefined) ?? [],
+            ...(job.judgement && { verified: job.judgement.verified }),
             error: arrived ? null : errorOf(end?.error ?? error),
             platforms: plan === undefined ? [] : platforms.of(plan.graph),
-            milliseconds: now - job.began,
+            milliseconds,
         };
     });
 }
@@ -34664,6 +41478,7 @@ function planOf({ job, plan, rights }, dryRun) {
         certain: dryRun || !steps.some(({ do: what, kind }) => kind === 'blob' && what !== 'skip'),
         bytes: plan.bytes,
         tags: plannedTags(plan),
+        ...(job.judgement && { rules: job.judgement.rules }),
         ...(rights && { rights }),
     };
 }
@@ -34685,7 +41500,7 @@ function createRun(config, host, context) {
         retries: config.retries,
         homes: new Map(),
         tagWrites: new Map(),
-        platforms: new Platforms(),
+        platforms: new platforms/* Platforms */.l(),
         emit: host.event.bind(host),
         check,
     };
@@ -34719,7 +41534,7 @@ function finish(image, { config, context, copy, host }, error) {
     const { dryRun } = config;
     job.rows = rowsOf(image, error, { dryRun, platforms: copy.platforms, now: context.now() });
     for (const row of job.rows)
-        host.event({ event: 'image', image: job.number, row });
+        host.event({ event: 'image', image: job.number, images: job.images, row });
 }
 function markFailed(image, thrown, run) {
     finish(image, run, noteFailure((0,errors/* asPromoteError */.XO)(thrown), image.job.target, run));
@@ -34734,7 +41549,9 @@ function noteFailure(error, target, { failure }) {
 /** @param what `not begun`, `not moved`, … */
 function abandoned(what, because) {
     const message = `${what}, because another part of the promotion failed: ${because.message}`;
-    return new errors/* PromoteError */.jG('ABANDONED', message, { cause: because });
+    // A stopped run is one event, whatever each of its images waited for.
+    const code = because.code === 'CANCELLED' ? 'CANCELLED' : 'ABANDONED';
+    return new errors/* PromoteError */.jG(code, message, { cause: because });
 }
 
 ;// CONCATENATED MODULE: ./lib/release/expand.js
@@ -34751,13 +41568,14 @@ function abandoned(what, because) {
 async function listImages(source, run) {
     const { config, context } = run;
     const entries = await listEntries(source, run);
+    const images = entries.length * config.destinations.length;
     return entries.map(({ pair, error }, position) => {
         const jobs = config.destinations.map(({ name }, index) => {
             const tags = [...new Set([pair.destination.tag, ...config.additionalTags])];
             const number = position * config.destinations.length + index;
             const repository = (0,oci_reference/* formatReference */.FH)({ ...pair.destination, tag: undefined });
             const source = (0,oci_reference/* formatReference */.FH)(pair.source);
-            return { number, pair, tags, target: name, began: context.now(), source, repository };
+            return { number, images, pair, tags, target: name, began: context.now(), source, repository };
         });
         if (error !== undefined)
             for (const job of jobs)
@@ -34833,6 +41651,11 @@ function guardOf({ expectCurrent }, { overwrite, atomic }) {
 /** False when any digest may be replaced. */
 function isGuarded({ overwrite, expect }) {
     return overwrite !== 'always' || expect !== undefined;
+}
+/** Pure: the tags that exist with another digest, if such tags are left as they are. */
+function tagsToSkip(tags, wanted, overwrite) {
+    const found = [...tags].flatMap(([tag, at]) => at === null || at === 'unread' || at === wanted ? [] : [[tag, at]]);
+    return new Map(overwrite === 'skip' ? found : []);
 }
 /**
  * Pure: checks whether the tags may move to `wanted`.
@@ -35152,93 +41975,8 @@ function tooMuch(message) {
     return new errors/* PromoteError */.jG('UNSUPPORTED', message, { side: 'source', hint });
 }
 
-;// CONCATENATED MODULE: ./lib/oci/signature.js
-/** Recognises signatures of an image by their content. No signature is verified here. */
-
-/** cosign specs/SIGNATURE_SPEC.md. */
-const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json';
-const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature';
-/** cosign specs/BUNDLE_SPEC.md: the media types of all versions. */
-const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/;
-/** The predicate type of an image signature in a bundle. All other types are attestations. */
-const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1';
-/** Notary Project specs/signature-specification.md. */
-const NOTATION = 'application/vnd.cncf.notary.signature';
-const JWS = 'application/jose+json';
-const COSE = 'application/cose';
-/** The blobs of an attached manifest that may hold a signature. */
-function payloadsOf({ artifactType, links }, tag) {
-    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType;
-    const layers = links.filter((link) => link.role === 'layer').map((link) => link.descriptor);
-    if (type === NOTATION)
-        return layers.map((layer) => (layer.mediaType === COSE ? layer : { ...layer, mediaType: JWS }));
-    return layers.filter(({ mediaType }) => BUNDLE.test(mediaType) || (mediaType === SIMPLE_SIGNING && !/\.(?:att|sbom)$/.test(tag ?? '')));
-}
-/** Whether `bytes`, the content of the descriptor, is a signature of the manifest `subject`. */
-function isSignatureOf(subject, { mediaType, annotations }, bytes) {
-    if (mediaType === SIMPLE_SIGNING) {
-        const digest = at(parse(bytes), 'critical', 'image', 'docker-manifest-digest');
-        return isText(annotations?.[COSIGN_SIGNATURE]) && digest === subject;
-    }
-    if (BUNDLE.test(mediaType))
-        return isBundle(subject, parse(bytes));
-    if (mediaType === JWS)
-        return isJws(subject, parse(bytes));
-    // A COSE envelope (RFC 9052) contains the JSON of `isJws` unencoded.
-    return Buffer.from(bytes).includes(`"digest":"${subject}"`);
-}
-function isBundle(subject, bundle) {
-    if (!BUNDLE.test(String(at(bundle, 'mediaType'))))
-        return false;
-    const envelope = at(bundle, 'dsseEnvelope');
-    if (envelope === undefined)
-        return isMessageSignature(subject, at(bundle, 'messageSignature'));
-    const [algorithm = '', hex] = subject.split(':');
-    const statement = parse(decode(at(envelope, 'payload')));
-    const signed = listOf(at(envelope, 'signatures')).some((each) => isText(at(each, 'sig')));
-    const subjects = listOf(at(statement, 'subject'));
-    return (signed &&
-        at(envelope, 'payloadType') === 'application/vnd.in-toto+json' &&
-        at(statement, 'predicateType') === SIGNATURE_PREDICATE &&
-        subjects.some((each) => at(each, 'digest', algorithm) === hex));
-}
-/** A signature over the bytes of the manifest itself. */
-function isMessageSignature(subject, message) {
-    const digest = `sha256:${decode(at(message, 'messageDigest', 'digest')).toString('hex')}`;
-    return (0,oci_digest/* isDigest */.Bc)(digest) && digest === subject && isText(at(message, 'signature'));
-}
-function isJws(subject, jws) {
-    const payload = parse(decode(at(jws, 'payload')));
-    return isText(at(jws, 'signature')) && at(payload, 'targetArtifact', 'digest') === subject;
-}
-/** Base64 and base64url. */
-function decode(text) {
-    return Buffer.from(typeof text === 'string' ? text : '', 'base64');
-}
-function parse(bytes) {
-    try {
-        return JSON.parse(Buffer.from(bytes).toString('utf8'));
-    }
-    catch {
-        return undefined;
-    }
-}
-/** A nested member of an untrusted document. */
-function at(value, ...path) {
-    let found = value;
-    for (const name of path) {
-        const isObject = typeof found === 'object' && found !== null && Object.hasOwn(found, name);
-        found = isObject ? found[name] : undefined;
-    }
-    return found;
-}
-function listOf(value) {
-    return Array.isArray(value) ? value : [];
-}
-function isText(value) {
-    return typeof value === 'string' && value !== '';
-}
-
+// EXTERNAL MODULE: ./lib/oci/signature.js
+var signature = __nccwpck_require__(2255);
 ;// CONCATENATED MODULE: ./lib/copy/require-signed.js
 
 
@@ -35258,7 +41996,7 @@ async function checkSigned(graph, source, semaphore) {
             return true;
         const children = links
             .filter((link) => link.role === 'child')
-            .flatMap((link) => graph.nodes.get(manifestKey(link.descriptor.digest))?.manifest ?? []);
+            .flatMap((link) => graph.nodes.get((0,copy_graph/* manifestKey */.R)(link.descriptor.digest))?.manifest ?? []);
         if (children.length === 0)
             unsigned.push(descriptor.digest);
         const signed = await Promise.all(children.map(visit));
@@ -35278,12 +42016,12 @@ async function isSigned(subject, graph, source, semaphore) {
     for (const attached of graph.attached) {
         if (attached.subject !== subject)
             continue;
-        const manifest = graph.nodes.get(manifestKey(attached.digest, attached.tag))?.manifest;
-        for (const payload of manifest === undefined ? [] : payloadsOf(manifest, attached.tag)) {
-            if (payload.size > BLOB_LIMIT)
+        const manifest = graph.nodes.get((0,copy_graph/* manifestKey */.R)(attached.digest, attached.tag))?.manifest;
+        for (const payload of manifest === undefined ? [] : (0,signature/* payloadsOf */.bC)(manifest, attached.tag)) {
+            if (payload.size > blob_reader/* BLOB_LIMIT */.Ys)
                 continue;
-            const bytes = await semaphore(() => readBlob(source, payload)).catch(unlessMissing);
-            if (bytes !== undefined && isSignatureOf(subject, payload, bytes))
+            const bytes = await semaphore(() => (0,blob_reader/* readBlob */.gm)(source, payload)).catch(unlessMissing);
+            if (bytes !== undefined && (0,signature/* isSignatureOf */.Cw)(subject, payload, bytes))
                 return true;
         }
     }
@@ -35320,14 +42058,15 @@ async function discover(source, root, options, semaphore) {
     const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 });
     // A manifest that waits for its permit is not read any more once the image has exceeded its budget.
     const permits = guarded(semaphore, budget.check);
-    const { referrers, requireSigned = false } = options;
+    const { referrers, requireSigned = false, judged = false } = options;
+    const isSought = referrers || requireSigned || judged;
     try {
         const own = await checkPlatform(source, root, options.platforms);
         const found = await explore(source, root, options, permits, budget);
-        const graph = { ...flatten(root, found, options, referrers || requireSigned), ...own };
+        const graph = { ...flatten(root, found, options, isSought), ...own };
         if (requireSigned)
             await checkSigned(graph, source, permits);
-        return referrers || !requireSigned ? graph : { ...flatten(root, found, options, false), ...own };
+        return referrers || !isSought ? graph : { ...flatten(root, found, options, false), ...own, judged: graph };
     }
     catch (thrown) {
         budget.release();
@@ -35336,8 +42075,9 @@ async function discover(source, root, options, semaphore) {
 }
 /** Finds all manifests, side by side. */
 async function explore(source, root, options, semaphore, budget) {
-    const { referrers, requireSigned = false, skipMissing = false, lookups = [], platforms } = options;
-    const attachmentsOf = referrers || requireSigned ? createFinder(source, semaphore, skipMissing, budget) : async () => [];
+    const { referrers, requireSigned = false, judged = false, skipMissing = false, lookups = [], platforms } = options;
+    const isSought = referrers || requireSigned || judged;
+    const attachmentsOf = isSought ? createFinder(source, semaphore, skipMissing, budget) : async () => [];
     const seen = new Set();
     const found = new Map();
     const askDestinations = (manifest) => {
@@ -35420,9 +42160,9 @@ function discover_unique(descriptors) {
  */
 async function checkPlatform(source, root, platforms) {
     const config = root.links.find((link) => link.role === 'config')?.descriptor;
-    if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > BLOB_LIMIT)
+    if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > blob_reader/* BLOB_LIMIT */.Ys)
         return {};
-    const actual = (0,oci_platform/* platformOfConfig */.Dr)(await readBlob(source, config));
+    const actual = (0,oci_platform/* platformOfConfig */.Dr)(await (0,blob_reader/* readBlob */.gm)(source, config));
     if (actual === undefined)
         return {};
     if (!platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)))
@@ -35484,7 +42224,7 @@ function platformNames(root, there, wanted) {
 }
 function addManifest(nodes, manifest, about) {
     const { descriptor } = manifest;
-    const key = manifestKey(descriptor.digest, about?.tag);
+    const key = (0,copy_graph/* manifestKey */.R)(descriptor.digest, about?.tag);
     if (nodes.has(key))
         return;
     const needs = manifest.links
@@ -35673,18 +42413,24 @@ async function planImage(image, sessions, run) {
         return [];
     const destinations = image.jobs.map((job) => {
         // `read` is set by the time that the destination is located.
-        const located = (0,core_async/* ignoreUnhandled */.kg)(locate(job, sessions.destination(job.target), () => read, run));
-        return { job, located, lookup: new ManifestLookup(located, run.copy.semaphore) };
+        let judging;
+        const judged = () => (judging ??= read.then((discovered) => judge(job, discovered, run)));
+        const located = (0,core_async/* ignoreUnhandled */.kg)(locate(job, sessions.destination(job.target), judged, run));
+        return { job, judged, located, lookup: new ManifestLookup(located, run.copy.semaphore) };
     });
     const lookups = destinations.map(({ lookup }) => lookup);
     const read = (0,core_async/* ignoreUnhandled */.kg)(readSource(image, sessions.source(), lookups, run));
-    return forEachUnfinished(destinations, run, async ({ job, located, lookup }) => {
-        const [discovered, place] = await bothSides(read, located, job.target);
+    return forEachUnfinished(destinations, run, async ({ job, judged, located, lookup }) => {
+        const [discovered, place] = await bothSides(judged(), located, job.target);
         return planDestination(job, discovered, place, lookup, run);
     });
 }
+async function judge(job, image, run) {
+    await run.judge?.(job, image);
+    return image;
+}
 /** resolve and discover. */
-async function readSource({ pair, jobs }, session, lookups, { config, copy, graphs, held }) {
+async function readSource({ pair, jobs }, session, lookups, { config, copy, graphs, held, judge }) {
     copy.check?.();
     const source = await (await session).repository(pair.source);
     for (const job of jobs)
@@ -35693,7 +42439,8 @@ async function readSource({ pair, jobs }, session, lookups, { config, copy, grap
     const platforms = pair.platforms ?? config.platforms;
     // Several tags may name the same image: it is discovered once.
     const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms]);
-    const graph = graphs.get(key) ?? discover(source.store, root, { ...config, platforms, lookups, held }, copy.semaphore);
+    const options = { ...config, platforms, lookups, held, judged: judge !== undefined };
+    const graph = graphs.get(key) ?? discover(source.store, root, options, copy.semaphore);
     graphs.set(key, graph);
     return { pair, source, root, graph: await graph };
 }
@@ -35713,9 +42460,10 @@ async function resolve({ source: reference }, { store, cluster, path, tag }) {
 }
 /**
  * Opens the repository at a destination and reads its tags.
- * @param sourceRead awaited before an image stream is created, so that none is created for an image that cannot be read.
+ * @param judged awaited before an image stream is created, so that none is created for an image that cannot be read or
+ *   may not go there.
  */
-async function locate(job, opening, sourceRead, { config, context, copy }) {
+async function locate(job, opening, judged, { config, context, copy }) {
     copy.check?.();
     const session = await opening;
     const { destination: reference } = job.pair;
@@ -35725,7 +42473,7 @@ async function locate(job, opening, sourceRead, { config, context, copy }) {
         if (cluster === undefined || config.dryRun)
             return;
         if ((await cluster.stream(path)) === undefined)
-            await sourceRead();
+            await judged();
         await cluster.ensureStream(path);
     };
     // The stream tells the address of the cluster's own registry.
@@ -35774,7 +42522,10 @@ async function bothSides(source, destination, target) {
 /** survey and plan. */
 async function planDestination(job, { source, graph }, place, lookup, { config, context, copy }) {
     const { repository, target } = place;
-    const seen = await survey(place, graph, lookup, config.dryRun, copy.semaphore);
+    const skipped = tagsToSkip(place.tags, graph.root.descriptor.digest, config.overwrite);
+    job.skipped = skipped;
+    const tags = new Map([...place.tags].filter(([tag]) => !skipped.has(tag)));
+    const seen = await survey({ ...place, tags }, graph, lookup, config.dryRun, copy.semaphore);
     warnOfKept(seen.attachedTags.values(), context);
     const { origin: registry, path } = repository;
     const mountFrom = source.origin === registry && source.path !== path ? source.path : undefined;
@@ -35789,10 +42540,13 @@ async function planDestination(job, { source, graph }, place, lookup, { config, 
     };
 }
 /** Checks the conditions of the user: whether the tags may move. A dry run also reads the rights at a cluster. */
-async function checkConditions(image, { config, context }) {
+async function checkConditions(image, run) {
+    const { config, context } = run;
     const { job, plan, repository } = image;
     const { cluster, path, store } = repository;
-    const tags = job.before ?? new Map();
+    const tags = new Map([...(job.before ?? [])].filter(([tag]) => job.skipped?.has(tag) !== true));
+    if (tags.size === 0)
+        finish(image, run);
     checkGuard(store.name, tags, plan.graph.root.descriptor.digest, guardOf(job.pair, config));
     if (!config.dryRun || cluster === undefined)
         return image;
@@ -36150,16 +42904,16 @@ var client = __nccwpck_require__(3701);
 
 
 /** Writing each TLS record of 16 KiB costs more than copying sixteen of them into one piece first. */
-const bulk_client_PIECE = 256 * 1024;
+const PIECE = 256 * 1024;
 /** Full pieces that wait for the parser; the socket is not read above that. */
 const MOST_WAITING = 2;
 /** Unsent bytes above which the sender waits. Four pieces cost 14 MiB more with eight transfers and gain no time. */
-const MOST_UNSENT = bulk_client_PIECE;
+const MOST_UNSENT = PIECE;
 /** Milliseconds after which a piece is handed on although it is not full: a slow server is not a silent one. */
 const LONGEST_GATHERING = 20;
 /** @param connect makes one connection. Through a tunnel `onread` has no effect, and 'data' events are used. */
 function openBulkClient(connect) {
-    const acquire = createBufferPool(bulk_client_PIECE);
+    const acquire = createBufferPool(PIECE);
     const all = [];
     const idle = new Map();
     let isClosed = false;
@@ -36263,7 +43017,7 @@ class GatheringSocket extends external_node_stream_.Duplex {
         super({ readableObjectMode: true, readableHighWaterMark: 1, writableHighWaterMark: MOST_UNSENT });
         this.#acquire = acquire;
         this.onread = {
-            buffer: Buffer.allocUnsafeSlow(bulk_client_PIECE),
+            buffer: Buffer.allocUnsafeSlow(PIECE),
             callback: (count, buffer) => this.#take(buffer.subarray(0, count)),
         };
     }
@@ -36334,7 +43088,7 @@ class GatheringSocket extends external_node_stream_.Duplex {
             const count = bytes.copy(this.#piece, this.#filled, from);
             this.#filled += count;
             from += count;
-            if (this.#filled === bulk_client_PIECE)
+            if (this.#filled === PIECE)
                 this.#flush();
         }
         if (this.#headExpected)
@@ -36355,7 +43109,7 @@ class GatheringSocket extends external_node_stream_.Duplex {
         const piece = this.#piece;
         if (piece === undefined || this.#filled === 0)
             return;
-        const isFull = this.#filled === bulk_client_PIECE;
+        const isFull = this.#filled === PIECE;
         this.#waiting.push(isFull ? piece : Buffer.from(piece.subarray(0, this.#filled)));
         if (isFull)
             this.#piece = undefined;
@@ -39755,6 +46509,7 @@ function joinPem(...parts) {
 
 
 
+
 /**
  * Puts the tags of an earlier promotion back, each for itself. Nothing is copied. A tag that another client has written since
  * stays where it is.
@@ -39764,7 +46519,7 @@ async function rollBack(undos, run) {
     const sessions = openSessions(run.config.destinations.filter(({ name }) => needed.has(name)), run);
     const undoOne = async (undo, image) => {
         const row = await undoTag(undo, sessions, run);
-        run.host.event({ event: 'image', image, row });
+        run.host.event({ event: 'image', image, images: undos.length, row });
         return row;
     };
     try {
@@ -39849,25 +46604,13 @@ function rowOf(undo, status, before, milliseconds, error) {
     const { destination, target, previous } = undo;
     const name = (0,oci_reference/* formatReference */.FH)({ ...destination, tag: undefined });
     const restored = previous === 'unknown' ? null : previous;
-    return {
-        source: restored === null ? `${name}:${destination.tag}` : `${name}@${restored}`,
-        sourceDigest: restored,
-        destination: (0,oci_reference/* formatReference */.FH)(destination),
-        target,
-        tag: destination.tag,
-        digest: error === undefined ? restored : null,
-        previousDigest: published(before),
-        status,
-        bytes: { total: 0, copied: 0, mounted: 0, present: 0 },
-        attached: [],
-        error: errorOf(error),
-        platforms: [],
-        milliseconds,
-    };
+    const source = restored === null ? `${name}:${destination.tag}` : `${name}@${restored}`;
+    const digest = error === undefined ? restored : null;
+    const digests = { sourceDigest: restored, digest, previousDigest: published(before) };
+    const end = { status, error: errorOf(error), milliseconds };
+    return (0,make_report/* tagRow */.Jm)({ source, destination: (0,oci_reference/* formatReference */.FH)(destination), target, ...digests, ...end }, destination.tag);
 }
 
-// EXTERNAL MODULE: ./lib/report/make-report.js
-var make_report = __nccwpck_require__(3397);
 ;// CONCATENATED MODULE: ./lib/release/tags.js
 
 
@@ -39923,21 +46666,33 @@ function abandonAll(images, because, run) {
         markFailed(image, abandoned('not moved', because), run);
 }
 /**
- * Moves all tags at all destinations, or none. Before the first one moves, a report with all their current digests is
- * written: a run that is killed leaves a report that tells how to go back.
+ * Writes a report with the current digests of all tags, before anything is copied: a run that is killed leaves a report that
+ * tells how to go back. Its rows with status `planned` are those that are about to move.
  */
-async function tagAll(images, all, started, run) {
-    const { host, copy, failure: before } = run;
-    if (before.first !== undefined)
-        return abandonAll(images, before.first, run);
+async function keepWayBack(images, all, started, run) {
+    const { config, host, context, copy } = run;
+    const isKept = config.atomic || (config.report !== undefined && host.keep !== undefined);
+    if (!isKept || unfinished(images).length === 0)
+        return;
+    const circumstances = { dryRun: true, platforms: copy.platforms, now: context.now() };
+    const planned = new Map(images.map((image) => [image.job, image]));
+    const jobs = all.flatMap((image) => image.jobs);
+    const rows = jobs.flatMap((job) => job.rows ?? rowsOf(planned.get(job) ?? { job }, undefined, circumstances));
+    const report = (0,make_report/* makeReport */.dO)(started, circumstances.now, false, rows, { run: config.run });
     try {
         if (host.keep === undefined)
             throw new errors/* PromoteError */.jG('INTERNAL', 'this host keeps no report');
-        await host.keep(reportBefore(images, all, started, run));
+        await host.keep({ ...report, status: 'moving' });
     }
     catch (thrown) {
-        return abandonAll(images, (0,errors/* asPromoteError */.XO)(thrown), run);
+        abandonAll(images, (0,errors/* asPromoteError */.XO)(thrown), run);
     }
+}
+/** Moves all tags at all destinations, or none. */
+async function tagAll(images, run) {
+    const { copy, failure: before } = run;
+    if (before.first !== undefined)
+        return abandonAll(images, before.first, run);
     const owners = new Map(unfinished(images).flatMap((image) => movesOf(image).map((move) => [move, image])));
     const write = async (move, begin) => {
         const { target, tag, from } = move;
@@ -39960,14 +46715,6 @@ function movesOf({ plan, route }) {
             throw new errors/* PromoteError */.jG('INTERNAL', 'a tag that was not read is about to move');
         return { target: route.target, tag, from, to, state: 'waiting' };
     });
-}
-/** The rows with status `planned` are those that are about to move. */
-function reportBefore(images, all, started, { context, copy }) {
-    const circumstances = { dryRun: true, platforms: copy.platforms, now: context.now() };
-    const copied = new Map(images.map((image) => [image.job, image]));
-    const jobs = all.flatMap((image) => image.jobs);
-    const rows = jobs.flatMap((job) => job.rows ?? rowsOf(copied.get(job) ?? { job }, undefined, circumstances));
-    return { ...(0,make_report/* makeReport */.dO)(started, circumstances.now, false, rows), status: 'moving' };
 }
 function settleMoved(image, moves, run) {
     for (const { tag } of moves)
@@ -40037,18 +46784,27 @@ async function annotateStreams(images, { context }) {
 async function promote(config, host, context) {
     const started = context.now();
     const signal = deferrableSignal(context);
-    const run = createRun(config, host, signal.context);
+    const run = await withPolicy(createRun(config, host, signal.context));
     if (config.requireSigned)
         context.log.info('require-signed: that a signature is there is checked; whose it is, and whether it is good, is not');
     const { dryRun, rollback, shard } = config;
     const { rows, plans } = rollback === undefined ? await promoteImages(run, started, signal) : { rows: await rollBack(rollback, run) };
-    const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined };
+    const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined, run: config.run };
     const report = {
         ...(0,make_report/* makeReport */.dO)(started, context.now(), dryRun, rows, goal),
+        ...(run.policy && { policy: run.policy }),
         ...(dryRun && plans && { plans }),
     };
     host.event({ event: 'done', report });
     return report;
+}
+/** @throws PromoteError USAGE for a policy that is not valid, before anything is contacted. */
+async function withPolicy(run) {
+    const { trust } = run.config;
+    if (trust === undefined)
+        return run;
+    const { createJudge } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 9576));
+    return { ...run, ...(await createJudge(trust, run)) };
 }
 /** The story of a promotion, stage by stage. An image that fails at a destination takes no part in the later stages. */
 async function promoteImages(run, started, signal) {
@@ -40057,15 +46813,13 @@ async function promoteImages(run, started, signal) {
     try {
         const images = await listImages(sessions.source(), run);
         const planned = (await Promise.all(images.map((image) => planImage(image, sessions, run)))).flat();
-        // A policy about who signed an image, and where it may go, belongs here: before the plan is reported, in dry runs too.
         const allowed = await forEachUnfinished(planned, run, (image) => checkConditions(image, run));
         if (config.atomic && run.failure.first !== undefined)
             abandonAll(allowed, run.failure.first, run);
         const plans = reportPlans(allowed, images, run);
         if (!config.dryRun) {
-            const copied = await (config.atomic
-                ? copyThenTagAll(allowed, images, started, signal, run)
-                : copyThenTagEach(allowed, run));
+            await keepWayBack(allowed, images, started, run);
+            const copied = await (config.atomic ? copyThenTagAll(allowed, signal, run) : copyThenTagEach(allowed, run));
             if (config.annotate)
                 await annotateStreams(copied, run);
         }
@@ -40109,11 +46863,11 @@ async function copyThenTagEach(planned, run) {
     return (await Promise.all(all)).flat();
 }
 /** All images at all destinations before the first tag anywhere: a failure until then has moved no tag. */
-async function copyThenTagAll(planned, all, started, signal, run) {
+async function copyThenTagAll(planned, signal, run) {
     const arrived = await forEachUnfinished(planned, run, startCopies(planned, run));
     signal.defer();
     try {
-        await tagAll(arrived, all, started, run);
+        await tagAll(arrived, run);
         await finishArchives(arrived, run);
     }
     finally {
@@ -40143,13 +46897,1460 @@ function startCopies(planned, { copy }) {
 
 /***/ }),
 
+/***/ 9576:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  createJudge: () => (/* binding */ createJudge)
+});
+
+// EXTERNAL MODULE: ./lib/copy/blob-reader.js
+var blob_reader = __nccwpck_require__(9808);
+// EXTERNAL MODULE: ./lib/copy/graph.js
+var copy_graph = __nccwpck_require__(4729);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
+var parse = __nccwpck_require__(4446);
+// EXTERNAL MODULE: ./lib/oci/signature.js
+var oci_signature = __nccwpck_require__(2255);
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+;// CONCATENATED MODULE: ./lib/trust/refusal.js
+/** Why an evidence does not count. */
+
+/** Thrown inside of this folder alone: its functions return a `Refusal`. */
+class RefusedEvidence extends Error {
+    reason;
+    /** @param clause goes on after "The attachment sha256:…". */
+    constructor(reason, clause) {
+        super(clause);
+        this.reason = reason;
+    }
+}
+/** Whatever was thrown over content from outside: what is not ours comes from a parser or from the library. */
+function refusalOf(thrown, attachment) {
+    const isOurs = thrown instanceof RefusedEvidence;
+    const clause = isOurs ? thrown.message : `cannot be read: ${thrown instanceof Error ? thrown.message : thrown}`;
+    const subject = attachment === null ? 'The image' : `The attachment ${attachment}`;
+    return { reason: isOurs ? thrown.reason : 'MALFORMED', message: (0,core_text/* oneLine */.TN)(`${subject} ${clause}.`, 500), attachment };
+}
+
+;// CONCATENATED MODULE: ./lib/trust/bundle.js
+/** Sigstore bundles (cosign specs/BUNDLE_SPEC.md), and the old forms as such: everything that is verified has this shape. */
+
+
+
+
+const IN_TOTO = 'application/vnd.in-toto+json';
+const OLD_BUNDLE = 'application/vnd.dev.sigstore.bundle+json;version=0.1';
+const CERTIFICATE = 'dev.sigstore.cosign/certificate';
+const REKOR_BUNDLE = 'dev.sigstore.cosign/bundle';
+const TIMESTAMP = 'dev.sigstore.cosign/rfc3161timestamp';
+/** Characters of what is small by nature: certificates, timestamps, checkpoints, log entries. */
+const LONGEST = 64 * 1024;
+/** Log entries and timestamps; there is one of each. */
+const MOST = 8;
+/** Strict, so that we and the library read the same bytes. */
+const base64 = schemas/* string */.YjP()
+    .min(1)
+    .refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'is not base64');
+const bundle_short = schemas/* string */.YjP().max(LONGEST).pipe(base64);
+/** The number is checked first: a hostile document cannot make us look at a million members. */
+const listOf = (each, most) => schemas/* array */.YOg(schemas/* unknown */.L5J()).max(most).pipe(schemas/* array */.YOg(each));
+/** int64 of protobuf's JSON: a text, absent where it is 0; a number is read too. */
+const integer = schemas/* union */.KCZ([schemas/* string */.YjP().regex(/^\d{1,19}$/), schemas/* int */.Whr().min(0)])
+    .transform(String)
+    .nullish();
+const logEntry = schemas/* object */.Ikc({
+    logIndex: integer,
+    logId: schemas/* object */.Ikc({ keyId: bundle_short }),
+    kindVersion: schemas/* object */.Ikc({ kind: schemas/* string */.YjP().max(100), version: schemas/* string */.YjP().max(100) }),
+    integratedTime: integer,
+    inclusionPromise: schemas/* object */.Ikc({ signedEntryTimestamp: bundle_short }).nullish(),
+    inclusionProof: schemas/* object */.Ikc({
+        logIndex: integer,
+        rootHash: bundle_short,
+        treeSize: integer,
+        hashes: listOf(bundle_short, 64).nullish(),
+        checkpoint: schemas/* object */.Ikc({ envelope: schemas/* string */.YjP().max(LONGEST) }),
+    })
+        .nullish(),
+    canonicalizedBody: bundle_short,
+});
+const certificate = schemas/* object */.Ikc({ rawBytes: bundle_short });
+const certificates = listOf(certificate, MOST);
+/** Members that are not here are never looked at, by the library neither. */
+const bundleSchema = schemas/* object */.Ikc({
+    mediaType: schemas/* string */.YjP().regex(oci_signature/* BUNDLE */.dI),
+    verificationMaterial: schemas/* object */.Ikc({
+        publicKey: schemas/* object */.Ikc({ hint: schemas/* string */.YjP().max(1000).nullish() }).nullish(),
+        certificate: certificate.nullish(),
+        x509CertificateChain: schemas/* object */.Ikc({ certificates: certificates.refine(([leaf]) => leaf !== undefined) }).nullish(),
+        tlogEntries: listOf(logEntry, MOST).nullish(),
+        timestampVerificationData: schemas/* object */.Ikc({ rfc3161Timestamps: listOf(schemas/* object */.Ikc({ signedTimestamp: bundle_short }), MOST).nullish() })
+            .nullish(),
+    })
+        .refine((it) => isOne(it.publicKey, it.certificate, it.x509CertificateChain), 'has not exactly one key'),
+    dsseEnvelope: schemas/* object */.Ikc({
+        payload: base64,
+        payloadType: schemas/* literal */.euz(IN_TOTO),
+        signatures: listOf(schemas/* object */.Ikc({ sig: bundle_short }), 1).refine((all) => all.length === 1, 'is not one signature'),
+    })
+        .nullish(),
+    messageSignature: schemas/* object */.Ikc({
+        messageDigest: schemas/* object */.Ikc({ algorithm: schemas/* enum */.k5n(['SHA2_256', 'SHA2_384', 'SHA2_512']), digest: bundle_short }),
+        signature: bundle_short,
+    })
+        .nullish(),
+})
+    .refine((it) => isOne(it.dsseEnvelope, it.messageSignature), 'has not exactly one content');
+/** @throws RefusedEvidence MALFORMED, SyntaxError */
+function readBundle(bytes) {
+    return check(bundleSchema, parseJson(bytes), 'bundle');
+}
+/**
+ * The bundle that a layer of `.sig` or `.att` would be: cosign specs/SIGNATURE_SPEC.md. Its chain is not looked at: the
+ * trusted root has the intermediates.
+ * @throws RefusedEvidence MALFORMED, SyntaxError, TypeError
+ */
+function bundleOfLayer(form, { annotations = {} }, bytes) {
+    // Old clients write an annotation without content.
+    const parsed = (name) => JSON.parse(annotations[name] || 'null');
+    const [certificate, entry, stamp] = [annotations[CERTIFICATE], parsed(REKOR_BUNDLE), parsed(TIMESTAMP)];
+    const digest = (0,external_node_crypto_.createHash)('sha256').update(bytes).digest('base64');
+    const signature = annotations[oci_signature/* COSIGN_SIGNATURE */.P8];
+    const bundle = {
+        mediaType: OLD_BUNDLE,
+        verificationMaterial: {
+            ...(certificate
+                ? { x509CertificateChain: { certificates: [{ rawBytes: derOf(certificate) }] } }
+                : { publicKey: {} }),
+            tlogEntries: entry === null ? null : [logEntryOf(entry)],
+            timestampVerificationData: {
+                rfc3161Timestamps: stamp === null ? null : [{ signedTimestamp: (0,oci_signature.at)(stamp, 'SignedRFC3161Timestamp') }],
+            },
+        },
+        ...(form === 'att'
+            ? { dsseEnvelope: parseJson(bytes) }
+            : { messageSignature: { messageDigest: { algorithm: 'SHA2_256', digest }, signature } }),
+    };
+    return check(bundleSchema, bundle, form === 'att' ? 'attestation' : 'signature');
+}
+/** The annotation, as a member of a bundle that is still to be checked. */
+function logEntryOf(annotation) {
+    const payload = (name) => (0,oci_signature.at)(annotation, 'Payload', name);
+    // Node stops at the first character that is not hex.
+    const keyId = Buffer.from(String(payload('logID')), 'hex');
+    const body = parseJson(Buffer.from(String(payload('body')), 'base64'));
+    return {
+        logIndex: payload('logIndex'),
+        logId: { keyId: keyId.toString('hex') === payload('logID') ? keyId.toString('base64') : '' },
+        kindVersion: { kind: (0,oci_signature.at)(body, 'kind'), version: (0,oci_signature.at)(body, 'apiVersion') },
+        integratedTime: payload('integratedTime'),
+        inclusionPromise: { signedEntryTimestamp: (0,oci_signature.at)(annotation, 'SignedEntryTimestamp') },
+        canonicalizedBody: payload('body'),
+    };
+}
+/** Base64 of the first certificate of PEM text. */
+function derOf(pem) {
+    const [, body] = /-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----/.exec(pem) ?? [];
+    if (body === undefined)
+        throw new RefusedEvidence('MALFORMED', 'has a certificate that is not PEM');
+    return body.replace(/\s/g, '');
+}
+/** @throws RefusedEvidence MALFORMED that names the member. */
+function check(schema, document, what) {
+    const parsed = schema.safeParse(document);
+    if (parsed.success)
+        return parsed.data;
+    const { path, message } = parsed.error.issues[0] ?? { path: [], message: 'is wrong' };
+    throw new RefusedEvidence('MALFORMED', `is not a valid ${what}: ${path.join('.')}: ${message}`);
+}
+/** @throws SyntaxError, TypeError */
+function parseJson(bytes) {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+}
+function isOne(...members) {
+    return members.filter((member) => member !== undefined && member !== null).length === 1;
+}
+
+;// CONCATENATED MODULE: ./lib/trust/claim.js
+/** What the signed content says: in-toto statements, simple signing, and signatures over the manifest itself. */
+
+
+
+
+
+/** Subjects of a statement that are looked at. */
+const MOST_SUBJECTS = 1024;
+const HASHES = { SHA2_256: 'sha256', SHA2_384: 'sha384', SHA2_512: 'sha512' };
+const annotations = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()).nullish();
+const statementSchema = schemas/* object */.Ikc({
+    _type: schemas/* enum */.k5n(['https://in-toto.io/Statement/v0.1', 'https://in-toto.io/Statement/v1']),
+    subject: schemas/* array */.YOg(schemas/* unknown */.L5J()),
+    predicateType: schemas/* string */.YjP().min(1).max(1000),
+    predicate: schemas/* unknown */.L5J(),
+});
+const subjectSchema = schemas/* object */.Ikc({
+    name: schemas/* string */.YjP().nullish(),
+    digest: schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()),
+    annotations: annotations.catch(undefined),
+});
+/** containers/image docs/containers-signature.5.md. */
+const simpleSchema = schemas/* object */.Ikc({
+    critical: schemas/* object */.Ikc({
+        identity: schemas/* object */.Ikc({ 'docker-reference': schemas/* string */.YjP() }),
+        image: schemas/* object */.Ikc({ 'docker-manifest-digest': schemas/* string */.YjP() }),
+        type: schemas/* literal */.euz('cosign container image signature'),
+    }),
+    optional: annotations,
+});
+/**
+ * @param payload of a simple signing layer.
+ * @throws RefusedEvidence MALFORMED, OTHER_IMAGE; SyntaxError
+ */
+function readClaim(bundle, subject, payload) {
+    const { dsseEnvelope, messageSignature } = bundle;
+    if (dsseEnvelope)
+        return readStatement(Buffer.from(dsseEnvelope.payload, 'base64'), subject.descriptor.digest);
+    if (payload !== undefined)
+        return readSimpleSigning(payload, subject.descriptor.digest);
+    const { algorithm = 'SHA2_256', digest = '' } = messageSignature?.messageDigest ?? {};
+    if ((0,external_node_crypto_.createHash)(HASHES[algorithm]).update(subject.bytes).digest('base64') !== digest)
+        throw new RefusedEvidence('OTHER_IMAGE', 'is signed for another image');
+    return { ...SIGNATURE, names: [], annotations: {}, signed: subject.bytes };
+}
+const SIGNATURE = { kind: 'signature', predicateType: undefined, predicate: undefined };
+function readStatement(payload, digest) {
+    const { subject, predicateType, predicate } = check(statementSchema, parseJson(payload), 'in-toto statement');
+    const [algorithm = '', hex] = digest.split(':');
+    const subjects = subject.slice(0, MOST_SUBJECTS).flatMap((each) => {
+        const { data } = subjectSchema.safeParse(each);
+        return data !== undefined && Object.hasOwn(data.digest, algorithm) && data.digest[algorithm] === hex ? [data] : [];
+    });
+    const [first] = subjects;
+    if (first === undefined)
+        throw new RefusedEvidence('OTHER_IMAGE', 'states something about another image');
+    return {
+        kind: predicateType === oci_signature/* SIGNATURE_PREDICATE */.vQ ? 'signature' : 'attestation',
+        predicateType,
+        predicate,
+        names: subjects.flatMap(({ name }) => name || []),
+        annotations: first.annotations ?? {},
+        signed: preAuthEncoding(IN_TOTO, payload),
+    };
+}
+function readSimpleSigning(payload, digest) {
+    const { critical, optional } = check(simpleSchema, parseJson(payload), 'simple signing payload');
+    if (critical.image['docker-manifest-digest'] !== digest)
+        throw new RefusedEvidence('OTHER_IMAGE', 'is signed for another image');
+    return { ...SIGNATURE, names: [critical.identity['docker-reference']], annotations: optional ?? {}, signed: payload };
+}
+/** What a DSSE signature is over: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md, lengths in bytes. */
+function preAuthEncoding(type, payload) {
+    const head = `DSSEv1 ${Buffer.byteLength(type)} ${type} ${payload.length} `;
+    return Buffer.concat([Buffer.from(head), payload]);
+}
+
+;// CONCATENATED MODULE: ./lib/trust/evidence.js
+
+
+
+
+/** Of one image: anybody with push rights can attach more. */
+const MOST_PAYLOADS = 100;
+/** Bytes. */
+const LARGEST_PAYLOAD = 4 * 1024 * 1024;
+const LARGEST_SUM = 64 * 1024 * 1024;
+const BUNDLE_TYPES = 'application/vnd.dev.sigstore.bundle';
+const DSSE = 'application/vnd.dsse.envelope.v1+json';
+/**
+ * Everything that is attached to `subject` and states something about it.
+ * @param read the blob of at most 4 MiB, with the digest it is asked for; undefined when the registry does not have it.
+ * What it throws is thrown.
+ */
+async function readEvidence(subject, attachments, read) {
+    const found = attachments.flatMap(payloadsOf);
+    const payloads = found.filter((each) => 'layer' in each);
+    const sum = payloads.reduce((bytes, { layer }) => bytes + layer.size, 0);
+    if (payloads.length > MOST_PAYLOADS || sum > LARGEST_SUM) {
+        const clause = `has ${payloads.length} signatures and attestations of ${sum} bytes; at most ${MOST_PAYLOADS} of ${LARGEST_SUM} bytes are read`;
+        return { evidence: [], refusals: [refusalOf(new RefusedEvidence('TOO_LARGE', clause), null)] };
+    }
+    const results = await Promise.all(payloads.map((payload) => readPayload(subject, payload, read)));
+    return {
+        evidence: results.filter((each) => 'proof' in each),
+        refusals: [...found, ...results].filter((each) => 'reason' in each),
+    };
+}
+function payloadsOf({ manifest, tag }) {
+    const { artifactType, descriptor, links } = manifest;
+    const attachment = descriptor.digest;
+    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType ?? '';
+    if (type === oci_signature/* NOTATION */.Hi) {
+        const clause = 'is signed by Notary Project, which is not verified';
+        return [refusalOf(new RefusedEvidence('NOTARY', clause), attachment)];
+    }
+    const payloads = links.flatMap(({ role, descriptor: layer }) => {
+        const form = role === 'layer' ? formOf(layer.mediaType, tag) : undefined;
+        return form === undefined ? [] : [{ form, layer, attachment }];
+    });
+    if (payloads.length > 0 || !type.startsWith(BUNDLE_TYPES))
+        return payloads;
+    return [refusalOf(new RefusedEvidence('MALFORMED', 'says that it is a bundle, and has none'), attachment)];
+}
+function formOf(mediaType, tag) {
+    if (mediaType.startsWith(BUNDLE_TYPES))
+        return 'bundle';
+    if (mediaType === DSSE)
+        return 'att';
+    return mediaType === oci_signature/* SIMPLE_SIGNING */.Nj && !/\.(?:att|sbom)$/.test(tag ?? '') ? 'sig' : undefined;
+}
+async function readPayload(subject, { form, layer, attachment }, read) {
+    const tooLarge = new RefusedEvidence('TOO_LARGE', `is larger than ${LARGEST_PAYLOAD} bytes and is not read`);
+    if (layer.size > LARGEST_PAYLOAD)
+        return refusalOf(tooLarge, attachment);
+    const bytes = await read(layer);
+    try {
+        if (bytes === undefined)
+            throw new RefusedEvidence('MISSING', `lacks its content ${layer.digest}`);
+        if (bytes.length > LARGEST_PAYLOAD)
+            throw tooLarge;
+        const bundle = form === 'bundle' ? readBundle(bytes) : bundleOfLayer(form, layer, bytes);
+        const { signed, ...claim } = readClaim(bundle, subject, form === 'sig' ? bytes : undefined);
+        return { ...claim, form, attachment, subject: subject.descriptor.digest, proof: { ...proofOf(bundle), signed } };
+    }
+    catch (thrown) {
+        return refusalOf(thrown, attachment);
+    }
+}
+function proofOf(bundle) {
+    const { certificate, x509CertificateChain, publicKey } = bundle.verificationMaterial;
+    const { rawBytes } = certificate ?? x509CertificateChain?.certificates[0] ?? {};
+    const signature = bundle.dsseEnvelope?.signatures[0]?.sig ?? bundle.messageSignature?.signature ?? '';
+    return {
+        bundle,
+        signature: Buffer.from(signature, 'base64'),
+        certificate: rawBytes === undefined ? undefined : Buffer.from(rawBytes, 'base64'),
+        hint: publicKey?.hint ?? undefined,
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/trust/examine.js
+
+
+const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
+const LARGEST_CONFIG = 4 * 1024 * 1024;
+/** Children are examined only where a rule may ask them, configs only where a rule is about age or labels. */
+async function examine({ rules, signers }, verifier, image, children, read) {
+    const asksConfig = rules.some((rule) => rule['max-age'] !== undefined || Object.keys(rule.labels).length > 0);
+    const asksChildren = asksConfig || rules.some(({ attested }) => attested.length > 0);
+    const asked = new Set(rules.flatMap(({ signed, attested }) => [...signed, ...attested].flatMap(({ by }) => by)));
+    const wanted = [...signers].filter(([name]) => asked.has(name));
+    const examineOne = async ({ manifest, attachments }) => {
+        const { evidence, refusals } = await readEvidence(manifest, attachments, read);
+        const checked = evidence.map(async ({ proof, ...each }) => {
+            const verdicts = wanted.map(async ([name, signer]) => {
+                return [name, await verifier.verify({ ...each, proof }, signer)];
+            });
+            return { ...each, verdicts: new Map(await Promise.all(verdicts)) };
+        });
+        const { descriptor, annotations } = manifest;
+        const config = asksConfig ? await readConfig(manifest, read) : {};
+        return { digest: descriptor.digest, evidence: await Promise.all(checked), refusals, annotations, ...config };
+    };
+    const [examined, ...others] = await Promise.all([image, ...(asksChildren ? children : [])].map(examineOne));
+    return { image: examined, children: others };
+}
+/** Empty where there is no config of an image, or none that can be read: that is no image without labels. */
+async function readConfig({ links }, read) {
+    const config = links.find(({ role }) => role === 'config')?.descriptor;
+    if (config === undefined || !CONFIG.test(config.mediaType) || config.size > LARGEST_CONFIG)
+        return {};
+    const bytes = await read(config);
+    try {
+        const document = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+        const [created, labels] = [(0,oci_signature.at)(document, 'created'), (0,oci_signature.at)(document, 'config', 'Labels') ?? {}];
+        const texts = Object.entries(labels).filter((entry) => typeof entry[1] === 'string');
+        return { ...(typeof created === 'string' && { created }), labels: Object.fromEntries(texts) };
+    }
+    catch {
+        return {};
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/trust/keyed.js
+/** Signatures by a key: which keys are read, and which hash belongs to which. */
+
+
+
+const SMALLEST_RSA = 2048;
+const ED25519_SIGNATURE = 64;
+/**
+ * The hash by the curve, as cosign 3 signs, then SHA-256, which containers/image and older clients use for each curve:
+ * https://github.com/sigstore/cosign/issues/5092
+ */
+const CURVES = {
+    prime256v1: ['sha256'],
+    secp384r1: ['sha384', 'sha256'],
+    secp521r1: ['sha512', 'sha256'],
+};
+const PEM = /-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----/g;
+/**
+ * All public keys of a PEM text.
+ * @throws Error whose message follows the name of the file or option. The text is not quoted.
+ */
+function readPublicKeys(text) {
+    const blocks = [...text.matchAll(PEM)];
+    if (blocks.length === 0)
+        throw new Error('holds no PEM public key (-----BEGIN PUBLIC KEY-----)');
+    return blocks.map(([block, label = '']) => {
+        if (!/^(?:RSA )?PUBLIC KEY$/.test(label))
+            throw new Error(`holds a ${label} where a PUBLIC KEY is expected`);
+        let key;
+        try {
+            key = (0,external_node_crypto_.createPublicKey)(block);
+        }
+        catch {
+            throw new Error('holds a public key that cannot be read');
+        }
+        if (hashesOf(key).length > 0)
+            return key;
+        throw new Error('holds a public key that is not supported: use P-256, P-384, P-521, RSA of 2048 bits or Ed25519');
+    });
+}
+/** SHA-256 of its SPKI, in hex: what names a key. */
+function fingerprint(key) {
+    return (0,external_node_crypto_.createHash)('sha256').update(spkiOf(key)).digest('hex');
+}
+function spkiOf(key) {
+    return key.export({ format: 'der', type: 'spki' });
+}
+/**
+ * The key that made the signature.
+ * @throws RefusedEvidence OTHER_KEY, ED25519PH
+ */
+function findKey(proof, keys) {
+    const { signed, signature, certificate, hint } = proof;
+    if (certificate !== undefined)
+        throw new RefusedEvidence('OTHER_KEY', 'is signed with a certificate, not by one of the keys');
+    const found = keys.find((key) => isSignedBy(key, signed, signature));
+    if (found !== undefined)
+        return found;
+    const named = hint === undefined ? '' : Buffer.from(hint, 'base64').toString('hex');
+    const suspect = keys.find((key) => key.asymmetricKeyType === 'ed25519' && [fingerprint(key), ''].includes(named));
+    if (suspect === undefined || signature.length !== ED25519_SIGNATURE)
+        throw new RefusedEvidence('OTHER_KEY', `is signed by another key${named && ` (it names ${(0,core_text/* cut */.Jj)(named, 64)})`}`);
+    // cosign 3 signs with Ed25519ph, which node:crypto and cosign itself cannot verify.
+    throw new RefusedEvidence('ED25519PH', 'is signed by another Ed25519 key or with Ed25519ph (cosign 3), which is not verified: sign with P-256');
+}
+/** Whether the key made the signature, with a hash that belongs to it. */
+function isSignedBy(key, signed, signature) {
+    return hashesOf(key).some((hash) => (0,external_node_crypto_.verify)(hash, signed, key, signature));
+}
+/** Hashes to try; null where the algorithm has its own. None for keys that are not accepted. */
+function hashesOf({ asymmetricKeyType, asymmetricKeyDetails }) {
+    const { namedCurve = '', modulusLength = 0 } = asymmetricKeyDetails ?? {};
+    if (asymmetricKeyType === 'ed25519')
+        return [null];
+    if (asymmetricKeyType === 'rsa')
+        return modulusLength >= SMALLEST_RSA ? ['sha256'] : [];
+    return (asymmetricKeyType === 'ec' && CURVES[namedCurve]) || [];
+}
+
+;// CONCATENATED MODULE: ./lib/trust/signer-identity.js
+
+
+/** Claims of a Fulcio certificate: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md, 1.3.6.1.4.1.57264.1.N. */
+const CLAIMS = new Map([
+    ['build-signer', 9],
+    ['runner', 11],
+    ['source-repository', 12],
+    ['source-digest', 13],
+    ['source-ref', 14],
+    ['build-config', 18],
+    ['trigger', 20],
+    ['run', 21],
+]);
+const FULCIO = '1.3.6.1.4.1.57264.1.';
+const ISSUER = 8;
+/** Not wrapped in DER; certificates before 2022 have it alone. */
+const OLD_ISSUER = 1;
+const SUBJECT_ALTERNATIVE_NAME = '2.5.29.17';
+/** DER tags: X.690, and the choices of GeneralName in RFC 5280 section 4.2.1.6. */
+const TAG = { utf8: 0x0c, sequence: 0x30, email: 0x81, uri: 0x86 };
+/**
+ * @param extensions of a certificate that was verified.
+ * @throws RefusedEvidence MALFORMED
+ */
+function readIdentity(extensions) {
+    const find = (oid) => {
+        const [found, ...more] = extensions.filter((each) => each.oid === oid);
+        if (more.length > 0)
+            throw new RefusedEvidence('MALFORMED', `its certificate has the extension ${oid} twice`);
+        return found?.value;
+    };
+    const claim = (number) => unwrap(find(`${FULCIO}${number}`), TAG.utf8);
+    const old = find(`${FULCIO}${OLD_ISSUER}`);
+    const issuer = claim(ISSUER) ?? (old && utf8(old));
+    // A list of exactly one name: two would let one certificate stand for two signers.
+    const names = content(find(SUBJECT_ALTERNATIVE_NAME), TAG.sequence);
+    const subject = unwrap(names, TAG.uri) ?? unwrap(names, TAG.email);
+    if (issuer === undefined)
+        throw new RefusedEvidence('MALFORMED', 'its certificate names no issuer of the identity');
+    if (subject === undefined)
+        throw new RefusedEvidence('MALFORMED', 'its certificate does not name exactly one URI or e-mail address');
+    const claims = [...CLAIMS].flatMap(([name, number]) => {
+        const value = claim(number);
+        return value === undefined ? [] : [[name, value]];
+    });
+    return { issuer, subject, claims: Object.fromEntries(claims) };
+}
+/** @throws RefusedEvidence OTHER_ISSUER, OTHER_SUBJECT, OTHER_CLAIM */
+function checkIdentity(found, wanted) {
+    const by = `is signed by ${(0,core_text/* quote */.hD)(found.subject)}`;
+    if (found.issuer !== wanted.issuer)
+        throw new RefusedEvidence('OTHER_ISSUER', `${by} of the issuer ${(0,core_text/* quote */.hD)(found.issuer)}`);
+    if (!fitsIdentity(wanted.subject, found.subject))
+        throw new RefusedEvidence('OTHER_SUBJECT', by);
+    for (const [name, pattern] of Object.entries(wanted.claims)) {
+        const value = Object.hasOwn(found.claims, name) ? found.claims[name] : undefined;
+        if (value !== undefined && fitsIdentity(pattern, value))
+            continue;
+        const said = value === undefined ? `no ${name}` : `the ${name} ${(0,core_text/* quote */.hD)(value)}`;
+        throw new RefusedEvidence('OTHER_CLAIM', `${by} with ${said}`);
+    }
+}
+/**
+ * `PATH@REF` of a workflow: the first `@` of the pattern is the first one of the text. Otherwise a branch with the name
+ * `x/release.yaml@refs/tags/v1`, which whoever may push a branch can make, would pass for the tag.
+ */
+function fitsIdentity(pattern, text) {
+    const [wanted, found] = [pattern.indexOf('@'), text.indexOf('@')];
+    if (wanted < 0)
+        return fits(pattern, text);
+    if (found < 0)
+        return false;
+    return fits(pattern.slice(0, wanted), text.slice(0, found)) && fits(pattern.slice(wanted), text.slice(found));
+}
+/** Whether a repository that the signed content names, with or without its tag and digest, is one of the wanted ones. */
+function namesRepository(names, patterns) {
+    const bare = names.map((name) => name.replace(/@.*$/, '').replace(/:[^:/]*$/, ''));
+    return [...names, ...bare].some((name) => patterns.some((pattern) => fits(pattern, name)));
+}
+/**
+ * Whether the whole text fits the pattern: `*` stands for any characters, everything else for itself. A text with control
+ * characters fits no pattern. Takes time in proportion to the text for each `*`.
+ */
+function fits(pattern, text) {
+    if (/\p{Cc}/u.test(text))
+        return false;
+    const [first = '', ...parts] = pattern.split('*');
+    const last = parts.pop();
+    if (last === undefined)
+        return text === pattern;
+    if (!text.startsWith(first))
+        return false;
+    let used = first.length;
+    for (const part of parts) {
+        const found = text.indexOf(part, used);
+        if (found < 0)
+            return false;
+        used = found + part.length;
+    }
+    return text.endsWith(last) && used + last.length <= text.length;
+}
+/** The text in the one DER value that fills the bytes, when it has the tag. */
+function unwrap(bytes, tag) {
+    const inner = content(bytes, tag);
+    return inner && utf8(inner);
+}
+function content(bytes, tag) {
+    const [found, length = 0, high = 0, low = 0] = bytes ?? [];
+    const [header, size] = length === 0x82 ? [4, high * 256 + low] : length === 0x81 ? [3, high] : [2, length];
+    return found === tag && bytes?.length === header + size ? bytes.subarray(header) : undefined;
+}
+/** @throws TypeError; for the library's "ascii", another letter can pass for a slash. */
+function utf8(bytes) {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+}
+
+;// CONCATENATED MODULE: ./lib/trust/keyless.js
+/**
+ * Whether a signer made an evidence. Certificates, log entries and timestamps are verified by the library, which is loaded
+ * by the first signer that needs it. Offline: everything that is trusted is in the trusted_root.json.
+ */
+
+
+
+
+
+
+
+const CODE_SIGNING = '1.3.6.1.5.5.7.3.3';
+/**
+ * Bounded, because the library compares each with each. `null` and absent are the same in protobuf's JSON; anything else
+ * must not pass for "there is no log".
+ */
+const keyless_MOST = 20;
+const logs = listOf(schemas/* looseObject */._H3({}), keyless_MOST).nullish();
+const chain = schemas/* looseObject */._H3({ certificates: listOf(schemas/* looseObject */._H3({}), keyless_MOST) });
+const authorities = listOf(schemas/* looseObject */._H3({ certChain: chain }), keyless_MOST).nullish();
+const rootSchema = schemas/* object */.Ikc({
+    mediaType: schemas/* string */.YjP().regex(/^application\/vnd\.dev\.sigstore\.trustedroot(?:\+json;version=0\.[12]|\.v0\.2\+json)$/),
+    tlogs: logs,
+    certificateAuthorities: authorities,
+    ctlogs: logs,
+    timestampAuthorities: authorities,
+});
+/** Where an entry of the log has the key or certificate: https://github.com/sigstore/rekor/tree/main/pkg/types */
+const VERIFIERS = {
+    'hashedrekord/0.0.1': ['signature', 'publicKey', 'content'],
+    'dsse/0.0.1': ['signatures', '0', 'verifier'],
+    'intoto/0.0.2': ['content', 'envelope', 'signatures', '0', 'publicKey'],
+    'hashedrekord/0.0.2': ['hashedRekordV002', 'signature', 'verifier'],
+    'dsse/0.0.2': ['dsseV002', 'signatures', '0', 'verifier'],
+};
+/** One for a run: each trusted root is read once. */
+class SignerVerifier {
+    #roots = new Map();
+    /**
+     * @param root text of a trusted_root.json, or lines of several: any of them may vouch.
+     * @throws Error whose message follows the name of the file.
+     */
+    async checkRoot(root) {
+        await this.#rootsOf(root);
+    }
+    /** Throws nothing: a failure of any kind is a reason. */
+    async verify(evidence, signer) {
+        try {
+            return { signer: await this.#verify(evidence, signer) };
+        }
+        catch (thrown) {
+            return { refusal: refusalOf(thrown, evidence.attachment) };
+        }
+    }
+    async #verify({ proof }, signer) {
+        if ('keys' in signer) {
+            const key = findKey(proof, signer.keys);
+            if (signer.log !== undefined)
+                await verifyByAny(proof, await this.#rootsOf(signer.log), key);
+            return { method: 'key', key: fingerprint(key) };
+        }
+        if (proof.certificate === undefined)
+            throw new RefusedEvidence('OTHER_KEY', 'is signed by a key, not with a certificate');
+        if (!new external_node_crypto_.X509Certificate(proof.certificate).keyUsage?.includes(CODE_SIGNING))
+            throw new RefusedEvidence('MALFORMED', 'is signed with a certificate that is not for code signing');
+        const identity = readIdentity(await verifyByAny(proof, await this.#rootsOf(signer.trustedRoot)));
+        checkIdentity(identity, signer);
+        return { method: 'certificate', ...identity };
+    }
+    #rootsOf(text) {
+        const known = this.#roots.get(text) ?? readRoots(text);
+        this.#roots.set(text, known);
+        return known;
+    }
+}
+/** The packages declare a newer Node; what they use exists in 20.18.1. */
+async function loadLibrary() {
+    const [bundle, specs, verify] = await Promise.all([
+        Promise.resolve(/* import() eager */).then(__nccwpck_require__.t.bind(__nccwpck_require__, 1040, 19)),
+        Promise.resolve(/* import() eager */).then(__nccwpck_require__.t.bind(__nccwpck_require__, 9654, 19)),
+        Promise.resolve(/* import() eager */).then(__nccwpck_require__.t.bind(__nccwpck_require__, 4187, 19)),
+    ]);
+    return { ...bundle, ...specs, ...verify };
+}
+async function readRoots(text) {
+    const { TrustedRoot, toTrustMaterial } = await loadLibrary();
+    try {
+        return documentsIn(text).map((document) => toTrustMaterial(TrustedRoot.fromJSON(check(rootSchema, document, 'root'))));
+    }
+    catch (thrown) {
+        throw new Error('is not a trusted_root.json of the versions 0.1 and 0.2, or lines of them', { cause: thrown });
+    }
+}
+function documentsIn(text) {
+    try {
+        return [JSON.parse(text)];
+    }
+    catch {
+        return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [JSON.parse(line)]));
+    }
+}
+/** The extensions of the certificate, by the first root that vouches for it; else the failure that says most. */
+async function verifyByAny(proof, roots, key) {
+    const failures = [];
+    for (const root of roots) {
+        try {
+            return await verifyBy(proof, root, key);
+        }
+        catch (thrown) {
+            failures.push(explain(thrown));
+        }
+    }
+    const [first = new RefusedEvidence('OTHER_ROOT', 'is measured by a root without content')] = failures;
+    throw failures.find(({ reason }) => reason !== 'OTHER_ROOT') ?? first;
+}
+/**
+ * @param key that made the signature, where no certificate is wanted, but an entry in the log.
+ * @throws RefusedEvidence, and whatever the library throws: errors of its own, TypeError, plain Error
+ */
+async function verifyBy(proof, root, key) {
+    const { bundleFromJSON, toSignedEntity, Verifier } = await loadLibrary();
+    const { signature, tlogEntries, timestamps, ...entity } = toSignedEntity(bundleFromJSON(proof.bundle));
+    const isLogged = key !== undefined || root.tlogs.length > 0;
+    const measured = {
+        ...entity,
+        // The library lets OpenSSL choose the hash, which is wrong for P-384 and P-521.
+        signature: Object.assign(signature, {
+            verifySignature: (by) => isSignedBy(by, proof.signed, proof.signature),
+        }),
+        // A root without logs cannot say anything about an entry, nor about the time in it. A key needs no time.
+        tlogEntries: isLogged ? tlogEntries : [],
+        timestamps: key ? [] : timestamps.filter(({ $case }) => isLogged || $case === 'timestamp-authority'),
+    };
+    const thresholds = {
+        tlogThreshold: isLogged ? 1 : 0,
+        ctlogThreshold: key === undefined && root.ctlogs.length > 0 ? 1 : 0,
+        timestampThreshold: key ? 0 : 1,
+    };
+    const material = key ? { ...root, publicKey: () => ({ publicKey: key, validFor: () => true }) } : root;
+    // Never with the library's policy: it takes texts as regular expressions that may fit a part.
+    const { identity } = new Verifier(material, thresholds).verify(measured);
+    const signedBy = key ? spkiOf(key) : proof.certificate;
+    for (const { kindVersion, canonicalizedBody } of measured.tlogEntries) {
+        const kind = `${kindVersion.kind}/${kindVersion.version}`;
+        if (signedBy === undefined || !verifierIn(kind, canonicalizedBody).equals(signedBy))
+            throw new RefusedEvidence('UNLOGGED', 'has a log entry of another key or certificate');
+    }
+    return (identity?.oids ?? []).map(({ oid, value }) => ({ oid: oid?.id.join('.') ?? '', value }));
+}
+/** DER of the key or certificate that the log saw; the library does not compare it. */
+function verifierIn(kind, body) {
+    const found = (0,oci_signature.at)(JSON.parse(Buffer.from(body).toString('utf8')), 'spec', ...(VERIFIERS[kind] ?? ['']));
+    const raw = (0,oci_signature.at)(found, 'x509Certificate', 'rawBytes') ?? (0,oci_signature.at)(found, 'publicKey', 'rawBytes');
+    if (typeof raw === 'string')
+        return Buffer.from(raw, 'base64');
+    const pem = Buffer.from(String(found), 'base64').toString('utf8');
+    return pem.includes('CERTIFICATE') ? Buffer.from(derOf(pem), 'base64') : spkiOf((0,external_node_crypto_.createPublicKey)(pem));
+}
+/** The library's errors have a code; the reason of a refused chain is its cause. */
+function explain(thrown) {
+    if (thrown instanceof RefusedEvidence)
+        return thrown;
+    const { message, cause } = thrown instanceof Error ? thrown : new Error(String(thrown));
+    const because = cause instanceof Error ? `${message} (${cause.message})` : message;
+    const code = String((0,oci_signature.at)(thrown, 'code') ?? '');
+    return new RefusedEvidence(reasonOf(code, because), `is not proven by the trusted root: ${because}`);
+}
+function reasonOf(code, message) {
+    if (code === 'SIGNATURE_ERROR')
+        return 'OTHER_KEY';
+    if (code === 'TIMESTAMP_ERROR' || code.startsWith('TLOG_') || /\bSCTs?\b/.test(message))
+        return 'UNLOGGED';
+    if (code === 'CERTIFICATE_ERROR')
+        return /not valid or expired/.test(message) ? 'EXPIRED' : 'OTHER_ROOT';
+    return 'MALFORMED';
+}
+
+// EXTERNAL MODULE: ./lib/core/yaml.js
+var yaml = __nccwpck_require__(7684);
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var digest = __nccwpck_require__(9501);
+;// CONCATENATED MODULE: ./lib/trust/predicate.js
+/** What a policy asks of an attestation's predicate: its type, its age, its severities, its members. */
+/** Predicate types by the names that a policy may use. A version may follow: `…/v1`, `…/v2.3`. */
+const NAMED = {
+    'slsa-provenance': ['https://slsa.dev/provenance'],
+    spdx: ['https://spdx.dev/Document'],
+    cyclonedx: ['https://cyclonedx.org/bom'],
+    vuln: ['https://cosign.sigstore.dev/attestation/vuln', 'https://in-toto.io/attestation/vulns'],
+    promotion: ['https://github.com/OWNER/image-promote/promotion'],
+};
+const TYPE_NAMES = Object.keys(NAMED);
+/** @param type a name of `TYPE_NAMES`, or the whole predicate type. */
+function isOfType(type, predicateType) {
+    const bases = Object.hasOwn(NAMED, type) ? NAMED[type] : undefined;
+    if (bases === undefined)
+        return predicateType === type;
+    return bases.some((base) => predicateType === base || predicateType?.startsWith(`${base}/v`));
+}
+/** Where predicates say when they were made: scans, provenance (v1, v0.2), summaries, promotions, SPDX, CycloneDX. */
+const TIMES = [
+    'metadata.scanFinishedOn',
+    'runDetails.metadata.finishedOn',
+    'metadata.buildFinishedOn',
+    'timeCreated',
+].concat('promotedOn', 'creationInfo.created', 'metadata.timestamp');
+/** RFC 3339. `Date.parse` alone takes far more, and by the rules of the engine. */
+const TIME = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/;
+/** Milliseconds since the epoch. */
+function timeOf(predicate) {
+    return parseTime(TIMES.map((path) => memberAt(predicate, path)).find((value) => value !== undefined));
+}
+function parseTime(text) {
+    const time = typeof text === 'string' && TIME.test(text) ? Date.parse(text) : Number.NaN;
+    return Number.isNaN(time) ? undefined : time;
+}
+/** From the least. */
+const SEVERITIES = ['none', 'negligible', 'low', 'medium', 'high', 'critical'];
+/**
+ * The worst severity in a scanner's own result (`scanner.result`): Trivy's, Grype's, or that of in-toto vulns. Undefined
+ * when the result, or a severity in it, is not understood: what cannot be read says nothing about an image.
+ */
+function worstSeverity(predicate) {
+    const found = severitiesIn(memberAt(predicate, 'scanner.result'));
+    if (found === undefined || found.includes(undefined))
+        return undefined;
+    const levels = found.map((severity) => SEVERITIES.indexOf(severity ?? 'critical'));
+    return SEVERITIES[levels.reduce((worst, level) => Math.max(worst, level), 0)];
+}
+function severitiesIn(result) {
+    const [trivy, grype] = [memberAt(result, 'Results'), memberAt(result, 'matches')];
+    if (Array.isArray(trivy)) {
+        // Trivy leaves the list out when it found nothing to scan; a target without vulnerabilities has no list of them.
+        const found = trivy.flatMap((target) => (isObject(target) ? (memberAt(target, 'Vulnerabilities') ?? []) : [target]));
+        return trivy.length === 0 ? undefined : found.map((each) => severityOf(memberAt(each, 'Severity')));
+    }
+    if (Array.isArray(grype))
+        return grype.map((match) => severityOf(memberAt(match, 'vulnerability.severity')));
+    if (!Array.isArray(result))
+        return undefined;
+    return result.flatMap((entry) => {
+        const scores = memberAt(entry, 'severity') ?? memberAt(entry, 'vulnerability.severity');
+        const all = Array.isArray(scores) && scores.length > 0 ? scores : [scores];
+        return all.map((each) => severityOf(memberAt(each, 'score'), memberAt(each, 'method')));
+    });
+}
+/** Least score of the ratings from low: https://www.first.org/cvss/v3.1/specification-document, section 5. */
+const CVSS = { low: 0.1, medium: 4, high: 7, critical: 9 };
+function severityOf(word, method) {
+    const text = String(word).toLowerCase();
+    const known = SEVERITIES.find((severity) => severity === text);
+    if (known !== undefined || !/cvss/i.test(String(method)) || !/^(?:\d(?:\.\d+)?|10(?:\.0+)?)$/.test(text))
+        return known;
+    const ratings = ['critical', 'high', 'medium', 'low'].filter((rating) => Number(text) >= CVSS[rating]);
+    return ratings[0] ?? 'none';
+}
+/** A text, number or boolean, as text. */
+function textAt(predicate, path) {
+    const value = memberAt(predicate, path);
+    return ['string', 'number', 'boolean'].includes(typeof value) ? String(value) : undefined;
+}
+/** A member of a member: `runDetails.builder.id`; a number is a place in a list. */
+function memberAt(value, path) {
+    let found = value;
+    for (const name of path.split('.')) {
+        if (!isObject(found) || !Object.hasOwn(found, name))
+            return undefined;
+        found = found[name];
+    }
+    return found;
+}
+function isObject(value) {
+    return typeof value === 'object' && value !== null;
+}
+
+;// CONCATENATED MODULE: ./lib/trust/policy-file.js
+/** The policy file (docs/policy.md): who must have signed and attested what, and which images may go where. */
+
+
+
+
+
+
+
+
+/** More signers or rules are a mistake. */
+const MOST_ENTRIES = 1000;
+const MOST_PROBLEMS = 20;
+const MOST_NOTED = 200;
+/**
+ * @param note is told everything that is wrong, in the order of the lines.
+ * @returns undefined when something is wrong.
+ */
+function parsePolicy(source, readFile, note) {
+    let document;
+    try {
+        document = (0,yaml/* parseYaml */.h)(source);
+    }
+    catch (thrown) {
+        note(thrown.message);
+        return undefined;
+    }
+    const problems = [];
+    const noteAt = (path, message) => problems.length < MOST_NOTED && problems.push([path, message]);
+    policy_file_check(policySchema, document, [], noteAt);
+    // What is wrong at the top is told beside what is wrong below.
+    const { signers, rules } = entriesSchema.parse(document);
+    const schema = ruleSchema(new Set(Object.keys(signers)));
+    const policy = {
+        digest: (0,digest/* digestOf */.ol)(Buffer.from(source)),
+        signers: new Map(),
+        rules: rules.flatMap((rule, index) => policy_file_check(schema, rule, ['rules', index], noteAt) ?? []),
+    };
+    for (const [name, entry] of Object.entries(signers)) {
+        const parsed = policy_file_check(signerSchema, entry, ['signers', name], noteAt);
+        const noteSigner = (path, message) => noteAt(['signers', name, ...path], message);
+        if (parsed !== undefined)
+            policy.signers.set(name, toSigner(parsed, readFile, noteSigner));
+    }
+    if (problems.length === 0)
+        return policy;
+    const lineOf = (0,yaml/* lineFinder */.z)(source);
+    const told = problems.map(([path, message]) => [lineOf(path), `${nameOf(path)} ${message}`]);
+    told.sort(([a], [b]) => a - b);
+    for (const [line, problem] of told.filter((_, at) => at < MOST_PROBLEMS))
+        note(`line ${line}: ${problem}`);
+    if (told.length > MOST_PROBLEMS)
+        note('and more');
+    return undefined;
+}
+/** The policy of `signer-key` and `signer-issuer`: every image must be signed by this signer. */
+function policyOfOne(name, signer) {
+    const rule = { signed: [{ by: [name], 'at-least': 1 }], attested: [], labels: {}, annotations: {} };
+    return { digest: undefined, signers: new Map([[name, signer]]), rules: [rule] };
+}
+/**
+ * The signer of `signer-key`, or of `signer-issuer`, `signer-subject` and `trusted-root`.
+ * @param note is told the member that is wrong, and how.
+ */
+function parseSigner(entry, readFile, note) {
+    const problems = [];
+    const noteAt = ([member = ''], message) => note(String(member), problems[problems.push(message) - 1] ?? '');
+    const parsed = policy_file_check(signerSchema, entry, [], noteAt);
+    const signer = parsed && toSigner(parsed, readFile, noteAt);
+    return problems.length === 0 ? signer : undefined;
+}
+function policy_file_check(schema, value, at, noteAt) {
+    const { data, error } = schema.safeParse(value);
+    for (const issue of error?.issues ?? []) {
+        const path = [...at, ...issue.path];
+        if (issue.code !== 'unrecognized_keys')
+            noteAt(path, issue.message);
+        else
+            for (const key of issue.keys)
+                noteAt([...path, key], 'is not a member that exists');
+    }
+    return data;
+}
+/** `rule 2: signed.by`, `signer build: keys`; the line tells the place in a list. */
+function nameOf([list, entry, ...members]) {
+    const names = members.filter((step) => typeof step === 'string').join('.');
+    const place = list === 'rules' ? `rule ${Number(entry) + 1}` : `signer ${String(entry)}`;
+    if (entry === undefined)
+        return (0,core_text/* oneLine */.TN)(String(list ?? 'the policy'), 200);
+    return (0,core_text/* oneLine */.TN)(names === '' ? place : `${place}: ${names}`, 200);
+}
+function toSigner(parsed, readFile, note) {
+    const read = (path, call) => {
+        try {
+            return call();
+        }
+        catch (thrown) {
+            note(path, (0,core_text/* oneLine */.TN)(thrown.message));
+            return undefined;
+        }
+    };
+    const { keys, issuer = '', subject = '', claims, 'trusted-root': root } = parsed;
+    const trustedRoot = root === undefined ? undefined : read(['trusted-root'], () => readFile(root));
+    if (keys === undefined)
+        return { issuer, subject, claims, trustedRoot: trustedRoot ?? '' };
+    const pemOf = (given) => (given.includes('-----BEGIN ') ? given : readFile(given));
+    const loaded = keys.flatMap((given, index) => read(['keys', index], () => readPublicKeys(pemOf(given))) ?? []);
+    return { keys: loaded, log: trustedRoot };
+}
+/** The message for a value that is there and wrong; a member that has to be there is missing otherwise. */
+const unless = (message) => ({
+    error: ({ input }) => (input === undefined ? 'is missing' : message),
+});
+/** What several members mean together is judged when each is right, so that one mistake is one problem. */
+const when = ({ issues }) => issues.length === 0;
+const policy_file_text = schemas/* string */.YjP(unless('is not text; put it in quotes')).min(1, 'is empty');
+const policy_file_listOf = (item) => schemas/* array */.YOg(item, unless('is not a list')).min(1, 'is an empty list');
+const mapOf = (item) => schemas/* record */.g1P(schemas/* string */.YjP(), item, unless('is not a map')).default({});
+const members = (shape) => schemas/* strictObject */.rej(shape, unless('is not a map'));
+const wantedValues = mapOf(schemas/* union */.KCZ([policy_file_text, schemas/* literal */.euz(false)], unless('is neither text in quotes nor false')));
+const HOUR = 3_600_000;
+const UNITS = { h: HOUR, d: 24 * HOUR, w: 7 * 24 * HOUR };
+const duration = policy_file_text
+    .regex(/^[1-9]\d{0,3}[hdw]$/, 'is not a time such as 12h, 7d or 2w')
+    .transform((value) => Number(value.slice(0, -1)) * (UNITS[value.slice(-1)] ?? 0));
+const policySchema = members({
+    version: schemas/* literal */.euz(1, unless('is not 1')),
+    signers: mapOf(schemas/* unknown */.L5J()).refine((map) => Object.keys(map).length <= MOST_ENTRIES, 'are too many'),
+    rules: policy_file_listOf(schemas/* unknown */.L5J()).max(MOST_ENTRIES, 'are too many'),
+});
+const entriesSchema = schemas/* object */.Ikc({
+    signers: schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()).catch({}),
+    rules: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_ENTRIES).catch([]),
+})
+    .catch({ signers: {}, rules: [] });
+const signerSchema = members({
+    keys: policy_file_listOf(policy_file_text).optional(),
+    log: schemas/* boolean */.zMY(unless('is neither true nor false')).default(false),
+    issuer: policy_file_text.regex(/^https?:\/\/[^*\s]+$/, 'is not a URL, or has a *: it is compared as it stands').optional(),
+    // A pattern of which nothing but the form is given fits everyone: `*`, `*@*`, `https://*`.
+    subject: policy_file_text.refine((glob) => /[\p{L}\p{N}]/u.test(glob.replace(/^\w+:\/\//, '')), 'fits everyone').optional(),
+    claims: mapOf(policy_file_text).refine((claims) => Object.keys(claims).every((name) => CLAIMS.has(name)), {
+        error: `has a name that is not one of ${(0,core_text/* listed */.KE)([...CLAIMS.keys()])}`,
+    }),
+    'trusted-root': policy_file_text.optional(),
+}).superRefine(({ keys, log, issuer, subject, claims, 'trusted-root': root }, { addIssue, issues }) => {
+    const say = (message) => issues.length === 0 && addIssue({ code: 'custom', message });
+    const hasIdentity = [issuer, subject, ...Object.keys(claims)].some((each) => each !== undefined);
+    const isWhole = [issuer, subject, root].every((each) => each !== undefined);
+    if (keys === undefined && !isWhole)
+        say('needs keys, or issuer, subject and trusted-root');
+    if (keys === undefined && log)
+        say('has log without keys: for an identity the trusted-root decides about logs');
+    if (keys !== undefined && hasIdentity)
+        say('has keys and an identity: make it two signers');
+    if (keys !== undefined && log !== (root !== undefined))
+        say('has log: true without trusted-root, or the reverse');
+});
+function ruleSchema(signers) {
+    const signer = policy_file_text.refine((name) => signers.has(name), {
+        error: ({ input }) => `names ${(0,core_text/* quote */.hD)(String(input))}, which is not among the signers`,
+    });
+    const demand = {
+        by: policy_file_listOf(signer).refine((names) => new Set(names).size === names.length, 'names a signer twice'),
+        'at-least': schemas/* int */.Whr(unless('is not a whole number')).min(1, 'is less than 1').default(1),
+    };
+    const isPossible = (each) => each['at-least'] <= each.by.length;
+    const impossible = { error: 'is more than there are signers in by', path: ['at-least'], when };
+    const signed = members({ ...demand, identity: policy_file_listOf(policy_file_text).optional() }).refine(isPossible, impossible);
+    const type = policy_file_text
+        .refine((name) => TYPE_NAMES.includes(name) || /[:/]/.test(name), `is no URI and not one of ${(0,core_text/* listed */.KE)(TYPE_NAMES)}`)
+        .refine((name) => name !== oci_signature/* SIGNATURE_PREDICATE */.vQ, 'is that of a signature: ask for it in signed');
+    const attested = members({
+        ...demand,
+        type,
+        'max-age': duration.optional(),
+        'max-severity': schemas/* enum */.k5n(SEVERITIES, unless(`is not one of ${(0,core_text/* listed */.KE)(SEVERITIES)}`)).optional(),
+        where: mapOf(policy_file_text),
+    }).refine(isPossible, impossible);
+    // `*/app` could mean each registry, or each first component of the source registry.
+    const image = policy_file_text.refine((glob) => !glob.startsWith('*/'), 'begins with */: name the registry, or a namespace');
+    return members({
+        images: policy_file_listOf(image).optional(),
+        destinations: policy_file_listOf(policy_file_text).optional(),
+        signed: policy_file_listOf(signed).default([]),
+        attested: policy_file_listOf(attested).default([]),
+        'max-age': duration.optional(),
+        labels: wantedValues,
+        annotations: wantedValues,
+        nothing: schemas/* literal */.euz(true, unless('is not true')).optional(),
+    }).refine((rule) => asksFor(rule) !== (rule.nothing === true), {
+        error: ({ input }) => input.nothing
+            ? 'says nothing: true and asks for something'
+            : 'asks for nothing; if that is meant, say nothing: true',
+        when,
+    });
+}
+function asksFor({ signed, attested, labels, annotations, 'max-age': maxAge }) {
+    const all = [...signed, ...attested, ...Object.keys(labels), ...Object.keys(annotations)];
+    return all.length > 0 || maxAge !== undefined;
+}
+
+;// CONCATENATED MODULE: ./lib/trust/load-policy.js
+/** The policy of a run, from the options that hold or name it. Loaded only when one of them is set. */
+
+
+/** Member of a signer in the policy file → the option with the same meaning. */
+const MEMBERS = {
+    keys: 'signer-key',
+    issuer: 'signer-issuer',
+    subject: 'signer-subject',
+    'trusted-root': 'trusted-root',
+};
+const IDENTITY = ['signer-issuer', 'signer-subject', 'trusted-root'];
+/**
+ * @param note is told everything that is wrong.
+ * @returns undefined when something is.
+ */
+async function loadPolicy(inputs, verifier, note) {
+    let isRight = true;
+    const noteOne = (option, problem) => {
+        isRight = false;
+        note(option, problem);
+    };
+    const policy = readPolicy(inputs, noteOne);
+    for (const [name, signer] of policy?.signers ?? []) {
+        const root = 'keys' in signer ? signer.log : signer.trustedRoot;
+        const [option, label] = inputs.policy === undefined ? ['trusted-root', ''] : ['policy', `signer ${name}: `];
+        if (root !== undefined)
+            await verifier
+                .checkRoot(root)
+                .catch((thrown) => noteOne(option, (0,core_text/* oneLine */.TN)(`${label}trusted-root ${thrown.message}`)));
+    }
+    return isRight ? policy : undefined;
+}
+function readPolicy(inputs, note) {
+    const given = Object.values(MEMBERS).filter((option) => inputs[option] !== undefined);
+    const exclude = (by, options) => {
+        for (const option of options)
+            note(option, `is excluded by ${inputs.spell(by)}`);
+    };
+    if (inputs.policy !== undefined) {
+        exclude('policy', given);
+        return parsePolicy(inputs.policy, inputs.readFile, (problem) => note('policy', problem));
+    }
+    if (inputs['signer-key'] !== undefined)
+        exclude('signer-key', given.filter((option) => option !== 'signer-key'));
+    else {
+        const missing = IDENTITY.filter((option) => inputs[option] === undefined).map(inputs.spell);
+        const [first = 'signer-issuer'] = given;
+        if (missing.length > 0)
+            note(first, `needs ${missing.join(' and ')}`);
+        if (missing.length > 0)
+            return undefined;
+    }
+    const [name, entry] = inputs['signer-key'] === undefined
+        ? [
+            'signer-subject',
+            { issuer: inputs['signer-issuer'], subject: inputs['signer-subject'], 'trusted-root': 'root' },
+        ]
+        : ['signer-key', { keys: [inputs['signer-key']] }];
+    const readRoot = () => inputs['trusted-root'] ?? '';
+    const signer = parseSigner(entry, readRoot, (member, problem) => {
+        note(Object.hasOwn(MEMBERS, member) ? MEMBERS[member] : name, problem);
+    });
+    return signer && policyOfOne(name, signer);
+}
+
+// EXTERNAL MODULE: ./lib/oci/reference.js
+var reference = __nccwpck_require__(3940);
+;// CONCATENATED MODULE: ./lib/trust/policy.js
+/** Whether an image may go to a destination: every rule that fits is asked, and each answer says what it rests on. */
+
+
+
+
+const MOST_REASONS = 5;
+/** How far the clocks of two machines may differ. */
+const CLOCK_SKEW = 3_600_000;
+const DAY = 24 * 3_600_000;
+/** @param now milliseconds since the epoch. */
+function judge(policy, candidate, now) {
+    const findings = policy.rules.flatMap((rule, index) => answersTo(rule, candidate, now).map((answer) => {
+        return { rule: index + 1, destinations: rule.destinations ?? [], ...answer };
+    }));
+    const verified = findings.flatMap(({ rule, kind, met, proofs }) => met && kind !== 'image' ? proofs.map(({ signer, attachment }) => ({ rule, by: signer, kind, attachment })) : []);
+    return { findings, verified, refusal: policy_refusalOf(findings, candidate) };
+}
+/** `rule 2 (production): signed by release — yes, key 735c9e45…` */
+function findingLine({ rule, destinations, wants, met, proofs, reasons }) {
+    const scope = destinations.length === 0 ? '' : ` (${destinations.join(', ')})`;
+    const names = proofs.map(({ signer, by }) => `${proofs.length > 1 ? `${signer}: ` : ''}${policy_nameOf(by)}`);
+    const answer = met ? ['yes', ...names].join(', ') : `no: ${summaryOf(reasons)}`;
+    return (0,core_text/* oneLine */.TN)(`rule ${rule}${scope}: ${wants} — ${answer}`);
+}
+function policy_nameOf(by) {
+    return by.method === 'key' ? `key ${(0,core_text/* cut */.Jj)(by.key, 9)}` : (0,core_text/* oneLine */.TN)(by.subject, 300);
+}
+function summaryOf(reasons) {
+    const all = [...new Set(reasons)].map((reason) => reason.replace(/\.$/, ''));
+    const told = all.filter((_, at) => at < MOST_REASONS).join('; ');
+    return all.length > MOST_REASONS ? `${told}; and ${all.length - MOST_REASONS} more` : told;
+}
+function policy_refusalOf(findings, { source, destination, image }) {
+    if (findings.length === 0) {
+        const hint = 'Nothing was written. Each image needs a rule that fits; one that asks for nothing has nothing: true.';
+        return { code: 'POLICY', message: `no rule is about ${source} → ${destination}`, hint };
+    }
+    const unmet = findings.filter(({ met }) => !met);
+    if (unmet.length === 0)
+        return undefined;
+    const wants = unmet.map((each) => `rule ${each.rule} wants ${each.wants}: ${summaryOf(each.reasons)}`);
+    const message = (0,core_text/* oneLine */.TN)(`${source}: ${image.digest}: ${wants.join('. ')}`);
+    if (unmet.every(({ kind }) => kind !== 'signature'))
+        return { code: 'POLICY', message, hint: 'Nothing was written. Attest what the rule wants, or change the policy.' };
+    const attested = image.evidence.filter(({ kind }) => kind === 'attestation').length;
+    if (attested < image.evidence.length || image.refusals.length > 0) {
+        const hint = 'Sign it with cosign sign --key …, or add the signer to the policy.';
+        return { code: 'SIGNATURE_REJECTED', message, hint };
+    }
+    const there = attested === 0 ? '' : `Attestations are attached (${attested}), and no signature. `;
+    return { code: 'SIGNATURE_MISSING', message, hint: `${there}Sign the image (cosign sign) before it is promoted.` };
+}
+/** Empty when the rule is not about the image or the destination. */
+function answersTo(rule, candidate, now) {
+    if (!isAbout(rule, candidate))
+        return [];
+    const { image, children } = candidate;
+    const configs = children.length === 0 ? [image] : children;
+    const { signed, attested, 'max-age': maxAge } = rule;
+    const answers = [
+        ...signed.map((demand) => signedAnswer(demand, image)),
+        ...attested.map((demand) => attestedAnswer(demand, candidate, now)),
+        ...(maxAge === undefined
+            ? []
+            : [imageAnswer(`built ${within(maxAge)}`, configs, (each) => tooOld(each, maxAge, now))]),
+        ...valueAnswers('label', rule.labels, configs, ({ labels }) => labels),
+        ...valueAnswers('annotation', rule.annotations, [image], ({ annotations = {} }) => annotations),
+    ];
+    return answers.length === 0 ? [imageAnswer('nothing', [], () => undefined)] : answers;
+}
+function isAbout({ images, destinations }, { source, registry, destination }) {
+    const isImage = (glob) => {
+        const isOwn = registry !== undefined && glob !== '*' && (0,reference/* splitHost */.Ve)(glob).host === undefined;
+        return fits(isOwn ? `${registry}/${glob}` : glob, source);
+    };
+    return (images?.some(isImage) ?? true) && (destinations?.some((glob) => fits(glob, destination)) ?? true);
+}
+function signedAnswer(demand, { evidence, refusals }) {
+    const { identity } = demand;
+    const refuse = ({ names }) => {
+        if (identity === undefined || namesRepository(names, identity))
+            return undefined;
+        return names.length === 0 ? 'names no repository' : `is made for ${names.join(', ')}`;
+    };
+    const wants = `signed by ${signersOf(demand)}${identity === undefined ? '' : ` for ${identity.join(' or ')}`}`;
+    const signatures = evidence.filter(({ kind }) => kind === 'signature');
+    const isUnsigned = signatures.length + refusals.length === 0;
+    const others = isUnsigned ? ['it carries no signature'] : refusals.map(({ message }) => message);
+    return { kind: 'signature', wants, ...countSigners(demand, signatures, refuse, others) };
+}
+/** The index has it, or each child that is promoted. */
+function attestedAnswer(demand, { image, children }, now) {
+    const ask = ({ evidence, digest }) => {
+        const fitting = evidence.filter((each) => each.kind === 'attestation' && isOfType(demand.type, each.predicateType));
+        const refuse = (each) => whereProblem(demand, each) ??
+            (fitting.some((other) => replaces(demand, other, each))
+                ? 'is older than another'
+                : contentProblem(demand, each, now));
+        return countSigners(demand, fitting, refuse, fitting.length === 0 ? [`${digest} carries none`] : []);
+    };
+    const [kind, wants, own] = ['attestation', attestedWants(demand), ask(image)];
+    if (own.met || children.length === 0)
+        return { kind, wants, ...own };
+    const each = children.map(ask);
+    const met = each.every((answer) => answer.met);
+    const reasons = met ? [] : [own, ...each].flatMap((answer) => answer.reasons);
+    return { kind, wants, met, proofs: each.flatMap(({ proofs }) => proofs), reasons };
+}
+function attestedWants(demand) {
+    const { type, 'max-age': maxAge, 'max-severity': maxSeverity, where } = demand;
+    const age = maxAge === undefined ? '' : ` made ${within(maxAge)}`;
+    const severity = maxSeverity === undefined ? '' : ` with nothing above ${maxSeverity}`;
+    const members = Object.entries(where).map(([path, glob]) => ` where ${path} is ${glob}`);
+    return `${type} by ${signersOf(demand)}${age}${severity}${members.join('')}`;
+}
+function whereProblem({ where }, { predicate }) {
+    for (const [path, glob] of Object.entries(where)) {
+        const found = textAt(predicate, path);
+        if (found === undefined || !fits(glob, found))
+            return `says ${found ?? 'nothing'} as ${path}`;
+    }
+    return undefined;
+}
+/** A scan of yesterday without a finding does not make up for the finding in today's by the same signer. */
+function replaces(demand, other, each) {
+    const isNewer = (timeOf(other.predicate) ?? 0) > (timeOf(each.predicate) ?? 0);
+    if (demand['max-severity'] === undefined || !isNewer || whereProblem(demand, other) !== undefined)
+        return false;
+    return demand.by.some((signer) => [other, each].every(({ verdicts }) => signerIn(verdicts.get(signer)) !== undefined));
+}
+function contentProblem(demand, { predicate }, now) {
+    const { 'max-age': maxAge, 'max-severity': maxSeverity } = demand;
+    const stale = maxAge === undefined ? undefined : ageProblem(timeOf(predicate), maxAge, now);
+    if (stale !== undefined || maxSeverity === undefined)
+        return stale;
+    const worst = worstSeverity(predicate);
+    if (worst === undefined)
+        return 'has a result or severity that is not understood';
+    return SEVERITIES.indexOf(worst) > SEVERITIES.indexOf(maxSeverity) ? `has a ${worst} one` : undefined;
+}
+/**
+ * @param refuse why an evidence does not count although a wanted signer made it.
+ * @param others reasons beside those of the evidence.
+ */
+function countSigners({ by, 'at-least': atLeast }, evidence, refuse, others) {
+    const found = [];
+    const reasons = [];
+    for (const each of evidence) {
+        const verdicts = by.map((signer) => [signer, each.verdicts.get(signer)]);
+        const signed = verdicts.flatMap(([signer, verdict]) => {
+            const who = signerIn(verdict);
+            return who === undefined ? [] : [{ signer, by: who, attachment: each.attachment }];
+        });
+        const why = signed.length === 0 ? undefined : refuse(each);
+        if (why === undefined)
+            found.push(...signed);
+        else
+            reasons.push(`${(0,core_text/* oneLine */.TN)(why, 300)} (${each.attachment})`);
+        for (const [, verdict] of signed.length > 0 ? [] : verdicts)
+            if (verdict !== undefined && 'refusal' in verdict)
+                reasons.push(verdict.refusal.message);
+    }
+    const proofs = distinct(found);
+    if (proofs.length >= atLeast)
+        return { met: true, proofs, reasons: [] };
+    const few = `${proofs.length} of ${atLeast} (${proofs.map(({ signer }) => signer).join(', ')})`;
+    return { met: false, proofs, reasons: [...(proofs.length === 0 ? [] : [few]), ...reasons, ...others] };
+}
+function signerIn(verdict) {
+    return verdict !== undefined && 'signer' in verdict ? verdict.signer : undefined;
+}
+/**
+ * As many signers as there are, with a key or identity of its own for each: who signs twice counts once, and so does
+ * who fits two signers of the policy. A maximum matching, by augmenting paths.
+ */
+function distinct(found) {
+    const held = new Map();
+    const place = (signer, tried) => found.some((each) => {
+        const { by } = each;
+        const who = JSON.stringify(by.method === 'key' ? by.key : [by.issuer, by.subject]);
+        if (each.signer !== signer || tried.has(who))
+            return false;
+        tried.add(who);
+        const holder = held.get(who);
+        if (holder !== undefined && !place(holder.signer, tried))
+            return false;
+        held.set(who, each);
+        return true;
+    });
+    for (const signer of new Set(found.map((each) => each.signer)))
+        place(signer, new Set());
+    return [...held.values()];
+}
+function imageAnswer(wants, manifests, refuse) {
+    const reasons = manifests.flatMap((each) => {
+        const why = refuse(each);
+        return why === undefined ? [] : [`${each.digest} ${(0,core_text/* oneLine */.TN)(why, 300)}`];
+    });
+    return { kind: 'image', wants, met: reasons.length === 0, proofs: [], reasons };
+}
+function valueAnswers(what, wanted, manifests, valuesOf) {
+    return Object.entries(wanted).map(([key, glob]) => imageAnswer(glob === false ? `no ${what} ${key}` : `${what} ${key} = ${glob}`, manifests, (each) => {
+        const values = valuesOf(each);
+        if (values === undefined)
+            return 'has no config with labels';
+        const value = Object.hasOwn(values, key) ? values[key] : undefined;
+        if (value === undefined)
+            return glob === false ? undefined : 'does not have it';
+        return glob !== false && fits(glob, value) ? undefined : `has ${value}`;
+    }));
+}
+function signersOf({ by, 'at-least': atLeast }) {
+    return atLeast > 1 ? `${atLeast} of ${by.join(', ')}` : by.join(' or ');
+}
+function within(milliseconds) {
+    return `within ${milliseconds % DAY === 0 ? `${milliseconds / DAY}d` : `${milliseconds / 3_600_000}h`}`;
+}
+function tooOld({ created }, most, now) {
+    const time = parseTime(created);
+    // Builders that make the same bytes of the same sources set the beginning of 1970 or of 1980 (the least time of zip).
+    if (time !== undefined && time < Date.UTC(1980, 0, 2))
+        return `says ${created}: its build sets no real time`;
+    return ageProblem(time, most, now);
+}
+function ageProblem(time, most, now) {
+    if (time === undefined)
+        return 'does not say when it was made';
+    const said = `is of ${new Date(time).toISOString()}`;
+    if (time > now + CLOCK_SKEW)
+        return `${said}, which is in the future`;
+    return now - time > most ? said : undefined;
+}
+
+;// CONCATENATED MODULE: ./lib/release/judge.js
+
+
+
+
+
+
+
+
+/**
+ * What judges each image for each destination, by what was discovered: the manifests that are copied, and what was attached
+ * to them at that time. Nothing is listed again, so a registry that shows another list later changes nothing.
+ * @throws PromoteError USAGE with everything that is wrong with the policy.
+ */
+async function createJudge(inputs, run) {
+    const { config, context, copy } = run;
+    const verifier = new SignerVerifier();
+    const problems = [];
+    const note = (option, problem) => problems.push(`${inputs.spell(option)}: ${problem}`);
+    const policy = await loadPolicy(inputs, verifier, note);
+    if (policy === undefined)
+        throw (0,parse/* usage */.C)(problems, context.secrets);
+    // An image that goes to several destinations, or has several tags, is examined once.
+    const known = new Map();
+    const judgeImage = async (job, { pair, source, graph }) => {
+        const { store, path } = source;
+        const read = (blob) => copy.semaphore(() => (0,blob_reader/* readBlob */.gm)(store, blob)).catch(unlessMissing);
+        const { root } = graph;
+        const subject = subjectIn(graph.judged ?? graph);
+        const examined = known.get(graph) ?? examine(policy, verifier, subject(root), leavesOf(root, graph).map(subject), read);
+        known.set(graph, examined);
+        const isOwn = pair.source.host === undefined;
+        const host = isOwn ? store.name.replace(`/${path}`, '') : (config.source.registry?.host ?? '');
+        const registry = pair.source.layout === undefined ? host : undefined;
+        const candidate = { source: store.name, registry, destination: job.target, ...(await examined) };
+        const { findings, verified, refusal } = judge(policy, candidate, context.now());
+        job.judgement = { verified, rules: findings.map(findingLine) };
+        for (const rule of job.judgement.rules)
+            context.log.info(`${job.source} → ${job.target}: ${rule}`);
+        if (refusal !== undefined) {
+            const { code, message, hint } = refusal;
+            throw new errors/* PromoteError */.jG(code, message, { side: 'source', hint });
+        }
+    };
+    return { judge: judgeImage, ...(policy.digest && { policy: policy.digest }) };
+}
+function subjectIn({ attached, nodes }) {
+    return (manifest) => {
+        const own = attached.filter(({ subject }) => subject === manifest.descriptor.digest);
+        const attachments = own.flatMap(({ digest, tag }) => {
+            const found = nodes.get((0,copy_graph/* manifestKey */.R)(digest, tag))?.manifest;
+            return found === undefined ? [] : [{ manifest: found, tag }];
+        });
+        return { manifest, attachments };
+    };
+}
+/** The images of an index that are promoted, without BuildKit's attestations, which no machine runs. */
+function leavesOf(index, graph) {
+    const children = index.links.filter(({ role, descriptor }) => role === 'child' && !isAttestation(descriptor));
+    return children.flatMap(({ descriptor }) => {
+        const { manifest } = graph.nodes.get((0,copy_graph/* manifestKey */.R)(descriptor.digest)) ?? {};
+        if (manifest === undefined)
+            return [];
+        return manifest.shape === 'index' ? leavesOf(manifest, graph) : [manifest];
+    });
+}
+/** By its platform too: what is said to be an attestation, and runs all the same, is a child. */
+function isAttestation({ annotations, platform }) {
+    const type = annotations?.['vnd.docker.reference.type'];
+    return type === 'attestation-manifest' && platform?.os === 'unknown' && platform.architecture === 'unknown';
+}
+function unlessMissing(thrown) {
+    if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND')
+        return undefined;
+    throw thrown;
+}
+
+
+/***/ }),
+
 /***/ 3397:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Jm: () => (/* binding */ tagRow),
 /* harmony export */   N4: () => (/* binding */ tally),
 /* harmony export */   dO: () => (/* binding */ makeReport),
-/* harmony export */   l4: () => (/* binding */ reportJson)
+/* harmony export */   l4: () => (/* binding */ reportJson),
+/* harmony export */   m4: () => (/* binding */ isMovedEarlier)
 /* harmony export */ });
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9716);
 
@@ -40159,28 +48360,36 @@ function makeReport(started, finished, dryRun, rows, goal = {}) {
         schema: 'image-promote/report/v1',
         started: new Date(started).toISOString(),
         finished: new Date(finished).toISOString(),
+        run: goal.run ?? 'local',
         dryRun,
         status: overall(rows, goal),
         images: rows,
     };
 }
-/** The text of the report file and of `--output json`. */
 function reportJson(report) {
     return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .neutraliseJson */ .rb)(JSON.stringify(report, null, 2))}\n`;
 }
-/** Rows per status, statuses that did not occur as 0. */
+/** A row of a tag for which nothing was copied. */
+function tagRow(row, tag) {
+    const bytes = { total: 0, copied: 0, mounted: 0, present: 0 };
+    return { ...row, tag, bytes, attached: [], platforms: [] };
+}
 function tally(rows) {
-    const counts = { promoted: 0, unchanged: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 };
+    const counts = { promoted: 0, unchanged: 0, skipped: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 };
     for (const row of rows)
         counts[row.status] += 1;
     return counts;
+}
+/** The tag is where an earlier try of the run has put it. */
+function isMovedEarlier({ status, digest, previousDigest }) {
+    return status === 'unchanged' && digest !== previousDigest;
 }
 /** A run without any row has failed. An image that was given up because another one failed is not cancelled. */
 function overall(rows, { restores = false, mayBeEmpty = false }) {
     if (rows.length === 0)
         return mayBeEmpty ? 'done' : 'failed';
-    const { promoted, unchanged, planned, reverted } = tally(rows);
-    const good = promoted + unchanged + planned + (restores ? reverted : 0);
+    const { promoted, unchanged, skipped, planned, reverted } = tally(rows);
+    const good = promoted + unchanged + skipped + planned + (restores ? reverted : 0);
     const isCancelled = ({ status, error }) => status === 'cancelled' ? error?.code !== 'ABANDONED' : error?.code === 'CANCELLED';
     if (rows.some(isCancelled))
         return 'cancelled';
@@ -40241,7 +48450,7 @@ async function beginning(res) {
 
 /***/ }),
 
-/***/ 6250:
+/***/ 4175:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -40421,8 +48630,8 @@ function escapeProperty(s) {
         .replace(/,/g, '%2C');
 }
 //# sourceMappingURL=command.js.map
-;// CONCATENATED MODULE: external "crypto"
-const external_crypto_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("crypto");
+// EXTERNAL MODULE: external "crypto"
+var external_crypto_ = __nccwpck_require__(6982);
 // EXTERNAL MODULE: external "fs"
 var external_fs_ = __nccwpck_require__(9896);
 ;// CONCATENATED MODULE: ./node_modules/@actions/core/lib/file-command.js
@@ -40446,7 +48655,7 @@ function issueFileCommand(command, message) {
     });
 }
 function prepareKeyValueMessage(key, value) {
-    const delimiter = `ghadelimiter_${external_crypto_namespaceObject.randomUUID()}`;
+    const delimiter = `ghadelimiter_${external_crypto_.randomUUID()}`;
     const convertedValue = toCommandValue(value);
     // These should realistically never happen, but just in case someone finds a
     // way to exploit uuid generation let's not allow keys or values that contain
@@ -43312,6 +51521,7 @@ __nccwpck_require__.d(__webpack_exports__, {
   YOg: () => (/* binding */ array),
   zMY: () => (/* binding */ schemas_boolean),
   IeY: () => (/* binding */ custom),
+  k5n: () => (/* binding */ _enum),
   Whr: () => (/* binding */ schemas_int),
   RZV: () => (/* binding */ lazy),
   euz: () => (/* binding */ literal),
@@ -43325,7 +51535,7 @@ __nccwpck_require__.d(__webpack_exports__, {
   L5J: () => (/* binding */ unknown)
 });
 
-// UNUSED EXPORTS: ZodAny, ZodArray, ZodBase64, ZodBase64URL, ZodBigInt, ZodBigIntFormat, ZodBoolean, ZodCIDRv4, ZodCIDRv6, ZodCUID, ZodCUID2, ZodCatch, ZodCodec, ZodCreditCard, ZodCustom, ZodCustomStringFormat, ZodDate, ZodDefault, ZodDiscriminatedUnion, ZodE164, ZodEmail, ZodEmoji, ZodEnum, ZodExactOptional, ZodFile, ZodFunction, ZodGUID, ZodIBAN, ZodIPv4, ZodIPv6, ZodISODate, ZodISODuration, ZodISOTime, ZodInstanceOf, ZodIntersection, ZodJWT, ZodKSUID, ZodLazy, ZodLiteral, ZodMAC, ZodMap, ZodNaN, ZodNanoID, ZodNever, ZodNonOptional, ZodNull, ZodNullable, ZodNumber, ZodNumberFormat, ZodObject, ZodOptional, ZodPipe, ZodPrefault, ZodPreprocess, ZodPromise, ZodReadonly, ZodRecord, ZodSet, ZodString, ZodStringFormat, ZodSuccess, ZodSymbol, ZodTemplateLiteral, ZodTransform, ZodTuple, ZodType, ZodULID, ZodURL, ZodUUID, ZodUndefined, ZodUnion, ZodUnknown, ZodVoid, ZodXID, ZodXor, _ZodString, _default, _function, any, base64, base64url, bigint, catch, check, cidrv4, cidrv6, codec, creditCard, cuid, cuid2, currencyCode, date, describe, discriminatedUnion, e164, email, emoji, enum, exactOptional, file, float32, float64, function, guid, hash, hex, hostname, httpUrl, iban, instanceof, int32, int64, intersection, invertCodec, ipv4, ipv6, json, jwt, keyof, ksuid, looseRecord, mac, map, meta, nan, nanoid, nativeEnum, never, nonoptional, null, nullable, nullish, optional, partialRecord, pipe, prefault, preprocess, promise, readonly, refine, set, stringFormat, stringbool, success, superRefine, symbol, templateLiteral, transform, tuple, uint32, uint64, ulid, undefined, url, uuid, uuidv4, uuidv6, uuidv7, void, xid, xor
+// UNUSED EXPORTS: ZodAny, ZodArray, ZodBase64, ZodBase64URL, ZodBigInt, ZodBigIntFormat, ZodBoolean, ZodCIDRv4, ZodCIDRv6, ZodCUID, ZodCUID2, ZodCatch, ZodCodec, ZodCreditCard, ZodCustom, ZodCustomStringFormat, ZodDate, ZodDefault, ZodDiscriminatedUnion, ZodE164, ZodEmail, ZodEmoji, ZodEnum, ZodExactOptional, ZodFile, ZodFunction, ZodGUID, ZodIBAN, ZodIPv4, ZodIPv6, ZodISODate, ZodISODuration, ZodISOTime, ZodInstanceOf, ZodIntersection, ZodJWT, ZodKSUID, ZodLazy, ZodLiteral, ZodMAC, ZodMap, ZodNaN, ZodNanoID, ZodNever, ZodNonOptional, ZodNull, ZodNullable, ZodNumber, ZodNumberFormat, ZodObject, ZodOptional, ZodPipe, ZodPrefault, ZodPreprocess, ZodPromise, ZodReadonly, ZodRecord, ZodSet, ZodString, ZodStringFormat, ZodSuccess, ZodSymbol, ZodTemplateLiteral, ZodTransform, ZodTuple, ZodType, ZodULID, ZodURL, ZodUUID, ZodUndefined, ZodUnion, ZodUnknown, ZodVoid, ZodXID, ZodXor, _ZodString, _default, _function, any, base64, base64url, bigint, catch, check, cidrv4, cidrv6, codec, creditCard, cuid, cuid2, currencyCode, date, describe, discriminatedUnion, e164, email, emoji, exactOptional, file, float32, float64, function, guid, hash, hex, hostname, httpUrl, iban, instanceof, int32, int64, intersection, invertCodec, ipv4, ipv6, json, jwt, keyof, ksuid, looseRecord, mac, map, meta, nan, nanoid, nativeEnum, never, nonoptional, null, nullable, nullish, optional, partialRecord, pipe, prefault, preprocess, promise, readonly, refine, set, stringFormat, stringbool, success, superRefine, symbol, templateLiteral, transform, tuple, uint32, uint64, ulid, undefined, url, uuid, uuidv4, uuidv6, uuidv7, void, xid, xor
 
 // EXTERNAL MODULE: ./node_modules/zod/v4/core/core.js
 var core_core = __nccwpck_require__(8532);
@@ -53117,7 +61327,7 @@ function constantCatch(value) {
 /******/ 	// Execute the module function
 /******/ 	var threw = true;
 /******/ 	try {
-/******/ 		__webpack_modules__[moduleId](module, module.exports, __nccwpck_require__);
+/******/ 		__webpack_modules__[moduleId].call(module.exports, module, module.exports, __nccwpck_require__);
 /******/ 		threw = false;
 /******/ 	} finally {
 /******/ 		if(threw) delete __webpack_module_cache__[moduleId];
@@ -53211,9 +61421,7 @@ var __webpack_exports__ = {};
 
 /** `npm` and `npx` pass on a signal that the terminal has sent to their child as well: that is one Ctrl-C, not two. */
 const SAME_SIGNAL = 200;
-/** `engines` of package.json: older ones lack functions that are used. */
-const OLDEST_NODE = [20, 18, 1];
-/** @returns what to tell when this Node.js is too old. */
+const OLDEST_NODE = [20, 18, 1]; // `engines` of package.json: older ones lack functions that are used
 function tooOld() {
     const parts = process.versions.node.split('.').map(Number);
     const at = OLDEST_NODE.findIndex((needed, index) => parts[index] !== needed);
@@ -53221,7 +61429,7 @@ function tooOld() {
         return undefined;
     return `image-promote needs Node.js ${OLDEST_NODE.join('.')} or newer, this is ${process.versions.node}`;
 }
-/** Aborted with the name of the first signal, or with the error that nobody caught. */
+/** Aborted with the name of the first signal, or with an uncaught error. */
 function watchProcess() {
     const controller = new AbortController();
     // Each transfer and each wait listens; that is no leak, and the warning would be the only foreign line on stderr.
@@ -53262,7 +61470,7 @@ async function main(argv) {
         process.stdout.write(`${answer}\n`);
         return _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.done;
     }
-    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8392));
+    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2128));
     return run({
         argv,
         env: process.env,
@@ -53272,7 +61480,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8541))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8198))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

@@ -15,5 +15,6 @@ export default function prepareEnvironment(): void {
   // Windows looks at the latter two.
   for (const name of ['TMPDIR', 'TEMP', 'TMP']) process.env[name] = folder
   for (const name of ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR']) delete process.env[name]
+  process.env.TEST_CERTIFICATES = join(folder, 'certificates')
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
 }

@@ -1,15 +1,13 @@
 /** Small servers on real sockets, certificates, and a context whose clock and sleep are in the test's hands. */
-import 'reflect-metadata'
-import { webcrypto } from 'node:crypto'
 import * as http from 'node:http'
 import * as https from 'node:https'
 import { type AddressInfo, connect, type Socket } from 'node:net'
-import * as x509 from '@peculiar/x509'
 import type { Context } from '../../src/core/context.ts'
 import { PromoteError } from '../../src/core/errors.ts'
 import { Secrets } from '../../src/core/secret.ts'
 import { type Network, type NetworkOptions, openNetwork } from '../../src/http/client.ts'
 import type { Response, Send } from '../../src/transport/request.ts'
+import { type Ca, makeCa } from './cluster/certificates.ts'
 
 export type Lab = Readonly<{
   context: Context
@@ -207,8 +205,6 @@ export async function rejection(promise: Promise<unknown>): Promise<PromoteError
   throw new Error(`expected a PromoteError, got ${JSON.stringify(outcome)} ${'error' in outcome ? outcome.error : ''}`)
 }
 
-const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
-
 export type Authority = Readonly<{
   pem: string
   issue: (options?: Leaf) => Promise<Identity>
@@ -217,49 +213,15 @@ export type Authority = Readonly<{
 }>
 type Leaf = Readonly<{ names?: readonly string[]; from?: Date; to?: Date }>
 
-type Above = Readonly<{ subject: string; key: webcrypto.CryptoKey }>
+/** A certificate authority whose servers send their own certificate alone. */
+export async function authority(commonName = 'test CA'): Promise<Authority> {
+  return sendingLeaves(await makeCa(commonName))
+}
 
-/** A certificate authority that lives as long as the test. @param above who signed it; default: itself. */
-export async function authority(commonName = 'test CA', above?: Above): Promise<Authority> {
-  x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0])
-  const keys = (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair
-  const day = 24 * 3600 * 1000
-  const subject = `CN=${commonName}`
-  const root = await x509.X509CertificateGenerator.create({
-    serialNumber: '01',
-    subject,
-    issuer: above?.subject ?? subject,
-    notBefore: new Date(Date.now() - day),
-    notAfter: new Date(Date.now() + day),
-    signingAlgorithm: ALGORITHM,
-    publicKey: keys.publicKey,
-    signingKey: above?.key ?? keys.privateKey,
-    extensions: [
-      new x509.BasicConstraintsExtension(true, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
-    ],
-  })
-  const issue = async ({ names = ['127.0.0.1'], from, to }: Leaf = {}): Promise<Identity> => {
-    const own = (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair
-    const leaf = await x509.X509CertificateGenerator.create({
-      serialNumber: '02',
-      subject: `CN=${names[0]}`,
-      issuer: root.subject,
-      notBefore: from ?? new Date(Date.now() - day),
-      notAfter: to ?? new Date(Date.now() + day),
-      signingAlgorithm: ALGORITHM,
-      publicKey: own.publicKey,
-      signingKey: keys.privateKey,
-      extensions: [
-        new x509.SubjectAlternativeNameExtension(
-          names.map((value) => ({ type: /^[\d.]+$/.test(value) ? ('ip' as const) : ('dns' as const), value })),
-        ),
-      ],
-    })
-    const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', own.privateKey))
-    const pem = `-----BEGIN PRIVATE KEY-----\n${key.toString('base64')}\n-----END PRIVATE KEY-----\n`
-    return { cert: leaf.toString('pem'), key: pem }
+function sendingLeaves(ca: Ca): Authority {
+  return {
+    pem: ca.cert,
+    issue: ({ names = ['127.0.0.1'], from, to } = {}) => ca.issue({ names, from, to, leafOnly: true }),
+    delegate: async (commonName) => sendingLeaves(await ca.delegate(commonName)),
   }
-  const delegate = (name: string) => authority(name, { subject, key: keys.privateKey })
-  return { pem: root.toString('pem'), issue, delegate }
 }

@@ -1,7 +1,6 @@
-import 'reflect-metadata'
-import { webcrypto } from 'node:crypto'
-import { isIP } from 'node:net'
-import * as x509 from '@peculiar/x509'
+import { createHash } from 'node:crypto'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 
 /** PEM texts. `cert` of a leaf is followed by its CA, as OpenShift's servers send it. */
 export type CertificatePair = Readonly<{ cert: string; key: string }>
@@ -13,6 +12,10 @@ export interface LeafOptions {
   subject?: string
   /** Ended yesterday. */
   expired?: boolean
+  /** Default: two days ago. */
+  from?: Date | undefined
+  /** Default: in 30 days. */
+  to?: Date | undefined
   /** Without the CA after it: OpenSSL then says "unable to verify the first certificate". */
   leafOnly?: boolean
 }
@@ -21,75 +24,48 @@ export interface Ca {
   /** PEM of the CA certificate. */
   readonly cert: string
   issue(options: LeafOptions): Promise<CertificatePair>
+  /** An authority below this one. `name` is its common name. */
+  delegate(name: string): Promise<Ca>
 }
 
-// P-256 keys take a millisecond, RSA keys up to a second.
-const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
-const DAY = 24 * 60 * 60 * 1000
-
-/** A certificate authority that lives in memory only. `name` is its common name. */
+/** A certificate authority that lives as long as the tests. `name` is its common name. */
 export async function makeCa(name: string): Promise<Ca> {
-  const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
-  const root = await x509.X509CertificateGenerator.createSelfSigned(
-    {
-      serialNumber: serialNumber(),
-      name: [{ CN: [name] }],
-      notBefore: new Date(Date.now() - 30 * DAY),
-      notAfter: new Date(Date.now() + 365 * DAY),
-      signingAlgorithm: ALGORITHM,
-      keys,
-      extensions: [
-        new x509.BasicConstraintsExtension(true, undefined, true),
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
-        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
-      ],
-    },
-    webcrypto,
-  )
-  const cert = `${root.toString('pem')}\n`
-  return { cert, issue: (options) => issue(root, keys.privateKey, cert, options) }
+  return caOf(await reused(name, async () => (await import('./x509.ts')).authority(name)))
 }
 
-async function issue(
-  root: x509.X509Certificate,
-  signingKey: webcrypto.CryptoKey,
-  rootPem: string,
-  options: LeafOptions,
-): Promise<CertificatePair> {
-  const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
-  const end = options.expired ? -DAY : 30 * DAY
-  const leaf = await x509.X509CertificateGenerator.create(
-    {
-      serialNumber: serialNumber(),
-      subject: options.subject ?? `CN=${options.names[0]}`,
-      issuer: root.subject,
-      notBefore: new Date(Date.now() - 2 * DAY),
-      notAfter: new Date(Date.now() + end),
-      signingAlgorithm: ALGORITHM,
-      publicKey: keys.publicKey,
-      signingKey,
-      extensions: [
-        new x509.BasicConstraintsExtension(false, undefined, true),
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
-        new x509.SubjectAlternativeNameExtension(
-          options.names.map((value) => ({ type: isIP(value) ? 'ip' : 'dns', value })),
-        ),
-        await x509.AuthorityKeyIdentifierExtension.create(root, false, webcrypto),
-      ],
-    },
-    webcrypto,
-  )
-  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey))
-  const key = `-----BEGIN PRIVATE KEY-----\n${der.toString('base64').replace(/.{64}/g, '$&\n')}\n-----END PRIVATE KEY-----\n`
-  return { cert: `${leaf.toString('pem')}\n${options.leafOnly ? '' : rootPem}`, key }
+function caOf(own: CertificatePair): Ca {
+  return {
+    cert: own.cert,
+    issue: (options) => reused([own.cert, options], async () => (await import('./x509.ts')).signed(own, options)),
+    delegate: async (name) =>
+      caOf(await reused([own.cert, name], async () => (await import('./x509.ts')).authority(name, own))),
+  }
 }
 
-/** Positive (RFC 5280 section 4.1.2.2): the first byte stays below 0x80. */
-function serialNumber(): string {
-  const bytes = webcrypto.getRandomValues(Buffer.alloc(16))
-  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40
-  return bytes.toString('hex')
+/** Set by global-setup.ts: the folder of the certificates that any test file of this run has asked for. */
+const folder = process.env.TEST_CERTIFICATES
+const counts = new Map<string, number>()
+
+/**
+ * A test file gets the certificate that the first file of the run made for the same request: loading the X.509 library
+ * takes half a second in each file that makes one. Requests repeated within a file get certificates of their own.
+ */
+async function reused(request: unknown, make: () => Promise<CertificatePair>): Promise<CertificatePair> {
+  if (folder === undefined) return make()
+  const text = JSON.stringify(request)
+  const count = (counts.get(text) ?? 0) + 1
+  counts.set(text, count)
+  const path = join(folder, createHash('sha256').update(`${count} ${text}`).digest('hex'))
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'))
+  } catch {
+    const made = await make()
+    mkdirSync(folder, { recursive: true })
+    // Two workers may make the same one: each keeps its own, and a file is whole whenever it is there.
+    writeFileSync(`${path}.${process.pid}`, JSON.stringify(made))
+    renameSync(`${path}.${process.pid}`, path)
+    return made
+  }
 }
 
 export type Main = 'api' | 'oauth' | 'registry'

@@ -1,6 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { Report } from '../../src/report/model.ts'
 import { type EmbeddedCluster, startCluster } from '../support/cluster/cluster.ts'
@@ -16,7 +15,6 @@ import { within } from './within.ts'
  * finishes it, or a rollback with the report that it left restores what was there.
  */
 
-const PROGRAM = fileURLToPath(new URL('../../src/index.js', import.meta.url))
 const [OLD, ...IMAGES] = [
   makeImage({ seed: 980 }),
   makeImage({ seed: 981 }),
@@ -76,7 +74,7 @@ function scene(seed: number) {
 /** Runs the program in a process of its own and kills it at its n-th request. @returns whether it was killed. */
 async function runAndKill(seed: number, scenery: ReturnType<typeof scene>, given: Variables): Promise<boolean> {
   const { lines, faults, nth, seen } = scenery
-  const running = start(['--', ...lines], { bundle: PROGRAM, env: variables({ ...scenery.sides, ...given }) })
+  const running = start(['--', ...lines], { env: variables({ ...scenery.sides, ...given }) })
   const kill = async () => {
     running.child.kill('SIGKILL')
     await running.ended
@@ -139,7 +137,7 @@ describe('a signal', () => {
     const folder = temporary()
     const { lines, sides, tags, faults } = scene(1000)
     const given = { atomic: 'true', report: join(folder.path, 'report.json') }
-    const running = start(['--', ...lines], { bundle: PROGRAM, env: variables({ ...sides, ...given }) })
+    const running = start(['--', ...lines], { env: variables({ ...sides, ...given }) })
     const stop = () =>
       new Promise<void>((heard) => {
         running.child.stderr?.on('data', (text) => String(text).includes('SIGTERM: stopping') && heard())

@@ -1,8 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
-import { buffer } from 'node:stream/consumers'
-import { gunzipSync, gzipSync } from 'node:zlib'
+import { gzipSync } from 'node:zlib'
 import { pack } from 'tar-stream'
 import { type Digest, digestOf } from '../../../src/oci/digest.ts'
 import { MEDIA_TYPE } from '../../../src/oci/manifest.ts'
@@ -13,6 +12,9 @@ export type BuiltImage = Readonly<{
   manifests: readonly Readonly<{ digest: Digest; bytes: Buffer; mediaType: string }>[]
   blobs: ReadonlyMap<Digest, Buffer>
 }>
+
+/** A compressed archive; `diffId` is the digest of the archive itself. */
+type Layer = Readonly<{ bytes: Buffer; diffId: Digest }>
 
 type File = Readonly<{ path: string; bytes: Buffer; mode: number }>
 
@@ -41,13 +43,13 @@ export async function buildImage(dist: string): Promise<BuiltImage> {
       os: 'linux',
       architecture,
       config: { Entrypoint: ['/usr/local/bin/node', '/opt/image-promote/index.js'], User: '1001' },
-      rootfs: { type: 'layers', diff_ids: layers.map((each) => digestOf(gunzipSync(each))) },
+      rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
     }
     const document = {
       schemaVersion: 2,
       mediaType: MEDIA_TYPE.ociManifest,
       config: { mediaType: CONFIG, ...put(Buffer.from(JSON.stringify(config))) },
-      layers: layers.map((each) => ({ mediaType: LAYER, ...put(each) })),
+      layers: layers.map(({ bytes }) => ({ mediaType: LAYER, ...put(bytes) })),
     }
     return { ...manifest(document, MEDIA_TYPE.ociManifest), platform: { os: 'linux', architecture } }
   })
@@ -78,7 +80,7 @@ function distFiles(dist: string): File[] {
 }
 
 /** Node and its libraries, one layer each; on other systems than Linux any payload of some size. */
-async function runtimeLayers(): Promise<Buffer[]> {
+async function runtimeLayers(): Promise<Layer[]> {
   const node: File = { path: 'usr/local/bin/node', bytes: readFileSync(process.execPath), mode: 0o755 }
   if (process.platform !== 'linux') return [await layer([node])]
   const libraries = libraryPaths(process.execPath).map(
@@ -98,9 +100,12 @@ function libraryPaths(program: string): string[] {
 }
 
 /** Level 1: the demo shows a promotion, not a compression. */
-async function layer(files: readonly File[]): Promise<Buffer> {
+async function layer(files: readonly File[]): Promise<Layer> {
   const archive = pack()
   for (const { path, bytes, mode } of files) archive.entry({ name: path, mode, mtime: new Date(0) }, bytes)
   archive.finalize()
-  return gzipSync(await buffer(archive), { level: 1 })
+  const chunks: Buffer[] = []
+  for await (const chunk of archive) chunks.push(chunk as Buffer)
+  const tar = Buffer.concat(chunks)
+  return { bytes: gzipSync(tar, { level: 1 }), diffId: digestOf(tar) }
 }

@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, createWriteStream, existsSync, mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { describe, expect, test } from '@jest/globals'
@@ -88,11 +87,9 @@ async function unpack(layer: Buffer, root: string): Promise<void> {
   reading.on('entry', ({ name, mode }, stream, next) => {
     const path = join(root, name)
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
-    buffer(stream).then((bytes) => {
-      writeFileSync(path, bytes)
-      chmodSync(path, mode ?? 0o644)
-      next()
-    }, next)
+    pipeline(stream, createWriteStream(path))
+      .then(() => chmodSync(path, mode ?? 0o644))
+      .then(() => next(), next)
   })
   await pipeline([layer], createGunzip(), reading)
 }

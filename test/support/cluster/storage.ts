@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { endianness } from 'node:os'
 import { join } from 'node:path'
 import { type Algorithm, algorithmOf, type Digest, digestOf, hashFor } from '../../../src/oci/digest.ts'
 
@@ -230,15 +231,15 @@ export function synthetic(seed: number, size: number): StoredBlob {
 
 /** xorshift32: enough to be incompressible, and the same everywhere. */
 export function randomBytes(seed: number, length: number): Buffer {
-  const bytes = Buffer.allocUnsafe(Math.ceil(length / 4) * 4)
-  let state = (Math.imul(seed + 1, 2654435761) ^ 0x9e3779b9) >>> 0 || 1
-  for (let at = 0; at < bytes.length; at += 4) {
+  const words = new Uint32Array(Math.ceil(length / 4))
+  let state = Math.imul(seed + 1, 2654435761) ^ 0x9e3779b9 || 1
+  for (let at = 0; at < words.length; at += 1) {
     state ^= state << 13
-    state >>>= 0
     state ^= state >>> 17
     state ^= state << 5
-    state >>>= 0
-    bytes.writeUInt32LE(state, at)
+    words[at] = state
   }
+  const bytes = Buffer.from(words.buffer)
+  if (endianness() === 'BE') bytes.swap32()
   return bytes.subarray(0, length)
 }

@@ -90,15 +90,22 @@ const RUN = `(() => {
   }
 })()`
 
+const sandbox = createContext({ cpu: () => process.cpuUsage().user / 1000 })
+
 /**
- * Milliseconds of CPU that the expression needs for each of the texts. A text that needs more than `enough` is the last one. The
- * engine is stopped after 4 seconds: the text that it was at costs Infinity.
+ * Milliseconds of CPU that the expression needs for each of the texts. A text that needs more than `enough` is the last one.
+ * The engine is stopped after `timeout` milliseconds: the text that it was at costs Infinity.
  */
-export function costsOf({ source, flags }: RegExp, texts: Iterable<string>, enough: number): readonly number[] {
+export function costsOf(
+  { source, flags }: RegExp,
+  texts: Iterable<string>,
+  enough: number,
+  timeout: number,
+): readonly number[] {
   const costs: number[] = []
-  const cpu = () => process.cpuUsage().user / 1000
+  Object.assign(sandbox, { source, flags, texts, costs, enough })
   try {
-    runInContext(RUN, createContext({ source, flags, texts, costs, cpu, enough }), { timeout: 4000 })
+    runInContext(RUN, sandbox, { timeout })
   } catch {
     costs.push(Number.POSITIVE_INFINITY)
   }

@@ -122,7 +122,7 @@ function expectPlanned(before: readonly string[][], after: readonly string[][], 
   }
 }
 
-test.each(seeds(30))('in the random state %i the report is true', async (seed) => {
+test.each(seeds(10, 300))('in the random state %i the report is true', async (seed) => {
   const world = aWorld(seed, servers)
   const scene = {
     seed,

@@ -1,7 +1,10 @@
-/** Numbers of random suites: few in every run of the tests, all of them where IMAGE_PROMOTE_SEEDS says so (`.ci/run`). */
-export function seeds(few: number): readonly number[] {
-  const wanted = Number(process.env.IMAGE_PROMOTE_SEEDS ?? few)
-  return Array.from({ length: wanted }, (_, index) => index + 1)
+/**
+ * Seeds of a random suite. IMAGE_PROMOTE_SEEDS says how many: a number, or `all`, as in `.ci/run`.
+ * @param few in a usual run of the tests, @param all in `.ci/run`.
+ */
+export function seeds(few: number, all: number): readonly number[] {
+  const wanted = process.env.IMAGE_PROMOTE_SEEDS ?? few
+  return Array.from({ length: wanted === 'all' ? all : Number(wanted) }, (_, index) => index + 1)
 }
 
 /** mulberry32: the same numbers for the same seed, 0 ≤ x < 1. */

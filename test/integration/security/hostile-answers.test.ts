@@ -121,6 +121,6 @@ async function problemsOf(seed: number): Promise<string[]> {
   ]
 }
 
-test.each(seeds(100))('hostile answers of seed %i', async (seed) => {
+test.each(seeds(25, 2000))('hostile answers of seed %i', async (seed) => {
   expect({ seed, problems: await problemsOf(seed) }).toEqual({ seed, problems: [] })
 })

@@ -110,7 +110,7 @@ beforeAll(async () => {
     })
 })
 
-test.each(seeds(200))('changed evidence of seed %i', async (seed) => {
+test.each(seeds(200, 10_000))('changed evidence of seed %i', async (seed) => {
   const dice = diceOf(seed)
   const each = dice.one(cases)
   const kind = dice.one(['protected', 'anywhere', 'bytes'] as const)

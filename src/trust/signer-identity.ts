@@ -104,7 +104,7 @@ function fitsIdentity(pattern: string, text: string): boolean {
 
 /** Whether a repository that the signed content names, with or without its tag and digest, is one of the wanted ones. */
 export function namesRepository(names: readonly string[], patterns: readonly string[]): boolean {
-  const bare = names.map((name) => name.replace(/@.*$/, '').replace(/:[^:/]*$/, ''))
+  const bare = names.map((name) => name.replace(/^([^@]*)@.*$/, '$1').replace(/:[^:/]*$/, ''))
   return [...names, ...bare].some((name) => patterns.some((pattern) => fits(pattern, name)))
 }
 

@@ -2,7 +2,7 @@
 
 const BLOCK = /-----BEGIN ([A-Z0-9 ]{1,40})-----((?:(?!-----)[\s\S])*)-----END \1-----/g
 /** Line ends of every kind, also where they are written as `\n`, and blanks in their place. */
-const BREAKS = /(?:\\+[nr]|\s)+/g
+const BREAKS = /(?:\\{1,8}[nr]|\s)+/g
 
 /**
  * The blocks of one kind with 64 characters a line, as OpenSSL reads them. Text around them is left out.

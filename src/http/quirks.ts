@@ -96,7 +96,7 @@ export const REFUSALS: readonly Refusal[] = [
   },
   {
     by: 'Harbor (https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-project-quotas/), Quay, OpenShift (ResourceQuota, ImageStream limits), GitLab, full disks',
-    said: /quota|exceed[a-z]* [^"]{0,60}limit|no space left|insufficient storage|storage limit|LimitExceeded/i,
+    said: /quota|exceed[a-z]{0,3} [^"]{0,60}limit|no space left|insufficient storage|storage limit|LimitExceeded/i,
     code: 'QUOTA',
     hint: ({ host, repository }) =>
       `There is no room left for ${repository} at ${host}: a quota or the disk is full. Let its administrator raise it, or remove old images there.`,

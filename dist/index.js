@@ -31891,7 +31891,7 @@ function cannotWrite(path, thrown) {
 /** PEM texts (RFC 7468), which lose their line ends on the way through variables, YAML, JSON and web forms. */
 const BLOCK = /-----BEGIN ([A-Z0-9 ]{1,40})-----((?:(?!-----)[\s\S])*)-----END \1-----/g;
 /** Line ends of every kind, also where they are written as `\n`, and blanks in their place. */
-const BREAKS = /(?:\\+[nr]|\s)+/g;
+const BREAKS = /(?:\\{1,8}[nr]|\s)+/g;
 /**
  * The blocks of one kind with 64 characters a line, as OpenSSL reads them. Text around them is left out.
  * @param label the last words of the first line: `CERTIFICATE`, `PRIVATE KEY`.
@@ -34630,7 +34630,7 @@ const REFUSALS = [
     },
     {
         by: 'Harbor (https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-project-quotas/), Quay, OpenShift (ResourceQuota, ImageStream limits), GitLab, full disks',
-        said: /quota|exceed[a-z]* [^"]{0,60}limit|no space left|insufficient storage|storage limit|LimitExceeded/i,
+        said: /quota|exceed[a-z]{0,3} [^"]{0,60}limit|no space left|insufficient storage|storage limit|LimitExceeded/i,
         code: 'QUOTA',
         hint: ({ host, repository }) => `There is no room left for ${repository} at ${host}: a quota or the disk is full. Let its administrator raise it, or remove old images there.`,
     },
@@ -47442,7 +47442,7 @@ function fitsIdentity(pattern, text) {
 }
 /** Whether a repository that the signed content names, with or without its tag and digest, is one of the wanted ones. */
 function namesRepository(names, patterns) {
-    const bare = names.map((name) => name.replace(/@.*$/, '').replace(/:[^:/]*$/, ''));
+    const bare = names.map((name) => name.replace(/^([^@]*)@.*$/, '$1').replace(/:[^:/]*$/, ''));
     return [...names, ...bare].some((name) => patterns.some((pattern) => fits(pattern, name)));
 }
 /**

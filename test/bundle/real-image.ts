@@ -39,7 +39,7 @@ export async function realIndex(platforms: readonly string[] = ['linux/amd64', '
 }
 
 function seal(document: Readonly<{ mediaType: string; [member: string]: unknown }>): BuiltManifest {
-  // With blanks: whoever writes it again in its own way changes the digest.
+  // With blanks: a program that serialises it again changes the digest.
   const bytes = Buffer.from(JSON.stringify(document, null, 3))
   return { digest: digestOf(bytes), bytes, mediaType: document.mediaType }
 }

@@ -22,6 +22,8 @@ type Task = Readonly<{
   }>
 }>
 
+const { spec } = parse(readFileSync(TASK, 'utf8')) as Task
+
 export type TaskRun = Readonly<{
   images: readonly string[]
   params?: Variables
@@ -39,7 +41,6 @@ export type TektonResult = Result &
   }>
 
 export async function tekton({ images, params = {}, workspaces = {} }: TaskRun): Promise<TektonResult> {
-  const { spec } = parse(readFileSync(TASK, 'utf8')) as Task
   const [step] = spec.steps
   if (step === undefined) throw new Error('the Task has no step')
   const folder = temporary()

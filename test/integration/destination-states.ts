@@ -58,7 +58,7 @@ export type World = Readonly<{
   isForeign: boolean
   /** A tag stands where the list of referrers has to be. */
   hasDigestTag: boolean
-  /** What was put where, for whoever has to find out why. */
+  /** What was put where, for the message of a failure. */
   told: readonly string[]
 }>
 

@@ -44,13 +44,13 @@ export async function startDockerRegistry(
   // v3 sends traces to a collector unless it is told not to.
   const env = { ...process.env, OTEL_TRACES_EXPORTER: 'none' }
   const child = spawn(binary, ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'], env })
-  // Whoever forgets to close it must not hang.
+  // A test that forgets to close it must not hang.
   child.unref()
   const ended = new Promise<void>((done) => child.once('close', () => done()))
   let leave = () => {}
   const close = async () => {
     leave()
-    // Whoever waits for its end must not be over before: with nothing else to do Node ends with 13.
+    // Node must not end before a caller that awaits this: with nothing else to do it ends with 13.
     child.ref()
     child.kill('SIGKILL')
     await ended

@@ -17,7 +17,7 @@ export function filesIn(folder: string): string[] {
     .flatMap((name) => (statSync(join(ROOT, path(name))).isDirectory() ? filesIn(path(name)) : [path(name)]))
 }
 
-/** Every YAML document of a text. @throws on the first that is no YAML. */
+/** Every YAML document of a text. @throws on the first that is not valid YAML. */
 // biome-ignore lint/suspicious/noExplicitAny: tests look into documents of many kinds
 export function documents(text: string): any[] {
   return parseAllDocuments(text).map((document) => {

@@ -1,4 +1,4 @@
-/** Looking for a secret in whatever was produced, the way somebody would who wants to have it. */
+/** Searches all that was produced for a secret, as an attacker would. */
 
 /** So many characters of it in a row are a find, so that a secret that was cut is found too. */
 const WINDOW = 12

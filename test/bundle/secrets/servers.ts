@@ -6,7 +6,7 @@ import type { EmbeddedRegistry } from '../../support/cluster/plain.ts'
 
 type Server = Readonly<{ faults: Faults; requests: readonly Readonly<{ path: string }>[] }>
 
-/** Every credential that reaches these servers, whoever made it: passwords, tokens that were issued, Basic pairs. */
+/** Every credential that reaches these servers, wherever it came from: passwords, tokens that were issued, Basic pairs. */
 export function overhear(...servers: readonly (EmbeddedCluster | EmbeddedRegistry)[]): Set<string> {
   const heard = new Set<string>()
   const when = ({ headers }: Heard) => {

@@ -54,7 +54,7 @@ export const CONDITIONS: readonly Situation[] = [
     more: () => ({ overwrite: 'never' }),
   },
   {
-    when: 'somebody writes the tag while the image is copied',
+    when: 'another client writes the tag while the image is copied',
     code: 'TAG_MOVED',
     side: 'destination',
     says: '…, and is … now: another client has written it.',

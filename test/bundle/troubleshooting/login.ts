@@ -85,7 +85,7 @@ export const TOKENS: readonly Situation[] = [
     way: ({ cluster }) => byToken(cluster, cluster.token('jane')),
   },
   {
-    when: 'the cluster is no OpenShift',
+    when: 'the cluster is not OpenShift',
     code: 'NOT_A_CLUSTER',
     says: 'Asking … who we are, with the …: it answered 404 "…" and 404 "…".',
     arrange: atApi(answers(/./, 404, status(404, 'the server could not find the requested resource'), JSON_TYPE)),
@@ -174,7 +174,7 @@ export const KUBECONFIG: readonly Situation[] = [
     way: (stage) => ({ ...kubeconfig(stage, { token: 'x' }), context: 'there' }),
   },
   {
-    when: 'a context is given, and nobody has logged in here',
+    when: 'a context is given, and no user has logged in here',
     code: 'IO',
     says: 'The kubeconfig … could not be read: no such file or folder.',
     way: () => ({ context: 'prod' }),

@@ -69,7 +69,7 @@ export const TLS: readonly Situation[] = [
     },
   },
   {
-    when: 'the CA is no certificate',
+    when: 'the CA is not a certificate',
     code: 'USAGE',
     blames: 'input',
     says: '… holds no PEM certificate (-----BEGIN CERTIFICATE-----)',
@@ -79,7 +79,7 @@ export const TLS: readonly Situation[] = [
 
 export const NETWORK: readonly Situation[] = [
   {
-    when: 'nobody listens',
+    when: 'the port is closed',
     code: 'NETWORK',
     says: '…: the connection was refused (ECONNREFUSED).',
     way: async ({ cluster }) => ({ ...byPassword(cluster), cluster: 'https://127.0.0.1:1' }),
@@ -108,7 +108,7 @@ export const NETWORK: readonly Situation[] = [
     run: () => ({ env: { HTTPS_PROXY: 'http://127.0.0.1:1' } }),
   },
   {
-    when: 'the proxy is no HTTP proxy',
+    when: 'the proxy does not speak HTTP',
     code: 'USAGE',
     blames: 'input',
     says: 'HTTPS_PROXY is not the URL of an HTTP proxy.',

@@ -247,7 +247,7 @@ export const RIGHTS: readonly Situation[] = [
     way: as('jane'),
   },
   {
-    when: 'the registry refuses a tag and nobody says why',
+    when: 'the registry refuses a tag and gives no reason',
     code: 'DENIED',
     side: 'destination',
     says: '…: writing manifest …: 403 DENIED "…". The cluster does not say why.',

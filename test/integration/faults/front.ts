@@ -1,6 +1,6 @@
 import { connect, createServer, type Server, type Socket } from 'node:net'
 
-/** A TCP port in front of a server, for what happens before HTTP: nobody listens, or the handshake fails. */
+/** A TCP port in front of a server, for what happens before HTTP: the port is closed, or the handshake fails. */
 export interface Front {
   readonly port: number
   /** Until then connections are refused. */
@@ -11,7 +11,7 @@ export interface Front {
 }
 
 export type Spoil =
-  /** Nobody listens before `open`. */
+  /** The port is closed before `open`. */
   | 'refused'
   /** The first two connections end with a fatal alert, as from a router that restarts. */
   | 'alert'

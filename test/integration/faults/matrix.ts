@@ -63,7 +63,7 @@ const BEGIN = /\/blobs\/uploads\/\?/
 const MANIFEST = /\/manifests\//
 const HTML = { 'Content-Type': 'text/html' }
 const UNAVAILABLE = '<html><head><title>Application is not available</title></head></html>'
-/** Between 1 MiB, the least that anybody asks to be taken, and the next larger chunk. */
+/** Between 1 MiB, the smallest minimum of the known registries, and the next larger chunk. */
 const BODY_LIMIT = 1.25 * MIB
 const JSON_TYPE = { 'Content-Type': 'application/json' }
 

@@ -29,7 +29,7 @@ export interface FaultProxy {
   close(): Promise<void>
 }
 
-/** @param access who the proxy lets through; what is behind it is open to everybody. */
+/** @param access who the proxy lets through; the registry behind it is open. */
 export async function startProxy(upstream: URL, access: Access = { kind: 'anonymous' }): Promise<FaultProxy> {
   const log = createLog()
   const faults = createFaults()

@@ -9,7 +9,7 @@ import { openSessions, side, travel, virtualClock } from './stage.ts'
 /** A promotion under up to five faults and on registries with habits, all of them decided by a seed. */
 
 export type Outcome = Readonly<{
-  /** What was done to it, for whoever has to find out why. */
+  /** What was done to it, for the message of a failure. */
   schedule: readonly string[]
   /** `promoted`, or the code of the error. */
   result: string
@@ -107,7 +107,7 @@ function ruleOf(dice: Chance, targets: readonly Rule['match'][]): Rule {
   const often = forEver ? {} : { nth: 1 + dice.below(4), times: 1 + dice.below(3) }
   const effect = effectOf(dice)
   const strikes = ({ method, path }: Incoming) => {
-    // The PUT of a manifest is waited for as long as OpenShift needs, which is no matter for a test.
+    // The PUT of a manifest is waited for as long as OpenShift needs, which is too long for a test.
     if (effect.kind.startsWith('stall')) return method !== 'PUT' || !path.includes('/manifests/')
     // A session that was begun and has no address cannot be cancelled.
     return effect.kind !== 'headers' || method !== 'POST'

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { failure, json, type Route } from './distribution.ts'
 import type { Answer, Incoming } from './http.ts'
 
-/** Who may do what on a plain registry: everybody, one user by Basic, or whoever has a token of its token service. */
+/** Who may do what on a plain registry: every client, one user by Basic, or a client with a token of its token service. */
 export type Access =
   | { kind: 'anonymous' }
   | { kind: 'basic'; user: string; password: string }
@@ -125,7 +125,7 @@ export function basic(request: Incoming): { user: string; password: string } | u
   return { user: text.slice(0, Math.max(colon, 0)), password: text.slice(colon + 1) }
 }
 
-/** distribution-spec leaves this open; distribution's registry/handlers/app.go is what everybody does. */
+/** distribution-spec leaves this open; all registries do as distribution's registry/handlers/app.go. */
 function scopesOf(request: Incoming, route: Route): string[] {
   if (!('repository' in route)) return route.kind === 'catalog' ? ['registry:catalog:*'] : []
   const reading = request.method === 'GET' || request.method === 'HEAD'

@@ -53,7 +53,7 @@ export function apiServer(deps: ApiDeps): Handler {
   }
 }
 
-/** What the handshake proved reaches the API server as a header that nobody outside can set. */
+/** What the handshake proved reaches the API server as a header that clients cannot set. */
 export function withClientCertificate(on: RequestListener): RequestListener {
   return (req, res) => {
     delete req.headers[CLIENT_CERTIFICATE_HEADER]
@@ -92,7 +92,7 @@ async function respond(deps: ApiDeps, request: Incoming): Promise<Answer> {
 
 /**
  * The certificate goes before the token (kubernetes pkg/kubeapiserver/authenticator/config.go). A bearer token is good or
- * ends the request; other schemes count as nobody.
+ * ends the request; other schemes count as anonymous.
  */
 function authenticate(deps: ApiDeps, request: Incoming): { user: User; token: Token | undefined } {
   const subject = request.headers[CLIENT_CERTIFICATE_HEADER]
@@ -277,7 +277,7 @@ function listProjects(call: Call): Answer {
   return list(call, 'project.openshift.io/v1', 'ProjectList', mine, (name) => project(call, name))
 }
 
-/** Whoever may not see a project cannot tell a forbidden one from a missing one. */
+/** A user who may not see a project cannot tell a forbidden one from a missing one. */
 function getProject(call: Call): Answer {
   const [name = ''] = call.params
   call.authorize('get', 'projects', name, name)

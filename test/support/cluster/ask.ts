@@ -54,7 +54,7 @@ export async function ask(ca: string, url: URL | string, question: Question = {}
   }
 }
 
-/** @param user login name, `ns:account`, or '' for nobody */
+/** @param user login name, `ns:account`, or '' for an anonymous user */
 export function askApi(cluster: EmbeddedCluster, user: string, path: string, question: Question = {}): Promise<Reply> {
   const [ns = '', account] = user.split(':')
   const bearer = account === undefined ? user && cluster.token(user) : cluster.serviceAccountToken(ns, account)

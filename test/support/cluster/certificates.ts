@@ -100,7 +100,7 @@ export async function clusterCertificates(options: {
   }
   const pairs = await Promise.all([leaf('api', api), leaf('oauth', oauth), leaf('registry', registry)])
   return {
-    // Anybody may come without a certificate; a foreign one counts as none.
+    // A client may come without a certificate; one of another authority counts as none.
     api: { ...pairs[0], requestCert: true, rejectUnauthorized: false, ca: clients.cert },
     oauth: pairs[1],
     registry: pairs[2],

@@ -37,7 +37,7 @@ export interface ClusterOptions {
   certificates?: Partial<Record<Main, CertificateKind>>
   /** Milliseconds; default 0 (3100 on the real registry). */
   missingBlobDelay?: number
-  /** Names in URLs and certificates instead of 127.0.0.1; whoever uses them makes them resolve to it. */
+  /** Names in URLs and certificates instead of 127.0.0.1; the test must make them resolve to it. */
   hostnames?: Partial<Record<Main, string>>
   /** Where images were imported from: blobs that the registry lacks are pulled through from here. */
   upstream?: Storage

@@ -158,7 +158,7 @@ function multipart(
   return { status: 206, headers: { ...headers, 'Content-Type': type, 'Content-Length': String(bytes) }, body: body() }
 }
 
-/** Stops reading files and making bytes once nobody listens. */
+/** Stops reading files and making bytes once the client has gone. */
 async function* guarded(blob: StoredBlob, start: number, end: number, signal: AbortSignal) {
   for await (const chunk of blob.read(start, end)) {
     if (signal.aborted) throw new Cut()

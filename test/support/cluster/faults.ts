@@ -37,7 +37,7 @@ export type Effect =
   /** This byte of the answer's body is another one. */
   | { kind: 'corrupt'; at: number }
   | { kind: 'latency'; ms: number }
-  /** The request waits until this is done: what somebody else does at this moment. */
+  /** The request waits until this is done: a change by another client at this moment. */
   | { kind: 'meanwhile'; do: () => unknown }
   /** The same between the deed and its answer. */
   | { kind: 'afterwards'; do: () => unknown }

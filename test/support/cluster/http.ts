@@ -157,7 +157,7 @@ async function serve(handler: Handler, log: Log, req: IncomingMessage, res: Serv
       if (digest.includes(':')) log.left(digest, bytes)
     })
   } catch (error) {
-    // A client that went away breaks reads and writes: that is its right, and nobody is left to answer.
+    // A client that went away breaks reads and writes. That is allowed, and there is no client left to answer.
     const gone = error instanceof Cut || req.destroyed || res.destroyed || ended.signal.aborted
     res.socket?.destroySoon()
     if (!gone) throw error
@@ -238,7 +238,7 @@ async function write(answer: Answer, req: IncomingMessage, res: ServerResponse, 
     await pump(body, res, count)
     res.end()
   }
-  // Node drains a body that nobody has touched; one that was read in part is drained here, so that the connection lives.
+  // Node drains a body that was not read at all; one that was read in part is drained here, so that the connection lives.
   if (!req.complete) req.resume()
 }
 

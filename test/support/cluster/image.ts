@@ -4,7 +4,7 @@ import type { Platform } from '../../../src/oci/platform.ts'
 import { MEDIA } from './distribution.ts'
 import { randomBytes, type Storage, synthetic } from './storage.ts'
 
-/** Images, indexes and artifacts of every shape, the same bytes for the same seed. Layers are noise: nobody unpacks them. */
+/** Images, indexes and artifacts of every shape, the same bytes for the same seed. Layers are random bytes: no test unpacks them. */
 export interface BuiltManifest {
   readonly digest: Digest
   readonly bytes: Uint8Array

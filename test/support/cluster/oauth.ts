@@ -12,13 +12,13 @@ import { type Identities, oauthToken, tokenObjectName } from './users.ts'
 /** Which identity providers the cluster has, or what is wrong with them. */
 export type Identity =
   | 'htpasswd'
-  /** OpenID without password grant; nobody can log in by password. */
+  /** OpenID without password grant: a login by password is impossible. */
   | 'sso'
   /** The same with the kubeadmin secret still there: a Basic challenge that only kubeadmin can answer. */
   | 'sso-kubeadmin'
   | 'ldap-down'
   | 'ldap-down-htpasswd'
-  /** A RequestHeader provider: everybody is redirected to its proxy on another host. */
+  /** A RequestHeader provider: every request is redirected to its proxy on another host. */
   | 'request-header'
   /** The user exists already with another identity. */
   | 'claim-conflict'
@@ -215,7 +215,7 @@ function check(deps: OauthDeps, { login, password }: { login: string; password: 
     case 'ldap-down':
       return ldapDown
     case 'ldap-down-htpasswd':
-      // The union asks everybody; an error of one wins over a no of the others.
+      // The union asks all providers; an error of one wins over a refusal by the others.
       return user ?? ldapDown
     case 'claim-conflict':
       return (

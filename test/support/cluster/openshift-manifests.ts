@@ -212,7 +212,7 @@ function negotiate(request: Incoming, found: StoredManifest, byTag: boolean): { 
   if (mediaType === MEDIA.manifest && !accepted.includes(MEDIA.manifest)) {
     return failure(404, 'MANIFEST_UNKNOWN', 'OCI manifest found, but accept header does not support OCI manifests')
   }
-  // An index without `mediaType` is not recognised as one, and served to everybody.
+  // An index without `mediaType` is not recognised as one, and served to every client.
   if (document?.mediaType === MEDIA.index && !accepted.includes(MEDIA.index)) {
     return failure(404, 'MANIFEST_UNKNOWN', 'OCI index found, but accept header does not support OCI indexes')
   }

@@ -196,7 +196,7 @@ export function openshiftRegistry(deps: RegistryDeps, options: OpenShiftOptions 
     return supporting(refused ?? (await dispatch(request, route, checked.deferred, checked.token)))
   }
 
-  /** signaturedispatcher.go: simple signing only, and nobody signs here. */
+  /** signaturedispatcher.go: simple signing only, and no test signs here. */
   function signatures(request: Incoming, ns: string, name: string, digest: string): Answer {
     const route = { kind: 'tags', repository: `${ns}/${name}` } as const
     const checked = access.check(request, route)

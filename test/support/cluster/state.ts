@@ -3,7 +3,7 @@ import type { Recorder } from './recorder.ts'
 import type { Late } from './uploads.ts'
 
 /**
- * What the three servers of the embedded cluster share: who somebody is, and which images an image stream knows.
+ * What the three servers of the embedded cluster share: the users, and which images an image stream knows.
  * Tests may look at everything here and change it.
  */
 
@@ -77,7 +77,7 @@ export interface ImageStream {
   resourceVersion: number
   labels: Record<string, string>
   annotations: Record<string, string>
-  /** `spec.tags`: what somebody asked for through the API. Pushes leave it alone. */
+  /** `spec.tags`: what a client asked for through the API. Pushes leave it alone. */
   readonly spec: Map<string, SpecTag>
   /** `status.tags`: the history of each tag, newest first. */
   readonly tags: Map<string, TagEvent[]>

@@ -162,7 +162,7 @@ function inFolder(folder: string): () => Medium {
   return () => {
     const path = join(folder, `upload-${randomUUID()}`)
     const file = mkdir(folder, { recursive: true }).then(() => open(path, 'w'))
-    file.catch(() => {}) // seen by whoever writes first
+    file.catch(() => {}) // the first write receives the failure
     return {
       append: async (chunk) => void (await (await file).appendFile(chunk)),
       read: (end) => fileBytes(path, 0, end),

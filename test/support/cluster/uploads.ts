@@ -126,7 +126,7 @@ export function createUploads(storage: Storage, log: Log, options: UploadOptions
   async function resume(request: Incoming, repository: string, id: string): Promise<Session | Answer> {
     let offset = 0
     const reading = request.method === 'GET' || request.method === 'HEAD'
-    // distribution v3 tells the status to whoever knows the session; docker-registry 2.8 wants its `_state` for that, too.
+    // distribution v3 tells the status to every client that knows the session; docker-registry 2.8 wants its `_state` for that, too.
     if (!reading || options.resume === 'destroy') {
       const state = unpack(request.query.get('_state'))
       if (!state) return uploadInvalid({})

@@ -106,7 +106,7 @@ const ROLES = {
 } satisfies Record<string, readonly Rule[]>
 export type Role = keyof typeof ROLES
 
-/** Bound on every cluster, whoever its users are. */
+/** Bound on every cluster, whatever its users are. */
 const STANDARD_BINDINGS: readonly RoleBinding[] = [
   { subject: 'system:cluster-admins', role: 'cluster-admin', ns: '*' },
   { subject: 'system:authenticated', role: 'basic-user', ns: '*' },
@@ -256,7 +256,7 @@ export function tokenObjectName(token: string): string {
   return `sha256~${createHash('sha256').update(token.slice('sha256~'.length)).digest('base64url')}`
 }
 
-/** JWT-shaped; nobody verifies the signature because the emulator knows its own tokens by heart. */
+/** JWT-shaped. The signature is not verified: the emulator remembers the tokens that it issued. */
 function jwt(claims: Record<string, unknown>): string {
   const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
   const header = encode({ alg: 'RS256', kid: 'embedded' })

@@ -28,9 +28,9 @@ export type NetworkOptions = TransportOptions & RetryOptions & Readonly<{ ceilin
 export function openNetwork(options: NetworkOptions, context: Context): Network {
   const transport = openTransport(options, context)
   const wire = compose(transport.send, debugLog(context), limitConcurrency(context, options.ceiling))
-  const patient: readonly Layer[] = [retry(options, context), redirect(options.side, context.secrets)]
+  const patient: readonly Layer[] = [retry(options, context), redirect(options.side, context)]
   const verified = !options.insecureSkipTlsVerify
-  const ask = compose(wire, redirect(options.side, context.secrets))
+  const ask = compose(wire, redirect(options.side, context))
   // The same login on the same origin shares its tokens, however often it is asked for.
   const opened = new WeakMap<Login, Map<string, Send>>()
   return {

@@ -1,5 +1,5 @@
+import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
-import type { Secrets } from '../core/secret.ts'
 import { displayUrl } from '../core/text.ts'
 import { discard, isStream, type Layer, type Request, type Response } from '../transport/request.ts'
 import { refuseSecretInAddress } from './credential-scope.ts'
@@ -14,11 +14,22 @@ const PRIVATE = ['authorization', 'cookie', 'proxy-authorization']
 
 /**
  * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
- * first origin is marked `leftOrigin` for good and goes without credentials. https → http is refused, and so is an address
- * with a secret in it. `url` of the answer is where it came from, `leftOrigin` whether another origin chose that. Everything
+ * first origin is marked `leftOrigin` for good and goes without credentials. https → http is followed for the bytes of a blob
+ * alone, because its digest is verified, and refused for all else. An address with a secret in it is refused. `url` of the answer is where it came from, `leftOrigin` whether another origin chose that. Everything
  * else with a 3xx is the caller's.
  */
-export function redirect(side: Side, secrets: Secrets): Layer {
+export function redirect(side: Side, context: Context): Layer {
+  const warned = new Set<string>()
+  const allowPlain = (request: Request, target: URL): void => {
+    if (request.url.protocol !== 'https:' || target.protocol !== 'http:') return
+    const isVerified = request.method === 'GET' && request.isBlob === true
+    if (!isVerified) throw refused(request, `redirects from https to plain http (${displayUrl(target)})`, side, PLAIN)
+    if (warned.has(target.host)) return
+    warned.add(target.host)
+    context.log.warn(
+      `${side}: ${request.url.host} redirects blobs to plain http at ${target.host}. They are read there without a credential, and their digests are verified; others on the network can see them.`,
+    )
+  }
   return (next) => async (first) => {
     const seen = new Set<string>()
     let request = first
@@ -31,7 +42,8 @@ export function redirect(side: Side, secrets: Secrets): Layer {
         return request.leftOrigin === true ? { ...res, leftOrigin: true } : res
       await discard(res)
       seen.add(request.url.href)
-      const target = targetOf(request, location, side, secrets)
+      const target = targetOf(request, location, side, context)
+      allowPlain(request, target)
       if (seen.size > MOST_HOPS || seen.has(target.href)) {
         throw refused(request, `redirects without end (${seen.size} so far, now to ${displayUrl(target)})`, side)
       }
@@ -46,7 +58,7 @@ function isFollowed(request: Request, status: Response['status']): boolean {
   return (status === 307 || status === 308) && !isStream(request.body)
 }
 
-function targetOf(request: Request, location: string, side: Side, secrets: Secrets): URL {
+function targetOf(request: Request, location: string, side: Side, { secrets }: Context): URL {
   const what = `${request.method} ${displayUrl(request.url)}: the server redirects to`
   refuseSecretInAddress(location, request.url, { what, side, secrets })
   if (!URL.canParse(location, request.url.href))
@@ -57,9 +69,6 @@ function targetOf(request: Request, location: string, side: Side, secrets: Secre
   target.password = ''
   if (target.protocol !== 'https:' && target.protocol !== 'http:') {
     throw refused(request, `redirects to a ${target.protocol} address`, side)
-  }
-  if (request.url.protocol === 'https:' && target.protocol === 'http:') {
-    throw refused(request, `redirects from https to plain http (${displayUrl(target)})`, side)
   }
   return target
 }
@@ -79,9 +88,17 @@ function unreached(first: Request, { url }: Request, thrown: unknown): unknown {
   return thrown.with({ message, hint: unknown === '' ? thrown.hint : DIRECT })
 }
 
-function refused(request: Request, what: string, side: Side): PromoteError {
+const PLAIN =
+  'Only blobs are read over plain http after a redirect. A proxy in front of the registry that does not pass on X-Forwarded-Proto: https often causes this.'
+
+function refused(
+  request: Request,
+  what: string,
+  side: Side,
+  hint = 'Check the address of the registry, and a proxy or gateway in front of it.',
+): PromoteError {
   return new PromoteError('PROTOCOL', `${request.method} ${displayUrl(request.url)}: the server ${what}.`, {
     side,
-    hint: 'Check the address of the registry, and a proxy or gateway in front of it.',
+    hint,
   })
 }

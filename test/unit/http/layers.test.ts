@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { PromoteError } from '../../../src/core/errors.ts'
-import { Secrets } from '../../../src/core/secret.ts'
 import { compose } from '../../../src/http/client.ts'
 import { limitConcurrency } from '../../../src/http/concurrency.ts'
 import { redirect } from '../../../src/http/redirect.ts'
@@ -115,7 +114,7 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
   })
 
   describe('redirect', () => {
-    const follow = (server: Send) => compose(server, redirect('destination', new Secrets()))
+    const follow = (server: Send) => compose(server, redirect('destination', lab.context))
     const to = (location: string, status = 307): [number, Record<string, string>] => [status, { location }]
 
     test('resolves a relative address, and the answer says where it came from', async () => {
@@ -191,6 +190,37 @@ describe.each(CLIENTS)('through %s', (_client, bulk) => {
     ])('%s is refused', async (_, location) => {
       const server = scripted(to(location))
       expect(await rejection(follow(server)(get()))).toMatchObject({ code: 'PROTOCOL', side: 'destination' })
+      expect(server.asked).toHaveLength(1)
+    })
+
+    test('follows a blob to plain http without what names the sender, and warns once for each host', async () => {
+      const warnings: string[] = []
+      const log = { ...lab.context.log, warn: (line: string) => void warnings.push(line) }
+      const layer = redirect('source', { ...lab.context, log })
+      const blob = { isBlob: true, headers: { authorization: 'Basic x', range: 'bytes=5-' } }
+      for (const host of ['store.example', 'store.example', 'other.example:9000']) {
+        const server = scripted(to(`http://${host}/bytes?sig=1`), to('https://registry.example.com/else'), [206])
+        expect((await layer(server)(get(URL_1, blob))).leftOrigin).toBe(true)
+        expect(server.asked.slice(1).map(({ headers }) => headers)).toEqual([
+          { range: 'bytes=5-' },
+          { range: 'bytes=5-' },
+        ])
+      }
+      expect(warnings.map((line) => /at ([^ ]+)\./.exec(line)?.[1])).toEqual(['store.example', 'other.example:9000'])
+    })
+
+    test.each([
+      ['a manifest', {}],
+      ['the HEAD of a blob, whose answer no digest protects', { method: 'HEAD', isBlob: true } as const],
+      ['an upload', { method: 'PUT', body: 'x' } as const],
+    ])('%s is not read from plain http', async (_, more) => {
+      const server = scripted([307, { location: 'http://store.example/bytes' }])
+      const error = await rejection(follow(server)(get(URL_1, more)))
+      expect(error).toMatchObject({
+        code: 'PROTOCOL',
+        side: 'destination',
+        hint: expect.stringContaining('X-Forwarded-Proto'),
+      })
       expect(server.asked).toHaveLength(1)
     })
 

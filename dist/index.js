@@ -44672,11 +44672,23 @@ const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const PRIVATE = ['authorization', 'cookie', 'proxy-authorization'];
 /**
  * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
- * first origin is marked `leftOrigin` for good and goes without credentials. https → http is refused, and so is an address
- * with a secret in it. `url` of the answer is where it came from, `leftOrigin` whether another origin chose that. Everything
+ * first origin is marked `leftOrigin` for good and goes without credentials. https → http is followed for the bytes of a blob
+ * alone, because its digest is verified, and refused for all else. An address with a secret in it is refused. `url` of the answer is where it came from, `leftOrigin` whether another origin chose that. Everything
  * else with a 3xx is the caller's.
  */
-function redirect(side, secrets) {
+function redirect(side, context) {
+    const warned = new Set();
+    const allowPlain = (request, target) => {
+        if (request.url.protocol !== 'https:' || target.protocol !== 'http:')
+            return;
+        const isVerified = request.method === 'GET' && request.isBlob === true;
+        if (!isVerified)
+            throw redirect_refused(request, `redirects from https to plain http (${(0,core_text/* displayUrl */.Qy)(target)})`, side, PLAIN);
+        if (warned.has(target.host))
+            return;
+        warned.add(target.host);
+        context.log.warn(`${side}: ${request.url.host} redirects blobs to plain http at ${target.host}. They are read there without a credential, and their digests are verified; others on the network can see them.`);
+    };
     return (next) => async (first) => {
         const seen = new Set();
         let request = first;
@@ -44689,7 +44701,8 @@ function redirect(side, secrets) {
                 return request.leftOrigin === true ? { ...res, leftOrigin: true } : res;
             await (0,transport_request/* discard */.vf)(res);
             seen.add(request.url.href);
-            const target = targetOf(request, location, side, secrets);
+            const target = targetOf(request, location, side, context);
+            allowPlain(request, target);
             if (seen.size > MOST_HOPS || seen.has(target.href)) {
                 throw redirect_refused(request, `redirects without end (${seen.size} so far, now to ${(0,core_text/* displayUrl */.Qy)(target)})`, side);
             }
@@ -44704,7 +44717,7 @@ function isFollowed(request, status) {
         return true;
     return (status === 307 || status === 308) && !(0,transport_request/* isStream */.rL)(request.body);
 }
-function targetOf(request, location, side, secrets) {
+function targetOf(request, location, side, { secrets }) {
     const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server redirects to`;
     refuseSecretInAddress(location, request.url, { what, side, secrets });
     if (!URL.canParse(location, request.url.href))
@@ -44715,9 +44728,6 @@ function targetOf(request, location, side, secrets) {
     target.password = '';
     if (target.protocol !== 'https:' && target.protocol !== 'http:') {
         throw redirect_refused(request, `redirects to a ${target.protocol} address`, side);
-    }
-    if (request.url.protocol === 'https:' && target.protocol === 'http:') {
-        throw redirect_refused(request, `redirects from https to plain http (${(0,core_text/* displayUrl */.Qy)(target)})`, side);
     }
     return target;
 }
@@ -44736,10 +44746,11 @@ function unreached(first, { url }, thrown) {
     const message = `${first.method} ${(0,core_text/* displayUrl */.Qy)(first.url)}: the server redirected to ${url.host}${unknown}. ${thrown.message}`;
     return thrown.with({ message, hint: unknown === '' ? thrown.hint : quirks/* DIRECT */.yc });
 }
-function redirect_refused(request, what, side) {
+const PLAIN = 'Only blobs are read over plain http after a redirect. A proxy in front of the registry that does not pass on X-Forwarded-Proto: https often causes this.';
+function redirect_refused(request, what, side, hint = 'Check the address of the registry, and a proxy or gateway in front of it.') {
     return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server ${what}.`, {
         side,
-        hint: 'Check the address of the registry, and a proxy or gateway in front of it.',
+        hint,
     });
 }
 
@@ -44841,9 +44852,9 @@ function tooLong(what, asked, outcome, side) {
 function openNetwork(options, context) {
     const transport = openTransport(options, context);
     const wire = compose(transport.send, debugLog(context), limitConcurrency(context, options.ceiling));
-    const patient = [retry(options, context), redirect(options.side, context.secrets)];
+    const patient = [retry(options, context), redirect(options.side, context)];
     const verified = !options.insecureSkipTlsVerify;
-    const ask = compose(wire, redirect(options.side, context.secrets));
+    const ask = compose(wire, redirect(options.side, context));
     // The same login on the same origin shares its tokens, however often it is asked for.
     const opened = new WeakMap();
     return {

@@ -21,8 +21,10 @@ export type Env = Readonly<Record<string, string | undefined>>
 const NAMES = [...OPTION_BY_NAME.keys()]
 const PREFIX = 'IMAGE_PROMOTE_'
 const FILE = '-file'
+/** PEM text begins with dashes too, and is a value. */
 const FLAG = /^--[a-z]/i
-const IMAGE = /[/:=@]/ // of what stands before `--`; a word without any of these is a mistake, or a secret // PEM text begins with dashes too, and is a value
+/** Of an argument before `--`: a word without any of these is a mistake, or a secret. */
+const IMAGE = /[/:=@]/
 /** Longest argument or variable name that is quoted or compared; nothing that long is a misspelled option. */
 const LONGEST_NAME = 60
 
@@ -119,6 +121,8 @@ function readFlags(argv: readonly string[]): Flags {
   const end = argv.indexOf('--')
   const options = end === -1 ? argv : argv.slice(0, end)
   for (let at = 0; at < options.length; ) at += readFlag(options, at, flags)
+  // Behind a flag that is not understood, what looks like an image may be a secret: messages must not quote it.
+  if (flags.problems.length > 0) flags.images.length = 0
   if (end !== -1) flags.images.push(...argv.slice(end + 1))
   for (const image of flags.images) addValue(flags, 'images', image)
   return flags

@@ -240,7 +240,7 @@ async function request(session: Session, { method, url, body, length, headers }:
   return res
 }
 
-/** Every refusal in the middle of an upload, as the engine needs it: try again, or give up. */
+/** Every refusal in the middle of an upload: a transient error makes copy/transfer.ts go on, any other is final. */
 async function refusedPart(session: Session, res: Response, length: number): Promise<PromoteError> {
   const { endpoint, what, limits, minimum } = session
   const { status } = res

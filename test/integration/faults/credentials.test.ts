@@ -58,8 +58,8 @@ describe('a token of a token service', () => {
   test.each([
     [2, 1],
     [4, 1],
-    // Config and layers go side by side: no token is good for fewer requests than are under way.
-    [6, 2],
+    // All blobs go side by side: no token is good for fewer requests than are under way.
+    [8, 2],
   ])('that is good for %i requests is replaced as often as it takes, with %i jobs', async (uses, jobs) => {
     const all = await withTokens({ uses }, () => undefined, jobs)
     expectArrived(all)

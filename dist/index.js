@@ -34890,8 +34890,10 @@ var problems = __nccwpck_require__(4114);
 const NAMES = [...options/* OPTION_BY_NAME */.id.keys()];
 const PREFIX = 'IMAGE_PROMOTE_';
 const FILE = '-file';
+/** PEM text begins with dashes too, and is a value. */
 const FLAG = /^--[a-z]/i;
-const IMAGE = /[/:=@]/; // of what stands before `--`; a word without any of these is a mistake, or a secret // PEM text begins with dashes too, and is a value
+/** Of an argument before `--`: a word without any of these is a mistake, or a secret. */
+const IMAGE = /[/:=@]/;
 /** Longest argument or variable name that is quoted or compared; nothing that long is a misspelled option. */
 const LONGEST_NAME = 60;
 /** Variables that are no options: folders, result paths and the run's id, which the Tekton Task hands over. */
@@ -34979,6 +34981,9 @@ function readFlags(argv) {
     const options = end === -1 ? argv : argv.slice(0, end);
     for (let at = 0; at < options.length;)
         at += readFlag(options, at, flags);
+    // Behind a flag that is not understood, what looks like an image may be a secret: messages must not quote it.
+    if (flags.problems.length > 0)
+        flags.images.length = 0;
     if (end !== -1)
         flags.images.push(...argv.slice(end + 1));
     for (const image of flags.images)
@@ -45938,7 +45943,7 @@ async function request(session, { method, url, body, length, headers }) {
     session.stale = 0;
     return res;
 }
-/** Every refusal in the middle of an upload, as the engine needs it: try again, or give up. */
+/** Every refusal in the middle of an upload: a transient error makes copy/transfer.ts go on, any other is final. */
 async function refusedPart(session, res, length) {
     const { endpoint, what, limits, minimum } = session;
     const { status } = res;

@@ -72,8 +72,7 @@ function plainValues(inputs: InputReader): Plain {
     rollbackReport: inputs.text('rollback'),
     platforms: platforms(inputs),
     referrers: inputs.flag('referrers'),
-    requireSigned: inputs.flag('require-signed'),
-    trust: trustOf(inputs),
+    ...signaturesOf(inputs),
     ...foreign(inputs.text('include-foreign')),
     skipMissing: inputs.flag('skip-missing'),
     dryRun: inputs.flag('dry-run'),
@@ -143,6 +142,10 @@ function checkRelease(inputs: InputReader, pairs: readonly ImagePair[], sets: re
     inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`)
   if (inputs.flag('atomic') && !inputs.has('report'))
     inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`)
+}
+
+function signaturesOf(inputs: InputReader): Pick<Config, 'requireSigned' | 'trust'> {
+  return { requireSigned: inputs.flag('require-signed'), trust: trustOf(inputs) }
 }
 
 /** What is wrong with a policy is told once its code is loaded, which only a run with a policy needs. */

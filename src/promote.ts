@@ -20,7 +20,7 @@ import type { Listener, PlannedImage, Report, Row } from './report/model.ts'
 export async function promote(config: Config, host: Listener, context: Context): Promise<Report> {
   const started = context.now()
   const signal = deferrableSignal(context)
-  const run = await withPolicy(createRun(config, host, signal.context))
+  const run = await withTrust(createRun(config, host, signal.context))
   if (config.requireSigned)
     context.log.info(
       'require-signed: that a signature is there is checked; whose it is, and whether it is good, is not',
@@ -38,12 +38,14 @@ export async function promote(config: Config, host: Listener, context: Context):
   return report
 }
 
-/** @throws PromoteError USAGE for a policy that is not valid, before anything is contacted. */
-async function withPolicy(run: Run): Promise<Run> {
-  const { trust } = run.config
-  if (trust === undefined) return run
-  const { createJudge } = await import(/* webpackMode: "eager" */ './release/judge.ts')
-  return { ...run, ...(await createJudge(trust, run)) }
+/** @throws PromoteError USAGE for a policy or key that is not valid, before anything is contacted. */
+async function withTrust(run: Run): Promise<Run> {
+  const { trust, sign } = run.config
+  const judge = trust && (await import(/* webpackMode: "eager" */ './release/judge.ts'))
+  const judged = { ...run, ...(trust && (await judge?.createJudge(trust, run))) }
+  if (sign === undefined) return judged
+  const { createSigner } = await import(/* webpackMode: "eager" */ './release/sign.ts')
+  return { ...judged, ...createSigner(sign, judged) }
 }
 
 type Result = Readonly<{ rows: readonly Row[]; plans?: readonly PlannedImage[] }>
@@ -94,7 +96,7 @@ async function copyThenTagEach(planned: readonly PlannedDestination[], run: Run)
   const targets = new Set(planned.map(({ job }) => job.target))
   const all = [...targets].map(async (target) => {
     const images = planned.filter(({ job }) => job.target === target)
-    const arrived = await forEachUnfinished(images, run, copied)
+    const arrived = await sign(await forEachUnfinished(images, run, copied), run)
     await tagEach(arrived, run)
     await finishArchives(arrived, run)
     return arrived
@@ -108,7 +110,7 @@ async function copyThenTagAll(
   signal: Deferrable,
   run: Run,
 ): Promise<CopiedDestination[]> {
-  const arrived = await forEachUnfinished(planned, run, startCopies(planned, run))
+  const arrived = await sign(await forEachUnfinished(planned, run, startCopies(planned, run)), run)
   signal.defer()
   try {
     await tagAll(arrived, run)
@@ -117,6 +119,12 @@ async function copyThenTagAll(
     signal.resume()
   }
   return arrived
+}
+
+async function sign(images: CopiedDestination[], run: Run): Promise<CopiedDestination[]> {
+  if (run.sign === undefined) return images
+  const { signEach } = await import(/* webpackMode: "eager" */ './release/sign.ts')
+  return signEach(images, run)
 }
 
 /**

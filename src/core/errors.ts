@@ -26,6 +26,7 @@ export type Code =
   | 'SIGNATURE_MISSING' // a signature is required, and there is none
   | 'SIGNATURE_REJECTED' // signatures are there, and none is by a wanted signer
   | 'POLICY' // a rule of the policy is not met, or none is about the image and the destination
+  | 'SIGNING' // the promotion record or the image signature was not written
   | 'UNSUPPORTED' // a shape or feature that is not copied (schema 1, …)
   | 'TLS' // unknown CA, wrong host name, expired certificate
   | 'NETWORK' // DNS, refused, reset, cut

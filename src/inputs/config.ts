@@ -24,6 +24,7 @@ export type Config = Readonly<{
   referrers: boolean
   requireSigned: boolean // only what carries a signature; who signed is not looked at
   trust?: PolicyInputs | undefined // set when one of the options of a policy is
+  sign?: SignInputs | undefined // set with sign-key: what is signed, and with what
   includeForeign: boolean // non-distributable layers are fetched from the URLs that their manifests name
   foreignHosts?: readonly string[] | undefined // foreign layers come from these hosts only
   skipMissing: boolean // what an index or a list of referrers names and the source lacks is left out
@@ -42,6 +43,15 @@ export type Config = Readonly<{
   summary: boolean
   output: 'text' | 'json'
   resultsLimit: number // Tekton: bytes of all results together, in the termination message
+}>
+
+export type SignInputs = Readonly<{
+  key: Secret
+  password: Secret | undefined
+  what: 'record' | 'image' | 'both'
+  /** Registry or repository in the image signature. */
+  as: string | undefined
+  spell: (option: string) => string
 }>
 
 export type SideConfig = Readonly<{

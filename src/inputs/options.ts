@@ -90,6 +90,10 @@ const TRUST: readonly Row[] = [
   row('signer-issuer', 'url', 'Issuer of the identity that must have signed each image; needs signer-subject.'),
   row('signer-subject', 'string', 'That identity; * stands for any characters. Needs trusted-root.'),
   row('trusted-root', 'string', 'trusted_root.json or its text: the CAs and logs behind signer-issuer.'),
+  row('sign-key', 'secret', 'PEM private key (P-256, RSA, Ed25519) that signs the promotion at the destination.'),
+  row('sign-key-password', 'secret', 'Password of that key.'),
+  words('sign', ['record', 'image', 'both'], 'A promotion record, a signature that nodes verify, or both.'),
+  row('sign-as', 'string', 'Registry or repository in the image signature, by which pods pull it.'),
 ]
 
 const OVERWRITE = 'If a tag exists: overwrite it (always), accept the same digest (same), skip it, or fail (never).'

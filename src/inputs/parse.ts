@@ -7,7 +7,7 @@ import { type Platform, parsePlatform } from '../oci/platform.ts'
 import { formatReference, isTag } from '../oci/reference.ts'
 import type { PolicyInputs } from '../trust/load-policy.ts'
 import type { Collected, Env } from './collect.ts'
-import type { Config, ImagePair, ImageSet, SideConfig } from './config.ts'
+import type { Config, ImagePair, ImageSet, SideConfig, SignInputs } from './config.ts'
 import { findConflicts } from './conflicts.ts'
 import { parseDestinations } from './destinations.ts'
 import { parseImageList } from './image-list.ts'
@@ -144,8 +144,20 @@ function checkRelease(inputs: InputReader, pairs: readonly ImagePair[], sets: re
     inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`)
 }
 
-function signaturesOf(inputs: InputReader): Pick<Config, 'requireSigned' | 'trust'> {
-  return { requireSigned: inputs.flag('require-signed'), trust: trustOf(inputs) }
+function signaturesOf(inputs: InputReader): Pick<Config, 'requireSigned' | 'trust' | 'sign'> {
+  return { requireSigned: inputs.flag('require-signed'), trust: trustOf(inputs), sign: signOf(inputs) }
+}
+
+/** What is wrong with the key is told once the code that reads it is loaded. */
+function signOf(inputs: InputReader): SignInputs | undefined {
+  const key = inputs.secret('sign-key')
+  const what = inputs.choice<SignInputs['what']>('sign')
+  const isAlone = inputs.has('sign-key-password') ? 'sign-key-password' : inputs.has('sign-as') ? 'sign-as' : undefined
+  const lonely = isAlone ?? (what === 'record' ? undefined : 'sign')
+  if (key === undefined && lonely !== undefined) inputs.problem(lonely, `needs ${inputs.spell('sign-key')}`)
+  if (key === undefined) return undefined
+  const spell = inputs.around.place.spell
+  return { key, password: inputs.secret('sign-key-password'), what, as: inputs.text('sign-as'), spell }
 }
 
 /** What is wrong with a policy is told once its code is loaded, which only a run with a policy needs. */

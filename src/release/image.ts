@@ -8,6 +8,8 @@ import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import type { Rights } from '../openshift/denial.ts'
 import type { Row, Status } from '../report/model.ts'
+import type { WrittenRecord } from '../trust/missing-attachments.ts'
+import type { Promotion } from '../trust/record.ts'
 import type { Repository } from './repositories.ts'
 
 /** One image of the list at one destination. It becomes a row for each of its tags, however far it comes. */
@@ -32,6 +34,8 @@ export type ImageJob = {
   judgement?: Readonly<{ verified: NonNullable<Row['verified']>; rules: readonly string[] }>
   /** Tags that exist and are left as they are, and what they point at. */
   skipped?: ReadonlyMap<string, Digest>
+  /** Written by this run; null: it was there already, or none is wanted. */
+  record?: WrittenRecord | null
   /** Set once, when nothing more happens to the job. */
   rows?: readonly Row[]
 }
@@ -59,3 +63,15 @@ export type TagEnd = Readonly<{ status: Status; digest?: Digest | null; error?: 
 
 /** Whatever stage a job has reached. */
 export type Reached = Readonly<{ job: ImageJob }> & Partial<CopiedDestination>
+
+/** One digest at one destination: everything is there, and no tag has moved. */
+export type Arrived = Readonly<{
+  repository: Repository
+  root: Manifest
+  /** Of an index, the images that were promoted. */
+  children: readonly Manifest[]
+  source: string | undefined
+  promotion: Pick<Promotion, 'action' | 'tags' | 'verified'>
+  /** Number of the image, for events. */
+  image: number
+}>

@@ -59,7 +59,7 @@ function subjectIn({ attached, nodes }: Graph): (manifest: Manifest) => Subject 
 }
 
 /** The images of an index that are promoted, without BuildKit's attestations, which no machine runs. */
-function leavesOf(index: Manifest, graph: Graph): readonly Manifest[] {
+export function leavesOf(index: Manifest, graph: Graph): readonly Manifest[] {
   const children = index.links.filter(({ role, descriptor }) => role === 'child' && !isAttestation(descriptor))
   return children.flatMap(({ descriptor }) => {
     const { manifest } = graph.nodes.get(manifestKey(descriptor.digest)) ?? {}
@@ -74,7 +74,8 @@ function isAttestation({ annotations, platform }: Descriptor): boolean {
   return type === 'attestation-manifest' && platform?.os === 'unknown' && platform.architecture === 'unknown'
 }
 
-function unlessMissing(thrown: unknown): undefined {
+/** An attachment whose content is not there proves nothing. */
+export function unlessMissing(thrown: unknown): undefined {
   if (thrown instanceof PromoteError && thrown.code === 'NOT_FOUND') return undefined
   throw thrown
 }

@@ -157,8 +157,8 @@ async function planDestination(
     job,
     repository,
     route: { image: job.number, source: source.store, target, registry, repository: path, mountFrom },
-    // Atomic: registries must have accepted every manifest before the first tag moves.
-    plan: config.atomic ? { ...plan, rootByDigest: true } : plan,
+    // Atomic, or signed: registries must have accepted every manifest before the first tag moves.
+    plan: config.atomic || config.sign !== undefined ? { ...plan, rootByDigest: true } : plan,
     moved: { ...plan.bytes, copied: 0, mounted: 0 },
   }
 }

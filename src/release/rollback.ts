@@ -1,5 +1,5 @@
 import { published } from '../copy/plan.ts'
-import type { TagState, Target } from '../copy/store.ts'
+import type { TagState } from '../copy/store.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { SideConfig } from '../inputs/config.ts'
 import type { Undo } from '../inputs/rollback-report.ts'
@@ -45,12 +45,11 @@ async function undoTag(undo: Undo, sessions: Sessions, run: Run): Promise<Row> {
     const destination = config.destinations.find(({ name }) => name === undo.target)
     if (destination === undefined) throw unknownTarget(undo, run)
     const session = await sessions.destination(destination.name)
-    const { store } = await openForUndo(session, undo.destination, destination)
-    return await copy.semaphore(async () => {
-      copy.check?.()
-      before = await store.locate(undo.destination.tag)
-      return row(await putOneBack(store, undo, before, run))
-    })
+    const repository = await openForUndo(session, undo.destination, destination)
+    copy.check?.()
+    const now = await copy.semaphore(() => repository.store.locate(undo.destination.tag))
+    before = now
+    return row(await putOneBack(repository, undo, now, run))
   } catch (thrown) {
     const error = noteFailure(asPromoteError(thrown, 'destination'), undo.target, run)
     return row(error.unconfirmed ? 'unknown' : failedStatus(error), error)
@@ -58,14 +57,21 @@ async function undoTag(undo: Undo, sessions: Sessions, run: Run): Promise<Row> {
 }
 
 /** @param now where the tag is. */
-async function putOneBack(store: Target, undo: Undo, now: Digest | null, { config, context }: Run): Promise<Status> {
+async function putOneBack(repository: Repository, undo: Undo, now: Digest | null, run: Run): Promise<Status> {
+  const { config, context, copy, sign } = run
+  const { store } = repository
   const { previous: from, promoted: to } = undo
   const { tag } = undo.destination
   const name = `${store.name}:${tag}`
   if (from === 'unknown') throw previousUnknown(name, to, now)
   if (!backNeeded(name, now, { from, to })) return 'unchanged'
   if (config.dryRun) return 'planned'
-  await putBack(store, tag, { from, to }, context)
+  if (sign !== undefined && config.sign?.what !== 'image' && from !== null) {
+    const root = await copy.semaphore(() => store.resolve(from))
+    const promotion = { action: 'rollback', tags: [{ tag, previous: to }], verified: [] } as const
+    await sign({ repository, root, children: [], source: store.name, promotion, image: 0 })
+  }
+  await copy.semaphore(() => putBack(store, tag, { from, to }, context))
   return 'reverted'
 }
 

@@ -52,6 +52,7 @@ export function rowsOf(reached: Reached, error: PromoteError | undefined, circum
       bytes: index === 0 ? bytes : asPresent(bytes),
       attached: reached.attached ?? (error === undefined ? plan?.attached : undefined) ?? [],
       ...(job.judgement && { verified: job.judgement.verified }),
+      ...(job.record !== undefined && { record: job.record }),
       error: arrived ? null : errorOf(end?.error ?? error),
       platforms: plan === undefined ? [] : platforms.of(plan.graph),
       milliseconds,

@@ -8,7 +8,8 @@ import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Config } from '../inputs/config.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Listener } from '../report/model.ts'
-import type { DiscoveredImage, ImageJob, Reached } from './image.ts'
+import type { WrittenRecord } from '../trust/missing-attachments.ts'
+import type { Arrived, DiscoveredImage, ImageJob, Reached } from './image.ts'
 import { rowsOf } from './rows.ts'
 
 /** What all images of a run share. */
@@ -24,6 +25,8 @@ export type Run = Readonly<{
   failure: { first?: PromoteError }
   /** Set with a policy. It throws when the image may not go to the destination of the job. */
   judge?: (job: ImageJob, image: DiscoveredImage) => Promise<void>
+  /** Set with a key: writes the record and the signature of an image that has arrived. */
+  sign?: (arrived: Arrived) => Promise<WrittenRecord | null>
   /** SHA-256 of the policy file. */
   policy?: Digest
 }>

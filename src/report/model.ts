@@ -2,6 +2,7 @@ import type { Attached, Bytes, CopyEvent, PlannedStep, PlannedTag, Previous } fr
 import type { Code, Side } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Rights } from '../openshift/denial.ts'
+import type { WrittenRecord } from '../trust/missing-attachments.ts'
 import type { Judgement } from '../trust/policy.ts'
 
 /** `image-promote/report/v1`: plain data; everything people read is made from it. */
@@ -42,6 +43,7 @@ export type Row = Readonly<{
   bytes: Bytes
   attached: readonly Attached[] // signatures, attestations and SBOMs that travelled with the image
   verified?: Judgement['verified'] // with a policy: who signed and attested what its rules ask for
+  record?: WrittenRecord | null // with sign-key: the promotion record that was written; null when it was there already
   error: Readonly<{ code: Code; side: Side | null; message: string; hint: string | null }> | null
   /** `linux/amd64`, … of the runnable manifests; of a single image only if this run read its config, else empty. */
   platforms: readonly string[]

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -135,6 +135,18 @@ describe('a secret that comes in by', () => {
     expect(Object.keys(run.produced)).toEqual(
       expect.arrayContaining(['file DIGEST', 'file report.json', 'file summary.md']),
     )
+  })
+
+  test.each(['good', 'bad'])('a key that signs the promotion, with its %s password', async (kind) => {
+    const passphrase = secret()
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const key = privateKey.export({ format: 'pem', type: 'pkcs8', cipher: 'aes-256-cbc', passphrase }).toString()
+    const given = kind === 'good' ? passphrase : secret()
+    const signed = { 'sign-key': key, 'sign-key-password': given, sign: 'both' }
+    const run = await asCommand(from(byPassword(cluster), signed))
+    expect(run.code).toBe(kind === 'good' ? 0 : 2)
+    const plain = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
+    expectClean(run, [given, ...`${key}\n${plain}`.split('\n').filter((line) => line.length > 40)])
   })
 
   test.each(['good', 'bad'])('the environment, a %s token', async (kind) => {

@@ -1,9 +1,16 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { makeImage, seedImage } from '../../support/cluster/image.ts'
 import { seedSigned, textOf } from '../../support/signed-layout.ts'
 import { onThatOccasion, type Situation, type Stage } from './stage.ts'
 
 /** What the user has demanded, and what stands against it. */
 
+const KEY = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
+/** The image's own manifest is the first one that is put. */
+const afterTheFirst = () => {
+  let seen = 0
+  return () => ++seen > 1
+}
 const OTHER = makeImage({ seed: 29 })
 /** An image that cosign signed, in the place of the image. */
 const signed = (tag: string) => ({
@@ -109,6 +116,17 @@ export const CONDITIONS: readonly Situation[] = [
     says: '…: sha256:…: rule … wants signed by …: The attachment sha256:… is signed with a certificate, not by one of the keys',
     ...signed('kl-new'),
     more: () => ({ 'signer-key': textOf('cosign.pub') }),
+  },
+  {
+    when: 'the record may not be written',
+    code: 'SIGNING',
+    side: 'destination',
+    says: '…: the promotion was not signed, and no tag was moved: …',
+    arrange: ({ cluster }) => {
+      const match = { method: 'PUT', path: /manifests\/sha256:/, when: afterTheFirst() }
+      cluster.faults.registry.add({ match, do: { kind: 'status', status: 403, body: '{}' } })
+    },
+    more: () => ({ 'sign-key': KEY }),
   },
   {
     when: 'no rule is about the image',

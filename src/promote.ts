@@ -96,7 +96,7 @@ async function copyThenTagEach(planned: readonly PlannedDestination[], run: Run)
   const targets = new Set(planned.map(({ job }) => job.target))
   const all = [...targets].map(async (target) => {
     const images = planned.filter(({ job }) => job.target === target)
-    const arrived = await sign(await forEachUnfinished(images, run, copied), run)
+    const arrived = await run.signEach(await forEachUnfinished(images, run, copied))
     await tagEach(arrived, run)
     await finishArchives(arrived, run)
     return arrived
@@ -110,7 +110,7 @@ async function copyThenTagAll(
   signal: Deferrable,
   run: Run,
 ): Promise<CopiedDestination[]> {
-  const arrived = await sign(await forEachUnfinished(planned, run, startCopies(planned, run)), run)
+  const arrived = await run.signEach(await forEachUnfinished(planned, run, startCopies(planned, run)))
   signal.defer()
   try {
     await tagAll(arrived, run)
@@ -119,12 +119,6 @@ async function copyThenTagAll(
     signal.resume()
   }
   return arrived
-}
-
-async function sign(images: CopiedDestination[], run: Run): Promise<CopiedDestination[]> {
-  if (run.sign === undefined) return images
-  const { signEach } = await import(/* webpackMode: "eager" */ './release/sign.ts')
-  return signEach(images, run)
 }
 
 /**

@@ -49,7 +49,7 @@ async function isSigned(subject: Digest, graph: Graph, source: Source, semaphore
 }
 
 /** A signature whose payload is missing at the source does not count. */
-function unlessMissing(thrown: unknown): undefined {
+export function unlessMissing(thrown: unknown): undefined {
   if (thrown instanceof PromoteError && thrown.code === 'NOT_FOUND') return undefined
   throw thrown
 }

@@ -3,6 +3,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { Platform } from '../oci/platform.ts'
 import type { Reference, RegistryAddress } from '../oci/reference.ts'
 import type { PolicyInputs } from '../trust/load-policy.ts'
+import type { SignInputs } from '../trust/trust-options.ts'
 import type { Undo } from './rollback-report.ts'
 import type { Shard } from './shard.ts'
 import type { Selection } from './tag-selection.ts'
@@ -43,15 +44,6 @@ export type Config = Readonly<{
   summary: boolean
   output: 'text' | 'json'
   resultsLimit: number // Tekton: bytes of all results together, in the termination message
-}>
-
-export type SignInputs = Readonly<{
-  key: Secret
-  password: Secret | undefined
-  what: 'record' | 'image' | 'both'
-  /** Registry or repository in the image signature. */
-  as: string | undefined
-  spell: (option: string) => string
 }>
 
 export type SideConfig = Readonly<{

@@ -1,13 +1,12 @@
-import { dirname, resolve } from 'node:path'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Secrets } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { type Platform, parsePlatform } from '../oci/platform.ts'
 import { formatReference, isTag } from '../oci/reference.ts'
-import type { PolicyInputs } from '../trust/load-policy.ts'
+import { readTrustOptions } from '../trust/trust-options.ts'
 import type { Collected, Env } from './collect.ts'
-import type { Config, ImagePair, ImageSet, SideConfig, SignInputs } from './config.ts'
+import type { Config, ImagePair, ImageSet, SideConfig } from './config.ts'
 import { findConflicts } from './conflicts.ts'
 import { parseDestinations } from './destinations.ts'
 import { parseImageList } from './image-list.ts'
@@ -72,7 +71,8 @@ function plainValues(inputs: InputReader): Plain {
     rollbackReport: inputs.text('rollback'),
     platforms: platforms(inputs),
     referrers: inputs.flag('referrers'),
-    ...signaturesOf(inputs),
+    requireSigned: inputs.flag('require-signed'),
+    ...readTrustOptions(inputs, inputs.around.place.spell, (path) => readPath(path, inputs.around.readFile)),
     ...foreign(inputs.text('include-foreign')),
     skipMissing: inputs.flag('skip-missing'),
     dryRun: inputs.flag('dry-run'),
@@ -142,42 +142,6 @@ function checkRelease(inputs: InputReader, pairs: readonly ImagePair[], sets: re
     inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`)
   if (inputs.flag('atomic') && !inputs.has('report'))
     inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`)
-}
-
-function signaturesOf(inputs: InputReader): Pick<Config, 'requireSigned' | 'trust' | 'sign'> {
-  return { requireSigned: inputs.flag('require-signed'), trust: trustOf(inputs), sign: signOf(inputs) }
-}
-
-/** What is wrong with the key is told once the code that reads it is loaded. */
-function signOf(inputs: InputReader): SignInputs | undefined {
-  const key = inputs.secret('sign-key')
-  const what = inputs.choice<SignInputs['what']>('sign')
-  const isAlone = inputs.has('sign-key-password') ? 'sign-key-password' : inputs.has('sign-as') ? 'sign-as' : undefined
-  const lonely = isAlone ?? (what === 'record' ? undefined : 'sign')
-  if (key === undefined && lonely !== undefined) inputs.problem(lonely, `needs ${inputs.spell('sign-key')}`)
-  if (key === undefined) return undefined
-  const spell = inputs.around.place.spell
-  return { key, password: inputs.secret('sign-key-password'), what, as: inputs.text('sign-as'), spell }
-}
-
-/** What is wrong with a policy is told once its code is loaded, which only a run with a policy needs. */
-function trustOf(inputs: InputReader): PolicyInputs | undefined {
-  const { readFile, place } = inputs.around
-  const read = (name: string, isText: RegExp) =>
-    inputs.parsed(name, (given) => (isText.test(given) ? given : readPath(given, readFile)))
-  const policy = read('policy', /[\n{]/)
-  const given = inputs.text('policy') ?? ''
-  const folder = policy === given ? '' : dirname(given)
-  const options = {
-    policy,
-    'signer-key': read('signer-key', /-----BEGIN /),
-    'signer-issuer': inputs.text('signer-issuer'),
-    'signer-subject': inputs.text('signer-subject'),
-    'trusted-root': read('trusted-root', /\{/),
-  }
-  if (Object.values(options).every((option) => option === undefined)) return undefined
-  const spell = place.spell
-  return { ...options, spell, readFile: (path) => readPath(resolve(folder, path), readFile) }
 }
 
 function foreign(text = 'false'): Pick<Config, 'includeForeign' | 'foreignHosts'> {

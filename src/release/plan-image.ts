@@ -24,7 +24,7 @@ export async function planImage(image: ListedImage, sessions: Sessions, run: Run
   const destinations = image.jobs.map((job) => {
     // `read` is set by the time that the destination is located.
     let judging: Promise<DiscoveredImage> | undefined
-    const judged = () => (judging ??= read.then((discovered) => judge(job, discovered, run)))
+    const judged = () => (judging ??= read.then((discovered) => run.judge(job, discovered)))
     const located = ignoreUnhandled(locate(job, sessions.destination(job.target), judged, run))
     return { job, judged, located, lookup: new ManifestLookup(located, run.copy.semaphore) }
   })
@@ -36,17 +36,12 @@ export async function planImage(image: ListedImage, sessions: Sessions, run: Run
   })
 }
 
-async function judge(job: ImageJob, image: DiscoveredImage, run: Run): Promise<DiscoveredImage> {
-  await run.judge?.(job, image)
-  return image
-}
-
 /** resolve and discover. */
 async function readSource(
   { pair, jobs }: ListedImage,
   session: Promise<Session>,
   lookups: readonly ManifestLookup[],
-  { config, copy, graphs, held, judge }: Run,
+  { config, copy, graphs, held }: Run,
 ): Promise<DiscoveredImage> {
   copy.check?.()
   const source = await (await session).repository(pair.source)
@@ -55,7 +50,7 @@ async function readSource(
   const platforms = pair.platforms ?? config.platforms
   // Several tags may name the same image: it is discovered once.
   const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms])
-  const options = { ...config, platforms, lookups, held, judged: judge !== undefined }
+  const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined }
   const graph = graphs.get(key) ?? discover(source.store, root, options, copy.semaphore)
   graphs.set(key, graph)
   return { pair, source, root, graph: await graph }

@@ -9,7 +9,7 @@ import type { Config } from '../inputs/config.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Listener } from '../report/model.ts'
 import type { WrittenRecord } from '../trust/missing-attachments.ts'
-import type { Arrived, DiscoveredImage, ImageJob, Reached } from './image.ts'
+import type { Arrived, CopiedDestination, DiscoveredImage, ImageJob, Reached } from './image.ts'
 import { rowsOf } from './rows.ts'
 
 /** What all images of a run share. */
@@ -23,10 +23,11 @@ export type Run = Readonly<{
   held: Held
   /** `first`: the first failure. With fail-fast nothing begins after it. */
   failure: { first?: PromoteError }
-  /** Set with a policy. It throws when the image may not go to the destination of the job. */
-  judge?: (job: ImageJob, image: DiscoveredImage) => Promise<void>
+  /** With a policy it throws when the image may not go to the destination of the job. */
+  judge: (job: ImageJob, image: DiscoveredImage) => Promise<DiscoveredImage>
   /** Set with a key: writes the record and the signature of an image that has arrived. */
   sign?: (arrived: Arrived) => Promise<WrittenRecord | null>
+  signEach: (images: CopiedDestination[]) => Promise<CopiedDestination[]>
   /** SHA-256 of the policy file. */
   policy?: Digest
 }>
@@ -46,7 +47,17 @@ export function createRun(config: Config, host: Listener, context: Context): Run
     emit: host.event.bind(host),
     check,
   }
-  return { config, host, context, copy, graphs: new Map(), held: { bytes: 0, links: 0 }, failure }
+  return {
+    config,
+    host,
+    context,
+    copy,
+    graphs: new Map(),
+    held: { bytes: 0, links: 0 },
+    failure,
+    signEach: async (images) => images,
+    judge: async (_, image) => image,
+  }
 }
 
 export function unfinished<T extends Reached>(images: readonly T[]): readonly T[] {

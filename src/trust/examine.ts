@@ -1,4 +1,5 @@
 /** What a policy needs to know of an image: its evidence, verified for each signer, and the config of the image. */
+import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 import { at } from '../oci/signature.ts'
 import { type Attachment, readEvidence } from './evidence.ts'
@@ -11,6 +12,23 @@ export type Subject = Readonly<{ manifest: Manifest; attachments: readonly Attac
 
 /** The blob of at most 4 MiB; undefined when the registry does not have it. What it throws is thrown. */
 export type ReadBlob = (blob: Descriptor) => Promise<Uint8Array | undefined>
+
+type Attached = Readonly<{ digest: Digest; subject: Digest; tag: string | null }>
+
+/** @param find what was discovered. */
+export function subjectIn(
+  attached: readonly Attached[],
+  find: (digest: Digest, tag: string | null) => Manifest | undefined,
+): (manifest: Manifest) => Subject {
+  return (manifest) => {
+    const own = attached.filter(({ subject }) => subject === manifest.descriptor.digest)
+    const attachments = own.flatMap(({ digest, tag }) => {
+      const found = find(digest, tag)
+      return found === undefined ? [] : [{ manifest: found, tag }]
+    })
+    return { manifest, attachments }
+  }
+}
 
 const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/
 const LARGEST_CONFIG = 4 * 1024 * 1024
@@ -58,4 +76,20 @@ async function readConfig({ links }: Manifest, read: ReadBlob): Promise<Pick<Che
   } catch {
     return {}
   }
+}
+
+/** The images of an index that are promoted, without BuildKit's attestations, which no machine runs. */
+export function leavesBelow(index: Manifest, find: (digest: Digest) => Manifest | undefined): readonly Manifest[] {
+  const children = index.links.filter(({ role, descriptor }) => role === 'child' && !isAttestation(descriptor))
+  return children.flatMap(({ descriptor }) => {
+    const manifest = find(descriptor.digest)
+    if (manifest === undefined) return []
+    return manifest.shape === 'index' ? leavesBelow(manifest, find) : [manifest]
+  })
+}
+
+/** By its platform too: what is said to be an attestation, and runs all the same, is a child. */
+function isAttestation({ annotations, platform }: Descriptor): boolean {
+  const type = annotations?.['vnd.docker.reference.type']
+  return type === 'attestation-manifest' && platform?.os === 'unknown' && platform.architecture === 'unknown'
 }

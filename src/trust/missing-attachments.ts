@@ -1,5 +1,8 @@
 /** What a promotion has to write beside an image: the record and the signatures that are not there yet. */
-import type { Manifest } from '../oci/manifest.ts'
+import { bodyOf } from '../core/async.ts'
+import { PromoteError } from '../core/errors.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { Descriptor, Manifest } from '../oci/manifest.ts'
 import { BUNDLE } from '../oci/signature.ts'
 import { type Attachment, readEvidence } from './evidence.ts'
 import type { ReadBlob } from './examine.ts'
@@ -21,7 +24,7 @@ import type { SigningKey } from './signing-key.ts'
 
 export type Signing = Readonly<{ key: SigningKey; what: 'record' | 'image' | 'both'; verifier: SignerVerifier }>
 
-export type Wanted = Readonly<{
+type Wanted = Readonly<{
   subject: Manifest
   /** What the destination has beside the subject. */
   attachments: readonly Attachment[]
@@ -35,7 +38,7 @@ export type Wanted = Readonly<{
 /** `digest` names the bundle's manifest, or the layer under `.att`. */
 export type WrittenRecord = Readonly<{ digest: string; form: 'bundle' | 'att' }>
 
-export async function missingAttachments(
+async function missingAttachments(
   { subject, attachments, promotion, signAs, isRoot }: Wanted,
   { key, what, verifier }: Signing,
   read: ReadBlob,
@@ -70,4 +73,75 @@ export async function missingAttachments(
   if (forms.signature.includes('bundle') && !signatures.some(({ form }) => form === 'bundle'))
     written.push(bundleAttachment(subject.descriptor, signatureStatement(digest), key, promotion.promotedOn))
   return { attachments: written, record }
+}
+
+type Destination = Readonly<{
+  /** What is attached to a manifest there. */
+  find: (subject: Digest) => Promise<readonly Readonly<{ manifest: Manifest; tag?: string }>[]>
+  read: ReadBlob
+  write: (subject: Manifest, attachments: readonly NewAttachment[]) => Promise<void>
+}>
+
+/** @param subjects the children that are signed, and the root last. */
+export async function signSubjects(
+  subjects: readonly Manifest[],
+  wanted: Pick<Wanted, 'promotion' | 'signAs'>,
+  signing: Signing,
+  { find, read, write }: Destination,
+): Promise<WrittenRecord | null> {
+  let written: WrittenRecord | null = null
+  for (const subject of subjects) {
+    const attachments = (await find(subject.descriptor.digest)).map(({ manifest, tag = null }) => ({ manifest, tag }))
+    const isRoot = subject === subjects.at(-1)
+    const missing = await missingAttachments({ ...wanted, subject, attachments, isRoot }, signing, read)
+    await write(subject, missing.attachments)
+    written = missing.record
+  }
+  return written
+}
+
+type Key = `${'blob' | 'manifest'} ${Digest}`
+
+/** The new attachments in the form in which the copy engine takes an image: nodes in upload order, and where bytes are read. */
+export function asImage(root: Manifest, attachments: readonly NewAttachment[]) {
+  const why = 'new: signed by this promotion'
+  const attachedTo = root.descriptor.digest
+  const keyOf = ({ digest }: Descriptor): Key => `blob ${digest}`
+  const nodes = attachments.flatMap(({ tag, manifest, blobs }) => {
+    const { descriptor } = manifest
+    const key: Key = `manifest ${`${descriptor.digest}${tag === undefined ? '' : ` ${tag}`}` as Digest}`
+    const needs = blobs.map((blob) => keyOf(blob.descriptor))
+    return [
+      ...blobs.map((blob) => ({
+        key: keyOf(blob.descriptor),
+        kind: 'blob' as const,
+        descriptor: blob.descriptor,
+        needs: [],
+      })),
+      { key, kind: 'manifest' as const, descriptor, manifest, needs, attachedTo, ...(tag && { tag }) },
+    ]
+  })
+  const steps = nodes.map((node) => [node.key, { do: node.kind === 'blob' ? 'copy' : 'push', node, why }] as const)
+  const bytes = new Map(attachments.flatMap(({ blobs }) => blobs.map((blob) => [blob.descriptor.digest, blob.bytes])))
+  const refuse = async () => {
+    throw new PromoteError('INTERNAL', 'a new attachment has blobs alone')
+  }
+  const blob = async ({ digest }: Descriptor, offset = 0) => bodyOf((bytes.get(digest) ?? Buffer.of()).subarray(offset))
+  return {
+    graph: { root, nodes: new Map(nodes.map((node) => [node.key, node])), platforms: [], attached: [] },
+    steps: new Map(steps),
+    source: { name: 'the signature', resolve: refuse, manifest: refuse, referrers: refuse, find: refuse, blob },
+  }
+}
+
+export function notSigned(error: PromoteError, name: string): PromoteError {
+  if (error.code === 'CANCELLED' || error.code === 'ABANDONED' || error.code === 'INTERNAL') return error
+  const message = `${name}: the promotion was not signed, and no tag was moved: ${error.message}`
+  const hint = 'Let the account of the destination push attachments too: manifests by digest and tags sha256-….'
+  return error.with({
+    code: 'SIGNING',
+    side: 'destination',
+    message,
+    hint: [error.hint, hint].filter(Boolean).join(' '),
+  })
 }

@@ -15,7 +15,8 @@ import { seedSigned, textOf } from '../support/signed-layout.ts'
 
 jest.setTimeout(120_000)
 
-const { stdout: version = '' } = spawnSync('cosign', ['version', '--json'], { encoding: 'utf8' })
+// Null where there is no such program.
+const version = spawnSync('cosign', ['version', '--json'], { encoding: 'utf8' }).stdout ?? ''
 if (version === '' && process.env.COSIGN === 'required')
   throw new Error('cosign is missing: go install github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3')
 const withCosign = version === '' ? describe.skip : describe

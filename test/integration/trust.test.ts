@@ -179,7 +179,7 @@ describe('a policy file', () => {
     const policy = given(POLICY.replace('build.pub', 'absent.pub').replace('[build]', '[bild]'))
     const text = await wrong({ policy, ...KEY })
     expect(text).toMatch(
-      /exit code 2[\s\S]*excluded by[\s\S]*line 2: [^\n]*keys cannot be read[\s\S]*line 4: [\s\S]*bild/,
+      /exit code 2[\s\S]*excluded by[\s\S]*line 2: [^\n]*keys [^\n]*cannot be read[\s\S]*line 4: [\s\S]*bild/,
     )
     expect(await wrong({ 'signer-issuer': 'https://x.example' })).toContain(
       '--signer-issuer: needs --signer-subject and --trusted-root',

@@ -8,8 +8,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import type { Rights } from '../openshift/denial.ts'
 import type { Row, Status } from '../report/model.ts'
-import type { WrittenRecord } from '../trust/missing-attachments.ts'
-import type { Promotion } from '../trust/record.ts'
+import type { ArrivedAt, WrittenRecord } from '../trust/missing-attachments.ts'
 import type { Repository } from './repositories.ts'
 
 /** One image of the list at one destination. It becomes a row for each of its tags, however far it comes. */
@@ -64,14 +63,4 @@ export type TagEnd = Readonly<{ status: Status; digest?: Digest | null; error?: 
 /** Whatever stage a job has reached. */
 export type Reached = Readonly<{ job: ImageJob }> & Partial<CopiedDestination>
 
-/** One digest at one destination: everything is there, and no tag has moved. */
-export type Arrived = Readonly<{
-  repository: Repository
-  root: Manifest
-  /** Of an index, the images that were promoted. */
-  children: readonly Manifest[]
-  source: string | undefined
-  promotion: Pick<Promotion, 'action' | 'tags' | 'verified'>
-  /** Number of the image, for events. */
-  image: number
-}>
+export type Arrived = ArrivedAt<Repository>

@@ -32,6 +32,11 @@ export type Run = Readonly<{
   policy?: Digest
 }>
 
+const WITHOUT_TRUST: Pick<Run, 'signEach' | 'judge'> = {
+  signEach: async (images) => images,
+  judge: async (_, image) => image,
+}
+
 export function createRun(config: Config, host: Listener, context: Context): Run {
   const failure: Run['failure'] = {}
   const check = () => {
@@ -47,17 +52,7 @@ export function createRun(config: Config, host: Listener, context: Context): Run
     emit: host.event.bind(host),
     check,
   }
-  return {
-    config,
-    host,
-    context,
-    copy,
-    graphs: new Map(),
-    held: { bytes: 0, links: 0 },
-    failure,
-    signEach: async (images) => images,
-    judge: async (_, image) => image,
-  }
+  return { config, host, context, copy, graphs: new Map(), held: { bytes: 0, links: 0 }, failure, ...WITHOUT_TRUST }
 }
 
 export function unfinished<T extends Reached>(images: readonly T[]): readonly T[] {

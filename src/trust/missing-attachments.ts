@@ -145,3 +145,15 @@ export function notSigned(error: PromoteError, name: string): PromoteError {
     hint: [error.hint, hint].filter(Boolean).join(' '),
   })
 }
+
+/** One digest at one destination: everything is there, and no tag has moved. */
+export type ArrivedAt<Repository> = Readonly<{
+  repository: Repository
+  root: Manifest
+  /** Of an index, the images that were promoted. */
+  children: readonly Manifest[]
+  source: string | undefined
+  promotion: Pick<Promotion, 'action' | 'tags' | 'verified'>
+  /** Number of the image, for events. */
+  image: number
+}>

@@ -11787,7 +11787,7 @@ const kTypeOfService = Symbol('kTypeOfService')
 let extractBody
 
 function lazyllhttp () {
-  const llhttpWasmData = process.env.JEST_WORKER_ID ? __nccwpck_require__(3870) : undefined
+  const llhttpWasmData = process.env.JEST_WORKER_ID ? __nccwpck_require__(1489) : undefined
 
   let mod
 
@@ -11818,7 +11818,7 @@ function lazyllhttp () {
     // being enabled, but the occurring of this other error
     // * https://github.com/emscripten-core/emscripten/issues/11495
     // got me to remove that check to avoid breaking Node 12.
-    mod = new WebAssembly.Module(llhttpWasmData || __nccwpck_require__(3870))
+    mod = new WebAssembly.Module(llhttpWasmData || __nccwpck_require__(1489))
   }
 
   return new WebAssembly.Instance(mod, {
@@ -16780,7 +16780,7 @@ exports["default"] = {
 
 /***/ }),
 
-/***/ 3870:
+/***/ 1489:
 /***/ ((module, __unused_webpack_exports, __nccwpck_require__) => {
 
 /* module decorator */ module = __nccwpck_require__.nmd(module);
@@ -31251,6 +31251,229 @@ exports.visitAsync = visitAsync;
 
 /***/ }),
 
+/***/ 4619:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   CZ: () => (/* binding */ surveyTags),
+/* harmony export */   EM: () => (/* binding */ notKept),
+/* harmony export */   M5: () => (/* binding */ writeTag),
+/* harmony export */   dK: () => (/* binding */ isHidden),
+/* harmony export */   hG: () => (/* binding */ attachedThere),
+/* harmony export */   t5: () => (/* binding */ lookAt),
+/* harmony export */   uw: () => (/* binding */ ROUNDS),
+/* harmony export */   y2: () => (/* binding */ warnOfKept)
+/* harmony export */ });
+/* harmony import */ var _core_backoff_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(2207);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
+/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
+/* harmony import */ var _copy_run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(6328);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4729);
+
+
+
+
+
+
+/** How many times a tag is written again when another client has written it in between. */
+const ROUNDS = 3;
+/** Milliseconds, doubled each round. */
+const WAIT = 1000;
+/** What will happen to each of the graph's tags, by node. */
+async function surveyTags(target, graph, semaphore) {
+    const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined);
+    const decided = tagged.map(async (node) => {
+        const ours = (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestOf */ .$)(node);
+        const theirs = await lookAt(target, node.tag ?? '', semaphore, ours);
+        return [node.key, decide(target.name, theirs, ours, node)];
+    });
+    return new Map(await Promise.all(decided));
+}
+/** Warns of attachments that are not copied because their tag names something else. */
+function warnOfKept(decisions, { log }) {
+    for (const { state, why } of decisions)
+        if (state === 'kept')
+            log.warn(why);
+}
+/**
+ * The attachments of the image at the destination, without those that are not copied.
+ * @param decisions of the plan, or after the run those that were carried out.
+ */
+function attachedThere(graph, decisions) {
+    return graph.attached.flatMap((attached) => {
+        const decision = decisions.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .R)(attached.digest, attached.tag));
+        if (decision === undefined)
+            return [attached];
+        const digest = decision.manifest?.descriptor.digest;
+        return decision.state === 'kept' || digest === undefined ? [] : [{ ...attached, digest }];
+    });
+}
+/**
+ * Reads the tag, writes what is missing, and reads it again, because no registry has a conditional PUT.
+ */
+async function writeTag(node, { target, run, put }) {
+    const { tag = '' } = node;
+    const ours = (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestOf */ .$)(node);
+    return (0,_copy_run_js__WEBPACK_IMPORTED_MODULE_4__/* .inTurn */ .l)(run, `${target.name}:${tag}`, async () => {
+        for (let round = 0;; round += 1) {
+            const theirs = await lookAt(target, tag, run.semaphore, ours);
+            const decision = decide(target.name, theirs, ours, node);
+            const { state, manifest: wanted } = decision;
+            if (state !== 'write' || wanted === undefined)
+                return decision;
+            if (round >= ROUNDS)
+                throw notKept(`${target.name}:${tag}`);
+            if (round > 0)
+                await run.context.sleep((0,_core_backoff_js__WEBPACK_IMPORTED_MODULE_5__/* .backoff */ .J)(round, run.context.random, { first: WAIT }));
+            const from = theirs instanceof Object ? theirs.descriptor.digest : null;
+            await put(wanted, tag, from).catch((thrown) => {
+                throw theirs === undefined ? thrown : mayBeImmutable(thrown);
+            });
+            const now = await run.semaphore(() => target.find(tag));
+            if (now?.digest === wanted.descriptor.digest)
+                return decision;
+        }
+    });
+}
+/**
+ * The manifest of a tag at the destination. `unreadable`: the tag names something that is not a manifest.
+ * @param ours when the tag is at this manifest already, a HEAD is enough.
+ */
+async function lookAt(target, tag, semaphore, ours) {
+    const read = async () => {
+        if (ours === undefined)
+            return target.resolve(tag);
+        const there = await target.find(tag);
+        if (there === undefined)
+            return undefined;
+        return there.digest === ours.descriptor.digest ? ours : target.resolve(tag);
+    };
+    return semaphore(read).catch(unlessUnreadable);
+}
+/** Absent, or not readable. Some registries answer in the same way to both. */
+function isHidden({ code, status }) {
+    return code === 'NOT_FOUND' || code === 'DENIED' || status === 403;
+}
+/** An error without a status is about the content: the tag names something that is not a valid manifest. */
+function unlessUnreadable(thrown) {
+    if (!(thrown instanceof _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG))
+        throw thrown;
+    const { code, status } = thrown;
+    if (isHidden(thrown))
+        return undefined;
+    if (status === undefined && ['PROTOCOL', 'UNSUPPORTED', 'DIGEST_MISMATCH'].includes(code))
+        return 'unreadable';
+    throw thrown;
+}
+function decide(name, theirs, ours, node) {
+    const { tag = '', needs } = node;
+    if (theirs === undefined)
+        return { tag, state: 'write', manifest: ours, why: `new tag ${tag}`, needs, proven: [] };
+    const readable = theirs === 'unreadable' ? undefined : theirs;
+    const there = { tag, manifest: readable, needs: [], proven: readable === undefined ? [] : blobsOf(readable) };
+    const isKept = `${name}:${tag} is left as it is`;
+    const kept = (what) => ({ ...there, state: 'kept', why: `${isKept}: ${what}` });
+    if (theirs === 'unreadable')
+        return kept('it is not a manifest that can be read, so nothing is added to it');
+    if (Buffer.from(theirs.bytes).equals(ours.bytes))
+        return { ...there, state: 'there', needs, why: `tag ${tag} is already at this digest` };
+    if (tag.endsWith('.sbom'))
+        return kept('the SBOM of the source is another one, and is not copied');
+    const merged = (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .mergeSignatures */ .iO)(theirs, ours);
+    if (merged === undefined)
+        return kept('one of the two sides has no signatures there, but an image or an index');
+    const { manifest, added } = merged;
+    if (added.size === 0)
+        return { ...there, state: 'there', why: `tag ${tag} has all of it already` };
+    return {
+        ...there,
+        state: 'write',
+        manifest,
+        why: `tag ${tag}: what is missing is added to what the destination has, ${theirs.descriptor.digest}`,
+        needs: needs.filter((key) => key.startsWith('manifest ') || added.has(key.slice('blob '.length))),
+    };
+}
+function blobsOf({ links }) {
+    const own = links.filter(({ kind, descriptor }) => kind === 'blob' && !(0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .isForeign */ .jq)(descriptor));
+    return own.map(({ descriptor }) => `blob ${descriptor.digest}`);
+}
+function notKept(what) {
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${what} does not keep what is written to it`, {
+        side: 'destination',
+        hint: 'Another client may be writing it at the same time: run the promotion again.',
+    });
+}
+/** ECR (400), ACR (409), Quay and Harbor (403, 412) refuse to write a tag that is immutable. */
+function mayBeImmutable(thrown) {
+    if (!(thrown instanceof _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
+        return thrown;
+    const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.';
+    return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') });
+}
+
+
+/***/ }),
+
+/***/ 8311:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   p: () => (/* binding */ createFinder)
+/* harmony export */ });
+/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3530);
+/* harmony import */ var _failures_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3870);
+
+
+/**
+ * Finds what is attached to a manifest of `source`: its referrers, and the three tags of cosign's scheme. Each tag is asked
+ * for by name. A list of tags does not prove that one is absent: a proxy lists only what it has cached.
+ */
+function createFinder(source, semaphore, skipMissing, budget) {
+    /** A list may name manifests that were deleted since. */
+    const read = (subject, what, work) => semaphore(work).then(budget.count, (thrown) => (0,_failures_js__WEBPACK_IMPORTED_MODULE_1__/* .leaveMissing */ .oZ)(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
+        message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
+        hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
+    }));
+    return async (subject) => {
+        const [referrers, tagged] = await Promise.all([
+            semaphore(() => source.referrers(subject)).then((list) => {
+                budget.referrers(list.length);
+                budget.announce(list);
+                return readReferrers(source, subject, list, read);
+            }),
+            readTagged(source, subject, semaphore, read),
+        ]);
+        return [...referrers, ...tagged];
+    };
+}
+async function readReferrers(source, subject, list, read) {
+    const found = await Promise.all(list.map(async (descriptor) => {
+        const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor));
+        const link = manifest?.links.find((each) => each.role === 'subject');
+        // Anyone with the right to push can write the list of a fallback tag. Only the manifest itself is trusted.
+        if (manifest === undefined || link?.descriptor.digest !== subject)
+            return [];
+        return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }];
+    }));
+    return found.flat();
+}
+async function readTagged(source, subject, semaphore, read) {
+    const found = await Promise.all((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_0__/* .attachedTags */ .EJ)(subject).map(async (tag) => {
+        if ((await semaphore(() => source.find(tag))) === undefined)
+            return [];
+        const manifest = await read(subject, tag, () => source.resolve(tag));
+        return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }];
+    }));
+    return found.flat();
+}
+function typeOf(manifest) {
+    return (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_0__/* .describeReferrer */ .Xi)(manifest).artifactType ?? manifest.descriptor.mediaType;
+}
+
+
+/***/ }),
+
 /***/ 9808:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -31432,6 +31655,863 @@ async function readBlob(source, blob) {
 
 /***/ }),
 
+/***/ 3636:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   y: () => (/* binding */ createBudget)
+/* harmony export */ });
+/* unused harmony export PER_IMAGE */
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+
+/** The most that one image may consist of. Real images stay far below. The limits bound what a hostile registry can make us read. */
+const PER_IMAGE = {
+    /** Bytes of all manifests. */
+    bytes: 64 * 1024 * 1024,
+    /** Children and attachments, counted each time that a manifest names them: several indexes may name the same children. */
+    manifests: 10_000,
+    /** Signatures, SBOMs and attestations, counted before the first of them is read. */
+    referrers: 10_000,
+    /** Descriptors in all manifests: in memory each is larger than its text. */
+    links: 200_000,
+};
+/** The same for all images of a run, which are all known before the first one is copied. */
+const PER_RUN = { bytes: 4 * PER_IMAGE.bytes, links: 4 * PER_IMAGE.links };
+const NAMES = {
+    manifests: `${PER_IMAGE.manifests} manifests`,
+    bytes: '64 MiB of manifests',
+    links: `${PER_IMAGE.links} layers and manifests`,
+    referrers: `${PER_IMAGE.referrers} signatures and other referrers`,
+};
+/** @param name of the source repository, for messages. */
+function createBudget(name, held) {
+    const announced = new Map();
+    const counted = new Set();
+    const used = { manifests: 0, bytes: 0, links: 0, referrers: 0 };
+    const check = () => {
+        for (const what of ['manifests', 'bytes', 'links', 'referrers'])
+            if (used[what] > PER_IMAGE[what])
+                throw tooMuch(`${name}: the image and what is attached to it have more than ${NAMES[what]}.`);
+        if (held.bytes > PER_RUN.bytes || held.links > PER_RUN.links)
+            throw tooMuch(`${name}: the images of this run have more than 256 MiB of manifests or ${PER_RUN.links} layers.`);
+    };
+    const add = (what, amount) => {
+        used[what] += amount;
+        held[what] += amount;
+    };
+    const announce = (descriptors) => {
+        used.manifests += descriptors.length;
+        for (const { digest, size } of descriptors) {
+            // A descriptor may have told a smaller size than the manifest has.
+            const more = Math.max(0, size - (announced.get(digest) ?? 0));
+            add('bytes', more);
+            if (more > 0)
+                announced.set(digest, size);
+        }
+        check();
+    };
+    return {
+        announce,
+        count(manifest) {
+            const { descriptor, links } = manifest;
+            if (counted.has(descriptor.digest))
+                return manifest;
+            counted.add(descriptor.digest);
+            add('links', links.length);
+            announce([descriptor]);
+            return manifest;
+        },
+        referrers(count) {
+            used.referrers += count;
+            check();
+        },
+        check,
+        release() {
+            held.bytes -= used.bytes;
+            held.links -= used.links;
+            // Manifests that are still on their way are refused, and so not counted again.
+            used.bytes = Number.POSITIVE_INFINITY;
+        },
+    };
+}
+function tooMuch(message) {
+    const hint = 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.';
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', message, { side: 'source', hint });
+}
+
+
+/***/ }),
+
+/***/ 7321:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   l: () => (/* binding */ confirm)
+/* harmony export */ });
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
+/* harmony import */ var _failures_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3870);
+
+
+
+/** Milliseconds between reads of a tag that does not show the write yet, because of a cache or a late write. */
+const WAITS = [500, 1000, 2000, 4000];
+/** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
+const WAITS_CANCELLED = [500, 1000];
+/**
+ * Writes a manifest or a tag, and decides how the write ended. Resolves when an answer proves that the reference is at `to`:
+ * the answer to the write, or, when that is lost or wrong, a read of the reference.
+ * @param write calls `begin` right before its request. Resolves with the digest that the registry says it stored, if it does.
+ * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is `unconfirmed`
+ *   when the tag cannot be read, or is neither where it was nor at `to`.
+ */
+async function confirm(change, write, context) {
+    let begun = false;
+    const answer = await write(() => {
+        begun = true;
+    }).then((said) => ({ said }), (thrown) => ({ error: (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination') }));
+    const { error } = answer;
+    if (error === undefined && answer.said === change.to)
+        return;
+    const byDigest = (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(change.reference);
+    if (error === undefined && answer.said === undefined && byDigest)
+        return;
+    if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(_failures_js__WEBPACK_IMPORTED_MODULE_2__/* .isMissingBlob */ .OS)))
+        throw error;
+    const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
+    if (error !== undefined && byDigest && !mayBeLate)
+        throw error;
+    // The tag was at `to` before the write, so a read proves nothing.
+    if (error !== undefined && mayBeLate && change.from === change.to)
+        throw error;
+    const seen = await look(change, mayBeLate && !byDigest, context);
+    if (seen.at !== change.to)
+        throw explain(change, answer, seen);
+    if (error !== undefined)
+        context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
+}
+/** Without an answer below 500 the registry has decided nothing, and may still be writing. */
+function isInconclusive({ status, retryAfter }) {
+    if (retryAfter !== undefined)
+        return false;
+    return status === undefined || status >= 500 || status === 408 || status === 425;
+}
+async function look(change, again, context) {
+    const { signal } = context;
+    let afterCancel = 0;
+    for (let round = 0;; round += 1) {
+        const wasCancelled = signal.aborted;
+        const seen = await readOnce(change);
+        const isRefused = seen.why !== undefined && (wasCancelled || !isInconclusive(seen.why));
+        if (seen.at === change.to || !again || isRefused)
+            return seen;
+        const wait = wasCancelled ? WAITS_CANCELLED[afterCancel++] : WAITS[round];
+        if (wait === undefined)
+            return seen;
+        if (wasCancelled)
+            await new Promise((resolve) => setTimeout(resolve, wait));
+        else
+            await context.sleep(wait).catch(() => undefined); // cancelled: read again at once
+    }
+}
+function readOnce({ target, reference }) {
+    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unread', why: (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination') }));
+}
+function explain(change, answer, { at, why }) {
+    const error = answer.error ?? notAsSent(change, answer.said, at);
+    const wasAbsent = change.from === 'unread' && at === null;
+    const registryChangedIt = answer.error === undefined && answer.said === at;
+    const isUnread = at === 'unread';
+    if ((0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(change.reference) || (!isUnread && (at === change.from || wasAbsent || registryChangedIt)))
+        return error;
+    const what = isUnread
+        ? `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`
+        : `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`;
+    const hint = 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.';
+    return error.with({ message: `${error.message} ${what}`.trim(), unconfirmed: true, hint });
+}
+function notAsSent(change, said, at) {
+    const name = nameOf(change);
+    if (change.to === null)
+        return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', `${name} was new and could not be removed: it stays at ${at}.`, {
+            side: 'destination',
+            hint: 'Remove the tag by hand, in the registry itself.',
+        });
+    const stored = said === undefined ? '' : ` and stored ${said}`;
+    const message = `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`;
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', message, {
+        side: 'destination',
+        hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
+    });
+}
+function place(at) {
+    if (at === 'unread')
+        return 'not readable';
+    return at === null ? 'absent' : `at ${at}`;
+}
+function nameOf({ target, reference }) {
+    return `${target.name}${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(reference) ? '@' : ':'}${reference}`;
+}
+
+
+/***/ }),
+
+/***/ 6328:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   l: () => (/* binding */ inTurn)
+/* harmony export */ });
+/** Runs the work on one tag one piece after the other: each reads the tag, changes what it found and writes it. */
+function inTurn({ tagWrites }, tag, work) {
+    const result = (tagWrites.get(tag) ?? Promise.resolve()).then(work);
+    const ended = result.catch(() => undefined);
+    tagWrites.set(tag, ended);
+    return result;
+}
+
+
+/***/ }),
+
+/***/ 4066:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  g: () => (/* binding */ execute),
+  R: () => (/* binding */ putManifest)
+});
+
+// EXTERNAL MODULE: ./lib/core/backoff.js
+var backoff = __nccwpck_require__(2207);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/copy/attached-tags.js
+var attached_tags = __nccwpck_require__(4619);
+// EXTERNAL MODULE: ./lib/copy/confirm.js
+var copy_confirm = __nccwpck_require__(7321);
+// EXTERNAL MODULE: ./lib/copy/failures.js
+var failures = __nccwpck_require__(3870);
+// EXTERNAL MODULE: ./lib/copy/graph.js
+var graph = __nccwpck_require__(4729);
+// EXTERNAL MODULE: ./lib/copy/referrers-index.js
+var referrers_index = __nccwpck_require__(1288);
+// EXTERNAL MODULE: ./lib/copy/semaphore.js
+var semaphore = __nccwpck_require__(623);
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
+// EXTERNAL MODULE: ./lib/copy/blob-reader.js
+var blob_reader = __nccwpck_require__(9808);
+// EXTERNAL MODULE: ./lib/core/buffer-pool.js
+var buffer_pool = __nccwpck_require__(5816);
+;// CONCATENATED MODULE: ./lib/copy/broadcast.js
+
+
+
+
+/** Eight pieces even out differences in speed. There are at most `jobs` windows; with 4 MiB the process comes near 200 MiB. */
+const READ_AHEAD = { window: 2 * 1024 * 1024, patience: 10_000 };
+const ignore = () => undefined;
+/**
+ * One blob, read and hashed once for all subscribers. The first subscriber that needs the next piece reads it; the piece is
+ * dropped when all have taken it. The upload of a destination that breaks goes on alone, and the others are not disturbed.
+ */
+class Broadcast {
+    blob;
+    /** The reader that all share. Set when the first subscriber starts to read. */
+    reader;
+    #readAhead;
+    #members = new Set();
+    /** The members that have not taken everything. */
+    #reading = new Set();
+    #window = [];
+    #bytes = 0;
+    #dropped = 0;
+    #stream;
+    /** The read of the next piece, while it runs. */
+    #pending;
+    #end;
+    #timer;
+    /** Resolves when something has changed that a subscriber may wait for. */
+    #change = (0,core_async/* createDeferred */.ud)();
+    #closed;
+    #over = (0,core_async/* createDeferred */.ud)();
+    constructor(blob, readAhead) {
+        this.blob = blob;
+        this.#readAhead = readAhead;
+    }
+    /** Resolves when all subscribers have left and the source is closed. */
+    get over() {
+        return this.#over.promise;
+    }
+    /** @param semaphore for retries that the subscriber makes while others are still in the broadcast. */
+    subscribe(semaphore) {
+        const subscriber = new Subscriber(this, semaphore);
+        this.#members.add(subscriber);
+        this.#reading.add(subscriber);
+        return subscriber;
+    }
+    has(subscriber) {
+        return this.#members.has(subscriber);
+    }
+    get size() {
+        return this.#members.size;
+    }
+    leave(subscriber) {
+        this.close(subscriber);
+        if (this.#members.delete(subscriber) && this.#members.size === 0)
+            this.#over.resolve(this.#closed);
+    }
+    /** The subscriber takes no more pieces. When it was the last one, the source is closed. */
+    close(subscriber) {
+        if (!this.#reading.delete(subscriber))
+            return;
+        this.#dropTaken();
+        this.#wake();
+        if (this.#reading.size > 0)
+            return;
+        clearTimeout(this.#timer);
+        this.#closed = this.#stream?.return(undefined).then(ignore, ignore);
+    }
+    /** @returns the next piece; undefined at the end. Throws, once, what ended the stream. */
+    async take(subscriber) {
+        while (this.#reading.has(subscriber)) {
+            const piece = this.#window[subscriber.taken - this.#dropped];
+            if (piece !== undefined) {
+                subscriber.taken += 1;
+                this.#dropTaken();
+                return piece;
+            }
+            if (this.#end !== undefined) {
+                this.close(subscriber);
+                if ('thrown' in this.#end)
+                    throw this.#end.thrown;
+            }
+            else {
+                if (this.#bytes < this.#readAhead.window)
+                    this.#pending ??= this.#readNext();
+                else
+                    this.#limitWait();
+                await this.#change.promise;
+            }
+        }
+        return undefined;
+    }
+    async #readNext() {
+        this.#stream ??= this.reader?.read(0);
+        try {
+            const piece = (await this.#stream?.next())?.value;
+            if (piece === undefined)
+                this.#end = {};
+            else {
+                (0,buffer_pool/* retain */.aw)(piece, this.#reading.size);
+                this.#window.push(piece);
+                this.#bytes += piece.length;
+            }
+        }
+        catch (thrown) {
+            this.#end = { thrown };
+        }
+        this.#pending = undefined;
+        this.#wake();
+    }
+    #dropTaken() {
+        const slowest = Math.min(...[...this.#reading].map(({ taken }) => taken));
+        const dropped = this.#window.splice(0, Math.max(0, slowest - this.#dropped));
+        if (dropped.length === 0)
+            return;
+        this.#dropped += dropped.length;
+        for (const piece of dropped)
+            this.#bytes -= piece.length;
+        clearTimeout(this.#timer);
+        this.#timer = undefined;
+        this.#wake();
+    }
+    /** Subscribers that have started to read are waited for without a limit; the timer excludes those that have not. */
+    #limitWait() {
+        this.#timer ??= setTimeout(() => {
+            for (const subscriber of this.#reading)
+                if (subscriber.state === 'waiting')
+                    this.leave(subscriber);
+        }, this.#readAhead.patience);
+    }
+    #wake() {
+        this.#change.resolve();
+        this.#change = (0,core_async/* createDeferred */.ud)();
+    }
+}
+/** One destination in a broadcast. */
+class Subscriber {
+    /** Number of pieces that it has taken. */
+    taken = 0;
+    state = 'waiting';
+    #broadcast;
+    #semaphore;
+    #tries = 0;
+    constructor(broadcast, semaphore) {
+        this.#broadcast = broadcast;
+        this.#semaphore = semaphore;
+    }
+    /** Must be called at the end, whatever the outcome. The others go on. */
+    leave() {
+        this.#broadcast.leave(this);
+    }
+    /**
+     * Runs one try of the upload. The first try uses the permit of the broadcast. For a later one the subscriber leaves the
+     * broadcast and waits for a permit of its own, unless it is the only one left.
+     */
+    run(work) {
+        this.#tries += 1;
+        if (this.#broadcast.has(this) && (this.#tries === 1 || this.#broadcast.size === 1))
+            return work();
+        this.leave();
+        return this.#semaphore(work, this.#broadcast.blob.size);
+    }
+    /**
+     * The bytes from `from` on: the first time the pieces that all share, after a break those that `reader` reads for this
+     * subscriber alone. This is no generator, because a generator that waits for the slowest destination cannot be closed.
+     * @param onBytes is called when the upload asks for the next piece: then it has taken the one before.
+     */
+    read(reader, from, onBytes) {
+        const alone = this.#begin(reader, from);
+        let taken = 0;
+        const iterator = {
+            [Symbol.asyncIterator]: () => iterator,
+            next: async () => {
+                if (taken > 0)
+                    onBytes(taken);
+                const value = alone === undefined ? await this.#take(reader) : (await alone.next()).value;
+                taken = value?.length ?? 0;
+                return value === undefined ? { done: true, value } : { done: false, value };
+            },
+            return: async () => {
+                await alone?.return(undefined);
+                this.#broadcast.close(this);
+                return { done: true, value: undefined };
+            },
+        };
+        return iterator;
+    }
+    /** @returns undefined when the pieces of the broadcast are used. */
+    #begin(reader, from) {
+        const broadcast = this.#broadcast;
+        if (this.state === 'waiting' && broadcast.has(this)) {
+            this.state = 'shared';
+            broadcast.reader ??= new blob_reader/* BlobReader */.nZ(broadcast.blob, reader.options);
+            return undefined;
+        }
+        if (this.state === 'shared' && from > 0 && broadcast.reader !== undefined)
+            reader.continueFrom(broadcast.reader);
+        this.state = 'alone';
+        broadcast.close(this);
+        return reader.read(from);
+    }
+    async #take(reader) {
+        try {
+            return await this.#broadcast.take(this);
+        }
+        catch (thrown) {
+            const error = (0,errors/* asPromoteError */.XO)(thrown, 'source');
+            // The broadcast read from another repository of the source. The one of this subscriber may be in order.
+            if (this.#broadcast.reader?.options.source !== reader.options.source)
+                throw error.with({ transient: true });
+            reader.failure = error;
+            throw error;
+        }
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/copy/transfer.js
+
+
+
+
+function createDelivery(blob, route, run) {
+    return { blob, route, run, outcome: (0,core_async/* createDeferred */.ud)() };
+}
+/**
+ * Sends one blob to all destinations that need it. They read it once, and each registry receives it once: where another image
+ * of the run is sending it already, the destination waits for that and mounts the blob. No permit is held meanwhile.
+ */
+function deliver(deliveries, run) {
+    const first = deliveries.filter((delivery) => {
+        const { blob, route, outcome } = delivery;
+        const key = `${route.registry} ${blob.digest}`;
+        const home = run.homes.get(key);
+        if (home === undefined)
+            run.homes.set(key, (0,core_async/* ignoreUnhandled */.kg)(outcome.promise.then(() => route.repository)));
+        else
+            void mountFromOther(home, key, delivery, run);
+        return home === undefined;
+    });
+    send(first, run);
+}
+async function mountFromOther(other, key, delivery, run) {
+    const { route, outcome } = delivery;
+    const home = await other.catch(() => undefined);
+    if (home === route.repository)
+        return outcome.resolve('present');
+    if (home !== undefined)
+        return send([{ ...delivery, route: { ...route, mountFrom: home } }], run);
+    // The other image failed: the first that comes here takes its place.
+    if (run.homes.get(key) === other)
+        run.homes.delete(key);
+    deliver([delivery], run);
+}
+/** Sends one blob to these destinations, under one permit for all of them. */
+function send(deliveries, run) {
+    const blob = deliveries[0]?.blob;
+    if (blob === undefined)
+        return;
+    const begin = () => {
+        const broadcast = new Broadcast(blob, run.readAhead ?? READ_AHEAD);
+        const subscribed = deliveries.map((delivery) => ({
+            delivery,
+            subscriber: broadcast.subscribe(delivery.run.semaphore),
+        }));
+        for (const { delivery, subscriber } of subscribed)
+            delivery.outcome.resolve(sendOne(delivery, subscriber).finally(() => subscriber.leave()));
+        return broadcast.over;
+    };
+    run.semaphore(begin, blob.size).catch((thrown) => {
+        for (const { outcome } of deliveries)
+            outcome.resolve(Promise.reject(thrown));
+    });
+}
+async function sendOne({ blob, route, run }, subscriber) {
+    const { image, source, target, mountFrom } = route;
+    const { context, retries, emit, platforms } = run;
+    const { digest, size } = blob;
+    run.check?.();
+    const begun = await target.startUpload(blob, mountFrom);
+    if (begun.state !== 'open')
+        return begun.state;
+    const newRetries = () => (0,blob_reader/* createRetries */.LZ)(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${digest}`, reason, wait, attempt }));
+    const reader = new blob_reader/* BlobReader */.nZ(blob, { source, newRetries, onConfig: (bytes) => platforms.note(digest, bytes) });
+    const onSent = (sent) => emit({ event: 'bytes', image, digest, sent, total: size });
+    await upload(begun.upload, subscriber, reader, newRetries(), onSent);
+    return 'copied';
+}
+/**
+ * Sends one blob to the end of its upload session. After a break on either side it goes on from where it was: the reader
+ * reopens the source, and the upload asks its store how much it has kept. Bytes that do not match the digest are read once
+ * more from the start; a second mismatch is final.
+ * @param reader used by this destination alone once it has left the broadcast.
+ * @param retries of the upload. The reader has its own.
+ */
+async function upload(session, subscriber, reader, retries, onSent) {
+    const failed = (thrown) => (0,errors/* asPromoteError */.XO)(thrown, 'destination');
+    let mismatches = 0;
+    let from = 0;
+    let furthest = 0;
+    const sendFrom = (start) => {
+        let sent = start;
+        const body = subscriber.read(reader, start, (bytes) => {
+            sent += bytes;
+            // Bytes that are sent again are no progress: a registry that loses its session each time would be tried without end.
+            retries.progress(Math.max(0, sent - furthest));
+            furthest = Math.max(furthest, sent);
+            onSent(bytes);
+        });
+        return session.send(start, body).then(() => undefined, failed);
+    };
+    try {
+        while (from >= 0) {
+            const start = from;
+            const error = await subscriber.run(() => sendFrom(start));
+            if (error === undefined)
+                return;
+            const { failure } = reader;
+            const isWrong = (failure ?? error).code === 'DIGEST_MISMATCH';
+            // When the reader fails, the retries of the source are used up.
+            if (isWrong ? mismatches > 0 : failure !== undefined)
+                throw failure ?? error;
+            if (isWrong)
+                mismatches += 1;
+            else
+                await retries.failed(error);
+            from = await session.offset(isWrong);
+        }
+    }
+    catch (thrown) {
+        await session.cancel();
+        throw thrown;
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/copy/execute.js
+
+
+
+
+
+
+
+
+
+/** How many times a manifest is put again after its missing blobs were sent. */
+const MISSING_ROUNDS = 3;
+/** Milliseconds, doubled each round: 7 s in all. */
+const MISSING_WAIT = 1000;
+/**
+ * Copies one image to all its destinations, everything but the tags: blobs, manifests by digest, attachments with their tags.
+ * A blob that several destinations need is read once.
+ * @returns for each destination what is attached to the image there. Settles when all that was begun for it has ended.
+ */
+function execute(copies, run) {
+    const parts = copies.map((copy) => prepare(copy, run));
+    const blobs = new Map(parts.flatMap(({ deliveries }) => [...deliveries].map(([key, { blob }]) => [key, blob])));
+    // Largest first, so that the last one to finish is a small one.
+    for (const [key] of [...blobs].sort(([, a], [, b]) => b.size - a.size))
+        deliver(parts.flatMap(({ deliveries }) => deliveries.get(key) ?? []), run);
+    return parts.map(copyTo);
+}
+/** After the first failure nothing new begins for this destination. What is under way ends, and is there for the next run. */
+function prepare(copy, all) {
+    let stopped = false;
+    const check = () => {
+        all.check?.();
+        if (stopped)
+            throw new errors/* PromoteError */.jG('CANCELLED', 'not begun, because another part of the image failed');
+    };
+    const run = { ...all, semaphore: (0,semaphore/* guarded */.Nj)(all.semaphore, check), check };
+    const blobs = [...copy.plan.steps.values()].filter(({ node, do: what }) => node.kind === 'blob' && what !== 'skip');
+    const deliveries = blobs.map(({ node }) => [node.key, createDelivery(node.descriptor, copy.route, run)]);
+    return { ...copy, run, stop: () => (stopped = true), deliveries: new Map(deliveries) };
+}
+async function copyTo(part) {
+    const { plan, route, run, stop } = part;
+    const running = new Map();
+    const decisions = new Map(plan.attachedTags);
+    const push = async (step) => {
+        await Promise.all(step.node.needs.map((key) => running.get(key)));
+        if (step.node.tag === undefined)
+            return pushManifest(step, part);
+        const decision = await pushTagged(step.node, part);
+        decisions.set(step.node.key, decision);
+        count(step, decision.state === 'write' ? 'copied' : 'present', decision.why, part);
+    };
+    for (const step of plan.steps.values()) {
+        if (step.do === 'skip')
+            continue;
+        const delivery = part.deliveries.get(step.node.key);
+        const work = delivery === undefined ? push(step) : delivery.outcome.promise.then((end) => arrived(step, end, part));
+        work.catch(stop);
+        running.set(step.node.key, work);
+    }
+    await settle([...running.values()]);
+    await (0,referrers_index/* updateReferrersIndexes */.E)(route.target, plan.graph, run);
+    return (0,attached_tags/* attachedThere */.hG)(plan.graph, decisions);
+}
+async function pushManifest(step, part) {
+    const { plan, run } = part;
+    const { node, why } = step;
+    const isRoot = node.descriptor.digest === plan.graph.root.descriptor.digest;
+    if (isRoot && !plan.rootByDigest)
+        return count(step, 'copied', 'goes with its tag, last', part);
+    await putManifest((0,graph/* manifestOf */.$)(node), undefined, part, run);
+    count(step, 'copied', why, part);
+}
+/** A tag of cosign's scheme is read again, because it may have changed since it was planned. */
+async function pushTagged(node, part) {
+    const { route, run } = part;
+    const put = (manifest, tag, from) => putManifest(manifest, { tag, from }, part, run);
+    const decision = await (0,attached_tags/* writeTag */.M5)(node, { target: route.target, run, put });
+    (0,attached_tags/* warnOfKept */.y2)([decision], run.context);
+    return decision;
+}
+/** Only the answer of the registry tells how a blob came to it. */
+function arrived(step, outcome, part) {
+    const planned = step.do;
+    const why = {
+        present: 'the registry has it',
+        mounted: planned === 'mount' ? step.why : 'same registry, mounted from another repository',
+        copied: planned === 'mount' ? 'the registry did not mount it' : step.why,
+    };
+    count(step, outcome, why[outcome], part);
+}
+function count({ node }, outcome, why, { route, moved, run }) {
+    const { kind, descriptor } = node;
+    const { digest, size } = descriptor;
+    moved[outcome] += size;
+    const what = { copied: kind === 'blob' ? 'copy' : 'push', mounted: 'mount', present: 'skip' };
+    run.emit({ event: 'step', image: route.image, do: what[outcome], digest, kind, size, why });
+}
+/** Throws the first failure, after everything that was under way has ended: nothing continues after the report is made. */
+async function settle(work) {
+    const results = await Promise.allSettled(work);
+    const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    const cause = failures.find((reason) => !(reason instanceof errors/* PromoteError */.jG && reason.code === 'CANCELLED'));
+    if (failures.length > 0)
+        throw cause ?? failures[0];
+}
+/**
+ * Puts a manifest, by its digest or under a tag, and confirms it (`confirm`). Blobs that the registry names as missing, because
+ * they were garbage collected since, are sent again. When it has them after all, it gets some seconds to notice.
+ */
+async function putManifest(manifest, under, { plan, route }, run) {
+    const { target } = route;
+    const { digest, size } = manifest.descriptor;
+    const { tag, from } = under ?? { from: 'unread' };
+    const change = { target, reference: tag ?? digest, from, to: digest };
+    const put = (begin) => (0,semaphore/* guarded */.Nj)(run.semaphore, begin)(() => target.putManifest(manifest, tag), size);
+    for (let round = 1;; round += 1) {
+        try {
+            return await (0,copy_confirm/* confirm */.l)(change, put, run.context);
+        }
+        catch (thrown) {
+            const missing = (0,failures/* missingBlobs */.Lj)(thrown, manifest, plan.graph);
+            if (round > MISSING_ROUNDS)
+                throw thrown;
+            run.context.log.warn(`${target.name} misses ${missing.length} blobs of ${digest} that were there: sending them again`);
+            const { sleep, random } = run.context;
+            if (!(await sendAgain(missing, route, run)))
+                await sleep((0,backoff/* backoff */.J)(round, random, { first: MISSING_WAIT }));
+        }
+    }
+}
+/** @returns whether a blob was missing indeed. */
+async function sendAgain(missing, route, run) {
+    let wasMissing = false;
+    for (const { descriptor } of missing) {
+        const delivery = createDelivery(descriptor, { ...route, mountFrom: undefined }, run);
+        send([delivery], run);
+        wasMissing = (await delivery.outcome.promise) !== 'present' || wasMissing;
+    }
+    return wasMissing;
+}
+
+
+/***/ }),
+
+/***/ 3870:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Lj: () => (/* binding */ missingBlobs),
+/* harmony export */   OS: () => (/* binding */ isMissingBlob),
+/* harmony export */   oZ: () => (/* binding */ leaveMissing)
+/* harmony export */ });
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
+/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7122);
+
+
+
+
+/** How registries say that they do not have a manifest: distribution-spec "Error Codes", and Harbor's NOT_FOUND. */
+const ABSENT = ['MANIFEST_UNKNOWN', 'NAME_UNKNOWN', 'BLOB_UNKNOWN', 'NOT_FOUND'];
+/** The codes with which registries refuse an index because of a missing child. */
+const CHILD_ABSENT = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_INVALID', 'NAME_UNKNOWN'];
+/**
+ * Whether the source itself says that it does not have the manifest. Other 404 answers only say that it could not be fetched
+ * now: the page of a proxy, or OpenShift's OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream registry that failed.
+ */
+function isSaidAbsent({ code, status, server }) {
+    if (code !== 'NOT_FOUND')
+        return false;
+    // An OCI layout has no status. Its folder was read, so the manifest is absent.
+    if (status === undefined)
+        return true;
+    return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code));
+}
+/**
+ * Decides about a manifest that another manifest or a list names, and that could not be read. Returns when it is to be left
+ * out.
+ * @param what names the manifest: the start of a sentence.
+ * @param absent the error when the source does not have it and `skipMissing` is not set.
+ */
+function leaveMissing(thrown, skipMissing, what, absent) {
+    if (!(thrown instanceof _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG) || thrown.code !== 'NOT_FOUND')
+        throw thrown;
+    const detail = { side: 'source', cause: thrown };
+    if (!isSaidAbsent(thrown))
+        throw thrown.with({
+            ...detail,
+            message: `${what}, which could not be read: ${thrown.message}`,
+            hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
+        });
+    if (!skipMissing)
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('NOT_FOUND', absent.message, { ...detail, hint: absent.hint });
+}
+/**
+ * The blobs that must be sent again after the registry has refused a manifest.
+ * @throws PromoteError that explains the refusal, when sending blobs again would not help.
+ */
+function missingBlobs(thrown, manifest, graph) {
+    if (!(thrown instanceof _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG))
+        throw thrown;
+    const foreign = refusedForeign(thrown, manifest, graph);
+    if (foreign !== undefined)
+        throw foreign;
+    const entries = thrown.server.filter(isMissingBlob);
+    const sendable = (entries.length === 0 ? [] : manifest.links)
+        .flatMap((link) => nodeOf(link, graph) ?? [])
+        .filter(({ kind, leave }) => kind === 'blob' && leave === undefined);
+    // Most registries name the digest somewhere in the detail of MANIFEST_BLOB_UNKNOWN. For the others, all blobs are sent again.
+    const text = JSON.stringify(entries);
+    const named = sendable.filter(({ descriptor }) => text.includes(descriptor.digest));
+    if (sendable.length === 0)
+        throw refusedSparse(thrown, manifest, graph) ?? thrown;
+    return named.length > 0 ? named : sendable;
+}
+/** The registry refused a manifest because of a missing blob. Nothing was written. */
+function isMissingBlob({ code }) {
+    return code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN';
+}
+function nodeOf({ kind, descriptor }, graph) {
+    return graph.nodes.get(`${kind} ${descriptor.digest}`);
+}
+/** The error for an index of which children were left out, where the registry requires all of them. */
+function refusedSparse(thrown, manifest, graph) {
+    if (manifest.shape !== 'index' || !thrown.server.some(({ code }) => CHILD_ABSENT.includes(code)))
+        return undefined;
+    const children = manifest.links.filter((link) => link.role === 'child');
+    const copied = children.filter((link) => nodeOf(link, graph)?.leave === undefined);
+    const left = children.length - copied.length;
+    if (left === 0)
+        return undefined;
+    const names = copied.map(({ descriptor: { digest, platform } }) => platform === undefined ? digest : `${digest} (${(0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .formatPlatform */ .Bq)(platform)})`);
+    return thrown.with({
+        code: 'UNSUPPORTED',
+        message: `${thrown.message} The registry requires all children of an index: ${left} of ${children.length} were left out.`,
+        cause: thrown,
+        transient: false,
+        hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .listed */ .KE)(names, 20)}.`,
+    });
+}
+/**
+ * The error for a non-distributable layer that the registry requires, or whose URLs it refuses. Other layers that it misses do
+ * not matter then, because to send them again changes nothing.
+ */
+function refusedForeign(thrown, manifest, graph) {
+    const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
+    const named = manifest.links.filter(({ descriptor }) => (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .isForeign */ .jq)(descriptor) && missing.includes(descriptor.digest));
+    const left = named.find((link) => nodeOf(link, graph)?.leave !== undefined);
+    // 400 for a layer that is copied means an ordinary missing blob: it is sent again.
+    const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
+    if (layer === undefined)
+        return undefined;
+    const { digest } = layer.descriptor;
+    const why = left === undefined
+        ? `The registry refuses the non-distributable layer ${digest}, even with its bytes (include-foreign).`
+        : `The registry refuses the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
+    return thrown.with({
+        code: 'UNSUPPORTED',
+        message: `${thrown.message} ${why}`,
+        cause: thrown,
+        transient: false,
+        hint: thrown.status === 400
+            ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
+            : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
+    });
+}
+
+
+/***/ }),
+
 /***/ 4729:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -31449,6 +32529,158 @@ function manifestOf({ key, manifest }) {
     if (manifest === undefined)
         throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('INTERNAL', `no bytes for ${key}`);
     return manifest;
+}
+
+
+/***/ }),
+
+/***/ 4254:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Cs: () => (/* binding */ makePlan),
+/* harmony export */   H3: () => (/* binding */ published),
+/* harmony export */   MT: () => (/* binding */ shareOut),
+/* harmony export */   _5: () => (/* binding */ isUnchanged),
+/* harmony export */   _6: () => (/* binding */ plannedTags),
+/* harmony export */   iM: () => (/* binding */ plannedSteps)
+/* harmony export */ });
+/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4619);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4729);
+
+
+/** Pure: what a run will do, and why. */
+function makePlan(graph, survey, mountFrom) {
+    const wanted = wantedNodes(graph, survey);
+    const nodes = [...graph.nodes.values()].map((node) => (wanted.has(node.key) ? node : { leave: UNUSED, ...node }));
+    const steps = new Map(nodes.map((node) => [node.key, stepFor(node, survey, mountFrom)]));
+    const root = graph.root.descriptor.digest;
+    // OpenShift: the tag may be at an image that is only referred to. Written again, it names the stored one.
+    const isStored = survey.present.has(`manifest ${root}`);
+    const tags = [...survey.tags]
+        .map(([tag, from]) => ({ tag, from, to: root }))
+        .filter(({ from, to }) => from !== to || !isStored);
+    return {
+        graph,
+        steps,
+        tags,
+        rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
+        bytes: countBytes(steps),
+        attached: (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_0__/* .attachedThere */ .hG)(graph, survey.attachedTags),
+        attachedTags: survey.attachedTags,
+    };
+}
+/** The nodes that are needed. Parts of an attachment that is not copied, or that is there in another manifest, are not. */
+function wantedNodes(graph, { attachedTags }) {
+    const wanted = new Set();
+    const visit = (key) => {
+        if (wanted.has(key))
+            return;
+        wanted.add(key);
+        for (const need of attachedTags.get(key)?.needs ?? graph.nodes.get(key)?.needs ?? [])
+            visit(need);
+    };
+    visit((0,_graph_js__WEBPACK_IMPORTED_MODULE_1__/* .manifestKey */ .R)(graph.root.descriptor.digest));
+    for (const { key, attachedTo } of graph.nodes.values())
+        if (attachedTo !== undefined)
+            visit(key);
+    return wanted;
+}
+const UNUSED = 'part of an attachment that is not copied: its tag names something else at the destination';
+function stepFor(node, survey, mountFrom) {
+    if (node.leave !== undefined)
+        return { do: 'skip', node, why: node.leave };
+    const decision = survey.attachedTags.get(node.key);
+    if (decision !== undefined)
+        return stepForTag(node, decision);
+    const there = survey.present.get(node.key);
+    if (there !== undefined)
+        return { do: 'skip', node, why: there };
+    // Some registries have what they do not show.
+    const why = 'not seen at the destination';
+    if (node.kind === 'manifest')
+        return { do: 'push', node, why };
+    return mountFrom === undefined
+        ? { do: 'copy', node, why }
+        : { do: 'mount', node, why: `same registry, mounted from ${mountFrom}` };
+}
+/** The step has the descriptor of the manifest that the tag will name: after a merge, that is another one than the source's. */
+function stepForTag(node, { state, manifest, why }) {
+    if (state === 'kept')
+        return { do: 'skip', node: { ...node, leave: why }, why };
+    const there = { ...node, descriptor: manifest?.descriptor ?? node.descriptor };
+    return { do: state === 'write' ? 'push' : 'skip', node: there, why };
+}
+/** Nodes that are left out do not count. */
+function countBytes(steps) {
+    const bytes = { total: 0, copied: 0, mounted: 0, present: 0 };
+    for (const step of steps.values()) {
+        if (step.node.leave !== undefined)
+            continue;
+        const { size } = step.node.descriptor;
+        bytes.total += size;
+        if (step.do === 'skip')
+            bytes.present += size;
+        else if (step.do === 'mount')
+            bytes.mounted += size;
+        else
+            bytes.copied += size;
+    }
+    return bytes;
+}
+/**
+ * Pure: what several images have in common moves once. The first image of the list that brings a blob to a registry copies
+ * it, the others mount it or find it there. In the run another image may be first; the blobs and bytes that move are the same.
+ */
+function shareOut(images) {
+    const homes = new Map();
+    return images.map((image) => {
+        const { plan, route } = image;
+        const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, route.registry, route.repository, homes)]));
+        return { ...image, plan: { ...plan, steps, bytes: countBytes(steps) } };
+    });
+}
+function shared(step, registry, repository, homes) {
+    const { node } = step;
+    if (node.kind !== 'blob' || step.do === 'skip')
+        return step;
+    const key = `${registry} ${node.descriptor.digest}`;
+    const home = homes.get(key);
+    if (home === undefined) {
+        homes.set(key, repository);
+        return step;
+    }
+    if (home === repository)
+        return { do: 'skip', node, why: 'another image of this run brings it' };
+    return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
+}
+function isUnchanged(plan) {
+    return plan.tags.length === 0 && [...plan.steps.values()].every((step) => step.do === 'skip');
+}
+/** The plan as plain data, for events and the dry run. */
+function plannedSteps(plan) {
+    const steps = [...plan.steps.values()].map(({ do: what, node, why }) => {
+        const { digest, mediaType, size } = node.descriptor;
+        return { do: what, digest, kind: node.kind, mediaType, size, why };
+    });
+    const { digest, mediaType, size } = plan.graph.root.descriptor;
+    const tags = plan.tags.map(({ tag, from, to }) => {
+        const why = from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from);
+        return { do: 'tag', digest, kind: 'manifest', mediaType, size, why: `${tag}: ${why}` };
+    });
+    return [...steps, ...tags];
+}
+function movedFrom(from) {
+    if (from === 'unread')
+        return 'where it is now could not be read';
+    return from === null ? 'new tag' : `now at ${from}`;
+}
+/** The tags of the plan, for reports and events. */
+function plannedTags({ tags }) {
+    return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }));
+}
+function published(state) {
+    return state === 'unread' ? 'unknown' : state;
 }
 
 
@@ -31497,6 +32729,227 @@ function nameOf(config) {
     catch {
         return undefined;
     }
+}
+
+
+/***/ }),
+
+/***/ 1288:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   E: () => (/* binding */ updateReferrersIndexes),
+/* harmony export */   y: () => (/* binding */ isIndexed)
+/* harmony export */ });
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
+/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
+/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4619);
+/* harmony import */ var _copy_run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(6328);
+
+
+
+
+
+/**
+ * Where the registry has no referrers API, the client keeps an index of attachments under the tag `sha256-<hex>`
+ * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, and those of other clients stay.
+ */
+async function updateReferrersIndexes(target, graph, run) {
+    if (target.listsReferrers === true)
+        return;
+    for (const [subject, descriptors] of bySubject(graph)) {
+        const merge = () => mergeIndex(target, subject, descriptors, run);
+        await (0,_copy_run_js__WEBPACK_IMPORTED_MODULE_4__/* .inTurn */ .l)(run, `${target.name}:${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject)}`, merge);
+    }
+}
+/** Whether the index of `subject` lists the attached manifest. True at registries that resolve the index's tag as a digest. */
+async function isIndexed(target, subject, digest, semaphore) {
+    const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .lookAt */ .t5)(target, (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject), semaphore);
+    if (there === undefined || there === 'unreadable')
+        return false;
+    if (there.descriptor.digest === subject)
+        return readsTagAsDigest(target, digest, semaphore);
+    return (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .referrersIn */ .qs)(there, subject)?.some((entry) => entry.digest === digest) ?? false;
+}
+/** All manifests with a subject: attachments, and images that are attachments themselves. */
+function bySubject({ nodes }) {
+    const lists = new Map();
+    for (const { manifest, tag } of nodes.values()) {
+        const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
+        if (manifest === undefined || subject === undefined || tag !== undefined)
+            continue;
+        lists.set(subject, [...(lists.get(subject) ?? []), (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .describeReferrer */ .Xi)(manifest)]);
+    }
+    return lists;
+}
+async function mergeIndex(target, subject, wanted, { semaphore }) {
+    const tag = (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject);
+    const lacks = (list) => wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest));
+    // No manifest with a subject was put, so it is not known yet whether the registry lists referrers itself.
+    if (target.listsReferrers === undefined && lacks(await semaphore(() => target.referrers(subject))).length === 0)
+        return;
+    for (let round = 0;; round += 1) {
+        const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .lookAt */ .t5)(target, tag, semaphore);
+        const index = there === 'unreadable' ? undefined : there;
+        const listed = index === undefined ? [] : (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .referrersIn */ .qs)(index, subject);
+        if (there === 'unreadable' || listed === undefined) {
+            const [first] = wanted;
+            const isSubject = index?.descriptor.digest === subject && first !== undefined;
+            if (!isSubject || !(await readsTagAsDigest(target, first.digest, semaphore)))
+                throw taken(`${target.name}:${tag}`);
+            // The registry does not show what the tag names, so the write cannot be checked.
+            await semaphore(() => target.putManifest((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .extendIndex */ .Vf)(undefined, wanted), tag));
+            return;
+        }
+        const missing = lacks(listed);
+        if (missing.length === 0)
+            return;
+        if (round >= _attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .ROUNDS */ .uw)
+            throw (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .notKept */ .EM)(`${target.name}: the referrers index ${tag}`);
+        await semaphore(() => target.putManifest((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .extendIndex */ .Vf)(index, missing), tag));
+    }
+}
+/** GitLab resolves the tag `sha256-HEX` as the digest `sha256:HEX`, for every manifest. */
+async function readsTagAsDigest(target, known, semaphore) {
+    return (await semaphore(() => target.find((0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(known))))?.digest === known;
+}
+function taken(what) {
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('UNSUPPORTED', `${what} is not an index of referrers, and is left as it is`, {
+        side: 'destination',
+        hint: 'The registry lists signatures only under this tag. Remove the tag, or promote without them: referrers: false.',
+    });
+}
+
+
+/***/ }),
+
+/***/ 8659:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   F: () => (/* binding */ unlessMissing),
+/* harmony export */   J: () => (/* binding */ checkSigned)
+/* harmony export */ });
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9716);
+/* harmony import */ var _oci_signature_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2255);
+/* harmony import */ var _blob_reader_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9808);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4729);
+
+
+
+
+
+/**
+ * Checks that the image has a signature, or that each of its children that is copied has one. The signed content is read: an
+ * SBOM, another attestation or the signature of another image does not count. The signer is not checked, and neither is the
+ * signature itself.
+ * @throws PromoteError SIGNATURE_MISSING
+ */
+async function checkSigned(graph, source, semaphore) {
+    const unsigned = [];
+    const visit = async ({ descriptor, links }) => {
+        if (await isSigned(descriptor.digest, graph, source, semaphore))
+            return true;
+        const children = links
+            .filter((link) => link.role === 'child')
+            .flatMap((link) => graph.nodes.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .R)(link.descriptor.digest))?.manifest ?? []);
+        if (children.length === 0)
+            unsigned.push(descriptor.digest);
+        const signed = await Promise.all(children.map(visit));
+        return signed.every(Boolean) && children.length > 0;
+    };
+    if (await visit(graph.root))
+        return;
+    const { digest } = graph.root.descriptor;
+    const children = unsigned.filter((each) => each !== digest);
+    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .listed */ .KE)(children)}`;
+    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('SIGNATURE_MISSING', `${source.name}: ${digest} carries no signature${more}`, {
+        side: 'source',
+        hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',
+    });
+}
+async function isSigned(subject, graph, source, semaphore) {
+    for (const attached of graph.attached) {
+        if (attached.subject !== subject)
+            continue;
+        const manifest = graph.nodes.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .R)(attached.digest, attached.tag))?.manifest;
+        for (const payload of manifest === undefined ? [] : (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .payloadsOf */ .bC)(manifest, attached.tag)) {
+            if (payload.size > _blob_reader_js__WEBPACK_IMPORTED_MODULE_2__/* .BLOB_LIMIT */ .Ys)
+                continue;
+            const bytes = await semaphore(() => (0,_blob_reader_js__WEBPACK_IMPORTED_MODULE_2__/* .readBlob */ .gm)(source, payload)).catch(unlessMissing);
+            if (bytes !== undefined && (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .isSignatureOf */ .Cw)(subject, payload, bytes))
+                return true;
+        }
+    }
+    return false;
+}
+/** A signature whose payload is missing at the source does not count. */
+function unlessMissing(thrown) {
+    if (thrown instanceof _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG && thrown.code === 'NOT_FOUND')
+        return undefined;
+    throw thrown;
+}
+
+
+/***/ }),
+
+/***/ 623:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   B2: () => (/* binding */ createSemaphore),
+/* harmony export */   Nj: () => (/* binding */ guarded)
+/* harmony export */ });
+/* unused harmony exports SMALL, SMALL_PER_JOB, smallAtOnce */
+/** Up to this size a blob is one buffer (`blob-reader.ts`). It takes as long as its round trips, whatever the bandwidth. */
+const SMALL = 256 * 1024;
+/** Small blobs that count as one job: together their buffers are smaller than the window of one large blob (`broadcast.ts`). */
+const SMALL_PER_JOB = 6;
+/** How many small blobs are copied at once. With `jobs: 1` everything runs one after the other, small blobs too. */
+function smallAtOnce(jobs) {
+    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
+}
+/**
+ * Strictly first in, first out: otherwise a stream of small work would keep a large blob waiting without end.
+ * @param jobs how many large blobs are copied at once.
+ */
+function createSemaphore(jobs) {
+    const room = smallAtOnce(jobs);
+    let free = room;
+    // A set keeps the order of insertion and removes the first entry in constant time.
+    const waiting = new Set();
+    const admit = () => {
+        for (const next of waiting) {
+            if (next.cost > free)
+                return;
+            waiting.delete(next);
+            free -= next.cost;
+            next.begin();
+        }
+    };
+    return async (work, bytes = 0) => {
+        const cost = bytes > SMALL ? room / jobs : 1;
+        if (waiting.size === 0 && cost <= free)
+            free -= cost;
+        else
+            await new Promise((begin) => waiting.add({ cost, begin }));
+        try {
+            return await work();
+        }
+        finally {
+            free += cost;
+            admit();
+        }
+    };
+}
+/** The same semaphore, with a check right before each piece of work: it throws when the work must not begin any more. */
+function guarded(semaphore, check) {
+    return (work, bytes) => semaphore(async () => {
+        check();
+        return work();
+    }, bytes);
 }
 
 
@@ -31571,6 +33024,62 @@ async function* bodyOf(content) {
  */
 function backoff(attempt, random, { first = 250, longest = 30_000 } = {}) {
     return Math.round(Math.min(longest, first * 2 ** (attempt - 1)) * (0.5 + random() / 2));
+}
+
+
+/***/ }),
+
+/***/ 5816:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   _r: () => (/* binding */ release),
+/* harmony export */   aw: () => (/* binding */ retain),
+/* harmony export */   t4: () => (/* binding */ createBufferPool)
+/* harmony export */ });
+/** The key is the memory and not the view: streams and parsers pass on new views of the same memory. */
+const loans = new WeakMap();
+/** Maximum number of unused buffers that are kept. */
+const KEPT = 64;
+/**
+ * @param size bytes of each buffer.
+ * @returns a function that returns a buffer with undefined content.
+ */
+function createBufferPool(size) {
+    const unused = [];
+    return () => {
+        const buffer = unused.pop() ?? Buffer.allocUnsafeSlow(size);
+        const free = () => {
+            if (unused.length < KEPT)
+                unused.push(buffer);
+        };
+        loans.set(buffer.buffer, { users: 1, free });
+        return buffer;
+    };
+}
+/** Sets how many readers get this piece. It returns to the pool when all of them have released it. */
+function retain(piece, users) {
+    const loan = loanOf(piece);
+    if (loan !== undefined)
+        loan.users = users;
+}
+/**
+ * Returns a piece to the pool. Each reader calls it at most once, when it no longer needs the bytes. A piece that is never
+ * released is garbage-collected like any other buffer.
+ */
+function release(piece) {
+    const loan = loanOf(piece);
+    if (loan === undefined)
+        return;
+    loan.users -= 1;
+    if (loan.users > 0)
+        return;
+    loans.delete(piece.buffer);
+    loan.free();
+}
+/** Undefined for a part of a buffer: other code may still read the rest of that buffer. */
+function loanOf(piece) {
+    return piece.byteLength === piece.buffer.byteLength ? loans.get(piece.buffer) : undefined;
 }
 
 
@@ -33015,8 +34524,8 @@ var version = __nccwpck_require__(8067);
 var collect = __nccwpck_require__(1042);
 // EXTERNAL MODULE: ./lib/inputs/help.js
 var help = __nccwpck_require__(4394);
-// EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
-var parse = __nccwpck_require__(4446);
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 8 modules
+var parse = __nccwpck_require__(3660);
 // EXTERNAL MODULE: ./lib/core/secret.js
 var secret = __nccwpck_require__(8563);
 // EXTERNAL MODULE: ./lib/report/make-report.js
@@ -35166,7 +36675,7 @@ function helpText(version) {
         ...section('Source:', 'source'),
         'Destination, each as for the source:',
         ...names('destination'),
-        'Who signed what is promoted (README.md, docs/policy.md):',
+        'Who signed what is promoted, and who promoted it (README.md, docs/policy.md):',
         ...names('trust'),
         ...section('Behaviour:', 'behaviour'),
         ...section('Output:', 'output'),
@@ -35454,6 +36963,10 @@ const TRUST = [
     row('signer-issuer', 'url', 'Issuer of the identity that must have signed each image; needs signer-subject.'),
     row('signer-subject', 'string', 'That identity; * stands for any characters. Needs trusted-root.'),
     row('trusted-root', 'string', 'trusted_root.json or its text: the CAs and logs behind signer-issuer.'),
+    row('sign-key', 'secret', 'PEM private key (P-256, RSA, Ed25519) that signs the promotion at the destination.'),
+    row('sign-key-password', 'secret', 'Password of that key.'),
+    words('sign', ['record', 'image', 'both'], 'A promotion record, a signature that nodes verify, or both.'),
+    row('sign-as', 'string', 'Registry or repository in the image signature, by which pods pull it.'),
 ];
 const OVERWRITE = 'If a tag exists: overwrite it (always), accept the same digest (same), skip it, or fail (never).';
 const BEHAVIOUR = [
@@ -35511,7 +37024,7 @@ function variableName(option) {
 
 /***/ }),
 
-/***/ 4446:
+/***/ 3660:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -35521,8 +37034,6 @@ __nccwpck_require__.d(__webpack_exports__, {
   C: () => (/* binding */ usage)
 });
 
-// EXTERNAL MODULE: external "node:path"
-var external_node_path_ = __nccwpck_require__(6760);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/text.js
@@ -35533,6 +37044,41 @@ var digest = __nccwpck_require__(9501);
 var platform = __nccwpck_require__(7122);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var oci_reference = __nccwpck_require__(3940);
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
+;// CONCATENATED MODULE: ./lib/trust/trust-options.js
+/** The options that hold a policy or a signing key, as they were given. Their code is loaded when the run begins. */
+
+/** @param readFile throws an Error whose message follows the name of the option. */
+function readTrustOptions(inputs, spell, readFile) {
+    return { trust: readPolicyOptions(inputs, spell, readFile), sign: readSignOptions(inputs, spell) };
+}
+function readPolicyOptions(inputs, spell, readFile) {
+    const read = (name, isText) => inputs.parsed(name, (given) => (isText.test(given) ? given : readFile(given)));
+    const policy = read('policy', /[\n{]/);
+    const given = inputs.text('policy') ?? '';
+    const folder = policy === given ? '' : (0,external_node_path_.dirname)(given);
+    const options = {
+        policy,
+        'signer-key': read('signer-key', /-----BEGIN /),
+        'signer-issuer': inputs.text('signer-issuer'),
+        'signer-subject': inputs.text('signer-subject'),
+        'trusted-root': read('trusted-root', /\{/),
+    };
+    if (Object.values(options).every((option) => option === undefined))
+        return undefined;
+    return { ...options, spell, readFile: (path) => readFile((0,external_node_path_.resolve)(folder, path)) };
+}
+function readSignOptions(inputs, spell) {
+    const key = inputs.secret('sign-key');
+    const what = inputs.text('sign');
+    const isAlone = ['sign-key-password', 'sign-as'].find((name) => inputs.has(name));
+    const lonely = isAlone ?? (what === 'record' ? undefined : 'sign');
+    if (key === undefined && lonely !== undefined)
+        inputs.problem(lonely, `needs ${spell('sign-key')}`);
+    return key && { key, password: inputs.secret('sign-key-password'), what, as: inputs.text('sign-as'), spell };
+}
+
 ;// CONCATENATED MODULE: ./lib/inputs/conflicts.js
 
 
@@ -36247,7 +37793,7 @@ function plainValues(inputs) {
         platforms: platforms(inputs),
         referrers: inputs.flag('referrers'),
         requireSigned: inputs.flag('require-signed'),
-        trust: trustOf(inputs),
+        ...readTrustOptions(inputs, inputs.around.place.spell, (path) => (0,path_or_content/* readPath */.G7)(path, inputs.around.readFile)),
         ...foreign(inputs.text('include-foreign')),
         skipMissing: inputs.flag('skip-missing'),
         dryRun: inputs.flag('dry-run'),
@@ -36319,25 +37865,6 @@ function checkRelease(inputs, pairs, sets) {
         inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`);
     if (inputs.flag('atomic') && !inputs.has('report'))
         inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`);
-}
-/** What is wrong with a policy is told once its code is loaded, which only a run with a policy needs. */
-function trustOf(inputs) {
-    const { readFile, place } = inputs.around;
-    const read = (name, isText) => inputs.parsed(name, (given) => (isText.test(given) ? given : (0,path_or_content/* readPath */.G7)(given, readFile)));
-    const policy = read('policy', /[\n{]/);
-    const given = inputs.text('policy') ?? '';
-    const folder = policy === given ? '' : (0,external_node_path_.dirname)(given);
-    const options = {
-        policy,
-        'signer-key': read('signer-key', /-----BEGIN /),
-        'signer-issuer': inputs.text('signer-issuer'),
-        'signer-subject': inputs.text('signer-subject'),
-        'trusted-root': read('trusted-root', /\{/),
-    };
-    if (Object.values(options).every((option) => option === undefined))
-        return undefined;
-    const spell = place.spell;
-    return { ...options, spell, readFile: (path) => (0,path_or_content/* readPath */.G7)((0,external_node_path_.resolve)(folder, path), readFile) };
 }
 function foreign(text = 'false') {
     if (isFlag(text))
@@ -40190,7 +41717,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 8198:
+/***/ 7191:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -40201,1180 +41728,14 @@ __nccwpck_require__.d(__webpack_exports__, {
   promote: () => (/* binding */ promote)
 });
 
-// EXTERNAL MODULE: ./lib/core/backoff.js
-var backoff = __nccwpck_require__(2207);
-// EXTERNAL MODULE: ./lib/core/errors.js
-var errors = __nccwpck_require__(3828);
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var oci_manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/oci/referrer.js
-var referrer = __nccwpck_require__(3530);
-;// CONCATENATED MODULE: ./lib/copy/copy-run.js
-/** Runs the work on one tag one piece after the other: each reads the tag, changes what it found and writes it. */
-function inTurn({ tagWrites }, tag, work) {
-    const result = (tagWrites.get(tag) ?? Promise.resolve()).then(work);
-    const ended = result.catch(() => undefined);
-    tagWrites.set(tag, ended);
-    return result;
-}
-
-// EXTERNAL MODULE: ./lib/copy/graph.js
-var copy_graph = __nccwpck_require__(4729);
-;// CONCATENATED MODULE: ./lib/copy/attached-tags.js
-
-
-
-
-
-
-/** How many times a tag is written again when another client has written it in between. */
-const ROUNDS = 3;
-/** Milliseconds, doubled each round. */
-const WAIT = 1000;
-/** What will happen to each of the graph's tags, by node. */
-async function surveyTags(target, graph, semaphore) {
-    const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined);
-    const decided = tagged.map(async (node) => {
-        const ours = (0,copy_graph/* manifestOf */.$)(node);
-        const theirs = await lookAt(target, node.tag ?? '', semaphore, ours);
-        return [node.key, decide(target.name, theirs, ours, node)];
-    });
-    return new Map(await Promise.all(decided));
-}
-/** Warns of attachments that are not copied because their tag names something else. */
-function warnOfKept(decisions, { log }) {
-    for (const { state, why } of decisions)
-        if (state === 'kept')
-            log.warn(why);
-}
-/**
- * The attachments of the image at the destination, without those that are not copied.
- * @param decisions of the plan, or after the run those that were carried out.
- */
-function attachedThere(graph, decisions) {
-    return graph.attached.flatMap((attached) => {
-        const decision = decisions.get((0,copy_graph/* manifestKey */.R)(attached.digest, attached.tag));
-        if (decision === undefined)
-            return [attached];
-        const digest = decision.manifest?.descriptor.digest;
-        return decision.state === 'kept' || digest === undefined ? [] : [{ ...attached, digest }];
-    });
-}
-/**
- * Reads the tag, writes what is missing, and reads it again, because no registry has a conditional PUT.
- */
-async function writeTag(node, { target, run, put }) {
-    const { tag = '' } = node;
-    const ours = (0,copy_graph/* manifestOf */.$)(node);
-    return inTurn(run, `${target.name}:${tag}`, async () => {
-        for (let round = 0;; round += 1) {
-            const theirs = await lookAt(target, tag, run.semaphore, ours);
-            const decision = decide(target.name, theirs, ours, node);
-            const { state, manifest: wanted } = decision;
-            if (state !== 'write' || wanted === undefined)
-                return decision;
-            if (round >= ROUNDS)
-                throw notKept(`${target.name}:${tag}`);
-            if (round > 0)
-                await run.context.sleep((0,backoff/* backoff */.J)(round, run.context.random, { first: WAIT }));
-            const from = theirs instanceof Object ? theirs.descriptor.digest : null;
-            await put(wanted, tag, from).catch((thrown) => {
-                throw theirs === undefined ? thrown : mayBeImmutable(thrown);
-            });
-            const now = await run.semaphore(() => target.find(tag));
-            if (now?.digest === wanted.descriptor.digest)
-                return decision;
-        }
-    });
-}
-/**
- * The manifest of a tag at the destination. `unreadable`: the tag names something that is not a manifest.
- * @param ours when the tag is at this manifest already, a HEAD is enough.
- */
-async function lookAt(target, tag, semaphore, ours) {
-    const read = async () => {
-        if (ours === undefined)
-            return target.resolve(tag);
-        const there = await target.find(tag);
-        if (there === undefined)
-            return undefined;
-        return there.digest === ours.descriptor.digest ? ours : target.resolve(tag);
-    };
-    return semaphore(read).catch(unlessUnreadable);
-}
-/** Absent, or not readable. Some registries answer in the same way to both. */
-function isHidden({ code, status }) {
-    return code === 'NOT_FOUND' || code === 'DENIED' || status === 403;
-}
-/** An error without a status is about the content: the tag names something that is not a valid manifest. */
-function unlessUnreadable(thrown) {
-    if (!(thrown instanceof errors/* PromoteError */.jG))
-        throw thrown;
-    const { code, status } = thrown;
-    if (isHidden(thrown))
-        return undefined;
-    if (status === undefined && ['PROTOCOL', 'UNSUPPORTED', 'DIGEST_MISMATCH'].includes(code))
-        return 'unreadable';
-    throw thrown;
-}
-function decide(name, theirs, ours, node) {
-    const { tag = '', needs } = node;
-    if (theirs === undefined)
-        return { tag, state: 'write', manifest: ours, why: `new tag ${tag}`, needs, proven: [] };
-    const readable = theirs === 'unreadable' ? undefined : theirs;
-    const there = { tag, manifest: readable, needs: [], proven: readable === undefined ? [] : blobsOf(readable) };
-    const isKept = `${name}:${tag} is left as it is`;
-    const kept = (what) => ({ ...there, state: 'kept', why: `${isKept}: ${what}` });
-    if (theirs === 'unreadable')
-        return kept('it is not a manifest that can be read, so nothing is added to it');
-    if (Buffer.from(theirs.bytes).equals(ours.bytes))
-        return { ...there, state: 'there', needs, why: `tag ${tag} is already at this digest` };
-    if (tag.endsWith('.sbom'))
-        return kept('the SBOM of the source is another one, and is not copied');
-    const merged = (0,referrer/* mergeSignatures */.iO)(theirs, ours);
-    if (merged === undefined)
-        return kept('one of the two sides has no signatures there, but an image or an index');
-    const { manifest, added } = merged;
-    if (added.size === 0)
-        return { ...there, state: 'there', why: `tag ${tag} has all of it already` };
-    return {
-        ...there,
-        state: 'write',
-        manifest,
-        why: `tag ${tag}: what is missing is added to what the destination has, ${theirs.descriptor.digest}`,
-        needs: needs.filter((key) => key.startsWith('manifest ') || added.has(key.slice('blob '.length))),
-    };
-}
-function blobsOf({ links }) {
-    const own = links.filter(({ kind, descriptor }) => kind === 'blob' && !(0,oci_manifest/* isForeign */.jq)(descriptor));
-    return own.map(({ descriptor }) => `blob ${descriptor.digest}`);
-}
-function notKept(what) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${what} does not keep what is written to it`, {
-        side: 'destination',
-        hint: 'Another client may be writing it at the same time: run the promotion again.',
-    });
-}
-/** ECR (400), ACR (409), Quay and Harbor (403, 412) refuse to write a tag that is immutable. */
-function mayBeImmutable(thrown) {
-    if (!(thrown instanceof errors/* PromoteError */.jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
-        return thrown;
-    const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.';
-    return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') });
-}
-
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var oci_platform = __nccwpck_require__(7122);
-;// CONCATENATED MODULE: ./lib/copy/failures.js
-
-
-
-
-/** How registries say that they do not have a manifest: distribution-spec "Error Codes", and Harbor's NOT_FOUND. */
-const ABSENT = ['MANIFEST_UNKNOWN', 'NAME_UNKNOWN', 'BLOB_UNKNOWN', 'NOT_FOUND'];
-/** The codes with which registries refuse an index because of a missing child. */
-const CHILD_ABSENT = ['MANIFEST_BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'MANIFEST_INVALID', 'NAME_UNKNOWN'];
-/**
- * Whether the source itself says that it does not have the manifest. Other 404 answers only say that it could not be fetched
- * now: the page of a proxy, or OpenShift's OPENSHIFT_PULLTHROUGH_MANIFEST for an upstream registry that failed.
- */
-function isSaidAbsent({ code, status, server }) {
-    if (code !== 'NOT_FOUND')
-        return false;
-    // An OCI layout has no status. Its folder was read, so the manifest is absent.
-    if (status === undefined)
-        return true;
-    return status === 404 && server.length > 0 && server.every((entry) => ABSENT.includes(entry.code));
-}
-/**
- * Decides about a manifest that another manifest or a list names, and that could not be read. Returns when it is to be left
- * out.
- * @param what names the manifest: the start of a sentence.
- * @param absent the error when the source does not have it and `skipMissing` is not set.
- */
-function leaveMissing(thrown, skipMissing, what, absent) {
-    if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
-        throw thrown;
-    const detail = { side: 'source', cause: thrown };
-    if (!isSaidAbsent(thrown))
-        throw thrown.with({
-            ...detail,
-            message: `${what}, which could not be read: ${thrown.message}`,
-            hint: 'The source does not say that it is missing, so skip-missing does not leave it out. Find out why it cannot be read.',
-        });
-    if (!skipMissing)
-        throw new errors/* PromoteError */.jG('NOT_FOUND', absent.message, { ...detail, hint: absent.hint });
-}
-/**
- * The blobs that must be sent again after the registry has refused a manifest.
- * @throws PromoteError that explains the refusal, when sending blobs again would not help.
- */
-function missingBlobs(thrown, manifest, graph) {
-    if (!(thrown instanceof errors/* PromoteError */.jG))
-        throw thrown;
-    const foreign = refusedForeign(thrown, manifest, graph);
-    if (foreign !== undefined)
-        throw foreign;
-    const entries = thrown.server.filter(isMissingBlob);
-    const sendable = (entries.length === 0 ? [] : manifest.links)
-        .flatMap((link) => nodeOf(link, graph) ?? [])
-        .filter(({ kind, leave }) => kind === 'blob' && leave === undefined);
-    // Most registries name the digest somewhere in the detail of MANIFEST_BLOB_UNKNOWN. For the others, all blobs are sent again.
-    const text = JSON.stringify(entries);
-    const named = sendable.filter(({ descriptor }) => text.includes(descriptor.digest));
-    if (sendable.length === 0)
-        throw refusedSparse(thrown, manifest, graph) ?? thrown;
-    return named.length > 0 ? named : sendable;
-}
-/** The registry refused a manifest because of a missing blob. Nothing was written. */
-function isMissingBlob({ code }) {
-    return code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN';
-}
-function nodeOf({ kind, descriptor }, graph) {
-    return graph.nodes.get(`${kind} ${descriptor.digest}`);
-}
-/** The error for an index of which children were left out, where the registry requires all of them. */
-function refusedSparse(thrown, manifest, graph) {
-    if (manifest.shape !== 'index' || !thrown.server.some(({ code }) => CHILD_ABSENT.includes(code)))
-        return undefined;
-    const children = manifest.links.filter((link) => link.role === 'child');
-    const copied = children.filter((link) => nodeOf(link, graph)?.leave === undefined);
-    const left = children.length - copied.length;
-    if (left === 0)
-        return undefined;
-    const names = copied.map(({ descriptor: { digest, platform } }) => platform === undefined ? digest : `${digest} (${(0,oci_platform/* formatPlatform */.Bq)(platform)})`);
-    return thrown.with({
-        code: 'UNSUPPORTED',
-        message: `${thrown.message} The registry requires all children of an index: ${left} of ${children.length} were left out.`,
-        cause: thrown,
-        transient: false,
-        hint: `Promote all of it, or these by digest, SRC@DIGEST=DST:TAG, each with a tag of its own: ${(0,core_text/* listed */.KE)(names, 20)}.`,
-    });
-}
-/**
- * The error for a non-distributable layer that the registry requires, or whose URLs it refuses. Other layers that it misses do
- * not matter then, because to send them again changes nothing.
- */
-function refusedForeign(thrown, manifest, graph) {
-    const missing = JSON.stringify(thrown.server.filter(({ code }) => /BLOB_UNKNOWN$/.test(code)));
-    const named = manifest.links.filter(({ descriptor }) => (0,oci_manifest/* isForeign */.jq)(descriptor) && missing.includes(descriptor.digest));
-    const left = named.find((link) => nodeOf(link, graph)?.leave !== undefined);
-    // 400 for a layer that is copied means an ordinary missing blob: it is sent again.
-    const layer = left ?? (thrown.status === 400 ? undefined : named[0]);
-    if (layer === undefined)
-        return undefined;
-    const { digest } = layer.descriptor;
-    const why = left === undefined
-        ? `The registry refuses the non-distributable layer ${digest}, even with its bytes (include-foreign).`
-        : `The registry refuses the non-distributable layer ${digest} without its bytes, and they are copied only with include-foreign.`;
-    return thrown.with({
-        code: 'UNSUPPORTED',
-        message: `${thrown.message} ${why}`,
-        cause: thrown,
-        transient: false,
-        hint: thrown.status === 400
-            ? 'Set include-foreign, if the licence of the layer allows it to be copied.'
-            : 'docker-registry and distribution take URLs of layers only where their setting validation.manifests.urls.allow fits them.',
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/copy/confirm.js
-
-
-
-/** Milliseconds between reads of a tag that does not show the write yet, because of a cache or a late write. */
-const WAITS = [500, 1000, 2000, 4000];
-/** The same once the run is cancelled: the registry may still be carrying out the request that was cut. */
-const WAITS_CANCELLED = [500, 1000];
-/**
- * Writes a manifest or a tag, and decides how the write ended. Resolves when an answer proves that the reference is at `to`:
- * the answer to the write, or, when that is lost or wrong, a read of the reference.
- * @param write calls `begin` right before its request. Resolves with the digest that the registry says it stored, if it does.
- * @throws PromoteError the failure of the write, or DIGEST_MISMATCH, when the reference is not at `to`. It is `unconfirmed`
- *   when the tag cannot be read, or is neither where it was nor at `to`.
- */
-async function confirm_confirm(change, write, context) {
-    let begun = false;
-    const answer = await write(() => {
-        begun = true;
-    }).then((said) => ({ said }), (thrown) => ({ error: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
-    const { error } = answer;
-    if (error === undefined && answer.said === change.to)
-        return;
-    const byDigest = (0,oci_digest/* isDigest */.Bc)(change.reference);
-    if (error === undefined && answer.said === undefined && byDigest)
-        return;
-    if (error !== undefined && (!begun || error.code === 'INTERNAL' || error.server.some(isMissingBlob)))
-        throw error;
-    const mayBeLate = error === undefined ? change.to !== null : isInconclusive(error);
-    if (error !== undefined && byDigest && !mayBeLate)
-        throw error;
-    // The tag was at `to` before the write, so a read proves nothing.
-    if (error !== undefined && mayBeLate && change.from === change.to)
-        throw error;
-    const seen = await look(change, mayBeLate && !byDigest, context);
-    if (seen.at !== change.to)
-        throw explain(change, answer, seen);
-    if (error !== undefined)
-        context.log.debug(`${nameOf(change)} was written although: ${error.message}`);
-}
-/** Without an answer below 500 the registry has decided nothing, and may still be writing. */
-function isInconclusive({ status, retryAfter }) {
-    if (retryAfter !== undefined)
-        return false;
-    return status === undefined || status >= 500 || status === 408 || status === 425;
-}
-async function look(change, again, context) {
-    const { signal } = context;
-    let afterCancel = 0;
-    for (let round = 0;; round += 1) {
-        const wasCancelled = signal.aborted;
-        const seen = await readOnce(change);
-        const isRefused = seen.why !== undefined && (wasCancelled || !isInconclusive(seen.why));
-        if (seen.at === change.to || !again || isRefused)
-            return seen;
-        const wait = wasCancelled ? WAITS_CANCELLED[afterCancel++] : WAITS[round];
-        if (wait === undefined)
-            return seen;
-        if (wasCancelled)
-            await new Promise((resolve) => setTimeout(resolve, wait));
-        else
-            await context.sleep(wait).catch(() => undefined); // cancelled: read again at once
-    }
-}
-function readOnce({ target, reference }) {
-    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unread', why: (0,errors/* asPromoteError */.XO)(thrown, 'destination') }));
-}
-function explain(change, answer, { at, why }) {
-    const error = answer.error ?? notAsSent(change, answer.said, at);
-    const wasAbsent = change.from === 'unread' && at === null;
-    const registryChangedIt = answer.error === undefined && answer.said === at;
-    const isUnread = at === 'unread';
-    if ((0,oci_digest/* isDigest */.Bc)(change.reference) || (!isUnread && (at === change.from || wasAbsent || registryChangedIt)))
-        return error;
-    const what = isUnread
-        ? `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`
-        : `${nameOf(change)} is ${place(at)} now, which is neither what it was at nor what was written.`;
-    const hint = 'Read the tag in the registry. Running the promotion again, or rolling it back with its report, is safe.';
-    return error.with({ message: `${error.message} ${what}`.trim(), unconfirmed: true, hint });
-}
-function notAsSent(change, said, at) {
-    const name = nameOf(change);
-    if (change.to === null)
-        return new errors/* PromoteError */.jG('UNSUPPORTED', `${name} was new and could not be removed: it stays at ${at}.`, {
-            side: 'destination',
-            hint: 'Remove the tag by hand, in the registry itself.',
-        });
-    const stored = said === undefined ? '' : ` and stored ${said}`;
-    const message = `${name}: the registry accepted ${change.to}${stored}, and the tag is ${place(at)}.`;
-    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, {
-        side: 'destination',
-        hint: 'The registry changes manifests on the way in, a cache before it is stale, or another client wrote the tag at the same moment.',
-    });
-}
-function place(at) {
-    if (at === 'unread')
-        return 'not readable';
-    return at === null ? 'absent' : `at ${at}`;
-}
-function nameOf({ target, reference }) {
-    return `${target.name}${(0,oci_digest/* isDigest */.Bc)(reference) ? '@' : ':'}${reference}`;
-}
-
-;// CONCATENATED MODULE: ./lib/copy/referrers-index.js
-
-
-
-
-
-/**
- * Where the registry has no referrers API, the client keeps an index of attachments under the tag `sha256-<hex>`
- * (distribution-spec, "Pushing Manifests with Subject"). Entries are added, and those of other clients stay.
- */
-async function updateReferrersIndexes(target, graph, run) {
-    if (target.listsReferrers === true)
-        return;
-    for (const [subject, descriptors] of bySubject(graph)) {
-        const merge = () => mergeIndex(target, subject, descriptors, run);
-        await inTurn(run, `${target.name}:${(0,oci_digest/* referrersTag */.LN)(subject)}`, merge);
-    }
-}
-/** Whether the index of `subject` lists the attached manifest. True at registries that resolve the index's tag as a digest. */
-async function isIndexed(target, subject, digest, semaphore) {
-    const there = await lookAt(target, (0,oci_digest/* referrersTag */.LN)(subject), semaphore);
-    if (there === undefined || there === 'unreadable')
-        return false;
-    if (there.descriptor.digest === subject)
-        return readsTagAsDigest(target, digest, semaphore);
-    return (0,referrer/* referrersIn */.qs)(there, subject)?.some((entry) => entry.digest === digest) ?? false;
-}
-/** All manifests with a subject: attachments, and images that are attachments themselves. */
-function bySubject({ nodes }) {
-    const lists = new Map();
-    for (const { manifest, tag } of nodes.values()) {
-        const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
-        if (manifest === undefined || subject === undefined || tag !== undefined)
-            continue;
-        lists.set(subject, [...(lists.get(subject) ?? []), (0,referrer/* describeReferrer */.Xi)(manifest)]);
-    }
-    return lists;
-}
-async function mergeIndex(target, subject, wanted, { semaphore }) {
-    const tag = (0,oci_digest/* referrersTag */.LN)(subject);
-    const lacks = (list) => wanted.filter(({ digest }) => !list.some((entry) => entry.digest === digest));
-    // No manifest with a subject was put, so it is not known yet whether the registry lists referrers itself.
-    if (target.listsReferrers === undefined && lacks(await semaphore(() => target.referrers(subject))).length === 0)
-        return;
-    for (let round = 0;; round += 1) {
-        const there = await lookAt(target, tag, semaphore);
-        const index = there === 'unreadable' ? undefined : there;
-        const listed = index === undefined ? [] : (0,referrer/* referrersIn */.qs)(index, subject);
-        if (there === 'unreadable' || listed === undefined) {
-            const [first] = wanted;
-            const isSubject = index?.descriptor.digest === subject && first !== undefined;
-            if (!isSubject || !(await readsTagAsDigest(target, first.digest, semaphore)))
-                throw taken(`${target.name}:${tag}`);
-            // The registry does not show what the tag names, so the write cannot be checked.
-            await semaphore(() => target.putManifest((0,referrer/* extendIndex */.Vf)(undefined, wanted), tag));
-            return;
-        }
-        const missing = lacks(listed);
-        if (missing.length === 0)
-            return;
-        if (round >= ROUNDS)
-            throw notKept(`${target.name}: the referrers index ${tag}`);
-        await semaphore(() => target.putManifest((0,referrer/* extendIndex */.Vf)(index, missing), tag));
-    }
-}
-/** GitLab resolves the tag `sha256-HEX` as the digest `sha256:HEX`, for every manifest. */
-async function readsTagAsDigest(target, known, semaphore) {
-    return (await semaphore(() => target.find((0,oci_digest/* referrersTag */.LN)(known))))?.digest === known;
-}
-function taken(what) {
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${what} is not an index of referrers, and is left as it is`, {
-        side: 'destination',
-        hint: 'The registry lists signatures only under this tag. Remove the tag, or promote without them: referrers: false.',
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/copy/semaphore.js
-/** Up to this size a blob is one buffer (`blob-reader.ts`). It takes as long as its round trips, whatever the bandwidth. */
-const SMALL = 256 * 1024;
-/** Small blobs that count as one job: together their buffers are smaller than the window of one large blob (`broadcast.ts`). */
-const SMALL_PER_JOB = 6;
-/** How many small blobs are copied at once. With `jobs: 1` everything runs one after the other, small blobs too. */
-function smallAtOnce(jobs) {
-    return jobs > 1 ? jobs * SMALL_PER_JOB : 1;
-}
-/**
- * Strictly first in, first out: otherwise a stream of small work would keep a large blob waiting without end.
- * @param jobs how many large blobs are copied at once.
- */
-function createSemaphore(jobs) {
-    const room = smallAtOnce(jobs);
-    let free = room;
-    // A set keeps the order of insertion and removes the first entry in constant time.
-    const waiting = new Set();
-    const admit = () => {
-        for (const next of waiting) {
-            if (next.cost > free)
-                return;
-            waiting.delete(next);
-            free -= next.cost;
-            next.begin();
-        }
-    };
-    return async (work, bytes = 0) => {
-        const cost = bytes > SMALL ? room / jobs : 1;
-        if (waiting.size === 0 && cost <= free)
-            free -= cost;
-        else
-            await new Promise((begin) => waiting.add({ cost, begin }));
-        try {
-            return await work();
-        }
-        finally {
-            free += cost;
-            admit();
-        }
-    };
-}
-/** The same semaphore, with a check right before each piece of work: it throws when the work must not begin any more. */
-function guarded(semaphore, check) {
-    return (work, bytes) => semaphore(async () => {
-        check();
-        return work();
-    }, bytes);
-}
-
+// EXTERNAL MODULE: ./lib/copy/execute.js + 2 modules
+var execute = __nccwpck_require__(4066);
+// EXTERNAL MODULE: ./lib/copy/plan.js
+var copy_plan = __nccwpck_require__(4254);
 // EXTERNAL MODULE: ./lib/core/async.js
 var core_async = __nccwpck_require__(3459);
-// EXTERNAL MODULE: ./lib/copy/blob-reader.js
-var blob_reader = __nccwpck_require__(9808);
-;// CONCATENATED MODULE: ./lib/core/buffer-pool.js
-/** The key is the memory and not the view: streams and parsers pass on new views of the same memory. */
-const loans = new WeakMap();
-/** Maximum number of unused buffers that are kept. */
-const KEPT = 64;
-/**
- * @param size bytes of each buffer.
- * @returns a function that returns a buffer with undefined content.
- */
-function createBufferPool(size) {
-    const unused = [];
-    return () => {
-        const buffer = unused.pop() ?? Buffer.allocUnsafeSlow(size);
-        const free = () => {
-            if (unused.length < KEPT)
-                unused.push(buffer);
-        };
-        loans.set(buffer.buffer, { users: 1, free });
-        return buffer;
-    };
-}
-/** Sets how many readers get this piece. It returns to the pool when all of them have released it. */
-function retain(piece, users) {
-    const loan = loanOf(piece);
-    if (loan !== undefined)
-        loan.users = users;
-}
-/**
- * Returns a piece to the pool. Each reader calls it at most once, when it no longer needs the bytes. A piece that is never
- * released is garbage-collected like any other buffer.
- */
-function release(piece) {
-    const loan = loanOf(piece);
-    if (loan === undefined)
-        return;
-    loan.users -= 1;
-    if (loan.users > 0)
-        return;
-    loans.delete(piece.buffer);
-    loan.free();
-}
-/** Undefined for a part of a buffer: other code may still read the rest of that buffer. */
-function loanOf(piece) {
-    return piece.byteLength === piece.buffer.byteLength ? loans.get(piece.buffer) : undefined;
-}
-
-;// CONCATENATED MODULE: ./lib/copy/broadcast.js
-
-
-
-
-/** Eight pieces even out differences in speed. There are at most `jobs` windows; with 4 MiB the process comes near 200 MiB. */
-const READ_AHEAD = { window: 2 * 1024 * 1024, patience: 10_000 };
-const ignore = () => undefined;
-/**
- * One blob, read and hashed once for all subscribers. The first subscriber that needs the next piece reads it; the piece is
- * dropped when all have taken it. The upload of a destination that breaks goes on alone, and the others are not disturbed.
- */
-class Broadcast {
-    blob;
-    /** The reader that all share. Set when the first subscriber starts to read. */
-    reader;
-    #readAhead;
-    #members = new Set();
-    /** The members that have not taken everything. */
-    #reading = new Set();
-    #window = [];
-    #bytes = 0;
-    #dropped = 0;
-    #stream;
-    /** The read of the next piece, while it runs. */
-    #pending;
-    #end;
-    #timer;
-    /** Resolves when something has changed that a subscriber may wait for. */
-    #change = (0,core_async/* createDeferred */.ud)();
-    #closed;
-    #over = (0,core_async/* createDeferred */.ud)();
-    constructor(blob, readAhead) {
-        this.blob = blob;
-        this.#readAhead = readAhead;
-    }
-    /** Resolves when all subscribers have left and the source is closed. */
-    get over() {
-        return this.#over.promise;
-    }
-    /** @param semaphore for retries that the subscriber makes while others are still in the broadcast. */
-    subscribe(semaphore) {
-        const subscriber = new Subscriber(this, semaphore);
-        this.#members.add(subscriber);
-        this.#reading.add(subscriber);
-        return subscriber;
-    }
-    has(subscriber) {
-        return this.#members.has(subscriber);
-    }
-    get size() {
-        return this.#members.size;
-    }
-    leave(subscriber) {
-        this.close(subscriber);
-        if (this.#members.delete(subscriber) && this.#members.size === 0)
-            this.#over.resolve(this.#closed);
-    }
-    /** The subscriber takes no more pieces. When it was the last one, the source is closed. */
-    close(subscriber) {
-        if (!this.#reading.delete(subscriber))
-            return;
-        this.#dropTaken();
-        this.#wake();
-        if (this.#reading.size > 0)
-            return;
-        clearTimeout(this.#timer);
-        this.#closed = this.#stream?.return(undefined).then(ignore, ignore);
-    }
-    /** @returns the next piece; undefined at the end. Throws, once, what ended the stream. */
-    async take(subscriber) {
-        while (this.#reading.has(subscriber)) {
-            const piece = this.#window[subscriber.taken - this.#dropped];
-            if (piece !== undefined) {
-                subscriber.taken += 1;
-                this.#dropTaken();
-                return piece;
-            }
-            if (this.#end !== undefined) {
-                this.close(subscriber);
-                if ('thrown' in this.#end)
-                    throw this.#end.thrown;
-            }
-            else {
-                if (this.#bytes < this.#readAhead.window)
-                    this.#pending ??= this.#readNext();
-                else
-                    this.#limitWait();
-                await this.#change.promise;
-            }
-        }
-        return undefined;
-    }
-    async #readNext() {
-        this.#stream ??= this.reader?.read(0);
-        try {
-            const piece = (await this.#stream?.next())?.value;
-            if (piece === undefined)
-                this.#end = {};
-            else {
-                retain(piece, this.#reading.size);
-                this.#window.push(piece);
-                this.#bytes += piece.length;
-            }
-        }
-        catch (thrown) {
-            this.#end = { thrown };
-        }
-        this.#pending = undefined;
-        this.#wake();
-    }
-    #dropTaken() {
-        const slowest = Math.min(...[...this.#reading].map(({ taken }) => taken));
-        const dropped = this.#window.splice(0, Math.max(0, slowest - this.#dropped));
-        if (dropped.length === 0)
-            return;
-        this.#dropped += dropped.length;
-        for (const piece of dropped)
-            this.#bytes -= piece.length;
-        clearTimeout(this.#timer);
-        this.#timer = undefined;
-        this.#wake();
-    }
-    /** Subscribers that have started to read are waited for without a limit; the timer excludes those that have not. */
-    #limitWait() {
-        this.#timer ??= setTimeout(() => {
-            for (const subscriber of this.#reading)
-                if (subscriber.state === 'waiting')
-                    this.leave(subscriber);
-        }, this.#readAhead.patience);
-    }
-    #wake() {
-        this.#change.resolve();
-        this.#change = (0,core_async/* createDeferred */.ud)();
-    }
-}
-/** One destination in a broadcast. */
-class Subscriber {
-    /** Number of pieces that it has taken. */
-    taken = 0;
-    state = 'waiting';
-    #broadcast;
-    #semaphore;
-    #tries = 0;
-    constructor(broadcast, semaphore) {
-        this.#broadcast = broadcast;
-        this.#semaphore = semaphore;
-    }
-    /** Must be called at the end, whatever the outcome. The others go on. */
-    leave() {
-        this.#broadcast.leave(this);
-    }
-    /**
-     * Runs one try of the upload. The first try uses the permit of the broadcast. For a later one the subscriber leaves the
-     * broadcast and waits for a permit of its own, unless it is the only one left.
-     */
-    run(work) {
-        this.#tries += 1;
-        if (this.#broadcast.has(this) && (this.#tries === 1 || this.#broadcast.size === 1))
-            return work();
-        this.leave();
-        return this.#semaphore(work, this.#broadcast.blob.size);
-    }
-    /**
-     * The bytes from `from` on: the first time the pieces that all share, after a break those that `reader` reads for this
-     * subscriber alone. This is no generator, because a generator that waits for the slowest destination cannot be closed.
-     * @param onBytes is called when the upload asks for the next piece: then it has taken the one before.
-     */
-    read(reader, from, onBytes) {
-        const alone = this.#begin(reader, from);
-        let taken = 0;
-        const iterator = {
-            [Symbol.asyncIterator]: () => iterator,
-            next: async () => {
-                if (taken > 0)
-                    onBytes(taken);
-                const value = alone === undefined ? await this.#take(reader) : (await alone.next()).value;
-                taken = value?.length ?? 0;
-                return value === undefined ? { done: true, value } : { done: false, value };
-            },
-            return: async () => {
-                await alone?.return(undefined);
-                this.#broadcast.close(this);
-                return { done: true, value: undefined };
-            },
-        };
-        return iterator;
-    }
-    /** @returns undefined when the pieces of the broadcast are used. */
-    #begin(reader, from) {
-        const broadcast = this.#broadcast;
-        if (this.state === 'waiting' && broadcast.has(this)) {
-            this.state = 'shared';
-            broadcast.reader ??= new blob_reader/* BlobReader */.nZ(broadcast.blob, reader.options);
-            return undefined;
-        }
-        if (this.state === 'shared' && from > 0 && broadcast.reader !== undefined)
-            reader.continueFrom(broadcast.reader);
-        this.state = 'alone';
-        broadcast.close(this);
-        return reader.read(from);
-    }
-    async #take(reader) {
-        try {
-            return await this.#broadcast.take(this);
-        }
-        catch (thrown) {
-            const error = (0,errors/* asPromoteError */.XO)(thrown, 'source');
-            // The broadcast read from another repository of the source. The one of this subscriber may be in order.
-            if (this.#broadcast.reader?.options.source !== reader.options.source)
-                throw error.with({ transient: true });
-            reader.failure = error;
-            throw error;
-        }
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/copy/transfer.js
-
-
-
-
-function createDelivery(blob, route, run) {
-    return { blob, route, run, outcome: (0,core_async/* createDeferred */.ud)() };
-}
-/**
- * Sends one blob to all destinations that need it. They read it once, and each registry receives it once: where another image
- * of the run is sending it already, the destination waits for that and mounts the blob. No permit is held meanwhile.
- */
-function deliver(deliveries, run) {
-    const first = deliveries.filter((delivery) => {
-        const { blob, route, outcome } = delivery;
-        const key = `${route.registry} ${blob.digest}`;
-        const home = run.homes.get(key);
-        if (home === undefined)
-            run.homes.set(key, (0,core_async/* ignoreUnhandled */.kg)(outcome.promise.then(() => route.repository)));
-        else
-            void mountFromOther(home, key, delivery, run);
-        return home === undefined;
-    });
-    send(first, run);
-}
-async function mountFromOther(other, key, delivery, run) {
-    const { route, outcome } = delivery;
-    const home = await other.catch(() => undefined);
-    if (home === route.repository)
-        return outcome.resolve('present');
-    if (home !== undefined)
-        return send([{ ...delivery, route: { ...route, mountFrom: home } }], run);
-    // The other image failed: the first that comes here takes its place.
-    if (run.homes.get(key) === other)
-        run.homes.delete(key);
-    deliver([delivery], run);
-}
-/** Sends one blob to these destinations, under one permit for all of them. */
-function send(deliveries, run) {
-    const blob = deliveries[0]?.blob;
-    if (blob === undefined)
-        return;
-    const begin = () => {
-        const broadcast = new Broadcast(blob, run.readAhead ?? READ_AHEAD);
-        const subscribed = deliveries.map((delivery) => ({
-            delivery,
-            subscriber: broadcast.subscribe(delivery.run.semaphore),
-        }));
-        for (const { delivery, subscriber } of subscribed)
-            delivery.outcome.resolve(sendOne(delivery, subscriber).finally(() => subscriber.leave()));
-        return broadcast.over;
-    };
-    run.semaphore(begin, blob.size).catch((thrown) => {
-        for (const { outcome } of deliveries)
-            outcome.resolve(Promise.reject(thrown));
-    });
-}
-async function sendOne({ blob, route, run }, subscriber) {
-    const { image, source, target, mountFrom } = route;
-    const { context, retries, emit, platforms } = run;
-    const { digest, size } = blob;
-    run.check?.();
-    const begun = await target.startUpload(blob, mountFrom);
-    if (begun.state !== 'open')
-        return begun.state;
-    const newRetries = () => (0,blob_reader/* createRetries */.LZ)(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${digest}`, reason, wait, attempt }));
-    const reader = new blob_reader/* BlobReader */.nZ(blob, { source, newRetries, onConfig: (bytes) => platforms.note(digest, bytes) });
-    const onSent = (sent) => emit({ event: 'bytes', image, digest, sent, total: size });
-    await upload(begun.upload, subscriber, reader, newRetries(), onSent);
-    return 'copied';
-}
-/**
- * Sends one blob to the end of its upload session. After a break on either side it goes on from where it was: the reader
- * reopens the source, and the upload asks its store how much it has kept. Bytes that do not match the digest are read once
- * more from the start; a second mismatch is final.
- * @param reader used by this destination alone once it has left the broadcast.
- * @param retries of the upload. The reader has its own.
- */
-async function upload(session, subscriber, reader, retries, onSent) {
-    const failed = (thrown) => (0,errors/* asPromoteError */.XO)(thrown, 'destination');
-    let mismatches = 0;
-    let from = 0;
-    let furthest = 0;
-    const sendFrom = (start) => {
-        let sent = start;
-        const body = subscriber.read(reader, start, (bytes) => {
-            sent += bytes;
-            // Bytes that are sent again are no progress: a registry that loses its session each time would be tried without end.
-            retries.progress(Math.max(0, sent - furthest));
-            furthest = Math.max(furthest, sent);
-            onSent(bytes);
-        });
-        return session.send(start, body).then(() => undefined, failed);
-    };
-    try {
-        while (from >= 0) {
-            const start = from;
-            const error = await subscriber.run(() => sendFrom(start));
-            if (error === undefined)
-                return;
-            const { failure } = reader;
-            const isWrong = (failure ?? error).code === 'DIGEST_MISMATCH';
-            // When the reader fails, the retries of the source are used up.
-            if (isWrong ? mismatches > 0 : failure !== undefined)
-                throw failure ?? error;
-            if (isWrong)
-                mismatches += 1;
-            else
-                await retries.failed(error);
-            from = await session.offset(isWrong);
-        }
-    }
-    catch (thrown) {
-        await session.cancel();
-        throw thrown;
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/copy/execute.js
-
-
-
-
-
-
-
-
-
-/** How many times a manifest is put again after its missing blobs were sent. */
-const MISSING_ROUNDS = 3;
-/** Milliseconds, doubled each round: 7 s in all. */
-const MISSING_WAIT = 1000;
-/**
- * Copies one image to all its destinations, everything but the tags: blobs, manifests by digest, attachments with their tags.
- * A blob that several destinations need is read once.
- * @returns for each destination what is attached to the image there. Settles when all that was begun for it has ended.
- */
-function execute(copies, run) {
-    const parts = copies.map((copy) => prepare(copy, run));
-    const blobs = new Map(parts.flatMap(({ deliveries }) => [...deliveries].map(([key, { blob }]) => [key, blob])));
-    // Largest first, so that the last one to finish is a small one.
-    for (const [key] of [...blobs].sort(([, a], [, b]) => b.size - a.size))
-        deliver(parts.flatMap(({ deliveries }) => deliveries.get(key) ?? []), run);
-    return parts.map(copyTo);
-}
-/** After the first failure nothing new begins for this destination. What is under way ends, and is there for the next run. */
-function prepare(copy, all) {
-    let stopped = false;
-    const check = () => {
-        all.check?.();
-        if (stopped)
-            throw new errors/* PromoteError */.jG('CANCELLED', 'not begun, because another part of the image failed');
-    };
-    const run = { ...all, semaphore: guarded(all.semaphore, check), check };
-    const blobs = [...copy.plan.steps.values()].filter(({ node, do: what }) => node.kind === 'blob' && what !== 'skip');
-    const deliveries = blobs.map(({ node }) => [node.key, createDelivery(node.descriptor, copy.route, run)]);
-    return { ...copy, run, stop: () => (stopped = true), deliveries: new Map(deliveries) };
-}
-async function copyTo(part) {
-    const { plan, route, run, stop } = part;
-    const running = new Map();
-    const decisions = new Map(plan.attachedTags);
-    const push = async (step) => {
-        await Promise.all(step.node.needs.map((key) => running.get(key)));
-        if (step.node.tag === undefined)
-            return pushManifest(step, part);
-        const decision = await pushTagged(step.node, part);
-        decisions.set(step.node.key, decision);
-        count(step, decision.state === 'write' ? 'copied' : 'present', decision.why, part);
-    };
-    for (const step of plan.steps.values()) {
-        if (step.do === 'skip')
-            continue;
-        const delivery = part.deliveries.get(step.node.key);
-        const work = delivery === undefined ? push(step) : delivery.outcome.promise.then((end) => arrived(step, end, part));
-        work.catch(stop);
-        running.set(step.node.key, work);
-    }
-    await settle([...running.values()]);
-    await updateReferrersIndexes(route.target, plan.graph, run);
-    return attachedThere(plan.graph, decisions);
-}
-async function pushManifest(step, part) {
-    const { plan, run } = part;
-    const { node, why } = step;
-    const isRoot = node.descriptor.digest === plan.graph.root.descriptor.digest;
-    if (isRoot && !plan.rootByDigest)
-        return count(step, 'copied', 'goes with its tag, last', part);
-    await putManifest((0,copy_graph/* manifestOf */.$)(node), undefined, part, run);
-    count(step, 'copied', why, part);
-}
-/** A tag of cosign's scheme is read again, because it may have changed since it was planned. */
-async function pushTagged(node, part) {
-    const { route, run } = part;
-    const put = (manifest, tag, from) => putManifest(manifest, { tag, from }, part, run);
-    const decision = await writeTag(node, { target: route.target, run, put });
-    warnOfKept([decision], run.context);
-    return decision;
-}
-/** Only the answer of the registry tells how a blob came to it. */
-function arrived(step, outcome, part) {
-    const planned = step.do;
-    const why = {
-        present: 'the registry has it',
-        mounted: planned === 'mount' ? step.why : 'same registry, mounted from another repository',
-        copied: planned === 'mount' ? 'the registry did not mount it' : step.why,
-    };
-    count(step, outcome, why[outcome], part);
-}
-function count({ node }, outcome, why, { route, moved, run }) {
-    const { kind, descriptor } = node;
-    const { digest, size } = descriptor;
-    moved[outcome] += size;
-    const what = { copied: kind === 'blob' ? 'copy' : 'push', mounted: 'mount', present: 'skip' };
-    run.emit({ event: 'step', image: route.image, do: what[outcome], digest, kind, size, why });
-}
-/** Throws the first failure, after everything that was under way has ended: nothing continues after the report is made. */
-async function settle(work) {
-    const results = await Promise.allSettled(work);
-    const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
-    const cause = failures.find((reason) => !(reason instanceof errors/* PromoteError */.jG && reason.code === 'CANCELLED'));
-    if (failures.length > 0)
-        throw cause ?? failures[0];
-}
-/**
- * Puts a manifest, by its digest or under a tag, and confirms it (`confirm`). Blobs that the registry names as missing, because
- * they were garbage collected since, are sent again. When it has them after all, it gets some seconds to notice.
- */
-async function putManifest(manifest, under, { plan, route }, run) {
-    const { target } = route;
-    const { digest, size } = manifest.descriptor;
-    const { tag, from } = under ?? { from: 'unread' };
-    const change = { target, reference: tag ?? digest, from, to: digest };
-    const put = (begin) => guarded(run.semaphore, begin)(() => target.putManifest(manifest, tag), size);
-    for (let round = 1;; round += 1) {
-        try {
-            return await confirm_confirm(change, put, run.context);
-        }
-        catch (thrown) {
-            const missing = missingBlobs(thrown, manifest, plan.graph);
-            if (round > MISSING_ROUNDS)
-                throw thrown;
-            run.context.log.warn(`${target.name} misses ${missing.length} blobs of ${digest} that were there: sending them again`);
-            const { sleep, random } = run.context;
-            if (!(await sendAgain(missing, route, run)))
-                await sleep((0,backoff/* backoff */.J)(round, random, { first: MISSING_WAIT }));
-        }
-    }
-}
-/** @returns whether a blob was missing indeed. */
-async function sendAgain(missing, route, run) {
-    let wasMissing = false;
-    for (const { descriptor } of missing) {
-        const delivery = createDelivery(descriptor, { ...route, mountFrom: undefined }, run);
-        send([delivery], run);
-        wasMissing = (await delivery.outcome.promise) !== 'present' || wasMissing;
-    }
-    return wasMissing;
-}
-
-;// CONCATENATED MODULE: ./lib/copy/plan.js
-
-
-/** Pure: what a run will do, and why. */
-function makePlan(graph, survey, mountFrom) {
-    const wanted = wantedNodes(graph, survey);
-    const nodes = [...graph.nodes.values()].map((node) => (wanted.has(node.key) ? node : { leave: UNUSED, ...node }));
-    const steps = new Map(nodes.map((node) => [node.key, stepFor(node, survey, mountFrom)]));
-    const root = graph.root.descriptor.digest;
-    // OpenShift: the tag may be at an image that is only referred to. Written again, it names the stored one.
-    const isStored = survey.present.has(`manifest ${root}`);
-    const tags = [...survey.tags]
-        .map(([tag, from]) => ({ tag, from, to: root }))
-        .filter(({ from, to }) => from !== to || !isStored);
-    return {
-        graph,
-        steps,
-        tags,
-        rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
-        bytes: countBytes(steps),
-        attached: attachedThere(graph, survey.attachedTags),
-        attachedTags: survey.attachedTags,
-    };
-}
-/** The nodes that are needed. Parts of an attachment that is not copied, or that is there in another manifest, are not. */
-function wantedNodes(graph, { attachedTags }) {
-    const wanted = new Set();
-    const visit = (key) => {
-        if (wanted.has(key))
-            return;
-        wanted.add(key);
-        for (const need of attachedTags.get(key)?.needs ?? graph.nodes.get(key)?.needs ?? [])
-            visit(need);
-    };
-    visit((0,copy_graph/* manifestKey */.R)(graph.root.descriptor.digest));
-    for (const { key, attachedTo } of graph.nodes.values())
-        if (attachedTo !== undefined)
-            visit(key);
-    return wanted;
-}
-const UNUSED = 'part of an attachment that is not copied: its tag names something else at the destination';
-function stepFor(node, survey, mountFrom) {
-    if (node.leave !== undefined)
-        return { do: 'skip', node, why: node.leave };
-    const decision = survey.attachedTags.get(node.key);
-    if (decision !== undefined)
-        return stepForTag(node, decision);
-    const there = survey.present.get(node.key);
-    if (there !== undefined)
-        return { do: 'skip', node, why: there };
-    // Some registries have what they do not show.
-    const why = 'not seen at the destination';
-    if (node.kind === 'manifest')
-        return { do: 'push', node, why };
-    return mountFrom === undefined
-        ? { do: 'copy', node, why }
-        : { do: 'mount', node, why: `same registry, mounted from ${mountFrom}` };
-}
-/** The step has the descriptor of the manifest that the tag will name: after a merge, that is another one than the source's. */
-function stepForTag(node, { state, manifest, why }) {
-    if (state === 'kept')
-        return { do: 'skip', node: { ...node, leave: why }, why };
-    const there = { ...node, descriptor: manifest?.descriptor ?? node.descriptor };
-    return { do: state === 'write' ? 'push' : 'skip', node: there, why };
-}
-/** Nodes that are left out do not count. */
-function countBytes(steps) {
-    const bytes = { total: 0, copied: 0, mounted: 0, present: 0 };
-    for (const step of steps.values()) {
-        if (step.node.leave !== undefined)
-            continue;
-        const { size } = step.node.descriptor;
-        bytes.total += size;
-        if (step.do === 'skip')
-            bytes.present += size;
-        else if (step.do === 'mount')
-            bytes.mounted += size;
-        else
-            bytes.copied += size;
-    }
-    return bytes;
-}
-/**
- * Pure: what several images have in common moves once. The first image of the list that brings a blob to a registry copies
- * it, the others mount it or find it there. In the run another image may be first; the blobs and bytes that move are the same.
- */
-function shareOut(images) {
-    const homes = new Map();
-    return images.map((image) => {
-        const { plan, route } = image;
-        const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, route.registry, route.repository, homes)]));
-        return { ...image, plan: { ...plan, steps, bytes: countBytes(steps) } };
-    });
-}
-function shared(step, registry, repository, homes) {
-    const { node } = step;
-    if (node.kind !== 'blob' || step.do === 'skip')
-        return step;
-    const key = `${registry} ${node.descriptor.digest}`;
-    const home = homes.get(key);
-    if (home === undefined) {
-        homes.set(key, repository);
-        return step;
-    }
-    if (home === repository)
-        return { do: 'skip', node, why: 'another image of this run brings it' };
-    return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
-}
-function isUnchanged(plan) {
-    return plan.tags.length === 0 && [...plan.steps.values()].every((step) => step.do === 'skip');
-}
-/** The plan as plain data, for events and the dry run. */
-function plannedSteps(plan) {
-    const steps = [...plan.steps.values()].map(({ do: what, node, why }) => {
-        const { digest, mediaType, size } = node.descriptor;
-        return { do: what, digest, kind: node.kind, mediaType, size, why };
-    });
-    const { digest, mediaType, size } = plan.graph.root.descriptor;
-    const tags = plan.tags.map(({ tag, from, to }) => {
-        const why = from === to ? 'written again, because nothing shows that it is stored here' : movedFrom(from);
-        return { do: 'tag', digest, kind: 'manifest', mediaType, size, why: `${tag}: ${why}` };
-    });
-    return [...steps, ...tags];
-}
-function movedFrom(from) {
-    if (from === 'unread')
-        return 'where it is now could not be read';
-    return from === null ? 'new tag' : `now at ${from}`;
-}
-/** The tags of the plan, for reports and events. */
-function plannedTags({ tags }) {
-    return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }));
-}
-function published(state) {
-    return state === 'unread' ? 'unknown' : state;
-}
-
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/inputs/images.js
 var inputs_images = __nccwpck_require__(7591);
 // EXTERNAL MODULE: ./lib/inputs/shard.js
@@ -41383,182 +41744,8 @@ var inputs_shard = __nccwpck_require__(5285);
 var tag_selection = __nccwpck_require__(7420);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var oci_reference = __nccwpck_require__(3940);
-// EXTERNAL MODULE: ./lib/copy/platforms.js
-var platforms = __nccwpck_require__(5557);
-// EXTERNAL MODULE: ./lib/report/make-report.js
-var make_report = __nccwpck_require__(3397);
-;// CONCATENATED MODULE: ./lib/release/rows.js
-
-
-/** Name of the destination when only one is configured. Messages leave it out. */
-const ONLY_DESTINATION = 'destination';
-/** What the report calls an image at the source, once its repository is open. */
-function sourceName({ store, tag }, reference) {
-    const { digest } = reference;
-    const named = tag ?? reference.tag ?? (digest === undefined ? 'latest' : undefined);
-    return `${store.name}${named === undefined ? '' : `:${named}`}${digest === undefined ? '' : `@${digest}`}`;
-}
-/** A row for each tag of the job. */
-function rowsOf(reached, error, circumstances) {
-    const { dryRun, platforms, now } = circumstances;
-    const { job, plan, ends } = reached;
-    const digest = plan?.graph.root.descriptor.digest ?? null;
-    const bytes = bytesOf(reached, error);
-    return job.tags.map((tag, index) => {
-        const skipped = job.skipped?.get(tag);
-        const name = {
-            source: job.source,
-            sourceDigest: digest,
-            destination: `${job.repository}:${tag}`,
-            target: job.target,
-        };
-        const milliseconds = now - job.began;
-        if (skipped !== undefined)
-            return (0,make_report/* tagRow */.Jm)({ ...name, digest: skipped, previousDigest: skipped, status: 'skipped', error: null, milliseconds }, tag);
-        const end = ends?.get(tag);
-        const status = end?.status ?? statusOf(reached, error, tag, dryRun);
-        const arrived = status === 'promoted' || status === 'unchanged';
-        return {
-            ...name,
-            tag,
-            digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
-            previousDigest: previousOf(reached, tag),
-            status,
-            bytes: index === 0 ? bytes : asPresent(bytes),
-            attached: reached.attached ?? (error === undefined ? plan?.attached : undefined) ?? [],
-            ...(job.judgement && { verified: job.judgement.verified }),
-            error: arrived ? null : errorOf(end?.error ?? error),
-            platforms: plan === undefined ? [] : platforms.of(plan.graph),
-            milliseconds,
-        };
-    });
-}
-/** A tag that the plan does not move was read at the image's digest. */
-function previousOf({ plan, job }, tag) {
-    const read = plan === undefined ? job.before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from;
-    return published(read === undefined ? (plan?.graph.root.descriptor.digest ?? 'unread') : read);
-}
-function errorOf(error) {
-    if (error === undefined)
-        return null;
-    const { code, side = null, hint = null, target = ONLY_DESTINATION } = error;
-    const message = target === ONLY_DESTINATION ? error.message : `${target}: ${error.message}`;
-    return { code, side, message, hint };
-}
-function failedStatus({ code }) {
-    return code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed';
-}
-function statusOf({ plan, moved }, error, tag, dryRun) {
-    if (error !== undefined)
-        return failedStatus(error);
-    if (plan === undefined || isUnchanged(plan))
-        return 'unchanged';
-    if (dryRun)
-        return movesBytes(plan.bytes) || plan.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged';
-    // The tag was right already. The image behind it may have been incomplete.
-    return moved !== undefined && movesBytes(moved) ? 'promoted' : 'unchanged';
-}
-function movesBytes({ copied, mounted }) {
-    return copied + mounted > 0;
-}
-/** What has moved, once copying has begun or failed; before that, what is planned. */
-function bytesOf({ plan, moved, attached }, error) {
-    if (plan === undefined || moved === undefined)
-        return { total: 0, copied: 0, mounted: 0, present: 0 };
-    return attached === undefined && error === undefined ? plan.bytes : { ...moved };
-}
-/** All of an image moves with its first tag: for the others it is there already. */
-function asPresent({ total, copied, mounted, present }) {
-    return { total, copied: 0, mounted: 0, present: copied + mounted + present };
-}
-/** The plan of an image at one destination, as reports and events say it. */
-function planOf({ job, plan, rights }, dryRun) {
-    const steps = plannedSteps(plan);
-    return {
-        source: job.source,
-        destination: `${job.repository}:${job.pair.destination.tag}`,
-        digest: plan.graph.root.descriptor.digest,
-        steps,
-        // A run does not ask for blobs: the first answer to each upload tells whether the blob is there.
-        certain: dryRun || !steps.some(({ do: what, kind }) => kind === 'blob' && what !== 'skip'),
-        bytes: plan.bytes,
-        tags: plannedTags(plan),
-        ...(job.judgement && { rules: job.judgement.rules }),
-        ...(rights && { rights }),
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/release/run.js
-
-
-
-
-function createRun(config, host, context) {
-    const failure = {};
-    const check = () => {
-        if (config.failFast && failure.first !== undefined)
-            throw abandoned('not begun', failure.first);
-    };
-    const copy = {
-        context,
-        semaphore: createSemaphore(config.jobs),
-        retries: config.retries,
-        homes: new Map(),
-        tagWrites: new Map(),
-        platforms: new platforms/* Platforms */.l(),
-        emit: host.event.bind(host),
-        check,
-    };
-    return { config, host, context, copy, graphs: new Map(), held: { bytes: 0, links: 0 }, failure };
-}
-function unfinished(images) {
-    return images.filter(({ job }) => job.rows === undefined);
-}
-/**
- * Takes all unfinished images through a stage, side by side. An image that fails is finished with its error.
- * @returns what the stage returned for the others, in their order.
- */
-async function forEachUnfinished(images, run, stage) {
-    const results = unfinished(images).map(async (image) => {
-        try {
-            run.copy.check?.();
-            return [await stage(image)];
-        }
-        catch (thrown) {
-            markFailed(image, thrown, run);
-            return [];
-        }
-    });
-    return (await Promise.all(results)).flat(1);
-}
-/** Makes the rows of an image, once, and reports them. */
-function finish(image, { config, context, copy, host }, error) {
-    const { job } = image;
-    if (job.rows !== undefined)
-        return;
-    const { dryRun } = config;
-    job.rows = rowsOf(image, error, { dryRun, platforms: copy.platforms, now: context.now() });
-    for (const row of job.rows)
-        host.event({ event: 'image', image: job.number, images: job.images, row });
-}
-function markFailed(image, thrown, run) {
-    finish(image, run, noteFailure((0,errors/* asPromoteError */.XO)(thrown), image.job.target, run));
-}
-/** @returns the error, which names the destination if it is the one that failed. */
-function noteFailure(error, target, { failure }) {
-    const named = error.side === 'destination' ? error.with({ target }) : error;
-    if (error.code !== 'ABANDONED')
-        failure.first ??= named;
-    return named;
-}
-/** @param what `not begun`, `not moved`, … */
-function abandoned(what, because) {
-    const message = `${what}, because another part of the promotion failed: ${because.message}`;
-    // A stopped run is one event, whatever each of its images waited for.
-    const code = because.code === 'CANCELLED' ? 'CANCELLED' : 'ABANDONED';
-    return new errors/* PromoteError */.jG(code, message, { cause: because });
-}
-
+// EXTERNAL MODULE: ./lib/release/run.js
+var release_run = __nccwpck_require__(9012);
 ;// CONCATENATED MODULE: ./lib/release/expand.js
 
 
@@ -41584,7 +41771,7 @@ async function listImages(source, run) {
         });
         if (error !== undefined)
             for (const job of jobs)
-                markFailed({ job }, error, run);
+                (0,release_run/* markFailed */.ZY)({ job }, error, run);
         return { pair, jobs };
     });
 }
@@ -41647,6 +41834,10 @@ function unique(all) {
     });
 }
 
+// EXTERNAL MODULE: ./lib/copy/confirm.js
+var copy_confirm = __nccwpck_require__(7321);
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
 ;// CONCATENATED MODULE: ./lib/release/guards.js
 
 
@@ -41813,7 +42004,7 @@ async function revert(move, context) {
  */
 async function putBack(target, tag, { from, to, before }, context) {
     const manifest = from === null ? undefined : (before ?? (await target.resolve(from)));
-    await confirm_confirm({ target, reference: tag, from: to, to: from }, async (begin) => {
+    await (0,copy_confirm/* confirm */.l)({ target, reference: tag, from: to, to: from }, async (begin) => {
         begin();
         if (manifest !== undefined)
             return target.putManifest(manifest, tag);
@@ -41854,191 +42045,26 @@ function deferrableSignal(context) {
     };
 }
 
-;// CONCATENATED MODULE: ./lib/copy/attachments.js
-
-
-/**
- * Finds what is attached to a manifest of `source`: its referrers, and the three tags of cosign's scheme. Each tag is asked
- * for by name. A list of tags does not prove that one is absent: a proxy lists only what it has cached.
- */
-function createFinder(source, semaphore, skipMissing, budget) {
-    /** A list may name manifests that were deleted since. */
-    const read = (subject, what, work) => semaphore(work).then(budget.count, (thrown) => leaveMissing(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
-        message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
-        hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
-    }));
-    return async (subject) => {
-        const [referrers, tagged] = await Promise.all([
-            semaphore(() => source.referrers(subject)).then((list) => {
-                budget.referrers(list.length);
-                budget.announce(list);
-                return readReferrers(source, subject, list, read);
-            }),
-            readTagged(source, subject, semaphore, read),
-        ]);
-        return [...referrers, ...tagged];
-    };
-}
-async function readReferrers(source, subject, list, read) {
-    const found = await Promise.all(list.map(async (descriptor) => {
-        const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor));
-        const link = manifest?.links.find((each) => each.role === 'subject');
-        // Anyone with the right to push can write the list of a fallback tag. Only the manifest itself is trusted.
-        if (manifest === undefined || link?.descriptor.digest !== subject)
-            return [];
-        return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }];
-    }));
-    return found.flat();
-}
-async function readTagged(source, subject, semaphore, read) {
-    const found = await Promise.all((0,referrer/* attachedTags */.EJ)(subject).map(async (tag) => {
-        if ((await semaphore(() => source.find(tag))) === undefined)
-            return [];
-        const manifest = await read(subject, tag, () => source.resolve(tag));
-        return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }];
-    }));
-    return found.flat();
-}
-function typeOf(manifest) {
-    return (0,referrer/* describeReferrer */.Xi)(manifest).artifactType ?? manifest.descriptor.mediaType;
-}
-
-;// CONCATENATED MODULE: ./lib/copy/budget.js
-
-/** The most that one image may consist of. Real images stay far below. The limits bound what a hostile registry can make us read. */
-const PER_IMAGE = {
-    /** Bytes of all manifests. */
-    bytes: 64 * 1024 * 1024,
-    /** Children and attachments, counted each time that a manifest names them: several indexes may name the same children. */
-    manifests: 10_000,
-    /** Signatures, SBOMs and attestations, counted before the first of them is read. */
-    referrers: 10_000,
-    /** Descriptors in all manifests: in memory each is larger than its text. */
-    links: 200_000,
-};
-/** The same for all images of a run, which are all known before the first one is copied. */
-const PER_RUN = { bytes: 4 * PER_IMAGE.bytes, links: 4 * PER_IMAGE.links };
-const NAMES = {
-    manifests: `${PER_IMAGE.manifests} manifests`,
-    bytes: '64 MiB of manifests',
-    links: `${PER_IMAGE.links} layers and manifests`,
-    referrers: `${PER_IMAGE.referrers} signatures and other referrers`,
-};
-/** @param name of the source repository, for messages. */
-function createBudget(name, held) {
-    const announced = new Map();
-    const counted = new Set();
-    const used = { manifests: 0, bytes: 0, links: 0, referrers: 0 };
-    const check = () => {
-        for (const what of ['manifests', 'bytes', 'links', 'referrers'])
-            if (used[what] > PER_IMAGE[what])
-                throw tooMuch(`${name}: the image and what is attached to it have more than ${NAMES[what]}.`);
-        if (held.bytes > PER_RUN.bytes || held.links > PER_RUN.links)
-            throw tooMuch(`${name}: the images of this run have more than 256 MiB of manifests or ${PER_RUN.links} layers.`);
-    };
-    const add = (what, amount) => {
-        used[what] += amount;
-        held[what] += amount;
-    };
-    const announce = (descriptors) => {
-        used.manifests += descriptors.length;
-        for (const { digest, size } of descriptors) {
-            // A descriptor may have told a smaller size than the manifest has.
-            const more = Math.max(0, size - (announced.get(digest) ?? 0));
-            add('bytes', more);
-            if (more > 0)
-                announced.set(digest, size);
-        }
-        check();
-    };
-    return {
-        announce,
-        count(manifest) {
-            const { descriptor, links } = manifest;
-            if (counted.has(descriptor.digest))
-                return manifest;
-            counted.add(descriptor.digest);
-            add('links', links.length);
-            announce([descriptor]);
-            return manifest;
-        },
-        referrers(count) {
-            used.referrers += count;
-            check();
-        },
-        check,
-        release() {
-            held.bytes -= used.bytes;
-            held.links -= used.links;
-            // Manifests that are still on their way are refused, and so not counted again.
-            used.bytes = Number.POSITIVE_INFINITY;
-        },
-    };
-}
-function tooMuch(message) {
-    const hint = 'Leave out what is attached with referrers: false, or promote fewer images or platforms in one run.';
-    return new errors/* PromoteError */.jG('UNSUPPORTED', message, { side: 'source', hint });
-}
-
-// EXTERNAL MODULE: ./lib/oci/signature.js
-var signature = __nccwpck_require__(2255);
-;// CONCATENATED MODULE: ./lib/copy/require-signed.js
-
-
-
-
-
-/**
- * Checks that the image has a signature, or that each of its children that is copied has one. The signed content is read: an
- * SBOM, another attestation or the signature of another image does not count. The signer is not checked, and neither is the
- * signature itself.
- * @throws PromoteError SIGNATURE_MISSING
- */
-async function checkSigned(graph, source, semaphore) {
-    const unsigned = [];
-    const visit = async ({ descriptor, links }) => {
-        if (await isSigned(descriptor.digest, graph, source, semaphore))
-            return true;
-        const children = links
-            .filter((link) => link.role === 'child')
-            .flatMap((link) => graph.nodes.get((0,copy_graph/* manifestKey */.R)(link.descriptor.digest))?.manifest ?? []);
-        if (children.length === 0)
-            unsigned.push(descriptor.digest);
-        const signed = await Promise.all(children.map(visit));
-        return signed.every(Boolean) && children.length > 0;
-    };
-    if (await visit(graph.root))
-        return;
-    const { digest } = graph.root.descriptor;
-    const children = unsigned.filter((each) => each !== digest);
-    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,core_text/* listed */.KE)(children)}`;
-    throw new errors/* PromoteError */.jG('SIGNATURE_MISSING', `${source.name}: ${digest} carries no signature${more}`, {
-        side: 'source',
-        hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',
-    });
-}
-async function isSigned(subject, graph, source, semaphore) {
-    for (const attached of graph.attached) {
-        if (attached.subject !== subject)
-            continue;
-        const manifest = graph.nodes.get((0,copy_graph/* manifestKey */.R)(attached.digest, attached.tag))?.manifest;
-        for (const payload of manifest === undefined ? [] : (0,signature/* payloadsOf */.bC)(manifest, attached.tag)) {
-            if (payload.size > blob_reader/* BLOB_LIMIT */.Ys)
-                continue;
-            const bytes = await semaphore(() => (0,blob_reader/* readBlob */.gm)(source, payload)).catch(unlessMissing);
-            if (bytes !== undefined && (0,signature/* isSignatureOf */.Cw)(subject, payload, bytes))
-                return true;
-        }
-    }
-    return false;
-}
-/** A signature whose payload is missing at the source does not count. */
-function unlessMissing(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND')
-        return undefined;
-    throw thrown;
-}
-
+// EXTERNAL MODULE: ./lib/copy/attached-tags.js
+var attached_tags = __nccwpck_require__(4619);
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var oci_manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/oci/platform.js
+var oci_platform = __nccwpck_require__(7122);
+// EXTERNAL MODULE: ./lib/copy/attachments.js
+var attachments = __nccwpck_require__(8311);
+// EXTERNAL MODULE: ./lib/copy/blob-reader.js
+var blob_reader = __nccwpck_require__(9808);
+// EXTERNAL MODULE: ./lib/copy/budget.js
+var copy_budget = __nccwpck_require__(3636);
+// EXTERNAL MODULE: ./lib/copy/failures.js
+var failures = __nccwpck_require__(3870);
+// EXTERNAL MODULE: ./lib/copy/graph.js
+var graph = __nccwpck_require__(4729);
+// EXTERNAL MODULE: ./lib/copy/require-signed.js
+var require_signed = __nccwpck_require__(8659);
+// EXTERNAL MODULE: ./lib/copy/semaphore.js
+var copy_semaphore = __nccwpck_require__(623);
 ;// CONCATENATED MODULE: ./lib/copy/discover.js
 
 
@@ -42060,9 +42086,9 @@ const SOURCE = { side: 'source' };
  * single image when platforms are selected, and signatures under `requireSigned`.
  */
 async function discover(source, root, options, semaphore) {
-    const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 });
+    const budget = (0,copy_budget/* createBudget */.y)(source.name, options.held ?? { bytes: 0, links: 0 });
     // A manifest that waits for its permit is not read any more once the image has exceeded its budget.
-    const permits = guarded(semaphore, budget.check);
+    const permits = (0,copy_semaphore/* guarded */.Nj)(semaphore, budget.check);
     const { referrers, requireSigned = false, judged = false } = options;
     const isSought = referrers || requireSigned || judged;
     try {
@@ -42070,7 +42096,7 @@ async function discover(source, root, options, semaphore) {
         const found = await explore(source, root, options, permits, budget);
         const graph = { ...flatten(root, found, options, isSought), ...own };
         if (requireSigned)
-            await checkSigned(graph, source, permits);
+            await (0,require_signed/* checkSigned */.J)(graph, source, permits);
         return referrers || !isSought ? graph : { ...flatten(root, found, options, false), ...own, judged: graph };
     }
     catch (thrown) {
@@ -42082,7 +42108,7 @@ async function discover(source, root, options, semaphore) {
 async function explore(source, root, options, semaphore, budget) {
     const { referrers, requireSigned = false, judged = false, skipMissing = false, lookups = [], platforms } = options;
     const isSought = referrers || requireSigned || judged;
-    const attachmentsOf = isSought ? createFinder(source, semaphore, skipMissing, budget) : async () => [];
+    const attachmentsOf = isSought ? (0,attachments/* createFinder */.p)(source, semaphore, skipMissing, budget) : async () => [];
     const seen = new Set();
     const found = new Map();
     const askDestinations = (manifest) => {
@@ -42130,7 +42156,7 @@ function readChild(source, parent, child, skipMissing, semaphore) {
         const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
         const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`;
         const hint = 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.';
-        return leaveMissing(thrown, skipMissing, named, { message: `${named}, which is not there`, hint });
+        return (0,failures/* leaveMissing */.oZ)(thrown, skipMissing, named, { message: `${named}, which is not there`, hint });
     });
 }
 /** Which children of an index are copied, and why the others are not. Nested indexes have no platform: they are searched. */
@@ -42229,7 +42255,7 @@ function platformNames(root, there, wanted) {
 }
 function addManifest(nodes, manifest, about) {
     const { descriptor } = manifest;
-    const key = (0,copy_graph/* manifestKey */.R)(descriptor.digest, about?.tag);
+    const key = (0,graph/* manifestKey */.R)(descriptor.digest, about?.tag);
     if (nodes.has(key))
         return;
     const needs = manifest.links
@@ -42308,6 +42334,8 @@ class ManifestLookup {
     }
 }
 
+// EXTERNAL MODULE: ./lib/copy/referrers-index.js
+var referrers_index = __nccwpck_require__(1288);
 ;// CONCATENATED MODULE: ./lib/copy/survey.js
 
 
@@ -42320,7 +42348,7 @@ async function findTags(target, tags, semaphore) {
 }
 /** An account with the right to push may lack the right to pull. The run goes on and reports that the tag was not read. */
 function unread(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG && isHidden(thrown))
+    if (thrown instanceof errors/* PromoteError */.jG && (0,attached_tags/* isHidden */.dK)(thrown))
         return 'unread';
     throw thrown;
 }
@@ -42334,8 +42362,8 @@ function unread(thrown) {
  */
 async function survey({ target, tags }, graph, lookup, asksBlobs, semaphore) {
     const [referrers, attachedTags] = await Promise.all([
-        survey_readReferrers(target, graph, semaphore),
-        surveyTags(target, graph, semaphore),
+        readReferrers(target, graph, semaphore),
+        (0,attached_tags/* surveyTags */.CZ)(target, graph, semaphore),
     ]);
     const present = new Map();
     const evidence = await target.evidence?.();
@@ -42371,7 +42399,7 @@ async function survey({ target, tags }, graph, lookup, asksBlobs, semaphore) {
     });
     return { tags, present, attachedTags };
 }
-async function survey_readReferrers(target, graph, semaphore) {
+async function readReferrers(target, graph, semaphore) {
     const subjects = new Set(graph.attached.filter(({ tag }) => tag === null).map(({ subject }) => subject));
     const lists = [...subjects].map(async (subject) => {
         const list = await semaphore(() => target.referrers(subject));
@@ -42386,7 +42414,7 @@ async function whyStored({ descriptor, attachedTo }, target, lookup, referrers, 
         return reason;
     if (referrers.get(attachedTo)?.has(descriptor.digest))
         return 'there, and listed as a referrer';
-    return (await isIndexed(target, attachedTo, descriptor.digest, semaphore)) ? reason : undefined;
+    return (await (0,referrers_index/* isIndexed */.y)(target, attachedTo, descriptor.digest, semaphore)) ? reason : undefined;
 }
 /** Marks the blobs of a manifest that the registry stores: it has checked each of them when it took the manifest. */
 function addBlobsOf(node, graph, present) {
@@ -42398,6 +42426,8 @@ function addBlobsOf(node, graph, present) {
     }
 }
 
+// EXTERNAL MODULE: ./lib/release/rows.js
+var release_rows = __nccwpck_require__(2144);
 ;// CONCATENATED MODULE: ./lib/release/plan-image.js
 
 
@@ -42419,32 +42449,28 @@ async function planImage(image, sessions, run) {
     const destinations = image.jobs.map((job) => {
         // `read` is set by the time that the destination is located.
         let judging;
-        const judged = () => (judging ??= read.then((discovered) => judge(job, discovered, run)));
+        const judged = () => (judging ??= read.then((discovered) => run.judge(job, discovered)));
         const located = (0,core_async/* ignoreUnhandled */.kg)(locate(job, sessions.destination(job.target), judged, run));
         return { job, judged, located, lookup: new ManifestLookup(located, run.copy.semaphore) };
     });
     const lookups = destinations.map(({ lookup }) => lookup);
     const read = (0,core_async/* ignoreUnhandled */.kg)(readSource(image, sessions.source(), lookups, run));
-    return forEachUnfinished(destinations, run, async ({ job, judged, located, lookup }) => {
+    return (0,release_run/* forEachUnfinished */.wx)(destinations, run, async ({ job, judged, located, lookup }) => {
         const [discovered, place] = await bothSides(judged(), located, job.target);
         return planDestination(job, discovered, place, lookup, run);
     });
 }
-async function judge(job, image, run) {
-    await run.judge?.(job, image);
-    return image;
-}
 /** resolve and discover. */
-async function readSource({ pair, jobs }, session, lookups, { config, copy, graphs, held, judge }) {
+async function readSource({ pair, jobs }, session, lookups, { config, copy, graphs, held }) {
     copy.check?.();
     const source = await (await session).repository(pair.source);
     for (const job of jobs)
-        job.source = sourceName(source, pair.source);
+        job.source = (0,release_rows/* sourceName */.VZ)(source, pair.source);
     const root = await copy.semaphore(() => resolve(pair, source));
     const platforms = pair.platforms ?? config.platforms;
     // Several tags may name the same image: it is discovered once.
     const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms]);
-    const options = { ...config, platforms, lookups, held, judged: judge !== undefined };
+    const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined };
     const graph = graphs.get(key) ?? discover(source.store, root, options, copy.semaphore);
     graphs.set(key, graph);
     return { pair, source, root, graph: await graph };
@@ -42531,16 +42557,16 @@ async function planDestination(job, { source, graph }, place, lookup, { config, 
     job.skipped = skipped;
     const tags = new Map([...place.tags].filter(([tag]) => !skipped.has(tag)));
     const seen = await survey({ ...place, tags }, graph, lookup, config.dryRun, copy.semaphore);
-    warnOfKept(seen.attachedTags.values(), context);
+    (0,attached_tags/* warnOfKept */.y2)(seen.attachedTags.values(), context);
     const { origin: registry, path } = repository;
     const mountFrom = source.origin === registry && source.path !== path ? source.path : undefined;
-    const plan = makePlan(graph, seen, mountFrom);
+    const plan = (0,copy_plan/* makePlan */.Cs)(graph, seen, mountFrom);
     return {
         job,
         repository,
         route: { image: job.number, source: source.store, target, registry, repository: path, mountFrom },
-        // Atomic: registries must have accepted every manifest before the first tag moves.
-        plan: config.atomic ? { ...plan, rootByDigest: true } : plan,
+        // Atomic, or signed: registries must have accepted every manifest before the first tag moves.
+        plan: config.atomic || config.sign !== undefined ? { ...plan, rootByDigest: true } : plan,
         moved: { ...plan.bytes, copied: 0, mounted: 0 },
     };
 }
@@ -42551,7 +42577,7 @@ async function checkConditions(image, run) {
     const { cluster, path, store } = repository;
     const tags = new Map([...(job.before ?? [])].filter(([tag]) => job.skipped?.has(tag) !== true));
     if (tags.size === 0)
-        finish(image, run);
+        (0,release_run/* finish */.O9)(image, run);
     checkGuard(store.name, tags, plan.graph.root.descriptor.digest, guardOf(job.pair, config));
     if (!config.dryRun || cluster === undefined)
         return image;
@@ -42562,6 +42588,8 @@ async function checkConditions(image, run) {
     return { ...image, rights };
 }
 
+// EXTERNAL MODULE: ./lib/report/make-report.js
+var make_report = __nccwpck_require__(3397);
 // EXTERNAL MODULE: external "node:buffer"
 var external_node_buffer_ = __nccwpck_require__(4573);
 // EXTERNAL MODULE: external "node:path"
@@ -42898,12 +42926,16 @@ var promises_ = __nccwpck_require__(8500);
 var external_node_zlib_ = __nccwpck_require__(8522);
 // EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/agent.js
 var agent = __nccwpck_require__(7405);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/core/version.js
 var version = __nccwpck_require__(8067);
 // EXTERNAL MODULE: external "node:stream"
 var external_node_stream_ = __nccwpck_require__(7075);
 // EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/client.js
 var client = __nccwpck_require__(3701);
+// EXTERNAL MODULE: ./lib/core/buffer-pool.js
+var buffer_pool = __nccwpck_require__(5816);
 ;// CONCATENATED MODULE: ./lib/transport/bulk-client.js
 
 
@@ -42918,7 +42950,7 @@ const MOST_UNSENT = PIECE;
 const LONGEST_GATHERING = 20;
 /** @param connect makes one connection. Through a tunnel `onread` has no effect, and 'data' events are used. */
 function openBulkClient(connect) {
-    const acquire = createBufferPool(PIECE);
+    const acquire = (0,buffer_pool/* createBufferPool */.t4)(PIECE);
     const all = [];
     const idle = new Map();
     let isClosed = false;
@@ -43066,7 +43098,7 @@ class GatheringSocket extends external_node_stream_.Duplex {
         this.#socket?.cork();
         for (const { chunk } of chunks)
             this.#socket?.write(chunk, (error) => {
-                release(chunk);
+                (0,buffer_pool/* release */._r)(chunk);
                 left -= 1;
                 if (left === 0 && !error)
                     done();
@@ -43645,23 +43677,23 @@ function failure(thrown, attempt) {
             : 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).';
         // A name that was found before is a failing name server.
         const detail = { hint, transient: attempt.known, cause: thrown };
-        return network_errors_errorOf(attempt, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(attempt.url.hostname, 253)} is unknown (${code})`, detail);
+        return errorOf(attempt, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(attempt.url.hostname, 253)} is unknown (${code})`, detail);
     }
     const known = KNOWN[code];
     if (known !== undefined) {
         const [to, happened, transient, hint] = known;
-        return network_errors_errorOf(attempt, to, `${happened} (${code})`, { transient, hint, cause: thrown });
+        return errorOf(attempt, to, `${happened} (${code})`, { transient, hint, cause: thrown });
     }
     if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
         return handshakeFailed(error, code, attempt);
     const words = (0,core_text/* oneLine */.TN)(error instanceof Error ? error.message : String(error), 300);
     // undici's parser of answers; its code is often undefined.
     if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-        return network_errors_errorOf(attempt, 'INTERNAL', words, { cause: thrown });
+        return errorOf(attempt, 'INTERNAL', words, { cause: thrown });
     const hint = 'The other side does not speak HTTP on this port.';
-    return network_errors_errorOf(attempt, 'PROTOCOL', words, { cause: thrown, hint });
+    return errorOf(attempt, 'PROTOCOL', words, { cause: thrown, hint });
 }
-function network_errors_errorOf({ what, side }, code, words, detail) {
+function errorOf({ what, side }, code, words, detail) {
     return new errors/* PromoteError */.jG(code, `${what}: ${words}.`, { side, ...detail });
 }
 /** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
@@ -43670,14 +43702,14 @@ function handshakeFailed(error, code, attempt) {
     const reason = reasonOf(words);
     if (/alert/i.test(`${code} ${words}`)) {
         const detail = { cause: error, transient: true };
-        return network_errors_errorOf(attempt, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
+        return errorOf(attempt, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
     }
     const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
     const hint = plain.test(`${code} ${words}`)
         ? `The port does not speak TLS. For a plain-HTTP registry write http://${attempt.url.host}.`
         : 'Client and server have no TLS version or cipher in common, or something between them interferes.';
     const said = [code, reason].filter((part) => part !== '').join(': ');
-    return network_errors_errorOf(attempt, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
+    return errorOf(attempt, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
 }
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
 function reasonOf(message) {
@@ -43689,7 +43721,7 @@ function certificateRefused(error, code, attempt) {
     const names = shown === undefined ? '' : `; the server showed subject "${network_errors_name(shown.subject)}", issuer "${network_errors_name(shown.issuer)}"`;
     const skip = attempt.side === 'input' ? 'insecure-skip-tls-verify' : `${attempt.side}-insecure-skip-tls-verify`;
     const host = (0,core_text/* oneLine */.TN)(attempt.url.host, 260);
-    const refuse = (why, hint) => network_errors_errorOf(attempt, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
+    const refuse = (why, hint) => errorOf(attempt, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
     if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
         const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
         return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
@@ -44759,6 +44791,8 @@ function redirect_refused(request, what, side, hint = 'Check the address of the 
     });
 }
 
+// EXTERNAL MODULE: ./lib/core/backoff.js
+var backoff = __nccwpck_require__(2207);
 ;// CONCATENATED MODULE: ./lib/http/retry.js
 
 
@@ -44880,6 +44914,8 @@ function compose(send, ...layers) {
     return layers.reduceRight((next, layer) => layer(next), send);
 }
 
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
 ;// CONCATENATED MODULE: ./lib/registry/headers.js
 
 
@@ -45367,7 +45403,7 @@ function createListings(endpoint, manifests) {
                     if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
                         found.add(tag);
                 if (found.size > MOST_TAGS)
-                    throw listings_unfinished(endpoint, 'listing the tags', 'it does not end');
+                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
             }
             return [...found];
         },
@@ -45402,15 +45438,15 @@ async function* pages(endpoint, { what, accept, ...list }) {
         if (next === undefined)
             return;
         if (next === 'unreadable')
-            throw listings_unfinished(endpoint, what, 'the address of the next page cannot be read');
+            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
         if (seen.has(next.href))
-            throw listings_unfinished(endpoint, what, 'the next page is one that was read already');
+            throw unfinished(endpoint, what, 'the next page is one that was read already');
         if (seen.size >= list.most)
-            throw listings_unfinished(endpoint, what, 'it does not end');
+            throw unfinished(endpoint, what, 'it does not end');
         url = next;
     }
 }
-function listings_unfinished({ name, side }, what, why) {
+function unfinished({ name, side }, what, why) {
     return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
         side,
         hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
@@ -45601,7 +45637,7 @@ async function put(endpoint, manifest, tag) {
     const url = endpoint.url(`manifests/${reference}`);
     const request = { method: 'PUT', url, headers, body: manifest.bytes, responseTimeout };
     const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
-    const res = await manifests_send(endpoint, request, what, foreign);
+    const res = await send(endpoint, request, what, foreign);
     const subject = (0,response/* header */.wx)(res, 'oci-subject');
     if (res.status >= 200 && res.status < 300) {
         await (0,transport_request/* discard */.vf)(res);
@@ -45614,7 +45650,7 @@ async function put(endpoint, manifest, tag) {
  * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
  * with 500, which is repeated only when it does not name such a layer.
  */
-async function manifests_send(endpoint, request, what, foreign) {
+async function send(endpoint, request, what, foreign) {
     if (foreign.length === 0)
         return endpoint.call('push', request);
     const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
@@ -46555,20 +46591,21 @@ async function undoTag(undo, sessions, run) {
         if (destination === undefined)
             throw unknownTarget(undo, run);
         const session = await sessions.destination(destination.name);
-        const { store } = await openForUndo(session, undo.destination, destination);
-        return await copy.semaphore(async () => {
-            copy.check?.();
-            before = await store.locate(undo.destination.tag);
-            return row(await putOneBack(store, undo, before, run));
-        });
+        const repository = await openForUndo(session, undo.destination, destination);
+        copy.check?.();
+        const now = await copy.semaphore(() => repository.store.locate(undo.destination.tag));
+        before = now;
+        return row(await putOneBack(repository, undo, now, run));
     }
     catch (thrown) {
-        const error = noteFailure((0,errors/* asPromoteError */.XO)(thrown, 'destination'), undo.target, run);
-        return row(error.unconfirmed ? 'unknown' : failedStatus(error), error);
+        const error = (0,release_run/* noteFailure */.fj)((0,errors/* asPromoteError */.XO)(thrown, 'destination'), undo.target, run);
+        return row(error.unconfirmed ? 'unknown' : (0,release_rows/* failedStatus */.Wx)(error), error);
     }
 }
 /** @param now where the tag is. */
-async function putOneBack(store, undo, now, { config, context }) {
+async function putOneBack(repository, undo, now, run) {
+    const { config, context, copy, sign } = run;
+    const { store } = repository;
     const { previous: from, promoted: to } = undo;
     const { tag } = undo.destination;
     const name = `${store.name}:${tag}`;
@@ -46578,7 +46615,12 @@ async function putOneBack(store, undo, now, { config, context }) {
         return 'unchanged';
     if (config.dryRun)
         return 'planned';
-    await putBack(store, tag, { from, to }, context);
+    if (sign !== undefined && config.sign?.what !== 'image' && from !== null) {
+        const root = await copy.semaphore(() => store.resolve(from));
+        const promotion = { action: 'rollback', tags: [{ tag, previous: to }], verified: [] };
+        await sign({ repository, root, children: [], source: store.name, promotion, image: 0 });
+    }
+    await copy.semaphore(() => putBack(store, tag, { from, to }, context));
     return 'reverted';
 }
 function previousUnknown(name, promoted, now) {
@@ -46622,8 +46664,8 @@ function rowOf(undo, status, before, milliseconds, error) {
     const restored = previous === 'unknown' ? null : previous;
     const source = restored === null ? `${name}:${destination.tag}` : `${name}@${restored}`;
     const digest = error === undefined ? restored : null;
-    const digests = { sourceDigest: restored, digest, previousDigest: published(before) };
-    const end = { status, error: errorOf(error), milliseconds };
+    const digests = { sourceDigest: restored, digest, previousDigest: (0,copy_plan/* published */.H3)(before) };
+    const end = { status, error: (0,release_rows/* errorOf */.Mz)(error), milliseconds };
     return (0,make_report/* tagRow */.Jm)({ source, destination: (0,oci_reference/* formatReference */.FH)(destination), target, ...digests, ...end }, destination.tag);
 }
 
@@ -46639,21 +46681,21 @@ function rowOf(undo, status, before, milliseconds, error) {
 
 /** Writes the tags of each image for itself. All that the tags name is there. */
 async function tagEach(images, run) {
-    await forEachUnfinished(images, run, async (image) => {
+    await (0,release_run/* forEachUnfinished */.wx)(images, run, async (image) => {
         const { job, plan, route, ends } = image;
         for (const { tag, from } of plan.tags) {
             if (isGuarded(guardOf(job.pair, run.config)))
                 await run.copy.semaphore(() => stillAt(route.target, tag, from));
-            await tags_writeTag(image, tag, from, run);
+            await writeTag(image, tag, from, run);
             ends.set(tag, { status: 'promoted' });
         }
         if (image.repository.finish === undefined)
-            finish(image, run);
+            (0,release_run/* finish */.O9)(image, run);
     });
 }
 /** Writes the archives, where images go to one. Until then nothing is at the archive's path. */
 async function finishArchives(images, run) {
-    await forEachUnfinished(images, run, async (image) => {
+    await (0,release_run/* forEachUnfinished */.wx)(images, run, async (image) => {
         try {
             await image.repository.finish?.();
         }
@@ -46661,14 +46703,14 @@ async function finishArchives(images, run) {
             image.ends.clear();
             throw thrown;
         }
-        finish(image, run);
+        (0,release_run/* finish */.O9)(image, run);
     });
 }
-async function tags_writeTag(image, tag, from, run, begin) {
+async function writeTag(image, tag, from, run, begin) {
     const { semaphore } = run.copy;
-    const copy = begin === undefined ? run.copy : { ...run.copy, semaphore: guarded(semaphore, begin) };
+    const copy = begin === undefined ? run.copy : { ...run.copy, semaphore: (0,copy_semaphore/* guarded */.Nj)(semaphore, begin) };
     try {
-        await putManifest(image.plan.graph.root, { tag, from }, image, copy);
+        await (0,execute/* putManifest */.R)(image.plan.graph.root, { tag, from }, image, copy);
     }
     catch (thrown) {
         if (thrown instanceof errors/* PromoteError */.jG && thrown.unconfirmed)
@@ -46678,8 +46720,8 @@ async function tags_writeTag(image, tag, from, run, begin) {
 }
 /** Finishes all images without moving their tags. */
 function abandonAll(images, because, run) {
-    for (const image of unfinished(images))
-        markFailed(image, abandoned('not moved', because), run);
+    for (const image of (0,release_run/* unfinished */.M1)(images))
+        (0,release_run/* markFailed */.ZY)(image, (0,release_run/* abandoned */.R$)('not moved', because), run);
 }
 /**
  * Writes a report with the current digests of all tags, before anything is copied: a run that is killed leaves a report that
@@ -46688,12 +46730,12 @@ function abandonAll(images, because, run) {
 async function keepWayBack(images, all, started, run) {
     const { config, host, context, copy } = run;
     const isKept = config.atomic || (config.report !== undefined && host.keep !== undefined);
-    if (!isKept || unfinished(images).length === 0)
+    if (!isKept || (0,release_run/* unfinished */.M1)(images).length === 0)
         return;
     const circumstances = { dryRun: true, platforms: copy.platforms, now: context.now() };
     const planned = new Map(images.map((image) => [image.job, image]));
     const jobs = all.flatMap((image) => image.jobs);
-    const rows = jobs.flatMap((job) => job.rows ?? rowsOf(planned.get(job) ?? { job }, undefined, circumstances));
+    const rows = jobs.flatMap((job) => job.rows ?? (0,release_rows/* rowsOf */.RO)(planned.get(job) ?? { job }, undefined, circumstances));
     const report = (0,make_report/* makeReport */.dO)(started, circumstances.now, false, rows, { run: config.run });
     try {
         if (host.keep === undefined)
@@ -46709,15 +46751,15 @@ async function tagAll(images, run) {
     const { copy, failure: before } = run;
     if (before.first !== undefined)
         return abandonAll(images, before.first, run);
-    const owners = new Map(unfinished(images).flatMap((image) => movesOf(image).map((move) => [move, image])));
+    const owners = new Map((0,release_run/* unfinished */.M1)(images).flatMap((image) => movesOf(image).map((move) => [move, image])));
     const write = async (move, begin) => {
         const { target, tag, from } = move;
         await copy.semaphore(() => stillAt(target, tag, from));
-        await tags_writeTag(owners.get(move), tag, from, run, begin);
+        await writeTag(owners.get(move), tag, from, run, begin);
     };
     const failure = await moveAll([...owners.keys()], write, copy.semaphore, copy.context);
     copy.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`);
-    for (const image of unfinished(images)) {
+    for (const image of (0,release_run/* unfinished */.M1)(images)) {
         const moves = [...owners].filter(([, owner]) => owner === image).map(([move]) => move);
         if (failure === undefined)
             settleMoved(image, moves, run);
@@ -46736,7 +46778,7 @@ function settleMoved(image, moves, run) {
     for (const { tag } of moves)
         image.ends.set(tag, { status: 'promoted' });
     if (image.repository.finish === undefined)
-        finish(image, run);
+        (0,release_run/* finish */.O9)(image, run);
 }
 function settleFailed(image, moves, failure, run) {
     const { job, ends } = image;
@@ -46746,14 +46788,14 @@ function settleFailed(image, moves, failure, run) {
     for (const move of moves)
         ends.set(move.tag, endOf(move, failure, job.target));
     const own = moves.find(({ error }) => error !== undefined)?.error;
-    markFailed(image, own ?? abandoned('its tags were not moved', failure), run);
+    (0,release_run/* markFailed */.ZY)(image, own ?? (0,release_run/* abandoned */.R$)('its tags were not moved', failure), run);
 }
 function endOf({ state, from, to, at, error }, failure, target) {
     const undone = from === null ? 'removed again' : 'put back';
     if (state === 'reverted')
-        return { status: 'reverted', error: abandoned(undone, failure) };
+        return { status: 'reverted', error: (0,release_run/* abandoned */.R$)(undone, failure) };
     if (error === undefined)
-        return { status: 'cancelled', error: abandoned('not moved', failure) };
+        return { status: 'cancelled', error: (0,release_run/* abandoned */.R$)('not moved', failure) };
     const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed';
     return { status, digest: state === 'stuck' && at === to ? to : null, error: error.with({ target }) };
 }
@@ -46764,7 +46806,7 @@ async function annotateStreams(images, { context }) {
     const time = new Date(context.now()).toISOString();
     const notesOf = ({ job, plan, ends }) => {
         const { digest } = plan.graph.root.descriptor;
-        const promoted = [...ends].filter(([, { status }]) => status === 'promoted' && !isUnchanged(plan));
+        const promoted = [...ends].filter(([, { status }]) => status === 'promoted' && !(0,copy_plan/* isUnchanged */._5)(plan));
         return promoted.map(([tag]) => ({ tag, source: job.source, digest, run, time }));
     };
     const repositories = new Set(images.map(({ repository }) => repository));
@@ -46800,7 +46842,7 @@ async function annotateStreams(images, { context }) {
 async function promote(config, host, context) {
     const started = context.now();
     const signal = deferrableSignal(context);
-    const run = await withPolicy(createRun(config, host, signal.context));
+    const run = await withTrust((0,release_run/* createRun */.ut)(config, host, signal.context));
     if (config.requireSigned)
         context.log.info('require-signed: that a signature is there is checked; whose it is, and whether it is good, is not');
     const { dryRun, rollback, shard } = config;
@@ -46814,13 +46856,15 @@ async function promote(config, host, context) {
     host.event({ event: 'done', report });
     return report;
 }
-/** @throws PromoteError USAGE for a policy that is not valid, before anything is contacted. */
-async function withPolicy(run) {
-    const { trust } = run.config;
-    if (trust === undefined)
-        return run;
-    const { createJudge } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 9576));
-    return { ...run, ...(await createJudge(trust, run)) };
+/** @throws PromoteError USAGE for a policy or key that is not valid, before anything is contacted. */
+async function withTrust(run) {
+    const { trust, sign } = run.config;
+    const judge = trust && (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3731)));
+    const judged = { ...run, ...(trust && (await judge?.createJudge(trust, run))) };
+    if (sign === undefined)
+        return judged;
+    const { createSigner } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 863));
+    return { ...judged, ...createSigner(sign, judged) };
 }
 /** The story of a promotion, stage by stage. An image that fails at a destination takes no part in the later stages. */
 async function promoteImages(run, started, signal) {
@@ -46829,7 +46873,7 @@ async function promoteImages(run, started, signal) {
     try {
         const images = await listImages(sessions.source(), run);
         const planned = (await Promise.all(images.map((image) => planImage(image, sessions, run)))).flat();
-        const allowed = await forEachUnfinished(planned, run, (image) => checkConditions(image, run));
+        const allowed = await (0,release_run/* forEachUnfinished */.wx)(planned, run, (image) => checkConditions(image, run));
         if (config.atomic && run.failure.first !== undefined)
             abandonAll(allowed, run.failure.first, run);
         const plans = reportPlans(allowed, images, run);
@@ -46852,17 +46896,17 @@ async function promoteImages(run, started, signal) {
 function reportPlans(planned, all, run) {
     const { dryRun } = run.config;
     const images = all.flatMap(({ jobs }) => jobs).length;
-    const waiting = unfinished(planned);
-    const shared = shareOut(waiting);
+    const waiting = (0,release_run/* unfinished */.M1)(planned);
+    const shared = (0,copy_plan/* shareOut */.MT)(waiting);
     const plans = shared.map((image) => {
-        const plan = planOf(image, dryRun);
+        const plan = (0,release_rows/* planOf */.XC)(image, dryRun);
         run.host.event({ event: 'plan', image: image.job.number, images, ...plan });
         return { ...plan, target: image.job.target };
     });
     // An image is complete by its own plan only: another image that is to bring something for it may fail.
     for (const image of dryRun ? shared : waiting)
-        if (dryRun || isUnchanged(image.plan))
-            finish(image, run);
+        if (dryRun || (0,copy_plan/* isUnchanged */._5)(image.plan))
+            (0,release_run/* finish */.O9)(image, run);
     return plans;
 }
 /** Each destination gets its tags as soon as all its images are there. It does not wait for another destination. */
@@ -46871,7 +46915,7 @@ async function copyThenTagEach(planned, run) {
     const targets = new Set(planned.map(({ job }) => job.target));
     const all = [...targets].map(async (target) => {
         const images = planned.filter(({ job }) => job.target === target);
-        const arrived = await forEachUnfinished(images, run, copied);
+        const arrived = await run.signEach(await (0,release_run/* forEachUnfinished */.wx)(images, run, copied));
         await tagEach(arrived, run);
         await finishArchives(arrived, run);
         return arrived;
@@ -46880,7 +46924,7 @@ async function copyThenTagEach(planned, run) {
 }
 /** All images at all destinations before the first tag anywhere: a failure until then has moved no tag. */
 async function copyThenTagAll(planned, signal, run) {
-    const arrived = await forEachUnfinished(planned, run, startCopies(planned, run));
+    const arrived = await run.signEach(await (0,release_run/* forEachUnfinished */.wx)(planned, run, startCopies(planned, run)));
     signal.defer();
     try {
         await tagAll(arrived, run);
@@ -46898,12 +46942,12 @@ async function copyThenTagAll(planned, signal, run) {
  */
 function startCopies(planned, { copy }) {
     const images = new Map();
-    for (const image of unfinished(planned)) {
+    for (const image of (0,release_run/* unfinished */.M1)(planned)) {
         const { digest } = image.plan.graph.root.descriptor;
         images.set(digest, [...(images.get(digest) ?? []), image]);
     }
     const copies = [...images.values()].flatMap((same) => {
-        const attached = execute(same, copy).map(core_async/* ignoreUnhandled */.kg);
+        const attached = (0,execute/* execute */.g)(same, copy).map(core_async/* ignoreUnhandled */.kg);
         return same.map((image, index) => [image, attached[index]]);
     });
     const running = new Map(copies);
@@ -46913,355 +46957,44 @@ function startCopies(planned, { copy }) {
 
 /***/ }),
 
-/***/ 9576:
+/***/ 3731:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
+// ESM COMPAT FLAG
+__nccwpck_require__.r(__webpack_exports__);
 
 // EXPORTS
 __nccwpck_require__.d(__webpack_exports__, {
-  createJudge: () => (/* binding */ createJudge)
+  createJudge: () => (/* binding */ createJudge),
+  leavesOf: () => (/* binding */ leavesOf)
 });
 
 // EXTERNAL MODULE: ./lib/copy/blob-reader.js
 var blob_reader = __nccwpck_require__(9808);
 // EXTERNAL MODULE: ./lib/copy/graph.js
 var copy_graph = __nccwpck_require__(4729);
-// EXTERNAL MODULE: ./lib/core/errors.js
-var errors = __nccwpck_require__(3828);
-// EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
-var parse = __nccwpck_require__(4446);
+// EXTERNAL MODULE: ./lib/copy/require-signed.js
+var require_signed = __nccwpck_require__(8659);
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 8 modules
+var parse = __nccwpck_require__(3660);
 // EXTERNAL MODULE: ./lib/oci/signature.js
-var oci_signature = __nccwpck_require__(2255);
-// EXTERNAL MODULE: external "node:crypto"
-var external_node_crypto_ = __nccwpck_require__(7598);
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-;// CONCATENATED MODULE: ./lib/trust/refusal.js
-/** Why an evidence does not count. */
-
-/** Thrown inside of this folder alone: its functions return a `Refusal`. */
-class RefusedEvidence extends Error {
-    reason;
-    /** @param clause goes on after "The attachment sha256:…". */
-    constructor(reason, clause) {
-        super(clause);
-        this.reason = reason;
-    }
-}
-/** Whatever was thrown over content from outside: what is not ours comes from a parser or from the library. */
-function refusalOf(thrown, attachment) {
-    const isOurs = thrown instanceof RefusedEvidence;
-    const clause = isOurs ? thrown.message : `cannot be read: ${thrown instanceof Error ? thrown.message : thrown}`;
-    const subject = attachment === null ? 'The image' : `The attachment ${attachment}`;
-    return { reason: isOurs ? thrown.reason : 'MALFORMED', message: (0,core_text/* oneLine */.TN)(`${subject} ${clause}.`, 500), attachment };
-}
-
-;// CONCATENATED MODULE: ./lib/trust/bundle.js
-/** Sigstore bundles (cosign specs/BUNDLE_SPEC.md), and the old forms as such: everything that is verified has this shape. */
-
-
-
-
-const IN_TOTO = 'application/vnd.in-toto+json';
-const OLD_BUNDLE = 'application/vnd.dev.sigstore.bundle+json;version=0.1';
-const CERTIFICATE = 'dev.sigstore.cosign/certificate';
-const REKOR_BUNDLE = 'dev.sigstore.cosign/bundle';
-const TIMESTAMP = 'dev.sigstore.cosign/rfc3161timestamp';
-/** Characters of what is small by nature: certificates, timestamps, checkpoints, log entries. */
-const LONGEST = 64 * 1024;
-/** Log entries and timestamps; there is one of each. */
-const MOST = 8;
-/** Strict, so that we and the library read the same bytes. */
-const base64 = schemas/* string */.YjP()
-    .min(1)
-    .refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'is not base64');
-const bundle_short = schemas/* string */.YjP().max(LONGEST).pipe(base64);
-/** The number is checked first: a hostile document cannot make us look at a million members. */
-const listOf = (each, most) => schemas/* array */.YOg(schemas/* unknown */.L5J()).max(most).pipe(schemas/* array */.YOg(each));
-/** int64 of protobuf's JSON: a text, absent where it is 0; a number is read too. */
-const integer = schemas/* union */.KCZ([schemas/* string */.YjP().regex(/^\d{1,19}$/), schemas/* int */.Whr().min(0)])
-    .transform(String)
-    .nullish();
-const logEntry = schemas/* object */.Ikc({
-    logIndex: integer,
-    logId: schemas/* object */.Ikc({ keyId: bundle_short }),
-    kindVersion: schemas/* object */.Ikc({ kind: schemas/* string */.YjP().max(100), version: schemas/* string */.YjP().max(100) }),
-    integratedTime: integer,
-    inclusionPromise: schemas/* object */.Ikc({ signedEntryTimestamp: bundle_short }).nullish(),
-    inclusionProof: schemas/* object */.Ikc({
-        logIndex: integer,
-        rootHash: bundle_short,
-        treeSize: integer,
-        hashes: listOf(bundle_short, 64).nullish(),
-        checkpoint: schemas/* object */.Ikc({ envelope: schemas/* string */.YjP().max(LONGEST) }),
-    })
-        .nullish(),
-    canonicalizedBody: bundle_short,
-});
-const certificate = schemas/* object */.Ikc({ rawBytes: bundle_short });
-const certificates = listOf(certificate, MOST);
-/** Members that are not here are never looked at, by the library neither. */
-const bundleSchema = schemas/* object */.Ikc({
-    mediaType: schemas/* string */.YjP().regex(oci_signature/* BUNDLE */.dI),
-    verificationMaterial: schemas/* object */.Ikc({
-        publicKey: schemas/* object */.Ikc({ hint: schemas/* string */.YjP().max(1000).nullish() }).nullish(),
-        certificate: certificate.nullish(),
-        x509CertificateChain: schemas/* object */.Ikc({ certificates: certificates.refine(([leaf]) => leaf !== undefined) }).nullish(),
-        tlogEntries: listOf(logEntry, MOST).nullish(),
-        timestampVerificationData: schemas/* object */.Ikc({ rfc3161Timestamps: listOf(schemas/* object */.Ikc({ signedTimestamp: bundle_short }), MOST).nullish() })
-            .nullish(),
-    })
-        .refine((it) => isOne(it.publicKey, it.certificate, it.x509CertificateChain), 'has not exactly one key'),
-    dsseEnvelope: schemas/* object */.Ikc({
-        payload: base64,
-        payloadType: schemas/* literal */.euz(IN_TOTO),
-        signatures: listOf(schemas/* object */.Ikc({ sig: bundle_short }), 1).refine((all) => all.length === 1, 'is not one signature'),
-    })
-        .nullish(),
-    messageSignature: schemas/* object */.Ikc({
-        messageDigest: schemas/* object */.Ikc({ algorithm: schemas/* enum */.k5n(['SHA2_256', 'SHA2_384', 'SHA2_512']), digest: bundle_short }),
-        signature: bundle_short,
-    })
-        .nullish(),
-})
-    .refine((it) => isOne(it.dsseEnvelope, it.messageSignature), 'has not exactly one content');
-/** @throws RefusedEvidence MALFORMED, SyntaxError */
-function readBundle(bytes) {
-    return check(bundleSchema, parseJson(bytes), 'bundle');
-}
-/**
- * The bundle that a layer of `.sig` or `.att` would be: cosign specs/SIGNATURE_SPEC.md. Its chain is not looked at: the
- * trusted root has the intermediates.
- * @throws RefusedEvidence MALFORMED, SyntaxError, TypeError
- */
-function bundleOfLayer(form, { annotations = {} }, bytes) {
-    // Old clients write an annotation without content.
-    const parsed = (name) => JSON.parse(annotations[name] || 'null');
-    const [certificate, entry, stamp] = [annotations[CERTIFICATE], parsed(REKOR_BUNDLE), parsed(TIMESTAMP)];
-    const digest = (0,external_node_crypto_.createHash)('sha256').update(bytes).digest('base64');
-    const signature = annotations[oci_signature/* COSIGN_SIGNATURE */.P8];
-    const bundle = {
-        mediaType: OLD_BUNDLE,
-        verificationMaterial: {
-            ...(certificate
-                ? { x509CertificateChain: { certificates: [{ rawBytes: derOf(certificate) }] } }
-                : { publicKey: {} }),
-            tlogEntries: entry === null ? null : [logEntryOf(entry)],
-            timestampVerificationData: {
-                rfc3161Timestamps: stamp === null ? null : [{ signedTimestamp: (0,oci_signature.at)(stamp, 'SignedRFC3161Timestamp') }],
-            },
-        },
-        ...(form === 'att'
-            ? { dsseEnvelope: parseJson(bytes) }
-            : { messageSignature: { messageDigest: { algorithm: 'SHA2_256', digest }, signature } }),
-    };
-    return check(bundleSchema, bundle, form === 'att' ? 'attestation' : 'signature');
-}
-/** The annotation, as a member of a bundle that is still to be checked. */
-function logEntryOf(annotation) {
-    const payload = (name) => (0,oci_signature.at)(annotation, 'Payload', name);
-    // Node stops at the first character that is not hex.
-    const keyId = Buffer.from(String(payload('logID')), 'hex');
-    const body = parseJson(Buffer.from(String(payload('body')), 'base64'));
-    return {
-        logIndex: payload('logIndex'),
-        logId: { keyId: keyId.toString('hex') === payload('logID') ? keyId.toString('base64') : '' },
-        kindVersion: { kind: (0,oci_signature.at)(body, 'kind'), version: (0,oci_signature.at)(body, 'apiVersion') },
-        integratedTime: payload('integratedTime'),
-        inclusionPromise: { signedEntryTimestamp: (0,oci_signature.at)(annotation, 'SignedEntryTimestamp') },
-        canonicalizedBody: payload('body'),
-    };
-}
-/** Base64 of the first certificate of PEM text. */
-function derOf(pem) {
-    const [, body] = /-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----/.exec(pem) ?? [];
-    if (body === undefined)
-        throw new RefusedEvidence('MALFORMED', 'has a certificate that is not PEM');
-    return body.replace(/\s/g, '');
-}
-/** @throws RefusedEvidence MALFORMED that names the member. */
-function check(schema, document, what) {
-    const parsed = schema.safeParse(document);
-    if (parsed.success)
-        return parsed.data;
-    const { path, message } = parsed.error.issues[0] ?? { path: [], message: 'is wrong' };
-    throw new RefusedEvidence('MALFORMED', `is not a valid ${what}: ${path.join('.')}: ${message}`);
-}
-/** @throws SyntaxError, TypeError */
-function parseJson(bytes) {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-}
-function isOne(...members) {
-    return members.filter((member) => member !== undefined && member !== null).length === 1;
-}
-
-;// CONCATENATED MODULE: ./lib/trust/claim.js
-/** What the signed content says: in-toto statements, simple signing, and signatures over the manifest itself. */
-
-
-
-
-
-/** Subjects of a statement that are looked at. */
-const MOST_SUBJECTS = 1024;
-const HASHES = { SHA2_256: 'sha256', SHA2_384: 'sha384', SHA2_512: 'sha512' };
-const annotations = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()).nullish();
-const statementSchema = schemas/* object */.Ikc({
-    _type: schemas/* enum */.k5n(['https://in-toto.io/Statement/v0.1', 'https://in-toto.io/Statement/v1']),
-    subject: schemas/* array */.YOg(schemas/* unknown */.L5J()),
-    predicateType: schemas/* string */.YjP().min(1).max(1000),
-    predicate: schemas/* unknown */.L5J(),
-});
-const subjectSchema = schemas/* object */.Ikc({
-    name: schemas/* string */.YjP().nullish(),
-    digest: schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()),
-    annotations: annotations.catch(undefined),
-});
-/** containers/image docs/containers-signature.5.md. */
-const simpleSchema = schemas/* object */.Ikc({
-    critical: schemas/* object */.Ikc({
-        identity: schemas/* object */.Ikc({ 'docker-reference': schemas/* string */.YjP() }),
-        image: schemas/* object */.Ikc({ 'docker-manifest-digest': schemas/* string */.YjP() }),
-        type: schemas/* literal */.euz('cosign container image signature'),
-    }),
-    optional: annotations,
-});
-/**
- * @param payload of a simple signing layer.
- * @throws RefusedEvidence MALFORMED, OTHER_IMAGE; SyntaxError
- */
-function readClaim(bundle, subject, payload) {
-    const { dsseEnvelope, messageSignature } = bundle;
-    if (dsseEnvelope)
-        return readStatement(Buffer.from(dsseEnvelope.payload, 'base64'), subject.descriptor.digest);
-    if (payload !== undefined)
-        return readSimpleSigning(payload, subject.descriptor.digest);
-    const { algorithm = 'SHA2_256', digest = '' } = messageSignature?.messageDigest ?? {};
-    if ((0,external_node_crypto_.createHash)(HASHES[algorithm]).update(subject.bytes).digest('base64') !== digest)
-        throw new RefusedEvidence('OTHER_IMAGE', 'is signed for another image');
-    return { ...SIGNATURE, names: [], annotations: {}, signed: subject.bytes };
-}
-const SIGNATURE = { kind: 'signature', predicateType: undefined, predicate: undefined };
-function readStatement(payload, digest) {
-    const { subject, predicateType, predicate } = check(statementSchema, parseJson(payload), 'in-toto statement');
-    const [algorithm = '', hex] = digest.split(':');
-    const subjects = subject.slice(0, MOST_SUBJECTS).flatMap((each) => {
-        const { data } = subjectSchema.safeParse(each);
-        return data !== undefined && Object.hasOwn(data.digest, algorithm) && data.digest[algorithm] === hex ? [data] : [];
-    });
-    const [first] = subjects;
-    if (first === undefined)
-        throw new RefusedEvidence('OTHER_IMAGE', 'states something about another image');
-    return {
-        kind: predicateType === oci_signature/* SIGNATURE_PREDICATE */.vQ ? 'signature' : 'attestation',
-        predicateType,
-        predicate,
-        names: subjects.flatMap(({ name }) => name || []),
-        annotations: first.annotations ?? {},
-        signed: preAuthEncoding(IN_TOTO, payload),
-    };
-}
-function readSimpleSigning(payload, digest) {
-    const { critical, optional } = check(simpleSchema, parseJson(payload), 'simple signing payload');
-    if (critical.image['docker-manifest-digest'] !== digest)
-        throw new RefusedEvidence('OTHER_IMAGE', 'is signed for another image');
-    return { ...SIGNATURE, names: [critical.identity['docker-reference']], annotations: optional ?? {}, signed: payload };
-}
-/** What a DSSE signature is over: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md, lengths in bytes. */
-function preAuthEncoding(type, payload) {
-    const head = `DSSEv1 ${Buffer.byteLength(type)} ${type} ${payload.length} `;
-    return Buffer.concat([Buffer.from(head), payload]);
-}
-
-;// CONCATENATED MODULE: ./lib/trust/evidence.js
-
-
-
-
-/** Of one image: anybody with push rights can attach more. */
-const MOST_PAYLOADS = 100;
-/** Bytes. */
-const LARGEST_PAYLOAD = 4 * 1024 * 1024;
-const LARGEST_SUM = 64 * 1024 * 1024;
-const BUNDLE_TYPES = 'application/vnd.dev.sigstore.bundle';
-const DSSE = 'application/vnd.dsse.envelope.v1+json';
-/**
- * Everything that is attached to `subject` and states something about it.
- * @param read the blob of at most 4 MiB, with the digest it is asked for; undefined when the registry does not have it.
- * What it throws is thrown.
- */
-async function readEvidence(subject, attachments, read) {
-    const found = attachments.flatMap(payloadsOf);
-    const payloads = found.filter((each) => 'layer' in each);
-    const sum = payloads.reduce((bytes, { layer }) => bytes + layer.size, 0);
-    if (payloads.length > MOST_PAYLOADS || sum > LARGEST_SUM) {
-        const clause = `has ${payloads.length} signatures and attestations of ${sum} bytes; at most ${MOST_PAYLOADS} of ${LARGEST_SUM} bytes are read`;
-        return { evidence: [], refusals: [refusalOf(new RefusedEvidence('TOO_LARGE', clause), null)] };
-    }
-    const results = await Promise.all(payloads.map((payload) => readPayload(subject, payload, read)));
-    return {
-        evidence: results.filter((each) => 'proof' in each),
-        refusals: [...found, ...results].filter((each) => 'reason' in each),
-    };
-}
-function payloadsOf({ manifest, tag }) {
-    const { artifactType, descriptor, links } = manifest;
-    const attachment = descriptor.digest;
-    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType ?? '';
-    if (type === oci_signature/* NOTATION */.Hi) {
-        const clause = 'is signed by Notary Project, which is not verified';
-        return [refusalOf(new RefusedEvidence('NOTARY', clause), attachment)];
-    }
-    const payloads = links.flatMap(({ role, descriptor: layer }) => {
-        const form = role === 'layer' ? formOf(layer.mediaType, tag) : undefined;
-        return form === undefined ? [] : [{ form, layer, attachment }];
-    });
-    if (payloads.length > 0 || !type.startsWith(BUNDLE_TYPES))
-        return payloads;
-    return [refusalOf(new RefusedEvidence('MALFORMED', 'says that it is a bundle, and has none'), attachment)];
-}
-function formOf(mediaType, tag) {
-    if (mediaType.startsWith(BUNDLE_TYPES))
-        return 'bundle';
-    if (mediaType === DSSE)
-        return 'att';
-    return mediaType === oci_signature/* SIMPLE_SIGNING */.Nj && !/\.(?:att|sbom)$/.test(tag ?? '') ? 'sig' : undefined;
-}
-async function readPayload(subject, { form, layer, attachment }, read) {
-    const tooLarge = new RefusedEvidence('TOO_LARGE', `is larger than ${LARGEST_PAYLOAD} bytes and is not read`);
-    if (layer.size > LARGEST_PAYLOAD)
-        return refusalOf(tooLarge, attachment);
-    const bytes = await read(layer);
-    try {
-        if (bytes === undefined)
-            throw new RefusedEvidence('MISSING', `lacks its content ${layer.digest}`);
-        if (bytes.length > LARGEST_PAYLOAD)
-            throw tooLarge;
-        const bundle = form === 'bundle' ? readBundle(bytes) : bundleOfLayer(form, layer, bytes);
-        const { signed, ...claim } = readClaim(bundle, subject, form === 'sig' ? bytes : undefined);
-        return { ...claim, form, attachment, subject: subject.descriptor.digest, proof: { ...proofOf(bundle), signed } };
-    }
-    catch (thrown) {
-        return refusalOf(thrown, attachment);
-    }
-}
-function proofOf(bundle) {
-    const { certificate, x509CertificateChain, publicKey } = bundle.verificationMaterial;
-    const { rawBytes } = certificate ?? x509CertificateChain?.certificates[0] ?? {};
-    const signature = bundle.dsseEnvelope?.signatures[0]?.sig ?? bundle.messageSignature?.signature ?? '';
-    return {
-        bundle,
-        signature: Buffer.from(signature, 'base64'),
-        certificate: rawBytes === undefined ? undefined : Buffer.from(rawBytes, 'base64'),
-        hint: publicKey?.hint ?? undefined,
-    };
-}
-
+var signature = __nccwpck_require__(2255);
+// EXTERNAL MODULE: ./lib/trust/evidence.js
+var trust_evidence = __nccwpck_require__(4994);
 ;// CONCATENATED MODULE: ./lib/trust/examine.js
 
 
+/** @param find what was discovered. */
+function subjectIn(attached, find) {
+    return (manifest) => {
+        const own = attached.filter(({ subject }) => subject === manifest.descriptor.digest);
+        const attachments = own.flatMap(({ digest, tag }) => {
+            const found = find(digest, tag);
+            return found === undefined ? [] : [{ manifest: found, tag }];
+        });
+        return { manifest, attachments };
+    };
+}
 const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
 const LARGEST_CONFIG = 4 * 1024 * 1024;
 /** Children are examined only where a rule may ask them, configs only where a rule is about age or labels. */
@@ -47271,7 +47004,7 @@ async function examine({ rules, signers }, verifier, image, children, read) {
     const asked = new Set(rules.flatMap(({ signed, attested }) => [...signed, ...attested].flatMap(({ by }) => by)));
     const wanted = [...signers].filter(([name]) => asked.has(name));
     const examineOne = async ({ manifest, attachments }) => {
-        const { evidence, refusals } = await readEvidence(manifest, attachments, read);
+        const { evidence, refusals } = await (0,trust_evidence/* readEvidence */.A)(manifest, attachments, read);
         const checked = evidence.map(async ({ proof, ...each }) => {
             const verdicts = wanted.map(async ([name, signer]) => {
                 return [name, await verifier.verify({ ...each, proof }, signer)];
@@ -47293,7 +47026,7 @@ async function readConfig({ links }, read) {
     const bytes = await read(config);
     try {
         const document = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-        const [created, labels] = [(0,oci_signature.at)(document, 'created'), (0,oci_signature.at)(document, 'config', 'Labels') ?? {}];
+        const [created, labels] = [(0,signature.at)(document, 'created'), (0,signature.at)(document, 'config', 'Labels') ?? {}];
         const texts = Object.entries(labels).filter((entry) => typeof entry[1] === 'string');
         return { ...(typeof created === 'string' && { created }), labels: Object.fromEntries(texts) };
     }
@@ -47301,385 +47034,34 @@ async function readConfig({ links }, read) {
         return {};
     }
 }
-
-;// CONCATENATED MODULE: ./lib/trust/keyed.js
-/** Signatures by a key: which keys are read, and which hash belongs to which. */
-
-
-
-const SMALLEST_RSA = 2048;
-const ED25519_SIGNATURE = 64;
-/**
- * The hash by the curve, as cosign 3 signs, then SHA-256, which containers/image and older clients use for each curve:
- * https://github.com/sigstore/cosign/issues/5092
- */
-const CURVES = {
-    prime256v1: ['sha256'],
-    secp384r1: ['sha384', 'sha256'],
-    secp521r1: ['sha512', 'sha256'],
-};
-const PEM = /-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----/g;
-/**
- * All public keys of a PEM text.
- * @throws Error whose message follows the name of the file or option. The text is not quoted.
- */
-function readPublicKeys(text) {
-    const blocks = [...text.matchAll(PEM)];
-    if (blocks.length === 0)
-        throw new Error('holds no PEM public key (-----BEGIN PUBLIC KEY-----)');
-    return blocks.map(([block, label = '']) => {
-        if (!/^(?:RSA )?PUBLIC KEY$/.test(label))
-            throw new Error(`holds a ${label} where a PUBLIC KEY is expected`);
-        let key;
-        try {
-            key = (0,external_node_crypto_.createPublicKey)(block);
-        }
-        catch {
-            throw new Error('holds a public key that cannot be read');
-        }
-        if (hashesOf(key).length > 0)
-            return key;
-        throw new Error('holds a public key that is not supported: use P-256, P-384, P-521, RSA of 2048 bits or Ed25519');
+/** The images of an index that are promoted, without BuildKit's attestations, which no machine runs. */
+function leavesBelow(index, find) {
+    const children = index.links.filter(({ role, descriptor }) => role === 'child' && !isAttestation(descriptor));
+    return children.flatMap(({ descriptor }) => {
+        const manifest = find(descriptor.digest);
+        if (manifest === undefined)
+            return [];
+        return manifest.shape === 'index' ? leavesBelow(manifest, find) : [manifest];
     });
 }
-/** SHA-256 of its SPKI, in hex: what names a key. */
-function fingerprint(key) {
-    return (0,external_node_crypto_.createHash)('sha256').update(spkiOf(key)).digest('hex');
-}
-function spkiOf(key) {
-    return key.export({ format: 'der', type: 'spki' });
-}
-/**
- * The key that made the signature.
- * @throws RefusedEvidence OTHER_KEY, ED25519PH
- */
-function findKey(proof, keys) {
-    const { signed, signature, certificate, hint } = proof;
-    if (certificate !== undefined)
-        throw new RefusedEvidence('OTHER_KEY', 'is signed with a certificate, not by one of the keys');
-    const found = keys.find((key) => isSignedBy(key, signed, signature));
-    if (found !== undefined)
-        return found;
-    const named = hint === undefined ? '' : Buffer.from(hint, 'base64').toString('hex');
-    const suspect = keys.find((key) => key.asymmetricKeyType === 'ed25519' && [fingerprint(key), ''].includes(named));
-    if (suspect === undefined || signature.length !== ED25519_SIGNATURE)
-        throw new RefusedEvidence('OTHER_KEY', `is signed by another key${named && ` (it names ${(0,core_text/* cut */.Jj)(named, 64)})`}`);
-    // cosign 3 signs with Ed25519ph, which node:crypto and cosign itself cannot verify.
-    throw new RefusedEvidence('ED25519PH', 'is signed by another Ed25519 key or with Ed25519ph (cosign 3), which is not verified: sign with P-256');
-}
-/** Whether the key made the signature, with a hash that belongs to it. */
-function isSignedBy(key, signed, signature) {
-    return hashesOf(key).some((hash) => (0,external_node_crypto_.verify)(hash, signed, key, signature));
-}
-/** Hashes to try; null where the algorithm has its own. None for keys that are not accepted. */
-function hashesOf({ asymmetricKeyType, asymmetricKeyDetails }) {
-    const { namedCurve = '', modulusLength = 0 } = asymmetricKeyDetails ?? {};
-    if (asymmetricKeyType === 'ed25519')
-        return [null];
-    if (asymmetricKeyType === 'rsa')
-        return modulusLength >= SMALLEST_RSA ? ['sha256'] : [];
-    return (asymmetricKeyType === 'ec' && CURVES[namedCurve]) || [];
+/** By its platform too: what is said to be an attestation, and runs all the same, is a child. */
+function isAttestation({ annotations, platform }) {
+    const type = annotations?.['vnd.docker.reference.type'];
+    return type === 'attestation-manifest' && platform?.os === 'unknown' && platform.architecture === 'unknown';
 }
 
-;// CONCATENATED MODULE: ./lib/trust/signer-identity.js
-
-
-/** Claims of a Fulcio certificate: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md, 1.3.6.1.4.1.57264.1.N. */
-const CLAIMS = new Map([
-    ['build-signer', 9],
-    ['runner', 11],
-    ['source-repository', 12],
-    ['source-digest', 13],
-    ['source-ref', 14],
-    ['build-config', 18],
-    ['trigger', 20],
-    ['run', 21],
-]);
-const FULCIO = '1.3.6.1.4.1.57264.1.';
-const ISSUER = 8;
-/** Not wrapped in DER; certificates before 2022 have it alone. */
-const OLD_ISSUER = 1;
-const SUBJECT_ALTERNATIVE_NAME = '2.5.29.17';
-/** DER tags: X.690, and the choices of GeneralName in RFC 5280 section 4.2.1.6. */
-const TAG = { utf8: 0x0c, sequence: 0x30, email: 0x81, uri: 0x86 };
-/**
- * @param extensions of a certificate that was verified.
- * @throws RefusedEvidence MALFORMED
- */
-function readIdentity(extensions) {
-    const find = (oid) => {
-        const [found, ...more] = extensions.filter((each) => each.oid === oid);
-        if (more.length > 0)
-            throw new RefusedEvidence('MALFORMED', `its certificate has the extension ${oid} twice`);
-        return found?.value;
-    };
-    const claim = (number) => unwrap(find(`${FULCIO}${number}`), TAG.utf8);
-    const old = find(`${FULCIO}${OLD_ISSUER}`);
-    const issuer = claim(ISSUER) ?? (old && utf8(old));
-    // A list of exactly one name: two would let one certificate stand for two signers.
-    const names = content(find(SUBJECT_ALTERNATIVE_NAME), TAG.sequence);
-    const subject = unwrap(names, TAG.uri) ?? unwrap(names, TAG.email);
-    if (issuer === undefined)
-        throw new RefusedEvidence('MALFORMED', 'its certificate names no issuer of the identity');
-    if (subject === undefined)
-        throw new RefusedEvidence('MALFORMED', 'its certificate does not name exactly one URI or e-mail address');
-    const claims = [...CLAIMS].flatMap(([name, number]) => {
-        const value = claim(number);
-        return value === undefined ? [] : [[name, value]];
-    });
-    return { issuer, subject, claims: Object.fromEntries(claims) };
-}
-/** @throws RefusedEvidence OTHER_ISSUER, OTHER_SUBJECT, OTHER_CLAIM */
-function checkIdentity(found, wanted) {
-    const by = `is signed by ${(0,core_text/* quote */.hD)(found.subject)}`;
-    if (found.issuer !== wanted.issuer)
-        throw new RefusedEvidence('OTHER_ISSUER', `${by} of the issuer ${(0,core_text/* quote */.hD)(found.issuer)}`);
-    if (!fitsIdentity(wanted.subject, found.subject))
-        throw new RefusedEvidence('OTHER_SUBJECT', by);
-    for (const [name, pattern] of Object.entries(wanted.claims)) {
-        const value = Object.hasOwn(found.claims, name) ? found.claims[name] : undefined;
-        if (value !== undefined && fitsIdentity(pattern, value))
-            continue;
-        const said = value === undefined ? `no ${name}` : `the ${name} ${(0,core_text/* quote */.hD)(value)}`;
-        throw new RefusedEvidence('OTHER_CLAIM', `${by} with ${said}`);
-    }
-}
-/**
- * `PATH@REF` of a workflow: the first `@` of the pattern is the first one of the text. Otherwise a branch with the name
- * `x/release.yaml@refs/tags/v1`, which whoever may push a branch can make, would pass for the tag.
- */
-function fitsIdentity(pattern, text) {
-    const [wanted, found] = [pattern.indexOf('@'), text.indexOf('@')];
-    if (wanted < 0)
-        return fits(pattern, text);
-    if (found < 0)
-        return false;
-    return fits(pattern.slice(0, wanted), text.slice(0, found)) && fits(pattern.slice(wanted), text.slice(found));
-}
-/** Whether a repository that the signed content names, with or without its tag and digest, is one of the wanted ones. */
-function namesRepository(names, patterns) {
-    const bare = names.map((name) => name.replace(/^([^@]*)@.*$/, '$1').replace(/:[^:/]*$/, ''));
-    return [...names, ...bare].some((name) => patterns.some((pattern) => fits(pattern, name)));
-}
-/**
- * Whether the whole text fits the pattern: `*` stands for any characters, everything else for itself. A text with control
- * characters fits no pattern. Takes time in proportion to the text for each `*`.
- */
-function fits(pattern, text) {
-    if (/\p{Cc}/u.test(text))
-        return false;
-    const [first = '', ...parts] = pattern.split('*');
-    const last = parts.pop();
-    if (last === undefined)
-        return text === pattern;
-    if (!text.startsWith(first))
-        return false;
-    let used = first.length;
-    for (const part of parts) {
-        const found = text.indexOf(part, used);
-        if (found < 0)
-            return false;
-        used = found + part.length;
-    }
-    return text.endsWith(last) && used + last.length <= text.length;
-}
-/** The text in the one DER value that fills the bytes, when it has the tag. */
-function unwrap(bytes, tag) {
-    const inner = content(bytes, tag);
-    return inner && utf8(inner);
-}
-function content(bytes, tag) {
-    const [found, length = 0, high = 0, low = 0] = bytes ?? [];
-    const [header, size] = length === 0x82 ? [4, high * 256 + low] : length === 0x81 ? [3, high] : [2, length];
-    return found === tag && bytes?.length === header + size ? bytes.subarray(header) : undefined;
-}
-/** @throws TypeError; for the library's "ascii", another letter can pass for a slash. */
-function utf8(bytes) {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-}
-
-;// CONCATENATED MODULE: ./lib/trust/keyless.js
-/**
- * Whether a signer made an evidence. Certificates, log entries and timestamps are verified by the library, which is loaded
- * by the first signer that needs it. Offline: everything that is trusted is in the trusted_root.json.
- */
-
-
-
-
-
-
-
-const CODE_SIGNING = '1.3.6.1.5.5.7.3.3';
-/**
- * Bounded, because the library compares each with each. `null` and absent are the same in protobuf's JSON; anything else
- * must not pass for "there is no log".
- */
-const keyless_MOST = 20;
-const logs = listOf(schemas/* looseObject */._H3({}), keyless_MOST).nullish();
-const chain = schemas/* looseObject */._H3({ certificates: listOf(schemas/* looseObject */._H3({}), keyless_MOST) });
-const authorities = listOf(schemas/* looseObject */._H3({ certChain: chain }), keyless_MOST).nullish();
-const rootSchema = schemas/* object */.Ikc({
-    mediaType: schemas/* string */.YjP().regex(/^application\/vnd\.dev\.sigstore\.trustedroot(?:\+json;version=0\.[12]|\.v0\.2\+json)$/),
-    tlogs: logs,
-    certificateAuthorities: authorities,
-    ctlogs: logs,
-    timestampAuthorities: authorities,
-});
-/** Where an entry of the log has the key or certificate: https://github.com/sigstore/rekor/tree/main/pkg/types */
-const VERIFIERS = {
-    'hashedrekord/0.0.1': ['signature', 'publicKey', 'content'],
-    'dsse/0.0.1': ['signatures', '0', 'verifier'],
-    'intoto/0.0.2': ['content', 'envelope', 'signatures', '0', 'publicKey'],
-    'hashedrekord/0.0.2': ['hashedRekordV002', 'signature', 'verifier'],
-    'dsse/0.0.2': ['dsseV002', 'signatures', '0', 'verifier'],
-};
-/** One for a run: each trusted root is read once. */
-class SignerVerifier {
-    #roots = new Map();
-    /**
-     * @param root text of a trusted_root.json, or lines of several: any of them may vouch.
-     * @throws Error whose message follows the name of the file.
-     */
-    async checkRoot(root) {
-        await this.#rootsOf(root);
-    }
-    /** Throws nothing: a failure of any kind is a reason. */
-    async verify(evidence, signer) {
-        try {
-            return { signer: await this.#verify(evidence, signer) };
-        }
-        catch (thrown) {
-            return { refusal: refusalOf(thrown, evidence.attachment) };
-        }
-    }
-    async #verify({ proof }, signer) {
-        if ('keys' in signer) {
-            const key = findKey(proof, signer.keys);
-            if (signer.log !== undefined)
-                await verifyByAny(proof, await this.#rootsOf(signer.log), key);
-            return { method: 'key', key: fingerprint(key) };
-        }
-        if (proof.certificate === undefined)
-            throw new RefusedEvidence('OTHER_KEY', 'is signed by a key, not with a certificate');
-        if (!new external_node_crypto_.X509Certificate(proof.certificate).keyUsage?.includes(CODE_SIGNING))
-            throw new RefusedEvidence('MALFORMED', 'is signed with a certificate that is not for code signing');
-        const identity = readIdentity(await verifyByAny(proof, await this.#rootsOf(signer.trustedRoot)));
-        checkIdentity(identity, signer);
-        return { method: 'certificate', ...identity };
-    }
-    #rootsOf(text) {
-        const known = this.#roots.get(text) ?? readRoots(text);
-        this.#roots.set(text, known);
-        return known;
-    }
-}
-/** The packages declare a newer Node; what they use exists in 20.18.1. */
-async function loadLibrary() {
-    const [bundle, specs, verify] = await Promise.all([
-        Promise.resolve(/* import() eager */).then(__nccwpck_require__.t.bind(__nccwpck_require__, 1040, 19)),
-        Promise.resolve(/* import() eager */).then(__nccwpck_require__.t.bind(__nccwpck_require__, 9654, 19)),
-        Promise.resolve(/* import() eager */).then(__nccwpck_require__.t.bind(__nccwpck_require__, 4187, 19)),
-    ]);
-    return { ...bundle, ...specs, ...verify };
-}
-async function readRoots(text) {
-    const { TrustedRoot, toTrustMaterial } = await loadLibrary();
-    try {
-        return documentsIn(text).map((document) => toTrustMaterial(TrustedRoot.fromJSON(check(rootSchema, document, 'root'))));
-    }
-    catch (thrown) {
-        throw new Error('is not a trusted_root.json of the versions 0.1 and 0.2, or lines of them', { cause: thrown });
-    }
-}
-function documentsIn(text) {
-    try {
-        return [JSON.parse(text)];
-    }
-    catch {
-        return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [JSON.parse(line)]));
-    }
-}
-/** The extensions of the certificate, by the first root that vouches for it; else the failure that says most. */
-async function verifyByAny(proof, roots, key) {
-    const failures = [];
-    for (const root of roots) {
-        try {
-            return await verifyBy(proof, root, key);
-        }
-        catch (thrown) {
-            failures.push(explain(thrown));
-        }
-    }
-    const [first = new RefusedEvidence('OTHER_ROOT', 'is measured by a root without content')] = failures;
-    throw failures.find(({ reason }) => reason !== 'OTHER_ROOT') ?? first;
-}
-/**
- * @param key that made the signature, where no certificate is wanted, but an entry in the log.
- * @throws RefusedEvidence, and whatever the library throws: errors of its own, TypeError, plain Error
- */
-async function verifyBy(proof, root, key) {
-    const { bundleFromJSON, toSignedEntity, Verifier } = await loadLibrary();
-    const { signature, tlogEntries, timestamps, ...entity } = toSignedEntity(bundleFromJSON(proof.bundle));
-    const isLogged = key !== undefined || root.tlogs.length > 0;
-    const measured = {
-        ...entity,
-        // The library lets OpenSSL choose the hash, which is wrong for P-384 and P-521.
-        signature: Object.assign(signature, {
-            verifySignature: (by) => isSignedBy(by, proof.signed, proof.signature),
-        }),
-        // A root without logs cannot say anything about an entry, nor about the time in it. A key needs no time.
-        tlogEntries: isLogged ? tlogEntries : [],
-        timestamps: key ? [] : timestamps.filter(({ $case }) => isLogged || $case === 'timestamp-authority'),
-    };
-    const thresholds = {
-        tlogThreshold: isLogged ? 1 : 0,
-        ctlogThreshold: key === undefined && root.ctlogs.length > 0 ? 1 : 0,
-        timestampThreshold: key ? 0 : 1,
-    };
-    const material = key ? { ...root, publicKey: () => ({ publicKey: key, validFor: () => true }) } : root;
-    // Never with the library's policy: it takes texts as regular expressions that may fit a part.
-    const { identity } = new Verifier(material, thresholds).verify(measured);
-    const signedBy = key ? spkiOf(key) : proof.certificate;
-    for (const { kindVersion, canonicalizedBody } of measured.tlogEntries) {
-        const kind = `${kindVersion.kind}/${kindVersion.version}`;
-        if (signedBy === undefined || !verifierIn(kind, canonicalizedBody).equals(signedBy))
-            throw new RefusedEvidence('UNLOGGED', 'has a log entry of another key or certificate');
-    }
-    return (identity?.oids ?? []).map(({ oid, value }) => ({ oid: oid?.id.join('.') ?? '', value }));
-}
-/** DER of the key or certificate that the log saw; the library does not compare it. */
-function verifierIn(kind, body) {
-    const found = (0,oci_signature.at)(JSON.parse(Buffer.from(body).toString('utf8')), 'spec', ...(VERIFIERS[kind] ?? ['']));
-    const raw = (0,oci_signature.at)(found, 'x509Certificate', 'rawBytes') ?? (0,oci_signature.at)(found, 'publicKey', 'rawBytes');
-    if (typeof raw === 'string')
-        return Buffer.from(raw, 'base64');
-    const pem = Buffer.from(String(found), 'base64').toString('utf8');
-    return pem.includes('CERTIFICATE') ? Buffer.from(derOf(pem), 'base64') : spkiOf((0,external_node_crypto_.createPublicKey)(pem));
-}
-/** The library's errors have a code; the reason of a refused chain is its cause. */
-function explain(thrown) {
-    if (thrown instanceof RefusedEvidence)
-        return thrown;
-    const { message, cause } = thrown instanceof Error ? thrown : new Error(String(thrown));
-    const because = cause instanceof Error ? `${message} (${cause.message})` : message;
-    const code = String((0,oci_signature.at)(thrown, 'code') ?? '');
-    return new RefusedEvidence(reasonOf(code, because), `is not proven by the trusted root: ${because}`);
-}
-function reasonOf(code, message) {
-    if (code === 'SIGNATURE_ERROR')
-        return 'OTHER_KEY';
-    if (code === 'TIMESTAMP_ERROR' || code.startsWith('TLOG_') || /\bSCTs?\b/.test(message))
-        return 'UNLOGGED';
-    if (code === 'CERTIFICATE_ERROR')
-        return /not valid or expired/.test(message) ? 'EXPIRED' : 'OTHER_ROOT';
-    return 'MALFORMED';
-}
-
+// EXTERNAL MODULE: ./lib/trust/keyless.js
+var keyless = __nccwpck_require__(9156);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
 // EXTERNAL MODULE: ./lib/core/yaml.js
 var yaml = __nccwpck_require__(7684);
 // EXTERNAL MODULE: ./lib/oci/digest.js
 var digest = __nccwpck_require__(9501);
+// EXTERNAL MODULE: ./lib/trust/keyed.js
+var keyed = __nccwpck_require__(6188);
 ;// CONCATENATED MODULE: ./lib/trust/predicate.js
 /** What a policy asks of an attestation's predicate: its type, its age, its severities, its members. */
 /** Predicate types by the names that a policy may use. A version may follow: `…/v1`, `…/v2.3`. */
@@ -47774,6 +47156,8 @@ function isObject(value) {
     return typeof value === 'object' && value !== null;
 }
 
+// EXTERNAL MODULE: ./lib/trust/signer-identity.js
+var signer_identity = __nccwpck_require__(1277);
 ;// CONCATENATED MODULE: ./lib/trust/policy-file.js
 /** The policy file (docs/policy.md): who must have signed and attested what, and which images may go where. */
 
@@ -47803,17 +47187,17 @@ function parsePolicy(source, readFile, note) {
     }
     const problems = [];
     const noteAt = (path, message) => problems.length < MOST_NOTED && problems.push([path, message]);
-    policy_file_check(policySchema, document, [], noteAt);
+    check(policySchema, document, [], noteAt);
     // What is wrong at the top is told beside what is wrong below.
     const { signers, rules } = entriesSchema.parse(document);
     const schema = ruleSchema(new Set(Object.keys(signers)));
     const policy = {
         digest: (0,digest/* digestOf */.ol)(Buffer.from(source)),
         signers: new Map(),
-        rules: rules.flatMap((rule, index) => policy_file_check(schema, rule, ['rules', index], noteAt) ?? []),
+        rules: rules.flatMap((rule, index) => check(schema, rule, ['rules', index], noteAt) ?? []),
     };
     for (const [name, entry] of Object.entries(signers)) {
-        const parsed = policy_file_check(signerSchema, entry, ['signers', name], noteAt);
+        const parsed = check(signerSchema, entry, ['signers', name], noteAt);
         const noteSigner = (path, message) => noteAt(['signers', name, ...path], message);
         if (parsed !== undefined)
             policy.signers.set(name, toSigner(parsed, readFile, noteSigner));
@@ -47841,11 +47225,11 @@ function policyOfOne(name, signer) {
 function parseSigner(entry, readFile, note) {
     const problems = [];
     const noteAt = ([member = ''], message) => note(String(member), problems[problems.push(message) - 1] ?? '');
-    const parsed = policy_file_check(signerSchema, entry, [], noteAt);
+    const parsed = check(signerSchema, entry, [], noteAt);
     const signer = parsed && toSigner(parsed, readFile, noteAt);
     return problems.length === 0 ? signer : undefined;
 }
-function policy_file_check(schema, value, at, noteAt) {
+function check(schema, value, at, noteAt) {
     const { data, error } = schema.safeParse(value);
     for (const issue of error?.issues ?? []) {
         const path = [...at, ...issue.path];
@@ -47880,7 +47264,7 @@ function toSigner(parsed, readFile, note) {
     if (keys === undefined)
         return { issuer, subject, claims, trustedRoot: trustedRoot ?? '' };
     const pemOf = (given) => (given.includes('-----BEGIN ') ? given : readFile(given));
-    const loaded = keys.flatMap((given, index) => read(['keys', index], () => readPublicKeys(pemOf(given))) ?? []);
+    const loaded = keys.flatMap((given, index) => read(['keys', index], () => (0,keyed/* readPublicKeys */.eK)(pemOf(given))) ?? []);
     return { keys: loaded, log: trustedRoot };
 }
 /** The message for a value that is there and wrong; a member that has to be there is missing otherwise. */
@@ -47890,7 +47274,7 @@ const unless = (message) => ({
 /** What several members mean together is judged when each is right, so that one mistake is one problem. */
 const when = ({ issues }) => issues.length === 0;
 const policy_file_text = schemas/* string */.YjP(unless('is not text; put it in quotes')).min(1, 'is empty');
-const policy_file_listOf = (item) => schemas/* array */.YOg(item, unless('is not a list')).min(1, 'is an empty list');
+const listOf = (item) => schemas/* array */.YOg(item, unless('is not a list')).min(1, 'is an empty list');
 const mapOf = (item) => schemas/* record */.g1P(schemas/* string */.YjP(), item, unless('is not a map')).default({});
 const members = (shape) => schemas/* strictObject */.rej(shape, unless('is not a map'));
 const wantedValues = mapOf(schemas/* union */.KCZ([policy_file_text, schemas/* literal */.euz(false)], unless('is neither text in quotes nor false')));
@@ -47902,7 +47286,7 @@ const duration = policy_file_text
 const policySchema = members({
     version: schemas/* literal */.euz(1, unless('is not 1')),
     signers: mapOf(schemas/* unknown */.L5J()).refine((map) => Object.keys(map).length <= MOST_ENTRIES, 'are too many'),
-    rules: policy_file_listOf(schemas/* unknown */.L5J()).max(MOST_ENTRIES, 'are too many'),
+    rules: listOf(schemas/* unknown */.L5J()).max(MOST_ENTRIES, 'are too many'),
 });
 const entriesSchema = schemas/* object */.Ikc({
     signers: schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()).catch({}),
@@ -47910,13 +47294,13 @@ const entriesSchema = schemas/* object */.Ikc({
 })
     .catch({ signers: {}, rules: [] });
 const signerSchema = members({
-    keys: policy_file_listOf(policy_file_text).optional(),
+    keys: listOf(policy_file_text).optional(),
     log: schemas/* boolean */.zMY(unless('is neither true nor false')).default(false),
     issuer: policy_file_text.regex(/^https?:\/\/[^*\s]+$/, 'is not a URL, or has a *: it is compared as it stands').optional(),
     // A pattern of which nothing but the form is given fits everyone: `*`, `*@*`, `https://*`.
     subject: policy_file_text.refine((glob) => /[\p{L}\p{N}]/u.test(glob.replace(/^\w+:\/\//, '')), 'fits everyone').optional(),
-    claims: mapOf(policy_file_text).refine((claims) => Object.keys(claims).every((name) => CLAIMS.has(name)), {
-        error: `has a name that is not one of ${(0,core_text/* listed */.KE)([...CLAIMS.keys()])}`,
+    claims: mapOf(policy_file_text).refine((claims) => Object.keys(claims).every((name) => signer_identity/* CLAIMS */.IF.has(name)), {
+        error: `has a name that is not one of ${(0,core_text/* listed */.KE)([...signer_identity/* CLAIMS */.IF.keys()])}`,
     }),
     'trusted-root': policy_file_text.optional(),
 }).superRefine(({ keys, log, issuer, subject, claims, 'trusted-root': root }, { addIssue, issues }) => {
@@ -47937,15 +47321,15 @@ function ruleSchema(signers) {
         error: ({ input }) => `names ${(0,core_text/* quote */.hD)(String(input))}, which is not among the signers`,
     });
     const demand = {
-        by: policy_file_listOf(signer).refine((names) => new Set(names).size === names.length, 'names a signer twice'),
+        by: listOf(signer).refine((names) => new Set(names).size === names.length, 'names a signer twice'),
         'at-least': schemas/* int */.Whr(unless('is not a whole number')).min(1, 'is less than 1').default(1),
     };
     const isPossible = (each) => each['at-least'] <= each.by.length;
     const impossible = { error: 'is more than there are signers in by', path: ['at-least'], when };
-    const signed = members({ ...demand, identity: policy_file_listOf(policy_file_text).optional() }).refine(isPossible, impossible);
+    const signed = members({ ...demand, identity: listOf(policy_file_text).optional() }).refine(isPossible, impossible);
     const type = policy_file_text
         .refine((name) => TYPE_NAMES.includes(name) || /[:/]/.test(name), `is no URI and not one of ${(0,core_text/* listed */.KE)(TYPE_NAMES)}`)
-        .refine((name) => name !== oci_signature/* SIGNATURE_PREDICATE */.vQ, 'is that of a signature: ask for it in signed');
+        .refine((name) => name !== signature/* SIGNATURE_PREDICATE */.vQ, 'is that of a signature: ask for it in signed');
     const attested = members({
         ...demand,
         type,
@@ -47956,10 +47340,10 @@ function ruleSchema(signers) {
     // `*/app` could mean each registry, or each first component of the source registry.
     const image = policy_file_text.refine((glob) => !glob.startsWith('*/'), 'begins with */: name the registry, or a namespace');
     return members({
-        images: policy_file_listOf(image).optional(),
-        destinations: policy_file_listOf(policy_file_text).optional(),
-        signed: policy_file_listOf(signed).default([]),
-        attested: policy_file_listOf(attested).default([]),
+        images: listOf(image).optional(),
+        destinations: listOf(policy_file_text).optional(),
+        signed: listOf(signed).default([]),
+        attested: listOf(attested).default([]),
         'max-age': duration.optional(),
         labels: wantedValues,
         annotations: wantedValues,
@@ -48042,6 +47426,8 @@ function readPolicy(inputs, note) {
     return signer && policyOfOne(name, signer);
 }
 
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var reference = __nccwpck_require__(3940);
 ;// CONCATENATED MODULE: ./lib/trust/policy.js
@@ -48050,6 +47436,10 @@ var reference = __nccwpck_require__(3940);
 
 
 
+
+function refused({ code, message, hint }) {
+    return new errors/* PromoteError */.jG(code, message, { side: 'source', hint });
+}
 const MOST_REASONS = 5;
 /** How far the clocks of two machines may differ. */
 const CLOCK_SKEW = 3_600_000;
@@ -48060,7 +47450,7 @@ function judge(policy, candidate, now) {
         return { rule: index + 1, destinations: rule.destinations ?? [], ...answer };
     }));
     const verified = findings.flatMap(({ rule, kind, met, proofs }) => met && kind !== 'image' ? proofs.map(({ signer, attachment }) => ({ rule, by: signer, kind, attachment })) : []);
-    return { findings, verified, refusal: policy_refusalOf(findings, candidate) };
+    return { findings, verified, refusal: refusalOf(findings, candidate) };
 }
 /** `rule 2 (production): signed by release — yes, key 735c9e45…` */
 function findingLine({ rule, destinations, wants, met, proofs, reasons }) {
@@ -48077,7 +47467,7 @@ function summaryOf(reasons) {
     const told = all.filter((_, at) => at < MOST_REASONS).join('; ');
     return all.length > MOST_REASONS ? `${told}; and ${all.length - MOST_REASONS} more` : told;
 }
-function policy_refusalOf(findings, { source, destination, image }) {
+function refusalOf(findings, { source, destination, image }) {
     if (findings.length === 0) {
         const hint = 'Nothing was written. Each image needs a rule that fits; one that asks for nothing has nothing: true.';
         return { code: 'POLICY', message: `no rule is about ${source} → ${destination}`, hint };
@@ -48118,14 +47508,14 @@ function answersTo(rule, candidate, now) {
 function isAbout({ images, destinations }, { source, registry, destination }) {
     const isImage = (glob) => {
         const isOwn = registry !== undefined && glob !== '*' && (0,reference/* splitHost */.Ve)(glob).host === undefined;
-        return fits(isOwn ? `${registry}/${glob}` : glob, source);
+        return (0,signer_identity/* fits */.lA)(isOwn ? `${registry}/${glob}` : glob, source);
     };
-    return (images?.some(isImage) ?? true) && (destinations?.some((glob) => fits(glob, destination)) ?? true);
+    return (images?.some(isImage) ?? true) && (destinations?.some((glob) => (0,signer_identity/* fits */.lA)(glob, destination)) ?? true);
 }
 function signedAnswer(demand, { evidence, refusals }) {
     const { identity } = demand;
     const refuse = ({ names }) => {
-        if (identity === undefined || namesRepository(names, identity))
+        if (identity === undefined || (0,signer_identity/* namesRepository */.xt)(names, identity))
             return undefined;
         return names.length === 0 ? 'names no repository' : `is made for ${names.join(', ')}`;
     };
@@ -48163,7 +47553,7 @@ function attestedWants(demand) {
 function whereProblem({ where }, { predicate }) {
     for (const [path, glob] of Object.entries(where)) {
         const found = textAt(predicate, path);
-        if (found === undefined || !fits(glob, found))
+        if (found === undefined || !(0,signer_identity/* fits */.lA)(glob, found))
             return `says ${found ?? 'nothing'} as ${path}`;
     }
     return undefined;
@@ -48253,7 +47643,7 @@ function valueAnswers(what, wanted, manifests, valuesOf) {
         const value = Object.hasOwn(values, key) ? values[key] : undefined;
         if (value === undefined)
             return glob === false ? undefined : 'does not have it';
-        return glob !== false && fits(glob, value) ? undefined : `has ${value}`;
+        return glob !== false && (0,signer_identity/* fits */.lA)(glob, value) ? undefined : `has ${value}`;
     }));
 }
 function signersOf({ by, 'at-least': atLeast }) {
@@ -48294,7 +47684,7 @@ function ageProblem(time, most, now) {
  */
 async function createJudge(inputs, run) {
     const { config, context, copy } = run;
-    const verifier = new SignerVerifier();
+    const verifier = new keyless/* SignerVerifier */.l();
     const problems = [];
     const note = (option, problem) => problems.push(`${inputs.spell(option)}: ${problem}`);
     const policy = await loadPolicy(inputs, verifier, note);
@@ -48302,12 +47692,14 @@ async function createJudge(inputs, run) {
         throw (0,parse/* usage */.C)(problems, context.secrets);
     // An image that goes to several destinations, or has several tags, is examined once.
     const known = new Map();
-    const judgeImage = async (job, { pair, source, graph }) => {
+    const judgeImage = async (job, image) => {
+        const { pair, source, graph } = image;
         const { store, path } = source;
-        const read = (blob) => copy.semaphore(() => (0,blob_reader/* readBlob */.gm)(store, blob)).catch(unlessMissing);
+        const read = (blob) => copy.semaphore(() => (0,blob_reader/* readBlob */.gm)(store, blob)).catch(require_signed/* unlessMissing */.F);
         const { root } = graph;
-        const subject = subjectIn(graph.judged ?? graph);
-        const examined = known.get(graph) ?? examine(policy, verifier, subject(root), leavesOf(root, graph).map(subject), read);
+        const { attached, nodes } = graph.judged ?? graph;
+        const subject = subjectIn(attached, (digest, tag) => nodes.get((0,copy_graph/* manifestKey */.R)(digest, tag))?.manifest);
+        const examined = known.get(graph) ?? examine(policy, verifier, subject(root), leavesOf(graph).map(subject), read);
         known.set(graph, examined);
         const isOwn = pair.source.host === undefined;
         const host = isOwn ? store.name.replace(`/${path}`, '') : (config.source.registry?.host ?? '');
@@ -48317,42 +47709,677 @@ async function createJudge(inputs, run) {
         job.judgement = { verified, rules: findings.map(findingLine) };
         for (const rule of job.judgement.rules)
             context.log.info(`${job.source} → ${job.target}: ${rule}`);
-        if (refusal !== undefined) {
-            const { code, message, hint } = refusal;
-            throw new errors/* PromoteError */.jG(code, message, { side: 'source', hint });
-        }
+        if (refusal !== undefined)
+            throw refused(refusal);
+        return image;
     };
     return { judge: judgeImage, ...(policy.digest && { policy: policy.digest }) };
 }
-function subjectIn({ attached, nodes }) {
-    return (manifest) => {
-        const own = attached.filter(({ subject }) => subject === manifest.descriptor.digest);
-        const attachments = own.flatMap(({ digest, tag }) => {
-            const found = nodes.get((0,copy_graph/* manifestKey */.R)(digest, tag))?.manifest;
-            return found === undefined ? [] : [{ manifest: found, tag }];
-        });
-        return { manifest, attachments };
-    };
+/** The images of an index that are promoted. */
+function leavesOf({ root, nodes }) {
+    return leavesBelow(root, (digest) => nodes.get((0,copy_graph/* manifestKey */.R)(digest))?.manifest);
 }
-/** The images of an index that are promoted, without BuildKit's attestations, which no machine runs. */
-function leavesOf(index, graph) {
-    const children = index.links.filter(({ role, descriptor }) => role === 'child' && !isAttestation(descriptor));
-    return children.flatMap(({ descriptor }) => {
-        const { manifest } = graph.nodes.get((0,copy_graph/* manifestKey */.R)(descriptor.digest)) ?? {};
-        if (manifest === undefined)
-            return [];
-        return manifest.shape === 'index' ? leavesOf(manifest, graph) : [manifest];
+
+
+/***/ }),
+
+/***/ 2144:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Mz: () => (/* binding */ errorOf),
+/* harmony export */   RO: () => (/* binding */ rowsOf),
+/* harmony export */   VZ: () => (/* binding */ sourceName),
+/* harmony export */   Wx: () => (/* binding */ failedStatus),
+/* harmony export */   XC: () => (/* binding */ planOf)
+/* harmony export */ });
+/* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4254);
+/* harmony import */ var _report_make_report_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3397);
+
+
+/** Name of the destination when only one is configured. Messages leave it out. */
+const ONLY_DESTINATION = 'destination';
+/** What the report calls an image at the source, once its repository is open. */
+function sourceName({ store, tag }, reference) {
+    const { digest } = reference;
+    const named = tag ?? reference.tag ?? (digest === undefined ? 'latest' : undefined);
+    return `${store.name}${named === undefined ? '' : `:${named}`}${digest === undefined ? '' : `@${digest}`}`;
+}
+/** A row for each tag of the job. */
+function rowsOf(reached, error, circumstances) {
+    const { dryRun, platforms, now } = circumstances;
+    const { job, plan, ends } = reached;
+    const digest = plan?.graph.root.descriptor.digest ?? null;
+    const bytes = bytesOf(reached, error);
+    return job.tags.map((tag, index) => {
+        const skipped = job.skipped?.get(tag);
+        const name = {
+            source: job.source,
+            sourceDigest: digest,
+            destination: `${job.repository}:${tag}`,
+            target: job.target,
+        };
+        const milliseconds = now - job.began;
+        if (skipped !== undefined)
+            return (0,_report_make_report_js__WEBPACK_IMPORTED_MODULE_1__/* .tagRow */ .Jm)({ ...name, digest: skipped, previousDigest: skipped, status: 'skipped', error: null, milliseconds }, tag);
+        const end = ends?.get(tag);
+        const status = end?.status ?? statusOf(reached, error, tag, dryRun);
+        const arrived = status === 'promoted' || status === 'unchanged';
+        return {
+            ...name,
+            tag,
+            digest: arrived || status === 'planned' ? digest : (end?.digest ?? null),
+            previousDigest: previousOf(reached, tag),
+            status,
+            bytes: index === 0 ? bytes : asPresent(bytes),
+            attached: reached.attached ?? (error === undefined ? plan?.attached : undefined) ?? [],
+            ...(job.judgement && { verified: job.judgement.verified }),
+            ...(job.record !== undefined && { record: job.record }),
+            error: arrived ? null : errorOf(end?.error ?? error),
+            platforms: plan === undefined ? [] : platforms.of(plan.graph),
+            milliseconds,
+        };
     });
 }
-/** By its platform too: what is said to be an attestation, and runs all the same, is a child. */
-function isAttestation({ annotations, platform }) {
-    const type = annotations?.['vnd.docker.reference.type'];
-    return type === 'attestation-manifest' && platform?.os === 'unknown' && platform.architecture === 'unknown';
+/** A tag that the plan does not move was read at the image's digest. */
+function previousOf({ plan, job }, tag) {
+    const read = plan === undefined ? job.before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from;
+    return (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .published */ .H3)(read === undefined ? (plan?.graph.root.descriptor.digest ?? 'unread') : read);
 }
-function unlessMissing(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND')
-        return undefined;
-    throw thrown;
+function errorOf(error) {
+    if (error === undefined)
+        return null;
+    const { code, side = null, hint = null, target = ONLY_DESTINATION } = error;
+    const message = target === ONLY_DESTINATION ? error.message : `${target}: ${error.message}`;
+    return { code, side, message, hint };
+}
+function failedStatus({ code }) {
+    return code === 'CANCELLED' || code === 'ABANDONED' ? 'cancelled' : 'failed';
+}
+function statusOf({ plan, moved }, error, tag, dryRun) {
+    if (error !== undefined)
+        return failedStatus(error);
+    if (plan === undefined || (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .isUnchanged */ ._5)(plan))
+        return 'unchanged';
+    if (dryRun)
+        return movesBytes(plan.bytes) || plan.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged';
+    // The tag was right already. The image behind it may have been incomplete.
+    return moved !== undefined && movesBytes(moved) ? 'promoted' : 'unchanged';
+}
+function movesBytes({ copied, mounted }) {
+    return copied + mounted > 0;
+}
+/** What has moved, once copying has begun or failed; before that, what is planned. */
+function bytesOf({ plan, moved, attached }, error) {
+    if (plan === undefined || moved === undefined)
+        return { total: 0, copied: 0, mounted: 0, present: 0 };
+    return attached === undefined && error === undefined ? plan.bytes : { ...moved };
+}
+/** All of an image moves with its first tag: for the others it is there already. */
+function asPresent({ total, copied, mounted, present }) {
+    return { total, copied: 0, mounted: 0, present: copied + mounted + present };
+}
+/** The plan of an image at one destination, as reports and events say it. */
+function planOf({ job, plan, rights }, dryRun) {
+    const steps = (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .plannedSteps */ .iM)(plan);
+    return {
+        source: job.source,
+        destination: `${job.repository}:${job.pair.destination.tag}`,
+        digest: plan.graph.root.descriptor.digest,
+        steps,
+        // A run does not ask for blobs: the first answer to each upload tells whether the blob is there.
+        certain: dryRun || !steps.some(({ do: what, kind }) => kind === 'blob' && what !== 'skip'),
+        bytes: plan.bytes,
+        tags: (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .plannedTags */ ._6)(plan),
+        ...(job.judgement && { rules: job.judgement.rules }),
+        ...(rights && { rights }),
+    };
+}
+
+
+/***/ }),
+
+/***/ 9012:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   M1: () => (/* binding */ unfinished),
+/* harmony export */   O9: () => (/* binding */ finish),
+/* harmony export */   R$: () => (/* binding */ abandoned),
+/* harmony export */   ZY: () => (/* binding */ markFailed),
+/* harmony export */   fj: () => (/* binding */ noteFailure),
+/* harmony export */   ut: () => (/* binding */ createRun),
+/* harmony export */   wx: () => (/* binding */ forEachUnfinished)
+/* harmony export */ });
+/* harmony import */ var _copy_platforms_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5557);
+/* harmony import */ var _copy_semaphore_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(623);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3828);
+/* harmony import */ var _rows_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2144);
+
+
+
+
+const WITHOUT_TRUST = {
+    signEach: async (images) => images,
+    judge: async (_, image) => image,
+};
+function createRun(config, host, context) {
+    const failure = {};
+    const check = () => {
+        if (config.failFast && failure.first !== undefined)
+            throw abandoned('not begun', failure.first);
+    };
+    const copy = {
+        context,
+        semaphore: (0,_copy_semaphore_js__WEBPACK_IMPORTED_MODULE_3__/* .createSemaphore */ .B2)(config.jobs),
+        retries: config.retries,
+        homes: new Map(),
+        tagWrites: new Map(),
+        platforms: new _copy_platforms_js__WEBPACK_IMPORTED_MODULE_0__/* .Platforms */ .l(),
+        emit: host.event.bind(host),
+        check,
+    };
+    return { config, host, context, copy, graphs: new Map(), held: { bytes: 0, links: 0 }, failure, ...WITHOUT_TRUST };
+}
+function unfinished(images) {
+    return images.filter(({ job }) => job.rows === undefined);
+}
+/**
+ * Takes all unfinished images through a stage, side by side. An image that fails is finished with its error.
+ * @returns what the stage returned for the others, in their order.
+ */
+async function forEachUnfinished(images, run, stage) {
+    const results = unfinished(images).map(async (image) => {
+        try {
+            run.copy.check?.();
+            return [await stage(image)];
+        }
+        catch (thrown) {
+            markFailed(image, thrown, run);
+            return [];
+        }
+    });
+    return (await Promise.all(results)).flat(1);
+}
+/** Makes the rows of an image, once, and reports them. */
+function finish(image, { config, context, copy, host }, error) {
+    const { job } = image;
+    if (job.rows !== undefined)
+        return;
+    const { dryRun } = config;
+    job.rows = (0,_rows_js__WEBPACK_IMPORTED_MODULE_2__/* .rowsOf */ .RO)(image, error, { dryRun, platforms: copy.platforms, now: context.now() });
+    for (const row of job.rows)
+        host.event({ event: 'image', image: job.number, images: job.images, row });
+}
+function markFailed(image, thrown, run) {
+    finish(image, run, noteFailure((0,_core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .asPromoteError */ .XO)(thrown), image.job.target, run));
+}
+/** @returns the error, which names the destination if it is the one that failed. */
+function noteFailure(error, target, { failure }) {
+    const named = error.side === 'destination' ? error.with({ target }) : error;
+    if (error.code !== 'ABANDONED')
+        failure.first ??= named;
+    return named;
+}
+/** @param what `not begun`, `not moved`, … */
+function abandoned(what, because) {
+    const message = `${what}, because another part of the promotion failed: ${because.message}`;
+    // A stopped run is one event, whatever each of its images waited for.
+    const code = because.code === 'CANCELLED' ? 'CANCELLED' : 'ABANDONED';
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG(code, message, { cause: because });
+}
+
+
+/***/ }),
+
+/***/ 863:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  createSigner: () => (/* binding */ createSigner)
+});
+
+// EXTERNAL MODULE: ./lib/copy/attachments.js
+var attachments = __nccwpck_require__(8311);
+// EXTERNAL MODULE: ./lib/copy/blob-reader.js
+var blob_reader = __nccwpck_require__(9808);
+// EXTERNAL MODULE: ./lib/copy/budget.js
+var budget = __nccwpck_require__(3636);
+// EXTERNAL MODULE: ./lib/copy/execute.js + 2 modules
+var execute = __nccwpck_require__(4066);
+// EXTERNAL MODULE: ./lib/copy/plan.js
+var copy_plan = __nccwpck_require__(4254);
+// EXTERNAL MODULE: ./lib/copy/require-signed.js
+var require_signed = __nccwpck_require__(8659);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/version.js
+var version = __nccwpck_require__(8067);
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 8 modules
+var parse = __nccwpck_require__(3660);
+// EXTERNAL MODULE: ./lib/openshift/annotate.js
+var annotate = __nccwpck_require__(2310);
+// EXTERNAL MODULE: ./lib/trust/keyed.js
+var keyed = __nccwpck_require__(6188);
+// EXTERNAL MODULE: ./lib/trust/keyless.js
+var keyless = __nccwpck_require__(9156);
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
+// EXTERNAL MODULE: ./lib/oci/signature.js
+var signature = __nccwpck_require__(2255);
+// EXTERNAL MODULE: ./lib/trust/evidence.js
+var trust_evidence = __nccwpck_require__(4994);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
+var iso = __nccwpck_require__(4377);
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var oci_manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/trust/bundle.js
+var bundle = __nccwpck_require__(2836);
+// EXTERNAL MODULE: ./lib/trust/claim.js
+var claim = __nccwpck_require__(5786);
+;// CONCATENATED MODULE: ./lib/trust/record.js
+/**
+ * The promotion record, an in-toto statement that a promotion took place, and the image signature that nodes verify.
+ * Everything here is data: docs/promotion-record.md describes the format, the caller uploads it.
+ */
+
+
+
+
+
+
+
+/** Where docs/promotion-record.md describes it. Members are only ever added. */
+const PROMOTION_TYPE = 'https://github.com/OWNER/image-promote/promotion/v1';
+const BUNDLE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
+const ENVELOPE = 'application/vnd.dsse.envelope.v1+json';
+/** in-toto "DigestSet". */
+function digestSet(digest) {
+    return { [(0,oci_digest/* algorithmOf */.Hy)(digest)]: digest.slice(digest.indexOf(':') + 1) };
+}
+/** in-toto "ResourceDescriptor". */
+function resource(name, digest, uri) {
+    return { ...(name && { name }), ...(uri && { uri }), digest: digestSet(digest) };
+}
+function statement(subject, predicateType, predicate) {
+    return { _type: 'https://in-toto.io/Statement/v1', subject, predicateType, predicate };
+}
+function promotionStatement(promotion) {
+    const { action, digest, source, destination, promotedOn, run, version, policy, verified } = promotion;
+    const tags = promotion.tags.map(({ tag, previous }) => {
+        if (previous === 'unknown')
+            return { tag };
+        return { tag, previous: previous === null ? null : resource(destination, previous) };
+    });
+    return statement([resource(destination, digest)], PROMOTION_TYPE, {
+        source: resource(source, digest, source && `docker://${source}@${digest}`),
+        destination: resource(destination, digest),
+        tags,
+        action,
+        promotedOn,
+        run,
+        promoter: { name: 'image-promote', version },
+        ...(policy && { policy: { digest: digestSet(policy) } }),
+        verified: verified.map(({ rule, by, kind }) => ({ rule, by, kind })),
+    });
+}
+/** As cosign writes it: without the name of a repository, which `signatureAttachment` has. */
+function signatureStatement(digest) {
+    return statement([{ digest: digestSet(digest) }], signature/* SIGNATURE_PREDICATE */.vQ, {});
+}
+/** cosign 3 and `actions/attest` write a signed statement so: a bundle that refers to the manifest. */
+function bundleAttachment(subject, stated, key, created) {
+    const publicKey = { hint: Buffer.from((0,keyed/* fingerprint */.Rj)(key.publicKey), 'hex').toString('base64') };
+    const verificationMaterial = { publicKey, tlogEntries: [] };
+    const bundle = { mediaType: BUNDLE, verificationMaterial, dsseEnvelope: envelope(stated, key) };
+    const { mediaType, digest, size } = subject;
+    const annotations = {
+        'dev.sigstore.bundle.content': 'dsse-envelope',
+        'dev.sigstore.bundle.predicateType': stated.predicateType,
+        'org.opencontainers.image.created': created,
+    };
+    const members = { artifactType: BUNDLE, subject: { mediaType, digest, size }, annotations };
+    const config = blobOf('application/vnd.oci.empty.v1+json', {});
+    return attachment(undefined, config, [blobOf(BUNDLE, bundle)], members);
+}
+/** The old form: a layer under the tag `sha256-HEX.att`, to be merged with what is there (`mergeSignatures`). */
+function attestationAttachment(subject, stated, key) {
+    const annotations = { [signature/* COSIGN_SIGNATURE */.P8]: '', predicateType: stated.predicateType };
+    return tagged(subject, 'att', [blobOf(ENVELOPE, envelope(stated, key), annotations)]);
+}
+/**
+ * What podman, skopeo, CRI-O and so `ImagePolicy` verify: a layer under `sha256-HEX.sig` for each tag.
+ * @param repository the name that pods pull: containers/image compares `docker-reference` with it. A reference without
+ *   a tag would be refused by its default match, `matchRepoDigestOrExact`, also for a pull by digest.
+ */
+function signatureAttachment(subject, repository, tags, key) {
+    const layers = tags.map((tag) => {
+        const identity = { 'docker-reference': `${repository}:${tag}` };
+        const image = { 'docker-manifest-digest': subject };
+        const payload = { critical: { identity, image, type: 'cosign container image signature' }, optional: null };
+        const blob = blobOf(signature/* SIMPLE_SIGNING */.Nj, payload);
+        const annotations = { [signature/* COSIGN_SIGNATURE */.P8]: key.sign(blob.bytes).toString('base64') };
+        return { ...blob, descriptor: { ...blob.descriptor, annotations } };
+    });
+    return tagged(subject, 'sig', layers);
+}
+/**
+ * The forms to write. cosign reads bundles alone as soon as one refers to the image, which would hide the signatures
+ * under `.sig`: the record is a bundle only where bundles are, or nothing is. containers/image reads `.sig` alone.
+ * @param carried what the image has at the destination: bundles, and the tags `.sig` or `.att`.
+ */
+function formsToWrite(carried, sign) {
+    const form = carried.bundles || !carried.tags ? 'bundle' : 'att';
+    const record = sign === 'image' ? undefined : form;
+    const hidden = carried.bundles || record === 'bundle';
+    const signature = sign === 'record' ? [] : hidden ? ['sig', 'bundle'] : ['sig'];
+    return { record, signature };
+}
+const digestSetSchema = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* string */.YjP());
+const resourceSchema = schemas/* object */.Ikc({ name: schemas/* string */.YjP().optional(), digest: digestSetSchema });
+const recordSchema = schemas/* object */.Ikc({
+    source: resourceSchema,
+    destination: resourceSchema,
+    tags: schemas/* array */.YOg(schemas/* object */.Ikc({ tag: schemas/* string */.YjP(), previous: resourceSchema.nullish() })).max(10_000),
+    action: schemas/* string */.YjP(),
+    promotedOn: iso/* datetime */.w$({ offset: true }),
+    run: schemas/* object */.Ikc({ id: schemas/* string */.YjP().optional(), actor: schemas/* string */.YjP().optional() }).optional(),
+    policy: schemas/* object */.Ikc({ digest: digestSetSchema }).optional(),
+});
+/** The record in a predicate of the type `PROMOTION_TYPE`; undefined when it is not one. Who signed it is another question. */
+function readRecord(predicate) {
+    return recordSchema.safeParse(predicate).data;
+}
+/**
+ * Whether the newest record of this destination says the same already: source, tags with what they pointed at, policy and
+ * action. An older equal one does not count: the tag may have gone back in between.
+ * @param records by the same key, of the same digest.
+ */
+function isRecorded(records, promotion) {
+    const wanted = readRecord(promotionStatement(promotion).predicate);
+    if (wanted === undefined)
+        return false;
+    const [newest] = records
+        .filter(({ destination }) => destination.name === wanted.destination.name)
+        .sort((a, b) => Date.parse(b.promotedOn) - Date.parse(a.promotedOn));
+    return newest !== undefined && contentOf(newest) === contentOf(wanted);
+}
+function contentOf({ source, tags, action, policy }) {
+    const moves = tags.map(({ tag, previous = 'unread' }) => JSON.stringify([tag, previous]));
+    return JSON.stringify([source.name, source.digest, moves.sort(), action, policy?.digest]);
+}
+/** DSSE (secure-systems-lab/dsse protocol.md): exactly one signature, which cosign demands. */
+function envelope(stated, key) {
+    const payload = Buffer.from(JSON.stringify(stated));
+    const sig = key.sign((0,claim/* preAuthEncoding */.J)(bundle/* IN_TOTO */.B1, payload)).toString('base64');
+    return { payload: payload.toString('base64'), payloadType: bundle/* IN_TOTO */.B1, signatures: [{ sig }] };
+}
+function blobOf(mediaType, content, annotations) {
+    const bytes = Buffer.from(JSON.stringify(content));
+    const descriptor = { mediaType, digest: (0,oci_digest/* digestOf */.ol)(bytes), size: bytes.length, ...(annotations && { annotations }) };
+    return { descriptor, bytes };
+}
+/** One manifest, as cosign writes it: with the config of an image that has the payloads as its layers. */
+function tagged(subject, suffix, layers) {
+    const created = '0001-01-01T00:00:00Z';
+    const diffIds = layers.map(({ descriptor }) => descriptor.digest);
+    const rootfs = { type: 'layers', diff_ids: diffIds };
+    const image = { architecture: '', created, history: layers.map(() => ({ created })), os: '', rootfs, config: {} };
+    const config = blobOf('application/vnd.oci.image.config.v1+json', image);
+    return attachment(`${(0,oci_digest/* referrersTag */.LN)(subject)}.${suffix}`, config, layers);
+}
+function attachment(tag, config, layers, members = {}) {
+    const links = { config: config.descriptor, layers: layers.map(({ descriptor }) => descriptor) };
+    const document = { schemaVersion: 2, mediaType: oci_manifest/* MEDIA_TYPE */.Ap.ociManifest, ...members, ...links };
+    const manifest = (0,oci_manifest/* readManifest */.WI)(Buffer.from(JSON.stringify(document)), oci_manifest/* MEDIA_TYPE */.Ap.ociManifest);
+    return { tag, manifest, blobs: [config, ...layers] };
+}
+
+;// CONCATENATED MODULE: ./lib/trust/missing-attachments.js
+/** What a promotion has to write beside an image: the record and the signatures that are not there yet. */
+
+
+
+
+
+async function missingAttachments({ subject, attachments, promotion, signAs, isRoot }, { key, what, verifier }, read) {
+    const { evidence } = await (0,trust_evidence/* readEvidence */.A)(subject, attachments, read);
+    const verdicts = await Promise.all(evidence.map((each) => verifier.verify(each, { keys: [key.publicKey], log: undefined })));
+    const own = evidence.filter((_, at) => 'signer' in (verdicts[at] ?? {}));
+    const bundles = attachments.some(({ manifest, tag }) => tag === null && signature/* BUNDLE */.dI.test(manifest.artifactType ?? ''));
+    const forms = formsToWrite({ bundles, tags: attachments.some(({ tag }) => /\.(?:sig|att)$/.test(tag ?? '')) }, what);
+    const { digest } = subject.descriptor;
+    const written = [];
+    let record = null;
+    const records = own.filter(({ predicateType }) => predicateType === PROMOTION_TYPE);
+    const said = records.flatMap(({ predicate }) => readRecord(predicate) ?? []);
+    if (isRoot && forms.record !== undefined && !isRecorded(said, promotion)) {
+        const stated = promotionStatement(promotion);
+        const isBundle = forms.record === 'bundle';
+        const added = isBundle
+            ? bundleAttachment(subject.descriptor, stated, key, promotion.promotedOn)
+            : attestationAttachment(digest, stated, key);
+        const layer = added.blobs.at(-1)?.descriptor.digest ?? digest;
+        record = { digest: isBundle ? added.manifest.descriptor.digest : layer, form: forms.record };
+        written.push(added);
+    }
+    const signatures = own.filter(({ kind }) => kind === 'signature');
+    const signed = new Set(signatures.flatMap(({ form, names }) => (form === 'sig' ? names : [])));
+    const tags = promotion.tags.map(({ tag }) => tag).filter((tag) => !signed.has(`${signAs}:${tag}`));
+    if (forms.signature.includes('sig') && signAs !== undefined && tags.length > 0)
+        written.push(signatureAttachment(digest, signAs, tags, key));
+    if (forms.signature.includes('bundle') && !signatures.some(({ form }) => form === 'bundle'))
+        written.push(bundleAttachment(subject.descriptor, signatureStatement(digest), key, promotion.promotedOn));
+    return { attachments: written, record };
+}
+/** @param subjects the children that are signed, and the root last. */
+async function signSubjects(subjects, wanted, signing, { find, read, write }) {
+    let written = null;
+    for (const subject of subjects) {
+        const attachments = (await find(subject.descriptor.digest)).map(({ manifest, tag = null }) => ({ manifest, tag }));
+        const isRoot = subject === subjects.at(-1);
+        const missing = await missingAttachments({ ...wanted, subject, attachments, isRoot }, signing, read);
+        await write(subject, missing.attachments);
+        written = missing.record;
+    }
+    return written;
+}
+/** The new attachments in the form in which the copy engine takes an image: nodes in upload order, and where bytes are read. */
+function asImage(root, attachments) {
+    const why = 'new: signed by this promotion';
+    const attachedTo = root.descriptor.digest;
+    const keyOf = ({ digest }) => `blob ${digest}`;
+    const nodes = attachments.flatMap(({ tag, manifest, blobs }) => {
+        const { descriptor } = manifest;
+        const key = `manifest ${`${descriptor.digest}${tag === undefined ? '' : ` ${tag}`}`}`;
+        const needs = blobs.map((blob) => keyOf(blob.descriptor));
+        return [
+            ...blobs.map((blob) => ({
+                key: keyOf(blob.descriptor),
+                kind: 'blob',
+                descriptor: blob.descriptor,
+                needs: [],
+            })),
+            { key, kind: 'manifest', descriptor, manifest, needs, attachedTo, ...(tag && { tag }) },
+        ];
+    });
+    const steps = nodes.map((node) => [node.key, { do: node.kind === 'blob' ? 'copy' : 'push', node, why }]);
+    const bytes = new Map(attachments.flatMap(({ blobs }) => blobs.map((blob) => [blob.descriptor.digest, blob.bytes])));
+    const refuse = async () => {
+        throw new errors/* PromoteError */.jG('INTERNAL', 'a new attachment has blobs alone');
+    };
+    const blob = async ({ digest }, offset = 0) => (0,core_async/* bodyOf */.EN)((bytes.get(digest) ?? Buffer.of()).subarray(offset));
+    return {
+        graph: { root, nodes: new Map(nodes.map((node) => [node.key, node])), platforms: [], attached: [] },
+        steps: new Map(steps),
+        source: { name: 'the signature', resolve: refuse, manifest: refuse, referrers: refuse, find: refuse, blob },
+    };
+}
+function notSigned(error, name) {
+    if (error.code === 'CANCELLED' || error.code === 'ABANDONED' || error.code === 'INTERNAL')
+        return error;
+    const message = `${name}: the promotion was not signed, and no tag was moved: ${error.message}`;
+    const hint = 'Let the account of the destination push attachments too: manifests by digest and tags sha256-….';
+    return error.with({
+        code: 'SIGNING',
+        side: 'destination',
+        message,
+        hint: [error.hint, hint].filter(Boolean).join(' '),
+    });
+}
+
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
+;// CONCATENATED MODULE: ./lib/trust/signing-key.js
+/** The private key that signs promotion records and image signatures. */
+
+const WANTED = 'use a PEM private key: P-256, RSA of at least 2048 bits, or Ed25519';
+const SMALLEST_RSA = 2048;
+/** scrypt and XSalsa20-Poly1305, which node:crypto does not have. */
+const COSIGN = 'is in the format of cosign, which cannot be read: make a key with "openssl genpkey -algorithm EC -pkeyopt ' +
+    'ec_paramgen_curve:P-256"; "cosign import-key-pair" takes it too';
+/** What is no private key, or none that OpenSSL reads, by the label of its PEM. */
+const REFUSED = [
+    [/-----BEGIN ENCRYPTED (?:SIGSTORE|COSIGN) PRIVATE KEY-----/, COSIGN],
+    [/-----BEGIN OPENSSH PRIVATE KEY-----/, `is an OpenSSH key; ${WANTED}`],
+    [/-----BEGIN CERTIFICATE-----/, `is a certificate; ${WANTED}`],
+    [/-----BEGIN (?:RSA )?PUBLIC KEY-----/, `is a public key; ${WANTED}`],
+];
+const ENCRYPTED = /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m;
+/** A key that was checked. It never leaves this object: not by printing, not as JSON. */
+class SigningKey {
+    #key;
+    publicKey;
+    constructor(key) {
+        this.#key = key;
+        this.publicKey = (0,external_node_crypto_.createPublicKey)(key);
+    }
+    /** SHA-256 with ECDSA or RSA PKCS#1 v1.5; Ed25519 hashes by itself. cosign and containers/image verify all three. */
+    sign(payload) {
+        return (0,external_node_crypto_.sign)(this.#key.asymmetricKeyType === 'ed25519' ? null : 'sha256', payload, this.#key);
+    }
+}
+/**
+ * @param pem PKCS#8, also encrypted, PKCS#1 or SEC 1.
+ * @throws Error whose message follows the name of the option and quotes nothing of the key.
+ */
+function loadSigningKey(pem, password) {
+    const text = pem.reveal();
+    const refused = REFUSED.find(([pattern]) => pattern.test(text))?.[1];
+    if (refused !== undefined)
+        throw new Error(refused);
+    const isEncrypted = ENCRYPTED.test(text);
+    if (isEncrypted && password === undefined)
+        throw new Error('is encrypted: set sign-key-password');
+    let key;
+    try {
+        key = (0,external_node_crypto_.createPrivateKey)({ key: text, format: 'pem', ...(password && { passphrase: password.reveal() }) });
+    }
+    catch {
+        throw new Error(isEncrypted ? 'cannot be decrypted with sign-key-password' : `is not a private key; ${WANTED}`);
+    }
+    const { modulusLength = 0, namedCurve } = key.asymmetricKeyDetails ?? {};
+    const kind = namedCurve ?? (modulusLength > 0 ? `${key.asymmetricKeyType} of ${modulusLength} bits` : key.asymmetricKeyType);
+    const isRsa = key.asymmetricKeyType === 'rsa' && modulusLength >= SMALLEST_RSA;
+    if (isRsa || namedCurve === 'prime256v1' || kind === 'ed25519')
+        return new SigningKey(key);
+    throw new Error(`is a key ${kind}; ${WANTED}`);
+}
+
+// EXTERNAL MODULE: ./lib/release/judge.js + 5 modules
+var judge = __nccwpck_require__(3731);
+// EXTERNAL MODULE: ./lib/release/run.js
+var release_run = __nccwpck_require__(9012);
+;// CONCATENATED MODULE: ./lib/release/sign.js
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+const EMPTY = { total: 0, copied: 0, mounted: 0, present: 0 };
+/**
+ * Loads the key, and returns what signs.
+ * @throws PromoteError USAGE
+ */
+function createSigner({ key, password, what, as, spell }, run) {
+    const { context, config, copy, policy } = run;
+    let signing;
+    try {
+        signing = { key: loadSigningKey(key, password), what, verifier: new keyless/* SignerVerifier */.l() };
+    }
+    catch (thrown) {
+        throw (0,parse/* usage */.C)([`${spell('sign-key')}: ${thrown.message}`], context.secrets);
+    }
+    if (config.dryRun)
+        context.log.info(`would sign as key ${(0,keyed/* fingerprint */.Rj)(signing.key.publicKey)}`);
+    const actor = context.env.GITHUB_ACTOR;
+    const id = (0,annotate.runUrl)(context.env);
+    const startedOn = new Date(context.now()).toISOString();
+    const common = { run: { startedOn, ...(id && { id }), ...(actor && { actor }) }, version: version/* VERSION */.x, policy };
+    const sign = (arrived) => {
+        const { repository, root, source, promotion } = arrived;
+        const destination = repository.path === '' ? undefined : repository.store.name;
+        const promotedOn = new Date(context.now()).toISOString();
+        const { digest } = root.descriptor;
+        const whole = { ...common, ...promotion, digest, source, destination, promotedOn };
+        const signAs = as?.includes('/') === false ? `${as}/${repository.path}` : (as ?? destination);
+        return signOne(arrived, whole, signAs, signing, copy).catch((thrown) => {
+            throw notSigned((0,errors/* asPromoteError */.XO)(thrown, 'destination'), repository.store.name);
+        });
+    };
+    return { sign, signEach: (images) => signEach(images, sign, run) };
+}
+async function signOne({ repository, root, children, image }, promotion, signAs, signing, copy) {
+    const { store, origin, path } = repository;
+    const find = (0,attachments/* createFinder */.p)(store, copy.semaphore, true, (0,budget/* createBudget */.y)(store.name, { bytes: 0, links: 0 }));
+    const read = (blob) => copy.semaphore(() => (0,blob_reader/* readBlob */.gm)(store, blob)).catch(require_signed/* unlessMissing */.F);
+    const subjects = signing.what === 'record' ? [root] : [...children, root];
+    const write = async (subject, attachments) => {
+        const { source, graph, steps } = asImage(subject, attachments);
+        const plan = { graph, steps, tags: [], rootByDigest: true, bytes: EMPTY, attached: [], attachedTags: new Map() };
+        const route = { image, source, target: store, registry: origin, repository: path, mountFrom: undefined };
+        await Promise.all((0,execute/* execute */.g)([{ plan, route, moved: { ...EMPTY } }], copy));
+    };
+    return signSubjects(subjects, { promotion, signAs }, signing, { find, read, write });
+}
+/** Signs what has arrived, before any of its tags moves. Images with one digest at one destination have one record. */
+async function signEach(images, sign, run) {
+    const keyOf = ({ repository, plan }) => `${repository.store.name}@${plan.graph.root.descriptor.digest}`;
+    const running = new Map();
+    return (0,release_run/* forEachUnfinished */.wx)(images, run, async (image) => {
+        const { repository, plan, job, route } = image;
+        const same = images.filter((each) => keyOf(each) === keyOf(image));
+        const tags = same.flatMap((each) => each.plan.tags.map(({ tag, from }) => ({ tag, previous: (0,copy_plan/* published */.H3)(from) })));
+        if (tags.length === 0)
+            return image;
+        const { root } = plan.graph;
+        const verified = job.judgement?.verified ?? [];
+        const source = job.pair.source.layout === undefined ? route.source.name : undefined;
+        const promotion = { action: 'promote', tags, verified };
+        const children = (0,judge.leavesOf)(plan.graph);
+        const arrived = { repository, root, children, source, promotion, image: job.number };
+        const signed = running.get(keyOf(image)) ?? sign(arrived);
+        running.set(keyOf(image), signed);
+        job.record = await signed;
+        return image;
+    });
 }
 
 
@@ -48461,6 +48488,799 @@ async function beginning(res) {
         // What came before still explains a refusal; an answer that is not wanted needs no reason.
     }
     return Buffer.concat(parts).subarray(0, SHORT);
+}
+
+
+/***/ }),
+
+/***/ 2836:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   B1: () => (/* binding */ IN_TOTO),
+/* harmony export */   Bo: () => (/* binding */ readBundle),
+/* harmony export */   Tz: () => (/* binding */ derOf),
+/* harmony export */   c3: () => (/* binding */ listOf),
+/* harmony export */   nV: () => (/* binding */ bundleOfLayer),
+/* harmony export */   qF: () => (/* binding */ parseJson),
+/* harmony export */   z6: () => (/* binding */ check)
+/* harmony export */ });
+/* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2857);
+/* harmony import */ var _oci_signature_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2255);
+/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4130);
+/** Sigstore bundles (cosign specs/BUNDLE_SPEC.md), and the old forms as such: everything that is verified has this shape. */
+
+
+
+
+const IN_TOTO = 'application/vnd.in-toto+json';
+const OLD_BUNDLE = 'application/vnd.dev.sigstore.bundle+json;version=0.1';
+const CERTIFICATE = 'dev.sigstore.cosign/certificate';
+const REKOR_BUNDLE = 'dev.sigstore.cosign/bundle';
+const TIMESTAMP = 'dev.sigstore.cosign/rfc3161timestamp';
+/** Characters of what is small by nature: certificates, timestamps, checkpoints, log entries. */
+const LONGEST = 64 * 1024;
+/** Log entries and timestamps; there is one of each. */
+const MOST = 8;
+/** Strict, so that we and the library read the same bytes. */
+const base64 = zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP()
+    .min(1)
+    .refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'is not base64');
+const short = zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(LONGEST).pipe(base64);
+/** The number is checked first: a hostile document cannot make us look at a million members. */
+const listOf = (each, most) => zod__WEBPACK_IMPORTED_MODULE_3__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()).max(most).pipe(zod__WEBPACK_IMPORTED_MODULE_3__/* .array */ .YOg(each));
+/** int64 of protobuf's JSON: a text, absent where it is 0; a number is read too. */
+const integer = zod__WEBPACK_IMPORTED_MODULE_3__/* .union */ .KCZ([zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().regex(/^\d{1,19}$/), zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0)])
+    .transform(String)
+    .nullish();
+const logEntry = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+    logIndex: integer,
+    logId: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ keyId: short }),
+    kindVersion: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(100), version: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(100) }),
+    integratedTime: integer,
+    inclusionPromise: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ signedEntryTimestamp: short }).nullish(),
+    inclusionProof: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+        logIndex: integer,
+        rootHash: short,
+        treeSize: integer,
+        hashes: listOf(short, 64).nullish(),
+        checkpoint: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ envelope: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(LONGEST) }),
+    })
+        .nullish(),
+    canonicalizedBody: short,
+});
+const certificate = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ rawBytes: short });
+const certificates = listOf(certificate, MOST);
+/** Members that are not here are never looked at, by the library neither. */
+const bundleSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+    mediaType: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().regex(_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .BUNDLE */ .dI),
+    verificationMaterial: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+        publicKey: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ hint: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(1000).nullish() }).nullish(),
+        certificate: certificate.nullish(),
+        x509CertificateChain: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ certificates: certificates.refine(([leaf]) => leaf !== undefined) }).nullish(),
+        tlogEntries: listOf(logEntry, MOST).nullish(),
+        timestampVerificationData: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ rfc3161Timestamps: listOf(zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ signedTimestamp: short }), MOST).nullish() })
+            .nullish(),
+    })
+        .refine((it) => isOne(it.publicKey, it.certificate, it.x509CertificateChain), 'has not exactly one key'),
+    dsseEnvelope: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+        payload: base64,
+        payloadType: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz(IN_TOTO),
+        signatures: listOf(zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ sig: short }), 1).refine((all) => all.length === 1, 'is not one signature'),
+    })
+        .nullish(),
+    messageSignature: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+        messageDigest: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ algorithm: zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['SHA2_256', 'SHA2_384', 'SHA2_512']), digest: short }),
+        signature: short,
+    })
+        .nullish(),
+})
+    .refine((it) => isOne(it.dsseEnvelope, it.messageSignature), 'has not exactly one content');
+/** @throws RefusedEvidence MALFORMED, SyntaxError */
+function readBundle(bytes) {
+    return check(bundleSchema, parseJson(bytes), 'bundle');
+}
+/**
+ * The bundle that a layer of `.sig` or `.att` would be: cosign specs/SIGNATURE_SPEC.md. Its chain is not looked at: the
+ * trusted root has the intermediates.
+ * @throws RefusedEvidence MALFORMED, SyntaxError, TypeError
+ */
+function bundleOfLayer(form, { annotations = {} }, bytes) {
+    // Old clients write an annotation without content.
+    const parsed = (name) => JSON.parse(annotations[name] || 'null');
+    const [certificate, entry, stamp] = [annotations[CERTIFICATE], parsed(REKOR_BUNDLE), parsed(TIMESTAMP)];
+    const digest = (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(bytes).digest('base64');
+    const signature = annotations[_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .COSIGN_SIGNATURE */ .P8];
+    const bundle = {
+        mediaType: OLD_BUNDLE,
+        verificationMaterial: {
+            ...(certificate
+                ? { x509CertificateChain: { certificates: [{ rawBytes: derOf(certificate) }] } }
+                : { publicKey: {} }),
+            tlogEntries: entry === null ? null : [logEntryOf(entry)],
+            timestampVerificationData: {
+                rfc3161Timestamps: stamp === null ? null : [{ signedTimestamp: (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(stamp, 'SignedRFC3161Timestamp') }],
+            },
+        },
+        ...(form === 'att'
+            ? { dsseEnvelope: parseJson(bytes) }
+            : { messageSignature: { messageDigest: { algorithm: 'SHA2_256', digest }, signature } }),
+    };
+    return check(bundleSchema, bundle, form === 'att' ? 'attestation' : 'signature');
+}
+/** The annotation, as a member of a bundle that is still to be checked. */
+function logEntryOf(annotation) {
+    const payload = (name) => (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(annotation, 'Payload', name);
+    // Node stops at the first character that is not hex.
+    const keyId = Buffer.from(String(payload('logID')), 'hex');
+    const body = parseJson(Buffer.from(String(payload('body')), 'base64'));
+    return {
+        logIndex: payload('logIndex'),
+        logId: { keyId: keyId.toString('hex') === payload('logID') ? keyId.toString('base64') : '' },
+        kindVersion: { kind: (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(body, 'kind'), version: (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(body, 'apiVersion') },
+        integratedTime: payload('integratedTime'),
+        inclusionPromise: { signedEntryTimestamp: (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(annotation, 'SignedEntryTimestamp') },
+        canonicalizedBody: payload('body'),
+    };
+}
+/** Base64 of the first certificate of PEM text. */
+function derOf(pem) {
+    const [, body] = /-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----/.exec(pem) ?? [];
+    if (body === undefined)
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('MALFORMED', 'has a certificate that is not PEM');
+    return body.replace(/\s/g, '');
+}
+/** @throws RefusedEvidence MALFORMED that names the member. */
+function check(schema, document, what) {
+    const parsed = schema.safeParse(document);
+    if (parsed.success)
+        return parsed.data;
+    const { path, message } = parsed.error.issues[0] ?? { path: [], message: 'is wrong' };
+    throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('MALFORMED', `is not a valid ${what}: ${path.join('.')}: ${message}`);
+}
+/** @throws SyntaxError, TypeError */
+function parseJson(bytes) {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+}
+function isOne(...members) {
+    return members.filter((member) => member !== undefined && member !== null).length === 1;
+}
+
+
+/***/ }),
+
+/***/ 5786:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   J: () => (/* binding */ preAuthEncoding),
+/* harmony export */   j: () => (/* binding */ readClaim)
+/* harmony export */ });
+/* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
+/* harmony import */ var _oci_signature_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2255);
+/* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2836);
+/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4130);
+/** What the signed content says: in-toto statements, simple signing, and signatures over the manifest itself. */
+
+
+
+
+
+/** Subjects of a statement that are looked at. */
+const MOST_SUBJECTS = 1024;
+const HASHES = { SHA2_256: 'sha256', SHA2_384: 'sha384', SHA2_512: 'sha512' };
+const annotations = zod__WEBPACK_IMPORTED_MODULE_4__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J()).nullish();
+const statementSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
+    _type: zod__WEBPACK_IMPORTED_MODULE_4__/* ["enum"] */ .k5n(['https://in-toto.io/Statement/v0.1', 'https://in-toto.io/Statement/v1']),
+    subject: zod__WEBPACK_IMPORTED_MODULE_4__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J()),
+    predicateType: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().min(1).max(1000),
+    predicate: zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J(),
+});
+const subjectSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
+    name: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
+    digest: zod__WEBPACK_IMPORTED_MODULE_4__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J()),
+    annotations: annotations.catch(undefined),
+});
+/** containers/image docs/containers-signature.5.md. */
+const simpleSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
+    critical: zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
+        identity: zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({ 'docker-reference': zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP() }),
+        image: zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({ 'docker-manifest-digest': zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP() }),
+        type: zod__WEBPACK_IMPORTED_MODULE_4__/* .literal */ .euz('cosign container image signature'),
+    }),
+    optional: annotations,
+});
+/**
+ * @param payload of a simple signing layer.
+ * @throws RefusedEvidence MALFORMED, OTHER_IMAGE; SyntaxError
+ */
+function readClaim(bundle, subject, payload) {
+    const { dsseEnvelope, messageSignature } = bundle;
+    if (dsseEnvelope)
+        return readStatement(Buffer.from(dsseEnvelope.payload, 'base64'), subject.descriptor.digest);
+    if (payload !== undefined)
+        return readSimpleSigning(payload, subject.descriptor.digest);
+    const { algorithm = 'SHA2_256', digest = '' } = messageSignature?.messageDigest ?? {};
+    if ((0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)(HASHES[algorithm]).update(subject.bytes).digest('base64') !== digest)
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'is signed for another image');
+    return { ...SIGNATURE, names: [], annotations: {}, signed: subject.bytes };
+}
+const SIGNATURE = { kind: 'signature', predicateType: undefined, predicate: undefined };
+function readStatement(payload, digest) {
+    const { subject, predicateType, predicate } = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .check */ .z6)(statementSchema, (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .parseJson */ .qF)(payload), 'in-toto statement');
+    const [algorithm = '', hex] = digest.split(':');
+    const subjects = subject.slice(0, MOST_SUBJECTS).flatMap((each) => {
+        const { data } = subjectSchema.safeParse(each);
+        return data !== undefined && Object.hasOwn(data.digest, algorithm) && data.digest[algorithm] === hex ? [data] : [];
+    });
+    const [first] = subjects;
+    if (first === undefined)
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'states something about another image');
+    return {
+        kind: predicateType === _oci_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .SIGNATURE_PREDICATE */ .vQ ? 'signature' : 'attestation',
+        predicateType,
+        predicate,
+        names: subjects.flatMap(({ name }) => name || []),
+        annotations: first.annotations ?? {},
+        signed: preAuthEncoding(_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .IN_TOTO */ .B1, payload),
+    };
+}
+function readSimpleSigning(payload, digest) {
+    const { critical, optional } = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .check */ .z6)(simpleSchema, (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .parseJson */ .qF)(payload), 'simple signing payload');
+    if (critical.image['docker-manifest-digest'] !== digest)
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'is signed for another image');
+    return { ...SIGNATURE, names: [critical.identity['docker-reference']], annotations: optional ?? {}, signed: payload };
+}
+/** What a DSSE signature is over: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md, lengths in bytes. */
+function preAuthEncoding(type, payload) {
+    const head = `DSSEv1 ${Buffer.byteLength(type)} ${type} ${payload.length} `;
+    return Buffer.concat([Buffer.from(head), payload]);
+}
+
+
+/***/ }),
+
+/***/ 4994:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   A: () => (/* binding */ readEvidence)
+/* harmony export */ });
+/* harmony import */ var _oci_signature_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(2255);
+/* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2836);
+/* harmony import */ var _claim_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(5786);
+/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4130);
+
+
+
+
+/** Of one image: anybody with push rights can attach more. */
+const MOST_PAYLOADS = 100;
+/** Bytes. */
+const LARGEST_PAYLOAD = 4 * 1024 * 1024;
+const LARGEST_SUM = 64 * 1024 * 1024;
+const BUNDLE_TYPES = 'application/vnd.dev.sigstore.bundle';
+const DSSE = 'application/vnd.dsse.envelope.v1+json';
+/**
+ * Everything that is attached to `subject` and states something about it.
+ * @param read the blob of at most 4 MiB, with the digest it is asked for; undefined when the registry does not have it.
+ * What it throws is thrown.
+ */
+async function readEvidence(subject, attachments, read) {
+    const found = attachments.flatMap(payloadsOf);
+    const payloads = found.filter((each) => 'layer' in each);
+    const sum = payloads.reduce((bytes, { layer }) => bytes + layer.size, 0);
+    if (payloads.length > MOST_PAYLOADS || sum > LARGEST_SUM) {
+        const clause = `has ${payloads.length} signatures and attestations of ${sum} bytes; at most ${MOST_PAYLOADS} of ${LARGEST_SUM} bytes are read`;
+        return { evidence: [], refusals: [(0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('TOO_LARGE', clause), null)] };
+    }
+    const results = await Promise.all(payloads.map((payload) => readPayload(subject, payload, read)));
+    return {
+        evidence: results.filter((each) => 'proof' in each),
+        refusals: [...found, ...results].filter((each) => 'reason' in each),
+    };
+}
+function payloadsOf({ manifest, tag }) {
+    const { artifactType, descriptor, links } = manifest;
+    const attachment = descriptor.digest;
+    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType ?? '';
+    if (type === _oci_signature_js__WEBPACK_IMPORTED_MODULE_0__/* .NOTATION */ .Hi) {
+        const clause = 'is signed by Notary Project, which is not verified';
+        return [(0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('NOTARY', clause), attachment)];
+    }
+    const payloads = links.flatMap(({ role, descriptor: layer }) => {
+        const form = role === 'layer' ? formOf(layer.mediaType, tag) : undefined;
+        return form === undefined ? [] : [{ form, layer, attachment }];
+    });
+    if (payloads.length > 0 || !type.startsWith(BUNDLE_TYPES))
+        return payloads;
+    return [(0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('MALFORMED', 'says that it is a bundle, and has none'), attachment)];
+}
+function formOf(mediaType, tag) {
+    if (mediaType.startsWith(BUNDLE_TYPES))
+        return 'bundle';
+    if (mediaType === DSSE)
+        return 'att';
+    return mediaType === _oci_signature_js__WEBPACK_IMPORTED_MODULE_0__/* .SIMPLE_SIGNING */ .Nj && !/\.(?:att|sbom)$/.test(tag ?? '') ? 'sig' : undefined;
+}
+async function readPayload(subject, { form, layer, attachment }, read) {
+    const tooLarge = new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('TOO_LARGE', `is larger than ${LARGEST_PAYLOAD} bytes and is not read`);
+    if (layer.size > LARGEST_PAYLOAD)
+        return (0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(tooLarge, attachment);
+    const bytes = await read(layer);
+    try {
+        if (bytes === undefined)
+            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('MISSING', `lacks its content ${layer.digest}`);
+        if (bytes.length > LARGEST_PAYLOAD)
+            throw tooLarge;
+        const bundle = form === 'bundle' ? (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .readBundle */ .Bo)(bytes) : (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .bundleOfLayer */ .nV)(form, layer, bytes);
+        const { signed, ...claim } = (0,_claim_js__WEBPACK_IMPORTED_MODULE_2__/* .readClaim */ .j)(bundle, subject, form === 'sig' ? bytes : undefined);
+        return { ...claim, form, attachment, subject: subject.descriptor.digest, proof: { ...proofOf(bundle), signed } };
+    }
+    catch (thrown) {
+        return (0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(thrown, attachment);
+    }
+}
+function proofOf(bundle) {
+    const { certificate, x509CertificateChain, publicKey } = bundle.verificationMaterial;
+    const { rawBytes } = certificate ?? x509CertificateChain?.certificates[0] ?? {};
+    const signature = bundle.dsseEnvelope?.signatures[0]?.sig ?? bundle.messageSignature?.signature ?? '';
+    return {
+        bundle,
+        signature: Buffer.from(signature, 'base64'),
+        certificate: rawBytes === undefined ? undefined : Buffer.from(rawBytes, 'base64'),
+        hint: publicKey?.hint ?? undefined,
+    };
+}
+
+
+/***/ }),
+
+/***/ 6188:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Bb: () => (/* binding */ spkiOf),
+/* harmony export */   Rj: () => (/* binding */ fingerprint),
+/* harmony export */   Tj: () => (/* binding */ findKey),
+/* harmony export */   eK: () => (/* binding */ readPublicKeys),
+/* harmony export */   s3: () => (/* binding */ isSignedBy)
+/* harmony export */ });
+/* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
+/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4130);
+/** Signatures by a key: which keys are read, and which hash belongs to which. */
+
+
+
+const SMALLEST_RSA = 2048;
+const ED25519_SIGNATURE = 64;
+/**
+ * The hash by the curve, as cosign 3 signs, then SHA-256, which containers/image and older clients use for each curve:
+ * https://github.com/sigstore/cosign/issues/5092
+ */
+const CURVES = {
+    prime256v1: ['sha256'],
+    secp384r1: ['sha384', 'sha256'],
+    secp521r1: ['sha512', 'sha256'],
+};
+const PEM = /-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----/g;
+/**
+ * All public keys of a PEM text.
+ * @throws Error whose message follows the name of the file or option. The text is not quoted.
+ */
+function readPublicKeys(text) {
+    const blocks = [...text.matchAll(PEM)];
+    if (blocks.length === 0)
+        throw new Error('holds no PEM public key (-----BEGIN PUBLIC KEY-----)');
+    return blocks.map(([block, label = '']) => {
+        if (!/^(?:RSA )?PUBLIC KEY$/.test(label))
+            throw new Error(`holds a ${label} where a PUBLIC KEY is expected`);
+        let key;
+        try {
+            key = (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createPublicKey)(block);
+        }
+        catch {
+            throw new Error('holds a public key that cannot be read');
+        }
+        if (hashesOf(key).length > 0)
+            return key;
+        throw new Error('holds a public key that is not supported: use P-256, P-384, P-521, RSA of 2048 bits or Ed25519');
+    });
+}
+/** SHA-256 of its SPKI, in hex: what names a key. */
+function fingerprint(key) {
+    return (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(spkiOf(key)).digest('hex');
+}
+function spkiOf(key) {
+    return key.export({ format: 'der', type: 'spki' });
+}
+/**
+ * The key that made the signature.
+ * @throws RefusedEvidence OTHER_KEY, ED25519PH
+ */
+function findKey(proof, keys) {
+    const { signed, signature, certificate, hint } = proof;
+    if (certificate !== undefined)
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_1__/* .RefusedEvidence */ .A('OTHER_KEY', 'is signed with a certificate, not by one of the keys');
+    const found = keys.find((key) => isSignedBy(key, signed, signature));
+    if (found !== undefined)
+        return found;
+    const named = hint === undefined ? '' : Buffer.from(hint, 'base64').toString('hex');
+    const suspect = keys.find((key) => key.asymmetricKeyType === 'ed25519' && [fingerprint(key), ''].includes(named));
+    if (suspect === undefined || signature.length !== ED25519_SIGNATURE)
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_1__/* .RefusedEvidence */ .A('OTHER_KEY', `is signed by another key${named && ` (it names ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .cut */ .Jj)(named, 64)})`}`);
+    // cosign 3 signs with Ed25519ph, which node:crypto and cosign itself cannot verify.
+    throw new _refusal_js__WEBPACK_IMPORTED_MODULE_1__/* .RefusedEvidence */ .A('ED25519PH', 'is signed by another Ed25519 key or with Ed25519ph (cosign 3), which is not verified: sign with P-256');
+}
+/** Whether the key made the signature, with a hash that belongs to it. */
+function isSignedBy(key, signed, signature) {
+    return hashesOf(key).some((hash) => (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.verify)(hash, signed, key, signature));
+}
+/** Hashes to try; null where the algorithm has its own. None for keys that are not accepted. */
+function hashesOf({ asymmetricKeyType, asymmetricKeyDetails }) {
+    const { namedCurve = '', modulusLength = 0 } = asymmetricKeyDetails ?? {};
+    if (asymmetricKeyType === 'ed25519')
+        return [null];
+    if (asymmetricKeyType === 'rsa')
+        return modulusLength >= SMALLEST_RSA ? ['sha256'] : [];
+    return (asymmetricKeyType === 'ec' && CURVES[namedCurve]) || [];
+}
+
+
+/***/ }),
+
+/***/ 9156:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   l: () => (/* binding */ SignerVerifier)
+/* harmony export */ });
+/* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2857);
+/* harmony import */ var _oci_signature_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2255);
+/* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2836);
+/* harmony import */ var _keyed_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6188);
+/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(4130);
+/* harmony import */ var _signer_identity_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1277);
+/**
+ * Whether a signer made an evidence. Certificates, log entries and timestamps are verified by the library, which is loaded
+ * by the first signer that needs it. Offline: everything that is trusted is in the trusted_root.json.
+ */
+
+
+
+
+
+
+
+const CODE_SIGNING = '1.3.6.1.5.5.7.3.3';
+/**
+ * Bounded, because the library compares each with each. `null` and absent are the same in protobuf's JSON; anything else
+ * must not pass for "there is no log".
+ */
+const MOST = 20;
+const logs = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .listOf */ .c3)(zod__WEBPACK_IMPORTED_MODULE_6__/* .looseObject */ ._H3({}), MOST).nullish();
+const chain = zod__WEBPACK_IMPORTED_MODULE_6__/* .looseObject */ ._H3({ certificates: (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .listOf */ .c3)(zod__WEBPACK_IMPORTED_MODULE_6__/* .looseObject */ ._H3({}), MOST) });
+const authorities = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .listOf */ .c3)(zod__WEBPACK_IMPORTED_MODULE_6__/* .looseObject */ ._H3({ certChain: chain }), MOST).nullish();
+const rootSchema = zod__WEBPACK_IMPORTED_MODULE_6__/* .object */ .Ikc({
+    mediaType: zod__WEBPACK_IMPORTED_MODULE_6__/* .string */ .YjP().regex(/^application\/vnd\.dev\.sigstore\.trustedroot(?:\+json;version=0\.[12]|\.v0\.2\+json)$/),
+    tlogs: logs,
+    certificateAuthorities: authorities,
+    ctlogs: logs,
+    timestampAuthorities: authorities,
+});
+/** Where an entry of the log has the key or certificate: https://github.com/sigstore/rekor/tree/main/pkg/types */
+const VERIFIERS = {
+    'hashedrekord/0.0.1': ['signature', 'publicKey', 'content'],
+    'dsse/0.0.1': ['signatures', '0', 'verifier'],
+    'intoto/0.0.2': ['content', 'envelope', 'signatures', '0', 'publicKey'],
+    'hashedrekord/0.0.2': ['hashedRekordV002', 'signature', 'verifier'],
+    'dsse/0.0.2': ['dsseV002', 'signatures', '0', 'verifier'],
+};
+/** One for a run: each trusted root is read once. */
+class SignerVerifier {
+    #roots = new Map();
+    /**
+     * @param root text of a trusted_root.json, or lines of several: any of them may vouch.
+     * @throws Error whose message follows the name of the file.
+     */
+    async checkRoot(root) {
+        await this.#rootsOf(root);
+    }
+    /** Throws nothing: a failure of any kind is a reason. */
+    async verify(evidence, signer) {
+        try {
+            return { signer: await this.#verify(evidence, signer) };
+        }
+        catch (thrown) {
+            return { refusal: (0,_refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .refusalOf */ .O)(thrown, evidence.attachment) };
+        }
+    }
+    async #verify({ proof }, signer) {
+        if ('keys' in signer) {
+            const key = (0,_keyed_js__WEBPACK_IMPORTED_MODULE_3__/* .findKey */ .Tj)(proof, signer.keys);
+            if (signer.log !== undefined)
+                await verifyByAny(proof, await this.#rootsOf(signer.log), key);
+            return { method: 'key', key: (0,_keyed_js__WEBPACK_IMPORTED_MODULE_3__/* .fingerprint */ .Rj)(key) };
+        }
+        if (proof.certificate === undefined)
+            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A('OTHER_KEY', 'is signed by a key, not with a certificate');
+        if (!new node_crypto__WEBPACK_IMPORTED_MODULE_0__.X509Certificate(proof.certificate).keyUsage?.includes(CODE_SIGNING))
+            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A('MALFORMED', 'is signed with a certificate that is not for code signing');
+        const identity = (0,_signer_identity_js__WEBPACK_IMPORTED_MODULE_5__/* .readIdentity */ .xN)(await verifyByAny(proof, await this.#rootsOf(signer.trustedRoot)));
+        (0,_signer_identity_js__WEBPACK_IMPORTED_MODULE_5__/* .checkIdentity */ .Z0)(identity, signer);
+        return { method: 'certificate', ...identity };
+    }
+    #rootsOf(text) {
+        const known = this.#roots.get(text) ?? readRoots(text);
+        this.#roots.set(text, known);
+        return known;
+    }
+}
+/** The packages declare a newer Node; what they use exists in 20.18.1. */
+async function loadLibrary() {
+    const [bundle, specs, verify] = await Promise.all([
+        Promise.resolve(/* import() eager */).then(__nccwpck_require__.t.bind(__nccwpck_require__, 1040, 19)),
+        Promise.resolve(/* import() eager */).then(__nccwpck_require__.t.bind(__nccwpck_require__, 9654, 19)),
+        Promise.resolve(/* import() eager */).then(__nccwpck_require__.t.bind(__nccwpck_require__, 4187, 19)),
+    ]);
+    return { ...bundle, ...specs, ...verify };
+}
+async function readRoots(text) {
+    const { TrustedRoot, toTrustMaterial } = await loadLibrary();
+    try {
+        return documentsIn(text).map((document) => toTrustMaterial(TrustedRoot.fromJSON((0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .check */ .z6)(rootSchema, document, 'root'))));
+    }
+    catch (thrown) {
+        throw new Error('is not a trusted_root.json of the versions 0.1 and 0.2, or lines of them', { cause: thrown });
+    }
+}
+function documentsIn(text) {
+    try {
+        return [JSON.parse(text)];
+    }
+    catch {
+        return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [JSON.parse(line)]));
+    }
+}
+/** The extensions of the certificate, by the first root that vouches for it; else the failure that says most. */
+async function verifyByAny(proof, roots, key) {
+    const failures = [];
+    for (const root of roots) {
+        try {
+            return await verifyBy(proof, root, key);
+        }
+        catch (thrown) {
+            failures.push(explain(thrown));
+        }
+    }
+    const [first = new _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A('OTHER_ROOT', 'is measured by a root without content')] = failures;
+    throw failures.find(({ reason }) => reason !== 'OTHER_ROOT') ?? first;
+}
+/**
+ * @param key that made the signature, where no certificate is wanted, but an entry in the log.
+ * @throws RefusedEvidence, and whatever the library throws: errors of its own, TypeError, plain Error
+ */
+async function verifyBy(proof, root, key) {
+    const { bundleFromJSON, toSignedEntity, Verifier } = await loadLibrary();
+    const { signature, tlogEntries, timestamps, ...entity } = toSignedEntity(bundleFromJSON(proof.bundle));
+    const isLogged = key !== undefined || root.tlogs.length > 0;
+    const measured = {
+        ...entity,
+        // The library lets OpenSSL choose the hash, which is wrong for P-384 and P-521.
+        signature: Object.assign(signature, {
+            verifySignature: (by) => (0,_keyed_js__WEBPACK_IMPORTED_MODULE_3__/* .isSignedBy */ .s3)(by, proof.signed, proof.signature),
+        }),
+        // A root without logs cannot say anything about an entry, nor about the time in it. A key needs no time.
+        tlogEntries: isLogged ? tlogEntries : [],
+        timestamps: key ? [] : timestamps.filter(({ $case }) => isLogged || $case === 'timestamp-authority'),
+    };
+    const thresholds = {
+        tlogThreshold: isLogged ? 1 : 0,
+        ctlogThreshold: key === undefined && root.ctlogs.length > 0 ? 1 : 0,
+        timestampThreshold: key ? 0 : 1,
+    };
+    const material = key ? { ...root, publicKey: () => ({ publicKey: key, validFor: () => true }) } : root;
+    // Never with the library's policy: it takes texts as regular expressions that may fit a part.
+    const { identity } = new Verifier(material, thresholds).verify(measured);
+    const signedBy = key ? (0,_keyed_js__WEBPACK_IMPORTED_MODULE_3__/* .spkiOf */ .Bb)(key) : proof.certificate;
+    for (const { kindVersion, canonicalizedBody } of measured.tlogEntries) {
+        const kind = `${kindVersion.kind}/${kindVersion.version}`;
+        if (signedBy === undefined || !verifierIn(kind, canonicalizedBody).equals(signedBy))
+            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A('UNLOGGED', 'has a log entry of another key or certificate');
+    }
+    return (identity?.oids ?? []).map(({ oid, value }) => ({ oid: oid?.id.join('.') ?? '', value }));
+}
+/** DER of the key or certificate that the log saw; the library does not compare it. */
+function verifierIn(kind, body) {
+    const found = (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(JSON.parse(Buffer.from(body).toString('utf8')), 'spec', ...(VERIFIERS[kind] ?? ['']));
+    const raw = (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(found, 'x509Certificate', 'rawBytes') ?? (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(found, 'publicKey', 'rawBytes');
+    if (typeof raw === 'string')
+        return Buffer.from(raw, 'base64');
+    const pem = Buffer.from(String(found), 'base64').toString('utf8');
+    return pem.includes('CERTIFICATE') ? Buffer.from((0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .derOf */ .Tz)(pem), 'base64') : (0,_keyed_js__WEBPACK_IMPORTED_MODULE_3__/* .spkiOf */ .Bb)((0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createPublicKey)(pem));
+}
+/** The library's errors have a code; the reason of a refused chain is its cause. */
+function explain(thrown) {
+    if (thrown instanceof _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A)
+        return thrown;
+    const { message, cause } = thrown instanceof Error ? thrown : new Error(String(thrown));
+    const because = cause instanceof Error ? `${message} (${cause.message})` : message;
+    const code = String((0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(thrown, 'code') ?? '');
+    return new _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A(reasonOf(code, because), `is not proven by the trusted root: ${because}`);
+}
+function reasonOf(code, message) {
+    if (code === 'SIGNATURE_ERROR')
+        return 'OTHER_KEY';
+    if (code === 'TIMESTAMP_ERROR' || code.startsWith('TLOG_') || /\bSCTs?\b/.test(message))
+        return 'UNLOGGED';
+    if (code === 'CERTIFICATE_ERROR')
+        return /not valid or expired/.test(message) ? 'EXPIRED' : 'OTHER_ROOT';
+    return 'MALFORMED';
+}
+
+
+/***/ }),
+
+/***/ 4130:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   A: () => (/* binding */ RefusedEvidence),
+/* harmony export */   O: () => (/* binding */ refusalOf)
+/* harmony export */ });
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9716);
+/** Why an evidence does not count. */
+
+/** Thrown inside of this folder alone: its functions return a `Refusal`. */
+class RefusedEvidence extends Error {
+    reason;
+    /** @param clause goes on after "The attachment sha256:…". */
+    constructor(reason, clause) {
+        super(clause);
+        this.reason = reason;
+    }
+}
+/** Whatever was thrown over content from outside: what is not ours comes from a parser or from the library. */
+function refusalOf(thrown, attachment) {
+    const isOurs = thrown instanceof RefusedEvidence;
+    const clause = isOurs ? thrown.message : `cannot be read: ${thrown instanceof Error ? thrown.message : thrown}`;
+    const subject = attachment === null ? 'The image' : `The attachment ${attachment}`;
+    return { reason: isOurs ? thrown.reason : 'MALFORMED', message: (0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(`${subject} ${clause}.`, 500), attachment };
+}
+
+
+/***/ }),
+
+/***/ 1277:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   IF: () => (/* binding */ CLAIMS),
+/* harmony export */   Z0: () => (/* binding */ checkIdentity),
+/* harmony export */   lA: () => (/* binding */ fits),
+/* harmony export */   xN: () => (/* binding */ readIdentity),
+/* harmony export */   xt: () => (/* binding */ namesRepository)
+/* harmony export */ });
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
+/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4130);
+
+
+/** Claims of a Fulcio certificate: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md, 1.3.6.1.4.1.57264.1.N. */
+const CLAIMS = new Map([
+    ['build-signer', 9],
+    ['runner', 11],
+    ['source-repository', 12],
+    ['source-digest', 13],
+    ['source-ref', 14],
+    ['build-config', 18],
+    ['trigger', 20],
+    ['run', 21],
+]);
+const FULCIO = '1.3.6.1.4.1.57264.1.';
+const ISSUER = 8;
+/** Not wrapped in DER; certificates before 2022 have it alone. */
+const OLD_ISSUER = 1;
+const SUBJECT_ALTERNATIVE_NAME = '2.5.29.17';
+/** DER tags: X.690, and the choices of GeneralName in RFC 5280 section 4.2.1.6. */
+const TAG = { utf8: 0x0c, sequence: 0x30, email: 0x81, uri: 0x86 };
+/**
+ * @param extensions of a certificate that was verified.
+ * @throws RefusedEvidence MALFORMED
+ */
+function readIdentity(extensions) {
+    const find = (oid) => {
+        const [found, ...more] = extensions.filter((each) => each.oid === oid);
+        if (more.length > 0)
+            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_0__/* .RefusedEvidence */ .A('MALFORMED', `its certificate has the extension ${oid} twice`);
+        return found?.value;
+    };
+    const claim = (number) => unwrap(find(`${FULCIO}${number}`), TAG.utf8);
+    const old = find(`${FULCIO}${OLD_ISSUER}`);
+    const issuer = claim(ISSUER) ?? (old && utf8(old));
+    // A list of exactly one name: two would let one certificate stand for two signers.
+    const names = content(find(SUBJECT_ALTERNATIVE_NAME), TAG.sequence);
+    const subject = unwrap(names, TAG.uri) ?? unwrap(names, TAG.email);
+    if (issuer === undefined)
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_0__/* .RefusedEvidence */ .A('MALFORMED', 'its certificate names no issuer of the identity');
+    if (subject === undefined)
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_0__/* .RefusedEvidence */ .A('MALFORMED', 'its certificate does not name exactly one URI or e-mail address');
+    const claims = [...CLAIMS].flatMap(([name, number]) => {
+        const value = claim(number);
+        return value === undefined ? [] : [[name, value]];
+    });
+    return { issuer, subject, claims: Object.fromEntries(claims) };
+}
+/** @throws RefusedEvidence OTHER_ISSUER, OTHER_SUBJECT, OTHER_CLAIM */
+function checkIdentity(found, wanted) {
+    const by = `is signed by ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(found.subject)}`;
+    if (found.issuer !== wanted.issuer)
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_0__/* .RefusedEvidence */ .A('OTHER_ISSUER', `${by} of the issuer ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(found.issuer)}`);
+    if (!fitsIdentity(wanted.subject, found.subject))
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_0__/* .RefusedEvidence */ .A('OTHER_SUBJECT', by);
+    for (const [name, pattern] of Object.entries(wanted.claims)) {
+        const value = Object.hasOwn(found.claims, name) ? found.claims[name] : undefined;
+        if (value !== undefined && fitsIdentity(pattern, value))
+            continue;
+        const said = value === undefined ? `no ${name}` : `the ${name} ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .quote */ .hD)(value)}`;
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_0__/* .RefusedEvidence */ .A('OTHER_CLAIM', `${by} with ${said}`);
+    }
+}
+/**
+ * `PATH@REF` of a workflow: the first `@` of the pattern is the first one of the text. Otherwise a branch with the name
+ * `x/release.yaml@refs/tags/v1`, which whoever may push a branch can make, would pass for the tag.
+ */
+function fitsIdentity(pattern, text) {
+    const [wanted, found] = [pattern.indexOf('@'), text.indexOf('@')];
+    if (wanted < 0)
+        return fits(pattern, text);
+    if (found < 0)
+        return false;
+    return fits(pattern.slice(0, wanted), text.slice(0, found)) && fits(pattern.slice(wanted), text.slice(found));
+}
+/** Whether a repository that the signed content names, with or without its tag and digest, is one of the wanted ones. */
+function namesRepository(names, patterns) {
+    const bare = names.map((name) => name.replace(/^([^@]*)@.*$/, '$1').replace(/:[^:/]*$/, ''));
+    return [...names, ...bare].some((name) => patterns.some((pattern) => fits(pattern, name)));
+}
+/**
+ * Whether the whole text fits the pattern: `*` stands for any characters, everything else for itself. A text with control
+ * characters fits no pattern. Takes time in proportion to the text for each `*`.
+ */
+function fits(pattern, text) {
+    if (/\p{Cc}/u.test(text))
+        return false;
+    const [first = '', ...parts] = pattern.split('*');
+    const last = parts.pop();
+    if (last === undefined)
+        return text === pattern;
+    if (!text.startsWith(first))
+        return false;
+    let used = first.length;
+    for (const part of parts) {
+        const found = text.indexOf(part, used);
+        if (found < 0)
+            return false;
+        used = found + part.length;
+    }
+    return text.endsWith(last) && used + last.length <= text.length;
+}
+/** The text in the one DER value that fills the bytes, when it has the tag. */
+function unwrap(bytes, tag) {
+    const inner = content(bytes, tag);
+    return inner && utf8(inner);
+}
+function content(bytes, tag) {
+    const [found, length = 0, high = 0, low = 0] = bytes ?? [];
+    const [header, size] = length === 0x82 ? [4, high * 256 + low] : length === 0x81 ? [3, high] : [2, length];
+    return found === tag && bytes?.length === header + size ? bytes.subarray(header) : undefined;
+}
+/** @throws TypeError; for the library's "ascii", another letter can pass for a slash. */
+function utf8(bytes) {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
 }
 
 
@@ -61496,7 +62316,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8198))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 7191))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

@@ -1,6 +1,5 @@
 import type { Upload, UploadStart } from '../copy/store.ts'
-import { asPromoteError, PromoteError } from '../core/errors.ts'
-import { isUploadOf, isUploadSession, namesResource, refuseSecretInAddress } from '../http/credential-scope.ts'
+import { PromoteError } from '../core/errors.ts'
 import { isEmpty400 } from '../http/quirks.ts'
 import { header } from '../http/response.ts'
 import { algorithmOf, isDigest, shortDigest } from '../oci/digest.ts'
@@ -9,7 +8,8 @@ import { type Body, discard, isBulk, type Response } from '../transport/request.
 import { isStored } from './blobs.ts'
 import { type Cutter, cutter, guard } from './chunks.ts'
 import type { Endpoint } from './endpoint.ts'
-import { badLocation, bytesKept, chunkMinimum, uploadLocation, withDigest } from './headers.ts'
+import { bytesKept, chunkMinimum, withDigest } from './headers.ts'
+import { addressIn, cancelUpload, follow, type UploadAddress } from './upload-address.ts'
 
 /** What one repository has taught us about its uploads. */
 export type UploadLimits = {
@@ -29,23 +29,11 @@ const SHRINK = 4
 /** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
 const COMMIT_SPEED = (16 * MIB) / 1000
 
-/** Milliseconds that one request of a cancellation may take. */
-const CANCEL_PATIENCE = 1500
-/** Milliseconds for all tries to cancel. A cancelled run has 7.5 s on a GitHub runner, for this and for logging out. */
-const CANCEL_SPAN = { cancelled: 3500, running: 10_000 }
-/** First wait between two tries, doubled each time, and the longest (milliseconds). */
-const CANCEL_WAIT = 50
-const LONGEST_CANCEL_WAIT = 500
-
 /** One upload session; every answer moves it on. */
-type Session = {
-  readonly endpoint: Endpoint
+type Session = UploadAddress & {
   readonly limits: UploadLimits
   readonly blob: Descriptor
   readonly what: string
-  location: URL
-  /** It has been on another origin, or at an address of no known form: no credential goes along any more. */
-  leftOrigin: boolean
   /** `OCI-Chunk-Min-Length`. */
   minimum: number
   /** The most bytes that the store has said it keeps. */
@@ -134,38 +122,12 @@ function openUpload(endpoint: Endpoint, limits: UploadLimits, blob: Descriptor, 
   return {
     send: (from, body) => sendFrom(session, from, body),
     offset: (restart) => keptBytes(session, restart ?? false),
-    cancel: () => cancel(session),
+    cancel: () => cancelUpload(session),
   }
 }
 
 function entered(endpoint: Endpoint, opened: Response): Pick<Session, 'location' | 'leftOrigin' | 'minimum'> {
   return { ...addressIn(endpoint, opened), minimum: chunkMinimum(header(opened, 'oci-chunk-min-length')) }
-}
-
-/** The address changes with every answer; distribution refuses the one before. */
-function follow(session: Session, res: Response): void {
-  if (header(res, 'location') !== undefined)
-    Object.assign(session, addressIn(session.endpoint, res, session.leftOrigin))
-}
-
-/**
- * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
- * registry. Other parts of the distribution API are refused: nothing else is written or deleted.
- */
-function addressIn(endpoint: Endpoint, res: Response, left = false): Pick<Session, 'location' | 'leftOrigin'> {
-  const { base, side, name, context } = endpoint
-  const text = header(res, 'location')
-  const what = `${name}: the upload goes on at`
-  if (text !== undefined) refuseSecretInAddress(text, res.url, { what, side, secrets: context.secrets })
-  try {
-    const location = uploadLocation(text, res.url, base)
-    const isHome = location.origin === base.origin
-    const isSession = isUploadSession(location)
-    if (isHome && !isSession && namesResource(location)) throw badLocation(text ?? '', 'is not that of an upload')
-    return { location, leftOrigin: left || res.leftOrigin === true || !isHome || !isSession }
-  } catch (thrown) {
-    throw asPromoteError(thrown, side)
-  }
 }
 
 async function sendFrom(session: Session, from: number, body: AsyncIterable<Uint8Array>): Promise<void> {
@@ -270,7 +232,7 @@ async function refusedPart(session: Session, res: Response, length: number): Pro
 async function keptBytes(session: Session, anew: boolean): Promise<number> {
   const { endpoint, blob } = session
   if (anew || session.stale > 1) {
-    await cancel(session)
+    await cancelUpload(session)
     return restart(session)
   }
   const { location: url, leftOrigin } = session
@@ -288,7 +250,7 @@ async function keptBytes(session: Session, anew: boolean): Promise<number> {
   // The session is gone: because the commit arrived and only its answer was lost, or together with the bytes
   // (docker-registry 2.8 destroys a session whose upload broke off; ECR has no status).
   if (!alive && (await isStored(endpoint, blob, true))) return -1
-  if (res.status !== 404) await cancel(session)
+  if (res.status !== 404) await cancelUpload(session)
   return restart(session)
 }
 
@@ -296,58 +258,6 @@ async function restart(session: Session): Promise<number> {
   const { endpoint, blob } = session
   Object.assign(session, entered(endpoint, await startSession(endpoint, blob)), { stale: 0 })
   return 0
-}
-
-/**
- * Deletes the session. Also sent when the run was cancelled. Never throws: sessions that stay are purged by the registry.
- *
- * distribution v3 refuses a DELETE (416) whose address is older than the last byte that it has received. Behind a router,
- * bytes go on arriving for seconds after the connection was closed. The status names the present address, and needs no
- * current one itself: ask, delete, and wait longer each time until nothing arrives in between.
- */
-async function cancel(session: Session): Promise<void> {
-  const { signal } = session.endpoint.context
-  const started = performance.now()
-  const left = (): number => CANCEL_SPAN[signal.aborted ? 'cancelled' : 'running'] - (performance.now() - started)
-  let isStale = await staleAfter(session, ['DELETE'])
-  for (let wait = CANCEL_WAIT; isStale; wait = Math.min(wait * 2, LONGEST_CANCEL_WAIT)) {
-    isStale = await staleAfter(session, ['GET', 'DELETE'])
-    if (!isStale || left() < wait) return
-    await new Promise((resolve) => setTimeout(resolve, wait))
-  }
-}
-
-/** @returns whether the registry refused the last request because more bytes have arrived. */
-async function staleAfter(session: Session, methods: readonly ('DELETE' | 'GET')[]): Promise<boolean> {
-  const { endpoint } = session
-  let status: number | undefined
-  for (const method of methods) {
-    const { location: url, leftOrigin } = session
-    // A server chose the address: nothing but this upload is deleted.
-    if (method === 'DELETE' && !isUploadOf(endpoint.repository, url)) return false
-    const request = { method, url, leftOrigin, retry: false, afterCancel: true }
-    const answered = endpoint.call('push', request).then(async (res) => {
-      await discard(res)
-      if (method === 'GET' && res.status < 300) follow(session, res)
-      return res.status
-    })
-    status = await within(answered, CANCEL_PATIENCE)
-    if (status === undefined || (method === 'GET' && status >= 300)) return false
-  }
-  return status === 416
-}
-
-/** @returns undefined when it fails, or takes longer than so many milliseconds. */
-function within<T>(promise: Promise<T>, milliseconds: number): Promise<T | undefined> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds, undefined)
-    void promise
-      .catch(() => undefined)
-      .then((value) => {
-        clearTimeout(timer)
-        resolve(value)
-      })
-  })
 }
 
 /** @returns false when there is nothing smaller to try. */

@@ -72,6 +72,7 @@ function readConfig(argv: readonly string[], host: Host): Config {
   // A rollback may have to be repeated with it.
   if (isSame) host.log.warn(`${host.spell('report')} is the report that the rollback reads: it stays as it is`)
   for (const warning of collected.warnings ?? []) host.log.warn(warning)
+  if (collected.suggestion) host.log.info(`2 images, each of which keeps its name. ${collected.suggestion}`)
   // Where each value came from, never the value.
   for (const [option, { from }] of collected.raw) if (from !== 'default') host.log.debug(`${option} from ${from}`)
   return config

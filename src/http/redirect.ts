@@ -14,9 +14,9 @@ const PRIVATE = ['authorization', 'cookie', 'proxy-authorization']
 
 /**
  * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
- * first origin is marked `leftOrigin` for good and goes without credentials. https → http is followed for the bytes of a blob
- * alone, because its digest is verified, and refused for all else. An address with a secret in it is refused. `url` of the answer is where it came from, `leftOrigin` whether another origin chose that. Everything
- * else with a 3xx is the caller's.
+ * first origin is marked `leftOrigin` for good and goes without credentials. https → http is followed only for the bytes of
+ * a blob, because its digest is verified. An address with a secret in it is refused. `url` of the answer is where it came
+ * from, `leftOrigin` whether another origin chose that. Every other 3xx is the caller's.
  */
 export function redirect(side: Side, context: Context): Layer {
   const warned = new Set<string>()

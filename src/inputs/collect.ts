@@ -13,7 +13,8 @@ export type Collected = Readonly<{
   problems: readonly string[]
   warnings?: readonly string[]
   stray?: readonly string[]
-  suggestion?: string | undefined // for the case that the second of two images fails
+  /** What to write if the second of two images was meant as the destination of the first. */
+  suggestion?: string | undefined
   env?: Env
 }>
 export type Env = Readonly<Record<string, string | undefined>>
@@ -63,8 +64,7 @@ export function collect(argv: readonly string[], env: Env, readFile: ReadFile): 
   // action.yml sets an INPUT_ variable for every default, so that "re-run with debug logging" has to win over them.
   if (env.RUNNER_DEBUG === '1') raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' })
   const suggestion = suggestionFor(flags.images)
-  const told = suggestion === undefined ? [] : [`2 images, each of which keeps its name. ${suggestion}`]
-  return { raw, ...notes, warnings: action ? ignored(env) : told, suggestion, env }
+  return { raw, ...notes, warnings: action ? ignored(env) : [], suggestion, env }
 }
 
 type Notes = Readonly<{ problems: string[]; stray: string[] }>

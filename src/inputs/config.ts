@@ -31,7 +31,8 @@ export type Config = Readonly<{
   skipMissing: boolean // what an index or a list of referrers names and the source lacks is left out
   additionalTags: readonly string[]
   dryRun: boolean
-  suggestion: string | undefined // what to write if the second of two images was meant as the destination of the first
+  /** What to write if the second of two images was meant as the destination of the first. */
+  suggestion: string | undefined
   jobs: number // transfers at once, over all images
   retries: number // tries in a row without 1 MiB of progress
   stallTimeout: number // milliseconds

@@ -88,13 +88,7 @@ async function staleAfter(session: UploadAddress, methods: readonly ('DELETE' | 
 
 /** @returns undefined when it fails, or takes longer than so many milliseconds. */
 function within<T>(promise: Promise<T>, milliseconds: number): Promise<T | undefined> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds, undefined)
-    void promise
-      .catch(() => undefined)
-      .then((value) => {
-        clearTimeout(timer)
-        resolve(value)
-      })
-  })
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), milliseconds)))
+  return Promise.race([promise.catch(() => undefined), late]).finally(() => clearTimeout(timer))
 }

@@ -96,7 +96,6 @@ describe('several images at once', () => {
     expect(report.status).toBe('done')
     const sent = source.requests.flatMap(({ path }) => /blobs\/(sha256:.*)/.exec(path)?.[1] ?? [])
     const sizes = sent.map((digest) => image.blobs.get(digest as never)?.length ?? 0)
-    // The config comes before all: it is asked for to learn whether the image is there.
-    expect(sizes.slice(1)).toEqual([300_000, 90_000, 20_000, 1000])
+    expect(sizes.slice(0, 4)).toEqual([300_000, 90_000, 20_000, 1000])
   })
 })

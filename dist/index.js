@@ -35854,6 +35854,8 @@ function readConfig(argv, host) {
         host.log.warn(`${host.spell('report')} is the report that the rollback reads: it stays as it is`);
     for (const warning of collected.warnings ?? [])
         host.log.warn(warning);
+    if (collected.suggestion)
+        host.log.info(`2 images, each of which keeps its name. ${collected.suggestion}`);
     // Where each value came from, never the value.
     for (const [option, { from }] of collected.raw)
         if (from !== 'default')
@@ -36440,8 +36442,7 @@ function collect(argv, env, readFile) {
     if (env.RUNNER_DEBUG === '1')
         raw.set('log-level', { value: 'debug', from: 'RUNNER_DEBUG' });
     const suggestion = suggestionFor(flags.images);
-    const told = suggestion === undefined ? [] : [`2 images, each of which keeps its name. ${suggestion}`];
-    return { raw, ...notes, warnings: action ? ignored(env) : told, suggestion, env };
+    return { raw, ...notes, warnings: action ? ignored(env) : [], suggestion, env };
 }
 /** The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629). */
 function inputsOf({ name }, env) {
@@ -41717,7 +41718,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 7191:
+/***/ 90:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -44709,9 +44710,9 @@ const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const PRIVATE = ['authorization', 'cookie', 'proxy-authorization'];
 /**
  * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
- * first origin is marked `leftOrigin` for good and goes without credentials. https → http is followed for the bytes of a blob
- * alone, because its digest is verified, and refused for all else. An address with a secret in it is refused. `url` of the answer is where it came from, `leftOrigin` whether another origin chose that. Everything
- * else with a 3xx is the caller's.
+ * first origin is marked `leftOrigin` for good and goes without credentials. https → http is followed only for the bytes of
+ * a blob, because its digest is verified. An address with a secret in it is refused. `url` of the answer is where it came
+ * from, `leftOrigin` whether another origin chose that. Every other 3xx is the caller's.
  */
 function redirect(side, context) {
     const warned = new Set();
@@ -45783,6 +45784,94 @@ function cutter(stream) {
     };
 }
 
+;// CONCATENATED MODULE: ./lib/registry/upload-address.js
+
+
+
+
+
+/** Milliseconds that one request of a cancellation may take. */
+const CANCEL_PATIENCE = 1500;
+/** Milliseconds for all tries to cancel. A cancelled run has 7.5 s on a GitHub runner, for this and for logging out. */
+const CANCEL_SPAN = { cancelled: 3500, running: 10_000 };
+/** First wait between two tries, doubled each time, and the longest (milliseconds). */
+const CANCEL_WAIT = 50;
+const LONGEST_CANCEL_WAIT = 500;
+/** The address changes with every answer; distribution refuses the one before. */
+function follow(session, res) {
+    if ((0,response/* header */.wx)(res, 'location') !== undefined)
+        Object.assign(session, addressIn(session.endpoint, res, session.leftOrigin));
+}
+/**
+ * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
+ * registry. Other parts of the distribution API are refused: nothing else is written or deleted.
+ */
+function addressIn(endpoint, res, left = false) {
+    const { base, side, name, context } = endpoint;
+    const text = (0,response/* header */.wx)(res, 'location');
+    const what = `${name}: the upload goes on at`;
+    if (text !== undefined)
+        refuseSecretInAddress(text, res.url, { what, side, secrets: context.secrets });
+    try {
+        const location = uploadLocation(text, res.url, base);
+        const isHome = location.origin === base.origin;
+        const isSession = isUploadSession(location);
+        if (isHome && !isSession && namesResource(location))
+            throw badLocation(text ?? '', 'is not that of an upload');
+        return { location, leftOrigin: left || res.leftOrigin === true || !isHome || !isSession };
+    }
+    catch (thrown) {
+        throw (0,errors/* asPromoteError */.XO)(thrown, side);
+    }
+}
+/**
+ * Deletes the session. Also sent when the run was cancelled. Never throws: sessions that stay are purged by the registry.
+ *
+ * distribution v3 refuses a DELETE (416) whose address is older than the last byte that it has received. Behind a router,
+ * bytes go on arriving for seconds after the connection was closed. The status names the present address, and needs no
+ * current one itself: ask, delete, and wait longer each time until nothing arrives in between.
+ */
+async function cancelUpload(session) {
+    const { signal } = session.endpoint.context;
+    const started = performance.now();
+    const left = () => CANCEL_SPAN[signal.aborted ? 'cancelled' : 'running'] - (performance.now() - started);
+    let isStale = await staleAfter(session, ['DELETE']);
+    for (let wait = CANCEL_WAIT; isStale; wait = Math.min(wait * 2, LONGEST_CANCEL_WAIT)) {
+        isStale = await staleAfter(session, ['GET', 'DELETE']);
+        if (!isStale || left() < wait)
+            return;
+        await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+}
+/** @returns whether the registry refused the last request because more bytes have arrived. */
+async function staleAfter(session, methods) {
+    const { endpoint } = session;
+    let status;
+    for (const method of methods) {
+        const { location: url, leftOrigin } = session;
+        // A server chose the address: nothing but this upload is deleted.
+        if (method === 'DELETE' && !isUploadOf(endpoint.repository, url))
+            return false;
+        const request = { method, url, leftOrigin, retry: false, afterCancel: true };
+        const answered = endpoint.call('push', request).then(async (res) => {
+            await (0,transport_request/* discard */.vf)(res);
+            if (method === 'GET' && res.status < 300)
+                follow(session, res);
+            return res.status;
+        });
+        status = await within(answered, CANCEL_PATIENCE);
+        if (status === undefined || (method === 'GET' && status >= 300))
+            return false;
+    }
+    return status === 416;
+}
+/** @returns undefined when it fails, or takes longer than so many milliseconds. */
+function within(promise, milliseconds) {
+    let timer;
+    const late = new Promise((resolve) => (timer = setTimeout(() => resolve(undefined), milliseconds)));
+    return Promise.race([promise.catch(() => undefined), late]).finally(() => clearTimeout(timer));
+}
+
 ;// CONCATENATED MODULE: ./lib/registry/uploads.js
 
 
@@ -45802,13 +45891,6 @@ const SMALLEST_CHUNK = MIB;
 const SHRINK = 4;
 /** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
 const COMMIT_SPEED = (16 * MIB) / 1000;
-/** Milliseconds that one request of a cancellation may take. */
-const CANCEL_PATIENCE = 1500;
-/** Milliseconds for all tries to cancel. A cancelled run has 7.5 s on a GitHub runner, for this and for logging out. */
-const CANCEL_SPAN = { cancelled: 3500, running: 10_000 };
-/** First wait between two tries, doubled each time, and the longest (milliseconds). */
-const CANCEL_WAIT = 50;
-const LONGEST_CANCEL_WAIT = 500;
 /** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
 async function startUpload(endpoint, limits, blob, mountFrom) {
     for (const from of new Set([mountFrom, endpoint.repository])) {
@@ -45881,38 +45963,11 @@ function openUpload(endpoint, limits, blob, opened) {
     return {
         send: (from, body) => sendFrom(session, from, body),
         offset: (restart) => keptBytes(session, restart ?? false),
-        cancel: () => cancel(session),
+        cancel: () => cancelUpload(session),
     };
 }
 function entered(endpoint, opened) {
     return { ...addressIn(endpoint, opened), minimum: chunkMinimum((0,response/* header */.wx)(opened, 'oci-chunk-min-length')) };
-}
-/** The address changes with every answer; distribution refuses the one before. */
-function follow(session, res) {
-    if ((0,response/* header */.wx)(res, 'location') !== undefined)
-        Object.assign(session, addressIn(session.endpoint, res, session.leftOrigin));
-}
-/**
- * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
- * registry. Other parts of the distribution API are refused: nothing else is written or deleted.
- */
-function addressIn(endpoint, res, left = false) {
-    const { base, side, name, context } = endpoint;
-    const text = (0,response/* header */.wx)(res, 'location');
-    const what = `${name}: the upload goes on at`;
-    if (text !== undefined)
-        refuseSecretInAddress(text, res.url, { what, side, secrets: context.secrets });
-    try {
-        const location = uploadLocation(text, res.url, base);
-        const isHome = location.origin === base.origin;
-        const isSession = isUploadSession(location);
-        if (isHome && !isSession && namesResource(location))
-            throw badLocation(text ?? '', 'is not that of an upload');
-        return { location, leftOrigin: left || res.leftOrigin === true || !isHome || !isSession };
-    }
-    catch (thrown) {
-        throw (0,errors/* asPromoteError */.XO)(thrown, side);
-    }
 }
 async function sendFrom(session, from, body) {
     const { size } = session.blob;
@@ -46010,7 +46065,7 @@ async function refusedPart(session, res, length) {
 async function keptBytes(session, anew) {
     const { endpoint, blob } = session;
     if (anew || session.stale > 1) {
-        await cancel(session);
+        await cancelUpload(session);
         return restart(session);
     }
     const { location: url, leftOrigin } = session;
@@ -46032,66 +46087,13 @@ async function keptBytes(session, anew) {
     if (!alive && (await isStored(endpoint, blob, true)))
         return -1;
     if (res.status !== 404)
-        await cancel(session);
+        await cancelUpload(session);
     return restart(session);
 }
 async function restart(session) {
     const { endpoint, blob } = session;
     Object.assign(session, entered(endpoint, await startSession(endpoint, blob)), { stale: 0 });
     return 0;
-}
-/**
- * Deletes the session. Also sent when the run was cancelled. Never throws: sessions that stay are purged by the registry.
- *
- * distribution v3 refuses a DELETE (416) whose address is older than the last byte that it has received. Behind a router,
- * bytes go on arriving for seconds after the connection was closed. The status names the present address, and needs no
- * current one itself: ask, delete, and wait longer each time until nothing arrives in between.
- */
-async function cancel(session) {
-    const { signal } = session.endpoint.context;
-    const started = performance.now();
-    const left = () => CANCEL_SPAN[signal.aborted ? 'cancelled' : 'running'] - (performance.now() - started);
-    let isStale = await staleAfter(session, ['DELETE']);
-    for (let wait = CANCEL_WAIT; isStale; wait = Math.min(wait * 2, LONGEST_CANCEL_WAIT)) {
-        isStale = await staleAfter(session, ['GET', 'DELETE']);
-        if (!isStale || left() < wait)
-            return;
-        await new Promise((resolve) => setTimeout(resolve, wait));
-    }
-}
-/** @returns whether the registry refused the last request because more bytes have arrived. */
-async function staleAfter(session, methods) {
-    const { endpoint } = session;
-    let status;
-    for (const method of methods) {
-        const { location: url, leftOrigin } = session;
-        // A server chose the address: nothing but this upload is deleted.
-        if (method === 'DELETE' && !isUploadOf(endpoint.repository, url))
-            return false;
-        const request = { method, url, leftOrigin, retry: false, afterCancel: true };
-        const answered = endpoint.call('push', request).then(async (res) => {
-            await (0,transport_request/* discard */.vf)(res);
-            if (method === 'GET' && res.status < 300)
-                follow(session, res);
-            return res.status;
-        });
-        status = await within(answered, CANCEL_PATIENCE);
-        if (status === undefined || (method === 'GET' && status >= 300))
-            return false;
-    }
-    return status === 416;
-}
-/** @returns undefined when it fails, or takes longer than so many milliseconds. */
-function within(promise, milliseconds) {
-    return new Promise((resolve) => {
-        const timer = setTimeout(resolve, milliseconds, undefined);
-        void promise
-            .catch(() => undefined)
-            .then((value) => {
-            clearTimeout(timer);
-            resolve(value);
-        });
-    });
 }
 /** @returns false when there is nothing smaller to try. */
 function shrink(limits, minimum, length) {
@@ -62316,7 +62318,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 7191))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 90))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

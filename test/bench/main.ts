@@ -18,30 +18,39 @@ import {
   startTable,
   type Table,
 } from './table.ts'
-import { findPeers, OURS, type Tool } from './tools.ts'
+import { earlierBuild, findPeers, OURS, type Tool } from './tools.ts'
 
 /**
  * Side by side with the other tools that copy images, against real registries on this machine:
- * `npm run bench -- [--rounds 5] [--only TEXT] [--markdown]`. Needs Linux, GNU time and a built bundle.
+ * `npm run bench -- [--rounds 5] [--quick] [--only TEXT] [--before BUNDLE] [--markdown]`. Needs Linux, GNU time and a
+ * built bundle.
  */
 const DOCUMENT = 'docs/benchmarks.md'
 
 const { values: flags } = parseArgs({
   options: {
-    rounds: { type: 'string', default: '5' },
+    rounds: { type: 'string' },
+    /** The scenarios that a change of the data path moves, three rounds: about three minutes. */
+    quick: { type: 'boolean', default: false },
     /** Part of a scenario's title; may be repeated. */
     only: { type: 'string', multiple: true, default: [] },
+    /** Path of another build's `index.js`, measured in the same run. */
+    before: { type: 'string' },
     markdown: { type: 'boolean', default: false },
   },
 })
 
+const rounds = Number(flags.rounds ?? (flags.quick ? 3 : 5))
+
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
 async function main(): Promise<void> {
-  if (flags.markdown && flags.only.length > 0) throw new Error(`${DOCUMENT} takes the figures of one whole run`)
+  if (flags.markdown && (flags.only.length > 0 || flags.quick))
+    throw new Error(`${DOCUMENT} takes the figures of one whole run`)
   const program = findRegistry()
   const peers = findPeers()
-  const tools = [...peers.tools, OURS]
+  const before = flags.before === undefined ? [] : [earlierBuild(flags.before)]
+  const tools = [...peers.tools, ...before, OURS]
   const facts = [
     `Machine: ${cpus()[0]?.model}, ${cpus().length} cores, ${process.platform}`,
     `Node: ${process.version}`,
@@ -63,7 +72,8 @@ async function main(): Promise<void> {
   }
 }
 
-function wanted({ title, destinations }: Scenario): boolean {
+function wanted({ title, destinations, quick = false }: Scenario): boolean {
+  if (flags.quick && !quick) return false
   if (destinations !== undefined && !OPTIONS.some(({ name }) => name === 'destinations')) return false
   return flags.only.length === 0 || flags.only.some((text) => title.includes(text))
 }
@@ -74,7 +84,6 @@ async function measureAll(
   files: Files,
   open: (files: Files) => Promise<Stage>,
 ): Promise<readonly Table[]> {
-  const rounds = Number(flags.rounds)
   const starts: StartUp[] = []
   const outcomes = scenarios.map((scenario) => ({
     scenario,
@@ -140,7 +149,7 @@ async function startUp(files: Files): Promise<StartUp> {
 
 function writeDocument(facts: readonly string[], tables: readonly Table[]): void {
   const date = new Date().toISOString().slice(0, 10)
-  const lines = ['', `${date}, medians of ${flags.rounds} rounds.`, '', ...facts.map((fact) => `- ${fact}`)]
+  const lines = ['', `${date}, medians of ${rounds} rounds.`, '', ...facts.map((fact) => `- ${fact}`)]
   const text = readFileSync(DOCUMENT, 'utf8')
   const generated = { file: DOCUMENT, part: 'figures', lines: [...lines, ...tables.flatMap(asMarkdown), ''] }
   writeFileSync(DOCUMENT, withPart(text, generated))

@@ -17,6 +17,8 @@ export type Scenario = Readonly<{
   destinations?: number
   /** Between registries that make their bytes and keep none: for the memory of the client, not for its time. */
   embedded?: boolean
+  /** One of `npm run bench -- --quick`. */
+  quick?: boolean
   /** More rounds show nothing more. */
   rounds?: number
 }>
@@ -65,18 +67,26 @@ const near = { delay: 0 }
 const far = { delay: DISTANCE, tls: false }
 
 export const SCENARIOS: readonly Scenario[] = [
-  { title: '8 layers of 128 MiB, TLS', name: 'eight', images: eightLarge, tls: true, ...near },
+  { title: '8 layers of 128 MiB, TLS', name: 'eight', images: eightLarge, tls: true, quick: true, ...near },
   { title: '1 layer of 1 GiB, TLS', name: 'one', images: oneLarge, tls: true, ...near },
-  { title: '8 layers of 128 MiB, plain HTTP', name: 'eight', images: eightLarge, tls: false, ...near },
+  { title: '8 layers of 128 MiB, plain HTTP', name: 'eight', images: eightLarge, tls: false, quick: true, ...near },
   { title: '1 layer of 1 GiB, plain HTTP', name: 'one', images: oneLarge, tls: false, ...near },
-  { title: `40 layers of 100 KB, ${DISTANCE} ms per request`, name: 'forty', images: forty, ...far },
-  { title: `index of 4 x 5 layers, ${DISTANCE} ms per request`, name: 'index', images: index, ...far },
-  { title: `unchanged image, ${DISTANCE} ms per request`, name: 'forty', images: forty, there: forty, ...far },
+  { title: `40 layers of 100 KB, ${DISTANCE} ms per request`, name: 'forty', images: forty, quick: true, ...far },
+  { title: `index of 4 x 5 layers, ${DISTANCE} ms per request`, name: 'index', images: index, quick: true, ...far },
+  {
+    title: `unchanged image, ${DISTANCE} ms per request`,
+    name: 'forty',
+    images: forty,
+    there: forty,
+    quick: true,
+    ...far,
+  },
   {
     title: `one new layer of ten, ${DISTANCE} ms per request`,
     name: 'ten',
     images: () => tenLayers(2),
     there: () => tenLayers(1),
+    quick: true,
     ...far,
   },
   {

@@ -19,15 +19,17 @@ export type Table = Readonly<{
   note: string
 }>
 
-const HEAD = ['', 'wall s', 'CPU s', 'peak RSS MiB', 'requests', 'read MiB'] as const
+const HEAD = ['', 'wall s', 'min-max', 'CPU s', 'peak RSS MiB', 'requests', 'read MiB'] as const
 const MIB = 1024 ** 2
 
-type Medians = Sample
+type Medians = Sample & Readonly<{ least: number; most: number }>
 
 function medians(samples: readonly Sample[]): Medians {
   const of = (figure: (sample: Sample) => number) => median(samples.map(figure))
   return {
     wall: of((sample) => sample.wall),
+    least: Math.min(...samples.map(({ wall }) => wall)),
+    most: Math.max(...samples.map(({ wall }) => wall)),
     cpu: of((sample) => sample.cpu),
     rss: of((sample) => sample.rss),
     requests: of((sample) => sample.requests),
@@ -42,8 +44,10 @@ export function scenarioTable({ scenario, samples, failures }: Outcome, start: n
   const failed = unmeasured.map(([tool, why]) => [labelOf(tool), why])
   const rows = measured.map(({ tool, figures }) => [labelOf(tool), ...cells(figures)])
   const ours = measured.find(({ tool }) => tool === OURS)?.figures
+  const before = measured.find(({ tool }) => tool.name === 'before')?.figures
   const peers = measured.filter(({ tool }) => tool !== OURS && tool.counts)
-  return { title: scenario.title, head: HEAD, rows: [...rows, ...failed], note: ours ? note(ours, peers, start) : '' }
+  const notes = ours === undefined ? [] : [note(ours, peers, start), ...(before ? [change(ours, before)] : [])]
+  return { title: scenario.title, head: HEAD, rows: [...rows, ...failed], note: notes.join('; ') }
 }
 
 function note(ours: Medians, peers: readonly { tool: Tool; figures: Medians }[], start: number): string {
@@ -64,6 +68,11 @@ function note(ours: Medians, peers: readonly { tool: Tool; figures: Medians }[],
   ].join('; ')
 }
 
+function change(ours: Medians, before: Medians): string {
+  const figures = (['wall', 'cpu', 'rss'] as const).map((name) => `${name} ${ratio(ours[name], before[name])} x`)
+  return `${figures.join(', ')} before`
+}
+
 export function startTable({ empty, version }: StartUp): Table {
   const rows = [
     ['empty Node', seconds(empty[0]), seconds(empty[1])],
@@ -71,15 +80,16 @@ export function startTable({ empty, version }: StartUp): Table {
   ]
   return {
     title: 'start-up',
-    head: HEAD.slice(0, 3),
+    head: ['', 'wall s', 'CPU s'],
     rows,
     note: `wall ${ratio(version[0], empty[0])} x an empty Node`,
   }
 }
 
-function cells({ wall, cpu, rss, requests, bytes }: Medians): string[] {
+function cells({ wall, least, most, cpu, rss, requests, bytes }: Medians): string[] {
   return [
     seconds(wall),
+    `${seconds(least)}-${seconds(most)}`,
     seconds(cpu),
     (rss / MIB).toFixed(0),
     String(requests),
@@ -88,7 +98,7 @@ function cells({ wall, cpu, rss, requests, bytes }: Medians): string[] {
 }
 
 export function labelOf({ name, version, counts }: Tool): string {
-  if (name === OURS.name) return name
+  if (name === OURS.name || name === 'before') return name
   return `${name} ${version}${counts ? '' : ' (does not count)'}`
 }
 

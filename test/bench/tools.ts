@@ -185,21 +185,28 @@ function oneAfterTheOther(commands: readonly (readonly string[])[]): readonly st
 }
 
 /** The bundle with its defaults. */
-export const OURS: Tool = {
-  name: 'image-promote',
-  version: process.version,
-  counts: true,
-  command: (copy) => {
-    const address = (host: string) => (copy.tls ? host : `http://${host}`)
-    const trust = copy.tls ? ['--source-ca', copy.ca] : []
-    return [
-      ...[process.execPath, resolve('dist/index.js'), ...trust],
-      ...['--source-registry', address(copy.from), ...destinationsOf(copy, address), '--'],
-      ...(copy.tags.length > 1
-        ? [`${copy.source}:*=${copy.destination}`]
-        : copy.tags.map((tag) => `${copy.source}:${tag}=${copy.destination}:${tag}`)),
-    ]
-  },
+export const OURS = bundleAt('image-promote', 'dist/index.js')
+
+/** Another build of this program, to compare with: a change is measured in one run with what it changes. */
+export function earlierBuild(path: string): Tool {
+  accessSync(path, constants.R_OK)
+  return { ...bundleAt('before', path), counts: false }
+}
+
+function bundleAt(name: string, path: string): Tool {
+  return { name, version: process.version, counts: true, command: (copy) => promotion(resolve(path), copy) }
+}
+
+function promotion(bundle: string, copy: Copy): readonly string[] {
+  const address = (host: string) => (copy.tls ? host : `http://${host}`)
+  const trust = copy.tls ? ['--source-ca', copy.ca] : []
+  return [
+    ...[process.execPath, bundle, ...trust],
+    ...['--source-registry', address(copy.from), ...destinationsOf(copy, address), '--'],
+    ...(copy.tags.length > 1
+      ? [`${copy.source}:*=${copy.destination}`]
+      : copy.tags.map((tag) => `${copy.source}:${tag}=${copy.destination}:${tag}`)),
+  ]
 }
 
 function destinationsOf({ to, tls, ca, home }: Copy, address: (host: string) => string): readonly string[] {

@@ -6,7 +6,6 @@ import { algorithmOf, isDigest, shortDigest } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import { type Body, discard, isBulk, type Response } from '../transport/request.ts'
 import { isStored } from './blobs.ts'
-import { type Cutter, cutter, guard } from './chunks.ts'
 import type { Endpoint } from './endpoint.ts'
 import { bytesKept, chunkMinimum, withDigest } from './headers.ts'
 import { addressIn, cancelUpload, follow, type UploadAddress } from './upload-address.ts'
@@ -132,16 +131,16 @@ function entered(endpoint: Endpoint, opened: Response): Pick<Session, 'location'
 
 async function sendFrom(session: Session, from: number, body: AsyncIterable<Uint8Array>): Promise<void> {
   const { size } = session.blob
-  const guarded = guard(body)
+  const { largest } = session.limits
+  const limit = largest === undefined ? size : Math.max(largest, session.minimum)
+  const iterator = body[Symbol.asyncIterator]()
+  const stream = { [Symbol.asyncIterator]: () => iterator }
   try {
-    const { largest } = session.limits
-    const limit = largest === undefined ? size : Math.max(largest, session.minimum)
-    if (from === 0 && 0 < size && size <= limit) await commit(session, { size, stream: guarded.stream }, size)
-    else await sendPieces(session, from, limit, cutter(guarded.stream))
-  } catch (thrown) {
-    throw guarded.failure() ?? thrown
+    if (from === 0 && 0 < size && size <= limit) await commit(session, { size, stream }, size)
+    else await sendPieces(session, from, limit, createCutter(iterator))
   } finally {
-    await guarded.close()
+    // A registry may answer before it has read everything. The source's connection is freed then.
+    await iterator.return?.().catch(() => undefined)
   }
 }
 
@@ -159,6 +158,34 @@ async function sendPieces(session: Session, from: number, limit: number, pieces:
   }
   await pieces.end()
   await commit(session, new Uint8Array(), 0)
+}
+
+type Cutter = ReturnType<typeof createCutter>
+
+/** Cuts one body into pieces of chosen lengths, one after the other, without keeping more than a chunk. */
+function createCutter(iterator: AsyncIterator<Uint8Array>) {
+  let rest: Uint8Array = new Uint8Array()
+  async function* take(length: number): AsyncGenerator<Uint8Array> {
+    for (let missing = length; missing > 0; ) {
+      if (rest.byteLength === 0) {
+        const step = await iterator.next()
+        if (step.done === true) return
+        rest = step.value
+      }
+      const piece = rest.subarray(0, missing)
+      rest = rest.subarray(piece.byteLength)
+      missing -= piece.byteLength
+      if (piece.byteLength > 0) yield piece
+    }
+  }
+  return {
+    take,
+    /** Reads to the end, where the body may still say that it was wrong. */
+    async end(): Promise<void> {
+      const step = rest.byteLength > 0 ? undefined : await iterator.next()
+      if (step?.done !== true) throw new PromoteError('INTERNAL', 'The body is longer than the blob.')
+    },
+  }
 }
 
 async function commit(session: Session, body: Body, length: number): Promise<void> {

@@ -31255,17 +31255,17 @@ exports.visitAsync = visitAsync;
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   CQ: () => (/* binding */ writeAttachedTag),
 /* harmony export */   CZ: () => (/* binding */ surveyTags),
 /* harmony export */   EM: () => (/* binding */ notKept),
-/* harmony export */   M5: () => (/* binding */ writeTag),
 /* harmony export */   dK: () => (/* binding */ isHidden),
 /* harmony export */   hG: () => (/* binding */ attachedThere),
-/* harmony export */   t5: () => (/* binding */ lookAt),
 /* harmony export */   uw: () => (/* binding */ ROUNDS),
-/* harmony export */   y2: () => (/* binding */ warnOfKept)
+/* harmony export */   y2: () => (/* binding */ warnOfKept),
+/* harmony export */   zW: () => (/* binding */ readTag)
 /* harmony export */ });
-/* harmony import */ var _core_backoff_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(2207);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_retries_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(8749);
 /* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
 /* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
 /* harmony import */ var _copy_run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(6328);
@@ -31285,7 +31285,7 @@ async function surveyTags(target, graph, semaphore) {
     const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined);
     const decided = tagged.map(async (node) => {
         const ours = (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestOf */ .$)(node);
-        const theirs = await lookAt(target, node.tag ?? '', semaphore, ours);
+        const theirs = await readTag(target, node.tag ?? '', semaphore, ours);
         return [node.key, decide(target.name, theirs, ours, node)];
     });
     return new Map(await Promise.all(decided));
@@ -31312,12 +31312,12 @@ function attachedThere(graph, decisions) {
 /**
  * Reads the tag, writes what is missing, and reads it again, because no registry has a conditional PUT.
  */
-async function writeTag(node, { target, run, put }) {
+async function writeAttachedTag(node, { target, run, put }) {
     const { tag = '' } = node;
     const ours = (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestOf */ .$)(node);
     return (0,_copy_run_js__WEBPACK_IMPORTED_MODULE_4__/* .inTurn */ .l)(run, `${target.name}:${tag}`, async () => {
         for (let round = 0;; round += 1) {
-            const theirs = await lookAt(target, tag, run.semaphore, ours);
+            const theirs = await readTag(target, tag, run.semaphore, ours);
             const decision = decide(target.name, theirs, ours, node);
             const { state, manifest: wanted } = decision;
             if (state !== 'write' || wanted === undefined)
@@ -31325,7 +31325,7 @@ async function writeTag(node, { target, run, put }) {
             if (round >= ROUNDS)
                 throw notKept(`${target.name}:${tag}`);
             if (round > 0)
-                await run.context.sleep((0,_core_backoff_js__WEBPACK_IMPORTED_MODULE_5__/* .backoff */ .J)(round, run.context.random, { first: WAIT }));
+                await run.context.sleep((0,_core_retries_js__WEBPACK_IMPORTED_MODULE_5__/* .backoff */ .JN)(round, run.context.random, { first: WAIT }));
             const from = theirs instanceof Object ? theirs.descriptor.digest : null;
             await put(wanted, tag, from).catch((thrown) => {
                 throw theirs === undefined ? thrown : mayBeImmutable(thrown);
@@ -31340,7 +31340,7 @@ async function writeTag(node, { target, run, put }) {
  * The manifest of a tag at the destination. `unreadable`: the tag names something that is not a manifest.
  * @param ours when the tag is at this manifest already, a HEAD is enough.
  */
-async function lookAt(target, tag, semaphore, ours) {
+async function readTag(target, tag, semaphore, ours) {
     const read = async () => {
         if (ours === undefined)
             return target.resolve(tag);
@@ -31478,16 +31478,13 @@ function typeOf(manifest) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   LZ: () => (/* binding */ createRetries),
 /* harmony export */   Ys: () => (/* binding */ BLOB_LIMIT),
 /* harmony export */   gm: () => (/* binding */ readBlob),
 /* harmony export */   nZ: () => (/* binding */ BlobReader)
 /* harmony export */ });
-/* harmony import */ var _core_backoff_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2207);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
 /* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
 /* harmony import */ var _platforms_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(5557);
-
 
 
 
@@ -31602,30 +31599,6 @@ class Gatherer {
         this.#filled = 0;
         return [piece];
     }
-}
-/** So much progress starts the count of retries again: a slow connection that moves is not a broken one. */
-const PROGRESS = 1024 * 1024;
-/** Milliseconds. The longest `Retry-After` that is obeyed. A server that asks for more does not answer within this run. */
-const LONGEST_ASKED = 60_000;
-function createRetries(most, context, onRetry) {
-    let count = 0;
-    let moved = 0;
-    return {
-        progress(bytes) {
-            moved += bytes;
-        },
-        async failed(error) {
-            if (!error.transient || context.signal.aborted)
-                throw error;
-            count = moved >= PROGRESS ? 1 : count + 1;
-            moved = 0;
-            if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED)
-                throw error;
-            const wait = Math.max(error.retryAfter ?? 0, (0,_core_backoff_js__WEBPACK_IMPORTED_MODULE_3__/* .backoff */ .J)(count, context.random));
-            onRetry(error.message, wait, count);
-            await context.sleep(wait);
-        },
-    };
 }
 /** Configs and signatures are a few KiB. A larger blob is not read into memory. */
 const BLOB_LIMIT = 4 * 1024 * 1024;
@@ -31815,13 +31788,13 @@ async function look(change, again, context) {
     }
 }
 function readOnce({ target, reference }) {
-    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unread', why: (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination') }));
+    return target.locate(reference, true).then((at) => ({ at }), (thrown) => ({ at: 'unknown', why: (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'destination') }));
 }
 function explain(change, answer, { at, why }) {
     const error = answer.error ?? notAsSent(change, answer.said, at);
-    const wasAbsent = change.from === 'unread' && at === null;
+    const wasAbsent = change.from === 'unknown' && at === null;
     const registryChangedIt = answer.error === undefined && answer.said === at;
-    const isUnread = at === 'unread';
+    const isUnread = at === 'unknown';
     if ((0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(change.reference) || (!isUnread && (at === change.from || wasAbsent || registryChangedIt)))
         return error;
     const what = isUnread
@@ -31845,7 +31818,7 @@ function notAsSent(change, said, at) {
     });
 }
 function place(at) {
-    if (at === 'unread')
+    if (at === 'unknown')
         return 'not readable';
     return at === null ? 'absent' : `at ${at}`;
 }
@@ -31883,10 +31856,10 @@ __nccwpck_require__.d(__webpack_exports__, {
   R: () => (/* binding */ putManifest)
 });
 
-// EXTERNAL MODULE: ./lib/core/backoff.js
-var backoff = __nccwpck_require__(2207);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/retries.js
+var core_retries = __nccwpck_require__(8749);
 // EXTERNAL MODULE: ./lib/copy/attached-tags.js
 var attached_tags = __nccwpck_require__(4619);
 // EXTERNAL MODULE: ./lib/copy/confirm.js
@@ -32127,6 +32100,7 @@ class Subscriber {
 
 
 
+
 function createDelivery(blob, route, run) {
     return { blob, route, run, outcome: (0,core_async/* createDeferred */.ud)() };
 }
@@ -32138,25 +32112,25 @@ function deliver(deliveries, run) {
     const first = deliveries.filter((delivery) => {
         const { blob, route, outcome } = delivery;
         const key = `${route.registry} ${blob.digest}`;
-        const home = run.homes.get(key);
-        if (home === undefined)
-            run.homes.set(key, (0,core_async/* ignoreUnhandled */.kg)(outcome.promise.then(() => route.repository)));
+        const mountSource = run.mountSources.get(key);
+        if (mountSource === undefined)
+            run.mountSources.set(key, (0,core_async/* ignoreUnhandled */.kg)(outcome.promise.then(() => route.repository)));
         else
-            void mountFromOther(home, key, delivery, run);
-        return home === undefined;
+            void mountFromOther(mountSource, key, delivery, run);
+        return mountSource === undefined;
     });
     send(first, run);
 }
 async function mountFromOther(other, key, delivery, run) {
     const { route, outcome } = delivery;
-    const home = await other.catch(() => undefined);
-    if (home === route.repository)
+    const mountSource = await other.catch(() => undefined);
+    if (mountSource === route.repository)
         return outcome.resolve('present');
-    if (home !== undefined)
-        return send([{ ...delivery, route: { ...route, mountFrom: home } }], run);
+    if (mountSource !== undefined)
+        return send([{ ...delivery, route: { ...route, mountFrom: mountSource } }], run);
     // The other image failed: the first that comes here takes its place.
-    if (run.homes.get(key) === other)
-        run.homes.delete(key);
+    if (run.mountSources.get(key) === other)
+        run.mountSources.delete(key);
     deliver([delivery], run);
 }
 /** Sends one blob to these destinations, under one permit for all of them. */
@@ -32187,7 +32161,7 @@ async function sendOne({ blob, route, run }, subscriber) {
     const begun = await target.startUpload(blob, mountFrom);
     if (begun.state !== 'open')
         return begun.state;
-    const newRetries = () => (0,blob_reader/* createRetries */.LZ)(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${digest}`, reason, wait, attempt }));
+    const newRetries = () => (0,core_retries/* createRetries */.LZ)(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${digest}`, reason, wait, attempt }));
     const reader = new blob_reader/* BlobReader */.nZ(blob, { source, newRetries, onConfig: (bytes) => platforms.note(digest, bytes) });
     const onSent = (sent) => emit({ event: 'bytes', image, digest, sent, total: size });
     await upload(begun.upload, subscriber, reader, newRetries(), onSent);
@@ -32275,7 +32249,7 @@ function prepare(copy, all) {
         if (stopped)
             throw new errors/* PromoteError */.jG('CANCELLED', 'not begun, because another part of the image failed');
     };
-    const run = { ...all, semaphore: (0,semaphore/* guarded */.Nj)(all.semaphore, check), check };
+    const run = { ...all, semaphore: (0,semaphore/* withCheck */.hV)(all.semaphore, check), check };
     const blobs = [...copy.plan.steps.values()].filter(({ node, do: what }) => node.kind === 'blob' && what !== 'skip');
     const deliveries = blobs.map(({ node }) => [node.key, createDelivery(node.descriptor, copy.route, run)]);
     return { ...copy, run, stop: () => (stopped = true), deliveries: new Map(deliveries) };
@@ -32317,7 +32291,7 @@ async function pushManifest(step, part) {
 async function pushTagged(node, part) {
     const { route, run } = part;
     const put = (manifest, tag, from) => putManifest(manifest, { tag, from }, part, run);
-    const decision = await (0,attached_tags/* writeTag */.M5)(node, { target: route.target, run, put });
+    const decision = await (0,attached_tags/* writeAttachedTag */.CQ)(node, { target: route.target, run, put });
     (0,attached_tags/* warnOfKept */.y2)([decision], run.context);
     return decision;
 }
@@ -32353,9 +32327,9 @@ async function settle(work) {
 async function putManifest(manifest, under, { plan, route }, run) {
     const { target } = route;
     const { digest, size } = manifest.descriptor;
-    const { tag, from } = under ?? { from: 'unread' };
+    const { tag, from } = under ?? { from: 'unknown' };
     const change = { target, reference: tag ?? digest, from, to: digest };
-    const put = (begin) => (0,semaphore/* guarded */.Nj)(run.semaphore, begin)(() => target.putManifest(manifest, tag), size);
+    const put = (begin) => (0,semaphore/* withCheck */.hV)(run.semaphore, begin)(() => target.putManifest(manifest, tag), size);
     for (let round = 1;; round += 1) {
         try {
             return await (0,copy_confirm/* confirm */.l)(change, put, run.context);
@@ -32367,7 +32341,7 @@ async function putManifest(manifest, under, { plan, route }, run) {
             run.context.log.warn(`${target.name} misses ${missing.length} blobs of ${digest} that were there: sending them again`);
             const { sleep, random } = run.context;
             if (!(await sendAgain(missing, route, run)))
-                await sleep((0,backoff/* backoff */.J)(round, random, { first: MISSING_WAIT }));
+                await sleep((0,core_retries/* backoff */.JN)(round, random, { first: MISSING_WAIT }));
         }
     }
 }
@@ -32539,10 +32513,8 @@ function manifestOf({ key, manifest }) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   Cs: () => (/* binding */ makePlan),
-/* harmony export */   H3: () => (/* binding */ published),
 /* harmony export */   MT: () => (/* binding */ shareOut),
 /* harmony export */   _5: () => (/* binding */ isUnchanged),
-/* harmony export */   _6: () => (/* binding */ plannedTags),
 /* harmony export */   iM: () => (/* binding */ plannedSteps)
 /* harmony export */ });
 /* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4619);
@@ -32633,26 +32605,30 @@ function countBytes(steps) {
  * it, the others mount it or find it there. In the run another image may be first; the blobs and bytes that move are the same.
  */
 function shareOut(images) {
-    const homes = new Map();
+    const mountSources = new Map();
     return images.map((image) => {
         const { plan, route } = image;
-        const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, route.registry, route.repository, homes)]));
+        const steps = new Map([...plan.steps].map(([key, step]) => [key, shared(step, route.registry, route.repository, mountSources)]));
         return { ...image, plan: { ...plan, steps, bytes: countBytes(steps) } };
     });
 }
-function shared(step, registry, repository, homes) {
+function shared(step, registry, repository, mountSources) {
     const { node } = step;
     if (node.kind !== 'blob' || step.do === 'skip')
         return step;
     const key = `${registry} ${node.descriptor.digest}`;
-    const home = homes.get(key);
-    if (home === undefined) {
-        homes.set(key, repository);
+    const mountSource = mountSources.get(key);
+    if (mountSource === undefined) {
+        mountSources.set(key, repository);
         return step;
     }
-    if (home === repository)
+    if (mountSource === repository)
         return { do: 'skip', node, why: 'another image of this run brings it' };
-    return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` };
+    return {
+        do: 'mount',
+        node,
+        why: `same registry, mounted from ${mountSource}, to which another image of this run brings it`,
+    };
 }
 function isUnchanged(plan) {
     return plan.tags.length === 0 && [...plan.steps.values()].every((step) => step.do === 'skip');
@@ -32671,16 +32647,9 @@ function plannedSteps(plan) {
     return [...steps, ...tags];
 }
 function movedFrom(from) {
-    if (from === 'unread')
+    if (from === 'unknown')
         return 'where it is now could not be read';
     return from === null ? 'new tag' : `now at ${from}`;
-}
-/** The tags of the plan, for reports and events. */
-function plannedTags({ tags }) {
-    return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }));
-}
-function published(state) {
-    return state === 'unread' ? 'unknown' : state;
 }
 
 
@@ -32765,7 +32734,7 @@ async function updateReferrersIndexes(target, graph, run) {
 }
 /** Whether the index of `subject` lists the attached manifest. True at registries that resolve the index's tag as a digest. */
 async function isIndexed(target, subject, digest, semaphore) {
-    const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .lookAt */ .t5)(target, (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject), semaphore);
+    const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .readTag */ .zW)(target, (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject), semaphore);
     if (there === undefined || there === 'unreadable')
         return false;
     if (there.descriptor.digest === subject)
@@ -32790,7 +32759,7 @@ async function mergeIndex(target, subject, wanted, { semaphore }) {
     if (target.listsReferrers === undefined && lacks(await semaphore(() => target.referrers(subject))).length === 0)
         return;
     for (let round = 0;; round += 1) {
-        const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .lookAt */ .t5)(target, tag, semaphore);
+        const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .readTag */ .zW)(target, tag, semaphore);
         const index = there === 'unreadable' ? undefined : there;
         const listed = index === undefined ? [] : (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .referrersIn */ .qs)(index, subject);
         if (there === 'unreadable' || listed === undefined) {
@@ -32900,7 +32869,7 @@ function unlessMissing(thrown) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   B2: () => (/* binding */ createSemaphore),
-/* harmony export */   Nj: () => (/* binding */ guarded)
+/* harmony export */   hV: () => (/* binding */ withCheck)
 /* harmony export */ });
 /* unused harmony exports SMALL, SMALL_PER_JOB, smallAtOnce */
 /** Up to this size a blob is one buffer (`blob-reader.ts`). It takes as long as its round trips, whatever the bandwidth. */
@@ -32945,7 +32914,7 @@ function createSemaphore(jobs) {
     };
 }
 /** The same semaphore, with a check right before each piece of work: it throws when the work must not begin any more. */
-function guarded(semaphore, check) {
+function withCheck(semaphore, check) {
     return (work, bytes) => semaphore(async () => {
         check();
         return work();
@@ -33004,26 +32973,6 @@ async function* through(body, transform) {
 async function* bodyOf(content) {
     if (content.byteLength > 0)
         yield content;
-}
-
-
-/***/ }),
-
-/***/ 2207:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   J: () => (/* binding */ backoff)
-/* harmony export */ });
-/**
- * Milliseconds to wait before the next try: doubled each time, and a random part of the second half of that, so that clients
- * that failed together do not come back together.
- * https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
- * @param attempt how many tries have failed, 1 for the first wait.
- * @param random from 0 to 1.
- */
-function backoff(attempt, random, { first = 250, longest = 30_000 } = {}) {
-    return Math.round(Math.min(longest, first * 2 ** (attempt - 1)) * (0.5 + random() / 2));
 }
 
 
@@ -33413,6 +33362,52 @@ function pemBlocks(text, label) {
         const lines = body.includes(':') ? [body.trim()] : (body.replace(BREAKS, '').match(/.{1,64}/g) ?? []);
         return [[`-----BEGIN ${name}-----`, ...lines, `-----END ${name}-----`, ''].join('\n')];
     });
+}
+
+
+/***/ }),
+
+/***/ 8749:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   JN: () => (/* binding */ backoff),
+/* harmony export */   LZ: () => (/* binding */ createRetries),
+/* harmony export */   Zk: () => (/* binding */ LONGEST_RETRY_AFTER)
+/* harmony export */ });
+/** Milliseconds. The longest `Retry-After` that is obeyed. A server that asks for more does not answer within this run. */
+const LONGEST_RETRY_AFTER = 60_000;
+/**
+ * Milliseconds to wait before the next try: doubled each time, and a random part of the second half of that, so that clients
+ * that failed together do not come back together.
+ * https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+ * @param attempt how many tries have failed, 1 for the first wait.
+ * @param random from 0 to 1.
+ */
+function backoff(attempt, random, { first = 250, longest = 30_000 } = {}) {
+    return Math.round(Math.min(longest, first * 2 ** (attempt - 1)) * (0.5 + random() / 2));
+}
+/** So much progress starts the count of retries again: a slow connection that moves is not a broken one. */
+const PROGRESS = 1024 * 1024;
+function createRetries(most, context, onRetry) {
+    let count = 0;
+    let moved = 0;
+    return {
+        progress(bytes) {
+            moved += bytes;
+        },
+        async failed(error) {
+            if (!error.transient || context.signal.aborted)
+                throw error;
+            count = moved >= PROGRESS ? 1 : count + 1;
+            moved = 0;
+            if (count > most || (error.retryAfter ?? 0) > LONGEST_RETRY_AFTER)
+                throw error;
+            const wait = Math.max(error.retryAfter ?? 0, backoff(count, context.random));
+            onRetry(error.message, wait, count);
+            await context.sleep(wait);
+        },
+    };
 }
 
 
@@ -35824,7 +35819,7 @@ async function run(surroundings) {
         return await promoteAndPublish(config, host, surroundings);
     }
     catch (thrown) {
-        return report(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal);
+        return reportFailure(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal);
     }
 }
 /** Forgejo and Gitea set GITHUB_ACTIONS too; the Task sets result paths. */
@@ -35912,7 +35907,7 @@ function cancelledCode({ reason }) {
     return reason === 'SIGTERM' ? errors/* EXIT */.dc.terminated : errors/* EXIT */.dc.interrupted;
 }
 /** An error that ended the run before there was a report, or kept it from being published. */
-function report(thrown, host, debug, signal) {
+function reportFailure(thrown, host, debug, signal) {
     if (thrown instanceof errors/* PromoteError */.jG && thrown.code !== 'INTERNAL') {
         host.log.error(describeError(thrown));
         if (thrown.code === 'USAGE')
@@ -38728,7 +38723,7 @@ async function begin(state) {
     const entries = before?.entries ?? new Map();
     state.contents = Promise.resolve({ handle, compressed: false, entries, kept: new Map() });
     state.finished = undefined;
-    return { path, position: endOf(entries) };
+    return { path, position: appendPosition(entries) };
 }
 /** Closed before it is renamed: Windows renames no file that is open, and onto none. */
 async function finish(state) {
@@ -38776,7 +38771,7 @@ async function list(path) {
     }
 }
 /** After the last blob: index and version, where they come last, are written anew. */
-function endOf(entries) {
+function appendPosition(entries) {
     const inOrder = [...entries.values()].sort((a, b) => a.header - b.header);
     while ([INDEX_FILE, LAYOUT_FILE].includes(inOrder.at(-1)?.name ?? ''))
         inOrder.pop();
@@ -40158,11 +40153,11 @@ function kubernetes(url, side, network, context, login) {
         login,
         as: (other) => kubernetes(url, side, network, context, other),
         request: async (method, path, options = {}) => {
-            const { type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options;
+            const { type = 'application/json', limit = OBJECT_LIMIT, afterCancel, retry } = options;
             const body = options.body === undefined ? undefined : JSON.stringify(options.body);
             const headers = { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': type }) };
-            const request = { method, url: new URL(base + path, url), headers, body, afterCancel };
-            const reply = await read(send, once ? { ...request, retry: false } : request, limit, side);
+            const request = { method, url: new URL(base + path, url), headers, body, afterCancel, retry };
+            const reply = await read(send, request, limit, side);
             if (reply.elsewhere === undefined)
                 return reply;
             // The answer of another origin must not name the registry that gets the token, or the user.
@@ -40414,9 +40409,9 @@ var stream_answers = __nccwpck_require__(5532);
 
 /** The image streams of one cluster. Answers are kept per repository; failures are not. */
 function openStreams(kube, user) {
-    const read = once((repository) => readStream(kube, repository));
-    const layers = once((repository) => readLayers(kube, repository));
-    const ensure = once(async (repository) => {
+    const read = rememberAnswers((repository) => readStream(kube, repository));
+    const layers = rememberAnswers((repository) => readLayers(kube, repository));
+    const ensure = rememberAnswers(async (repository) => {
         const known = await read(repository);
         if (known.state === 'found')
             return 'exists';
@@ -40438,7 +40433,7 @@ function openStreams(kube, user) {
     });
     return { read, layers, ensure };
 }
-function once(ask) {
+function rememberAnswers(ask) {
     const asked = new Map();
     const get = (repository) => {
         const known = asked.get(repository);
@@ -40484,7 +40479,7 @@ async function readLayers(kube, repository) {
     const timer = setTimeout(() => resolve(undefined), LAYERS_TIME);
     try {
         // A late answer is dropped; its size stays bounded.
-        const reply = await Promise.race([late, kube.request('GET', layers, { limit: openshift_api/* STREAM_LIMIT */.Z2, once: true })]);
+        const reply = await Promise.race([late, kube.request('GET', layers, { limit: openshift_api/* STREAM_LIMIT */.Z2, retry: false })]);
         if (reply === undefined)
             throw new errors/* PromoteError */.jG('STALLED', `${tried}: no complete answer within ${LAYERS_TIME / 1000} s.`);
         return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* layersSchema */.SM, tried, kube) };
@@ -40835,7 +40830,7 @@ async function revoke(tokens, kube, time = LOGOUT_TIME) {
     const timer = setTimeout(() => resolve('late'), time);
     const all = Promise.all(tokens.map((issued) => remove(issued, kube)));
     if ((await Promise.race([all, late])) === 'late')
-        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${time / 1000} s and was given up; the token of this run lives on: ${tokens.map(endOf).join('; ')}`);
+        kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${time / 1000} s and was given up; the token of this run lives on: ${tokens.map(describeEnd).join('; ')}`);
     clearTimeout(timer);
 }
 /**
@@ -40868,16 +40863,16 @@ async function remove(issued, kube) {
     catch (thrown) {
         reason = (0,errors/* asPromoteError */.XO)(thrown).message;
     }
-    context.log.warn(`${side}: the token of this run could not be deleted at ${url.host} (${reason}); ${endOf(issued)}`);
+    context.log.warn(`${side}: the token of this run could not be deleted at ${url.host} (${reason}); ${describeEnd(issued)}`);
 }
-function endOf({ expires }) {
+function describeEnd({ expires }) {
     return expires === undefined
         ? 'it lives until it is deleted, because the server named no time at which it ends'
         : `it expires at ${new Date(expires).toISOString()}`;
 }
 
-// EXTERNAL MODULE: ./lib/core/backoff.js
-var backoff = __nccwpck_require__(2207);
+// EXTERNAL MODULE: ./lib/core/retries.js
+var retries = __nccwpck_require__(8749);
 ;// CONCATENATED MODULE: ./lib/openshift/oauth-answers.js
 
 
@@ -41009,8 +41004,6 @@ const MARKER = { 'x-csrf-token': '1' };
 const TRIES = 4;
 /** What was tried, for messages. */
 const DISCOVERY = 'Asking for the OAuth server';
-/** Milliseconds; a server that asks for more is better left alone. */
-const LONGEST_WAIT = 60_000;
 const metadataSchema = schemas/* looseObject */._H3({
     issuer: schemas/* string */.YjP(),
     authorization_endpoint: schemas/* string */.YjP(),
@@ -41077,8 +41070,8 @@ async function requestToken(kube, server, user) {
         }
         catch (thrown) {
             const error = (0,errors/* asPromoteError */.XO)(thrown, side);
-            const wait = error.retryAfter ?? (0,backoff/* backoff */.J)(attempt, context.random, { first: 1000 });
-            if (!error.transient || attempt === TRIES || wait > LONGEST_WAIT)
+            const wait = error.retryAfter ?? (0,retries/* backoff */.JN)(attempt, context.random, { first: 1000 });
+            if (!error.transient || attempt === TRIES || wait > retries/* LONGEST_RETRY_AFTER */.Zk)
                 throw error;
             context.log.debug(`${side}: login attempt ${attempt} brought no answer (${error.code}); again in ${wait} ms`);
             await context.sleep(wait);
@@ -41177,7 +41170,7 @@ function openRegistries(parts) {
     return {
         addressFor: async (repository) => {
             // The integrated registry is always https.
-            address ??= { host: await locate(parts, repository, learn), plainHttp: false };
+            address ??= { host: await findRegistry(parts, repository, learn), plainHttp: false };
             return address;
         },
         owns: async (given, repository) => {
@@ -41197,7 +41190,7 @@ function openRegistries(parts) {
     };
 }
 /** The first address that the cluster itself names, then the usual one if a registry answers there. */
-async function locate(parts, repository, learn) {
+async function findRegistry(parts, repository, learn) {
     const { kube, inCluster } = parts;
     const stream = await anyStream(parts, repository);
     learn(stream?.publicHost);
@@ -41422,7 +41415,7 @@ class Cluster {
         const layers = await this.#streams.layers(repository);
         if (layers.state !== 'found')
             return undefined;
-        return (0,stream_answers/* storedBy */.ZR)(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), importFree: false });
+        return (0,stream_answers/* storedBy */.ZR)(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), imports: 'some' });
     }
     /** What the cluster tells of the answers that its registry gives for this repository. */
     async evidence(repository) {
@@ -41430,7 +41423,7 @@ class Cluster {
         const named = layers.state === 'found' ? layers.value.named : undefined;
         // Where nothing is named, nothing was imported.
         const isEmpty = layers.state === 'absent' || named?.size === 0;
-        return { importFree: stream?.importFree ?? (isEmpty ? true : undefined), named };
+        return { imports: stream?.imports ?? (isEmpty ? 'none' : 'unknown'), named };
     }
     /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
     async follows(repository, tag) {
@@ -41539,22 +41532,20 @@ const streamSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
     tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
     origins: new Map((spec?.tags ?? []).flatMap(originOf)),
     failedImports: new Map((status?.tags ?? []).flatMap(failedImportOf)),
-    ...homesOf((status?.tags ?? []).flatMap(({ items }) => items), [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string')),
+    ...historyOf((status?.tags ?? []).flatMap(({ items }) => items), [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string')),
 }));
 /**
  * The registry pulls through from wherever an event of the history points to, but never from itself (openshift/image-registry
  * identifycandidaterepositories.go).
  * @param own the repository of the stream, by its internal and its public host.
  */
-function homesOf(events, own) {
+function historyOf(events, own) {
     const hosts = own.map((repository) => `${repository.split('/', 1)[0]}/`);
     const images = events.filter(({ image }) => image);
     const isOwn = (reference) => own.some((repository) => reference.startsWith(`${repository}@`));
     const pushed = images.filter(({ dockerImageReference }) => isOwn(dockerImageReference ?? ''));
-    return {
-        pushed: new Set(pushed.flatMap(digestOf)),
-        importFree: images.every(({ dockerImageReference }) => hosts.some((host) => dockerImageReference?.startsWith(host) ?? false)),
-    };
+    const isHere = ({ dockerImageReference }) => hosts.some((host) => dockerImageReference?.startsWith(host));
+    return { pushed: new Set(pushed.flatMap(digestOf)), imports: images.every(isHere) ? 'none' : 'some' };
 }
 const streamListSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ items: list(streamSchema) });
 const imageSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
@@ -41584,7 +41575,7 @@ const NO_LAYERS = { named: new Set(), blobs: new Map() };
  * the upstreams of imported images for its own; and a child of an index may be known to the cluster by another project.
  */
 function storedBy(layers, stream) {
-    if (!stream.importFree)
+    if (stream.imports === 'some')
         return new Set();
     const images = [...stream.pushed].filter((digest) => layers.blobs.has(digest));
     return new Set(images.flatMap((digest) => [digest, ...(layers.blobs.get(digest) ?? [])]));
@@ -41718,7 +41709,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 90:
+/***/ 6514:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -41851,7 +41842,7 @@ function isGuarded({ overwrite, expect }) {
 }
 /** Pure: the tags that exist with another digest, if such tags are left as they are. */
 function tagsToSkip(tags, wanted, overwrite) {
-    const found = [...tags].flatMap(([tag, at]) => at === null || at === 'unread' || at === wanted ? [] : [[tag, at]]);
+    const found = [...tags].flatMap(([tag, at]) => at === null || at === 'unknown' || at === wanted ? [] : [[tag, at]]);
     return new Map(overwrite === 'skip' ? found : []);
 }
 /**
@@ -41861,9 +41852,9 @@ function tagsToSkip(tags, wanted, overwrite) {
  */
 function checkGuard(name, tags, wanted, guard) {
     for (const [tag, current] of tags) {
-        if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack))
+        if (current === 'unknown' && (isGuarded(guard) || guard.mayGoBack))
             throw unreadable(`${name}:${tag}`, guard);
-        const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard);
+        const why = current === 'unknown' ? undefined : refusal(tag, current, wanted, guard);
         if (why === undefined)
             continue;
         const where = current === null ? 'does not exist' : `is at ${current}`;
@@ -41981,7 +41972,7 @@ async function keepBefore(moves, semaphore) {
 }
 async function revert(move, context) {
     const { target, tag, from } = move;
-    move.at = 'unread';
+    move.at = 'unknown';
     try {
         move.at = await target.locate(tag, true);
         // A write that failed may have left the tag where it was.
@@ -41994,7 +41985,7 @@ async function revert(move, context) {
     catch (thrown) {
         move.error = (0,errors/* asPromoteError */.XO)(thrown, 'destination');
         if (move.error.unconfirmed)
-            move.at = 'unread';
+            move.at = 'unknown';
         move.state = 'stuck';
     }
 }
@@ -42089,7 +42080,7 @@ const SOURCE = { side: 'source' };
 async function discover(source, root, options, semaphore) {
     const budget = (0,copy_budget/* createBudget */.y)(source.name, options.held ?? { bytes: 0, links: 0 });
     // A manifest that waits for its permit is not read any more once the image has exceeded its budget.
-    const permits = (0,copy_semaphore/* guarded */.Nj)(semaphore, budget.check);
+    const permits = (0,copy_semaphore/* withCheck */.hV)(semaphore, budget.check);
     const { referrers, requireSigned = false, judged = false } = options;
     const isSought = referrers || requireSigned || judged;
     try {
@@ -42337,20 +42328,33 @@ class ManifestLookup {
 
 // EXTERNAL MODULE: ./lib/copy/referrers-index.js
 var referrers_index = __nccwpck_require__(1288);
+;// CONCATENATED MODULE: ./lib/copy/store.js
+/**
+ * Which answer of a store, to the question whether it has some content, proves that the content is stored there: each one, none,
+ * or only one that shows that it is from the registry's own storage.
+ * @param evidence of the store; undefined where nothing is pulled through.
+ */
+function provingAnswers(evidence) {
+    if (evidence === undefined || evidence.imports === 'none')
+        return 'all';
+    return evidence.imports === 'some' ? 'none' : 'from-storage';
+}
+
 ;// CONCATENATED MODULE: ./lib/copy/survey.js
+
 
 
 
 
 /** What each of the wanted tags points at now. */
 async function findTags(target, tags, semaphore) {
-    const find = async (tag) => [tag, await semaphore(() => target.locate(tag).catch(unread))];
+    const find = async (tag) => [tag, await semaphore(() => target.locate(tag).catch(unlessHidden))];
     return new Map(await Promise.all(tags.map(find)));
 }
 /** An account with the right to push may lack the right to pull. The run goes on and reports that the tag was not read. */
-function unread(thrown) {
+function unlessHidden(thrown) {
     if (thrown instanceof errors/* PromoteError */.jG && (0,attached_tags/* isHidden */.dK)(thrown))
-        return 'unread';
+        return 'unknown';
     throw thrown;
 }
 /**
@@ -42368,11 +42372,11 @@ async function survey({ target, tags }, graph, lookup, asksBlobs, semaphore) {
     ]);
     const present = new Map();
     const evidence = await target.evidence?.();
-    const isProof = evidence === undefined || evidence.importFree === true;
-    for (const { proven, tag } of isProof ? attachedTags.values() : [])
+    const doAnswersProve = provingAnswers(evidence) === 'all';
+    for (const { proven, tag } of doAnswersProve ? attachedTags.values() : [])
         for (const key of proven)
             present.set(key, `checked by the registry when it took what ${tag} names`);
-    const lookAt = async (kind, why) => {
+    const addPresent = async (kind, why) => {
         // What is left out is not asked for, and tags of cosign's scheme are surveyed by `surveyTags`.
         const open = [...graph.nodes.values()].filter((node) => node.kind === kind && node.leave === undefined && node.tag === undefined && !present.has(node.key));
         const reasons = await Promise.all(open.map(why));
@@ -42382,18 +42386,18 @@ async function survey({ target, tags }, graph, lookup, asksBlobs, semaphore) {
                 present.set(key, reason);
         }
     };
-    await lookAt('manifest', (node) => whyStored(node, target, lookup, referrers, semaphore));
-    if (isProof)
+    await addPresent('manifest', (node) => whyStored(node, target, lookup, referrers, semaphore));
+    if (doAnswersProve)
         for (const node of graph.nodes.values())
             if (present.has(node.key))
                 addBlobsOf(node, graph, present);
     const inventory = await target.inventory();
     const isAtRoot = [...tags.values()].includes(graph.root.descriptor.digest);
-    await lookAt('blob', async ({ descriptor }) => {
+    await addPresent('blob', async ({ descriptor }) => {
         if (inventory?.has(descriptor.digest))
             return 'in the inventory of the image stream';
         // Uploads would find these blobs too. But an image that is complete must be recognised without a write.
-        const mayBeThere = !isProof && (evidence.named?.has(descriptor.digest) ?? isAtRoot);
+        const mayBeThere = !doAnswersProve && (evidence?.named?.has(descriptor.digest) ?? isAtRoot);
         if (!asksBlobs && !mayBeThere)
             return undefined;
         return (await semaphore(() => target.has(descriptor, 'blob'))) ? 'the registry has it' : undefined;
@@ -42448,16 +42452,16 @@ async function planImage(image, sessions, run) {
     if (image.jobs.every(({ rows }) => rows !== undefined))
         return [];
     const destinations = image.jobs.map((job) => {
-        // `read` is set by the time that the destination is located.
+        // `read` is set by the time that the destination is opened.
         let judging;
         const judged = () => (judging ??= read.then((discovered) => run.judge(job, discovered)));
-        const located = (0,core_async/* ignoreUnhandled */.kg)(locate(job, sessions.destination(job.target), judged, run));
-        return { job, judged, located, lookup: new ManifestLookup(located, run.copy.semaphore) };
+        const opened = (0,core_async/* ignoreUnhandled */.kg)(openDestination(job, sessions.destination(job.target), judged, run));
+        return { job, judged, opened, lookup: new ManifestLookup(opened, run.copy.semaphore) };
     });
     const lookups = destinations.map(({ lookup }) => lookup);
     const read = (0,core_async/* ignoreUnhandled */.kg)(readSource(image, sessions.source(), lookups, run));
-    return (0,release_run/* forEachUnfinished */.wx)(destinations, run, async ({ job, judged, located, lookup }) => {
-        const [discovered, place] = await bothSides(judged(), located, job.target);
+    return (0,release_run/* forEachUnfinished */.wx)(destinations, run, async ({ job, judged, opened, lookup }) => {
+        const [discovered, place] = await bothSides(judged(), opened, job.target);
         return planDestination(job, discovered, place, lookup, run);
     });
 }
@@ -42495,13 +42499,13 @@ async function resolve({ source: reference }, { store, cluster, path, tag }) {
  * @param judged awaited before an image stream is created, so that none is created for an image that cannot be read or
  *   may not go there.
  */
-async function locate(job, opening, judged, { config, context, copy }) {
+async function openDestination(job, opening, judged, { config, context, copy }) {
     copy.check?.();
     const session = await opening;
     const { destination: reference } = job.pair;
     const path = reference.repository;
     // OpenShift answers 500 to reads by digest until the image stream exists.
-    const ensureStream = async (cluster) => {
+    const prepareStream = async (cluster) => {
         if (cluster === undefined || config.dryRun)
             return;
         if ((await cluster.stream(path)) === undefined)
@@ -42509,12 +42513,12 @@ async function locate(job, opening, judged, { config, context, copy }) {
         await cluster.ensureStream(path);
     };
     // The stream tells the address of the cluster's own registry.
-    if (isInCluster(job, config))
-        await ensureStream(session.cluster);
+    if (usesClusterRegistry(job, config))
+        await prepareStream(session.cluster);
     const repository = await session.repository(reference);
     const { store, cluster } = repository;
     job.repository = store.name;
-    await ensureStream(cluster);
+    await prepareStream(cluster);
     for (const tag of job.tags) {
         const warning = await cluster?.follows(path, tag);
         if (warning !== undefined)
@@ -42529,7 +42533,7 @@ async function locate(job, opening, judged, { config, context, copy }) {
     return { repository, target: store, tags };
 }
 /** An image is in the cluster's own registry unless a host, a layout or a registry is configured. */
-function isInCluster({ pair, target }, { destinations }) {
+function usesClusterRegistry({ pair, target }, { destinations }) {
     const { host, layout } = pair.destination;
     return (host ?? layout ?? destinations.find(({ name }) => name === target)?.registry) === undefined;
 }
@@ -44583,12 +44587,13 @@ function strangeService(access, service) {
     });
 }
 
+// EXTERNAL MODULE: ./lib/core/retries.js
+var retries = __nccwpck_require__(8749);
 ;// CONCATENATED MODULE: ./lib/http/concurrency.js
+
 
 /** Requests at once to one origin when nothing is known about it: four images of 16 layers. */
 const CEILING = 64;
-/** A longer pause is the retry layer's to refuse; waiting here would only delay its verdict. */
-const LONGEST_PAUSE = 60_000;
 /**
  * As many requests at once to an origin as it bears. 429 and 503 halve the number that is under way, once for all requests
  * that were under way together. Every full round of successes adds one. A request holds its place until the answer begins,
@@ -44657,7 +44662,8 @@ function admit(origin) {
             wake();
 }
 function pause(origin, wait, context) {
-    if (wait === undefined || wait <= 0 || wait > LONGEST_PAUSE || origin.pause !== undefined)
+    // The retry layer refuses a longer wait: waiting here would only delay its error.
+    if (wait === undefined || wait <= 0 || wait > retries/* LONGEST_RETRY_AFTER */.Zk || origin.pause !== undefined)
         return;
     const over = () => {
         origin.pause = undefined;
@@ -44792,10 +44798,7 @@ function redirect_refused(request, what, side, hint = 'Check the address of the 
     });
 }
 
-// EXTERNAL MODULE: ./lib/core/backoff.js
-var backoff = __nccwpck_require__(2207);
 ;// CONCATENATED MODULE: ./lib/http/retry.js
-
 
 
 
@@ -44830,10 +44833,10 @@ function retry(options, context) {
             const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,response/* retryAfter */.P9)(outcome.res, context.now());
             if (outcome.res !== undefined)
                 await (0,transport_request/* discard */.vf)(outcome.res);
-            if (asked !== undefined && asked > LONGEST_PAUSE)
+            if (asked !== undefined && asked > retries/* LONGEST_RETRY_AFTER */.Zk)
                 throw tooLong(what, asked, outcome, options.side);
             // A server that has just failed may ask for a retry at once (`Retry-After: 0`): wait all the same.
-            const wait = asked !== undefined && asked > 0 ? asked : (0,backoff/* backoff */.J)(attempt, context.random);
+            const wait = asked !== undefined && asked > 0 ? asked : (0,retries/* backoff */.JN)(attempt, context.random);
             options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt);
             await context.sleep(wait);
         }
@@ -44872,7 +44875,7 @@ function decidedNothing({ res, error }) {
 function tooLong(what, asked, outcome, side) {
     const status = outcome.res?.status ?? outcome.error?.status;
     const answer = status === undefined ? 'the server' : `${status}: the server`;
-    const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${LONGEST_PAUSE / 1000} s.`;
+    const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${retries/* LONGEST_RETRY_AFTER */.Zk / 1000} s.`;
     return new errors/* PromoteError */.jG(status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE', message, {
         side,
         status,
@@ -45001,6 +45004,7 @@ function badLocation(value, why) {
 
 
 
+
 /**
  * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
  * The bytes are counted, not hashed: a caller that resumes hashes over all of its reads.
@@ -45094,15 +45098,15 @@ async function offeredSize(endpoint, { digest }) {
 }
 /** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
 async function isStored(endpoint, blob, sure) {
-    const { importFree } = (await endpoint.evidence()) ?? { importFree: true };
-    if (importFree === false)
+    const proving = provingAnswers(await endpoint.evidence());
+    if (proving === 'none')
         return false;
     const res = await probe(endpoint, `blobs/${blob.digest}`, { 'accept-encoding': 'identity' }, sure);
     if (res?.status !== 200)
         return false;
     const length = (0,response/* header */.wx)(res, 'content-length');
     const isWhole = length === undefined || Number(length) === blob.size;
-    return isWhole && (importFree === true || (0,quirks/* isFromStorage */.Ew)(res, endpoint.base, blob.digest));
+    return isWhole && (proving === 'all' || (0,quirks/* isFromStorage */.Ew)(res, endpoint.base, blob.digest));
 }
 /**
  * A HEAD whose failure means "not known to be there".
@@ -45193,7 +45197,7 @@ function createEndpoint(options) {
     const { side, base, repository, context } = options;
     const name = `${base.host}/${repository}`;
     const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] };
-    const once = async (access, request) => {
+    const sendScoped = async (access, request) => {
         const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] };
         for (let attempt = 1;; attempt += 1) {
             const res = await options.send(scoped);
@@ -45202,7 +45206,7 @@ function createEndpoint(options) {
                 return res;
             await (0,transport_request/* discard */.vf)(res);
             context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
-            await context.sleep((0,backoff/* backoff */.J)(attempt, context.random, { first: 1000 }));
+            await context.sleep((0,retries/* backoff */.JN)(attempt, context.random, { first: 1000 }));
         }
     };
     let isOpenShiftHere = false;
@@ -45210,16 +45214,16 @@ function createEndpoint(options) {
     let isWide = options.writes === true;
     const call = async (access, request) => {
         if (access === 'push' || !isWide)
-            return once(access, request);
+            return sendScoped(access, request);
         try {
-            return await once('push', request);
+            return await sendScoped('push', request);
         }
         catch (thrown) {
             // A token service that refuses what exceeds the account's rights; an account that may only read can still find everything unchanged.
             if (!(thrown instanceof errors/* PromoteError */.jG && thrown.status === 403))
                 throw thrown;
             isWide = false;
-            return once('pull', request);
+            return sendScoped('pull', request);
         }
     };
     return {
@@ -45240,7 +45244,7 @@ function createEndpoint(options) {
         toError: (res, what, access, tag) => toPromoteError(options, name, res, what, access, tag),
     };
 }
-const NOT_KNOWN = { importFree: undefined, named: undefined };
+const NOT_KNOWN = { imports: 'unknown', named: undefined };
 /** Asks once. A failure is logged and gives undefined, because the answer is only an optimisation. */
 function askOnce(ask, { signal, log }) {
     let asked;
@@ -45545,7 +45549,7 @@ function createManifests(endpoint) {
             const hint = await head(endpoint, checkedTag(endpoint, tag));
             return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor);
         },
-        locate: (reference, proof = false) => manifests_locate(endpoint, get, reference, proof),
+        locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
         put: (manifest, tag) => put(endpoint, manifest, tag),
     };
 }
@@ -45567,7 +45571,7 @@ async function read(endpoint, cache, reference, expected, how = {}) {
         throw placed(endpoint, what, thrown);
     }
 }
-async function manifests_locate(endpoint, get, reference, proof) {
+async function locate(endpoint, get, reference, proof) {
     const expected = (0,oci_digest/* isDigest */.Bc)(reference) ? reference : undefined;
     if (expected === undefined)
         checkedTag(endpoint, reference);
@@ -45731,59 +45735,6 @@ function createCache() {
     };
 }
 
-;// CONCATENATED MODULE: ./lib/registry/chunks.js
-
-/** The body of a request whose sender may stop early, or which may fail itself. */
-function guard(body) {
-    const iterator = body[Symbol.asyncIterator]();
-    let failure;
-    async function* watched() {
-        try {
-            for (let step = await iterator.next(); step.done !== true; step = await iterator.next())
-                yield step.value;
-        }
-        catch (thrown) {
-            failure = thrown ?? new errors/* PromoteError */.jG('INTERNAL', 'The body failed without a reason.');
-            throw failure;
-        }
-    }
-    return {
-        stream: watched(),
-        /** What the body itself threw: the source's error, not a network error of the upload. */
-        failure: () => failure,
-        /** Ends the body if it was not read to its end, so that its connection is freed. */
-        close: async () => void (await Promise.resolve(iterator.return?.()).catch(() => undefined)),
-    };
-}
-/** Cuts one stream into pieces of chosen lengths, one after the other, without keeping more than a chunk. */
-function cutter(stream) {
-    const iterator = stream[Symbol.asyncIterator]();
-    let rest = new Uint8Array();
-    async function* take(length) {
-        for (let missing = length; missing > 0;) {
-            if (rest.byteLength === 0) {
-                const step = await iterator.next();
-                if (step.done === true)
-                    return;
-                rest = step.value;
-            }
-            const piece = rest.subarray(0, missing);
-            rest = rest.subarray(piece.byteLength);
-            missing -= piece.byteLength;
-            if (piece.byteLength > 0)
-                yield piece;
-        }
-    }
-    return {
-        take,
-        async end() {
-            const step = rest.byteLength > 0 ? undefined : await iterator.next();
-            if (step?.done !== true)
-                throw new errors/* PromoteError */.jG('INTERNAL', 'The body is longer than the blob.');
-        },
-    };
-}
-
 ;// CONCATENATED MODULE: ./lib/registry/upload-address.js
 
 
@@ -45881,7 +45832,6 @@ function within(promise, milliseconds) {
 
 
 
-
 const MIB = 1024 * 1024;
 /** First size after a 413; nginx's and Cloudflare's defaults (1 MiB, 100 MiB) are on either side. */
 const FIRST_CHUNK = 64 * MIB;
@@ -45971,20 +45921,19 @@ function entered(endpoint, opened) {
 }
 async function sendFrom(session, from, body) {
     const { size } = session.blob;
-    const guarded = guard(body);
+    const { largest } = session.limits;
+    const limit = largest === undefined ? size : Math.max(largest, session.minimum);
+    const iterator = body[Symbol.asyncIterator]();
+    const stream = { [Symbol.asyncIterator]: () => iterator };
     try {
-        const { largest } = session.limits;
-        const limit = largest === undefined ? size : Math.max(largest, session.minimum);
         if (from === 0 && 0 < size && size <= limit)
-            await commit(session, { size, stream: guarded.stream }, size);
+            await commit(session, { size, stream }, size);
         else
-            await sendPieces(session, from, limit, cutter(guarded.stream));
-    }
-    catch (thrown) {
-        throw guarded.failure() ?? thrown;
+            await sendPieces(session, from, limit, createCutter(iterator));
     }
     finally {
-        await guarded.close();
+        // A registry may answer before it has read everything. The source's connection is freed then.
+        await iterator.return?.().catch(() => undefined);
     }
 }
 /** PATCH what is missing, then commit with an empty PUT: understood wherever a session can be continued at all. */
@@ -46001,6 +45950,34 @@ async function sendPieces(session, from, limit, pieces) {
     }
     await pieces.end();
     await commit(session, new Uint8Array(), 0);
+}
+/** Cuts one body into pieces of chosen lengths, one after the other, without keeping more than a chunk. */
+function createCutter(iterator) {
+    let rest = new Uint8Array();
+    async function* take(length) {
+        for (let missing = length; missing > 0;) {
+            if (rest.byteLength === 0) {
+                const step = await iterator.next();
+                if (step.done === true)
+                    return;
+                rest = step.value;
+            }
+            const piece = rest.subarray(0, missing);
+            rest = rest.subarray(piece.byteLength);
+            missing -= piece.byteLength;
+            if (piece.byteLength > 0)
+                yield piece;
+        }
+    }
+    return {
+        take,
+        /** Reads to the end, where the body may still say that it was wrong. */
+        async end() {
+            const step = rest.byteLength > 0 ? undefined : await iterator.next();
+            if (step?.done !== true)
+                throw new errors/* PromoteError */.jG('INTERNAL', 'The body is longer than the blob.');
+        },
+    };
 }
 async function commit(session, body, length) {
     const { endpoint, blob, what } = session;
@@ -46113,6 +46090,7 @@ function shrink(limits, minimum, length) {
 
 
 
+
 /** One repository of a registry that speaks the distribution API: OpenShift's own, Quay, GHCR, Harbor, … */
 function openRepository(options) {
     const endpoint = createEndpoint(options);
@@ -46138,16 +46116,16 @@ function openRepository(options) {
             const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()]);
             if (there?.has(descriptor.digest))
                 return true;
-            if (evidence?.importFree === false)
+            const proving = provingAnswers(evidence);
+            if (proving === 'none')
                 return false;
-            const isProof = evidence?.importFree !== undefined || evidence === undefined;
-            if (isProof && kind === 'manifest' && manifests.has(descriptor.digest))
+            if (proving === 'all' && kind === 'manifest' && manifests.has(descriptor.digest))
                 return true;
             const named = evidence === undefined ? there : evidence.named;
             if (named !== undefined && !named.has(descriptor.digest))
                 return false;
             // OpenShift's storage gives manifests out as blobs too.
-            if (kind === 'blob' || !isProof)
+            if (kind === 'blob' || proving !== 'all')
                 return isStored(endpoint, descriptor, false);
             const res = await probe(endpoint, `manifests/${descriptor.digest}`, { accept: oci_manifest/* ACCEPT */.FA });
             return res?.status === 200;
@@ -46563,7 +46541,6 @@ function joinPem(...parts) {
 
 
 
-
 /**
  * Puts the tags of an earlier promotion back, each for itself. Nothing is copied. A tag that another client has written since
  * stays where it is.
@@ -46586,7 +46563,7 @@ async function rollBack(undos, run) {
 async function undoTag(undo, sessions, run) {
     const { context, config, copy } = run;
     const began = context.now();
-    let before = 'unread';
+    let before = 'unknown';
     const row = (status, error) => rowOf(undo, status, before, context.now() - began, error);
     try {
         const destination = config.destinations.find(({ name }) => name === undo.target);
@@ -46666,7 +46643,7 @@ function rowOf(undo, status, before, milliseconds, error) {
     const restored = previous === 'unknown' ? null : previous;
     const source = restored === null ? `${name}:${destination.tag}` : `${name}@${restored}`;
     const digest = error === undefined ? restored : null;
-    const digests = { sourceDigest: restored, digest, previousDigest: (0,copy_plan/* published */.H3)(before) };
+    const digests = { sourceDigest: restored, digest, previousDigest: before };
     const end = { status, error: (0,release_rows/* errorOf */.Mz)(error), milliseconds };
     return (0,make_report/* tagRow */.Jm)({ source, destination: (0,oci_reference/* formatReference */.FH)(destination), target, ...digests, ...end }, destination.tag);
 }
@@ -46684,12 +46661,12 @@ function rowOf(undo, status, before, milliseconds, error) {
 /** Writes the tags of each image for itself. All that the tags name is there. */
 async function tagEach(images, run) {
     await (0,release_run/* forEachUnfinished */.wx)(images, run, async (image) => {
-        const { job, plan, route, ends } = image;
+        const { job, plan, route, outcomes } = image;
         for (const { tag, from } of plan.tags) {
             if (isGuarded(guardOf(job.pair, run.config)))
                 await run.copy.semaphore(() => stillAt(route.target, tag, from));
-            await writeTag(image, tag, from, run);
-            ends.set(tag, { status: 'promoted' });
+            await moveTag(image, tag, from, run);
+            outcomes.set(tag, { status: 'promoted' });
         }
         if (image.repository.finish === undefined)
             (0,release_run/* finish */.O9)(image, run);
@@ -46702,21 +46679,21 @@ async function finishArchives(images, run) {
             await image.repository.finish?.();
         }
         catch (thrown) {
-            image.ends.clear();
+            image.outcomes.clear();
             throw thrown;
         }
         (0,release_run/* finish */.O9)(image, run);
     });
 }
-async function writeTag(image, tag, from, run, begin) {
+async function moveTag(image, tag, from, run, begin) {
     const { semaphore } = run.copy;
-    const copy = begin === undefined ? run.copy : { ...run.copy, semaphore: (0,copy_semaphore/* guarded */.Nj)(semaphore, begin) };
+    const copy = begin === undefined ? run.copy : { ...run.copy, semaphore: (0,copy_semaphore/* withCheck */.hV)(semaphore, begin) };
     try {
         await (0,execute/* putManifest */.R)(image.plan.graph.root, { tag, from }, image, copy);
     }
     catch (thrown) {
         if (thrown instanceof errors/* PromoteError */.jG && thrown.unconfirmed)
-            image.ends.set(tag, { status: 'unknown' });
+            image.outcomes.set(tag, { status: 'unknown' });
         throw thrown;
     }
 }
@@ -46757,7 +46734,7 @@ async function tagAll(images, run) {
     const write = async (move, begin) => {
         const { target, tag, from } = move;
         await copy.semaphore(() => stillAt(target, tag, from));
-        await writeTag(owners.get(move), tag, from, run, begin);
+        await moveTag(owners.get(move), tag, from, run, begin);
     };
     const failure = await moveAll([...owners.keys()], write, copy.semaphore, copy.context);
     copy.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`);
@@ -46771,34 +46748,34 @@ async function tagAll(images, run) {
 }
 function movesOf({ plan, route }) {
     return plan.tags.map(({ tag, from, to }) => {
-        if (from === 'unread')
+        if (from === 'unknown')
             throw new errors/* PromoteError */.jG('INTERNAL', 'a tag that was not read is about to move');
         return { target: route.target, tag, from, to, state: 'waiting' };
     });
 }
 function settleMoved(image, moves, run) {
     for (const { tag } of moves)
-        image.ends.set(tag, { status: 'promoted' });
+        image.outcomes.set(tag, { status: 'promoted' });
     if (image.repository.finish === undefined)
         (0,release_run/* finish */.O9)(image, run);
 }
 function settleFailed(image, moves, failure, run) {
-    const { job, ends } = image;
+    const { job, outcomes } = image;
     // A tag that did not have to move is where it belongs.
     for (const tag of job.tags)
-        ends.set(tag, { status: 'unchanged' });
+        outcomes.set(tag, { status: 'unchanged' });
     for (const move of moves)
-        ends.set(move.tag, endOf(move, failure, job.target));
+        outcomes.set(move.tag, outcomeOf(move, failure, job.target));
     const own = moves.find(({ error }) => error !== undefined)?.error;
     (0,release_run/* markFailed */.ZY)(image, own ?? (0,release_run/* abandoned */.R$)('its tags were not moved', failure), run);
 }
-function endOf({ state, from, to, at, error }, failure, target) {
+function outcomeOf({ state, from, to, at, error }, failure, target) {
     const undone = from === null ? 'removed again' : 'put back';
     if (state === 'reverted')
         return { status: 'reverted', error: (0,release_run/* abandoned */.R$)(undone, failure) };
     if (error === undefined)
         return { status: 'cancelled', error: (0,release_run/* abandoned */.R$)('not moved', failure) };
-    const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed';
+    const status = state === 'stuck' && at === 'unknown' ? 'unknown' : 'failed';
     return { status, digest: state === 'stuck' && at === to ? to : null, error: error.with({ target }) };
 }
 /** Notes the promotion on the image streams, in one request for each. A failure is a warning: the images are there. */
@@ -46806,9 +46783,9 @@ async function annotateStreams(images, { context }) {
     const { runUrl } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2310));
     const run = runUrl(context.env);
     const time = new Date(context.now()).toISOString();
-    const notesOf = ({ job, plan, ends }) => {
+    const notesOf = ({ job, plan, outcomes }) => {
         const { digest } = plan.graph.root.descriptor;
-        const promoted = [...ends].filter(([, { status }]) => status === 'promoted' && !(0,copy_plan/* isUnchanged */._5)(plan));
+        const promoted = [...outcomes].filter(([, { status }]) => status === 'promoted' && !(0,copy_plan/* isUnchanged */._5)(plan));
         return promoted.map(([tag]) => ({ tag, source: job.source, digest, run, time }));
     };
     const repositories = new Set(images.map(({ repository }) => repository));
@@ -46953,7 +46930,7 @@ function startCopies(planned, { copy }) {
         return same.map((image, index) => [image, attached[index]]);
     });
     const running = new Map(copies);
-    return async (image) => ({ ...image, attached: (await running.get(image)) ?? [], ends: new Map() });
+    return async (image) => ({ ...image, attached: (await running.get(image)) ?? [], outcomes: new Map() });
 }
 
 
@@ -47750,7 +47727,7 @@ function sourceName({ store, tag }, reference) {
 /** A row for each tag of the job. */
 function rowsOf(reached, error, circumstances) {
     const { dryRun, platforms, now } = circumstances;
-    const { job, plan, ends } = reached;
+    const { job, plan, outcomes } = reached;
     const digest = plan?.graph.root.descriptor.digest ?? null;
     const bytes = bytesOf(reached, error);
     return job.tags.map((tag, index) => {
@@ -47764,7 +47741,7 @@ function rowsOf(reached, error, circumstances) {
         const milliseconds = now - job.began;
         if (skipped !== undefined)
             return (0,_report_make_report_js__WEBPACK_IMPORTED_MODULE_1__/* .tagRow */ .Jm)({ ...name, digest: skipped, previousDigest: skipped, status: 'skipped', error: null, milliseconds }, tag);
-        const end = ends?.get(tag);
+        const end = outcomes?.get(tag);
         const status = end?.status ?? statusOf(reached, error, tag, dryRun);
         const arrived = status === 'promoted' || status === 'unchanged';
         return {
@@ -47786,7 +47763,7 @@ function rowsOf(reached, error, circumstances) {
 /** A tag that the plan does not move was read at the image's digest. */
 function previousOf({ plan, job }, tag) {
     const read = plan === undefined ? job.before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from;
-    return (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .published */ .H3)(read === undefined ? (plan?.graph.root.descriptor.digest ?? 'unread') : read);
+    return read === undefined ? (plan?.graph.root.descriptor.digest ?? 'unknown') : read;
 }
 function errorOf(error) {
     if (error === undefined)
@@ -47832,7 +47809,7 @@ function planOf({ job, plan, rights }, dryRun) {
         // A run does not ask for blobs: the first answer to each upload tells whether the blob is there.
         certain: dryRun || !steps.some(({ do: what, kind }) => kind === 'blob' && what !== 'skip'),
         bytes: plan.bytes,
-        tags: (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .plannedTags */ ._6)(plan),
+        tags: plan.tags,
         ...(job.judgement && { rules: job.judgement.rules }),
         ...(rights && { rights }),
     };
@@ -47875,7 +47852,7 @@ function createRun(config, host, context) {
         context,
         semaphore: (0,_copy_semaphore_js__WEBPACK_IMPORTED_MODULE_3__/* .createSemaphore */ .B2)(config.jobs),
         retries: config.retries,
-        homes: new Map(),
+        mountSources: new Map(),
         tagWrites: new Map(),
         platforms: new _copy_platforms_js__WEBPACK_IMPORTED_MODULE_0__/* .Platforms */ .l(),
         emit: host.event.bind(host),
@@ -47951,8 +47928,6 @@ var blob_reader = __nccwpck_require__(9808);
 var budget = __nccwpck_require__(3636);
 // EXTERNAL MODULE: ./lib/copy/execute.js + 2 modules
 var execute = __nccwpck_require__(4066);
-// EXTERNAL MODULE: ./lib/copy/plan.js
-var copy_plan = __nccwpck_require__(4254);
 // EXTERNAL MODULE: ./lib/copy/require-signed.js
 var require_signed = __nccwpck_require__(8659);
 // EXTERNAL MODULE: ./lib/core/errors.js
@@ -48314,7 +48289,6 @@ var release_run = __nccwpck_require__(9012);
 
 
 
-
 const EMPTY = { total: 0, copied: 0, mounted: 0, present: 0 };
 /**
  * Loads the key, and returns what signs.
@@ -48368,7 +48342,7 @@ async function signEach(images, sign, run) {
     return (0,release_run/* forEachUnfinished */.wx)(images, run, async (image) => {
         const { repository, plan, job, route } = image;
         const same = images.filter((each) => keyOf(each) === keyOf(image));
-        const tags = same.flatMap((each) => each.plan.tags.map(({ tag, from }) => ({ tag, previous: (0,copy_plan/* published */.H3)(from) })));
+        const tags = same.flatMap((each) => each.plan.tags.map(({ tag, from }) => ({ tag, previous: from })));
         if (tags.length === 0)
             return image;
         const { root } = plan.graph;
@@ -62318,7 +62292,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 90))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 6514))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

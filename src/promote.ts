@@ -140,5 +140,5 @@ function startCopies(
     return same.map((image, index) => [image, attached[index]] as const)
   })
   const running = new Map(copies)
-  return async (image) => ({ ...image, attached: (await running.get(image)) ?? [], ends: new Map() })
+  return async (image) => ({ ...image, attached: (await running.get(image)) ?? [], outcomes: new Map() })
 }

@@ -1,14 +1,14 @@
-import { backoff } from '../core/backoff.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError } from '../core/errors.ts'
-import type { Digest } from '../oci/digest.ts'
+import { backoff } from '../core/retries.ts'
+import type { Digest, TagState } from '../oci/digest.ts'
 import { isForeign, type Manifest } from '../oci/manifest.ts'
 import { mergeSignatures } from '../oci/referrer.ts'
 import { type CopyRun, inTurn } from './copy-run.ts'
 import type { Attached } from './events.ts'
 import { type Graph, type Key, manifestKey, manifestOf, type Node } from './graph.ts'
 import type { Semaphore } from './semaphore.ts'
-import type { TagState, Target } from './store.ts'
+import type { Target } from './store.ts'
 
 /**
  * What happens to one of cosign's tags at the destination. Signatures and attestations of others are never replaced: the
@@ -47,7 +47,7 @@ export async function surveyTags(
   const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined)
   const decided = tagged.map(async (node) => {
     const ours = manifestOf(node)
-    const theirs = await lookAt(target, node.tag ?? '', semaphore, ours)
+    const theirs = await readTag(target, node.tag ?? '', semaphore, ours)
     return [node.key, decide(target.name, theirs, ours, node)] as const
   })
   return new Map(await Promise.all(decided))
@@ -74,12 +74,12 @@ export function attachedThere(graph: Graph, decisions: ReadonlyMap<Key, TagDecis
 /**
  * Reads the tag, writes what is missing, and reads it again, because no registry has a conditional PUT.
  */
-export async function writeTag(node: Node, { target, run, put }: Writing): Promise<TagDecision> {
+export async function writeAttachedTag(node: Node, { target, run, put }: Writing): Promise<TagDecision> {
   const { tag = '' } = node
   const ours = manifestOf(node)
   return inTurn(run, `${target.name}:${tag}`, async () => {
     for (let round = 0; ; round += 1) {
-      const theirs = await lookAt(target, tag, run.semaphore, ours)
+      const theirs = await readTag(target, tag, run.semaphore, ours)
       const decision = decide(target.name, theirs, ours, node)
       const { state, manifest: wanted } = decision
       if (state !== 'write' || wanted === undefined) return decision
@@ -99,7 +99,7 @@ export async function writeTag(node: Node, { target, run, put }: Writing): Promi
  * The manifest of a tag at the destination. `unreadable`: the tag names something that is not a manifest.
  * @param ours when the tag is at this manifest already, a HEAD is enough.
  */
-export async function lookAt(
+export async function readTag(
   target: Target,
   tag: string,
   semaphore: Semaphore,

@@ -1,7 +1,6 @@
 import type { Hash } from 'node:crypto'
-import { backoff } from '../core/backoff.ts'
-import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
+import type { Retries } from '../core/retries.ts'
 import { algorithmOf, type Digest, hashFor } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import { isPlatformConfig } from './platforms.ts'
@@ -123,41 +122,6 @@ class Gatherer {
     const piece = this.#buffer.subarray(0, this.#filled)
     this.#filled = 0
     return [piece]
-  }
-}
-
-/** So much progress starts the count of retries again: a slow connection that moves is not a broken one. */
-const PROGRESS = 1024 * 1024
-/** Milliseconds. The longest `Retry-After` that is obeyed. A server that asks for more does not answer within this run. */
-const LONGEST_ASKED = 60_000
-
-/** Counts failures in a row without progress, and waits between the tries. */
-export type Retries = Readonly<{
-  progress(bytes: number): void
-  /** Waits, and returns when another try is worth it. Throws `error` when it is not. */
-  failed(error: PromoteError): Promise<void>
-}>
-
-export function createRetries(
-  most: number,
-  context: Context,
-  onRetry: (reason: string, wait: number, attempt: number) => void,
-): Retries {
-  let count = 0
-  let moved = 0
-  return {
-    progress(bytes) {
-      moved += bytes
-    },
-    async failed(error) {
-      if (!error.transient || context.signal.aborted) throw error
-      count = moved >= PROGRESS ? 1 : count + 1
-      moved = 0
-      if (count > most || (error.retryAfter ?? 0) > LONGEST_ASKED) throw error
-      const wait = Math.max(error.retryAfter ?? 0, backoff(count, context.random))
-      onRetry(error.message, wait, count)
-      await context.sleep(wait)
-    },
   }
 }
 

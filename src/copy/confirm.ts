@@ -1,8 +1,8 @@
 import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
-import { type Digest, isDigest } from '../oci/digest.ts'
+import { type Digest, isDigest, type TagState } from '../oci/digest.ts'
 import { isMissingBlob } from './failures.ts'
-import type { TagState, Target } from './store.ts'
+import type { Target } from './store.ts'
 
 /** One write of a tag, or of a manifest by its digest. `to` null: the tag is removed. */
 export type Change = Readonly<{ target: Target; reference: string; from: TagState; to: Digest | null }>
@@ -72,15 +72,15 @@ async function look(change: Change, again: boolean, context: Context): Promise<S
 function readOnce({ target, reference }: Change): Promise<Seen> {
   return target.locate(reference, true).then(
     (at): Seen => ({ at }),
-    (thrown: unknown): Seen => ({ at: 'unread', why: asPromoteError(thrown, 'destination') }),
+    (thrown: unknown): Seen => ({ at: 'unknown', why: asPromoteError(thrown, 'destination') }),
   )
 }
 
 function explain(change: Change, answer: Answer, { at, why }: Seen): PromoteError {
   const error = answer.error ?? notAsSent(change, answer.said, at)
-  const wasAbsent = change.from === 'unread' && at === null
+  const wasAbsent = change.from === 'unknown' && at === null
   const registryChangedIt = answer.error === undefined && answer.said === at
-  const isUnread = at === 'unread'
+  const isUnread = at === 'unknown'
   if (isDigest(change.reference) || (!isUnread && (at === change.from || wasAbsent || registryChangedIt))) return error
   const what = isUnread
     ? `Whether ${nameOf(change)} was written is not known. ${why?.message ?? ''}`
@@ -105,7 +105,7 @@ function notAsSent(change: Change, said: Digest | null | undefined, at: TagState
 }
 
 function place(at: TagState): string {
-  if (at === 'unread') return 'not readable'
+  if (at === 'unknown') return 'not readable'
   return at === null ? 'absent' : `at ${at}`
 }
 

@@ -11,7 +11,7 @@ export type CopyRun = Readonly<{
   /** How many times a transfer without progress is tried again. */
   retries: number
   /** `registry digest` → the repository that has the blob, once it is there. Later images mount it from there. */
-  homes: Map<string, Promise<string>>
+  mountSources: Map<string, Promise<string>>
   platforms: Platforms
   /** Tag → the last write of it, for tags that are read, changed and written. */
   tagWrites: Map<string, Promise<unknown>>

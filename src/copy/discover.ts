@@ -11,7 +11,7 @@ import { leaveMissing } from './failures.ts'
 import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
 import type { ManifestLookup } from './manifest-lookup.ts'
 import { checkSigned } from './require-signed.ts'
-import { guarded, type Semaphore } from './semaphore.ts'
+import { type Semaphore, withCheck } from './semaphore.ts'
 import type { Source } from './store.ts'
 
 export type DiscoverOptions = Readonly<{
@@ -51,7 +51,7 @@ export async function discover(
 ): Promise<Graph> {
   const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 })
   // A manifest that waits for its permit is not read any more once the image has exceeded its budget.
-  const permits = guarded(semaphore, budget.check)
+  const permits = withCheck(semaphore, budget.check)
   const { referrers, requireSigned = false, judged = false } = options
   const isSought = referrers || requireSigned || judged
   try {

@@ -1,7 +1,4 @@
-import type { Digest } from '../oci/digest.ts'
-
-/** What a tag pointed at. Null: it was read, and did not exist. `unknown`: it was not read, or reading it was refused. */
-export type Previous = Digest | null | 'unknown'
+import type { Digest, TagState } from '../oci/digest.ts'
 
 /**
  * Bytes of blobs and manifests: sent, mounted inside the registry, already there. total = copied + mounted + present once
@@ -20,7 +17,8 @@ export type PlannedStep = Readonly<{
   why: string
 }>
 
-export type PlannedTag = Readonly<{ tag: string; from: Previous; to: Digest }>
+/** What a tag points at, and what it will point at. */
+export type TagMove = Readonly<{ tag: string; from: TagState; to: Digest }>
 
 /** What happens while an image is copied. `image` counts from 0, in the order of the input. */
 export type CopyEvent =

@@ -1,7 +1,8 @@
-import { backoff } from '../core/backoff.ts'
 import { PromoteError } from '../core/errors.ts'
+import { backoff } from '../core/retries.ts'
+import type { TagState } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
-import { attachedThere, type TagDecision, warnOfKept, writeTag } from './attached-tags.ts'
+import { attachedThere, type TagDecision, warnOfKept, writeAttachedTag } from './attached-tags.ts'
 import { confirm } from './confirm.ts'
 import type { CopyRun } from './copy-run.ts'
 import type { Attached, Bytes } from './events.ts'
@@ -9,8 +10,7 @@ import { missingBlobs } from './failures.ts'
 import { type Key, manifestOf, type Node } from './graph.ts'
 import type { Plan, Step } from './plan.ts'
 import { updateReferrersIndexes } from './referrers-index.ts'
-import { guarded } from './semaphore.ts'
-import type { TagState } from './store.ts'
+import { withCheck } from './semaphore.ts'
 import { createDelivery, type Delivery, deliver, type Outcome, type Route, send } from './transfer.ts'
 
 /** One image at one destination: what is to be done, and what of it has moved. `execute` counts also for an image that fails. */
@@ -49,7 +49,7 @@ function prepare(copy: Copy, all: CopyRun): Part {
     all.check?.()
     if (stopped) throw new PromoteError('CANCELLED', 'not begun, because another part of the image failed')
   }
-  const run = { ...all, semaphore: guarded(all.semaphore, check), check }
+  const run = { ...all, semaphore: withCheck(all.semaphore, check), check }
   const blobs = [...copy.plan.steps.values()].filter(({ node, do: what }) => node.kind === 'blob' && what !== 'skip')
   const deliveries = blobs.map(({ node }) => [node.key, createDelivery(node.descriptor, copy.route, run)] as const)
   return { ...copy, run, stop: () => (stopped = true), deliveries: new Map(deliveries) }
@@ -91,7 +91,7 @@ async function pushManifest(step: Step, part: Part): Promise<void> {
 async function pushTagged(node: Node, part: Part): Promise<TagDecision> {
   const { route, run } = part
   const put = (manifest: Manifest, tag: string, from: TagState) => putManifest(manifest, { tag, from }, part, run)
-  const decision = await writeTag(node, { target: route.target, run, put })
+  const decision = await writeAttachedTag(node, { target: route.target, run, put })
   warnOfKept([decision], run.context)
   return decision
 }
@@ -135,9 +135,9 @@ export async function putManifest(
 ): Promise<void> {
   const { target } = route
   const { digest, size } = manifest.descriptor
-  const { tag, from } = under ?? { from: 'unread' as const }
+  const { tag, from } = under ?? { from: 'unknown' as const }
   const change = { target, reference: tag ?? digest, from, to: digest }
-  const put = (begin: () => void) => guarded(run.semaphore, begin)(() => target.putManifest(manifest, tag), size)
+  const put = (begin: () => void) => withCheck(run.semaphore, begin)(() => target.putManifest(manifest, tag), size)
   for (let round = 1; ; round += 1) {
     try {
       return await confirm(change, put, run.context)

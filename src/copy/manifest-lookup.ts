@@ -1,8 +1,8 @@
 import { ignoreUnhandled } from '../core/async.ts'
-import type { Digest } from '../oci/digest.ts'
+import type { Digest, TagState } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import type { Semaphore } from './semaphore.ts'
-import type { TagState, Target } from './store.ts'
+import type { Target } from './store.ts'
 
 /** A repository at a destination, with the state of the tags that are to be written. */
 export type Place = Readonly<{

@@ -1,13 +1,10 @@
-import type { Digest } from '../oci/digest.ts'
+import type { TagState } from '../oci/digest.ts'
 import { attachedThere, type TagDecision } from './attached-tags.ts'
-import type { Attached, Bytes, PlannedStep, PlannedTag, Previous } from './events.ts'
+import type { Attached, Bytes, PlannedStep, TagMove } from './events.ts'
 import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
-import type { TagState } from './store.ts'
 import type { Survey } from './survey.ts'
 
 export type Step = Readonly<{ do: 'skip' | 'mount' | 'copy' | 'push'; node: Node; why: string }>
-
-type TagMove = Readonly<{ tag: string; from: TagState; to: Digest }>
 
 export type Plan = Readonly<{
   graph: Graph
@@ -102,27 +99,31 @@ type Routed = Readonly<{ plan: Plan; route: Readonly<{ registry: string; reposit
  * it, the others mount it or find it there. In the run another image may be first; the blobs and bytes that move are the same.
  */
 export function shareOut<T extends Routed>(images: readonly T[]): T[] {
-  const homes = new Map<string, string>()
+  const mountSources = new Map<string, string>()
   return images.map((image): T => {
     const { plan, route } = image
     const steps = new Map(
-      [...plan.steps].map(([key, step]) => [key, shared(step, route.registry, route.repository, homes)]),
+      [...plan.steps].map(([key, step]) => [key, shared(step, route.registry, route.repository, mountSources)]),
     )
     return { ...image, plan: { ...plan, steps, bytes: countBytes(steps) } }
   })
 }
 
-function shared(step: Step, registry: string, repository: string, homes: Map<string, string>): Step {
+function shared(step: Step, registry: string, repository: string, mountSources: Map<string, string>): Step {
   const { node } = step
   if (node.kind !== 'blob' || step.do === 'skip') return step
   const key = `${registry} ${node.descriptor.digest}`
-  const home = homes.get(key)
-  if (home === undefined) {
-    homes.set(key, repository)
+  const mountSource = mountSources.get(key)
+  if (mountSource === undefined) {
+    mountSources.set(key, repository)
     return step
   }
-  if (home === repository) return { do: 'skip', node, why: 'another image of this run brings it' }
-  return { do: 'mount', node, why: `same registry, mounted from ${home}, to which another image of this run brings it` }
+  if (mountSource === repository) return { do: 'skip', node, why: 'another image of this run brings it' }
+  return {
+    do: 'mount',
+    node,
+    why: `same registry, mounted from ${mountSource}, to which another image of this run brings it`,
+  }
 }
 
 export function isUnchanged(plan: Plan): boolean {
@@ -144,15 +145,6 @@ export function plannedSteps(plan: Plan): PlannedStep[] {
 }
 
 function movedFrom(from: TagState): string {
-  if (from === 'unread') return 'where it is now could not be read'
+  if (from === 'unknown') return 'where it is now could not be read'
   return from === null ? 'new tag' : `now at ${from}`
-}
-
-/** The tags of the plan, for reports and events. */
-export function plannedTags({ tags }: Plan): PlannedTag[] {
-  return tags.map(({ tag, from, to }) => ({ tag, from: published(from), to }))
-}
-
-export function published(state: TagState): Previous {
-  return state === 'unread' ? 'unknown' : state
 }

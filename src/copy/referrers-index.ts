@@ -2,7 +2,7 @@ import { PromoteError } from '../core/errors.ts'
 import { type Digest, referrersTag } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import { describeReferrer, extendIndex, referrersIn } from '../oci/referrer.ts'
-import { lookAt, notKept, ROUNDS } from './attached-tags.ts'
+import { notKept, ROUNDS, readTag } from './attached-tags.ts'
 import { type CopyRun, inTurn } from './copy-run.ts'
 import type { Graph } from './graph.ts'
 import type { Semaphore } from './semaphore.ts'
@@ -27,7 +27,7 @@ export async function isIndexed(
   digest: Digest,
   semaphore: Semaphore,
 ): Promise<boolean> {
-  const there = await lookAt(target, referrersTag(subject), semaphore)
+  const there = await readTag(target, referrersTag(subject), semaphore)
   if (there === undefined || there === 'unreadable') return false
   if (there.descriptor.digest === subject) return readsTagAsDigest(target, digest, semaphore)
   return referrersIn(there, subject)?.some((entry) => entry.digest === digest) ?? false
@@ -57,7 +57,7 @@ async function mergeIndex(
   if (target.listsReferrers === undefined && lacks(await semaphore(() => target.referrers(subject))).length === 0)
     return
   for (let round = 0; ; round += 1) {
-    const there = await lookAt(target, tag, semaphore)
+    const there = await readTag(target, tag, semaphore)
     const index = there === 'unreadable' ? undefined : there
     const listed = index === undefined ? [] : referrersIn(index, subject)
     if (there === 'unreadable' || listed === undefined) {

@@ -46,7 +46,7 @@ export function createSemaphore(jobs: number): Semaphore {
 }
 
 /** The same semaphore, with a check right before each piece of work: it throws when the work must not begin any more. */
-export function guarded(semaphore: Semaphore, check: () => void): Semaphore {
+export function withCheck(semaphore: Semaphore, check: () => void): Semaphore {
   return (work, bytes) =>
     semaphore(async () => {
       check()

@@ -1,9 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 
-/** What a tag points at. Null: the registry said that the tag does not exist. `unread`: no answer tells. */
-export type TagState = Digest | null | 'unread'
-
 /**
  * The ports between the copy engine and whatever holds images. A store is one repository (`namespace/name` of a
  * registry, or an OCI layout). Failures are PromoteErrors with the store's side; `transient` says whether the same call may
@@ -66,11 +63,21 @@ export interface Target extends Source {
  * (pull-through: openshift/image-registry pullthroughblobstore.go). There, only a mount that is answered with 201 is a proof.
  */
 export type Evidence = Readonly<{
-  /** True: no image of the repository was imported by reference, so nothing is pulled through. Undefined: not known. */
-  importFree: boolean | undefined
+  /** Whether images of the repository were imported by reference: these are pulled through. */
+  imports: 'none' | 'some' | 'unknown'
   /** All that the repository names, wherever the bytes are. Undefined when it cannot be read. */
   named: ReadonlySet<Digest> | undefined
 }>
+
+/**
+ * Which answer of a store, to the question whether it has some content, proves that the content is stored there: each one, none,
+ * or only one that shows that it is from the registry's own storage.
+ * @param evidence of the store; undefined where nothing is pulled through.
+ */
+export function provingAnswers(evidence: Evidence | undefined): 'all' | 'from-storage' | 'none' {
+  if (evidence === undefined || evidence.imports === 'none') return 'all'
+  return evidence.imports === 'some' ? 'none' : 'from-storage'
+}
 
 export type UploadStart = Readonly<{ state: 'present' | 'mounted' } | { state: 'open'; upload: Upload }>
 

@@ -6,7 +6,7 @@ import type { Graph, Key, Node } from './graph.ts'
 import type { ManifestLookup, Place } from './manifest-lookup.ts'
 import { isIndexed } from './referrers-index.ts'
 import type { Semaphore } from './semaphore.ts'
-import type { Target } from './store.ts'
+import { provingAnswers, type Target } from './store.ts'
 
 /** What a destination holds of an image. */
 export type Survey = Readonly<{
@@ -20,13 +20,13 @@ export type Survey = Readonly<{
 
 /** What each of the wanted tags points at now. */
 export async function findTags(target: Target, tags: readonly string[], semaphore: Semaphore): Promise<Place['tags']> {
-  const find = async (tag: string) => [tag, await semaphore(() => target.locate(tag).catch(unread))] as const
+  const find = async (tag: string) => [tag, await semaphore(() => target.locate(tag).catch(unlessHidden))] as const
   return new Map(await Promise.all(tags.map(find)))
 }
 
 /** An account with the right to push may lack the right to pull. The run goes on and reports that the tag was not read. */
-function unread(thrown: unknown): 'unread' {
-  if (thrown instanceof PromoteError && isHidden(thrown)) return 'unread'
+function unlessHidden(thrown: unknown): 'unknown' {
+  if (thrown instanceof PromoteError && isHidden(thrown)) return 'unknown'
   throw thrown
 }
 
@@ -51,10 +51,10 @@ export async function survey(
   ])
   const present = new Map<Key, string>()
   const evidence = await target.evidence?.()
-  const isProof = evidence === undefined || evidence.importFree === true
-  for (const { proven, tag } of isProof ? attachedTags.values() : [])
+  const doAnswersProve = provingAnswers(evidence) === 'all'
+  for (const { proven, tag } of doAnswersProve ? attachedTags.values() : [])
     for (const key of proven) present.set(key, `checked by the registry when it took what ${tag} names`)
-  const lookAt = async (kind: Node['kind'], why: (node: Node) => Promise<string | undefined>): Promise<void> => {
+  const addPresent = async (kind: Node['kind'], why: (node: Node) => Promise<string | undefined>): Promise<void> => {
     // What is left out is not asked for, and tags of cosign's scheme are surveyed by `surveyTags`.
     const open = [...graph.nodes.values()].filter(
       (node) => node.kind === kind && node.leave === undefined && node.tag === undefined && !present.has(node.key),
@@ -65,14 +65,15 @@ export async function survey(
       if (reason !== undefined) present.set(key, reason)
     }
   }
-  await lookAt('manifest', (node) => whyStored(node, target, lookup, referrers, semaphore))
-  if (isProof) for (const node of graph.nodes.values()) if (present.has(node.key)) addBlobsOf(node, graph, present)
+  await addPresent('manifest', (node) => whyStored(node, target, lookup, referrers, semaphore))
+  if (doAnswersProve)
+    for (const node of graph.nodes.values()) if (present.has(node.key)) addBlobsOf(node, graph, present)
   const inventory = await target.inventory()
   const isAtRoot = [...tags.values()].includes(graph.root.descriptor.digest)
-  await lookAt('blob', async ({ descriptor }) => {
+  await addPresent('blob', async ({ descriptor }) => {
     if (inventory?.has(descriptor.digest)) return 'in the inventory of the image stream'
     // Uploads would find these blobs too. But an image that is complete must be recognised without a write.
-    const mayBeThere = !isProof && (evidence.named?.has(descriptor.digest) ?? isAtRoot)
+    const mayBeThere = !doAnswersProve && (evidence?.named?.has(descriptor.digest) ?? isAtRoot)
     if (!asksBlobs && !mayBeThere) return undefined
     return (await semaphore(() => target.has(descriptor, 'blob'))) ? 'the registry has it' : undefined
   })

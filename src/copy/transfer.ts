@@ -1,7 +1,8 @@
 import { createDeferred, type Deferred, ignoreUnhandled } from '../core/async.ts'
 import { asPromoteError } from '../core/errors.ts'
+import { createRetries, type Retries } from '../core/retries.ts'
 import type { Descriptor } from '../oci/manifest.ts'
-import { BlobReader, createRetries, type Retries } from './blob-reader.ts'
+import { BlobReader } from './blob-reader.ts'
 import { Broadcast, READ_AHEAD, type Subscriber } from './broadcast.ts'
 import type { CopyRun } from './copy-run.ts'
 import type { Source, Target, Upload } from './store.ts'
@@ -37,21 +38,22 @@ export function deliver(deliveries: readonly Delivery[], run: CopyRun): void {
   const first = deliveries.filter((delivery) => {
     const { blob, route, outcome } = delivery
     const key = `${route.registry} ${blob.digest}`
-    const home = run.homes.get(key)
-    if (home === undefined) run.homes.set(key, ignoreUnhandled(outcome.promise.then(() => route.repository)))
-    else void mountFromOther(home, key, delivery, run)
-    return home === undefined
+    const mountSource = run.mountSources.get(key)
+    if (mountSource === undefined)
+      run.mountSources.set(key, ignoreUnhandled(outcome.promise.then(() => route.repository)))
+    else void mountFromOther(mountSource, key, delivery, run)
+    return mountSource === undefined
   })
   send(first, run)
 }
 
 async function mountFromOther(other: Promise<string>, key: string, delivery: Delivery, run: CopyRun): Promise<void> {
   const { route, outcome } = delivery
-  const home = await other.catch(() => undefined)
-  if (home === route.repository) return outcome.resolve('present')
-  if (home !== undefined) return send([{ ...delivery, route: { ...route, mountFrom: home } }], run)
+  const mountSource = await other.catch(() => undefined)
+  if (mountSource === route.repository) return outcome.resolve('present')
+  if (mountSource !== undefined) return send([{ ...delivery, route: { ...route, mountFrom: mountSource } }], run)
   // The other image failed: the first that comes here takes its place.
-  if (run.homes.get(key) === other) run.homes.delete(key)
+  if (run.mountSources.get(key) === other) run.mountSources.delete(key)
   deliver([delivery], run)
 }
 

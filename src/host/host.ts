@@ -2,6 +2,7 @@ import type { Log } from '../core/context.ts'
 import type { Secrets } from '../core/secret.ts'
 import type { Env } from '../inputs/collect.ts'
 import type { Config } from '../inputs/config.ts'
+import type { HostKind } from '../inputs/options.ts'
 import type { Listener, Report } from '../report/model.ts'
 
 /** What a host has to know of the inputs, once they are parsed. */
@@ -9,7 +10,7 @@ export type Settings = Pick<Config, 'progress' | 'logLevel' | 'report' | 'summar
 
 /** One place that the bundle runs in. */
 export interface Host extends Listener {
-  readonly kind: 'github' | 'tekton' | 'plain'
+  readonly kind: HostKind
   /** A command line, although the host has a form of its own: options of the plain host are there too. */
   readonly commandLine?: boolean
   readonly log: Log

@@ -44,7 +44,7 @@ export async function run(surroundings: Surroundings): Promise<number> {
     config = readConfig(argv, host)
     return await promoteAndPublish(config, host, surroundings)
   } catch (thrown) {
-    return report(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal)
+    return reportFailure(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal)
   }
 }
 
@@ -127,7 +127,7 @@ function cancelledCode({ reason }: AbortSignal): number {
 }
 
 /** An error that ended the run before there was a report, or kept it from being published. */
-function report(thrown: unknown, host: Host, debug: boolean, signal: AbortSignal): number {
+function reportFailure(thrown: unknown, host: Host, debug: boolean, signal: AbortSignal): number {
   if (thrown instanceof PromoteError && thrown.code !== 'INTERNAL') {
     host.log.error(describeError(thrown))
     if (thrown.code === 'USAGE') return EXIT.usage

@@ -1,11 +1,10 @@
 import type { Context } from '../core/context.ts'
+import { LONGEST_RETRY_AFTER } from '../core/retries.ts'
 import type { Layer } from '../transport/request.ts'
 import { retryAfter } from './response.ts'
 
 /** Requests at once to one origin when nothing is known about it: four images of 16 layers. */
 const CEILING = 64
-/** A longer pause is the retry layer's to refuse; waiting here would only delay its verdict. */
-export const LONGEST_PAUSE = 60_000
 
 type Origin = {
   limit: number
@@ -82,7 +81,8 @@ function admit(origin: Origin): void {
 }
 
 function pause(origin: Origin, wait: number | undefined, context: Context): void {
-  if (wait === undefined || wait <= 0 || wait > LONGEST_PAUSE || origin.pause !== undefined) return
+  // The retry layer refuses a longer wait: waiting here would only delay its error.
+  if (wait === undefined || wait <= 0 || wait > LONGEST_RETRY_AFTER || origin.pause !== undefined) return
   const over = () => {
     origin.pause = undefined
     admit(origin)

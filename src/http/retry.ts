@@ -1,10 +1,9 @@
 import { bodyOf } from '../core/async.ts'
-import { backoff } from '../core/backoff.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError, type Side } from '../core/errors.ts'
+import { backoff, LONGEST_RETRY_AFTER } from '../core/retries.ts'
 import { displayUrl } from '../core/text.ts'
 import { discard, isStream, type Layer, type Response } from '../transport/request.ts'
-import { LONGEST_PAUSE } from './concurrency.ts'
 import { isUnexposed } from './quirks.ts'
 import { isTransient, retryAfter } from './response.ts'
 
@@ -42,7 +41,7 @@ export function retry(options: RetryOptions, context: Context): Layer {
       if (last || !decidedNothing(outcome)) return resultOf(outcome)
       const asked = outcome.res === undefined ? outcome.error?.retryAfter : retryAfter(outcome.res, context.now())
       if (outcome.res !== undefined) await discard(outcome.res)
-      if (asked !== undefined && asked > LONGEST_PAUSE) throw tooLong(what, asked, outcome, options.side)
+      if (asked !== undefined && asked > LONGEST_RETRY_AFTER) throw tooLong(what, asked, outcome, options.side)
       // A server that has just failed may ask for a retry at once (`Retry-After: 0`): wait all the same.
       const wait = asked !== undefined && asked > 0 ? asked : backoff(attempt, context.random)
       options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt)
@@ -88,7 +87,7 @@ function decidedNothing({ res, error }: Outcome): boolean {
 function tooLong(what: string, asked: number, outcome: Outcome, side: Side): PromoteError {
   const status = outcome.res?.status ?? outcome.error?.status
   const answer = status === undefined ? 'the server' : `${status}: the server`
-  const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${LONGEST_PAUSE / 1000} s.`
+  const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${LONGEST_RETRY_AFTER / 1000} s.`
   return new PromoteError(status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE', message, {
     side,
     status,

@@ -114,7 +114,7 @@ async function begin(state: State): Promise<Writer> {
   const entries = before?.entries ?? new Map<string, Entry>()
   state.contents = Promise.resolve({ handle, compressed: false, entries, kept: new Map() })
   state.finished = undefined
-  return { path, position: endOf(entries) }
+  return { path, position: appendPosition(entries) }
 }
 
 /** Closed before it is renamed: Windows renames no file that is open, and onto none. */
@@ -161,7 +161,7 @@ async function list(path: string): Promise<Contents | undefined> {
 }
 
 /** After the last blob: index and version, where they come last, are written anew. */
-function endOf(entries: ReadonlyMap<string, Entry>): number {
+function appendPosition(entries: ReadonlyMap<string, Entry>): number {
   const inOrder = [...entries.values()].sort((a, b) => a.header - b.header)
   while ([INDEX_FILE, LAYOUT_FILE].includes(inOrder.at(-1)?.name ?? '')) inOrder.pop()
   const last = inOrder.at(-1)

@@ -4,6 +4,9 @@ export type Algorithm = 'sha256' | 'sha512'
 /** OCI image-spec, descriptor.md "Digests": lower-case hex, 64 or 128 characters. */
 export type Digest = `${Algorithm}:${string}`
 
+/** What a tag points at. Null: the registry said that the tag does not exist. `unknown`: it was not read, or no answer tells. */
+export type TagState = Digest | null | 'unknown'
+
 const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/
 
 export function isDigest(text: string): text is Digest {

@@ -31,7 +31,7 @@ export type Reply = Readonly<{
   elsewhere: URL | undefined
 }>
 
-type RequestOptions = { body?: unknown; type?: string; limit?: number; afterCancel?: boolean; once?: boolean }
+type RequestOptions = { body?: unknown; type?: string; limit?: number; afterCancel?: boolean; retry?: false }
 
 /** The API server with one credential. Any status is a reply; a request without an answer throws a PromoteError. */
 export type Kubernetes = Readonly<{
@@ -58,11 +58,11 @@ export function kubernetes(url: URL, side: ClusterSide, network: Network, contex
     login,
     as: (other) => kubernetes(url, side, network, context, other),
     request: async (method, path, options = {}) => {
-      const { type = 'application/json', limit = OBJECT_LIMIT, afterCancel, once = false } = options
+      const { type = 'application/json', limit = OBJECT_LIMIT, afterCancel, retry } = options
       const body = options.body === undefined ? undefined : JSON.stringify(options.body)
       const headers = { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': type }) }
-      const request: Request = { method, url: new URL(base + path, url), headers, body, afterCancel }
-      const reply = await read(send, once ? { ...request, retry: false } : request, limit, side)
+      const request: Request = { method, url: new URL(base + path, url), headers, body, afterCancel, retry }
+      const reply = await read(send, request, limit, side)
       if (reply.elsewhere === undefined) return reply
       // The answer of another origin must not name the registry that gets the token, or the user.
       const to = displayUrl(reply.elsewhere)

@@ -1,3 +1,4 @@
+import type { Evidence } from '../copy/store.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, type Code, PromoteError } from '../core/errors.ts'
 import type { Network } from '../http/client.ts'
@@ -11,7 +12,7 @@ import { imageOf, openStreams, removeStreamTag, type Streams } from './image-str
 import { type IssuedToken, requestAccountToken, revoke, type ServiceAccount, tokenLogin } from './issued-tokens.ts'
 import { discover, type PasswordLogin, requestToken } from './oauth.ts'
 import { openRegistries, type Registries } from './registry-address.ts'
-import { followText, type Layers, type Stream, storedBy } from './stream-answers.ts'
+import { followText, type Stream, storedBy } from './stream-answers.ts'
 
 export type ClusterAccess = Readonly<{
   /** The API server: https. */
@@ -165,16 +166,16 @@ export class Cluster {
   async stored(repository: string): Promise<ReadonlySet<Digest> | undefined> {
     const layers = await this.#streams.layers(repository)
     if (layers.state !== 'found') return undefined
-    return storedBy(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), importFree: false })
+    return storedBy(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), imports: 'some' })
   }
 
   /** What the cluster tells of the answers that its registry gives for this repository. */
-  async evidence(repository: string): Promise<{ importFree: boolean | undefined; named: Layers['named'] | undefined }> {
+  async evidence(repository: string): Promise<Evidence> {
     const [stream, layers] = await Promise.all([this.stream(repository), this.#streams.layers(repository)])
     const named = layers.state === 'found' ? layers.value.named : undefined
     // Where nothing is named, nothing was imported.
     const isEmpty = layers.state === 'absent' || named?.size === 0
-    return { importFree: stream?.importFree ?? (isEmpty ? true : undefined), named }
+    return { imports: stream?.imports ?? (isEmpty ? 'none' : 'unknown'), named }
   }
 
   /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */

@@ -41,9 +41,9 @@ export type Streams = ReturnType<typeof openStreams>
 
 /** The image streams of one cluster. Answers are kept per repository; failures are not. */
 export function openStreams(kube: Kubernetes, user: string) {
-  const read = once((repository) => readStream(kube, repository))
-  const layers = once((repository) => readLayers(kube, repository))
-  const ensure = once(async (repository): Promise<Ensured> => {
+  const read = rememberAnswers((repository) => readStream(kube, repository))
+  const layers = rememberAnswers((repository) => readLayers(kube, repository))
+  const ensure = rememberAnswers(async (repository): Promise<Ensured> => {
     const known = await read(repository)
     if (known.state === 'found') return 'exists'
     if (known.state === 'forbidden') {
@@ -62,7 +62,7 @@ export function openStreams(kube: Kubernetes, user: string) {
   return { read, layers, ensure }
 }
 
-function once<T>(ask: (repository: string) => Promise<T>) {
+function rememberAnswers<T>(ask: (repository: string) => Promise<T>) {
   const asked = new Map<string, Promise<T>>()
   const get = (repository: string): Promise<T> => {
     const known = asked.get(repository)
@@ -112,7 +112,7 @@ export async function readLayers(kube: Kubernetes, repository: string): Promise<
   const timer = setTimeout(() => resolve(undefined), LAYERS_TIME)
   try {
     // A late answer is dropped; its size stays bounded.
-    const reply = await Promise.race([late, kube.request('GET', layers, { limit: STREAM_LIMIT, once: true })])
+    const reply = await Promise.race([late, kube.request('GET', layers, { limit: STREAM_LIMIT, retry: false })])
     if (reply === undefined)
       throw new PromoteError('STALLED', `${tried}: no complete answer within ${LAYERS_TIME / 1000} s.`)
     return missing(reply) ?? { state: 'found', value: decode(ok(reply, tried, kube), layersSchema, tried, kube) }

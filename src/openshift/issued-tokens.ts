@@ -114,7 +114,7 @@ export async function revoke(tokens: readonly IssuedToken[], kube: Kubernetes, t
   const all = Promise.all(tokens.map((issued) => remove(issued, kube)))
   if ((await Promise.race([all, late])) === 'late')
     kube.context.log.warn(
-      `${kube.side}: logging out of ${kube.url.host} took more than ${time / 1000} s and was given up; the token of this run lives on: ${tokens.map(endOf).join('; ')}`,
+      `${kube.side}: logging out of ${kube.url.host} took more than ${time / 1000} s and was given up; the token of this run lives on: ${tokens.map(describeEnd).join('; ')}`,
     )
   clearTimeout(timer)
 }
@@ -146,10 +146,12 @@ async function remove(issued: IssuedToken, kube: Kubernetes): Promise<void> {
   } catch (thrown) {
     reason = asPromoteError(thrown).message
   }
-  context.log.warn(`${side}: the token of this run could not be deleted at ${url.host} (${reason}); ${endOf(issued)}`)
+  context.log.warn(
+    `${side}: the token of this run could not be deleted at ${url.host} (${reason}); ${describeEnd(issued)}`,
+  )
 }
 
-function endOf({ expires }: IssuedToken): string {
+function describeEnd({ expires }: IssuedToken): string {
   return expires === undefined
     ? 'it lives until it is deleted, because the server named no time at which it ends'
     : `it expires at ${new Date(expires).toISOString()}`

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { z } from 'zod'
-import { backoff } from '../core/backoff.ts'
 import { asPromoteError, type Code, PromoteError } from '../core/errors.ts'
+import { backoff, LONGEST_RETRY_AFTER } from '../core/retries.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Request } from '../transport/request.ts'
 import { apiUrlHint, failure, type Kubernetes, OBJECT_LIMIT, parsed, parseUrl, type Reply, read, said } from './api.ts'
@@ -17,8 +17,6 @@ const MARKER = { 'x-csrf-token': '1' }
 const TRIES = 4
 /** What was tried, for messages. */
 const DISCOVERY = 'Asking for the OAuth server'
-/** Milliseconds; a server that asks for more is better left alone. */
-const LONGEST_WAIT = 60_000
 
 /** The cluster's OAuth server, as its API describes it. */
 type OAuthServer = ReturnType<typeof serverFrom>
@@ -93,7 +91,7 @@ export async function requestToken(kube: Kubernetes, server: OAuthServer, user: 
     } catch (thrown) {
       const error = asPromoteError(thrown, side)
       const wait = error.retryAfter ?? backoff(attempt, context.random, { first: 1000 })
-      if (!error.transient || attempt === TRIES || wait > LONGEST_WAIT) throw error
+      if (!error.transient || attempt === TRIES || wait > LONGEST_RETRY_AFTER) throw error
       context.log.debug(`${side}: login attempt ${attempt} brought no answer (${error.code}); again in ${wait} ms`)
       await context.sleep(wait)
     }

@@ -37,7 +37,7 @@ export function openRegistries(parts: Parts) {
   return {
     addressFor: async (repository: string): Promise<RegistryAddress> => {
       // The integrated registry is always https.
-      address ??= { host: await locate(parts, repository, learn), plainHttp: false }
+      address ??= { host: await findRegistry(parts, repository, learn), plainHttp: false }
       return address
     },
     owns: async (given: string, repository: string): Promise<boolean> => {
@@ -55,7 +55,11 @@ export function openRegistries(parts: Parts) {
 }
 
 /** The first address that the cluster itself names, then the usual one if a registry answers there. */
-async function locate(parts: Parts, repository: string, learn: (host: string | undefined) => void): Promise<string> {
+async function findRegistry(
+  parts: Parts,
+  repository: string,
+  learn: (host: string | undefined) => void,
+): Promise<string> {
   const { kube, inCluster } = parts
   const stream = await anyStream(parts, repository)
   learn(stream?.publicHost)

@@ -17,8 +17,8 @@ export type Stream = Readonly<{
   failedImports: ReadonlyMap<string, string>
   /** Images that were pushed to this repository, of the whole history of its tags. */
   pushed: ReadonlySet<Digest>
-  /** Every image of the history is in the integrated registry: none was imported by reference. */
-  importFree: boolean
+  /** Whether an image of the history was imported by reference: the others are in the integrated registry. */
+  imports: 'none' | 'some'
 }>
 
 /** image.openshift.io/v1 ImageStreamLayers. It lists images whose bytes may be in another registry. */
@@ -104,7 +104,7 @@ export const streamSchema = z
       tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
       origins: new Map((spec?.tags ?? []).flatMap(originOf)),
       failedImports: new Map((status?.tags ?? []).flatMap(failedImportOf)),
-      ...homesOf(
+      ...historyOf(
         (status?.tags ?? []).flatMap(({ items }) => items),
         [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string'),
       ),
@@ -116,20 +116,17 @@ export const streamSchema = z
  * identifycandidaterepositories.go).
  * @param own the repository of the stream, by its internal and its public host.
  */
-function homesOf(
+function historyOf(
   events: readonly z.infer<typeof eventSchema>[],
   own: readonly string[],
-): Pick<Stream, 'pushed' | 'importFree'> {
+): Pick<Stream, 'pushed' | 'imports'> {
   const hosts = own.map((repository) => `${repository.split('/', 1)[0]}/`)
   const images = events.filter(({ image }) => image)
   const isOwn = (reference: string) => own.some((repository) => reference.startsWith(`${repository}@`))
   const pushed = images.filter(({ dockerImageReference }) => isOwn(dockerImageReference ?? ''))
-  return {
-    pushed: new Set(pushed.flatMap(digestOf)),
-    importFree: images.every(({ dockerImageReference }) =>
-      hosts.some((host) => dockerImageReference?.startsWith(host) ?? false),
-    ),
-  }
+  const isHere = ({ dockerImageReference }: (typeof images)[number]) =>
+    hosts.some((host) => dockerImageReference?.startsWith(host))
+  return { pushed: new Set(pushed.flatMap(digestOf)), imports: images.every(isHere) ? 'none' : 'some' }
 }
 
 export const streamListSchema = z.looseObject({ items: list(streamSchema) })
@@ -164,8 +161,8 @@ export const NO_LAYERS: Layers = { named: new Set(), blobs: new Map() }
  * Pure: what is certainly stored. The registry checks the blobs of an image manifest that is pushed, but takes those of
  * the upstreams of imported images for its own; and a child of an index may be known to the cluster by another project.
  */
-export function storedBy(layers: Layers, stream: Pick<Stream, 'pushed' | 'importFree'>): ReadonlySet<Digest> {
-  if (!stream.importFree) return new Set()
+export function storedBy(layers: Layers, stream: Pick<Stream, 'pushed' | 'imports'>): ReadonlySet<Digest> {
+  if (stream.imports === 'some') return new Set()
   const images = [...stream.pushed].filter((digest) => layers.blobs.has(digest))
   return new Set(images.flatMap((digest) => [digest, ...(layers.blobs.get(digest) ?? [])]))
 }

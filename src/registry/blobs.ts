@@ -1,3 +1,4 @@
+import { provingAnswers } from '../copy/store.ts'
 import { bodyOf } from '../core/async.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import { quote } from '../core/text.ts'
@@ -123,13 +124,13 @@ export async function offeredSize(endpoint: BlobPlace, { digest }: Descriptor): 
 
 /** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
 export async function isStored(endpoint: Endpoint, blob: Descriptor, sure: boolean): Promise<boolean> {
-  const { importFree } = (await endpoint.evidence()) ?? { importFree: true }
-  if (importFree === false) return false
+  const proving = provingAnswers(await endpoint.evidence())
+  if (proving === 'none') return false
   const res = await probe(endpoint, `blobs/${blob.digest}`, { 'accept-encoding': 'identity' }, sure)
   if (res?.status !== 200) return false
   const length = header(res, 'content-length')
   const isWhole = length === undefined || Number(length) === blob.size
-  return isWhole && (importFree === true || isFromStorage(res, endpoint.base, blob.digest))
+  return isWhole && (proving === 'all' || isFromStorage(res, endpoint.base, blob.digest))
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Evidence } from '../copy/store.ts'
-import { backoff } from '../core/backoff.ts'
 import type { Context } from '../core/context.ts'
 import { type Code, PromoteError, type Side } from '../core/errors.ts'
+import { backoff } from '../core/retries.ts'
 import type { Login } from '../http/credential.ts'
 import {
   acceptsCredential,
@@ -67,7 +67,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
   const { side, base, repository, context } = options
   const name = `${base.host}/${repository}`
   const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] }
-  const once = async (access: Access, request: Request): Promise<Response> => {
+  const sendScoped = async (access: Access, request: Request): Promise<Response> => {
     const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] }
     for (let attempt = 1; ; attempt += 1) {
       const res = await options.send(scoped)
@@ -82,14 +82,14 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
   const asked = options.evidence && askOnce(options.evidence, context)
   let isWide = options.writes === true
   const call = async (access: Access, request: Request): Promise<Response> => {
-    if (access === 'push' || !isWide) return once(access, request)
+    if (access === 'push' || !isWide) return sendScoped(access, request)
     try {
-      return await once('push', request)
+      return await sendScoped('push', request)
     } catch (thrown) {
       // A token service that refuses what exceeds the account's rights; an account that may only read can still find everything unchanged.
       if (!(thrown instanceof PromoteError && thrown.status === 403)) throw thrown
       isWide = false
-      return once('pull', request)
+      return sendScoped('pull', request)
     }
   }
   return {
@@ -110,7 +110,7 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
   }
 }
 
-const NOT_KNOWN: Evidence = { importFree: undefined, named: undefined }
+const NOT_KNOWN: Evidence = { imports: 'unknown', named: undefined }
 
 /** Asks once. A failure is logged and gives undefined, because the answer is only an optimisation. */
 export function askOnce<T>(ask: () => Promise<T | undefined>, { signal, log }: Context): () => Promise<T | undefined> {

@@ -1,4 +1,4 @@
-import type { Target } from '../copy/store.ts'
+import { provingAnswers, type Target } from '../copy/store.ts'
 import { ACCEPT } from '../oci/manifest.ts'
 import { discard } from '../transport/request.ts'
 import { isStored, openBlob, probe } from './blobs.ts'
@@ -32,13 +32,13 @@ export function openRepository(options: RegistryOptions): Target {
     async has(descriptor, kind) {
       const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()])
       if (there?.has(descriptor.digest)) return true
-      if (evidence?.importFree === false) return false
-      const isProof = evidence?.importFree !== undefined || evidence === undefined
-      if (isProof && kind === 'manifest' && manifests.has(descriptor.digest)) return true
+      const proving = provingAnswers(evidence)
+      if (proving === 'none') return false
+      if (proving === 'all' && kind === 'manifest' && manifests.has(descriptor.digest)) return true
       const named = evidence === undefined ? there : evidence.named
       if (named !== undefined && !named.has(descriptor.digest)) return false
       // OpenShift's storage gives manifests out as blobs too.
-      if (kind === 'blob' || !isProof) return isStored(endpoint, descriptor, false)
+      if (kind === 'blob' || proving !== 'all') return isStored(endpoint, descriptor, false)
       const res = await probe(endpoint, `manifests/${descriptor.digest}`, { accept: ACCEPT })
       return res?.status === 200
     },

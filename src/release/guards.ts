@@ -1,7 +1,7 @@
-import type { TagState, Target } from '../copy/store.ts'
+import type { Target } from '../copy/store.ts'
 import { PromoteError } from '../core/errors.ts'
 import type { Config, ImagePair } from '../inputs/config.ts'
-import type { Digest } from '../oci/digest.ts'
+import type { Digest, TagState } from '../oci/digest.ts'
 import { isAttachedTag } from '../oci/referrer.ts'
 
 /** The conditions under which a tag may move. */
@@ -26,7 +26,7 @@ export function isGuarded({ overwrite, expect }: Guard): boolean {
 /** Pure: the tags that exist with another digest, if such tags are left as they are. */
 export function tagsToSkip(tags: ReadonlyMap<string, TagState>, wanted: Digest, overwrite: Config['overwrite']) {
   const found = [...tags].flatMap(([tag, at]) =>
-    at === null || at === 'unread' || at === wanted ? [] : [[tag, at] as const],
+    at === null || at === 'unknown' || at === wanted ? [] : [[tag, at] as const],
   )
   return new Map(overwrite === 'skip' ? found : [])
 }
@@ -38,8 +38,8 @@ export function tagsToSkip(tags: ReadonlyMap<string, TagState>, wanted: Digest, 
  */
 export function checkGuard(name: string, tags: ReadonlyMap<string, TagState>, wanted: Digest, guard: Guard): void {
   for (const [tag, current] of tags) {
-    if (current === 'unread' && (isGuarded(guard) || guard.mayGoBack)) throw unreadable(`${name}:${tag}`, guard)
-    const why = current === 'unread' ? undefined : refusal(tag, current, wanted, guard)
+    if (current === 'unknown' && (isGuarded(guard) || guard.mayGoBack)) throw unreadable(`${name}:${tag}`, guard)
+    const why = current === 'unknown' ? undefined : refusal(tag, current, wanted, guard)
     if (why === undefined) continue
     const where = current === null ? 'does not exist' : `is at ${current}`
     throw new PromoteError('GUARD', `${name}:${tag} ${where}, and ${why}.`, {

@@ -47,18 +47,18 @@ export type ResolvedImage = Readonly<{ pair: ImagePair; source: Repository; root
 export type DiscoveredImage = ResolvedImage & Readonly<{ graph: Graph }>
 
 /** The stages of an image at one destination. Each stage takes the value of the one before, and fails for this image alone. */
-export type LocatedDestination = Place & Readonly<{ repository: Repository }>
+export type OpenDestination = Place & Readonly<{ repository: Repository }>
 export type PlannedDestination = Copy & Readonly<{ job: ImageJob; repository: Repository; rights?: Rights }>
 export type CopiedDestination = PlannedDestination &
   Readonly<{
     /** What is attached to the image at the destination. */
     attached: readonly Attached[]
     /** What has become of its tags, as far as they were written. */
-    ends: Map<string, TagEnd>
+    outcomes: Map<string, TagOutcome>
   }>
 
 /** `digest`: what was promoted, where the tag is at it although the promotion failed. */
-export type TagEnd = Readonly<{ status: Status; digest?: Digest | null; error?: PromoteError }>
+export type TagOutcome = Readonly<{ status: Status; digest?: Digest | null; error?: PromoteError }>
 
 /** Whatever stage a job has reached. */
 export type Reached = Readonly<{ job: ImageJob }> & Partial<CopiedDestination>

@@ -1,9 +1,9 @@
 import { confirm } from '../copy/confirm.ts'
 import type { Semaphore } from '../copy/semaphore.ts'
-import type { TagState, Target } from '../copy/store.ts'
+import type { Target } from '../copy/store.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, type PromoteError } from '../core/errors.ts'
-import type { Digest } from '../oci/digest.ts'
+import type { Digest, TagState } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import { notOurs } from './guards.ts'
 
@@ -76,7 +76,7 @@ async function keepBefore(moves: readonly Move[], semaphore: Semaphore): Promise
 
 async function revert(move: Move, context: Context): Promise<void> {
   const { target, tag, from } = move
-  move.at = 'unread'
+  move.at = 'unknown'
   try {
     move.at = await target.locate(tag, true)
     // A write that failed may have left the tag where it was.
@@ -86,7 +86,7 @@ async function revert(move: Move, context: Context): Promise<void> {
     move.at = from
   } catch (thrown) {
     move.error = asPromoteError(thrown, 'destination')
-    if (move.error.unconfirmed) move.at = 'unread'
+    if (move.error.unconfirmed) move.at = 'unknown'
     move.state = 'stuck'
   }
 }

@@ -9,7 +9,7 @@ import type { ImagePair } from '../inputs/config.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import type { Cluster } from '../openshift/cluster.ts'
 import { checkGuard, guardOf, tagsToSkip } from './guards.ts'
-import type { DiscoveredImage, ImageJob, ListedImage, LocatedDestination, PlannedDestination } from './image.ts'
+import type { DiscoveredImage, ImageJob, ListedImage, OpenDestination, PlannedDestination } from './image.ts'
 import type { Repository } from './repositories.ts'
 import { sourceName } from './rows.ts'
 import { finish, forEachUnfinished, type Run } from './run.ts'
@@ -22,16 +22,16 @@ import type { Session, Sessions } from './session.ts'
 export async function planImage(image: ListedImage, sessions: Sessions, run: Run): Promise<PlannedDestination[]> {
   if (image.jobs.every(({ rows }) => rows !== undefined)) return []
   const destinations = image.jobs.map((job) => {
-    // `read` is set by the time that the destination is located.
+    // `read` is set by the time that the destination is opened.
     let judging: Promise<DiscoveredImage> | undefined
     const judged = () => (judging ??= read.then((discovered) => run.judge(job, discovered)))
-    const located = ignoreUnhandled(locate(job, sessions.destination(job.target), judged, run))
-    return { job, judged, located, lookup: new ManifestLookup(located, run.copy.semaphore) }
+    const opened = ignoreUnhandled(openDestination(job, sessions.destination(job.target), judged, run))
+    return { job, judged, opened, lookup: new ManifestLookup(opened, run.copy.semaphore) }
   })
   const lookups = destinations.map(({ lookup }) => lookup)
   const read: Promise<DiscoveredImage> = ignoreUnhandled(readSource(image, sessions.source(), lookups, run))
-  return forEachUnfinished(destinations, run, async ({ job, judged, located, lookup }) => {
-    const [discovered, place] = await bothSides(judged(), located, job.target)
+  return forEachUnfinished(destinations, run, async ({ job, judged, opened, lookup }) => {
+    const [discovered, place] = await bothSides(judged(), opened, job.target)
     return planDestination(job, discovered, place, lookup, run)
   })
 }
@@ -74,28 +74,28 @@ async function resolve({ source: reference }: ImagePair, { store, cluster, path,
  * @param judged awaited before an image stream is created, so that none is created for an image that cannot be read or
  *   may not go there.
  */
-async function locate(
+async function openDestination(
   job: ImageJob,
   opening: Promise<Session>,
   judged: () => Promise<unknown>,
   { config, context, copy }: Run,
-): Promise<LocatedDestination> {
+): Promise<OpenDestination> {
   copy.check?.()
   const session = await opening
   const { destination: reference } = job.pair
   const path = reference.repository
   // OpenShift answers 500 to reads by digest until the image stream exists.
-  const ensureStream = async (cluster: Cluster | undefined): Promise<void> => {
+  const prepareStream = async (cluster: Cluster | undefined): Promise<void> => {
     if (cluster === undefined || config.dryRun) return
     if ((await cluster.stream(path)) === undefined) await judged()
     await cluster.ensureStream(path)
   }
   // The stream tells the address of the cluster's own registry.
-  if (isInCluster(job, config)) await ensureStream(session.cluster)
+  if (usesClusterRegistry(job, config)) await prepareStream(session.cluster)
   const repository = await session.repository(reference)
   const { store, cluster } = repository
   job.repository = store.name
-  await ensureStream(cluster)
+  await prepareStream(cluster)
   for (const tag of job.tags) {
     const warning = await cluster?.follows(path, tag)
     if (warning !== undefined) context.log.warn(`${store.name}: ${warning}`)
@@ -111,7 +111,7 @@ async function locate(
 }
 
 /** An image is in the cluster's own registry unless a host, a layout or a registry is configured. */
-function isInCluster({ pair, target }: ImageJob, { destinations }: Run['config']): boolean {
+function usesClusterRegistry({ pair, target }: ImageJob, { destinations }: Run['config']): boolean {
   const { host, layout } = pair.destination
   return (host ?? layout ?? destinations.find(({ name }) => name === target)?.registry) === undefined
 }
@@ -135,7 +135,7 @@ async function bothSides<S, D>(source: Promise<S>, destination: Promise<D>, targ
 async function planDestination(
   job: ImageJob,
   { source, graph }: DiscoveredImage,
-  place: LocatedDestination,
+  place: OpenDestination,
   lookup: ManifestLookup,
   { config, context, copy }: Run,
 ): Promise<PlannedDestination> {

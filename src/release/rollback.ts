@@ -1,9 +1,7 @@
-import { published } from '../copy/plan.ts'
-import type { TagState } from '../copy/store.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { SideConfig } from '../inputs/config.ts'
 import type { Undo } from '../inputs/rollback-report.ts'
-import type { Digest } from '../oci/digest.ts'
+import type { Digest, TagState } from '../oci/digest.ts'
 import { formatReference, type Reference } from '../oci/reference.ts'
 import { tagRow } from '../report/make-report.ts'
 import type { Row, Status } from '../report/model.ts'
@@ -39,7 +37,7 @@ export async function rollBack(undos: readonly Undo[], run: Run): Promise<readon
 async function undoTag(undo: Undo, sessions: Sessions, run: Run): Promise<Row> {
   const { context, config, copy } = run
   const began = context.now()
-  let before: TagState = 'unread'
+  let before: TagState = 'unknown'
   const row = (status: Status, error?: PromoteError) => rowOf(undo, status, before, context.now() - began, error)
   try {
     const destination = config.destinations.find(({ name }) => name === undo.target)
@@ -116,7 +114,7 @@ function rowOf(undo: Undo, status: Status, before: TagState, milliseconds: numbe
   const restored = previous === 'unknown' ? null : previous
   const source = restored === null ? `${name}:${destination.tag}` : `${name}@${restored}`
   const digest = error === undefined ? restored : null
-  const digests = { sourceDigest: restored, digest, previousDigest: published(before) }
+  const digests = { sourceDigest: restored, digest, previousDigest: before }
   const end = { status, error: errorOf(error), milliseconds }
   return tagRow({ source, destination: formatReference(destination), target, ...digests, ...end }, destination.tag)
 }

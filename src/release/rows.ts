@@ -1,7 +1,8 @@
-import type { Bytes, Previous } from '../copy/events.ts'
-import { isUnchanged, plannedSteps, plannedTags, published } from '../copy/plan.ts'
+import type { Bytes } from '../copy/events.ts'
+import { isUnchanged, plannedSteps } from '../copy/plan.ts'
 import type { Platforms } from '../copy/platforms.ts'
 import type { PromoteError } from '../core/errors.ts'
+import type { TagState } from '../oci/digest.ts'
 import type { Reference } from '../oci/reference.ts'
 import { tagRow } from '../report/make-report.ts'
 import type { PlannedImage, Row, Status } from '../report/model.ts'
@@ -23,7 +24,7 @@ type Circumstances = Readonly<{ dryRun: boolean; platforms: Platforms; now: numb
 /** A row for each tag of the job. */
 export function rowsOf(reached: Reached, error: PromoteError | undefined, circumstances: Circumstances): Row[] {
   const { dryRun, platforms, now } = circumstances
-  const { job, plan, ends } = reached
+  const { job, plan, outcomes } = reached
   const digest = plan?.graph.root.descriptor.digest ?? null
   const bytes = bytesOf(reached, error)
   return job.tags.map((tag, index): Row => {
@@ -40,7 +41,7 @@ export function rowsOf(reached: Reached, error: PromoteError | undefined, circum
         { ...name, digest: skipped, previousDigest: skipped, status: 'skipped', error: null, milliseconds },
         tag,
       )
-    const end = ends?.get(tag)
+    const end = outcomes?.get(tag)
     const status = end?.status ?? statusOf(reached, error, tag, dryRun)
     const arrived = status === 'promoted' || status === 'unchanged'
     return {
@@ -61,9 +62,9 @@ export function rowsOf(reached: Reached, error: PromoteError | undefined, circum
 }
 
 /** A tag that the plan does not move was read at the image's digest. */
-function previousOf({ plan, job }: Reached, tag: string): Previous {
+function previousOf({ plan, job }: Reached, tag: string): TagState {
   const read = plan === undefined ? job.before?.get(tag) : plan.tags.find((move) => move.tag === tag)?.from
-  return published(read === undefined ? (plan?.graph.root.descriptor.digest ?? 'unread') : read)
+  return read === undefined ? (plan?.graph.root.descriptor.digest ?? 'unknown') : read
 }
 
 export function errorOf(error: PromoteError | undefined): Row['error'] {
@@ -111,7 +112,7 @@ export function planOf({ job, plan, rights }: PlannedDestination, dryRun: boolea
     // A run does not ask for blobs: the first answer to each upload tells whether the blob is there.
     certain: dryRun || !steps.some(({ do: what, kind }) => kind === 'blob' && what !== 'skip'),
     bytes: plan.bytes,
-    tags: plannedTags(plan),
+    tags: plan.tags,
     ...(job.judgement && { rules: job.judgement.rules }),
     ...(rights && { rights }),
   }

@@ -46,7 +46,7 @@ export function createRun(config: Config, host: Listener, context: Context): Run
     context,
     semaphore: createSemaphore(config.jobs),
     retries: config.retries,
-    homes: new Map(),
+    mountSources: new Map(),
     tagWrites: new Map(),
     platforms: new Platforms(),
     emit: host.event.bind(host),

@@ -3,7 +3,6 @@ import { readBlob } from '../copy/blob-reader.ts'
 import { createBudget } from '../copy/budget.ts'
 import type { CopyRun } from '../copy/copy-run.ts'
 import { execute } from '../copy/execute.ts'
-import { published } from '../copy/plan.ts'
 import { unlessMissing } from '../copy/require-signed.ts'
 import { asPromoteError } from '../core/errors.ts'
 import { VERSION } from '../core/version.ts'
@@ -86,7 +85,7 @@ async function signEach(
   return forEachUnfinished(images, run, async (image) => {
     const { repository, plan, job, route } = image
     const same = images.filter((each) => keyOf(each) === keyOf(image))
-    const tags = same.flatMap((each) => each.plan.tags.map(({ tag, from }) => ({ tag, previous: published(from) })))
+    const tags = same.flatMap((each) => each.plan.tags.map(({ tag, from }) => ({ tag, previous: from })))
     if (tags.length === 0) return image
     const { root } = plan.graph
     const verified = job.judgement?.verified ?? []

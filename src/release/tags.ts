@@ -1,12 +1,12 @@
 import { putManifest } from '../copy/execute.ts'
 import { isUnchanged } from '../copy/plan.ts'
-import { guarded } from '../copy/semaphore.ts'
-import type { TagState } from '../copy/store.ts'
+import { withCheck } from '../copy/semaphore.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
+import type { TagState } from '../oci/digest.ts'
 import type { Note } from '../openshift/annotate.ts'
 import { makeReport } from '../report/make-report.ts'
 import { guardOf, isGuarded, stillAt } from './guards.ts'
-import type { CopiedDestination, ListedImage, PlannedDestination, TagEnd } from './image.ts'
+import type { CopiedDestination, ListedImage, PlannedDestination, TagOutcome } from './image.ts'
 import { type Move, moveAll } from './move-tags.ts'
 import type { Repository } from './repositories.ts'
 import { rowsOf } from './rows.ts'
@@ -15,11 +15,11 @@ import { abandoned, finish, forEachUnfinished, markFailed, type Run, unfinished 
 /** Writes the tags of each image for itself. All that the tags name is there. */
 export async function tagEach(images: readonly CopiedDestination[], run: Run): Promise<void> {
   await forEachUnfinished(images, run, async (image) => {
-    const { job, plan, route, ends } = image
+    const { job, plan, route, outcomes } = image
     for (const { tag, from } of plan.tags) {
       if (isGuarded(guardOf(job.pair, run.config))) await run.copy.semaphore(() => stillAt(route.target, tag, from))
-      await writeTag(image, tag, from, run)
-      ends.set(tag, { status: 'promoted' })
+      await moveTag(image, tag, from, run)
+      outcomes.set(tag, { status: 'promoted' })
     }
     if (image.repository.finish === undefined) finish(image, run)
   })
@@ -31,20 +31,20 @@ export async function finishArchives(images: readonly CopiedDestination[], run: 
     try {
       await image.repository.finish?.()
     } catch (thrown) {
-      image.ends.clear()
+      image.outcomes.clear()
       throw thrown
     }
     finish(image, run)
   })
 }
 
-async function writeTag(image: CopiedDestination, tag: string, from: TagState, run: Run, begin?: () => void) {
+async function moveTag(image: CopiedDestination, tag: string, from: TagState, run: Run, begin?: () => void) {
   const { semaphore } = run.copy
-  const copy = begin === undefined ? run.copy : { ...run.copy, semaphore: guarded(semaphore, begin) }
+  const copy = begin === undefined ? run.copy : { ...run.copy, semaphore: withCheck(semaphore, begin) }
   try {
     await putManifest(image.plan.graph.root, { tag, from }, image, copy)
   } catch (thrown) {
-    if (thrown instanceof PromoteError && thrown.unconfirmed) image.ends.set(tag, { status: 'unknown' })
+    if (thrown instanceof PromoteError && thrown.unconfirmed) image.outcomes.set(tag, { status: 'unknown' })
     throw thrown
   }
 }
@@ -88,7 +88,7 @@ export async function tagAll(images: readonly CopiedDestination[], run: Run): Pr
   const write = async (move: Move, begin: () => void): Promise<void> => {
     const { target, tag, from } = move
     await copy.semaphore(() => stillAt(target, tag, from))
-    await writeTag(owners.get(move) as CopiedDestination, tag, from, run, begin)
+    await moveTag(owners.get(move) as CopiedDestination, tag, from, run, begin)
   }
   const failure = await moveAll([...owners.keys()], write, copy.semaphore, copy.context)
   copy.context.log.debug(failure === undefined ? 'all tags have moved' : `tags went back: ${failure.message}`)
@@ -101,30 +101,30 @@ export async function tagAll(images: readonly CopiedDestination[], run: Run): Pr
 
 function movesOf({ plan, route }: CopiedDestination): Move[] {
   return plan.tags.map(({ tag, from, to }): Move => {
-    if (from === 'unread') throw new PromoteError('INTERNAL', 'a tag that was not read is about to move')
+    if (from === 'unknown') throw new PromoteError('INTERNAL', 'a tag that was not read is about to move')
     return { target: route.target, tag, from, to, state: 'waiting' }
   })
 }
 
 function settleMoved(image: CopiedDestination, moves: readonly Move[], run: Run): void {
-  for (const { tag } of moves) image.ends.set(tag, { status: 'promoted' })
+  for (const { tag } of moves) image.outcomes.set(tag, { status: 'promoted' })
   if (image.repository.finish === undefined) finish(image, run)
 }
 
 function settleFailed(image: CopiedDestination, moves: readonly Move[], failure: PromoteError, run: Run): void {
-  const { job, ends } = image
+  const { job, outcomes } = image
   // A tag that did not have to move is where it belongs.
-  for (const tag of job.tags) ends.set(tag, { status: 'unchanged' })
-  for (const move of moves) ends.set(move.tag, endOf(move, failure, job.target))
+  for (const tag of job.tags) outcomes.set(tag, { status: 'unchanged' })
+  for (const move of moves) outcomes.set(move.tag, outcomeOf(move, failure, job.target))
   const own = moves.find(({ error }) => error !== undefined)?.error
   markFailed(image, own ?? abandoned('its tags were not moved', failure), run)
 }
 
-function endOf({ state, from, to, at, error }: Move, failure: PromoteError, target: string): TagEnd {
+function outcomeOf({ state, from, to, at, error }: Move, failure: PromoteError, target: string): TagOutcome {
   const undone = from === null ? 'removed again' : 'put back'
   if (state === 'reverted') return { status: 'reverted', error: abandoned(undone, failure) }
   if (error === undefined) return { status: 'cancelled', error: abandoned('not moved', failure) }
-  const status = state === 'stuck' && at === 'unread' ? 'unknown' : 'failed'
+  const status = state === 'stuck' && at === 'unknown' ? 'unknown' : 'failed'
   return { status, digest: state === 'stuck' && at === to ? to : null, error: error.with({ target }) }
 }
 
@@ -133,9 +133,9 @@ export async function annotateStreams(images: readonly CopiedDestination[], { co
   const { runUrl } = await import(/* webpackMode: "eager" */ '../openshift/annotate.ts')
   const run = runUrl(context.env)
   const time = new Date(context.now()).toISOString()
-  const notesOf = ({ job, plan, ends }: CopiedDestination): Note[] => {
+  const notesOf = ({ job, plan, outcomes }: CopiedDestination): Note[] => {
     const { digest } = plan.graph.root.descriptor
-    const promoted = [...ends].filter(([, { status }]) => status === 'promoted' && !isUnchanged(plan))
+    const promoted = [...outcomes].filter(([, { status }]) => status === 'promoted' && !isUnchanged(plan))
     return promoted.map(([tag]) => ({ tag, source: job.source, digest, run, time }))
   }
   const repositories = new Set(images.map(({ repository }) => repository))

@@ -1,6 +1,6 @@
-import type { Attached, Bytes, CopyEvent, PlannedStep, PlannedTag, Previous } from '../copy/events.ts'
+import type { Attached, Bytes, CopyEvent, PlannedStep, TagMove } from '../copy/events.ts'
 import type { Code, Side } from '../core/errors.ts'
-import type { Digest } from '../oci/digest.ts'
+import type { Digest, TagState } from '../oci/digest.ts'
 import type { Rights } from '../openshift/denial.ts'
 import type { WrittenRecord } from '../trust/missing-attachments.ts'
 import type { Judgement } from '../trust/policy.ts'
@@ -38,7 +38,7 @@ export type Row = Readonly<{
   tag: string
   /** Where the tag is now, of what was promoted; planned: where it would be. A failed row has it when it moved all the same. */
   digest: Digest | null
-  previousDigest: Previous // what the tag pointed at before
+  previousDigest: TagState // what the tag pointed at before
   status: Status
   bytes: Bytes
   attached: readonly Attached[] // signatures, attestations and SBOMs that travelled with the image
@@ -71,7 +71,7 @@ export type PlannedImage = Readonly<{
   /** False: the destination was not asked for every blob. `bytes.copied` is then the most that may have to be sent. */
   certain: boolean
   bytes: Bytes
-  tags: readonly PlannedTag[]
+  tags: readonly TagMove[]
   rules?: readonly string[] // with a policy: each rule that applies, and its answer
   rights?: Rights // OpenShift, dry runs only: whether the account may do it, as far as the API tells without trying
 }>

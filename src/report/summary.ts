@@ -1,4 +1,5 @@
-import type { Bytes, Previous } from '../copy/events.ts'
+import type { Bytes } from '../copy/events.ts'
+import type { TagState } from '../oci/digest.ts'
 import { splitHost } from '../oci/reference.ts'
 import { failures, verdict } from './closing-text.ts'
 import { changeOf, count, formatBytes, formatDuration } from './format.ts'
@@ -97,7 +98,7 @@ function sizes({ total, copied, mounted, present }: Bytes): readonly [string, st
   return total === 0 ? ['', ''] : [formatBytes(total), `${formatBytes(copied)} / ${formatBytes(mounted + present)}`]
 }
 
-function beforeOf(previous: Previous): string {
+function beforeOf(previous: TagState): string {
   if (previous === 'unknown') return 'where the tag pointed before is not known'
   return `the tag pointed at ${previous === null ? 'nothing' : code(previous)} before`
 }

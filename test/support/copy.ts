@@ -46,7 +46,7 @@ export function testRun(over: Partial<CopyRun> = {}): CopyRun & { events: Event[
     context: testContext(),
     semaphore: createSemaphore(4),
     retries: 3,
-    homes: new Map(),
+    mountSources: new Map(),
     tagWrites: new Map(),
     platforms: new Platforms(),
     emit: (event) => void events.push(event),

@@ -1,4 +1,5 @@
 import { ignoreUnhandled } from '../core/async.ts'
+import { getOrAdd } from '../core/memo.ts'
 import type { Digest, TagState } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import type { Semaphore } from './semaphore.ts'
@@ -27,11 +28,7 @@ export class ManifestLookup {
 
   /** @returns why the manifest is known to be stored; undefined when it is not known. */
   ask(manifest: Descriptor): Promise<string | undefined> {
-    const known = this.#answers.get(manifest.digest)
-    if (known !== undefined) return known
-    const answer = ignoreUnhandled(this.#find(manifest))
-    this.#answers.set(manifest.digest, answer)
-    return answer
+    return getOrAdd(this.#answers, manifest.digest, () => ignoreUnhandled(this.#find(manifest)))
   }
 
   async #find(manifest: Descriptor): Promise<string | undefined> {

@@ -1,4 +1,4 @@
-import { PromoteError } from '../core/errors.ts'
+import { PromoteError, undefinedIf } from '../core/errors.ts'
 import { listed } from '../core/text.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
@@ -49,7 +49,4 @@ async function isSigned(subject: Digest, graph: Graph, source: Source, semaphore
 }
 
 /** A signature whose payload is missing at the source does not count. */
-export function unlessMissing(thrown: unknown): undefined {
-  if (thrown instanceof PromoteError && thrown.code === 'NOT_FOUND') return undefined
-  throw thrown
-}
+export const unlessMissing = undefinedIf(({ code }) => code === 'NOT_FOUND')

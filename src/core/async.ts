@@ -22,16 +22,6 @@ export function ignoreUnhandled<T>(promise: Promise<T>): Promise<T> {
   return promise
 }
 
-/** What one run remembers, made when it is first asked for. */
-export function perRun<T>(make: () => T): (run: Readonly<{ secrets: object }>) => T {
-  const made = new WeakMap<object, T>()
-  return ({ secrets }) => {
-    const known = made.get(secrets) ?? make()
-    made.set(secrets, known)
-    return known
-  }
-}
-
 /** What comes out of a transform. Both ends are destroyed when the reader stops early or one of them fails. */
 export async function* through(
   body: AsyncIterable<Uint8Array>,
@@ -45,6 +35,13 @@ export async function* through(
     source.destroy()
     transform.destroy()
   }
+}
+
+/** The result of `work`; undefined when it takes longer than so many milliseconds. The work goes on, and its failure is handled. */
+export async function within<T>(work: Promise<T>, milliseconds: number): Promise<T | undefined> {
+  const late = createDeferred<undefined>()
+  const timer = setTimeout(() => late.resolve(undefined), milliseconds)
+  return Promise.race([ignoreUnhandled(work), late.promise]).finally(() => clearTimeout(timer))
 }
 
 /** A stream of one chunk, or of none for an empty content. */

@@ -96,8 +96,19 @@ export class PromoteError extends Error {
 export function asPromoteError(thrown: unknown, side?: Side): PromoteError {
   if (thrown instanceof PromoteError)
     return side === undefined || thrown.side !== undefined ? thrown : thrown.with({ side })
-  const message = thrown instanceof Error ? thrown.message : String(thrown)
-  return new PromoteError('INTERNAL', message, { side, cause: thrown })
+  return new PromoteError('INTERNAL', reasonOf(thrown), { side, cause: thrown })
+}
+
+/** The message of any thrown value. */
+export function reasonOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown)
+}
+
+/** For `catch` of a promise: undefined for a PromoteError that fits; everything else is thrown again. */
+export function undefinedIf(fits: (error: PromoteError) => boolean): (thrown: unknown) => undefined {
+  return (thrown) => {
+    if (!(thrown instanceof PromoteError && fits(thrown))) throw thrown
+  }
 }
 
 /** Exit codes, the same on every host. Only on GitHub, where a step is green or red, `partial` ends as `failed`. */

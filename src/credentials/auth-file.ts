@@ -1,11 +1,12 @@
 import { isUtf8 } from 'node:buffer'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { perRun } from '../core/async.ts'
 import { contentKind, shownPath } from '../core/content.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
 import { type FileToRead, fileError, fileOf, isAbsent, readText } from '../core/files.ts'
+import { parseJson } from '../core/json.ts'
+import { getOrAdd, perRun } from '../core/memo.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Credential, Login } from '../http/credential.ts'
 import { askHelper } from './credential-helper.ts'
@@ -91,9 +92,8 @@ async function loginFrom(given: string | Secret, lookup: Lookup): Promise<Login 
   if (first === undefined) return undefined
   const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place])
   const what = { describe: first.describe, renewedBy: 'file' } as const
-  const login = loginsOf(context).get(id) ?? renewableLogin(what, first, () => lookIn(given, lookup, true), context)
-  loginsOf(context).set(id, login)
-  return login
+  const make = () => renewableLogin(what, first, () => lookIn(given, lookup, true), context)
+  return getOrAdd(loginsOf(context), id, make)
 }
 
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
@@ -149,7 +149,9 @@ type AuthFile = ReturnType<typeof parseAuthFile>
  * Throws IO.
  */
 export function parseAuthFile(text: string, from: FileToRead) {
-  const file = File.safeParse(parseJson(text, from))
+  const json = parseJson(text)
+  if (json === undefined) throw malformed(from, 'is not JSON')
+  const file = File.safeParse(json)
   if (!file.success) throw malformed(from, describeIssue(file.error))
   const { auths, credHelpers, credsStore } = file.data
   const legacy = auths == null && credHelpers == null && credsStore == null
@@ -244,14 +246,6 @@ function decodeAuth(auth: string, from: FileToRead, context: Context): Credentia
   const colon = pair.indexOf(':')
   if (colon < 1) throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password')
   return basicCredential(pair.slice(0, colon), pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, ''), context)
-}
-
-function parseJson(text: string, from: FileToRead): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    throw malformed(from, 'is not JSON') // the parser's own message quotes the text
-  }
 }
 
 function malformed(from: FileToRead, problem: string) {

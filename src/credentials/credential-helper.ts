@@ -1,7 +1,8 @@
 import { z } from 'zod'
-import { perRun } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
+import { parseJson } from '../core/json.ts'
+import { perRun } from '../core/memo.ts'
 import type { Credential } from '../http/credential.ts'
 import { basicCredential } from './login.ts'
 import { firstLine, runProgram } from './subprocess.ts'
@@ -59,7 +60,7 @@ async function askFor(serverUrl: string, { name, host, side, timeLimit }: Helper
     const said = firstLine(stderr, context.secrets) || firstLine(stdout.includes('{') ? '' : stdout, context.secrets)
     throw failed(`failed for ${host} (exit code ${exitCode}): ${said === '' ? 'no message' : said}.`)
   }
-  const answer = parseAnswer(stdout)
+  const answer = Answer.safeParse(parseJson(stdout)).data
   if (answer === undefined) throw failed('gave an answer that is not {"Username": …, "Secret": …}.')
   return toCredential(answer, context)
 }
@@ -69,12 +70,4 @@ function toCredential(answer: z.infer<typeof Answer>, context: Context): Credent
   if (answer.Secret === '') return undefined
   if (answer.Username === '<token>') return { kind: 'identity', refreshToken: context.secrets.keep(answer.Secret) }
   return basicCredential(answer.Username ?? '', answer.Secret, context)
-}
-
-function parseAnswer(stdout: string): z.infer<typeof Answer> | undefined {
-  try {
-    return Answer.safeParse(JSON.parse(stdout)).data
-  } catch {
-    return undefined
-  }
 }

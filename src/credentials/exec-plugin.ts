@@ -2,6 +2,7 @@ import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
+import { parseJson } from '../core/json.ts'
 import { bearerCredential } from './login.ts'
 import { firstLine, runProgram } from './subprocess.ts'
 
@@ -65,12 +66,8 @@ function refuseUnsupported({ interactiveMode, apiVersion }: ExecConfig, what: st
 
 function readResult(stdout: string, plugin: ExecPlugin, context: Context) {
   const what = `exec plugin ${plugin.config.command}`
-  let json: unknown
-  try {
-    json = JSON.parse(stdout)
-  } catch {
-    throw failed(what, 'printed something that is not JSON.', plugin.side)
-  }
+  const json = parseJson(stdout)
+  if (json === undefined) throw failed(what, 'printed something that is not JSON.', plugin.side)
   const answer = ExecCredential.safeParse(json)
   if (!answer.success) throw failed(what, `${describeIssue(answer.error)}.`, plugin.side)
   const { apiVersion, status } = answer.data

@@ -1,5 +1,5 @@
 import type { Context } from '../core/context.ts'
-import { PromoteError, type Side } from '../core/errors.ts'
+import { PromoteError, reasonOf, type Side } from '../core/errors.ts'
 import { ANONYMOUS, type Login } from '../http/credential.ts'
 import { bearerCredential, claimsOf, type Issued, renewableLogin } from './login.ts'
 import { firstLine } from './subprocess.ts'
@@ -36,7 +36,7 @@ export function githubOidcLogin(
 
 function refusal(error: unknown, context: Context, side: Side | undefined): PromoteError {
   // @actions/core writes one sentence over several lines.
-  const sentence = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ')
+  const sentence = reasonOf(error).replace(/\s+/g, ' ')
   const said = firstLine(sentence, context.secrets)
   if (/ACTIONS_ID_TOKEN_REQUEST_(URL|TOKEN)/.test(said))
     return new PromoteError('CREDENTIAL_MISSING', 'This job may not ask GitHub for an OIDC token.', {

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { Context } from '../core/context.ts'
 import { PromoteError } from '../core/errors.ts'
 import { type FileToRead, fileError, readText } from '../core/files.ts'
+import { parseJson } from '../core/json.ts'
 import { type Credential, type Login, type RenewedBy, sameCredential } from '../http/credential.ts'
 
 /** A login that never changes. */
@@ -104,10 +105,5 @@ export type Claims = z.infer<typeof claimsSchema>
 /** Undefined for a token that is not a JSON Web Token. */
 export function claimsOf(token: string): Claims | undefined {
   const payload = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(token)?.[1]
-  if (payload === undefined) return undefined
-  try {
-    return claimsSchema.safeParse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))).data
-  } catch {
-    return undefined
-  }
+  return claimsSchema.safeParse(parseJson(Buffer.from(payload ?? '', 'base64url'))).data
 }

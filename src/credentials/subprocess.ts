@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { createDeferred } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
-import { PromoteError, type Side } from '../core/errors.ts'
+import { PromoteError, reasonOf, type Side } from '../core/errors.ts'
 import type { Secrets } from '../core/secret.ts'
 import { oneLine, visible } from '../core/text.ts'
 
@@ -71,8 +71,7 @@ export async function runProgram(program: Program, context: Context): Promise<Fi
     })
   } catch (error) {
     if (error instanceof PromoteError) throw error
-    const message = error instanceof Error ? error.message : String(error)
-    throw failed(`could not be started: ${firstLine(message, context.secrets)}`, program.hint)
+    throw failed(`could not be started: ${firstLine(reasonOf(error), context.secrets)}`, program.hint)
   } finally {
     clearTimeout(timer)
     context.signal.removeEventListener('abort', cancel)

@@ -1,4 +1,5 @@
 import { append } from '../core/files.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { Secrets } from '../core/secret.ts'
 import { cut, neutralise, oneLine } from '../core/text.ts'
 import type { Env } from '../inputs/collect.ts'
@@ -132,8 +133,7 @@ function createDetails(runner: Runner): (event: Event) => void {
   const lines = new Map<number, string[]>()
   return (event) => {
     if (event.event === 'step') {
-      const known = lines.get(event.image) ?? []
-      lines.set(event.image, known)
+      const known = getOrAdd(lines, event.image, () => [])
       const { do: deed, kind, digest, size, why } = event
       if (known.length < LONGEST_DETAILS) known.push(`${deed} ${kind} ${digest} (${size} bytes): ${why}`)
       else if (known.length === LONGEST_DETAILS) known.push('… and more')

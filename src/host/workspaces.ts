@@ -1,8 +1,8 @@
 import { join } from 'node:path'
+import { reasonOf } from '../core/errors.ts'
 import { isFile, listFiles, readInput } from '../core/files.ts'
 import type { Env } from '../inputs/collect.ts'
 import { variableName } from '../inputs/options.ts'
-import { reasonOf } from '../inputs/problems.ts'
 import type { Host } from './host.ts'
 
 /** Files of an auth workspace that hold the value of the option of the same name. */

@@ -1,5 +1,6 @@
 /** The HTTP client of one side: retry(redirect(authorize(debug log(limitConcurrency(transport))))). */
 import type { Context } from '../core/context.ts'
+import { getOrAdd } from '../core/memo.ts'
 import type { Layer, Send } from '../transport/request.ts'
 import { openTransport, type TransportOptions } from '../transport/transport.ts'
 import { authorize } from './authorize.ts'
@@ -36,12 +37,9 @@ export function openNetwork(options: NetworkOptions, context: Context): Network 
   return {
     send: compose(wire, ...patient),
     as: (origin, login) => {
-      const sends = opened.get(login) ?? new Map<string, Send>()
-      opened.set(login, sends)
+      const sends = getOrAdd(opened, login, () => new Map<string, Send>())
       const access = { side: options.side, origin, login, verified, ask, context }
-      const send = sends.get(origin.origin) ?? compose(wire, ...patient, authorize(access))
-      sends.set(origin.origin, send)
-      return send
+      return getOrAdd(sends, origin.origin, () => compose(wire, ...patient, authorize(access)))
     },
     close: transport.close,
   }

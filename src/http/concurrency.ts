@@ -1,4 +1,5 @@
 import type { Context } from '../core/context.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { LONGEST_RETRY_AFTER } from '../core/retries.ts'
 import type { Layer } from '../transport/request.ts'
 import { retryAfter } from './response.ts'
@@ -28,8 +29,7 @@ export function limitConcurrency(context: Context, ceiling: number = CEILING): L
   const origins = new Map<string, Origin>()
   const most = Math.max(1, Math.floor(ceiling))
   return (next) => async (request) => {
-    const origin = origins.get(request.url.origin) ?? newOrigin(most)
-    origins.set(request.url.origin, origin)
+    const origin = getOrAdd(origins, request.url.origin, () => newOrigin(most))
     await enter(origin)
     const { halved, running: crowd } = origin
     try {

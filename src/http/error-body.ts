@@ -1,6 +1,7 @@
 /** The words of a server that refused: untrusted, so control characters are removed and the length is bounded first. */
 
 import type { ServerError } from '../core/errors.ts'
+import { isRecord } from '../core/json.ts'
 import { oneLine, visible } from '../core/text.ts'
 
 const SAID_LIMIT = 500
@@ -93,8 +94,4 @@ function parse(text: string, redact: (text: string) => string): unknown {
 
 function string(value: unknown): string {
   return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : ''
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -1,6 +1,7 @@
 /** Reading answers, always bounded, and turning a refusal into the project's error. */
 import type { ZodType } from 'zod'
 import { type Code, PromoteError, type Side } from '../core/errors.ts'
+import { parseJson } from '../core/json.ts'
 import { displayUrl, oneLine } from '../core/text.ts'
 import { beginning, type Response } from '../transport/request.ts'
 import { type ErrorBody, readErrorBody } from './error-body.ts'
@@ -41,11 +42,8 @@ export async function text(res: Response, limit: number): Promise<string> {
 
 /** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
 export async function json<T>(res: Response, schema: ZodType<T>, limit: number): Promise<T> {
-  const body = await text(res, limit)
-  let data: unknown
-  try {
-    data = JSON.parse(body)
-  } catch {
+  const data = parseJson(await bytes(res, limit))
+  if (data === undefined) {
     const type = header(res, 'content-type') ?? 'no content type'
     throw unreadable(res, `the answer is not JSON (${oneLine(type, 100)})`)
   }

@@ -1,9 +1,10 @@
 import { contentKind } from '../core/content.ts'
+import { reasonOf } from '../core/errors.ts'
 import { listed, quote } from '../core/text.ts'
 import { OPTION_BY_NAME, OPTIONS, type Option, onArgv, variableName } from './options.ts'
 import { adviceFor } from './other-tools.ts'
 import { readPath } from './path-or-content.ts'
-import { nearest, type ReadFile, reasonOf } from './problems.ts'
+import { nearest, type ReadFile } from './problems.ts'
 
 /** `from` names the flag, variable or file, for the debug log; never the value. */
 export type Found = Readonly<{ value: string; from: string }>

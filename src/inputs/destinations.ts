@@ -1,3 +1,5 @@
+import { reasonOf } from '../core/errors.ts'
+import { isRecord } from '../core/json.ts'
 import { tooShort } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import { parseYaml } from '../core/yaml.ts'
@@ -5,7 +7,7 @@ import { type Found, tidy } from './collect.ts'
 import type { SideConfig } from './config.ts'
 import { OPTIONS, type Option } from './options.ts'
 import { keepStray, readPath } from './path-or-content.ts'
-import { nearest, reasonOf } from './problems.ts'
+import { nearest } from './problems.ts'
 import { FROM_LIST, InputReader } from './reader.ts'
 import { parseSide } from './side.ts'
 
@@ -27,12 +29,11 @@ type Fields = ReadonlyMap<string, unknown>
 export function parseDestinations(inputs: InputReader): SideConfig[] {
   const seen = new Set<string>()
   return (inputs.parsed('destinations', (given) => readList(given, inputs)) ?? []).flatMap((entry, index) => {
-    const isMap = typeof entry === 'object' && entry !== null && !Array.isArray(entry)
-    const fields: Fields = new Map(Object.entries(isMap ? entry : {}))
+    const fields: Fields = new Map(Object.entries(isRecord(entry) ? entry : {}))
     const name = fields.get('name') ?? ''
     const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : quote(name).slice(1, -1)
     const note = (problem: string) => inputs.problem('destinations', `${label}: ${problem}`)
-    if (!isMap) {
+    if (!isRecord(entry)) {
       note('is not a set of keys and values')
       return []
     }

@@ -1,11 +1,11 @@
 import { z } from 'zod'
+import { reasonOf } from '../core/errors.ts'
 import { quote } from '../core/text.ts'
 import { parseYaml } from '../core/yaml.ts'
 import { isDigest } from '../oci/digest.ts'
 import { parsePlatform } from '../oci/platform.ts'
 import type { ImagePair, ImageSet } from './config.ts'
 import { parsePair, parseSet } from './images.ts'
-import { reasonOf } from './problems.ts'
 import { selectionSchema } from './tag-selection.ts'
 
 /** More images than any cluster has image streams; bounds what one file can make of the memory. */

@@ -1,4 +1,4 @@
-import { asPromoteError } from '../core/errors.ts'
+import { asPromoteError, reasonOf } from '../core/errors.ts'
 import { quote } from '../core/text.ts'
 import {
   formatReference,
@@ -10,7 +10,6 @@ import {
   type Reference,
 } from '../oci/reference.ts'
 import type { ImagePair, ImageSet } from './config.ts'
-import { reasonOf } from './problems.ts'
 import { describeSelection, type Selection } from './tag-selection.ts'
 
 /** `app:1.2@sha256:…` is none: that is a tag and a digest. */

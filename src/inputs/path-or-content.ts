@@ -1,9 +1,11 @@
 import { contentKind, fromBase64, isRandom } from '../core/content.ts'
+import { reasonOf } from '../core/errors.ts'
+import { isRecord } from '../core/json.ts'
 import type { Secrets } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import { parseYaml } from '../core/yaml.ts'
 import type { Option } from './options.ts'
-import { type ReadFile, reasonOf } from './problems.ts'
+import type { ReadFile } from './problems.ts'
 
 /** Content of a file in the place of its path. It is often a credential: messages name its kind and quote none of it. */
 
@@ -42,8 +44,7 @@ export function contentOf(name: string, value: string): string | undefined {
   const members = name.endsWith('kubeconfig') ? ['clusters'] : ['auths', 'credHelpers', 'credsStore']
   try {
     const document: unknown = parseYaml(text, { repeatedKeys: true })
-    const isMap = typeof document === 'object' && document !== null
-    return isMap && members.some((member) => member in document) ? text : undefined
+    return isRecord(document) && members.some((member) => member in document) ? text : undefined
   } catch {
     return undefined
   }

@@ -1,10 +1,6 @@
 /** Reads a text file of at most `largest` bytes (default 1 MiB); throws an Error whose message says why it cannot. */
 export type ReadFile = (path: string, largest?: number) => string
 
-export function reasonOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown)
-}
-
 export function succeeds(call: () => unknown): boolean {
   try {
     call()

@@ -1,11 +1,12 @@
 import { delimiter } from 'node:path'
+import { reasonOf } from '../core/errors.ts'
 import { Secret, type Secrets, tooShort } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import type { Env, Found } from './collect.ts'
 import { splitList } from './images.ts'
 import { type HostKind, OPTION_BY_NAME, type Option } from './options.ts'
 import { contentOf, notPath, readPath } from './path-or-content.ts'
-import { type ReadFile, reasonOf, succeeds } from './problems.ts'
+import { type ReadFile, succeeds } from './problems.ts'
 
 /** What parsing needs to know of the host. `commandLine`: the plain host's options exist too (a `run:` step on GitHub). */
 export type Place = Readonly<{ kind: HostKind; commandLine?: boolean; spell(option: string): string }>

@@ -1,3 +1,4 @@
+import { isRecord } from '../core/json.ts'
 import { Secret } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import { parseYaml } from '../core/yaml.ts'
@@ -23,7 +24,7 @@ export function parseRegistryAuth(inputs: InputReader): Secret | undefined {
 function readMap(given: string, { around }: InputReader): Record<string, unknown> {
   const isText = /\n|^\{|:\s/.test(given)
   const map: unknown = parseYaml(isText ? given : readPath(given, around.readFile), { values: 'text' })
-  if (isMap(map) && Object.keys(map).length > 0) return map
+  if (isRecord(map) && Object.keys(map).length > 0) return map
   throw new Error('is no map: write "HOST: { username: NAME, password-env: VARIABLE }" for each registry')
 }
 
@@ -31,7 +32,7 @@ function parseEntry(registry: string, given: unknown, inputs: InputReader) {
   const problems: string[] = []
   const label = (key: string) => key
   const entry = new InputReader(new Map(), { ...inputs.around, problems, label })
-  const fields = new Map(Object.entries(isMap(given) ? given : {}))
+  const fields = new Map(Object.entries(isRecord(given) ? given : {}))
   for (const [key, value] of fields) {
     if (typeof value === 'string') keepStray(value, 'string', inputs.around.secrets)
     if (key === 'password' && typeof value === 'string') inputs.around.secrets.keep(value)
@@ -46,8 +47,4 @@ function parseEntry(registry: string, given: unknown, inputs: InputReader) {
   const password = readSecret('password', fields, entry)
   for (const problem of problems) inputs.problem('registry-auth', `${quote(registry).slice(1, -1)}: ${problem}`)
   return { username, password }
-}
-
-function isMap(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

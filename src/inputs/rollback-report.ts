@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseJson } from '../core/json.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { parseReference, type Reference } from '../oci/reference.ts'
 
@@ -48,7 +49,9 @@ export type EarlierReport = Readonly<{
  * @throws Error whose message goes on a sentence: "is not a report of image-promote: …".
  */
 export function readReport(text: string): EarlierReport {
-  const parsed = reportSchema.safeParse(parseJson(text))
+  const json = parseJson(text)
+  if (json === undefined) throw new Error('is not JSON')
+  const parsed = reportSchema.safeParse(json)
   if (!parsed.success) {
     const { path, message } = parsed.error.issues[0] as z.core.$ZodIssue
     throw new Error(`is not a report of image-promote: ${path.join('.') || 'the document'}: ${message}`)
@@ -73,12 +76,4 @@ export function readRollback(text: string): Undo[] {
   if (dryRun) throw new Error('is the report of a dry run, which has changed nothing')
   if (moves.length === 0) throw new Error('has no tag that was moved: there is nothing to put back')
   return moves.map(({ source: _, ...undo }) => undo)
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    throw new Error('is not JSON')
-  }
 }

@@ -1,4 +1,4 @@
-import { PromoteError, type Side } from '../core/errors.ts'
+import { PromoteError, reasonOf, type Side } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 
 /** Where the files of an OCI layout are: a folder, or a tar archive. */
@@ -106,10 +106,8 @@ export function withPath(storage: LayoutFiles, path: string, side: Side): Layout
 
 /** The system's errors with their reason, ours as the rest of a sentence. */
 function ioError(thrown: unknown, path: string, side: Side): PromoteError {
-  if (!(thrown instanceof PromoteError)) {
-    const reason = thrown instanceof Error ? thrown.message : String(thrown)
-    return new PromoteError('IO', `${path}: ${reason}`, { side, cause: thrown })
-  }
+  if (!(thrown instanceof PromoteError))
+    return new PromoteError('IO', `${path}: ${reasonOf(thrown)}`, { side, cause: thrown })
   if (thrown.side !== undefined) return thrown
   return thrown.with({ message: `${path} ${thrown.message}.`, side })
 }

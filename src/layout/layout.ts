@@ -2,7 +2,8 @@ import { resolve } from 'node:path'
 import type { Target, Upload } from '../copy/store.ts'
 import { bodyOf } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
-import { asPromoteError, type Code, PromoteError, type ServerError, type Side } from '../core/errors.ts'
+import { asPromoteError, type Code, PromoteError, type ServerError, type Side, undefinedIf } from '../core/errors.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { listed, quote } from '../core/text.ts'
 import { algorithmOf, type Digest, hashFor, isDigest, shortDigest } from '../oci/digest.ts'
 import {
@@ -32,9 +33,7 @@ export function openLayouts(side: Side, context: Context) {
   return {
     at(place: LayoutPlace): Layout {
       const key = `${place.kind} ${resolve(place.path)}`
-      const layout = opened.get(key) ?? openLayout(place, side, context)
-      opened.set(key, layout)
-      return layout
+      return getOrAdd(opened, key, () => openLayout(place, side, context))
     },
     close: async (): Promise<void> => void (await Promise.all([...opened.values()].map((layout) => layout.close()))),
   }
@@ -142,8 +141,7 @@ function createReferrers({ catalog, files, side }: Shared) {
   const note = (found: Map<Digest, Map<Digest, Descriptor>>, manifest: Manifest) => {
     const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
     if (subject === undefined) return
-    const list = found.get(subject) ?? new Map<Digest, Descriptor>()
-    found.set(subject, list.set(manifest.descriptor.digest, describeReferrer(manifest)))
+    getOrAdd(found, subject, () => new Map()).set(manifest.descriptor.digest, describeReferrer(manifest))
   }
   const scan = async () => {
     const found = new Map<Digest, Map<Digest, Descriptor>>()
@@ -173,10 +171,7 @@ function createReferrers({ catalog, files, side }: Shared) {
 }
 
 /** A sparse index names what is not there, and an index may name what is not a manifest. Both are passed over, damage is an error. */
-function unlessNone(thrown: unknown): undefined {
-  if (thrown instanceof PromoteError && ['NOT_FOUND', 'PROTOCOL', 'UNSUPPORTED'].includes(thrown.code)) return undefined
-  throw thrown
-}
+const unlessNone = undefinedIf(({ code }) => ['NOT_FOUND', 'PROTOCOL', 'UNSUPPORTED'].includes(code))
 
 function createRepository(shared: Shared, referrers: Referrers, repository: string, name: string): Target {
   const { storage, side, catalog, files } = shared

@@ -1,4 +1,6 @@
+import { z } from 'zod'
 import { PromoteError } from '../core/errors.ts'
+import { parseJson } from '../core/json.ts'
 import { quote } from '../core/text.ts'
 
 /** OCI image-spec image-index.md "platform". */
@@ -64,21 +66,17 @@ export function formatPlatform(platform: Platform): string {
   return [system, platform.architecture, ...(platform.variant ? [platform.variant] : [])].join('/')
 }
 
-/** The platform in an image config (OCI image-spec config.md); undefined for other configs. */
+const optionalText = z.string().optional().catch(undefined)
+const configSchema = z.object({
+  os: z.string(),
+  architecture: z.string(),
+  variant: optionalText,
+  'os.version': optionalText,
+})
+
+/** The platform in an image config (OCI image-spec config.md); undefined for the configs of artifacts. */
 export function platformOfConfig(bytes: Uint8Array): Platform | undefined {
-  try {
-    const config = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>
-    const { os, architecture, variant, 'os.version': version } = config
-    if (typeof os !== 'string' || typeof architecture !== 'string') return undefined
-    return {
-      os,
-      architecture,
-      ...(typeof variant === 'string' ? { variant } : {}),
-      ...(typeof version === 'string' ? { 'os.version': version } : {}),
-    }
-  } catch {
-    return undefined // the config of an artifact is not an image config
-  }
+  return configSchema.safeParse(parseJson(bytes)).data
 }
 
 /** Windows Server 2022. From this build on, a host also runs images of older builds, down to this one. */

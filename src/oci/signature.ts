@@ -1,4 +1,5 @@
 /** Recognises signatures of an image by their content. No signature is verified here. */
+import { parseJson } from '../core/json.ts'
 import { type Digest, isDigest } from './digest.ts'
 import type { Descriptor, Manifest } from './manifest.ts'
 
@@ -27,11 +28,11 @@ export function payloadsOf({ artifactType, links }: Manifest, tag: string | null
 /** Whether `bytes`, the content of the descriptor, is a signature of the manifest `subject`. */
 export function isSignatureOf(subject: Digest, { mediaType, annotations }: Descriptor, bytes: Uint8Array): boolean {
   if (mediaType === SIMPLE_SIGNING) {
-    const digest = at(parse(bytes), 'critical', 'image', 'docker-manifest-digest')
+    const digest = at(parseJson(bytes), 'critical', 'image', 'docker-manifest-digest')
     return isText(annotations?.[COSIGN_SIGNATURE]) && digest === subject
   }
-  if (BUNDLE.test(mediaType)) return isBundle(subject, parse(bytes))
-  if (mediaType === JWS) return isJws(subject, parse(bytes))
+  if (BUNDLE.test(mediaType)) return isBundle(subject, parseJson(bytes))
+  if (mediaType === JWS) return isJws(subject, parseJson(bytes))
   // A COSE envelope (RFC 9052) contains the JSON of `isJws` unencoded.
   return Buffer.from(bytes).includes(`"digest":"${subject}"`)
 }
@@ -41,7 +42,7 @@ function isBundle(subject: Digest, bundle: unknown): boolean {
   const envelope = at(bundle, 'dsseEnvelope')
   if (envelope === undefined) return isMessageSignature(subject, at(bundle, 'messageSignature'))
   const [algorithm = '', hex] = subject.split(':')
-  const statement = parse(decode(at(envelope, 'payload')))
+  const statement = parseJson(decode(at(envelope, 'payload')))
   const signed = listOf(at(envelope, 'signatures')).some((each) => isText(at(each, 'sig')))
   const subjects = listOf(at(statement, 'subject'))
   return (
@@ -59,21 +60,13 @@ function isMessageSignature(subject: Digest, message: unknown): boolean {
 }
 
 function isJws(subject: Digest, jws: unknown): boolean {
-  const payload = parse(decode(at(jws, 'payload')))
+  const payload = parseJson(decode(at(jws, 'payload')))
   return isText(at(jws, 'signature')) && at(payload, 'targetArtifact', 'digest') === subject
 }
 
 /** Base64 and base64url. */
 function decode(text: unknown): Buffer {
   return Buffer.from(typeof text === 'string' ? text : '', 'base64')
-}
-
-function parse(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'))
-  } catch {
-    return undefined
-  }
 }
 
 /** A nested member of an untrusted document. */

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, type Code, PromoteError } from '../core/errors.ts'
+import { parseJson } from '../core/json.ts'
 import { cut, displayUrl, oneLine, visible } from '../core/text.ts'
 import type { Network } from '../http/client.ts'
 import type { Login } from '../http/credential.ts'
@@ -107,11 +108,7 @@ const statusSchema = z.looseObject({
 
 /** The JSON of a reply, if it has this form. */
 export function parsed<T>({ body }: Reply, schema: z.ZodType<T>): T | undefined {
-  try {
-    return schema.safeParse(JSON.parse(body)).data
-  } catch {
-    return undefined
-  }
+  return schema.safeParse(parseJson(body)).data
 }
 
 /** meta/v1 Status, if the reply is one: then Kubernetes itself refused, and not a proxy in front of it. */

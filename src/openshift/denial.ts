@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Code, PromoteError } from '../core/errors.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { decode, type Kubernetes, path, saidBy, terminatingHint, word } from './api.ts'
 import { isAlive, tokenOf } from './identity.ts'
 import { projectMissing, projectState, readLayers, readStream, streamMissing } from './image-streams.ts'
@@ -181,9 +182,7 @@ export function openRights(accounts: Accounts): (repository: string, needs: Need
   const asked = new Map<string, Promise<boolean | undefined>>()
   const ask = (by: Kubernetes, question: Question): Promise<boolean | undefined> => {
     const key = JSON.stringify([by === kube, question])
-    const known = asked.get(key) ?? isAllowed(by, question).catch(() => undefined)
-    asked.set(key, known)
-    return known
+    return getOrAdd(asked, key, () => isAllowed(by, question).catch(() => undefined))
   }
   return async (repository, { create, remove }) => {
     const { namespace, name } = splitRepository(repository, kube.side)

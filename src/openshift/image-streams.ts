@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { createDeferred } from '../core/async.ts'
+import { within } from '../core/async.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import {
@@ -108,11 +108,9 @@ const LAYERS_TIME = 15_000
 export async function readLayers(kube: Kubernetes, repository: string): Promise<Listed> {
   const layers = `${streamPath(splitRepository(repository, kube.side))}/layers`
   const tried = `Reading the layers of the image stream ${repository}`
-  const { promise: late, resolve } = createDeferred<undefined>()
-  const timer = setTimeout(() => resolve(undefined), LAYERS_TIME)
   try {
     // A late answer is dropped; its size stays bounded.
-    const reply = await Promise.race([late, kube.request('GET', layers, { limit: STREAM_LIMIT, retry: false })])
+    const reply = await within(kube.request('GET', layers, { limit: STREAM_LIMIT, retry: false }), LAYERS_TIME)
     if (reply === undefined)
       throw new PromoteError('STALLED', `${tried}: no complete answer within ${LAYERS_TIME / 1000} s.`)
     return missing(reply) ?? { state: 'found', value: decode(ok(reply, tried, kube), layersSchema, tried, kube) }
@@ -121,8 +119,6 @@ export async function readLayers(kube: Kubernetes, repository: string): Promise<
     const { message, status } = asPromoteError(thrown)
     kube.context.log.debug(`${message} The promotion goes on without it.`)
     return { state: 'unread', exists: status === 200 }
-  } finally {
-    clearTimeout(timer)
   }
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import { createDeferred } from '../core/async.ts'
+import { within } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, type PromoteError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
@@ -109,14 +109,11 @@ const LOGOUT_TIME = 3000
  * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
  */
 export async function revoke(tokens: readonly IssuedToken[], kube: Kubernetes, time = LOGOUT_TIME): Promise<void> {
-  const { promise: late, resolve } = createDeferred<'late'>()
-  const timer = setTimeout(() => resolve('late'), time)
   const all = Promise.all(tokens.map((issued) => remove(issued, kube)))
-  if ((await Promise.race([all, late])) === 'late')
+  if ((await within(all, time)) === undefined)
     kube.context.log.warn(
       `${kube.side}: logging out of ${kube.url.host} took more than ${time / 1000} s and was given up; the token of this run lives on: ${tokens.map(describeEnd).join('; ')}`,
     )
-  clearTimeout(timer)
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { Evidence } from '../copy/store.ts'
 import type { Context } from '../core/context.ts'
-import { type Code, PromoteError, type Side } from '../core/errors.ts'
+import { type Code, PromoteError, reasonOf, type Side } from '../core/errors.ts'
 import { backoff } from '../core/retries.ts'
 import type { Login } from '../http/credential.ts'
 import {
@@ -118,7 +118,7 @@ export function askOnce<T>(ask: () => Promise<T | undefined>, { signal, log }: C
   return () => {
     asked ??= ask().catch((thrown: unknown) => {
       if (signal.aborted) throw thrown
-      log.debug(`no inventory: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
+      log.debug(`no inventory: ${reasonOf(thrown)}`)
       return undefined
     })
     return asked

@@ -1,5 +1,6 @@
 import type { Context } from '../core/context.ts'
-import { asPromoteError, PromoteError } from '../core/errors.ts'
+import { asPromoteError, PromoteError, undefinedIf } from '../core/errors.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { quote } from '../core/text.ts'
 import { isEmpty400, isStreamMissing } from '../http/quirks.ts'
 import { bytes, header, isTransient } from '../http/response.ts'
@@ -41,12 +42,10 @@ export function createManifests(endpoint: Endpoint) {
     const known = cache.get(reference)
     if (known !== undefined) return known
     // Many tags of one digest are asked for side by side.
-    const flight = flights.get(reference) ?? get(reference, reference).finally(() => flights.delete(reference))
-    flights.set(reference, flight)
-    return flight
+    return getOrAdd(flights, reference, () => get(reference, reference).finally(() => flights.delete(reference)))
   }
   /** `resolve`, but undefined when there is none, or none that this credential may see. */
-  const look = (tag: string): Promise<Manifest | undefined> => resolve(tag).catch(absent)
+  const look = (tag: string): Promise<Manifest | undefined> => resolve(tag).catch(unlessAbsent)
 
   return {
     resolve,
@@ -218,16 +217,9 @@ function checkedTag(endpoint: Endpoint, tag: string): string {
 }
 
 /** Artifactory and GitLab refuse to show what is absent; a credential that is refused everywhere is still an error. */
-function absent(thrown: unknown): undefined {
-  const { code, status } = asPromoteError(thrown)
-  if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403) return undefined
-  throw thrown
-}
+const unlessAbsent = undefinedIf(({ code, status }) => code === 'NOT_FOUND' || code === 'DENIED' || status === 403)
 
-function unlessFinal(thrown: unknown): undefined {
-  if (thrown instanceof PromoteError && thrown.transient) return undefined
-  throw thrown
-}
+const unlessFinal = undefinedIf(({ transient }) => transient)
 
 function shown(reference: string): string {
   return isDigest(reference) ? shortDigest(reference) : reference

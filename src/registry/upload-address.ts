@@ -1,3 +1,4 @@
+import { within } from '../core/async.ts'
 import { asPromoteError } from '../core/errors.ts'
 import { isUploadOf, isUploadSession, namesResource, refuseSecretInAddress } from '../http/credential-scope.ts'
 import { header } from '../http/response.ts'
@@ -80,15 +81,8 @@ async function staleAfter(session: UploadAddress, methods: readonly ('DELETE' | 
       if (method === 'GET' && res.status < 300) follow(session, res)
       return res.status
     })
-    status = await within(answered, CANCEL_PATIENCE)
+    status = await within(answered, CANCEL_PATIENCE).catch(() => undefined)
     if (status === undefined || (method === 'GET' && status >= 300)) return false
   }
   return status === 416
-}
-
-/** @returns undefined when it fails, or takes longer than so many milliseconds. */
-function within<T>(promise: Promise<T>, milliseconds: number): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), milliseconds)))
-  return Promise.race([promise.catch(() => undefined), late]).finally(() => clearTimeout(timer))
 }

@@ -1,5 +1,5 @@
 import type { Upload, UploadStart } from '../copy/store.ts'
-import { PromoteError } from '../core/errors.ts'
+import { PromoteError, undefinedIf } from '../core/errors.ts'
 import { isEmpty400 } from '../http/quirks.ts'
 import { header } from '../http/response.ts'
 import { algorithmOf, isDigest, shortDigest } from '../oci/digest.ts'
@@ -86,10 +86,7 @@ async function tryMount(
 
 /** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
 function unlessFinal(own: boolean) {
-  return (thrown: unknown): undefined => {
-    const known = thrown instanceof PromoteError && thrown.code !== 'CANCELLED'
-    if (!known || (own && !thrown.transient)) throw thrown
-  }
+  return undefinedIf(({ code, transient }) => code !== 'CANCELLED' && (!own || transient))
 }
 
 /** A plain upload session; nothing is sent yet. */

@@ -1,6 +1,7 @@
 import { readBlob } from '../copy/blob-reader.ts'
 import { type Graph, manifestKey } from '../copy/graph.ts'
 import { unlessMissing } from '../copy/require-signed.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { usage } from '../inputs/parse.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import { type Examined, examine, leavesBelow, type ReadBlob, subjectIn } from '../trust/examine.ts'
@@ -31,8 +32,8 @@ export async function createJudge(inputs: PolicyInputs, run: Run): Promise<Pick<
     const { root } = graph
     const { attached, nodes } = graph.judged ?? graph
     const subject = subjectIn(attached, (digest, tag) => nodes.get(manifestKey(digest, tag))?.manifest)
-    const examined = known.get(graph) ?? examine(policy, verifier, subject(root), leavesOf(graph).map(subject), read)
-    known.set(graph, examined)
+    const examineGraph = () => examine(policy, verifier, subject(root), leavesOf(graph).map(subject), read)
+    const examined = getOrAdd(known, graph, examineGraph)
     const isOwn = pair.source.host === undefined
     const host = isOwn ? store.name.replace(`/${path}`, '') : (config.source.registry?.host ?? '')
     const registry = pair.source.layout === undefined ? host : undefined

@@ -5,6 +5,7 @@ import { makePlan } from '../copy/plan.ts'
 import { findTags, survey } from '../copy/survey.ts'
 import { ignoreUnhandled } from '../core/async.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
+import { getOrAdd } from '../core/memo.ts'
 import type { ImagePair } from '../inputs/config.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import type { Cluster } from '../openshift/cluster.ts'
@@ -51,9 +52,8 @@ async function readSource(
   // Several tags may name the same image: it is discovered once.
   const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms])
   const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined }
-  const graph = graphs.get(key) ?? discover(source.store, root, options, copy.semaphore)
-  graphs.set(key, graph)
-  return { pair, source, root, graph: await graph }
+  const graph = await getOrAdd(graphs, key, () => discover(source.store, root, options, copy.semaphore))
+  return { pair, source, root, graph }
 }
 
 /** Reads a tag once. From here on the image is known by its digest, and the tag is not read again. */

@@ -1,6 +1,7 @@
 import type { Target } from '../copy/store.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError } from '../core/errors.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { loginFromAuthFiles } from '../credentials/auth-file.ts'
 import { fixedLogin } from '../credentials/login.ts'
 import { type Network, openNetwork } from '../http/client.ts'
@@ -83,9 +84,7 @@ export function openRepositories(
     open(reference: Reference): Promise<Repository> {
       if (reference.layout !== undefined) return openInLayout(layouts.at(reference.layout), reference, foreign)
       const key = `${reference.host ?? ''}/${reference.repository}`
-      const known = repositories.get(key) ?? open(reference)
-      repositories.set(key, known)
-      return known
+      return getOrAdd(repositories, key, () => open(reference))
     },
     async close(): Promise<void> {
       await Promise.all([foreign.close(), layouts.close()])

@@ -5,6 +5,7 @@ import type { CopyRun } from '../copy/copy-run.ts'
 import { execute } from '../copy/execute.ts'
 import { unlessMissing } from '../copy/require-signed.ts'
 import { asPromoteError } from '../core/errors.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { VERSION } from '../core/version.ts'
 import { usage } from '../inputs/parse.ts'
 import type { Manifest } from '../oci/manifest.ts'
@@ -93,9 +94,7 @@ async function signEach(
     const promotion = { action: 'promote', tags, verified } as const
     const children = leavesOf(plan.graph)
     const arrived = { repository, root, children, source, promotion, image: job.number }
-    const signed = running.get(keyOf(image)) ?? sign(arrived)
-    running.set(keyOf(image), signed)
-    job.record = await signed
+    job.record = await getOrAdd(running, keyOf(image), () => sign(arrived))
     return image
   })
 }

@@ -1,3 +1,4 @@
+import { getOrAdd } from '../core/memo.ts'
 import { oneLine } from '../core/text.ts'
 import { count, formatBytes, formatDuration, formatRate } from './format.ts'
 import { tally } from './make-report.ts'
@@ -61,9 +62,8 @@ export function failures(rows: readonly Row[]): readonly Failure[] {
     const { code, side, message, hint } = row.error
     // A stopped run breaks off whatever each image was doing: that is one event.
     const key = code === 'CANCELLED' ? code : JSON.stringify([code, side, message, hint, row.status === 'unknown'])
-    const group = groups.get(key) ?? { error: row.error, rows: [] }
-    group.rows.push(row)
-    groups.set(key, group)
+    const { error } = row
+    getOrAdd(groups, key, () => ({ error, rows: [] })).rows.push(row)
   }
   // What was given up because of a failure comes after it.
   const isConsequence = ({ error }: Failure) => Number(error.code === 'ABANDONED')

@@ -1,6 +1,6 @@
 /** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
 import { X509Certificate } from 'node:crypto'
-import { type Code, type ErrorDetail, PromoteError, type Side } from '../core/errors.ts'
+import { type Code, type ErrorDetail, PromoteError, reasonOf, type Side } from '../core/errors.ts'
 import { oneLine } from '../core/text.ts'
 import { optionOf } from './tls-trust.ts'
 
@@ -75,7 +75,7 @@ export function failure(thrown: unknown, attempt: Attempt): PromoteError {
     return errorOf(attempt, to, `${happened} (${code})`, { transient, hint, cause: thrown })
   }
   if (code.startsWith('ERR_SSL_') || code === 'EPROTO') return handshakeFailed(error, code, attempt)
-  const words = oneLine(error instanceof Error ? error.message : String(error), 300)
+  const words = oneLine(reasonOf(error), 300)
   // undici's parser of answers; its code is often undefined.
   if (!(error instanceof Error) || error.name !== 'HTTPParserError')
     return errorOf(attempt, 'INTERNAL', words, { cause: thrown })
@@ -90,7 +90,7 @@ function errorOf({ what, side }: Attempt, code: Code, words: string, detail: Err
 /** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
 function handshakeFailed(error: unknown, code: string, attempt: Attempt): PromoteError {
   const words = error instanceof Error ? error.message : ''
-  const reason = reasonOf(words)
+  const reason = handshakeReason(words)
   if (/alert/i.test(`${code} ${words}`)) {
     const detail = { cause: error, transient: true }
     return errorOf(attempt, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail)
@@ -105,7 +105,7 @@ function handshakeFailed(error: unknown, code: string, attempt: Attempt): Promot
 }
 
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
-function reasonOf(message: string): string {
+function handshakeReason(message: string): string {
   const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? []
   return oneLine(reason ?? message, 200)
 }

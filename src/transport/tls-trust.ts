@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import * as tls from 'node:tls'
-import { PromoteError, type Side } from '../core/errors.ts'
+import { PromoteError, reasonOf, type Side } from '../core/errors.ts'
 import { pemBlocks } from '../core/pem.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
@@ -39,8 +39,7 @@ export function trustContext(
     return trust
   } catch (thrown) {
     // Damaged authorities are passed over, so it is the identity.
-    const message = thrown instanceof Error ? thrown.message : String(thrown)
-    const text = `The client certificate and its key cannot be used: ${message}.`
+    const text = `The client certificate and its key cannot be used: ${reasonOf(thrown)}.`
     throw new PromoteError('USAGE', text, { side, cause: thrown })
   }
 }

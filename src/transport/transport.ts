@@ -8,6 +8,7 @@ import Agent from 'undici/lib/dispatcher/agent.js'
 import { through } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { displayUrl } from '../core/text.ts'
 import { VERSION } from '../core/version.ts'
 import { type OnRead, openBulkClient } from './bulk-client.ts'
@@ -171,8 +172,7 @@ function openRoutes(options: TransportOptions, context: Context, closing: AbortS
       const forwarded = isForwarded(request, proxy)
       const identity = !forwarded && showsIdentity(options.clientCertificate, request)
       const key = `${forwarded} ${identity} ${request.bulk === true} ${proxy?.url.href}`
-      const dispatcher = clients.get(key) ?? newClient(proxy, forwarded, identity, request.bulk === true)
-      clients.set(key, dispatcher)
+      const dispatcher = getOrAdd(clients, key, () => newClient(proxy, forwarded, identity, request.bulk === true))
       return { dispatcher, ...lineOf(request, proxy, context) }
     },
   }

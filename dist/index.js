@@ -32855,11 +32855,7 @@ async function isSigned(subject, graph, source, semaphore) {
     return false;
 }
 /** A signature whose payload is missing at the source does not count. */
-function unlessMissing(thrown) {
-    if (thrown instanceof _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG && thrown.code === 'NOT_FOUND')
-        return undefined;
-    throw thrown;
-}
+const unlessMissing = (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .undefinedIf */ .gd)(({ code }) => code === 'NOT_FOUND');
 
 
 /***/ }),
@@ -32931,8 +32927,8 @@ function withCheck(semaphore, check) {
 /* harmony export */   EN: () => (/* binding */ bodyOf),
 /* harmony export */   kg: () => (/* binding */ ignoreUnhandled),
 /* harmony export */   sc: () => (/* binding */ through),
-/* harmony export */   ti: () => (/* binding */ perRun),
-/* harmony export */   ud: () => (/* binding */ createDeferred)
+/* harmony export */   ud: () => (/* binding */ createDeferred),
+/* harmony export */   ux: () => (/* binding */ within)
 /* harmony export */ });
 /* harmony import */ var node_stream__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7075);
 
@@ -32948,15 +32944,6 @@ function ignoreUnhandled(promise) {
     promise.catch(() => undefined);
     return promise;
 }
-/** What one run remembers, made when it is first asked for. */
-function perRun(make) {
-    const made = new WeakMap();
-    return ({ secrets }) => {
-        const known = made.get(secrets) ?? make();
-        made.set(secrets, known);
-        return known;
-    };
-}
 /** What comes out of a transform. Both ends are destroyed when the reader stops early or one of them fails. */
 async function* through(body, transform) {
     const source = node_stream__WEBPACK_IMPORTED_MODULE_0__.Readable.from(body);
@@ -32968,6 +32955,12 @@ async function* through(body, transform) {
         source.destroy();
         transform.destroy();
     }
+}
+/** The result of `work`; undefined when it takes longer than so many milliseconds. The work goes on, and its failure is handled. */
+async function within(work, milliseconds) {
+    const late = createDeferred();
+    const timer = setTimeout(() => late.resolve(undefined), milliseconds);
+    return Promise.race([ignoreUnhandled(work), late.promise]).finally(() => clearTimeout(timer));
 }
 /** A stream of one chunk, or of none for an empty content. */
 async function* bodyOf(content) {
@@ -33097,8 +33090,10 @@ function shownPath(path) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   A3: () => (/* binding */ reasonOf),
 /* harmony export */   XO: () => (/* binding */ asPromoteError),
 /* harmony export */   dc: () => (/* binding */ EXIT),
+/* harmony export */   gd: () => (/* binding */ undefinedIf),
 /* harmony export */   jG: () => (/* binding */ PromoteError)
 /* harmony export */ });
 class PromoteError extends Error {
@@ -33133,8 +33128,18 @@ class PromoteError extends Error {
 function asPromoteError(thrown, side) {
     if (thrown instanceof PromoteError)
         return side === undefined || thrown.side !== undefined ? thrown : thrown.with({ side });
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    return new PromoteError('INTERNAL', message, { side, cause: thrown });
+    return new PromoteError('INTERNAL', reasonOf(thrown), { side, cause: thrown });
+}
+/** The message of any thrown value. */
+function reasonOf(thrown) {
+    return thrown instanceof Error ? thrown.message : String(thrown);
+}
+/** For `catch` of a promise: undefined for a PromoteError that fits; everything else is thrown again. */
+function undefinedIf(fits) {
+    return (thrown) => {
+        if (!(thrown instanceof PromoteError && fits(thrown)))
+            throw thrown;
+    };
 }
 /** Exit codes, the same on every host. Only on GitHub, where a step is green or red, `partial` ends as `failed`. */
 const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, terminated: 143 };
@@ -33335,6 +33340,55 @@ async function append(path, text) {
 }
 function cannotWrite(path, thrown) {
     return new _errors_js__WEBPACK_IMPORTED_MODULE_4__/* .PromoteError */ .jG('IO', `${path} could not be written: ${plainReason(thrown)}`, { cause: thrown });
+}
+
+
+/***/ }),
+
+/***/ 3085:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   q: () => (/* binding */ parseJson),
+/* harmony export */   u: () => (/* binding */ isRecord)
+/* harmony export */ });
+/** The value of a JSON text; undefined for anything else. A parser's own message would quote the text, which may hold secrets. */
+function parseJson(content) {
+    try {
+        return JSON.parse(typeof content === 'string' ? content : Buffer.from(content).toString('utf8'));
+    }
+    catch {
+        return undefined;
+    }
+}
+/** Whether a parsed value is an object with members, and not a list. */
+function isRecord(value) {
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+
+/***/ }),
+
+/***/ 8325:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   P: () => (/* binding */ getOrAdd),
+/* harmony export */   t: () => (/* binding */ perRun)
+/* harmony export */ });
+/** The value of `key`. When there is none yet, `make` makes it, and it is kept. */
+function getOrAdd(entries, key, make) {
+    const known = entries.get(key);
+    if (known !== undefined)
+        return known;
+    const made = make();
+    entries.set(key, made);
+    return made;
+}
+/** What one run remembers, made when it is first asked for. */
+function perRun(make) {
+    const made = new WeakMap();
+    return ({ secrets }) => getOrAdd(made, secrets, make);
 }
 
 
@@ -33798,8 +33852,10 @@ function attempt(call) {
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(4377);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(3085);
 /* harmony import */ var _login_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7151);
 /* harmony import */ var _subprocess_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6030);
+
 
 
 
@@ -33857,13 +33913,9 @@ function refuseUnsupported({ interactiveMode, apiVersion }, what, side) {
 }
 function readResult(stdout, plugin, context) {
     const what = `exec plugin ${plugin.config.command}`;
-    let json;
-    try {
-        json = JSON.parse(stdout);
-    }
-    catch {
+    const json = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_6__/* .parseJson */ .q)(stdout);
+    if (json === undefined)
         throw failed(what, 'printed something that is not JSON.', plugin.side);
-    }
     const answer = ExecCredential.safeParse(json);
     if (!answer.success)
         throw failed(what, `${describeIssue(answer.error)}.`, plugin.side);
@@ -33965,7 +34017,7 @@ function githubOidcLogin(audience, fetchToken, context, side) {
 }
 function refusal(error, context, side) {
     // @actions/core writes one sentence over several lines.
-    const sentence = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ');
+    const sentence = (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .reasonOf */ .A3)(error).replace(/\s+/g, ' ');
     const said = (0,_subprocess_js__WEBPACK_IMPORTED_MODULE_3__/* .firstLine */ .T)(sentence, context.secrets);
     if (/ACTIONS_ID_TOKEN_REQUEST_(URL|TOKEN)/.test(said))
         return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('CREDENTIAL_MISSING', 'This job may not ask GitHub for an OIDC token.', {
@@ -34236,7 +34288,9 @@ function broken(reader, problem, hint) {
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2857);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
 /* harmony import */ var _core_files_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2164);
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3085);
 /* harmony import */ var _http_credential_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(8183);
+
 
 
 
@@ -34332,14 +34386,7 @@ const claimsSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
 /** Undefined for a token that is not a JSON Web Token. */
 function claimsOf(token) {
     const payload = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(token)?.[1];
-    if (payload === undefined)
-        return undefined;
-    try {
-        return claimsSchema.safeParse(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))).data;
-    }
-    catch {
-        return undefined;
-    }
+    return claimsSchema.safeParse((0,_core_json_js__WEBPACK_IMPORTED_MODULE_4__/* .parseJson */ .q)(Buffer.from(payload ?? '', 'base64url'))).data;
 }
 
 
@@ -34419,8 +34466,7 @@ async function runProgram(program, context) {
     catch (error) {
         if (error instanceof errors/* PromoteError */.jG)
             throw error;
-        const message = error instanceof Error ? error.message : String(error);
-        throw failed(`could not be started: ${firstLine(message, context.secrets)}`, program.hint);
+        throw failed(`could not be started: ${firstLine((0,errors/* reasonOf */.A3)(error), context.secrets)}`, program.hint);
     }
     finally {
         clearTimeout(timer);
@@ -34566,6 +34612,8 @@ async function allOf(tasks) {
             throw each.reason;
 }
 
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/oci/digest.js
 var oci_digest = __nccwpck_require__(9501);
 ;// CONCATENATED MODULE: ./lib/report/format.js
@@ -34618,6 +34666,7 @@ function roundForPeople(value) {
 }
 
 ;// CONCATENATED MODULE: ./lib/report/closing-text.js
+
 
 
 
@@ -34675,9 +34724,8 @@ function failures(rows) {
         const { code, side, message, hint } = row.error;
         // A stopped run breaks off whatever each image was doing: that is one event.
         const key = code === 'CANCELLED' ? code : JSON.stringify([code, side, message, hint, row.status === 'unknown']);
-        const group = groups.get(key) ?? { error: row.error, rows: [] };
-        group.rows.push(row);
-        groups.set(key, group);
+        const { error } = row;
+        (0,memo/* getOrAdd */.P)(groups, key, () => ({ error, rows: [] })).rows.push(row);
     }
     // What was given up because of a failure comes after it.
     const isConsequence = ({ error }) => Number(error.code === 'ABANDONED');
@@ -35452,6 +35500,7 @@ function briefRow({ source, destination, digest, status, error }) {
 
 
 
+
 /** Loaded only where its commands are understood: elsewhere it would print secrets (`::add-mask::…`). */
 async function loadRunner() {
     return Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 4175));
@@ -35566,8 +35615,7 @@ function createDetails(runner) {
     const lines = new Map();
     return (event) => {
         if (event.event === 'step') {
-            const known = lines.get(event.image) ?? [];
-            lines.set(event.image, known);
+            const known = (0,memo/* getOrAdd */.P)(lines, event.image, () => []);
             const { do: deed, kind, digest, size, why } = event;
             if (known.length < LONGEST_DETAILS)
                 known.push(`${deed} ${kind} ${digest} (${size} bytes): ${why}`);
@@ -35631,8 +35679,6 @@ function artifactLines({ images }) {
 var external_node_path_ = __nccwpck_require__(6760);
 // EXTERNAL MODULE: ./lib/inputs/options.js
 var options = __nccwpck_require__(2807);
-// EXTERNAL MODULE: ./lib/inputs/problems.js
-var inputs_problems = __nccwpck_require__(4114);
 ;// CONCATENATED MODULE: ./lib/host/workspaces.js
 
 
@@ -35707,7 +35753,7 @@ function attempt(what, call, problems) {
         return call();
     }
     catch (thrown) {
-        problems.push(`${what} cannot be read: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+        problems.push(`${what} cannot be read: ${(0,errors/* reasonOf */.A3)(thrown)}`);
         return undefined;
     }
 }
@@ -35955,8 +36001,10 @@ function sameCredential(one, other) {
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   N: () => (/* binding */ readErrorBody)
 /* harmony export */ });
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3085);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9716);
 /** The words of a server that refused: untrusted, so control characters are removed and the length is bounded first. */
+
 
 const SAID_LIMIT = 500;
 /** More entries say nothing new: a manifest with 100 missing blobs repeats itself. */
@@ -35972,7 +36020,7 @@ function readErrorBody(body, contentType, redact = (text) => text) {
         return { server: [], said: '' };
     // Once more after parsing: JSON can spell every character in another way.
     const data = parse(trimmed, redact);
-    if (isRecord(data))
+    if ((0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .isRecord */ .u)(data))
         return readJson(data);
     if (/html/i.test(contentType) || /^<(?:!doctype|html)/i.test(trimmed)) {
         const title = titleOf(trimmed);
@@ -35984,7 +36032,7 @@ function said(text) {
     return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(text, SAID_LIMIT);
 }
 function readJson(data) {
-    const entries = (Array.isArray(data.errors) ? data.errors : []).filter(isRecord).slice(0, ENTRIES).map(entryOf);
+    const entries = (Array.isArray(data.errors) ? data.errors : []).filter(_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .isRecord */ .u).slice(0, ENTRIES).map(entryOf);
     if (entries.length > 0)
         return { server: entries, said: said(entries.map(sentence).join('; ')) };
     // Kubernetes Status: reason and message. OAuth (RFC 6749 5.2): error and error_description.
@@ -36042,9 +36090,6 @@ function parse(text, redact) {
 }
 function string(value) {
     return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : '';
-}
-function isRecord(value) {
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 
@@ -36201,9 +36246,11 @@ function explainRefusal(refused) {
 /* harmony export */ });
 /* unused harmony export parseRetryAfter */
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3085);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
-/* harmony import */ var _transport_request_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6624);
-/* harmony import */ var _error_body_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9223);
+/* harmony import */ var _transport_request_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(6624);
+/* harmony import */ var _error_body_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9223);
+
 
 
 
@@ -36242,12 +36289,8 @@ async function text(res, limit) {
 }
 /** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
 async function json(res, schema, limit) {
-    const body = await text(res, limit);
-    let data;
-    try {
-        data = JSON.parse(body);
-    }
-    catch {
+    const data = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_2__/* .parseJson */ .q)(await bytes(res, limit));
+    if (data === undefined) {
         const type = header(res, 'content-type') ?? 'no content type';
         throw unreadable(res, `the answer is not JSON (${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(type, 100)})`);
     }
@@ -36270,7 +36313,7 @@ function isTransient(status) {
  * `redact`: takes secrets out before the text is cut, which could leave a part of one.
  */
 async function registryError(res, about) {
-    const body = (0,_error_body_js__WEBPACK_IMPORTED_MODULE_2__/* .readErrorBody */ .N)((await (0,_transport_request_js__WEBPACK_IMPORTED_MODULE_3__/* .beginning */ .Ir)(res)).toString('utf8'), header(res, 'content-type') ?? '', about.redact);
+    const body = (0,_error_body_js__WEBPACK_IMPORTED_MODULE_3__/* .readErrorBody */ .N)((await (0,_transport_request_js__WEBPACK_IMPORTED_MODULE_4__/* .beginning */ .Ir)(res)).toString('utf8'), header(res, 'content-type') ?? '', about.redact);
     const said = body.said === '' ? 'without an explanation' : body.said;
     const code = about.code ?? codeOf(res.status, body);
     return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, `${about.what}: ${res.status} ${said}.`, {
@@ -36337,6 +36380,8 @@ __nccwpck_require__.d(__webpack_exports__, {
 
 // EXTERNAL MODULE: ./lib/core/content.js
 var content = __nccwpck_require__(1510);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/inputs/options.js
@@ -36387,6 +36432,7 @@ var path_or_content = __nccwpck_require__(7238);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
 var problems = __nccwpck_require__(4114);
 ;// CONCATENATED MODULE: ./lib/inputs/collect.js
+
 
 
 
@@ -36472,7 +36518,7 @@ function fromFile({ from, path = '' }, { type }, readFile, notes) {
     catch (thrown) {
         if (type === 'secret' || (0,content/* contentKind */.uu)(path) !== undefined)
             notes.stray.push(path);
-        notes.problems.push(`${from}: ${(0,problems/* reasonOf */.A3)(thrown)}`);
+        notes.problems.push(`${from}: ${(0,errors/* reasonOf */.A3)(thrown)}`);
         return { from };
     }
 }
@@ -36564,7 +36610,7 @@ function unknownFlag(name) {
     const positive = name.startsWith('no-') ? options/* OPTION_BY_NAME */.id.get(name.slice(3)) : undefined;
     if (positive?.type === 'boolean')
         return `--${name}: unknown option; write --${positive.name} false`;
-    const meant = (0,problems/* nearest */.pA)(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'help-all', 'version']);
+    const meant = (0,problems/* nearest */.p)(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'help-all', 'version']);
     return `--${name}: unknown option; ${meant === undefined ? '--help-all lists them' : `did you mean --${meant}?`}`;
 }
 /** Names after the prefix, sorted, of what is set and may be an option. */
@@ -36583,7 +36629,7 @@ function unknownVariables(env) {
     return variablesIn(env)
         .filter((name) => !known.has(name))
         .map((name) => {
-        const meant = name.length > LONGEST_NAME ? undefined : (0,problems/* nearest */.pA)(name, [...known]);
+        const meant = name.length > LONGEST_NAME ? undefined : (0,problems/* nearest */.p)(name, [...known]);
         const hint = meant === undefined ? 'unset it, or see --help-all for the options' : `did you mean ${PREFIX}${meant}?`;
         return `${PREFIX}${name}: unknown variable; ${hint}`;
     });
@@ -36727,11 +36773,9 @@ function wrap(text, width) {
 /* harmony export */   ry: () => (/* binding */ splitList)
 /* harmony export */ });
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9716);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3940);
-/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4114);
 /* harmony import */ var _tag_selection_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7420);
-
 
 
 
@@ -36768,7 +36812,7 @@ function parseImages(text, note) {
         }
         catch (thrown) {
             const isBroken = item.startsWith('=') && lines.includes('\n=');
-            note(isBroken ? `${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A3)(thrown)}; a line break stands before it` : (0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A3)(thrown));
+            note(isBroken ? `${(0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .reasonOf */ .A3)(thrown)}; a line break stands before it` : (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .reasonOf */ .A3)(thrown));
             return [];
         }
     });
@@ -36810,12 +36854,12 @@ function parsePair(item) {
     const source = readReference(from);
     const destination = to === undefined ? undefined : readReference(to);
     if (destination?.digest !== undefined)
-        throw new Error(`${shown(item)}: a destination has a tag and never a digest, which the source decides: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ tag: 'TAG', ...destination, digest: undefined }))}`);
+        throw new Error(`${shown(item)}: a destination has a tag and never a digest, which the source decides: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ tag: 'TAG', ...destination, digest: undefined }))}`);
     const tag = tagFor(source, destination);
     if (tag === undefined)
         throw new Error(untagged(item, source, destination));
     if (!(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isTag */ .dz)(tag))
-        throw new Error(`${shown(item)}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)(tag)} is not a valid tag: name the destination with one`);
+        throw new Error(`${shown(item)}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)(tag)} is not a valid tag: name the destination with one`);
     const into = destination === undefined ? sameName(item, source, tag) : named(source, destination, tag);
     return { source: sourceOf(source, into), destination: into };
 }
@@ -36830,7 +36874,7 @@ function parseSet(from, to, select) {
         if (reference?.layout !== undefined)
             throw new Error(`${shown(text)}: tags are selected in registries only`);
         if (reference?.tag !== undefined || reference?.digest !== undefined)
-            throw new Error(`${shown(text)}: several tags are promoted from repository to repository: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...reference, tag: undefined, digest: undefined }))}`);
+            throw new Error(`${shown(text)}: several tags are promoted from repository to repository: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...reference, tag: undefined, digest: undefined }))}`);
     }
     return { source, destination: destination ?? { host: undefined, repository: source.repository }, select };
 }
@@ -36858,11 +36902,11 @@ function sameName(item, { layout, repository }, tag) {
         return { host: undefined, repository, tag };
     try {
         if (repository === '')
-            throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)(tag)} is a tag alone`);
+            throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)(tag)} is a tag alone`);
         return { host: undefined, repository: readReference((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .layoutName */ .UX)(repository, tag)).repository, tag };
     }
     catch (thrown) {
-        throw new Error(`${shown(item)}: name the destination too, because ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A3)(thrown)}`);
+        throw new Error(`${shown(item)}: name the destination too, because ${(0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .reasonOf */ .A3)(thrown)}`);
     }
 }
 function sourceOf(source, into) {
@@ -36891,7 +36935,7 @@ function readReference(text) {
 }
 /** `user:password@registry/…` is no reference, and the password must not end in a log. */
 function shown(text) {
-    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .quote */ .hD)(text.replace(USERINFO_ALL, '$1$2:***@'));
+    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)(text.replace(USERINFO_ALL, '$1$2:***@'));
 }
 
 
@@ -37150,6 +37194,8 @@ function named(reference) {
     return (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
 }
 
+// EXTERNAL MODULE: ./lib/core/json.js
+var json = __nccwpck_require__(3085);
 // EXTERNAL MODULE: ./lib/core/secret.js
 var secret = __nccwpck_require__(8563);
 // EXTERNAL MODULE: ./lib/core/yaml.js
@@ -37161,10 +37207,11 @@ var options = __nccwpck_require__(2807);
 // EXTERNAL MODULE: ./lib/inputs/path-or-content.js
 var path_or_content = __nccwpck_require__(7238);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
-var inputs_problems = __nccwpck_require__(4114);
+var problems = __nccwpck_require__(4114);
 // EXTERNAL MODULE: ./lib/inputs/images.js
 var inputs_images = __nccwpck_require__(7591);
 ;// CONCATENATED MODULE: ./lib/inputs/reader.js
+
 
 
 
@@ -37230,7 +37277,7 @@ class InputReader {
             return parse();
         }
         catch (thrown) {
-            this.problem(name, (0,inputs_problems/* reasonOf */.A3)(thrown));
+            this.problem(name, (0,errors/* reasonOf */.A3)(thrown));
             return undefined;
         }
     }
@@ -37242,7 +37289,7 @@ class InputReader {
                 return parse(text);
             }
             catch (thrown) {
-                throw new Error(`${(0,core_text/* quote */.hD)(path)}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+                throw new Error(`${(0,core_text/* quote */.hD)(path)}: ${(0,errors/* reasonOf */.A3)(thrown)}`);
             }
         });
     }
@@ -37253,7 +37300,7 @@ class InputReader {
         if (found === undefined || content === undefined) {
             // A kubeconfig may be a list, as KUBECONFIG is: then one of the files has to exist.
             const files = name === 'kubeconfig' ? (found?.value.split(external_node_path_.delimiter) ?? []) : [];
-            if (!files.some((path) => (0,inputs_problems/* succeeds */.kz)(() => (0,path_or_content/* readPath */.G7)(path, this.around.readFile))))
+            if (!files.some((path) => (0,problems/* succeeds */.k)(() => (0,path_or_content/* readPath */.G7)(path, this.around.readFile))))
                 this.file(name, () => undefined);
             return found?.value;
         }
@@ -37419,7 +37466,7 @@ function certificates(value, { around }) {
     const name = inline ? 'the text' : (0,core_text/* quote */.hD)(value);
     const problem = 'is neither PEM text nor a readable file';
     const blocks = (0,pem/* pemBlocks */.P)(inline ? value : (0,path_or_content/* readPath */.G7)(value, around.readFile, { problem }), 'CERTIFICATE');
-    const broken = blocks.findIndex((block) => !(0,inputs_problems/* succeeds */.kz)(() => new external_node_crypto_.X509Certificate(block)));
+    const broken = blocks.findIndex((block) => !(0,problems/* succeeds */.k)(() => new external_node_crypto_.X509Certificate(block)));
     if (blocks.length === 0)
         throw new Error(`${name} holds no PEM certificate (-----BEGIN CERTIFICATE-----)`);
     if (broken !== -1)
@@ -37468,6 +37515,8 @@ function checkCredentials(inputs) {
 
 
 
+
+
 const PREFIX = 'destination-';
 const SIDE_OPTIONS = options/* OPTIONS */.lw.filter((option) => option.name.startsWith(PREFIX));
 /** The keys of an entry beside `name`; a secret is never written into the list, which is no secret. */
@@ -37481,12 +37530,11 @@ const NAME = /^[A-Za-z0-9._-]+$/;
 function parseDestinations(inputs) {
     const seen = new Set();
     return (inputs.parsed('destinations', (given) => readList(given, inputs)) ?? []).flatMap((entry, index) => {
-        const isMap = typeof entry === 'object' && entry !== null && !Array.isArray(entry);
-        const fields = new Map(Object.entries(isMap ? entry : {}));
+        const fields = new Map(Object.entries((0,json/* isRecord */.u)(entry) ? entry : {}));
         const name = fields.get('name') ?? '';
         const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : (0,core_text/* quote */.hD)(name).slice(1, -1);
         const note = (problem) => inputs.problem('destinations', `${label}: ${problem}`);
-        if (!isMap) {
+        if (!(0,json/* isRecord */.u)(entry)) {
             note('is not a set of keys and values');
             return [];
         }
@@ -37541,7 +37589,7 @@ function checkField(key, value) {
         return typeof value === 'string' ? undefined : 'is not text';
     if (KEYS.has(`${key}-file`))
         return `stands in no list: use ${key}-file PATH or ${key}-env VARIABLE`;
-    const meant = (0,inputs_problems/* nearest */.pA)(key.replace(/^destination-/, ''), ['name', ...KEYS.keys()]);
+    const meant = (0,problems/* nearest */.p)(key.replace(/^destination-/, ''), ['name', ...KEYS.keys()]);
     return `is not a key of a destination${meant === undefined ? '' : `; did you mean ${meant}?`}`;
 }
 /** From the file or the variable that the entry names, kept secret before anything else is done with it. */
@@ -37569,7 +37617,7 @@ function readSecret(key, fields, side) {
     }
     catch (thrown) {
         secrets.keep(path ?? '');
-        side.problem(`${key}-file`, (0,inputs_problems/* reasonOf */.A3)(thrown));
+        side.problem(`${key}-file`, (0,errors/* reasonOf */.A3)(thrown));
         return '';
     }
 }
@@ -37616,7 +37664,7 @@ function parseImageList(text, note) {
         }
         catch (thrown) {
             const source = entry?.source;
-            say(`entry ${index + 1}${typeof source === 'string' ? ` (${(0,core_text/* quote */.hD)(source)})` : ''}: ${(0,inputs_problems/* reasonOf */.A3)(thrown)}`);
+            say(`entry ${index + 1}${typeof source === 'string' ? ` (${(0,core_text/* quote */.hD)(source)})` : ''}: ${(0,errors/* reasonOf */.A3)(thrown)}`);
             return [];
         }
     });
@@ -37629,7 +37677,7 @@ function image_list_readList(text, say) {
         say(`is not a list of 1 to ${MOST_ENTRIES} images: begin each with "- source:"`);
     }
     catch (thrown) {
-        say((0,inputs_problems/* reasonOf */.A3)(thrown));
+        say((0,errors/* reasonOf */.A3)(thrown));
     }
     return [];
 }
@@ -37668,6 +37716,7 @@ function describe({ issues: [issue] }) {
 
 
 
+
 const registry_auth_KEYS = ['username', 'password-env', 'password-file'];
 /** A key of an auth file: `host[:port]` or a namespace below it. */
 const REGISTRY = /^(?:https?:\/\/)?[a-z0-9[][a-z0-9.:\]-]*(?:\/[a-z0-9._/-]+)?$/i;
@@ -37685,7 +37734,7 @@ function parseRegistryAuth(inputs) {
 function readMap(given, { around }) {
     const isText = /\n|^\{|:\s/.test(given);
     const map = (0,yaml/* parseYaml */.h)(isText ? given : (0,path_or_content/* readPath */.G7)(given, around.readFile), { values: 'text' });
-    if (isMap(map) && Object.keys(map).length > 0)
+    if ((0,json/* isRecord */.u)(map) && Object.keys(map).length > 0)
         return map;
     throw new Error('is no map: write "HOST: { username: NAME, password-env: VARIABLE }" for each registry');
 }
@@ -37693,7 +37742,7 @@ function registry_auth_parseEntry(registry, given, inputs) {
     const problems = [];
     const label = (key) => key;
     const entry = new InputReader(new Map(), { ...inputs.around, problems, label });
-    const fields = new Map(Object.entries(isMap(given) ? given : {}));
+    const fields = new Map(Object.entries((0,json/* isRecord */.u)(given) ? given : {}));
     for (const [key, value] of fields) {
         if (typeof value === 'string')
             (0,path_or_content/* keepStray */.di)(value, 'string', inputs.around.secrets);
@@ -37713,9 +37762,6 @@ function registry_auth_parseEntry(registry, given, inputs) {
     for (const problem of problems)
         inputs.problem('registry-auth', `${(0,core_text/* quote */.hD)(registry).slice(1, -1)}: ${problem}`);
     return { username, password };
-}
-function isMap(value) {
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 // EXTERNAL MODULE: ./lib/inputs/rollback-report.js
@@ -37917,10 +37963,12 @@ function platforms(inputs) {
 /* harmony export */   dS: () => (/* binding */ notPath),
 /* harmony export */   di: () => (/* binding */ keepStray)
 /* harmony export */ });
-/* harmony import */ var _core_content_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(1510);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
-/* harmony import */ var _core_yaml_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7684);
-/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4114);
+/* harmony import */ var _core_content_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(1510);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3085);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
+/* harmony import */ var _core_yaml_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7684);
+
 
 
 
@@ -37928,7 +37976,7 @@ function platforms(inputs) {
 /** Content of a file in the place of its path. It is often a credential: messages name its kind and quote none of it. */
 /** What is wrong with a value that is no path, as words that follow the name of its option. */
 function notPath(value) {
-    const kind = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value);
+    const kind = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_2__/* .contentKind */ .uu)(value);
     return kind && `holds ${kind}, not the path of a file`;
 }
 /**
@@ -37944,20 +37992,19 @@ function readPath(value, readFile, { quoted = true, problem = 'cannot be read', 
         return readFile(value, largest);
     }
     catch (thrown) {
-        const path = !quoted || (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .isRandom */ .oe)(value) ? '' : `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(value)} `;
-        throw new Error(`${path}${problem}: ${(0,_problems_js__WEBPACK_IMPORTED_MODULE_3__/* .reasonOf */ .A3)(thrown)}`);
+        const path = !quoted || (0,_core_content_js__WEBPACK_IMPORTED_MODULE_2__/* .isRandom */ .oe)(value) ? '' : `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)(value)} `;
+        throw new Error(`${path}${problem}: ${(0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .reasonOf */ .A3)(thrown)}`);
     }
 }
 /** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
 function contentOf(name, value) {
-    if ((0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value) === undefined)
+    if ((0,_core_content_js__WEBPACK_IMPORTED_MODULE_2__/* .contentKind */ .uu)(value) === undefined)
         return undefined;
-    const text = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .fromBase64 */ .Ey)(value.trim()) ?? value;
+    const text = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_2__/* .fromBase64 */ .Ey)(value.trim()) ?? value;
     const members = name.endsWith('kubeconfig') ? ['clusters'] : ['auths', 'credHelpers', 'credsStore'];
     try {
-        const document = (0,_core_yaml_js__WEBPACK_IMPORTED_MODULE_0__/* .parseYaml */ .h)(text, { repeatedKeys: true });
-        const isMap = typeof document === 'object' && document !== null;
-        return isMap && members.some((member) => member in document) ? text : undefined;
+        const document = (0,_core_yaml_js__WEBPACK_IMPORTED_MODULE_1__/* .parseYaml */ .h)(text, { repeatedKeys: true });
+        return (0,_core_json_js__WEBPACK_IMPORTED_MODULE_4__/* .isRecord */ .u)(document) && members.some((member) => member in document) ? text : undefined;
     }
     catch {
         return undefined;
@@ -37976,8 +38023,8 @@ function keepStray(value, type, secrets) {
     // A text in a JSON text has its quotes escaped.
     const plain = value.replaceAll('\\', '');
     const found = SECRETS.flatMap((pattern) => [...plain.matchAll(pattern)].map(([whole, part]) => part ?? whole));
-    const isContent = type === 'path' && (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .contentKind */ .uu)(value) !== undefined;
-    const isWhole = isContent || /PRIVATE KEY-----/.test(value) || (0,_core_content_js__WEBPACK_IMPORTED_MODULE_1__/* .fromBase64 */ .Ey)(value.trim()) !== undefined;
+    const isContent = type === 'path' && (0,_core_content_js__WEBPACK_IMPORTED_MODULE_2__/* .contentKind */ .uu)(value) !== undefined;
+    const isWhole = isContent || /PRIVATE KEY-----/.test(value) || (0,_core_content_js__WEBPACK_IMPORTED_MODULE_2__/* .fromBase64 */ .Ey)(value.trim()) !== undefined;
     for (const part of isWhole ? [value, ...found] : found)
         secrets.keep(part);
 }
@@ -37989,13 +38036,9 @@ function keepStray(value, type, secrets) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   A3: () => (/* binding */ reasonOf),
-/* harmony export */   kz: () => (/* binding */ succeeds),
-/* harmony export */   pA: () => (/* binding */ nearest)
+/* harmony export */   k: () => (/* binding */ succeeds),
+/* harmony export */   p: () => (/* binding */ nearest)
 /* harmony export */ });
-function reasonOf(thrown) {
-    return thrown instanceof Error ? thrown.message : String(thrown);
-}
 function succeeds(call) {
     try {
         call();
@@ -38039,8 +38082,10 @@ function editDistance(from, to) {
 /* harmony export */   tL: () => (/* binding */ readReport)
 /* harmony export */ });
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(3085);
 /* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9501);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3940);
+
 
 
 
@@ -38068,7 +38113,10 @@ const reportSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .lazy */ .RZV(() => zod_
  * @throws Error whose message goes on a sentence: "is not a report of image-promote: …".
  */
 function readReport(text) {
-    const parsed = reportSchema.safeParse(parseJson(text));
+    const json = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_3__/* .parseJson */ .q)(text);
+    if (json === undefined)
+        throw new Error('is not JSON');
+    const parsed = reportSchema.safeParse(json);
     if (!parsed.success) {
         const { path, message } = parsed.error.issues[0];
         throw new Error(`is not a report of image-promote: ${path.join('.') || 'the document'}: ${message}`);
@@ -38096,14 +38144,6 @@ function readRollback(text) {
     if (moves.length === 0)
         throw new Error('has no tag that was moved: there is nothing to put back');
     return moves.map(({ source: _, ...undo }) => undo);
-}
-function parseJson(text) {
-    try {
-        return JSON.parse(text);
-    }
-    catch {
-        throw new Error('is not JSON');
-    }
 }
 
 
@@ -38189,7 +38229,7 @@ const selectionSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.re
         .regex(/^[\w.*?-]+$/, 'is not a glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
         .optional(),
     regex: tag_selection_text()
-        .refine((pattern) => (0,problems/* succeeds */.kz)(() => new RegExp(pattern)), 'is not a valid regular expression')
+        .refine((pattern) => (0,problems/* succeeds */.k)(() => new RegExp(pattern)), 'is not a valid regular expression')
         .refine((pattern) => repetitions(pattern) <= MOST_REPETITIONS, `repeats more than ${MOST_REPETITIONS} times`)
         .optional(),
     semver: tag_selection_text()
@@ -38298,6 +38338,8 @@ var external_node_path_ = __nccwpck_require__(6760);
 var core_async = __nccwpck_require__(3459);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/oci/digest.js
@@ -38390,10 +38432,8 @@ function withPath(storage, path, side) {
 }
 /** The system's errors with their reason, ours as the rest of a sentence. */
 function ioError(thrown, path, side) {
-    if (!(thrown instanceof errors/* PromoteError */.jG)) {
-        const reason = thrown instanceof Error ? thrown.message : String(thrown);
-        return new errors/* PromoteError */.jG('IO', `${path}: ${reason}`, { side, cause: thrown });
-    }
+    if (!(thrown instanceof errors/* PromoteError */.jG))
+        return new errors/* PromoteError */.jG('IO', `${path}: ${(0,errors/* reasonOf */.A3)(thrown)}`, { side, cause: thrown });
     if (thrown.side !== undefined)
         return thrown;
     return thrown.with({ message: `${path} ${thrown.message}.`, side });
@@ -38989,6 +39029,7 @@ function withoutName(entries, name) {
 
 
 
+
 /** What one layout may make us read to find what is attached to its images. */
 const MOST_MANIFESTS = 20_000;
 /** The layouts of one side, each once: what several images write into is one index. */
@@ -38997,9 +39038,7 @@ function openLayouts(side, context) {
     return {
         at(place) {
             const key = `${place.kind} ${(0,external_node_path_.resolve)(place.path)}`;
-            const layout = opened.get(key) ?? openLayout(place, side, context);
-            opened.set(key, layout);
-            return layout;
+            return (0,memo/* getOrAdd */.P)(opened, key, () => openLayout(place, side, context));
         },
         close: async () => void (await Promise.all([...opened.values()].map((layout) => layout.close()))),
     };
@@ -39104,8 +39143,7 @@ function createReferrers({ catalog, files, side }) {
         const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
         if (subject === undefined)
             return;
-        const list = found.get(subject) ?? new Map();
-        found.set(subject, list.set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest)));
+        (0,memo/* getOrAdd */.P)(found, subject, () => new Map()).set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest));
     };
     const scan = async () => {
         const found = new Map();
@@ -39137,11 +39175,7 @@ function createReferrers({ catalog, files, side }) {
     };
 }
 /** A sparse index names what is not there, and an index may name what is not a manifest. Both are passed over, damage is an error. */
-function unlessNone(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG && ['NOT_FOUND', 'PROTOCOL', 'UNSUPPORTED'].includes(thrown.code))
-        return undefined;
-    throw thrown;
-}
+const unlessNone = (0,errors/* undefinedIf */.gd)(({ code }) => ['NOT_FOUND', 'PROTOCOL', 'UNSUPPORTED'].includes(code));
 function createRepository(shared, referrers, repository, name) {
     const { storage, side, catalog, files } = shared;
     let listsReferrers;
@@ -39539,8 +39573,12 @@ function linksOf(document) {
 /* harmony export */   FL: () => (/* binding */ parsePlatform),
 /* harmony export */   cK: () => (/* binding */ matches)
 /* harmony export */ });
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(3085);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
+
+
 
 
 /** containerd/platforms database.go `normalizeArch`: other names of the same architectures. */
@@ -39590,23 +39628,16 @@ function formatPlatform(platform) {
     const system = version ? `${platform.os}(${version})` : platform.os;
     return [system, platform.architecture, ...(platform.variant ? [platform.variant] : [])].join('/');
 }
-/** The platform in an image config (OCI image-spec config.md); undefined for other configs. */
+const optionalText = zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().optional().catch(undefined);
+const configSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
+    os: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP(),
+    architecture: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP(),
+    variant: optionalText,
+    'os.version': optionalText,
+});
+/** The platform in an image config (OCI image-spec config.md); undefined for the configs of artifacts. */
 function platformOfConfig(bytes) {
-    try {
-        const config = JSON.parse(Buffer.from(bytes).toString('utf8'));
-        const { os, architecture, variant, 'os.version': version } = config;
-        if (typeof os !== 'string' || typeof architecture !== 'string')
-            return undefined;
-        return {
-            os,
-            architecture,
-            ...(typeof variant === 'string' ? { variant } : {}),
-            ...(typeof version === 'string' ? { 'os.version': version } : {}),
-        };
-    }
-    catch {
-        return undefined; // the config of an artifact is not an image config
-    }
+    return configSchema.safeParse((0,_core_json_js__WEBPACK_IMPORTED_MODULE_3__/* .parseJson */ .q)(bytes)).data;
 }
 /** Windows Server 2022. From this build on, a host also runs images of older builds, down to this one. */
 const STABLE_BUILD = 20_348;
@@ -39967,8 +39998,10 @@ function sealed(document, mediaType) {
 /* harmony export */   dI: () => (/* binding */ BUNDLE),
 /* harmony export */   vQ: () => (/* binding */ SIGNATURE_PREDICATE)
 /* harmony export */ });
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3085);
 /* harmony import */ var _digest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9501);
 /** Recognises signatures of an image by their content. No signature is verified here. */
+
 
 /** cosign specs/SIGNATURE_SPEC.md. */
 const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json';
@@ -39992,13 +40025,13 @@ function payloadsOf({ artifactType, links }, tag) {
 /** Whether `bytes`, the content of the descriptor, is a signature of the manifest `subject`. */
 function isSignatureOf(subject, { mediaType, annotations }, bytes) {
     if (mediaType === SIMPLE_SIGNING) {
-        const digest = at(parse(bytes), 'critical', 'image', 'docker-manifest-digest');
+        const digest = at((0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .q)(bytes), 'critical', 'image', 'docker-manifest-digest');
         return isText(annotations?.[COSIGN_SIGNATURE]) && digest === subject;
     }
     if (BUNDLE.test(mediaType))
-        return isBundle(subject, parse(bytes));
+        return isBundle(subject, (0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .q)(bytes));
     if (mediaType === JWS)
-        return isJws(subject, parse(bytes));
+        return isJws(subject, (0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .q)(bytes));
     // A COSE envelope (RFC 9052) contains the JSON of `isJws` unencoded.
     return Buffer.from(bytes).includes(`"digest":"${subject}"`);
 }
@@ -40009,7 +40042,7 @@ function isBundle(subject, bundle) {
     if (envelope === undefined)
         return isMessageSignature(subject, at(bundle, 'messageSignature'));
     const [algorithm = '', hex] = subject.split(':');
-    const statement = parse(decode(at(envelope, 'payload')));
+    const statement = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .q)(decode(at(envelope, 'payload')));
     const signed = listOf(at(envelope, 'signatures')).some((each) => isText(at(each, 'sig')));
     const subjects = listOf(at(statement, 'subject'));
     return (signed &&
@@ -40023,20 +40056,12 @@ function isMessageSignature(subject, message) {
     return (0,_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .isDigest */ .Bc)(digest) && digest === subject && isText(at(message, 'signature'));
 }
 function isJws(subject, jws) {
-    const payload = parse(decode(at(jws, 'payload')));
+    const payload = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .q)(decode(at(jws, 'payload')));
     return isText(at(jws, 'signature')) && at(payload, 'targetArtifact', 'digest') === subject;
 }
 /** Base64 and base64url. */
 function decode(text) {
     return Buffer.from(typeof text === 'string' ? text : '', 'base64');
-}
-function parse(bytes) {
-    try {
-        return JSON.parse(Buffer.from(bytes).toString('utf8'));
-    }
-    catch {
-        return undefined;
-    }
 }
 /** A nested member of an untrusted document. */
 function at(value, ...path) {
@@ -40125,10 +40150,12 @@ function runUrl(env) {
 /* harmony export */ });
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(3085);
 /* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
-/* harmony import */ var _http_error_body_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(9223);
+/* harmony import */ var _http_error_body_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(9223);
 /* harmony import */ var _http_response_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8793);
 /* harmony import */ var _token_refusal_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(312);
+
 
 
 
@@ -40199,12 +40226,7 @@ const statusSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({
 });
 /** The JSON of a reply, if it has this form. */
 function parsed({ body }, schema) {
-    try {
-        return schema.safeParse(JSON.parse(body)).data;
-    }
-    catch {
-        return undefined;
-    }
+    return schema.safeParse((0,_core_json_js__WEBPACK_IMPORTED_MODULE_5__/* .parseJson */ .q)(body)).data;
 }
 /** meta/v1 Status, if the reply is one: then Kubernetes itself refused, and not a proxy in front of it. */
 function statusOf(reply) {
@@ -40212,7 +40234,7 @@ function statusOf(reply) {
 }
 /** What the server said, for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
 function said({ status, html, body }, { secrets }) {
-    const { server, said } = (0,_http_error_body_js__WEBPACK_IMPORTED_MODULE_5__/* .readErrorBody */ .N)(body, html ? 'text/html' : '', (text) => secrets.redact(text));
+    const { server, said } = (0,_http_error_body_js__WEBPACK_IMPORTED_MODULE_6__/* .readErrorBody */ .N)(body, html ? 'text/html' : '', (text) => secrets.redact(text));
     const message = server[0]?.message ?? '';
     return `${status} ${message === '' ? said : `"${message}"`}`.trim();
 }
@@ -40319,6 +40341,8 @@ var annotate = __nccwpck_require__(2310);
 var openshift_api = __nccwpck_require__(9688);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
 var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/credentials/login.js
 var login = __nccwpck_require__(7151);
 // EXTERNAL MODULE: ./lib/openshift/token-refusal.js
@@ -40475,11 +40499,9 @@ const LAYERS_TIME = 15_000;
 async function readLayers(kube, repository) {
     const layers = `${(0,stream_answers/* streamPath */.CX)((0,stream_answers/* splitRepository */.T8)(repository, kube.side))}/layers`;
     const tried = `Reading the layers of the image stream ${repository}`;
-    const { promise: late, resolve } = (0,core_async/* createDeferred */.ud)();
-    const timer = setTimeout(() => resolve(undefined), LAYERS_TIME);
     try {
         // A late answer is dropped; its size stays bounded.
-        const reply = await Promise.race([late, kube.request('GET', layers, { limit: openshift_api/* STREAM_LIMIT */.Z2, retry: false })]);
+        const reply = await (0,core_async/* within */.ux)(kube.request('GET', layers, { limit: openshift_api/* STREAM_LIMIT */.Z2, retry: false }), LAYERS_TIME);
         if (reply === undefined)
             throw new errors/* PromoteError */.jG('STALLED', `${tried}: no complete answer within ${LAYERS_TIME / 1000} s.`);
         return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* layersSchema */.SM, tried, kube) };
@@ -40490,9 +40512,6 @@ async function readLayers(kube, repository) {
         const { message, status } = (0,errors/* asPromoteError */.XO)(thrown);
         kube.context.log.debug(`${message} The promotion goes on without it.`);
         return { state: 'unread', exists: status === 200 };
-    }
-    finally {
-        clearTimeout(timer);
     }
 }
 function missing(reply) {
@@ -40563,6 +40582,7 @@ function projectMissing(error, { namespace }) {
 }
 
 ;// CONCATENATED MODULE: ./lib/openshift/denial.js
+
 
 
 
@@ -40693,9 +40713,7 @@ function openRights(accounts) {
     const asked = new Map();
     const ask = (by, question) => {
         const key = JSON.stringify([by === kube, question]);
-        const known = asked.get(key) ?? isAllowed(by, question).catch(() => undefined);
-        asked.set(key, known);
-        return known;
+        return (0,memo/* getOrAdd */.P)(asked, key, () => isAllowed(by, question).catch(() => undefined));
     };
     return async (repository, { create, remove }) => {
         const { namespace, name } = (0,stream_answers/* splitRepository */.T8)(repository, kube.side);
@@ -40826,12 +40844,9 @@ const LOGOUT_TIME = 3000;
  * Source: oc pkg/cli/logout/logout.go; the right comes from `system:oauth-token-deleter`.
  */
 async function revoke(tokens, kube, time = LOGOUT_TIME) {
-    const { promise: late, resolve } = (0,core_async/* createDeferred */.ud)();
-    const timer = setTimeout(() => resolve('late'), time);
     const all = Promise.all(tokens.map((issued) => remove(issued, kube)));
-    if ((await Promise.race([all, late])) === 'late')
+    if ((await (0,core_async/* within */.ux)(all, time)) === undefined)
         kube.context.log.warn(`${kube.side}: logging out of ${kube.url.host} took more than ${time / 1000} s and was given up; the token of this run lives on: ${tokens.map(describeEnd).join('; ')}`);
-    clearTimeout(timer);
 }
 /**
  * Name of the API object of an OAuth token: knowing it is the right to delete it. Undefined for every other kind of token:
@@ -42287,7 +42302,10 @@ function addLeftOut(nodes, descriptor, left) {
         nodes.set(key, { key, kind: 'manifest', descriptor, needs: [], leave });
 }
 
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
 ;// CONCATENATED MODULE: ./lib/copy/manifest-lookup.js
+
 
 /**
  * Finds out which manifests a destination stores. Each one is asked for once. `discover` asks while it reads the manifest at
@@ -42304,12 +42322,7 @@ class ManifestLookup {
     }
     /** @returns why the manifest is known to be stored; undefined when it is not known. */
     ask(manifest) {
-        const known = this.#answers.get(manifest.digest);
-        if (known !== undefined)
-            return known;
-        const answer = (0,core_async/* ignoreUnhandled */.kg)(this.#find(manifest));
-        this.#answers.set(manifest.digest, answer);
-        return answer;
+        return (0,memo/* getOrAdd */.P)(this.#answers, manifest.digest, () => (0,core_async/* ignoreUnhandled */.kg)(this.#find(manifest)));
     }
     async #find(manifest) {
         const { target, tags } = await this.#place;
@@ -42444,6 +42457,7 @@ var release_rows = __nccwpck_require__(2144);
 
 
 
+
 /**
  * Takes one image from the list to its plan, at all destinations. The source is read once. The destinations are opened
  * meanwhile, and asked for each manifest while it is read at the source.
@@ -42476,9 +42490,8 @@ async function readSource({ pair, jobs }, session, lookups, { config, copy, grap
     // Several tags may name the same image: it is discovered once.
     const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms]);
     const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined };
-    const graph = graphs.get(key) ?? discover(source.store, root, options, copy.semaphore);
-    graphs.set(key, graph);
-    return { pair, source, root, graph: await graph };
+    const graph = await (0,memo/* getOrAdd */.P)(graphs, key, () => discover(source.store, root, options, copy.semaphore));
+    return { pair, source, root, graph };
 }
 /** Reads a tag once. From here on the image is known by its digest, and the tag is not read again. */
 async function resolve({ source: reference }, { store, cluster, path, tag }) {
@@ -42605,11 +42618,14 @@ var schemas = __nccwpck_require__(2857);
 var content = __nccwpck_require__(1510);
 // EXTERNAL MODULE: ./lib/core/files.js
 var files = __nccwpck_require__(2164);
+// EXTERNAL MODULE: ./lib/core/json.js
+var core_json = __nccwpck_require__(3085);
 // EXTERNAL MODULE: ./lib/credentials/login.js
-var credentials_login = __nccwpck_require__(7151);
+var login = __nccwpck_require__(7151);
 // EXTERNAL MODULE: ./lib/credentials/subprocess.js + 1 modules
 var subprocess = __nccwpck_require__(6030);
 ;// CONCATENATED MODULE: ./lib/credentials/credential-helper.js
+
 
 
 
@@ -42619,7 +42635,7 @@ var subprocess = __nccwpck_require__(6030);
 const DOCKER_HUB = 'https://index.docker.io/v1/';
 /** `docker-credential-<name> get` (github.com/docker/docker-credential-helpers, `credentials.Credentials`). */
 const Answer = schemas/* object */.Ikc({ Username: schemas/* string */.YjP().nullish(), Secret: schemas/* string */.YjP() });
-const answersOf = (0,core_async/* perRun */.ti)(() => new Map());
+const answersOf = (0,memo/* perRun */.t)(() => new Map());
 /**
  * Asks a credential helper; undefined when it knows none for the host. Each (helper, host) is asked once in a run,
  * unless `again`. Throws HELPER.
@@ -42663,7 +42679,7 @@ async function askFor(serverUrl, { name, host, side, timeLimit }, context) {
         const said = (0,subprocess/* firstLine */.T)(stderr, context.secrets) || (0,subprocess/* firstLine */.T)(stdout.includes('{') ? '' : stdout, context.secrets);
         throw failed(`failed for ${host} (exit code ${exitCode}): ${said === '' ? 'no message' : said}.`);
     }
-    const answer = parseAnswer(stdout);
+    const answer = Answer.safeParse((0,core_json/* parseJson */.q)(stdout)).data;
     if (answer === undefined)
         throw failed('gave an answer that is not {"Username": …, "Secret": …}.');
     return toCredential(answer, context);
@@ -42674,20 +42690,13 @@ function toCredential(answer, context) {
         return undefined;
     if (answer.Username === '<token>')
         return { kind: 'identity', refreshToken: context.secrets.keep(answer.Secret) };
-    return (0,credentials_login/* basicCredential */.gp)(answer.Username ?? '', answer.Secret, context);
-}
-function parseAnswer(stdout) {
-    try {
-        return Answer.safeParse(JSON.parse(stdout)).data;
-    }
-    catch {
-        return undefined;
-    }
+    return (0,login/* basicCredential */.gp)(answer.Username ?? '', answer.Secret, context);
 }
 
 // EXTERNAL MODULE: ./lib/credentials/exec-plugin.js
 var exec_plugin = __nccwpck_require__(4249);
 ;// CONCATENATED MODULE: ./lib/credentials/auth-file.js
+
 
 
 
@@ -42749,7 +42758,7 @@ function authFilePaths(env, platform) {
     return [...new Set(paths)];
 }
 /** One login for each entry, which repositories share. */
-const loginsOf = (0,core_async/* perRun */.ti)(() => new Map());
+const loginsOf = (0,memo/* perRun */.t)(() => new Map());
 async function loginFrom(given, lookup) {
     const { options, context } = lookup;
     const first = await lookIn(given, lookup, false);
@@ -42757,9 +42766,8 @@ async function loginFrom(given, lookup) {
         return undefined;
     const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place]);
     const what = { describe: first.describe, renewedBy: 'file' };
-    const login = loginsOf(context).get(id) ?? (0,credentials_login/* renewableLogin */.Fr)(what, first, () => lookIn(given, lookup, true), context);
-    loginsOf(context).set(id, login);
-    return login;
+    const make = () => (0,login/* renewableLogin */.Fr)(what, first, () => lookIn(given, lookup, true), context);
+    return (0,memo/* getOrAdd */.P)(loginsOf(context), id, make);
 }
 /** Within one file: the helper named for the host, then its entry, then the helper for everything. */
 async function lookIn(given, lookup, again) {
@@ -42796,7 +42804,7 @@ async function lookIn(given, lookup, again) {
     });
 }
 /** Both sides and every image read the same files: one warning for each file is enough. */
-const warnedOf = (0,core_async/* perRun */.ti)(() => new Set());
+const warnedOf = (0,memo/* perRun */.t)(() => new Set());
 function warnOnce(path, line, context) {
     if (!warnedOf(context).has(path))
         context.log.warn(line);
@@ -42812,7 +42820,10 @@ const File = schemas/* looseObject */._H3({ auths: Anything, credHelpers: Anythi
  * Throws IO.
  */
 function parseAuthFile(text, from) {
-    const file = File.safeParse(parseJson(text, from));
+    const json = (0,core_json/* parseJson */.q)(text);
+    if (json === undefined)
+        throw malformed(from, 'is not JSON');
+    const file = File.safeParse(json);
     if (!file.success)
         throw malformed(from, (0,exec_plugin/* describeIssue */.n6)(file.error));
     const { auths, credHelpers, credsStore } = file.data;
@@ -42886,7 +42897,7 @@ function readEntry(value, from, context) {
         throw malformed(from, 'has an entry of an unexpected form for this registry');
     // docker's order: a registry token is sent as it is, an identity token goes before user and password.
     if (entry.registrytoken) {
-        const bearer = (0,credentials_login/* bearerCredential */.fT)(entry.registrytoken, context);
+        const bearer = (0,login/* bearerCredential */.fT)(entry.registrytoken, context);
         if (bearer === undefined)
             throw malformed(from, 'has a registrytoken for this registry that cannot be a token');
         return bearer;
@@ -42896,7 +42907,7 @@ function readEntry(value, from, context) {
     if (entry.auth)
         return decodeAuth(entry.auth, from, context);
     if (entry.username && entry.password)
-        return (0,credentials_login/* basicCredential */.gp)(entry.username, entry.password, context);
+        return (0,login/* basicCredential */.gp)(entry.username, entry.password, context);
     return undefined;
 }
 /** base64 of `user:password`. The password may have colons, and NULs around it that old dockers wrote. */
@@ -42908,15 +42919,7 @@ function decodeAuth(auth, from, context) {
     const colon = pair.indexOf(':');
     if (colon < 1)
         throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password');
-    return (0,credentials_login/* basicCredential */.gp)(pair.slice(0, colon), pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, ''), context);
-}
-function parseJson(text, from) {
-    try {
-        return JSON.parse(text);
-    }
-    catch {
-        throw malformed(from, 'is not JSON'); // the parser's own message quotes the text
-    }
+    return (0,login/* basicCredential */.gp)(pair.slice(0, colon), pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, ''), context);
 }
 function malformed(from, problem) {
     const hint = 'It should be a docker config.json or a containers auth.json, as docker login or podman login write it.';
@@ -43584,8 +43587,7 @@ function trustContext(env, own, side, identity) {
     }
     catch (thrown) {
         // Damaged authorities are passed over, so it is the identity.
-        const message = thrown instanceof Error ? thrown.message : String(thrown);
-        const text = `The client certificate and its key cannot be used: ${message}.`;
+        const text = `The client certificate and its key cannot be used: ${(0,errors/* reasonOf */.A3)(thrown)}.`;
         throw new errors/* PromoteError */.jG('USAGE', text, { side, cause: thrown });
     }
 }
@@ -43691,7 +43693,7 @@ function failure(thrown, attempt) {
     }
     if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
         return handshakeFailed(error, code, attempt);
-    const words = (0,core_text/* oneLine */.TN)(error instanceof Error ? error.message : String(error), 300);
+    const words = (0,core_text/* oneLine */.TN)((0,errors/* reasonOf */.A3)(error), 300);
     // undici's parser of answers; its code is often undefined.
     if (!(error instanceof Error) || error.name !== 'HTTPParserError')
         return errorOf(attempt, 'INTERNAL', words, { cause: thrown });
@@ -43704,7 +43706,7 @@ function errorOf({ what, side }, code, words, detail) {
 /** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
 function handshakeFailed(error, code, attempt) {
     const words = error instanceof Error ? error.message : '';
-    const reason = reasonOf(words);
+    const reason = handshakeReason(words);
     if (/alert/i.test(`${code} ${words}`)) {
         const detail = { cause: error, transient: true };
         return errorOf(attempt, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
@@ -43717,7 +43719,7 @@ function handshakeFailed(error, code, attempt) {
     return errorOf(attempt, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
 }
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
-function reasonOf(message) {
+function handshakeReason(message) {
     const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
     return (0,core_text/* oneLine */.TN)(reason ?? message, 200);
 }
@@ -43943,6 +43945,7 @@ function blockList(ranges, family) {
 
 
 
+
 /** @throws PromoteError USAGE when `ca` holds no certificate. */
 function openTransport(options, context) {
     const authorities = ownAuthorities(options.ca, options.side);
@@ -44063,8 +44066,7 @@ function openRoutes(options, context, closing) {
             const forwarded = isForwarded(request, proxy);
             const identity = !forwarded && showsIdentity(options.clientCertificate, request);
             const key = `${forwarded} ${identity} ${request.bulk === true} ${proxy?.url.href}`;
-            const dispatcher = clients.get(key) ?? newClient(proxy, forwarded, identity, request.bulk === true);
-            clients.set(key, dispatcher);
+            const dispatcher = (0,memo/* getOrAdd */.P)(clients, key, () => newClient(proxy, forwarded, identity, request.bulk === true));
             return { dispatcher, ...lineOf(request, proxy, context) };
         },
     };
@@ -44592,6 +44594,7 @@ var retries = __nccwpck_require__(8749);
 ;// CONCATENATED MODULE: ./lib/http/concurrency.js
 
 
+
 /** Requests at once to one origin when nothing is known about it: four images of 16 layers. */
 const CEILING = 64;
 /**
@@ -44606,8 +44609,7 @@ function limitConcurrency(context, ceiling = CEILING) {
     const origins = new Map();
     const most = Math.max(1, Math.floor(ceiling));
     return (next) => async (request) => {
-        const origin = origins.get(request.url.origin) ?? newOrigin(most);
-        origins.set(request.url.origin, origin);
+        const origin = (0,memo/* getOrAdd */.P)(origins, request.url.origin, () => newOrigin(most));
         await enter(origin);
         const { halved, running: crowd } = origin;
         try {
@@ -44891,6 +44893,7 @@ function tooLong(what, asked, outcome, side) {
 
 
 
+
 /** @throws PromoteError USAGE when `ca` holds no certificate. */
 function openNetwork(options, context) {
     const transport = openTransport(options, context);
@@ -44903,12 +44906,9 @@ function openNetwork(options, context) {
     return {
         send: compose(wire, ...patient),
         as: (origin, login) => {
-            const sends = opened.get(login) ?? new Map();
-            opened.set(login, sends);
+            const sends = (0,memo/* getOrAdd */.P)(opened, login, () => new Map());
             const access = { side: options.side, origin, login, verified, ask, context };
-            const send = sends.get(origin.origin) ?? compose(wire, ...patient, authorize(access));
-            sends.set(origin.origin, send);
-            return send;
+            return (0,memo/* getOrAdd */.P)(sends, origin.origin, () => compose(wire, ...patient, authorize(access)));
         },
         close: transport.close,
     };
@@ -45252,7 +45252,7 @@ function askOnce(ask, { signal, log }) {
         asked ??= ask().catch((thrown) => {
             if (signal.aborted)
                 throw thrown;
-            log.debug(`no inventory: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+            log.debug(`no inventory: ${(0,errors/* reasonOf */.A3)(thrown)}`);
             return undefined;
         });
         return asked;
@@ -45509,6 +45509,7 @@ async function isRedirected(endpoint, path) {
 
 
 
+
 /** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
 const CACHE_LIMIT = 16 * 1024 * 1024;
 /** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
@@ -45528,12 +45529,10 @@ function createManifests(endpoint) {
         if (known !== undefined)
             return known;
         // Many tags of one digest are asked for side by side.
-        const flight = flights.get(reference) ?? get(reference, reference).finally(() => flights.delete(reference));
-        flights.set(reference, flight);
-        return flight;
+        return (0,memo/* getOrAdd */.P)(flights, reference, () => get(reference, reference).finally(() => flights.delete(reference)));
     };
     /** `resolve`, but undefined when there is none, or none that this credential may see. */
-    const look = (tag) => resolve(tag).catch(absent);
+    const look = (tag) => resolve(tag).catch(unlessAbsent);
     return {
         resolve,
         look,
@@ -45700,17 +45699,8 @@ function checkedTag(endpoint, tag) {
     throw new errors/* PromoteError */.jG('USAGE', message, { side: endpoint.side });
 }
 /** Artifactory and GitLab refuse to show what is absent; a credential that is refused everywhere is still an error. */
-function absent(thrown) {
-    const { code, status } = (0,errors/* asPromoteError */.XO)(thrown);
-    if (code === 'NOT_FOUND' || code === 'DENIED' || status === 403)
-        return undefined;
-    throw thrown;
-}
-function unlessFinal(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG && thrown.transient)
-        return undefined;
-    throw thrown;
-}
+const unlessAbsent = (0,errors/* undefinedIf */.gd)(({ code, status }) => code === 'NOT_FOUND' || code === 'DENIED' || status === 403);
+const unlessFinal = (0,errors/* undefinedIf */.gd)(({ transient }) => transient);
 function shown(reference) {
     return (0,oci_digest/* isDigest */.Bc)(reference) ? (0,oci_digest/* shortDigest */.VK)(reference) : reference;
 }
@@ -45736,6 +45726,7 @@ function createCache() {
 }
 
 ;// CONCATENATED MODULE: ./lib/registry/upload-address.js
+
 
 
 
@@ -45810,17 +45801,11 @@ async function staleAfter(session, methods) {
                 follow(session, res);
             return res.status;
         });
-        status = await within(answered, CANCEL_PATIENCE);
+        status = await (0,core_async/* within */.ux)(answered, CANCEL_PATIENCE).catch(() => undefined);
         if (status === undefined || (method === 'GET' && status >= 300))
             return false;
     }
     return status === 416;
-}
-/** @returns undefined when it fails, or takes longer than so many milliseconds. */
-function within(promise, milliseconds) {
-    let timer;
-    const late = new Promise((resolve) => (timer = setTimeout(() => resolve(undefined), milliseconds)));
-    return Promise.race([promise.catch(() => undefined), late]).finally(() => clearTimeout(timer));
 }
 
 ;// CONCATENATED MODULE: ./lib/registry/uploads.js
@@ -45880,11 +45865,7 @@ async function tryMount(endpoint, limits, blob, from) {
 }
 /** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
 function uploads_unlessFinal(own) {
-    return (thrown) => {
-        const known = thrown instanceof errors/* PromoteError */.jG && thrown.code !== 'CANCELLED';
-        if (!known || (own && !thrown.transient))
-            throw thrown;
-    };
+    return (0,errors/* undefinedIf */.gd)(({ code, transient }) => code !== 'CANCELLED' && (!own || transient));
 }
 /** A plain upload session; nothing is sent yet. */
 async function startSession(endpoint, blob) {
@@ -46169,6 +46150,7 @@ async function deleteTag(endpoint, tag) {
 
 
 
+
 /**
  * The repositories of one side, each with the credential that belongs there.
  * @param explicit the side's own credential, unless it opens the cluster.
@@ -46206,9 +46188,7 @@ function openRepositories(side, options, network, cluster, explicit) {
             if (reference.layout !== undefined)
                 return openInLayout(layouts.at(reference.layout), reference, foreign);
             const key = `${reference.host ?? ''}/${reference.repository}`;
-            const known = repositories.get(key) ?? open(reference);
-            repositories.set(key, known);
-            return known;
+            return (0,memo/* getOrAdd */.P)(repositories, key, () => open(reference));
         },
         async close() {
             await Promise.all([foreign.close(), layouts.close()]);
@@ -46306,7 +46286,7 @@ function isConfigured({ host }, { registry }) {
     const url = `${registry.plainHttp ? 'http' : 'https'}://${(0,oci_reference/* hostOf */.w4)(host)}`;
     return host === registry.host || (URL.canParse(url) && new URL(url).host === (0,oci_reference/* hostOf */.w4)(registry.host));
 }
-const NO_CREDENTIAL = (0,credentials_login/* fixedLogin */.ub)('no credential', http_credential/* ANONYMOUS */.E);
+const NO_CREDENTIAL = (0,login/* fixedLogin */.ub)('no credential', http_credential/* ANONYMOUS */.E);
 /** The side's own credential is for its own registry alone. Every other registry gets its auth-file entry or nothing. */
 async function loginFor(side, address, reference, explicit, { config, context }) {
     if (explicit !== undefined && isConfigured(reference, side))
@@ -46345,7 +46325,7 @@ function podCluster(context, options = {}) {
     try {
         const ca = readCa('ca.crt', folder, side, false) + readCa('service-ca.crt', folder, side, true);
         const file = { path: (0,external_node_path_.join)(folder, 'token'), side };
-        return { api, ca, login: (0,credentials_login/* tokenFileLogin */.rp)("pod's service account", file, context) };
+        return { api, ca, login: (0,login/* tokenFileLogin */.rp)("pod's service account", file, context) };
     }
     catch (error) {
         if (!(0,files/* isAbsent */.W0)(error))
@@ -46516,7 +46496,7 @@ function optionalWay(side) {
 }
 function tokenOf(side) {
     const { token } = side;
-    return token && (0,credentials_login/* fixedLogin */.ub)(`token of ${repositories_optionOf(side, 'token')}`, { kind: 'bearer', token });
+    return token && (0,login/* fixedLogin */.ub)(`token of ${repositories_optionOf(side, 'token')}`, { kind: 'bearer', token });
 }
 /** The credential of a side without a cluster. It opens the side's own registry. */
 function registryLogin(side) {
@@ -46524,7 +46504,7 @@ function registryLogin(side) {
     const password = side.password ?? token;
     if (username === undefined || password === undefined)
         return tokenOf(side);
-    return (0,credentials_login/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password });
+    return (0,login/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password });
 }
 function joinPem(...parts) {
     const given = parts.filter((part) => part !== undefined && part !== '');
@@ -46954,6 +46934,8 @@ var blob_reader = __nccwpck_require__(9808);
 var copy_graph = __nccwpck_require__(4729);
 // EXTERNAL MODULE: ./lib/copy/require-signed.js
 var require_signed = __nccwpck_require__(8659);
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/inputs/parse.js + 8 modules
 var parse = __nccwpck_require__(3660);
 // EXTERNAL MODULE: ./lib/oci/signature.js
@@ -47656,6 +47638,7 @@ function ageProblem(time, most, now) {
 
 
 
+
 /**
  * What judges each image for each destination, by what was discovered: the manifests that are copied, and what was attached
  * to them at that time. Nothing is listed again, so a registry that shows another list later changes nothing.
@@ -47678,8 +47661,8 @@ async function createJudge(inputs, run) {
         const { root } = graph;
         const { attached, nodes } = graph.judged ?? graph;
         const subject = subjectIn(attached, (digest, tag) => nodes.get((0,copy_graph/* manifestKey */.R)(digest, tag))?.manifest);
-        const examined = known.get(graph) ?? examine(policy, verifier, subject(root), leavesOf(graph).map(subject), read);
-        known.set(graph, examined);
+        const examineGraph = () => examine(policy, verifier, subject(root), leavesOf(graph).map(subject), read);
+        const examined = (0,memo/* getOrAdd */.P)(known, graph, examineGraph);
         const isOwn = pair.source.host === undefined;
         const host = isOwn ? store.name.replace(`/${path}`, '') : (config.source.registry?.host ?? '');
         const registry = pair.source.layout === undefined ? host : undefined;
@@ -47932,6 +47915,8 @@ var execute = __nccwpck_require__(4066);
 var require_signed = __nccwpck_require__(8659);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/core/version.js
 var version = __nccwpck_require__(8067);
 // EXTERNAL MODULE: ./lib/inputs/parse.js + 8 modules
@@ -48289,6 +48274,7 @@ var release_run = __nccwpck_require__(9012);
 
 
 
+
 const EMPTY = { total: 0, copied: 0, mounted: 0, present: 0 };
 /**
  * Loads the key, and returns what signs.
@@ -48351,9 +48337,7 @@ async function signEach(images, sign, run) {
         const promotion = { action: 'promote', tags, verified };
         const children = (0,judge.leavesOf)(plan.graph);
         const arrived = { repository, root, children, source, promotion, image: job.number };
-        const signed = running.get(keyOf(image)) ?? sign(arrived);
-        running.set(keyOf(image), signed);
-        job.record = await signed;
+        job.record = await (0,memo/* getOrAdd */.P)(running, keyOf(image), () => sign(arrived));
         return image;
     });
 }

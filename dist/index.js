@@ -43062,8 +43062,8 @@ class GatheringSocket extends external_node_stream_.Duplex {
         super({ readableObjectMode: true, readableHighWaterMark: 1, writableHighWaterMark: MOST_UNSENT });
         this.#acquire = acquire;
         this.onread = {
-            buffer: Buffer.allocUnsafeSlow(PIECE),
-            callback: (count, buffer) => this.#take(buffer.subarray(0, count)),
+            buffer: () => this.#room(),
+            callback: (count, { buffer, byteOffset }) => this.#take(Buffer.from(buffer, byteOffset, count)),
         };
     }
     attach(socket) {
@@ -43126,11 +43126,18 @@ class GatheringSocket extends external_node_stream_.Duplex {
         else
             socket.once('close', () => done(error)).destroy();
     }
+    /** The free rest of the current piece. */
+    #room() {
+        this.#piece ??= this.#acquire();
+        return this.#piece.subarray(this.#filled);
+    }
     /** @returns whether there is room for more. */
     #take(bytes) {
         for (let from = 0; from < bytes.length;) {
-            this.#piece ??= this.#acquire();
-            const count = bytes.copy(this.#piece, this.#filled, from);
+            const room = this.#room();
+            // Bytes are elsewhere when they came by 'data', or when a part of the piece was handed on since the socket got its room.
+            const isThere = bytes.buffer === room.buffer && bytes.byteOffset === room.byteOffset;
+            const count = isThere ? bytes.length : bytes.copy(room, 0, from);
             this.#filled += count;
             from += count;
             if (this.#filled === PIECE)

@@ -43869,17 +43869,18 @@ const external_node_dns_namespaceObject = __WEBPACK_EXTERNAL_createRequire(impor
 
 
 
+
 /** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
-const INTERNAL = blockList(`0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
-  192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`, 'ipv4');
+const INTERNAL = lazy(() => blockList(`0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
+    192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`, 'ipv4'));
 /** Of IPv6 only this is given out; tunnels (2001::/23, 2002::/16) and documentation in it lead elsewhere or nowhere. */
-const GLOBAL = blockList('2000::/3', 'ipv6');
-const NOT_GLOBAL = blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6');
+const GLOBAL = lazy(() => blockList('2000::/3', 'ipv6'));
+const NOT_GLOBAL = lazy(() => blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6'));
 function isPublic(address) {
     const family = (0,external_node_net_.isIP)(address);
     if (family === 4)
-        return !INTERNAL.check(address, 'ipv4');
-    return family === 6 && GLOBAL.check(address, 'ipv6') && !NOT_GLOBAL.check(address, 'ipv6');
+        return !INTERNAL().check(address, 'ipv4');
+    return family === 6 && GLOBAL().check(address, 'ipv6') && !NOT_GLOBAL().check(address, 'ipv6');
 }
 /**
  * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself. A proxy

@@ -25,9 +25,13 @@ export async function promote(config: Config, host: Listener, context: Context):
     context.log.info(
       'require-signed: that a signature is there is checked; whose it is, and whether it is good, is not',
     )
-  const { dryRun, rollback, shard } = config
+  const { dryRun, history, rollback, shard } = config
   const { rows, plans }: Result =
-    rollback === undefined ? await promoteImages(run, started, signal) : { rows: await rollBack(rollback, run) }
+    rollback !== undefined
+      ? { rows: await rollBack(rollback, run) }
+      : history.length === 0
+        ? await promoteImages(run, started, signal)
+        : await import(/* webpackMode: "eager" */ './release/read-history.ts').then(({ readHistory }) => readHistory(run))
   const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined, run: config.run }
   const report: Report = {
     ...makeReport(started, context.now(), dryRun, rows, goal),

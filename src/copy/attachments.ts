@@ -1,7 +1,7 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 import { attachedTags, describeReferrer } from '../oci/referrer.ts'
-import type { Budget } from './budget.ts'
+import { type Budget, createBudget } from './budget.ts'
 import { leaveMissing } from './failures.ts'
 import type { Semaphore } from './semaphore.ts'
 import type { Source } from './store.ts'
@@ -38,6 +38,12 @@ export function createFinder(
     ])
     return [...referrers, ...tagged]
   }
+}
+
+/** The finder for what a destination has: its form is that of evidence. What was deleted meanwhile is left out. */
+export function attachmentsAt(store: Source, semaphore: Semaphore) {
+  const find = createFinder(store, semaphore, true, createBudget(store.name, { bytes: 0, links: 0 }))
+  return async (subject: Digest) => (await find(subject)).map(({ manifest, tag = null }) => ({ manifest, tag }))
 }
 
 type Read = (subject: Digest, what: string, work: () => Promise<Manifest>) => Promise<Manifest | undefined>

@@ -1,9 +1,9 @@
 import { PromoteError, undefinedIf } from '../core/errors.ts'
 import { listed } from '../core/text.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { Manifest } from '../oci/manifest.ts'
-import { isSignatureOf, payloadsOf } from '../oci/signature.ts'
-import { BLOB_LIMIT, readBlob } from './blob-reader.ts'
+import type { Descriptor, Manifest } from '../oci/manifest.ts'
+import type { ReadBlob } from '../trust/examine.ts'
+import { readBlob } from './blob-reader.ts'
 import { type Graph, manifestKey } from './graph.ts'
 import type { Semaphore } from './semaphore.ts'
 import type { Source } from './store.ts'
@@ -15,9 +15,12 @@ import type { Source } from './store.ts'
  * @throws PromoteError SIGNATURE_MISSING
  */
 export async function checkSigned(graph: Graph, source: Source, semaphore: Semaphore): Promise<void> {
+  const { hasSignature, subjectIn } = await import(/* webpackMode: "eager" */ '../trust/examine.ts')
+  const attachedTo = subjectIn(graph.attached, (digest, tag) => graph.nodes.get(manifestKey(digest, tag))?.manifest)
   const unsigned: Digest[] = []
-  const visit = async ({ descriptor, links }: Manifest): Promise<boolean> => {
-    if (await isSigned(descriptor.digest, graph, source, semaphore)) return true
+  const visit = async (manifest: Manifest): Promise<boolean> => {
+    const { descriptor, links } = manifest
+    if (await hasSignature(attachedTo(manifest), blobsOf(source, semaphore))) return true
     const children = links
       .filter((link) => link.role === 'child')
       .flatMap((link) => graph.nodes.get(manifestKey(link.descriptor.digest))?.manifest ?? [])
@@ -35,18 +38,8 @@ export async function checkSigned(graph: Graph, source: Source, semaphore: Semap
   })
 }
 
-async function isSigned(subject: Digest, graph: Graph, source: Source, semaphore: Semaphore): Promise<boolean> {
-  for (const attached of graph.attached) {
-    if (attached.subject !== subject) continue
-    const manifest = graph.nodes.get(manifestKey(attached.digest, attached.tag))?.manifest
-    for (const payload of manifest === undefined ? [] : payloadsOf(manifest, attached.tag)) {
-      if (payload.size > BLOB_LIMIT) continue
-      const bytes = await semaphore(() => readBlob(source, payload)).catch(unlessMissing)
-      if (bytes !== undefined && isSignatureOf(subject, payload, bytes)) return true
-    }
-  }
-  return false
+/** Reads small blobs. A signature whose payload is missing does not count. */
+export function blobsOf(source: Source, semaphore: Semaphore): ReadBlob {
+  const unlessMissing = undefinedIf(({ code }) => code === 'NOT_FOUND')
+  return (blob: Descriptor) => semaphore(() => readBlob(source, blob)).catch(unlessMissing)
 }
-
-/** A signature whose payload is missing at the source does not count. */
-export const unlessMissing = undefinedIf(({ code }) => code === 'NOT_FOUND')

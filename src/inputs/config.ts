@@ -18,6 +18,7 @@ export type Config = Readonly<{
   shard: Shard | undefined
   annotate: boolean
   rollback: readonly Undo[] | undefined // instead of images: the tags of an earlier promotion that go back
+  history: readonly Reference[] // instead of images: what is promoted already, and whose records are read
   rollbackReport: string | undefined // path of the report that they come from
   source: SideConfig
   destinations: readonly SideConfig[] // at least one

@@ -161,7 +161,8 @@ function untagged(item: string, source: Reference, destination: Reference | unde
   return `${shown(item)} names the source by digest alone: give the destination a tag, as in SRC@sha256:…=${example}`
 }
 
-function readReference(text: string): Reference {
+/** @throws Error as `parsePair`. */
+export function readReference(text: string): Reference {
   if (!isLayout(text) && USERINFO.test(text))
     throw new Error(`${shown(text)} holds credentials: they have options of their own`)
   try {

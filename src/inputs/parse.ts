@@ -10,7 +10,7 @@ import type { Config, ImagePair, ImageSet, SideConfig } from './config.ts'
 import { findConflicts } from './conflicts.ts'
 import { parseDestinations } from './destinations.ts'
 import { parseImageList } from './image-list.ts'
-import { likeImage, parseImages, splitList } from './images.ts'
+import { likeImage, parseImages, readReference, splitList } from './images.ts'
 import { OPTIONS } from './options.ts'
 import { keepStray, readPath } from './path-or-content.ts'
 import type { ReadFile } from './problems.ts'
@@ -68,6 +68,7 @@ function plainValues(inputs: InputReader): Plain {
     failFast: inputs.flag('fail-fast'),
     shard: inputs.parsed('shard', parseShard),
     annotate: inputs.flag('annotate'),
+    history: inputs.list('history', readReference),
     rollbackReport: inputs.text('rollback'),
     platforms: platforms(inputs),
     referrers: inputs.flag('referrers'),
@@ -109,9 +110,11 @@ export function usage(problems: readonly string[], secrets: Secrets): PromoteErr
 const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'] as const
 
 function linesOf(inputs: InputReader): readonly (ImagePair | ImageSet)[] {
-  if (inputs.has('rollback')) {
-    const excluded = `is excluded by ${inputs.spell('rollback')}`
-    for (const name of EXCLUDED) if (inputs.has(name)) inputs.problem(name, `${excluded}, whose report names the tags`)
+  const instead = ['history', 'rollback'].find((name) => inputs.has(name))
+  if (instead !== undefined) {
+    const excluded = `is excluded by ${inputs.spell(instead)}`
+    const all = instead === 'history' ? [...EXCLUDED, 'rollback', 'sign-key'] : EXCLUDED
+    for (const name of all) if (inputs.has(name)) inputs.problem(name, `${excluded}, which names the images`)
     for (const name of ['atomic', 'annotate']) if (inputs.flag(name)) inputs.problem(name, excluded)
     return []
   }

@@ -1,10 +1,9 @@
-import { readBlob } from '../copy/blob-reader.ts'
 import { type Graph, manifestKey } from '../copy/graph.ts'
-import { unlessMissing } from '../copy/require-signed.ts'
+import { blobsOf } from '../copy/require-signed.ts'
 import { getOrAdd } from '../core/memo.ts'
 import { usage } from '../inputs/parse.ts'
 import type { Manifest } from '../oci/manifest.ts'
-import { type Examined, examine, leavesBelow, type ReadBlob, subjectIn } from '../trust/examine.ts'
+import { type Examined, examine, leavesBelow, subjectIn } from '../trust/examine.ts'
 import { SignerVerifier } from '../trust/keyless.ts'
 import { loadPolicy, type PolicyInputs } from '../trust/load-policy.ts'
 import { findingLine, judge, refused } from '../trust/policy.ts'
@@ -16,7 +15,7 @@ import type { Run } from './run.ts'
  * to them at that time. Nothing is listed again, so a registry that shows another list later changes nothing.
  * @throws PromoteError USAGE with everything that is wrong with the policy.
  */
-export async function createJudge(inputs: PolicyInputs, run: Run): Promise<Pick<Run, 'judge' | 'policy'>> {
+export async function createJudge(inputs: PolicyInputs, run: Run): Promise<Pick<Run, 'judge' | 'policy' | 'signers'>> {
   const { config, context, copy } = run
   const verifier = new SignerVerifier()
   const problems: string[] = []
@@ -28,7 +27,7 @@ export async function createJudge(inputs: PolicyInputs, run: Run): Promise<Pick<
   const judgeImage = async (job: ImageJob, image: DiscoveredImage): Promise<DiscoveredImage> => {
     const { pair, source, graph } = image
     const { store, path } = source
-    const read: ReadBlob = (blob) => copy.semaphore(() => readBlob(store, blob)).catch(unlessMissing)
+    const read = blobsOf(store, copy.semaphore)
     const { root } = graph
     const { attached, nodes } = graph.judged ?? graph
     const subject = subjectIn(attached, (digest, tag) => nodes.get(manifestKey(digest, tag))?.manifest)
@@ -44,7 +43,7 @@ export async function createJudge(inputs: PolicyInputs, run: Run): Promise<Pick<
     if (refusal !== undefined) throw refused(refusal)
     return image
   }
-  return { judge: judgeImage, ...(policy.digest && { policy: policy.digest }) }
+  return { judge: judgeImage, signers: policy.signers, ...(policy.digest && { policy: policy.digest }) }
 }
 
 /** The images of an index that are promoted. */

@@ -57,7 +57,10 @@ async function readSource(
 }
 
 /** Reads a tag once. From here on the image is known by its digest, and the tag is not read again. */
-async function resolve({ source: reference }: ImagePair, { store, cluster, path, tag }: Repository): Promise<Manifest> {
+export async function resolve(
+  { source: reference }: Pick<ImagePair, 'source'>,
+  { store, cluster, path, tag }: Repository,
+): Promise<Manifest> {
   const { digest } = reference
   const wanted = tag ?? reference.tag ?? (digest === undefined ? 'latest' : undefined)
   if (wanted === undefined) return store.resolve(digest ?? 'latest')

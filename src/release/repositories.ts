@@ -72,7 +72,7 @@ export function openRepositories(
       send: network.as(base, login),
       login,
       repository: path,
-      writes: side.side === 'destination' && !config.dryRun,
+      writes: side.side === 'destination' && !config.dryRun && config.history.length === 0,
       stallTimeout: config.stallTimeout,
       context,
       ...(own && clusterHelp(own, path)),

@@ -10,7 +10,7 @@ import { backNeeded, putBack } from './move-tags.ts'
 import { isConfigured, type Repository } from './repositories.ts'
 import { errorOf, failedStatus } from './rows.ts'
 import { noteFailure, type Run } from './run.ts'
-import { openSessions, type Session, type Sessions } from './session.ts'
+import { rowsAt, type Session, type Sessions } from './session.ts'
 
 /**
  * Puts the tags of an earlier promotion back, each for itself. Nothing is copied. A tag that another client has written since
@@ -18,20 +18,8 @@ import { openSessions, type Session, type Sessions } from './session.ts'
  */
 export async function rollBack(undos: readonly Undo[], run: Run): Promise<readonly Row[]> {
   const needed = new Set(undos.map(({ target }) => target))
-  const sessions = openSessions(
-    run.config.destinations.filter(({ name }) => needed.has(name)),
-    run,
-  )
-  const undoOne = async (undo: Undo, image: number): Promise<Row> => {
-    const row = await undoTag(undo, sessions, run)
-    run.host.event({ event: 'image', image, images: undos.length, row })
-    return row
-  }
-  try {
-    return await Promise.all(undos.map(undoOne))
-  } finally {
-    await sessions.close()
-  }
+  const sides = run.config.destinations.filter(({ name }) => needed.has(name))
+  return rowsAt(undos, sides, run, (undo, sessions) => undoTag(undo, sessions, run))
 }
 
 async function undoTag(undo: Undo, sessions: Sessions, run: Run): Promise<Row> {

@@ -9,6 +9,7 @@ import type { Config } from '../inputs/config.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Listener } from '../report/model.ts'
 import type { WrittenRecord } from '../trust/missing-attachments.ts'
+import type { Policy } from '../trust/policy-file.ts'
 import type { Arrived, CopiedDestination, DiscoveredImage, ImageJob, Reached } from './image.ts'
 import { rowsOf } from './rows.ts'
 
@@ -30,6 +31,7 @@ export type Run = Readonly<{
   signEach: (images: CopiedDestination[]) => Promise<CopiedDestination[]>
   /** SHA-256 of the policy file. */
   policy?: Digest
+  signers?: Policy['signers']
 }>
 
 const WITHOUT_TRUST: Pick<Run, 'signEach' | 'judge'> = {

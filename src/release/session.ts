@@ -9,6 +9,7 @@ import type { Login } from '../http/credential.ts'
 import type { SideConfig } from '../inputs/config.ts'
 import type { Reference } from '../oci/reference.ts'
 import type { Cluster, ClusterAccess } from '../openshift/cluster.ts'
+import type { Row } from '../report/model.ts'
 import { openRepositories, optionOf, type Repository, type RepositoryOptions } from './repositories.ts'
 import type { Run } from './run.ts'
 
@@ -37,6 +38,26 @@ export function openSessions(sides: readonly SideConfig[], run: Run) {
     async close() {
       await Promise.all([...opened.values()].map(close))
     },
+  }
+}
+
+/** Makes a row of each item at these sides, side by side, and reports it. */
+export async function rowsAt<T>(
+  items: readonly T[],
+  sides: readonly SideConfig[],
+  run: Run,
+  rowOf: (item: T, sessions: Sessions) => Promise<Row>,
+): Promise<readonly Row[]> {
+  const sessions = openSessions(sides, run)
+  const report = async (item: T, image: number): Promise<Row> => {
+    const row = await rowOf(item, sessions)
+    run.host.event({ event: 'image', image, images: items.length, row })
+    return row
+  }
+  try {
+    return await Promise.all(items.map(report))
+  } finally {
+    await sessions.close()
   }
 }
 

@@ -1,16 +1,13 @@
-import { createFinder } from '../copy/attachments.ts'
-import { readBlob } from '../copy/blob-reader.ts'
-import { createBudget } from '../copy/budget.ts'
+import { attachmentsAt } from '../copy/attachments.ts'
 import type { CopyRun } from '../copy/copy-run.ts'
 import { execute } from '../copy/execute.ts'
-import { unlessMissing } from '../copy/require-signed.ts'
+import { blobsOf } from '../copy/require-signed.ts'
 import { asPromoteError } from '../core/errors.ts'
 import { getOrAdd } from '../core/memo.ts'
 import { VERSION } from '../core/version.ts'
 import { usage } from '../inputs/parse.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import { runUrl } from '../openshift/annotate.ts'
-import type { ReadBlob } from '../trust/examine.ts'
 import { fingerprint } from '../trust/keyed.ts'
 import { SignerVerifier } from '../trust/keyless.ts'
 import { asImage, notSigned, type Signing, signSubjects, type WrittenRecord } from '../trust/missing-attachments.ts'
@@ -62,8 +59,6 @@ async function signOne(
   copy: CopyRun,
 ): Promise<WrittenRecord | null> {
   const { store, origin, path } = repository
-  const find = createFinder(store, copy.semaphore, true, createBudget(store.name, { bytes: 0, links: 0 }))
-  const read: ReadBlob = (blob) => copy.semaphore(() => readBlob(store, blob)).catch(unlessMissing)
   const subjects = signing.what === 'record' ? [root] : [...children, root]
   const write = async (subject: Manifest, attachments: readonly NewAttachment[]): Promise<void> => {
     const { source, graph, steps } = asImage(subject, attachments)
@@ -71,7 +66,8 @@ async function signOne(
     const route = { image, source, target: store, registry: origin, repository: path, mountFrom: undefined }
     await Promise.all(execute([{ plan, route, moved: { ...EMPTY } }], copy))
   }
-  return signSubjects(subjects, { promotion, signAs }, signing, { find, read, write })
+  const find = attachmentsAt(store, copy.semaphore)
+  return signSubjects(subjects, { promotion, signAs }, signing, { find, read: blobsOf(store, copy.semaphore), write })
 }
 
 /** Signs what has arrived, before any of its tags moves. Images with one digest at one destination have one record. */

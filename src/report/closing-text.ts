@@ -18,7 +18,7 @@ export function verdict(report: Report): string {
     report.dryRun ? `Dry run: ${counts.planned} to promote` : `Promoted ${counts.promoted}`,
     `up to date ${counts.unchanged}`,
     `failed ${counts.failed}`,
-    ...(['skipped', 'unknown', 'cancelled', 'reverted'] as const).flatMap((s) =>
+    ...(['skipped', 'unknown', 'cancelled', 'reverted', 'read'] as const).flatMap((s) =>
       counts[s] > 0 ? [`${s} ${counts[s]}`] : [],
     ),
   ]

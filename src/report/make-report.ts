@@ -34,7 +34,8 @@ export function tagRow(row: Omit<Row, 'tag' | 'bytes' | 'attached' | 'platforms'
 }
 
 export function tally(rows: readonly Row[]): Readonly<Record<Status, number>> {
-  const counts = { promoted: 0, unchanged: 0, skipped: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 }
+  const none = { promoted: 0, unchanged: 0, skipped: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 }
+  const counts = { ...none, read: 0 }
   for (const row of rows) counts[row.status] += 1
   return counts
 }
@@ -47,8 +48,8 @@ export function isMovedEarlier({ status, digest, previousDigest }: Row): boolean
 /** A run without any row has failed. An image that was given up because another one failed is not cancelled. */
 function overall(rows: readonly Row[], { restores = false, mayBeEmpty = false }: Goal): Report['status'] {
   if (rows.length === 0) return mayBeEmpty ? 'done' : 'failed'
-  const { promoted, unchanged, skipped, planned, reverted } = tally(rows)
-  const good = promoted + unchanged + skipped + planned + (restores ? reverted : 0)
+  const { promoted, unchanged, skipped, planned, read, reverted } = tally(rows)
+  const good = promoted + unchanged + skipped + planned + read + (restores ? reverted : 0)
   const isCancelled = ({ status, error }: Row) =>
     status === 'cancelled' ? error?.code !== 'ABANDONED' : error?.code === 'CANCELLED'
   if (rows.some(isCancelled)) return 'cancelled'

@@ -2,6 +2,7 @@ import type { Attached, Bytes, CopyEvent, PlannedStep, TagMove } from '../copy/e
 import type { Code, Side } from '../core/errors.ts'
 import type { Digest, TagState } from '../oci/digest.ts'
 import type { Rights } from '../openshift/denial.ts'
+import type { PastPromotion } from '../trust/history.ts'
 import type { WrittenRecord } from '../trust/missing-attachments.ts'
 import type { Judgement } from '../trust/policy.ts'
 
@@ -25,8 +26,9 @@ export type Report = Readonly<{
   images: readonly Row[]
 }>
 
-/** `unknown`: the tag may have been written or not; no answer of the registry tells. */
-export type Status = 'promoted' | 'unchanged' | 'skipped' | 'planned' | 'failed' | 'cancelled' | 'reverted' | 'unknown'
+/** `unknown`: the tag may have been written or not; no answer of the registry tells. `read`: its history was. */
+export type Status = Kept | 'promoted' | 'planned' | 'failed' | 'cancelled' | 'reverted' | 'unknown'
+type Kept = 'unchanged' | 'skipped' | 'read'
 
 /** One row per image, tag and destination. */
 export type Row = Readonly<{
@@ -44,6 +46,7 @@ export type Row = Readonly<{
   attached: readonly Attached[] // signatures, attestations and SBOMs that travelled with the image
   verified?: Judgement['verified'] // with a policy: who signed and attested what its rules ask for
   record?: WrittenRecord | null // with sign-key: the promotion record that was written; null when it was there already
+  history?: readonly PastPromotion[] // with `history`: the promotion records of the image, the oldest first
   error: Readonly<{ code: Code; side: Side | null; message: string; hint: string | null }> | null
   /** `linux/amd64`, … of the runnable manifests; of a single image only if this run read its config, else empty. */
   platforms: readonly string[]

@@ -26,6 +26,7 @@ const ICON: Readonly<Record<Status, string>> = {
   cancelled: '🚫',
   reverted: '↩️',
   unknown: '❓',
+  read: '📜',
 }
 
 const HEADING: Readonly<Record<Report['status'], string>> = {
@@ -53,6 +54,7 @@ export function renderSummary(report: Report): string {
 function headingOf({ dryRun, status, images }: Report): string {
   if (dryRun && status === 'done') return '📋 Promotion planned (dry run)'
   const wentBack = images.some((row) => row.status === 'reverted')
+  if (images.some((row) => row.history !== undefined)) return '📜 Promotion history'
   return status === 'done' && wentBack ? '↩️ Tags put back' : HEADING[status]
 }
 

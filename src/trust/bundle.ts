@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Descriptor } from '../oci/manifest.ts'
-import { at, BUNDLE, COSIGN_SIGNATURE } from '../oci/signature.ts'
 import { RefusedEvidence } from './refusal.ts'
+import { at, BUNDLE, COSIGN_SIGNATURE } from './signature.ts'
 
 export const IN_TOTO = 'application/vnd.in-toto+json'
 const OLD_BUNDLE = 'application/vnd.dev.sigstore.bundle+json;version=0.1'

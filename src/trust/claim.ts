@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
-import { SIGNATURE_PREDICATE } from '../oci/signature.ts'
 import { type Bundle, check, IN_TOTO, parseJson } from './bundle.ts'
 import { RefusedEvidence } from './refusal.ts'
+import { SIGNATURE_PREDICATE } from './signature.ts'
 
 export type Claim = Readonly<{
   kind: 'signature' | 'attestation'

@@ -4,10 +4,10 @@
  */
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
-import { NOTATION, SIMPLE_SIGNING } from '../oci/signature.ts'
 import { type Bundle, bundleOfLayer, readBundle } from './bundle.ts'
 import { type Claim, readClaim } from './claim.ts'
 import { type Refusal, RefusedEvidence, refusalOf } from './refusal.ts'
+import { NOTATION, SIMPLE_SIGNING } from './signature.ts'
 
 /** One signature or attestation that states something about `subject`. */
 export type Evidence = Omit<Claim, 'signed'> &

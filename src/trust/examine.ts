@@ -1,11 +1,11 @@
 /** What a policy needs to know of an image: its evidence, verified for each signer, and the config of the image. */
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
-import { at } from '../oci/signature.ts'
 import { type Attachment, readEvidence } from './evidence.ts'
 import type { SignerVerifier } from './keyless.ts'
 import type { CheckedManifest } from './policy.ts'
 import type { Policy } from './policy-file.ts'
+import { at, isNotarised } from './signature.ts'
 
 /** A manifest, with what is attached to it and, of an index, what is promoted of its children. */
 export type Subject = Readonly<{ manifest: Manifest; attachments: readonly Attachment[] }>
@@ -28,6 +28,21 @@ export function subjectIn(
     })
     return { manifest, attachments }
   }
+}
+
+/** Whether something that is attached says that it signs the manifest. Nothing is verified. */
+export async function hasSignature({ manifest, attachments }: Subject, read: ReadBlob): Promise<boolean> {
+  const { evidence, refusals } = await readEvidence(manifest, attachments, read)
+  if (evidence.some(({ kind, form }) => kind === 'signature' && form !== 'att')) return true
+  const { digest } = manifest.descriptor
+  for (const { reason, attachment } of refusals) {
+    const { links = [] } = attachments.find((each) => each.manifest.descriptor.digest === attachment)?.manifest ?? {}
+    for (const { role, descriptor } of reason === 'NOTARY' ? links : []) {
+      const bytes = role === 'layer' && descriptor.size <= LARGEST_CONFIG ? await read(descriptor) : undefined
+      if (bytes !== undefined && isNotarised(digest, descriptor.mediaType, bytes)) return true
+    }
+  }
+  return false
 }
 
 const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/

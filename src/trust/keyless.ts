@@ -5,11 +5,11 @@
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import type { SignedEntity, TrustMaterial } from '@sigstore/verify'
 import { z } from 'zod'
-import { at } from '../oci/signature.ts'
 import { check, derOf, listOf } from './bundle.ts'
 import type { Evidence, Proof, Verdict, VerifiedSigner } from './evidence.ts'
 import { findKey, fingerprint, isSignedBy, spkiOf } from './keyed.ts'
 import { type Reason, RefusedEvidence, refusalOf } from './refusal.ts'
+import { at } from './signature.ts'
 import { checkIdentity, type Extension, readIdentity, type Signer } from './signer-identity.ts'
 
 const CODE_SIGNING = '1.3.6.1.5.5.7.3.3'

@@ -3,7 +3,6 @@ import { bodyOf } from '../core/async.ts'
 import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
-import { BUNDLE } from '../oci/signature.ts'
 import { type Attachment, readEvidence } from './evidence.ts'
 import type { ReadBlob } from './examine.ts'
 import type { SignerVerifier } from './keyless.ts'
@@ -20,6 +19,7 @@ import {
   signatureAttachment,
   signatureStatement,
 } from './record.ts'
+import { BUNDLE } from './signature.ts'
 import type { SigningKey } from './signing-key.ts'
 
 export type Signing = Readonly<{ key: SigningKey; what: 'record' | 'image' | 'both'; verifier: SignerVerifier }>
@@ -77,7 +77,7 @@ async function missingAttachments(
 
 type Destination = Readonly<{
   /** What is attached to a manifest there. */
-  find: (subject: Digest) => Promise<readonly Readonly<{ manifest: Manifest; tag?: string }>[]>
+  find: (subject: Digest) => Promise<readonly Attachment[]>
   read: ReadBlob
   write: (subject: Manifest, attachments: readonly NewAttachment[]) => Promise<void>
 }>
@@ -91,7 +91,7 @@ export async function signSubjects(
 ): Promise<WrittenRecord | null> {
   let written: WrittenRecord | null = null
   for (const subject of subjects) {
-    const attachments = (await find(subject.descriptor.digest)).map(({ manifest, tag = null }) => ({ manifest, tag }))
+    const attachments = await find(subject.descriptor.digest)
     const isRoot = subject === subjects.at(-1)
     const missing = await missingAttachments({ ...wanted, subject, attachments, isRoot }, signing, read)
     await write(subject, missing.attachments)

@@ -3,9 +3,9 @@ import { z } from 'zod'
 import { listed, oneLine, quote } from '../core/text.ts'
 import { lineFinder, parseYaml } from '../core/yaml.ts'
 import { type Digest, digestOf } from '../oci/digest.ts'
-import { SIGNATURE_PREDICATE } from '../oci/signature.ts'
 import { readPublicKeys } from './keyed.ts'
 import { SEVERITIES, TYPE_NAMES } from './predicate.ts'
+import { SIGNATURE_PREDICATE } from './signature.ts'
 import { CLAIMS, type Signer } from './signer-identity.ts'
 
 export type Policy = Readonly<{

@@ -5,10 +5,10 @@
 import { z } from 'zod'
 import { algorithmOf, type Digest, digestOf, referrersTag } from '../oci/digest.ts'
 import { type Descriptor, type Manifest, MEDIA_TYPE, readManifest } from '../oci/manifest.ts'
-import { COSIGN_SIGNATURE, SIGNATURE_PREDICATE, SIMPLE_SIGNING } from '../oci/signature.ts'
 import { IN_TOTO } from './bundle.ts'
 import { preAuthEncoding } from './claim.ts'
 import { fingerprint } from './keyed.ts'
+import { COSIGN_SIGNATURE, SIGNATURE_PREDICATE, SIMPLE_SIGNING } from './signature.ts'
 import type { SigningKey } from './signing-key.ts'
 
 /** Where docs/promotion-record.md describes it. Members are only ever added. */

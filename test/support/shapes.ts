@@ -114,7 +114,9 @@ export function sigstoreBundle(
 ): BuiltImage {
   const type = 'application/vnd.dev.sigstore.bundle.v0.3+json'
   const { annotations, predicateType = SIGN, about = subject, bundle = {} } = more
-  const document = { mediaType: type, dsseEnvelope: envelopeOf(about, predicateType), ...bundle }
+  const verificationMaterial = { publicKey: { hint: 'promoter' }, tlogEntries: [] }
+  const dsseEnvelope = envelopeOf(about, predicateType)
+  const document = { mediaType: type, verificationMaterial, dsseEnvelope, ...bundle }
   return attached(subject, type, JSON.stringify(document), annotations)
 }
 

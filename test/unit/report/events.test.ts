@@ -4,6 +4,7 @@ import { describe, expect, test } from '@jest/globals'
 import { Ajv, type SchemaObject } from 'ajv'
 import { makeReport } from '../../../src/report/make-report.ts'
 import type { Event } from '../../../src/report/model.ts'
+import type { PastPromotion } from '../../../src/trust/history.ts'
 import { digest, failed, MIB, planEvent, row } from './rows.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..', '..', '..')
@@ -33,6 +34,8 @@ const rights = {
   missing: ['update imagestreams/layers'],
   grant: 'oc policy add-role-to-user …',
 } as const
+const RECORD_PAGE = readFileSync(join(ROOT, 'docs', 'promotion-record.md'), 'utf8')
+const history: PastPromotion[] = JSON.parse(/```json\n(\[[\s\S]*?)```/.exec(RECORD_PAGE)?.[1] ?? '')
 const EVENTS: Readonly<Record<Event['event'], Event>> = {
   login: { event: 'login', side: 'destination', target: 'eu', user: null, registry: 'registry.example' },
   plan: planEvent({ rights }),
@@ -40,7 +43,7 @@ const EVENTS: Readonly<Record<Event['event'], Event>> = {
   bytes: { event: 'bytes', image: 0, digest: digest('1'), sent: 5, total: MIB },
   retry: { event: 'retry', image: null, what: 'GET /v2/', reason: 'timeout', wait: 12.5, attempt: 1 },
   image: { event: 'image', image: 0, row: row({ attached: [attached], previousDigest: 'unknown', status: 'unknown' }) },
-  done: { event: 'done', report: makeReport(0, 1, false, [row(), failed()]) },
+  done: { event: 'done', report: makeReport(0, 1, false, [row(), failed(), row({ status: 'read', history })]) },
 }
 
 describe('docs/events.schema.json', () => {

@@ -13,6 +13,8 @@ describe('the status of the whole', () => {
     [['promoted', 'reverted'], 'partial'],
     [['failed', 'failed'], 'failed'],
     [['reverted'], 'failed'],
+    [['read', 'read'], 'done'],
+    [['read', 'failed'], 'partial'],
     [['promoted', 'failed', 'cancelled'], 'cancelled'],
     [['cancelled'], 'cancelled'],
     [['promoted', 'unknown'], 'partial'],
@@ -51,5 +53,6 @@ test('the tally counts every status', () => {
     failed: 2,
     cancelled: 0,
     reverted: 1,
+    read: 0,
   })
 })

@@ -7,7 +7,7 @@ import { Secret } from '../../../src/core/secret.ts'
 import type { Digest } from '../../../src/oci/digest.ts'
 import { type Descriptor, MEDIA_TYPE } from '../../../src/oci/manifest.ts'
 import { mergeSignatures } from '../../../src/oci/referrer.ts'
-import { isSignatureOf } from '../../../src/oci/signature.ts'
+import { hasSignature } from '../../../src/trust/examine.ts'
 import {
   attestationAttachment,
   bundleAttachment,
@@ -170,7 +170,6 @@ describe.each(Object.keys(KEYS))('signed with a key %s', (name) => {
       const bytes = contentOf(attachment, at + 1)
       const signature = Buffer.from(layer.annotations?.['dev.cosignproject.cosign/signature'] ?? '', 'base64')
       expect(verify(name === 'Ed25519' ? null : 'sha256', bytes, createPublicKey(key), signature)).toBe(true)
-      expect(isSignatureOf(DIGEST, layer, bytes)).toBe(true)
       return json(bytes)
     })
     expect(identities[1]).toEqual({
@@ -184,12 +183,14 @@ describe.each(Object.keys(KEYS))('signed with a key %s', (name) => {
   })
 })
 
-test('the image signature in a bundle counts as a signature, and the record does not', () => {
-  const payloadOf = (attachment: NewAttachment) => attachment.blobs[1] as NewAttachment['blobs'][number]
-  const signature = payloadOf(bundleAttachment(SUBJECT, signatureStatement(DIGEST), P256, CREATED))
-  const record = payloadOf(bundleAttachment(SUBJECT, promotionStatement(PROMOTION), P256, CREATED))
-  expect(isSignatureOf(DIGEST, signature.descriptor, signature.bytes)).toBe(true)
-  expect(isSignatureOf(DIGEST, record.descriptor, record.bytes)).toBe(false)
+test('the image signature in a bundle counts as a signature, and the record does not', async () => {
+  const isSigned = ({ manifest, blobs }: NewAttachment) => {
+    const subject = { manifest: { ...manifest, descriptor: SUBJECT }, attachments: [{ manifest, tag: null }] }
+    return hasSignature(subject, async ({ digest }) => blobs.find((blob) => blob.descriptor.digest === digest)?.bytes)
+  }
+  expect(await isSigned(bundleAttachment(SUBJECT, signatureStatement(DIGEST), P256, CREATED))).toBe(true)
+  expect(await isSigned(signatureAttachment(DIGEST, 'registry.example/prod/api', ['1'], P256))).toBe(true)
+  expect(await isSigned(bundleAttachment(SUBJECT, promotionStatement(PROMOTION), P256, CREATED))).toBe(false)
 })
 
 test('what is there stays: both signatures are in the merged manifest', () => {

@@ -31,7 +31,9 @@ export async function promote(config: Config, host: Listener, context: Context):
       ? { rows: await rollBack(rollback, run) }
       : history.length === 0
         ? await promoteImages(run, started, signal)
-        : await import(/* webpackMode: "eager" */ './release/read-history.ts').then(({ readHistory }) => readHistory(run))
+        : await import(/* webpackMode: "eager" */ './release/read-history.ts').then(({ readHistory }) =>
+            readHistory(run),
+          )
   const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined, run: config.run }
   const report: Report = {
     ...makeReport(started, context.now(), dryRun, rows, goal),

@@ -31419,10 +31419,13 @@ function mayBeImmutable(thrown) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   g: () => (/* binding */ attachmentsAt),
 /* harmony export */   p: () => (/* binding */ createFinder)
 /* harmony export */ });
 /* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3530);
-/* harmony import */ var _failures_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3870);
+/* harmony import */ var _budget_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3636);
+/* harmony import */ var _failures_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3870);
+
 
 
 /**
@@ -31431,7 +31434,7 @@ function mayBeImmutable(thrown) {
  */
 function createFinder(source, semaphore, skipMissing, budget) {
     /** A list may name manifests that were deleted since. */
-    const read = (subject, what, work) => semaphore(work).then(budget.count, (thrown) => (0,_failures_js__WEBPACK_IMPORTED_MODULE_1__/* .leaveMissing */ .oZ)(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
+    const read = (subject, what, work) => semaphore(work).then(budget.count, (thrown) => (0,_failures_js__WEBPACK_IMPORTED_MODULE_2__/* .leaveMissing */ .oZ)(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
         message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
         hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
     }));
@@ -31446,6 +31449,11 @@ function createFinder(source, semaphore, skipMissing, budget) {
         ]);
         return [...referrers, ...tagged];
     };
+}
+/** The finder for what a destination has: its form is that of evidence. What was deleted meanwhile is left out. */
+function attachmentsAt(store, semaphore) {
+    const find = createFinder(store, semaphore, true, (0,_budget_js__WEBPACK_IMPORTED_MODULE_1__/* .createBudget */ .y)(store.name, { bytes: 0, links: 0 }));
+    return async (subject) => (await find(subject)).map(({ manifest, tag = null }) => ({ manifest, tag }));
 }
 async function readReferrers(source, subject, list, read) {
     const found = await Promise.all(list.map(async (descriptor) => {
@@ -32797,15 +32805,13 @@ function taken(what) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   F: () => (/* binding */ unlessMissing),
-/* harmony export */   J: () => (/* binding */ checkSigned)
+/* harmony export */   J: () => (/* binding */ checkSigned),
+/* harmony export */   O: () => (/* binding */ blobsOf)
 /* harmony export */ });
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9716);
-/* harmony import */ var _oci_signature_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2255);
-/* harmony import */ var _blob_reader_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9808);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4729);
-
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
+/* harmony import */ var _blob_reader_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9808);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4729);
 
 
 
@@ -32817,13 +32823,16 @@ function taken(what) {
  * @throws PromoteError SIGNATURE_MISSING
  */
 async function checkSigned(graph, source, semaphore) {
+    const { hasSignature, subjectIn } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1605));
+    const attachedTo = subjectIn(graph.attached, (digest, tag) => graph.nodes.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_2__/* .manifestKey */ .R)(digest, tag))?.manifest);
     const unsigned = [];
-    const visit = async ({ descriptor, links }) => {
-        if (await isSigned(descriptor.digest, graph, source, semaphore))
+    const visit = async (manifest) => {
+        const { descriptor, links } = manifest;
+        if (await hasSignature(attachedTo(manifest), blobsOf(source, semaphore)))
             return true;
         const children = links
             .filter((link) => link.role === 'child')
-            .flatMap((link) => graph.nodes.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .R)(link.descriptor.digest))?.manifest ?? []);
+            .flatMap((link) => graph.nodes.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_2__/* .manifestKey */ .R)(link.descriptor.digest))?.manifest ?? []);
         if (children.length === 0)
             unsigned.push(descriptor.digest);
         const signed = await Promise.all(children.map(visit));
@@ -32833,29 +32842,17 @@ async function checkSigned(graph, source, semaphore) {
         return;
     const { digest } = graph.root.descriptor;
     const children = unsigned.filter((each) => each !== digest);
-    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .listed */ .KE)(children)}`;
+    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .listed */ .KE)(children)}`;
     throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('SIGNATURE_MISSING', `${source.name}: ${digest} carries no signature${more}`, {
         side: 'source',
         hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',
     });
 }
-async function isSigned(subject, graph, source, semaphore) {
-    for (const attached of graph.attached) {
-        if (attached.subject !== subject)
-            continue;
-        const manifest = graph.nodes.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .R)(attached.digest, attached.tag))?.manifest;
-        for (const payload of manifest === undefined ? [] : (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .payloadsOf */ .bC)(manifest, attached.tag)) {
-            if (payload.size > _blob_reader_js__WEBPACK_IMPORTED_MODULE_2__/* .BLOB_LIMIT */ .Ys)
-                continue;
-            const bytes = await semaphore(() => (0,_blob_reader_js__WEBPACK_IMPORTED_MODULE_2__/* .readBlob */ .gm)(source, payload)).catch(unlessMissing);
-            if (bytes !== undefined && (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .isSignatureOf */ .Cw)(subject, payload, bytes))
-                return true;
-        }
-    }
-    return false;
+/** Reads small blobs. A signature whose payload is missing does not count. */
+function blobsOf(source, semaphore) {
+    const unlessMissing = (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .undefinedIf */ .gd)(({ code }) => code === 'NOT_FOUND');
+    return (blob) => semaphore(() => (0,_blob_reader_js__WEBPACK_IMPORTED_MODULE_1__/* .readBlob */ .gm)(source, blob)).catch(unlessMissing);
 }
-/** A signature whose payload is missing at the source does not count. */
-const unlessMissing = (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .undefinedIf */ .gd)(({ code }) => code === 'NOT_FOUND');
 
 
 /***/ }),
@@ -32915,6 +32912,26 @@ function withCheck(semaphore, check) {
         check();
         return work();
     }, bytes);
+}
+
+
+/***/ }),
+
+/***/ 4964:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   j: () => (/* binding */ provingAnswers)
+/* harmony export */ });
+/**
+ * Which answer of a store, to the question whether it has some content, proves that the content is stored there: each one, none,
+ * or only one that shows that it is from the registry's own storage.
+ * @param evidence of the store; undefined where nothing is pulled through.
+ */
+function provingAnswers(evidence) {
+    if (evidence === undefined || evidence.imports === 'none')
+        return 'all';
+    return evidence.imports === 'some' ? 'none' : 'from-storage';
 }
 
 
@@ -34683,7 +34700,7 @@ function verdict(report) {
         report.dryRun ? `Dry run: ${counts.planned} to promote` : `Promoted ${counts.promoted}`,
         `up to date ${counts.unchanged}`,
         `failed ${counts.failed}`,
-        ...['skipped', 'unknown', 'cancelled', 'reverted'].flatMap((s) => counts[s] > 0 ? [`${s} ${counts[s]}`] : []),
+        ...['skipped', 'unknown', 'cancelled', 'reverted', 'read'].flatMap((s) => counts[s] > 0 ? [`${s} ${counts[s]}`] : []),
     ];
     const sentences = [
         parts.join(', '),
@@ -35338,6 +35355,7 @@ const ICON = {
     cancelled: '🚫',
     reverted: '↩️',
     unknown: '❓',
+    read: '📜',
 };
 const HEADING = {
     done: '✅ Images promoted',
@@ -35363,6 +35381,8 @@ function headingOf({ dryRun, status, images }) {
     if (dryRun && status === 'done')
         return '📋 Promotion planned (dry run)';
     const wentBack = images.some((row) => row.status === 'reverted');
+    if (images.some((row) => row.history !== undefined))
+        return '📜 Promotion history';
     return status === 'done' && wentBack ? '↩️ Tags put back' : HEADING[status];
 }
 function errorPart(report) {
@@ -35968,6 +35988,1844 @@ function reportFailure(thrown, host, debug, signal) {
 }
 function isSignal(reason) {
     return reason === 'SIGINT' || reason === 'SIGTERM';
+}
+
+
+/***/ }),
+
+/***/ 2283:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  X: () => (/* binding */ openNetwork)
+});
+
+// UNUSED EXPORTS: compose
+
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
+// EXTERNAL MODULE: external "node:events"
+var external_node_events_ = __nccwpck_require__(8474);
+// EXTERNAL MODULE: external "node:timers/promises"
+var promises_ = __nccwpck_require__(8500);
+// EXTERNAL MODULE: external "node:zlib"
+var external_node_zlib_ = __nccwpck_require__(8522);
+// EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/agent.js
+var agent = __nccwpck_require__(7405);
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/core/version.js
+var version = __nccwpck_require__(8067);
+// EXTERNAL MODULE: external "node:stream"
+var external_node_stream_ = __nccwpck_require__(7075);
+// EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/client.js
+var client = __nccwpck_require__(3701);
+// EXTERNAL MODULE: ./lib/core/buffer-pool.js
+var buffer_pool = __nccwpck_require__(5816);
+;// CONCATENATED MODULE: ./lib/transport/bulk-client.js
+
+
+
+/** Writing each TLS record of 16 KiB costs more than copying sixteen of them into one piece first. */
+const PIECE = 256 * 1024;
+/** Full pieces that wait for the parser; the socket is not read above that. */
+const MOST_WAITING = 2;
+/** Unsent bytes above which the sender waits. Four pieces cost 14 MiB more with eight transfers and gain no time. */
+const MOST_UNSENT = PIECE;
+/** Milliseconds after which a piece is handed on although it is not full: a slow server is not a silent one. */
+const LONGEST_GATHERING = 20;
+/** @param connect makes one connection. Through a tunnel `onread` has no effect, and 'data' events are used. */
+function openBulkClient(connect) {
+    const acquire = (0,buffer_pool/* createBufferPool */.t4)(PIECE);
+    const all = [];
+    const idle = new Map();
+    let isClosed = false;
+    return {
+        dispatch(options, handler) {
+            const origin = String(options.origin);
+            const resting = idle.get(origin) ?? [];
+            idle.set(origin, resting);
+            const line = resting.pop() ?? new Line(origin, connect, acquire);
+            if (!all.includes(line))
+                all.push(line);
+            if (isClosed)
+                void line.client.destroy();
+            return line.dispatch(options, handler, () => resting.push(line));
+        },
+        async destroy() {
+            isClosed = true;
+            await Promise.all(all.map(({ client }) => client.destroy()));
+        },
+    };
+}
+/** One request at a time over one connection, which undici opens again when it was closed. */
+class Line {
+    client;
+    #connection;
+    constructor(origin, connect, acquire) {
+        this.client = new client(origin, {
+            connect: (options, callback) => {
+                const connection = new GatheringSocket(acquire);
+                // Neither is always there, whatever the declaration says.
+                connect(connection.onread)(options, (...[error, socket]) => {
+                    if (socket)
+                        this.#connection = connection.attach(socket);
+                    if (socket)
+                        callback(null, connection);
+                    else
+                        callback(error ?? new Error('no connection'), null);
+                });
+            },
+        });
+    }
+    /** @param done called when the line can take the next request. */
+    dispatch(options, handler, done) {
+        let controller;
+        return this.client.dispatch(options, {
+            onRequestStart: (own, context) => {
+                controller = this.#controlOf(own);
+                handler.onRequestStart?.(controller, context);
+            },
+            onResponseStart: (own, status, headers, text) => handler.onResponseStart?.(controller ?? own, status, headers, text),
+            onResponseData: (own, bytes) => handler.onResponseData?.(controller ?? own, bytes),
+            onResponseEnd: (own, trailers) => {
+                this.#connection?.resumeReading();
+                done();
+                handler.onResponseEnd?.(controller ?? own, trailers);
+            },
+            onResponseError: (own, error) => {
+                const tell = () => {
+                    done();
+                    handler.onResponseError?.(controller ?? own, error);
+                };
+                // Only a closed connection ends an upload for the server: a status or DELETE before that meets it going on.
+                if (controller === undefined || this.#connection === undefined || this.#connection.closed)
+                    tell();
+                else
+                    this.#connection.once('close', tell).destroy();
+            },
+        });
+    }
+    /**
+     * A paused undici parser puts bytes back and parses them again at each piece, and fails an assertion when the other side
+     * closes meanwhile. So `pause` does not reach it: the connection stops reading instead.
+     */
+    #controlOf(own) {
+        const control = {
+            abort: (reason) => own.abort(reason),
+            pause: () => this.#connection?.stopReading(),
+            resume: () => this.#connection?.resumeReading(),
+        };
+        return control;
+    }
+}
+/** What undici takes for its socket: whole pieces come out of it, however the socket below delivers them. */
+class GatheringSocket extends external_node_stream_.Duplex {
+    onread;
+    #acquire;
+    #socket;
+    #piece;
+    #filled = 0;
+    #waiting = [];
+    #timer;
+    /** The parser wants the next piece. */
+    #wanted = false;
+    #held = false;
+    #isRead = true;
+    /** The next bytes are the head of an answer: they are handed on at once. */
+    #headExpected = true;
+    #over;
+    constructor(acquire) {
+        // A higher mark in object mode would let `read()` join the pieces that wait.
+        super({ readableObjectMode: true, readableHighWaterMark: 1, writableHighWaterMark: MOST_UNSENT });
+        this.#acquire = acquire;
+        this.onread = {
+            buffer: () => this.#room(),
+            callback: (count, { buffer, byteOffset }) => this.#take(Buffer.from(buffer, byteOffset, count)),
+        };
+    }
+    attach(socket) {
+        this.#socket = socket;
+        socket.on('data', (bytes) => {
+            if (!this.#take(bytes))
+                socket.pause();
+        });
+        socket.once('end', () => this.#finish(undefined));
+        socket.on('error', (error) => this.#finish(error));
+        socket.once('close', () => this.#finish(undefined));
+        return this;
+    }
+    stopReading() {
+        this.#held = true;
+    }
+    resumeReading() {
+        this.#held = false;
+        this.#deliver();
+    }
+    ref() {
+        this.#socket?.ref();
+        return this;
+    }
+    unref() {
+        this.#socket?.unref();
+        return this;
+    }
+    _read() {
+        this.#wanted = true;
+        this.#deliver();
+    }
+    _write(chunk, _encoding, done) {
+        this._writev([{ chunk }], done);
+    }
+    /** A failed write is told by the socket's `error`, behind what was read before it: an answer explains more. */
+    _writev(chunks, done) {
+        this.#headExpected = true;
+        let left = chunks.length;
+        this.#socket?.cork();
+        for (const { chunk } of chunks)
+            this.#socket?.write(chunk, (error) => {
+                (0,buffer_pool/* release */._r)(chunk);
+                left -= 1;
+                if (left === 0 && !error)
+                    done();
+            });
+        this.#socket?.uncork();
+    }
+    _final(done) {
+        this.#socket?.end();
+        done();
+    }
+    /** Closed when the socket is, not before. */
+    _destroy(error, done) {
+        clearTimeout(this.#timer);
+        const socket = this.#socket;
+        if (socket === undefined || socket.closed)
+            done(error);
+        else
+            socket.once('close', () => done(error)).destroy();
+    }
+    /** The free rest of the current piece. */
+    #room() {
+        this.#piece ??= this.#acquire();
+        return this.#piece.subarray(this.#filled);
+    }
+    /** @returns whether there is room for more. */
+    #take(bytes) {
+        for (let from = 0; from < bytes.length;) {
+            const room = this.#room();
+            // Bytes are elsewhere when they came by 'data', or when a part of the piece was handed on since the socket got its room.
+            const isThere = bytes.buffer === room.buffer && bytes.byteOffset === room.byteOffset;
+            const count = isThere ? bytes.length : bytes.copy(room, 0, from);
+            this.#filled += count;
+            from += count;
+            if (this.#filled === PIECE)
+                this.#flush();
+        }
+        if (this.#headExpected)
+            this.#flush();
+        else if (this.#filled > 0)
+            this.#timer ??= setTimeout(() => {
+                this.#flush();
+                this.#deliver();
+            }, LONGEST_GATHERING);
+        this.#headExpected = false;
+        this.#isRead = this.#waiting.length < MOST_WAITING;
+        this.#deliver();
+        return this.#isRead;
+    }
+    #flush() {
+        clearTimeout(this.#timer);
+        this.#timer = undefined;
+        const piece = this.#piece;
+        if (piece === undefined || this.#filled === 0)
+            return;
+        const isFull = this.#filled === PIECE;
+        this.#waiting.push(isFull ? piece : Buffer.from(piece.subarray(0, this.#filled)));
+        if (isFull)
+            this.#piece = undefined;
+        this.#filled = 0;
+    }
+    #deliver() {
+        for (let piece = this.#next(); piece !== undefined; piece = this.#next())
+            this.#wanted = this.push(piece);
+        if (!this.#isRead && this.#waiting.length < MOST_WAITING) {
+            this.#isRead = true;
+            this.#socket?.resume();
+        }
+        if (this.#over === undefined || !this.#wanted || this.#waiting.length > 0 || this.#held)
+            return;
+        this.#wanted = false;
+        if (this.#over.error === undefined)
+            this.push(null);
+        else
+            this.destroy(this.#over.error);
+    }
+    #next() {
+        return this.#wanted && !this.#held ? this.#waiting.shift() : undefined;
+    }
+    /** What arrived before the end is delivered before it. */
+    #finish(error) {
+        if (this.#over !== undefined)
+            return;
+        this.#over = { error };
+        this.#flush();
+        this.#deliver();
+    }
+}
+
+// EXTERNAL MODULE: ./lib/transport/connect.js + 1 modules
+var connect = __nccwpck_require__(6489);
+// EXTERNAL MODULE: ./lib/transport/request.js
+var transport_request = __nccwpck_require__(6624);
+;// CONCATENATED MODULE: ./lib/transport/exchange.js
+
+
+
+/** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
+const HIGH_WATER = 512 * 1024;
+/** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
+const MOST_UNREAD = 8 * 1024 * 1024;
+const WAITING = {
+    connect: 'no connection',
+    body: 'the server has not taken the next bytes of the upload',
+    answer: 'no answer',
+    'answer body': 'not one byte of the answer came',
+};
+/**
+ * Sends `request` once.
+ *
+ * The timer runs only while we wait for the server: for a connection, for room for the next bytes of the body (stall
+ * timeout), for the beginning of the answer (`responseTimeout`), for its next bytes (stall timeout). A slow source of an
+ * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
+ */
+function exchange(request, wire, options) {
+    return new Promise((resolve, reject) => {
+        const one = new Exchange(request, options, resolve, reject);
+        try {
+            one.start(wire);
+        }
+        catch (thrown) {
+            one.onResponseError(undefined, thrown);
+        }
+    });
+}
+class Exchange {
+    #request;
+    #options;
+    #resolve;
+    #reject;
+    #cancel = () => this.#break(new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side: this.#options.side }));
+    #controller;
+    #timer;
+    /** Why the request failed, whatever the connection says later. */
+    #failure;
+    /** What the caller's own stream threw. */
+    #ours;
+    /** Parts of the answer's body that are not read yet, and their bytes. */
+    #chunks = [];
+    #unread = 0;
+    #isAnswered = false;
+    #isPaused = false;
+    #isEnded = false;
+    #wake;
+    constructor(request, options, resolve, reject) {
+        this.#request = request;
+        this.#options = options;
+        this.#resolve = resolve;
+        this.#reject = reject;
+    }
+    start({ dispatcher, origin, path, headers }) {
+        const { method, body } = this.#request;
+        if (this.#options.signal.aborted)
+            this.#cancel();
+        if (this.#failure !== undefined)
+            return;
+        this.#options.signal.addEventListener('abort', this.#cancel);
+        this.#waitFor('connect');
+        const length = (0,transport_request/* isStream */.rL)(body) ? { 'content-length': String(body.size) } : {};
+        dispatcher.dispatch({
+            origin,
+            path,
+            method,
+            headers: { ...headers, ...length },
+            // The declaration forgets iterables; the documentation and the code have them.
+            body: this.#outgoing(body),
+            headersTimeout: 0,
+            bodyTimeout: 0,
+            // undici closes the connection after every HEAD otherwise: a handshake for each probe.
+            reset: false,
+        }, this);
+    }
+    onRequestStart(controller) {
+        this.#controller = controller;
+        if (this.#failure !== undefined)
+            controller.abort(new Error('given up while connecting'));
+        else if ((0,transport_request/* isStream */.rL)(this.#request.body))
+            clearTimeout(this.#timer);
+        else
+            this.#waitFor('answer');
+    }
+    onResponseStart(controller, status, headers) {
+        if (status < 200 || this.#failure !== undefined)
+            return;
+        clearTimeout(this.#timer);
+        this.#isAnswered = true;
+        const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) };
+        this.#resolve({ status, headers, url: this.#request.url, body });
+    }
+    onResponseData(controller, chunk) {
+        this.#chunks.push(chunk);
+        this.#unread += chunk.byteLength;
+        // undici's own connections fail an assertion when the other side closes while they are paused.
+        if (this.#unread > HIGH_WATER && !this.#isPaused && this.#request.bulk === true) {
+            this.#isPaused = true;
+            controller.pause();
+        }
+        if (this.#unread > MOST_UNREAD)
+            this.#break(this.#error('PROTOCOL', 'the answer is longer than any that is asked for.'));
+        this.#wake?.();
+    }
+    onResponseEnd() {
+        this.#options.signal.removeEventListener('abort', this.#cancel);
+        this.#isEnded = true;
+        this.#wake?.();
+    }
+    onResponseError(_controller, error) {
+        if (this.#failure !== undefined)
+            return;
+        if (this.#ours !== undefined)
+            this.#fail(this.#ours.thrown);
+        else
+            this.#fail(this.#options.explain(error));
+    }
+    /** undici takes the next chunk when the socket has room for it again. */
+    async *#stream(stream) {
+        try {
+            for await (const chunk of stream) {
+                this.#waitFor('body');
+                yield chunk;
+                clearTimeout(this.#timer);
+            }
+        }
+        catch (thrown) {
+            this.#ours = { thrown };
+            throw thrown;
+        }
+        this.#waitFor('answer');
+    }
+    #outgoing(body) {
+        if (body === undefined)
+            return null;
+        if ((0,transport_request/* isStream */.rL)(body))
+            return this.#stream(body.stream);
+        return typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
+    }
+    #waitFor(what) {
+        clearTimeout(this.#timer);
+        if (this.#failure !== undefined || this.#isAnswered)
+            return;
+        const { stallTimeout } = this.#options;
+        const timeout = what === 'answer' ? (this.#request.responseTimeout ?? stallTimeout) : stallTimeout;
+        this.#timer = setTimeout(() => this.#break(this.#late(what, timeout)), timeout);
+    }
+    #late(what, milliseconds) {
+        const isConnecting = what === 'connect';
+        return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${WAITING[what]} for ${milliseconds / 1000} s.`, {
+            transient: true,
+            hint: isConnecting ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
+        });
+    }
+    #error(code, what, detail = {}) {
+        const { method, url } = this.#request;
+        return new errors/* PromoteError */.jG(code, `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${what}`, { side: this.#options.side, ...detail });
+    }
+    #break(reason) {
+        if (this.#failure !== undefined)
+            return;
+        this.#fail(reason);
+        this.#controller?.abort(reason);
+    }
+    #fail(reason) {
+        this.#failure = { reason };
+        clearTimeout(this.#timer);
+        this.#options.signal.removeEventListener('abort', this.#cancel);
+        this.#wake?.();
+        this.#reject(reason);
+    }
+    /**
+     * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
+     * it. A reader that stops early closes the connection. The timer does not run while we wait for the reader.
+     */
+    async *#incoming(controller) {
+        const { stallTimeout } = this.#options;
+        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
+        const timer = setTimeout(() => {
+            if (this.#wake !== undefined)
+                this.#fail(this.#late('answer body', stallTimeout));
+        }, stallTimeout);
+        try {
+            for (;;) {
+                const chunk = this.#chunks.shift();
+                if (chunk !== undefined) {
+                    this.#taken(chunk, controller);
+                    yield chunk;
+                }
+                else if (this.#failure !== undefined)
+                    throw this.#failure.reason;
+                else if (this.#isEnded)
+                    return;
+                else {
+                    timer.refresh();
+                    await new Promise((resolve) => {
+                        this.#wake = resolve;
+                    });
+                    this.#wake = undefined;
+                }
+            }
+        }
+        finally {
+            clearTimeout(timer);
+            this.#chunks.length = 0;
+            if (!this.#isEnded)
+                controller.abort(new Error('the reader stopped'));
+            this.#options.signal.removeEventListener('abort', this.#cancel);
+        }
+    }
+    #taken(chunk, controller) {
+        this.#unread -= chunk.byteLength;
+        if (this.#isPaused && this.#unread < HIGH_WATER / 2) {
+            this.#isPaused = false;
+            controller.resume();
+        }
+    }
+}
+
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
+// EXTERNAL MODULE: external "node:fs"
+var external_node_fs_ = __nccwpck_require__(3024);
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
+// EXTERNAL MODULE: external "node:tls"
+var external_node_tls_ = __nccwpck_require__(1692);
+// EXTERNAL MODULE: ./lib/core/pem.js
+var pem = __nccwpck_require__(2097);
+;// CONCATENATED MODULE: ./lib/transport/tls-trust.js
+/** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
+
+
+
+
+
+
+/**
+ * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (Node 20 forgets it in a context with authorities of its
+ * own), SSL_CERT_FILE, and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there,
+ * which no flag of Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
+ */
+function addedAuthorities(env) {
+    const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''));
+    const folders = (env.SSL_CERT_DIR ?? '').split(external_node_path_.delimiter).filter((folder) => folder !== '');
+    return [...extra, ...folders.flatMap(pemsIn)];
+}
+/**
+ * One context for all connections of a side. The authorities are added to Node's default roots, which Node parses once for
+ * all contexts; a `ca` array would have to list the roots, and Node parses an array for each context, which takes 25 ms.
+ * @param own PEM text of the side's own authority.
+ */
+function trustContext(env, own, side, identity) {
+    const added = [...addedAuthorities(env), ...ownAuthorities(own, side)];
+    // As in Go: an issuing authority is trusted without its root.
+    const partial = added.length === 0 ? {} : { allowPartialTrustChain: true };
+    try {
+        const trust = external_node_tls_.createSecureContext({ ...partial, ...(identity && { cert: identity.cert, key: identity.key }) });
+        for (const pem of new Set(added))
+            trust.context.addCACert(pem);
+        return trust;
+    }
+    catch (thrown) {
+        // Damaged authorities are passed over, so it is the identity.
+        const text = `The client certificate and its key cannot be used: ${(0,errors/* reasonOf */.A3)(thrown)}.`;
+        throw new errors/* PromoteError */.jG('USAGE', text, { side, cause: thrown });
+    }
+}
+/** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
+function ownAuthorities(own, side) {
+    if (own === undefined || own.trim() === '')
+        return [];
+    const pems = (0,pem/* pemBlocks */.P)(own, 'CERTIFICATE');
+    if (pems.length > 0 && pems.every(isCertificate))
+        return pems;
+    throw new errors/* PromoteError */.jG('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
+        side,
+        hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
+    });
+}
+function optionOf(side) {
+    return side === 'input' ? 'ca' : `${side}-ca`;
+}
+function isCertificate(pem) {
+    try {
+        return new external_node_crypto_.X509Certificate(pem).subject !== undefined;
+    }
+    catch {
+        return false;
+    }
+}
+function pemsIn(folder) {
+    try {
+        return (0,external_node_fs_.readdirSync)(folder)
+            .sort()
+            .flatMap((name) => pemsOf((0,external_node_path_.join)(folder, name)));
+    }
+    catch {
+        return [];
+    }
+}
+function pemsOf(file) {
+    try {
+        return file !== '' && (0,external_node_fs_.statSync)(file).isFile() ? (0,pem/* pemBlocks */.P)((0,external_node_fs_.readFileSync)(file, 'latin1'), 'CERTIFICATE') : [];
+    }
+    catch {
+        return [];
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/transport/network-errors.js
+/** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
+
+
+
+
+/** Subject of the cluster's service CA (openshift/service-ca-operator): signs `*.svc` certificates. */
+const SERVICE_CA = 'openshift-service-serving-signer';
+/** Certificate verdicts of OpenSSL as Node spells them (node/src/crypto/crypto_common.cc). */
+const VERDICTS = new Set(`UNABLE_TO_GET_ISSUER_CERT UNABLE_TO_GET_ISSUER_CERT_LOCALLY UNABLE_TO_VERIFY_LEAF_SIGNATURE SELF_SIGNED_CERT_IN_CHAIN
+  DEPTH_ZERO_SELF_SIGNED_CERT CERT_SIGNATURE_FAILURE CERT_NOT_YET_VALID CERT_HAS_EXPIRED ERROR_IN_CERT_NOT_BEFORE_FIELD
+  ERROR_IN_CERT_NOT_AFTER_FIELD CERT_CHAIN_TOO_LONG CERT_REVOKED INVALID_CA PATH_LENGTH_EXCEEDED INVALID_PURPOSE
+  CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/));
+/** Names of Kubernetes Services (kubernetes/dns docs/specification.md); what has no dot is one of the own namespace. */
+const IN_CLUSTER = /\.svc(?:\.cluster\.local)?\.?$|\.cluster\.local\.?$/i;
+const ROUTE = 'Check the network, firewalls and HTTPS_PROXY.';
+const SERVICE = 'Check host and port, and that the service is running.';
+/** code: [project's code, what happened, transient, hint]. */
+const KNOWN = {
+    EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
+    ECONNREFUSED: ['NETWORK', 'the connection was refused', true, SERVICE],
+    ECONNRESET: ['NETWORK', 'the connection was reset', true],
+    EPIPE: ['NETWORK', 'the connection was closed while sending', true],
+    ETIMEDOUT: ['NETWORK', 'the connection timed out', true, ROUTE],
+    EHOSTUNREACH: ['NETWORK', 'no route to the host', true, ROUTE],
+    ENETUNREACH: ['NETWORK', 'the network is unreachable', true, ROUTE],
+    ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
+    EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
+    // A request that still waited for its turn when the connections of the run were closed.
+    UND_ERR_DESTROYED: ['CANCELLED', 'the run is over', false],
+    UND_ERR_CLOSED: ['CANCELLED', 'the run is over', false],
+    UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
+    UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, ROUTE],
+    UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
+    UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: ['PROTOCOL', 'the bytes to send are not as many as announced', false],
+    UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],
+};
+/** Any thrown value; a PromoteError passes unchanged. */
+function failure(thrown, attempt) {
+    if (thrown instanceof errors/* PromoteError */.jG)
+        return thrown;
+    const error = innermost(thrown);
+    const code = codeOf(error);
+    if (VERDICTS.has(code))
+        return certificateRefused(error, code, attempt);
+    if (code === 'ENOTFOUND' || (code === 'EAI_AGAIN' && IN_CLUSTER.test(attempt.url.hostname))) {
+        const hint = IN_CLUSTER.test(attempt.url.hostname)
+            ? 'This name exists only inside a cluster. From outside, use the public address: the host of the route or ingress.'
+            : 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).';
+        // A name that was found before is a failing name server.
+        const detail = { hint, transient: attempt.known, cause: thrown };
+        return errorOf(attempt, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(attempt.url.hostname, 253)} is unknown (${code})`, detail);
+    }
+    const known = KNOWN[code];
+    if (known !== undefined) {
+        const [to, happened, transient, hint] = known;
+        return errorOf(attempt, to, `${happened} (${code})`, { transient, hint, cause: thrown });
+    }
+    if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
+        return handshakeFailed(error, code, attempt);
+    const words = (0,core_text/* oneLine */.TN)((0,errors/* reasonOf */.A3)(error), 300);
+    // undici's parser of answers; its code is often undefined.
+    if (!(error instanceof Error) || error.name !== 'HTTPParserError')
+        return errorOf(attempt, 'INTERNAL', words, { cause: thrown });
+    const hint = 'The other side does not speak HTTP on this port.';
+    return errorOf(attempt, 'PROTOCOL', words, { cause: thrown, hint });
+}
+function errorOf({ what, side }, code, words, detail) {
+    return new errors/* PromoteError */.jG(code, `${what}: ${words}.`, { side, ...detail });
+}
+/** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
+function handshakeFailed(error, code, attempt) {
+    const words = error instanceof Error ? error.message : '';
+    const reason = handshakeReason(words);
+    if (/alert/i.test(`${code} ${words}`)) {
+        const detail = { cause: error, transient: true };
+        return errorOf(attempt, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
+    }
+    const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
+    const hint = plain.test(`${code} ${words}`)
+        ? `The port does not speak TLS. For a plain-HTTP registry write http://${attempt.url.host}.`
+        : 'Client and server have no TLS version or cipher in common, or something between them interferes.';
+    const said = [code, reason].filter((part) => part !== '').join(': ');
+    return errorOf(attempt, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
+}
+/** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
+function handshakeReason(message) {
+    const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
+    return (0,core_text/* oneLine */.TN)(reason ?? message, 200);
+}
+function certificateRefused(error, code, attempt) {
+    const shown = attempt.certificate;
+    const names = shown === undefined ? '' : `; the server showed subject "${network_errors_name(shown.subject)}", issuer "${network_errors_name(shown.issuer)}"`;
+    const skip = attempt.side === 'input' ? 'insecure-skip-tls-verify' : `${attempt.side}-insecure-skip-tls-verify`;
+    const host = (0,core_text/* oneLine */.TN)(attempt.url.host, 260);
+    const refuse = (why, hint) => errorOf(attempt, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
+    if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
+        const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
+        return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
+    }
+    if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
+        const dates = shown === undefined ? '' : `, valid from ${shown.validFrom} to ${shown.validTo}`;
+        const what = code === 'CERT_HAS_EXPIRED' ? 'has expired' : 'is not valid yet';
+        return refuse(`a certificate of ${host} ${what}${dates}`, `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`);
+    }
+    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, attempt, skip));
+}
+function unknownAuthority(shown, attempt, skip) {
+    const option = optionOf(attempt.side);
+    if (shown?.issuer.includes(SERVICE_CA) === true) {
+        return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`;
+    }
+    const other = attempt.authorities.some(isServiceAuthority)
+        ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
+        : '';
+    return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`;
+}
+function isServiceAuthority(pem) {
+    return new external_node_crypto_.X509Certificate(pem).subject.includes(SERVICE_CA);
+}
+/** `CN=a\nO=b` → `CN=a, O=b`. */
+function network_errors_name(distinguished) {
+    return (0,core_text/* oneLine */.TN)((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300);
+}
+/** Happy eyeballs throw an AggregateError with one error per address; wrappers keep theirs as the cause. */
+function innermost(thrown) {
+    let error = thrown;
+    for (let depth = 0; depth < 5; depth++) {
+        const inner = error instanceof AggregateError ? error.errors[0] : undefined;
+        const next = inner ?? (error instanceof Error && codeOf(error) === '' ? error.cause : undefined);
+        if (next === undefined || next === null)
+            return error;
+        error = next;
+    }
+    return error;
+}
+function codeOf(error) {
+    if (typeof error !== 'object' || error === null || !('code' in error))
+        return '';
+    return typeof error.code === 'string' ? error.code : '';
+}
+
+// EXTERNAL MODULE: external "node:net"
+var external_node_net_ = __nccwpck_require__(7030);
+;// CONCATENATED MODULE: ./lib/transport/proxy.js
+
+
+/**
+ * The proxy for a URL, by the conventions of Go (golang.org/x/net/http/httpproxy), which `oc` and every container tool
+ * follow: HTTPS_PROXY for https, HTTP_PROXY for http, upper case before lower case, an empty variable is an unset one, a
+ * proxy without a scheme is http. `localhost` and loopback addresses are never proxied.
+ *
+ * NO_PROXY is a list of `*`, addresses, CIDR ranges, `host` (and everything below it), `.host` or `*.host` (only below
+ * it), each but a range with an optional `:port`.
+ * @throws PromoteError USAGE when the variable is not the URL of an HTTP proxy.
+ */
+function proxyFor(url, env) {
+    const base = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
+    const name = [base, base.toLowerCase()].find((candidate) => (env[candidate] ?? '').trim() !== '');
+    if (name === undefined || isExcluded(url, noProxy(env)))
+        return undefined;
+    const value = (env[name] ?? '').trim();
+    const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`;
+    const proxy = URL.canParse(text) ? new URL(text) : undefined;
+    if (proxy !== undefined && proxy.hostname !== '' && /^https?:$/.test(proxy.protocol))
+        return { name, url: proxy };
+    // The value is not quoted: it may hold a password.
+    throw new errors/* PromoteError */.jG('USAGE', `${name} is not the URL of an HTTP proxy.`, {
+        side: 'input',
+        hint: `Set ${name} to http://host:port (SOCKS proxies are not supported), or name the host in NO_PROXY.`,
+    });
+}
+function noProxy(env) {
+    const value = [env.NO_PROXY, env.no_proxy].find((list) => (list ?? '').trim() !== '') ?? '';
+    return value
+        .toLowerCase()
+        .split(/[\s,]+/)
+        .filter((entry) => entry !== '');
+}
+function isExcluded(url, entries) {
+    const host = url.hostname
+        .replace(/^\[|\]$/g, '')
+        .replace(/\.$/, '')
+        .toLowerCase();
+    const port = url.port !== '' ? url.port : url.protocol === 'https:' ? '443' : '80';
+    const loopback = host === 'localhost' || ((0,external_node_net_.isIP)(host) !== 0 && inRange(host, (0,external_node_net_.isIP)(host) === 4 ? '127.0.0.0/8' : '::1/128'));
+    return loopback || entries.some((entry) => matches(entry, host, port));
+}
+function matches(entry, host, port) {
+    if (entry === '*')
+        return true;
+    if (entry.includes('/'))
+        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, entry);
+    const { name, only } = splitPort(entry);
+    if (only !== undefined && only !== port)
+        return false;
+    if ((0,external_node_net_.isIP)(name) !== 0)
+        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, `${name}/${(0,external_node_net_.isIP)(name) === 4 ? 32 : 128}`);
+    const domain = name.replace(/^\*/, '').replace(/\.$/, '');
+    if (domain === '')
+        return false;
+    return domain.startsWith('.') ? host.endsWith(domain) : host === domain || host.endsWith(`.${domain}`);
+}
+/** `host:443`, `[::1]:443`, `::1`. */
+function splitPort(entry) {
+    if ((0,external_node_net_.isIP)(entry) !== 0)
+        return { name: entry };
+    const [, name, only] = /^(.*):(\d+)$/.exec(entry) ?? [];
+    const bare = (name ?? entry).replace(/^\[|\]$/g, '');
+    return only === undefined ? { name: bare } : { name: bare, only };
+}
+function inRange(host, range) {
+    const [address = '', prefix = ''] = range.split('/', 2);
+    const family = (0,external_node_net_.isIP)(address);
+    if (family === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > (family === 4 ? 32 : 128))
+        return false;
+    const list = new external_node_net_.BlockList();
+    list.addSubnet(address, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
+    return list.check(host, (0,external_node_net_.isIP)(host) === 4 ? 'ipv4' : 'ipv6');
+}
+
+// EXTERNAL MODULE: ./lib/transport/public-address.js + 1 modules
+var public_address = __nccwpck_require__(8934);
+;// CONCATENATED MODULE: ./lib/transport/transport.js
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+/** @throws PromoteError USAGE when `ca` holds no certificate. */
+function openTransport(options, context) {
+    const authorities = ownAuthorities(options.ca, options.side);
+    const closing = new AbortController();
+    const running = AbortSignal.any([context.signal, closing.signal]);
+    // Node warns of a leak from the eleventh listener on; each request has one.
+    (0,external_node_events_.setMaxListeners)(0, closing.signal, running);
+    const routes = openRoutes(options, context, closing.signal);
+    const answered = new Set();
+    const send = async (request) => {
+        // A connection is free again one turn of the event loop after its answer. A request before that opens another one,
+        // which costs two or three round trips before the first byte.
+        await (0,promises_.setImmediate)();
+        const proxy = proxyFor(request.url, context.env);
+        const explain = (thrown) => failure(thrown, {
+            side: options.side,
+            url: request.url,
+            what: `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`,
+            known: answered.has(request.url.host),
+            certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
+            authorities,
+        });
+        checkHeaders(request, options.side);
+        if (options.isAllowed !== undefined)
+            (0,public_address/* checkAddress */.l_)(request.url, options.isAllowed, proxy !== undefined, options.side, options.hosts);
+        const exact = await withoutEmptyStream(request);
+        const signal = request.afterCancel === true ? closing.signal : running;
+        const exchangeOptions = { side: options.side, stallTimeout: options.stallTimeout, explain, signal };
+        const res = decompressed(request, await exchange(exact, routes.wire(exact, proxy), exchangeOptions), options.side);
+        const isFirst = !answered.has(request.url.host);
+        if (res.status < 500)
+            answered.add(request.url.host);
+        if (res.status !== 407 || proxy === undefined)
+            return isFirst ? { ...res, isFirst } : res;
+        await (0,transport_request/* discard */.vf)(res);
+        throw (0,connect/* proxyRefused */.rZ)(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side);
+    };
+    return {
+        send,
+        close: async () => {
+            closing.abort();
+            await routes.close();
+        },
+    };
+}
+const DECODERS = {
+    gzip: external_node_zlib_.createGunzip,
+    'x-gzip': external_node_zlib_.createGunzip,
+    deflate: external_node_zlib_.createInflate,
+    br: external_node_zlib_.createBrotliDecompress,
+};
+/**
+ * Some proxies compress although `identity` is asked for. Callers bound what they read of the decompressed answer. Blobs
+ * stay as they come: they are counted and hashed.
+ */
+function decompressed({ method, isBlob }, res, side) {
+    const { 'content-encoding': encoding, 'content-length': length, ...headers } = res.headers;
+    const decoder = DECODERS[String(encoding ?? '').toLowerCase()];
+    if (decoder === undefined || isBlob === true || method === 'HEAD' || length === '0')
+        return res;
+    const body = async function* () {
+        try {
+            yield* (0,core_async/* through */.sc)(res.body, decoder());
+        }
+        catch (thrown) {
+            if (thrown instanceof errors/* PromoteError */.jG)
+                throw thrown;
+            const message = `${method} ${(0,core_text/* displayUrl */.Qy)(res.url)}: the answer is not the ${encoding} that it claims to be.`;
+            throw new errors/* PromoteError */.jG('PROTOCOL', message, { side, cause: thrown });
+        }
+    };
+    return { ...res, headers, body: body() };
+}
+/** What a header cannot carry came from a server; undici's error would quote it. */
+function checkHeaders({ method, url, headers = {} }, side) {
+    for (const [name, value] of Object.entries(headers))
+        if (value !== undefined && /[^\t -~\u0080-\u00ff]/.test(String(value)))
+            throw new errors/* PromoteError */.jG('PROTOCOL', `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: the header ${name} would have characters that no header has.`, { side, hint: 'A server gave a value for it that is not valid.' });
+}
+/** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
+async function withoutEmptyStream(request) {
+    if (!(0,transport_request/* isStream */.rL)(request.body) || request.body.size > 0)
+        return request;
+    for await (const chunk of request.body.stream) {
+        if (chunk.byteLength > 0)
+            throw new errors/* PromoteError */.jG('PROTOCOL', 'The bytes to send are more than announced.');
+    }
+    return { ...request, body: '' };
+}
+/** Ways to take: direct, or by which proxy; with or without the client certificate. */
+function openRoutes(options, context, closing) {
+    const shown = new WeakMap();
+    const clients = new Map();
+    const trust = (0,connect/* lazy */.RZ)(() => trustContext(context.env, options.ca, options.side, undefined));
+    const identified = (0,connect/* lazy */.RZ)(() => trustContext(context.env, options.ca, options.side, options.clientCertificate));
+    const connectOptions = (identity) => ({
+        side: options.side,
+        context: identity ? identified : trust,
+        insecure: options.insecureSkipTlsVerify,
+        timeout: options.stallTimeout,
+        signal: closing,
+        shown,
+        lookup: options.isAllowed === undefined ? undefined : (0,public_address/* lookupAllowed */.hO)(options.isAllowed, options.side),
+    });
+    const newClient = (proxy, forwarded, identity, bulk) => {
+        const own = forwarded ? { ...connectOptions(false), insecure: false } : connectOptions(identity);
+        const authorization = proxy && proxyAuthorization(proxy.url, context);
+        const tunnel = proxy === undefined || forwarded ? undefined : { ...proxy, authorization, context: trust };
+        const open = (onread) => (0,connect/* connector */.M3)(own, tunnel, onread);
+        return bulk ? openBulkClient(open) : new agent({ connect: open() });
+    };
+    return {
+        shown,
+        async close() {
+            await Promise.all([...clients.values()].map((client) => client.destroy()));
+        },
+        wire(request, proxy) {
+            const forwarded = isForwarded(request, proxy);
+            const identity = !forwarded && showsIdentity(options.clientCertificate, request);
+            const key = `${forwarded} ${identity} ${request.bulk === true} ${proxy?.url.href}`;
+            const dispatcher = (0,memo/* getOrAdd */.P)(clients, key, () => newClient(proxy, forwarded, identity, request.bulk === true));
+            return { dispatcher, ...lineOf(request, proxy, context) };
+        },
+    };
+}
+/** What the request looks like on the wire. */
+function lineOf(request, proxy, context) {
+    const { url } = request;
+    const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${version/* VERSION */.x}` };
+    const path = `${url.pathname}${url.search}`;
+    if (proxy === undefined || !isForwarded(request, proxy))
+        return { origin: url.origin, path, headers };
+    const authorization = proxyAuthorization(proxy.url, context);
+    const through = authorization === undefined ? {} : { 'proxy-authorization': authorization };
+    return {
+        origin: proxy.url.origin,
+        path: `${url.origin}${path}`,
+        headers: { ...headers, host: url.host, ...through },
+    };
+}
+/** Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone. */
+function isForwarded({ url }, proxy) {
+    return proxy !== undefined && url.protocol === 'http:';
+}
+/** A certificate is a credential: with an `origin` it is shown there alone. */
+function showsIdentity(identity, { url, headers, leftOrigin }) {
+    if (leftOrigin === true)
+        return false;
+    if (identity === undefined || url.protocol !== 'https:')
+        return false;
+    if (identity.besideTokens === false && headers?.authorization !== undefined)
+        return false;
+    return identity.origin === undefined || new URL(identity.origin).origin === url.origin;
+}
+function proxyAuthorization(url, context) {
+    if (url.username === '' && url.password === '')
+        return undefined;
+    context.secrets.keep(url.password);
+    const password = context.secrets.keep(decoded(url.password));
+    return `Basic ${context.secrets.keepPair(decoded(url.username), password).reveal()}`;
+}
+function decoded(text) {
+    try {
+        return decodeURIComponent(text);
+    }
+    catch {
+        return text;
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/http/challenge.js
+/** No server offers more; garbage does. */
+const MOST = 32;
+const LONGEST = 16 * 1024;
+/** A scheme, or a parameter `name=value`, `name="value"` of the scheme before it. An open quote ends with the line. */
+const PART = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+)(?:[ \t]*=[ \t]*(?:"((?:[^"\\]|\\[\s\S])*)"?|([^, \t]*)))?/g;
+/**
+ * The schemes of all `WWW-Authenticate` lines. Takes what is met in the field: several schemes in one line, several lines,
+ * unquoted values (`Basic realm=openshift,error="access denied"`), missing commas. Garbage yields fewer challenges,
+ * never an error; one pass over the text.
+ */
+function parseChallenges(lines) {
+    return lines.flatMap((line) => parseLine(line.slice(0, LONGEST))).slice(0, MOST);
+}
+function parseLine(line) {
+    const found = [];
+    for (const [, word = '', quoted, plain] of line.matchAll(PART)) {
+        const value = quoted?.replace(/\\([\s\S])/g, '$1') ?? plain;
+        const current = found.at(-1);
+        const name = word.toLowerCase();
+        if (value === undefined || current === undefined)
+            found.push({ scheme: name, parameters: new Map() });
+        else if (!current.parameters.has(name))
+            current.parameters.set(name, value);
+        if (found.length > MOST)
+            break;
+    }
+    return found;
+}
+
+// EXTERNAL MODULE: ./lib/http/credential.js
+var http_credential = __nccwpck_require__(8183);
+// EXTERNAL MODULE: ./lib/http/credential-scope.js
+var credential_scope = __nccwpck_require__(8790);
+// EXTERNAL MODULE: ./lib/http/quirks.js
+var quirks = __nccwpck_require__(4525);
+// EXTERNAL MODULE: ./lib/http/response.js
+var response = __nccwpck_require__(8793);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+;// CONCATENATED MODULE: ./lib/http/token-service.js
+/** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
+
+
+
+
+
+
+const BODY_LIMIT = 1024 * 1024;
+/** Shorter lifetimes, and none, count as this many seconds (distribution's token specification). */
+const SHORTEST_LIFE = 60;
+/** Renewed when a tenth of its life is left, at most so many milliseconds before its end. */
+const EARLIEST_RENEWAL = 30_000;
+const ANSWER = schemas/* object */.Ikc({
+    token: schemas/* string */.YjP().optional(),
+    access_token: schemas/* string */.YjP().optional(),
+    expires_in: schemas/* number */.aig().optional().catch(undefined),
+});
+/** @param send without credentials of its own; must not repeat requests, the request that needs the token is repeated. */
+function tokenService(side, send, context) {
+    /** `token` is there once `flight` has brought it. */
+    const held = new Map();
+    let owner = { kind: 'anonymous' };
+    return {
+        /** From memory, or fetched; requests side by side share one exchange. */
+        async token(service, credential, scopes) {
+            if (!(0,http_credential/* sameCredential */.K)(owner, credential)) {
+                held.clear();
+                owner = credential;
+            }
+            const key = [service.realm.href, service.service ?? '', ...scopes].join('\n');
+            const known = held.get(key);
+            if (known !== undefined && (known.token?.renewAt ?? Number.POSITIVE_INFINITY) > context.now())
+                return known.flight;
+            const fetched = { flight: exchangeToken({ side, send, context, service, credential, scopes }) };
+            held.set(key, fetched);
+            fetched.flight.then((token) => {
+                fetched.token = token;
+            }, () => {
+                if (held.get(key) === fetched)
+                    held.delete(key);
+            });
+            return fetched.flight;
+        },
+        /** Forgets this token, if it still is the one in use. */
+        drop(token) {
+            for (const [key, one] of held)
+                if (one.token === token)
+                    held.delete(key);
+        },
+    };
+}
+async function exchangeToken(question) {
+    const { side, send, context, service, scopes } = question;
+    let res = await send(tokenRequest(question));
+    if (scopes.length > 1 && [400, 401, 403].includes(res.status)) {
+        // Some services refuse several scopes at once (oc has --skip-multiple-scopes for them); the first matters most.
+        await (0,transport_request/* discard */.vf)(res);
+        res = await send(tokenRequest({ ...question, scopes: scopes.slice(0, 1) }));
+    }
+    if (res.status < 200 || res.status > 299)
+        throw await tokenRefused(res, question);
+    const answer = await (0,response/* json */.Pq)(res, ANSWER, BODY_LIMIT).catch((thrown) => {
+        throw (0,errors/* asPromoteError */.XO)(thrown, side);
+    });
+    const value = answer.token || answer.access_token;
+    if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
+        const message = `${(0,core_text/* displayUrl */.Qy)(service.realm)}: the answer of the token service holds no token.`;
+        throw new errors/* PromoteError */.jG('PROTOCOL', message, { side });
+    }
+    // From the moment of receipt: `issued_at` is by the service's clock.
+    const life = Math.max(SHORTEST_LIFE, answer.expires_in ?? 0) * 1000;
+    const renewAt = context.now() + life - Math.min(EARLIEST_RENEWAL, life / 10);
+    return { secret: context.secrets.keep(value), renewAt };
+}
+function tokenRequest({ service, credential, scopes, context }) {
+    const url = new URL(service.realm);
+    if (credential.kind === 'identity') {
+        const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'image-promote' });
+        if (service.service !== undefined)
+            form.set('service', service.service);
+        if (scopes.length > 0)
+            form.set('scope', scopes.join(' '));
+        form.set('refresh_token', credential.refreshToken.reveal());
+        const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' };
+        // The token is in the body, and a redirect would take it along.
+        return { method: 'POST', url, headers, body: form.toString(), follow: false };
+    }
+    if (service.service !== undefined)
+        url.searchParams.append('service', service.service);
+    for (const scope of scopes)
+        url.searchParams.append('scope', scope);
+    const headers = { accept: 'application/json' };
+    if (credential.kind === 'basic')
+        headers.authorization = basic(credential, context);
+    return { method: 'GET', url, headers };
+}
+/** The value of a Basic `Authorization` header. */
+function basic(credential, context) {
+    return `Basic ${context.secrets.keepPair(credential.username, credential.password).reveal()}`;
+}
+/** What a 401 or 403 says about a credential of each kind. */
+const REFUSED = {
+    basic: 'LOGIN_REJECTED',
+    identity: 'TOKEN_REJECTED',
+    bearer: 'CREDENTIAL_MISSING',
+    anonymous: 'CREDENTIAL_MISSING',
+};
+function tokenRefused(res, { side, service, credential, context }) {
+    const what = `asking the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}`;
+    const redact = (text) => context.secrets.redact(text);
+    const { kind } = credential;
+    const isVerdict = res.status === 401 || res.status === 403;
+    const code = isVerdict || (kind === 'identity' && res.status === 400) ? REFUSED[kind] : undefined;
+    const hint = kind === 'anonymous'
+        ? 'The registry wants a credential for this side.'
+        : 'Check user name and password or token of this side, and what they may do.';
+    return (0,response/* registryError */.eo)(res, { side, what, code, hint: isVerdict ? hint : undefined, redact });
+}
+/**
+ * The scopes of a token: what the request needs, most important first (some services read only the first one), then what
+ * the challenge asks for beyond that.
+ */
+function mergeScopes(wanted, asked) {
+    const all = [...wanted];
+    for (const scope of asked)
+        if (!all.some((one) => covers(one, scope)))
+            all.push(scope);
+    return all;
+}
+/** `scope="repository:a:pull,push repository:b:pull"` of a challenge (distribution docs "token scope"). */
+function splitScopes(text) {
+    return (text ?? '')
+        .split(' ')
+        .filter((scope) => scope !== '')
+        .slice(0, 16);
+}
+/** `repository:a:pull,push` covers `repository:a:pull`. The name may hold a colon (host:port). */
+function covers(one, other) {
+    const [mine, theirs] = [split(one), split(other)];
+    return mine.resource === theirs.resource && theirs.actions.every((action) => mine.actions.includes(action));
+}
+function split(scope) {
+    const colon = scope.lastIndexOf(':');
+    return { resource: scope.slice(0, colon), actions: scope.slice(colon + 1).split(',') };
+}
+
+;// CONCATENATED MODULE: ./lib/http/authorize.js
+/** Puts the credential of one origin on the requests to that origin, in the form that the server asks for. */
+
+
+
+
+
+
+
+
+
+
+/** Bytes of a refusal that are searched for words; longer ones are pages for people. */
+const LONGEST_SAID = 4096;
+/**
+ * A bearer credential is sent at once. User and password, refresh token and anonymity wait for the first challenge of the
+ * origin; from then on they go along without being asked. After a 401, or a 400 or 403 that speaks of an expired credential,
+ * the request is repeated with a fresh token of the token service, then with what `login.renew` has; then the refusal is the
+ * caller's. A streamed body cannot be repeated: its refusal is the caller's at once, and the next request of the same scopes
+ * carries the fresh token.
+ */
+function authorize(access) {
+    const tokens = tokenService(access.side, access.ask, access.context);
+    const guests = tokenService(access.side, access.ask, access.context);
+    const known = { basic: false, scopes: new Map() };
+    const show = async (credential, request) => {
+        if (credential.kind === 'bearer')
+            return { authorization: `Bearer ${credential.token.reveal()}` };
+        const plain = credential.kind === 'basic' && known.basic;
+        if (known.service !== undefined) {
+            if ((0,credential_scope/* mayAskTokenService */.R5)(access.origin, known.service.realm, credential.kind, access.verified)) {
+                const wanted = request.scopes ?? [];
+                const scopes = mergeScopes(wanted, known.scopes.get(wanted.join(' ')) ?? []);
+                const token = await tokens.token(known.service, credential, scopes).catch((thrown) => {
+                    if (!plain || isVerdict(thrown))
+                        throw thrown;
+                });
+                if (token !== undefined)
+                    return { authorization: `Bearer ${token.secret.reveal()}`, token };
+                // The registry offers Basic too, and its token service does not answer as one.
+                known.service = undefined;
+            }
+            else if (!plain && credential.kind !== 'anonymous')
+                throw strangeService(access, known.service);
+        }
+        return plain ? { authorization: basic(credential, access.context) } : undefined;
+    };
+    return (next) => async (request) => {
+        if (!(0,credential_scope/* mayReceiveCredential */.cc)(access.origin, request.url, request.leftOrigin === true, 'token'))
+            return asGuest(access, guests, next, request);
+        const credential = await access.login.current();
+        const shown = await showOrRenew(access, credential, (one) => show(one, request));
+        const first = await next(signed(request, shown.with));
+        const isSuspect = shown.with !== undefined && (first.status === 400 || first.status === 403);
+        const start = isSuspect ? await (0,transport_request/* beginning */.Ir)(first) : undefined;
+        let res = start === undefined ? first : { ...first, body: (0,core_async/* bodyOf */.EN)(start) };
+        if (res.status !== 401 && !(0,quirks/* saysExpired */.ow)(start?.toString('utf8', 0, LONGEST_SAID) ?? ''))
+            return res;
+        if (res.status === 401)
+            learn(known, await challengesOf(res, request, access, next, known), request, access);
+        if (shown.with?.token !== undefined)
+            tokens.drop(shown.with.token);
+        const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request));
+        if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
+            if ((0,transport_request/* isStream */.rL)(request.body))
+                return { ...res, isRenewed: true };
+            await (0,transport_request/* discard */.vf)(res);
+            res = await next(signed(request, fresh.with));
+            if (res.status !== 401)
+                return res;
+        }
+        if (fresh.with === undefined || (await isMerelyDenied(res, fresh.with, request, access, next)))
+            return res;
+        const renewed = await renew(access, fresh.credential);
+        if (renewed === undefined)
+            return res;
+        if ((0,transport_request/* isStream */.rL)(request.body))
+            return { ...res, isRenewed: true };
+        await (0,transport_request/* discard */.vf)(res);
+        return next(signed(request, await show(renewed, request)));
+    };
+}
+/** The token service has answered: it refuses this credential, or the run is over. */
+function isVerdict(thrown) {
+    const { code } = (0,errors/* asPromoteError */.XO)(thrown);
+    return code === 'LOGIN_REJECTED' || code === 'CANCELLED';
+}
+/**
+ * A registry that another one redirects to may have a token service of its own. It is asked without any credential: none
+ * of this run belongs to that origin.
+ */
+async function asGuest(access, tokens, next, request) {
+    const res = await next(request);
+    if (res.status !== 401 || (request.method !== 'GET' && request.method !== 'HEAD'))
+        return res;
+    const known = { basic: false, scopes: new Map() };
+    const { context, side } = access;
+    learn(known, parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate')), request, { origin: request.url, context, side });
+    const { service, scopes } = known;
+    if (service === undefined || !(0,credential_scope/* mayAskTokenService */.R5)(request.url, service.realm, 'anonymous', access.verified))
+        return res;
+    const token = await tokens.token(service, http_credential/* ANONYMOUS */.E, [...scopes.values()].flat()).catch(() => undefined);
+    if (token === undefined)
+        return res;
+    await (0,transport_request/* discard */.vf)(res);
+    return next(signed(request, { authorization: `Bearer ${token.secret.reveal()}` }));
+}
+/** A token service that refuses the credential is a refusal of the credential: renewed once. */
+async function showOrRenew(access, credential, show) {
+    try {
+        return { credential, with: await show(credential) };
+    }
+    catch (thrown) {
+        if (!(thrown instanceof errors/* PromoteError */.jG))
+            throw thrown;
+        // Without a credential the registry's own refusal says more than that of its token service.
+        if (thrown.code === 'CREDENTIAL_MISSING')
+            return { credential, with: undefined };
+        if (thrown.code !== 'LOGIN_REJECTED' && thrown.code !== 'TOKEN_REJECTED')
+            throw thrown;
+        const renewed = await renew(access, credential);
+        if (renewed === undefined)
+            throw thrown;
+        return { credential: renewed, with: await show(renewed) };
+    }
+}
+async function renew(access, refused) {
+    if (refused.kind === 'anonymous')
+        return undefined;
+    const renewed = await access.login.renew(refused);
+    return renewed === undefined || (0,http_credential/* sameCredential */.K)(renewed, refused) ? undefined : renewed;
+}
+function signed(request, shown) {
+    if (shown === undefined)
+        return request;
+    return { ...request, headers: { ...request.headers, authorization: shown.authorization } };
+}
+function isRegistry(request) {
+    return request.url.pathname.startsWith('/v2/');
+}
+/** Google's registries answer 401 without a challenge on everything but `/v2/`. */
+async function challengesOf(res, request, access, next, known) {
+    const challenges = parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate'));
+    const mute = challenges.length === 0 && known.service === undefined && !known.basic;
+    if (!mute || !isRegistry(request) || request.url.pathname === '/v2/')
+        return challenges;
+    const ping = await next({ method: 'GET', url: new URL('/v2/', access.origin) });
+    const asked = ping.status === 401 ? parseChallenges((0,response/* headerAll */.$g)(ping, 'www-authenticate')) : [];
+    await (0,transport_request/* discard */.vf)(ping);
+    return asked;
+}
+/** A token service once named stays: OpenShift answers a bad token with a Basic challenge alone, which only means "denied". */
+function learn(known, challenges, request, access) {
+    const { origin, context, side } = access;
+    for (const { scheme, parameters } of challenges) {
+        if (scheme === 'basic' && (known.service === undefined || challenges.length > 1))
+            known.basic = true;
+        const realm = parameters.get('realm');
+        if (scheme !== 'bearer' || realm === undefined || !URL.canParse(realm, origin.href))
+            continue;
+        const what = `${(0,core_text/* displayUrl */.Qy)(request.url)}: the registry names as its token service`;
+        (0,credential_scope/* refuseSecretInAddress */.sQ)(realm, request.url, { what, side, secrets: context.secrets });
+        known.service = { realm: new URL(realm, origin), service: parameters.get('service') };
+        known.scopes.set((request.scopes ?? []).join(' '), splitScopes(parameters.get('scope')));
+    }
+}
+/** Without this, every missing right would cost a new login. */
+async function isMerelyDenied(res, shown, request, access, next) {
+    if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/')
+        return false;
+    const challenges = parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate'));
+    if (!challenges.some((one) => one.parameters.get('error') === 'access denied'))
+        return false;
+    return (0,quirks/* acceptsCredential */.bW)((ping) => next(signed(ping, shown)), access.origin);
+}
+function strangeService(access, service) {
+    const message = `${(0,core_text/* displayUrl */.Qy)(access.origin)} names the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`;
+    return new errors/* PromoteError */.jG('UNSUPPORTED', message, {
+        side: access.side,
+        hint: `Use https for the registry${access.verified ? '' : `, and ${access.side}-ca instead of ${access.side}-insecure-skip-tls-verify`}.`,
+    });
+}
+
+// EXTERNAL MODULE: ./lib/core/retries.js
+var retries = __nccwpck_require__(8749);
+;// CONCATENATED MODULE: ./lib/http/concurrency.js
+
+
+
+/** Requests at once to one origin when nothing is known about it: four images of 16 layers. */
+const CEILING = 64;
+/**
+ * As many requests at once to an origin as it bears. 429 and 503 halve the number that is under way, once for all requests
+ * that were under way together. Every full round of successes adds one. A request holds its place until the answer begins,
+ * an upload until its body is sent and answered. A 429 with `Retry-After` stops new requests to the origin for that long.
+ *
+ * A place is never held while waiting for another place of the same side, so nothing can wait for itself: tokens are
+ * fetched above this layer, and the two sides of a transfer have a network each.
+ */
+function limitConcurrency(context, ceiling = CEILING) {
+    const origins = new Map();
+    const most = Math.max(1, Math.floor(ceiling));
+    return (next) => async (request) => {
+        const origin = (0,memo/* getOrAdd */.P)(origins, request.url.origin, () => newOrigin(most));
+        await enter(origin);
+        const { halved, running: crowd } = origin;
+        try {
+            const res = await next(request);
+            if (res.status === 429 || res.status === 503) {
+                // A burst that fails together is one sign, not as many as it has requests.
+                if (origin.halved === halved)
+                    halve(origin, Math.max(crowd, origin.running));
+                if (res.status === 429)
+                    pause(origin, (0,response/* retryAfter */.P9)(res, context.now()), context);
+            }
+            else if (++origin.successes >= origin.limit) {
+                origin.successes = 0;
+                origin.limit = Math.min(most, origin.limit + 1);
+            }
+            return res;
+        }
+        finally {
+            origin.running--;
+            admit(origin);
+        }
+    };
+}
+function newOrigin(limit) {
+    return { limit, running: 0, successes: 0, halved: 0, waiting: [], pause: undefined };
+}
+/** Half of what was under way: half of a limit that the run never reached would change nothing. */
+function halve(origin, crowd) {
+    const half = Math.floor(Math.min(origin.limit, crowd) / 2);
+    origin.limit = Math.min(origin.limit, Math.max(1, half));
+    origin.halved++;
+    origin.successes = 0;
+}
+async function enter(origin) {
+    for (;;) {
+        // Every pause ends, by time or by cancellation.
+        while (origin.pause !== undefined)
+            await origin.pause;
+        if (origin.running < origin.limit)
+            break;
+        await new Promise((resolve) => {
+            origin.waiting.push(resolve);
+        });
+    }
+    origin.running++;
+}
+/** Wakes as many requests as there are places. A request whose place was taken meanwhile waits again. */
+function admit(origin) {
+    const free = origin.limit - origin.running;
+    if (free > 0)
+        for (const wake of origin.waiting.splice(0, free))
+            wake();
+}
+function pause(origin, wait, context) {
+    // The retry layer refuses a longer wait: waiting here would only delay its error.
+    if (wait === undefined || wait <= 0 || wait > retries/* LONGEST_RETRY_AFTER */.Zk || origin.pause !== undefined)
+        return;
+    const over = () => {
+        origin.pause = undefined;
+        admit(origin);
+    };
+    // Cancelled while waiting: the requests go on, and are refused as cancelled where they are sent.
+    origin.pause = context.sleep(wait).then(over, over);
+}
+
+;// CONCATENATED MODULE: ./lib/http/debug-log.js
+
+
+/** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
+const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit'];
+/** One debug line for every request on the wire: `GET https://host/path?n=100 200 12 ms`. No headers, no bodies. */
+function debugLog({ log, now }) {
+    return (next) => async (request) => {
+        const started = now();
+        const line = (outcome) => log.debug(`${request.method} ${readable(request.url)} ${outcome} ${Math.round(now() - started)} ms`);
+        try {
+            const res = await next(request);
+            line(res.status);
+            return res;
+        }
+        catch (thrown) {
+            line((0,errors/* asPromoteError */.XO)(thrown).code);
+            throw thrown;
+        }
+    };
+}
+function readable(url) {
+    if (url.search === '')
+        return (0,core_text/* displayUrl */.Qy)(url);
+    const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name));
+    const query = shown.map(([name, value]) => `${name}=${(0,core_text/* oneLine */.TN)(value, 200)}`).join('&');
+    return query === '' ? (0,core_text/* displayUrl */.Qy)(url) : `${(0,core_text/* displayUrl */.Qy)(url)}?${query}`;
+}
+
+;// CONCATENATED MODULE: ./lib/http/redirect.js
+
+
+
+
+
+
+/** curl allows 50, Go 10; registries need one or two. */
+const MOST_HOPS = 10;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+/** What names the sender; it stays on the origin that it was meant for. */
+const PRIVATE = ['authorization', 'cookie', 'proxy-authorization'];
+/**
+ * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
+ * first origin is marked `leftOrigin` for good and goes without credentials. https → http is followed only for the bytes of
+ * a blob, because its digest is verified. An address with a secret in it is refused. `url` of the answer is where it came
+ * from, `leftOrigin` whether another origin chose that. Every other 3xx is the caller's.
+ */
+function redirect(side, context) {
+    const warned = new Set();
+    const allowPlain = (request, target) => {
+        if (request.url.protocol !== 'https:' || target.protocol !== 'http:')
+            return;
+        const isVerified = request.method === 'GET' && request.isBlob === true;
+        if (!isVerified)
+            throw refused(request, `redirects from https to plain http (${(0,core_text/* displayUrl */.Qy)(target)})`, side, PLAIN);
+        if (warned.has(target.host))
+            return;
+        warned.add(target.host);
+        context.log.warn(`${side}: ${request.url.host} redirects blobs to plain http at ${target.host}. They are read there without a credential, and their digests are verified; others on the network can see them.`);
+    };
+    return (next) => async (first) => {
+        const seen = new Set();
+        let request = first;
+        for (;;) {
+            const res = await next(request).catch((thrown) => {
+                throw request === first ? thrown : unreached(first, request, thrown);
+            });
+            const location = (0,response/* header */.wx)(res, 'location');
+            if (location === undefined || !isFollowed(request, res.status))
+                return request.leftOrigin === true ? { ...res, leftOrigin: true } : res;
+            await (0,transport_request/* discard */.vf)(res);
+            seen.add(request.url.href);
+            const target = targetOf(request, location, side, context);
+            allowPlain(request, target);
+            if (seen.size > MOST_HOPS || seen.has(target.href)) {
+                throw refused(request, `redirects without end (${seen.size} so far, now to ${(0,core_text/* displayUrl */.Qy)(target)})`, side);
+            }
+            request = hop(first, request, target);
+        }
+    };
+}
+function isFollowed(request, status) {
+    if (request.follow === false || !REDIRECTS.has(status))
+        return false;
+    if (request.method === 'GET' || request.method === 'HEAD')
+        return true;
+    return (status === 307 || status === 308) && !(0,transport_request/* isStream */.rL)(request.body);
+}
+function targetOf(request, location, side, { secrets }) {
+    const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server redirects to`;
+    (0,credential_scope/* refuseSecretInAddress */.sQ)(location, request.url, { what, side, secrets });
+    if (!URL.canParse(location, request.url.href))
+        throw refused(request, 'redirects to something that is not a URL', side);
+    const target = new URL(location, request.url);
+    target.hash = '';
+    target.username = '';
+    target.password = '';
+    if (target.protocol !== 'https:' && target.protocol !== 'http:') {
+        throw refused(request, `redirects to a ${target.protocol} address`, side);
+    }
+    return target;
+}
+function hop(first, request, target) {
+    const leftOrigin = request.leftOrigin === true || target.origin !== first.url.origin;
+    if (!leftOrigin)
+        return { ...request, url: target };
+    const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()));
+    return { ...request, url: target, leftOrigin, headers: Object.fromEntries(headers) };
+}
+/** The address is the server's choice: what to do about it is said of the server, not of the spelling. */
+function unreached(first, { url }, thrown) {
+    if (!(thrown instanceof errors/* PromoteError */.jG) || !['NETWORK', 'TLS', 'STALLED'].includes(thrown.code))
+        return thrown;
+    const unknown = thrown.message.includes('(ENOTFOUND)') ? ', which does not resolve' : '';
+    const message = `${first.method} ${(0,core_text/* displayUrl */.Qy)(first.url)}: the server redirected to ${url.host}${unknown}. ${thrown.message}`;
+    return thrown.with({ message, hint: unknown === '' ? thrown.hint : quirks/* DIRECT */.yc });
+}
+const PLAIN = 'Only blobs are read over plain http after a redirect. A proxy in front of the registry that does not pass on X-Forwarded-Proto: https often causes this.';
+function refused(request, what, side, hint = 'Check the address of the registry, and a proxy or gateway in front of it.') {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server ${what}.`, {
+        side,
+        hint,
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/http/retry.js
+
+
+
+
+
+
+
+/** The largest answers that are not blobs are lists of tags: 8 MiB. What is longer has a limit of its caller anyway. */
+const LONGEST_BODY = 9 * 1024 * 1024;
+/**
+ * Repeats requests whose body can be sent again, after answers and errors that decided nothing: waits by
+ * `backoff`, or what `Retry-After` asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
+ * is read within the try, because a body can break off as well; blobs (`isBlob`) are the caller's.
+ *
+ * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
+ * After a good answer it is a restart.
+ */
+function retry(options, context) {
+    return (next) => async (request) => {
+        const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`;
+        for (let attempt = 1;; attempt++) {
+            const isRead = request.method === 'GET' && request.isBlob !== true && request.retry !== false;
+            const outcome = await attemptOnce(async () => {
+                const res = await next(request);
+                return isRead ? whole(res) : res;
+            });
+            // A cancelled run does not wait for another try.
+            const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
+            const last = tried || request.retry === false || (0,transport_request/* isStream */.rL)(request.body);
+            if (last || !decidedNothing(outcome))
+                return resultOf(outcome);
+            const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,response/* retryAfter */.P9)(outcome.res, context.now());
+            if (outcome.res !== undefined)
+                await (0,transport_request/* discard */.vf)(outcome.res);
+            if (asked !== undefined && asked > retries/* LONGEST_RETRY_AFTER */.Zk)
+                throw tooLong(what, asked, outcome, options.side);
+            // A server that has just failed may ask for a retry at once (`Retry-After: 0`): wait all the same.
+            const wait = asked !== undefined && asked > 0 ? asked : (0,retries/* backoff */.JN)(attempt, context.random);
+            options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt);
+            await context.sleep(wait);
+        }
+    };
+}
+async function attemptOnce(send) {
+    try {
+        return { res: await send() };
+    }
+    catch (thrown) {
+        return { error: (0,errors/* asPromoteError */.XO)(thrown), thrown };
+    }
+}
+/** The same answer with its body in memory. Of a longer one only the beginning: no caller reads so much. */
+async function whole(res) {
+    if (res.status < 200 || res.status > 299)
+        return res;
+    const parts = [];
+    let size = 0;
+    for await (const part of res.body) {
+        parts.push(part);
+        size += part.byteLength;
+        if (size > LONGEST_BODY)
+            break;
+    }
+    return { ...res, body: (0,core_async/* bodyOf */.EN)(Buffer.concat(parts)) };
+}
+function resultOf({ res, thrown }) {
+    if (res === undefined)
+        throw thrown;
+    return res;
+}
+function decidedNothing({ res, error }) {
+    return res === undefined ? error.transient : (0,response/* isTransient */.dg)(res.status) && !(0,quirks/* isUnexposed */.uX)(res);
+}
+function tooLong(what, asked, outcome, side) {
+    const status = outcome.res?.status ?? outcome.error?.status;
+    const answer = status === undefined ? 'the server' : `${status}: the server`;
+    const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${retries/* LONGEST_RETRY_AFTER */.Zk / 1000} s.`;
+    return new errors/* PromoteError */.jG(status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE', message, {
+        side,
+        status,
+        retryAfter: asked,
+        hint: 'Run it again later, or ask for a higher rate limit; what is copied already is not sent again.',
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/http/client.js
+
+
+
+
+
+
+
+/** @throws PromoteError USAGE when `ca` holds no certificate. */
+function openNetwork(options, context) {
+    const transport = openTransport(options, context);
+    const wire = compose(transport.send, debugLog(context), limitConcurrency(context, options.ceiling));
+    const patient = [retry(options, context), redirect(options.side, context)];
+    const verified = !options.insecureSkipTlsVerify;
+    const ask = compose(wire, redirect(options.side, context));
+    // The same login on the same origin shares its tokens, however often it is asked for.
+    const opened = new WeakMap();
+    return {
+        send: compose(wire, ...patient),
+        as: (origin, login) => {
+            const sends = (0,memo/* getOrAdd */.P)(opened, login, () => new Map());
+            const access = { side: options.side, origin, login, verified, ask, context };
+            return (0,memo/* getOrAdd */.P)(sends, origin.origin, () => compose(wire, ...patient, authorize(access)));
+        },
+        close: transport.close,
+    };
+}
+/** The first layer is the outermost. */
+function compose(send, ...layers) {
+    return layers.reduceRight((next, layer) => layer(next), send);
+}
+
+
+/***/ }),
+
+/***/ 8790:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   R5: () => (/* binding */ mayAskTokenService),
+/* harmony export */   Tx: () => (/* binding */ isUploadOf),
+/* harmony export */   cc: () => (/* binding */ mayReceiveCredential),
+/* harmony export */   gt: () => (/* binding */ isUploadSession),
+/* harmony export */   sQ: () => (/* binding */ refuseSecretInAddress),
+/* harmony export */   z8: () => (/* binding */ namesResource)
+/* harmony export */ });
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/** Where a credential may go, and which addresses of a server are used at all. Nothing else decides it; tested by table. */
+
+/**
+ * Whether a request to `hop` may carry what belongs to `origin` (scheme, host and port).
+ * @param leftOrigin a redirect or an upload session has been on another origin, which then chose `hop`.
+ * @param kind a refresh token (`identity`) never goes to the registry itself; `anonymous` has nothing to carry.
+ */
+function mayReceiveCredential(origin, hop, leftOrigin, kind) {
+    if (kind === 'anonymous' || kind === 'identity')
+        return false;
+    return !leftOrigin && isHttp(hop) && hop.origin === origin.origin;
+}
+/**
+ * Whether the token service at `realm`, which `registry` named in a challenge, may be asked with this credential. A
+ * plain-HTTP or unverified server may be an impostor: secrets go only to the same origin then.
+ * @param verified certificates are verified on this side.
+ */
+function mayAskTokenService(registry, realm, kind, verified) {
+    if (!isHttp(realm) || realm.username !== '' || realm.password !== '')
+        return false;
+    // The token that comes back is a secret too.
+    if (registry.protocol === 'https:' && realm.protocol !== 'https:')
+        return false;
+    if (kind === 'anonymous')
+        return true;
+    if (kind === 'bearer')
+        return false;
+    if (registry.origin === realm.origin)
+        return true;
+    return verified && registry.protocol === 'https:' && realm.protocol === 'https:';
+}
+/** Parts of the distribution API that are not an upload, and steps that leave a path. */
+const NOT_AN_UPLOAD = /^(?:v2|manifests|tags|referrers|blobs|\.{1,2})$/;
+const UPLOADS = /^(?:[a-z]+-)?uploads?$/;
+/**
+ * Whether an address on the registry's own origin can be that of an upload session: `/v2/NAME/blobs/uploads/ID` by the
+ * specification, `/blobs/upload/ID` at ghcr.io, `/artifacts-uploads/…/uploads/ID` at Google's registries. A PUT or DELETE
+ * elsewhere would change what other images need.
+ */
+function isUploadSession(url) {
+    const { session } = splitUpload(url);
+    return session.length > 1 && UPLOADS.test(session[0] ?? '') && !session.some((one) => NOT_AN_UPLOAD.test(one));
+}
+/** Whether the path is one of the distribution API, however it is encoded. */
+function namesResource(url) {
+    const { name, session } = splitUpload(url);
+    return [...name.split('/'), ...session].some((one) => NOT_AN_UPLOAD.test(one));
+}
+/** Whether a DELETE there ends an upload to this repository and nothing else. */
+function isUploadOf(repository, url) {
+    return isUploadSession(url) && splitUpload(url).name.endsWith(`/${repository}`);
+}
+/** As a server may read the path: decoded, without empty segments. Repositories may be named `blobs` or `tags`. */
+function splitUpload({ pathname }) {
+    const path = percentDecoded(percentDecoded(pathname));
+    const segments = path.split(/[/\\]/).filter((one) => one !== '');
+    const at = segments.findLastIndex((one, index) => one === 'blobs' && UPLOADS.test(segments[index + 1] ?? ''));
+    return { name: `/${segments.slice(0, Math.max(at, 0)).join('/')}`, session: segments.slice(at + 1) };
+}
+/**
+ * Refuses an address that a server chose (Location, redirect, realm, Link) and that holds a secret of this run: logs and
+ * proxies on the way would keep it. A secret that the requested address holds too is allowed, because the server
+ * knows it already: a project may have the same name as a password.
+ * @param asked the address whose answer named this one.
+ * @param named.what who names the address, as the beginning of the message.
+ * @throws PromoteError PROTOCOL
+ */
+function refuseSecretInAddress(address, asked, named) {
+    const known = [...decodings(asked.href)].join('\n');
+    for (const text of decodings(address))
+        if (named.secrets.isIn(text, known))
+            throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${named.what} an address with a secret of this run in it.`, {
+                side: named.side,
+                hint: 'Check the server, and a proxy or gateway in front of it: a credential must not stand in an address.',
+            });
+}
+/** Encodings within encodings that are undone: `%2561`, base64 of base64. */
+const DEEPEST = 3;
+/** Base64 of the shortest secret. */
+const BASE64_RUN = /[A-Za-z0-9+/_-]{6,}/g;
+/** The text, and what it says when percent and base64 encodings in it are undone, in any order. */
+function decodings(text) {
+    const found = new Set([text]);
+    let latest = [text];
+    for (let depth = 0; depth < DEEPEST && latest.length > 0; depth += 1) {
+        latest = latest.flatMap((one) => [percentDecoded(one), one.replaceAll('+', ' '), ...base64Decoded(one)]);
+        latest = latest.filter((one) => !found.has(one));
+        for (const one of latest)
+            found.add(one);
+    }
+    return found;
+}
+function percentDecoded(text) {
+    const bytes = Buffer.from(text, 'utf8').toString('latin1');
+    const decoded = bytes.replace(/%([0-9a-f]{2})/gi, (_, code) => String.fromCharCode(Number.parseInt(code, 16)));
+    return Buffer.from(decoded, 'latin1').toString('utf8');
+}
+/** Where the encoded text begins within a run of letters is unknown: four tries, one for each offset. */
+function base64Decoded(text) {
+    const runs = text.match(BASE64_RUN) ?? [];
+    return [0, 1, 2, 3].map((at) => runs.map((run) => Buffer.from(run.slice(at), 'base64').toString('utf8')).join('\n'));
+}
+function isHttp(url) {
+    return url.protocol === 'https:' || url.protocol === 'http:';
 }
 
 
@@ -36767,6 +38625,7 @@ function wrap(text, width) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   Ar: () => (/* binding */ parsePair),
+/* harmony export */   Wf: () => (/* binding */ readReference),
 /* harmony export */   eK: () => (/* binding */ parseSet),
 /* harmony export */   eb: () => (/* binding */ parseImages),
 /* harmony export */   j8: () => (/* binding */ likeImage),
@@ -36923,6 +38782,7 @@ function untagged(item, source, destination) {
     const example = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ layout, repository, tag: 'TAG' });
     return `${shown(item)} names the source by digest alone: give the destination a tag, as in SRC@sha256:…=${example}`;
 }
+/** @throws Error as `parsePair`. */
 function readReference(text) {
     if (!(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(text) && USERINFO.test(text))
         throw new Error(`${shown(text)} holds credentials: they have options of their own`);
@@ -37006,6 +38866,7 @@ const TRUST = [
     row('sign-key', 'secret', 'PEM private key (P-256, RSA, Ed25519) that signs the promotion at the destination.'),
     row('sign-key-password', 'secret', 'Password of that key.'),
     words('sign', ['record', 'image', 'both'], 'A promotion record, a signature that nodes verify, or both.'),
+    row('history', 'list', 'Images at the destination whose promotion records are read. Nothing is promoted.'),
     row('sign-as', 'string', 'Registry or repository in the image signature, by which pods pull it.'),
 ];
 const OVERWRITE = 'If a tag exists: overwrite it (always), accept the same digest (same), skip it, or fail (never).';
@@ -37831,6 +39692,7 @@ function plainValues(inputs) {
         failFast: inputs.flag('fail-fast'),
         shard: inputs.parsed('shard', shard/* parseShard */.u),
         annotate: inputs.flag('annotate'),
+        history: inputs.list('history', inputs_images/* readReference */.Wf),
         rollbackReport: inputs.text('rollback'),
         platforms: platforms(inputs),
         referrers: inputs.flag('referrers'),
@@ -37871,11 +39733,13 @@ function usage(problems, secrets) {
 }
 const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'];
 function linesOf(inputs) {
-    if (inputs.has('rollback')) {
-        const excluded = `is excluded by ${inputs.spell('rollback')}`;
-        for (const name of EXCLUDED)
+    const instead = ['history', 'rollback'].find((name) => inputs.has(name));
+    if (instead !== undefined) {
+        const excluded = `is excluded by ${inputs.spell(instead)}`;
+        const all = instead === 'history' ? [...EXCLUDED, 'rollback', 'sign-key'] : EXCLUDED;
+        for (const name of all)
             if (inputs.has(name))
-                inputs.problem(name, `${excluded}, whose report names the tags`);
+                inputs.problem(name, `${excluded}, which names the images`);
         for (const name of ['atomic', 'annotate'])
             if (inputs.flag(name))
                 inputs.problem(name, excluded);
@@ -39985,103 +41849,6 @@ function sealed(document, mediaType) {
 
 /***/ }),
 
-/***/ 2255:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   Cw: () => (/* binding */ isSignatureOf),
-/* harmony export */   Hi: () => (/* binding */ NOTATION),
-/* harmony export */   Nj: () => (/* binding */ SIMPLE_SIGNING),
-/* harmony export */   P8: () => (/* binding */ COSIGN_SIGNATURE),
-/* harmony export */   at: () => (/* binding */ at),
-/* harmony export */   bC: () => (/* binding */ payloadsOf),
-/* harmony export */   dI: () => (/* binding */ BUNDLE),
-/* harmony export */   vQ: () => (/* binding */ SIGNATURE_PREDICATE)
-/* harmony export */ });
-/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3085);
-/* harmony import */ var _digest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9501);
-/** Recognises signatures of an image by their content. No signature is verified here. */
-
-
-/** cosign specs/SIGNATURE_SPEC.md. */
-const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json';
-const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature';
-/** cosign specs/BUNDLE_SPEC.md: the media types of all versions. */
-const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/;
-/** The predicate type of an image signature in a bundle. All other types are attestations. */
-const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1';
-/** Notary Project specs/signature-specification.md. */
-const NOTATION = 'application/vnd.cncf.notary.signature';
-const JWS = 'application/jose+json';
-const COSE = 'application/cose';
-/** The blobs of an attached manifest that may hold a signature. */
-function payloadsOf({ artifactType, links }, tag) {
-    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType;
-    const layers = links.filter((link) => link.role === 'layer').map((link) => link.descriptor);
-    if (type === NOTATION)
-        return layers.map((layer) => (layer.mediaType === COSE ? layer : { ...layer, mediaType: JWS }));
-    return layers.filter(({ mediaType }) => BUNDLE.test(mediaType) || (mediaType === SIMPLE_SIGNING && !/\.(?:att|sbom)$/.test(tag ?? '')));
-}
-/** Whether `bytes`, the content of the descriptor, is a signature of the manifest `subject`. */
-function isSignatureOf(subject, { mediaType, annotations }, bytes) {
-    if (mediaType === SIMPLE_SIGNING) {
-        const digest = at((0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .q)(bytes), 'critical', 'image', 'docker-manifest-digest');
-        return isText(annotations?.[COSIGN_SIGNATURE]) && digest === subject;
-    }
-    if (BUNDLE.test(mediaType))
-        return isBundle(subject, (0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .q)(bytes));
-    if (mediaType === JWS)
-        return isJws(subject, (0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .q)(bytes));
-    // A COSE envelope (RFC 9052) contains the JSON of `isJws` unencoded.
-    return Buffer.from(bytes).includes(`"digest":"${subject}"`);
-}
-function isBundle(subject, bundle) {
-    if (!BUNDLE.test(String(at(bundle, 'mediaType'))))
-        return false;
-    const envelope = at(bundle, 'dsseEnvelope');
-    if (envelope === undefined)
-        return isMessageSignature(subject, at(bundle, 'messageSignature'));
-    const [algorithm = '', hex] = subject.split(':');
-    const statement = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .q)(decode(at(envelope, 'payload')));
-    const signed = listOf(at(envelope, 'signatures')).some((each) => isText(at(each, 'sig')));
-    const subjects = listOf(at(statement, 'subject'));
-    return (signed &&
-        at(envelope, 'payloadType') === 'application/vnd.in-toto+json' &&
-        at(statement, 'predicateType') === SIGNATURE_PREDICATE &&
-        subjects.some((each) => at(each, 'digest', algorithm) === hex));
-}
-/** A signature over the bytes of the manifest itself. */
-function isMessageSignature(subject, message) {
-    const digest = `sha256:${decode(at(message, 'messageDigest', 'digest')).toString('hex')}`;
-    return (0,_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .isDigest */ .Bc)(digest) && digest === subject && isText(at(message, 'signature'));
-}
-function isJws(subject, jws) {
-    const payload = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .q)(decode(at(jws, 'payload')));
-    return isText(at(jws, 'signature')) && at(payload, 'targetArtifact', 'digest') === subject;
-}
-/** Base64 and base64url. */
-function decode(text) {
-    return Buffer.from(typeof text === 'string' ? text : '', 'base64');
-}
-/** A nested member of an untrusted document. */
-function at(value, ...path) {
-    let found = value;
-    for (const name of path) {
-        const isObject = typeof found === 'object' && found !== null && Object.hasOwn(found, name);
-        found = isObject ? found[name] : undefined;
-    }
-    return found;
-}
-function listOf(value) {
-    return Array.isArray(value) ? value : [];
-}
-function isText(value) {
-    return typeof value === 'string' && value !== '';
-}
-
-
-/***/ }),
-
 /***/ 2310:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -41724,7 +43491,7 @@ const NO_NEWER = {
 
 /***/ }),
 
-/***/ 6514:
+/***/ 1483:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -41843,92 +43610,8 @@ function unique(all) {
 
 // EXTERNAL MODULE: ./lib/copy/confirm.js
 var copy_confirm = __nccwpck_require__(7321);
-// EXTERNAL MODULE: ./lib/oci/referrer.js
-var referrer = __nccwpck_require__(3530);
-;// CONCATENATED MODULE: ./lib/release/guards.js
-
-
-function guardOf({ expectCurrent }, { overwrite, atomic }) {
-    return { overwrite, expect: expectCurrent, mayGoBack: atomic };
-}
-/** False when any digest may be replaced. */
-function isGuarded({ overwrite, expect }) {
-    return overwrite !== 'always' || expect !== undefined;
-}
-/** Pure: the tags that exist with another digest, if such tags are left as they are. */
-function tagsToSkip(tags, wanted, overwrite) {
-    const found = [...tags].flatMap(([tag, at]) => at === null || at === 'unknown' || at === wanted ? [] : [[tag, at]]);
-    return new Map(overwrite === 'skip' ? found : []);
-}
-/**
- * Pure: checks whether the tags may move to `wanted`.
- * @param tags what each points at now.
- * @throws PromoteError GUARD that names the tag, its current digest, and the condition that is not met.
- */
-function checkGuard(name, tags, wanted, guard) {
-    for (const [tag, current] of tags) {
-        if (current === 'unknown' && (isGuarded(guard) || guard.mayGoBack))
-            throw unreadable(`${name}:${tag}`, guard);
-        const why = current === 'unknown' ? undefined : refusal(tag, current, wanted, guard);
-        if (why === undefined)
-            continue;
-        const where = current === null ? 'does not exist' : `is at ${current}`;
-        throw new errors/* PromoteError */.jG('GUARD', `${name}:${tag} ${where}, and ${why}.`, {
-            side: 'destination',
-            hint: 'Look at what is there now; when it may be replaced, change the condition.',
-        });
-    }
-}
-function unreadable(name, { overwrite, expect }) {
-    const because = expect !== undefined
-        ? 'expect-current says where it has to be'
-        : overwrite !== 'always'
-            ? `overwrite is ${overwrite}`
-            : 'an atomic promotion may have to put it back';
-    return new errors/* PromoteError */.jG('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
-        side: 'destination',
-        hint: 'Let the account of the destination pull from this repository, too.',
-    });
-}
-function refusal(tag, current, wanted, guard) {
-    const { overwrite, expect } = guard;
-    if (current !== null && overwrite === 'never')
-        return 'overwrite is never';
-    if (current === wanted)
-        return undefined;
-    if (current !== null && (0,referrer/* isAttachedTag */.XC)(tag))
-        return 'a tag of signatures is not overwritten: promote the image that they belong to, and they are added';
-    if (current !== null && overwrite === 'same')
-        return `overwrite is same: it would move to ${wanted}`;
-    if (expect === 'absent' && current !== null)
-        return 'it is expected to be absent';
-    if (expect !== undefined && expect !== 'absent' && current !== expect)
-        return `it is expected to be at ${expect}`;
-    return undefined;
-}
-/**
- * Checks, right before a tag is written, that it is still where it was when the promotion was planned. No registry has a
- * conditional PUT: a write of another client in the milliseconds after this check is not noticed.
- * @throws PromoteError TAG_MOVED
- */
-async function stillAt(target, tag, planned) {
-    const now = await target.locate(tag);
-    if (now === planned)
-        return;
-    const was = planned === null ? 'did not exist' : `was at ${planned}`;
-    const message = `${target.name}:${tag} ${was}, and is ${whereIs(now)} now: another client has written it.`;
-    throw new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
-}
-/** The error for a tag that is to be put back and was written by another client since. */
-function notOurs(name, promoted, now) {
-    const message = `${name} is ${whereIs(now)}: that is not what the promotion wrote (${promoted}).`;
-    return new errors/* PromoteError */.jG('TAG_MOVED', message, MOVED);
-}
-const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' };
-function whereIs(now) {
-    return now === null ? 'gone' : `at ${now}`;
-}
-
+// EXTERNAL MODULE: ./lib/release/guards.js
+var guards = __nccwpck_require__(6835);
 ;// CONCATENATED MODULE: ./lib/release/move-tags.js
 
 
@@ -42024,7 +43707,7 @@ async function putBack(target, tag, { from, to, before }, context) {
  */
 function backNeeded(name, now, { from, to }) {
     if (now !== to && now !== from)
-        throw notOurs(name, to, now);
+        throw (0,guards/* notOurs */.TR)(name, to, now);
     return now !== from;
 }
 /**
@@ -42052,4473 +43735,16 @@ function deferrableSignal(context) {
     };
 }
 
-// EXTERNAL MODULE: ./lib/copy/attached-tags.js
-var attached_tags = __nccwpck_require__(4619);
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var oci_manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var oci_platform = __nccwpck_require__(7122);
-// EXTERNAL MODULE: ./lib/copy/attachments.js
-var attachments = __nccwpck_require__(8311);
-// EXTERNAL MODULE: ./lib/copy/blob-reader.js
-var blob_reader = __nccwpck_require__(9808);
-// EXTERNAL MODULE: ./lib/copy/budget.js
-var copy_budget = __nccwpck_require__(3636);
-// EXTERNAL MODULE: ./lib/copy/failures.js
-var failures = __nccwpck_require__(3870);
-// EXTERNAL MODULE: ./lib/copy/graph.js
-var graph = __nccwpck_require__(4729);
-// EXTERNAL MODULE: ./lib/copy/require-signed.js
-var require_signed = __nccwpck_require__(8659);
-// EXTERNAL MODULE: ./lib/copy/semaphore.js
-var copy_semaphore = __nccwpck_require__(623);
-;// CONCATENATED MODULE: ./lib/copy/discover.js
-
-
-
-
-
-
-
-
-
-
-
-/** Builders do not nest indexes deeper than this. The limit bounds how much a hostile registry can make us read. */
-const MAX_DEPTH = 8;
-const MISSING = 'the source does not have it';
-const SOURCE = { side: 'source' };
-/**
- * Reads the manifests of an image and of all that is attached to it. Blobs are not read, with two exceptions: the config of a
- * single image when platforms are selected, and signatures under `requireSigned`.
- */
-async function discover(source, root, options, semaphore) {
-    const budget = (0,copy_budget/* createBudget */.y)(source.name, options.held ?? { bytes: 0, links: 0 });
-    // A manifest that waits for its permit is not read any more once the image has exceeded its budget.
-    const permits = (0,copy_semaphore/* withCheck */.hV)(semaphore, budget.check);
-    const { referrers, requireSigned = false, judged = false } = options;
-    const isSought = referrers || requireSigned || judged;
-    try {
-        const own = await checkPlatform(source, root, options.platforms);
-        const found = await explore(source, root, options, permits, budget);
-        const graph = { ...flatten(root, found, options, isSought), ...own };
-        if (requireSigned)
-            await (0,require_signed/* checkSigned */.J)(graph, source, permits);
-        return referrers || !isSought ? graph : { ...flatten(root, found, options, false), ...own, judged: graph };
-    }
-    catch (thrown) {
-        budget.release();
-        throw thrown;
-    }
-}
-/** Finds all manifests, side by side. */
-async function explore(source, root, options, semaphore, budget) {
-    const { referrers, requireSigned = false, judged = false, skipMissing = false, lookups = [], platforms } = options;
-    const isSought = referrers || requireSigned || judged;
-    const attachmentsOf = isSought ? (0,attachments/* createFinder */.p)(source, semaphore, skipMissing, budget) : async () => [];
-    const seen = new Set();
-    const found = new Map();
-    const askDestinations = (manifest) => {
-        for (const lookup of lookups)
-            void lookup.ask(manifest);
-    };
-    const visit = async (manifest, depth, attachments) => {
-        const { digest } = manifest.descriptor;
-        seen.add(digest);
-        budget.count(manifest);
-        if (depth > MAX_DEPTH)
-            throw new errors/* PromoteError */.jG('UNSUPPORTED', `${source.name}: the image nests deeper than ${MAX_DEPTH} levels.`, SOURCE);
-        const { wanted, left } = choose(manifest, platforms);
-        budget.announce(wanted);
-        const visitChild = async (child) => {
-            askDestinations(child);
-            // The digest is known already, so the search for what is attached need not wait for the manifest.
-            const attached = (0,core_async/* ignoreUnhandled */.kg)(attachmentsOf(child.digest));
-            const read = await readChild(source, manifest, child, skipMissing, semaphore);
-            if (read === undefined)
-                left.set(child.digest, MISSING);
-            else
-                await visit(read, depth + 1, attached);
-        };
-        const visitAttachment = async ({ manifest: attached, tag }) => {
-            const { descriptor } = attached;
-            if (seen.has(descriptor.digest))
-                return;
-            // What has a tag in cosign's scheme is asked for by its tag (`attached-tags.ts`).
-            if (referrers && tag === undefined)
-                askDestinations(descriptor);
-            await visit(attached, depth + 1);
-        };
-        const [own] = await Promise.all([attachments ?? attachmentsOf(digest), ...wanted.map(visitChild)]);
-        found.set(digest, { manifest, left, attachments: own });
-        await Promise.all(own.map(visitAttachment));
-    };
-    askDestinations(root.descriptor);
-    await visit(root, 0);
-    return found;
-}
-/** @returns undefined when the source does not have the child, and `skipMissing` allows that. */
-function readChild(source, parent, child, skipMissing, semaphore) {
-    return semaphore(() => source.manifest(child), child.size).catch((thrown) => {
-        const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
-        const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`;
-        const hint = 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.';
-        return (0,failures/* leaveMissing */.oZ)(thrown, skipMissing, named, { message: `${named}, which is not there`, hint });
-    });
-}
-/** Which children of an index are copied, and why the others are not. Nested indexes have no platform: they are searched. */
-function choose(manifest, platforms) {
-    const children = manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor);
-    const left = new Map();
-    if (platforms === undefined)
-        return { wanted: discover_unique(children), left };
-    const fits = (child) => child.platform === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, child.platform));
-    const kept = new Set(children.filter((child) => !isAttestation(child) && fits(child)).map((child) => child.digest));
-    for (const child of children) {
-        const about = child.annotations?.['vnd.docker.reference.digest'];
-        if (isAttestation(child) && about !== undefined && kept.has(about))
-            kept.add(child.digest);
-        const name = child.platform === undefined ? 'unknown' : (0,oci_platform/* formatPlatform */.Bq)(child.platform);
-        if (!kept.has(child.digest))
-            left.set(child.digest, `platform ${name} is not wanted`);
-    }
-    return { wanted: discover_unique(children.filter((child) => kept.has(child.digest))), left };
-}
-/** BuildKit lists provenance and SBOM as children of platform unknown/unknown: https://docs.docker.com/build/metadata/attestations/attestation-storage/ */
-function isAttestation(child) {
-    return child.annotations?.['vnd.docker.reference.type'] === 'attestation-manifest';
-}
-function discover_unique(descriptors) {
-    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
-}
-/**
- * The platform of a single image is in its config, not in its manifest.
- * @returns the platform if the config was read.
- * @throws PromoteError PLATFORM_MISSING when the image has none of the wanted platforms.
- */
-async function checkPlatform(source, root, platforms) {
-    const config = root.links.find((link) => link.role === 'config')?.descriptor;
-    if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > blob_reader/* BLOB_LIMIT */.Ys)
-        return {};
-    const actual = (0,oci_platform/* platformOfConfig */.Dr)(await (0,blob_reader/* readBlob */.gm)(source, config));
-    if (actual === undefined)
-        return {};
-    if (!platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)))
-        throw noPlatform(platforms, [(0,oci_platform/* formatPlatform */.Bq)(actual)]);
-    return { platforms: [(0,oci_platform/* formatPlatform */.Bq)(actual)] };
-}
-function noPlatform(wanted, there) {
-    const list = wanted.map(oci_platform/* formatPlatform */.Bq).join(', ');
-    const message = `the source image has no ${list}; it has ${there.join(', ') || 'no platform at all'}`;
-    const hint = 'Correct the option platforms, or leave it out to promote all of them.';
-    return new errors/* PromoteError */.jG('PLATFORM_MISSING', message, { side: 'source', hint });
-}
-/** Puts what was found in upload order: config and layers, children, the manifest itself, then what is attached to it. */
-function flatten(root, found, { platforms, includeForeign = false }, withAttached) {
-    const nodes = new Map();
-    const attached = new Map();
-    const visited = new Set();
-    const again = [];
-    const there = [];
-    const visit = (digest, about) => {
-        const known = found.get(digest);
-        if (known === undefined || visited.has(digest))
-            return void (about && again.push(about));
-        visited.add(digest);
-        const { manifest, left, attachments } = known;
-        for (const link of manifest.links)
-            if (link.kind === 'blob')
-                addBlob(nodes, link, includeForeign);
-        const children = manifest.links.filter((link) => link.role === 'child').map(({ descriptor }) => descriptor);
-        for (const child of children)
-            if (!left.has(child.digest))
-                visit(child.digest);
-        for (const child of children) {
-            if (child.platform !== undefined && !isAttestation(child) && left.get(child.digest) !== MISSING)
-                there.push(child.platform);
-            addLeftOut(nodes, child, left);
-        }
-        addManifest(nodes, manifest, about);
-        for (const attachment of withAttached ? attachments : []) {
-            const { artifactType, subject, tag = null } = attachment;
-            const { digest } = attachment.manifest.descriptor;
-            visit(digest, attachment);
-            attached.set(`${digest} ${subject} ${tag}`, { digest, artifactType, subject, tag });
-        }
-    };
-    visit(root.descriptor.digest);
-    for (const attachment of again)
-        addManifest(nodes, attachment.manifest, attachment);
-    const names = platformNames(root, there, platforms);
-    return { root, nodes, attached: [...attached.values()], platforms: names };
-}
-/** @throws PromoteError PLATFORM_MISSING when an index lacks a wanted platform. */
-function platformNames(root, there, wanted) {
-    const missing = (wanted ?? []).filter((each) => !there.some((actual) => (0,oci_platform/* matches */.cK)(each, actual)));
-    if (root.shape === 'index' && missing.length > 0)
-        throw noPlatform(missing, [...new Set(there.map(oci_platform/* formatPlatform */.Bq))]);
-    const kept = there.filter((actual) => wanted === undefined || wanted.some((each) => (0,oci_platform/* matches */.cK)(each, actual)));
-    return [...new Set(kept.map(oci_platform/* formatPlatform */.Bq))];
-}
-function addManifest(nodes, manifest, about) {
-    const { descriptor } = manifest;
-    const key = (0,graph/* manifestKey */.R)(descriptor.digest, about?.tag);
-    if (nodes.has(key))
-        return;
-    const needs = manifest.links
-        .filter((link) => link.role !== 'subject')
-        .map((link) => `${link.kind} ${link.descriptor.digest}`);
-    const subject = about === undefined ? [] : [`manifest ${about.subject}`];
-    nodes.set(key, {
-        key,
-        kind: 'manifest',
-        descriptor,
-        manifest,
-        needs: [...new Set([...needs, ...subject])],
-        ...(about === undefined ? {} : { attachedTo: about.subject }),
-        ...(about?.tag === undefined ? {} : { tag: about.tag }),
-    });
-}
-function addBlob(nodes, { descriptor }, includeForeign) {
-    const key = `blob ${descriptor.digest}`;
-    // The same bytes may be an ordinary layer of another manifest: then they are copied.
-    const known = nodes.get(key);
-    if (known !== undefined && known.leave === undefined)
-        return;
-    // OCI image-spec, layer.md "Non-Distributable Layers": the descriptor keeps its URL, and the bytes are not copied.
-    const left = (0,oci_manifest/* isForeign */.jq)(descriptor) && !includeForeign;
-    nodes.set(key, {
-        key,
-        kind: 'blob',
-        descriptor,
-        needs: [],
-        ...(left ? { leave: 'non-distributable layer: its URL stays in the manifest' } : {}),
-    });
-}
-function addLeftOut(nodes, descriptor, left) {
-    const leave = left.get(descriptor.digest);
-    const key = `manifest ${descriptor.digest}`;
-    if (leave !== undefined && !nodes.has(key))
-        nodes.set(key, { key, kind: 'manifest', descriptor, needs: [], leave });
-}
-
-// EXTERNAL MODULE: ./lib/core/memo.js
-var memo = __nccwpck_require__(8325);
-;// CONCATENATED MODULE: ./lib/copy/manifest-lookup.js
-
-
-/**
- * Finds out which manifests a destination stores. Each one is asked for once. `discover` asks while it reads the manifest at
- * the source, so that both answers arrive in the same round trip.
- */
-class ManifestLookup {
-    #place;
-    #semaphore;
-    #answers = new Map();
-    /** @param place that may still be opening: questions wait for it. */
-    constructor(place, semaphore) {
-        this.#place = place;
-        this.#semaphore = semaphore;
-    }
-    /** @returns why the manifest is known to be stored; undefined when it is not known. */
-    ask(manifest) {
-        return (0,memo/* getOrAdd */.P)(this.#answers, manifest.digest, () => (0,core_async/* ignoreUnhandled */.kg)(this.#find(manifest)));
-    }
-    async #find(manifest) {
-        const { target, tags } = await this.#place;
-        const tag = [...tags].find(([, digest]) => digest === manifest.digest)?.[0];
-        const byTag = tag && `tag ${tag} is already at this digest`;
-        const evidence = await target.evidence?.();
-        if (byTag !== undefined && evidence === undefined)
-            return byTag;
-        const isListed = (await target.inventory())?.has(manifest.digest) === true;
-        const isStored = isListed || (await this.#semaphore(() => target.has(manifest, 'manifest')));
-        if (!isStored)
-            return undefined;
-        return byTag ?? (isListed ? 'in the inventory of the image stream' : 'the registry has it');
-    }
-}
-
-// EXTERNAL MODULE: ./lib/copy/referrers-index.js
-var referrers_index = __nccwpck_require__(1288);
-;// CONCATENATED MODULE: ./lib/copy/store.js
-/**
- * Which answer of a store, to the question whether it has some content, proves that the content is stored there: each one, none,
- * or only one that shows that it is from the registry's own storage.
- * @param evidence of the store; undefined where nothing is pulled through.
- */
-function provingAnswers(evidence) {
-    if (evidence === undefined || evidence.imports === 'none')
-        return 'all';
-    return evidence.imports === 'some' ? 'none' : 'from-storage';
-}
-
-;// CONCATENATED MODULE: ./lib/copy/survey.js
-
-
-
-
-
-/** What each of the wanted tags points at now. */
-async function findTags(target, tags, semaphore) {
-    const find = async (tag) => [tag, await semaphore(() => target.locate(tag).catch(unlessHidden))];
-    return new Map(await Promise.all(tags.map(find)));
-}
-/** An account with the right to push may lack the right to pull. The run goes on and reports that the tag was not read. */
-function unlessHidden(thrown) {
-    if (thrown instanceof errors/* PromoteError */.jG && (0,attached_tags/* isHidden */.dK)(thrown))
-        return 'unknown';
-    throw thrown;
-}
-/**
- * Finds out what of the image is stored at a destination. Each manifest is asked for. A stored image manifest proves its
- * blobs: registries refuse a manifest whose blobs are missing (distribution-spec, "Pushing Manifests"). It proves no child of
- * an index, because sparse indexes are accepted. It proves nothing where the registry also answers for what it does not store
- * (`Evidence`): there, everything is sent that is not found by a mount.
- * @param lookup has asked for most manifests already, while they were read at the source.
- * @param asksBlobs true in a dry run: it starts no upload, whose first answer tells whether the blob is there.
- */
-async function survey({ target, tags }, graph, lookup, asksBlobs, semaphore) {
-    const [referrers, attachedTags] = await Promise.all([
-        readReferrers(target, graph, semaphore),
-        (0,attached_tags/* surveyTags */.CZ)(target, graph, semaphore),
-    ]);
-    const present = new Map();
-    const evidence = await target.evidence?.();
-    const doAnswersProve = provingAnswers(evidence) === 'all';
-    for (const { proven, tag } of doAnswersProve ? attachedTags.values() : [])
-        for (const key of proven)
-            present.set(key, `checked by the registry when it took what ${tag} names`);
-    const addPresent = async (kind, why) => {
-        // What is left out is not asked for, and tags of cosign's scheme are surveyed by `surveyTags`.
-        const open = [...graph.nodes.values()].filter((node) => node.kind === kind && node.leave === undefined && node.tag === undefined && !present.has(node.key));
-        const reasons = await Promise.all(open.map(why));
-        for (const [index, { key }] of open.entries()) {
-            const reason = reasons[index];
-            if (reason !== undefined)
-                present.set(key, reason);
-        }
-    };
-    await addPresent('manifest', (node) => whyStored(node, target, lookup, referrers, semaphore));
-    if (doAnswersProve)
-        for (const node of graph.nodes.values())
-            if (present.has(node.key))
-                addBlobsOf(node, graph, present);
-    const inventory = await target.inventory();
-    const isAtRoot = [...tags.values()].includes(graph.root.descriptor.digest);
-    await addPresent('blob', async ({ descriptor }) => {
-        if (inventory?.has(descriptor.digest))
-            return 'in the inventory of the image stream';
-        // Uploads would find these blobs too. But an image that is complete must be recognised without a write.
-        const mayBeThere = !doAnswersProve && (evidence?.named?.has(descriptor.digest) ?? isAtRoot);
-        if (!asksBlobs && !mayBeThere)
-            return undefined;
-        return (await semaphore(() => target.has(descriptor, 'blob'))) ? 'the registry has it' : undefined;
-    });
-    return { tags, present, attachedTags };
-}
-async function readReferrers(target, graph, semaphore) {
-    const subjects = new Set(graph.attached.filter(({ tag }) => tag === null).map(({ subject }) => subject));
-    const lists = [...subjects].map(async (subject) => {
-        const list = await semaphore(() => target.referrers(subject));
-        return [subject, new Set(list.map(({ digest }) => digest))];
-    });
-    return new Map(await Promise.all(lists));
-}
-/** What is attached must be stored and listed. A list may name what was deleted since, so the list alone is no proof. */
-async function whyStored({ descriptor, attachedTo }, target, lookup, referrers, semaphore) {
-    const reason = await lookup.ask(descriptor);
-    if (reason === undefined || attachedTo === undefined)
-        return reason;
-    if (referrers.get(attachedTo)?.has(descriptor.digest))
-        return 'there, and listed as a referrer';
-    return (await (0,referrers_index/* isIndexed */.y)(target, attachedTo, descriptor.digest, semaphore)) ? reason : undefined;
-}
-/** Marks the blobs of a manifest that the registry stores: it has checked each of them when it took the manifest. */
-function addBlobsOf(node, graph, present) {
-    for (const key of node.needs) {
-        const needed = graph.nodes.get(key);
-        // Registries do not check layers that have URLs.
-        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,oci_manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key))
-            present.set(key, `checked by the registry when it took ${node.descriptor.digest}`);
-    }
-}
-
-// EXTERNAL MODULE: ./lib/release/rows.js
-var release_rows = __nccwpck_require__(2144);
-;// CONCATENATED MODULE: ./lib/release/plan-image.js
-
-
-
-
-
-
-
-
-
-
-
-/**
- * Takes one image from the list to its plan, at all destinations. The source is read once. The destinations are opened
- * meanwhile, and asked for each manifest while it is read at the source.
- */
-async function planImage(image, sessions, run) {
-    if (image.jobs.every(({ rows }) => rows !== undefined))
-        return [];
-    const destinations = image.jobs.map((job) => {
-        // `read` is set by the time that the destination is opened.
-        let judging;
-        const judged = () => (judging ??= read.then((discovered) => run.judge(job, discovered)));
-        const opened = (0,core_async/* ignoreUnhandled */.kg)(openDestination(job, sessions.destination(job.target), judged, run));
-        return { job, judged, opened, lookup: new ManifestLookup(opened, run.copy.semaphore) };
-    });
-    const lookups = destinations.map(({ lookup }) => lookup);
-    const read = (0,core_async/* ignoreUnhandled */.kg)(readSource(image, sessions.source(), lookups, run));
-    return (0,release_run/* forEachUnfinished */.wx)(destinations, run, async ({ job, judged, opened, lookup }) => {
-        const [discovered, place] = await bothSides(judged(), opened, job.target);
-        return planDestination(job, discovered, place, lookup, run);
-    });
-}
-/** resolve and discover. */
-async function readSource({ pair, jobs }, session, lookups, { config, copy, graphs, held }) {
-    copy.check?.();
-    const source = await (await session).repository(pair.source);
-    for (const job of jobs)
-        job.source = (0,release_rows/* sourceName */.VZ)(source, pair.source);
-    const root = await copy.semaphore(() => resolve(pair, source));
-    const platforms = pair.platforms ?? config.platforms;
-    // Several tags may name the same image: it is discovered once.
-    const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms]);
-    const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined };
-    const graph = await (0,memo/* getOrAdd */.P)(graphs, key, () => discover(source.store, root, options, copy.semaphore));
-    return { pair, source, root, graph };
-}
-/** Reads a tag once. From here on the image is known by its digest, and the tag is not read again. */
-async function resolve({ source: reference }, { store, cluster, path, tag }) {
-    const { digest } = reference;
-    const wanted = tag ?? reference.tag ?? (digest === undefined ? 'latest' : undefined);
-    if (wanted === undefined)
-        return store.resolve(digest ?? 'latest');
-    const root = await store.resolve((await cluster?.digestOf(path, wanted)) ?? wanted);
-    if (digest === undefined || root.descriptor.digest === digest)
-        return root;
-    throw new errors/* PromoteError */.jG('TAG_MISMATCH', `${store.name}:${wanted} is at ${root.descriptor.digest}, not at ${digest}`, {
-        side: 'source',
-        hint: 'The tag has moved since the digest was taken. Give the digest alone to promote it nevertheless.',
-    });
-}
-/**
- * Opens the repository at a destination and reads its tags.
- * @param judged awaited before an image stream is created, so that none is created for an image that cannot be read or
- *   may not go there.
- */
-async function openDestination(job, opening, judged, { config, context, copy }) {
-    copy.check?.();
-    const session = await opening;
-    const { destination: reference } = job.pair;
-    const path = reference.repository;
-    // OpenShift answers 500 to reads by digest until the image stream exists.
-    const prepareStream = async (cluster) => {
-        if (cluster === undefined || config.dryRun)
-            return;
-        if ((await cluster.stream(path)) === undefined)
-            await judged();
-        await cluster.ensureStream(path);
-    };
-    // The stream tells the address of the cluster's own registry.
-    if (usesClusterRegistry(job, config))
-        await prepareStream(session.cluster);
-    const repository = await session.repository(reference);
-    const { store, cluster } = repository;
-    job.repository = store.name;
-    await prepareStream(cluster);
-    for (const tag of job.tags) {
-        const warning = await cluster?.follows(path, tag);
-        if (warning !== undefined)
-            context.log.warn(`${store.name}: ${warning}`);
-    }
-    // One read of the image stream tells where all its tags are.
-    const stream = await cluster?.stream(path);
-    const tags = stream === undefined
-        ? await findTags(store, job.tags, copy.semaphore)
-        : new Map(job.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]));
-    job.before = tags;
-    return { repository, target: store, tags };
-}
-/** An image is in the cluster's own registry unless a host, a layout or a registry is configured. */
-function usesClusterRegistry({ pair, target }, { destinations }) {
-    const { host, layout } = pair.destination;
-    return (host ?? layout ?? destinations.find(({ name }) => name === target)?.registry) === undefined;
-}
-/** When both sides fail, one message tells both, so that the user can correct both before the next run. */
-async function bothSides(source, destination, target) {
-    const [from, to] = await Promise.allSettled([source, destination]);
-    if (from.status === 'fulfilled' && to.status === 'fulfilled')
-        return [from.value, to.value];
-    if (from.status === 'fulfilled')
-        throw (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
-    const error = (0,errors/* asPromoteError */.XO)(from.reason, 'source');
-    if (to.status === 'fulfilled' || to.reason === from.reason)
-        throw error;
-    const other = (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
-    if (error.code === 'CANCELLED' || other.code === 'CANCELLED')
-        throw error;
-    const name = target === 'destination' ? target : `destination ${target}`;
-    const message = `${error.message} And the ${name}: ${other.message}`;
-    const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ');
-    throw error.with({ message, hint: hint === '' ? undefined : hint });
-}
-/** survey and plan. */
-async function planDestination(job, { source, graph }, place, lookup, { config, context, copy }) {
-    const { repository, target } = place;
-    const skipped = tagsToSkip(place.tags, graph.root.descriptor.digest, config.overwrite);
-    job.skipped = skipped;
-    const tags = new Map([...place.tags].filter(([tag]) => !skipped.has(tag)));
-    const seen = await survey({ ...place, tags }, graph, lookup, config.dryRun, copy.semaphore);
-    (0,attached_tags/* warnOfKept */.y2)(seen.attachedTags.values(), context);
-    const { origin: registry, path } = repository;
-    const mountFrom = source.origin === registry && source.path !== path ? source.path : undefined;
-    const plan = (0,copy_plan/* makePlan */.Cs)(graph, seen, mountFrom);
-    return {
-        job,
-        repository,
-        route: { image: job.number, source: source.store, target, registry, repository: path, mountFrom },
-        // Atomic, or signed: registries must have accepted every manifest before the first tag moves.
-        plan: config.atomic || config.sign !== undefined ? { ...plan, rootByDigest: true } : plan,
-        moved: { ...plan.bytes, copied: 0, mounted: 0 },
-    };
-}
-/** Checks the conditions of the user: whether the tags may move. A dry run also reads the rights at a cluster. */
-async function checkConditions(image, run) {
-    const { config, context } = run;
-    const { job, plan, repository } = image;
-    const { cluster, path, store } = repository;
-    const tags = new Map([...(job.before ?? [])].filter(([tag]) => job.skipped?.has(tag) !== true));
-    if (tags.size === 0)
-        (0,release_run/* finish */.O9)(image, run);
-    checkGuard(store.name, tags, plan.graph.root.descriptor.digest, guardOf(job.pair, config));
-    if (!config.dryRun || cluster === undefined)
-        return image;
-    const remove = config.atomic && [...tags.values()].includes(null);
-    const rights = await cluster.rights(path, { create: (await cluster.stream(path)) === undefined, remove });
-    if (rights.state === 'missing')
-        context.log.warn(`${store.name}: the right to ${rights.missing.join(', to ')} is missing: ${rights.grant}`);
-    return { ...image, rights };
-}
-
+// EXTERNAL MODULE: ./lib/release/plan-image.js + 3 modules
+var plan_image = __nccwpck_require__(7590);
 // EXTERNAL MODULE: ./lib/report/make-report.js
 var make_report = __nccwpck_require__(3397);
-// EXTERNAL MODULE: external "node:buffer"
-var external_node_buffer_ = __nccwpck_require__(4573);
-// EXTERNAL MODULE: external "node:path"
-var external_node_path_ = __nccwpck_require__(6760);
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/core/content.js
-var content = __nccwpck_require__(1510);
-// EXTERNAL MODULE: ./lib/core/files.js
-var files = __nccwpck_require__(2164);
-// EXTERNAL MODULE: ./lib/core/json.js
-var core_json = __nccwpck_require__(3085);
-// EXTERNAL MODULE: ./lib/credentials/login.js
-var login = __nccwpck_require__(7151);
-// EXTERNAL MODULE: ./lib/credentials/subprocess.js + 1 modules
-var subprocess = __nccwpck_require__(6030);
-;// CONCATENATED MODULE: ./lib/credentials/credential-helper.js
-
-
-
-
-
-
-/** What helpers store Docker Hub under. */
-const DOCKER_HUB = 'https://index.docker.io/v1/';
-/** `docker-credential-<name> get` (github.com/docker/docker-credential-helpers, `credentials.Credentials`). */
-const Answer = schemas/* object */.Ikc({ Username: schemas/* string */.YjP().nullish(), Secret: schemas/* string */.YjP() });
-const answersOf = (0,memo/* perRun */.t)(() => new Map());
-/**
- * Asks a credential helper; undefined when it knows none for the host. Each (helper, host) is asked once in a run,
- * unless `again`. Throws HELPER.
- */
-function askHelper(helper, context, again = false) {
-    const answers = answersOf(context);
-    const key = `${helper.name} ${helper.host}`;
-    const known = again ? undefined : answers.get(key);
-    if (known !== undefined)
-        return known;
-    const asked = ask(helper, context);
-    answers.set(key, asked);
-    asked.catch(() => answers.get(key) === asked && answers.delete(key));
-    return asked;
-}
-async function ask(helper, context) {
-    if (!/^[A-Za-z0-9._-]+$/.test(helper.name))
-        throw new errors/* PromoteError */.jG('HELPER', 'The auth file names a credential helper whose name is not a plain word.', {
-            side: helper.side,
-            hint: 'credsStore and credHelpers take the part after docker-credential-: letters, digits, ".", "_" and "-".',
-        });
-    if (helper.host !== 'docker.io')
-        return askFor(helper.host, helper, context);
-    // docker stores the Hub under its old URL, podman under its name.
-    return (await askFor(DOCKER_HUB, helper, context)) ?? (await askFor(helper.host, helper, context));
-}
-async function askFor(serverUrl, { name, host, side, timeLimit }, context) {
-    const command = `docker-credential-${name}`;
-    const failed = (problem) => new errors/* PromoteError */.jG('HELPER', `The credential helper ${command} ${problem}`, {
-        side,
-        hint: `Try it by hand: echo ${host} | ${command} get`,
-    });
-    const what = `credential helper ${command}`;
-    const hint = `Install ${command} in a folder of PATH, or take its name out of the auth file.`;
-    const program = { what, command, args: ['get'], input: serverUrl, side, hint, timeLimit };
-    const { exitCode, stdout, stderr } = await (0,subprocess/* runProgram */.m)(program, context);
-    if (exitCode !== 0) {
-        if (/credentials not found/i.test(stdout + stderr))
-            return undefined;
-        // By the protocol errors go to stdout; an object there would be an answer, and is never quoted.
-        const said = (0,subprocess/* firstLine */.T)(stderr, context.secrets) || (0,subprocess/* firstLine */.T)(stdout.includes('{') ? '' : stdout, context.secrets);
-        throw failed(`failed for ${host} (exit code ${exitCode}): ${said === '' ? 'no message' : said}.`);
-    }
-    const answer = Answer.safeParse((0,core_json/* parseJson */.q)(stdout)).data;
-    if (answer === undefined)
-        throw failed('gave an answer that is not {"Username": …, "Secret": …}.');
-    return toCredential(answer, context);
-}
-/** `<token>` as the user says that the secret is an identity token (docker's cli/config/credentials). */
-function toCredential(answer, context) {
-    if (answer.Secret === '')
-        return undefined;
-    if (answer.Username === '<token>')
-        return { kind: 'identity', refreshToken: context.secrets.keep(answer.Secret) };
-    return (0,login/* basicCredential */.gp)(answer.Username ?? '', answer.Secret, context);
-}
-
-// EXTERNAL MODULE: ./lib/credentials/exec-plugin.js
-var exec_plugin = __nccwpck_require__(4249);
-;// CONCATENATED MODULE: ./lib/credentials/auth-file.js
-
-
-
-
-
-
-
-
-
-
-
-/**
- * The login for a registry from docker's config.json or containers' auth.json, credential helpers included. Undefined:
- * no file has one. The given file must be readable and well formed (else IO, or HELPER when its helper fails); a file
- * that was not given is left out with a warning. `renew` reads the same file, or asks the same helper, again.
- *
- * @param key `docker.io` and its other names are one host; an entry for a longer part of the repository goes first.
- */
-async function loginFromAuthFiles(key, options, context) {
-    const lookup = { key, options, context };
-    const own = options.registryAuth && (await loginFrom(options.registryAuth, lookup));
-    if (own !== undefined)
-        return own;
-    if (options.explicit !== undefined)
-        return loginFrom(options.explicit, lookup);
-    for (const given of [...variableOf(context), ...authFilePaths(context.env, process.platform)]) {
-        const login = await loginFrom(given, lookup).catch((error) => {
-            if (!(error instanceof errors/* PromoteError */.jG) || error.code !== 'IO')
-                throw error;
-            const path = typeof given === 'string' ? given : 'DOCKER_AUTH_CONFIG';
-            if (!(0,files/* isAbsent */.W0)(error))
-                warnOnce(path, `${error.message} It is left out.`, context);
-            return undefined;
-        });
-        if (login !== undefined)
-            return login;
-    }
-    return undefined;
-}
-/** DOCKER_AUTH_CONFIG of docker and GitLab: the text of a config.json, or its path where GitLab keeps it as a file. */
-function variableOf({ env, secrets }) {
-    const given = env.DOCKER_AUTH_CONFIG?.trim() ?? '';
-    if (given === '')
-        return [];
-    return [(0,content/* contentKind */.uu)(given) === undefined ? given : secrets.keep(given)];
-}
-/** Where docker, Tekton and the containers tools keep logins; the first file that has an entry wins. */
-function authFilePaths(env, platform) {
-    const home = platform === 'win32' ? (env.USERPROFILE ?? env.HOME) : env.HOME;
-    const under = (folder, ...rest) => (folder ? [(0,external_node_path_.join)(folder, ...rest)] : []);
-    const config = env.XDG_CONFIG_HOME || (home ? (0,external_node_path_.join)(home, '.config') : undefined);
-    const paths = [
-        ...under(env.REGISTRY_AUTH_FILE),
-        ...under(env.DOCKER_CONFIG, 'config.json'),
-        ...under(home, '.docker', 'config.json'),
-        '/tekton/creds/.docker/config.json',
-        ...under(env.XDG_RUNTIME_DIR, 'containers', 'auth.json'),
-        ...under(config, 'containers', 'auth.json'),
-    ];
-    return [...new Set(paths)];
-}
-/** One login for each entry, which repositories share. */
-const loginsOf = (0,memo/* perRun */.t)(() => new Map());
-async function loginFrom(given, lookup) {
-    const { options, context } = lookup;
-    const first = await lookIn(given, lookup, false);
-    if (first === undefined)
-        return undefined;
-    const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place]);
-    const what = { describe: first.describe, renewedBy: 'file' };
-    const make = () => (0,login/* renewableLogin */.Fr)(what, first, () => lookIn(given, lookup, true), context);
-    return (0,memo/* getOrAdd */.P)(loginsOf(context), id, make);
-}
-/** Within one file: the helper named for the host, then its entry, then the helper for everything. */
-async function lookIn(given, lookup, again) {
-    const { key, options, context } = lookup;
-    const from = (0,files/* fileOf */.W7)('auth file', given, options.side);
-    const file = parseAuthFile((0,files/* readText */.yR)(from), from);
-    const host = normaliseKey(key.host, key.plainHttp);
-    const ask = async (name) => {
-        const credential = await askHelper({ name, host, side: options.side }, context, again);
-        const describe = `credential helper ${name} of the auth file ${from.path}`;
-        return credential && { credential, describe, place: `${name} ${host}` };
-    };
-    const own = helperOf(file, key.host, key.plainHttp);
-    const helped = own ? await ask(own) : undefined;
-    if (helped !== undefined)
-        return helped;
-    const { credential, entry, mentioned } = findEntry(file, key, context);
-    if (credential !== undefined)
-        return {
-            credential,
-            describe: given === options.registryAuth ? 'registry-auth' : `auth file ${from.path}`,
-            place: `entry ${host} ${entry}`,
-        };
-    if (file.credsStore === undefined || own !== undefined)
-        return undefined;
-    // docker leaves an empty entry for each host whose login it gave to the store. Without one, a store that isn't
-    // installed here (docker-credential-desktop in a pod) is no reason to stop a copy that needs nothing from it.
-    const needed = options.explicit !== undefined || mentioned;
-    return ask(file.credsStore).catch((error) => {
-        if (needed || !(error instanceof errors/* PromoteError */.jG) || error.code !== 'HELPER')
-            throw error;
-        warnOnce(from.path, `${error.message} The auth file ${(0,content/* shownPath */.pS)(from.path)} is left out.`, context);
-        return undefined;
-    });
-}
-/** Both sides and every image read the same files: one warning for each file is enough. */
-const warnedOf = (0,memo/* perRun */.t)(() => new Set());
-function warnOnce(path, line, context) {
-    if (!warnedOf(context).has(path))
-        context.log.warn(line);
-    warnedOf(context).add(path);
-}
-const auth_file_text = schemas/* string */.YjP().nullish();
-/** One entry of `auths` (docker's `AuthConfig`, containers-auth.json(5)). */
-const Entry = schemas/* object */.Ikc({ auth: auth_file_text, username: auth_file_text, password: auth_file_text, identitytoken: auth_file_text, registrytoken: auth_file_text });
-const Anything = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()).nullish();
-const File = schemas/* looseObject */._H3({ auths: Anything, credHelpers: Anything, credsStore: auth_file_text });
-/**
- * docker's config.json, containers' auth.json, or a `.dockercfg`, which has its hosts at the top (kubernetes.io/dockercfg).
- * Throws IO.
- */
-function parseAuthFile(text, from) {
-    const json = (0,core_json/* parseJson */.q)(text);
-    if (json === undefined)
-        throw malformed(from, 'is not JSON');
-    const file = File.safeParse(json);
-    if (!file.success)
-        throw malformed(from, (0,exec_plugin/* describeIssue */.n6)(file.error));
-    const { auths, credHelpers, credsStore } = file.data;
-    const legacy = auths == null && credHelpers == null && credsStore == null;
-    return {
-        from,
-        // The keys of both maps are as written.
-        auths: new Map(Object.entries((legacy ? file.data : auths) ?? {})),
-        credHelpers: new Map(Object.entries(credHelpers ?? {})),
-        credsStore: credsStore || undefined,
-    };
-}
-/**
- * The helper named for a host: undefined where there is none; '' is docker's "no helper for this one", which turns
- * `credsStore` off.
- */
-function helperOf(file, host, plainHttp = false) {
-    const [first] = matching(file.credHelpers, host, plainHttp);
-    if (first === undefined)
-        return undefined;
-    const [, name] = first;
-    if (typeof name !== 'string')
-        throw malformed(file.from, 'names a credential helper that is not a string');
-    return name;
-}
-/**
- * The credential of the longest key that fits: `host/a/b`, `host/a`, `host` (containers-auth.json(5)), with that key as
- * written. An empty entry (`{}`) holds none, and counts as `mentioned`. Throws IO.
- */
-function findEntry(file, key, context) {
-    let mentioned = false;
-    for (const wanted of keysFor(key)) {
-        for (const [entry, value] of matching(file.auths, wanted, key.plainHttp)) {
-            mentioned = true;
-            const credential = readEntry(value, file.from, context);
-            if (credential !== undefined)
-                return { credential, entry, mentioned };
-        }
-    }
-    return { credential: undefined, mentioned };
-}
-function keysFor({ host, repository }) {
-    const parts = repository.split('/').filter((part) => part !== '');
-    return [...parts.map((_, index) => [host, ...parts.slice(0, parts.length - index)].join('/')), host];
-}
-/** Entries for the same place: the key that is the same word for word, other keys without a scheme, keys with one. */
-function matching(entries, wanted, plainHttp = false) {
-    const rank = (raw) => (raw === wanted ? 0 : /^https?:/i.test(raw) ? 2 : 1);
-    const place = normaliseKey(wanted, plainHttp);
-    const fits = [...entries].filter(([raw]) => normaliseKey(raw, plainHttp) === place);
-    return fits.sort(([one], [other]) => rank(one) - rank(other));
-}
-const auth_file_DOCKER_HUB = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
-/**
- * `host[:port][/namespace…]`, however a key is written. A path after a scheme (docker's `https://host/v1/`) says
- * nothing; without one it's a namespace (containers-auth.json(5)). The default port is left out, as in a URL.
- */
-function normaliseKey(raw, plainHttp = false) {
-    const [, scheme, bare = ''] = /^(?:(https?):\/\/)?(.*)$/is.exec(raw) ?? [];
-    const isHttp = scheme === undefined ? plainHttp : scheme.toLowerCase() === 'http';
-    const slash = bare.indexOf('/');
-    const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase().replace(isHttp ? /:80$/ : /:443$/, '');
-    const rest = slash < 0 || bare !== raw ? '' : bare.slice(slash + 1);
-    const namespace = rest === 'v1/' || rest === 'v2/' ? '' : rest.endsWith('/') ? rest.slice(0, -1) : rest;
-    const name = auth_file_DOCKER_HUB.has(host) ? 'docker.io' : host;
-    return namespace === '' ? name : `${name}/${namespace}`;
-}
-function readEntry(value, from, context) {
-    const entry = Entry.safeParse(value).data;
-    if (entry === undefined)
-        throw malformed(from, 'has an entry of an unexpected form for this registry');
-    // docker's order: a registry token is sent as it is, an identity token goes before user and password.
-    if (entry.registrytoken) {
-        const bearer = (0,login/* bearerCredential */.fT)(entry.registrytoken, context);
-        if (bearer === undefined)
-            throw malformed(from, 'has a registrytoken for this registry that cannot be a token');
-        return bearer;
-    }
-    if (entry.identitytoken)
-        return { kind: 'identity', refreshToken: context.secrets.keep(entry.identitytoken) };
-    if (entry.auth)
-        return decodeAuth(entry.auth, from, context);
-    if (entry.username && entry.password)
-        return (0,login/* basicCredential */.gp)(entry.username, entry.password, context);
-    return undefined;
-}
-/** base64 of `user:password`. The password may have colons, and NULs around it that old dockers wrote. */
-function decodeAuth(auth, from, context) {
-    context.secrets.keep(auth);
-    const compact = auth.replace(/\s/g, '');
-    const bytes = /^[A-Za-z0-9+/_-]*={0,2}$/.test(compact) ? Buffer.from(compact, 'base64') : Buffer.alloc(0);
-    const pair = (0,external_node_buffer_.isUtf8)(bytes) ? bytes.toString('utf8') : '';
-    const colon = pair.indexOf(':');
-    if (colon < 1)
-        throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password');
-    return (0,login/* basicCredential */.gp)(pair.slice(0, colon), pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, ''), context);
-}
-function malformed(from, problem) {
-    const hint = 'It should be a docker config.json or a containers auth.json, as docker login or podman login write it.';
-    return (0,files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
-}
-
-// EXTERNAL MODULE: external "node:events"
-var external_node_events_ = __nccwpck_require__(8474);
-// EXTERNAL MODULE: external "node:timers/promises"
-var promises_ = __nccwpck_require__(8500);
-// EXTERNAL MODULE: external "node:zlib"
-var external_node_zlib_ = __nccwpck_require__(8522);
-// EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/agent.js
-var agent = __nccwpck_require__(7405);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
-// EXTERNAL MODULE: ./lib/core/version.js
-var version = __nccwpck_require__(8067);
-// EXTERNAL MODULE: external "node:stream"
-var external_node_stream_ = __nccwpck_require__(7075);
-// EXTERNAL MODULE: ./node_modules/undici/lib/dispatcher/client.js
-var client = __nccwpck_require__(3701);
-// EXTERNAL MODULE: ./lib/core/buffer-pool.js
-var buffer_pool = __nccwpck_require__(5816);
-;// CONCATENATED MODULE: ./lib/transport/bulk-client.js
-
-
-
-/** Writing each TLS record of 16 KiB costs more than copying sixteen of them into one piece first. */
-const PIECE = 256 * 1024;
-/** Full pieces that wait for the parser; the socket is not read above that. */
-const MOST_WAITING = 2;
-/** Unsent bytes above which the sender waits. Four pieces cost 14 MiB more with eight transfers and gain no time. */
-const MOST_UNSENT = PIECE;
-/** Milliseconds after which a piece is handed on although it is not full: a slow server is not a silent one. */
-const LONGEST_GATHERING = 20;
-/** @param connect makes one connection. Through a tunnel `onread` has no effect, and 'data' events are used. */
-function openBulkClient(connect) {
-    const acquire = (0,buffer_pool/* createBufferPool */.t4)(PIECE);
-    const all = [];
-    const idle = new Map();
-    let isClosed = false;
-    return {
-        dispatch(options, handler) {
-            const origin = String(options.origin);
-            const resting = idle.get(origin) ?? [];
-            idle.set(origin, resting);
-            const line = resting.pop() ?? new Line(origin, connect, acquire);
-            if (!all.includes(line))
-                all.push(line);
-            if (isClosed)
-                void line.client.destroy();
-            return line.dispatch(options, handler, () => resting.push(line));
-        },
-        async destroy() {
-            isClosed = true;
-            await Promise.all(all.map(({ client }) => client.destroy()));
-        },
-    };
-}
-/** One request at a time over one connection, which undici opens again when it was closed. */
-class Line {
-    client;
-    #connection;
-    constructor(origin, connect, acquire) {
-        this.client = new client(origin, {
-            connect: (options, callback) => {
-                const connection = new GatheringSocket(acquire);
-                // Neither is always there, whatever the declaration says.
-                connect(connection.onread)(options, (...[error, socket]) => {
-                    if (socket)
-                        this.#connection = connection.attach(socket);
-                    if (socket)
-                        callback(null, connection);
-                    else
-                        callback(error ?? new Error('no connection'), null);
-                });
-            },
-        });
-    }
-    /** @param done called when the line can take the next request. */
-    dispatch(options, handler, done) {
-        let controller;
-        return this.client.dispatch(options, {
-            onRequestStart: (own, context) => {
-                controller = this.#controlOf(own);
-                handler.onRequestStart?.(controller, context);
-            },
-            onResponseStart: (own, status, headers, text) => handler.onResponseStart?.(controller ?? own, status, headers, text),
-            onResponseData: (own, bytes) => handler.onResponseData?.(controller ?? own, bytes),
-            onResponseEnd: (own, trailers) => {
-                this.#connection?.resumeReading();
-                done();
-                handler.onResponseEnd?.(controller ?? own, trailers);
-            },
-            onResponseError: (own, error) => {
-                const tell = () => {
-                    done();
-                    handler.onResponseError?.(controller ?? own, error);
-                };
-                // Only a closed connection ends an upload for the server: a status or DELETE before that meets it going on.
-                if (controller === undefined || this.#connection === undefined || this.#connection.closed)
-                    tell();
-                else
-                    this.#connection.once('close', tell).destroy();
-            },
-        });
-    }
-    /**
-     * A paused undici parser puts bytes back and parses them again at each piece, and fails an assertion when the other side
-     * closes meanwhile. So `pause` does not reach it: the connection stops reading instead.
-     */
-    #controlOf(own) {
-        const control = {
-            abort: (reason) => own.abort(reason),
-            pause: () => this.#connection?.stopReading(),
-            resume: () => this.#connection?.resumeReading(),
-        };
-        return control;
-    }
-}
-/** What undici takes for its socket: whole pieces come out of it, however the socket below delivers them. */
-class GatheringSocket extends external_node_stream_.Duplex {
-    onread;
-    #acquire;
-    #socket;
-    #piece;
-    #filled = 0;
-    #waiting = [];
-    #timer;
-    /** The parser wants the next piece. */
-    #wanted = false;
-    #held = false;
-    #isRead = true;
-    /** The next bytes are the head of an answer: they are handed on at once. */
-    #headExpected = true;
-    #over;
-    constructor(acquire) {
-        // A higher mark in object mode would let `read()` join the pieces that wait.
-        super({ readableObjectMode: true, readableHighWaterMark: 1, writableHighWaterMark: MOST_UNSENT });
-        this.#acquire = acquire;
-        this.onread = {
-            buffer: () => this.#room(),
-            callback: (count, { buffer, byteOffset }) => this.#take(Buffer.from(buffer, byteOffset, count)),
-        };
-    }
-    attach(socket) {
-        this.#socket = socket;
-        socket.on('data', (bytes) => {
-            if (!this.#take(bytes))
-                socket.pause();
-        });
-        socket.once('end', () => this.#finish(undefined));
-        socket.on('error', (error) => this.#finish(error));
-        socket.once('close', () => this.#finish(undefined));
-        return this;
-    }
-    stopReading() {
-        this.#held = true;
-    }
-    resumeReading() {
-        this.#held = false;
-        this.#deliver();
-    }
-    ref() {
-        this.#socket?.ref();
-        return this;
-    }
-    unref() {
-        this.#socket?.unref();
-        return this;
-    }
-    _read() {
-        this.#wanted = true;
-        this.#deliver();
-    }
-    _write(chunk, _encoding, done) {
-        this._writev([{ chunk }], done);
-    }
-    /** A failed write is told by the socket's `error`, behind what was read before it: an answer explains more. */
-    _writev(chunks, done) {
-        this.#headExpected = true;
-        let left = chunks.length;
-        this.#socket?.cork();
-        for (const { chunk } of chunks)
-            this.#socket?.write(chunk, (error) => {
-                (0,buffer_pool/* release */._r)(chunk);
-                left -= 1;
-                if (left === 0 && !error)
-                    done();
-            });
-        this.#socket?.uncork();
-    }
-    _final(done) {
-        this.#socket?.end();
-        done();
-    }
-    /** Closed when the socket is, not before. */
-    _destroy(error, done) {
-        clearTimeout(this.#timer);
-        const socket = this.#socket;
-        if (socket === undefined || socket.closed)
-            done(error);
-        else
-            socket.once('close', () => done(error)).destroy();
-    }
-    /** The free rest of the current piece. */
-    #room() {
-        this.#piece ??= this.#acquire();
-        return this.#piece.subarray(this.#filled);
-    }
-    /** @returns whether there is room for more. */
-    #take(bytes) {
-        for (let from = 0; from < bytes.length;) {
-            const room = this.#room();
-            // Bytes are elsewhere when they came by 'data', or when a part of the piece was handed on since the socket got its room.
-            const isThere = bytes.buffer === room.buffer && bytes.byteOffset === room.byteOffset;
-            const count = isThere ? bytes.length : bytes.copy(room, 0, from);
-            this.#filled += count;
-            from += count;
-            if (this.#filled === PIECE)
-                this.#flush();
-        }
-        if (this.#headExpected)
-            this.#flush();
-        else if (this.#filled > 0)
-            this.#timer ??= setTimeout(() => {
-                this.#flush();
-                this.#deliver();
-            }, LONGEST_GATHERING);
-        this.#headExpected = false;
-        this.#isRead = this.#waiting.length < MOST_WAITING;
-        this.#deliver();
-        return this.#isRead;
-    }
-    #flush() {
-        clearTimeout(this.#timer);
-        this.#timer = undefined;
-        const piece = this.#piece;
-        if (piece === undefined || this.#filled === 0)
-            return;
-        const isFull = this.#filled === PIECE;
-        this.#waiting.push(isFull ? piece : Buffer.from(piece.subarray(0, this.#filled)));
-        if (isFull)
-            this.#piece = undefined;
-        this.#filled = 0;
-    }
-    #deliver() {
-        for (let piece = this.#next(); piece !== undefined; piece = this.#next())
-            this.#wanted = this.push(piece);
-        if (!this.#isRead && this.#waiting.length < MOST_WAITING) {
-            this.#isRead = true;
-            this.#socket?.resume();
-        }
-        if (this.#over === undefined || !this.#wanted || this.#waiting.length > 0 || this.#held)
-            return;
-        this.#wanted = false;
-        if (this.#over.error === undefined)
-            this.push(null);
-        else
-            this.destroy(this.#over.error);
-    }
-    #next() {
-        return this.#wanted && !this.#held ? this.#waiting.shift() : undefined;
-    }
-    /** What arrived before the end is delivered before it. */
-    #finish(error) {
-        if (this.#over !== undefined)
-            return;
-        this.#over = { error };
-        this.#flush();
-        this.#deliver();
-    }
-}
-
-// EXTERNAL MODULE: external "node:crypto"
-var external_node_crypto_ = __nccwpck_require__(7598);
-// EXTERNAL MODULE: external "node:http"
-var external_node_http_ = __nccwpck_require__(7067);
-;// CONCATENATED MODULE: external "node:https"
-const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
-// EXTERNAL MODULE: ./node_modules/undici/lib/core/connect.js
-var connect = __nccwpck_require__(9136);
-;// CONCATENATED MODULE: ./lib/transport/connect.js
-/** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
-
-
-
-
-
-
-/**
- * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
- * fail. https://nodejs.org/api/net.html#socketconnectoptions-connectlistener
- */
-const ADDRESS_ATTEMPT = 2500;
-/** @param onread for one connection only: each needs a buffer of its own. */
-function connector(options, tunnel, onread) {
-    const common = {
-        timeout: options.timeout,
-        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
-        ...(onread === undefined ? {} : { onread }),
-    };
-    const build = lazy(() => connect(common));
-    const secure = lazy(() => connect({
-        ...common,
-        secureContext: options.context(),
-        ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
-        rejectUnauthorized: !options.insecure,
-    }));
-    const open = (target, callback) => {
-        if (target.protocol !== 'https:')
-            return build()(target, callback);
-        let shown;
-        // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
-        // before it reports the error, so it is read when the handshake ends, before Node judges it.
-        const socket = secure()(target, (...[error, connected]) => {
-            if (error === null)
-                return callback(null, connected);
-            if (shown !== undefined)
-                options.shown.set(error, new external_node_crypto_.X509Certificate(shown));
-            callback(error, null);
-        });
-        socket.prependOnceListener('secure', () => {
-            // `getPeerX509Certificate` here would leave Node 20's own check of the name with a certificate without names.
-            shown = socket.getPeerCertificate().raw;
-        });
-    };
-    if (tunnel === undefined)
-        return (target, callback) => attempt(() => open(target, callback), callback);
-    return (target, callback) => {
-        throughProxy(tunnel, target, options).then((httpSocket) => attempt(() => open({ ...target, httpSocket }, callback), callback), (error) => callback(error, null));
-    };
-}
-/** A context that cannot be built is the request's error, not an exception in the dispatcher. */
-function attempt(open, callback) {
-    try {
-        open();
-    }
-    catch (thrown) {
-        callback(thrown, null);
-    }
-}
-/** Builds once, and again only when building failed. */
-function lazy(build) {
-    let built;
-    return () => {
-        built ??= { value: build() };
-        return built.value;
-    };
-}
-function throughProxy(tunnel, target, options) {
-    const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
-    const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
-    const https = tunnel.url.protocol === 'https:';
-    return new Promise((resolve, reject) => {
-        const refuse = ({ statusCode = 0, statusMessage = '' }) => reject(proxyRefused(tunnel, authority, statusCode, statusMessage, options.side));
-        const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
-            method: 'CONNECT',
-            host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
-            port: tunnel.url.port || (https ? 443 : 80),
-            path: authority,
-            headers: { host: authority, ...authorization },
-            agent: false,
-            signal: options.signal,
-            timeout: options.timeout,
-            ...(https ? { secureContext: tunnel.context() } : {}),
-        });
-        request.once('connect', (response, socket, head) => {
-            socket.setTimeout(0);
-            if (response.statusCode !== 200) {
-                socket.destroy();
-                return refuse(response);
-            }
-            if (head.length > 0)
-                socket.unshift(head);
-            resolve(socket);
-        });
-        // Some proxies answer a refusal as if CONNECT were an ordinary request.
-        request.once('response', (response) => {
-            response.destroy();
-            refuse(response);
-        });
-        request.once('timeout', () => {
-            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', options.side));
-        });
-        request.once('error', (error) => {
-            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, options.side, error));
-        });
-        request.end();
-    });
-}
-function proxyRefused(proxy, target, status, words, side) {
-    const hint = status === 407
-        ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
-        : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
-    // A proxy that could not reach the target, or is restarting.
-    const transient = status === 502 || status === 503 || status === 504;
-    return proxyError(proxy, target, `${status} "${(0,core_text/* oneLine */.TN)(words, 200)}"`, { side, status, hint, transient });
-}
-function proxyFailed(proxy, target, reason, side, cause) {
-    const hint = `Check ${proxy.name}, or name the host in NO_PROXY.`;
-    return proxyError(proxy, target, (0,core_text/* oneLine */.TN)(reason, 200), { side, cause, hint, transient: true });
-}
-function proxyError({ url }, target, what, detail) {
-    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${url.host}: ${what}.`, detail);
-}
-
-// EXTERNAL MODULE: ./lib/transport/request.js
-var transport_request = __nccwpck_require__(6624);
-;// CONCATENATED MODULE: ./lib/transport/exchange.js
-
-
-
-/** The socket is paused above this and resumed below half of it: enough to keep a reader busy, little per connection. */
-const HIGH_WATER = 512 * 1024;
-/** Of an answer that cannot be paused: twice the largest that is wanted, a manifest. */
-const MOST_UNREAD = 8 * 1024 * 1024;
-const WAITING = {
-    connect: 'no connection',
-    body: 'the server has not taken the next bytes of the upload',
-    answer: 'no answer',
-    'answer body': 'not one byte of the answer came',
-};
-/**
- * Sends `request` once.
- *
- * The timer runs only while we wait for the server: for a connection, for room for the next bytes of the body (stall
- * timeout), for the beginning of the answer (`responseTimeout`), for its next bytes (stall timeout). A slow source of an
- * upload or a slow reader of an answer never breaks a connection. undici's own timeouts cannot tell these apart.
- */
-function exchange(request, wire, options) {
-    return new Promise((resolve, reject) => {
-        const one = new Exchange(request, options, resolve, reject);
-        try {
-            one.start(wire);
-        }
-        catch (thrown) {
-            one.onResponseError(undefined, thrown);
-        }
-    });
-}
-class Exchange {
-    #request;
-    #options;
-    #resolve;
-    #reject;
-    #cancel = () => this.#break(new errors/* PromoteError */.jG('CANCELLED', 'Cancelled.', { side: this.#options.side }));
-    #controller;
-    #timer;
-    /** Why the request failed, whatever the connection says later. */
-    #failure;
-    /** What the caller's own stream threw. */
-    #ours;
-    /** Parts of the answer's body that are not read yet, and their bytes. */
-    #chunks = [];
-    #unread = 0;
-    #isAnswered = false;
-    #isPaused = false;
-    #isEnded = false;
-    #wake;
-    constructor(request, options, resolve, reject) {
-        this.#request = request;
-        this.#options = options;
-        this.#resolve = resolve;
-        this.#reject = reject;
-    }
-    start({ dispatcher, origin, path, headers }) {
-        const { method, body } = this.#request;
-        if (this.#options.signal.aborted)
-            this.#cancel();
-        if (this.#failure !== undefined)
-            return;
-        this.#options.signal.addEventListener('abort', this.#cancel);
-        this.#waitFor('connect');
-        const length = (0,transport_request/* isStream */.rL)(body) ? { 'content-length': String(body.size) } : {};
-        dispatcher.dispatch({
-            origin,
-            path,
-            method,
-            headers: { ...headers, ...length },
-            // The declaration forgets iterables; the documentation and the code have them.
-            body: this.#outgoing(body),
-            headersTimeout: 0,
-            bodyTimeout: 0,
-            // undici closes the connection after every HEAD otherwise: a handshake for each probe.
-            reset: false,
-        }, this);
-    }
-    onRequestStart(controller) {
-        this.#controller = controller;
-        if (this.#failure !== undefined)
-            controller.abort(new Error('given up while connecting'));
-        else if ((0,transport_request/* isStream */.rL)(this.#request.body))
-            clearTimeout(this.#timer);
-        else
-            this.#waitFor('answer');
-    }
-    onResponseStart(controller, status, headers) {
-        if (status < 200 || this.#failure !== undefined)
-            return;
-        clearTimeout(this.#timer);
-        this.#isAnswered = true;
-        const body = { [Symbol.asyncIterator]: () => this.#incoming(controller) };
-        this.#resolve({ status, headers, url: this.#request.url, body });
-    }
-    onResponseData(controller, chunk) {
-        this.#chunks.push(chunk);
-        this.#unread += chunk.byteLength;
-        // undici's own connections fail an assertion when the other side closes while they are paused.
-        if (this.#unread > HIGH_WATER && !this.#isPaused && this.#request.bulk === true) {
-            this.#isPaused = true;
-            controller.pause();
-        }
-        if (this.#unread > MOST_UNREAD)
-            this.#break(this.#error('PROTOCOL', 'the answer is longer than any that is asked for.'));
-        this.#wake?.();
-    }
-    onResponseEnd() {
-        this.#options.signal.removeEventListener('abort', this.#cancel);
-        this.#isEnded = true;
-        this.#wake?.();
-    }
-    onResponseError(_controller, error) {
-        if (this.#failure !== undefined)
-            return;
-        if (this.#ours !== undefined)
-            this.#fail(this.#ours.thrown);
-        else
-            this.#fail(this.#options.explain(error));
-    }
-    /** undici takes the next chunk when the socket has room for it again. */
-    async *#stream(stream) {
-        try {
-            for await (const chunk of stream) {
-                this.#waitFor('body');
-                yield chunk;
-                clearTimeout(this.#timer);
-            }
-        }
-        catch (thrown) {
-            this.#ours = { thrown };
-            throw thrown;
-        }
-        this.#waitFor('answer');
-    }
-    #outgoing(body) {
-        if (body === undefined)
-            return null;
-        if ((0,transport_request/* isStream */.rL)(body))
-            return this.#stream(body.stream);
-        return typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
-    }
-    #waitFor(what) {
-        clearTimeout(this.#timer);
-        if (this.#failure !== undefined || this.#isAnswered)
-            return;
-        const { stallTimeout } = this.#options;
-        const timeout = what === 'answer' ? (this.#request.responseTimeout ?? stallTimeout) : stallTimeout;
-        this.#timer = setTimeout(() => this.#break(this.#late(what, timeout)), timeout);
-    }
-    #late(what, milliseconds) {
-        const isConnecting = what === 'connect';
-        return this.#error(isConnecting ? 'NETWORK' : 'STALLED', `${WAITING[what]} for ${milliseconds / 1000} s.`, {
-            transient: true,
-            hint: isConnecting ? 'Check the network, firewalls and HTTPS_PROXY.' : undefined,
-        });
-    }
-    #error(code, what, detail = {}) {
-        const { method, url } = this.#request;
-        return new errors/* PromoteError */.jG(code, `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: ${what}`, { side: this.#options.side, ...detail });
-    }
-    #break(reason) {
-        if (this.#failure !== undefined)
-            return;
-        this.#fail(reason);
-        this.#controller?.abort(reason);
-    }
-    #fail(reason) {
-        this.#failure = { reason };
-        clearTimeout(this.#timer);
-        this.#options.signal.removeEventListener('abort', this.#cancel);
-        this.#wake?.();
-        this.#reject(reason);
-    }
-    /**
-     * The body of the answer. What arrived before a break is delivered before the error, so that a reader can resume after
-     * it. A reader that stops early closes the connection. The timer does not run while we wait for the reader.
-     */
-    async *#incoming(controller) {
-        const { stallTimeout } = this.#options;
-        // One timer for the whole body, moved on while reading: cheaper than one for every 16 KiB.
-        const timer = setTimeout(() => {
-            if (this.#wake !== undefined)
-                this.#fail(this.#late('answer body', stallTimeout));
-        }, stallTimeout);
-        try {
-            for (;;) {
-                const chunk = this.#chunks.shift();
-                if (chunk !== undefined) {
-                    this.#taken(chunk, controller);
-                    yield chunk;
-                }
-                else if (this.#failure !== undefined)
-                    throw this.#failure.reason;
-                else if (this.#isEnded)
-                    return;
-                else {
-                    timer.refresh();
-                    await new Promise((resolve) => {
-                        this.#wake = resolve;
-                    });
-                    this.#wake = undefined;
-                }
-            }
-        }
-        finally {
-            clearTimeout(timer);
-            this.#chunks.length = 0;
-            if (!this.#isEnded)
-                controller.abort(new Error('the reader stopped'));
-            this.#options.signal.removeEventListener('abort', this.#cancel);
-        }
-    }
-    #taken(chunk, controller) {
-        this.#unread -= chunk.byteLength;
-        if (this.#isPaused && this.#unread < HIGH_WATER / 2) {
-            this.#isPaused = false;
-            controller.resume();
-        }
-    }
-}
-
-// EXTERNAL MODULE: external "node:fs"
-var external_node_fs_ = __nccwpck_require__(3024);
-// EXTERNAL MODULE: external "node:tls"
-var external_node_tls_ = __nccwpck_require__(1692);
-// EXTERNAL MODULE: ./lib/core/pem.js
-var pem = __nccwpck_require__(2097);
-;// CONCATENATED MODULE: ./lib/transport/tls-trust.js
-/** Whom one side trusts: the usual roots, the places where platforms put their own, and the side's own authority. */
-
-
-
-
-
-
-/**
- * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (Node 20 forgets it in a context with authorities of its
- * own), SSL_CERT_FILE, and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there,
- * which no flag of Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
- */
-function addedAuthorities(env) {
-    const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''));
-    const folders = (env.SSL_CERT_DIR ?? '').split(external_node_path_.delimiter).filter((folder) => folder !== '');
-    return [...extra, ...folders.flatMap(pemsIn)];
-}
-/**
- * One context for all connections of a side. The authorities are added to Node's default roots, which Node parses once for
- * all contexts; a `ca` array would have to list the roots, and Node parses an array for each context, which takes 25 ms.
- * @param own PEM text of the side's own authority.
- */
-function trustContext(env, own, side, identity) {
-    const added = [...addedAuthorities(env), ...ownAuthorities(own, side)];
-    // As in Go: an issuing authority is trusted without its root.
-    const partial = added.length === 0 ? {} : { allowPartialTrustChain: true };
-    try {
-        const trust = external_node_tls_.createSecureContext({ ...partial, ...(identity && { cert: identity.cert, key: identity.key }) });
-        for (const pem of new Set(added))
-            trust.context.addCACert(pem);
-        return trust;
-    }
-    catch (thrown) {
-        // Damaged authorities are passed over, so it is the identity.
-        const text = `The client certificate and its key cannot be used: ${(0,errors/* reasonOf */.A3)(thrown)}.`;
-        throw new errors/* PromoteError */.jG('USAGE', text, { side, cause: thrown });
-    }
-}
-/** @throws PromoteError USAGE when the text holds no certificate, or a damaged one. */
-function ownAuthorities(own, side) {
-    if (own === undefined || own.trim() === '')
-        return [];
-    const pems = (0,pem/* pemBlocks */.P)(own, 'CERTIFICATE');
-    if (pems.length > 0 && pems.every(isCertificate))
-        return pems;
-    throw new errors/* PromoteError */.jG('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
-        side,
-        hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
-    });
-}
-function optionOf(side) {
-    return side === 'input' ? 'ca' : `${side}-ca`;
-}
-function isCertificate(pem) {
-    try {
-        return new external_node_crypto_.X509Certificate(pem).subject !== undefined;
-    }
-    catch {
-        return false;
-    }
-}
-function pemsIn(folder) {
-    try {
-        return (0,external_node_fs_.readdirSync)(folder)
-            .sort()
-            .flatMap((name) => pemsOf((0,external_node_path_.join)(folder, name)));
-    }
-    catch {
-        return [];
-    }
-}
-function pemsOf(file) {
-    try {
-        return file !== '' && (0,external_node_fs_.statSync)(file).isFile() ? (0,pem/* pemBlocks */.P)((0,external_node_fs_.readFileSync)(file, 'latin1'), 'CERTIFICATE') : [];
-    }
-    catch {
-        return [];
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/transport/network-errors.js
-/** What Node and undici throw, as errors of this project: which side and host, what happened, what to do. */
-
-
-
-
-/** Subject of the cluster's service CA (openshift/service-ca-operator): signs `*.svc` certificates. */
-const SERVICE_CA = 'openshift-service-serving-signer';
-/** Certificate verdicts of OpenSSL as Node spells them (node/src/crypto/crypto_common.cc). */
-const VERDICTS = new Set(`UNABLE_TO_GET_ISSUER_CERT UNABLE_TO_GET_ISSUER_CERT_LOCALLY UNABLE_TO_VERIFY_LEAF_SIGNATURE SELF_SIGNED_CERT_IN_CHAIN
-  DEPTH_ZERO_SELF_SIGNED_CERT CERT_SIGNATURE_FAILURE CERT_NOT_YET_VALID CERT_HAS_EXPIRED ERROR_IN_CERT_NOT_BEFORE_FIELD
-  ERROR_IN_CERT_NOT_AFTER_FIELD CERT_CHAIN_TOO_LONG CERT_REVOKED INVALID_CA PATH_LENGTH_EXCEEDED INVALID_PURPOSE
-  CERT_UNTRUSTED CERT_REJECTED HOSTNAME_MISMATCH ERR_TLS_CERT_ALTNAME_INVALID`.split(/\s+/));
-/** Names of Kubernetes Services (kubernetes/dns docs/specification.md); what has no dot is one of the own namespace. */
-const IN_CLUSTER = /\.svc(?:\.cluster\.local)?\.?$|\.cluster\.local\.?$/i;
-const ROUTE = 'Check the network, firewalls and HTTPS_PROXY.';
-const SERVICE = 'Check host and port, and that the service is running.';
-/** code: [project's code, what happened, transient, hint]. */
-const KNOWN = {
-    EAI_AGAIN: ['NETWORK', 'the name could not be looked up just now', true],
-    ECONNREFUSED: ['NETWORK', 'the connection was refused', true, SERVICE],
-    ECONNRESET: ['NETWORK', 'the connection was reset', true],
-    EPIPE: ['NETWORK', 'the connection was closed while sending', true],
-    ETIMEDOUT: ['NETWORK', 'the connection timed out', true, ROUTE],
-    EHOSTUNREACH: ['NETWORK', 'no route to the host', true, ROUTE],
-    ENETUNREACH: ['NETWORK', 'the network is unreachable', true, ROUTE],
-    ECONNABORTED: ['NETWORK', 'the connection was aborted', true],
-    EADDRNOTAVAIL: ['NETWORK', 'no local address is free for a connection', true],
-    // A request that still waited for its turn when the connections of the run were closed.
-    UND_ERR_DESTROYED: ['CANCELLED', 'the run is over', false],
-    UND_ERR_CLOSED: ['CANCELLED', 'the run is over', false],
-    UND_ERR_SOCKET: ['NETWORK', 'the other side closed the connection', true],
-    UND_ERR_CONNECT_TIMEOUT: ['NETWORK', 'no connection in time', true, ROUTE],
-    UND_ERR_HEADERS_OVERFLOW: ['PROTOCOL', 'the headers of the answer are too large', false],
-    UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: ['PROTOCOL', 'the bytes to send are not as many as announced', false],
-    UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],
-};
-/** Any thrown value; a PromoteError passes unchanged. */
-function failure(thrown, attempt) {
-    if (thrown instanceof errors/* PromoteError */.jG)
-        return thrown;
-    const error = innermost(thrown);
-    const code = codeOf(error);
-    if (VERDICTS.has(code))
-        return certificateRefused(error, code, attempt);
-    if (code === 'ENOTFOUND' || (code === 'EAI_AGAIN' && IN_CLUSTER.test(attempt.url.hostname))) {
-        const hint = IN_CLUSTER.test(attempt.url.hostname)
-            ? 'This name exists only inside a cluster. From outside, use the public address: the host of the route or ingress.'
-            : 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).';
-        // A name that was found before is a failing name server.
-        const detail = { hint, transient: attempt.known, cause: thrown };
-        return errorOf(attempt, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(attempt.url.hostname, 253)} is unknown (${code})`, detail);
-    }
-    const known = KNOWN[code];
-    if (known !== undefined) {
-        const [to, happened, transient, hint] = known;
-        return errorOf(attempt, to, `${happened} (${code})`, { transient, hint, cause: thrown });
-    }
-    if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
-        return handshakeFailed(error, code, attempt);
-    const words = (0,core_text/* oneLine */.TN)((0,errors/* reasonOf */.A3)(error), 300);
-    // undici's parser of answers; its code is often undefined.
-    if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-        return errorOf(attempt, 'INTERNAL', words, { cause: thrown });
-    const hint = 'The other side does not speak HTTP on this port.';
-    return errorOf(attempt, 'PROTOCOL', words, { cause: thrown, hint });
-}
-function errorOf({ what, side }, code, words, detail) {
-    return new errors/* PromoteError */.jG(code, `${what}: ${words}.`, { side, ...detail });
-}
-/** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
-function handshakeFailed(error, code, attempt) {
-    const words = error instanceof Error ? error.message : '';
-    const reason = handshakeReason(words);
-    if (/alert/i.test(`${code} ${words}`)) {
-        const detail = { cause: error, transient: true };
-        return errorOf(attempt, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
-    }
-    const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
-    const hint = plain.test(`${code} ${words}`)
-        ? `The port does not speak TLS. For a plain-HTTP registry write http://${attempt.url.host}.`
-        : 'Client and server have no TLS version or cipher in common, or something between them interferes.';
-    const said = [code, reason].filter((part) => part !== '').join(': ');
-    return errorOf(attempt, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
-}
-/** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
-function handshakeReason(message) {
-    const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
-    return (0,core_text/* oneLine */.TN)(reason ?? message, 200);
-}
-function certificateRefused(error, code, attempt) {
-    const shown = attempt.certificate;
-    const names = shown === undefined ? '' : `; the server showed subject "${network_errors_name(shown.subject)}", issuer "${network_errors_name(shown.issuer)}"`;
-    const skip = attempt.side === 'input' ? 'insecure-skip-tls-verify' : `${attempt.side}-insecure-skip-tls-verify`;
-    const host = (0,core_text/* oneLine */.TN)(attempt.url.host, 260);
-    const refuse = (why, hint) => errorOf(attempt, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
-    if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
-        const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
-        return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
-    }
-    if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
-        const dates = shown === undefined ? '' : `, valid from ${shown.validFrom} to ${shown.validTo}`;
-        const what = code === 'CERT_HAS_EXPIRED' ? 'has expired' : 'is not valid yet';
-        return refuse(`a certificate of ${host} ${what}${dates}`, `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`);
-    }
-    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, attempt, skip));
-}
-function unknownAuthority(shown, attempt, skip) {
-    const option = optionOf(attempt.side);
-    if (shown?.issuer.includes(SERVICE_CA) === true) {
-        return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`;
-    }
-    const other = attempt.authorities.some(isServiceAuthority)
-        ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
-        : '';
-    return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`;
-}
-function isServiceAuthority(pem) {
-    return new external_node_crypto_.X509Certificate(pem).subject.includes(SERVICE_CA);
-}
-/** `CN=a\nO=b` → `CN=a, O=b`. */
-function network_errors_name(distinguished) {
-    return (0,core_text/* oneLine */.TN)((distinguished ?? '').replaceAll('\n', ', ') || '(empty)', 300);
-}
-/** Happy eyeballs throw an AggregateError with one error per address; wrappers keep theirs as the cause. */
-function innermost(thrown) {
-    let error = thrown;
-    for (let depth = 0; depth < 5; depth++) {
-        const inner = error instanceof AggregateError ? error.errors[0] : undefined;
-        const next = inner ?? (error instanceof Error && codeOf(error) === '' ? error.cause : undefined);
-        if (next === undefined || next === null)
-            return error;
-        error = next;
-    }
-    return error;
-}
-function codeOf(error) {
-    if (typeof error !== 'object' || error === null || !('code' in error))
-        return '';
-    return typeof error.code === 'string' ? error.code : '';
-}
-
-// EXTERNAL MODULE: external "node:net"
-var external_node_net_ = __nccwpck_require__(7030);
-;// CONCATENATED MODULE: ./lib/transport/proxy.js
-
-
-/**
- * The proxy for a URL, by the conventions of Go (golang.org/x/net/http/httpproxy), which `oc` and every container tool
- * follow: HTTPS_PROXY for https, HTTP_PROXY for http, upper case before lower case, an empty variable is an unset one, a
- * proxy without a scheme is http. `localhost` and loopback addresses are never proxied.
- *
- * NO_PROXY is a list of `*`, addresses, CIDR ranges, `host` (and everything below it), `.host` or `*.host` (only below
- * it), each but a range with an optional `:port`.
- * @throws PromoteError USAGE when the variable is not the URL of an HTTP proxy.
- */
-function proxyFor(url, env) {
-    const base = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
-    const name = [base, base.toLowerCase()].find((candidate) => (env[candidate] ?? '').trim() !== '');
-    if (name === undefined || isExcluded(url, noProxy(env)))
-        return undefined;
-    const value = (env[name] ?? '').trim();
-    const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`;
-    const proxy = URL.canParse(text) ? new URL(text) : undefined;
-    if (proxy !== undefined && proxy.hostname !== '' && /^https?:$/.test(proxy.protocol))
-        return { name, url: proxy };
-    // The value is not quoted: it may hold a password.
-    throw new errors/* PromoteError */.jG('USAGE', `${name} is not the URL of an HTTP proxy.`, {
-        side: 'input',
-        hint: `Set ${name} to http://host:port (SOCKS proxies are not supported), or name the host in NO_PROXY.`,
-    });
-}
-function noProxy(env) {
-    const value = [env.NO_PROXY, env.no_proxy].find((list) => (list ?? '').trim() !== '') ?? '';
-    return value
-        .toLowerCase()
-        .split(/[\s,]+/)
-        .filter((entry) => entry !== '');
-}
-function isExcluded(url, entries) {
-    const host = url.hostname
-        .replace(/^\[|\]$/g, '')
-        .replace(/\.$/, '')
-        .toLowerCase();
-    const port = url.port !== '' ? url.port : url.protocol === 'https:' ? '443' : '80';
-    const loopback = host === 'localhost' || ((0,external_node_net_.isIP)(host) !== 0 && inRange(host, (0,external_node_net_.isIP)(host) === 4 ? '127.0.0.0/8' : '::1/128'));
-    return loopback || entries.some((entry) => matches(entry, host, port));
-}
-function matches(entry, host, port) {
-    if (entry === '*')
-        return true;
-    if (entry.includes('/'))
-        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, entry);
-    const { name, only } = splitPort(entry);
-    if (only !== undefined && only !== port)
-        return false;
-    if ((0,external_node_net_.isIP)(name) !== 0)
-        return (0,external_node_net_.isIP)(host) !== 0 && inRange(host, `${name}/${(0,external_node_net_.isIP)(name) === 4 ? 32 : 128}`);
-    const domain = name.replace(/^\*/, '').replace(/\.$/, '');
-    if (domain === '')
-        return false;
-    return domain.startsWith('.') ? host.endsWith(domain) : host === domain || host.endsWith(`.${domain}`);
-}
-/** `host:443`, `[::1]:443`, `::1`. */
-function splitPort(entry) {
-    if ((0,external_node_net_.isIP)(entry) !== 0)
-        return { name: entry };
-    const [, name, only] = /^(.*):(\d+)$/.exec(entry) ?? [];
-    const bare = (name ?? entry).replace(/^\[|\]$/g, '');
-    return only === undefined ? { name: bare } : { name: bare, only };
-}
-function inRange(host, range) {
-    const [address = '', prefix = ''] = range.split('/', 2);
-    const family = (0,external_node_net_.isIP)(address);
-    if (family === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > (family === 4 ? 32 : 128))
-        return false;
-    const list = new external_node_net_.BlockList();
-    list.addSubnet(address, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
-    return list.check(host, (0,external_node_net_.isIP)(host) === 4 ? 'ipv4' : 'ipv6');
-}
-
-;// CONCATENATED MODULE: external "node:dns"
-const external_node_dns_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:dns");
-;// CONCATENATED MODULE: ./lib/transport/public-address.js
-/** Addresses that text from a server may lead to: for URLs in manifests, which every pusher writes. */
-
-
-
-
-
-/** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
-const INTERNAL = lazy(() => blockList(`0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
-    192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`, 'ipv4'));
-/** Of IPv6 only this is given out; tunnels (2001::/23, 2002::/16) and documentation in it lead elsewhere or nowhere. */
-const GLOBAL = lazy(() => blockList('2000::/3', 'ipv6'));
-const NOT_GLOBAL = lazy(() => blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6'));
-function isPublic(address) {
-    const family = (0,external_node_net_.isIP)(address);
-    if (family === 4)
-        return !INTERNAL().check(address, 'ipv4');
-    return family === 6 && GLOBAL().check(address, 'ipv6') && !NOT_GLOBAL().check(address, 'ipv6');
-}
-/**
- * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself. A proxy
- * looks names up by itself, and may find what this machine does not: the user has to have named the host then.
- * @param hosts when given, only these.
- * @throws PromoteError UNSUPPORTED
- */
-function checkAddress(url, isAllowed, proxied, side, hosts) {
-    if (url.protocol !== 'https:')
-        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not https', side);
-    const host = url.hostname.replace(/^\[|\]$/g, '');
-    const isAddress = (0,external_node_net_.isIP)(host) !== 0;
-    if (isAddress && !isAllowed(host))
-        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not a public address', side);
-    const named = hosts?.includes(host.replace(/\.$/, ''));
-    if (named === false)
-        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not among the hosts of include-foreign', side);
-    if (proxied && !isAddress && named === undefined)
-        throw refused((0,core_text/* displayUrl */.Qy)(url), `is reached through a proxy, which looks ${host} up by itself`, side, host);
-}
-/** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
-function lookupAllowed(isAllowed, side) {
-    return (hostname, options, callback) => {
-        (0,external_node_dns_namespaceObject.lookup)(hostname, { ...options, all: true }, (error, found) => {
-            const addresses = found ?? [];
-            const [first] = addresses;
-            if (error !== null || first === undefined)
-                return callback(error, '', 0);
-            const inside = addresses.find(({ address }) => !isAllowed(address));
-            const what = `leads to ${inside?.address}, which is not a public address`;
-            if (inside !== undefined)
-                return callback(refused(`https://${hostname}`, what, side), '', 0);
-            if (options.all === true)
-                callback(null, [...addresses]);
-            else
-                callback(null, first.address, first.family);
-        });
-    };
-}
-function refused(where, what, side, host) {
-    const advice = host === undefined
-        ? 'Leave include-foreign off, or copy the layer into the registry.'
-        : `If that host is meant: include-foreign: ${host}`;
-    const hint = `A manifest names this address for a layer. ${advice}`;
-    return new errors/* PromoteError */.jG('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, { side, hint });
-}
-function blockList(ranges, family) {
-    const list = new external_node_net_.BlockList();
-    for (const range of ranges.split(/\s+/)) {
-        const [address = '', prefix = ''] = range.split('/');
-        list.addSubnet(address, Number(prefix), family);
-    }
-    return list;
-}
-
-;// CONCATENATED MODULE: ./lib/transport/transport.js
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-/** @throws PromoteError USAGE when `ca` holds no certificate. */
-function openTransport(options, context) {
-    const authorities = ownAuthorities(options.ca, options.side);
-    const closing = new AbortController();
-    const running = AbortSignal.any([context.signal, closing.signal]);
-    // Node warns of a leak from the eleventh listener on; each request has one.
-    (0,external_node_events_.setMaxListeners)(0, closing.signal, running);
-    const routes = openRoutes(options, context, closing.signal);
-    const answered = new Set();
-    const send = async (request) => {
-        // A connection is free again one turn of the event loop after its answer. A request before that opens another one,
-        // which costs two or three round trips before the first byte.
-        await (0,promises_.setImmediate)();
-        const proxy = proxyFor(request.url, context.env);
-        const explain = (thrown) => failure(thrown, {
-            side: options.side,
-            url: request.url,
-            what: `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`,
-            known: answered.has(request.url.host),
-            certificate: typeof thrown === 'object' && thrown !== null ? routes.shown.get(thrown) : undefined,
-            authorities,
-        });
-        checkHeaders(request, options.side);
-        if (options.isAllowed !== undefined)
-            checkAddress(request.url, options.isAllowed, proxy !== undefined, options.side, options.hosts);
-        const exact = await withoutEmptyStream(request);
-        const signal = request.afterCancel === true ? closing.signal : running;
-        const exchangeOptions = { side: options.side, stallTimeout: options.stallTimeout, explain, signal };
-        const res = decompressed(request, await exchange(exact, routes.wire(exact, proxy), exchangeOptions), options.side);
-        const isFirst = !answered.has(request.url.host);
-        if (res.status < 500)
-            answered.add(request.url.host);
-        if (res.status !== 407 || proxy === undefined)
-            return isFirst ? { ...res, isFirst } : res;
-        await (0,transport_request/* discard */.vf)(res);
-        throw proxyRefused(proxy, request.url.host, 407, 'Proxy Authentication Required', options.side);
-    };
-    return {
-        send,
-        close: async () => {
-            closing.abort();
-            await routes.close();
-        },
-    };
-}
-const DECODERS = {
-    gzip: external_node_zlib_.createGunzip,
-    'x-gzip': external_node_zlib_.createGunzip,
-    deflate: external_node_zlib_.createInflate,
-    br: external_node_zlib_.createBrotliDecompress,
-};
-/**
- * Some proxies compress although `identity` is asked for. Callers bound what they read of the decompressed answer. Blobs
- * stay as they come: they are counted and hashed.
- */
-function decompressed({ method, isBlob }, res, side) {
-    const { 'content-encoding': encoding, 'content-length': length, ...headers } = res.headers;
-    const decoder = DECODERS[String(encoding ?? '').toLowerCase()];
-    if (decoder === undefined || isBlob === true || method === 'HEAD' || length === '0')
-        return res;
-    const body = async function* () {
-        try {
-            yield* (0,core_async/* through */.sc)(res.body, decoder());
-        }
-        catch (thrown) {
-            if (thrown instanceof errors/* PromoteError */.jG)
-                throw thrown;
-            const message = `${method} ${(0,core_text/* displayUrl */.Qy)(res.url)}: the answer is not the ${encoding} that it claims to be.`;
-            throw new errors/* PromoteError */.jG('PROTOCOL', message, { side, cause: thrown });
-        }
-    };
-    return { ...res, headers, body: body() };
-}
-/** What a header cannot carry came from a server; undici's error would quote it. */
-function checkHeaders({ method, url, headers = {} }, side) {
-    for (const [name, value] of Object.entries(headers))
-        if (value !== undefined && /[^\t -~\u0080-\u00ff]/.test(String(value)))
-            throw new errors/* PromoteError */.jG('PROTOCOL', `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: the header ${name} would have characters that no header has.`, { side, hint: 'A server gave a value for it that is not valid.' });
-}
-/** undici cannot send an empty stream; it still has to be read, because it may throw at its end. */
-async function withoutEmptyStream(request) {
-    if (!(0,transport_request/* isStream */.rL)(request.body) || request.body.size > 0)
-        return request;
-    for await (const chunk of request.body.stream) {
-        if (chunk.byteLength > 0)
-            throw new errors/* PromoteError */.jG('PROTOCOL', 'The bytes to send are more than announced.');
-    }
-    return { ...request, body: '' };
-}
-/** Ways to take: direct, or by which proxy; with or without the client certificate. */
-function openRoutes(options, context, closing) {
-    const shown = new WeakMap();
-    const clients = new Map();
-    const trust = lazy(() => trustContext(context.env, options.ca, options.side, undefined));
-    const identified = lazy(() => trustContext(context.env, options.ca, options.side, options.clientCertificate));
-    const connectOptions = (identity) => ({
-        side: options.side,
-        context: identity ? identified : trust,
-        insecure: options.insecureSkipTlsVerify,
-        timeout: options.stallTimeout,
-        signal: closing,
-        shown,
-        lookup: options.isAllowed === undefined ? undefined : lookupAllowed(options.isAllowed, options.side),
-    });
-    const newClient = (proxy, forwarded, identity, bulk) => {
-        const own = forwarded ? { ...connectOptions(false), insecure: false } : connectOptions(identity);
-        const authorization = proxy && proxyAuthorization(proxy.url, context);
-        const tunnel = proxy === undefined || forwarded ? undefined : { ...proxy, authorization, context: trust };
-        const open = (onread) => connector(own, tunnel, onread);
-        return bulk ? openBulkClient(open) : new agent({ connect: open() });
-    };
-    return {
-        shown,
-        async close() {
-            await Promise.all([...clients.values()].map((client) => client.destroy()));
-        },
-        wire(request, proxy) {
-            const forwarded = isForwarded(request, proxy);
-            const identity = !forwarded && showsIdentity(options.clientCertificate, request);
-            const key = `${forwarded} ${identity} ${request.bulk === true} ${proxy?.url.href}`;
-            const dispatcher = (0,memo/* getOrAdd */.P)(clients, key, () => newClient(proxy, forwarded, identity, request.bulk === true));
-            return { dispatcher, ...lineOf(request, proxy, context) };
-        },
-    };
-}
-/** What the request looks like on the wire. */
-function lineOf(request, proxy, context) {
-    const { url } = request;
-    const headers = { ...request.headers, 'accept-encoding': 'identity', 'user-agent': `image-promote/${version/* VERSION */.x}` };
-    const path = `${url.pathname}${url.search}`;
-    if (proxy === undefined || !isForwarded(request, proxy))
-        return { origin: url.origin, path, headers };
-    const authorization = proxyAuthorization(proxy.url, context);
-    const through = authorization === undefined ? {} : { 'proxy-authorization': authorization };
-    return {
-        origin: proxy.url.origin,
-        path: `${url.origin}${path}`,
-        headers: { ...headers, host: url.host, ...through },
-    };
-}
-/** Plain HTTP is asked for in absolute form: many proxies allow CONNECT to 443 alone. */
-function isForwarded({ url }, proxy) {
-    return proxy !== undefined && url.protocol === 'http:';
-}
-/** A certificate is a credential: with an `origin` it is shown there alone. */
-function showsIdentity(identity, { url, headers, leftOrigin }) {
-    if (leftOrigin === true)
-        return false;
-    if (identity === undefined || url.protocol !== 'https:')
-        return false;
-    if (identity.besideTokens === false && headers?.authorization !== undefined)
-        return false;
-    return identity.origin === undefined || new URL(identity.origin).origin === url.origin;
-}
-function proxyAuthorization(url, context) {
-    if (url.username === '' && url.password === '')
-        return undefined;
-    context.secrets.keep(url.password);
-    const password = context.secrets.keep(decoded(url.password));
-    return `Basic ${context.secrets.keepPair(decoded(url.username), password).reveal()}`;
-}
-function decoded(text) {
-    try {
-        return decodeURIComponent(text);
-    }
-    catch {
-        return text;
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/http/challenge.js
-/** No server offers more; garbage does. */
-const MOST = 32;
-const LONGEST = 16 * 1024;
-/** A scheme, or a parameter `name=value`, `name="value"` of the scheme before it. An open quote ends with the line. */
-const PART = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+)(?:[ \t]*=[ \t]*(?:"((?:[^"\\]|\\[\s\S])*)"?|([^, \t]*)))?/g;
-/**
- * The schemes of all `WWW-Authenticate` lines. Takes what is met in the field: several schemes in one line, several lines,
- * unquoted values (`Basic realm=openshift,error="access denied"`), missing commas. Garbage yields fewer challenges,
- * never an error; one pass over the text.
- */
-function parseChallenges(lines) {
-    return lines.flatMap((line) => parseLine(line.slice(0, LONGEST))).slice(0, MOST);
-}
-function parseLine(line) {
-    const found = [];
-    for (const [, word = '', quoted, plain] of line.matchAll(PART)) {
-        const value = quoted?.replace(/\\([\s\S])/g, '$1') ?? plain;
-        const current = found.at(-1);
-        const name = word.toLowerCase();
-        if (value === undefined || current === undefined)
-            found.push({ scheme: name, parameters: new Map() });
-        else if (!current.parameters.has(name))
-            current.parameters.set(name, value);
-        if (found.length > MOST)
-            break;
-    }
-    return found;
-}
-
-// EXTERNAL MODULE: ./lib/http/credential.js
-var http_credential = __nccwpck_require__(8183);
-;// CONCATENATED MODULE: ./lib/http/credential-scope.js
-/** Where a credential may go, and which addresses of a server are used at all. Nothing else decides it; tested by table. */
-
-/**
- * Whether a request to `hop` may carry what belongs to `origin` (scheme, host and port).
- * @param leftOrigin a redirect or an upload session has been on another origin, which then chose `hop`.
- * @param kind a refresh token (`identity`) never goes to the registry itself; `anonymous` has nothing to carry.
- */
-function mayReceiveCredential(origin, hop, leftOrigin, kind) {
-    if (kind === 'anonymous' || kind === 'identity')
-        return false;
-    return !leftOrigin && isHttp(hop) && hop.origin === origin.origin;
-}
-/**
- * Whether the token service at `realm`, which `registry` named in a challenge, may be asked with this credential. A
- * plain-HTTP or unverified server may be an impostor: secrets go only to the same origin then.
- * @param verified certificates are verified on this side.
- */
-function mayAskTokenService(registry, realm, kind, verified) {
-    if (!isHttp(realm) || realm.username !== '' || realm.password !== '')
-        return false;
-    // The token that comes back is a secret too.
-    if (registry.protocol === 'https:' && realm.protocol !== 'https:')
-        return false;
-    if (kind === 'anonymous')
-        return true;
-    if (kind === 'bearer')
-        return false;
-    if (registry.origin === realm.origin)
-        return true;
-    return verified && registry.protocol === 'https:' && realm.protocol === 'https:';
-}
-/** Parts of the distribution API that are not an upload, and steps that leave a path. */
-const NOT_AN_UPLOAD = /^(?:v2|manifests|tags|referrers|blobs|\.{1,2})$/;
-const UPLOADS = /^(?:[a-z]+-)?uploads?$/;
-/**
- * Whether an address on the registry's own origin can be that of an upload session: `/v2/NAME/blobs/uploads/ID` by the
- * specification, `/blobs/upload/ID` at ghcr.io, `/artifacts-uploads/…/uploads/ID` at Google's registries. A PUT or DELETE
- * elsewhere would change what other images need.
- */
-function isUploadSession(url) {
-    const { session } = splitUpload(url);
-    return session.length > 1 && UPLOADS.test(session[0] ?? '') && !session.some((one) => NOT_AN_UPLOAD.test(one));
-}
-/** Whether the path is one of the distribution API, however it is encoded. */
-function namesResource(url) {
-    const { name, session } = splitUpload(url);
-    return [...name.split('/'), ...session].some((one) => NOT_AN_UPLOAD.test(one));
-}
-/** Whether a DELETE there ends an upload to this repository and nothing else. */
-function isUploadOf(repository, url) {
-    return isUploadSession(url) && splitUpload(url).name.endsWith(`/${repository}`);
-}
-/** As a server may read the path: decoded, without empty segments. Repositories may be named `blobs` or `tags`. */
-function splitUpload({ pathname }) {
-    const path = percentDecoded(percentDecoded(pathname));
-    const segments = path.split(/[/\\]/).filter((one) => one !== '');
-    const at = segments.findLastIndex((one, index) => one === 'blobs' && UPLOADS.test(segments[index + 1] ?? ''));
-    return { name: `/${segments.slice(0, Math.max(at, 0)).join('/')}`, session: segments.slice(at + 1) };
-}
-/**
- * Refuses an address that a server chose (Location, redirect, realm, Link) and that holds a secret of this run: logs and
- * proxies on the way would keep it. A secret that the requested address holds too is allowed, because the server
- * knows it already: a project may have the same name as a password.
- * @param asked the address whose answer named this one.
- * @param named.what who names the address, as the beginning of the message.
- * @throws PromoteError PROTOCOL
- */
-function refuseSecretInAddress(address, asked, named) {
-    const known = [...decodings(asked.href)].join('\n');
-    for (const text of decodings(address))
-        if (named.secrets.isIn(text, known))
-            throw new errors/* PromoteError */.jG('PROTOCOL', `${named.what} an address with a secret of this run in it.`, {
-                side: named.side,
-                hint: 'Check the server, and a proxy or gateway in front of it: a credential must not stand in an address.',
-            });
-}
-/** Encodings within encodings that are undone: `%2561`, base64 of base64. */
-const DEEPEST = 3;
-/** Base64 of the shortest secret. */
-const BASE64_RUN = /[A-Za-z0-9+/_-]{6,}/g;
-/** The text, and what it says when percent and base64 encodings in it are undone, in any order. */
-function decodings(text) {
-    const found = new Set([text]);
-    let latest = [text];
-    for (let depth = 0; depth < DEEPEST && latest.length > 0; depth += 1) {
-        latest = latest.flatMap((one) => [percentDecoded(one), one.replaceAll('+', ' '), ...base64Decoded(one)]);
-        latest = latest.filter((one) => !found.has(one));
-        for (const one of latest)
-            found.add(one);
-    }
-    return found;
-}
-function percentDecoded(text) {
-    const bytes = Buffer.from(text, 'utf8').toString('latin1');
-    const decoded = bytes.replace(/%([0-9a-f]{2})/gi, (_, code) => String.fromCharCode(Number.parseInt(code, 16)));
-    return Buffer.from(decoded, 'latin1').toString('utf8');
-}
-/** Where the encoded text begins within a run of letters is unknown: four tries, one for each offset. */
-function base64Decoded(text) {
-    const runs = text.match(BASE64_RUN) ?? [];
-    return [0, 1, 2, 3].map((at) => runs.map((run) => Buffer.from(run.slice(at), 'base64').toString('utf8')).join('\n'));
-}
-function isHttp(url) {
-    return url.protocol === 'https:' || url.protocol === 'http:';
-}
-
-// EXTERNAL MODULE: ./lib/http/quirks.js
-var quirks = __nccwpck_require__(4525);
-// EXTERNAL MODULE: ./lib/http/response.js
-var response = __nccwpck_require__(8793);
-;// CONCATENATED MODULE: ./lib/http/token-service.js
-/** Token services of registries (distribution docs "token authentication", "oauth2"): one token for each set of scopes. */
-
-
-
-
-
-
-const BODY_LIMIT = 1024 * 1024;
-/** Shorter lifetimes, and none, count as this many seconds (distribution's token specification). */
-const SHORTEST_LIFE = 60;
-/** Renewed when a tenth of its life is left, at most so many milliseconds before its end. */
-const EARLIEST_RENEWAL = 30_000;
-const ANSWER = schemas/* object */.Ikc({
-    token: schemas/* string */.YjP().optional(),
-    access_token: schemas/* string */.YjP().optional(),
-    expires_in: schemas/* number */.aig().optional().catch(undefined),
-});
-/** @param send without credentials of its own; must not repeat requests, the request that needs the token is repeated. */
-function tokenService(side, send, context) {
-    /** `token` is there once `flight` has brought it. */
-    const held = new Map();
-    let owner = { kind: 'anonymous' };
-    return {
-        /** From memory, or fetched; requests side by side share one exchange. */
-        async token(service, credential, scopes) {
-            if (!(0,http_credential/* sameCredential */.K)(owner, credential)) {
-                held.clear();
-                owner = credential;
-            }
-            const key = [service.realm.href, service.service ?? '', ...scopes].join('\n');
-            const known = held.get(key);
-            if (known !== undefined && (known.token?.renewAt ?? Number.POSITIVE_INFINITY) > context.now())
-                return known.flight;
-            const fetched = { flight: exchangeToken({ side, send, context, service, credential, scopes }) };
-            held.set(key, fetched);
-            fetched.flight.then((token) => {
-                fetched.token = token;
-            }, () => {
-                if (held.get(key) === fetched)
-                    held.delete(key);
-            });
-            return fetched.flight;
-        },
-        /** Forgets this token, if it still is the one in use. */
-        drop(token) {
-            for (const [key, one] of held)
-                if (one.token === token)
-                    held.delete(key);
-        },
-    };
-}
-async function exchangeToken(question) {
-    const { side, send, context, service, scopes } = question;
-    let res = await send(tokenRequest(question));
-    if (scopes.length > 1 && [400, 401, 403].includes(res.status)) {
-        // Some services refuse several scopes at once (oc has --skip-multiple-scopes for them); the first matters most.
-        await (0,transport_request/* discard */.vf)(res);
-        res = await send(tokenRequest({ ...question, scopes: scopes.slice(0, 1) }));
-    }
-    if (res.status < 200 || res.status > 299)
-        throw await tokenRefused(res, question);
-    const answer = await (0,response/* json */.Pq)(res, ANSWER, BODY_LIMIT).catch((thrown) => {
-        throw (0,errors/* asPromoteError */.XO)(thrown, side);
-    });
-    const value = answer.token || answer.access_token;
-    if (value === undefined || value === '' || !/^[\x21-\x7e]+$/.test(value)) {
-        const message = `${(0,core_text/* displayUrl */.Qy)(service.realm)}: the answer of the token service holds no token.`;
-        throw new errors/* PromoteError */.jG('PROTOCOL', message, { side });
-    }
-    // From the moment of receipt: `issued_at` is by the service's clock.
-    const life = Math.max(SHORTEST_LIFE, answer.expires_in ?? 0) * 1000;
-    const renewAt = context.now() + life - Math.min(EARLIEST_RENEWAL, life / 10);
-    return { secret: context.secrets.keep(value), renewAt };
-}
-function tokenRequest({ service, credential, scopes, context }) {
-    const url = new URL(service.realm);
-    if (credential.kind === 'identity') {
-        const form = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'image-promote' });
-        if (service.service !== undefined)
-            form.set('service', service.service);
-        if (scopes.length > 0)
-            form.set('scope', scopes.join(' '));
-        form.set('refresh_token', credential.refreshToken.reveal());
-        const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' };
-        // The token is in the body, and a redirect would take it along.
-        return { method: 'POST', url, headers, body: form.toString(), follow: false };
-    }
-    if (service.service !== undefined)
-        url.searchParams.append('service', service.service);
-    for (const scope of scopes)
-        url.searchParams.append('scope', scope);
-    const headers = { accept: 'application/json' };
-    if (credential.kind === 'basic')
-        headers.authorization = basic(credential, context);
-    return { method: 'GET', url, headers };
-}
-/** The value of a Basic `Authorization` header. */
-function basic(credential, context) {
-    return `Basic ${context.secrets.keepPair(credential.username, credential.password).reveal()}`;
-}
-/** What a 401 or 403 says about a credential of each kind. */
-const REFUSED = {
-    basic: 'LOGIN_REJECTED',
-    identity: 'TOKEN_REJECTED',
-    bearer: 'CREDENTIAL_MISSING',
-    anonymous: 'CREDENTIAL_MISSING',
-};
-function tokenRefused(res, { side, service, credential, context }) {
-    const what = `asking the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}`;
-    const redact = (text) => context.secrets.redact(text);
-    const { kind } = credential;
-    const isVerdict = res.status === 401 || res.status === 403;
-    const code = isVerdict || (kind === 'identity' && res.status === 400) ? REFUSED[kind] : undefined;
-    const hint = kind === 'anonymous'
-        ? 'The registry wants a credential for this side.'
-        : 'Check user name and password or token of this side, and what they may do.';
-    return (0,response/* registryError */.eo)(res, { side, what, code, hint: isVerdict ? hint : undefined, redact });
-}
-/**
- * The scopes of a token: what the request needs, most important first (some services read only the first one), then what
- * the challenge asks for beyond that.
- */
-function mergeScopes(wanted, asked) {
-    const all = [...wanted];
-    for (const scope of asked)
-        if (!all.some((one) => covers(one, scope)))
-            all.push(scope);
-    return all;
-}
-/** `scope="repository:a:pull,push repository:b:pull"` of a challenge (distribution docs "token scope"). */
-function splitScopes(text) {
-    return (text ?? '')
-        .split(' ')
-        .filter((scope) => scope !== '')
-        .slice(0, 16);
-}
-/** `repository:a:pull,push` covers `repository:a:pull`. The name may hold a colon (host:port). */
-function covers(one, other) {
-    const [mine, theirs] = [split(one), split(other)];
-    return mine.resource === theirs.resource && theirs.actions.every((action) => mine.actions.includes(action));
-}
-function split(scope) {
-    const colon = scope.lastIndexOf(':');
-    return { resource: scope.slice(0, colon), actions: scope.slice(colon + 1).split(',') };
-}
-
-;// CONCATENATED MODULE: ./lib/http/authorize.js
-/** Puts the credential of one origin on the requests to that origin, in the form that the server asks for. */
-
-
-
-
-
-
-
-
-
-
-/** Bytes of a refusal that are searched for words; longer ones are pages for people. */
-const LONGEST_SAID = 4096;
-/**
- * A bearer credential is sent at once. User and password, refresh token and anonymity wait for the first challenge of the
- * origin; from then on they go along without being asked. After a 401, or a 400 or 403 that speaks of an expired credential,
- * the request is repeated with a fresh token of the token service, then with what `login.renew` has; then the refusal is the
- * caller's. A streamed body cannot be repeated: its refusal is the caller's at once, and the next request of the same scopes
- * carries the fresh token.
- */
-function authorize(access) {
-    const tokens = tokenService(access.side, access.ask, access.context);
-    const guests = tokenService(access.side, access.ask, access.context);
-    const known = { basic: false, scopes: new Map() };
-    const show = async (credential, request) => {
-        if (credential.kind === 'bearer')
-            return { authorization: `Bearer ${credential.token.reveal()}` };
-        const plain = credential.kind === 'basic' && known.basic;
-        if (known.service !== undefined) {
-            if (mayAskTokenService(access.origin, known.service.realm, credential.kind, access.verified)) {
-                const wanted = request.scopes ?? [];
-                const scopes = mergeScopes(wanted, known.scopes.get(wanted.join(' ')) ?? []);
-                const token = await tokens.token(known.service, credential, scopes).catch((thrown) => {
-                    if (!plain || isVerdict(thrown))
-                        throw thrown;
-                });
-                if (token !== undefined)
-                    return { authorization: `Bearer ${token.secret.reveal()}`, token };
-                // The registry offers Basic too, and its token service does not answer as one.
-                known.service = undefined;
-            }
-            else if (!plain && credential.kind !== 'anonymous')
-                throw strangeService(access, known.service);
-        }
-        return plain ? { authorization: basic(credential, access.context) } : undefined;
-    };
-    return (next) => async (request) => {
-        if (!mayReceiveCredential(access.origin, request.url, request.leftOrigin === true, 'token'))
-            return asGuest(access, guests, next, request);
-        const credential = await access.login.current();
-        const shown = await showOrRenew(access, credential, (one) => show(one, request));
-        const first = await next(signed(request, shown.with));
-        const isSuspect = shown.with !== undefined && (first.status === 400 || first.status === 403);
-        const start = isSuspect ? await (0,transport_request/* beginning */.Ir)(first) : undefined;
-        let res = start === undefined ? first : { ...first, body: (0,core_async/* bodyOf */.EN)(start) };
-        if (res.status !== 401 && !(0,quirks/* saysExpired */.ow)(start?.toString('utf8', 0, LONGEST_SAID) ?? ''))
-            return res;
-        if (res.status === 401)
-            learn(known, await challengesOf(res, request, access, next, known), request, access);
-        if (shown.with?.token !== undefined)
-            tokens.drop(shown.with.token);
-        const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request));
-        if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
-            if ((0,transport_request/* isStream */.rL)(request.body))
-                return { ...res, isRenewed: true };
-            await (0,transport_request/* discard */.vf)(res);
-            res = await next(signed(request, fresh.with));
-            if (res.status !== 401)
-                return res;
-        }
-        if (fresh.with === undefined || (await isMerelyDenied(res, fresh.with, request, access, next)))
-            return res;
-        const renewed = await renew(access, fresh.credential);
-        if (renewed === undefined)
-            return res;
-        if ((0,transport_request/* isStream */.rL)(request.body))
-            return { ...res, isRenewed: true };
-        await (0,transport_request/* discard */.vf)(res);
-        return next(signed(request, await show(renewed, request)));
-    };
-}
-/** The token service has answered: it refuses this credential, or the run is over. */
-function isVerdict(thrown) {
-    const { code } = (0,errors/* asPromoteError */.XO)(thrown);
-    return code === 'LOGIN_REJECTED' || code === 'CANCELLED';
-}
-/**
- * A registry that another one redirects to may have a token service of its own. It is asked without any credential: none
- * of this run belongs to that origin.
- */
-async function asGuest(access, tokens, next, request) {
-    const res = await next(request);
-    if (res.status !== 401 || (request.method !== 'GET' && request.method !== 'HEAD'))
-        return res;
-    const known = { basic: false, scopes: new Map() };
-    const { context, side } = access;
-    learn(known, parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate')), request, { origin: request.url, context, side });
-    const { service, scopes } = known;
-    if (service === undefined || !mayAskTokenService(request.url, service.realm, 'anonymous', access.verified))
-        return res;
-    const token = await tokens.token(service, http_credential/* ANONYMOUS */.E, [...scopes.values()].flat()).catch(() => undefined);
-    if (token === undefined)
-        return res;
-    await (0,transport_request/* discard */.vf)(res);
-    return next(signed(request, { authorization: `Bearer ${token.secret.reveal()}` }));
-}
-/** A token service that refuses the credential is a refusal of the credential: renewed once. */
-async function showOrRenew(access, credential, show) {
-    try {
-        return { credential, with: await show(credential) };
-    }
-    catch (thrown) {
-        if (!(thrown instanceof errors/* PromoteError */.jG))
-            throw thrown;
-        // Without a credential the registry's own refusal says more than that of its token service.
-        if (thrown.code === 'CREDENTIAL_MISSING')
-            return { credential, with: undefined };
-        if (thrown.code !== 'LOGIN_REJECTED' && thrown.code !== 'TOKEN_REJECTED')
-            throw thrown;
-        const renewed = await renew(access, credential);
-        if (renewed === undefined)
-            throw thrown;
-        return { credential: renewed, with: await show(renewed) };
-    }
-}
-async function renew(access, refused) {
-    if (refused.kind === 'anonymous')
-        return undefined;
-    const renewed = await access.login.renew(refused);
-    return renewed === undefined || (0,http_credential/* sameCredential */.K)(renewed, refused) ? undefined : renewed;
-}
-function signed(request, shown) {
-    if (shown === undefined)
-        return request;
-    return { ...request, headers: { ...request.headers, authorization: shown.authorization } };
-}
-function isRegistry(request) {
-    return request.url.pathname.startsWith('/v2/');
-}
-/** Google's registries answer 401 without a challenge on everything but `/v2/`. */
-async function challengesOf(res, request, access, next, known) {
-    const challenges = parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate'));
-    const mute = challenges.length === 0 && known.service === undefined && !known.basic;
-    if (!mute || !isRegistry(request) || request.url.pathname === '/v2/')
-        return challenges;
-    const ping = await next({ method: 'GET', url: new URL('/v2/', access.origin) });
-    const asked = ping.status === 401 ? parseChallenges((0,response/* headerAll */.$g)(ping, 'www-authenticate')) : [];
-    await (0,transport_request/* discard */.vf)(ping);
-    return asked;
-}
-/** A token service once named stays: OpenShift answers a bad token with a Basic challenge alone, which only means "denied". */
-function learn(known, challenges, request, access) {
-    const { origin, context, side } = access;
-    for (const { scheme, parameters } of challenges) {
-        if (scheme === 'basic' && (known.service === undefined || challenges.length > 1))
-            known.basic = true;
-        const realm = parameters.get('realm');
-        if (scheme !== 'bearer' || realm === undefined || !URL.canParse(realm, origin.href))
-            continue;
-        const what = `${(0,core_text/* displayUrl */.Qy)(request.url)}: the registry names as its token service`;
-        refuseSecretInAddress(realm, request.url, { what, side, secrets: context.secrets });
-        known.service = { realm: new URL(realm, origin), service: parameters.get('service') };
-        known.scopes.set((request.scopes ?? []).join(' '), splitScopes(parameters.get('scope')));
-    }
-}
-/** Without this, every missing right would cost a new login. */
-async function isMerelyDenied(res, shown, request, access, next) {
-    if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/')
-        return false;
-    const challenges = parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate'));
-    if (!challenges.some((one) => one.parameters.get('error') === 'access denied'))
-        return false;
-    return (0,quirks/* acceptsCredential */.bW)((ping) => next(signed(ping, shown)), access.origin);
-}
-function strangeService(access, service) {
-    const message = `${(0,core_text/* displayUrl */.Qy)(access.origin)} names the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`;
-    return new errors/* PromoteError */.jG('UNSUPPORTED', message, {
-        side: access.side,
-        hint: `Use https for the registry${access.verified ? '' : `, and ${access.side}-ca instead of ${access.side}-insecure-skip-tls-verify`}.`,
-    });
-}
-
-// EXTERNAL MODULE: ./lib/core/retries.js
-var retries = __nccwpck_require__(8749);
-;// CONCATENATED MODULE: ./lib/http/concurrency.js
-
-
-
-/** Requests at once to one origin when nothing is known about it: four images of 16 layers. */
-const CEILING = 64;
-/**
- * As many requests at once to an origin as it bears. 429 and 503 halve the number that is under way, once for all requests
- * that were under way together. Every full round of successes adds one. A request holds its place until the answer begins,
- * an upload until its body is sent and answered. A 429 with `Retry-After` stops new requests to the origin for that long.
- *
- * A place is never held while waiting for another place of the same side, so nothing can wait for itself: tokens are
- * fetched above this layer, and the two sides of a transfer have a network each.
- */
-function limitConcurrency(context, ceiling = CEILING) {
-    const origins = new Map();
-    const most = Math.max(1, Math.floor(ceiling));
-    return (next) => async (request) => {
-        const origin = (0,memo/* getOrAdd */.P)(origins, request.url.origin, () => newOrigin(most));
-        await enter(origin);
-        const { halved, running: crowd } = origin;
-        try {
-            const res = await next(request);
-            if (res.status === 429 || res.status === 503) {
-                // A burst that fails together is one sign, not as many as it has requests.
-                if (origin.halved === halved)
-                    halve(origin, Math.max(crowd, origin.running));
-                if (res.status === 429)
-                    pause(origin, (0,response/* retryAfter */.P9)(res, context.now()), context);
-            }
-            else if (++origin.successes >= origin.limit) {
-                origin.successes = 0;
-                origin.limit = Math.min(most, origin.limit + 1);
-            }
-            return res;
-        }
-        finally {
-            origin.running--;
-            admit(origin);
-        }
-    };
-}
-function newOrigin(limit) {
-    return { limit, running: 0, successes: 0, halved: 0, waiting: [], pause: undefined };
-}
-/** Half of what was under way: half of a limit that the run never reached would change nothing. */
-function halve(origin, crowd) {
-    const half = Math.floor(Math.min(origin.limit, crowd) / 2);
-    origin.limit = Math.min(origin.limit, Math.max(1, half));
-    origin.halved++;
-    origin.successes = 0;
-}
-async function enter(origin) {
-    for (;;) {
-        // Every pause ends, by time or by cancellation.
-        while (origin.pause !== undefined)
-            await origin.pause;
-        if (origin.running < origin.limit)
-            break;
-        await new Promise((resolve) => {
-            origin.waiting.push(resolve);
-        });
-    }
-    origin.running++;
-}
-/** Wakes as many requests as there are places. A request whose place was taken meanwhile waits again. */
-function admit(origin) {
-    const free = origin.limit - origin.running;
-    if (free > 0)
-        for (const wake of origin.waiting.splice(0, free))
-            wake();
-}
-function pause(origin, wait, context) {
-    // The retry layer refuses a longer wait: waiting here would only delay its error.
-    if (wait === undefined || wait <= 0 || wait > retries/* LONGEST_RETRY_AFTER */.Zk || origin.pause !== undefined)
-        return;
-    const over = () => {
-        origin.pause = undefined;
-        admit(origin);
-    };
-    // Cancelled while waiting: the requests go on, and are refused as cancelled where they are sent.
-    origin.pause = context.sleep(wait).then(over, over);
-}
-
-;// CONCATENATED MODULE: ./lib/http/debug-log.js
-
-
-/** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
-const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit'];
-/** One debug line for every request on the wire: `GET https://host/path?n=100 200 12 ms`. No headers, no bodies. */
-function debugLog({ log, now }) {
-    return (next) => async (request) => {
-        const started = now();
-        const line = (outcome) => log.debug(`${request.method} ${readable(request.url)} ${outcome} ${Math.round(now() - started)} ms`);
-        try {
-            const res = await next(request);
-            line(res.status);
-            return res;
-        }
-        catch (thrown) {
-            line((0,errors/* asPromoteError */.XO)(thrown).code);
-            throw thrown;
-        }
-    };
-}
-function readable(url) {
-    if (url.search === '')
-        return (0,core_text/* displayUrl */.Qy)(url);
-    const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name));
-    const query = shown.map(([name, value]) => `${name}=${(0,core_text/* oneLine */.TN)(value, 200)}`).join('&');
-    return query === '' ? (0,core_text/* displayUrl */.Qy)(url) : `${(0,core_text/* displayUrl */.Qy)(url)}?${query}`;
-}
-
-;// CONCATENATED MODULE: ./lib/http/redirect.js
-
-
-
-
-
-
-/** curl allows 50, Go 10; registries need one or two. */
-const MOST_HOPS = 10;
-const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-/** What names the sender; it stays on the origin that it was meant for. */
-const PRIVATE = ['authorization', 'cookie', 'proxy-authorization'];
-/**
- * Follows redirects of GET and HEAD, and 307 and 308 of requests whose body can be sent again. A hop that has left the
- * first origin is marked `leftOrigin` for good and goes without credentials. https → http is followed only for the bytes of
- * a blob, because its digest is verified. An address with a secret in it is refused. `url` of the answer is where it came
- * from, `leftOrigin` whether another origin chose that. Every other 3xx is the caller's.
- */
-function redirect(side, context) {
-    const warned = new Set();
-    const allowPlain = (request, target) => {
-        if (request.url.protocol !== 'https:' || target.protocol !== 'http:')
-            return;
-        const isVerified = request.method === 'GET' && request.isBlob === true;
-        if (!isVerified)
-            throw redirect_refused(request, `redirects from https to plain http (${(0,core_text/* displayUrl */.Qy)(target)})`, side, PLAIN);
-        if (warned.has(target.host))
-            return;
-        warned.add(target.host);
-        context.log.warn(`${side}: ${request.url.host} redirects blobs to plain http at ${target.host}. They are read there without a credential, and their digests are verified; others on the network can see them.`);
-    };
-    return (next) => async (first) => {
-        const seen = new Set();
-        let request = first;
-        for (;;) {
-            const res = await next(request).catch((thrown) => {
-                throw request === first ? thrown : unreached(first, request, thrown);
-            });
-            const location = (0,response/* header */.wx)(res, 'location');
-            if (location === undefined || !isFollowed(request, res.status))
-                return request.leftOrigin === true ? { ...res, leftOrigin: true } : res;
-            await (0,transport_request/* discard */.vf)(res);
-            seen.add(request.url.href);
-            const target = targetOf(request, location, side, context);
-            allowPlain(request, target);
-            if (seen.size > MOST_HOPS || seen.has(target.href)) {
-                throw redirect_refused(request, `redirects without end (${seen.size} so far, now to ${(0,core_text/* displayUrl */.Qy)(target)})`, side);
-            }
-            request = hop(first, request, target);
-        }
-    };
-}
-function isFollowed(request, status) {
-    if (request.follow === false || !REDIRECTS.has(status))
-        return false;
-    if (request.method === 'GET' || request.method === 'HEAD')
-        return true;
-    return (status === 307 || status === 308) && !(0,transport_request/* isStream */.rL)(request.body);
-}
-function targetOf(request, location, side, { secrets }) {
-    const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server redirects to`;
-    refuseSecretInAddress(location, request.url, { what, side, secrets });
-    if (!URL.canParse(location, request.url.href))
-        throw redirect_refused(request, 'redirects to something that is not a URL', side);
-    const target = new URL(location, request.url);
-    target.hash = '';
-    target.username = '';
-    target.password = '';
-    if (target.protocol !== 'https:' && target.protocol !== 'http:') {
-        throw redirect_refused(request, `redirects to a ${target.protocol} address`, side);
-    }
-    return target;
-}
-function hop(first, request, target) {
-    const leftOrigin = request.leftOrigin === true || target.origin !== first.url.origin;
-    if (!leftOrigin)
-        return { ...request, url: target };
-    const headers = Object.entries(request.headers ?? {}).filter(([name]) => !PRIVATE.includes(name.toLowerCase()));
-    return { ...request, url: target, leftOrigin, headers: Object.fromEntries(headers) };
-}
-/** The address is the server's choice: what to do about it is said of the server, not of the spelling. */
-function unreached(first, { url }, thrown) {
-    if (!(thrown instanceof errors/* PromoteError */.jG) || !['NETWORK', 'TLS', 'STALLED'].includes(thrown.code))
-        return thrown;
-    const unknown = thrown.message.includes('(ENOTFOUND)') ? ', which does not resolve' : '';
-    const message = `${first.method} ${(0,core_text/* displayUrl */.Qy)(first.url)}: the server redirected to ${url.host}${unknown}. ${thrown.message}`;
-    return thrown.with({ message, hint: unknown === '' ? thrown.hint : quirks/* DIRECT */.yc });
-}
-const PLAIN = 'Only blobs are read over plain http after a redirect. A proxy in front of the registry that does not pass on X-Forwarded-Proto: https often causes this.';
-function redirect_refused(request, what, side, hint = 'Check the address of the registry, and a proxy or gateway in front of it.') {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server ${what}.`, {
-        side,
-        hint,
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/http/retry.js
-
-
-
-
-
-
-
-/** The largest answers that are not blobs are lists of tags: 8 MiB. What is longer has a limit of its caller anyway. */
-const LONGEST_BODY = 9 * 1024 * 1024;
-/**
- * Repeats requests whose body can be sent again, after answers and errors that decided nothing: waits by
- * `backoff`, or what `Retry-After` asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
- * is read within the try, because a body can break off as well; blobs (`isBlob`) are the caller's.
- *
- * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
- * After a good answer it is a restart.
- */
-function retry(options, context) {
-    return (next) => async (request) => {
-        const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`;
-        for (let attempt = 1;; attempt++) {
-            const isRead = request.method === 'GET' && request.isBlob !== true && request.retry !== false;
-            const outcome = await attemptOnce(async () => {
-                const res = await next(request);
-                return isRead ? whole(res) : res;
-            });
-            // A cancelled run does not wait for another try.
-            const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
-            const last = tried || request.retry === false || (0,transport_request/* isStream */.rL)(request.body);
-            if (last || !decidedNothing(outcome))
-                return resultOf(outcome);
-            const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,response/* retryAfter */.P9)(outcome.res, context.now());
-            if (outcome.res !== undefined)
-                await (0,transport_request/* discard */.vf)(outcome.res);
-            if (asked !== undefined && asked > retries/* LONGEST_RETRY_AFTER */.Zk)
-                throw tooLong(what, asked, outcome, options.side);
-            // A server that has just failed may ask for a retry at once (`Retry-After: 0`): wait all the same.
-            const wait = asked !== undefined && asked > 0 ? asked : (0,retries/* backoff */.JN)(attempt, context.random);
-            options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt);
-            await context.sleep(wait);
-        }
-    };
-}
-async function attemptOnce(send) {
-    try {
-        return { res: await send() };
-    }
-    catch (thrown) {
-        return { error: (0,errors/* asPromoteError */.XO)(thrown), thrown };
-    }
-}
-/** The same answer with its body in memory. Of a longer one only the beginning: no caller reads so much. */
-async function whole(res) {
-    if (res.status < 200 || res.status > 299)
-        return res;
-    const parts = [];
-    let size = 0;
-    for await (const part of res.body) {
-        parts.push(part);
-        size += part.byteLength;
-        if (size > LONGEST_BODY)
-            break;
-    }
-    return { ...res, body: (0,core_async/* bodyOf */.EN)(Buffer.concat(parts)) };
-}
-function resultOf({ res, thrown }) {
-    if (res === undefined)
-        throw thrown;
-    return res;
-}
-function decidedNothing({ res, error }) {
-    return res === undefined ? error.transient : (0,response/* isTransient */.dg)(res.status) && !(0,quirks/* isUnexposed */.uX)(res);
-}
-function tooLong(what, asked, outcome, side) {
-    const status = outcome.res?.status ?? outcome.error?.status;
-    const answer = status === undefined ? 'the server' : `${status}: the server`;
-    const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${retries/* LONGEST_RETRY_AFTER */.Zk / 1000} s.`;
-    return new errors/* PromoteError */.jG(status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE', message, {
-        side,
-        status,
-        retryAfter: asked,
-        hint: 'Run it again later, or ask for a higher rate limit; what is copied already is not sent again.',
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/http/client.js
-
-
-
-
-
-
-
-/** @throws PromoteError USAGE when `ca` holds no certificate. */
-function openNetwork(options, context) {
-    const transport = openTransport(options, context);
-    const wire = compose(transport.send, debugLog(context), limitConcurrency(context, options.ceiling));
-    const patient = [retry(options, context), redirect(options.side, context)];
-    const verified = !options.insecureSkipTlsVerify;
-    const ask = compose(wire, redirect(options.side, context));
-    // The same login on the same origin shares its tokens, however often it is asked for.
-    const opened = new WeakMap();
-    return {
-        send: compose(wire, ...patient),
-        as: (origin, login) => {
-            const sends = (0,memo/* getOrAdd */.P)(opened, login, () => new Map());
-            const access = { side: options.side, origin, login, verified, ask, context };
-            return (0,memo/* getOrAdd */.P)(sends, origin.origin, () => compose(wire, ...patient, authorize(access)));
-        },
-        close: transport.close,
-    };
-}
-/** The first layer is the outermost. */
-function compose(send, ...layers) {
-    return layers.reduceRight((next, layer) => layer(next), send);
-}
-
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
-;// CONCATENATED MODULE: ./lib/registry/headers.js
-
-
-/** Header values of the distribution API, parsed. All of it is written by a server: bounded, checked, never trusted. */
-/** A header longer than this is not an address; Node itself stops at 16 KiB for all headers together. */
-const LONGEST_HEADER = 16 * 1024;
-/**
- * `Range` of an upload session, `0-<last byte>` inclusive (distribution-spec "Pushing a blob in chunks") → bytes kept.
- * @returns undefined when it cannot be told: `0-0` is what distribution says for no byte and for one byte.
- */
-function bytesKept(range) {
-    const last = /^(?:bytes=)?0-(-1|\d{1,15})$/.exec(range?.trim() ?? '')?.[1];
-    if (last === undefined || last === '0')
-        return undefined;
-    return Number(last) + 1;
-}
-/** `Content-Range` of a 206 (RFC 9110 section 14.4): `bytes 500-1499/8000`, total `*` when unknown. */
-function parseContentRange(value) {
-    const [, first, last, size] = /^bytes\s+(\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/i.exec(value?.trim() ?? '') ?? [];
-    if (first === undefined)
-        return undefined;
-    const range = { from: Number(first), to: Number(last), total: size === '*' ? undefined : Number(size) };
-    const good = range.from <= range.to && (range.total === undefined || range.to < range.total);
-    return good ? range : undefined;
-}
-/**
- * Where an upload goes on. The path and query are the server's, untouched: distribution signs them (`_state`).
- * A registry behind a TLS proxy may call itself http: on the same host that is corrected; elsewhere it is refused.
- * Another origin is allowed; the credential does not go there.
- * @param base the registry; @param from what the answer came from, for relative addresses.
- * @throws PromoteError PROTOCOL
- */
-function uploadLocation(value, from, base) {
-    if (value === undefined || value === '')
-        throw new errors/* PromoteError */.jG('PROTOCOL', 'The answer to an upload has no Location.');
-    if (value.length > LONGEST_HEADER || !URL.canParse(value, from.href))
-        throw badLocation(value, 'is not an address');
-    const url = new URL(value, from);
-    if (url.protocol !== 'http:' && url.protocol !== 'https:')
-        throw badLocation(value, 'is neither http nor https');
-    if (url.username !== '' || url.password !== '')
-        throw badLocation(value, 'carries a user name or password');
-    url.hash = '';
-    if (base.protocol !== 'https:' || url.protocol === 'https:')
-        return url;
-    const same = url.hostname === base.hostname && (url.port === base.port || url.port === '');
-    if (!same)
-        throw badLocation(value, 'leaves https for http');
-    return new URL(`${base.origin}${url.pathname}${url.search}`);
-}
-/** `&digest=…` after the query that is there, which is not encoded anew. */
-function withDigest(location, digest) {
-    const url = new URL(location);
-    url.search = url.search === '' ? `?digest=${digest}` : `${url.search}&digest=${digest}`;
-    return url;
-}
-/** `OCI-Chunk-Min-Length` in bytes; 0 when absent or absurd. */
-function chunkMinimum(value) {
-    const bytes = /^\d{1,10}$/.test(value ?? '') ? Number(value) : 0;
-    // More than 1 GiB for a single chunk would defeat its purpose.
-    return bytes <= 1024 ** 3 ? bytes : 0;
-}
-/** `Content-Length` in bytes. */
-function contentLength(value) {
-    return /^\d{1,15}$/.test(value ?? '') ? Number(value) : undefined;
-}
-function badLocation(value, why) {
-    // The query is left out: it may hold a signature that opens the upload.
-    const shown = (0,core_text/* quote */.hD)((value.split('?', 1)[0] ?? '').replace(/\/\/[^/@]*@/, '//'), 200);
-    return new errors/* PromoteError */.jG('PROTOCOL', `The upload's Location ${shown} ${why}.`, {
-        hint: 'Check what the proxy in front of the registry does with the Location header.',
-    });
-}
-
-;// CONCATENATED MODULE: ./lib/registry/blobs.js
-
-
-
-
-
-
-
-
-
-
-/**
- * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
- * The bytes are counted, not hashed: a caller that resumes hashes over all of its reads.
- */
-async function openBlob(endpoint, blob, offset) {
-    const data = (0,oci_manifest/* embedded */.F9)(blob);
-    if (data !== undefined)
-        return (0,core_async/* bodyOf */.EN)(data.subarray(offset));
-    if (offset > 0 && offset >= blob.size)
-        return (0,core_async/* bodyOf */.EN)(new Uint8Array());
-    const what = `reading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`;
-    const { res, start } = await blobs_open(endpoint, blob, offset, what);
-    const length = contentLength((0,response/* header */.wx)(res, 'content-length'));
-    const encoding = (0,response/* header */.wx)(res, 'content-encoding') ?? 'identity';
-    if (length !== undefined && encoding === 'identity' && start + length > blob.size && res.status === 200) {
-        await (0,transport_request/* discard */.vf)(res);
-        throw wrongSize(endpoint, blob, what, `${start + length} bytes are offered`);
-    }
-    return counted(endpoint, blob, res, { start, offset, what, encoding });
-}
-/** @returns an answer whose first byte is byte `start` of the blob, `start` ≤ `offset`. */
-async function blobs_open(endpoint, blob, offset, what) {
-    const get = (range) => endpoint
-        .call('pull', {
-        method: 'GET',
-        url: endpoint.url(`blobs/${blob.digest}`),
-        // Proxies that compress on the way would change what is counted and hashed.
-        headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
-        isBlob: true,
-        bulk: (0,transport_request/* isBulk */.HX)(blob.size - offset),
-    })
-        .catch((thrown) => {
-        throw spent(thrown, endpoint);
-    });
-    let res = await get(offset > 0 ? `bytes=${offset}-` : undefined);
-    if (res.status === 206) {
-        const range = parseContentRange((0,response/* header */.wx)(res, 'content-range'));
-        const usable = range !== undefined && range.from <= offset && offset <= range.to && (range.total ?? blob.size) === blob.size;
-        if (usable)
-            return { res, start: range.from };
-    }
-    if (offset > 0 && (res.status === 206 || res.status === 416)) {
-        // Another range than the one asked for (multipart from some CDNs), or "not satisfiable" inside the blob.
-        await (0,transport_request/* discard */.vf)(res);
-        res = await get(undefined);
-    }
-    if (res.status !== 200)
-        throw spent(await endpoint.toError(res, what, 'pull'), endpoint);
-    return { res, start: 0 };
-}
-/** The HTTP layer has tried this often enough: the caller, which resumes bodies, does not try it again. */
-function spent(thrown, endpoint) {
-    return (0,errors/* asPromoteError */.XO)(thrown, endpoint.side).with({ transient: false });
-}
-async function* counted(endpoint, blob, res, reading) {
-    const { what, offset, encoding } = reading;
-    let at = reading.start;
-    try {
-        for await (const chunk of res.body) {
-            const skip = Math.max(0, Math.min(chunk.byteLength, offset - at));
-            at += chunk.byteLength;
-            if (at > blob.size) {
-                const hint = encoding === 'identity' ? '' : `, encoded as ${(0,core_text/* quote */.hD)(encoding, 40)}`;
-                throw wrongSize(endpoint, blob, what, `more came${hint}`);
-            }
-            if (skip < chunk.byteLength)
-                yield skip === 0 ? chunk : chunk.subarray(skip);
-        }
-    }
-    catch (thrown) {
-        throw (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-    }
-    if (at < blob.size)
-        throw new errors/* PromoteError */.jG('NETWORK', `${endpoint.name}: ${what}: the answer ended at byte ${at} of ${blob.size}.`, {
-            side: endpoint.side,
-            transient: true,
-        });
-}
-function wrongSize(endpoint, blob, what, found) {
-    const { name, side } = endpoint;
-    const hint = 'The registry or a proxy serves damaged content for this digest.';
-    const message = `${name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`;
-    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side, hint });
-}
-/** What the registry says of a blob whose size no manifest has. */
-async function offeredSize(endpoint, { digest }) {
-    const headers = { 'accept-encoding': 'identity' };
-    const res = await endpoint.call('pull', { method: 'HEAD', url: endpoint.url(`blobs/${digest}`), headers });
-    await (0,transport_request/* discard */.vf)(res);
-    return res.status === 200 ? contentLength((0,response/* header */.wx)(res, 'content-length')) : undefined;
-}
-/** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
-async function isStored(endpoint, blob, sure) {
-    const proving = provingAnswers(await endpoint.evidence());
-    if (proving === 'none')
-        return false;
-    const res = await probe(endpoint, `blobs/${blob.digest}`, { 'accept-encoding': 'identity' }, sure);
-    if (res?.status !== 200)
-        return false;
-    const length = (0,response/* header */.wx)(res, 'content-length');
-    const isWhole = length === undefined || Number(length) === blob.size;
-    return isWhole && (proving === 'all' || (0,quirks/* isFromStorage */.Ew)(res, endpoint.base, blob.digest));
-}
-/**
- * A HEAD whose failure means "not known to be there".
- * @param sure failures are thrown, after the usual tries; otherwise only the end of the run is.
- */
-async function probe(endpoint, path, headers, sure = false) {
-    const request = { method: 'HEAD', url: endpoint.url(path), headers, ...(sure ? {} : { retry: false }) };
-    try {
-        const res = await endpoint.call('pull', request);
-        await (0,transport_request/* discard */.vf)(res);
-        return res;
-    }
-    catch (thrown) {
-        if (sure || endpoint.context.signal.aborted)
-            throw thrown;
-        return undefined;
-    }
-}
-
-;// CONCATENATED MODULE: ./lib/registry/external-layers.js
-
-
-
-
-
-/** Mirrors of one layer that are tried. */
-const MOST_URLS = 8;
-/**
- * The store, and beside it the addresses that manifests name for layers which a registry need not hold.
- * @param send without any credential, and only to public addresses: every pusher can write these URLs.
- */
-function withForeign(store, send, options) {
-    const fromUrls = async (blob, offset, reason) => {
-        let last = reason;
-        for (const text of (blob.urls ?? []).slice(0, MOST_URLS)) {
-            try {
-                if (!URL.canParse(text))
-                    throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* quote */.hD)(text, 200)} is not a URL.`);
-                return await openBlob(placeOf(new URL(text), send, store.name, options.side), blob, offset);
-            }
-            catch (thrown) {
-                last = (0,errors/* asPromoteError */.XO)(thrown, options.side);
-                if (last.code === 'CANCELLED')
-                    throw last;
-                options.context.log.debug(`${store.name}: ${last.message}`);
-            }
-        }
-        throw last;
-    };
-    return {
-        ...store,
-        get listsReferrers() {
-            return store.listsReferrers;
-        },
-        async blob(descriptor, offset = 0) {
-            try {
-                return await store.blob(descriptor, offset);
-            }
-            catch (thrown) {
-                const absent = thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND';
-                if (!absent || !(0,oci_manifest/* isForeign */.jq)(descriptor))
-                    throw thrown;
-                return fromUrls(descriptor, offset, thrown);
-            }
-        },
-    };
-}
-/** What a registry is for one address that holds one blob. */
-function placeOf(url, send, name, side) {
-    return {
-        side,
-        name: `${name} (layer at ${url.host})`,
-        url: () => url,
-        call: (_access, request) => send(request),
-        toError: (res, what) => (0,response/* registryError */.eo)(res, { side, what: `${(0,core_text/* displayUrl */.Qy)(url)}: ${what}` }),
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/registry/endpoint.js
-
-
-
-
-
-/** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
-const EMPTY_400_TRIES = 3;
-function createEndpoint(options) {
-    const { side, base, repository, context } = options;
-    const name = `${base.host}/${repository}`;
-    const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] };
-    const sendScoped = async (access, request) => {
-        const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] };
-        for (let attempt = 1;; attempt += 1) {
-            const res = await options.send(scoped);
-            isOpenShiftHere ||= (0,quirks/* isOpenShift */.LE)(res);
-            if (attempt > EMPTY_400_TRIES || request.retry === false || !(0,quirks/* isEmpty400 */.EQ)(res, repository))
-                return res;
-            await (0,transport_request/* discard */.vf)(res);
-            context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
-            await context.sleep((0,retries/* backoff */.JN)(attempt, context.random, { first: 1000 }));
-        }
-    };
-    let isOpenShiftHere = false;
-    const asked = options.evidence && askOnce(options.evidence, context);
-    let isWide = options.writes === true;
-    const call = async (access, request) => {
-        if (access === 'push' || !isWide)
-            return sendScoped(access, request);
-        try {
-            return await sendScoped('push', request);
-        }
-        catch (thrown) {
-            // A token service that refuses what exceeds the account's rights; an account that may only read can still find everything unchanged.
-            if (!(thrown instanceof errors/* PromoteError */.jG && thrown.status === 403))
-                throw thrown;
-            isWide = false;
-            return sendScoped('pull', request);
-        }
-    };
-    return {
-        side,
-        name,
-        repository,
-        base,
-        context,
-        stallTimeout: options.stallTimeout ?? 60_000,
-        async evidence() {
-            if (asked !== undefined)
-                return (await asked()) ?? NOT_KNOWN;
-            // Without the cluster's API nothing is known of what OpenShift's registry may pull through.
-            return isOpenShiftHere ? NOT_KNOWN : undefined;
-        },
-        url: (path) => new URL(`/v2/${repository}/${path}`, base),
-        call,
-        toError: (res, what, access, tag) => toPromoteError(options, name, res, what, access, tag),
-    };
-}
-const NOT_KNOWN = { imports: 'unknown', named: undefined };
-/** Asks once. A failure is logged and gives undefined, because the answer is only an optimisation. */
-function askOnce(ask, { signal, log }) {
-    let asked;
-    return () => {
-        asked ??= ask().catch((thrown) => {
-            if (signal.aborted)
-                throw thrown;
-            log.debug(`no inventory: ${(0,errors/* reasonOf */.A3)(thrown)}`);
-            return undefined;
-        });
-        return asked;
-    };
-}
-/** A registry that redirects to another one, which refuses. */
-function refusedElsewhere(error, host, { base, side }) {
-    return error.with({
-        code: error.status === 401 ? 'CREDENTIAL_MISSING' : 'DENIED',
-        message: `${error.message} It was ${host} that refused, to which ${base.host} redirects.`,
-        hint: `No credential of ${base.host} goes to another host. Name ${host} in the reference instead, with an entry for it in ${side}-auth-file.`,
-    });
-}
-async function toPromoteError(options, name, res, what, access, tag) {
-    const redact = (text) => options.context.secrets.redact(text);
-    const error = await (0,response/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
-    const recoded = (code, hint) => error.with({ code, hint, transient: false, retryAfter: undefined });
-    if ((0,quirks/* isUnexposed */.uX)(res, error.message))
-        return recoded('NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
-    if ((0,quirks/* isEmpty400 */.EQ)(res, options.repository))
-        return recoded('UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
-    const { status } = res;
-    const { host } = res.url;
-    const said = error.server.map((entry) => `${entry.code} ${entry.message}`).join('; ') || error.message.slice(name.length);
-    const isExpired = (status === 400 || status === 403) && (0,quirks/* saysExpired */.ow)(said);
-    if (res.leftOrigin === true && (status === 401 || status === 403))
-        return refusedElsewhere(error, host, options);
-    const isForApi = status === 403 && options.explain !== undefined;
-    if (status !== 401 && !isForApi && !isExpired && error.code !== 'RATE_LIMITED') {
-        const known = (0,quirks/* explainRefusal */.GC)({ status, said, access, host, repository: options.repository });
-        if (known !== undefined)
-            return recoded(known.code, known.hint);
-    }
-    if (status !== 401 && status !== 403 && !isExpired)
-        return error;
-    const credential = await options.login?.current();
-    const owner = options.login === undefined ? 'no credential' : options.login.describe;
-    const right = access === 'push' ? `push to ${name}` : `pull from ${name}`;
-    if (options.login !== undefined && credential?.kind === 'anonymous')
-        return recoded('CREDENTIAL_MISSING', `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`);
-    const refused = isExpired || (status === 401 && !(await (0,quirks/* acceptsCredential */.bW)(options.send, options.base).catch(() => true)))
-        ? recoded(credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED', `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`)
-        : recoded('DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`);
-    return (await options.explain?.(refused, access, tag)) ?? refused;
-}
-
-;// CONCATENATED MODULE: ./lib/registry/link.js
-/** A longer header is not a pagination link. */
-const link_LONGEST = 8 * 1024;
-/** `<target>; parameters`, up to the comma that separates links; a comma inside quotes does not. */
-const LINK = /<([^<>]*)>((?:[^,"]|"(?:[^"\\]|\\[\s\S])*"?)*)/g;
-/**
- * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
- * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
- * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
- */
-function nextPage(header, base) {
-    if (header.length > link_LONGEST)
-        return 'unreadable';
-    for (const [, target = '', parameters = ''] of header.matchAll(LINK))
-        if (isNext(parameters))
-            return onOrigin(target, base);
-    const rest = header.replace(LINK, '');
-    return rest.includes('<') || saysNext(rest) ? 'unreadable' : undefined;
-}
-function isNext(parameters) {
-    return parameters.split(';').some((parameter) => {
-        const [name = '', value = ''] = parameter.split('=', 2);
-        return name.trim().toLowerCase() === 'rel' && saysNext(value);
-    });
-}
-function saysNext(value) {
-    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
-}
-function onOrigin(target, base) {
-    if (!URL.canParse(target, base.href))
-        return 'unreadable';
-    const { protocol, pathname, search } = new URL(target, base);
-    if (protocol !== 'https:' && protocol !== 'http:')
-        return 'unreadable';
-    // Set as a path: `//host/…` would be read as another host.
-    const next = new URL(base.origin);
-    next.pathname = pathname;
-    next.search = search;
-    return next;
-}
-
-;// CONCATENATED MODULE: ./lib/registry/listings.js
-/** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
-
-
-
-
-
-
-
-
-
-
-/** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
-const MOST_PAGES = 100;
-/** Registries page by 50 (Quay) to 1,000; a repository with more tags is refused. */
-const MOST_TAG_PAGES = 2000;
-const MOST_TAGS = 200_000;
-/** 65,000 tags of 128 characters. */
-const TAGS_LIMIT = 8 * 1024 * 1024;
-/** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
-const indexSchema = schemas/* object */.Ikc({
-    mediaType: schemas/* literal */.euz(oci_manifest/* MEDIA_TYPE */.Ap.ociIndex).nullish(),
-    manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullable(),
-});
-const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_TAGS).nullable() });
-function createListings(endpoint, manifests) {
-    // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
-    let missing = false;
-    /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
-    let learned;
-    let isTold = false;
-    const fromApi = async (subject) => {
-        if (learned !== undefined)
-            await learned;
-        if (missing)
-            return { state: 'none', found: [] };
-        const asked = listings_readReferrers(endpoint, subject);
-        learned ??= asked.catch(() => undefined);
-        const listed = await asked;
-        missing = listed.state === 'none';
-        return listed;
-    };
-    return {
-        async referrers(subject) {
-            const { state, found, error } = await fromApi(subject);
-            if (state === 'whole')
-                return found;
-            const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
-            const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
-            if (tagged !== undefined)
-                return [...new Map([...found, ...tagged].map((one) => [one.digest, one])).values()];
-            if (state === 'cut')
-                throw error;
-            if (state === 'unclear' && !isTold) {
-                isTold = true;
-                endpoint.context.log.warn(`${error?.message} Only what is attached by tags is known.`);
-            }
-            return [];
-        },
-        async listTags() {
-            const found = new Set();
-            const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES };
-            // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
-            for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
-                for (const tag of tags ?? [])
-                    if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
-                        found.add(tag);
-                if (found.size > MOST_TAGS)
-                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
-            }
-            return [...found];
-        },
-        /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
-        async lists(subject, digest) {
-            missing = false;
-            const listed = await fromApi(subject).catch(() => undefined);
-            return listed?.found.some((each) => each.digest === digest) ?? false;
-        },
-    };
-}
-/**
- * A list, page by page. It ends only where the registry names no further page.
- * @throws PromoteError when an answer is refused, is not such a list, or names a next page that cannot be read.
- */
-async function* pages(endpoint, { what, accept, ...list }) {
-    const seen = new Set();
-    const headers = accept === undefined ? {} : { accept };
-    for (let url = endpoint.url(list.path);;) {
-        seen.add(url.href);
-        const res = await endpoint.call('pull', { method: 'GET', url, headers });
-        if (res.status !== 200)
-            throw await endpoint.toError(res, what, 'pull');
-        const link = (0,response/* headerAll */.$g)(res, 'link').join(', ');
-        const named = { what: `${endpoint.name}: ${what}: the next page is at`, side: endpoint.side };
-        refuseSecretInAddress(link, url, { ...named, secrets: endpoint.context.secrets });
-        const next = nextPage(link, url);
-        yield await (0,response/* json */.Pq)(res, list.schema, list.limit).catch((thrown) => {
-            const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-            throw error.with({ message: `${endpoint.name}: ${what}: ${error.message}` });
-        });
-        if (next === undefined)
-            return;
-        if (next === 'unreadable')
-            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
-        if (seen.has(next.href))
-            throw unfinished(endpoint, what, 'the next page is one that was read already');
-        if (seen.size >= list.most)
-            throw unfinished(endpoint, what, 'it does not end');
-        url = next;
-    }
-}
-function unfinished({ name, side }, what, why) {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
-        side,
-        hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
-    });
-}
-async function listings_readReferrers(endpoint, subject) {
-    const found = new Map();
-    const path = `referrers/${subject}`;
-    const what = `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`;
-    const list = { path, what, accept: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, limit: oci_manifest/* MANIFEST_LIMIT */.MV, most: MOST_PAGES };
-    let isFirst = true;
-    try {
-        for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
-            isFirst = false;
-            for (const entry of manifests ?? []) {
-                const descriptor = oci_manifest/* descriptorSchema */.TM.safeParse(entry).data;
-                if (descriptor !== undefined)
-                    found.set(descriptor.digest, descriptor);
-            }
-        }
-        return { state: 'whole', found: [...found.values()] };
-    }
-    catch (thrown) {
-        const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-        if (isFirst && [404, 405, 501].includes(error.status ?? 0))
-            return { state: 'none', found: [] };
-        const isFailure = error.code === 'CANCELLED' || isUndecided(error);
-        if (isFailure && !(isFirst && (await isRedirected(endpoint, path))))
-            throw error;
-        return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error };
-    }
-}
-/** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
-function isUndecided({ status, transient, code }) {
-    return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500;
-}
-/** A registry whose referrers API redirects to a host that does not answer has no such API. */
-async function isRedirected(endpoint, path) {
-    const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false };
-    const res = await endpoint.call('pull', request).catch(() => undefined);
-    if (res === undefined)
-        return false;
-    await (0,transport_request/* discard */.vf)(res);
-    return res.status >= 300 && res.status < 400;
-}
-
-;// CONCATENATED MODULE: ./lib/registry/manifests.js
-
-
-
-
-
-
-
-
-
-
-
-/** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
-const CACHE_LIMIT = 16 * 1024 * 1024;
-/** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
-const WAIT_PER_BLOB = 3_500;
-/** A read that proves a write waits so long for its answer (milliseconds), and so long in all once the run is cancelled. */
-const PROOF_TIMEOUT = 10_000;
-const PROOF_TIMEOUT_CANCELLED = 2_000;
-/** Reading and writing the manifests of one repository. `resolve`, `manifest`, `find` and `locate` are those of `Target`. */
-function createManifests(endpoint) {
-    const cache = createCache();
-    const get = (reference, expected, how) => read(endpoint, cache, reference, expected, how);
-    const flights = new Map();
-    const resolve = async (reference) => {
-        if (!(0,oci_digest/* isDigest */.Bc)(reference))
-            return get(checkedTag(endpoint, reference));
-        const known = cache.get(reference);
-        if (known !== undefined)
-            return known;
-        // Many tags of one digest are asked for side by side.
-        return (0,memo/* getOrAdd */.P)(flights, reference, () => get(reference, reference).finally(() => flights.delete(reference)));
-    };
-    /** `resolve`, but undefined when there is none, or none that this credential may see. */
-    const look = (tag) => resolve(tag).catch(unlessAbsent);
-    return {
-        resolve,
-        look,
-        /** This repository has given the manifest out. */
-        has: (digest) => cache.get(digest) !== undefined,
-        async manifest(descriptor) {
-            const [known, data] = [cache.get(descriptor.digest), (0,oci_manifest/* embedded */.F9)(descriptor)];
-            if (known !== undefined)
-                return known;
-            return data === undefined ? get(descriptor.digest, descriptor) : (0,oci_manifest/* readManifest */.WI)(data, undefined, descriptor);
-        },
-        async find(tag) {
-            const hint = await head(endpoint, checkedTag(endpoint, tag));
-            return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor);
-        },
-        locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
-        put: (manifest, tag) => put(endpoint, manifest, tag),
-    };
-}
-async function read(endpoint, cache, reference, expected, how = {}) {
-    const what = `reading manifest ${shown(reference)}`;
-    const url = endpoint.url(`manifests/${reference}`);
-    const headers = { accept: oci_manifest/* ACCEPT */.FA, 'accept-encoding': 'identity' };
-    const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how });
-    if (res.status !== 200)
-        throw await readError(endpoint, res, what, reference);
-    try {
-        const body = await (0,response/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
-        const found = (0,oci_manifest/* readManifest */.WI)(body, (0,response/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
-        const manifest = await (0,oci_manifest/* withSizes */.Z)(found, (blob) => offeredSize(endpoint, blob));
-        cache.keep(manifest);
-        return manifest;
-    }
-    catch (thrown) {
-        throw placed(endpoint, what, thrown);
-    }
-}
-async function locate(endpoint, get, reference, proof) {
-    const expected = (0,oci_digest/* isDigest */.Bc)(reference) ? reference : undefined;
-    if (expected === undefined)
-        checkedTag(endpoint, reference);
-    if (proof)
-        return digestOrAbsent(inTime(get(reference, expected, PROOF), endpoint.context));
-    const hint = await head(endpoint, reference);
-    return hint === 'absent' ? null : (hint?.digest ?? digestOrAbsent(get(reference, expected)));
-}
-const PROOF = { retry: false, afterCancel: true, responseTimeout: PROOF_TIMEOUT };
-async function digestOrAbsent(reading) {
-    try {
-        return (await reading).descriptor.digest;
-    }
-    catch (thrown) {
-        // A 404 page of a proxy has no error codes. OpenShift's own codes name what it could not fetch from elsewhere.
-        const { code, server } = (0,errors/* asPromoteError */.XO)(thrown);
-        if (code === 'NOT_FOUND' && server.some((entry) => !entry.code.startsWith('OPENSHIFT_')))
-            return null;
-        throw thrown;
-    }
-}
-/** Once the run is cancelled nothing is waited for longer than a moment. */
-function inTime(work, { signal }) {
-    return new Promise((resolve, reject) => {
-        let timer;
-        const late = () => reject(new errors/* PromoteError */.jG('CANCELLED', 'not answered before the run ended'));
-        const start = () => {
-            timer = setTimeout(late, PROOF_TIMEOUT_CANCELLED);
-        };
-        signal.addEventListener('abort', start);
-        if (signal.aborted)
-            start();
-        const stop = () => {
-            clearTimeout(timer);
-            signal.removeEventListener('abort', start);
-        };
-        work.finally(stop).then(resolve, reject);
-    });
-}
-/**
- * A HEAD is a hint: anything but 404 and a complete 200 is asked again with GET, which also explains. A missing
- * Docker-Content-Digest, `text/plain`, 403 and 405 are known from several registries.
- */
-async function head(endpoint, tag) {
-    const headers = { accept: oci_manifest/* ACCEPT */.FA };
-    const url = endpoint.url(`manifests/${tag}`);
-    const res = await endpoint.call('pull', { method: 'HEAD', url, headers, retry: false }).catch(unlessFinal);
-    if (res === undefined)
-        return undefined;
-    await (0,transport_request/* discard */.vf)(res);
-    const mediaType = (0,response/* header */.wx)(res, 'content-type')?.split(';', 1)[0]?.trim() ?? '';
-    // A 404 in HTML or plain text may be a proxy's: GET tells whose it is.
-    if (res.status === 404)
-        return mediaType.startsWith('text/') ? undefined : 'absent';
-    const digest = (0,response/* header */.wx)(res, 'docker-content-digest') ?? '';
-    const size = contentLength((0,response/* header */.wx)(res, 'content-length'));
-    if (res.status !== 200 || !(0,oci_digest/* isDigest */.Bc)(digest) || !size || !oci_manifest/* ACCEPT */.FA.split(', ').includes(mediaType))
-        return undefined;
-    return { mediaType, digest, size };
-}
-async function put(endpoint, manifest, tag) {
-    const { descriptor, links } = manifest;
-    const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag);
-    const blobs = links.filter((link) => link.kind === 'blob').length;
-    const what = `writing manifest ${shown(reference)}`;
-    const headers = { 'content-type': descriptor.mediaType };
-    const responseTimeout = endpoint.stallTimeout + blobs * WAIT_PER_BLOB;
-    const url = endpoint.url(`manifests/${reference}`);
-    const request = { method: 'PUT', url, headers, body: manifest.bytes, responseTimeout };
-    const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
-    const res = await send(endpoint, request, what, foreign);
-    const subject = (0,response/* header */.wx)(res, 'oci-subject');
-    if (res.status >= 200 && res.status < 300) {
-        await (0,transport_request/* discard */.vf)(res);
-        return { digest: stored(manifest, (0,response/* header */.wx)(res, 'docker-content-digest')), subject };
-    }
-    // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
-    throw await endpoint.toError(res, what, 'push', tag);
-}
-/**
- * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
- * with 500, which is repeated only when it does not name such a layer.
- */
-async function send(endpoint, request, what, foreign) {
-    if (foreign.length === 0)
-        return endpoint.call('push', request);
-    const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
-    if (res !== undefined && !(0,response/* isTransient */.dg)(res.status) && !(0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository))
-        return res;
-    const error = res && (await endpoint.toError(res, what, 'push'));
-    const missing = error?.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
-    if (missing?.some((entry) => foreign.some((digest) => JSON.stringify(entry).includes(digest))))
-        throw error;
-    return endpoint.call('push', request);
-}
-/** A registry that names by sha256 what we name by sha512 has still stored these bytes. */
-function stored({ descriptor, bytes: content }, answered) {
-    if (answered === undefined || !(0,oci_digest/* isDigest */.Bc)(answered))
-        return undefined;
-    return answered === (0,oci_digest/* digestOf */.ol)(content, (0,oci_digest/* algorithmOf */.Hy)(answered)) ? descriptor.digest : answered;
-}
-async function readError(endpoint, res, what, reference) {
-    const error = await endpoint.toError(res, what, 'pull');
-    if (!(0,oci_digest/* isDigest */.Bc)(reference) || !(0,quirks/* isStreamMissing */.Bp)(res, error))
-        return error;
-    const hint = 'OpenShift answers so when the image stream does not exist; check the namespace and the name.';
-    return error.with({ code: 'NOT_FOUND', hint, transient: false, retryAfter: undefined });
-}
-/** A tag may point at something named by sha512; only the algorithm is believed, the digest is that of the bytes. */
-function statedSha512(res, body) {
-    const stated = (0,response/* header */.wx)(res, 'docker-content-digest') ?? '';
-    const sha512 = (0,oci_digest/* isDigest */.Bc)(stated) && (0,oci_digest/* algorithmOf */.Hy)(stated) === 'sha512' && (0,oci_digest/* digestOf */.ol)(body, 'sha512') === stated;
-    return sha512 ? stated : undefined;
-}
-function placed(endpoint, what, thrown) {
-    const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
-    const { code, message } = error;
-    if (message.startsWith(endpoint.name) || code === 'CANCELLED' || code === 'NETWORK')
-        return error;
-    return error.with({ message: `${endpoint.name}: ${what}: ${message}` });
-}
-function checkedTag(endpoint, tag) {
-    if ((0,oci_reference/* isTag */.dz)(tag))
-        return tag;
-    const message = `${endpoint.name}: ${(0,core_text/* quote */.hD)(tag, 140)} is neither a tag nor a digest.`;
-    throw new errors/* PromoteError */.jG('USAGE', message, { side: endpoint.side });
-}
-/** Artifactory and GitLab refuse to show what is absent; a credential that is refused everywhere is still an error. */
-const unlessAbsent = (0,errors/* undefinedIf */.gd)(({ code, status }) => code === 'NOT_FOUND' || code === 'DENIED' || status === 403);
-const unlessFinal = (0,errors/* undefinedIf */.gd)(({ transient }) => transient);
-function shown(reference) {
-    return (0,oci_digest/* isDigest */.Bc)(reference) ? (0,oci_digest/* shortDigest */.VK)(reference) : reference;
-}
-/** The manifest that was read first goes first. */
-function createCache() {
-    const entries = new Map();
-    let size = 0;
-    return {
-        get: (digest) => entries.get(digest),
-        keep(manifest) {
-            if (entries.has(manifest.descriptor.digest))
-                return;
-            entries.set(manifest.descriptor.digest, manifest);
-            size += manifest.bytes.byteLength;
-            for (const [oldest, { bytes: content }] of entries) {
-                if (size <= CACHE_LIMIT)
-                    return;
-                entries.delete(oldest);
-                size -= content.byteLength;
-            }
-        },
-    };
-}
-
-;// CONCATENATED MODULE: ./lib/registry/upload-address.js
-
-
-
-
-
-
-/** Milliseconds that one request of a cancellation may take. */
-const CANCEL_PATIENCE = 1500;
-/** Milliseconds for all tries to cancel. A cancelled run has 7.5 s on a GitHub runner, for this and for logging out. */
-const CANCEL_SPAN = { cancelled: 3500, running: 10_000 };
-/** First wait between two tries, doubled each time, and the longest (milliseconds). */
-const CANCEL_WAIT = 50;
-const LONGEST_CANCEL_WAIT = 500;
-/** The address changes with every answer; distribution refuses the one before. */
-function follow(session, res) {
-    if ((0,response/* header */.wx)(res, 'location') !== undefined)
-        Object.assign(session, addressIn(session.endpoint, res, session.leftOrigin));
-}
-/**
- * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
- * registry. Other parts of the distribution API are refused: nothing else is written or deleted.
- */
-function addressIn(endpoint, res, left = false) {
-    const { base, side, name, context } = endpoint;
-    const text = (0,response/* header */.wx)(res, 'location');
-    const what = `${name}: the upload goes on at`;
-    if (text !== undefined)
-        refuseSecretInAddress(text, res.url, { what, side, secrets: context.secrets });
-    try {
-        const location = uploadLocation(text, res.url, base);
-        const isHome = location.origin === base.origin;
-        const isSession = isUploadSession(location);
-        if (isHome && !isSession && namesResource(location))
-            throw badLocation(text ?? '', 'is not that of an upload');
-        return { location, leftOrigin: left || res.leftOrigin === true || !isHome || !isSession };
-    }
-    catch (thrown) {
-        throw (0,errors/* asPromoteError */.XO)(thrown, side);
-    }
-}
-/**
- * Deletes the session. Also sent when the run was cancelled. Never throws: sessions that stay are purged by the registry.
- *
- * distribution v3 refuses a DELETE (416) whose address is older than the last byte that it has received. Behind a router,
- * bytes go on arriving for seconds after the connection was closed. The status names the present address, and needs no
- * current one itself: ask, delete, and wait longer each time until nothing arrives in between.
- */
-async function cancelUpload(session) {
-    const { signal } = session.endpoint.context;
-    const started = performance.now();
-    const left = () => CANCEL_SPAN[signal.aborted ? 'cancelled' : 'running'] - (performance.now() - started);
-    let isStale = await staleAfter(session, ['DELETE']);
-    for (let wait = CANCEL_WAIT; isStale; wait = Math.min(wait * 2, LONGEST_CANCEL_WAIT)) {
-        isStale = await staleAfter(session, ['GET', 'DELETE']);
-        if (!isStale || left() < wait)
-            return;
-        await new Promise((resolve) => setTimeout(resolve, wait));
-    }
-}
-/** @returns whether the registry refused the last request because more bytes have arrived. */
-async function staleAfter(session, methods) {
-    const { endpoint } = session;
-    let status;
-    for (const method of methods) {
-        const { location: url, leftOrigin } = session;
-        // A server chose the address: nothing but this upload is deleted.
-        if (method === 'DELETE' && !isUploadOf(endpoint.repository, url))
-            return false;
-        const request = { method, url, leftOrigin, retry: false, afterCancel: true };
-        const answered = endpoint.call('push', request).then(async (res) => {
-            await (0,transport_request/* discard */.vf)(res);
-            if (method === 'GET' && res.status < 300)
-                follow(session, res);
-            return res.status;
-        });
-        status = await (0,core_async/* within */.ux)(answered, CANCEL_PATIENCE).catch(() => undefined);
-        if (status === undefined || (method === 'GET' && status >= 300))
-            return false;
-    }
-    return status === 416;
-}
-
-;// CONCATENATED MODULE: ./lib/registry/uploads.js
-
-
-
-
-
-
-
-
-const MIB = 1024 * 1024;
-/** First size after a 413; nginx's and Cloudflare's defaults (1 MiB, 100 MiB) are on either side. */
-const FIRST_CHUNK = 64 * MIB;
-/** nginx `client_max_body_size` is 1 MiB by default, the smallest limit in use. */
-const SMALLEST_CHUNK = MIB;
-/** A quarter, not a half: 64, 16, 4, 1 MiB are found within the five tries that a transfer has by default. */
-const SHRINK = 4;
-/** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
-const COMMIT_SPEED = (16 * MIB) / 1000;
-/** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
-async function startUpload(endpoint, limits, blob, mountFrom) {
-    for (const from of new Set([mountFrom, endpoint.repository])) {
-        if (from === undefined || (from === endpoint.repository && !limits.probes))
-            continue;
-        const begun = await tryMount(endpoint, limits, blob, from);
-        if (begun !== undefined)
-            return begun;
-    }
-    if (await isStored(endpoint, blob, false))
-        return { state: 'present' };
-    const res = await startSession(endpoint, blob);
-    limits.probes = false;
-    return { state: 'open', upload: openUpload(endpoint, limits, blob, res) };
-}
-/**
- * @returns undefined when the registry refuses, whatever it says: that decides nothing. Registries refuse a mount with
- * 400 to 415, 422, 500, 501 or 503, and token services the scope of the other repository. The plain upload tells what is wrong.
- */
-async function tryMount(endpoint, limits, blob, from) {
-    const own = from === endpoint.repository;
-    const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
-    const scopes = own ? [] : [`repository:${from}:pull`];
-    const first = await post(endpoint, query, scopes, false).catch(uploads_unlessFinal(own));
-    if (first !== undefined)
-        await (0,transport_request/* discard */.vf)(first);
-    // 429 is not a refusal: the request is repeated later.
-    const res = first?.status === 429 ? await post(endpoint, query, scopes) : first;
-    if (res === undefined)
-        return undefined;
-    if (res !== first)
-        await (0,transport_request/* discard */.vf)(res);
-    if (res.status === 202)
-        return { state: 'open', upload: openUpload(endpoint, limits, blob, res) };
-    const stored = (0,response/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
-    return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' };
-}
-/** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
-function uploads_unlessFinal(own) {
-    return (0,errors/* undefinedIf */.gd)(({ code, transient }) => code !== 'CANCELLED' && (!own || transient));
-}
-/** A plain upload session; nothing is sent yet. */
-async function startSession(endpoint, blob) {
-    const res = await post(endpoint, '');
-    if (![200, 201, 202].includes(res.status))
-        throw await endpoint.toError(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
-    await (0,transport_request/* discard */.vf)(res);
-    return res;
-}
-function post(endpoint, query, scopes, retry) {
-    const url = endpoint.url(`blobs/uploads/${query}`);
-    return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), retry });
-}
-/** @param opened the 202 of the POST that began it. */
-function openUpload(endpoint, limits, blob, opened) {
-    const session = {
-        endpoint,
-        limits,
-        blob,
-        what: `uploading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`,
-        ...entered(endpoint, opened),
-        kept: 0,
-        refused: 0,
-        stale: 0,
-    };
-    return {
-        send: (from, body) => sendFrom(session, from, body),
-        offset: (restart) => keptBytes(session, restart ?? false),
-        cancel: () => cancelUpload(session),
-    };
-}
-function entered(endpoint, opened) {
-    return { ...addressIn(endpoint, opened), minimum: chunkMinimum((0,response/* header */.wx)(opened, 'oci-chunk-min-length')) };
-}
-async function sendFrom(session, from, body) {
-    const { size } = session.blob;
-    const { largest } = session.limits;
-    const limit = largest === undefined ? size : Math.max(largest, session.minimum);
-    const iterator = body[Symbol.asyncIterator]();
-    const stream = { [Symbol.asyncIterator]: () => iterator };
-    try {
-        if (from === 0 && 0 < size && size <= limit)
-            await commit(session, { size, stream }, size);
-        else
-            await sendPieces(session, from, limit, createCutter(iterator));
-    }
-    finally {
-        // A registry may answer before it has read everything. The source's connection is freed then.
-        await iterator.return?.().catch(() => undefined);
-    }
-}
-/** PATCH what is missing, then commit with an empty PUT: understood wherever a session can be continued at all. */
-async function sendPieces(session, from, limit, pieces) {
-    const { size } = session.blob;
-    for (let at = from; at < size;) {
-        const length = Math.min(limit, size - at);
-        // Without the unit `bytes`: distribution-spec "Pushing a blob in chunks".
-        const range = { 'content-range': `${at}-${at + length - 1}` };
-        const body = { size: length, stream: pieces.take(length) };
-        const res = await request(session, { method: 'PATCH', url: session.location, body, length, headers: range });
-        follow(session, res);
-        at += length;
-    }
-    await pieces.end();
-    await commit(session, new Uint8Array(), 0);
-}
-/** Cuts one body into pieces of chosen lengths, one after the other, without keeping more than a chunk. */
-function createCutter(iterator) {
-    let rest = new Uint8Array();
-    async function* take(length) {
-        for (let missing = length; missing > 0;) {
-            if (rest.byteLength === 0) {
-                const step = await iterator.next();
-                if (step.done === true)
-                    return;
-                rest = step.value;
-            }
-            const piece = rest.subarray(0, missing);
-            rest = rest.subarray(piece.byteLength);
-            missing -= piece.byteLength;
-            if (piece.byteLength > 0)
-                yield piece;
-        }
-    }
-    return {
-        take,
-        /** Reads to the end, where the body may still say that it was wrong. */
-        async end() {
-            const step = rest.byteLength > 0 ? undefined : await iterator.next();
-            if (step?.done !== true)
-                throw new errors/* PromoteError */.jG('INTERNAL', 'The body is longer than the blob.');
-        },
-    };
-}
-async function commit(session, body, length) {
-    const { endpoint, blob, what } = session;
-    const res = await request(session, { method: 'PUT', url: withDigest(session.location, blob.digest), body, length });
-    const stored = (0,response/* header */.wx)(res, 'docker-content-digest') ?? '';
-    const comparable = (0,oci_digest/* isDigest */.Bc)(stored) && (0,oci_digest/* algorithmOf */.Hy)(stored) === (0,oci_digest/* algorithmOf */.Hy)(blob.digest);
-    if (!comparable || stored === blob.digest)
-        return;
-    const message = `${endpoint.name}: ${what}: the registry stored ${stored}, sent was ${blob.digest}.`;
-    throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side: endpoint.side });
-}
-async function request(session, { method, url, body, length, headers }) {
-    const { endpoint, blob } = session;
-    const res = await endpoint.call('push', {
-        method,
-        url,
-        headers: { 'content-type': 'application/octet-stream', ...headers },
-        body,
-        leftOrigin: session.leftOrigin,
-        // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
-        ...(length > 0 ? { retry: false } : {}),
-        bulk: (0,transport_request/* isBulk */.HX)(length),
-        ...(method === 'PUT' ? { responseTimeout: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
-    });
-    // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.
-    const good = method === 'PUT' ? [200, 201, 204] : [200, 201, 202, 204];
-    if (!good.includes(res.status))
-        throw await refusedPart(session, res, length);
-    await (0,transport_request/* discard */.vf)(res);
-    session.refused = 0;
-    session.stale = 0;
-    return res;
-}
-/** Every refusal in the middle of an upload: a transient error makes copy/transfer.ts go on, any other is final. */
-async function refusedPart(session, res, length) {
-    const { endpoint, what, limits, minimum } = session;
-    const { status } = res;
-    if (status === 401 || res.isRenewed === true) {
-        session.refused += 1;
-        // The credential was renewed below; whether the new one is any better shows with the next request.
-        if (session.refused === 1) {
-            await (0,transport_request/* discard */.vf)(res);
-            const message = `${endpoint.name}: ${what}: ${status} in the middle of the upload.`;
-            return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true });
-        }
-    }
-    const error = await endpoint.toError(res, what, 'push');
-    const says = (code) => error.server.some((entry) => entry.code === code);
-    if (says('DIGEST_INVALID'))
-        return error.with({
-            code: 'DIGEST_MISMATCH',
-            hint: 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.',
-            transient: false,
-        });
-    if (status === 413)
-        return shrink(limits, minimum, length) ? error.with({ transient: true }) : error;
-    if (status === 416)
-        session.stale += 1;
-    const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'));
-    return (0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository) || lost || status === 416 ? error.with({ transient: true }) : error;
-}
-async function keptBytes(session, anew) {
-    const { endpoint, blob } = session;
-    if (anew || session.stale > 1) {
-        await cancelUpload(session);
-        return restart(session);
-    }
-    const { location: url, leftOrigin } = session;
-    const res = await endpoint.call('push', { method: 'GET', url, leftOrigin });
-    await (0,transport_request/* discard */.vf)(res);
-    const alive = res.status >= 200 && res.status < 300;
-    const kept = alive ? bytesKept((0,response/* header */.wx)(res, 'range')) : undefined;
-    if (alive)
-        follow(session, res);
-    if (kept !== undefined && kept <= blob.size) {
-        // It moves: what was stale is the address from before bytes that arrived late, not the session.
-        if (kept > session.kept)
-            Object.assign(session, { refused: 0, stale: 0 });
-        session.kept = Math.max(session.kept, kept);
-        return kept;
-    }
-    // The session is gone: because the commit arrived and only its answer was lost, or together with the bytes
-    // (docker-registry 2.8 destroys a session whose upload broke off; ECR has no status).
-    if (!alive && (await isStored(endpoint, blob, true)))
-        return -1;
-    if (res.status !== 404)
-        await cancelUpload(session);
-    return restart(session);
-}
-async function restart(session) {
-    const { endpoint, blob } = session;
-    Object.assign(session, entered(endpoint, await startSession(endpoint, blob)), { stale: 0 });
-    return 0;
-}
-/** @returns false when there is nothing smaller to try. */
-function shrink(limits, minimum, length) {
-    const smallest = Math.max(SMALLEST_CHUNK, minimum);
-    if (length <= smallest)
-        return false;
-    const next = Math.max(smallest, Math.min(FIRST_CHUNK, Math.floor(length / SHRINK)));
-    limits.largest = Math.min(limits.largest ?? next, next);
-    return true;
-}
-
-;// CONCATENATED MODULE: ./lib/registry/repository.js
-
-
-
-
-
-
-
-
-/** One repository of a registry that speaks the distribution API: OpenShift's own, Quay, GHCR, Harbor, … */
-function openRepository(options) {
-    const endpoint = createEndpoint(options);
-    const manifests = createManifests(endpoint);
-    const listings = createListings(endpoint, manifests);
-    const limits = { probes: true, largest: undefined };
-    const inventory = askOnce(async () => options.inventory?.(), options.context);
-    let listsReferrers;
-    let known;
-    return {
-        name: endpoint.name,
-        resolve: manifests.resolve,
-        manifest: manifests.manifest,
-        find: manifests.find,
-        locate: manifests.locate,
-        referrers: listings.referrers,
-        listTags: listings.listTags,
-        removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
-        inventory,
-        evidence: endpoint.evidence,
-        blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
-        async has(descriptor, kind) {
-            const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()]);
-            if (there?.has(descriptor.digest))
-                return true;
-            const proving = provingAnswers(evidence);
-            if (proving === 'none')
-                return false;
-            if (proving === 'all' && kind === 'manifest' && manifests.has(descriptor.digest))
-                return true;
-            const named = evidence === undefined ? there : evidence.named;
-            if (named !== undefined && !named.has(descriptor.digest))
-                return false;
-            // OpenShift's storage gives manifests out as blobs too.
-            if (kind === 'blob' || proving !== 'all')
-                return isStored(endpoint, descriptor, false);
-            const res = await probe(endpoint, `manifests/${descriptor.digest}`, { accept: oci_manifest/* ACCEPT */.FA });
-            return res?.status === 200;
-        },
-        startUpload: (blob, mountFrom) => startUpload(endpoint, limits, blob, mountFrom),
-        async putManifest(manifest, tag) {
-            const { digest, subject } = await manifests.put(manifest, tag);
-            const parent = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
-            if (parent !== undefined) {
-                // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
-                listsReferrers ??= Promise.resolve(subject !== undefined && listings.lists(parent, manifest.descriptor.digest));
-                known = await listsReferrers;
-            }
-            return digest;
-        },
-        get listsReferrers() {
-            return known;
-        },
-    };
-}
-/**
- * distribution-spec "Deleting tags". Registries without it answer 400, 404 or 405, or want a right that pushers lack; OpenShift's
- * says 202 and does nothing. So what counts is whether the tag is there afterwards.
- */
-async function deleteTag(endpoint, tag) {
-    const url = endpoint.url(`manifests/${tag}`);
-    const scopes = [`repository:${endpoint.repository}:delete`];
-    await (0,transport_request/* discard */.vf)(await endpoint.call('push', { method: 'DELETE', url, scopes }));
-    const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: oci_manifest/* ACCEPT */.FA } });
-    await (0,transport_request/* discard */.vf)(res);
-    return res.status === 404;
-}
-
-;// CONCATENATED MODULE: ./lib/release/repositories.js
-
-
-
-
-
-
-
-
-
-
-/**
- * The repositories of one side, each with the credential that belongs there.
- * @param explicit the side's own credential, unless it opens the cluster.
- */
-function openRepositories(side, options, network, cluster, explicit) {
-    const repositories = new Map();
-    const layouts = layoutsOf(side, options);
-    const foreign = createForeign(side, options);
-    const { context, config } = options;
-    const open = async (reference) => {
-        const address = await addressOf(side, cluster, reference);
-        const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`);
-        const path = reference.repository;
-        const own = (await cluster?.ownsRegistry(base.host, path)) === true ? cluster : undefined;
-        if (own !== undefined && address.plainHttp)
-            throw notOverHttp(side, base);
-        const login = own?.login ?? (await loginFor(side, address, reference, explicit, options));
-        if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NO_CREDENTIAL)
-            context.log.warn(notItsRegistry(side, base));
-        const store = openRepository({
-            side: side.side,
-            base,
-            send: network.as(base, login),
-            login,
-            repository: path,
-            writes: side.side === 'destination' && !config.dryRun,
-            stallTimeout: config.stallTimeout,
-            context,
-            ...(own && clusterHelp(own, path)),
-        });
-        return { store: foreign.withLayers(store), origin: base.origin, path, cluster: own };
-    };
-    return {
-        open(reference) {
-            if (reference.layout !== undefined)
-                return openInLayout(layouts.at(reference.layout), reference, foreign);
-            const key = `${reference.host ?? ''}/${reference.repository}`;
-            return (0,memo/* getOrAdd */.P)(repositories, key, () => open(reference));
-        },
-        async close() {
-            await Promise.all([foreign.close(), layouts.close()]);
-        },
-    };
-}
-function notOverHttp(side, { host, href }) {
-    const message = `${href} is the registry of the ${side.side} cluster, whose token is sent over https only.`;
-    const hint = `Set ${repositories_optionOf(side, 'registry')} to ${host}, or leave it out: the cluster names its registry.`;
-    return new errors/* PromoteError */.jG('USAGE', message, { side: side.side, hint });
-}
-function notItsRegistry(side, { host }) {
-    const login = `an auth file (${repositories_optionOf(side, 'auth-file')}) can open it`;
-    return `${side.name}: ${host} is not what the cluster names as its registry, so its token is not sent there: ${login}`;
-}
-/** What the cluster tells about one repository of its own registry. */
-function clusterHelp(cluster, path) {
-    return {
-        inventory: () => cluster.stored(path),
-        evidence: () => cluster.evidence(path),
-        removeTag: (tag) => cluster.removeTag(path, tag),
-        explain: (error, tried, tag) => {
-            // At a destination even a read is part of a push, which needs more than the role of a puller.
-            const access = cluster.side === 'destination' ? 'push' : tried;
-            return cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' });
-        },
-    };
-}
-/** The code for layouts is loaded when the first one is opened: most runs have none. */
-function layoutsOf({ side }, { context }) {
-    let opened;
-    const open = async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8572))).openLayouts(side, context);
-    return {
-        at: async (place) => {
-            opened ??= open();
-            return (await opened).at(place);
-        },
-        close: async () => (await opened)?.close(),
-    };
-}
-/** A layout is a registry with one repository: its blobs belong to all images in it. */
-async function openInLayout(opening, reference, foreign) {
-    const layout = await opening;
-    const { layout: place, repository, tag } = reference;
-    const assumed = place?.assumed === true && tag !== undefined;
-    const named = assumed ? (0,oci_reference/* splitLayoutName */.Wj)(await layout.nameOf((0,oci_reference/* layoutName */.UX)(repository, tag))) : undefined;
-    return {
-        store: foreign.withLayers(layout.repository((named ?? reference).repository)),
-        origin: `${place?.kind}:${place?.path}`,
-        path: '',
-        cluster: undefined,
-        ...(named && { tag: named.tag }),
-        ...(place?.kind === 'oci-archive' && { finish: layout.finish }),
-    };
-}
-/** Layers with URLs are read over connections of their own, which have no credential and do not trust the side's CA. */
-function createForeign({ side }, { config, context, onRetry }) {
-    let network;
-    const open = () => {
-        const { stallTimeout, retries } = config;
-        const within = { isAllowed: isPublic, hosts: config.foreignHosts };
-        return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context);
-    };
-    return {
-        withLayers(store) {
-            if (side !== 'source' || !config.includeForeign)
-                return store;
-            network ??= open();
-            return withForeign(store, network.send, { side, context });
-        },
-        close: async () => network?.close(),
-    };
-}
-/** The host in the reference, else the side's registry, else what the cluster says. */
-async function addressOf(side, cluster, reference) {
-    if (reference.host !== undefined) {
-        if (side.registry !== undefined && isConfigured(reference, side))
-            return side.registry;
-        return { host: (0,oci_reference/* hostOf */.w4)(reference.host), plainHttp: false };
-    }
-    if (side.registry !== undefined)
-        return { ...side.registry, host: (0,oci_reference/* hostOf */.w4)(side.registry.host) };
-    if (cluster !== undefined)
-        return cluster.registryFor(reference.repository);
-    const hint = `Give ${repositories_optionOf(side, 'cluster')} or ${repositories_optionOf(side, 'registry')}, or write the registry into the reference.`;
-    const message = `no registry is known for ${reference.repository}`;
-    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', message, { side: side.side, hint });
-}
-/** True when the reference names no registry, or the one that is configured for its side. */
-function isConfigured({ host }, { registry }) {
-    if (host === undefined)
-        return true;
-    if (registry === undefined)
-        return false;
-    const url = `${registry.plainHttp ? 'http' : 'https'}://${(0,oci_reference/* hostOf */.w4)(host)}`;
-    return host === registry.host || (URL.canParse(url) && new URL(url).host === (0,oci_reference/* hostOf */.w4)(registry.host));
-}
-const NO_CREDENTIAL = (0,login/* fixedLogin */.ub)('no credential', http_credential/* ANONYMOUS */.E);
-/** The side's own credential is for its own registry alone. Every other registry gets its auth-file entry or nothing. */
-async function loginFor(side, address, reference, explicit, { config, context }) {
-    if (explicit !== undefined && isConfigured(reference, side))
-        return explicit;
-    const key = { ...address, repository: reference.repository };
-    const files = { side: side.side, explicit: side.authFile, registryAuth: config.registryAuth };
-    return (await loginFromAuthFiles(key, files, context)) ?? NO_CREDENTIAL;
-}
-/** The option as the user wrote it: `destination-token`, or `token` of an entry in the list of destinations. */
-function repositories_optionOf({ side, name }, option) {
-    return name === side ? `${side}-${option}` : `${option} of ${name}`;
-}
-
-;// CONCATENATED MODULE: ./lib/credentials/pod-account.js
-
-
-
-
-
-/** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
-const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
-/** Names of the API's service for pods of its own cluster. */
-const API_SERVICE = /^kubernetes(?:\.default(?:\.svc(?:\.cluster\.local)?)?)?\.?$/;
-/**
- * The API of the cluster that this pod runs in, and the pod's account there.
- * @throws PromoteError CREDENTIAL_MISSING where there is no pod or no account, IO if a file of the account is broken
- */
-function podCluster(context, options = {}) {
-    const { side, folder = SERVICE_ACCOUNT } = options;
-    const missing = (message, hint, cause) => new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side, hint, cause });
-    if (!context.env.KUBERNETES_SERVICE_HOST)
-        throw missing('This is not a pod: KUBERNETES_SERVICE_HOST is not set.', '"in-cluster" works inside the cluster only: give the URL of its API server instead.');
-    const api = apiOf(context.env);
-    if (api === undefined)
-        throw missing('KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not make an address.', 'The kubelet sets them: do not override them.');
-    try {
-        const ca = readCa('ca.crt', folder, side, false) + readCa('service-ca.crt', folder, side, true);
-        const file = { path: (0,external_node_path_.join)(folder, 'token'), side };
-        return { api, ca, login: (0,login/* tokenFileLogin */.rp)("pod's service account", file, context) };
-    }
-    catch (error) {
-        if (!(0,files/* isAbsent */.W0)(error))
-            throw error;
-        const hint = 'The pod has no service account mounted (automountServiceAccountToken: false): mount one, or give a token.';
-        throw missing(error.message, hint, error);
-    }
-}
-/** Whether an API is that of the cluster that this pod runs in: by the service's name or by its address. */
-function isPodApi(api, env) {
-    return Boolean(env.KUBERNETES_SERVICE_HOST) && (API_SERVICE.test(api.hostname) || apiOf(env)?.origin === api.origin);
-}
-/** The CAs of the cluster that this pod runs in, as PEM. On OpenShift the service CA signs the registry's certificate. */
-function podCa(folder = SERVICE_ACCOUNT) {
-    return readCa('ca.crt', folder, undefined, true) + readCa('service-ca.crt', folder, undefined, true);
-}
-function readCa(name, folder, side, mayBeAbsent) {
-    try {
-        return (0,pem/* pemBlocks */.P)((0,files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side }), 'CERTIFICATE').join('');
-    }
-    catch (error) {
-        if (mayBeAbsent && (0,files/* isAbsent */.W0)(error))
-            return '';
-        throw error;
-    }
-}
-/** What the kubelet tells every pod; undefined if that is not an address. */
-function apiOf({ KUBERNETES_SERVICE_HOST: host = '', KUBERNETES_SERVICE_PORT: port = '443' }) {
-    const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
-    const text = `https://${name}:${port}`;
-    return /^[A-Za-z0-9.:[\]-]+$/.test(`${name}:${port}`) && URL.canParse(text) ? new URL(text) : undefined;
-}
-
-;// CONCATENATED MODULE: ./lib/release/session.js
-
-
-
-
-
-
-/** Logs in to all these sides at the same time. */
-function openSessions(sides, run) {
-    const { config } = run;
-    const opened = new Map(sides.map((side) => [side, (0,core_async/* ignoreUnhandled */.kg)(openSession(side, run))]));
-    const get = (side) => (side && opened.get(side)) ?? Promise.reject(new errors/* PromoteError */.jG('INTERNAL', 'a side without a session'));
-    const close = (session) => session.then((open) => open.close()).catch(() => undefined);
-    return {
-        source: () => get(config.source),
-        destination: (name) => get(config.destinations.find((each) => each.name === name)),
-        /** Logs out of all sides. Never throws. */
-        async close() {
-            await Promise.all([...opened.values()].map(close));
-        },
-    };
-}
-async function openSession(side, run) {
-    const options = {
-        config: run.config,
-        context: run.context,
-        onRetry: (what, reason, wait, attempt) => run.host.event({ event: 'retry', image: null, what, reason, wait, attempt }),
-    };
-    const access = await accessOf(side, run);
-    const network = openSideNetwork(side, access, options);
-    try {
-        const cluster = await openClusterOf(side, access, network, run);
-        const explicit = cluster === undefined ? registryLogin(side) : undefined;
-        const repositories = openRepositories(side, options, network, cluster, explicit);
-        return {
-            cluster,
-            repository: repositories.open,
-            async close() {
-                await cluster?.logout();
-                await Promise.all([network.close(), repositories.close()]);
-            },
-        };
-    }
-    catch (thrown) {
-        await network.close();
-        throw thrown;
-    }
-}
-function openSideNetwork(side, access, { config, context, onRetry }) {
-    const { insecure: insecureSkipTlsVerify, api, way, certificate } = access;
-    if (insecureSkipTlsVerify)
-        context.log.warn(`${side.name}: certificates are not checked; anyone on the network path can read and change everything`);
-    const { stallTimeout, retries } = config;
-    const besideTokens = way?.kind !== 'certificate';
-    const clientCertificate = certificate && { ...certificate, origin: api?.origin, besideTokens };
-    const ca = api && isPodApi(api, context.env) ? joinPem(access.ca, podCa()) : access.ca;
-    const options = { side: side.side, insecureSkipTlsVerify, stallTimeout, retries, onRetry, ca, clientCertificate };
-    return openNetwork(options, context);
-}
-async function openClusterOf(side, { api, way }, network, { context, host }) {
-    if (api === undefined || way === undefined)
-        return undefined;
-    const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2996));
-    const inCluster = isPodApi(api, context.env);
-    const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount };
-    const cluster = await openCluster(side.side, access, context);
-    host.event({ event: 'login', side: side.side, target: side.name, user: cluster.user, registry: api.host });
-    return cluster;
-}
-async function accessOf(side, { context, host }) {
-    const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify };
-    if (side.kubeconfig !== undefined || side.context !== undefined)
-        return accessByKubeconfig(side, context);
-    if (side.cluster === undefined)
-        return own;
-    const byAccount = (api) => {
-        const pod = podCluster(context, { side: side.side });
-        return { ...own, api: api ?? pod.api, way: optionalWay(side) ?? { kind: 'token', login: pod.login } };
-    };
-    if (side.cluster === 'in-cluster')
-        return byAccount();
-    if (side.oidcAudience === undefined) {
-        // The URL of the API's service means the same as `in-cluster`.
-        if (optionalWay(side) === undefined && isPodApi(side.cluster, context.env))
-            return byAccount(side.cluster);
-        return { ...own, api: side.cluster, way: requiredWay(side) };
-    }
-    if (host.oidcToken === undefined) {
-        const message = `${repositories_optionOf(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`;
-        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side });
-    }
-    const { githubOidcLogin } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1117));
-    const login = githubOidcLogin(side.oidcAudience, host.oidcToken.bind(host), context, side.side);
-    return { ...own, api: side.cluster, way: { kind: 'token', login } };
-}
-async function accessByKubeconfig(side, context) {
-    const { readKubeconfig } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3551));
-    const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side);
-    const warn = (what, instead) => context.log.warn(`${side.name}: the ${what} of the kubeconfig is not used: ${instead}`);
-    if (from.proxyUrl !== undefined)
-        warn('proxy-url', 'set HTTPS_PROXY instead');
-    if (from.tlsServerName !== undefined)
-        warn('tls-server-name', 'its server must have that name');
-    const { login, clientCertificate: certificate } = from;
-    const without = () => (certificate === undefined ? requiredWay(side) : { kind: 'certificate' });
-    return {
-        ca: joinPem(side.ca, from.ca),
-        insecure: side.insecureSkipTlsVerify || from.insecure,
-        api: from.server,
-        way: login === undefined ? without() : await wayOf(login),
-        certificate,
-    };
-}
-/** A kubeconfig may hold user name and password. They log in as those of the options do. */
-async function wayOf(login) {
-    const credential = await login.current();
-    if (credential.kind !== 'basic')
-        return { kind: 'token', login };
-    return { kind: 'password', username: credential.username, password: credential.password };
-}
-function requiredWay(side) {
-    const way = optionalWay(side);
-    if (way !== undefined)
-        return way;
-    const hint = `Give ${repositories_optionOf(side, 'username')} and ${repositories_optionOf(side, 'password')}, or ${repositories_optionOf(side, 'token')}.`;
-    const message = `no way into the ${side.side} cluster is configured`;
-    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side, hint });
-}
-function optionalWay(side) {
-    const { username, password } = side;
-    if (username !== undefined && password !== undefined)
-        return { kind: 'password', username, password };
-    const login = tokenOf(side);
-    return login && { kind: 'token', login };
-}
-function tokenOf(side) {
-    const { token } = side;
-    return token && (0,login/* fixedLogin */.ub)(`token of ${repositories_optionOf(side, 'token')}`, { kind: 'bearer', token });
-}
-/** The credential of a side without a cluster. It opens the side's own registry. */
-function registryLogin(side) {
-    const { username, token } = side;
-    const password = side.password ?? token;
-    if (username === undefined || password === undefined)
-        return tokenOf(side);
-    return (0,login/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password });
-}
-function joinPem(...parts) {
-    const given = parts.filter((part) => part !== undefined && part !== '');
-    return given.length === 0 ? undefined : given.join('\n');
-}
-
+// EXTERNAL MODULE: ./lib/release/repositories.js + 12 modules
+var repositories = __nccwpck_require__(429);
+// EXTERNAL MODULE: ./lib/release/rows.js
+var release_rows = __nccwpck_require__(2144);
+// EXTERNAL MODULE: ./lib/release/session.js + 1 modules
+var session = __nccwpck_require__(5295);
 ;// CONCATENATED MODULE: ./lib/release/rollback.js
 
 
@@ -46535,18 +43761,8 @@ function joinPem(...parts) {
  */
 async function rollBack(undos, run) {
     const needed = new Set(undos.map(({ target }) => target));
-    const sessions = openSessions(run.config.destinations.filter(({ name }) => needed.has(name)), run);
-    const undoOne = async (undo, image) => {
-        const row = await undoTag(undo, sessions, run);
-        run.host.event({ event: 'image', image, images: undos.length, row });
-        return row;
-    };
-    try {
-        return await Promise.all(undos.map(undoOne));
-    }
-    finally {
-        await sessions.close();
-    }
+    const sides = run.config.destinations.filter(({ name }) => needed.has(name));
+    return (0,session/* rowsAt */.h)(undos, sides, run, (undo, sessions) => undoTag(undo, sessions, run));
 }
 async function undoTag(undo, sessions, run) {
     const { context, config, copy } = run;
@@ -46592,7 +43808,7 @@ async function putOneBack(repository, undo, now, run) {
 }
 function previousUnknown(name, promoted, now) {
     if (now !== promoted)
-        return notOurs(name, promoted, now);
+        return (0,guards/* notOurs */.TR)(name, promoted, now);
     return new errors/* PromoteError */.jG('UNSUPPORTED', `${name} stays at ${promoted}: where it was before was not readable.`, {
         side: 'destination',
         hint: 'Put the tag back by hand, or promote what it has to be at.',
@@ -46608,7 +43824,7 @@ async function openForUndo(session, reference, target) {
     // A registry host without a dot or a port is parsed as the first part of the repository.
     if (host === undefined && own !== undefined && repository.startsWith(`${own}/`))
         return session.repository({ ...reference, repository: repository.slice(own.length + 1) });
-    if (isConfigured(reference, target))
+    if ((0,repositories/* isConfigured */.jD)(reference, target))
         return session.repository(reference);
     const found = own === undefined && session.cluster !== undefined ? await session.repository(reference) : undefined;
     if (found?.cluster !== undefined)
@@ -46636,6 +43852,8 @@ function rowOf(undo, status, before, milliseconds, error) {
     return (0,make_report/* tagRow */.Jm)({ source, destination: (0,oci_reference/* formatReference */.FH)(destination), target, ...digests, ...end }, destination.tag);
 }
 
+// EXTERNAL MODULE: ./lib/copy/semaphore.js
+var copy_semaphore = __nccwpck_require__(623);
 ;// CONCATENATED MODULE: ./lib/release/tags.js
 
 
@@ -46651,8 +43869,8 @@ async function tagEach(images, run) {
     await (0,release_run/* forEachUnfinished */.wx)(images, run, async (image) => {
         const { job, plan, route, outcomes } = image;
         for (const { tag, from } of plan.tags) {
-            if (isGuarded(guardOf(job.pair, run.config)))
-                await run.copy.semaphore(() => stillAt(route.target, tag, from));
+            if ((0,guards/* isGuarded */.JN)((0,guards/* guardOf */.HY)(job.pair, run.config)))
+                await run.copy.semaphore(() => (0,guards/* stillAt */.ic)(route.target, tag, from));
             await moveTag(image, tag, from, run);
             outcomes.set(tag, { status: 'promoted' });
         }
@@ -46721,7 +43939,7 @@ async function tagAll(images, run) {
     const owners = new Map((0,release_run/* unfinished */.M1)(images).flatMap((image) => movesOf(image).map((move) => [move, image])));
     const write = async (move, begin) => {
         const { target, tag, from } = move;
-        await copy.semaphore(() => stillAt(target, tag, from));
+        await copy.semaphore(() => (0,guards/* stillAt */.ic)(target, tag, from));
         await moveTag(owners.get(move), tag, from, run, begin);
     };
     const failure = await moveAll([...owners.keys()], write, copy.semaphore, copy.context);
@@ -46812,8 +44030,12 @@ async function promote(config, host, context) {
     const run = await withTrust((0,release_run/* createRun */.ut)(config, host, signal.context));
     if (config.requireSigned)
         context.log.info('require-signed: that a signature is there is checked; whose it is, and whether it is good, is not');
-    const { dryRun, rollback, shard } = config;
-    const { rows, plans } = rollback === undefined ? await promoteImages(run, started, signal) : { rows: await rollBack(rollback, run) };
+    const { dryRun, history, rollback, shard } = config;
+    const { rows, plans } = rollback !== undefined
+        ? { rows: await rollBack(rollback, run) }
+        : history.length === 0
+            ? await promoteImages(run, started, signal)
+            : await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2844)).then(({ readHistory }) => readHistory(run));
     const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined, run: config.run };
     const report = {
         ...(0,make_report/* makeReport */.dO)(started, context.now(), dryRun, rows, goal),
@@ -46826,21 +44048,21 @@ async function promote(config, host, context) {
 /** @throws PromoteError USAGE for a policy or key that is not valid, before anything is contacted. */
 async function withTrust(run) {
     const { trust, sign } = run.config;
-    const judge = trust && (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3731)));
+    const judge = trust && (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1735)));
     const judged = { ...run, ...(trust && (await judge?.createJudge(trust, run))) };
     if (sign === undefined)
         return judged;
-    const { createSigner } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 863));
+    const { createSigner } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3540));
     return { ...judged, ...createSigner(sign, judged) };
 }
 /** The story of a promotion, stage by stage. An image that fails at a destination takes no part in the later stages. */
 async function promoteImages(run, started, signal) {
     const { config } = run;
-    const sessions = openSessions([config.source, ...config.destinations], run);
+    const sessions = (0,session/* openSessions */.w)([config.source, ...config.destinations], run);
     try {
         const images = await listImages(sessions.source(), run);
-        const planned = (await Promise.all(images.map((image) => planImage(image, sessions, run)))).flat();
-        const allowed = await (0,release_run/* forEachUnfinished */.wx)(planned, run, (image) => checkConditions(image, run));
+        const planned = (await Promise.all(images.map((image) => (0,plan_image/* planImage */.Fz)(image, sessions, run)))).flat();
+        const allowed = await (0,release_run/* forEachUnfinished */.wx)(planned, run, (image) => (0,plan_image/* checkConditions */.jB)(image, run));
         if (config.atomic && run.failure.first !== undefined)
             abandonAll(allowed, run.failure.first, run);
         const plans = reportPlans(allowed, images, run);
@@ -46924,7 +44146,106 @@ function startCopies(planned, { copy }) {
 
 /***/ }),
 
-/***/ 3731:
+/***/ 6835:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   HY: () => (/* binding */ guardOf),
+/* harmony export */   JN: () => (/* binding */ isGuarded),
+/* harmony export */   TR: () => (/* binding */ notOurs),
+/* harmony export */   _S: () => (/* binding */ checkGuard),
+/* harmony export */   ev: () => (/* binding */ tagsToSkip),
+/* harmony export */   ic: () => (/* binding */ stillAt)
+/* harmony export */ });
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3530);
+
+
+function guardOf({ expectCurrent }, { overwrite, atomic }) {
+    return { overwrite, expect: expectCurrent, mayGoBack: atomic };
+}
+/** False when any digest may be replaced. */
+function isGuarded({ overwrite, expect }) {
+    return overwrite !== 'always' || expect !== undefined;
+}
+/** Pure: the tags that exist with another digest, if such tags are left as they are. */
+function tagsToSkip(tags, wanted, overwrite) {
+    const found = [...tags].flatMap(([tag, at]) => at === null || at === 'unknown' || at === wanted ? [] : [[tag, at]]);
+    return new Map(overwrite === 'skip' ? found : []);
+}
+/**
+ * Pure: checks whether the tags may move to `wanted`.
+ * @param tags what each points at now.
+ * @throws PromoteError GUARD that names the tag, its current digest, and the condition that is not met.
+ */
+function checkGuard(name, tags, wanted, guard) {
+    for (const [tag, current] of tags) {
+        if (current === 'unknown' && (isGuarded(guard) || guard.mayGoBack))
+            throw unreadable(`${name}:${tag}`, guard);
+        const why = current === 'unknown' ? undefined : refusal(tag, current, wanted, guard);
+        if (why === undefined)
+            continue;
+        const where = current === null ? 'does not exist' : `is at ${current}`;
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('GUARD', `${name}:${tag} ${where}, and ${why}.`, {
+            side: 'destination',
+            hint: 'Look at what is there now; when it may be replaced, change the condition.',
+        });
+    }
+}
+function unreadable(name, { overwrite, expect }) {
+    const because = expect !== undefined
+        ? 'expect-current says where it has to be'
+        : overwrite !== 'always'
+            ? `overwrite is ${overwrite}`
+            : 'an atomic promotion may have to put it back';
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
+        side: 'destination',
+        hint: 'Let the account of the destination pull from this repository, too.',
+    });
+}
+function refusal(tag, current, wanted, guard) {
+    const { overwrite, expect } = guard;
+    if (current !== null && overwrite === 'never')
+        return 'overwrite is never';
+    if (current === wanted)
+        return undefined;
+    if (current !== null && (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__/* .isAttachedTag */ .XC)(tag))
+        return 'a tag of signatures is not overwritten: promote the image that they belong to, and they are added';
+    if (current !== null && overwrite === 'same')
+        return `overwrite is same: it would move to ${wanted}`;
+    if (expect === 'absent' && current !== null)
+        return 'it is expected to be absent';
+    if (expect !== undefined && expect !== 'absent' && current !== expect)
+        return `it is expected to be at ${expect}`;
+    return undefined;
+}
+/**
+ * Checks, right before a tag is written, that it is still where it was when the promotion was planned. No registry has a
+ * conditional PUT: a write of another client in the milliseconds after this check is not noticed.
+ * @throws PromoteError TAG_MOVED
+ */
+async function stillAt(target, tag, planned) {
+    const now = await target.locate(tag);
+    if (now === planned)
+        return;
+    const was = planned === null ? 'did not exist' : `was at ${planned}`;
+    const message = `${target.name}:${tag} ${was}, and is ${whereIs(now)} now: another client has written it.`;
+    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('TAG_MOVED', message, MOVED);
+}
+/** The error for a tag that is to be put back and was written by another client since. */
+function notOurs(name, promoted, now) {
+    const message = `${name} is ${whereIs(now)}: that is not what the promotion wrote (${promoted}).`;
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('TAG_MOVED', message, MOVED);
+}
+const MOVED = { side: 'destination', hint: 'Find out who writes this tag, then promote again.' };
+function whereIs(now) {
+    return now === null ? 'gone' : `at ${now}`;
+}
+
+
+/***/ }),
+
+/***/ 1735:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -46936,8 +44257,6 @@ __nccwpck_require__.d(__webpack_exports__, {
   leavesOf: () => (/* binding */ leavesOf)
 });
 
-// EXTERNAL MODULE: ./lib/copy/blob-reader.js
-var blob_reader = __nccwpck_require__(9808);
 // EXTERNAL MODULE: ./lib/copy/graph.js
 var copy_graph = __nccwpck_require__(4729);
 // EXTERNAL MODULE: ./lib/copy/require-signed.js
@@ -46946,79 +44265,8 @@ var require_signed = __nccwpck_require__(8659);
 var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/inputs/parse.js + 8 modules
 var parse = __nccwpck_require__(3660);
-// EXTERNAL MODULE: ./lib/oci/signature.js
-var signature = __nccwpck_require__(2255);
-// EXTERNAL MODULE: ./lib/trust/evidence.js
-var trust_evidence = __nccwpck_require__(4994);
-;// CONCATENATED MODULE: ./lib/trust/examine.js
-
-
-/** @param find what was discovered. */
-function subjectIn(attached, find) {
-    return (manifest) => {
-        const own = attached.filter(({ subject }) => subject === manifest.descriptor.digest);
-        const attachments = own.flatMap(({ digest, tag }) => {
-            const found = find(digest, tag);
-            return found === undefined ? [] : [{ manifest: found, tag }];
-        });
-        return { manifest, attachments };
-    };
-}
-const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
-const LARGEST_CONFIG = 4 * 1024 * 1024;
-/** Children are examined only where a rule may ask them, configs only where a rule is about age or labels. */
-async function examine({ rules, signers }, verifier, image, children, read) {
-    const asksConfig = rules.some((rule) => rule['max-age'] !== undefined || Object.keys(rule.labels).length > 0);
-    const asksChildren = asksConfig || rules.some(({ attested }) => attested.length > 0);
-    const asked = new Set(rules.flatMap(({ signed, attested }) => [...signed, ...attested].flatMap(({ by }) => by)));
-    const wanted = [...signers].filter(([name]) => asked.has(name));
-    const examineOne = async ({ manifest, attachments }) => {
-        const { evidence, refusals } = await (0,trust_evidence/* readEvidence */.A)(manifest, attachments, read);
-        const checked = evidence.map(async ({ proof, ...each }) => {
-            const verdicts = wanted.map(async ([name, signer]) => {
-                return [name, await verifier.verify({ ...each, proof }, signer)];
-            });
-            return { ...each, verdicts: new Map(await Promise.all(verdicts)) };
-        });
-        const { descriptor, annotations } = manifest;
-        const config = asksConfig ? await readConfig(manifest, read) : {};
-        return { digest: descriptor.digest, evidence: await Promise.all(checked), refusals, annotations, ...config };
-    };
-    const [examined, ...others] = await Promise.all([image, ...(asksChildren ? children : [])].map(examineOne));
-    return { image: examined, children: others };
-}
-/** Empty where there is no config of an image, or none that can be read: that is no image without labels. */
-async function readConfig({ links }, read) {
-    const config = links.find(({ role }) => role === 'config')?.descriptor;
-    if (config === undefined || !CONFIG.test(config.mediaType) || config.size > LARGEST_CONFIG)
-        return {};
-    const bytes = await read(config);
-    try {
-        const document = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-        const [created, labels] = [(0,signature.at)(document, 'created'), (0,signature.at)(document, 'config', 'Labels') ?? {}];
-        const texts = Object.entries(labels).filter((entry) => typeof entry[1] === 'string');
-        return { ...(typeof created === 'string' && { created }), labels: Object.fromEntries(texts) };
-    }
-    catch {
-        return {};
-    }
-}
-/** The images of an index that are promoted, without BuildKit's attestations, which no machine runs. */
-function leavesBelow(index, find) {
-    const children = index.links.filter(({ role, descriptor }) => role === 'child' && !isAttestation(descriptor));
-    return children.flatMap(({ descriptor }) => {
-        const manifest = find(descriptor.digest);
-        if (manifest === undefined)
-            return [];
-        return manifest.shape === 'index' ? leavesBelow(manifest, find) : [manifest];
-    });
-}
-/** By its platform too: what is said to be an attestation, and runs all the same, is a child. */
-function isAttestation({ annotations, platform }) {
-    const type = annotations?.['vnd.docker.reference.type'];
-    return type === 'attestation-manifest' && platform?.os === 'unknown' && platform.architecture === 'unknown';
-}
-
+// EXTERNAL MODULE: ./lib/trust/examine.js
+var examine = __nccwpck_require__(1605);
 // EXTERNAL MODULE: ./lib/trust/keyless.js
 var keyless = __nccwpck_require__(9156);
 // EXTERNAL MODULE: ./lib/core/text.js
@@ -47125,6 +44373,8 @@ function isObject(value) {
     return typeof value === 'object' && value !== null;
 }
 
+// EXTERNAL MODULE: ./lib/trust/signature.js
+var signature = __nccwpck_require__(4576);
 // EXTERNAL MODULE: ./lib/trust/signer-identity.js
 var signer_identity = __nccwpck_require__(1277);
 ;// CONCATENATED MODULE: ./lib/trust/policy-file.js
@@ -47646,7 +44896,6 @@ function ageProblem(time, most, now) {
 
 
 
-
 /**
  * What judges each image for each destination, by what was discovered: the manifests that are copied, and what was attached
  * to them at that time. Nothing is listed again, so a registry that shows another list later changes nothing.
@@ -47665,11 +44914,11 @@ async function createJudge(inputs, run) {
     const judgeImage = async (job, image) => {
         const { pair, source, graph } = image;
         const { store, path } = source;
-        const read = (blob) => copy.semaphore(() => (0,blob_reader/* readBlob */.gm)(store, blob)).catch(require_signed/* unlessMissing */.F);
+        const read = (0,require_signed/* blobsOf */.O)(store, copy.semaphore);
         const { root } = graph;
         const { attached, nodes } = graph.judged ?? graph;
-        const subject = subjectIn(attached, (digest, tag) => nodes.get((0,copy_graph/* manifestKey */.R)(digest, tag))?.manifest);
-        const examineGraph = () => examine(policy, verifier, subject(root), leavesOf(graph).map(subject), read);
+        const subject = (0,examine.subjectIn)(attached, (digest, tag) => nodes.get((0,copy_graph/* manifestKey */.R)(digest, tag))?.manifest);
+        const examineGraph = () => (0,examine/* examine */.s)(policy, verifier, subject(root), leavesOf(graph).map(subject), read);
         const examined = (0,memo/* getOrAdd */.P)(known, graph, examineGraph);
         const isOwn = pair.source.host === undefined;
         const host = isOwn ? store.name.replace(`/${path}`, '') : (config.source.registry?.host ?? '');
@@ -47683,11 +44932,2482 @@ async function createJudge(inputs, run) {
             throw refused(refusal);
         return image;
     };
-    return { judge: judgeImage, ...(policy.digest && { policy: policy.digest }) };
+    return { judge: judgeImage, signers: policy.signers, ...(policy.digest && { policy: policy.digest }) };
 }
 /** The images of an index that are promoted. */
 function leavesOf({ root, nodes }) {
-    return leavesBelow(root, (digest) => nodes.get((0,copy_graph/* manifestKey */.R)(digest))?.manifest);
+    return (0,examine/* leavesBelow */.e)(root, (digest) => nodes.get((0,copy_graph/* manifestKey */.R)(digest))?.manifest);
+}
+
+
+/***/ }),
+
+/***/ 7590:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  jB: () => (/* binding */ checkConditions),
+  Fz: () => (/* binding */ planImage),
+  hd: () => (/* binding */ resolve)
+});
+
+// EXTERNAL MODULE: ./lib/copy/attached-tags.js
+var attached_tags = __nccwpck_require__(4619);
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/oci/platform.js
+var oci_platform = __nccwpck_require__(7122);
+// EXTERNAL MODULE: ./lib/copy/attachments.js
+var attachments = __nccwpck_require__(8311);
+// EXTERNAL MODULE: ./lib/copy/blob-reader.js
+var blob_reader = __nccwpck_require__(9808);
+// EXTERNAL MODULE: ./lib/copy/budget.js
+var copy_budget = __nccwpck_require__(3636);
+// EXTERNAL MODULE: ./lib/copy/failures.js
+var failures = __nccwpck_require__(3870);
+// EXTERNAL MODULE: ./lib/copy/graph.js
+var graph = __nccwpck_require__(4729);
+// EXTERNAL MODULE: ./lib/copy/require-signed.js
+var require_signed = __nccwpck_require__(8659);
+// EXTERNAL MODULE: ./lib/copy/semaphore.js
+var copy_semaphore = __nccwpck_require__(623);
+;// CONCATENATED MODULE: ./lib/copy/discover.js
+
+
+
+
+
+
+
+
+
+
+
+/** Builders do not nest indexes deeper than this. The limit bounds how much a hostile registry can make us read. */
+const MAX_DEPTH = 8;
+const MISSING = 'the source does not have it';
+const SOURCE = { side: 'source' };
+/**
+ * Reads the manifests of an image and of all that is attached to it. Blobs are not read, with two exceptions: the config of a
+ * single image when platforms are selected, and signatures under `requireSigned`.
+ */
+async function discover(source, root, options, semaphore) {
+    const budget = (0,copy_budget/* createBudget */.y)(source.name, options.held ?? { bytes: 0, links: 0 });
+    // A manifest that waits for its permit is not read any more once the image has exceeded its budget.
+    const permits = (0,copy_semaphore/* withCheck */.hV)(semaphore, budget.check);
+    const { referrers, requireSigned = false, judged = false } = options;
+    const isSought = referrers || requireSigned || judged;
+    try {
+        const own = await checkPlatform(source, root, options.platforms);
+        const found = await explore(source, root, options, permits, budget);
+        const graph = { ...flatten(root, found, options, isSought), ...own };
+        if (requireSigned)
+            await (0,require_signed/* checkSigned */.J)(graph, source, permits);
+        return referrers || !isSought ? graph : { ...flatten(root, found, options, false), ...own, judged: graph };
+    }
+    catch (thrown) {
+        budget.release();
+        throw thrown;
+    }
+}
+/** Finds all manifests, side by side. */
+async function explore(source, root, options, semaphore, budget) {
+    const { referrers, requireSigned = false, judged = false, skipMissing = false, lookups = [], platforms } = options;
+    const isSought = referrers || requireSigned || judged;
+    const attachmentsOf = isSought ? (0,attachments/* createFinder */.p)(source, semaphore, skipMissing, budget) : async () => [];
+    const seen = new Set();
+    const found = new Map();
+    const askDestinations = (manifest) => {
+        for (const lookup of lookups)
+            void lookup.ask(manifest);
+    };
+    const visit = async (manifest, depth, attachments) => {
+        const { digest } = manifest.descriptor;
+        seen.add(digest);
+        budget.count(manifest);
+        if (depth > MAX_DEPTH)
+            throw new errors/* PromoteError */.jG('UNSUPPORTED', `${source.name}: the image nests deeper than ${MAX_DEPTH} levels.`, SOURCE);
+        const { wanted, left } = choose(manifest, platforms);
+        budget.announce(wanted);
+        const visitChild = async (child) => {
+            askDestinations(child);
+            // The digest is known already, so the search for what is attached need not wait for the manifest.
+            const attached = (0,core_async/* ignoreUnhandled */.kg)(attachmentsOf(child.digest));
+            const read = await readChild(source, manifest, child, skipMissing, semaphore);
+            if (read === undefined)
+                left.set(child.digest, MISSING);
+            else
+                await visit(read, depth + 1, attached);
+        };
+        const visitAttachment = async ({ manifest: attached, tag }) => {
+            const { descriptor } = attached;
+            if (seen.has(descriptor.digest))
+                return;
+            // What has a tag in cosign's scheme is asked for by its tag (`attached-tags.ts`).
+            if (referrers && tag === undefined)
+                askDestinations(descriptor);
+            await visit(attached, depth + 1);
+        };
+        const [own] = await Promise.all([attachments ?? attachmentsOf(digest), ...wanted.map(visitChild)]);
+        found.set(digest, { manifest, left, attachments: own });
+        await Promise.all(own.map(visitAttachment));
+    };
+    askDestinations(root.descriptor);
+    await visit(root, 0);
+    return found;
+}
+/** @returns undefined when the source does not have the child, and `skipMissing` allows that. */
+function readChild(source, parent, child, skipMissing, semaphore) {
+    return semaphore(() => source.manifest(child), child.size).catch((thrown) => {
+        const platform = child.platform === undefined ? '' : ` (${(0,oci_platform/* formatPlatform */.Bq)(child.platform)})`;
+        const named = `${source.name}: ${parent.descriptor.digest} names ${child.digest}${platform}`;
+        const hint = 'Promote only the platforms that are there, with the option platforms, or leave out what is not with skip-missing.';
+        return (0,failures/* leaveMissing */.oZ)(thrown, skipMissing, named, { message: `${named}, which is not there`, hint });
+    });
+}
+/** Which children of an index are copied, and why the others are not. Nested indexes have no platform: they are searched. */
+function choose(manifest, platforms) {
+    const children = manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor);
+    const left = new Map();
+    if (platforms === undefined)
+        return { wanted: unique(children), left };
+    const fits = (child) => child.platform === undefined || platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, child.platform));
+    const kept = new Set(children.filter((child) => !isAttestation(child) && fits(child)).map((child) => child.digest));
+    for (const child of children) {
+        const about = child.annotations?.['vnd.docker.reference.digest'];
+        if (isAttestation(child) && about !== undefined && kept.has(about))
+            kept.add(child.digest);
+        const name = child.platform === undefined ? 'unknown' : (0,oci_platform/* formatPlatform */.Bq)(child.platform);
+        if (!kept.has(child.digest))
+            left.set(child.digest, `platform ${name} is not wanted`);
+    }
+    return { wanted: unique(children.filter((child) => kept.has(child.digest))), left };
+}
+/** BuildKit lists provenance and SBOM as children of platform unknown/unknown: https://docs.docker.com/build/metadata/attestations/attestation-storage/ */
+function isAttestation(child) {
+    return child.annotations?.['vnd.docker.reference.type'] === 'attestation-manifest';
+}
+function unique(descriptors) {
+    return [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()];
+}
+/**
+ * The platform of a single image is in its config, not in its manifest.
+ * @returns the platform if the config was read.
+ * @throws PromoteError PLATFORM_MISSING when the image has none of the wanted platforms.
+ */
+async function checkPlatform(source, root, platforms) {
+    const config = root.links.find((link) => link.role === 'config')?.descriptor;
+    if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > blob_reader/* BLOB_LIMIT */.Ys)
+        return {};
+    const actual = (0,oci_platform/* platformOfConfig */.Dr)(await (0,blob_reader/* readBlob */.gm)(source, config));
+    if (actual === undefined)
+        return {};
+    if (!platforms.some((wanted) => (0,oci_platform/* matches */.cK)(wanted, actual)))
+        throw noPlatform(platforms, [(0,oci_platform/* formatPlatform */.Bq)(actual)]);
+    return { platforms: [(0,oci_platform/* formatPlatform */.Bq)(actual)] };
+}
+function noPlatform(wanted, there) {
+    const list = wanted.map(oci_platform/* formatPlatform */.Bq).join(', ');
+    const message = `the source image has no ${list}; it has ${there.join(', ') || 'no platform at all'}`;
+    const hint = 'Correct the option platforms, or leave it out to promote all of them.';
+    return new errors/* PromoteError */.jG('PLATFORM_MISSING', message, { side: 'source', hint });
+}
+/** Puts what was found in upload order: config and layers, children, the manifest itself, then what is attached to it. */
+function flatten(root, found, { platforms, includeForeign = false }, withAttached) {
+    const nodes = new Map();
+    const attached = new Map();
+    const visited = new Set();
+    const again = [];
+    const there = [];
+    const visit = (digest, about) => {
+        const known = found.get(digest);
+        if (known === undefined || visited.has(digest))
+            return void (about && again.push(about));
+        visited.add(digest);
+        const { manifest, left, attachments } = known;
+        for (const link of manifest.links)
+            if (link.kind === 'blob')
+                addBlob(nodes, link, includeForeign);
+        const children = manifest.links.filter((link) => link.role === 'child').map(({ descriptor }) => descriptor);
+        for (const child of children)
+            if (!left.has(child.digest))
+                visit(child.digest);
+        for (const child of children) {
+            if (child.platform !== undefined && !isAttestation(child) && left.get(child.digest) !== MISSING)
+                there.push(child.platform);
+            addLeftOut(nodes, child, left);
+        }
+        addManifest(nodes, manifest, about);
+        for (const attachment of withAttached ? attachments : []) {
+            const { artifactType, subject, tag = null } = attachment;
+            const { digest } = attachment.manifest.descriptor;
+            visit(digest, attachment);
+            attached.set(`${digest} ${subject} ${tag}`, { digest, artifactType, subject, tag });
+        }
+    };
+    visit(root.descriptor.digest);
+    for (const attachment of again)
+        addManifest(nodes, attachment.manifest, attachment);
+    const names = platformNames(root, there, platforms);
+    return { root, nodes, attached: [...attached.values()], platforms: names };
+}
+/** @throws PromoteError PLATFORM_MISSING when an index lacks a wanted platform. */
+function platformNames(root, there, wanted) {
+    const missing = (wanted ?? []).filter((each) => !there.some((actual) => (0,oci_platform/* matches */.cK)(each, actual)));
+    if (root.shape === 'index' && missing.length > 0)
+        throw noPlatform(missing, [...new Set(there.map(oci_platform/* formatPlatform */.Bq))]);
+    const kept = there.filter((actual) => wanted === undefined || wanted.some((each) => (0,oci_platform/* matches */.cK)(each, actual)));
+    return [...new Set(kept.map(oci_platform/* formatPlatform */.Bq))];
+}
+function addManifest(nodes, manifest, about) {
+    const { descriptor } = manifest;
+    const key = (0,graph/* manifestKey */.R)(descriptor.digest, about?.tag);
+    if (nodes.has(key))
+        return;
+    const needs = manifest.links
+        .filter((link) => link.role !== 'subject')
+        .map((link) => `${link.kind} ${link.descriptor.digest}`);
+    const subject = about === undefined ? [] : [`manifest ${about.subject}`];
+    nodes.set(key, {
+        key,
+        kind: 'manifest',
+        descriptor,
+        manifest,
+        needs: [...new Set([...needs, ...subject])],
+        ...(about === undefined ? {} : { attachedTo: about.subject }),
+        ...(about?.tag === undefined ? {} : { tag: about.tag }),
+    });
+}
+function addBlob(nodes, { descriptor }, includeForeign) {
+    const key = `blob ${descriptor.digest}`;
+    // The same bytes may be an ordinary layer of another manifest: then they are copied.
+    const known = nodes.get(key);
+    if (known !== undefined && known.leave === undefined)
+        return;
+    // OCI image-spec, layer.md "Non-Distributable Layers": the descriptor keeps its URL, and the bytes are not copied.
+    const left = (0,manifest/* isForeign */.jq)(descriptor) && !includeForeign;
+    nodes.set(key, {
+        key,
+        kind: 'blob',
+        descriptor,
+        needs: [],
+        ...(left ? { leave: 'non-distributable layer: its URL stays in the manifest' } : {}),
+    });
+}
+function addLeftOut(nodes, descriptor, left) {
+    const leave = left.get(descriptor.digest);
+    const key = `manifest ${descriptor.digest}`;
+    if (leave !== undefined && !nodes.has(key))
+        nodes.set(key, { key, kind: 'manifest', descriptor, needs: [], leave });
+}
+
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
+;// CONCATENATED MODULE: ./lib/copy/manifest-lookup.js
+
+
+/**
+ * Finds out which manifests a destination stores. Each one is asked for once. `discover` asks while it reads the manifest at
+ * the source, so that both answers arrive in the same round trip.
+ */
+class ManifestLookup {
+    #place;
+    #semaphore;
+    #answers = new Map();
+    /** @param place that may still be opening: questions wait for it. */
+    constructor(place, semaphore) {
+        this.#place = place;
+        this.#semaphore = semaphore;
+    }
+    /** @returns why the manifest is known to be stored; undefined when it is not known. */
+    ask(manifest) {
+        return (0,memo/* getOrAdd */.P)(this.#answers, manifest.digest, () => (0,core_async/* ignoreUnhandled */.kg)(this.#find(manifest)));
+    }
+    async #find(manifest) {
+        const { target, tags } = await this.#place;
+        const tag = [...tags].find(([, digest]) => digest === manifest.digest)?.[0];
+        const byTag = tag && `tag ${tag} is already at this digest`;
+        const evidence = await target.evidence?.();
+        if (byTag !== undefined && evidence === undefined)
+            return byTag;
+        const isListed = (await target.inventory())?.has(manifest.digest) === true;
+        const isStored = isListed || (await this.#semaphore(() => target.has(manifest, 'manifest')));
+        if (!isStored)
+            return undefined;
+        return byTag ?? (isListed ? 'in the inventory of the image stream' : 'the registry has it');
+    }
+}
+
+// EXTERNAL MODULE: ./lib/copy/plan.js
+var copy_plan = __nccwpck_require__(4254);
+// EXTERNAL MODULE: ./lib/copy/referrers-index.js
+var referrers_index = __nccwpck_require__(1288);
+// EXTERNAL MODULE: ./lib/copy/store.js
+var store = __nccwpck_require__(4964);
+;// CONCATENATED MODULE: ./lib/copy/survey.js
+
+
+
+
+
+/** What each of the wanted tags points at now. */
+async function findTags(target, tags, semaphore) {
+    const find = async (tag) => [tag, await semaphore(() => target.locate(tag).catch(unlessHidden))];
+    return new Map(await Promise.all(tags.map(find)));
+}
+/** An account with the right to push may lack the right to pull. The run goes on and reports that the tag was not read. */
+function unlessHidden(thrown) {
+    if (thrown instanceof errors/* PromoteError */.jG && (0,attached_tags/* isHidden */.dK)(thrown))
+        return 'unknown';
+    throw thrown;
+}
+/**
+ * Finds out what of the image is stored at a destination. Each manifest is asked for. A stored image manifest proves its
+ * blobs: registries refuse a manifest whose blobs are missing (distribution-spec, "Pushing Manifests"). It proves no child of
+ * an index, because sparse indexes are accepted. It proves nothing where the registry also answers for what it does not store
+ * (`Evidence`): there, everything is sent that is not found by a mount.
+ * @param lookup has asked for most manifests already, while they were read at the source.
+ * @param asksBlobs true in a dry run: it starts no upload, whose first answer tells whether the blob is there.
+ */
+async function survey({ target, tags }, graph, lookup, asksBlobs, semaphore) {
+    const [referrers, attachedTags] = await Promise.all([
+        readReferrers(target, graph, semaphore),
+        (0,attached_tags/* surveyTags */.CZ)(target, graph, semaphore),
+    ]);
+    const present = new Map();
+    const evidence = await target.evidence?.();
+    const doAnswersProve = (0,store/* provingAnswers */.j)(evidence) === 'all';
+    for (const { proven, tag } of doAnswersProve ? attachedTags.values() : [])
+        for (const key of proven)
+            present.set(key, `checked by the registry when it took what ${tag} names`);
+    const addPresent = async (kind, why) => {
+        // What is left out is not asked for, and tags of cosign's scheme are surveyed by `surveyTags`.
+        const open = [...graph.nodes.values()].filter((node) => node.kind === kind && node.leave === undefined && node.tag === undefined && !present.has(node.key));
+        const reasons = await Promise.all(open.map(why));
+        for (const [index, { key }] of open.entries()) {
+            const reason = reasons[index];
+            if (reason !== undefined)
+                present.set(key, reason);
+        }
+    };
+    await addPresent('manifest', (node) => whyStored(node, target, lookup, referrers, semaphore));
+    if (doAnswersProve)
+        for (const node of graph.nodes.values())
+            if (present.has(node.key))
+                addBlobsOf(node, graph, present);
+    const inventory = await target.inventory();
+    const isAtRoot = [...tags.values()].includes(graph.root.descriptor.digest);
+    await addPresent('blob', async ({ descriptor }) => {
+        if (inventory?.has(descriptor.digest))
+            return 'in the inventory of the image stream';
+        // Uploads would find these blobs too. But an image that is complete must be recognised without a write.
+        const mayBeThere = !doAnswersProve && (evidence?.named?.has(descriptor.digest) ?? isAtRoot);
+        if (!asksBlobs && !mayBeThere)
+            return undefined;
+        return (await semaphore(() => target.has(descriptor, 'blob'))) ? 'the registry has it' : undefined;
+    });
+    return { tags, present, attachedTags };
+}
+async function readReferrers(target, graph, semaphore) {
+    const subjects = new Set(graph.attached.filter(({ tag }) => tag === null).map(({ subject }) => subject));
+    const lists = [...subjects].map(async (subject) => {
+        const list = await semaphore(() => target.referrers(subject));
+        return [subject, new Set(list.map(({ digest }) => digest))];
+    });
+    return new Map(await Promise.all(lists));
+}
+/** What is attached must be stored and listed. A list may name what was deleted since, so the list alone is no proof. */
+async function whyStored({ descriptor, attachedTo }, target, lookup, referrers, semaphore) {
+    const reason = await lookup.ask(descriptor);
+    if (reason === undefined || attachedTo === undefined)
+        return reason;
+    if (referrers.get(attachedTo)?.has(descriptor.digest))
+        return 'there, and listed as a referrer';
+    return (await (0,referrers_index/* isIndexed */.y)(target, attachedTo, descriptor.digest, semaphore)) ? reason : undefined;
+}
+/** Marks the blobs of a manifest that the registry stores: it has checked each of them when it took the manifest. */
+function addBlobsOf(node, graph, present) {
+    for (const key of node.needs) {
+        const needed = graph.nodes.get(key);
+        // Registries do not check layers that have URLs.
+        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key))
+            present.set(key, `checked by the registry when it took ${node.descriptor.digest}`);
+    }
+}
+
+// EXTERNAL MODULE: ./lib/release/guards.js
+var guards = __nccwpck_require__(6835);
+// EXTERNAL MODULE: ./lib/release/rows.js
+var rows = __nccwpck_require__(2144);
+// EXTERNAL MODULE: ./lib/release/run.js
+var release_run = __nccwpck_require__(9012);
+;// CONCATENATED MODULE: ./lib/release/plan-image.js
+
+
+
+
+
+
+
+
+
+
+
+/**
+ * Takes one image from the list to its plan, at all destinations. The source is read once. The destinations are opened
+ * meanwhile, and asked for each manifest while it is read at the source.
+ */
+async function planImage(image, sessions, run) {
+    if (image.jobs.every(({ rows }) => rows !== undefined))
+        return [];
+    const destinations = image.jobs.map((job) => {
+        // `read` is set by the time that the destination is opened.
+        let judging;
+        const judged = () => (judging ??= read.then((discovered) => run.judge(job, discovered)));
+        const opened = (0,core_async/* ignoreUnhandled */.kg)(openDestination(job, sessions.destination(job.target), judged, run));
+        return { job, judged, opened, lookup: new ManifestLookup(opened, run.copy.semaphore) };
+    });
+    const lookups = destinations.map(({ lookup }) => lookup);
+    const read = (0,core_async/* ignoreUnhandled */.kg)(readSource(image, sessions.source(), lookups, run));
+    return (0,release_run/* forEachUnfinished */.wx)(destinations, run, async ({ job, judged, opened, lookup }) => {
+        const [discovered, place] = await bothSides(judged(), opened, job.target);
+        return planDestination(job, discovered, place, lookup, run);
+    });
+}
+/** resolve and discover. */
+async function readSource({ pair, jobs }, session, lookups, { config, copy, graphs, held }) {
+    copy.check?.();
+    const source = await (await session).repository(pair.source);
+    for (const job of jobs)
+        job.source = (0,rows/* sourceName */.VZ)(source, pair.source);
+    const root = await copy.semaphore(() => resolve(pair, source));
+    const platforms = pair.platforms ?? config.platforms;
+    // Several tags may name the same image: it is discovered once.
+    const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms]);
+    const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined };
+    const graph = await (0,memo/* getOrAdd */.P)(graphs, key, () => discover(source.store, root, options, copy.semaphore));
+    return { pair, source, root, graph };
+}
+/** Reads a tag once. From here on the image is known by its digest, and the tag is not read again. */
+async function resolve({ source: reference }, { store, cluster, path, tag }) {
+    const { digest } = reference;
+    const wanted = tag ?? reference.tag ?? (digest === undefined ? 'latest' : undefined);
+    if (wanted === undefined)
+        return store.resolve(digest ?? 'latest');
+    const root = await store.resolve((await cluster?.digestOf(path, wanted)) ?? wanted);
+    if (digest === undefined || root.descriptor.digest === digest)
+        return root;
+    throw new errors/* PromoteError */.jG('TAG_MISMATCH', `${store.name}:${wanted} is at ${root.descriptor.digest}, not at ${digest}`, {
+        side: 'source',
+        hint: 'The tag has moved since the digest was taken. Give the digest alone to promote it nevertheless.',
+    });
+}
+/**
+ * Opens the repository at a destination and reads its tags.
+ * @param judged awaited before an image stream is created, so that none is created for an image that cannot be read or
+ *   may not go there.
+ */
+async function openDestination(job, opening, judged, { config, context, copy }) {
+    copy.check?.();
+    const session = await opening;
+    const { destination: reference } = job.pair;
+    const path = reference.repository;
+    // OpenShift answers 500 to reads by digest until the image stream exists.
+    const prepareStream = async (cluster) => {
+        if (cluster === undefined || config.dryRun)
+            return;
+        if ((await cluster.stream(path)) === undefined)
+            await judged();
+        await cluster.ensureStream(path);
+    };
+    // The stream tells the address of the cluster's own registry.
+    if (usesClusterRegistry(job, config))
+        await prepareStream(session.cluster);
+    const repository = await session.repository(reference);
+    const { store, cluster } = repository;
+    job.repository = store.name;
+    await prepareStream(cluster);
+    for (const tag of job.tags) {
+        const warning = await cluster?.follows(path, tag);
+        if (warning !== undefined)
+            context.log.warn(`${store.name}: ${warning}`);
+    }
+    // One read of the image stream tells where all its tags are.
+    const stream = await cluster?.stream(path);
+    const tags = stream === undefined
+        ? await findTags(store, job.tags, copy.semaphore)
+        : new Map(job.tags.map((tag) => [tag, stream.tags.get(tag) ?? null]));
+    job.before = tags;
+    return { repository, target: store, tags };
+}
+/** An image is in the cluster's own registry unless a host, a layout or a registry is configured. */
+function usesClusterRegistry({ pair, target }, { destinations }) {
+    const { host, layout } = pair.destination;
+    return (host ?? layout ?? destinations.find(({ name }) => name === target)?.registry) === undefined;
+}
+/** When both sides fail, one message tells both, so that the user can correct both before the next run. */
+async function bothSides(source, destination, target) {
+    const [from, to] = await Promise.allSettled([source, destination]);
+    if (from.status === 'fulfilled' && to.status === 'fulfilled')
+        return [from.value, to.value];
+    if (from.status === 'fulfilled')
+        throw (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
+    const error = (0,errors/* asPromoteError */.XO)(from.reason, 'source');
+    if (to.status === 'fulfilled' || to.reason === from.reason)
+        throw error;
+    const other = (0,errors/* asPromoteError */.XO)(to.reason, 'destination');
+    if (error.code === 'CANCELLED' || other.code === 'CANCELLED')
+        throw error;
+    const name = target === 'destination' ? target : `destination ${target}`;
+    const message = `${error.message} And the ${name}: ${other.message}`;
+    const hint = [...new Set([error.hint, other.hint])].filter((part) => part !== undefined).join(' ');
+    throw error.with({ message, hint: hint === '' ? undefined : hint });
+}
+/** survey and plan. */
+async function planDestination(job, { source, graph }, place, lookup, { config, context, copy }) {
+    const { repository, target } = place;
+    const skipped = (0,guards/* tagsToSkip */.ev)(place.tags, graph.root.descriptor.digest, config.overwrite);
+    job.skipped = skipped;
+    const tags = new Map([...place.tags].filter(([tag]) => !skipped.has(tag)));
+    const seen = await survey({ ...place, tags }, graph, lookup, config.dryRun, copy.semaphore);
+    (0,attached_tags/* warnOfKept */.y2)(seen.attachedTags.values(), context);
+    const { origin: registry, path } = repository;
+    const mountFrom = source.origin === registry && source.path !== path ? source.path : undefined;
+    const plan = (0,copy_plan/* makePlan */.Cs)(graph, seen, mountFrom);
+    return {
+        job,
+        repository,
+        route: { image: job.number, source: source.store, target, registry, repository: path, mountFrom },
+        // Atomic, or signed: registries must have accepted every manifest before the first tag moves.
+        plan: config.atomic || config.sign !== undefined ? { ...plan, rootByDigest: true } : plan,
+        moved: { ...plan.bytes, copied: 0, mounted: 0 },
+    };
+}
+/** Checks the conditions of the user: whether the tags may move. A dry run also reads the rights at a cluster. */
+async function checkConditions(image, run) {
+    const { config, context } = run;
+    const { job, plan, repository } = image;
+    const { cluster, path, store } = repository;
+    const tags = new Map([...(job.before ?? [])].filter(([tag]) => job.skipped?.has(tag) !== true));
+    if (tags.size === 0)
+        (0,release_run/* finish */.O9)(image, run);
+    (0,guards/* checkGuard */._S)(store.name, tags, plan.graph.root.descriptor.digest, (0,guards/* guardOf */.HY)(job.pair, config));
+    if (!config.dryRun || cluster === undefined)
+        return image;
+    const remove = config.atomic && [...tags.values()].includes(null);
+    const rights = await cluster.rights(path, { create: (await cluster.stream(path)) === undefined, remove });
+    if (rights.state === 'missing')
+        context.log.warn(`${store.name}: the right to ${rights.missing.join(', to ')} is missing: ${rights.grant}`);
+    return { ...image, rights };
+}
+
+
+/***/ }),
+
+/***/ 2844:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+// ESM COMPAT FLAG
+__nccwpck_require__.r(__webpack_exports__);
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  readHistory: () => (/* binding */ readHistory)
+});
+
+// EXTERNAL MODULE: ./lib/copy/attachments.js
+var attachments = __nccwpck_require__(8311);
+// EXTERNAL MODULE: ./lib/copy/require-signed.js
+var require_signed = __nccwpck_require__(8659);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/oci/reference.js
+var oci_reference = __nccwpck_require__(3940);
+// EXTERNAL MODULE: ./lib/report/make-report.js
+var make_report = __nccwpck_require__(3397);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/trust/evidence.js
+var trust_evidence = __nccwpck_require__(4994);
+// EXTERNAL MODULE: ./lib/trust/record.js
+var record = __nccwpck_require__(3617);
+;// CONCATENATED MODULE: ./lib/trust/history.js
+/** The promotion records of an image, read back: docs/promotion-record.md, "Reading it", says what the members mean. */
+
+
+
+/** @param signers any of them may have signed; undefined: no signature is verified. @returns the oldest record first. */
+async function historyOf(subject, attachments, signers, verifier, read) {
+    const { evidence, refusals } = await (0,trust_evidence/* readEvidence */.A)(subject, attachments, read);
+    const records = evidence.map(async (each) => {
+        const said = each.predicateType === record/* PROMOTION_TYPE */.f ? (0,record/* readRecord */.aE)(each.predicate) : undefined;
+        return said === undefined ? [] : [{ ...told(said, each), ...(await whoSigned(each, signers, verifier)) }];
+    });
+    const byTime = (a, b) => Date.parse(a.promotedOn) - Date.parse(b.promotedOn);
+    return { records: (await Promise.all(records)).flat().sort(byTime), refusals };
+}
+/** Null where the record does not say it. */
+function told({ source, destination, promotedOn, action, run, policy, tags }, evidence) {
+    return {
+        promotedOn,
+        action: history_text(action),
+        source: history_text(source.name),
+        destination: history_text(destination.name),
+        tags: tags.map(({ tag, previous }) => {
+            return { tag: history_text(tag), previous: previous === undefined ? 'unknown' : digestIn(previous?.digest) };
+        }),
+        run: history_text(run?.id),
+        actor: history_text(run?.actor),
+        policy: digestIn(policy?.digest),
+        attachment: evidence.attachment,
+        form: evidence.form,
+    };
+}
+async function whoSigned(evidence, signers, verifier) {
+    const refused = [];
+    for (const [signer, wanted] of signers ?? []) {
+        const verdict = await verifier.verify(evidence, wanted);
+        if ('signer' in verdict)
+            return { signer, signedBy: nameOf(verdict.signer), problem: null };
+        refused.push(verdict.refusal.message);
+    }
+    const problem = signers === undefined ? 'set signer-key or policy to have it verified' : (0,core_text/* oneLine */.TN)(refused.join(' '));
+    return { signer: null, signedBy: null, problem };
+}
+function nameOf(by) {
+    return by.method === 'key' ? `key ${by.key}` : (0,core_text/* oneLine */.TN)(`${by.subject} (${by.issuer})`);
+}
+function history_text(said) {
+    return said === undefined ? null : (0,core_text/* oneLine */.TN)(said, 500);
+}
+/** Of an in-toto "DigestSet", which has one entry here. */
+function digestIn(set) {
+    const [first] = Object.entries(set ?? {});
+    return history_text(first?.join(':'));
+}
+/** For a person. */
+function historyLines(name, digest, records) {
+    const count = records.length === 1 ? '1 promotion record' : `${records.length || 'no'} promotion records`;
+    const blocks = records.map(({ promotedOn, action, source, destination, tags, run, actor, ...each }) => {
+        const moves = tags.map(({ tag, previous }) => `${tag} (${previous === null ? 'new' : `before: ${previous}`})`);
+        return [
+            `  ${promotedOn} ${action}: ${source ?? 'an OCI layout'} → ${destination ?? 'an OCI layout'}`,
+            `    tags: ${moves.join(', ')}`,
+            `    run: ${run ?? 'not recorded'}${actor === null ? '' : ` by ${actor}`}`,
+            each.signer === null ? `    NOT VERIFIED: ${each.problem}` : `    signed by ${each.signer}: ${each.signedBy}`,
+        ];
+    });
+    return [`${name} is at ${digest}: ${count}`, ...blocks.flat()];
+}
+
+// EXTERNAL MODULE: ./lib/trust/keyless.js
+var keyless = __nccwpck_require__(9156);
+// EXTERNAL MODULE: ./lib/release/plan-image.js + 3 modules
+var plan_image = __nccwpck_require__(7590);
+// EXTERNAL MODULE: ./lib/release/rows.js
+var rows = __nccwpck_require__(2144);
+// EXTERNAL MODULE: ./lib/release/run.js
+var release_run = __nccwpck_require__(9012);
+// EXTERNAL MODULE: ./lib/release/session.js + 1 modules
+var session = __nccwpck_require__(5295);
+;// CONCATENATED MODULE: ./lib/release/read-history.js
+
+
+
+
+
+
+
+
+
+
+
+/** Reads the promotion records of images at the destinations. Nothing is written, and no source is asked. */
+async function readHistory(run) {
+    const { destinations, history } = run.config;
+    const wanted = history.flatMap((reference) => destinations.map((at) => ({ reference, at })));
+    const verifier = new keyless/* SignerVerifier */.l();
+    return { rows: await (0,session/* rowsAt */.h)(wanted, destinations, run, (each, sessions) => readOne(each, verifier, sessions, run)) };
+}
+async function readOne({ reference, at }, verifier, sessions, run) {
+    const { context, copy, signers } = run;
+    const began = context.now();
+    const { tag = '' } = reference;
+    const row = (name, more) => {
+        const same = { source: name, destination: name, sourceDigest: more.digest, previousDigest: more.digest };
+        return (0,make_report/* tagRow */.Jm)({ ...same, ...more, target: at.name, milliseconds: context.now() - began }, tag);
+    };
+    try {
+        const repository = await (await sessions.destination(at.name)).repository(reference);
+        const { store } = repository;
+        const root = await copy.semaphore(() => (0,plan_image/* resolve */.hd)({ source: reference }, repository));
+        const { digest } = root.descriptor;
+        const attached = await (0,attachments/* attachmentsAt */.g)(store, copy.semaphore)(digest);
+        const read = (0,require_signed/* blobsOf */.O)(store, copy.semaphore);
+        const { records, refusals } = await historyOf(root, attached, signers, verifier, read);
+        const name = (0,rows/* sourceName */.VZ)(repository, reference);
+        for (const { message } of refusals)
+            context.log.warn(`${name}: ${message}`);
+        for (const line of historyLines(name, digest, records))
+            context.log.info(line);
+        return row(name, { digest, status: 'read', error: null, history: records });
+    }
+    catch (thrown) {
+        const error = (0,release_run/* noteFailure */.fj)((0,errors/* asPromoteError */.XO)(thrown, 'destination'), at.name, run);
+        return row((0,oci_reference/* formatReference */.FH)(reference), { digest: null, status: (0,rows/* failedStatus */.Wx)(error), error: (0,rows/* errorOf */.Mz)(error) });
+    }
+}
+
+
+/***/ }),
+
+/***/ 429:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  jD: () => (/* binding */ isConfigured),
+  zb: () => (/* binding */ openRepositories),
+  XD: () => (/* binding */ optionOf)
+});
+
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
+// EXTERNAL MODULE: external "node:buffer"
+var external_node_buffer_ = __nccwpck_require__(4573);
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/core/content.js
+var content = __nccwpck_require__(1510);
+// EXTERNAL MODULE: ./lib/core/files.js
+var files = __nccwpck_require__(2164);
+// EXTERNAL MODULE: ./lib/core/json.js
+var core_json = __nccwpck_require__(3085);
+// EXTERNAL MODULE: ./lib/credentials/login.js
+var login = __nccwpck_require__(7151);
+// EXTERNAL MODULE: ./lib/credentials/subprocess.js + 1 modules
+var subprocess = __nccwpck_require__(6030);
+;// CONCATENATED MODULE: ./lib/credentials/credential-helper.js
+
+
+
+
+
+
+/** What helpers store Docker Hub under. */
+const DOCKER_HUB = 'https://index.docker.io/v1/';
+/** `docker-credential-<name> get` (github.com/docker/docker-credential-helpers, `credentials.Credentials`). */
+const Answer = schemas/* object */.Ikc({ Username: schemas/* string */.YjP().nullish(), Secret: schemas/* string */.YjP() });
+const answersOf = (0,memo/* perRun */.t)(() => new Map());
+/**
+ * Asks a credential helper; undefined when it knows none for the host. Each (helper, host) is asked once in a run,
+ * unless `again`. Throws HELPER.
+ */
+function askHelper(helper, context, again = false) {
+    const answers = answersOf(context);
+    const key = `${helper.name} ${helper.host}`;
+    const known = again ? undefined : answers.get(key);
+    if (known !== undefined)
+        return known;
+    const asked = ask(helper, context);
+    answers.set(key, asked);
+    asked.catch(() => answers.get(key) === asked && answers.delete(key));
+    return asked;
+}
+async function ask(helper, context) {
+    if (!/^[A-Za-z0-9._-]+$/.test(helper.name))
+        throw new errors/* PromoteError */.jG('HELPER', 'The auth file names a credential helper whose name is not a plain word.', {
+            side: helper.side,
+            hint: 'credsStore and credHelpers take the part after docker-credential-: letters, digits, ".", "_" and "-".',
+        });
+    if (helper.host !== 'docker.io')
+        return askFor(helper.host, helper, context);
+    // docker stores the Hub under its old URL, podman under its name.
+    return (await askFor(DOCKER_HUB, helper, context)) ?? (await askFor(helper.host, helper, context));
+}
+async function askFor(serverUrl, { name, host, side, timeLimit }, context) {
+    const command = `docker-credential-${name}`;
+    const failed = (problem) => new errors/* PromoteError */.jG('HELPER', `The credential helper ${command} ${problem}`, {
+        side,
+        hint: `Try it by hand: echo ${host} | ${command} get`,
+    });
+    const what = `credential helper ${command}`;
+    const hint = `Install ${command} in a folder of PATH, or take its name out of the auth file.`;
+    const program = { what, command, args: ['get'], input: serverUrl, side, hint, timeLimit };
+    const { exitCode, stdout, stderr } = await (0,subprocess/* runProgram */.m)(program, context);
+    if (exitCode !== 0) {
+        if (/credentials not found/i.test(stdout + stderr))
+            return undefined;
+        // By the protocol errors go to stdout; an object there would be an answer, and is never quoted.
+        const said = (0,subprocess/* firstLine */.T)(stderr, context.secrets) || (0,subprocess/* firstLine */.T)(stdout.includes('{') ? '' : stdout, context.secrets);
+        throw failed(`failed for ${host} (exit code ${exitCode}): ${said === '' ? 'no message' : said}.`);
+    }
+    const answer = Answer.safeParse((0,core_json/* parseJson */.q)(stdout)).data;
+    if (answer === undefined)
+        throw failed('gave an answer that is not {"Username": …, "Secret": …}.');
+    return toCredential(answer, context);
+}
+/** `<token>` as the user says that the secret is an identity token (docker's cli/config/credentials). */
+function toCredential(answer, context) {
+    if (answer.Secret === '')
+        return undefined;
+    if (answer.Username === '<token>')
+        return { kind: 'identity', refreshToken: context.secrets.keep(answer.Secret) };
+    return (0,login/* basicCredential */.gp)(answer.Username ?? '', answer.Secret, context);
+}
+
+// EXTERNAL MODULE: ./lib/credentials/exec-plugin.js
+var exec_plugin = __nccwpck_require__(4249);
+;// CONCATENATED MODULE: ./lib/credentials/auth-file.js
+
+
+
+
+
+
+
+
+
+
+
+/**
+ * The login for a registry from docker's config.json or containers' auth.json, credential helpers included. Undefined:
+ * no file has one. The given file must be readable and well formed (else IO, or HELPER when its helper fails); a file
+ * that was not given is left out with a warning. `renew` reads the same file, or asks the same helper, again.
+ *
+ * @param key `docker.io` and its other names are one host; an entry for a longer part of the repository goes first.
+ */
+async function loginFromAuthFiles(key, options, context) {
+    const lookup = { key, options, context };
+    const own = options.registryAuth && (await loginFrom(options.registryAuth, lookup));
+    if (own !== undefined)
+        return own;
+    if (options.explicit !== undefined)
+        return loginFrom(options.explicit, lookup);
+    for (const given of [...variableOf(context), ...authFilePaths(context.env, process.platform)]) {
+        const login = await loginFrom(given, lookup).catch((error) => {
+            if (!(error instanceof errors/* PromoteError */.jG) || error.code !== 'IO')
+                throw error;
+            const path = typeof given === 'string' ? given : 'DOCKER_AUTH_CONFIG';
+            if (!(0,files/* isAbsent */.W0)(error))
+                warnOnce(path, `${error.message} It is left out.`, context);
+            return undefined;
+        });
+        if (login !== undefined)
+            return login;
+    }
+    return undefined;
+}
+/** DOCKER_AUTH_CONFIG of docker and GitLab: the text of a config.json, or its path where GitLab keeps it as a file. */
+function variableOf({ env, secrets }) {
+    const given = env.DOCKER_AUTH_CONFIG?.trim() ?? '';
+    if (given === '')
+        return [];
+    return [(0,content/* contentKind */.uu)(given) === undefined ? given : secrets.keep(given)];
+}
+/** Where docker, Tekton and the containers tools keep logins; the first file that has an entry wins. */
+function authFilePaths(env, platform) {
+    const home = platform === 'win32' ? (env.USERPROFILE ?? env.HOME) : env.HOME;
+    const under = (folder, ...rest) => (folder ? [(0,external_node_path_.join)(folder, ...rest)] : []);
+    const config = env.XDG_CONFIG_HOME || (home ? (0,external_node_path_.join)(home, '.config') : undefined);
+    const paths = [
+        ...under(env.REGISTRY_AUTH_FILE),
+        ...under(env.DOCKER_CONFIG, 'config.json'),
+        ...under(home, '.docker', 'config.json'),
+        '/tekton/creds/.docker/config.json',
+        ...under(env.XDG_RUNTIME_DIR, 'containers', 'auth.json'),
+        ...under(config, 'containers', 'auth.json'),
+    ];
+    return [...new Set(paths)];
+}
+/** One login for each entry, which repositories share. */
+const loginsOf = (0,memo/* perRun */.t)(() => new Map());
+async function loginFrom(given, lookup) {
+    const { options, context } = lookup;
+    const first = await lookIn(given, lookup, false);
+    if (first === undefined)
+        return undefined;
+    const id = JSON.stringify([options.side, typeof given === 'string' ? given : given.reveal(), first.place]);
+    const what = { describe: first.describe, renewedBy: 'file' };
+    const make = () => (0,login/* renewableLogin */.Fr)(what, first, () => lookIn(given, lookup, true), context);
+    return (0,memo/* getOrAdd */.P)(loginsOf(context), id, make);
+}
+/** Within one file: the helper named for the host, then its entry, then the helper for everything. */
+async function lookIn(given, lookup, again) {
+    const { key, options, context } = lookup;
+    const from = (0,files/* fileOf */.W7)('auth file', given, options.side);
+    const file = parseAuthFile((0,files/* readText */.yR)(from), from);
+    const host = normaliseKey(key.host, key.plainHttp);
+    const ask = async (name) => {
+        const credential = await askHelper({ name, host, side: options.side }, context, again);
+        const describe = `credential helper ${name} of the auth file ${from.path}`;
+        return credential && { credential, describe, place: `${name} ${host}` };
+    };
+    const own = helperOf(file, key.host, key.plainHttp);
+    const helped = own ? await ask(own) : undefined;
+    if (helped !== undefined)
+        return helped;
+    const { credential, entry, mentioned } = findEntry(file, key, context);
+    if (credential !== undefined)
+        return {
+            credential,
+            describe: given === options.registryAuth ? 'registry-auth' : `auth file ${from.path}`,
+            place: `entry ${host} ${entry}`,
+        };
+    if (file.credsStore === undefined || own !== undefined)
+        return undefined;
+    // docker leaves an empty entry for each host whose login it gave to the store. Without one, a store that isn't
+    // installed here (docker-credential-desktop in a pod) is no reason to stop a copy that needs nothing from it.
+    const needed = options.explicit !== undefined || mentioned;
+    return ask(file.credsStore).catch((error) => {
+        if (needed || !(error instanceof errors/* PromoteError */.jG) || error.code !== 'HELPER')
+            throw error;
+        warnOnce(from.path, `${error.message} The auth file ${(0,content/* shownPath */.pS)(from.path)} is left out.`, context);
+        return undefined;
+    });
+}
+/** Both sides and every image read the same files: one warning for each file is enough. */
+const warnedOf = (0,memo/* perRun */.t)(() => new Set());
+function warnOnce(path, line, context) {
+    if (!warnedOf(context).has(path))
+        context.log.warn(line);
+    warnedOf(context).add(path);
+}
+const auth_file_text = schemas/* string */.YjP().nullish();
+/** One entry of `auths` (docker's `AuthConfig`, containers-auth.json(5)). */
+const Entry = schemas/* object */.Ikc({ auth: auth_file_text, username: auth_file_text, password: auth_file_text, identitytoken: auth_file_text, registrytoken: auth_file_text });
+const Anything = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()).nullish();
+const File = schemas/* looseObject */._H3({ auths: Anything, credHelpers: Anything, credsStore: auth_file_text });
+/**
+ * docker's config.json, containers' auth.json, or a `.dockercfg`, which has its hosts at the top (kubernetes.io/dockercfg).
+ * Throws IO.
+ */
+function parseAuthFile(text, from) {
+    const json = (0,core_json/* parseJson */.q)(text);
+    if (json === undefined)
+        throw malformed(from, 'is not JSON');
+    const file = File.safeParse(json);
+    if (!file.success)
+        throw malformed(from, (0,exec_plugin/* describeIssue */.n6)(file.error));
+    const { auths, credHelpers, credsStore } = file.data;
+    const legacy = auths == null && credHelpers == null && credsStore == null;
+    return {
+        from,
+        // The keys of both maps are as written.
+        auths: new Map(Object.entries((legacy ? file.data : auths) ?? {})),
+        credHelpers: new Map(Object.entries(credHelpers ?? {})),
+        credsStore: credsStore || undefined,
+    };
+}
+/**
+ * The helper named for a host: undefined where there is none; '' is docker's "no helper for this one", which turns
+ * `credsStore` off.
+ */
+function helperOf(file, host, plainHttp = false) {
+    const [first] = matching(file.credHelpers, host, plainHttp);
+    if (first === undefined)
+        return undefined;
+    const [, name] = first;
+    if (typeof name !== 'string')
+        throw malformed(file.from, 'names a credential helper that is not a string');
+    return name;
+}
+/**
+ * The credential of the longest key that fits: `host/a/b`, `host/a`, `host` (containers-auth.json(5)), with that key as
+ * written. An empty entry (`{}`) holds none, and counts as `mentioned`. Throws IO.
+ */
+function findEntry(file, key, context) {
+    let mentioned = false;
+    for (const wanted of keysFor(key)) {
+        for (const [entry, value] of matching(file.auths, wanted, key.plainHttp)) {
+            mentioned = true;
+            const credential = readEntry(value, file.from, context);
+            if (credential !== undefined)
+                return { credential, entry, mentioned };
+        }
+    }
+    return { credential: undefined, mentioned };
+}
+function keysFor({ host, repository }) {
+    const parts = repository.split('/').filter((part) => part !== '');
+    return [...parts.map((_, index) => [host, ...parts.slice(0, parts.length - index)].join('/')), host];
+}
+/** Entries for the same place: the key that is the same word for word, other keys without a scheme, keys with one. */
+function matching(entries, wanted, plainHttp = false) {
+    const rank = (raw) => (raw === wanted ? 0 : /^https?:/i.test(raw) ? 2 : 1);
+    const place = normaliseKey(wanted, plainHttp);
+    const fits = [...entries].filter(([raw]) => normaliseKey(raw, plainHttp) === place);
+    return fits.sort(([one], [other]) => rank(one) - rank(other));
+}
+const auth_file_DOCKER_HUB = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
+/**
+ * `host[:port][/namespace…]`, however a key is written. A path after a scheme (docker's `https://host/v1/`) says
+ * nothing; without one it's a namespace (containers-auth.json(5)). The default port is left out, as in a URL.
+ */
+function normaliseKey(raw, plainHttp = false) {
+    const [, scheme, bare = ''] = /^(?:(https?):\/\/)?(.*)$/is.exec(raw) ?? [];
+    const isHttp = scheme === undefined ? plainHttp : scheme.toLowerCase() === 'http';
+    const slash = bare.indexOf('/');
+    const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase().replace(isHttp ? /:80$/ : /:443$/, '');
+    const rest = slash < 0 || bare !== raw ? '' : bare.slice(slash + 1);
+    const namespace = rest === 'v1/' || rest === 'v2/' ? '' : rest.endsWith('/') ? rest.slice(0, -1) : rest;
+    const name = auth_file_DOCKER_HUB.has(host) ? 'docker.io' : host;
+    return namespace === '' ? name : `${name}/${namespace}`;
+}
+function readEntry(value, from, context) {
+    const entry = Entry.safeParse(value).data;
+    if (entry === undefined)
+        throw malformed(from, 'has an entry of an unexpected form for this registry');
+    // docker's order: a registry token is sent as it is, an identity token goes before user and password.
+    if (entry.registrytoken) {
+        const bearer = (0,login/* bearerCredential */.fT)(entry.registrytoken, context);
+        if (bearer === undefined)
+            throw malformed(from, 'has a registrytoken for this registry that cannot be a token');
+        return bearer;
+    }
+    if (entry.identitytoken)
+        return { kind: 'identity', refreshToken: context.secrets.keep(entry.identitytoken) };
+    if (entry.auth)
+        return decodeAuth(entry.auth, from, context);
+    if (entry.username && entry.password)
+        return (0,login/* basicCredential */.gp)(entry.username, entry.password, context);
+    return undefined;
+}
+/** base64 of `user:password`. The password may have colons, and NULs around it that old dockers wrote. */
+function decodeAuth(auth, from, context) {
+    context.secrets.keep(auth);
+    const compact = auth.replace(/\s/g, '');
+    const bytes = /^[A-Za-z0-9+/_-]*={0,2}$/.test(compact) ? Buffer.from(compact, 'base64') : Buffer.alloc(0);
+    const pair = (0,external_node_buffer_.isUtf8)(bytes) ? bytes.toString('utf8') : '';
+    const colon = pair.indexOf(':');
+    if (colon < 1)
+        throw malformed(from, 'has an "auth" for this registry that is not base64 of user:password');
+    return (0,login/* basicCredential */.gp)(pair.slice(0, colon), pair.slice(colon + 1).replace(/^\0+|(?<!\0)\0+$/g, ''), context);
+}
+function malformed(from, problem) {
+    const hint = 'It should be a docker config.json or a containers auth.json, as docker login or podman login write it.';
+    return (0,files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
+}
+
+// EXTERNAL MODULE: ./lib/http/client.js + 13 modules
+var client = __nccwpck_require__(2283);
+// EXTERNAL MODULE: ./lib/http/credential.js
+var credential = __nccwpck_require__(8183);
+// EXTERNAL MODULE: ./lib/oci/reference.js
+var oci_reference = __nccwpck_require__(3940);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/http/response.js
+var response = __nccwpck_require__(8793);
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var oci_manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/copy/store.js
+var store = __nccwpck_require__(4964);
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
+// EXTERNAL MODULE: ./lib/http/quirks.js
+var quirks = __nccwpck_require__(4525);
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
+// EXTERNAL MODULE: ./lib/transport/request.js
+var transport_request = __nccwpck_require__(6624);
+;// CONCATENATED MODULE: ./lib/registry/headers.js
+
+
+/** Header values of the distribution API, parsed. All of it is written by a server: bounded, checked, never trusted. */
+/** A header longer than this is not an address; Node itself stops at 16 KiB for all headers together. */
+const LONGEST_HEADER = 16 * 1024;
+/**
+ * `Range` of an upload session, `0-<last byte>` inclusive (distribution-spec "Pushing a blob in chunks") → bytes kept.
+ * @returns undefined when it cannot be told: `0-0` is what distribution says for no byte and for one byte.
+ */
+function bytesKept(range) {
+    const last = /^(?:bytes=)?0-(-1|\d{1,15})$/.exec(range?.trim() ?? '')?.[1];
+    if (last === undefined || last === '0')
+        return undefined;
+    return Number(last) + 1;
+}
+/** `Content-Range` of a 206 (RFC 9110 section 14.4): `bytes 500-1499/8000`, total `*` when unknown. */
+function parseContentRange(value) {
+    const [, first, last, size] = /^bytes\s+(\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/i.exec(value?.trim() ?? '') ?? [];
+    if (first === undefined)
+        return undefined;
+    const range = { from: Number(first), to: Number(last), total: size === '*' ? undefined : Number(size) };
+    const good = range.from <= range.to && (range.total === undefined || range.to < range.total);
+    return good ? range : undefined;
+}
+/**
+ * Where an upload goes on. The path and query are the server's, untouched: distribution signs them (`_state`).
+ * A registry behind a TLS proxy may call itself http: on the same host that is corrected; elsewhere it is refused.
+ * Another origin is allowed; the credential does not go there.
+ * @param base the registry; @param from what the answer came from, for relative addresses.
+ * @throws PromoteError PROTOCOL
+ */
+function uploadLocation(value, from, base) {
+    if (value === undefined || value === '')
+        throw new errors/* PromoteError */.jG('PROTOCOL', 'The answer to an upload has no Location.');
+    if (value.length > LONGEST_HEADER || !URL.canParse(value, from.href))
+        throw badLocation(value, 'is not an address');
+    const url = new URL(value, from);
+    if (url.protocol !== 'http:' && url.protocol !== 'https:')
+        throw badLocation(value, 'is neither http nor https');
+    if (url.username !== '' || url.password !== '')
+        throw badLocation(value, 'carries a user name or password');
+    url.hash = '';
+    if (base.protocol !== 'https:' || url.protocol === 'https:')
+        return url;
+    const same = url.hostname === base.hostname && (url.port === base.port || url.port === '');
+    if (!same)
+        throw badLocation(value, 'leaves https for http');
+    return new URL(`${base.origin}${url.pathname}${url.search}`);
+}
+/** `&digest=…` after the query that is there, which is not encoded anew. */
+function withDigest(location, digest) {
+    const url = new URL(location);
+    url.search = url.search === '' ? `?digest=${digest}` : `${url.search}&digest=${digest}`;
+    return url;
+}
+/** `OCI-Chunk-Min-Length` in bytes; 0 when absent or absurd. */
+function chunkMinimum(value) {
+    const bytes = /^\d{1,10}$/.test(value ?? '') ? Number(value) : 0;
+    // More than 1 GiB for a single chunk would defeat its purpose.
+    return bytes <= 1024 ** 3 ? bytes : 0;
+}
+/** `Content-Length` in bytes. */
+function contentLength(value) {
+    return /^\d{1,15}$/.test(value ?? '') ? Number(value) : undefined;
+}
+function badLocation(value, why) {
+    // The query is left out: it may hold a signature that opens the upload.
+    const shown = (0,core_text/* quote */.hD)((value.split('?', 1)[0] ?? '').replace(/\/\/[^/@]*@/, '//'), 200);
+    return new errors/* PromoteError */.jG('PROTOCOL', `The upload's Location ${shown} ${why}.`, {
+        hint: 'Check what the proxy in front of the registry does with the Location header.',
+    });
+}
+
+;// CONCATENATED MODULE: ./lib/registry/blobs.js
+
+
+
+
+
+
+
+
+
+
+/**
+ * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
+ * The bytes are counted, not hashed: a caller that resumes hashes over all of its reads.
+ */
+async function openBlob(endpoint, blob, offset) {
+    const data = (0,oci_manifest/* embedded */.F9)(blob);
+    if (data !== undefined)
+        return (0,core_async/* bodyOf */.EN)(data.subarray(offset));
+    if (offset > 0 && offset >= blob.size)
+        return (0,core_async/* bodyOf */.EN)(new Uint8Array());
+    const what = `reading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`;
+    const { res, start } = await blobs_open(endpoint, blob, offset, what);
+    const length = contentLength((0,response/* header */.wx)(res, 'content-length'));
+    const encoding = (0,response/* header */.wx)(res, 'content-encoding') ?? 'identity';
+    if (length !== undefined && encoding === 'identity' && start + length > blob.size && res.status === 200) {
+        await (0,transport_request/* discard */.vf)(res);
+        throw wrongSize(endpoint, blob, what, `${start + length} bytes are offered`);
+    }
+    return counted(endpoint, blob, res, { start, offset, what, encoding });
+}
+/** @returns an answer whose first byte is byte `start` of the blob, `start` ≤ `offset`. */
+async function blobs_open(endpoint, blob, offset, what) {
+    const get = (range) => endpoint
+        .call('pull', {
+        method: 'GET',
+        url: endpoint.url(`blobs/${blob.digest}`),
+        // Proxies that compress on the way would change what is counted and hashed.
+        headers: { 'accept-encoding': 'identity', ...(range === undefined ? {} : { range }) },
+        isBlob: true,
+        bulk: (0,transport_request/* isBulk */.HX)(blob.size - offset),
+    })
+        .catch((thrown) => {
+        throw spent(thrown, endpoint);
+    });
+    let res = await get(offset > 0 ? `bytes=${offset}-` : undefined);
+    if (res.status === 206) {
+        const range = parseContentRange((0,response/* header */.wx)(res, 'content-range'));
+        const usable = range !== undefined && range.from <= offset && offset <= range.to && (range.total ?? blob.size) === blob.size;
+        if (usable)
+            return { res, start: range.from };
+    }
+    if (offset > 0 && (res.status === 206 || res.status === 416)) {
+        // Another range than the one asked for (multipart from some CDNs), or "not satisfiable" inside the blob.
+        await (0,transport_request/* discard */.vf)(res);
+        res = await get(undefined);
+    }
+    if (res.status !== 200)
+        throw spent(await endpoint.toError(res, what, 'pull'), endpoint);
+    return { res, start: 0 };
+}
+/** The HTTP layer has tried this often enough: the caller, which resumes bodies, does not try it again. */
+function spent(thrown, endpoint) {
+    return (0,errors/* asPromoteError */.XO)(thrown, endpoint.side).with({ transient: false });
+}
+async function* counted(endpoint, blob, res, reading) {
+    const { what, offset, encoding } = reading;
+    let at = reading.start;
+    try {
+        for await (const chunk of res.body) {
+            const skip = Math.max(0, Math.min(chunk.byteLength, offset - at));
+            at += chunk.byteLength;
+            if (at > blob.size) {
+                const hint = encoding === 'identity' ? '' : `, encoded as ${(0,core_text/* quote */.hD)(encoding, 40)}`;
+                throw wrongSize(endpoint, blob, what, `more came${hint}`);
+            }
+            if (skip < chunk.byteLength)
+                yield skip === 0 ? chunk : chunk.subarray(skip);
+        }
+    }
+    catch (thrown) {
+        throw (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+    }
+    if (at < blob.size)
+        throw new errors/* PromoteError */.jG('NETWORK', `${endpoint.name}: ${what}: the answer ended at byte ${at} of ${blob.size}.`, {
+            side: endpoint.side,
+            transient: true,
+        });
+}
+function wrongSize(endpoint, blob, what, found) {
+    const { name, side } = endpoint;
+    const hint = 'The registry or a proxy serves damaged content for this digest.';
+    const message = `${name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`;
+    return new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side, hint });
+}
+/** What the registry says of a blob whose size no manifest has. */
+async function offeredSize(endpoint, { digest }) {
+    const headers = { 'accept-encoding': 'identity' };
+    const res = await endpoint.call('pull', { method: 'HEAD', url: endpoint.url(`blobs/${digest}`), headers });
+    await (0,transport_request/* discard */.vf)(res);
+    return res.status === 200 ? contentLength((0,response/* header */.wx)(res, 'content-length')) : undefined;
+}
+/** @param sure ask until there is an answer; otherwise this is a hint and false is cheap. */
+async function isStored(endpoint, blob, sure) {
+    const proving = (0,store/* provingAnswers */.j)(await endpoint.evidence());
+    if (proving === 'none')
+        return false;
+    const res = await probe(endpoint, `blobs/${blob.digest}`, { 'accept-encoding': 'identity' }, sure);
+    if (res?.status !== 200)
+        return false;
+    const length = (0,response/* header */.wx)(res, 'content-length');
+    const isWhole = length === undefined || Number(length) === blob.size;
+    return isWhole && (proving === 'all' || (0,quirks/* isFromStorage */.Ew)(res, endpoint.base, blob.digest));
+}
+/**
+ * A HEAD whose failure means "not known to be there".
+ * @param sure failures are thrown, after the usual tries; otherwise only the end of the run is.
+ */
+async function probe(endpoint, path, headers, sure = false) {
+    const request = { method: 'HEAD', url: endpoint.url(path), headers, ...(sure ? {} : { retry: false }) };
+    try {
+        const res = await endpoint.call('pull', request);
+        await (0,transport_request/* discard */.vf)(res);
+        return res;
+    }
+    catch (thrown) {
+        if (sure || endpoint.context.signal.aborted)
+            throw thrown;
+        return undefined;
+    }
+}
+
+;// CONCATENATED MODULE: ./lib/registry/external-layers.js
+
+
+
+
+
+/** Mirrors of one layer that are tried. */
+const MOST_URLS = 8;
+/**
+ * The store, and beside it the addresses that manifests name for layers which a registry need not hold.
+ * @param send without any credential, and only to public addresses: every pusher can write these URLs.
+ */
+function withForeign(store, send, options) {
+    const fromUrls = async (blob, offset, reason) => {
+        let last = reason;
+        for (const text of (blob.urls ?? []).slice(0, MOST_URLS)) {
+            try {
+                if (!URL.canParse(text))
+                    throw new errors/* PromoteError */.jG('PROTOCOL', `${(0,core_text/* quote */.hD)(text, 200)} is not a URL.`);
+                return await openBlob(placeOf(new URL(text), send, store.name, options.side), blob, offset);
+            }
+            catch (thrown) {
+                last = (0,errors/* asPromoteError */.XO)(thrown, options.side);
+                if (last.code === 'CANCELLED')
+                    throw last;
+                options.context.log.debug(`${store.name}: ${last.message}`);
+            }
+        }
+        throw last;
+    };
+    return {
+        ...store,
+        get listsReferrers() {
+            return store.listsReferrers;
+        },
+        async blob(descriptor, offset = 0) {
+            try {
+                return await store.blob(descriptor, offset);
+            }
+            catch (thrown) {
+                const absent = thrown instanceof errors/* PromoteError */.jG && thrown.code === 'NOT_FOUND';
+                if (!absent || !(0,oci_manifest/* isForeign */.jq)(descriptor))
+                    throw thrown;
+                return fromUrls(descriptor, offset, thrown);
+            }
+        },
+    };
+}
+/** What a registry is for one address that holds one blob. */
+function placeOf(url, send, name, side) {
+    return {
+        side,
+        name: `${name} (layer at ${url.host})`,
+        url: () => url,
+        call: (_access, request) => send(request),
+        toError: (res, what) => (0,response/* registryError */.eo)(res, { side, what: `${(0,core_text/* displayUrl */.Qy)(url)}: ${what}` }),
+    };
+}
+
+// EXTERNAL MODULE: ./lib/core/retries.js
+var retries = __nccwpck_require__(8749);
+;// CONCATENATED MODULE: ./lib/registry/endpoint.js
+
+
+
+
+
+/** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
+const EMPTY_400_TRIES = 3;
+function createEndpoint(options) {
+    const { side, base, repository, context } = options;
+    const name = `${base.host}/${repository}`;
+    const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] };
+    const sendScoped = async (access, request) => {
+        const scoped = { ...request, scopes: [...scopes[access], ...(request.scopes ?? [])] };
+        for (let attempt = 1;; attempt += 1) {
+            const res = await options.send(scoped);
+            isOpenShiftHere ||= (0,quirks/* isOpenShift */.LE)(res);
+            if (attempt > EMPTY_400_TRIES || request.retry === false || !(0,quirks/* isEmpty400 */.EQ)(res, repository))
+                return res;
+            await (0,transport_request/* discard */.vf)(res);
+            context.log.debug(`${name}: 400 without a body, the registry may have lost its API server; trying again`);
+            await context.sleep((0,retries/* backoff */.JN)(attempt, context.random, { first: 1000 }));
+        }
+    };
+    let isOpenShiftHere = false;
+    const asked = options.evidence && askOnce(options.evidence, context);
+    let isWide = options.writes === true;
+    const call = async (access, request) => {
+        if (access === 'push' || !isWide)
+            return sendScoped(access, request);
+        try {
+            return await sendScoped('push', request);
+        }
+        catch (thrown) {
+            // A token service that refuses what exceeds the account's rights; an account that may only read can still find everything unchanged.
+            if (!(thrown instanceof errors/* PromoteError */.jG && thrown.status === 403))
+                throw thrown;
+            isWide = false;
+            return sendScoped('pull', request);
+        }
+    };
+    return {
+        side,
+        name,
+        repository,
+        base,
+        context,
+        stallTimeout: options.stallTimeout ?? 60_000,
+        async evidence() {
+            if (asked !== undefined)
+                return (await asked()) ?? NOT_KNOWN;
+            // Without the cluster's API nothing is known of what OpenShift's registry may pull through.
+            return isOpenShiftHere ? NOT_KNOWN : undefined;
+        },
+        url: (path) => new URL(`/v2/${repository}/${path}`, base),
+        call,
+        toError: (res, what, access, tag) => toPromoteError(options, name, res, what, access, tag),
+    };
+}
+const NOT_KNOWN = { imports: 'unknown', named: undefined };
+/** Asks once. A failure is logged and gives undefined, because the answer is only an optimisation. */
+function askOnce(ask, { signal, log }) {
+    let asked;
+    return () => {
+        asked ??= ask().catch((thrown) => {
+            if (signal.aborted)
+                throw thrown;
+            log.debug(`no inventory: ${(0,errors/* reasonOf */.A3)(thrown)}`);
+            return undefined;
+        });
+        return asked;
+    };
+}
+/** A registry that redirects to another one, which refuses. */
+function refusedElsewhere(error, host, { base, side }) {
+    return error.with({
+        code: error.status === 401 ? 'CREDENTIAL_MISSING' : 'DENIED',
+        message: `${error.message} It was ${host} that refused, to which ${base.host} redirects.`,
+        hint: `No credential of ${base.host} goes to another host. Name ${host} in the reference instead, with an entry for it in ${side}-auth-file.`,
+    });
+}
+async function toPromoteError(options, name, res, what, access, tag) {
+    const redact = (text) => options.context.secrets.redact(text);
+    const error = await (0,response/* registryError */.eo)(res, { side: options.side, what: `${name}: ${what}`, redact });
+    const recoded = (code, hint) => error.with({ code, hint, transient: false, retryAfter: undefined });
+    if ((0,quirks/* isUnexposed */.uX)(res, error.message))
+        return recoded('NOT_EXPOSED', `No route leads to ${options.base.host}. If it is OpenShift's own registry, let a cluster administrator run: ${quirks/* EXPOSE_REGISTRY */.t_}`);
+    if ((0,quirks/* isEmpty400 */.EQ)(res, options.repository))
+        return recoded('UNAVAILABLE', 'OpenShift answers so when its registry cannot reach the API: run again later.');
+    const { status } = res;
+    const { host } = res.url;
+    const said = error.server.map((entry) => `${entry.code} ${entry.message}`).join('; ') || error.message.slice(name.length);
+    const isExpired = (status === 400 || status === 403) && (0,quirks/* saysExpired */.ow)(said);
+    if (res.leftOrigin === true && (status === 401 || status === 403))
+        return refusedElsewhere(error, host, options);
+    const isForApi = status === 403 && options.explain !== undefined;
+    if (status !== 401 && !isForApi && !isExpired && error.code !== 'RATE_LIMITED') {
+        const known = (0,quirks/* explainRefusal */.GC)({ status, said, access, host, repository: options.repository });
+        if (known !== undefined)
+            return recoded(known.code, known.hint);
+    }
+    if (status !== 401 && status !== 403 && !isExpired)
+        return error;
+    const credential = await options.login?.current();
+    const owner = options.login === undefined ? 'no credential' : options.login.describe;
+    const right = access === 'push' ? `push to ${name}` : `pull from ${name}`;
+    if (options.login !== undefined && credential?.kind === 'anonymous')
+        return recoded('CREDENTIAL_MISSING', `Give the ${options.side} a credential that may ${right}: user and password, token, or auth file.`);
+    const refused = isExpired || (status === 401 && !(await (0,quirks/* acceptsCredential */.bW)(options.send, options.base).catch(() => true)))
+        ? recoded(credential?.kind === 'basic' ? 'LOGIN_REJECTED' : 'TOKEN_REJECTED', `The registry does not accept the ${options.side}'s credential (${owner}) at all: it is wrong, expired or revoked, and it cannot be renewed. Give a new one.`)
+        : recoded('DENIED', `Let the ${options.side}'s account (${owner}) ${right}.`);
+    return (await options.explain?.(refused, access, tag)) ?? refused;
+}
+
+// EXTERNAL MODULE: ./lib/http/credential-scope.js
+var credential_scope = __nccwpck_require__(8790);
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
+;// CONCATENATED MODULE: ./lib/registry/link.js
+/** A longer header is not a pagination link. */
+const LONGEST = 8 * 1024;
+/** `<target>; parameters`, up to the comma that separates links; a comma inside quotes does not. */
+const LINK = /<([^<>]*)>((?:[^,"]|"(?:[^"\\]|\\[\s\S])*"?)*)/g;
+/**
+ * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
+ * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
+ * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
+ */
+function nextPage(header, base) {
+    if (header.length > LONGEST)
+        return 'unreadable';
+    for (const [, target = '', parameters = ''] of header.matchAll(LINK))
+        if (isNext(parameters))
+            return onOrigin(target, base);
+    const rest = header.replace(LINK, '');
+    return rest.includes('<') || saysNext(rest) ? 'unreadable' : undefined;
+}
+function isNext(parameters) {
+    return parameters.split(';').some((parameter) => {
+        const [name = '', value = ''] = parameter.split('=', 2);
+        return name.trim().toLowerCase() === 'rel' && saysNext(value);
+    });
+}
+function saysNext(value) {
+    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
+}
+function onOrigin(target, base) {
+    if (!URL.canParse(target, base.href))
+        return 'unreadable';
+    const { protocol, pathname, search } = new URL(target, base);
+    if (protocol !== 'https:' && protocol !== 'http:')
+        return 'unreadable';
+    // Set as a path: `//host/…` would be read as another host.
+    const next = new URL(base.origin);
+    next.pathname = pathname;
+    next.search = search;
+    return next;
+}
+
+;// CONCATENATED MODULE: ./lib/registry/listings.js
+/** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
+
+
+
+
+
+
+
+
+
+
+/** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */
+const MOST_PAGES = 100;
+/** Registries page by 50 (Quay) to 1,000; a repository with more tags is refused. */
+const MOST_TAG_PAGES = 2000;
+const MOST_TAGS = 200_000;
+/** 65,000 tags of 128 characters. */
+const TAGS_LIMIT = 8 * 1024 * 1024;
+/** Go writes `null` for an empty list. Each entry is parsed by itself: an unreadable one must not hide the others. */
+const indexSchema = schemas/* object */.Ikc({
+    mediaType: schemas/* literal */.euz(oci_manifest/* MEDIA_TYPE */.Ap.ociIndex).nullish(),
+    manifests: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(40_000).nullable(),
+});
+const tagsSchema = schemas/* object */.Ikc({ tags: schemas/* array */.YOg(schemas/* unknown */.L5J()).max(MOST_TAGS).nullable() });
+function createListings(endpoint, manifests) {
+    // distribution-spec "Listing Referrers": 404 means that there is no such API, not that there are no referrers.
+    let missing = false;
+    /** Ends with the first answer: where there is no such API, one question is enough for all that are asked at once. */
+    let learned;
+    let isTold = false;
+    const fromApi = async (subject) => {
+        if (learned !== undefined)
+            await learned;
+        if (missing)
+            return { state: 'none', found: [] };
+        const asked = readReferrers(endpoint, subject);
+        learned ??= asked.catch(() => undefined);
+        const listed = await asked;
+        missing = listed.state === 'none';
+        return listed;
+    };
+    return {
+        async referrers(subject) {
+            const { state, found, error } = await fromApi(subject);
+            if (state === 'whole')
+                return found;
+            const index = await manifests.look((0,oci_digest/* referrersTag */.LN)(subject));
+            const tagged = index && (0,referrer/* referrersIn */.qs)(index, subject);
+            if (tagged !== undefined)
+                return [...new Map([...found, ...tagged].map((one) => [one.digest, one])).values()];
+            if (state === 'cut')
+                throw error;
+            if (state === 'unclear' && !isTold) {
+                isTold = true;
+                endpoint.context.log.warn(`${error?.message} Only what is attached by tags is known.`);
+            }
+            return [];
+        },
+        async listTags() {
+            const found = new Set();
+            const list = { path: 'tags/list', schema: tagsSchema, limit: TAGS_LIMIT, most: MOST_TAG_PAGES };
+            // distribution-spec "Listing Tags": without `n`, because OpenShift cuts pages out of an unsorted list and so loses tags.
+            for await (const { tags } of pages(endpoint, { ...list, what: 'listing the tags' })) {
+                for (const tag of tags ?? [])
+                    if (typeof tag === 'string' && (0,oci_reference/* isTag */.dz)(tag))
+                        found.add(tag);
+                if (found.size > MOST_TAGS)
+                    throw unfinished(endpoint, 'listing the tags', 'it does not end');
+            }
+            return [...found];
+        },
+        /** Whether the registry lists `digest` among the referrers of `subject` by itself. */
+        async lists(subject, digest) {
+            missing = false;
+            const listed = await fromApi(subject).catch(() => undefined);
+            return listed?.found.some((each) => each.digest === digest) ?? false;
+        },
+    };
+}
+/**
+ * A list, page by page. It ends only where the registry names no further page.
+ * @throws PromoteError when an answer is refused, is not such a list, or names a next page that cannot be read.
+ */
+async function* pages(endpoint, { what, accept, ...list }) {
+    const seen = new Set();
+    const headers = accept === undefined ? {} : { accept };
+    for (let url = endpoint.url(list.path);;) {
+        seen.add(url.href);
+        const res = await endpoint.call('pull', { method: 'GET', url, headers });
+        if (res.status !== 200)
+            throw await endpoint.toError(res, what, 'pull');
+        const link = (0,response/* headerAll */.$g)(res, 'link').join(', ');
+        const named = { what: `${endpoint.name}: ${what}: the next page is at`, side: endpoint.side };
+        (0,credential_scope/* refuseSecretInAddress */.sQ)(link, url, { ...named, secrets: endpoint.context.secrets });
+        const next = nextPage(link, url);
+        yield await (0,response/* json */.Pq)(res, list.schema, list.limit).catch((thrown) => {
+            const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+            throw error.with({ message: `${endpoint.name}: ${what}: ${error.message}` });
+        });
+        if (next === undefined)
+            return;
+        if (next === 'unreadable')
+            throw unfinished(endpoint, what, 'the address of the next page cannot be read');
+        if (seen.has(next.href))
+            throw unfinished(endpoint, what, 'the next page is one that was read already');
+        if (seen.size >= list.most)
+            throw unfinished(endpoint, what, 'it does not end');
+        url = next;
+    }
+}
+function unfinished({ name, side }, what, why) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${name}: ${what}: the list is not whole, ${why}.`, {
+        side,
+        hint: 'Check the Link header of the registry, and what a proxy in front of it does to it.',
+    });
+}
+async function readReferrers(endpoint, subject) {
+    const found = new Map();
+    const path = `referrers/${subject}`;
+    const what = `listing referrers of ${(0,oci_digest/* shortDigest */.VK)(subject)}`;
+    const list = { path, what, accept: oci_manifest/* MEDIA_TYPE */.Ap.ociIndex, limit: oci_manifest/* MANIFEST_LIMIT */.MV, most: MOST_PAGES };
+    let isFirst = true;
+    try {
+        for await (const { manifests } of pages(endpoint, { ...list, schema: indexSchema })) {
+            isFirst = false;
+            for (const entry of manifests ?? []) {
+                const descriptor = oci_manifest/* descriptorSchema */.TM.safeParse(entry).data;
+                if (descriptor !== undefined)
+                    found.set(descriptor.digest, descriptor);
+            }
+        }
+        return { state: 'whole', found: [...found.values()] };
+    }
+    catch (thrown) {
+        const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+        if (isFirst && [404, 405, 501].includes(error.status ?? 0))
+            return { state: 'none', found: [] };
+        const isFailure = error.code === 'CANCELLED' || isUndecided(error);
+        if (isFailure && !(isFirst && (await isRedirected(endpoint, path))))
+            throw error;
+        return { state: isFirst ? 'unclear' : 'cut', found: [...found.values()], error };
+    }
+}
+/** The registry has failed, or was not reached: that says nothing about the API. 400, 401, 403, 406 and web pages do. */
+function isUndecided({ status, transient, code }) {
+    return transient || (status === undefined && code !== 'PROTOCOL') || (status ?? 0) >= 500;
+}
+/** A registry whose referrers API redirects to a host that does not answer has no such API. */
+async function isRedirected(endpoint, path) {
+    const request = { method: 'GET', url: endpoint.url(path), follow: false, retry: false };
+    const res = await endpoint.call('pull', request).catch(() => undefined);
+    if (res === undefined)
+        return false;
+    await (0,transport_request/* discard */.vf)(res);
+    return res.status >= 300 && res.status < 400;
+}
+
+;// CONCATENATED MODULE: ./lib/registry/manifests.js
+
+
+
+
+
+
+
+
+
+
+
+/** What is kept of manifests that were read: enough for any real image, little beside the transfers. */
+const CACHE_LIMIT = 16 * 1024 * 1024;
+/** OpenShift and distribution wait this long for each blob they cannot see yet, one after the other (`verifyLayer`). */
+const WAIT_PER_BLOB = 3_500;
+/** A read that proves a write waits so long for its answer (milliseconds), and so long in all once the run is cancelled. */
+const PROOF_TIMEOUT = 10_000;
+const PROOF_TIMEOUT_CANCELLED = 2_000;
+/** Reading and writing the manifests of one repository. `resolve`, `manifest`, `find` and `locate` are those of `Target`. */
+function createManifests(endpoint) {
+    const cache = createCache();
+    const get = (reference, expected, how) => read(endpoint, cache, reference, expected, how);
+    const flights = new Map();
+    const resolve = async (reference) => {
+        if (!(0,oci_digest/* isDigest */.Bc)(reference))
+            return get(checkedTag(endpoint, reference));
+        const known = cache.get(reference);
+        if (known !== undefined)
+            return known;
+        // Many tags of one digest are asked for side by side.
+        return (0,memo/* getOrAdd */.P)(flights, reference, () => get(reference, reference).finally(() => flights.delete(reference)));
+    };
+    /** `resolve`, but undefined when there is none, or none that this credential may see. */
+    const look = (tag) => resolve(tag).catch(unlessAbsent);
+    return {
+        resolve,
+        look,
+        /** This repository has given the manifest out. */
+        has: (digest) => cache.get(digest) !== undefined,
+        async manifest(descriptor) {
+            const [known, data] = [cache.get(descriptor.digest), (0,oci_manifest/* embedded */.F9)(descriptor)];
+            if (known !== undefined)
+                return known;
+            return data === undefined ? get(descriptor.digest, descriptor) : (0,oci_manifest/* readManifest */.WI)(data, undefined, descriptor);
+        },
+        async find(tag) {
+            const hint = await head(endpoint, checkedTag(endpoint, tag));
+            return hint === 'absent' ? undefined : (hint ?? (await look(tag))?.descriptor);
+        },
+        locate: (reference, proof = false) => locate(endpoint, get, reference, proof),
+        put: (manifest, tag) => put(endpoint, manifest, tag),
+    };
+}
+async function read(endpoint, cache, reference, expected, how = {}) {
+    const what = `reading manifest ${shown(reference)}`;
+    const url = endpoint.url(`manifests/${reference}`);
+    const headers = { accept: oci_manifest/* ACCEPT */.FA, 'accept-encoding': 'identity' };
+    const res = await endpoint.call('pull', { method: 'GET', url, headers, ...how });
+    if (res.status !== 200)
+        throw await readError(endpoint, res, what, reference);
+    try {
+        const body = await (0,response/* bytes */.ee)(res, oci_manifest/* MANIFEST_LIMIT */.MV);
+        const found = (0,oci_manifest/* readManifest */.WI)(body, (0,response/* header */.wx)(res, 'content-type'), expected ?? statedSha512(res, body));
+        const manifest = await (0,oci_manifest/* withSizes */.Z)(found, (blob) => offeredSize(endpoint, blob));
+        cache.keep(manifest);
+        return manifest;
+    }
+    catch (thrown) {
+        throw placed(endpoint, what, thrown);
+    }
+}
+async function locate(endpoint, get, reference, proof) {
+    const expected = (0,oci_digest/* isDigest */.Bc)(reference) ? reference : undefined;
+    if (expected === undefined)
+        checkedTag(endpoint, reference);
+    if (proof)
+        return digestOrAbsent(inTime(get(reference, expected, PROOF), endpoint.context));
+    const hint = await head(endpoint, reference);
+    return hint === 'absent' ? null : (hint?.digest ?? digestOrAbsent(get(reference, expected)));
+}
+const PROOF = { retry: false, afterCancel: true, responseTimeout: PROOF_TIMEOUT };
+async function digestOrAbsent(reading) {
+    try {
+        return (await reading).descriptor.digest;
+    }
+    catch (thrown) {
+        // A 404 page of a proxy has no error codes. OpenShift's own codes name what it could not fetch from elsewhere.
+        const { code, server } = (0,errors/* asPromoteError */.XO)(thrown);
+        if (code === 'NOT_FOUND' && server.some((entry) => !entry.code.startsWith('OPENSHIFT_')))
+            return null;
+        throw thrown;
+    }
+}
+/** Once the run is cancelled nothing is waited for longer than a moment. */
+function inTime(work, { signal }) {
+    return new Promise((resolve, reject) => {
+        let timer;
+        const late = () => reject(new errors/* PromoteError */.jG('CANCELLED', 'not answered before the run ended'));
+        const start = () => {
+            timer = setTimeout(late, PROOF_TIMEOUT_CANCELLED);
+        };
+        signal.addEventListener('abort', start);
+        if (signal.aborted)
+            start();
+        const stop = () => {
+            clearTimeout(timer);
+            signal.removeEventListener('abort', start);
+        };
+        work.finally(stop).then(resolve, reject);
+    });
+}
+/**
+ * A HEAD is a hint: anything but 404 and a complete 200 is asked again with GET, which also explains. A missing
+ * Docker-Content-Digest, `text/plain`, 403 and 405 are known from several registries.
+ */
+async function head(endpoint, tag) {
+    const headers = { accept: oci_manifest/* ACCEPT */.FA };
+    const url = endpoint.url(`manifests/${tag}`);
+    const res = await endpoint.call('pull', { method: 'HEAD', url, headers, retry: false }).catch(unlessFinal);
+    if (res === undefined)
+        return undefined;
+    await (0,transport_request/* discard */.vf)(res);
+    const mediaType = (0,response/* header */.wx)(res, 'content-type')?.split(';', 1)[0]?.trim() ?? '';
+    // A 404 in HTML or plain text may be a proxy's: GET tells whose it is.
+    if (res.status === 404)
+        return mediaType.startsWith('text/') ? undefined : 'absent';
+    const digest = (0,response/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const size = contentLength((0,response/* header */.wx)(res, 'content-length'));
+    if (res.status !== 200 || !(0,oci_digest/* isDigest */.Bc)(digest) || !size || !oci_manifest/* ACCEPT */.FA.split(', ').includes(mediaType))
+        return undefined;
+    return { mediaType, digest, size };
+}
+async function put(endpoint, manifest, tag) {
+    const { descriptor, links } = manifest;
+    const reference = tag === undefined ? descriptor.digest : checkedTag(endpoint, tag);
+    const blobs = links.filter((link) => link.kind === 'blob').length;
+    const what = `writing manifest ${shown(reference)}`;
+    const headers = { 'content-type': descriptor.mediaType };
+    const responseTimeout = endpoint.stallTimeout + blobs * WAIT_PER_BLOB;
+    const url = endpoint.url(`manifests/${reference}`);
+    const request = { method: 'PUT', url, headers, body: manifest.bytes, responseTimeout };
+    const foreign = links.filter((link) => (0,oci_manifest/* isForeign */.jq)(link.descriptor)).map((link) => link.descriptor.digest);
+    const res = await send(endpoint, request, what, foreign);
+    const subject = (0,response/* header */.wx)(res, 'oci-subject');
+    if (res.status >= 200 && res.status < 300) {
+        await (0,transport_request/* discard */.vf)(res);
+        return { digest: stored(manifest, (0,response/* header */.wx)(res, 'docker-content-digest')), subject };
+    }
+    // ECR (400), ACR (409) and Harbor (412) refuse to write an immutable tag even when it would not change: `copy/confirm.ts`.
+    throw await endpoint.toError(res, what, 'push', tag);
+}
+/**
+ * A registry that wants the bytes of a non-distributable layer says so each time: docker-registry 2.8 and distribution 3.1
+ * with 500, which is repeated only when it does not name such a layer.
+ */
+async function send(endpoint, request, what, foreign) {
+    if (foreign.length === 0)
+        return endpoint.call('push', request);
+    const res = await endpoint.call('push', { ...request, retry: false }).catch(unlessFinal);
+    if (res !== undefined && !(0,response/* isTransient */.dg)(res.status) && !(0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository))
+        return res;
+    const error = res && (await endpoint.toError(res, what, 'push'));
+    const missing = error?.server.filter(({ code }) => code === 'MANIFEST_BLOB_UNKNOWN' || code === 'BLOB_UNKNOWN');
+    if (missing?.some((entry) => foreign.some((digest) => JSON.stringify(entry).includes(digest))))
+        throw error;
+    return endpoint.call('push', request);
+}
+/** A registry that names by sha256 what we name by sha512 has still stored these bytes. */
+function stored({ descriptor, bytes: content }, answered) {
+    if (answered === undefined || !(0,oci_digest/* isDigest */.Bc)(answered))
+        return undefined;
+    return answered === (0,oci_digest/* digestOf */.ol)(content, (0,oci_digest/* algorithmOf */.Hy)(answered)) ? descriptor.digest : answered;
+}
+async function readError(endpoint, res, what, reference) {
+    const error = await endpoint.toError(res, what, 'pull');
+    if (!(0,oci_digest/* isDigest */.Bc)(reference) || !(0,quirks/* isStreamMissing */.Bp)(res, error))
+        return error;
+    const hint = 'OpenShift answers so when the image stream does not exist; check the namespace and the name.';
+    return error.with({ code: 'NOT_FOUND', hint, transient: false, retryAfter: undefined });
+}
+/** A tag may point at something named by sha512; only the algorithm is believed, the digest is that of the bytes. */
+function statedSha512(res, body) {
+    const stated = (0,response/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const sha512 = (0,oci_digest/* isDigest */.Bc)(stated) && (0,oci_digest/* algorithmOf */.Hy)(stated) === 'sha512' && (0,oci_digest/* digestOf */.ol)(body, 'sha512') === stated;
+    return sha512 ? stated : undefined;
+}
+function placed(endpoint, what, thrown) {
+    const error = (0,errors/* asPromoteError */.XO)(thrown, endpoint.side);
+    const { code, message } = error;
+    if (message.startsWith(endpoint.name) || code === 'CANCELLED' || code === 'NETWORK')
+        return error;
+    return error.with({ message: `${endpoint.name}: ${what}: ${message}` });
+}
+function checkedTag(endpoint, tag) {
+    if ((0,oci_reference/* isTag */.dz)(tag))
+        return tag;
+    const message = `${endpoint.name}: ${(0,core_text/* quote */.hD)(tag, 140)} is neither a tag nor a digest.`;
+    throw new errors/* PromoteError */.jG('USAGE', message, { side: endpoint.side });
+}
+/** Artifactory and GitLab refuse to show what is absent; a credential that is refused everywhere is still an error. */
+const unlessAbsent = (0,errors/* undefinedIf */.gd)(({ code, status }) => code === 'NOT_FOUND' || code === 'DENIED' || status === 403);
+const unlessFinal = (0,errors/* undefinedIf */.gd)(({ transient }) => transient);
+function shown(reference) {
+    return (0,oci_digest/* isDigest */.Bc)(reference) ? (0,oci_digest/* shortDigest */.VK)(reference) : reference;
+}
+/** The manifest that was read first goes first. */
+function createCache() {
+    const entries = new Map();
+    let size = 0;
+    return {
+        get: (digest) => entries.get(digest),
+        keep(manifest) {
+            if (entries.has(manifest.descriptor.digest))
+                return;
+            entries.set(manifest.descriptor.digest, manifest);
+            size += manifest.bytes.byteLength;
+            for (const [oldest, { bytes: content }] of entries) {
+                if (size <= CACHE_LIMIT)
+                    return;
+                entries.delete(oldest);
+                size -= content.byteLength;
+            }
+        },
+    };
+}
+
+;// CONCATENATED MODULE: ./lib/registry/upload-address.js
+
+
+
+
+
+
+/** Milliseconds that one request of a cancellation may take. */
+const CANCEL_PATIENCE = 1500;
+/** Milliseconds for all tries to cancel. A cancelled run has 7.5 s on a GitHub runner, for this and for logging out. */
+const CANCEL_SPAN = { cancelled: 3500, running: 10_000 };
+/** First wait between two tries, doubled each time, and the longest (milliseconds). */
+const CANCEL_WAIT = 50;
+const LONGEST_CANCEL_WAIT = 500;
+/** The address changes with every answer; distribution refuses the one before. */
+function follow(session, res) {
+    if ((0,response/* header */.wx)(res, 'location') !== undefined)
+        Object.assign(session, addressIn(session.endpoint, res, session.leftOrigin));
+}
+/**
+ * Where the session goes on. The registry's credential goes along only to what looks like an upload session of that
+ * registry. Other parts of the distribution API are refused: nothing else is written or deleted.
+ */
+function addressIn(endpoint, res, left = false) {
+    const { base, side, name, context } = endpoint;
+    const text = (0,response/* header */.wx)(res, 'location');
+    const what = `${name}: the upload goes on at`;
+    if (text !== undefined)
+        (0,credential_scope/* refuseSecretInAddress */.sQ)(text, res.url, { what, side, secrets: context.secrets });
+    try {
+        const location = uploadLocation(text, res.url, base);
+        const isHome = location.origin === base.origin;
+        const isSession = (0,credential_scope/* isUploadSession */.gt)(location);
+        if (isHome && !isSession && (0,credential_scope/* namesResource */.z8)(location))
+            throw badLocation(text ?? '', 'is not that of an upload');
+        return { location, leftOrigin: left || res.leftOrigin === true || !isHome || !isSession };
+    }
+    catch (thrown) {
+        throw (0,errors/* asPromoteError */.XO)(thrown, side);
+    }
+}
+/**
+ * Deletes the session. Also sent when the run was cancelled. Never throws: sessions that stay are purged by the registry.
+ *
+ * distribution v3 refuses a DELETE (416) whose address is older than the last byte that it has received. Behind a router,
+ * bytes go on arriving for seconds after the connection was closed. The status names the present address, and needs no
+ * current one itself: ask, delete, and wait longer each time until nothing arrives in between.
+ */
+async function cancelUpload(session) {
+    const { signal } = session.endpoint.context;
+    const started = performance.now();
+    const left = () => CANCEL_SPAN[signal.aborted ? 'cancelled' : 'running'] - (performance.now() - started);
+    let isStale = await staleAfter(session, ['DELETE']);
+    for (let wait = CANCEL_WAIT; isStale; wait = Math.min(wait * 2, LONGEST_CANCEL_WAIT)) {
+        isStale = await staleAfter(session, ['GET', 'DELETE']);
+        if (!isStale || left() < wait)
+            return;
+        await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+}
+/** @returns whether the registry refused the last request because more bytes have arrived. */
+async function staleAfter(session, methods) {
+    const { endpoint } = session;
+    let status;
+    for (const method of methods) {
+        const { location: url, leftOrigin } = session;
+        // A server chose the address: nothing but this upload is deleted.
+        if (method === 'DELETE' && !(0,credential_scope/* isUploadOf */.Tx)(endpoint.repository, url))
+            return false;
+        const request = { method, url, leftOrigin, retry: false, afterCancel: true };
+        const answered = endpoint.call('push', request).then(async (res) => {
+            await (0,transport_request/* discard */.vf)(res);
+            if (method === 'GET' && res.status < 300)
+                follow(session, res);
+            return res.status;
+        });
+        status = await (0,core_async/* within */.ux)(answered, CANCEL_PATIENCE).catch(() => undefined);
+        if (status === undefined || (method === 'GET' && status >= 300))
+            return false;
+    }
+    return status === 416;
+}
+
+;// CONCATENATED MODULE: ./lib/registry/uploads.js
+
+
+
+
+
+
+
+
+const MIB = 1024 * 1024;
+/** First size after a 413; nginx's and Cloudflare's defaults (1 MiB, 100 MiB) are on either side. */
+const FIRST_CHUNK = 64 * MIB;
+/** nginx `client_max_body_size` is 1 MiB by default, the smallest limit in use. */
+const SMALLEST_CHUNK = MIB;
+/** A quarter, not a half: 64, 16, 4, 1 MiB are found within the five tries that a transfer has by default. */
+const SHRINK = 4;
+/** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
+const COMMIT_SPEED = (16 * MIB) / 1000;
+/** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
+async function startUpload(endpoint, limits, blob, mountFrom) {
+    for (const from of new Set([mountFrom, endpoint.repository])) {
+        if (from === undefined || (from === endpoint.repository && !limits.probes))
+            continue;
+        const begun = await tryMount(endpoint, limits, blob, from);
+        if (begun !== undefined)
+            return begun;
+    }
+    if (await isStored(endpoint, blob, false))
+        return { state: 'present' };
+    const res = await startSession(endpoint, blob);
+    limits.probes = false;
+    return { state: 'open', upload: openUpload(endpoint, limits, blob, res) };
+}
+/**
+ * @returns undefined when the registry refuses, whatever it says: that decides nothing. Registries refuse a mount with
+ * 400 to 415, 422, 500, 501 or 503, and token services the scope of the other repository. The plain upload tells what is wrong.
+ */
+async function tryMount(endpoint, limits, blob, from) {
+    const own = from === endpoint.repository;
+    const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
+    const scopes = own ? [] : [`repository:${from}:pull`];
+    const first = await post(endpoint, query, scopes, false).catch(uploads_unlessFinal(own));
+    if (first !== undefined)
+        await (0,transport_request/* discard */.vf)(first);
+    // 429 is not a refusal: the request is repeated later.
+    const res = first?.status === 429 ? await post(endpoint, query, scopes) : first;
+    if (res === undefined)
+        return undefined;
+    if (res !== first)
+        await (0,transport_request/* discard */.vf)(res);
+    if (res.status === 202)
+        return { state: 'open', upload: openUpload(endpoint, limits, blob, res) };
+    const stored = (0,response/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
+    return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' };
+}
+/** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
+function uploads_unlessFinal(own) {
+    return (0,errors/* undefinedIf */.gd)(({ code, transient }) => code !== 'CANCELLED' && (!own || transient));
+}
+/** A plain upload session; nothing is sent yet. */
+async function startSession(endpoint, blob) {
+    const res = await post(endpoint, '');
+    if (![200, 201, 202].includes(res.status))
+        throw await endpoint.toError(res, `beginning the upload of blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`, 'push');
+    await (0,transport_request/* discard */.vf)(res);
+    return res;
+}
+function post(endpoint, query, scopes, retry) {
+    const url = endpoint.url(`blobs/uploads/${query}`);
+    return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), retry });
+}
+/** @param opened the 202 of the POST that began it. */
+function openUpload(endpoint, limits, blob, opened) {
+    const session = {
+        endpoint,
+        limits,
+        blob,
+        what: `uploading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`,
+        ...entered(endpoint, opened),
+        kept: 0,
+        refused: 0,
+        stale: 0,
+    };
+    return {
+        send: (from, body) => sendFrom(session, from, body),
+        offset: (restart) => keptBytes(session, restart ?? false),
+        cancel: () => cancelUpload(session),
+    };
+}
+function entered(endpoint, opened) {
+    return { ...addressIn(endpoint, opened), minimum: chunkMinimum((0,response/* header */.wx)(opened, 'oci-chunk-min-length')) };
+}
+async function sendFrom(session, from, body) {
+    const { size } = session.blob;
+    const { largest } = session.limits;
+    const limit = largest === undefined ? size : Math.max(largest, session.minimum);
+    const iterator = body[Symbol.asyncIterator]();
+    const stream = { [Symbol.asyncIterator]: () => iterator };
+    try {
+        if (from === 0 && 0 < size && size <= limit)
+            await commit(session, { size, stream }, size);
+        else
+            await sendPieces(session, from, limit, createCutter(iterator));
+    }
+    finally {
+        // A registry may answer before it has read everything. The source's connection is freed then.
+        await iterator.return?.().catch(() => undefined);
+    }
+}
+/** PATCH what is missing, then commit with an empty PUT: understood wherever a session can be continued at all. */
+async function sendPieces(session, from, limit, pieces) {
+    const { size } = session.blob;
+    for (let at = from; at < size;) {
+        const length = Math.min(limit, size - at);
+        // Without the unit `bytes`: distribution-spec "Pushing a blob in chunks".
+        const range = { 'content-range': `${at}-${at + length - 1}` };
+        const body = { size: length, stream: pieces.take(length) };
+        const res = await request(session, { method: 'PATCH', url: session.location, body, length, headers: range });
+        follow(session, res);
+        at += length;
+    }
+    await pieces.end();
+    await commit(session, new Uint8Array(), 0);
+}
+/** Cuts one body into pieces of chosen lengths, one after the other, without keeping more than a chunk. */
+function createCutter(iterator) {
+    let rest = new Uint8Array();
+    async function* take(length) {
+        for (let missing = length; missing > 0;) {
+            if (rest.byteLength === 0) {
+                const step = await iterator.next();
+                if (step.done === true)
+                    return;
+                rest = step.value;
+            }
+            const piece = rest.subarray(0, missing);
+            rest = rest.subarray(piece.byteLength);
+            missing -= piece.byteLength;
+            if (piece.byteLength > 0)
+                yield piece;
+        }
+    }
+    return {
+        take,
+        /** Reads to the end, where the body may still say that it was wrong. */
+        async end() {
+            const step = rest.byteLength > 0 ? undefined : await iterator.next();
+            if (step?.done !== true)
+                throw new errors/* PromoteError */.jG('INTERNAL', 'The body is longer than the blob.');
+        },
+    };
+}
+async function commit(session, body, length) {
+    const { endpoint, blob, what } = session;
+    const res = await request(session, { method: 'PUT', url: withDigest(session.location, blob.digest), body, length });
+    const stored = (0,response/* header */.wx)(res, 'docker-content-digest') ?? '';
+    const comparable = (0,oci_digest/* isDigest */.Bc)(stored) && (0,oci_digest/* algorithmOf */.Hy)(stored) === (0,oci_digest/* algorithmOf */.Hy)(blob.digest);
+    if (!comparable || stored === blob.digest)
+        return;
+    const message = `${endpoint.name}: ${what}: the registry stored ${stored}, sent was ${blob.digest}.`;
+    throw new errors/* PromoteError */.jG('DIGEST_MISMATCH', message, { side: endpoint.side });
+}
+async function request(session, { method, url, body, length, headers }) {
+    const { endpoint, blob } = session;
+    const res = await endpoint.call('push', {
+        method,
+        url,
+        headers: { 'content-type': 'application/octet-stream', ...headers },
+        body,
+        leftOrigin: session.leftOrigin,
+        // An empty body can be sent again by the HTTP layer; a stream is continued by the engine.
+        ...(length > 0 ? { retry: false } : {}),
+        bulk: (0,transport_request/* isBulk */.HX)(length),
+        ...(method === 'PUT' ? { responseTimeout: endpoint.stallTimeout + Math.ceil(blob.size / COMMIT_SPEED) } : {}),
+    });
+    // 201 for a PATCH: ECR. 204 and 200 for the PUT: registries older than the specification.
+    const good = method === 'PUT' ? [200, 201, 204] : [200, 201, 202, 204];
+    if (!good.includes(res.status))
+        throw await refusedPart(session, res, length);
+    await (0,transport_request/* discard */.vf)(res);
+    session.refused = 0;
+    session.stale = 0;
+    return res;
+}
+/** Every refusal in the middle of an upload: a transient error makes copy/transfer.ts go on, any other is final. */
+async function refusedPart(session, res, length) {
+    const { endpoint, what, limits, minimum } = session;
+    const { status } = res;
+    if (status === 401 || res.isRenewed === true) {
+        session.refused += 1;
+        // The credential was renewed below; whether the new one is any better shows with the next request.
+        if (session.refused === 1) {
+            await (0,transport_request/* discard */.vf)(res);
+            const message = `${endpoint.name}: ${what}: ${status} in the middle of the upload.`;
+            return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side: endpoint.side, status, transient: true });
+        }
+    }
+    const error = await endpoint.toError(res, what, 'push');
+    const says = (code) => error.server.some((entry) => entry.code === code);
+    if (says('DIGEST_INVALID'))
+        return error.with({
+            code: 'DIGEST_MISMATCH',
+            hint: 'What arrived is not what was sent: a proxy between here and the registry changes or drops bytes.',
+            transient: false,
+        });
+    if (status === 413)
+        return shrink(limits, minimum, length) ? error.with({ transient: true }) : error;
+    if (status === 416)
+        session.stale += 1;
+    const lost = says('BLOB_UPLOAD_UNKNOWN') || says('BLOB_UPLOAD_INVALID') || (status === 404 && !says('NAME_UNKNOWN'));
+    return (0,quirks/* isEmpty400 */.EQ)(res, endpoint.repository) || lost || status === 416 ? error.with({ transient: true }) : error;
+}
+async function keptBytes(session, anew) {
+    const { endpoint, blob } = session;
+    if (anew || session.stale > 1) {
+        await cancelUpload(session);
+        return restart(session);
+    }
+    const { location: url, leftOrigin } = session;
+    const res = await endpoint.call('push', { method: 'GET', url, leftOrigin });
+    await (0,transport_request/* discard */.vf)(res);
+    const alive = res.status >= 200 && res.status < 300;
+    const kept = alive ? bytesKept((0,response/* header */.wx)(res, 'range')) : undefined;
+    if (alive)
+        follow(session, res);
+    if (kept !== undefined && kept <= blob.size) {
+        // It moves: what was stale is the address from before bytes that arrived late, not the session.
+        if (kept > session.kept)
+            Object.assign(session, { refused: 0, stale: 0 });
+        session.kept = Math.max(session.kept, kept);
+        return kept;
+    }
+    // The session is gone: because the commit arrived and only its answer was lost, or together with the bytes
+    // (docker-registry 2.8 destroys a session whose upload broke off; ECR has no status).
+    if (!alive && (await isStored(endpoint, blob, true)))
+        return -1;
+    if (res.status !== 404)
+        await cancelUpload(session);
+    return restart(session);
+}
+async function restart(session) {
+    const { endpoint, blob } = session;
+    Object.assign(session, entered(endpoint, await startSession(endpoint, blob)), { stale: 0 });
+    return 0;
+}
+/** @returns false when there is nothing smaller to try. */
+function shrink(limits, minimum, length) {
+    const smallest = Math.max(SMALLEST_CHUNK, minimum);
+    if (length <= smallest)
+        return false;
+    const next = Math.max(smallest, Math.min(FIRST_CHUNK, Math.floor(length / SHRINK)));
+    limits.largest = Math.min(limits.largest ?? next, next);
+    return true;
+}
+
+;// CONCATENATED MODULE: ./lib/registry/repository.js
+
+
+
+
+
+
+
+
+/** One repository of a registry that speaks the distribution API: OpenShift's own, Quay, GHCR, Harbor, … */
+function openRepository(options) {
+    const endpoint = createEndpoint(options);
+    const manifests = createManifests(endpoint);
+    const listings = createListings(endpoint, manifests);
+    const limits = { probes: true, largest: undefined };
+    const inventory = askOnce(async () => options.inventory?.(), options.context);
+    let listsReferrers;
+    let known;
+    return {
+        name: endpoint.name,
+        resolve: manifests.resolve,
+        manifest: manifests.manifest,
+        find: manifests.find,
+        locate: manifests.locate,
+        referrers: listings.referrers,
+        listTags: listings.listTags,
+        removeTag: options.removeTag ?? ((tag) => deleteTag(endpoint, tag)),
+        inventory,
+        evidence: endpoint.evidence,
+        blob: (descriptor, offset = 0) => openBlob(endpoint, descriptor, offset),
+        async has(descriptor, kind) {
+            const [there, evidence] = await Promise.all([inventory(), endpoint.evidence()]);
+            if (there?.has(descriptor.digest))
+                return true;
+            const proving = (0,store/* provingAnswers */.j)(evidence);
+            if (proving === 'none')
+                return false;
+            if (proving === 'all' && kind === 'manifest' && manifests.has(descriptor.digest))
+                return true;
+            const named = evidence === undefined ? there : evidence.named;
+            if (named !== undefined && !named.has(descriptor.digest))
+                return false;
+            // OpenShift's storage gives manifests out as blobs too.
+            if (kind === 'blob' || proving !== 'all')
+                return isStored(endpoint, descriptor, false);
+            const res = await probe(endpoint, `manifests/${descriptor.digest}`, { accept: oci_manifest/* ACCEPT */.FA });
+            return res?.status === 200;
+        },
+        startUpload: (blob, mountFrom) => startUpload(endpoint, limits, blob, mountFrom),
+        async putManifest(manifest, tag) {
+            const { digest, subject } = await manifests.put(manifest, tag);
+            const parent = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
+            if (parent !== undefined) {
+                // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
+                listsReferrers ??= Promise.resolve(subject !== undefined && listings.lists(parent, manifest.descriptor.digest));
+                known = await listsReferrers;
+            }
+            return digest;
+        },
+        get listsReferrers() {
+            return known;
+        },
+    };
+}
+/**
+ * distribution-spec "Deleting tags". Registries without it answer 400, 404 or 405, or want a right that pushers lack; OpenShift's
+ * says 202 and does nothing. So what counts is whether the tag is there afterwards.
+ */
+async function deleteTag(endpoint, tag) {
+    const url = endpoint.url(`manifests/${tag}`);
+    const scopes = [`repository:${endpoint.repository}:delete`];
+    await (0,transport_request/* discard */.vf)(await endpoint.call('push', { method: 'DELETE', url, scopes }));
+    const res = await endpoint.call('pull', { method: 'HEAD', url, headers: { accept: oci_manifest/* ACCEPT */.FA } });
+    await (0,transport_request/* discard */.vf)(res);
+    return res.status === 404;
+}
+
+// EXTERNAL MODULE: ./lib/transport/public-address.js + 1 modules
+var public_address = __nccwpck_require__(8934);
+;// CONCATENATED MODULE: ./lib/release/repositories.js
+
+
+
+
+
+
+
+
+
+
+/**
+ * The repositories of one side, each with the credential that belongs there.
+ * @param explicit the side's own credential, unless it opens the cluster.
+ */
+function openRepositories(side, options, network, cluster, explicit) {
+    const repositories = new Map();
+    const layouts = layoutsOf(side, options);
+    const foreign = createForeign(side, options);
+    const { context, config } = options;
+    const open = async (reference) => {
+        const address = await addressOf(side, cluster, reference);
+        const base = new URL(`${address.plainHttp ? 'http' : 'https'}://${address.host}`);
+        const path = reference.repository;
+        const own = (await cluster?.ownsRegistry(base.host, path)) === true ? cluster : undefined;
+        if (own !== undefined && address.plainHttp)
+            throw notOverHttp(side, base);
+        const login = own?.login ?? (await loginFor(side, address, reference, explicit, options));
+        if (cluster !== undefined && own === undefined && isConfigured(reference, side) && login === NO_CREDENTIAL)
+            context.log.warn(notItsRegistry(side, base));
+        const store = openRepository({
+            side: side.side,
+            base,
+            send: network.as(base, login),
+            login,
+            repository: path,
+            writes: side.side === 'destination' && !config.dryRun && config.history.length === 0,
+            stallTimeout: config.stallTimeout,
+            context,
+            ...(own && clusterHelp(own, path)),
+        });
+        return { store: foreign.withLayers(store), origin: base.origin, path, cluster: own };
+    };
+    return {
+        open(reference) {
+            if (reference.layout !== undefined)
+                return openInLayout(layouts.at(reference.layout), reference, foreign);
+            const key = `${reference.host ?? ''}/${reference.repository}`;
+            return (0,memo/* getOrAdd */.P)(repositories, key, () => open(reference));
+        },
+        async close() {
+            await Promise.all([foreign.close(), layouts.close()]);
+        },
+    };
+}
+function notOverHttp(side, { host, href }) {
+    const message = `${href} is the registry of the ${side.side} cluster, whose token is sent over https only.`;
+    const hint = `Set ${optionOf(side, 'registry')} to ${host}, or leave it out: the cluster names its registry.`;
+    return new errors/* PromoteError */.jG('USAGE', message, { side: side.side, hint });
+}
+function notItsRegistry(side, { host }) {
+    const login = `an auth file (${optionOf(side, 'auth-file')}) can open it`;
+    return `${side.name}: ${host} is not what the cluster names as its registry, so its token is not sent there: ${login}`;
+}
+/** What the cluster tells about one repository of its own registry. */
+function clusterHelp(cluster, path) {
+    return {
+        inventory: () => cluster.stored(path),
+        evidence: () => cluster.evidence(path),
+        removeTag: (tag) => cluster.removeTag(path, tag),
+        explain: (error, tried, tag) => {
+            // At a destination even a read is part of a push, which needs more than the role of a puller.
+            const access = cluster.side === 'destination' ? 'push' : tried;
+            return cluster.explain(error, { repository: path, access, tag, tokenAccepted: error.code !== 'TOKEN_REJECTED' });
+        },
+    };
+}
+/** The code for layouts is loaded when the first one is opened: most runs have none. */
+function layoutsOf({ side }, { context }) {
+    let opened;
+    const open = async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 8572))).openLayouts(side, context);
+    return {
+        at: async (place) => {
+            opened ??= open();
+            return (await opened).at(place);
+        },
+        close: async () => (await opened)?.close(),
+    };
+}
+/** A layout is a registry with one repository: its blobs belong to all images in it. */
+async function openInLayout(opening, reference, foreign) {
+    const layout = await opening;
+    const { layout: place, repository, tag } = reference;
+    const assumed = place?.assumed === true && tag !== undefined;
+    const named = assumed ? (0,oci_reference/* splitLayoutName */.Wj)(await layout.nameOf((0,oci_reference/* layoutName */.UX)(repository, tag))) : undefined;
+    return {
+        store: foreign.withLayers(layout.repository((named ?? reference).repository)),
+        origin: `${place?.kind}:${place?.path}`,
+        path: '',
+        cluster: undefined,
+        ...(named && { tag: named.tag }),
+        ...(place?.kind === 'oci-archive' && { finish: layout.finish }),
+    };
+}
+/** Layers with URLs are read over connections of their own, which have no credential and do not trust the side's CA. */
+function createForeign({ side }, { config, context, onRetry }) {
+    let network;
+    const open = () => {
+        const { stallTimeout, retries } = config;
+        const within = { isAllowed: public_address/* isPublic */.Ul, hosts: config.foreignHosts };
+        return (0,client/* openNetwork */.X)({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context);
+    };
+    return {
+        withLayers(store) {
+            if (side !== 'source' || !config.includeForeign)
+                return store;
+            network ??= open();
+            return withForeign(store, network.send, { side, context });
+        },
+        close: async () => network?.close(),
+    };
+}
+/** The host in the reference, else the side's registry, else what the cluster says. */
+async function addressOf(side, cluster, reference) {
+    if (reference.host !== undefined) {
+        if (side.registry !== undefined && isConfigured(reference, side))
+            return side.registry;
+        return { host: (0,oci_reference/* hostOf */.w4)(reference.host), plainHttp: false };
+    }
+    if (side.registry !== undefined)
+        return { ...side.registry, host: (0,oci_reference/* hostOf */.w4)(side.registry.host) };
+    if (cluster !== undefined)
+        return cluster.registryFor(reference.repository);
+    const hint = `Give ${optionOf(side, 'cluster')} or ${optionOf(side, 'registry')}, or write the registry into the reference.`;
+    const message = `no registry is known for ${reference.repository}`;
+    throw new errors/* PromoteError */.jG('REGISTRY_UNKNOWN', message, { side: side.side, hint });
+}
+/** True when the reference names no registry, or the one that is configured for its side. */
+function isConfigured({ host }, { registry }) {
+    if (host === undefined)
+        return true;
+    if (registry === undefined)
+        return false;
+    const url = `${registry.plainHttp ? 'http' : 'https'}://${(0,oci_reference/* hostOf */.w4)(host)}`;
+    return host === registry.host || (URL.canParse(url) && new URL(url).host === (0,oci_reference/* hostOf */.w4)(registry.host));
+}
+const NO_CREDENTIAL = (0,login/* fixedLogin */.ub)('no credential', credential/* ANONYMOUS */.E);
+/** The side's own credential is for its own registry alone. Every other registry gets its auth-file entry or nothing. */
+async function loginFor(side, address, reference, explicit, { config, context }) {
+    if (explicit !== undefined && isConfigured(reference, side))
+        return explicit;
+    const key = { ...address, repository: reference.repository };
+    const files = { side: side.side, explicit: side.authFile, registryAuth: config.registryAuth };
+    return (await loginFromAuthFiles(key, files, context)) ?? NO_CREDENTIAL;
+}
+/** The option as the user wrote it: `destination-token`, or `token` of an entry in the list of destinations. */
+function optionOf({ side, name }, option) {
+    return name === side ? `${side}-${option}` : `${option} of ${name}`;
 }
 
 
@@ -47902,7 +47622,262 @@ function abandoned(what, because) {
 
 /***/ }),
 
-/***/ 863:
+/***/ 5295:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  w: () => (/* binding */ openSessions),
+  h: () => (/* binding */ rowsAt)
+});
+
+// EXTERNAL MODULE: ./lib/core/async.js
+var core_async = __nccwpck_require__(3459);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/credentials/login.js
+var login = __nccwpck_require__(7151);
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
+// EXTERNAL MODULE: ./lib/core/files.js
+var files = __nccwpck_require__(2164);
+// EXTERNAL MODULE: ./lib/core/pem.js
+var pem = __nccwpck_require__(2097);
+;// CONCATENATED MODULE: ./lib/credentials/pod-account.js
+
+
+
+
+
+/** Where Kubernetes mounts the pod's service account (kubernetes/client-go rest/config.go, InClusterConfig). */
+const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** Names of the API's service for pods of its own cluster. */
+const API_SERVICE = /^kubernetes(?:\.default(?:\.svc(?:\.cluster\.local)?)?)?\.?$/;
+/**
+ * The API of the cluster that this pod runs in, and the pod's account there.
+ * @throws PromoteError CREDENTIAL_MISSING where there is no pod or no account, IO if a file of the account is broken
+ */
+function podCluster(context, options = {}) {
+    const { side, folder = SERVICE_ACCOUNT } = options;
+    const missing = (message, hint, cause) => new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side, hint, cause });
+    if (!context.env.KUBERNETES_SERVICE_HOST)
+        throw missing('This is not a pod: KUBERNETES_SERVICE_HOST is not set.', '"in-cluster" works inside the cluster only: give the URL of its API server instead.');
+    const api = apiOf(context.env);
+    if (api === undefined)
+        throw missing('KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not make an address.', 'The kubelet sets them: do not override them.');
+    try {
+        const ca = readCa('ca.crt', folder, side, false) + readCa('service-ca.crt', folder, side, true);
+        const file = { path: (0,external_node_path_.join)(folder, 'token'), side };
+        return { api, ca, login: (0,login/* tokenFileLogin */.rp)("pod's service account", file, context) };
+    }
+    catch (error) {
+        if (!(0,files/* isAbsent */.W0)(error))
+            throw error;
+        const hint = 'The pod has no service account mounted (automountServiceAccountToken: false): mount one, or give a token.';
+        throw missing(error.message, hint, error);
+    }
+}
+/** Whether an API is that of the cluster that this pod runs in: by the service's name or by its address. */
+function isPodApi(api, env) {
+    return Boolean(env.KUBERNETES_SERVICE_HOST) && (API_SERVICE.test(api.hostname) || apiOf(env)?.origin === api.origin);
+}
+/** The CAs of the cluster that this pod runs in, as PEM. On OpenShift the service CA signs the registry's certificate. */
+function podCa(folder = SERVICE_ACCOUNT) {
+    return readCa('ca.crt', folder, undefined, true) + readCa('service-ca.crt', folder, undefined, true);
+}
+function readCa(name, folder, side, mayBeAbsent) {
+    try {
+        return (0,pem/* pemBlocks */.P)((0,files/* readText */.yR)({ what: 'service account file', path: (0,external_node_path_.join)(folder, name), side }), 'CERTIFICATE').join('');
+    }
+    catch (error) {
+        if (mayBeAbsent && (0,files/* isAbsent */.W0)(error))
+            return '';
+        throw error;
+    }
+}
+/** What the kubelet tells every pod; undefined if that is not an address. */
+function apiOf({ KUBERNETES_SERVICE_HOST: host = '', KUBERNETES_SERVICE_PORT: port = '443' }) {
+    const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
+    const text = `https://${name}:${port}`;
+    return /^[A-Za-z0-9.:[\]-]+$/.test(`${name}:${port}`) && URL.canParse(text) ? new URL(text) : undefined;
+}
+
+// EXTERNAL MODULE: ./lib/http/client.js + 13 modules
+var client = __nccwpck_require__(2283);
+// EXTERNAL MODULE: ./lib/release/repositories.js + 12 modules
+var release_repositories = __nccwpck_require__(429);
+;// CONCATENATED MODULE: ./lib/release/session.js
+
+
+
+
+
+
+/** Logs in to all these sides at the same time. */
+function openSessions(sides, run) {
+    const { config } = run;
+    const opened = new Map(sides.map((side) => [side, (0,core_async/* ignoreUnhandled */.kg)(openSession(side, run))]));
+    const get = (side) => (side && opened.get(side)) ?? Promise.reject(new errors/* PromoteError */.jG('INTERNAL', 'a side without a session'));
+    const close = (session) => session.then((open) => open.close()).catch(() => undefined);
+    return {
+        source: () => get(config.source),
+        destination: (name) => get(config.destinations.find((each) => each.name === name)),
+        /** Logs out of all sides. Never throws. */
+        async close() {
+            await Promise.all([...opened.values()].map(close));
+        },
+    };
+}
+/** Makes a row of each item at these sides, side by side, and reports it. */
+async function rowsAt(items, sides, run, rowOf) {
+    const sessions = openSessions(sides, run);
+    const report = async (item, image) => {
+        const row = await rowOf(item, sessions);
+        run.host.event({ event: 'image', image, images: items.length, row });
+        return row;
+    };
+    try {
+        return await Promise.all(items.map(report));
+    }
+    finally {
+        await sessions.close();
+    }
+}
+async function openSession(side, run) {
+    const options = {
+        config: run.config,
+        context: run.context,
+        onRetry: (what, reason, wait, attempt) => run.host.event({ event: 'retry', image: null, what, reason, wait, attempt }),
+    };
+    const access = await accessOf(side, run);
+    const network = openSideNetwork(side, access, options);
+    try {
+        const cluster = await openClusterOf(side, access, network, run);
+        const explicit = cluster === undefined ? registryLogin(side) : undefined;
+        const repositories = (0,release_repositories/* openRepositories */.zb)(side, options, network, cluster, explicit);
+        return {
+            cluster,
+            repository: repositories.open,
+            async close() {
+                await cluster?.logout();
+                await Promise.all([network.close(), repositories.close()]);
+            },
+        };
+    }
+    catch (thrown) {
+        await network.close();
+        throw thrown;
+    }
+}
+function openSideNetwork(side, access, { config, context, onRetry }) {
+    const { insecure: insecureSkipTlsVerify, api, way, certificate } = access;
+    if (insecureSkipTlsVerify)
+        context.log.warn(`${side.name}: certificates are not checked; anyone on the network path can read and change everything`);
+    const { stallTimeout, retries } = config;
+    const besideTokens = way?.kind !== 'certificate';
+    const clientCertificate = certificate && { ...certificate, origin: api?.origin, besideTokens };
+    const ca = api && isPodApi(api, context.env) ? joinPem(access.ca, podCa()) : access.ca;
+    const options = { side: side.side, insecureSkipTlsVerify, stallTimeout, retries, onRetry, ca, clientCertificate };
+    return (0,client/* openNetwork */.X)(options, context);
+}
+async function openClusterOf(side, { api, way }, network, { context, host }) {
+    if (api === undefined || way === undefined)
+        return undefined;
+    const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2996));
+    const inCluster = isPodApi(api, context.env);
+    const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount };
+    const cluster = await openCluster(side.side, access, context);
+    host.event({ event: 'login', side: side.side, target: side.name, user: cluster.user, registry: api.host });
+    return cluster;
+}
+async function accessOf(side, { context, host }) {
+    const own = { ca: side.ca, insecure: side.insecureSkipTlsVerify };
+    if (side.kubeconfig !== undefined || side.context !== undefined)
+        return accessByKubeconfig(side, context);
+    if (side.cluster === undefined)
+        return own;
+    const byAccount = (api) => {
+        const pod = podCluster(context, { side: side.side });
+        return { ...own, api: api ?? pod.api, way: optionalWay(side) ?? { kind: 'token', login: pod.login } };
+    };
+    if (side.cluster === 'in-cluster')
+        return byAccount();
+    if (side.oidcAudience === undefined) {
+        // The URL of the API's service means the same as `in-cluster`.
+        if (optionalWay(side) === undefined && isPodApi(side.cluster, context.env))
+            return byAccount(side.cluster);
+        return { ...own, api: side.cluster, way: requiredWay(side) };
+    }
+    if (host.oidcToken === undefined) {
+        const message = `${(0,release_repositories/* optionOf */.XD)(side, 'oidc-audience')} needs GitHub Actions: no other host has an OIDC token`;
+        throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side });
+    }
+    const { githubOidcLogin } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1117));
+    const login = githubOidcLogin(side.oidcAudience, host.oidcToken.bind(host), context, side.side);
+    return { ...own, api: side.cluster, way: { kind: 'token', login } };
+}
+async function accessByKubeconfig(side, context) {
+    const { readKubeconfig } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3551));
+    const from = await readKubeconfig(side.kubeconfig, side.context, context, side.side);
+    const warn = (what, instead) => context.log.warn(`${side.name}: the ${what} of the kubeconfig is not used: ${instead}`);
+    if (from.proxyUrl !== undefined)
+        warn('proxy-url', 'set HTTPS_PROXY instead');
+    if (from.tlsServerName !== undefined)
+        warn('tls-server-name', 'its server must have that name');
+    const { login, clientCertificate: certificate } = from;
+    const without = () => (certificate === undefined ? requiredWay(side) : { kind: 'certificate' });
+    return {
+        ca: joinPem(side.ca, from.ca),
+        insecure: side.insecureSkipTlsVerify || from.insecure,
+        api: from.server,
+        way: login === undefined ? without() : await wayOf(login),
+        certificate,
+    };
+}
+/** A kubeconfig may hold user name and password. They log in as those of the options do. */
+async function wayOf(login) {
+    const credential = await login.current();
+    if (credential.kind !== 'basic')
+        return { kind: 'token', login };
+    return { kind: 'password', username: credential.username, password: credential.password };
+}
+function requiredWay(side) {
+    const way = optionalWay(side);
+    if (way !== undefined)
+        return way;
+    const hint = `Give ${(0,release_repositories/* optionOf */.XD)(side, 'username')} and ${(0,release_repositories/* optionOf */.XD)(side, 'password')}, or ${(0,release_repositories/* optionOf */.XD)(side, 'token')}.`;
+    const message = `no way into the ${side.side} cluster is configured`;
+    throw new errors/* PromoteError */.jG('CREDENTIAL_MISSING', message, { side: side.side, hint });
+}
+function optionalWay(side) {
+    const { username, password } = side;
+    if (username !== undefined && password !== undefined)
+        return { kind: 'password', username, password };
+    const login = tokenOf(side);
+    return login && { kind: 'token', login };
+}
+function tokenOf(side) {
+    const { token } = side;
+    return token && (0,login/* fixedLogin */.ub)(`token of ${(0,release_repositories/* optionOf */.XD)(side, 'token')}`, { kind: 'bearer', token });
+}
+/** The credential of a side without a cluster. It opens the side's own registry. */
+function registryLogin(side) {
+    const { username, token } = side;
+    const password = side.password ?? token;
+    if (username === undefined || password === undefined)
+        return tokenOf(side);
+    return (0,login/* fixedLogin */.ub)(`user ${username}`, { kind: 'basic', username, password });
+}
+function joinPem(...parts) {
+    const given = parts.filter((part) => part !== undefined && part !== '');
+    return given.length === 0 ? undefined : given.join('\n');
+}
+
+
+/***/ }),
+
+/***/ 3540:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -47913,10 +47888,6 @@ __nccwpck_require__.d(__webpack_exports__, {
 
 // EXTERNAL MODULE: ./lib/copy/attachments.js
 var attachments = __nccwpck_require__(8311);
-// EXTERNAL MODULE: ./lib/copy/blob-reader.js
-var blob_reader = __nccwpck_require__(9808);
-// EXTERNAL MODULE: ./lib/copy/budget.js
-var budget = __nccwpck_require__(3636);
 // EXTERNAL MODULE: ./lib/copy/execute.js + 2 modules
 var execute = __nccwpck_require__(4066);
 // EXTERNAL MODULE: ./lib/copy/require-signed.js
@@ -47937,180 +47908,12 @@ var keyed = __nccwpck_require__(6188);
 var keyless = __nccwpck_require__(9156);
 // EXTERNAL MODULE: ./lib/core/async.js
 var core_async = __nccwpck_require__(3459);
-// EXTERNAL MODULE: ./lib/oci/signature.js
-var signature = __nccwpck_require__(2255);
 // EXTERNAL MODULE: ./lib/trust/evidence.js
 var trust_evidence = __nccwpck_require__(4994);
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
-var iso = __nccwpck_require__(4377);
-// EXTERNAL MODULE: ./lib/oci/digest.js
-var oci_digest = __nccwpck_require__(9501);
-// EXTERNAL MODULE: ./lib/oci/manifest.js
-var oci_manifest = __nccwpck_require__(4360);
-// EXTERNAL MODULE: ./lib/trust/bundle.js
-var bundle = __nccwpck_require__(2836);
-// EXTERNAL MODULE: ./lib/trust/claim.js
-var claim = __nccwpck_require__(5786);
-;// CONCATENATED MODULE: ./lib/trust/record.js
-/**
- * The promotion record, an in-toto statement that a promotion took place, and the image signature that nodes verify.
- * Everything here is data: docs/promotion-record.md describes the format, the caller uploads it.
- */
-
-
-
-
-
-
-
-/** Where docs/promotion-record.md describes it. Members are only ever added. */
-const PROMOTION_TYPE = 'https://github.com/OWNER/image-promote/promotion/v1';
-const BUNDLE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
-const ENVELOPE = 'application/vnd.dsse.envelope.v1+json';
-/** in-toto "DigestSet". */
-function digestSet(digest) {
-    return { [(0,oci_digest/* algorithmOf */.Hy)(digest)]: digest.slice(digest.indexOf(':') + 1) };
-}
-/** in-toto "ResourceDescriptor". */
-function resource(name, digest, uri) {
-    return { ...(name && { name }), ...(uri && { uri }), digest: digestSet(digest) };
-}
-function statement(subject, predicateType, predicate) {
-    return { _type: 'https://in-toto.io/Statement/v1', subject, predicateType, predicate };
-}
-function promotionStatement(promotion) {
-    const { action, digest, source, destination, promotedOn, run, version, policy, verified } = promotion;
-    const tags = promotion.tags.map(({ tag, previous }) => {
-        if (previous === 'unknown')
-            return { tag };
-        return { tag, previous: previous === null ? null : resource(destination, previous) };
-    });
-    return statement([resource(destination, digest)], PROMOTION_TYPE, {
-        source: resource(source, digest, source && `docker://${source}@${digest}`),
-        destination: resource(destination, digest),
-        tags,
-        action,
-        promotedOn,
-        run,
-        promoter: { name: 'image-promote', version },
-        ...(policy && { policy: { digest: digestSet(policy) } }),
-        verified: verified.map(({ rule, by, kind }) => ({ rule, by, kind })),
-    });
-}
-/** As cosign writes it: without the name of a repository, which `signatureAttachment` has. */
-function signatureStatement(digest) {
-    return statement([{ digest: digestSet(digest) }], signature/* SIGNATURE_PREDICATE */.vQ, {});
-}
-/** cosign 3 and `actions/attest` write a signed statement so: a bundle that refers to the manifest. */
-function bundleAttachment(subject, stated, key, created) {
-    const publicKey = { hint: Buffer.from((0,keyed/* fingerprint */.Rj)(key.publicKey), 'hex').toString('base64') };
-    const verificationMaterial = { publicKey, tlogEntries: [] };
-    const bundle = { mediaType: BUNDLE, verificationMaterial, dsseEnvelope: envelope(stated, key) };
-    const { mediaType, digest, size } = subject;
-    const annotations = {
-        'dev.sigstore.bundle.content': 'dsse-envelope',
-        'dev.sigstore.bundle.predicateType': stated.predicateType,
-        'org.opencontainers.image.created': created,
-    };
-    const members = { artifactType: BUNDLE, subject: { mediaType, digest, size }, annotations };
-    const config = blobOf('application/vnd.oci.empty.v1+json', {});
-    return attachment(undefined, config, [blobOf(BUNDLE, bundle)], members);
-}
-/** The old form: a layer under the tag `sha256-HEX.att`, to be merged with what is there (`mergeSignatures`). */
-function attestationAttachment(subject, stated, key) {
-    const annotations = { [signature/* COSIGN_SIGNATURE */.P8]: '', predicateType: stated.predicateType };
-    return tagged(subject, 'att', [blobOf(ENVELOPE, envelope(stated, key), annotations)]);
-}
-/**
- * What podman, skopeo, CRI-O and so `ImagePolicy` verify: a layer under `sha256-HEX.sig` for each tag.
- * @param repository the name that pods pull: containers/image compares `docker-reference` with it. A reference without
- *   a tag would be refused by its default match, `matchRepoDigestOrExact`, also for a pull by digest.
- */
-function signatureAttachment(subject, repository, tags, key) {
-    const layers = tags.map((tag) => {
-        const identity = { 'docker-reference': `${repository}:${tag}` };
-        const image = { 'docker-manifest-digest': subject };
-        const payload = { critical: { identity, image, type: 'cosign container image signature' }, optional: null };
-        const blob = blobOf(signature/* SIMPLE_SIGNING */.Nj, payload);
-        const annotations = { [signature/* COSIGN_SIGNATURE */.P8]: key.sign(blob.bytes).toString('base64') };
-        return { ...blob, descriptor: { ...blob.descriptor, annotations } };
-    });
-    return tagged(subject, 'sig', layers);
-}
-/**
- * The forms to write. cosign reads bundles alone as soon as one refers to the image, which would hide the signatures
- * under `.sig`: the record is a bundle only where bundles are, or nothing is. containers/image reads `.sig` alone.
- * @param carried what the image has at the destination: bundles, and the tags `.sig` or `.att`.
- */
-function formsToWrite(carried, sign) {
-    const form = carried.bundles || !carried.tags ? 'bundle' : 'att';
-    const record = sign === 'image' ? undefined : form;
-    const hidden = carried.bundles || record === 'bundle';
-    const signature = sign === 'record' ? [] : hidden ? ['sig', 'bundle'] : ['sig'];
-    return { record, signature };
-}
-const digestSetSchema = schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* string */.YjP());
-const resourceSchema = schemas/* object */.Ikc({ name: schemas/* string */.YjP().optional(), digest: digestSetSchema });
-const recordSchema = schemas/* object */.Ikc({
-    source: resourceSchema,
-    destination: resourceSchema,
-    tags: schemas/* array */.YOg(schemas/* object */.Ikc({ tag: schemas/* string */.YjP(), previous: resourceSchema.nullish() })).max(10_000),
-    action: schemas/* string */.YjP(),
-    promotedOn: iso/* datetime */.w$({ offset: true }),
-    run: schemas/* object */.Ikc({ id: schemas/* string */.YjP().optional(), actor: schemas/* string */.YjP().optional() }).optional(),
-    policy: schemas/* object */.Ikc({ digest: digestSetSchema }).optional(),
-});
-/** The record in a predicate of the type `PROMOTION_TYPE`; undefined when it is not one. Who signed it is another question. */
-function readRecord(predicate) {
-    return recordSchema.safeParse(predicate).data;
-}
-/**
- * Whether the newest record of this destination says the same already: source, tags with what they pointed at, policy and
- * action. An older equal one does not count: the tag may have gone back in between.
- * @param records by the same key, of the same digest.
- */
-function isRecorded(records, promotion) {
-    const wanted = readRecord(promotionStatement(promotion).predicate);
-    if (wanted === undefined)
-        return false;
-    const [newest] = records
-        .filter(({ destination }) => destination.name === wanted.destination.name)
-        .sort((a, b) => Date.parse(b.promotedOn) - Date.parse(a.promotedOn));
-    return newest !== undefined && contentOf(newest) === contentOf(wanted);
-}
-function contentOf({ source, tags, action, policy }) {
-    const moves = tags.map(({ tag, previous = 'unread' }) => JSON.stringify([tag, previous]));
-    return JSON.stringify([source.name, source.digest, moves.sort(), action, policy?.digest]);
-}
-/** DSSE (secure-systems-lab/dsse protocol.md): exactly one signature, which cosign demands. */
-function envelope(stated, key) {
-    const payload = Buffer.from(JSON.stringify(stated));
-    const sig = key.sign((0,claim/* preAuthEncoding */.J)(bundle/* IN_TOTO */.B1, payload)).toString('base64');
-    return { payload: payload.toString('base64'), payloadType: bundle/* IN_TOTO */.B1, signatures: [{ sig }] };
-}
-function blobOf(mediaType, content, annotations) {
-    const bytes = Buffer.from(JSON.stringify(content));
-    const descriptor = { mediaType, digest: (0,oci_digest/* digestOf */.ol)(bytes), size: bytes.length, ...(annotations && { annotations }) };
-    return { descriptor, bytes };
-}
-/** One manifest, as cosign writes it: with the config of an image that has the payloads as its layers. */
-function tagged(subject, suffix, layers) {
-    const created = '0001-01-01T00:00:00Z';
-    const diffIds = layers.map(({ descriptor }) => descriptor.digest);
-    const rootfs = { type: 'layers', diff_ids: diffIds };
-    const image = { architecture: '', created, history: layers.map(() => ({ created })), os: '', rootfs, config: {} };
-    const config = blobOf('application/vnd.oci.image.config.v1+json', image);
-    return attachment(`${(0,oci_digest/* referrersTag */.LN)(subject)}.${suffix}`, config, layers);
-}
-function attachment(tag, config, layers, members = {}) {
-    const links = { config: config.descriptor, layers: layers.map(({ descriptor }) => descriptor) };
-    const document = { schemaVersion: 2, mediaType: oci_manifest/* MEDIA_TYPE */.Ap.ociManifest, ...members, ...links };
-    const manifest = (0,oci_manifest/* readManifest */.WI)(Buffer.from(JSON.stringify(document)), oci_manifest/* MEDIA_TYPE */.Ap.ociManifest);
-    return { tag, manifest, blobs: [config, ...layers] };
-}
-
+// EXTERNAL MODULE: ./lib/trust/record.js
+var trust_record = __nccwpck_require__(3617);
+// EXTERNAL MODULE: ./lib/trust/signature.js
+var signature = __nccwpck_require__(4576);
 ;// CONCATENATED MODULE: ./lib/trust/missing-attachments.js
 /** What a promotion has to write beside an image: the record and the signatures that are not there yet. */
 
@@ -48123,18 +47926,18 @@ async function missingAttachments({ subject, attachments, promotion, signAs, isR
     const verdicts = await Promise.all(evidence.map((each) => verifier.verify(each, { keys: [key.publicKey], log: undefined })));
     const own = evidence.filter((_, at) => 'signer' in (verdicts[at] ?? {}));
     const bundles = attachments.some(({ manifest, tag }) => tag === null && signature/* BUNDLE */.dI.test(manifest.artifactType ?? ''));
-    const forms = formsToWrite({ bundles, tags: attachments.some(({ tag }) => /\.(?:sig|att)$/.test(tag ?? '')) }, what);
+    const forms = (0,trust_record/* formsToWrite */.CK)({ bundles, tags: attachments.some(({ tag }) => /\.(?:sig|att)$/.test(tag ?? '')) }, what);
     const { digest } = subject.descriptor;
     const written = [];
     let record = null;
-    const records = own.filter(({ predicateType }) => predicateType === PROMOTION_TYPE);
-    const said = records.flatMap(({ predicate }) => readRecord(predicate) ?? []);
-    if (isRoot && forms.record !== undefined && !isRecorded(said, promotion)) {
-        const stated = promotionStatement(promotion);
+    const records = own.filter(({ predicateType }) => predicateType === trust_record/* PROMOTION_TYPE */.f);
+    const said = records.flatMap(({ predicate }) => (0,trust_record/* readRecord */.aE)(predicate) ?? []);
+    if (isRoot && forms.record !== undefined && !(0,trust_record/* isRecorded */.TN)(said, promotion)) {
+        const stated = (0,trust_record/* promotionStatement */.HC)(promotion);
         const isBundle = forms.record === 'bundle';
         const added = isBundle
-            ? bundleAttachment(subject.descriptor, stated, key, promotion.promotedOn)
-            : attestationAttachment(digest, stated, key);
+            ? (0,trust_record/* bundleAttachment */.ox)(subject.descriptor, stated, key, promotion.promotedOn)
+            : (0,trust_record/* attestationAttachment */.yc)(digest, stated, key);
         const layer = added.blobs.at(-1)?.descriptor.digest ?? digest;
         record = { digest: isBundle ? added.manifest.descriptor.digest : layer, form: forms.record };
         written.push(added);
@@ -48143,16 +47946,16 @@ async function missingAttachments({ subject, attachments, promotion, signAs, isR
     const signed = new Set(signatures.flatMap(({ form, names }) => (form === 'sig' ? names : [])));
     const tags = promotion.tags.map(({ tag }) => tag).filter((tag) => !signed.has(`${signAs}:${tag}`));
     if (forms.signature.includes('sig') && signAs !== undefined && tags.length > 0)
-        written.push(signatureAttachment(digest, signAs, tags, key));
+        written.push((0,trust_record/* signatureAttachment */.ot)(digest, signAs, tags, key));
     if (forms.signature.includes('bundle') && !signatures.some(({ form }) => form === 'bundle'))
-        written.push(bundleAttachment(subject.descriptor, signatureStatement(digest), key, promotion.promotedOn));
+        written.push((0,trust_record/* bundleAttachment */.ox)(subject.descriptor, (0,trust_record/* signatureStatement */.q$)(digest), key, promotion.promotedOn));
     return { attachments: written, record };
 }
 /** @param subjects the children that are signed, and the root last. */
 async function signSubjects(subjects, wanted, signing, { find, read, write }) {
     let written = null;
     for (const subject of subjects) {
-        const attachments = (await find(subject.descriptor.digest)).map(({ manifest, tag = null }) => ({ manifest, tag }));
+        const attachments = await find(subject.descriptor.digest);
         const isRoot = subject === subjects.at(-1);
         const missing = await missingAttachments({ ...wanted, subject, attachments, isRoot }, signing, read);
         await write(subject, missing.attachments);
@@ -48262,13 +48065,11 @@ function loadSigningKey(pem, password) {
     throw new Error(`is a key ${kind}; ${WANTED}`);
 }
 
-// EXTERNAL MODULE: ./lib/release/judge.js + 5 modules
-var judge = __nccwpck_require__(3731);
+// EXTERNAL MODULE: ./lib/release/judge.js + 4 modules
+var judge = __nccwpck_require__(1735);
 // EXTERNAL MODULE: ./lib/release/run.js
 var release_run = __nccwpck_require__(9012);
 ;// CONCATENATED MODULE: ./lib/release/sign.js
-
-
 
 
 
@@ -48318,8 +48119,6 @@ function createSigner({ key, password, what, as, spell }, run) {
 }
 async function signOne({ repository, root, children, image }, promotion, signAs, signing, copy) {
     const { store, origin, path } = repository;
-    const find = (0,attachments/* createFinder */.p)(store, copy.semaphore, true, (0,budget/* createBudget */.y)(store.name, { bytes: 0, links: 0 }));
-    const read = (blob) => copy.semaphore(() => (0,blob_reader/* readBlob */.gm)(store, blob)).catch(require_signed/* unlessMissing */.F);
     const subjects = signing.what === 'record' ? [root] : [...children, root];
     const write = async (subject, attachments) => {
         const { source, graph, steps } = asImage(subject, attachments);
@@ -48327,7 +48126,8 @@ async function signOne({ repository, root, children, image }, promotion, signAs,
         const route = { image, source, target: store, registry: origin, repository: path, mountFrom: undefined };
         await Promise.all((0,execute/* execute */.g)([{ plan, route, moved: { ...EMPTY } }], copy));
     };
-    return signSubjects(subjects, { promotion, signAs }, signing, { find, read, write });
+    const find = (0,attachments/* attachmentsAt */.g)(store, copy.semaphore);
+    return signSubjects(subjects, { promotion, signAs }, signing, { find, read: (0,require_signed/* blobsOf */.O)(store, copy.semaphore), write });
 }
 /** Signs what has arrived, before any of its tags moves. Images with one digest at one destination have one record. */
 async function signEach(images, sign, run) {
@@ -48386,7 +48186,8 @@ function tagRow(row, tag) {
     return { ...row, tag, bytes, attached: [], platforms: [] };
 }
 function tally(rows) {
-    const counts = { promoted: 0, unchanged: 0, skipped: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 };
+    const none = { promoted: 0, unchanged: 0, skipped: 0, planned: 0, failed: 0, cancelled: 0, reverted: 0, unknown: 0 };
+    const counts = { ...none, read: 0 };
     for (const row of rows)
         counts[row.status] += 1;
     return counts;
@@ -48399,14 +48200,262 @@ function isMovedEarlier({ status, digest, previousDigest }) {
 function overall(rows, { restores = false, mayBeEmpty = false }) {
     if (rows.length === 0)
         return mayBeEmpty ? 'done' : 'failed';
-    const { promoted, unchanged, skipped, planned, reverted } = tally(rows);
-    const good = promoted + unchanged + skipped + planned + (restores ? reverted : 0);
+    const { promoted, unchanged, skipped, planned, read, reverted } = tally(rows);
+    const good = promoted + unchanged + skipped + planned + read + (restores ? reverted : 0);
     const isCancelled = ({ status, error }) => status === 'cancelled' ? error?.code !== 'ABANDONED' : error?.code === 'CANCELLED';
     if (rows.some(isCancelled))
         return 'cancelled';
     if (good === 0)
         return 'failed';
     return good === rows.length ? 'done' : 'partial';
+}
+
+
+/***/ }),
+
+/***/ 6489:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  M3: () => (/* binding */ connector),
+  RZ: () => (/* binding */ lazy),
+  rZ: () => (/* binding */ proxyRefused)
+});
+
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
+// EXTERNAL MODULE: external "node:http"
+var external_node_http_ = __nccwpck_require__(7067);
+;// CONCATENATED MODULE: external "node:https"
+const external_node_https_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:https");
+// EXTERNAL MODULE: ./node_modules/undici/lib/core/connect.js
+var connect = __nccwpck_require__(9136);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+;// CONCATENATED MODULE: ./lib/transport/connect.js
+/** How sockets come about: direct or through a proxy's CONNECT, TLS with the side's context, certificates kept for messages. */
+
+
+
+
+
+
+/**
+ * Node gives up an address after 250 ms and tries the next: too short for another continent, where every address would
+ * fail. https://nodejs.org/api/net.html#socketconnectoptions-connectlistener
+ */
+const ADDRESS_ATTEMPT = 2500;
+/** @param onread for one connection only: each needs a buffer of its own. */
+function connector(options, tunnel, onread) {
+    const common = {
+        timeout: options.timeout,
+        autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT,
+        ...(onread === undefined ? {} : { onread }),
+    };
+    const build = lazy(() => connect(common));
+    const secure = lazy(() => connect({
+        ...common,
+        secureContext: options.context(),
+        ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
+        rejectUnauthorized: !options.insecure,
+    }));
+    const open = (target, callback) => {
+        if (target.protocol !== 'https:')
+            return build()(target, callback);
+        let shown;
+        // The declaration says void, the connector returns its socket. A socket that is refused forgets the certificate
+        // before it reports the error, so it is read when the handshake ends, before Node judges it.
+        const socket = secure()(target, (...[error, connected]) => {
+            if (error === null)
+                return callback(null, connected);
+            if (shown !== undefined)
+                options.shown.set(error, new external_node_crypto_.X509Certificate(shown));
+            callback(error, null);
+        });
+        socket.prependOnceListener('secure', () => {
+            // `getPeerX509Certificate` here would leave Node 20's own check of the name with a certificate without names.
+            shown = socket.getPeerCertificate().raw;
+        });
+    };
+    if (tunnel === undefined)
+        return (target, callback) => attempt(() => open(target, callback), callback);
+    return (target, callback) => {
+        throughProxy(tunnel, target, options).then((httpSocket) => attempt(() => open({ ...target, httpSocket }, callback), callback), (error) => callback(error, null));
+    };
+}
+/** A context that cannot be built is the request's error, not an exception in the dispatcher. */
+function attempt(open, callback) {
+    try {
+        open();
+    }
+    catch (thrown) {
+        callback(thrown, null);
+    }
+}
+/** Builds once, and again only when building failed. */
+function lazy(build) {
+    let built;
+    return () => {
+        built ??= { value: build() };
+        return built.value;
+    };
+}
+function throughProxy(tunnel, target, options) {
+    const authority = `${target.hostname.includes(':') ? `[${target.hostname.replace(/^\[|\]$/g, '')}]` : target.hostname}:${target.port || 443}`;
+    const authorization = tunnel.authorization === undefined ? {} : { 'proxy-authorization': tunnel.authorization };
+    const https = tunnel.url.protocol === 'https:';
+    return new Promise((resolve, reject) => {
+        const refuse = ({ statusCode = 0, statusMessage = '' }) => reject(proxyRefused(tunnel, authority, statusCode, statusMessage, options.side));
+        const request = (https ? external_node_https_namespaceObject.request : external_node_http_.request)({
+            method: 'CONNECT',
+            host: tunnel.url.hostname.replace(/^\[|\]$/g, ''),
+            port: tunnel.url.port || (https ? 443 : 80),
+            path: authority,
+            headers: { host: authority, ...authorization },
+            agent: false,
+            signal: options.signal,
+            timeout: options.timeout,
+            ...(https ? { secureContext: tunnel.context() } : {}),
+        });
+        request.once('connect', (response, socket, head) => {
+            socket.setTimeout(0);
+            if (response.statusCode !== 200) {
+                socket.destroy();
+                return refuse(response);
+            }
+            if (head.length > 0)
+                socket.unshift(head);
+            resolve(socket);
+        });
+        // Some proxies answer a refusal as if CONNECT were an ordinary request.
+        request.once('response', (response) => {
+            response.destroy();
+            refuse(response);
+        });
+        request.once('timeout', () => {
+            request.destroy(proxyFailed(tunnel, authority, 'no answer in time', options.side));
+        });
+        request.once('error', (error) => {
+            reject(error instanceof errors/* PromoteError */.jG ? error : proxyFailed(tunnel, authority, error.message, options.side, error));
+        });
+        request.end();
+    });
+}
+function proxyRefused(proxy, target, status, words, side) {
+    const hint = status === 407
+        ? `The proxy wants a user and password: ${proxy.name}=http://USER:PASSWORD@${proxy.url.host}, or name the host in NO_PROXY.`
+        : `Allow ${target} in the proxy of ${proxy.name}, or name the host in NO_PROXY.`;
+    // A proxy that could not reach the target, or is restarting.
+    const transient = status === 502 || status === 503 || status === 504;
+    return proxyError(proxy, target, `${status} "${(0,core_text/* oneLine */.TN)(words, 200)}"`, { side, status, hint, transient });
+}
+function proxyFailed(proxy, target, reason, side, cause) {
+    const hint = `Check ${proxy.name}, or name the host in NO_PROXY.`;
+    return proxyError(proxy, target, (0,core_text/* oneLine */.TN)(reason, 200), { side, cause, hint, transient: true });
+}
+function proxyError({ url }, target, what, detail) {
+    return new errors/* PromoteError */.jG('NETWORK', `${target} through the proxy ${url.host}: ${what}.`, detail);
+}
+
+
+/***/ }),
+
+/***/ 8934:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  l_: () => (/* binding */ checkAddress),
+  Ul: () => (/* binding */ isPublic),
+  hO: () => (/* binding */ lookupAllowed)
+});
+
+;// CONCATENATED MODULE: external "node:dns"
+const external_node_dns_namespaceObject = __WEBPACK_EXTERNAL_createRequire(import.meta.url)("node:dns");
+// EXTERNAL MODULE: external "node:net"
+var external_node_net_ = __nccwpck_require__(7030);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/transport/connect.js + 1 modules
+var connect = __nccwpck_require__(6489);
+;// CONCATENATED MODULE: ./lib/transport/public-address.js
+/** Addresses that text from a server may lead to: for URLs in manifests, which every pusher writes. */
+
+
+
+
+
+/** IANA special-purpose registries: private, shared, loopback, link-local, documentation, benchmark, multicast, reserved. */
+const INTERNAL = (0,connect/* lazy */.RZ)(() => blockList(`0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
+    192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3`, 'ipv4'));
+/** Of IPv6 only this is given out; tunnels (2001::/23, 2002::/16) and documentation in it lead elsewhere or nowhere. */
+const GLOBAL = (0,connect/* lazy */.RZ)(() => blockList('2000::/3', 'ipv6'));
+const NOT_GLOBAL = (0,connect/* lazy */.RZ)(() => blockList('2001::/23 2001:db8::/32 2002::/16 3fff::/20', 'ipv6'));
+function isPublic(address) {
+    const family = (0,external_node_net_.isIP)(address);
+    if (family === 4)
+        return !INTERNAL().check(address, 'ipv4');
+    return family === 6 && GLOBAL().check(address, 'ipv6') && !NOT_GLOBAL().check(address, 'ipv6');
+}
+/**
+ * Before a connection. An address in the URL is judged here, a name when it is looked up for the connection itself. A proxy
+ * looks names up by itself, and may find what this machine does not: the user has to have named the host then.
+ * @param hosts when given, only these.
+ * @throws PromoteError UNSUPPORTED
+ */
+function checkAddress(url, isAllowed, proxied, side, hosts) {
+    if (url.protocol !== 'https:')
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not https', side);
+    const host = url.hostname.replace(/^\[|\]$/g, '');
+    const isAddress = (0,external_node_net_.isIP)(host) !== 0;
+    if (isAddress && !isAllowed(host))
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not a public address', side);
+    const named = hosts?.includes(host.replace(/\.$/, ''));
+    if (named === false)
+        throw refused((0,core_text/* displayUrl */.Qy)(url), 'is not among the hosts of include-foreign', side);
+    if (proxied && !isAddress && named === undefined)
+        throw refused((0,core_text/* displayUrl */.Qy)(url), `is reached through a proxy, which looks ${host} up by itself`, side, host);
+}
+/** As `dns.lookup`; a name of which any address is out of reach is refused. What was judged is what is connected to. */
+function lookupAllowed(isAllowed, side) {
+    return (hostname, options, callback) => {
+        (0,external_node_dns_namespaceObject.lookup)(hostname, { ...options, all: true }, (error, found) => {
+            const addresses = found ?? [];
+            const [first] = addresses;
+            if (error !== null || first === undefined)
+                return callback(error, '', 0);
+            const inside = addresses.find(({ address }) => !isAllowed(address));
+            const what = `leads to ${inside?.address}, which is not a public address`;
+            if (inside !== undefined)
+                return callback(refused(`https://${hostname}`, what, side), '', 0);
+            if (options.all === true)
+                callback(null, [...addresses]);
+            else
+                callback(null, first.address, first.family);
+        });
+    };
+}
+function refused(where, what, side, host) {
+    const advice = host === undefined
+        ? 'Leave include-foreign off, or copy the layer into the registry.'
+        : `If that host is meant: include-foreign: ${host}`;
+    const hint = `A manifest names this address for a layer. ${advice}`;
+    return new errors/* PromoteError */.jG('UNSUPPORTED', `${where}: nothing is fetched from there: it ${what}.`, { side, hint });
+}
+function blockList(ranges, family) {
+    const list = new external_node_net_.BlockList();
+    for (const range of ranges.split(/\s+/)) {
+        const [address = '', prefix = ''] = range.split('/');
+        list.addSubnet(address, Number(prefix), family);
+    }
+    return list;
 }
 
 
@@ -48474,9 +48523,9 @@ async function beginning(res) {
 /* harmony export */   z6: () => (/* binding */ check)
 /* harmony export */ });
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2857);
-/* harmony import */ var _oci_signature_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2255);
-/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4130);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
+/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4130);
+/* harmony import */ var _signature_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4576);
 /** Sigstore bundles (cosign specs/BUNDLE_SPEC.md), and the old forms as such: everything that is verified has this shape. */
 
 
@@ -48492,54 +48541,54 @@ const LONGEST = 64 * 1024;
 /** Log entries and timestamps; there is one of each. */
 const MOST = 8;
 /** Strict, so that we and the library read the same bytes. */
-const base64 = zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP()
+const base64 = zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP()
     .min(1)
     .refine((text) => Buffer.from(text, 'base64').toString('base64') === text, 'is not base64');
-const short = zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(LONGEST).pipe(base64);
+const short = zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().max(LONGEST).pipe(base64);
 /** The number is checked first: a hostile document cannot make us look at a million members. */
-const listOf = (each, most) => zod__WEBPACK_IMPORTED_MODULE_3__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()).max(most).pipe(zod__WEBPACK_IMPORTED_MODULE_3__/* .array */ .YOg(each));
+const listOf = (each, most) => zod__WEBPACK_IMPORTED_MODULE_2__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_2__/* .unknown */ .L5J()).max(most).pipe(zod__WEBPACK_IMPORTED_MODULE_2__/* .array */ .YOg(each));
 /** int64 of protobuf's JSON: a text, absent where it is 0; a number is read too. */
-const integer = zod__WEBPACK_IMPORTED_MODULE_3__/* .union */ .KCZ([zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().regex(/^\d{1,19}$/), zod__WEBPACK_IMPORTED_MODULE_3__/* .int */ .Whr().min(0)])
+const integer = zod__WEBPACK_IMPORTED_MODULE_2__/* .union */ .KCZ([zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().regex(/^\d{1,19}$/), zod__WEBPACK_IMPORTED_MODULE_2__/* .int */ .Whr().min(0)])
     .transform(String)
     .nullish();
-const logEntry = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+const logEntry = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
     logIndex: integer,
-    logId: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ keyId: short }),
-    kindVersion: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(100), version: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(100) }),
+    logId: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ keyId: short }),
+    kindVersion: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ kind: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().max(100), version: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().max(100) }),
     integratedTime: integer,
-    inclusionPromise: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ signedEntryTimestamp: short }).nullish(),
-    inclusionProof: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+    inclusionPromise: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ signedEntryTimestamp: short }).nullish(),
+    inclusionProof: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
         logIndex: integer,
         rootHash: short,
         treeSize: integer,
         hashes: listOf(short, 64).nullish(),
-        checkpoint: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ envelope: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(LONGEST) }),
+        checkpoint: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ envelope: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().max(LONGEST) }),
     })
         .nullish(),
     canonicalizedBody: short,
 });
-const certificate = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ rawBytes: short });
+const certificate = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ rawBytes: short });
 const certificates = listOf(certificate, MOST);
 /** Members that are not here are never looked at, by the library neither. */
-const bundleSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
-    mediaType: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().regex(_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .BUNDLE */ .dI),
-    verificationMaterial: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
-        publicKey: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ hint: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().max(1000).nullish() }).nullish(),
+const bundleSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
+    mediaType: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().regex(_signature_js__WEBPACK_IMPORTED_MODULE_3__/* .BUNDLE */ .dI),
+    verificationMaterial: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
+        publicKey: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ hint: zod__WEBPACK_IMPORTED_MODULE_2__/* .string */ .YjP().max(1000).nullish() }).nullish(),
         certificate: certificate.nullish(),
-        x509CertificateChain: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ certificates: certificates.refine(([leaf]) => leaf !== undefined) }).nullish(),
+        x509CertificateChain: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ certificates: certificates.refine(([leaf]) => leaf !== undefined) }).nullish(),
         tlogEntries: listOf(logEntry, MOST).nullish(),
-        timestampVerificationData: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ rfc3161Timestamps: listOf(zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ signedTimestamp: short }), MOST).nullish() })
+        timestampVerificationData: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ rfc3161Timestamps: listOf(zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ signedTimestamp: short }), MOST).nullish() })
             .nullish(),
     })
         .refine((it) => isOne(it.publicKey, it.certificate, it.x509CertificateChain), 'has not exactly one key'),
-    dsseEnvelope: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+    dsseEnvelope: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
         payload: base64,
-        payloadType: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz(IN_TOTO),
-        signatures: listOf(zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ sig: short }), 1).refine((all) => all.length === 1, 'is not one signature'),
+        payloadType: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz(IN_TOTO),
+        signatures: listOf(zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ sig: short }), 1).refine((all) => all.length === 1, 'is not one signature'),
     })
         .nullish(),
-    messageSignature: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
-        messageDigest: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ algorithm: zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['SHA2_256', 'SHA2_384', 'SHA2_512']), digest: short }),
+    messageSignature: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({
+        messageDigest: zod__WEBPACK_IMPORTED_MODULE_2__/* .object */ .Ikc({ algorithm: zod__WEBPACK_IMPORTED_MODULE_2__/* ["enum"] */ .k5n(['SHA2_256', 'SHA2_384', 'SHA2_512']), digest: short }),
         signature: short,
     })
         .nullish(),
@@ -48559,7 +48608,7 @@ function bundleOfLayer(form, { annotations = {} }, bytes) {
     const parsed = (name) => JSON.parse(annotations[name] || 'null');
     const [certificate, entry, stamp] = [annotations[CERTIFICATE], parsed(REKOR_BUNDLE), parsed(TIMESTAMP)];
     const digest = (0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(bytes).digest('base64');
-    const signature = annotations[_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .COSIGN_SIGNATURE */ .P8];
+    const signature = annotations[_signature_js__WEBPACK_IMPORTED_MODULE_3__/* .COSIGN_SIGNATURE */ .P8];
     const bundle = {
         mediaType: OLD_BUNDLE,
         verificationMaterial: {
@@ -48568,7 +48617,7 @@ function bundleOfLayer(form, { annotations = {} }, bytes) {
                 : { publicKey: {} }),
             tlogEntries: entry === null ? null : [logEntryOf(entry)],
             timestampVerificationData: {
-                rfc3161Timestamps: stamp === null ? null : [{ signedTimestamp: (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(stamp, 'SignedRFC3161Timestamp') }],
+                rfc3161Timestamps: stamp === null ? null : [{ signedTimestamp: (0,_signature_js__WEBPACK_IMPORTED_MODULE_3__.at)(stamp, 'SignedRFC3161Timestamp') }],
             },
         },
         ...(form === 'att'
@@ -48579,16 +48628,16 @@ function bundleOfLayer(form, { annotations = {} }, bytes) {
 }
 /** The annotation, as a member of a bundle that is still to be checked. */
 function logEntryOf(annotation) {
-    const payload = (name) => (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(annotation, 'Payload', name);
+    const payload = (name) => (0,_signature_js__WEBPACK_IMPORTED_MODULE_3__.at)(annotation, 'Payload', name);
     // Node stops at the first character that is not hex.
     const keyId = Buffer.from(String(payload('logID')), 'hex');
     const body = parseJson(Buffer.from(String(payload('body')), 'base64'));
     return {
         logIndex: payload('logIndex'),
         logId: { keyId: keyId.toString('hex') === payload('logID') ? keyId.toString('base64') : '' },
-        kindVersion: { kind: (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(body, 'kind'), version: (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(body, 'apiVersion') },
+        kindVersion: { kind: (0,_signature_js__WEBPACK_IMPORTED_MODULE_3__.at)(body, 'kind'), version: (0,_signature_js__WEBPACK_IMPORTED_MODULE_3__.at)(body, 'apiVersion') },
         integratedTime: payload('integratedTime'),
-        inclusionPromise: { signedEntryTimestamp: (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(annotation, 'SignedEntryTimestamp') },
+        inclusionPromise: { signedEntryTimestamp: (0,_signature_js__WEBPACK_IMPORTED_MODULE_3__.at)(annotation, 'SignedEntryTimestamp') },
         canonicalizedBody: payload('body'),
     };
 }
@@ -48596,7 +48645,7 @@ function logEntryOf(annotation) {
 function derOf(pem) {
     const [, body] = /-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----/.exec(pem) ?? [];
     if (body === undefined)
-        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('MALFORMED', 'has a certificate that is not PEM');
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_1__/* .RefusedEvidence */ .A('MALFORMED', 'has a certificate that is not PEM');
     return body.replace(/\s/g, '');
 }
 /** @throws RefusedEvidence MALFORMED that names the member. */
@@ -48605,7 +48654,7 @@ function check(schema, document, what) {
     if (parsed.success)
         return parsed.data;
     const { path, message } = parsed.error.issues[0] ?? { path: [], message: 'is wrong' };
-    throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('MALFORMED', `is not a valid ${what}: ${path.join('.')}: ${message}`);
+    throw new _refusal_js__WEBPACK_IMPORTED_MODULE_1__/* .RefusedEvidence */ .A('MALFORMED', `is not a valid ${what}: ${path.join('.')}: ${message}`);
 }
 /** @throws SyntaxError, TypeError */
 function parseJson(bytes) {
@@ -48626,10 +48675,10 @@ function isOne(...members) {
 /* harmony export */   j: () => (/* binding */ readClaim)
 /* harmony export */ });
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
-/* harmony import */ var _oci_signature_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2255);
-/* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2836);
-/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4130);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2857);
+/* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2836);
+/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4130);
+/* harmony import */ var _signature_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(4576);
 /** What the signed content says: in-toto statements, simple signing, and signatures over the manifest itself. */
 
 
@@ -48639,24 +48688,24 @@ function isOne(...members) {
 /** Subjects of a statement that are looked at. */
 const MOST_SUBJECTS = 1024;
 const HASHES = { SHA2_256: 'sha256', SHA2_384: 'sha384', SHA2_512: 'sha512' };
-const annotations = zod__WEBPACK_IMPORTED_MODULE_4__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J()).nullish();
-const statementSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
-    _type: zod__WEBPACK_IMPORTED_MODULE_4__/* ["enum"] */ .k5n(['https://in-toto.io/Statement/v0.1', 'https://in-toto.io/Statement/v1']),
-    subject: zod__WEBPACK_IMPORTED_MODULE_4__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J()),
-    predicateType: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().min(1).max(1000),
-    predicate: zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J(),
+const annotations = zod__WEBPACK_IMPORTED_MODULE_3__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()).nullish();
+const statementSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+    _type: zod__WEBPACK_IMPORTED_MODULE_3__/* ["enum"] */ .k5n(['https://in-toto.io/Statement/v0.1', 'https://in-toto.io/Statement/v1']),
+    subject: zod__WEBPACK_IMPORTED_MODULE_3__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()),
+    predicateType: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().min(1).max(1000),
+    predicate: zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J(),
 });
-const subjectSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
-    name: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
-    digest: zod__WEBPACK_IMPORTED_MODULE_4__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J()),
+const subjectSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+    name: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(),
+    digest: zod__WEBPACK_IMPORTED_MODULE_3__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()),
     annotations: annotations.catch(undefined),
 });
 /** containers/image docs/containers-signature.5.md. */
-const simpleSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
-    critical: zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({
-        identity: zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({ 'docker-reference': zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP() }),
-        image: zod__WEBPACK_IMPORTED_MODULE_4__/* .object */ .Ikc({ 'docker-manifest-digest': zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP() }),
-        type: zod__WEBPACK_IMPORTED_MODULE_4__/* .literal */ .euz('cosign container image signature'),
+const simpleSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+    critical: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({
+        identity: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ 'docker-reference': zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP() }),
+        image: zod__WEBPACK_IMPORTED_MODULE_3__/* .object */ .Ikc({ 'docker-manifest-digest': zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP() }),
+        type: zod__WEBPACK_IMPORTED_MODULE_3__/* .literal */ .euz('cosign container image signature'),
     }),
     optional: annotations,
 });
@@ -48672,12 +48721,12 @@ function readClaim(bundle, subject, payload) {
         return readSimpleSigning(payload, subject.descriptor.digest);
     const { algorithm = 'SHA2_256', digest = '' } = messageSignature?.messageDigest ?? {};
     if ((0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)(HASHES[algorithm]).update(subject.bytes).digest('base64') !== digest)
-        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'is signed for another image');
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'is signed for another image');
     return { ...SIGNATURE, names: [], annotations: {}, signed: subject.bytes };
 }
 const SIGNATURE = { kind: 'signature', predicateType: undefined, predicate: undefined };
 function readStatement(payload, digest) {
-    const { subject, predicateType, predicate } = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .check */ .z6)(statementSchema, (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .parseJson */ .qF)(payload), 'in-toto statement');
+    const { subject, predicateType, predicate } = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .check */ .z6)(statementSchema, (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .qF)(payload), 'in-toto statement');
     const [algorithm = '', hex] = digest.split(':');
     const subjects = subject.slice(0, MOST_SUBJECTS).flatMap((each) => {
         const { data } = subjectSchema.safeParse(each);
@@ -48685,20 +48734,20 @@ function readStatement(payload, digest) {
     });
     const [first] = subjects;
     if (first === undefined)
-        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'states something about another image');
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'states something about another image');
     return {
-        kind: predicateType === _oci_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .SIGNATURE_PREDICATE */ .vQ ? 'signature' : 'attestation',
+        kind: predicateType === _signature_js__WEBPACK_IMPORTED_MODULE_4__/* .SIGNATURE_PREDICATE */ .vQ ? 'signature' : 'attestation',
         predicateType,
         predicate,
         names: subjects.flatMap(({ name }) => name || []),
         annotations: first.annotations ?? {},
-        signed: preAuthEncoding(_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .IN_TOTO */ .B1, payload),
+        signed: preAuthEncoding(_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .IN_TOTO */ .B1, payload),
     };
 }
 function readSimpleSigning(payload, digest) {
-    const { critical, optional } = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .check */ .z6)(simpleSchema, (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .parseJson */ .qF)(payload), 'simple signing payload');
+    const { critical, optional } = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .check */ .z6)(simpleSchema, (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .parseJson */ .qF)(payload), 'simple signing payload');
     if (critical.image['docker-manifest-digest'] !== digest)
-        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'is signed for another image');
+        throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('OTHER_IMAGE', 'is signed for another image');
     return { ...SIGNATURE, names: [critical.identity['docker-reference']], annotations: optional ?? {}, signed: payload };
 }
 /** What a DSSE signature is over: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md, lengths in bytes. */
@@ -48716,10 +48765,10 @@ function preAuthEncoding(type, payload) {
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   A: () => (/* binding */ readEvidence)
 /* harmony export */ });
-/* harmony import */ var _oci_signature_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(2255);
-/* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2836);
-/* harmony import */ var _claim_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(5786);
-/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4130);
+/* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(2836);
+/* harmony import */ var _claim_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(5786);
+/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4130);
+/* harmony import */ var _signature_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4576);
 
 
 
@@ -48742,7 +48791,7 @@ async function readEvidence(subject, attachments, read) {
     const sum = payloads.reduce((bytes, { layer }) => bytes + layer.size, 0);
     if (payloads.length > MOST_PAYLOADS || sum > LARGEST_SUM) {
         const clause = `has ${payloads.length} signatures and attestations of ${sum} bytes; at most ${MOST_PAYLOADS} of ${LARGEST_SUM} bytes are read`;
-        return { evidence: [], refusals: [(0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('TOO_LARGE', clause), null)] };
+        return { evidence: [], refusals: [(0,_refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .refusalOf */ .O)(new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('TOO_LARGE', clause), null)] };
     }
     const results = await Promise.all(payloads.map((payload) => readPayload(subject, payload, read)));
     return {
@@ -48754,9 +48803,9 @@ function payloadsOf({ manifest, tag }) {
     const { artifactType, descriptor, links } = manifest;
     const attachment = descriptor.digest;
     const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType ?? '';
-    if (type === _oci_signature_js__WEBPACK_IMPORTED_MODULE_0__/* .NOTATION */ .Hi) {
+    if (type === _signature_js__WEBPACK_IMPORTED_MODULE_3__/* .NOTATION */ .Hi) {
         const clause = 'is signed by Notary Project, which is not verified';
-        return [(0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('NOTARY', clause), attachment)];
+        return [(0,_refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .refusalOf */ .O)(new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('NOTARY', clause), attachment)];
     }
     const payloads = links.flatMap(({ role, descriptor: layer }) => {
         const form = role === 'layer' ? formOf(layer.mediaType, tag) : undefined;
@@ -48764,31 +48813,31 @@ function payloadsOf({ manifest, tag }) {
     });
     if (payloads.length > 0 || !type.startsWith(BUNDLE_TYPES))
         return payloads;
-    return [(0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('MALFORMED', 'says that it is a bundle, and has none'), attachment)];
+    return [(0,_refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .refusalOf */ .O)(new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('MALFORMED', 'says that it is a bundle, and has none'), attachment)];
 }
 function formOf(mediaType, tag) {
     if (mediaType.startsWith(BUNDLE_TYPES))
         return 'bundle';
     if (mediaType === DSSE)
         return 'att';
-    return mediaType === _oci_signature_js__WEBPACK_IMPORTED_MODULE_0__/* .SIMPLE_SIGNING */ .Nj && !/\.(?:att|sbom)$/.test(tag ?? '') ? 'sig' : undefined;
+    return mediaType === _signature_js__WEBPACK_IMPORTED_MODULE_3__/* .SIMPLE_SIGNING */ .Nj && !/\.(?:att|sbom)$/.test(tag ?? '') ? 'sig' : undefined;
 }
 async function readPayload(subject, { form, layer, attachment }, read) {
-    const tooLarge = new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('TOO_LARGE', `is larger than ${LARGEST_PAYLOAD} bytes and is not read`);
+    const tooLarge = new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('TOO_LARGE', `is larger than ${LARGEST_PAYLOAD} bytes and is not read`);
     if (layer.size > LARGEST_PAYLOAD)
-        return (0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(tooLarge, attachment);
+        return (0,_refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .refusalOf */ .O)(tooLarge, attachment);
     const bytes = await read(layer);
     try {
         if (bytes === undefined)
-            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('MISSING', `lacks its content ${layer.digest}`);
+            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .RefusedEvidence */ .A('MISSING', `lacks its content ${layer.digest}`);
         if (bytes.length > LARGEST_PAYLOAD)
             throw tooLarge;
-        const bundle = form === 'bundle' ? (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .readBundle */ .Bo)(bytes) : (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .bundleOfLayer */ .nV)(form, layer, bytes);
-        const { signed, ...claim } = (0,_claim_js__WEBPACK_IMPORTED_MODULE_2__/* .readClaim */ .j)(bundle, subject, form === 'sig' ? bytes : undefined);
+        const bundle = form === 'bundle' ? (0,_bundle_js__WEBPACK_IMPORTED_MODULE_0__/* .readBundle */ .Bo)(bytes) : (0,_bundle_js__WEBPACK_IMPORTED_MODULE_0__/* .bundleOfLayer */ .nV)(form, layer, bytes);
+        const { signed, ...claim } = (0,_claim_js__WEBPACK_IMPORTED_MODULE_1__/* .readClaim */ .j)(bundle, subject, form === 'sig' ? bytes : undefined);
         return { ...claim, form, attachment, subject: subject.descriptor.digest, proof: { ...proofOf(bundle), signed } };
     }
     catch (thrown) {
-        return (0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(thrown, attachment);
+        return (0,_refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .refusalOf */ .O)(thrown, attachment);
     }
 }
 function proofOf(bundle) {
@@ -48801,6 +48850,104 @@ function proofOf(bundle) {
         certificate: rawBytes === undefined ? undefined : Buffer.from(rawBytes, 'base64'),
         hint: publicKey?.hint ?? undefined,
     };
+}
+
+
+/***/ }),
+
+/***/ 1605:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   e: () => (/* binding */ leavesBelow),
+/* harmony export */   hasSignature: () => (/* binding */ hasSignature),
+/* harmony export */   s: () => (/* binding */ examine),
+/* harmony export */   subjectIn: () => (/* binding */ subjectIn)
+/* harmony export */ });
+/* harmony import */ var _evidence_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4994);
+/* harmony import */ var _signature_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4576);
+
+
+/** @param find what was discovered. */
+function subjectIn(attached, find) {
+    return (manifest) => {
+        const own = attached.filter(({ subject }) => subject === manifest.descriptor.digest);
+        const attachments = own.flatMap(({ digest, tag }) => {
+            const found = find(digest, tag);
+            return found === undefined ? [] : [{ manifest: found, tag }];
+        });
+        return { manifest, attachments };
+    };
+}
+/** Whether something that is attached says that it signs the manifest. Nothing is verified. */
+async function hasSignature({ manifest, attachments }, read) {
+    const { evidence, refusals } = await (0,_evidence_js__WEBPACK_IMPORTED_MODULE_0__/* .readEvidence */ .A)(manifest, attachments, read);
+    if (evidence.some(({ kind, form }) => kind === 'signature' && form !== 'att'))
+        return true;
+    const { digest } = manifest.descriptor;
+    for (const { reason, attachment } of refusals) {
+        const { links = [] } = attachments.find((each) => each.manifest.descriptor.digest === attachment)?.manifest ?? {};
+        for (const { role, descriptor } of reason === 'NOTARY' ? links : []) {
+            const bytes = role === 'layer' && descriptor.size <= LARGEST_CONFIG ? await read(descriptor) : undefined;
+            if (bytes !== undefined && (0,_signature_js__WEBPACK_IMPORTED_MODULE_1__/* .isNotarised */ .Iv)(digest, descriptor.mediaType, bytes))
+                return true;
+        }
+    }
+    return false;
+}
+const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
+const LARGEST_CONFIG = 4 * 1024 * 1024;
+/** Children are examined only where a rule may ask them, configs only where a rule is about age or labels. */
+async function examine({ rules, signers }, verifier, image, children, read) {
+    const asksConfig = rules.some((rule) => rule['max-age'] !== undefined || Object.keys(rule.labels).length > 0);
+    const asksChildren = asksConfig || rules.some(({ attested }) => attested.length > 0);
+    const asked = new Set(rules.flatMap(({ signed, attested }) => [...signed, ...attested].flatMap(({ by }) => by)));
+    const wanted = [...signers].filter(([name]) => asked.has(name));
+    const examineOne = async ({ manifest, attachments }) => {
+        const { evidence, refusals } = await (0,_evidence_js__WEBPACK_IMPORTED_MODULE_0__/* .readEvidence */ .A)(manifest, attachments, read);
+        const checked = evidence.map(async ({ proof, ...each }) => {
+            const verdicts = wanted.map(async ([name, signer]) => {
+                return [name, await verifier.verify({ ...each, proof }, signer)];
+            });
+            return { ...each, verdicts: new Map(await Promise.all(verdicts)) };
+        });
+        const { descriptor, annotations } = manifest;
+        const config = asksConfig ? await readConfig(manifest, read) : {};
+        return { digest: descriptor.digest, evidence: await Promise.all(checked), refusals, annotations, ...config };
+    };
+    const [examined, ...others] = await Promise.all([image, ...(asksChildren ? children : [])].map(examineOne));
+    return { image: examined, children: others };
+}
+/** Empty where there is no config of an image, or none that can be read: that is no image without labels. */
+async function readConfig({ links }, read) {
+    const config = links.find(({ role }) => role === 'config')?.descriptor;
+    if (config === undefined || !CONFIG.test(config.mediaType) || config.size > LARGEST_CONFIG)
+        return {};
+    const bytes = await read(config);
+    try {
+        const document = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+        const [created, labels] = [(0,_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(document, 'created'), (0,_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(document, 'config', 'Labels') ?? {}];
+        const texts = Object.entries(labels).filter((entry) => typeof entry[1] === 'string');
+        return { ...(typeof created === 'string' && { created }), labels: Object.fromEntries(texts) };
+    }
+    catch {
+        return {};
+    }
+}
+/** The images of an index that are promoted, without BuildKit's attestations, which no machine runs. */
+function leavesBelow(index, find) {
+    const children = index.links.filter(({ role, descriptor }) => role === 'child' && !isAttestation(descriptor));
+    return children.flatMap(({ descriptor }) => {
+        const manifest = find(descriptor.digest);
+        if (manifest === undefined)
+            return [];
+        return manifest.shape === 'index' ? leavesBelow(manifest, find) : [manifest];
+    });
+}
+/** By its platform too: what is said to be an attestation, and runs all the same, is a child. */
+function isAttestation({ annotations, platform }) {
+    const type = annotations?.['vnd.docker.reference.type'];
+    return type === 'attestation-manifest' && platform?.os === 'unknown' && platform.architecture === 'unknown';
 }
 
 
@@ -48907,12 +49054,12 @@ function hashesOf({ asymmetricKeyType, asymmetricKeyDetails }) {
 /* harmony export */   l: () => (/* binding */ SignerVerifier)
 /* harmony export */ });
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2857);
-/* harmony import */ var _oci_signature_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2255);
-/* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2836);
-/* harmony import */ var _keyed_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(6188);
-/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(4130);
-/* harmony import */ var _signer_identity_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(1277);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(2857);
+/* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(2836);
+/* harmony import */ var _keyed_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(6188);
+/* harmony import */ var _refusal_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4130);
+/* harmony import */ var _signature_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(4576);
+/* harmony import */ var _signer_identity_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(1277);
 /**
  * Whether a signer made an evidence. Certificates, log entries and timestamps are verified by the library, which is loaded
  * by the first signer that needs it. Offline: everything that is trusted is in the trusted_root.json.
@@ -48930,11 +49077,11 @@ const CODE_SIGNING = '1.3.6.1.5.5.7.3.3';
  * must not pass for "there is no log".
  */
 const MOST = 20;
-const logs = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .listOf */ .c3)(zod__WEBPACK_IMPORTED_MODULE_6__/* .looseObject */ ._H3({}), MOST).nullish();
-const chain = zod__WEBPACK_IMPORTED_MODULE_6__/* .looseObject */ ._H3({ certificates: (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .listOf */ .c3)(zod__WEBPACK_IMPORTED_MODULE_6__/* .looseObject */ ._H3({}), MOST) });
-const authorities = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .listOf */ .c3)(zod__WEBPACK_IMPORTED_MODULE_6__/* .looseObject */ ._H3({ certChain: chain }), MOST).nullish();
-const rootSchema = zod__WEBPACK_IMPORTED_MODULE_6__/* .object */ .Ikc({
-    mediaType: zod__WEBPACK_IMPORTED_MODULE_6__/* .string */ .YjP().regex(/^application\/vnd\.dev\.sigstore\.trustedroot(?:\+json;version=0\.[12]|\.v0\.2\+json)$/),
+const logs = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .listOf */ .c3)(zod__WEBPACK_IMPORTED_MODULE_5__/* .looseObject */ ._H3({}), MOST).nullish();
+const chain = zod__WEBPACK_IMPORTED_MODULE_5__/* .looseObject */ ._H3({ certificates: (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .listOf */ .c3)(zod__WEBPACK_IMPORTED_MODULE_5__/* .looseObject */ ._H3({}), MOST) });
+const authorities = (0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .listOf */ .c3)(zod__WEBPACK_IMPORTED_MODULE_5__/* .looseObject */ ._H3({ certChain: chain }), MOST).nullish();
+const rootSchema = zod__WEBPACK_IMPORTED_MODULE_5__/* .object */ .Ikc({
+    mediaType: zod__WEBPACK_IMPORTED_MODULE_5__/* .string */ .YjP().regex(/^application\/vnd\.dev\.sigstore\.trustedroot(?:\+json;version=0\.[12]|\.v0\.2\+json)$/),
     tlogs: logs,
     certificateAuthorities: authorities,
     ctlogs: logs,
@@ -48964,22 +49111,22 @@ class SignerVerifier {
             return { signer: await this.#verify(evidence, signer) };
         }
         catch (thrown) {
-            return { refusal: (0,_refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .refusalOf */ .O)(thrown, evidence.attachment) };
+            return { refusal: (0,_refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .refusalOf */ .O)(thrown, evidence.attachment) };
         }
     }
     async #verify({ proof }, signer) {
         if ('keys' in signer) {
-            const key = (0,_keyed_js__WEBPACK_IMPORTED_MODULE_3__/* .findKey */ .Tj)(proof, signer.keys);
+            const key = (0,_keyed_js__WEBPACK_IMPORTED_MODULE_2__/* .findKey */ .Tj)(proof, signer.keys);
             if (signer.log !== undefined)
                 await verifyByAny(proof, await this.#rootsOf(signer.log), key);
-            return { method: 'key', key: (0,_keyed_js__WEBPACK_IMPORTED_MODULE_3__/* .fingerprint */ .Rj)(key) };
+            return { method: 'key', key: (0,_keyed_js__WEBPACK_IMPORTED_MODULE_2__/* .fingerprint */ .Rj)(key) };
         }
         if (proof.certificate === undefined)
-            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A('OTHER_KEY', 'is signed by a key, not with a certificate');
+            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('OTHER_KEY', 'is signed by a key, not with a certificate');
         if (!new node_crypto__WEBPACK_IMPORTED_MODULE_0__.X509Certificate(proof.certificate).keyUsage?.includes(CODE_SIGNING))
-            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A('MALFORMED', 'is signed with a certificate that is not for code signing');
-        const identity = (0,_signer_identity_js__WEBPACK_IMPORTED_MODULE_5__/* .readIdentity */ .xN)(await verifyByAny(proof, await this.#rootsOf(signer.trustedRoot)));
-        (0,_signer_identity_js__WEBPACK_IMPORTED_MODULE_5__/* .checkIdentity */ .Z0)(identity, signer);
+            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('MALFORMED', 'is signed with a certificate that is not for code signing');
+        const identity = (0,_signer_identity_js__WEBPACK_IMPORTED_MODULE_4__/* .readIdentity */ .xN)(await verifyByAny(proof, await this.#rootsOf(signer.trustedRoot)));
+        (0,_signer_identity_js__WEBPACK_IMPORTED_MODULE_4__/* .checkIdentity */ .Z0)(identity, signer);
         return { method: 'certificate', ...identity };
     }
     #rootsOf(text) {
@@ -49000,7 +49147,7 @@ async function loadLibrary() {
 async function readRoots(text) {
     const { TrustedRoot, toTrustMaterial } = await loadLibrary();
     try {
-        return documentsIn(text).map((document) => toTrustMaterial(TrustedRoot.fromJSON((0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .check */ .z6)(rootSchema, document, 'root'))));
+        return documentsIn(text).map((document) => toTrustMaterial(TrustedRoot.fromJSON((0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .check */ .z6)(rootSchema, document, 'root'))));
     }
     catch (thrown) {
         throw new Error('is not a trusted_root.json of the versions 0.1 and 0.2, or lines of them', { cause: thrown });
@@ -49025,7 +49172,7 @@ async function verifyByAny(proof, roots, key) {
             failures.push(explain(thrown));
         }
     }
-    const [first = new _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A('OTHER_ROOT', 'is measured by a root without content')] = failures;
+    const [first = new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('OTHER_ROOT', 'is measured by a root without content')] = failures;
     throw failures.find(({ reason }) => reason !== 'OTHER_ROOT') ?? first;
 }
 /**
@@ -49040,7 +49187,7 @@ async function verifyBy(proof, root, key) {
         ...entity,
         // The library lets OpenSSL choose the hash, which is wrong for P-384 and P-521.
         signature: Object.assign(signature, {
-            verifySignature: (by) => (0,_keyed_js__WEBPACK_IMPORTED_MODULE_3__/* .isSignedBy */ .s3)(by, proof.signed, proof.signature),
+            verifySignature: (by) => (0,_keyed_js__WEBPACK_IMPORTED_MODULE_2__/* .isSignedBy */ .s3)(by, proof.signed, proof.signature),
         }),
         // A root without logs cannot say anything about an entry, nor about the time in it. A key needs no time.
         tlogEntries: isLogged ? tlogEntries : [],
@@ -49054,31 +49201,31 @@ async function verifyBy(proof, root, key) {
     const material = key ? { ...root, publicKey: () => ({ publicKey: key, validFor: () => true }) } : root;
     // Never with the library's policy: it takes texts as regular expressions that may fit a part.
     const { identity } = new Verifier(material, thresholds).verify(measured);
-    const signedBy = key ? (0,_keyed_js__WEBPACK_IMPORTED_MODULE_3__/* .spkiOf */ .Bb)(key) : proof.certificate;
+    const signedBy = key ? (0,_keyed_js__WEBPACK_IMPORTED_MODULE_2__/* .spkiOf */ .Bb)(key) : proof.certificate;
     for (const { kindVersion, canonicalizedBody } of measured.tlogEntries) {
         const kind = `${kindVersion.kind}/${kindVersion.version}`;
         if (signedBy === undefined || !verifierIn(kind, canonicalizedBody).equals(signedBy))
-            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A('UNLOGGED', 'has a log entry of another key or certificate');
+            throw new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A('UNLOGGED', 'has a log entry of another key or certificate');
     }
     return (identity?.oids ?? []).map(({ oid, value }) => ({ oid: oid?.id.join('.') ?? '', value }));
 }
 /** DER of the key or certificate that the log saw; the library does not compare it. */
 function verifierIn(kind, body) {
-    const found = (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(JSON.parse(Buffer.from(body).toString('utf8')), 'spec', ...(VERIFIERS[kind] ?? ['']));
-    const raw = (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(found, 'x509Certificate', 'rawBytes') ?? (0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(found, 'publicKey', 'rawBytes');
+    const found = (0,_signature_js__WEBPACK_IMPORTED_MODULE_6__.at)(JSON.parse(Buffer.from(body).toString('utf8')), 'spec', ...(VERIFIERS[kind] ?? ['']));
+    const raw = (0,_signature_js__WEBPACK_IMPORTED_MODULE_6__.at)(found, 'x509Certificate', 'rawBytes') ?? (0,_signature_js__WEBPACK_IMPORTED_MODULE_6__.at)(found, 'publicKey', 'rawBytes');
     if (typeof raw === 'string')
         return Buffer.from(raw, 'base64');
     const pem = Buffer.from(String(found), 'base64').toString('utf8');
-    return pem.includes('CERTIFICATE') ? Buffer.from((0,_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .derOf */ .Tz)(pem), 'base64') : (0,_keyed_js__WEBPACK_IMPORTED_MODULE_3__/* .spkiOf */ .Bb)((0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createPublicKey)(pem));
+    return pem.includes('CERTIFICATE') ? Buffer.from((0,_bundle_js__WEBPACK_IMPORTED_MODULE_1__/* .derOf */ .Tz)(pem), 'base64') : (0,_keyed_js__WEBPACK_IMPORTED_MODULE_2__/* .spkiOf */ .Bb)((0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createPublicKey)(pem));
 }
 /** The library's errors have a code; the reason of a refused chain is its cause. */
 function explain(thrown) {
-    if (thrown instanceof _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A)
+    if (thrown instanceof _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A)
         return thrown;
     const { message, cause } = thrown instanceof Error ? thrown : new Error(String(thrown));
     const because = cause instanceof Error ? `${message} (${cause.message})` : message;
-    const code = String((0,_oci_signature_js__WEBPACK_IMPORTED_MODULE_1__.at)(thrown, 'code') ?? '');
-    return new _refusal_js__WEBPACK_IMPORTED_MODULE_4__/* .RefusedEvidence */ .A(reasonOf(code, because), `is not proven by the trusted root: ${because}`);
+    const code = String((0,_signature_js__WEBPACK_IMPORTED_MODULE_6__.at)(thrown, 'code') ?? '');
+    return new _refusal_js__WEBPACK_IMPORTED_MODULE_3__/* .RefusedEvidence */ .A(reasonOf(code, because), `is not proven by the trusted root: ${because}`);
 }
 function reasonOf(code, message) {
     if (code === 'SIGNATURE_ERROR')
@@ -49088,6 +49235,188 @@ function reasonOf(code, message) {
     if (code === 'CERTIFICATE_ERROR')
         return /not valid or expired/.test(message) ? 'EXPIRED' : 'OTHER_ROOT';
     return 'MALFORMED';
+}
+
+
+/***/ }),
+
+/***/ 3617:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   CK: () => (/* binding */ formsToWrite),
+/* harmony export */   HC: () => (/* binding */ promotionStatement),
+/* harmony export */   TN: () => (/* binding */ isRecorded),
+/* harmony export */   aE: () => (/* binding */ readRecord),
+/* harmony export */   f: () => (/* binding */ PROMOTION_TYPE),
+/* harmony export */   ot: () => (/* binding */ signatureAttachment),
+/* harmony export */   ox: () => (/* binding */ bundleAttachment),
+/* harmony export */   q$: () => (/* binding */ signatureStatement),
+/* harmony export */   yc: () => (/* binding */ attestationAttachment)
+/* harmony export */ });
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(2857);
+/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_7__ = __nccwpck_require__(4377);
+/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9501);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
+/* harmony import */ var _bundle_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2836);
+/* harmony import */ var _claim_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(5786);
+/* harmony import */ var _keyed_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(6188);
+/* harmony import */ var _signature_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(4576);
+/**
+ * The promotion record, an in-toto statement that a promotion took place, and the image signature that nodes verify.
+ * Everything here is data: docs/promotion-record.md describes the format, the caller uploads it.
+ */
+
+
+
+
+
+
+
+/** Where docs/promotion-record.md describes it. Members are only ever added. */
+const PROMOTION_TYPE = 'https://github.com/OWNER/image-promote/promotion/v1';
+const BUNDLE = 'application/vnd.dev.sigstore.bundle.v0.3+json';
+const ENVELOPE = 'application/vnd.dsse.envelope.v1+json';
+/** in-toto "DigestSet". */
+function digestSet(digest) {
+    return { [(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .algorithmOf */ .Hy)(digest)]: digest.slice(digest.indexOf(':') + 1) };
+}
+/** in-toto "ResourceDescriptor". */
+function resource(name, digest, uri) {
+    return { ...(name && { name }), ...(uri && { uri }), digest: digestSet(digest) };
+}
+function statement(subject, predicateType, predicate) {
+    return { _type: 'https://in-toto.io/Statement/v1', subject, predicateType, predicate };
+}
+function promotionStatement(promotion) {
+    const { action, digest, source, destination, promotedOn, run, version, policy, verified } = promotion;
+    const tags = promotion.tags.map(({ tag, previous }) => {
+        if (previous === 'unknown')
+            return { tag };
+        return { tag, previous: previous === null ? null : resource(destination, previous) };
+    });
+    return statement([resource(destination, digest)], PROMOTION_TYPE, {
+        source: resource(source, digest, source && `docker://${source}@${digest}`),
+        destination: resource(destination, digest),
+        tags,
+        action,
+        promotedOn,
+        run,
+        promoter: { name: 'image-promote', version },
+        ...(policy && { policy: { digest: digestSet(policy) } }),
+        verified: verified.map(({ rule, by, kind }) => ({ rule, by, kind })),
+    });
+}
+/** As cosign writes it: without the name of a repository, which `signatureAttachment` has. */
+function signatureStatement(digest) {
+    return statement([{ digest: digestSet(digest) }], _signature_js__WEBPACK_IMPORTED_MODULE_5__/* .SIGNATURE_PREDICATE */ .vQ, {});
+}
+/** cosign 3 and `actions/attest` write a signed statement so: a bundle that refers to the manifest. */
+function bundleAttachment(subject, stated, key, created) {
+    const publicKey = { hint: Buffer.from((0,_keyed_js__WEBPACK_IMPORTED_MODULE_4__/* .fingerprint */ .Rj)(key.publicKey), 'hex').toString('base64') };
+    const verificationMaterial = { publicKey, tlogEntries: [] };
+    const bundle = { mediaType: BUNDLE, verificationMaterial, dsseEnvelope: envelope(stated, key) };
+    const { mediaType, digest, size } = subject;
+    const annotations = {
+        'dev.sigstore.bundle.content': 'dsse-envelope',
+        'dev.sigstore.bundle.predicateType': stated.predicateType,
+        'org.opencontainers.image.created': created,
+    };
+    const members = { artifactType: BUNDLE, subject: { mediaType, digest, size }, annotations };
+    const config = blobOf('application/vnd.oci.empty.v1+json', {});
+    return attachment(undefined, config, [blobOf(BUNDLE, bundle)], members);
+}
+/** The old form: a layer under the tag `sha256-HEX.att`, to be merged with what is there (`mergeSignatures`). */
+function attestationAttachment(subject, stated, key) {
+    const annotations = { [_signature_js__WEBPACK_IMPORTED_MODULE_5__/* .COSIGN_SIGNATURE */ .P8]: '', predicateType: stated.predicateType };
+    return tagged(subject, 'att', [blobOf(ENVELOPE, envelope(stated, key), annotations)]);
+}
+/**
+ * What podman, skopeo, CRI-O and so `ImagePolicy` verify: a layer under `sha256-HEX.sig` for each tag.
+ * @param repository the name that pods pull: containers/image compares `docker-reference` with it. A reference without
+ *   a tag would be refused by its default match, `matchRepoDigestOrExact`, also for a pull by digest.
+ */
+function signatureAttachment(subject, repository, tags, key) {
+    const layers = tags.map((tag) => {
+        const identity = { 'docker-reference': `${repository}:${tag}` };
+        const image = { 'docker-manifest-digest': subject };
+        const payload = { critical: { identity, image, type: 'cosign container image signature' }, optional: null };
+        const blob = blobOf(_signature_js__WEBPACK_IMPORTED_MODULE_5__/* .SIMPLE_SIGNING */ .Nj, payload);
+        const annotations = { [_signature_js__WEBPACK_IMPORTED_MODULE_5__/* .COSIGN_SIGNATURE */ .P8]: key.sign(blob.bytes).toString('base64') };
+        return { ...blob, descriptor: { ...blob.descriptor, annotations } };
+    });
+    return tagged(subject, 'sig', layers);
+}
+/**
+ * The forms to write. cosign reads bundles alone as soon as one refers to the image, which would hide the signatures
+ * under `.sig`: the record is a bundle only where bundles are, or nothing is. containers/image reads `.sig` alone.
+ * @param carried what the image has at the destination: bundles, and the tags `.sig` or `.att`.
+ */
+function formsToWrite(carried, sign) {
+    const form = carried.bundles || !carried.tags ? 'bundle' : 'att';
+    const record = sign === 'image' ? undefined : form;
+    const hidden = carried.bundles || record === 'bundle';
+    const signature = sign === 'record' ? [] : hidden ? ['sig', 'bundle'] : ['sig'];
+    return { record, signature };
+}
+const digestSetSchema = zod__WEBPACK_IMPORTED_MODULE_6__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_6__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_6__/* .string */ .YjP());
+const resourceSchema = zod__WEBPACK_IMPORTED_MODULE_6__/* .object */ .Ikc({ name: zod__WEBPACK_IMPORTED_MODULE_6__/* .string */ .YjP().optional(), digest: digestSetSchema });
+const recordSchema = zod__WEBPACK_IMPORTED_MODULE_6__/* .object */ .Ikc({
+    source: resourceSchema,
+    destination: resourceSchema,
+    tags: zod__WEBPACK_IMPORTED_MODULE_6__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_6__/* .object */ .Ikc({ tag: zod__WEBPACK_IMPORTED_MODULE_6__/* .string */ .YjP(), previous: resourceSchema.nullish() })).max(10_000),
+    action: zod__WEBPACK_IMPORTED_MODULE_6__/* .string */ .YjP(),
+    promotedOn: zod__WEBPACK_IMPORTED_MODULE_7__/* .datetime */ .w$({ offset: true }),
+    run: zod__WEBPACK_IMPORTED_MODULE_6__/* .object */ .Ikc({ id: zod__WEBPACK_IMPORTED_MODULE_6__/* .string */ .YjP().optional(), actor: zod__WEBPACK_IMPORTED_MODULE_6__/* .string */ .YjP().optional() }).optional(),
+    policy: zod__WEBPACK_IMPORTED_MODULE_6__/* .object */ .Ikc({ digest: digestSetSchema }).optional(),
+});
+/** The record in a predicate of the type `PROMOTION_TYPE`; undefined when it is not one. Who signed it is another question. */
+function readRecord(predicate) {
+    return recordSchema.safeParse(predicate).data;
+}
+/**
+ * Whether the newest record of this destination says the same already: source, tags with what they pointed at, policy and
+ * action. An older equal one does not count: the tag may have gone back in between.
+ * @param records by the same key, of the same digest.
+ */
+function isRecorded(records, promotion) {
+    const wanted = readRecord(promotionStatement(promotion).predicate);
+    if (wanted === undefined)
+        return false;
+    const [newest] = records
+        .filter(({ destination }) => destination.name === wanted.destination.name)
+        .sort((a, b) => Date.parse(b.promotedOn) - Date.parse(a.promotedOn));
+    return newest !== undefined && contentOf(newest) === contentOf(wanted);
+}
+function contentOf({ source, tags, action, policy }) {
+    const moves = tags.map(({ tag, previous = 'unread' }) => JSON.stringify([tag, previous]));
+    return JSON.stringify([source.name, source.digest, moves.sort(), action, policy?.digest]);
+}
+/** DSSE (secure-systems-lab/dsse protocol.md): exactly one signature, which cosign demands. */
+function envelope(stated, key) {
+    const payload = Buffer.from(JSON.stringify(stated));
+    const sig = key.sign((0,_claim_js__WEBPACK_IMPORTED_MODULE_3__/* .preAuthEncoding */ .J)(_bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .IN_TOTO */ .B1, payload)).toString('base64');
+    return { payload: payload.toString('base64'), payloadType: _bundle_js__WEBPACK_IMPORTED_MODULE_2__/* .IN_TOTO */ .B1, signatures: [{ sig }] };
+}
+function blobOf(mediaType, content, annotations) {
+    const bytes = Buffer.from(JSON.stringify(content));
+    const descriptor = { mediaType, digest: (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .digestOf */ .ol)(bytes), size: bytes.length, ...(annotations && { annotations }) };
+    return { descriptor, bytes };
+}
+/** One manifest, as cosign writes it: with the config of an image that has the payloads as its layers. */
+function tagged(subject, suffix, layers) {
+    const created = '0001-01-01T00:00:00Z';
+    const diffIds = layers.map(({ descriptor }) => descriptor.digest);
+    const rootfs = { type: 'layers', diff_ids: diffIds };
+    const image = { architecture: '', created, history: layers.map(() => ({ created })), os: '', rootfs, config: {} };
+    const config = blobOf('application/vnd.oci.image.config.v1+json', image);
+    return attachment(`${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .referrersTag */ .LN)(subject)}.${suffix}`, config, layers);
+}
+function attachment(tag, config, layers, members = {}) {
+    const links = { config: config.descriptor, layers: layers.map(({ descriptor }) => descriptor) };
+    const document = { schemaVersion: 2, mediaType: _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociManifest, ...members, ...links };
+    const manifest = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .readManifest */ .WI)(Buffer.from(JSON.stringify(document)), _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociManifest);
+    return { tag, manifest, blobs: [config, ...layers] };
 }
 
 
@@ -49118,6 +49447,55 @@ function refusalOf(thrown, attachment) {
     const clause = isOurs ? thrown.message : `cannot be read: ${thrown instanceof Error ? thrown.message : thrown}`;
     const subject = attachment === null ? 'The image' : `The attachment ${attachment}`;
     return { reason: isOurs ? thrown.reason : 'MALFORMED', message: (0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .oneLine */ .TN)(`${subject} ${clause}.`, 500), attachment };
+}
+
+
+/***/ }),
+
+/***/ 4576:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Hi: () => (/* binding */ NOTATION),
+/* harmony export */   Iv: () => (/* binding */ isNotarised),
+/* harmony export */   Nj: () => (/* binding */ SIMPLE_SIGNING),
+/* harmony export */   P8: () => (/* binding */ COSIGN_SIGNATURE),
+/* harmony export */   at: () => (/* binding */ at),
+/* harmony export */   dI: () => (/* binding */ BUNDLE),
+/* harmony export */   vQ: () => (/* binding */ SIGNATURE_PREDICATE)
+/* harmony export */ });
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3085);
+/** Names of the formats of signatures, and what is recognised without being verified. */
+
+/** cosign specs/SIGNATURE_SPEC.md. */
+const SIMPLE_SIGNING = 'application/vnd.dev.cosign.simplesigning.v1+json';
+const COSIGN_SIGNATURE = 'dev.cosignproject.cosign/signature';
+/** cosign specs/BUNDLE_SPEC.md: the media types of all versions. */
+const BUNDLE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v0\.3\+json|\+json;version=0\.[123])$/;
+/** The predicate type of an image signature in a bundle. All other types are attestations. */
+const SIGNATURE_PREDICATE = 'https://sigstore.dev/cosign/sign/v1';
+/** Notary Project specs/signature-specification.md. */
+const NOTATION = 'application/vnd.cncf.notary.signature';
+const COSE = 'application/cose';
+/**
+ * Whether the content of a Notary Project signature is about the manifest. A COSE envelope (RFC 9052) has the JSON unencoded,
+ * a JWS in base64url.
+ */
+function isNotarised(subject, mediaType, bytes) {
+    if (mediaType === COSE)
+        return Buffer.from(bytes).includes(`"digest":"${subject}"`);
+    const jws = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_0__/* .parseJson */ .q)(bytes);
+    const payload = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_0__/* .parseJson */ .q)(Buffer.from(String(at(jws, 'payload')), 'base64'));
+    return Boolean(at(jws, 'signature')) && at(payload, 'targetArtifact', 'digest') === subject;
+}
+/** A nested member of an untrusted document. */
+function at(value, ...path) {
+    let found = value;
+    for (const name of path) {
+        const isObject = typeof found === 'object' && found !== null && Object.hasOwn(found, name);
+        found = isObject ? found[name] : undefined;
+    }
+    return found;
 }
 
 
@@ -62284,7 +62662,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 6514))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1483))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

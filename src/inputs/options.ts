@@ -1,4 +1,4 @@
-/** The table of options: action.yml, the Tekton Task, `--help` and the README are made from or checked against it. */
+/** The table of options: action.yml, the Tekton Task, `--help` and docs/options.md are made from or checked against it. */
 
 export type HostKind = 'github' | 'tekton' | 'plain'
 export type Group = 'what' | 'source' | 'destination' | 'trust' | 'behaviour' | 'output'

@@ -31,12 +31,16 @@ export function codeBlocks(markdown: string): Block[] {
   }))
 }
 
+/** What follows the program: by its file, its name, or what a starter calls it by. */
+const CALL =
+  /(?:index\.js|(?:^|[\s$])image-promote(?=\s+-)|\b(?:npx|podman run|docker run) .*image-promote\S*(?=\s+-))(.*)$/
+
 /** Unknown flags in calls of this program; calls of other programs are not looked at. */
 export function flagProblems(text: string): string[] {
   const calls = text
     .replace(/\\\n\s*/g, ' ')
     .split('\n')
-    .map((line) => /(?:index\.js|(?:^|[\s$])image-promote(?=\s+-))(.*)$/.exec(line)?.[1])
+    .map((line) => CALL.exec(line)?.[1])
     .filter((call) => call !== undefined)
   return calls.flatMap((call) => {
     const options = call.split(/\s--(?:\s|$)/)[0] ?? ''

@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
-import { dirname, join, posix } from 'node:path'
+import { join, posix } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { EXIT } from '../../../src/core/errors.ts'
 import { VERSION } from '../../../src/core/version.ts'
@@ -126,8 +126,7 @@ describe.each(PAGES)('%s', (page) => {
   })
 
   test('links to files that are there', () => {
-    const links = [...text.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map((match) => match[1] ?? '')
-    expect(links.filter((link) => !existsSync(join(ROOT, dirname(page), link)))).toEqual([])
+    expect(linksOf(page).filter((file) => !existsSync(join(ROOT, file)))).toEqual([])
   })
 
   test('links to headings that are there', () => {
@@ -140,12 +139,21 @@ describe.each(PAGES)('%s', (page) => {
   })
 })
 
+test('the README is short, and leads to every page and sample', () => {
+  const readme = read('README.md')
+  expect(readme.split('\n').length).toBeLessThanOrEqual(200)
+  const pages = filesIn('docs').filter((file) => /^docs\/[^/]*\.md$/.test(file))
+  expect(pages.filter((page) => !readme.includes(`](${page})`))).toEqual([])
+  const reached = new Set(['README.md', ...pages].flatMap((page) => linksOf(page)))
+  expect(filesIn('docs/samples').filter((sample) => !reached.has(sample))).toEqual([])
+})
+
 test('every sample and page speaks of the version of the package', () => {
   const files = [...PAGES.filter((page) => page !== 'CHANGELOG.md'), ...filesIn('docs/samples'), ...filesIn('tekton')]
   const named = [...new Set(files)].flatMap((file) =>
     [
       ...read(file).matchAll(
-        /image-promote(?:@v|:|\/v|-v)(\d+\.\d+\.\d+)|(?:--branch|ref:|value:|verify) v(0\.\d+\.\d+)/g,
+        /image-promote(?:@v|:|\/v|-v|-|#v)(\d+\.\d+\.\d+)|(?:--branch|ref:|value:|verify|download\/)[ ]?v(0\.\d+\.\d+)/g,
       ),
     ].map((match) => [file, match[1] ?? match[2]]),
   )
@@ -158,6 +166,9 @@ test('the checks of pages find what is wrong', () => {
     '--imagse is not an option',
   ])
   expect(flagProblems('image-promote \\\n  --source-token secret')).toEqual(['--source-token is not an option'])
+  expect(flagProblems('npx github:OWNER/image-promote#v0.1.0 --imagse x')).toEqual(['--imagse is not an option'])
+  expect(flagProblems('podman run --rm quay.io/OWNER/image-promote:0.1.0 --imagse x')).toHaveLength(1)
+  expect(flagProblems('npx https://x/image-promote-0.1.0.tgz --imagse x')).toHaveLength(1)
   expect(flagProblems('git clone --depth 1 https://github.com/OWNER/image-promote.git')).toEqual([])
   expect(variableProblems('IMAGE_PROMOTE_IMAGSE=x')).toEqual(['IMAGE_PROMOTE_IMAGSE is no variable'])
 })
@@ -169,8 +180,8 @@ test('docs/troubleshooting.md has a section for every error code, and none for a
   expect(sections.sort()).toEqual(declared.sort())
 })
 
-test('the exit codes of the README are those that a run can end with', () => {
-  const table = /\| exit code [\s\S]*?\n\n/.exec(read('README.md'))?.[0] ?? ''
+test('the exit codes of docs/outputs.md are those that a run can end with', () => {
+  const table = /\| exit code [\s\S]*?(?:\n\n|$)/.exec(read('docs/outputs.md'))?.[0] ?? ''
   const told = [...table.matchAll(/^\| (\d[\d, ]*?) +\|/gm)].flatMap((match) =>
     (match[1] ?? '').split(', ').map(Number),
   )
@@ -182,6 +193,12 @@ test('.ci/run is executable Bash', () => {
   expect(spawnSync('bash', ['-n', join(ROOT, '.ci', 'run')], { encoding: 'utf8' }).stderr).toBe('')
   if (process.platform !== 'win32') expect(statSync(join(ROOT, '.ci', 'run')).mode & 0o111).not.toBe(0)
 })
+
+/** Files of the repository that a page links to. */
+function linksOf(page: string): string[] {
+  const links = [...read(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map((match) => match[1] ?? '')
+  return links.map((link) => posix.join(posix.dirname(page), link))
+}
 
 /** Of a heading, as GitHub makes them: lower case, blanks as hyphens, punctuation left out. */
 function anchorsOf(markdown: string): Set<string> {

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
 import { makeCa } from '../../support/cluster/certificates.ts'
 import { type EmbeddedCluster, startCluster } from '../../support/cluster/cluster.ts'
 import { makeIndex, seedImage } from '../../support/cluster/image.ts'
@@ -15,6 +15,9 @@ import { ROOT, read } from './files.ts'
  * The commands of the documents, run as they stand by a shell, as dry runs against embedded clusters and registries.
  * Names of the documents stand for those; files that the text tells to make are there.
  */
+
+// A dozen programs of their own, several at once.
+jest.setTimeout(60_000)
 
 const IMAGE = makeIndex({ seed: 31 })
 const SOURCES = ['test/api', 'test/web', 'app/x']
@@ -40,12 +43,13 @@ afterAll(async () => {
 })
 
 const PAGES = ['README.md', 'docs/getting-started.md', 'docs/migrating.md', 'docs/events.md']
+const CALL = /(?:^|\n)(?:node dist\/index\.js|image-promote) [^;]*\b(?:test|app)\/\w+:/
 
 /** Every call of the program with images, with the lines that belong to it; `oc` and `git` have run before. */
 const COMMANDS = [
   ...PAGES.flatMap((page) =>
     codeBlocks(read(page))
-      .filter(({ language, text }) => language === 'sh' && /node dist\/index\.js[^;]* -- /.test(text))
+      .filter(({ language, text }) => language === 'sh' && CALL.test(text))
       .map(({ text }, index) => [`${page}, command ${index + 1}`, text] as const),
   ),
   ['docs/samples/promote.sh', `sh docs/samples/promote.sh 1.9.2`] as const,
@@ -85,7 +89,7 @@ describe('as a dry run works the script of', () => {
   test('each sample, planning and promoting', () => expect(jobs).toHaveLength(6))
 })
 
-test('every page has a command', () => expect(COMMANDS.length).toBeGreaterThan(10))
+test('the pages have their commands', () => expect(COMMANDS.length).toBeGreaterThan(11))
 
 test('a command with a mistake fails', async () => {
   if (process.platform === 'win32') return
@@ -108,6 +112,8 @@ async function runShell(text: string, more: Readonly<Record<string, string>> = {
   kubeconfig(join(folder.path, '.kube', 'config'), test_, production)
   for (const name of ['test', 'production']) folder.file(`${name}-auth.json`, '{"auths":{}}')
   symlinkSync(join(ROOT, 'dist'), join(folder.path, 'dist'))
+  mkdirSync(join(folder.path, 'bin'))
+  symlinkSync(join(ROOT, 'dist', 'index.js'), join(folder.path, 'bin', 'image-promote'))
   mkdirSync(join(folder.path, 'docs', 'samples'), { recursive: true })
   folder.file('docs/samples/promote.sh', adapted(read('docs/samples/promote.sh')))
   const { PATH = '' } = process.env
@@ -115,7 +121,13 @@ async function runShell(text: string, more: Readonly<Record<string, string>> = {
     IMAGE_PROMOTE_SOURCE_CA: test_.ca.bundle + registryCa,
     IMAGE_PROMOTE_DESTINATION_CA: production.ca.bundle + registryCa,
   }
-  const env = { PATH, HOME: folder.path, IMAGE_PROMOTE_DRY_RUN: 'true', ...clusters, ...more }
+  const env = {
+    PATH: `${join(folder.path, 'bin')}:${PATH}`,
+    HOME: folder.path,
+    IMAGE_PROMOTE_DRY_RUN: 'true',
+    ...clusters,
+    ...more,
+  }
   const script = adapted(text)
     // What these do was done above.
     .replace(/^(?:git|oc|cd|mkdir|\(umask) .*\n/gm, '')

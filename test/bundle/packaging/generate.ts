@@ -2,7 +2,7 @@ import { parse, stringify } from 'yaml'
 import { type Group, OPTIONS, type Option, variableName } from '../../../src/inputs/options.ts'
 
 /**
- * The parts of action.yml, the Tekton Task and the README that say what the options are. `main.ts` writes them between
+ * The parts of action.yml, the Tekton Task and docs/options.md that say what the options are. `main.ts` writes them between
  * the markers in those files; `packaging.test.ts` fails when a file differs.
  */
 export type Generated = Readonly<{ file: string; part: string; lines: readonly string[] }>
@@ -16,7 +16,7 @@ export function generatedParts(): readonly Generated[] {
     { file: 'action.yml', part: 'inputs', lines: onGithub.flatMap(actionInput) },
     { file: TASK, part: 'params', lines: onTekton.flatMap(taskParam) },
     { file: TASK, part: 'env', lines: onTekton.filter((option) => option.name !== 'images').flatMap(taskVariable) },
-    { file: 'README.md', part: 'options', lines: optionTables() },
+    { file: 'docs/options.md', part: 'options', lines: optionTables() },
   ]
 }
 
@@ -101,7 +101,7 @@ const HEADINGS: Readonly<Record<Group, string>> = {
   what: 'What is promoted',
   source: 'Source',
   destination: 'Destination',
-  trust: 'Who signed it, and where it may go ([policy](docs/policy.md))',
+  trust: 'Who signed it, and where it may go ([policy](policy.md))',
   behaviour: 'Behaviour',
   output: 'Output',
 }

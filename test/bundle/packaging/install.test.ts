@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals
 import { parse } from 'yaml'
 import { VERSION } from '../../../src/core/version.ts'
 import { type Folder, temporary } from '../run.ts'
+import { codeBlocks } from './commands.ts'
 import { ROOT, read } from './files.ts'
 
 /**
@@ -52,6 +53,29 @@ describe('the archive of a release', () => {
   })
 })
 
+/** Each in a folder and with an npm prefix of its own. The image needs a container engine: it has tests of its own. */
+describe('as the README says', () => {
+  const [, section = ''] = /^## Install$([\s\S]*?)^## /m.exec(read('README.md')) ?? []
+  const blocks = codeBlocks(section).map(({ text }) => text)
+
+  test('there is a way with npx, one with npm, one with an image and one with tar', () => {
+    expect(blocks.map((block) => /^\w+/.exec(block)?.[0])).toEqual(['npx', 'npm', 'podman', 'curl'])
+  })
+
+  test.each(blocks.filter((block) => !block.startsWith('podman')))('%s', async (block) => {
+    if (WINDOWS) return
+    const place = temporary()
+    await serving(archive, async (url) => {
+      const release = `https://github.com/OWNER/image-promote/releases/download/v${VERSION}/${ARCHIVE}`
+      expect(block).toContain(release)
+      const script = `export npm_config_prefix="$PWD/prefix" PATH="$PWD/prefix/bin:$PATH"\n${block.replaceAll(release, url)}`
+      const { stdout } = await run('bash', ['-e', '-o', 'pipefail', '-c', script], place.path)
+      expect(stdout).toContain(`image-promote ${VERSION} copies images`)
+    })
+    place.remove()
+  })
+})
+
 describe('npm', () => {
   test('installs it into an empty folder, alone, with a command', async () => {
     if (WINDOWS) return
@@ -59,20 +83,6 @@ describe('npm', () => {
     await run('npm', ['install', archive], into)
     expect(readdirSync(join(into, 'node_modules')).filter((name) => !name.startsWith('.'))).toEqual(['image-promote'])
     expect(await version('node_modules/.bin/image-promote', [], into)).toEqual(PRINTS)
-  })
-
-  test('installs it globally from the address of a release', async () => {
-    if (WINDOWS) return
-    const prefix = empty('global')
-    await serving(archive, async (url) => run('npm', ['install', '--global', '--prefix', prefix, url], folder.path))
-    expect(await version(join(prefix, 'bin', 'image-promote'), [], folder.path)).toEqual(PRINTS)
-  })
-
-  test('starts it without installing it', async () => {
-    if (WINDOWS) return
-    const into = empty('npx')
-    await serving(archive, async (url) => expect(await version('npx', ['--yes', url], into)).toEqual(PRINTS))
-    expect(readdirSync(into)).toEqual([])
   })
 })
 

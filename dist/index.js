@@ -38575,7 +38575,7 @@ function helpText(version) {
         ...section('Source:', 'source'),
         'Destination, each as for the source:',
         ...names('destination'),
-        'Who signed what is promoted, and who promoted it (README.md, docs/policy.md):',
+        'Who signed what is promoted, and who promoted it (docs/options.md, docs/policy.md):',
         ...names('trust'),
         ...section('Behaviour:', 'behaviour'),
         ...section('Output:', 'output'),
@@ -38810,7 +38810,7 @@ function shown(text) {
 /* harmony export */   id: () => (/* binding */ OPTION_BY_NAME),
 /* harmony export */   lw: () => (/* binding */ OPTIONS)
 /* harmony export */ });
-/** The table of options: action.yml, the Tekton Task, `--help` and the README are made from or checked against it. */
+/** The table of options: action.yml, the Tekton Task, `--help` and docs/options.md are made from or checked against it. */
 const EVERYWHERE = ['github', 'tekton', 'plain'];
 function row(name, type, meaning, more = {}) {
     return { name, type, meaning, hosts: EVERYWHERE, ...more };

@@ -1,6 +1,8 @@
 #!/bin/sh
 # One promotion from a shell. The secrets are read from files that only you can read:
 #   ~/.config/image-promote/test-password, ~/.config/image-promote/production-token
+# Where certificates are not publicly trusted, set IMAGE_PROMOTE_SOURCE_CA and IMAGE_PROMOTE_DESTINATION_CA to files with the CA
+# certificates, as PEM.
 # Usage: promote.sh VERSION
 set -eu
 

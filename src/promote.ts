@@ -26,14 +26,16 @@ export async function promote(config: Config, host: Listener, context: Context):
       'require-signed: that a signature is there is checked; whose it is, and whether it is good, is not',
     )
   const { dryRun, history, rollback, shard } = config
-  const { rows, plans }: Result =
-    rollback !== undefined
-      ? { rows: await rollBack(rollback, run) }
-      : history.length === 0
-        ? await promoteImages(run, started, signal)
-        : await import(/* webpackMode: "eager" */ './release/read-history.ts').then(({ readHistory }) =>
-            readHistory(run),
-          )
+  const {
+    rows,
+    plans,
+    copied = [],
+  }: Result = rollback !== undefined
+    ? { rows: await rollBack(rollback, run) }
+    : history.length === 0
+      ? await promoteImages(run, started, signal)
+      : await import(/* webpackMode: "eager" */ './release/read-history.ts').then(({ readHistory }) => readHistory(run))
+  await run.writeRecords?.(copied)
   const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined, run: config.run }
   const report: Report = {
     ...makeReport(started, context.now(), dryRun, rows, goal),
@@ -51,10 +53,10 @@ async function withTrust(run: Run): Promise<Run> {
   const judged = { ...run, ...(trust && (await judge?.createJudge(trust, run))) }
   if (sign === undefined) return judged
   const { createSigner } = await import(/* webpackMode: "eager" */ './release/sign.ts')
-  return { ...judged, ...createSigner(sign, judged) }
+  return { ...judged, ...(await createSigner(sign, judged)) }
 }
 
-type Result = Readonly<{ rows: readonly Row[]; plans?: readonly PlannedImage[] }>
+type Result = Readonly<{ rows: readonly Row[]; plans?: readonly PlannedImage[]; copied?: readonly CopiedDestination[] }>
 
 /** The story of a promotion, stage by stage. An image that fails at a destination takes no part in the later stages. */
 async function promoteImages(run: Run, started: number, signal: Deferrable): Promise<Result> {
@@ -66,12 +68,13 @@ async function promoteImages(run: Run, started: number, signal: Deferrable): Pro
     const allowed = await forEachUnfinished(planned, run, (image) => checkConditions(image, run))
     if (config.atomic && run.failure.first !== undefined) abandonAll(allowed, run.failure.first, run)
     const plans = reportPlans(allowed, images, run)
+    let copied: readonly CopiedDestination[] = []
     if (!config.dryRun) {
       await keepWayBack(allowed, images, started, run)
-      const copied = await (config.atomic ? copyThenTagAll(allowed, signal, run) : copyThenTagEach(allowed, run))
+      copied = await (config.atomic ? copyThenTagAll(allowed, signal, run) : copyThenTagEach(allowed, run))
       if (config.annotate) await annotateStreams(copied, run)
     }
-    return { rows: images.flatMap(({ jobs }) => jobs.flatMap(({ rows = [] }) => rows)), plans }
+    return { rows: images.flatMap(({ jobs }) => jobs.flatMap(({ rows = [] }) => rows)), plans, copied }
   } finally {
     await sessions.close()
   }

@@ -93,6 +93,7 @@ const TRUST: readonly Row[] = [
   row('sign-key', 'secret', 'PEM private key (P-256, RSA, Ed25519) that signs the promotion at the destination.'),
   row('sign-key-password', 'secret', 'Password of that key.'),
   words('sign', ['record', 'image', 'both'], 'A promotion record, a signature that nodes verify, or both.'),
+  row('record-file', 'string', 'Path for the unsigned statements of what was promoted; a folder ends with /.'),
   row('history', 'list', 'Images at the destination whose promotion records are read. Nothing is promoted.'),
   row('sign-as', 'string', 'Registry or repository in the image signature, by which pods pull it.'),
 ]

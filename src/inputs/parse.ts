@@ -113,7 +113,7 @@ function linesOf(inputs: InputReader): readonly (ImagePair | ImageSet)[] {
   const instead = ['history', 'rollback'].find((name) => inputs.has(name))
   if (instead !== undefined) {
     const excluded = `is excluded by ${inputs.spell(instead)}`
-    const all = instead === 'history' ? [...EXCLUDED, 'rollback', 'sign-key'] : EXCLUDED
+    const all = instead === 'history' ? [...EXCLUDED, 'rollback', 'sign-key', 'record-file'] : EXCLUDED
     for (const name of all) if (inputs.has(name)) inputs.problem(name, `${excluded}, which names the images`)
     for (const name of ['atomic', 'annotate']) if (inputs.flag(name)) inputs.problem(name, excluded)
     return []

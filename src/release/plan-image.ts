@@ -140,7 +140,7 @@ async function planDestination(
   { source, graph }: DiscoveredImage,
   place: OpenDestination,
   lookup: ManifestLookup,
-  { config, context, copy }: Run,
+  { config, context, copy, sign }: Run,
 ): Promise<PlannedDestination> {
   const { repository, target } = place
   const skipped = tagsToSkip(place.tags, graph.root.descriptor.digest, config.overwrite)
@@ -156,7 +156,7 @@ async function planDestination(
     repository,
     route: { image: job.number, source: source.store, target, registry, repository: path, mountFrom },
     // Atomic, or signed: registries must have accepted every manifest before the first tag moves.
-    plan: config.atomic || config.sign !== undefined ? { ...plan, rootByDigest: true } : plan,
+    plan: config.atomic || sign !== undefined ? { ...plan, rootByDigest: true } : plan,
     moved: { ...plan.bytes, copied: 0, mounted: 0 },
   }
 }

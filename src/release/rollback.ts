@@ -44,7 +44,7 @@ async function undoTag(undo: Undo, sessions: Sessions, run: Run): Promise<Row> {
 
 /** @param now where the tag is. */
 async function putOneBack(repository: Repository, undo: Undo, now: Digest | null, run: Run): Promise<Status> {
-  const { config, context, copy, sign } = run
+  const { config, context, copy, sign, note } = run
   const { store } = repository
   const { previous: from, promoted: to } = undo
   const { tag } = undo.destination
@@ -52,12 +52,13 @@ async function putOneBack(repository: Repository, undo: Undo, now: Digest | null
   if (from === 'unknown') throw previousUnknown(name, to, now)
   if (!backNeeded(name, now, { from, to })) return 'unchanged'
   if (config.dryRun) return 'planned'
-  if (sign !== undefined && config.sign?.what !== 'image' && from !== null) {
-    const root = await copy.semaphore(() => store.resolve(from))
-    const promotion = { action: 'rollback', tags: [{ tag, previous: to }], verified: [] } as const
-    await sign({ repository, root, children: [], source: store.name, promotion, image: 0 })
-  }
+  const promotion = { action: 'rollback', tags: [{ tag, previous: to }], verified: [] } as const
+  const isRecorded = (sign ?? note) !== undefined && config.sign?.what !== 'image' && from !== null
+  const root = isRecorded ? await copy.semaphore(() => store.resolve(from)) : undefined
+  const arrived = root && { repository, root, children: [], source: store.name, promotion, image: 0 }
+  if (arrived !== undefined) await sign?.(arrived)
   await copy.semaphore(() => putBack(store, tag, { from, to }, context))
+  if (arrived !== undefined) note?.(arrived)
   return 'reverted'
 }
 

@@ -29,6 +29,9 @@ export type Run = Readonly<{
   /** Set with a key: writes the record and the signature of an image that has arrived. */
   sign?: (arrived: Arrived) => Promise<WrittenRecord | null>
   signEach: (images: CopiedDestination[]) => Promise<CopiedDestination[]>
+  /** Set with a file for records: is told what has become true; `writeRecords` writes it. */
+  note?: ((arrived: Arrived) => void) | undefined
+  writeRecords?: (copied: readonly CopiedDestination[]) => Promise<void>
   /** SHA-256 of the policy file. */
   policy?: Digest
   signers?: Policy['signers']

@@ -75,6 +75,20 @@ export function promotionStatement(promotion: Promotion): Statement {
   })
 }
 
+/**
+ * What is written to the path, by file: a statement a line; in a folder, whose path ends with a slash, a statement and its
+ * predicate for each record, since some programs sign the one and some the other.
+ */
+export function recordFiles(path: string, statements: readonly Statement[]): ReadonlyMap<string, string> {
+  const json = (content: object) => `${JSON.stringify(content)}\n`
+  if (!/[/\\]$/.test(path)) return new Map([[path, statements.map(json).join('')]])
+  const files = statements.flatMap((stated, at) => [
+    [`${path}${at + 1}.statement.json`, json(stated)] as const,
+    [`${path}${at + 1}.predicate.json`, json(stated.predicate)] as const,
+  ])
+  return new Map(files)
+}
+
 /** As cosign writes it: without the name of a repository, which `signatureAttachment` has. */
 export function signatureStatement(digest: Digest): Statement {
   return statement([{ digest: digestSet(digest) }], SIGNATURE_PREDICATE, {})

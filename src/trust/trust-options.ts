@@ -5,11 +5,13 @@ import type { PolicyInputs } from './load-policy.ts'
 
 /** What is wrong with the key is told once the code that reads it is loaded. */
 export type SignInputs = Readonly<{
-  key: Secret
+  /** Undefined: nothing is signed, and the statements go to `recordFile` alone. */
+  key: Secret | undefined
   password: Secret | undefined
   what: 'record' | 'image' | 'both'
   /** Registry or repository in the image signature. */
   as: string | undefined
+  recordFile: string | undefined
   spell: (option: string) => string
 }>
 
@@ -50,5 +52,7 @@ function readSignOptions(inputs: Reader, spell: Spell): SignInputs | undefined {
   const isAlone = ['sign-key-password', 'sign-as'].find((name) => inputs.has(name))
   const lonely = isAlone ?? (what === 'record' ? undefined : 'sign')
   if (key === undefined && lonely !== undefined) inputs.problem(lonely, `needs ${spell('sign-key')}`)
-  return key && { key, password: inputs.secret('sign-key-password'), what, as: inputs.text('sign-as'), spell }
+  const recordFile = inputs.text('record-file')
+  if (key === undefined && recordFile === undefined) return undefined
+  return { key, password: inputs.secret('sign-key-password'), what, as: inputs.text('sign-as'), recordFile, spell }
 }

@@ -1,5 +1,6 @@
 import { execFile, spawnSync } from 'node:child_process'
 import { generateKeyPairSync, type KeyPairKeyObjectResult } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
 import { type Folder, temporary, type Variables } from '../bundle/run.ts'
 import { at, options } from '../bundle/sides.ts'
@@ -73,6 +74,38 @@ const KEYS: readonly (readonly [string, KeyPairKeyObjectResult])[] = [
   ['rsa', generateKeyPairSync('rsa', { modulusLength: 2048 })],
   ['ed25519', generateKeyPairSync('ed25519')],
 ]
+
+withCosign('a record of record-file', () => {
+  const offline = ['--use-signing-config=false', '--tlog-upload=false', '--yes']
+  let key: string
+  let keys: readonly [string, string]
+  let digest: string
+  beforeAll(async () => {
+    keys = pemOf(generateKeyPairSync('ec', { namedCurve: 'P-256' }))
+    key = `${files.path}/own.key`
+    const prefix = key.replace('.key', '')
+    await cosign(['import-key-pair', '--key', files.file('own.pem', keys[0]), '--output-key-prefix', prefix, '--yes'])
+    digest = seedImage(from, 'dev/own', makeImage({ seed: 40 }), '1')
+    await promote('own', { 'record-file': `${files.path}/r/` })
+  })
+
+  test('is attached by cosign attest, which takes the predicate', async () => {
+    const given = ['--predicate', `${files.path}/r/1.predicate.json`, '--type', RECORD, '--key', key]
+    expect(await cosign(['attest', ...given, ...offline, ...PLAIN_HTTP, `${to.host}/prod/own@${digest}`])).toBe('0')
+    expect(await verifyRecord(files.file('own.pub', keys[1]), 'prod/own:1')).toBe('0')
+    const { report } = await within(options({}, at(to), { history: 'prod/own:1', 'signer-key': keys[1] }), [])
+    expect(report.images[0]?.history).toMatchObject([{ signer: 'signer-key', action: 'promote' }])
+  })
+
+  test('is signed by cosign attest-blob, which takes the statement', async () => {
+    const [statement, bundle] = [`${files.path}/r/1.statement.json`, `${files.path}/own.bundle`]
+    const given = ['--statement', statement, '--bundle', bundle, '--key', key]
+    expect(await cosign(['attest-blob', ...given, ...offline])).toBe('0')
+    const { payload } = JSON.parse(readFileSync(bundle, 'utf8')).dsseEnvelope
+    const signed = JSON.parse(Buffer.from(payload, 'base64').toString())
+    expect(signed).toEqual(JSON.parse(readFileSync(statement, 'utf8')))
+  })
+})
 
 withCosign(`cosign ${/"gitVersion":\s*"(v[\d.]+)/.exec(version)?.[1] ?? ''} verifies`, () => {
   test.each(KEYS)('the record and the image signature by a key %s, of an index and its images', async (name, pair) => {

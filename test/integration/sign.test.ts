@@ -1,5 +1,8 @@
 import { generateKeyPairSync } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from '@jest/globals'
+import { Ajv } from 'ajv'
 import { type Folder, temporary, type Variables } from '../bundle/run.ts'
 import { at, byPassword, options, tagOf, writes } from '../bundle/sides.ts'
 import { type Within, within } from '../bundle/within.ts'
@@ -25,6 +28,15 @@ function folder(): Folder {
   const made = temporary()
   closing.push(made.remove)
   return made
+}
+
+const SCHEMA = join(import.meta.dirname, '..', '..', '..', 'docs', 'promotion-record.schema.json')
+function schemaErrors(statement: unknown) {
+  const validate = new Ajv({ allowUnionTypes: true, validateFormats: false }).compile(
+    JSON.parse(readFileSync(SCHEMA, 'utf8')),
+  )
+  validate(statement)
+  return validate.errors ?? []
 }
 
 const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -160,5 +172,92 @@ describe('the image signature', () => {
       0,
       'promoted',
     ])
+  })
+})
+
+describe('record-file', () => {
+  const read = (path: string) => readFileSync(path, 'utf8')
+  const statements = (path: string) =>
+    read(path)
+      .trim()
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line))
+  const two = ['dev/app:1=prod/app:1', 'dev/app:1=prod/app:2', 'dev/web:1=prod/web:1']
+
+  test('is a line for each digest, without a key, and asks nothing more of the destination', async () => {
+    const [from, to, other, files] = [await registry(), await registry(), await registry(), folder()]
+    const app = seedImage(from, 'dev/app', makeImage({ seed: 11 }), '1')
+    seedImage(from, 'dev/web', makeImage({ seed: 12 }), '1')
+    const before = seedImage(to, 'prod/app', makeImage({ seed: 13 }), '2')
+    seedImage(other, 'prod/app', makeImage({ seed: 13 }), '2')
+    const path = `${files.path}/new/records.jsonl`
+    expect(outcome(await run(from, to, { 'record-file': path }, two))).toEqual([0, ...Array(3).fill('promoted')])
+    await run(from, other, {}, two)
+    const asked = ({ requests }: EmbeddedRegistry) => requests.map(({ method, path }) => `${method} ${path}`).length
+    expect(asked(to)).toBe(asked(other))
+    const [first, second, ...more] = statements(path)
+    expect([more, second.subject[0].name]).toEqual([[], `${to.host}/prod/web`])
+    expect(first).toMatchObject({
+      _type: 'https://in-toto.io/Statement/v1',
+      subject: [{ name: `${to.host}/prod/app`, digest: { sha256: app.slice(7) } }],
+      predicate: {
+        action: 'promote',
+        tags: [
+          { tag: '1', previous: null },
+          { tag: '2', previous: { digest: { sha256: before.slice(7) } } },
+        ],
+      },
+    })
+    expect(schemaErrors(first)).toEqual([])
+    // What was promoted already is not promoted again: the file of the next run is empty.
+    await run(from, to, { 'record-file': path }, two)
+    expect(read(path)).toBe('')
+  })
+
+  test('is a folder with statement and predicate of what has moved, and of nothing else', async () => {
+    const [from, to, files] = [await registry(), await registry(), folder()]
+    seedImage(from, 'dev/app', makeImage({ seed: 14 }), '1')
+    seedImage(from, 'dev/web', makeImage({ seed: 15 }), '1')
+    const match = { method: 'PUT', path: /prod\/app\/manifests\/1$/ }
+    to.faults.add({ match, do: { kind: 'status', status: 403, body: '{"errors":[{"code":"DENIED"}]}' } })
+    const images = ['dev/app:1=prod/app:1', 'dev/web:1=prod/web:1']
+    const done = await run(from, to, { ...SIGN, 'record-file': `${files.path}/r/` }, images)
+    expect(outcome(done)).toEqual([3, 'CREDENTIAL_MISSING', 'promoted'])
+    expect(readdirSync(`${files.path}/r`).sort()).toEqual(['1.predicate.json', '1.statement.json'])
+    const [statement] = statements(`${files.path}/r/1.statement.json`)
+    expect(statement.subject[0].name).toBe(`${to.host}/prod/web`)
+    expect(JSON.parse(read(`${files.path}/r/1.predicate.json`))).toEqual(statement.predicate)
+  })
+
+  test.each(['all or none', 'a dry run'])('%s that moved nothing leaves no statement', async (what) => {
+    const [from, to, files] = [await registry(), await registry(), folder()]
+    seedImage(from, 'dev/app', makeImage({ seed: 16 }), '1')
+    seedImage(from, 'dev/web', makeImage({ seed: 17 }), '1')
+    const path = `${files.path}/records.jsonl`
+    to.faults.add({ match: { method: 'PUT', path: /prod\/web\/manifests\/1$/ }, do: { kind: 'status', status: 403 } })
+    const more: Variables =
+      what === 'a dry run' ? { 'dry-run': 'true' } : { atomic: 'true', report: `${files.path}/r.json` }
+    await run(from, to, { 'record-file': path, ...more }, ['dev/app:1=prod/app:1', 'dev/web:1=prod/web:1'])
+    expect(what === 'a dry run' ? existsSync(path) : read(path)).toBe(what === 'a dry run' ? false : '')
+  })
+
+  test('has what a rollback put back', async () => {
+    const [from, to, files] = [await registry(), await registry(), folder()]
+    seedImage(from, 'dev/app', makeImage({ seed: 18 }), '1')
+    const before = seedImage(to, 'prod/app', makeImage({ seed: 19 }), '1')
+    const [report, path] = [`${files.path}/report.json`, `${files.path}/records.jsonl`]
+    await run(from, to, { report })
+    await within(options({}, at(to), { 'record-file': path, rollback: report }), [])
+    expect(statements(path)).toMatchObject([
+      { subject: [{ digest: { sha256: before.slice(7) } }], predicate: { action: 'rollback' } },
+    ])
+  })
+
+  test('that cannot be written stops the run before anything is contacted', async () => {
+    const [from, to, files] = [await registry(), await registry(), folder()]
+    const file = files.file('taken', '')
+    await expect(run(from, to, { 'record-file': `${file}/` })).rejects.toThrow(/could not be written/)
+    expect([...from.requests, ...to.requests]).toEqual([])
   })
 })

@@ -38866,6 +38866,7 @@ const TRUST = [
     row('sign-key', 'secret', 'PEM private key (P-256, RSA, Ed25519) that signs the promotion at the destination.'),
     row('sign-key-password', 'secret', 'Password of that key.'),
     words('sign', ['record', 'image', 'both'], 'A promotion record, a signature that nodes verify, or both.'),
+    row('record-file', 'string', 'Path for the unsigned statements of what was promoted; a folder ends with /.'),
     row('history', 'list', 'Images at the destination whose promotion records are read. Nothing is promoted.'),
     row('sign-as', 'string', 'Registry or repository in the image signature, by which pods pull it.'),
 ];
@@ -38977,7 +38978,10 @@ function readSignOptions(inputs, spell) {
     const lonely = isAlone ?? (what === 'record' ? undefined : 'sign');
     if (key === undefined && lonely !== undefined)
         inputs.problem(lonely, `needs ${spell('sign-key')}`);
-    return key && { key, password: inputs.secret('sign-key-password'), what, as: inputs.text('sign-as'), spell };
+    const recordFile = inputs.text('record-file');
+    if (key === undefined && recordFile === undefined)
+        return undefined;
+    return { key, password: inputs.secret('sign-key-password'), what, as: inputs.text('sign-as'), recordFile, spell };
 }
 
 ;// CONCATENATED MODULE: ./lib/inputs/conflicts.js
@@ -39736,7 +39740,7 @@ function linesOf(inputs) {
     const instead = ['history', 'rollback'].find((name) => inputs.has(name));
     if (instead !== undefined) {
         const excluded = `is excluded by ${inputs.spell(instead)}`;
-        const all = instead === 'history' ? [...EXCLUDED, 'rollback', 'sign-key'] : EXCLUDED;
+        const all = instead === 'history' ? [...EXCLUDED, 'rollback', 'sign-key', 'record-file'] : EXCLUDED;
         for (const name of all)
             if (inputs.has(name))
                 inputs.problem(name, `${excluded}, which names the images`);
@@ -43787,7 +43791,7 @@ async function undoTag(undo, sessions, run) {
 }
 /** @param now where the tag is. */
 async function putOneBack(repository, undo, now, run) {
-    const { config, context, copy, sign } = run;
+    const { config, context, copy, sign, note } = run;
     const { store } = repository;
     const { previous: from, promoted: to } = undo;
     const { tag } = undo.destination;
@@ -43798,12 +43802,15 @@ async function putOneBack(repository, undo, now, run) {
         return 'unchanged';
     if (config.dryRun)
         return 'planned';
-    if (sign !== undefined && config.sign?.what !== 'image' && from !== null) {
-        const root = await copy.semaphore(() => store.resolve(from));
-        const promotion = { action: 'rollback', tags: [{ tag, previous: to }], verified: [] };
-        await sign({ repository, root, children: [], source: store.name, promotion, image: 0 });
-    }
+    const promotion = { action: 'rollback', tags: [{ tag, previous: to }], verified: [] };
+    const isRecorded = (sign ?? note) !== undefined && config.sign?.what !== 'image' && from !== null;
+    const root = isRecorded ? await copy.semaphore(() => store.resolve(from)) : undefined;
+    const arrived = root && { repository, root, children: [], source: store.name, promotion, image: 0 };
+    if (arrived !== undefined)
+        await sign?.(arrived);
     await copy.semaphore(() => putBack(store, tag, { from, to }, context));
+    if (arrived !== undefined)
+        note?.(arrived);
     return 'reverted';
 }
 function previousUnknown(name, promoted, now) {
@@ -44031,11 +44038,12 @@ async function promote(config, host, context) {
     if (config.requireSigned)
         context.log.info('require-signed: that a signature is there is checked; whose it is, and whether it is good, is not');
     const { dryRun, history, rollback, shard } = config;
-    const { rows, plans } = rollback !== undefined
+    const { rows, plans, copied = [], } = rollback !== undefined
         ? { rows: await rollBack(rollback, run) }
         : history.length === 0
             ? await promoteImages(run, started, signal)
             : await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2844)).then(({ readHistory }) => readHistory(run));
+    await run.writeRecords?.(copied);
     const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined, run: config.run };
     const report = {
         ...(0,make_report/* makeReport */.dO)(started, context.now(), dryRun, rows, goal),
@@ -44053,7 +44061,7 @@ async function withTrust(run) {
     if (sign === undefined)
         return judged;
     const { createSigner } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3540));
-    return { ...judged, ...createSigner(sign, judged) };
+    return { ...judged, ...(await createSigner(sign, judged)) };
 }
 /** The story of a promotion, stage by stage. An image that fails at a destination takes no part in the later stages. */
 async function promoteImages(run, started, signal) {
@@ -44066,13 +44074,14 @@ async function promoteImages(run, started, signal) {
         if (config.atomic && run.failure.first !== undefined)
             abandonAll(allowed, run.failure.first, run);
         const plans = reportPlans(allowed, images, run);
+        let copied = [];
         if (!config.dryRun) {
             await keepWayBack(allowed, images, started, run);
-            const copied = await (config.atomic ? copyThenTagAll(allowed, signal, run) : copyThenTagEach(allowed, run));
+            copied = await (config.atomic ? copyThenTagAll(allowed, signal, run) : copyThenTagEach(allowed, run));
             if (config.annotate)
                 await annotateStreams(copied, run);
         }
-        return { rows: images.flatMap(({ jobs }) => jobs.flatMap(({ rows = [] }) => rows)), plans };
+        return { rows: images.flatMap(({ jobs }) => jobs.flatMap(({ rows = [] }) => rows)), plans, copied };
     }
     finally {
         await sessions.close();
@@ -45470,7 +45479,7 @@ async function bothSides(source, destination, target) {
     throw error.with({ message, hint: hint === '' ? undefined : hint });
 }
 /** survey and plan. */
-async function planDestination(job, { source, graph }, place, lookup, { config, context, copy }) {
+async function planDestination(job, { source, graph }, place, lookup, { config, context, copy, sign }) {
     const { repository, target } = place;
     const skipped = (0,guards/* tagsToSkip */.ev)(place.tags, graph.root.descriptor.digest, config.overwrite);
     job.skipped = skipped;
@@ -45485,7 +45494,7 @@ async function planDestination(job, { source, graph }, place, lookup, { config, 
         repository,
         route: { image: job.number, source: source.store, target, registry, repository: path, mountFrom },
         // Atomic, or signed: registries must have accepted every manifest before the first tag moves.
-        plan: config.atomic || config.sign !== undefined ? { ...plan, rootByDigest: true } : plan,
+        plan: config.atomic || sign !== undefined ? { ...plan, rootByDigest: true } : plan,
         moved: { ...plan.bytes, copied: 0, mounted: 0 },
     };
 }
@@ -47894,6 +47903,8 @@ var execute = __nccwpck_require__(4066);
 var require_signed = __nccwpck_require__(8659);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/files.js
+var core_files = __nccwpck_require__(2164);
 // EXTERNAL MODULE: ./lib/core/memo.js
 var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/core/version.js
@@ -48084,38 +48095,70 @@ var release_run = __nccwpck_require__(9012);
 
 
 
+
+
 const EMPTY = { total: 0, copied: 0, mounted: 0, present: 0 };
 /**
- * Loads the key, and returns what signs.
- * @throws PromoteError USAGE
+ * Loads the key, and returns what signs and what writes records for other signers.
+ * @throws PromoteError USAGE, IO
  */
-function createSigner({ key, password, what, as, spell }, run) {
-    const { context, config, copy, policy } = run;
-    let signing;
+async function createSigner(inputs, run) {
+    const { key, as, recordFile } = inputs;
+    const { context, copy, config } = run;
+    const { env, now } = context;
+    const [id, actor, startedOn] = [(0,annotate.runUrl)(env), env.GITHUB_ACTOR, new Date(now()).toISOString()];
+    const common = {
+        run: { startedOn, ...(id && { id }), ...(actor && { actor }) },
+        version: version/* VERSION */.x,
+        policy: run.policy,
+    };
+    const promotionOf = ({ repository, root, source, promotion }) => {
+        const destination = repository.path === '' ? undefined : repository.store.name;
+        const promotedOn = new Date(now()).toISOString();
+        return { ...common, ...promotion, digest: root.descriptor.digest, source, destination, promotedOn };
+    };
+    const records = recordFile === undefined || config.dryRun ? {} : await openRecords(recordFile, promotionOf, run);
+    if (key === undefined)
+        return records;
+    const signing = openSigning(inputs, key, run);
+    const sign = (arrived) => {
+        const { store, path } = arrived.repository;
+        const promotion = promotionOf(arrived);
+        const signAs = as?.includes('/') === false ? `${as}/${path}` : (as ?? promotion.destination);
+        return signOne(arrived, promotion, signAs, signing, copy).catch((thrown) => {
+            throw notSigned((0,errors/* asPromoteError */.XO)(thrown, 'destination'), store.name);
+        });
+    };
+    return { ...records, sign, signEach: (images) => signEach(images, sign, run) };
+}
+function openSigning({ password, what, spell }, secret, { context, config }) {
     try {
-        signing = { key: loadSigningKey(key, password), what, verifier: new keyless/* SignerVerifier */.l() };
+        const key = loadSigningKey(secret, password);
+        if (config.dryRun)
+            context.log.info(`would sign as key ${(0,keyed/* fingerprint */.Rj)(key.publicKey)}`);
+        return { key, what, verifier: new keyless/* SignerVerifier */.l() };
     }
     catch (thrown) {
         throw (0,parse/* usage */.C)([`${spell('sign-key')}: ${thrown.message}`], context.secrets);
     }
-    if (config.dryRun)
-        context.log.info(`would sign as key ${(0,keyed/* fingerprint */.Rj)(signing.key.publicKey)}`);
-    const actor = context.env.GITHUB_ACTOR;
-    const id = (0,annotate.runUrl)(context.env);
-    const startedOn = new Date(context.now()).toISOString();
-    const common = { run: { startedOn, ...(id && { id }), ...(actor && { actor }) }, version: version/* VERSION */.x, policy };
-    const sign = (arrived) => {
-        const { repository, root, source, promotion } = arrived;
-        const destination = repository.path === '' ? undefined : repository.store.name;
-        const promotedOn = new Date(context.now()).toISOString();
-        const { digest } = root.descriptor;
-        const whole = { ...common, ...promotion, digest, source, destination, promotedOn };
-        const signAs = as?.includes('/') === false ? `${as}/${repository.path}` : (as ?? destination);
-        return signOne(arrived, whole, signAs, signing, copy).catch((thrown) => {
-            throw notSigned((0,errors/* asPromoteError */.XO)(thrown, 'destination'), repository.store.name);
-        });
+}
+/** Keeps what has become true until the end of the run. */
+async function openRecords(path, promotionOf, { context }) {
+    await (0,core_files/* checkWritable */.ZB)(path.replace(/[/\\]$/, '$&1.statement.json'));
+    const noted = [];
+    return {
+        note: (arrived) => void noted.push(arrived),
+        async writeRecords(copied) {
+            const moved = ({ tag }, { outcomes }) => outcomes.get(tag)?.status === 'promoted';
+            const all = [...noted, ...arrivalsOf(copied, moved).keys()].sort((a, b) => a.image - b.image);
+            const files = (0,trust_record/* recordFiles */.B5)(path, all.map(promotionOf).map(trust_record/* promotionStatement */.HC));
+            const written = await Promise.allSettled([...files].map((file) => (0,core_files/* writeWhole */.f8)(...file)));
+            // The tags have moved, and the report of that comes first.
+            for (const each of written)
+                if (each.status === 'rejected')
+                    context.log.error((0,errors/* asPromoteError */.XO)(each.reason).message);
+        },
     };
-    return { sign, signEach: (images) => signEach(images, sign, run) };
 }
 async function signOne({ repository, root, children, image }, promotion, signAs, signing, copy) {
     const { store, origin, path } = repository;
@@ -48129,25 +48172,38 @@ async function signOne({ repository, root, children, image }, promotion, signAs,
     const find = (0,attachments/* attachmentsAt */.g)(store, copy.semaphore);
     return signSubjects(subjects, { promotion, signAs }, signing, { find, read: (0,require_signed/* blobsOf */.O)(store, copy.semaphore), write });
 }
-/** Signs what has arrived, before any of its tags moves. Images with one digest at one destination have one record. */
+/** Signs what has arrived, before any of its tags moves. */
 async function signEach(images, sign, run) {
-    const keyOf = ({ repository, plan }) => `${repository.store.name}@${plan.graph.root.descriptor.digest}`;
+    const arrivals = [...arrivalsOf(images, () => true)];
     const running = new Map();
     return (0,release_run/* forEachUnfinished */.wx)(images, run, async (image) => {
-        const { repository, plan, job, route } = image;
-        const same = images.filter((each) => keyOf(each) === keyOf(image));
-        const tags = same.flatMap((each) => each.plan.tags.map(({ tag, from }) => ({ tag, previous: from })));
-        if (tags.length === 0)
-            return image;
-        const { root } = plan.graph;
-        const verified = job.judgement?.verified ?? [];
-        const source = job.pair.source.layout === undefined ? route.source.name : undefined;
-        const promotion = { action: 'promote', tags, verified };
-        const children = (0,judge.leavesOf)(plan.graph);
-        const arrived = { repository, root, children, source, promotion, image: job.number };
-        job.record = await (0,memo/* getOrAdd */.P)(running, keyOf(image), () => sign(arrived));
+        const [arrived] = arrivals.find(([, same]) => same.includes(image)) ?? [];
+        if (arrived !== undefined)
+            image.job.record = await (0,memo/* getOrAdd */.P)(running, arrived, () => sign(arrived));
         return image;
     });
+}
+/** Images with one digest at one destination have one record, of all their tags that are wanted. */
+function arrivalsOf(images, isWanted) {
+    const groups = new Map();
+    for (const image of images)
+        (0,memo/* getOrAdd */.P)(groups, `${image.repository.store.name}@${image.plan.graph.root.descriptor.digest}`, () => []).push(image);
+    const arrivals = [...groups.values()].flatMap((same) => {
+        const tags = same.flatMap((each) => each.plan.tags.filter((tag) => isWanted(tag, each)));
+        return same
+            .filter((_, at) => at === 0 && tags.length > 0)
+            .map(({ repository, plan, job, route }) => {
+            const moves = tags.map(({ tag, from }) => ({ tag, previous: from }));
+            const promotion = { action: 'promote', tags: moves, verified: job.judgement?.verified ?? [] };
+            const source = job.pair.source.layout === undefined ? route.source.name : undefined;
+            const { root } = plan.graph;
+            return [
+                { repository, root, children: (0,judge.leavesOf)(plan.graph), source, promotion, image: job.number },
+                same,
+            ];
+        });
+    });
+    return new Map(arrivals);
 }
 
 
@@ -49244,6 +49300,7 @@ function reasonOf(code, message) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   B5: () => (/* binding */ recordFiles),
 /* harmony export */   CK: () => (/* binding */ formsToWrite),
 /* harmony export */   HC: () => (/* binding */ promotionStatement),
 /* harmony export */   TN: () => (/* binding */ isRecorded),
@@ -49306,6 +49363,20 @@ function promotionStatement(promotion) {
         ...(policy && { policy: { digest: digestSet(policy) } }),
         verified: verified.map(({ rule, by, kind }) => ({ rule, by, kind })),
     });
+}
+/**
+ * What is written to the path, by file: a statement a line; in a folder, whose path ends with a slash, a statement and its
+ * predicate for each record, since some programs sign the one and some the other.
+ */
+function recordFiles(path, statements) {
+    const json = (content) => `${JSON.stringify(content)}\n`;
+    if (!/[/\\]$/.test(path))
+        return new Map([[path, statements.map(json).join('')]]);
+    const files = statements.flatMap((stated, at) => [
+        [`${path}${at + 1}.statement.json`, json(stated)],
+        [`${path}${at + 1}.predicate.json`, json(stated.predicate)],
+    ]);
+    return new Map(files);
 }
 /** As cosign writes it: without the name of a repository, which `signatureAttachment` has. */
 function signatureStatement(digest) {

@@ -1,5 +1,5 @@
 import type { Digest } from '../oci/digest.ts'
-import type { Descriptor, Manifest } from '../oci/manifest.ts'
+import { type Descriptor, linked, type Manifest } from '../oci/manifest.ts'
 import { attachedTags, describeReferrer } from '../oci/referrer.ts'
 import { type Budget, createBudget } from './budget.ts'
 import { leaveMissing } from './failures.ts'
@@ -57,9 +57,9 @@ async function readReferrers(
   const found = await Promise.all(
     list.map(async (descriptor): Promise<Attachment[]> => {
       const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor))
-      const link = manifest?.links.find((each) => each.role === 'subject')
+      const named = manifest && linked(manifest, 'subject')[0]
       // Anyone with the right to push can write the list of a fallback tag. Only the manifest itself is trusted.
-      if (manifest === undefined || link?.descriptor.digest !== subject) return []
+      if (manifest === undefined || named?.digest !== subject) return []
       return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }]
     }),
   )

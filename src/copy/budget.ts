@@ -26,22 +26,18 @@ const NAMES = {
 /** What the graphs of a run hold. */
 export type Held = { bytes: number; links: number }
 
-/** Each method throws UNSUPPORTED when the image has exceeded its budget. */
-export interface Budget {
-  /** To be called before they are read: counts the sizes in their descriptors. The bytes of a manifest count once. */
-  announce(descriptors: readonly Descriptor[]): void
-  /** To be called after the manifest was read: counts its descriptors, and its bytes if it was not announced. */
-  count(this: void, manifest: Manifest): Manifest
-  /** To be called before referrers are read. */
-  referrers(count: number): void
-  /** To be called before a request that may have waited while the budget was used up. */
-  check(): void
-  /** To be called when the image has failed: none of it is kept. */
-  release(): void
-}
+export type Budget = ReturnType<typeof createBudget>
 
-/** @param name of the source repository, for messages. */
-export function createBudget(name: string, held: Held): Budget {
+/**
+ * Counts what one image consists of. Each method throws UNSUPPORTED when the image has exceeded its budget.
+ * - `announce`, before manifests are read: counts the sizes in their descriptors. The bytes of a manifest count once.
+ * - `count`, after a manifest was read: counts its descriptors, and its bytes if it was not announced.
+ * - `referrers`, before they are read.
+ * - `check`, before a request that may have waited while the budget was used up.
+ * - `release`, when the image has failed: none of it is kept.
+ * @param name of the source repository, for messages.
+ */
+export function createBudget(name: string, held: Held) {
   const announced = new Map<Digest, number>()
   const counted = new Set<Digest>()
   const used = { manifests: 0, bytes: 0, links: 0, referrers: 0 }
@@ -68,7 +64,7 @@ export function createBudget(name: string, held: Held): Budget {
   }
   return {
     announce,
-    count(manifest) {
+    count: (manifest: Manifest): Manifest => {
       const { descriptor, links } = manifest
       if (counted.has(descriptor.digest)) return manifest
       counted.add(descriptor.digest)
@@ -76,12 +72,12 @@ export function createBudget(name: string, held: Held): Budget {
       announce([descriptor])
       return manifest
     },
-    referrers(count) {
+    referrers: (count: number): void => {
       used.referrers += count
       check()
     },
     check,
-    release() {
+    release: (): void => {
       held.bytes -= used.bytes
       held.links -= used.links
       // Manifests that are still on their way are refused, and so not counted again.

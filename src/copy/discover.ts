@@ -1,7 +1,7 @@
 import { ignoreUnhandled } from '../core/async.ts'
 import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
-import { type Descriptor, isForeign, type Link, type Manifest } from '../oci/manifest.ts'
+import { type Descriptor, isForeign, type Link, linked, type Manifest } from '../oci/manifest.ts'
 import { formatPlatform, matches, type Platform, platformOfConfig } from '../oci/platform.ts'
 import { type Attachment, createFinder } from './attachments.ts'
 import { BLOB_LIMIT, readBlob } from './blob-reader.ts'
@@ -136,7 +136,7 @@ function choose(
   manifest: Manifest,
   platforms: readonly Platform[] | undefined,
 ): { wanted: Descriptor[]; left: Map<Digest, string> } {
-  const children = manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor)
+  const children = linked(manifest, 'child')
   const left = new Map<Digest, string>()
   if (platforms === undefined) return { wanted: unique(children), left }
   const fits = (child: Descriptor) =>
@@ -170,7 +170,7 @@ async function checkPlatform(
   root: Manifest,
   platforms: readonly Platform[] | undefined,
 ): Promise<Partial<Pick<Graph, 'platforms'>>> {
-  const config = root.links.find((link) => link.role === 'config')?.descriptor
+  const [config] = linked(root, 'config')
   if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > BLOB_LIMIT) return {}
   const actual = platformOfConfig(await readBlob(source, config))
   if (actual === undefined) return {}
@@ -203,7 +203,7 @@ function flatten(
     visited.add(digest)
     const { manifest, left, attachments } = known
     for (const link of manifest.links) if (link.kind === 'blob') addBlob(nodes, link, includeForeign)
-    const children = manifest.links.filter((link) => link.role === 'child').map(({ descriptor }) => descriptor)
+    const children = linked(manifest, 'child')
     for (const child of children) if (!left.has(child.digest)) visit(child.digest)
     for (const child of children) {
       if (child.platform !== undefined && !isAttestation(child) && left.get(child.digest) !== MISSING)

@@ -1,4 +1,5 @@
 import type { TagState } from '../oci/digest.ts'
+import { linked } from '../oci/manifest.ts'
 import { attachedThere, type TagDecision } from './attached-tags.ts'
 import type { Attached, Bytes, PlannedStep, TagMove } from './events.ts'
 import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
@@ -35,7 +36,7 @@ export function makePlan(graph: Graph, survey: Survey, mountFrom: string | undef
     graph,
     steps,
     tags,
-    rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
+    rootByDigest: graph.attached.length > 0 || linked(graph.root, 'subject').length > 0,
     bytes: countBytes(steps),
     attached: attachedThere(graph, survey.attachedTags),
     attachedTags: survey.attachedTags,

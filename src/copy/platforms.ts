@@ -1,5 +1,5 @@
 import type { Digest } from '../oci/digest.ts'
-import { type Descriptor, embedded } from '../oci/manifest.ts'
+import { type Descriptor, embedded, linked } from '../oci/manifest.ts'
 import { formatPlatform, parsePlatform, platformOfConfig } from '../oci/platform.ts'
 import type { Graph } from './graph.ts'
 
@@ -20,7 +20,7 @@ export class Platforms {
   }
 
   of({ root, platforms }: Graph): readonly string[] {
-    const config = root.links.find(({ role }) => role === 'config')?.descriptor
+    const [config] = linked(root, 'config')
     if (config === undefined || !CONFIG.test(config.mediaType)) return platforms
     const data = embedded(config)
     const name = data === undefined ? this.#names.get(config.digest) : nameOf(data)

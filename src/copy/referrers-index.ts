@@ -1,6 +1,7 @@
 import { PromoteError } from '../core/errors.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { type Digest, referrersTag } from '../oci/digest.ts'
-import type { Descriptor } from '../oci/manifest.ts'
+import { type Descriptor, linked } from '../oci/manifest.ts'
 import { describeReferrer, extendIndex, referrersIn } from '../oci/referrer.ts'
 import { notKept, ROUNDS, readTag } from './attached-tags.ts'
 import { type CopyRun, inTurn } from './copy-run.ts'
@@ -34,12 +35,12 @@ export async function isIndexed(
 }
 
 /** All manifests with a subject: attachments, and images that are attachments themselves. */
-function bySubject({ nodes }: Graph): Map<Digest, readonly Descriptor[]> {
-  const lists = new Map<Digest, readonly Descriptor[]>()
+function bySubject({ nodes }: Graph): ReadonlyMap<Digest, readonly Descriptor[]> {
+  const lists = new Map<Digest, Descriptor[]>()
   for (const { manifest, tag } of nodes.values()) {
-    const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest
+    const [subject] = manifest === undefined ? [] : linked(manifest, 'subject')
     if (manifest === undefined || subject === undefined || tag !== undefined) continue
-    lists.set(subject, [...(lists.get(subject) ?? []), describeReferrer(manifest)])
+    getOrAdd(lists, subject.digest, () => []).push(describeReferrer(manifest))
   }
   return lists
 }

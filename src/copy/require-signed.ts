@@ -1,7 +1,7 @@
 import { PromoteError, undefinedIf } from '../core/errors.ts'
 import { listed } from '../core/text.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { Descriptor, Manifest } from '../oci/manifest.ts'
+import { type Descriptor, linked, type Manifest } from '../oci/manifest.ts'
 import type { ReadBlob } from '../trust/examine.ts'
 import { readBlob } from './blob-reader.ts'
 import { type Graph, manifestKey } from './graph.ts'
@@ -19,12 +19,11 @@ export async function checkSigned(graph: Graph, source: Source, semaphore: Semap
   const attachedTo = subjectIn(graph.attached, (digest, tag) => graph.nodes.get(manifestKey(digest, tag))?.manifest)
   const unsigned: Digest[] = []
   const visit = async (manifest: Manifest): Promise<boolean> => {
-    const { descriptor, links } = manifest
     if (await hasSignature(attachedTo(manifest), blobsOf(source, semaphore))) return true
-    const children = links
-      .filter((link) => link.role === 'child')
-      .flatMap((link) => graph.nodes.get(manifestKey(link.descriptor.digest))?.manifest ?? [])
-    if (children.length === 0) unsigned.push(descriptor.digest)
+    const children = linked(manifest, 'child').flatMap(
+      (child) => graph.nodes.get(manifestKey(child.digest))?.manifest ?? [],
+    )
+    if (children.length === 0) unsigned.push(manifest.descriptor.digest)
     const signed = await Promise.all(children.map(visit))
     return signed.every(Boolean) && children.length > 0
   }

@@ -2,8 +2,7 @@ import { Secrets } from '../core/secret.ts'
 import type { Env } from '../inputs/collect.ts'
 import { reportJson } from '../report/make-report.ts'
 import type { Host } from './host.ts'
-import { allOf, guarded } from './lines.ts'
-import { createVoice, prefixed } from './log.ts'
+import { allOf, createHostLog, prefixed, publishOnlyClean } from './log.ts'
 import { createTerminal, isWatched, paint, type Screen, wantsColour } from './terminal.ts'
 
 /** Where a host prints to; `out` is stdout. Text has its line ends. `screen` is there when stderr is a terminal. */
@@ -20,15 +19,15 @@ export function createCliHost(env: Env, { out, err, screen }: Streams): Host {
     warn: 'warning: ',
     error: 'error: ',
   })
-  const voice = createVoice(writer, secrets, true, terminal)
-  return guarded({
-    ...voice,
+  const hostLog = createHostLog(writer, secrets, true, terminal)
+  return publishOnlyClean({
+    ...hostLog,
     kind: 'plain',
     spell: (option) => `--${option}`,
     inputs: () => ({ env, problems: [] }),
     async publish(report) {
-      const json = voice.settings().output === 'json' ? reportJson(report) : ''
-      await allOf([() => out(json), () => voice.keep(report)])
+      const json = hostLog.settings().output === 'json' ? reportJson(report) : ''
+      await allOf([() => out(json), () => hostLog.keep(report)])
     },
   })
 }

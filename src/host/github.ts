@@ -4,14 +4,12 @@ import { Secrets } from '../core/secret.ts'
 import { cut, neutralise, oneLine } from '../core/text.ts'
 import type { Env } from '../inputs/collect.ts'
 import { failures, verdict } from '../report/closing-text.ts'
-import { reportJson, tally } from '../report/make-report.ts'
+import { compactRows, reportJson, tally } from '../report/make-report.ts'
 import type { Event, Report, Row } from '../report/model.ts'
 import { renderSummary } from '../report/summary.ts'
 import type { Streams } from './cli.ts'
 import type { Host } from './host.ts'
-import { allOf, cleanData, guarded } from './lines.ts'
-import { createVoice, type Voice, type Writer } from './log.ts'
-import { compactRows } from './output-rows.ts'
+import { allOf, cleanData, createHostLog, type HostLog, publishOnlyClean, type Writer } from './log.ts'
 
 export type Runner = Pick<
   typeof import('@actions/core'),
@@ -29,7 +27,7 @@ const LONGEST_ANNOTATION = 4000 // the runner cuts a message at 4096 characters;
 const LONGEST_IMAGES = 512 * 1024
 const LONGEST_DETAILS = 300 // folded lines per image; they are held in memory until the image is done
 
-export function createGithubHost(env: Env, runner: Runner): Host & Pick<Voice, 'settings'> {
+export function createGithubHost(env: Env, runner: Runner): Host & Pick<HostLog, 'settings'> {
   const secrets = new Secrets((value) => runner.setSecret(value))
   const annotate = createAnnotator(runner)
   const writer: Writer = {
@@ -39,29 +37,29 @@ export function createGithubHost(env: Env, runner: Runner): Host & Pick<Voice, '
     warn: (text) => runner.warning(text),
     error: (text) => annotate(text),
   }
-  const voice = createVoice(writer, secrets, false)
+  const hostLog = createHostLog(writer, secrets, false)
   const details = createDetails(runner)
-  return guarded({
-    ...voice,
+  return publishOnlyClean({
+    ...hostLog,
     kind: 'github',
     spell: (option) => `input "${option}"`,
     inputs: () => ({ env, problems: [] }),
     oidcToken: (audience) => runner.getIDToken(audience),
     event(event) {
-      const { progress } = voice.settings()
+      const { progress } = hostLog.settings()
       if (progress === 'plain') details(event)
       // The failures of the end are annotations, and would stand in the log twice.
       if (event.event === 'done' && progress !== 'json') {
-        voice.end()
-        if (progress === 'plain') voice.log.info(verdict(event.report))
-      } else voice.event(event)
+        hostLog.end()
+        if (progress === 'plain') hostLog.log.info(verdict(event.report))
+      } else hostLog.event(event)
     },
     async publish(report) {
       for (const { error, rows } of failures(report.images))
         for (const row of error.code === 'CANCELLED' ? rows.slice(0, 1) : rows)
           annotate(failure(row, error), row.destination)
       annotate.rest()
-      await publishTo(report, env, runner, voice)
+      await publishTo(report, env, runner, hostLog)
     },
   })
 }
@@ -149,9 +147,9 @@ function createDetails(runner: Runner): (event: Event) => void {
 }
 
 /** A failure to write the runner's files is one warning; a failure to write the report is an error. */
-async function publishTo(report: Report, env: Env, runner: Runner, voice: Voice): Promise<void> {
+async function publishTo(report: Report, env: Env, runner: Runner, hostLog: HostLog): Promise<void> {
   const { GITHUB_STEP_SUMMARY: summary = '', GITHUB_ARTIFACTS: artifacts = '' } = env
-  const { report: path = '', summary: wanted } = voice.settings()
+  const { report: path = '', summary: wanted } = hostLog.settings()
   const subjects = artifactLines(report)
   const lost: string[] = []
   const unlessLost = async (what: string, write: () => void | Promise<void>): Promise<void> => {
@@ -173,7 +171,7 @@ async function publishTo(report: Report, env: Env, runner: Runner, voice: Voice)
   if (artifacts !== '' && subjects.length > 0)
     await unlessLost('artifacts', () => append(artifacts, `${subjects.join('\n')}\n`))
   if (lost.length > 0) runner.warning(neutralise(oneLine(`Not written for GitHub: ${lost.join('; ')}`)))
-  await voice.keep(report)
+  await hostLog.keep(report)
 }
 
 const SUBJECTS = 500 // the runner takes 500 subjects per job (actions/runner, CreateArtifactsFileCommand.cs)

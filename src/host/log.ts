@@ -1,16 +1,16 @@
+import type { PromoteError } from '../core/errors.ts'
 import { writeWhole } from '../core/files.ts'
 import type { Secrets } from '../core/secret.ts'
-import { neutralise, neutraliseJson } from '../core/text.ts'
+import { neutralise, neutraliseJson, oneLine, visible } from '../core/text.ts'
 import { reportJson } from '../report/make-report.ts'
 import { createProgress, type Progress } from '../report/progress.ts'
 import type { Host, Settings } from './host.ts'
-import { cleanText } from './lines.ts'
 import type { Terminal } from './terminal.ts'
 
 export type Writer = Readonly<Record<'debug' | 'info' | 'warn' | 'error', (text: string) => void>>
 
 /** What hosts share: log, progress and report file, as the options want them. */
-export type Voice = Required<Pick<Host, 'log' | 'secrets' | 'begin' | 'event' | 'end' | 'keep'>> &
+export type HostLog = Required<Pick<Host, 'log' | 'secrets' | 'begin' | 'event' | 'end' | 'keep'>> &
   Readonly<{ settings(): Settings }>
 
 /** Milliseconds. A heartbeat may be late by as much; a terminal is drawn as often as the eye follows. */
@@ -22,7 +22,7 @@ const TICK = { plain: 1000, live: 150 } as const
  * @param terminal plain: shows what is under way below the log, instead of heartbeats.
  * @param errorsAsJson false: errors keep the host's own form in json mode too (GitHub's annotations).
  */
-export function createVoice(writer: Writer, secrets: Secrets, errorsAsJson: boolean, terminal?: Terminal): Voice {
+export function createHostLog(writer: Writer, secrets: Secrets, errorsAsJson: boolean, terminal?: Terminal): HostLog {
   // No CI system finds a command in the text, whichever host it runs in.
   const write = forLevels((level, text) => writer[level](neutralise(text)))
   let settings = { progress: 'plain', logLevel: 'info' } as Settings
@@ -87,4 +87,50 @@ export function prefixed(print: (text: string) => void, prefixes: Readonly<Recor
 function forLevels(write: (level: keyof Writer, text: string) => void): Writer {
   const at = (level: keyof Writer) => (text: string) => write(level, text)
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}
+
+/** Text as it may be printed anywhere. Controls go first, so that none can split a secret. */
+export function cleanText(text: string, secrets: Secrets): string {
+  return secrets.redact(visible(text))
+}
+
+/** `LOGIN_REJECTED (source): message`, and what to do next in a line of its own. */
+export function describeError({ code, side, message, hint }: PromoteError): string {
+  const where = side === undefined || side === 'input' ? '' : ` (${side})`
+  const text = code === 'USAGE' ? message : `${code}${where}: ${message}`
+  return hint === undefined ? text : `${text}\n  ${hint}`
+}
+
+/** Members that programs compare or go back to: names, digests, words of ours. A short secret may stand in one by chance. */
+const EXACT: ReadonlySet<string> = new Set(
+  'schema started finished event status do kind code side source sourceDigest destination target tag digest previousDigest subject from to'.split(
+    ' ',
+  ),
+)
+
+/** The same data, fit to be published. @param wording changes sentences, and no name or digest. */
+export function cleanData<T>(data: T, secrets: Secrets, wording = (text: string) => text): T {
+  return JSON.parse(JSON.stringify(data), (key, value) => {
+    if (typeof value !== 'string') return value
+    return EXACT.has(key) ? secrets.redactName(oneLine(value)) : wording(cleanText(value, secrets))
+  })
+}
+
+/** The host, which publishes only what `cleanData` returns. */
+export function publishOnlyClean<T extends Host & Required<Pick<Host, 'keep'>>>(
+  host: T,
+  wording?: (text: string) => string,
+): T {
+  const clean = <T>(data: T) => cleanData(data, host.secrets, wording)
+  return {
+    ...host,
+    event: (event) => host.event(event.event === 'bytes' ? event : clean(event)),
+    publish: (report) => host.publish(clean(report)),
+    keep: (report) => host.keep(clean(report)),
+  }
+}
+
+export async function allOf(tasks: readonly (() => void | Promise<void>)[]): Promise<void> {
+  const ended = await Promise.allSettled(tasks.map(async (task) => task()))
+  for (const each of ended) if (each.status === 'rejected') throw each.reason
 }

@@ -14,7 +14,7 @@ import { createCliHost, type Streams } from './cli.ts'
 import { continueEarlier } from './earlier-tries.ts'
 import { createGithubHost, createStepHost, loadRunner } from './github.ts'
 import type { Host } from './host.ts'
-import { cleanText, describeError } from './lines.ts'
+import { cleanText, describeError } from './log.ts'
 import { createTektonHost } from './tekton.ts'
 
 // Without this, zod evaluates generated code for each schema, which a program with production credentials must not do.

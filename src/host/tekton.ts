@@ -2,14 +2,12 @@ import { basename, dirname, join } from 'node:path'
 import { writeWhole } from '../core/files.ts'
 import { Secrets } from '../core/secret.ts'
 import type { Env } from '../inputs/collect.ts'
-import { tally } from '../report/make-report.ts'
+import { compactRows, tally } from '../report/make-report.ts'
 import type { Report } from '../report/model.ts'
 import { renderSummary } from '../report/summary.ts'
 import type { Streams } from './cli.ts'
 import type { Host } from './host.ts'
-import { allOf, guarded } from './lines.ts'
-import { createVoice, prefixed } from './log.ts'
-import { compactRows } from './output-rows.ts'
+import { allOf, createHostLog, prefixed, publishOnlyClean } from './log.ts'
 import { reportIn, workspaceInputs } from './workspaces.ts'
 
 /** The step of the Tekton Task: results are files, folders of credentials are workspaces. */
@@ -21,26 +19,26 @@ export function createTektonHost(env: Env, { err }: Streams): Host {
     warn: 'WARN: ',
     error: 'ERROR: ',
   })
-  const voice = createVoice(writer, secrets, true)
+  const hostLog = createHostLog(writer, secrets, true)
   const host: Host & Required<Pick<Host, 'keep'>> = {
-    ...voice,
+    ...hostLog,
     kind: 'tekton',
     spell: (option) => (inWorkspaces(option) === option ? `param ${option}` : inWorkspaces(option)),
     inputs: () => workspaceInputs(env),
     async publish(report) {
-      const { report: path = '', summary, resultsLimit } = voice.settings()
+      const { report: path = '', summary, resultsLimit } = hostLog.settings()
       const results = fitResults(report, path, resultsLimit)
-      if (results.warning !== undefined) voice.log.warn(results.warning)
+      if (results.warning !== undefined) hostLog.log.warn(results.warning)
       // It says what report.json of the workspace says, and nothing of a report with another name.
       const hasSummary = summary && basename(path) === 'report.json' && path === reportIn(env)
       await allOf([
         ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
-        () => voice.keep(report),
+        () => hostLog.keep(report),
         () => (hasSummary ? writeWhole(join(dirname(path), 'summary.md'), `${renderSummary(report)}\n`) : undefined),
       ])
     },
   }
-  return guarded(host, inWorkspaces)
+  return publishOnlyClean(host, inWorkspaces)
 }
 
 /** Secrets have no param, because a param's value is readable in the TaskRun: advice to set one means a file. */

@@ -1,12 +1,13 @@
 /** The HTTP client of one side: retry(redirect(authorize(debug log(limitConcurrency(transport))))). */
 import type { Context } from '../core/context.ts'
+import { asPromoteError } from '../core/errors.ts'
 import { getOrAdd } from '../core/memo.ts'
+import { displayUrl, oneLine } from '../core/text.ts'
 import type { Layer, Send } from '../transport/request.ts'
 import { openTransport, type TransportOptions } from '../transport/transport.ts'
 import { authorize } from './authorize.ts'
 import { limitConcurrency } from './concurrency.ts'
 import type { Login } from './credential.ts'
-import { debugLog } from './debug-log.ts'
 import { redirect } from './redirect.ts'
 import { type RetryOptions, retry } from './retry.ts'
 
@@ -48,4 +49,31 @@ export function openNetwork(options: NetworkOptions, context: Context): Network 
 /** The first layer is the outermost. */
 export function compose(send: Send, ...layers: readonly Layer[]): Send {
   return layers.reduceRight((next, layer) => layer(next), send)
+}
+
+/** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
+const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit']
+
+/** One debug line for every request on the wire: `GET https://host/path?n=100 200 12 ms`. No headers, no bodies. */
+function debugLog({ log, now }: Context): Layer {
+  return (next) => async (request) => {
+    const started = now()
+    const line = (outcome: string | number) =>
+      log.debug(`${request.method} ${readable(request.url)} ${outcome} ${Math.round(now() - started)} ms`)
+    try {
+      const res = await next(request)
+      line(res.status)
+      return res
+    } catch (thrown) {
+      line(asPromoteError(thrown).code)
+      throw thrown
+    }
+  }
+}
+
+export function readable(url: URL): string {
+  if (url.search === '') return displayUrl(url)
+  const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name))
+  const query = shown.map(([name, value]) => `${name}=${oneLine(value, 200)}`).join('&')
+  return query === '' ? displayUrl(url) : `${displayUrl(url)}?${query}`
 }

@@ -1,6 +1,6 @@
 import { bodyOf } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
-import { asPromoteError, PromoteError, type Side } from '../core/errors.ts'
+import { PromoteError, type Side } from '../core/errors.ts'
 import { backoff, LONGEST_RETRY_AFTER } from '../core/retries.ts'
 import { displayUrl } from '../core/text.ts'
 import { discard, isStream, type Layer, type Response } from '../transport/request.ts'
@@ -29,37 +29,39 @@ export type RetryOptions = Readonly<{
 export function retry(options: RetryOptions, context: Context): Layer {
   return (next) => async (request) => {
     const what = `${request.method} ${displayUrl(request.url)}`
+    const isOnce = request.retry === false || isStream(request.body)
+    const isRead = request.method === 'GET' && request.isBlob !== true && request.retry !== false
+    const send = async () => (isRead ? whole(await next(request)) : next(request))
     for (let attempt = 1; ; attempt++) {
-      const isRead = request.method === 'GET' && request.isBlob !== true && request.retry !== false
-      const outcome = await attemptOnce(async () => {
-        const res = await next(request)
-        return isRead ? whole(res) : res
-      })
+      const outcome = await send().catch(transientError)
       // A cancelled run does not wait for another try.
-      const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted)
-      const last = tried || request.retry === false || isStream(request.body)
-      if (last || !decidedNothing(outcome)) return resultOf(outcome)
-      const asked = outcome.res === undefined ? outcome.error?.retryAfter : retryAfter(outcome.res, context.now())
-      if (outcome.res !== undefined) await discard(outcome.res)
-      if (asked !== undefined && asked > LONGEST_RETRY_AFTER) throw tooLong(what, asked, outcome, options.side)
+      const isLast = attempt > options.retries || (request.afterCancel === true && context.signal.aborted)
+      if (isOnce || isLast || isDecided(outcome)) return resultOf(outcome)
+      const asked = outcome instanceof PromoteError ? outcome.retryAfter : retryAfter(outcome, context.now())
+      const reason = outcome instanceof PromoteError ? outcome.message : `answered ${outcome.status}`
+      if (!(outcome instanceof PromoteError)) await discard(outcome)
+      if (asked !== undefined && asked > LONGEST_RETRY_AFTER) throw tooLong(what, asked, outcome.status, options.side)
       // A server that has just failed may ask for a retry at once (`Retry-After: 0`): wait all the same.
       const wait = asked !== undefined && asked > 0 ? asked : backoff(attempt, context.random)
-      options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt)
+      options.onRetry?.(what, reason, wait, attempt)
       await context.sleep(wait)
     }
   }
 }
 
-type Outcome =
-  | Readonly<{ res: Response; error?: undefined; thrown?: undefined }>
-  | Readonly<{ res?: undefined; error: PromoteError; thrown: unknown }>
+/** An error that decided nothing is an outcome; every other error is thrown again. */
+function transientError(thrown: unknown): PromoteError {
+  if (thrown instanceof PromoteError && thrown.transient) return thrown
+  throw thrown
+}
 
-async function attemptOnce(send: () => Promise<Response>): Promise<Outcome> {
-  try {
-    return { res: await send() }
-  } catch (thrown) {
-    return { error: asPromoteError(thrown), thrown }
-  }
+function isDecided(outcome: Response | PromoteError): boolean {
+  return !(outcome instanceof PromoteError) && (!isTransient(outcome.status) || isUnexposed(outcome))
+}
+
+function resultOf(outcome: Response | PromoteError): Response {
+  if (outcome instanceof PromoteError) throw outcome
+  return outcome
 }
 
 /** The same answer with its body in memory. Of a longer one only the beginning: no caller reads so much. */
@@ -75,17 +77,7 @@ async function whole(res: Response): Promise<Response> {
   return { ...res, body: bodyOf(Buffer.concat(parts)) }
 }
 
-function resultOf({ res, thrown }: Outcome): Response {
-  if (res === undefined) throw thrown
-  return res
-}
-
-function decidedNothing({ res, error }: Outcome): boolean {
-  return res === undefined ? error.transient : isTransient(res.status) && !isUnexposed(res)
-}
-
-function tooLong(what: string, asked: number, outcome: Outcome, side: Side): PromoteError {
-  const status = outcome.res?.status ?? outcome.error?.status
+function tooLong(what: string, asked: number, status: number | undefined, side: Side): PromoteError {
   const answer = status === undefined ? 'the server' : `${status}: the server`
   const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${LONGEST_RETRY_AFTER / 1000} s.`
   return new PromoteError(status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE', message, {

@@ -10,6 +10,7 @@ import {
   type Descriptor,
   embedded,
   isForeign,
+  linked,
   MANIFEST_LIMIT,
   type Manifest,
   readManifest,
@@ -139,9 +140,9 @@ type Referrers = ReturnType<typeof createReferrers>
 function createReferrers({ catalog, files, side }: Shared) {
   let scanned: Promise<Map<Digest, Map<Digest, Descriptor>>> | undefined
   const note = (found: Map<Digest, Map<Digest, Descriptor>>, manifest: Manifest) => {
-    const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
+    const [subject] = linked(manifest, 'subject')
     if (subject === undefined) return
-    getOrAdd(found, subject, () => new Map()).set(manifest.descriptor.digest, describeReferrer(manifest))
+    getOrAdd(found, subject.digest, () => new Map()).set(manifest.descriptor.digest, describeReferrer(manifest))
   }
   const scan = async () => {
     const found = new Map<Digest, Map<Digest, Descriptor>>()
@@ -155,7 +156,7 @@ function createReferrers({ catalog, files, side }: Shared) {
       const manifest = await files.manifest(next).catch(unlessNone)
       if (manifest === undefined) continue
       note(found, manifest)
-      queue.push(...manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor))
+      queue.push(...linked(manifest, 'child'))
     }
     return found
   }
@@ -206,7 +207,7 @@ function createRepository(shared: Shared, referrers: Referrers, repository: stri
       const { descriptor, bytes } = manifest
       const isThere = await files.complete(descriptor)
       if (!isThere) await writeDraft(await storage.draft(descriptor.digest, bytes.byteLength), bytes)
-      const attached = manifest.links.some((link) => link.role === 'subject')
+      const attached = linked(manifest, 'subject').length > 0
       if (tag !== undefined || attached)
         await catalog.change((entries) => enter(entries, manifest, tag && layoutName(repository, tag)))
       if (attached) await referrers.add(manifest)

@@ -106,6 +106,11 @@ export const descriptorSchema = written.transform(({ size, ...rest }): Descripto
     : { ...rest, size: 0, unsized: true }
 })
 
+/** What a manifest names in one role. */
+export function linked({ links }: Pick<Manifest, 'links'>, role: Link['role']): Descriptor[] {
+  return links.filter((link) => link.role === role).map(({ descriptor }) => descriptor)
+}
+
 /** More descriptors than this do not fit into 4 MiB. */
 const MOST_DESCRIPTORS = 40_000
 const descriptors = z.array(z.unknown()).max(MOST_DESCRIPTORS).pipe(z.array(descriptorSchema))

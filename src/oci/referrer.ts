@@ -1,6 +1,6 @@
 /** How signatures, SBOMs and attestations are attached to a manifest: tag names, the referrers index, and their merging. */
 import { type Digest, referrersTag } from './digest.ts'
-import { type Descriptor, type Manifest, MEDIA_TYPE, readManifest } from './manifest.ts'
+import { type Descriptor, linked, type Manifest, MEDIA_TYPE, readManifest } from './manifest.ts'
 
 /** cosign's tag scheme: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md */
 const ATTACHED_TAG = /^sha(?:256|512)-[0-9a-f]{64}\.(?:sig|att|sbom)$/
@@ -33,7 +33,7 @@ export function referrersIn(index: Manifest, subject: Digest): readonly Descript
 /** The entry of a manifest in a list of referrers: distribution-spec "Listing Referrers". */
 export function describeReferrer({ descriptor, artifactType, annotations, links }: Manifest): Descriptor {
   const { mediaType, digest, size } = descriptor
-  const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType
+  const type = artifactType ?? linked({ links }, 'config')[0]?.mediaType
   return { mediaType, digest, size, ...(type && { artifactType: type }), ...(annotations && { annotations }) }
 }
 
@@ -72,9 +72,9 @@ export function mergeSignatures(theirs: Manifest, ours: Manifest): Merged | unde
 type Layer = Readonly<{ digest: Digest; annotations?: object | null }>
 
 function holdsSignatures({ shape, descriptor, links }: Manifest): boolean {
-  const layers = links.filter((link) => link.role === 'layer')
+  const layers = linked({ links }, 'layer')
   const isKnown = shape === 'image' && descriptor.mediaType !== MEDIA_TYPE.ociArtifact
-  return isKnown && !layers.some((link) => IMAGE_LAYER.test(link.descriptor.mediaType))
+  return isKnown && !layers.some((layer) => IMAGE_LAYER.test(layer.mediaType))
 }
 
 function identityOf({ digest, annotations }: Layer): string {

@@ -10,7 +10,7 @@ import { isTag } from '../oci/reference.ts'
 import { referrersIn } from '../oci/referrer.ts'
 import { discard } from '../transport/request.ts'
 import type { Endpoint } from './endpoint.ts'
-import { nextPage } from './link.ts'
+import { nextPage } from './headers.ts'
 import type { Manifests } from './manifests.ts'
 
 /** With the usual 100 to 1000 entries a page, more referrers than any image has; bounds a registry that never ends. */

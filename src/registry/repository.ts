@@ -1,5 +1,5 @@
 import { provingAnswers, type Target } from '../copy/store.ts'
-import { ACCEPT } from '../oci/manifest.ts'
+import { ACCEPT, linked } from '../oci/manifest.ts'
 import { discard } from '../transport/request.ts'
 import { isStored, openBlob, probe } from './blobs.ts'
 import { askOnce, createEndpoint, type Endpoint, type RegistryOptions } from './endpoint.ts'
@@ -45,11 +45,11 @@ export function openRepository(options: RegistryOptions): Target {
     startUpload: (blob, mountFrom) => startUpload(endpoint, limits, blob, mountFrom),
     async putManifest(manifest, tag) {
       const { digest, subject } = await manifests.put(manifest, tag)
-      const parent = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest
+      const [parent] = linked(manifest, 'subject')
       if (parent !== undefined) {
         // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
-        listsReferrers ??= Promise.resolve(subject !== undefined && listings.lists(parent, manifest.descriptor.digest))
-        known = await listsReferrers
+        const isListed = async () => subject !== undefined && listings.lists(parent.digest, manifest.descriptor.digest)
+        known = await (listsReferrers ??= isListed())
       }
       return digest
     },

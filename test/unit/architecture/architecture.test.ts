@@ -55,7 +55,7 @@ const CUTS = [
     'openshift/annotate',
     'registry/external-layers',
     'layout/tar',
-    'host/output-rows',
+    'report/make-report',
   )
   .concat('host/github', 'core/secret', 'core/text')
 

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import * as z from 'zod'
 import { Secrets } from '../../../src/core/secret.ts'
 import { parseChallenges } from '../../../src/http/challenge.ts'
+import { readable } from '../../../src/http/client.ts'
 import {
   isUploadOf,
   isUploadSession,
@@ -10,10 +11,9 @@ import {
   mayReceiveCredential,
   refuseSecretInAddress,
 } from '../../../src/http/credential-scope.ts'
-import { readable } from '../../../src/http/debug-log.ts'
 import { bytes, headerAll, json, parseRetryAfter, registryError } from '../../../src/http/response.ts'
 import { mergeScopes } from '../../../src/http/token-service.ts'
-import { nextPage } from '../../../src/registry/link.ts'
+import { nextPage } from '../../../src/registry/headers.ts'
 import { proxyFor } from '../../../src/transport/proxy.ts'
 import { discard, type Response } from '../../../src/transport/request.ts'
 import { rejection } from '../../support/http-server.ts'

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals'
 import { PromoteError } from '../../../src/core/errors.ts'
 import { Secrets } from '../../../src/core/secret.ts'
 import { neutralise, neutraliseJson, visible } from '../../../src/core/text.ts'
-import { allOf, cleanData, cleanText, describeError } from '../../../src/host/lines.ts'
+import { allOf, cleanData, cleanText, describeError } from '../../../src/host/log.ts'
 import { digestOf, failedRow, reportOf, row } from './sample.ts'
 
 describe('text for people', () => {

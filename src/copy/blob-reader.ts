@@ -3,7 +3,7 @@ import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Retries } from '../core/retries.ts'
 import { algorithmOf, type Digest, hashFor } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
-import { isPlatformConfig } from './platforms.ts'
+import { isPlatformConfig } from './graph.ts'
 import type { Source } from './store.ts'
 
 /** Sixteen TLS records of 16 KiB in one buffer cost less than sixteen writes. Larger buffers save no time. */

@@ -1,7 +1,7 @@
 import type { Context } from '../core/context.ts'
 import type { ReadAhead } from './broadcast.ts'
 import type { CopyEvent } from './events.ts'
-import type { Platforms } from './platforms.ts'
+import type { Platforms } from './graph.ts'
 import type { Semaphore } from './semaphore.ts'
 
 /** What the copies of all images of a run share. */

@@ -9,10 +9,10 @@ import { type Budget, createBudget, type Held } from './budget.ts'
 import type { Attached } from './events.ts'
 import { leaveMissing } from './failures.ts'
 import { type Graph, type Key, manifestKey, type Node } from './graph.ts'
-import type { ManifestLookup } from './manifest-lookup.ts'
 import { checkSigned } from './require-signed.ts'
 import { type Semaphore, withCheck } from './semaphore.ts'
 import type { Source } from './store.ts'
+import type { ManifestLookup } from './survey.ts'
 
 export type DiscoverOptions = Readonly<{
   /** Undefined: all. */

@@ -1,6 +1,7 @@
 import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { Descriptor, Manifest } from '../oci/manifest.ts'
+import { type Descriptor, embedded, linked, type Manifest } from '../oci/manifest.ts'
+import { formatPlatform, parsePlatform, platformOfConfig } from '../oci/platform.ts'
 import type { Attached } from './events.ts'
 
 /**
@@ -42,4 +43,40 @@ export type Graph = Readonly<{
 export function manifestOf({ key, manifest }: Node): Manifest {
   if (manifest === undefined) throw new PromoteError('INTERNAL', `no bytes for ${key}`)
   return manifest
+}
+
+const CONFIG_TYPE = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/
+/** Configs are a few KiB. A larger one is not kept in memory. */
+const LARGEST_CONFIG = 1024 * 1024
+
+export function isPlatformConfig({ mediaType, size }: Descriptor): boolean {
+  return CONFIG_TYPE.test(mediaType) && size <= LARGEST_CONFIG
+}
+
+/** The platforms of single images, which are only in their configs. They are noted when a config is copied, without a request. */
+export class Platforms {
+  readonly #names = new Map<Digest, string | undefined>()
+
+  note(config: Digest, bytes: Uint8Array): void {
+    this.#names.set(config, platformIn(bytes))
+  }
+
+  of({ root, platforms }: Graph): readonly string[] {
+    const [config] = linked(root, 'config')
+    if (config === undefined || !CONFIG_TYPE.test(config.mediaType)) return platforms
+    const data = embedded(config)
+    const name = data === undefined ? this.#names.get(config.digest) : platformIn(data)
+    return name === undefined ? platforms : [name]
+  }
+}
+
+/** The content of a config is untrusted: only valid names of platforms get into reports. */
+function platformIn(config: Uint8Array): string | undefined {
+  try {
+    const platform = platformOfConfig(config)
+    if (platform !== undefined) parsePlatform(formatPlatform(platform))
+    return platform && formatPlatform(platform)
+  } catch {
+    return undefined
+  }
 }

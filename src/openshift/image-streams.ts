@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { within } from '../core/async.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
@@ -191,4 +192,36 @@ export function streamMissing(error: PromoteError, { namespace, name }: Reposito
 export function projectMissing(error: PromoteError, { namespace }: Repository): PromoteError {
   const hint = `Check the project's name. It is never created by a promotion: oc new-project ${namespace}`
   return error.with({ code: 'PROJECT_MISSING', transient: false, hint })
+}
+
+/** The note about the last promotion to a tag. */
+export type Note = Readonly<{
+  tag: string
+  source: string
+  digest: Digest
+  /** Page of the pipeline's run, where there is one. */
+  run: string | undefined
+  /** ISO 8601, UTC. */
+  time: string
+}>
+
+/** A prefix without a dot belongs to no domain and to no part of OpenShift. */
+const ANNOTATION_PREFIX = 'image-promote'
+/** apimachinery `IsQualifiedName`: a tag may be longer, and may begin or end with other characters. */
+const KEY_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/
+
+/** `image-promote/<tag>`, or a hash if the tag cannot be part of a key. The value always has the tag. */
+export function annotationKey(tag: string): string {
+  const name = KEY_NAME.test(tag) ? tag : `tag.${createHash('sha256').update(tag).digest('hex').slice(0, 32)}`
+  return `${ANNOTATION_PREFIX}/${name}`
+}
+
+/** Writes the notes into the stream's metadata, in one merge patch (RFC 7396): other annotations and the images stay. */
+export async function annotate(kube: Kubernetes, repository: string, notes: readonly Note[]): Promise<void> {
+  const annotations = Object.fromEntries(notes.map((note) => [annotationKey(note.tag), JSON.stringify(note)]))
+  const reply = await kube.request('PATCH', streamPath(splitRepository(repository, kube.side)), {
+    body: { metadata: { annotations } },
+    type: 'application/merge-patch+json',
+  })
+  if (reply.status !== 200) throw failure(reply, `Annotating the image stream ${repository}`, kube)
 }

@@ -49,7 +49,8 @@ export function openRepository(options: RegistryOptions): Target {
       if (parent !== undefined) {
         // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
         const isListed = async () => subject !== undefined && listings.lists(parent.digest, manifest.descriptor.digest)
-        known = await (listsReferrers ??= isListed())
+        listsReferrers ??= isListed()
+        known = await listsReferrers
       }
       return digest
     },

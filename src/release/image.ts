@@ -1,7 +1,7 @@
 import type { Attached } from '../copy/events.ts'
 import type { Copy } from '../copy/execute.ts'
 import type { Graph } from '../copy/graph.ts'
-import type { Place } from '../copy/manifest-lookup.ts'
+import type { Place } from '../copy/survey.ts'
 import type { PromoteError } from '../core/errors.ts'
 import type { ImagePair } from '../inputs/config.ts'
 import type { Digest } from '../oci/digest.ts'

@@ -1,6 +1,6 @@
 import type { Bytes } from '../copy/events.ts'
+import type { Platforms } from '../copy/graph.ts'
 import { isUnchanged, plannedSteps } from '../copy/plan.ts'
-import type { Platforms } from '../copy/platforms.ts'
 import type { PromoteError } from '../core/errors.ts'
 import type { TagState } from '../oci/digest.ts'
 import type { Reference } from '../oci/reference.ts'

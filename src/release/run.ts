@@ -1,7 +1,7 @@
 import type { Held } from '../copy/budget.ts'
 import type { CopyRun } from '../copy/copy-run.ts'
 import type { Graph } from '../copy/graph.ts'
-import { Platforms } from '../copy/platforms.ts'
+import { Platforms } from '../copy/graph.ts'
 import { createSemaphore } from '../copy/semaphore.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
@@ -111,4 +111,12 @@ export function abandoned(what: string, because: PromoteError): PromoteError {
   // A stopped run is one event, whatever each of its images waited for.
   const code = because.code === 'CANCELLED' ? 'CANCELLED' : 'ABANDONED'
   return new PromoteError(code, message, { cause: because })
+}
+
+/** Page of the run in GitHub Actions, GitLab or Jenkins. */
+export function runUrl(env: Readonly<Record<string, string | undefined>>): string | undefined {
+  const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: repository, GITHUB_RUN_ID: id } = env
+  const github = server && repository && id ? `${server}/${repository}/actions/runs/${id}` : undefined
+  const candidates = [github, env.CI_JOB_URL, env.BUILD_URL]
+  return candidates.find((url) => url !== undefined && url.length <= 500 && /^https?:\/\/[^\s@]+$/.test(url))
 }

@@ -9,7 +9,6 @@ import type { Secret } from '../core/secret.ts'
 import { VERSION } from '../core/version.ts'
 import { usage } from '../inputs/parse.ts'
 import type { Manifest } from '../oci/manifest.ts'
-import { runUrl } from '../openshift/annotate.ts'
 import { fingerprint } from '../trust/keyed.ts'
 import { SignerVerifier } from '../trust/keyless.ts'
 import { asImage, notSigned, type Signing, signSubjects, type WrittenRecord } from '../trust/missing-attachments.ts'
@@ -18,7 +17,7 @@ import { loadSigningKey } from '../trust/signing-key.ts'
 import type { SignInputs } from '../trust/trust-options.ts'
 import type { Arrived, CopiedDestination } from './image.ts'
 import { leavesOf } from './judge.ts'
-import { forEachUnfinished, type Run } from './run.ts'
+import { forEachUnfinished, type Run, runUrl } from './run.ts'
 
 const EMPTY = { total: 0, copied: 0, mounted: 0, present: 0 } as const
 

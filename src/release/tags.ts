@@ -3,14 +3,14 @@ import { isUnchanged } from '../copy/plan.ts'
 import { withCheck } from '../copy/semaphore.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { TagState } from '../oci/digest.ts'
-import type { Note } from '../openshift/annotate.ts'
+import type { Note } from '../openshift/image-streams.ts'
 import { makeReport } from '../report/make-report.ts'
 import { guardOf, isGuarded, stillAt } from './guards.ts'
 import type { CopiedDestination, ListedImage, PlannedDestination, TagOutcome } from './image.ts'
 import { type Move, moveAll } from './move-tags.ts'
 import type { Repository } from './repositories.ts'
 import { rowsOf } from './rows.ts'
-import { abandoned, finish, forEachUnfinished, markFailed, type Run, unfinished } from './run.ts'
+import { abandoned, finish, forEachUnfinished, markFailed, type Run, runUrl, unfinished } from './run.ts'
 
 /** Writes the tags of each image for itself. All that the tags name is there. */
 export async function tagEach(images: readonly CopiedDestination[], run: Run): Promise<void> {
@@ -130,7 +130,6 @@ function outcomeOf({ state, from, to, at, error }: Move, failure: PromoteError, 
 
 /** Notes the promotion on the image streams, in one request for each. A failure is a warning: the images are there. */
 export async function annotateStreams(images: readonly CopiedDestination[], { context }: Run): Promise<void> {
-  const { runUrl } = await import(/* webpackMode: "eager" */ '../openshift/annotate.ts')
   const run = runUrl(context.env)
   const time = new Date(context.now()).toISOString()
   const notesOf = ({ job, plan, outcomes }: CopiedDestination): Note[] => {

@@ -2,9 +2,19 @@ import type { Bytes } from '../copy/events.ts'
 import type { TagState } from '../oci/digest.ts'
 import { splitHost } from '../oci/reference.ts'
 import { failures, verdict } from './closing-text.ts'
-import { changeOf, count, formatBytes, formatDuration } from './format.ts'
+import {
+  changeOf,
+  code,
+  count,
+  details,
+  escapeMarkdown,
+  formatBytes,
+  formatDuration,
+  keepWithin,
+  mermaidLabel,
+  tableRow,
+} from './format.ts'
 import { isMovedEarlier } from './make-report.ts'
-import { code, details, escapeMarkdown, keepWithin, mermaidLabel, tableRow } from './markdown.ts'
 import type { Report, Row, Status } from './model.ts'
 
 /**

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals'
-import { workspaceInputs } from '../../src/host/workspaces.ts'
+import { workspaceInputs } from '../../src/host/tekton.ts'
 import type { Row } from '../../src/report/model.ts'
 import { type Folder, temporary, type Variables } from '../bundle/run.ts'
 import { at, byPassword, differences, options, type SideOptions, tagOf, writes } from '../bundle/sides.ts'

@@ -52,7 +52,7 @@ const CUTS = [
   .concat(
     'report/live',
     'report/summary',
-    'openshift/annotate',
+    'openshift/image-streams',
     'registry/external-layers',
     'layout/tar',
     'report/make-report',

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
+import { code, escapeMarkdown, keepWithin, mermaidLabel } from '../../../src/report/format.ts'
 import { makeReport } from '../../../src/report/make-report.ts'
-import { code, escapeMarkdown, keepWithin, mermaidLabel } from '../../../src/report/markdown.ts'
 import type { Row } from '../../../src/report/model.ts'
 import { renderSummary } from '../../../src/report/summary.ts'
 import { digest, failed, MIB, row } from './rows.ts'

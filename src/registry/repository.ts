@@ -46,12 +46,11 @@ export function openRepository(options: RegistryOptions): Target {
     async putManifest(manifest, tag) {
       const { digest, subject } = await manifests.put(manifest, tag)
       const [parent] = linked(manifest, 'subject')
-      if (parent !== undefined) {
-        // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
-        const isListed = async () => subject !== undefined && listings.lists(parent.digest, manifest.descriptor.digest)
-        listsReferrers ??= isListed()
-        known = await listsReferrers
-      }
+      if (parent === undefined) return digest
+      // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
+      const isListed = async () => subject !== undefined && listings.lists(parent.digest, manifest.descriptor.digest)
+      listsReferrers ??= isListed()
+      known = await listsReferrers
       return digest
     },
     get listsReferrers() {

@@ -5,7 +5,7 @@ import type { Host } from './host.ts'
 import { allOf, createHostLog, prefixed, publishOnlyClean } from './log.ts'
 import { createTerminal, isWatched, paint, type Screen, wantsColour } from './terminal.ts'
 
-/** Where a host prints to; `out` is stdout. Text has its line ends. `screen` is there when stderr is a terminal. */
+/** Where a host prints: `out` is stdout, `err` is stderr. Texts include line ends. `screen` is set when stderr is a terminal. */
 export type Streams = Readonly<{ out(text: string): void; err(text: string): void; screen?: Screen | undefined }>
 
 export function createCliHost(env: Env, { out, err, screen }: Streams): Host {

@@ -10,20 +10,20 @@ import type { Report, Row } from '../report/model.ts'
 import type { Host } from './host.ts'
 
 /**
- * The report is the way back, and a run that is tried again writes it again (Tekton's `retries`, a re-run of a job, the
- * same command once more). What the earlier tries moved stays in it, with the digests from before the first of them.
+ * A rollback needs the report, and a run that is repeated overwrites it (Tekton's `retries`, a re-run of a job, the same command
+ * again). So the new report keeps the tags that earlier tries have moved, with their digests from before the first try.
  */
 
 type Moved = EarlierReport['moves'][number]
 
-/** What the file of the report had before this run, when it is a report of the same run. */
+/** The content of the report file before this try, if it is a report of the same run. */
 type Earlier = Readonly<{
   moves: ReadonlyMap<string, Moved>
-  isRetry: boolean // this is another try of that run for certain, and not the same command for another release
+  isRetry: boolean // false: this may also be the same command for another release
 }>
 
 /**
- * The configuration with the id of the run, and the host, which publishes what all tries of the run have done.
+ * Returns the configuration with the id of the run, and a host that publishes what all tries of the run have done.
  * @throws PromoteError USAGE when a dry run would overwrite the report of a promotion that has not ended well.
  */
 export function continueEarlier<T extends Host>(given: Config, host: T): Readonly<{ config: Config; host: T }> {
@@ -45,7 +45,7 @@ function readEarlier(path: string): EarlierReport | undefined {
   try {
     return isFile(path) ? readReport(readInput(path, LARGEST_REPORT)) : undefined
   } catch {
-    // Another file of that name is replaced, as it would be without this.
+    // A file that is not a report is overwritten, as in every other run.
     return undefined
   }
 }
@@ -64,7 +64,7 @@ function merging<T extends Host>(host: T, earlier: Earlier): T {
   }
 }
 
-/** Pure: the report of this try with what the earlier ones moved. */
+/** Pure: the report of this try, with the tags that earlier tries have moved. */
 export function mergeReport(report: Report, earlier: Earlier): Report {
   const images = report.images.map((row) => mergeRow(row, earlier))
   const own = new Set(images.map((row) => keyOf(row.target, row.destination)))
@@ -74,14 +74,14 @@ export function mergeReport(report: Report, earlier: Earlier): Report {
 
 function mergeRow(row: Row, { moves, isRetry }: Earlier): Row {
   const move = moves.get(keyOf(row.target, row.destination))
-  // A try that failed before it read the tag says nothing against what an earlier one has read.
+  // If this try failed before it read the tag, what an earlier try has read still counts.
   const isWhereItWasPut = row.previousDigest === move?.promoted || row.previousDigest === 'unknown'
   if (move === undefined || !isWhereItWasPut) return row
   const digest = row.digest ?? move.promoted
   return digest === move.promoted || isRetry ? { ...row, digest, previousDigest: move.previous } : row
 }
 
-/** A tag that this try had nothing to do with. */
+/** The row of a tag that only an earlier try has moved. */
 function rowOf({ source, destination, target, promoted, previous }: Moved): Row {
   const digests = { sourceDigest: promoted, digest: promoted, previousDigest: previous }
   const end = { status: 'unchanged', error: null, milliseconds: 0 } as const

@@ -16,22 +16,22 @@ export type Runner = Pick<
   'setSecret' | 'info' | 'debug' | 'warning' | 'error' | 'setOutput' | 'startGroup' | 'endGroup' | 'getIDToken'
 >
 
-/** Loaded only where its commands are understood: elsewhere it would print secrets (`::add-mask::…`). */
+/** Loaded on GitHub only: elsewhere its commands would print secrets (`::add-mask::…`). */
 export async function loadRunner(): Promise<Runner> {
   return import(/* webpackMode: "eager" */ '@actions/core')
 }
 
-/** The runner shows ten annotations of a kind per step (actions/runner, ExecutionContext.cs); the last one counts the rest. */
+/** The runner shows ten annotations of one kind for each step (actions/runner, ExecutionContext.cs). The tenth tells how many are missing. */
 const ANNOTATIONS = 9
-const LONGEST_ANNOTATION = 4000 // the runner cuts a message at 4096 characters; before that the log alone has it all
+const LONGEST_ANNOTATION = 4000 // the runner cuts a message at 4096 characters; longer ones are in the log
 const LONGEST_IMAGES = 512 * 1024
-const LONGEST_DETAILS = 300 // folded lines per image; they are held in memory until the image is done
+const LONGEST_DETAILS = 300 // lines for each image, which are kept in memory until the image is done
 
 export function createGithubHost(env: Env, runner: Runner): Host & Pick<HostLog, 'settings'> {
   const secrets = new Secrets((value) => runner.setSecret(value))
   const annotate = createAnnotator(runner)
   const writer: Writer = {
-    // Debug commands are shown only when the run was started for debugging; `log-level: debug` alone prints lines.
+    // The runner shows debug commands only in a debugging run. With `log-level: debug` alone, lines are printed.
     debug: (text) => (env.RUNNER_DEBUG === '1' ? runner.debug(text) : runner.info(`debug: ${text}`)),
     info: (text) => runner.info(text),
     warn: (text) => runner.warning(text),
@@ -48,7 +48,7 @@ export function createGithubHost(env: Env, runner: Runner): Host & Pick<HostLog,
     event(event) {
       const { progress } = hostLog.settings()
       if (progress === 'plain') details(event)
-      // The failures of the end are annotations, and would stand in the log twice.
+      // Failures are printed as annotations when the report is published, so they are left out here.
       if (event.event === 'done' && progress !== 'json') {
         hostLog.end()
         if (progress === 'plain') hostLog.log.info(verdict(event.report))
@@ -65,8 +65,8 @@ export function createGithubHost(env: Env, runner: Runner): Host & Pick<HostLog,
 }
 
 /**
- * A step with `run:`: a command line with the log, outputs and summary of GitHub. Commands go to stderr, which the runner
- * reads too: stdout has only the report of `--output json`, and never a value to mask.
+ * A step with `run:`: a command line with GitHub's log, outputs and summary. Commands for the runner go to stderr, which it
+ * reads too. So stdout has only the report of `--output json`, and never a secret in a command.
  */
 export function createStepHost(env: Env, runner: Runner, { out, err }: Streams): Host {
   const outputs = (env.GITHUB_OUTPUT ?? '') === '' ? { setOutput: () => undefined } : {}
@@ -126,7 +126,7 @@ function failure({ status }: Row, { code, side, message, hint }: NonNullable<Row
   return hint === null ? text : `${text}\n${hint}`
 }
 
-/** What was done for an image, folded, as one piece: images run side by side and groups cannot interleave. */
+/** The steps of each image in a group of the log. It is printed when the image is done, because groups of parallel images cannot interleave. */
 function createDetails(runner: Runner): (event: Event) => void {
   const lines = new Map<number, string[]>()
   return (event) => {
@@ -176,7 +176,7 @@ async function publishTo(report: Report, env: Env, runner: Runner, hostLog: Host
 
 const SUBJECTS = 500 // the runner takes 500 subjects per job (actions/runner, CreateArtifactsFileCommand.cs)
 
-/** Subjects for `actions/attest`: what is at the destination now, by digest, each once. */
+/** Subjects for `actions/attest`: each image that is at the destination now, once, by its digest. */
 function artifactLines({ images }: Report): string[] {
   const subjects = images.flatMap(({ status, digest, destination, tag }) => {
     const arrived = (status === 'promoted' || status === 'unchanged') && digest?.startsWith('sha256:')

@@ -9,21 +9,21 @@ import type { Terminal } from './terminal.ts'
 
 export type Writer = Readonly<Record<'debug' | 'info' | 'warn' | 'error', (text: string) => void>>
 
-/** What hosts share: log, progress and report file, as the options want them. */
+/** What all hosts share: the log, the progress and the report file, as the options say. */
 export type HostLog = Required<Pick<Host, 'log' | 'secrets' | 'begin' | 'event' | 'end' | 'keep'>> &
   Readonly<{ settings(): Settings }>
 
-/** Milliseconds. A heartbeat may be late by as much; a terminal is drawn as often as the eye follows. */
+/** Milliseconds between checks for a due heartbeat, and between redraws of a terminal. */
 const TICK = { plain: 1000, live: 150 } as const
 
 /**
- * plain: everything, in words. quiet: errors alone. json: every line is an object, log lines as
- * `{"event":"log","level","message"}`, so that a reader needs one parser.
- * @param terminal plain: shows what is under way below the log, instead of heartbeats.
- * @param errorsAsJson false: errors keep the host's own form in json mode too (GitHub's annotations).
+ * Prints by the option `progress`. `plain`: everything, as text. `quiet`: errors only. `json`: every line is an object; a line of
+ * the log is `{"event":"log","level","message"}`, so that a reader needs one parser.
+ * @param terminal with `plain`: shows running images below the log, instead of heartbeats.
+ * @param errorsAsJson false: errors have the host's own format even with `json` (GitHub's annotations).
  */
 export function createHostLog(writer: Writer, secrets: Secrets, errorsAsJson: boolean, terminal?: Terminal): HostLog {
-  // No CI system finds a command in the text, whichever host it runs in.
+  // On every host, because CI systems look for commands in the output of any program.
   const write = forLevels((level, text) => writer[level](neutralise(text)))
   let settings = { progress: 'plain', logLevel: 'info' } as Settings
   let progress = progressOf('plain', write, terminal)
@@ -64,7 +64,7 @@ export function createHostLog(writer: Writer, secrets: Secrets, errorsAsJson: bo
   }
 }
 
-/** In quiet mode the progress has nothing to print but errors. */
+/** With `quiet`, errors are the only progress that is printed. */
 function progressOf(mode: Settings['progress'], write: Writer, terminal: Terminal | undefined): Progress {
   const options = { mode, now: Date.now, live: terminal !== undefined }
   return createProgress(write[mode === 'quiet' ? 'error' : 'info'], options)
@@ -75,11 +75,11 @@ function startTicking(progress: Progress, terminal: Terminal | undefined): NodeJ
     terminal === undefined
       ? setInterval(() => progress.beat(), TICK.plain)
       : setInterval(() => terminal.show(progress.lines(terminal.columns())), TICK.live)
-  // It must not keep a process alive whose run is over.
+  // The timer must not keep the process alive after the run.
   return timer.unref()
 }
 
-/** For hosts whose log is a stream: one prefix per level, before the first line of a text. */
+/** For hosts whose log is a stream: a prefix for each level, before the first line of a text. */
 export function prefixed(print: (text: string) => void, prefixes: Readonly<Record<keyof Writer, string>>): Writer {
   return forLevels((level, text) => print(`${prefixes[level]}${text}\n`))
 }
@@ -89,7 +89,7 @@ function forLevels(write: (level: keyof Writer, text: string) => void): Writer {
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-/** Text as it may be printed anywhere. Controls go first, so that none can split a secret. */
+/** Text that is safe to print. Control characters are removed first, so that they cannot split a secret. */
 export function cleanText(text: string, secrets: Secrets): string {
   return secrets.redact(visible(text))
 }
@@ -101,14 +101,14 @@ export function describeError({ code, side, message, hint }: PromoteError): stri
   return hint === undefined ? text : `${text}\n  ${hint}`
 }
 
-/** Members that programs compare or go back to: names, digests, words of ours. A short secret may stand in one by chance. */
+/** Members that programs compare: names, digests, fixed words. Short secrets are not hidden in them, because they occur there by chance. */
 const EXACT: ReadonlySet<string> = new Set(
   'schema started finished event status do kind code side source sourceDigest destination target tag digest previousDigest subject from to'.split(
     ' ',
   ),
 )
 
-/** The same data, fit to be published. @param wording changes sentences, and no name or digest. */
+/** The data without secrets and control characters. @param wording changes sentences, but no name or digest. */
 export function cleanData<T>(data: T, secrets: Secrets, wording = (text: string) => text): T {
   return JSON.parse(JSON.stringify(data), (key, value) => {
     if (typeof value !== 'string') return value

@@ -48,7 +48,7 @@ export async function run(surroundings: Surroundings): Promise<number> {
   }
 }
 
-/** Forgejo and Gitea set GITHUB_ACTIONS too; the Task sets result paths. */
+/** Forgejo and Gitea set GITHUB_ACTIONS too. The Tekton Task sets the paths of its results. */
 export function hostKind(env: Env): HostKind {
   if (env.GITHUB_ACTIONS === 'true') return 'github'
   return Object.keys(env).some((name) => name.startsWith('IMAGE_PROMOTE_RESULT_')) ? 'tekton' : 'plain'
@@ -69,11 +69,11 @@ function readConfig(argv: readonly string[], host: Host): Config {
   const isSame = report !== undefined && rollbackReport !== undefined && isSameFile(report, rollbackReport)
   const config = isSame ? { ...given, report: undefined } : given
   host.begin(config)
-  // A rollback may have to be repeated with it.
+  // The rollback may have to be repeated with the same report.
   if (isSame) host.log.warn(`${host.spell('report')} is the report that the rollback reads: it stays as it is`)
   for (const warning of collected.warnings ?? []) host.log.warn(warning)
   if (collected.suggestion) host.log.info(`2 images, each of which keeps its name. ${collected.suggestion}`)
-  // Where each value came from, never the value.
+  // Where each value comes from. The value itself is never logged.
   for (const [option, { from }] of collected.raw) if (from !== 'default') host.log.debug(`${option} from ${from}`)
   return config
 }
@@ -86,7 +86,7 @@ async function promoteAndPublish(config: Config, host: Host, surroundings: Surro
   }
   signal.addEventListener('abort', stopping, { once: true })
   try {
-    // It is the way back: a run that could not write it moves no tag.
+    // A rollback needs the report, so a run that cannot write it must not move a tag.
     if (config.report !== undefined) await checkWritable(config.report)
     const promote = await loadPromote()
     const whole = continueEarlier(config, host)
@@ -126,7 +126,7 @@ function cancelledCode({ reason }: AbortSignal): number {
   return reason === 'SIGTERM' ? EXIT.terminated : EXIT.interrupted
 }
 
-/** An error that ended the run before there was a report, or kept it from being published. */
+/** Prints an error that ended the run before there was a report, or while it was published. @returns the exit code. */
 function reportFailure(thrown: unknown, host: Host, debug: boolean, signal: AbortSignal): number {
   if (thrown instanceof PromoteError && thrown.code !== 'INTERNAL') {
     host.log.error(describeError(thrown))

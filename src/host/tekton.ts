@@ -11,7 +11,7 @@ import type { Streams } from './cli.ts'
 import type { Host } from './host.ts'
 import { allOf, createHostLog, prefixed, publishOnlyClean } from './log.ts'
 
-/** The step of the Tekton Task: results are files, folders of credentials are workspaces. */
+/** The step of the Tekton Task. Results are files; credentials are in folders, the workspaces. */
 export function createTektonHost(env: Env, { err }: Streams): Host {
   const secrets = new Secrets()
   const writer = prefixed((text) => err(inWorkspaces(text)), {
@@ -30,7 +30,7 @@ export function createTektonHost(env: Env, { err }: Streams): Host {
       const { report: path = '', summary, resultsLimit } = hostLog.settings()
       const results = fitResults(report, path, resultsLimit)
       if (results.warning !== undefined) hostLog.log.warn(results.warning)
-      // It says what report.json of the workspace says, and nothing of a report with another name.
+      // summary.md belongs to report.json in the workspace, and not to a report with another name.
       const hasSummary = summary && basename(path) === 'report.json' && path === reportIn(env)
       await allOf([
         ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
@@ -42,7 +42,7 @@ export function createTektonHost(env: Env, { err }: Streams): Host {
   return publishOnlyClean(host, inWorkspaces)
 }
 
-/** Secrets have no param, because a param's value is readable in the TaskRun: advice to set one means a file. */
+/** Secrets have no param, because the value of a param can be read in the TaskRun. Advice to set one names its file instead. */
 function inWorkspaces(text: string): string {
   const option = /(?<![\w/.-])(source|destination)-(password|token)(?![\w/:=-])/g
   return text.replace(option, 'file $2 of workspace $1-auth')
@@ -73,7 +73,7 @@ function messageBytes(values: Readonly<Record<string, string>>): number {
   return Buffer.byteLength(message) + 5 * (message.match(/[<>&\u2028\u2029]/g)?.length ?? 0)
 }
 
-/** Without a line end: it would be part of the value. */
+/** Writes no line end, because it would be part of the value. */
 async function writeResult(env: Env, name: string, value: string): Promise<void> {
   const path = env[`IMAGE_PROMOTE_RESULT_${name.toUpperCase()}`] ?? ''
   if (path !== '') await writeWhole(path, value)
@@ -81,20 +81,20 @@ async function writeResult(env: Env, name: string, value: string): Promise<void>
 
 /** Files of an auth workspace that hold the value of the option of the same name. */
 const VALUE_FILES = ['username', 'password', 'token']
-/** Files whose path is an option's value; of the docker ones the first that is there. */
+/** Files whose path is the value of an option. Of the docker files, the first that exists counts. */
 const PATH_FILES: readonly (readonly [files: readonly string[], option: string])[] = [
   [['kubeconfig'], 'kubeconfig'],
   [['.dockerconfigjson', 'config.json', 'auth.json', '.dockercfg'], 'auth-file'],
 ]
 
-/** Options from the Task's workspaces, as variables. A param beats its file. A workspace that is not bound has no path. */
+/** The options in the Task's workspaces, as variables. A param goes before its file. A workspace that is not bound has no path. */
 export function workspaceInputs(env: Env): ReturnType<Host['inputs']> {
   const found: Record<string, string> = {}
   const problems: string[] = []
   const report = reportIn(env)
   if (report !== undefined) offer(env, found, 'report', '', report)
   const certificates = certificatesIn(env.IMAGE_PROMOTE_CA_DIR ?? '', problems)
-  // The entries of a list name their files themselves, in whatever workspace they are.
+  // The entries of a list of destinations name their files themselves.
   const isList = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_DESTINATIONS${suffix}`] ?? '') !== '')
   for (const side of isList ? ['source'] : ['source', 'destination']) {
     const folder = env[`IMAGE_PROMOTE_${side.toUpperCase()}_AUTH_DIR`] ?? ''
@@ -111,7 +111,7 @@ export function workspaceInputs(env: Env): ReturnType<Host['inputs']> {
   return { env: { ...env, ...found }, problems }
 }
 
-/** The report that is written where no other is asked for. A rollback leaves the one that it reads as it is. */
+/** The path of the report if no other is given. A rollback writes another file than the report that it reads. */
 export function reportIn(env: Env): string | undefined {
   const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? ''
   const isRollback = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_ROLLBACK${suffix}`] ?? '') !== '')
@@ -124,7 +124,7 @@ function offer(env: Env, found: Record<string, string>, option: string, suffix: 
   if (!isSet(variable) && !isSet(`${variable}_FILE`)) found[`${variable}${suffix}`] = value
 }
 
-/** Every file of the ca workspace that has PEM in it, for both sides. */
+/** All PEM files of the ca workspace. They are for both sides. */
 function certificatesIn(folder: string, problems: string[]): string[] {
   if (folder === '') return []
   const before = problems.length

@@ -1,19 +1,19 @@
 import { styleText } from 'node:util'
 import type { Env } from '../inputs/collect.ts'
 
-/** Some lines that are drawn again and again below the log. */
+/** Lines below the log that are redrawn all the time. */
 export type Terminal = Readonly<{
   columns(): number
-  write(text: string): void // log text, with its line ends
-  /** Instead of what is shown. */
+  write(text: string): void // log text, line ends included
+  /** Replaces the lines that are shown. */
   show(lines: readonly string[]): void
   clear(): void
 }>
 
-/** Where stderr is a terminal: its width, asked each time since windows change. */
+/** The size of the terminal. It is asked for each time, because windows change. */
 export type Screen = () => Readonly<{ columns: number; rows: number }>
 
-/** Up by so many lines, to the first column, and erase from there to the end (ECMA-48, CPL and ED). */
+/** Moves the cursor up to the first of so many lines and erases from there to the end (ECMA-48, CPL and ED). */
 const eraseLines = (lines: number) => (lines === 0 ? '' : `\u001b[${lines}F\u001b[J`)
 
 export function createTerminal(print: (text: string) => void, screen: Screen): Terminal {
@@ -25,7 +25,7 @@ export function createTerminal(print: (text: string) => void, screen: Screen): T
     print(`${before}${text}${shown.map((line) => `${line}\n`).join('')}`)
   }
   return {
-    // One column is left free: a full line wraps on some terminals, and would be two.
+    // One column stays free, because some terminals wrap a full line.
     columns: () => Math.max(20, screen().columns - 1),
     write: (text) => redraw(text, shown),
     show: (lines) => redraw('', lines.slice(-Math.max(1, screen().rows - 1))),
@@ -35,12 +35,12 @@ export function createTerminal(print: (text: string) => void, screen: Screen): T
   }
 }
 
-/** Whether a person sees the terminal: some CI systems give a terminal to jobs. */
+/** Whether a person watches the terminal. Some CI systems give jobs a terminal too. */
 export function isWatched({ CI = '', TERM = '' }: Env): boolean {
   return (CI === '' || CI === 'false') && TERM !== 'dumb'
 }
 
-/** no-color.org, and force-color.org for logs that understand colours without being terminals. */
+/** no-color.org, and force-color.org for logs that are not terminals but show colours. */
 export function wantsColour({ NO_COLOR = '', FORCE_COLOR = '' }: Env, watched: boolean): boolean {
   if (NO_COLOR !== '') return false
   return FORCE_COLOR === '' ? watched : FORCE_COLOR !== '0' && FORCE_COLOR !== 'false'
@@ -59,7 +59,7 @@ const COLOURS = {
   'Failed:': 'red',
 } as const
 
-/** Colours the one word of a line that says how it went; everything else stays as it is. */
+/** Colours the word of a line that tells the outcome. Everything else stays as it is. */
 export function paint(text: string): string {
   return text.replace(
     /^(\[\d+\/\d+\] )?(promoted|planned|unchanged|skipped|failed|cancelled|reverted|error:|warning:|Failed:)(?=[ ,])/gm,

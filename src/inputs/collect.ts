@@ -6,9 +6,9 @@ import { adviceFor } from './other-tools.ts'
 import { readPath } from './path-or-content.ts'
 import { nearest, type ReadFile } from './problems.ts'
 
-/** `from` names the flag, variable or file, for the debug log; never the value. */
+/** The value of an option, and the flag, variable or file that it comes from. Only `from` is logged. */
 export type Found = Readonly<{ value: string; from: string }>
-/** `env` is where entries of a list may name variables from; `stray` stands where a path is wanted, and may be a secret. */
+/** `env`: the variables that entries of a list may name. `stray`: values that were given instead of a path; they may be secrets. */
 export type Collected = Readonly<{
   raw: ReadonlyMap<string, Found>
   problems: readonly string[]
@@ -23,17 +23,17 @@ export type Env = Readonly<Record<string, string | undefined>>
 const NAMES = [...OPTION_BY_NAME.keys()]
 const PREFIX = 'IMAGE_PROMOTE_'
 const FILE = '-file'
-/** PEM text begins with dashes too, and is a value. */
+/** PEM text also begins with dashes. It is a value, not a flag. */
 const FLAG = /^--[a-z]/i
-/** Of an argument before `--`: a word without any of these is a mistake, or a secret. */
+/** An argument before `--` without any of these characters is not an image: it is a mistake, or a secret. */
 const IMAGE = /[/:=@]/
-/** Longest argument or variable name that is quoted or compared; nothing that long is a misspelled option. */
+/** Characters. A longer argument or variable name is not a misspelled option: it is neither quoted nor compared. */
 const LONGEST_NAME = 60
 
-/** Variables that are no options: folders, result paths and the run's id, which the Tekton Task hands over. */
+/** Variables of the Tekton Task that are not options: folders, paths of results, and the id of the run. */
 const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RUN_ID|RESULT_[A-Z0-9_]+)$/
 
-/** What Kubernetes sets for a Service named image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
+/** Variables that Kubernetes sets for a Service image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
 const SERVICE_LINKS = [
   /(?:^|_)SERVICE_(?:HOST$|PORT(?:$|_))/,
   /(?:^|_)PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$/,
@@ -41,9 +41,9 @@ const SERVICE_LINKS = [
 const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//
 
 /**
- * Finds each option's value: `--name` (other arguments are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
- * `IMAGE_PROMOTE_NAME_FILE` > default. Of an action `INPUT_NAME` > default: an earlier step of the job can set variables, and
- * `with:` is what the workflow says. An empty value counts as unset.
+ * Finds the value of each option, in this order: `--name` (other arguments are `images`), `--name-file`, `IMAGE_PROMOTE_NAME`,
+ * `IMAGE_PROMOTE_NAME_FILE`, the default. In an action: `INPUT_NAME`, the default. Other variables do not count there, because
+ * an earlier step of the job can set them. An empty value counts as unset.
  * @param argv the arguments after the script's name.
  */
 export function collect(argv: readonly string[], env: Env, readFile: ReadFile): Collected {
@@ -71,7 +71,7 @@ export function collect(argv: readonly string[], env: Env, readFile: ReadFile): 
 type Notes = Readonly<{ problems: string[]; stray: string[] }>
 type Candidate = Readonly<{ from: string; value?: string | undefined; path?: string | undefined }>
 
-/** The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629). */
+/** The runner keeps the hyphens of a name. Shells cannot export such a name, so underscores are read too (actions/toolkit#629). */
 function inputsOf({ name }: Option, env: Env): Candidate[] {
   return [`INPUT_${name.toUpperCase()}`, `INPUT_${variableName(name)}`]
     .map((input) => ({ from: input, value: env[input] }))
@@ -110,7 +110,7 @@ function fromFile({ from, path = '' }: Candidate, { type }: Option, readFile: Re
   }
 }
 
-/** Blanks around a value are an accident of YAML; in a secret only the line end that editors and `echo` add is. */
+/** Removes blanks around a value, which YAML may add. Of a secret, only the line end is removed that editors and `echo` add. */
 export function tidy(type: Option['type'], value: string): string {
   return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/(?<![\r\n])[\r\n]+$/, '') : value.trim()
 }
@@ -122,7 +122,7 @@ function readFlags(argv: readonly string[]): Flags {
   const end = argv.indexOf('--')
   const options = end === -1 ? argv : argv.slice(0, end)
   for (let at = 0; at < options.length; ) at += readFlag(options, at, flags)
-  // Behind a flag that is not understood, what looks like an image may be a secret: messages must not quote it.
+  // What follows an unknown flag may be a secret, although it looks like an image: messages must not quote it.
   if (flags.problems.length > 0) flags.images.length = 0
   if (end !== -1) flags.images.push(...argv.slice(end + 1))
   for (const image of flags.images) addValue(flags, 'images', image)
@@ -130,8 +130,8 @@ function readFlags(argv: readonly string[]): Flags {
 }
 
 /**
- * Reads the flag or the image at `at`. What is not understood is skipped with what looks like its value, and never echoed: it
- * may be a secret behind a misspelled flag.
+ * Reads the flag or the image at `at`. An unknown flag is skipped together with what looks like its value. Neither is quoted,
+ * because the value of a misspelled flag may be a secret.
  * @returns the number of arguments that it took.
  */
 function readFlag(argv: readonly string[], at: number, flags: Flags): number {
@@ -160,7 +160,7 @@ function readArgument(argument: string, at: number, flags: Flags): number {
   return 1
 }
 
-/** `SRC DST` of other tools is two images here, each of which keeps its name. */
+/** In other tools, `SRC DST` is a source and a destination. Here it is two images, and each keeps its name. */
 function suggestionFor([first = '', second = '', ...more]: readonly string[]): string | undefined {
   if (second === '' || more.length > 0 || /[=\n,]/.test(first + second)) return undefined
   return `To copy ${quote(first)} to ${quote(second)} write one argument: ${quote(`${first}=${second}`)}`
@@ -199,7 +199,7 @@ function unknownFlag(name: string): string {
   return `--${name}: unknown option; ${meant === undefined ? '--help-all lists them' : `did you mean --${meant}?`}`
 }
 
-/** Names after the prefix, sorted, of what is set and may be an option. */
+/** The variables that are set and may be options, sorted: their names without the prefix. */
 function variablesIn(env: Env): string[] {
   return Object.keys(env)
     .filter((variable) => variable.startsWith(PREFIX) && env[variable] !== '' && env[variable] !== undefined)

@@ -12,7 +12,7 @@ export function findConflicts(wishes: Wishes, inputs: InputReader): void {
   for (const side of ['source', 'destination'] as const) homeless(side, wishes, inputs)
 }
 
-/** Two names for one registry: everything would be written twice. */
+/** Two destinations that are the same registry: everything would be written twice. */
 function sameDestinations({ destinations }: Wishes, inputs: InputReader): void {
   for (const [index, destination] of destinations.entries()) {
     const home = homeOf(destination)
@@ -22,7 +22,7 @@ function sameDestinations({ destinations }: Wishes, inputs: InputReader): void {
   }
 }
 
-/** Two images under one tag: the last one to arrive would win. Additional tags count. */
+/** Two images with the same destination tag, additional tags included: the last one would overwrite the other. */
 function duplicateDestinations({ images, destinations, additionalTags }: Wishes, inputs: InputReader): void {
   const times = new Map<string, number>()
   for (const pair of images) {
@@ -48,7 +48,7 @@ function ontoThemselves({ images, source, destinations, additionalTags }: Wishes
   }
 }
 
-/** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
+/** A reference without a host, on a side without a registry or a cluster. An option that is set but malformed was reported already. */
 function homeless(side: 'source' | 'destination', { images }: Wishes, inputs: InputReader): void {
   const options = ['cluster', 'registry', 'kubeconfig', 'context'].map((name) => `${side}-${name}`)
   if (options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations'))) return

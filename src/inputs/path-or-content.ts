@@ -7,9 +7,9 @@ import { parseYaml } from '../core/yaml.ts'
 import type { Option } from './options.ts'
 import type { ReadFile } from './problems.ts'
 
-/** Content of a file in the place of its path. It is often a credential: messages name its kind and quote none of it. */
+/** The content of a file that was given instead of its path. It is often a credential: messages name its kind and do not quote it. */
 
-/** What is wrong with a value that is no path, as words that follow the name of its option. */
+/** Why a value cannot be a path, in words that follow the name of its option. Undefined if it can be one. */
 export function notPath(value: string): string | undefined {
   const kind = contentKind(value)
   return kind && `holds ${kind}, not the path of a file`
@@ -19,7 +19,7 @@ type Reading = Readonly<{ quoted?: boolean; problem?: string; largest?: number |
 
 /**
  * Reads the file of an option. This is the one way from an option to a file.
- * @param options.quoted false: a password may stand there instead of the path, which is not repeated then.
+ * @param options.quoted false: the value may be a password, so messages do not repeat it.
  * @throws Error whose message follows the name of the option.
  */
 export function readPath(
@@ -37,7 +37,7 @@ export function readPath(
   }
 }
 
-/** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
+/** The text of a kubeconfig or an auth file, if the value is that text, or base64 of it. */
 export function contentOf(name: string, value: string): string | undefined {
   if (contentKind(value) === undefined) return undefined
   const text = fromBase64(value.trim()) ?? value
@@ -50,7 +50,7 @@ export function contentOf(name: string, value: string): string | undefined {
   }
 }
 
-/** Tokens, keys and passwords by their shape, wherever they stand. */
+/** Patterns of tokens, keys and passwords. */
 const SECRETS = [
   /sha256~[\w-]{16,}/g,
   /(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
@@ -59,9 +59,12 @@ const SECRETS = [
   /(?:auth|password|token|client-key-data)(?:["']\s*:\s*|:\s+)["']?([^\s"',}]{4,})/gi,
 ]
 
-/** Keeps secret what stands in an option that is not for secrets: content in the place of a path, else what looks like a secret. */
+/**
+ * Registers the secrets in the value of an option that is not for secrets: the whole value if it is content instead of a path,
+ * else the parts that look like secrets.
+ */
 export function keepStray(value: string, type: Option['type'], secrets: Secrets): void {
-  // A text in a JSON text has its quotes escaped.
+  // Inside a string of JSON, quotes are escaped.
   const plain = value.replaceAll('\\', '')
   const found = SECRETS.flatMap((pattern) => [...plain.matchAll(pattern)].map(([whole, part]) => part ?? whole))
   const isContent = type === 'path' && contentKind(value) !== undefined

@@ -13,7 +13,7 @@ export type Undo = Readonly<{
 
 export const LARGEST_REPORT = 64 * 1024 * 1024 // bytes of a report: a row has about 1 KiB, and a list 10,000 images
 
-/** What is needed of `image-promote/report/v1`; members that later versions add do no harm. */
+/** The members of `image-promote/report/v1` that are needed. Later versions may add others. */
 const reportSchema = z.lazy(() =>
   z.looseObject({
     schema: z.literal('image-promote/report/v1'),
@@ -36,7 +36,7 @@ const reportSchema = z.lazy(() =>
   }),
 )
 
-/** A report as far as it says what tags were moved. */
+/** What a report says about the tags that were moved. */
 export type EarlierReport = Readonly<{
   run: string | undefined
   dryRun: boolean

@@ -4,7 +4,7 @@ import { count, formatBytes, formatDuration, formatRate } from './format.ts'
 import { tally } from './make-report.ts'
 import type { Report, Row } from './model.ts'
 
-/** What a person reads at the end of a log: the totals, and the errors last, where logs are read first. */
+/** The end of a log: the totals, then the errors, because people read a log from its end. */
 export function renderText(report: Report): string[] {
   return [verdict(report), ...renderErrors(report)]
 }
@@ -39,7 +39,7 @@ function saved({ mounted, present }: Row['bytes']): string[] {
   return present > 0 ? [`${formatBytes(present)} was there already`] : []
 }
 
-/** Further tags of an image have its bytes in their rows too, which are counted once. */
+/** The bytes of all rows. Rows for several tags of one image have the same bytes, which count once. */
 export function totals(rows: readonly Row[]): Row['bytes'] {
   const sum = { total: 0, copied: 0, mounted: 0, present: 0 }
   const known = new Set<string>()
@@ -54,23 +54,23 @@ export function totals(rows: readonly Row[]): Row['bytes'] {
 
 export type Failure = Readonly<{ error: NonNullable<Row['error']>; rows: readonly Row[] }>
 
-/** Rows by what went wrong: a rejected login fails every image, and is told once. */
+/** The rows grouped by their error: a rejected login fails every image, and is reported once. */
 export function failures(rows: readonly Row[]): readonly Failure[] {
   const groups = new Map<string, Failure & { rows: Row[] }>()
   for (const row of rows) {
     if (row.error === null) continue
     const { code, side, message, hint } = row.error
-    // A stopped run breaks off whatever each image was doing: that is one event.
+    // All images of a cancelled run belong to one group, whatever their messages are.
     const key = code === 'CANCELLED' ? code : JSON.stringify([code, side, message, hint, row.status === 'unknown'])
     const { error } = row
     getOrAdd(groups, key, () => ({ error, rows: [] })).rows.push(row)
   }
-  // What was given up because of a failure comes after it.
+  // Images that were given up because of a failure come after that failure.
   const isConsequence = ({ error }: Failure) => Number(error.code === 'ABANDONED')
   return [...groups.values()].sort((a, b) => isConsequence(a) - isConsequence(b))
 }
 
-const NAMED = 3 // enough names to find the place, few enough that a set of a hundred images stays readable
+const NAMED = 3 // names of images in a line; with a hundred of them the log could not be read
 
 export function renderErrors(report: Report): string[] {
   return failures(report.images).flatMap(({ error, rows }) => {

@@ -8,7 +8,7 @@ const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const
 export function formatBytes(bytes: number): string {
   let unit = 0
   let value = Math.max(0, bytes)
-  // Rounded before the comparison, so that 1023.99 MiB reads `1 GiB` and never `1024 MiB`.
+  // Rounded before the comparison: 1023.99 MiB is `1 GiB` and not `1024 MiB`.
   while (unit < UNITS.length - 1 && roundForPeople(value) >= 1024) {
     value /= 1024
     unit += 1
@@ -27,7 +27,7 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(minutes / 60)}h ${minutes % 60}m`
 }
 
-/** `35 MiB/s`. A shorter time than a millisecond counts as one: clocks are no finer. */
+/** `35 MiB/s`. Less than a millisecond counts as one, because the clock is not more exact. */
 export function formatRate(bytes: number, milliseconds: number): string {
   return `${formatBytes((bytes * 1000) / Math.max(1, milliseconds))}/s`
 }
@@ -54,8 +54,8 @@ function roundForPeople(value: number): number {
 }
 
 /**
- * Foreign text as inert Markdown: every character that could start markup, an HTML tag, a table cell, a mention or a
- * link becomes a numeric reference, which CommonMark ("Entity and numeric character references") never reads as structure.
+ * Escapes untrusted text for Markdown. Every character that could begin markup, an HTML tag, a table cell, a mention or a link
+ * becomes a numeric reference, which is never read as structure (CommonMark, "Entity and numeric character references").
  */
 export function escapeMarkdown(text: string, longest?: number): string {
   return oneLine(text, longest)
@@ -77,12 +77,12 @@ export function tableRow(cells: readonly string[]): string {
   return `| ${cells.join(' | ')} |`
 }
 
-/** A fold with Markdown inside: GitHub needs the empty lines to read it as Markdown. */
+/** A section that can be unfolded. GitHub reads Markdown inside of it only between empty lines. */
 export function details(title: string, lines: readonly string[]): string[] {
   return ['<details>', `<summary>${title}</summary>`, '', ...lines, '', '</details>', '']
 }
 
-/** As many lines as `budget` bytes of UTF-8 hold, and a last line that says how many are missing. */
+/** The first lines that fit into `budget` bytes of UTF-8, and a last line that says how many are missing. */
 export function keepWithin(lines: readonly string[], budget: number, missing: (left: number) => string): string[] {
   let used = 0
   for (const [index, line] of lines.entries()) {

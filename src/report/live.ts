@@ -6,20 +6,20 @@ export type Track = { readonly name: string; wanted: number; sent: number; reado
 /** `rate` is in bytes per second, undefined before the first measurement. */
 type Speed = { since: number; at: number; sent: number; rate: number | undefined }
 
-const SMOOTHING = 5000 // Milliseconds: long enough for a steady figure, short enough to follow a network that changes
-const SHORTEST = 250 // shorter intervals measure buffers, not networks
-const MOST_LINES = 8 // more images than this push the log off the screen
+const SMOOTHING = 5000 // milliseconds; a longer time follows a changing network too slowly, a shorter one is not steady
+const SHORTEST = 250 // milliseconds; shorter intervals measure buffers and not the network
+const MOST_LINES = 8 // with more lines the log would not be visible
 const BAR = 16
-const FIGURES = { wide: 51, narrow: 42 } as const // columns of the longest
-const SETTLED = 2000 // milliseconds from the first byte until a rate says something
-const LONGEST_LEFT = 10 * 3600 // seconds; a longer time is that of a line that stands still
+const FIGURES = { wide: 51, narrow: 42 } as const // columns of the longest figures
+const SETTLED = 2000 // milliseconds from the first byte until the rate is shown
+const LONGEST_LEFT = 10 * 3600 // seconds; a longer estimate means that nothing moves, and is not shown
 
 export function startTrack(name: string, at: number): Track {
   return { name, wanted: 0, sent: 0, speed: { since: at, at, sent: 0, rate: undefined } }
 }
 
 export function measure({ speed, sent }: Track, at: number): void {
-  // The time before the first byte says nothing of the network.
+  // The time before the first byte does not count.
   if (sent === 0) speed.at = speed.since = at
   const elapsed = at - speed.at
   if (elapsed < SHORTEST) return
@@ -38,16 +38,16 @@ type Overview = Readonly<{
   longest: number // characters of the longest name
 }>
 
-/** What a terminal shows below the log: a line per image that is under way, and one for all. */
+/** The lines below the log: one for each image that is being copied, and one for all images. */
 export function liveLines({ all, running, finished, images, longest }: Overview, columns: number): string[] {
-  // Nothing is to be sent yet: manifests are being read, or tags written.
+  // Images without bytes to send are not shown: their manifests are being read, or their tags written.
   const moving = running.filter(({ wanted, sent }) => wanted > sent)
   const shown = moving.length > MOST_LINES ? moving.slice(0, MOST_LINES - 1) : moving
   const hidden = moving.length - shown.length
   const summary = images === 0 ? 'Logging in' : `${finished} of ${count(images, 'image')} done`
   const more = hidden > 0 ? [`and ${count(hidden, 'more image')}`] : []
   if (all.wanted === 0) return [summary]
-  // What a narrow terminal has no room for, from the least important: how much there is, the bar, the words of the summary.
+  // A narrow terminal has no room for all of it. Left out first: the amount, then the bar, then the words of the summary.
   const [isWide, hasBar] = [columns >= 100, columns >= 76]
   const total = columns < 76 ? `${finished}/${images} done` : summary
   const rows = [...shown, { ...all, name: total }].map((track) => ({
@@ -55,7 +55,7 @@ export function liveLines({ all, running, finished, images, longest }: Overview,
     figures: figuresOf(track, isWide),
     share: track.sent / Math.max(1, most(track)),
   }))
-  // The same at every moment, whatever the figures are, so that nothing jumps.
+  // The width does not depend on the figures, so that the columns do not move.
   const room = columns - (isWide ? FIGURES.wide : FIGURES.narrow) - (hasBar ? BAR + 2 : 1)
   const width = Math.max(12, Math.min(room, longest))
   const drawn = (share: number) => (hasBar ? `${bar(share)} ` : '')
@@ -63,7 +63,7 @@ export function liveLines({ all, running, finished, images, longest }: Overview,
   return [...lines.slice(0, -1), ...more, ...lines.slice(-1)]
 }
 
-/** A blob that was planned as a mount and copied after all makes more bytes than the plan knew. */
+/** More bytes than planned are sent when a blob was planned as a mount and is copied after all. */
 export function most({ wanted, sent }: Track): number {
   return Math.max(wanted, sent)
 }
@@ -79,7 +79,7 @@ function figuresOf(track: Track, isWide: boolean): string {
   return `${amount}, ${formatBytes(speed.rate)}/s${isTold ? `, ${formatDuration(Math.ceil(left) * 1000)} left` : ''}`
 }
 
-/** The name's end is what tells images apart, so it is cut in front. */
+/** Images differ at the end of their names, so a long name is cut at its beginning. */
 function label(name: string, width: number): string {
   return name.length <= width ? name.padEnd(width) : `…${name.slice(name.length - width + 1)}`
 }

@@ -1,7 +1,7 @@
 import { neutraliseJson } from '../core/text.ts'
 import type { Report, Row, Status } from './model.ts'
 
-/** `restores`: tags that went back are what was wanted. `mayBeEmpty`: a part of a list may have nothing in it. */
+/** `restores`: a rollback, whose tags are to go back. `mayBeEmpty`: a shard, which may have no image. */
 export type Goal = Readonly<{ restores?: boolean; mayBeEmpty?: boolean; run?: string | undefined }>
 
 /** @param started, finished milliseconds since the epoch. */
@@ -40,12 +40,12 @@ export function tally(rows: readonly Row[]): Readonly<Record<Status, number>> {
   return counts
 }
 
-/** The tag is where an earlier try of the run has put it. */
+/** Whether an earlier try of the run has moved the tag. */
 export function isMovedEarlier({ status, digest, previousDigest }: Row): boolean {
   return status === 'unchanged' && digest !== previousDigest
 }
 
-/** A run without any row has failed. An image that was given up because another one failed is not cancelled. */
+/** A run without rows has failed. An image that was given up because another one failed does not count as cancelled. */
 function overall(rows: readonly Row[], { restores = false, mayBeEmpty = false }: Goal): Report['status'] {
   if (rows.length === 0) return mayBeEmpty ? 'done' : 'failed'
   const { promoted, unchanged, skipped, planned, read, reverted } = tally(rows)

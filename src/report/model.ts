@@ -6,12 +6,12 @@ import type { PastPromotion } from '../trust/history.ts'
 import type { WrittenRecord } from '../trust/missing-attachments.ts'
 import type { Judgement } from '../trust/policy.ts'
 
-/** `image-promote/report/v1`: plain data; everything people read is made from it. */
+/** `image-promote/report/v1`: plain data. All text for people is made from it. */
 export type Report = Readonly<{
   schema: 'image-promote/report/v1'
   started: string // ISO 8601, UTC
   finished: string
-  run: string // the same for all tries and all parts of one run of a pipeline
+  run: string // id of the pipeline's run: the same for all of its tries and shards
   dryRun: boolean
   /**
    * `done`: every row promoted, unchanged or planned; of a rollback, reverted or unchanged. `partial`: some are not.
@@ -26,7 +26,7 @@ export type Report = Readonly<{
   images: readonly Row[]
 }>
 
-/** `unknown`: the tag may have been written or not; no answer of the registry tells. `read`: its history was. */
+/** `unknown`: no answer of the registry tells whether the tag was written. `read`: the history of the image was read. */
 export type Status = Kept | 'promoted' | 'planned' | 'failed' | 'cancelled' | 'reverted' | 'unknown'
 type Kept = 'unchanged' | 'skipped' | 'read'
 
@@ -38,7 +38,7 @@ export type Row = Readonly<{
   destination: string // `registry/prod/app:1.2`
   target: string // name of the destination; `destination` when there is one
   tag: string
-  /** Where the tag is now, of what was promoted; planned: where it would be. A failed row has it when it moved all the same. */
+  /** The promoted digest, if the tag is at it now (planned: would be). Also set in a failed row whose tag has moved. */
   digest: Digest | null
   previousDigest: TagState // what the tag pointed at before
   status: Status
@@ -50,12 +50,12 @@ export type Row = Readonly<{
   error: Readonly<{ code: Code; side: Side | null; message: string; hint: string | null }> | null
   /** `linux/amd64`, … of the runnable manifests; of a single image only if this run read its config, else empty. */
   platforms: readonly string[]
-  milliseconds: number // from first request to tag, in milliseconds
+  milliseconds: number // from the first request to the tag
 }>
 
 /**
- * What happens while it runs, for the progress of every host. `image` counts from 0, in the order of the input, each
- * image once for each destination; an image with several tags has an `image` event for each row.
+ * What happens during a run, for the progress of every host. `image` counts from 0, in the order of the input. Each image counts
+ * once for each destination. An image with several tags has an event `image` for each row.
  */
 export type Event =
   | Readonly<{ event: 'login'; side: Side; target?: string; user: string | null; registry: string }>
@@ -64,7 +64,7 @@ export type Event =
   | Readonly<{ event: 'image'; image: number; images?: number; row: Row }>
   | Readonly<{ event: 'done'; report: Report }>
 
-/** What would be done for one image at one destination; also what an event `plan` says. */
+/** What would be done for one image at one destination, in a report and in an event `plan`. */
 export type PlannedImage = Readonly<{
   source: string
   destination: string
@@ -76,14 +76,14 @@ export type PlannedImage = Readonly<{
   bytes: Bytes
   tags: readonly TagMove[]
   rules?: readonly string[] // with a policy: each rule that applies, and its answer
-  rights?: Rights // OpenShift, dry runs only: whether the account may do it, as far as the API tells without trying
+  rights?: Rights // OpenShift, dry runs only: whether the account may do it, as far as the API tells
 }>
 
-/** What a promotion needs of the host that it runs under. */
+/** What a promotion needs from its host. */
 export type Listener = Readonly<{
-  /** GitHub: the runner's OIDC token for an audience. Absent on hosts that have none. */
+  /** The runner's OIDC token for an audience. Undefined on all hosts but GitHub. */
   oidcToken?(audience: string): Promise<string>
-  event(event: Event): void // progress, live
-  /** Writes the report file alone, while the run goes on: what was done must be known even if the run is killed now. */
+  event(event: Event): void // for the progress
+  /** Writes the report file during the run, so that it exists even if the run is killed. */
   keep?(report: Report): Promise<void>
 }>

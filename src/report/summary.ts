@@ -25,7 +25,7 @@ const PART = 280 * 1024
 
 const NAMED = 10
 
-const MOST_NODES = 20 // more nodes than this are a tangle, not a picture
+const MOST_NODES = 20 // a picture with more nodes cannot be read
 
 const ICON: Readonly<Record<Status, string>> = {
   promoted: '✅',
@@ -81,7 +81,7 @@ function errorPart(report: Report): string[] {
   return ['### What went wrong', '', ...lines, '']
 }
 
-/** Status first and digests short: a wide table hides its last columns on the page. The details have whole digests. */
+/** The status comes first and digests are short, because the page hides the last columns of a wide table. The details have whole digests. */
 function tablePart(report: Report): string[] {
   if (report.images.length === 0) return []
   const host = commonHost(report.images.map(({ destination }) => destination))
@@ -142,7 +142,7 @@ function commonHost(names: readonly string[]): string | undefined {
   return hosts.size === 1 ? [...hosts][0] : undefined
 }
 
-/** What went from where to where, as Mermaid: a box per registry, in it a node per image. */
+/** The images and their destinations as a Mermaid diagram: a box for each registry, with a node for each image. */
 function picture(rows: readonly Row[]): string[] {
   const sources = [...new Set(rows.map((row) => row.source))]
   const destinations = [...new Set(rows.map((row) => row.destination))]

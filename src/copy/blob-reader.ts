@@ -6,9 +6,6 @@ import type { Descriptor } from '../oci/manifest.ts'
 import { isPlatformConfig } from './graph.ts'
 import type { Source } from './store.ts'
 
-/** Sixteen TLS records of 16 KiB in one buffer cost less than sixteen writes. Larger buffers save no time. */
-const PIECE = 256 * 1024
-
 type ReaderOptions = Readonly<{
   source: Source
   /** Counts the retries of one reading. */
@@ -40,7 +37,7 @@ export class BlobReader {
 
   /**
    * The bytes from `from` to the end, over as many connections as it takes. Everything before `from` must have been hashed.
-   * @throws PromoteError DIGEST_MISMATCH instead of the last piece of a wrong blob.
+   * @throws PromoteError DIGEST_MISMATCH instead of the last chunk of a wrong blob.
    */
   async *read(from: number): AsyncGenerator<Uint8Array, undefined> {
     const { size } = this.#blob
@@ -48,22 +45,20 @@ export class BlobReader {
     if (from === 0) this.continueFrom(new BlobReader(this.#blob, this.options))
     const retries = this.options.newRetries()
     const config: Uint8Array[] | undefined = from === 0 && isPlatformConfig(this.#blob) ? [] : undefined
-    const gatherer = new Gatherer(Math.min(PIECE, size - from))
     let position = from
-    // The last piece is held back until the whole blob is verified.
+    // The last chunk is held back until the whole blob is verified.
     let held: Uint8Array | undefined
     try {
       while (position < size) {
         try {
           for await (const chunk of await this.options.source.blob(this.#blob, position)) {
+            if (chunk.length === 0) continue
             this.#update(chunk, position)
             position += chunk.length
             retries.progress(chunk.length)
             config?.push(Buffer.from(chunk))
-            for (const piece of gatherer.add(chunk)) {
-              if (held !== undefined) yield held
-              held = piece
-            }
+            if (held !== undefined) yield held
+            held = chunk
           }
         } catch (thrown) {
           await retries.failed(asPromoteError(thrown, 'source'))
@@ -75,7 +70,7 @@ export class BlobReader {
       throw this.failure
     }
     if (config !== undefined) this.options.onConfig(Buffer.concat(config))
-    for (const piece of [held, ...gatherer.take()]) if (piece !== undefined) yield piece
+    if (held !== undefined) yield held
   }
 
   /** Bytes that an earlier reading has hashed are not hashed again. */
@@ -92,36 +87,6 @@ export class BlobReader {
     if (actual === digest) return
     const message = `the source's bytes of blob ${digest} have the digest ${actual}`
     throw new PromoteError('DIGEST_MISMATCH', message, { side: 'source' })
-  }
-}
-
-/** Copies small chunks into one large piece. Large chunks pass as they are: they may be buffers of a pool. */
-class Gatherer {
-  readonly #size: number
-  #buffer = Buffer.alloc(0)
-  #filled = 0
-
-  constructor(size: number) {
-    this.#size = size
-  }
-
-  /** @returns the pieces that are complete. */
-  add(chunk: Uint8Array): Uint8Array[] {
-    const isLarge = chunk.length >= this.#size / 4
-    const complete = isLarge || this.#filled + chunk.length > this.#size ? this.take() : []
-    if (isLarge) return [...complete, chunk]
-    if (this.#filled === 0) this.#buffer = Buffer.allocUnsafeSlow(this.#size)
-    this.#buffer.set(chunk, this.#filled)
-    this.#filled += chunk.length
-    return complete
-  }
-
-  /** @returns what was gathered so far. */
-  take(): Uint8Array[] {
-    if (this.#filled === 0) return []
-    const piece = this.#buffer.subarray(0, this.#filled)
-    this.#filled = 0
-    return [piece]
   }
 }
 

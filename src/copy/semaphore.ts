@@ -5,7 +5,7 @@
  */
 export type Semaphore = <T>(work: () => Promise<T>, bytes?: number) => Promise<T>
 
-/** Up to this size a blob is one buffer (`blob-reader.ts`). It takes as long as its round trips, whatever the bandwidth. */
+/** Up to this size a blob takes as long as its round trips, whatever the bandwidth. */
 export const SMALL = 256 * 1024
 /** Small blobs that count as one job: together their buffers are smaller than the window of one large blob (`broadcast.ts`). */
 export const SMALL_PER_JOB = 6

@@ -13,34 +13,23 @@ export type ProgressOptions = Readonly<{
   live?: boolean // a terminal shows `lines` all the time: no heartbeats. Default false
 }>
 
-/** CI systems kill silent jobs after minutes; a line each ten seconds shows life without filling the log. */
+/** Milliseconds. CI systems kill jobs that print nothing for minutes; more lines would fill the log. */
 const HEARTBEAT = 10_000
 
 type Plan = Extract<Event, { event: 'plan' }>
 
-/** `open`: digest → bytes of the blobs that the plan wants sent and that are not settled yet. */
+/** `open`: digest → bytes of the blobs that are to be sent and have not arrived yet. */
 type Planned = Readonly<{ plan: Plan; open: Map<string, number>; track: Track }>
 
-/** What is known of a run that is under way. Tracks count bytes of blobs to send. */
-type State = {
-  images: number
-  readonly plans: Map<number, Planned>
-  readonly finished: Set<number>
-  failed: number // of those that were never planned
-  readonly all: Track
-  planLineDone: boolean
-  lastLine: number
-  /** Bytes and time of the last heartbeat: the rate is that of the interval, not of the whole run. */
-  lastBeat: { at: number; sent: number } | undefined
-}
+type State = ReturnType<typeof newState>
 
 export type Progress = Readonly<{
   event(event: Event): void
-  beat(): void // prints a heartbeat when one is due, also when nothing happens: to be called each second or so
-  lines(columns: number): string[] // what a terminal shows below the log, at most `columns` wide
+  beat(): void // prints a heartbeat when one is due; to be called about once a second
+  lines(columns: number): string[] // the lines below the log on a terminal, at most `columns` wide
 }>
 
-/** Turns events into the lines that one mode shows: `plain` for people, `quiet` errors alone, `json` one event a line. */
+/** Prints events as lines. `plain`: for people. `quiet`: errors only. `json`: one event for each line. */
 export function createProgress(print: (line: string) => void, options: ProgressOptions): Progress {
   const still = { beat: () => undefined, lines: () => [] }
   if (options.mode === 'json') return { ...still, event: (event) => print(neutraliseJson(JSON.stringify(event))) }
@@ -54,16 +43,7 @@ export function createProgress(print: (line: string) => void, options: ProgressO
 }
 
 function plainProgress(print: (line: string) => void, { now, live = false }: ProgressOptions): Progress {
-  const state: State = {
-    images: 0,
-    plans: new Map(),
-    finished: new Set(),
-    failed: 0,
-    all: startTrack('', now()),
-    planLineDone: false,
-    lastLine: now(),
-    lastBeat: undefined,
-  }
+  const state = newState(now())
   const say = (lines: readonly string[]) => {
     if (lines.length > 0) state.lastLine = now()
     for (const line of lines) print(line)
@@ -83,6 +63,22 @@ function plainProgress(print: (line: string) => void, { now, live = false }: Pro
       const longest = Math.max(20, ...[...state.plans.values()].map(({ track }) => track.name.length))
       return liveLines({ ...state, finished: state.finished.size, running, longest }, columns)
     },
+  }
+}
+
+/** What is known of a run that is under way. Tracks count bytes of blobs to send. */
+function newState(at: number) {
+  return {
+    images: 0,
+    plans: new Map<number, Planned>(),
+    finished: new Set<number>(),
+    /** Images that have failed before they had a plan. */
+    failed: 0,
+    all: startTrack('', at),
+    planLineDone: false,
+    lastLine: at,
+    /** Bytes and time of the last heartbeat: the rate is that of the interval, not of the whole run. */
+    lastBeat: undefined as Readonly<{ at: number; sent: number }> | undefined,
   }
 }
 
@@ -136,7 +132,7 @@ function notePlan(state: State, plan: Plan, at: number): void {
   for (const track of tracksOf(state, plan.image)) for (const step of blobs) track.wanted += step.size
 }
 
-/** A blob that turned out to be there, or was mounted, is not waited for any more. */
+/** A blob that is there already, or was mounted, is not to be sent any more. */
 function settle(state: State, step: Extract<Event, { event: 'step' }>): void {
   const open = state.plans.get(step.image)?.open
   const size = open?.get(step.digest)
@@ -145,7 +141,7 @@ function settle(state: State, step: Extract<Event, { event: 'step' }>): void {
   if (step.do === 'skip' || step.do === 'mount') for (const track of tracksOf(state, step.image)) track.wanted -= size
 }
 
-/** Once every image has its plan or has failed before it had one. */
+/** Printed when every image has a plan, or has failed before it had one. */
 function planLine(state: State): string[] {
   const decided = new Set([...state.plans.keys(), ...state.finished])
   if (state.planLineDone || state.plans.size === 0 || decided.size < state.images) return []

@@ -15631,7 +15631,7 @@ module.exports = class FixedQueue {
 
 /***/ }),
 
-/***/ 9747:
+/***/ 2128:
 /***/ ((module, __unused_webpack_exports, __nccwpck_require__) => {
 
 
@@ -15864,7 +15864,7 @@ const {
   kAddClient,
   kGetDispatcher,
   kRemoveClient
-} = __nccwpck_require__(9747)
+} = __nccwpck_require__(2128)
 const Client = __nccwpck_require__(3701)
 const {
   InvalidArgumentError
@@ -31284,7 +31284,7 @@ const WAIT = 1000;
 async function surveyTags(target, graph, semaphore) {
     const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined);
     const decided = tagged.map(async (node) => {
-        const ours = (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestOf */ .$)(node);
+        const ours = (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestOf */ .$V)(node);
         const theirs = await readTag(target, node.tag ?? '', semaphore, ours);
         return [node.key, decide(target.name, theirs, ours, node)];
     });
@@ -31302,7 +31302,7 @@ function warnOfKept(decisions, { log }) {
  */
 function attachedThere(graph, decisions) {
     return graph.attached.flatMap((attached) => {
-        const decision = decisions.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .R)(attached.digest, attached.tag));
+        const decision = decisions.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .Rn)(attached.digest, attached.tag));
         if (decision === undefined)
             return [attached];
         const digest = decision.manifest?.descriptor.digest;
@@ -31314,7 +31314,7 @@ function attachedThere(graph, decisions) {
  */
 async function writeAttachedTag(node, { target, run, put }) {
     const { tag = '' } = node;
-    const ours = (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestOf */ .$)(node);
+    const ours = (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestOf */ .$V)(node);
     return (0,_copy_run_js__WEBPACK_IMPORTED_MODULE_4__/* .inTurn */ .l)(run, `${target.name}:${tag}`, async () => {
         for (let round = 0;; round += 1) {
             const theirs = await readTag(target, tag, run.semaphore, ours);
@@ -31422,9 +31422,11 @@ function mayBeImmutable(thrown) {
 /* harmony export */   g: () => (/* binding */ attachmentsAt),
 /* harmony export */   p: () => (/* binding */ createFinder)
 /* harmony export */ });
-/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3530);
-/* harmony import */ var _budget_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3636);
-/* harmony import */ var _failures_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3870);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4360);
+/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3530);
+/* harmony import */ var _budget_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3636);
+/* harmony import */ var _failures_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(3870);
+
 
 
 
@@ -31434,7 +31436,7 @@ function mayBeImmutable(thrown) {
  */
 function createFinder(source, semaphore, skipMissing, budget) {
     /** A list may name manifests that were deleted since. */
-    const read = (subject, what, work) => semaphore(work).then(budget.count, (thrown) => (0,_failures_js__WEBPACK_IMPORTED_MODULE_2__/* .leaveMissing */ .oZ)(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
+    const read = (subject, what, work) => semaphore(work).then(budget.count, (thrown) => (0,_failures_js__WEBPACK_IMPORTED_MODULE_3__/* .leaveMissing */ .oZ)(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
         message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
         hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
     }));
@@ -31452,22 +31454,22 @@ function createFinder(source, semaphore, skipMissing, budget) {
 }
 /** The finder for what a destination has: its form is that of evidence. What was deleted meanwhile is left out. */
 function attachmentsAt(store, semaphore) {
-    const find = createFinder(store, semaphore, true, (0,_budget_js__WEBPACK_IMPORTED_MODULE_1__/* .createBudget */ .y)(store.name, { bytes: 0, links: 0 }));
+    const find = createFinder(store, semaphore, true, (0,_budget_js__WEBPACK_IMPORTED_MODULE_2__/* .createBudget */ .y)(store.name, { bytes: 0, links: 0 }));
     return async (subject) => (await find(subject)).map(({ manifest, tag = null }) => ({ manifest, tag }));
 }
 async function readReferrers(source, subject, list, read) {
     const found = await Promise.all(list.map(async (descriptor) => {
         const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor));
-        const link = manifest?.links.find((each) => each.role === 'subject');
+        const named = manifest && (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__/* .linked */ .q)(manifest, 'subject')[0];
         // Anyone with the right to push can write the list of a fallback tag. Only the manifest itself is trusted.
-        if (manifest === undefined || link?.descriptor.digest !== subject)
+        if (manifest === undefined || named?.digest !== subject)
             return [];
         return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }];
     }));
     return found.flat();
 }
 async function readTagged(source, subject, semaphore, read) {
-    const found = await Promise.all((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_0__/* .attachedTags */ .EJ)(subject).map(async (tag) => {
+    const found = await Promise.all((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__/* .attachedTags */ .EJ)(subject).map(async (tag) => {
         if ((await semaphore(() => source.find(tag))) === undefined)
             return [];
         const manifest = await read(subject, tag, () => source.resolve(tag));
@@ -31476,7 +31478,7 @@ async function readTagged(source, subject, semaphore, read) {
     return found.flat();
 }
 function typeOf(manifest) {
-    return (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_0__/* .describeReferrer */ .Xi)(manifest).artifactType ?? manifest.descriptor.mediaType;
+    return (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__/* .describeReferrer */ .Xi)(manifest).artifactType ?? manifest.descriptor.mediaType;
 }
 
 
@@ -31492,12 +31494,10 @@ function typeOf(manifest) {
 /* harmony export */ });
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
 /* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
-/* harmony import */ var _platforms_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(5557);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4729);
 
 
 
-/** Sixteen TLS records of 16 KiB in one buffer cost less than sixteen writes. Larger buffers save no time. */
-const PIECE = 256 * 1024;
 /** Reads one blob of the source for an upload: reopens it where it broke off, and hashes it on the way. */
 class BlobReader {
     options;
@@ -31518,7 +31518,7 @@ class BlobReader {
     }
     /**
      * The bytes from `from` to the end, over as many connections as it takes. Everything before `from` must have been hashed.
-     * @throws PromoteError DIGEST_MISMATCH instead of the last piece of a wrong blob.
+     * @throws PromoteError DIGEST_MISMATCH instead of the last chunk of a wrong blob.
      */
     async *read(from) {
         const { size } = this.#blob;
@@ -31526,24 +31526,23 @@ class BlobReader {
         if (from === 0)
             this.continueFrom(new BlobReader(this.#blob, this.options));
         const retries = this.options.newRetries();
-        const config = from === 0 && (0,_platforms_js__WEBPACK_IMPORTED_MODULE_2__/* .isPlatformConfig */ .e)(this.#blob) ? [] : undefined;
-        const gatherer = new Gatherer(Math.min(PIECE, size - from));
+        const config = from === 0 && (0,_graph_js__WEBPACK_IMPORTED_MODULE_2__/* .isPlatformConfig */ .eO)(this.#blob) ? [] : undefined;
         let position = from;
-        // The last piece is held back until the whole blob is verified.
+        // The last chunk is held back until the whole blob is verified.
         let held;
         try {
             while (position < size) {
                 try {
                     for await (const chunk of await this.options.source.blob(this.#blob, position)) {
+                        if (chunk.length === 0)
+                            continue;
                         this.#update(chunk, position);
                         position += chunk.length;
                         retries.progress(chunk.length);
                         config?.push(Buffer.from(chunk));
-                        for (const piece of gatherer.add(chunk)) {
-                            if (held !== undefined)
-                                yield held;
-                            held = piece;
-                        }
+                        if (held !== undefined)
+                            yield held;
+                        held = chunk;
                     }
                 }
                 catch (thrown) {
@@ -31558,9 +31557,8 @@ class BlobReader {
         }
         if (config !== undefined)
             this.options.onConfig(Buffer.concat(config));
-        for (const piece of [held, ...gatherer.take()])
-            if (piece !== undefined)
-                yield piece;
+        if (held !== undefined)
+            yield held;
     }
     /** Bytes that an earlier reading has hashed are not hashed again. */
     #update(chunk, position) {
@@ -31577,35 +31575,6 @@ class BlobReader {
             return;
         const message = `the source's bytes of blob ${digest} have the digest ${actual}`;
         throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', message, { side: 'source' });
-    }
-}
-/** Copies small chunks into one large piece. Large chunks pass as they are: they may be buffers of a pool. */
-class Gatherer {
-    #size;
-    #buffer = Buffer.alloc(0);
-    #filled = 0;
-    constructor(size) {
-        this.#size = size;
-    }
-    /** @returns the pieces that are complete. */
-    add(chunk) {
-        const isLarge = chunk.length >= this.#size / 4;
-        const complete = isLarge || this.#filled + chunk.length > this.#size ? this.take() : [];
-        if (isLarge)
-            return [...complete, chunk];
-        if (this.#filled === 0)
-            this.#buffer = Buffer.allocUnsafeSlow(this.#size);
-        this.#buffer.set(chunk, this.#filled);
-        this.#filled += chunk.length;
-        return complete;
-    }
-    /** @returns what was gathered so far. */
-    take() {
-        if (this.#filled === 0)
-            return [];
-        const piece = this.#buffer.subarray(0, this.#filled);
-        this.#filled = 0;
-        return [piece];
     }
 }
 /** Configs and signatures are a few KiB. A larger blob is not read into memory. */
@@ -31664,7 +31633,15 @@ const NAMES = {
     links: `${PER_IMAGE.links} layers and manifests`,
     referrers: `${PER_IMAGE.referrers} signatures and other referrers`,
 };
-/** @param name of the source repository, for messages. */
+/**
+ * Counts what one image consists of. Each method throws UNSUPPORTED when the image has exceeded its budget.
+ * - `announce`, before manifests are read: counts the sizes in their descriptors. The bytes of a manifest count once.
+ * - `count`, after a manifest was read: counts its descriptors, and its bytes if it was not announced.
+ * - `referrers`, before they are read.
+ * - `check`, before a request that may have waited while the budget was used up.
+ * - `release`, when the image has failed: none of it is kept.
+ * @param name of the source repository, for messages.
+ */
 function createBudget(name, held) {
     const announced = new Map();
     const counted = new Set();
@@ -31693,7 +31670,7 @@ function createBudget(name, held) {
     };
     return {
         announce,
-        count(manifest) {
+        count: (manifest) => {
             const { descriptor, links } = manifest;
             if (counted.has(descriptor.digest))
                 return manifest;
@@ -31702,12 +31679,12 @@ function createBudget(name, held) {
             announce([descriptor]);
             return manifest;
         },
-        referrers(count) {
+        referrers: (count) => {
             used.referrers += count;
             check();
         },
         check,
-        release() {
+        release: () => {
             held.bytes -= used.bytes;
             held.links -= used.links;
             // Manifests that are still on their way are refused, and so not counted again.
@@ -32292,7 +32269,7 @@ async function pushManifest(step, part) {
     const isRoot = node.descriptor.digest === plan.graph.root.descriptor.digest;
     if (isRoot && !plan.rootByDigest)
         return count(step, 'copied', 'goes with its tag, last', part);
-    await putManifest((0,graph/* manifestOf */.$)(node), undefined, part, run);
+    await putManifest((0,graph/* manifestOf */.$V)(node), undefined, part, run);
     count(step, 'copied', why, part);
 }
 /** A tag of cosign's scheme is read again, because it may have changed since it was planned. */
@@ -32498,10 +32475,16 @@ function refusedForeign(thrown, manifest, graph) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   $: () => (/* binding */ manifestOf),
-/* harmony export */   R: () => (/* binding */ manifestKey)
+/* harmony export */   $V: () => (/* binding */ manifestOf),
+/* harmony export */   Rn: () => (/* binding */ manifestKey),
+/* harmony export */   eO: () => (/* binding */ isPlatformConfig),
+/* harmony export */   lv: () => (/* binding */ Platforms)
 /* harmony export */ });
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
+/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7122);
+
+
 
 function manifestKey(digest, tag) {
     return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
@@ -32511,6 +32494,39 @@ function manifestOf({ key, manifest }) {
     if (manifest === undefined)
         throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('INTERNAL', `no bytes for ${key}`);
     return manifest;
+}
+const CONFIG_TYPE = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
+/** Configs are a few KiB. A larger one is not kept in memory. */
+const LARGEST_CONFIG = 1024 * 1024;
+function isPlatformConfig({ mediaType, size }) {
+    return CONFIG_TYPE.test(mediaType) && size <= LARGEST_CONFIG;
+}
+/** The platforms of single images, which are only in their configs. They are noted when a config is copied, without a request. */
+class Platforms {
+    #names = new Map();
+    note(config, bytes) {
+        this.#names.set(config, platformIn(bytes));
+    }
+    of({ root, platforms }) {
+        const [config] = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .linked */ .q)(root, 'config');
+        if (config === undefined || !CONFIG_TYPE.test(config.mediaType))
+            return platforms;
+        const data = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .embedded */ .F9)(config);
+        const name = data === undefined ? this.#names.get(config.digest) : platformIn(data);
+        return name === undefined ? platforms : [name];
+    }
+}
+/** The content of a config is untrusted: only valid names of platforms get into reports. */
+function platformIn(config) {
+    try {
+        const platform = (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .platformOfConfig */ .Dr)(config);
+        if (platform !== undefined)
+            (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .parsePlatform */ .FL)((0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .formatPlatform */ .Bq)(platform));
+        return platform && (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .formatPlatform */ .Bq)(platform);
+    }
+    catch {
+        return undefined;
+    }
 }
 
 
@@ -32525,8 +32541,10 @@ function manifestOf({ key, manifest }) {
 /* harmony export */   _5: () => (/* binding */ isUnchanged),
 /* harmony export */   iM: () => (/* binding */ plannedSteps)
 /* harmony export */ });
-/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4619);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4729);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4360);
+/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4619);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4729);
+
 
 
 /** Pure: what a run will do, and why. */
@@ -32544,9 +32562,9 @@ function makePlan(graph, survey, mountFrom) {
         graph,
         steps,
         tags,
-        rootByDigest: graph.attached.length > 0 || graph.root.links.some((link) => link.role === 'subject'),
+        rootByDigest: graph.attached.length > 0 || (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__/* .linked */ .q)(graph.root, 'subject').length > 0,
         bytes: countBytes(steps),
-        attached: (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_0__/* .attachedThere */ .hG)(graph, survey.attachedTags),
+        attached: (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_1__/* .attachedThere */ .hG)(graph, survey.attachedTags),
         attachedTags: survey.attachedTags,
     };
 }
@@ -32560,7 +32578,7 @@ function wantedNodes(graph, { attachedTags }) {
         for (const need of attachedTags.get(key)?.needs ?? graph.nodes.get(key)?.needs ?? [])
             visit(need);
     };
-    visit((0,_graph_js__WEBPACK_IMPORTED_MODULE_1__/* .manifestKey */ .R)(graph.root.descriptor.digest));
+    visit((0,_graph_js__WEBPACK_IMPORTED_MODULE_2__/* .manifestKey */ .Rn)(graph.root.descriptor.digest));
     for (const { key, attachedTo } of graph.nodes.values())
         if (attachedTo !== undefined)
             visit(key);
@@ -32663,54 +32681,6 @@ function movedFrom(from) {
 
 /***/ }),
 
-/***/ 5557:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   e: () => (/* binding */ isPlatformConfig),
-/* harmony export */   l: () => (/* binding */ Platforms)
-/* harmony export */ });
-/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4360);
-/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(7122);
-
-
-const CONFIG = /^application\/vnd\.(?:oci\.image\.config|docker\.container\.image)\.v1\+json$/;
-/** Configs are a few KiB. A larger one is not kept in memory. */
-const LIMIT = 1024 * 1024;
-function isPlatformConfig({ mediaType, size }) {
-    return CONFIG.test(mediaType) && size <= LIMIT;
-}
-/** The platforms of single images, which are only in their configs. They are noted when a config is copied, without a request. */
-class Platforms {
-    #names = new Map();
-    note(config, bytes) {
-        this.#names.set(config, nameOf(bytes));
-    }
-    of({ root, platforms }) {
-        const config = root.links.find(({ role }) => role === 'config')?.descriptor;
-        if (config === undefined || !CONFIG.test(config.mediaType))
-            return platforms;
-        const data = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__/* .embedded */ .F9)(config);
-        const name = data === undefined ? this.#names.get(config.digest) : nameOf(data);
-        return name === undefined ? platforms : [name];
-    }
-}
-/** The content of a config is untrusted: only valid names of platforms get into reports. */
-function nameOf(config) {
-    try {
-        const platform = (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .platformOfConfig */ .Dr)(config);
-        if (platform !== undefined)
-            (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .parsePlatform */ .FL)((0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .formatPlatform */ .Bq)(platform));
-        return platform && (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_1__/* .formatPlatform */ .Bq)(platform);
-    }
-    catch {
-        return undefined;
-    }
-}
-
-
-/***/ }),
-
 /***/ 1288:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -32719,10 +32689,14 @@ function nameOf(config) {
 /* harmony export */   y: () => (/* binding */ isIndexed)
 /* harmony export */ });
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_memo_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(8325);
 /* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
-/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
-/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4619);
-/* harmony import */ var _copy_run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(6328);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4360);
+/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(3530);
+/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(4619);
+/* harmony import */ var _copy_run_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(6328);
+
+
 
 
 
@@ -32737,26 +32711,26 @@ async function updateReferrersIndexes(target, graph, run) {
         return;
     for (const [subject, descriptors] of bySubject(graph)) {
         const merge = () => mergeIndex(target, subject, descriptors, run);
-        await (0,_copy_run_js__WEBPACK_IMPORTED_MODULE_4__/* .inTurn */ .l)(run, `${target.name}:${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject)}`, merge);
+        await (0,_copy_run_js__WEBPACK_IMPORTED_MODULE_5__/* .inTurn */ .l)(run, `${target.name}:${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject)}`, merge);
     }
 }
 /** Whether the index of `subject` lists the attached manifest. True at registries that resolve the index's tag as a digest. */
 async function isIndexed(target, subject, digest, semaphore) {
-    const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .readTag */ .zW)(target, (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject), semaphore);
+    const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_4__/* .readTag */ .zW)(target, (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .referrersTag */ .LN)(subject), semaphore);
     if (there === undefined || there === 'unreadable')
         return false;
     if (there.descriptor.digest === subject)
         return readsTagAsDigest(target, digest, semaphore);
-    return (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .referrersIn */ .qs)(there, subject)?.some((entry) => entry.digest === digest) ?? false;
+    return (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_3__/* .referrersIn */ .qs)(there, subject)?.some((entry) => entry.digest === digest) ?? false;
 }
 /** All manifests with a subject: attachments, and images that are attachments themselves. */
 function bySubject({ nodes }) {
     const lists = new Map();
     for (const { manifest, tag } of nodes.values()) {
-        const subject = manifest?.links.find((link) => link.role === 'subject')?.descriptor.digest;
+        const [subject] = manifest === undefined ? [] : (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_2__/* .linked */ .q)(manifest, 'subject');
         if (manifest === undefined || subject === undefined || tag !== undefined)
             continue;
-        lists.set(subject, [...(lists.get(subject) ?? []), (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .describeReferrer */ .Xi)(manifest)]);
+        (0,_core_memo_js__WEBPACK_IMPORTED_MODULE_6__/* .getOrAdd */ .P)(lists, subject.digest, () => []).push((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_3__/* .describeReferrer */ .Xi)(manifest));
     }
     return lists;
 }
@@ -32767,24 +32741,24 @@ async function mergeIndex(target, subject, wanted, { semaphore }) {
     if (target.listsReferrers === undefined && lacks(await semaphore(() => target.referrers(subject))).length === 0)
         return;
     for (let round = 0;; round += 1) {
-        const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .readTag */ .zW)(target, tag, semaphore);
+        const there = await (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_4__/* .readTag */ .zW)(target, tag, semaphore);
         const index = there === 'unreadable' ? undefined : there;
-        const listed = index === undefined ? [] : (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .referrersIn */ .qs)(index, subject);
+        const listed = index === undefined ? [] : (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_3__/* .referrersIn */ .qs)(index, subject);
         if (there === 'unreadable' || listed === undefined) {
             const [first] = wanted;
             const isSubject = index?.descriptor.digest === subject && first !== undefined;
             if (!isSubject || !(await readsTagAsDigest(target, first.digest, semaphore)))
                 throw taken(`${target.name}:${tag}`);
             // The registry does not show what the tag names, so the write cannot be checked.
-            await semaphore(() => target.putManifest((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .extendIndex */ .Vf)(undefined, wanted), tag));
+            await semaphore(() => target.putManifest((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_3__/* .extendIndex */ .Vf)(undefined, wanted), tag));
             return;
         }
         const missing = lacks(listed);
         if (missing.length === 0)
             return;
-        if (round >= _attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .ROUNDS */ .uw)
-            throw (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_3__/* .notKept */ .EM)(`${target.name}: the referrers index ${tag}`);
-        await semaphore(() => target.putManifest((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .extendIndex */ .Vf)(index, missing), tag));
+        if (round >= _attached_tags_js__WEBPACK_IMPORTED_MODULE_4__/* .ROUNDS */ .uw)
+            throw (0,_attached_tags_js__WEBPACK_IMPORTED_MODULE_4__/* .notKept */ .EM)(`${target.name}: the referrers index ${tag}`);
+        await semaphore(() => target.putManifest((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_3__/* .extendIndex */ .Vf)(index, missing), tag));
     }
 }
 /** GitLab resolves the tag `sha256-HEX` as the digest `sha256:HEX`, for every manifest. */
@@ -32809,9 +32783,11 @@ function taken(what) {
 /* harmony export */   O: () => (/* binding */ blobsOf)
 /* harmony export */ });
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
-/* harmony import */ var _blob_reader_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9808);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4729);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9716);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
+/* harmony import */ var _blob_reader_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9808);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4729);
+
 
 
 
@@ -32824,17 +32800,14 @@ function taken(what) {
  */
 async function checkSigned(graph, source, semaphore) {
     const { hasSignature, subjectIn } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1605));
-    const attachedTo = subjectIn(graph.attached, (digest, tag) => graph.nodes.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_2__/* .manifestKey */ .R)(digest, tag))?.manifest);
+    const attachedTo = subjectIn(graph.attached, (digest, tag) => graph.nodes.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .Rn)(digest, tag))?.manifest);
     const unsigned = [];
     const visit = async (manifest) => {
-        const { descriptor, links } = manifest;
         if (await hasSignature(attachedTo(manifest), blobsOf(source, semaphore)))
             return true;
-        const children = links
-            .filter((link) => link.role === 'child')
-            .flatMap((link) => graph.nodes.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_2__/* .manifestKey */ .R)(link.descriptor.digest))?.manifest ?? []);
+        const children = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .linked */ .q)(manifest, 'child').flatMap((child) => graph.nodes.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .Rn)(child.digest))?.manifest ?? []);
         if (children.length === 0)
-            unsigned.push(descriptor.digest);
+            unsigned.push(manifest.descriptor.digest);
         const signed = await Promise.all(children.map(visit));
         return signed.every(Boolean) && children.length > 0;
     };
@@ -32842,7 +32815,7 @@ async function checkSigned(graph, source, semaphore) {
         return;
     const { digest } = graph.root.descriptor;
     const children = unsigned.filter((each) => each !== digest);
-    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .listed */ .KE)(children)}`;
+    const more = children.length === 0 ? '' : `, and neither do these of its children: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_4__/* .listed */ .KE)(children)}`;
     throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('SIGNATURE_MISSING', `${source.name}: ${digest} carries no signature${more}`, {
         side: 'source',
         hint: 'Sign it (cosign sign, notation sign) before it is promoted. Under require-signed nothing was written.',
@@ -32851,7 +32824,7 @@ async function checkSigned(graph, source, semaphore) {
 /** Reads small blobs. A signature whose payload is missing does not count. */
 function blobsOf(source, semaphore) {
     const unlessMissing = (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .undefinedIf */ .gd)(({ code }) => code === 'NOT_FOUND');
-    return (blob) => semaphore(() => (0,_blob_reader_js__WEBPACK_IMPORTED_MODULE_1__/* .readBlob */ .gm)(source, blob)).catch(unlessMissing);
+    return (blob) => semaphore(() => (0,_blob_reader_js__WEBPACK_IMPORTED_MODULE_2__/* .readBlob */ .gm)(source, blob)).catch(unlessMissing);
 }
 
 
@@ -32865,7 +32838,7 @@ function blobsOf(source, semaphore) {
 /* harmony export */   hV: () => (/* binding */ withCheck)
 /* harmony export */ });
 /* unused harmony exports SMALL, SMALL_PER_JOB, smallAtOnce */
-/** Up to this size a blob is one buffer (`blob-reader.ts`). It takes as long as its round trips, whatever the bandwidth. */
+/** Up to this size a blob takes as long as its round trips, whatever the bandwidth. */
 const SMALL = 256 * 1024;
 /** Small blobs that count as one job: together their buffers are smaller than the window of one large blob (`broadcast.ts`). */
 const SMALL_PER_JOB = 6;
@@ -34557,7 +34530,7 @@ function inheritable({ env, secrets }) {
 
 /***/ }),
 
-/***/ 2128:
+/***/ 3609:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -34582,65 +34555,27 @@ var version = __nccwpck_require__(8067);
 var collect = __nccwpck_require__(1042);
 // EXTERNAL MODULE: ./lib/inputs/help.js
 var help = __nccwpck_require__(4394);
-// EXTERNAL MODULE: ./lib/inputs/parse.js + 8 modules
-var parse = __nccwpck_require__(3660);
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
+var parse = __nccwpck_require__(1437);
 // EXTERNAL MODULE: ./lib/core/secret.js
 var secret = __nccwpck_require__(8563);
 // EXTERNAL MODULE: ./lib/report/make-report.js
 var make_report = __nccwpck_require__(3397);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
-;// CONCATENATED MODULE: ./lib/host/lines.js
-
-/** Text as it may be printed anywhere. Controls go first, so that none can split a secret. */
-function cleanText(text, secrets) {
-    return secrets.redact((0,core_text/* visible */.RK)(text));
-}
-/** `LOGIN_REJECTED (source): message`, and what to do next in a line of its own. */
-function describeError({ code, side, message, hint }) {
-    const where = side === undefined || side === 'input' ? '' : ` (${side})`;
-    const text = code === 'USAGE' ? message : `${code}${where}: ${message}`;
-    return hint === undefined ? text : `${text}\n  ${hint}`;
-}
-/** Members that programs compare or go back to: names, digests, words of ours. A short secret may stand in one by chance. */
-const EXACT = new Set('schema started finished event status do kind code side source sourceDigest destination target tag digest previousDigest subject from to'.split(' '));
-/** The same data, fit to be published. @param wording changes sentences, and no name or digest. */
-function cleanData(data, secrets, wording = (text) => text) {
-    return JSON.parse(JSON.stringify(data), (key, value) => {
-        if (typeof value !== 'string')
-            return value;
-        return EXACT.has(key) ? secrets.redactName((0,core_text/* oneLine */.TN)(value)) : wording(cleanText(value, secrets));
-    });
-}
-/** The host, which publishes only what `cleanData` returns. */
-function guarded(host, wording) {
-    const clean = (data) => cleanData(data, host.secrets, wording);
-    return {
-        ...host,
-        event: (event) => host.event(event.event === 'bytes' ? event : clean(event)),
-        publish: (report) => host.publish(clean(report)),
-        keep: (report) => host.keep(clean(report)),
-    };
-}
-async function allOf(tasks) {
-    const ended = await Promise.allSettled(tasks.map(async (task) => task()));
-    for (const each of ended)
-        if (each.status === 'rejected')
-            throw each.reason;
-}
-
 // EXTERNAL MODULE: ./lib/core/memo.js
 var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/oci/digest.js
 var oci_digest = __nccwpck_require__(9501);
 ;// CONCATENATED MODULE: ./lib/report/format.js
 
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 /** `812 B`, `48.1 MiB`, `1.4 GiB`: powers of 1024, one decimal below 100. */
 function formatBytes(bytes) {
     let unit = 0;
     let value = Math.max(0, bytes);
-    // Rounded before the comparison, so that 1023.99 MiB reads `1 GiB` and never `1024 MiB`.
+    // Rounded before the comparison: 1023.99 MiB is `1 GiB` and not `1024 MiB`.
     while (unit < UNITS.length - 1 && roundForPeople(value) >= 1024) {
         value /= 1024;
         unit += 1;
@@ -34660,7 +34595,7 @@ function formatDuration(milliseconds) {
     const minutes = Math.round(seconds / 60);
     return `${Math.floor(minutes / 60)}h ${minutes % 60}m`;
 }
-/** `35 MiB/s`. A shorter time than a millisecond counts as one: clocks are no finer. */
+/** `35 MiB/s`. Less than a millisecond counts as one, because the clock is not more exact. */
 function formatRate(bytes, milliseconds) {
     return `${formatBytes((bytes * 1000) / Math.max(1, milliseconds))}/s`;
 }
@@ -34681,13 +34616,50 @@ function brief(digest) {
 function roundForPeople(value) {
     return value < 99.95 ? Math.round(value * 10) / 10 : Math.round(value);
 }
+/**
+ * Escapes untrusted text for Markdown. Every character that could begin markup, an HTML tag, a table cell, a mention or a link
+ * becomes a numeric reference, which is never read as structure (CommonMark, "Entity and numeric character references").
+ */
+function escapeMarkdown(text, longest) {
+    return (0,core_text/* oneLine */.TN)(text, longest)
+        .replace(/[^\p{L}\p{N} ,.;:/+-]/gu, reference)
+        .replace(/:(?=\/)/g, '&#58;') // GitHub links bare URLs …
+        .replace(/(w{3})\./gi, '$1&#46;'); // … and bare host names
+}
+function code(text, longest) {
+    return `<code>${escapeMarkdown(text, longest)}</code>`;
+}
+/** A Mermaid label, quotes included. Mermaid writes references as `#35;`. */
+function mermaidLabel(text) {
+    return `"${(0,core_text/* oneLine */.TN)(text, 120).replace(/[^\p{L}\p{N} ,./:_+-]|:(?=\/)/gu, (char) => `#${char.codePointAt(0)};`)}"`;
+}
+function tableRow(cells) {
+    return `| ${cells.join(' | ')} |`;
+}
+/** A section that can be unfolded. GitHub reads Markdown inside of it only between empty lines. */
+function details(title, lines) {
+    return ['<details>', `<summary>${title}</summary>`, '', ...lines, '', '</details>', ''];
+}
+/** The first lines that fit into `budget` bytes of UTF-8, and a last line that says how many are missing. */
+function keepWithin(lines, budget, missing) {
+    let used = 0;
+    for (const [index, line] of lines.entries()) {
+        used += Buffer.byteLength(line) + 1;
+        if (used > budget)
+            return [...lines.slice(0, index), missing(lines.length - index)];
+    }
+    return [...lines];
+}
+function reference(char) {
+    return `&#${char.codePointAt(0)};`;
+}
 
 ;// CONCATENATED MODULE: ./lib/report/closing-text.js
 
 
 
 
-/** What a person reads at the end of a log: the totals, and the errors last, where logs are read first. */
+/** The end of a log: the totals, then the errors, because people read a log from its end. */
 function renderText(report) {
     return [verdict(report), ...renderErrors(report)];
 }
@@ -34718,7 +34690,7 @@ function saved({ mounted, present }) {
         return [`Saved ${formatBytes(mounted)} by mounting`];
     return present > 0 ? [`${formatBytes(present)} was there already`] : [];
 }
-/** Further tags of an image have its bytes in their rows too, which are counted once. */
+/** The bytes of all rows. Rows for several tags of one image have the same bytes, which count once. */
 function totals(rows) {
     const sum = { total: 0, copied: 0, mounted: 0, present: 0 };
     const known = new Set();
@@ -34732,23 +34704,23 @@ function totals(rows) {
     }
     return sum;
 }
-/** Rows by what went wrong: a rejected login fails every image, and is told once. */
+/** The rows grouped by their error: a rejected login fails every image, and is reported once. */
 function failures(rows) {
     const groups = new Map();
     for (const row of rows) {
         if (row.error === null)
             continue;
         const { code, side, message, hint } = row.error;
-        // A stopped run breaks off whatever each image was doing: that is one event.
+        // All images of a cancelled run belong to one group, whatever their messages are.
         const key = code === 'CANCELLED' ? code : JSON.stringify([code, side, message, hint, row.status === 'unknown']);
         const { error } = row;
         (0,memo/* getOrAdd */.P)(groups, key, () => ({ error, rows: [] })).rows.push(row);
     }
-    // What was given up because of a failure comes after it.
+    // Images that were given up because of a failure come after that failure.
     const isConsequence = ({ error }) => Number(error.code === 'ABANDONED');
     return [...groups.values()].sort((a, b) => isConsequence(a) - isConsequence(b));
 }
-const NAMED = 3; // enough names to find the place, few enough that a set of a hundred images stays readable
+const NAMED = 3; // names of images in a line; with a hundred of them the log could not be read
 function renderErrors(report) {
     return failures(report.images).flatMap(({ error, rows }) => {
         const names = rows.slice(0, NAMED).map((row) => (0,core_text/* oneLine */.TN)(row.destination));
@@ -34772,18 +34744,18 @@ function labelOf({ code }, rows) {
 ;// CONCATENATED MODULE: ./lib/report/live.js
 
 
-const SMOOTHING = 5000; // Milliseconds: long enough for a steady figure, short enough to follow a network that changes
-const SHORTEST = 250; // shorter intervals measure buffers, not networks
-const MOST_LINES = 8; // more images than this push the log off the screen
+const SMOOTHING = 5000; // milliseconds; a longer time follows a changing network too slowly, a shorter one is not steady
+const SHORTEST = 250; // milliseconds; shorter intervals measure buffers and not the network
+const MOST_LINES = 8; // with more lines the log would not be visible
 const BAR = 16;
-const FIGURES = { wide: 51, narrow: 42 }; // columns of the longest
-const SETTLED = 2000; // milliseconds from the first byte until a rate says something
-const LONGEST_LEFT = 10 * 3600; // seconds; a longer time is that of a line that stands still
+const FIGURES = { wide: 51, narrow: 42 }; // columns of the longest figures
+const SETTLED = 2000; // milliseconds from the first byte until the rate is shown
+const LONGEST_LEFT = 10 * 3600; // seconds; a longer estimate means that nothing moves, and is not shown
 function startTrack(name, at) {
     return { name, wanted: 0, sent: 0, speed: { since: at, at, sent: 0, rate: undefined } };
 }
 function measure({ speed, sent }, at) {
-    // The time before the first byte says nothing of the network.
+    // The time before the first byte does not count.
     if (sent === 0)
         speed.at = speed.since = at;
     const elapsed = at - speed.at;
@@ -34795,9 +34767,9 @@ function measure({ speed, sent }, at) {
     speed.at = at;
     speed.sent = sent;
 }
-/** What a terminal shows below the log: a line per image that is under way, and one for all. */
+/** The lines below the log: one for each image that is being copied, and one for all images. */
 function liveLines({ all, running, finished, images, longest }, columns) {
-    // Nothing is to be sent yet: manifests are being read, or tags written.
+    // Images without bytes to send are not shown: their manifests are being read, or their tags written.
     const moving = running.filter(({ wanted, sent }) => wanted > sent);
     const shown = moving.length > MOST_LINES ? moving.slice(0, MOST_LINES - 1) : moving;
     const hidden = moving.length - shown.length;
@@ -34805,7 +34777,7 @@ function liveLines({ all, running, finished, images, longest }, columns) {
     const more = hidden > 0 ? [`and ${count(hidden, 'more image')}`] : [];
     if (all.wanted === 0)
         return [summary];
-    // What a narrow terminal has no room for, from the least important: how much there is, the bar, the words of the summary.
+    // A narrow terminal has no room for all of it. Left out first: the amount, then the bar, then the words of the summary.
     const [isWide, hasBar] = [columns >= 100, columns >= 76];
     const total = columns < 76 ? `${finished}/${images} done` : summary;
     const rows = [...shown, { ...all, name: total }].map((track) => ({
@@ -34813,14 +34785,14 @@ function liveLines({ all, running, finished, images, longest }, columns) {
         figures: figuresOf(track, isWide),
         share: track.sent / Math.max(1, most(track)),
     }));
-    // The same at every moment, whatever the figures are, so that nothing jumps.
+    // The width does not depend on the figures, so that the columns do not move.
     const room = columns - (isWide ? FIGURES.wide : FIGURES.narrow) - (hasBar ? BAR + 2 : 1);
     const width = Math.max(12, Math.min(room, longest));
     const drawn = (share) => (hasBar ? `${bar(share)} ` : '');
     const lines = rows.map((row) => `${label(row.name, width)} ${drawn(row.share)}${row.figures}`.slice(0, columns));
     return [...lines.slice(0, -1), ...more, ...lines.slice(-1)];
 }
-/** A blob that was planned as a mount and copied after all makes more bytes than the plan knew. */
+/** More bytes than planned are sent when a blob was planned as a mount and is copied after all. */
 function most({ wanted, sent }) {
     return Math.max(wanted, sent);
 }
@@ -34835,7 +34807,7 @@ function figuresOf(track, isWide) {
     const isTold = missing > 0 && left < LONGEST_LEFT;
     return `${amount}, ${formatBytes(speed.rate)}/s${isTold ? `, ${formatDuration(Math.ceil(left) * 1000)} left` : ''}`;
 }
-/** The name's end is what tells images apart, so it is cut in front. */
+/** Images differ at the end of their names, so a long name is cut at its beginning. */
 function label(name, width) {
     return name.length <= width ? name.padEnd(width) : `…${name.slice(name.length - width + 1)}`;
 }
@@ -34850,9 +34822,9 @@ function bar(share) {
 
 
 
-/** CI systems kill silent jobs after minutes; a line each ten seconds shows life without filling the log. */
+/** Milliseconds. CI systems kill jobs that print nothing for minutes; more lines would fill the log. */
 const HEARTBEAT = 10_000;
-/** Turns events into the lines that one mode shows: `plain` for people, `quiet` errors alone, `json` one event a line. */
+/** Prints events as lines. `plain`: for people. `quiet`: errors only. `json`: one event for each line. */
 function createProgress(print, options) {
     const still = { beat: () => undefined, lines: () => [] };
     if (options.mode === 'json')
@@ -34869,16 +34841,7 @@ function createProgress(print, options) {
     };
 }
 function plainProgress(print, { now, live = false }) {
-    const state = {
-        images: 0,
-        plans: new Map(),
-        finished: new Set(),
-        failed: 0,
-        all: startTrack('', now()),
-        planLineDone: false,
-        lastLine: now(),
-        lastBeat: undefined,
-    };
+    const state = newState(now());
     const say = (lines) => {
         if (lines.length > 0)
             state.lastLine = now();
@@ -34903,6 +34866,21 @@ function plainProgress(print, { now, live = false }) {
             const longest = Math.max(20, ...[...state.plans.values()].map(({ track }) => track.name.length));
             return liveLines({ ...state, finished: state.finished.size, running, longest }, columns);
         },
+    };
+}
+/** What is known of a run that is under way. Tracks count bytes of blobs to send. */
+function newState(at) {
+    return {
+        images: 0,
+        plans: new Map(),
+        finished: new Set(),
+        /** Images that have failed before they had a plan. */
+        failed: 0,
+        all: startTrack('', at),
+        planLineDone: false,
+        lastLine: at,
+        /** Bytes and time of the last heartbeat: the rate is that of the interval, not of the whole run. */
+        lastBeat: undefined,
     };
 }
 function linesFor(state, event, at) {
@@ -34953,7 +34931,7 @@ function notePlan(state, plan, at) {
         for (const step of blobs)
             track.wanted += step.size;
 }
-/** A blob that turned out to be there, or was mounted, is not waited for any more. */
+/** A blob that is there already, or was mounted, is not to be sent any more. */
 function settle(state, step) {
     const open = state.plans.get(step.image)?.open;
     const size = open?.get(step.digest);
@@ -34964,7 +34942,7 @@ function settle(state, step) {
         for (const track of tracksOf(state, step.image))
             track.wanted -= size;
 }
-/** Once every image has its plan or has failed before it had one. */
+/** Printed when every image has a plan, or has failed before it had one. */
 function planLine(state) {
     const decided = new Set([...state.plans.keys(), ...state.finished]);
     if (state.planLineDone || state.plans.size === 0 || decided.size < state.images)
@@ -35051,17 +35029,16 @@ function plannedLines(plan) {
 
 
 
-
-/** Milliseconds. A heartbeat may be late by as much; a terminal is drawn as often as the eye follows. */
+/** Milliseconds between checks for a due heartbeat, and between redraws of a terminal. */
 const TICK = { plain: 1000, live: 150 };
 /**
- * plain: everything, in words. quiet: errors alone. json: every line is an object, log lines as
- * `{"event":"log","level","message"}`, so that a reader needs one parser.
- * @param terminal plain: shows what is under way below the log, instead of heartbeats.
- * @param errorsAsJson false: errors keep the host's own form in json mode too (GitHub's annotations).
+ * Prints by the option `progress`. `plain`: everything, as text. `quiet`: errors only. `json`: every line is an object; a line of
+ * the log is `{"event":"log","level","message"}`, so that a reader needs one parser.
+ * @param terminal with `plain`: shows running images below the log, instead of heartbeats.
+ * @param errorsAsJson false: errors have the host's own format even with `json` (GitHub's annotations).
  */
-function createVoice(writer, secrets, errorsAsJson, terminal) {
-    // No CI system finds a command in the text, whichever host it runs in.
+function createHostLog(writer, secrets, errorsAsJson, terminal) {
+    // On every host, because CI systems look for commands in the output of any program.
     const write = forLevels((level, text) => writer[level]((0,core_text/* neutralise */.$0)(text)));
     let settings = { progress: 'plain', logLevel: 'info' };
     let progress = progressOf('plain', write, terminal);
@@ -35103,7 +35080,7 @@ function createVoice(writer, secrets, errorsAsJson, terminal) {
         },
     };
 }
-/** In quiet mode the progress has nothing to print but errors. */
+/** With `quiet`, errors are the only progress that is printed. */
 function progressOf(mode, write, terminal) {
     const options = { mode, now: Date.now, live: terminal !== undefined };
     return createProgress(write[mode === 'quiet' ? 'error' : 'info'], options);
@@ -35112,10 +35089,10 @@ function startTicking(progress, terminal) {
     const timer = terminal === undefined
         ? setInterval(() => progress.beat(), TICK.plain)
         : setInterval(() => terminal.show(progress.lines(terminal.columns())), TICK.live);
-    // It must not keep a process alive whose run is over.
+    // The timer must not keep the process alive after the run.
     return timer.unref();
 }
-/** For hosts whose log is a stream: one prefix per level, before the first line of a text. */
+/** For hosts whose log is a stream: a prefix for each level, before the first line of a text. */
 function prefixed(print, prefixes) {
     return forLevels((level, text) => print(`${prefixes[level]}${text}\n`));
 }
@@ -35123,12 +35100,48 @@ function forLevels(write) {
     const at = (level) => (text) => write(level, text);
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
+/** Text that is safe to print. Control characters are removed first, so that they cannot split a secret. */
+function cleanText(text, secrets) {
+    return secrets.redact((0,core_text/* visible */.RK)(text));
+}
+/** `LOGIN_REJECTED (source): message`, and what to do next in a line of its own. */
+function describeError({ code, side, message, hint }) {
+    const where = side === undefined || side === 'input' ? '' : ` (${side})`;
+    const text = code === 'USAGE' ? message : `${code}${where}: ${message}`;
+    return hint === undefined ? text : `${text}\n  ${hint}`;
+}
+/** Members that programs compare: names, digests, fixed words. Short secrets are not hidden in them, because they occur there by chance. */
+const EXACT = new Set('schema started finished event status do kind code side source sourceDigest destination target tag digest previousDigest subject from to'.split(' '));
+/** The data without secrets and control characters. @param wording changes sentences, but no name or digest. */
+function cleanData(data, secrets, wording = (text) => text) {
+    return JSON.parse(JSON.stringify(data), (key, value) => {
+        if (typeof value !== 'string')
+            return value;
+        return EXACT.has(key) ? secrets.redactName((0,core_text/* oneLine */.TN)(value)) : wording(cleanText(value, secrets));
+    });
+}
+/** The host, which publishes only what `cleanData` returns. */
+function publishOnlyClean(host, wording) {
+    const clean = (data) => cleanData(data, host.secrets, wording);
+    return {
+        ...host,
+        event: (event) => host.event(event.event === 'bytes' ? event : clean(event)),
+        publish: (report) => host.publish(clean(report)),
+        keep: (report) => host.keep(clean(report)),
+    };
+}
+async function allOf(tasks) {
+    const ended = await Promise.allSettled(tasks.map(async (task) => task()));
+    for (const each of ended)
+        if (each.status === 'rejected')
+            throw each.reason;
+}
 
 // EXTERNAL MODULE: external "node:util"
 var external_node_util_ = __nccwpck_require__(7975);
 ;// CONCATENATED MODULE: ./lib/host/terminal.js
 
-/** Up by so many lines, to the first column, and erase from there to the end (ECMA-48, CPL and ED). */
+/** Moves the cursor up to the first of so many lines and erases from there to the end (ECMA-48, CPL and ED). */
 const eraseLines = (lines) => (lines === 0 ? '' : `\u001b[${lines}F\u001b[J`);
 function createTerminal(print, screen) {
     let shown = [];
@@ -35139,7 +35152,7 @@ function createTerminal(print, screen) {
         print(`${before}${text}${shown.map((line) => `${line}\n`).join('')}`);
     };
     return {
-        // One column is left free: a full line wraps on some terminals, and would be two.
+        // One column stays free, because some terminals wrap a full line.
         columns: () => Math.max(20, screen().columns - 1),
         write: (text) => redraw(text, shown),
         show: (lines) => redraw('', lines.slice(-Math.max(1, screen().rows - 1))),
@@ -35149,11 +35162,11 @@ function createTerminal(print, screen) {
         },
     };
 }
-/** Whether a person sees the terminal: some CI systems give a terminal to jobs. */
+/** Whether a person watches the terminal. Some CI systems give jobs a terminal too. */
 function isWatched({ CI = '', TERM = '' }) {
     return (CI === '' || CI === 'false') && TERM !== 'dumb';
 }
-/** no-color.org, and force-color.org for logs that understand colours without being terminals. */
+/** no-color.org, and force-color.org for logs that are not terminals but show colours. */
 function wantsColour({ NO_COLOR = '', FORCE_COLOR = '' }, watched) {
     if (NO_COLOR !== '')
         return false;
@@ -35171,7 +35184,7 @@ const COLOURS = {
     'warning:': 'yellow',
     'Failed:': 'red',
 };
-/** Colours the one word of a line that says how it went; everything else stays as it is. */
+/** Colours the word of a line that tells the outcome. Everything else stays as it is. */
 function paint(text) {
     return text.replace(/^(\[\d+\/\d+\] )?(promoted|planned|unchanged|skipped|failed|cancelled|reverted|error:|warning:|Failed:)(?=[ ,])/gm, (whole, place, word) => (place === undefined) === word.endsWith(':')
         ? `${place ?? ''}${(0,external_node_util_.styleText)(COLOURS[word], word, { validateStream: false })}`
@@ -35179,7 +35192,6 @@ function paint(text) {
 }
 
 ;// CONCATENATED MODULE: ./lib/host/cli.js
-
 
 
 
@@ -35195,15 +35207,15 @@ function createCliHost(env, { out, err, screen }) {
         warn: 'warning: ',
         error: 'error: ',
     });
-    const voice = createVoice(writer, secrets, true, terminal);
-    return guarded({
-        ...voice,
+    const hostLog = createHostLog(writer, secrets, true, terminal);
+    return publishOnlyClean({
+        ...hostLog,
         kind: 'plain',
         spell: (option) => `--${option}`,
         inputs: () => ({ env, problems: [] }),
         async publish(report) {
-            const json = voice.settings().output === 'json' ? (0,make_report/* reportJson */.l4)(report) : '';
-            await allOf([() => out(json), () => voice.keep(report)]);
+            const json = hostLog.settings().output === 'json' ? (0,make_report/* reportJson */.l4)(report) : '';
+            await allOf([() => out(json), () => hostLog.keep(report)]);
         },
     });
 }
@@ -35213,7 +35225,7 @@ var external_node_crypto_ = __nccwpck_require__(7598);
 // EXTERNAL MODULE: ./lib/inputs/rollback-report.js
 var rollback_report = __nccwpck_require__(6260);
 // EXTERNAL MODULE: ./lib/oci/reference.js
-var reference = __nccwpck_require__(3940);
+var oci_reference = __nccwpck_require__(3940);
 ;// CONCATENATED MODULE: ./lib/host/earlier-tries.js
 
 
@@ -35223,7 +35235,7 @@ var reference = __nccwpck_require__(3940);
 
 
 /**
- * The configuration with the id of the run, and the host, which publishes what all tries of the run have done.
+ * Returns the configuration with the id of the run, and a host that publishes what all tries of the run have done.
  * @throws PromoteError USAGE when a dry run would overwrite the report of a promotion that has not ended well.
  */
 function continueEarlier(given, host) {
@@ -35233,7 +35245,7 @@ function continueEarlier(given, host) {
     if (found === undefined || found.run !== config.run || found.moves.length === 0)
         return { config, host };
     const isRetry = given.run !== undefined || found.status !== 'done';
-    const moves = new Map(found.moves.map((move) => [keyOf(move.target, (0,reference/* formatReference */.FH)(move.destination)), move]));
+    const moves = new Map(found.moves.map((move) => [keyOf(move.target, (0,oci_reference/* formatReference */.FH)(move.destination)), move]));
     if (!dryRun)
         return { config, host: merging(host, { moves, isRetry }) };
     if (!isRetry)
@@ -35248,7 +35260,7 @@ function readEarlier(path) {
         return (0,files/* isFile */.fo)(path) ? (0,rollback_report/* readReport */.tL)((0,files/* readInput */.R5)(path, rollback_report/* LARGEST_REPORT */.MI)) : undefined;
     }
     catch {
-        // Another file of that name is replaced, as it would be without this.
+        // A file that is not a report is overwritten, as in every other run.
         return undefined;
     }
 }
@@ -35267,7 +35279,7 @@ function merging(host, earlier) {
         ...(keep && { keep: (report) => keep(merge(report)) }),
     };
 }
-/** Pure: the report of this try with what the earlier ones moved. */
+/** Pure: the report of this try, with the tags that earlier tries have moved. */
 function mergeReport(report, earlier) {
     const images = report.images.map((row) => mergeRow(row, earlier));
     const own = new Set(images.map((row) => keyOf(row.target, row.destination)));
@@ -35276,65 +35288,24 @@ function mergeReport(report, earlier) {
 }
 function mergeRow(row, { moves, isRetry }) {
     const move = moves.get(keyOf(row.target, row.destination));
-    // A try that failed before it read the tag says nothing against what an earlier one has read.
+    // If this try failed before it read the tag, what an earlier try has read still counts.
     const isWhereItWasPut = row.previousDigest === move?.promoted || row.previousDigest === 'unknown';
     if (move === undefined || !isWhereItWasPut)
         return row;
     const digest = row.digest ?? move.promoted;
     return digest === move.promoted || isRetry ? { ...row, digest, previousDigest: move.previous } : row;
 }
-/** A tag that this try had nothing to do with. */
+/** The row of a tag that only an earlier try has moved. */
 function rowOf({ source, destination, target, promoted, previous }) {
     const digests = { sourceDigest: promoted, digest: promoted, previousDigest: previous };
     const end = { status: 'unchanged', error: null, milliseconds: 0 };
-    return (0,make_report/* tagRow */.Jm)({ source, destination: (0,reference/* formatReference */.FH)(destination), target, ...digests, ...end }, destination.tag);
+    return (0,make_report/* tagRow */.Jm)({ source, destination: (0,oci_reference/* formatReference */.FH)(destination), target, ...digests, ...end }, destination.tag);
 }
 function keyOf(target, destination) {
     return `${target} ${destination}`;
 }
 
-;// CONCATENATED MODULE: ./lib/report/markdown.js
-
-/**
- * Foreign text as inert Markdown: every character that could start markup, an HTML tag, a table cell, a mention or a
- * link becomes a numeric reference, which CommonMark ("Entity and numeric character references") never reads as structure.
- */
-function escapeMarkdown(text, longest) {
-    return (0,core_text/* oneLine */.TN)(text, longest)
-        .replace(/[^\p{L}\p{N} ,.;:/+-]/gu, markdown_reference)
-        .replace(/:(?=\/)/g, '&#58;') // GitHub links bare URLs …
-        .replace(/(w{3})\./gi, '$1&#46;'); // … and bare host names
-}
-function code(text, longest) {
-    return `<code>${escapeMarkdown(text, longest)}</code>`;
-}
-/** A Mermaid label, quotes included. Mermaid writes references as `#35;`. */
-function mermaidLabel(text) {
-    return `"${(0,core_text/* oneLine */.TN)(text, 120).replace(/[^\p{L}\p{N} ,./:_+-]|:(?=\/)/gu, (char) => `#${char.codePointAt(0)};`)}"`;
-}
-function tableRow(cells) {
-    return `| ${cells.join(' | ')} |`;
-}
-/** A fold with Markdown inside: GitHub needs the empty lines to read it as Markdown. */
-function details(title, lines) {
-    return ['<details>', `<summary>${title}</summary>`, '', ...lines, '', '</details>', ''];
-}
-/** As many lines as `budget` bytes of UTF-8 hold, and a last line that says how many are missing. */
-function keepWithin(lines, budget, missing) {
-    let used = 0;
-    for (const [index, line] of lines.entries()) {
-        used += Buffer.byteLength(line) + 1;
-        if (used > budget)
-            return [...lines.slice(0, index), missing(lines.length - index)];
-    }
-    return [...lines];
-}
-function markdown_reference(char) {
-    return `&#${char.codePointAt(0)};`;
-}
-
 ;// CONCATENATED MODULE: ./lib/report/summary.js
-
 
 
 
@@ -35345,7 +35316,7 @@ function markdown_reference(char) {
  */
 const PART = 280 * 1024;
 const summary_NAMED = 10;
-const MOST_NODES = 20; // more nodes than this are a tangle, not a picture
+const MOST_NODES = 20; // a picture with more nodes cannot be read
 const ICON = {
     promoted: '✅',
     unchanged: '☑️',
@@ -35398,7 +35369,7 @@ function errorPart(report) {
     const lines = keepWithin(blocks, PART, (left) => `- ${left} more kinds of failure: see the log`);
     return ['### What went wrong', '', ...lines, ''];
 }
-/** Status first and digests short: a wide table hides its last columns on the page. The details have whole digests. */
+/** The status comes first and digests are short, because the page hides the last columns of a wide table. The details have whole digests. */
 function tablePart(report) {
     if (report.images.length === 0)
         return [];
@@ -35406,7 +35377,7 @@ function tablePart(report) {
     const columns = ['Status', 'Image', 'Digest', 'Platforms', 'Size', 'Moved / there', 'Time'];
     const rows = report.images.map((row) => tableRow([
         `${ICON[row.status]} ${row.status}${(0,make_report/* isMovedEarlier */.m4)(row) ? ', moved earlier' : ''}`,
-        code(host === undefined ? row.destination : (0,reference/* splitHost */.Ve)(row.destination).name, 300),
+        code(host === undefined ? row.destination : (0,oci_reference/* splitHost */.Ve)(row.destination).name, 300),
         changeOf(row) === '' ? '' : code(changeOf(row)),
         escapeMarkdown(row.platforms.join(', '), 300),
         ...sizes(row.bytes).map((text) => text.replaceAll(' ', '&nbsp;')),
@@ -35447,10 +35418,10 @@ function detailPart(report) {
     return details('Details', [times, '', ...keepWithin(lines, PART, more)]);
 }
 function commonHost(names) {
-    const hosts = new Set(names.map((name) => (0,reference/* splitHost */.Ve)(name).host).filter((host) => host !== undefined));
+    const hosts = new Set(names.map((name) => (0,oci_reference/* splitHost */.Ve)(name).host).filter((host) => host !== undefined));
     return hosts.size === 1 ? [...hosts][0] : undefined;
 }
-/** What went from where to where, as Mermaid: a box per registry, in it a node per image. */
+/** The images and their destinations as a Mermaid diagram: a box for each registry, with a node for each image. */
 function picture(rows) {
     const sources = [...new Set(rows.map((row) => row.source))];
     const destinations = [...new Set(rows.map((row) => row.destination))];
@@ -35471,43 +35442,13 @@ function picture(rows) {
     ];
 }
 function boxes(names, letter) {
-    const places = names.map((each, index) => ({ ...(0,reference/* splitHost */.Ve)(each), id: `${letter}${index}` }));
+    const places = names.map((each, index) => ({ ...(0,oci_reference/* splitHost */.Ve)(each), id: `${letter}${index}` }));
     const hosts = [...new Set(places.map(({ host }) => host))];
     return hosts.flatMap((host, index) => {
         const nodes = places.filter((place) => place.host === host);
         const lines = nodes.map(({ id, name }) => `    ${id}[${mermaidLabel(name)}]`);
         return host === undefined ? lines : [`  subgraph ${letter}h${index}[${mermaidLabel(host)}]`, ...lines, '  end'];
     });
-}
-
-;// CONCATENATED MODULE: ./lib/host/output-rows.js
-/**
- * The `images` output: whole rows while they fit, else their most important members (`compact`), else as many of those
- * (`kept`) as fit, failed and unknown ones first.
- */
-function compactRows(rows, fits) {
-    const whole = JSON.stringify(rows);
-    if (fits(whole))
-        return { text: whole, kept: rows.length, compact: false };
-    const brief = rows.map(briefRow);
-    const all = JSON.stringify(brief);
-    if (fits(all))
-        return { text: all, kept: rows.length, compact: true };
-    const isBad = ({ status }) => status === 'failed' || status === 'unknown';
-    const order = [...brief.filter(isBad), ...brief.filter((row) => !isBad(row))];
-    let least = 0;
-    let most = order.length - 1;
-    while (least < most) {
-        const middle = Math.ceil((least + most) / 2);
-        if (fits(JSON.stringify(order.slice(0, middle))))
-            least = middle;
-        else
-            most = middle - 1;
-    }
-    return { text: JSON.stringify(order.slice(0, least)), kept: least, compact: true };
-}
-function briefRow({ source, destination, digest, status, error }) {
-    return { source, destination, digest, status, ...(error === null ? {} : { error: { code: error.code } }) };
 }
 
 ;// CONCATENATED MODULE: ./lib/host/github.js
@@ -35519,60 +35460,58 @@ function briefRow({ source, destination, digest, status, error }) {
 
 
 
-
-
-/** Loaded only where its commands are understood: elsewhere it would print secrets (`::add-mask::…`). */
+/** Loaded on GitHub only: elsewhere its commands would print secrets (`::add-mask::…`). */
 async function loadRunner() {
     return Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 4175));
 }
-/** The runner shows ten annotations of a kind per step (actions/runner, ExecutionContext.cs); the last one counts the rest. */
+/** The runner shows ten annotations of one kind for each step (actions/runner, ExecutionContext.cs). The tenth tells how many are missing. */
 const ANNOTATIONS = 9;
-const LONGEST_ANNOTATION = 4000; // the runner cuts a message at 4096 characters; before that the log alone has it all
+const LONGEST_ANNOTATION = 4000; // the runner cuts a message at 4096 characters; longer ones are in the log
 const LONGEST_IMAGES = 512 * 1024;
-const LONGEST_DETAILS = 300; // folded lines per image; they are held in memory until the image is done
+const LONGEST_DETAILS = 300; // lines for each image, which are kept in memory until the image is done
 function createGithubHost(env, runner) {
     const secrets = new secret/* Secrets */.Sb((value) => runner.setSecret(value));
     const annotate = createAnnotator(runner);
     const writer = {
-        // Debug commands are shown only when the run was started for debugging; `log-level: debug` alone prints lines.
+        // The runner shows debug commands only in a debugging run. With `log-level: debug` alone, lines are printed.
         debug: (text) => (env.RUNNER_DEBUG === '1' ? runner.debug(text) : runner.info(`debug: ${text}`)),
         info: (text) => runner.info(text),
         warn: (text) => runner.warning(text),
         error: (text) => annotate(text),
     };
-    const voice = createVoice(writer, secrets, false);
+    const hostLog = createHostLog(writer, secrets, false);
     const details = createDetails(runner);
-    return guarded({
-        ...voice,
+    return publishOnlyClean({
+        ...hostLog,
         kind: 'github',
         spell: (option) => `input "${option}"`,
         inputs: () => ({ env, problems: [] }),
         oidcToken: (audience) => runner.getIDToken(audience),
         event(event) {
-            const { progress } = voice.settings();
+            const { progress } = hostLog.settings();
             if (progress === 'plain')
                 details(event);
-            // The failures of the end are annotations, and would stand in the log twice.
+            // Failures are printed as annotations when the report is published, so they are left out here.
             if (event.event === 'done' && progress !== 'json') {
-                voice.end();
+                hostLog.end();
                 if (progress === 'plain')
-                    voice.log.info(verdict(event.report));
+                    hostLog.log.info(verdict(event.report));
             }
             else
-                voice.event(event);
+                hostLog.event(event);
         },
         async publish(report) {
             for (const { error, rows } of failures(report.images))
                 for (const row of error.code === 'CANCELLED' ? rows.slice(0, 1) : rows)
                     annotate(failure(row, error), row.destination);
             annotate.rest();
-            await publishTo(report, env, runner, voice);
+            await publishTo(report, env, runner, hostLog);
         },
     });
 }
 /**
- * A step with `run:`: a command line with the log, outputs and summary of GitHub. Commands go to stderr, which the runner
- * reads too: stdout has only the report of `--output json`, and never a value to mask.
+ * A step with `run:`: a command line with GitHub's log, outputs and summary. Commands for the runner go to stderr, which it
+ * reads too. So stdout has only the report of `--output json`, and never a secret in a command.
  */
 function createStepHost(env, runner, { out, err }) {
     const outputs = (env.GITHUB_OUTPUT ?? '') === '' ? { setOutput: () => undefined } : {};
@@ -35630,7 +35569,7 @@ function failure({ status }, { code, side, message, hint }) {
     const text = `${status}: ${message} [${code}${side === null ? '' : `, ${side}`}]`;
     return hint === null ? text : `${text}\n${hint}`;
 }
-/** What was done for an image, folded, as one piece: images run side by side and groups cannot interleave. */
+/** The steps of each image in a group of the log. It is printed when the image is done, because groups of parallel images cannot interleave. */
 function createDetails(runner) {
     const lines = new Map();
     return (event) => {
@@ -35655,9 +35594,9 @@ function createDetails(runner) {
     };
 }
 /** A failure to write the runner's files is one warning; a failure to write the report is an error. */
-async function publishTo(report, env, runner, voice) {
+async function publishTo(report, env, runner, hostLog) {
     const { GITHUB_STEP_SUMMARY: summary = '', GITHUB_ARTIFACTS: artifacts = '' } = env;
-    const { report: path = '', summary: wanted } = voice.settings();
+    const { report: path = '', summary: wanted } = hostLog.settings();
     const subjects = artifactLines(report);
     const lost = [];
     const unlessLost = async (what, write) => {
@@ -35671,7 +35610,7 @@ async function publishTo(report, env, runner, voice) {
     const writeOutputs = () => {
         const fits = (text) => Buffer.byteLength(text) <= LONGEST_IMAGES;
         runner.setOutput('digest', report.images[0]?.digest ?? '');
-        runner.setOutput('images', compactRows(report.images, fits).text);
+        runner.setOutput('images', (0,make_report/* compactRows */.fk)(report.images, fits).text);
         runner.setOutput('promoted', String((0,make_report/* tally */.N4)(report.images).promoted));
         runner.setOutput('report', path);
     };
@@ -35682,10 +35621,10 @@ async function publishTo(report, env, runner, voice) {
         await unlessLost('artifacts', () => (0,files/* append */.BC)(artifacts, `${subjects.join('\n')}\n`));
     if (lost.length > 0)
         runner.warning((0,core_text/* neutralise */.$0)((0,core_text/* oneLine */.TN)(`Not written for GitHub: ${lost.join('; ')}`)));
-    await voice.keep(report);
+    await hostLog.keep(report);
 }
 const SUBJECTS = 500; // the runner takes 500 subjects per job (actions/runner, CreateArtifactsFileCommand.cs)
-/** Subjects for `actions/attest`: what is at the destination now, by digest, each once. */
+/** Subjects for `actions/attest`: each image that is at the destination now, once, by its digest. */
 function artifactLines({ images }) {
     const subjects = images.flatMap(({ status, digest, destination, tag }) => {
         const arrived = (status === 'promoted' || status === 'unchanged') && digest?.startsWith('sha256:');
@@ -35699,19 +35638,89 @@ function artifactLines({ images }) {
 var external_node_path_ = __nccwpck_require__(6760);
 // EXTERNAL MODULE: ./lib/inputs/options.js
 var options = __nccwpck_require__(2807);
-;// CONCATENATED MODULE: ./lib/host/workspaces.js
+;// CONCATENATED MODULE: ./lib/host/tekton.js
 
 
 
 
+
+
+
+
+/** The step of the Tekton Task. Results are files; credentials are in folders, the workspaces. */
+function createTektonHost(env, { err }) {
+    const secrets = new secret/* Secrets */.Sb();
+    const writer = prefixed((text) => err(inWorkspaces(text)), {
+        debug: 'DEBUG: ',
+        info: '',
+        warn: 'WARN: ',
+        error: 'ERROR: ',
+    });
+    const hostLog = createHostLog(writer, secrets, true);
+    const host = {
+        ...hostLog,
+        kind: 'tekton',
+        spell: (option) => (inWorkspaces(option) === option ? `param ${option}` : inWorkspaces(option)),
+        inputs: () => workspaceInputs(env),
+        async publish(report) {
+            const { report: path = '', summary, resultsLimit } = hostLog.settings();
+            const results = fitResults(report, path, resultsLimit);
+            if (results.warning !== undefined)
+                hostLog.log.warn(results.warning);
+            // summary.md belongs to report.json in the workspace, and not to a report with another name.
+            const hasSummary = summary && (0,external_node_path_.basename)(path) === 'report.json' && path === reportIn(env);
+            await allOf([
+                ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
+                () => hostLog.keep(report),
+                () => (hasSummary ? (0,files/* writeWhole */.f8)((0,external_node_path_.join)((0,external_node_path_.dirname)(path), 'summary.md'), `${renderSummary(report)}\n`) : undefined),
+            ]);
+        },
+    };
+    return publishOnlyClean(host, inWorkspaces);
+}
+/** Secrets have no param, because the value of a param can be read in the TaskRun. Advice to set one names its file instead. */
+function inWorkspaces(text) {
+    const option = /(?<![\w/.-])(source|destination)-(password|token)(?![\w/:=-])/g;
+    return text.replace(option, 'file $2 of workspace $1-auth');
+}
+/**
+ * All results are in the step's termination message. The kubelet gives the containers of a pod 12,288 bytes together, init
+ * containers included, and cuts what is longer (kubernetes/kubernetes pkg/kubelet/container, MaxPodTerminationMessageLogLength).
+ * Tekton's own entries take up to 136 bytes, so that 1,400 bytes are safe in a pod of eight containers.
+ */
+function fitResults(report, path, limit) {
+    const counts = (0,make_report/* tally */.N4)(report.images);
+    const values = { digest: report.images[0]?.digest ?? '', images: '', promoted: String(counts.promoted), report: '' };
+    if (messageBytes({ ...values, report: path }) <= limit)
+        values.report = path;
+    const fits = (images) => messageBytes({ ...values, images }) <= limit;
+    const rows = (0,make_report/* compactRows */.fk)(report.images, fits);
+    const isWhole = rows.kept === report.images.length;
+    const occurred = Object.entries(counts).filter(([, count]) => count > 0);
+    const images = isWhole ? rows.text : JSON.stringify(Object.fromEntries(occurred));
+    const has = isWhole ? 'has only the main members of each row' : 'has only the number of rows by status';
+    const warning = `The result images ${has}: there is no room for more. The report has everything; see the param results-limit.`;
+    return { values: { ...values, images: fits(images) ? images : '' }, ...(rows.compact ? { warning } : {}) };
+}
+/** Bytes of `[{"key","value","type"}]` as Go's encoding/json writes it: `<`, `>` and `&` become `\u003c`, … */
+function messageBytes(values) {
+    const message = JSON.stringify(Object.entries(values).map(([key, value]) => ({ key, value, type: 1 })));
+    return Buffer.byteLength(message) + 5 * (message.match(/[<>&\u2028\u2029]/g)?.length ?? 0);
+}
+/** Writes no line end, because it would be part of the value. */
+async function writeResult(env, name, value) {
+    const path = env[`IMAGE_PROMOTE_RESULT_${name.toUpperCase()}`] ?? '';
+    if (path !== '')
+        await (0,files/* writeWhole */.f8)(path, value);
+}
 /** Files of an auth workspace that hold the value of the option of the same name. */
-const VALUES = ['username', 'password', 'token'];
-/** Files whose path is an option's value; of the docker ones the first that is there. */
-const PATHS = [
+const VALUE_FILES = ['username', 'password', 'token'];
+/** Files whose path is the value of an option. Of the docker files, the first that exists counts. */
+const PATH_FILES = [
     [['kubeconfig'], 'kubeconfig'],
     [['.dockerconfigjson', 'config.json', 'auth.json', '.dockercfg'], 'auth-file'],
 ];
-/** Options from the Task's workspaces, as variables. A param beats its file. A workspace that is not bound has no path. */
+/** The options in the Task's workspaces, as variables. A param goes before its file. A workspace that is not bound has no path. */
 function workspaceInputs(env) {
     const found = {};
     const problems = [];
@@ -35719,15 +35728,15 @@ function workspaceInputs(env) {
     if (report !== undefined)
         offer(env, found, 'report', '', report);
     const certificates = certificatesIn(env.IMAGE_PROMOTE_CA_DIR ?? '', problems);
-    // The entries of a list name their files themselves, in whatever workspace they are.
+    // The entries of a list of destinations name their files themselves.
     const isList = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_DESTINATIONS${suffix}`] ?? '') !== '');
     for (const side of isList ? ['source'] : ['source', 'destination']) {
         const folder = env[`IMAGE_PROMOTE_${side.toUpperCase()}_AUTH_DIR`] ?? '';
         const own = folder === '' ? [] : filesOf(folder, `${side}-auth`, problems);
-        for (const file of VALUES)
+        for (const file of VALUE_FILES)
             if (own.includes(file))
                 offer(env, found, `${side}-${file}`, '_FILE', (0,external_node_path_.join)(folder, file));
-        for (const [files, option] of PATHS) {
+        for (const [files, option] of PATH_FILES) {
             const file = files.find((name) => own.includes(name));
             if (file !== undefined)
                 offer(env, found, `${side}-${option}`, '', (0,external_node_path_.join)(folder, file));
@@ -35738,7 +35747,7 @@ function workspaceInputs(env) {
     }
     return { env: { ...env, ...found }, problems };
 }
-/** The report that is written where no other is asked for. A rollback leaves the one that it reads as it is. */
+/** The path of the report if no other is given. A rollback writes another file than the report that it reads. */
 function reportIn(env) {
     const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? '';
     const isRollback = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_ROLLBACK${suffix}`] ?? '') !== '');
@@ -35750,7 +35759,7 @@ function offer(env, found, option, suffix, value) {
     if (!isSet(variable) && !isSet(`${variable}_FILE`))
         found[`${variable}${suffix}`] = value;
 }
-/** Every file of the ca workspace that has PEM in it, for both sides. */
+/** All PEM files of the ca workspace. They are for both sides. */
 function certificatesIn(folder, problems) {
     if (folder === '')
         return [];
@@ -35776,83 +35785,6 @@ function attempt(what, call, problems) {
         problems.push(`${what} cannot be read: ${(0,errors/* reasonOf */.A3)(thrown)}`);
         return undefined;
     }
-}
-
-;// CONCATENATED MODULE: ./lib/host/tekton.js
-
-
-
-
-
-
-
-
-
-/** The step of the Tekton Task: results are files, folders of credentials are workspaces. */
-function createTektonHost(env, { err }) {
-    const secrets = new secret/* Secrets */.Sb();
-    const writer = prefixed((text) => err(inWorkspaces(text)), {
-        debug: 'DEBUG: ',
-        info: '',
-        warn: 'WARN: ',
-        error: 'ERROR: ',
-    });
-    const voice = createVoice(writer, secrets, true);
-    const host = {
-        ...voice,
-        kind: 'tekton',
-        spell: (option) => (inWorkspaces(option) === option ? `param ${option}` : inWorkspaces(option)),
-        inputs: () => workspaceInputs(env),
-        async publish(report) {
-            const { report: path = '', summary, resultsLimit } = voice.settings();
-            const results = fitResults(report, path, resultsLimit);
-            if (results.warning !== undefined)
-                voice.log.warn(results.warning);
-            // It says what report.json of the workspace says, and nothing of a report with another name.
-            const hasSummary = summary && (0,external_node_path_.basename)(path) === 'report.json' && path === reportIn(env);
-            await allOf([
-                ...Object.entries(results.values).map((result) => () => writeResult(env, ...result)),
-                () => voice.keep(report),
-                () => (hasSummary ? (0,files/* writeWhole */.f8)((0,external_node_path_.join)((0,external_node_path_.dirname)(path), 'summary.md'), `${renderSummary(report)}\n`) : undefined),
-            ]);
-        },
-    };
-    return guarded(host, inWorkspaces);
-}
-/** Secrets have no param, because a param's value is readable in the TaskRun: advice to set one means a file. */
-function inWorkspaces(text) {
-    const option = /(?<![\w/.-])(source|destination)-(password|token)(?![\w/:=-])/g;
-    return text.replace(option, 'file $2 of workspace $1-auth');
-}
-/**
- * All results are in the step's termination message. The kubelet gives the containers of a pod 12,288 bytes together, init
- * containers included, and cuts what is longer (kubernetes/kubernetes pkg/kubelet/container, MaxPodTerminationMessageLogLength).
- * Tekton's own entries take up to 136 bytes, so that 1,400 bytes are safe in a pod of eight containers.
- */
-function fitResults(report, path, limit) {
-    const counts = (0,make_report/* tally */.N4)(report.images);
-    const values = { digest: report.images[0]?.digest ?? '', images: '', promoted: String(counts.promoted), report: '' };
-    if (messageBytes({ ...values, report: path }) <= limit)
-        values.report = path;
-    const fits = (images) => messageBytes({ ...values, images }) <= limit;
-    const rows = compactRows(report.images, fits);
-    const isWhole = rows.kept === report.images.length;
-    const occurred = Object.entries(counts).filter(([, count]) => count > 0);
-    const images = isWhole ? rows.text : JSON.stringify(Object.fromEntries(occurred));
-    const has = isWhole ? 'has only the main members of each row' : 'has only the number of rows by status';
-    const warning = `The result images ${has}: there is no room for more. The report has everything; see the param results-limit.`;
-    return { values: { ...values, images: fits(images) ? images : '' }, ...(rows.compact ? { warning } : {}) };
-}
-/** Bytes of `[{"key","value","type"}]` as Go's encoding/json writes it: `<`, `>` and `&` become `\u003c`, … */
-function messageBytes(values) {
-    const message = JSON.stringify(Object.entries(values).map(([key, value]) => ({ key, value, type: 1 })));
-    return Buffer.byteLength(message) + 5 * (message.match(/[<>&\u2028\u2029]/g)?.length ?? 0);
-}
-/** Without a line end: it would be part of the value. */
-async function writeResult(env, name, value) {
-    const path = env[`IMAGE_PROMOTE_RESULT_${name.toUpperCase()}`] ?? '';
-    if (path !== '')
-        await (0,files/* writeWhole */.f8)(path, value);
 }
 
 ;// CONCATENATED MODULE: ./lib/host/run-promotion.js
@@ -35888,7 +35820,7 @@ async function run(surroundings) {
         return reportFailure(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal);
     }
 }
-/** Forgejo and Gitea set GITHUB_ACTIONS too; the Task sets result paths. */
+/** Forgejo and Gitea set GITHUB_ACTIONS too. The Tekton Task sets the paths of its results. */
 function hostKind(env) {
     if (env.GITHUB_ACTIONS === 'true')
         return 'github';
@@ -35910,14 +35842,14 @@ function readConfig(argv, host) {
     const isSame = report !== undefined && rollbackReport !== undefined && (0,files/* isSameFile */.Dl)(report, rollbackReport);
     const config = isSame ? { ...given, report: undefined } : given;
     host.begin(config);
-    // A rollback may have to be repeated with it.
+    // The rollback may have to be repeated with the same report.
     if (isSame)
         host.log.warn(`${host.spell('report')} is the report that the rollback reads: it stays as it is`);
     for (const warning of collected.warnings ?? [])
         host.log.warn(warning);
     if (collected.suggestion)
         host.log.info(`2 images, each of which keeps its name. ${collected.suggestion}`);
-    // Where each value came from, never the value.
+    // Where each value comes from. The value itself is never logged.
     for (const [option, { from }] of collected.raw)
         if (from !== 'default')
             host.log.debug(`${option} from ${from}`);
@@ -35931,7 +35863,7 @@ async function promoteAndPublish(config, host, surroundings) {
     };
     signal.addEventListener('abort', stopping, { once: true });
     try {
-        // It is the way back: a run that could not write it moves no tag.
+        // A rollback needs the report, so a run that cannot write it must not move a tag.
         if (config.report !== undefined)
             await (0,files/* checkWritable */.ZB)(config.report);
         const promote = await loadPromote();
@@ -35972,7 +35904,7 @@ function exitCode({ status }, { kind }, signal) {
 function cancelledCode({ reason }) {
     return reason === 'SIGTERM' ? errors/* EXIT */.dc.terminated : errors/* EXIT */.dc.interrupted;
 }
-/** An error that ended the run before there was a report, or kept it from being published. */
+/** Prints an error that ended the run before there was a report, or while it was published. @returns the exit code. */
 function reportFailure(thrown, host, debug, signal) {
     if (thrown instanceof errors/* PromoteError */.jG && thrown.code !== 'INTERNAL') {
         host.log.error(describeError(thrown));
@@ -35993,19 +35925,23 @@ function isSignal(reason) {
 
 /***/ }),
 
-/***/ 2283:
+/***/ 5008:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
 // EXPORTS
 __nccwpck_require__.d(__webpack_exports__, {
-  X: () => (/* binding */ openNetwork)
+  XV: () => (/* binding */ openNetwork)
 });
 
-// UNUSED EXPORTS: compose
+// UNUSED EXPORTS: compose, readable
 
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/memo.js
 var memo = __nccwpck_require__(8325);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: external "node:events"
 var external_node_events_ = __nccwpck_require__(8474);
 // EXTERNAL MODULE: external "node:timers/promises"
@@ -36016,10 +35952,6 @@ var external_node_zlib_ = __nccwpck_require__(8522);
 var agent = __nccwpck_require__(7405);
 // EXTERNAL MODULE: ./lib/core/async.js
 var core_async = __nccwpck_require__(3459);
-// EXTERNAL MODULE: ./lib/core/errors.js
-var errors = __nccwpck_require__(3828);
-// EXTERNAL MODULE: ./lib/core/text.js
-var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/core/version.js
 var version = __nccwpck_require__(8067);
 // EXTERNAL MODULE: external "node:stream"
@@ -37464,35 +37396,6 @@ function pause(origin, wait, context) {
     origin.pause = context.sleep(wait).then(over, over);
 }
 
-;// CONCATENATED MODULE: ./lib/http/debug-log.js
-
-
-/** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
-const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit'];
-/** One debug line for every request on the wire: `GET https://host/path?n=100 200 12 ms`. No headers, no bodies. */
-function debugLog({ log, now }) {
-    return (next) => async (request) => {
-        const started = now();
-        const line = (outcome) => log.debug(`${request.method} ${readable(request.url)} ${outcome} ${Math.round(now() - started)} ms`);
-        try {
-            const res = await next(request);
-            line(res.status);
-            return res;
-        }
-        catch (thrown) {
-            line((0,errors/* asPromoteError */.XO)(thrown).code);
-            throw thrown;
-        }
-    };
-}
-function readable(url) {
-    if (url.search === '')
-        return (0,core_text/* displayUrl */.Qy)(url);
-    const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name));
-    const query = shown.map(([name, value]) => `${name}=${(0,core_text/* oneLine */.TN)(value, 200)}`).join('&');
-    return query === '' ? (0,core_text/* displayUrl */.Qy)(url) : `${(0,core_text/* displayUrl */.Qy)(url)}?${query}`;
-}
-
 ;// CONCATENATED MODULE: ./lib/http/redirect.js
 
 
@@ -37610,36 +37513,41 @@ const LONGEST_BODY = 9 * 1024 * 1024;
 function retry(options, context) {
     return (next) => async (request) => {
         const what = `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`;
+        const isOnce = request.retry === false || (0,transport_request/* isStream */.rL)(request.body);
+        const isRead = request.method === 'GET' && request.isBlob !== true && request.retry !== false;
+        const send = async () => (isRead ? whole(await next(request)) : next(request));
         for (let attempt = 1;; attempt++) {
-            const isRead = request.method === 'GET' && request.isBlob !== true && request.retry !== false;
-            const outcome = await attemptOnce(async () => {
-                const res = await next(request);
-                return isRead ? whole(res) : res;
-            });
+            const outcome = await send().catch(transientError);
             // A cancelled run does not wait for another try.
-            const tried = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
-            const last = tried || request.retry === false || (0,transport_request/* isStream */.rL)(request.body);
-            if (last || !decidedNothing(outcome))
+            const isLast = attempt > options.retries || (request.afterCancel === true && context.signal.aborted);
+            if (isOnce || isLast || isDecided(outcome))
                 return resultOf(outcome);
-            const asked = outcome.res === undefined ? outcome.error?.retryAfter : (0,response/* retryAfter */.P9)(outcome.res, context.now());
-            if (outcome.res !== undefined)
-                await (0,transport_request/* discard */.vf)(outcome.res);
+            const asked = outcome instanceof errors/* PromoteError */.jG ? outcome.retryAfter : (0,response/* retryAfter */.P9)(outcome, context.now());
+            const reason = outcome instanceof errors/* PromoteError */.jG ? outcome.message : `answered ${outcome.status}`;
+            if (!(outcome instanceof errors/* PromoteError */.jG))
+                await (0,transport_request/* discard */.vf)(outcome);
             if (asked !== undefined && asked > retries/* LONGEST_RETRY_AFTER */.Zk)
-                throw tooLong(what, asked, outcome, options.side);
+                throw tooLong(what, asked, outcome.status, options.side);
             // A server that has just failed may ask for a retry at once (`Retry-After: 0`): wait all the same.
             const wait = asked !== undefined && asked > 0 ? asked : (0,retries/* backoff */.JN)(attempt, context.random);
-            options.onRetry?.(what, outcome.error?.message ?? `answered ${outcome.res?.status}`, wait, attempt);
+            options.onRetry?.(what, reason, wait, attempt);
             await context.sleep(wait);
         }
     };
 }
-async function attemptOnce(send) {
-    try {
-        return { res: await send() };
-    }
-    catch (thrown) {
-        return { error: (0,errors/* asPromoteError */.XO)(thrown), thrown };
-    }
+/** An error that decided nothing is an outcome; every other error is thrown again. */
+function transientError(thrown) {
+    if (thrown instanceof errors/* PromoteError */.jG && thrown.transient)
+        return thrown;
+    throw thrown;
+}
+function isDecided(outcome) {
+    return !(outcome instanceof errors/* PromoteError */.jG) && (!(0,response/* isTransient */.dg)(outcome.status) || (0,quirks/* isUnexposed */.uX)(outcome));
+}
+function resultOf(outcome) {
+    if (outcome instanceof errors/* PromoteError */.jG)
+        throw outcome;
+    return outcome;
 }
 /** The same answer with its body in memory. Of a longer one only the beginning: no caller reads so much. */
 async function whole(res) {
@@ -37655,16 +37563,7 @@ async function whole(res) {
     }
     return { ...res, body: (0,core_async/* bodyOf */.EN)(Buffer.concat(parts)) };
 }
-function resultOf({ res, thrown }) {
-    if (res === undefined)
-        throw thrown;
-    return res;
-}
-function decidedNothing({ res, error }) {
-    return res === undefined ? error.transient : (0,response/* isTransient */.dg)(res.status) && !(0,quirks/* isUnexposed */.uX)(res);
-}
-function tooLong(what, asked, outcome, side) {
-    const status = outcome.res?.status ?? outcome.error?.status;
+function tooLong(what, asked, status, side) {
     const answer = status === undefined ? 'the server' : `${status}: the server`;
     const message = `${what}: ${answer} asks to wait ${Math.ceil(asked / 1000)} s, longer than ${retries/* LONGEST_RETRY_AFTER */.Zk / 1000} s.`;
     return new errors/* PromoteError */.jG(status === 429 ? 'RATE_LIMITED' : 'UNAVAILABLE', message, {
@@ -37676,6 +37575,7 @@ function tooLong(what, asked, outcome, side) {
 }
 
 ;// CONCATENATED MODULE: ./lib/http/client.js
+
 
 
 
@@ -37705,6 +37605,31 @@ function openNetwork(options, context) {
 /** The first layer is the outermost. */
 function compose(send, ...layers) {
     return layers.reduceRight((next, layer) => layer(next), send);
+}
+/** What may be read in a log; everything else in a query (upload state, signatures) is left out. */
+const HARMLESS = ['digest', 'mount', 'from', 'n', 'last', 'tag', 'artifactType', 'service', 'scope', 'limit'];
+/** One debug line for every request on the wire: `GET https://host/path?n=100 200 12 ms`. No headers, no bodies. */
+function debugLog({ log, now }) {
+    return (next) => async (request) => {
+        const started = now();
+        const line = (outcome) => log.debug(`${request.method} ${readable(request.url)} ${outcome} ${Math.round(now() - started)} ms`);
+        try {
+            const res = await next(request);
+            line(res.status);
+            return res;
+        }
+        catch (thrown) {
+            line((0,errors/* asPromoteError */.XO)(thrown).code);
+            throw thrown;
+        }
+    };
+}
+function readable(url) {
+    if (url.search === '')
+        return (0,core_text/* displayUrl */.Qy)(url);
+    const shown = [...url.searchParams].filter(([name]) => HARMLESS.includes(name));
+    const query = shown.map(([name, value]) => `${name}=${(0,core_text/* oneLine */.TN)(value, 200)}`).join('&');
+    return query === '' ? (0,core_text/* displayUrl */.Qy)(url) : `${(0,core_text/* displayUrl */.Qy)(url)}?${query}`;
 }
 
 
@@ -38300,24 +38225,24 @@ var problems = __nccwpck_require__(4114);
 const NAMES = [...options/* OPTION_BY_NAME */.id.keys()];
 const PREFIX = 'IMAGE_PROMOTE_';
 const FILE = '-file';
-/** PEM text begins with dashes too, and is a value. */
+/** PEM text also begins with dashes. It is a value, not a flag. */
 const FLAG = /^--[a-z]/i;
-/** Of an argument before `--`: a word without any of these is a mistake, or a secret. */
+/** An argument before `--` without any of these characters is not an image: it is a mistake, or a secret. */
 const IMAGE = /[/:=@]/;
-/** Longest argument or variable name that is quoted or compared; nothing that long is a misspelled option. */
+/** Characters. A longer argument or variable name is not a misspelled option: it is neither quoted nor compared. */
 const LONGEST_NAME = 60;
-/** Variables that are no options: folders, result paths and the run's id, which the Tekton Task hands over. */
+/** Variables of the Tekton Task that are not options: folders, paths of results, and the id of the run. */
 const EXTRAS = /^(?:SOURCE_AUTH_DIR|DESTINATION_AUTH_DIR|CA_DIR|REPORT_DIR|RUN_ID|RESULT_[A-Z0-9_]+)$/;
-/** What Kubernetes sets for a Service named image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
+/** Variables that Kubernetes sets for a Service image-promote or image-promote-x (kubernetes/kubernetes pkg/kubelet/envvars). */
 const SERVICE_LINKS = [
     /(?:^|_)SERVICE_(?:HOST$|PORT(?:$|_))/,
     /(?:^|_)PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?$/,
 ];
 const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//;
 /**
- * Finds each option's value: `--name` (other arguments are `images`) > `--name-file` > `IMAGE_PROMOTE_NAME` >
- * `IMAGE_PROMOTE_NAME_FILE` > default. Of an action `INPUT_NAME` > default: an earlier step of the job can set variables, and
- * `with:` is what the workflow says. An empty value counts as unset.
+ * Finds the value of each option, in this order: `--name` (other arguments are `images`), `--name-file`, `IMAGE_PROMOTE_NAME`,
+ * `IMAGE_PROMOTE_NAME_FILE`, the default. In an action: `INPUT_NAME`, the default. Other variables do not count there, because
+ * an earlier step of the job can set them. An empty value counts as unset.
  * @param argv the arguments after the script's name.
  */
 function collect(argv, env, readFile) {
@@ -38343,7 +38268,7 @@ function collect(argv, env, readFile) {
     const suggestion = suggestionFor(flags.images);
     return { raw, ...notes, warnings: action ? ignored(env) : [], suggestion, env };
 }
-/** The runner keeps the hyphen; shells cannot export such a name (actions/toolkit#629). */
+/** The runner keeps the hyphens of a name. Shells cannot export such a name, so underscores are read too (actions/toolkit#629). */
 function inputsOf({ name }, env) {
     return [`INPUT_${name.toUpperCase()}`, `INPUT_${(0,options/* variableName */.cG)(name)}`]
         .map((input) => ({ from: input, value: env[input] }))
@@ -38380,7 +38305,7 @@ function fromFile({ from, path = '' }, { type }, readFile, notes) {
         return { from };
     }
 }
-/** Blanks around a value are an accident of YAML; in a secret only the line end that editors and `echo` add is. */
+/** Removes blanks around a value, which YAML may add. Of a secret, only the line end is removed that editors and `echo` add. */
 function tidy(type, value) {
     return type === 'secret' ? value.replace(/^\ufeff/, '').replace(/(?<![\r\n])[\r\n]+$/, '') : value.trim();
 }
@@ -38390,7 +38315,7 @@ function readFlags(argv) {
     const options = end === -1 ? argv : argv.slice(0, end);
     for (let at = 0; at < options.length;)
         at += readFlag(options, at, flags);
-    // Behind a flag that is not understood, what looks like an image may be a secret: messages must not quote it.
+    // What follows an unknown flag may be a secret, although it looks like an image: messages must not quote it.
     if (flags.problems.length > 0)
         flags.images.length = 0;
     if (end !== -1)
@@ -38400,8 +38325,8 @@ function readFlags(argv) {
     return flags;
 }
 /**
- * Reads the flag or the image at `at`. What is not understood is skipped with what looks like its value, and never echoed: it
- * may be a secret behind a misspelled flag.
+ * Reads the flag or the image at `at`. An unknown flag is skipped together with what looks like its value. Neither is quoted,
+ * because the value of a misspelled flag may be a secret.
  * @returns the number of arguments that it took.
  */
 function readFlag(argv, at, flags) {
@@ -38430,7 +38355,7 @@ function readArgument(argument, at, flags) {
         flags.images.push(argument);
     return 1;
 }
-/** `SRC DST` of other tools is two images here, each of which keeps its name. */
+/** In other tools, `SRC DST` is a source and a destination. Here it is two images, and each keeps its name. */
 function suggestionFor([first = '', second = '', ...more]) {
     if (second === '' || more.length > 0 || /[=\n,]/.test(first + second))
         return undefined;
@@ -38471,7 +38396,7 @@ function unknownFlag(name) {
     const meant = (0,problems/* nearest */.p)(name, [...NAMES, ...NAMES.map((known) => `${known}${FILE}`), 'help', 'help-all', 'version']);
     return `--${name}: unknown option; ${meant === undefined ? '--help-all lists them' : `did you mean --${meant}?`}`;
 }
-/** Names after the prefix, sorted, of what is set and may be an option. */
+/** The variables that are set and may be options, sorted: their names without the prefix. */
 function variablesIn(env) {
     return Object.keys(env)
         .filter((variable) => variable.startsWith(PREFIX) && env[variable] !== '' && env[variable] !== undefined)
@@ -38926,7 +38851,7 @@ function variableName(option) {
 
 /***/ }),
 
-/***/ 3660:
+/***/ 1437:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -38994,7 +38919,7 @@ function findConflicts(wishes, inputs) {
     for (const side of ['source', 'destination'])
         homeless(side, wishes, inputs);
 }
-/** Two names for one registry: everything would be written twice. */
+/** Two destinations that are the same registry: everything would be written twice. */
 function sameDestinations({ destinations }, inputs) {
     for (const [index, destination] of destinations.entries()) {
         const home = homeOf(destination);
@@ -39003,7 +38928,7 @@ function sameDestinations({ destinations }, inputs) {
             inputs.problem('destinations', `${destinations[first]?.name} and ${destination.name} are the same registry`);
     }
 }
-/** Two images under one tag: the last one to arrive would win. Additional tags count. */
+/** Two images with the same destination tag, additional tags included: the last one would overwrite the other. */
 function duplicateDestinations({ images, destinations, additionalTags }, inputs) {
     const times = new Map();
     for (const pair of images) {
@@ -39030,7 +38955,7 @@ function ontoThemselves({ images, source, destinations, additionalTags }, inputs
             inputs.problem('images', problem);
     }
 }
-/** A side without registry and cluster, where a reference without host has nowhere to be. What is malformed is told already. */
+/** A reference without a host, on a side without a registry or a cluster. An option that is set but malformed was reported already. */
 function homeless(side, { images }, inputs) {
     const options = ['cluster', 'registry', 'kubeconfig', 'context'].map((name) => `${side}-${name}`);
     if (options.some((name) => inputs.has(name)) || (side === 'destination' && inputs.has('destinations')))
@@ -39227,59 +39152,7 @@ function checkHost(host) {
 var external_node_crypto_ = __nccwpck_require__(7598);
 // EXTERNAL MODULE: ./lib/core/pem.js
 var pem = __nccwpck_require__(2097);
-;// CONCATENATED MODULE: ./lib/inputs/address.js
-
-/* Addresses of a side. Each function throws an Error whose message follows the name of the option. */
-/** `https://api.example.com:6443`, or `in-cluster`. */
-function parseCluster(text) {
-    if (text === 'in-cluster')
-        return text;
-    const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? parseUrl(text) : undefined;
-    const advice = 'write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster';
-    if (url === undefined)
-        throw new Error(`${shown(text)} is not a valid URL: ${advice}`);
-    if (url.protocol === 'http:')
-        throw new Error(`${shown(text)} would send credentials in the clear: write https://`);
-    if (url.protocol !== 'https:')
-        throw new Error(`${shown(text)} is not an https URL: write https://HOST:6443`);
-    return bare(url, text);
-}
-/** `host[:port]`; `http://host:port` for plain HTTP. `https://` is what the other form means already. */
-function parseRegistry(text) {
-    const [, scheme, rest = ''] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(text) ?? [];
-    const protocol = scheme?.toLowerCase() ?? 'https';
-    if (protocol !== 'https' && protocol !== 'http')
-        throw new Error(`${shown(text)}: write host[:port], or http://host:port for plain HTTP`);
-    const url = rest === '' ? undefined : parseUrl(`${protocol}://${rest}`);
-    if (url === undefined)
-        throw new Error(`${shown(text)} is not a registry: write host[:port]`);
-    return { host: bare(url, text).host, plainHttp: protocol === 'http' };
-}
-/** `namespace/name`, both as Kubernetes names them (RFC 1123). */
-function parseServiceAccount(text) {
-    const [, namespace, name] = /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/.exec(text) ?? [];
-    if (namespace === undefined || name === undefined)
-        throw new Error(`${(0,core_text/* quote */.hD)(text)} is not a service account: write namespace/name`);
-    return { namespace, name };
-}
-function bare(url, text) {
-    if (url.username !== '' || url.password !== '')
-        throw new Error(`${shown(text)} holds credentials: an address has none; they have options of their own`);
-    if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
-        throw new Error(`${shown(text)} has a path: write the host and port alone`);
-    return url;
-}
-function parseUrl(text) {
-    // WHATWG URLs take backslashes, blanks and line breaks which are mistakes.
-    return /[\s\\]/.test(text) || !URL.canParse(text) ? undefined : new URL(text);
-}
-/** Credentials in an address are a mistake that must not end in a log as well. */
-function shown(text) {
-    return (0,core_text/* quote */.hD)(text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1***@'));
-}
-
 ;// CONCATENATED MODULE: ./lib/inputs/side.js
-
 
 
 
@@ -39368,6 +39241,54 @@ function checkCredentials(inputs) {
             if (has(name))
                 inputs.problem('oidc-audience', `excludes ${spell(name)}: the runner's own token logs in`);
     }
+}
+/* Addresses of a side. Each function throws an Error whose message follows the name of the option. */
+/** `https://api.example.com:6443`, or `in-cluster`. */
+function parseCluster(text) {
+    if (text === 'in-cluster')
+        return text;
+    const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? parseUrl(text) : undefined;
+    const advice = 'write https://HOST:6443 (what "oc whoami --show-server" prints), or in-cluster';
+    if (url === undefined)
+        throw new Error(`${shown(text)} is not a valid URL: ${advice}`);
+    if (url.protocol === 'http:')
+        throw new Error(`${shown(text)} would send credentials in the clear: write https://`);
+    if (url.protocol !== 'https:')
+        throw new Error(`${shown(text)} is not an https URL: write https://HOST:6443`);
+    return bare(url, text);
+}
+/** `host[:port]`; `http://host:port` for plain HTTP. `https://` is what the other form means already. */
+function parseRegistry(text) {
+    const [, scheme, rest = ''] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(text) ?? [];
+    const protocol = scheme?.toLowerCase() ?? 'https';
+    if (protocol !== 'https' && protocol !== 'http')
+        throw new Error(`${shown(text)}: write host[:port], or http://host:port for plain HTTP`);
+    const url = rest === '' ? undefined : parseUrl(`${protocol}://${rest}`);
+    if (url === undefined)
+        throw new Error(`${shown(text)} is not a registry: write host[:port]`);
+    return { host: bare(url, text).host, plainHttp: protocol === 'http' };
+}
+/** `namespace/name`, both as Kubernetes names them (RFC 1123). */
+function parseServiceAccount(text) {
+    const [, namespace, name] = /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/.exec(text) ?? [];
+    if (namespace === undefined || name === undefined)
+        throw new Error(`${(0,core_text/* quote */.hD)(text)} is not a service account: write namespace/name`);
+    return { namespace, name };
+}
+function bare(url, text) {
+    if (url.username !== '' || url.password !== '')
+        throw new Error(`${shown(text)} holds credentials: an address has none; they have options of their own`);
+    if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
+        throw new Error(`${shown(text)} has a path: write the host and port alone`);
+    return url;
+}
+function parseUrl(text) {
+    // WHATWG URLs take backslashes, blanks and line breaks which are mistakes.
+    return /[\s\\]/.test(text) || !URL.canParse(text) ? undefined : new URL(text);
+}
+/** Credentials in an address are a mistake that must not end in a log as well. */
+function shown(text) {
+    return (0,core_text/* quote */.hD)(text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1***@'));
 }
 
 ;// CONCATENATED MODULE: ./lib/inputs/destinations.js
@@ -39841,15 +39762,15 @@ function platforms(inputs) {
 
 
 
-/** Content of a file in the place of its path. It is often a credential: messages name its kind and quote none of it. */
-/** What is wrong with a value that is no path, as words that follow the name of its option. */
+/** The content of a file that was given instead of its path. It is often a credential: messages name its kind and do not quote it. */
+/** Why a value cannot be a path, in words that follow the name of its option. Undefined if it can be one. */
 function notPath(value) {
     const kind = (0,_core_content_js__WEBPACK_IMPORTED_MODULE_2__/* .contentKind */ .uu)(value);
     return kind && `holds ${kind}, not the path of a file`;
 }
 /**
  * Reads the file of an option. This is the one way from an option to a file.
- * @param options.quoted false: a password may stand there instead of the path, which is not repeated then.
+ * @param options.quoted false: the value may be a password, so messages do not repeat it.
  * @throws Error whose message follows the name of the option.
  */
 function readPath(value, readFile, { quoted = true, problem = 'cannot be read', largest } = {}) {
@@ -39864,7 +39785,7 @@ function readPath(value, readFile, { quoted = true, problem = 'cannot be read', 
         throw new Error(`${path}${problem}: ${(0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .reasonOf */ .A3)(thrown)}`);
     }
 }
-/** The content of a kubeconfig or an auth file, also as base64, when the value cannot be anything else. */
+/** The text of a kubeconfig or an auth file, if the value is that text, or base64 of it. */
 function contentOf(name, value) {
     if ((0,_core_content_js__WEBPACK_IMPORTED_MODULE_2__/* .contentKind */ .uu)(value) === undefined)
         return undefined;
@@ -39878,7 +39799,7 @@ function contentOf(name, value) {
         return undefined;
     }
 }
-/** Tokens, keys and passwords by their shape, wherever they stand. */
+/** Patterns of tokens, keys and passwords. */
 const SECRETS = [
     /sha256~[\w-]{16,}/g,
     /(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
@@ -39886,9 +39807,12 @@ const SECRETS = [
     /\/\/[^/\s:@]*:([^/\s@]+)@(?!sha\d+:)/g,
     /(?:auth|password|token|client-key-data)(?:["']\s*:\s*|:\s+)["']?([^\s"',}]{4,})/gi,
 ];
-/** Keeps secret what stands in an option that is not for secrets: content in the place of a path, else what looks like a secret. */
+/**
+ * Registers the secrets in the value of an option that is not for secrets: the whole value if it is content instead of a path,
+ * else the parts that look like secrets.
+ */
 function keepStray(value, type, secrets) {
-    // A text in a JSON text has its quotes escaped.
+    // Inside a string of JSON, quotes are escaped.
     const plain = value.replaceAll('\\', '');
     const found = SECRETS.flatMap((pattern) => [...plain.matchAll(pattern)].map(([whole, part]) => part ?? whole));
     const isContent = type === 'path' && (0,_core_content_js__WEBPACK_IMPORTED_MODULE_2__/* .contentKind */ .uu)(value) !== undefined;
@@ -39958,7 +39882,7 @@ function editDistance(from, to) {
 
 
 const LARGEST_REPORT = 64 * 1024 * 1024; // bytes of a report: a row has about 1 KiB, and a list 10,000 images
-/** What is needed of `image-promote/report/v1`; members that later versions add do no harm. */
+/** The members of `image-promote/report/v1` that are needed. Later versions may add others. */
 const reportSchema = zod__WEBPACK_IMPORTED_MODULE_2__/* .lazy */ .RZV(() => zod__WEBPACK_IMPORTED_MODULE_2__/* .looseObject */ ._H3({
     schema: zod__WEBPACK_IMPORTED_MODULE_2__/* .literal */ .euz('image-promote/report/v1'),
     dryRun: zod__WEBPACK_IMPORTED_MODULE_2__/* .boolean */ .zMY(),
@@ -41008,10 +40932,10 @@ async function* cancellable(chunks, { signal }, side) {
 function createReferrers({ catalog, files, side }) {
     let scanned;
     const note = (found, manifest) => {
-        const subject = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
+        const [subject] = (0,oci_manifest/* linked */.q)(manifest, 'subject');
         if (subject === undefined)
             return;
-        (0,memo/* getOrAdd */.P)(found, subject, () => new Map()).set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest));
+        (0,memo/* getOrAdd */.P)(found, subject.digest, () => new Map()).set(manifest.descriptor.digest, (0,referrer/* describeReferrer */.Xi)(manifest));
     };
     const scan = async () => {
         const found = new Map();
@@ -41027,7 +40951,7 @@ function createReferrers({ catalog, files, side }) {
             if (manifest === undefined)
                 continue;
             note(found, manifest);
-            queue.push(...manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor));
+            queue.push(...(0,oci_manifest/* linked */.q)(manifest, 'child'));
         }
         return found;
     };
@@ -41081,7 +41005,7 @@ function createRepository(shared, referrers, repository, name) {
             const isThere = await files.complete(descriptor);
             if (!isThere)
                 await writeDraft(await storage.draft(descriptor.digest, bytes.byteLength), bytes);
-            const attached = manifest.links.some((link) => link.role === 'subject');
+            const attached = (0,oci_manifest/* linked */.q)(manifest, 'subject').length > 0;
             if (tag !== undefined || attached)
                 await catalog.change((entries) => enter(entries, manifest, tag && (0,oci_reference/* layoutName */.UX)(repository, tag)));
             if (attached)
@@ -41222,7 +41146,8 @@ function referrersTag(digest) {
 /* harmony export */   TM: () => (/* binding */ descriptorSchema),
 /* harmony export */   WI: () => (/* binding */ readManifest),
 /* harmony export */   Z: () => (/* binding */ withSizes),
-/* harmony export */   jq: () => (/* binding */ isForeign)
+/* harmony export */   jq: () => (/* binding */ isForeign),
+/* harmony export */   q: () => (/* binding */ linked)
 /* harmony export */ });
 /* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2857);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
@@ -41288,6 +41213,10 @@ const descriptorSchema = written.transform(({ size, ...rest }) => {
         ? { ...rest, size: 0 }
         : { ...rest, size: 0, unsized: true };
 });
+/** What a manifest names in one role. */
+function linked({ links }, role) {
+    return links.filter((link) => link.role === role).map(({ descriptor }) => descriptor);
+}
 /** More descriptors than this do not fit into 4 MiB. */
 const MOST_DESCRIPTORS = 40_000;
 const descriptors = zod__WEBPACK_IMPORTED_MODULE_2__/* .array */ .YOg(zod__WEBPACK_IMPORTED_MODULE_2__/* .unknown */ .L5J()).max(MOST_DESCRIPTORS).pipe(zod__WEBPACK_IMPORTED_MODULE_2__/* .array */ .YOg(descriptorSchema));
@@ -41802,7 +41731,7 @@ function referrersIn(index, subject) {
 /** The entry of a manifest in a list of referrers: distribution-spec "Listing Referrers". */
 function describeReferrer({ descriptor, artifactType, annotations, links }) {
     const { mediaType, digest, size } = descriptor;
-    const type = artifactType ?? links.find((link) => link.role === 'config')?.descriptor.mediaType;
+    const type = artifactType ?? (0,_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .linked */ .q)({ links }, 'config')[0]?.mediaType;
     return { mediaType, digest, size, ...(type && { artifactType: type }), ...(annotations && { annotations }) };
 }
 /** A new index, or a copy of `index` with more entries. All other members stay. */
@@ -41832,9 +41761,9 @@ function mergeSignatures(theirs, ours) {
     return { manifest, added: new Set(missing.map(({ digest }) => digest)) };
 }
 function holdsSignatures({ shape, descriptor, links }) {
-    const layers = links.filter((link) => link.role === 'layer');
+    const layers = (0,_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .linked */ .q)({ links }, 'layer');
     const isKnown = shape === 'image' && descriptor.mediaType !== _manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociArtifact;
-    return isKnown && !layers.some((link) => IMAGE_LAYER.test(link.descriptor.mediaType));
+    return isKnown && !layers.some((layer) => IMAGE_LAYER.test(layer.mediaType));
 }
 function identityOf({ digest, annotations }) {
     return JSON.stringify([digest, Object.entries(annotations ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))]);
@@ -41853,79 +41782,95 @@ function sealed(document, mediaType) {
 
 /***/ }),
 
-/***/ 2310:
+/***/ 3309:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   f: () => (/* binding */ annotate),
-/* harmony export */   runUrl: () => (/* binding */ runUrl)
-/* harmony export */ });
-/* unused harmony export annotationKey */
-/* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
-/* harmony import */ var _api_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9688);
-/* harmony import */ var _stream_answers_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(5532);
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  openCluster: () => (/* binding */ openCluster)
+});
+
+// UNUSED EXPORTS: Cluster
+
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/core/json.js
+var json = __nccwpck_require__(3085);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/http/error-body.js
+var error_body = __nccwpck_require__(9223);
+// EXTERNAL MODULE: ./lib/http/response.js
+var response = __nccwpck_require__(8793);
+// EXTERNAL MODULE: ./lib/credentials/login.js
+var login = __nccwpck_require__(7151);
+;// CONCATENATED MODULE: ./lib/openshift/token-refusal.js
 
 
-
-/** A prefix without a dot belongs to no domain and to no part of OpenShift. */
-const PREFIX = 'image-promote';
-/** apimachinery `IsQualifiedName`: a tag may be longer, and may begin or end with other characters. */
-const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
-/** `image-promote/<tag>`, or a hash if the tag cannot be part of a key. The value always has the tag. */
-function annotationKey(tag) {
-    const name = NAME.test(tag) ? tag : `tag.${(0,node_crypto__WEBPACK_IMPORTED_MODULE_0__.createHash)('sha256').update(tag).digest('hex').slice(0, 32)}`;
-    return `${PREFIX}/${name}`;
+/** What OpenShift's OAuth tokens begin with. */
+const PREFIX = 'sha256~';
+/** The issuer of GitHub's OIDC tokens. */
+const GITHUB = 'https://token.actions.githubusercontent.com';
+/** Why a server may have refused this token, by its format. The text has nothing secret in it. @param now milliseconds */
+function whyRefused(token, now) {
+    if (token.startsWith(PREFIX))
+        return 'It is expired, was revoked (by a logout, say), or belongs to another cluster.';
+    const claims = (0,login/* claimsOf */.ds)(token);
+    if (claims !== undefined)
+        return whyClaims(claims, now);
+    if (/^[\w-]{43}$/.test(token))
+        return 'It has the format of OpenShift before 4.6, without the prefix "sha256~", which clusters no longer accept.';
+    return 'It has the shape of neither an OpenShift token ("sha256~…") nor a service account token.';
 }
-/** Writes the notes into the stream's metadata, in one merge patch (RFC 7396): other annotations and the images stay. */
-async function annotate(kube, repository, notes) {
-    const annotations = Object.fromEntries(notes.map((note) => [annotationKey(note.tag), JSON.stringify(note)]));
-    const reply = await kube.request('PATCH', (0,_stream_answers_js__WEBPACK_IMPORTED_MODULE_2__/* .streamPath */ .CX)((0,_stream_answers_js__WEBPACK_IMPORTED_MODULE_2__/* .splitRepository */ .T8)(repository, kube.side)), {
-        body: { metadata: { annotations } },
-        type: 'application/merge-patch+json',
-    });
-    if (reply.status !== 200)
-        throw (0,_api_js__WEBPACK_IMPORTED_MODULE_1__/* .failure */ .V2)(reply, `Annotating the image stream ${repository}`, kube);
+function whyClaims(claims, now) {
+    const { exp, sub, iss, aud } = claims;
+    const owner = sub === undefined ? '' : ` of ${(0,core_text/* oneLine */.TN)(sub, 200)}`;
+    if (exp !== undefined && exp * 1000 <= now) {
+        const end = new Date(exp * 1000); // invalid if the number is beyond what a Date can hold
+        return `The token${owner} expired at ${Number.isNaN(end.getTime()) ? 'an unknown time' : end.toISOString()}.`;
+    }
+    if (isForeign(claims))
+        return `The token${owner} was issued by ${(0,core_text/* oneLine */.TN)(iss ?? '', 200)}, not by a Kubernetes cluster, and this cluster does not accept it.`;
+    // By default a token is for its issuer; `oc create token --audience` and projected volumes name another audience.
+    const audiences = [aud ?? []].flat();
+    if (iss !== undefined && audiences.length > 0 && !audiences.some((one) => one === iss || one.includes('kubernetes')))
+        return `The token${owner} is for ${(0,core_text/* oneLine */.TN)(audiences.join(', '), 200)}, not for the API server of a cluster.`;
+    return `The token${owner} is not expired: its account, pod or secret is gone, or another cluster issued it.`;
 }
-/** Page of the run in GitHub Actions, GitLab or Jenkins. */
-function runUrl(env) {
-    const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: repository, GITHUB_RUN_ID: id } = env;
-    const github = server && repository && id ? `${server}/${repository}/actions/runs/${id}` : undefined;
-    const candidates = [github, env.CI_JOB_URL, env.BUILD_URL];
-    return candidates.find((url) => url !== undefined && url.length <= 500 && /^https?:\/\/[^\s@]+$/.test(url));
+/** Kubernetes issues tokens for service accounts alone; the issuer's name differs from cluster to cluster. */
+function isForeign({ iss, sub = '' }) {
+    return iss !== undefined && !sub.startsWith('system:serviceaccount:');
 }
+/**
+ * What to do about a refused token when `login` has no newer one.
+ * @param token the refused one, if it is known
+ */
+function afterRefusal({ renewedBy }, side, token = '') {
+    const claims = (0,login/* claimsOf */.ds)(token);
+    const given = claims === undefined || !isForeign(claims) ? GIVEN : claims.iss === GITHUB ? GITHUB_TOKEN : FOREIGN;
+    return (renewedBy === undefined ? given : NO_NEWER[renewedBy]).replaceAll('SIDE', side);
+}
+const GIVEN = 'A token that was given cannot be renewed by the run. Get a new token from this cluster, one that outlives the run ' +
+    '(`oc create token <service account> -n <namespace> --duration 24h`, or `oc whoami -t`); or give SIDE-username and ' +
+    'SIDE-password, with which the run logs in again when its token ends.';
+const FOREIGN = 'Give a token of this cluster (`oc create token <service account> -n <namespace> --duration 24h`), or have its ' +
+    'administrator trust the issuer (external OIDC authentication).';
+const GITHUB_TOKEN = `${FOREIGN} A job on GitHub gets a token for each request by SIDE-oidc-audience in place of SIDE-token.`;
+const NO_NEWER = {
+    file: 'Its file was read again and has no newer one. Check that what rotates it still does, and that it holds a token of ' +
+        'this cluster.',
+    plugin: 'The exec plugin was run again and gave no better one. Log in with it anew, and check that the kubeconfig is of this ' +
+        'cluster.',
+    runner: `GitHub gave a new one, and it is refused as well. The cluster has to trust the issuer ${GITHUB} with the audience of ` +
+        'SIDE-oidc-audience.',
+    cluster: 'The run got it by itself, and no better one since. Check that the account still exists and may log in, then run it ' +
+        'again.',
+};
 
-
-/***/ }),
-
-/***/ 9688:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   Ae: () => (/* binding */ path),
-/* harmony export */   D4: () => (/* binding */ decode),
-/* harmony export */   Dl: () => (/* binding */ parseUrl),
-/* harmony export */   LF: () => (/* binding */ read),
-/* harmony export */   R3: () => (/* binding */ notByRole),
-/* harmony export */   TT: () => (/* binding */ saidBy),
-/* harmony export */   Uq: () => (/* binding */ OBJECT_LIMIT),
-/* harmony export */   V2: () => (/* binding */ failure),
-/* harmony export */   Vm: () => (/* binding */ word),
-/* harmony export */   Yz: () => (/* binding */ parsed),
-/* harmony export */   Z2: () => (/* binding */ STREAM_LIMIT),
-/* harmony export */   ag: () => (/* binding */ said),
-/* harmony export */   c2: () => (/* binding */ statusOf),
-/* harmony export */   kS: () => (/* binding */ terminatingHint),
-/* harmony export */   pm: () => (/* binding */ kubernetes),
-/* harmony export */   te: () => (/* binding */ apiUrlHint),
-/* harmony export */   x5: () => (/* binding */ refusal)
-/* harmony export */ });
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(2857);
-/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
-/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(3085);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
-/* harmony import */ var _http_error_body_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(9223);
-/* harmony import */ var _http_response_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8793);
-/* harmony import */ var _token_refusal_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(312);
+;// CONCATENATED MODULE: ./lib/openshift/api.js
 
 
 
@@ -41959,9 +41904,9 @@ function kubernetes(url, side, network, context, login) {
             if (reply.elsewhere === undefined)
                 return reply;
             // The answer of another origin must not name the registry that gets the token, or the user.
-            const to = (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .displayUrl */ .Qy)(reply.elsewhere);
+            const to = (0,core_text/* displayUrl */.Qy)(reply.elsewhere);
             const message = `${url.host} redirected a request for its API to ${to}, whose answer is not used.`;
-            throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('NOT_A_CLUSTER', message, { side, status: reply.status, hint: apiUrlHint(url, side) });
+            throw new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { side, status: reply.status, hint: apiUrlHint(url, side) });
         },
     };
 }
@@ -41969,14 +41914,14 @@ function kubernetes(url, side, network, context, login) {
 async function read(send, request, limit, side) {
     try {
         const res = await send(request);
-        const body = await (0,_http_response_js__WEBPACK_IMPORTED_MODULE_1__/* .text */ .Qq)(res, limit);
-        const type = (0,_http_response_js__WEBPACK_IMPORTED_MODULE_1__/* .header */ .wx)(res, 'content-type') ?? '';
+        const body = await (0,response/* text */.Qq)(res, limit);
+        const type = (0,response/* header */.wx)(res, 'content-type') ?? '';
         const html = /^text\/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(body);
         const elsewhere = res.leftOrigin === true ? res.url : undefined;
-        return { status: res.status, html, body, retryAfter: (0,_http_response_js__WEBPACK_IMPORTED_MODULE_1__/* .retryAfter */ .P9)(res), headers: res.headers, elsewhere };
+        return { status: res.status, html, body, retryAfter: (0,response/* retryAfter */.P9)(res), headers: res.headers, elsewhere };
     }
     catch (thrown) {
-        throw (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, side);
+        throw (0,errors/* asPromoteError */.XO)(thrown, side);
     }
 }
 /** A path with each value as exactly one encoded segment: path`/api/v1/namespaces/${namespace}`. */
@@ -41986,18 +41931,18 @@ function path(parts, ...values) {
 /** `.` and `..` leave the folder even when they are percent-encoded (WHATWG URL, "double-dot path segment"). */
 function segment(value) {
     if (value === '' || value === '.' || value === '..')
-        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `"${value}" is not a name that Kubernetes allows.`, { side: 'input' });
+        throw new errors/* PromoteError */.jG('USAGE', `"${value}" is not a name that Kubernetes allows.`, { side: 'input' });
     return encodeURIComponent(value);
 }
-const statusSchema = zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({
-    kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .literal */ .euz('Status'),
-    message: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
-    reason: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(),
-    details: zod__WEBPACK_IMPORTED_MODULE_4__/* .looseObject */ ._H3({ name: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish(), kind: zod__WEBPACK_IMPORTED_MODULE_4__/* .string */ .YjP().nullish() }).nullish(),
+const statusSchema = schemas/* looseObject */._H3({
+    kind: schemas/* literal */.euz('Status'),
+    message: schemas/* string */.YjP().nullish(),
+    reason: schemas/* string */.YjP().nullish(),
+    details: schemas/* looseObject */._H3({ name: schemas/* string */.YjP().nullish(), kind: schemas/* string */.YjP().nullish() }).nullish(),
 });
 /** The JSON of a reply, if it has this form. */
 function parsed({ body }, schema) {
-    return schema.safeParse((0,_core_json_js__WEBPACK_IMPORTED_MODULE_5__/* .parseJson */ .q)(body)).data;
+    return schema.safeParse((0,json/* parseJson */.q)(body)).data;
 }
 /** meta/v1 Status, if the reply is one: then Kubernetes itself refused, and not a proxy in front of it. */
 function statusOf(reply) {
@@ -42005,13 +41950,13 @@ function statusOf(reply) {
 }
 /** What the server said, for a message: `403 "imagestreams … is forbidden"`, bounded and without secrets. */
 function said({ status, html, body }, { secrets }) {
-    const { server, said } = (0,_http_error_body_js__WEBPACK_IMPORTED_MODULE_6__/* .readErrorBody */ .N)(body, html ? 'text/html' : '', (text) => secrets.redact(text));
+    const { server, said } = (0,error_body/* readErrorBody */.N)(body, html ? 'text/html' : '', (text) => secrets.redact(text));
     const message = server[0]?.message ?? '';
     return `${status} ${message === '' ? said : `"${message}"`}`.trim();
 }
 /** Text of a server for a message: redacted, because a server may repeat what it was sent, and bounded after that. */
 function saidBy(words, context) {
-    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .oneLine */ .TN)(context.secrets.redact((0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .visible */ .RK)(words)), QUOTE_LIMIT);
+    return (0,core_text/* oneLine */.TN)(context.secrets.redact((0,core_text/* visible */.RK)(words)), QUOTE_LIMIT);
 }
 /** A name that a server chose, as one word of a shell command. */
 function word(name) {
@@ -42022,7 +41967,7 @@ function parseUrl(text, base) {
     return URL.canParse(text, base?.href) ? new URL(text, base) : undefined;
 }
 function decode(reply, schema, tried, kube) {
-    const data = parsed(reply, zod__WEBPACK_IMPORTED_MODULE_4__/* .unknown */ .L5J());
+    const data = parsed(reply, schemas/* unknown */.L5J());
     if (data === undefined)
         throw failure(reply, tried, kube);
     const result = schema.safeParse(data);
@@ -42030,12 +41975,12 @@ function decode(reply, schema, tried, kube) {
         return result.data;
     const where = saidBy(result.error.issues.map((issue) => issue.path.join('.')).join(', '), kube.context);
     const message = `${tried}: ${kube.url.host} answered with unexpected JSON (at ${where}).`;
-    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', message, { side: kube.side, status: reply.status });
+    throw new errors/* PromoteError */.jG('PROTOCOL', message, { side: kube.side, status: reply.status });
 }
 /** What an unexpected answer of the API means. */
 function failure(reply, tried, kube) {
     if (reply.status === 401)
-        return refusal('TOKEN_REJECTED', reply, tried, kube, kube.login && (0,_token_refusal_js__WEBPACK_IMPORTED_MODULE_2__/* .afterRefusal */ .j0)(kube.login, kube.side));
+        return refusal('TOKEN_REJECTED', reply, tried, kube, kube.login && afterRefusal(kube.login, kube.side));
     if (reply.html || reply.status === 404)
         return refusal('NOT_A_CLUSTER', reply, tried, kube, apiUrlHint(kube.url, kube.side));
     if (reply.status === 403)
@@ -42049,7 +41994,7 @@ function failure(reply, tried, kube) {
 function refusal(code, reply, tried, kube, hint) {
     const { status, retryAfter } = reply;
     const message = `${tried}: ${kube.url.host} answered ${said(reply, kube.context)}.`;
-    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, message, { side: kube.side, status, retryAfter, transient: isTransient(reply), hint });
+    return new errors/* PromoteError */.jG(code, message, { side: kube.side, status, retryAfter, transient: isTransient(reply), hint });
 }
 function isTransient({ status }) {
     return status === 429 || status >= 500;
@@ -42067,7 +42012,7 @@ function apiUrlHint(url, side) {
  * policy/validating).
  */
 function notByRole(reply, tried, kube, project) {
-    const words = (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .cut */ .Jj)(statusOf(reply)?.message ?? '', 4000);
+    const words = (0,core_text/* cut */.Jj)(statusOf(reply)?.message ?? '', 4000);
     const has = (...parts) => parts.every((part) => words.includes(part));
     const because = (code, hint) => refusal(code, reply, tried, kube, hint);
     if (has('failed calling webhook'))
@@ -42090,34 +42035,8 @@ function terminatingHint(project) {
     return `The project ${project} is being deleted. Create it again when it is gone, or promote to another project.`;
 }
 
-
-/***/ }),
-
-/***/ 2996:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-
-// EXPORTS
-__nccwpck_require__.d(__webpack_exports__, {
-  openCluster: () => (/* binding */ openCluster)
-});
-
-// UNUSED EXPORTS: Cluster
-
-// EXTERNAL MODULE: ./lib/core/errors.js
-var errors = __nccwpck_require__(3828);
-// EXTERNAL MODULE: ./lib/openshift/annotate.js
-var annotate = __nccwpck_require__(2310);
-// EXTERNAL MODULE: ./lib/openshift/api.js
-var openshift_api = __nccwpck_require__(9688);
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
 // EXTERNAL MODULE: ./lib/core/memo.js
 var memo = __nccwpck_require__(8325);
-// EXTERNAL MODULE: ./lib/credentials/login.js
-var login = __nccwpck_require__(7151);
-// EXTERNAL MODULE: ./lib/openshift/token-refusal.js
-var token_refusal = __nccwpck_require__(312);
 ;// CONCATENATED MODULE: ./lib/openshift/identity.js
 
 
@@ -42142,40 +42061,40 @@ async function whoAmI(kube) {
     if (review.status === 401)
         throw await refused(review, kube);
     if (review.status === 200 || review.status === 201)
-        return named((0,openshift_api/* decode */.D4)(review, reviewSchema, WHO, kube).status.userInfo.username, review, kube);
+        return named(decode(review, reviewSchema, WHO, kube).status.userInfo.username, review, kube);
     if (review.html || review.status === 429 || review.status >= 500)
-        throw (0,openshift_api/* failure */.V2)(review, WHO, kube);
+        throw failure(review, WHO, kube);
     const user = await kube.request('GET', '/apis/user.openshift.io/v1/users/~');
     if (user.status === 200)
-        return named((0,openshift_api/* decode */.D4)(user, userSchema, WHO, kube).metadata.name, user, kube);
-    if (user.status === 401 || `${(0,openshift_api/* statusOf */.c2)(user)?.message}`.includes(ANONYMOUS_USER))
+        return named(decode(user, userSchema, WHO, kube).metadata.name, user, kube);
+    if (user.status === 401 || `${statusOf(user)?.message}`.includes(ANONYMOUS_USER))
         throw await refused(user, kube);
     if (user.status !== 404 && user.status !== 403)
-        throw (0,openshift_api/* failure */.V2)(user, WHO, kube);
+        throw failure(user, WHO, kube);
     throw unknown(review, user, kube);
 }
 async function named(name, reply, kube) {
     if (name === ANONYMOUS_USER)
         throw await refused(reply, kube);
-    return (0,openshift_api/* saidBy */.TT)(name, kube.context);
+    return saidBy(name, kube.context);
 }
 /** Both requests are forbidden or not served: a token with narrow scopes, or a server that is not OpenShift. */
 function unknown(review, user, kube) {
     const { side, url, context } = kube;
-    const message = `${asking(kube)}: it answered ${(0,openshift_api/* said */.ag)(review, context)} and ${(0,openshift_api/* said */.ag)(user, context)}.`;
+    const message = `${asking(kube)}: it answered ${said(review, context)} and ${said(user, context)}.`;
     if (review.status !== 403 && user.status !== 403)
-        return new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { side, status: 404, hint: (0,openshift_api/* apiUrlHint */.te)(url, side) });
+        return new errors/* PromoteError */.jG('NOT_A_CLUSTER', message, { side, status: 404, hint: apiUrlHint(url, side) });
     const hint = 'The token may not ask for its own user, and the registry asks the same question: use one with the scope user:full.';
     return new errors/* PromoteError */.jG('DENIED', message, { side, status: 403, hint });
 }
 async function refused(reply, kube) {
     const { side, login, context } = kube;
     const token = await tokenOf(login);
-    const why = token ? (0,token_refusal/* whyRefused */.fG)(token.reveal(), context.now()) : 'The server does not trust this client certificate.';
+    const why = token ? whyRefused(token.reveal(), context.now()) : 'The server does not trust this client certificate.';
     const hint = login === undefined
         ? 'Check that the kubeconfig belongs to this cluster and that its certificate is not expired.'
-        : (0,token_refusal/* afterRefusal */.j0)(login, side, token?.reveal());
-    const message = `${asking(kube)}: it answered ${(0,openshift_api/* said */.ag)(reply, context)}. ${why}`;
+        : afterRefusal(login, side, token?.reveal());
+    const message = `${asking(kube)}: it answered ${said(reply, context)}. ${why}`;
     return new errors/* PromoteError */.jG('TOKEN_REJECTED', message, { side, status: reply.status, hint });
 }
 function asking({ url, login }) {
@@ -42192,11 +42111,172 @@ async function isAlive(kube, token) {
     return (await asToken.request('POST', REVIEWS, { body: REVIEW })).status !== 401;
 }
 
+// EXTERNAL MODULE: external "node:crypto"
+var external_node_crypto_ = __nccwpck_require__(7598);
 // EXTERNAL MODULE: ./lib/core/async.js
 var core_async = __nccwpck_require__(3459);
-// EXTERNAL MODULE: ./lib/openshift/stream-answers.js
-var stream_answers = __nccwpck_require__(5532);
+// EXTERNAL MODULE: ./lib/oci/digest.js
+var oci_digest = __nccwpck_require__(9501);
+;// CONCATENATED MODULE: ./lib/openshift/stream-answers.js
+
+
+
+
+/** `project/name`. To other names the integrated registry answers 400 with an empty body. Throws USAGE. */
+function splitRepository(repository, side) {
+    const [namespace, name, ...rest] = repository.split('/');
+    if (isName(namespace) && isName(name) && rest.length === 0)
+        return { namespace, name };
+    const message = `"${repository}" cannot be in an OpenShift registry: it takes exactly project/name.`;
+    throw new errors/* PromoteError */.jG('USAGE', message, { side, hint: 'Write the image as project/name:tag.' });
+}
+function isName(part) {
+    return part !== undefined && !['', '.', '..'].includes(part);
+}
+function streamsPath(namespace) {
+    return path `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams`;
+}
+function streamPath({ namespace, name }) {
+    return path `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}`;
+}
+/** Kubernetes writes empty lists as null or leaves them out. */
+function list(item) {
+    return schemas/* array */.YOg(item)
+        .nullish()
+        .transform((value) => value ?? []);
+}
+const specTagSchema = schemas/* looseObject */._H3({
+    name: schemas/* string */.YjP(),
+    from: schemas/* looseObject */._H3({ kind: schemas/* string */.YjP(), name: schemas/* string */.YjP(), namespace: schemas/* string */.YjP().nullish() }).nullish(),
+    importPolicy: schemas/* looseObject */._H3({ scheduled: schemas/* boolean */.zMY().nullish() }).nullish(),
+    reference: schemas/* boolean */.zMY().nullish(),
+});
+const stream_answers_text = schemas/* string */.YjP().nullish();
+const eventSchema = schemas/* looseObject */._H3({ created: stream_answers_text, image: stream_answers_text, dockerImageReference: stream_answers_text });
+const conditionSchema = schemas/* looseObject */._H3({
+    type: stream_answers_text,
+    status: stream_answers_text,
+    reason: stream_answers_text,
+    message: stream_answers_text,
+    lastTransitionTime: stream_answers_text,
+});
+const statusTagSchema = schemas/* looseObject */._H3({ tag: schemas/* string */.YjP(), items: list(eventSchema), conditions: list(conditionSchema) });
+const streamSchema = schemas/* looseObject */._H3({
+    spec: schemas/* looseObject */._H3({ tags: list(specTagSchema) }).nullish(),
+    status: schemas/* looseObject */._H3({
+        dockerImageRepository: schemas/* string */.YjP().nullish(),
+        publicDockerImageRepository: schemas/* string */.YjP().nullish(),
+        tags: list(statusTagSchema),
+    })
+        .nullish(),
+})
+    .transform(({ spec, status }) => ({
+    publicHost: hostOf(status?.publicDockerImageRepository),
+    internalHost: hostOf(status?.dockerImageRepository),
+    tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
+    origins: new Map((spec?.tags ?? []).flatMap(originOf)),
+    failedImports: new Map((status?.tags ?? []).flatMap(failedImportOf)),
+    ...historyOf((status?.tags ?? []).flatMap(({ items }) => items), [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string')),
+}));
+/**
+ * The registry pulls through from wherever an event of the history points to, but never from itself (openshift/image-registry
+ * identifycandidaterepositories.go).
+ * @param own the repository of the stream, by its internal and its public host.
+ */
+function historyOf(events, own) {
+    const hosts = own.map((repository) => `${repository.split('/', 1)[0]}/`);
+    const images = events.filter(({ image }) => image);
+    const isOwn = (reference) => own.some((repository) => reference.startsWith(`${repository}@`));
+    const pushed = images.filter(({ dockerImageReference }) => isOwn(dockerImageReference ?? ''));
+    const isHere = ({ dockerImageReference }) => hosts.some((host) => dockerImageReference?.startsWith(host));
+    return { pushed: new Set(pushed.flatMap(digestOf)), imports: images.every(isHere) ? 'none' : 'some' };
+}
+const streamListSchema = schemas/* looseObject */._H3({ items: list(streamSchema) });
+const imageSchema = schemas/* looseObject */._H3({
+    layers: list(schemas/* string */.YjP()),
+    config: schemas/* string */.YjP().nullish(),
+    manifests: list(schemas/* string */.YjP()),
+    imageMissing: schemas/* boolean */.zMY().nullish(),
+});
+/** image.openshift.io/v1 ImageStreamLayers. */
+const layersSchema = schemas/* looseObject */._H3({
+    blobs: schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()).nullish(),
+    images: schemas/* record */.g1P(schemas/* string */.YjP(), imageSchema).nullish(),
+})
+    .transform(({ blobs, images }) => {
+    const there = Object.entries(images ?? {}).filter(([, image]) => image.imageMissing !== true);
+    const named = [...Object.keys(blobs ?? {}), ...there.map(([digest]) => digest)];
+    const parts = there.map(([digest, { layers, config, manifests }]) => [
+        digest,
+        manifests.length > 0 ? [] : [...layers, ...(config ? [config] : [])].filter(oci_digest/* isDigest */.Bc),
+    ]);
+    return { named: new Set(named.filter(oci_digest/* isDigest */.Bc)), blobs: new Map(parts) };
+});
+/** Nothing is listed: the stream was made a moment ago. */
+const NO_LAYERS = { named: new Set(), blobs: new Map() };
+/**
+ * Pure: what is certainly stored. The registry checks the blobs of an image manifest that is pushed, but takes those of
+ * the upstreams of imported images for its own; and a child of an index may be known to the cluster by another project.
+ */
+function storedBy(layers, stream) {
+    if (stream.imports === 'some')
+        return new Set();
+    const images = [...stream.pushed].filter((digest) => layers.blobs.has(digest));
+    return new Set(images.flatMap((digest) => [digest, ...(layers.blobs.get(digest) ?? [])]));
+}
+/** `host[:port]/project/name` → `host[:port]`; undefined for anything that is not a host. */
+function hostOf(repository) {
+    const host = repository?.split('/', 1)[0];
+    return host !== undefined && /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?$/i.test(host)
+        ? host.toLowerCase()
+        : undefined;
+}
+function digestOf(event) {
+    return event?.image && (0,oci_digest/* isDigest */.Bc)(event.image) ? [event.image] : [];
+}
+function originOf({ name: tag, from, importPolicy, reference }) {
+    if (!from)
+        return [];
+    const name = from.namespace ? `${from.namespace}/${from.name}` : from.name;
+    const scheduled = importPolicy?.scheduled ?? false;
+    return [[tag, { kind: from.kind, name, scheduled, reference: reference ?? false }]];
+}
+/** The condition stays when an image is pushed after it (openshift-apiserver pkg/image/apiserver/importer). */
+function failedImportOf({ tag, items, conditions }) {
+    const failed = conditions.find(({ type, status }) => type === 'ImportSuccess' && status === 'False');
+    if (failed === undefined)
+        return [];
+    const isOlder = Date.parse(failed.lastTransitionTime ?? '') < Date.parse(items[0]?.created ?? '');
+    return isOlder ? [] : [[tag, [failed.reason, failed.message].filter(Boolean).join(': ')]];
+}
+/** Why a push to this tag may not last: its origin stays after the push (`oc tag` and `oc import-image` set it). */
+function followText(tag, { kind, name, scheduled, reference }) {
+    if (kind === 'ImageStreamTag')
+        return `the tag ${tag} follows the image stream tag ${name}: the next change there replaces what is promoted`;
+    if (reference)
+        return `the tag ${tag} is a reference to ${name} (reference: true): the cluster may use that in place of what is promoted`;
+    if (kind === 'DockerImage' && scheduled)
+        return `the tag ${tag} is imported from ${name} on a schedule: the next import replaces what is promoted`;
+    if (kind === 'DockerImage')
+        return `the tag ${tag} was imported from ${name}: the next import of it replaces what is promoted`;
+    return `the tag ${tag} is set to ${name} in the image stream's spec: the next import may bring that back`;
+}
+/** Why a tag of the spec has no image, and where the image would come from. */
+function whyEmpty(tag, stream) {
+    const [origin, failed] = [stream.origins.get(tag), stream.failedImports.get(tag)];
+    if (origin === undefined)
+        return undefined;
+    const { name, kind, reference } = origin;
+    if (reference)
+        return { why: `the tag only refers to ${name} (reference: true), and nothing was imported`, origin: name };
+    if (failed !== undefined)
+        return { why: `its import from ${name} failed (${failed})`, origin: name };
+    const why = kind === 'DockerImage' ? `its import from ${name} is not finished` : `it follows ${name}, which has no image`;
+    return { why, origin: name };
+}
+
 ;// CONCATENATED MODULE: ./lib/openshift/image-streams.js
+
 
 
 
@@ -42223,7 +42303,7 @@ function openStreams(kube, user) {
         if (created === undefined)
             return 'exists';
         read.remember(repository, { state: 'found', value: created });
-        layers.remember(repository, { state: 'found', value: stream_answers/* NO_LAYERS */.FY });
+        layers.remember(repository, { state: 'found', value: NO_LAYERS });
         return 'created';
     });
     return { read, layers, ensure };
@@ -42245,21 +42325,21 @@ function rememberAnswers(ask) {
     });
 }
 async function readStream(kube, repository) {
-    const reply = await kube.request('GET', (0,stream_answers/* streamPath */.CX)((0,stream_answers/* splitRepository */.T8)(repository, kube.side)), { limit: openshift_api/* STREAM_LIMIT */.Z2 });
+    const reply = await kube.request('GET', streamPath(splitRepository(repository, kube.side)), { limit: STREAM_LIMIT });
     const tried = `Reading the image stream ${repository}`;
-    return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* streamSchema */.kC, tried, kube) };
+    return missing(reply) ?? { state: 'found', value: decode(ok(reply, tried, kube), streamSchema, tried, kube) };
 }
 /** The image of a tag. See `Cluster.digestOf`. */
 function imageOf(name, tag, stream, { side, context }) {
     const digest = stream.tags.get(tag);
     const failed = stream.failedImports.get(tag);
     if (digest !== undefined && failed !== undefined)
-        context.log.warn(`${side}: the latest import of ${name} failed, and an older image is promoted: ${(0,openshift_api/* saidBy */.TT)(failed, context)}`);
-    const empty = digest === undefined ? (0,stream_answers/* whyEmpty */.wi)(tag, stream) : undefined;
+        context.log.warn(`${side}: the latest import of ${name} failed, and an older image is promoted: ${saidBy(failed, context)}`);
+    const empty = digest === undefined ? whyEmpty(tag, stream) : undefined;
     if (empty === undefined)
         return digest;
-    const hint = `Promote the image from where it is, or import it: oc tag ${(0,openshift_api/* word */.Vm)(empty.origin)} ${(0,openshift_api/* word */.Vm)(name)}`;
-    throw new errors/* PromoteError */.jG('NOT_FOUND', `${name} has no image: ${(0,openshift_api/* saidBy */.TT)(empty.why, context)}.`, { side, hint });
+    const hint = `Promote the image from where it is, or import it: oc tag ${word(empty.origin)} ${word(name)}`;
+    throw new errors/* PromoteError */.jG('NOT_FOUND', `${name} has no image: ${saidBy(empty.why, context)}.`, { side, hint });
 }
 /** Milliseconds. The real server takes a second for the layers of 6,000 images. */
 const LAYERS_TIME = 15_000;
@@ -42268,14 +42348,14 @@ const LAYERS_TIME = 15_000;
  * rejects only if the run is cancelled.
  */
 async function readLayers(kube, repository) {
-    const layers = `${(0,stream_answers/* streamPath */.CX)((0,stream_answers/* splitRepository */.T8)(repository, kube.side))}/layers`;
+    const layers = `${streamPath(splitRepository(repository, kube.side))}/layers`;
     const tried = `Reading the layers of the image stream ${repository}`;
     try {
         // A late answer is dropped; its size stays bounded.
-        const reply = await (0,core_async/* within */.ux)(kube.request('GET', layers, { limit: openshift_api/* STREAM_LIMIT */.Z2, retry: false }), LAYERS_TIME);
+        const reply = await (0,core_async/* within */.ux)(kube.request('GET', layers, { limit: STREAM_LIMIT, retry: false }), LAYERS_TIME);
         if (reply === undefined)
             throw new errors/* PromoteError */.jG('STALLED', `${tried}: no complete answer within ${LAYERS_TIME / 1000} s.`);
-        return missing(reply) ?? { state: 'found', value: (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* layersSchema */.SM, tried, kube) };
+        return missing(reply) ?? { state: 'found', value: decode(ok(reply, tried, kube), layersSchema, tried, kube) };
     }
     catch (thrown) {
         if (kube.context.signal.aborted)
@@ -42293,63 +42373,82 @@ function missing(reply) {
 function ok(reply, tried, kube) {
     if (reply.status >= 200 && reply.status < 300)
         return reply;
-    throw (0,openshift_api/* failure */.V2)(reply, tried, kube);
+    throw failure(reply, tried, kube);
 }
 /**
  * Creates an empty stream: where there is none, the registry answers 500 to reads by digest, and creates one only with the
  * first tag. @returns the stream, which names the registry; undefined if another client created it at the same time
  */
 async function createStream(kube, repository, user) {
-    const where = (0,stream_answers/* splitRepository */.T8)(repository, kube.side);
+    const where = splitRepository(repository, kube.side);
     const body = { kind: 'ImageStream', apiVersion: 'image.openshift.io/v1', metadata: { name: where.name } };
-    const reply = await kube.request('POST', (0,stream_answers/* streamsPath */.tO)(where.namespace), { body, limit: openshift_api/* STREAM_LIMIT */.Z2 });
-    if (reply.status === 409 && (0,openshift_api/* statusOf */.c2)(reply)?.reason === 'AlreadyExists')
+    const reply = await kube.request('POST', streamsPath(where.namespace), { body, limit: STREAM_LIMIT });
+    if (reply.status === 409 && statusOf(reply)?.reason === 'AlreadyExists')
         return undefined;
     const tried = `Creating the image stream ${repository} as ${user}`;
-    const refused = reply.status < 400 ? undefined : (0,openshift_api/* notByRole */.R3)(reply, tried, kube, where.namespace);
+    const refused = reply.status < 400 ? undefined : notByRole(reply, tried, kube, where.namespace);
     if (refused !== undefined)
         throw refused;
     const isProjectAbsent = reply.status === 404
-        ? (0,openshift_api/* statusOf */.c2)(reply)?.details?.kind === 'namespaces'
+        ? statusOf(reply)?.details?.kind === 'namespaces'
         : reply.status === 403 && !reply.html && (await projectState(kube, where.namespace)) === 'absent';
     if (isProjectAbsent)
-        throw projectMissing((0,openshift_api/* refusal */.x5)('PROJECT_MISSING', reply, tried, kube), where);
+        throw projectMissing(refusal('PROJECT_MISSING', reply, tried, kube), where);
     if (reply.status === 403 && !reply.html)
-        throw streamMissing((0,openshift_api/* refusal */.x5)('STREAM_MISSING', reply, tried, kube), where, user);
-    return (0,openshift_api/* decode */.D4)(ok(reply, tried, kube), stream_answers/* streamSchema */.kC, tried, kube);
+        throw streamMissing(refusal('STREAM_MISSING', reply, tried, kube), where, user);
+    return decode(ok(reply, tried, kube), streamSchema, tried, kube);
 }
 /**
  * The registry's own DELETE of a tag does nothing (image-registry tagservice.go Untag), the API's does it.
  * @returns whether the tag is gone; false when the right is missing.
  */
 async function removeStreamTag(kube, repository, tag) {
-    const { namespace, name } = (0,stream_answers/* splitRepository */.T8)(repository, kube.side);
-    const address = (0,openshift_api/* path */.Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreamtags/${`${name}:${tag}`}`;
+    const { namespace, name } = splitRepository(repository, kube.side);
+    const address = path `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreamtags/${`${name}:${tag}`}`;
     const reply = await kube.request('DELETE', address);
     if (reply.status === 200 || reply.status === 202)
         return true;
     if (reply.html || (reply.status !== 404 && reply.status !== 403))
-        throw (0,openshift_api/* failure */.V2)(reply, `Removing the tag ${tag} of ${repository}`, kube);
-    return reply.status === 404 && (0,openshift_api/* statusOf */.c2)(reply) !== undefined;
+        throw failure(reply, `Removing the tag ${tag} of ${repository}`, kube);
+    return reply.status === 404 && statusOf(reply) !== undefined;
 }
 /** Whether a project exists, as far as this user may know: 403 stands for absent and for invisible. */
 async function projectState(kube, namespace) {
-    const reply = await kube.request('GET', (0,openshift_api/* path */.Ae) `/apis/project.openshift.io/v1/projects/${namespace}`);
+    const reply = await kube.request('GET', path `/apis/project.openshift.io/v1/projects/${namespace}`);
     if (reply.status === 200 && !reply.html)
-        return (0,openshift_api/* parsed */.Yz)(reply, projectSchema)?.status?.phase === 'Terminating' ? 'terminating' : 'exists';
-    return reply.status === 404 && (0,openshift_api/* statusOf */.c2)(reply)?.details?.name === namespace ? 'absent' : 'unknown';
+        return parsed(reply, projectSchema)?.status?.phase === 'Terminating' ? 'terminating' : 'exists';
+    return reply.status === 404 && statusOf(reply)?.details?.name === namespace ? 'absent' : 'unknown';
 }
 const projectSchema = schemas/* looseObject */._H3({ status: schemas/* looseObject */._H3({ phase: schemas/* string */.YjP().nullish() }).nullish() });
 /** @param error the refusal, whose message and side stay */
 function streamMissing(error, { namespace, name }, user) {
     const hint = `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
         `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
-        `oc policy add-role-to-user system:image-builder ${(0,openshift_api/* word */.Vm)(user)} -n ${namespace})`;
+        `oc policy add-role-to-user system:image-builder ${word(user)} -n ${namespace})`;
     return error.with({ code: 'STREAM_MISSING', status: 403, transient: false, hint });
 }
 function projectMissing(error, { namespace }) {
     const hint = `Check the project's name. It is never created by a promotion: oc new-project ${namespace}`;
     return error.with({ code: 'PROJECT_MISSING', transient: false, hint });
+}
+/** A prefix without a dot belongs to no domain and to no part of OpenShift. */
+const ANNOTATION_PREFIX = 'image-promote';
+/** apimachinery `IsQualifiedName`: a tag may be longer, and may begin or end with other characters. */
+const KEY_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+/** `image-promote/<tag>`, or a hash if the tag cannot be part of a key. The value always has the tag. */
+function annotationKey(tag) {
+    const name = KEY_NAME.test(tag) ? tag : `tag.${(0,external_node_crypto_.createHash)('sha256').update(tag).digest('hex').slice(0, 32)}`;
+    return `${ANNOTATION_PREFIX}/${name}`;
+}
+/** Writes the notes into the stream's metadata, in one merge patch (RFC 7396): other annotations and the images stay. */
+async function annotate(kube, repository, notes) {
+    const annotations = Object.fromEntries(notes.map((note) => [annotationKey(note.tag), JSON.stringify(note)]));
+    const reply = await kube.request('PATCH', streamPath(splitRepository(repository, kube.side)), {
+        body: { metadata: { annotations } },
+        type: 'application/merge-patch+json',
+    });
+    if (reply.status !== 200)
+        throw failure(reply, `Annotating the image stream ${repository}`, kube);
 }
 
 ;// CONCATENATED MODULE: ./lib/openshift/denial.js
@@ -42369,7 +42468,7 @@ async function explain(error, attempt, accounts) {
     if (error.status !== 401 && error.status !== 403)
         return error;
     const { kube, registry } = accounts;
-    const where = (0,stream_answers/* splitRepository */.T8)(attempt.repository, kube.side);
+    const where = splitRepository(attempt.repository, kube.side);
     const refused = { error, attempt, where, ...accounts };
     if (error.status === 401) {
         const token = await tokenOf(registry.login);
@@ -42382,7 +42481,7 @@ async function explain(error, attempt, accounts) {
         return projectMissing(because(refused, 'PROJECT_MISSING', `The project ${where.namespace} does not exist.`), where);
     if (project === 'terminating') {
         const why = `The project ${where.namespace} is being deleted.`;
-        return because(refused, 'PROJECT_MISSING', why, (0,openshift_api/* terminatingHint */.kS)(where.namespace));
+        return because(refused, 'PROJECT_MISSING', why, terminatingHint(where.namespace));
     }
     return error.status === 403 && attempt.access === 'push' ? stopped(refused) : denied(refused, project === 'exists');
 }
@@ -42391,7 +42490,7 @@ function tokenRefused(refused, dead) {
     const { side, url, context } = refused.kube;
     const { login } = refused.registry;
     if (dead !== undefined)
-        return because(refused, 'TOKEN_REJECTED', (0,token_refusal/* whyRefused */.fG)(dead, context.now()), login && (0,token_refusal/* afterRefusal */.j0)(login, side, dead));
+        return because(refused, 'TOKEN_REJECTED', whyRefused(dead, context.now()), login && afterRefusal(login, side, dead));
     const why = `The API ${url.host} accepts the same token: the registry belongs to another cluster or cannot reach its API.`;
     const hint = `Check that ${side}-registry and ${side}-cluster are the same cluster.`;
     return because(refused, 'TOKEN_REJECTED', why, hint);
@@ -42408,7 +42507,7 @@ async function denied(refused, isProjectThere) {
     const layers = await readLayers(registry, repository);
     const pushing = stream.state === 'absent' ? 'system:image-builder' : 'system:image-pusher';
     const role = access === 'pull' ? 'system:image-puller' : pushing;
-    const command = `oc policy add-role-to-user ${role} ${(0,openshift_api/* word */.Vm)(registryUser)} -n ${where.namespace}`;
+    const command = `oc policy add-role-to-user ${role} ${word(registryUser)} -n ${where.namespace}`;
     if (!isProjectThere && stream.state === 'forbidden' && layers.state === 'forbidden') {
         const why = `${registryUser} sees nothing of the project ${where.namespace}: it does not exist, or no right was given.`;
         const hint = `Check the project's name. If it exists, let an administrator of it run: ${command}`;
@@ -42431,7 +42530,7 @@ async function stopped(refused) {
         const hint = `Remove tags and streams that are not needed, or have the limit raised: ${shown}`;
         return because(refused, 'QUOTA', `The project limits images: ${limits.join('; ')}.`, hint);
     }
-    const hint = `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${(0,openshift_api/* word */.Vm)(registryUser)} -n ` +
+    const hint = `One of: the image stream may not be created (oc policy add-role-to-user system:image-builder ${word(registryUser)} -n ` +
         `${where.namespace}), a quota or limit range (${shown}), an admission policy.`;
     return because(refused, 'DENIED', 'The cluster does not say why.', hint);
 }
@@ -42441,26 +42540,26 @@ const quotaSchema = schemas/* looseObject */._H3({ metadata, status: schemas/* l
 const limits = schemas/* array */.YOg(schemas/* looseObject */._H3({ type: schemas/* string */.YjP(), max: amounts })).nullish();
 const limitSchema = schemas/* looseObject */._H3({ metadata, spec: schemas/* looseObject */._H3({ limits }).nullish() });
 /** Empty where the list may not be read. */
-async function list(kube, where, kind, schema) {
-    const reply = await kube.request('GET', (0,openshift_api/* path */.Ae) `/api/v1/namespaces/${where.namespace}/${kind}`);
+async function denial_list(kube, where, kind, schema) {
+    const reply = await kube.request('GET', path `/api/v1/namespaces/${where.namespace}/${kind}`);
     if (reply.status !== 200)
         return [];
-    return (0,openshift_api/* decode */.D4)(reply, schemas/* looseObject */._H3({ items: schemas/* array */.YOg(schema) }), `Listing ${kind}`, kube).items;
+    return decode(reply, schemas/* looseObject */._H3({ items: schemas/* array */.YOg(schema) }), `Listing ${kind}`, kube).items;
 }
 /** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
 async function quotas(kube, where) {
-    const items = await list(kube, where, 'resourcequotas', quotaSchema);
+    const items = await denial_list(kube, where, 'resourcequotas', quotaSchema);
     return items.flatMap(({ metadata: { name }, status }) => Object.entries(status?.hard ?? {})
         .filter(([key, hard]) => isImageResource(key) && Number(status?.used?.[key] ?? 0) >= Number(hard))
-        .map(([key, hard]) => (0,openshift_api/* saidBy */.TT)(`quota ${name} allows ${hard} ${key} and all are used`, kube.context)));
+        .map(([key, hard]) => saidBy(`quota ${name} allows ${hard} ${key} and all are used`, kube.context)));
 }
 /** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
 async function limitRanges(kube, where) {
-    const items = await list(kube, where, 'limitranges', limitSchema);
+    const items = await denial_list(kube, where, 'limitranges', limitSchema);
     const all = items.flatMap(({ metadata: { name }, spec }) => (spec?.limits ?? []).map((limit) => ({ ...limit, name })));
     return all.flatMap(({ name, type, max }) => {
         const sizes = isImageResource(type) ? Object.entries(max ?? {}) : [];
-        return sizes.map(([key, size]) => (0,openshift_api/* saidBy */.TT)(`limit range ${name} allows at most ${size} ${key} per ${type}`, kube.context));
+        return sizes.map(([key, size]) => saidBy(`limit range ${name} allows at most ${size} ${key} per ${type}`, kube.context));
     });
 }
 function isImageResource(key) {
@@ -42476,7 +42575,7 @@ async function isAllowed(kube, question) {
     const reply = await kube.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', { body });
     if (reply.status !== 200 && reply.status !== 201)
         return undefined;
-    return (0,openshift_api/* decode */.D4)(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed;
+    return decode(reply, accessSchema, `Asking for the right to ${verb} ${question.resource}`, kube).status.allowed;
 }
 /** Rights of the destination. A right to the whole project is asked for once, for all of its streams. */
 function openRights(accounts) {
@@ -42487,7 +42586,7 @@ function openRights(accounts) {
         return (0,memo/* getOrAdd */.P)(asked, key, () => isAllowed(by, question).catch(() => undefined));
     };
     return async (repository, { create, remove }) => {
-        const { namespace, name } = (0,stream_answers/* splitRepository */.T8)(repository, kube.side);
+        const { namespace, name } = splitRepository(repository, kube.side);
         const wanted = [
             { by: registry, verb: 'get', resource: 'imagestreams/layers' },
             { by: registry, verb: 'update', resource: 'imagestreams/layers' },
@@ -42512,11 +42611,9 @@ function grantOf(missing, user, namespace) {
         : has('create imagestreams')
             ? 'system:image-builder'
             : 'system:image-pusher';
-    return `oc policy add-role-to-user ${role} ${(0,openshift_api/* word */.Vm)(user)} -n ${namespace}`;
+    return `oc policy add-role-to-user ${role} ${word(user)} -n ${namespace}`;
 }
 
-// EXTERNAL MODULE: external "node:crypto"
-var external_node_crypto_ = __nccwpck_require__(7598);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/iso.js
 var iso = __nccwpck_require__(4377);
 ;// CONCATENATED MODULE: ./lib/openshift/issued-tokens.js
@@ -42582,30 +42679,30 @@ async function requestAccountToken(kube, account, user) {
     const { namespace, name } = account;
     const tried = `Requesting a token of the service account ${namespace}/${name} as ${user}`;
     const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: LIFETIME } };
-    const address = (0,openshift_api/* path */.Ae) `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`;
+    const address = path `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`;
     const reply = await kube.request('POST', address, { body });
     if (reply.status !== 200 && reply.status !== 201)
         throw issued_tokens_refused(reply, tried, kube, account, user);
-    const { status } = (0,openshift_api/* decode */.D4)(reply, answerSchema, tried, kube);
+    const { status } = decode(reply, answerSchema, tried, kube);
     const expires = Math.max(Date.parse(status.expirationTimestamp), kube.context.now() + LEAST);
     return { token: kube.context.secrets.keep(status.token), expires };
 }
 function issued_tokens_refused(reply, tried, kube, account, user) {
     const { namespace, name } = account;
-    const status = (0,openshift_api/* statusOf */.c2)(reply);
+    const status = statusOf(reply);
     if (status === undefined || (reply.status !== 403 && reply.status !== 404))
-        return (0,openshift_api/* failure */.V2)(reply, tried, kube);
+        return failure(reply, tried, kube);
     if (reply.status === 403) {
         const hint = `Let an administrator of the project run: oc create role token-of-${name} -n ${namespace} --verb=create ` +
             `--resource=serviceaccounts/token --resource-name=${name} && oc policy add-role-to-user token-of-${name} ` +
-            `${(0,openshift_api/* word */.Vm)(user)} -n ${namespace} --role-namespace=${namespace}`;
-        return (0,openshift_api/* notByRole */.R3)(reply, tried, kube, namespace) ?? (0,openshift_api/* refusal */.x5)('DENIED', reply, tried, kube, hint);
+            `${word(user)} -n ${namespace} --role-namespace=${namespace}`;
+        return notByRole(reply, tried, kube, namespace) ?? refusal('DENIED', reply, tried, kube, hint);
     }
     const option = `${kube.side}-service-account`;
     if (status.details?.kind === 'namespaces')
-        return (0,openshift_api/* refusal */.x5)('PROJECT_MISSING', reply, tried, kube, `Check the project in ${option}.`);
+        return refusal('PROJECT_MISSING', reply, tried, kube, `Check the project in ${option}.`);
     const hint = `Check ${option}, or create the account: oc create serviceaccount ${name} -n ${namespace}`;
-    return (0,openshift_api/* refusal */.x5)('CREDENTIAL_MISSING', reply, tried, kube, hint);
+    return refusal('CREDENTIAL_MISSING', reply, tried, kube, hint);
 }
 /** Milliseconds: a runner kills a cancelled job after 7.5 s, and both sides log out at the same time. */
 const LOGOUT_TIME = 3000;
@@ -42625,9 +42722,9 @@ async function revoke(tokens, kube, time = LOGOUT_TIME) {
  * Source: oc pkg/cli/logout/logout.go, tokenToObjectName.
  */
 function tokenObjectName(token) {
-    if (!token.startsWith(token_refusal/* PREFIX */.H3))
+    if (!token.startsWith(PREFIX))
         return undefined;
-    return token_refusal/* PREFIX */.H3 + (0,external_node_crypto_.createHash)('sha256').update(token.slice(token_refusal/* PREFIX */.H3.length)).digest('base64url');
+    return PREFIX + (0,external_node_crypto_.createHash)('sha256').update(token.slice(PREFIX.length)).digest('base64url');
 }
 async function remove(issued, kube) {
     const { side, url, context } = kube;
@@ -42638,13 +42735,13 @@ async function remove(issued, kube) {
     try {
         const asToken = kube.as((0,login/* fixedLogin */.ub)('the token to delete', { kind: 'bearer', token: issued.token }));
         const body = { kind: 'DeleteOptions', apiVersion: 'oauth.openshift.io/v1' };
-        const address = (0,openshift_api/* path */.Ae) `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`;
+        const address = path `/apis/oauth.openshift.io/v1/oauthaccesstokens/${name}`;
         const reply = await asToken.request('DELETE', address, { body, afterCancel: true });
         // 401 and 404 of the API itself: the token is already gone. The page of a proxy proves nothing.
-        const isGone = [401, 404].includes(reply.status) && (0,openshift_api/* statusOf */.c2)(reply) !== undefined;
+        const isGone = [401, 404].includes(reply.status) && statusOf(reply) !== undefined;
         if (isGone || (reply.status < 300 && !reply.html))
             return;
-        reason = (0,openshift_api/* said */.ag)(reply, context);
+        reason = said(reply, context);
     }
     catch (thrown) {
         reason = (0,errors/* asPromoteError */.XO)(thrown).message;
@@ -42673,7 +42770,7 @@ function judgeAuthorization(reply, asked) {
         return codeFrom(reply, asked);
     if (reply.status === 401)
         throw unauthorized(reply, asked);
-    const words = (0,openshift_api/* said */.ag)(reply, asked.kube.context);
+    const words = said(reply, asked.kube.context);
     if (reply.status === 400 && oauthErrorOf(reply) === 'unauthorized_client')
         throw unsupported(`it does not know the client of oc: ${words}`, asked, 400);
     if (reply.status === 200)
@@ -42685,7 +42782,7 @@ function oauthFailure(reply, asked, tried) {
     const { status, retryAfter } = reply;
     const { side, context } = asked.kube;
     const transient = [429, 502, 503, 504].includes(status);
-    const message = `${tried}: ${asked.endpoint.host} answered ${(0,openshift_api/* said */.ag)(reply, context)}.`;
+    const message = `${tried}: ${asked.endpoint.host} answered ${said(reply, context)}.`;
     const failed = (code, hint) => new errors/* PromoteError */.jG(code, message, { side, status, retryAfter, transient, hint });
     if (status === 429)
         return failed('RATE_LIMITED', 'The OAuth server is overloaded: run again later.');
@@ -42700,14 +42797,14 @@ function oauthFailure(reply, asked, tried) {
 function codeFrom(reply, asked) {
     const { kube, username, endpoint, redirectUri } = asked;
     const { location } = reply.headers;
-    const target = typeof location === 'string' ? (0,openshift_api/* parseUrl */.Dl)(location, endpoint) : undefined;
+    const target = typeof location === 'string' ? parseUrl(location, endpoint) : undefined;
     if (target === undefined) {
         const message = `Logging in as ${username}: ${endpoint.host} answered ${reply.status} without a usable Location.`;
         throw new errors/* PromoteError */.jG('PROTOCOL', message, { side: kube.side, status: reply.status });
     }
     if (target.origin + target.pathname !== redirectUri) {
         // A RequestHeader provider sends the client to a proxy. The password was for the OAuth server and goes nowhere else.
-        const where = (0,openshift_api/* saidBy */.TT)(target.host + target.pathname, kube.context);
+        const where = saidBy(target.host + target.pathname, kube.context);
         const what = target.origin === endpoint.origin ? `its page ${where}, which is for browsers` : `another host, ${where}`;
         throw unsupported(`it redirected to ${what}; the password was not sent there`, asked, 302);
     }
@@ -42719,7 +42816,7 @@ function codeFrom(reply, asked) {
 }
 function redirectError(error, description, reply, asked) {
     const { side, context } = asked.kube;
-    const words = (0,openshift_api/* saidBy */.TT)(`${error ?? 'neither code nor error'} ${description}`, context);
+    const words = saidBy(`${error ?? 'neither code nor error'} ${description}`, context);
     const failed = (code, hint, transient = false) => new errors/* PromoteError */.jG(code, `Logging in as ${asked.username}: ${asked.endpoint.host} redirected with "${words}".`, {
         side,
         status: reply.status,
@@ -42736,7 +42833,7 @@ function unauthorized(reply, asked) {
     const schemes = lines(reply.headers['www-authenticate']);
     const words = `${reply.body} ${lines(reply.headers.warning).join(' ')}`;
     const { side, context } = asked.kube;
-    const answered = `it answered ${(0,openshift_api/* said */.ag)(reply, context)}`;
+    const answered = `it answered ${said(reply, context)}`;
     const isBasic = schemes.some((line) => /(?:^|,)\s*basic(?:\s|$)/i.test(line));
     if (!isBasic && schemes.some((line) => /(?:^|,)\s*negotiate\b/i.test(line)))
         return unsupported('it asks for Kerberos (Negotiate)', asked, 401);
@@ -42746,7 +42843,7 @@ function unauthorized(reply, asked) {
         return new errors/* PromoteError */.jG('LOGIN_REJECTED', message, { side, status: 401, hint: rejectedHint(side) });
     }
     const page = tokenPage(reply, words);
-    return unsupported(answered, asked, 401, page && ` Tokens are shown to people at ${(0,openshift_api/* saidBy */.TT)(page, context)}`);
+    return unsupported(answered, asked, 401, page && ` Tokens are shown to people at ${saidBy(page, context)}`);
 }
 function tokenPage(reply, words) {
     const linked = lines(reply.headers.link).find((line) => /rel="?related"?/i.test(line));
@@ -42755,7 +42852,7 @@ function tokenPage(reply, words) {
 const oauthErrorSchema = schemas/* looseObject */._H3({ error: schemas/* string */.YjP(), error_description: schemas/* string */.YjP().nullish() });
 /** The `error` of an OAuth error body (RFC 6749 section 5.2). */
 function oauthErrorOf(reply) {
-    return (0,openshift_api/* parsed */.Yz)(reply, oauthErrorSchema)?.error;
+    return parsed(reply, oauthErrorSchema)?.error;
 }
 function unsupported(what, { kube, username, endpoint }, status, visit = '') {
     const message = `Logging in as ${username} at ${endpoint.host}: ${what}. This cluster takes no password from a program.`;
@@ -42805,23 +42902,23 @@ async function discover(kube) {
     const { url: api, side, context } = kube;
     const url = new URL('/.well-known/oauth-authorization-server', api);
     const headers = { accept: 'application/json', ...MARKER };
-    const reply = await (0,openshift_api/* read */.LF)(kube.network.send, { method: 'GET', url, headers, follow: false }, openshift_api/* OBJECT_LIMIT */.Uq, side);
+    const reply = await read(kube.network.send, { method: 'GET', url, headers, follow: false }, OBJECT_LIMIT, side);
     const answered = `${DISCOVERY}: ${api.host} answered`;
     const failed = (code, message, hint) => new errors/* PromoteError */.jG(code, message, { side, status: reply.status, hint });
     if (reply.html || (reply.status >= 300 && reply.status < 400)) {
-        const message = `${answered} ${(0,openshift_api/* said */.ag)(reply, context)}, as a web console or a proxy does.`;
-        throw failed('NOT_A_CLUSTER', message, (0,openshift_api/* apiUrlHint */.te)(api, side));
+        const message = `${answered} ${said(reply, context)}, as a web console or a proxy does.`;
+        throw failed('NOT_A_CLUSTER', message, apiUrlHint(api, side));
     }
     if ([401, 403, 404].includes(reply.status)) {
-        const message = `${answered} ${(0,openshift_api/* said */.ag)(reply, context)}. It has no OAuth server of its own (external OIDC).`;
+        const message = `${answered} ${said(reply, context)}. It has no OAuth server of its own (external OIDC).`;
         throw failed('LOGIN_UNSUPPORTED', message, tokenHint(side));
     }
     if (reply.status !== 200)
-        throw (0,openshift_api/* failure */.V2)(reply, DISCOVERY, kube);
-    const metadata = (0,openshift_api/* parsed */.Yz)(reply, metadataSchema);
+        throw failure(reply, DISCOVERY, kube);
+    const metadata = parsed(reply, metadataSchema);
     if (metadata !== undefined)
         return serverFrom(metadata, kube);
-    throw failed('NOT_A_CLUSTER', `${answered}, but not as OpenShift does.`, (0,openshift_api/* apiUrlHint */.te)(api, side));
+    throw failed('NOT_A_CLUSTER', `${answered}, but not as OpenShift does.`, apiUrlHint(api, side));
 }
 function serverFrom(metadata, kube) {
     const issuer = endpoint(metadata.issuer, 'issuer', kube);
@@ -42834,7 +42931,7 @@ function serverFrom(metadata, kube) {
     };
 }
 function endpoint(value, name, { url: api, side }) {
-    const url = (0,openshift_api/* parseUrl */.Dl)(value);
+    const url = parseUrl(value);
     if (url !== undefined && url.protocol === 'https:' && url.username === '' && url.password === '')
         return url;
     const message = `${DISCOVERY}: the ${name} that ${api.host} names is not an https URL; a password is sent over https only.`;
@@ -42866,7 +42963,7 @@ async function requestToken(kube, server, user) {
 }
 /** One request to an OAuth endpoint. Its answer decides where code and token come from, so redirects are not followed. */
 function ask({ network, side }, request) {
-    return (0,openshift_api/* read */.LF)(network.send, { ...request, follow: false, retry: false }, openshift_api/* OBJECT_LIMIT */.Uq, side);
+    return read(network.send, { ...request, follow: false, retry: false }, OBJECT_LIMIT, side);
 }
 /** The one request that carries the password. */
 async function authorize(server, user, verifier, asked) {
@@ -42916,7 +43013,7 @@ function judgeToken(reply, asked) {
         throw stale ? error.with({ code: 'PROTOCOL', transient: true }) : error;
     }
     const { side, context } = asked.kube;
-    const token = (0,openshift_api/* parsed */.Yz)(reply, tokenSchema);
+    const token = parsed(reply, tokenSchema);
     if (token === undefined) {
         const message = `${tried}: ${asked.endpoint.host} answered 200 without a bearer token.`;
         throw new errors/* PromoteError */.jG('PROTOCOL', message, { side, status: 200 });
@@ -43007,14 +43104,14 @@ async function anyStream({ kube, streams }, repository) {
     const own = await streams.read(repository);
     if (own.state === 'found')
         return own.value;
-    const { namespace } = (0,stream_answers/* splitRepository */.T8)(repository, kube.side);
+    const { namespace } = splitRepository(repository, kube.side);
     return (await firstOf(kube, namespace)) ?? (namespace === 'openshift' ? undefined : await firstOf(kube, 'openshift'));
 }
 async function firstOf(kube, namespace) {
-    const reply = await kube.request('GET', `${(0,stream_answers/* streamsPath */.tO)(namespace)}?limit=1`, { limit: openshift_api/* STREAM_LIMIT */.Z2 });
+    const reply = await kube.request('GET', `${streamsPath(namespace)}?limit=1`, { limit: STREAM_LIMIT });
     if (reply.status !== 200)
         return undefined;
-    return (0,openshift_api/* decode */.D4)(reply, stream_answers/* streamListSchema */.aX, `Listing the image streams of ${namespace}`, kube).items[0];
+    return decode(reply, streamListSchema, `Listing the image streams of ${namespace}`, kube).items[0];
 }
 /** The OAuth server is a route in the cluster's domain, and so is the registry's default route. */
 async function guessRoute({ kube, issuer: issuerOf }) {
@@ -43036,7 +43133,7 @@ async function probe(kube, host) {
     try {
         const url = new URL(`https://${host}/v2/`);
         const request = { method: 'GET', url, retry: false, follow: false, responseTimeout: PROBE_TIMEOUT };
-        const reply = await (0,openshift_api/* read */.LF)(kube.network.send, request, openshift_api/* OBJECT_LIMIT */.Uq, kube.side);
+        const reply = await read(kube.network.send, request, OBJECT_LIMIT, kube.side);
         const challenge = [reply.headers['www-authenticate'] ?? ''].flat().join(', ');
         if (reply.status === 401 && names(challenge, host))
             return { state: 'registry', host };
@@ -43075,14 +43172,13 @@ function notExposed(kube, exists, why) {
 
 
 
-
 /**
  * Logs in, as `oc login` does, and asks the API who we are. Fails with LOGIN_REJECTED, LOGIN_UNSUPPORTED,
  * IDENTITY_PROVIDER, NOT_A_CLUSTER, TOKEN_REJECTED, … of that side; a token that was obtained is deleted then.
  */
 async function openCluster(side, access, context) {
     check(side, access);
-    const entry = await enter((0,openshift_api/* kubernetes */.pm)(access.api, side, access.network, context), access.way);
+    const entry = await enter(kubernetes(access.api, side, access.network, context), access.way);
     try {
         const user = await whoAmI(entry.kube);
         return new Cluster(entry, user, await accountsOf(entry.kube, user, access.serviceAccount), access.inCluster);
@@ -43201,7 +43297,7 @@ class Cluster {
         const layers = await this.#streams.layers(repository);
         if (layers.state !== 'found')
             return undefined;
-        return (0,stream_answers/* storedBy */.ZR)(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), imports: 'some' });
+        return storedBy(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), imports: 'some' });
     }
     /** What the cluster tells of the answers that its registry gives for this repository. */
     async evidence(repository) {
@@ -43214,11 +43310,11 @@ class Cluster {
     /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
     async follows(repository, tag) {
         const origin = (await this.stream(repository))?.origins.get(tag);
-        return origin && (0,stream_answers/* followText */.Nf)(tag, origin);
+        return origin && followText(tag, origin);
     }
     /** Writes the notes on the promotion into the image stream, in one request. */
     annotate(repository, notes) {
-        return (0,annotate/* annotate */.f)(this.#accounts.kube, repository, notes);
+        return annotate(this.#accounts.kube, repository, notes);
     }
     /** @returns whether the tag is gone; false when the right is missing. */
     removeTag(repository, tag) {
@@ -43237,260 +43333,6 @@ class Cluster {
         });
     }
 }
-
-
-/***/ }),
-
-/***/ 5532:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   CX: () => (/* binding */ streamPath),
-/* harmony export */   FY: () => (/* binding */ NO_LAYERS),
-/* harmony export */   Nf: () => (/* binding */ followText),
-/* harmony export */   SM: () => (/* binding */ layersSchema),
-/* harmony export */   T8: () => (/* binding */ splitRepository),
-/* harmony export */   ZR: () => (/* binding */ storedBy),
-/* harmony export */   aX: () => (/* binding */ streamListSchema),
-/* harmony export */   kC: () => (/* binding */ streamSchema),
-/* harmony export */   tO: () => (/* binding */ streamsPath),
-/* harmony export */   wi: () => (/* binding */ whyEmpty)
-/* harmony export */ });
-/* harmony import */ var zod__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2857);
-/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
-/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
-/* harmony import */ var _api_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9688);
-
-
-
-
-/** `project/name`. To other names the integrated registry answers 400 with an empty body. Throws USAGE. */
-function splitRepository(repository, side) {
-    const [namespace, name, ...rest] = repository.split('/');
-    if (isName(namespace) && isName(name) && rest.length === 0)
-        return { namespace, name };
-    const message = `"${repository}" cannot be in an OpenShift registry: it takes exactly project/name.`;
-    throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', message, { side, hint: 'Write the image as project/name:tag.' });
-}
-function isName(part) {
-    return part !== undefined && !['', '.', '..'].includes(part);
-}
-function streamsPath(namespace) {
-    return (0,_api_js__WEBPACK_IMPORTED_MODULE_2__/* .path */ .Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams`;
-}
-function streamPath({ namespace, name }) {
-    return (0,_api_js__WEBPACK_IMPORTED_MODULE_2__/* .path */ .Ae) `/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}`;
-}
-/** Kubernetes writes empty lists as null or leaves them out. */
-function list(item) {
-    return zod__WEBPACK_IMPORTED_MODULE_3__/* .array */ .YOg(item)
-        .nullish()
-        .transform((value) => value ?? []);
-}
-const specTagSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
-    name: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(),
-    from: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ kind: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), name: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), namespace: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish() }).nullish(),
-    importPolicy: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ scheduled: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().nullish() }).nullish(),
-    reference: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().nullish(),
-});
-const text = zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish();
-const eventSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ created: text, image: text, dockerImageReference: text });
-const conditionSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
-    type: text,
-    status: text,
-    reason: text,
-    message: text,
-    lastTransitionTime: text,
-});
-const statusTagSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ tag: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), items: list(eventSchema), conditions: list(conditionSchema) });
-const streamSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
-    spec: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ tags: list(specTagSchema) }).nullish(),
-    status: zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
-        dockerImageRepository: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(),
-        publicDockerImageRepository: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(),
-        tags: list(statusTagSchema),
-    })
-        .nullish(),
-})
-    .transform(({ spec, status }) => ({
-    publicHost: hostOf(status?.publicDockerImageRepository),
-    internalHost: hostOf(status?.dockerImageRepository),
-    tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
-    origins: new Map((spec?.tags ?? []).flatMap(originOf)),
-    failedImports: new Map((status?.tags ?? []).flatMap(failedImportOf)),
-    ...historyOf((status?.tags ?? []).flatMap(({ items }) => items), [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string')),
-}));
-/**
- * The registry pulls through from wherever an event of the history points to, but never from itself (openshift/image-registry
- * identifycandidaterepositories.go).
- * @param own the repository of the stream, by its internal and its public host.
- */
-function historyOf(events, own) {
-    const hosts = own.map((repository) => `${repository.split('/', 1)[0]}/`);
-    const images = events.filter(({ image }) => image);
-    const isOwn = (reference) => own.some((repository) => reference.startsWith(`${repository}@`));
-    const pushed = images.filter(({ dockerImageReference }) => isOwn(dockerImageReference ?? ''));
-    const isHere = ({ dockerImageReference }) => hosts.some((host) => dockerImageReference?.startsWith(host));
-    return { pushed: new Set(pushed.flatMap(digestOf)), imports: images.every(isHere) ? 'none' : 'some' };
-}
-const streamListSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({ items: list(streamSchema) });
-const imageSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
-    layers: list(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP()),
-    config: zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP().nullish(),
-    manifests: list(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP()),
-    imageMissing: zod__WEBPACK_IMPORTED_MODULE_3__/* .boolean */ .zMY().nullish(),
-});
-/** image.openshift.io/v1 ImageStreamLayers. */
-const layersSchema = zod__WEBPACK_IMPORTED_MODULE_3__/* .looseObject */ ._H3({
-    blobs: zod__WEBPACK_IMPORTED_MODULE_3__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), zod__WEBPACK_IMPORTED_MODULE_3__/* .unknown */ .L5J()).nullish(),
-    images: zod__WEBPACK_IMPORTED_MODULE_3__/* .record */ .g1P(zod__WEBPACK_IMPORTED_MODULE_3__/* .string */ .YjP(), imageSchema).nullish(),
-})
-    .transform(({ blobs, images }) => {
-    const there = Object.entries(images ?? {}).filter(([, image]) => image.imageMissing !== true);
-    const named = [...Object.keys(blobs ?? {}), ...there.map(([digest]) => digest)];
-    const parts = there.map(([digest, { layers, config, manifests }]) => [
-        digest,
-        manifests.length > 0 ? [] : [...layers, ...(config ? [config] : [])].filter(_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc),
-    ]);
-    return { named: new Set(named.filter(_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)), blobs: new Map(parts) };
-});
-/** Nothing is listed: the stream was made a moment ago. */
-const NO_LAYERS = { named: new Set(), blobs: new Map() };
-/**
- * Pure: what is certainly stored. The registry checks the blobs of an image manifest that is pushed, but takes those of
- * the upstreams of imported images for its own; and a child of an index may be known to the cluster by another project.
- */
-function storedBy(layers, stream) {
-    if (stream.imports === 'some')
-        return new Set();
-    const images = [...stream.pushed].filter((digest) => layers.blobs.has(digest));
-    return new Set(images.flatMap((digest) => [digest, ...(layers.blobs.get(digest) ?? [])]));
-}
-/** `host[:port]/project/name` → `host[:port]`; undefined for anything that is not a host. */
-function hostOf(repository) {
-    const host = repository?.split('/', 1)[0];
-    return host !== undefined && /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?$/i.test(host)
-        ? host.toLowerCase()
-        : undefined;
-}
-function digestOf(event) {
-    return event?.image && (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .isDigest */ .Bc)(event.image) ? [event.image] : [];
-}
-function originOf({ name: tag, from, importPolicy, reference }) {
-    if (!from)
-        return [];
-    const name = from.namespace ? `${from.namespace}/${from.name}` : from.name;
-    const scheduled = importPolicy?.scheduled ?? false;
-    return [[tag, { kind: from.kind, name, scheduled, reference: reference ?? false }]];
-}
-/** The condition stays when an image is pushed after it (openshift-apiserver pkg/image/apiserver/importer). */
-function failedImportOf({ tag, items, conditions }) {
-    const failed = conditions.find(({ type, status }) => type === 'ImportSuccess' && status === 'False');
-    if (failed === undefined)
-        return [];
-    const isOlder = Date.parse(failed.lastTransitionTime ?? '') < Date.parse(items[0]?.created ?? '');
-    return isOlder ? [] : [[tag, [failed.reason, failed.message].filter(Boolean).join(': ')]];
-}
-/** Why a push to this tag may not last: its origin stays after the push (`oc tag` and `oc import-image` set it). */
-function followText(tag, { kind, name, scheduled, reference }) {
-    if (kind === 'ImageStreamTag')
-        return `the tag ${tag} follows the image stream tag ${name}: the next change there replaces what is promoted`;
-    if (reference)
-        return `the tag ${tag} is a reference to ${name} (reference: true): the cluster may use that in place of what is promoted`;
-    if (kind === 'DockerImage' && scheduled)
-        return `the tag ${tag} is imported from ${name} on a schedule: the next import replaces what is promoted`;
-    if (kind === 'DockerImage')
-        return `the tag ${tag} was imported from ${name}: the next import of it replaces what is promoted`;
-    return `the tag ${tag} is set to ${name} in the image stream's spec: the next import may bring that back`;
-}
-/** Why a tag of the spec has no image, and where the image would come from. */
-function whyEmpty(tag, stream) {
-    const [origin, failed] = [stream.origins.get(tag), stream.failedImports.get(tag)];
-    if (origin === undefined)
-        return undefined;
-    const { name, kind, reference } = origin;
-    if (reference)
-        return { why: `the tag only refers to ${name} (reference: true), and nothing was imported`, origin: name };
-    if (failed !== undefined)
-        return { why: `its import from ${name} failed (${failed})`, origin: name };
-    const why = kind === 'DockerImage' ? `its import from ${name} is not finished` : `it follows ${name}, which has no image`;
-    return { why, origin: name };
-}
-
-
-/***/ }),
-
-/***/ 312:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   H3: () => (/* binding */ PREFIX),
-/* harmony export */   fG: () => (/* binding */ whyRefused),
-/* harmony export */   j0: () => (/* binding */ afterRefusal)
-/* harmony export */ });
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
-/* harmony import */ var _credentials_login_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7151);
-
-
-/** What OpenShift's OAuth tokens begin with. */
-const PREFIX = 'sha256~';
-/** The issuer of GitHub's OIDC tokens. */
-const GITHUB = 'https://token.actions.githubusercontent.com';
-/** Why a server may have refused this token, by its format. The text has nothing secret in it. @param now milliseconds */
-function whyRefused(token, now) {
-    if (token.startsWith(PREFIX))
-        return 'It is expired, was revoked (by a logout, say), or belongs to another cluster.';
-    const claims = (0,_credentials_login_js__WEBPACK_IMPORTED_MODULE_0__/* .claimsOf */ .ds)(token);
-    if (claims !== undefined)
-        return whyClaims(claims, now);
-    if (/^[\w-]{43}$/.test(token))
-        return 'It has the format of OpenShift before 4.6, without the prefix "sha256~", which clusters no longer accept.';
-    return 'It has the shape of neither an OpenShift token ("sha256~…") nor a service account token.';
-}
-function whyClaims(claims, now) {
-    const { exp, sub, iss, aud } = claims;
-    const owner = sub === undefined ? '' : ` of ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(sub, 200)}`;
-    if (exp !== undefined && exp * 1000 <= now) {
-        const end = new Date(exp * 1000); // invalid if the number is beyond what a Date can hold
-        return `The token${owner} expired at ${Number.isNaN(end.getTime()) ? 'an unknown time' : end.toISOString()}.`;
-    }
-    if (isForeign(claims))
-        return `The token${owner} was issued by ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(iss ?? '', 200)}, not by a Kubernetes cluster, and this cluster does not accept it.`;
-    // By default a token is for its issuer; `oc create token --audience` and projected volumes name another audience.
-    const audiences = [aud ?? []].flat();
-    if (iss !== undefined && audiences.length > 0 && !audiences.some((one) => one === iss || one.includes('kubernetes')))
-        return `The token${owner} is for ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(audiences.join(', '), 200)}, not for the API server of a cluster.`;
-    return `The token${owner} is not expired: its account, pod or secret is gone, or another cluster issued it.`;
-}
-/** Kubernetes issues tokens for service accounts alone; the issuer's name differs from cluster to cluster. */
-function isForeign({ iss, sub = '' }) {
-    return iss !== undefined && !sub.startsWith('system:serviceaccount:');
-}
-/**
- * What to do about a refused token when `login` has no newer one.
- * @param token the refused one, if it is known
- */
-function afterRefusal({ renewedBy }, side, token = '') {
-    const claims = (0,_credentials_login_js__WEBPACK_IMPORTED_MODULE_0__/* .claimsOf */ .ds)(token);
-    const given = claims === undefined || !isForeign(claims) ? GIVEN : claims.iss === GITHUB ? GITHUB_TOKEN : FOREIGN;
-    return (renewedBy === undefined ? given : NO_NEWER[renewedBy]).replaceAll('SIDE', side);
-}
-const GIVEN = 'A token that was given cannot be renewed by the run. Get a new token from this cluster, one that outlives the run ' +
-    '(`oc create token <service account> -n <namespace> --duration 24h`, or `oc whoami -t`); or give SIDE-username and ' +
-    'SIDE-password, with which the run logs in again when its token ends.';
-const FOREIGN = 'Give a token of this cluster (`oc create token <service account> -n <namespace> --duration 24h`), or have its ' +
-    'administrator trust the issuer (external OIDC authentication).';
-const GITHUB_TOKEN = `${FOREIGN} A job on GitHub gets a token for each request by SIDE-oidc-audience in place of SIDE-token.`;
-const NO_NEWER = {
-    file: 'Its file was read again and has no newer one. Check that what rotates it still does, and that it holds a token of ' +
-        'this cluster.',
-    plugin: 'The exec plugin was run again and gave no better one. Log in with it anew, and check that the kubeconfig is of this ' +
-        'cluster.',
-    runner: `GitHub gave a new one, and it is refused as well. The cluster has to trust the issuer ${GITHUB} with the audience of ` +
-        'SIDE-oidc-audience.',
-    cluster: 'The run got it by itself, and no better one since. Check that the account still exists and may log in, then run it ' +
-        'again.',
-};
 
 
 /***/ }),
@@ -43739,12 +43581,12 @@ function deferrableSignal(context) {
     };
 }
 
-// EXTERNAL MODULE: ./lib/release/plan-image.js + 3 modules
-var plan_image = __nccwpck_require__(7590);
+// EXTERNAL MODULE: ./lib/release/plan-image.js + 2 modules
+var plan_image = __nccwpck_require__(9049);
 // EXTERNAL MODULE: ./lib/report/make-report.js
 var make_report = __nccwpck_require__(3397);
-// EXTERNAL MODULE: ./lib/release/repositories.js + 12 modules
-var repositories = __nccwpck_require__(429);
+// EXTERNAL MODULE: ./lib/release/repositories.js + 11 modules
+var repositories = __nccwpck_require__(1879);
 // EXTERNAL MODULE: ./lib/release/rows.js
 var release_rows = __nccwpck_require__(2144);
 // EXTERNAL MODULE: ./lib/release/session.js + 1 modules
@@ -43993,8 +43835,7 @@ function outcomeOf({ state, from, to, at, error }, failure, target) {
 }
 /** Notes the promotion on the image streams, in one request for each. A failure is a warning: the images are there. */
 async function annotateStreams(images, { context }) {
-    const { runUrl } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2310));
-    const run = runUrl(context.env);
+    const run = (0,release_run/* runUrl */.Vp)(context.env);
     const time = new Date(context.now()).toISOString();
     const notesOf = ({ job, plan, outcomes }) => {
         const { digest } = plan.graph.root.descriptor;
@@ -44272,8 +44113,8 @@ var copy_graph = __nccwpck_require__(4729);
 var require_signed = __nccwpck_require__(8659);
 // EXTERNAL MODULE: ./lib/core/memo.js
 var memo = __nccwpck_require__(8325);
-// EXTERNAL MODULE: ./lib/inputs/parse.js + 8 modules
-var parse = __nccwpck_require__(3660);
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
+var parse = __nccwpck_require__(1437);
 // EXTERNAL MODULE: ./lib/trust/examine.js
 var examine = __nccwpck_require__(1605);
 // EXTERNAL MODULE: ./lib/trust/keyless.js
@@ -44926,7 +44767,7 @@ async function createJudge(inputs, run) {
         const read = (0,require_signed/* blobsOf */.O)(store, copy.semaphore);
         const { root } = graph;
         const { attached, nodes } = graph.judged ?? graph;
-        const subject = (0,examine.subjectIn)(attached, (digest, tag) => nodes.get((0,copy_graph/* manifestKey */.R)(digest, tag))?.manifest);
+        const subject = (0,examine.subjectIn)(attached, (digest, tag) => nodes.get((0,copy_graph/* manifestKey */.Rn)(digest, tag))?.manifest);
         const examineGraph = () => (0,examine/* examine */.s)(policy, verifier, subject(root), leavesOf(graph).map(subject), read);
         const examined = (0,memo/* getOrAdd */.P)(known, graph, examineGraph);
         const isOwn = pair.source.host === undefined;
@@ -44945,13 +44786,13 @@ async function createJudge(inputs, run) {
 }
 /** The images of an index that are promoted. */
 function leavesOf({ root, nodes }) {
-    return (0,examine/* leavesBelow */.e)(root, (digest) => nodes.get((0,copy_graph/* manifestKey */.R)(digest))?.manifest);
+    return (0,examine/* leavesBelow */.e)(root, (digest) => nodes.get((0,copy_graph/* manifestKey */.Rn)(digest))?.manifest);
 }
 
 
 /***/ }),
 
-/***/ 7590:
+/***/ 9049:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -44969,7 +44810,7 @@ var core_async = __nccwpck_require__(3459);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/oci/manifest.js
-var manifest = __nccwpck_require__(4360);
+var oci_manifest = __nccwpck_require__(4360);
 // EXTERNAL MODULE: ./lib/oci/platform.js
 var oci_platform = __nccwpck_require__(7122);
 // EXTERNAL MODULE: ./lib/copy/attachments.js
@@ -45082,7 +44923,7 @@ function readChild(source, parent, child, skipMissing, semaphore) {
 }
 /** Which children of an index are copied, and why the others are not. Nested indexes have no platform: they are searched. */
 function choose(manifest, platforms) {
-    const children = manifest.links.filter((link) => link.role === 'child').map((link) => link.descriptor);
+    const children = (0,oci_manifest/* linked */.q)(manifest, 'child');
     const left = new Map();
     if (platforms === undefined)
         return { wanted: unique(children), left };
@@ -45111,7 +44952,7 @@ function unique(descriptors) {
  * @throws PromoteError PLATFORM_MISSING when the image has none of the wanted platforms.
  */
 async function checkPlatform(source, root, platforms) {
-    const config = root.links.find((link) => link.role === 'config')?.descriptor;
+    const [config] = (0,oci_manifest/* linked */.q)(root, 'config');
     if (platforms === undefined || root.shape === 'index' || config === undefined || config.size > blob_reader/* BLOB_LIMIT */.Ys)
         return {};
     const actual = (0,oci_platform/* platformOfConfig */.Dr)(await (0,blob_reader/* readBlob */.gm)(source, config));
@@ -45143,7 +44984,7 @@ function flatten(root, found, { platforms, includeForeign = false }, withAttache
         for (const link of manifest.links)
             if (link.kind === 'blob')
                 addBlob(nodes, link, includeForeign);
-        const children = manifest.links.filter((link) => link.role === 'child').map(({ descriptor }) => descriptor);
+        const children = (0,oci_manifest/* linked */.q)(manifest, 'child');
         for (const child of children)
             if (!left.has(child.digest))
                 visit(child.digest);
@@ -45176,7 +45017,7 @@ function platformNames(root, there, wanted) {
 }
 function addManifest(nodes, manifest, about) {
     const { descriptor } = manifest;
-    const key = (0,graph/* manifestKey */.R)(descriptor.digest, about?.tag);
+    const key = (0,graph/* manifestKey */.Rn)(descriptor.digest, about?.tag);
     if (nodes.has(key))
         return;
     const needs = manifest.links
@@ -45200,7 +45041,7 @@ function addBlob(nodes, { descriptor }, includeForeign) {
     if (known !== undefined && known.leave === undefined)
         return;
     // OCI image-spec, layer.md "Non-Distributable Layers": the descriptor keeps its URL, and the bytes are not copied.
-    const left = (0,manifest/* isForeign */.jq)(descriptor) && !includeForeign;
+    const left = (0,oci_manifest/* isForeign */.jq)(descriptor) && !includeForeign;
     nodes.set(key, {
         key,
         kind: 'blob',
@@ -45216,9 +45057,20 @@ function addLeftOut(nodes, descriptor, left) {
         nodes.set(key, { key, kind: 'manifest', descriptor, needs: [], leave });
 }
 
+// EXTERNAL MODULE: ./lib/copy/plan.js
+var copy_plan = __nccwpck_require__(4254);
 // EXTERNAL MODULE: ./lib/core/memo.js
 var memo = __nccwpck_require__(8325);
-;// CONCATENATED MODULE: ./lib/copy/manifest-lookup.js
+// EXTERNAL MODULE: ./lib/copy/referrers-index.js
+var referrers_index = __nccwpck_require__(1288);
+// EXTERNAL MODULE: ./lib/copy/store.js
+var store = __nccwpck_require__(4964);
+;// CONCATENATED MODULE: ./lib/copy/survey.js
+
+
+
+
+
 
 
 /**
@@ -45252,19 +45104,6 @@ class ManifestLookup {
         return byTag ?? (isListed ? 'in the inventory of the image stream' : 'the registry has it');
     }
 }
-
-// EXTERNAL MODULE: ./lib/copy/plan.js
-var copy_plan = __nccwpck_require__(4254);
-// EXTERNAL MODULE: ./lib/copy/referrers-index.js
-var referrers_index = __nccwpck_require__(1288);
-// EXTERNAL MODULE: ./lib/copy/store.js
-var store = __nccwpck_require__(4964);
-;// CONCATENATED MODULE: ./lib/copy/survey.js
-
-
-
-
-
 /** What each of the wanted tags points at now. */
 async function findTags(target, tags, semaphore) {
     const find = async (tag) => [tag, await semaphore(() => target.locate(tag).catch(unlessHidden))];
@@ -45345,7 +45184,7 @@ function addBlobsOf(node, graph, present) {
     for (const key of node.needs) {
         const needed = graph.nodes.get(key);
         // Registries do not check layers that have URLs.
-        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key))
+        if (needed?.kind === 'blob' && needed.leave === undefined && !(0,oci_manifest/* isForeign */.jq)(needed.descriptor) && !present.has(key))
             present.set(key, `checked by the registry when it took ${node.descriptor.digest}`);
     }
 }
@@ -45357,7 +45196,6 @@ var rows = __nccwpck_require__(2144);
 // EXTERNAL MODULE: ./lib/release/run.js
 var release_run = __nccwpck_require__(9012);
 ;// CONCATENATED MODULE: ./lib/release/plan-image.js
-
 
 
 
@@ -45617,8 +45455,8 @@ function historyLines(name, digest, records) {
 
 // EXTERNAL MODULE: ./lib/trust/keyless.js
 var keyless = __nccwpck_require__(9156);
-// EXTERNAL MODULE: ./lib/release/plan-image.js + 3 modules
-var plan_image = __nccwpck_require__(7590);
+// EXTERNAL MODULE: ./lib/release/plan-image.js + 2 modules
+var plan_image = __nccwpck_require__(9049);
 // EXTERNAL MODULE: ./lib/release/rows.js
 var rows = __nccwpck_require__(2144);
 // EXTERNAL MODULE: ./lib/release/run.js
@@ -45676,7 +45514,7 @@ async function readOne({ reference, at }, verifier, sessions, run) {
 
 /***/ }),
 
-/***/ 429:
+/***/ 1879:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -46009,8 +45847,8 @@ function malformed(from, problem) {
     return (0,files/* fileError */.zS)(from, `${problem}.`, undefined, hint);
 }
 
-// EXTERNAL MODULE: ./lib/http/client.js + 13 modules
-var client = __nccwpck_require__(2283);
+// EXTERNAL MODULE: ./lib/http/client.js + 12 modules
+var client = __nccwpck_require__(5008);
 // EXTERNAL MODULE: ./lib/http/credential.js
 var credential = __nccwpck_require__(8183);
 // EXTERNAL MODULE: ./lib/oci/reference.js
@@ -46103,6 +45941,45 @@ function badLocation(value, why) {
     return new errors/* PromoteError */.jG('PROTOCOL', `The upload's Location ${shown} ${why}.`, {
         hint: 'Check what the proxy in front of the registry does with the Location header.',
     });
+}
+/** A longer header is not a pagination link. */
+const LONGEST_LINK = 8 * 1024;
+/** `<target>; parameters`, up to the comma that separates links; a comma inside quotes does not. */
+const LINK = /<([^<>]*)>((?:[^,"]|"(?:[^"\\]|\\[\s\S])*"?)*)/g;
+/**
+ * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
+ * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
+ * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
+ */
+function nextPage(header, base) {
+    if (header.length > LONGEST_LINK)
+        return 'unreadable';
+    for (const [, target = '', parameters = ''] of header.matchAll(LINK))
+        if (isNext(parameters))
+            return onOrigin(target, base);
+    const rest = header.replace(LINK, '');
+    return rest.includes('<') || saysNext(rest) ? 'unreadable' : undefined;
+}
+function isNext(parameters) {
+    return parameters.split(';').some((parameter) => {
+        const [name = '', value = ''] = parameter.split('=', 2);
+        return name.trim().toLowerCase() === 'rel' && saysNext(value);
+    });
+}
+function saysNext(value) {
+    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
+}
+function onOrigin(target, base) {
+    if (!URL.canParse(target, base.href))
+        return 'unreadable';
+    const { protocol, pathname, search } = new URL(target, base);
+    if (protocol !== 'https:' && protocol !== 'http:')
+        return 'unreadable';
+    // Set as a path: `//host/…` would be read as another host.
+    const next = new URL(base.origin);
+    next.pathname = pathname;
+    next.search = search;
+    return next;
 }
 
 ;// CONCATENATED MODULE: ./lib/registry/blobs.js
@@ -46416,47 +46293,6 @@ async function toPromoteError(options, name, res, what, access, tag) {
 var credential_scope = __nccwpck_require__(8790);
 // EXTERNAL MODULE: ./lib/oci/referrer.js
 var referrer = __nccwpck_require__(3530);
-;// CONCATENATED MODULE: ./lib/registry/link.js
-/** A longer header is not a pagination link. */
-const LONGEST = 8 * 1024;
-/** `<target>; parameters`, up to the comma that separates links; a comma inside quotes does not. */
-const LINK = /<([^<>]*)>((?:[^,"]|"(?:[^"\\]|\\[\s\S])*"?)*)/g;
-/**
- * The next page of a list (RFC 8288, distribution-spec "Listing Tags"): the target of the first link with `rel=next`,
- * resolved against `base`. Only its path and query are used, always on the origin of `base`: a registry behind a proxy may
- * name itself by its inner address, and a credential must not go elsewhere (GHSA-h7vf-4x9w-h99v). Never throws.
- */
-function nextPage(header, base) {
-    if (header.length > LONGEST)
-        return 'unreadable';
-    for (const [, target = '', parameters = ''] of header.matchAll(LINK))
-        if (isNext(parameters))
-            return onOrigin(target, base);
-    const rest = header.replace(LINK, '');
-    return rest.includes('<') || saysNext(rest) ? 'unreadable' : undefined;
-}
-function isNext(parameters) {
-    return parameters.split(';').some((parameter) => {
-        const [name = '', value = ''] = parameter.split('=', 2);
-        return name.trim().toLowerCase() === 'rel' && saysNext(value);
-    });
-}
-function saysNext(value) {
-    return /(?:^|[\s"'=])next(?:$|[\s"',;])/i.test(value);
-}
-function onOrigin(target, base) {
-    if (!URL.canParse(target, base.href))
-        return 'unreadable';
-    const { protocol, pathname, search } = new URL(target, base);
-    if (protocol !== 'https:' && protocol !== 'http:')
-        return 'unreadable';
-    // Set as a path: `//host/…` would be read as another host.
-    const next = new URL(base.origin);
-    next.pathname = pathname;
-    next.search = search;
-    return next;
-}
-
 ;// CONCATENATED MODULE: ./lib/registry/listings.js
 /** Every list that a registry answers with: referrers of a manifest, tags of a repository. */
 
@@ -47231,12 +47067,13 @@ function openRepository(options) {
         startUpload: (blob, mountFrom) => startUpload(endpoint, limits, blob, mountFrom),
         async putManifest(manifest, tag) {
             const { digest, subject } = await manifests.put(manifest, tag);
-            const parent = manifest.links.find((link) => link.role === 'subject')?.descriptor.digest;
-            if (parent !== undefined) {
-                // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
-                listsReferrers ??= Promise.resolve(subject !== undefined && listings.lists(parent, manifest.descriptor.digest));
-                known = await listsReferrers;
-            }
+            const [parent] = (0,oci_manifest/* linked */.q)(manifest, 'subject');
+            if (parent === undefined)
+                return digest;
+            // ECR has answered with OCI-Subject and listed nothing (aws/containers-roadmap#2783), so the first one is looked up.
+            const isListed = async () => subject !== undefined && listings.lists(parent.digest, manifest.descriptor.digest);
+            listsReferrers ??= isListed();
+            known = await listsReferrers;
             return digest;
         },
         get listsReferrers() {
@@ -47369,7 +47206,7 @@ function createForeign({ side }, { config, context, onRetry }) {
     const open = () => {
         const { stallTimeout, retries } = config;
         const within = { isAllowed: public_address/* isPublic */.Ul, hosts: config.foreignHosts };
-        return (0,client/* openNetwork */.X)({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context);
+        return (0,client/* openNetwork */.XV)({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context);
     };
     return {
         withLayers(store) {
@@ -47545,12 +47382,13 @@ function planOf({ job, plan, rights }, dryRun) {
 /* harmony export */   M1: () => (/* binding */ unfinished),
 /* harmony export */   O9: () => (/* binding */ finish),
 /* harmony export */   R$: () => (/* binding */ abandoned),
+/* harmony export */   Vp: () => (/* binding */ runUrl),
 /* harmony export */   ZY: () => (/* binding */ markFailed),
 /* harmony export */   fj: () => (/* binding */ noteFailure),
 /* harmony export */   ut: () => (/* binding */ createRun),
 /* harmony export */   wx: () => (/* binding */ forEachUnfinished)
 /* harmony export */ });
-/* harmony import */ var _copy_platforms_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(5557);
+/* harmony import */ var _copy_graph_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4729);
 /* harmony import */ var _copy_semaphore_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(623);
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3828);
 /* harmony import */ var _rows_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(2144);
@@ -47574,7 +47412,7 @@ function createRun(config, host, context) {
         retries: config.retries,
         mountSources: new Map(),
         tagWrites: new Map(),
-        platforms: new _copy_platforms_js__WEBPACK_IMPORTED_MODULE_0__/* .Platforms */ .l(),
+        platforms: new _copy_graph_js__WEBPACK_IMPORTED_MODULE_0__/* .Platforms */ .lv(),
         emit: host.event.bind(host),
         check,
     };
@@ -47626,6 +47464,13 @@ function abandoned(what, because) {
     // A stopped run is one event, whatever each of its images waited for.
     const code = because.code === 'CANCELLED' ? 'CANCELLED' : 'ABANDONED';
     return new _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG(code, message, { cause: because });
+}
+/** Page of the run in GitHub Actions, GitLab or Jenkins. */
+function runUrl(env) {
+    const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: repository, GITHUB_RUN_ID: id } = env;
+    const github = server && repository && id ? `${server}/${repository}/actions/runs/${id}` : undefined;
+    const candidates = [github, env.CI_JOB_URL, env.BUILD_URL];
+    return candidates.find((url) => url !== undefined && url.length <= 500 && /^https?:\/\/[^\s@]+$/.test(url));
 }
 
 
@@ -47712,10 +47557,10 @@ function apiOf({ KUBERNETES_SERVICE_HOST: host = '', KUBERNETES_SERVICE_PORT: po
     return /^[A-Za-z0-9.:[\]-]+$/.test(`${name}:${port}`) && URL.canParse(text) ? new URL(text) : undefined;
 }
 
-// EXTERNAL MODULE: ./lib/http/client.js + 13 modules
-var client = __nccwpck_require__(2283);
-// EXTERNAL MODULE: ./lib/release/repositories.js + 12 modules
-var release_repositories = __nccwpck_require__(429);
+// EXTERNAL MODULE: ./lib/http/client.js + 12 modules
+var client = __nccwpck_require__(5008);
+// EXTERNAL MODULE: ./lib/release/repositories.js + 11 modules
+var release_repositories = __nccwpck_require__(1879);
 ;// CONCATENATED MODULE: ./lib/release/session.js
 
 
@@ -47788,12 +47633,12 @@ function openSideNetwork(side, access, { config, context, onRetry }) {
     const clientCertificate = certificate && { ...certificate, origin: api?.origin, besideTokens };
     const ca = api && isPodApi(api, context.env) ? joinPem(access.ca, podCa()) : access.ca;
     const options = { side: side.side, insecureSkipTlsVerify, stallTimeout, retries, onRetry, ca, clientCertificate };
-    return (0,client/* openNetwork */.X)(options, context);
+    return (0,client/* openNetwork */.XV)(options, context);
 }
 async function openClusterOf(side, { api, way }, network, { context, host }) {
     if (api === undefined || way === undefined)
         return undefined;
-    const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2996));
+    const { openCluster } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3309));
     const inCluster = isPodApi(api, context.env);
     const access = { api, network, way, inCluster, serviceAccount: side.serviceAccount };
     const cluster = await openCluster(side.side, access, context);
@@ -47909,10 +47754,8 @@ var core_files = __nccwpck_require__(2164);
 var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/core/version.js
 var version = __nccwpck_require__(8067);
-// EXTERNAL MODULE: ./lib/inputs/parse.js + 8 modules
-var parse = __nccwpck_require__(3660);
-// EXTERNAL MODULE: ./lib/openshift/annotate.js
-var annotate = __nccwpck_require__(2310);
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
+var parse = __nccwpck_require__(1437);
 // EXTERNAL MODULE: ./lib/trust/keyed.js
 var keyed = __nccwpck_require__(6188);
 // EXTERNAL MODULE: ./lib/trust/keyless.js
@@ -48096,7 +47939,6 @@ var release_run = __nccwpck_require__(9012);
 
 
 
-
 const EMPTY = { total: 0, copied: 0, mounted: 0, present: 0 };
 /**
  * Loads the key, and returns what signs and what writes records for other signers.
@@ -48106,7 +47948,7 @@ async function createSigner(inputs, run) {
     const { key, as, recordFile } = inputs;
     const { context, copy, config } = run;
     const { env, now } = context;
-    const [id, actor, startedOn] = [(0,annotate.runUrl)(env), env.GITHUB_ACTOR, new Date(now()).toISOString()];
+    const [id, actor, startedOn] = [(0,release_run/* runUrl */.Vp)(env), env.GITHUB_ACTOR, new Date(now()).toISOString()];
     const common = {
         run: { startedOn, ...(id && { id }), ...(actor && { actor }) },
         version: version/* VERSION */.x,
@@ -48216,6 +48058,7 @@ function arrivalsOf(images, isWanted) {
 /* harmony export */   Jm: () => (/* binding */ tagRow),
 /* harmony export */   N4: () => (/* binding */ tally),
 /* harmony export */   dO: () => (/* binding */ makeReport),
+/* harmony export */   fk: () => (/* binding */ compactRows),
 /* harmony export */   l4: () => (/* binding */ reportJson),
 /* harmony export */   m4: () => (/* binding */ isMovedEarlier)
 /* harmony export */ });
@@ -48248,11 +48091,11 @@ function tally(rows) {
         counts[row.status] += 1;
     return counts;
 }
-/** The tag is where an earlier try of the run has put it. */
+/** Whether an earlier try of the run has moved the tag. */
 function isMovedEarlier({ status, digest, previousDigest }) {
     return status === 'unchanged' && digest !== previousDigest;
 }
-/** A run without any row has failed. An image that was given up because another one failed is not cancelled. */
+/** A run without rows has failed. An image that was given up because another one failed does not count as cancelled. */
 function overall(rows, { restores = false, mayBeEmpty = false }) {
     if (rows.length === 0)
         return mayBeEmpty ? 'done' : 'failed';
@@ -48264,6 +48107,34 @@ function overall(rows, { restores = false, mayBeEmpty = false }) {
     if (good === 0)
         return 'failed';
     return good === rows.length ? 'done' : 'partial';
+}
+/**
+ * The `images` output: whole rows while they fit, else their most important members (`compact`), else as many of those
+ * (`kept`) as fit, failed and unknown ones first.
+ */
+function compactRows(rows, fits) {
+    const whole = JSON.stringify(rows);
+    if (fits(whole))
+        return { text: whole, kept: rows.length, compact: false };
+    const brief = rows.map(briefRow);
+    const all = JSON.stringify(brief);
+    if (fits(all))
+        return { text: all, kept: rows.length, compact: true };
+    const isBad = ({ status }) => status === 'failed' || status === 'unknown';
+    const order = [...brief.filter(isBad), ...brief.filter((row) => !isBad(row))];
+    let least = 0;
+    let most = order.length - 1;
+    while (least < most) {
+        const middle = Math.ceil((least + most) / 2);
+        if (fits(JSON.stringify(order.slice(0, middle))))
+            least = middle;
+        else
+            most = middle - 1;
+    }
+    return { text: JSON.stringify(order.slice(0, least)), kept: least, compact: true };
+}
+function briefRow({ source, destination, digest, status, error }) {
+    return { source, destination, digest, status, ...(error === null ? {} : { error: { code: error.code } }) };
 }
 
 
@@ -62723,7 +62594,7 @@ async function main(argv) {
         process.stdout.write(`${answer}\n`);
         return _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.done;
     }
-    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2128));
+    const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3609));
     return run({
         argv,
         env: process.env,

@@ -1,9 +1,10 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { OPTIONS } from '../../src/inputs/options.ts'
 import { withPart } from '../bundle/packaging/generate.ts'
+import { drawChart } from './chart.ts'
 import { MOST_SECONDS, measure, median, Overtime } from './measure.ts'
 import { type Files, findRegistry, makeFiles } from './registries.ts'
 import { SCENARIOS, type Scenario } from './scenarios.ts'
@@ -26,6 +27,9 @@ import { earlierBuild, findPeers, OURS, type Tool } from './tools.ts'
  * built bundle.
  */
 const DOCUMENT = 'docs/benchmarks.md'
+const CHART = 'docs/images/benchmarks.svg'
+/** One line for each whole run: date, versions, and the ratio of each scenario. */
+const HISTORY = 'docs/benchmarks-history.jsonl'
 
 const { values: flags } = parseArgs({
   options: {
@@ -153,6 +157,11 @@ function writeDocument(facts: readonly string[], tables: readonly Table[]): void
   const text = readFileSync(DOCUMENT, 'utf8')
   const generated = { file: DOCUMENT, part: 'figures', lines: [...lines, ...tables.flatMap(asMarkdown), ''] }
   writeFileSync(DOCUMENT, withPart(text, generated))
+  writeFileSync(CHART, drawChart(tables))
+  const ratios = tables.flatMap(({ title, ratio }) =>
+    ratio ? [[title, Number(ratio.wall.toFixed(3)), ratio.peer]] : [],
+  )
+  appendFileSync(HISTORY, `${JSON.stringify({ date, facts, rounds, ratios })}\n`)
 }
 
 await main()

@@ -17,6 +17,8 @@ export type Table = Readonly<{
   head: readonly string[]
   rows: readonly (readonly string[])[]
   note: string
+  /** Wall time as a part of the fastest peer's; undefined where no peer did it. */
+  ratio?: Readonly<{ wall: number; peer: string }> | undefined
 }>
 
 const HEAD = ['', 'wall s', 'min-max', 'CPU s', 'peak RSS MiB', 'requests', 'read MiB'] as const
@@ -46,30 +48,34 @@ export function scenarioTable({ scenario, samples, failures }: Outcome, start: n
   const ours = measured.find(({ tool }) => tool === OURS)?.figures
   const before = measured.find(({ tool }) => tool.name === 'before')?.figures
   const peers = measured.filter(({ tool }) => tool !== OURS && tool.counts)
-  const notes = ours === undefined ? [] : [note(ours, peers, start), ...(before ? [change(ours, before)] : [])]
-  return { title: scenario.title, head: HEAD, rows: [...rows, ...failed], note: notes.join('; ') }
+  const [fastest] = peers.toSorted((a, b) => a.figures.wall - b.figures.wall)
+  const skopeo = peers.find(({ tool }) => tool.name === 'skopeo')?.figures
+  const notes = [
+    ...(ours && fastest ? compare(ours, fastest, start) : []),
+    ...(ours && fastest && skopeo ? [`CPU ${ratioOf(ours.cpu, skopeo.cpu)} x skopeo`] : []),
+    ...(ours && before ? [change(ours, before)] : []),
+  ]
+  return {
+    title: scenario.title,
+    head: HEAD,
+    rows: [...rows, ...failed],
+    note: notes.join('; '),
+    ratio: ours && fastest && { wall: ours.wall / fastest.figures.wall, peer: fastest.tool.name },
+  }
 }
 
-function note(ours: Medians, peers: readonly { tool: Tool; figures: Medians }[], start: number): string {
-  const least = (figure: (figures: Medians) => number) =>
-    peers.reduce<(typeof peers)[number] | undefined>(
-      (best, peer) => (best === undefined || figure(peer.figures) < figure(best.figures) ? peer : best),
-      undefined,
-    )
-  const fastest = least(({ wall }) => wall)
-  if (fastest === undefined) return ''
-  const { wall } = fastest.figures
-  const skopeo = peers.find(({ tool }) => tool.name === 'skopeo')
+function compare(ours: Medians, { tool, figures }: { tool: Tool; figures: Medians }, start: number): readonly string[] {
   return [
-    `wall ${ratio(ours.wall, wall)} x ${fastest.tool.name}, the fastest peer`,
+    `wall ${ratioOf(ours.wall, figures.wall)} x ${tool.name}, the fastest peer`,
     // Most of a short run is the start of Node.
-    ...(ours.wall < 20 * start ? [`${ratio(ours.wall - start, wall)} x without the start of an empty Node`] : []),
-    ...(skopeo === undefined ? [] : [`CPU ${ratio(ours.cpu, skopeo.figures.cpu)} x skopeo`]),
-  ].join('; ')
+    ...(ours.wall < 20 * start
+      ? [`${ratioOf(ours.wall - start, figures.wall)} x without the start of an empty Node`]
+      : []),
+  ]
 }
 
 function change(ours: Medians, before: Medians): string {
-  const figures = (['wall', 'cpu', 'rss'] as const).map((name) => `${name} ${ratio(ours[name], before[name])} x`)
+  const figures = (['wall', 'cpu', 'rss'] as const).map((name) => `${name} ${ratioOf(ours[name], before[name])} x`)
   return `${figures.join(', ')} before`
 }
 
@@ -82,7 +88,7 @@ export function startTable({ empty, version }: StartUp): Table {
     title: 'start-up',
     head: ['', 'wall s', 'CPU s'],
     rows,
-    note: `wall ${ratio(version[0], empty[0])} x an empty Node`,
+    note: `wall ${ratioOf(version[0], empty[0])} x an empty Node`,
   }
 }
 
@@ -103,7 +109,7 @@ export function labelOf({ name, version, counts }: Tool): string {
 }
 
 const seconds = (value: number) => value.toFixed(value < 1 ? 3 : 2)
-const ratio = (value: number, to: number) => (value / to).toFixed(2)
+const ratioOf = (value: number, to: number) => (value / to).toFixed(2)
 
 export function asText({ title, head, rows, note: below }: Table): string {
   const line = (row: readonly string[]) =>

@@ -23,7 +23,7 @@ import { earlierBuild, findPeers, OURS, type Tool } from './tools.ts'
 
 /**
  * Side by side with the other tools that copy images, against real registries on this machine:
- * `npm run bench -- [--rounds 5] [--quick] [--only TEXT] [--before BUNDLE] [--markdown]`. Needs Linux, GNU time and a
+ * `npm run bench -- [--rounds 5] [--quick | --scale] [--only TEXT] [--before BUNDLE] [--markdown]`. Needs Linux, GNU time and a
  * built bundle.
  */
 const DOCUMENT = 'docs/benchmarks.md'
@@ -36,6 +36,8 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string' },
     /** The scenarios that a change of the data path moves, three rounds: about three minutes. */
     quick: { type: 'boolean', default: false },
+    /** How the cost grows with images, layers, distance, destinations and bytes. */
+    scale: { type: 'boolean', default: false },
     /** Part of a scenario's title; may be repeated. */
     only: { type: 'string', multiple: true, default: [] },
     /** Path of another build's `index.js`, measured in the same run. */
@@ -49,12 +51,12 @@ const rounds = Number(flags.rounds ?? (flags.quick ? 3 : 5))
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
 async function main(): Promise<void> {
-  if (flags.markdown && (flags.only.length > 0 || flags.quick))
+  if (flags.markdown && (flags.only.length > 0 || flags.quick || flags.scale))
     throw new Error(`${DOCUMENT} takes the figures of one whole run`)
   const program = findRegistry()
   const peers = findPeers()
   const before = flags.before === undefined ? [] : [earlierBuild(flags.before)]
-  const tools = [...peers.tools, ...before, OURS]
+  const tools = [...(flags.scale ? [] : peers.tools), ...before, OURS]
   const facts = [
     `Machine: ${cpus()[0]?.model}, ${cpus().length} cores, ${process.platform}`,
     `Node: ${process.version}`,
@@ -76,8 +78,8 @@ async function main(): Promise<void> {
   }
 }
 
-function wanted({ title, destinations, quick = false }: Scenario): boolean {
-  if (flags.quick && !quick) return false
+function wanted({ title, destinations, quick = false, scale = false }: Scenario): boolean {
+  if ((flags.quick && !quick) || flags.scale !== scale) return false
   if (destinations !== undefined && !OPTIONS.some(({ name }) => name === 'destinations')) return false
   return flags.only.length === 0 || flags.only.some((text) => title.includes(text))
 }

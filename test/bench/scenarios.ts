@@ -19,6 +19,8 @@ export type Scenario = Readonly<{
   embedded?: boolean
   /** One of `npm run bench -- --quick`. */
   quick?: boolean
+  /** One of `npm run bench -- --scale`, and of nothing else. Without other tools, which take hours for some of them. */
+  scale?: boolean
   /** More rounds show nothing more. */
   rounds?: number
 }>
@@ -52,11 +54,12 @@ const tenLayers = (last: number) =>
  * and 901; without `referrers` none.
  */
 const BASES = 6
-const release = () =>
-  Array.from({ length: 300 }, (_, i) => ({
+const images = (count: number) =>
+  Array.from({ length: count }, (_, i) => ({
     tag: `v${i}`,
     image: makeImage({ shared: { layers: 4, seed: 17 + (i % BASES) }, layers: [3000], seed: 40_000 + i }),
   }))
+const release = () => images(300)
 const small = () =>
   Array.from({ length: 300 }, (_, i) => ({
     tag: `v${i}`,
@@ -65,6 +68,36 @@ const small = () =>
 
 const near = { delay: 0 }
 const far = { delay: DISTANCE, tls: false }
+
+/** How the cost grows: one figure moves, the others stay. */
+const layersOf = (count: number) => () => one(makeImage({ layers: Array(count).fill(10_000) as number[], seed: 18 }))
+const scaled = { tls: false, embedded: true, scale: true, rounds: 1 } as const
+const SCALE: readonly Scenario[] = [
+  ...[1, 10, 100, 1000, 5000].map((count): Scenario => {
+    const title = `${count} images of 5 layers on ${BASES} bases, ${NEARER} ms`
+    return { title, name: 'images', images: () => images(count), delay: NEARER, ...scaled }
+  }),
+  ...[5, 50, 500].map((count): Scenario => {
+    return {
+      title: `1 image of ${count} layers, ${NEARER} ms`,
+      name: 'layers',
+      images: layersOf(count),
+      delay: NEARER,
+      ...scaled,
+    }
+  }),
+  ...[0, 50, 200].map((delay): Scenario => {
+    return { title: `1 image of 50 layers, ${delay} ms`, name: 'distance', images: layersOf(50), delay, ...scaled }
+  }),
+  ...[2, 4, 8].map((destinations): Scenario => {
+    const title = `1 image of 50 layers to ${destinations} destinations, ${NEARER} ms`
+    return { title, name: 'fan', images: layersOf(50), delay: NEARER, destinations, ...scaled }
+  }),
+  ...[1, 4, 16].map((count): Scenario => {
+    const large = () => one(makeImage({ layers: [], large: Array(count).fill(1024 * MIB) as number[], seed: 19 }))
+    return { title: `1 image of ${count} GiB in layers of 1 GiB`, name: 'bytes', images: large, delay: 0, ...scaled }
+  }),
+]
 
 export const SCENARIOS: readonly Scenario[] = [
   { title: '8 layers of 128 MiB, TLS', name: 'eight', images: eightLarge, tls: true, quick: true, ...near },
@@ -131,4 +164,5 @@ export const SCENARIOS: readonly Scenario[] = [
     rounds: 1,
     ...near,
   },
+  ...SCALE,
 ]

@@ -1,9 +1,11 @@
 export default {
-  testEnvironment: '<rootDir>/build/test/support/environment.js',
+  testEnvironment: '<rootDir>/build/test/support/jest/environment.js',
+  testRunner: '<rootDir>/build/test/support/jest/runner.js',
   roots: ['<rootDir>/build'],
   testMatch: ['<rootDir>/build/test/**/*.test.js'],
   transform: {},
-  globalSetup: '<rootDir>/build/test/support/global-setup.js',
+  injectGlobals: false,
+  globalSetup: '<rootDir>/build/test/support/jest/global-setup.js',
   // Jest leaves one core free, and on two runs everything in one process, whose heap then grows with every suite.
   maxWorkers: '100%',
   workerIdleMemoryLimit: '512MB',

@@ -5,10 +5,7 @@ import { watched } from '../support/watch.ts'
 import { temporary, type Variables } from './run.ts'
 import { variables } from './sides.ts'
 
-/**
- * The plain host within this process: all that the bundle does but the start of Node. Not for `test.concurrent`: once one
- * of those has ended, Jest refuses `import()` to the others.
- */
+/** The plain host within this process: all that the bundle does but the start of Node. */
 
 export type Within = Readonly<{ code: number; report: Report; events: readonly Event[]; warnings: readonly string[] }>
 

@@ -28,6 +28,11 @@ export function serverAt(host: string): Server | undefined {
   return servers.get(host.replace(/^localhost:/, '127.0.0.1:'))
 }
 
+/** The names of those that were not ended yet. */
+export function announced(): readonly string[] {
+  return [...servers.keys()].sort()
+}
+
 /** Of all servers, by host. */
 export function snapshots(): ReadonlyMap<string, ReadonlyMap<string, Before>> {
   const taken = [...servers].map(([host, server]) => [host, server.snapshot?.()] as const)

@@ -42,13 +42,18 @@ function caOf(own: CertificatePair): Ca {
   }
 }
 
-/** Set by global-setup.ts: the folder of the certificates that any test file of this run has asked for. */
+/** Set by jest/global-setup.ts: the folder of the certificates that any test file of this run has asked for. */
 const folder = process.env.TEST_CERTIFICATES
 const counts = new Map<string, number>()
 
+/** A new test file begins, whose requests are counted anew. */
+export function forgetRequests(): void {
+  counts.clear()
+}
+
 /**
- * A test file gets the certificate that the first file of the run made for the same request: loading the X.509 library
- * takes half a second in each file that makes one. Requests repeated within a file get certificates of their own.
+ * A test file gets the certificate that the first file of the run made for the same request. Requests repeated within a
+ * file get certificates of their own.
  */
 async function reused(request: unknown, make: () => Promise<CertificatePair>): Promise<CertificatePair> {
   if (folder === undefined) return make()

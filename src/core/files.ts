@@ -58,12 +58,12 @@ export function isAbsent(error: unknown): boolean {
 }
 
 function readBounded(path: string, largest: number): Buffer {
-  const file = path === '-' ? STDIN : attempt(() => openSync(path, 'r'))
+  const file = path === '-' ? STDIN : withPlainReason(() => openSync(path, 'r'))
   try {
     const chunks: Buffer[] = []
     for (let length = 0; length <= largest; ) {
       const chunk = Buffer.alloc(LARGEST)
-      const read = attempt(() => readSync(file, chunk))
+      const read = withPlainReason(() => readSync(file, chunk))
       if (read === 0) return Buffer.concat(chunks)
       chunks.push(chunk.subarray(0, read))
       length += read
@@ -75,7 +75,7 @@ function readBounded(path: string, largest: number): Buffer {
 }
 
 /** Calls the file system. Throws an Error with a plain reason. */
-export function attempt<T>(call: () => T): T {
+export function withPlainReason<T>(call: () => T): T {
   try {
     return call()
   } catch (thrown) {
@@ -108,7 +108,7 @@ export function isSameFile(path: string, other: string): boolean {
 
 /** Names of the regular files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
 export function listFiles(folder: string): string[] {
-  return attempt(() => readdirSync(folder))
+  return withPlainReason(() => readdirSync(folder))
     .filter((name) => !name.startsWith('..') && isFile(join(folder, name)))
     .sort()
 }

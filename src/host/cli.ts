@@ -6,19 +6,16 @@ import { allOf, createHostLog, prefixed, publishOnlyClean } from './log.ts'
 import { createTerminal, isWatched, paint, type Screen, wantsColour } from './terminal.ts'
 
 /** Where a host prints: `out` is stdout, `err` is stderr. Texts include line ends. `screen` is set when stderr is a terminal. */
-export type Streams = Readonly<{ out(text: string): void; err(text: string): void; screen?: Screen | undefined }>
+export type OutputStreams = Readonly<{ out(text: string): void; err(text: string): void; screen?: Screen | undefined }>
 
-export function createCliHost(env: Env, { out, err, screen }: Streams): Host {
+const PREFIXES = { debug: 'debug: ', warn: 'warning: ', error: 'error: ' }
+
+export function createCliHost(env: Env, { out, err, screen }: OutputStreams): Host {
   const secrets = new Secrets()
   const terminal = screen !== undefined && isWatched(env) ? createTerminal(err, screen) : undefined
   const print = terminal?.write ?? err
   const coloured = wantsColour(env, terminal !== undefined)
-  const writer = prefixed((text) => print(coloured ? paint(text) : text), {
-    debug: 'debug: ',
-    info: '',
-    warn: 'warning: ',
-    error: 'error: ',
-  })
+  const writer = prefixed((text) => print(coloured ? paint(text) : text), PREFIXES)
   const hostLog = createHostLog(writer, secrets, true, terminal)
   return publishOnlyClean({
     ...hostLog,

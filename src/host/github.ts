@@ -7,7 +7,7 @@ import { failures, verdict } from '../report/closing-text.ts'
 import { compactRows, reportJson, tally } from '../report/make-report.ts'
 import type { Event, Report, Row } from '../report/model.ts'
 import { renderSummary } from '../report/summary.ts'
-import type { Streams } from './cli.ts'
+import type { OutputStreams } from './cli.ts'
 import type { Host } from './host.ts'
 import { allOf, cleanData, createHostLog, type HostLog, publishOnlyClean, type Writer } from './log.ts'
 
@@ -68,7 +68,7 @@ export function createGithubHost(env: Env, runner: Runner): Host & Pick<HostLog,
  * A step with `run:`: a command line with GitHub's log, outputs and summary. Commands for the runner go to stderr, which it
  * reads too. So stdout has only the report of `--output json`, and never a secret in a command.
  */
-export function createStepHost(env: Env, runner: Runner, { out, err }: Streams): Host {
+export function createStepHost(env: Env, runner: Runner, { out, err }: OutputStreams): Host {
   const outputs = (env.GITHUB_OUTPUT ?? '') === '' ? { setOutput: () => undefined } : {}
   const host = createGithubHost(env, { ...runner, ...commandsOn(err), ...outputs })
   return {

@@ -80,8 +80,11 @@ function startTicking(progress: Progress, terminal: Terminal | undefined): NodeJ
 }
 
 /** For hosts whose log is a stream: a prefix for each level, before the first line of a text. */
-export function prefixed(print: (text: string) => void, prefixes: Readonly<Record<keyof Writer, string>>): Writer {
-  return forLevels((level, text) => print(`${prefixes[level]}${text}\n`))
+export function prefixed(
+  print: (text: string) => void,
+  prefixes: Readonly<Partial<Record<keyof Writer, string>>>,
+): Writer {
+  return forLevels((level, text) => print(`${prefixes[level] ?? ''}${text}\n`))
 }
 
 function forLevels(write: (level: keyof Writer, text: string) => void): Writer {

@@ -10,7 +10,7 @@ import { answerTo } from '../inputs/help.ts'
 import type { HostKind } from '../inputs/options.ts'
 import { parse } from '../inputs/parse.ts'
 import type { Report } from '../report/model.ts'
-import { createCliHost, type Streams } from './cli.ts'
+import { createCliHost, type OutputStreams } from './cli.ts'
 import { continueEarlier } from './earlier-tries.ts'
 import { createGithubHost, createStepHost, loadRunner } from './github.ts'
 import type { Host } from './host.ts'
@@ -22,17 +22,17 @@ z.config({ jitless: true })
 
 export type Promote = (config: Config, host: Host, context: Context) => Promise<Report>
 
-export type Surroundings = Readonly<{
+export type Invocation = Readonly<{
   argv: readonly string[] // arguments after the script's name
   env: Env
-  streams: Streams
+  streams: OutputStreams
   signal: AbortSignal // aborted with the name of a signal, or with an uncaught error
   /** Loaded only when there is something to promote. */
   loadPromote: () => Promise<Promote>
 }>
 
-export async function run(surroundings: Surroundings): Promise<number> {
-  const { argv, env, streams, signal } = surroundings
+export async function run(invocation: Invocation): Promise<number> {
+  const { argv, env, streams, signal } = invocation
   const answer = answerTo(argv)
   if (answer !== undefined) {
     streams.out(`${answer}\n`)
@@ -42,7 +42,7 @@ export async function run(surroundings: Surroundings): Promise<number> {
   let config: Config | undefined
   try {
     config = readConfig(argv, host)
-    return await promoteAndPublish(config, host, surroundings)
+    return await promoteAndPublish(config, host, invocation)
   } catch (thrown) {
     return reportFailure(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal)
   }
@@ -54,7 +54,7 @@ export function hostKind(env: Env): HostKind {
   return Object.keys(env).some((name) => name.startsWith('IMAGE_PROMOTE_RESULT_')) ? 'tekton' : 'plain'
 }
 
-export async function chooseHost(argv: readonly string[], env: Env, streams: Streams): Promise<Host> {
+export async function chooseHost(argv: readonly string[], env: Env, streams: OutputStreams): Promise<Host> {
   const kind = hostKind(env)
   if (kind === 'github' && isAction(argv, env)) return createGithubHost(env, await loadRunner())
   if (kind === 'github') return createStepHost(env, await loadRunner(), streams)
@@ -78,8 +78,8 @@ function readConfig(argv: readonly string[], host: Host): Config {
   return config
 }
 
-async function promoteAndPublish(config: Config, host: Host, surroundings: Surroundings): Promise<number> {
-  const { env, signal, loadPromote } = surroundings
+async function promoteAndPublish(config: Config, host: Host, invocation: Invocation): Promise<number> {
+  const { env, signal, loadPromote } = invocation
   const stopping = () => {
     const name = isSignal(signal.reason) ? signal.reason : 'unexpected error'
     host.log.warn(`${name}: stopping, and logging out; a second signal ends at once`)

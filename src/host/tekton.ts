@@ -7,19 +7,14 @@ import { variableName } from '../inputs/options.ts'
 import { compactRows, tally } from '../report/make-report.ts'
 import type { Report } from '../report/model.ts'
 import { renderSummary } from '../report/summary.ts'
-import type { Streams } from './cli.ts'
+import type { OutputStreams } from './cli.ts'
 import type { Host } from './host.ts'
 import { allOf, createHostLog, prefixed, publishOnlyClean } from './log.ts'
 
 /** The step of the Tekton Task. Results are files; credentials are in folders, the workspaces. */
-export function createTektonHost(env: Env, { err }: Streams): Host {
+export function createTektonHost(env: Env, { err }: OutputStreams): Host {
   const secrets = new Secrets()
-  const writer = prefixed((text) => err(inWorkspaces(text)), {
-    debug: 'DEBUG: ',
-    info: '',
-    warn: 'WARN: ',
-    error: 'ERROR: ',
-  })
+  const writer = prefixed((text) => err(inWorkspaces(text)), { debug: 'DEBUG: ', warn: 'WARN: ', error: 'ERROR: ' })
   const hostLog = createHostLog(writer, secrets, true)
   const host: Host & Required<Pick<Host, 'keep'>> = {
     ...hostLog,
@@ -137,14 +132,14 @@ function certificatesIn(folder: string, problems: string[]): string[] {
 }
 
 function filesOf(folder: string, workspace: string, problems: string[]): string[] {
-  return attempt(`workspace ${workspace}: ${folder}`, () => listFiles(folder), problems) ?? []
+  return orProblem(`workspace ${workspace}: ${folder}`, () => listFiles(folder), problems) ?? []
 }
 
 function read(path: string, problems: string[]): string {
-  return attempt(path, () => (isFile(path) ? readInput(path) : ''), problems) ?? ''
+  return orProblem(path, () => (isFile(path) ? readInput(path) : ''), problems) ?? ''
 }
 
-function attempt<T>(what: string, call: () => T, problems: string[]): T | undefined {
+function orProblem<T>(what: string, call: () => T, problems: string[]): T | undefined {
   try {
     return call()
   } catch (thrown) {

@@ -27,7 +27,7 @@ import {
   tokenService,
 } from './token-service.ts'
 
-export type Access = Readonly<{
+export type AuthorizeOptions = Readonly<{
   side: Side
   origin: URL
   login: Login
@@ -59,7 +59,7 @@ type Known = {
  * caller's. A streamed body cannot be repeated: its refusal is the caller's at once, and the next request of the same scopes
  * carries the fresh token.
  */
-export function authorize(access: Access): Layer {
+export function authorize(access: AuthorizeOptions): Layer {
   const tokens = tokenService(access.side, access.ask, access.context)
   const guests = tokenService(access.side, access.ask, access.context)
   const known: Known = { basic: false, scopes: new Map() }
@@ -120,7 +120,7 @@ function isVerdict(thrown: unknown): boolean {
  * A registry that another one redirects to may have a token service of its own. It is asked without any credential: none
  * of this run belongs to that origin.
  */
-async function asGuest(access: Access, tokens: Tokens, next: Send, request: Request): Promise<Response> {
+async function asGuest(access: AuthorizeOptions, tokens: Tokens, next: Send, request: Request): Promise<Response> {
   const res = await next(request)
   if (res.status !== 401 || (request.method !== 'GET' && request.method !== 'HEAD')) return res
   const known: Known = { basic: false, scopes: new Map() }
@@ -136,7 +136,7 @@ async function asGuest(access: Access, tokens: Tokens, next: Send, request: Requ
 
 /** A token service that refuses the credential is a refusal of the credential: renewed once. */
 async function showOrRenew(
-  access: Access,
+  access: AuthorizeOptions,
   credential: Credential,
   show: (credential: Credential) => Promise<Shown | undefined>,
 ): Promise<{ credential: Credential; with: Shown | undefined }> {
@@ -153,7 +153,7 @@ async function showOrRenew(
   }
 }
 
-async function renew(access: Access, refused: Credential): Promise<Credential | undefined> {
+async function renew(access: AuthorizeOptions, refused: Credential): Promise<Credential | undefined> {
   if (refused.kind === 'anonymous') return undefined
   const renewed = await access.login.renew(refused)
   return renewed === undefined || sameCredential(renewed, refused) ? undefined : renewed
@@ -172,7 +172,7 @@ function isRegistry(request: Request): boolean {
 async function challengesOf(
   res: Response,
   request: Request,
-  access: Access,
+  access: AuthorizeOptions,
   next: Send,
   known: Known,
 ): Promise<readonly Challenge[]> {
@@ -190,7 +190,7 @@ function learn(
   known: Known,
   challenges: readonly Challenge[],
   request: Request,
-  access: Pick<Access, 'origin' | 'context' | 'side'>,
+  access: Pick<AuthorizeOptions, 'origin' | 'context' | 'side'>,
 ): void {
   const { origin, context, side } = access
   for (const { scheme, parameters } of challenges) {
@@ -209,7 +209,7 @@ async function isMerelyDenied(
   res: Response,
   shown: Shown,
   request: Request,
-  access: Access,
+  access: AuthorizeOptions,
   next: Send,
 ): Promise<boolean> {
   if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/') return false
@@ -218,7 +218,7 @@ async function isMerelyDenied(
   return acceptsCredential((ping) => next(signed(ping, shown)), access.origin)
 }
 
-function strangeService(access: Access, service: Service): PromoteError {
+function strangeService(access: AuthorizeOptions, service: Service): PromoteError {
   const message = `${displayUrl(access.origin)} names the token service ${displayUrl(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`
   return new PromoteError('UNSUPPORTED', message, {
     side: access.side,

@@ -9,7 +9,6 @@ import type { Digest } from '../oci/digest.ts'
 import { writeAll } from './directory.ts'
 import {
   absent,
-  allOf,
   blobPath,
   type Draft,
   EMPTY_INDEX,
@@ -17,6 +16,7 @@ import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
   type LayoutFiles,
+  readAll,
   readIndex,
 } from './layout-files.ts'
 import { BLOCK, type Cursor, type Entry, makeHeader, padded, readEntries } from './tar.ts'
@@ -91,7 +91,7 @@ async function indexOf(state: State): Promise<Uint8Array | undefined> {
   if (there === undefined) return undefined
   const index = await readIndex(async (name) => {
     const entry = there.entries.get(name)
-    return entry && { size: entry.size, read: () => allOf(readEntry(there, entry, 0)) }
+    return entry && { size: entry.size, read: () => readAll(readEntry(there, entry, 0)) }
   })
   if (index !== undefined) return index
   throw new PromoteError('PROTOCOL', `holds no OCI layout: it has no file ${LAYOUT_FILE}`)

@@ -49,7 +49,7 @@ export function blobPath(digest: Digest): string {
   return `blobs/${digest.replace(':', '/')}`
 }
 
-export async function allOf(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+export async function readAll(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const all: Uint8Array[] = []
   for await (const chunk of chunks) all.push(chunk)
   return Buffer.concat(all)

@@ -21,7 +21,7 @@ import { describeReferrer } from '../oci/referrer.ts'
 import { openArchive } from './archive.ts'
 import { openFolder } from './directory.ts'
 import { type Catalog, createCatalog, enter, withoutName } from './index-file.ts'
-import { allOf, type Draft, type LayoutFiles, withPath, writeDraft } from './layout-files.ts'
+import { type Draft, type LayoutFiles, readAll, withPath, writeDraft } from './layout-files.ts'
 
 export type Layout = ReturnType<typeof openLayout>
 
@@ -75,7 +75,7 @@ function createFiles(storage: LayoutFiles, path: string, side: Side, context: Co
     const size = await storage.size(digest)
     if (size === undefined) throw failed('NOT_FOUND', `manifest ${digest} is not there.`)
     if (size > MANIFEST_LIMIT) throw failed('PROTOCOL', `${digest} is too long for a manifest.`)
-    return allOf(storage.read(digest, 0))
+    return readAll(storage.read(digest, 0))
   }
   const manifest = async (expected: Digest | Descriptor, mediaType?: string): Promise<Manifest> => {
     const descriptor = typeof expected === 'string' ? undefined : expected
@@ -265,6 +265,10 @@ function createUpload(storage: LayoutFiles, blob: Descriptor, name: string, side
   let hash = hashFor(blob.digest)
   let kept = 0
   let complete = false
+  const reset = () => {
+    hash = hashFor(blob.digest)
+    kept = 0
+  }
   const mismatch = (found: string) =>
     new PromoteError('DIGEST_MISMATCH', `${name}: blob ${blob.digest} was not stored, what came ${found}.`, { side })
   return {
@@ -284,17 +288,13 @@ function createUpload(storage: LayoutFiles, blob: Descriptor, name: string, side
     },
     async offset(restart = false) {
       if (complete) return -1
-      if (restart) {
-        hash = hashFor(blob.digest)
-        kept = 0
-      }
+      if (restart) reset()
       return kept
     },
     async cancel() {
       if (!complete) await draft?.discard()
       draft = undefined
-      hash = hashFor(blob.digest)
-      kept = 0
+      reset()
     },
   }
 }

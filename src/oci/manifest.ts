@@ -145,7 +145,7 @@ export function readManifest(
     throw new PromoteError('PROTOCOL', `The manifest has ${bytes.byteLength} bytes, more than ${MANIFEST_LIMIT}.`)
   const descriptor = typeof expected === 'object' ? expected : undefined
   const typeOfAnswer = contentType?.split(';', 1)[0]?.trim().toLowerCase()
-  const json = parseJson(bytes)
+  const json = parseUtf8Json(bytes)
   refuseSchema1(json, typeOfAnswer)
   const found = check(bytes, typeof expected === 'string' ? expected : descriptor?.digest)
   const document = parseDocument(json)
@@ -201,7 +201,7 @@ function isString(value: unknown): value is string {
   return typeof value === 'string'
 }
 
-function parseJson(bytes: Uint8Array): unknown {
+function parseUtf8Json(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch {

@@ -5,7 +5,7 @@ import type { Network } from '../http/client.ts'
 import type { Login } from '../http/credential.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type ClusterSide, type Kubernetes, kubernetes } from './api.ts'
-import { type Accounts, type Attempt, explain, type Needs, openRights, type Rights } from './denial.ts'
+import { type Accounts, explain, type Needs, openRights, type RefusedAccess, type Rights } from './denial.ts'
 import { whoAmI } from './identity.ts'
 import { annotate, imageOf, type Note, openStreams, removeStreamTag, type Streams } from './image-streams.ts'
 import { type IssuedToken, requestAccountToken, revoke, type ServiceAccount, tokenLogin } from './issued-tokens.ts'
@@ -197,7 +197,7 @@ export class Cluster {
    * The real reason of a registry's 401 or 403: TOKEN_REJECTED, DENIED with the command that grants the right,
    * PROJECT_MISSING, STREAM_MISSING or QUOTA. Other errors are returned unchanged. Never rejects.
    */
-  async explain(error: PromoteError, attempt: Attempt): Promise<PromoteError> {
+  async explain(error: PromoteError, attempt: RefusedAccess): Promise<PromoteError> {
     return explain(error, attempt, this.#accounts).catch((thrown) => {
       // An explanation that fails must not hide the refusal.
       const { log } = this.#accounts.kube.context

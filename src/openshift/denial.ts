@@ -24,7 +24,7 @@ export type Accounts = Readonly<{
   registryUser: string
 }>
 
-export type Attempt = Readonly<{
+export type RefusedAccess = Readonly<{
   repository: string
   access: 'pull' | 'push'
   tag?: string | undefined
@@ -33,14 +33,14 @@ export type Attempt = Readonly<{
 }>
 
 /** What was refused: the error of the registry, what was tried, and where. */
-type Refusal = Accounts & Readonly<{ error: PromoteError; attempt: Attempt; where: Repository }>
+type Refusal = Accounts & Readonly<{ error: PromoteError; attempt: RefusedAccess; where: Repository }>
 
 /**
  * The integrated registry answers 401 to a missing right, a missing project and an expired token alike, and 403 (`DENIED`,
  * without a detail) to everything that stops a tag. The API tells them apart.
  * Source: image-registry pkg/dockerregistry/server/auth.go, Authorized.
  */
-export async function explain(error: PromoteError, attempt: Attempt, accounts: Accounts): Promise<PromoteError> {
+export async function explain(error: PromoteError, attempt: RefusedAccess, accounts: Accounts): Promise<PromoteError> {
   if (error.status !== 401 && error.status !== 403) return error
   const { kube, registry } = accounts
   const where = splitRepository(attempt.repository, kube.side)

@@ -2,9 +2,9 @@
 import { X509Certificate } from 'node:crypto'
 import { type Code, type ErrorDetail, PromoteError, reasonOf, type Side } from '../core/errors.ts'
 import { oneLine } from '../core/text.ts'
-import { optionOf } from './tls-trust.ts'
+import { caOption } from './tls-trust.ts'
 
-export type Attempt = Readonly<{
+export type FailedRequest = Readonly<{
   side: Side
   url: URL
   /** `GET https://host/path`. */
@@ -56,52 +56,52 @@ const KNOWN: Readonly<Record<string, readonly [Code, string, boolean, string?]>>
 }
 
 /** Any thrown value; a PromoteError passes unchanged. */
-export function failure(thrown: unknown, attempt: Attempt): PromoteError {
+export function networkError(thrown: unknown, request: FailedRequest): PromoteError {
   if (thrown instanceof PromoteError) return thrown
   const error = innermost(thrown)
   const code = codeOf(error)
-  if (VERDICTS.has(code)) return certificateRefused(error, code, attempt)
-  if (code === 'ENOTFOUND' || (code === 'EAI_AGAIN' && IN_CLUSTER.test(attempt.url.hostname))) {
-    const hint = IN_CLUSTER.test(attempt.url.hostname)
+  if (VERDICTS.has(code)) return certificateRefused(error, code, request)
+  if (code === 'ENOTFOUND' || (code === 'EAI_AGAIN' && IN_CLUSTER.test(request.url.hostname))) {
+    const hint = IN_CLUSTER.test(request.url.hostname)
       ? 'This name exists only inside a cluster. From outside, use the public address: the host of the route or ingress.'
       : 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).'
     // A name that was found before is a failing name server.
-    const detail = { hint, transient: attempt.known, cause: thrown }
-    return errorOf(attempt, 'NETWORK', `the name ${oneLine(attempt.url.hostname, 253)} is unknown (${code})`, detail)
+    const detail = { hint, transient: request.known, cause: thrown }
+    return errorOf(request, 'NETWORK', `the name ${oneLine(request.url.hostname, 253)} is unknown (${code})`, detail)
   }
   const known = KNOWN[code]
   if (known !== undefined) {
     const [to, happened, transient, hint] = known
-    return errorOf(attempt, to, `${happened} (${code})`, { transient, hint, cause: thrown })
+    return errorOf(request, to, `${happened} (${code})`, { transient, hint, cause: thrown })
   }
-  if (code.startsWith('ERR_SSL_') || code === 'EPROTO') return handshakeFailed(error, code, attempt)
+  if (code.startsWith('ERR_SSL_') || code === 'EPROTO') return handshakeFailed(error, code, request)
   const words = oneLine(reasonOf(error), 300)
   // undici's parser of answers; its code is often undefined.
   if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-    return errorOf(attempt, 'INTERNAL', words, { cause: thrown })
+    return errorOf(request, 'INTERNAL', words, { cause: thrown })
   const hint = 'The other side does not speak HTTP on this port.'
-  return errorOf(attempt, 'PROTOCOL', words, { cause: thrown, hint })
+  return errorOf(request, 'PROTOCOL', words, { cause: thrown, hint })
 }
 
-function errorOf({ what, side }: Attempt, code: Code, words: string, detail: ErrorDetail): PromoteError {
+function errorOf({ what, side }: FailedRequest, code: Code, words: string, detail: ErrorDetail): PromoteError {
   return new PromoteError(code, `${what}: ${words}.`, { side, ...detail })
 }
 
 /** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
-function handshakeFailed(error: unknown, code: string, attempt: Attempt): PromoteError {
+function handshakeFailed(error: unknown, code: string, request: FailedRequest): PromoteError {
   const words = error instanceof Error ? error.message : ''
   const reason = handshakeReason(words)
   if (/alert/i.test(`${code} ${words}`)) {
     const detail = { cause: error, transient: true }
-    return errorOf(attempt, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail)
+    return errorOf(request, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail)
   }
   const plain =
     /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i
   const hint = plain.test(`${code} ${words}`)
-    ? `The port does not speak TLS. For a plain-HTTP registry write http://${attempt.url.host}.`
+    ? `The port does not speak TLS. For a plain-HTTP registry write http://${request.url.host}.`
     : 'Client and server have no TLS version or cipher in common, or something between them interferes.'
   const said = [code, reason].filter((part) => part !== '').join(': ')
-  return errorOf(attempt, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint })
+  return errorOf(request, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint })
 }
 
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
@@ -110,14 +110,14 @@ function handshakeReason(message: string): string {
   return oneLine(reason ?? message, 200)
 }
 
-function certificateRefused(error: unknown, code: string, attempt: Attempt): PromoteError {
-  const shown = attempt.certificate
+function certificateRefused(error: unknown, code: string, request: FailedRequest): PromoteError {
+  const shown = request.certificate
   const names =
     shown === undefined ? '' : `; the server showed subject "${name(shown.subject)}", issuer "${name(shown.issuer)}"`
-  const skip = attempt.side === 'input' ? 'insecure-skip-tls-verify' : `${attempt.side}-insecure-skip-tls-verify`
-  const host = oneLine(attempt.url.host, 260)
+  const skip = request.side === 'input' ? 'insecure-skip-tls-verify' : `${request.side}-insecure-skip-tls-verify`
+  const host = oneLine(request.url.host, 260)
   const refuse = (why: string, hint: string) =>
-    errorOf(attempt, 'TLS', `${why}${names} (${code})`, { cause: error, hint })
+    errorOf(request, 'TLS', `${why}${names} (${code})`, { cause: error, hint })
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
     const valid = oneLine(shown?.subjectAltName ?? 'no names', 400)
     return refuse(
@@ -133,15 +133,15 @@ function certificateRefused(error: unknown, code: string, attempt: Attempt): Pro
       `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`,
     )
   }
-  return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, attempt, skip))
+  return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, request, skip))
 }
 
-function unknownAuthority(shown: X509Certificate | undefined, attempt: Attempt, skip: string): string {
-  const option = optionOf(attempt.side)
+function unknownAuthority(shown: X509Certificate | undefined, request: FailedRequest, skip: string): string {
+  const option = caOption(request.side)
   if (shown?.issuer.includes(SERVICE_CA) === true) {
     return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`
   }
-  const other = attempt.authorities.some(isServiceAuthority)
+  const other = request.authorities.some(isServiceAuthority)
     ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
     : ''
   return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`

@@ -1,7 +1,6 @@
 import { BlockList, isIP } from 'node:net'
+import type { Context } from '../core/context.ts'
 import { PromoteError } from '../core/errors.ts'
-
-type Env = Readonly<Record<string, string | undefined>>
 
 /** @property name the variable that named it, for messages; the URL itself may hold a password. */
 export type ProxyServer = Readonly<{ name: string; url: URL }>
@@ -15,7 +14,7 @@ export type ProxyServer = Readonly<{ name: string; url: URL }>
  * it), each but a range with an optional `:port`.
  * @throws PromoteError USAGE when the variable is not the URL of an HTTP proxy.
  */
-export function proxyFor(url: URL, env: Env): ProxyServer | undefined {
+export function proxyFor(url: URL, env: Context['env']): ProxyServer | undefined {
   const base = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY'
   const name = [base, base.toLowerCase()].find((candidate) => (env[candidate] ?? '').trim() !== '')
   if (name === undefined || isExcluded(url, noProxy(env))) return undefined
@@ -30,7 +29,7 @@ export function proxyFor(url: URL, env: Env): ProxyServer | undefined {
   })
 }
 
-function noProxy(env: Env): string[] {
+function noProxy(env: Context['env']): string[] {
   const value = [env.NO_PROXY, env.no_proxy].find((list) => (list ?? '').trim() !== '') ?? ''
   return value
     .toLowerCase()

@@ -3,17 +3,16 @@ import { X509Certificate } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import * as tls from 'node:tls'
+import type { Context } from '../core/context.ts'
 import { PromoteError, reasonOf, type Side } from '../core/errors.ts'
 import { pemBlocks } from '../core/pem.ts'
-
-type Env = Readonly<Record<string, string | undefined>>
 
 /**
  * What is trusted beside Node's default roots: NODE_EXTRA_CA_CERTS (Node 20 forgets it in a context with authorities of its
  * own), SSL_CERT_FILE, and every PEM file in the folders of SSL_CERT_DIR: OpenShift Pipelines sets a list of folders there,
  * which no flag of Node honours. What cannot be read or parsed is passed over, as OpenSSL does.
  */
-function addedAuthorities(env: Env): string[] {
+function addedAuthorities(env: Context['env']): string[] {
   const extra = [env.NODE_EXTRA_CA_CERTS, env.SSL_CERT_FILE].flatMap((file) => pemsOf(file ?? ''))
   const folders = (env.SSL_CERT_DIR ?? '').split(delimiter).filter((folder) => folder !== '')
   return [...extra, ...folders.flatMap(pemsIn)]
@@ -25,7 +24,7 @@ function addedAuthorities(env: Env): string[] {
  * @param own PEM text of the side's own authority.
  */
 export function trustContext(
-  env: Env,
+  env: Context['env'],
   own: string | undefined,
   side: Side,
   identity: Readonly<{ cert: string; key: string }> | undefined,
@@ -49,13 +48,13 @@ export function ownAuthorities(own: string | undefined, side: Side): string[] {
   if (own === undefined || own.trim() === '') return []
   const pems = pemBlocks(own, 'CERTIFICATE')
   if (pems.length > 0 && pems.every(isCertificate)) return pems
-  throw new PromoteError('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
+  throw new PromoteError('USAGE', `${caOption(side)}: no readable PEM certificate in it.`, {
     side,
     hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
   })
 }
 
-export function optionOf(side: Side): string {
+export function caOption(side: Side): string {
   return side === 'input' ? 'ca' : `${side}-ca`
 }
 

@@ -1,6 +1,7 @@
 /** Requests to sockets: which connection, which proxy, which trust. Nothing is repeated or followed here. */
 import type { X509Certificate } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
+import { unescape as decoded } from 'node:querystring'
 import type { Transform } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
@@ -14,7 +15,7 @@ import { VERSION } from '../core/version.ts'
 import { type OnRead, openBulkClient } from './bulk-client.ts'
 import { type ConnectOptions, connector, lazy, proxyRefused } from './connect.ts'
 import { exchange, type WireRequest } from './exchange.ts'
-import { failure } from './network-errors.ts'
+import { networkError } from './network-errors.ts'
 import { type ProxyServer, proxyFor } from './proxy.ts'
 import { type AddressFilter, checkAddress, lookupAllowed } from './public-address.ts'
 import { discard, isStream, type Request, type Response, type Send } from './request.ts'
@@ -62,7 +63,7 @@ export function openTransport(options: TransportOptions, context: Context) {
     await turn()
     const proxy = proxyFor(request.url, context.env)
     const explain = (thrown: unknown) =>
-      failure(thrown, {
+      networkError(thrown, {
         side: options.side,
         url: request.url,
         what: `${request.method} ${displayUrl(request.url)}`,
@@ -214,12 +215,4 @@ function proxyAuthorization(url: URL, context: Context): string | undefined {
   context.secrets.keep(url.password)
   const password = context.secrets.keep(decoded(url.password))
   return `Basic ${context.secrets.keepPair(decoded(url.username), password).reveal()}`
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
 }

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
-import type { Streams } from '../../../src/host/cli.ts'
+import type { OutputStreams } from '../../../src/host/cli.ts'
 import { createCliHost } from '../../../src/host/cli.ts'
 import { createGithubHost, createStepHost, type Runner } from '../../../src/host/github.ts'
 import type { Host, Settings } from '../../../src/host/host.ts'
@@ -51,7 +51,7 @@ const events: readonly Event[] = [
   { event: 'done', report },
 ]
 
-type Start = (env: Env, streams: Streams, runner: Runner) => Host
+type Start = (env: Env, streams: OutputStreams, runner: Runner) => Host
 const HOSTS: Readonly<Record<string, Start>> = {
   plain: (env, streams) => createCliHost(env, streams),
   tekton: (env, streams) => createTektonHost(env, streams),

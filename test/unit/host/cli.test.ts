@@ -32,7 +32,7 @@ describe('the choice of the host', () => {
 })
 
 describe('the plain host', () => {
-  it('logs on stderr, with a word for what is not information', () => {
+  it('logs to stderr, with the level before everything but information', () => {
     const { host, stderr, stdout } = hostWith()
     host.log.info('fine')
     host.log.warn('hm')

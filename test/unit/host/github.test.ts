@@ -90,7 +90,7 @@ describe('the log on GitHub', () => {
     expect(own.calls).toEqual([['info', 'debug: GET /v2/']])
   })
 
-  it('does not let foreign text command the runner', () => {
+  it('the runner finds no command in the text of a server', () => {
     const { host, calls } = hostWith()
     const evil = 'x\n::set-env name=PATH::/evil\n##[error]y'
     host.log.info(evil)
@@ -102,7 +102,7 @@ describe('the log on GitHub', () => {
       expect(text).not.toMatch(/^\s*::|##\[/m)
   })
 
-  it('folds what was done for an image, one group at a time', () => {
+  it('prints the steps of each image in a group of its own', () => {
     const { host, calls } = hostWith()
     host.event(step(0, 'not there'))
     host.event(step(1, 'other'))
@@ -120,7 +120,7 @@ describe('the log on GitHub', () => {
     expect(calls.filter(([name]) => name === 'group')).toHaveLength(1)
   })
 
-  it('bounds the folded lines', () => {
+  it('limits the lines of a group', () => {
     const { host, calls } = hostWith()
     for (let index = 0; index < 1000; index += 1) host.event(step(0, 'x'))
     host.event({ event: 'image', image: 0, row: row(1) })
@@ -171,7 +171,7 @@ describe('annotations', () => {
     )
   })
 
-  it('are cut where the runner would, with all of it in the log', () => {
+  it('are cut to the length that the runner takes; the log has all of it', () => {
     const { host, of } = hostWith()
     host.log.error('x'.repeat(9000))
     expect(of('info')).toEqual([['x'.repeat(9000)]])
@@ -270,7 +270,7 @@ describe('the GitHub host', () => {
     }),
   )
 
-  it('speaks the commands of the real toolkit: masks first, outputs in the file', () =>
+  it('prints the same commands as @actions/core: masks first, outputs to the file', () =>
     inFolder(async (folder) => {
       const output = join(folder, 'output')
       writeFileSync(output, '')

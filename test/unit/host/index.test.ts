@@ -53,7 +53,7 @@ describe('the entrypoint', () => {
     expect([code, stdout === '', stderr]).toEqual(old ? [2, true, told] : [0, false, ''])
   })
 
-  it('answers questions on stdout and ends with 0', async () => {
+  it('prints --version to stdout and exits with 0', async () => {
     const { code, stdout, stderr } = await finish(start(['--version']))
     expect([code, stderr]).toEqual([0, ''])
     expect(stdout).toMatch(/^image-promote \d+\.\d+\.\d+\n$/)
@@ -76,7 +76,7 @@ describe('the entrypoint', () => {
     expect(github.stdout).toMatch(/^::error::one problem with the inputs:%0A {2}input "jobs": .*\r?\n$/)
   })
 
-  it('does not mind a reader that has gone', async () => {
+  it('does not fail when the reader of its output has closed', async () => {
     const child = start(['--help'])
     child.stdout?.destroy()
     const { code, stderr } = await finish(child)

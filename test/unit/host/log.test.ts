@@ -52,7 +52,7 @@ describe('text for the GitHub runner', () => {
     'section_end:1:name',
     '#\u200b#[error]x',
     ':\u00ad:error::x',
-  ])('%j is not obeyed', (text) => {
+  ])('the runner finds no command in %j', (text) => {
     expect(obeyed(text)).toBe(true)
     expect(obeyed(neutralise(visible(text)))).toBe(false)
     expect(neutralise(visible(text)).replaceAll(' ', '')).toBe(visible(text).replaceAll(' ', ''))
@@ -67,7 +67,7 @@ describe('text for the GitHub runner', () => {
     },
   )
 
-  it('leaves innocent colons alone', () => {
+  it('does not change other colons', () => {
     expect(neutralise('std::string a::b\nhttp://[::1]/ ## [x]')).toBe('std::string a::b\nhttp://[::1]/ ## [x]')
   })
 })
@@ -84,7 +84,7 @@ describe('errors', () => {
 })
 
 describe('the published report', () => {
-  it('has the words of servers cleaned, and digests whole even if a secret is part of one', () => {
+  it('has clean text of servers, and whole digests even if a secret is a part of one', () => {
     const secrets = new Secrets()
     secrets.keep('0000')
     secrets.keep('hunter2')

@@ -104,7 +104,7 @@ describe('the exit code', () => {
       expect(JSON.parse(stdout).status).toBe('done')
     }))
 
-  it('is 1 for an error that nobody caught, which ends the run as a signal does', async () => {
+  it('is 1 for an uncaught error, which ends the run as a signal does', async () => {
     const { code, stderr } = await runWith(returning('cancelled'), { signal: aborted(new TypeError('x is not y')) })
     expect(code).toBe(1)
     expect(stderr).toContain('INTERNAL: TypeError: x is not y')
@@ -136,7 +136,7 @@ describe('an unexpected error', () => {
   })
 })
 
-describe('what a run hands over', () => {
+describe('what a run passes to the promotion', () => {
   it('is the config, the host and a context whose sleep ends with the signal', async () => {
     const controller = new AbortController()
     const promote: Promote = async (config, host, context) => {
@@ -194,7 +194,7 @@ describe('what a run hands over', () => {
     }))
 })
 
-describe('questions', () => {
+describe('--help and --version', () => {
   it.each([
     [['--help'], 'Usage: image-promote'],
     [['-h'], 'Usage: image-promote'],

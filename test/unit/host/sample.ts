@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Streams } from '../../../src/host/cli.ts'
+import type { OutputStreams } from '../../../src/host/cli.ts'
 import type { Settings } from '../../../src/host/host.ts'
 import type { Digest } from '../../../src/oci/digest.ts'
 import type { Report, Row } from '../../../src/report/model.ts'
@@ -53,7 +53,7 @@ export function reportOf(images: readonly Row[], more: Partial<Report> = {}): Re
   }
 }
 
-export type Recorded = Streams & Readonly<{ stdout: () => string; stderr: () => string }>
+export type Recorded = OutputStreams & Readonly<{ stdout: () => string; stderr: () => string }>
 
 export function recordStreams(): Recorded {
   const out: string[] = []

@@ -89,7 +89,7 @@ describe('results', () => {
     expect([results.report, results.digest]).toEqual(['', digestOf(1)])
   })
 
-  it('count what Go makes longer', async () => {
+  it('count characters that Go writes as longer escapes', async () => {
     const message = '<&>'.repeat(150)
     const results = await resultsOf([failedRow(1, message), failedRow(2, message), failedRow(3, message)])
     expect(Buffer.byteLength(terminationMessage(results))).toBeLessThanOrEqual(LONGEST)
@@ -133,7 +133,7 @@ describe('results', () => {
 })
 
 describe('the Tekton host', () => {
-  it('names files of workspaces where advice names an option that is no param', () =>
+  it('advice about a secret names the file of the workspace, because it has no param', () =>
     inFolder(async (folder) => {
       const streams = recordStreams()
       const host = createTektonHost({}, streams)
@@ -152,7 +152,7 @@ describe('the Tekton host', () => {
       ])
     }))
 
-  it('logs on stderr with stable words in front', () => {
+  it('logs to stderr, with fixed words for the levels', () => {
     const streams = recordStreams()
     const host = createTektonHost({}, streams)
     host.secrets.keep('hunter2')
@@ -219,7 +219,7 @@ describe('workspaces', () => {
     }),
   )
 
-  it('yield to params that are set, not to empty ones', () =>
+  it('do not replace params that are set, but do replace empty ones', () =>
     inFolder((folder) => {
       const auth = mount(join(folder, 'a'), { username: 'u', 'ca.crt': first })
       const base = { IMAGE_PROMOTE_SOURCE_AUTH_DIR: auth }
@@ -246,7 +246,7 @@ describe('workspaces', () => {
     expect(inputsOf(env)).toEqual({ env, problems: [] })
   })
 
-  it('that hold nothing useful or are not there are problems', () =>
+  it('are problems if they are missing or have no usable file', () =>
     inFolder((folder) => {
       const ca = mount(join(folder, 'ca'), { README: 'no certificate' })
       const { problems } = inputsOf({ IMAGE_PROMOTE_CA_DIR: ca, IMAGE_PROMOTE_SOURCE_AUTH_DIR: join(folder, 'absent') })

@@ -31,7 +31,7 @@ describe('the lines below the log', () => {
     expect(printed[1]).toBe(`${UP(2)}line\na\nb\n`)
   })
 
-  it('are gone after clear, which does nothing twice', () => {
+  it('are erased by clear; a second clear prints nothing', () => {
     const { terminal, printed } = create()
     terminal.show(['a'])
     terminal.clear()
@@ -123,7 +123,7 @@ describe('the plain host', () => {
     host.end?.()
   })
 
-  it('colours the words that say how it went when it is told to', () => {
+  it('colours the words that tell the outcome, if colours are wanted', () => {
     const { host, stderr } = begin({ FORCE_COLOR: '1' })
     host.event({ event: 'image', image: 0, row: failedRow(1, 'no') })
     expect(stderr()).toContain('\u001b[31mfailed\u001b[39m')
@@ -137,7 +137,7 @@ describe('the plain host', () => {
     expect(JSON.parse(stderr())).toEqual(planEvent())
   })
 
-  it('stops at the end of a run that never got as far as its totals', () => {
+  it('stops at the end of a run that has failed before its totals', () => {
     const { host, stderr } = begin({}, SCREEN)
     jest.advanceTimersByTime(200)
     host.end?.()

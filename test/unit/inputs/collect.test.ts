@@ -110,18 +110,18 @@ describe('precedence', () => {
     ['of a file', { IMAGE_PROMOTE_REPORT_FILE: 'variable-file' }],
     ['of an option that the workflow leaves out', { IMAGE_PROMOTE_DESTINATION_REGISTRY: 'evil.example' }],
     ['that no option has', { IMAGE_PROMOTE_JOBBS: '3' }],
-  ])('an action hears its inputs alone, and warns once of a variable %s', (_, env) => {
+  ])('an action reads only its inputs, and warns once of a variable %s', (_, env) => {
     const { raw, problems, warnings } = get([], { ...env, IMAGE_PROMOTE_JOBS: '9', INPUT_REPORT: 'input' }, files)
     const set = [...raw.values()].filter(({ from }) => from !== 'default')
     expect([set, problems, warnings?.length]).toEqual([[{ value: 'input', from: 'INPUT_REPORT' }], [], 1])
     for (const name of [...Object.keys(env), 'IMAGE_PROMOTE_JOBS']) expect(warnings?.[0]).toContain(name)
   })
 
-  it('an action without such variables has no warning', () => {
+  it('an action without ignored variables has no warning', () => {
     expect(get([], { INPUT_REPORT: 'input', IMAGE_PROMOTE_JOBS: '', IMAGE_PROMOTE_CA_DIR: '/x' }).warnings).toEqual([])
   })
 
-  it('a command line hears no inputs, whoever has set them', () => {
+  it('a command line does not read INPUT_ variables', () => {
     const { raw, warnings } = get(['--jobs', '3'], { INPUT_REPORT: 'input', IMAGE_PROMOTE_RETRIES: '1' })
     expect(['jobs', 'retries', 'report'].map((name) => raw.get(name)?.value)).toEqual(['3', '1', undefined])
     expect(warnings).toEqual([])
@@ -140,7 +140,7 @@ describe('precedence', () => {
     expect(valueIn('images', ['--', ''], env)).toBe('c:1')
   })
 
-  it('turns debug on with RUNNER_DEBUG=1, whatever default action.yml has set', () => {
+  it('RUNNER_DEBUG=1 sets log-level to debug, although action.yml sets its default', () => {
     expect(valueIn('log-level', [], { RUNNER_DEBUG: '1', 'INPUT_LOG-LEVEL': 'info' })).toBe('debug')
     expect(valueIn('log-level', [], { RUNNER_DEBUG: '0' })).toBe('info')
   })
@@ -166,7 +166,9 @@ describe('flags', () => {
     [['--jobs=3', '--', 'dev/a:1']],
     [['--include-foreign', 'dev/a:1']],
     [['--include-foreign', 'mcr.microsoft.com', 'dev/a:1']],
-  ])('images stand anywhere: %j', (argv) => expect(valueIn('images', argv)).toBe('dev/a:1'))
+  ])('images may stand before, between and after options: %j', (argv) =>
+    expect(valueIn('images', argv)).toBe('dev/a:1'),
+  )
 
   it('keeps images in their order, before and after options and "--"', () => {
     expect(valueIn('images', ['a/b:1', '--dry-run', 'c/d:2=e/f', '--', '--x', 'g/h'])).toBe(
@@ -231,7 +233,7 @@ describe('flags', () => {
     [['--source-pasword', 'hunter2']],
     [['--source-pasword=hunter2']],
     [['hunter2']],
-  ])('%j is refused without an echo of the value', (argv) => {
+  ])('%j is refused, and its value is not quoted', (argv) => {
     const { raw, problems } = get(argv)
     expect(problems).toHaveLength(1)
     expect(JSON.stringify([problems, [...raw]])).not.toContain('hunter2')
@@ -277,7 +279,7 @@ describe('variables', () => {
     ['IMAGE_PROMOTE_REPORTS_SERVICE_HOST', '172.30.9.9'],
     ['IMAGE_PROMOTE_REPORTS_PORT', 'sctp://[fd02::9]:80'],
     ['IMAGE_PROMOTE_REPORTS_PORT_8080_SCTP', 'sctp://[fd02::9]:80'],
-  ])('%s is that of a Service of Kubernetes', (name, value) => {
+  ])('%s is a variable of a Kubernetes Service', (name, value) => {
     expect(get([], { [name]: value })).toMatchObject({ problems: [] })
   })
 
@@ -289,7 +291,7 @@ describe('variables', () => {
     expect(get([], { [name]: value }).problems).toEqual([expect.stringContaining('unknown variable')])
   })
 
-  it('lets an empty unknown variable pass: it is unset', () => {
+  it('an empty unknown variable is not a problem: it counts as unset', () => {
     expect(get([], { IMAGE_PROMOTE_OLD_NAME: '' }).problems).toEqual([])
   })
 

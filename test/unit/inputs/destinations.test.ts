@@ -38,7 +38,7 @@ function wrong(entry: string, kind: Given['kind'] = 'plain'): string[] {
 }
 
 describe('without a list', () => {
-  it('there is one destination, which is called so', () => {
+  it('there is one destination, with the name destination', () => {
     const { destinations, source } = configOf(given(undefined, { IMAGE_PROMOTE_DESTINATION_REGISTRY: 'r.example' }))
     expect(destinations).toMatchObject([{ name: 'destination', side: 'destination', registry: { host: 'r.example' } }])
     expect(source.name).toBe('source')
@@ -87,14 +87,14 @@ describe('a list of destinations', () => {
     ])
   })
 
-  it('takes values as they are written, whatever YAML would make of them', () => {
+  it('reads every value as text, also what YAML reads as a number or a boolean', () => {
     const { destinations } = configOf(
       given('- name: 007\n  registry: r.example\n  username: 0123\n  password-env: WEST_PASSWORD'),
     )
     expect(destinations).toMatchObject([{ name: '007', username: '0123' }])
   })
 
-  it('keeps its secrets: they are redacted from everything that is said afterwards', () => {
+  it('its secrets are redacted in all messages that follow', () => {
     const secrets = new Secrets()
     configOf(given(LIST), secrets)
     expect(secrets.redact('sha256~east west-password')).toBe('*** ***')
@@ -110,7 +110,7 @@ describe('a list of destinations', () => {
     expect(problem).not.toContain('top-secret')
   })
 
-  it('has every option of a destination under its name there, and no more', () => {
+  it('has exactly the options of a destination, by the same names', () => {
     const [problem] = wrong('cluster: in-cluster\nflavour: sweet')
     expect(problem).toMatch(/^east: flavour: is not a key of a destination/)
     expect(
@@ -173,7 +173,7 @@ describe('an entry that is wrong', () => {
     expect(problemsOf(given(list))).toContainEqual(expect.stringMatching(problem))
   })
 
-  it('does not keep the problems of the others from being told', () => {
+  it('does not hide the problems of other entries', () => {
     const list =
       '- name: a\n  registry: a b\n- cluster: nowhere\n  token-file: east-token\n- name: c\n  registry: c.example\n  secret: x'
     expect(problemsOf(given(list))).toEqual([
@@ -194,26 +194,29 @@ describe('beside a list', () => {
     ['token', 'very-secret'],
     ['ca', 'ca.pem'],
     ['insecure-skip-tls-verify', 'true'],
-  ])('there is no destination-%s', (name, value) => {
+  ])('destination-%s is refused', (name, value) => {
     const variable = `IMAGE_PROMOTE_DESTINATION_${name.toUpperCase().replaceAll('-', '_')}`
     expect(problemsOf(given(LIST, { [variable]: value }))).toEqual([
       `--destination-${name}: is excluded by --destinations`,
     ])
   })
 
-  it('the defaults that a runner sets are no option of the user', () => {
+  it('defaults that a runner sets do not count as given', () => {
     expect(problemsOf(given(undefined, { ...INPUTS, 'INPUT_DESTINATION-INSECURE-SKIP-TLS-VERIFY': 'false' }))).toEqual(
       [],
     )
   })
 
-  it.each(['dev/app:1=quay.io/prod/app', 'dev/app:1=oci:folder'])('no line names a place of its own: %s', (images) => {
-    expect(problemsOf(given(LIST, { IMAGE_PROMOTE_IMAGES: images }))).toEqual([
-      expect.stringMatching(/^--images: .* has a place of its own, and --destinations has them all$/),
-    ])
-  })
+  it.each(['dev/app:1=quay.io/prod/app', 'dev/app:1=oci:folder'])(
+    'a line with a registry or layout of its own is refused: %s',
+    (images) => {
+      expect(problemsOf(given(LIST, { IMAGE_PROMOTE_IMAGES: images }))).toEqual([
+        expect.stringMatching(/^--images: .* has a place of its own, and --destinations has them all$/),
+      ])
+    },
+  )
 
-  it('an image onto itself is found at any of the destinations', () => {
+  it('an image that would be copied onto itself is found at every destination', () => {
     const list = '- {name: a, registry: a.example}\n- {name: b, registry: registry.dev.example}'
     expect(problemsOf(given(list, { IMAGE_PROMOTE_IMAGES: 'dev/app:1' }))).toEqual([
       expect.stringMatching(/^--images: .* is source and destination on the same registry/),

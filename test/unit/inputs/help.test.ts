@@ -8,7 +8,7 @@ import { OPTIONS } from '../../../src/inputs/options.ts'
 const text = helpText(VERSION)
 const lines = text.split('\n')
 
-it('begins with three commands, and lists all options only where that is asked for', () => {
+it('begins with three commands; only --help-all lists all options', () => {
   const short = answerTo(['--help', '--dry-run']) ?? ''
   for (const help of [short, answerTo(['--help-all']) ?? '']) {
     const start = help.slice(0, help.indexOf('Usage:'))

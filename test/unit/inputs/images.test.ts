@@ -29,7 +29,7 @@ test.each<[string, string, string[]]>([
   expect(read(text)).toEqual({ pairs, problems: [] })
 })
 
-describe('what may mean two things is named', () => {
+describe('ambiguous images are refused', () => {
   test.each([
     ['a/b:1 c/d:1', /has a blank in it/],
     ['a/b:1=c/d:1 a/e:2', /has a blank in it/],

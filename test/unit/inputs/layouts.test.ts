@@ -46,13 +46,13 @@ describe('a layout', () => {
     ['oci:a\u0000b', 'control character'],
     [`oci:${'x'.repeat(5000)}`, 'too long'],
     [`oci:x:${'y'.repeat(5000)}`, 'too long'],
-  ])('%j is none', (text, reason) => {
+  ])('%j is not a layout', (text, reason) => {
     expect(() => parseLayout(text)).toThrow(
       expect.objectContaining({ code: 'USAGE', side: 'input', message: expect.stringContaining(reason) }),
     )
   })
 
-  test.each(['1.2', 'dev/app:1.2', 'a:b:c', 'dev/app'])('name %s is taken apart and put together', (name) => {
+  test.each(['1.2', 'dev/app:1.2', 'a:b:c', 'dev/app'])('name %s is split and joined again', (name) => {
     const { repository, tag } = splitLayoutName(name)
     expect(layoutName(repository, tag)).toBe(name)
   })
@@ -92,7 +92,7 @@ describe('a line with a layout', () => {
       oci('b', { repository: 'dev/app', tag: '1' }),
     ],
     ['oci:a=oci:b:x', { layout: { ...place('a'), assumed: true }, repository: '', tag: 'x' }, oci('b', { tag: 'x' })],
-  ])('%s says from where and to where', (line, source, destination) => {
+  ])('%s has this source and destination', (line, source, destination) => {
     expect(parsePair(line)).toEqual({ source, destination })
   })
 
@@ -112,7 +112,7 @@ describe('a line with a layout', () => {
   })
 })
 
-describe('a side of layouts alone', () => {
+describe('a side with layouts only', () => {
   const SOURCE = ['--source-registry', 'a.example.com']
   const DESTINATION = ['--destination-registry', 'b.example.com']
 
@@ -122,7 +122,7 @@ describe('a side of layouts alone', () => {
     expect(configOf({ argv: ['--', 'oci:a:dev/app:1=oci-archive:b.tar'] }).images).toHaveLength(1)
   })
 
-  test('is no excuse for the others', () => {
+  test('does not replace the registry of other images', () => {
     expect(problemsOf({ argv: [...SOURCE, '--', 'dev/app:1=oci:out', 'dev/app:1=prod/app:1'] }).join()).toContain(
       'prod/app',
     )
@@ -136,7 +136,7 @@ describe('a side of layouts alone', () => {
     expect(problemsOf({ argv: [...SOURCE, '--', ...images] }).join()).toContain(problem)
   })
 
-  test('one name in two layouts is none', () => {
+  test('one name in two layouts is not a problem', () => {
     expect(configOf({ argv: [...SOURCE, '--', 'dev/app:1=oci:a:v1', 'dev/app:1=oci:b:v1'] }).images).toHaveLength(2)
   })
 })

@@ -298,7 +298,7 @@ describe('bad input', () => {
     expect(problems).toHaveLength(Math.max(named, expected.some((part) => part.startsWith('"a:b"')) ? 2 : 1))
   })
 
-  it('is reported all at once, each option as the host spells it', () => {
+  it('all problems are reported at once, with the names that the host uses', () => {
     const given: Given = {
       env: {
         INPUT_IMAGES: 'dev/App:1',
@@ -328,13 +328,13 @@ describe('bad input', () => {
     [withImages('dev/app:1=jane:hunter2@quay.io/dev/app:1=x')],
     [withSource([...CLUSTER, '--source-username', 'jane:hunter2'], PASSWORD)],
     [withFlags('--source-token', 'hunter2')],
-  ])('never echoes credentials: %j', (given) => {
+  ])('does not quote credentials: %j', (given) => {
     const problems = problemsOf(given)
     expect(problems).toHaveLength(1)
     expect(problems[0]).not.toContain('hunter2')
   })
 
-  it('keeps a secret before it complains, and hides it in the complaint', () => {
+  it('registers secrets before it reports a problem, and hides them in it', () => {
     const kept: string[] = []
     const given = withSource([...CLUSTER, '--source-username', 'jane', '--progress', 'hunter2'], {
       IMAGE_PROMOTE_SOURCE_PASSWORD: 'hunter2',
@@ -382,7 +382,7 @@ describe('a good configuration', () => {
     })
   })
 
-  it('has what was asked for', () => {
+  it('has the values that were given', () => {
     const flags = ['--platforms', 'linux/amd64,linux/arm64/v8', '--referrers', 'FALSE', '--additional-tags', 'a,b']
     const more = ['--dry-run', '--jobs', '1', '--retries', '0', '--stall-timeout', '5', '--report', 'r.json']
     const last = ['--progress', 'json', '--log-level', 'debug', '--output', 'json']
@@ -404,7 +404,7 @@ describe('a good configuration', () => {
     })
   })
 
-  it('accepts every way in', () => {
+  it('accepts every way to log in', () => {
     const user = ['--source-username', 'jane']
     expect(side(withSource([...CLUSTER, ...user], PASSWORD)).password?.reveal()).toBe('secret')
     expect(side(withSource(CLUSTER, TOKEN)).token?.reveal()).toBe('sha256~token')
@@ -447,7 +447,7 @@ describe('a good configuration', () => {
     expect(side(withSource(['--source-registry', text])).registry).toEqual({ host, plainHttp })
   })
 
-  it('takes CAs as text or file, several, and without what stands between them', () => {
+  it('reads one or more CAs from text or a file, without the text between them', () => {
     const text = `# mine\n${PEM}\n${KEY}\n${rootCertificates[1]}`
     const expected = pemBlocks(`${PEM}\n${rootCertificates[1]}`, 'CERTIFICATE').join('')
     expect(side(withFlags('--source-ca', text)).ca).toBe(expected)
@@ -495,7 +495,7 @@ describe('images', () => {
     expect(pairs(text).map((pair) => pair.destination.repository)).toEqual(['a/b', 'x/d', 'e/f'])
   })
 
-  it('may go to another tag of the same repository, and by digest to any', () => {
+  it('may go to another tag of the same repository; by digest to any tag', () => {
     const same = (image: string) => ({
       argv: ['--source-registry', 'a.example.com', '--destination-registry', 'a.example.com', '--', image],
     })
@@ -504,7 +504,7 @@ describe('images', () => {
     expect(problemsOf(same('a/b:1=c/b:1'))).toEqual([])
   })
 
-  it('need no registry of the side when each names its host', () => {
+  it('need no configured registry if each one names its host', () => {
     expect(problemsOf({ argv: ['--', 'quay.io/a/b:1=ghcr.io/a/b:1'] })).toEqual([])
   })
 })

@@ -56,7 +56,7 @@ describe('registry-auth', () => {
     expect(problemsOf(given(text, {}, { pw: 'x' })).join('\n')).toMatch(problem)
   })
 
-  it('never quotes a password that stands in the map', () => {
+  it('does not quote a password that stands in the map', () => {
     const secrets = new Secrets()
     const problems = problemsOf(given('quay.io: { username: a, password: top-secret-word }'), secrets)
     expect(problems.join()).toMatch(/password: stands in no map: use username, password-env, password-file/)

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import { type Code, PromoteError } from '../../../src/core/errors.ts'
-import type { Attempt } from '../../../src/openshift/denial.ts'
+import type { RefusedAccess } from '../../../src/openshift/denial.ts'
 import { API, expectError, review, type Script, type Scripted, status, TOKEN } from '../../support/openshift.ts'
 import {
   ACCESS,
@@ -72,10 +72,10 @@ describe('the explanation of a refusal', () => {
   const none = { [QUOTAS]: EMPTY_LIST, [LIMITS]: EMPTY_LIST }
   const seen = { [PROJECT]: PROJECT_200 }
 
-  type Row = [string, 401 | 403, Attempt, Script, Code, string]
-  const pull: Attempt = { repository: 'dev/app', access: 'pull' }
-  const push: Attempt = { repository: 'dev/app', access: 'push' }
-  const tag: Attempt = { ...push, tag: '1.2' }
+  type Row = [string, 401 | 403, RefusedAccess, Script, Code, string]
+  const pull: RefusedAccess = { repository: 'dev/app', access: 'pull' }
+  const push: RefusedAccess = { repository: 'dev/app', access: 'push' }
+  const tag: RefusedAccess = { ...push, tag: '1.2' }
   const rows: Row[] = [
     [
       'no right to pull',

@@ -8,7 +8,7 @@ const report = (rows: Row[], dryRun = false) => makeReport(0, 2000, dryRun, rows
 const nothing = { total: 10 * MIB, copied: 0, mounted: 0, present: 10 * MIB }
 
 describe('the verdict', () => {
-  test('sums what was promoted, how fast, and what did not have to go over the network', () => {
+  test('has the sum of promoted images, the rate, and the bytes that were not sent', () => {
     const other = row({ status: 'unchanged', bytes: nothing, destination: 'registry.prod.example/prod/web:1.2' })
     expect(verdict(report([row(), other, failed()]))).toBe(
       'Promoted 1, up to date 1, failed 1. 50 MiB in 2s (25 MiB/s). Saved 160 MiB: 90 MiB mounted, 70 MiB there.',
@@ -35,7 +35,7 @@ describe('the verdict', () => {
     )
   })
 
-  test('of a dry run says what would move', () => {
+  test('of a dry run says what would be promoted', () => {
     expect(verdict(report([row({ status: 'planned' })], true))).toBe(
       'Dry run: 1 to promote, up to date 0, failed 0. 50 MiB to transfer, 150 MiB need no transfer.',
     )
@@ -51,7 +51,7 @@ describe('errors', () => {
     ])
   })
 
-  test('that are the same for several images are told once, with three of the names', () => {
+  test('that are equal for several images are printed once, with three of the names', () => {
     const rows = ['a', 'b', 'c', 'd', 'e'].map((name) => failed({ destination: `r/p/${name}:1` }))
     expect(renderErrors(report(rows))[0]).toBe(
       'Failed: r/p/a:1, r/p/b:1, r/p/c:1 and 2 more images [DENIED, destination]',
@@ -59,7 +59,7 @@ describe('errors', () => {
     expect(failures(rows)).toHaveLength(1)
   })
 
-  test('that differ in their message stay apart', () => {
+  test('with different messages are not grouped', () => {
     expect(failures([failed({}, 'one'), failed({}, 'two'), row()])).toHaveLength(2)
   })
 
@@ -72,7 +72,7 @@ describe('errors', () => {
     expect(verdict(report(rows))).toMatch(/^Promoted 0, up to date 0, failed 1, unknown 1\./)
   })
 
-  test('without side or hint have no empty place for them', () => {
+  test('without side or hint have no empty words for them', () => {
     const error = { code: 'INTERNAL', side: null, message: 'x is not a function', hint: null } as const
     expect(renderErrors(report([failed({ error })]))).toEqual([
       'Failed: registry.prod.example/prod/app:1.2 [INTERNAL]',

@@ -68,7 +68,7 @@ describe('what a terminal shows', () => {
     },
   )
 
-  test('no time that nobody waits for is told as what is left', () => {
+  test('no time is shown when the rate says nothing about it', () => {
     const at = watch()
     at(0, planEvent({ images: 1 }))
     at(600_000)
@@ -100,7 +100,7 @@ describe('what a terminal shows', () => {
     expect(lines[0]).toMatch(/^…|app:1\.2/)
   })
 
-  test('many images: some of them, and how many more', () => {
+  test('of many images some are shown, and the number of the others', () => {
     const at = watch()
     for (let image = 0; image < 20; image++) at(0, planEvent({ image, images: 20 }))
     const lines = at(0)
@@ -115,7 +115,7 @@ describe('what a terminal shows', () => {
   })
 })
 
-test('the rate follows the network: it forgets, but not at once', () => {
+test('the rate follows the network, smoothed', () => {
   const track = startTrack('x', 0)
   const at = (time: number, sent: number) => {
     track.sent = sent
@@ -137,7 +137,7 @@ test('an interval that is too short to measure changes nothing', () => {
   expect(track.speed).toEqual({ since: 0, at: 0, sent: 0, rate: undefined })
 })
 
-test('names from outside stay on their line', () => {
+test('a name with a line break stays on one line', () => {
   const track = { ...startTrack('evil\u001b[2J\nname', 0), wanted: 10 }
   const lines = liveLines({ all: startTrack('', 0), running: [track], finished: 0, images: 1, longest: 20 }, 80)
   expect(lines.every((line) => !line.includes('\u001b') && !line.includes('\n'))).toBe(true)

@@ -66,7 +66,7 @@ describe('plain', () => {
     expect(play('plain', [[0, idle]])[0]?.[0]).toMatch(/up to date\. 200 MiB to transfer/)
   })
 
-  test('a dry run says of a tag that could not be read just that', () => {
+  test('a dry run says that a tag could not be read', () => {
     const tags = [{ tag: '1.2', from: 'unknown', to: digest('a') }] as const
     const lines = play('plain', [
       [0, planEvent({ tags })],
@@ -106,7 +106,7 @@ describe('plain', () => {
     expect(lines[5]?.[0]).toContain('50% 100 MiB of 200 MiB, 5 MiB/s')
   })
 
-  test('a line of another kind counts as a sign of life', () => {
+  test('no heartbeat shortly after another line', () => {
     const lines = play('plain', [
       [0, planEvent({ images: 2 })],
       [8000, { event: 'image', image: 1, row: failed() }],
@@ -116,7 +116,7 @@ describe('plain', () => {
     expect(lines.map((each) => each.length)).toEqual([0, 2, 0, 1])
   })
 
-  test('a blob that was there after all is no longer waited for', () => {
+  test('a blob that is there already does not count as missing', () => {
     const step = {
       event: 'step',
       image: 0,
@@ -208,7 +208,7 @@ describe('plain', () => {
     expect(lines).toEqual([])
   })
 
-  test('totals and errors close it, errors last', () => {
+  test('the end is the totals, then the errors', () => {
     const lines = play('plain', [[0, done]])[0] ?? []
     expect(lines[0]).toMatch(/^Promoted 1, /)
     expect(lines.slice(1).join('\n')).toContain('[DENIED, destination]')

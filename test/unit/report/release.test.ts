@@ -12,7 +12,7 @@ const given = (status: 'cancelled' | 'reverted', tag: string): Row => ({
   error: { code: 'ABANDONED', side: null, message: 'not moved, because of another one', hint: null },
 })
 
-test('what was given up is no cancellation, and comes after the failure that it is owed to', () => {
+test('images that were given up do not count as cancelled, and come after the failure that caused it', () => {
   const report = makeReport(0, 1, false, [given('cancelled', '1'), failed(), given('reverted', '2')])
   expect(report.status).toBe('failed')
   const lines = renderErrors(report).filter((line) => !line.startsWith('  '))
@@ -20,7 +20,7 @@ test('what was given up is no cancellation, and comes after the failure that it 
   expect(makeReport(0, 1, false, [row(), given('cancelled', '1'), failed()]).status).toBe('partial')
 })
 
-test('tags that went back are what a rollback is for, and a failure elsewhere', () => {
+test('reverted tags are a success of a rollback and a failure of a promotion', () => {
   const rows = [row({ status: 'reverted' }), row({ status: 'unchanged' })]
   expect(makeReport(0, 1, false, rows, { restores: true }).status).toBe('done')
   expect(makeReport(0, 1, false, rows).status).toBe('partial')
@@ -28,7 +28,7 @@ test('tags that went back are what a rollback is for, and a failure elsewhere', 
   expect(renderSummary(makeReport(0, 1, false, rows, { restores: true }))).toMatch(/^## ↩️ Tags put back\n/)
 })
 
-test('a part of a list may have nothing in it', () => {
+test('a shard may have no image', () => {
   expect(makeReport(0, 1, false, [], { mayBeEmpty: true }).status).toBe('done')
   expect(makeReport(0, 1, false, []).status).toBe('failed')
 })

@@ -5,7 +5,7 @@ import { failed, row } from './rows.ts'
 
 const STARTED = Date.UTC(2026, 0, 2, 3, 4, 5)
 
-describe('the status of the whole', () => {
+describe('the status of the run', () => {
   test.each<[Status[], string]>([
     [['promoted', 'unchanged', 'planned'], 'done'],
     [['promoted', 'failed'], 'partial'],

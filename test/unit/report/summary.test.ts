@@ -32,7 +32,7 @@ describe('escaping', () => {
     expect(mermaidLabel('a"]; click x "y`')).toBe('"a#34;#93;#59; click x #34;y#96;"')
   })
 
-  test('nothing hostile survives in a summary', () => {
+  test('no markup of a server is left in a summary', () => {
     const error = { code: 'DENIED', side: 'source', message: HOSTILE, hint: HOSTILE } as const
     const attached = [{ digest: digest('c'), artifactType: HOSTILE, subject: digest('a'), tag: null }]
     const text = summary([
@@ -76,7 +76,7 @@ describe('the parts', () => {
     expect(rows).toHaveLength(4)
   })
 
-  test('errors stand outside of the fold and before the table', () => {
+  test('errors stand before the table, and not inside the details', () => {
     const text = summary([failed()])
     expect(text.indexOf('**DENIED** (destination)')).toBeGreaterThan(0)
     expect(text.indexOf('**DENIED**')).toBeLessThan(text.indexOf('| Status'))
@@ -119,11 +119,11 @@ describe('the parts', () => {
     expect(summary(rows).includes('```mermaid')).toBe(drawn)
   })
 
-  test('a dry run is headed as one', () => {
+  test('the heading of a dry run says so', () => {
     expect(summary([row({ status: 'planned' })], true).startsWith('## 📋 Promotion planned')).toBe(true)
   })
 
-  test('a run without rows is a verdict and nothing else', () => {
+  test('a run without rows has only the totals', () => {
     expect(summary([])).not.toMatch(/\||mermaid|details/)
   })
 
@@ -152,7 +152,7 @@ describe('the size', () => {
     expect(text.trimEnd().endsWith('</details>')).toBe(true)
   })
 
-  test('lines are kept to the byte of the budget, counted in UTF-8', () => {
+  test('keeps as many lines as fit into the budget, in bytes of UTF-8', () => {
     expect(keepWithin(['é', 'é', 'é'], 6, (left) => `${left} more`)).toEqual(['é', 'é', '1 more'])
     expect(keepWithin(['é', 'é'], 6, () => 'more')).toEqual(['é', 'é'])
     expect(MIB).toBeGreaterThan(900 * 1024)

@@ -73,7 +73,7 @@ export function helpText(version: string): string {
     ...section('Source:', 'source'),
     'Destination, each as for the source:',
     ...names('destination'),
-    'Who signed what is promoted, and who promoted it (docs/options.md, docs/policy.md):',
+    'Who signed what is promoted, and who promoted it (see docs/policy.md):',
     ...names('trust'),
     ...section('Behaviour:', 'behaviour'),
     ...section('Output:', 'output'),

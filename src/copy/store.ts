@@ -1,3 +1,4 @@
+import type { ByteStream } from '../core/async.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Descriptor, Manifest } from '../oci/manifest.ts'
 
@@ -14,7 +15,7 @@ export interface Source {
   /** Reads a manifest of at most 4 MiB and checks its digest. Answered from memory when it was read before. */
   manifest(descriptor: Descriptor): Promise<Manifest>
   /** The bytes from `offset` on. A break is an error of the iteration, transient when another try makes sense. */
-  blob(descriptor: Descriptor, offset?: number): Promise<AsyncIterable<Uint8Array>>
+  blob(descriptor: Descriptor, offset?: number): Promise<ByteStream>
   /** All manifests whose `subject` is this digest: by the referrers API, else the fallback tag (distribution-spec 1.1). */
   referrers(subject: Digest): Promise<readonly Descriptor[]>
   /** The descriptor of a tag that may be absent, by HEAD where the answer to that is usable. */
@@ -87,7 +88,7 @@ export interface Upload {
    * Sends `body`, the bytes of the blob from `from` to its end, and commits. `body` throws before its last chunk when the
    * bytes do not match the digest, so that a wrong blob is never completed.
    */
-  send(from: number, body: AsyncIterable<Uint8Array>): Promise<void>
+  send(from: number, body: ByteStream): Promise<void>
   /**
    * After a break: how many bytes the store has kept, −1 when the blob is complete. When the session is lost, and with
    * `restart`, a new one is started, and the answer is 0.

@@ -1,5 +1,8 @@
 import { Readable, type Transform } from 'node:stream'
 
+/** The bytes of a blob or of a body, in chunks. */
+export type ByteStream = AsyncIterable<Uint8Array>
+
 /** A promise that is settled from outside. Its rejection is marked as handled: callers that await it still receive it. */
 export type Deferred<T> = Readonly<{
   promise: Promise<T>
@@ -23,10 +26,7 @@ export function ignoreUnhandled<T>(promise: Promise<T>): Promise<T> {
 }
 
 /** What comes out of a transform. Both ends are destroyed when the reader stops early or one of them fails. */
-export async function* through(
-  body: AsyncIterable<Uint8Array>,
-  transform: Transform,
-): AsyncGenerator<Buffer, void, undefined> {
+export async function* through(body: ByteStream, transform: Transform): AsyncGenerator<Buffer, void, undefined> {
   const source = Readable.from(body)
   source.once('error', (error) => transform.destroy(error))
   try {
@@ -42,6 +42,18 @@ export async function within<T>(work: Promise<T>, milliseconds: number): Promise
   const late = createDeferred<undefined>()
   const timer = setTimeout(() => late.resolve(undefined), milliseconds)
   return Promise.race([ignoreUnhandled(work), late.promise]).finally(() => clearTimeout(timer))
+}
+
+/** The bytes of a stream. After more than `most` bytes the rest is not read, and the stream is closed. */
+export async function collect(stream: ByteStream, most: number = Number.POSITIVE_INFINITY): Promise<Buffer> {
+  const parts: Uint8Array[] = []
+  let size = 0
+  for await (const part of stream) {
+    parts.push(part)
+    size += part.byteLength
+    if (size > most) break
+  }
+  return Buffer.concat(parts)
 }
 
 /** A stream of one chunk, or of none for an empty content. */

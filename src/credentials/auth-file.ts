@@ -9,6 +9,7 @@ import { parseJson } from '../core/json.ts'
 import { getOrAdd, perRun } from '../core/memo.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Credential, Login } from '../http/credential.ts'
+import { isDockerHub } from '../oci/reference.ts'
 import { askHelper } from './credential-helper.ts'
 import { describeIssue } from './exec-plugin.ts'
 import { basicCredential, bearerCredential, renewableLogin } from './login.ts'
@@ -205,8 +206,6 @@ function matching(entries: ReadonlyMap<string, unknown>, wanted: string, plainHt
   return fits.sort(([one], [other]) => rank(one) - rank(other))
 }
 
-const DOCKER_HUB = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io'])
-
 /**
  * `host[:port][/namespace…]`, however a key is written. A path after a scheme (docker's `https://host/v1/`) says
  * nothing; without one it's a namespace (containers-auth.json(5)). The default port is left out, as in a URL.
@@ -218,7 +217,7 @@ export function normaliseKey(raw: string, plainHttp = false): string {
   const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase().replace(isHttp ? /:80$/ : /:443$/, '')
   const rest = slash < 0 || bare !== raw ? '' : bare.slice(slash + 1)
   const namespace = rest === 'v1/' || rest === 'v2/' ? '' : rest.endsWith('/') ? rest.slice(0, -1) : rest
-  const name = DOCKER_HUB.has(host) ? 'docker.io' : host
+  const name = isDockerHub(host) ? 'docker.io' : host
   return namespace === '' ? name : `${name}/${namespace}`
 }
 

@@ -1,5 +1,6 @@
 /** Reading answers, always bounded, and turning a refusal into the project's error. */
 import type { ZodType } from 'zod'
+import { collect } from '../core/async.ts'
 import { type Code, PromoteError, type Side } from '../core/errors.ts'
 import { parseJson } from '../core/json.ts'
 import { displayUrl, oneLine } from '../core/text.ts'
@@ -21,15 +22,11 @@ export function headerAll(res: Response, name: string): readonly string[] {
 
 /** The whole body. Longer than `limit` bytes: PROTOCOL, and the connection is given up. */
 export async function bytes(res: Response, limit: number): Promise<Uint8Array> {
-  const announced = Number(header(res, 'content-length') ?? 0)
-  const parts: Uint8Array[] = []
-  let size = 0
-  for await (const part of res.body) {
-    size += part.byteLength
-    if (size > limit || announced > limit) throw unreadable(res, `the answer is longer than ${limit} bytes`)
-    parts.push(part)
-  }
-  return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)
+  const isTooLong = Number(header(res, 'content-length') ?? 0) > limit
+  const most = isTooLong ? 0 : limit
+  const body = await collect(res.body, most)
+  if (body.length > most) throw unreadable(res, `the answer is longer than ${limit} bytes`)
+  return body
 }
 
 function unreadable(res: Response, why: string): PromoteError {

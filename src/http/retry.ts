@@ -1,4 +1,4 @@
-import { bodyOf } from '../core/async.ts'
+import { bodyOf, collect } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
 import { backoff, LONGEST_RETRY_AFTER } from '../core/retries.ts'
@@ -67,14 +67,7 @@ function resultOf(outcome: Response | PromoteError): Response {
 /** The same answer with its body in memory. Of a longer one only the beginning: no caller reads so much. */
 async function whole(res: Response): Promise<Response> {
   if (res.status < 200 || res.status > 299) return res
-  const parts: Uint8Array[] = []
-  let size = 0
-  for await (const part of res.body) {
-    parts.push(part)
-    size += part.byteLength
-    if (size > LONGEST_BODY) break
-  }
-  return { ...res, body: bodyOf(Buffer.concat(parts)) }
+  return { ...res, body: bodyOf(await collect(res.body, LONGEST_BODY)) }
 }
 
 function tooLong(what: string, asked: number, status: number | undefined, side: Side): PromoteError {

@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { copyFile, type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { createGunzip } from 'node:zlib'
-import { through } from '../core/async.ts'
+import { collect, through } from '../core/async.ts'
 import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { writeAll } from './directory.ts'
@@ -16,7 +16,6 @@ import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
   type LayoutFiles,
-  readAll,
   readIndex,
 } from './layout-files.ts'
 import { BLOCK, type Cursor, type Entry, makeHeader, padded, readEntries } from './tar.ts'
@@ -91,7 +90,7 @@ async function indexOf(state: State): Promise<Uint8Array | undefined> {
   if (there === undefined) return undefined
   const index = await readIndex(async (name) => {
     const entry = there.entries.get(name)
-    return entry && { size: entry.size, read: () => readAll(readEntry(there, entry, 0)) }
+    return entry && { size: entry.size, read: () => collect(readEntry(there, entry, 0)) }
   })
   if (index !== undefined) return index
   throw new PromoteError('PROTOCOL', `holds no OCI layout: it has no file ${LAYOUT_FILE}`)

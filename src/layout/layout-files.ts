@@ -1,3 +1,4 @@
+import type { ByteStream } from '../core/async.ts'
 import { PromoteError, reasonOf, type Side } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 
@@ -10,7 +11,7 @@ export interface LayoutFiles {
   /** Size of a blob in bytes; undefined when it is not there. */
   size(digest: Digest): Promise<number | undefined>
   /** The bytes of a blob that is there, from `offset` on; as long as `size` says. Not verified. */
-  read(digest: Digest, offset: number): AsyncIterable<Uint8Array>
+  read(digest: Digest, offset: number): ByteStream
   /** A place for a blob, which readers see once it is committed. */
   draft(digest: Digest, size: number): Promise<Draft>
   /** An archive gets its name; nothing for a folder. */
@@ -47,12 +48,6 @@ export const LAYOUT_VERSION = Buffer.from('{"imageLayoutVersion":"1.0.0"}')
 /** `sha256:5f2a…` → `blobs/sha256/5f2a…`. A digest has been checked: nothing else can be in the name. */
 export function blobPath(digest: Digest): string {
   return `blobs/${digest.replace(':', '/')}`
-}
-
-export async function readAll(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  const all: Uint8Array[] = []
-  for await (const chunk of chunks) all.push(chunk)
-  return Buffer.concat(all)
 }
 
 /** A file of the layout; undefined when it is not there. */

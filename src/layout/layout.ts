@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import type { Target, Upload } from '../copy/store.ts'
-import { bodyOf } from '../core/async.ts'
+import { type ByteStream, bodyOf, collect } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, type Code, PromoteError, type ServerError, type Side, undefinedIf } from '../core/errors.ts'
 import { getOrAdd } from '../core/memo.ts'
@@ -21,7 +21,7 @@ import { describeReferrer } from '../oci/referrer.ts'
 import { openArchive } from './archive.ts'
 import { openFolder } from './directory.ts'
 import { type Catalog, createCatalog, enter, withoutName } from './index-file.ts'
-import { type Draft, type LayoutFiles, readAll, withPath, writeDraft } from './layout-files.ts'
+import { type Draft, type LayoutFiles, withPath, writeDraft } from './layout-files.ts'
 
 export type Layout = ReturnType<typeof openLayout>
 
@@ -75,7 +75,7 @@ function createFiles(storage: LayoutFiles, path: string, side: Side, context: Co
     const size = await storage.size(digest)
     if (size === undefined) throw failed('NOT_FOUND', `manifest ${digest} is not there.`)
     if (size > MANIFEST_LIMIT) throw failed('PROTOCOL', `${digest} is too long for a manifest.`)
-    return readAll(storage.read(digest, 0))
+    return collect(storage.read(digest, 0))
   }
   const manifest = async (expected: Digest | Descriptor, mediaType?: string): Promise<Manifest> => {
     const descriptor = typeof expected === 'string' ? undefined : expected
@@ -105,7 +105,7 @@ function createFiles(storage: LayoutFiles, path: string, side: Side, context: Co
       const found = await manifest({ ...descriptor, data: undefined }).catch(() => undefined)
       return found !== undefined && (await lacks(found)).length === 0
     },
-    async blob(descriptor: Descriptor, offset: number): Promise<AsyncIterable<Uint8Array>> {
+    async blob(descriptor: Descriptor, offset: number): Promise<ByteStream> {
       const { digest, size } = descriptor
       const found = await storage.size(digest)
       if (found === size) return cancellable(storage.read(digest, offset), context, side)
@@ -119,11 +119,7 @@ function createFiles(storage: LayoutFiles, path: string, side: Side, context: Co
   }
 }
 
-async function* cancellable(
-  chunks: AsyncIterable<Uint8Array>,
-  { signal }: Context,
-  side: Side,
-): AsyncGenerator<Uint8Array> {
+async function* cancellable(chunks: ByteStream, { signal }: Context, side: Side): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     if (signal.aborted) throw new PromoteError('CANCELLED', 'Cancelled.', { side })
     yield chunk

@@ -147,7 +147,8 @@ export function repositoryOn(host: string, repository: string): string {
   return isDockerHub(host) && !repository.includes('/') ? `library/${repository}` : repository
 }
 
-function isDockerHub(host: string): boolean {
+/** Docker Hub has several names. */
+export function isDockerHub(host: string): boolean {
   return [DOCKER_HUB, 'index.docker.io', 'registry-1.docker.io'].includes(host.toLowerCase())
 }
 

@@ -1,5 +1,5 @@
 import { provingAnswers } from '../copy/store.ts'
-import { bodyOf } from '../core/async.ts'
+import { type ByteStream, bodyOf } from '../core/async.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import { quote } from '../core/text.ts'
 import { isFromStorage } from '../http/quirks.ts'
@@ -17,11 +17,7 @@ export type BlobPlace = Pick<Endpoint, 'side' | 'name' | 'url' | 'call' | 'toErr
  * Opens a blob at `offset`. Always from the registry's own address: what it redirects to is signed for a few minutes.
  * The bytes are counted, not hashed: a caller that resumes hashes over all of its reads.
  */
-export async function openBlob(
-  endpoint: BlobPlace,
-  blob: Descriptor,
-  offset: number,
-): Promise<AsyncIterable<Uint8Array>> {
+export async function openBlob(endpoint: BlobPlace, blob: Descriptor, offset: number): Promise<ByteStream> {
   const data = embedded(blob)
   if (data !== undefined) return bodyOf(data.subarray(offset))
   if (offset > 0 && offset >= blob.size) return bodyOf(new Uint8Array())

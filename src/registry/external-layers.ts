@@ -1,4 +1,5 @@
 import type { Target } from '../copy/store.ts'
+import type { ByteStream } from '../core/async.ts'
 import { asPromoteError, PromoteError, type Side } from '../core/errors.ts'
 import { displayUrl, quote } from '../core/text.ts'
 import { registryError } from '../http/response.ts'
@@ -15,11 +16,7 @@ const MOST_URLS = 8
  * @param send without any credential, and only to public addresses: every pusher can write these URLs.
  */
 export function withForeign(store: Target, send: Send, options: Pick<RegistryOptions, 'side' | 'context'>): Target {
-  const fromUrls = async (
-    blob: Descriptor,
-    offset: number,
-    reason: PromoteError,
-  ): Promise<AsyncIterable<Uint8Array>> => {
+  const fromUrls = async (blob: Descriptor, offset: number, reason: PromoteError): Promise<ByteStream> => {
     let last = reason
     for (const text of (blob.urls ?? []).slice(0, MOST_URLS)) {
       try {

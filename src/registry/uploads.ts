@@ -1,4 +1,5 @@
 import type { Upload, UploadStart } from '../copy/store.ts'
+import type { ByteStream } from '../core/async.ts'
 import { PromoteError, undefinedIf } from '../core/errors.ts'
 import { isEmpty400 } from '../http/quirks.ts'
 import { header } from '../http/response.ts'
@@ -126,7 +127,7 @@ function entered(endpoint: Endpoint, opened: Response): Pick<Session, 'location'
   return { ...addressIn(endpoint, opened), minimum: chunkMinimum(header(opened, 'oci-chunk-min-length')) }
 }
 
-async function sendFrom(session: Session, from: number, body: AsyncIterable<Uint8Array>): Promise<void> {
+async function sendFrom(session: Session, from: number, body: ByteStream): Promise<void> {
   const { size } = session.blob
   const { largest } = session.limits
   const limit = largest === undefined ? size : Math.max(largest, session.minimum)

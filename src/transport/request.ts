@@ -1,9 +1,11 @@
 /** One request and one answer; everything else (credentials, redirects, retries) is a layer around a `Send`. */
 
+import type { ByteStream } from '../core/async.ts'
+
 export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 /** Its size is always known: many proxies refuse chunked uploads. */
-type Streamed = Readonly<{ size: number; stream: AsyncIterable<Uint8Array> }>
+type Streamed = Readonly<{ size: number; stream: ByteStream }>
 export type Body = Uint8Array | string | Streamed
 
 /** A stream is sent once; a retry, a redirect or a new token cannot send it again. */
@@ -51,7 +53,7 @@ export type Response = Readonly<{
   /** The host has answered nothing below 500 before. */
   isFirst?: boolean | undefined
   /** Consume it or `discard` it, always: an unread body holds its connection. Errors are PromoteErrors. */
-  body: AsyncIterable<Uint8Array>
+  body: ByteStream
 }>
 
 /** Rejects with a PromoteError (NETWORK, TLS, STALLED, CANCELLED, …) when there is no answer; any status resolves. */

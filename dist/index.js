@@ -31492,9 +31492,11 @@ function typeOf(manifest) {
 /* harmony export */   gm: () => (/* binding */ readBlob),
 /* harmony export */   nZ: () => (/* binding */ BlobReader)
 /* harmony export */ });
-/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
-/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4729);
+/* harmony import */ var _core_async_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3459);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3828);
+/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9501);
+/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4729);
+
 
 
 
@@ -31509,7 +31511,7 @@ class BlobReader {
     constructor(blob, options) {
         this.#blob = blob;
         this.options = options;
-        this.#hash = (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .hashFor */ .Og)(blob.digest);
+        this.#hash = (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_2__/* .hashFor */ .Og)(blob.digest);
     }
     /** Takes over what another reader of the blob has hashed. */
     continueFrom(other) {
@@ -31526,7 +31528,7 @@ class BlobReader {
         if (from === 0)
             this.continueFrom(new BlobReader(this.#blob, this.options));
         const retries = this.options.newRetries();
-        const config = from === 0 && (0,_graph_js__WEBPACK_IMPORTED_MODULE_2__/* .isPlatformConfig */ .eO)(this.#blob) ? [] : undefined;
+        const config = from === 0 && (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .isPlatformConfig */ .eO)(this.#blob) ? [] : undefined;
         let position = from;
         // The last chunk is held back until the whole blob is verified.
         let held;
@@ -31546,13 +31548,13 @@ class BlobReader {
                     }
                 }
                 catch (thrown) {
-                    await retries.failed((0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'source'));
+                    await retries.failed((0,_core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .asPromoteError */ .XO)(thrown, 'source'));
                 }
             }
             this.#verify();
         }
         catch (thrown) {
-            this.failure = (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .asPromoteError */ .XO)(thrown, 'source');
+            this.failure = (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .asPromoteError */ .XO)(thrown, 'source');
             throw this.failure;
         }
         if (config !== undefined)
@@ -31570,11 +31572,11 @@ class BlobReader {
     }
     #verify() {
         const { digest } = this.#blob;
-        const actual = `${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .algorithmOf */ .Hy)(digest)}:${this.#hash.copy().digest('hex')}`;
+        const actual = `${(0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_2__/* .algorithmOf */ .Hy)(digest)}:${this.#hash.copy().digest('hex')}`;
         if (actual === digest)
             return;
         const message = `the source's bytes of blob ${digest} have the digest ${actual}`;
-        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('DIGEST_MISMATCH', message, { side: 'source' });
+        throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('DIGEST_MISMATCH', message, { side: 'source' });
     }
 }
 /** Configs and signatures are a few KiB. A larger blob is not read into memory. */
@@ -31596,10 +31598,7 @@ async function readBlob(source, blob) {
         },
     };
     const reader = new BlobReader(blob, { source, newRetries: () => retries, onConfig: () => undefined });
-    const pieces = [];
-    for await (const piece of reader.read(0))
-        pieces.push(piece);
-    return Buffer.concat(pieces);
+    return (0,_core_async_js__WEBPACK_IMPORTED_MODULE_0__/* .collect */ .Fo)(reader.read(0));
 }
 
 
@@ -32915,6 +32914,7 @@ function provingAnswers(evidence) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   EN: () => (/* binding */ bodyOf),
+/* harmony export */   Fo: () => (/* binding */ collect),
 /* harmony export */   kg: () => (/* binding */ ignoreUnhandled),
 /* harmony export */   sc: () => (/* binding */ through),
 /* harmony export */   ud: () => (/* binding */ createDeferred),
@@ -32951,6 +32951,18 @@ async function within(work, milliseconds) {
     const late = createDeferred();
     const timer = setTimeout(() => late.resolve(undefined), milliseconds);
     return Promise.race([ignoreUnhandled(work), late.promise]).finally(() => clearTimeout(timer));
+}
+/** The bytes of a stream. After more than `most` bytes the rest is not read, and the stream is closed. */
+async function collect(stream, most = Number.POSITIVE_INFINITY) {
+    const parts = [];
+    let size = 0;
+    for await (const part of stream) {
+        parts.push(part);
+        size += part.byteLength;
+        if (size > most)
+            break;
+    }
+    return Buffer.concat(parts);
 }
 /** A stream of one chunk, or of none for an empty content. */
 async function* bodyOf(content) {
@@ -33153,7 +33165,7 @@ const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, interrupted: 130, termi
 /* harmony export */   yR: () => (/* binding */ readText),
 /* harmony export */   zS: () => (/* binding */ fileError)
 /* harmony export */ });
-/* unused harmony export attempt */
+/* unused harmony export withPlainReason */
 /* harmony import */ var node_crypto__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7598);
 /* harmony import */ var node_fs__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3024);
 /* harmony import */ var node_fs_promises__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(1455);
@@ -33212,12 +33224,12 @@ function isAbsent(error) {
     return code === 'ENOENT' || code === 'ENOTDIR';
 }
 function readBounded(path, largest) {
-    const file = path === '-' ? STDIN : attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.openSync)(path, 'r'));
+    const file = path === '-' ? STDIN : withPlainReason(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.openSync)(path, 'r'));
     try {
         const chunks = [];
         for (let length = 0; length <= largest;) {
             const chunk = Buffer.alloc(LARGEST);
-            const read = attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.readSync)(file, chunk));
+            const read = withPlainReason(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.readSync)(file, chunk));
             if (read === 0)
                 return Buffer.concat(chunks);
             chunks.push(chunk.subarray(0, read));
@@ -33231,7 +33243,7 @@ function readBounded(path, largest) {
     }
 }
 /** Calls the file system. Throws an Error with a plain reason. */
-function attempt(call) {
+function withPlainReason(call) {
     try {
         return call();
     }
@@ -33261,7 +33273,7 @@ function isSameFile(path, other) {
 }
 /** Names of the regular files in a folder, sorted. Kubernetes keeps the versions of a mounted Secret in `..` folders. */
 function listFiles(folder) {
-    return attempt(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.readdirSync)(folder))
+    return withPlainReason(() => (0,node_fs__WEBPACK_IMPORTED_MODULE_1__.readdirSync)(folder))
         .filter((name) => !name.startsWith('..') && isFile((0,node_path__WEBPACK_IMPORTED_MODULE_3__.join)(folder, name)))
         .sort();
 }
@@ -35094,7 +35106,7 @@ function startTicking(progress, terminal) {
 }
 /** For hosts whose log is a stream: a prefix for each level, before the first line of a text. */
 function prefixed(print, prefixes) {
-    return forLevels((level, text) => print(`${prefixes[level]}${text}\n`));
+    return forLevels((level, text) => print(`${prefixes[level] ?? ''}${text}\n`));
 }
 function forLevels(write) {
     const at = (level) => (text) => write(level, text);
@@ -35196,17 +35208,13 @@ function paint(text) {
 
 
 
+const PREFIXES = { debug: 'debug: ', warn: 'warning: ', error: 'error: ' };
 function createCliHost(env, { out, err, screen }) {
     const secrets = new secret/* Secrets */.Sb();
     const terminal = screen !== undefined && isWatched(env) ? createTerminal(err, screen) : undefined;
     const print = terminal?.write ?? err;
     const coloured = wantsColour(env, terminal !== undefined);
-    const writer = prefixed((text) => print(coloured ? paint(text) : text), {
-        debug: 'debug: ',
-        info: '',
-        warn: 'warning: ',
-        error: 'error: ',
-    });
+    const writer = prefixed((text) => print(coloured ? paint(text) : text), PREFIXES);
     const hostLog = createHostLog(writer, secrets, true, terminal);
     return publishOnlyClean({
         ...hostLog,
@@ -35650,12 +35658,7 @@ var options = __nccwpck_require__(2807);
 /** The step of the Tekton Task. Results are files; credentials are in folders, the workspaces. */
 function createTektonHost(env, { err }) {
     const secrets = new secret/* Secrets */.Sb();
-    const writer = prefixed((text) => err(inWorkspaces(text)), {
-        debug: 'DEBUG: ',
-        info: '',
-        warn: 'WARN: ',
-        error: 'ERROR: ',
-    });
+    const writer = prefixed((text) => err(inWorkspaces(text)), { debug: 'DEBUG: ', warn: 'WARN: ', error: 'ERROR: ' });
     const hostLog = createHostLog(writer, secrets, true);
     const host = {
         ...hostLog,
@@ -35772,12 +35775,12 @@ function certificatesIn(folder, problems) {
     return texts;
 }
 function filesOf(folder, workspace, problems) {
-    return attempt(`workspace ${workspace}: ${folder}`, () => (0,files/* listFiles */.CS)(folder), problems) ?? [];
+    return orProblem(`workspace ${workspace}: ${folder}`, () => (0,files/* listFiles */.CS)(folder), problems) ?? [];
 }
 function read(path, problems) {
-    return attempt(path, () => ((0,files/* isFile */.fo)(path) ? (0,files/* readInput */.R5)(path) : ''), problems) ?? '';
+    return orProblem(path, () => ((0,files/* isFile */.fo)(path) ? (0,files/* readInput */.R5)(path) : ''), problems) ?? '';
 }
-function attempt(what, call, problems) {
+function orProblem(what, call, problems) {
     try {
         return call();
     }
@@ -35803,8 +35806,8 @@ function attempt(what, call, problems) {
 
 // Without this, zod evaluates generated code for each schema, which a program with production credentials must not do.
 core/* config */.$W({ jitless: true });
-async function run(surroundings) {
-    const { argv, env, streams, signal } = surroundings;
+async function run(invocation) {
+    const { argv, env, streams, signal } = invocation;
     const answer = (0,help/* answerTo */.o)(argv);
     if (answer !== undefined) {
         streams.out(`${answer}\n`);
@@ -35814,7 +35817,7 @@ async function run(surroundings) {
     let config;
     try {
         config = readConfig(argv, host);
-        return await promoteAndPublish(config, host, surroundings);
+        return await promoteAndPublish(config, host, invocation);
     }
     catch (thrown) {
         return reportFailure(thrown, host, config?.logLevel === 'debug' || env.RUNNER_DEBUG === '1', signal);
@@ -35855,8 +35858,8 @@ function readConfig(argv, host) {
             host.log.debug(`${option} from ${from}`);
     return config;
 }
-async function promoteAndPublish(config, host, surroundings) {
-    const { env, signal, loadPromote } = surroundings;
+async function promoteAndPublish(config, host, invocation) {
+    const { env, signal, loadPromote } = invocation;
     const stopping = () => {
         const name = isSignal(signal.reason) ? signal.reason : 'unexpected error';
         host.log.warn(`${name}: stopping, and logging out; a second signal ends at once`);
@@ -35944,6 +35947,8 @@ var memo = __nccwpck_require__(8325);
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: external "node:events"
 var external_node_events_ = __nccwpck_require__(8474);
+// EXTERNAL MODULE: external "node:querystring"
+var external_node_querystring_ = __nccwpck_require__(1792);
 // EXTERNAL MODULE: external "node:timers/promises"
 var promises_ = __nccwpck_require__(8500);
 // EXTERNAL MODULE: external "node:zlib"
@@ -36494,12 +36499,12 @@ function ownAuthorities(own, side) {
     const pems = (0,pem/* pemBlocks */.P)(own, 'CERTIFICATE');
     if (pems.length > 0 && pems.every(isCertificate))
         return pems;
-    throw new errors/* PromoteError */.jG('USAGE', `${optionOf(side)}: no readable PEM certificate in it.`, {
+    throw new errors/* PromoteError */.jG('USAGE', `${caOption(side)}: no readable PEM certificate in it.`, {
         side,
         hint: 'It starts with -----BEGIN CERTIFICATE-----; a DER file is converted by `openssl x509 -inform der`.',
     });
 }
-function optionOf(side) {
+function caOption(side) {
     return side === 'input' ? 'ca' : `${side}-ca`;
 }
 function isCertificate(pem) {
@@ -36567,64 +36572,64 @@ const KNOWN = {
     UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['NETWORK', 'the answer is not as long as announced', true],
 };
 /** Any thrown value; a PromoteError passes unchanged. */
-function failure(thrown, attempt) {
+function networkError(thrown, request) {
     if (thrown instanceof errors/* PromoteError */.jG)
         return thrown;
     const error = innermost(thrown);
     const code = codeOf(error);
     if (VERDICTS.has(code))
-        return certificateRefused(error, code, attempt);
-    if (code === 'ENOTFOUND' || (code === 'EAI_AGAIN' && IN_CLUSTER.test(attempt.url.hostname))) {
-        const hint = IN_CLUSTER.test(attempt.url.hostname)
+        return certificateRefused(error, code, request);
+    if (code === 'ENOTFOUND' || (code === 'EAI_AGAIN' && IN_CLUSTER.test(request.url.hostname))) {
+        const hint = IN_CLUSTER.test(request.url.hostname)
             ? 'This name exists only inside a cluster. From outside, use the public address: the host of the route or ingress.'
             : 'Check the spelling, and whether this machine can resolve the name (or reaches it through HTTPS_PROXY only).';
         // A name that was found before is a failing name server.
-        const detail = { hint, transient: attempt.known, cause: thrown };
-        return errorOf(attempt, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(attempt.url.hostname, 253)} is unknown (${code})`, detail);
+        const detail = { hint, transient: request.known, cause: thrown };
+        return errorOf(request, 'NETWORK', `the name ${(0,core_text/* oneLine */.TN)(request.url.hostname, 253)} is unknown (${code})`, detail);
     }
     const known = KNOWN[code];
     if (known !== undefined) {
         const [to, happened, transient, hint] = known;
-        return errorOf(attempt, to, `${happened} (${code})`, { transient, hint, cause: thrown });
+        return errorOf(request, to, `${happened} (${code})`, { transient, hint, cause: thrown });
     }
     if (code.startsWith('ERR_SSL_') || code === 'EPROTO')
-        return handshakeFailed(error, code, attempt);
+        return handshakeFailed(error, code, request);
     const words = (0,core_text/* oneLine */.TN)((0,errors/* reasonOf */.A3)(error), 300);
     // undici's parser of answers; its code is often undefined.
     if (!(error instanceof Error) || error.name !== 'HTTPParserError')
-        return errorOf(attempt, 'INTERNAL', words, { cause: thrown });
+        return errorOf(request, 'INTERNAL', words, { cause: thrown });
     const hint = 'The other side does not speak HTTP on this port.';
-    return errorOf(attempt, 'PROTOCOL', words, { cause: thrown, hint });
+    return errorOf(request, 'PROTOCOL', words, { cause: thrown, hint });
 }
 function errorOf({ what, side }, code, words, detail) {
     return new errors/* PromoteError */.jG(code, `${what}: ${words}.`, { side, ...detail });
 }
 /** The peer sends an alert when a router restarts or a handshake is cut; other failures are a matter of configuration. */
-function handshakeFailed(error, code, attempt) {
+function handshakeFailed(error, code, request) {
     const words = error instanceof Error ? error.message : '';
     const reason = handshakeReason(words);
     if (/alert/i.test(`${code} ${words}`)) {
         const detail = { cause: error, transient: true };
-        return errorOf(attempt, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
+        return errorOf(request, 'NETWORK', `the server broke off the TLS handshake (${code}: ${reason})`, detail);
     }
     const plain = /WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|wrong version number|http request|packet length/i;
     const hint = plain.test(`${code} ${words}`)
-        ? `The port does not speak TLS. For a plain-HTTP registry write http://${attempt.url.host}.`
+        ? `The port does not speak TLS. For a plain-HTTP registry write http://${request.url.host}.`
         : 'Client and server have no TLS version or cipher in common, or something between them interferes.';
     const said = [code, reason].filter((part) => part !== '').join(': ');
-    return errorOf(attempt, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
+    return errorOf(request, 'TLS', `the TLS handshake failed (${said})`, { cause: error, hint });
 }
 /** `…:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:…` → its words. */
 function handshakeReason(message) {
     const [, reason] = /SSL routines:[^:]*:([^:]+)/.exec(message) ?? [];
     return (0,core_text/* oneLine */.TN)(reason ?? message, 200);
 }
-function certificateRefused(error, code, attempt) {
-    const shown = attempt.certificate;
+function certificateRefused(error, code, request) {
+    const shown = request.certificate;
     const names = shown === undefined ? '' : `; the server showed subject "${network_errors_name(shown.subject)}", issuer "${network_errors_name(shown.issuer)}"`;
-    const skip = attempt.side === 'input' ? 'insecure-skip-tls-verify' : `${attempt.side}-insecure-skip-tls-verify`;
-    const host = (0,core_text/* oneLine */.TN)(attempt.url.host, 260);
-    const refuse = (why, hint) => errorOf(attempt, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
+    const skip = request.side === 'input' ? 'insecure-skip-tls-verify' : `${request.side}-insecure-skip-tls-verify`;
+    const host = (0,core_text/* oneLine */.TN)(request.url.host, 260);
+    const refuse = (why, hint) => errorOf(request, 'TLS', `${why}${names} (${code})`, { cause: error, hint });
     if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
         const valid = (0,core_text/* oneLine */.TN)(shown?.subjectAltName ?? 'no names', 400);
         return refuse(`the certificate is not for ${host}, it is for ${valid}`, `Use one of these names, or have the certificate reissued for ${host}. ${skip}: true would accept any server.`);
@@ -36634,14 +36639,14 @@ function certificateRefused(error, code, attempt) {
         const what = code === 'CERT_HAS_EXPIRED' ? 'has expired' : 'is not valid yet';
         return refuse(`a certificate of ${host} ${what}${dates}`, `Check this machine's clock; else the server's certificate must be renewed. ${skip}: true would accept any server.`);
     }
-    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, attempt, skip));
+    return refuse(`the certificate of ${host} is not trusted`, unknownAuthority(shown, request, skip));
 }
-function unknownAuthority(shown, attempt, skip) {
-    const option = optionOf(attempt.side);
+function unknownAuthority(shown, request, skip) {
+    const option = caOption(request.side);
     if (shown?.issuer.includes(SERVICE_CA) === true) {
         return `It was signed by the cluster's service CA: give ${option} the key service-ca.crt of the ConfigMap openshift-service-ca.crt, which is in every namespace.`;
     }
-    const other = attempt.authorities.some(isServiceAuthority)
+    const other = request.authorities.some(isServiceAuthority)
         ? `What ${option} holds is the cluster's service CA, which signs only services inside the cluster. `
         : '';
     return `${other}Give ${option} the certificate of its issuer (for API, OAuth and *.apps routes of OpenShift: ca.crt of the ConfigMap kube-root-ca.crt). ${skip}: true would accept any server.`;
@@ -36770,6 +36775,7 @@ var public_address = __nccwpck_require__(8934);
 
 
 
+
 /** @throws PromoteError USAGE when `ca` holds no certificate. */
 function openTransport(options, context) {
     const authorities = ownAuthorities(options.ca, options.side);
@@ -36784,7 +36790,7 @@ function openTransport(options, context) {
         // which costs two or three round trips before the first byte.
         await (0,promises_.setImmediate)();
         const proxy = proxyFor(request.url, context.env);
-        const explain = (thrown) => failure(thrown, {
+        const explain = (thrown) => networkError(thrown, {
             side: options.side,
             url: request.url,
             what: `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}`,
@@ -36928,16 +36934,8 @@ function proxyAuthorization(url, context) {
     if (url.username === '' && url.password === '')
         return undefined;
     context.secrets.keep(url.password);
-    const password = context.secrets.keep(decoded(url.password));
-    return `Basic ${context.secrets.keepPair(decoded(url.username), password).reveal()}`;
-}
-function decoded(text) {
-    try {
-        return decodeURIComponent(text);
-    }
-    catch {
-        return text;
-    }
+    const password = context.secrets.keep((0,external_node_querystring_.unescape)(url.password));
+    return `Basic ${context.secrets.keepPair((0,external_node_querystring_.unescape)(url.username), password).reveal()}`;
 }
 
 ;// CONCATENATED MODULE: ./lib/http/challenge.js
@@ -37141,6 +37139,14 @@ function split(scope) {
 
 /** Bytes of a refusal that are searched for words; longer ones are pages for people. */
 const LONGEST_SAID = 4096;
+function newKnown() {
+    return {
+        service: undefined,
+        basic: false,
+        /** Scopes that challenges asked for, by the scopes of the request. */
+        scopes: new Map(),
+    };
+}
 /**
  * A bearer credential is sent at once. User and password, refresh token and anonymity wait for the first challenge of the
  * origin; from then on they go along without being asked. After a 401, or a 400 or 403 that speaks of an expired credential,
@@ -37148,19 +37154,70 @@ const LONGEST_SAID = 4096;
  * caller's. A streamed body cannot be repeated: its refusal is the caller's at once, and the next request of the same scopes
  * carries the fresh token.
  */
-function authorize(access) {
-    const tokens = tokenService(access.side, access.ask, access.context);
-    const guests = tokenService(access.side, access.ask, access.context);
-    const known = { basic: false, scopes: new Map() };
-    const show = async (credential, request) => {
+function authorize(options) {
+    return (next) => {
+        const authorizer = new Authorizer(options, next);
+        return (request) => authorizer.send(request);
+    };
+}
+class Authorizer {
+    #options;
+    #next;
+    #tokens;
+    /** Tokens for other origins, which never get the credential. */
+    #guests;
+    #known = newKnown();
+    constructor(options, next) {
+        this.#options = options;
+        this.#next = next;
+        this.#tokens = tokenService(options.side, options.ask, options.context);
+        this.#guests = tokenService(options.side, options.ask, options.context);
+    }
+    async send(request) {
+        const { origin, login } = this.#options;
+        if (!(0,credential_scope/* mayReceiveCredential */.cc)(origin, request.url, request.leftOrigin === true, 'token'))
+            return this.#asGuest(request);
+        const shown = await this.#showOrRenew(await login.current(), request);
+        const first = await this.#next(signed(request, shown.with));
+        const isSuspect = shown.with !== undefined && (first.status === 400 || first.status === 403);
+        const start = isSuspect ? await (0,transport_request/* beginning */.Ir)(first) : undefined;
+        let res = start === undefined ? first : { ...first, body: (0,core_async/* bodyOf */.EN)(start) };
+        if (res.status !== 401 && !(0,quirks/* saysExpired */.ow)(start?.toString('utf8', 0, LONGEST_SAID) ?? ''))
+            return res;
+        if (res.status === 401)
+            learn(this.#known, await this.#challengesOf(res, request), request, this.#options);
+        if (shown.with?.token !== undefined)
+            this.#tokens.drop(shown.with.token);
+        const fresh = await this.#showOrRenew(shown.credential, request);
+        if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
+            if ((0,transport_request/* isStream */.rL)(request.body))
+                return { ...res, isRenewed: true };
+            await (0,transport_request/* discard */.vf)(res);
+            res = await this.#next(signed(request, fresh.with));
+            if (res.status !== 401)
+                return res;
+        }
+        if (fresh.with === undefined || (await this.#isMerelyDenied(res, fresh.with, request)))
+            return res;
+        const renewed = await this.#renew(fresh.credential);
+        if (renewed === undefined)
+            return res;
+        if ((0,transport_request/* isStream */.rL)(request.body))
+            return { ...res, isRenewed: true };
+        await (0,transport_request/* discard */.vf)(res);
+        return this.#next(signed(request, await this.#show(renewed, request)));
+    }
+    async #show(credential, request) {
+        const { origin, verified, context } = this.#options;
+        const known = this.#known;
         if (credential.kind === 'bearer')
             return { authorization: `Bearer ${credential.token.reveal()}` };
         const plain = credential.kind === 'basic' && known.basic;
         if (known.service !== undefined) {
-            if ((0,credential_scope/* mayAskTokenService */.R5)(access.origin, known.service.realm, credential.kind, access.verified)) {
+            if ((0,credential_scope/* mayAskTokenService */.R5)(origin, known.service.realm, credential.kind, verified)) {
                 const wanted = request.scopes ?? [];
                 const scopes = mergeScopes(wanted, known.scopes.get(wanted.join(' ')) ?? []);
-                const token = await tokens.token(known.service, credential, scopes).catch((thrown) => {
+                const token = await this.#tokens.token(known.service, credential, scopes).catch((thrown) => {
                     if (!plain || isVerdict(thrown))
                         throw thrown;
                 });
@@ -37170,94 +37227,80 @@ function authorize(access) {
                 known.service = undefined;
             }
             else if (!plain && credential.kind !== 'anonymous')
-                throw strangeService(access, known.service);
+                throw strangeService(this.#options, known.service);
         }
-        return plain ? { authorization: basic(credential, access.context) } : undefined;
-    };
-    return (next) => async (request) => {
-        if (!(0,credential_scope/* mayReceiveCredential */.cc)(access.origin, request.url, request.leftOrigin === true, 'token'))
-            return asGuest(access, guests, next, request);
-        const credential = await access.login.current();
-        const shown = await showOrRenew(access, credential, (one) => show(one, request));
-        const first = await next(signed(request, shown.with));
-        const isSuspect = shown.with !== undefined && (first.status === 400 || first.status === 403);
-        const start = isSuspect ? await (0,transport_request/* beginning */.Ir)(first) : undefined;
-        let res = start === undefined ? first : { ...first, body: (0,core_async/* bodyOf */.EN)(start) };
-        if (res.status !== 401 && !(0,quirks/* saysExpired */.ow)(start?.toString('utf8', 0, LONGEST_SAID) ?? ''))
-            return res;
-        if (res.status === 401)
-            learn(known, await challengesOf(res, request, access, next, known), request, access);
-        if (shown.with?.token !== undefined)
-            tokens.drop(shown.with.token);
-        const fresh = await showOrRenew(access, shown.credential, (one) => show(one, request));
-        if (fresh.with !== undefined && fresh.with.authorization !== shown.with?.authorization) {
-            if ((0,transport_request/* isStream */.rL)(request.body))
-                return { ...res, isRenewed: true };
-            await (0,transport_request/* discard */.vf)(res);
-            res = await next(signed(request, fresh.with));
-            if (res.status !== 401)
-                return res;
+        return plain ? { authorization: basic(credential, context) } : undefined;
+    }
+    /** A token service that refuses the credential is a refusal of the credential: renewed once. */
+    async #showOrRenew(credential, request) {
+        try {
+            return { credential, with: await this.#show(credential, request) };
         }
-        if (fresh.with === undefined || (await isMerelyDenied(res, fresh.with, request, access, next)))
+        catch (thrown) {
+            if (!(thrown instanceof errors/* PromoteError */.jG))
+                throw thrown;
+            // Without a credential the registry's own refusal says more than that of its token service.
+            if (thrown.code === 'CREDENTIAL_MISSING')
+                return { credential, with: undefined };
+            if (thrown.code !== 'LOGIN_REJECTED' && thrown.code !== 'TOKEN_REJECTED')
+                throw thrown;
+            const renewed = await this.#renew(credential);
+            if (renewed === undefined)
+                throw thrown;
+            return { credential: renewed, with: await this.#show(renewed, request) };
+        }
+    }
+    async #renew(refused) {
+        if (refused.kind === 'anonymous')
+            return undefined;
+        const renewed = await this.#options.login.renew(refused);
+        return renewed === undefined || (0,http_credential/* sameCredential */.K)(renewed, refused) ? undefined : renewed;
+    }
+    /**
+     * A registry that another one redirects to may have a token service of its own. It is asked without any credential: none
+     * of this run belongs to that origin.
+     */
+    async #asGuest(request) {
+        const { verified, context, side } = this.#options;
+        const res = await this.#next(request);
+        if (res.status !== 401 || (request.method !== 'GET' && request.method !== 'HEAD'))
             return res;
-        const renewed = await renew(access, fresh.credential);
-        if (renewed === undefined)
+        const known = newKnown();
+        learn(known, parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate')), request, { origin: request.url, context, side });
+        const { service, scopes } = known;
+        if (service === undefined || !(0,credential_scope/* mayAskTokenService */.R5)(request.url, service.realm, 'anonymous', verified))
             return res;
-        if ((0,transport_request/* isStream */.rL)(request.body))
-            return { ...res, isRenewed: true };
+        const token = await this.#guests.token(service, http_credential/* ANONYMOUS */.E, [...scopes.values()].flat()).catch(() => undefined);
+        if (token === undefined)
+            return res;
         await (0,transport_request/* discard */.vf)(res);
-        return next(signed(request, await show(renewed, request)));
-    };
+        return this.#next(signed(request, { authorization: `Bearer ${token.secret.reveal()}` }));
+    }
+    /** Google's registries answer 401 without a challenge on everything but `/v2/`. */
+    async #challengesOf(res, request) {
+        const challenges = parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate'));
+        const mute = challenges.length === 0 && this.#known.service === undefined && !this.#known.basic;
+        if (!mute || !isRegistry(request) || request.url.pathname === '/v2/')
+            return challenges;
+        const ping = await this.#next({ method: 'GET', url: new URL('/v2/', this.#options.origin) });
+        const asked = ping.status === 401 ? parseChallenges((0,response/* headerAll */.$g)(ping, 'www-authenticate')) : [];
+        await (0,transport_request/* discard */.vf)(ping);
+        return asked;
+    }
+    /** Without this, every missing right would cost a new login. */
+    async #isMerelyDenied(res, shown, request) {
+        if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/')
+            return false;
+        const challenges = parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate'));
+        if (!challenges.some((one) => one.parameters.get('error') === 'access denied'))
+            return false;
+        return (0,quirks/* acceptsCredential */.bW)((ping) => this.#next(signed(ping, shown)), this.#options.origin);
+    }
 }
 /** The token service has answered: it refuses this credential, or the run is over. */
 function isVerdict(thrown) {
     const { code } = (0,errors/* asPromoteError */.XO)(thrown);
     return code === 'LOGIN_REJECTED' || code === 'CANCELLED';
-}
-/**
- * A registry that another one redirects to may have a token service of its own. It is asked without any credential: none
- * of this run belongs to that origin.
- */
-async function asGuest(access, tokens, next, request) {
-    const res = await next(request);
-    if (res.status !== 401 || (request.method !== 'GET' && request.method !== 'HEAD'))
-        return res;
-    const known = { basic: false, scopes: new Map() };
-    const { context, side } = access;
-    learn(known, parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate')), request, { origin: request.url, context, side });
-    const { service, scopes } = known;
-    if (service === undefined || !(0,credential_scope/* mayAskTokenService */.R5)(request.url, service.realm, 'anonymous', access.verified))
-        return res;
-    const token = await tokens.token(service, http_credential/* ANONYMOUS */.E, [...scopes.values()].flat()).catch(() => undefined);
-    if (token === undefined)
-        return res;
-    await (0,transport_request/* discard */.vf)(res);
-    return next(signed(request, { authorization: `Bearer ${token.secret.reveal()}` }));
-}
-/** A token service that refuses the credential is a refusal of the credential: renewed once. */
-async function showOrRenew(access, credential, show) {
-    try {
-        return { credential, with: await show(credential) };
-    }
-    catch (thrown) {
-        if (!(thrown instanceof errors/* PromoteError */.jG))
-            throw thrown;
-        // Without a credential the registry's own refusal says more than that of its token service.
-        if (thrown.code === 'CREDENTIAL_MISSING')
-            return { credential, with: undefined };
-        if (thrown.code !== 'LOGIN_REJECTED' && thrown.code !== 'TOKEN_REJECTED')
-            throw thrown;
-        const renewed = await renew(access, credential);
-        if (renewed === undefined)
-            throw thrown;
-        return { credential: renewed, with: await show(renewed) };
-    }
-}
-async function renew(access, refused) {
-    if (refused.kind === 'anonymous')
-        return undefined;
-    const renewed = await access.login.renew(refused);
-    return renewed === undefined || (0,http_credential/* sameCredential */.K)(renewed, refused) ? undefined : renewed;
 }
 function signed(request, shown) {
     if (shown === undefined)
@@ -37267,20 +37310,9 @@ function signed(request, shown) {
 function isRegistry(request) {
     return request.url.pathname.startsWith('/v2/');
 }
-/** Google's registries answer 401 without a challenge on everything but `/v2/`. */
-async function challengesOf(res, request, access, next, known) {
-    const challenges = parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate'));
-    const mute = challenges.length === 0 && known.service === undefined && !known.basic;
-    if (!mute || !isRegistry(request) || request.url.pathname === '/v2/')
-        return challenges;
-    const ping = await next({ method: 'GET', url: new URL('/v2/', access.origin) });
-    const asked = ping.status === 401 ? parseChallenges((0,response/* headerAll */.$g)(ping, 'www-authenticate')) : [];
-    await (0,transport_request/* discard */.vf)(ping);
-    return asked;
-}
 /** A token service once named stays: OpenShift answers a bad token with a Basic challenge alone, which only means "denied". */
-function learn(known, challenges, request, access) {
-    const { origin, context, side } = access;
+function learn(known, challenges, request, by) {
+    const { origin, context, side } = by;
     for (const { scheme, parameters } of challenges) {
         if (scheme === 'basic' && (known.service === undefined || challenges.length > 1))
             known.basic = true;
@@ -37292,15 +37324,6 @@ function learn(known, challenges, request, access) {
         known.service = { realm: new URL(realm, origin), service: parameters.get('service') };
         known.scopes.set((request.scopes ?? []).join(' '), splitScopes(parameters.get('scope')));
     }
-}
-/** Without this, every missing right would cost a new login. */
-async function isMerelyDenied(res, shown, request, access, next) {
-    if (shown.token !== undefined || !isRegistry(request) || request.url.pathname === '/v2/')
-        return false;
-    const challenges = parseChallenges((0,response/* headerAll */.$g)(res, 'www-authenticate'));
-    if (!challenges.some((one) => one.parameters.get('error') === 'access denied'))
-        return false;
-    return (0,quirks/* acceptsCredential */.bW)((ping) => next(signed(ping, shown)), access.origin);
 }
 function strangeService(access, service) {
     const message = `${(0,core_text/* displayUrl */.Qy)(access.origin)} names the token service ${(0,core_text/* displayUrl */.Qy)(service.realm)}, which may not see the password of this side: registry and token service must both be https with verified certificates, or one and the same plain-HTTP address.`;
@@ -37553,15 +37576,7 @@ function resultOf(outcome) {
 async function whole(res) {
     if (res.status < 200 || res.status > 299)
         return res;
-    const parts = [];
-    let size = 0;
-    for await (const part of res.body) {
-        parts.push(part);
-        size += part.byteLength;
-        if (size > LONGEST_BODY)
-            break;
-    }
-    return { ...res, body: (0,core_async/* bodyOf */.EN)(Buffer.concat(parts)) };
+    return { ...res, body: (0,core_async/* bodyOf */.EN)(await (0,core_async/* collect */.Fo)(res.body, LONGEST_BODY)) };
 }
 function tooLong(what, asked, status, side) {
     const answer = status === undefined ? 'the server' : `${status}: the server`;
@@ -38028,11 +38043,13 @@ function explainRefusal(refused) {
 /* harmony export */   wx: () => (/* binding */ header)
 /* harmony export */ });
 /* unused harmony export parseRetryAfter */
-/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
-/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3085);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
-/* harmony import */ var _transport_request_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(6624);
-/* harmony import */ var _error_body_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9223);
+/* harmony import */ var _core_async_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3459);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(3085);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(9716);
+/* harmony import */ var _transport_request_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(6624);
+/* harmony import */ var _error_body_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(9223);
+
 
 
 
@@ -38053,36 +38070,32 @@ function headerAll(res, name) {
 }
 /** The whole body. Longer than `limit` bytes: PROTOCOL, and the connection is given up. */
 async function bytes(res, limit) {
-    const announced = Number(header(res, 'content-length') ?? 0);
-    const parts = [];
-    let size = 0;
-    for await (const part of res.body) {
-        size += part.byteLength;
-        if (size > limit || announced > limit)
-            throw unreadable(res, `the answer is longer than ${limit} bytes`);
-        parts.push(part);
-    }
-    return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+    const isTooLong = Number(header(res, 'content-length') ?? 0) > limit;
+    const most = isTooLong ? 0 : limit;
+    const body = await (0,_core_async_js__WEBPACK_IMPORTED_MODULE_0__/* .collect */ .Fo)(res.body, most);
+    if (body.length > most)
+        throw unreadable(res, `the answer is longer than ${limit} bytes`);
+    return body;
 }
 function unreadable(res, why) {
-    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .displayUrl */ .Qy)(res.url)}: ${why}.`, { status: res.status });
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG('PROTOCOL', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .displayUrl */ .Qy)(res.url)}: ${why}.`, { status: res.status });
 }
 async function text(res, limit) {
     return Buffer.from(await bytes(res, limit)).toString('utf8');
 }
 /** The body parsed by a zod schema; anything else is PROTOCOL. The body is not quoted: it may hold a token. */
 async function json(res, schema, limit) {
-    const data = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_2__/* .parseJson */ .q)(await bytes(res, limit));
+    const data = (0,_core_json_js__WEBPACK_IMPORTED_MODULE_3__/* .parseJson */ .q)(await bytes(res, limit));
     if (data === undefined) {
         const type = header(res, 'content-type') ?? 'no content type';
-        throw unreadable(res, `the answer is not JSON (${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(type, 100)})`);
+        throw unreadable(res, `the answer is not JSON (${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .oneLine */ .TN)(type, 100)})`);
     }
     const parsed = schema.safeParse(data);
     if (parsed.success)
         return parsed.data;
     const issue = parsed.error.issues[0];
-    const where = (0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(issue?.path.map(String).join('.') || 'the document', 100);
-    throw unreadable(res, `unexpected JSON at ${where}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .oneLine */ .TN)(issue?.message ?? '', 200)}`);
+    const where = (0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .oneLine */ .TN)(issue?.path.map(String).join('.') || 'the document', 100);
+    throw unreadable(res, `unexpected JSON at ${where}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .oneLine */ .TN)(issue?.message ?? '', 200)}`);
 }
 /** Nothing was decided by these; 522 is Cloudflare's "origin timed out". */
 const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504, 522]);
@@ -38096,10 +38109,10 @@ function isTransient(status) {
  * `redact`: takes secrets out before the text is cut, which could leave a part of one.
  */
 async function registryError(res, about) {
-    const body = (0,_error_body_js__WEBPACK_IMPORTED_MODULE_3__/* .readErrorBody */ .N)((await (0,_transport_request_js__WEBPACK_IMPORTED_MODULE_4__/* .beginning */ .Ir)(res)).toString('utf8'), header(res, 'content-type') ?? '', about.redact);
+    const body = (0,_error_body_js__WEBPACK_IMPORTED_MODULE_4__/* .readErrorBody */ .N)((await (0,_transport_request_js__WEBPACK_IMPORTED_MODULE_5__/* .beginning */ .Ir)(res)).toString('utf8'), header(res, 'content-type') ?? '', about.redact);
     const said = body.said === '' ? 'without an explanation' : body.said;
     const code = about.code ?? codeOf(res.status, body);
-    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG(code, `${about.what}: ${res.status} ${said}.`, {
+    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .PromoteError */ .jG(code, `${about.what}: ${res.status} ${said}.`, {
         side: about.side,
         hint: about.hint ?? (code === 'PROTOCOL' && body.server.length > 0 ? OWN_WORDS : HINTS[code]),
         status: res.status,
@@ -38500,7 +38513,7 @@ function helpText(version) {
         ...section('Source:', 'source'),
         'Destination, each as for the source:',
         ...names('destination'),
-        'Who signed what is promoted, and who promoted it (docs/options.md, docs/policy.md):',
+        'Who signed what is promoted, and who promoted it (see docs/policy.md):',
         ...names('trust'),
         ...section('Behaviour:', 'behaviour'),
         ...section('Output:', 'output'),
@@ -40172,12 +40185,6 @@ const LAYOUT_VERSION = Buffer.from('{"imageLayoutVersion":"1.0.0"}');
 function blobPath(digest) {
     return `blobs/${digest.replace(':', '/')}`;
 }
-async function allOf(chunks) {
-    const all = [];
-    for await (const chunk of chunks)
-        all.push(chunk);
-    return Buffer.concat(all);
-}
 /** @returns undefined if it is not a layout. @throws PromoteError UNSUPPORTED for another version than 1, the only one. */
 async function readIndex(find) {
     const small = async (name) => {
@@ -40530,7 +40537,7 @@ async function indexOf(state) {
         return undefined;
     const index = await readIndex(async (name) => {
         const entry = there.entries.get(name);
-        return entry && { size: entry.size, read: () => allOf(readEntry(there, entry, 0)) };
+        return entry && { size: entry.size, read: () => (0,core_async/* collect */.Fo)(readEntry(there, entry, 0)) };
     });
     if (index !== undefined)
         return index;
@@ -40870,7 +40877,7 @@ function createFiles(storage, path, side, context) {
             throw failed('NOT_FOUND', `manifest ${digest} is not there.`);
         if (size > oci_manifest/* MANIFEST_LIMIT */.MV)
             throw failed('PROTOCOL', `${digest} is too long for a manifest.`);
-        return allOf(storage.read(digest, 0));
+        return (0,core_async/* collect */.Fo)(storage.read(digest, 0));
     };
     const manifest = async (expected, mediaType) => {
         const descriptor = typeof expected === 'string' ? undefined : expected;
@@ -41055,6 +41062,10 @@ function createUpload(storage, blob, name, side) {
     let hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
     let kept = 0;
     let complete = false;
+    const reset = () => {
+        hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
+        kept = 0;
+    };
     const mismatch = (found) => new errors/* PromoteError */.jG('DIGEST_MISMATCH', `${name}: blob ${blob.digest} was not stored, what came ${found}.`, { side });
     return {
         async send(from, body) {
@@ -41077,18 +41088,15 @@ function createUpload(storage, blob, name, side) {
         async offset(restart = false) {
             if (complete)
                 return -1;
-            if (restart) {
-                hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
-                kept = 0;
-            }
+            if (restart)
+                reset();
             return kept;
         },
         async cancel() {
             if (!complete)
                 await draft?.discard();
             draft = undefined;
-            hash = (0,oci_digest/* hashFor */.Og)(blob.digest);
-            kept = 0;
+            reset();
         },
     };
 }
@@ -41244,7 +41252,7 @@ function readManifest(bytes, contentType, expected) {
         throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `The manifest has ${bytes.byteLength} bytes, more than ${MANIFEST_LIMIT}.`);
     const descriptor = typeof expected === 'object' ? expected : undefined;
     const typeOfAnswer = contentType?.split(';', 1)[0]?.trim().toLowerCase();
-    const json = parseJson(bytes);
+    const json = parseUtf8Json(bytes);
     refuseSchema1(json, typeOfAnswer);
     const found = check(bytes, typeof expected === 'string' ? expected : descriptor?.digest);
     const document = parseDocument(json);
@@ -41291,7 +41299,7 @@ function embedded(descriptor) {
 function isString(value) {
     return typeof value === 'string';
 }
-function parseJson(bytes) {
+function parseUtf8Json(bytes) {
     try {
         return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
     }
@@ -41495,6 +41503,7 @@ function normaliseVariant(architecture, variant) {
 /* harmony export */   Wj: () => (/* binding */ splitLayoutName),
 /* harmony export */   YD: () => (/* binding */ repositoryOn),
 /* harmony export */   dz: () => (/* binding */ isTag),
+/* harmony export */   gr: () => (/* binding */ isDockerHub),
 /* harmony export */   nW: () => (/* binding */ isLayout),
 /* harmony export */   w4: () => (/* binding */ hostOf)
 /* harmony export */ });
@@ -41623,6 +41632,7 @@ function hostOf(host) {
 function repositoryOn(host, repository) {
     return isDockerHub(host) && !repository.includes('/') ? `library/${repository}` : repository;
 }
+/** Docker Hub has several names. */
 function isDockerHub(host) {
     return [DOCKER_HUB, 'index.docker.io', 'registry-1.docker.io'].includes(host.toLowerCase());
 }
@@ -45541,6 +45551,8 @@ var content = __nccwpck_require__(1510);
 var files = __nccwpck_require__(2164);
 // EXTERNAL MODULE: ./lib/core/json.js
 var core_json = __nccwpck_require__(3085);
+// EXTERNAL MODULE: ./lib/oci/reference.js
+var oci_reference = __nccwpck_require__(3940);
 // EXTERNAL MODULE: ./lib/credentials/login.js
 var login = __nccwpck_require__(7151);
 // EXTERNAL MODULE: ./lib/credentials/subprocess.js + 1 modules
@@ -45617,6 +45629,7 @@ function toCredential(answer, context) {
 // EXTERNAL MODULE: ./lib/credentials/exec-plugin.js
 var exec_plugin = __nccwpck_require__(4249);
 ;// CONCATENATED MODULE: ./lib/credentials/auth-file.js
+
 
 
 
@@ -45797,7 +45810,6 @@ function matching(entries, wanted, plainHttp = false) {
     const fits = [...entries].filter(([raw]) => normaliseKey(raw, plainHttp) === place);
     return fits.sort(([one], [other]) => rank(one) - rank(other));
 }
-const auth_file_DOCKER_HUB = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
 /**
  * `host[:port][/namespace…]`, however a key is written. A path after a scheme (docker's `https://host/v1/`) says
  * nothing; without one it's a namespace (containers-auth.json(5)). The default port is left out, as in a URL.
@@ -45809,7 +45821,7 @@ function normaliseKey(raw, plainHttp = false) {
     const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase().replace(isHttp ? /:80$/ : /:443$/, '');
     const rest = slash < 0 || bare !== raw ? '' : bare.slice(slash + 1);
     const namespace = rest === 'v1/' || rest === 'v2/' ? '' : rest.endsWith('/') ? rest.slice(0, -1) : rest;
-    const name = auth_file_DOCKER_HUB.has(host) ? 'docker.io' : host;
+    const name = (0,oci_reference/* isDockerHub */.gr)(host) ? 'docker.io' : host;
     return namespace === '' ? name : `${name}/${namespace}`;
 }
 function readEntry(value, from, context) {
@@ -45851,8 +45863,6 @@ function malformed(from, problem) {
 var client = __nccwpck_require__(5008);
 // EXTERNAL MODULE: ./lib/http/credential.js
 var credential = __nccwpck_require__(8183);
-// EXTERNAL MODULE: ./lib/oci/reference.js
-var oci_reference = __nccwpck_require__(3940);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/http/response.js

@@ -34113,8 +34113,8 @@ async function readKubeconfig(given, contextName, context, side) {
         keepProxyPassword(proxyUrl, context);
     const who = `user ${parts.user} of the kubeconfig ${user?.reader.file.path}`;
     return {
-        server: serverUrl(cluster.server, reader),
-        ca,
+        server: serverUrl(cluster.server, reader), // https; may have a path (clusters behind Rancher)
+        ca, // PEM
         insecure: cluster['insecure-skip-tls-verify'] ?? false,
         ...(user?.value.user && (await waysIn(user.value.user, who, execCluster(cluster, ca), user.reader))),
         proxyUrl,
@@ -34568,7 +34568,7 @@ var collect = __nccwpck_require__(1042);
 // EXTERNAL MODULE: ./lib/inputs/help.js
 var help = __nccwpck_require__(4394);
 // EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
-var parse = __nccwpck_require__(1437);
+var parse = __nccwpck_require__(2847);
 // EXTERNAL MODULE: ./lib/core/secret.js
 var secret = __nccwpck_require__(8563);
 // EXTERNAL MODULE: ./lib/report/make-report.js
@@ -35166,7 +35166,9 @@ function createTerminal(print, screen) {
     return {
         // One column stays free, because some terminals wrap a full line.
         columns: () => Math.max(20, screen().columns - 1),
+        /** @param text of the log, line ends included. */
         write: (text) => redraw(text, shown),
+        /** Replaces the lines that are shown. */
         show: (lines) => redraw('', lines.slice(-Math.max(1, screen().rows - 1))),
         clear: () => {
             if (shown.length > 0)
@@ -38563,16 +38565,20 @@ function wrap(text, width) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   Ar: () => (/* binding */ parsePair),
+/* harmony export */   Eg: () => (/* binding */ parseExclude),
 /* harmony export */   Wf: () => (/* binding */ readReference),
 /* harmony export */   eK: () => (/* binding */ parseSet),
 /* harmony export */   eb: () => (/* binding */ parseImages),
-/* harmony export */   j8: () => (/* binding */ likeImage),
-/* harmony export */   ry: () => (/* binding */ splitList)
+/* harmony export */   j8: () => (/* binding */ likeImage)
 /* harmony export */ });
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(9716);
+/* harmony import */ var _core_json_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3085);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(9716);
 /* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3940);
-/* harmony import */ var _tag_selection_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7420);
+/* harmony import */ var _reader_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(178);
+/* harmony import */ var _tag_selection_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(7420);
+
+
 
 
 
@@ -38582,14 +38588,6 @@ const USERINFO = /(^|=|\/\/)\s*([^/@:=\s]+):[^/@=\s]+@(?=[^@]*[./])(?!sha\d+:)/;
 const USERINFO_ALL = new RegExp(USERINFO, 'g');
 const SEPARATORS = 'write one image per line or comma, and "=" between source and destination';
 const DEFAULT_TAG = 'latest';
-/** Items of a list: one per line or comma; `#` at the start of a line or after a blank begins a comment. */
-function splitList(text) {
-    return text
-        .split(/\r\n|\r|\n/)
-        .flatMap((line) => line.replace(/(?<=^|\s)#.*/s, '').split(','))
-        .map((item) => item.trim())
-        .filter((item) => item !== '');
-}
 /**
  * `SRC` or `SRC=DST` items; a JSON list of them is read too. DST without a tag inherits SRC's; SRC alone keeps the name, at the
  * destination's registry.
@@ -38601,7 +38599,7 @@ function parseImages(text, note) {
     if (list === undefined)
         note(`is JSON, but no list of "SRC=DST" texts: ${advice}`);
     const lines = joined((list ?? '').split(/\r\n|\r|\n/));
-    return splitList(lines)
+    return (0,_reader_js__WEBPACK_IMPORTED_MODULE_2__/* .splitList */ .ry)(lines)
         .flatMap(splitBlanks)
         .flatMap((item) => {
         try {
@@ -38617,13 +38615,8 @@ function parseImages(text, note) {
 function fromJson(text) {
     if (!/^\s*[[{"]/.test(text))
         return text;
-    try {
-        const list = [JSON.parse(text)].flat();
-        return Array.isArray(list) && list.every((item) => typeof item === 'string') ? list.join('\n') : undefined;
-    }
-    catch {
-        return undefined;
-    }
+    const list = [(0,_core_json_js__WEBPACK_IMPORTED_MODULE_4__/* .parseJson */ .q)(text)].flat();
+    return list.every((item) => typeof item === 'string') ? list.join('\n') : undefined;
 }
 /** A Tekton result may end in a line break, and no image begins with "@". */
 function joined(lines) {
@@ -38647,16 +38640,16 @@ function parsePair(item) {
         throw new Error(`${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`);
     const [, repository, glob] = (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isLayout */ .nW)(from) ? [] : (/^([^@]*):([\w.-]*[*?][\w.*?-]*)$/.exec(from) ?? []);
     if (repository !== undefined && glob !== undefined)
-        return parseSet(repository, to, { pattern: { kind: 'glob', text: glob } });
+        return parseSet(repository, to, { glob });
     const source = readReference(from);
     const destination = to === undefined ? undefined : readReference(to);
     if (destination?.digest !== undefined)
-        throw new Error(`${shown(item)}: a destination has a tag and never a digest, which the source decides: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ tag: 'TAG', ...destination, digest: undefined }))}`);
+        throw new Error(`${shown(item)}: a destination has a tag and never a digest, which the source decides: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ tag: 'TAG', ...destination, digest: undefined }))}`);
     const tag = tagFor(source, destination);
     if (tag === undefined)
         throw new Error(untagged(item, source, destination));
     if (!(0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .isTag */ .dz)(tag))
-        throw new Error(`${shown(item)}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)(tag)} is not a valid tag: name the destination with one`);
+        throw new Error(`${shown(item)}: ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(tag)} is not a valid tag: name the destination with one`);
     const into = destination === undefined ? sameName(item, source, tag) : named(source, destination, tag);
     return { source: sourceOf(source, into), destination: into };
 }
@@ -38671,12 +38664,18 @@ function parseSet(from, to, select) {
         if (reference?.layout !== undefined)
             throw new Error(`${shown(text)}: tags are selected in registries only`);
         if (reference?.tag !== undefined || reference?.digest !== undefined)
-            throw new Error(`${shown(text)}: several tags are promoted from repository to repository: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...reference, tag: undefined, digest: undefined }))}`);
+            throw new Error(`${shown(text)}: several tags are promoted from repository to repository: write ${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .formatReference */ .FH)({ ...reference, tag: undefined, digest: undefined }))}`);
     }
     return { source, destination: destination ?? { host: undefined, repository: source.repository }, select };
 }
+/** A pattern of `exclude`: `:TAG` or `NAME:TAG`, with `*` and `?`. @throws Error as `parsePair`. */
+function parseExclude(text) {
+    if (/^[a-z0-9._/*?-]*:[\w.*?-]+$/.test(text))
+        return text;
+    throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(text)} is none of :TAG and NAME:TAG; * and ? stand for any characters and for one`);
+}
 function likeImage({ source, destination, select }) {
-    const tag = (0,_tag_selection_js__WEBPACK_IMPORTED_MODULE_2__/* .describeSelection */ .e9)(select);
+    const tag = (0,_tag_selection_js__WEBPACK_IMPORTED_MODULE_3__/* .describeSelection */ .e9)(select);
     return { source: { ...source, tag }, destination: { ...destination, tag } };
 }
 /** DST's own, else SRC's. A registry without a tag means `latest`; which image of a layout is meant, something must say. */
@@ -38699,7 +38698,7 @@ function sameName(item, { layout, repository }, tag) {
         return { host: undefined, repository, tag };
     try {
         if (repository === '')
-            throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)(tag)} is a tag alone`);
+            throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(tag)} is a tag alone`);
         return { host: undefined, repository: readReference((0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_1__/* .layoutName */ .UX)(repository, tag)).repository, tag };
     }
     catch (thrown) {
@@ -38733,7 +38732,7 @@ function readReference(text) {
 }
 /** `user:password@registry/…` is no reference, and the password must not end in a log. */
 function shown(text) {
-    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_3__/* .quote */ .hD)(text.replace(USERINFO_ALL, '$1$2:***@'));
+    return (0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(text.replace(USERINFO_ALL, '$1$2:***@'));
 }
 
 
@@ -38762,7 +38761,8 @@ function words(name, values, meaning, more = {}) {
 }
 const WHAT = [
     row('images', 'list', 'Images to promote: SRC or SRC=DST, one per line or comma; # starts a comment.'),
-    row('image-list', 'path', 'File that lists images and selections of tags, in YAML or JSON.'),
+    row('image-list', 'string', 'YAML or JSON list of images and selections of tags, or a file with one.'),
+    row('exclude', 'list', 'Tags to leave out of what selections find: :TAG or NAME:TAG, with * and ?.'),
     row('platforms', 'list', 'Platforms to copy, as in linux/amd64,linux/arm64/v8. The index keeps its digest.', {
         default: 'all',
     }),
@@ -38864,7 +38864,7 @@ function variableName(option) {
 
 /***/ }),
 
-/***/ 1437:
+/***/ 2847:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -38880,48 +38880,8 @@ var errors = __nccwpck_require__(3828);
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/oci/digest.js
 var digest = __nccwpck_require__(9501);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var platform = __nccwpck_require__(7122);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var oci_reference = __nccwpck_require__(3940);
-// EXTERNAL MODULE: external "node:path"
-var external_node_path_ = __nccwpck_require__(6760);
-;// CONCATENATED MODULE: ./lib/trust/trust-options.js
-/** The options that hold a policy or a signing key, as they were given. Their code is loaded when the run begins. */
-
-/** @param readFile throws an Error whose message follows the name of the option. */
-function readTrustOptions(inputs, spell, readFile) {
-    return { trust: readPolicyOptions(inputs, spell, readFile), sign: readSignOptions(inputs, spell) };
-}
-function readPolicyOptions(inputs, spell, readFile) {
-    const read = (name, isText) => inputs.parsed(name, (given) => (isText.test(given) ? given : readFile(given)));
-    const policy = read('policy', /[\n{]/);
-    const given = inputs.text('policy') ?? '';
-    const folder = policy === given ? '' : (0,external_node_path_.dirname)(given);
-    const options = {
-        policy,
-        'signer-key': read('signer-key', /-----BEGIN /),
-        'signer-issuer': inputs.text('signer-issuer'),
-        'signer-subject': inputs.text('signer-subject'),
-        'trusted-root': read('trusted-root', /\{/),
-    };
-    if (Object.values(options).every((option) => option === undefined))
-        return undefined;
-    return { ...options, spell, readFile: (path) => readFile((0,external_node_path_.resolve)(folder, path)) };
-}
-function readSignOptions(inputs, spell) {
-    const key = inputs.secret('sign-key');
-    const what = inputs.text('sign');
-    const isAlone = ['sign-key-password', 'sign-as'].find((name) => inputs.has(name));
-    const lonely = isAlone ?? (what === 'record' ? undefined : 'sign');
-    if (key === undefined && lonely !== undefined)
-        inputs.problem(lonely, `needs ${spell('sign-key')}`);
-    const recordFile = inputs.text('record-file');
-    if (key === undefined && recordFile === undefined)
-        return undefined;
-    return { key, password: inputs.secret('sign-key-password'), what, as: inputs.text('sign-as'), recordFile, spell };
-}
-
 ;// CONCATENATED MODULE: ./lib/inputs/conflicts.js
 
 
@@ -39011,156 +38971,8 @@ var options = __nccwpck_require__(2807);
 var path_or_content = __nccwpck_require__(7238);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
 var problems = __nccwpck_require__(4114);
-// EXTERNAL MODULE: ./lib/inputs/images.js
-var inputs_images = __nccwpck_require__(7591);
-;// CONCATENATED MODULE: ./lib/inputs/reader.js
-
-
-
-
-
-
-
-
-const FROM_LIST = 'the list'; // `Found.from` of what an entry of `destinations` says
-/** The options of the run, of a side or of an entry of `destinations`, by their names in that scope; notes what is wrong. */
-class InputReader {
-    around;
-    #values;
-    #prefix;
-    /** @param prefix of the names of the options: `source-`. */
-    constructor(values, around, prefix = '') {
-        this.around = around;
-        this.#values = values;
-        this.#prefix = prefix;
-    }
-    scoped(prefix) {
-        return new InputReader(this.#values, this.around, prefix);
-    }
-    /** How the host spells the option, for problems that name a second one. */
-    spell(name) {
-        return this.around.place.spell(this.#prefix + name);
-    }
-    problem(name, problem) {
-        this.around.problems.push(`${this.around.label(this.#prefix + name)}: ${problem}`);
-    }
-    has(name) {
-        return this.#values.has(this.#prefix + name);
-    }
-    /** Undefined for secrets, too. */
-    text(name) {
-        const isSecret = options/* OPTION_BY_NAME */.id.get(this.#prefix + name)?.type === 'secret';
-        return isSecret ? undefined : this.#values.get(this.#prefix + name)?.value;
-    }
-    flag(name) {
-        return this.text(name)?.toLowerCase() === 'true';
-    }
-    integer(name) {
-        return Number(this.text(name));
-    }
-    /** `check` has told already what is none of the choices. */
-    choice(name) {
-        return this.text(name);
-    }
-    secret(name) {
-        const found = this.#values.get(this.#prefix + name);
-        return found && new secret/* Secret */.zh(found.value);
-    }
-    /** @param parse throws an Error whose message follows the name of the option. */
-    parsed(name, parse) {
-        const value = this.text(name);
-        return value === undefined ? undefined : this.#attempt(name, () => parse(value));
-    }
-    /** As `parsed`, for each item of a list. */
-    list(name, parse) {
-        return (0,inputs_images/* splitList */.ry)(this.text(name) ?? '').flatMap((item) => this.#attempt(name, () => [parse(item)]) ?? []);
-    }
-    #attempt(name, parse) {
-        try {
-            return parse();
-        }
-        catch (thrown) {
-            this.problem(name, (0,errors/* reasonOf */.A3)(thrown));
-            return undefined;
-        }
-    }
-    /** @param parse throws an Error whose message follows the path of the file. */
-    file(name, parse, largest) {
-        return this.parsed(name, (path) => {
-            const text = (0,path_or_content/* readPath */.G7)(path, this.around.readFile, { largest });
-            try {
-                return parse(text);
-            }
-            catch (thrown) {
-                throw new Error(`${(0,core_text/* quote */.hD)(path)}: ${(0,errors/* reasonOf */.A3)(thrown)}`);
-            }
-        });
-    }
-    /** The path of a file that can be read, or the text of such a file where it cannot be seen by others. */
-    fileOrContent(name) {
-        const found = this.#values.get(this.#prefix + name);
-        const content = found && (0,path_or_content/* contentOf */.$E)(name, found.value);
-        if (found === undefined || content === undefined) {
-            // A kubeconfig may be a list, as KUBECONFIG is: then one of the files has to exist.
-            const files = name === 'kubeconfig' ? (found?.value.split(external_node_path_.delimiter) ?? []) : [];
-            if (!files.some((path) => (0,problems/* succeeds */.k)(() => (0,path_or_content/* readPath */.G7)(path, this.around.readFile))))
-                this.file(name, () => undefined);
-            return found?.value;
-        }
-        if (found.from !== FROM_LIST && !found.from.startsWith('--'))
-            return this.around.secrets.keep(content);
-        const why = found.from === FROM_LIST ? 'this list is no secret' : 'arguments can be read by every process of the machine';
-        this.problem(name, `holds the text of a file, and ${why}: give the path`);
-        return found.value;
-    }
-    /** Notes what the table of options says against a value. One that this host does not have keeps its default. */
-    check(option) {
-        const found = this.#values.get(option.name);
-        if (found === undefined || found.from === 'default')
-            return;
-        const { hosts, name, type, default: preset } = option;
-        const { kind, commandLine = false } = this.around.place;
-        const isThere = hosts.includes(kind) || (commandLine && hosts.includes('plain'));
-        const wrong = type === 'secret' ? (0,secret/* tooShort */.r3)(found.value) : isThere ? checkValue(option, found.value) : onlyFor(option);
-        if (wrong !== undefined)
-            this.problem(name, wrong);
-        if (isThere)
-            return;
-        if (preset === undefined)
-            this.#values.delete(name);
-        else
-            this.#values.set(name, { value: preset, from: 'default' });
-    }
-}
-const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' };
-function onlyFor({ hosts }) {
-    return `is there only for ${hosts.map((host) => HOST_NAMES[host]).join(' and ')}`;
-}
-function checkValue({ name, type, range, values, orHosts }, value) {
-    if (orHosts === true && !isFlag(value))
-        return (0,inputs_images/* splitList */.ry)(value).flatMap(checkHost)[0];
-    if (type === 'boolean' && !isFlag(value))
-        return `${(0,core_text/* quote */.hD)(value)} is neither true nor false`;
-    if (type === 'enum' && !values?.includes(value))
-        return `${(0,core_text/* quote */.hD)(value)} is none of ${values?.join(', ')}`;
-    if (type === 'path' && name === 'report')
-        return (0,path_or_content/* notPath */.dS)(value);
-    if (type !== 'integer')
-        return undefined;
-    const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER];
-    if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most)
-        return undefined;
-    return `${(0,core_text/* quote */.hD)(value)} is not a whole number from ${least} to ${most}`;
-}
-function isFlag(value) {
-    return /^(?:true|false)$/i.test(value);
-}
-function checkHost(host) {
-    if (/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/i.test(host))
-        return [];
-    return [`${(0,core_text/* quote */.hD)(host)} is neither true nor false nor the name of a host, as in mcr.microsoft.com`];
-}
-
+// EXTERNAL MODULE: ./lib/inputs/reader.js
+var reader = __nccwpck_require__(178);
 // EXTERNAL MODULE: external "node:crypto"
 var external_node_crypto_ = __nccwpck_require__(7598);
 // EXTERNAL MODULE: ./lib/core/pem.js
@@ -39175,18 +38987,21 @@ var pem = __nccwpck_require__(2097);
 function parseSide(side, inputs) {
     const config = {
         side,
-        name: side,
-        cluster: inputs.parsed('cluster', parseCluster),
+        name: side, // `source`, `destination`, or what the list of destinations calls it
+        cluster: inputs.parsed('cluster', parseCluster), // API server, or the cluster that this pod runs in
         username: username(inputs),
         password: inputs.secret('password'),
         token: token(inputs),
+        /** A short-lived token of this account opens the registry. */
         serviceAccount: inputs.parsed('service-account', parseServiceAccount),
+        /** Path or text; server, CA and credential come from it. Excludes cluster, username, password, token. */
         kubeconfig: inputs.fileOrContent('kubeconfig'),
         context: inputs.text('context'),
-        oidcAudience: inputs.text('oidc-audience'),
+        oidcAudience: inputs.text('oidc-audience'), // GitHub: of the runner's OIDC token, which is then the bearer
         registry: inputs.parsed('registry', parseRegistry),
-        ca: inputs.parsed('ca', (text) => certificates(text, inputs)),
+        ca: inputs.parsed('ca', (text) => certificates(text, inputs)), // PEM, already read and checked
         insecureSkipTlsVerify: inputs.flag('insecure-skip-tls-verify'),
+        /** Path, already checked to be readable, or text of a docker config.json or containers auth.json. */
         authFile: inputs.fileOrContent('auth-file'),
     };
     checkCredentials(inputs);
@@ -39328,7 +39143,7 @@ const NAME = /^[A-Za-z0-9._-]+$/;
 /** A YAML or JSON list, or the path of a file with one. @returns the entries that could be read. */
 function parseDestinations(inputs) {
     const seen = new Set();
-    return (inputs.parsed('destinations', (given) => readList(given, inputs)) ?? []).flatMap((entry, index) => {
+    return (inputs.document('destinations', readList) ?? []).flatMap((entry, index) => {
         const fields = new Map(Object.entries((0,json/* isRecord */.u)(entry) ? entry : {}));
         const name = fields.get('name') ?? '';
         const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : (0,core_text/* quote */.hD)(name).slice(1, -1);
@@ -39345,10 +39160,9 @@ function parseDestinations(inputs) {
         return [{ ...parseEntry(fields, inputs, note), name: label }];
     });
 }
-function readList(given, { around }) {
-    const isText = /\n|^(?:\[|-(?:\s|$))/.test(given);
+function readList(text) {
     // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
-    const list = (0,yaml/* parseYaml */.h)(isText ? given : (0,path_or_content/* readPath */.G7)(given, around.readFile), { values: 'text' });
+    const list = (0,yaml/* parseYaml */.h)(text, { values: 'text' });
     if (Array.isArray(list) && list.length > 0)
         return list;
     throw new Error('is not a list of destinations: begin each with "- name:"');
@@ -39358,7 +39172,7 @@ function parseEntry(fields, { around }, note) {
     const keyOf = (option) => option.slice(PREFIX.length);
     const spell = (option) => (KEYS.has(keyOf(option)) ? keyOf(option) : `${keyOf(option)}-file`);
     const values = new Map();
-    const entry = new InputReader(values, { ...around, problems, label: keyOf, place: { ...around.place, spell } });
+    const entry = new reader/* InputReader */.i_(values, { ...around, problems, label: keyOf, place: { ...around.place, spell } });
     for (const [key, value] of fields) {
         const option = KEYS.get(key);
         if (typeof value === 'string')
@@ -39367,7 +39181,7 @@ function parseEntry(fields, { around }, note) {
         if (wrong !== undefined)
             problems.push(`${key}: ${wrong}`);
         else if (option !== undefined && option.type !== 'secret' && String(value).trim() !== '')
-            values.set(option.name, { value: String(value).trim(), from: FROM_LIST });
+            values.set(option.name, { value: String(value).trim(), from: reader/* FROM_LIST */.iP });
     }
     for (const option of SIDE_OPTIONS)
         entry.check(option);
@@ -39375,7 +39189,7 @@ function parseEntry(fields, { around }, note) {
     for (const key of ['password', 'token']) {
         const value = readSecret(key, fields, side);
         if (value !== '')
-            values.set(PREFIX + key, { value, from: FROM_LIST });
+            values.set(PREFIX + key, { value, from: reader/* FROM_LIST */.iP });
     }
     if (!['cluster', 'registry', 'kubeconfig', 'context'].some((key) => side.has(key)))
         problems.push('needs cluster, registry or kubeconfig');
@@ -39423,6 +39237,10 @@ function readSecret(key, fields, side) {
 
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
 var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/oci/platform.js
+var platform = __nccwpck_require__(7122);
+// EXTERNAL MODULE: ./lib/inputs/images.js
+var inputs_images = __nccwpck_require__(7591);
 // EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
 var tag_selection = __nccwpck_require__(7420);
 ;// CONCATENATED MODULE: ./lib/inputs/image-list.js
@@ -39442,6 +39260,7 @@ const entrySchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
     source: schemas/* string */.YjP().min(1),
     destination: schemas/* string */.YjP().min(1).optional(),
     tags: tag_selection/* selectionSchema */.UE.optional(),
+    exclude: schemas/* union */.KCZ([schemas/* string */.YjP(), schemas/* array */.YOg(schemas/* string */.YjP()).min(1).max(100)]).optional(),
     platforms: schemas/* array */.YOg(schemas/* string */.YjP()).min(1).optional(),
     'expect-current': schemas/* string */.YjP()
         .refine((text) => text === 'absent' || (0,digest/* isDigest */.Bc)(text), 'is neither a digest nor absent')
@@ -39486,18 +39305,23 @@ function readEntry(entry) {
         throw new Error(describe(parsed.error));
     const { source, destination, tags, 'expect-current': expectCurrent } = parsed.data;
     const platforms = parsed.data.platforms?.map(platform/* parsePlatform */.FL);
-    if (tags !== undefined && expectCurrent !== undefined)
-        throw new Error('expect-current is for one tag, not for a selection');
+    const exclude = parsed.data.exclude && [parsed.data.exclude].flat().map(inputs_images/* parseExclude */.Eg);
     const comma = [source, destination].find((text) => text !== undefined && /[=,\s]/.test(text) && !/^oci/.test(text));
     if (comma !== undefined)
         throw new Error(`${(0,core_text/* quote */.hD)(comma)} is not one image`);
     const image = tags === undefined
         ? (0,inputs_images/* parsePair */.Ar)(destination === undefined ? source : `${source}=${destination}`)
         : (0,inputs_images/* parseSet */.eK)(source, destination, tags);
+    const isSet = 'select' in image;
+    if (isSet && expectCurrent !== undefined)
+        throw new Error('expect-current is for one tag, not for a selection');
+    if (!isSet && exclude !== undefined)
+        throw new Error('exclude is for selections, not for one image');
     return {
         ...image,
-        ...(platforms === undefined ? {} : { platforms }),
-        ...(expectCurrent === undefined ? {} : { expectCurrent: expectCurrent }),
+        ...(platforms && { platforms }),
+        ...(exclude && { exclude }),
+        ...(expectCurrent && { expectCurrent: expectCurrent }),
     };
 }
 /** The first thing that is wrong, as zod found it; what the file says is quoted nowhere but by name. */
@@ -39506,6 +39330,46 @@ function describe({ issues: [issue] }) {
         return `${issue.keys.map((key) => (0,core_text/* quote */.hD)(key)).join(', ')} is not a member of an entry`;
     const where = issue?.path.join('.') ?? '';
     return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`;
+}
+
+// EXTERNAL MODULE: ./lib/inputs/rollback-report.js
+var rollback_report = __nccwpck_require__(6260);
+// EXTERNAL MODULE: external "node:path"
+var external_node_path_ = __nccwpck_require__(6760);
+;// CONCATENATED MODULE: ./lib/trust/trust-options.js
+/** The options that hold a policy or a signing key, as they were given. Their code is loaded when the run begins. */
+
+/** @param readFile throws an Error whose message follows the name of the option. */
+function readTrustOptions(inputs, spell, readFile) {
+    return { trust: readPolicyOptions(inputs, spell, readFile), sign: readSignOptions(inputs, spell) };
+}
+function readPolicyOptions(inputs, spell, readFile) {
+    const read = (name, isText) => inputs.parsed(name, (given) => (isText.test(given) ? given : readFile(given)));
+    const policy = read('policy', /[\n{]/);
+    const given = inputs.text('policy') ?? '';
+    const folder = policy === given ? '' : (0,external_node_path_.dirname)(given);
+    const options = {
+        policy,
+        'signer-key': read('signer-key', /-----BEGIN /),
+        'signer-issuer': inputs.text('signer-issuer'),
+        'signer-subject': inputs.text('signer-subject'),
+        'trusted-root': read('trusted-root', /\{/),
+    };
+    if (Object.values(options).every((option) => option === undefined))
+        return undefined;
+    return { ...options, spell, readFile: (path) => readFile((0,external_node_path_.resolve)(folder, path)) };
+}
+function readSignOptions(inputs, spell) {
+    const key = inputs.secret('sign-key');
+    const what = inputs.text('sign');
+    const isAlone = ['sign-key-password', 'sign-as'].find((name) => inputs.has(name));
+    const lonely = isAlone ?? (what === 'record' ? undefined : 'sign');
+    if (key === undefined && lonely !== undefined)
+        inputs.problem(lonely, `needs ${spell('sign-key')}`);
+    const recordFile = inputs.text('record-file');
+    if (key === undefined && recordFile === undefined)
+        return undefined;
+    return { key, password: inputs.secret('sign-key-password'), what, as: inputs.text('sign-as'), recordFile, spell };
 }
 
 ;// CONCATENATED MODULE: ./lib/inputs/registry-auth.js
@@ -39524,15 +39388,14 @@ const REGISTRY = /^(?:https?:\/\/)?[a-z0-9[][a-z0-9.:\]-]*(?:\/[a-z0-9._/-]+)?$/
  * @returns the same as the text of an auth file; what is wrong was noted
  */
 function parseRegistryAuth(inputs) {
-    const map = inputs.parsed('registry-auth', (given) => readMap(given, inputs));
+    const map = inputs.document('registry-auth', readMap);
     if (map === undefined)
         return undefined;
     const auths = Object.entries(map).map(([registry, entry]) => [registry, registry_auth_parseEntry(registry, entry, inputs)]);
     return new secret/* Secret */.zh(JSON.stringify({ auths: Object.fromEntries(auths) }));
 }
-function readMap(given, { around }) {
-    const isText = /\n|^\{|:\s/.test(given);
-    const map = (0,yaml/* parseYaml */.h)(isText ? given : (0,path_or_content/* readPath */.G7)(given, around.readFile), { values: 'text' });
+function readMap(text) {
+    const map = (0,yaml/* parseYaml */.h)(text, { values: 'text' });
     if ((0,json/* isRecord */.u)(map) && Object.keys(map).length > 0)
         return map;
     throw new Error('is no map: write "HOST: { username: NAME, password-env: VARIABLE }" for each registry');
@@ -39540,7 +39403,7 @@ function readMap(given, { around }) {
 function registry_auth_parseEntry(registry, given, inputs) {
     const problems = [];
     const label = (key) => key;
-    const entry = new InputReader(new Map(), { ...inputs.around, problems, label });
+    const entry = new reader/* InputReader */.i_(new Map(), { ...inputs.around, problems, label });
     const fields = new Map(Object.entries((0,json/* isRecord */.u)(given) ? given : {}));
     for (const [key, value] of fields) {
         if (typeof value === 'string')
@@ -39563,14 +39426,63 @@ function registry_auth_parseEntry(registry, given, inputs) {
     return { username, password };
 }
 
-// EXTERNAL MODULE: ./lib/inputs/rollback-report.js
-var rollback_report = __nccwpck_require__(6260);
 // EXTERNAL MODULE: ./lib/inputs/shard.js
 var shard = __nccwpck_require__(5285);
+;// CONCATENATED MODULE: ./lib/inputs/run-options.js
+
+
+
+
+
+
+function readRunOptions(inputs) {
+    return {
+        /** What a tag that exists already means: it is written anyhow, must have the digest already, or must not exist. */
+        overwrite: inputs.choice('overwrite'),
+        atomic: inputs.flag('atomic'), // no tag moves before everything is there; tags that moved are put back
+        failFast: inputs.flag('fail-fast'),
+        shard: inputs.parsed('shard', shard/* parseShard */.u),
+        annotate: inputs.flag('annotate'),
+        rollbackReport: inputs.text('rollback'), // path of the report whose tags go back
+        platforms: platforms(inputs), // undefined: all of them
+        referrers: inputs.flag('referrers'),
+        requireSigned: inputs.flag('require-signed'), // only what carries a signature; who signed is not looked at
+        ...readTrustOptions(inputs, inputs.around.place.spell, (path) => (0,path_or_content/* readPath */.G7)(path, inputs.around.readFile)),
+        ...foreign(inputs.text('include-foreign')),
+        skipMissing: inputs.flag('skip-missing'), // what an index or a list of referrers names and the source lacks
+        dryRun: inputs.flag('dry-run'),
+        jobs: inputs.integer('jobs'), // transfers at once, over all images
+        retries: inputs.integer('retries'), // tries in a row without 1 MiB of progress
+        stallTimeout: inputs.integer('stall-timeout') * 1000, // milliseconds
+        registryAuth: parseRegistryAuth(inputs), // text of an auth file with the entries of `registry-auth`
+        report: inputs.text('report'),
+        /** Id of the pipeline's run, the same for its tries and its parts on several runners. Undefined: no CI system tells. */
+        run: runOf(inputs.around.env),
+        progress: inputs.choice('progress'),
+        logLevel: inputs.choice('log-level'),
+        summary: inputs.flag('summary'),
+        output: inputs.choice('output'),
+        resultsLimit: inputs.integer('results-limit'), // Tekton: bytes of all results, in the termination message
+    };
+}
+/** Non-distributable layers are fetched from the URLs that their manifests name, or from these hosts only. */
+function foreign(text = 'false') {
+    if ((0,reader/* isFlag */.RV)(text))
+        return { includeForeign: text.toLowerCase() === 'true' };
+    return { includeForeign: true, foreignHosts: (0,reader/* splitList */.ry)(text.toLowerCase()) };
+}
+/** Tekton (the Task sets it), GitHub, GitLab, Azure Pipelines, Jenkins. */
+const RUN_IDS = ['IMAGE_PROMOTE_RUN_ID', 'GITHUB_RUN_ID', 'CI_PIPELINE_ID', 'BUILD_BUILDID', 'BUILD_TAG'];
+function runOf(env) {
+    return RUN_IDS.map((name) => env[name] ?? '').find((id) => id !== '');
+}
+function platforms(inputs) {
+    if ((0,reader/* splitList */.ry)(inputs.text('platforms') ?? 'all').every((item) => item === 'all'))
+        return undefined;
+    return inputs.list('platforms', platform/* parsePlatform */.FL);
+}
+
 ;// CONCATENATED MODULE: ./lib/inputs/parse.js
-
-
-
 
 
 
@@ -39595,11 +39507,13 @@ function parse(collected, place, secrets, readFile) {
     keepSecrets(collected, secrets);
     const problems = [...collected.problems];
     const around = { place, secrets, readFile, env: collected.env ?? {}, problems, label: place.spell };
-    const inputs = new InputReader(new Map(collected.raw), around);
+    const inputs = new reader/* InputReader */.i_(new Map(collected.raw), around);
     for (const option of options/* OPTIONS */.lw)
         inputs.check(option);
     const lines = linesOf(inputs);
-    const sets = lines.filter((line) => 'select' in line);
+    const exclude = inputs.list('exclude', inputs_images/* parseExclude */.Eg);
+    const chosen = lines.filter((line) => 'select' in line);
+    const sets = chosen.map((set) => ({ ...set, exclude: [...(set.exclude ?? []), ...exclude] }));
     const pairs = lines.filter((line) => !('select' in line));
     const rollback = inputs.file('rollback', rollback_report/* readRollback */.XP, rollback_report/* LARGEST_REPORT */.MI);
     checkRelease(inputs, pairs, sets);
@@ -39616,41 +39530,13 @@ function parse(collected, place, secrets, readFile) {
         destinations,
         additionalTags,
         rollback,
+        history: inputs.list('history', inputs_images/* readReference */.Wf),
         suggestion: collected.suggestion,
-        ...plainValues(inputs),
+        ...readRunOptions(inputs),
     };
     if (problems.length > 0)
         throw usage(problems, secrets);
     return config;
-}
-function plainValues(inputs) {
-    return {
-        overwrite: inputs.choice('overwrite'),
-        atomic: inputs.flag('atomic'),
-        failFast: inputs.flag('fail-fast'),
-        shard: inputs.parsed('shard', shard/* parseShard */.u),
-        annotate: inputs.flag('annotate'),
-        history: inputs.list('history', inputs_images/* readReference */.Wf),
-        rollbackReport: inputs.text('rollback'),
-        platforms: platforms(inputs),
-        referrers: inputs.flag('referrers'),
-        requireSigned: inputs.flag('require-signed'),
-        ...readTrustOptions(inputs, inputs.around.place.spell, (path) => (0,path_or_content/* readPath */.G7)(path, inputs.around.readFile)),
-        ...foreign(inputs.text('include-foreign')),
-        skipMissing: inputs.flag('skip-missing'),
-        dryRun: inputs.flag('dry-run'),
-        jobs: inputs.integer('jobs'),
-        retries: inputs.integer('retries'),
-        stallTimeout: inputs.integer('stall-timeout') * 1000,
-        registryAuth: parseRegistryAuth(inputs),
-        report: inputs.text('report'),
-        run: runOf(inputs.around.env),
-        progress: inputs.choice('progress'),
-        logLevel: inputs.choice('log-level'),
-        summary: inputs.flag('summary'),
-        output: inputs.choice('output'),
-        resultsLimit: inputs.integer('results-limit'),
-    };
 }
 function keepSecrets({ raw, stray = [] }, secrets) {
     for (const value of stray)
@@ -39669,7 +39555,7 @@ function usage(problems, secrets) {
     const text = [title, ...problems.map((line) => `  ${line}`)].join('\n');
     return new errors/* PromoteError */.jG('USAGE', secrets.redact(text), { side: 'input' });
 }
-const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'];
+const EXCLUDED = ['images', 'image-list', 'exclude', 'additional-tags', 'shard', 'expect-current'];
 function linesOf(inputs) {
     const instead = ['history', 'rollback'].find((name) => inputs.has(name));
     if (instead !== undefined) {
@@ -39685,7 +39571,7 @@ function linesOf(inputs) {
     }
     const given = inputs.text('images') ?? '';
     const note = (name) => (problem) => inputs.problem(name, problem);
-    const listed = inputs.file('image-list', (file) => parseImageList(file, note('image-list')));
+    const listed = inputs.document('image-list', (text) => parseImageList(text, note('image-list')));
     const named = (0,inputs_images/* parseImages */.eb)(given, note('images'));
     const isEmpty = given.split(/[\r\n]+/).every((line) => /^[\s,]*(?:#.*)?$/.test(line));
     if (named.length === 0 && !inputs.has('image-list') && isEmpty)
@@ -39700,7 +39586,9 @@ function checkRelease(inputs, pairs, sets) {
         inputs.problem('expect-current', 'goes with one image; in image-list each entry may have its own');
     else if (expected !== undefined && inputs.has('additional-tags'))
         inputs.problem('expect-current', 'goes with one tag: promote the additional tags by themselves');
-    const [set] = sets;
+    if (inputs.has('exclude') && sets.length === 0 && !inputs.has('rollback'))
+        inputs.problem('exclude', 'goes with selections: no image has "*" in it, and no entry of image-list has tags');
+    const set = sets.find(({ select }) => (0,tag_selection/* onlyTag */.V8)(select) === undefined);
     if (set !== undefined && inputs.has('additional-tags')) {
         const tags = (0,core_text/* quote */.hD)((0,tag_selection/* describeSelection */.e9)(set.select));
         inputs.problem('additional-tags', `go with images that are named one by one, not with ${tags}`);
@@ -39709,11 +39597,6 @@ function checkRelease(inputs, pairs, sets) {
         inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`);
     if (inputs.flag('atomic') && !inputs.has('report'))
         inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`);
-}
-function foreign(text = 'false') {
-    if (isFlag(text))
-        return { includeForeign: text.toLowerCase() === 'true' };
-    return { includeForeign: true, foreignHosts: (0,inputs_images/* splitList */.ry)(text.toLowerCase()) };
 }
 function destinationsOf(inputs, images) {
     if (!inputs.has('destinations'))
@@ -39729,28 +39612,10 @@ function destinationsOf(inputs, images) {
     }
     return parseDestinations(inputs);
 }
-/** Tekton (the Task sets it), GitHub, GitLab, Azure Pipelines, Jenkins. */
-const RUN_IDS = ['IMAGE_PROMOTE_RUN_ID', 'GITHUB_RUN_ID', 'CI_PIPELINE_ID', 'BUILD_BUILDID', 'BUILD_TAG'];
-function runOf(env) {
-    return RUN_IDS.map((name) => env[name] ?? '').find((id) => id !== '');
-}
 function parseTag(tag) {
     if ((0,oci_reference/* isTag */.dz)(tag))
         return tag;
     throw new Error(`${(0,core_text/* quote */.hD)(tag)} is not a valid tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`);
-}
-function platforms(inputs) {
-    if ((0,inputs_images/* splitList */.ry)(inputs.text('platforms') ?? 'all').every((item) => item === 'all'))
-        return undefined;
-    return inputs.list('platforms', (item) => {
-        try {
-            return (0,platform/* parsePlatform */.FL)(item);
-        }
-        catch (thrown) {
-            const { message } = (0,errors/* asPromoteError */.XO)(thrown);
-            throw new Error(message.includes(item) ? message : `${(0,core_text/* quote */.hD)(item)}: ${message}`);
-        }
-    });
 }
 
 
@@ -39878,6 +39743,184 @@ function editDistance(from, to) {
 
 /***/ }),
 
+/***/ 178:
+/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
+
+/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   RV: () => (/* binding */ isFlag),
+/* harmony export */   iP: () => (/* binding */ FROM_LIST),
+/* harmony export */   i_: () => (/* binding */ InputReader),
+/* harmony export */   ry: () => (/* binding */ splitList)
+/* harmony export */ });
+/* harmony import */ var node_path__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(6760);
+/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3828);
+/* harmony import */ var _core_secret_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(8563);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(9716);
+/* harmony import */ var _options_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(2807);
+/* harmony import */ var _path_or_content_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(7238);
+/* harmony import */ var _problems_js__WEBPACK_IMPORTED_MODULE_6__ = __nccwpck_require__(4114);
+
+
+
+
+
+
+
+const FROM_LIST = 'the list'; // `Found.from` of what an entry of `destinations` says
+/** The options of the run, of a side or of an entry of `destinations`, by their names in that scope; notes what is wrong. */
+class InputReader {
+    around;
+    #values;
+    #prefix;
+    /** @param prefix of the names of the options: `source-`. */
+    constructor(values, around, prefix = '') {
+        this.around = around;
+        this.#values = values;
+        this.#prefix = prefix;
+    }
+    scoped(prefix) {
+        return new InputReader(this.#values, this.around, prefix);
+    }
+    /** How the host spells the option, for problems that name a second one. */
+    spell(name) {
+        return this.around.place.spell(this.#prefix + name);
+    }
+    problem(name, problem) {
+        this.around.problems.push(`${this.around.label(this.#prefix + name)}: ${problem}`);
+    }
+    has(name) {
+        return this.#values.has(this.#prefix + name);
+    }
+    /** Undefined for secrets, too. */
+    text(name) {
+        const isSecret = _options_js__WEBPACK_IMPORTED_MODULE_3__/* .OPTION_BY_NAME */ .id.get(this.#prefix + name)?.type === 'secret';
+        return isSecret ? undefined : this.#values.get(this.#prefix + name)?.value;
+    }
+    flag(name) {
+        return this.text(name)?.toLowerCase() === 'true';
+    }
+    integer(name) {
+        return Number(this.text(name));
+    }
+    /** `check` has told already what is none of the choices. */
+    choice(name) {
+        return this.text(name);
+    }
+    secret(name) {
+        const found = this.#values.get(this.#prefix + name);
+        return found && new _core_secret_js__WEBPACK_IMPORTED_MODULE_2__/* .Secret */ .zh(found.value);
+    }
+    /** @param parse throws an Error whose message follows the name of the option. */
+    parsed(name, parse) {
+        const value = this.text(name);
+        return value === undefined ? undefined : this.#attempt(name, () => parse(value));
+    }
+    /** As `parsed`, for each item of a list. */
+    list(name, parse) {
+        return splitList(this.text(name) ?? '').flatMap((item) => this.#attempt(name, () => [parse(item)]) ?? []);
+    }
+    #attempt(name, parse) {
+        try {
+            return parse();
+        }
+        catch (thrown) {
+            this.problem(name, (0,_core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .reasonOf */ .A3)(thrown));
+            return undefined;
+        }
+    }
+    /** @param parse throws an Error whose message follows the path of the file. */
+    file(name, parse, largest) {
+        return this.parsed(name, (path) => {
+            const text = (0,_path_or_content_js__WEBPACK_IMPORTED_MODULE_4__/* .readPath */ .G7)(path, this.around.readFile, { largest });
+            try {
+                return parse(text);
+            }
+            catch (thrown) {
+                throw new Error(`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(path)}: ${(0,_core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .reasonOf */ .A3)(thrown)}`);
+            }
+        });
+    }
+    /** As `parsed`, for a document in YAML or JSON, which stands there itself or in the file that is named. */
+    document(name, parse) {
+        const isText = (given) => /\n|^[[{]|^-(?:\s|$)|:\s/.test(given);
+        return this.parsed(name, (given) => parse(isText(given) ? given : (0,_path_or_content_js__WEBPACK_IMPORTED_MODULE_4__/* .readPath */ .G7)(given, this.around.readFile)));
+    }
+    /** The path of a file that can be read, or the text of such a file where it cannot be seen by others. */
+    fileOrContent(name) {
+        const found = this.#values.get(this.#prefix + name);
+        const content = found && (0,_path_or_content_js__WEBPACK_IMPORTED_MODULE_4__/* .contentOf */ .$E)(name, found.value);
+        if (found === undefined || content === undefined) {
+            // A kubeconfig may be a list, as KUBECONFIG is: then one of the files has to exist.
+            const files = name === 'kubeconfig' ? (found?.value.split(node_path__WEBPACK_IMPORTED_MODULE_0__.delimiter) ?? []) : [];
+            if (!files.some((path) => (0,_problems_js__WEBPACK_IMPORTED_MODULE_6__/* .succeeds */ .k)(() => (0,_path_or_content_js__WEBPACK_IMPORTED_MODULE_4__/* .readPath */ .G7)(path, this.around.readFile))))
+                this.file(name, () => undefined);
+            return found?.value;
+        }
+        if (found.from !== FROM_LIST && !found.from.startsWith('--'))
+            return this.around.secrets.keep(content);
+        const why = found.from === FROM_LIST ? 'this list is no secret' : 'arguments can be read by every process of the machine';
+        this.problem(name, `holds the text of a file, and ${why}: give the path`);
+        return found.value;
+    }
+    /** Notes what the table of options says against a value. One that this host does not have keeps its default. */
+    check(option) {
+        const found = this.#values.get(option.name);
+        if (found === undefined || found.from === 'default')
+            return;
+        const { hosts, name, type, default: preset } = option;
+        const { kind, commandLine = false } = this.around.place;
+        const isThere = hosts.includes(kind) || (commandLine && hosts.includes('plain'));
+        const wrong = type === 'secret' ? (0,_core_secret_js__WEBPACK_IMPORTED_MODULE_2__/* .tooShort */ .r3)(found.value) : isThere ? checkValue(option, found.value) : onlyFor(option);
+        if (wrong !== undefined)
+            this.problem(name, wrong);
+        if (isThere)
+            return;
+        if (preset === undefined)
+            this.#values.delete(name);
+        else
+            this.#values.set(name, { value: preset, from: 'default' });
+    }
+}
+/** Items of a list: one per line or comma; `#` at the start of a line or after a blank begins a comment. */
+function splitList(text) {
+    return text
+        .split(/\r\n|\r|\n/)
+        .flatMap((line) => line.replace(/(?<=^|\s)#.*/s, '').split(','))
+        .map((item) => item.trim())
+        .filter((item) => item !== '');
+}
+const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' };
+function onlyFor({ hosts }) {
+    return `is there only for ${hosts.map((host) => HOST_NAMES[host]).join(' and ')}`;
+}
+function checkValue({ name, type, range, values, orHosts }, value) {
+    if (orHosts === true && !isFlag(value))
+        return splitList(value).flatMap(checkHost)[0];
+    if (type === 'boolean' && !isFlag(value))
+        return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(value)} is neither true nor false`;
+    if (type === 'enum' && !values?.includes(value))
+        return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(value)} is none of ${values?.join(', ')}`;
+    if (type === 'path' && name === 'report')
+        return (0,_path_or_content_js__WEBPACK_IMPORTED_MODULE_4__/* .notPath */ .dS)(value);
+    if (type !== 'integer')
+        return undefined;
+    const [least, most] = range ?? [0, Number.MAX_SAFE_INTEGER];
+    if (/^\d{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most)
+        return undefined;
+    return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(value)} is not a whole number from ${least} to ${most}`;
+}
+function isFlag(value) {
+    return /^(?:true|false)$/i.test(value);
+}
+function checkHost(host) {
+    if (/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/i.test(host))
+        return [];
+    return [`${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_5__/* .quote */ .hD)(host)} is neither true nor false nor the name of a host, as in mcr.microsoft.com`];
+}
+
+
+/***/ }),
+
 /***/ 6260:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
@@ -39988,7 +40031,10 @@ function isInShard(name, { index, of }) {
 
 // EXPORTS
 __nccwpck_require__.d(__webpack_exports__, {
+  l1: () => (/* binding */ describeLeftOut),
   e9: () => (/* binding */ describeSelection),
+  RF: () => (/* binding */ isExcluded),
+  V8: () => (/* binding */ onlyTag),
   O: () => (/* binding */ selectTags),
   UE: () => (/* binding */ selectionSchema)
 });
@@ -40025,14 +40071,17 @@ const LONGEST_PATTERN = 256;
 const REGEX_BUDGET = 1000; // milliseconds for all tags of a repository together; a usual expression needs one or two
 /** Counted repetitions, multiplied: V8 expands them, and ends the process when that takes too much memory. */
 const MOST_REPETITIONS = 10_000;
+/** Digits. A longer number alone is a date (20260131), a build or the beginning of a commit, and not a version. */
+const LONGEST_MAJOR = 5;
 /** Tags of signatures (cosign) and of the fallback for referrers: they travel with their image, not by themselves. */
 const ATTACHMENT = /^sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{64,128})(?:\.(?:sig|att|sbom))?$/;
+const VERSION = /^[vV]?(\d+)(?:\.(\d+))?(?:\.(\d+))?((?:[-_]\S*)?)$/;
+const HOURS = { h: 1, d: 24, w: 7 * 24 };
 const tag_selection_text = () => schemas/* string */.YjP().min(1).max(LONGEST_PATTERN);
-/** `tags` of an entry of the list: exactly one of glob, regex, semver, or latest alone; latest also narrows the others. */
+const glob = () => tag_selection_text().regex(/^[\w.*?-]+$/, 'is not a glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them');
+/** `tags` of an entry of the list. All conditions have to hold; `latest` then takes the newest of what is left. */
 const selectionSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
-    glob: tag_selection_text()
-        .regex(/^[\w.*?-]+$/, 'is not a glob: tags are made of A-Z, a-z, 0-9, "_", "." and "-"; * and ? stand for them')
-        .optional(),
+    glob: glob().optional(),
     regex: tag_selection_text()
         .refine((pattern) => (0,problems/* succeeds */.k)(() => new RegExp(pattern)), 'is not a valid regular expression')
         .refine((pattern) => repetitions(pattern) <= MOST_REPETITIONS, `repeats more than ${MOST_REPETITIONS} times`)
@@ -40040,54 +40089,119 @@ const selectionSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.re
     semver: tag_selection_text()
         .refine((range) => valid(range) !== null, 'is not a range of versions')
         .optional(),
+    'newer-than': schemas/* string */.YjP()
+        .regex(/^[1-9]\d{0,3}[hdw]$/, 'is not a time in hours, days or weeks, such as 12h, 30d or 4w')
+        .optional(),
     latest: schemas/* int */.Whr().min(1).max(1000).optional(),
+    by: schemas/* enum */.k5n(['version', 'created']).optional(),
+    exclude: schemas/* union */.KCZ([glob(), schemas/* array */.YOg(glob()).min(1).max(100)])
+        .transform((globs) => [globs].flat())
+        .optional(),
+    'same-digest-tags': schemas/* boolean */.zMY().optional(),
 })
-    .transform(({ glob, regex, semver, latest }, check) => {
-    const given = Object.entries({ glob, regex, semver }).filter(([, value]) => value !== undefined);
-    if (given.length > 1 || (given.length === 0 && latest === undefined))
-        check.addIssue({ code: 'custom', message: 'needs one of glob, regex, semver or latest' });
-    const [kind, pattern = ''] = given[0] ?? [];
-    return { pattern: kind === undefined ? undefined : { kind: kind, text: pattern }, latest };
-}));
+    .refine((given) => ['glob', 'regex', 'semver', 'latest', 'newer-than'].some((name) => name in given), 'needs one of glob, regex, semver, latest or newer-than')
+    .refine(({ by, latest }) => by === undefined || latest !== undefined, 'has by, which is there only with latest'));
 /**
- * The tags that are meant, sorted; versions with `latest`, the highest first. `latest` alone counts releases only.
+ * The tags that are meant, sorted; with `latest` the newest first. `latest` alone counts releases only.
  * @throws PromoteError USAGE when a regular expression takes longer than a second.
  */
-function selectTags(selection, tags) {
-    const candidates = [...new Set(tags)].filter((tag) => !ATTACHMENT.test(tag)).sort();
-    const { pattern, latest } = selection;
-    const found = pattern === undefined ? candidates : fitting(pattern, candidates);
+async function selectTags(selection, tags, times) {
+    const { glob: like, regex, semver, latest, by, 'newer-than': age } = selection;
+    const leftOut = new Map();
+    let left = [...new Set(tags)].filter((tag) => !ATTACHMENT.test(tag)).sort();
+    /** @param why says why a tag is left out; undefined: it stays. */
+    const sift = (why) => {
+        left = left.filter((tag) => {
+            const reason = why(tag);
+            if (reason === undefined)
+                return true;
+            const names = leftOut.get(reason) ?? [];
+            names.push(tag);
+            leftOut.set(reason, names);
+            return false;
+        });
+    };
+    sift((tag) => (isExcluded(tag, selection.exclude) ? 'excluded' : undefined));
+    if (like !== undefined)
+        sift((tag) => (matchesGlob(tag, like) ? undefined : `not like ${like}`));
+    const matched = regex === undefined ? undefined : matchRegex(regex, left);
+    if (matched !== undefined)
+        sift((tag) => (matched.has(tag) ? undefined : `not like /${regex}/`));
+    const versions = new Map(left.map((tag) => [tag, versionOf(matched?.get(tag) ?? tag)]));
+    const version = (tag) => versions.get(tag) ?? null;
+    if (semver !== undefined) {
+        const range = new classes_range(semver);
+        sift((tag) => whyNotIn(range, version(tag), semver));
+    }
+    const made = new Map();
+    if (age !== undefined || by === 'created') {
+        await Promise.all(left.map(async (tag) => made.set(tag, (await times?.of(tag)) ?? Number.NaN)));
+        sift((tag) => (Number.isNaN(made.get(tag)) ? 'without a creation time' : undefined));
+        const oldest = age === undefined ? Number.NEGATIVE_INFINITY : (times?.now ?? 0) - durationOf(age);
+        sift((tag) => ((made.get(tag) ?? 0) < oldest ? `older than ${age}` : undefined));
+    }
     if (latest === undefined)
-        return found;
-    return found
-        .flatMap((tag) => {
-        const version = versionOf(tag);
-        const counts = version !== null && (pattern !== undefined || version.prerelease.length === 0);
-        return counts ? [{ tag, version }] : [];
-    })
-        .sort((a, b) => rcompare(a.version, b.version))
-        .slice(0, latest)
-        .map(({ tag }) => tag);
+        return { tags: left, leftOut };
+    const isChosen = (like ?? regex ?? semver) !== undefined;
+    if (by !== 'created')
+        sift((tag) => whyNotCounted(version(tag), isChosen));
+    const time = (tag) => (by === 'created' ? (made.get(tag) ?? 0) : 0);
+    const ordered = left.toSorted((a, b) => time(b) - time(a) || compareVersions(version(a), version(b)));
+    const newest = new Set(ordered.slice(0, latest));
+    sift((tag) => (newest.has(tag) ? undefined : `not among the latest ${latest}`));
+    return { tags: [...newest], leftOut };
 }
-/** `1.2.3`, `v1.2.3-rc.1`. A tag cannot have `+`: Helm writes build metadata behind `_` (helm.sh/docs/topics/registries). */
-function versionOf(tag) {
-    return /^[vV]?\d\S*$/.test(tag) ? parse(tag.replace(/^V/, 'v').replace('_', '+')) : null;
+/**
+ * `1.2.3`, `v3.20`, `3`, `3.20-alpine`: parts that are missing are 0, as are those in front of a number (24.04). A tag cannot
+ * have `+`: Helm writes build metadata behind `_` (helm.sh/docs/topics/registries).
+ */
+function versionOf(text) {
+    const [, major, minor, patch = '0', rest = ''] = VERSION.exec(text) ?? [];
+    if (major === undefined || (minor === undefined && major.length > LONGEST_MAJOR))
+        return null;
+    const numbers = [major, minor ?? '0', patch].map((part) => part.replace(/^0+(?=\d)/, ''));
+    return parse(`${numbers.join('.')}${rest.replace('_', '+')}`);
+}
+/** npm's rule: what has a suffix is in a range only where the range names the suffix of the same three numbers. */
+function whyNotIn(range, version, text) {
+    if (version === null)
+        return 'not a version';
+    if (range.test(version))
+        return undefined;
+    const { major, minor, patch, prerelease } = version;
+    const isSuffix = prerelease.length > 0 && range.test(`${major}.${minor}.${patch}`);
+    return isSuffix ? 'a prerelease or variant' : `not in ${text}`;
+}
+function whyNotCounted(version, isChosen) {
+    if (version === null)
+        return 'not a version';
+    return isChosen || version.prerelease.length === 0 ? undefined : 'a prerelease or variant';
+}
+/** The highest first; what is not a version comes last. */
+function compareVersions(a, b) {
+    return a === null || b === null ? Number(a === null) - Number(b === null) : rcompare(a, b);
+}
+/** `30d` in milliseconds. */
+function durationOf(age) {
+    return Number.parseInt(age, 10) * HOURS[age.at(-1)] * 3_600_000;
 }
 /** For messages and rows: `v1.*`, `/^v1/`, `^1.2`, `latest 3`. */
-function describeSelection({ pattern, latest }) {
-    const words = pattern === undefined ? [] : [pattern.kind === 'regex' ? `/${pattern.text}/` : pattern.text];
-    return [...words, ...(latest === undefined ? [] : [`latest ${latest}`])].join(' ');
+function describeSelection({ glob: like, regex, semver, latest, by, 'newer-than': age }) {
+    const counted = latest === undefined ? undefined : `latest ${latest}${by === 'created' ? ' by creation' : ''}`;
+    const words = [like, regex && `/${regex}/`, semver, age && `newer than ${age}`, counted];
+    return words.filter((word) => word !== undefined).join(' ');
 }
-function fitting({ kind, text: pattern }, tags) {
-    if (kind === 'glob')
-        return tags.filter((tag) => matchesGlob(tag, pattern));
-    if (kind === 'regex')
-        return matchRegex(pattern, tags);
-    const range = new classes_range(pattern);
-    return tags.filter((tag) => {
-        const version = versionOf(tag);
-        return version !== null && range.test(version);
-    });
+/** `; left out: 2 not a version (edge, latest), 1 excluded (3.19)`; empty when nothing is left out. */
+function describeLeftOut(leftOut) {
+    const all = [...leftOut].map(([why, names]) => `${names.length} ${why} (${(0,core_text/* listed */.KE)(names, 3)})`);
+    return all.length === 0 ? '' : `; left out: ${all.join(', ')}`;
+}
+/** The tag that a selection names by itself, as in `app:1.2`. */
+function onlyTag({ glob: like, ...others }) {
+    return like === undefined || /[*?]/.test(like) || Object.keys(others).length > 0 ? undefined : like;
+}
+function isExcluded(name, globs = []) {
+    return globs.some((each) => matchesGlob(name, each));
 }
 /** `*` for any characters, `?` for one. Takes steps of at most length times length, whatever the pattern. */
 function matchesGlob(tag, glob) {
@@ -40106,12 +40220,18 @@ function repetitions(pattern) {
     const counts = [...pattern.matchAll(/\{(\d+)(?:,(\d*))?\}/g)];
     return counts.reduce((product, [, least, most]) => product * Math.max(1, Number(most || least)), 1);
 }
-/** The expression has to fit the whole tag. Its text does not tell whether it is slow: V8 stops it, in a context of its own. */
+/**
+ * The expression has to fit the whole tag. Its text does not tell whether it is slow: V8 stops it, in a context of its own.
+ * @returns the tags that fit, each with its version: what the group `version` has matched, else the whole tag
+ */
 function matchRegex(pattern, tags) {
-    const find = () => tags.filter((tag) => whole.test(tag));
     const whole = new RegExp(`^(?:${pattern})$`);
+    const find = () => tags.flatMap((tag) => {
+        const match = whole.exec(tag);
+        return match === null ? [] : [[tag, match.groups?.version ?? tag]];
+    });
     try {
-        return (0,external_node_vm_namespaceObject.runInNewContext)('find()', { find }, { timeout: REGEX_BUDGET });
+        return new Map((0,external_node_vm_namespaceObject.runInNewContext)('find()', { find }, { timeout: REGEX_BUDGET }));
     }
     catch (thrown) {
         if (thrown.code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT')
@@ -41801,8 +41921,6 @@ __nccwpck_require__.d(__webpack_exports__, {
   openCluster: () => (/* binding */ openCluster)
 });
 
-// UNUSED EXPORTS: Cluster
-
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
@@ -42172,6 +42290,7 @@ const conditionSchema = schemas/* looseObject */._H3({
 });
 const statusTagSchema = schemas/* looseObject */._H3({ tag: schemas/* string */.YjP(), items: list(eventSchema), conditions: list(conditionSchema) });
 const streamSchema = schemas/* looseObject */._H3({
+    metadata: schemas/* looseObject */._H3({ name: schemas/* string */.YjP().nullish() }).nullish(),
     spec: schemas/* looseObject */._H3({ tags: list(specTagSchema) }).nullish(),
     status: schemas/* looseObject */._H3({
         dockerImageRepository: schemas/* string */.YjP().nullish(),
@@ -42180,15 +42299,28 @@ const streamSchema = schemas/* looseObject */._H3({
     })
         .nullish(),
 })
-    .transform(({ spec, status }) => ({
-    publicHost: hostOf(status?.publicDockerImageRepository),
-    internalHost: hostOf(status?.dockerImageRepository),
-    tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
-    origins: new Map((spec?.tags ?? []).flatMap(originOf)),
-    failedImports: new Map((status?.tags ?? []).flatMap(failedImportOf)),
-    ...historyOf((status?.tags ?? []).flatMap(({ items }) => items), [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string')),
-}));
+    .transform(({ metadata, spec, status }) => {
+    const { dockerImageRepository: inner, publicDockerImageRepository: outer, tags = [] } = status ?? {};
+    return {
+        name: metadata?.name ?? '',
+        /** Host of the registry's route; undefined when the cluster has none. */
+        publicHost: hostOf(outer),
+        /** Host of the registry's service, reachable inside the cluster. */
+        internalHost: hostOf(inner),
+        /** Where each tag points now. */
+        tags: new Map(tags.flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
+        /** When each tag got the image that it has (milliseconds since 1970). */
+        created: new Map(tags.map(({ tag, items }) => [tag, Date.parse(items[0]?.created ?? '')])),
+        /** Spec tags that take their image from somewhere. */
+        origins: new Map((spec?.tags ?? []).flatMap(originOf)),
+        /** Tags whose latest import failed, with the reason that the cluster gives. */
+        failedImports: new Map(tags.flatMap(failedImportOf)),
+        ...historyOf(tags.flatMap(({ items }) => items), [inner, outer].filter((own) => typeof own === 'string')),
+    };
+});
 /**
+ * `pushed`: images that were pushed to this repository, of the whole history of its tags. `imports`: whether one was imported
+ * by reference; the others are in the integrated registry.
  * The registry pulls through from wherever an event of the history points to, but never from itself (openshift/image-registry
  * identifycandidaterepositories.go).
  * @param own the repository of the stream, by its internal and its public host.
@@ -42199,16 +42331,19 @@ function historyOf(events, own) {
     const isOwn = (reference) => own.some((repository) => reference.startsWith(`${repository}@`));
     const pushed = images.filter(({ dockerImageReference }) => isOwn(dockerImageReference ?? ''));
     const isHere = ({ dockerImageReference }) => hosts.some((host) => dockerImageReference?.startsWith(host));
-    return { pushed: new Set(pushed.flatMap(digestOf)), imports: images.every(isHere) ? 'none' : 'some' };
+    const imports = images.every(isHere) ? 'none' : 'some';
+    return { pushed: new Set(pushed.flatMap(digestOf)), imports };
 }
-const streamListSchema = schemas/* looseObject */._H3({ items: list(streamSchema) });
+const streamListSchema = schemas/* looseObject */._H3({
+    metadata: schemas/* looseObject */._H3({ continue: schemas/* string */.YjP().nullish() }).nullish(),
+    items: list(streamSchema),
+});
 const imageSchema = schemas/* looseObject */._H3({
     layers: list(schemas/* string */.YjP()),
     config: schemas/* string */.YjP().nullish(),
     manifests: list(schemas/* string */.YjP()),
     imageMissing: schemas/* boolean */.zMY().nullish(),
 });
-/** image.openshift.io/v1 ImageStreamLayers. */
 const layersSchema = schemas/* looseObject */._H3({
     blobs: schemas/* record */.g1P(schemas/* string */.YjP(), schemas/* unknown */.L5J()).nullish(),
     images: schemas/* record */.g1P(schemas/* string */.YjP(), imageSchema).nullish(),
@@ -42220,7 +42355,12 @@ const layersSchema = schemas/* looseObject */._H3({
         digest,
         manifests.length > 0 ? [] : [...layers, ...(config ? [config] : [])].filter(oci_digest/* isDigest */.Bc),
     ]);
-    return { named: new Set(named.filter(oci_digest/* isDigest */.Bc)), blobs: new Map(parts) };
+    return {
+        /** Blobs and manifests. Without images that have no Image object (`imageMissing`). */
+        named: new Set(named.filter(oci_digest/* isDigest */.Bc)),
+        /** Config and layers of each image; none for an index, whose children the registry has not looked at. */
+        blobs: new Map(parts),
+    };
 });
 /** Nothing is listed: the stream was made a moment ago. */
 const NO_LAYERS = { named: new Set(), blobs: new Map() };
@@ -42247,9 +42387,15 @@ function digestOf(event) {
 function originOf({ name: tag, from, importPolicy, reference }) {
     if (!from)
         return [];
-    const name = from.namespace ? `${from.namespace}/${from.name}` : from.name;
-    const scheduled = importPolicy?.scheduled ?? false;
-    return [[tag, { kind: from.kind, name, scheduled, reference: reference ?? false }]];
+    const origin = {
+        kind: from.kind,
+        /** `name`, or `namespace/name`. */
+        name: from.namespace ? `${from.namespace}/${from.name}` : from.name,
+        scheduled: importPolicy?.scheduled ?? false,
+        /** The tag only names its origin, and nothing is imported. */
+        reference: reference ?? false,
+    };
+    return [[tag, origin]];
 }
 /** The condition stays when an image is pushed after it (openshift-apiserver pkg/image/apiserver/importer). */
 function failedImportOf({ tag, items, conditions }) {
@@ -43191,7 +43337,7 @@ async function openCluster(side, access, context) {
     const entry = await enter(kubernetes(access.api, side, access.network, context), access.way);
     try {
         const user = await whoAmI(entry.kube);
-        return new Cluster(entry, user, await accountsOf(entry.kube, user, access.serviceAccount), access.inCluster);
+        return createCluster(entry, user, await accountsOf(entry.kube, user, access.serviceAccount), access.inCluster);
     }
     catch (thrown) {
         await entry.logout();
@@ -43245,109 +43391,98 @@ async function accountsOf(kube, user, account) {
     const registryUser = `system:serviceaccount:${account.namespace}:${account.name}`;
     return { kube, registry: kube.as(login), registryUser };
 }
-/** One OpenShift cluster after login. A repository is `project/name`; everything about one is asked once and shared. */
-class Cluster {
-    side;
-    /** The name that the cluster has for our user, for the log. */
-    user;
-    /** Opens the cluster's own registry. */
-    login;
-    /** Deletes the tokens that this run obtained by password; otherwise does nothing. Never throws. */
-    logout;
-    /** What a dry run can tell of the rights; asks and changes nothing. */
-    rights;
-    /**
-     * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
-     * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA, DENIED.
-     */
-    ensureStream;
-    /**
-     * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
-     * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
-     */
-    registryFor;
-    /**
-     * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
-     * addresses that the cluster names. A route made by hand is in none of them, and any owner of a project can make one.
-     */
-    ownsRegistry;
-    #accounts;
-    #streams;
-    constructor({ kube, issuer, logout }, user, accounts, inCluster) {
-        const { login } = accounts.registry;
-        if (login === undefined)
-            throw new errors/* PromoteError */.jG('INTERNAL', 'no login for the registry', { side: kube.side });
-        this.side = kube.side;
-        this.user = user;
-        this.login = login;
-        this.logout = logout;
-        this.rights = openRights(accounts);
-        this.#accounts = accounts;
-        this.#streams = openStreams(kube, user);
-        this.ensureStream = this.#streams.ensure;
-        const registries = openRegistries({ kube, streams: this.#streams, inCluster, issuer });
-        this.registryFor = registries.addressFor;
-        this.ownsRegistry = registries.owns;
-    }
-    /** One read of the image stream; undefined when it does not exist or may not be read. */
-    async stream(repository) {
-        const found = await this.#streams.read(repository);
-        return found.state === 'found' ? found.value : undefined;
-    }
-    /**
-     * The image of a source's tag, from that same read; undefined: ask the registry. Fails with NOT_FOUND if the stream says
-     * why the tag has no image; warns if the latest import failed and an older image is there.
-     */
-    async digestOf(repository, tag) {
-        const stream = await this.stream(repository);
-        return stream && imageOf(`${repository}:${tag}`, tag, stream, this.#accounts.kube);
-    }
-    /** Blobs and manifests that the registry certainly stores; undefined when there is no stream, or no right. */
-    async stored(repository) {
-        const layers = await this.#streams.layers(repository);
-        if (layers.state !== 'found')
-            return undefined;
-        return storedBy(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), imports: 'some' });
-    }
-    /** What the cluster tells of the answers that its registry gives for this repository. */
-    async evidence(repository) {
-        const [stream, layers] = await Promise.all([this.stream(repository), this.#streams.layers(repository)]);
-        const named = layers.state === 'found' ? layers.value.named : undefined;
-        // Where nothing is named, nothing was imported.
-        const isEmpty = layers.state === 'absent' || named?.size === 0;
-        return { imports: stream?.imports ?? (isEmpty ? 'none' : 'unknown'), named };
-    }
-    /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
-    async follows(repository, tag) {
-        const origin = (await this.stream(repository))?.origins.get(tag);
-        return origin && followText(tag, origin);
-    }
-    /** Writes the notes on the promotion into the image stream, in one request. */
-    annotate(repository, notes) {
-        return annotate(this.#accounts.kube, repository, notes);
-    }
-    /** @returns whether the tag is gone; false when the right is missing. */
-    removeTag(repository, tag) {
-        return removeStreamTag(this.#accounts.kube, repository, tag);
-    }
-    /**
-     * The real reason of a registry's 401 or 403: TOKEN_REJECTED, DENIED with the command that grants the right,
-     * PROJECT_MISSING, STREAM_MISSING or QUOTA. Other errors are returned unchanged. Never rejects.
-     */
-    async explain(error, attempt) {
-        return explain(error, attempt, this.#accounts).catch((thrown) => {
+function createCluster({ kube, issuer, logout }, user, accounts, inCluster) {
+    const { side, context } = kube;
+    const { login } = accounts.registry;
+    if (login === undefined)
+        throw new errors/* PromoteError */.jG('INTERNAL', 'no login for the registry', { side });
+    const streams = openStreams(kube, user);
+    const registries = openRegistries({ kube, streams, inCluster, issuer });
+    return {
+        side,
+        /** The name that the cluster has for our user, for the log. */
+        user,
+        /** Opens the cluster's own registry. */
+        login,
+        /** Deletes the tokens that this run obtained by password; otherwise does nothing. Never throws. */
+        logout,
+        /** What a dry run can tell of the rights; asks and changes nothing. */
+        rights: openRights(accounts),
+        /**
+         * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
+         * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
+         */
+        registryFor: registries.addressFor,
+        /**
+         * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
+         * addresses that the cluster names. A route made by hand is in none of them, and any owner of a project can make one.
+         */
+        ownsRegistry: registries.owns,
+        ...answersOf(streams, kube),
+        /** Writes the notes on the promotion into the image stream, in one request. */
+        annotate: (repository, notes) => annotate(kube, repository, notes),
+        /** @returns whether the tag is gone; false when the right is missing. */
+        removeTag: (repository, tag) => removeStreamTag(kube, repository, tag),
+        /**
+         * The real reason of a registry's 401 or 403: TOKEN_REJECTED, DENIED with the command that grants the right,
+         * PROJECT_MISSING, STREAM_MISSING or QUOTA. Other errors are returned unchanged. Never rejects.
+         */
+        explain: (error, attempt) => explain(error, attempt, accounts).catch((thrown) => {
             // An explanation that fails must not hide the refusal.
-            const { log } = this.#accounts.kube.context;
-            log.debug(`${this.side}: no explanation for the refusal: ${(0,errors/* asPromoteError */.XO)(thrown).message}`);
+            context.log.debug(`${side}: no explanation for the refusal: ${(0,errors/* asPromoteError */.XO)(thrown).message}`);
             return error;
-        });
-    }
+        }),
+    };
+}
+/** What the image streams of a cluster tell. */
+function answersOf(streams, kube) {
+    /** One read of the image stream; undefined when it does not exist or may not be read. */
+    const read = async (repository) => {
+        const found = await streams.read(repository);
+        return found.state === 'found' ? found.value : undefined;
+    };
+    return {
+        stream: read,
+        /**
+         * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
+         * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA, DENIED.
+         */
+        ensureStream: streams.ensure,
+        /**
+         * The image of a source's tag, from that same read; undefined: ask the registry. Fails with NOT_FOUND if the stream says
+         * why the tag has no image; warns if the latest import failed and an older image is there.
+         */
+        async digestOf(repository, tag) {
+            const stream = await read(repository);
+            return stream && imageOf(`${repository}:${tag}`, tag, stream, kube);
+        },
+        /** Blobs and manifests that the registry certainly stores; undefined when there is no stream, or no right. */
+        async stored(repository) {
+            const layers = await streams.layers(repository);
+            if (layers.state !== 'found')
+                return undefined;
+            return storedBy(layers.value, (await read(repository)) ?? { pushed: new Set(), imports: 'some' });
+        },
+        /** What the cluster tells of the answers that its registry gives for this repository. */
+        async evidence(repository) {
+            const [stream, layers] = await Promise.all([read(repository), streams.layers(repository)]);
+            const named = layers.state === 'found' ? layers.value.named : undefined;
+            // Where nothing is named, nothing was imported.
+            const isEmpty = layers.state === 'absent' || named?.size === 0;
+            return { imports: stream?.imports ?? (isEmpty ? 'none' : 'unknown'), named };
+        },
+        /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
+        async follows(repository, tag) {
+            const origin = (await read(repository))?.origins.get(tag);
+            return origin && followText(tag, origin);
+        },
+    };
 }
 
 
 /***/ }),
 
-/***/ 1483:
+/***/ 2299:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 // ESM COMPAT FLAG
@@ -43366,18 +43501,137 @@ var copy_plan = __nccwpck_require__(4254);
 var core_async = __nccwpck_require__(3459);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
-// EXTERNAL MODULE: ./lib/inputs/images.js
-var inputs_images = __nccwpck_require__(7591);
 // EXTERNAL MODULE: ./lib/inputs/shard.js
 var inputs_shard = __nccwpck_require__(5285);
-// EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
-var tag_selection = __nccwpck_require__(7420);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var oci_reference = __nccwpck_require__(3940);
+// EXTERNAL MODULE: ./lib/core/text.js
+var core_text = __nccwpck_require__(9716);
+// EXTERNAL MODULE: ./lib/inputs/images.js
+var inputs_images = __nccwpck_require__(7591);
+// EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
+var tag_selection = __nccwpck_require__(7420);
+// EXTERNAL MODULE: ./lib/copy/blob-reader.js
+var blob_reader = __nccwpck_require__(9808);
+// EXTERNAL MODULE: ./lib/copy/graph.js
+var graph = __nccwpck_require__(4729);
+// EXTERNAL MODULE: ./lib/core/json.js
+var json = __nccwpck_require__(3085);
+;// CONCATENATED MODULE: ./lib/release/creation-times.js
+
+
+
+/** OCI image-spec annotations.md. */
+const CREATED = 'org.opencontainers.image.created';
+/** No image is older: builds that are to be reproducible write 1970 or 1980. */
+const EARLIEST = Date.UTC(2000);
+/**
+ * When the image of a tag was made (milliseconds since 1970; undefined where nothing tells). OpenShift tells when the tag
+ * got the image. Elsewhere the manifest's annotation tells, or the image config: two requests, three for an index.
+ */
+function createTimes({ store, cluster, path }, { copy: { semaphore } }) {
+    const known = new Map();
+    const read = async ({ annotations, links }, isChild = false) => {
+        const stated = timeOf(annotations?.[CREATED]);
+        // Attestations have the platform unknown/unknown.
+        const child = links.find(({ role, descriptor }) => role === 'child' && descriptor.platform?.os !== 'unknown');
+        const config = links.find(({ role, descriptor }) => role === 'config' && (0,graph/* isPlatformConfig */.eO)(descriptor))?.descriptor;
+        if (stated !== undefined)
+            return stated;
+        if (child !== undefined && !isChild)
+            return read(await semaphore(() => store.manifest(child.descriptor)), true);
+        return config && timeOf(Object((0,json/* parseJson */.q)(await semaphore(() => (0,blob_reader/* readBlob */.gm)(store, config), config.size))).created);
+    };
+    return async (tag) => {
+        const stream = await cluster?.stream(path);
+        if (stream !== undefined)
+            return timeOf(stream.created.get(tag));
+        const root = await semaphore(() => store.resolve(tag));
+        const time = known.get(root.descriptor.digest) ?? read(root);
+        known.set(root.descriptor.digest, time);
+        return time;
+    };
+}
+function timeOf(stated) {
+    const time = typeof stated === 'string' ? Date.parse(stated) : stated;
+    return typeof time === 'number' && time >= EARLIEST ? time : undefined;
+}
+
+;// CONCATENATED MODULE: ./lib/release/expand-set.js
+
+
+
+
+
+/** The images that a selection stands for, or why they cannot be told. What it leaves out is said in the log. */
+async function expandSet(set, source, run) {
+    try {
+        return await expandRepository(set, await source, run);
+    }
+    catch (thrown) {
+        return [{ pair: (0,inputs_images/* likeImage */.j8)(set), error: (0,errors/* asPromoteError */.XO)(thrown, 'source') }];
+    }
+}
+/** The tags of one repository. @throws PromoteError NOT_FOUND when none is selected. */
+async function expandRepository(set, session, run) {
+    const { select, platforms } = set;
+    const from = await session.repository(set.source);
+    const patterns = set.exclude?.flatMap((pattern) => tagPattern(pattern, from.path)) ?? [];
+    const selection = { ...select, exclude: [...(select.exclude ?? []), ...patterns] };
+    const times = { of: createTimes(from, run), now: run.context.now() };
+    const { tags, leftOut } = await (0,tag_selection/* selectTags */.O)(selection, await tagsOf(from, (0,tag_selection/* onlyTag */.V8)(select), run), times);
+    const what = `${from.store.name}: ${(0,tag_selection/* describeSelection */.e9)(select)} selects`;
+    if (tags.length === 0) {
+        const hint = 'Look at the tags that are there; a regular expression has to fit the whole tag.';
+        throw new errors/* PromoteError */.jG('NOT_FOUND', `${what} no tag${(0,tag_selection/* describeLeftOut */.l1)(leftOut)}.`, { side: 'source', hint });
+    }
+    if (leftOut.size > 0)
+        run.context.log.info(`${what} ${tags.length} tags${(0,tag_selection/* describeLeftOut */.l1)(leftOut)}.`);
+    const others = select['same-digest-tags'] ? await sameDigest(tags, selection.exclude, from, run) : [];
+    if (others.length > 0)
+        run.context.log.info(`${what} with their digests also ${(0,core_text/* listed */.KE)(others)}.`);
+    return [...tags, ...others].map((tag) => ({
+        pair: {
+            source: { ...set.source, tag },
+            destination: { ...set.destination, tag },
+            ...(platforms && { platforms }),
+        },
+    }));
+}
+/** The glob for tags in a pattern of `exclude`: `:TAG` is for all repositories, `NAME:TAG` for those of the name. */
+function tagPattern(pattern, path) {
+    const [name = '', tag] = pattern.split(':');
+    return tag !== undefined && (name === '' || (0,tag_selection/* isExcluded */.RF)(path, [name, `*/${name}`])) ? [tag] : [];
+}
+/**
+ * OpenShift tells all tags in the same answer as their digests. Other registries are asked for a list, or for the one tag.
+ * @param only the tag that alone is meant
+ */
+async function tagsOf(from, only, { copy }) {
+    const { store, cluster, path } = from;
+    const stream = await cluster?.stream(path);
+    if (stream !== undefined)
+        return stream.tags.keys();
+    if (only !== undefined)
+        return (await copy.semaphore(() => store.locate(only))) === null ? [] : [only];
+    if (store.listTags !== undefined)
+        return copy.semaphore(store.listTags);
+    throw new errors/* PromoteError */.jG('UNSUPPORTED', `${store.name}: its tags cannot be listed.`, { side: 'source' });
+}
+/** All other tags at the source that point at what one of these tags points at. */
+async function sameDigest(tags, exclude, from, run) {
+    const { store, cluster, path } = from;
+    const stream = await cluster?.stream(path);
+    const at = async (tag) => stream?.tags.get(tag) ?? (await run.copy.semaphore(() => store.locate(tag)));
+    const every = await (0,tag_selection/* selectTags */.O)({ glob: '*', exclude }, await tagsOf(from, undefined, run));
+    const all = await Promise.all(every.tags.map(async (tag) => ({ tag, digest: await at(tag) })));
+    const wanted = new Set(all.filter(({ tag }) => tags.includes(tag)).map(({ digest }) => digest));
+    return all.filter(({ tag, digest }) => digest && wanted.has(digest) && !tags.includes(tag)).map(({ tag }) => tag);
+}
+
 // EXTERNAL MODULE: ./lib/release/run.js
 var release_run = __nccwpck_require__(9012);
 ;// CONCATENATED MODULE: ./lib/release/expand.js
-
 
 
 
@@ -43405,42 +43659,15 @@ async function listImages(source, run) {
         return { pair, jobs };
     });
 }
-async function listEntries(source, { config }) {
+async function listEntries(source, run) {
+    const { config } = run;
     const named = config.images.map((pair) => ({ pair }));
-    const selected = await Promise.all(config.sets.map((set) => expandSet(set, source)));
+    const selected = await Promise.all(config.sets.map((set) => expandSet(set, source, run)));
     const all = unique([...named, ...selected.flat()]);
     const { shard } = config;
     if (shard === undefined)
         return all;
     return all.filter(({ pair }) => (0,inputs_shard/* isInShard */.O)((0,oci_reference/* formatReference */.FH)(pair.destination), shard));
-}
-async function expandSet(set, source) {
-    const { select, destination, platforms } = set;
-    try {
-        const session = await source;
-        const from = await session.repository(set.source);
-        const tags = (0,tag_selection/* selectTags */.O)(select, await tagsOf(from));
-        if (tags.length === 0)
-            throw new errors/* PromoteError */.jG('NOT_FOUND', `${from.store.name}: no tag is selected by ${(0,tag_selection/* describeSelection */.e9)(select)}.`, {
-                side: 'source',
-                hint: 'Look at the tags that are there; a regular expression has to fit the whole tag.',
-            });
-        return tags.map((tag) => ({
-            pair: { source: { ...set.source, tag }, destination: { ...destination, tag }, ...(platforms && { platforms }) },
-        }));
-    }
-    catch (thrown) {
-        return [{ pair: (0,inputs_images/* likeImage */.j8)(set), error: (0,errors/* asPromoteError */.XO)(thrown, 'source') }];
-    }
-}
-/** OpenShift tells all tags in the same answer as their digests. Other registries are asked for a list. */
-async function tagsOf({ store, cluster, path }) {
-    const stream = await cluster?.stream(path);
-    if (stream !== undefined)
-        return stream.tags.keys();
-    if (store.listTags !== undefined)
-        return store.listTags();
-    throw new errors/* PromoteError */.jG('UNSUPPORTED', `${store.name}: its tags cannot be listed.`, { side: 'source' });
 }
 /** An image that two selections have in common is promoted once. Two images for one tag are an error of the later one. */
 function unique(all) {
@@ -44124,7 +44351,7 @@ var require_signed = __nccwpck_require__(8659);
 // EXTERNAL MODULE: ./lib/core/memo.js
 var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
-var parse = __nccwpck_require__(1437);
+var parse = __nccwpck_require__(2847);
 // EXTERNAL MODULE: ./lib/trust/examine.js
 var examine = __nccwpck_require__(1605);
 // EXTERNAL MODULE: ./lib/trust/keyless.js
@@ -46239,8 +46466,11 @@ function createEndpoint(options) {
             // Without the cluster's API nothing is known of what OpenShift's registry may pull through.
             return isOpenShiftHere ? NOT_KNOWN : undefined;
         },
+        /** `manifests/latest` → its address. */
         url: (path) => new URL(`/v2/${repository}/${path}`, base),
+        /** Sends with the scopes that `access` needs; any status resolves. */
         call,
+        /** What a refusal means. Consumes the answer. */
         toError: (res, what, access, tag) => toPromoteError(options, name, res, what, access, tag),
     };
 }
@@ -47623,6 +47853,7 @@ async function openSession(side, run) {
         return {
             cluster,
             repository: repositories.open,
+            /** Logs out and closes all connections. Never throws. */
             async close() {
                 await cluster?.logout();
                 await Promise.all([network.close(), repositories.close()]);
@@ -47765,7 +47996,7 @@ var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/core/version.js
 var version = __nccwpck_require__(8067);
 // EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
-var parse = __nccwpck_require__(1437);
+var parse = __nccwpck_require__(2847);
 // EXTERNAL MODULE: ./lib/trust/keyed.js
 var keyed = __nccwpck_require__(6188);
 // EXTERNAL MODULE: ./lib/trust/keyless.js
@@ -62614,7 +62845,7 @@ async function main(argv) {
             screen: process.stderr.isTTY ? () => process.stderr : undefined,
         },
         signal,
-        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 1483))).promote,
+        loadPromote: async () => (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2299))).promote,
     });
 }
 main(process.argv.slice(2)).then((code) => {

@@ -22,20 +22,6 @@ import { basicCredential, bearerCredential, fixedLogin, type Issued, renewableLo
 /** A token that ends within this time may be refused on its way. Milliseconds. */
 const MARGIN = 10_000
 
-export type Kubeconfig = Readonly<{
-  /** https, without credentials. May have a path (clusters behind Rancher). */
-  server: URL
-  /** PEM. */
-  ca: string | undefined
-  insecure: boolean
-  /** `bearer`, or `basic` for a user with a password: that opens the OAuth server, not the API. Absent: see `clientCertificate`. */
-  login?: Login | undefined
-  /** PEM both; the key is registered as a secret. */
-  clientCertificate?: Readonly<{ cert: string; key: string }> | undefined
-  proxyUrl: string | undefined
-  tlsServerName: string | undefined
-}>
-
 const text = z.string().nullish()
 const Named = z.array(z.looseObject({ name: z.string() })).nullish()
 const Config = z.object({ 'current-context': text, contexts: Named, clusters: Named, users: Named })
@@ -84,7 +70,7 @@ export async function readKubeconfig(
   contextName: string | undefined,
   context: Context,
   side: Side,
-): Promise<Kubeconfig> {
+) {
   const all = merge(given ?? defaultPath(context.env), context, side)
   const chosen = contextName ?? all.configs.map(({ config }) => config['current-context']).find(Boolean)
   if (!chosen) throw broken(all, 'has no current-context.', `Name one of its contexts: ${names(all, 'contexts')}.`)
@@ -97,8 +83,8 @@ export async function readKubeconfig(
   if (proxyUrl !== undefined) keepProxyPassword(proxyUrl, context)
   const who = `user ${parts.user} of the kubeconfig ${user?.reader.file.path}`
   return {
-    server: serverUrl(cluster.server, reader),
-    ca,
+    server: serverUrl(cluster.server, reader), // https; may have a path (clusters behind Rancher)
+    ca, // PEM
     insecure: cluster['insecure-skip-tls-verify'] ?? false,
     ...(user?.value.user && (await waysIn(user.value.user, who, execCluster(cluster, ca), user.reader))),
     proxyUrl,
@@ -122,7 +108,15 @@ function merge(given: string | Secret, context: Context, side: Side): Merged {
   return { file: fileOf('kubeconfig', given, side), side, context, configs }
 }
 
-type WaysIn = Pick<Kubeconfig, 'login' | 'clientCertificate'>
+/** One of them at least. */
+type WaysIn = Readonly<{
+  /** `bearer`, or `basic` for a user with a password: that opens the OAuth server, not the API. */
+  login?: Login | undefined
+  /** PEM both; the key is registered as a secret. */
+  clientCertificate?: Readonly<{ cert: string; key: string }> | undefined
+}>
+
+export type Kubeconfig = Awaited<ReturnType<typeof readKubeconfig>>
 
 /** client-go's order where several are given: tokenFile, token, exec plugin, user and password. */
 async function waysIn(user: User, who: string, cluster: ExecPlugin['cluster'], reader: Reader): Promise<WaysIn> {
@@ -184,7 +178,7 @@ function execCluster(cluster: Cluster, ca: string | undefined): ExecPlugin['clus
   }
 }
 
-function clientCertificate(user: User, reader: Reader): Kubeconfig['clientCertificate'] {
+function clientCertificate(user: User, reader: Reader): WaysIn['clientCertificate'] {
   if (user['client-key-data']) reader.context.secrets.keep(user['client-key-data'])
   const key = pem(user, 'client-key', 'PRIVATE KEY', reader)
   const cert = pem(user, 'client-certificate', 'CERTIFICATE', reader)

@@ -2,13 +2,7 @@ import { styleText } from 'node:util'
 import type { Env } from '../inputs/collect.ts'
 
 /** Lines below the log that are redrawn all the time. */
-export type Terminal = Readonly<{
-  columns(): number
-  write(text: string): void // log text, line ends included
-  /** Replaces the lines that are shown. */
-  show(lines: readonly string[]): void
-  clear(): void
-}>
+export type Terminal = ReturnType<typeof createTerminal>
 
 /** The size of the terminal. It is asked for each time, because windows change. */
 export type Screen = () => Readonly<{ columns: number; rows: number }>
@@ -16,7 +10,7 @@ export type Screen = () => Readonly<{ columns: number; rows: number }>
 /** Moves the cursor up to the first of so many lines and erases from there to the end (ECMA-48, CPL and ED). */
 const eraseLines = (lines: number) => (lines === 0 ? '' : `\u001b[${lines}F\u001b[J`)
 
-export function createTerminal(print: (text: string) => void, screen: Screen): Terminal {
+export function createTerminal(print: (text: string) => void, screen: Screen) {
   let shown: readonly string[] = []
   const redraw = (text: string, next: readonly string[]) => {
     const before = eraseLines(shown.length)
@@ -27,8 +21,10 @@ export function createTerminal(print: (text: string) => void, screen: Screen): T
   return {
     // One column stays free, because some terminals wrap a full line.
     columns: () => Math.max(20, screen().columns - 1),
-    write: (text) => redraw(text, shown),
-    show: (lines) => redraw('', lines.slice(-Math.max(1, screen().rows - 1))),
+    /** @param text of the log, line ends included. */
+    write: (text: string) => redraw(text, shown),
+    /** Replaces the lines that are shown. */
+    show: (lines: readonly string[]) => redraw('', lines.slice(-Math.max(1, screen().rows - 1))),
     clear: () => {
       if (shown.length > 0) redraw('', [])
     },

@@ -1,7 +1,8 @@
 import { quote } from '../core/text.ts'
 import { formatReference, hostOf, type Reference, repositoryOn } from '../oci/reference.ts'
-import type { Config, SideConfig } from './config.ts'
+import type { Config } from './config.ts'
 import type { InputReader } from './reader.ts'
+import type { SideConfig } from './side.ts'
 
 type Wishes = Pick<Config, 'images' | 'source' | 'destinations' | 'additionalTags'>
 

@@ -4,12 +4,11 @@ import { tooShort } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import { parseYaml } from '../core/yaml.ts'
 import { type Found, tidy } from './collect.ts'
-import type { SideConfig } from './config.ts'
 import { OPTIONS, type Option } from './options.ts'
 import { keepStray, readPath } from './path-or-content.ts'
 import { nearest } from './problems.ts'
 import { FROM_LIST, InputReader } from './reader.ts'
-import { parseSide } from './side.ts'
+import { parseSide, type SideConfig } from './side.ts'
 
 const PREFIX = 'destination-'
 const SIDE_OPTIONS = OPTIONS.filter((option) => option.name.startsWith(PREFIX))
@@ -28,7 +27,7 @@ type Fields = ReadonlyMap<string, unknown>
 /** A YAML or JSON list, or the path of a file with one. @returns the entries that could be read. */
 export function parseDestinations(inputs: InputReader): SideConfig[] {
   const seen = new Set<string>()
-  return (inputs.parsed('destinations', (given) => readList(given, inputs)) ?? []).flatMap((entry, index) => {
+  return (inputs.document('destinations', readList) ?? []).flatMap((entry, index) => {
     const fields: Fields = new Map(Object.entries(isRecord(entry) ? entry : {}))
     const name = fields.get('name') ?? ''
     const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : quote(name).slice(1, -1)
@@ -44,10 +43,9 @@ export function parseDestinations(inputs: InputReader): SideConfig[] {
   })
 }
 
-function readList(given: string, { around }: InputReader): unknown[] {
-  const isText = /\n|^(?:\[|-(?:\s|$))/.test(given)
+function readList(text: string): unknown[] {
   // Every value is text: an option's value is, and 0123 or yes must not become something else on the way.
-  const list = parseYaml(isText ? given : readPath(given, around.readFile), { values: 'text' })
+  const list = parseYaml(text, { values: 'text' })
   if (Array.isArray(list) && list.length > 0) return list
   throw new Error('is not a list of destinations: begin each with "- name:"')
 }

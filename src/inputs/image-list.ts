@@ -5,7 +5,7 @@ import { parseYaml } from '../core/yaml.ts'
 import { isDigest } from '../oci/digest.ts'
 import { parsePlatform } from '../oci/platform.ts'
 import type { ImagePair, ImageSet } from './config.ts'
-import { parsePair, parseSet } from './images.ts'
+import { parseExclude, parsePair, parseSet } from './images.ts'
 import { selectionSchema } from './tag-selection.ts'
 
 /** More images than any cluster has image streams; bounds what one file can make of the memory. */
@@ -18,6 +18,7 @@ const entrySchema = z.lazy(() =>
     source: z.string().min(1),
     destination: z.string().min(1).optional(),
     tags: selectionSchema.optional(),
+    exclude: z.union([z.string(), z.array(z.string()).min(1).max(100)]).optional(),
     platforms: z.array(z.string()).min(1).optional(),
     'expect-current': z
       .string()
@@ -61,18 +62,21 @@ function readEntry(entry: unknown): ImagePair | ImageSet {
   if (!parsed.success) throw new Error(describe(parsed.error))
   const { source, destination, tags, 'expect-current': expectCurrent } = parsed.data
   const platforms = parsed.data.platforms?.map(parsePlatform)
-  if (tags !== undefined && expectCurrent !== undefined)
-    throw new Error('expect-current is for one tag, not for a selection')
+  const exclude = parsed.data.exclude && [parsed.data.exclude].flat().map(parseExclude)
   const comma = [source, destination].find((text) => text !== undefined && /[=,\s]/.test(text) && !/^oci/.test(text))
   if (comma !== undefined) throw new Error(`${quote(comma)} is not one image`)
   const image =
     tags === undefined
       ? parsePair(destination === undefined ? source : `${source}=${destination}`)
       : parseSet(source, destination, tags)
+  const isSet = 'select' in image
+  if (isSet && expectCurrent !== undefined) throw new Error('expect-current is for one tag, not for a selection')
+  if (!isSet && exclude !== undefined) throw new Error('exclude is for selections, not for one image')
   return {
     ...image,
-    ...(platforms === undefined ? {} : { platforms }),
-    ...(expectCurrent === undefined ? {} : { expectCurrent: expectCurrent as ImagePair['expectCurrent'] }),
+    ...(platforms && { platforms }),
+    ...(exclude && { exclude }),
+    ...(expectCurrent && { expectCurrent: expectCurrent as ImagePair['expectCurrent'] }),
   }
 }
 

@@ -1,4 +1,5 @@
 import { asPromoteError, reasonOf } from '../core/errors.ts'
+import { parseJson } from '../core/json.ts'
 import { quote } from '../core/text.ts'
 import {
   formatReference,
@@ -10,6 +11,7 @@ import {
   type Reference,
 } from '../oci/reference.ts'
 import type { ImagePair, ImageSet } from './config.ts'
+import { splitList } from './reader.ts'
 import { describeSelection, type Selection } from './tag-selection.ts'
 
 /** `app:1.2@sha256:…` is none: that is a tag and a digest. */
@@ -19,15 +21,6 @@ const USERINFO_ALL = new RegExp(USERINFO, 'g')
 const SEPARATORS = 'write one image per line or comma, and "=" between source and destination'
 
 const DEFAULT_TAG = 'latest'
-
-/** Items of a list: one per line or comma; `#` at the start of a line or after a blank begins a comment. */
-export function splitList(text: string): string[] {
-  return text
-    .split(/\r\n|\r|\n/)
-    .flatMap((line) => line.replace(/(?<=^|\s)#.*/s, '').split(','))
-    .map((item) => item.trim())
-    .filter((item) => item !== '')
-}
 
 /**
  * `SRC` or `SRC=DST` items; a JSON list of them is read too. DST without a tag inherits SRC's; SRC alone keeps the name, at the
@@ -54,12 +47,8 @@ export function parseImages(text: string, note: (problem: string) => void): (Ima
 
 function fromJson(text: string): string | undefined {
   if (!/^\s*[[{"]/.test(text)) return text
-  try {
-    const list: unknown = [JSON.parse(text)].flat()
-    return Array.isArray(list) && list.every((item) => typeof item === 'string') ? list.join('\n') : undefined
-  } catch {
-    return undefined
-  }
+  const list = [parseJson(text)].flat()
+  return list.every((item) => typeof item === 'string') ? list.join('\n') : undefined
 }
 
 /** A Tekton result may end in a line break, and no image begins with "@". */
@@ -85,8 +74,7 @@ export function parsePair(item: string): ImagePair | ImageSet {
     throw new Error(`${shown(item)} lacks the image ${from === '' ? 'before' : 'after'} "="`)
 
   const [, repository, glob] = isLayout(from) ? [] : (/^([^@]*):([\w.-]*[*?][\w.*?-]*)$/.exec(from) ?? [])
-  if (repository !== undefined && glob !== undefined)
-    return parseSet(repository, to, { pattern: { kind: 'glob', text: glob } })
+  if (repository !== undefined && glob !== undefined) return parseSet(repository, to, { glob })
   const source = readReference(from)
   const destination = to === undefined ? undefined : readReference(to)
   if (destination?.digest !== undefined)
@@ -115,6 +103,12 @@ export function parseSet(from: string, to: string | undefined, select: Selection
       )
   }
   return { source, destination: destination ?? { host: undefined, repository: source.repository }, select }
+}
+
+/** A pattern of `exclude`: `:TAG` or `NAME:TAG`, with `*` and `?`. @throws Error as `parsePair`. */
+export function parseExclude(text: string): string {
+  if (/^[a-z0-9._/*?-]*:[\w.*?-]+$/.test(text)) return text
+  throw new Error(`${quote(text)} is none of :TAG and NAME:TAG; * and ? stand for any characters and for one`)
 }
 
 export function likeImage({ source, destination, select }: ImageSet): ImagePair {

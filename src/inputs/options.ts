@@ -35,7 +35,8 @@ function words(name: string, values: readonly string[], meaning: string, more: P
 
 const WHAT: readonly Row[] = [
   row('images', 'list', 'Images to promote: SRC or SRC=DST, one per line or comma; # starts a comment.'),
-  row('image-list', 'path', 'File that lists images and selections of tags, in YAML or JSON.'),
+  row('image-list', 'string', 'YAML or JSON list of images and selections of tags, or a file with one.'),
+  row('exclude', 'list', 'Tags to leave out of what selections find: :TAG or NAME:TAG, with * and ?.'),
   row('platforms', 'list', 'Platforms to copy, as in linux/amd64,linux/arm64/v8. The index keeps its digest.', {
     default: 'all',
   }),

@@ -1,25 +1,22 @@
-import { asPromoteError, PromoteError } from '../core/errors.ts'
+import { PromoteError } from '../core/errors.ts'
 import type { Secrets } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
-import { type Platform, parsePlatform } from '../oci/platform.ts'
 import { formatReference, isTag } from '../oci/reference.ts'
-import { readTrustOptions } from '../trust/trust-options.ts'
-import type { Collected, Env } from './collect.ts'
-import type { Config, ImagePair, ImageSet, SideConfig } from './config.ts'
+import type { Collected } from './collect.ts'
+import type { Config, ImagePair, ImageSet } from './config.ts'
 import { findConflicts } from './conflicts.ts'
 import { parseDestinations } from './destinations.ts'
 import { parseImageList } from './image-list.ts'
-import { likeImage, parseImages, readReference, splitList } from './images.ts'
+import { likeImage, parseExclude, parseImages, readReference } from './images.ts'
 import { OPTIONS } from './options.ts'
-import { keepStray, readPath } from './path-or-content.ts'
+import { keepStray } from './path-or-content.ts'
 import type { ReadFile } from './problems.ts'
-import { InputReader, isFlag, type Place } from './reader.ts'
-import { parseRegistryAuth } from './registry-auth.ts'
+import { InputReader, type Place } from './reader.ts'
 import { LARGEST_REPORT, readRollback } from './rollback-report.ts'
-import { parseShard } from './shard.ts'
-import { parseSide } from './side.ts'
-import { describeSelection } from './tag-selection.ts'
+import { readRunOptions } from './run-options.ts'
+import { parseSide, type SideConfig } from './side.ts'
+import { describeSelection, onlyTag } from './tag-selection.ts'
 
 /**
  * Checks everything, and only then complains.
@@ -34,7 +31,9 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
   for (const option of OPTIONS) inputs.check(option)
 
   const lines = linesOf(inputs)
-  const sets = lines.filter((line): line is ImageSet => 'select' in line)
+  const exclude = inputs.list('exclude', parseExclude)
+  const chosen = lines.filter((line): line is ImageSet => 'select' in line)
+  const sets = chosen.map((set) => ({ ...set, exclude: [...(set.exclude ?? []), ...exclude] }))
   const pairs = lines.filter((line): line is ImagePair => !('select' in line))
   const rollback = inputs.file('rollback', readRollback, LARGEST_REPORT)
   checkRelease(inputs, pairs, sets)
@@ -52,43 +51,12 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
     destinations,
     additionalTags,
     rollback,
+    history: inputs.list('history', readReference),
     suggestion: collected.suggestion,
-    ...plainValues(inputs),
+    ...readRunOptions(inputs),
   }
   if (problems.length > 0) throw usage(problems, secrets)
   return config
-}
-
-type Plain = Omit<Config, 'images' | 'sets' | 'source' | 'destinations' | 'additionalTags' | 'rollback' | 'suggestion'>
-
-function plainValues(inputs: InputReader): Plain {
-  return {
-    overwrite: inputs.choice('overwrite'),
-    atomic: inputs.flag('atomic'),
-    failFast: inputs.flag('fail-fast'),
-    shard: inputs.parsed('shard', parseShard),
-    annotate: inputs.flag('annotate'),
-    history: inputs.list('history', readReference),
-    rollbackReport: inputs.text('rollback'),
-    platforms: platforms(inputs),
-    referrers: inputs.flag('referrers'),
-    requireSigned: inputs.flag('require-signed'),
-    ...readTrustOptions(inputs, inputs.around.place.spell, (path) => readPath(path, inputs.around.readFile)),
-    ...foreign(inputs.text('include-foreign')),
-    skipMissing: inputs.flag('skip-missing'),
-    dryRun: inputs.flag('dry-run'),
-    jobs: inputs.integer('jobs'),
-    retries: inputs.integer('retries'),
-    stallTimeout: inputs.integer('stall-timeout') * 1000,
-    registryAuth: parseRegistryAuth(inputs),
-    report: inputs.text('report'),
-    run: runOf(inputs.around.env),
-    progress: inputs.choice('progress'),
-    logLevel: inputs.choice('log-level'),
-    summary: inputs.flag('summary'),
-    output: inputs.choice('output'),
-    resultsLimit: inputs.integer('results-limit'),
-  }
 }
 
 function keepSecrets({ raw, stray = [] }: Collected, secrets: Secrets): void {
@@ -107,7 +75,7 @@ export function usage(problems: readonly string[], secrets: Secrets): PromoteErr
   return new PromoteError('USAGE', secrets.redact(text), { side: 'input' })
 }
 
-const EXCLUDED = ['images', 'image-list', 'additional-tags', 'shard', 'expect-current'] as const
+const EXCLUDED = ['images', 'image-list', 'exclude', 'additional-tags', 'shard', 'expect-current'] as const
 
 function linesOf(inputs: InputReader): readonly (ImagePair | ImageSet)[] {
   const instead = ['history', 'rollback'].find((name) => inputs.has(name))
@@ -120,7 +88,7 @@ function linesOf(inputs: InputReader): readonly (ImagePair | ImageSet)[] {
   }
   const given = inputs.text('images') ?? ''
   const note = (name: string) => (problem: string) => inputs.problem(name, problem)
-  const listed = inputs.file('image-list', (file) => parseImageList(file, note('image-list')))
+  const listed = inputs.document('image-list', (text) => parseImageList(text, note('image-list')))
   const named = parseImages(given, note('images'))
   const isEmpty = given.split(/[\r\n]+/).every((line) => /^[\s,]*(?:#.*)?$/.test(line))
   if (named.length === 0 && !inputs.has('image-list') && isEmpty)
@@ -136,7 +104,9 @@ function checkRelease(inputs: InputReader, pairs: readonly ImagePair[], sets: re
     inputs.problem('expect-current', 'goes with one image; in image-list each entry may have its own')
   else if (expected !== undefined && inputs.has('additional-tags'))
     inputs.problem('expect-current', 'goes with one tag: promote the additional tags by themselves')
-  const [set] = sets
+  if (inputs.has('exclude') && sets.length === 0 && !inputs.has('rollback'))
+    inputs.problem('exclude', 'goes with selections: no image has "*" in it, and no entry of image-list has tags')
+  const set = sets.find(({ select }) => onlyTag(select) === undefined)
   if (set !== undefined && inputs.has('additional-tags')) {
     const tags = quote(describeSelection(set.select))
     inputs.problem('additional-tags', `go with images that are named one by one, not with ${tags}`)
@@ -145,11 +115,6 @@ function checkRelease(inputs: InputReader, pairs: readonly ImagePair[], sets: re
     inputs.problem('shard', `is excluded by ${inputs.spell('atomic')}: the parts of a list know nothing of each other`)
   if (inputs.flag('atomic') && !inputs.has('report'))
     inputs.problem('atomic', `needs ${inputs.spell('report')}, which keeps the digests that the tags had before`)
-}
-
-function foreign(text = 'false'): Pick<Config, 'includeForeign' | 'foreignHosts'> {
-  if (isFlag(text)) return { includeForeign: text.toLowerCase() === 'true' }
-  return { includeForeign: true, foreignHosts: splitList(text.toLowerCase()) }
 }
 
 function destinationsOf(inputs: InputReader, images: readonly ImagePair[]): readonly SideConfig[] {
@@ -166,26 +131,7 @@ function destinationsOf(inputs: InputReader, images: readonly ImagePair[]): read
   return parseDestinations(inputs)
 }
 
-/** Tekton (the Task sets it), GitHub, GitLab, Azure Pipelines, Jenkins. */
-const RUN_IDS = ['IMAGE_PROMOTE_RUN_ID', 'GITHUB_RUN_ID', 'CI_PIPELINE_ID', 'BUILD_BUILDID', 'BUILD_TAG']
-
-function runOf(env: Env): string | undefined {
-  return RUN_IDS.map((name) => env[name] ?? '').find((id) => id !== '')
-}
-
 function parseTag(tag: string): string {
   if (isTag(tag)) return tag
   throw new Error(`${quote(tag)} is not a valid tag: up to 128 of A-Z, a-z, 0-9, "_", "." and "-", not first`)
-}
-
-function platforms(inputs: InputReader): Platform[] | undefined {
-  if (splitList(inputs.text('platforms') ?? 'all').every((item) => item === 'all')) return undefined
-  return inputs.list('platforms', (item) => {
-    try {
-      return parsePlatform(item)
-    } catch (thrown) {
-      const { message } = asPromoteError(thrown)
-      throw new Error(message.includes(item) ? message : `${quote(item)}: ${message}`)
-    }
-  })
 }

@@ -3,7 +3,6 @@ import { reasonOf } from '../core/errors.ts'
 import { Secret, type Secrets, tooShort } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import type { Env, Found } from './collect.ts'
-import { splitList } from './images.ts'
 import { type HostKind, OPTION_BY_NAME, type Option } from './options.ts'
 import { contentOf, notPath, readPath } from './path-or-content.ts'
 import { type ReadFile, succeeds } from './problems.ts'
@@ -109,6 +108,12 @@ export class InputReader {
     })
   }
 
+  /** As `parsed`, for a document in YAML or JSON, which stands there itself or in the file that is named. */
+  document<T>(name: string, parse: (text: string) => T): T | undefined {
+    const isText = (given: string) => /\n|^[[{]|^-(?:\s|$)|:\s/.test(given)
+    return this.parsed(name, (given) => parse(isText(given) ? given : readPath(given, this.around.readFile)))
+  }
+
   /** The path of a file that can be read, or the text of such a file where it cannot be seen by others. */
   fileOrContent(name: string): string | Secret | undefined {
     const found = this.#values.get(this.#prefix + name)
@@ -140,6 +145,15 @@ export class InputReader {
     if (preset === undefined) this.#values.delete(name)
     else this.#values.set(name, { value: preset, from: 'default' })
   }
+}
+
+/** Items of a list: one per line or comma; `#` at the start of a line or after a blank begins a comment. */
+export function splitList(text: string): string[] {
+  return text
+    .split(/\r\n|\r|\n/)
+    .flatMap((line) => line.replace(/(?<=^|\s)#.*/s, '').split(','))
+    .map((item) => item.trim())
+    .filter((item) => item !== '')
 }
 
 const HOST_NAMES = { github: 'GitHub Actions', tekton: 'Tekton', plain: 'the command line' } as const

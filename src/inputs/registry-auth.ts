@@ -3,7 +3,7 @@ import { Secret } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import { parseYaml } from '../core/yaml.ts'
 import { readSecret } from './destinations.ts'
-import { keepStray, readPath } from './path-or-content.ts'
+import { keepStray } from './path-or-content.ts'
 import { InputReader } from './reader.ts'
 
 const KEYS = ['username', 'password-env', 'password-file']
@@ -15,15 +15,14 @@ const REGISTRY = /^(?:https?:\/\/)?[a-z0-9[][a-z0-9.:\]-]*(?:\/[a-z0-9._/-]+)?$/
  * @returns the same as the text of an auth file; what is wrong was noted
  */
 export function parseRegistryAuth(inputs: InputReader): Secret | undefined {
-  const map = inputs.parsed('registry-auth', (given) => readMap(given, inputs))
+  const map = inputs.document('registry-auth', readMap)
   if (map === undefined) return undefined
   const auths = Object.entries(map).map(([registry, entry]) => [registry, parseEntry(registry, entry, inputs)])
   return new Secret(JSON.stringify({ auths: Object.fromEntries(auths) }))
 }
 
-function readMap(given: string, { around }: InputReader): Record<string, unknown> {
-  const isText = /\n|^\{|:\s/.test(given)
-  const map: unknown = parseYaml(isText ? given : readPath(given, around.readFile), { values: 'text' })
+function readMap(text: string): Record<string, unknown> {
+  const map: unknown = parseYaml(text, { values: 'text' })
   if (isRecord(map) && Object.keys(map).length > 0) return map
   throw new Error('is no map: write "HOST: { username: NAME, password-env: VARIABLE }" for each registry')
 }

@@ -37,18 +37,13 @@ const reportSchema = z.lazy(() =>
 )
 
 /** What a report says about the tags that were moved. */
-export type EarlierReport = Readonly<{
-  run: string | undefined
-  dryRun: boolean
-  status: string
-  moves: (Undo & { source: string })[]
-}>
+export type EarlierReport = ReturnType<typeof readReport>
 
 /**
  * Reads which tags a promotion moved: rows whose tag has another digest than before, by this try or an earlier one.
  * @throws Error whose message goes on a sentence: "is not a report of image-promote: …".
  */
-export function readReport(text: string): EarlierReport {
+export function readReport(text: string) {
   const json = parseJson(text)
   if (json === undefined) throw new Error('is not JSON')
   const parsed = reportSchema.safeParse(json)
@@ -57,7 +52,7 @@ export function readReport(text: string): EarlierReport {
     throw new Error(`is not a report of image-promote: ${path.join('.') || 'the document'}: ${message}`)
   }
   const { run, dryRun, status, images } = parsed.data
-  const moves = images.flatMap((row): EarlierReport['moves'] => {
+  const moves = images.flatMap((row): (Undo & { source: string })[] => {
     // The tag of an unknown row may have moved. A rollback puts back and moves nothing: its rows have no error.
     const promoted = row.digest ?? (row.status === 'unknown' ? row.sourceDigest : null) ?? null
     const isPut = (row.status === 'planned' && status !== 'moving') || (row.status === 'reverted' && !row.error)

@@ -3,27 +3,31 @@ import { pemBlocks } from '../core/pem.ts'
 import type { Secret } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import type { RegistryAddress } from '../oci/reference.ts'
-import type { SideConfig } from './config.ts'
 import { readPath } from './path-or-content.ts'
 import { succeeds } from './problems.ts'
 import type { InputReader } from './reader.ts'
 
+export type SideConfig = Readonly<ReturnType<typeof parseSide>>
+
 /** @param inputs the options of one side by their names without `source-` or `destination-`. */
-export function parseSide(side: 'source' | 'destination', inputs: InputReader): SideConfig {
-  const config: SideConfig = {
+export function parseSide(side: 'source' | 'destination', inputs: InputReader) {
+  const config = {
     side,
-    name: side,
-    cluster: inputs.parsed('cluster', parseCluster),
+    name: side as string, // `source`, `destination`, or what the list of destinations calls it
+    cluster: inputs.parsed('cluster', parseCluster), // API server, or the cluster that this pod runs in
     username: username(inputs),
     password: inputs.secret('password'),
     token: token(inputs),
+    /** A short-lived token of this account opens the registry. */
     serviceAccount: inputs.parsed('service-account', parseServiceAccount),
+    /** Path or text; server, CA and credential come from it. Excludes cluster, username, password, token. */
     kubeconfig: inputs.fileOrContent('kubeconfig'),
     context: inputs.text('context'),
-    oidcAudience: inputs.text('oidc-audience'),
+    oidcAudience: inputs.text('oidc-audience'), // GitHub: of the runner's OIDC token, which is then the bearer
     registry: inputs.parsed('registry', parseRegistry),
-    ca: inputs.parsed('ca', (text) => certificates(text, inputs)),
+    ca: inputs.parsed('ca', (text) => certificates(text, inputs)), // PEM, already read and checked
     insecureSkipTlsVerify: inputs.flag('insecure-skip-tls-verify'),
+    /** Path, already checked to be readable, or text of a docker config.json or containers auth.json. */
     authFile: inputs.fileOrContent('auth-file'),
   }
   checkCredentials(inputs)

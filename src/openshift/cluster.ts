@@ -5,12 +5,12 @@ import type { Network } from '../http/client.ts'
 import type { Login } from '../http/credential.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type ClusterSide, type Kubernetes, kubernetes } from './api.ts'
-import { type Accounts, explain, type Needs, openRights, type RefusedAccess, type Rights } from './denial.ts'
+import { type Accounts, explain, openRights, type RefusedAccess } from './denial.ts'
 import { whoAmI } from './identity.ts'
 import { annotate, imageOf, type Note, openStreams, removeStreamTag, type Streams } from './image-streams.ts'
 import { type IssuedToken, requestAccountToken, revoke, type ServiceAccount, tokenLogin } from './issued-tokens.ts'
 import { discover, type PasswordLogin, requestToken } from './oauth.ts'
-import { openRegistries, type Registries } from './registry-address.ts'
+import { openRegistries } from './registry-address.ts'
 import { followText, type Stream, storedBy } from './stream-answers.ts'
 
 export type ClusterAccess = Readonly<{
@@ -45,7 +45,7 @@ export async function openCluster(side: ClusterSide, access: ClusterAccess, cont
   const entry = await enter(kubernetes(access.api, side, access.network, context), access.way)
   try {
     const user = await whoAmI(entry.kube)
-    return new Cluster(entry, user, await accountsOf(entry.kube, user, access.serviceAccount), access.inCluster)
+    return createCluster(entry, user, await accountsOf(entry.kube, user, access.serviceAccount), access.inCluster)
   } catch (thrown) {
     await entry.logout()
     throw thrown
@@ -102,107 +102,92 @@ async function accountsOf(kube: Kubernetes, user: string, account: ServiceAccoun
 }
 
 /** One OpenShift cluster after login. A repository is `project/name`; everything about one is asked once and shared. */
-export class Cluster {
-  readonly side: ClusterSide
-  /** The name that the cluster has for our user, for the log. */
-  readonly user: string
-  /** Opens the cluster's own registry. */
-  readonly login: Login
-  /** Deletes the tokens that this run obtained by password; otherwise does nothing. Never throws. */
-  readonly logout: () => Promise<void>
-  /** What a dry run can tell of the rights; asks and changes nothing. */
-  readonly rights: (repository: string, needs: Needs) => Promise<Rights>
-  /**
-   * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
-   * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA, DENIED.
-   */
-  readonly ensureStream: Streams['ensure']
-  /**
-   * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
-   * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
-   */
-  readonly registryFor: Registries['addressFor']
-  /**
-   * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
-   * addresses that the cluster names. A route made by hand is in none of them, and any owner of a project can make one.
-   */
-  readonly ownsRegistry: Registries['owns']
-  readonly #accounts: Accounts
-  readonly #streams: Streams
+export type Cluster = ReturnType<typeof createCluster>
 
-  constructor({ kube, issuer, logout }: Entry, user: string, accounts: Accounts, inCluster: boolean) {
-    const { login } = accounts.registry
-    if (login === undefined) throw new PromoteError('INTERNAL', 'no login for the registry', { side: kube.side })
-    this.side = kube.side
-    this.user = user
-    this.login = login
-    this.logout = logout
-    this.rights = openRights(accounts)
-    this.#accounts = accounts
-    this.#streams = openStreams(kube, user)
-    this.ensureStream = this.#streams.ensure
-    const registries = openRegistries({ kube, streams: this.#streams, inCluster, issuer })
-    this.registryFor = registries.addressFor
-    this.ownsRegistry = registries.owns
+function createCluster({ kube, issuer, logout }: Entry, user: string, accounts: Accounts, inCluster: boolean) {
+  const { side, context } = kube
+  const { login } = accounts.registry
+  if (login === undefined) throw new PromoteError('INTERNAL', 'no login for the registry', { side })
+  const streams = openStreams(kube, user)
+  const registries = openRegistries({ kube, streams, inCluster, issuer })
+  return {
+    side,
+    /** The name that the cluster has for our user, for the log. */
+    user,
+    /** Opens the cluster's own registry. */
+    login,
+    /** Deletes the tokens that this run obtained by password; otherwise does nothing. Never throws. */
+    logout,
+    /** What a dry run can tell of the rights; asks and changes nothing. */
+    rights: openRights(accounts),
+    /**
+     * Address of the cluster's own registry. Costs nothing when the repository's stream can be read, or was created here.
+     * Fails with NOT_EXPOSED or REGISTRY_UNKNOWN.
+     */
+    registryFor: registries.addressFor,
+    /**
+     * Whether this host, which the user named, is the cluster's own registry, so that it may see the cluster's token: by the
+     * addresses that the cluster names. A route made by hand is in none of them, and any owner of a project can make one.
+     */
+    ownsRegistry: registries.owns,
+    ...answersOf(streams, kube),
+    /** Writes the notes on the promotion into the image stream, in one request. */
+    annotate: (repository: string, notes: readonly Note[]) => annotate(kube, repository, notes),
+    /** @returns whether the tag is gone; false when the right is missing. */
+    removeTag: (repository: string, tag: string) => removeStreamTag(kube, repository, tag),
+    /**
+     * The real reason of a registry's 401 or 403: TOKEN_REJECTED, DENIED with the command that grants the right,
+     * PROJECT_MISSING, STREAM_MISSING or QUOTA. Other errors are returned unchanged. Never rejects.
+     */
+    explain: (error: PromoteError, attempt: RefusedAccess): Promise<PromoteError> =>
+      explain(error, attempt, accounts).catch((thrown) => {
+        // An explanation that fails must not hide the refusal.
+        context.log.debug(`${side}: no explanation for the refusal: ${asPromoteError(thrown).message}`)
+        return error
+      }),
   }
+}
 
+/** What the image streams of a cluster tell. */
+function answersOf(streams: Streams, kube: Kubernetes) {
   /** One read of the image stream; undefined when it does not exist or may not be read. */
-  async stream(repository: string): Promise<Stream | undefined> {
-    const found = await this.#streams.read(repository)
+  const read = async (repository: string): Promise<Stream | undefined> => {
+    const found = await streams.read(repository)
     return found.state === 'found' ? found.value : undefined
   }
-
-  /**
-   * The image of a source's tag, from that same read; undefined: ask the registry. Fails with NOT_FOUND if the stream says
-   * why the tag has no image; warns if the latest import failed and an older image is there.
-   */
-  async digestOf(repository: string, tag: string): Promise<Digest | undefined> {
-    const stream = await this.stream(repository)
-    return stream && imageOf(`${repository}:${tag}`, tag, stream, this.#accounts.kube)
-  }
-
-  /** Blobs and manifests that the registry certainly stores; undefined when there is no stream, or no right. */
-  async stored(repository: string): Promise<ReadonlySet<Digest> | undefined> {
-    const layers = await this.#streams.layers(repository)
-    if (layers.state !== 'found') return undefined
-    return storedBy(layers.value, (await this.stream(repository)) ?? { pushed: new Set(), imports: 'some' })
-  }
-
-  /** What the cluster tells of the answers that its registry gives for this repository. */
-  async evidence(repository: string): Promise<Evidence> {
-    const [stream, layers] = await Promise.all([this.stream(repository), this.#streams.layers(repository)])
-    const named = layers.state === 'found' ? layers.value.named : undefined
-    // Where nothing is named, nothing was imported.
-    const isEmpty = layers.state === 'absent' || named?.size === 0
-    return { imports: stream?.imports ?? (isEmpty ? 'none' : 'unknown'), named }
-  }
-
-  /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
-  async follows(repository: string, tag: string): Promise<string | undefined> {
-    const origin = (await this.stream(repository))?.origins.get(tag)
-    return origin && followText(tag, origin)
-  }
-
-  /** Writes the notes on the promotion into the image stream, in one request. */
-  annotate(repository: string, notes: readonly Note[]): Promise<void> {
-    return annotate(this.#accounts.kube, repository, notes)
-  }
-
-  /** @returns whether the tag is gone; false when the right is missing. */
-  removeTag(repository: string, tag: string): Promise<boolean> {
-    return removeStreamTag(this.#accounts.kube, repository, tag)
-  }
-
-  /**
-   * The real reason of a registry's 401 or 403: TOKEN_REJECTED, DENIED with the command that grants the right,
-   * PROJECT_MISSING, STREAM_MISSING or QUOTA. Other errors are returned unchanged. Never rejects.
-   */
-  async explain(error: PromoteError, attempt: RefusedAccess): Promise<PromoteError> {
-    return explain(error, attempt, this.#accounts).catch((thrown) => {
-      // An explanation that fails must not hide the refusal.
-      const { log } = this.#accounts.kube.context
-      log.debug(`${this.side}: no explanation for the refusal: ${asPromoteError(thrown).message}`)
-      return error
-    })
+  return {
+    stream: read,
+    /**
+     * Makes sure that a push finds the image stream: creates it when it is missing and the rights allow it, never the
+     * project. `unknown`: the rights don't allow to find out. Fails with STREAM_MISSING, PROJECT_MISSING, QUOTA, DENIED.
+     */
+    ensureStream: streams.ensure,
+    /**
+     * The image of a source's tag, from that same read; undefined: ask the registry. Fails with NOT_FOUND if the stream says
+     * why the tag has no image; warns if the latest import failed and an older image is there.
+     */
+    async digestOf(repository: string, tag: string): Promise<Digest | undefined> {
+      const stream = await read(repository)
+      return stream && imageOf(`${repository}:${tag}`, tag, stream, kube)
+    },
+    /** Blobs and manifests that the registry certainly stores; undefined when there is no stream, or no right. */
+    async stored(repository: string): Promise<ReadonlySet<Digest> | undefined> {
+      const layers = await streams.layers(repository)
+      if (layers.state !== 'found') return undefined
+      return storedBy(layers.value, (await read(repository)) ?? { pushed: new Set(), imports: 'some' })
+    },
+    /** What the cluster tells of the answers that its registry gives for this repository. */
+    async evidence(repository: string): Promise<Evidence> {
+      const [stream, layers] = await Promise.all([read(repository), streams.layers(repository)])
+      const named = layers.state === 'found' ? layers.value.named : undefined
+      // Where nothing is named, nothing was imported.
+      const isEmpty = layers.state === 'absent' || named?.size === 0
+      return { imports: stream?.imports ?? (isEmpty ? 'none' : 'unknown'), named }
+    },
+    /** A warning when the tag takes its image from somewhere else, so that a push to it may not last. */
+    async follows(repository: string, tag: string): Promise<string | undefined> {
+      const origin = (await read(repository))?.origins.get(tag)
+      return origin && followText(tag, origin)
+    },
   }
 }

@@ -3,40 +3,8 @@ import { PromoteError } from '../core/errors.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { type ClusterSide, path } from './api.ts'
 
-/** image.openshift.io/v1 ImageStream, as far as a promotion needs it. */
-export type Stream = Readonly<{
-  /** Host of the registry's route; undefined when the cluster has none. */
-  publicHost: string | undefined
-  /** Host of the registry's service, reachable inside the cluster. */
-  internalHost: string | undefined
-  /** Where each tag points now. */
-  tags: ReadonlyMap<string, Digest>
-  /** Spec tags that take their image from somewhere. */
-  origins: ReadonlyMap<string, TagOrigin>
-  /** Tags whose latest import failed, with the reason that the cluster gives. */
-  failedImports: ReadonlyMap<string, string>
-  /** Images that were pushed to this repository, of the whole history of its tags. */
-  pushed: ReadonlySet<Digest>
-  /** Whether an image of the history was imported by reference: the others are in the integrated registry. */
-  imports: 'none' | 'some'
-}>
-
-/** image.openshift.io/v1 ImageStreamLayers. It lists images whose bytes may be in another registry. */
-export type Layers = Readonly<{
-  /** Blobs and manifests. Without images that have no Image object (`imageMissing`). */
-  named: ReadonlySet<Digest>
-  /** Config and layers of each image; none for an index, whose children the registry has not looked at. */
-  blobs: ReadonlyMap<Digest, readonly Digest[]>
-}>
-
-type TagOrigin = Readonly<{
-  kind: string
-  /** `name`, or `namespace/name`. */
-  name: string
-  scheduled: boolean
-  /** The tag only names its origin, and nothing is imported. */
-  reference: boolean
-}>
+/** Where a tag of the spec takes its image from. */
+type TagOrigin = ReturnType<typeof originOf>[number][1]
 
 export type Repository = Readonly<{ namespace: string; name: string }>
 
@@ -86,8 +54,12 @@ const conditionSchema = z.looseObject({
 })
 const statusTagSchema = z.looseObject({ tag: z.string(), items: list(eventSchema), conditions: list(conditionSchema) })
 
+/** image.openshift.io/v1 ImageStream, as far as a promotion needs it. */
+export type Stream = Readonly<z.infer<typeof streamSchema>>
+
 export const streamSchema = z
   .looseObject({
+    metadata: z.looseObject({ name: z.string().nullish() }).nullish(),
     spec: z.looseObject({ tags: list(specTagSchema) }).nullish(),
     status: z
       .looseObject({
@@ -97,39 +69,51 @@ export const streamSchema = z
       })
       .nullish(),
   })
-  .transform(
-    ({ spec, status }): Stream => ({
-      publicHost: hostOf(status?.publicDockerImageRepository),
-      internalHost: hostOf(status?.dockerImageRepository),
-      tags: new Map((status?.tags ?? []).flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at]))),
+  .transform(({ metadata, spec, status }) => {
+    const { dockerImageRepository: inner, publicDockerImageRepository: outer, tags = [] } = status ?? {}
+    return {
+      name: metadata?.name ?? '',
+      /** Host of the registry's route; undefined when the cluster has none. */
+      publicHost: hostOf(outer),
+      /** Host of the registry's service, reachable inside the cluster. */
+      internalHost: hostOf(inner),
+      /** Where each tag points now. */
+      tags: new Map(tags.flatMap(({ tag, items }) => digestOf(items[0]).map((at) => [tag, at] as const))),
+      /** When each tag got the image that it has (milliseconds since 1970). */
+      created: new Map(tags.map(({ tag, items }) => [tag, Date.parse(items[0]?.created ?? '')])),
+      /** Spec tags that take their image from somewhere. */
       origins: new Map((spec?.tags ?? []).flatMap(originOf)),
-      failedImports: new Map((status?.tags ?? []).flatMap(failedImportOf)),
+      /** Tags whose latest import failed, with the reason that the cluster gives. */
+      failedImports: new Map(tags.flatMap(failedImportOf)),
       ...historyOf(
-        (status?.tags ?? []).flatMap(({ items }) => items),
-        [status?.dockerImageRepository, status?.publicDockerImageRepository].filter((own) => typeof own === 'string'),
+        tags.flatMap(({ items }) => items),
+        [inner, outer].filter((own) => typeof own === 'string'),
       ),
-    }),
-  )
+    }
+  })
 
 /**
+ * `pushed`: images that were pushed to this repository, of the whole history of its tags. `imports`: whether one was imported
+ * by reference; the others are in the integrated registry.
  * The registry pulls through from wherever an event of the history points to, but never from itself (openshift/image-registry
  * identifycandidaterepositories.go).
  * @param own the repository of the stream, by its internal and its public host.
  */
-function historyOf(
-  events: readonly z.infer<typeof eventSchema>[],
-  own: readonly string[],
-): Pick<Stream, 'pushed' | 'imports'> {
+function historyOf(events: readonly z.infer<typeof eventSchema>[], own: readonly string[]) {
   const hosts = own.map((repository) => `${repository.split('/', 1)[0]}/`)
   const images = events.filter(({ image }) => image)
   const isOwn = (reference: string) => own.some((repository) => reference.startsWith(`${repository}@`))
   const pushed = images.filter(({ dockerImageReference }) => isOwn(dockerImageReference ?? ''))
   const isHere = ({ dockerImageReference }: (typeof images)[number]) =>
     hosts.some((host) => dockerImageReference?.startsWith(host))
-  return { pushed: new Set(pushed.flatMap(digestOf)), imports: images.every(isHere) ? 'none' : 'some' }
+  const imports: 'none' | 'some' = images.every(isHere) ? 'none' : 'some'
+  return { pushed: new Set(pushed.flatMap(digestOf)), imports }
 }
 
-export const streamListSchema = z.looseObject({ items: list(streamSchema) })
+export const streamListSchema = z.looseObject({
+  metadata: z.looseObject({ continue: z.string().nullish() }).nullish(),
+  items: list(streamSchema),
+})
 
 const imageSchema = z.looseObject({
   layers: list(z.string()),
@@ -138,20 +122,27 @@ const imageSchema = z.looseObject({
   imageMissing: z.boolean().nullish(),
 })
 
-/** image.openshift.io/v1 ImageStreamLayers. */
+/** image.openshift.io/v1 ImageStreamLayers. It lists images whose bytes may be in another registry. */
+export type Layers = Readonly<z.infer<typeof layersSchema>>
+
 export const layersSchema = z
   .looseObject({
     blobs: z.record(z.string(), z.unknown()).nullish(),
     images: z.record(z.string(), imageSchema).nullish(),
   })
-  .transform(({ blobs, images }): Layers => {
+  .transform(({ blobs, images }) => {
     const there = Object.entries(images ?? {}).filter(([, image]) => image.imageMissing !== true)
     const named = [...Object.keys(blobs ?? {}), ...there.map(([digest]) => digest)]
     const parts = there.map(([digest, { layers, config, manifests }]): [Digest, Digest[]] => [
       digest as Digest,
       manifests.length > 0 ? [] : [...layers, ...(config ? [config] : [])].filter(isDigest),
     ])
-    return { named: new Set(named.filter(isDigest)), blobs: new Map(parts) }
+    return {
+      /** Blobs and manifests. Without images that have no Image object (`imageMissing`). */
+      named: new Set(named.filter(isDigest)),
+      /** Config and layers of each image; none for an index, whose children the registry has not looked at. */
+      blobs: new Map(parts),
+    }
   })
 
 /** Nothing is listed: the stream was made a moment ago. */
@@ -179,11 +170,17 @@ function digestOf(event: z.infer<typeof eventSchema> | undefined): Digest[] {
   return event?.image && isDigest(event.image) ? [event.image] : []
 }
 
-function originOf({ name: tag, from, importPolicy, reference }: z.infer<typeof specTagSchema>): [string, TagOrigin][] {
+function originOf({ name: tag, from, importPolicy, reference }: z.infer<typeof specTagSchema>) {
   if (!from) return []
-  const name = from.namespace ? `${from.namespace}/${from.name}` : from.name
-  const scheduled = importPolicy?.scheduled ?? false
-  return [[tag, { kind: from.kind, name, scheduled, reference: reference ?? false }]]
+  const origin = {
+    kind: from.kind,
+    /** `name`, or `namespace/name`. */
+    name: from.namespace ? `${from.namespace}/${from.name}` : from.name,
+    scheduled: importPolicy?.scheduled ?? false,
+    /** The tag only names its origin, and nothing is imported. */
+    reference: reference ?? false,
+  }
+  return [[tag, origin] as const]
 }
 
 /** The condition stays when an image is pushed after it (openshift-apiserver pkg/image/apiserver/importer). */

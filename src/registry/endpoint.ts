@@ -43,27 +43,12 @@ export type RegistryOptions = Readonly<{
 }>
 
 /** One repository of a registry on the wire: addresses, scopes, and the judgement of refusals. */
-export interface Endpoint {
-  readonly side: Side
-  readonly name: string
-  readonly repository: string
-  readonly base: URL
-  readonly context: Context
-  readonly stallTimeout: number
-  /** `Target.evidence`. */
-  evidence(): Promise<Evidence | undefined>
-  /** `manifests/latest` → its address. */
-  url(path: string): URL
-  /** Sends with the scopes that `access` needs; any status resolves. */
-  call(access: Access, request: Request): Promise<Response>
-  /** What a refusal means. Consumes the answer. */
-  toError(res: Response, what: string, access: Access, tag?: string): Promise<PromoteError>
-}
+export type Endpoint = ReturnType<typeof createEndpoint>
 
 /** How often OpenShift's empty 400 is tried again: its registry could not reach the API, mostly for a moment. */
 const EMPTY_400_TRIES = 3
 
-export function createEndpoint(options: RegistryOptions): Endpoint {
+export function createEndpoint(options: RegistryOptions) {
   const { side, base, repository, context } = options
   const name = `${base.host}/${repository}`
   const scopes = { pull: [`repository:${repository}:pull`], push: [`repository:${repository}:pull,push`] }
@@ -99,14 +84,18 @@ export function createEndpoint(options: RegistryOptions): Endpoint {
     base,
     context,
     stallTimeout: options.stallTimeout ?? 60_000,
-    async evidence() {
+    async evidence(): Promise<Evidence | undefined> {
       if (asked !== undefined) return (await asked()) ?? NOT_KNOWN
       // Without the cluster's API nothing is known of what OpenShift's registry may pull through.
       return isOpenShiftHere ? NOT_KNOWN : undefined
     },
-    url: (path) => new URL(`/v2/${repository}/${path}`, base),
+    /** `manifests/latest` → its address. */
+    url: (path: string) => new URL(`/v2/${repository}/${path}`, base),
+    /** Sends with the scopes that `access` needs; any status resolves. */
     call,
-    toError: (res, what, access, tag) => toPromoteError(options, name, res, what, access, tag),
+    /** What a refusal means. Consumes the answer. */
+    toError: (res: Response, what: string, access: Access, tag?: string) =>
+      toPromoteError(options, name, res, what, access, tag),
   }
 }
 

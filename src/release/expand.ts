@@ -1,16 +1,10 @@
-import { asPromoteError, PromoteError } from '../core/errors.ts'
-import type { ImagePair, ImageSet } from '../inputs/config.ts'
-import { likeImage } from '../inputs/images.ts'
+import { PromoteError } from '../core/errors.ts'
 import { isInShard } from '../inputs/shard.ts'
-import { describeSelection, selectTags } from '../inputs/tag-selection.ts'
 import { formatReference } from '../oci/reference.ts'
+import { type Entry, expandSet } from './expand-set.ts'
 import type { ImageJob, ListedImage } from './image.ts'
-import type { Repository } from './repositories.ts'
 import { markFailed, type Run } from './run.ts'
 import type { Session } from './session.ts'
-
-/** One image of the list; `error` when its selection could not be made into images. */
-type Entry = Readonly<{ pair: ImagePair; error?: PromoteError }>
 
 /**
  * The images of the run in the order of the list, each with a job for each destination. Selections of tags are looked up at
@@ -33,40 +27,14 @@ export async function listImages(source: Promise<Session>, run: Run): Promise<re
   })
 }
 
-async function listEntries(source: Promise<Session>, { config }: Run): Promise<readonly Entry[]> {
+async function listEntries(source: Promise<Session>, run: Run): Promise<readonly Entry[]> {
+  const { config } = run
   const named = config.images.map((pair): Entry => ({ pair }))
-  const selected = await Promise.all(config.sets.map((set) => expandSet(set, source)))
+  const selected = await Promise.all(config.sets.map((set) => expandSet(set, source, run)))
   const all = unique([...named, ...selected.flat()])
   const { shard } = config
   if (shard === undefined) return all
   return all.filter(({ pair }) => isInShard(formatReference(pair.destination), shard))
-}
-
-async function expandSet(set: ImageSet, source: Promise<Session>): Promise<Entry[]> {
-  const { select, destination, platforms } = set
-  try {
-    const session = await source
-    const from = await session.repository(set.source)
-    const tags = selectTags(select, await tagsOf(from))
-    if (tags.length === 0)
-      throw new PromoteError('NOT_FOUND', `${from.store.name}: no tag is selected by ${describeSelection(select)}.`, {
-        side: 'source',
-        hint: 'Look at the tags that are there; a regular expression has to fit the whole tag.',
-      })
-    return tags.map((tag) => ({
-      pair: { source: { ...set.source, tag }, destination: { ...destination, tag }, ...(platforms && { platforms }) },
-    }))
-  } catch (thrown) {
-    return [{ pair: likeImage(set), error: asPromoteError(thrown, 'source') }]
-  }
-}
-
-/** OpenShift tells all tags in the same answer as their digests. Other registries are asked for a list. */
-async function tagsOf({ store, cluster, path }: Repository): Promise<Iterable<string>> {
-  const stream = await cluster?.stream(path)
-  if (stream !== undefined) return stream.tags.keys()
-  if (store.listTags !== undefined) return store.listTags()
-  throw new PromoteError('UNSUPPORTED', `${store.name}: its tags cannot be listed.`, { side: 'source' })
 }
 
 /** An image that two selections have in common is promoted once. Two images for one tag are an error of the later one. */

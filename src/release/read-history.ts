@@ -1,7 +1,7 @@
 import { attachmentsAt } from '../copy/attachments.ts'
 import { blobsOf } from '../copy/require-signed.ts'
 import { asPromoteError } from '../core/errors.ts'
-import type { SideConfig } from '../inputs/config.ts'
+import type { SideConfig } from '../inputs/side.ts'
 import { formatReference, type Reference } from '../oci/reference.ts'
 import { tagRow } from '../report/make-report.ts'
 import type { Row } from '../report/model.ts'

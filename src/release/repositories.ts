@@ -6,7 +6,8 @@ import { loginFromAuthFiles } from '../credentials/auth-file.ts'
 import { fixedLogin } from '../credentials/login.ts'
 import { type Network, openNetwork } from '../http/client.ts'
 import { ANONYMOUS, type Login } from '../http/credential.ts'
-import type { Config, SideConfig } from '../inputs/config.ts'
+import type { Config } from '../inputs/config.ts'
+import type { SideConfig } from '../inputs/side.ts'
 import type { Layout, openLayouts } from '../layout/layout.ts'
 import {
   hostOf,

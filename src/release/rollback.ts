@@ -1,6 +1,6 @@
 import { asPromoteError, PromoteError } from '../core/errors.ts'
-import type { SideConfig } from '../inputs/config.ts'
 import type { Undo } from '../inputs/rollback-report.ts'
+import type { SideConfig } from '../inputs/side.ts'
 import type { Digest, TagState } from '../oci/digest.ts'
 import { formatReference, type Reference } from '../oci/reference.ts'
 import { tagRow } from '../report/make-report.ts'

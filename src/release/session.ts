@@ -6,20 +6,14 @@ import { fixedLogin } from '../credentials/login.ts'
 import { isPodApi, podCa, podCluster } from '../credentials/pod-account.ts'
 import { type Network, openNetwork } from '../http/client.ts'
 import type { Login } from '../http/credential.ts'
-import type { SideConfig } from '../inputs/config.ts'
-import type { Reference } from '../oci/reference.ts'
+import type { SideConfig } from '../inputs/side.ts'
 import type { Cluster, ClusterAccess } from '../openshift/cluster.ts'
 import type { Row } from '../report/model.ts'
-import { openRepositories, optionOf, type Repository, type RepositoryOptions } from './repositories.ts'
+import { openRepositories, optionOf, type RepositoryOptions } from './repositories.ts'
 import type { Run } from './run.ts'
 
 /** One side of the promotion after login. */
-export interface Session {
-  readonly cluster: Cluster | undefined
-  repository(reference: Reference): Promise<Repository>
-  /** Logs out and closes all connections. Never throws. */
-  close(): Promise<void>
-}
+export type Session = Awaited<ReturnType<typeof openSession>>
 
 /** The sessions of a run. Each is awaited where it is needed, so that no side waits for the login of another. */
 export type Sessions = ReturnType<typeof openSessions>
@@ -71,7 +65,7 @@ type Access = Readonly<{
   certificate?: Kubeconfig['clientCertificate']
 }>
 
-async function openSession(side: SideConfig, run: Run): Promise<Session> {
+async function openSession(side: SideConfig, run: Run) {
   const options: RepositoryOptions = {
     config: run.config,
     context: run.context,
@@ -87,6 +81,7 @@ async function openSession(side: SideConfig, run: Run): Promise<Session> {
     return {
       cluster,
       repository: repositories.open,
+      /** Logs out and closes all connections. Never throws. */
       async close() {
         await cluster?.logout()
         await Promise.all([network.close(), repositories.close()])

@@ -7,7 +7,13 @@ import { variables } from './sides.ts'
 
 /** The plain host within this process: all that the bundle does but the start of Node. */
 
-export type Within = Readonly<{ code: number; report: Report; events: readonly Event[]; warnings: readonly string[] }>
+export type Within = Readonly<{
+  code: number
+  report: Report
+  events: readonly Event[]
+  warnings: readonly string[]
+  infos: readonly string[]
+}>
 
 type LogLine = Readonly<{ event: 'log'; level: string; message: string }>
 
@@ -44,11 +50,13 @@ export async function within(given: Variables, images: readonly string[], env: V
     const lines = text.err.trimEnd().split('\n')
     const events = lines.map((line) => JSON.parse(line) as Event | LogLine)
     const logged = events.flatMap((event) => (event.event === 'log' ? [event] : []))
+    const saidAs = (wanted: string) => logged.filter(({ level }) => level === wanted).map(({ message }) => message)
     return {
       code,
       report: JSON.parse(text.out),
       events: events.flatMap((event) => (event.event === 'log' ? [] : [event])),
-      warnings: logged.filter(({ level }) => level === 'warn').map(({ message }) => message),
+      warnings: saidAs('warn'),
+      infos: saidAs('info'),
     }
   } finally {
     home.remove()

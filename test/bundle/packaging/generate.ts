@@ -77,7 +77,7 @@ function actionInput(option: Option): string[] {
   return [
     `  ${option.name}:`,
     `    description: ${quoted(option.meaning)}`,
-    `    required: ${option.name === 'images'}`,
+    '    required: false',
     ...(option.default === undefined ? [] : [`    default: ${quoted(option.default)}`]),
   ]
 }

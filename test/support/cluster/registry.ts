@@ -33,8 +33,10 @@ export interface Behaviour {
   referrersPage?: number
   /** False: `artifactType=` is ignored and OCI-Filters-Applied is missing. */
   referrersFilter?: boolean
-  /** The most tags in one answer. */
+  /** The most tags, or repositories, in one answer. */
   tagsPage?: number
+  /** False: `_catalog` answers 404, as where a registry does not list its repositories. */
+  catalog?: boolean
   resume?: UploadOptions['resume']
   late?: Late
   /** False: `POST ?digest=` answers 202, as distribution does. */
@@ -206,12 +208,22 @@ export function distributionRegistry(storage: Storage, log: Log, how: Behaviour,
   function tags(request: Incoming, name: string): Answer {
     const repository = storage.repositories.get(name)
     if (!repository) return nameUnknown({ name })
+    return paged(request, repository.tags.keys(), `/v2/${name}/tags/list`, (tags) => ({ name, tags }))
+  }
+
+  function catalog(request: Incoming): Answer {
+    if (how.catalog === false) return notFound()
+    return paged(request, storage.repositories.keys(), '/v2/_catalog', (repositories) => ({ repositories }))
+  }
+
+  /** distribution-spec "Listing Tags"; distribution lists its repositories in the same way. */
+  function paged(request: Incoming, names: Iterable<string>, path: string, body: (page: string[]) => object): Answer {
     const asked = request.query.get('n')
     if (asked !== null && !/^\d+$/.test(asked)) {
       return failure(400, 'PAGINATION_NUMBER_INVALID', 'invalid number of results requested')
     }
     const last = request.query.get('last') ?? ''
-    const all = [...repository.tags.keys()].sort().filter((tag) => tag > last)
+    const all = [...names].sort().filter((name) => name > last)
     const size = Math.min(
       asked === null ? Number.POSITIVE_INFINITY : Number(asked),
       how.tagsPage ?? Number.POSITIVE_INFINITY,
@@ -219,7 +231,7 @@ export function distributionRegistry(storage: Storage, log: Log, how: Behaviour,
     const page = all.slice(0, size)
     const query = new URLSearchParams({ n: String(size), last: page.at(-1) ?? '' })
     const more = page.length > 0 && all.length > page.length
-    return json({ name, tags: page }, more ? next(location(request, `/v2/${name}/tags/list`), query) : {})
+    return json(body(page), more ? next(location(request, path), query) : {})
   }
 
   function referrers(request: Incoming, name: string, digest: string): Answer {
@@ -245,7 +257,7 @@ export function distributionRegistry(storage: Storage, log: Log, how: Behaviour,
       case 'ping':
         return reads(request) ? { ...json({}), body: '{}' } : unsupported()
       case 'catalog':
-        return json({ repositories: [...storage.repositories.keys()].sort() })
+        return catalog(request)
       case 'blobs':
         return blobs(request, storage.repositories.get(route.repository), route.digest)
       case 'uploads':

@@ -1,4 +1,5 @@
 import { describe, expect, it, test } from '@jest/globals'
+import { Secrets } from '../../../src/core/secret.ts'
 import type { Undo } from '../../../src/inputs/rollback-report.ts'
 import { readRollback } from '../../../src/inputs/rollback-report.ts'
 import { isInShard, parseShard } from '../../../src/inputs/shard.ts'
@@ -39,12 +40,14 @@ describe('a line with a glob', () => {
       {
         source: { repository: 'dev/app' },
         destination: { repository: 'prod/app' },
-        select: { pattern: { kind: 'glob', text: 'v1.*' } },
+        select: { glob: 'v1.*' },
+        exclude: [],
       },
       {
         source: { repository: 'dev/web' },
         destination: { repository: 'dev/web' },
-        select: { pattern: { kind: 'glob', text: '*' } },
+        select: { glob: '*' },
+        exclude: [],
       },
     ])
   })
@@ -77,6 +80,28 @@ describe('a line with a glob', () => {
   })
 })
 
+describe('exclude', () => {
+  it('leaves out what all sets of the run, or one of them, would find', () => {
+    const list = '- { source: dev/app, destination: prod/app, tags: { semver: ^1 }, exclude: ["app:*-rc*"] }'
+    const flags = ['--exclude', ':edge', '--', 'dev/web:v*=prod/web']
+    const { sets } = configOf({ argv: [...REGISTRIES, '--image-list', list, ...flags] })
+    expect(sets.map(({ exclude }) => exclude)).toEqual([[':edge'], ['app:*-rc*', ':edge']])
+  })
+
+  test.each<[flags: string[], problem: string]>([
+    [['--exclude', ':tmp', '--', 'dev/app:1'], '--exclude: goes with selections'],
+    [['--exclude', 'TMP', '--', 'dev/app:*'], '--exclude: "TMP" is none of'],
+    [['--exclude', 'a:b:c', '--', 'dev/app:*'], '--exclude: "a:b:c" is none of'],
+    [['--exclude', 'a:', '--', 'dev/app:*'], '--exclude: "a:" is none of'],
+    [['--image-list', '- { source: dev/app:1, exclude: ":a" }'], 'exclude is for selections, not for one image'],
+    [['--image-list', '- { source: "dev/app:*", exclude: A }'], '"A" is none of'],
+    [['--image-list', `- { source: "dev/app:*", expect-current: ${OLD} }`], 'is for one tag, not for a selection'],
+  ])('%j is refused', (flags, problem) => {
+    const problems = problemsOf({ argv: [...REGISTRIES, ...flags] })
+    expect(problems).toEqual([expect.stringContaining(problem)])
+  })
+})
+
 describe('image-list', () => {
   const LIST = `
 - source: dev/app:1.2
@@ -106,9 +131,20 @@ describe('image-list', () => {
       },
     ])
     expect(sets.map(({ source, select }) => [source.repository, select])).toEqual([
-      ['dev/web', { pattern: { kind: 'semver', text: '^1.2' }, latest: 3 }],
-      ['dev/jobs', { pattern: { kind: 'glob', text: 'v1.*' } }],
+      ['dev/web', { semver: '^1.2', latest: 3 }],
+      ['dev/jobs', { glob: 'v1.*' }],
     ])
+  })
+
+  test.each([LIST, '[{ "source": "dev/app:1" }]', '- source: dev/app:1', '- { source: dev/app:1 }'])(
+    'is a text as well as a file: %j',
+    (list) => expect(configOf({ argv: [...REGISTRIES, '--image-list', list] })).toEqual(configOf(withList(list))),
+  )
+
+  it('that stands in an option itself is kept secret no more than another', () => {
+    const secrets = new Secrets()
+    configOf({ argv: [...REGISTRIES, '--image-list', '- source: dev/app:1'] }, secrets)
+    expect(secrets.redact('dev/app:1')).toBe('dev/app:1')
   })
 
   it('is read as JSON too, and goes together with images', () => {

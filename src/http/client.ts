@@ -12,22 +12,13 @@ import { redirect } from './redirect.ts'
 import { type RetryOptions, retry } from './retry.ts'
 
 /** The connections of one side: one secure context, one set of proxies, one stall timeout. */
-export interface Network {
-  /** With redirects and retries, without any credential. */
-  readonly send: Send
-  /**
-   * The same, with the credential of `login` on requests to exactly `origin` (scheme, host and port); everything else
-   * goes without. Understands Basic and Bearer challenges, token services, and renews through `login` after a 401.
-   */
-  as(origin: URL, login: Login): Send
-  close(): Promise<void>
-}
+export type Network = ReturnType<typeof openNetwork>
 
 /** `ceiling`: most requests at once per origin. */
 export type NetworkOptions = TransportOptions & RetryOptions & Readonly<{ ceiling?: number | undefined }>
 
 /** @throws PromoteError USAGE when `ca` holds no certificate. */
-export function openNetwork(options: NetworkOptions, context: Context): Network {
+export function openNetwork(options: NetworkOptions, context: Context) {
   const transport = openTransport(options, context)
   const wire = compose(transport.send, debugLog(context), limitConcurrency(context, options.ceiling))
   const patient: readonly Layer[] = [retry(options, context), redirect(options.side, context)]
@@ -36,8 +27,13 @@ export function openNetwork(options: NetworkOptions, context: Context): Network 
   // The same login on the same origin shares its tokens, however often it is asked for.
   const opened = new WeakMap<Login, Map<string, Send>>()
   return {
+    /** With redirects and retries, without any credential. */
     send: compose(wire, ...patient),
-    as: (origin, login) => {
+    /**
+     * The same, with the credential of `login` on requests to exactly `origin` (scheme, host and port); everything else
+     * goes without. Understands Basic and Bearer challenges, token services, and renews through `login` after a 401.
+     */
+    as: (origin: URL, login: Login): Send => {
       const sends = getOrAdd(opened, login, () => new Map<string, Send>())
       const access = { side: options.side, origin, login, verified, ask, context }
       return getOrAdd(sends, origin.origin, () => compose(wire, ...patient, authorize(access)))

@@ -67,10 +67,8 @@ export function saysExpired(body: string): boolean {
   return EXPIRED.test(body)
 }
 
-/** What a refusal means, by its words: registries give the same status for different things. */
+/** What a refusal means, by its words: registries give the same status for different things. `By` tells who answers so, and where it is written. */
 type Refusal = Readonly<{
-  /** Who answers so, and where it is written. */
-  by: string
   /** Sought in status, codes and messages, in one text. */
   said: RegExp
   access?: 'push' | 'pull'
@@ -87,7 +85,7 @@ const GAR = /^([a-z0-9-]+)-docker\.pkg\.dev$/
 /** The first that fits counts. */
 export const REFUSALS: readonly Refusal[] = [
   {
-    by: 'Harbor (replication and proxy projects, https://goharbor.io/docs/main/administration/), Quay (https://docs.quay.io), distribution and OpenShift in read-only mode (https://distribution.github.io/distribution/about/configuration/#readonly: 405)',
+    // By: Harbor (replication and proxy projects, https://goharbor.io/docs/main/administration/), Quay (https://docs.quay.io), distribution and OpenShift in read-only mode (https://distribution.github.io/distribution/about/configuration/#readonly: 405)
     said: /^405 |read[- ]?only|maintenance|pushes (?:is|are) (?:disabled|suspended)|push(?:es|ing)? (?:is |are )?(?:currently )?(?:disabled|suspended)|write operations|proxy (?:cache|project)/i,
     access: 'push',
     code: 'UNAVAILABLE',
@@ -95,21 +93,21 @@ export const REFUSALS: readonly Refusal[] = [
       `${host} takes no pushes there: it is in read-only mode (maintenance, garbage collection, a hard prune), or the repository is a proxy cache. Run it again when that is over (what is copied already is not sent again), or choose another repository.`,
   },
   {
-    by: 'Harbor (https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-project-quotas/), Quay, OpenShift (ResourceQuota, ImageStream limits), GitLab, full disks',
+    // By: Harbor (https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-project-quotas/), Quay, OpenShift (ResourceQuota, ImageStream limits), GitLab, full disks
     said: /quota|exceed[a-z]{0,3} [^"]{0,60}limit|no space left|insufficient storage|storage limit|LimitExceeded/i,
     code: 'QUOTA',
     hint: ({ host, repository }) =>
       `There is no room left for ${repository} at ${host}: a quota or the disk is full. Let its administrator raise it, or remove old images there.`,
   },
   {
-    by: 'Harbor (412 PROJECTPOLICYVIOLATION), Artifactory with Xray, Docker Hub and ACR with content policies',
+    // By: Harbor (412 PROJECTPOLICYVIOLATION), Artifactory with Xray, Docker Hub and ACR with content policies
     said: /PROJECTPOLICYVIOLATION|vulnerabilit|not signed|xray|quarantine|block(?:ed|s) [^"]{0,40}(?:download|pull|polic)|(?:pull|download)[^"]{0,40}block/i,
     code: 'DENIED',
     hint: ({ host, repository }) =>
       `A policy of ${host} keeps ${repository} from being used until it is scanned, signed or excepted. Ask its administrator; no credential changes that.`,
   },
   {
-    by: 'Quay without OCI artifacts, ECR, Artifactory, Nexus and registries older than OCI 1.1',
+    // By: Quay without OCI artifacts, ECR, Artifactory, Nexus and registries older than OCI 1.1
     said: /media ?type|manifest (?:type|schema)[^"]{0,40}not (?:supported|allowed)|artifact[^"]{0,60}(?:not (?:supported|allowed)|disabled)|unsupported manifest|UNSUPPORTED_MEDIA/i,
     access: 'push',
     code: 'UNSUPPORTED',
@@ -117,7 +115,7 @@ export const REFUSALS: readonly Refusal[] = [
       `${host} does not take this kind of manifest. Ask its administrator to allow OCI artifacts, or leave signatures and SBOMs behind with referrers: false.`,
   },
   {
-    by: 'ECR (https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-create.html), Artifact Registry, Harbor, Nexus: repositories or projects are not made by a push',
+    // By: ECR (https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-create.html), Artifact Registry, Harbor, Nexus: repositories or projects are not made by a push
     said: /NAME_UNKNOWN|(?:repository|project)\b[^;]{0,100}(?:not found|not known|does not exist|unknown)/i,
     access: 'push',
     code: 'NOT_FOUND',

@@ -53,7 +53,7 @@ test('every quirk of the source is in the table, and no other', () => {
 })
 
 test('a registry that the source names for a refusal has that in its row', () => {
-  const authors = [...source.matchAll(/^ {4}by: '(.*)',$/gm)].map(([, by]) => by ?? '').join(' ')
+  const authors = [...source.matchAll(/^ {4}\/\/ By: (.*)$/gm)].map(([, by]) => by ?? '').join(' ')
   const known = { GAR: 'Artifact Registry', 'OpenShift 4': 'OpenShift', 'distribution 2.8 and 3': 'distribution' }
   const blamed = rows.filter(({ name }) => authors.includes((known as Record<string, string>)[name] ?? name))
   expect(blamed.length).toBeGreaterThan(8)

@@ -27,6 +27,8 @@ export type TagDecision = Readonly<{
   proven: readonly Key[]
 }>
 
+export type TagDecisions = ReadonlyMap<Key, TagDecision>
+
 /** How many times a tag is written again when another client has written it in between. */
 export const ROUNDS = 3
 /** Milliseconds, doubled each round. */
@@ -39,11 +41,7 @@ type Writing = Readonly<{
 }>
 
 /** What will happen to each of the graph's tags, by node. */
-export async function surveyTags(
-  target: Target,
-  graph: Graph,
-  semaphore: Semaphore,
-): Promise<ReadonlyMap<Key, TagDecision>> {
+export async function surveyTags(target: Target, graph: Graph, semaphore: Semaphore): Promise<TagDecisions> {
   const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined)
   const decided = tagged.map(async (node) => {
     const ours = manifestOf(node)
@@ -62,7 +60,7 @@ export function warnOfKept(decisions: Iterable<TagDecision>, { log }: Context): 
  * The attachments of the image at the destination, without those that are not copied.
  * @param decisions of the plan, or after the run those that were carried out.
  */
-export function attachedThere(graph: Graph, decisions: ReadonlyMap<Key, TagDecision>): readonly Attached[] {
+export function attachedThere(graph: Graph, decisions: TagDecisions): readonly Attached[] {
   return graph.attached.flatMap((attached): Attached[] => {
     const decision = decisions.get(manifestKey(attached.digest, attached.tag))
     if (decision === undefined) return [attached]

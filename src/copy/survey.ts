@@ -3,7 +3,7 @@ import { PromoteError } from '../core/errors.ts'
 import { getOrAdd } from '../core/memo.ts'
 import type { Digest, TagState } from '../oci/digest.ts'
 import { type Descriptor, isForeign } from '../oci/manifest.ts'
-import { isHidden, surveyTags, type TagDecision } from './attached-tags.ts'
+import { isHidden, surveyTags, type TagDecisions } from './attached-tags.ts'
 import type { Graph, Key, Node } from './graph.ts'
 import { isIndexed } from './referrers-index.ts'
 import type { Semaphore } from './semaphore.ts'
@@ -55,7 +55,7 @@ export type Survey = Readonly<{
   /** What is stored there, with the reason why that is certain. No node is here because another node is there. */
   present: ReadonlyMap<Key, string>
   /** What will happen to the tags of cosign's scheme, by node. */
-  attachedTags: ReadonlyMap<Key, TagDecision>
+  attachedTags: TagDecisions
 }>
 
 /** What each of the wanted tags points at now. */

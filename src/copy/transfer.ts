@@ -84,8 +84,8 @@ async function sendOne({ blob, route, run }: Delivery, subscriber: Subscriber): 
   const begun = await target.startUpload(blob, mountFrom)
   if (begun.state !== 'open') return begun.state
   const newRetries = () =>
-    createRetries(retries, context, (reason, wait, attempt) =>
-      emit({ event: 'retry', image, what: `blob ${digest}`, reason, wait, attempt }),
+    createRetries(retries, context, (error, wait, attempt) =>
+      emit({ event: 'retry', image, what: `blob ${digest}`, reason: error.message, wait, attempt }),
     )
   const reader = new BlobReader(blob, { source, newRetries, onConfig: (bytes) => platforms.note(digest, bytes) })
   const onSent = (sent: number) => emit({ event: 'bytes', image, digest, sent, total: size })

@@ -20,6 +20,7 @@ export function backoff(attempt: number, random: () => number, { first = 250, lo
 
 /** So much progress starts the count of retries again: a slow connection that moves is not a broken one. */
 const PROGRESS = 1024 * 1024
+
 /** Counts failures in a row without progress, and waits between the tries. */
 export type Retries = Readonly<{
   progress(bytes: number): void
@@ -27,11 +28,11 @@ export type Retries = Readonly<{
   failed(error: PromoteError): Promise<void>
 }>
 
-export function createRetries(
-  most: number,
-  context: Context,
-  onRetry: (reason: string, wait: number, attempt: number) => void,
-): Retries {
+/** @param error why another try is made. @param wait milliseconds. @param attempt 1 for the first repetition. */
+type OnRetry = (error: PromoteError, wait: number, attempt: number) => void
+
+/** @param most tries without progress, after the first one. */
+export function createRetries(most: number, context: Context, onRetry: OnRetry): Retries {
   let count = 0
   let moved = 0
   return {
@@ -44,7 +45,7 @@ export function createRetries(
       moved = 0
       if (count > most || (error.retryAfter ?? 0) > LONGEST_RETRY_AFTER) throw error
       const wait = Math.max(error.retryAfter ?? 0, backoff(count, context.random))
-      onRetry(error.message, wait, count)
+      onRetry(error, wait, count)
       await context.sleep(wait)
     },
   }

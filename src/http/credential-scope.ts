@@ -65,6 +65,8 @@ function splitUpload({ pathname }: URL): { name: string; session: string[] } {
   return { name: `/${segments.slice(0, Math.max(at, 0)).join('/')}`, session: segments.slice(at + 1) }
 }
 
+type Naming = Readonly<{ what: string; side: Side; secrets: Secrets }>
+
 /**
  * Refuses an address that a server chose (Location, redirect, realm, Link) and that holds a secret of this run: logs and
  * proxies on the way would keep it. A secret that the requested address holds too is allowed, because the server
@@ -73,11 +75,7 @@ function splitUpload({ pathname }: URL): { name: string; session: string[] } {
  * @param named.what who names the address, as the beginning of the message.
  * @throws PromoteError PROTOCOL
  */
-export function refuseSecretInAddress(
-  address: string,
-  asked: URL,
-  named: Readonly<{ what: string; side: Side; secrets: Secrets }>,
-): void {
+export function refuseSecretInAddress(address: string, asked: URL, named: Naming): void {
   const known = [...decodings(asked.href)].join('\n')
   for (const text of decodings(address))
     if (named.secrets.isIn(text, known))

@@ -91,14 +91,8 @@ function unreached(first: Request, { url }: Request, thrown: unknown): unknown {
 const PLAIN =
   'Only blobs are read over plain http after a redirect. A proxy in front of the registry that does not pass on X-Forwarded-Proto: https often causes this.'
 
-function refused(
-  request: Request,
-  what: string,
-  side: Side,
-  hint = 'Check the address of the registry, and a proxy or gateway in front of it.',
-): PromoteError {
-  return new PromoteError('PROTOCOL', `${request.method} ${displayUrl(request.url)}: the server ${what}.`, {
-    side,
-    hint,
-  })
+const ADDRESS = 'Check the address of the registry, and a proxy or gateway in front of it.'
+
+function refused({ method, url }: Request, what: string, side: Side, hint = ADDRESS): PromoteError {
+  return new PromoteError('PROTOCOL', `${method} ${displayUrl(url)}: the server ${what}.`, { side, hint })
 }

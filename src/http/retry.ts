@@ -19,9 +19,9 @@ export type RetryOptions = Readonly<{
 }>
 
 /**
- * Repeats requests whose body can be sent again, after answers and errors that decided nothing: waits by
- * `backoff`, or what `Retry-After` asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
- * is read within the try, because a body can break off as well; blobs (`isBlob`) are the caller's.
+ * Repeats requests whose body can be sent again, after answers and errors that decided nothing. Waits by `backoff`, or as long
+ * as `Retry-After` asks, up to 60 s. When the tries are used up, the caller gets the last answer or the last error. The answer to
+ * a GET is read within the try, because its body can break off as well; the caller reads blobs (`isBlob`) itself.
  *
  * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
  * After a good answer it is a restart.

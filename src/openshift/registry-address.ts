@@ -31,7 +31,7 @@ type Parts = Readonly<{
 export function openRegistries(parts: Parts) {
   const own = new Set<string>()
   let address: RegistryAddress | undefined
-  const learn = (host: string | undefined): void => {
+  const learn = (host?: string): void => {
     if (host !== undefined) own.add(host)
   }
   return {
@@ -55,11 +55,7 @@ export function openRegistries(parts: Parts) {
 }
 
 /** The first address that the cluster itself names, then the usual one if a registry answers there. */
-async function findRegistry(
-  parts: Parts,
-  repository: string,
-  learn: (host: string | undefined) => void,
-): Promise<string> {
+async function findRegistry(parts: Parts, repository: string, learn: (host?: string) => void): Promise<string> {
   const { kube, inCluster } = parts
   const stream = await anyStream(parts, repository)
   learn(stream?.publicHost)

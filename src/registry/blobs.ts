@@ -21,24 +21,24 @@ export async function openBlob(endpoint: BlobPlace, blob: Descriptor, offset: nu
   const data = embedded(blob)
   if (data !== undefined) return bodyOf(data.subarray(offset))
   if (offset > 0 && offset >= blob.size) return bodyOf(new Uint8Array())
-  const what = `reading blob ${shortDigest(blob.digest)}`
-  const { res, start } = await open(endpoint, blob, offset, what)
+  const reading = { endpoint, blob, offset, what: `reading blob ${shortDigest(blob.digest)}` }
+  const { res, start } = await open(reading)
   const length = contentLength(header(res, 'content-length'))
-  const encoding = header(res, 'content-encoding') ?? 'identity'
-  if (length !== undefined && encoding === 'identity' && start + length > blob.size && res.status === 200) {
+  if (length !== undefined && encodingOf(res) === 'identity' && start + length > blob.size && res.status === 200) {
     await discard(res)
-    throw wrongSize(endpoint, blob, what, `${start + length} bytes are offered`)
+    throw wrongSize(reading, `${start + length} bytes are offered`)
   }
-  return counted(endpoint, blob, res, { start, offset, what, encoding })
+  return counted(reading, res, start)
+}
+
+type Reading = Readonly<{ endpoint: BlobPlace; blob: Descriptor; offset: number; what: string }>
+
+function encodingOf(res: Response): string {
+  return header(res, 'content-encoding') ?? 'identity'
 }
 
 /** @returns an answer whose first byte is byte `start` of the blob, `start` ≤ `offset`. */
-async function open(
-  endpoint: BlobPlace,
-  blob: Descriptor,
-  offset: number,
-  what: string,
-): Promise<Readonly<{ res: Response; start: number }>> {
+async function open({ endpoint, blob, offset, what }: Reading): Promise<Readonly<{ res: Response; start: number }>> {
   const get = (range: string | undefined): Promise<Response> =>
     endpoint
       .call('pull', {
@@ -73,23 +73,17 @@ function spent(thrown: unknown, endpoint: BlobPlace): PromoteError {
   return asPromoteError(thrown, endpoint.side).with({ transient: false })
 }
 
-type Reading = Readonly<{ start: number; offset: number; what: string; encoding: string }>
-
-async function* counted(
-  endpoint: BlobPlace,
-  blob: Descriptor,
-  res: Response,
-  reading: Reading,
-): AsyncGenerator<Uint8Array> {
-  const { what, offset, encoding } = reading
-  let at = reading.start
+async function* counted(reading: Reading, res: Response, start: number): AsyncGenerator<Uint8Array> {
+  const { endpoint, blob, offset, what } = reading
+  const encoding = encodingOf(res)
+  let at = start
   try {
     for await (const chunk of res.body) {
       const skip = Math.max(0, Math.min(chunk.byteLength, offset - at))
       at += chunk.byteLength
       if (at > blob.size) {
         const hint = encoding === 'identity' ? '' : `, encoded as ${quote(encoding, 40)}`
-        throw wrongSize(endpoint, blob, what, `more came${hint}`)
+        throw wrongSize(reading, `more came${hint}`)
       }
       if (skip < chunk.byteLength) yield skip === 0 ? chunk : chunk.subarray(skip)
     }
@@ -103,7 +97,7 @@ async function* counted(
     })
 }
 
-function wrongSize(endpoint: BlobPlace, blob: Descriptor, what: string, found: string): PromoteError {
+function wrongSize({ endpoint, blob, what }: Reading, found: string): PromoteError {
   const { name, side } = endpoint
   const hint = 'The registry or a proxy serves damaged content for this digest.'
   const message = `${name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`

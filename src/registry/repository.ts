@@ -42,7 +42,7 @@ export function openRepository(options: RegistryOptions): Target {
       const res = await probe(endpoint, `manifests/${descriptor.digest}`, { accept: ACCEPT })
       return res?.status === 200
     },
-    startUpload: (blob, mountFrom) => startUpload(endpoint, limits, blob, mountFrom),
+    startUpload: (blob, mountFrom) => startUpload({ endpoint, limits, blob }, mountFrom),
     async putManifest(manifest, tag) {
       const { digest, subject } = await manifests.put(manifest, tag)
       const [parent] = linked(manifest, 'subject')

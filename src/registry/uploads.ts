@@ -29,64 +29,58 @@ const SHRINK = 4
 /** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
 const COMMIT_SPEED = (16 * MIB) / 1000
 
+/** A blob that is to be uploaded to a repository. */
+type NewUpload = Readonly<{ endpoint: Endpoint; limits: UploadLimits; blob: Descriptor }>
+
 /** One upload session; every answer moves it on. */
-type Session = UploadAddress & {
-  readonly limits: UploadLimits
-  readonly blob: Descriptor
-  readonly what: string
-  /** `OCI-Chunk-Min-Length`. */
-  minimum: number
-  /** The most bytes that the store has said it keeps. */
-  kept: number
-  /** Answers that refused the credential, and 416, since something was accepted. */
-  refused: number
-  stale: number
-}
+type UploadSession = UploadAddress &
+  NewUpload & {
+    readonly what: string
+    /** `OCI-Chunk-Min-Length`. */
+    minimum: number
+    /** The most bytes that the store has said it keeps. */
+    kept: number
+    /** Answers that refused the credential, and 416, since something was accepted. */
+    refused: number
+    stale: number
+  }
 
 /** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
-export async function startUpload(
-  endpoint: Endpoint,
-  limits: UploadLimits,
-  blob: Descriptor,
-  mountFrom: string | undefined,
-): Promise<UploadStart> {
+export async function startUpload(upload: NewUpload, mountFrom: string | undefined): Promise<UploadStart> {
+  const { endpoint, limits, blob } = upload
   for (const from of new Set([mountFrom, endpoint.repository])) {
     if (from === undefined || (from === endpoint.repository && !limits.probes)) continue
-    const begun = await tryMount(endpoint, limits, blob, from)
+    const begun = await tryMount(upload, from)
     if (begun !== undefined) return begun
   }
   if (await isStored(endpoint, blob, false)) return { state: 'present' }
   const res = await startSession(endpoint, blob)
   limits.probes = false
-  return { state: 'open', upload: openUpload(endpoint, limits, blob, res) }
+  return { state: 'open', upload: openSession(upload, res) }
 }
 
 /**
  * @returns undefined when the registry refuses, whatever it says: that decides nothing. Registries refuse a mount with
  * 400 to 415, 422, 500, 501 or 503, and token services the scope of the other repository. The plain upload tells what is wrong.
  */
-async function tryMount(
-  endpoint: Endpoint,
-  limits: UploadLimits,
-  blob: Descriptor,
-  from: string,
-): Promise<UploadStart | undefined> {
+async function tryMount(upload: NewUpload, from: string): Promise<UploadStart | undefined> {
+  const { endpoint, blob } = upload
   const own = from === endpoint.repository
   const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`
   const scopes = own ? [] : [`repository:${from}:pull`]
-  const first = await post(endpoint, query, scopes, false).catch(unlessFinal(own))
+  const first = await post(endpoint, query, scopes, false).catch(unlessRejected(own))
   if (first !== undefined) await discard(first)
   // 429 is not a refusal: the request is repeated later.
   const res = first?.status === 429 ? await post(endpoint, query, scopes) : first
   if (res === undefined) return undefined
   if (res !== first) await discard(res)
-  if (res.status === 202) return { state: 'open', upload: openUpload(endpoint, limits, blob, res) }
+  if (res.status === 202) return { state: 'open', upload: openSession(upload, res) }
   const stored = header(res, 'docker-content-digest') ?? blob.digest
   return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' }
 }
 
 /** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
-function unlessFinal(own: boolean) {
+function unlessRejected(own: boolean) {
   return undefinedIf(({ code, transient }) => code !== 'CANCELLED' && (!own || transient))
 }
 
@@ -105,13 +99,11 @@ function post(endpoint: Endpoint, query: string, scopes?: readonly string[], ret
 }
 
 /** @param opened the 202 of the POST that began it. */
-function openUpload(endpoint: Endpoint, limits: UploadLimits, blob: Descriptor, opened: Response): Upload {
-  const session: Session = {
-    endpoint,
-    limits,
-    blob,
-    what: `uploading blob ${shortDigest(blob.digest)}`,
-    ...entered(endpoint, opened),
+function openSession(upload: NewUpload, opened: Response): Upload {
+  const session: UploadSession = {
+    ...upload,
+    what: `uploading blob ${shortDigest(upload.blob.digest)}`,
+    ...entered(upload.endpoint, opened),
     kept: 0,
     refused: 0,
     stale: 0,
@@ -123,11 +115,11 @@ function openUpload(endpoint: Endpoint, limits: UploadLimits, blob: Descriptor, 
   }
 }
 
-function entered(endpoint: Endpoint, opened: Response): Pick<Session, 'location' | 'leftOrigin' | 'minimum'> {
+function entered(endpoint: Endpoint, opened: Response): Pick<UploadSession, 'location' | 'leftOrigin' | 'minimum'> {
   return { ...addressIn(endpoint, opened), minimum: chunkMinimum(header(opened, 'oci-chunk-min-length')) }
 }
 
-async function sendFrom(session: Session, from: number, body: ByteStream): Promise<void> {
+async function sendFrom(session: UploadSession, from: number, body: ByteStream): Promise<void> {
   const { size } = session.blob
   const { largest } = session.limits
   const limit = largest === undefined ? size : Math.max(largest, session.minimum)
@@ -143,7 +135,7 @@ async function sendFrom(session: Session, from: number, body: ByteStream): Promi
 }
 
 /** PATCH what is missing, then commit with an empty PUT: understood wherever a session can be continued at all. */
-async function sendPieces(session: Session, from: number, limit: number, pieces: Cutter): Promise<void> {
+async function sendPieces(session: UploadSession, from: number, limit: number, pieces: Cutter): Promise<void> {
   const { size } = session.blob
   for (let at = from; at < size; ) {
     const length = Math.min(limit, size - at)
@@ -186,7 +178,7 @@ function createCutter(iterator: AsyncIterator<Uint8Array>) {
   }
 }
 
-async function commit(session: Session, body: Body, length: number): Promise<void> {
+async function commit(session: UploadSession, body: Body, length: number): Promise<void> {
   const { endpoint, blob, what } = session
   const res = await request(session, { method: 'PUT', url: withDigest(session.location, blob.digest), body, length })
   const stored = header(res, 'docker-content-digest') ?? ''
@@ -205,7 +197,7 @@ type Part = Readonly<{
   headers?: Readonly<Record<string, string>>
 }>
 
-async function request(session: Session, { method, url, body, length, headers }: Part): Promise<Response> {
+async function request(session: UploadSession, { method, url, body, length, headers }: Part): Promise<Response> {
   const { endpoint, blob } = session
   const res = await endpoint.call('push', {
     method,
@@ -228,7 +220,7 @@ async function request(session: Session, { method, url, body, length, headers }:
 }
 
 /** Every refusal in the middle of an upload: a transient error makes copy/transfer.ts go on, any other is final. */
-async function refusedPart(session: Session, res: Response, length: number): Promise<PromoteError> {
+async function refusedPart(session: UploadSession, res: Response, length: number): Promise<PromoteError> {
   const { endpoint, what, limits, minimum } = session
   const { status } = res
   if (status === 401 || res.isRenewed === true) {
@@ -254,7 +246,7 @@ async function refusedPart(session: Session, res: Response, length: number): Pro
   return isEmpty400(res, endpoint.repository) || lost || status === 416 ? error.with({ transient: true }) : error
 }
 
-async function keptBytes(session: Session, anew: boolean): Promise<number> {
+async function keptBytes(session: UploadSession, anew: boolean): Promise<number> {
   const { endpoint, blob } = session
   if (anew || session.stale > 1) {
     await cancelUpload(session)
@@ -279,7 +271,7 @@ async function keptBytes(session: Session, anew: boolean): Promise<number> {
   return restart(session)
 }
 
-async function restart(session: Session): Promise<number> {
+async function restart(session: UploadSession): Promise<number> {
   const { endpoint, blob } = session
   Object.assign(session, entered(endpoint, await startSession(endpoint, blob)), { stale: 0 })
   return 0

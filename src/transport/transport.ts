@@ -200,10 +200,7 @@ function isForwarded({ url }: Request, proxy: ProxyServer | undefined): boolean 
 }
 
 /** A certificate is a credential: with an `origin` it is shown there alone. */
-function showsIdentity(
-  identity: TransportOptions['clientCertificate'],
-  { url, headers, leftOrigin }: Request,
-): boolean {
+function showsIdentity(identity: ClientCertificate | undefined, { url, headers, leftOrigin }: Request): boolean {
   if (leftOrigin === true) return false
   if (identity === undefined || url.protocol !== 'https:') return false
   if (identity.besideTokens === false && headers?.authorization !== undefined) return false

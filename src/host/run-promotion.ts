@@ -6,7 +6,6 @@ import { checkWritable, isSameFile, readInput } from '../core/files.ts'
 import { VERSION } from '../core/version.ts'
 import { collect, type Env, isAction } from '../inputs/collect.ts'
 import type { Config } from '../inputs/config.ts'
-import { answerTo } from '../inputs/help.ts'
 import type { HostKind } from '../inputs/options.ts'
 import { parse } from '../inputs/parse.ts'
 import type { Report } from '../report/model.ts'
@@ -33,11 +32,6 @@ export type Invocation = Readonly<{
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argv, env, streams, signal } = invocation
-  const answer = answerTo(argv)
-  if (answer !== undefined) {
-    streams.out(`${answer}\n`)
-    return EXIT.done
-  }
   const host = await chooseHost(argv, env, streams)
   let config: Config | undefined
   try {

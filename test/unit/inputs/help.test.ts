@@ -59,3 +59,13 @@ it('has the version of package.json', () => {
   expect(VERSION).toBe(version)
   expect(lines[0]).toContain(version)
 })
+
+it.each([
+  [['--help'], 'Usage: image-promote'],
+  [['-h'], 'Usage: image-promote'],
+  [['--nonsense', '--help'], 'Usage: image-promote'],
+  [['--version'], 'image-promote 0.'],
+])('%j has an answer', (argv, text) => {
+  expect(answerTo(argv)).toContain(text)
+  expect(answerTo(['--', ...argv])).toBeUndefined()
+})

@@ -32145,7 +32145,7 @@ async function sendOne({ blob, route, run }, subscriber) {
     const begun = await target.startUpload(blob, mountFrom);
     if (begun.state !== 'open')
         return begun.state;
-    const newRetries = () => (0,core_retries/* createRetries */.LZ)(retries, context, (reason, wait, attempt) => emit({ event: 'retry', image, what: `blob ${digest}`, reason, wait, attempt }));
+    const newRetries = () => (0,core_retries/* createRetries */.LZ)(retries, context, (error, wait, attempt) => emit({ event: 'retry', image, what: `blob ${digest}`, reason: error.message, wait, attempt }));
     const reader = new blob_reader/* BlobReader */.nZ(blob, { source, newRetries, onConfig: (bytes) => platforms.note(digest, bytes) });
     const onSent = (sent) => emit({ event: 'bytes', image, digest, sent, total: size });
     await upload(begun.upload, subscriber, reader, newRetries(), onSent);
@@ -33445,6 +33445,7 @@ function backoff(attempt, random, { first = 250, longest = 30_000 } = {}) {
 }
 /** So much progress starts the count of retries again: a slow connection that moves is not a broken one. */
 const PROGRESS = 1024 * 1024;
+/** @param most tries without progress, after the first one. */
 function createRetries(most, context, onRetry) {
     let count = 0;
     let moved = 0;
@@ -33460,7 +33461,7 @@ function createRetries(most, context, onRetry) {
             if (count > most || (error.retryAfter ?? 0) > LONGEST_RETRY_AFTER)
                 throw error;
             const wait = Math.max(error.retryAfter ?? 0, backoff(count, context.random));
-            onRetry(error.message, wait, count);
+            onRetry(error, wait, count);
             await context.sleep(wait);
         },
     };
@@ -34565,8 +34566,6 @@ var files = __nccwpck_require__(2164);
 var version = __nccwpck_require__(8067);
 // EXTERNAL MODULE: ./lib/inputs/collect.js + 1 modules
 var collect = __nccwpck_require__(1042);
-// EXTERNAL MODULE: ./lib/inputs/help.js
-var help = __nccwpck_require__(4394);
 // EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
 var parse = __nccwpck_require__(2847);
 // EXTERNAL MODULE: ./lib/core/secret.js
@@ -35805,16 +35804,10 @@ function orProblem(what, call, problems) {
 
 
 
-
 // Without this, zod evaluates generated code for each schema, which a program with production credentials must not do.
 core/* config */.$W({ jitless: true });
 async function run(invocation) {
     const { argv, env, streams, signal } = invocation;
-    const answer = (0,help/* answerTo */.o)(argv);
-    if (answer !== undefined) {
-        streams.out(`${answer}\n`);
-        return errors/* EXIT */.dc.done;
-    }
     const host = await chooseHost(argv, env, streams);
     let config;
     try {
@@ -37510,11 +37503,9 @@ function unreached(first, { url }, thrown) {
     return thrown.with({ message, hint: unknown === '' ? thrown.hint : quirks/* DIRECT */.yc });
 }
 const PLAIN = 'Only blobs are read over plain http after a redirect. A proxy in front of the registry that does not pass on X-Forwarded-Proto: https often causes this.';
-function refused(request, what, side, hint = 'Check the address of the registry, and a proxy or gateway in front of it.') {
-    return new errors/* PromoteError */.jG('PROTOCOL', `${request.method} ${(0,core_text/* displayUrl */.Qy)(request.url)}: the server ${what}.`, {
-        side,
-        hint,
-    });
+const ADDRESS = 'Check the address of the registry, and a proxy or gateway in front of it.';
+function refused({ method, url }, what, side, hint = ADDRESS) {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${method} ${(0,core_text/* displayUrl */.Qy)(url)}: the server ${what}.`, { side, hint });
 }
 
 ;// CONCATENATED MODULE: ./lib/http/retry.js
@@ -37528,9 +37519,9 @@ function refused(request, what, side, hint = 'Check the address of the registry,
 /** The largest answers that are not blobs are lists of tags: 8 MiB. What is longer has a limit of its caller anyway. */
 const LONGEST_BODY = 9 * 1024 * 1024;
 /**
- * Repeats requests whose body can be sent again, after answers and errors that decided nothing: waits by
- * `backoff`, or what `Retry-After` asks for, up to 60 s. When the tries are used up the caller gets the last answer, or the last error. What a GET brings
- * is read within the try, because a body can break off as well; blobs (`isBlob`) are the caller's.
+ * Repeats requests whose body can be sent again, after answers and errors that decided nothing. Waits by `backoff`, or as long
+ * as `Retry-After` asks, up to 60 s. When the tries are used up, the caller gets the last answer or the last error. The answer to
+ * a GET is read within the try, because its body can break off as well; the caller reads blobs (`isBlob`) itself.
  *
  * A router's 503 page before the first good answer of an origin is handed over at once: nothing is exposed at that name.
  * After a good answer it is a restart.
@@ -37610,7 +37601,12 @@ function openNetwork(options, context) {
     // The same login on the same origin shares its tokens, however often it is asked for.
     const opened = new WeakMap();
     return {
+        /** With redirects and retries, without any credential. */
         send: compose(wire, ...patient),
+        /**
+         * The same, with the credential of `login` on requests to exactly `origin` (scheme, host and port); everything else
+         * goes without. Understands Basic and Bearer challenges, token services, and renews through `login` after a 401.
+         */
         as: (origin, login) => {
             const sends = (0,memo/* getOrAdd */.P)(opened, login, () => new Map());
             const access = { side: options.side, origin, login, verified, ask, context };
@@ -37973,33 +37969,33 @@ const GAR = /^([a-z0-9-]+)-docker\.pkg\.dev$/;
 /** The first that fits counts. */
 const REFUSALS = [
     {
-        by: 'Harbor (replication and proxy projects, https://goharbor.io/docs/main/administration/), Quay (https://docs.quay.io), distribution and OpenShift in read-only mode (https://distribution.github.io/distribution/about/configuration/#readonly: 405)',
+        // By: Harbor (replication and proxy projects, https://goharbor.io/docs/main/administration/), Quay (https://docs.quay.io), distribution and OpenShift in read-only mode (https://distribution.github.io/distribution/about/configuration/#readonly: 405)
         said: /^405 |read[- ]?only|maintenance|pushes (?:is|are) (?:disabled|suspended)|push(?:es|ing)? (?:is |are )?(?:currently )?(?:disabled|suspended)|write operations|proxy (?:cache|project)/i,
         access: 'push',
         code: 'UNAVAILABLE',
         hint: ({ host }) => `${host} takes no pushes there: it is in read-only mode (maintenance, garbage collection, a hard prune), or the repository is a proxy cache. Run it again when that is over (what is copied already is not sent again), or choose another repository.`,
     },
     {
-        by: 'Harbor (https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-project-quotas/), Quay, OpenShift (ResourceQuota, ImageStream limits), GitLab, full disks',
+        // By: Harbor (https://goharbor.io/docs/main/working-with-projects/project-configuration/configure-project-quotas/), Quay, OpenShift (ResourceQuota, ImageStream limits), GitLab, full disks
         said: /quota|exceed[a-z]{0,3} [^"]{0,60}limit|no space left|insufficient storage|storage limit|LimitExceeded/i,
         code: 'QUOTA',
         hint: ({ host, repository }) => `There is no room left for ${repository} at ${host}: a quota or the disk is full. Let its administrator raise it, or remove old images there.`,
     },
     {
-        by: 'Harbor (412 PROJECTPOLICYVIOLATION), Artifactory with Xray, Docker Hub and ACR with content policies',
+        // By: Harbor (412 PROJECTPOLICYVIOLATION), Artifactory with Xray, Docker Hub and ACR with content policies
         said: /PROJECTPOLICYVIOLATION|vulnerabilit|not signed|xray|quarantine|block(?:ed|s) [^"]{0,40}(?:download|pull|polic)|(?:pull|download)[^"]{0,40}block/i,
         code: 'DENIED',
         hint: ({ host, repository }) => `A policy of ${host} keeps ${repository} from being used until it is scanned, signed or excepted. Ask its administrator; no credential changes that.`,
     },
     {
-        by: 'Quay without OCI artifacts, ECR, Artifactory, Nexus and registries older than OCI 1.1',
+        // By: Quay without OCI artifacts, ECR, Artifactory, Nexus and registries older than OCI 1.1
         said: /media ?type|manifest (?:type|schema)[^"]{0,40}not (?:supported|allowed)|artifact[^"]{0,60}(?:not (?:supported|allowed)|disabled)|unsupported manifest|UNSUPPORTED_MEDIA/i,
         access: 'push',
         code: 'UNSUPPORTED',
         hint: ({ host }) => `${host} does not take this kind of manifest. Ask its administrator to allow OCI artifacts, or leave signatures and SBOMs behind with referrers: false.`,
     },
     {
-        by: 'ECR (https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-create.html), Artifact Registry, Harbor, Nexus: repositories or projects are not made by a push',
+        // By: ECR (https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-create.html), Artifact Registry, Harbor, Nexus: repositories or projects are not made by a push
         said: /NAME_UNKNOWN|(?:repository|project)\b[^;]{0,100}(?:not found|not known|does not exist|unknown)/i,
         access: 'push',
         code: 'NOT_FOUND',
@@ -38185,35 +38181,29 @@ var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/inputs/options.js
 var options = __nccwpck_require__(2807);
 ;// CONCATENATED MODULE: ./lib/inputs/other-tools.js
-/** What skopeo, crane, regctl, oras and oc call an option, and what it is here. */
-const OURS = {
-    creds: 'use --SIDE-username with --SIDE-password-file',
-    username: 'use --SIDE-username',
-    password: 'use --SIDE-password-file',
-    'registry-token': 'use --SIDE-token-file',
-    authfile: 'use --SIDE-auth-file',
-    'registry-config': 'use --SIDE-auth-file',
-    'cert-dir': 'use --SIDE-ca',
-    'tls-verify': 'use --SIDE-insecure-skip-tls-verify, or http://HOST as --SIDE-registry',
-    insecure: 'use --SIDE-insecure-skip-tls-verify, or http://HOST as --SIDE-registry',
-    a: 'all platforms are copied without it; for a file with credentials use --SIDE-auth-file',
-    all: 'all platforms are copied without it',
-    'all-tags': 'write the tags as a glob, SRC:*',
-    'no-clobber': 'use --overwrite never, or skip',
-    'preserve-digests': 'digests are kept without it',
-    'keep-manifest-list': 'an index is kept without it',
-    platform: 'use --platforms',
-    'filter-by-os': 'use --platforms',
-    f: 'use --image-list',
-    filename: 'use --image-list',
-    j: 'use --jobs',
-    'max-per-registry': 'use --jobs',
-    'retry-times': 'use --retries',
-    digestfile: 'use --report',
-    quiet: 'use --progress quiet',
-    verbose: 'use --log-level debug',
-    debug: 'use --log-level debug',
-};
+/** Names of options of skopeo, crane, regctl, oras and oc, and what to use here. */
+const OTHERS = [
+    ['creds', 'use --SIDE-username with --SIDE-password-file'],
+    ['username', 'use --SIDE-username'],
+    ['password', 'use --SIDE-password-file'],
+    ['registry-token', 'use --SIDE-token-file'],
+    ['authfile registry-config', 'use --SIDE-auth-file'],
+    ['cert-dir', 'use --SIDE-ca'],
+    ['tls-verify insecure', 'use --SIDE-insecure-skip-tls-verify, or http://HOST as --SIDE-registry'],
+    ['a', 'all platforms are copied without it; for a file with credentials use --SIDE-auth-file'],
+    ['all', 'all platforms are copied without it'],
+    ['all-tags', 'write the tags as a glob, SRC:*'],
+    ['no-clobber', 'use --overwrite never, or skip'],
+    ['preserve-digests', 'digests are kept without it'],
+    ['keep-manifest-list', 'an index is kept without it'],
+    ['platform filter-by-os', 'use --platforms'],
+    ['f filename', 'use --image-list'],
+    ['j max-per-registry', 'use --jobs'],
+    ['retry-times', 'use --retries'],
+    ['digestfile', 'use --report'],
+    ['quiet', 'use --progress quiet'],
+    ['verbose debug', 'use --log-level debug'],
+];
 /** Subcommands; this program has none. */
 const COMMANDS = ['copy', 'cp', 'sync', 'mirror', 'image', 'promote', 'login', 'pull', 'push', 'tag'];
 /** @param name of a flag without dashes, or an argument. @returns what to do here, if another tool has it. */
@@ -38221,8 +38211,9 @@ function adviceFor(name) {
     if (COMMANDS.includes(name))
         return 'leave it out: this program has no commands';
     const [, side, rest = ''] = /^(?:(src|dest)-)?(.*)$/.exec(name) ?? [];
-    const advice = Object.hasOwn(OURS, rest) ? OURS[rest] : undefined;
-    return advice?.replaceAll('SIDE', side === undefined ? '(source|destination)' : side === 'src' ? 'source' : 'destination');
+    const advice = OTHERS.find(([names]) => names.split(' ').includes(rest))?.[1];
+    const ours = { src: 'source', dest: 'destination' }[side ?? ''] ?? '(source|destination)';
+    return advice?.replaceAll('SIDE', ours);
 }
 
 // EXTERNAL MODULE: ./lib/inputs/path-or-content.js
@@ -38431,130 +38422,6 @@ function unknownVariables(env) {
         const hint = meant === undefined ? 'unset it, or see --help-all for the options' : `did you mean ${PREFIX}${meant}?`;
         return `${PREFIX}${name}: unknown variable; ${hint}`;
     });
-}
-
-
-/***/ }),
-
-/***/ 4394:
-/***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
-
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   o: () => (/* binding */ answerTo)
-/* harmony export */ });
-/* unused harmony export helpText */
-/* harmony import */ var _core_version_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(8067);
-/* harmony import */ var _options_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(2807);
-
-
-const WIDTH = 80;
-const COLUMN = 28;
-const PLACEHOLDERS = {
-    string: 'TEXT',
-    boolean: '',
-    integer: 'N',
-    list: 'LIST',
-    secret: '-file PATH',
-    path: 'PATH',
-    enum: 'WORD',
-    url: 'URL',
-};
-const START = [
-    'From one cluster to another:',
-    '  image-promote --source-cluster https://api.test.example.com:6443 \\',
-    '    --source-username ci --source-password-file test-password \\',
-    '    --destination-cluster https://api.prod.example.com:6443 \\',
-    '    --destination-token-file prod-token dev/app:1.2=prod/app:1.2',
-    'From one registry to another, to see what would be done:',
-    '  image-promote --dry-run --source-registry quay.io \\',
-    '    --destination-registry registry.example.com team/app:1.2',
-    'Back to what was there before a promotion that wrote a report:',
-    '  image-promote --rollback report.json \\',
-    '    --destination-registry registry.example.com',
-    '',
-    'Usage: image-promote [OPTIONS] SRC[=DST] ...   (here: node dist/index.js)',
-];
-const FOOT = [
-    'Sources of a value, first one wins: --NAME VALUE, --NAME-file PATH (- is stdin),',
-    'IMAGE_PROMOTE_NAME, IMAGE_PROMOTE_NAME_FILE. Passwords and tokens come from a',
-    'file or the environment only. Exit codes: 0 done, 1 all failed, 2 wrong usage,',
-    '3 some images failed, 130 and 143 cancelled.',
-];
-const FEW = ['image-list', 'source-auth-file', 'source-ca', 'dry-run', 'overwrite', 'atomic', 'report'];
-/** What `--help`, `--help-all`, `--version` before `--`, and `completion SHELL` print, whatever else there is. */
-function answerTo(argv) {
-    const end = argv.indexOf('--');
-    const options = end === -1 ? argv : argv.slice(0, end);
-    if (options.includes('--help-all'))
-        return helpText(_core_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x);
-    if (options.some((option) => option === '--help' || option === '-h'))
-        return shortHelp(_core_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x);
-    if (options.includes('--version'))
-        return `image-promote ${_core_version_js__WEBPACK_IMPORTED_MODULE_1__/* .VERSION */ .x}`;
-    return options[0] === 'completion' && options.length === 2 ? completion(options[1]) : undefined;
-}
-function shortHelp(version) {
-    const few = _options_js__WEBPACK_IMPORTED_MODULE_0__/* .OPTIONS */ .lw.filter(({ name }) => FEW.includes(name));
-    const more = 'All options: --help-all. Completion: completion bash, zsh or fish.';
-    return [title(version), '', ...START, ...few.flatMap(describe), '', more].join('\n');
-}
-/** All options: at most 80 columns and 100 lines. */
-function helpText(version) {
-    const rows = _options_js__WEBPACK_IMPORTED_MODULE_0__/* .OPTIONS */ .lw.filter((option) => option.hosts.includes('plain'));
-    const ofGroup = (group) => rows.filter((option) => option.group === group);
-    const section = (title, group) => [title, ...ofGroup(group).flatMap(describe)];
-    const names = (group) => {
-        const all = ofGroup(group).map((option) => `--${option.name}${(0,_options_js__WEBPACK_IMPORTED_MODULE_0__/* .onArgv */ .cK)(option) ? '' : '-file'}`);
-        return wrap(all.join(', '), WIDTH - 2).map((line) => `  ${line}`);
-    };
-    return [
-        title(version),
-        '',
-        ...START,
-        ...section('What:', 'what'),
-        ...section('Source:', 'source'),
-        'Destination, each as for the source:',
-        ...names('destination'),
-        'Who signed what is promoted, and who promoted it (see docs/policy.md):',
-        ...names('trust'),
-        ...section('Behaviour:', 'behaviour'),
-        ...section('Output:', 'output'),
-        '  --help, --help-all, --version, completion bash|zsh|fish',
-        '',
-        ...FOOT,
-    ].join('\n');
-}
-const title = (version) => `image-promote ${version} copies images from registry to registry, byte for byte.`;
-/** A script for the shell, which reads it as in: source <(image-promote completion bash) */
-function completion(shell) {
-    const names = _options_js__WEBPACK_IMPORTED_MODULE_0__/* .OPTIONS */ .lw.filter(({ hosts }) => hosts.includes('plain')).map((option) => (0,_options_js__WEBPACK_IMPORTED_MODULE_0__/* .onArgv */ .cK)(option) ? option.name : `${option.name}-file`);
-    const words = [...names, 'help', 'help-all', 'version'].map((name) => `--${name}`).join(' ');
-    if (shell === 'bash')
-        return `_image_promote() { mapfile -t COMPREPLY < <(compgen -W "${words}" -- "$2"); }\ncomplete -o default -F _image_promote image-promote`;
-    if (shell === 'zsh')
-        return `#compdef image-promote\n_image_promote() { compadd -- ${words}; _files; }\ncompdef _image_promote image-promote`;
-    if (shell !== 'fish')
-        return undefined;
-    return words.replace(/--(\S+) ?/g, 'complete -c image-promote -l $1\n').trimEnd();
-}
-function describe(option) {
-    const { name, type, meaning } = option;
-    const head = `  --${name}${type === 'secret' ? '' : ' '}${PLACEHOLDERS[type]}`.trimEnd();
-    const preset = option.default === undefined || option.default === 'false' ? '' : ` [${option.default}]`;
-    const lines = wrap(`${meaning}${preset}`, WIDTH - COLUMN);
-    const body = lines.map((line) => `${' '.repeat(COLUMN)}${line}`);
-    return head.length < COLUMN ? [head.padEnd(COLUMN) + lines[0], ...body.slice(1)] : [head, ...body];
-}
-function wrap(text, width) {
-    const lines = [];
-    for (const word of text.split(' ')) {
-        const last = lines.at(-1);
-        if (last !== undefined && last.length + 1 + word.length <= width)
-            lines[lines.length - 1] = `${last} ${word}`;
-        else
-            lines.push(word);
-    }
-    return lines;
 }
 
 
@@ -46240,18 +46107,20 @@ async function openBlob(endpoint, blob, offset) {
         return (0,core_async/* bodyOf */.EN)(data.subarray(offset));
     if (offset > 0 && offset >= blob.size)
         return (0,core_async/* bodyOf */.EN)(new Uint8Array());
-    const what = `reading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`;
-    const { res, start } = await blobs_open(endpoint, blob, offset, what);
+    const reading = { endpoint, blob, offset, what: `reading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}` };
+    const { res, start } = await blobs_open(reading);
     const length = contentLength((0,response/* header */.wx)(res, 'content-length'));
-    const encoding = (0,response/* header */.wx)(res, 'content-encoding') ?? 'identity';
-    if (length !== undefined && encoding === 'identity' && start + length > blob.size && res.status === 200) {
+    if (length !== undefined && encodingOf(res) === 'identity' && start + length > blob.size && res.status === 200) {
         await (0,transport_request/* discard */.vf)(res);
-        throw wrongSize(endpoint, blob, what, `${start + length} bytes are offered`);
+        throw wrongSize(reading, `${start + length} bytes are offered`);
     }
-    return counted(endpoint, blob, res, { start, offset, what, encoding });
+    return counted(reading, res, start);
+}
+function encodingOf(res) {
+    return (0,response/* header */.wx)(res, 'content-encoding') ?? 'identity';
 }
 /** @returns an answer whose first byte is byte `start` of the blob, `start` ≤ `offset`. */
-async function blobs_open(endpoint, blob, offset, what) {
+async function blobs_open({ endpoint, blob, offset, what }) {
     const get = (range) => endpoint
         .call('pull', {
         method: 'GET',
@@ -46284,16 +46153,17 @@ async function blobs_open(endpoint, blob, offset, what) {
 function spent(thrown, endpoint) {
     return (0,errors/* asPromoteError */.XO)(thrown, endpoint.side).with({ transient: false });
 }
-async function* counted(endpoint, blob, res, reading) {
-    const { what, offset, encoding } = reading;
-    let at = reading.start;
+async function* counted(reading, res, start) {
+    const { endpoint, blob, offset, what } = reading;
+    const encoding = encodingOf(res);
+    let at = start;
     try {
         for await (const chunk of res.body) {
             const skip = Math.max(0, Math.min(chunk.byteLength, offset - at));
             at += chunk.byteLength;
             if (at > blob.size) {
                 const hint = encoding === 'identity' ? '' : `, encoded as ${(0,core_text/* quote */.hD)(encoding, 40)}`;
-                throw wrongSize(endpoint, blob, what, `more came${hint}`);
+                throw wrongSize(reading, `more came${hint}`);
             }
             if (skip < chunk.byteLength)
                 yield skip === 0 ? chunk : chunk.subarray(skip);
@@ -46308,7 +46178,7 @@ async function* counted(endpoint, blob, res, reading) {
             transient: true,
         });
 }
-function wrongSize(endpoint, blob, what, found) {
+function wrongSize({ endpoint, blob, what }, found) {
     const { name, side } = endpoint;
     const hint = 'The registry or a proxy serves damaged content for this digest.';
     const message = `${name}: ${what}: the manifest says ${blob.size} bytes, ${found}.`;
@@ -47020,11 +46890,12 @@ const SHRINK = 4;
 /** Registries read a blob once more when it is committed, and object stores copy it; slower than this is a stall. */
 const COMMIT_SPEED = (16 * MIB) / 1000;
 /** Asks for the blob and begins its upload in one request: distribution-spec "Mounting a blob from another repository". */
-async function startUpload(endpoint, limits, blob, mountFrom) {
+async function startUpload(upload, mountFrom) {
+    const { endpoint, limits, blob } = upload;
     for (const from of new Set([mountFrom, endpoint.repository])) {
         if (from === undefined || (from === endpoint.repository && !limits.probes))
             continue;
-        const begun = await tryMount(endpoint, limits, blob, from);
+        const begun = await tryMount(upload, from);
         if (begun !== undefined)
             return begun;
     }
@@ -47032,17 +46903,18 @@ async function startUpload(endpoint, limits, blob, mountFrom) {
         return { state: 'present' };
     const res = await startSession(endpoint, blob);
     limits.probes = false;
-    return { state: 'open', upload: openUpload(endpoint, limits, blob, res) };
+    return { state: 'open', upload: openSession(upload, res) };
 }
 /**
  * @returns undefined when the registry refuses, whatever it says: that decides nothing. Registries refuse a mount with
  * 400 to 415, 422, 500, 501 or 503, and token services the scope of the other repository. The plain upload tells what is wrong.
  */
-async function tryMount(endpoint, limits, blob, from) {
+async function tryMount(upload, from) {
+    const { endpoint, blob } = upload;
     const own = from === endpoint.repository;
     const query = `?mount=${blob.digest}&from=${encodeURIComponent(from).replaceAll('%2F', '/')}`;
     const scopes = own ? [] : [`repository:${from}:pull`];
-    const first = await post(endpoint, query, scopes, false).catch(uploads_unlessFinal(own));
+    const first = await post(endpoint, query, scopes, false).catch(unlessRejected(own));
     if (first !== undefined)
         await (0,transport_request/* discard */.vf)(first);
     // 429 is not a refusal: the request is repeated later.
@@ -47052,12 +46924,12 @@ async function tryMount(endpoint, limits, blob, from) {
     if (res !== first)
         await (0,transport_request/* discard */.vf)(res);
     if (res.status === 202)
-        return { state: 'open', upload: openUpload(endpoint, limits, blob, res) };
+        return { state: 'open', upload: openSession(upload, res) };
     const stored = (0,response/* header */.wx)(res, 'docker-content-digest') ?? blob.digest;
     return res.status !== 201 || stored !== blob.digest ? undefined : { state: own ? 'present' : 'mounted' };
 }
 /** Token services may refuse the scope of the other repository; a credential that is rejected for this one is not tried again. */
-function uploads_unlessFinal(own) {
+function unlessRejected(own) {
     return (0,errors/* undefinedIf */.gd)(({ code, transient }) => code !== 'CANCELLED' && (!own || transient));
 }
 /** A plain upload session; nothing is sent yet. */
@@ -47073,13 +46945,11 @@ function post(endpoint, query, scopes, retry) {
     return endpoint.call('push', { method: 'POST', url, scopes, body: new Uint8Array(), retry });
 }
 /** @param opened the 202 of the POST that began it. */
-function openUpload(endpoint, limits, blob, opened) {
+function openSession(upload, opened) {
     const session = {
-        endpoint,
-        limits,
-        blob,
-        what: `uploading blob ${(0,oci_digest/* shortDigest */.VK)(blob.digest)}`,
-        ...entered(endpoint, opened),
+        ...upload,
+        what: `uploading blob ${(0,oci_digest/* shortDigest */.VK)(upload.blob.digest)}`,
+        ...entered(upload.endpoint, opened),
         kept: 0,
         refused: 0,
         stale: 0,
@@ -47304,7 +47174,7 @@ function openRepository(options) {
             const res = await probe(endpoint, `manifests/${descriptor.digest}`, { accept: oci_manifest/* ACCEPT */.FA });
             return res?.status === 200;
         },
-        startUpload: (blob, mountFrom) => startUpload(endpoint, limits, blob, mountFrom),
+        startUpload: (blob, mountFrom) => startUpload({ endpoint, limits, blob }, mountFrom),
         async putManifest(manifest, tag) {
             const { digest, subject } = await manifests.put(manifest, tag);
             const [parent] = (0,oci_manifest/* linked */.q)(manifest, 'subject');
@@ -62778,9 +62648,129 @@ function constantCatch(value) {
 /******/ 
 /************************************************************************/
 var __webpack_exports__ = {};
-/* harmony import */ var node_events__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(8474);
-/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3828);
-/* harmony import */ var _inputs_help_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4394);
+
+// EXTERNAL MODULE: external "node:events"
+var external_node_events_ = __nccwpck_require__(8474);
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/version.js
+var version = __nccwpck_require__(8067);
+// EXTERNAL MODULE: ./lib/inputs/options.js
+var options = __nccwpck_require__(2807);
+;// CONCATENATED MODULE: ./lib/inputs/help.js
+
+
+const WIDTH = 80;
+const COLUMN = 28;
+const PLACEHOLDERS = {
+    string: 'TEXT',
+    boolean: '',
+    integer: 'N',
+    list: 'LIST',
+    secret: '-file PATH',
+    path: 'PATH',
+    enum: 'WORD',
+    url: 'URL',
+};
+const START = [
+    'From one cluster to another:',
+    '  image-promote --source-cluster https://api.test.example.com:6443 \\',
+    '    --source-username ci --source-password-file test-password \\',
+    '    --destination-cluster https://api.prod.example.com:6443 \\',
+    '    --destination-token-file prod-token dev/app:1.2=prod/app:1.2',
+    'From one registry to another, to see what would be done:',
+    '  image-promote --dry-run --source-registry quay.io \\',
+    '    --destination-registry registry.example.com team/app:1.2',
+    'Back to what was there before a promotion that wrote a report:',
+    '  image-promote --rollback report.json \\',
+    '    --destination-registry registry.example.com',
+    '',
+    'Usage: image-promote [OPTIONS] SRC[=DST] ...   (here: node dist/index.js)',
+];
+const FOOT = [
+    'Sources of a value, first one wins: --NAME VALUE, --NAME-file PATH (- is stdin),',
+    'IMAGE_PROMOTE_NAME, IMAGE_PROMOTE_NAME_FILE. Passwords and tokens come from a',
+    'file or the environment only. Exit codes: 0 done, 1 all failed, 2 wrong usage,',
+    '3 some images failed, 130 and 143 cancelled.',
+];
+const FEW = ['image-list', 'source-auth-file', 'source-ca', 'dry-run', 'overwrite', 'atomic', 'report'];
+/** What `--help`, `--help-all`, `--version` before `--`, and `completion SHELL` print, whatever else there is. */
+function answerTo(argv) {
+    const end = argv.indexOf('--');
+    const options = end === -1 ? argv : argv.slice(0, end);
+    if (options.includes('--help-all'))
+        return helpText(version/* VERSION */.x);
+    if (options.some((option) => option === '--help' || option === '-h'))
+        return shortHelp(version/* VERSION */.x);
+    if (options.includes('--version'))
+        return `image-promote ${version/* VERSION */.x}`;
+    return options[0] === 'completion' && options.length === 2 ? completion(options[1]) : undefined;
+}
+function shortHelp(version) {
+    const few = options/* OPTIONS */.lw.filter(({ name }) => FEW.includes(name));
+    const more = 'All options: --help-all. Completion: completion bash, zsh or fish.';
+    return [title(version), '', ...START, ...few.flatMap(describe), '', more].join('\n');
+}
+/** All options: at most 80 columns and 100 lines. */
+function helpText(version) {
+    const rows = options/* OPTIONS */.lw.filter((option) => option.hosts.includes('plain'));
+    const ofGroup = (group) => rows.filter((option) => option.group === group);
+    const section = (title, group) => [title, ...ofGroup(group).flatMap(describe)];
+    const names = (group) => {
+        const all = ofGroup(group).map((option) => `--${option.name}${(0,options/* onArgv */.cK)(option) ? '' : '-file'}`);
+        return wrap(all.join(', '), WIDTH - 2).map((line) => `  ${line}`);
+    };
+    return [
+        title(version),
+        '',
+        ...START,
+        ...section('What:', 'what'),
+        ...section('Source:', 'source'),
+        'Destination, each as for the source:',
+        ...names('destination'),
+        'Who signed what is promoted, and who promoted it (see docs/policy.md):',
+        ...names('trust'),
+        ...section('Behaviour:', 'behaviour'),
+        ...section('Output:', 'output'),
+        '  --help, --help-all, --version, completion bash|zsh|fish',
+        '',
+        ...FOOT,
+    ].join('\n');
+}
+const title = (version) => `image-promote ${version} copies images from registry to registry, byte for byte.`;
+/** A script for the shell, which reads it as in: source <(image-promote completion bash) */
+function completion(shell) {
+    const names = options/* OPTIONS */.lw.filter(({ hosts }) => hosts.includes('plain')).map((option) => (0,options/* onArgv */.cK)(option) ? option.name : `${option.name}-file`);
+    const words = [...names, 'help', 'help-all', 'version'].map((name) => `--${name}`).join(' ');
+    if (shell === 'bash')
+        return `_image_promote() { mapfile -t COMPREPLY < <(compgen -W "${words}" -- "$2"); }\ncomplete -o default -F _image_promote image-promote`;
+    if (shell === 'zsh')
+        return `#compdef image-promote\n_image_promote() { compadd -- ${words}; _files; }\ncompdef _image_promote image-promote`;
+    if (shell !== 'fish')
+        return undefined;
+    return words.replace(/--(\S+) ?/g, 'complete -c image-promote -l $1\n').trimEnd();
+}
+function describe(option) {
+    const { name, type, meaning } = option;
+    const head = `  --${name}${type === 'secret' ? '' : ' '}${PLACEHOLDERS[type]}`.trimEnd();
+    const preset = option.default === undefined || option.default === 'false' ? '' : ` [${option.default}]`;
+    const lines = wrap(`${meaning}${preset}`, WIDTH - COLUMN);
+    const body = lines.map((line) => `${' '.repeat(COLUMN)}${line}`);
+    return head.length < COLUMN ? [head.padEnd(COLUMN) + lines[0], ...body.slice(1)] : [head, ...body];
+}
+function wrap(text, width) {
+    const lines = [];
+    for (const word of text.split(' ')) {
+        const last = lines.at(-1);
+        if (last !== undefined && last.length + 1 + word.length <= width)
+            lines[lines.length - 1] = `${last} ${word}`;
+        else
+            lines.push(word);
+    }
+    return lines;
+}
+
+;// CONCATENATED MODULE: ./lib/index.js
 
 
 
@@ -62798,11 +62788,11 @@ function tooOld() {
 function watchProcess() {
     const controller = new AbortController();
     // Each transfer and each wait listens; that is no leak, and the warning would be the only foreign line on stderr.
-    (0,node_events__WEBPACK_IMPORTED_MODULE_0__.setMaxListeners)(0, controller.signal);
+    (0,external_node_events_.setMaxListeners)(0, controller.signal);
     let stoppedAt = 0;
     for (const [name, code] of [
-        ['SIGINT', _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.interrupted],
-        ['SIGTERM', _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.terminated],
+        ['SIGINT', errors/* EXIT */.dc.interrupted],
+        ['SIGTERM', errors/* EXIT */.dc.terminated],
     ]) {
         process.on(name, () => {
             if (!controller.signal.aborted) {
@@ -62827,13 +62817,13 @@ async function main(argv) {
     const refusal = tooOld();
     if (refusal !== undefined) {
         process.stderr.write(`error: ${refusal}\n`);
-        return _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.usage;
+        return errors/* EXIT */.dc.usage;
     }
     const signal = watchProcess();
-    const answer = (0,_inputs_help_js__WEBPACK_IMPORTED_MODULE_2__/* .answerTo */ .o)(argv);
+    const answer = answerTo(argv);
     if (answer !== undefined) {
         process.stdout.write(`${answer}\n`);
-        return _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.done;
+        return errors/* EXIT */.dc.done;
     }
     const { run } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3609));
     return run({
@@ -62851,7 +62841,7 @@ async function main(argv) {
 main(process.argv.slice(2)).then((code) => {
     process.exitCode = code;
 }, (error) => {
-    process.exitCode = _core_errors_js__WEBPACK_IMPORTED_MODULE_1__/* .EXIT */ .dc.failed;
+    process.exitCode = errors/* EXIT */.dc.failed;
     process.stderr.write(`error: ${error.message}\n`);
 });
 

@@ -25,22 +25,19 @@ export async function promote(config: Config, host: Listener, context: Context):
     context.log.info(
       'require-signed: that a signature is there is checked; whose it is, and whether it is good, is not',
     )
-  const { dryRun, history, rollback, shard } = config
-  const {
-    rows,
-    plans,
-    copied = [],
-  }: Result = rollback !== undefined
-    ? { rows: await rollBack(rollback, run) }
-    : history.length === 0
-      ? await promoteImages(run, started, signal)
-      : await import(/* webpackMode: "eager" */ './release/read-history.ts').then(({ readHistory }) => readHistory(run))
+  const { dryRun, rollback, shard, plan, referrers, skipMissing, includeForeign } = config
+  if (plan !== undefined) context.log.info(`Applying the plan ${config.reads} (${plan.digest})`)
+  if (plan?.policy !== undefined && run.policy !== plan.policy)
+    context.log.warn('the policy is not the one that the plan was judged by: this one decides')
+  const { rows, plans, copied = [] } = await carryOut(run, started, signal)
   await run.writeRecords?.(copied)
-  const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined, run: config.run }
+  const mayBeEmpty = (shard ?? plan) !== undefined
+  const goal = { restores: rollback !== undefined, mayBeEmpty, run: config.run }
   const report: Report = {
     ...makeReport(started, context.now(), dryRun, rows, goal),
     ...(run.policy && { policy: run.policy }),
-    ...(dryRun && plans && { plans }),
+    ...(plan && { plan: plan.digest }),
+    ...(dryRun && plans && { choices: { referrers, skipMissing, includeForeign }, plans }),
   }
   host.event({ event: 'done', report })
   return report
@@ -58,6 +55,13 @@ async function withTrust(run: Run): Promise<Run> {
 
 type Result = Readonly<{ rows: readonly Row[]; plans?: readonly PlannedImage[]; copied?: readonly CopiedDestination[] }>
 
+async function carryOut(run: Run, started: number, signal: Deferrable): Promise<Result> {
+  const { rollback, history } = run.config
+  if (rollback !== undefined) return { rows: await rollBack(rollback, run) }
+  if (history.length === 0) return promoteImages(run, started, signal)
+  return (await import(/* webpackMode: "eager" */ './release/read-history.ts')).readHistory(run)
+}
+
 /** The story of a promotion, stage by stage. An image that fails at a destination takes no part in the later stages. */
 async function promoteImages(run: Run, started: number, signal: Deferrable): Promise<Result> {
   const { config } = run
@@ -66,10 +70,14 @@ async function promoteImages(run: Run, started: number, signal: Deferrable): Pro
     const images = await listImages(sessions.source(), run)
     const planned = (await Promise.all(images.map((image) => planImage(image, sessions, run)))).flat()
     const allowed = await forEachUnfinished(planned, run, (image) => checkConditions(image, run))
-    if (config.atomic && run.failure.first !== undefined) abandonAll(allowed, run.failure.first, run)
+    // A plan is approved as a whole: nothing of it is promoted when a part is not as it was.
+    if ((config.atomic || config.plan) && run.failure.first !== undefined) abandonAll(allowed, run.failure.first, run)
     const plans = reportPlans(allowed, images, run)
     let copied: readonly CopiedDestination[] = []
     if (!config.dryRun) {
+      // Of an approved plan no stream was created before all of the plan was found as it was.
+      if (config.plan)
+        await forEachUnfinished(allowed, run, async ({ repository: { cluster, path } }) => cluster?.ensureStream(path))
       await keepWayBack(allowed, images, started, run)
       copied = await (config.atomic ? copyThenTagAll(allowed, signal, run) : copyThenTagEach(allowed, run))
       if (config.annotate) await annotateStreams(copied, run)
@@ -90,7 +98,7 @@ function reportPlans(planned: readonly PlannedDestination[], all: readonly Liste
   const waiting = unfinished(planned)
   const shared = shareOut(waiting)
   const plans = shared.map((image) => {
-    const plan = planOf(image, dryRun)
+    const plan = planOf(image, run.config)
     run.host.event({ event: 'plan', image: image.job.number, images, ...plan })
     return { ...plan, target: image.job.target }
   })

@@ -3,7 +3,7 @@ import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type Descriptor, isForeign, type Link, linked, type Manifest } from '../oci/manifest.ts'
 import { formatPlatform, matches, type Platform, platformOfConfig } from '../oci/platform.ts'
-import { type Attachment, createFinder } from './attachments.ts'
+import { type ApprovedAttachments, type Attachment, createFinder } from './attachments.ts'
 import { BLOB_LIMIT, readBlob } from './blob-reader.ts'
 import { type Budget, createBudget, type Held } from './budget.ts'
 import type { Attached } from './events.ts'
@@ -22,12 +22,14 @@ export type DiscoverOptions = Readonly<{
   requireSigned?: boolean
   /** What is attached is read for a policy, also where it is not copied. */
   judged?: boolean
-  includeForeign?: boolean
+  includeForeign?: boolean | readonly string[]
   skipMissing?: boolean
   /** One for each destination: they are asked for each manifest while it is read at the source. */
   lookups?: readonly ManifestLookup[]
   /** What the graphs of the run hold already. */
   held?: Held
+  /** Only what this lists is attached to the image, and all of it must be there. */
+  approved?: ApprovedAttachments | undefined
 }>
 
 /** Builders do not nest indexes deeper than this. The limit bounds how much a hostile registry can make us read. */
@@ -52,11 +54,12 @@ export async function discover(
   const budget = createBudget(source.name, options.held ?? { bytes: 0, links: 0 })
   // A manifest that waits for its permit is not read any more once the image has exceeded its budget.
   const permits = withCheck(semaphore, budget.check)
-  const { referrers, requireSigned = false, judged = false } = options
+  const { referrers, requireSigned = false, judged = false, skipMissing = false, approved } = options
   const isSought = referrers || requireSigned || judged
+  const attachmentsOf = isSought ? createFinder(source, permits, skipMissing, budget, approved) : async () => []
   try {
     const own = await checkPlatform(source, root, options.platforms)
-    const found = await explore(source, root, options, permits, budget)
+    const found = await explore(source, root, options, permits, budget, attachmentsOf)
     const graph = { ...flatten(root, found, options, isSought), ...own }
     if (requireSigned) await checkSigned(graph, source, permits)
     return referrers || !isSought ? graph : { ...flatten(root, found, options, false), ...own, judged: graph }
@@ -73,10 +76,9 @@ async function explore(
   options: DiscoverOptions,
   semaphore: Semaphore,
   budget: Budget,
+  attachmentsOf: (subject: Digest) => Promise<Attachment[]>,
 ): Promise<ReadonlyMap<Digest, Found>> {
-  const { referrers, requireSigned = false, judged = false, skipMissing = false, lookups = [], platforms } = options
-  const isSought = referrers || requireSigned || judged
-  const attachmentsOf = isSought ? createFinder(source, semaphore, skipMissing, budget) : async () => []
+  const { referrers, skipMissing = false, lookups = [], platforms } = options
   const seen = new Set<Digest>()
   const found = new Map<Digest, Found>()
   const askDestinations = (manifest: Descriptor) => {
@@ -202,7 +204,7 @@ function flatten(
     if (known === undefined || visited.has(digest)) return void (about && again.push(about))
     visited.add(digest)
     const { manifest, left, attachments } = known
-    for (const link of manifest.links) if (link.kind === 'blob') addBlob(nodes, link, includeForeign)
+    for (const link of manifest.links) if (link.kind === 'blob') addBlob(nodes, link, includeForeign !== false)
     const children = linked(manifest, 'child')
     for (const child of children) if (!left.has(child.digest)) visit(child.digest)
     for (const child of children) {

@@ -1,5 +1,5 @@
 import { PromoteError } from '../core/errors.ts'
-import type { Digest } from '../oci/digest.ts'
+import { type Digest, digestOf } from '../oci/digest.ts'
 import { type Descriptor, embedded, linked, type Manifest } from '../oci/manifest.ts'
 import { formatPlatform, parsePlatform, platformOfConfig } from '../oci/platform.ts'
 import type { Attached } from './events.ts'
@@ -38,6 +38,12 @@ export type Graph = Readonly<{
   /** The same with what is attached to the image, where that is asked for and not copied. */
   judged?: Graph
 }>
+
+/** One digest for all that is copied of an image: the same digest means the same manifests, blobs and attachments. */
+export function contentsOf({ nodes }: Graph): Digest {
+  const kept = [...nodes.values()].flatMap(({ key, leave }) => (leave === undefined ? [key] : []))
+  return digestOf(Buffer.from(kept.sort().join('\n')))
+}
 
 /** @returns the bytes of a node that is tagged, or is copied and is not a blob: those have them. */
 export function manifestOf({ key, manifest }: Node): Manifest {

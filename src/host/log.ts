@@ -2,7 +2,7 @@ import type { PromoteError } from '../core/errors.ts'
 import { writeWhole } from '../core/files.ts'
 import type { Secrets } from '../core/secret.ts'
 import { neutralise, neutraliseJson, oneLine, visible } from '../core/text.ts'
-import { reportJson } from '../report/make-report.ts'
+import { planDigest, reportJson } from '../report/make-report.ts'
 import { createProgress, type Progress } from '../report/progress.ts'
 import type { Host, Settings } from './host.ts'
 import type { Terminal } from './terminal.ts'
@@ -59,7 +59,9 @@ export function createHostLog(writer: Writer, secrets: Secrets, errorsAsJson: bo
     },
     end,
     keep: async (report) => {
-      if (settings.report !== undefined) await writeWhole(settings.report, reportJson(report))
+      if (settings.report === undefined) return
+      await writeWhole(settings.report, reportJson(report))
+      if (report.dryRun && report.plans) say('info', `Plan: ${settings.report} (${planDigest(report)})`)
     },
   }
 }

@@ -7,7 +7,7 @@ import { VERSION } from '../core/version.ts'
 import { collect, type Env, isAction } from '../inputs/collect.ts'
 import type { Config } from '../inputs/config.ts'
 import type { HostKind } from '../inputs/options.ts'
-import { parse } from '../inputs/parse.ts'
+import { parse, usage } from '../inputs/parse.ts'
 import type { Report } from '../report/model.ts'
 import { createCliHost, type OutputStreams } from './cli.ts'
 import { continueEarlier } from './earlier-tries.ts'
@@ -59,8 +59,10 @@ function readConfig(argv: readonly string[], host: Host): Config {
   const { env, problems } = host.inputs()
   const collected = collect(argv, env, readInput)
   const given = parse({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, readInput)
-  const { report, rollbackReport } = given
-  const isSame = report !== undefined && rollbackReport !== undefined && isSameFile(report, rollbackReport)
+  const { report, reads, plan } = given
+  const isSame = report !== undefined && reads !== undefined && isSameFile(report, reads)
+  const reason = `${host.spell('report')}: is the file of ${host.spell('plan')}, which stays as it is: name another`
+  if (isSame && plan !== undefined) throw usage([reason], host.secrets)
   const config = isSame ? { ...given, report: undefined } : given
   host.begin(config)
   // The rollback may have to be repeated with the same report.

@@ -90,8 +90,7 @@ export function workspaceInputs(env: Env): ReturnType<Host['inputs']> {
   if (report !== undefined) offer(env, found, 'report', '', report)
   const certificates = certificatesIn(env.IMAGE_PROMOTE_CA_DIR ?? '', problems)
   // The entries of a list of destinations name their files themselves.
-  const isList = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_DESTINATIONS${suffix}`] ?? '') !== '')
-  for (const side of isList ? ['source'] : ['source', 'destination']) {
+  for (const side of has(env, 'DESTINATIONS') ? ['source'] : ['source', 'destination']) {
     const folder = env[`IMAGE_PROMOTE_${side.toUpperCase()}_AUTH_DIR`] ?? ''
     const own = folder === '' ? [] : filesOf(folder, `${side}-auth`, problems)
     for (const file of VALUE_FILES)
@@ -106,17 +105,20 @@ export function workspaceInputs(env: Env): ReturnType<Host['inputs']> {
   return { env: { ...env, ...found }, problems }
 }
 
-/** The path of the report if no other is given. A rollback writes another file than the report that it reads. */
+/** The path of the report if no other is given. A run that reads a report writes another one. */
 export function reportIn(env: Env): string | undefined {
   const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? ''
-  const isRollback = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_ROLLBACK${suffix}`] ?? '') !== '')
-  return folder === '' ? undefined : join(folder, isRollback ? 'rollback.json' : 'report.json')
+  const name = has(env, 'ROLLBACK') ? 'rollback.json' : has(env, 'PLAN') ? 'applied.json' : 'report.json'
+  return folder === '' ? undefined : join(folder, name)
+}
+
+function has(env: Env, name: string): boolean {
+  return ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_${name}${suffix}`] ?? '') !== '')
 }
 
 function offer(env: Env, found: Record<string, string>, option: string, suffix: '' | '_FILE', value: string): void {
-  const variable = `IMAGE_PROMOTE_${variableName(option)}`
-  const isSet = (name: string) => (env[name] ?? '') !== ''
-  if (!isSet(variable) && !isSet(`${variable}_FILE`)) found[`${variable}${suffix}`] = value
+  const name = variableName(option)
+  if (!has(env, name)) found[`IMAGE_PROMOTE_${name}${suffix}`] = value
 }
 
 /** All PEM files of the ca workspace. They are for both sides. */

@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Platform } from '../oci/platform.ts'
 import type { Reference } from '../oci/reference.ts'
+import type { ApprovedImage, ApprovedPlan } from '../trust/approved-plan.ts'
 import type { Undo } from './rollback-report.ts'
 import type { RunOptions } from './run-options.ts'
 import type { SideConfig } from './side.ts'
@@ -12,6 +13,7 @@ export type Config = RunOptions &
     sets: readonly ImageSet[] // images whose tags are known only when the source was asked
     rollback: readonly Undo[] | undefined // instead of images: the tags of an earlier promotion that go back
     history: readonly Reference[] // instead of images: what is promoted already, and whose records are read
+    plan?: Readonly<Pick<ApprovedPlan, 'digest' | 'policy'>> | undefined // the approved plan that the images come from
     source: SideConfig
     destinations: readonly SideConfig[] // at least one
     additionalTags: readonly string[]
@@ -25,6 +27,7 @@ export type ImagePair = Readonly<{
   destination: Reference & Readonly<{ tag: string }>
   platforms?: readonly Platform[] | undefined // instead of those of the run
   expectCurrent?: Digest | 'absent' | undefined // where the tag has to be before it moves
+  approved?: ReadonlyMap<string, ApprovedImage> | undefined // of an approved plan, by the names of the destinations
 }>
 
 /** Many tags of one repository; each keeps its name in the other. Neither reference has a tag or a digest. */

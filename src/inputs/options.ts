@@ -33,6 +33,8 @@ function words(name: string, values: readonly string[], meaning: string, more: P
   return row(name, 'enum', meaning, { default: values[0], values, ...more })
 }
 
+const FOREIGN = 'Copy non-distributable layers from their URLs: true, or a list of the allowed hosts.'
+
 const WHAT: readonly Row[] = [
   row('images', 'list', 'Images to promote: SRC or SRC=DST, one per line or comma; # starts a comment.'),
   row('image-list', 'string', 'YAML or JSON list of images and selections of tags, or a file with one.'),
@@ -42,39 +44,26 @@ const WHAT: readonly Row[] = [
   }),
   flag('referrers', 'true', 'Also copy signatures, SBOMs and attestations.'),
   flag('require-signed', 'false', 'Fail if an image has no signature. The signature is not verified.'),
-  flag(
-    'include-foreign',
-    'false',
-    'Copy non-distributable layers from their URLs: true, or a list of the allowed hosts.',
-    {
-      orHosts: true,
-    },
-  ),
+  flag('include-foreign', 'false', FOREIGN, { orHosts: true }),
   flag('skip-missing', 'false', 'Skip platforms that the index lists but the source registry does not have.'),
   row('additional-tags', 'list', 'More tags for the same digest at the destination.'),
 ]
 
 function sideRows(side: 'source' | 'destination'): readonly Row[] {
+  const account = `Service account (namespace/name) whose short-lived token opens the ${side} registry.`
+  const registry = `Registry of the ${side}, host[:port] or http://host:port. Default: that of the cluster.`
   return [
     row('cluster', 'url', `URL of the API server of the ${side} cluster (https), or in-cluster.`),
     row('username', 'string', `User name at the ${side}.`),
     row('password', 'secret', `Password of that user at the ${side}.`),
     row('token', 'secret', `Token for the ${side}. It is sent as it is.`),
-    row(
-      'service-account',
-      'string',
-      `Service account (namespace/name) whose short-lived token opens the ${side} registry.`,
-    ),
+    row('service-account', 'string', account),
     row('kubeconfig', 'path', `Kubeconfig file with the server, CA and credential of the ${side}.`),
     row('context', 'string', `Context of the ${side} kubeconfig, or of oc login's.`),
     row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
       hosts: ['github'],
     }),
-    row(
-      'registry',
-      'string',
-      `Registry of the ${side}, host[:port] or http://host:port. Default: that of the cluster.`,
-    ),
+    row('registry', 'string', registry),
     row('ca', 'string', `More CA certificates to trust at the ${side}: PEM text or a file.`),
     flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),
     row('auth-file', 'path', `docker config.json or containers auth.json with credentials for the ${side}.`),
@@ -99,6 +88,7 @@ const TRUST: readonly Row[] = [
   row('sign-as', 'string', 'Registry or repository in the image signature, by which pods pull it.'),
 ]
 
+const STALL = 'Seconds without a byte after which a transfer has failed.'
 const OVERWRITE = 'If a tag exists: overwrite it (always), accept the same digest (same), skip it, or fail (never).'
 
 const BEHAVIOUR: readonly Row[] = [
@@ -107,34 +97,26 @@ const BEHAVIOUR: readonly Row[] = [
   words('overwrite', ['always', 'same', 'skip', 'never'], OVERWRITE),
   row('expect-current', 'string', 'The expected current digest of the tag, or absent.'),
   flag('atomic', 'false', 'Move all tags or none. Needs report.'),
+  row('plan', 'path', 'Promote an approved plan: path of the JSON report of a dry run.'),
   row('rollback', 'path', 'Undo an earlier promotion: path of its JSON report.'),
   flag('fail-fast', 'false', 'Start nothing new after the first failure.'),
   row('shard', 'string', 'Promote only part N of M of the list, as in 3/8.'),
   flag('annotate', 'false', 'Record the promotion in an annotation of the image stream.'),
   row('jobs', 'integer', 'Maximum number of parallel transfers.', { default: '8', range: [1, 256] }),
   row('retries', 'integer', 'How many times to retry a failed request or transfer.', { default: '5', range: [0, 100] }),
-  row('stall-timeout', 'integer', 'Seconds without a byte after which a transfer has failed.', {
-    default: '60',
-    range: [1, 3600],
-  }),
+  row('stall-timeout', 'integer', STALL, { default: '60', range: [1, 3600] }),
 ]
+
+const PROGRESS = 'Progress messages: plain, quiet (errors only), or json (one event per line).'
+const SUMMARY = 'Write the job summary (Tekton: summary.md beside report.json).'
+const RESULTS = 'Maximum bytes of all results together: 12288 / containers of the pod - 136.'
 
 const OUTPUT: readonly Row[] = [
   row('report', 'path', 'Path of the JSON report to write.'),
-  words(
-    'progress',
-    ['plain', 'quiet', 'json'],
-    'Progress messages: plain, quiet (errors only), or json (one event per line).',
-  ),
+  words('progress', ['plain', 'quiet', 'json'], PROGRESS),
   words('log-level', ['info', 'debug'], 'info, or debug (also every request with its status).'),
-  flag('summary', 'true', 'Write the job summary (Tekton: summary.md beside report.json).', {
-    hosts: ['github', 'tekton'],
-  }),
-  row('results-limit', 'integer', 'Maximum bytes of all results together: 12288 / containers of the pod - 136.', {
-    default: '1400',
-    range: [400, 3960],
-    hosts: ['tekton'],
-  }),
+  flag('summary', 'true', SUMMARY, { hosts: ['github', 'tekton'] }),
+  row('results-limit', 'integer', RESULTS, { default: '1400', range: [400, 3960], hosts: ['tekton'] }),
   words('output', ['text', 'json'], 'What stdout gets: text (nothing), or json (the report).', { hosts: ['plain'] }),
 ]
 

@@ -3,6 +3,7 @@ import type { Secrets } from '../core/secret.ts'
 import { quote } from '../core/text.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { formatReference, isTag } from '../oci/reference.ts'
+import { approvedPlan } from './approved-images.ts'
 import type { Collected } from './collect.ts'
 import type { Config, ImagePair, ImageSet } from './config.ts'
 import { findConflicts } from './conflicts.ts'
@@ -34,12 +35,16 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
   const exclude = inputs.list('exclude', parseExclude)
   const chosen = lines.filter((line): line is ImageSet => 'select' in line)
   const sets = chosen.map((set) => ({ ...set, exclude: [...(set.exclude ?? []), ...exclude] }))
-  const pairs = lines.filter((line): line is ImagePair => !('select' in line))
+  const { pairs: planned, choices } = approvedPlan(inputs)
+  const pairs = [...lines.filter((line): line is ImagePair => !('select' in line)), ...planned]
   const rollback = inputs.file('rollback', readRollback, LARGEST_REPORT)
   checkRelease(inputs, pairs, sets)
   const images = [...pairs, ...sets.map(likeImage)]
   const source = parseSide('source', inputs.scoped('source-'))
   const destinations = destinationsOf(inputs, images)
+  const targets = planned.flatMap(({ approved }) => [...(approved?.keys() ?? [])])
+  checkTargets(inputs, 'plan', targets, destinations)
+  checkTargets(inputs, 'rollback', rollback?.map(({ target }) => target) ?? [], destinations)
   const additionalTags = inputs.list('additional-tags', parseTag)
   findConflicts({ images, source, destinations, additionalTags }, inputs)
 
@@ -54,6 +59,7 @@ export function parse(collected: Collected, place: Place, secrets: Secrets, read
     history: inputs.list('history', readReference),
     suggestion: collected.suggestion,
     ...readRunOptions(inputs),
+    ...choices,
   }
   if (problems.length > 0) throw usage(problems, secrets)
   return config
@@ -75,15 +81,19 @@ export function usage(problems: readonly string[], secrets: Secrets): PromoteErr
   return new PromoteError('USAGE', secrets.redact(text), { side: 'input' })
 }
 
-const EXCLUDED = ['images', 'image-list', 'exclude', 'additional-tags', 'shard', 'expect-current'] as const
+const REPLACED = ['images', 'image-list', 'exclude', 'additional-tags', 'expect-current']
+/** Options that exclude others: what they say already, or what they do not do. */
+const EXCLUDED = {
+  history: [...REPLACED, 'shard', 'rollback', 'plan', 'sign-key', 'record-file', 'atomic', 'annotate'],
+  rollback: [...REPLACED, 'shard', 'plan', 'atomic', 'annotate'],
+  plan: [...REPLACED, 'platforms', 'referrers', 'skip-missing', 'include-foreign'],
+} as const
 
 function linesOf(inputs: InputReader): readonly (ImagePair | ImageSet)[] {
-  const instead = ['history', 'rollback'].find((name) => inputs.has(name))
-  if (instead !== undefined) {
-    const excluded = `is excluded by ${inputs.spell(instead)}`
-    const all = instead === 'history' ? [...EXCLUDED, 'rollback', 'sign-key', 'record-file'] : EXCLUDED
-    for (const name of all) if (inputs.has(name)) inputs.problem(name, `${excluded}, which names the images`)
-    for (const name of ['atomic', 'annotate']) if (inputs.flag(name)) inputs.problem(name, excluded)
+  const by = (['history', 'rollback', 'plan'] as const).find((name) => inputs.has(name))
+  if (by !== undefined) {
+    for (const name of EXCLUDED[by].filter((each) => inputs.isSet(each)))
+      inputs.problem(name, `is excluded by ${inputs.spell(by)}, which says what is done`)
     return []
   }
   const given = inputs.text('images') ?? ''
@@ -120,15 +130,21 @@ function checkRelease(inputs: InputReader, pairs: readonly ImagePair[], sets: re
 function destinationsOf(inputs: InputReader, images: readonly ImagePair[]): readonly SideConfig[] {
   if (!inputs.has('destinations')) return [parseSide('destination', inputs.scoped('destination-'))]
   const list = inputs.spell('destinations')
-  for (const { name, type, default: preset } of OPTIONS.filter((option) => option.name.startsWith('destination-')))
-    if (inputs.has(name) && (type === 'secret' || inputs.text(name) !== preset))
-      inputs.problem(name, `is excluded by ${list}`)
+  for (const { name } of OPTIONS.filter((option) => option.name.startsWith('destination-')))
+    if (inputs.isSet(name)) inputs.problem(name, `is excluded by ${list}`)
   const placed = images.find(({ destination: { host, layout } }) => (host ?? layout) !== undefined)
   if (placed !== undefined) {
     const name = quote(formatReference(placed.destination))
     inputs.problem('images', `${name} has a place of its own, and ${list} has them all`)
   }
   return parseDestinations(inputs)
+}
+
+/** That a name means the same registry as in the report is checked when that is open. */
+function checkTargets(inputs: InputReader, option: string, names: readonly string[], there: readonly SideConfig[]) {
+  const known = new Set(there.map(({ name }) => name))
+  for (const name of new Set(names.filter((each) => !known.has(each))))
+    inputs.problem(option, `names the destination ${quote(name)}: configure it as that run did`)
 }
 
 function parseTag(tag: string): string {

@@ -52,6 +52,12 @@ export class InputReader {
     return this.#values.has(this.#prefix + name)
   }
 
+  /** Whether it says something else than its default. */
+  isSet(name: string): boolean {
+    const value = this.#values.get(this.#prefix + name)?.value
+    return value !== undefined && value.toLowerCase() !== OPTION_BY_NAME.get(this.#prefix + name)?.default
+  }
+
   /** Undefined for secrets, too. */
   text(name: string): string | undefined {
     const isSecret = OPTION_BY_NAME.get(this.#prefix + name)?.type === 'secret'

@@ -17,12 +17,12 @@ export function readRunOptions(inputs: InputReader) {
     failFast: inputs.flag('fail-fast'),
     shard: inputs.parsed('shard', parseShard),
     annotate: inputs.flag('annotate'),
-    rollbackReport: inputs.text('rollback'), // path of the report whose tags go back
+    reads: inputs.text('rollback') ?? inputs.text('plan'), // path of the report of an earlier run
     platforms: platforms(inputs), // undefined: all of them
     referrers: inputs.flag('referrers'),
     requireSigned: inputs.flag('require-signed'), // only what carries a signature; who signed is not looked at
     ...readTrustOptions(inputs, inputs.around.place.spell, (path) => readPath(path, inputs.around.readFile)),
-    ...foreign(inputs.text('include-foreign')),
+    includeForeign: foreign(inputs.text('include-foreign')),
     skipMissing: inputs.flag('skip-missing'), // what an index or a list of referrers names and the source lacks
     dryRun: inputs.flag('dry-run'),
     jobs: inputs.integer('jobs'), // transfers at once, over all images
@@ -41,9 +41,8 @@ export function readRunOptions(inputs: InputReader) {
 }
 
 /** Non-distributable layers are fetched from the URLs that their manifests name, or from these hosts only. */
-function foreign(text = 'false') {
-  if (isFlag(text)) return { includeForeign: text.toLowerCase() === 'true' }
-  return { includeForeign: true, foreignHosts: splitList(text.toLowerCase()) }
+function foreign(text = 'false'): boolean | readonly string[] {
+  return isFlag(text) ? text.toLowerCase() === 'true' : splitList(text.toLowerCase())
 }
 
 /** Tekton (the Task sets it), GitHub, GitLab, Azure Pipelines, Jenkins. */
@@ -53,7 +52,7 @@ function runOf(env: Env): string | undefined {
   return RUN_IDS.map((name) => env[name] ?? '').find((id) => id !== '')
 }
 
-function platforms(inputs: InputReader): Platform[] | undefined {
+function platforms(inputs: InputReader): readonly Platform[] | undefined {
   if (splitList(inputs.text('platforms') ?? 'all').every((item) => item === 'all')) return undefined
   return inputs.list('platforms', parsePlatform)
 }

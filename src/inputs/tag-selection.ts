@@ -6,6 +6,7 @@ import newestFirst from 'semver/functions/rcompare.js'
 import validRange from 'semver/ranges/valid.js'
 import { z } from 'zod'
 import { PromoteError } from '../core/errors.ts'
+import { getOrAdd } from '../core/memo.ts'
 import { listed, quote } from '../core/text.ts'
 import { succeeds } from './problems.ts'
 
@@ -81,9 +82,7 @@ export async function selectTags(selection: Selection, tags: Iterable<string>, t
     left = left.filter((tag) => {
       const reason = why(tag)
       if (reason === undefined) return true
-      const names = leftOut.get(reason) ?? []
-      names.push(tag)
-      leftOut.set(reason, names)
+      getOrAdd(leftOut, reason, () => []).push(tag)
       return false
     })
   }

@@ -46,11 +46,7 @@ export function isTag(text: string): boolean {
  * @throws PromoteError USAGE that says what is wrong with which part.
  */
 export function parseReference(text: string): Reference {
-  const wrong = (reason: string): PromoteError =>
-    new PromoteError('USAGE', `${quote(text)} is not an image reference: ${reason}.`, {
-      side: 'input',
-      hint: 'References look like [host/]namespace/name[:tag][@sha256:…].',
-    })
+  const wrong = refusing(text, 'an image reference', 'References look like [host/]namespace/name[:tag][@sha256:…].')
   if (text.length > LONGEST) throw wrong(`it has ${text.length} characters, more than any reference can have`)
   if (text === '') throw wrong('it is empty')
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -86,11 +82,7 @@ export function isLayout(text: string): boolean {
  * @throws PromoteError USAGE
  */
 export function parseLayout(text: string): Reference {
-  const wrong = (reason: string): PromoteError =>
-    new PromoteError('USAGE', `${quote(text)} is not an OCI layout: ${reason}.`, {
-      side: 'input',
-      hint: 'Layouts look like oci:FOLDER[:name] or oci-archive:FILE.tar[:name].',
-    })
+  const wrong = refusing(text, 'an OCI layout', 'Layouts look like oci:FOLDER[:name] or oci-archive:FILE.tar[:name].')
   const kind = LAYOUT.exec(text)?.[1] as LayoutPlace['kind']
   const rest = text.slice(kind.length + 1)
   const at = /@(?=sha(?:256|512):)/.exec(rest)?.index ?? -1
@@ -153,6 +145,10 @@ export function isDockerHub(host: string): boolean {
 }
 
 type Wrong = (reason: string) => PromoteError
+
+function refusing(text: string, what: string, hint: string): Wrong {
+  return (reason) => new PromoteError('USAGE', `${quote(text)} is not ${what}: ${reason}.`, { side: 'input', hint })
+}
 
 /** `registry.example:5000/prod/app:1` → host and the rest, both unchecked; host is undefined if there is none. */
 export function splitHost(name: string): Readonly<{ host: string | undefined; name: string }> {

@@ -1,4 +1,5 @@
 import { PromoteError } from '../core/errors.ts'
+import type { ImagePair } from '../inputs/config.ts'
 import { isInShard } from '../inputs/shard.ts'
 import { formatReference } from '../oci/reference.ts'
 import { type Entry, expandSet } from './expand-set.ts'
@@ -13,14 +14,18 @@ import type { Session } from './session.ts'
 export async function listImages(source: Promise<Session>, run: Run): Promise<readonly ListedImage[]> {
   const { config, context } = run
   const entries = await listEntries(source, run)
-  const images = entries.length * config.destinations.length
-  return entries.map(({ pair, error }, position): ListedImage => {
-    const jobs = config.destinations.map(({ name }, index): ImageJob => {
-      const tags = [...new Set([pair.destination.tag, ...config.additionalTags])]
-      const number = position * config.destinations.length + index
+  const targetsOf = ({ approved }: ImagePair) =>
+    config.destinations.map(({ name }) => name).filter((name) => approved?.has(name) ?? true)
+  const images = entries.reduce((sum, { pair }) => sum + targetsOf(pair).length, 0)
+  let count = 0
+  return entries.map(({ pair, error }): ListedImage => {
+    const jobs = targetsOf(pair).map((target): ImageJob => {
+      const approved = pair.approved?.get(target)
+      const tags = [...new Set(approved?.tags.keys() ?? [pair.destination.tag, ...config.additionalTags])]
+      const number = count++
       const repository = formatReference({ ...pair.destination, tag: undefined })
       const source = formatReference(pair.source)
-      return { number, images, pair, tags, target: name, began: context.now(), source, repository }
+      return { number, images, pair, tags, target, began: context.now(), source, repository, approved }
     })
     if (error !== undefined) for (const job of jobs) markFailed({ job }, error, run)
     return { pair, jobs }

@@ -1,8 +1,9 @@
 import type { Target } from '../copy/store.ts'
 import { PromoteError } from '../core/errors.ts'
-import type { Config, ImagePair } from '../inputs/config.ts'
+import type { Config } from '../inputs/config.ts'
 import type { Digest, TagState } from '../oci/digest.ts'
 import { isAttachedTag } from '../oci/referrer.ts'
+import type { ImageJob } from './image.ts'
 
 /** The conditions under which a tag may move. */
 export type Guard = Readonly<{
@@ -14,8 +15,10 @@ export type Guard = Readonly<{
   mayGoBack?: boolean | undefined
 }>
 
-export function guardOf({ expectCurrent }: ImagePair, { overwrite, atomic }: Config): Guard {
-  return { overwrite, expect: expectCurrent, mayGoBack: atomic }
+export function guardOf({ pair, approved }: ImageJob, tag: string, { overwrite, atomic }: Config): Guard {
+  const seen = approved?.tags.get(tag)?.from
+  const planned = seen === 'unknown' ? undefined : seen === null ? 'absent' : seen
+  return { overwrite, expect: pair.expectCurrent ?? planned, mayGoBack: atomic }
 }
 
 /** False when any digest may be replaced. */
@@ -23,12 +26,17 @@ export function isGuarded({ overwrite, expect }: Guard): boolean {
   return overwrite !== 'always' || expect !== undefined
 }
 
-/** Pure: the tags that exist with another digest, if such tags are left as they are. */
-export function tagsToSkip(tags: ReadonlyMap<string, TagState>, wanted: Digest, overwrite: Config['overwrite']) {
-  const found = [...tags].flatMap(([tag, at]) =>
-    at === null || at === 'unknown' || at === wanted ? [] : [[tag, at] as const],
-  )
-  return new Map(overwrite === 'skip' ? found : [])
+type Tags = ReadonlyMap<string, TagState>
+
+/** Pure: the tags that exist with another digest and are left as they are: by the option, or by the approved plan alone. */
+export function tagsToSkip({ approved }: ImageJob, tags: Tags, wanted: Digest, overwrite: Config['overwrite']) {
+  const left = new Map<string, Digest>()
+  for (const [tag, at] of tags) {
+    if (at === null || at === 'unknown' || at === wanted) continue
+    const seen = approved?.tags.get(tag)
+    if (seen === undefined ? overwrite === 'skip' : seen.stays && seen.from === at) left.set(tag, at)
+  }
+  return left
 }
 
 /**
@@ -36,26 +44,23 @@ export function tagsToSkip(tags: ReadonlyMap<string, TagState>, wanted: Digest, 
  * @param tags what each points at now.
  * @throws PromoteError GUARD that names the tag, its current digest, and the condition that is not met.
  */
-export function checkGuard(name: string, tags: ReadonlyMap<string, TagState>, wanted: Digest, guard: Guard): void {
+export function checkGuard(name: string, tags: Tags, wanted: Digest, guardFor: (tag: string) => Guard): void {
   for (const [tag, current] of tags) {
+    const guard = guardFor(tag)
     if (current === 'unknown' && (isGuarded(guard) || guard.mayGoBack)) throw unreadable(`${name}:${tag}`, guard)
     const why = current === 'unknown' ? undefined : refusal(tag, current, wanted, guard)
     if (why === undefined) continue
     const where = current === null ? 'does not exist' : `is at ${current}`
     throw new PromoteError('GUARD', `${name}:${tag} ${where}, and ${why}.`, {
       side: 'destination',
-      hint: 'Look at what is there now; when it may be replaced, change the condition.',
+      hint: 'Look at what is there now; when it may be replaced, change the condition, or plan again.',
     })
   }
 }
 
-function unreadable(name: string, { overwrite, expect }: Guard): PromoteError {
-  const because =
-    expect !== undefined
-      ? 'expect-current says where it has to be'
-      : overwrite !== 'always'
-        ? `overwrite is ${overwrite}`
-        : 'an atomic promotion may have to put it back'
+function unreadable(name: string, guard: Guard): PromoteError {
+  const conditions = 'overwrite, expect-current or a plan depends on where it is'
+  const because = isGuarded(guard) ? conditions : 'an atomic promotion may have to put it back'
   return new PromoteError('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
     side: 'destination',
     hint: 'Let the account of the destination pull from this repository, too.',

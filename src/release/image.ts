@@ -8,6 +8,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import type { Rights } from '../openshift/denial.ts'
 import type { Row, Status } from '../report/model.ts'
+import type { ApprovedImage } from '../trust/approved-plan.ts'
 import type { ArrivedAt, WrittenRecord } from '../trust/missing-attachments.ts'
 import type { Repository } from './repositories.ts'
 
@@ -27,6 +28,8 @@ export type ImageJob = {
   /** What the report calls the image at the source, and its repository at the destination: exact once those are open. */
   source: string
   repository: string
+  /** What an approved plan says of the image at this destination. */
+  readonly approved?: ApprovedImage | undefined
   /** What its tags pointed at before, once they were read. */
   before?: Place['tags']
   /** What the policy says of it, once that was asked. */

@@ -1,11 +1,15 @@
 import { warnOfKept } from '../copy/attached-tags.ts'
+import { PLAN_AGAIN } from '../copy/attachments.ts'
 import { discover } from '../copy/discover.ts'
+import { contentsOf } from '../copy/graph.ts'
 import { makePlan } from '../copy/plan.ts'
 import { findTags, ManifestLookup, survey } from '../copy/survey.ts'
 import { ignoreUnhandled } from '../core/async.ts'
+import type { Context } from '../core/context.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import { getOrAdd } from '../core/memo.ts'
 import type { ImagePair } from '../inputs/config.ts'
+import type { Digest } from '../oci/digest.ts'
 import type { Manifest } from '../oci/manifest.ts'
 import type { Cluster } from '../openshift/cluster.ts'
 import { checkGuard, guardOf, tagsToSkip } from './guards.ts'
@@ -41,18 +45,34 @@ async function readSource(
   { pair, jobs }: ListedImage,
   session: Promise<Session>,
   lookups: readonly ManifestLookup[],
-  { config, copy, graphs, held }: Run,
+  { config, copy, context, graphs, held }: Run,
 ): Promise<DiscoveredImage> {
   copy.check?.()
   const source = await (await session).repository(pair.source)
-  for (const job of jobs) job.source = sourceName(source, pair.source)
-  const root = await copy.semaphore(() => resolve(pair, source))
+  const name = sourceName(source, pair.source)
+  for (const job of jobs) job.source = name
+  const approved = jobs[0]?.approved
+  asPlanned('source', name, approved?.source)
+  const root = await copy.semaphore(() =>
+    approved === undefined ? resolve(pair, source) : resolveApproved(approved.digest, pair, source, context),
+  )
   const platforms = pair.platforms ?? config.platforms
   // Several tags may name the same image: it is discovered once.
   const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms])
-  const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined }
+  const listed =
+    approved && config.referrers ? { attached: approved.apply.attached, warn: context.log.warn } : undefined
+  const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined, approved: listed }
   const graph = await getOrAdd(graphs, key, () => discover(source.store, root, options, copy.semaphore))
+  const changed = `${name}: what belongs to the image is not what belonged to it when the plan was made.`
+  for (const job of jobs) asPlanned('source', contentsOf(graph), job.approved?.apply.contents, changed)
   return { pair, source, root, graph }
+}
+
+/** @throws PromoteError GUARD when something is not what the approved plan says. */
+function asPlanned(side: 'source' | 'destination', found: string, planned: string | undefined, message?: string): void {
+  if (planned === undefined || found === planned) return
+  const elsewhere = `The plan names ${planned}; this run is at ${found}.`
+  throw new PromoteError('GUARD', message ?? elsewhere, { side, hint: PLAN_AGAIN })
 }
 
 /** Reads a tag once. From here on the image is known by its digest, and the tag is not read again. */
@@ -68,6 +88,19 @@ export async function resolve(
   throw new PromoteError('TAG_MISMATCH', `${store.name}:${wanted} is at ${root.descriptor.digest}, not at ${digest}`, {
     side: 'source',
     hint: 'The tag has moved since the digest was taken. Give the digest alone to promote it nevertheless.',
+  })
+}
+
+/** The plan names the digest: where the tag is by now is said, and decides nothing. */
+async function resolveApproved(digest: Digest, { source }: ImagePair, from: Repository, { log }: Context) {
+  const { store, tag = source.tag ?? digest } = from
+  // A tag that cannot be read is not known to have moved.
+  const now = await store.find(tag).catch(() => ({ digest }))
+  if (now?.digest !== digest) log.warn(`${store.name}:${tag} is not at ${digest} any more, which the plan promotes`)
+  return store.resolve(digest).catch((thrown: unknown) => {
+    if (!(thrown instanceof PromoteError) || thrown.code !== 'NOT_FOUND') throw thrown
+    const message = `${store.name}@${digest} of the plan is not there any more: ${thrown.message}`
+    throw thrown.with({ message, hint: PLAN_AGAIN })
   })
 }
 
@@ -88,7 +121,8 @@ async function openDestination(
   const path = reference.repository
   // OpenShift answers 500 to reads by digest until the image stream exists.
   const prepareStream = async (cluster: Cluster | undefined): Promise<void> => {
-    if (cluster === undefined || config.dryRun) return
+    // For an approved plan streams are created when everything is as planned.
+    if (cluster === undefined || config.dryRun || job.approved !== undefined) return
     if ((await cluster.stream(path)) === undefined) await judged()
     await cluster.ensureStream(path)
   }
@@ -97,6 +131,7 @@ async function openDestination(
   const repository = await session.repository(reference)
   const { store, cluster } = repository
   job.repository = store.name
+  asPlanned('destination', `${store.name}:${job.tags[0]}`, job.approved?.destination)
   await prepareStream(cluster)
   for (const tag of job.tags) {
     const warning = await cluster?.follows(path, tag)
@@ -142,7 +177,7 @@ async function planDestination(
   { config, context, copy, sign }: Run,
 ): Promise<PlannedDestination> {
   const { repository, target } = place
-  const skipped = tagsToSkip(place.tags, graph.root.descriptor.digest, config.overwrite)
+  const skipped = tagsToSkip(job, place.tags, graph.root.descriptor.digest, config.overwrite)
   job.skipped = skipped
   const tags = new Map([...place.tags].filter(([tag]) => !skipped.has(tag)))
   const seen = await survey({ ...place, tags }, graph, lookup, config.dryRun, copy.semaphore)
@@ -167,7 +202,7 @@ export async function checkConditions(image: PlannedDestination, run: Run): Prom
   const { cluster, path, store } = repository
   const tags = new Map([...(job.before ?? [])].filter(([tag]) => job.skipped?.has(tag) !== true))
   if (tags.size === 0) finish(image, run)
-  checkGuard(store.name, tags, plan.graph.root.descriptor.digest, guardOf(job.pair, config))
+  checkGuard(store.name, tags, plan.graph.root.descriptor.digest, (tag) => guardOf(job, tag, config))
   if (!config.dryRun || cluster === undefined) return image
   const remove = config.atomic && [...tags.values()].includes(null)
   const rights = await cluster.rights(path, { create: (await cluster.stream(path)) === undefined, remove })

@@ -153,8 +153,8 @@ type Foreign = ReturnType<typeof createForeign>
 function createForeign({ side }: SideConfig, { config, context, onRetry }: RepositoryOptions) {
   let network: Network | undefined
   const open = (): Network => {
-    const { stallTimeout, retries } = config
-    const within = { isAllowed: isPublic, hosts: config.foreignHosts }
+    const { stallTimeout, retries, includeForeign: hosts } = config
+    const within = { isAllowed: isPublic, hosts: typeof hosts === 'boolean' ? undefined : hosts }
     return openNetwork({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context)
   }
   return {

@@ -28,9 +28,8 @@ async function undoTag(undo: Undo, sessions: Sessions, run: Run): Promise<Row> {
   let before: TagState = 'unknown'
   const row = (status: Status, error?: PromoteError) => rowOf(undo, status, before, context.now() - began, error)
   try {
-    const destination = config.destinations.find(({ name }) => name === undo.target)
-    if (destination === undefined) throw unknownTarget(undo, run)
-    const session = await sessions.destination(destination.name)
+    const destination = config.destinations.find(({ name }) => name === undo.target) as SideConfig
+    const session = await sessions.destination(undo.target)
     const repository = await openForUndo(session, undo.destination, destination)
     copy.check?.()
     const now = await copy.semaphore(() => repository.store.locate(undo.destination.tag))
@@ -87,13 +86,6 @@ async function openForUndo(session: Session, reference: Reference, target: SideC
     side: 'input',
     hint: `Check where the report comes from. If the promotion went to ${host}, configure that as the registry.`,
   })
-}
-
-function unknownTarget({ destination, target }: Undo, { config }: Run): PromoteError {
-  const names = config.destinations.map(({ name }) => name).join(', ')
-  const message = `${formatReference(destination)} is at the destination ${target}, which is not configured.`
-  const hint = `Configure it as the promotion did; there is: ${names}.`
-  return new PromoteError('USAGE', message, { side: 'input', hint })
 }
 
 /** `previousDigest` is where the tag was before the rollback, `digest` where it is (or would be) now. */

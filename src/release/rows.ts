@@ -1,11 +1,14 @@
 import type { Bytes } from '../copy/events.ts'
-import type { Platforms } from '../copy/graph.ts'
+import { contentsOf, type Platforms } from '../copy/graph.ts'
 import { isUnchanged, plannedSteps } from '../copy/plan.ts'
 import type { PromoteError } from '../core/errors.ts'
+import type { Config } from '../inputs/config.ts'
 import type { TagState } from '../oci/digest.ts'
-import type { Reference } from '../oci/reference.ts'
+import { formatPlatform } from '../oci/platform.ts'
+import { formatReference, type Reference } from '../oci/reference.ts'
 import { tagRow } from '../report/make-report.ts'
 import type { PlannedImage, Row, Status } from '../report/model.ts'
+import type { Applicable } from '../trust/approved-plan.ts'
 import type { PlannedDestination, Reached } from './image.ts'
 import type { Repository } from './repositories.ts'
 
@@ -102,7 +105,8 @@ function asPresent({ total, copied, mounted, present }: Bytes): Bytes {
 }
 
 /** The plan of an image at one destination, as reports and events say it. */
-export function planOf({ job, plan, rights }: PlannedDestination, dryRun: boolean): Omit<PlannedImage, 'target'> {
+export function planOf(image: PlannedDestination, { dryRun, platforms }: Config): Omit<PlannedImage, 'target'> {
+  const { job, plan, rights } = image
   const steps = plannedSteps(plan)
   return {
     source: job.source,
@@ -115,5 +119,23 @@ export function planOf({ job, plan, rights }: PlannedDestination, dryRun: boolea
     tags: plan.tags,
     ...(job.judgement && { rules: job.judgement.rules }),
     ...(rights && { rights }),
+    ...(dryRun && { apply: applicable(image, job.pair.platforms ?? platforms) }),
+  }
+}
+
+function applicable({ job, plan }: PlannedDestination, platforms: Config['platforms']): Applicable {
+  const { source, destination } = job.pair
+  const { root, attached } = plan.graph
+  const moves = new Set(plan.tags.map(({ tag }) => tag))
+  return {
+    // A name that was found in the layout is found again.
+    source: formatReference(source.layout?.assumed ? { layout: source.layout, repository: '' } : source),
+    destination: formatReference(destination),
+    platforms: platforms?.map(formatPlatform) ?? null,
+    stays: job.tags.flatMap((tag) =>
+      moves.has(tag) ? [] : [{ tag, at: job.skipped?.get(tag) ?? root.descriptor.digest }],
+    ),
+    attached,
+    contents: contentsOf(plan.graph),
   }
 }

@@ -17,7 +17,7 @@ export async function tagEach(images: readonly CopiedDestination[], run: Run): P
   await forEachUnfinished(images, run, async (image) => {
     const { job, plan, route, outcomes } = image
     for (const { tag, from } of plan.tags) {
-      if (isGuarded(guardOf(job.pair, run.config))) await run.copy.semaphore(() => stillAt(route.target, tag, from))
+      if (isGuarded(guardOf(job, tag, run.config))) await run.copy.semaphore(() => stillAt(route.target, tag, from))
       await moveTag(image, tag, from, run)
       outcomes.set(tag, { status: 'promoted' })
     }
@@ -137,17 +137,14 @@ export async function annotateStreams(images: readonly CopiedDestination[], { co
     const promoted = [...outcomes].filter(([, { status }]) => status === 'promoted' && !isUnchanged(plan))
     return promoted.map(([tag]) => ({ tag, source: job.source, digest, run, time }))
   }
-  const repositories = new Set(images.map(({ repository }) => repository))
-  const annotate = async ({ cluster, path, store }: Repository, notes: Note[]): Promise<void> => {
+  const annotate = async (repository: Repository): Promise<void> => {
+    const { cluster, path, store } = repository
+    const notes = images.filter((image) => image.repository === repository).flatMap(notesOf)
     if (notes.length === 0) return
     await cluster?.annotate(path, notes).catch((thrown: unknown) => {
       const { message, hint = '' } = asPromoteError(thrown)
       context.log.warn(`${store.name}: not annotated: ${message} ${hint}`.trimEnd())
     })
   }
-  const all = [...repositories].map((repository) => {
-    const own = images.filter((image) => image.repository === repository)
-    return annotate(repository, own.flatMap(notesOf))
-  })
-  await Promise.all(all)
+  await Promise.all([...new Set(images.map(({ repository }) => repository))].map(annotate))
 }

@@ -1,4 +1,5 @@
 import { neutraliseJson } from '../core/text.ts'
+import { type Digest, digestOf } from '../oci/digest.ts'
 import type { Report, Row, Status } from './model.ts'
 
 /** `restores`: a rollback, whose tags are to go back. `mayBeEmpty`: a shard, which may have no image. */
@@ -25,6 +26,11 @@ export function makeReport(
 
 export function reportJson(report: Report): string {
   return `${neutraliseJson(JSON.stringify(report, null, 2))}\n`
+}
+
+/** SHA-256 of the plan that a dry run has made, as its file has it, or that was applied. */
+export function planDigest(report: Report): Digest | undefined {
+  return report.plan ?? (report.dryRun && report.plans ? digestOf(Buffer.from(reportJson(report))) : undefined)
 }
 
 /** A row of a tag for which nothing was copied. */

@@ -2,6 +2,7 @@ import type { Attached, Bytes, CopyEvent, PlannedStep, TagMove } from '../copy/e
 import type { Code, Side } from '../core/errors.ts'
 import type { Digest, TagState } from '../oci/digest.ts'
 import type { Rights } from '../openshift/denial.ts'
+import type { Applicable, Choices } from '../trust/approved-plan.ts'
 import type { PastPromotion } from '../trust/history.ts'
 import type { WrittenRecord } from '../trust/missing-attachments.ts'
 import type { Judgement } from '../trust/policy.ts'
@@ -21,6 +22,8 @@ export type Report = Readonly<{
   status: 'done' | 'partial' | 'failed' | 'cancelled' | 'moving'
   /** Dry runs only: what would be done, one per image and destination that could be planned. */
   plans?: readonly PlannedImage[]
+  choices?: Choices // dry runs only: the options that decide what belongs to an image
+  plan?: Digest // SHA-256 of the report whose plan was applied
   /** SHA-256 of the policy file that was applied. */
   policy?: Digest
   images: readonly Row[]
@@ -77,6 +80,7 @@ export type PlannedImage = Readonly<{
   tags: readonly TagMove[]
   rules?: readonly string[] // with a policy: each rule that applies, and its answer
   rights?: Rights // OpenShift, dry runs only: whether the account may do it, as far as the API tells
+  apply?: Applicable | undefined // dry runs only
 }>
 
 /** What a promotion needs from its host. */

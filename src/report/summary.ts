@@ -14,14 +14,14 @@ import {
   mermaidLabel,
   tableRow,
 } from './format.ts'
-import { isMovedEarlier } from './make-report.ts'
+import { isMovedEarlier, planDigest } from './make-report.ts'
 import type { Report, Row, Status } from './model.ts'
 
 /**
- * GitHub drops a step summary above 1 MiB entirely (actions/runner, FileCommandManager.cs). Three parts of 280 KiB and
+ * GitHub drops a step summary above 1 MiB entirely (actions/runner, FileCommandManager.cs). Four parts of 210 KiB and
  * their headings stay below 900 KiB, which leaves room for what other steps of the job write.
  */
-const PART = 280 * 1024
+const PART = 210 * 1024
 
 const NAMED = 10
 
@@ -54,6 +54,7 @@ export function renderSummary(report: Report): string {
     '',
     `**${escapeMarkdown(verdict(report))}**`,
     '',
+    ...planPart(report),
     ...errorPart(report),
     ...tablePart(report),
     ...picture(report.images),
@@ -66,6 +67,18 @@ function headingOf({ dryRun, status, images }: Report): string {
   const wentBack = images.some((row) => row.status === 'reverted')
   if (images.some((row) => row.history !== undefined)) return '📜 Promotion history'
   return status === 'done' && wentBack ? '↩️ Tags put back' : HEADING[status]
+}
+
+/** What an approver compares, because the plan that was read is the one that is applied; and what speaks against it. */
+function planPart(report: Report): string[] {
+  const digest = planDigest(report)
+  if (digest === undefined) return []
+  const notes = (report.plans ?? []).flatMap(({ destination, rules = [], rights }) => {
+    const missing = rights?.grant ? [`a right is missing: ${rights.grant}`] : []
+    return [...rules, ...missing].map((note) => `- ${code(destination, 300)}: ${escapeMarkdown(note, 500)}`)
+  })
+  const said = `${report.plan ? 'Applied the plan' : 'Plan'} ${code(digest)} (SHA-256 of the report of the dry run).`
+  return [said, '', ...keepWithin(notes, PART, (left) => `- ${left} more: see the report`), '']
 }
 
 function errorPart(report: Report): string[] {

@@ -73,8 +73,9 @@ function wishesOf(config: Config): Wishes {
     const own = [...config.images, ...config.sets].find(({ destination }) => named(destination, row))
     return {
       platforms: (own?.platforms ?? config.platforms) as readonly Platform[] | undefined,
-      referrers: config.referrers,
-      foreign: config.includeForeign,
+      // Of a plan, what it lists is attached: the source may have more by now.
+      referrers: config.referrers && config.plan === undefined,
+      foreign: config.includeForeign !== false,
       skipMissing: config.skipMissing,
     }
   }

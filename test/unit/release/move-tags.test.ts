@@ -45,7 +45,7 @@ describe('a guard', () => {
     [{ overwrite: 'same', expect: OLD }, OLD, 'refuses'],
   ]
   test.each(GUARDS)('%j of a tag at %s %s', async (guard, current, verdict) => {
-    const check = () => checkGuard('b.example.com/prod/app', new Map([['1', current]]), NEW, guard)
+    const check = () => checkGuard('b.example.com/prod/app', new Map([['1', current]]), NEW, () => guard)
     if (verdict === 'passes') expect(check).not.toThrow()
     else expect(await failure(check)).toMatchObject({ code: 'GUARD', side: 'destination' })
   })
@@ -55,7 +55,7 @@ describe('a guard', () => {
       ['1', null],
       ['stable', OLD],
     ])
-    const error = await failure(() => checkGuard('b.example.com/prod/app', tags, NEW, { overwrite: 'same' }))
+    const error = await failure(() => checkGuard('b.example.com/prod/app', tags, NEW, () => ({ overwrite: 'same' })))
     expect(error.message).toBe(
       `b.example.com/prod/app:stable is at ${OLD}, and overwrite is same: it would move to ${NEW}.`,
     )

@@ -6,8 +6,8 @@ import { Ajv, type SchemaObject } from 'ajv'
 import { Secret } from '../../../src/core/secret.ts'
 import type { Digest } from '../../../src/oci/digest.ts'
 import { type Descriptor, MEDIA_TYPE } from '../../../src/oci/manifest.ts'
-import { mergeSignatures } from '../../../src/oci/referrer.ts'
 import { hasSignature } from '../../../src/trust/examine.ts'
+import { mergeSignatures } from '../../../src/trust/merge-signatures.ts'
 import {
   attestationAttachment,
   bundleAttachment,

@@ -31251,25 +31251,70 @@ exports.visitAsync = visitAsync;
 
 /***/ }),
 
-/***/ 4619:
+/***/ 1077:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
-/* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   CQ: () => (/* binding */ writeAttachedTag),
-/* harmony export */   CZ: () => (/* binding */ surveyTags),
-/* harmony export */   EM: () => (/* binding */ notKept),
-/* harmony export */   dK: () => (/* binding */ isHidden),
-/* harmony export */   hG: () => (/* binding */ attachedThere),
-/* harmony export */   uw: () => (/* binding */ ROUNDS),
-/* harmony export */   y2: () => (/* binding */ warnOfKept),
-/* harmony export */   zW: () => (/* binding */ readTag)
-/* harmony export */ });
-/* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
-/* harmony import */ var _core_retries_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(8749);
-/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
-/* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(3530);
-/* harmony import */ var _copy_run_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(6328);
-/* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(4729);
+
+// EXPORTS
+__nccwpck_require__.d(__webpack_exports__, {
+  uw: () => (/* binding */ ROUNDS),
+  hG: () => (/* binding */ attachedThere),
+  dK: () => (/* binding */ isHidden),
+  EM: () => (/* binding */ notKept),
+  zW: () => (/* binding */ readTag),
+  CZ: () => (/* binding */ surveyTags),
+  y2: () => (/* binding */ warnOfKept),
+  CQ: () => (/* binding */ writeAttachedTag)
+});
+
+// EXTERNAL MODULE: ./lib/core/errors.js
+var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/retries.js
+var retries = __nccwpck_require__(8749);
+// EXTERNAL MODULE: ./lib/oci/manifest.js
+var manifest = __nccwpck_require__(4360);
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
+;// CONCATENATED MODULE: ./lib/trust/merge-signatures.js
+
+
+/** Layers of a container image (OCI image-spec layer.md, docker schema 2). A signature has no such layer. */
+const IMAGE_LAYER = /^application\/vnd\.(?:oci\.image\.layer\.|docker\.image\.rootfs\.)/;
+/**
+ * Merges two manifests of signatures: the layers of `theirs`, then the layers of `ours` that are missing. Two layers are the
+ * same if digest and annotations are equal, because two signatures may have the same payload. All other members, also the
+ * config, are those of `theirs`.
+ * @returns undefined if one of the two is not a manifest of signatures, but an image or an index.
+ */
+function mergeSignatures(theirs, ours) {
+    if (!holdsSignatures(theirs) || !holdsSignatures(ours))
+        return undefined;
+    const document = (0,referrer/* documentOf */.lM)(theirs);
+    const layers = (0,referrer/* listOf */.c3)(document, 'layers');
+    const known = new Set(layers.map(identityOf));
+    const missing = (0,referrer/* listOf */.c3)((0,referrer/* documentOf */.lM)(ours), 'layers').filter((layer) => {
+        const identity = identityOf(layer);
+        return !known.has(identity) && known.add(identity);
+    });
+    if (missing.length === 0)
+        return { manifest: theirs, added: new Set() };
+    const manifest = (0,referrer/* sealed */.JW)({ ...document, layers: [...layers, ...missing] }, theirs.descriptor.mediaType);
+    return { manifest, added: new Set(missing.map(({ digest }) => digest)) };
+}
+function holdsSignatures({ shape, descriptor, links }) {
+    const layers = (0,manifest/* linked */.q)({ links }, 'layer');
+    const isKnown = shape === 'image' && descriptor.mediaType !== manifest/* MEDIA_TYPE */.Ap.ociArtifact;
+    return isKnown && !layers.some((layer) => IMAGE_LAYER.test(layer.mediaType));
+}
+function identityOf({ digest, annotations }) {
+    return JSON.stringify([digest, Object.entries(annotations ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))]);
+}
+
+// EXTERNAL MODULE: ./lib/copy/copy-run.js
+var copy_run = __nccwpck_require__(6328);
+// EXTERNAL MODULE: ./lib/copy/graph.js
+var copy_graph = __nccwpck_require__(4729);
+;// CONCATENATED MODULE: ./lib/copy/attached-tags.js
 
 
 
@@ -31284,7 +31329,7 @@ const WAIT = 1000;
 async function surveyTags(target, graph, semaphore) {
     const tagged = [...graph.nodes.values()].filter(({ tag }) => tag !== undefined);
     const decided = tagged.map(async (node) => {
-        const ours = (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestOf */ .$V)(node);
+        const ours = (0,copy_graph/* manifestOf */.$V)(node);
         const theirs = await readTag(target, node.tag ?? '', semaphore, ours);
         return [node.key, decide(target.name, theirs, ours, node)];
     });
@@ -31302,7 +31347,7 @@ function warnOfKept(decisions, { log }) {
  */
 function attachedThere(graph, decisions) {
     return graph.attached.flatMap((attached) => {
-        const decision = decisions.get((0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestKey */ .Rn)(attached.digest, attached.tag));
+        const decision = decisions.get((0,copy_graph/* manifestKey */.Rn)(attached.digest, attached.tag));
         if (decision === undefined)
             return [attached];
         const digest = decision.manifest?.descriptor.digest;
@@ -31314,8 +31359,8 @@ function attachedThere(graph, decisions) {
  */
 async function writeAttachedTag(node, { target, run, put }) {
     const { tag = '' } = node;
-    const ours = (0,_graph_js__WEBPACK_IMPORTED_MODULE_3__/* .manifestOf */ .$V)(node);
-    return (0,_copy_run_js__WEBPACK_IMPORTED_MODULE_4__/* .inTurn */ .l)(run, `${target.name}:${tag}`, async () => {
+    const ours = (0,copy_graph/* manifestOf */.$V)(node);
+    return (0,copy_run/* inTurn */.l)(run, `${target.name}:${tag}`, async () => {
         for (let round = 0;; round += 1) {
             const theirs = await readTag(target, tag, run.semaphore, ours);
             const decision = decide(target.name, theirs, ours, node);
@@ -31325,7 +31370,7 @@ async function writeAttachedTag(node, { target, run, put }) {
             if (round >= ROUNDS)
                 throw notKept(`${target.name}:${tag}`);
             if (round > 0)
-                await run.context.sleep((0,_core_retries_js__WEBPACK_IMPORTED_MODULE_5__/* .backoff */ .JN)(round, run.context.random, { first: WAIT }));
+                await run.context.sleep((0,retries/* backoff */.JN)(round, run.context.random, { first: WAIT }));
             const from = theirs instanceof Object ? theirs.descriptor.digest : null;
             await put(wanted, tag, from).catch((thrown) => {
                 throw theirs === undefined ? thrown : mayBeImmutable(thrown);
@@ -31357,7 +31402,7 @@ function isHidden({ code, status }) {
 }
 /** An error without a status is about the content: the tag names something that is not a valid manifest. */
 function unlessUnreadable(thrown) {
-    if (!(thrown instanceof _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG))
+    if (!(thrown instanceof errors/* PromoteError */.jG))
         throw thrown;
     const { code, status } = thrown;
     if (isHidden(thrown))
@@ -31380,7 +31425,7 @@ function decide(name, theirs, ours, node) {
         return { ...there, state: 'there', needs, why: `tag ${tag} is already at this digest` };
     if (tag.endsWith('.sbom'))
         return kept('the SBOM of the source is another one, and is not copied');
-    const merged = (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_2__/* .mergeSignatures */ .iO)(theirs, ours);
+    const merged = mergeSignatures(theirs, ours);
     if (merged === undefined)
         return kept('one of the two sides has no signatures there, but an image or an index');
     const { manifest, added } = merged;
@@ -31395,18 +31440,18 @@ function decide(name, theirs, ours, node) {
     };
 }
 function blobsOf({ links }) {
-    const own = links.filter(({ kind, descriptor }) => kind === 'blob' && !(0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .isForeign */ .jq)(descriptor));
+    const own = links.filter(({ kind, descriptor }) => kind === 'blob' && !(0,manifest/* isForeign */.jq)(descriptor));
     return own.map(({ descriptor }) => `blob ${descriptor.digest}`);
 }
 function notKept(what) {
-    return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('PROTOCOL', `${what} does not keep what is written to it`, {
+    return new errors/* PromoteError */.jG('PROTOCOL', `${what} does not keep what is written to it`, {
         side: 'destination',
         hint: 'Another client may be writing it at the same time: run the promotion again.',
     });
 }
 /** ECR (400), ACR (409), Quay and Harbor (403, 412) refuse to write a tag that is immutable. */
 function mayBeImmutable(thrown) {
-    if (!(thrown instanceof _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
+    if (!(thrown instanceof errors/* PromoteError */.jG) || ![400, 403, 409, 412].includes(thrown.status ?? 0))
         return thrown;
     const hint = 'The tag exists, and the signatures of the source have to be added to it: it must not be immutable.';
     return thrown.with({ hint: [thrown.hint, hint].filter(Boolean).join(' ') });
@@ -31419,8 +31464,9 @@ function mayBeImmutable(thrown) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
-/* harmony export */   g: () => (/* binding */ attachmentsAt),
-/* harmony export */   p: () => (/* binding */ createFinder)
+/* harmony export */   gT: () => (/* binding */ attachmentsAt),
+/* harmony export */   lw: () => (/* binding */ PLAN_AGAIN),
+/* harmony export */   pW: () => (/* binding */ createFinder)
 /* harmony export */ });
 /* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4360);
 /* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3530);
@@ -31433,23 +31479,45 @@ function mayBeImmutable(thrown) {
 /**
  * Finds what is attached to a manifest of `source`: its referrers, and the three tags of cosign's scheme. Each tag is asked
  * for by name. A list of tags does not prove that one is absent: a proxy lists only what it has cached.
+ * @param approved what is in the plan is read by digest, because its tag may be at another manifest now.
  */
-function createFinder(source, semaphore, skipMissing, budget) {
+function createFinder(source, semaphore, skipMissing, budget, approved) {
+    const planned = new Set(approved?.attached.map(({ digest }) => digest));
+    const isMeant = (subject, { digest }) => {
+        if (approved === undefined)
+            return true;
+        if (!planned.has(digest))
+            approved.warn(`${source.name}: ${digest}, listed as attached to ${subject}, is not in the plan: not promoted`);
+        return false;
+    };
     /** A list may name manifests that were deleted since. */
-    const read = (subject, what, work) => semaphore(work).then(budget.count, (thrown) => (0,_failures_js__WEBPACK_IMPORTED_MODULE_3__/* .leaveMissing */ .oZ)(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
-        message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
-        hint: 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.',
-    }));
+    const read = async (subject, { digest, artifactType, tag, read }) => {
+        const what = tag ?? digest;
+        const manifest = await semaphore(read).then(budget.count, (thrown) => (0,_failures_js__WEBPACK_IMPORTED_MODULE_3__/* .leaveMissing */ .oZ)(thrown, skipMissing, `${source.name}: ${what} is attached to ${subject}`, {
+            message: `${source.name}: ${what}, attached to ${subject}, is listed and not there`,
+            hint: approved ? PLAN_AGAIN : LEAVE_OUT,
+        }));
+        const named = manifest && (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__/* .linked */ .q)(manifest, 'subject')[0];
+        // Anyone with the right to push can write the list of a fallback tag. Only the manifest itself is trusted.
+        if (manifest === undefined || (tag === undefined && named?.digest !== subject))
+            return [];
+        return [{ manifest, subject, artifactType: artifactType ?? typeOf(manifest), ...(tag && { tag }) }];
+    };
+    const readAll = async (subject, candidates) => Promise.all((await candidates).filter((each) => isMeant(subject, each)).map((each) => read(subject, each)));
     return async (subject) => {
-        const [referrers, tagged] = await Promise.all([
-            semaphore(() => source.referrers(subject)).then((list) => {
-                budget.referrers(list.length);
-                budget.announce(list);
-                return readReferrers(source, subject, list, read);
-            }),
-            readTagged(source, subject, semaphore, read),
-        ]);
-        return [...referrers, ...tagged];
+        const listed = semaphore(() => source.referrers(subject)).then((list) => {
+            budget.referrers(list.length);
+            budget.announce(list);
+            return list.map((each) => ({ ...each, read: () => source.manifest(each) }));
+        });
+        const tagged = (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__/* .attachedTags */ .EJ)(subject).map(async (tag) => {
+            const found = await semaphore(() => source.find(tag));
+            return found === undefined ? [] : [{ digest: found.digest, tag, read: () => source.resolve(tag) }];
+        });
+        const own = (approved?.attached ?? []).filter((each) => each.subject === subject);
+        const fromPlan = own.map(({ digest, tag }) => read(subject, { digest, ...(tag && { tag }), read: () => source.resolve(digest) }));
+        const found = await Promise.all([listed, ...tagged].map((candidates) => readAll(subject, candidates)));
+        return [...found.flat(2), ...(await Promise.all(fromPlan)).flat()];
     };
 }
 /** The finder for what a destination has: its form is that of evidence. What was deleted meanwhile is left out. */
@@ -31457,26 +31525,8 @@ function attachmentsAt(store, semaphore) {
     const find = createFinder(store, semaphore, true, (0,_budget_js__WEBPACK_IMPORTED_MODULE_2__/* .createBudget */ .y)(store.name, { bytes: 0, links: 0 }));
     return async (subject) => (await find(subject)).map(({ manifest, tag = null }) => ({ manifest, tag }));
 }
-async function readReferrers(source, subject, list, read) {
-    const found = await Promise.all(list.map(async (descriptor) => {
-        const manifest = await read(subject, descriptor.digest, () => source.manifest(descriptor));
-        const named = manifest && (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__/* .linked */ .q)(manifest, 'subject')[0];
-        // Anyone with the right to push can write the list of a fallback tag. Only the manifest itself is trusted.
-        if (manifest === undefined || named?.digest !== subject)
-            return [];
-        return [{ manifest, subject, artifactType: descriptor.artifactType ?? typeOf(manifest) }];
-    }));
-    return found.flat();
-}
-async function readTagged(source, subject, semaphore, read) {
-    const found = await Promise.all((0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__/* .attachedTags */ .EJ)(subject).map(async (tag) => {
-        if ((await semaphore(() => source.find(tag))) === undefined)
-            return [];
-        const manifest = await read(subject, tag, () => source.resolve(tag));
-        return manifest === undefined ? [] : [{ manifest, subject, artifactType: typeOf(manifest), tag }];
-    }));
-    return found.flat();
-}
+const PLAN_AGAIN = 'Plan again, and have the new plan approved.';
+const LEAVE_OUT = 'Leave out what is not there with skip-missing, or everything that is attached with referrers: false.';
 function typeOf(manifest) {
     return (0,_oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__/* .describeReferrer */ .Xi)(manifest).artifactType ?? manifest.descriptor.mediaType;
 }
@@ -31844,8 +31894,8 @@ __nccwpck_require__.d(__webpack_exports__, {
 var errors = __nccwpck_require__(3828);
 // EXTERNAL MODULE: ./lib/core/retries.js
 var core_retries = __nccwpck_require__(8749);
-// EXTERNAL MODULE: ./lib/copy/attached-tags.js
-var attached_tags = __nccwpck_require__(4619);
+// EXTERNAL MODULE: ./lib/copy/attached-tags.js + 1 modules
+var attached_tags = __nccwpck_require__(1077);
 // EXTERNAL MODULE: ./lib/copy/confirm.js
 var copy_confirm = __nccwpck_require__(7321);
 // EXTERNAL MODULE: ./lib/copy/failures.js
@@ -32475,18 +32525,26 @@ function refusedForeign(thrown, manifest, graph) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   $V: () => (/* binding */ manifestOf),
+/* harmony export */   KD: () => (/* binding */ contentsOf),
 /* harmony export */   Rn: () => (/* binding */ manifestKey),
 /* harmony export */   eO: () => (/* binding */ isPlatformConfig),
 /* harmony export */   lv: () => (/* binding */ Platforms)
 /* harmony export */ });
 /* harmony import */ var _core_errors_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(3828);
-/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
-/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7122);
+/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
+/* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4360);
+/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(7122);
+
 
 
 
 function manifestKey(digest, tag) {
     return tag ? `manifest ${digest} ${tag}` : `manifest ${digest}`;
+}
+/** One digest for all that is copied of an image: the same digest means the same manifests, blobs and attachments. */
+function contentsOf({ nodes }) {
+    const kept = [...nodes.values()].flatMap(({ key, leave }) => (leave === undefined ? [key] : []));
+    return (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_1__/* .digestOf */ .ol)(Buffer.from(kept.sort().join('\n')));
 }
 /** @returns the bytes of a node that is tagged, or is copied and is not a blob: those have them. */
 function manifestOf({ key, manifest }) {
@@ -32507,10 +32565,10 @@ class Platforms {
         this.#names.set(config, platformIn(bytes));
     }
     of({ root, platforms }) {
-        const [config] = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .linked */ .q)(root, 'config');
+        const [config] = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_2__/* .linked */ .q)(root, 'config');
         if (config === undefined || !CONFIG_TYPE.test(config.mediaType))
             return platforms;
-        const data = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .embedded */ .F9)(config);
+        const data = (0,_oci_manifest_js__WEBPACK_IMPORTED_MODULE_2__/* .embedded */ .F9)(config);
         const name = data === undefined ? this.#names.get(config.digest) : platformIn(data);
         return name === undefined ? platforms : [name];
     }
@@ -32518,10 +32576,10 @@ class Platforms {
 /** The content of a config is untrusted: only valid names of platforms get into reports. */
 function platformIn(config) {
     try {
-        const platform = (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .platformOfConfig */ .Dr)(config);
+        const platform = (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_3__/* .platformOfConfig */ .Dr)(config);
         if (platform !== undefined)
-            (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .parsePlatform */ .FL)((0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .formatPlatform */ .Bq)(platform));
-        return platform && (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .formatPlatform */ .Bq)(platform);
+            (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_3__/* .parsePlatform */ .FL)((0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_3__/* .formatPlatform */ .Bq)(platform));
+        return platform && (0,_oci_platform_js__WEBPACK_IMPORTED_MODULE_3__/* .formatPlatform */ .Bq)(platform);
     }
     catch {
         return undefined;
@@ -32541,7 +32599,7 @@ function platformIn(config) {
 /* harmony export */   iM: () => (/* binding */ plannedSteps)
 /* harmony export */ });
 /* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4360);
-/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4619);
+/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(1077);
 /* harmony import */ var _graph_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4729);
 
 
@@ -32692,7 +32750,7 @@ function movedFrom(from) {
 /* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9501);
 /* harmony import */ var _oci_manifest_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(4360);
 /* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(3530);
-/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(4619);
+/* harmony import */ var _attached_tags_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(1077);
 /* harmony import */ var _copy_run_js__WEBPACK_IMPORTED_MODULE_5__ = __nccwpck_require__(6328);
 
 
@@ -34566,8 +34624,8 @@ var files = __nccwpck_require__(2164);
 var version = __nccwpck_require__(8067);
 // EXTERNAL MODULE: ./lib/inputs/collect.js + 1 modules
 var collect = __nccwpck_require__(1042);
-// EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
-var parse = __nccwpck_require__(2847);
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 9 modules
+var parse = __nccwpck_require__(8774);
 // EXTERNAL MODULE: ./lib/core/secret.js
 var secret = __nccwpck_require__(8563);
 // EXTERNAL MODULE: ./lib/report/make-report.js
@@ -35086,8 +35144,11 @@ function createHostLog(writer, secrets, errorsAsJson, terminal) {
         },
         end,
         keep: async (report) => {
-            if (settings.report !== undefined)
-                await (0,files/* writeWhole */.f8)(settings.report, (0,make_report/* reportJson */.l4)(report));
+            if (settings.report === undefined)
+                return;
+            await (0,files/* writeWhole */.f8)(settings.report, (0,make_report/* reportJson */.l4)(report));
+            if (report.dryRun && report.plans)
+                say('info', `Plan: ${settings.report} (${(0,make_report/* planDigest */.Gb)(report)})`);
         },
     };
 }
@@ -35320,10 +35381,10 @@ function keyOf(target, destination) {
 
 
 /**
- * GitHub drops a step summary above 1 MiB entirely (actions/runner, FileCommandManager.cs). Three parts of 280 KiB and
+ * GitHub drops a step summary above 1 MiB entirely (actions/runner, FileCommandManager.cs). Four parts of 210 KiB and
  * their headings stay below 900 KiB, which leaves room for what other steps of the job write.
  */
-const PART = 280 * 1024;
+const PART = 210 * 1024;
 const summary_NAMED = 10;
 const MOST_NODES = 20; // a picture with more nodes cannot be read
 const ICON = {
@@ -35351,6 +35412,7 @@ function renderSummary(report) {
         '',
         `**${escapeMarkdown(verdict(report))}**`,
         '',
+        ...planPart(report),
         ...errorPart(report),
         ...tablePart(report),
         ...picture(report.images),
@@ -35364,6 +35426,18 @@ function headingOf({ dryRun, status, images }) {
     if (images.some((row) => row.history !== undefined))
         return '📜 Promotion history';
     return status === 'done' && wentBack ? '↩️ Tags put back' : HEADING[status];
+}
+/** What an approver compares, because the plan that was read is the one that is applied; and what speaks against it. */
+function planPart(report) {
+    const digest = (0,make_report/* planDigest */.Gb)(report);
+    if (digest === undefined)
+        return [];
+    const notes = (report.plans ?? []).flatMap(({ destination, rules = [], rights }) => {
+        const missing = rights?.grant ? [`a right is missing: ${rights.grant}`] : [];
+        return [...rules, ...missing].map((note) => `- ${code(destination, 300)}: ${escapeMarkdown(note, 500)}`);
+    });
+    const said = `${report.plan ? 'Applied the plan' : 'Plan'} ${code(digest)} (SHA-256 of the report of the dry run).`;
+    return [said, '', ...keepWithin(notes, PART, (left) => `- ${left} more: see the report`), ''];
 }
 function errorPart(report) {
     const blocks = failures(report.images).map(({ error, rows }) => {
@@ -35733,8 +35807,7 @@ function workspaceInputs(env) {
         offer(env, found, 'report', '', report);
     const certificates = certificatesIn(env.IMAGE_PROMOTE_CA_DIR ?? '', problems);
     // The entries of a list of destinations name their files themselves.
-    const isList = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_DESTINATIONS${suffix}`] ?? '') !== '');
-    for (const side of isList ? ['source'] : ['source', 'destination']) {
+    for (const side of has(env, 'DESTINATIONS') ? ['source'] : ['source', 'destination']) {
         const folder = env[`IMAGE_PROMOTE_${side.toUpperCase()}_AUTH_DIR`] ?? '';
         const own = folder === '' ? [] : filesOf(folder, `${side}-auth`, problems);
         for (const file of VALUE_FILES)
@@ -35751,17 +35824,19 @@ function workspaceInputs(env) {
     }
     return { env: { ...env, ...found }, problems };
 }
-/** The path of the report if no other is given. A rollback writes another file than the report that it reads. */
+/** The path of the report if no other is given. A run that reads a report writes another one. */
 function reportIn(env) {
     const folder = env.IMAGE_PROMOTE_REPORT_DIR ?? '';
-    const isRollback = ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_ROLLBACK${suffix}`] ?? '') !== '');
-    return folder === '' ? undefined : (0,external_node_path_.join)(folder, isRollback ? 'rollback.json' : 'report.json');
+    const name = has(env, 'ROLLBACK') ? 'rollback.json' : has(env, 'PLAN') ? 'applied.json' : 'report.json';
+    return folder === '' ? undefined : (0,external_node_path_.join)(folder, name);
+}
+function has(env, name) {
+    return ['', '_FILE'].some((suffix) => (env[`IMAGE_PROMOTE_${name}${suffix}`] ?? '') !== '');
 }
 function offer(env, found, option, suffix, value) {
-    const variable = `IMAGE_PROMOTE_${(0,options/* variableName */.cG)(option)}`;
-    const isSet = (name) => (env[name] ?? '') !== '';
-    if (!isSet(variable) && !isSet(`${variable}_FILE`))
-        found[`${variable}${suffix}`] = value;
+    const name = (0,options/* variableName */.cG)(option);
+    if (!has(env, name))
+        found[`IMAGE_PROMOTE_${name}${suffix}`] = value;
 }
 /** All PEM files of the ca workspace. They are for both sides. */
 function certificatesIn(folder, problems) {
@@ -35836,8 +35911,11 @@ function readConfig(argv, host) {
     const { env, problems } = host.inputs();
     const collected = (0,collect/* collect */.Fo)(argv, env, files/* readInput */.R5);
     const given = (0,parse/* parse */.q)({ ...collected, problems: [...problems, ...collected.problems] }, host, host.secrets, files/* readInput */.R5);
-    const { report, rollbackReport } = given;
-    const isSame = report !== undefined && rollbackReport !== undefined && (0,files/* isSameFile */.Dl)(report, rollbackReport);
+    const { report, reads, plan } = given;
+    const isSame = report !== undefined && reads !== undefined && (0,files/* isSameFile */.Dl)(report, reads);
+    const reason = `${host.spell('report')}: is the file of ${host.spell('plan')}, which stays as it is: name another`;
+    if (isSame && plan !== undefined)
+        throw (0,parse/* usage */.C)([reason], host.secrets);
     const config = isSame ? { ...given, report: undefined } : given;
     host.begin(config);
     // The rollback may have to be repeated with the same report.
@@ -38626,6 +38704,7 @@ function flag(name, preset, meaning, more = {}) {
 function words(name, values, meaning, more = {}) {
     return row(name, 'enum', meaning, { default: values[0], values, ...more });
 }
+const FOREIGN = 'Copy non-distributable layers from their URLs: true, or a list of the allowed hosts.';
 const WHAT = [
     row('images', 'list', 'Images to promote: SRC or SRC=DST, one per line or comma; # starts a comment.'),
     row('image-list', 'string', 'YAML or JSON list of images and selections of tags, or a file with one.'),
@@ -38635,25 +38714,25 @@ const WHAT = [
     }),
     flag('referrers', 'true', 'Also copy signatures, SBOMs and attestations.'),
     flag('require-signed', 'false', 'Fail if an image has no signature. The signature is not verified.'),
-    flag('include-foreign', 'false', 'Copy non-distributable layers from their URLs: true, or a list of the allowed hosts.', {
-        orHosts: true,
-    }),
+    flag('include-foreign', 'false', FOREIGN, { orHosts: true }),
     flag('skip-missing', 'false', 'Skip platforms that the index lists but the source registry does not have.'),
     row('additional-tags', 'list', 'More tags for the same digest at the destination.'),
 ];
 function sideRows(side) {
+    const account = `Service account (namespace/name) whose short-lived token opens the ${side} registry.`;
+    const registry = `Registry of the ${side}, host[:port] or http://host:port. Default: that of the cluster.`;
     return [
         row('cluster', 'url', `URL of the API server of the ${side} cluster (https), or in-cluster.`),
         row('username', 'string', `User name at the ${side}.`),
         row('password', 'secret', `Password of that user at the ${side}.`),
         row('token', 'secret', `Token for the ${side}. It is sent as it is.`),
-        row('service-account', 'string', `Service account (namespace/name) whose short-lived token opens the ${side} registry.`),
+        row('service-account', 'string', account),
         row('kubeconfig', 'path', `Kubeconfig file with the server, CA and credential of the ${side}.`),
         row('context', 'string', `Context of the ${side} kubeconfig, or of oc login's.`),
         row('oidc-audience', 'string', `Audience of the runner's OIDC token, which then logs in to the ${side} cluster.`, {
             hosts: ['github'],
         }),
-        row('registry', 'string', `Registry of the ${side}, host[:port] or http://host:port. Default: that of the cluster.`),
+        row('registry', 'string', registry),
         row('ca', 'string', `More CA certificates to trust at the ${side}: PEM text or a file.`),
         flag('insecure-skip-tls-verify', 'false', `Accept any TLS certificate of the ${side}.`),
         row('auth-file', 'path', `docker config.json or containers auth.json with credentials for the ${side}.`),
@@ -38675,6 +38754,7 @@ const TRUST = [
     row('history', 'list', 'Images at the destination whose promotion records are read. Nothing is promoted.'),
     row('sign-as', 'string', 'Registry or repository in the image signature, by which pods pull it.'),
 ];
+const STALL = 'Seconds without a byte after which a transfer has failed.';
 const OVERWRITE = 'If a tag exists: overwrite it (always), accept the same digest (same), skip it, or fail (never).';
 const BEHAVIOUR = [
     row('registry-auth', 'string', 'YAML map: HOST: {username, password-env or -file}.'),
@@ -38682,29 +38762,24 @@ const BEHAVIOUR = [
     words('overwrite', ['always', 'same', 'skip', 'never'], OVERWRITE),
     row('expect-current', 'string', 'The expected current digest of the tag, or absent.'),
     flag('atomic', 'false', 'Move all tags or none. Needs report.'),
+    row('plan', 'path', 'Promote an approved plan: path of the JSON report of a dry run.'),
     row('rollback', 'path', 'Undo an earlier promotion: path of its JSON report.'),
     flag('fail-fast', 'false', 'Start nothing new after the first failure.'),
     row('shard', 'string', 'Promote only part N of M of the list, as in 3/8.'),
     flag('annotate', 'false', 'Record the promotion in an annotation of the image stream.'),
     row('jobs', 'integer', 'Maximum number of parallel transfers.', { default: '8', range: [1, 256] }),
     row('retries', 'integer', 'How many times to retry a failed request or transfer.', { default: '5', range: [0, 100] }),
-    row('stall-timeout', 'integer', 'Seconds without a byte after which a transfer has failed.', {
-        default: '60',
-        range: [1, 3600],
-    }),
+    row('stall-timeout', 'integer', STALL, { default: '60', range: [1, 3600] }),
 ];
+const PROGRESS = 'Progress messages: plain, quiet (errors only), or json (one event per line).';
+const SUMMARY = 'Write the job summary (Tekton: summary.md beside report.json).';
+const RESULTS = 'Maximum bytes of all results together: 12288 / containers of the pod - 136.';
 const OUTPUT = [
     row('report', 'path', 'Path of the JSON report to write.'),
-    words('progress', ['plain', 'quiet', 'json'], 'Progress messages: plain, quiet (errors only), or json (one event per line).'),
+    words('progress', ['plain', 'quiet', 'json'], PROGRESS),
     words('log-level', ['info', 'debug'], 'info, or debug (also every request with its status).'),
-    flag('summary', 'true', 'Write the job summary (Tekton: summary.md beside report.json).', {
-        hosts: ['github', 'tekton'],
-    }),
-    row('results-limit', 'integer', 'Maximum bytes of all results together: 12288 / containers of the pod - 136.', {
-        default: '1400',
-        range: [400, 3960],
-        hosts: ['tekton'],
-    }),
+    flag('summary', 'true', SUMMARY, { hosts: ['github', 'tekton'] }),
+    row('results-limit', 'integer', RESULTS, { default: '1400', range: [400, 3960], hosts: ['tekton'] }),
     words('output', ['text', 'json'], 'What stdout gets: text (nothing), or json (the report).', { hosts: ['plain'] }),
 ];
 function group(name, rows) {
@@ -38731,7 +38806,7 @@ function variableName(option) {
 
 /***/ }),
 
-/***/ 2847:
+/***/ 8774:
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 
@@ -38749,6 +38824,176 @@ var core_text = __nccwpck_require__(9716);
 var digest = __nccwpck_require__(9501);
 // EXTERNAL MODULE: ./lib/oci/reference.js
 var oci_reference = __nccwpck_require__(3940);
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
+// EXTERNAL MODULE: ./lib/oci/platform.js
+var platform = __nccwpck_require__(7122);
+// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
+var schemas = __nccwpck_require__(2857);
+// EXTERNAL MODULE: ./lib/core/json.js
+var core_json = __nccwpck_require__(3085);
+// EXTERNAL MODULE: ./lib/oci/referrer.js
+var referrer = __nccwpck_require__(3530);
+;// CONCATENATED MODULE: ./lib/trust/approved-plan.js
+
+
+
+
+
+const MOST_PROBLEMS = 20; // problems beyond these are of the same kind
+const FAILED = 'is not done: a plan with failures cannot be applied. Mend them and plan again';
+const NO_PLAN = 'is missing: the report is of a rollback, or of an older version. Plan again';
+const approved_plan_digest = schemas/* string */.YjP().refine(digest/* isDigest */.Bc, 'is not a digest');
+const previous = schemas/* union */.KCZ([schemas/* literal */.euz('unknown'), approved_plan_digest]).nullable();
+const approved_plan_name = schemas/* string */.YjP();
+const attached = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({ digest: approved_plan_digest, artifactType: approved_plan_name, subject: approved_plan_digest, tag: approved_plan_name.nullable() }));
+const includeForeign = schemas/* union */.KCZ([schemas/* boolean */.zMY(), schemas/* array */.YOg(approved_plan_name).readonly()]);
+/** The options that decide what belongs to an image. */
+const choices = schemas/* strictObject */.rej({ referrers: schemas/* boolean */.zMY(), skipMissing: schemas/* boolean */.zMY(), includeForeign }, NO_PLAN);
+/** The schemas are built when there is a plan: most runs have none. */
+const planSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
+    source: approved_plan_name,
+    destination: approved_plan_name,
+    target: approved_plan_name,
+    digest: approved_plan_digest,
+    steps: schemas/* array */.YOg(schemas/* unknown */.L5J()),
+    certain: schemas/* boolean */.zMY(),
+    bytes: schemas/* unknown */.L5J(),
+    tags: schemas/* array */.YOg(schemas/* strictObject */.rej({ tag: approved_plan_name, from: previous, to: approved_plan_digest })),
+    rules: schemas/* array */.YOg(approved_plan_name).optional(),
+    rights: schemas/* unknown */.L5J().optional(),
+    apply: schemas/* strictObject */.rej({
+        source: approved_plan_name, // SRC and DST as the dry run was asked for them
+        destination: approved_plan_name,
+        platforms: schemas/* array */.YOg(approved_plan_name).nullable(),
+        stays: schemas/* array */.YOg(schemas/* strictObject */.rej({ tag: approved_plan_name, at: approved_plan_digest })),
+        attached: schemas/* array */.YOg(attached).readonly(), // to the image, at the source
+        contents: approved_plan_digest, // of all manifests and blobs, see `contentsOf`
+    }, NO_PLAN),
+}));
+const reportSchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
+    schema: schemas/* literal */.euz('image-promote/report/v1', 'is not image-promote/report/v1: another version has made the report'),
+    started: approved_plan_name,
+    finished: approved_plan_name,
+    run: approved_plan_name,
+    dryRun: schemas/* literal */.euz(true, 'is not true: only the report of a dry run can be applied'),
+    status: schemas/* literal */.euz('done', FAILED),
+    policy: approved_plan_digest.optional(),
+    plan: approved_plan_digest.optional(),
+    choices,
+    plans: schemas/* array */.YOg(planSchema, NO_PLAN),
+    images: schemas/* array */.YOg(schemas/* looseObject */._H3({
+        destination: approved_plan_name,
+        target: approved_plan_name,
+        sourceDigest: approved_plan_digest.nullable(),
+        previousDigest: previous,
+        status: schemas/* enum */.k5n(['planned', 'unchanged', 'skipped'], FAILED),
+    })),
+}));
+/**
+ * Reads a plan strictly: a member that is not known may be one that limits what was approved.
+ * @param note is told everything that is wrong with it, as words that follow the path of the file.
+ */
+function readApprovedPlan(text, note) {
+    const found = problemsOf(text);
+    for (const [index, problem] of found.problems.entries())
+        if (index < MOST_PROBLEMS)
+            note(problem);
+    if (found.problems.length > MOST_PROBLEMS)
+        note(`and ${found.problems.length - MOST_PROBLEMS} more problems`);
+    if (found.problems.length > 0 || found.data === undefined)
+        return undefined;
+    const { policy, choices, plans, images } = found.data;
+    const order = new Map(images.map(({ target, destination }, index) => [keyOf(target, destination), index]));
+    const place = (plan, tag) => order.get(keyOf(plan.target, named(plan, tag))) ?? 0;
+    const inOrder = (plan) => tagsOf(plan).sort(([a], [b]) => place(plan, a) - place(plan, b));
+    const approved = plans.map((plan) => ({ ...plan, tags: new Map(inOrder(plan)) }));
+    return { digest: (0,digest/* digestOf */.ol)(Buffer.from(text)), policy, choices, images: approved };
+}
+function problemsOf(text) {
+    const json = (0,core_json/* parseJson */.q)(text);
+    if (json === undefined)
+        return { problems: ['is not JSON: give the report that a dry run has written'] };
+    const { data, error } = reportSchema.safeParse(json);
+    if (error === undefined)
+        return { data, problems: [...contradictions(data), ...data.plans.flatMap(damage)] };
+    const problems = error.issues.map((issue) => {
+        const extra = issue.code === 'unrecognized_keys' ? issue.keys.map((key) => (0,core_text/* quote */.hD)(key)) : [];
+        const said = extra.length > 0 ? `${extra.join(', ')}: edited, or of a newer version` : issue.message;
+        return `${issue.path.join('.') || 'the document'}: ${said}`;
+    });
+    return { problems };
+}
+/** People read the table of images, and the plans are applied: both must say the same, and name each tag once. */
+function contradictions({ images, plans }) {
+    const shown = images.map(({ target, destination, sourceDigest, previousDigest, status }) => {
+        const key = JSON.stringify([keyOf(target, destination), sourceDigest, previousDigest]);
+        return { key, isOptional: status === 'skipped' };
+    });
+    const wanted = plans.flatMap((plan) => tagsOf(plan).map(([tag, { from }]) => JSON.stringify([keyOf(plan.target, named(plan, tag)), plan.digest, from])));
+    const rows = new Set(shown.map(({ key }) => key));
+    const known = new Set();
+    const differ = wanted.filter((key) => !rows.has(key) || known.has(key) || !known.add(key));
+    const extra = shown.filter(({ key, isOptional }) => !isOptional && !known.has(key)).map(({ key }) => key);
+    return [...new Set([...differ, ...extra])].map((key) => `images and plans do not agree about ${JSON.parse(key)[0]}`);
+}
+/** Anything could be attached to anything by a plan that was edited. The manifests themselves are looked at later. */
+function damage({ destination, digest, tags, apply }) {
+    const wrong = apply.attached.filter(({ subject, tag }) => tag !== null && !(0,referrer/* attachedTags */.EJ)(subject).includes(tag));
+    const elsewhere = tags.filter(({ to }) => to !== digest);
+    return [
+        ...wrong.map(({ tag }) => `${destination}: ${tag} is not a tag of signatures of that manifest`),
+        ...elsewhere.map(({ tag, to }) => `${destination}: the tag ${tag} would move to ${to}, which is not the image`),
+    ];
+}
+function tagsOf({ tags, apply }) {
+    const moves = tags.map(({ tag, from }) => [tag, { from, stays: false }]);
+    return [...moves, ...apply.stays.map(({ tag, at }) => [tag, { from: at, stays: true }])];
+}
+/** `registry.example/prod/app:1.2` with another tag. */
+function named({ destination }, tag) {
+    return `${destination.slice(0, destination.lastIndexOf(':'))}:${tag}`;
+}
+function keyOf(target, destination) {
+    return `${destination} (${target})`;
+}
+
+// EXTERNAL MODULE: ./lib/inputs/images.js
+var inputs_images = __nccwpck_require__(7591);
+// EXTERNAL MODULE: ./lib/inputs/rollback-report.js
+var rollback_report = __nccwpck_require__(6260);
+;// CONCATENATED MODULE: ./lib/inputs/approved-images.js
+
+
+
+
+
+/** The images of an approved plan, and the options that decide what belongs to them, which the plan has, too. */
+function approvedPlan(inputs) {
+    const note = (problem) => inputs.problem('plan', problem);
+    const plan = inputs.file('plan', (text) => readApprovedPlan(text, note), rollback_report/* LARGEST_REPORT */.MI);
+    if (plan === undefined)
+        return { pairs: [], choices: {} };
+    const isJudged = plan.images.some(({ rules }) => rules !== undefined);
+    if (isJudged && !['policy', 'signer-key', 'signer-issuer'].some((name) => inputs.has(name)))
+        note(`was judged by a policy, and is judged again: give ${inputs.spell('policy')}`);
+    return { pairs: inputs.parsed('plan', () => pairsOf(plan.images)) ?? [], choices: { plan, ...plan.choices } };
+}
+/** One pair for each image, with what was approved for each destination. @throws Error that says what is wrong. */
+function pairsOf(images) {
+    const pairs = new Map();
+    for (const image of images) {
+        const { apply, target, digest } = image;
+        const { source, destination, platforms } = apply;
+        const pair = (0,inputs_images/* parsePair */.Ar)(`${source}=${destination}`);
+        if ('select' in pair)
+            throw new Error(`${source} names no image`);
+        const made = () => ({ ...pair, platforms: platforms?.map(platform/* parsePlatform */.FL), approved: new Map() });
+        (0,memo/* getOrAdd */.P)(pairs, JSON.stringify([source, destination, platforms, digest]), made).approved.set(target, image);
+    }
+    return [...pairs.values()];
+}
+
 ;// CONCATENATED MODULE: ./lib/inputs/conflicts.js
 
 
@@ -38778,7 +39023,7 @@ function duplicateDestinations({ images, destinations, additionalTags }, inputs)
             times.set(key, (times.get(key) ?? 0) + 1);
             if (times.get(key) !== 2)
                 continue;
-            const problem = `${named(reference)} is the destination of more than one image or tag: each needs its own`;
+            const problem = `${conflicts_named(reference)} is the destination of more than one image or tag: each needs its own`;
             inputs.problem(additionalTags.includes(tag) ? 'additional-tags' : 'images', problem);
         }
     }
@@ -38790,7 +39035,7 @@ function ontoThemselves({ images, source, destinations, additionalTags }, inputs
         const from = identity({ ...pair.source, tag: pair.source.tag }, source);
         const tags = [pair.destination.tag, ...additionalTags];
         const into = destinations.flatMap((to) => tags.map((tag) => identity({ ...pair.destination, tag }, to)));
-        const problem = `${named(pair.source)} is source and destination on the same registry: one of them must differ`;
+        const problem = `${conflicts_named(pair.source)} is source and destination on the same registry: one of them must differ`;
         if (into.includes(from))
             inputs.problem('images', problem);
     }
@@ -38803,7 +39048,7 @@ function homeless(side, { images }, inputs) {
     const pair = images.find((each) => each[side].host === undefined && each[side].layout === undefined);
     const places = `${options[0]}, ${options[1]} or ${options[2]}, or write the registry's host in front of it`;
     if (pair !== undefined)
-        inputs.problem(`${side}-registry`, `where is ${named(pair[side])}? Set ${places}`);
+        inputs.problem(`${side}-registry`, `where is ${conflicts_named(pair[side])}? Set ${places}`);
 }
 function identity(reference, side) {
     if (reference.layout !== undefined)
@@ -38820,12 +39065,10 @@ function homeOf({ side, registry, cluster, kubeconfig, context }) {
         return side;
     return `${typeof kubeconfig === 'object' ? kubeconfig.reveal() : kubeconfig}#${context ?? ''}`;
 }
-function named(reference) {
+function conflicts_named(reference) {
     return (0,core_text/* quote */.hD)((0,oci_reference/* formatReference */.FH)(reference));
 }
 
-// EXTERNAL MODULE: ./lib/core/json.js
-var json = __nccwpck_require__(3085);
 // EXTERNAL MODULE: ./lib/core/secret.js
 var secret = __nccwpck_require__(8563);
 // EXTERNAL MODULE: ./lib/core/yaml.js
@@ -39011,11 +39254,11 @@ const NAME = /^[A-Za-z0-9._-]+$/;
 function parseDestinations(inputs) {
     const seen = new Set();
     return (inputs.document('destinations', readList) ?? []).flatMap((entry, index) => {
-        const fields = new Map(Object.entries((0,json/* isRecord */.u)(entry) ? entry : {}));
+        const fields = new Map(Object.entries((0,core_json/* isRecord */.u)(entry) ? entry : {}));
         const name = fields.get('name') ?? '';
         const label = typeof name !== 'string' || name === '' ? `entry ${index + 1}` : (0,core_text/* quote */.hD)(name).slice(1, -1);
         const note = (problem) => inputs.problem('destinations', `${label}: ${problem}`);
-        if (!(0,json/* isRecord */.u)(entry)) {
+        if (!(0,core_json/* isRecord */.u)(entry)) {
             note('is not a set of keys and values');
             return [];
         }
@@ -39102,12 +39345,6 @@ function readSecret(key, fields, side) {
     }
 }
 
-// EXTERNAL MODULE: ./node_modules/zod/v4/classic/schemas.js + 11 modules
-var schemas = __nccwpck_require__(2857);
-// EXTERNAL MODULE: ./lib/oci/platform.js
-var platform = __nccwpck_require__(7122);
-// EXTERNAL MODULE: ./lib/inputs/images.js
-var inputs_images = __nccwpck_require__(7591);
 // EXTERNAL MODULE: ./lib/inputs/tag-selection.js + 1 modules
 var tag_selection = __nccwpck_require__(7420);
 ;// CONCATENATED MODULE: ./lib/inputs/image-list.js
@@ -39121,7 +39358,7 @@ var tag_selection = __nccwpck_require__(7420);
 
 /** More images than any cluster has image streams; bounds what one file can make of the memory. */
 const MOST_ENTRIES = 10_000;
-const MOST_PROBLEMS = 20; // problems beyond these are of the same kind
+const image_list_MOST_PROBLEMS = 20; // problems beyond these are of the same kind
 /** Built with the first entry: most runs have no list. */
 const entrySchema = schemas/* lazy */.RZV(() => schemas/* strictObject */.rej({
     source: schemas/* string */.YjP().min(1),
@@ -39138,9 +39375,9 @@ function parseImageList(text, note) {
     let problems = 0;
     const say = (problem) => {
         problems += 1;
-        if (problems <= MOST_PROBLEMS)
+        if (problems <= image_list_MOST_PROBLEMS)
             note(problem);
-        if (problems === MOST_PROBLEMS + 1)
+        if (problems === image_list_MOST_PROBLEMS + 1)
             note('and more');
     };
     return image_list_readList(text, say).flatMap((entry, index) => {
@@ -39199,8 +39436,6 @@ function describe({ issues: [issue] }) {
     return `${where === '' ? '' : `${where}: `}${issue?.message ?? 'is wrong'}`;
 }
 
-// EXTERNAL MODULE: ./lib/inputs/rollback-report.js
-var rollback_report = __nccwpck_require__(6260);
 // EXTERNAL MODULE: external "node:path"
 var external_node_path_ = __nccwpck_require__(6760);
 ;// CONCATENATED MODULE: ./lib/trust/trust-options.js
@@ -39263,7 +39498,7 @@ function parseRegistryAuth(inputs) {
 }
 function readMap(text) {
     const map = (0,yaml/* parseYaml */.h)(text, { values: 'text' });
-    if ((0,json/* isRecord */.u)(map) && Object.keys(map).length > 0)
+    if ((0,core_json/* isRecord */.u)(map) && Object.keys(map).length > 0)
         return map;
     throw new Error('is no map: write "HOST: { username: NAME, password-env: VARIABLE }" for each registry');
 }
@@ -39271,7 +39506,7 @@ function registry_auth_parseEntry(registry, given, inputs) {
     const problems = [];
     const label = (key) => key;
     const entry = new reader/* InputReader */.i_(new Map(), { ...inputs.around, problems, label });
-    const fields = new Map(Object.entries((0,json/* isRecord */.u)(given) ? given : {}));
+    const fields = new Map(Object.entries((0,core_json/* isRecord */.u)(given) ? given : {}));
     for (const [key, value] of fields) {
         if (typeof value === 'string')
             (0,path_or_content/* keepStray */.di)(value, 'string', inputs.around.secrets);
@@ -39310,12 +39545,12 @@ function readRunOptions(inputs) {
         failFast: inputs.flag('fail-fast'),
         shard: inputs.parsed('shard', shard/* parseShard */.u),
         annotate: inputs.flag('annotate'),
-        rollbackReport: inputs.text('rollback'), // path of the report whose tags go back
+        reads: inputs.text('rollback') ?? inputs.text('plan'), // path of the report of an earlier run
         platforms: platforms(inputs), // undefined: all of them
         referrers: inputs.flag('referrers'),
         requireSigned: inputs.flag('require-signed'), // only what carries a signature; who signed is not looked at
         ...readTrustOptions(inputs, inputs.around.place.spell, (path) => (0,path_or_content/* readPath */.G7)(path, inputs.around.readFile)),
-        ...foreign(inputs.text('include-foreign')),
+        includeForeign: foreign(inputs.text('include-foreign')),
         skipMissing: inputs.flag('skip-missing'), // what an index or a list of referrers names and the source lacks
         dryRun: inputs.flag('dry-run'),
         jobs: inputs.integer('jobs'), // transfers at once, over all images
@@ -39334,9 +39569,7 @@ function readRunOptions(inputs) {
 }
 /** Non-distributable layers are fetched from the URLs that their manifests name, or from these hosts only. */
 function foreign(text = 'false') {
-    if ((0,reader/* isFlag */.RV)(text))
-        return { includeForeign: text.toLowerCase() === 'true' };
-    return { includeForeign: true, foreignHosts: (0,reader/* splitList */.ry)(text.toLowerCase()) };
+    return (0,reader/* isFlag */.RV)(text) ? text.toLowerCase() === 'true' : (0,reader/* splitList */.ry)(text.toLowerCase());
 }
 /** Tekton (the Task sets it), GitHub, GitLab, Azure Pipelines, Jenkins. */
 const RUN_IDS = ['IMAGE_PROMOTE_RUN_ID', 'GITHUB_RUN_ID', 'CI_PIPELINE_ID', 'BUILD_BUILDID', 'BUILD_TAG'];
@@ -39350,6 +39583,7 @@ function platforms(inputs) {
 }
 
 ;// CONCATENATED MODULE: ./lib/inputs/parse.js
+
 
 
 
@@ -39381,12 +39615,16 @@ function parse(collected, place, secrets, readFile) {
     const exclude = inputs.list('exclude', inputs_images/* parseExclude */.Eg);
     const chosen = lines.filter((line) => 'select' in line);
     const sets = chosen.map((set) => ({ ...set, exclude: [...(set.exclude ?? []), ...exclude] }));
-    const pairs = lines.filter((line) => !('select' in line));
+    const { pairs: planned, choices } = approvedPlan(inputs);
+    const pairs = [...lines.filter((line) => !('select' in line)), ...planned];
     const rollback = inputs.file('rollback', rollback_report/* readRollback */.XP, rollback_report/* LARGEST_REPORT */.MI);
     checkRelease(inputs, pairs, sets);
     const images = [...pairs, ...sets.map(inputs_images/* likeImage */.j8)];
     const source = parseSide('source', inputs.scoped('source-'));
     const destinations = destinationsOf(inputs, images);
+    const targets = planned.flatMap(({ approved }) => [...(approved?.keys() ?? [])]);
+    checkTargets(inputs, 'plan', targets, destinations);
+    checkTargets(inputs, 'rollback', rollback?.map(({ target }) => target) ?? [], destinations);
     const additionalTags = inputs.list('additional-tags', parseTag);
     findConflicts({ images, source, destinations, additionalTags }, inputs);
     const expectCurrent = inputs.text('expect-current');
@@ -39400,6 +39638,7 @@ function parse(collected, place, secrets, readFile) {
         history: inputs.list('history', inputs_images/* readReference */.Wf),
         suggestion: collected.suggestion,
         ...readRunOptions(inputs),
+        ...choices,
     };
     if (problems.length > 0)
         throw usage(problems, secrets);
@@ -39422,18 +39661,18 @@ function usage(problems, secrets) {
     const text = [title, ...problems.map((line) => `  ${line}`)].join('\n');
     return new errors/* PromoteError */.jG('USAGE', secrets.redact(text), { side: 'input' });
 }
-const EXCLUDED = ['images', 'image-list', 'exclude', 'additional-tags', 'shard', 'expect-current'];
+const REPLACED = ['images', 'image-list', 'exclude', 'additional-tags', 'expect-current'];
+/** Options that exclude others: what they say already, or what they do not do. */
+const EXCLUDED = {
+    history: [...REPLACED, 'shard', 'rollback', 'plan', 'sign-key', 'record-file', 'atomic', 'annotate'],
+    rollback: [...REPLACED, 'shard', 'plan', 'atomic', 'annotate'],
+    plan: [...REPLACED, 'platforms', 'referrers', 'skip-missing', 'include-foreign'],
+};
 function linesOf(inputs) {
-    const instead = ['history', 'rollback'].find((name) => inputs.has(name));
-    if (instead !== undefined) {
-        const excluded = `is excluded by ${inputs.spell(instead)}`;
-        const all = instead === 'history' ? [...EXCLUDED, 'rollback', 'sign-key', 'record-file'] : EXCLUDED;
-        for (const name of all)
-            if (inputs.has(name))
-                inputs.problem(name, `${excluded}, which names the images`);
-        for (const name of ['atomic', 'annotate'])
-            if (inputs.flag(name))
-                inputs.problem(name, excluded);
+    const by = ['history', 'rollback', 'plan'].find((name) => inputs.has(name));
+    if (by !== undefined) {
+        for (const name of EXCLUDED[by].filter((each) => inputs.isSet(each)))
+            inputs.problem(name, `is excluded by ${inputs.spell(by)}, which says what is done`);
         return [];
     }
     const given = inputs.text('images') ?? '';
@@ -39469,8 +39708,8 @@ function destinationsOf(inputs, images) {
     if (!inputs.has('destinations'))
         return [parseSide('destination', inputs.scoped('destination-'))];
     const list = inputs.spell('destinations');
-    for (const { name, type, default: preset } of options/* OPTIONS */.lw.filter((option) => option.name.startsWith('destination-')))
-        if (inputs.has(name) && (type === 'secret' || inputs.text(name) !== preset))
+    for (const { name } of options/* OPTIONS */.lw.filter((option) => option.name.startsWith('destination-')))
+        if (inputs.isSet(name))
             inputs.problem(name, `is excluded by ${list}`);
     const placed = images.find(({ destination: { host, layout } }) => (host ?? layout) !== undefined);
     if (placed !== undefined) {
@@ -39478,6 +39717,12 @@ function destinationsOf(inputs, images) {
         inputs.problem('images', `${name} has a place of its own, and ${list} has them all`);
     }
     return parseDestinations(inputs);
+}
+/** That a name means the same registry as in the report is checked when that is open. */
+function checkTargets(inputs, option, names, there) {
+    const known = new Set(there.map(({ name }) => name));
+    for (const name of new Set(names.filter((each) => !known.has(each))))
+        inputs.problem(option, `names the destination ${(0,core_text/* quote */.hD)(name)}: configure it as that run did`);
 }
 function parseTag(tag) {
     if ((0,oci_reference/* isTag */.dz)(tag))
@@ -39657,6 +39902,11 @@ class InputReader {
     }
     has(name) {
         return this.#values.has(this.#prefix + name);
+    }
+    /** Whether it says something else than its default. */
+    isSet(name) {
+        const value = this.#values.get(this.#prefix + name)?.value;
+        return value !== undefined && value.toLowerCase() !== _options_js__WEBPACK_IMPORTED_MODULE_3__/* .OPTION_BY_NAME */ .id.get(this.#prefix + name)?.default;
     }
     /** Undefined for secrets, too. */
     text(name) {
@@ -39920,11 +40170,14 @@ var valid = __nccwpck_require__(4737);
 var schemas = __nccwpck_require__(2857);
 // EXTERNAL MODULE: ./lib/core/errors.js
 var errors = __nccwpck_require__(3828);
+// EXTERNAL MODULE: ./lib/core/memo.js
+var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/core/text.js
 var core_text = __nccwpck_require__(9716);
 // EXTERNAL MODULE: ./lib/inputs/problems.js
 var problems = __nccwpck_require__(4114);
 ;// CONCATENATED MODULE: ./lib/inputs/tag-selection.js
+
 
 
 
@@ -39982,9 +40235,7 @@ async function selectTags(selection, tags, times) {
             const reason = why(tag);
             if (reason === undefined)
                 return true;
-            const names = leftOut.get(reason) ?? [];
-            names.push(tag);
-            leftOut.set(reason, names);
+            (0,memo/* getOrAdd */.P)(leftOut, reason, () => []).push(tag);
             return false;
         });
     };
@@ -41520,10 +41771,7 @@ function isTag(text) {
  * @throws PromoteError USAGE that says what is wrong with which part.
  */
 function parseReference(text) {
-    const wrong = (reason) => new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not an image reference: ${reason}.`, {
-        side: 'input',
-        hint: 'References look like [host/]namespace/name[:tag][@sha256:…].',
-    });
+    const wrong = refusing(text, 'an image reference', 'References look like [host/]namespace/name[:tag][@sha256:…].');
     if (text.length > LONGEST)
         throw wrong(`it has ${text.length} characters, more than any reference can have`);
     if (text === '')
@@ -41561,10 +41809,7 @@ function isLayout(text) {
  * @throws PromoteError USAGE
  */
 function parseLayout(text) {
-    const wrong = (reason) => new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not an OCI layout: ${reason}.`, {
-        side: 'input',
-        hint: 'Layouts look like oci:FOLDER[:name] or oci-archive:FILE.tar[:name].',
-    });
+    const wrong = refusing(text, 'an OCI layout', 'Layouts look like oci:FOLDER[:name] or oci-archive:FILE.tar[:name].');
     const kind = LAYOUT.exec(text)?.[1];
     const rest = text.slice(kind.length + 1);
     const at = /@(?=sha(?:256|512):)/.exec(rest)?.index ?? -1;
@@ -41622,6 +41867,9 @@ function repositoryOn(host, repository) {
 /** Docker Hub has several names. */
 function isDockerHub(host) {
     return [DOCKER_HUB, 'index.docker.io', 'registry-1.docker.io'].includes(host.toLowerCase());
+}
+function refusing(text, what, hint) {
+    return (reason) => new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('USAGE', `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_2__/* .quote */ .hD)(text)} is not ${what}: ${reason}.`, { side: 'input', hint });
 }
 /** `registry.example:5000/prod/app:1` → host and the rest, both unchecked; host is undefined if there is none. */
 function splitHost(name) {
@@ -41690,21 +41938,21 @@ function parseDigest(digest, wrong) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   EJ: () => (/* binding */ attachedTags),
+/* harmony export */   JW: () => (/* binding */ sealed),
 /* harmony export */   Vf: () => (/* binding */ extendIndex),
 /* harmony export */   XC: () => (/* binding */ isAttachedTag),
 /* harmony export */   Xi: () => (/* binding */ describeReferrer),
-/* harmony export */   iO: () => (/* binding */ mergeSignatures),
+/* harmony export */   c3: () => (/* binding */ listOf),
+/* harmony export */   lM: () => (/* binding */ documentOf),
 /* harmony export */   qs: () => (/* binding */ referrersIn)
 /* harmony export */ });
 /* harmony import */ var _digest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9501);
 /* harmony import */ var _manifest_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4360);
-/** How signatures, SBOMs and attestations are attached to a manifest: tag names, the referrers index, and their merging. */
+/** How signatures, SBOMs and attestations are attached to a manifest: tag names, and the referrers index. */
 
 
 /** cosign's tag scheme: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md */
 const ATTACHED_TAG = /^sha(?:256|512)-[0-9a-f]{64}\.(?:sig|att|sbom)$/;
-/** Layers of a container image (OCI image-spec layer.md, docker schema 2). A signature has no such layer. */
-const IMAGE_LAYER = /^application\/vnd\.(?:oci\.image\.layer\.|docker\.image\.rootfs\.)/;
 /** `sha256-HEX.sig`, `.att` and `.sbom` of a manifest. */
 function attachedTags(subject) {
     return ['sig', 'att', 'sbom'].map((suffix) => `${(0,_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .referrersTag */ .LN)(subject)}.${suffix}`);
@@ -41736,35 +41984,6 @@ function extendIndex(index, entries) {
     const document = index === undefined ? { schemaVersion: 2, mediaType: _manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociIndex } : documentOf(index);
     return sealed({ ...document, manifests: [...listOf(document, 'manifests'), ...entries] }, _manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociIndex);
 }
-/**
- * Merges two manifests of signatures: the layers of `theirs`, then the layers of `ours` that are missing. Two layers are the
- * same if digest and annotations are equal, because two signatures may have the same payload. All other members, also the
- * config, are those of `theirs`.
- * @returns undefined if one of the two is not a manifest of signatures, but an image or an index.
- */
-function mergeSignatures(theirs, ours) {
-    if (!holdsSignatures(theirs) || !holdsSignatures(ours))
-        return undefined;
-    const document = documentOf(theirs);
-    const layers = listOf(document, 'layers');
-    const known = new Set(layers.map(identityOf));
-    const missing = listOf(documentOf(ours), 'layers').filter((layer) => {
-        const identity = identityOf(layer);
-        return !known.has(identity) && known.add(identity);
-    });
-    if (missing.length === 0)
-        return { manifest: theirs, added: new Set() };
-    const manifest = sealed({ ...document, layers: [...layers, ...missing] }, theirs.descriptor.mediaType);
-    return { manifest, added: new Set(missing.map(({ digest }) => digest)) };
-}
-function holdsSignatures({ shape, descriptor, links }) {
-    const layers = (0,_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .linked */ .q)({ links }, 'layer');
-    const isKnown = shape === 'image' && descriptor.mediaType !== _manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .MEDIA_TYPE */ .Ap.ociArtifact;
-    return isKnown && !layers.some((layer) => IMAGE_LAYER.test(layer.mediaType));
-}
-function identityOf({ digest, annotations }) {
-    return JSON.stringify([digest, Object.entries(annotations ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))]);
-}
 /** The whole document, with the members that `Manifest` leaves out. */
 function documentOf({ bytes }) {
     return JSON.parse(Buffer.from(bytes).toString('utf8'));
@@ -41772,6 +41991,7 @@ function documentOf({ bytes }) {
 function listOf(document, member) {
     return document[member] ?? [];
 }
+/** The manifest with this document. */
 function sealed(document, mediaType) {
     return (0,_manifest_js__WEBPACK_IMPORTED_MODULE_1__/* .readManifest */ .WI)(Buffer.from(JSON.stringify(document)), mediaType);
 }
@@ -43511,14 +43731,17 @@ var release_run = __nccwpck_require__(9012);
 async function listImages(source, run) {
     const { config, context } = run;
     const entries = await listEntries(source, run);
-    const images = entries.length * config.destinations.length;
-    return entries.map(({ pair, error }, position) => {
-        const jobs = config.destinations.map(({ name }, index) => {
-            const tags = [...new Set([pair.destination.tag, ...config.additionalTags])];
-            const number = position * config.destinations.length + index;
+    const targetsOf = ({ approved }) => config.destinations.map(({ name }) => name).filter((name) => approved?.has(name) ?? true);
+    const images = entries.reduce((sum, { pair }) => sum + targetsOf(pair).length, 0);
+    let count = 0;
+    return entries.map(({ pair, error }) => {
+        const jobs = targetsOf(pair).map((target) => {
+            const approved = pair.approved?.get(target);
+            const tags = [...new Set(approved?.tags.keys() ?? [pair.destination.tag, ...config.additionalTags])];
+            const number = count++;
             const repository = (0,oci_reference/* formatReference */.FH)({ ...pair.destination, tag: undefined });
             const source = (0,oci_reference/* formatReference */.FH)(pair.source);
-            return { number, images, pair, tags, target: name, began: context.now(), source, repository };
+            return { number, images, pair, tags, target, began: context.now(), source, repository, approved };
         });
         if (error !== undefined)
             for (const job of jobs)
@@ -43721,9 +43944,7 @@ async function undoTag(undo, sessions, run) {
     const row = (status, error) => rowOf(undo, status, before, context.now() - began, error);
     try {
         const destination = config.destinations.find(({ name }) => name === undo.target);
-        if (destination === undefined)
-            throw unknownTarget(undo, run);
-        const session = await sessions.destination(destination.name);
+        const session = await sessions.destination(undo.target);
         const repository = await openForUndo(session, undo.destination, destination);
         copy.check?.();
         const now = await copy.semaphore(() => repository.store.locate(undo.destination.tag));
@@ -43787,12 +44008,6 @@ async function openForUndo(session, reference, target) {
         hint: `Check where the report comes from. If the promotion went to ${host}, configure that as the registry.`,
     });
 }
-function unknownTarget({ destination, target }, { config }) {
-    const names = config.destinations.map(({ name }) => name).join(', ');
-    const message = `${(0,oci_reference/* formatReference */.FH)(destination)} is at the destination ${target}, which is not configured.`;
-    const hint = `Configure it as the promotion did; there is: ${names}.`;
-    return new errors/* PromoteError */.jG('USAGE', message, { side: 'input', hint });
-}
 /** `previousDigest` is where the tag was before the rollback, `digest` where it is (or would be) now. */
 function rowOf(undo, status, before, milliseconds, error) {
     const { destination, target, previous } = undo;
@@ -43822,7 +44037,7 @@ async function tagEach(images, run) {
     await (0,release_run/* forEachUnfinished */.wx)(images, run, async (image) => {
         const { job, plan, route, outcomes } = image;
         for (const { tag, from } of plan.tags) {
-            if ((0,guards/* isGuarded */.JN)((0,guards/* guardOf */.HY)(job.pair, run.config)))
+            if ((0,guards/* isGuarded */.JN)((0,guards/* guardOf */.HY)(job, tag, run.config)))
                 await run.copy.semaphore(() => (0,guards/* stillAt */.ic)(route.target, tag, from));
             await moveTag(image, tag, from, run);
             outcomes.set(tag, { status: 'promoted' });
@@ -43946,8 +44161,9 @@ async function annotateStreams(images, { context }) {
         const promoted = [...outcomes].filter(([, { status }]) => status === 'promoted' && !(0,copy_plan/* isUnchanged */._5)(plan));
         return promoted.map(([tag]) => ({ tag, source: job.source, digest, run, time }));
     };
-    const repositories = new Set(images.map(({ repository }) => repository));
-    const annotate = async ({ cluster, path, store }, notes) => {
+    const annotate = async (repository) => {
+        const { cluster, path, store } = repository;
+        const notes = images.filter((image) => image.repository === repository).flatMap(notesOf);
         if (notes.length === 0)
             return;
         await cluster?.annotate(path, notes).catch((thrown) => {
@@ -43955,11 +44171,7 @@ async function annotateStreams(images, { context }) {
             context.log.warn(`${store.name}: not annotated: ${message} ${hint}`.trimEnd());
         });
     };
-    const all = [...repositories].map((repository) => {
-        const own = images.filter((image) => image.repository === repository);
-        return annotate(repository, own.flatMap(notesOf));
-    });
-    await Promise.all(all);
+    await Promise.all([...new Set(images.map(({ repository }) => repository))].map(annotate));
 }
 
 ;// CONCATENATED MODULE: ./lib/promote.js
@@ -43982,18 +44194,20 @@ async function promote(config, host, context) {
     const run = await withTrust((0,release_run/* createRun */.ut)(config, host, signal.context));
     if (config.requireSigned)
         context.log.info('require-signed: that a signature is there is checked; whose it is, and whether it is good, is not');
-    const { dryRun, history, rollback, shard } = config;
-    const { rows, plans, copied = [], } = rollback !== undefined
-        ? { rows: await rollBack(rollback, run) }
-        : history.length === 0
-            ? await promoteImages(run, started, signal)
-            : await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2844)).then(({ readHistory }) => readHistory(run));
+    const { dryRun, rollback, shard, plan, referrers, skipMissing, includeForeign } = config;
+    if (plan !== undefined)
+        context.log.info(`Applying the plan ${config.reads} (${plan.digest})`);
+    if (plan?.policy !== undefined && run.policy !== plan.policy)
+        context.log.warn('the policy is not the one that the plan was judged by: this one decides');
+    const { rows, plans, copied = [] } = await carryOut(run, started, signal);
     await run.writeRecords?.(copied);
-    const goal = { restores: rollback !== undefined, mayBeEmpty: shard !== undefined, run: config.run };
+    const mayBeEmpty = (shard ?? plan) !== undefined;
+    const goal = { restores: rollback !== undefined, mayBeEmpty, run: config.run };
     const report = {
         ...(0,make_report/* makeReport */.dO)(started, context.now(), dryRun, rows, goal),
         ...(run.policy && { policy: run.policy }),
-        ...(dryRun && plans && { plans }),
+        ...(plan && { plan: plan.digest }),
+        ...(dryRun && plans && { choices: { referrers, skipMissing, includeForeign }, plans }),
     };
     host.event({ event: 'done', report });
     return report;
@@ -44008,6 +44222,14 @@ async function withTrust(run) {
     const { createSigner } = await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 3540));
     return { ...judged, ...(await createSigner(sign, judged)) };
 }
+async function carryOut(run, started, signal) {
+    const { rollback, history } = run.config;
+    if (rollback !== undefined)
+        return { rows: await rollBack(rollback, run) };
+    if (history.length === 0)
+        return promoteImages(run, started, signal);
+    return (await Promise.resolve(/* import() eager */).then(__nccwpck_require__.bind(__nccwpck_require__, 2844))).readHistory(run);
+}
 /** The story of a promotion, stage by stage. An image that fails at a destination takes no part in the later stages. */
 async function promoteImages(run, started, signal) {
     const { config } = run;
@@ -44016,11 +44238,15 @@ async function promoteImages(run, started, signal) {
         const images = await listImages(sessions.source(), run);
         const planned = (await Promise.all(images.map((image) => (0,plan_image/* planImage */.Fz)(image, sessions, run)))).flat();
         const allowed = await (0,release_run/* forEachUnfinished */.wx)(planned, run, (image) => (0,plan_image/* checkConditions */.jB)(image, run));
-        if (config.atomic && run.failure.first !== undefined)
+        // A plan is approved as a whole: nothing of it is promoted when a part is not as it was.
+        if ((config.atomic || config.plan) && run.failure.first !== undefined)
             abandonAll(allowed, run.failure.first, run);
         const plans = reportPlans(allowed, images, run);
         let copied = [];
         if (!config.dryRun) {
+            // Of an approved plan no stream was created before all of the plan was found as it was.
+            if (config.plan)
+                await (0,release_run/* forEachUnfinished */.wx)(allowed, run, async ({ repository: { cluster, path } }) => cluster?.ensureStream(path));
             await keepWayBack(allowed, images, started, run);
             copied = await (config.atomic ? copyThenTagAll(allowed, signal, run) : copyThenTagEach(allowed, run));
             if (config.annotate)
@@ -44042,7 +44268,7 @@ function reportPlans(planned, all, run) {
     const waiting = (0,release_run/* unfinished */.M1)(planned);
     const shared = (0,copy_plan/* shareOut */.MT)(waiting);
     const plans = shared.map((image) => {
-        const plan = (0,release_rows/* planOf */.XC)(image, dryRun);
+        const plan = (0,release_rows/* planOf */.XC)(image, run.config);
         run.host.event({ event: 'plan', image: image.job.number, images, ...plan });
         return { ...plan, target: image.job.target };
     });
@@ -44115,25 +44341,35 @@ function startCopies(planned, { copy }) {
 /* harmony import */ var _oci_referrer_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3530);
 
 
-function guardOf({ expectCurrent }, { overwrite, atomic }) {
-    return { overwrite, expect: expectCurrent, mayGoBack: atomic };
+function guardOf({ pair, approved }, tag, { overwrite, atomic }) {
+    const seen = approved?.tags.get(tag)?.from;
+    const planned = seen === 'unknown' ? undefined : seen === null ? 'absent' : seen;
+    return { overwrite, expect: pair.expectCurrent ?? planned, mayGoBack: atomic };
 }
 /** False when any digest may be replaced. */
 function isGuarded({ overwrite, expect }) {
     return overwrite !== 'always' || expect !== undefined;
 }
-/** Pure: the tags that exist with another digest, if such tags are left as they are. */
-function tagsToSkip(tags, wanted, overwrite) {
-    const found = [...tags].flatMap(([tag, at]) => at === null || at === 'unknown' || at === wanted ? [] : [[tag, at]]);
-    return new Map(overwrite === 'skip' ? found : []);
+/** Pure: the tags that exist with another digest and are left as they are: by the option, or by the approved plan alone. */
+function tagsToSkip({ approved }, tags, wanted, overwrite) {
+    const left = new Map();
+    for (const [tag, at] of tags) {
+        if (at === null || at === 'unknown' || at === wanted)
+            continue;
+        const seen = approved?.tags.get(tag);
+        if (seen === undefined ? overwrite === 'skip' : seen.stays && seen.from === at)
+            left.set(tag, at);
+    }
+    return left;
 }
 /**
  * Pure: checks whether the tags may move to `wanted`.
  * @param tags what each points at now.
  * @throws PromoteError GUARD that names the tag, its current digest, and the condition that is not met.
  */
-function checkGuard(name, tags, wanted, guard) {
+function checkGuard(name, tags, wanted, guardFor) {
     for (const [tag, current] of tags) {
+        const guard = guardFor(tag);
         if (current === 'unknown' && (isGuarded(guard) || guard.mayGoBack))
             throw unreadable(`${name}:${tag}`, guard);
         const why = current === 'unknown' ? undefined : refusal(tag, current, wanted, guard);
@@ -44142,16 +44378,13 @@ function checkGuard(name, tags, wanted, guard) {
         const where = current === null ? 'does not exist' : `is at ${current}`;
         throw new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('GUARD', `${name}:${tag} ${where}, and ${why}.`, {
             side: 'destination',
-            hint: 'Look at what is there now; when it may be replaced, change the condition.',
+            hint: 'Look at what is there now; when it may be replaced, change the condition, or plan again.',
         });
     }
 }
-function unreadable(name, { overwrite, expect }) {
-    const because = expect !== undefined
-        ? 'expect-current says where it has to be'
-        : overwrite !== 'always'
-            ? `overwrite is ${overwrite}`
-            : 'an atomic promotion may have to put it back';
+function unreadable(name, guard) {
+    const conditions = 'overwrite, expect-current or a plan depends on where it is';
+    const because = isGuarded(guard) ? conditions : 'an atomic promotion may have to put it back';
     return new _core_errors_js__WEBPACK_IMPORTED_MODULE_0__/* .PromoteError */ .jG('GUARD', `${name} could not be read: the registry refused, and ${because}.`, {
         side: 'destination',
         hint: 'Let the account of the destination pull from this repository, too.',
@@ -44217,8 +44450,8 @@ var copy_graph = __nccwpck_require__(4729);
 var require_signed = __nccwpck_require__(8659);
 // EXTERNAL MODULE: ./lib/core/memo.js
 var memo = __nccwpck_require__(8325);
-// EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
-var parse = __nccwpck_require__(2847);
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 9 modules
+var parse = __nccwpck_require__(8774);
 // EXTERNAL MODULE: ./lib/trust/examine.js
 var examine = __nccwpck_require__(1605);
 // EXTERNAL MODULE: ./lib/trust/keyless.js
@@ -44907,8 +45140,10 @@ __nccwpck_require__.d(__webpack_exports__, {
   hd: () => (/* binding */ resolve)
 });
 
-// EXTERNAL MODULE: ./lib/copy/attached-tags.js
-var attached_tags = __nccwpck_require__(4619);
+// EXTERNAL MODULE: ./lib/copy/attached-tags.js + 1 modules
+var attached_tags = __nccwpck_require__(1077);
+// EXTERNAL MODULE: ./lib/copy/attachments.js
+var attachments = __nccwpck_require__(8311);
 // EXTERNAL MODULE: ./lib/core/async.js
 var core_async = __nccwpck_require__(3459);
 // EXTERNAL MODULE: ./lib/core/errors.js
@@ -44917,8 +45152,6 @@ var errors = __nccwpck_require__(3828);
 var oci_manifest = __nccwpck_require__(4360);
 // EXTERNAL MODULE: ./lib/oci/platform.js
 var oci_platform = __nccwpck_require__(7122);
-// EXTERNAL MODULE: ./lib/copy/attachments.js
-var attachments = __nccwpck_require__(8311);
 // EXTERNAL MODULE: ./lib/copy/blob-reader.js
 var blob_reader = __nccwpck_require__(9808);
 // EXTERNAL MODULE: ./lib/copy/budget.js
@@ -44926,7 +45159,7 @@ var copy_budget = __nccwpck_require__(3636);
 // EXTERNAL MODULE: ./lib/copy/failures.js
 var failures = __nccwpck_require__(3870);
 // EXTERNAL MODULE: ./lib/copy/graph.js
-var graph = __nccwpck_require__(4729);
+var copy_graph = __nccwpck_require__(4729);
 // EXTERNAL MODULE: ./lib/copy/require-signed.js
 var require_signed = __nccwpck_require__(8659);
 // EXTERNAL MODULE: ./lib/copy/semaphore.js
@@ -44955,11 +45188,12 @@ async function discover(source, root, options, semaphore) {
     const budget = (0,copy_budget/* createBudget */.y)(source.name, options.held ?? { bytes: 0, links: 0 });
     // A manifest that waits for its permit is not read any more once the image has exceeded its budget.
     const permits = (0,copy_semaphore/* withCheck */.hV)(semaphore, budget.check);
-    const { referrers, requireSigned = false, judged = false } = options;
+    const { referrers, requireSigned = false, judged = false, skipMissing = false, approved } = options;
     const isSought = referrers || requireSigned || judged;
+    const attachmentsOf = isSought ? (0,attachments/* createFinder */.pW)(source, permits, skipMissing, budget, approved) : async () => [];
     try {
         const own = await checkPlatform(source, root, options.platforms);
-        const found = await explore(source, root, options, permits, budget);
+        const found = await explore(source, root, options, permits, budget, attachmentsOf);
         const graph = { ...flatten(root, found, options, isSought), ...own };
         if (requireSigned)
             await (0,require_signed/* checkSigned */.J)(graph, source, permits);
@@ -44971,10 +45205,8 @@ async function discover(source, root, options, semaphore) {
     }
 }
 /** Finds all manifests, side by side. */
-async function explore(source, root, options, semaphore, budget) {
-    const { referrers, requireSigned = false, judged = false, skipMissing = false, lookups = [], platforms } = options;
-    const isSought = referrers || requireSigned || judged;
-    const attachmentsOf = isSought ? (0,attachments/* createFinder */.p)(source, semaphore, skipMissing, budget) : async () => [];
+async function explore(source, root, options, semaphore, budget, attachmentsOf) {
+    const { referrers, skipMissing = false, lookups = [], platforms } = options;
     const seen = new Set();
     const found = new Map();
     const askDestinations = (manifest) => {
@@ -45087,7 +45319,7 @@ function flatten(root, found, { platforms, includeForeign = false }, withAttache
         const { manifest, left, attachments } = known;
         for (const link of manifest.links)
             if (link.kind === 'blob')
-                addBlob(nodes, link, includeForeign);
+                addBlob(nodes, link, includeForeign !== false);
         const children = (0,oci_manifest/* linked */.q)(manifest, 'child');
         for (const child of children)
             if (!left.has(child.digest))
@@ -45121,7 +45353,7 @@ function platformNames(root, there, wanted) {
 }
 function addManifest(nodes, manifest, about) {
     const { descriptor } = manifest;
-    const key = (0,graph/* manifestKey */.Rn)(descriptor.digest, about?.tag);
+    const key = (0,copy_graph/* manifestKey */.Rn)(descriptor.digest, about?.tag);
     if (nodes.has(key))
         return;
     const needs = manifest.links
@@ -45310,6 +45542,8 @@ var release_run = __nccwpck_require__(9012);
 
 
 
+
+
 /**
  * Takes one image from the list to its plan, at all destinations. The source is read once. The destinations are opened
  * meanwhile, and asked for each manifest while it is read at the source.
@@ -45332,18 +45566,32 @@ async function planImage(image, sessions, run) {
     });
 }
 /** resolve and discover. */
-async function readSource({ pair, jobs }, session, lookups, { config, copy, graphs, held }) {
+async function readSource({ pair, jobs }, session, lookups, { config, copy, context, graphs, held }) {
     copy.check?.();
     const source = await (await session).repository(pair.source);
+    const name = (0,rows/* sourceName */.VZ)(source, pair.source);
     for (const job of jobs)
-        job.source = (0,rows/* sourceName */.VZ)(source, pair.source);
-    const root = await copy.semaphore(() => resolve(pair, source));
+        job.source = name;
+    const approved = jobs[0]?.approved;
+    asPlanned('source', name, approved?.source);
+    const root = await copy.semaphore(() => approved === undefined ? resolve(pair, source) : resolveApproved(approved.digest, pair, source, context));
     const platforms = pair.platforms ?? config.platforms;
     // Several tags may name the same image: it is discovered once.
     const key = JSON.stringify([source.origin, source.store.name, root.descriptor.digest, platforms]);
-    const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined };
+    const listed = approved && config.referrers ? { attached: approved.apply.attached, warn: context.log.warn } : undefined;
+    const options = { ...config, platforms, lookups, held, judged: config.trust !== undefined, approved: listed };
     const graph = await (0,memo/* getOrAdd */.P)(graphs, key, () => discover(source.store, root, options, copy.semaphore));
+    const changed = `${name}: what belongs to the image is not what belonged to it when the plan was made.`;
+    for (const job of jobs)
+        asPlanned('source', (0,copy_graph/* contentsOf */.KD)(graph), job.approved?.apply.contents, changed);
     return { pair, source, root, graph };
+}
+/** @throws PromoteError GUARD when something is not what the approved plan says. */
+function asPlanned(side, found, planned, message) {
+    if (planned === undefined || found === planned)
+        return;
+    const elsewhere = `The plan names ${planned}; this run is at ${found}.`;
+    throw new errors/* PromoteError */.jG('GUARD', message ?? elsewhere, { side, hint: attachments/* PLAN_AGAIN */.lw });
 }
 /** Reads a tag once. From here on the image is known by its digest, and the tag is not read again. */
 async function resolve({ source: reference }, { store, cluster, path, tag }) {
@@ -45359,6 +45607,20 @@ async function resolve({ source: reference }, { store, cluster, path, tag }) {
         hint: 'The tag has moved since the digest was taken. Give the digest alone to promote it nevertheless.',
     });
 }
+/** The plan names the digest: where the tag is by now is said, and decides nothing. */
+async function resolveApproved(digest, { source }, from, { log }) {
+    const { store, tag = source.tag ?? digest } = from;
+    // A tag that cannot be read is not known to have moved.
+    const now = await store.find(tag).catch(() => ({ digest }));
+    if (now?.digest !== digest)
+        log.warn(`${store.name}:${tag} is not at ${digest} any more, which the plan promotes`);
+    return store.resolve(digest).catch((thrown) => {
+        if (!(thrown instanceof errors/* PromoteError */.jG) || thrown.code !== 'NOT_FOUND')
+            throw thrown;
+        const message = `${store.name}@${digest} of the plan is not there any more: ${thrown.message}`;
+        throw thrown.with({ message, hint: attachments/* PLAN_AGAIN */.lw });
+    });
+}
 /**
  * Opens the repository at a destination and reads its tags.
  * @param judged awaited before an image stream is created, so that none is created for an image that cannot be read or
@@ -45371,7 +45633,8 @@ async function openDestination(job, opening, judged, { config, context, copy }) 
     const path = reference.repository;
     // OpenShift answers 500 to reads by digest until the image stream exists.
     const prepareStream = async (cluster) => {
-        if (cluster === undefined || config.dryRun)
+        // For an approved plan streams are created when everything is as planned.
+        if (cluster === undefined || config.dryRun || job.approved !== undefined)
             return;
         if ((await cluster.stream(path)) === undefined)
             await judged();
@@ -45383,6 +45646,7 @@ async function openDestination(job, opening, judged, { config, context, copy }) 
     const repository = await session.repository(reference);
     const { store, cluster } = repository;
     job.repository = store.name;
+    asPlanned('destination', `${store.name}:${job.tags[0]}`, job.approved?.destination);
     await prepareStream(cluster);
     for (const tag of job.tags) {
         const warning = await cluster?.follows(path, tag);
@@ -45423,7 +45687,7 @@ async function bothSides(source, destination, target) {
 /** survey and plan. */
 async function planDestination(job, { source, graph }, place, lookup, { config, context, copy, sign }) {
     const { repository, target } = place;
-    const skipped = (0,guards/* tagsToSkip */.ev)(place.tags, graph.root.descriptor.digest, config.overwrite);
+    const skipped = (0,guards/* tagsToSkip */.ev)(job, place.tags, graph.root.descriptor.digest, config.overwrite);
     job.skipped = skipped;
     const tags = new Map([...place.tags].filter(([tag]) => !skipped.has(tag)));
     const seen = await survey({ ...place, tags }, graph, lookup, config.dryRun, copy.semaphore);
@@ -45448,7 +45712,7 @@ async function checkConditions(image, run) {
     const tags = new Map([...(job.before ?? [])].filter(([tag]) => job.skipped?.has(tag) !== true));
     if (tags.size === 0)
         (0,release_run/* finish */.O9)(image, run);
-    (0,guards/* checkGuard */._S)(store.name, tags, plan.graph.root.descriptor.digest, (0,guards/* guardOf */.HY)(job.pair, config));
+    (0,guards/* checkGuard */._S)(store.name, tags, plan.graph.root.descriptor.digest, (tag) => (0,guards/* guardOf */.HY)(job, tag, config));
     if (!config.dryRun || cluster === undefined)
         return image;
     const remove = config.atomic && [...tags.values()].includes(null);
@@ -45599,7 +45863,7 @@ async function readOne({ reference, at }, verifier, sessions, run) {
         const { store } = repository;
         const root = await copy.semaphore(() => (0,plan_image/* resolve */.hd)({ source: reference }, repository));
         const { digest } = root.descriptor;
-        const attached = await (0,attachments/* attachmentsAt */.g)(store, copy.semaphore)(digest);
+        const attached = await (0,attachments/* attachmentsAt */.gT)(store, copy.semaphore)(digest);
         const read = (0,require_signed/* blobsOf */.O)(store, copy.semaphore);
         const { records, refusals } = await historyOf(root, attached, signers, verifier, read);
         const name = (0,rows/* sourceName */.VZ)(repository, reference);
@@ -47314,8 +47578,8 @@ async function openInLayout(opening, reference, foreign) {
 function createForeign({ side }, { config, context, onRetry }) {
     let network;
     const open = () => {
-        const { stallTimeout, retries } = config;
-        const within = { isAllowed: public_address/* isPublic */.Ul, hosts: config.foreignHosts };
+        const { stallTimeout, retries, includeForeign: hosts } = config;
+        const within = { isAllowed: public_address/* isPublic */.Ul, hosts: typeof hosts === 'boolean' ? undefined : hosts };
         return (0,client/* openNetwork */.XV)({ side, insecureSkipTlsVerify: false, stallTimeout, retries, onRetry, ...within }, context);
     };
     return {
@@ -47379,8 +47643,14 @@ function optionOf({ side, name }, option) {
 /* harmony export */   Wx: () => (/* binding */ failedStatus),
 /* harmony export */   XC: () => (/* binding */ planOf)
 /* harmony export */ });
-/* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4254);
-/* harmony import */ var _report_make_report_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(3397);
+/* harmony import */ var _copy_graph_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(4729);
+/* harmony import */ var _copy_plan_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(4254);
+/* harmony import */ var _oci_platform_js__WEBPACK_IMPORTED_MODULE_2__ = __nccwpck_require__(7122);
+/* harmony import */ var _oci_reference_js__WEBPACK_IMPORTED_MODULE_3__ = __nccwpck_require__(3940);
+/* harmony import */ var _report_make_report_js__WEBPACK_IMPORTED_MODULE_4__ = __nccwpck_require__(3397);
+
+
+
 
 
 /** Name of the destination when only one is configured. Messages leave it out. */
@@ -47407,7 +47677,7 @@ function rowsOf(reached, error, circumstances) {
         };
         const milliseconds = now - job.began;
         if (skipped !== undefined)
-            return (0,_report_make_report_js__WEBPACK_IMPORTED_MODULE_1__/* .tagRow */ .Jm)({ ...name, digest: skipped, previousDigest: skipped, status: 'skipped', error: null, milliseconds }, tag);
+            return (0,_report_make_report_js__WEBPACK_IMPORTED_MODULE_4__/* .tagRow */ .Jm)({ ...name, digest: skipped, previousDigest: skipped, status: 'skipped', error: null, milliseconds }, tag);
         const end = outcomes?.get(tag);
         const status = end?.status ?? statusOf(reached, error, tag, dryRun);
         const arrived = status === 'promoted' || status === 'unchanged';
@@ -47445,7 +47715,7 @@ function failedStatus({ code }) {
 function statusOf({ plan, moved }, error, tag, dryRun) {
     if (error !== undefined)
         return failedStatus(error);
-    if (plan === undefined || (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .isUnchanged */ ._5)(plan))
+    if (plan === undefined || (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_1__/* .isUnchanged */ ._5)(plan))
         return 'unchanged';
     if (dryRun)
         return movesBytes(plan.bytes) || plan.tags.some((move) => move.tag === tag) ? 'planned' : 'unchanged';
@@ -47466,8 +47736,9 @@ function asPresent({ total, copied, mounted, present }) {
     return { total, copied: 0, mounted: 0, present: copied + mounted + present };
 }
 /** The plan of an image at one destination, as reports and events say it. */
-function planOf({ job, plan, rights }, dryRun) {
-    const steps = (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_0__/* .plannedSteps */ .iM)(plan);
+function planOf(image, { dryRun, platforms }) {
+    const { job, plan, rights } = image;
+    const steps = (0,_copy_plan_js__WEBPACK_IMPORTED_MODULE_1__/* .plannedSteps */ .iM)(plan);
     return {
         source: job.source,
         destination: `${job.repository}:${job.pair.destination.tag}`,
@@ -47479,6 +47750,21 @@ function planOf({ job, plan, rights }, dryRun) {
         tags: plan.tags,
         ...(job.judgement && { rules: job.judgement.rules }),
         ...(rights && { rights }),
+        ...(dryRun && { apply: applicable(image, job.pair.platforms ?? platforms) }),
+    };
+}
+function applicable({ job, plan }, platforms) {
+    const { source, destination } = job.pair;
+    const { root, attached } = plan.graph;
+    const moves = new Set(plan.tags.map(({ tag }) => tag));
+    return {
+        // A name that was found in the layout is found again.
+        source: (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_3__/* .formatReference */ .FH)(source.layout?.assumed ? { layout: source.layout, repository: '' } : source),
+        destination: (0,_oci_reference_js__WEBPACK_IMPORTED_MODULE_3__/* .formatReference */ .FH)(destination),
+        platforms: platforms?.map(_oci_platform_js__WEBPACK_IMPORTED_MODULE_2__/* .formatPlatform */ .Bq) ?? null,
+        stays: job.tags.flatMap((tag) => moves.has(tag) ? [] : [{ tag, at: job.skipped?.get(tag) ?? root.descriptor.digest }]),
+        attached,
+        contents: (0,_copy_graph_js__WEBPACK_IMPORTED_MODULE_0__/* .contentsOf */ .KD)(plan.graph),
     };
 }
 
@@ -47865,8 +48151,8 @@ var core_files = __nccwpck_require__(2164);
 var memo = __nccwpck_require__(8325);
 // EXTERNAL MODULE: ./lib/core/version.js
 var version = __nccwpck_require__(8067);
-// EXTERNAL MODULE: ./lib/inputs/parse.js + 7 modules
-var parse = __nccwpck_require__(2847);
+// EXTERNAL MODULE: ./lib/inputs/parse.js + 9 modules
+var parse = __nccwpck_require__(8774);
 // EXTERNAL MODULE: ./lib/trust/keyed.js
 var keyed = __nccwpck_require__(6188);
 // EXTERNAL MODULE: ./lib/trust/keyless.js
@@ -48122,7 +48408,7 @@ async function signOne({ repository, root, children, image }, promotion, signAs,
         const route = { image, source, target: store, registry: origin, repository: path, mountFrom: undefined };
         await Promise.all((0,execute/* execute */.g)([{ plan, route, moved: { ...EMPTY } }], copy));
     };
-    const find = (0,attachments/* attachmentsAt */.g)(store, copy.semaphore);
+    const find = (0,attachments/* attachmentsAt */.gT)(store, copy.semaphore);
     return signSubjects(subjects, { promotion, signAs }, signing, { find, read: (0,require_signed/* blobsOf */.O)(store, copy.semaphore), write });
 }
 /** Signs what has arrived, before any of its tags moves. */
@@ -48166,6 +48452,7 @@ function arrivalsOf(images, isWanted) {
 /***/ ((__unused_webpack___webpack_module__, __webpack_exports__, __nccwpck_require__) => {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
+/* harmony export */   Gb: () => (/* binding */ planDigest),
 /* harmony export */   Jm: () => (/* binding */ tagRow),
 /* harmony export */   N4: () => (/* binding */ tally),
 /* harmony export */   dO: () => (/* binding */ makeReport),
@@ -48173,7 +48460,9 @@ function arrivalsOf(images, isWanted) {
 /* harmony export */   l4: () => (/* binding */ reportJson),
 /* harmony export */   m4: () => (/* binding */ isMovedEarlier)
 /* harmony export */ });
-/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9716);
+/* harmony import */ var _core_text_js__WEBPACK_IMPORTED_MODULE_1__ = __nccwpck_require__(9716);
+/* harmony import */ var _oci_digest_js__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(9501);
+
 
 /** @param started, finished milliseconds since the epoch. */
 function makeReport(started, finished, dryRun, rows, goal = {}) {
@@ -48188,7 +48477,11 @@ function makeReport(started, finished, dryRun, rows, goal = {}) {
     };
 }
 function reportJson(report) {
-    return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_0__/* .neutraliseJson */ .rb)(JSON.stringify(report, null, 2))}\n`;
+    return `${(0,_core_text_js__WEBPACK_IMPORTED_MODULE_1__/* .neutraliseJson */ .rb)(JSON.stringify(report, null, 2))}\n`;
+}
+/** SHA-256 of the plan that a dry run has made, as its file has it, or that was applied. */
+function planDigest(report) {
+    return report.plan ?? (report.dryRun && report.plans ? (0,_oci_digest_js__WEBPACK_IMPORTED_MODULE_0__/* .digestOf */ .ol)(Buffer.from(reportJson(report))) : undefined);
 }
 /** A row of a tag for which nothing was copied. */
 function tagRow(row, tag) {

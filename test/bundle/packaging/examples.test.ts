@@ -42,14 +42,14 @@ afterAll(async () => {
   await Promise.all([test_, production, left, right].map((each) => each.close()))
 })
 
-const PAGES = ['README.md', 'docs/getting-started.md', 'docs/migrating.md', 'docs/events.md']
+const PAGES = ['README.md', 'docs/getting-started.md', 'docs/migrating.md', 'docs/events.md', 'docs/registries.md']
 const CALL = /(?:^|\n)(?:node dist\/index\.js|image-promote) [^;]*\b(?:test|app)\/\w+:/
 
 /** Every call of the program with images, with the lines that belong to it; `oc` and `git` have run before. */
 const COMMANDS = [
   ...PAGES.flatMap((page) =>
     codeBlocks(read(page))
-      .filter(({ language, text }) => language === 'sh' && CALL.test(text))
+      .filter(({ language, text }) => language === 'sh' && CALL.test(text) && !text.startsWith('aws '))
       .map(({ text }, index) => [`${page}, command ${index + 1}`, text] as const),
   ),
   ['docs/samples/promote.sh', `sh docs/samples/promote.sh 1.9.2`] as const,
@@ -111,6 +111,7 @@ async function runShell(text: string, more: Readonly<Record<string, string>> = {
   kubeconfig(join(folder.path, '.kube', 'production'), production)
   kubeconfig(join(folder.path, '.kube', 'config'), test_, production)
   for (const name of ['test', 'production']) folder.file(`${name}-auth.json`, '{"auths":{}}')
+  folder.file('production-ca.pem', production.ca.bundle)
   symlinkSync(join(ROOT, 'dist'), join(folder.path, 'dist'))
   mkdirSync(join(folder.path, 'bin'))
   symlinkSync(join(ROOT, 'dist', 'index.js'), join(folder.path, 'bin', 'image-promote'))

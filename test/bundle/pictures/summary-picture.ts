@@ -5,7 +5,7 @@ import { escapeXml } from './terminal-picture.ts'
  * Mermaid flow chart from left to right, and details that are closed. Light or dark as the page is.
  */
 
-const WIDTH = 1100
+const WIDTH = 1120
 const LEFT = 16
 const LINE = 24
 const CSS = `text{font:14px -apple-system,"Segoe UI","Noto Sans","DejaVu Sans",Helvetica,Arial,sans-serif;fill:#1f2328}
@@ -92,7 +92,9 @@ function paragraph(runs: readonly Run[], left: number, y: number): Drawn {
 
 function table([head = [], , ...rows]: readonly string[][], y: number): Drawn {
   const all = [head, ...rows]
-  const widths = head.map((_, column) => Math.max(...all.map((row) => lengthOf(runsOf(row[column] ?? '')))) + 20)
+  const widths = head.map(
+    (_, column) => Math.max(...all.map((row, index) => lengthOf(cellOf(row[column] ?? '', index)))) + 20,
+  )
   const total = widths.reduce((sum, width) => sum + width, 0)
   const starts = widths.map((_, column) => widths.slice(0, column).reduce((sum, width) => sum + width, LEFT))
   const bottom = y + all.length * 30
@@ -102,8 +104,7 @@ function table([head = [], , ...rows]: readonly string[][], y: number): Drawn {
   ]
   const texts = all.flatMap((row, index) =>
     row.map((cell, column) => {
-      const runs = runsOf(cell).map((run) => ({ ...run, bold: index === 0 }))
-      return textOf(runs, (starts[column] ?? 0) + 10, y + index * 30 + 20)
+      return textOf(cellOf(cell, index), (starts[column] ?? 0) + 10, y + index * 30 + 20)
     }),
   )
   return { svg: [`<path class="line" d="${lines.join('')}"/>`, ...texts.filter((each) => each !== '')], y: bottom + 12 }
@@ -157,6 +158,11 @@ function chart(lines: readonly string[], y: number): Drawn {
     )
   }
   return { svg, y: bottom + 6 }
+}
+
+/** The first row is bold. */
+function cellOf(cell: string, row: number): Run[] {
+  return runsOf(cell).map((run) => ({ ...run, bold: row === 0 }))
 }
 
 function cells(row: string): string[] {

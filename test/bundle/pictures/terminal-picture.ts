@@ -19,6 +19,7 @@ const STYLES: Readonly<Record<string, string>> = {
   33: 'yellow',
   36: 'cyan',
   39: '',
+  90: 'dim',
 }
 const CSS = `text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:#e6edf3;white-space:pre}
 .dim{fill:#8b949e}.red{fill:#ff7b72}.green{fill:#7ee787}.yellow{fill:#e3b341}.cyan{fill:#79c0ff}.prompt{fill:#8b949e}`

@@ -1,5 +1,5 @@
 import type { Hash } from 'node:crypto'
-import { collect } from '../core/async.ts'
+import { readAll } from '../core/async.ts'
 import { asPromoteError, PromoteError } from '../core/errors.ts'
 import type { Retries } from '../core/retries.ts'
 import { algorithmOf, type Digest, hashFor } from '../oci/digest.ts'
@@ -110,5 +110,5 @@ export async function readBlob(source: Source, blob: Descriptor): Promise<Uint8A
     },
   }
   const reader = new BlobReader(blob, { source, newRetries: () => retries, onConfig: () => undefined })
-  return collect(reader.read(0))
+  return readAll(reader.read(0))
 }

@@ -10,7 +10,7 @@ import type { Semaphore } from './semaphore.ts'
 import { provingAnswers, type Target } from './store.ts'
 
 /** A repository at a destination, with the state of the tags that are to be written. */
-export type Place = Readonly<{
+export type TargetState = Readonly<{
   target: Target
   tags: ReadonlyMap<string, TagState>
 }>
@@ -20,12 +20,12 @@ export type Place = Readonly<{
  * the source, so that both answers arrive in the same round trip.
  */
 export class ManifestLookup {
-  readonly #place: Promise<Place>
+  readonly #place: Promise<TargetState>
   readonly #semaphore: Semaphore
   readonly #answers = new Map<Digest, Promise<string | undefined>>()
 
   /** @param place that may still be opening: questions wait for it. */
-  constructor(place: Promise<Place>, semaphore: Semaphore) {
+  constructor(place: Promise<TargetState>, semaphore: Semaphore) {
     this.#place = place
     this.#semaphore = semaphore
   }
@@ -51,7 +51,7 @@ export class ManifestLookup {
 /** What a destination holds of an image. */
 export type Survey = Readonly<{
   /** Wanted tag → what it points at now. */
-  tags: Place['tags']
+  tags: TargetState['tags']
   /** What is stored there, with the reason why that is certain. No node is here because another node is there. */
   present: ReadonlyMap<Key, string>
   /** What will happen to the tags of cosign's scheme, by node. */
@@ -59,7 +59,11 @@ export type Survey = Readonly<{
 }>
 
 /** What each of the wanted tags points at now. */
-export async function findTags(target: Target, tags: readonly string[], semaphore: Semaphore): Promise<Place['tags']> {
+export async function findTags(
+  target: Target,
+  tags: readonly string[],
+  semaphore: Semaphore,
+): Promise<TargetState['tags']> {
   const find = async (tag: string) => [tag, await semaphore(() => target.locate(tag).catch(unlessHidden))] as const
   return new Map(await Promise.all(tags.map(find)))
 }
@@ -79,7 +83,7 @@ function unlessHidden(thrown: unknown): 'unknown' {
  * @param asksBlobs true in a dry run: it starts no upload, whose first answer tells whether the blob is there.
  */
 export async function survey(
-  { target, tags }: Place,
+  { target, tags }: TargetState,
   graph: Graph,
   lookup: ManifestLookup,
   asksBlobs: boolean,

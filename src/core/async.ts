@@ -45,7 +45,7 @@ export async function within<T>(work: Promise<T>, milliseconds: number): Promise
 }
 
 /** The bytes of a stream. After more than `most` bytes the rest is not read, and the stream is closed. */
-export async function collect(stream: ByteStream, most: number = Number.POSITIVE_INFINITY): Promise<Buffer> {
+export async function readAll(stream: ByteStream, most: number = Number.POSITIVE_INFINITY): Promise<Buffer> {
   const parts: Uint8Array[] = []
   let size = 0
   for await (const part of stream) {

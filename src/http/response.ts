@@ -1,6 +1,6 @@
 /** Reading answers, always bounded, and turning a refusal into the project's error. */
 import type { ZodType } from 'zod'
-import { collect } from '../core/async.ts'
+import { readAll } from '../core/async.ts'
 import { type Code, PromoteError, type Side } from '../core/errors.ts'
 import { parseJson } from '../core/json.ts'
 import { displayUrl, oneLine } from '../core/text.ts'
@@ -24,7 +24,7 @@ export function headerAll(res: Response, name: string): readonly string[] {
 export async function bytes(res: Response, limit: number): Promise<Uint8Array> {
   const isTooLong = Number(header(res, 'content-length') ?? 0) > limit
   const most = isTooLong ? 0 : limit
-  const body = await collect(res.body, most)
+  const body = await readAll(res.body, most)
   if (body.length > most) throw unreadable(res, `the answer is longer than ${limit} bytes`)
   return body
 }

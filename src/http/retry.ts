@@ -1,4 +1,4 @@
-import { bodyOf, collect } from '../core/async.ts'
+import { bodyOf, readAll } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { PromoteError, type Side } from '../core/errors.ts'
 import { backoff, LONGEST_RETRY_AFTER } from '../core/retries.ts'
@@ -67,7 +67,7 @@ function resultOf(outcome: Response | PromoteError): Response {
 /** The same answer with its body in memory. Of a longer one only the beginning: no caller reads so much. */
 async function whole(res: Response): Promise<Response> {
   if (res.status < 200 || res.status > 299) return res
-  return { ...res, body: bodyOf(await collect(res.body, LONGEST_BODY)) }
+  return { ...res, body: bodyOf(await readAll(res.body, LONGEST_BODY)) }
 }
 
 function tooLong(what: string, asked: number, status: number | undefined, side: Side): PromoteError {

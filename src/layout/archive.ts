@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { copyFile, type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { createGunzip } from 'node:zlib'
-import { collect, through } from '../core/async.ts'
+import { readAll, through } from '../core/async.ts'
 import { PromoteError } from '../core/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import { writeAll } from './directory.ts'
@@ -18,7 +18,7 @@ import {
   type LayoutFiles,
   readIndex,
 } from './layout-files.ts'
-import { BLOCK, type Cursor, type Entry, makeHeader, padded, readEntries } from './tar.ts'
+import { BLOCK, type Cursor, makeHeader, padded, readEntries, type TarEntry } from './tar.ts'
 
 const CHUNK = 256 * 1024
 /** Small files of a compressed archive are kept when it is listed: each one read later costs reading all before it. */
@@ -29,7 +29,7 @@ const KEPT = 32 * 1024 * 1024
 type Contents = Readonly<{
   handle: FileHandle
   compressed: boolean
-  entries: Map<string, Entry>
+  entries: Map<string, TarEntry>
   kept: ReadonlyMap<string, Buffer>
 }>
 
@@ -90,7 +90,7 @@ async function indexOf(state: State): Promise<Uint8Array | undefined> {
   if (there === undefined) return undefined
   const index = await readIndex(async (name) => {
     const entry = there.entries.get(name)
-    return entry && { size: entry.size, read: () => collect(readEntry(there, entry, 0)) }
+    return entry && { size: entry.size, read: () => readAll(readEntry(there, entry, 0)) }
   })
   if (index !== undefined) return index
   throw new PromoteError('PROTOCOL', `holds no OCI layout: it has no file ${LAYOUT_FILE}`)
@@ -110,7 +110,7 @@ async function begin(state: State): Promise<Writer> {
   if (before !== undefined) await copyFile(file, path, constants.COPYFILE_FICLONE)
   const handle = await open(path, before === undefined ? 'wx+' : 'r+')
   if (before !== undefined) state.stale.push(before.handle)
-  const entries = before?.entries ?? new Map<string, Entry>()
+  const entries = before?.entries ?? new Map<string, TarEntry>()
   state.contents = Promise.resolve({ handle, compressed: false, entries, kept: new Map() })
   state.finished = undefined
   return { path, position: appendPosition(entries) }
@@ -138,7 +138,7 @@ async function list(path: string): Promise<Contents | undefined> {
   if (handle === undefined) return undefined
   try {
     const compressed = await isCompressed(handle)
-    const entries = new Map<string, Entry>()
+    const entries = new Map<string, TarEntry>()
     const kept = new Map<string, Buffer>()
     const { size } = await handle.stat()
     const cursor = openCursor(handle, compressed)
@@ -160,7 +160,7 @@ async function list(path: string): Promise<Contents | undefined> {
 }
 
 /** After the last blob: index and version, where they come last, are written anew. */
-function appendPosition(entries: ReadonlyMap<string, Entry>): number {
+function appendPosition(entries: ReadonlyMap<string, TarEntry>): number {
   const inOrder = [...entries.values()].sort((a, b) => a.header - b.header)
   while ([INDEX_FILE, LAYOUT_FILE].includes(inOrder.at(-1)?.name ?? '')) inOrder.pop()
   const last = inOrder.at(-1)
@@ -227,7 +227,7 @@ async function* plain(handle: FileHandle, start: number): AsyncGenerator<Buffer>
   }
 }
 
-async function* readEntry(there: Contents, entry: Entry, offset: number): AsyncGenerator<Uint8Array> {
+async function* readEntry(there: Contents, entry: TarEntry, offset: number): AsyncGenerator<Uint8Array> {
   const kept = there.kept.get(entry.name)
   if (kept !== undefined) return yield kept.subarray(offset)
   const end = entry.content + entry.size

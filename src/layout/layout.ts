@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import type { Target, Upload } from '../copy/store.ts'
-import { type ByteStream, bodyOf, collect } from '../core/async.ts'
+import { type ByteStream, bodyOf, readAll } from '../core/async.ts'
 import type { Context } from '../core/context.ts'
 import { asPromoteError, type Code, PromoteError, type ServerError, type Side, undefinedIf } from '../core/errors.ts'
 import { getOrAdd } from '../core/memo.ts'
@@ -75,7 +75,7 @@ function createFiles(storage: LayoutFiles, path: string, side: Side, context: Co
     const size = await storage.size(digest)
     if (size === undefined) throw failed('NOT_FOUND', `manifest ${digest} is not there.`)
     if (size > MANIFEST_LIMIT) throw failed('PROTOCOL', `${digest} is too long for a manifest.`)
-    return collect(storage.read(digest, 0))
+    return readAll(storage.read(digest, 0))
   }
   const manifest = async (expected: Digest | Descriptor, mediaType?: string): Promise<Manifest> => {
     const descriptor = typeof expected === 'string' ? undefined : expected

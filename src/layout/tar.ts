@@ -14,7 +14,7 @@ export interface Cursor {
   seek(position: number): Promise<void>
 }
 
-export type Entry = Readonly<{ name: string; size: number; header: number; content: number }>
+export type TarEntry = Readonly<{ name: string; size: number; header: number; content: number }>
 
 /** What a size takes in the archive. */
 export function padded(size: number): number {
@@ -26,7 +26,7 @@ export function padded(size: number): number {
  * archive is ever unpacked.
  * @throws PromoteError PROTOCOL
  */
-export async function* readEntries(cursor: Cursor): AsyncGenerator<Entry> {
+export async function* readEntries(cursor: Cursor): AsyncGenerator<TarEntry> {
   let extension: { path?: string; size?: number } = {}
   let start = 0
   for (let count = 0; ; count += 1) {

@@ -9,7 +9,7 @@ import { type Accounts, explain, openRights, type RefusedAccess } from './denial
 import { whoAmI } from './identity.ts'
 import { annotate, imageOf, type Note, openStreams, removeStreamTag, type Streams } from './image-streams.ts'
 import { type IssuedToken, requestAccountToken, revoke, type ServiceAccount, tokenLogin } from './issued-tokens.ts'
-import { discover, type PasswordLogin, requestToken } from './oauth.ts'
+import { findOAuthServer, type PasswordLogin, requestToken } from './oauth.ts'
 import { openRegistries } from './registry-address.ts'
 import { followText, type Stream, storedBy } from './stream-answers.ts'
 
@@ -72,7 +72,7 @@ async function enter(plain: Kubernetes, way: ClusterAccess['way']): Promise<Entr
   if (way.kind === 'password') return enterByPassword(plain, way)
   let issuer: Promise<URL | undefined> | undefined
   const issuerOf = () =>
-    discover(plain)
+    findOAuthServer(plain)
       .then(({ issuer }) => issuer)
       .catch(() => undefined)
   return {
@@ -83,7 +83,7 @@ async function enter(plain: Kubernetes, way: ClusterAccess['way']): Promise<Entr
 }
 
 async function enterByPassword(plain: Kubernetes, user: PasswordLogin): Promise<Entry> {
-  const server = await discover(plain)
+  const server = await findOAuthServer(plain)
   const obtained: IssuedToken[] = []
   const login = await tokenLogin(plain, `password login of ${user.username}`, async () => {
     const issued = await requestToken(plain, server, user)

@@ -4,7 +4,7 @@ import { getOrAdd } from '../core/memo.ts'
 import { decode, type Kubernetes, path, saidBy, terminatingHint, word } from './api.ts'
 import { isAlive, tokenOf } from './identity.ts'
 import { projectMissing, projectState, readLayers, readStream, streamMissing } from './image-streams.ts'
-import { type Repository, splitRepository } from './stream-answers.ts'
+import { type StreamName, splitRepository } from './stream-answers.ts'
 import { afterRefusal, whyRefused } from './token-refusal.ts'
 
 export type Rights = Readonly<{
@@ -33,7 +33,7 @@ export type RefusedAccess = Readonly<{
 }>
 
 /** What was refused: the error of the registry, what was tried, and where. */
-type Refusal = Accounts & Readonly<{ error: PromoteError; attempt: RefusedAccess; where: Repository }>
+type Refusal = Accounts & Readonly<{ error: PromoteError; attempt: RefusedAccess; where: StreamName }>
 
 /**
  * The integrated registry answers 401 to a missing right, a missing project and an expired token alike, and 403 (`DENIED`,
@@ -121,14 +121,14 @@ const limits = z.array(z.looseObject({ type: z.string(), max: amounts })).nullis
 const limitSchema = z.looseObject({ metadata, spec: z.looseObject({ limits }).nullish() })
 
 /** Empty where the list may not be read. */
-async function list<T>(kube: Kubernetes, where: Repository, kind: string, schema: z.ZodType<T>): Promise<T[]> {
+async function list<T>(kube: Kubernetes, where: StreamName, kind: string, schema: z.ZodType<T>): Promise<T[]> {
   const reply = await kube.request('GET', path`/api/v1/namespaces/${where.namespace}/${kind}`)
   if (reply.status !== 200) return []
   return decode(reply, z.looseObject({ items: z.array(schema) }), `Listing ${kind}`, kube).items
 }
 
 /** Quotas on image resources (`openshift.io/imagestreams`, …) that are used up. */
-async function quotas(kube: Kubernetes, where: Repository): Promise<string[]> {
+async function quotas(kube: Kubernetes, where: StreamName): Promise<string[]> {
   const items = await list(kube, where, 'resourcequotas', quotaSchema)
   return items.flatMap(({ metadata: { name }, status }) =>
     Object.entries(status?.hard ?? {})
@@ -138,7 +138,7 @@ async function quotas(kube: Kubernetes, where: Repository): Promise<string[]> {
 }
 
 /** LimitRanges of the types `openshift.io/Image` and `openshift.io/ImageStream`. */
-async function limitRanges(kube: Kubernetes, where: Repository): Promise<string[]> {
+async function limitRanges(kube: Kubernetes, where: StreamName): Promise<string[]> {
   const items = await list(kube, where, 'limitranges', limitSchema)
   const all = items.flatMap(({ metadata: { name }, spec }) => (spec?.limits ?? []).map((limit) => ({ ...limit, name })))
   return all.flatMap(({ name, type, max }) => {

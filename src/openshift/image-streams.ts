@@ -21,8 +21,8 @@ import {
   type Layers,
   layersSchema,
   NO_LAYERS,
-  type Repository,
   type Stream,
+  type StreamName,
   splitRepository,
   streamPath,
   streamSchema,
@@ -181,7 +181,7 @@ type ProjectState = 'exists' | 'terminating' | 'absent' | 'unknown'
 const projectSchema = z.looseObject({ status: z.looseObject({ phase: z.string().nullish() }).nullish() })
 
 /** @param error the refusal, whose message and side stay */
-export function streamMissing(error: PromoteError, { namespace, name }: Repository, user: string): PromoteError {
+export function streamMissing(error: PromoteError, { namespace, name }: StreamName, user: string): PromoteError {
   const hint =
     `The image stream does not exist and ${user} may not create it. Let an administrator of the project run: ` +
     `oc create imagestream ${name} -n ${namespace}   (or, so that it may: ` +
@@ -189,7 +189,7 @@ export function streamMissing(error: PromoteError, { namespace, name }: Reposito
   return error.with({ code: 'STREAM_MISSING', status: 403, transient: false, hint })
 }
 
-export function projectMissing(error: PromoteError, { namespace }: Repository): PromoteError {
+export function projectMissing(error: PromoteError, { namespace }: StreamName): PromoteError {
   const hint = `Check the project's name. It is never created by a promotion: oc new-project ${namespace}`
   return error.with({ code: 'PROJECT_MISSING', transient: false, hint })
 }

@@ -35,7 +35,7 @@ const metadataSchema = z.looseObject({
  * and without following redirects: the answer decides where the password goes.
  * Fails with LOGIN_UNSUPPORTED, NOT_A_CLUSTER, PROTOCOL, or as the network does.
  */
-export async function discover(kube: Kubernetes): Promise<OAuthServer> {
+export async function findOAuthServer(kube: Kubernetes): Promise<OAuthServer> {
   const { url: api, side, context } = kube
   const url = new URL('/.well-known/oauth-authorization-server', api)
   const headers = { accept: 'application/json', ...MARKER }

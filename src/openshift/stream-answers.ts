@@ -6,10 +6,10 @@ import { type ClusterSide, path } from './api.ts'
 /** Where a tag of the spec takes its image from. */
 type TagOrigin = ReturnType<typeof originOf>[number][1]
 
-export type Repository = Readonly<{ namespace: string; name: string }>
+export type StreamName = Readonly<{ namespace: string; name: string }>
 
 /** `project/name`. To other names the integrated registry answers 400 with an empty body. Throws USAGE. */
-export function splitRepository(repository: string, side: ClusterSide): Repository {
+export function splitRepository(repository: string, side: ClusterSide): StreamName {
   const [namespace, name, ...rest] = repository.split('/')
   if (isName(namespace) && isName(name) && rest.length === 0) return { namespace, name }
   const message = `"${repository}" cannot be in an OpenShift registry: it takes exactly project/name.`
@@ -24,7 +24,7 @@ export function streamsPath(namespace: string): string {
   return path`/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams`
 }
 
-export function streamPath({ namespace, name }: Repository): string {
+export function streamPath({ namespace, name }: StreamName): string {
   return path`/apis/image.openshift.io/v1/namespaces/${namespace}/imagestreams/${name}`
 }
 

@@ -1,7 +1,7 @@
 import type { Attached } from '../copy/events.ts'
 import type { Copy } from '../copy/execute.ts'
 import type { Graph } from '../copy/graph.ts'
-import type { Place } from '../copy/survey.ts'
+import type { TargetState } from '../copy/survey.ts'
 import type { PromoteError } from '../core/errors.ts'
 import type { ImagePair } from '../inputs/config.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -31,7 +31,7 @@ export type ImageJob = {
   /** What an approved plan says of the image at this destination. */
   readonly approved?: ApprovedImage | undefined
   /** What its tags pointed at before, once they were read. */
-  before?: Place['tags']
+  before?: TargetState['tags']
   /** What the policy says of it, once that was asked. */
   judgement?: Readonly<{ verified: NonNullable<Row['verified']>; rules: readonly string[] }>
   /** Tags that exist and are left as they are, and what they point at. */
@@ -50,7 +50,7 @@ export type ResolvedImage = Readonly<{ pair: ImagePair; source: Repository; root
 export type DiscoveredImage = ResolvedImage & Readonly<{ graph: Graph }>
 
 /** The stages of an image at one destination. Each stage takes the value of the one before, and fails for this image alone. */
-export type OpenDestination = Place & Readonly<{ repository: Repository }>
+export type OpenDestination = TargetState & Readonly<{ repository: Repository }>
 export type PlannedDestination = Copy & Readonly<{ job: ImageJob; repository: Repository; rights?: Rights }>
 export type CopiedDestination = PlannedDestination &
   Readonly<{

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { extract, pack } from 'tar-stream'
 import { PromoteError, type Side } from '../../../src/core/errors.ts'
 import { type Layout, openLayout } from '../../../src/layout/layout.ts'
-import { type Cursor, type Entry, makeHeader, readEntries } from '../../../src/layout/tar.ts'
+import { type Cursor, makeHeader, readEntries, type TarEntry } from '../../../src/layout/tar.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { type BuiltImage, describe as entry, makeCosign, makeImage, makeIndex } from '../../support/cluster/image.ts'
 import { randomBytes } from '../../support/cluster/storage.ts'
@@ -307,8 +307,8 @@ describe('a header', () => {
       },
     }
   }
-  const entries = async (bytes: Buffer): Promise<Entry[]> => {
-    const found: Entry[] = []
+  const entries = async (bytes: Buffer): Promise<TarEntry[]> => {
+    const found: TarEntry[] = []
     for await (const each of readEntries(cursorOf(bytes))) found.push(each)
     return found
   }

@@ -31648,7 +31648,7 @@ async function readBlob(source, blob) {
         },
     };
     const reader = new BlobReader(blob, { source, newRetries: () => retries, onConfig: () => undefined });
-    return (0,_core_async_js__WEBPACK_IMPORTED_MODULE_0__/* .collect */ .Fo)(reader.read(0));
+    return (0,_core_async_js__WEBPACK_IMPORTED_MODULE_0__/* .readAll */ .yw)(reader.read(0));
 }
 
 
@@ -32972,11 +32972,11 @@ function provingAnswers(evidence) {
 
 /* harmony export */ __nccwpck_require__.d(__webpack_exports__, {
 /* harmony export */   EN: () => (/* binding */ bodyOf),
-/* harmony export */   Fo: () => (/* binding */ collect),
 /* harmony export */   kg: () => (/* binding */ ignoreUnhandled),
 /* harmony export */   sc: () => (/* binding */ through),
 /* harmony export */   ud: () => (/* binding */ createDeferred),
-/* harmony export */   ux: () => (/* binding */ within)
+/* harmony export */   ux: () => (/* binding */ within),
+/* harmony export */   yw: () => (/* binding */ readAll)
 /* harmony export */ });
 /* harmony import */ var node_stream__WEBPACK_IMPORTED_MODULE_0__ = __nccwpck_require__(7075);
 
@@ -33011,7 +33011,7 @@ async function within(work, milliseconds) {
     return Promise.race([ignoreUnhandled(work), late.promise]).finally(() => clearTimeout(timer));
 }
 /** The bytes of a stream. After more than `most` bytes the rest is not read, and the stream is closed. */
-async function collect(stream, most = Number.POSITIVE_INFINITY) {
+async function readAll(stream, most = Number.POSITIVE_INFINITY) {
     const parts = [];
     let size = 0;
     for await (const part of stream) {
@@ -37647,7 +37647,7 @@ function resultOf(outcome) {
 async function whole(res) {
     if (res.status < 200 || res.status > 299)
         return res;
-    return { ...res, body: (0,core_async/* bodyOf */.EN)(await (0,core_async/* collect */.Fo)(res.body, LONGEST_BODY)) };
+    return { ...res, body: (0,core_async/* bodyOf */.EN)(await (0,core_async/* readAll */.yw)(res.body, LONGEST_BODY)) };
 }
 function tooLong(what, asked, status, side) {
     const answer = status === undefined ? 'the server' : `${status}: the server`;
@@ -38148,7 +38148,7 @@ function headerAll(res, name) {
 async function bytes(res, limit) {
     const isTooLong = Number(header(res, 'content-length') ?? 0) > limit;
     const most = isTooLong ? 0 : limit;
-    const body = await (0,_core_async_js__WEBPACK_IMPORTED_MODULE_0__/* .collect */ .Fo)(res.body, most);
+    const body = await (0,_core_async_js__WEBPACK_IMPORTED_MODULE_0__/* .readAll */ .yw)(res.body, most);
     if (body.length > most)
         throw unreadable(res, `the answer is longer than ${limit} bytes`);
     return body;
@@ -40775,7 +40775,7 @@ async function indexOf(state) {
         return undefined;
     const index = await readIndex(async (name) => {
         const entry = there.entries.get(name);
-        return entry && { size: entry.size, read: () => (0,core_async/* collect */.Fo)(readEntry(there, entry, 0)) };
+        return entry && { size: entry.size, read: () => (0,core_async/* readAll */.yw)(readEntry(there, entry, 0)) };
     });
     if (index !== undefined)
         return index;
@@ -41115,7 +41115,7 @@ function createFiles(storage, path, side, context) {
             throw failed('NOT_FOUND', `manifest ${digest} is not there.`);
         if (size > oci_manifest/* MANIFEST_LIMIT */.MV)
             throw failed('PROTOCOL', `${digest} is too long for a manifest.`);
-        return (0,core_async/* collect */.Fo)(storage.read(digest, 0));
+        return (0,core_async/* readAll */.yw)(storage.read(digest, 0));
     };
     const manifest = async (expected, mediaType) => {
         const descriptor = typeof expected === 'string' ? undefined : expected;
@@ -43141,7 +43141,7 @@ const metadataSchema = schemas/* looseObject */._H3({
  * and without following redirects: the answer decides where the password goes.
  * Fails with LOGIN_UNSUPPORTED, NOT_A_CLUSTER, PROTOCOL, or as the network does.
  */
-async function discover(kube) {
+async function findOAuthServer(kube) {
     const { url: api, side, context } = kube;
     const url = new URL('/.well-known/oauth-authorization-server', api);
     const headers = { accept: 'application/json', ...MARKER };
@@ -43451,7 +43451,7 @@ async function enter(plain, way) {
     if (way.kind === 'password')
         return enterByPassword(plain, way);
     let issuer;
-    const issuerOf = () => discover(plain)
+    const issuerOf = () => findOAuthServer(plain)
         .then(({ issuer }) => issuer)
         .catch(() => undefined);
     return {
@@ -43461,7 +43461,7 @@ async function enter(plain, way) {
     };
 }
 async function enterByPassword(plain, user) {
-    const server = await discover(plain);
+    const server = await findOAuthServer(plain);
     const obtained = [];
     const login = await tokenLogin(plain, `password login of ${user.username}`, async () => {
         const issued = await requestToken(plain, server, user);

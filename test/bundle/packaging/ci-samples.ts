@@ -36,11 +36,8 @@ export function jenkinsJobs({ user, password, token }: Secrets): Job[] {
   const scripts = stages
     .map((stage) => {
       const own = Object.entries(assigned(stage)).map(([name, value]) => `export ${name}='${value}'`)
-      const files = [...stage.matchAll(/writeFile file: '([^']+)', text: '''([\s\S]*?)'''/g)].map(
-        ([, name, text]) => `cat > ${name} <<'END'\n${text}\nEND`,
-      )
       const calls = shellParts(stage).filter((script) => script.includes('node '))
-      return calls.length === 0 ? '' : ['(', ...own, calls[0], ...files, ...calls.slice(1), ')'].join('\n')
+      return calls.length === 0 ? '' : ['(', ...own, ...calls, ')'].join('\n')
     })
     .filter((script) => script !== '')
   return scripts.map((_, index) => {

@@ -86,13 +86,13 @@ describe('the samples', () => {
       expect([version, accepts(version)]).toEqual([version, false])
   })
 
-  test('docs/samples/Jenkinsfile holds no agent while it waits, and promotes the digests of its plan', () => {
+  test('docs/samples/Jenkinsfile holds no agent while it waits, and applies its plan', () => {
     const [, ...stages] = read('docs/samples/Jenkinsfile').split(/^ {4}stage\(/m)
     expect(read('docs/samples/Jenkinsfile')).toContain('  agent none\n')
     const waiting = stages.filter((stage) => /\binput\b/.test(stage))
     expect(waiting).toHaveLength(1)
     expect(waiting[0]).not.toMatch(/agent|sh '/)
-    expect(stages.at(-1)).toContain("IMAGE_PROMOTE_IMAGE_LIST = 'planned.json'")
+    expect(stages.at(-1)).toContain("IMAGE_PROMOTE_PLAN = 'plan.json'")
     expect(stages.at(-1)).not.toContain('params.VERSION')
   })
 

@@ -7,6 +7,7 @@ import { at, options } from '../bundle/sides.ts'
 import { within } from '../bundle/within.ts'
 import { makeImage, makeIndex, seedImage } from '../support/cluster/image.ts'
 import { type EmbeddedRegistry, startRegistry } from '../support/cluster/plain.ts'
+import { rsa } from '../support/signed.ts'
 import { seedSigned, textOf } from '../support/signed-layout.ts'
 
 /**
@@ -71,7 +72,7 @@ const promote = (name: string, more: Variables) =>
 
 const KEYS: readonly (readonly [string, KeyPairKeyObjectResult])[] = [
   ['p256', generateKeyPairSync('ec', { namedCurve: 'P-256' })],
-  ['rsa', generateKeyPairSync('rsa', { modulusLength: 2048 })],
+  ['rsa', rsa()],
   ['ed25519', generateKeyPairSync('ed25519')],
 ]
 

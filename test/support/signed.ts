@@ -1,8 +1,9 @@
 /** Signatures and attestations of every form, made by keys, as attachments of an image. Shares no code with `src/trust`. */
-import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { Descriptor, Manifest } from '../../src/oci/manifest.ts'
 import { readManifest } from '../../src/oci/manifest.ts'
+import { reusedSync } from './reused.ts'
 
 export const BUNDLE = 'application/vnd.dev.sigstore.bundle.v0.3+json'
 export const IN_TOTO = 'application/vnd.in-toto+json'
@@ -14,7 +15,14 @@ const OCI = 'application/vnd.oci.image.manifest.v1+json'
 
 export type KeyPair = Readonly<{ publicKey: KeyObject; privateKey: KeyObject }>
 export const ec = (namedCurve = 'P-256'): KeyPair => generateKeyPairSync('ec', { namedCurve })
-export const rsa = (modulusLength = 2048): KeyPair => generateKeyPairSync('rsa', { modulusLength })
+/** A key of 2048 bits takes a tenth of a second to make, one of 4096 bits a second. */
+export function rsa(modulusLength = 2048): KeyPair {
+  const pem = reusedSync(['rsa', modulusLength], () => {
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength })
+    return privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
+  })
+  return { publicKey: createPublicKey(pem), privateKey: createPrivateKey(pem) }
+}
 export const ed25519 = (): KeyPair => generateKeyPairSync('ed25519')
 
 export const image = manifestOf({ schemaVersion: 2, mediaType: OCI, config: blobOf('{"a":1}'), layers: [] })

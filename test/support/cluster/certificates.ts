@@ -1,6 +1,4 @@
-import { createHash } from 'node:crypto'
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { reused } from '../reused.ts'
 
 /** PEM texts. `cert` of a leaf is followed by its CA, as OpenShift's servers send it. */
 export type CertificatePair = Readonly<{ cert: string; key: string }>
@@ -39,37 +37,6 @@ function caOf(own: CertificatePair): Ca {
     issue: (options) => reused([own.cert, options], async () => (await import('./x509.ts')).signed(own, options)),
     delegate: async (name) =>
       caOf(await reused([own.cert, name], async () => (await import('./x509.ts')).authority(name, own))),
-  }
-}
-
-/** Set by jest/global-setup.ts: the folder of the certificates that any test file of this run has asked for. */
-const folder = process.env.TEST_CERTIFICATES
-const counts = new Map<string, number>()
-
-/** A new test file begins, whose requests are counted anew. */
-export function forgetRequests(): void {
-  counts.clear()
-}
-
-/**
- * A test file gets the certificate that the first file of the run made for the same request. Requests repeated within a
- * file get certificates of their own.
- */
-async function reused(request: unknown, make: () => Promise<CertificatePair>): Promise<CertificatePair> {
-  if (folder === undefined) return make()
-  const text = JSON.stringify(request)
-  const count = (counts.get(text) ?? 0) + 1
-  counts.set(text, count)
-  const path = join(folder, createHash('sha256').update(`${count} ${text}`).digest('hex'))
-  try {
-    return JSON.parse(readFileSync(path, 'utf8'))
-  } catch {
-    const made = await make()
-    mkdirSync(folder, { recursive: true })
-    // Two workers may make the same one: each keeps its own, and a file is whole whenever it is there.
-    writeFileSync(`${path}.${process.pid}`, JSON.stringify(made))
-    renameSync(`${path}.${process.pid}`, path)
-    return made
   }
 }
 

@@ -3,7 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { setTimeout as wait } from 'node:timers/promises'
 import { ModernFakeTimers } from '@jest/fake-timers'
 import { ModuleMocker } from 'jest-mock'
-import { forgetRequests } from '../cluster/certificates.ts'
+import { forgetRequests } from '../reused.ts'
 import { announced } from '../servers.ts'
 
 /**
@@ -27,10 +27,15 @@ AsyncLocalStorage.prototype.run = function (this: AsyncLocalStorage<unknown>, ..
   return run.apply(this, given)
 } as typeof run
 
-/** Not those that Node makes when they are first used. */
-const GLOBALS = Object.entries(Object.getOwnPropertyDescriptors(globalThis)).flatMap(([name, { value }]) =>
-  value === undefined ? [] : [name],
-)
+/** For which Jest has handlers while it runs a file. */
+const ERRORS = ['uncaughtException', 'unhandledRejection', 'rejectionHandled']
+
+const currentOf = (name: string) => Object.getOwnPropertyDescriptor(globalThis, name)?.value
+/** Without those that Node makes when they are first used. */
+const GLOBALS = Object.getOwnPropertyNames(globalThis).flatMap((name) => {
+  const value = currentOf(name)
+  return value === undefined ? [] : [{ name, value }]
+})
 
 /** Servers that still listen, and programs that still run. */
 function handles(): string[] {
@@ -43,7 +48,7 @@ function surroundings() {
     folder: process.cwd(),
     exitCode: process.exitCode,
     listeners: Object.fromEntries(process.eventNames().map((name) => [String(name), process.listenerCount(name)])),
-    globals: new Map(GLOBALS.map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)?.value])),
+    replaced: GLOBALS.filter(({ name, value }) => currentOf(name) !== value).map(({ name }) => name),
     servers: announced(),
     handles: handles(),
   }
@@ -56,6 +61,8 @@ export default class {
   readonly fakeTimers = null
   readonly fakeTimersModern: ModernFakeTimers
   #before = surroundings()
+  #isLoaded = true
+  readonly #handlers = ERRORS.map((name) => ({ name, listeners: process.rawListeners(name) }))
   readonly #exit = process.exit
 
   constructor({ projectConfig: config }: Given) {
@@ -71,12 +78,22 @@ export default class {
     this.#before = surroundings()
   }
 
+  /** The file could not be loaded. Jest's own handlers for errors are still there then. */
+  notLoaded(): void {
+    this.#isLoaded = false
+    for (const { name, listeners } of this.#handlers) {
+      process.removeAllListeners(name)
+      for (const listener of listeners) process.on(name, listener as () => void)
+    }
+  }
+
   async teardown(): Promise<void> {
     this.fakeTimersModern.dispose()
     for (const storage of used) storage.disable()
     used.clear()
     // Jest puts a function of its own before it, for each file.
     process.exit = this.#exit
+    if (!this.#isLoaded) return
     const until = Date.now() + 5000
     while (handles().length > this.#before.handles.length && Date.now() < until) await wait(1)
     deepStrictEqual(surroundings(), this.#before, 'A test file has to leave its process as it found it.')

@@ -32,10 +32,17 @@ const { registerHooks } = nodeModule as { registerHooks?: (hooks: object) => voi
 if (registerHooks) registerHooks({ resolve })
 else nodeModule.register('./hooks.js', import.meta.url)
 
+type Environment = Readonly<{ notLoaded(): void }>
+type Given = [config: unknown, project: unknown, Environment, Runtime, path: string, ...unknown[]]
+
 // biome-ignore lint/style/noDefaultExport: Jest takes nothing else
-export default function runFile(...given: [unknown, unknown, unknown, Runtime, path: string, ...unknown[]]): unknown {
-  const [globalConfig, config, environment, runtime, path, ...rest] = given
-  return circus(globalConfig, config, environment, loader(runtime, path), path, ...rest)
+export default async function runFile(...[config, project, environment, runtime, path, ...rest]: Given) {
+  try {
+    return await circus(config, project, environment, loader(runtime, path), path, ...rest)
+  } catch (thrown) {
+    environment.notLoaded()
+    throw thrown
+  }
 }
 
 function loader(runtime: Runtime, path: string): Loader {

@@ -35,7 +35,15 @@ function visitsOf(text: string): readonly Visit[] {
   return [...walk(parse(text, OPTIONS).program as unknown as Node, undefined, undefined)]
 }
 
+const known = new Map<string, Facts>()
+
 export function factsOf(text: string): Facts {
+  const facts = known.get(text) ?? readFacts(text)
+  known.set(text, facts)
+  return facts
+}
+
+function readFacts(text: string): Facts {
   const nodes = visitsOf(text)
   const imported = new Set(nodes.flatMap(({ node }) => importedNames(node)))
   return {

@@ -21,6 +21,7 @@ import {
   signatureStatement,
 } from '../../../src/trust/record.ts'
 import { loadSigningKey } from '../../../src/trust/signing-key.ts'
+import { rsa } from '../../support/signed.ts'
 
 const DOCS = join(import.meta.dirname, '..', '..', '..', '..', 'docs')
 const HEX = '5f'.repeat(32)
@@ -51,7 +52,7 @@ const CREATED = PROMOTION.promotedOn
 
 const KEYS: Readonly<Record<string, KeyObject>> = {
   'P-256': generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
-  RSA: generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey,
+  RSA: rsa().privateKey,
   Ed25519: generateKeyPairSync('ed25519').privateKey,
 }
 const signing = (key: KeyObject) => loadSigningKey(new Secret(key.export({ format: 'pem', type: 'pkcs8' }).toString()))

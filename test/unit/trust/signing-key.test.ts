@@ -3,13 +3,14 @@ import { inspect } from 'node:util'
 import { describe, expect, test } from '@jest/globals'
 import { Secret } from '../../../src/core/secret.ts'
 import { loadSigningKey } from '../../../src/trust/signing-key.ts'
+import { rsa } from '../../support/signed.ts'
 
 const PAYLOAD = Buffer.from('what is signed')
 const PASSWORD = 'correct horse'
 
 const KEYS: Readonly<Record<string, KeyObject>> = {
   'P-256': generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
-  'RSA of 2048 bits': generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey,
+  'RSA of 2048 bits': rsa().privateKey,
   Ed25519: generateKeyPairSync('ed25519').privateKey,
 }
 
@@ -55,10 +56,7 @@ const armour = (label: string) => `-----BEGIN ${label}-----\neyJrZGYiOnsi\n-----
 const REFUSED: Readonly<Record<string, [text: string, why: RegExp, password?: string]>> = {
   'P-384': [pem(generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey).reveal(), /key secp384r1; use .*P-256/],
   'P-521': [pem(generateKeyPairSync('ec', { namedCurve: 'P-521' }).privateKey).reveal(), /key secp521r1/],
-  'RSA of 1024 bits': [
-    pem(generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey).reveal(),
-    /rsa of 1024 bits; use .*2048/,
-  ],
+  'RSA of 1024 bits': [pem(rsa(1024).privateKey).reveal(), /rsa of 1024 bits; use .*2048/],
   'RSA-PSS': [pem(generateKeyPairSync('rsa-pss', { modulusLength: 2048 }).privateKey).reveal(), /rsa-pss/],
   Ed448: [pem(generateKeyPairSync('ed448').privateKey).reveal(), /key ed448/],
   'an encrypted key without a password': [pem(pair.privateKey, true).reveal(), /^is encrypted: set sign-key-password$/],

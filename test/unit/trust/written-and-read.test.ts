@@ -12,14 +12,14 @@ import {
   signatureStatement,
 } from '../../../src/trust/record.ts'
 import { loadSigningKey } from '../../../src/trust/signing-key.ts'
-import { image } from '../../support/signed.ts'
+import { image, rsa } from '../../support/signed.ts'
 import { ask, NOW, policyOf } from './judging.ts'
 
 /** What is written at one promotion is what the next one verifies and asks for. */
 
 const KEYS: Readonly<Record<string, KeyObject>> = {
   'P-256': generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
-  RSA: generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey,
+  RSA: rsa().privateKey,
   Ed25519: generateKeyPairSync('ed25519').privateKey,
 }
 const { digest } = image.descriptor
